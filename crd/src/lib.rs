@@ -1,0 +1,41 @@
+//! API types of TrafficTrace: the objects that users, agents and the controller exchange.
+//!
+//! * [`TrafficTrace`]: what a user applies, and the merged answer in its status.
+//! * [`TrafficTraceReport`]: what one node measured for one trace.
+//!
+//! The doc comments of the types here are the texts of `kubectl explain`: they carry units and no links.
+//! This crate knows neither clients nor the kernel. It is the one source of the schema, its rules and its YAML.
+
+pub mod duration;
+pub mod flow;
+pub mod human;
+pub mod ports;
+#[expect(clippy::duplicated_attributes, reason = "columns share attributes of their own")]
+pub mod report;
+pub mod row;
+mod schema;
+pub mod status;
+#[expect(
+    unreachable_pub,
+    reason = "KubeSchema derives a private copy of the struct that keeps its visibility"
+)]
+pub mod trace;
+pub mod validate;
+pub mod yaml;
+
+pub use duration::{Duration, DurationError};
+pub use flow::{Direction, Flow, FlowState, Losses, Protocol, Totals};
+pub use ports::{PortRangeError, parse_port, parse_ports};
+pub use report::{
+    Interruption, NotVisible, Refused, TrafficTraceReport, TrafficTraceReportSpec, report_name,
+};
+pub use row::{COLUMNS, FlowRow, RowError, column_names, decode_rows};
+pub use status::{Phase, Summary, TrafficTraceStatus, condition_reason, condition_type};
+pub use trace::{DirectionFilter, GroupBy, TrafficTrace, TrafficTraceSpec};
+pub use validate::{FieldError, ValidationFailed};
+pub use yaml::all_crds_yaml;
+
+/// API group of all objects.
+pub const GROUP: &str = "traffictrace.dev";
+/// API version of all objects.
+pub const VERSION: &str = "v1alpha1";

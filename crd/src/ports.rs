@@ -1,0 +1,89 @@
+//! Ports as users write them: `443`, `"443"` or `"8000-8100"`.
+
+use std::ops::RangeInclusive;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+/// What a port or a range looks like as text; the same pattern stands in the schema.
+pub(crate) const PATTERN: &str = "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$";
+
+/// A text or number that is neither a port nor a range of ports.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortRangeError {
+    /// Not a number from 1 to 65535, nor two of them with `-` between.
+    #[error("cannot read {text:?} as a port: write a number from 1 to 65535 or a range such as 8000-8100")]
+    NotAPort {
+        /// What was written.
+        text: String,
+    },
+    /// The range ends before it begins.
+    #[error("the port range {text:?} is reversed: write {last}-{first}")]
+    Reversed {
+        /// What was written.
+        text: String,
+        /// Its first number.
+        first: u16,
+        /// Its last number, smaller than the first.
+        last: u16,
+    },
+}
+
+/// Reads one port or one range of ports.
+///
+/// # Errors
+///
+/// [`PortRangeError`], with the remedy in its message.
+pub fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, PortRangeError> {
+    let number = |part: &str| match part.parse::<u16>() {
+        Ok(port) if port > 0 && part.bytes().all(|b| b.is_ascii_digit()) && !part.starts_with('0') => {
+            Ok(port)
+        }
+        _ => Err(PortRangeError::NotAPort { text: text.to_owned() }),
+    };
+    let (first, last) = match text.split_once('-') {
+        None => (number(text)?, number(text)?),
+        Some((first, last)) => (number(first)?, number(last)?),
+    };
+    if first > last {
+        return Err(PortRangeError::Reversed { text: text.to_owned(), first, last });
+    }
+    Ok(first..=last)
+}
+
+/// Reads one item of `spec.ports`, a number or a text.
+///
+/// # Errors
+///
+/// [`PortRangeError`], with the remedy in its message.
+pub fn parse_port(port: &IntOrString) -> Result<RangeInclusive<u16>, PortRangeError> {
+    match port {
+        IntOrString::Int(number) => parse_ports(&number.to_string()),
+        IntOrString::String(text) => parse_ports(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_numbers_and_ranges() {
+        assert_eq!(parse_ports("443"), Ok(443..=443));
+        assert_eq!(parse_ports("8000-8100"), Ok(8000..=8100));
+        assert_eq!(parse_port(&IntOrString::Int(65535)), Ok(65535..=65535));
+    }
+
+    #[test]
+    fn refuses_what_is_no_port() {
+        for text in ["", "0", "65536", "-1", "80-", "-80", "80-90-100", "http", "+80", "080", " 80"] {
+            assert!(matches!(parse_ports(text), Err(PortRangeError::NotAPort { .. })), "{text:?}");
+        }
+        assert!(parse_port(&IntOrString::Int(-1)).is_err());
+    }
+
+    #[test]
+    fn a_reversed_range_is_told_how_to_stand() {
+        let message = parse_ports("8100-8000").unwrap_err().to_string();
+        assert!(message.contains("write 8000-8100"), "{message}");
+    }
+}

@@ -1,0 +1,190 @@
+//! `TrafficTraceReport`: what one node measured for one trace, written by that node's agent alone.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::flow::{Losses, Totals};
+use crate::schema;
+
+/// The numbers of one node for one trace.
+///
+/// Flows are one text each, since the cost of a write on the API server is the number of JSON values in it.
+#[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "traffictrace.dev",
+    version = "v1alpha1",
+    kind = "TrafficTraceReport",
+    plural = "traffictracereports",
+    singular = "traffictracereport",
+    shortname = "ttr",
+    category = "traffic",
+    namespaced,
+    no_spec,
+    derive = "PartialEq",
+    doc = "What one node measured for one TrafficTrace. Written by that node's agent, read by the controller, deleted with the trace. Read the TrafficTrace's status instead: it has all nodes.",
+    selectable = ".traceName",
+    selectable = ".nodeName",
+    printcolumn(name = "Trace", type_ = "string", json_path = ".traceName"),
+    printcolumn(name = "Node", type_ = "string", json_path = ".nodeName"),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".podsMatched"),
+    printcolumn(name = "Flows", type_ = "integer", json_path = ".flowsTotal"),
+    printcolumn(name = "RX bytes", type_ = "integer", json_path = ".totals.rxBytes"),
+    printcolumn(name = "TX bytes", type_ = "integer", json_path = ".totals.txBytes"),
+    printcolumn(name = "Updated", type_ = "date", json_path = ".updateTime"),
+    printcolumn(name = "Final", type_ = "boolean", json_path = ".final"),
+    printcolumn(name = "Hook tier", type_ = "string", json_path = ".hookTier", priority = 1),
+    printcolumn(name = "Refused", type_ = "string", json_path = ".refused.reason", priority = 1)
+)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["traceName", "traceUID", "nodeName"]), transform = schema::without_defaults)]
+pub struct TrafficTraceReportSpec {
+    /// Name of the trace.
+    pub trace_name: String,
+    /// UID of the trace. A report of another trace with the same name is not this trace's.
+    #[serde(rename = "traceUID")]
+    pub trace_uid: String,
+    /// Name of the node.
+    pub node_name: String,
+    /// The generation of the trace's spec that the node works by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When this node began to trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When these numbers were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_time: Option<Time>,
+    /// Grows by one with each write.
+    #[schemars(range(min = 0))]
+    pub sequence: i64,
+    /// True on the last report: the trace is over on this node and the numbers stay as they are.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// Pods of this node that are or were traced.
+    #[schemars(range(min = 0))]
+    pub pods_matched: i32,
+    /// Containers of this node that are or were traced.
+    #[schemars(range(min = 0))]
+    pub containers_matched: i32,
+    /// How the kernel is observed on this node, such as tp_btf, fexit or kretprobe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook_tier: Option<String>,
+    /// Sums over all flows of this node, listed or not.
+    pub totals: Totals,
+    /// What the values of a flow mean, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub columns: Vec<String>,
+    /// The flows with the most bytes, most first. Each is a JSON array of the values named by columns; null is unknown or folded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub flows: Vec<String>,
+    /// Flows seen, listed or not.
+    #[schemars(range(min = 0))]
+    pub flows_total: i64,
+    /// True when the list is shorter than asked for, so that the object stays small. Totals are exact all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// Why this node does not trace, if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+    /// Parts of the spec that this node does not enforce, such as "protocols: UDP".
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub not_enforced: Vec<String>,
+    /// Selected pods of this node whose traffic cannot be seen, and why, the first 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub not_visible: Vec<NotVisible>,
+    /// The last times at which tracing was interrupted on this node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub interruptions: Vec<Interruption>,
+    /// How often something was lost, by reason. Absent: nothing was.
+    #[serde(skip_serializing_if = "Losses::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub lost: Losses,
+}
+
+/// Why a node does not trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Refused {
+    /// One word, such as TooManySessions, InvalidSpec or KernelNotSupported.
+    pub reason: String,
+    /// A sentence with what to do about it.
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+/// A pod whose traffic cannot be seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct NotVisible {
+    /// Name of the pod, in the trace's namespace.
+    pub pod: String,
+    /// Why, such as SandboxedRuntime.
+    pub reason: String,
+}
+
+/// Tracing was interrupted on a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline, transform = schema::without_defaults)]
+pub struct Interruption {
+    /// When tracing went on.
+    pub time: Time,
+    /// Which node. Absent in a report, which is of one node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// Why, such as AgentRestarted.
+    pub reason: String,
+}
+
+/// Longest part of the trace's name in the name of a report, in bytes.
+const NAME_PART: usize = 40;
+
+/// The name of the report of a trace on a node: the trace's name, cut, and 10 hexadecimal digits of a hash of the trace's UID and the node.
+///
+/// A trace of the same name that is made anew gets other reports.
+#[must_use]
+pub fn report_name(trace_name: &str, trace_uid: &str, node_name: &str) -> String {
+    // No UID contains a NUL, so that no two pairs give the same text.
+    let mut hash = Sha256::new();
+    hash.update(trace_uid.as_bytes());
+    hash.update([0]);
+    hash.update(node_name.as_bytes());
+    let digest: String = hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    // Names of objects are ASCII (DNS subdomains); a cut inside a character would be possible only in a file of one's own.
+    let cut =
+        (0..=NAME_PART.min(trace_name.len())).rev().find(|&at| trace_name.is_char_boundary(at)).unwrap_or(0);
+    // Before the hyphen that joins, a dot or a hyphen would make an invalid or an odd name.
+    let part = trace_name[..cut].trim_end_matches(['.', '-']);
+    format!("{part}-{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_names_are_valid_and_differ_by_uid_and_node() {
+        let name = report_name("shop", "11111111-2222", "node-1");
+        assert!(name.starts_with("shop-") && name.len() == "shop-".len() + 10, "{name}");
+        assert_eq!(name, report_name("shop", "11111111-2222", "node-1"));
+        assert_ne!(name, report_name("shop", "11111111-2222", "node-2"));
+        assert_ne!(name, report_name("shop", "11111111-2223", "node-1"));
+        assert_ne!(report_name("a", "u1", "n"), report_name("a", "u", "1n"));
+    }
+
+    #[test]
+    fn a_cut_never_ends_in_a_dot_or_hyphen() {
+        let name = format!("{}.-.{}", "a".repeat(38), "b".repeat(30));
+        let report = report_name(&name, "u", "n");
+        assert_eq!(report[..39], format!("{}-", "a".repeat(38)));
+        assert_eq!(report_name(&"x".repeat(253), "u", "n").len(), 40 + 1 + 10);
+    }
+}

@@ -1,0 +1,287 @@
+//! A flow as one compact text, as reports carry it.
+//!
+//! A row is a JSON array, so that no name can break out of it. The report names the columns once; a reader goes by those
+//! names, so that an agent may add columns that an older controller does not know.
+
+use serde_json::Value;
+
+use crate::flow::{Direction, Flow, FlowState, Protocol};
+
+/// The columns of a row as this version writes them. Names and units are those of the flows of a status.
+pub const COLUMNS: [&str; 22] = [
+    "pod",
+    "container",
+    "callerContainer",
+    "pid",
+    "containerPid",
+    "command",
+    "protocol",
+    "direction",
+    "state",
+    "localAddress",
+    "localPort",
+    "remoteAddress",
+    "remotePort",
+    "rxBytes",
+    "txBytes",
+    "rxCalls",
+    "txCalls",
+    "rxBytesPerSecond",
+    "txBytesPerSecond",
+    "connections",
+    "retransmits",
+    "rttMicroseconds",
+];
+
+/// One flow of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowRow {
+    /// Name of the pod.
+    pub pod: String,
+    /// Container that owns the socket, if its name is known.
+    pub container: Option<String>,
+    /// Container of the calling process, where it differs.
+    pub caller_container: Option<String>,
+    /// Process id on the node.
+    pub pid: Option<u32>,
+    /// Process id in the innermost pid namespace.
+    pub container_pid: Option<u32>,
+    /// Name of the process.
+    pub command: Option<String>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Who began.
+    pub direction: Direction,
+    /// Whether a connection of the flow is open; not known for folded rows of other kinds.
+    pub state: Option<FlowState>,
+    /// Local IP address.
+    pub local_address: Option<String>,
+    /// Local port.
+    pub local_port: Option<u16>,
+    /// Address of the peer.
+    pub remote_address: Option<String>,
+    /// Port of the peer.
+    pub remote_port: Option<u16>,
+    /// Bytes received since the trace began.
+    pub rx_bytes: i64,
+    /// Bytes sent since the trace began.
+    pub tx_bytes: i64,
+    /// Calls that received.
+    pub rx_calls: i64,
+    /// Calls that sent.
+    pub tx_calls: i64,
+    /// Bytes received each second, over the last interval.
+    pub rx_bytes_per_second: i64,
+    /// Bytes sent each second, over the last interval.
+    pub tx_bytes_per_second: i64,
+    /// Connections opened.
+    pub connections: i64,
+    /// Segments sent again.
+    pub retransmits: i64,
+    /// Smoothed round-trip time in microseconds.
+    pub rtt_microseconds: Option<i64>,
+}
+
+/// A row that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// It is not a JSON array.
+    #[error("cannot read flow {row} of the report: it is not a JSON array: {cause}")]
+    NotAnArray {
+        /// Its place in the list, from 0.
+        row: usize,
+        /// What the JSON parser says.
+        cause: String,
+    },
+    /// A value that must be there is not, or has another type.
+    #[error("cannot read flow {row} of the report: {column} is missing or has the wrong type")]
+    Column {
+        /// Its place in the list, from 0.
+        row: usize,
+        /// The column.
+        column: &'static str,
+    },
+}
+
+/// The names of [`COLUMNS`], as a report carries them.
+#[must_use]
+pub fn column_names() -> Vec<String> {
+    COLUMNS.iter().map(|&name| name.to_owned()).collect()
+}
+
+impl FlowRow {
+    /// The row as text, its values in the order of [`COLUMNS`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let values: [Value; COLUMNS.len()] = [
+            self.pod.as_str().into(),
+            self.container.as_deref().into(),
+            self.caller_container.as_deref().into(),
+            self.pid.into(),
+            self.container_pid.into(),
+            self.command.as_deref().into(),
+            protocol_name(self.protocol).into(),
+            direction_name(self.direction).into(),
+            self.state.map(state_name).into(),
+            self.local_address.as_deref().into(),
+            self.local_port.into(),
+            self.remote_address.as_deref().into(),
+            self.remote_port.into(),
+            self.rx_bytes.into(),
+            self.tx_bytes.into(),
+            self.rx_calls.into(),
+            self.tx_calls.into(),
+            self.rx_bytes_per_second.into(),
+            self.tx_bytes_per_second.into(),
+            self.connections.into(),
+            self.retransmits.into(),
+            self.rtt_microseconds.into(),
+        ];
+        Value::from(values.to_vec()).to_string()
+    }
+
+    /// The row as a flow of a status, of a pod in `namespace`.
+    #[must_use]
+    pub fn into_flow(self, namespace: &str) -> Flow {
+        Flow {
+            namespace: namespace.to_owned(),
+            pod: self.pod,
+            container: self.container,
+            caller_container: self.caller_container,
+            pid: self.pid.map(i64::from),
+            container_pid: self.container_pid.map(i64::from),
+            command: self.command,
+            protocol: self.protocol,
+            direction: self.direction,
+            state: self.state,
+            local_address: self.local_address,
+            local_port: self.local_port.map(i32::from),
+            remote_address: self.remote_address,
+            remote_port: self.remote_port.map(i32::from),
+            peer: None,
+            rx_bytes: self.rx_bytes,
+            tx_bytes: self.tx_bytes,
+            rx_calls: self.rx_calls,
+            tx_calls: self.tx_calls,
+            rx_bytes_per_second: self.rx_bytes_per_second,
+            tx_bytes_per_second: self.tx_bytes_per_second,
+            connections: self.connections,
+            retransmits: self.retransmits,
+            rtt_microseconds: self.rtt_microseconds,
+        }
+    }
+}
+
+/// Reads the rows of a report by the report's own column names. A row that cannot be read is an error of its own and
+/// does not stop the others.
+///
+/// # Errors
+///
+/// Each item: [`RowError`], which names the row.
+pub fn decode_rows<'a>(
+    columns: &'a [String],
+    rows: &'a [String],
+) -> impl Iterator<Item = Result<FlowRow, RowError>> + 'a {
+    let places = COLUMNS.map(|name| columns.iter().position(|column| column == name));
+    rows.iter().enumerate().map(move |(row, text)| {
+        let values: Vec<Value> =
+            serde_json::from_str(text).map_err(|e| RowError::NotAnArray { row, cause: e.to_string() })?;
+        Reader { row, places: &places, values: &values }.read()
+    })
+}
+
+/// One row that is being read.
+struct Reader<'a> {
+    row: usize,
+    places: &'a [Option<usize>; COLUMNS.len()],
+    values: &'a [Value],
+}
+
+impl Reader<'_> {
+    fn read(&self) -> Result<FlowRow, RowError> {
+        Ok(FlowRow {
+            pod: self.required("pod", |v| v.as_str().map(str::to_owned))?,
+            container: self.text("container")?,
+            caller_container: self.text("callerContainer")?,
+            pid: self.small("pid")?,
+            container_pid: self.small("containerPid")?,
+            command: self.text("command")?,
+            protocol: self.required("protocol", read_as)?,
+            direction: self.optional("direction", read_as)?.unwrap_or_default(),
+            state: self.optional("state", read_as)?,
+            local_address: self.text("localAddress")?,
+            local_port: self.small("localPort")?,
+            remote_address: self.text("remoteAddress")?,
+            remote_port: self.small("remotePort")?,
+            rx_bytes: self.required("rxBytes", count)?,
+            tx_bytes: self.required("txBytes", count)?,
+            rx_calls: self.optional("rxCalls", count)?.unwrap_or(0),
+            tx_calls: self.optional("txCalls", count)?.unwrap_or(0),
+            rx_bytes_per_second: self.optional("rxBytesPerSecond", count)?.unwrap_or(0),
+            tx_bytes_per_second: self.optional("txBytesPerSecond", count)?.unwrap_or(0),
+            connections: self.optional("connections", count)?.unwrap_or(0),
+            retransmits: self.optional("retransmits", count)?.unwrap_or(0),
+            rtt_microseconds: self.optional("rttMicroseconds", count)?,
+        })
+    }
+
+    /// The value of a column; `null` and a column that the report does not have are both nothing.
+    fn optional<T>(
+        &self,
+        column: &'static str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, RowError> {
+        let place = COLUMNS.iter().position(|&name| name == column).and_then(|at| self.places[at]);
+        match place.and_then(|at| self.values.get(at)) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => read(value).map(Some).ok_or(RowError::Column { row: self.row, column }),
+        }
+    }
+
+    fn required<T>(&self, column: &'static str, read: impl Fn(&Value) -> Option<T>) -> Result<T, RowError> {
+        self.optional(column, read)?.ok_or(RowError::Column { row: self.row, column })
+    }
+
+    fn text(&self, column: &'static str) -> Result<Option<String>, RowError> {
+        self.optional(column, |v| v.as_str().map(str::to_owned))
+    }
+
+    fn small<T: TryFrom<u64>>(&self, column: &'static str) -> Result<Option<T>, RowError> {
+        self.optional(column, |v| v.as_u64().and_then(|n| T::try_from(n).ok()))
+    }
+}
+
+/// A count that is not negative.
+fn count(value: &Value) -> Option<i64> {
+    value.as_i64().filter(|n| *n >= 0)
+}
+
+fn read_as<T: serde::de::DeserializeOwned>(value: &Value) -> Option<T> {
+    T::deserialize(value).ok()
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+        Protocol::Icmp => "ICMP",
+    }
+}
+
+fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "Inbound",
+        Direction::Outbound => "Outbound",
+        Direction::Unknown => "Unknown",
+    }
+}
+
+fn state_name(state: FlowState) -> &'static str {
+    match state {
+        FlowState::Open => "open",
+        FlowState::Closed => "closed",
+    }
+}
+
+#[cfg(test)]
+mod tests;

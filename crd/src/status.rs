@@ -1,0 +1,172 @@
+//! The merged answer: `TrafficTrace.status`, written by the controller alone.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::flow::{Flow, Losses, Totals};
+use crate::report::{Interruption, NotVisible};
+use crate::schema;
+
+/// Types of the conditions of a status.
+pub mod condition_type {
+    /// The spec was understood.
+    pub const ACCEPTED: &str = "Accepted";
+    /// Nodes are tracing.
+    pub const TRACING: &str = "Tracing";
+    /// The trace is over and its numbers are final.
+    pub const COMPLETE: &str = "Complete";
+    /// Something asked for is missing from the numbers, or done otherwise than asked; the message says what.
+    pub const DEGRADED: &str = "Degraded";
+}
+
+/// Reasons of the conditions of a status.
+pub mod condition_reason {
+    /// The spec was understood.
+    pub const VALID: &str = "Valid";
+    /// The spec was not understood; the message names the field.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// No pod matches the selector so far.
+    pub const NO_PODS: &str = "NoPods";
+    /// No node has reported yet.
+    pub const WAITING_FOR_NODES: &str = "WaitingForNodes";
+    /// At least one node is tracing.
+    pub const REPORTING: &str = "Reporting";
+    /// The trace is over.
+    pub const ENDED: &str = "Ended";
+    /// The trace has not ended yet.
+    pub const RUNNING: &str = "Running";
+    /// All nodes have sent their last numbers.
+    pub const ALL_NODES_REPORTED: &str = "AllNodesReported";
+    /// Some nodes have not sent their last numbers in time.
+    pub const NODES_MISSING: &str = "NodesMissing";
+    /// Every node refused the trace.
+    pub const REFUSED: &str = "Refused";
+    /// Some nodes refused the trace.
+    pub const REFUSED_BY_NODES: &str = "RefusedByNodes";
+    /// A part of the spec is not enforced on some node.
+    pub const NOT_ENFORCED: &str = "NotEnforced";
+    /// Some pods cannot be seen (sandboxed runtimes).
+    pub const NOT_VISIBLE: &str = "NotVisible";
+    /// An agent restarted, or something else interrupted the trace on a node.
+    pub const INTERRUPTED: &str = "Interrupted";
+    /// Something was lost and is in no flow.
+    pub const LOST: &str = "Lost";
+    /// Nothing is missing.
+    pub const AS_ASKED: &str = "AsAsked";
+}
+
+/// Where a trace is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Phase {
+    /// No node has reported yet.
+    #[default]
+    Pending,
+    /// Nodes are tracing.
+    Running,
+    /// It is over; its numbers are final.
+    Completed,
+    /// It could not be done; the conditions say why.
+    Failed,
+}
+
+/// The answer so far, merged over all nodes.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(transform = schema::without_defaults)]
+pub struct TrafficTraceStatus {
+    /// The generation of the spec that this status was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Pending (no node has reported yet), Running, Completed or Failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Accepted: the spec was understood. Tracing: nodes are tracing. Complete: it is over and the numbers are final. Degraded: something is missing from the numbers; the message says what.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// When the trace began. Set once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the trace ends by itself, or ended. Every node stops by this time, also without the API server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Time>,
+    /// When protocols, ports, remoteCIDRs or direction last changed while the trace ran. What was counted before stays counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filters_changed_time: Option<Time>,
+    /// Pods that are or were traced.
+    #[schemars(range(min = 0))]
+    pub pods_matched: i32,
+    /// Containers that are or were traced.
+    #[schemars(range(min = 0))]
+    pub containers_matched: i32,
+    /// Nodes that have, or had, selected pods.
+    #[schemars(range(min = 0))]
+    pub nodes_matched: i32,
+    /// Nodes whose agent traces, or has traced, and has reported.
+    #[schemars(range(min = 0))]
+    pub nodes_reporting: i32,
+    /// How often nodes report now, in seconds: spec.interval, or more in a large cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub report_interval_seconds: Option<i32>,
+    /// When the newest of the numbers were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_time: Option<Time>,
+    /// Sums over all flows, listed or not.
+    pub totals: Totals,
+    /// The flows with the most bytes in both directions, most first, at most spec.topFlows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub top_flows: Vec<Flow>,
+    /// Flows seen, listed or not.
+    #[schemars(range(min = 0))]
+    pub flows_total: i64,
+    /// True when the list is shorter than asked for, so that the object stays small. Totals are exact all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// How often something was lost, by reason. Absent: nothing was.
+    #[serde(skip_serializing_if = "Losses::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub lost: Losses,
+    /// The last times at which tracing was interrupted on a node, and why. What was moved meanwhile may be missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub interruptions: Vec<Interruption>,
+    /// Nodes with selected pods that have not sent their last numbers, the first 16 by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub missing_nodes: Vec<String>,
+    /// Selected pods whose traffic cannot be seen, and why, the first 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub not_visible: Vec<NotVisible>,
+    /// The same for people: what kubectl get shows.
+    pub summary: Summary,
+}
+
+/// Texts for the columns of kubectl get, which shows numbers only as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline, transform = schema::without_defaults)]
+pub struct Summary {
+    /// Bytes received, such as 1.2 GiB.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rx: String,
+    /// Bytes sent, such as 1.2 GiB.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tx: String,
+    /// Nodes reporting / nodes with selected pods.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// The flow with the most bytes: pod, command, peer and bytes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub top_talker: String,
+    /// What was lost, or none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub lost: String,
+    /// What a person should know, in a sentence.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}

@@ -1,0 +1,166 @@
+//! `TrafficTrace`: what a user applies.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::duration::Duration;
+use crate::flow::Protocol;
+use crate::schema;
+use crate::status::TrafficTraceStatus;
+
+/// What to trace, and for how long. Pods are selected in the trace's own namespace only.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "traffictrace.dev",
+    version = "v1alpha1",
+    kind = "TrafficTrace",
+    plural = "traffictraces",
+    singular = "traffictrace",
+    shortname = "tt",
+    category = "traffic",
+    namespaced,
+    status = "TrafficTraceStatus",
+    derive = "PartialEq",
+    cel,
+    doc = "A bounded trace of the network traffic of selected pods. Nodes count bytes per process and peer in the kernel; the top flows appear in the status. Deleting it stops it.",
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed']) || (self.spec.duration == oldSelf.spec.duration && self.spec.interval == oldSelf.spec.interval && self.spec.topFlows == oldSelf.spec.topFlows && self.spec.direction == oldSelf.spec.direction && has(self.spec.protocols) == has(oldSelf.spec.protocols) && (!has(self.spec.protocols) || self.spec.protocols == oldSelf.spec.protocols) && has(self.spec.ports) == has(oldSelf.spec.ports) && (!has(self.spec.ports) || self.spec.ports == oldSelf.spec.ports) && has(self.spec.remoteCIDRs) == has(oldSelf.spec.remoteCIDRs) && (!has(self.spec.remoteCIDRs) || self.spec.remoteCIDRs == oldSelf.spec.remoteCIDRs))")
+        .message("spec: a trace that is over does not start again, only ttlAfterFinished can still change: delete this TrafficTrace and create a new one")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".spec"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Pending, Running, Completed or Failed"),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.podsMatched", description = "Pods that the selector matches and nodes trace"),
+    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.summary.nodes", description = "Nodes reporting / nodes with selected pods"),
+    printcolumn(name = "RX", type_ = "string", json_path = ".status.summary.rx", description = "Bytes received since the trace began"),
+    printcolumn(name = "TX", type_ = "string", json_path = ".status.summary.tx", description = "Bytes sent since the trace began"),
+    printcolumn(name = "Top talker", type_ = "string", json_path = ".status.summary.topTalker", description = "The flow with the most bytes"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Containers", type_ = "integer", json_path = ".status.containersMatched", description = "Containers traced", priority = 1),
+    printcolumn(name = "Flows", type_ = "integer", json_path = ".status.flowsTotal", description = "Flows seen, listed or not", priority = 1),
+    printcolumn(name = "Connections", type_ = "integer", json_path = ".status.totals.connections", description = "Connections opened since the trace began", priority = 1),
+    printcolumn(name = "Retransmits", type_ = "integer", json_path = ".status.totals.retransmits", description = "TCP segments sent again", priority = 1),
+    printcolumn(name = "Lost", type_ = "string", json_path = ".status.summary.lost", description = "What could not be counted in a flow", priority = 1),
+    printcolumn(name = "Ends", type_ = "string", json_path = ".status.endTime", description = "When the trace ends or ended", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.summary.message", description = "What a person should know", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.containers) == has(oldSelf.containers) && (!has(self.containers) || self.containers == oldSelf.containers)")
+        .message("containers: cannot be changed on an existing trace: delete this TrafficTrace and create a new one")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".containers")
+)]
+pub struct TrafficTraceSpec {
+    /// Labels of the pods to trace, in the trace's own namespace. An empty selector selects all of them. It cannot be changed later.
+    #[schemars(schema_with = "schema::selector")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("selector: cannot be changed on an existing trace: delete this TrafficTrace and create a new one").reason(Reason::FieldValueForbidden))]
+    pub selector: LabelSelector,
+
+    /// Names of the containers to trace, at most 32. Absent: all of them, init, sidecar and ephemeral containers too. It cannot be changed later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::containers")]
+    pub containers: Vec<String>,
+
+    /// Protocols to trace: TCP, UDP, ICMP (ICMPv6 too). Absent: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::protocols")]
+    pub protocols: Vec<Protocol>,
+
+    /// Ports to trace, local or remote, at most 15: numbers such as 443, or ranges such as 8000-8100. Absent: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::port_list")]
+    pub ports: Vec<IntOrString>,
+
+    /// Networks of the peers to trace, at most 16, such as 10.0.0.0/8 or 2001:db8::/32. Absent: all of them.
+    #[serde(default, rename = "remoteCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::cidrs")]
+    pub remote_cidrs: Vec<String>,
+
+    /// Who began the exchange: Inbound, Outbound or Both. What began before the trace and cannot be told passes every choice.
+    #[serde(default)]
+    pub direction: DirectionFilter,
+
+    /// What one row of the result is, within one container. Connection: local and remote address and port. Endpoint: the same without the ports that change with each connection. Process: the process alone. It cannot be changed later.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("groupBy: cannot be changed on an existing trace: delete this TrafficTrace and create a new one").reason(Reason::FieldValueForbidden))]
+    pub group_by: GroupBy,
+
+    /// How many flows the status lists, those with the most bytes first, 1 to 100.
+    #[serde(default = "default_top_flows")]
+    #[schemars(range(min = 1, max = 100))]
+    pub top_flows: i32,
+
+    /// How often nodes report, at least 5s. In a large cluster they report less often: see status.reportIntervalSeconds.
+    #[serde(default = "default_interval")]
+    #[schemars(schema_with = "schema::interval")]
+    pub interval: Duration,
+
+    /// How long the trace runs, at least 5s. It then completes by itself and its status stays.
+    #[serde(default = "default_duration")]
+    #[schemars(schema_with = "schema::trace_duration")]
+    pub duration: Duration,
+
+    /// How long after its end the trace is deleted, such as 1h. Absent: it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::ttl")]
+    pub ttl_after_finished: Option<Duration>,
+}
+
+/// Which directions a trace counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum DirectionFilter {
+    /// What the peer began.
+    Inbound,
+    /// What the container began.
+    Outbound,
+    /// Both.
+    #[default]
+    Both,
+}
+
+/// What one row of the result is. Every row belongs to one container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum GroupBy {
+    /// One row for each connection.
+    Connection,
+    /// One row for each process, peer and service port; ephemeral ports are folded together.
+    #[default]
+    Endpoint,
+    /// One row for each process.
+    Process,
+}
+
+fn default_top_flows() -> i32 {
+    20
+}
+
+fn default_interval() -> Duration {
+    Duration::new("10s")
+}
+
+fn default_duration() -> Duration {
+    Duration::new("10m")
+}
+
+impl Default for TrafficTraceSpec {
+    /// The defaults of every field, with the selector that selects all pods.
+    fn default() -> Self {
+        Self {
+            selector: LabelSelector::default(),
+            containers: Vec::new(),
+            protocols: Vec::new(),
+            ports: Vec::new(),
+            remote_cidrs: Vec::new(),
+            direction: DirectionFilter::default(),
+            group_by: GroupBy::default(),
+            top_flows: default_top_flows(),
+            interval: default_interval(),
+            duration: default_duration(),
+            ttl_after_finished: None,
+        }
+    }
+}
