@@ -1,0 +1,66 @@
+//! Compiles the kernel programs with clang into one object, which `lib.rs` embeds.
+//!
+//! CO-RE relocations need clang; stable Rust emits none. The instruction set is pinned to v3 (Linux 5.12 and later)
+//! so that the object does not change with the compiler's default.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+const SOURCES: &str = "src/bpf";
+
+fn main() -> ExitCode {
+    match compile() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("cargo::error={message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile() -> Result<(), String> {
+    for variable in ["CLANG", "LLVM_STRIP"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    for entry in fs::read_dir(SOURCES).map_err(|e| format!("cannot list {SOURCES}: {e}"))? {
+        let path = entry.map_err(|e| format!("cannot list {SOURCES}: {e}"))?.path();
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    let directory = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set; run cargo build")?);
+    let object = directory.join("traffictrace.bpf.o");
+    let arch = match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("x86_64") => "x86",
+        Ok("aarch64") => "arm64",
+        other => {
+            return Err(format!(
+                "no kernel programs for target architecture {other:?}: use x86_64 or aarch64"
+            ));
+        }
+    };
+    run(Command::new(env::var_os("CLANG").unwrap_or("clang".into()))
+        .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"])
+        // BPF_PROG() declares a context argument that no program here uses.
+        .args(["-Wno-unused-parameter", "-fno-stack-protector"])
+        .arg(format!("-D__TARGET_ARCH_{arch}"))
+        .arg("-c")
+        .arg(Path::new(SOURCES).join("traffictrace.bpf.c"))
+        .arg("-o")
+        .arg(&object))?;
+    // Drops DWARF (most of the size) and keeps BTF.
+    run(Command::new(env::var_os("LLVM_STRIP").unwrap_or("llvm-strip".into())).arg("-g").arg(&object))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|e| {
+        format!("cannot run {name} to compile the kernel programs: {e}; install clang, llvm and libbpf-dev")
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "\ncargo::error=");
+    Err(format!("{name} failed ({}) to compile the kernel programs:\ncargo::error={text}", output.status))
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A socket's addresses, ports, protocol and direction; and whether a session's filter wants them. */
+#ifndef TT_DESCRIBE_H
+#define TT_DESCRIBE_H
+
+#include "maps.bpf.h"
+
+struct flow {
+	__u64 local_addr[2];
+	__u64 remote_addr[2];
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 protocol;
+	__u8 direction;
+	__u8 pad[2];
+};
+
+static __always_inline void map_ipv4(__u64 *out, __be32 address)
+{
+	__u32 *words = (__u32 *)out;
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = address;
+}
+
+static __always_inline void copy_ipv6(__u64 *out, struct in6_addr *address)
+{
+	__u32 *words = (__u32 *)out;
+
+	words[0] = address->in6_u.u6_addr32[0];
+	words[1] = address->in6_u.u6_addr32[1];
+	words[2] = address->in6_u.u6_addr32[2];
+	words[3] = address->in6_u.u6_addr32[3];
+}
+
+/*
+ * Who opened a connection that was established before anybody watched it. An accepted socket keeps the interface that
+ * the handshake came in by where others keep the one for multicast (tcp_v4_syn_recv_sock(), tcp_v6_syn_recv_sock()).
+ * Nothing else can set it: IP_MULTICAST_IF and IPV6_MULTICAST_IF are refused on stream sockets. Above MPTCP's
+ * subflows it is not kept, so there nothing tells.
+ */
+static __always_inline __u8 guess_direction(struct sock *sk)
+{
+	struct inet_sock *inet = (struct inet_sock *)sk;
+	int interface;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return TT_UNKNOWN;
+	if (sk->__sk_common.skc_family == AF_INET6)
+		interface = BPF_CORE_READ(inet, pinet6, mcast_oif);
+	else
+		interface = BPF_CORE_READ(inet, mc_index);
+	return interface ? TT_INBOUND : TT_OUTBOUND;
+}
+
+/* What is counted of a socket, as in `enum tt_protocol`; 0: nothing. */
+static __always_inline __u8 protocol_of(struct sock *sk)
+{
+	switch (sk->sk_protocol) {
+	case IPPROTO_TCP:
+	case IPPROTO_MPTCP:
+		return TT_TCP;
+	case IPPROTO_UDP:
+		return TT_UDP;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return TT_ICMP;
+	}
+	return 0;
+}
+
+/* The peer that the socket is connected to; zeroes where it is not. */
+static __always_inline void connected_peer(__u64 *addr, __u16 *port, struct sock *sk)
+{
+	if (sk->__sk_common.skc_family == AF_INET) {
+		__be32 peer = sk->__sk_common.skc_daddr;
+
+		addr[0] = addr[1] = 0;
+		if (peer)
+			map_ipv4(addr, peer);
+	} else {
+		copy_ipv6(addr, &sk->__sk_common.skc_v6_daddr);
+	}
+	*port = bpf_ntohs(sk->__sk_common.skc_dport);
+}
+
+static __always_inline void describe(struct flow *flow, struct sock *sk)
+{
+	if (sk->__sk_common.skc_family == AF_INET)
+		map_ipv4(flow->local_addr, sk->__sk_common.skc_rcv_saddr);
+	else
+		copy_ipv6(flow->local_addr, &sk->__sk_common.skc_v6_rcv_saddr);
+	/* skc_num is 0 once both ends have closed, while the last bytes are still read. For a raw socket it is no port. */
+	if (sk->sk_type != SOCK_RAW)
+		flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+}
+
+/*
+ * The session's bit when its filter wants the flow, else 0.
+ *
+ * Not static: so the verifier checks it once by itself instead of once for each of the 64 sessions, and knows nothing
+ * of what it returns, which keeps the number of states in the caller's loop small.
+ */
+__noinline __u64 session_wants(struct flow *flow, __u32 session)
+{
+	struct tt_filter *filter = bpf_map_lookup_elem(&tt_filters, &session);
+	bool found;
+	__u32 i;
+
+	if (!filter || !flow)
+		return 0;
+	if (filter->protocols && !(filter->protocols & flow->protocol))
+		return 0;
+	if (filter->direction && flow->direction && filter->direction != flow->direction)
+		return 0;
+	found = !filter->ranges;
+	for (i = 0; i < TT_RANGES && i < filter->ranges && !found; i++) {
+		struct tt_range *range = &filter->range[i];
+
+		found = (flow->local_port >= range->first && flow->local_port <= range->last) ||
+			(flow->remote_port >= range->first && flow->remote_port <= range->last);
+	}
+	if (!found)
+		return 0;
+	found = !filter->networks;
+	for (i = 0; i < TT_NETWORKS && i < filter->networks && !found; i++) {
+		struct tt_network *network = &filter->network[i];
+
+		found = (flow->remote_addr[0] & network->mask[0]) == network->address[0] &&
+			(flow->remote_addr[1] & network->mask[1]) == network->address[1];
+	}
+	return found ? 1ull << (session & (TT_SESSIONS - 1)) : 0;
+}
+
+/* The sessions of `selected` whose filter lets the flow pass. Not static, see above. */
+__noinline __u64 wanted_sessions(struct flow *flow, __u64 selected, __u64 filtered)
+{
+	__u64 wanted = selected & ~filtered;
+	__u32 i;
+
+	if (!flow || !(selected & filtered))
+		return wanted;
+	for (i = 0; i < TT_SESSIONS; i++)
+		if ((selected & filtered) >> i & 1)
+			wanted |= session_wants(flow, i);
+	return wanted;
+}
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Every map, with who writes it. Names stay within the 15 bytes that the kernel shows. */
+#ifndef TT_MAPS_H
+#define TT_MAPS_H
+
+#include "kernel.h"
+#include "shared.h"
+
+/* Marks a process that uses the socket but whose flow no session wants. */
+#define TT_NO_SLOT 0xffffffffu
+
+/* What a selected socket remembers: which slot each of its processes counts in, as (tgid << 32 | slot). */
+struct socket_state {
+	__u64 place[TT_PLACES];
+	__u32 generation[TT_PLACES]; /* of the selection that the place was settled for */
+	__u32 retransmits_before; /* segments retransmitted before its first slot was taken */
+	__u8 direction;
+	__u8 peers;	      /* of a datagram socket, known so far: none, one, or MANY_PEERS */
+	__u16 peer_port;      /* that one */
+	__u64 peer[2];
+	__u8 shared;	      /* whether `tt_peers` has entries of this socket */
+	__u8 pad[7];
+};
+
+#define MANY_PEERS 2
+
+/* Whom the message of the current task goes to or came from, told just before the message is counted. */
+struct message_peer {
+	__u64 cookie;
+	__u64 addr[2];
+	__u16 port;
+	__u8 pad[6];
+};
+
+/* Global data: no look-up at all. A section of its own, so that user space can write it as a whole. */
+volatile struct tt_selection selection SEC(".data.selection");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tt_ring);
+} tt_ring SEC(".maps");
+
+/* The flow table. Sized by user space; mapped there, so that reading it costs no system call. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct tt_slot);
+} tt_slots SEC(".maps");
+
+/* Ring of free slots: the kernel takes at tt_ring.head, user space gives back at tt_ring.tail. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} tt_free SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, TT_LOSSES);
+	__type(key, __u32);
+	__type(value, __u64);
+} tt_losses SEC(".maps");
+
+/* Session -> filter. Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TT_SESSIONS);
+	__type(key, __u32);
+	__type(value, struct tt_filter);
+} tt_filters SEC(".maps");
+
+/* Selected cgroup -> sessions, one bit each. Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u64);
+} tt_cgroups SEC(".maps");
+
+/* Selected process -> sessions. Written by user space, and by the fork and exit programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct tt_process);
+} tt_processes SEC(".maps");
+
+/* Cgroup -> parent and name, for the cgroups of selected sockets: user space can name a container that is gone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct tt_folder);
+} tt_folders SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct tt_overflow_key);
+	__type(value, struct tt_overflow);
+} tt_overflow SEC(".maps");
+
+/* Sized like the slots, but nearly always almost empty. Entries are removed by user space with their slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct tt_peer_key);
+	__type(value, struct tt_peer);
+} tt_peers SEC(".maps");
+
+/* Slot -> cookie of its socket, where `tt_peers` leads to the slot; else 0. Mapped. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} tt_cookies SEC(".maps");
+
+/* Cookies of sockets that have ended and had entries in `tt_peers`. User space takes them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 16384);
+	__type(value, __u64);
+} tt_ended SEC(".maps");
+
+/* Freed by the kernel with its task. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct message_peer);
+} tt_messages SEC(".maps");
+
+/* Freed by the kernel with its socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_state);
+} tt_sockets SEC(".maps");
+
+static __always_inline void count_loss(__u32 reason, __u64 amount)
+{
+	__u64 *counter = bpf_map_lookup_elem(&tt_losses, &reason);
+
+	if (counter)
+		__sync_fetch_and_add(counter, amount);
+}
+
+#endif

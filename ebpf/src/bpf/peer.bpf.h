@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whom a datagram goes to or came from. The hooks that count have the socket and the length, not the address. Where
+ * the application gives or asks for one, cgroup/sendmsg and cgroup/recvmsg see it in the same task just before.
+ */
+#ifndef TT_PEER_H
+#define TT_PEER_H
+
+#include "describe.bpf.h"
+#include "select.bpf.h"
+
+/* Called from cgroup/sendmsg and cgroup/recvmsg; keeps the address for the event that follows in this task. */
+static __always_inline void note_message(struct bpf_sock_addr *ctx, __u64 *addr)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct message_peer *message;
+	__u64 sessions;
+
+	/*
+	 * A socket that was counted before has storage; at its first message the task's cgroup tells, as far as the
+	 * cache knows it. A note too many does no harm: the cookie says whose it is.
+	 */
+	if (cached_sessions(task->cgroups->dfl_cgrp->kn->id, selection.generation, &sessions) && !sessions &&
+	    !bpf_sk_storage_get(&tt_sockets, ctx->sk, 0, 0) &&
+	    !(selection.by_process && process_sessions(bpf_get_current_pid_tgid() >> 32)))
+		return;
+	message = bpf_task_storage_get(&tt_messages, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!message)
+		return;
+	message->addr[0] = addr[0];
+	message->addr[1] = addr[1];
+	message->port = bpf_ntohs(ctx->user_port);
+	message->cookie = bpf_get_socket_cookie(ctx);
+}
+
+/*
+ * The peer of the message that was just sent or received: as the application named it or asked for it; else as the
+ * socket is connected; else the only peer it ever had. Zeroes where none of these tells.
+ */
+static __always_inline void find_peer(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port, bool sent)
+{
+	struct message_peer *message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
+
+	if (message && message->cookie && message->cookie == bpf_get_socket_cookie(sk)) {
+		addr[0] = message->addr[0];
+		addr[1] = message->addr[1];
+		*port = message->port;
+		message->cookie = 0;
+	} else {
+		connected_peer(addr, port, sk);
+		if (!addr[0] && !addr[1] && state->peers == 1) {
+			addr[0] = state->peer[0];
+			addr[1] = state->peer[1];
+			*port = state->peer_port;
+		}
+	}
+	if (!addr[0] && !addr[1])
+		return;
+	if (!state->peers) {
+		state->peer[0] = addr[0];
+		state->peer[1] = addr[1];
+		state->peer_port = *port;
+		state->peers = 1;
+	} else if (state->peer[0] != addr[0] || state->peer[1] != addr[1] || state->peer_port != *port) {
+		state->peers = MANY_PEERS;
+	}
+}
+
+/* A call that failed was told its address too; it must not be taken for the next message's. */
+static __always_inline void forget_message(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+	struct message_peer *message;
+
+	if ((family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_UDP)
+		return;
+	message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
+	if (message)
+		message->cookie = 0;
+}
+
+#endif

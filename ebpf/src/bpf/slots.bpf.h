@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Taking, filling and closing slots of the flow table. */
+#ifndef TT_SLOTS_H
+#define TT_SLOTS_H
+
+#include "describe.bpf.h"
+
+/* How often a taker retries when others take free slots at the same moment. */
+#define TAKE_TRIES 16
+
+static __always_inline struct tt_slot *slot_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&tt_slots, &index);
+}
+
+static __always_inline __u32 take_free_slot(void)
+{
+	__u32 zero = 0;
+	struct tt_ring *ring = bpf_map_lookup_elem(&tt_ring, &zero);
+	int i;
+
+	if (!ring)
+		return TT_NO_SLOT;
+	for (i = 0; i < TAKE_TRIES; i++) {
+		__u64 head = *(volatile __u64 *)&ring->head;
+		__u32 position = head & ring->mask;
+		__u64 *entry;
+		__u64 index;
+
+		if (head >= *(volatile __u64 *)&ring->tail)
+			break;
+		entry = bpf_map_lookup_elem(&tt_free, &position);
+		if (!entry)
+			break;
+		index = *(volatile __u64 *)entry;
+		if (__sync_val_compare_and_swap(&ring->head, head, head + 1) == head)
+			return index;
+	}
+	return TT_NO_SLOT;
+}
+
+/*
+ * Off the fast path. Following typed pointers instead costs the verifier a search through all types of the kernel for
+ * each step, which took a fifth of the time to load the programs.
+ */
+static __always_inline __u64 cgroup_id_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+}
+
+static __always_inline void fill_slot(struct tt_slot *slot, struct flow *flow, struct sock *sk, __u64 sessions,
+				      __u32 tgid, __u64 connections)
+{
+	struct task_struct *leader = BPF_CORE_READ(bpf_get_current_task_btf(), group_leader);
+	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	struct upid number = {};
+
+	/* numbers[] has one entry for each namespace; the last one is what the process itself sees. */
+	bpf_core_read(&number, sizeof(number), &pid->numbers[level & 31]);
+	slot->ns_tgid = number.nr;
+	slot->tgid = tgid;
+	bpf_core_read(slot->comm, sizeof(slot->comm), &leader->comm);
+	slot->cgroup = cgroup_id_of(sk);
+	slot->caller_cgroup = BPF_CORE_READ(leader, cgroups, dfl_cgrp, kn, id);
+	__builtin_memcpy(slot->local_addr, flow->local_addr, 16);
+	__builtin_memcpy(slot->remote_addr, flow->remote_addr, 16);
+	slot->local_port = flow->local_port;
+	slot->remote_port = flow->remote_port;
+	slot->sessions = sessions;
+	slot->retransmits = 0;
+	slot->srtt_us = 0;
+	slot->connections = connections;
+	/* An exchange is a full barrier: who sees TT_OPEN sees all of the above. */
+	__sync_lock_test_and_set(&slot->state, TT_STATE(TT_OPEN, flow->protocol, flow->direction));
+}
+
+static __always_inline void close_slot(__u32 index)
+{
+	struct tt_slot *slot = slot_at(index);
+
+	if (slot)
+		__sync_lock_test_and_set(&slot->state, (slot->state & ~TT_STATE_MASK) | TT_CLOSED);
+}
+
+#endif

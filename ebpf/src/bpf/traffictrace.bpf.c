@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The programs, one for each hook. Each filters first and leaves the work to the headers.
+ *
+ *  sock_send_length, sock_recv_length   every send and receive of every inet socket, in the caller's context, with
+ *                                       the length that the call returned (Linux 6.3)
+ *  inet_sock_set_state                  who opened a connection
+ *  tcp_destroy_sock                     the end of a TCP socket: its slots are closed
+ *  tcp_retransmit_skb                   keeps the count of retransmitted segments current
+ *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
+ *  cgroup/sock_release                  the end of all other sockets
+ *  sched_process_fork, _exit            children of a process that was selected by its id (`top --pid`)
+ */
+#include "flow.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(tt_send, struct sock *sk, int ret, int flags)
+{
+	if (ret >= 0)
+		transfer(sk, 0, ret, true);
+	else
+		forget_message(sk);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(tt_recv, struct sock *sk, int ret, int flags)
+{
+	if (ret >= 0 && !(flags & MSG_PEEK))
+		transfer(sk, ret, 0, false);
+	else
+		forget_message(sk);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
+{
+	struct socket_state *state;
+	__u16 family;
+
+	if (new_state != TCP_ESTABLISHED || (old_state != TCP_SYN_SENT && old_state != TCP_SYN_RECV))
+		return 0;
+	family = sk->__sk_common.skc_family;
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	if (!cgroup_sessions(sk->sk_cgrp_data.cgroup, selection.generation))
+		return 0;
+	state = bpf_sk_storage_get(&tt_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (state)
+		state->direction = old_state == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND;
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tt_destroy, struct sock *sk)
+{
+	struct socket_state *state = bpf_sk_storage_get(&tt_sockets, sk, 0, 0);
+
+	if (state) {
+		note_tcp(sk, state);
+		end_socket(state, bpf_get_socket_cookie(sk));
+	}
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(tt_retransmit, struct sock *sk)
+{
+	struct socket_state *state = bpf_sk_storage_get(&tt_sockets, sk, 0, 0);
+
+	if (state)
+		note_tcp(sk, state);
+	return 0;
+}
+
+static __always_inline int note_ipv4(struct bpf_sock_addr *ctx)
+{
+	__u64 addr[2];
+
+	map_ipv4(addr, ctx->user_ip4);
+	note_message(ctx, addr);
+	return 1;
+}
+
+static __always_inline int note_ipv6(struct bpf_sock_addr *ctx)
+{
+	__u64 addr[2];
+
+	((__u32 *)addr)[0] = ctx->user_ip6[0];
+	((__u32 *)addr)[1] = ctx->user_ip6[1];
+	((__u32 *)addr)[2] = ctx->user_ip6[2];
+	((__u32 *)addr)[3] = ctx->user_ip6[3];
+	note_message(ctx, addr);
+	return 1;
+}
+
+/* An IPv6 socket that sends to an IPv4 address passes sendmsg4, and gets the answer by recvmsg6 as ::ffff:a.b.c.d. */
+SEC("cgroup/sendmsg4")
+int tt_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return note_ipv4(ctx);
+}
+
+SEC("cgroup/sendmsg6")
+int tt_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return note_ipv6(ctx);
+}
+
+SEC("cgroup/recvmsg4")
+int tt_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	return note_ipv4(ctx);
+}
+
+SEC("cgroup/recvmsg6")
+int tt_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	return note_ipv6(ctx);
+}
+
+SEC("cgroup/sock_release")
+int tt_release(struct bpf_sock *sk)
+{
+	struct socket_state *state = bpf_sk_storage_get(&tt_sockets, sk, 0, 0);
+
+	/* TCP goes on after the application has closed; see tt_destroy. */
+	if (state && sk->protocol != IPPROTO_TCP)
+		end_socket(state, bpf_get_socket_cookie(sk));
+	return 1;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 parent_id = parent->tgid, child_id = child->tgid;
+	struct tt_process *process, copy;
+
+	if (parent_id == child_id)
+		return 0;
+	process = bpf_map_lookup_elem(&tt_processes, &parent_id);
+	if (!process || !process->inherit)
+		return 0;
+	copy = *process;
+	copy.sessions &= copy.inherit;
+	if (bpf_map_update_elem(&tt_processes, &child_id, &copy, BPF_ANY))
+		count_loss(TT_LOSS_PROCESSES, 1);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(tt_exit, struct task_struct *task)
+{
+	__u32 id = task->tgid;
+
+	/* Only the last thread to leave ends the process. */
+	if (!task->signal->live.counter)
+		bpf_map_delete_elem(&tt_processes, &id);
+	return 0;
+}

@@ -1,0 +1,44 @@
+//! The kernel side of TrafficTrace: the compiled programs and the Rust mirror of what they share with user space.
+//!
+//! The programs themselves are C with CO-RE, in `src/bpf`; `traffictrace.bpf.c` lists the hooks.
+
+pub mod layout;
+
+/// Bytes that start at an address aligned for the ELF parser.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/traffictrace.bpf.o")));
+
+/// The ELF object with all programs and maps, for one kernel or another: the loader fits it to the running kernel.
+pub static OBJECT: &[u8] = &ALIGNED.0;
+
+/// Names of the maps in [`OBJECT`].
+pub mod maps {
+    /// One [`super::layout::Selection`]: global data of the programs.
+    pub const SELECTION: &str = ".data.selection";
+    /// One [`super::layout::Ring`], mapped.
+    pub const RING: &str = "tt_ring";
+    /// The flow table: [`super::layout::Slot`]s, mapped.
+    pub const SLOTS: &str = "tt_slots";
+    /// Ring of free slot indexes (`u64`), mapped.
+    pub const FREE: &str = "tt_free";
+    /// [`super::layout::PeerKey`] → slot and generation.
+    pub const PEERS: &str = "tt_peers";
+    /// Slot → cookie of its socket (`u64`) where [`PEERS`] leads to it, mapped.
+    pub const COOKIES: &str = "tt_cookies";
+    /// Queue of cookies (`u64`) of sockets that have ended and had entries in [`PEERS`].
+    pub const ENDED: &str = "tt_ended";
+    /// Counters by [`super::layout::Loss`] (`u64`), mapped.
+    pub const LOSSES: &str = "tt_losses";
+    /// Session → [`super::layout::Filter`].
+    pub const FILTERS: &str = "tt_filters";
+    /// Cgroup id → session bits.
+    pub const CGROUPS: &str = "tt_cgroups";
+    /// Process id → [`super::layout::Process`].
+    pub const PROCESSES: &str = "tt_processes";
+    /// Cgroup id → [`super::layout::Folder`].
+    pub const FOLDERS: &str = "tt_folders";
+    /// [`super::layout::OverflowKey`] → [`super::layout::Overflow`].
+    pub const OVERFLOW: &str = "tt_overflow";
+}
