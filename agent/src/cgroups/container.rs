@@ -1,0 +1,173 @@
+//! Which container a cgroup path belongs to.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::forms::{self, ContainerName, PodKey};
+
+/// A container found in a path of the cgroup tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ContainerPath {
+    /// The container's own folder, relative to the tree's root. Its processes may be in folders below it.
+    pub(crate) path: PathBuf,
+    /// Runtime and id, as the folder's name gives them.
+    pub(crate) name: ContainerName,
+    /// The pod whose folder is around the container's.
+    pub(crate) pod: Option<PodKey>,
+}
+
+impl fmt::Display for ContainerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Twelve digits are what container tools print and accept; a name is shown in full.
+        let id = &self.name.id;
+        let short = if id.len() == 64 { id.get(..12).unwrap_or(id) } else { id };
+        write!(f, "container {short} ({})", self.name.runtime)?;
+        match &self.pod {
+            Some(pod) => write!(f, " of pod {pod}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The container that a cgroup belongs to: the innermost folder on its path that has the form of one, so that a
+/// container inside a kind node is not taken for the node. `None` when there is none: the root, a login session, a
+/// service, a pod's own folder.
+///
+/// `path` is relative to the root of the cgroup tree; a slash in front is allowed.
+pub(crate) fn container_of(path: &Path) -> Option<ContainerPath> {
+    let text = path.to_str()?;
+    let names: Vec<&str> = text.split('/').filter(|name| !name.is_empty()).collect();
+    let (at, name) = (0..names.len())
+        .rev()
+        .find_map(|at| forms::container_form(&names[..at], names[at]).map(|name| (at, name)))?;
+    let pod = names[..at].iter().rev().find_map(|name| forms::pod_form(name)).or_else(|| {
+        // The form with colons has the pod's folder in the container's name.
+        names[at].split_once(':').and_then(|(slice, _)| forms::pod_form(slice))
+    });
+    Some(ContainerPath { path: names[..=at].iter().collect(), name, pod })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forms::Runtime;
+    use super::*;
+
+    const UID: &str = "0d2f3ad1-8c1e-4d5b-9f0a-1b2c3d4e5f60";
+    const SLICE_UID: &str = "0d2f3ad1_8c1e_4d5b_9f0a_1b2c3d4e5f60";
+
+    struct Case {
+        path: String,
+        folder: String,
+        runtime: Runtime,
+        pod: Option<&'static str>,
+    }
+
+    fn case(path: &str, folder: &str, runtime: Runtime, pod: Option<&'static str>) -> Case {
+        let (outer, inner) = ("a1".repeat(32), "b2".repeat(32));
+        let fill = |text: &str| {
+            text.replace("OUTER", &outer)
+                .replace("INNER", &inner)
+                .replace("SUID", SLICE_UID)
+                .replace("UID", UID)
+        };
+        Case { path: fill(path), folder: fill(folder), runtime, pod }
+    }
+
+    #[test]
+    fn finds_the_innermost_container_in_every_layout() {
+        let cases = [
+            case("/kubepods/podUID/INNER", "kubepods/podUID/INNER", Runtime::Unnamed, Some(UID)),
+            case(
+                "/kubepods/burstable/podUID/INNER/system.slice/nginx.service",
+                "kubepods/burstable/podUID/INNER",
+                Runtime::Unnamed,
+                Some(UID),
+            ),
+            case(
+                "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podSUID.slice/cri-containerd-INNER.scope",
+                "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podSUID.slice/cri-containerd-INNER.scope",
+                Runtime::Containerd,
+                Some(UID),
+            ),
+            case(
+                "kubepods.slice/kubepods-podSUID.slice/crio-INNER.scope/container",
+                "kubepods.slice/kubepods-podSUID.slice/crio-INNER.scope",
+                Runtime::CriO,
+                Some(UID),
+            ),
+            // kind: a node is a Docker container, its kubelet's root is inside.
+            case(
+                "/system.slice/docker-OUTER.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podSUID.slice/cri-containerd-INNER.scope",
+                "system.slice/docker-OUTER.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podSUID.slice/cri-containerd-INNER.scope",
+                Runtime::Containerd,
+                Some(UID),
+            ),
+            case(
+                "/docker/OUTER/kubelet/kubepods/besteffort/podUID/INNER",
+                "docker/OUTER/kubelet/kubepods/besteffort/podUID/INNER",
+                Runtime::Unnamed,
+                Some(UID),
+            ),
+            // kind's own services belong to the node's container.
+            case("/docker/OUTER/kubelet.slice/kubelet.service", "docker/OUTER", Runtime::Unnamed, None),
+            // Docker in Docker, and Docker in a pod.
+            case("/docker/OUTER/docker/INNER", "docker/OUTER/docker/INNER", Runtime::Unnamed, None),
+            case(
+                "/kubepods/podUID/OUTER/docker/INNER",
+                "kubepods/podUID/OUTER/docker/INNER",
+                Runtime::Unnamed,
+                Some(UID),
+            ),
+            case(
+                "/system.slice/containerd.service/kubepods-podSUID.slice:cri-containerd:INNER",
+                "system.slice/containerd.service/kubepods-podSUID.slice:cri-containerd:INNER",
+                Runtime::Containerd,
+                Some(UID),
+            ),
+            case(
+                "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-INNER.scope/container",
+                "user.slice/user-1000.slice/user@1000.service/user.slice/libpod-INNER.scope",
+                Runtime::Podman,
+                None,
+            ),
+            case("/lxc.payload.web/init.scope", "lxc.payload.web", Runtime::Lxc, None),
+            case(
+                "/machine.slice/machine-web.scope/payload",
+                "machine.slice/machine-web.scope",
+                Runtime::Nspawn,
+                None,
+            ),
+            case("/default/my-redis", "default/my-redis", Runtime::Containerd, None),
+        ];
+        for Case { path, folder, runtime, pod } in cases {
+            let found = container_of(Path::new(&path)).unwrap_or_else(|| panic!("no container in {path}"));
+            assert_eq!(found.path, Path::new(&folder), "{path}");
+            assert_eq!(found.name.runtime, runtime, "{path}");
+            assert_eq!(found.pod, pod.map(PodKey::of_uid), "{path}");
+        }
+    }
+
+    #[test]
+    fn finds_none_where_there_is_none() {
+        for path in [
+            "/",
+            "",
+            "/user.slice/user-0.slice/session-3.scope",
+            "/system.slice/ssh.service",
+            "/init.scope",
+            "/kubepods/besteffort",
+            "/kubepods/pod0d2f3ad1-8c1e-4d5b-9f0a-1b2c3d4e5f60",
+        ] {
+            assert_eq!(container_of(Path::new(path)), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn is_named_for_people() {
+        let path = format!("/kubepods/pod{UID}/cri-containerd-{}.scope", "ab".repeat(32));
+        let found = container_of(Path::new(&path)).unwrap();
+        assert_eq!(found.to_string(), format!("container abababababab (containerd) of pod {UID}"));
+        let found = container_of(Path::new("/default/my-redis")).unwrap();
+        assert_eq!(found.to_string(), "container my-redis (containerd)");
+    }
+}

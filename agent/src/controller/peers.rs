@@ -1,0 +1,117 @@
+//! Names of the peers of flows: pods, Services and nodes, by address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Node, Service};
+
+use super::pods::Pods;
+use super::watch::Key;
+use crate::merge::PeerNames;
+
+/// The addresses of one Service or node.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
+    key: Key,
+    addresses: Vec<IpAddr>,
+}
+
+impl From<Service> for Addresses {
+    /// A Service's addresses inside the cluster; a headless one has none.
+    fn from(service: Service) -> Self {
+        let key = Key::of(&service);
+        let spec = service.spec.unwrap_or_default();
+        let listed = spec.cluster_ips.unwrap_or_default().into_iter().chain(spec.cluster_ip);
+        Self { key, addresses: listed.filter_map(|text| text.parse().ok()).collect() }
+    }
+}
+
+impl From<Node> for Addresses {
+    fn from(node: Node) -> Self {
+        let key = Key::of(&node);
+        let listed = node.status.unwrap_or_default().addresses.unwrap_or_default();
+        Self {
+            key,
+            addresses: listed.into_iter().filter_map(|address| address.address.parse().ok()).collect(),
+        }
+    }
+}
+
+/// Who has which address, of one kind.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    by_address: HashMap<IpAddr, Key>,
+    by_key: HashMap<Key, Vec<IpAddr>>,
+}
+
+impl Directory {
+    pub(super) fn apply(&mut self, entry: Addresses) {
+        self.remove(&entry.key);
+        for address in &entry.addresses {
+            self.by_address.insert(*address, entry.key.clone());
+        }
+        self.by_key.insert(entry.key, entry.addresses);
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        for address in self.by_key.remove(key).unwrap_or_default() {
+            if self.by_address.get(&address) == Some(key) {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// All three kinds together. A node's address names the node, also where a pod on the host network uses it.
+pub(super) struct Peers<'a> {
+    pub(super) pods: &'a Pods,
+    pub(super) services: &'a Directory,
+    pub(super) nodes: &'a Directory,
+}
+
+impl PeerNames for Peers<'_> {
+    fn name_of(&self, address: IpAddr) -> Option<String> {
+        let pod = self.pods.at(address).map(|key| format!("pod {key}"));
+        let service = || self.services.by_address.get(&address).map(|key| format!("service {key}"));
+        let node = || self.nodes.by_address.get(&address).map(|key| format!("node {key}"));
+        pod.or_else(service).or_else(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn addresses_have_the_name_of_what_has_them() {
+        let service: Service = serde_json::from_value(json!({
+            "metadata": { "name": "api", "namespace": "shop" },
+            "spec": { "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00::7"] },
+        }))
+        .unwrap();
+        let headless: Service = serde_json::from_value(json!({
+            "metadata": { "name": "none", "namespace": "shop" }, "spec": { "clusterIP": "None", "clusterIPs": ["None"] },
+        }))
+        .unwrap();
+        let node: Node = serde_json::from_value(json!({
+            "metadata": { "name": "n1" },
+            "status": { "addresses": [
+                { "type": "InternalIP", "address": "192.168.0.1" }, { "type": "Hostname", "address": "n1" } ] },
+        }))
+        .unwrap();
+        let (pods, mut services, mut nodes) = (Pods::default(), Directory::default(), Directory::default());
+        services.apply(service.clone().into());
+        services.apply(headless.into());
+        nodes.apply(node.into());
+        let name = |services: &Directory, text: &str| {
+            Peers { pods: &pods, services, nodes: &nodes }.name_of(text.parse().unwrap())
+        };
+        assert_eq!(name(&services, "fd00::7").as_deref(), Some("service shop/api"));
+        assert_eq!(name(&services, "192.168.0.1").as_deref(), Some("node n1"));
+        assert_eq!(name(&services, "10.96.0.8"), None);
+        services.remove(&Key::of(&service));
+        assert_eq!(name(&services, "10.96.0.7"), None);
+    }
+}

@@ -1,0 +1,400 @@
+//! The one owner of the kernel programs: which sessions there are, what they select, and what they have counted.
+//!
+//! Both ends of the product use it alike: `top` with one session, the agent with up to 64. It holds no clock of its
+//! own beyond pacing; call [`Engine::tick`] a few times a second. With no session nothing is loaded.
+
+mod containers;
+mod slots;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use traffictrace_ebpf::layout::{Loss, Overflow, OverflowKey, SESSIONS};
+
+use self::{containers::Containers, slots::SlotRows};
+use crate::{
+    flows::{Direction, Filter, GroupBy, Key, Ledger, Protocol, Row, Seed, Totals},
+    kernel::{KernelError, Tracer, give_back_memory},
+};
+
+/// Longest time between two drains of the flow table.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(950);
+/// A snapshot that follows a drain this closely takes what that one read.
+const FRESH: Duration = Duration::from_millis(20);
+
+/// Name of a session: the UID of its trace.
+pub type SessionId = String;
+
+/// What a selected cgroup is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupKind {
+    /// A pod's: each cgroup directly below is a container, and rows are booked to that one.
+    Pod,
+    /// A container's, or any other whose whole tree is one to the user.
+    Container,
+}
+
+/// What a session selects and how it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionSpec {
+    /// What it wants of the selected sockets' traffic.
+    pub filter: Filter,
+    /// What makes one row. Cannot change.
+    pub group_by: GroupBy,
+    /// Selected cgroups by id, with everything below them.
+    pub cgroups: BTreeMap<u64, CgroupKind>,
+    /// Processes selected by id, and whether their future children are too.
+    pub processes: BTreeMap<u32, bool>,
+    /// Rows kept; beyond that the ones that closed first fold together.
+    pub max_rows: usize,
+}
+
+/// Settings of the engine.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Flows that the kernel's table holds at once; 128 bytes each.
+    pub slots: usize,
+    /// Root of the host's cgroup2 tree.
+    pub cgroup_root: PathBuf,
+}
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// All numbers are taken.
+    #[error(
+        "this node already serves {SESSIONS} traces, which is all it can; delete one or wait until one completes"
+    )]
+    Full,
+    /// The name is not known.
+    #[error("there is no session {0}")]
+    NoSession(SessionId),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// What could not be counted in its place since the session began. All but the bytes are counts of events, node-wide.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Events that found the flow table full. Their bytes are in rows without process and peer.
+    pub table_full: u64,
+    /// Events of flows for which there was no room beside their socket; likewise.
+    pub peers_full: u64,
+    /// Events on sockets that the kernel refused storage; likewise.
+    pub storage_refused: u64,
+    /// Child processes that could not be followed.
+    pub processes_lost: u64,
+    /// Received bytes that are in no row and no total.
+    pub rx_bytes: u64,
+    /// Sent bytes that are in no row and no total.
+    pub tx_bytes: u64,
+}
+
+/// What a session has counted.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Sums of everything.
+    pub totals: Totals,
+    /// The largest rows, first the one with the most bytes.
+    pub rows: Vec<Row>,
+    /// How many rows there are in all.
+    pub rows_total: usize,
+    /// What is missing or misplaced.
+    pub losses: Losses,
+    /// Which kernel hooks counted.
+    pub hook_tier: &'static str,
+    /// Time since the last snapshot, which the rates are over.
+    pub interval: Duration,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u8,
+    spec: SessionSpec,
+    ledger: Ledger,
+    containers: Containers,
+    losses_before: Losses,
+    overflow_before: HashMap<OverflowKey, Overflow>,
+    shown: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    options: EngineOptions,
+    tracer: Option<Tracer>,
+    sessions: BTreeMap<SessionId, Session>,
+    slots: SlotRows,
+    next_number: u8,
+    drained: Instant,
+}
+
+impl Engine {
+    /// Loads nothing yet.
+    pub fn new(options: EngineOptions) -> Self {
+        Self {
+            options,
+            tracer: None,
+            sessions: BTreeMap::new(),
+            slots: SlotRows::default(),
+            next_number: 0,
+            drained: Instant::now(),
+        }
+    }
+
+    /// Begins a session. The programs are loaded with the first one.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Full`] for the 65th; [`EngineError::Kernel`] where the kernel refuses, and then nothing is left
+    /// of the session.
+    pub fn start(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
+        let number = self.take_number()?;
+        let tracer = match &mut self.tracer {
+            Some(tracer) => tracer,
+            none => {
+                let tracer = Tracer::load(self.options.slots, &self.options.cgroup_root)?;
+                give_back_memory();
+                none.insert(tracer)
+            }
+        };
+        let session = Session {
+            number,
+            ledger: Ledger::new(spec.group_by, spec.max_rows),
+            spec: SessionSpec { group_by: spec.group_by, max_rows: spec.max_rows, ..SessionSpec::default() },
+            containers: Containers::default(),
+            losses_before: losses(tracer),
+            overflow_before: tracer.overflow()?.into_iter().collect(),
+            shown: Instant::now(),
+        };
+        self.sessions.insert(id.clone(), session);
+        let result = self.update(id, spec);
+        if result.is_err() {
+            self.stop(id);
+        }
+        result
+    }
+
+    /// Changes what a session selects or wants; what it counted before stays. `group_by` and `max_rows` stay too.
+    pub fn update(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
+        let session = self.sessions.get_mut(id).ok_or_else(|| EngineError::NoSession(id.clone()))?;
+        let tracer = self.tracer.as_mut().ok_or_else(|| EngineError::NoSession(id.clone()))?;
+        let old = std::mem::replace(&mut session.spec, spec);
+        session.containers.clear();
+        let number = session.number;
+        if old.filter != session.spec.filter || session.spec.filter.is_empty() {
+            tracer.set_filter(number, &session.spec.filter.to_kernel())?;
+        }
+        let new = session.spec.clone();
+        for cgroup in old.cgroups.keys().chain(new.cgroups.keys()) {
+            if old.cgroups.contains_key(cgroup) != new.cgroups.contains_key(cgroup) {
+                self.select(*cgroup)?;
+            }
+        }
+        self.publish()?;
+        let bit = 1u64 << number;
+        for (pid, inherit) in new.processes.iter().filter(|(pid, _)| !old.processes.contains_key(pid)) {
+            if let Some(tracer) = &mut self.tracer {
+                tracer.select_process(*pid, bit, if *inherit { bit } else { 0 })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a session and says what it counted. With the last one, the programs are unloaded.
+    pub fn stop(&mut self, id: &SessionId) -> Option<Totals> {
+        let session = self.sessions.get_mut(id)?;
+        let selected = std::mem::take(&mut session.spec.cgroups);
+        let by_process = !std::mem::take(&mut session.spec.processes).is_empty();
+        let number = session.number;
+        for cgroup in selected.keys() {
+            if let Err(error) = self.select(*cgroup) {
+                tracing::error!(%error, cgroup, "cannot take a cgroup out of the kernel's selection");
+            }
+        }
+        if by_process
+            && let Some(tracer) = &mut self.tracer
+            && let Err(error) = tracer.release_processes(1 << number)
+        {
+            tracing::error!(%error, "cannot take processes out of the kernel's selection");
+        }
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "the kernel goes on counting for a session that has ended");
+        }
+        self.drain();
+        let totals = self.sessions.remove(id).map(|session| session.ledger.totals());
+        self.slots.forget_session(number);
+        if self.sessions.is_empty() {
+            self.tracer = None;
+            self.slots = SlotRows::default();
+            give_back_memory();
+        }
+        totals
+    }
+
+    /// Goes on from what was shown before this process began: `totals` in all, of which `rows` are known.
+    pub fn seed(&mut self, id: &SessionId, totals: &Totals, rows: Vec<Seed>) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.ledger.seed(totals, rows);
+        }
+    }
+
+    /// Drains the flow table when it is time or when it fills up. Call it a few times a second.
+    pub fn tick(&mut self) {
+        if self.drained.elapsed() >= DRAIN_INTERVAL || self.tracer.as_ref().is_some_and(Tracer::is_half_full)
+        {
+            self.drain();
+        }
+    }
+
+    /// The `top` largest rows of a session and its sums, up to now.
+    pub fn snapshot(&mut self, id: &SessionId, top: usize) -> Option<Snapshot> {
+        if self.drained.elapsed() >= FRESH {
+            self.drain();
+        }
+        let now = self.tracer.as_ref().map(losses).unwrap_or_default();
+        let hook_tier = self.tracer.as_ref().map_or("none", Tracer::hook_tier);
+        let session = self.sessions.get_mut(id)?;
+        let interval = session.shown.elapsed();
+        session.shown = Instant::now();
+        Some(Snapshot {
+            totals: session.ledger.totals(),
+            rows: session.ledger.rank(top, interval),
+            rows_total: session.ledger.len(),
+            losses: now.since(&session.losses_before),
+            hook_tier,
+            interval,
+        })
+    }
+
+    /// Name of the folder of a cgroup that a counted socket belongs to, also when it is gone.
+    pub fn container_folder(&mut self, cgroup: u64) -> Option<String> {
+        self.tracer.as_mut()?.folder(cgroup).map(|folder| folder.name)
+    }
+
+    /// Reads everything that moved since the last drain.
+    pub fn drain(&mut self) {
+        let Self { tracer: Some(tracer), sessions, slots, .. } = self else { return };
+        let mut by_number: Vec<Option<&mut Session>> = (0..SESSIONS).map(|_| None).collect();
+        for session in sessions.values_mut() {
+            let number = usize::from(session.number);
+            by_number[number] = Some(session);
+        }
+        let mut opened = Vec::new();
+        if let Err(error) = tracer.drain(&mut |drained| slots.book(&drained, &mut by_number, &mut opened)) {
+            tracing::error!(%error, "some slots of the flow table are not given back yet");
+        }
+        // New flows need their container's name from the kernel, which cannot be asked while the table is borrowed.
+        slots.book_opened(opened, &mut by_number, tracer);
+        match losses(tracer).overflowed() {
+            0 => {}
+            _ => book_overflow(tracer, &mut by_number),
+        }
+        self.drained = Instant::now();
+    }
+
+    /// A number that no session has; the one that was free longest, so that nothing in the kernel still bears it.
+    fn take_number(&mut self) -> Result<u8, EngineError> {
+        let count = SESSIONS as u8;
+        let number = (0..count)
+            .map(|step| (self.next_number + step) % count)
+            .find(|number| self.sessions.values().all(|session| session.number != *number))
+            .ok_or(EngineError::Full)?;
+        self.next_number = (number + 1) % count;
+        Ok(number)
+    }
+
+    /// Brings the kernel's selection of one cgroup up to date.
+    fn select(&mut self, cgroup: u64) -> Result<(), KernelError> {
+        let sessions = self
+            .sessions
+            .values()
+            .filter(|session| session.spec.cgroups.contains_key(&cgroup))
+            .fold(0, |bits, session| bits | 1u64 << session.number);
+        self.tracer.as_mut().map_or(Ok(()), |tracer| tracer.select_cgroup(cgroup, sessions))
+    }
+
+    fn publish(&mut self) -> Result<(), KernelError> {
+        let bits = |wanted: &dyn Fn(&SessionSpec) -> bool| {
+            let sessions = self.sessions.values().filter(|session| wanted(&session.spec));
+            sessions.fold(0, |bits, session| bits | 1u64 << session.number)
+        };
+        let filtered = bits(&|spec| !spec.filter.is_empty());
+        let by_process = bits(&|spec| !spec.processes.is_empty());
+        self.slots.selection_changed();
+        self.tracer.as_mut().map_or(Ok(()), |tracer| tracer.publish(filtered, by_process))
+    }
+}
+
+impl Losses {
+    fn overflowed(&self) -> u64 {
+        self.table_full + self.peers_full + self.storage_refused
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            table_full: self.table_full - before.table_full,
+            peers_full: self.peers_full - before.peers_full,
+            storage_refused: self.storage_refused - before.storage_refused,
+            processes_lost: self.processes_lost - before.processes_lost,
+            rx_bytes: self.rx_bytes - before.rx_bytes,
+            tx_bytes: self.tx_bytes - before.tx_bytes,
+        }
+    }
+}
+
+fn losses(tracer: &Tracer) -> Losses {
+    Losses {
+        table_full: tracer.loss(Loss::TableFull),
+        peers_full: tracer.loss(Loss::PeersFull),
+        storage_refused: tracer.loss(Loss::Storage),
+        processes_lost: tracer.loss(Loss::Processes),
+        rx_bytes: tracer.loss(Loss::RxBytes),
+        tx_bytes: tracer.loss(Loss::TxBytes),
+    }
+}
+
+/// Books what found no slot: exact in sum, without process and peer.
+fn book_overflow(tracer: &mut Tracer, by_number: &mut [Option<&mut Session>]) {
+    let rows = match tracer.overflow() {
+        Ok(rows) => rows,
+        Err(error) => {
+            return tracing::error!(%error, "flows without a slot are not shown until the next drain");
+        }
+    };
+    for (key @ [cgroup, sessions, protocol], now) in rows {
+        let Some(protocol) = Protocol::from_bit(protocol as u32) else { continue };
+        for session in by_number.iter_mut().flatten().filter(|session| sessions >> session.number & 1 == 1) {
+            let before = session.overflow_before.insert(key, now).unwrap_or_default();
+            let [rx_bytes, tx_bytes, rx_calls, tx_calls] = std::array::from_fn(|i| now[i] - before[i]);
+            let sum = Totals { rx_bytes, tx_bytes, rx_calls, tx_calls, ..Totals::default() };
+            if sum != Totals::default() {
+                let cgroup = session.containers.of(cgroup, &session.spec, tracer);
+                session.ledger.add_folded(overflow_key(cgroup, protocol), &sum);
+            }
+        }
+    }
+}
+
+fn overflow_key(cgroup: u64, protocol: Protocol) -> Key {
+    Key {
+        cgroup,
+        caller_cgroup: cgroup,
+        pid: 0,
+        container_pid: 0,
+        command: [0; 16],
+        protocol,
+        direction: Direction::Unknown,
+        local_address: None,
+        remote_address: None,
+        local_port: None,
+        remote_port: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Which rows a slot of the flow table adds to.
+
+use super::Session;
+use crate::{
+    flows::{Key, RowId},
+    kernel::{Delta, Drained, Tracer},
+};
+
+/// The rows of one slot: nearly always one, of one session.
+#[derive(Debug, Default)]
+enum Rows {
+    #[default]
+    None,
+    One((u8, RowId)),
+    Many(Box<[(u8, RowId)]>),
+}
+
+#[derive(Debug, Default)]
+struct SlotRow {
+    rows: Rows,
+    /// The selection for which `rows` was found.
+    selection: u32,
+}
+
+/// A flow that was seen for the first time, or for the first time since the selection changed.
+#[derive(Debug)]
+pub(super) struct Opened {
+    index: usize,
+    key: Key,
+    sessions: u64,
+    connections: u64,
+    delta: Delta,
+    rtt_us: u32,
+    closed: bool,
+    released: bool,
+}
+
+/// The rows of every slot.
+#[derive(Debug, Default)]
+pub(super) struct SlotRows {
+    slots: Vec<SlotRow>,
+    selection: u32,
+}
+
+impl SlotRows {
+    /// A slot can count for another session from now on, which took the number of one that ended.
+    pub(super) fn selection_changed(&mut self) {
+        self.selection = self.selection.wrapping_add(1);
+    }
+
+    /// Nothing is booked to this number any more.
+    pub(super) fn forget_session(&mut self, number: u8) {
+        for slot in &mut self.slots {
+            let left = slot.rows.as_slice().iter().copied().filter(|(of, _)| *of != number).collect();
+            slot.rows = Rows::from_vec(left);
+        }
+    }
+
+    /// Books what a slot moved; puts it into `opened` instead where its rows must be found first.
+    pub(super) fn book(
+        &mut self,
+        drained: &Drained<'_>,
+        sessions: &mut [Option<&mut Session>],
+        opened: &mut Vec<Opened>,
+    ) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.slots.len() <= drained.index {
+            self.slots.resize_with(drained.index + 1, SlotRow::default);
+        }
+        let slot = &mut self.slots[drained.index];
+        if drained.opened {
+            slot.rows = Rows::None;
+        }
+        let rtt_us = drained.slot.srtt_us.load(Relaxed);
+        if drained.opened || slot.selection != self.selection {
+            let Some(key) = Key::of(drained) else { return };
+            opened.push(Opened {
+                index: drained.index,
+                key,
+                sessions: drained.slot.sessions,
+                connections: drained.slot.connections.load(Relaxed),
+                delta: drained.delta,
+                rtt_us,
+                closed: drained.closed,
+                released: drained.released,
+            });
+            return;
+        }
+        for (number, row) in slot.rows.as_slice() {
+            if let Some(session) = &mut sessions[usize::from(*number)] {
+                session.ledger.add(*row, &drained.delta, 0, rtt_us);
+            }
+        }
+        slot.end(drained.closed, drained.released, sessions);
+    }
+
+    /// Finds the rows of new flows and books what they moved.
+    pub(super) fn book_opened(
+        &mut self,
+        opened: Vec<Opened>,
+        sessions: &mut [Option<&mut Session>],
+        tracer: &mut Tracer,
+    ) {
+        for flow in opened {
+            let slot = &mut self.slots[flow.index];
+            let known = std::mem::take(&mut slot.rows);
+            let mut rows = Vec::new();
+            for session in
+                sessions.iter_mut().flatten().filter(|session| flow.sessions >> session.number & 1 == 1)
+            {
+                let number = session.number;
+                let (row, connections) = match known.as_slice().iter().find(|(of, _)| *of == number) {
+                    Some((_, row)) => (*row, 0),
+                    None => {
+                        let cgroup = session.containers.of(flow.key.cgroup, &session.spec, tracer);
+                        let same = flow.key.caller_cgroup == flow.key.cgroup;
+                        let caller_cgroup = if same { cgroup } else { flow.key.caller_cgroup };
+                        let row = session.ledger.hold(Key { cgroup, caller_cgroup, ..flow.key });
+                        (row, flow.connections >> number & 1)
+                    }
+                };
+                session.ledger.add(row, &flow.delta, connections, flow.rtt_us);
+                rows.push((number, row));
+            }
+            slot.rows = Rows::from_vec(rows);
+            slot.selection = self.selection;
+            slot.end(flow.closed, flow.released, sessions);
+        }
+    }
+}
+
+impl SlotRow {
+    fn end(&mut self, closed: bool, released: bool, sessions: &mut [Option<&mut Session>]) {
+        for (number, row) in self.rows.as_slice() {
+            let Some(session) = &mut sessions[usize::from(*number)] else { continue };
+            if closed {
+                session.ledger.close(*row);
+            }
+            if released {
+                session.ledger.release(*row);
+            }
+        }
+        if released {
+            self.rows = Rows::None;
+        }
+    }
+}
+
+impl Rows {
+    fn from_vec(rows: Vec<(u8, RowId)>) -> Self {
+        match *rows {
+            [] => Self::None,
+            [row] => Self::One(row),
+            _ => Self::Many(rows.into_boxed_slice()),
+        }
+    }
+
+    fn as_slice(&self) -> &[(u8, RowId)] {
+        match self {
+            Self::None => &[],
+            Self::One(row) => std::slice::from_ref(row),
+            Self::Many(rows) => rows,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a session wants of the traffic of its containers.
+
+use std::{net::IpAddr, ops::RangeInclusive};
+
+use ipnet::IpNet;
+use traffictrace_ebpf::layout;
+
+use super::Protocol;
+
+/// Which opener of a flow a session wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DirectionFilter {
+    /// Flows that the peer opened.
+    Inbound,
+    /// Flows that the container opened.
+    Outbound,
+    /// All.
+    #[default]
+    Both,
+}
+
+/// A session's filter; empty parts want everything. The kernel applies it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Protocols.
+    pub protocols: Vec<Protocol>,
+    /// Ports, local or remote. At most [`layout::RANGES`].
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Networks of peers. At most [`layout::NETWORKS`].
+    pub remote_cidrs: Vec<IpNet>,
+    /// Who opened the flow. A flow of unknown direction always passes.
+    pub direction: DirectionFilter,
+}
+
+impl Filter {
+    /// Whether it wants everything.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The form the kernel reads.
+    pub fn to_kernel(&self) -> layout::Filter {
+        layout::Filter {
+            protocols: self.protocols.iter().fold(0, |bits, protocol| bits | protocol.bit()),
+            direction: match self.direction {
+                DirectionFilter::Both => 0,
+                DirectionFilter::Inbound => 1,
+                DirectionFilter::Outbound => 2,
+            },
+            ports: self.ports.iter().map(|range| (*range.start(), *range.end())).collect(),
+            networks: self.remote_cidrs.iter().map(network).collect(),
+        }
+    }
+}
+
+/// Network address and mask of 16 bytes; IPv4 lies below `::ffff:0:0/96`.
+fn network(cidr: &IpNet) -> ([u8; 16], [u8; 16]) {
+    let (address, prefix) = match cidr.network() {
+        IpAddr::V4(v4) => (v4.to_ipv6_mapped(), cidr.prefix_len() + 96),
+        IpAddr::V6(v6) => (v6, cidr.prefix_len()),
+    };
+    let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+    (address.octets(), mask.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_masked_and_ipv4_is_mapped() {
+        let (address, mask) = network(&"10.1.2.3/8".parse().unwrap());
+        assert_eq!(address, "::ffff:10.0.0.0".parse::<std::net::Ipv6Addr>().unwrap().octets());
+        assert_eq!(mask[..13], [0xff; 13]);
+        assert_eq!(mask[13..], [0; 3]);
+        assert_eq!(network(&"::/0".parse().unwrap()).1, [0; 16]);
+        assert_eq!(network(&"::1/128".parse().unwrap()).1, [0xff; 16]);
+    }
+
+    #[test]
+    fn an_empty_filter_wants_everything() {
+        assert!(Filter::default().is_empty());
+        assert_eq!(Filter::default().to_kernel(), layout::Filter::default());
+    }
+}

@@ -1,0 +1,257 @@
+//! The rows and totals of one session.
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
+
+use hashbrown::HashTable;
+
+use super::{Direction, FlowState, GroupBy, Key, Row, Totals};
+use crate::kernel::Delta;
+
+/// Number of a row in its ledger. Valid while anything holds the row, see [`Ledger::hold`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowId(u32);
+
+/// A row that was shown before this process began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// Its name.
+    pub key: Key,
+    /// What it had moved.
+    pub totals: Totals,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Key,
+    totals: Totals,
+    /// Open flows in this row.
+    open: u32,
+    /// Flows that can still add to this row; it keeps its number until there are none.
+    held: u32,
+    rtt_us: u32,
+    /// The interval in which it last moved, and its sums when that interval began.
+    interval: u32,
+    rx_before: u64,
+    tx_before: u64,
+    /// Whether it waits in `closed` to be folded.
+    queued: bool,
+    folded: bool,
+}
+
+/// The rows and totals of one session. The sum of the rows equals the totals.
+#[derive(Debug)]
+pub struct Ledger {
+    group_by: GroupBy,
+    max_rows: usize,
+    entries: Vec<Entry>,
+    /// Numbers of `entries` that hold no row.
+    vacant: Vec<u32>,
+    by_key: HashTable<u32>,
+    hasher: RandomState,
+    /// Closed rows, those first that closed first.
+    closed: VecDeque<u32>,
+    totals: Totals,
+    interval: u32,
+}
+
+impl Ledger {
+    /// An empty ledger that keeps about `max_rows` rows: beyond that, the rows that closed first fold into one for
+    /// each process and protocol.
+    pub fn new(group_by: GroupBy, max_rows: usize) -> Self {
+        Self {
+            group_by,
+            max_rows,
+            entries: Vec::new(),
+            vacant: Vec::new(),
+            by_key: HashTable::new(),
+            hasher: RandomState::new(),
+            closed: VecDeque::new(),
+            totals: Totals::default(),
+            interval: 1,
+        }
+    }
+
+    /// Goes on from what was shown before: `totals` in all, of which `rows` are known one by one.
+    pub fn seed(&mut self, totals: &Totals, rows: impl IntoIterator<Item = Seed>) {
+        self.totals.add(totals);
+        for row in rows {
+            let id = self.find_or_add(row.key, false);
+            let entry = &mut self.entries[id as usize];
+            entry.totals.add(&row.totals);
+            self.settle(id);
+        }
+    }
+
+    /// The row of a flow, which may add to it until [`Self::release`].
+    pub fn hold(&mut self, key: Key) -> RowId {
+        let id = self.find_or_add(key.grouped(self.group_by), false);
+        let entry = &mut self.entries[id as usize];
+        entry.open += 1;
+        entry.held += 1;
+        RowId(id)
+    }
+
+    /// A flow of the row has closed. It may still add bytes that were under way.
+    pub fn close(&mut self, row: RowId) {
+        let entry = &mut self.entries[row.0 as usize];
+        entry.open = entry.open.saturating_sub(1);
+    }
+
+    /// A flow will not add to the row again.
+    pub fn release(&mut self, row: RowId) {
+        let entry = &mut self.entries[row.0 as usize];
+        entry.held = entry.held.saturating_sub(1);
+        self.settle(row.0);
+    }
+
+    /// Adds what a flow moved. `connections`: sockets that it stands for and that were not counted before.
+    pub fn add(&mut self, row: RowId, delta: &Delta, connections: u64, rtt_us: u32) {
+        let mut sum = Totals { connections, ..Totals::default() };
+        sum.add_delta(delta);
+        if rtt_us != 0 {
+            self.entries[row.0 as usize].rtt_us = rtt_us;
+        }
+        self.book(row.0, &sum);
+    }
+
+    /// Adds what found no slot in the kernel to the row of that name.
+    pub fn add_folded(&mut self, key: Key, sum: &Totals) {
+        let id = self.find_or_add(key, true);
+        self.book(id, sum);
+    }
+
+    /// Sums of everything, rows that are not shown included.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// The `top` rows with the most bytes since the session began, largest first, with their rates over the
+    /// `elapsed` time since the last call; a new interval begins.
+    pub fn rank(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
+        let mut order: Vec<(u64, u32)> =
+            self.by_key.iter().map(|id| (self.entries[*id as usize].totals.bytes(), *id)).collect();
+        // Rows with the same bytes: the older one first, at both ends of the cut, so that the table stands still.
+        let largest = |a: &(u64, u32), b: &(u64, u32)| b.0.cmp(&a.0).then(a.1.cmp(&b.1));
+        if order.len() > top && top > 0 {
+            order.select_nth_unstable_by(top - 1, largest);
+        }
+        order.truncate(top);
+        order.sort_unstable_by(largest);
+        let rows =
+            order.into_iter().map(|(_, id)| self.entries[id as usize].show(self.interval, elapsed)).collect();
+        self.interval = self.interval.wrapping_add(1);
+        rows
+    }
+
+    fn find_or_add(&mut self, key: Key, folded: bool) -> u32 {
+        let Self { entries, vacant, by_key, hasher, .. } = self;
+        let hash = hasher.hash_one((&key, folded));
+        let same = |id: &u32| {
+            let entry = &entries[*id as usize];
+            entry.folded == folded && entry.key == key
+        };
+        if let Some(id) = by_key.find(hash, same) {
+            return *id;
+        }
+        let entry = Entry {
+            key,
+            totals: Totals::default(),
+            open: 0,
+            held: 0,
+            rtt_us: 0,
+            interval: 0,
+            rx_before: 0,
+            tx_before: 0,
+            queued: false,
+            folded,
+        };
+        let id = if let Some(id) = vacant.pop() {
+            entries[id as usize] = entry;
+            id
+        } else {
+            entries.push(entry);
+            (entries.len() - 1) as u32
+        };
+        by_key.insert_unique(hash, id, |id| {
+            let entry = &entries[*id as usize];
+            hasher.hash_one((&entry.key, entry.folded))
+        });
+        id
+    }
+
+    fn book(&mut self, id: u32, sum: &Totals) {
+        let entry = &mut self.entries[id as usize];
+        if entry.interval != self.interval {
+            entry.interval = self.interval;
+            entry.rx_before = entry.totals.rx_bytes;
+            entry.tx_before = entry.totals.tx_bytes;
+        }
+        entry.totals.add(sum);
+        self.totals.add(sum);
+        if entry.key.direction == Direction::Unknown && entry.key.local_address.is_some() {
+            self.totals.unknown_direction_bytes += sum.bytes();
+        }
+    }
+
+    /// Queues a row that nothing holds any more, and folds the oldest ones when there are too many.
+    fn settle(&mut self, id: u32) {
+        let entry = &mut self.entries[id as usize];
+        if entry.held == 0 && !entry.queued && !entry.folded {
+            entry.queued = true;
+            self.closed.push_back(id);
+        }
+        while self.by_key.len() > self.max_rows {
+            let Some(oldest) = self.closed.pop_front() else { break };
+            let entry = &mut self.entries[oldest as usize];
+            entry.queued = false;
+            if entry.held == 0 {
+                self.fold(oldest);
+            }
+        }
+    }
+
+    fn fold(&mut self, id: u32) {
+        let Entry { key, totals, .. } = self.entries[id as usize];
+        let hash = self.hasher.hash_one((&key, false));
+        if let Ok(found) = self.by_key.find_entry(hash, |other| *other == id) {
+            found.remove();
+            self.vacant.push(id);
+        }
+        let target = self.find_or_add(key.of_process(), true);
+        self.entries[target as usize].totals.add(&totals);
+    }
+}
+
+impl Entry {
+    fn show(&self, interval: u32, elapsed: Duration) -> Row {
+        let rate = |now: u64, before: u64| {
+            let seconds = elapsed.as_secs_f64();
+            if self.interval == interval && seconds > 0.0 {
+                ((now - before) as f64 / seconds).round() as u64
+            } else {
+                0
+            }
+        };
+        Row {
+            key: self.key,
+            totals: self.totals,
+            rx_bytes_per_second: rate(self.totals.rx_bytes, self.rx_before),
+            tx_bytes_per_second: rate(self.totals.tx_bytes, self.tx_before),
+            rtt_us: self.rtt_us,
+            state: if self.open > 0 { FlowState::Open } else { FlowState::Closed },
+            folded: self.folded,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

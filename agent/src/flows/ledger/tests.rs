@@ -1,0 +1,124 @@
+use super::*;
+use crate::flows::Protocol;
+
+fn key(pid: u32, direction: Direction, local_port: u16, remote_port: u16) -> Key {
+    Key {
+        cgroup: 7,
+        caller_cgroup: 7,
+        pid,
+        container_pid: 1,
+        command: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0",
+        protocol: Protocol::Tcp,
+        direction,
+        local_address: Some("10.0.0.1".parse().unwrap()),
+        remote_address: Some("10.0.0.2".parse().unwrap()),
+        local_port: Some(local_port),
+        remote_port: Some(remote_port),
+    }
+}
+
+fn sent(bytes: u64) -> Delta {
+    Delta { tx_bytes: bytes, tx_calls: 1, ..Delta::default() }
+}
+
+/// A connection that opened, sent and closed between two looks.
+fn short_connection(ledger: &mut Ledger, key: Key, bytes: u64) {
+    let row = ledger.hold(key);
+    ledger.add(row, &sent(bytes), 1, 0);
+    ledger.close(row);
+    ledger.release(row);
+}
+
+fn sum_of_rows(ledger: &mut Ledger) -> u64 {
+    ledger.rank(usize::MAX, Duration::from_secs(1)).iter().map(|row| row.totals.bytes()).sum()
+}
+
+#[test]
+fn endpoint_folds_the_port_of_the_opener() {
+    let mut ledger = Ledger::new(GroupBy::Endpoint, 100);
+    for port in 40_000..40_010 {
+        short_connection(&mut ledger, key(1, Direction::Outbound, port, 443), 10);
+        short_connection(&mut ledger, key(1, Direction::Inbound, 80, port), 1);
+        short_connection(&mut ledger, key(1, Direction::Unknown, port, 9), 2);
+    }
+    let rows = ledger.rank(2, Duration::from_secs(1));
+    assert_eq!(ledger.len(), 12);
+    assert_eq!((rows[0].totals.tx_bytes, rows[0].totals.connections), (100, 10));
+    assert_eq!((rows[0].key.local_port, rows[0].key.remote_port), (None, Some(443)));
+    assert_eq!(
+        (rows[1].totals.tx_bytes, rows[1].key.local_port, rows[1].key.remote_port),
+        (10, Some(80), None)
+    );
+    assert_eq!(ledger.totals().unknown_direction_bytes, 20);
+}
+
+#[test]
+fn process_rows_have_no_addresses() {
+    let mut ledger = Ledger::new(GroupBy::Process, 100);
+    short_connection(&mut ledger, key(1, Direction::Outbound, 1, 2), 10);
+    short_connection(&mut ledger, key(1, Direction::Inbound, 3, 4), 5);
+    short_connection(&mut ledger, key(2, Direction::Inbound, 3, 5), 1);
+    let rows = ledger.rank(9, Duration::from_secs(1));
+    assert_eq!(
+        rows.iter().map(|row| (row.key.pid, row.totals.tx_bytes)).collect::<Vec<_>>(),
+        [(1, 15), (2, 1)]
+    );
+    assert_eq!(rows[0].key.remote_address, None);
+    assert_eq!(ledger.totals().unknown_direction_bytes, 0);
+}
+
+#[test]
+fn the_oldest_closed_rows_fold_and_no_byte_is_lost() {
+    let mut ledger = Ledger::new(GroupBy::Connection, 10);
+    let open = ledger.hold(key(1, Direction::Outbound, 1, 443));
+    ledger.add(open, &sent(5), 1, 0);
+    for port in 100..200 {
+        short_connection(&mut ledger, key(port as u32 % 2, Direction::Outbound, port, 443), 3);
+    }
+    assert!(ledger.len() <= 12, "{}", ledger.len());
+    assert_eq!(sum_of_rows(&mut ledger), ledger.totals().bytes());
+    assert_eq!(ledger.totals().tx_bytes, 305);
+    let rows = ledger.rank(usize::MAX, Duration::from_secs(1));
+    assert_eq!(rows.iter().filter(|row| row.folded).count(), 2);
+    assert!(rows.iter().any(|row| row.key.local_port == Some(1)), "an open row is never folded");
+    assert!(rows.iter().any(|row| row.key.local_port == Some(199)), "the youngest closed row is kept");
+    assert!(!rows.iter().any(|row| row.key.local_port == Some(100)), "the oldest is not");
+}
+
+#[test]
+fn bytes_that_come_after_the_close_still_count() {
+    let mut ledger = Ledger::new(GroupBy::Connection, 1);
+    let late = ledger.hold(key(1, Direction::Outbound, 1, 443));
+    ledger.close(late);
+    for port in 2..9 {
+        short_connection(&mut ledger, key(2, Direction::Outbound, port, 443), 1);
+    }
+    ledger.add(late, &sent(50), 0, 0);
+    let rows = ledger.rank(1, Duration::from_secs(1));
+    assert_eq!((rows[0].key.pid, rows[0].totals.tx_bytes, rows[0].state), (1, 50, FlowState::Closed));
+}
+
+#[test]
+fn rates_cover_the_last_interval_only() {
+    let mut ledger = Ledger::new(GroupBy::Connection, 10);
+    let row = ledger.hold(key(1, Direction::Outbound, 1, 443));
+    ledger.add(row, &sent(1000), 1, 0);
+    assert_eq!(ledger.rank(1, Duration::from_secs(2))[0].tx_bytes_per_second, 500);
+    ledger.add(row, &sent(30), 0, 0);
+    ledger.add(row, &sent(30), 0, 0);
+    let second = ledger.rank(1, Duration::from_secs(2));
+    assert_eq!((second[0].tx_bytes_per_second, second[0].totals.tx_bytes), (30, 1060));
+    assert_eq!(ledger.rank(1, Duration::from_secs(2))[0].tx_bytes_per_second, 0);
+}
+
+#[test]
+fn a_seeded_ledger_goes_on_from_what_was_shown() {
+    let mut ledger = Ledger::new(GroupBy::Endpoint, 10);
+    let key = key(1, Direction::Outbound, 1, 443);
+    let row = Totals { tx_bytes: 70, connections: 1, ..Totals::default() };
+    let totals = Totals { tx_bytes: 100, connections: 3, ..Totals::default() };
+    ledger.seed(&totals, [Seed { key: key.grouped(GroupBy::Endpoint), totals: row }]);
+    short_connection(&mut ledger, key, 5);
+    assert_eq!(ledger.totals().tx_bytes, 105);
+    assert_eq!(ledger.rank(1, Duration::from_secs(1))[0].totals.tx_bytes, 75);
+}

@@ -1,0 +1,14 @@
+//! From drained counters to ranked rows. Pure: no kernel, no clock, no I/O.
+//!
+//! A [`Ledger`] belongs to one session. It folds what slots moved into rows by the session's [`GroupBy`], keeps the
+//! totals, and picks the largest rows. The sum of its rows equals its totals at any time.
+
+mod filter;
+mod ledger;
+mod row;
+
+pub use self::{
+    filter::{DirectionFilter, Filter},
+    ledger::{Ledger, RowId, Seed},
+    row::{Direction, FlowState, GroupBy, Key, Protocol, Row, Totals},
+};

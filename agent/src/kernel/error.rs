@@ -1,0 +1,122 @@
+//! What can go wrong between this process and the kernel, said so that a person can act on it.
+
+use std::{fs, io};
+
+/// A step towards tracing that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No BTF: the programs cannot be fitted to this kernel.
+    #[error(
+        "cannot read the kernel's type information (BTF) at /sys/kernel/btf/vmlinux: {source}; \
+         use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as the large distributions' are"
+    )]
+    NoBtf {
+        /// Why it could not be read.
+        source: aya::BtfError,
+    },
+    /// The kernel has no such hook.
+    #[error(
+        "this kernel has no tracepoint {hook}; counting needs sock_send_length and sock_recv_length, \
+         which came with Linux 6.3"
+    )]
+    NoHook {
+        /// Name of the tracepoint.
+        hook: &'static str,
+    },
+    /// Not permitted.
+    #[error("no permission to {step}: {advice}")]
+    Permission {
+        /// What was attempted.
+        step: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// Anything else while loading the object or a program.
+    #[error("cannot {step}: {source}")]
+    Load {
+        /// What was attempted.
+        step: String,
+        /// What the loader said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A map operation failed.
+    #[error("cannot {step} in the map {map}: {source}")]
+    Map {
+        /// What was attempted.
+        step: &'static str,
+        /// Which map.
+        map: &'static str,
+        /// What the kernel said.
+        source: Box<aya::maps::MapError>,
+    },
+    /// A map could not be mapped into memory.
+    #[error("cannot map the map {map} into memory: {source}")]
+    Mmap {
+        /// Which map.
+        map: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The embedded object does not have what this program expects.
+    #[error("the embedded kernel object has no {0}; this binary was built wrong, build it again")]
+    Object(&'static str),
+}
+
+impl KernelError {
+    /// Turns a loader's error into advice: most often a capability is missing.
+    pub(super) fn load(step: String, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        if permission_denied(&source) {
+            return Self::Permission { step, advice: permission_advice() };
+        }
+        Self::Load { step, source: Box::new(source) }
+    }
+
+    pub(super) fn map(step: &'static str, map: &'static str, source: aya::maps::MapError) -> Self {
+        Self::Map { step, map, source: Box::new(source) }
+    }
+}
+
+fn permission_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Capabilities that tracing needs, with their bit in `/proc/PID/status` (include/uapi/linux/capability.h).
+const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_NET_ADMIN", 12)];
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Names of the capabilities that this process lacks for tracing. Empty with CAP_SYS_ADMIN, which covers them all.
+pub fn missing_capabilities() -> Vec<&'static str> {
+    let Some(effective) = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    }) else {
+        return Vec::new();
+    };
+    let has = |bit: u32| effective >> bit & 1 == 1;
+    if has(CAP_SYS_ADMIN) {
+        return Vec::new();
+    }
+    NEEDED.iter().filter(|(_, bit)| !has(*bit)).map(|(name, _)| *name).collect()
+}
+
+fn permission_advice() -> String {
+    let missing = missing_capabilities();
+    if missing.is_empty() {
+        return "the capabilities are there, but the kernel refuses BPF (lockdown or a security policy); \
+                see dmesg and /sys/kernel/security/lockdown"
+            .into();
+    }
+    format!(
+        "this process lacks {}; run it as root, or grant it (setcap, or the pod's securityContext)",
+        missing.join(" and ")
+    )
+}

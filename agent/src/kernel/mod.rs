@@ -1,0 +1,280 @@
+//! The kernel room: loads the programs, says what they select, reads what they counted. The only place with `unsafe`.
+//!
+//! [`Tracer`] exists only while there is something to trace. Dropping it detaches every program and frees every map;
+//! nothing is pinned, so the same happens when the process is killed.
+
+mod datagrams;
+mod error;
+mod mapped;
+mod table;
+
+use std::{collections::HashSet, fmt, path::Path, sync::atomic::AtomicU64};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader, Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, Queue},
+    programs::{BtfTracePoint, ProgramError},
+};
+use traffictrace_ebpf::{
+    OBJECT,
+    layout::{
+        self, FILTER_SIZE, FOLDER_SIZE, Folder, Loss, Overflow, OverflowKey, PeerKey, Process, Selection,
+    },
+    maps,
+};
+
+pub use self::{
+    error::{KernelError, missing_capabilities},
+    table::{Delta, Drained},
+};
+use self::{mapped::Mapped, table::Table};
+
+/// Smallest and largest flow table, in slots of 128 bytes.
+const SLOTS: std::ops::RangeInclusive<usize> = 16_384..=4_194_304;
+
+/// Program in the object and the tracepoint it belongs to.
+type Hook = (&'static str, &'static str);
+
+/// Sends and receives; which of these pairs a kernel has is the hook tier.
+const TRANSFERS: [Hook; 2] = [("tt_send", "sock_send_length"), ("tt_recv", "sock_recv_length")];
+/// Beginning, retransmissions and end of TCP connections.
+const CONNECTIONS: [Hook; 3] = [
+    ("tt_state", "inet_sock_set_state"),
+    ("tt_destroy", "tcp_destroy_sock"),
+    ("tt_retransmit", "tcp_retransmit_skb"),
+];
+/// Children of processes that were selected by their id; only while a session selects so.
+const PROCESSES: [Hook; 2] = [("tt_fork", "sched_process_fork"), ("tt_exit", "sched_process_exit")];
+
+/// The loaded programs and their maps.
+pub struct Tracer {
+    ebpf: Ebpf,
+    btf: Btf,
+    table: Table,
+    losses: Mapped<AtomicU64>,
+    follows_processes: bool,
+    selection: Selection,
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracer").field("slots", &self.table.len()).finish_non_exhaustive()
+    }
+}
+
+impl Tracer {
+    /// Loads and attaches the programs. They select nothing yet.
+    ///
+    /// `slots` is how many flows the table can hold at once; it is brought into a sane range.
+    ///
+    /// `root` is the root of the cgroup2 tree: programs there see the peers of datagrams.
+    pub fn load(slots: usize, root: &Path) -> Result<Self, KernelError> {
+        let slots = slots.clamp(*SLOTS.start(), *SLOTS.end());
+        let ring = slots.next_power_of_two();
+        let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .map_max_entries(maps::SLOTS, slots as u32)
+            .map_max_entries(maps::FREE, ring as u32)
+            .map_max_entries(maps::PEERS, slots as u32)
+            .map_max_entries(maps::COOKIES, slots as u32)
+            // Storage of tasks is used by the programs alone; the loader has no type for it.
+            .allow_unsupported_maps()
+            .load(OBJECT)
+            .map_err(|e| KernelError::load("create the BPF maps".into(), e))?;
+        let table = {
+            let map = |name| map_data(&ebpf, name);
+            // SAFETY: these maps are mappable arrays with these elements (shared.h, held to `layout` by asserts on
+            // both sides), made with the lengths given here; any bytes are valid; what the kernel changes is atomic.
+            #[expect(unsafe_code, reason = "see SAFETY")]
+            unsafe {
+                Table::new(
+                    Mapped::new(map(maps::SLOTS)?, maps::SLOTS, slots)?,
+                    Mapped::new(map(maps::FREE)?, maps::FREE, ring)?,
+                    Mapped::new(map(maps::RING)?, maps::RING, 1)?,
+                    Mapped::new(map(maps::COOKIES)?, maps::COOKIES, slots)?,
+                )
+            }
+        };
+        // SAFETY: a mappable array of `u64`, see above.
+        #[expect(unsafe_code, reason = "see SAFETY")]
+        let losses = unsafe { Mapped::new(map_data(&ebpf, maps::LOSSES)?, maps::LOSSES, layout::LOSSES)? };
+        for hook in TRANSFERS.into_iter().chain(CONNECTIONS) {
+            attach(&mut ebpf, &btf, hook)?;
+        }
+        datagrams::attach(&mut ebpf, root)?;
+        Ok(Self { ebpf, btf, table, losses, follows_processes: false, selection: [0; 3] })
+    }
+
+    /// Which hooks count sends and receives here.
+    pub fn hook_tier(&self) -> &'static str {
+        "tp_btf"
+    }
+
+    /// Sets the filter of a session. Takes effect with [`Self::publish`].
+    pub fn set_filter(&mut self, session: u8, filter: &layout::Filter) -> Result<(), KernelError> {
+        let failed = |e| KernelError::map("set a session's filter", maps::FILTERS, e);
+        let map = self.ebpf.map_mut(maps::FILTERS).ok_or(KernelError::Object(maps::FILTERS))?;
+        let mut array = Array::<_, [u8; FILTER_SIZE]>::try_from(map).map_err(failed)?;
+        array.set(session.into(), filter.to_bytes(), 0).map_err(failed)
+    }
+
+    /// Sets the sessions that select a cgroup and everything below it; none takes it out.
+    pub fn select_cgroup(&mut self, id: u64, sessions: u64) -> Result<(), KernelError> {
+        let mut map = self.hash::<u64, u64>(maps::CGROUPS)?;
+        let result = if sessions == 0 { gone_is_fine(map.remove(&id)) } else { map.insert(id, sessions, 0) };
+        result.map_err(|e| KernelError::map("select a cgroup", maps::CGROUPS, e))
+    }
+
+    /// Sets the sessions that select a process by its id, and those of them that its future children inherit.
+    pub fn select_process(&mut self, pid: u32, sessions: u64, inherited: u64) -> Result<(), KernelError> {
+        if !self.follows_processes {
+            for hook in PROCESSES {
+                attach(&mut self.ebpf, &self.btf, hook)?;
+            }
+            self.follows_processes = true;
+        }
+        let mut map = self.hash::<u32, Process>(maps::PROCESSES)?;
+        map.insert(pid, [sessions, inherited], 0)
+            .map_err(|e| KernelError::map("select a process", maps::PROCESSES, e))
+    }
+
+    /// Takes sessions away from every selected process.
+    pub fn release_processes(&mut self, sessions: u64) -> Result<(), KernelError> {
+        let failed = |e| KernelError::map("release processes", maps::PROCESSES, e);
+        let mut map = self.hash::<u32, Process>(maps::PROCESSES)?;
+        for pid in map.keys().collect::<Result<Vec<_>, _>>().map_err(failed)? {
+            let [selected, inherited] = match map.get(&pid, 0) {
+                Err(MapError::KeyNotFound) => continue,
+                other => other.map_err(failed)?,
+            };
+            let left = [selected & !sessions, inherited & !sessions];
+            let result = if left[0] == 0 { gone_is_fine(map.remove(&pid)) } else { map.insert(pid, left, 0) };
+            result.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the changes since the last call take effect, on sockets that are open already too.
+    ///
+    /// `filtered`: sessions with any filter; `by_process`: sessions that select processes.
+    pub fn publish(&mut self, filtered: u64, by_process: u64) -> Result<(), KernelError> {
+        let failed = |e| KernelError::map("publish the selection", maps::SELECTION, e);
+        let map = self.ebpf.map_mut(maps::SELECTION).ok_or(KernelError::Object(maps::SELECTION))?;
+        let mut selection = Array::<_, Selection>::try_from(map).map_err(failed)?;
+        let [generation, ..] = self.selection;
+        // The programs keep 32 bits of it.
+        let next = if generation == u64::from(u32::MAX) { 1 } else { generation + 1 };
+        for generation in [generation, next] {
+            self.selection = [generation, filtered, by_process];
+            selection.set(0, self.selection, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `sink` for each flow that is new, moved bytes or ended since the last call.
+    pub fn drain(&mut self, sink: &mut dyn FnMut(Drained<'_>)) -> Result<(), KernelError> {
+        let ended = self.ended_sockets()?;
+        self.table.end_sockets(&ended);
+        let forget = self.table.drain(sink);
+        let idle = self.table.idle();
+        if forget.is_empty() && idle.is_empty() {
+            return Ok(());
+        }
+        let failed = |e| KernelError::map("forget a peer", maps::PEERS, e);
+        let mut peers = self.hash::<PeerKey, u64>(maps::PEERS)?;
+        // First out of the map, so that no event finds the slot any more; then it is closed like any other.
+        for key in forget.iter().chain(idle.iter().map(|(_, key)| key)) {
+            gone_is_fine(peers.remove(key)).map_err(failed)?;
+        }
+        for (index, _) in idle {
+            self.table.close(index);
+        }
+        Ok(())
+    }
+
+    /// Cookies of the sockets that ended since the last call and have flows in the map of peers.
+    fn ended_sockets(&mut self) -> Result<HashSet<u64>, KernelError> {
+        let failed = |e| KernelError::map("take ended sockets", maps::ENDED, e);
+        let map = self.ebpf.map_mut(maps::ENDED).ok_or(KernelError::Object(maps::ENDED))?;
+        let mut queue = Queue::<_, u64>::try_from(map).map_err(failed)?;
+        let mut ended = HashSet::new();
+        loop {
+            match queue.pop(0) {
+                Ok(cookie) => ended.insert(cookie),
+                Err(MapError::ElementNotFound) => return Ok(ended),
+                Err(error) => return Err(failed(error)),
+            };
+        }
+    }
+
+    /// Whether the flow table is at least half used, so that draining should not wait.
+    pub fn is_half_full(&self) -> bool {
+        self.table.free() < self.table.len() / 2
+    }
+
+    /// How often, or how many bytes, since the programs were loaded.
+    pub fn loss(&self, loss: Loss) -> u64 {
+        self.losses.get(loss as usize).map_or(0, |counter| counter.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// Name and parent of a cgroup that a counted socket belongs to, or of one above it; also when it is gone.
+    pub fn folder(&mut self, cgroup: u64) -> Option<Folder> {
+        let map = self.hash::<u64, [u8; FOLDER_SIZE]>(maps::FOLDERS).ok()?;
+        map.get(&cgroup, 0).ok().map(|bytes| Folder::from_bytes(&bytes))
+    }
+
+    /// The sums of what found no slot.
+    pub fn overflow(&mut self) -> Result<Vec<(OverflowKey, Overflow)>, KernelError> {
+        let map = self.hash::<OverflowKey, Overflow>(maps::OVERFLOW)?;
+        map.iter()
+            .collect::<Result<_, _>>()
+            .map_err(|e| KernelError::map("read the overflow rows", maps::OVERFLOW, e))
+    }
+
+    fn hash<K: Pod, V: Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<HashMap<&mut MapData, K, V>, KernelError> {
+        let map = self.ebpf.map_mut(name).ok_or(KernelError::Object(name))?;
+        HashMap::try_from(map).map_err(|e| KernelError::map("find keys", name, e))
+    }
+}
+
+/// Gives freed memory back to the system. Loading parses the types of the whole kernel, tens of megabytes that the
+/// allocator would keep for the life of an agent that is idle nearly always.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) only touches memory that nothing uses, and may be called at any time from any thread.
+    #[expect(unsafe_code, reason = "the standard library has no call for it")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+fn map_data<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, KernelError> {
+    match ebpf.map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(KernelError::Object(name)),
+    }
+}
+
+/// An entry may have gone by itself: its process ended, or it was never there.
+fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, btf: &Btf, (name, hook): Hook) -> Result<(), KernelError> {
+    let program = ebpf.program_mut(name).ok_or(KernelError::Object(name))?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(|_| KernelError::Object(name))?;
+    program.load(hook, btf).map_err(|e| match e {
+        ProgramError::Btf(_) => KernelError::NoHook { hook },
+        e => KernelError::load(format!("load the BPF program {name}"), e),
+    })?;
+    program.attach().map_err(|e| KernelError::load(format!("attach the BPF program {name} to {hook}"), e))?;
+    Ok(())
+}

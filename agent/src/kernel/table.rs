@@ -1,0 +1,250 @@
+//! The flow table as user space sees it: what moved since the last look, and slots given back.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+    time::{Duration, Instant},
+};
+
+use traffictrace_ebpf::layout::{self, PeerKey, Ring, Slot};
+
+use super::mapped::Mapped;
+
+/// How long a closed slot is left alone before it is given back. A program that found the slot just before it was
+/// closed adds to it within microseconds (programs run with preemption off); this leaves room for a stolen CPU.
+const GRACE: Duration = Duration::from_millis(300);
+/// Drains, about one a second, after which a flow counts as idle.
+const IDLE: u16 = 60;
+
+/// What one slot moved since it was last drained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Receive calls.
+    pub rx_calls: u64,
+    /// Send calls.
+    pub tx_calls: u64,
+    /// Segments retransmitted.
+    pub retransmits: u64,
+}
+
+impl Delta {
+    /// Whether nothing moved.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A slot that has something to tell.
+#[derive(Debug)]
+pub struct Drained<'a> {
+    /// Its number; names the same flow from `opened` to `released`.
+    pub index: usize,
+    /// Its key; the counters in it go on moving, use `delta`.
+    pub slot: &'a Slot,
+    /// Protocol, as in [`layout::TCP`].
+    pub protocol: u32,
+    /// 0 unknown, 1 inbound, 2 outbound.
+    pub direction: u32,
+    /// What it moved since it was last drained.
+    pub delta: Delta,
+    /// First sight of this flow.
+    pub opened: bool,
+    /// The kernel is done with it; bytes of an event that was under way may still come.
+    pub closed: bool,
+    /// Last sight of this flow: its number names another one from now on.
+    pub released: bool,
+}
+
+/// What user space remembers of a slot. Counters in slots are never set back, so that a late event is not lost:
+/// a slot that is taken again goes on from where it was.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    rx_bytes: u64,
+    tx_bytes: u64,
+    rx_calls: u32,
+    tx_calls: u32,
+    retransmits: u32,
+    /// Drains in a row in which nothing had moved.
+    idle: u16,
+    known: bool,
+    closed: bool,
+}
+
+/// The mapped flow table with its ring of free slots.
+#[derive(Debug)]
+pub(super) struct Table {
+    slots: Mapped<Slot>,
+    free: Mapped<AtomicU64>,
+    ring: Mapped<Ring>,
+    /// Cookie of a slot's socket, where the map of peers leads to the slot.
+    cookies: Mapped<AtomicU64>,
+    seen: Vec<Seen>,
+    /// Closed slots that wait for `GRACE`, with the time they were seen closed, oldest first.
+    closing: VecDeque<(u32, Instant)>,
+}
+
+impl Table {
+    /// Takes the mapped arrays over and hands every slot to the kernel.
+    pub(super) fn new(
+        slots: Mapped<Slot>,
+        free: Mapped<AtomicU64>,
+        ring: Mapped<Ring>,
+        cookies: Mapped<AtomicU64>,
+    ) -> Self {
+        let table = Self { slots, free, ring, cookies, seen: Vec::new(), closing: VecDeque::new() };
+        for (index, entry) in (0u64..).zip(table.free.iter()).take(table.slots.len()) {
+            entry.store(index, Relaxed);
+        }
+        if let Some(ring) = table.ring.first() {
+            ring.mask.store((table.free.len() - 1) as u64, Relaxed);
+            ring.tail.store(table.slots.len() as u64, Release);
+        }
+        table
+    }
+
+    /// Slots that the kernel can still take.
+    pub(super) fn free(&self) -> usize {
+        let Some(ring) = self.ring.first() else { return 0 };
+        ring.tail.load(Relaxed).saturating_sub(ring.head.load(Relaxed)) as usize
+    }
+
+    /// All slots.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Closes the slots of sockets that have ended.
+    pub(super) fn end_sockets(&mut self, ended: &HashSet<u64>) {
+        if ended.is_empty() {
+            return;
+        }
+        for (slot, cookie) in self.slots.iter().zip(self.cookies.iter()).take(self.seen.len()) {
+            if ended.contains(&cookie.load(Relaxed)) {
+                close(slot);
+            }
+        }
+    }
+
+    /// Slots that the map of peers leads to, idle for a minute; when the table fills up, they can make room.
+    pub(super) fn idle(&self) -> Vec<(usize, PeerKey)> {
+        if self.free() > self.len() / 2 {
+            return Vec::new();
+        }
+        let idle =
+            self.seen.iter().enumerate().filter(|(_, seen)| seen.known && !seen.closed && seen.idle >= IDLE);
+        idle.filter_map(|(index, _)| Some((index, self.peer_key(index)?))).collect()
+    }
+
+    /// Closes a slot that the kernel does not find any more.
+    pub(super) fn close(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get(index) {
+            close(slot);
+        }
+    }
+
+    /// Calls `sink` for each slot that is new, moved bytes or ended; gives slots back that ended a while ago.
+    ///
+    /// Returns the keys of those that the map of peers must forget.
+    #[must_use]
+    pub(super) fn drain(&mut self, sink: &mut dyn FnMut(Drained<'_>)) -> Vec<PeerKey> {
+        let now = Instant::now();
+        // Slots are first taken in order, so nothing beyond the furthest position was ever used.
+        let taken = self.ring.first().map_or(0, |ring| ring.head.load(Acquire));
+        let used = usize::try_from(taken).unwrap_or(usize::MAX).min(self.slots.len());
+        if self.seen.len() < used {
+            self.seen.resize(used, Seen::default());
+        }
+        for (index, (slot, seen)) in self.slots[..used].iter().zip(&mut self.seen).enumerate() {
+            let word = slot.state.load(Acquire);
+            let state = word & 0xff;
+            if state == layout::FREE {
+                continue;
+            }
+            let delta = advance(seen, slot);
+            seen.idle = if delta.is_empty() { seen.idle.saturating_add(1) } else { 0 };
+            let opened = !seen.known;
+            let closed = state == layout::CLOSED && !seen.closed;
+            if closed {
+                seen.closed = true;
+                self.closing.push_back((index as u32, now));
+            }
+            seen.known = true;
+            if opened || closed || !delta.is_empty() {
+                sink(Drained { opened, closed, ..Drained::new(index, slot, word, delta) });
+            }
+        }
+        self.release(now, sink)
+    }
+
+    fn peer_key(&self, index: usize) -> Option<PeerKey> {
+        let cookie = self.cookies.get(index)?.load(Relaxed);
+        (cookie != 0).then(|| self.slots.get(index).map(|slot| slot.peer_key(cookie))).flatten()
+    }
+
+    /// Gives back the slots that were seen closed at least [`GRACE`] before `now`, when this drain began.
+    fn release(&mut self, now: Instant, sink: &mut dyn FnMut(Drained<'_>)) -> Vec<PeerKey> {
+        let mut forget = Vec::new();
+        let Some(ring) = self.ring.first() else { return forget };
+        let mut tail = ring.tail.load(Relaxed);
+        while let Some((number, since)) = self.closing.front().copied() {
+            if now.duration_since(since) < GRACE {
+                break;
+            }
+            self.closing.pop_front();
+            let index = number as usize;
+            forget.extend(self.peer_key(index));
+            let (slot, seen) = (&self.slots[index], &mut self.seen[index]);
+            let delta = advance(seen, slot);
+            sink(Drained { released: true, ..Drained::new(index, slot, slot.state.load(Relaxed), delta) });
+            // The kernel sets this one back when it takes the slot; the other counters go on.
+            *seen = Seen { known: false, closed: false, retransmits: 0, ..*seen };
+            self.cookies[index].store(0, Relaxed);
+            slot.state.store(layout::FREE, Release);
+            self.free[tail as usize & (self.free.len() - 1)].store(number.into(), Relaxed);
+            tail += 1;
+        }
+        ring.tail.store(tail, Release);
+        forget
+    }
+}
+
+fn close(slot: &Slot) {
+    let word = slot.state.load(Acquire);
+    if word & 0xff == layout::OPEN {
+        slot.state.store(word & !0xff | layout::CLOSED, Release);
+    }
+}
+
+impl<'a> Drained<'a> {
+    fn new(index: usize, slot: &'a Slot, word: u32, delta: Delta) -> Self {
+        let (protocol, direction) = (word >> 8 & 0xff, word >> 16 & 0xff);
+        Self { index, slot, protocol, direction, delta, opened: false, closed: false, released: false }
+    }
+}
+
+fn advance(seen: &mut Seen, slot: &Slot) -> Delta {
+    let now = Seen {
+        rx_bytes: slot.rx_bytes.load(Relaxed),
+        tx_bytes: slot.tx_bytes.load(Relaxed),
+        rx_calls: slot.rx_calls.load(Relaxed),
+        tx_calls: slot.tx_calls.load(Relaxed),
+        retransmits: slot.retransmits.load(Relaxed),
+        ..*seen
+    };
+    let delta = Delta {
+        rx_bytes: now.rx_bytes.wrapping_sub(seen.rx_bytes),
+        tx_bytes: now.tx_bytes.wrapping_sub(seen.tx_bytes),
+        rx_calls: now.rx_calls.wrapping_sub(seen.rx_calls).into(),
+        tx_calls: now.tx_calls.wrapping_sub(seen.tx_calls).into(),
+        retransmits: now.retransmits.saturating_sub(seen.retransmits).into(),
+    };
+    *seen = now;
+    delta
+}

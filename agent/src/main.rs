@@ -1,0 +1,54 @@
+//! `traffictrace`: who uses the network, by pod, process and peer.
+
+mod cgroups;
+mod controller;
+mod crd_command;
+mod engine;
+mod flows;
+mod kernel;
+mod kubeapi;
+mod logging;
+mod merge;
+mod node;
+mod report;
+mod session;
+#[cfg(test)]
+mod testing;
+mod top;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Find out what uses the network: which pod, which process, talking to whom.
+#[derive(Debug, Parser)]
+#[command(name = "traffictrace", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Agent(node::NodeArgs),
+    Top(top::TopArgs),
+    Crd(crd_command::CrdArgs),
+    Controller(controller::ControllerArgs),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let result: Result<(), Box<dyn std::error::Error>> = match Cli::parse().command {
+        Command::Agent(args) => node::run(args).await.map_err(Into::into),
+        Command::Top(args) => top::run(args).await.map_err(Into::into),
+        Command::Controller(args) => controller::run(args).await.map_err(Into::into),
+        Command::Crd(args) => crd_command::run(&args).map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("traffictrace: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

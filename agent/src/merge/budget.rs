@@ -1,0 +1,35 @@
+//! Keeps a status small: every write of it is stored whole and sent to everybody who watches.
+
+use traffictrace_crd::TrafficTraceStatus;
+
+/// What a status may take besides its flows, in bytes of JSON.
+const FIXED: usize = 2048;
+/// What one flow may take, on average.
+const PER_FLOW: usize = 450;
+
+/// Cuts lists until a status of `wanted` flows fits: first what is only an example, then flows. Totals are never touched.
+pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
+    let budget = FIXED + PER_FLOW * wanted;
+    // Cut by what each entry takes, not one at a time with the whole measured again.
+    let mut over = size(status).saturating_sub(budget);
+    while over > 0 {
+        let freed = if status.interruptions.len() > 1 {
+            size(&status.interruptions.remove(0))
+        } else if status.not_visible.len() > 1 {
+            status.not_visible.pop().map_or(0, |entry| size(&entry))
+        } else if status.missing_nodes.len() > 4 {
+            status.missing_nodes.pop().map_or(0, |entry| size(&entry))
+        } else if let Some(flow) = status.top_flows.pop() {
+            status.truncated = true;
+            size(&flow)
+        } else {
+            return;
+        };
+        over = over.saturating_sub(freed);
+    }
+}
+
+/// Bytes of the JSON of a value.
+fn size<T: serde::Serialize>(value: &T) -> usize {
+    serde_json::to_vec(value).map_or(0, |json| json.len())
+}

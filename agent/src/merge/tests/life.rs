@@ -1,0 +1,198 @@
+use traffictrace_crd::Interruption;
+
+use super::*;
+
+#[test]
+fn a_trace_without_pods_says_so_and_completes_by_itself() {
+    let mut case = Case::new();
+    let status = case.status_at(1);
+    assert_eq!(status.phase, Some(Phase::Pending));
+    assert_eq!((status.start_time, status.end_time), (Some(Time(at(0))), Some(Time(at(60)))));
+    assert_eq!(condition_of(&case.status_at(1), "Accepted"), "True Valid");
+    assert_eq!(condition_of(&case.status_at(1), "Tracing"), "False NoPods");
+    let status = case.status_at(60);
+    assert_eq!(status.phase, Some(Phase::Completed));
+    assert_eq!(condition_of(&status, "Complete"), "True AllNodesReported");
+}
+
+#[test]
+fn it_runs_with_the_first_report_and_completes_with_the_last_final_one() {
+    let mut case = Case::new();
+    case.live(&[("n1", 2), ("n2", 1)]);
+    let status = case.status_at(1);
+    assert_eq!(condition_of(&status, "Tracing"), "False WaitingForNodes");
+    assert_eq!((status.pods_matched, status.summary.nodes.as_str()), (3, "0/2"));
+
+    case.apply(report("n1", &[("a", 10), ("b", 20)]));
+    let status = case.status_at(3);
+    assert_eq!(status.phase, Some(Phase::Running));
+    assert_eq!((status.nodes_matched, status.nodes_reporting, status.pods_matched), (2, 1, 3));
+    assert_eq!(condition(&status, "Tracing").message, "1 of 2 nodes with selected pods report.");
+
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n1", &[("a", 10), ("b", 20)]) });
+    assert_eq!(case.phase_at(60), Some(Phase::Running), "n2 is waited for");
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n2", &[("c", 5)]) });
+    let status = case.status_at(62);
+    assert_eq!(status.phase, Some(Phase::Completed));
+    assert_eq!(status.totals.rx_bytes, 35);
+    assert_eq!(condition_of(&status, "Complete"), "True AllNodesReported");
+    assert_eq!(condition_of(&status, "Tracing"), "False Ended");
+    assert_eq!(condition_of(&status, "Degraded"), "False AsAsked");
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_named_after_thirty_seconds_and_may_still_come() {
+    let mut case = Case::new();
+    case.live(&[("n1", 1), ("n2", 1), ("n3", 1)]);
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n1", &[("a", 10)]) });
+    case.apply(report("n2", &[("b", 10)]));
+    assert_eq!(case.phase_at(89), Some(Phase::Running));
+    let status = case.status_at(90);
+    assert_eq!(status.phase, Some(Phase::Completed));
+    assert_eq!(status.missing_nodes, ["n2", "n3"]);
+    assert_eq!(condition_of(&status, "Complete"), "True NodesMissing");
+    assert_eq!(condition_of(&status, "Degraded"), "True NodesMissing");
+    assert!(status.summary.message.contains("n2 and n3"), "{}", status.summary.message);
+
+    // Pods of later do not matter; a last report that comes late does.
+    case.live(&[("n9", 4)]);
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n2", &[("b", 15)]) });
+    let status = case.status_at(200);
+    assert_eq!(status.missing_nodes, ["n3"]);
+    assert_eq!((status.totals.rx_bytes, status.nodes_matched, status.pods_matched), (25, 3, 3));
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n3", &[("c", 1)]) });
+    let status = case.status_at(201);
+    assert_eq!((status.phase, status.missing_nodes.len()), (Some(Phase::Completed), 0));
+    assert_eq!(condition_of(&status, "Complete"), "True AllNodesReported");
+}
+
+#[test]
+fn an_invalid_spec_fails_and_an_invalid_change_does_not() {
+    let mut case = Case::new();
+    case.invalid = Some("spec.remoteCIDRs[0]: no".into());
+    let status = case.status_at(1);
+    assert_eq!(status.phase, Some(Phase::Failed));
+    assert_eq!(condition_of(&status, "Accepted"), "False InvalidSpec");
+    assert!(status.summary.message.contains("spec.remoteCIDRs[0]"));
+
+    let mut case = Case::new();
+    case.apply(report("n1", &[("a", 10)]));
+    case.status_at(1);
+    case.invalid = Some("spec.remoteCIDRs[0]: no".into());
+    let status = case.status_at(5);
+    assert_eq!(status.phase, Some(Phase::Running));
+    assert_eq!(condition_of(&status, "Accepted"), "False InvalidSpec");
+    assert_eq!(condition_of(&status, "Degraded"), "True InvalidSpec");
+}
+
+#[test]
+fn a_duration_that_cannot_be_read_fails() {
+    let mut case = Case::new();
+    case.trace.spec.duration = Duration::new("long");
+    case.invalid = Some("spec.duration: no".into());
+    let status = case.status_at(1);
+    assert_eq!((status.phase, status.end_time), (Some(Phase::Failed), None));
+}
+
+#[test]
+fn refusals_show_at_once_and_fail_only_at_the_end() {
+    let mut case = Case::new();
+    case.live(&[("n1", 1)]);
+    case.apply(refusing("n1"));
+    let status = case.status_at(2);
+    assert_eq!(status.phase, Some(Phase::Pending), "a place may become free");
+    assert_eq!(condition_of(&status, "Tracing"), "False Refused");
+    assert_eq!(condition_of(&status, "Degraded"), "True RefusedByNodes");
+    assert!(status.summary.message.contains("64 traces run here"), "{}", status.summary.message);
+    assert_eq!(case.phase_at(60), Some(Phase::Failed));
+
+    let mut case = Case::new();
+    case.apply(refusing("n1"));
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n2", &[("a", 1)]) });
+    let status = case.status_at(60);
+    assert_eq!(status.phase, Some(Phase::Completed), "n1 is not waited for");
+    assert_eq!(condition_of(&status, "Degraded"), "True RefusedByNodes");
+}
+
+#[test]
+fn an_end_that_is_changed_moves_and_one_that_has_passed_does_not() {
+    let mut case = Case::new();
+    case.status_at(1);
+    case.trace.spec.duration = Duration::new("2m");
+    assert_eq!(case.status_at(30).end_time, Some(Time(at(120))));
+    case.trace.spec.duration = Duration::new("40s");
+    let status = case.status_at(41);
+    assert_eq!((status.phase, status.end_time), (Some(Phase::Completed), Some(Time(at(40)))));
+    case.trace.spec.duration = Duration::new("1h");
+    let status = case.status_at(42);
+    assert_eq!((status.phase, status.end_time), (Some(Phase::Completed), Some(Time(at(40)))));
+}
+
+#[test]
+fn a_trace_older_than_the_installation_begins_when_it_is_seen() {
+    let mut case = Case::new();
+    let status = case.status_at(3600);
+    assert_eq!((status.phase, status.start_time), (Some(Phase::Pending), Some(Time(at(3600)))));
+
+    // Agents that traced it without the controller have begun at its creation.
+    let mut case = Case::new();
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n1", &[("a", 1)]) });
+    let status = case.status_at(3600);
+    assert_eq!((status.phase, status.start_time), (Some(Phase::Completed), Some(Time(at(0)))));
+}
+
+#[test]
+fn conditions_keep_the_time_since_when_they_hold() {
+    let mut case = Case::new();
+    case.status_at(1);
+    case.apply(report("n1", &[("a", 1)]));
+    let running = case.status_at(5);
+    assert_eq!(condition(&running, "Tracing").last_transition_time, Time(at(5)));
+    case.live(&[("n2", 1)]);
+    let later = case.status_at(9);
+    assert_eq!(condition(&later, "Tracing").message, "1 of 2 nodes with selected pods report.");
+    assert_eq!(condition(&later, "Tracing").last_transition_time, Time(at(5)));
+    assert_eq!(condition(&later, "Accepted").last_transition_time, Time(at(1)));
+}
+
+#[test]
+fn nothing_new_gives_the_same_status() {
+    let mut case = Case::new();
+    case.live(&[("n1", 1)]);
+    case.apply(report("n1", &[("a", 1), ("b", 1), ("c", 1)]));
+    let first = case.status_at(5);
+    assert_eq!(case.status_at(17), first);
+}
+
+#[test]
+fn the_status_says_when_filters_changed() {
+    let mut case = Case::new();
+    assert_eq!(case.status_at(1).filters_changed_time, None);
+    case.filters_changed = true;
+    assert_eq!(case.status_at(7).filters_changed_time, Some(Time(at(7))));
+    case.filters_changed = false;
+    assert_eq!(case.status_at(9).filters_changed_time, Some(Time(at(7))));
+}
+
+#[test]
+fn what_is_missing_from_the_numbers_is_said() {
+    let mut case = Case::new();
+    let mut first = report("n1", &[("a", 1)]);
+    first.lost = [("tableFull".to_owned(), 3)].into();
+    first.not_enforced = vec!["protocols: UDP".into()];
+    first.interruptions =
+        vec![Interruption { time: Time(at(4)), node_name: None, reason: "AgentRestarted".into() }];
+    case.apply(first);
+    let mut second = report("n2", &[("b", 1)]);
+    second.lost = [("tableFull".to_owned(), 4)].into();
+    case.apply(second);
+    let status = case.status_at(5);
+    assert_eq!(status.lost, [("tableFull".to_owned(), 7)].into());
+    assert_eq!(status.interruptions[0].node_name.as_deref(), Some("n1"));
+    assert_eq!(condition_of(&status, "Degraded"), "True Lost");
+    let message = &condition(&status, "Degraded").message;
+    for part in ["Lost: tableFull 7", "n1 was interrupted", "not enforced: protocols: UDP"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(status.summary.lost, "tableFull 7");
+}

@@ -1,0 +1,154 @@
+//! Tests of the merge: reports in, status out.
+
+mod keeping;
+mod life;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration as StdDuration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use traffictrace_crd::{
+    Direction, Duration, FlowRow, FlowState, Phase, Protocol, Refused, Totals, TrafficTrace,
+    TrafficTraceReportSpec, TrafficTraceSpec, TrafficTraceStatus, column_names,
+};
+
+use super::{Inputs, NodeReports, PeerNames, merge};
+
+/// When every trace of these tests is created.
+const CREATED: i64 = 1_800_000_000;
+
+/// A trace, what is known about it, and the status shown last.
+struct Case {
+    trace: TrafficTrace,
+    reports: NodeReports,
+    live: BTreeMap<String, i32>,
+    peers: BTreeMap<IpAddr, String>,
+    invalid: Option<String>,
+    filters_changed: bool,
+}
+
+impl PeerNames for BTreeMap<IpAddr, String> {
+    fn name_of(&self, address: IpAddr) -> Option<String> {
+        self.get(&address).cloned()
+    }
+}
+
+impl Case {
+    /// A trace of one minute in namespace `shop`, just created.
+    fn new() -> Self {
+        let spec = TrafficTraceSpec { duration: Duration::new("1m"), ..Default::default() };
+        let mut trace = TrafficTrace::new("t", spec);
+        trace.metadata.namespace = Some("shop".into());
+        trace.metadata.generation = Some(1);
+        trace.metadata.creation_timestamp = Some(Time(at(0)));
+        Self {
+            trace,
+            reports: NodeReports::default(),
+            live: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            invalid: None,
+            filters_changed: false,
+        }
+    }
+
+    /// The status at so many seconds after the creation; it is what was shown last from then on.
+    fn status_at(&mut self, seconds: i64) -> TrafficTraceStatus {
+        let status = merge(&Inputs {
+            trace: &self.trace,
+            invalid: self.invalid.as_deref(),
+            reports: &self.reports,
+            live_pods: &self.live,
+            peers: &self.peers,
+            report_interval: StdDuration::from_secs(10),
+            filters_changed: self.filters_changed,
+            now: at(seconds),
+        });
+        self.trace.status = Some(status.clone());
+        status
+    }
+
+    fn phase_at(&mut self, seconds: i64) -> Option<Phase> {
+        self.status_at(seconds).phase
+    }
+
+    fn apply(&mut self, report: TrafficTraceReportSpec) {
+        self.reports.apply(report);
+    }
+
+    fn live(&mut self, pods: &[(&str, i32)]) {
+        self.live = pods.iter().map(|(node, count)| ((*node).to_owned(), *count)).collect();
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(CREATED + seconds).unwrap()
+}
+
+/// A report of a node with flows of these pods and received bytes; one pod for each flow.
+fn report(node: &str, flows: &[(&str, i64)]) -> TrafficTraceReportSpec {
+    let total: i64 = flows.iter().map(|(_, bytes)| bytes).sum();
+    TrafficTraceReportSpec {
+        node_name: node.into(),
+        pods_matched: i32::try_from(flows.len()).unwrap(),
+        containers_matched: i32::try_from(flows.len()).unwrap(),
+        totals: Totals {
+            rx_bytes: total,
+            connections: i64::try_from(flows.len()).unwrap(),
+            ..Default::default()
+        },
+        columns: column_names(),
+        flows: flows.iter().map(|(pod, bytes)| row(pod, *bytes).encode()).collect(),
+        flows_total: i64::try_from(flows.len()).unwrap(),
+        ..Default::default()
+    }
+}
+
+fn refusing(node: &str) -> TrafficTraceReportSpec {
+    TrafficTraceReportSpec {
+        refused: Some(Refused {
+            reason: "TooManySessions".into(),
+            message: "64 traces run here; delete one".into(),
+        }),
+        ..report(node, &[])
+    }
+}
+
+fn row(pod: &str, rx_bytes: i64) -> FlowRow {
+    FlowRow {
+        pod: pod.into(),
+        container: Some("app".into()),
+        caller_container: None,
+        pid: Some(100),
+        container_pid: Some(1),
+        command: Some("server".into()),
+        protocol: Protocol::Tcp,
+        direction: Direction::Inbound,
+        state: Some(FlowState::Open),
+        local_address: Some("10.0.0.1".into()),
+        local_port: Some(80),
+        remote_address: Some("10.0.0.9".into()),
+        remote_port: None,
+        rx_bytes,
+        tx_bytes: 0,
+        rx_calls: 1,
+        tx_calls: 0,
+        rx_bytes_per_second: 7,
+        tx_bytes_per_second: 0,
+        connections: 1,
+        retransmits: 0,
+        rtt_microseconds: Some(50),
+    }
+}
+
+fn condition<'a>(status: &'a TrafficTraceStatus, kind: &str) -> &'a Condition {
+    status.conditions.iter().find(|condition| condition.type_ == kind).unwrap()
+}
+
+/// Status and reason of a condition: `True AllNodesReported`.
+fn condition_of(status: &TrafficTraceStatus, kind: &str) -> String {
+    let condition = condition(status, kind);
+    format!("{} {}", condition.status, condition.reason)
+}

@@ -1,0 +1,104 @@
+//! The cgroup folders of this node's pods, held open.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::cgroups::{CgroupFolder, CgroupRoot, PodKey};
+use crate::engine::CgroupKind;
+use crate::session::{Place, Pod, Uid};
+
+/// A folder of a pod, held open.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub(super) folder: CgroupFolder,
+    pub(super) kind: CgroupKind,
+    /// The container's name, where the folder is one container's.
+    pub(super) container: Option<String>,
+}
+
+/// Every folder of every pod.
+#[derive(Debug)]
+pub(super) struct Folders {
+    root: CgroupRoot,
+    of_pods: BTreeMap<Uid, Vec<Located>>,
+    /// Folders that are gone, held until the kernel does not select them any more.
+    released: Vec<Located>,
+}
+
+impl Folders {
+    pub(super) fn new(root: CgroupRoot) -> Self {
+        Self { root, of_pods: BTreeMap::new(), released: Vec::new() }
+    }
+
+    /// Takes the pod folders that exist now, relative to the root.
+    pub(super) fn locate<'a>(
+        &mut self,
+        pods: impl Iterator<Item = &'a Pod>,
+        found: &BTreeMap<PodKey, PathBuf>,
+    ) {
+        let mut old = std::mem::take(&mut self.of_pods);
+        for pod in pods {
+            let Some(path) = found.get(&pod.key) else { continue };
+            let known = old.remove(&pod.uid).and_then(|mut located| located.pop());
+            let located = match known {
+                Some(known) if self.root.id_of(path).is_ok_and(|id| id == known.folder.id()) => known,
+                other => {
+                    self.released.extend(other);
+                    match self.root.open(path) {
+                        Ok(folder) => Located { folder, kind: CgroupKind::Pod, container: None },
+                        // Gone since it was listed.
+                        Err(error) => {
+                            tracing::debug!("pod {}/{}: {error}", pod.namespace, pod.name);
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.of_pods.insert(pod.uid.clone(), vec![located]);
+        }
+        self.released.extend(old.into_values().flatten());
+    }
+
+    /// Takes the folders of one pod.
+    pub(super) fn place(&mut self, pod: &Uid, located: Vec<Located>) {
+        let old = self.of_pods.insert(pod.clone(), located);
+        self.released.extend(old.into_iter().flatten());
+    }
+
+    /// Forgets the folders of one pod.
+    pub(super) fn displace(&mut self, pod: &Uid) {
+        self.released.extend(self.of_pods.remove(pod).into_iter().flatten());
+    }
+
+    /// The folders that a pod has.
+    pub(super) fn of(&self, pod: &Uid) -> &[Located] {
+        self.of_pods.get(pod).map_or(&[], Vec::as_slice)
+    }
+
+    /// All of them, as the planner needs them.
+    pub(super) fn places(&self) -> BTreeMap<Uid, Vec<Place>> {
+        let place = |Located { folder, kind, container }: &Located| Place {
+            cgroup: folder.id(),
+            kind: *kind,
+            container: container.clone(),
+        };
+        self.of_pods.iter().map(|(uid, located)| (uid.clone(), located.iter().map(place).collect())).collect()
+    }
+
+    /// Ids and paths of the cgroups directly below a pod's own, which are its containers'.
+    pub(super) fn children(&self, pod: &Uid) -> Vec<(u64, PathBuf)> {
+        let own = self.of(pod).iter().filter(|located| located.kind == CgroupKind::Pod);
+        own.flat_map(|located| {
+            let path = located.folder.path();
+            self.root.children(path).into_iter().map(|child| path.join(child))
+        })
+        // One that is gone since it was listed has no id.
+        .filter_map(|path| self.root.id_of(&path).ok().map(|id| (id, path)))
+        .collect()
+    }
+
+    /// Lets the folders go that are gone: the kernel does not select them any more.
+    pub(super) fn release(&mut self) {
+        self.released.clear();
+    }
+}

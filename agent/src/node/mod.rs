@@ -1,0 +1,136 @@
+//! `traffictrace agent`: traces the pods of one node.
+//!
+//! * [`core`]: traces, pods and folders in, reports out; the same everywhere.
+//! * [`cluster`]: from and to the API server.
+//! * [`standalone`]: from and to files.
+
+mod cluster;
+mod core;
+mod folders;
+mod session;
+mod standalone;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cgroups::{CgroupError, find_root};
+use crate::engine::{Engine, EngineOptions};
+use crate::kubeapi::ConnectError;
+use crate::logging;
+
+/// How often counters are looked at and what is due is done.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Trace the pods of this node, as the TrafficTraces of the cluster ask for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NodeArgs {
+    /// Name of this node in the cluster [default with --standalone: the host's name].
+    #[arg(long, env = "NODE_NAME", value_name = "NAME", required_unless_present = "standalone",
+          value_parser = NonEmptyStringValueParser::new())]
+    node_name: Option<String>,
+
+    /// Work without a cluster: take TrafficTrace manifests (*.yaml) from this folder, and write each trace's status
+    /// beside it as NAME.status.yaml.
+    #[arg(long, value_name = "DIR")]
+    standalone: Option<PathBuf>,
+
+    /// With --standalone: the file that lists the pods [default: pods.yaml in the folder]. A list of
+    /// {name, namespace, labels, cgroup}, or with containers: [{name, cgroup}] in place of cgroup.
+    #[arg(long, value_name = "FILE", requires = "standalone")]
+    pods: Option<PathBuf>,
+
+    /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
+    #[arg(long, value_name = "PATH")]
+    cgroup_root: Option<PathBuf>,
+
+    /// Cgroup below which this node's kubelet has its pods (its cgroupRoot), where several nodes share one kernel
+    /// [default: anywhere].
+    #[arg(long, value_name = "PATH", conflicts_with = "standalone")]
+    kubelet_cgroup: Option<PathBuf>,
+
+    /// Flows that are kept at once, in the kernel and for each trace; 128 bytes of kernel memory each, while any trace
+    /// runs.
+    #[arg(long, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1024..=4_194_304))]
+    max_flows: u32,
+}
+
+/// What ends the agent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    /// The cgroup tree cannot be used.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// No cluster is named, or it cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Signals cannot be received.
+    #[error("cannot listen for signals: {source}")]
+    Signal {
+        /// Why not.
+        source: io::Error,
+    },
+    /// The folder of a standalone agent cannot be read.
+    #[error("cannot read the folder {path} with the TrafficTraces: {source}")]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Nothing could be traced.
+    #[error(
+        "this process lacks {missing}, without which the kernel loads no programs: run it as root, or grant it"
+    )]
+    Capabilities {
+        /// Names of the capabilities.
+        missing: String,
+    },
+    /// inotify has stopped working.
+    #[error("cannot follow the cgroups of pods any more: {source}")]
+    Watch {
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// [`NodeError`], when it cannot begin or go on. An API server that is not there is no reason.
+pub(crate) async fn run(args: NodeArgs) -> Result<(), NodeError> {
+    logging::init();
+    let max_rows = args.max_flows as usize;
+    let root = find_root(args.cgroup_root.as_deref())?;
+    let engine = Engine::new(EngineOptions { slots: max_rows, cgroup_root: root.path().to_owned() });
+    match args.standalone {
+        Some(folder) => {
+            let pods_file = args.pods.unwrap_or_else(|| standalone::default_pods_file(&folder));
+            let node = args.node_name.unwrap_or_else(host_name);
+            standalone::run(standalone::Settings { node, folder, pods_file, root, engine, max_rows }).await
+        }
+        None => {
+            let node = args.node_name.unwrap_or_default();
+            let kubelet_cgroup = args.kubelet_cgroup.unwrap_or_default();
+            cluster::run(cluster::Settings { node, root, kubelet_cgroup, engine, max_rows }).await
+        }
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Resolves when the process is told to end.
+fn stopped() -> Result<impl Future<Output = ()>, NodeError> {
+    let listen = |kind| signal(kind).map_err(|source| NodeError::Signal { source });
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    })
+}

@@ -1,0 +1,235 @@
+//! One trace from a file, and the status that is written beside it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Serialize;
+use traffictrace_crd::{
+    GROUP, TrafficTrace, TrafficTraceReport, TrafficTraceStatus, VERSION, ValidationFailed,
+};
+
+use super::manifests::STATUS_SUFFIX;
+use crate::merge::{self, NodeReports, PeerNames};
+
+/// A trace that a manifest asks for.
+#[derive(Debug)]
+pub(super) struct Followed {
+    /// As an API server would have it: with UID, generation, creation time and status.
+    pub(super) object: TrafficTrace,
+    reports: NodeReports,
+    filters_changed: bool,
+    file: PathBuf,
+}
+
+/// What a status file has in it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusFile<'a> {
+    api_version: String,
+    kind: &'static str,
+    metadata: Names<'a>,
+    status: &'a TrafficTraceStatus,
+}
+
+#[derive(Serialize)]
+struct Names<'a> {
+    name: &'a str,
+    namespace: &'a str,
+}
+
+/// Nothing here knows whose an address is.
+struct Nobody;
+
+impl PeerNames for Nobody {
+    fn name_of(&self, _: IpAddr) -> Option<String> {
+        None
+    }
+}
+
+impl Followed {
+    /// A trace that is new. Its UID has the time in it: a manifest that is removed and put back is another trace.
+    pub(super) fn new(mut object: TrafficTrace, folder: &Path, now: Timestamp) -> Self {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        object.metadata.uid = Some(format!("{namespace}/{name}@{now}"));
+        object.metadata.generation = Some(1);
+        object.metadata.creation_timestamp = Some(Time(now));
+        Self {
+            object,
+            reports: NodeReports::default(),
+            filters_changed: false,
+            file: folder.join(format!("{name}{STATUS_SUFFIX}")),
+        }
+    }
+
+    /// Takes the manifest as it is now. `Ok(false)`: it asks for what it did before.
+    ///
+    /// # Errors
+    ///
+    /// [`ValidationFailed`] when it changes what cannot change; the trace goes on as it was.
+    pub(super) fn change(&mut self, manifest: &TrafficTrace) -> Result<bool, ValidationFailed> {
+        let (old, new) = (&self.object.spec, &manifest.spec);
+        if old == new {
+            return Ok(false);
+        }
+        let changed = TrafficTrace {
+            metadata: self.object.metadata.clone(),
+            status: self.object.status.clone(),
+            ..manifest.clone()
+        };
+        changed.validate_change(&self.object)?;
+        self.filters_changed |= (&old.protocols, &old.ports, &old.remote_cidrs, old.direction)
+            != (&new.protocols, &new.ports, &new.remote_cidrs, new.direction);
+        self.object.spec = manifest.spec.clone();
+        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
+        Ok(true)
+    }
+
+    /// Takes this node's report.
+    pub(super) fn report(&mut self, report: TrafficTraceReport) {
+        self.reports.apply(report.spec);
+    }
+
+    /// Makes the status anew and writes it, if it is another.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when the file cannot be written.
+    pub(super) fn refresh(
+        &mut self,
+        node: &str,
+        pods: usize,
+        interval: Duration,
+        now: Timestamp,
+    ) -> io::Result<()> {
+        let live_pods = match i32::try_from(pods).unwrap_or(i32::MAX) {
+            0 => BTreeMap::new(),
+            pods => BTreeMap::from([(node.to_owned(), pods)]),
+        };
+        let status = merge::merge(&merge::Inputs {
+            trace: &self.object,
+            invalid: None,
+            reports: &self.reports,
+            live_pods: &live_pods,
+            peers: &Nobody,
+            report_interval: interval,
+            filters_changed: std::mem::take(&mut self.filters_changed),
+            now,
+        });
+        if self.object.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        self.write(&status)?;
+        self.object.status = Some(status);
+        Ok(())
+    }
+
+    /// Removes the status: its trace is gone.
+    pub(super) fn forget(&self) {
+        if let Err(error) = fs::remove_file(&self.file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove {}: {error}", self.file.display());
+        }
+    }
+
+    /// Where the status is.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Replaces the file in one step, so that a reader never sees half of it.
+    fn write(&self, status: &TrafficTraceStatus) -> io::Result<()> {
+        let text = serde_saphyr::to_string(&StatusFile {
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: "TrafficTrace",
+            metadata: Names {
+                name: self.object.metadata.name.as_deref().unwrap_or_default(),
+                namespace: self.object.metadata.namespace.as_deref().unwrap_or_default(),
+            },
+            status,
+        })
+        .map_err(io::Error::other)?;
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let draft = self.file.with_file_name(format!(".{name}.tmp"));
+        fs::write(&draft, text)?;
+        fs::rename(&draft, &self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use traffictrace_crd::{Phase, TrafficTraceReportSpec};
+
+    use super::*;
+
+    fn manifest(spec: serde_json::Value) -> TrafficTrace {
+        TrafficTrace::from_manifest(&json!({
+            "apiVersion": "traffictrace.dev/v1alpha1", "kind": "TrafficTrace",
+            "metadata": { "name": "shop", "namespace": "web" }, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-23T10:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn the_status_file_says_what_kubectl_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut followed =
+            Followed::new(manifest(json!({ "selector": {}, "duration": "1m" })), folder.path(), now());
+        followed.refresh("here", 1, Duration::from_secs(10), now()).unwrap();
+        let read = || -> serde_json::Value {
+            serde_saphyr::from_str(&fs::read_to_string(folder.path().join("shop.status.yaml")).unwrap())
+                .unwrap()
+        };
+        assert_eq!(read()["status"]["phase"], "Pending");
+        assert_eq!(read()["metadata"]["namespace"], "web");
+        let uid = followed.object.metadata.uid.clone().unwrap();
+        let report = |is_final| {
+            let spec = TrafficTraceReportSpec {
+                trace_name: "shop".into(),
+                trace_uid: uid.clone(),
+                node_name: "here".into(),
+                is_final,
+                ..TrafficTraceReportSpec::default()
+            };
+            TrafficTraceReport::new("shop-1", spec)
+        };
+        followed.report(report(false));
+        followed.refresh("here", 1, Duration::from_secs(10), now()).unwrap();
+        assert_eq!(read()["status"]["phase"], "Running");
+        followed.report(report(true));
+        let end = "2026-11-23T10:01:00Z".parse().unwrap();
+        followed.refresh("here", 1, Duration::from_secs(10), end).unwrap();
+        assert_eq!(read()["status"]["phase"], "Completed");
+        assert_eq!(followed.object.status.as_ref().unwrap().phase, Some(Phase::Completed));
+        let files: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(files, ["shop.status.yaml"], "no draft is left");
+        followed.forget();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_may_not_change_is_refused_and_the_rest_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut followed = Followed::new(manifest(json!({ "selector": {} })), folder.path(), now());
+        assert_eq!(followed.change(&manifest(json!({ "selector": {} }))), Ok(false));
+        let other = manifest(json!({ "selector": { "matchLabels": { "app": "x" } } }));
+        let error = followed.change(&other).unwrap_err().to_string();
+        assert!(error.contains("selector") && error.contains("create a new one"), "{error}");
+        assert_eq!(followed.change(&manifest(json!({ "selector": {}, "ports": [443] }))), Ok(true));
+        assert!(followed.filters_changed);
+        assert_eq!(followed.object.metadata.generation, Some(2));
+    }
+}

@@ -1,0 +1,221 @@
+//! The report itself.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use traffictrace_crd::{
+    self as crd, FlowRow, Losses, NotVisible, Refused, TrafficTraceReport, TrafficTraceReportSpec,
+    column_names, report_name,
+};
+
+use super::identities::Owned;
+use super::{History, Identities, size};
+use crate::engine::Snapshot;
+use crate::flows::{Direction, FlowState, Protocol, Row, Totals};
+use crate::session::Trace;
+
+/// What a report is made of.
+pub(crate) struct Inputs<'a> {
+    pub(crate) trace: &'a Trace,
+    pub(crate) node: &'a str,
+    pub(crate) identities: &'a Identities,
+    pub(crate) history: &'a History,
+    pub(crate) not_visible: &'a [NotVisible],
+    pub(crate) outcome: Outcome<'a>,
+    /// The trace is over here.
+    pub(crate) is_final: bool,
+    pub(crate) now: Timestamp,
+}
+
+/// Whether there is something to report.
+pub(crate) enum Outcome<'a> {
+    /// What was counted. For a trace that names containers it must have all rows, since those of the other containers
+    /// are taken out of its totals; else the largest are enough.
+    Counted(&'a Snapshot),
+    /// Why nothing is counted.
+    Refused(Refused),
+}
+
+/// This node's report.
+pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
+    let Inputs { trace, node, history, .. } = *inputs;
+    let counted_before = history.pods_before.max(0);
+    let mut spec = TrafficTraceReportSpec {
+        trace_name: trace.name.clone(),
+        trace_uid: trace.uid.clone(),
+        node_name: node.to_owned(),
+        observed_generation: trace.generation,
+        start_time: Some(Time(history.started)),
+        update_time: Some(Time(inputs.now)),
+        is_final: inputs.is_final,
+        // After a restart the same pods are selected again; those that were gone by then are in the count only.
+        pods_matched: count(history.pods.len()).max(counted_before),
+        containers_matched: count(history.containers.len()).max(history.containers_before.max(0)),
+        not_visible: inputs.not_visible.to_vec(),
+        interruptions: history.interruptions.clone(),
+        lost: history.lost_before.clone(),
+        ..TrafficTraceReportSpec::default()
+    };
+    match &inputs.outcome {
+        Outcome::Counted(snapshot) => fill(&mut spec, inputs, snapshot),
+        Outcome::Refused(refused) => spec.refused = Some(refused.clone()),
+    }
+    let mut report = TrafficTraceReport { metadata: metadata(trace, node), spec };
+    size::fit(&mut report, trace.top_flows);
+    report
+}
+
+fn metadata(trace: &Trace, node: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(report_name(&trace.name, &trace.uid, node)),
+        namespace: Some(trace.namespace.clone()),
+        // The garbage collector deletes the report with its trace.
+        owner_references: Some(vec![OwnerReference {
+            api_version: format!("{}/{}", crd::GROUP, crd::VERSION),
+            kind: "TrafficTrace".into(),
+            name: trace.name.clone(),
+            uid: trace.uid.clone(),
+            ..OwnerReference::default()
+        }]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snapshot) {
+    let Inputs { trace, identities, history, .. } = inputs;
+    let mut totals = snapshot.totals;
+    let mut wanted: Vec<(&Row, Option<Owned>)> = Vec::new();
+    let mut left_out = 0;
+    for row in &snapshot.rows {
+        let owned = identities.resolve(row.key.cgroup);
+        if is_wanted(trace, owned.as_ref()) {
+            wanted.push((row, owned));
+        } else {
+            left_out += 1;
+            subtract(&mut totals, row);
+        }
+    }
+    let mut unattributed = history.unattributed_before;
+    if snapshot.rows.len() == snapshot.rows_total {
+        let bytes = wanted.iter().filter(|(row, _)| is_unattributed(row)).map(|(row, _)| row.totals.bytes());
+        unattributed = unattributed.saturating_add(signed(bytes.sum()));
+    }
+    spec.hook_tier = Some(snapshot.hook_tier.to_owned());
+    spec.totals = crd::Totals {
+        rx_bytes: signed(totals.rx_bytes),
+        tx_bytes: signed(totals.tx_bytes),
+        connections: signed(totals.connections),
+        retransmits: signed(totals.retransmits),
+        unattributed_bytes: unattributed,
+        unknown_direction_bytes: signed(totals.unknown_direction_bytes),
+    };
+    spec.flows_total = signed((snapshot.rows_total - left_out) as u64);
+    spec.columns = column_names();
+    spec.flows = wanted
+        .into_iter()
+        .take(trace.top_flows)
+        .map(|(row, owned)| flow(row, owned, identities).encode())
+        .collect();
+    add_losses(&mut spec.lost, snapshot);
+}
+
+/// Whether a row is of a container that the trace wants. While the name of its container is not known it is left out
+/// of a trace that names some, so that nothing that was shown ever has to be taken back.
+fn is_wanted(trace: &Trace, owned: Option<&Owned>) -> bool {
+    trace.containers.is_empty()
+        || owned.and_then(|owned| owned.container.as_deref()).is_some_and(|name| trace.wants(name))
+}
+
+/// Whether the process of a row, or its peer, could not be told. Where rows have no addresses by their grouping, only
+/// the former can be seen.
+fn is_unattributed(row: &Row) -> bool {
+    let no_peer = row.key.remote_address.is_none() && row.key.local_address.is_some();
+    row.key.pid == 0 || no_peer
+}
+
+fn subtract(totals: &mut Totals, row: &Row) {
+    let part = &row.totals;
+    totals.rx_bytes = totals.rx_bytes.saturating_sub(part.rx_bytes);
+    totals.tx_bytes = totals.tx_bytes.saturating_sub(part.tx_bytes);
+    totals.connections = totals.connections.saturating_sub(part.connections);
+    totals.retransmits = totals.retransmits.saturating_sub(part.retransmits);
+    if row.key.direction == Direction::Unknown && row.key.local_address.is_some() {
+        totals.unknown_direction_bytes = totals.unknown_direction_bytes.saturating_sub(part.bytes());
+    }
+}
+
+fn flow(row: &Row, owned: Option<Owned>, identities: &Identities) -> FlowRow {
+    let key = &row.key;
+    let Owned { pod, container } = owned.unwrap_or(Owned { pod: String::new(), container: None });
+    let caller = (key.caller_cgroup != key.cgroup).then(|| identities.resolve(key.caller_cgroup)).flatten();
+    FlowRow {
+        caller_container: caller
+            .and_then(|caller| caller.container)
+            .filter(|caller| Some(caller) != container.as_ref()),
+        pod,
+        container,
+        pid: some(key.pid),
+        container_pid: some(key.container_pid),
+        command: Some(key.command()).filter(|command| !command.is_empty()),
+        protocol: match key.protocol {
+            Protocol::Tcp => crd::Protocol::Tcp,
+            Protocol::Udp => crd::Protocol::Udp,
+            Protocol::Icmp => crd::Protocol::Icmp,
+        },
+        direction: match key.direction {
+            Direction::Inbound => crd::Direction::Inbound,
+            Direction::Outbound => crd::Direction::Outbound,
+            Direction::Unknown => crd::Direction::Unknown,
+        },
+        // What was folded together because there was no room is open and closed at once.
+        state: (!row.folded).then_some(match row.state {
+            FlowState::Open => crd::FlowState::Open,
+            FlowState::Closed => crd::FlowState::Closed,
+        }),
+        local_address: key.local_address.map(|address| address.to_string()),
+        local_port: key.local_port,
+        remote_address: key.remote_address.map(|address| address.to_string()),
+        remote_port: key.remote_port,
+        rx_bytes: signed(row.totals.rx_bytes),
+        tx_bytes: signed(row.totals.tx_bytes),
+        rx_calls: signed(row.totals.rx_calls),
+        tx_calls: signed(row.totals.tx_calls),
+        rx_bytes_per_second: signed(row.rx_bytes_per_second),
+        tx_bytes_per_second: signed(row.tx_bytes_per_second),
+        connections: signed(row.totals.connections),
+        retransmits: signed(row.totals.retransmits),
+        rtt_microseconds: (row.rtt_us != 0).then_some(i64::from(row.rtt_us)),
+    }
+}
+
+/// Adds what was lost since this agent began to what was lost before.
+fn add_losses(lost: &mut Losses, snapshot: &Snapshot) {
+    let losses = &snapshot.losses;
+    for (reason, times) in [
+        ("flowTableFull", losses.table_full),
+        ("peersFull", losses.peers_full),
+        ("socketStorageRefused", losses.storage_refused),
+        ("processesNotFollowed", losses.processes_lost),
+        ("rxBytes", losses.rx_bytes),
+        ("txBytes", losses.tx_bytes),
+    ] {
+        if times > 0 {
+            let sum = lost.entry(reason.to_owned()).or_insert(0);
+            *sum = sum.saturating_add(signed(times));
+        }
+    }
+}
+
+fn some(pid: u32) -> Option<u32> {
+    (pid != 0).then_some(pid)
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

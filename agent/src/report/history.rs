@@ -1,0 +1,164 @@
+//! What a report says of the time before: when tracing began here, what interrupted it, and, after a restart, what the
+//! agent before this one had counted.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use traffictrace_crd::{self as crd, FlowRow, Interruption, Losses, TrafficTraceReportSpec, decode_rows};
+
+use super::Identities;
+use crate::flows::{Direction, Key, Protocol, Seed, Totals};
+use crate::session::{Planned, Uid};
+
+/// Most interruptions that a report lists.
+const INTERRUPTIONS: usize = 8;
+
+/// What a session's reports carry on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct History {
+    /// When this node began to trace.
+    pub(crate) started: Timestamp,
+    pub(crate) interruptions: Vec<Interruption>,
+    /// Pods and containers that are or were selected.
+    pub(crate) pods: BTreeSet<Uid>,
+    pub(crate) containers: BTreeSet<(Uid, String)>,
+    /// The counts of these in the last report of the agent before.
+    pub(crate) pods_before: i32,
+    pub(crate) containers_before: i32,
+    pub(crate) lost_before: Losses,
+    /// Unattributed bytes of rows that the report before did not list.
+    pub(crate) unattributed_before: i64,
+}
+
+/// What an agent that has restarted goes on from.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    pub(crate) totals: Totals,
+    pub(crate) rows: Vec<Seed>,
+}
+
+impl History {
+    pub(crate) fn new(started: Timestamp) -> Self {
+        Self {
+            started,
+            interruptions: Vec::new(),
+            pods: BTreeSet::new(),
+            containers: BTreeSet::new(),
+            pods_before: 0,
+            containers_before: 0,
+            lost_before: Losses::new(),
+            unattributed_before: 0,
+        }
+    }
+
+    /// Adds what is selected now.
+    pub(crate) fn select(&mut self, planned: &Planned) {
+        self.pods.extend(planned.pods.iter().cloned());
+        self.containers.extend(planned.containers.iter().cloned());
+    }
+
+    /// Goes on from the last report that an agent of this node wrote for this trace. `now` is when tracing went on.
+    pub(crate) fn resume(
+        &mut self,
+        last: &TrafficTraceReportSpec,
+        namespace: &str,
+        identities: &mut Identities,
+        now: Timestamp,
+    ) -> Resumed {
+        if let Some(started) = &last.start_time {
+            self.started = started.0;
+        }
+        self.interruptions.clone_from(&last.interruptions);
+        self.interrupted("AgentRestarted", now);
+        self.pods_before = last.pods_matched;
+        self.containers_before = last.containers_matched;
+        self.lost_before.clone_from(&last.lost);
+        let mut rows = Vec::new();
+        let mut unattributed = 0;
+        for row in decode_rows(&last.columns, &last.flows) {
+            match row {
+                Ok(row) => {
+                    if row.pid.is_none() || (row.remote_address.is_none() && row.local_address.is_some()) {
+                        unattributed += row.rx_bytes.saturating_add(row.tx_bytes);
+                    }
+                    rows.push(seed(&row, namespace, identities));
+                }
+                // Its bytes stay in the totals.
+                Err(error) => {
+                    tracing::warn!("a row of the report from before the restart is left out: {error}");
+                }
+            }
+        }
+        self.unattributed_before = (last.totals.unattributed_bytes - unattributed).max(0);
+        Resumed { totals: totals(&last.totals), rows }
+    }
+
+    /// Notes an interruption that ended `now`.
+    pub(crate) fn interrupted(&mut self, reason: &str, now: Timestamp) {
+        self.interruptions.push(Interruption { time: Time(now), node_name: None, reason: reason.to_owned() });
+        let surplus = self.interruptions.len().saturating_sub(INTERRUPTIONS);
+        self.interruptions.drain(..surplus);
+    }
+}
+
+fn totals(last: &crd::Totals) -> Totals {
+    Totals {
+        rx_bytes: positive(last.rx_bytes),
+        tx_bytes: positive(last.tx_bytes),
+        rx_calls: 0,
+        tx_calls: 0,
+        connections: positive(last.connections),
+        retransmits: positive(last.retransmits),
+        unknown_direction_bytes: positive(last.unknown_direction_bytes),
+    }
+}
+
+fn seed(row: &FlowRow, namespace: &str, identities: &mut Identities) -> Seed {
+    let cgroup = identities.id_for(namespace, &row.pod, row.container.as_deref());
+    let caller_cgroup = match &row.caller_container {
+        Some(caller) => identities.id_for(namespace, &row.pod, Some(caller)),
+        None => cgroup,
+    };
+    let mut command = [0; 16];
+    let name = row.command.as_deref().unwrap_or_default().as_bytes();
+    let length = name.len().min(command.len() - 1);
+    command[..length].copy_from_slice(&name[..length]);
+    let address = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+    Seed {
+        key: Key {
+            cgroup,
+            caller_cgroup,
+            pid: row.pid.unwrap_or(0),
+            container_pid: row.container_pid.unwrap_or(0),
+            command,
+            protocol: match row.protocol {
+                crd::Protocol::Tcp => Protocol::Tcp,
+                crd::Protocol::Udp => Protocol::Udp,
+                crd::Protocol::Icmp => Protocol::Icmp,
+            },
+            direction: match row.direction {
+                crd::Direction::Inbound => Direction::Inbound,
+                crd::Direction::Outbound => Direction::Outbound,
+                crd::Direction::Unknown => Direction::Unknown,
+            },
+            local_address: address(&row.local_address),
+            remote_address: address(&row.remote_address),
+            local_port: row.local_port,
+            remote_port: row.remote_port,
+        },
+        totals: Totals {
+            rx_bytes: positive(row.rx_bytes),
+            tx_bytes: positive(row.tx_bytes),
+            rx_calls: positive(row.rx_calls),
+            tx_calls: positive(row.tx_calls),
+            connections: positive(row.connections),
+            retransmits: positive(row.retransmits),
+            unknown_direction_bytes: 0,
+        },
+    }
+}
+
+fn positive(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}

@@ -1,0 +1,10 @@
+//! From what the engine counted to this node's report of a trace. Pure: no I/O, no clock.
+
+mod build;
+mod history;
+mod identities;
+mod size;
+
+pub(crate) use build::{Inputs, Outcome, report};
+pub(crate) use history::{History, Resumed};
+pub(crate) use identities::Identities;

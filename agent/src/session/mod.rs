@@ -1,0 +1,14 @@
+//! Which of this node's cgroups each trace selects. Pure: no I/O, no clock.
+//!
+//! [`Trace`] and [`Pod`] are the parts of the API objects that matter on a node; [`plan`] brings them together.
+
+mod plan;
+mod pod;
+mod trace;
+
+pub(crate) use plan::{Place, Planned, Refusal, Running, plan};
+pub(crate) use pod::Pod;
+pub(crate) use trace::Trace;
+
+/// The UID of an API object.
+pub(crate) type Uid = String;

@@ -1,0 +1,269 @@
+//! What a node must know of a trace.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use kube::core::Selector;
+use traffictrace_crd::{self as crd, Phase, TrafficTrace, parse_port};
+
+use super::Uid;
+use crate::flows::{DirectionFilter, Filter, GroupBy, Protocol};
+
+/// How old a trace may be without a start time and still count from its creation. An older one was made when no
+/// controller ran, and begins when the controller says so. The controller goes by the same limit.
+const SEEN_LATE: Duration = Duration::from_secs(60);
+
+/// A trace, checked and in the forms that a node works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    /// UID of the object: a trace of the same name that is made anew is another one.
+    pub(crate) uid: Uid,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) generation: Option<i64>,
+    pub(crate) created: Timestamp,
+    /// Which pods.
+    pub(crate) selector: Selector,
+    /// Names of containers; empty: all.
+    pub(crate) containers: Vec<String>,
+    pub(crate) filter: Filter,
+    pub(crate) group_by: GroupBy,
+    /// Rows in the report.
+    pub(crate) top_flows: usize,
+    /// How often to report: `spec.interval`, or longer if the controller asks for that.
+    pub(crate) interval: Duration,
+    /// When it ends; unknown while it waits for the controller to begin it.
+    pub(crate) deadline: Option<Timestamp>,
+    /// The controller has closed it.
+    pub(crate) closed: bool,
+}
+
+/// A trace that a node cannot work with, though the API server took it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the trace {namespace}/{name}: spec.{field}: {cause}")]
+pub(crate) struct Unusable {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) field: &'static str,
+    pub(crate) cause: String,
+}
+
+impl Trace {
+    /// Reads a trace. `now` decides whether one without a start time was seen late.
+    ///
+    /// # Errors
+    ///
+    /// [`Unusable`] with the first field that has no meaning here.
+    pub(crate) fn read(object: &TrafficTrace, now: Timestamp) -> Result<Self, Unusable> {
+        let (meta, spec) = (&object.metadata, &object.spec);
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let name = meta.name.clone().unwrap_or_default();
+        let fail = |field: &'static str, cause: String| Unusable {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            field,
+            cause,
+        };
+        let selector =
+            Selector::try_from(spec.selector.clone()).map_err(|e| fail("selector", e.to_string()))?;
+        let ports = spec
+            .ports
+            .iter()
+            .map(parse_port)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| fail("ports", e.to_string()))?;
+        let remote_cidrs = spec
+            .remote_cidrs
+            .iter()
+            .map(|cidr| cidr.parse::<IpNet>().map_err(|e| fail("remoteCIDRs", format!("{cidr:?}: {e}"))))
+            .collect::<Result<Vec<_>, _>>()?;
+        let interval = spec.interval.get().map_err(|e| fail("interval", e.to_string()))?;
+        let duration = spec.duration.get().map_err(|e| fail("duration", e.to_string()))?;
+        let status = object.status.as_ref();
+        let asked = status.and_then(|status| status.report_interval_seconds).unwrap_or(0);
+        let created = meta.creation_timestamp.as_ref().map_or(now, |time| time.0);
+        let phase = status.and_then(|status| status.phase);
+        Ok(Self {
+            uid: meta.uid.clone().unwrap_or_default(),
+            generation: meta.generation,
+            created,
+            selector,
+            containers: spec.containers.clone(),
+            filter: Filter {
+                protocols: spec.protocols.iter().copied().map(protocol).collect(),
+                ports,
+                remote_cidrs,
+                direction: direction(spec.direction),
+            },
+            group_by: group_by(spec.group_by),
+            top_flows: usize::try_from(spec.top_flows).unwrap_or(1),
+            interval: interval.max(Duration::from_secs(u64::try_from(asked).unwrap_or(0))),
+            deadline: start(object, created, now).and_then(|start| start.checked_add(duration).ok()),
+            closed: matches!(phase, Some(Phase::Completed | Phase::Failed)),
+            namespace,
+            name,
+        })
+    }
+
+    /// Namespace and name, for people.
+    pub(crate) fn label(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether it is over by the node's own clock, with or without the controller.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.closed || self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+
+    /// Whether it may be armed.
+    pub(crate) fn is_running(&self, now: Timestamp) -> bool {
+        self.deadline.is_some() && !self.is_over(now)
+    }
+
+    /// Whether a container of this name is wanted.
+    pub(crate) fn wants(&self, container: &str) -> bool {
+        self.containers.is_empty() || self.containers.iter().any(|name| name == container)
+    }
+}
+
+/// When a trace began: what the controller wrote, or its creation while the controller has not written yet.
+fn start(object: &TrafficTrace, created: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let written = object.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
+    let late = created.checked_add(SEEN_LATE).is_ok_and(|limit| now > limit);
+    written.or((!late).then_some(created))
+}
+
+fn protocol(protocol: crd::Protocol) -> Protocol {
+    match protocol {
+        crd::Protocol::Tcp => Protocol::Tcp,
+        crd::Protocol::Udp => Protocol::Udp,
+        crd::Protocol::Icmp => Protocol::Icmp,
+    }
+}
+
+fn direction(direction: crd::DirectionFilter) -> DirectionFilter {
+    match direction {
+        crd::DirectionFilter::Inbound => DirectionFilter::Inbound,
+        crd::DirectionFilter::Outbound => DirectionFilter::Outbound,
+        crd::DirectionFilter::Both => DirectionFilter::Both,
+    }
+}
+
+fn group_by(group_by: crd::GroupBy) -> GroupBy {
+    match group_by {
+        crd::GroupBy::Connection => GroupBy::Connection,
+        crd::GroupBy::Endpoint => GroupBy::Endpoint,
+        crd::GroupBy::Process => GroupBy::Process,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const CREATED: &str = "2026-11-23T10:00:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn object(spec: serde_json::Value, status: serde_json::Value) -> TrafficTrace {
+        serde_json::from_value(json!({
+            "apiVersion": "traffictrace.dev/v1alpha1",
+            "kind": "TrafficTrace",
+            "metadata": {
+                "name": "shop", "namespace": "web", "uid": "u1", "generation": 2, "creationTimestamp": CREATED,
+            },
+            "spec": spec,
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn spec() -> serde_json::Value {
+        json!({ "selector": { "matchLabels": { "app": "shop" } }, "duration": "2m" })
+    }
+
+    #[test]
+    fn reads_the_filters() {
+        let trace = Trace::read(
+            &object(
+                json!({
+                    "selector": {}, "containers": ["web"], "protocols": ["TCP", "UDP"], "ports": [443, "8000-8100"],
+                    "remoteCIDRs": ["10.0.0.0/8", "2001:db8::/32"], "direction": "Inbound", "groupBy": "Process",
+                    "topFlows": 3, "interval": "5s",
+                }),
+                json!({}),
+            ),
+            at(CREATED),
+        )
+        .unwrap();
+        assert_eq!(trace.filter.protocols, [Protocol::Tcp, Protocol::Udp]);
+        assert_eq!(trace.filter.ports, [443..=443, 8000..=8100]);
+        assert_eq!(trace.filter.remote_cidrs.len(), 2);
+        assert_eq!(trace.filter.direction, DirectionFilter::Inbound);
+        assert_eq!(trace.group_by, GroupBy::Process);
+        assert_eq!((trace.top_flows, trace.interval), (3, Duration::from_secs(5)));
+        assert!(trace.wants("web") && !trace.wants("sidecar"));
+    }
+
+    #[test]
+    fn says_which_field_makes_no_sense() {
+        for (field, value) in [
+            ("ports", json!(["90-80"])),
+            ("remoteCIDRs", json!(["10.0.0.0/99"])),
+            ("duration", json!("soon")),
+            ("interval", json!("soon")),
+            ("selector", json!({ "matchExpressions": [{ "key": "a", "operator": "Near" }] })),
+        ] {
+            let mut spec = spec();
+            spec[field] = value;
+            let error = Trace::read(&object(spec, json!({})), at(CREATED)).unwrap_err();
+            assert_eq!(error.field, field);
+            assert!(error.to_string().contains("web/shop"), "{error}");
+        }
+    }
+
+    #[test]
+    fn ends_by_itself_with_and_without_the_controller() {
+        let alone = Trace::read(&object(spec(), json!({})), at("2026-11-23T10:00:01Z")).unwrap();
+        assert_eq!(alone.deadline, Some(at("2026-11-23T10:02:00Z")));
+        assert!(alone.is_running(at("2026-11-23T10:01:59Z")));
+        assert!(!alone.is_running(at("2026-11-23T10:02:00Z")));
+        let status = json!({ "startTime": "2026-11-23T10:00:30Z", "endTime": "2026-11-23T10:02:30Z" });
+        let led = Trace::read(&object(spec(), status.clone()), at("2026-11-23T10:05:00Z")).unwrap();
+        assert_eq!(led.deadline, Some(at("2026-11-23T10:02:30Z")));
+        assert!(led.is_over(at("2026-11-23T10:05:00Z")));
+        // A duration that was changed counts at once, not when the controller has written the new end.
+        let mut longer = spec();
+        longer["duration"] = json!("10m");
+        let longer = Trace::read(&object(longer, status), at("2026-11-23T10:01:00Z")).unwrap();
+        assert_eq!(longer.deadline, Some(at("2026-11-23T10:10:30Z")));
+    }
+
+    #[test]
+    fn one_that_was_made_before_any_controller_waits_for_it() {
+        let trace = Trace::read(&object(spec(), json!({})), at("2026-11-23T10:01:01Z")).unwrap();
+        assert_eq!(trace.deadline, None);
+        assert!(!trace.is_running(at("2026-11-23T10:01:01Z")) && !trace.is_over(at("2026-11-23T10:01:01Z")));
+    }
+
+    #[test]
+    fn a_closed_one_does_not_start_again() {
+        let status = json!({ "phase": "Completed", "startTime": CREATED });
+        let trace = Trace::read(&object(spec(), status), at(CREATED)).unwrap();
+        assert!(trace.is_over(at(CREATED)));
+    }
+
+    #[test]
+    fn keeps_to_the_pace_that_the_controller_asks_for() {
+        let pace = |seconds: i32| {
+            let status = json!({ "reportIntervalSeconds": seconds });
+            Trace::read(&object(spec(), status), at(CREATED)).unwrap().interval.as_secs()
+        };
+        assert_eq!((pace(33), pace(1), pace(-5)), (33, 10, 10));
+    }
+}

@@ -1,0 +1,150 @@
+//! The JSON of `top`: one document an interval, on one line. Bytes are integers; what is not known is `null`.
+
+use std::{io, net::IpAddr, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    engine::{Losses, Snapshot},
+    flows::{Direction, FlowState, Protocol, Row},
+};
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    /// Seconds that the rates are over.
+    interval_seconds: serde_json::Number,
+    totals: Totals,
+    /// All flows, or the first `--top` of them.
+    flows: Vec<Flow>,
+    /// Number of flows, those not listed included.
+    flows_total: usize,
+    lost: Lost,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Totals {
+    rx_bytes: u64,
+    tx_bytes: u64,
+    connections: u64,
+    retransmits: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Flow {
+    pid: Option<u32>,
+    container_pid: Option<u32>,
+    command: Option<String>,
+    protocol: Protocol,
+    direction: Direction,
+    state: FlowState,
+    local_address: Option<IpAddr>,
+    local_port: Option<u16>,
+    remote_address: Option<IpAddr>,
+    remote_port: Option<u16>,
+    rx_bytes: u64,
+    tx_bytes: u64,
+    rx_bytes_per_second: u64,
+    tx_bytes_per_second: u64,
+    connections: u64,
+    retransmits: u64,
+    rtt_microseconds: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Lost {
+    /// Bytes that are in no flow and not in the totals.
+    rx_bytes: u64,
+    tx_bytes: u64,
+    /// Events counted without their process and peer, by reason.
+    table_full_events: u64,
+    peers_full_events: u64,
+    socket_storage_refused_events: u64,
+    /// Child processes that are not traced.
+    processes_not_followed: u64,
+}
+
+/// The document of a snapshot, with a newline.
+pub(super) fn document(snapshot: &Snapshot, interval: Duration) -> io::Result<String> {
+    let document = Document {
+        interval_seconds: seconds(snapshot.interval, interval),
+        totals: Totals {
+            rx_bytes: snapshot.totals.rx_bytes,
+            tx_bytes: snapshot.totals.tx_bytes,
+            connections: snapshot.totals.connections,
+            retransmits: snapshot.totals.retransmits,
+        },
+        flows: snapshot.rows.iter().map(Flow::from).collect(),
+        flows_total: snapshot.rows_total,
+        lost: Lost::from(&snapshot.losses),
+    };
+    let mut line = serde_json::to_string(&document)?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// Whole seconds where the interval is whole seconds; the last one may have been cut short and is at least 1.
+fn seconds(elapsed: Duration, interval: Duration) -> serde_json::Number {
+    if interval.subsec_nanos() == 0 {
+        return (elapsed.as_secs_f64().round().max(1.0) as u64).into();
+    }
+    let millis = elapsed.as_millis() as f64 / 1000.0;
+    serde_json::Number::from_f64(millis).unwrap_or_else(|| elapsed.as_secs().into())
+}
+
+impl From<&Row> for Flow {
+    fn from(row: &Row) -> Self {
+        let known = (row.key.pid != 0).then_some(row.key.pid);
+        Self {
+            pid: known,
+            container_pid: known.map(|_| row.key.container_pid),
+            command: known.map(|_| row.key.command()),
+            protocol: row.key.protocol,
+            direction: row.key.direction,
+            state: row.state,
+            local_address: row.key.local_address,
+            local_port: row.key.local_port,
+            remote_address: row.key.remote_address,
+            remote_port: row.key.remote_port,
+            rx_bytes: row.totals.rx_bytes,
+            tx_bytes: row.totals.tx_bytes,
+            rx_bytes_per_second: row.rx_bytes_per_second,
+            tx_bytes_per_second: row.tx_bytes_per_second,
+            connections: row.totals.connections,
+            retransmits: row.totals.retransmits,
+            rtt_microseconds: (row.rtt_us != 0).then_some(row.rtt_us),
+        }
+    }
+}
+
+impl From<&Losses> for Lost {
+    fn from(losses: &Losses) -> Self {
+        Self {
+            rx_bytes: losses.rx_bytes,
+            tx_bytes: losses.tx_bytes,
+            table_full_events: losses.table_full,
+            peers_full_events: losses.peers_full,
+            socket_storage_refused_events: losses.storage_refused,
+            processes_not_followed: losses.processes_lost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_intervals_are_whole_numbers() {
+        let text = |elapsed, interval| {
+            seconds(Duration::from_millis(elapsed), Duration::from_millis(interval)).to_string()
+        };
+        assert_eq!(text(1003, 1000), "1");
+        assert_eq!(text(120, 1000), "1");
+        assert_eq!(text(5020, 5000), "5");
+        assert_eq!(text(501, 500), "0.501");
+    }
+}

@@ -1,0 +1,81 @@
+//! `traffictrace top`: who uses the network in one container, cgroup or process, without Kubernetes.
+
+mod args;
+mod error;
+mod json;
+mod table;
+mod target;
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout_at,
+};
+
+pub(crate) use self::args::TopArgs;
+use self::{args::Output, error::TopError, target::Target};
+use crate::engine::{Engine, EngineOptions, Snapshot};
+
+/// How often the kernel's flow table is looked at between two tables on the screen.
+const TICK: Duration = Duration::from_millis(200);
+/// The only session here.
+const SESSION: &str = "top";
+
+/// Traces until Ctrl-C, SIGTERM, `--count` intervals, or the end of what is traced; then says a last time what was
+/// counted.
+pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(TopError::Signal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(TopError::Signal)?;
+    let target = Target::find(&args)?;
+    let session = SESSION.to_owned();
+    let mut engine =
+        Engine::new(EngineOptions { slots: args.max_flows, cgroup_root: target.root().to_owned() });
+    target.start(&mut engine, &session, &args)?;
+    let heading = target.heading();
+    eprintln!("Tracing {heading}. Ctrl-C ends.");
+
+    let mut stopped = std::pin::pin!(async {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    });
+    let (mut printed, mut due) = (0, Instant::now() + args.interval());
+    loop {
+        let wake = due.min(Instant::now() + TICK);
+        let last = timeout_at(wake.into(), stopped.as_mut()).await.is_ok() || target.is_gone();
+        engine.tick();
+        if last || Instant::now() >= due {
+            // A snapshot may go by a drain some milliseconds old; the last document must have the last byte.
+            engine.drain();
+            let Some(snapshot) = engine.snapshot(&session, args.top()) else { break };
+            match print(&args, &heading, &snapshot) {
+                // Whoever read the output has had enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                other => other.map_err(TopError::Output)?,
+            }
+            printed += 1;
+            due += args.interval();
+        }
+        if last || args.count.is_some_and(|count| printed >= count) {
+            break;
+        }
+        // After a stall, what was missed is not made up for with a burst of tables.
+        if due < Instant::now() {
+            due = Instant::now() + args.interval();
+        }
+    }
+    engine.stop(&session);
+    Ok(())
+}
+
+fn print(args: &TopArgs, heading: &str, snapshot: &Snapshot) -> io::Result<()> {
+    let text = match args.output {
+        Output::Json => json::document(snapshot, args.interval())?,
+        Output::Table => table::screen(heading, snapshot, io::stdout().is_terminal()),
+    };
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

@@ -1,0 +1,135 @@
+//! What `top` traces: a cgroup, or a process with or without its descendants.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use procfs::process::all_processes;
+
+use super::{args::TopArgs, error::TopError};
+use crate::{
+    cgroups::{CgroupFolder, CgroupRoot, container_of, find_root},
+    engine::{CgroupKind, Engine, SessionId, SessionSpec},
+    flows::GroupBy,
+};
+
+/// What is traced.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// A cgroup; its folder is held open, so that its id stays its own.
+    Cgroup { root: CgroupRoot, folder: CgroupFolder, heading: String },
+    /// A process by its id.
+    Process { root: CgroupRoot, pid: u32, descendants: bool, heading: String },
+}
+
+impl Target {
+    /// Finds what the command line names.
+    pub(super) fn find(args: &TopArgs) -> Result<Self, TopError> {
+        let name =
+            |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned();
+        let root = find_root(args.cgroup_root.as_deref())?;
+        let Some(pid) = args.pid else {
+            let path = args.cgroup.as_deref().unwrap_or_else(|| root.path());
+            let folder = root.open(path)?;
+            let heading = match container_of(folder.path()) {
+                Some(container) if container.path == folder.path() => {
+                    format!("{container}, cgroup /{}", folder.path().display())
+                }
+                _ => format!("cgroup /{}", folder.path().display()),
+            };
+            return Ok(Self::Cgroup { root, folder, heading });
+        };
+        let path = root.of_pid(pid)?;
+        let name = name(pid);
+        if args.only_pid {
+            let heading = format!("process {pid} ({name}) alone");
+            return Ok(Self::Process { root, pid, descendants: false, heading });
+        }
+        match container_of(&path) {
+            Some(container) => {
+                let folder = root.open(&container.path)?;
+                let heading = format!("{container}, which process {pid} ({name}) is in");
+                Ok(Self::Cgroup { root, folder, heading })
+            }
+            None => {
+                let heading = format!(
+                    "process {pid} ({name}) and its descendants: it is in no container (cgroup /{})",
+                    path.display()
+                );
+                Ok(Self::Process { root, pid, descendants: true, heading })
+            }
+        }
+    }
+
+    /// What is traced, for people.
+    pub(super) fn heading(&self) -> String {
+        let (Self::Cgroup { heading, .. } | Self::Process { heading, .. }) = self;
+        heading.clone()
+    }
+
+    /// Root of the cgroup2 tree.
+    pub(super) fn root(&self) -> &Path {
+        let (Self::Cgroup { root, .. } | Self::Process { root, .. }) = self;
+        root.path()
+    }
+
+    /// Whether there is nothing left to trace.
+    pub(super) fn is_gone(&self) -> bool {
+        match self {
+            Self::Cgroup { root, folder, .. } => !root.path().join(folder.path()).exists(),
+            // Descendants may outlive the process; nothing is missed by waiting for Ctrl-C.
+            Self::Process { pid, descendants, .. } => {
+                !descendants && !fs::exists(format!("/proc/{pid}")).unwrap_or(true)
+            }
+        }
+    }
+
+    /// Arms the kernel for it.
+    pub(super) fn start(
+        &self,
+        engine: &mut Engine,
+        session: &SessionId,
+        args: &TopArgs,
+    ) -> Result<(), TopError> {
+        let mut spec =
+            SessionSpec { group_by: GroupBy::Connection, max_rows: args.max_flows, ..SessionSpec::default() };
+        match self {
+            Self::Cgroup { folder, .. } => {
+                spec.cgroups.insert(folder.id(), CgroupKind::Container);
+                engine.start(session, spec)?;
+            }
+            Self::Process { pid, descendants, .. } => {
+                spec.processes.insert(*pid, *descendants);
+                engine.start(session, spec.clone())?;
+                // The kernel follows new children from here on; those that are there already are found by looking
+                // until a look finds no new one.
+                while *descendants && add_descendants(*pid, &mut spec.processes)? {
+                    engine.update(session, spec.clone())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the descendants of `pid` that are not in `found` yet; says whether there were any.
+fn add_descendants(pid: u32, found: &mut BTreeMap<u32, bool>) -> Result<bool, TopError> {
+    let processes = all_processes().map_err(|source| TopError::Processes { pid, source })?;
+    // A process that ends while it is looked at is not an error.
+    let mut parents: Vec<(u32, u32)> = processes
+        .filter_map(|process| process.ok()?.stat().ok())
+        .filter_map(|stat| Some((u32::try_from(stat.pid).ok()?, u32::try_from(stat.ppid).ok()?)))
+        .collect();
+    let before = found.len();
+    loop {
+        let count = found.len();
+        parents.retain(|(child, parent)| {
+            let descends = found.contains_key(parent);
+            if descends {
+                found.entry(*child).or_insert(true);
+            }
+            !descends
+        });
+        if found.len() == count {
+            return Ok(count > before);
+        }
+    }
+}
