@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Builds the programs of the test cluster from the Go modules they are published as, once,
+# into a cache outside the repository, and prints the folder they are in on stdout.
+#
+# The folder's name carries a hash of everything that decides what is built, so another
+# clone on the same machine finds them ready, and an edit here builds anew.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=e2e/cluster/lib/common.sh
+source "$here/lib/common.sh"
+
+# Name, and what a first build takes on two cores with an empty Go cache.
+readonly PROGRAMS=(tools etcd helm kubernetes)
+declare -A FIRST_BUILD=([tools]="10 s" [etcd]="1 min" [helm]="4 min" [kubernetes]="11 min")
+readonly COMMANDS=(kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet kubectl)
+
+# What the modules of Kubernetes ask to be told at link time: without it the API server says v0.0.0.
+kubernetes_version() {
+    sed -n 's/^require k8s.io\/kubernetes //p; s/^\tk8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' "$here/kubernetes/go.mod" | head -n 1
+}
+
+linker_flags() {
+    local version minor
+    case $1 in
+    kubernetes)
+        version=$(kubernetes_version)
+        minor=${version#v*.}
+        local package=k8s.io/component-base/version
+        echo "-s -w -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
+        ;;
+    *) echo "-s -w" ;;
+    esac
+}
+
+package_of() {
+    case $1 in
+    helm) echo helm.sh/helm/v4/cmd/helm ;;
+    *) echo . ;;
+    esac
+}
+
+# Counts the packages that go reports as compiled until the build is over.
+watch_build() {
+    local name=$1 pid=$2 log=$3 total=$4 begin=$SECONDS next=15
+    while kill -0 "$pid" 2>/dev/null; do
+        sleep 1
+        if ((SECONDS - begin >= next)); then
+            next=$((next + 15))
+            say "building $name: $(wc -l <"$log") of at most $total packages compiled, $(elapsed "$begin")"
+        fi
+    done
+}
+
+build_one() {
+    local name=$1 out=$2 log pid total begin=$SECONDS
+    log=$out/$name.log
+    say "building $name (a first build takes about ${FIRST_BUILD[$name]} on two cores, later ones seconds)"
+    cd "$here/$name"
+    # Fetching and listing first: the count then tells how far the compilation is.
+    total=$(go list -deps "$(package_of "$name")" | wc -l) ||
+        die "could not fetch the Go modules of e2e/cluster/$name: is a Go module proxy reachable? (go env GOPROXY)"
+    : >"$log"
+    CGO_ENABLED=0 go build -v -p 2 -trimpath -buildvcs=false \
+        -ldflags "$(linker_flags "$name")" -o "$out/$name" "$(package_of "$name")" 2>"$log" &
+    pid=$!
+    watch_build "$name" "$pid" "$log" "$total"
+    if ! wait "$pid"; then
+        tail -n 20 "$log" >&2
+        die "building e2e/cluster/$name failed; the lines above are the compiler's"
+    fi
+    rm "$log"
+    say "built $name in $(elapsed "$begin"), $(du -m "$out/$name" | cut -f1) MB"
+}
+
+build_all() {
+    local out=$1 name command
+    command -v go >/dev/null ||
+        die "the test cluster is built from Go modules and there is no go command in PATH: install Go 1.26 or later (https://go.dev/dl)"
+    say "the programs of the test cluster are not built yet; they go to ${out%.part} and stay there"
+    rm -rf "$out"
+    mkdir -p "$out"
+    for name in "${PROGRAMS[@]}"; do
+        (build_one "$name" "$out")
+    done
+    for command in "${COMMANDS[@]}"; do
+        ln -s kubernetes "$out/$command"
+    done
+    mv "$out" "${out%.part}"
+}
+
+main() {
+    local cache bin
+    bin=$(bin_dir)
+    cache=$(dirname "$bin")
+    if [[ ! -d $bin ]]; then
+        mkdir -p "$cache"
+        # Two runs at once would do the long build twice; the second waits and finds it done.
+        exec 9>"$cache/build.lock"
+        flock 9
+        [[ -d $bin ]] || build_all "$bin.part"
+    fi
+    echo "$bin"
+}
+
+main "$@"

@@ -1,0 +1,35 @@
+// Command tools holds the two programs of the test cluster that nobody publishes for this purpose:
+//
+//	tools forward NETNS TARGET ADDRESS-FILE   a loopback listener whose connections start in another network namespace
+//	tools pause                               the process that holds a pod's namespaces open
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	args := os.Args[1:]
+	// As the only file of the pause image it is called by its own name.
+	if filepath.Base(os.Args[0]) == "pause" {
+		args = []string{"pause"}
+	}
+	if err := run(args); err != nil {
+		fmt.Fprintf(os.Stderr, "tools: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == "pause":
+		return pause()
+	case len(args) == 4 && args[0] == "forward":
+		return forward(args[1], args[2], args[3])
+	case len(args) == 3 && args[0] == "forward-inside":
+		return forwardInside(args[1], args[2])
+	}
+	return fmt.Errorf("expected `pause` or `forward NETNS TARGET ADDRESS-FILE`, got %q", args)
+}

@@ -1,0 +1,117 @@
+//! Which objects of the kernel's BPF system a process holds, and whether they still exist.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use serde_json::Value;
+
+use super::{Result, TestError};
+
+/// Ids of programs, maps and links.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// Programs.
+    pub programs: BTreeSet<u64>,
+    /// Maps, those among them that only a program holds.
+    pub maps: BTreeSet<u64>,
+    /// Links.
+    pub links: BTreeSet<u64>,
+}
+
+impl Objects {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.programs.is_empty() && self.maps.is_empty() && self.links.is_empty()
+    }
+
+    /// Those of them that exist now.
+    ///
+    /// # Errors
+    ///
+    /// When `bpftool` cannot be run.
+    pub fn still_there(&self) -> Result<Self> {
+        let left = |kind, ids: &BTreeSet<u64>| -> Result<BTreeSet<u64>> {
+            let all: BTreeSet<u64> = show(kind)?.iter().filter_map(|object| object["id"].as_u64()).collect();
+            Ok(ids & &all)
+        };
+        Ok(Self {
+            programs: left("prog", &self.programs)?,
+            maps: left("map", &self.maps)?,
+            links: left("link", &self.links)?,
+        })
+    }
+}
+
+/// What a running process holds: by its descriptors (`/proc/PID/fdinfo`), and the maps of its programs.
+///
+/// # Errors
+///
+/// When the process is gone or `bpftool` cannot be run.
+pub fn held_by(pid: u32) -> Result<Objects> {
+    let folder = format!("/proc/{pid}/fdinfo");
+    let mut objects = Objects::default();
+    for entry in fs::read_dir(&folder).map_err(TestError::io(format!("read {folder}")))? {
+        let path = entry.map_err(TestError::io(format!("read {folder}")))?.path();
+        // A descriptor may be closed meanwhile.
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for line in text.lines() {
+            let Some((name, Ok(id))) = line.split_once(':').map(|(name, id)| (name, id.trim().parse()))
+            else {
+                continue;
+            };
+            match name {
+                "prog_id" => objects.programs.insert(id),
+                "map_id" => objects.maps.insert(id),
+                "link_id" => objects.links.insert(id),
+                _ => continue,
+            };
+        }
+    }
+    for program in show("prog")? {
+        if program["id"].as_u64().is_some_and(|id| objects.programs.contains(&id)) {
+            let maps = program["map_ids"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+            objects.maps.extend(maps);
+        }
+    }
+    Ok(objects)
+}
+
+/// All objects of a kind, as `bpftool` tells them.
+///
+/// # Errors
+///
+/// When `bpftool` cannot be run.
+pub fn show(kind: &str) -> Result<Vec<Value>> {
+    bpftool(&[kind, "show"])
+}
+
+/// The entries of a map; none when it has gone since it was listed, as that of another process may at any time.
+///
+/// # Errors
+///
+/// When `bpftool` cannot be run.
+pub fn dump_map(id: u64) -> Result<Vec<Value>> {
+    let entries = bpftool(&["map", "dump", "id", &id.to_string()]);
+    let gone = |ids: Vec<Value>| ids.iter().all(|map| map["id"].as_u64() != Some(id));
+    match entries {
+        Err(_) if show("map").is_ok_and(gone) => Ok(Vec::new()),
+        entries => entries,
+    }
+}
+
+fn bpftool(arguments: &[&str]) -> Result<Vec<Value>> {
+    let what = format!("bpftool {}", arguments.join(" "));
+    let output = Command::new("bpftool")
+        .arg("-j")
+        .args(arguments)
+        .output()
+        .map_err(TestError::io("run bpftool (package bpftool)"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        return Err(TestError::unexpected(&what, text));
+    }
+    // Nothing at all is printed in place of an empty list.
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_str(&text).map_err(|error| TestError::unexpected(&what, format!("{error}: {text}")))
+}

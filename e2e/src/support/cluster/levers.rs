@@ -1,0 +1,152 @@
+//! What the suite breaks, and what it looks up in the kernel behind the agents. Both need the test cluster, whose
+//! nodes run on this machine.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    Result, TestError,
+    bpf::{self, Objects},
+    cgroup, needs, wait,
+};
+
+/// The script that brings the test cluster up, and breaks it.
+#[derive(Clone, Debug)]
+pub struct Levers {
+    script: PathBuf,
+}
+
+impl Levers {
+    /// Of the test cluster; nothing when `KUBECONFIG` names another, and the test was [skipped](needs::skip).
+    pub fn find() -> Option<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/cluster.sh");
+        let levers = Self { script };
+        let ours = levers.run(&["env"]).is_ok_and(|exports| {
+            env::var("KUBECONFIG").is_ok_and(|path| exports.contains(&format!("KUBECONFIG={path} ")))
+        });
+        if !ours {
+            needs::skip("faults and the kernel's view need the test cluster of `make cluster-up`");
+            return None;
+        }
+        Some(levers)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<String> {
+        let what = format!("{} {}", self.script.display(), arguments.join(" "));
+        let output = Command::new(&self.script).args(arguments).output();
+        let output = output.map_err(TestError::io(format!("run {what}")))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(TestError::unexpected(what, String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Pulls a lever by its name; see `cluster.sh help`. Runs beside the test's other tasks.
+    ///
+    /// # Errors
+    ///
+    /// When the script fails.
+    pub async fn pull(&self, arguments: &[&str]) -> Result<()> {
+        println!("pulling: {}", arguments.join(" "));
+        let (levers, arguments) = (self.clone(), arguments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>());
+        let pulled = tokio::task::spawn_blocking(move || {
+            levers.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+        pulled.await.map_err(|error| TestError::unexpected("a lever", error))?.map(drop)
+    }
+
+    /// The process id of the agent of a node, as this machine sees it.
+    ///
+    /// # Errors
+    ///
+    /// When none runs there.
+    pub fn agent_pid(&self, node: &str) -> Result<u32> {
+        let pid = self.run(&["agent-pid", node])?;
+        pid.trim().parse().map_err(|_| TestError::unexpected("the agent's pid", pid))
+    }
+
+    /// What the agent of a node has in the kernel.
+    ///
+    /// # Errors
+    ///
+    /// When no agent runs there or `bpftool` cannot be run.
+    pub fn kernel_objects(&self, node: &str) -> Result<Objects> {
+        bpf::held_by(self.agent_pid(node)?)
+    }
+
+    /// Waits until the agent of a node has nothing in the kernel, and what it `held` is gone.
+    ///
+    /// # Errors
+    ///
+    /// When something stays.
+    pub async fn nothing_left(&self, node: &str, held: &Objects) -> Result<()> {
+        let what = format!("the agent of {node} to have nothing in the kernel");
+        wait::until_async(&what, Duration::from_secs(20), async || {
+            let (now, before) = (self.kernel_objects(node)?, held.still_there()?);
+            let left = !now.is_empty() || !before.is_empty();
+            Ok(if left { Err(format!("{now:?}, of before {before:?}")) } else { Ok(()) })
+        })
+        .await
+    }
+}
+
+/// What a process's kernel filter selects, its map `tt_cgroups`: ids of cgroups, and a bit for each trace.
+///
+/// # Errors
+///
+/// When `bpftool` cannot be run.
+pub fn selected_cgroups(objects: &Objects) -> Result<BTreeMap<u64, u64>> {
+    let mut selected = BTreeMap::new();
+    for map in bpf::show("map")? {
+        let id = map["id"].as_u64().filter(|id| objects.maps.contains(id));
+        if let (Some(id), Some("tt_cgroups")) = (id, map["name"].as_str()) {
+            let entries = bpf::dump_map(id)?;
+            selected.extend(
+                entries.iter().filter_map(|entry| Some((word(entry, "key")?, word(entry, "value")?))),
+            );
+        }
+    }
+    Ok(selected)
+}
+
+/// A 64-bit key or value, as `bpftool` prints it with the map's type information or, without, as bytes of the
+/// machine's order.
+fn word(entry: &Value, name: &str) -> Option<u64> {
+    if let Some(word) = entry["formatted"][name].as_u64() {
+        return Some(word);
+    }
+    let bytes = entry[name]
+        .as_array()?
+        .iter()
+        .map(|byte| u8::from_str_radix(byte.as_str()?.trim_start_matches("0x"), 16).ok());
+    Some(u64::from_ne_bytes(bytes.collect::<Option<Vec<_>>>()?.try_into().ok()?))
+}
+
+/// The id of a pod's cgroup on this machine; nothing while it is not made.
+///
+/// # Errors
+///
+/// When the machine has no cgroup2 tree.
+pub fn pod_cgroup(pod_uid: &str) -> Result<Option<u64>> {
+    let mut folders = vec![needs::cgroup2_mount()?];
+    // Pods are at most this deep: root, node, kubepods, class, pod.
+    for _ in 0..4 {
+        let below = |folder: PathBuf| {
+            // A folder may go while it is looked at.
+            std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|e| e.path().is_dir())
+        };
+        folders = folders.into_iter().flat_map(below).map(|entry| entry.path()).collect();
+        let pod = folders.iter().find(|folder| folder.to_string_lossy().ends_with(&format!("/pod{pod_uid}")));
+        if let Some(pod) = pod {
+            return Ok(cgroup::id(pod).ok());
+        }
+    }
+    Ok(None)
+}

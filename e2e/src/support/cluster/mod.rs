@@ -1,0 +1,127 @@
+//! Driving a real cluster, whichever `KUBECONFIG` names, with the product installed on it.
+
+pub mod levers;
+mod namespace;
+pub mod rows;
+mod trace;
+
+use std::{env, time::Duration};
+
+use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Node};
+use kube::{Api, Client, api::ListParams};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::{Result, TestError, needs, wait};
+
+pub use namespace::{Container, Counted, Namespace, PodPlan};
+pub use trace::{NeverFalls, Trace, report_rows, spec};
+
+/// How long a cluster may feel the fault of the test before.
+const RECOVERED: Duration = Duration::from_secs(180);
+
+/// Tests that break or measure something take the cluster alone; the others share it.
+static TURNS: RwLock<()> = RwLock::const_new(());
+
+/// The cluster, for as long as it is this test's turn.
+pub struct Cluster {
+    client: Client,
+    nodes: Vec<String>,
+    _turn: Turn,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held until the test ends")]
+enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+impl Cluster {
+    /// For tests that do not mind others beside them. Nothing when the test was [skipped](needs::skip).
+    ///
+    /// # Errors
+    ///
+    /// When there is a cluster, but it does not answer or the product is not installed on it.
+    pub async fn shared() -> Result<Option<Self>> {
+        Self::take(Turn::Shared(TURNS.read().await)).await
+    }
+
+    /// For tests that must be the only one. Nothing when the test was [skipped](needs::skip).
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::shared`].
+    pub async fn alone() -> Result<Option<Self>> {
+        Self::take(Turn::Alone(TURNS.write().await)).await
+    }
+
+    async fn take(turn: Turn) -> Result<Option<Self>> {
+        if env::var_os("KUBECONFIG").is_none_or(|path| path.is_empty()) {
+            needs::skip("no cluster: KUBECONFIG is not set (make test-e2e brings one up)");
+            return Ok(None);
+        }
+        let client = Client::try_default().await.map_err(TestError::kube("use the cluster of KUBECONFIG"))?;
+        // A fault of the test before may still be felt: nodes become ready again, agents start anew.
+        wait::until_async("the agents of all nodes to be ready", RECOVERED, async || {
+            installed(&client).await
+        })
+        .await?;
+        let nodes =
+            wait::until_async("all nodes to be ready", RECOVERED, async || ready(&client).await).await?;
+        if nodes.len() < 2 {
+            needs::skip(format!("the suite needs two nodes that take pods, this cluster has {nodes:?}"));
+            return Ok(None);
+        }
+        Ok(Some(Self { client, nodes, _turn: turn }))
+    }
+
+    /// The API client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Two different nodes.
+    pub fn two_nodes(&self) -> (&str, &str) {
+        (&self.nodes[0], &self.nodes[1])
+    }
+}
+
+/// Names of the nodes that take ordinary pods, when all of these are ready.
+async fn ready(client: &Client) -> Result<Result<Vec<String>, String>> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let nodes = nodes.list(&ListParams::default()).await.map_err(TestError::kube("list the nodes"))?;
+    let nodes: Vec<_> = nodes.items.into_iter().filter(takes_pods).collect();
+    let mut names: Vec<_> = nodes.iter().filter_map(|node| node.metadata.name.clone()).collect();
+    names.sort();
+    Ok(if nodes.iter().all(is_ready) { Ok(names) } else { Err(format!("not all of {names:?}")) })
+}
+
+/// Without a taint that keeps an ordinary pod away, but for those of a node's passing conditions.
+fn takes_pods(node: &Node) -> bool {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.into_iter().all(|taint| {
+        let passing = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+        taint.effect == "PreferNoSchedule" || passing.contains(&taint.key.as_str())
+    })
+}
+
+fn is_ready(node: &Node) -> bool {
+    let tainted = node.spec.as_ref().and_then(|spec| spec.taints.as_ref()).is_some_and(|t| !t.is_empty());
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready =
+        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    ready && !tainted
+}
+
+/// Whether the product is installed and an agent is ready on every node that should have one.
+async fn installed(client: &Client) -> Result<Result<(), String>> {
+    let agents: Api<DaemonSet> = Api::all(client.clone());
+    let ours = ListParams::default().labels("app.kubernetes.io/name=traffictrace");
+    let agents = agents.list(&ours).await.map_err(TestError::kube("list the product's DaemonSets"))?;
+    let agents = agents.items.first();
+    let agents = agents
+        .ok_or_else(|| TestError::unexpected("the cluster", "without TrafficTrace; run `make deploy`"))?;
+    let status = agents.status.clone().unwrap_or_default();
+    let all = status.number_ready == status.desired_number_scheduled && status.number_ready > 0;
+    Ok(if all { Ok(()) } else { Err(format!("{status:?}")) })
+}

@@ -1,0 +1,165 @@
+//! A `TrafficTrace` on the cluster, and watching its status.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use tokio::{sync::oneshot, task::JoinHandle};
+use traffictrace_crd::{
+    FlowRow, TrafficTrace, TrafficTraceReport, TrafficTraceSpec, TrafficTraceStatus, decode_rows,
+};
+
+use super::{super::wait, Namespace};
+use crate::support::{Result, TestError};
+
+/// A trace of pods whose label `trace` is `group`, with the shortest interval that is allowed.
+pub fn spec(group: &str) -> TrafficTraceSpec {
+    let labels = BTreeMap::from([("trace".to_owned(), group.to_owned())]);
+    TrafficTraceSpec {
+        selector: LabelSelector { match_labels: Some(labels), ..LabelSelector::default() },
+        interval: traffictrace_crd::Duration::new("5s"),
+        top_flows: 100,
+        ..TrafficTraceSpec::default()
+    }
+}
+
+/// A trace that was created.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    api: Api<TrafficTrace>,
+    reports: Api<TrafficTraceReport>,
+    name: String,
+    uid: String,
+}
+
+impl Trace {
+    pub(super) async fn create(namespace: &Namespace, name: &str, spec: TrafficTraceSpec) -> Result<Self> {
+        let api: Api<TrafficTrace> = namespace.api();
+        let made = api.create(&PostParams::default(), &TrafficTrace::new(name, spec)).await;
+        let made = made.map_err(TestError::kube(format!("create the trace {name}")))?;
+        let uid = made.uid().unwrap_or_default();
+        Ok(Self { api, reports: namespace.api(), name: name.to_owned(), uid })
+    }
+
+    /// Its UID.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// Its status; empty while there is none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub async fn status(&self) -> Result<TrafficTraceStatus> {
+        let trace = self.api.get(&self.name).await;
+        Ok(trace
+            .map_err(TestError::kube(format!("read the trace {}", self.name)))?
+            .status
+            .unwrap_or_default())
+    }
+
+    /// Waits until the status is such that `check` is content; its error says what is missing.
+    ///
+    /// # Errors
+    ///
+    /// When it never is.
+    pub async fn status_where<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        check: impl Fn(&TrafficTraceStatus) -> Result<T, String>,
+    ) -> Result<T> {
+        wait::until_async(&format!("{what} in the status of {}", self.name), limit, async || {
+            // An API server that is away comes back, or the deadline passes.
+            match self.status().await {
+                Ok(status) => Ok(check(&status)),
+                Err(error) => Ok(Err(error.to_string())),
+            }
+        })
+        .await
+    }
+
+    /// The reports of its nodes.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be listed.
+    pub async fn reports(&self) -> Result<Vec<TrafficTraceReport>> {
+        let reports = self.reports.list(&ListParams::default()).await;
+        let reports = reports.map_err(TestError::kube(format!("list the reports of {}", self.name)))?;
+        Ok(reports.items.into_iter().filter(|report| report.spec.trace_uid == self.uid).collect())
+    }
+
+    /// Deletes it.
+    ///
+    /// # Errors
+    ///
+    /// When the API server refuses.
+    pub async fn delete(&self) -> Result<()> {
+        let deleted = self.api.delete(&self.name, &DeleteParams::default()).await;
+        deleted.map(drop).map_err(TestError::kube(format!("delete the trace {}", self.name)))
+    }
+
+    /// Looks at the status again and again, until told to end, for a number that falls.
+    pub fn watch(&self) -> NeverFalls {
+        let (end, ended) = oneshot::channel();
+        NeverFalls { end, task: tokio::spawn(watch(self.clone(), ended)) }
+    }
+}
+
+/// The rows of a report.
+///
+/// # Errors
+///
+/// When one cannot be read.
+pub fn report_rows(report: &TrafficTraceReport) -> Result<Vec<FlowRow>> {
+    decode_rows(&report.spec.columns, &report.spec.flows)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| TestError::unexpected("a report", error))
+}
+
+/// A look-out for totals that fall.
+#[derive(Debug)]
+pub struct NeverFalls {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<Result<u32>>,
+}
+
+impl NeverFalls {
+    /// Ends the look-out; how often the status was read.
+    ///
+    /// # Errors
+    ///
+    /// When a total fell.
+    pub async fn end(self) -> Result<u32> {
+        // The watch may have ended by itself, with a failure.
+        let _ = self.end.send(());
+        self.task.await.map_err(|error| TestError::unexpected("the look-out", error))?
+    }
+}
+
+async fn watch(trace: Trace, mut ended: oneshot::Receiver<()>) -> Result<u32> {
+    let begin = Instant::now();
+    let (mut rx, mut tx, mut reads) = (0, 0, 0);
+    while ended.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+        // It may be away meanwhile: that is a fault of the test's own making.
+        if let Ok(status) = trace.status().await {
+            let totals = status.totals;
+            if totals.rx_bytes < rx || totals.tx_bytes < tx {
+                let found = format!("({rx}, {tx}) fell to {totals:?} after {:?}", begin.elapsed());
+                return Err(TestError::unexpected("the totals", found));
+            }
+            (rx, tx) = (totals.rx_bytes, totals.tx_bytes);
+            reads += 1;
+        }
+        tokio::time::sleep(wait::POLL * 10).await;
+    }
+    Ok(reads)
+}

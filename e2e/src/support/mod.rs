@@ -1,0 +1,14 @@
+//! What tests share. Every guard undoes what it made when it is dropped, also when its test fails.
+
+pub mod bpf;
+pub mod cgroup;
+pub mod cluster;
+mod error;
+pub mod needs;
+pub mod process;
+pub mod top;
+pub mod truth;
+pub mod wait;
+pub mod workload;
+
+pub use error::{Result, TestError};

@@ -1,0 +1,82 @@
+//! What a test needs from the machine, and the one way to be skipped.
+
+use std::{
+    env,
+    fmt::Display,
+    fs,
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+use super::{Result, TestError};
+
+/// Says on standard error that the calling test is skipped; the caller returns then.
+///
+/// It is written past libtest's capture, so that the line is seen and counted although the test passes.
+///
+/// # Panics
+///
+/// With `CI=true`: there, what cannot run is a failure.
+pub fn skip(why: impl Display) {
+    assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "cannot run, and CI=true: {why}");
+    let thread = std::thread::current();
+    // One write, so that lines of tests that run at the same time stay whole.
+    let line = format!("SKIPPED: {}: {why}\n", thread.name().unwrap_or("a test"));
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// What tests on the machine's own kernel need.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Where the cgroup2 tree is mounted.
+    pub cgroup_root: PathBuf,
+    /// The product.
+    pub traffictrace: PathBuf,
+}
+
+/// Root, a cgroup2 tree that can be written, and the built binary; or the test is [skipped](skip).
+pub fn host() -> Option<Host> {
+    let found = (|| {
+        if !rustix::process::geteuid().is_root() {
+            return Err(TestError::unexpected("the user", "not root, which BPF programs need"));
+        }
+        Ok(Host { cgroup_root: cgroup2_mount()?, traffictrace: program("traffictrace")? })
+    })();
+    found.inspect_err(|why| skip(why)).ok()
+}
+
+/// The mount point of the cgroup2 tree: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on a hybrid host.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn cgroup2_mount() -> Result<PathBuf> {
+    const MOUNTS: &str = "/proc/self/mounts";
+    let mounts = fs::read_to_string(MOUNTS).map_err(TestError::io(format!("read {MOUNTS}")))?;
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let (target, kind) = (fields.next()?, fields.next()?);
+            (kind == "cgroup2" && target.starts_with("/sys/fs/cgroup")).then(|| PathBuf::from(target))
+        })
+        .next()
+        .ok_or_else(|| TestError::unexpected(MOUNTS, "no cgroup2 below /sys/fs/cgroup"))
+}
+
+/// A binary of this workspace, from the folder that the running test was built in.
+///
+/// # Errors
+///
+/// When it was not built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let test = env::current_exe().map_err(TestError::io("find the running test's binary"))?;
+    // target/<profile>/deps/<test> -> target/<profile>/<name>
+    let folder = test.ancestors().nth(2).ok_or_else(|| TestError::unexpected("the path", test.display()))?;
+    let program = folder.join(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    let found = format!("not at {}; build it with `cargo build --workspace`", program.display());
+    Err(TestError::unexpected(format!("the program {name}"), found))
+}

@@ -1,0 +1,191 @@
+//! `traffictrace top -o json`: its documents, and running it.
+
+use std::{collections::BTreeMap, net::IpAddr, process::Command, time::Duration};
+
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use super::{
+    Result, TestError,
+    needs::Host,
+    process::{Ended, Process},
+};
+
+/// How long a document may take: loading programs, then an interval of one second.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// One interval. People's scripts read these fields: all are required, with these names and types; others may be added.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// Length of the interval.
+    pub interval_seconds: u64,
+    /// Bytes since tracing began.
+    pub totals: Totals,
+    /// One entry a connection and process.
+    pub flows: Vec<Flow>,
+    /// What could not be counted or told apart, by reason.
+    pub lost: BTreeMap<String, u64>,
+}
+
+/// Sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+}
+
+/// A process's part of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the product's documented output")]
+pub struct Flow {
+    pub pid: u32,
+    pub container_pid: u32,
+    pub command: String,
+    pub protocol: String,
+    pub direction: String,
+    pub state: String,
+    #[serde(deserialize_with = "nullable")]
+    pub local_address: Option<IpAddr>,
+    #[serde(deserialize_with = "nullable")]
+    pub local_port: Option<u16>,
+    #[serde(deserialize_with = "nullable")]
+    pub remote_address: Option<IpAddr>,
+    #[serde(deserialize_with = "nullable")]
+    pub remote_port: Option<u16>,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_bytes_per_second: u64,
+    pub tx_bytes_per_second: u64,
+}
+
+/// A field that may be null but not missing (serde takes a plain `Option` for both).
+fn nullable<'de, D, T>(deserializer: D) -> std::result::Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer)
+}
+
+impl Document {
+    fn parse(line: &str) -> Result<Self> {
+        let document: Self = serde_json::from_str(line)
+            .map_err(|error| TestError::unexpected("a document of top", format!("{error}: {line}")))?;
+        let sum = document.flows.iter().fold(Totals::default(), |sum, flow| Totals {
+            rx_bytes: sum.rx_bytes + flow.rx_bytes,
+            tx_bytes: sum.tx_bytes + flow.tx_bytes,
+        });
+        if sum == document.totals {
+            Ok(document)
+        } else {
+            Err(TestError::unexpected("the sum of flows", format!("{sum:?}, totals {:?}", document.totals)))
+        }
+    }
+}
+
+/// A running `top`.
+#[derive(Debug)]
+pub struct Top {
+    process: Process,
+    totals: Totals,
+}
+
+impl Top {
+    /// Starts it with JSON output and room for every flow, and waits for its first document: from there on the
+    /// kernel's filter is armed.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start(host: &Host, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(&host.traffictrace);
+        command.args(["top", "-o", "json", "--top", "1000000"]).args(arguments);
+        let mut top = Self { process: Process::start(&mut command)?, totals: Totals::default() };
+        match top.document() {
+            Ok(_) => Ok(top),
+            Err(error) => {
+                let _ = top.process.signal(Signal::KILL);
+                let told = top.process.wait(LIMIT).map(|ended| ended.stderr).unwrap_or_default();
+                Err(TestError::unexpected("the start of top", format!("{error}; {told}")))
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The next document; its flows add up to its totals, which never fall.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one of these does not hold.
+    pub fn document(&mut self) -> Result<Document> {
+        let line = self.process.line(LIMIT)?.ok_or_else(|| TestError::unexpected("top", "it ended"))?;
+        self.check(&line)
+    }
+
+    fn check(&mut self, line: &str) -> Result<Document> {
+        let document = Document::parse(line)?;
+        let (before, now) = (self.totals, document.totals);
+        if now.rx_bytes < before.rx_bytes || now.tx_bytes < before.tx_bytes {
+            return Err(TestError::unexpected("the totals", format!("{now:?} after {before:?}")));
+        }
+        self.totals = now;
+        Ok(document)
+    }
+
+    /// Documents until one satisfies `condition`.
+    ///
+    /// # Errors
+    ///
+    /// When none of the next 30 does.
+    pub fn document_where(&mut self, what: &str, condition: impl Fn(&Document) -> bool) -> Result<Document> {
+        let mut last = None;
+        for _ in 0..30 {
+            let document = self.document()?;
+            if condition(&document) {
+                return Ok(document);
+            }
+            last = Some(document.totals);
+        }
+        Err(TestError::Deadline { what: what.to_owned(), limit: LIMIT, last: format!("{last:?}") })
+    }
+
+    /// Ctrl-C: the last document, which has everything up to the signal. The exit status must be 0.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, or not so.
+    pub fn interrupt(mut self) -> Result<Document> {
+        self.process.signal(Signal::INT)?;
+        let mut last = None;
+        while let Some(line) = self.process.line(LIMIT)? {
+            last = Some(self.check(&line)?);
+        }
+        let Ended { status, stderr, .. } = self.process.wait(LIMIT)?;
+        match last {
+            Some(document) if status.success() => Ok(document),
+            _ => Err(TestError::unexpected(
+                "the end of top by Ctrl-C",
+                format!("{status}, {last:?}, {stderr}"),
+            )),
+        }
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended already.
+    pub fn kill(self) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait(LIMIT).map(drop)
+    }
+}

@@ -1,0 +1,195 @@
+//! The protocol, and the only place that moves and counts bytes.
+//!
+//! A connection is a row of rounds. The client sends 16 bytes, how much it will send and how much it wants back
+//! (two big-endian 64-bit numbers), then that much; the server reads all of it, then answers. A closed connection
+//! in place of a round is the orderly end. The 16 bytes are counted like all others.
+
+use std::{
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+    sync::Arc,
+};
+
+use super::{
+    count::{Count, Ledger},
+    stop::{CALL_TIMEOUT, Stop},
+};
+
+const HEADER_BYTES: usize = 16;
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// One request and its answer, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Round {
+    pub(super) send: u64,
+    pub(super) want: u64,
+}
+
+impl Round {
+    /// What the round moves at the client's end, both directions together.
+    pub(super) fn total(self) -> u64 {
+        (HEADER_BYTES as u64).saturating_add(self.send).saturating_add(self.want)
+    }
+}
+
+/// Why a connection carried no more.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The other end closed it where it may.
+    Closed,
+    /// This process was told to stop.
+    Stopped,
+    /// It broke, or the other end closed it inside a round.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// One connection with its count.
+#[derive(Debug)]
+pub(super) struct Connection<'a> {
+    stream: TcpStream,
+    count: Arc<Count>,
+    stop: &'a Stop,
+    buffer: Vec<u8>,
+    sizes: fastrand::Rng,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(stream: TcpStream, ledger: &Ledger, stop: &'a Stop) -> io::Result<Self> {
+        stream.set_read_timeout(Some(CALL_TIMEOUT))?;
+        stream.set_write_timeout(Some(CALL_TIMEOUT))?;
+        stream.set_nodelay(true)?;
+        let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);
+        let seed = u64::from(local.port()) << 16 | u64::from(remote.port());
+        Ok(Self {
+            count: ledger.open(local, remote),
+            stream,
+            stop,
+            buffer: vec![0x5a; BUFFER_BYTES],
+            sizes: fastrand::Rng::with_seed(seed),
+        })
+    }
+
+    /// The client's side of a round.
+    pub(super) fn ask(&mut self, round: Round) -> Result<(), End> {
+        let mut header = [0; HEADER_BYTES];
+        header[..8].copy_from_slice(&round.send.to_be_bytes());
+        header[8..].copy_from_slice(&round.want.to_be_bytes());
+        self.send_bytes(&header)?;
+        self.send(round.send)?;
+        self.receive(round.want)
+    }
+
+    /// The server's side of a connection: rounds until the client closes it.
+    pub(super) fn answer_all(&mut self) -> End {
+        loop {
+            if let Err(end) = self.answer() {
+                return end;
+            }
+        }
+    }
+
+    fn answer(&mut self) -> Result<(), End> {
+        let mut header = [0; HEADER_BYTES];
+        let mut filled = 0;
+        while filled < HEADER_BYTES {
+            match self.receive_some(&mut header[filled..])? {
+                0 if filled == 0 => return Err(End::Closed),
+                0 => return Err(End::Broken(ErrorKind::UnexpectedEof.into())),
+                bytes => filled += bytes,
+            }
+        }
+        let (send, want) = header.split_at(8);
+        let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        self.receive(number(send))?;
+        self.send(number(want))
+    }
+
+    /// Tells the other end that no round follows, and waits until it has closed too: its count is complete then.
+    pub(super) fn finish(mut self) -> Result<(), End> {
+        self.stream.shutdown(std::net::Shutdown::Write)?;
+        let mut rest = [0; 1];
+        match self.receive_some(&mut rest)? {
+            0 => Ok(()),
+            _ => Err(End::Broken(ErrorKind::InvalidData.into())),
+        }
+    }
+
+    fn send(&mut self, mut bytes: u64) -> Result<(), End> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut outcome = Ok(());
+        while bytes > 0 && outcome.is_ok() {
+            let size = self.call_size(bytes);
+            outcome = self.send_bytes(&buffer[..size]);
+            bytes -= size as u64;
+        }
+        self.buffer = buffer;
+        outcome
+    }
+
+    fn receive(&mut self, mut bytes: u64) -> Result<(), End> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut outcome = Ok(());
+        while bytes > 0 {
+            let size = self.call_size(bytes);
+            match self.receive_some(&mut buffer[..size]) {
+                Ok(0) => outcome = Err(End::Broken(ErrorKind::UnexpectedEof.into())),
+                Ok(received) => bytes -= received as u64,
+                Err(end) => outcome = Err(end),
+            }
+            if outcome.is_err() {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        outcome
+    }
+
+    /// Calls of many sizes, small ones too: an error by one byte in a hundred calls must show.
+    fn call_size(&mut self, remaining: u64) -> usize {
+        let most = 1_usize << self.sizes.u32(0..=16);
+        usize::try_from(remaining).unwrap_or(usize::MAX).min(most).min(BUFFER_BYTES)
+    }
+
+    fn send_bytes(&mut self, mut bytes: &[u8]) -> Result<(), End> {
+        while !bytes.is_empty() {
+            if self.stop.is_set() {
+                return Err(End::Stopped);
+            }
+            match self.stream.write(bytes) {
+                Ok(sent) => {
+                    self.count.sent(sent);
+                    bytes = &bytes[sent..];
+                }
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_some(&mut self, buffer: &mut [u8]) -> Result<usize, End> {
+        loop {
+            if self.stop.is_set() {
+                return Err(End::Stopped);
+            }
+            match self.stream.read(buffer) {
+                Ok(received) => {
+                    self.count.received(received);
+                    return Ok(received);
+                }
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}

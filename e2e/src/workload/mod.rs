@@ -1,0 +1,59 @@
+//! `tt-workload`, the ground truth of every exactness test.
+//!
+//! It counts what its own system calls return, connection by connection, and prints the count as one JSON
+//! line ([`count::Line`]). It knows nothing of TrafficTrace, so that the two can only agree by both being right.
+//!
+//! One thread serves one connection. All threads share a [`count::Ledger`]; a byte is booked after the call that
+//! moved it returned and before the next call, so a count printed after the threads have ended is exact, also when
+//! a signal or the time limit ended them.
+
+mod cli;
+mod client;
+pub mod count;
+mod error;
+mod exchange;
+mod forking;
+mod gate;
+mod pace;
+mod server;
+mod stop;
+
+use std::time::Duration;
+
+pub use cli::Cli;
+pub use error::WorkloadError;
+
+use cli::Command;
+use count::Output;
+use stop::Stop;
+
+/// Runs one invocation; `true` when everything that was planned was moved.
+///
+/// # Errors
+///
+/// When the process cannot be set up as asked (name, cgroup, addresses) or its count cannot be written.
+/// A connection that fails is no error: it is counted in [`count::Line::failures`].
+pub fn run(cli: Cli) -> Result<bool, WorkloadError> {
+    let Cli { process, command } = cli;
+    if let Command::Release { file } = &command {
+        return gate::release(file).map(|()| true);
+    }
+    if let Some(cgroup) = &process.cgroup {
+        stop::join_cgroup(cgroup)?;
+    }
+    if let Some(name) = &process.comm {
+        stop::set_process_name(name)?;
+    }
+    let late = if let Command::Load(_) = &command { client::LATE } else { Duration::ZERO };
+    let stop = Stop::new(process.time_limit() + late)?;
+    let output = Output::new(process.result.clone(), process.totals_only);
+    if process.fork > 0 {
+        return forking::run(&process, &command, &stop, &output);
+    }
+    match &command {
+        Command::Server(server) => server::run(server, &process, &stop, &output),
+        Command::Client(client) => client::run(&client.plan()?, &stop, &output),
+        Command::Load(load) => client::run(&load.plan(process.time_limit())?, &stop, &output),
+        Command::Release { .. } => Ok(true),
+    }
+}

@@ -1,0 +1,217 @@
+//! Faults, each in the middle of a transfer: shown totals never fall, and only an agent that is killed may lose
+//! bytes, which the status then says.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use traffictrace_crd::{GroupBy, TrafficTraceStatus};
+use traffictrace_e2e::support::{
+    Result, TestError,
+    cluster::{
+        Cluster, Counted, Namespace, NeverFalls, PodPlan, Trace,
+        levers::Levers,
+        rows::{self, Row},
+        spec,
+    },
+    truth::Bytes,
+};
+
+use crate::setup::{RUN, arguments, finish, server, shows_exactly, start_server};
+
+/// A status may be late by a fault's length: connections of the API's clients must find out that they are dead.
+const RECOVERED: Duration = Duration::from_secs(150);
+
+/// A transfer between two nodes that goes on, a trace of both ends that has seen its first bytes, and a look-out for
+/// totals that fall.
+struct Scene {
+    cluster: Cluster,
+    levers: Levers,
+    namespace: Namespace,
+    server: PodPlan,
+    client: PodPlan,
+    trace: Trace,
+    never_falls: NeverFalls,
+}
+
+impl Scene {
+    /// `seconds`: how long the transfer lasts.
+    async fn set(seconds: u32) -> Result<Option<Self>> {
+        let Some(cluster) = Cluster::alone().await? else { return Ok(None) };
+        let Some(levers) = Levers::find() else { return Ok(None) };
+        let namespace = cluster.namespace().await?;
+        let (here, there) = cluster.two_nodes();
+        let trace = namespace.trace("fault", spec("fault")).await?;
+        let server = server("server", there, "fault", 3);
+        let addresses = start_server(&namespace, &server).await?;
+        let seconds = seconds.to_string();
+        let work = ["load", "--for", &seconds, "--rate", "600KiB", "--reply", "200KiB", "--connections", "3"];
+        let client =
+            PodPlan::new("client", here, "fault", arguments(&[&work, &["--wait", "60"]], &addresses[..1]));
+        namespace.start(&client).await?;
+        let never_falls = trace.watch();
+        let scene = Self { cluster, levers, namespace, server, client, trace, never_falls };
+        scene.more_than(1 << 20).await?;
+        Ok(Some(scene))
+    }
+
+    /// Waits until the trace shows that many received bytes; the status.
+    async fn more_than(&self, bytes: i64) -> Result<TrafficTraceStatus> {
+        let what = format!("more than {bytes} received bytes");
+        let status = self.trace.status_where(&what, RECOVERED, |status| {
+            if status.totals.rx_bytes > bytes {
+                Ok(status.clone())
+            } else {
+                Err(format!("{:?}", status.totals))
+            }
+        });
+        status.await
+    }
+
+    /// The transfer ends; the status must show exactly what both ends counted.
+    async fn ends_exactly(self) -> Result<TrafficTraceStatus> {
+        let counted = finish(&self.namespace, &[&self.server, &self.client]).await?;
+        let status = self.exactly(&counted).await?;
+        self.never_falls.end().await?;
+        Ok(status)
+    }
+
+    async fn exactly(&self, counted: &[Counted]) -> Result<TrafficTraceStatus> {
+        let truth = rows::counted(counted, GroupBy::Endpoint);
+        let what = "what the workloads counted";
+        let compared = self
+            .trace
+            .status_where(what, RECOVERED, |status| rows::compare(&truth, status).map(|()| status.clone()));
+        compared.await
+    }
+}
+
+/// No row shows more than was counted.
+fn nothing_invented(counted: &[Counted], status: &TrafficTraceStatus) -> Result<()> {
+    let truth: BTreeMap<Row, Bytes> = rows::counted(counted, GroupBy::Endpoint);
+    for (row, shown) in rows::shown(&status.top_flows)? {
+        let Some(most) = truth.get(&row) else {
+            return Err(TestError::unexpected("a row", format!("{row:?} {shown:?}, which nobody counted")));
+        };
+        assert!(shown.0 <= most.0 && shown.1 <= most.1, "{row:?}: shown {shown:?}, counted {most:?}");
+    }
+    Ok(())
+}
+
+/// The agent is killed: its successor goes on from the last report, and the status says that there was a gap.
+#[tokio::test]
+async fn agent_killed() -> Result<()> {
+    let Some(scene) = Scene::set(60).await? else { return Ok(()) };
+    let node = scene.cluster.two_nodes().0.to_owned();
+    let before = scene.trace.status().await?.totals;
+    scene.levers.pull(&["agent-kill", &node]).await?;
+    let interrupted = scene.trace.status_where("the interruption", RECOVERED, |status| {
+        let told = status.interruptions.iter().any(|i| i.node_name.as_deref() == Some(node.as_str()));
+        if told { Ok(()) } else { Err(format!("{:?}", status.interruptions)) }
+    });
+    interrupted.await?;
+    // The successor counts on: more than the other node's end alone can have added.
+    scene.more_than(before.rx_bytes + (4 << 20)).await?;
+    let counted = finish(&scene.namespace, &[&scene.server, &scene.client]).await?;
+    let server_rows = rows::counted(&counted[..1], GroupBy::Endpoint);
+    let status = scene.trace.status_where("the other node's exact rows", RECOVERED, |status| {
+        let shown = rows::shown(&status.top_flows).map_err(|error| error.to_string())?;
+        let right = server_rows.iter().all(|(row, bytes)| shown.get(row) == Some(bytes));
+        if right { Ok(status.clone()) } else { Err(format!("{shown:?}")) }
+    });
+    nothing_invented(&counted, &status.await?)?;
+    scene.never_falls.end().await?;
+    Ok(())
+}
+
+/// The API server is away for a minute: nothing is lost, and the status catches up.
+#[tokio::test]
+async fn api_server_stopped_for_a_minute() -> Result<()> {
+    let Some(scene) = Scene::set(100).await? else { return Ok(()) };
+    scene.levers.pull(&["api-stop"]).await?;
+    // The fault is its length.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    scene.levers.pull(&["api-start"]).await?;
+    let status = scene.ends_exactly().await?;
+    assert!(status.interruptions.is_empty(), "{:?}", status.interruptions);
+    Ok(())
+}
+
+/// One node is cut off from everything for a while: the transfer stands still, then both go on.
+#[tokio::test]
+async fn node_cut_off() -> Result<()> {
+    let Some(scene) = Scene::set(60).await? else { return Ok(()) };
+    let node = scene.cluster.two_nodes().0.to_owned();
+    scene.levers.pull(&["link-cut", &node]).await?;
+    // The fault is its length: several report intervals.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    scene.levers.pull(&["link-join", &node]).await?;
+    let status = scene.ends_exactly().await?;
+    assert!(status.interruptions.is_empty(), "{:?}", status.interruptions);
+    Ok(())
+}
+
+/// A pod is deleted: what it moved stays in the status, the other end's rows are exact.
+#[tokio::test]
+async fn pod_deleted() -> Result<()> {
+    let Some(scene) = Scene::set(120).await? else { return Ok(()) };
+    let shown = scene.more_than(2 << 20).await?;
+    scene.namespace.delete_pod(&scene.client.name).await?;
+    let counted = scene.namespace.finished(&scene.server, RUN).await?;
+    let server_rows = rows::counted(&counted, GroupBy::Endpoint);
+    let status = scene.trace.status_where("the server's exact rows", RECOVERED, |status| {
+        let now = rows::shown(&status.top_flows).map_err(|error| error.to_string())?;
+        let right = server_rows.iter().all(|(row, bytes)| now.get(row) == Some(bytes));
+        if right { Ok(status.clone()) } else { Err(format!("{now:?}, counted {server_rows:?}")) }
+    });
+    let status = status.await?;
+    // The client cannot be asked any more. What it sent, the server received, but for what was under way.
+    let client = |status: &TrafficTraceStatus| {
+        let rows = status.top_flows.iter().filter(|flow| flow.pod == "client");
+        rows.fold((0, 0), |(rx, tx), flow| (rx + flow.rx_bytes, tx + flow.tx_bytes))
+    };
+    let (before, after) = (client(&shown), client(&status));
+    assert!(after >= before && after.1 > 0, "the deleted pod's rows: {before:?}, then {after:?}");
+    let received = rows::sum(&server_rows).0.cast_signed();
+    assert!(after.1 >= received, "the client sent {after:?}, the server received {received}");
+    scene.never_falls.end().await?;
+    Ok(())
+}
+
+/// A whole node ends at once and starts again: the other node's numbers are exact, and traffic of new pods on the node
+/// is counted again.
+#[tokio::test]
+async fn node_killed_and_started() -> Result<()> {
+    let Some(scene) = Scene::set(120).await? else { return Ok(()) };
+    let node = scene.cluster.two_nodes().0.to_owned();
+    scene.levers.pull(&["node-kill", &node]).await?;
+    let counted = scene.namespace.finished(&scene.server, RUN).await?;
+    scene.levers.pull(&["node-start", &node]).await?;
+    // On the same two nodes, after the fault.
+    let (here, there) = scene.cluster.two_nodes();
+    let server = server("server-after", there, "fault", 20);
+    let addresses = start_server(&scene.namespace, &server).await?;
+    let work = ["client", "--connections", "20", "--wait", "60"];
+    let client = PodPlan::new("client-after", here, "fault", arguments(&[&work], &addresses));
+    scene.namespace.start(&client).await?;
+    let after = finish(&scene.namespace, &[&server, &client]).await?;
+    let known = rows::counted(&[counted, after].concat(), GroupBy::Endpoint);
+    let status = scene.trace.status_where("all rows but those of the killed pod", RECOVERED, |status| {
+        let shown = rows::shown(&status.top_flows).map_err(|error| error.to_string())?;
+        let wrong: Vec<_> = known.iter().filter(|(row, bytes)| shown.get(row) != Some(*bytes)).collect();
+        if wrong.is_empty() { Ok(status.clone()) } else { Err(format!("{wrong:?}, shown {shown:?}")) }
+    });
+    let status = status.await?;
+    let told = status.interruptions.iter().any(|i| i.node_name.as_deref() == Some(node.as_str()));
+    assert!(told, "the status names the interruption: {:?}", status.interruptions);
+    scene.never_falls.end().await?;
+    Ok(())
+}
+
+/// After all of the above a new trace is as exact as ever.
+#[tokio::test]
+async fn exact_without_a_fault() -> Result<()> {
+    let Some(scene) = Scene::set(15).await? else { return Ok(()) };
+    let counted = finish(&scene.namespace, &[&scene.server, &scene.client]).await?;
+    shows_exactly(&scene.trace, &counted, GroupBy::Endpoint).await?;
+    scene.never_falls.end().await?;
+    Ok(())
+}

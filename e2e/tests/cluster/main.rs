@@ -1,0 +1,10 @@
+//! The product on a real cluster of two nodes, with real pods. `KUBECONFIG` says which; without it every test says
+//! `SKIPPED` (a failure when `CI=true`).
+
+mod exact;
+mod faults;
+mod life;
+mod refused;
+mod setup;
+mod start;
+mod timing;

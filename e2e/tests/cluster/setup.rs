@@ -1,0 +1,94 @@
+//! Pods and traces that several tests use.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use traffictrace_crd::{GroupBy, TrafficTraceStatus};
+use traffictrace_e2e::support::{
+    Result,
+    cluster::{Counted, Namespace, PodPlan, Trace, rows},
+};
+
+/// Port of every server of the suite.
+pub(crate) const PORT: u16 = 7000;
+/// A pod's run to its end.
+pub(crate) const RUN: Duration = Duration::from_secs(240);
+/// Two report intervals of 5 s, and time to spare on a busy machine.
+pub(crate) const REPORTED: Duration = Duration::from_secs(40);
+
+/// A server that ends by itself when that many connections were closed.
+pub(crate) fn server(name: &str, node: &str, group: &str, connections: usize) -> PodPlan {
+    let connections = connections.to_string();
+    let listen = format!("[::]:{PORT}");
+    PodPlan::new(name, node, group, ["server", "--listen", &listen, "--connections", &connections])
+}
+
+/// Starts a server and waits for its addresses.
+pub(crate) async fn start_server(namespace: &Namespace, server: &PodPlan) -> Result<Vec<IpAddr>> {
+    namespace.start(server).await?;
+    namespace.addresses(&server.name).await
+}
+
+/// `--connect` for each of the addresses.
+pub(crate) fn connect(addresses: &[IpAddr]) -> Vec<String> {
+    let ends = addresses.iter().map(|&ip| std::net::SocketAddr::new(ip, PORT).to_string());
+    ends.flat_map(|end| ["--connect".to_owned(), end]).collect()
+}
+
+/// Arguments out of parts.
+pub(crate) fn arguments(parts: &[&[&str]], addresses: &[IpAddr]) -> Vec<String> {
+    let fixed = parts.iter().flat_map(|part| part.iter().map(|&argument| argument.to_owned()));
+    fixed.chain(connect(addresses)).collect()
+}
+
+/// A seed that differs in every run, printed so that a failure can be repeated.
+pub(crate) fn seed() -> String {
+    let seed = fastrand::u32(..).to_string();
+    println!("seed {seed}");
+    seed
+}
+
+/// Runs started pods to their end; what each counted.
+pub(crate) async fn finish(namespace: &Namespace, pods: &[&PodPlan]) -> Result<Vec<Counted>> {
+    let mut counted = Vec::new();
+    for pod in pods {
+        counted.extend(namespace.finished(pod, RUN).await?);
+    }
+    Ok(counted)
+}
+
+/// Waits until a trace shows exactly what these pods counted; that status.
+pub(crate) async fn shows_exactly(
+    trace: &Trace,
+    counted: &[Counted],
+    group_by: GroupBy,
+) -> Result<TrafficTraceStatus> {
+    let truth = rows::counted(counted, group_by);
+    assert!(!truth.is_empty(), "the workloads moved nothing");
+    trace
+        .status_where("what the workloads counted", REPORTED, |status| {
+            rows::compare(&truth, status).map(|()| status.clone())
+        })
+        .await
+}
+
+/// Waits until a trace's status says that so many nodes report: their filters are armed then.
+pub(crate) async fn reporting(trace: &Trace, nodes: i32) -> Result<()> {
+    trace
+        .status_where("reporting nodes", REPORTED, |status| {
+            if status.nodes_reporting >= nodes { Ok(()) } else { Err(format!("{status:?}")) }
+        })
+        .await
+}
+
+/// Bytes of each pod's rows.
+pub(crate) fn by_pod(counted: &[Counted]) -> BTreeMap<String, (u64, u64)> {
+    let mut pods: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for counted in counted {
+        for line in &counted.lines {
+            let (rx, tx) = pods.entry(counted.pod.clone()).or_default();
+            *rx += line.rx_bytes;
+            *tx += line.tx_bytes;
+        }
+    }
+    pods
+}

@@ -1,0 +1,65 @@
+//! How `top` ends, and that nothing of it stays in the kernel.
+
+use std::{process::Command, time::Duration};
+
+use traffictrace_e2e::support::{
+    Result,
+    bpf::{self, Objects},
+    process::Process,
+    top::Top,
+    wait,
+    workload::Workload,
+};
+
+use crate::setup::{self, client, compare, seed, text};
+
+/// The kernel frees objects a moment after their last holder is gone (after an RCU grace period).
+fn gone(held: &Objects) -> Result<()> {
+    wait::until("the kernel to free every object", Duration::from_secs(10), || {
+        let left = held.still_there()?;
+        Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+    })
+}
+
+/// The document that Ctrl-C prints has what moved after the last tick, and nothing stays attached.
+#[test]
+fn ctrl_c_prints_a_last_complete_interval() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let top = Top::start(&host, &["--cgroup", text(cgroup.path()), "--interval", "5s"])?;
+    let held = bpf::held_by(top.pid())?;
+    assert!(!held.programs.is_empty() && !held.maps.is_empty(), "top holds {held:?}");
+    let (server, at) = Workload::server(&cgroup.child("server")?, "127.0.0.1:0", &[])?;
+    let clients = client(&cgroup.child("client")?, at, &["--connections", "50", "--seed", &seed()])?;
+    let lines = [clients, server.stop()?].concat();
+    compare(&lines, &top.interrupt()?)?;
+    gone(&held)
+}
+
+/// A killed `top` cannot clean up; the kernel does, since links die with their holder.
+#[test]
+fn kill_leaves_nothing_in_the_kernel() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let top = Top::start(&host, &["--cgroup", text(cgroup.path())])?;
+    let held = bpf::held_by(top.pid())?;
+    assert!(!held.is_empty(), "top holds {held:?}");
+    let (server, at) = Workload::server(cgroup.path(), "127.0.0.1:0", &[])?;
+    client(cgroup.path(), at, &["--connections", "5"])?;
+    top.kill()?;
+    gone(&held)?;
+    // What it traced is none the worse for it.
+    client(cgroup.path(), at, &["--connections", "5"])?;
+    server.stop()?;
+    Ok(())
+}
+
+/// `--count` ends by itself after that many documents, with status 0.
+#[test]
+fn count_ends_by_itself() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let mut command = Command::new(&host.traffictrace);
+    command.args(["top", "-o", "json", "--count", "2", "--cgroup", text(cgroup.path())]);
+    let ended = Process::start(&mut command)?.wait(Duration::from_secs(30))?;
+    assert!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
+    assert_eq!(ended.lines.len(), 2, "{:?}", ended.lines);
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The product on this machine's own kernel, without a cluster: what `top` shows against what the workloads counted.
+//! Needs root and a cgroup2 tree; says `SKIPPED` without (a failure when `CI=true`).
+
+mod bad_input;
+mod exact;
+mod life;
+mod of_pid;
+mod setup;
+mod standalone;
+mod truth_itself;

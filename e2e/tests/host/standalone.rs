@@ -1,0 +1,214 @@
+//! The agent without a cluster: manifests and pods from files, statuses beside them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use serde::Deserialize;
+use traffictrace_crd::{Phase, TrafficTraceStatus};
+use traffictrace_e2e::{
+    support::{
+        Result, TestError, bpf, cgroup::Cgroup, needs::Host, process::Process, wait, workload::Workload,
+    },
+    workload::count::Line,
+};
+
+use crate::setup::{self, client, seed, text};
+
+/// How long the agent may take for anything here.
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[derive(Deserialize)]
+struct StatusFile {
+    status: TrafficTraceStatus,
+}
+
+/// A folder with manifests, and the agent that follows it.
+struct Agent {
+    folder: tempfile::TempDir,
+    process: Process,
+}
+
+impl Agent {
+    /// Starts it on these pods, each of which is one cgroup with its name as label `app`.
+    fn start(host: &Host, pods: &[(&str, &Path)], manifests: &[(&str, &str)]) -> Result<Self> {
+        let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
+        write(folder.path(), "pods.yaml", &pods_file(pods))?;
+        for (file, manifest) in manifests {
+            write(folder.path(), file, manifest)?;
+        }
+        let mut command = Command::new(&host.traffictrace);
+        command.args(["agent", "--standalone", text(folder.path())]);
+        Ok(Self { process: Process::start(&mut command)?, folder })
+    }
+
+    fn status_file(&self, trace: &str) -> PathBuf {
+        self.folder.path().join(format!("{trace}.status.yaml"))
+    }
+
+    /// Waits until the status of a trace is as wanted.
+    fn status(
+        &self,
+        trace: &str,
+        what: &str,
+        wanted: impl Fn(&TrafficTraceStatus) -> bool,
+    ) -> Result<TrafficTraceStatus> {
+        let file = self.status_file(trace);
+        wait::until(what, LIMIT, || {
+            let Ok(text) = fs::read_to_string(&file) else { return Ok(Err("no status".to_owned())) };
+            // The file is replaced in one step: what is there can always be read.
+            let found: StatusFile =
+                serde_saphyr::from_str(&text).map_err(|error| TestError::unexpected(text.clone(), error))?;
+            Ok(if wanted(&found.status) { Ok(found.status) } else { Err(text) })
+        })
+    }
+
+    fn running(&self, trace: &str) -> Result<TrafficTraceStatus> {
+        self.status(trace, "the trace to run", |status| status.phase == Some(Phase::Running))
+    }
+
+    /// Ctrl-C; what it said, and the folder with what it wrote.
+    fn interrupt(self) -> Result<(String, tempfile::TempDir)> {
+        self.process.signal(Signal::INT)?;
+        let ended = self.process.wait(LIMIT)?;
+        assert!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
+        Ok((ended.stderr, self.folder))
+    }
+}
+
+fn write(folder: &Path, file: &str, content: &str) -> Result<()> {
+    fs::write(folder.join(file), content).map_err(TestError::io(format!("write {file}")))
+}
+
+fn pods_file(pods: &[(&str, &Path)]) -> String {
+    let line = |(name, cgroup): &(&str, &Path)| {
+        format!("- {{name: {name}, labels: {{app: {name}}}, cgroup: {}}}\n", text(cgroup))
+    };
+    pods.iter().map(line).collect()
+}
+
+fn manifest(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: traffictrace.dev/v1alpha1\nkind: TrafficTrace\nmetadata:\n  name: {name}\nspec:\n{spec}  interval: 5s\n  duration: 5m\n"
+    )
+}
+
+fn sum(lines: &[Line]) -> (i64, i64) {
+    let sum =
+        |bytes: fn(&Line) -> u64| i64::try_from(lines.iter().map(bytes).sum::<u64>()).unwrap_or(i64::MAX);
+    (sum(|line| line.rx_bytes), sum(|line| line.tx_bytes))
+}
+
+fn read(folder: &Path, trace: &str) -> Result<TrafficTraceStatus> {
+    let text = fs::read_to_string(folder.join(format!("{trace}.status.yaml")))
+        .map_err(TestError::io("read a status"))?;
+    let file: StatusFile =
+        serde_saphyr::from_str(&text).map_err(|error| TestError::unexpected(text, error))?;
+    Ok(file.status)
+}
+
+fn group(cgroup: &Cgroup, names: [&str; 3]) -> Result<[PathBuf; 3]> {
+    let [a, b, c] = names.map(|name| cgroup.child(name));
+    Ok([a?, b?, c?])
+}
+
+/// Two traces with different selectors each show their own pods, byte for byte, and a third pod is in neither.
+#[test]
+fn each_trace_shows_its_own_pods_exactly() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let [shop, asker, stranger] = group(&cgroup, ["shop", "asker", "stranger"])?;
+    let agent = Agent::start(
+        &host,
+        &[("shop", &shop), ("asker", &asker), ("stranger", &stranger)],
+        &[
+            ("a.yaml", &manifest("servers", "  selector: {matchLabels: {app: shop}}\n  groupBy: Process\n")),
+            ("b.yaml", &manifest("askers", "  selector: {matchLabels: {app: asker}}\n")),
+        ],
+    )?;
+    agent.running("servers")?;
+    agent.running("askers")?;
+    assert!(!bpf::held_by(agent.process.pid())?.programs.is_empty());
+
+    let (server, at) = Workload::server(&shop, "127.0.0.1:0", &["--comm", "selling"])?;
+    let (other, elsewhere) = Workload::server(&stranger, "127.0.0.1:0", &[])?;
+    client(&stranger, elsewhere, &["--connections", "20", "--seed", &seed()])?;
+    let asked = client(&asker, at, &["--comm", "asking", "--connections", "200", "--seed", &seed()])?;
+    let (pid, answered) = (server.pid(), server.stop()?);
+    other.stop()?;
+    let (_, folder) = agent.interrupt()?;
+
+    let servers = read(folder.path(), "servers")?;
+    assert_eq!((servers.totals.rx_bytes, servers.totals.tx_bytes), sum(&answered));
+    assert_eq!(servers.top_flows.len(), 1, "one process, one row: {:?}", servers.top_flows);
+    let row = &servers.top_flows[0];
+    assert_eq!(
+        (row.pod.as_str(), row.command.as_deref(), row.pid),
+        ("shop", Some("selling"), Some(pid.into()))
+    );
+    assert_eq!((row.rx_bytes, row.tx_bytes, row.connections), (sum(&answered).0, sum(&answered).1, 200));
+
+    let askers = read(folder.path(), "askers")?;
+    assert_eq!((askers.totals.rx_bytes, askers.totals.tx_bytes), sum(&asked));
+    assert!(askers.top_flows.iter().all(|flow| flow.pod == "asker"), "{:?}", askers.top_flows);
+    assert_eq!(askers.pods_matched, 1);
+    Ok(())
+}
+
+/// A bad manifest is told with file, line and field, and stops no other; one that is removed ends its trace, and the
+/// last one leaves nothing in the kernel.
+#[test]
+fn manifests_are_followed_while_it_runs() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let [shop, later, _] = group(&cgroup, ["shop", "later", "unused"])?;
+    let agent = Agent::start(
+        &host,
+        &[("shop", &shop)],
+        &[
+            ("bad.yaml", &manifest("bad", "  selector: {}\n  topFlows: 1000\n")),
+            ("good.yaml", &manifest("good", "  selector: {}\n")),
+        ],
+    )?;
+    agent.running("good")?;
+    let held = bpf::held_by(agent.process.pid())?;
+    assert!(!held.programs.is_empty(), "{held:?}");
+
+    // A pod that is added belongs to the trace from then on.
+    write(agent.folder.path(), "pods.yaml", &pods_file(&[("shop", &shop), ("later", &later)]))?;
+    agent.status("good", "the second pod to be counted", |status| status.pods_matched == 2)?;
+    let (server, at) = Workload::server(&later, "127.0.0.1:0", &[])?;
+    let counted = [client(&later, at, &["--connections", "10"])?, server.stop()?].concat();
+    let (rx_bytes, tx_bytes) = sum(&counted);
+    agent.status("good", "the second pod's bytes", |status| {
+        (status.totals.rx_bytes, status.totals.tx_bytes) == (rx_bytes, tx_bytes)
+    })?;
+
+    fs::remove_file(agent.folder.path().join("good.yaml")).map_err(TestError::io("remove a manifest"))?;
+    let status = agent.status_file("good");
+    wait::until("the status to go with its manifest", LIMIT, || {
+        Ok(if status.exists() { Err("it is there".to_owned()) } else { Ok(()) })
+    })?;
+    wait::until("the kernel to free every object", LIMIT, || {
+        let left = held.still_there()?;
+        Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+    })?;
+    let (said, _) = agent.interrupt()?;
+    assert!(said.contains("bad.yaml:7: spec.topFlows:"), "{said}");
+    Ok(())
+}
+
+/// What cannot work is said in one line, with status 1.
+#[test]
+fn a_folder_that_is_not_there_is_one_line() -> Result<()> {
+    let Some((host, _cgroup)) = setup::cgroup() else { return Ok(()) };
+    let mut command = Command::new(&host.traffictrace);
+    command.args(["agent", "--standalone", "/no/such/folder"]).env("RUST_LOG", "off");
+    let ended = Process::start(&mut command)?.wait(LIMIT)?;
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("/no/such/folder"), "{}", ended.stderr);
+    Ok(())
+}
