@@ -1,0 +1,78 @@
+# The front door: `make help` lists what there is.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+CLUSTER := e2e/cluster/cluster.sh
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 } /^##@ / { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+
+##@ Build
+
+.PHONY: build
+build: ## build the release binary, target/release/traffictrace
+	cargo build --release --locked --workspace
+
+.PHONY: generate
+generate: ## write the generated files: CRDs, and manifests/install.yaml from the chart
+	scripts/generate.sh
+	scripts/install-manifest.sh
+
+##@ See it work
+
+.PHONY: demo
+demo: ## the main job on this machine, without Kubernetes: installs what it needs, builds, shows, cleans up (root)
+	@scripts/demo.sh
+
+##@ Test cluster: a real Kubernetes of two nodes on this machine (root)
+
+.PHONY: cluster-up
+cluster-up: ## bring it up; its last line is for eval: eval "$(make cluster-up | tail -n 1)"
+	@$(CLUSTER) up
+
+.PHONY: cluster-images
+cluster-images: ## pack our images and import them on every node
+	@$(CLUSTER) images
+
+.PHONY: deploy
+deploy: build ## build, pack and import the image, then install the chart; with KUBECONFIG set, on that cluster
+	@scripts/deploy.sh
+
+.PHONY: demo-cluster
+demo-cluster: setup build ## show the main job there: three pods, one TrafficTrace, its status
+	@scripts/demo-cluster.sh
+
+.PHONY: cluster-down
+cluster-down: ## end it and leave nothing behind
+	@$(CLUSTER) down
+
+##@ Tests: what cannot run says SKIPPED; with CI=true that is a failure
+
+.PHONY: test
+test: ## everything: set-up, format, lints, unit tests, kernel tests, the cluster suite
+	@scripts/test.sh all
+
+.PHONY: test-unit
+test-unit: ## format, lints and unit tests
+	@scripts/test.sh unit
+
+.PHONY: test-kernel
+test-kernel: ## the product on this machine's kernel, byte for byte (root)
+	@scripts/test.sh kernel
+
+.PHONY: test-e2e
+test-e2e: ## the suite on the test cluster (root), or on the one that KUBECONFIG names
+	@scripts/test.sh e2e
+
+.PHONY: setup
+setup: ## install what building and testing need and this machine lacks
+	@scripts/setup.sh
+
+##@ Checks
+
+.PHONY: check-scripts
+check-scripts: ## shellcheck, go vet, helm lint, and whether generated manifests are up to date
+	@scripts/check-scripts.sh

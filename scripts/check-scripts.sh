@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Checks what is not Rust: shell scripts, the Go programs of the test cluster, the chart.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+skip() {
+    echo "SKIPPED: $1"
+    [[ ${CI:-} != true ]] || exit 1
+}
+
+if command -v shellcheck >/dev/null; then
+    # Of the libraries, those that a script names are read with it.
+    shellcheck -x scripts/*.sh e2e/cluster/*.sh
+else
+    skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"
+fi
+
+# First: it says so clearly when there is no Go.
+bin=$(e2e/cluster/build.sh)
+unformatted=$(gofmt -l e2e/cluster)
+[[ -z $unformatted ]] || {
+    echo "not as gofmt would write it: $unformatted" >&2
+    exit 1
+}
+(cd e2e/cluster/tools && go vet ./...)
+
+"$bin/helm" lint --strict --quiet charts/traffictrace
+scripts/install-manifest.sh --check

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Shows the main job on the test cluster: three pods on two nodes, one TrafficTrace, and who eats
+# the network. What it brings up it takes down again; a cluster that was up stays.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly CLUSTER=e2e/cluster/cluster.sh
+readonly NAMESPACE=traffictrace-demo
+
+# A line of the top flows; what is folded or unknown is a dash.
+readonly FLOWS='{{printf "%-8s %-10s %-12s %7s  %-9s %-24s %14s %14s\n" "POD" "NODE PID" "COMMAND" "IN POD" "DIRECTION" "PEER" "RX BYTES" "TX BYTES"}}{{range .status.topFlows}}{{printf "%-8s %-10v %-12s %7v  %-9s %-24s %14v %14v\n" .pod (or .pid "-") (or .command "-") (or .containerPid "-") .direction (or .peer .remoteAddress "-") .rxBytes .txBytes}}{{end}}'
+
+note() {
+    printf '\n\033[1m%s\033[0m\n' "$*" >&2
+}
+
+clean_up() {
+    note "cleaning up"
+    if [[ -n $was_up ]]; then
+        kubectl delete namespace "$NAMESPACE" --ignore-not-found --timeout 60s >&2 || true
+    else
+        $CLUSTER down
+    fi
+}
+
+# has_flows COUNT: whether the status shows at least so many flows.
+has_flows() {
+    local flows
+    flows=$(kubectl -n "$NAMESPACE" get traffictrace "$1" -o 'jsonpath={.status.topFlows[*].pod}')
+    [[ $(wc -w <<<"$flows") -ge $2 ]]
+}
+
+main() {
+    local trace deadline
+    was_up=
+    $CLUSTER env >/dev/null 2>&1 && was_up=yes
+    note "a Kubernetes of two nodes on this machine"
+    eval "$($CLUSTER up)"
+    trap clean_up EXIT
+    note "the agent on every node, and the controller"
+    scripts/deploy.sh >&2
+    note "three pods that use the network"
+    kubectl apply -f e2e/cluster/demo.yaml >&2
+    kubectl -n "$NAMESPACE" wait --for=condition=Ready pod --all --timeout 60s >&2
+    note "kubectl apply -f manifests/samples/tracetrace.yaml"
+    trace=$(kubectl -n "$NAMESPACE" apply -f manifests/samples/tracetrace.yaml -o 'jsonpath={.metadata.name}')
+    deadline=$((SECONDS + 60))
+    until has_flows "$trace" 4; do
+        ((SECONDS < deadline)) || {
+            kubectl -n "$NAMESPACE" get traffictrace "$trace" -o yaml >&2
+            echo "demo-cluster: error: the trace showed no flows of all pods within 60 s; its status is above" >&2
+            exit 1
+        }
+        sleep 0.5
+    done
+    note "kubectl get traffictraces"
+    kubectl -n "$NAMESPACE" get traffictraces
+    note "kubectl get traffictrace $trace -o go-template: top flows"
+    kubectl -n "$NAMESPACE" get traffictrace "$trace" -o go-template="$FLOWS"
+}
+
+main "$@"

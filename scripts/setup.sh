@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and this machine lacks, and says what. Safe to run again: it does nothing
+# then. The test cluster has packages of its own, which `make cluster-up` installs.
+set -euo pipefail
+
+# A command that must be in PATH, or a file that must be there, and the Debian package that has it.
+readonly NEEDED=(
+    cc:gcc
+    /usr/include/stdlib.h:libc6-dev
+    /usr/include/linux/bpf.h:linux-libc-dev
+    make:make
+    # The kernel programs are C, compiled when the Rust crate is.
+    clang:clang
+    llvm-strip:llvm
+    /usr/include/bpf/bpf_helpers.h:libbpf-dev
+    # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check.
+    bpftool:bpftool
+    setpriv:util-linux
+    shellcheck:shellcheck
+)
+
+say() {
+    echo "setup: $*" >&2
+}
+
+die() {
+    echo "setup: error: $*" >&2
+    exit 1
+}
+
+is_there() {
+    case $1 in
+    /*) [[ -e $1 ]] ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+missing_packages() {
+    local pair
+    for pair in "${NEEDED[@]}"; do
+        is_there "${pair%%:*}" || echo "${pair#*:}"
+    done | sort -u
+}
+
+as_root() {
+    if [[ $(id -u) == 0 ]]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+install_packages() {
+    local packages=("$@")
+    command -v apt-get >/dev/null ||
+        die "missing: ${packages[*]} (names of Debian packages), and there is no apt-get here: install them by hand"
+    [[ $(id -u) == 0 ]] || command -v sudo >/dev/null ||
+        die "missing: ${packages[*]}; run this as root: apt-get install ${packages[*]}"
+    say "installing with apt-get: ${packages[*]}"
+    as_root apt-get update -q >&2 || die "apt-get update failed; its own words are above"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" >&2 ||
+        die "apt-get could not install ${packages[*]}; its own words are above"
+}
+
+main() {
+    local missing
+    # The tools of a system administrator are not in every user's PATH.
+    export PATH=$PATH:/usr/sbin:/sbin
+    mapfile -t missing < <(missing_packages)
+    ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+    command -v cargo >/dev/null || die "no cargo in PATH: install Rust with rustup (https://rustup.rs), then run this again"
+    # rustup fetches the toolchain that rust-toolchain.toml names when it is first asked for it.
+    cd "$(dirname "${BASH_SOURCE[0]}")/.."
+    cargo --version >/dev/null || die "cargo cannot run the toolchain that rust-toolchain.toml names; its own words are above"
+}
+
+main "$@"

@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Runs the tests and ends with one line that counts them. What cannot run here says SKIPPED and why; with CI=true
+# that is a failure.
+#
+# usage: scripts/test.sh unit|kernel|e2e|all
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=$PATH:/usr/sbin:/sbin
+readonly LOGS=target/test-logs
+passed=0 failed=0 skipped=0
+failures=()
+cluster_build=''
+cluster_is_ours=''
+
+say() {
+    echo "==> $*"
+}
+
+# step NAME COMMAND...: runs it to its end, whatever its outcome, and counts it: the tests that it reports, or itself.
+step() {
+    local name=$1 log begin=$SECONDS status=0
+    log=$LOGS/${name// /-}.log
+    shift
+    say "$name"
+    "$@" </dev/null 2>&1 | tee "$log" || status=$?
+    count "$name" "$log" "$status"
+    say "$name: $([[ $status == 0 ]] && echo ok || echo FAILED) after $((SECONDS - begin)) s"
+}
+
+count() {
+    local name=$1 log=$2 status=$3 tests_passed tests_failed tests_skipped
+    # A test that is skipped has passed for the test runner.
+    tests_skipped=$(grep -c 'SKIPPED: ' "$log" || true)
+    read -r tests_passed tests_failed < <(awk '
+        /^test result: / { for (i = 2; i <= NF; i++) { if ($i == "passed;") p += $(i-1); if ($i == "failed;") f += $(i-1) } }
+        END { print p + 0, f + 0 }' "$log")
+    if ((tests_passed + tests_failed == 0)) && [[ $status == 0 ]]; then
+        ((tests_skipped)) || tests_passed=1
+    else
+        tests_passed=$((tests_passed > tests_skipped ? tests_passed - tests_skipped : 0))
+    fi
+    # Whatever failed counts, also where no test was reached.
+    [[ $status == 0 ]] || tests_failed=$((tests_failed > 0 ? tests_failed : 1))
+    passed=$((passed + tests_passed)) failed=$((failed + tests_failed)) skipped=$((skipped + tests_skipped))
+    [[ $status == 0 ]] || failures+=("$name ($log)")
+}
+
+unit() {
+    step "format" cargo fmt --all --check
+    step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+    step "unit tests" cargo test --locked --workspace --exclude traffictrace-e2e
+    step "unit tests of the suite" cargo test --locked --package traffictrace-e2e --lib --bins
+}
+
+kernel() {
+    # The suite runs the product's binary: it must be this tree's.
+    step "build" cargo build --locked --workspace
+    step "kernel tests" cargo test --locked --package traffictrace-e2e --test host
+}
+
+is_other_cluster() {
+    [[ -n ${KUBECONFIG:-} ]]
+}
+
+# The programs of the test cluster take long the first time: they are built beside everything else.
+start_cluster_build() {
+    is_other_cluster && return
+    # A process group of its own, so that an interrupted run can end the compilers too.
+    # shellcheck disable=SC2016 # that shell expands it
+    setsid bash -c 'e2e/cluster/build.sh; echo $? >"$0"' "$LOGS/cluster-build.status" \
+        >"$LOGS/cluster-build.log" 2>&1 </dev/null &
+    cluster_build=$!
+    say "building the programs of the test cluster in the background (log: $LOGS/cluster-build.log)"
+}
+
+await_cluster_build() {
+    [[ -n $cluster_build ]] || return 0
+    tail -n +1 -f --pid="$cluster_build" "$LOGS/cluster-build.log"
+    [[ $(<"$LOGS/cluster-build.status") == 0 ]]
+}
+
+e2e() {
+    step "cluster programs" await_cluster_build
+    step "scripts and chart" scripts/check-scripts.sh
+    if ! is_other_cluster; then
+        if [[ $(id -u) != 0 ]]; then
+            step "cluster suite" skip_cluster "the test cluster needs root"
+            return
+        fi
+        e2e/cluster/cluster.sh env >/dev/null 2>&1 || cluster_is_ours=yes
+        step "cluster up" e2e/cluster/cluster.sh up
+        local environment
+        if environment=$(e2e/cluster/cluster.sh env); then
+            eval "$environment"
+        else
+            return
+        fi
+    fi
+    step "deploy" make deploy
+    # Tests that break things take the cluster for themselves; the others share it.
+    step "cluster suite" cargo test --locked --package traffictrace-e2e --test cluster -- --test-threads=4
+}
+
+skip_cluster() {
+    echo "SKIPPED: cluster suite: $1"
+    [[ ${CI:-} != true ]]
+}
+
+# A cluster that was there before stays; what this run started goes, also when it is interrupted.
+clean_up() {
+    [[ -z $cluster_build ]] || kill -- "-$cluster_build" 2>/dev/null || true
+    [[ -z $cluster_is_ours ]] || e2e/cluster/cluster.sh down
+}
+
+main() {
+    local what=${1:-all}
+    case $what in
+    unit | kernel | e2e | all) ;;
+    *)
+        sed -n 's/^# usage: /usage: /p' "${BASH_SOURCE[0]}" >&2
+        exit 2
+        ;;
+    esac
+    scripts/setup.sh
+    mkdir -p "$LOGS"
+    trap clean_up EXIT
+    case $what in
+    e2e) start_cluster_build && e2e ;;
+    all)
+        start_cluster_build
+        unit
+        kernel
+        e2e
+        ;;
+    *) "$what" ;;
+    esac
+    trap - EXIT
+    clean_up
+    ((${#failures[@]} == 0)) || printf 'failed: %s\n' "${failures[@]}"
+    echo "$passed passed, $failed failed, $skipped skipped"
+    ((failed == 0))
+}
+
+main "$@"
