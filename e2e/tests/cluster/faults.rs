@@ -157,21 +157,26 @@ async fn pod_deleted() -> Result<()> {
     scene.namespace.delete_pod(&scene.client.name).await?;
     let counted = scene.namespace.finished(&scene.server, RUN).await?;
     let server_rows = rows::counted(&counted, GroupBy::Endpoint);
-    let status = scene.trace.status_where("the server's exact rows", RECOVERED, |status| {
-        let now = rows::shown(&status.top_flows).map_err(|error| error.to_string())?;
-        let right = server_rows.iter().all(|(row, bytes)| now.get(row) == Some(bytes));
-        if right { Ok(status.clone()) } else { Err(format!("{now:?}, counted {server_rows:?}")) }
-    });
-    let status = status.await?;
-    // The client cannot be asked any more. What it sent, the server received, but for what was under way.
+    let received = rows::sum(&server_rows).0.cast_signed();
     let client = |status: &TrafficTraceStatus| {
         let rows = status.top_flows.iter().filter(|flow| flow.pod == "client");
         rows.fold((0, 0), |(rx, tx), flow| (rx + flow.rx_bytes, tx + flow.tx_bytes))
     };
+    // The client cannot be asked any more. What it sent, the server received, but for what was under way. Each node
+    // reports at its own pace, so both are waited for.
+    let status = scene.trace.status_where("the server's exact rows and all that the client sent", RECOVERED, |status| {
+        let now = rows::shown(&status.top_flows).map_err(|error| error.to_string())?;
+        let right = server_rows.iter().all(|(row, bytes)| now.get(row) == Some(bytes));
+        let sent = client(status).1;
+        if right && sent >= received {
+            Ok(status.clone())
+        } else {
+            Err(format!("{now:?}, counted {server_rows:?}; the client sent {sent}, the server received {received}"))
+        }
+    });
+    let status = status.await?;
     let (before, after) = (client(&shown), client(&status));
     assert!(after >= before && after.1 > 0, "the deleted pod's rows: {before:?}, then {after:?}");
-    let received = rows::sum(&server_rows).0.cast_signed();
-    assert!(after.1 >= received, "the client sent {after:?}, the server received {received}");
     scene.never_falls.end().await?;
     Ok(())
 }
