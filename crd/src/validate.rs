@@ -13,7 +13,7 @@ use kube::core::cel::ValidationErrors;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::ports::parse_port;
+use crate::ports::{self, parse_port, parse_ports};
 use crate::trace::{TrafficTrace, TrafficTraceSpec};
 
 /// What is wrong with one field.
@@ -266,6 +266,10 @@ fn text_error(schema: &Value, text: &str) -> Option<String> {
         return Some(format!("must have at most {} characters", schema["maxLength"]));
     }
     let pattern = schema["pattern"].as_str()?;
+    // A person is told more by the words than by the pattern.
+    if pattern == ports::PATTERN {
+        return parse_ports(text).err().map(|e| e.to_string());
+    }
     let matches = Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text));
     (!matches).then(|| format!("must match {pattern}, is {text:?}"))
 }

@@ -2,10 +2,12 @@
 //!
 //! [`Trace`] and [`Pod`] are the parts of the API objects that matter on a node; [`plan`] brings them together.
 
+mod filter;
 mod plan;
 mod pod;
 mod trace;
 
+pub(crate) use filter::filter_of;
 pub(crate) use plan::{Place, Planned, Refusal, Running, plan};
 pub(crate) use pod::Pod;
 pub(crate) use trace::Trace;

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 use kube::core::Selector;
-use traffictrace_crd::{self as crd, Phase, TrafficTrace, parse_port};
+use traffictrace_crd::{self as crd, Phase, TrafficTrace};
 
-use super::Uid;
-use crate::flows::{DirectionFilter, Filter, GroupBy, Protocol};
+use super::{Uid, filter::filter_of};
+use crate::flows::{Filter, GroupBy};
 
 /// How old a trace may be without a start time and still count from its creation. An older one was made when no
 /// controller ran, and begins when the controller says so. The controller goes by the same limit.
@@ -67,17 +66,7 @@ impl Trace {
         };
         let selector =
             Selector::try_from(spec.selector.clone()).map_err(|e| fail("selector", e.to_string()))?;
-        let ports = spec
-            .ports
-            .iter()
-            .map(parse_port)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| fail("ports", e.to_string()))?;
-        let remote_cidrs = spec
-            .remote_cidrs
-            .iter()
-            .map(|cidr| cidr.parse::<IpNet>().map_err(|e| fail("remoteCIDRs", format!("{cidr:?}: {e}"))))
-            .collect::<Result<Vec<_>, _>>()?;
+        let filter = filter_of(spec).map_err(|(field, cause)| fail(field, cause))?;
         let interval = spec.interval.get().map_err(|e| fail("interval", e.to_string()))?;
         let duration = spec.duration.get().map_err(|e| fail("duration", e.to_string()))?;
         let status = object.status.as_ref();
@@ -90,12 +79,7 @@ impl Trace {
             created,
             selector,
             containers: spec.containers.clone(),
-            filter: Filter {
-                protocols: spec.protocols.iter().copied().map(protocol).collect(),
-                ports,
-                remote_cidrs,
-                direction: direction(spec.direction),
-            },
+            filter,
             group_by: group_by(spec.group_by),
             top_flows: usize::try_from(spec.top_flows).unwrap_or(1),
             interval: interval.max(Duration::from_secs(u64::try_from(asked).unwrap_or(0))),
@@ -134,22 +118,6 @@ fn start(object: &TrafficTrace, created: Timestamp, now: Timestamp) -> Option<Ti
     written.or((!late).then_some(created))
 }
 
-fn protocol(protocol: crd::Protocol) -> Protocol {
-    match protocol {
-        crd::Protocol::Tcp => Protocol::Tcp,
-        crd::Protocol::Udp => Protocol::Udp,
-        crd::Protocol::Icmp => Protocol::Icmp,
-    }
-}
-
-fn direction(direction: crd::DirectionFilter) -> DirectionFilter {
-    match direction {
-        crd::DirectionFilter::Inbound => DirectionFilter::Inbound,
-        crd::DirectionFilter::Outbound => DirectionFilter::Outbound,
-        crd::DirectionFilter::Both => DirectionFilter::Both,
-    }
-}
-
 fn group_by(group_by: crd::GroupBy) -> GroupBy {
     match group_by {
         crd::GroupBy::Connection => GroupBy::Connection,
@@ -163,6 +131,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::flows::{DirectionFilter, Protocol};
 
     const CREATED: &str = "2026-11-23T10:00:00Z";
 

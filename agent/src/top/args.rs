@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
+use super::filter::FilterArgs;
+
 /// Show who uses the network in one container, cgroup or process.
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["cgroup", "pid"]))]
@@ -19,6 +21,9 @@ pub(crate) struct TopArgs {
     /// With --pid: trace that one process alone.
     #[arg(long, requires = "pid")]
     pub(crate) only_pid: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
 
     /// Time between two tables, such as 1s, 500ms or 1m; at least 100ms.
     #[arg(long, default_value = "1s", value_parser = interval)]

@@ -10,6 +10,9 @@ pub(crate) enum TopError {
     /// The cgroup or process cannot be traced.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// A filter has no meaning.
+    #[error("{0}")]
+    Filter(String),
     /// The kernel refused.
     #[error("cannot start tracing: {0}")]
     Engine(#[from] EngineError),

@@ -2,6 +2,7 @@
 
 mod args;
 mod error;
+mod filter;
 mod json;
 mod table;
 mod target;
@@ -30,11 +31,12 @@ const SESSION: &str = "top";
 pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(TopError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(TopError::Signal)?;
+    let filter = args.filter.read()?;
     let target = Target::find(&args)?;
     let session = SESSION.to_owned();
     let mut engine =
         Engine::new(EngineOptions { slots: args.max_flows, cgroup_root: target.root().to_owned() });
-    target.start(&mut engine, &session, &args)?;
+    target.start(&mut engine, &session, filter, args.max_flows)?;
     let heading = target.heading();
     eprintln!("Tracing {heading}. Ctrl-C ends.");
 

@@ -8,7 +8,7 @@ use super::{args::TopArgs, error::TopError};
 use crate::{
     cgroups::{CgroupFolder, CgroupRoot, container_of, find_root},
     engine::{CgroupKind, Engine, SessionId, SessionSpec},
-    flows::GroupBy,
+    flows::{Filter, GroupBy},
 };
 
 /// What is traced.
@@ -87,10 +87,11 @@ impl Target {
         &self,
         engine: &mut Engine,
         session: &SessionId,
-        args: &TopArgs,
+        filter: Filter,
+        max_rows: usize,
     ) -> Result<(), TopError> {
         let mut spec =
-            SessionSpec { group_by: GroupBy::Connection, max_rows: args.max_flows, ..SessionSpec::default() };
+            SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
         match self {
             Self::Cgroup { folder, .. } => {
                 spec.cgroups.insert(folder.id(), CgroupKind::Container);

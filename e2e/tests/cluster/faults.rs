@@ -164,16 +164,22 @@ async fn pod_deleted() -> Result<()> {
     };
     // The client cannot be asked any more. What it sent, the server received, but for what was under way. Each node
     // reports at its own pace, so both are waited for.
-    let status = scene.trace.status_where("the server's exact rows and all that the client sent", RECOVERED, |status| {
-        let now = rows::shown(&status.top_flows).map_err(|error| error.to_string())?;
-        let right = server_rows.iter().all(|(row, bytes)| now.get(row) == Some(bytes));
-        let sent = client(status).1;
-        if right && sent >= received {
-            Ok(status.clone())
-        } else {
-            Err(format!("{now:?}, counted {server_rows:?}; the client sent {sent}, the server received {received}"))
-        }
-    });
+    let status = scene.trace.status_where(
+        "the server's exact rows and all that the client sent",
+        RECOVERED,
+        |status| {
+            let now = rows::shown(&status.top_flows).map_err(|error| error.to_string())?;
+            let right = server_rows.iter().all(|(row, bytes)| now.get(row) == Some(bytes));
+            let sent = client(status).1;
+            if right && sent >= received {
+                Ok(status.clone())
+            } else {
+                Err(format!(
+                    "{now:?}, counted {server_rows:?}; the client sent {sent}, the server received {received}"
+                ))
+            }
+        },
+    );
     let status = status.await?;
     let (before, after) = (client(&shown), client(&status));
     assert!(after >= before && after.1 > 0, "the deleted pod's rows: {before:?}, then {after:?}");

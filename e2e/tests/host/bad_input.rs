@@ -45,6 +45,24 @@ fn pid_that_is_not_there() -> Result<()> {
     refused(Command::new(&host.traffictrace).args(["top", "--pid", "4194305"]), &["4194305"])
 }
 
+/// Filters are refused with what the API server says of the same field.
+#[test]
+fn filters_that_mean_nothing() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    for (flag, value, named) in [
+        ("--protocol", "SCTP", "must be one of TCP, UDP, ICMP"),
+        ("--port", "8100-8000", "write 8000-8100"),
+        ("--port", "0", "write a number from 1 to 65535 or a range such as 8000-8100"),
+        ("--remote-cidr", "10.0.0.0/33", "must be a network such as 10.0.0.0/8"),
+        ("--direction", "sideways", "must be one of Inbound, Outbound, Both"),
+    ] {
+        let mut command = Command::new(&host.traffictrace);
+        command.args(["top", "--cgroup", text(cgroup.path()), flag, value]);
+        refused(&mut command, &[&format!("{flag}: "), named])?;
+    }
+    Ok(())
+}
+
 /// Each capability alone is named when it is the one that is missing.
 #[test]
 fn capability_that_is_missing() -> Result<()> {

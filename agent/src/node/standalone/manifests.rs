@@ -213,9 +213,9 @@ mod tests {
         let polled = manifests.poll().unwrap();
         assert_eq!(names(&polled), ["a"]);
         let faults = polled.unwrap().1;
-        assert!(!faults.is_empty());
-        let text = faults[0].to_string();
+        let text = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(text.contains("bad.yaml:7: spec.topFlows:"), "{text}");
+        assert!(text.contains("bad.yaml:8: spec.ports[0]: the port range"), "{text}");
         // The good one is broken while it runs.
         folder.write("a.yaml", "apiVersion: [\n");
         let polled = manifests.poll().unwrap();

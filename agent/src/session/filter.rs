@@ -1,0 +1,35 @@
+//! What a spec wants of the traffic of its containers, in the form that the kernel's filter is made from.
+
+use ipnet::IpNet;
+use traffictrace_crd::{self as crd, TrafficTraceSpec, parse_port};
+
+use crate::flows::{DirectionFilter, Filter, Protocol};
+
+/// The filter of a spec; the error is the field and what is wrong with it.
+pub(crate) fn filter_of(spec: &TrafficTraceSpec) -> Result<Filter, (&'static str, String)> {
+    let ports = spec.ports.iter().map(parse_port).collect::<Result<_, _>>();
+    let network =
+        |cidr: &String| cidr.parse::<IpNet>().map_err(|e| ("remoteCIDRs", format!("{cidr:?}: {e}")));
+    Ok(Filter {
+        protocols: spec.protocols.iter().copied().map(protocol).collect(),
+        ports: ports.map_err(|e| ("ports", e.to_string()))?,
+        remote_cidrs: spec.remote_cidrs.iter().map(network).collect::<Result<_, _>>()?,
+        direction: direction(spec.direction),
+    })
+}
+
+fn protocol(protocol: crd::Protocol) -> Protocol {
+    match protocol {
+        crd::Protocol::Tcp => Protocol::Tcp,
+        crd::Protocol::Udp => Protocol::Udp,
+        crd::Protocol::Icmp => Protocol::Icmp,
+    }
+}
+
+fn direction(direction: crd::DirectionFilter) -> DirectionFilter {
+    match direction {
+        crd::DirectionFilter::Inbound => DirectionFilter::Inbound,
+        crd::DirectionFilter::Outbound => DirectionFilter::Outbound,
+        crd::DirectionFilter::Both => DirectionFilter::Both,
+    }
+}

@@ -1,0 +1,141 @@
+//! The filters of `traffictrace top`: those of a TrafficTrace, checked by its rules.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use traffictrace_crd::{TrafficTrace, ValidationFailed};
+
+use super::error::TopError;
+use crate::{flows::Filter, session::filter_of};
+
+/// Flags and the fields of a TrafficTrace's spec that they stand for.
+const FLAGS: [(&str, &str); 4] = [
+    ("--protocol", "spec.protocols"),
+    ("--port", "spec.ports"),
+    ("--remote-cidr", "spec.remoteCIDRs"),
+    ("--direction", "spec.direction"),
+];
+
+/// What to count of the traffic; everything where nothing is said.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Filters, applied in the kernel")]
+pub(crate) struct FilterArgs {
+    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
+    protocol: Vec<String>,
+
+    /// Only these ports, local or remote: numbers such as 443 or ranges such as 8000-8100.
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    port: Vec<String>,
+
+    /// Only peers in these networks, such as 10.0.0.0/8 or 2001:db8::/32.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    remote_cidr: Vec<String>,
+
+    /// Only what the peer opened (Inbound) or what the traced side opened (Outbound). What cannot be told passes.
+    #[arg(long, value_name = "Inbound|Outbound|Both")]
+    direction: Option<String>,
+}
+
+impl FilterArgs {
+    /// Reads the filters as the API server reads those of a TrafficTrace.
+    pub(crate) fn read(&self) -> Result<Filter, TopError> {
+        let mut spec = Map::from_iter([("selector".to_owned(), json!({}))]);
+        let mut put = |field: &str, values: &[String]| {
+            if !values.is_empty() {
+                spec.insert(field.into(), json!(values));
+            }
+        };
+        put(
+            "protocols",
+            &self.protocol.iter().map(|name| as_written(name, &["TCP", "UDP", "ICMP"])).collect::<Vec<_>>(),
+        );
+        put("ports", &self.port);
+        put("remoteCIDRs", &self.remote_cidr);
+        if let Some(direction) = &self.direction {
+            spec.insert("direction".into(), json!(as_written(direction, &["Inbound", "Outbound", "Both"])));
+        }
+        let trace = TrafficTrace::from_manifest(&manifest(spec)).map_err(|failed| refusal(&failed))?;
+        filter_of(&trace.spec).map_err(|(field, cause)| TopError::Filter(format!("{field}: {cause}")))
+    }
+}
+
+fn manifest(spec: Map<String, Value>) -> Value {
+    json!({
+        "apiVersion": format!("{}/{}", traffictrace_crd::GROUP, traffictrace_crd::VERSION),
+        "kind": "TrafficTrace",
+        "metadata": { "name": "top" },
+        "spec": spec,
+    })
+}
+
+/// A terminal is typed at: `inbound` means Inbound, `tcp` TCP. What is none of `known` is left for the rules to refuse.
+fn as_written(text: &str, known: &[&str]) -> String {
+    (*known.iter().find(|name| name.eq_ignore_ascii_case(text)).unwrap_or(&text)).to_owned()
+}
+
+/// The same messages, with the names that the person typed.
+fn refusal(failed: &ValidationFailed) -> TopError {
+    let named = |field: &str| {
+        let flag = FLAGS.iter().find(|(_, path)| field.split('[').next() == Some(*path));
+        flag.map_or_else(|| field.to_owned(), |(flag, _)| (*flag).to_owned())
+    };
+    let messages: Vec<String> =
+        failed.errors.iter().map(|error| format!("{}: {}", named(&error.field), error.message)).collect();
+    TopError::Filter(messages.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flows::{DirectionFilter, Protocol};
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn reads_what_a_spec_may_say() {
+        let args = FilterArgs {
+            protocol: texts(&["tcp", "ICMP"]),
+            port: texts(&["443", "8000-8100"]),
+            remote_cidr: texts(&["10.0.0.0/8", "::1/128"]),
+            direction: Some("inbound".into()),
+        };
+        let filter = args.read().unwrap();
+        assert_eq!(filter.protocols, [Protocol::Tcp, Protocol::Icmp]);
+        assert_eq!(filter.ports, [443..=443, 8000..=8100]);
+        assert_eq!(filter.remote_cidrs.len(), 2);
+        assert_eq!(filter.direction, DirectionFilter::Inbound);
+        assert!(FilterArgs::default().read().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_of_the_flag() {
+        for (args, flag, part) in [
+            (
+                FilterArgs { protocol: texts(&["SCTP"]), ..FilterArgs::default() },
+                "--protocol: ",
+                "TCP, UDP, ICMP",
+            ),
+            (
+                FilterArgs { port: texts(&["8100-8000"]), ..FilterArgs::default() },
+                "--port: ",
+                "write 8000-8100",
+            ),
+            (FilterArgs { port: texts(&["http"]), ..FilterArgs::default() }, "--port: ", "\"http\""),
+            (
+                FilterArgs { remote_cidr: texts(&["10.0.0/8"]), ..FilterArgs::default() },
+                "--remote-cidr: ",
+                "10.0.0.0/8",
+            ),
+            (
+                FilterArgs { direction: Some("up".into()), ..FilterArgs::default() },
+                "--direction: ",
+                "Inbound, Outbound, Both",
+            ),
+        ] {
+            let message = args.read().unwrap_err().to_string();
+            assert!(message.starts_with(flag) && message.contains(part), "{message}");
+        }
+    }
+}
