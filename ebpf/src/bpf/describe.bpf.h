@@ -3,7 +3,7 @@
 #ifndef TT_DESCRIBE_H
 #define TT_DESCRIBE_H
 
-#include "maps.bpf.h"
+#include "variant.bpf.h"
 
 struct flow {
 	__u64 local_addr[2];
@@ -29,10 +29,10 @@ static __always_inline void copy_ipv6(__u64 *out, struct in6_addr *address)
 {
 	__u32 *words = (__u32 *)out;
 
-	words[0] = address->in6_u.u6_addr32[0];
-	words[1] = address->in6_u.u6_addr32[1];
-	words[2] = address->in6_u.u6_addr32[2];
-	words[3] = address->in6_u.u6_addr32[3];
+	words[0] = FIELD(address, in6_u.u6_addr32[0]);
+	words[1] = FIELD(address, in6_u.u6_addr32[1]);
+	words[2] = FIELD(address, in6_u.u6_addr32[2]);
+	words[3] = FIELD(address, in6_u.u6_addr32[3]);
 }
 
 /*
@@ -46,9 +46,9 @@ static __always_inline __u8 guess_direction(struct sock *sk)
 	struct inet_sock *inet = (struct inet_sock *)sk;
 	int interface;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (FIELD(sk, sk_protocol) != IPPROTO_TCP)
 		return TT_UNKNOWN;
-	if (sk->__sk_common.skc_family == AF_INET6)
+	if (FIELD(sk, __sk_common.skc_family) == AF_INET6)
 		interface = BPF_CORE_READ(inet, pinet6, mcast_oif);
 	else
 		interface = BPF_CORE_READ(inet, mc_index);
@@ -58,7 +58,7 @@ static __always_inline __u8 guess_direction(struct sock *sk)
 /* What is counted of a socket, as in `enum tt_protocol`; 0: nothing. */
 static __always_inline __u8 protocol_of(struct sock *sk)
 {
-	switch (sk->sk_protocol) {
+	switch (FIELD(sk, sk_protocol)) {
 	case IPPROTO_TCP:
 	case IPPROTO_MPTCP:
 		return TT_TCP;
@@ -74,8 +74,8 @@ static __always_inline __u8 protocol_of(struct sock *sk)
 /* The peer that the socket is connected to; zeroes where it is not. */
 static __always_inline void connected_peer(__u64 *addr, __u16 *port, struct sock *sk)
 {
-	if (sk->__sk_common.skc_family == AF_INET) {
-		__be32 peer = sk->__sk_common.skc_daddr;
+	if (FIELD(sk, __sk_common.skc_family) == AF_INET) {
+		__be32 peer = FIELD(sk, __sk_common.skc_daddr);
 
 		addr[0] = addr[1] = 0;
 		if (peer)
@@ -83,17 +83,17 @@ static __always_inline void connected_peer(__u64 *addr, __u16 *port, struct sock
 	} else {
 		copy_ipv6(addr, &sk->__sk_common.skc_v6_daddr);
 	}
-	*port = bpf_ntohs(sk->__sk_common.skc_dport);
+	*port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
 }
 
 static __always_inline void describe(struct flow *flow, struct sock *sk)
 {
-	if (sk->__sk_common.skc_family == AF_INET)
-		map_ipv4(flow->local_addr, sk->__sk_common.skc_rcv_saddr);
+	if (FIELD(sk, __sk_common.skc_family) == AF_INET)
+		map_ipv4(flow->local_addr, FIELD(sk, __sk_common.skc_rcv_saddr));
 	else
 		copy_ipv6(flow->local_addr, &sk->__sk_common.skc_v6_rcv_saddr);
 	/* skc_num is 0 once both ends have closed, while the last bytes are still read. For a raw socket it is no port. */
-	if (sk->sk_type != SOCK_RAW)
+	if (FIELD(sk, sk_type) != SOCK_RAW)
 		flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 }
 

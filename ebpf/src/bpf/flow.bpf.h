@@ -23,13 +23,13 @@ struct event {
 /* What the kernel itself knows of the connection goes into the slot of the socket's first process. */
 static __always_inline void note_tcp(struct sock *sk, struct socket_state *state)
 {
-	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_sock *tcp = tcp_of(sk);
 	struct tt_slot *slot = slot_at(state->place[0]);
 
 	if (!tcp || !slot)
 		return;
-	slot->retransmits = tcp->total_retrans - state->retransmits_before;
-	slot->srtt_us = tcp->srtt_us >> 3;
+	slot->retransmits = FIELD(tcp, total_retrans) - state->retransmits_before;
+	slot->srtt_us = FIELD(tcp, srtt_us) >> 3;
 }
 
 static __always_inline int find_place(struct socket_state *state, __u32 tgid)
@@ -129,9 +129,9 @@ static __noinline bool settle_place(struct sock *sk, struct socket_state *state,
 		if (old)
 			close_slot(old);
 		if (!place) {
-			tcp = bpf_skc_to_tcp_sock(sk);
+			tcp = tcp_of(sk);
 			if (tcp)
-				state->retransmits_before = tcp->total_retrans;
+				state->retransmits_before = FIELD(tcp, total_retrans);
 		}
 	}
 	state->generation[place] = event->generation;
@@ -142,7 +142,7 @@ static __noinline bool settle_place(struct sock *sk, struct socket_state *state,
 static __noinline bool settle_peer(struct sock *sk, struct socket_state *state, struct event *event)
 {
 	struct tt_peer_key key = {
-		.cookie = bpf_get_socket_cookie(sk),
+		.cookie = socket_id(sk),
 		.tgid = event->tgid,
 		.port = event->peer_port,
 	};
@@ -247,7 +247,7 @@ static __always_inline void count_overflow(struct sock *sk, struct event *event,
 /* One receive (`rx` bytes) or send (`tx` bytes) of the current process; the other one is 0. */
 static __always_inline void transfer(struct sock *sk, __u64 rx, __u64 tx, bool sent)
 {
-	__u16 family = sk->__sk_common.skc_family;
+	__u16 family = FIELD(sk, __sk_common.skc_family);
 	__u32 generation = selection.generation, calls;
 	struct socket_state *state;
 	struct event event = {};
@@ -256,7 +256,7 @@ static __always_inline void transfer(struct sock *sk, __u64 rx, __u64 tx, bool s
 
 	if (family != AF_INET && family != AF_INET6)
 		return;
-	selected = cgroup_sessions(sk->sk_cgrp_data.cgroup, generation);
+	selected = cgroup_sessions(socket_cgroup(sk), generation);
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	/* Nothing above this line that sockets which nobody selected would pay for. */
@@ -273,7 +273,7 @@ static __always_inline void transfer(struct sock *sk, __u64 rx, __u64 tx, bool s
 	/* An empty datagram is a call; a stream that has ended is not. */
 	if (!rx && !tx && event.protocol == TT_TCP)
 		return;
-	state = bpf_sk_storage_get(&tt_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	state = make_socket_state(sk);
 	if (!state) {
 		count_loss(TT_LOSS_STORAGE, 1);
 		event.sessions = event.selected;

@@ -41,7 +41,7 @@ static __always_inline void find_peer(struct sock *sk, struct socket_state *stat
 {
 	struct message_peer *message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
 
-	if (message && message->cookie && message->cookie == bpf_get_socket_cookie(sk)) {
+	if (message && message->cookie && message->cookie == socket_id(sk)) {
 		addr[0] = message->addr[0];
 		addr[1] = message->addr[1];
 		*port = message->port;
@@ -69,10 +69,10 @@ static __always_inline void find_peer(struct sock *sk, struct socket_state *stat
 /* A call that failed was told its address too; it must not be taken for the next message's. */
 static __always_inline void forget_message(struct sock *sk)
 {
-	__u16 family = sk->__sk_common.skc_family;
+	__u16 family = FIELD(sk, __sk_common.skc_family);
 	struct message_peer *message;
 
-	if ((family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_UDP)
+	if ((family != AF_INET && family != AF_INET6) || FIELD(sk, sk_protocol) != IPPROTO_UDP)
 		return;
 	message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
 	if (message)

@@ -3,7 +3,7 @@
 #ifndef TT_SELECT_H
 #define TT_SELECT_H
 
-#include "maps.bpf.h"
+#include "variant.bpf.h"
 
 /* Deeper than any runtime nests; the kernel's own limit is INT_MAX. */
 #define MAX_DEPTH 32
@@ -27,11 +27,24 @@ static __always_inline __u64 checksum(__u64 id, __u64 sessions, __u32 generation
 	return (id + generation) * 0x9e3779b97f4a7c15ull ^ (sessions + 1) * 0xc2b2ae3d27d4eb4full;
 }
 
+static __always_inline __u64 id_of(struct cgroup *cgroup)
+{
+	struct kernfs_node *kn = FIELD(cgroup, kn);
+
+	return FIELD(kn, id);
+}
+
+/* The cgroup of its creator, or, of an accepted socket, of its listener. */
+static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
+{
+	return FIELD(sk, sk_cgrp_data.cgroup);
+}
+
 static __always_inline struct cgroup *parent_of(struct cgroup *cgroup)
 {
-	struct cgroup_subsys_state *parent = cgroup->self.parent;
+	struct cgroup_subsys_state *parent = FIELD(cgroup, self.parent);
 
-	return parent ? parent->cgroup : 0;
+	return parent ? FIELD(parent, cgroup) : 0;
 }
 
 /* The slow way: every ancestor. Runs once for a cgroup and generation. */
@@ -41,7 +54,7 @@ static __noinline __u64 look_up_sessions(struct cgroup *cgroup)
 	int i;
 
 	for (i = 0; i < MAX_DEPTH && cgroup; i++) {
-		__u64 id = cgroup->kn->id;
+		__u64 id = id_of(cgroup);
 		__u64 *found = bpf_map_lookup_elem(&tt_cgroups, &id);
 
 		if (found)
@@ -61,15 +74,15 @@ static __noinline int remember_folders(struct cgroup *cgroup)
 
 	for (i = 0; i < MAX_DEPTH && cgroup; i++) {
 		struct cgroup *parent = parent_of(cgroup);
-		struct kernfs_node *kn = cgroup->kn;
+		struct kernfs_node *kn = FIELD(cgroup, kn);
 		struct tt_folder folder = {};
-		__u64 id = kn->id;
+		__u64 id = FIELD(kn, id);
 
 		if (bpf_map_lookup_elem(&tt_folders, &id))
 			break;
 		if (parent)
-			folder.parent = parent->kn->id;
-		bpf_probe_read_kernel_str(folder.name, sizeof(folder.name), kn->name);
+			folder.parent = id_of(parent);
+		bpf_probe_read_kernel_str(folder.name, sizeof(folder.name), FIELD(kn, name));
 		if (bpf_map_update_elem(&tt_folders, &id, &folder, BPF_ANY))
 			count_loss(TT_LOSS_FOLDERS, 1);
 		cgroup = parent;
@@ -93,7 +106,7 @@ static __always_inline __u64 cgroup_sessions(struct cgroup *cgroup, __u32 genera
 
 	if (!cgroup)
 		return 0;
-	id = cgroup->kn->id;
+	id = id_of(cgroup);
 	if (cached_sessions(id, generation, &sessions))
 		return sessions;
 	sessions = look_up_sessions(cgroup);

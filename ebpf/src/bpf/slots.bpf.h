@@ -71,8 +71,8 @@ static __always_inline void fill_slot(struct tt_slot *slot, struct flow *flow, s
 	slot->retransmits = 0;
 	slot->srtt_us = 0;
 	slot->connections = connections;
-	/* An exchange is a full barrier: who sees TT_OPEN sees all of the above. */
-	__sync_lock_test_and_set(&slot->state, TT_STATE(TT_OPEN, flow->protocol, flow->direction));
+	/* Who sees TT_OPEN sees all of the above. */
+	publish(&slot->state, TT_STATE(TT_OPEN, flow->protocol, flow->direction));
 }
 
 static __always_inline void close_slot(__u32 index)
@@ -80,7 +80,7 @@ static __always_inline void close_slot(__u32 index)
 	struct tt_slot *slot = slot_at(index);
 
 	if (slot)
-		__sync_lock_test_and_set(&slot->state, (slot->state & ~TT_STATE_MASK) | TT_CLOSED);
+		publish(&slot->state, (slot->state & ~TT_STATE_MASK) | TT_CLOSED);
 }
 
 #endif

@@ -43,12 +43,12 @@ int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
 
 	if (new_state != TCP_ESTABLISHED || (old_state != TCP_SYN_SENT && old_state != TCP_SYN_RECV))
 		return 0;
-	family = sk->__sk_common.skc_family;
+	family = FIELD(sk, __sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	if (!cgroup_sessions(sk->sk_cgrp_data.cgroup, selection.generation))
+	if (!cgroup_sessions(socket_cgroup(sk), selection.generation))
 		return 0;
-	state = bpf_sk_storage_get(&tt_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	state = make_socket_state(sk);
 	if (state)
 		state->direction = old_state == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND;
 	return 0;
@@ -57,11 +57,11 @@ int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tt_destroy, struct sock *sk)
 {
-	struct socket_state *state = bpf_sk_storage_get(&tt_sockets, sk, 0, 0);
+	struct socket_state *state = socket_state(sk);
 
 	if (state) {
 		note_tcp(sk, state);
-		end_socket(state, bpf_get_socket_cookie(sk));
+		end_socket(state, socket_id(sk));
 	}
 	return 0;
 }
@@ -69,7 +69,7 @@ int BPF_PROG(tt_destroy, struct sock *sk)
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tt_retransmit, struct sock *sk)
 {
-	struct socket_state *state = bpf_sk_storage_get(&tt_sockets, sk, 0, 0);
+	struct socket_state *state = socket_state(sk);
 
 	if (state)
 		note_tcp(sk, state);
@@ -136,7 +136,7 @@ int tt_release(struct bpf_sock *sk)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 parent_id = parent->tgid, child_id = child->tgid;
+	__u32 parent_id = FIELD(parent, tgid), child_id = FIELD(child, tgid);
 	struct tt_process *process, copy;
 
 	if (parent_id == child_id)
@@ -154,10 +154,11 @@ int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(tt_exit, struct task_struct *task)
 {
-	__u32 id = task->tgid;
+	struct signal_struct *signal = FIELD(task, signal);
+	__u32 id = FIELD(task, tgid);
 
 	/* Only the last thread to leave ends the process. */
-	if (!task->signal->live.counter)
+	if (!FIELD(signal, live.counter))
 		bpf_map_delete_elem(&tt_processes, &id);
 	return 0;
 }
