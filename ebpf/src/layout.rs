@@ -195,6 +195,8 @@ impl Slot {
 
 /// Which overflow row. The kernel's `struct tt_overflow_key` is these three words.
 pub type OverflowKey = [u64; 3];
+/// What selects a cgroup, as `struct tt_cgroup`: sessions, and the generation since which there is any without a gap.
+pub type Cgroup = [u64; 2];
 /// Sums of an overflow row: received bytes, sent bytes, receive calls, send calls.
 pub type Overflow = [u64; 4];
 /// A selected process: its sessions, and those that its children inherit.

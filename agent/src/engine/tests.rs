@@ -262,3 +262,4 @@ fn an_address_of_both_families_is_one_peer() {
 }
 
 mod datagrams;
+mod streams;

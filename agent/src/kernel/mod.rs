@@ -18,7 +18,8 @@ use aya::{
 use traffictrace_ebpf::{
     OBJECT,
     layout::{
-        self, FILTER_SIZE, FOLDER_SIZE, Folder, Loss, Overflow, OverflowKey, PeerKey, Process, Selection,
+        self, Cgroup, FILTER_SIZE, FOLDER_SIZE, Folder, Loss, Overflow, OverflowKey, PeerKey, Process,
+        Selection,
     },
     maps,
 };
@@ -37,6 +38,8 @@ type Hook = (&'static str, &'static str);
 
 /// Sends and receives; which of these pairs a kernel has is the hook tier.
 const TRANSFERS: [Hook; 2] = [("tt_send", "sock_send_length"), ("tt_recv", "sock_recv_length")];
+/// What leaves the receive queue of a TCP socket. Attached before [`TRANSFERS`], which count on it.
+const SPACE: Hook = ("tt_space", "tcp_rcv_space_adjust");
 /// Beginning, retransmissions and end of TCP connections.
 const CONNECTIONS: [Hook; 3] = [
     ("tt_state", "inet_sock_set_state"),
@@ -99,7 +102,7 @@ impl Tracer {
         // SAFETY: a mappable array of `u64`, see above.
         #[expect(unsafe_code, reason = "see SAFETY")]
         let losses = unsafe { Mapped::new(map_data(&ebpf, maps::LOSSES)?, maps::LOSSES, layout::LOSSES)? };
-        for hook in TRANSFERS.into_iter().chain(CONNECTIONS) {
+        for hook in [SPACE].into_iter().chain(TRANSFERS).chain(CONNECTIONS) {
             attach(&mut ebpf, &btf, hook)?;
         }
         datagrams::attach(&mut ebpf, root)?;
@@ -121,8 +124,11 @@ impl Tracer {
 
     /// Sets the sessions that select a cgroup and everything below it; none takes it out.
     pub fn select_cgroup(&mut self, id: u64, sessions: u64) -> Result<(), KernelError> {
-        let mut map = self.hash::<u64, u64>(maps::CGROUPS)?;
-        let result = if sessions == 0 { gone_is_fine(map.remove(&id)) } else { map.insert(id, sessions, 0) };
+        let [generation, ..] = self.selection;
+        let mut map = self.hash::<u64, Cgroup>(maps::CGROUPS)?;
+        let since = map.get(&id, 0).map_or(generation, |[_, since]| since);
+        let result =
+            if sessions == 0 { gone_is_fine(map.remove(&id)) } else { map.insert(id, [sessions, since], 0) };
         result.map_err(|e| KernelError::map("select a cgroup", maps::CGROUPS, e))
     }
 

@@ -46,9 +46,9 @@ static __always_inline __u8 guess_direction(struct sock *sk)
 	struct inet_sock *inet = (struct inet_sock *)sk;
 	int interface;
 
-	if (FIELD(sk, sk_protocol) != IPPROTO_TCP)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return TT_UNKNOWN;
-	if (FIELD(sk, __sk_common.skc_family) == AF_INET6)
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)
 		interface = BPF_CORE_READ(inet, pinet6, mcast_oif);
 	else
 		interface = BPF_CORE_READ(inet, mc_index);
@@ -86,14 +86,21 @@ static __always_inline void connected_peer(__u64 *addr, __u16 *port, struct sock
 	*port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
 }
 
+/* Segments that a TCP socket has sent again. */
+static __always_inline __u32 retransmits_of(struct sock *sk)
+{
+	return BPF_CORE_READ((struct tcp_sock *)sk, total_retrans);
+}
+
+/* The local end. */
 static __always_inline void describe(struct flow *flow, struct sock *sk)
 {
-	if (FIELD(sk, __sk_common.skc_family) == AF_INET)
-		map_ipv4(flow->local_addr, FIELD(sk, __sk_common.skc_rcv_saddr));
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
+		map_ipv4(flow->local_addr, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
 	else
-		copy_ipv6(flow->local_addr, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(flow->local_addr, 16, &sk->__sk_common.skc_v6_rcv_saddr);
 	/* skc_num is 0 once both ends have closed, while the last bytes are still read. For a raw socket it is no port. */
-	if (FIELD(sk, sk_type) != SOCK_RAW)
+	if (BPF_CORE_READ(sk, sk_type) != SOCK_RAW)
 		flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 }
 

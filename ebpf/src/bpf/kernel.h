@@ -57,7 +57,9 @@ struct bpf_sock_addr {
 enum { AF_INET = 2, AF_INET6 = 10 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58, IPPROTO_MPTCP = 262 };
 enum { SOCK_RAW = 3 };
-enum { MSG_PEEK = 2 };
+enum { MSG_OOB = 1, MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
+/* From include/net/sock.h: a bit of skc_flags, set by the FIN that a TCP socket received. */
+enum { SOCK_DONE = 1 };
 /* From include/net/tcp_states.h. */
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_LISTEN = 10 };
 
@@ -118,6 +120,10 @@ struct in6_addr {
 	} in6_u;
 };
 
+struct proto {
+	int (*recvmsg)(void);
+};
+
 struct sock_common {
 	union {
 		struct {
@@ -133,6 +139,8 @@ struct sock_common {
 	};
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	struct proto *skc_prot;
+	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
@@ -141,9 +149,15 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
+	struct proto *sk_prot_creator;
+	socket_lock_t sk_lock;
 	__u16 sk_type;
 	__u16 sk_protocol;
 };
@@ -159,7 +173,16 @@ struct inet_sock {
 	int mc_index;
 };
 
+struct tcp_ulp_ops;
+
+struct inet_connection_sock {
+	const struct tcp_ulp_ops *icsk_ulp_ops;
+};
+
 struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
 	__u32 srtt_us;
 	__u32 total_retrans;
 };

@@ -20,6 +20,8 @@ struct socket_state {
 	__u64 peer[2];
 	__u8 shared;	      /* whether `tt_peers` has entries of this socket */
 	__u8 pad[7];
+	__u64 consumed;	      /* how far a TCP socket was read; see space.bpf.h */
+	__u64 ahead;	      /* likewise */
 };
 
 #define MANY_PEERS 2
@@ -77,12 +79,12 @@ struct {
 	__type(value, struct tt_filter);
 } tt_filters SEC(".maps");
 
-/* Selected cgroup -> sessions, one bit each. Written by user space. */
+/* Selected cgroup -> sessions. Written by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u64);
-	__type(value, __u64);
+	__type(value, struct tt_cgroup);
 } tt_cgroups SEC(".maps");
 
 /* Selected process -> sessions. Written by user space, and by the fork and exit programs. */

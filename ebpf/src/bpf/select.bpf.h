@@ -40,53 +40,91 @@ static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
 	return FIELD(sk, sk_cgrp_data.cgroup);
 }
 
-static __always_inline struct cgroup *parent_of(struct cgroup *cgroup)
-{
-	struct cgroup_subsys_state *parent = FIELD(cgroup, self.parent);
-
-	return parent ? FIELD(parent, cgroup) : 0;
-}
-
-/* The slow way: every ancestor. Runs once for a cgroup and generation. */
-static __noinline __u64 look_up_sessions(struct cgroup *cgroup)
-{
-	__u64 sessions = 0;
-	int i;
-
-	for (i = 0; i < MAX_DEPTH && cgroup; i++) {
-		__u64 id = id_of(cgroup);
-		__u64 *found = bpf_map_lookup_elem(&tt_cgroups, &id);
-
-		if (found)
-			sessions |= *found;
-		cgroup = parent_of(cgroup);
-	}
-	return sessions;
-}
-
 /*
- * Keeps name and parent of a selected socket's cgroup and of all above it. All, because a loop that ended at the
- * selected one would multiply the states that the verifier has to walk through (seconds instead of milliseconds).
+ * The slow ways below climb to the root of the tree, each step in a function that is not static and gets the address of
+ * the cgroup as a number, in memory: so the verifier checks a step once for a program instead of MAX_DEPTH times at
+ * each call, and without a search through the types of the kernel for each pointer that is followed.
  */
-static __noinline int remember_folders(struct cgroup *cgroup)
+struct climb {
+	__u64 address;	/* of the next cgroup, 0 above the root */
+	__u64 sessions;	/* that select one of the cgroups so far */
+	__u64 since;	/* generation since which some session has, without a gap; the largest number where none does */
+};
+
+__noinline int climb_selected(struct climb *climb)
 {
+	struct cgroup *cgroup;
+	struct tt_cgroup *found;
+	__u64 id;
+
+	if (!climb || !climb->address)
+		return 0;
+	cgroup = (struct cgroup *)climb->address;
+	id = BPF_CORE_READ(cgroup, kn, id);
+	found = bpf_map_lookup_elem(&tt_cgroups, &id);
+	if (found) {
+		climb->sessions |= found->sessions;
+		if (found->since < climb->since)
+			climb->since = found->since;
+	}
+	climb->address = (__u64)BPF_CORE_READ(cgroup, self.parent, cgroup);
+	return 1;
+}
+
+/* The sessions that select a cgroup or one of its ancestors. Runs once for a cgroup and generation. */
+static __noinline __u64 look_up_sessions(__u64 address)
+{
+	struct climb climb = { .address = address, .since = ~0ull };
 	int i;
 
-	for (i = 0; i < MAX_DEPTH && cgroup; i++) {
-		struct cgroup *parent = parent_of(cgroup);
-		struct kernfs_node *kn = FIELD(cgroup, kn);
-		struct tt_folder folder = {};
-		__u64 id = FIELD(kn, id);
+	for (i = 0; i < MAX_DEPTH && climb_selected(&climb); i++)
+		;
+	return climb.sessions;
+}
 
-		if (bpf_map_lookup_elem(&tt_folders, &id))
-			break;
-		if (parent)
-			folder.parent = id_of(parent);
-		bpf_probe_read_kernel_str(folder.name, sizeof(folder.name), FIELD(kn, name));
-		if (bpf_map_update_elem(&tt_folders, &id, &folder, BPF_ANY))
-			count_loss(TT_LOSS_FOLDERS, 1);
-		cgroup = parent;
-	}
+/* The generation since which sessions have selected the cgroup without a gap. */
+static __noinline __u64 selected_since(__u64 address)
+{
+	struct climb climb = { .address = address, .since = ~0ull };
+	int i;
+
+	for (i = 0; i < MAX_DEPTH && climb_selected(&climb); i++)
+		;
+	return climb.since;
+}
+
+/* Keeps name and parent of a cgroup. Returns 0 where it is known, and so is all above it. */
+__noinline int remember_folder(struct climb *climb)
+{
+	struct cgroup *cgroup, *parent;
+	struct tt_folder folder = {};
+	struct kernfs_node *kn;
+	__u64 id;
+
+	if (!climb || !climb->address)
+		return 0;
+	cgroup = (struct cgroup *)climb->address;
+	parent = BPF_CORE_READ(cgroup, self.parent, cgroup);
+	kn = BPF_CORE_READ(cgroup, kn);
+	id = BPF_CORE_READ(kn, id);
+	if (bpf_map_lookup_elem(&tt_folders, &id))
+		return 0;
+	if (parent)
+		folder.parent = BPF_CORE_READ(parent, kn, id);
+	bpf_probe_read_kernel_str(folder.name, sizeof(folder.name), BPF_CORE_READ(kn, name));
+	if (bpf_map_update_elem(&tt_folders, &id, &folder, BPF_ANY))
+		count_loss(TT_LOSS_FOLDERS, 1);
+	climb->address = (__u64)parent;
+	return 1;
+}
+
+static __noinline int remember_folders(__u64 address)
+{
+	struct climb climb = { .address = address };
+	int i;
+
+	for (i = 0; i < MAX_DEPTH && remember_folder(&climb); i++)
+		;
 	return 0;
 }
 
@@ -101,17 +139,17 @@ static __always_inline bool cached_sessions(__u64 id, __u32 generation, __u64 *s
 
 static __always_inline __u64 cgroup_sessions(struct cgroup *cgroup, __u32 generation)
 {
-	struct cached *entry;
 	__u64 id, sessions;
+	struct cached *entry;
 
 	if (!cgroup)
 		return 0;
 	id = id_of(cgroup);
 	if (cached_sessions(id, generation, &sessions))
 		return sessions;
-	sessions = look_up_sessions(cgroup);
+	sessions = look_up_sessions((__u64)cgroup);
 	if (sessions)
-		remember_folders(cgroup);
+		remember_folders((__u64)cgroup);
 	entry = &cgroup_cache[id % CACHE_SIZE];
 	entry->id = id;
 	entry->sessions = sessions;

@@ -104,6 +104,12 @@ struct tt_filter {
 	struct tt_network network[TT_NETWORKS];
 };
 
+/* What selects a cgroup. */
+struct tt_cgroup {
+	__u64 sessions;		/* one bit each */
+	__u64 since;		/* generation since which there is any without a gap */
+};
+
 /* A cgroup on the way from a selected socket up to the cgroup that a session named. */
 struct tt_folder {
 	__u64 parent;
@@ -156,6 +162,7 @@ _Static_assert(__builtin_offsetof(struct tt_ring, tail) == 64, "shared with Rust
 _Static_assert(sizeof(struct tt_ring) == 128, "shared with Rust");
 _Static_assert(sizeof(struct tt_selection) == 24, "shared with Rust");
 _Static_assert(sizeof(struct tt_filter) == 16 + 4 * TT_RANGES + 32 * TT_NETWORKS, "shared with Rust");
+_Static_assert(sizeof(struct tt_cgroup) == 16, "shared with Rust");
 _Static_assert(sizeof(struct tt_folder) == 8 + TT_FOLDER, "shared with Rust");
 _Static_assert(sizeof(struct tt_overflow_key) == 24, "shared with Rust");
 _Static_assert(sizeof(struct tt_overflow) == 32, "shared with Rust");

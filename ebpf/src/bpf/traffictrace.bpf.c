@@ -4,6 +4,7 @@
  *
  *  sock_send_length, sock_recv_length   every send and receive of every inet socket, in the caller's context, with
  *                                       the length that the call returned (Linux 6.3)
+ *  tcp_rcv_space_adjust                 bytes that leave a TCP socket's receive queue, also without a receive call
  *  inet_sock_set_state                  who opened a connection
  *  tcp_destroy_sock                     the end of a TCP socket: its slots are closed
  *  tcp_retransmit_skb                   keeps the count of retransmitted segments current
@@ -19,7 +20,7 @@ SEC("tp_btf/sock_send_length")
 int BPF_PROG(tt_send, struct sock *sk, int ret, int flags)
 {
 	if (ret >= 0)
-		transfer(sk, 0, ret, true);
+		transfer(sk, ret, 0, TT_SENT);
 	else
 		forget_message(sk);
 	return 0;
@@ -28,10 +29,18 @@ int BPF_PROG(tt_send, struct sock *sk, int ret, int flags)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(tt_recv, struct sock *sk, int ret, int flags)
 {
-	if (ret >= 0 && !(flags & MSG_PEEK))
-		transfer(sk, ret, 0, false);
+	/* What is peeked at is read later; the error queue gives a sender its own packets back. */
+	if (ret >= 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
+		transfer(sk, ret, flags, TT_RECEIVED);
 	else
 		forget_message(sk);
+	return 0;
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tt_space, struct sock *sk)
+{
+	consume(sk);
 	return 0;
 }
 
@@ -39,9 +48,12 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
 {
 	struct socket_state *state;
+	struct tcp_sock *tcp;
 	__u16 family;
 
-	if (new_state != TCP_ESTABLISHED || (old_state != TCP_SYN_SENT && old_state != TCP_SYN_RECV))
+	/* What an MPTCP listener is about to accept comes from TCP_LISTEN. */
+	if (new_state != TCP_ESTABLISHED ||
+	    (old_state != TCP_SYN_SENT && old_state != TCP_SYN_RECV && old_state != TCP_LISTEN))
 		return 0;
 	family = FIELD(sk, __sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6)
@@ -49,8 +61,13 @@ int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
 	if (!cgroup_sessions(socket_cgroup(sk), selection.generation))
 		return 0;
 	state = make_socket_state(sk);
-	if (state)
-		state->direction = old_state == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND;
+	if (!state)
+		return 0;
+	state->direction = old_state == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND;
+	/* With TCP Fast Open the application may have read already. */
+	tcp = tcp_of(sk);
+	if (tcp && !state->consumed)
+		advance(state, selection.generation, read_sequence(sk, tcp), true);
 	return 0;
 }
 

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The slow way from an event to its slot: the first event of a flow, the first one after the selection changed, and all
+ * events of what a socket's storage has no place for.
+ */
+#ifndef TT_SETTLE_H
+#define TT_SETTLE_H
+
+#include "slots.bpf.h"
+
+/* What happened. */
+enum event_kind {
+	TT_SENT,
+	TT_RECEIVED,
+	TT_CONSUMED, /* bytes left the receive queue; a receive call may follow */
+};
+
+/* What an event found out on its way. */
+struct event {
+	__u64 socket;	  /* address of the struct sock: a number, which the verifier does not follow */
+	__u64 cookie;	  /* of the socket; set for settle() */
+	__u64 selected;	  /* sessions that select the socket or the process */
+	__u64 sessions;	  /* those of them whose filter wants the flow; valid after settling */
+	__u64 peer[2];
+	__u32 generation; /* of the selection that this event goes by */
+	__u32 index;	  /* the slot, or TT_NO_SLOT where nobody wants the flow */
+	__u32 tgid;
+	__u16 peer_port;
+	__u8 protocol;
+	__u8 kind;
+};
+
+/*
+ * Finds out which sessions want the flow and gives it a slot. A slot belongs to one set of sessions: when `old` counts
+ * for that very set it stays; otherwise another one is taken, so that user space never has to split what it read.
+ * `counts_socket`: whether this flow stands for its socket.
+ *
+ * Returns 0 where the event must go to the overflow row. event->index is the slot then to be used, or TT_NO_SLOT.
+ *
+ * Not static, like settle() below: so the verifier checks it once for a program, apart from its callers.
+ */
+__noinline int settle_slot(struct socket_state *state, struct event *event, __u32 old, int counts_socket)
+{
+	struct tt_slot *slot = slot_at(old);
+	struct flow flow = {};
+	__u64 counted = 0;
+	struct sock *sk;
+
+	if (!state || !event)
+		return false;
+	sk = (struct sock *)event->socket;
+
+	flow.protocol = event->protocol;
+	flow.remote_addr[0] = event->peer[0];
+	flow.remote_addr[1] = event->peer[1];
+	flow.remote_port = event->peer_port;
+	if (slot) {
+		counted = slot->sessions;
+		flow.direction = slot->state >> 16;
+	} else if (event->protocol != TT_TCP) {
+		/* The first datagram between socket and peer. */
+		flow.direction = event->kind == TT_SENT ? TT_OUTBOUND : TT_INBOUND;
+	} else {
+		flow.direction = state->direction ? state->direction : guess_direction(sk);
+	}
+	describe(&flow, sk);
+	event->sessions = wanted_sessions(&flow, event->selected, selection.filtered);
+	event->index = old;
+	if (counted == event->sessions)
+		return true;
+	event->index = TT_NO_SLOT;
+	if (!event->sessions)
+		return true;
+	event->index = take_free_slot();
+	slot = slot_at(event->index);
+	if (!slot) {
+		count_loss(TT_LOSS_TABLE_FULL, 1);
+		return false;
+	}
+	/* Each session counts the socket once: at its first process, and not again after a change. */
+	fill_slot(slot, &flow, sk, event->sessions, event->tgid, counts_socket ? event->sessions & ~counted : 0);
+	return true;
+}
+
+/* Gives up a slot that another thread was faster to settle. The event at hand still counts in it. */
+static __always_inline void give_up(__u32 index)
+{
+	struct tt_slot *slot = slot_at(index);
+
+	if (slot) {
+		slot->connections = 0;
+		close_slot(index);
+	}
+}
+
+/* In a place of the socket's storage. */
+static __always_inline bool settle_place(struct socket_state *state, struct event *event, __u32 place)
+{
+	__u64 old = state->place[place], new;
+
+	if (!settle_slot(state, event, old ? (__u32)old : TT_NO_SLOT, !place && event->protocol == TT_TCP))
+		return false;
+	new = (__u64)event->tgid << 32 | event->index;
+	if (new != old) {
+		if (__sync_val_compare_and_swap(&state->place[place], old, new) != old) {
+			give_up(event->index);
+			return true;
+		}
+		if (old)
+			close_slot(old);
+		if (!place && event->protocol == TT_TCP)
+			state->retransmits_before = retransmits_of((struct sock *)event->socket);
+	}
+	state->generation[place] = event->generation;
+	return true;
+}
+
+/* In the map of peers: further processes of a socket, and further peers of a datagram socket. */
+static __always_inline bool settle_peer(struct socket_state *state, struct event *event)
+{
+	struct tt_peer_key key = {
+		.cookie = event->cookie,
+		.tgid = event->tgid,
+		.port = event->peer_port,
+	};
+	struct tt_peer new = { .generation = event->generation }, *known;
+	__u32 old = TT_NO_SLOT;
+	__u64 *cookie;
+
+	key.addr[0] = event->peer[0];
+	key.addr[1] = event->peer[1];
+	known = bpf_map_lookup_elem(&tt_peers, &key);
+	if (known) {
+		old = known->slot;
+		if (known->generation == event->generation) {
+			event->index = old;
+			return true;
+		}
+	}
+	if (!settle_slot(state, event, old, false))
+		return false;
+	new.slot = event->index;
+	if (known && old == new.slot) {
+		known->generation = event->generation;
+		return true;
+	}
+	if (new.slot != TT_NO_SLOT) {
+		cookie = bpf_map_lookup_elem(&tt_cookies, &new.slot);
+		if (cookie)
+			*cookie = key.cookie;
+	}
+	state->shared = 1;
+	if (bpf_map_update_elem(&tt_peers, &key, &new, known ? BPF_ANY : BPF_NOEXIST)) {
+		give_up(event->index);
+		/* Another thread was faster; or the map is full, and then the next event will find it full again. */
+		if (!bpf_map_lookup_elem(&tt_peers, &key))
+			count_loss(TT_LOSS_PEERS_FULL, 1);
+		return true;
+	}
+	if (old != TT_NO_SLOT) {
+		/* The map does not lead to the old slot any more, so user space must not take the entry out with it. */
+		cookie = bpf_map_lookup_elem(&tt_cookies, &old);
+		if (cookie)
+			*cookie = 0;
+		close_slot(old);
+	}
+	return true;
+}
+
+/*
+ * Finds event->index by a place of the socket's storage, or, with -1, by the map of peers. Returns 0 where the event
+ * must go to the overflow row.
+ */
+__noinline int settle(struct socket_state *state, struct event *event, int place)
+{
+	if (!state || !event)
+		return 0;
+	if (place < 0)
+		return settle_peer(state, event);
+	return settle_place(state, event, place & (TT_PLACES - 1));
+}
+
+#endif
