@@ -3,5 +3,6 @@
 //! * [`workload`]: `tt-workload`, the ground truth.
 //! * [`support`]: guards that clean up, waiting with a deadline, reading what the product prints.
 
+pub mod bench;
 pub mod support;
 pub mod workload;

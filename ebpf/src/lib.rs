@@ -13,6 +13,14 @@ static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"
 /// The ELF object with all programs and maps, for one kernel or another: the loader fits it to the running kernel.
 pub static OBJECT: &[u8] = &ALIGNED.0;
 
+#[cfg(feature = "bench")]
+static EMPTY_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")));
+
+/// The ELF object with programs that do nothing on the same hooks, named `empty_` instead of `tt_`: the baseline of
+/// benchmarks.
+#[cfg(feature = "bench")]
+pub static EMPTY_OBJECT: &[u8] = &EMPTY_ALIGNED.0;
+
 /// Names of the maps in [`OBJECT`].
 pub mod maps {
     /// One [`super::layout::Selection`]: global data of the programs.

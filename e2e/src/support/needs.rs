@@ -64,15 +64,16 @@ pub fn cgroup2_mount() -> Result<PathBuf> {
         .ok_or_else(|| TestError::unexpected(MOUNTS, "no cgroup2 below /sys/fs/cgroup"))
 }
 
-/// A binary of this workspace, from the folder that the running test was built in.
+/// A binary of this workspace, from the folder that the running test or program was built in.
 ///
 /// # Errors
 ///
 /// When it was not built.
 pub fn program(name: &str) -> Result<PathBuf> {
     let test = env::current_exe().map_err(TestError::io("find the running test's binary"))?;
-    // target/<profile>/deps/<test> -> target/<profile>/<name>
-    let folder = test.ancestors().nth(2).ok_or_else(|| TestError::unexpected("the path", test.display()))?;
+    // target/<profile>/<program> or target/<profile>/deps/<test> -> target/<profile>/<name>
+    let folder = test.parent().ok_or_else(|| TestError::unexpected("the path", test.display()))?;
+    let folder = folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder);
     let program = folder.join(name);
     if program.is_file() {
         return Ok(program);

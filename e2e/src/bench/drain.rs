@@ -1,0 +1,145 @@
+//! What it costs the agent to read and rank many flows, and the memory it takes.
+
+use std::{
+    fs,
+    io::Write as _,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use super::{
+    load::{self, Kind},
+    table,
+};
+use crate::support::{Result, TestError, bpf, cgroup::Cgroup, needs::Host, process::Process};
+
+const LIMIT: Duration = Duration::from_secs(120);
+/// Intervals of one second that are measured.
+const INTERVALS: u32 = 10;
+const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+pub(super) fn run(host: &Host, most: u32) -> Result<()> {
+    let mut rows = Vec::new();
+    for flows in SIZES.into_iter().filter(|flows| *flows <= most) {
+        eprintln!("drain: {flows} flows");
+        rows.push(measure(host, flows)?);
+    }
+    table::print(
+        "CPU of one process for one interval (drain, rank, print 20 rows), ms; memory, MiB:",
+        &["live flows", "all idle", "all moved", "anonymous", "resident", "kernel maps"],
+        &rows,
+    );
+    Ok(())
+}
+
+fn measure(host: &Host, flows: u32) -> Result<Vec<String>> {
+    let cgroup = Cgroup::new(&host.cgroup_root)?;
+    let mut command = Command::new(&host.traffictrace);
+    command.args(["top", "-o", "json", "--top", "20", "--interval", "1s", "--cgroup"]).arg(cgroup.path());
+    let top = Process::start(command.args(["--max-flows", &(flows + flows / 4 + 1000).to_string()]))?;
+    next(&top)?;
+    let mut peers = Peers::start(&cgroup, flows)?;
+    // Until all flows are known and ranked.
+    for _ in 0..3 {
+        next(&top)?;
+    }
+    let idle = cpu_of_intervals(&top, |_| Ok(()))?;
+    // At most once an interval, as often as the sender is done.
+    let moved = if flows <= 100_000 { Some(cpu_of_intervals(&top, |_| peers.again())?) } else { None };
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", top.pid())).map_err(TestError::io("read memory"))?;
+    let memory = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kib =
+            line.and_then(|rest| rest.trim_start_matches(':').trim().split(' ').next()?.parse::<f64>().ok());
+        format!("{:.0}", kib.unwrap_or(0.0) / 1024.0)
+    };
+    let held = bpf::held_by(top.pid())?.maps;
+    let maps = bpf::show("map")?;
+    let kernel: f64 = maps
+        .iter()
+        .filter(|map| map["id"].as_u64().is_some_and(|id| held.contains(&id)))
+        .map(|map| map["bytes_memlock"].as_f64().unwrap_or(0.0))
+        .sum();
+    top.signal(rustix::process::Signal::INT)?;
+    top.wait(LIMIT)?;
+    Ok(vec![
+        flows.to_string(),
+        format!("{idle:.1}"),
+        moved.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}")),
+        memory("RssAnon"),
+        memory("VmRSS"),
+        format!("{:.0}", kernel / 1048576.0),
+    ])
+}
+
+/// Milliseconds of CPU that a process uses for one interval, on average.
+fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -> Result<f64> {
+    next(top)?;
+    let before = cpu(top.pid())?;
+    for interval in 0..INTERVALS {
+        between(interval)?;
+        next(top)?;
+    }
+    Ok((cpu(top.pid())? - before) / f64::from(INTERVALS))
+}
+
+fn next(top: &Process) -> Result<()> {
+    top.line(LIMIT)?.map(drop).ok_or_else(|| TestError::unexpected("top", "it ended"))
+}
+
+/// Milliseconds that all threads of a process ran (`/proc/PID/task/*/schedstat`, in ns).
+fn cpu(pid: u32) -> Result<f64> {
+    let folder = format!("/proc/{pid}/task");
+    let mut sum = 0.0;
+    for task in fs::read_dir(&folder).map_err(TestError::io(format!("read {folder}")))?.flatten() {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        sum += text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e6;
+    }
+    Ok(sum)
+}
+
+/// A process with one UDP socket and many peers.
+struct Peers {
+    child: Child,
+}
+
+impl Peers {
+    /// Starts it and waits until it sent to all of them once.
+    fn start(cgroup: &Cgroup, peers: u32) -> Result<Self> {
+        let mut command = load::command(Kind::Peers, cgroup.path())?;
+        command.args(["--millis", "0", "--peers", &peers.to_string()]);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut peers = Self { child: child.map_err(TestError::io("start a sender"))? };
+        peers.wait()?;
+        Ok(peers)
+    }
+
+    /// Lets it send to all of them again.
+    fn again(&mut self) -> Result<()> {
+        if let Some(stdin) = &mut self.child.stdin {
+            stdin.write_all(b"\n").map_err(TestError::io("ask for more"))?;
+        }
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        use std::io::Read as _;
+        let Some(stdout) = &mut self.child.stdout else { return Ok(()) };
+        // One line, byte by byte: nothing of the next one may be taken.
+        let mut byte = [0];
+        while stdout.read(&mut byte).map_err(TestError::io("wait for a sender"))? > 0 {
+            if byte[0] == b'\n' {
+                return Ok(());
+            }
+        }
+        Err(TestError::unexpected("a sender", "it ended"))
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,16 @@
+//! `tt-bench`: what the product costs, measured beside a baseline of the same run.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use traffictrace_e2e::bench;
+
+fn main() -> ExitCode {
+    match bench::run(bench::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tt-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
