@@ -71,6 +71,12 @@ test-e2e: ## the suite on the test cluster (root), or on the one that KUBECONFIG
 setup: ## install what building and testing need and this machine lacks
 	@scripts/setup.sh
 
+##@ Measurements
+
+.PHONY: bench
+bench: ## what tracing costs, beside a baseline and other tools of the same run (root); BENCH="--only rates --rounds 3"
+	@scripts/bench.sh $(BENCH)
+
 ##@ Checks
 
 .PHONY: check-scripts

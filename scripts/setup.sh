@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks, and says what. Safe to run again: it does nothing
 # then. The test cluster has packages of its own, which `make cluster-up` installs.
+#
+# usage: scripts/setup.sh [bench]: with `bench`, the tools that the benchmark compares with, too
 set -euo pipefail
 
 # A command that must be in PATH, or a file that must be there, and the Debian package that has it.
@@ -17,6 +19,12 @@ readonly NEEDED=(
     bpftool:bpftool
     setpriv:util-linux
     shellcheck:shellcheck
+)
+
+readonly COMPARED=(
+    tcpdump:tcpdump
+    nethogs:nethogs
+    bpftrace:bpftrace
 )
 
 say() {
@@ -37,7 +45,7 @@ is_there() {
 
 missing_packages() {
     local pair
-    for pair in "${NEEDED[@]}"; do
+    for pair in "$@"; do
         is_there "${pair%%:*}" || echo "${pair#*:}"
     done | sort -u
 }
@@ -63,10 +71,11 @@ install_packages() {
 }
 
 main() {
-    local missing
+    local missing needed=("${NEEDED[@]}")
+    [[ ${1:-} != bench ]] || needed+=("${COMPARED[@]}")
     # The tools of a system administrator are not in every user's PATH.
     export PATH=$PATH:/usr/sbin:/sbin
-    mapfile -t missing < <(missing_packages)
+    mapfile -t missing < <(missing_packages "${needed[@]}")
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
     command -v cargo >/dev/null || die "no cargo in PATH: install Rust with rustup (https://rustup.rs), then run this again"
     # rustup fetches the toolchain that rust-toolchain.toml names when it is first asked for it.

@@ -16,8 +16,8 @@ use super::mapped::Mapped;
 /// How long a closed slot is left alone before it is given back. A program that found the slot just before it was
 /// closed adds to it within microseconds (programs run with preemption off); this leaves room for a stolen CPU.
 const GRACE: Duration = Duration::from_millis(300);
-/// Drains, about one a second, after which a flow counts as idle.
-const IDLE: u16 = 60;
+/// Seconds without any movement after which a flow counts as idle.
+const IDLE: u32 = 60;
 
 /// What one slot moved since it was last drained.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,8 +71,8 @@ struct Seen {
     rx_calls: u32,
     tx_calls: u32,
     retransmits: u32,
-    /// Drains in a row in which nothing had moved.
-    idle: u16,
+    /// When it last moved, in seconds since the table was made.
+    moved: u32,
     known: bool,
     closed: bool,
 }
@@ -88,6 +88,7 @@ pub(super) struct Table {
     seen: Vec<Seen>,
     /// Closed slots that wait for `GRACE`, with the time they were seen closed, oldest first.
     closing: VecDeque<(u32, Instant)>,
+    made: Instant,
 }
 
 impl Table {
@@ -98,7 +99,8 @@ impl Table {
         ring: Mapped<Ring>,
         cookies: Mapped<AtomicU64>,
     ) -> Self {
-        let table = Self { slots, free, ring, cookies, seen: Vec::new(), closing: VecDeque::new() };
+        let (seen, closing, made) = (Vec::new(), VecDeque::new(), Instant::now());
+        let table = Self { slots, free, ring, cookies, seen, closing, made };
         for (index, entry) in (0u64..).zip(table.free.iter()).take(table.slots.len()) {
             entry.store(index, Relaxed);
         }
@@ -137,8 +139,12 @@ impl Table {
         if self.free() > self.len() / 2 {
             return Vec::new();
         }
-        let idle =
-            self.seen.iter().enumerate().filter(|(_, seen)| seen.known && !seen.closed && seen.idle >= IDLE);
+        let now = self.made.elapsed().as_secs() as u32;
+        let idle = self
+            .seen
+            .iter()
+            .enumerate()
+            .filter(|(_, seen)| seen.known && !seen.closed && now.saturating_sub(seen.moved) >= IDLE);
         idle.filter_map(|(index, _)| Some((index, self.peer_key(index)?))).collect()
     }
 
@@ -155,6 +161,7 @@ impl Table {
     #[must_use]
     pub(super) fn drain(&mut self, sink: &mut dyn FnMut(Drained<'_>)) -> Vec<PeerKey> {
         let now = Instant::now();
+        let second = now.duration_since(self.made).as_secs() as u32;
         // Slots are first taken in order, so nothing beyond the furthest position was ever used.
         let taken = self.ring.first().map_or(0, |ring| ring.head.load(Acquire));
         let used = usize::try_from(taken).unwrap_or(usize::MAX).min(self.slots.len());
@@ -168,8 +175,10 @@ impl Table {
                 continue;
             }
             let delta = advance(seen, slot);
-            seen.idle = if delta.is_empty() { seen.idle.saturating_add(1) } else { 0 };
             let opened = !seen.known;
+            if opened || !delta.is_empty() {
+                seen.moved = second;
+            }
             let closed = state == layout::CLOSED && !seen.closed;
             if closed {
                 seen.closed = true;

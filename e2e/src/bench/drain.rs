@@ -36,7 +36,8 @@ fn measure(host: &Host, flows: u32) -> Result<Vec<String>> {
     let cgroup = Cgroup::new(&host.cgroup_root)?;
     let mut command = Command::new(&host.traffictrace);
     command.args(["top", "-o", "json", "--top", "20", "--interval", "1s", "--cgroup"]).arg(cgroup.path());
-    let top = Process::start(command.args(["--max-flows", &(flows + flows / 4 + 1000).to_string()]))?;
+    // Less than half full, as in normal use: beyond that, reading it is done more often.
+    let top = Process::start(command.args(["--max-flows", &(flows * 2 + flows / 4 + 1000).to_string()]))?;
     next(&top)?;
     let mut peers = Peers::start(&cgroup, flows)?;
     // Until all flows are known and ranked.
