@@ -109,6 +109,8 @@ pub enum Loss {
     Processes = 6,
     /// Sockets whose end was not told.
     Ended = 7,
+    /// ICMP messages whose peer nothing told: the programs that do are not attached.
+    IcmpPeer = 8,
 }
 
 /// A session's filter as the kernel reads it. Empty fields mean everything.

@@ -4,6 +4,7 @@
 //! own beyond pacing; call [`Engine::tick`] a few times a second. With no session nothing is loaded.
 
 mod containers;
+mod icmp;
 mod slots;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use traffictrace_ebpf::layout::{Loss, Overflow, OverflowKey, SESSIONS};
 
-use self::{containers::Containers, slots::SlotRows};
+use self::{containers::Containers, icmp::IcmpWish, slots::SlotRows};
 use crate::{
     flows::{Direction, Filter, GroupBy, Key, Ledger, Protocol, Row, Seed, Totals},
     kernel::{KernelError, Tracer, give_back_memory},
@@ -129,6 +130,7 @@ pub struct Engine {
     tracer: Option<Tracer>,
     sessions: BTreeMap<SessionId, Session>,
     slots: SlotRows,
+    icmp: IcmpWish,
     next_number: u8,
     drained: Instant,
 }
@@ -141,6 +143,7 @@ impl Engine {
             tracer: None,
             sessions: BTreeMap::new(),
             slots: SlotRows::default(),
+            icmp: IcmpWish::default(),
             next_number: 0,
             drained: Instant::now(),
         }
@@ -196,6 +199,7 @@ impl Engine {
             }
         }
         self.publish()?;
+        self.wish_for_icmp();
         let bit = 1u64 << number;
         for (pid, inherit) in new.processes.iter().filter(|(pid, _)| !old.processes.contains_key(pid)) {
             if let Some(tracer) = &mut self.tracer {
@@ -228,9 +232,11 @@ impl Engine {
         self.drain();
         let totals = self.sessions.remove(id).map(|session| session.ledger.totals());
         self.slots.forget_session(number);
+        self.wish_for_icmp();
         if self.sessions.is_empty() {
             self.tracer = None;
             self.slots = SlotRows::default();
+            self.icmp = IcmpWish::default();
             give_back_memory();
         }
         totals
@@ -248,6 +254,14 @@ impl Engine {
         if self.drained.elapsed() >= DRAIN_INTERVAL || self.tracer.as_ref().is_some_and(Tracer::is_half_full)
         {
             self.drain();
+        }
+        self.wish_for_icmp();
+    }
+
+    /// Has the peers of ICMP messages looked at where a session wants that.
+    fn wish_for_icmp(&mut self) {
+        if let Some(tracer) = &mut self.tracer {
+            self.icmp.fulfil(tracer, self.sessions.values().map(|session| &session.spec.filter));
         }
     }
 

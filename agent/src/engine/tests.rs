@@ -262,4 +262,5 @@ fn an_address_of_both_families_is_one_peer() {
 }
 
 mod datagrams;
+mod icmp;
 mod streams;

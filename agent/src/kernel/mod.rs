@@ -5,10 +5,16 @@
 
 mod datagrams;
 mod error;
+mod icmp;
 mod mapped;
 mod table;
 
-use std::{collections::HashSet, fmt, path::Path, sync::atomic::AtomicU64};
+use std::{
+    collections::HashSet,
+    fmt,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicU64,
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
@@ -28,7 +34,7 @@ pub use self::{
     error::{KernelError, missing_capabilities},
     table::{Delta, Drained},
 };
-use self::{mapped::Mapped, table::Table};
+use self::{icmp::IcmpPeers, mapped::Mapped, table::Table};
 
 /// Smallest and largest flow table, in slots of 128 bytes.
 const SLOTS: std::ops::RangeInclusive<usize> = 16_384..=4_194_304;
@@ -56,6 +62,9 @@ pub struct Tracer {
     table: Table,
     losses: Mapped<AtomicU64>,
     follows_processes: bool,
+    /// Root of the cgroup2 tree.
+    root: PathBuf,
+    icmp_peers: Option<IcmpPeers>,
     selection: Selection,
 }
 
@@ -106,7 +115,16 @@ impl Tracer {
             attach(&mut ebpf, &btf, hook)?;
         }
         datagrams::attach(&mut ebpf, root)?;
-        Ok(Self { ebpf, btf, table, losses, follows_processes: false, selection: [0; 3] })
+        Ok(Self {
+            ebpf,
+            btf,
+            table,
+            losses,
+            follows_processes: false,
+            root: root.to_owned(),
+            icmp_peers: None,
+            selection: [0; 3],
+        })
     }
 
     /// Which hooks count sends and receives here.
@@ -157,6 +175,16 @@ impl Tracer {
             let left = [selected & !sessions, inherited & !sessions];
             let result = if left[0] == 0 { gone_is_fine(map.remove(&pid)) } else { map.insert(pid, left, 0) };
             result.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the peers of ICMP messages are to be found out, which costs something for each packet of the machine.
+    pub fn see_icmp_peers(&mut self, wanted: bool) -> Result<(), KernelError> {
+        if !wanted {
+            self.icmp_peers = None;
+        } else if self.icmp_peers.is_none() {
+            self.icmp_peers = Some(IcmpPeers::attach(&mut self.ebpf, &self.btf, &self.root)?);
         }
         Ok(())
     }

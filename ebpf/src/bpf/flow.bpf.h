@@ -43,7 +43,7 @@ static __always_inline bool find_slot(struct sock *sk, struct socket_state *stat
 	int place = find_place(state, event->tgid);
 
 	if (event->protocol != TT_TCP) {
-		find_peer(sk, state, event->peer, &event->peer_port, event->kind == TT_SENT);
+		find_peer(sk, state, event->peer, &event->peer_port, event->protocol);
 		if (place >= 0) {
 			struct tt_slot *slot = slot_at(state->place[place & (TT_PLACES - 1)]);
 

@@ -41,6 +41,18 @@ struct bpf_sock {
 	__u32 protocol;
 };
 
+/* What programs on cgroup_skb are given; likewise. */
+struct __sk_buff {
+	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+	__u32 queue_mapping;
+	__u32 protocol;
+	__u32 not_used[36];
+	struct bpf_sock *sk;
+};
+_Static_assert(__builtin_offsetof(struct __sk_buff, sk) == 168, "include/uapi/linux/bpf.h");
+
 struct bpf_sock_addr {
 	__u32 user_family;
 	__u32 user_ip4;
@@ -61,7 +73,10 @@ enum { MSG_OOB = 1, MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
 /* From include/net/sock.h: a bit of skc_flags, set by the FIN that a TCP socket received. */
 enum { SOCK_DONE = 1 };
 /* From include/net/tcp_states.h. */
-enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_LISTEN = 10 };
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10 };
+/* From include/uapi/linux/if_ether.h, and where the addresses are in an IP header (RFC 791, RFC 8200). */
+enum { ETH_P_IP = 0x0800 };
+enum { IPV4_SOURCE = 12, IPV4_DESTINATION = 16, IPV6_SOURCE = 8, IPV6_DESTINATION = 24 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -171,6 +186,13 @@ struct inet_sock {
 	struct ipv6_pinfo *pinet6;
 	__be16 inet_sport;
 	int mc_index;
+};
+
+struct sk_buff {
+	struct sock *sk;
+	int skb_iif;
+	__u16 network_header;
+	unsigned char *head;
 };
 
 struct tcp_ulp_ops;

@@ -30,25 +30,28 @@ static __always_inline void note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 	message->addr[0] = addr[0];
 	message->addr[1] = addr[1];
 	message->port = bpf_ntohs(ctx->user_port);
-	message->cookie = bpf_get_socket_cookie(ctx);
+	message->socket = bpf_get_socket_cookie(ctx);
 }
 
 /*
  * The peer of the message that was just sent or received: as the application named it or asked for it; else as the
- * socket is connected; else the only peer it ever had. Zeroes where none of these tells.
+ * socket is connected; else, of UDP, the only peer it ever had. Zeroes where none of these tells.
  */
-static __always_inline void find_peer(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port, bool sent)
+static __always_inline void find_peer(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port,
+				      __u8 protocol)
 {
 	struct message_peer *message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
 
-	if (message && message->cookie && message->cookie == socket_id(sk)) {
+	if (message && message->socket && (message->socket == (__u64)sk || message->socket == socket_id(sk))) {
 		addr[0] = message->addr[0];
 		addr[1] = message->addr[1];
 		*port = message->port;
-		message->cookie = 0;
+		message->socket = 0;
 	} else {
 		connected_peer(addr, port, sk);
-		if (!addr[0] && !addr[1] && state->peers == 1) {
+		if (!addr[0] && !addr[1] && protocol == TT_ICMP)
+			count_loss(TT_LOSS_ICMP_PEER, 1);
+		else if (!addr[0] && !addr[1] && state->peers == 1) {
 			addr[0] = state->peer[0];
 			addr[1] = state->peer[1];
 			*port = state->peer_port;
@@ -72,11 +75,11 @@ static __always_inline void forget_message(struct sock *sk)
 	__u16 family = FIELD(sk, __sk_common.skc_family);
 	struct message_peer *message;
 
-	if ((family != AF_INET && family != AF_INET6) || FIELD(sk, sk_protocol) != IPPROTO_UDP)
+	if ((family != AF_INET && family != AF_INET6) || protocol_of(sk) == TT_TCP)
 		return;
 	message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
 	if (message)
-		message->cookie = 0;
+		message->socket = 0;
 }
 
 #endif

@@ -36,6 +36,7 @@ enum tt_loss {
 	TT_LOSS_FOLDERS,	 /* cgroups whose name and parent could not be kept */
 	TT_LOSS_PROCESSES,	 /* child processes that could not be followed */
 	TT_LOSS_ENDED,		 /* sockets whose end was not told; their slots are freed when idle */
+	TT_LOSS_ICMP_PEER,	 /* ICMP messages whose peer nothing told; tells user space to attach what does */
 	TT_LOSSES = 16,
 };
 

@@ -9,10 +9,12 @@
  *  tcp_destroy_sock                     the end of a TCP socket: its slots are closed
  *  tcp_retransmit_skb                   keeps the count of retransmitted segments current
  *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
+ *  consume_skb, cgroup_skb/egress       the peer of an ICMP message; only while a session wants ICMP
  *  cgroup/sock_release                  the end of all other sockets
  *  sched_process_fork, _exit            children of a process that was selected by its id (`top --pid`)
  */
 #include "flow.bpf.h"
+#include "icmp.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -137,6 +139,20 @@ SEC("cgroup/recvmsg6")
 int tt_recvmsg6(struct bpf_sock_addr *ctx)
 {
 	return note_ipv6(ctx);
+}
+
+SEC("cgroup_skb/egress")
+int tt_icmp_send(struct __sk_buff *skb)
+{
+	note_sent_icmp(skb);
+	return 1;
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
+{
+	note_received_icmp(skb);
+	return 0;
 }
 
 SEC("cgroup/sock_release")
