@@ -76,6 +76,8 @@ fn measure(host: &Host, flows: u32) -> Result<Vec<String>> {
 
 /// Milliseconds of CPU that a process uses for one interval, on average.
 fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -> Result<f64> {
+    // What was printed meanwhile is not waited for again.
+    while top.line(Duration::ZERO).is_ok_and(|line| line.is_some()) {}
     next(top)?;
     let before = cpu(top.pid())?;
     for interval in 0..INTERVALS {
