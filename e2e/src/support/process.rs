@@ -39,12 +39,22 @@ impl Process {
     ///
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_with(command, |_| {})
+    }
+
+    /// As [`Process::start`]; `started` may take the child's standard input.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_with(command: &mut Command, started: impl FnOnce(&mut Child)) -> Result<Self> {
         let name = format!("{:?}", command.get_program());
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(TestError::io(format!("start {name}")))?;
+        started(&mut child);
         let (sender, lines) = channel();
         if let Some(stdout) = child.stdout.take() {
             thread::spawn(move || {

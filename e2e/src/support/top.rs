@@ -11,8 +11,8 @@ use super::{
     process::{Ended, Process},
 };
 
-/// How long a document may take: loading programs, then an interval of one second.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long a document may take: loading programs, which is slow under emulation, then an interval of one second.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// One interval. People's scripts read these fields: all are required, with these names and types; others may be added.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,8 +43,12 @@ pub struct Totals {
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names are the product's documented output")]
 pub struct Flow {
+    /// 0 in rows of what has no process; so is `container_pid`, and `command` is empty.
+    #[serde(deserialize_with = "or_default")]
     pub pid: u32,
+    #[serde(deserialize_with = "or_default")]
     pub container_pid: u32,
+    #[serde(deserialize_with = "or_default")]
     pub command: String,
     pub protocol: String,
     pub direction: String,
@@ -70,6 +74,15 @@ where
     T: Deserialize<'de>,
 {
     Option::deserialize(deserializer)
+}
+
+/// A field that is null where there is nothing to tell, but never missing.
+fn or_default<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Document {

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod exact;
+mod exactness;
 mod life;
 mod of_pid;
 mod setup;

@@ -1,0 +1,138 @@
+//! How connections end, and what of them is used again.
+
+use std::{
+    fs,
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SocketType, bind, connect, recv, socket, sockopt},
+};
+
+use super::{
+    Case,
+    streams::{exchange, recv_plain, send_plain},
+};
+use crate::exactness::{
+    error::{CaseError, Done},
+    sockets::{FAMILIES, Family, Stream, listen},
+    stage::Stage,
+    tally::Direction,
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    let of = |family: Family| {
+        let name = |what: &str| format!("ends/{what}/{}", family.name());
+        [
+            Case::new(name("reset-in-the-middle"), move |stage| reset(stage, family)),
+            Case::new(name("half-close"), move |stage| half_close(stage, family)),
+            Case::new(name("read-after-fin"), move |stage| read_after_fin(stage, family)),
+            Case::new(name("closed-with-bytes-under-way"), move |stage| closed_early(stage, family)),
+        ]
+    };
+    let mut cases: Vec<_> = FAMILIES.into_iter().flat_map(of).collect();
+    cases.push(Case::new("ends/port-used-again", same_port));
+    cases.push(Case::new("cgroup/nested", nested));
+    cases
+}
+
+fn pair(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
+    let (listener, at) = listen(family)?;
+    let client = Stream::connect(stage, at)?;
+    Ok((client, Stream::accept(stage, &listener)?))
+}
+
+/// The receiver has read a part when the sender resets the connection; what had arrived can still be read.
+fn reset(stage: &mut Stage, family: Family) -> Done {
+    let (client, server) = pair(stage, family)?;
+    let bytes = vec![1; stage.amount()];
+    send_plain(&client, &bytes)?;
+    recv_plain(&server, bytes.len() / 3)?;
+    sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
+    drop(client);
+    loop {
+        match recv(&server.socket, &mut [0; 9_001], RecvFlags::empty()) {
+            Ok((0, _)) => return Err(CaseError::unexpected("an orderly end where ECONNRESET was due")),
+            Ok((count, _)) => server.received(count),
+            Err(Errno::CONNRESET) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// One direction ends long before the other.
+fn half_close(stage: &mut Stage, family: Family) -> Done {
+    let (client, server) = pair(stage, family)?;
+    let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
+    send_plain(&client, &up)?;
+    client.socket.shutdown(Shutdown::Write)?;
+    recv_plain(&server, up.len())?;
+    match recv(&server.socket, &mut [0; 100], RecvFlags::empty())?.0 {
+        0 => {}
+        more => return Err(CaseError::unexpected(format!("{more} bytes where the end was due"))),
+    }
+    send_plain(&server, &down)?;
+    recv_plain(&client, down.len())?;
+    server.finish()
+}
+
+/// Both ends have said FIN, and the socket is in its last state, when the bytes are read.
+fn read_after_fin(stage: &mut Stage, family: Family) -> Done {
+    let (client, server) = pair(stage, family)?;
+    let bytes = vec![1; stage.amount()];
+    server.socket.shutdown(Shutdown::Write)?;
+    send_plain(&client, &bytes)?;
+    client.finish()?;
+    drop(client);
+    recv_plain(&server, bytes.len())?;
+    match recv(&server.socket, &mut [0; 100], RecvFlags::empty())?.0 {
+        0 => Ok(()),
+        more => Err(CaseError::unexpected(format!("{more} bytes where the end was due"))),
+    }
+}
+
+/// What the sender's call returned counts, although the receiver closes without reading all of it.
+fn closed_early(stage: &mut Stage, family: Family) -> Done {
+    let (client, server) = pair(stage, family)?;
+    let bytes = vec![1; stage.amount()];
+    send_plain(&client, &bytes)?;
+    recv_plain(&server, bytes.len() / 2)?;
+    drop(server);
+    Ok(())
+}
+
+/// Connections one after the other between the very same two ports: rows of the same name add up.
+fn same_port(stage: &mut Stage) -> Done {
+    let (listener, at) = listen(Family::V4)?;
+    let mut port = 0;
+    for _ in 0..5 {
+        let client = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        sockopt::set_socket_reuseaddr(&client, true)?;
+        bind(&client, &SocketAddr::from(([127, 0, 0, 1], port)))?;
+        connect(&client, &at)?;
+        let client = Stream::new(stage, TcpStream::from(client), Some(Direction::Outbound))?;
+        port = client.socket.local_addr()?.port();
+        let server = Stream::accept(stage, &listener)?;
+        let bytes = vec![1; stage.amount()];
+        send_plain(&client, &bytes)?;
+        recv_plain(&server, bytes.len())?;
+        send_plain(&server, &bytes[..100])?;
+        recv_plain(&client, 100)?;
+        // A reset leaves no state behind that would keep the port busy.
+        sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
+    }
+    Ok(())
+}
+
+/// Cgroups below the selected one belong to it, also those that were made after the trace began.
+fn nested(stage: &mut Stage) -> Done {
+    let mut inner = stage.selected.clone();
+    for name in ["nested", "deeper", "deepest"] {
+        inner.push(name);
+        fs::create_dir_all(&inner)?;
+    }
+    stage.enter(&inner)?;
+    exchange(stage, Family::V4, send_plain, recv_plain)
+}

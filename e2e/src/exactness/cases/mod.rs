@@ -1,0 +1,81 @@
+//! The cases: each does one thing with sockets and books what its own calls returned.
+
+mod crowd;
+mod datagrams;
+mod ends;
+mod errors;
+mod older;
+mod ping;
+mod shared;
+mod streams;
+
+use super::{error::Done, stage::Stage};
+
+/// One case.
+pub struct Case {
+    /// Group, operation, variant.
+    pub name: String,
+    /// Whether it does something before the trace begins; it calls [`Stage::await_trace`] once then.
+    pub older: bool,
+    /// Does it; runs in a process of its own inside the selected cgroup.
+    pub run: Box<dyn Fn(&mut Stage) -> Done>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case").field("name", &self.name).field("older", &self.older).finish_non_exhaustive()
+    }
+}
+
+impl Case {
+    fn new(name: impl Into<String>, run: impl Fn(&mut Stage) -> Done + 'static) -> Self {
+        Self { name: name.into(), older: false, run: Box::new(run) }
+    }
+
+    fn older(name: impl Into<String>, run: impl Fn(&mut Stage) -> Done + 'static) -> Self {
+        Self { older: true, ..Self::new(name, run) }
+    }
+}
+
+/// Cases whose operation the product does not see yet, and why. A pattern is the beginning of a name.
+pub const AWAITED: &[(&str, &str)] = &[
+    ("tcp/splice-out", SPLICED),
+    ("tcp/splice-both", SPLICED),
+    ("tcp/zerocopy-receive", "received by TCP_ZEROCOPY_RECEIVE"),
+    ("older/sendfile-splice", SPLICED),
+    ("older/splice-in-splice-and-recv", SPLICED),
+    ("older/zerocopy-receive", "received by TCP_ZEROCOPY_RECEIVE"),
+    ("older/activated-listener", OTHER_CGROUP),
+    ("older/process-moved-after-listen", OTHER_CGROUP),
+    ("cgroup/activated-listener", OTHER_CGROUP),
+    ("cgroup/process-moved-after-listen", OTHER_CGROUP),
+    (
+        "udp/reader-asks-no-address-after-sending",
+        "a peer that no call names is taken for the only one that was",
+    ),
+    ("errors/udp-error-queue", ERROR_QUEUE),
+    ("errors/udp-own-timestamps", ERROR_QUEUE),
+    ("icmp/", "peers of ICMP sockets"),
+    ("mptcp/mptcp-client", "who opened an MPTCP connection"),
+];
+const SPLICED: &str = "spliced out of a socket";
+const OTHER_CGROUP: &str =
+    "the socket belongs to the cgroup in which it was made, and that one is not traced";
+const ERROR_QUEUE: &str = "reading the error queue is counted as receiving";
+
+/// Every case, in the order in which they run.
+pub fn all() -> Vec<Case> {
+    [
+        older::cases(),
+        streams::cases(),
+        datagrams::cases(),
+        errors::cases(),
+        ends::cases(),
+        shared::cases(),
+        ping::cases(),
+        crowd::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,60 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::leader::LeaderArgs;
+
+/// Do every operation that moves bytes through a socket, and compare what TrafficTrace shows, byte for byte.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "tt-exact", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(super) options: Options,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Command {
+    /// Run one case; started by the runner.
+    #[command(hide = true)]
+    Case(LeaderArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Options {
+    /// The product's binary [default: `traffictrace` in the folder of this program].
+    #[arg(long, value_name = "PATH")]
+    pub(super) product: Option<PathBuf>,
+
+    /// Kernel hooks that the product must use [default: those that it chooses].
+    #[arg(long, value_name = "NAME")]
+    pub(super) hook_tier: Option<String>,
+
+    /// Where the cgroup2 tree is mounted [default: found in /proc/self/mounts].
+    #[arg(long, value_name = "DIR")]
+    pub(super) cgroup_root: Option<PathBuf>,
+
+    /// Only cases whose name contains this; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) only: Vec<String>,
+
+    /// Repeat the amounts of another run [default: a new seed, which is printed].
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(super) output: Output,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people, a line for each case.
+    Table,
+    /// For programs, one document.
+    Json,
+}

@@ -1,0 +1,37 @@
+//! `tt-exact`: does every operation that moves bytes through a socket, and compares what the product shows with what
+//! each process counted for itself, byte for byte.
+//!
+//! It needs root, a cgroup2 tree and the product's binary, nothing else: it also runs in an initramfs. One `top` serves
+//! all cases; each case is a process of its own ([`leader`]) inside the traced cgroup, with as many children as it
+//! needs. What a process counts is what its own calls returned ([`tally`]).
+
+mod cases;
+mod cli;
+mod error;
+mod leader;
+mod print;
+mod runner;
+mod sockets;
+mod stage;
+mod sys;
+mod tally;
+mod verdict;
+
+pub use cli::Cli;
+
+use crate::support::{Result, TestError};
+
+/// Runs one invocation; `true` when nothing failed.
+///
+/// # Errors
+///
+/// When the surroundings are missing, or the product does not come up or breaks its own rules.
+pub fn run(cli: Cli) -> Result<bool> {
+    match cli.command {
+        None => runner::run(&cli.options),
+        Some(cli::Command::Case(args)) => match leader::run(args) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(TestError::unexpected("the case", error)),
+        },
+    }
+}

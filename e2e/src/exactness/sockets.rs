@@ -1,0 +1,258 @@
+//! Sockets that book what their calls return.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    panic::Location,
+    time::Duration,
+};
+
+use rustix::net::{RecvFlags, recv};
+
+use super::{
+    error::{CaseError, Done},
+    stage::Stage,
+    tally::{Direction, Flow, Protocol, Tally},
+};
+
+/// A call that waits longer fails, so that a case ends with a message and not with its limit.
+const CALL_LIMIT: Duration = Duration::from_secs(40);
+
+/// By which addresses two ends talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+    /// IPv4 through IPv6 sockets, at both ends.
+    Mapped,
+}
+
+/// Each of them.
+pub const FAMILIES: [Family; 3] = [Family::V4, Family::V6, Family::Mapped];
+
+impl Family {
+    /// The last part of a case's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+            Self::Mapped => "mapped",
+        }
+    }
+
+    /// Where a socket of this family is reached.
+    pub fn at(self, port: u16) -> SocketAddr {
+        match self {
+            Self::V4 => (Ipv4Addr::LOCALHOST, port).into(),
+            Self::V6 => (Ipv6Addr::LOCALHOST, port).into(),
+            Self::Mapped => (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port).into(),
+        }
+    }
+
+    /// Where it is bound to be reached there.
+    fn bound(self) -> SocketAddr {
+        match self {
+            Self::V4 | Self::V6 => self.at(0),
+            Self::Mapped => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        }
+    }
+}
+
+/// A listening socket and how to reach it.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn listen(family: Family) -> Done<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(family.bound())?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, family.at(port)))
+}
+
+/// One end of a TCP connection.
+#[derive(Debug)]
+pub struct Stream {
+    /// The socket, for calls that are not booked.
+    pub socket: TcpStream,
+    flow: Flow,
+    direction: Option<Direction>,
+    tally: Tally,
+}
+
+impl Stream {
+    /// Books for this process from here on.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is not connected.
+    pub fn new(stage: &Stage, socket: TcpStream, direction: Option<Direction>) -> Done<Self> {
+        socket.set_read_timeout(Some(CALL_LIMIT))?;
+        socket.set_write_timeout(Some(CALL_LIMIT))?;
+        let flow = Flow::new(Protocol::Tcp, socket.local_addr()?, socket.peer_addr()?);
+        Ok(Self { socket, flow, direction, tally: stage.tally.clone() })
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    ///
+    /// When the peer refuses.
+    pub fn connect(stage: &Stage, to: SocketAddr) -> Done<Self> {
+        Self::new(stage, TcpStream::connect(to)?, Some(Direction::Outbound))
+    }
+
+    /// Accepts the next connection.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn accept(stage: &Stage, listener: &TcpListener) -> Done<Self> {
+        Self::new(stage, listener.accept()?.0, Some(Direction::Inbound))
+    }
+
+    /// Books what a send call returned.
+    pub fn sent(&self, bytes: usize) {
+        self.tally.book(self.flow, self.direction, 0, bytes);
+    }
+
+    /// Books what a receive call returned.
+    pub fn received(&self, bytes: usize) {
+        self.tally.book(self.flow, self.direction, bytes, 0);
+    }
+
+    /// Sends `bytes` in pieces of at most `piece`, each by `call`.
+    ///
+    /// # Errors
+    ///
+    /// The call's own.
+    #[track_caller]
+    pub fn send_by<E: Into<io::Error>>(
+        &self,
+        bytes: &[u8],
+        piece: usize,
+        mut call: impl FnMut(&[u8]) -> Result<usize, E>,
+    ) -> Done {
+        let at = Location::caller();
+        let failed = |source| CaseError::Call { at, source };
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let sent = unless_interrupted(|| call(&rest[..rest.len().min(piece)])).map_err(failed)?;
+            self.sent(sent);
+            rest = &rest[sent..];
+        }
+        Ok(())
+    }
+
+    /// Receives `count` bytes in pieces of at most `piece`, each by `call`.
+    ///
+    /// # Errors
+    ///
+    /// The call's own, or when the peer ends too early.
+    #[track_caller]
+    pub fn receive_by<E: Into<io::Error>>(
+        &self,
+        count: usize,
+        piece: usize,
+        mut call: impl FnMut(&mut [u8]) -> Result<usize, E>,
+    ) -> Done {
+        let at = Location::caller();
+        let failed = |source| CaseError::Call { at, source };
+        let mut buffer = vec![0; piece.min(count)];
+        let mut rest = count;
+        while rest > 0 {
+            let most = rest.min(piece);
+            match unless_interrupted(|| call(&mut buffer[..most])).map_err(failed)? {
+                0 => return Err(failed(ErrorKind::UnexpectedEof.into())),
+                received => {
+                    self.received(received);
+                    rest -= received;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more follows, and waits until the peer says so too.
+    ///
+    /// # Errors
+    ///
+    /// When the peer has more.
+    pub fn finish(&self) -> Done {
+        self.socket.shutdown(Shutdown::Write)?;
+        match unless_interrupted(|| recv(&self.socket, &mut [0; 1], RecvFlags::empty()))?.0 {
+            0 => Ok(()),
+            _ => Err(CaseError::unexpected("the peer sent more than it was asked for")),
+        }
+    }
+}
+
+/// Calls again where a ring of this process that was just given up interrupted the call.
+fn unless_interrupted<T, E: Into<io::Error>>(mut call: impl FnMut() -> Result<T, E>) -> io::Result<T> {
+    loop {
+        match call().map_err(Into::into) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// A UDP socket.
+#[derive(Debug)]
+pub struct Datagrams {
+    /// The socket, for calls that are not booked.
+    pub socket: UdpSocket,
+    direction: Option<Direction>,
+    tally: Tally,
+}
+
+impl Datagrams {
+    /// Books for this process from here on.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn new(stage: &Stage, socket: UdpSocket, direction: Option<Direction>) -> Done<Self> {
+        socket.set_read_timeout(Some(CALL_LIMIT))?;
+        socket.set_write_timeout(Some(CALL_LIMIT))?;
+        Ok(Self { socket, direction, tally: stage.tally.clone() })
+    }
+
+    /// Books what a send call returned.
+    ///
+    /// # Errors
+    ///
+    /// When the socket has no address.
+    pub fn sent(&self, to: SocketAddr, bytes: usize) -> Done {
+        let flow = Flow::new(Protocol::Udp, self.socket.local_addr()?, to);
+        self.tally.book(flow, self.direction, 0, bytes);
+        Ok(())
+    }
+
+    /// Books what a receive call returned; without a peer where none is known.
+    ///
+    /// # Errors
+    ///
+    /// When the socket has no address.
+    pub fn received(&self, from: Option<SocketAddr>, bytes: usize) -> Done {
+        let local = self.socket.local_addr()?;
+        let flow = match from {
+            Some(from) => Flow::new(Protocol::Udp, local, from),
+            None => Flow { protocol: Protocol::Udp, local_port: local.port(), remote: None },
+        };
+        self.tally.book(flow, self.direction, bytes, 0);
+        Ok(())
+    }
+}
+
+/// A bound UDP socket and how to reach it.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn bind(family: Family) -> Done<(UdpSocket, SocketAddr)> {
+    let socket = UdpSocket::bind(family.bound())?;
+    let port = socket.local_addr()?.port();
+    Ok((socket, family.at(port)))
+}

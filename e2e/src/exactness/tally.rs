@@ -1,0 +1,106 @@
+//! What one process counted: the truth that the product is held against.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// A protocol as the product names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Protocol {
+    /// And MPTCP.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// Connected or not.
+    #[serde(rename = "UDP")]
+    Udp,
+    /// And ICMPv6; ping sockets and raw sockets.
+    #[serde(rename = "ICMP")]
+    Icmp,
+}
+
+/// Who opened a connection, or sent the first datagram between a socket and its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// The peer.
+    Inbound,
+    /// The process itself.
+    Outbound,
+}
+
+/// What bytes are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flow {
+    /// Protocol of the socket.
+    pub protocol: Protocol,
+    /// Port of the socket; 0 for ICMP.
+    pub local_port: u16,
+    /// The peer, port 0 for ICMP; `None` where no call tells it, so that the product must not guess either.
+    pub remote: Option<SocketAddr>,
+}
+
+impl Flow {
+    /// A flow with its peer. IPv4 peers of an IPv6 socket are IPv4.
+    pub fn new(protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Self {
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        Self { protocol, local_port: local.port(), remote: Some(remote) }
+    }
+}
+
+/// Bytes of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bytes {
+    /// That receive calls returned.
+    pub rx: u64,
+    /// That send calls returned.
+    pub tx: u64,
+    /// Where the case knows it.
+    pub direction: Option<Direction>,
+}
+
+/// What one process counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessCount {
+    /// Its id.
+    pub pid: u32,
+    /// Its name as the kernel shows it.
+    pub command: String,
+    /// Its flows.
+    pub flows: Vec<(Flow, Bytes)>,
+}
+
+/// The running count of this process, shared by its threads.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(Arc<Mutex<BTreeMap<Flow, Bytes>>>);
+
+impl Tally {
+    /// Books what a call returned.
+    pub fn book(&self, flow: Flow, direction: Option<Direction>, rx: usize, tx: usize) {
+        let mut flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = flows.entry(flow).or_default();
+        bytes.rx += rx as u64;
+        bytes.tx += tx as u64;
+        bytes.direction = bytes.direction.or(direction);
+    }
+
+    /// The count of this process up to now.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot read its own name.
+    pub fn count(&self) -> io::Result<ProcessCount> {
+        let flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(ProcessCount {
+            pid: std::process::id(),
+            command: std::fs::read_to_string("/proc/self/comm")?.trim_end().to_owned(),
+            flows: flows.iter().map(|(flow, bytes)| (*flow, *bytes)).collect(),
+        })
+    }
+}
