@@ -2,11 +2,14 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Result, TestError, wait};
 
@@ -62,21 +65,42 @@ fn make(path: &Path) -> Result<()> {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let removed = fs::write(self.path.join("cgroup.kill"), "1")
-            .map_err(TestError::io(format!("kill the processes of {}", self.path.display())))
-            .and_then(|()| {
-                wait::until("the cgroup to be empty and removed", Duration::from_secs(10), || {
-                    Ok(remove_tree(&self.path).map_err(|error| error.to_string()))
-                })
-            });
+        let removed = wait::until("the cgroup to be empty and removed", Duration::from_secs(10), || {
+            // In every round: on an old kernel, a process that was just killed may have had a child.
+            kill_tree(&self.path)
+                .map_err(TestError::io(format!("kill the processes of {}", self.path.display())))?;
+            Ok(remove_tree(&self.path).map_err(|error| error.to_string()))
+        });
         if let Err(error) = removed {
             eprintln!("left behind: {error}");
         }
     }
 }
 
+/// Kills every process in the folder and below.
+fn kill_tree(path: &Path) -> io::Result<()> {
+    match fs::OpenOptions::new().write(true).open(path.join("cgroup.kill")) {
+        Ok(mut kill) => return kill.write_all(b"1"),
+        // Before Linux 5.14.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            kill_tree(&entry.path())?;
+        }
+    }
+    let processes = fs::read_to_string(path.join("cgroup.procs"))?;
+    for process in processes.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+        // It may have ended meanwhile.
+        let _ = kill_process(process, Signal::KILL);
+    }
+    Ok(())
+}
+
 /// Removes the folders from the deepest up; the kernel's files in them go with them.
-fn remove_tree(path: &Path) -> std::io::Result<()> {
+fn remove_tree(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
