@@ -47,6 +47,8 @@ pub enum FlowState {
     Open,
     /// All of them are closed.
     Closed,
+    /// None was ever open: the container tried to open connections and could not.
+    Failed,
 }
 
 /// How often something was lost, by reason. What is counted here is in no flow; totals say whether they have it.
@@ -63,9 +65,15 @@ pub struct Totals {
     /// Bytes that the selected containers' applications sent through their sockets.
     #[schemars(range(min = 0))]
     pub tx_bytes: i64,
-    /// Connections opened in either direction.
+    /// Connections opened in either direction, or found open when the trace began.
     #[schemars(range(min = 0))]
     pub connections: i64,
+    /// Connections that are open now. The only sum here that can fall.
+    #[schemars(range(min = 0))]
+    pub connections_open: i64,
+    /// Connections that the selected containers tried to open and could not: refused, unreachable, timed out or given up.
+    #[schemars(range(min = 0))]
+    pub connect_failures: i64,
     /// TCP segments that were sent again.
     #[schemars(range(min = 0))]
     pub retransmits: i64,
@@ -83,9 +91,11 @@ impl Totals {
         self.each(other, i64::saturating_add);
     }
 
-    /// Raises every sum to at least that of `other`.
+    /// Raises every sum to at least that of `other`, but for what may fall.
     pub fn raise_to(&mut self, other: &Self) {
+        let connections_open = self.connections_open;
         self.each(other, i64::max);
+        self.connections_open = connections_open;
     }
 
     fn each(&mut self, other: &Self, combine: impl Fn(i64, i64) -> i64) {
@@ -93,6 +103,8 @@ impl Totals {
             rx_bytes,
             tx_bytes,
             connections,
+            connections_open,
+            connect_failures,
             retransmits,
             unattributed_bytes,
             unknown_direction_bytes,
@@ -100,6 +112,8 @@ impl Totals {
         self.rx_bytes = combine(self.rx_bytes, *rx_bytes);
         self.tx_bytes = combine(self.tx_bytes, *tx_bytes);
         self.connections = combine(self.connections, *connections);
+        self.connections_open = combine(self.connections_open, *connections_open);
+        self.connect_failures = combine(self.connect_failures, *connect_failures);
         self.retransmits = combine(self.retransmits, *retransmits);
         self.unattributed_bytes = combine(self.unattributed_bytes, *unattributed_bytes);
         self.unknown_direction_bytes = combine(self.unknown_direction_bytes, *unknown_direction_bytes);
@@ -168,9 +182,15 @@ pub struct Flow {
     /// Bytes sent each second, over the last interval.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tx_bytes_per_second: i64,
-    /// Connections opened.
+    /// Connections opened, or found open when the trace began.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub connections: i64,
+    /// Connections that are open now.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub connections_open: i64,
+    /// Connections that the process tried to open and could not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub connect_failures: i64,
     /// TCP segments sent again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retransmits: i64,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::flow::{Direction, Flow, FlowState, Protocol};
 
 /// The columns of a row as this version writes them. Names and units are those of the flows of a status.
-pub const COLUMNS: [&str; 22] = [
+pub const COLUMNS: [&str; 24] = [
     "pod",
     "container",
     "callerContainer",
@@ -31,6 +31,8 @@ pub const COLUMNS: [&str; 22] = [
     "connections",
     "retransmits",
     "rttMicroseconds",
+    "connectionsOpen",
+    "connectFailures",
 ];
 
 /// One flow of a report.
@@ -80,6 +82,10 @@ pub struct FlowRow {
     pub retransmits: i64,
     /// Smoothed round-trip time in microseconds.
     pub rtt_microseconds: Option<i64>,
+    /// Connections open now.
+    pub connections_open: i64,
+    /// Connections that could not be opened.
+    pub connect_failures: i64,
 }
 
 /// A row that cannot be read.
@@ -136,6 +142,8 @@ impl FlowRow {
             self.connections.into(),
             self.retransmits.into(),
             self.rtt_microseconds.into(),
+            self.connections_open.into(),
+            self.connect_failures.into(),
         ];
         Value::from(values.to_vec()).to_string()
     }
@@ -168,6 +176,8 @@ impl FlowRow {
             connections: self.connections,
             retransmits: self.retransmits,
             rtt_microseconds: self.rtt_microseconds,
+            connections_open: self.connections_open,
+            connect_failures: self.connect_failures,
         }
     }
 }
@@ -222,6 +232,8 @@ impl Reader<'_> {
             connections: self.optional("connections", count)?.unwrap_or(0),
             retransmits: self.optional("retransmits", count)?.unwrap_or(0),
             rtt_microseconds: self.optional("rttMicroseconds", count)?,
+            connections_open: self.optional("connectionsOpen", count)?.unwrap_or(0),
+            connect_failures: self.optional("connectFailures", count)?.unwrap_or(0),
         })
     }
 
@@ -280,6 +292,7 @@ fn state_name(state: FlowState) -> &'static str {
     match state {
         FlowState::Open => "open",
         FlowState::Closed => "closed",
+        FlowState::Failed => "failed",
     }
 }
 

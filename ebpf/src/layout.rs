@@ -27,6 +27,15 @@ pub const FREE: u32 = 0;
 pub const OPEN: u32 = 1;
 /// The kernel is done with the slot; user space drains it once more and frees it.
 pub const CLOSED: u32 = 2;
+/// Filled by the kernel for a connection that is being opened, and nothing to user space yet.
+pub const CONNECTING: u32 = 3;
+
+/// Flag beside a slot's state: it stands for its connection, as the slot of a TCP socket's first process.
+pub const CONNECTION: u32 = 1 << 24;
+/// Flag: the connection could not be opened.
+pub const FAILED: u32 = 1 << 25;
+/// Flag: the connection is older than its selection.
+pub const OLDER: u32 = 1 << 26;
 
 /// The counters of one socket, process and set of sessions.
 #[derive(Debug)]
@@ -44,7 +53,7 @@ pub struct Slot {
     pub retransmits: AtomicU32,
     /// Smoothed round-trip time of the socket in microseconds; 0 but for its first process.
     pub srtt_us: AtomicU32,
-    /// State in bits 0–7, protocol in 8–15, direction in 16–23. The kernel writes it last.
+    /// State in bits 0–7, protocol in 8–15, direction in 16–23, flags above. The kernel writes it last.
     pub state: AtomicU32,
     /// Process id (thread group) as the host sees it.
     pub tgid: u32,

@@ -17,7 +17,7 @@ use traffictrace_ebpf::layout::{Loss, Overflow, OverflowKey, SESSIONS};
 
 use self::{containers::Containers, icmp::IcmpWish, slots::SlotRows};
 use crate::{
-    flows::{Direction, Filter, GroupBy, Key, Ledger, Protocol, Row, Seed, Totals},
+    flows::{Direction, Filter, GroupBy, Key, Ledger, Process, Protocol, Row, Seed, Totals},
     kernel::{KernelError, Tracer, give_back_memory},
 };
 
@@ -100,6 +100,8 @@ pub struct Losses {
 pub struct Snapshot {
     /// Sums of everything.
     pub totals: Totals,
+    /// Connections that are open now.
+    pub connections_open: u64,
     /// The largest rows, first the one with the most bytes.
     pub rows: Vec<Row>,
     /// How many rows there are in all.
@@ -118,6 +120,8 @@ struct Session {
     spec: SessionSpec,
     ledger: Ledger,
     containers: Containers,
+    /// Whether it goes on from what was shown before this process began.
+    resumed: bool,
     losses_before: Losses,
     overflow_before: HashMap<OverflowKey, Overflow>,
     shown: Instant,
@@ -170,6 +174,7 @@ impl Engine {
             ledger: Ledger::new(spec.group_by, spec.max_rows),
             spec: SessionSpec { group_by: spec.group_by, max_rows: spec.max_rows, ..SessionSpec::default() },
             containers: Containers::default(),
+            resumed: false,
             losses_before: losses(tracer),
             overflow_before: tracer.overflow()?.into_iter().collect(),
             shown: Instant::now(),
@@ -246,6 +251,7 @@ impl Engine {
     pub fn seed(&mut self, id: &SessionId, totals: &Totals, rows: Vec<Seed>) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.ledger.seed(totals, rows);
+            session.resumed = true;
         }
     }
 
@@ -277,12 +283,18 @@ impl Engine {
         session.shown = Instant::now();
         Some(Snapshot {
             totals: session.ledger.totals(),
+            connections_open: session.ledger.connections_open(),
             rows: session.ledger.rank(top, interval),
             rows_total: session.ledger.len(),
             losses: now.since(&session.losses_before),
             hook_tier,
             interval,
         })
+    }
+
+    /// The sums of each process of a session as of the last drain, those with the most bytes first.
+    pub fn processes(&self, id: &SessionId) -> Vec<Process> {
+        self.sessions.get(id).map(|session| session.ledger.processes()).unwrap_or_default()
     }
 
     /// Name of the folder of a cgroup that a counted socket belongs to, also when it is gone.

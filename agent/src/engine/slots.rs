@@ -2,8 +2,8 @@
 
 use super::Session;
 use crate::{
-    flows::{Key, RowId},
-    kernel::{Delta, Drained, Tracer},
+    flows::{Key, Opening, RowId},
+    kernel::{Delta, Drained, Role, Tracer},
 };
 
 /// The rows of one slot: nearly always one, of one session.
@@ -18,6 +18,8 @@ enum Rows {
 #[derive(Debug, Default)]
 struct SlotRow {
     rows: Rows,
+    /// Whether it stands for an open connection.
+    connection: bool,
     /// The selection for which `rows` was found.
     selection: u32,
 }
@@ -29,6 +31,7 @@ pub(super) struct Opened {
     key: Key,
     sessions: u64,
     connections: u64,
+    role: Role,
     delta: Delta,
     rtt_us: u32,
     closed: bool,
@@ -79,6 +82,7 @@ impl SlotRows {
                 key,
                 sessions: drained.slot.sessions,
                 connections: drained.slot.connections.load(Relaxed),
+                role: drained.role,
                 delta: drained.delta,
                 rtt_us,
                 closed: drained.closed,
@@ -88,7 +92,7 @@ impl SlotRows {
         }
         for (number, row) in slot.rows.as_slice() {
             if let Some(session) = &mut sessions[usize::from(*number)] {
-                session.ledger.add(*row, &drained.delta, 0, rtt_us);
+                session.ledger.add(*row, &drained.delta, rtt_us);
             }
         }
         slot.end(drained.closed, drained.released, sessions);
@@ -109,22 +113,37 @@ impl SlotRows {
                 sessions.iter_mut().flatten().filter(|session| flow.sessions >> session.number & 1 == 1)
             {
                 let number = session.number;
-                let (row, connections) = match known.as_slice().iter().find(|(of, _)| *of == number) {
-                    Some((_, row)) => (*row, 0),
+                let row = match known.as_slice().iter().find(|(of, _)| *of == number) {
+                    Some((_, row)) => *row,
                     None => {
                         let cgroup = session.containers.of(flow.key.cgroup, &session.spec, tracer);
                         let same = flow.key.caller_cgroup == flow.key.cgroup;
                         let caller_cgroup = if same { cgroup } else { flow.key.caller_cgroup };
                         let row = session.ledger.hold(Key { cgroup, caller_cgroup, ..flow.key });
-                        (row, flow.connections >> number & 1)
+                        let new = flow.connections >> number & 1 == 1;
+                        session.ledger.open(row, opening(flow.role, new, session.resumed));
+                        row
                     }
                 };
-                session.ledger.add(row, &flow.delta, connections, flow.rtt_us);
+                session.ledger.add(row, &flow.delta, flow.rtt_us);
                 rows.push((number, row));
             }
             slot.rows = Rows::from_vec(rows);
+            slot.connection = matches!(flow.role, Role::Connection { .. });
             slot.selection = self.selection;
             slot.end(flow.closed, flow.released, sessions);
+        }
+    }
+}
+
+/// What a new flow says of connections to a session. `new`: the kernel has not counted it for this session yet.
+/// `resumed`: the session goes on from another one, which has counted what is older.
+fn opening(role: Role, new: bool, resumed: bool) -> Opening {
+    match role {
+        Role::Part => Opening::default(),
+        Role::Failed => Opening { failures: 1, ..Opening::default() },
+        Role::Connection { older } => {
+            Opening { connections: u64::from(new && !(older && resumed)), open: true, ..Opening::default() }
         }
     }
 }
@@ -134,7 +153,7 @@ impl SlotRow {
         for (number, row) in self.rows.as_slice() {
             let Some(session) = &mut sessions[usize::from(*number)] else { continue };
             if closed {
-                session.ledger.close(*row);
+                session.ledger.close(*row, self.connection);
             }
             if released {
                 session.ledger.release(*row);

@@ -1,14 +1,14 @@
 //! The rows and totals of one session.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
 
 use hashbrown::HashTable;
 
-use super::{Direction, FlowState, GroupBy, Key, Row, Totals};
+use super::{Direction, FlowState, GroupBy, Key, Process, Row, Totals};
 use crate::kernel::Delta;
 
 /// Number of a row in its ledger. Valid while anything holds the row, see [`Ledger::hold`].
@@ -24,12 +24,25 @@ pub struct Seed {
     pub totals: Totals,
 }
 
+/// What a new flow says of connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// It stands for a connection that was not counted before.
+    pub connections: u64,
+    /// It stands for one that could not be opened.
+    pub failures: u64,
+    /// It stands for an open one until it is closed.
+    pub open: bool,
+}
+
 #[derive(Debug)]
 struct Entry {
     key: Key,
     totals: Totals,
     /// Open flows in this row.
     open: u32,
+    /// Open connections in this row.
+    connections_open: u64,
     /// Flows that can still add to this row; it keeps its number until there are none.
     held: u32,
     rtt_us: u32,
@@ -57,6 +70,7 @@ pub struct Ledger {
     /// Closed rows, those first that closed first.
     closed: VecDeque<u32>,
     totals: Totals,
+    connections_open: u64,
     interval: u32,
 }
 
@@ -73,6 +87,7 @@ impl Ledger {
             hasher: RandomState::new(),
             closed: VecDeque::new(),
             totals: Totals::default(),
+            connections_open: 0,
             interval: 1,
         }
     }
@@ -97,10 +112,20 @@ impl Ledger {
         RowId(id)
     }
 
-    /// A flow of the row has closed. It may still add bytes that were under way.
-    pub fn close(&mut self, row: RowId) {
+    /// Books what a flow of the row, just seen, says of connections.
+    pub fn open(&mut self, row: RowId, opening: Opening) {
+        let Opening { connections, failures, open } = opening;
+        self.book(row.0, &Totals { connections, connect_failures: failures, ..Totals::default() });
+        self.entries[row.0 as usize].connections_open += u64::from(open);
+        self.connections_open += u64::from(open);
+    }
+
+    /// A flow of the row has closed, and with it a `connection`. It may still add bytes that were under way.
+    pub fn close(&mut self, row: RowId, connection: bool) {
         let entry = &mut self.entries[row.0 as usize];
         entry.open = entry.open.saturating_sub(1);
+        entry.connections_open = entry.connections_open.saturating_sub(u64::from(connection));
+        self.connections_open = self.connections_open.saturating_sub(u64::from(connection));
     }
 
     /// A flow will not add to the row again.
@@ -110,9 +135,9 @@ impl Ledger {
         self.settle(row.0);
     }
 
-    /// Adds what a flow moved. `connections`: sockets that it stands for and that were not counted before.
-    pub fn add(&mut self, row: RowId, delta: &Delta, connections: u64, rtt_us: u32) {
-        let mut sum = Totals { connections, ..Totals::default() };
+    /// Adds what a flow moved.
+    pub fn add(&mut self, row: RowId, delta: &Delta, rtt_us: u32) {
+        let mut sum = Totals::default();
         sum.add_delta(delta);
         if rtt_us != 0 {
             self.entries[row.0 as usize].rtt_us = rtt_us;
@@ -129,6 +154,26 @@ impl Ledger {
     /// Sums of everything, rows that are not shown included.
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Connections that are open now.
+    pub fn connections_open(&self) -> u64 {
+        self.connections_open
+    }
+
+    /// The sums of each process, those with the most bytes first. Costs a look at every row.
+    pub fn processes(&self) -> Vec<Process> {
+        let mut sums: HashMap<(u32, [u8; 16]), (Totals, u64)> = HashMap::new();
+        for entry in self.entries.iter().filter(|entry| !entry.vacant) {
+            let (totals, open) = sums.entry((entry.key.pid, entry.key.command)).or_default();
+            totals.add(&entry.totals);
+            *open += entry.connections_open;
+        }
+        let process =
+            |((pid, command), (totals, connections_open))| Process { pid, command, totals, connections_open };
+        let mut processes: Vec<_> = sums.into_iter().map(process).collect();
+        processes.sort_unstable_by(|a, b| b.totals.bytes().cmp(&a.totals.bytes()).then(a.pid.cmp(&b.pid)));
+        processes
     }
 
     /// Number of rows.
@@ -169,6 +214,7 @@ impl Ledger {
             key,
             totals: Totals::default(),
             open: 0,
+            connections_open: 0,
             held: 0,
             rtt_us: 0,
             interval: 0,
@@ -252,7 +298,12 @@ impl Entry {
             rx_bytes_per_second: rate(self.totals.rx_bytes, self.rx_before),
             tx_bytes_per_second: rate(self.totals.tx_bytes, self.tx_before),
             rtt_us: self.rtt_us,
-            state: if self.open > 0 { FlowState::Open } else { FlowState::Closed },
+            connections_open: self.connections_open,
+            state: match self.open {
+                0 if self.totals.connections == 0 && self.totals.connect_failures > 0 => FlowState::Failed,
+                0 => FlowState::Closed,
+                _ => FlowState::Open,
+            },
             folded: self.folded,
         }
     }

@@ -9,6 +9,6 @@ mod row;
 
 pub use self::{
     filter::{DirectionFilter, Filter},
-    ledger::{Ledger, RowId, Seed},
-    row::{Direction, FlowState, GroupBy, Key, Protocol, Row, Totals},
+    ledger::{Ledger, Opening, RowId, Seed},
+    row::{Direction, FlowState, GroupBy, Key, Process, Protocol, Row, Totals},
 };

@@ -81,6 +81,8 @@ pub enum FlowState {
     Open,
     /// None.
     Closed,
+    /// None, and none ever was: no connection could be opened.
+    Failed,
 }
 
 /// What makes flows one row. Pod and container are in every one of these, by the cgroup, and so is the process.
@@ -190,8 +192,10 @@ pub struct Totals {
     pub rx_calls: u64,
     /// Send calls that accepted bytes.
     pub tx_calls: u64,
-    /// Connections seen.
+    /// Connections opened, or found open.
     pub connections: u64,
+    /// Connections that the process tried to open in vain.
+    pub connect_failures: u64,
     /// Segments retransmitted.
     pub retransmits: u64,
     /// Bytes of flows whose opener is not known.
@@ -220,8 +224,29 @@ impl Totals {
         self.rx_calls += other.rx_calls;
         self.tx_calls += other.tx_calls;
         self.connections += other.connections;
+        self.connect_failures += other.connect_failures;
         self.retransmits += other.retransmits;
         self.unknown_direction_bytes += other.unknown_direction_bytes;
+    }
+}
+
+/// What all rows of one process sum up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Process id on the host; 0 for what is not attributed.
+    pub pid: u32,
+    /// Its name, closed by a zero where it is shorter.
+    pub command: [u8; 16],
+    /// Sums since the session began.
+    pub totals: Totals,
+    /// Connections that are open now.
+    pub connections_open: u64,
+}
+
+impl Process {
+    /// Its name as text.
+    pub fn command(&self) -> String {
+        layout::text(&self.command)
     }
 }
 
@@ -236,6 +261,8 @@ pub struct Row {
     pub rx_bytes_per_second: u64,
     /// Bytes sent a second in the last interval.
     pub tx_bytes_per_second: u64,
+    /// Connections that are open now.
+    pub connections_open: u64,
     /// Smoothed round-trip time in microseconds, as last seen; 0 where it is not known.
     pub rtt_us: u32,
     /// Whether any of its sockets is open.

@@ -32,7 +32,7 @@ use traffictrace_ebpf::{
 
 pub use self::{
     error::{KernelError, missing_capabilities},
-    table::{Delta, Drained},
+    table::{Delta, Drained, Role},
 };
 use self::{icmp::IcmpPeers, mapped::Mapped, table::Table};
 

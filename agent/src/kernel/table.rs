@@ -52,6 +52,8 @@ pub struct Drained<'a> {
     pub protocol: u32,
     /// 0 unknown, 1 inbound, 2 outbound.
     pub direction: u32,
+    /// What the flow is to its connection.
+    pub role: Role,
     /// What it moved since it was last drained.
     pub delta: Delta,
     /// First sight of this flow.
@@ -60,6 +62,20 @@ pub struct Drained<'a> {
     pub closed: bool,
     /// Last sight of this flow: its number names another one from now on.
     pub released: bool,
+}
+
+/// What a flow is to its connection. Each connection is one flow for each of its processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// No connection of its own: a datagram flow, or a further process of a TCP socket.
+    Part,
+    /// It stands for the connection. `older`: than its selection.
+    Connection {
+        /// Its opening was not seen.
+        older: bool,
+    },
+    /// It stands for a connection that could not be opened.
+    Failed,
 }
 
 /// What user space remembers of a slot. Counters in slots are never set back, so that a late event is not lost:
@@ -171,7 +187,7 @@ impl Table {
         for (index, (slot, seen)) in self.slots[..used].iter().zip(&mut self.seen).enumerate() {
             let word = slot.state.load(Acquire);
             let state = word & 0xff;
-            if state == layout::FREE {
+            if matches!(state, layout::FREE | layout::CONNECTING) {
                 continue;
             }
             let delta = advance(seen, slot);
@@ -234,7 +250,15 @@ fn close(slot: &Slot) {
 impl<'a> Drained<'a> {
     fn new(index: usize, slot: &'a Slot, word: u32, delta: Delta) -> Self {
         let (protocol, direction) = (word >> 8 & 0xff, word >> 16 & 0xff);
-        Self { index, slot, protocol, direction, delta, opened: false, closed: false, released: false }
+        let flag = |flag| word & flag != 0;
+        let role = if flag(layout::FAILED) {
+            Role::Failed
+        } else if flag(layout::CONNECTION) {
+            Role::Connection { older: flag(layout::OLDER) }
+        } else {
+            Role::Part
+        };
+        Self { index, slot, protocol, direction, role, delta, opened: false, closed: false, released: false }
     }
 }
 

@@ -164,7 +164,12 @@ impl NodeReports {
 
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        self.reports().for_each(|report| totals.add(&report.totals));
+        for (before, newest) in self.by_node() {
+            for kept in before {
+                totals.add(&Totals { connections_open: 0, ..kept.report.totals.clone() });
+            }
+            totals.add(&newest.report.totals);
+        }
         totals
     }
 

@@ -81,6 +81,7 @@ fn sums(before: &[Kept], newest: &Kept, namespace: &str) -> HashMap<Key, Flow> {
             if !is_newest {
                 flow.rx_bytes_per_second = 0;
                 flow.tx_bytes_per_second = 0;
+                flow.connections_open = 0;
             }
             match flows.entry(Key::of(&flow)) {
                 Entry::Vacant(place) => {
@@ -130,6 +131,8 @@ fn add(flow: &mut Flow, later: Flow) {
     flow.rx_calls = flow.rx_calls.saturating_add(later.rx_calls);
     flow.tx_calls = flow.tx_calls.saturating_add(later.tx_calls);
     flow.connections = flow.connections.saturating_add(later.connections);
+    flow.connections_open = later.connections_open;
+    flow.connect_failures = flow.connect_failures.saturating_add(later.connect_failures);
     flow.retransmits = flow.retransmits.saturating_add(later.retransmits);
     flow.rx_bytes_per_second = later.rx_bytes_per_second;
     flow.tx_bytes_per_second = later.tx_bytes_per_second;

@@ -82,7 +82,7 @@ fn metadata(trace: &Trace, node: &str) -> ObjectMeta {
 
 fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snapshot) {
     let Inputs { trace, identities, history, .. } = inputs;
-    let mut totals = snapshot.totals;
+    let (mut totals, mut connections_open) = (snapshot.totals, snapshot.connections_open);
     let mut wanted: Vec<(&Row, Option<Owned>)> = Vec::new();
     let mut left_out = 0;
     for row in &snapshot.rows {
@@ -92,6 +92,7 @@ fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snaps
         } else {
             left_out += 1;
             subtract(&mut totals, row);
+            connections_open = connections_open.saturating_sub(row.connections_open);
         }
     }
     let mut unattributed = history.unattributed_before;
@@ -104,6 +105,8 @@ fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snaps
         rx_bytes: signed(totals.rx_bytes),
         tx_bytes: signed(totals.tx_bytes),
         connections: signed(totals.connections),
+        connections_open: signed(connections_open),
+        connect_failures: signed(totals.connect_failures),
         retransmits: signed(totals.retransmits),
         unattributed_bytes: unattributed,
         unknown_direction_bytes: signed(totals.unknown_direction_bytes),
@@ -137,6 +140,7 @@ fn subtract(totals: &mut Totals, row: &Row) {
     totals.rx_bytes = totals.rx_bytes.saturating_sub(part.rx_bytes);
     totals.tx_bytes = totals.tx_bytes.saturating_sub(part.tx_bytes);
     totals.connections = totals.connections.saturating_sub(part.connections);
+    totals.connect_failures = totals.connect_failures.saturating_sub(part.connect_failures);
     totals.retransmits = totals.retransmits.saturating_sub(part.retransmits);
     if row.key.direction == Direction::Unknown && row.key.local_address.is_some() {
         totals.unknown_direction_bytes = totals.unknown_direction_bytes.saturating_sub(part.bytes());
@@ -170,6 +174,7 @@ fn flow(row: &Row, owned: Option<Owned>, identities: &Identities) -> FlowRow {
         state: (!row.folded).then_some(match row.state {
             FlowState::Open => crd::FlowState::Open,
             FlowState::Closed => crd::FlowState::Closed,
+            FlowState::Failed => crd::FlowState::Failed,
         }),
         local_address: key.local_address.map(|address| address.to_string()),
         local_port: key.local_port,
@@ -184,6 +189,8 @@ fn flow(row: &Row, owned: Option<Owned>, identities: &Identities) -> FlowRow {
         connections: signed(row.totals.connections),
         retransmits: signed(row.totals.retransmits),
         rtt_microseconds: (row.rtt_us != 0).then_some(i64::from(row.rtt_us)),
+        connections_open: signed(row.connections_open),
+        connect_failures: signed(row.totals.connect_failures),
     }
 }
 

@@ -109,6 +109,7 @@ fn totals(last: &crd::Totals) -> Totals {
         rx_calls: 0,
         tx_calls: 0,
         connections: positive(last.connections),
+        connect_failures: positive(last.connect_failures),
         retransmits: positive(last.retransmits),
         unknown_direction_bytes: positive(last.unknown_direction_bytes),
     }
@@ -153,6 +154,7 @@ fn seed(row: &FlowRow, namespace: &str, identities: &mut Identities) -> Seed {
             rx_calls: positive(row.rx_calls),
             tx_calls: positive(row.tx_calls),
             connections: positive(row.connections),
+            connect_failures: positive(row.connect_failures),
             retransmits: positive(row.retransmits),
             unknown_direction_bytes: 0,
         },

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     engine::{Losses, Snapshot},
-    flows::{Direction, FlowState, Protocol, Row},
+    flows::{Direction, FlowState, Process, Protocol, Row},
 };
 
 #[derive(Debug, Serialize)]
@@ -19,6 +19,8 @@ struct Document {
     flows: Vec<Flow>,
     /// Number of flows, those not listed included.
     flows_total: usize,
+    /// All processes, those with the most bytes first.
+    processes: Vec<ProcessSums>,
     lost: Lost,
 }
 
@@ -28,7 +30,22 @@ struct Totals {
     rx_bytes: u64,
     tx_bytes: u64,
     connections: u64,
+    connections_open: u64,
+    connect_failures: u64,
     retransmits: u64,
+}
+
+/// All flows of one process, those not listed included.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessSums {
+    pid: Option<u32>,
+    command: Option<String>,
+    connections_opened: u64,
+    connections_open: u64,
+    connect_failures: u64,
+    rx_bytes: u64,
+    tx_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,6 +66,8 @@ struct Flow {
     rx_bytes_per_second: u64,
     tx_bytes_per_second: u64,
     connections: u64,
+    connections_open: u64,
+    connect_failures: u64,
     retransmits: u64,
     rtt_microseconds: Option<u32>,
 }
@@ -68,17 +87,20 @@ struct Lost {
 }
 
 /// The document of a snapshot, with a newline.
-pub(super) fn document(snapshot: &Snapshot, interval: Duration) -> io::Result<String> {
+pub(super) fn document(snapshot: &Snapshot, processes: &[Process], interval: Duration) -> io::Result<String> {
     let document = Document {
         interval_seconds: seconds(snapshot.interval, interval),
         totals: Totals {
             rx_bytes: snapshot.totals.rx_bytes,
             tx_bytes: snapshot.totals.tx_bytes,
             connections: snapshot.totals.connections,
+            connections_open: snapshot.connections_open,
+            connect_failures: snapshot.totals.connect_failures,
             retransmits: snapshot.totals.retransmits,
         },
         flows: snapshot.rows.iter().map(Flow::from).collect(),
         flows_total: snapshot.rows_total,
+        processes: processes.iter().map(ProcessSums::from).collect(),
         lost: Lost::from(&snapshot.losses),
     };
     let mut line = serde_json::to_string(&document)?;
@@ -114,8 +136,25 @@ impl From<&Row> for Flow {
             rx_bytes_per_second: row.rx_bytes_per_second,
             tx_bytes_per_second: row.tx_bytes_per_second,
             connections: row.totals.connections,
+            connections_open: row.connections_open,
+            connect_failures: row.totals.connect_failures,
             retransmits: row.totals.retransmits,
             rtt_microseconds: (row.rtt_us != 0).then_some(row.rtt_us),
+        }
+    }
+}
+
+impl From<&Process> for ProcessSums {
+    fn from(process: &Process) -> Self {
+        let known = (process.pid != 0).then_some(process.pid);
+        Self {
+            pid: known,
+            command: known.map(|_| process.command()),
+            connections_opened: process.totals.connections,
+            connections_open: process.connections_open,
+            connect_failures: process.totals.connect_failures,
+            rx_bytes: process.totals.rx_bytes,
+            tx_bytes: process.totals.tx_bytes,
         }
     }
 }

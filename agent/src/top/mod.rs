@@ -19,7 +19,10 @@ use tokio::{
 
 pub(crate) use self::args::TopArgs;
 use self::{args::Output, error::TopError, target::Target};
-use crate::engine::{Engine, EngineOptions, Snapshot};
+use crate::{
+    engine::{Engine, EngineOptions, Snapshot},
+    flows::Process,
+};
 
 /// How often the kernel's flow table is looked at between two tables on the screen.
 const TICK: Duration = Duration::from_millis(200);
@@ -52,7 +55,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
             // A snapshot may go by a drain some milliseconds old; the last document must have the last byte.
             engine.drain();
             let Some(snapshot) = engine.snapshot(&session, args.top()) else { break };
-            match print(&args, &heading, &snapshot) {
+            match print(&args, &heading, &snapshot, &engine.processes(&session)) {
                 // Whoever read the output has had enough.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
                 other => other.map_err(TopError::Output)?,
@@ -72,10 +75,10 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
     Ok(())
 }
 
-fn print(args: &TopArgs, heading: &str, snapshot: &Snapshot) -> io::Result<()> {
+fn print(args: &TopArgs, heading: &str, snapshot: &Snapshot, processes: &[Process]) -> io::Result<()> {
     let text = match args.output {
-        Output::Json => json::document(snapshot, args.interval())?,
-        Output::Table => table::screen(heading, snapshot, io::stdout().is_terminal()),
+        Output::Json => json::document(snapshot, processes, args.interval())?,
+        Output::Table => table::screen(heading, snapshot, processes, io::stdout().is_terminal()),
     };
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;

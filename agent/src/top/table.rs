@@ -7,31 +7,45 @@ use traffictrace_crd::human;
 
 use crate::{
     engine::Snapshot,
-    flows::{FlowState, Row},
+    flows::{FlowState, Process, Row},
 };
 
 /// Clears the screen and puts the cursor to its top (ECMA-48: ED, CUP).
 const CLEAR: &str = "\x1b[H\x1b[2J";
-const COLUMNS: [&str; 12] =
-    ["PID", "COMMAND", "PROTO", "DIR", "LOCAL", "REMOTE", "RX", "TX", "RX/s", "TX/s", "RTT", "STATE"];
-const NUMBERS: [usize; 6] = [0, 6, 7, 8, 9, 10];
+const FLOWS: [&str; 14] = [
+    "PID", "COMMAND", "PROTO", "DIR", "LOCAL", "REMOTE", "RX", "TX", "RX/s", "TX/s", "RTT", "RETRANS",
+    "CONNS", "STATE",
+];
+const PROCESSES: [&str; 7] = ["PID", "COMMAND", "CONNS", "OPEN", "FAILED", "RX", "TX"];
+/// Columns that are no numbers, of either table.
+const TEXTS: [&str; 6] = ["COMMAND", "PROTO", "DIR", "LOCAL", "REMOTE", "STATE"];
+/// Most processes to list.
+const PROCESSES_SHOWN: usize = 10;
 
 /// The text of a snapshot. On a terminal it takes the place of the one before.
-pub(super) fn screen(heading: &str, snapshot: &Snapshot, terminal: bool) -> String {
+pub(super) fn screen(heading: &str, snapshot: &Snapshot, processes: &[Process], terminal: bool) -> String {
     let rate = |of: fn(&Row) -> u64| human::bytes_per_second(snapshot.rows.iter().map(of).sum());
     let totals = &snapshot.totals;
     let mut text = if terminal { CLEAR.to_owned() } else { String::new() };
     text.push_str(&format!(
-        "Tracing {heading}\nRX {} ({})   TX {} ({})   {} flows{}\n",
+        "Tracing {heading}\nRX {} ({})   TX {} ({})   {} flows   {} connections, {} open, {} failed{}\n",
         human::bytes(totals.rx_bytes),
         rate(|row| row.rx_bytes_per_second),
         human::bytes(totals.tx_bytes),
         rate(|row| row.tx_bytes_per_second),
         snapshot.rows_total,
+        totals.connections,
+        snapshot.connections_open,
+        totals.connect_failures,
         lost(snapshot),
     ));
-    text.push_str(&table(&snapshot.rows, terminal));
+    text.push_str(&table(&FLOWS, snapshot.rows.iter().map(flow_cells), terminal));
     text.push_str("\n\n");
+    if !processes.is_empty() {
+        let first = processes.iter().take(PROCESSES_SHOWN).map(process_cells);
+        text.push_str(&table(&PROCESSES, first, terminal));
+        text.push_str("\n\n");
+    }
     text
 }
 
@@ -52,25 +66,42 @@ fn lost(snapshot: &Snapshot) -> String {
     text
 }
 
-fn table(rows: &[Row], terminal: bool) -> String {
+fn table<const N: usize>(
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    terminal: bool,
+) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(COLUMNS);
+    table.load_style(presets::NOTHING).set_header(*header);
     if terminal {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     for row in rows {
-        table.add_row(cells(row));
+        table.add_row(row);
     }
-    for (index, column) in table.column_iter_mut().enumerate() {
+    for (name, column) in header.iter().zip(table.column_iter_mut()) {
         column.set_padding((0, 2));
-        if NUMBERS.contains(&index) {
+        if !TEXTS.contains(name) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table.trim_fmt()
 }
 
-fn cells(row: &Row) -> [String; 12] {
+fn process_cells(process: &Process) -> [String; 7] {
+    let known = process.pid != 0;
+    [
+        if known { process.pid.to_string() } else { "-".into() },
+        if known { process.command() } else { "(unattributed)".into() },
+        process.totals.connections.to_string(),
+        process.connections_open.to_string(),
+        process.totals.connect_failures.to_string(),
+        human::bytes(process.totals.rx_bytes),
+        human::bytes(process.totals.tx_bytes),
+    ]
+}
+
+fn flow_cells(row: &Row) -> [String; 14] {
     let key = &row.key;
     let known = key.pid != 0;
     [
@@ -92,10 +123,13 @@ fn cells(row: &Row) -> [String; 12] {
             us @ 1..1000 => format!("{us} µs"),
             us => format!("{:.1} ms", f64::from(us) / 1000.0),
         },
+        row.totals.retransmits.to_string(),
+        row.totals.connections.to_string(),
         match (row.folded, row.state) {
             (true, _) => "folded".into(),
             (false, FlowState::Open) => "open".into(),
             (false, FlowState::Closed) => "closed".into(),
+            (false, FlowState::Failed) => "failed".into(),
         },
     ]
 }

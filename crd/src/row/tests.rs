@@ -24,6 +24,8 @@ fn row() -> FlowRow {
         connections: 7,
         retransmits: 8,
         rtt_microseconds: Some(9),
+        connections_open: 10,
+        connect_failures: 11,
     }
 }
 
@@ -59,7 +61,7 @@ fn names_of_values_are_those_of_a_status() {
     for direction in [Direction::Inbound, Direction::Outbound, Direction::Unknown] {
         assert_eq!(serde_json::to_value(direction).unwrap(), direction_name(direction));
     }
-    for state in [FlowState::Open, FlowState::Closed] {
+    for state in [FlowState::Open, FlowState::Closed, FlowState::Failed] {
         assert_eq!(serde_json::to_value(state).unwrap(), state_name(state));
     }
     let mut full = row();
@@ -116,6 +118,8 @@ fn a_full_row_stays_within_its_budget() {
     full.connections = 12_345;
     full.retransmits = 1_234;
     full.rtt_microseconds = Some(12_345);
+    full.connections_open = 12;
+    full.connect_failures = 12;
     // As the API server stores it: a JSON text, with its quotes escaped.
     let stored = serde_json::to_string(&full.encode()).unwrap();
     assert!(stored.len() <= 220, "{} bytes: {stored}", stored.len());

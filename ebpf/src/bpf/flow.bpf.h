@@ -43,7 +43,7 @@ static __always_inline bool find_slot(struct sock *sk, struct socket_state *stat
 	int place = find_place(state, event->tgid);
 
 	if (event->protocol != TT_TCP) {
-		find_peer(sk, state, event->peer, &event->peer_port, event->protocol);
+		find_peer(sk, event->peer, &event->peer_port, event->protocol);
 		if (place >= 0) {
 			struct tt_slot *slot = slot_at(state->place[place & (TT_PLACES - 1)]);
 
@@ -205,8 +205,7 @@ static __always_inline void consume(struct sock *sk)
 	count(sk, state, &event, bytes);
 }
 
-/* A socket is gone: so are its flows. */
-static __always_inline void end_socket(struct socket_state *state, __u64 cookie)
+static __always_inline void close_places(struct socket_state *state)
 {
 	int i;
 
@@ -214,6 +213,12 @@ static __always_inline void end_socket(struct socket_state *state, __u64 cookie)
 	for (i = 0; i < TT_PLACES; i++)
 		if (state->place[i] && (__u32)state->place[i] != TT_NO_SLOT)
 			close_slot(state->place[i]);
+}
+
+/* A socket is gone: so are its flows. */
+static __always_inline void end_socket(struct socket_state *state, __u64 cookie)
+{
+	close_places(state);
 	if (state->shared && bpf_map_push_elem(&tt_ended, &cookie, 0))
 		count_loss(TT_LOSS_ENDED, 1);
 }

@@ -73,7 +73,15 @@ enum { MSG_OOB = 1, MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
 /* From include/net/sock.h: a bit of skc_flags, set by the FIN that a TCP socket received. */
 enum { SOCK_DONE = 1 };
 /* From include/net/tcp_states.h. */
-enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10 };
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_CLOSE = 7,
+	TCP_LAST_ACK = 9,
+	TCP_LISTEN = 10,
+};
 /* From include/uapi/linux/if_ether.h, and where the addresses are in an IP header (RFC 791, RFC 8200). */
 enum { ETH_P_IP = 0x0800 };
 enum { IPV4_SOURCE = 12, IPV4_DESTINATION = 16, IPV6_SOURCE = 8, IPV6_DESTINATION = 24 };

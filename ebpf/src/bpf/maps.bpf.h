@@ -14,17 +14,12 @@ struct socket_state {
 	__u64 place[TT_PLACES];
 	__u32 generation[TT_PLACES]; /* of the selection that the place was settled for */
 	__u32 retransmits_before; /* segments retransmitted before its first slot was taken */
-	__u8 direction;
-	__u8 peers;	      /* of a datagram socket, known so far: none, one, or MANY_PEERS */
-	__u16 peer_port;      /* that one */
-	__u64 peer[2];
+	__u8 direction;	      /* of a connection whose opening was seen; else TT_UNKNOWN */
 	__u8 shared;	      /* whether `tt_peers` has entries of this socket */
-	__u8 pad[7];
+	__u8 pad[2];
 	__u64 consumed;	      /* how far a TCP socket was read; see space.bpf.h */
 	__u64 ahead;	      /* likewise */
 };
-
-#define MANY_PEERS 2
 
 /* Whom the message of the current task goes to or came from, told just before the message is counted. */
 struct message_peer {

@@ -35,10 +35,10 @@ static __always_inline void note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 
 /*
  * The peer of the message that was just sent or received: as the application named it or asked for it; else as the
- * socket is connected; else, of UDP, the only peer it ever had. Zeroes where none of these tells.
+ * socket is connected. Zeroes where neither tells: what a socket that is not connected receives can be from anybody,
+ * whomever it sent to before.
  */
-static __always_inline void find_peer(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port,
-				      __u8 protocol)
+static __always_inline void find_peer(struct sock *sk, __u64 *addr, __u16 *port, __u8 protocol)
 {
 	struct message_peer *message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
 
@@ -47,26 +47,11 @@ static __always_inline void find_peer(struct sock *sk, struct socket_state *stat
 		addr[1] = message->addr[1];
 		*port = message->port;
 		message->socket = 0;
-	} else {
-		connected_peer(addr, port, sk);
-		if (!addr[0] && !addr[1] && protocol == TT_ICMP)
-			count_loss(TT_LOSS_ICMP_PEER, 1);
-		else if (!addr[0] && !addr[1] && state->peers == 1) {
-			addr[0] = state->peer[0];
-			addr[1] = state->peer[1];
-			*port = state->peer_port;
-		}
-	}
-	if (!addr[0] && !addr[1])
 		return;
-	if (!state->peers) {
-		state->peer[0] = addr[0];
-		state->peer[1] = addr[1];
-		state->peer_port = *port;
-		state->peers = 1;
-	} else if (state->peer[0] != addr[0] || state->peer[1] != addr[1] || state->peer_port != *port) {
-		state->peers = MANY_PEERS;
 	}
+	connected_peer(addr, port, sk);
+	if (!addr[0] && !addr[1] && protocol == TT_ICMP)
+		count_loss(TT_LOSS_ICMP_PEER, 1);
 }
 
 /* A call that failed was told its address too; it must not be taken for the next message's. */

@@ -13,6 +13,8 @@ enum event_kind {
 	TT_SENT,
 	TT_RECEIVED,
 	TT_CONSUMED, /* bytes left the receive queue; a receive call may follow */
+	TT_CONNECTS, /* a connection is being opened */
+	TT_CLOSES,   /* an accepted connection is closed that nothing was sent or received on */
 };
 
 /* What an event found out on its way. */
@@ -44,6 +46,7 @@ __noinline int settle_slot(struct socket_state *state, struct event *event, __u3
 	struct tt_slot *slot = slot_at(old);
 	struct flow flow = {};
 	__u64 counted = 0;
+	__u32 slot_state;
 	struct sock *sk;
 
 	if (!state || !event)
@@ -77,8 +80,12 @@ __noinline int settle_slot(struct socket_state *state, struct event *event, __u3
 		count_loss(TT_LOSS_TABLE_FULL, 1);
 		return false;
 	}
+	slot_state = event->kind == TT_CONNECTS ? TT_CONNECTING : TT_OPEN;
+	if (counts_socket)
+		slot_state |= TT_CONNECTION | (state->direction ? 0 : TT_OLDER);
 	/* Each session counts the socket once: at its first process, and not again after a change. */
-	fill_slot(slot, &flow, sk, event->sessions, event->tgid, counts_socket ? event->sessions & ~counted : 0);
+	fill_slot(slot, &flow, sk, event->sessions, event->tgid, counts_socket ? event->sessions & ~counted : 0,
+		  slot_state);
 	return true;
 }
 
@@ -89,6 +96,7 @@ static __always_inline void give_up(__u32 index)
 
 	if (slot) {
 		slot->connections = 0;
+		slot->state &= ~TT_CONNECTION;
 		close_slot(index);
 	}
 }

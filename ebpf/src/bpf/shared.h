@@ -18,10 +18,14 @@
 /* Longest cgroup folder name kept; "cri-containerd-<64 hex>.scope" has 85 bytes. */
 #define TT_FOLDER 128
 
-enum tt_slot_state { TT_FREE = 0, TT_OPEN = 1, TT_CLOSED = 2 };
-/* A slot's state, protocol and direction share a word, so that one exchange publishes or closes it. */
+/* TT_CONNECTING: filled, but nothing to user space until the connection is there or has failed. */
+enum tt_slot_state { TT_FREE = 0, TT_OPEN = 1, TT_CLOSED = 2, TT_CONNECTING = 3 };
+/* A slot's state, protocol, direction and flags share a word, so that one exchange publishes or closes it. */
 #define TT_STATE(state, protocol, direction) ((state) | (protocol) << 8 | (direction) << 16)
 #define TT_STATE_MASK 0xffu
+#define TT_CONNECTION (1u << 24) /* stands for its connection: the slot of a TCP socket's first process */
+#define TT_FAILED (1u << 25)	 /* the connection could not be opened */
+#define TT_OLDER (1u << 26)	 /* the connection is older than its selection */
 
 enum tt_direction { TT_UNKNOWN = 0, TT_INBOUND = 1, TT_OUTBOUND = 2 };
 enum tt_protocol { TT_TCP = 1, TT_UDP = 2, TT_ICMP = 4 };

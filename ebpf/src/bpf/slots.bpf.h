@@ -48,8 +48,9 @@ static __always_inline __u64 cgroup_id_of(struct sock *sk)
 	return BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
 }
 
+/* `state`: TT_OPEN or TT_CONNECTING, and flags. */
 static __always_inline void fill_slot(struct tt_slot *slot, struct flow *flow, struct sock *sk, __u64 sessions,
-				      __u32 tgid, __u64 connections)
+				      __u32 tgid, __u64 connections, __u32 state)
 {
 	struct task_struct *leader = BPF_CORE_READ(bpf_get_current_task_btf(), group_leader);
 	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
@@ -72,7 +73,7 @@ static __always_inline void fill_slot(struct tt_slot *slot, struct flow *flow, s
 	slot->srtt_us = 0;
 	slot->connections = connections;
 	/* Who sees TT_OPEN sees all of the above. */
-	publish(&slot->state, TT_STATE(TT_OPEN, flow->protocol, flow->direction));
+	publish(&slot->state, TT_STATE(state, flow->protocol, flow->direction));
 }
 
 static __always_inline void close_slot(__u32 index)

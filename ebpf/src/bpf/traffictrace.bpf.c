@@ -5,7 +5,7 @@
  *  sock_send_length, sock_recv_length   every send and receive of every inet socket, in the caller's context, with
  *                                       the length that the call returned (Linux 6.3)
  *  tcp_rcv_space_adjust                 bytes that leave a TCP socket's receive queue, also without a receive call
- *  inet_sock_set_state                  who opened a connection
+ *  inet_sock_set_state                  who opens a connection, and whether that fails
  *  tcp_destroy_sock                     the end of a TCP socket: its slots are closed
  *  tcp_retransmit_skb                   keeps the count of retransmitted segments current
  *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
@@ -13,7 +13,7 @@
  *  cgroup/sock_release                  the end of all other sockets
  *  sched_process_fork, _exit            children of a process that was selected by its id (`top --pid`)
  */
-#include "flow.bpf.h"
+#include "connect.bpf.h"
 #include "icmp.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -49,27 +49,7 @@ int BPF_PROG(tt_space, struct sock *sk)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
 {
-	struct socket_state *state;
-	struct tcp_sock *tcp;
-	__u16 family;
-
-	/* What an MPTCP listener is about to accept comes from TCP_LISTEN. */
-	if (new_state != TCP_ESTABLISHED ||
-	    (old_state != TCP_SYN_SENT && old_state != TCP_SYN_RECV && old_state != TCP_LISTEN))
-		return 0;
-	family = FIELD(sk, __sk_common.skc_family);
-	if (family != AF_INET && family != AF_INET6)
-		return 0;
-	if (!cgroup_sessions(socket_cgroup(sk), selection.generation))
-		return 0;
-	state = make_socket_state(sk);
-	if (!state)
-		return 0;
-	state->direction = old_state == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND;
-	/* With TCP Fast Open the application may have read already. */
-	tcp = tcp_of(sk);
-	if (tcp && !state->consumed)
-		advance(state, selection.generation, read_sequence(sk, tcp), true);
+	change_state(sk, old_state, new_state);
 	return 0;
 }
 

@@ -107,8 +107,8 @@ fn a_selection_that_changes_elsewhere_loses_no_spliced_byte() {
 #[test]
 fn threads_that_read_one_socket_count_each_byte_once() {
     let Some(mut bench) = bench() else { return };
-    let (client, mut server) = bench.connect("");
     bench.start("a", Filter::default());
+    let (client, mut server) = bench.connect("");
     let readers: Vec<_> = (0..4u32)
         .map(|number| {
             let mut socket = client.try_clone().unwrap();
@@ -132,8 +132,7 @@ fn threads_that_read_one_socket_count_each_byte_once() {
     }
     server.shutdown(Shutdown::Write).unwrap();
     let sum: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
-    assert_eq!(sum, 2000 * 977);
-    assert_eq!(bench.totals("a").rx_bytes, sum);
+    assert_eq!((bench.totals("a").rx_bytes, sum), (2000 * 977, 2000 * 977));
 }
 
 /// A listener over MPTCP on the loopback interface, as Go makes them; none where the kernel has no MPTCP.

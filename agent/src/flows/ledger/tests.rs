@@ -21,11 +21,15 @@ fn sent(bytes: u64) -> Delta {
     Delta { tx_bytes: bytes, tx_calls: 1, ..Delta::default() }
 }
 
+/// What the first flow of a connection says.
+const CONNECTION: Opening = Opening { connections: 1, failures: 0, open: true };
+
 /// A connection that opened, sent and closed between two looks.
 fn short_connection(ledger: &mut Ledger, key: Key, bytes: u64) {
     let row = ledger.hold(key);
-    ledger.add(row, &sent(bytes), 1, 0);
-    ledger.close(row);
+    ledger.open(row, CONNECTION);
+    ledger.add(row, &sent(bytes), 0);
+    ledger.close(row, true);
     ledger.release(row);
 }
 
@@ -71,7 +75,7 @@ fn process_rows_have_no_addresses() {
 fn the_oldest_closed_rows_fold_and_no_byte_is_lost() {
     let mut ledger = Ledger::new(GroupBy::Connection, 10);
     let open = ledger.hold(key(1, Direction::Outbound, 1, 443));
-    ledger.add(open, &sent(5), 1, 0);
+    ledger.add(open, &sent(5), 0);
     for port in 100..200 {
         short_connection(&mut ledger, key(port as u32 % 2, Direction::Outbound, port, 443), 3);
     }
@@ -89,11 +93,11 @@ fn the_oldest_closed_rows_fold_and_no_byte_is_lost() {
 fn bytes_that_come_after_the_close_still_count() {
     let mut ledger = Ledger::new(GroupBy::Connection, 1);
     let late = ledger.hold(key(1, Direction::Outbound, 1, 443));
-    ledger.close(late);
+    ledger.close(late, true);
     for port in 2..9 {
         short_connection(&mut ledger, key(2, Direction::Outbound, port, 443), 1);
     }
-    ledger.add(late, &sent(50), 0, 0);
+    ledger.add(late, &sent(50), 0);
     let rows = ledger.rank(1, Duration::from_secs(1));
     assert_eq!((rows[0].key.pid, rows[0].totals.tx_bytes, rows[0].state), (1, 50, FlowState::Closed));
 }
@@ -102,10 +106,10 @@ fn bytes_that_come_after_the_close_still_count() {
 fn rates_cover_the_last_interval_only() {
     let mut ledger = Ledger::new(GroupBy::Connection, 10);
     let row = ledger.hold(key(1, Direction::Outbound, 1, 443));
-    ledger.add(row, &sent(1000), 1, 0);
+    ledger.add(row, &sent(1000), 0);
     assert_eq!(ledger.rank(1, Duration::from_secs(2))[0].tx_bytes_per_second, 500);
-    ledger.add(row, &sent(30), 0, 0);
-    ledger.add(row, &sent(30), 0, 0);
+    ledger.add(row, &sent(30), 0);
+    ledger.add(row, &sent(30), 0);
     let second = ledger.rank(1, Duration::from_secs(2));
     assert_eq!((second[0].tx_bytes_per_second, second[0].totals.tx_bytes), (30, 1060));
     assert_eq!(ledger.rank(1, Duration::from_secs(2))[0].tx_bytes_per_second, 0);
@@ -121,4 +125,38 @@ fn a_seeded_ledger_goes_on_from_what_was_shown() {
     short_connection(&mut ledger, key, 5);
     assert_eq!(ledger.totals().tx_bytes, 105);
     assert_eq!(ledger.rank(1, Duration::from_secs(1))[0].totals.tx_bytes, 75);
+}
+
+#[test]
+fn a_row_has_failed_when_no_connection_of_it_ever_opened() {
+    let mut ledger = Ledger::new(GroupBy::Endpoint, 10);
+    let key = key(1, Direction::Outbound, 1, 443);
+    let row = ledger.hold(key);
+    ledger.open(row, Opening { failures: 1, ..Opening::default() });
+    ledger.close(row, false);
+    ledger.release(row);
+    let shown = |ledger: &mut Ledger| ledger.rank(1, Duration::from_secs(1)).remove(0);
+    assert_eq!((shown(&mut ledger).state, ledger.totals().connect_failures), (FlowState::Failed, 1));
+    let row = ledger.hold(key);
+    ledger.open(row, CONNECTION);
+    assert_eq!((shown(&mut ledger).state, ledger.connections_open()), (FlowState::Open, 1));
+    ledger.close(row, true);
+    assert_eq!((shown(&mut ledger).state, ledger.connections_open()), (FlowState::Closed, 0));
+}
+
+#[test]
+fn the_sums_of_processes_are_those_of_all_their_rows() {
+    let mut ledger = Ledger::new(GroupBy::Connection, 3);
+    for port in 1..9 {
+        short_connection(&mut ledger, key(2, Direction::Outbound, port, 443), 10);
+    }
+    let open = ledger.hold(key(1, Direction::Outbound, 1, 443));
+    ledger.open(open, CONNECTION);
+    ledger.add(open, &sent(500), 0);
+    let sums = ledger.processes();
+    let sums: Vec<_> = sums
+        .iter()
+        .map(|sum| (sum.pid, sum.totals.tx_bytes, sum.totals.connections, sum.connections_open))
+        .collect();
+    assert_eq!(sums, [(1, 500, 1, 1), (2, 80, 8, 0)]);
 }

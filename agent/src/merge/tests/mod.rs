@@ -140,6 +140,8 @@ fn row(pod: &str, rx_bytes: i64) -> FlowRow {
         connections: 1,
         retransmits: 0,
         rtt_microseconds: Some(50),
+        connections_open: 1,
+        connect_failures: 0,
     }
 }
 

@@ -79,6 +79,7 @@ fn row(cgroup: u64, pid: u32, rx_bytes: u64, tx_bytes: u64) -> Row {
         totals: Totals { rx_bytes, tx_bytes, rx_calls: 2, tx_calls: 3, connections: 1, ..Totals::default() },
         rx_bytes_per_second: 7,
         tx_bytes_per_second: 8,
+        connections_open: 1,
         rtt_us: 150,
         state: FlowState::Open,
         folded: false,
@@ -90,6 +91,7 @@ fn snapshot(rows: Vec<Row>) -> Snapshot {
     rows.iter().for_each(|row| totals.add(&row.totals));
     Snapshot {
         totals,
+        connections_open: rows.iter().map(|row| row.connections_open).sum(),
         rows_total: rows.len(),
         rows,
         losses: engine::Losses::default(),

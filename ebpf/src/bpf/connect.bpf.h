@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The life of a TCP connection, apart from its bytes: who opens it, whether that fails, and connections on which nothing
+ * was ever sent.
+ *
+ * connect() goes from CLOSE to SYN_SENT in the task that calls it; what follows can run in any task. So the slot is
+ * taken and filled there, and becomes visible when the connection is established or has failed. The process of an
+ * accepted connection is known at its first call; without any, when it closes the connection.
+ */
+#ifndef TT_CONNECT_H
+#define TT_CONNECT_H
+
+#include "flow.bpf.h"
+
+/* Subflows of MPTCP are sockets of the kernel's own; only they have an upper layer this early. */
+static __always_inline bool is_subflow(struct sock *sk)
+{
+	struct tcp_sock *tcp = tcp_of(sk);
+
+	return tcp && FIELD(tcp, inet_conn.icsk_ulp_ops);
+}
+
+/* Settles the current process as the socket's first one. */
+static __always_inline void settle_first(struct sock *sk, struct socket_state *state, __u64 selected,
+					 enum event_kind kind)
+{
+	struct event event = {
+		.socket = (__u64)sk,
+		.selected = selected,
+		.generation = selection.generation,
+		.index = TT_NO_SLOT,
+		.kind = kind,
+		.tgid = bpf_get_current_pid_tgid() >> 32,
+		.protocol = TT_TCP,
+	};
+
+	connected_peer(event.peer, &event.peer_port, sk);
+	settle(state, &event, 0);
+}
+
+/* connect() has begun. The local port is not known yet. */
+static __always_inline void begin_connecting(struct sock *sk)
+{
+	__u64 selected = cgroup_sessions(socket_cgroup(sk), selection.generation);
+	struct socket_state *state;
+	int i;
+
+	if (selection.by_process)
+		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
+	/* MPTCP tells its peer to the first subflow alone. */
+	if (!selected || FIELD(sk, sk_protocol) != IPPROTO_TCP || is_subflow(sk))
+		return;
+	state = make_socket_state(sk);
+	if (!state)
+		return;
+	/* A socket can be used again after it failed or was disconnected. */
+	close_places(state);
+#pragma unroll
+	for (i = 0; i < TT_PLACES; i++) {
+		state->place[i] = 0;
+		state->generation[i] = 0;
+	}
+	state->consumed = 0;
+	state->ahead = 0;
+	state->direction = TT_OUTBOUND;
+	settle_first(sk, state, selected, TT_CONNECTS);
+}
+
+/* connect() has succeeded or failed. */
+static __always_inline void end_connecting(struct sock *sk, struct socket_state *state, bool established)
+{
+	bool stale = state->generation[0] != (__u32)selection.generation;
+	struct tt_slot *slot = slot_at(state->place[0]);
+	__u32 word;
+
+	/* With a filter by ports, sessions may want it now that the local one is known. */
+	if (established && selection.filtered)
+		state->generation[0] = 0;
+	if (!slot || (slot->state & TT_STATE_MASK) != TT_CONNECTING)
+		return;
+	word = slot->state & ~TT_STATE_MASK;
+	slot->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	note_tcp(sk, state);
+	if (established && !stale) {
+		publish(&slot->state, word | TT_OPEN);
+		return;
+	}
+	/* Where the selection has changed meanwhile, the slot is nobody's: the first bytes find out who wants them now. */
+	if (stale)
+		slot->sessions = 0;
+	slot->connections = 0;
+	state->place[0] = 0;
+	publish(&slot->state, (word & ~TT_CONNECTION) | (established ? 0 : TT_FAILED) | TT_CLOSED);
+}
+
+/* The connection is there. */
+static __always_inline void establish(struct sock *sk, __u8 direction)
+{
+	struct socket_state *state;
+	struct tcp_sock *tcp;
+
+	if (cgroup_sessions(socket_cgroup(sk), selection.generation))
+		state = make_socket_state(sk);
+	else
+		state = socket_state(sk);
+	if (!state)
+		return;
+	state->direction = direction;
+	/* With TCP Fast Open the application may have read already. */
+	tcp = tcp_of(sk);
+	if (tcp && !state->consumed)
+		advance(state, selection.generation, read_sequence(sk, tcp), true);
+	if (direction == TT_OUTBOUND)
+		end_connecting(sk, state, true);
+}
+
+static __always_inline void change_state(struct sock *sk, int before, int now)
+{
+	struct socket_state *state;
+	__u64 selected;
+
+	switch (now) {
+	case TCP_SYN_SENT:
+		begin_connecting(sk);
+		break;
+	case TCP_ESTABLISHED:
+		/* What an MPTCP listener is about to accept comes from TCP_LISTEN. */
+		if (before == TCP_SYN_SENT || before == TCP_SYN_RECV || before == TCP_LISTEN)
+			establish(sk, before == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND);
+		break;
+	case TCP_CLOSE:
+		state = before == TCP_SYN_SENT ? socket_state(sk) : 0;
+		if (state)
+			end_connecting(sk, state, false);
+		break;
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+		/* The process that closes it is the one that has accepted it. */
+		selected = cgroup_sessions(socket_cgroup(sk), selection.generation);
+		state = selected ? socket_state(sk) : 0;
+		if (state && state->direction == TT_INBOUND && !state->place[0] && !is_subflow(sk))
+			settle_first(sk, state, selected, TT_CLOSES);
+		break;
+	}
+}
+
+#endif
