@@ -67,6 +67,10 @@ test-kernel: ## the product on this machine's kernel, byte for byte (root)
 test-e2e: ## the suite on the test cluster (root), or on the one that KUBECONFIG names
 	@scripts/test.sh e2e
 
+.PHONY: kernel-matrix
+kernel-matrix: ## the product on Debian's kernels in QEMU, or on some of them: KERNELS="5.10 6.1 6.12 newest"
+	@e2e/matrix/matrix.sh $(KERNELS)
+
 .PHONY: setup
 setup: ## install what building and testing need and this machine lacks
 	@scripts/setup.sh

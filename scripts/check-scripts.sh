@@ -11,7 +11,7 @@ skip() {
 
 if command -v shellcheck >/dev/null; then
     # Of the libraries, those that a script names are read with it.
-    shellcheck -x scripts/*.sh e2e/cluster/*.sh
+    shellcheck -x scripts/*.sh e2e/cluster/*.sh e2e/matrix/*.sh
 else
     skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"
 fi

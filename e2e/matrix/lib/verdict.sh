@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# Reads what the guests said, how each step ended and which cases it had, and makes the table of it.
+
+readonly COLUMNS=(check tp_btf fexit kretprobe)
+
+# said LOG: the guest's console, as lines.
+said() {
+    tr -d '\r' <"$1"
+}
+
+# step_lines LOG STEP: what it printed.
+step_lines() {
+    said "$1" | awk -v step="$2" '
+        $1 == "##matrix" && $2 == "end" && $3 == step { inside = 0 }
+        inside
+        $1 == "##matrix" && $2 == "begin" && $3 == step { inside = 1 }'
+}
+
+# step_end LOG STEP: how it ended; nothing when it did not.
+step_end() {
+    said "$1" | sed -n "s/^##matrix end $2 [0-9]* s: //p"
+}
+
+# guest_kernel LOG: what the guest's kernel calls itself.
+guest_kernel() {
+    said "$1" | sed -n 's/^##matrix kernel //p'
+}
+
+# cases LOG STEP: how many there were: ok, FAIL, unseen, skipped.
+cases() {
+    step_lines "$1" "$2" | awk '
+        $1 == "ok" { ok++ } $1 == "FAIL" { fail++ } $1 == "unseen" { unseen++ } $1 == "SKIPPED:" { skipped++ }
+        END { print ok + 0, fail + 0, unseen + 0, skipped + 0 }'
+}
+
+# cell LOG STEP: what the table says about it.
+cell() {
+    local end passed failed unseen skipped text
+    end=$(step_end "$1" "$2")
+    if [[ $2 == check ]]; then
+        case $end in
+        0) echo ok ;;
+        '') echo "FAIL: the guest crashed" ;;
+        *) echo "FAIL: $end" ;;
+        esac
+        return
+    fi
+    read -r passed failed unseen skipped < <(cases "$1" "$2")
+    case $end in
+    0)
+        if ((passed == 0)); then
+            echo "FAIL: no case ran"
+            return
+        fi
+        text="ok ($passed cases"
+        ((unseen == 0)) || text+=", $unseen unseen"
+        ((skipped == 0)) || text+=", $skipped skipped"
+        echo "$text)"
+        ;;
+    1) echo "FAIL: $failed of $((passed + failed + unseen)) cases" ;;
+    '') echo "FAIL: the guest crashed" ;;
+    *) echo "FAIL: $end" ;;
+    esac
+}
+
+# has_step NAME STEP: whether that kernel is asked for it.
+has_step() {
+    [[ $2 == check || ,$(kernel_tiers "$1"), == *",$2,"* ]]
+}
+
+# What a reader of the table asks next: which cases failed or were not seen, and why.
+details() {
+    local name step lines
+    for name in "$@"; do
+        for step in "${COLUMNS[@]}"; do
+            has_step "$name" "$step" || continue
+            lines=$(step_lines "$OUT/$name.log" "$step" | grep -E '^(FAIL|unseen|SKIPPED:) ' || true)
+            [[ -z $lines ]] || printf '\n%s, %s (%s):\n%s\n' "$name" "$step" "$OUT/$name.log" "$lines"
+        done
+    done
+}
+
+# verdict NAME...: prints details, the table, and a line that counts its cells. Fails when one failed.
+verdict() {
+    local name step text passed=0 failed=0 row rows=()
+    rows+=("KERNEL|ARCHITECTURE|RELEASE$(printf '|%s' "${COLUMNS[@]}")")
+    for name in "$@"; do
+        row="$name|$(kernel_architecture "$name")|$(guest_kernel "$OUT/$name.log")"
+        for step in "${COLUMNS[@]}"; do
+            text=-
+            if has_step "$name" "$step"; then
+                text=$(cell "$OUT/$name.log" "$step")
+                if [[ $text == ok* ]]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+            fi
+            row+="|$text"
+        done
+        rows+=("$row")
+    done
+    details "$@"
+    echo
+    printf '%s\n' "${rows[@]}" | column -t -s '|'
+    if ((failed)); then text=FAILED; else text=ok; fi
+    echo "test result: $text. $passed passed; $failed failed; $skipped skipped"
+    ((failed == 0)) && { ((skipped == 0)) || [[ ${CI:-} != true ]]; }
+}

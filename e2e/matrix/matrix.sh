@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Boots Debian's kernels in QEMU under software emulation, tries the product there byte for byte with each tier of
+# hooks that the kernel has, and prints a table. Exit status 1 when a cell failed; what was not tried says SKIPPED.
+#
+# usage: matrix.sh [KERNEL...]      of 5.10 6.1 6.12 newest arm64-6.12 arm64-newest; without: those of amd64
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=e2e/matrix/lib/common.sh
+source "$here/lib/common.sh"
+# shellcheck source=e2e/matrix/lib/debian.sh
+source "$here/lib/debian.sh"
+# shellcheck source=e2e/matrix/lib/kernels.sh
+source "$here/lib/kernels.sh"
+# shellcheck source=e2e/matrix/lib/guest.sh
+source "$here/lib/guest.sh"
+# shellcheck source=e2e/matrix/lib/boot.sh
+source "$here/lib/boot.sh"
+# shellcheck source=e2e/matrix/lib/verdict.sh
+source "$here/lib/verdict.sh"
+
+skipped=0
+
+skip() {
+    echo "SKIPPED: kernel matrix: $1"
+    skipped=$((skipped + 1))
+}
+
+need_kernel_name() {
+    local name
+    for name in "${KERNEL_NAMES[@]}"; do
+        [[ $name == "$1" ]] && return
+    done
+    die "no kernel '$1' in the matrix; there are ${KERNEL_NAMES[*]}"
+}
+
+# What QEMU and the images need, by the architectures that are asked for.
+install_emulators() {
+    local needed=(cpio:cpio "$DEBIAN_KEYS:debian-archive-keyring") architecture
+    for architecture in "$@"; do
+        case $architecture in
+        amd64) needed+=(qemu-system-x86_64:qemu-system-x86) ;;
+        arm64) needed+=(qemu-system-aarch64:qemu-system-arm) ;;
+        esac
+    done
+    ensure_packages "${needed[@]}"
+}
+
+# try_kernel NAME VMLINUZ INITRD: boots it, its log named after it.
+try_kernel() {
+    local name=$1 begin=$SECONDS
+    if boot_or_again "$name" "$2" "$3" "$OUT/$name.log"; then
+        say "$name: came to its end after $((SECONDS - begin)) s"
+    else
+        say "$name: the guest ended too early, after $((SECONDS - begin)) s; its log: $OUT/$name.log"
+    fi
+}
+
+main() {
+    local names=("$@") name architecture folder running=0 tried=()
+    local -A initrds=() images=()
+    ((${#names[@]})) || names=(5.10 6.1 6.12 newest)
+    for name in "${names[@]}"; do
+        need_kernel_name "$name"
+        initrds[$(kernel_architecture "$name")]=''
+    done
+    if [[ $(uname -m) != x86_64 ]]; then
+        skip "the guests' programs are built on x86-64 machines only, this one is $(uname -m)"
+        verdict
+        return
+    fi
+    mkdir -p "$OUT"
+    install_emulators "${!initrds[@]}"
+    for name in "${names[@]}"; do
+        # In a shell of its own, since it directs apt.
+        if folder=$(fetch_kernel "$name"); then
+            images[$name]=$folder/vmlinuz
+            tried+=("$name")
+        else
+            skip "kernel $name could not be fetched from Debian"
+        fi
+    done
+    for architecture in "${!initrds[@]}"; do
+        initrds[$architecture]=$(build_initrd "$architecture")
+    done
+    for name in "${tried[@]}"; do
+        # As many guests at a time as there are processors: each has one.
+        ((running < $(nproc))) || { wait -n && running=$((running - 1)); }
+        say "$name: booting $(basename "$(dirname "${images[$name]}")")"
+        try_kernel "$name" "${images[$name]}" "${initrds[$(kernel_architecture "$name")]}" &
+        running=$((running + 1))
+    done
+    wait
+    verdict "${tried[@]}"
+}
+
+main "$@"

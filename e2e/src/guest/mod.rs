@@ -1,0 +1,47 @@
+//! What runs inside a guest of the kernel matrix: as its first process, and nothing but our own programs after it.
+//!
+//! The host names the tiers of hooks to be tried in the variable [`TIERS`] (on the kernel's command line, which hands
+//! it to its first process). The console is the only way out: what the programs print goes there as it is, and lines
+//! that begin with [`MARK`] tell the host where each step begins and how it ended.
+
+mod machine;
+mod step;
+
+use std::{convert::Infallible, env, time::Duration};
+
+use crate::support::{Result, TestError};
+
+/// Begins the lines that are for the host.
+pub const MARK: &str = "##matrix";
+
+/// Names the variable with the tiers to be tried, joined by commas.
+pub const TIERS: &str = "TT_TIERS";
+
+const PRODUCT: &str = "/bin/traffictrace";
+const EXACT: &str = "/bin/tt-exact";
+
+/// `check` loads programs but moves no traffic.
+const CHECK_LIMIT: Duration = Duration::from_secs(120);
+/// The exactness suite takes a minute on a machine that emulates two processors with one.
+const EXACT_LIMIT: Duration = Duration::from_secs(600);
+
+/// Makes the guest a machine, runs `check` and the exactness suite once for each tier, and powers off.
+///
+/// # Errors
+///
+/// When the guest cannot be made ready, or cannot be powered off. How steps end is told on the console.
+pub fn run() -> Result<Infallible> {
+    machine::mount_all()?;
+    machine::raise_loopback()?;
+    let uname = rustix::system::uname();
+    // The firmware leaves the cursor in the middle of a line.
+    println!("\n{MARK} kernel {}", uname.release().to_string_lossy());
+    let tiers =
+        env::var(TIERS).map_err(|_| TestError::unexpected(TIERS, "not set on the kernel's command line"))?;
+    step::run("check", PRODUCT, &["check"], CHECK_LIMIT);
+    for tier in tiers.split(',') {
+        step::run(tier, EXACT, &["--product", PRODUCT, "--hook-tier", tier], EXACT_LIMIT);
+    }
+    println!("{MARK} done");
+    machine::power_off()
+}

@@ -1,0 +1,63 @@
+//! One program of the guest's plan, from beginning to end.
+
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait},
+};
+
+use super::MARK;
+
+/// Runs a program and tells the host how it ended: its exit status, `signal N`, `timeout` or `error: why`.
+pub(super) fn run(name: &str, program: &str, arguments: &[&str], limit: Duration) {
+    println!("{MARK} begin {name}");
+    let begin = Instant::now();
+    let end = end_of(program, arguments, limit);
+    println!("{MARK} end {name} {} s: {end}", begin.elapsed().as_secs());
+}
+
+fn end_of(program: &str, arguments: &[&str], limit: Duration) -> String {
+    // A group of its own, so that a program that hangs goes with those it started.
+    let mut command = Command::new(program);
+    // The console is a terminal, but a file is what reads it.
+    command.args(arguments).env("TERM", "dumb").env("NO_COLOR", "1").stdin(Stdio::null()).process_group(0);
+    let child = command.spawn();
+    let child = match child.map(|child| Pid::from_child(&child)) {
+        Ok(child) => child,
+        Err(error) => return format!("error: cannot start {program}: {error}"),
+    };
+    let (ended, watched) = channel::<()>();
+    let watchdog = thread::spawn(move || {
+        let late = watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+        // It may have ended by itself at that moment.
+        late && kill_process_group(child, Signal::KILL).is_ok()
+    });
+    let status = wait_for(child);
+    drop(ended);
+    match (watchdog.join(), status) {
+        (Ok(true), _) => format!("timeout after {} s", limit.as_secs()),
+        (_, Err(error)) => format!("error: cannot wait for {program}: {error}"),
+        (_, Ok(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(status), _) => status.to_string(),
+            (None, signal) => format!("signal {}", signal.unwrap_or_default()),
+        },
+    }
+}
+
+/// Waits for `child`, and reaps all who lose their parent meanwhile: that is a first process's duty.
+fn wait_for(child: Pid) -> Result<WaitStatus, Errno> {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == child => return Ok(status),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
