@@ -25,6 +25,8 @@ pub static EMPTY_OBJECT: &[u8] = &EMPTY_ALIGNED.0;
 pub mod maps {
     /// One [`super::layout::Selection`]: global data of the programs.
     pub const SELECTION: &str = ".data.selection";
+    /// Not 0 where the programs that count have twins (`u64`): global data of the programs.
+    pub const TWINS: &str = ".data.twins";
     /// One [`super::layout::Ring`], mapped.
     pub const RING: &str = "tt_ring";
     /// The flow table: [`super::layout::Slot`]s, mapped.

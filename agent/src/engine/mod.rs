@@ -93,6 +93,8 @@ pub struct Losses {
     pub rx_bytes: u64,
     /// Sent bytes that are in no row and no total.
     pub tx_bytes: u64,
+    /// Events that the kernel skipped, at most; what they moved is in no row and no total.
+    pub missed_events: u64,
 }
 
 /// What a session has counted.
@@ -276,7 +278,7 @@ impl Engine {
         if self.drained.elapsed() >= FRESH {
             self.drain();
         }
-        let now = self.tracer.as_ref().map(losses).unwrap_or_default();
+        let now = self.tracer.as_mut().map(losses).unwrap_or_default();
         let hook_tier = self.tracer.as_ref().map_or("none", Tracer::hook_tier);
         let session = self.sessions.get_mut(id)?;
         let interval = session.shown.elapsed();
@@ -369,11 +371,12 @@ impl Losses {
             processes_lost: self.processes_lost - before.processes_lost,
             rx_bytes: self.rx_bytes - before.rx_bytes,
             tx_bytes: self.tx_bytes - before.tx_bytes,
+            missed_events: self.missed_events - before.missed_events,
         }
     }
 }
 
-fn losses(tracer: &Tracer) -> Losses {
+fn losses(tracer: &mut Tracer) -> Losses {
     Losses {
         table_full: tracer.loss(Loss::TableFull),
         peers_full: tracer.loss(Loss::PeersFull),
@@ -381,6 +384,7 @@ fn losses(tracer: &Tracer) -> Losses {
         processes_lost: tracer.loss(Loss::Processes),
         rx_bytes: tracer.loss(Loss::RxBytes),
         tx_bytes: tracer.loss(Loss::TxBytes),
+        missed_events: tracer.missed_events(),
     }
 }
 

@@ -265,3 +265,4 @@ mod connections;
 mod datagrams;
 mod icmp;
 mod streams;
+mod twins;

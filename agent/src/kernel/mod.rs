@@ -7,6 +7,7 @@ mod datagrams;
 mod error;
 mod icmp;
 mod mapped;
+mod missed;
 mod table;
 
 use std::{
@@ -34,7 +35,7 @@ pub use self::{
     error::{KernelError, missing_capabilities},
     table::{Delta, Drained, Role},
 };
-use self::{icmp::IcmpPeers, mapped::Mapped, table::Table};
+use self::{icmp::IcmpPeers, mapped::Mapped, missed::Missed, table::Table};
 
 /// Smallest and largest flow table, in slots of 128 bytes.
 const SLOTS: std::ops::RangeInclusive<usize> = 16_384..=4_194_304;
@@ -65,6 +66,7 @@ pub struct Tracer {
     /// Root of the cgroup2 tree.
     root: PathBuf,
     icmp_peers: Option<IcmpPeers>,
+    missed: Missed,
     selection: Selection,
 }
 
@@ -115,6 +117,10 @@ impl Tracer {
             attach(&mut ebpf, &btf, hook)?;
         }
         datagrams::attach(&mut ebpf, root)?;
+        let mut missed = Missed::default();
+        if missed::tracepoints_are_preempted() {
+            missed.attach_twins(&mut ebpf, &btf)?;
+        }
         Ok(Self {
             ebpf,
             btf,
@@ -123,6 +129,7 @@ impl Tracer {
             follows_processes: false,
             root: root.to_owned(),
             icmp_peers: None,
+            missed,
             selection: [0; 3],
         })
     }
@@ -239,6 +246,26 @@ impl Tracer {
                 Err(MapError::ElementNotFound) => return Ok(ended),
                 Err(error) => return Err(failed(error)),
             };
+        }
+    }
+
+    /// Events that the kernel ran no program for, at most, since the programs were loaded. The first one has others
+    /// step in from then on.
+    pub fn missed_events(&mut self) -> u64 {
+        if self.missed.wants_twins(&self.ebpf)
+            && let Err(error) = self.missed.attach_twins(&mut self.ebpf, &self.btf)
+        {
+            tracing::error!(%error, "events that the kernel skips go on missing");
+        }
+        self.missed.events(&self.ebpf)
+    }
+
+    /// Puts twins behind the programs that count; with `alone`, they are all there is.
+    #[cfg(test)]
+    pub fn use_twins(&mut self, alone: bool) {
+        self.missed.attach_twins(&mut self.ebpf, &self.btf).unwrap();
+        if alone {
+            Missed::skip_all(&mut self.ebpf);
         }
     }
 

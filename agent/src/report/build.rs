@@ -204,6 +204,7 @@ fn add_losses(lost: &mut Losses, snapshot: &Snapshot) {
         ("processesNotFollowed", losses.processes_lost),
         ("rxBytes", losses.rx_bytes),
         ("txBytes", losses.tx_bytes),
+        ("missedEvents", losses.missed_events),
     ] {
         if times > 0 {
             let sum = lost.entry(reason.to_owned()).or_insert(0);

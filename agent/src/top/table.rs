@@ -60,6 +60,9 @@ fn lost(snapshot: &Snapshot) -> String {
     if bytes > 0 {
         text.push_str(&format!("   {} LOST: raise --max-flows", human::bytes(bytes)));
     }
+    if losses.missed_events > 0 {
+        text.push_str(&format!("   at most {} calls MISSED by the kernel", losses.missed_events));
+    }
     if losses.processes_lost > 0 {
         text.push_str(&format!("   {} child processes not followed", losses.processes_lost));
     }

@@ -43,6 +43,7 @@ static __always_inline void begin_connecting(struct sock *sk)
 {
 	__u64 selected = cgroup_sessions(socket_cgroup(sk), selection.generation);
 	struct socket_state *state;
+	struct tt_slot *slot;
 	int i;
 
 	if (selection.by_process)
@@ -52,6 +53,10 @@ static __always_inline void begin_connecting(struct sock *sk)
 		return;
 	state = make_socket_state(sk);
 	if (!state)
+		return;
+	/* The twin of this program was here. */
+	slot = slot_at(state->place[0]);
+	if (slot && (slot->state & TT_STATE_MASK) == TT_CONNECTING)
 		return;
 	/* A socket can be used again after it failed or was disconnected. */
 	close_places(state);
@@ -108,8 +113,10 @@ static __always_inline void establish(struct sock *sk, __u8 direction)
 	state->direction = direction;
 	/* With TCP Fast Open the application may have read already. */
 	tcp = tcp_of(sk);
-	if (tcp && !state->consumed)
+	if (tcp && !state->consumed) {
 		advance(state, selection.generation, read_sequence(sk, tcp), true);
+		state->seeded = 0;
+	}
 	if (direction == TT_OUTBOUND)
 		end_connecting(sk, state, true);
 }

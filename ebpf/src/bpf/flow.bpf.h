@@ -6,6 +6,7 @@
 #include "peer.bpf.h"
 #include "settle.bpf.h"
 #include "space.bpf.h"
+#include "twin.bpf.h"
 
 /* What the kernel itself knows of the connection goes into the slot of the socket's first process. */
 static __always_inline void note_tcp(struct sock *sk, struct socket_state *state)
@@ -119,8 +120,11 @@ static __always_inline void count(struct sock *sk, struct socket_state *state, s
 		note_tcp(sk, state);
 }
 
-/* One call of the current process that sent or received so many bytes. `flags`: of a receive. */
-static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, enum event_kind kind)
+/*
+ * One call of the current process that sent or received so many bytes. `flags`: of a receive. `twin`: whether this is
+ * the second program on the hook.
+ */
+static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, enum event_kind kind, bool twin)
 {
 	__u16 family = FIELD(sk, __sk_common.skc_family);
 	__u32 generation = selection.generation;
@@ -134,7 +138,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	/* Nothing above this line that sockets which nobody selected would pay for. */
-	if (!selected)
+	if (!selected || counted_by_twin(twin))
 		return;
 	event.selected = selected;
 	event.generation = generation;
@@ -159,6 +163,8 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 		if (flags & MSG_OOB)
 			return;
 		bytes -= take_ahead(state, bytes);
+		if (bytes)
+			count_unseen(state, bytes);
 	}
 	count(sk, state, &event, bytes);
 }

@@ -16,7 +16,8 @@ struct socket_state {
 	__u32 retransmits_before; /* segments retransmitted before its first slot was taken */
 	__u8 direction;	      /* of a connection whose opening was seen; else TT_UNKNOWN */
 	__u8 shared;	      /* whether `tt_peers` has entries of this socket */
-	__u8 pad[2];
+	__u8 seeded;	      /* `consumed` began in the middle of a connection; see space.bpf.h */
+	__u8 pad;
 	__u64 consumed;	      /* how far a TCP socket was read; see space.bpf.h */
 	__u64 ahead;	      /* likewise */
 };
@@ -26,7 +27,8 @@ struct message_peer {
 	__u64 socket;	/* its cookie, or its address where the hook cannot have the former; 0: none */
 	__u64 addr[2];
 	__u16 port;
-	__u8 pad[6];
+	__u8 counted;	/* the first of two twin programs has counted the task's event; see twin.bpf.h */
+	__u8 pad[5];
 };
 
 /* Global data: no look-up at all. A section of its own, so that user space can write it as a whole. */

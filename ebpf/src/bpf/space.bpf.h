@@ -14,6 +14,9 @@
  * finds at least its length here. What was spliced stays here for ever. One number for all processes of the socket
  * serves: each byte was counted for its process when it was read, and only the first, unknown part of a call on an
  * older socket could be taken for another's, if they read at the same moment.
+ *
+ * The kernel can skip an event (see twin.bpf.h). The next advance has it in it; where the call's own length comes first,
+ * it counts, and `consumed` goes on by as much, so that no advance counts it again.
  */
 #ifndef TT_SPACE_H
 #define TT_SPACE_H
@@ -52,16 +55,21 @@ static __always_inline __u32 read_sequence(struct sock *sk, struct tcp_sock *tcp
  */
 static __always_inline __u32 advance(struct socket_state *state, __u32 generation, __u32 sequence, bool gap_free)
 {
-	__u64 before = state->consumed;
+	__u64 now = (__u64)generation << 32 | sequence, before;
+	__s32 bytes;
 
-	state->consumed = (__u64)generation << 32 | sequence;
-	if (!(before >> 32))
-		return 0;
-	if (!gap_free) {
+	before = __sync_lock_test_and_set(&state->consumed, now);
+	if (!(before >> 32) || !gap_free) {
+		state->seeded = 1;
 		state->ahead = 0;
 		return 0;
 	}
-	return sequence - (__u32)before;
+	bytes = sequence - (__u32)before;
+	if (bytes >= 0)
+		return bytes;
+	/* Lengths of calls were faster, see count_unseen(). */
+	__sync_val_compare_and_swap(&state->consumed, now, (__u64)generation << 32 | (__u32)before);
+	return 0;
 }
 
 /* Of the length that a receive call returned, what was counted already. */
@@ -79,6 +87,21 @@ static __always_inline __u64 take_ahead(struct socket_state *state, __u64 length
 	/* So much in demand, it must be there; see the invariant. */
 	__sync_fetch_and_sub(&state->ahead, length);
 	return length;
+}
+
+/*
+ * A call returned more than was counted of it. In the first call on an older socket the rest was read before its
+ * sequence was known. Later, an event was skipped.
+ */
+static __always_inline void count_unseen(struct socket_state *state, __u64 bytes)
+{
+	__u64 consumed = state->consumed;
+
+	if (state->seeded)
+		state->seeded = 0;
+	else if (consumed >> 32)
+		__sync_val_compare_and_swap(&state->consumed, consumed,
+					    (consumed & ~0xffffffffull) | (__u32)(consumed + bytes));
 }
 
 #endif

@@ -11,6 +11,7 @@
  *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
  *  consume_skb, cgroup_skb/egress       the peer of an ICMP message; only while a session wants ICMP
  *  cgroup/sock_release                  the end of all other sockets
+ *  (name)_twin                          a second program on the hook, where the kernel skips events; see twin.bpf.h
  *  sched_process_fork, _exit            children of a process that was selected by its id (`top --pid`)
  */
 #include "connect.bpf.h"
@@ -18,25 +19,47 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(tt_send, struct sock *sk, int ret, int flags)
+static __always_inline int count_send(struct sock *sk, int ret, bool twin)
 {
 	if (ret >= 0)
-		transfer(sk, ret, 0, TT_SENT);
+		transfer(sk, ret, 0, TT_SENT, twin);
 	else
 		forget_message(sk);
 	return 0;
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(tt_recv, struct sock *sk, int ret, int flags)
+static __always_inline int count_receive(struct sock *sk, int ret, int flags, bool twin)
 {
 	/* What is peeked at is read later; the error queue gives a sender its own packets back. */
 	if (ret >= 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
-		transfer(sk, ret, flags, TT_RECEIVED);
+		transfer(sk, ret, flags, TT_RECEIVED, twin);
 	else
 		forget_message(sk);
 	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(tt_send, struct sock *sk, int ret, int flags)
+{
+	return count_send(sk, ret, false);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(tt_send_twin, struct sock *sk, int ret, int flags)
+{
+	return count_send(sk, ret, true);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(tt_recv, struct sock *sk, int ret, int flags)
+{
+	return count_receive(sk, ret, flags, false);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(tt_recv_twin, struct sock *sk, int ret, int flags)
+{
+	return count_receive(sk, ret, flags, true);
 }
 
 SEC("tp_btf/tcp_rcv_space_adjust")
@@ -53,8 +76,15 @@ int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(tt_destroy, struct sock *sk)
+/* Doing it twice is as good as once. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tt_state_twin, struct sock *sk, int old_state, int new_state)
+{
+	change_state(sk, old_state, new_state);
+	return 0;
+}
+
+static __always_inline int destroy(struct sock *sk)
 {
 	struct socket_state *state = socket_state(sk);
 
@@ -63,6 +93,19 @@ int BPF_PROG(tt_destroy, struct sock *sk)
 		end_socket(state, socket_id(sk));
 	}
 	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tt_destroy, struct sock *sk)
+{
+	return destroy(sk);
+}
+
+/* Likewise. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tt_destroy_twin, struct sock *sk)
+{
+	return destroy(sk);
 }
 
 SEC("tp_btf/tcp_retransmit_skb")
