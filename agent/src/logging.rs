@@ -1,13 +1,13 @@
-//! What the long-running commands say on the standard error.
+//! What goes to the standard error beside a command's last word.
 
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+pub(crate) use tracing_subscriber::filter::LevelFilter;
 
-/// Begins to write log lines to the standard error: those that RUST_LOG asks for, else what is of interest to an operator.
-pub(crate) fn init() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+/// Begins to write log lines to the standard error: those that RUST_LOG asks for, else those of `level` and graver.
+pub(crate) fn init(level: LevelFilter) {
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     // They call every failed request an error, and lack the remedy. Whoever sent the request says more.
     let filter = ["kube_client::client::builder=off", "kube_runtime::watcher=off"]
         .iter()

@@ -8,10 +8,17 @@ pub mod layout;
 #[repr(C, align(8))]
 struct Aligned<T: ?Sized>(T);
 
-static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/traffictrace.bpf.o")));
+static STORAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/storage.bpf.o")));
+static PLAIN: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/plain.bpf.o")));
 
-/// The ELF object with all programs and maps, for one kernel or another: the loader fits it to the running kernel.
-pub static OBJECT: &[u8] = &ALIGNED.0;
+/// Which of the two ELF objects; each has all programs and maps, and the loader fits it to the running kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// For tracepoints and fexit, with storage of sockets and atomic exchanges (Linux 5.12 and later).
+    Storage,
+    /// For kprobes, and for older kernels.
+    Plain,
+}
 
 #[cfg(feature = "bench")]
 static EMPTY_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")));
@@ -21,7 +28,17 @@ static EMPTY_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OU
 #[cfg(feature = "bench")]
 pub static EMPTY_OBJECT: &[u8] = &EMPTY_ALIGNED.0;
 
-/// Names of the maps in [`OBJECT`].
+impl Variant {
+    /// The object.
+    pub fn object(self) -> &'static [u8] {
+        match self {
+            Self::Storage => &STORAGE.0,
+            Self::Plain => &PLAIN.0,
+        }
+    }
+}
+
+/// Names of the maps in the objects.
 pub mod maps {
     /// One [`super::layout::Selection`]: global data of the programs.
     pub const SELECTION: &str = ".data.selection";
@@ -31,7 +48,7 @@ pub mod maps {
     pub const RING: &str = "tt_ring";
     /// The flow table: [`super::layout::Slot`]s, mapped.
     pub const SLOTS: &str = "tt_slots";
-    /// Ring of free slot indexes (`u64`), mapped.
+    /// Free slot indexes (`u64`): a mapped ring, in [`super::Variant::Plain`] a queue.
     pub const FREE: &str = "tt_free";
     /// [`super::layout::PeerKey`] → slot and generation.
     pub const PEERS: &str = "tt_peers";
@@ -49,6 +66,8 @@ pub mod maps {
     pub const PROCESSES: &str = "tt_processes";
     /// Cgroup id → [`super::layout::Folder`].
     pub const FOLDERS: &str = "tt_folders";
+    /// What is remembered of sockets, the kernel's own affair; in [`super::Variant::Plain`] it has a size.
+    pub const SOCKETS: &str = "tt_sockets";
     /// [`super::layout::OverflowKey`] → [`super::layout::Overflow`].
     pub const OVERFLOW: &str = "tt_overflow";
 }

@@ -22,6 +22,7 @@ use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
 
 use self::state::{State, Told};
 use crate::kubeapi::{ConnectError, connect, wait_until_listed};
+use crate::logging;
 
 /// How many changes wait at most before the watches wait too.
 const QUEUE: usize = 1024;
@@ -46,7 +47,7 @@ pub(crate) enum ControllerError {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(_: ControllerArgs) -> Result<(), ControllerError> {
-    crate::logging::init();
+    logging::init(logging::LevelFilter::INFO);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signal)?;
     let (client, url) = connect().await?;

@@ -18,7 +18,7 @@ use traffictrace_ebpf::layout::{Loss, Overflow, OverflowKey, SESSIONS};
 use self::{containers::Containers, icmp::IcmpWish, slots::SlotRows};
 use crate::{
     flows::{Direction, Filter, GroupBy, Key, Ledger, Process, Protocol, Row, Seed, Totals},
-    kernel::{KernelError, Tracer, give_back_memory},
+    kernel::{KernelError, TierChoice, Tracer, give_back_memory},
 };
 
 /// Longest time between two drains of the flow table.
@@ -60,6 +60,8 @@ pub struct EngineOptions {
     pub slots: usize,
     /// Root of the host's cgroup2 tree.
     pub cgroup_root: PathBuf,
+    /// Kernel hooks that may count.
+    pub hook_tier: TierChoice,
 }
 
 /// Why the engine did not do what it was asked.
@@ -163,10 +165,11 @@ impl Engine {
     /// of the session.
     pub fn start(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
         let number = self.take_number()?;
+        let options = &self.options;
         let tracer = match &mut self.tracer {
             Some(tracer) => tracer,
             none => {
-                let tracer = Tracer::load(self.options.slots, &self.options.cgroup_root)?;
+                let tracer = Tracer::load(options.slots, &options.cgroup_root, options.hook_tier)?;
                 give_back_memory();
                 none.insert(tracer)
             }
@@ -279,7 +282,7 @@ impl Engine {
             self.drain();
         }
         let now = self.tracer.as_mut().map(losses).unwrap_or_default();
-        let hook_tier = self.tracer.as_ref().map_or("none", Tracer::hook_tier);
+        let hook_tier = self.tracer.as_ref().map_or("none", |tracer| tracer.hook_tier().name());
         let session = self.sessions.get_mut(id)?;
         let interval = session.shown.elapsed();
         session.shown = Instant::now();

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     cgroups::CgroupRoot,
     flows::DirectionFilter,
-    kernel::KernelError,
+    kernel::{KernelError, TierChoice},
     testing::{TestCgroup, skip, writable_cgroups},
 };
 
@@ -30,17 +30,21 @@ struct Bench {
 fn bench() -> Option<Bench> {
     let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let root = writable_cgroups()?;
-    match Tracer::load(1, root.path()) {
+    match Tracer::load(1, root.path(), TierChoice::Auto) {
         Ok(_) => {}
         Err(
-            error @ (KernelError::Permission { .. } | KernelError::NoBtf { .. } | KernelError::NoHook { .. }),
+            error @ (KernelError::Permission { .. } | KernelError::NoBtf { .. } | KernelError::NoTier { .. }),
         ) => {
             return skip(&error.to_string());
         }
         Err(error) => panic!("{error}"),
     }
     let cgroup = TestCgroup::new(&root);
-    let engine = Engine::new(EngineOptions { slots: 1, cgroup_root: root.path().to_owned() });
+    let engine = Engine::new(EngineOptions {
+        slots: 1,
+        cgroup_root: root.path().to_owned(),
+        hook_tier: TierChoice::Auto,
+    });
     Some(Bench { engine, root, cgroup, _alone: alone })
 }
 

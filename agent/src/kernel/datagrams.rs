@@ -21,9 +21,8 @@ const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 /// Loads and attaches them. Others may attach theirs to the same cgroup before and after; none of these can refuse a
 /// message.
 pub(super) fn attach(ebpf: &mut Ebpf, root: &Path) -> Result<(), KernelError> {
-    let folder = File::open(root).map_err(|e| {
-        KernelError::load(format!("open the root of the cgroup2 tree at {}", root.display()), e)
-    })?;
+    let folder =
+        File::open(root).map_err(|source| KernelError::CgroupRoot { path: root.to_owned(), source })?;
     let loading = |name| format!("load the BPF program {name}");
     let attaching = |name| format!("attach the BPF program {name} to the cgroup {}", root.display());
     for name in PEERS {

@@ -1,6 +1,10 @@
 //! What can go wrong between this process and the kernel, said so that a person can act on it.
 
-use std::{fs, io};
+use std::{error::Error, fmt::Write as _, fs, io, path::PathBuf};
+
+use aya::programs::ProgramError;
+
+use super::HookTier;
 
 /// A step towards tracing that the kernel refused.
 #[derive(Debug, thiserror::Error)]
@@ -15,13 +19,29 @@ pub enum KernelError {
         source: aya::BtfError,
     },
     /// The kernel has no such hook.
-    #[error(
-        "this kernel has no tracepoint {hook}; counting needs sock_send_length and sock_recv_length, \
-         which came with Linux 6.3"
-    )]
+    #[error("this kernel has no {kind} {hook}")]
     NoHook {
-        /// Name of the tracepoint.
+        /// Tracepoint, function or kprobe.
+        kind: &'static str,
+        /// Its name.
         hook: &'static str,
+    },
+    /// No hook tier that was tried works.
+    #[error(
+        "this kernel offers no way to count sends and receives: {}; use Linux 6.3 or later, or 5.10 or later with \
+         BPF trampolines (fexit) or kprobes; `traffictrace check` says more", reasons(.failures)
+    )]
+    NoTier {
+        /// Why not, for each.
+        failures: Vec<TierFailure>,
+    },
+    /// The cgroup tree cannot be used.
+    #[error("cannot open the root of the cgroup2 tree at {path}: {source}")]
+    CgroupRoot {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
     /// Not permitted.
     #[error("no permission to {step}: {advice}")]
@@ -37,7 +57,17 @@ pub enum KernelError {
         /// What was attempted.
         step: String,
         /// What the loader said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The kernel's verifier refused a program.
+    #[error("cannot {step}: {source}: {reason}")]
+    Verifier {
+        /// What was attempted.
+        step: String,
+        /// What the kernel said.
+        source: io::Error,
+        /// The last line of what the verifier said.
+        reason: String,
     },
     /// A map operation failed.
     #[error("cannot {step} in the map {map}: {source}")]
@@ -64,11 +94,27 @@ pub enum KernelError {
 
 impl KernelError {
     /// Turns a loader's error into advice: most often a capability is missing.
-    pub(super) fn load(step: String, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        if permission_denied(&source) {
+    pub(super) fn load(step: String, source: impl Error + Send + Sync + 'static) -> Self {
+        let source: Box<dyn Error + Send + Sync> = Box::new(source);
+        let source = match source.downcast::<ProgramError>() {
+            Ok(error) => match *error {
+                ProgramError::LoadError { io_error, verifier_log } => {
+                    let log = verifier_log.to_string();
+                    // EACCES is also what the verifier says, and then it says why.
+                    if let Some(reason) = verdict(&log) {
+                        tracing::debug!(%step, "the kernel's verifier:\n{}", tail(&log));
+                        return Self::Verifier { step, source: io_error, reason };
+                    }
+                    io_error.into()
+                }
+                error => error.into(),
+            },
+            Err(other) => other,
+        };
+        if permission_denied(&*source) {
             return Self::Permission { step, advice: permission_advice() };
         }
-        Self::Load { step, source: Box::new(source) }
+        Self::Load { step, source }
     }
 
     pub(super) fn map(step: &'static str, map: &'static str, source: aya::maps::MapError) -> Self {
@@ -76,7 +122,37 @@ impl KernelError {
     }
 }
 
-fn permission_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+/// A hook tier that does not work here.
+#[derive(Debug)]
+pub struct TierFailure {
+    /// Which one.
+    pub tier: HookTier,
+    /// Why not.
+    pub error: KernelError,
+}
+
+fn reasons(failures: &[TierFailure]) -> String {
+    let mut text = String::new();
+    for TierFailure { tier, error } in failures {
+        let separator = if text.is_empty() { "" } else { "; " };
+        let _ = write!(text, "{separator}{tier}: {error}");
+    }
+    text
+}
+
+/// The last line of a verifier's log that is no statistics; none where it did not come that far.
+fn verdict(log: &str) -> Option<String> {
+    let statistics = ["processed ", "verification time", "stack depth", "insns processed"];
+    let mut lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    lines.find(|line| !statistics.iter().any(|start| line.starts_with(start))).map(str::to_owned)
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+fn permission_denied(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>()

@@ -48,9 +48,10 @@ impl Missed {
         // Not asked again, whatever comes of it.
         self.refused = true;
         let failed = |e| KernelError::map("say that there are twins", maps::TWINS, e);
-        let map = ebpf.map_mut(maps::TWINS).ok_or(KernelError::Object(maps::TWINS))?;
-        // First, so that no event is counted by both.
-        Array::<_, u64>::try_from(map).and_then(|mut twins| twins.set(0, 1, 0)).map_err(failed)?;
+        // First, so that no event is counted by both. Where sends and receives are no tracepoints, there is no need.
+        if let Some(map) = ebpf.map_mut(maps::TWINS) {
+            Array::<_, u64>::try_from(map).and_then(|mut twins| twins.set(0, 1, 0)).map_err(failed)?;
+        }
         for (first, hook, twin) in TWINS {
             if ebpf.program(first).is_none_or(|program| program.fd().is_err()) {
                 continue;

@@ -5,10 +5,13 @@
 
 mod datagrams;
 mod error;
+mod free;
 mod icmp;
+mod load;
 mod mapped;
 mod missed;
 mod table;
+mod tier;
 
 use std::{
     collections::HashSet,
@@ -18,12 +21,11 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, Pod,
+    Btf, Ebpf, Pod,
     maps::{Array, HashMap, Map, MapData, MapError, Queue},
-    programs::{BtfTracePoint, ProgramError},
 };
 use traffictrace_ebpf::{
-    OBJECT,
+    Variant,
     layout::{
         self, Cgroup, FILTER_SIZE, FOLDER_SIZE, Folder, Loss, Overflow, OverflowKey, PeerKey, Process,
         Selection,
@@ -34,32 +36,19 @@ use traffictrace_ebpf::{
 pub use self::{
     error::{KernelError, missing_capabilities},
     table::{Delta, Drained, Role},
+    tier::{HookTier, TierChoice},
 };
-use self::{icmp::IcmpPeers, mapped::Mapped, missed::Missed, table::Table};
+use self::{free::FreeSlots, icmp::IcmpPeers, load::Loaded, mapped::Mapped, missed::Missed, table::Table};
 
 /// Smallest and largest flow table, in slots of 128 bytes.
 const SLOTS: std::ops::RangeInclusive<usize> = 16_384..=4_194_304;
-
-/// Program in the object and the tracepoint it belongs to.
-type Hook = (&'static str, &'static str);
-
-/// Sends and receives; which of these pairs a kernel has is the hook tier.
-const TRANSFERS: [Hook; 2] = [("tt_send", "sock_send_length"), ("tt_recv", "sock_recv_length")];
-/// What leaves the receive queue of a TCP socket. Attached before [`TRANSFERS`], which count on it.
-const SPACE: Hook = ("tt_space", "tcp_rcv_space_adjust");
-/// Beginning, retransmissions and end of TCP connections.
-const CONNECTIONS: [Hook; 3] = [
-    ("tt_state", "inet_sock_set_state"),
-    ("tt_destroy", "tcp_destroy_sock"),
-    ("tt_retransmit", "tcp_retransmit_skb"),
-];
-/// Children of processes that were selected by their id; only while a session selects so.
-const PROCESSES: [Hook; 2] = [("tt_fork", "sched_process_fork"), ("tt_exit", "sched_process_exit")];
 
 /// The loaded programs and their maps.
 pub struct Tracer {
     ebpf: Ebpf,
     btf: Btf,
+    tier: HookTier,
+    variant: Variant,
     table: Table,
     losses: Mapped<AtomicU64>,
     follows_processes: bool,
@@ -81,42 +70,15 @@ impl Tracer {
     ///
     /// `slots` is how many flows the table can hold at once; it is brought into a sane range.
     ///
-    /// `root` is the root of the cgroup2 tree: programs there see the peers of datagrams.
-    pub fn load(slots: usize, root: &Path) -> Result<Self, KernelError> {
+    /// `root` is the root of the cgroup2 tree; `choice` the hooks that may be used.
+    pub fn load(slots: usize, root: &Path, choice: TierChoice) -> Result<Self, KernelError> {
         let slots = slots.clamp(*SLOTS.start(), *SLOTS.end());
-        let ring = slots.next_power_of_two();
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
-        let mut ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
-            .map_max_entries(maps::SLOTS, slots as u32)
-            .map_max_entries(maps::FREE, ring as u32)
-            .map_max_entries(maps::PEERS, slots as u32)
-            .map_max_entries(maps::COOKIES, slots as u32)
-            // Storage of tasks is used by the programs alone; the loader has no type for it.
-            .allow_unsupported_maps()
-            .load(OBJECT)
-            .map_err(|e| KernelError::load("create the BPF maps".into(), e))?;
-        let table = {
-            let map = |name| map_data(&ebpf, name);
-            // SAFETY: these maps are mappable arrays with these elements (shared.h, held to `layout` by asserts on
-            // both sides), made with the lengths given here; any bytes are valid; what the kernel changes is atomic.
-            #[expect(unsafe_code, reason = "see SAFETY")]
-            unsafe {
-                Table::new(
-                    Mapped::new(map(maps::SLOTS)?, maps::SLOTS, slots)?,
-                    Mapped::new(map(maps::FREE)?, maps::FREE, ring)?,
-                    Mapped::new(map(maps::RING)?, maps::RING, 1)?,
-                    Mapped::new(map(maps::COOKIES)?, maps::COOKIES, slots)?,
-                )
-            }
-        };
-        // SAFETY: a mappable array of `u64`, see above.
+        let Loaded { mut ebpf, variant, tier } = load::load(&btf, slots, root, choice)?;
+        let table = map_table(&mut ebpf, variant, slots)?;
+        // SAFETY: a mappable array of `u64`, see `map_table`.
         #[expect(unsafe_code, reason = "see SAFETY")]
         let losses = unsafe { Mapped::new(map_data(&ebpf, maps::LOSSES)?, maps::LOSSES, layout::LOSSES)? };
-        for hook in [SPACE].into_iter().chain(TRANSFERS).chain(CONNECTIONS) {
-            attach(&mut ebpf, &btf, hook)?;
-        }
-        datagrams::attach(&mut ebpf, root)?;
         let mut missed = Missed::default();
         if missed::tracepoints_are_preempted() {
             missed.attach_twins(&mut ebpf, &btf)?;
@@ -124,6 +86,8 @@ impl Tracer {
         Ok(Self {
             ebpf,
             btf,
+            tier,
+            variant,
             table,
             losses,
             follows_processes: false,
@@ -135,8 +99,8 @@ impl Tracer {
     }
 
     /// Which hooks count sends and receives here.
-    pub fn hook_tier(&self) -> &'static str {
-        "tp_btf"
+    pub fn hook_tier(&self) -> HookTier {
+        self.tier
     }
 
     /// Sets the filter of a session. Takes effect with [`Self::publish`].
@@ -160,8 +124,8 @@ impl Tracer {
     /// Sets the sessions that select a process by its id, and those of them that its future children inherit.
     pub fn select_process(&mut self, pid: u32, sessions: u64, inherited: u64) -> Result<(), KernelError> {
         if !self.follows_processes {
-            for hook in PROCESSES {
-                attach(&mut self.ebpf, &self.btf, hook)?;
+            for hook in tier::PROCESSES {
+                load::attach(&mut self.ebpf, &self.btf, hook)?;
             }
             self.follows_processes = true;
         }
@@ -190,6 +154,8 @@ impl Tracer {
     pub fn see_icmp_peers(&mut self, wanted: bool) -> Result<(), KernelError> {
         if !wanted {
             self.icmp_peers = None;
+        } else if self.variant == Variant::Plain {
+            // There the message itself tells, or nothing does.
         } else if self.icmp_peers.is_none() {
             self.icmp_peers = Some(IcmpPeers::attach(&mut self.ebpf, &self.btf, &self.root)?);
         }
@@ -313,6 +279,33 @@ pub fn give_back_memory() {
     }
 }
 
+/// Maps the flow table.
+fn map_table(ebpf: &mut Ebpf, variant: Variant, slots: usize) -> Result<Table, KernelError> {
+    let queue = match variant {
+        Variant::Storage => None,
+        Variant::Plain => {
+            let map = ebpf.take_map(maps::FREE).ok_or(KernelError::Object(maps::FREE))?;
+            Some(Queue::try_from(map).map_err(|e| KernelError::map("put free slots", maps::FREE, e))?)
+        }
+    };
+    let map = |name| map_data(ebpf, name);
+    // SAFETY: these maps are mappable arrays with these elements (shared.h, held to `layout` by asserts on
+    // both sides), made with the lengths given here; any bytes are valid; what the kernel changes is atomic.
+    #[expect(unsafe_code, reason = "see SAFETY")]
+    unsafe {
+        let positions = Mapped::new(map(maps::RING)?, maps::RING, 1)?;
+        let free = match queue {
+            Some(queue) => FreeSlots::queue(queue, positions, slots),
+            None => {
+                let entries = Mapped::new(map(maps::FREE)?, maps::FREE, slots.next_power_of_two())?;
+                FreeSlots::ring(entries, positions, slots)
+            }
+        };
+        let slots_map = Mapped::new(map(maps::SLOTS)?, maps::SLOTS, slots)?;
+        Ok(Table::new(slots_map, free, Mapped::new(map(maps::COOKIES)?, maps::COOKIES, slots)?))
+    }
+}
+
 fn map_data<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, KernelError> {
     match ebpf.map(name) {
         Some(Map::Array(data)) => Ok(data),
@@ -327,15 +320,4 @@ fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
         Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other,
     }
-}
-
-fn attach(ebpf: &mut Ebpf, btf: &Btf, (name, hook): Hook) -> Result<(), KernelError> {
-    let program = ebpf.program_mut(name).ok_or(KernelError::Object(name))?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(|_| KernelError::Object(name))?;
-    program.load(hook, btf).map_err(|e| match e {
-        ProgramError::Btf(_) => KernelError::NoHook { hook },
-        e => KernelError::load(format!("load the BPF program {name}"), e),
-    })?;
-    program.attach().map_err(|e| KernelError::load(format!("attach the BPF program {name} to {hook}"), e))?;
-    Ok(())
 }

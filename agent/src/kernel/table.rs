@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use traffictrace_ebpf::layout::{self, PeerKey, Ring, Slot};
+use traffictrace_ebpf::layout::{self, PeerKey, Slot};
 
-use super::mapped::Mapped;
+use super::{free::FreeSlots, mapped::Mapped};
 
 /// How long a closed slot is left alone before it is given back. A program that found the slot just before it was
 /// closed adds to it within microseconds (programs run with preemption off); this leaves room for a stolen CPU.
@@ -93,12 +93,10 @@ struct Seen {
     closed: bool,
 }
 
-/// The mapped flow table with its ring of free slots.
-#[derive(Debug)]
+/// The mapped flow table with its free slots.
 pub(super) struct Table {
     slots: Mapped<Slot>,
-    free: Mapped<AtomicU64>,
-    ring: Mapped<Ring>,
+    free: FreeSlots,
     /// Cookie of a slot's socket, where the map of peers leads to the slot.
     cookies: Mapped<AtomicU64>,
     seen: Vec<Seen>,
@@ -108,29 +106,15 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Takes the mapped arrays over and hands every slot to the kernel.
-    pub(super) fn new(
-        slots: Mapped<Slot>,
-        free: Mapped<AtomicU64>,
-        ring: Mapped<Ring>,
-        cookies: Mapped<AtomicU64>,
-    ) -> Self {
+    /// Takes the mapped arrays over; `free` has every slot.
+    pub(super) fn new(slots: Mapped<Slot>, free: FreeSlots, cookies: Mapped<AtomicU64>) -> Self {
         let (seen, closing, made) = (Vec::new(), VecDeque::new(), Instant::now());
-        let table = Self { slots, free, ring, cookies, seen, closing, made };
-        for (index, entry) in (0u64..).zip(table.free.iter()).take(table.slots.len()) {
-            entry.store(index, Relaxed);
-        }
-        if let Some(ring) = table.ring.first() {
-            ring.mask.store((table.free.len() - 1) as u64, Relaxed);
-            ring.tail.store(table.slots.len() as u64, Release);
-        }
-        table
+        Self { slots, free, cookies, seen, closing, made }
     }
 
     /// Slots that the kernel can still take.
     pub(super) fn free(&self) -> usize {
-        let Some(ring) = self.ring.first() else { return 0 };
-        ring.tail.load(Relaxed).saturating_sub(ring.head.load(Relaxed)) as usize
+        self.free.len()
     }
 
     /// All slots.
@@ -151,7 +135,7 @@ impl Table {
     }
 
     /// Slots that the map of peers leads to, idle for a minute; when the table fills up, they can make room.
-    pub(super) fn idle(&self) -> Vec<(usize, PeerKey)> {
+    pub(super) fn idle(&self) -> Vec<(u32, PeerKey)> {
         if self.free() > self.len() / 2 {
             return Vec::new();
         }
@@ -161,12 +145,12 @@ impl Table {
             .iter()
             .enumerate()
             .filter(|(_, seen)| seen.known && !seen.closed && now.saturating_sub(seen.moved) >= IDLE);
-        idle.filter_map(|(index, _)| Some((index, self.peer_key(index)?))).collect()
+        idle.filter_map(|(index, _)| Some((index as u32, self.peer_key(index)?))).collect()
     }
 
     /// Closes a slot that the kernel does not find any more.
-    pub(super) fn close(&mut self, index: usize) {
-        if let Some(slot) = self.slots.get(index) {
+    pub(super) fn close(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get(index as usize) {
             close(slot);
         }
     }
@@ -179,8 +163,7 @@ impl Table {
         let now = Instant::now();
         let second = now.duration_since(self.made).as_secs() as u32;
         // Slots are first taken in order, so nothing beyond the furthest position was ever used.
-        let taken = self.ring.first().map_or(0, |ring| ring.head.load(Acquire));
-        let used = usize::try_from(taken).unwrap_or(usize::MAX).min(self.slots.len());
+        let used = usize::try_from(self.free.taken()).unwrap_or(usize::MAX).min(self.slots.len());
         if self.seen.len() < used {
             self.seen.resize(used, Seen::default());
         }
@@ -216,8 +199,6 @@ impl Table {
     /// Gives back the slots that were seen closed at least [`GRACE`] before `now`, when this drain began.
     fn release(&mut self, now: Instant, sink: &mut dyn FnMut(Drained<'_>)) -> Vec<PeerKey> {
         let mut forget = Vec::new();
-        let Some(ring) = self.ring.first() else { return forget };
-        let mut tail = ring.tail.load(Relaxed);
         while let Some((number, since)) = self.closing.front().copied() {
             if now.duration_since(since) < GRACE {
                 break;
@@ -232,10 +213,9 @@ impl Table {
             *seen = Seen { known: false, closed: false, retransmits: 0, ..*seen };
             self.cookies[index].store(0, Relaxed);
             slot.state.store(layout::FREE, Release);
-            self.free[tail as usize & (self.free.len() - 1)].store(number.into(), Relaxed);
-            tail += 1;
+            self.free.give(number);
         }
-        ring.tail.store(tail, Release);
+        self.free.publish();
         forget
     }
 }

@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cgroups::{CgroupError, find_root};
 use crate::engine::{Engine, EngineOptions};
+use crate::kernel::TierChoice;
 use crate::kubeapi::ConnectError;
 use crate::logging;
 
@@ -57,6 +58,11 @@ pub(crate) struct NodeArgs {
     /// runs.
     #[arg(long, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1024..=4_194_304))]
     max_flows: u32,
+
+    /// Kernel hooks that count: tp_btf, fexit or kretprobe; auto takes the first of these that works (see
+    /// `traffictrace check`).
+    #[arg(long, value_name = "TIER", default_value_t = TierChoice::Auto)]
+    hook_tier: TierChoice,
 }
 
 /// What ends the agent.
@@ -104,10 +110,14 @@ pub(crate) enum NodeError {
 ///
 /// [`NodeError`], when it cannot begin or go on. An API server that is not there is no reason.
 pub(crate) async fn run(args: NodeArgs) -> Result<(), NodeError> {
-    logging::init();
+    logging::init(logging::LevelFilter::INFO);
     let max_rows = args.max_flows as usize;
     let root = find_root(args.cgroup_root.as_deref())?;
-    let engine = Engine::new(EngineOptions { slots: max_rows, cgroup_root: root.path().to_owned() });
+    let engine = Engine::new(EngineOptions {
+        slots: max_rows,
+        cgroup_root: root.path().to_owned(),
+        hook_tier: args.hook_tier,
+    });
     match args.standalone {
         Some(folder) => {
             let pods_file = args.pods.unwrap_or_else(|| standalone::default_pods_file(&folder));

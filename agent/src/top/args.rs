@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::filter::FilterArgs;
+use crate::kernel::TierChoice;
 
 /// Show who uses the network in one container, cgroup or process.
 #[derive(Debug, Clone, Args)]
@@ -44,6 +45,11 @@ pub(crate) struct TopArgs {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+
+    /// Kernel hooks that count: tp_btf, fexit or kretprobe; auto takes the first of these that works (see
+    /// `traffictrace check`).
+    #[arg(long, value_name = "TIER", default_value_t = TierChoice::Auto)]
+    pub(crate) hook_tier: TierChoice,
 
     /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
     #[arg(long, value_name = "PATH")]

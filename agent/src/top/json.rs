@@ -14,6 +14,8 @@ use crate::{
 struct Document {
     /// Seconds that the rates are over.
     interval_seconds: serde_json::Number,
+    /// Kernel hooks that counted.
+    hook_tier: &'static str,
     totals: Totals,
     /// All flows, or the first `--top` of them.
     flows: Vec<Flow>,
@@ -92,6 +94,7 @@ struct Lost {
 pub(super) fn document(snapshot: &Snapshot, processes: &[Process], interval: Duration) -> io::Result<String> {
     let document = Document {
         interval_seconds: seconds(snapshot.interval, interval),
+        hook_tier: snapshot.hook_tier,
         totals: Totals {
             rx_bytes: snapshot.totals.rx_bytes,
             tx_bytes: snapshot.totals.tx_bytes,

@@ -22,6 +22,7 @@ use self::{args::Output, error::TopError, target::Target};
 use crate::{
     engine::{Engine, EngineOptions, Snapshot},
     flows::Process,
+    logging,
 };
 
 /// How often the kernel's flow table is looked at between two tables on the screen.
@@ -32,13 +33,17 @@ const SESSION: &str = "top";
 /// Traces until Ctrl-C, SIGTERM, `--count` intervals, or the end of what is traced; then says a last time what was
 /// counted.
 pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
+    logging::init(logging::LevelFilter::WARN);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(TopError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(TopError::Signal)?;
     let filter = args.filter.read()?;
     let target = Target::find(&args)?;
     let session = SESSION.to_owned();
-    let mut engine =
-        Engine::new(EngineOptions { slots: args.max_flows, cgroup_root: target.root().to_owned() });
+    let mut engine = Engine::new(EngineOptions {
+        slots: args.max_flows,
+        cgroup_root: target.root().to_owned(),
+        hook_tier: args.hook_tier,
+    });
     target.start(&mut engine, &session, filter, args.max_flows)?;
     let heading = target.heading();
     eprintln!("Tracing {heading}. Ctrl-C ends.");

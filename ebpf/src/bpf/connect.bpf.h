@@ -11,6 +11,7 @@
 #define TT_CONNECT_H
 
 #include "flow.bpf.h"
+#include "sequence.bpf.h"
 
 /* Subflows of MPTCP are sockets of the kernel's own; only they have an upper layer this early. */
 static __always_inline bool is_subflow(struct sock *sk)
@@ -19,6 +20,112 @@ static __always_inline bool is_subflow(struct sock *sk)
 
 	return tcp && FIELD(tcp, inet_conn.icsk_ulp_ops);
 }
+
+#ifdef TT_PLAIN
+
+static __always_inline bool has_first(struct socket_state *state)
+{
+	return first_slot(state) != 0;
+}
+
+/* The entry that leads to the socket's first slot. */
+static __always_inline struct tt_peer *first_peer(struct socket_state *state, struct tt_peer_key *key)
+{
+	struct tt_slot *slot = first_slot(state);
+	__u64 *addr;
+
+	if (!slot)
+		return 0;
+	addr = (__u64 *)slot->remote_addr;
+	key->cookie = state->id;
+	key->addr[0] = addr[0];
+	key->addr[1] = addr[1];
+	key->tgid = slot->tgid;
+	key->port = slot->remote_port;
+	return bpf_map_lookup_elem(&tt_peers, key);
+}
+
+/* The generation that the first slot was settled for; 0 where there is none. */
+static __always_inline __u32 first_generation(struct socket_state *state)
+{
+	struct tt_peer_key key = {};
+	struct tt_peer *peer = first_peer(state, &key);
+
+	return peer ? peer->generation : 0;
+}
+
+/* The next event settles it again. */
+static __always_inline void unsettle_first(struct socket_state *state)
+{
+	struct tt_peer_key key = {};
+	struct tt_peer *peer = first_peer(state, &key);
+
+	if (peer)
+		peer->generation = 0;
+}
+
+/* Nothing leads to the first slot any more. */
+static __always_inline void drop_first(struct socket_state *state)
+{
+	struct tt_peer_key key = {};
+	__u32 index = state->first - 1;
+	__u64 *cookie;
+
+	if (first_peer(state, &key))
+		bpf_map_delete_elem(&tt_peers, &key);
+	cookie = bpf_map_lookup_elem(&tt_cookies, &index);
+	if (cookie && *cookie == state->id)
+		*cookie = 0;
+	state->first = 0;
+}
+
+/* The socket is used for another connection. */
+static __always_inline void begin_anew(struct socket_state *state)
+{
+	if (has_first(state)) {
+		close_places(state);
+		drop_first(state);
+	}
+	state->seeded = 0;
+}
+
+#else
+
+static __always_inline bool has_first(struct socket_state *state)
+{
+	return state->place[0];
+}
+
+static __always_inline __u32 first_generation(struct socket_state *state)
+{
+	return state->generation[0];
+}
+
+static __always_inline void unsettle_first(struct socket_state *state)
+{
+	state->generation[0] = 0;
+}
+
+static __always_inline void drop_first(struct socket_state *state)
+{
+	state->place[0] = 0;
+}
+
+static __always_inline void begin_anew(struct socket_state *state)
+{
+	int i;
+
+	close_places(state);
+#pragma unroll
+	for (i = 0; i < TT_PLACES; i++) {
+		state->place[i] = 0;
+		state->generation[i] = 0;
+	}
+	state->consumed = 0;
+	state->ahead = 0;
+}
+
+#endif
 
 /* Settles the current process as the socket's first one. */
 static __always_inline void settle_first(struct sock *sk, struct socket_state *state, __u64 selected,
@@ -35,16 +142,20 @@ static __always_inline void settle_first(struct sock *sk, struct socket_state *s
 	};
 
 	connected_peer(event.peer, &event.peer_port, sk);
+#ifdef TT_PLAIN
+	event.cookie = state->id;
+	settle_peer(state, &event);
+#else
 	settle(state, &event, 0);
+#endif
 }
 
 /* connect() has begun. The local port is not known yet. */
 static __always_inline void begin_connecting(struct sock *sk)
 {
-	__u64 selected = cgroup_sessions(socket_cgroup(sk), selection.generation);
+	__u64 selected = cgroup_sessions(sk, selection.generation);
 	struct socket_state *state;
 	struct tt_slot *slot;
-	int i;
 
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
@@ -55,18 +166,11 @@ static __always_inline void begin_connecting(struct sock *sk)
 	if (!state)
 		return;
 	/* The twin of this program was here. */
-	slot = slot_at(state->place[0]);
+	slot = first_slot(state);
 	if (slot && (slot->state & TT_STATE_MASK) == TT_CONNECTING)
 		return;
 	/* A socket can be used again after it failed or was disconnected. */
-	close_places(state);
-#pragma unroll
-	for (i = 0; i < TT_PLACES; i++) {
-		state->place[i] = 0;
-		state->generation[i] = 0;
-	}
-	state->consumed = 0;
-	state->ahead = 0;
+	begin_anew(state);
 	state->direction = TT_OUTBOUND;
 	settle_first(sk, state, selected, TT_CONNECTS);
 }
@@ -74,13 +178,13 @@ static __always_inline void begin_connecting(struct sock *sk)
 /* connect() has succeeded or failed. */
 static __always_inline void end_connecting(struct sock *sk, struct socket_state *state, bool established)
 {
-	bool stale = state->generation[0] != (__u32)selection.generation;
-	struct tt_slot *slot = slot_at(state->place[0]);
+	bool stale = first_generation(state) != (__u32)selection.generation;
+	struct tt_slot *slot = first_slot(state);
 	__u32 word;
 
 	/* With a filter by ports, sessions may want it now that the local one is known. */
 	if (established && selection.filtered)
-		state->generation[0] = 0;
+		unsettle_first(state);
 	if (!slot || (slot->state & TT_STATE_MASK) != TT_CONNECTING)
 		return;
 	word = slot->state & ~TT_STATE_MASK;
@@ -94,7 +198,7 @@ static __always_inline void end_connecting(struct sock *sk, struct socket_state 
 	if (stale)
 		slot->sessions = 0;
 	slot->connections = 0;
-	state->place[0] = 0;
+	drop_first(state);
 	publish(&slot->state, (word & ~TT_CONNECTION) | (established ? 0 : TT_FAILED) | TT_CLOSED);
 }
 
@@ -102,21 +206,15 @@ static __always_inline void end_connecting(struct sock *sk, struct socket_state 
 static __always_inline void establish(struct sock *sk, __u8 direction)
 {
 	struct socket_state *state;
-	struct tcp_sock *tcp;
 
-	if (cgroup_sessions(socket_cgroup(sk), selection.generation))
+	if (cgroup_sessions(sk, selection.generation))
 		state = make_socket_state(sk);
 	else
 		state = socket_state(sk);
 	if (!state)
 		return;
 	state->direction = direction;
-	/* With TCP Fast Open the application may have read already. */
-	tcp = tcp_of(sk);
-	if (tcp && !state->consumed) {
-		advance(state, selection.generation, read_sequence(sk, tcp), true);
-		state->seeded = 0;
-	}
+	seed_sequence(sk, state);
 	if (direction == TT_OUTBOUND)
 		end_connecting(sk, state, true);
 }
@@ -143,9 +241,9 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:
 		/* The process that closes it is the one that has accepted it. */
-		selected = cgroup_sessions(socket_cgroup(sk), selection.generation);
+		selected = cgroup_sessions(sk, selection.generation);
 		state = selected ? socket_state(sk) : 0;
-		if (state && state->direction == TT_INBOUND && !state->place[0] && !is_subflow(sk))
+		if (state && state->direction == TT_INBOUND && !has_first(state) && !is_subflow(sk))
 			settle_first(sk, state, selected, TT_CLOSES);
 		break;
 	}

@@ -105,29 +105,32 @@ static __always_inline void describe(struct flow *flow, struct sock *sk)
 }
 
 /*
- * The session's bit when its filter wants the flow, else 0.
+ * The session's bit when its filter wants the flow, else 0. `facts`: see wanted_sessions().
  *
  * Not static: so the verifier checks it once by itself instead of once for each of the 64 sessions, and knows nothing
- * of what it returns, which keeps the number of states in the caller's loop small.
+ * of what it returns, which keeps the number of states in the caller's loop small. Such a function may take a pointer
+ * only from Linux 5.12 on.
  */
-__noinline __u64 session_wants(struct flow *flow, __u32 session)
+__noinline __u64 session_wants(__u64 facts, __u64 addr0, __u64 addr1, __u32 session)
 {
 	struct tt_filter *filter = bpf_map_lookup_elem(&tt_filters, &session);
+	__u16 local_port = facts, remote_port = facts >> 16;
+	__u8 protocol = facts >> 32, direction = facts >> 40;
 	bool found;
 	__u32 i;
 
-	if (!filter || !flow)
+	if (!filter)
 		return 0;
-	if (filter->protocols && !(filter->protocols & flow->protocol))
+	if (filter->protocols && !(filter->protocols & protocol))
 		return 0;
-	if (filter->direction && flow->direction && filter->direction != flow->direction)
+	if (filter->direction && direction && filter->direction != direction)
 		return 0;
 	found = !filter->ranges;
 	for (i = 0; i < TT_RANGES && i < filter->ranges && !found; i++) {
 		struct tt_range *range = &filter->range[i];
 
-		found = (flow->local_port >= range->first && flow->local_port <= range->last) ||
-			(flow->remote_port >= range->first && flow->remote_port <= range->last);
+		found = (local_port >= range->first && local_port <= range->last) ||
+			(remote_port >= range->first && remote_port <= range->last);
 	}
 	if (!found)
 		return 0;
@@ -135,24 +138,34 @@ __noinline __u64 session_wants(struct flow *flow, __u32 session)
 	for (i = 0; i < TT_NETWORKS && i < filter->networks && !found; i++) {
 		struct tt_network *network = &filter->network[i];
 
-		found = (flow->remote_addr[0] & network->mask[0]) == network->address[0] &&
-			(flow->remote_addr[1] & network->mask[1]) == network->address[1];
+		found = (addr0 & network->mask[0]) == network->address[0] &&
+			(addr1 & network->mask[1]) == network->address[1];
 	}
 	return found ? 1ull << (session & (TT_SESSIONS - 1)) : 0;
 }
 
-/* The sessions of `selected` whose filter lets the flow pass. Not static, see above. */
-__noinline __u64 wanted_sessions(struct flow *flow, __u64 selected, __u64 filtered)
+/* Those of `sessions` whose filter lets the flow pass. Not static, see above. */
+__noinline __u64 filter_sessions(__u64 facts, __u64 addr0, __u64 addr1, __u64 sessions)
 {
-	__u64 wanted = selected & ~filtered;
+	__u64 wanted = 0;
 	__u32 i;
 
-	if (!flow || !(selected & filtered))
-		return wanted;
 	for (i = 0; i < TT_SESSIONS; i++)
-		if ((selected & filtered) >> i & 1)
-			wanted |= session_wants(flow, i);
+		if (sessions >> i & 1)
+			wanted |= session_wants(facts, addr0, addr1, i);
 	return wanted;
+}
+
+/* The sessions of `selected` that want the flow. */
+static __always_inline __u64 wanted_sessions(struct flow *flow, __u64 selected, __u64 filtered)
+{
+	__u64 facts = flow->local_port | (__u64)flow->remote_port << 16 | (__u64)flow->protocol << 32 |
+		      (__u64)flow->direction << 40;
+
+	if (!(selected & filtered))
+		return selected;
+	return (selected & ~filtered) |
+	       filter_sessions(facts, flow->remote_addr[0], flow->remote_addr[1], selected & filtered);
 }
 
 #endif

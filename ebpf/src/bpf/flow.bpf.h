@@ -8,17 +8,54 @@
 #include "space.bpf.h"
 #include "twin.bpf.h"
 
+/* An address that a message was sent to or came from. */
+struct endpoint {
+	__u64 addr[2];
+	__u16 port;
+	__u8 pad[6];
+};
+
+/* The slot of the socket's first process. */
+static __always_inline struct tt_slot *first_slot(struct socket_state *state)
+{
+#ifdef TT_PLAIN
+	__u32 index = state->first - 1;
+	__u64 *owner = bpf_map_lookup_elem(&tt_cookies, &index);
+
+	/* User space may have given it to another flow. */
+	return owner && *owner == state->id ? slot_at(index) : 0;
+#else
+	return slot_at(state->place[0]);
+#endif
+}
+
 /* What the kernel itself knows of the connection goes into the slot of the socket's first process. */
 static __always_inline void note_tcp(struct sock *sk, struct socket_state *state)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
-	struct tt_slot *slot = slot_at(state->place[0]);
+	struct tt_slot *slot = first_slot(state);
 
 	if (!tcp || !slot)
 		return;
 	slot->retransmits = FIELD(tcp, total_retrans) - state->retransmits_before;
 	slot->srtt_us = FIELD(tcp, srtt_us) >> 3;
 }
+
+#ifdef TT_PLAIN
+
+/* Returns false where the event must go to the overflow row. */
+static __always_inline bool find_slot(struct sock *sk, struct socket_state *state, struct event *event)
+{
+	if (event->protocol == TT_TCP)
+		connected_peer(event->peer, &event->peer_port, sk);
+	else if (!event->named)
+		find_peer(sk, state, event->peer, &event->peer_port, event->protocol);
+	event->socket = (__u64)sk;
+	event->cookie = state->id;
+	return settle_peer(state, event);
+}
+
+#else
 
 static __always_inline int find_place(struct socket_state *state, __u32 tgid)
 {
@@ -44,7 +81,8 @@ static __always_inline bool find_slot(struct sock *sk, struct socket_state *stat
 	int place = find_place(state, event->tgid);
 
 	if (event->protocol != TT_TCP) {
-		find_peer(sk, event->peer, &event->peer_port, event->protocol);
+		if (!event->named)
+			find_peer(sk, state, event->peer, &event->peer_port, event->protocol);
 		if (place >= 0) {
 			struct tt_slot *slot = slot_at(state->place[place & (TT_PLACES - 1)]);
 
@@ -65,11 +103,14 @@ static __always_inline bool find_slot(struct sock *sk, struct socket_state *stat
 	beside:
 		place = -1;
 	event->socket = (__u64)sk;
-	event->cookie = socket_id(sk);
+	event->cookie = socket_id(sk, state);
 	return settle(state, event, place);
 }
 
-static __always_inline void count_overflow(struct sock *sk, struct event *event, __u64 bytes)
+#endif
+
+/* A function of its own for the sake of the stack. */
+static __noinline void count_overflow(struct sock *sk, struct event *event, __u64 bytes)
 {
 	struct tt_overflow_key key = { .sessions = event->sessions, .protocol = event->protocol };
 	struct tt_overflow zero = {}, *sum;
@@ -122,9 +163,10 @@ static __always_inline void count(struct sock *sk, struct socket_state *state, s
 
 /*
  * One call of the current process that sent or received so many bytes. `flags`: of a receive. `twin`: whether this is
- * the second program on the hook.
+ * the second program on the hook. `named`: the message's peer where the caller knows it, else 0.
  */
-static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, enum event_kind kind, bool twin)
+static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, enum event_kind kind, bool twin,
+				     struct endpoint *named)
 {
 	__u16 family = FIELD(sk, __sk_common.skc_family);
 	__u32 generation = selection.generation;
@@ -134,7 +176,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 
 	if (family != AF_INET && family != AF_INET6)
 		return;
-	selected = cgroup_sessions(socket_cgroup(sk), generation);
+	selected = cgroup_sessions(sk, generation);
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	/* Nothing above this line that sockets which nobody selected would pay for. */
@@ -144,6 +186,12 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 	event.generation = generation;
 	event.index = TT_NO_SLOT;
 	event.kind = kind;
+	if (named) {
+		event.peer[0] = named->addr[0];
+		event.peer[1] = named->addr[1];
+		event.peer_port = named->port;
+		event.named = 1;
+	}
 	event.tgid = bpf_get_current_pid_tgid() >> 32;
 	event.protocol = protocol_of(sk);
 	if (!event.protocol)
@@ -158,6 +206,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 		count_overflow(sk, &event, bytes);
 		return;
 	}
+#ifndef TT_PLAIN
 	if (kind == TT_RECEIVED && reads_its_queue(sk)) {
 		/* The urgent byte has its number in the sequence, by which it is counted. */
 		if (flags & MSG_OOB)
@@ -166,16 +215,17 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 		if (bytes)
 			count_unseen(state, bytes);
 	}
+#endif
 	count(sk, state, &event, bytes);
 }
 
+#ifndef TT_PLAIN
 /*
  * Bytes left the receive queue of a TCP socket, by the current task or, in softirq, by the kernel for itself; only the
  * former holds the lock as its owner.
  */
 static __always_inline void consume(struct sock *sk)
 {
-	struct cgroup *cgroup = socket_cgroup(sk);
 	__u32 generation = selection.generation;
 	struct socket_state *state;
 	struct event event = {};
@@ -184,7 +234,7 @@ static __always_inline void consume(struct sock *sk)
 	__u64 selected;
 	__u32 bytes;
 
-	selected = cgroup_sessions(cgroup, generation);
+	selected = cgroup_sessions(sk, generation);
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	else if (!selected)
@@ -197,7 +247,7 @@ static __always_inline void consume(struct sock *sk)
 	if (!state)
 		return;
 	if (state->consumed >> 32 != generation && !selection.by_process)
-		gap_free = state->consumed >> 32 >= selected_since((__u64)cgroup);
+		gap_free = state->consumed >> 32 >= selected_since(socket_cgroup_address(sk));
 	bytes = advance(state, generation, read_sequence(sk, tcp), gap_free);
 	if (!bytes || !selected)
 		return;
@@ -211,14 +261,21 @@ static __always_inline void consume(struct sock *sk)
 	count(sk, state, &event, bytes);
 }
 
+#endif
+
 static __always_inline void close_places(struct socket_state *state)
 {
+#ifdef TT_PLAIN
+	if (first_slot(state))
+		close_slot(state->first - 1);
+#else
 	int i;
 
 #pragma unroll
 	for (i = 0; i < TT_PLACES; i++)
 		if (state->place[i] && (__u32)state->place[i] != TT_NO_SLOT)
 			close_slot(state->place[i]);
+#endif
 }
 
 /* A socket is gone: so are its flows. */

@@ -10,6 +10,8 @@
 
 #include "peer.bpf.h"
 
+#ifndef TT_PLAIN
+
 static __always_inline bool is_icmp(__u32 protocol)
 {
 	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
@@ -96,4 +98,5 @@ static __always_inline void note_received_icmp(struct sk_buff *skb)
 	note_icmp((__u64)sk, addr, known);
 }
 
+#endif
 #endif

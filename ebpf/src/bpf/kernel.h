@@ -25,6 +25,7 @@ typedef int bool;
 enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -68,7 +69,7 @@ struct bpf_sock_addr {
 /* From include/linux/socket.h and include/uapi/linux/in.h. */
 enum { AF_INET = 2, AF_INET6 = 10 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58, IPPROTO_MPTCP = 262 };
-enum { SOCK_RAW = 3 };
+enum { SOCK_STREAM = 1, SOCK_RAW = 3 };
 enum { MSG_OOB = 1, MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
 /* From include/net/sock.h: a bit of skc_flags, set by the FIN that a TCP socket received. */
 enum { SOCK_DONE = 1 };
@@ -81,7 +82,22 @@ enum {
 	TCP_CLOSE = 7,
 	TCP_LAST_ACK = 9,
 	TCP_LISTEN = 10,
+	TCP_CLOSING = 11,
 };
+/* What a kprobe is given: arch/x86/include/uapi/asm/ptrace.h, arch/arm64/include/uapi/asm/ptrace.h. */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8;
+	unsigned long rax, rcx, rdx, rsi, rdi, orig_rax;
+	unsigned long rip, cs, eflags, rsp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31];
+	__u64 sp, pc, pstate;
+};
+struct pt_regs;
+#endif
 /* From include/uapi/linux/if_ether.h, and where the addresses are in an IP header (RFC 791, RFC 8200). */
 enum { ETH_P_IP = 0x0800 };
 enum { IPV4_SOURCE = 12, IPV4_DESTINATION = 16, IPV6_SOURCE = 8, IPV6_DESTINATION = 24 };
@@ -145,6 +161,7 @@ struct in6_addr {
 
 struct proto {
 	int (*recvmsg)(void);
+	int (*sendpage)(void); /* until Linux 6.5 */
 };
 
 struct sock_common {
@@ -185,6 +202,15 @@ struct sock {
 	__u16 sk_protocol;
 };
 
+struct socket {
+	struct sock *sk;
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
+};
+
 struct ipv6_pinfo {
 	int mcast_oif;
 };
@@ -213,11 +239,20 @@ struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 rcv_nxt;
 	__u32 copied_seq;
+	__u32 write_seq;
 	__u32 srtt_us;
 	__u32 total_retrans;
 };
 
 #pragma clang attribute pop
+
+/* sockaddr_in and sockaddr_in6 in one, from include/uapi/linux/in.h and in6.h. Not relocated: these never change. */
+struct socket_address {
+	__u16 family;
+	__be16 port;
+	__be32 ipv4; /* of IPv6, the flow label */
+	__be32 ipv6[4];
+};
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>

@@ -9,17 +9,26 @@
 /* Marks a process that uses the socket but whose flow no session wants. */
 #define TT_NO_SLOT 0xffffffffu
 
-/* What a selected socket remembers: which slot each of its processes counts in, as (tgid << 32 | slot). */
+/* What is remembered of a selected socket. */
 struct socket_state {
+#ifdef TT_PLAIN
+	__u64 id;	   /* a number that no other socket ever has */
+	__u32 first;	   /* slot of its first flow, plus one; 0: none yet */
+	__u32 tx_seq;	   /* sequence numbers up to which bytes are counted; see sequence.bpf.h */
+	__u32 rx_seq;
+	__u32 pad;
+#else
+	/* Which slot each of its processes counts in, as (tgid << 32 | slot). */
 	__u64 place[TT_PLACES];
 	__u32 generation[TT_PLACES]; /* of the selection that the place was settled for */
+	__u64 consumed;		     /* how far a TCP socket was read; see space.bpf.h */
+	__u64 ahead;		     /* likewise */
+#endif
 	__u32 retransmits_before; /* segments retransmitted before its first slot was taken */
 	__u8 direction;	      /* of a connection whose opening was seen; else TT_UNKNOWN */
-	__u8 shared;	      /* whether `tt_peers` has entries of this socket */
-	__u8 seeded;	      /* `consumed` began in the middle of a connection; see space.bpf.h */
-	__u8 pad;
-	__u64 consumed;	      /* how far a TCP socket was read; see space.bpf.h */
-	__u64 ahead;	      /* likewise */
+	__u8 shared;	      /* whether `tt_peers` has entries of this socket that nothing else leads to */
+	__u8 seeded;	      /* of `consumed`, see space.bpf.h; in the plain variant see sequence.bpf.h */
+	__u8 tx_done;	      /* likewise */
 };
 
 /* Whom the message of the current task goes to or came from, told just before the message is counted. */
@@ -51,6 +60,14 @@ struct {
 	__type(value, struct tt_slot);
 } tt_slots SEC(".maps");
 
+#ifdef TT_PLAIN
+/* Free slots. User space fills it; tt_ring.head counts what was taken. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1024);
+	__type(value, __u64);
+} tt_free SEC(".maps");
+#else
 /* Ring of free slots: the kernel takes at tt_ring.head, user space gives back at tt_ring.tail. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -59,6 +76,7 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } tt_free SEC(".maps");
+#endif
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -107,10 +125,15 @@ struct {
 	__type(value, struct tt_overflow);
 } tt_overflow SEC(".maps");
 
-/* Sized like the slots, but nearly always almost empty. Entries are removed by user space with their slot. */
+/*
+ * Flow -> slot. Sized like the slots. Where sockets have storage it is nearly always almost empty; elsewhere it has
+ * every flow, and kprobes may not allocate. Entries are removed by user space with their slot.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+#ifndef TT_PLAIN
 	__uint(map_flags, BPF_F_NO_PREALLOC);
+#endif
 	__uint(max_entries, 1024);
 	__type(key, struct tt_peer_key);
 	__type(value, struct tt_peer);
@@ -132,6 +155,29 @@ struct {
 	__type(value, __u64);
 } tt_ended SEC(".maps");
 
+#ifdef TT_PLAIN
+/* A call that a thread is in: by the thread's id. Least recently used ones make room; threads end in the middle. */
+struct call {
+	struct sock *sk;
+	struct msghdr *msg;
+	__u64 sent;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u64);
+	__type(value, struct call);
+} tt_calls SEC(".maps");
+
+/* Address of a socket -> what is remembered of it. Removed at its end. Sized like the slots. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct socket_state);
+} tt_sockets SEC(".maps");
+#else
 /* Freed by the kernel with its task. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -147,6 +193,7 @@ struct {
 	__type(key, int);
 	__type(value, struct socket_state);
 } tt_sockets SEC(".maps");
+#endif
 
 static __always_inline void count_loss(__u32 reason, __u64 amount)
 {

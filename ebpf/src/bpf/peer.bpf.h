@@ -9,6 +9,15 @@
 #include "describe.bpf.h"
 #include "select.bpf.h"
 
+#ifdef TT_PLAIN
+
+static __always_inline bool take_message(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port)
+{
+	return false;
+}
+
+#else
+
 /* Called from cgroup/sendmsg and cgroup/recvmsg; keeps the address for the event that follows in this task. */
 static __always_inline void note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 {
@@ -33,25 +42,19 @@ static __always_inline void note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 	message->socket = bpf_get_socket_cookie(ctx);
 }
 
-/*
- * The peer of the message that was just sent or received: as the application named it or asked for it; else as the
- * socket is connected. Zeroes where neither tells: what a socket that is not connected receives can be from anybody,
- * whomever it sent to before.
- */
-static __always_inline void find_peer(struct sock *sk, __u64 *addr, __u16 *port, __u8 protocol)
+/* What was noted of the message that is being counted. */
+static __always_inline bool take_message(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port)
 {
 	struct message_peer *message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
 
-	if (message && message->socket && (message->socket == (__u64)sk || message->socket == socket_id(sk))) {
-		addr[0] = message->addr[0];
-		addr[1] = message->addr[1];
-		*port = message->port;
-		message->socket = 0;
-		return;
-	}
-	connected_peer(addr, port, sk);
-	if (!addr[0] && !addr[1] && protocol == TT_ICMP)
-		count_loss(TT_LOSS_ICMP_PEER, 1);
+	if (!message || !message->socket ||
+	    (message->socket != (__u64)sk && message->socket != socket_id(sk, state)))
+		return false;
+	addr[0] = message->addr[0];
+	addr[1] = message->addr[1];
+	*port = message->port;
+	message->socket = 0;
+	return true;
 }
 
 /* A call that failed was told its address too; it must not be taken for the next message's. */
@@ -65,6 +68,23 @@ static __always_inline void forget_message(struct sock *sk)
 	message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
 	if (message)
 		message->socket = 0;
+}
+
+#endif
+
+/*
+ * The peer of the message that was just sent or received: as the application named it or asked for it; else as the
+ * socket is connected. Zeroes where neither tells: what a socket that is not connected receives can be from anybody,
+ * whomever it sent to before.
+ */
+static __always_inline void find_peer(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port,
+				      __u8 protocol)
+{
+	if (take_message(sk, state, addr, port))
+		return;
+	connected_peer(addr, port, sk);
+	if (!addr[0] && !addr[1] && protocol == TT_ICMP)
+		count_loss(TT_LOSS_ICMP_PEER, 1);
 }
 
 #endif

@@ -34,98 +34,90 @@ static __always_inline __u64 id_of(struct cgroup *cgroup)
 	return FIELD(kn, id);
 }
 
-/* The cgroup of its creator, or, of an accepted socket, of its listener. */
-static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
-{
-	return FIELD(sk, sk_cgrp_data.cgroup);
-}
-
 /*
- * The slow ways below climb to the root of the tree, each step in a function that is not static and gets the address of
- * the cgroup as a number, in memory: so the verifier checks a step once for a program instead of MAX_DEPTH times at
- * each call, and without a search through the types of the kernel for each pointer that is followed.
+ * The slow way, once for a cgroup and generation. Cgroups are addresses here and functions are not static, so that the
+ * verifier looks at each function once by itself: with typed pointers it walks through every round of the loops, for
+ * each program again, and that took most of the time to load them.
  */
-struct climb {
-	__u64 address;	/* of the next cgroup, 0 above the root */
-	__u64 sessions;	/* that select one of the cgroups so far */
-	__u64 since;	/* generation since which some session has, without a gap; the largest number where none does */
-};
 
-__noinline int climb_selected(struct climb *climb)
+__noinline __u64 cgroup_parent(__u64 cgroup)
 {
-	struct cgroup *cgroup;
-	struct tt_cgroup *found;
-	__u64 id;
+	return (__u64)BPF_CORE_READ((struct cgroup *)cgroup, self.parent, cgroup);
+}
 
-	if (!climb || !climb->address)
-		return 0;
-	cgroup = (struct cgroup *)climb->address;
-	id = BPF_CORE_READ(cgroup, kn, id);
-	found = bpf_map_lookup_elem(&tt_cgroups, &id);
-	if (found) {
-		climb->sessions |= found->sessions;
-		if (found->since < climb->since)
-			climb->since = found->since;
+/* The sessions that select this very cgroup. */
+__noinline __u64 sessions_of(__u64 cgroup)
+{
+	__u64 id = BPF_CORE_READ((struct cgroup *)cgroup, kn, id);
+	struct tt_cgroup *found = bpf_map_lookup_elem(&tt_cgroups, &id);
+
+	return found ? found->sessions : 0;
+}
+
+/* The generation since which some session has, without a gap; the largest number where none does. */
+__noinline __u64 since_of(__u64 cgroup)
+{
+	__u64 id = BPF_CORE_READ((struct cgroup *)cgroup, kn, id);
+	struct tt_cgroup *found = bpf_map_lookup_elem(&tt_cgroups, &id);
+
+	return found ? found->since : ~0ull;
+}
+
+/* The generation since which sessions have selected the cgroup, by itself or by an ancestor, without a gap. */
+__noinline __u64 selected_since(__u64 cgroup)
+{
+	__u64 since = ~0ull, found;
+	int i;
+
+	for (i = 0; i < MAX_DEPTH && cgroup; i++) {
+		found = since_of(cgroup);
+		if (found < since)
+			since = found;
+		cgroup = cgroup_parent(cgroup);
 	}
-	climb->address = (__u64)BPF_CORE_READ(cgroup, self.parent, cgroup);
-	return 1;
+	return since;
 }
 
-/* The sessions that select a cgroup or one of its ancestors. Runs once for a cgroup and generation. */
-static __noinline __u64 look_up_sessions(__u64 address)
+/* Keeps name and parent of a cgroup. Returns whether they were known already. */
+__noinline int remember_folder(__u64 cgroup)
 {
-	struct climb climb = { .address = address, .since = ~0ull };
-	int i;
-
-	for (i = 0; i < MAX_DEPTH && climb_selected(&climb); i++)
-		;
-	return climb.sessions;
-}
-
-/* The generation since which sessions have selected the cgroup without a gap. */
-static __noinline __u64 selected_since(__u64 address)
-{
-	struct climb climb = { .address = address, .since = ~0ull };
-	int i;
-
-	for (i = 0; i < MAX_DEPTH && climb_selected(&climb); i++)
-		;
-	return climb.since;
-}
-
-/* Keeps name and parent of a cgroup. Returns 0 where it is known, and so is all above it. */
-__noinline int remember_folder(struct climb *climb)
-{
-	struct cgroup *cgroup, *parent;
+	struct kernfs_node *kn = BPF_CORE_READ((struct cgroup *)cgroup, kn);
 	struct tt_folder folder = {};
-	struct kernfs_node *kn;
-	__u64 id;
+	__u64 id = BPF_CORE_READ(kn, id);
+	__u64 parent;
 
-	if (!climb || !climb->address)
-		return 0;
-	cgroup = (struct cgroup *)climb->address;
-	parent = BPF_CORE_READ(cgroup, self.parent, cgroup);
-	kn = BPF_CORE_READ(cgroup, kn);
-	id = BPF_CORE_READ(kn, id);
 	if (bpf_map_lookup_elem(&tt_folders, &id))
-		return 0;
+		return 1;
+	parent = cgroup_parent(cgroup);
 	if (parent)
-		folder.parent = BPF_CORE_READ(parent, kn, id);
+		folder.parent = BPF_CORE_READ((struct cgroup *)parent, kn, id);
 	bpf_probe_read_kernel_str(folder.name, sizeof(folder.name), BPF_CORE_READ(kn, name));
 	if (bpf_map_update_elem(&tt_folders, &id, &folder, BPF_ANY))
 		count_loss(TT_LOSS_FOLDERS, 1);
-	climb->address = (__u64)parent;
-	return 1;
+	return 0;
 }
 
-static __noinline int remember_folders(__u64 address)
+/* Finds the sessions that select the cgroup or one of its ancestors, and puts the answer into the cache. */
+__noinline __u64 learn_sessions(__u64 cgroup, __u64 id, __u32 generation)
 {
-	struct climb climb = { .address = address };
+	struct cached *entry = &cgroup_cache[id % CACHE_SIZE];
+	__u64 sessions = 0, at = cgroup;
 	int i;
 
-	for (i = 0; i < MAX_DEPTH && remember_folder(&climb); i++)
-		;
-	return 0;
+	for (i = 0; i < MAX_DEPTH && at; i++) {
+		sessions |= sessions_of(at);
+		at = cgroup_parent(at);
+	}
+	at = sessions ? cgroup : 0;
+	for (i = 0; i < MAX_DEPTH && at; i++) {
+		if (remember_folder(at))
+			break;
+		at = cgroup_parent(at);
+	}
+	entry->id = id;
+	entry->sessions = sessions;
+	entry->check = checksum(id, sessions, generation);
+	return sessions;
 }
 
 /* Whether the cache knows the cgroup; if so, the sessions that select it. */
@@ -137,24 +129,18 @@ static __always_inline bool cached_sessions(__u64 id, __u32 generation, __u64 *s
 	return entry->id == id && entry->check == checksum(id, *sessions, generation);
 }
 
-static __always_inline __u64 cgroup_sessions(struct cgroup *cgroup, __u32 generation)
+/* The sessions that select a socket by its cgroup. */
+static __always_inline __u64 cgroup_sessions(struct sock *sk, __u32 generation)
 {
+	struct cgroup *cgroup = socket_cgroup(sk);
 	__u64 id, sessions;
-	struct cached *entry;
 
 	if (!cgroup)
 		return 0;
 	id = id_of(cgroup);
 	if (cached_sessions(id, generation, &sessions))
 		return sessions;
-	sessions = look_up_sessions((__u64)cgroup);
-	if (sessions)
-		remember_folders((__u64)cgroup);
-	entry = &cgroup_cache[id % CACHE_SIZE];
-	entry->id = id;
-	entry->sessions = sessions;
-	entry->check = checksum(id, sessions, generation);
-	return sessions;
+	return learn_sessions(socket_cgroup_address(sk), id, generation);
 }
 
 static __always_inline __u64 process_sessions(__u32 tgid)

@@ -30,7 +30,19 @@ struct event {
 	__u16 peer_port;
 	__u8 protocol;
 	__u8 kind;
+	__u8 named; /* whether the message itself told its peer */
+	__u8 pad[3];
 };
+
+/*
+ * Functions that are not static are checked by the verifier once for a program, apart from their callers. Before Linux
+ * 5.12 they could take no pointers.
+ */
+#ifdef TT_PLAIN
+#define CHECKED_ONCE static __noinline
+#else
+#define CHECKED_ONCE __noinline
+#endif
 
 /*
  * Finds out which sessions want the flow and gives it a slot. A slot belongs to one set of sessions: when `old` counts
@@ -38,10 +50,8 @@ struct event {
  * `counts_socket`: whether this flow stands for its socket.
  *
  * Returns 0 where the event must go to the overflow row. event->index is the slot then to be used, or TT_NO_SLOT.
- *
- * Not static, like settle() below: so the verifier checks it once for a program, apart from its callers.
  */
-__noinline int settle_slot(struct socket_state *state, struct event *event, __u32 old, int counts_socket)
+CHECKED_ONCE int settle_slot(struct socket_state *state, struct event *event, __u32 old, int counts_socket)
 {
 	struct tt_slot *slot = slot_at(old);
 	struct flow flow = {};
@@ -101,6 +111,7 @@ static __always_inline void give_up(__u32 index)
 	}
 }
 
+#ifndef TT_PLAIN
 /* In a place of the socket's storage. */
 static __always_inline bool settle_place(struct socket_state *state, struct event *event, __u32 place)
 {
@@ -122,8 +133,45 @@ static __always_inline bool settle_place(struct socket_state *state, struct even
 	state->generation[place] = event->generation;
 	return true;
 }
+#endif
 
-/* In the map of peers: further processes of a socket, and further peers of a datagram socket. */
+/* Whether a flow in the map of peers stands for its socket: where there are no places, the first one. */
+static __always_inline bool stands_for_socket(struct socket_state *state, __u32 old)
+{
+#ifdef TT_PLAIN
+	return !state->first || state->first == old + 1;
+#else
+	return false;
+#endif
+}
+
+/*
+ * A flow's slot is found by the map of peers. When nothing else leads to it, user space must be told the socket's end.
+ */
+static __always_inline void note_slot(struct socket_state *state, struct event *event, __u32 old)
+{
+#ifdef TT_PLAIN
+	if (stands_for_socket(state, old)) {
+		if (!state->first && event->protocol == TT_TCP)
+			state->retransmits_before = retransmits_of((struct sock *)event->socket);
+		state->first = event->index + 1;
+		return;
+	}
+#endif
+	state->shared = 1;
+}
+
+/* The map of peers does not lead to the slot any more, so user space must not take the entry out with it. */
+static __always_inline void leave_slot(__u32 index)
+{
+	__u64 *cookie = bpf_map_lookup_elem(&tt_cookies, &index);
+
+	if (cookie)
+		*cookie = 0;
+	close_slot(index);
+}
+
+/* In the map of peers: what the socket's storage has no place for; in the plain variant every flow. */
 static __always_inline bool settle_peer(struct socket_state *state, struct event *event)
 {
 	struct tt_peer_key key = {
@@ -145,19 +193,24 @@ static __always_inline bool settle_peer(struct socket_state *state, struct event
 			return true;
 		}
 	}
-	if (!settle_slot(state, event, old, false))
+	if (!settle_slot(state, event, old, event->protocol == TT_TCP && stands_for_socket(state, old)))
 		return false;
 	new.slot = event->index;
 	if (known && old == new.slot) {
 		known->generation = event->generation;
 		return true;
 	}
-	if (new.slot != TT_NO_SLOT) {
-		cookie = bpf_map_lookup_elem(&tt_cookies, &new.slot);
-		if (cookie)
-			*cookie = key.cookie;
+	if (new.slot == TT_NO_SLOT) {
+		/* Not kept: user space removes entries with their slot, so one without would stay for ever. */
+		if (known)
+			bpf_map_delete_elem(&tt_peers, &key);
+		leave_slot(old);
+		return true;
 	}
-	state->shared = 1;
+	cookie = bpf_map_lookup_elem(&tt_cookies, &new.slot);
+	if (cookie)
+		*cookie = key.cookie;
+	note_slot(state, event, old);
 	if (bpf_map_update_elem(&tt_peers, &key, &new, known ? BPF_ANY : BPF_NOEXIST)) {
 		give_up(event->index);
 		/* Another thread was faster; or the map is full, and then the next event will find it full again. */
@@ -165,16 +218,11 @@ static __always_inline bool settle_peer(struct socket_state *state, struct event
 			count_loss(TT_LOSS_PEERS_FULL, 1);
 		return true;
 	}
-	if (old != TT_NO_SLOT) {
-		/* The map does not lead to the old slot any more, so user space must not take the entry out with it. */
-		cookie = bpf_map_lookup_elem(&tt_cookies, &old);
-		if (cookie)
-			*cookie = 0;
-		close_slot(old);
-	}
+	leave_slot(old);
 	return true;
 }
 
+#ifndef TT_PLAIN
 /*
  * Finds event->index by a place of the socket's storage, or, with -1, by the map of peers. Returns 0 where the event
  * must go to the overflow row.
@@ -187,5 +235,6 @@ __noinline int settle(struct socket_state *state, struct event *event, int place
 		return settle_peer(state, event);
 	return settle_place(state, event, place & (TT_PLACES - 1));
 }
+#endif
 
 #endif

@@ -13,6 +13,19 @@ static __always_inline struct tt_slot *slot_at(__u32 index)
 	return bpf_map_lookup_elem(&tt_slots, &index);
 }
 
+#ifdef TT_PLAIN
+static __always_inline __u32 take_free_slot(void)
+{
+	__u32 zero = 0;
+	struct tt_ring *ring = bpf_map_lookup_elem(&tt_ring, &zero);
+	__u64 index;
+
+	if (!ring || bpf_map_pop_elem(&tt_free, &index))
+		return TT_NO_SLOT;
+	__sync_fetch_and_add(&ring->head, 1);
+	return index;
+}
+#else
 static __always_inline __u32 take_free_slot(void)
 {
 	__u32 zero = 0;
@@ -38,6 +51,7 @@ static __always_inline __u32 take_free_slot(void)
 	}
 	return TT_NO_SLOT;
 }
+#endif
 
 /*
  * Off the fast path. Following typed pointers instead costs the verifier a search through all types of the kernel for
@@ -45,14 +59,14 @@ static __always_inline __u32 take_free_slot(void)
  */
 static __always_inline __u64 cgroup_id_of(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+	return BPF_CORE_READ((struct cgroup *)socket_cgroup_address(sk), kn, id);
 }
 
 /* `state`: TT_OPEN or TT_CONNECTING, and flags. */
 static __always_inline void fill_slot(struct tt_slot *slot, struct flow *flow, struct sock *sk, __u64 sessions,
 				      __u32 tgid, __u64 connections, __u32 state)
 {
-	struct task_struct *leader = BPF_CORE_READ(bpf_get_current_task_btf(), group_leader);
+	struct task_struct *leader = BPF_CORE_READ(current_task(), group_leader);
 	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
 	__u32 level = BPF_CORE_READ(pid, level);
 	struct upid number = {};

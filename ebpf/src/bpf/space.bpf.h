@@ -23,9 +23,6 @@
 
 #include "select.bpf.h"
 
-/* How often a call retries when others take from `ahead` at the same moment. */
-#define AHEAD_TRIES 8
-
 /*
  * Whether the advance of copied_seq is what the application read. With kTLS and in a sockmap others read the queue
  * before it does: their receive function replaces the one of TCP. (A socket that an MPTCP listener accepted from a peer
@@ -47,6 +44,11 @@ static __always_inline __u32 read_sequence(struct sock *sk, struct tcp_sock *tcp
 		sequence--;
 	return sequence;
 }
+
+#ifndef TT_PLAIN
+
+/* How often a call retries when others take from `ahead` at the same moment. */
+#define AHEAD_TRIES 8
 
 /*
  * Brings socket_state.consumed up to date; returns how many bytes were read since it last was, 0 where that is not
@@ -104,4 +106,5 @@ static __always_inline void count_unseen(struct socket_state *state, __u64 bytes
 					    (consumed & ~0xffffffffull) | (__u32)(consumed + bytes));
 }
 
+#endif
 #endif

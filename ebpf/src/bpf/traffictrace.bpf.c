@@ -1,28 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The programs, one for each hook. Each filters first and leaves the work to the headers.
+ * The programs, one for each hook. Each filters first and leaves the work to the headers. Both variants of the object
+ * (see variant.bpf.h) have these:
+ *
+ *  inet_sock_set_state                  who opens a connection, and whether that fails
+ *  tcp_destroy_sock                     the end of a TCP socket: its slots are closed
+ *  tcp_retransmit_skb                   keeps the count of retransmitted segments current
+ *  sched_process_fork, _exit            children of a process that was selected by its id (`top --pid`)
+ *
+ * "Storage" alone:
  *
  *  sock_send_length, sock_recv_length   every send and receive of every inet socket, in the caller's context, with
  *                                       the length that the call returned (Linux 6.3)
  *  tcp_rcv_space_adjust                 bytes that leave a TCP socket's receive queue, also without a receive call
- *  inet_sock_set_state                  who opens a connection, and whether that fails
- *  tcp_destroy_sock                     the end of a TCP socket: its slots are closed
- *  tcp_retransmit_skb                   keeps the count of retransmitted segments current
  *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
  *  consume_skb, cgroup_skb/egress       the peer of an ICMP message; only while a session wants ICMP
  *  cgroup/sock_release                  the end of all other sockets
  *  (name)_twin                          a second program on the hook, where the kernel skips events; see twin.bpf.h
- *  sched_process_fork, _exit            children of a process that was selected by its id (`top --pid`)
+ *
+ * Where these tracepoints are missing, functions are hooked: calls.bpf.h in both variants, sequence.bpf.h in "plain".
  */
+#include "calls.bpf.h"
 #include "connect.bpf.h"
 #include "icmp.bpf.h"
+#include "sequence.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#ifndef TT_PLAIN
 static __always_inline int count_send(struct sock *sk, int ret, bool twin)
 {
 	if (ret >= 0)
-		transfer(sk, ret, 0, TT_SENT, twin);
+		transfer(sk, ret, 0, TT_SENT, twin, 0);
 	else
 		forget_message(sk);
 	return 0;
@@ -32,7 +41,7 @@ static __always_inline int count_receive(struct sock *sk, int ret, int flags, bo
 {
 	/* What is peeked at is read later; the error queue gives a sender its own packets back. */
 	if (ret >= 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
-		transfer(sk, ret, flags, TT_RECEIVED, twin);
+		transfer(sk, ret, flags, TT_RECEIVED, twin, 0);
 	else
 		forget_message(sk);
 	return 0;
@@ -68,10 +77,12 @@ int BPF_PROG(tt_space, struct sock *sk)
 	consume(sk);
 	return 0;
 }
+#endif
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
 {
+	sequence_state(sk, new_state);
 	change_state(sk, old_state, new_state);
 	return 0;
 }
@@ -80,6 +91,7 @@ int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tt_state_twin, struct sock *sk, int old_state, int new_state)
 {
+	sequence_state(sk, new_state);
 	change_state(sk, old_state, new_state);
 	return 0;
 }
@@ -90,7 +102,8 @@ static __always_inline int destroy(struct sock *sk)
 
 	if (state) {
 		note_tcp(sk, state);
-		end_socket(state, socket_id(sk));
+		end_socket(state, socket_id(sk, state));
+		drop_socket_state(sk);
 	}
 	return 0;
 }
@@ -118,6 +131,7 @@ int BPF_PROG(tt_retransmit, struct sock *sk)
 	return 0;
 }
 
+#ifndef TT_PLAIN
 static __always_inline int note_ipv4(struct bpf_sock_addr *ctx)
 {
 	__u64 addr[2];
@@ -188,6 +202,7 @@ int tt_release(struct bpf_sock *sk)
 		end_socket(state, bpf_get_socket_cookie(sk));
 	return 1;
 }
+#endif
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)

@@ -13,6 +13,16 @@
 
 #include "maps.bpf.h"
 
+#ifdef TT_PLAIN
+
+/* No program counts by a tracepoint there. */
+static __always_inline bool counted_by_twin(bool twin)
+{
+	return false;
+}
+
+#else
+
 /* Whether there are twins. Written by user space before they are attached. */
 volatile __u64 twins SEC(".data.twins");
 
@@ -38,4 +48,5 @@ static __always_inline bool counted_by_twin(bool twin)
 	return false;
 }
 
+#endif
 #endif

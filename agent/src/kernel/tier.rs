@@ -1,0 +1,276 @@
+//! Hook tiers: by which hooks of the kernel sends and receives are counted.
+
+use std::{fmt, path::Path};
+
+use clap::ValueEnum;
+use traffictrace_ebpf::Variant;
+
+/// The hooks that count sends and receives, best first. Which of them a kernel has is found out by trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HookTier {
+    /// The tracepoints `sock_send_length` and `sock_recv_length` (Linux 6.3).
+    #[value(name = "tp_btf")]
+    TpBtf,
+    /// The exits of the functions that every send and receive passes (BPF trampolines).
+    #[value(name = "fexit")]
+    Fexit,
+    /// Kprobes and kretprobes.
+    #[value(name = "kretprobe")]
+    Kretprobe,
+}
+
+/// What `--hook-tier` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TierChoice {
+    /// The first that works.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(HookTier),
+}
+
+impl HookTier {
+    /// All, in the order in which they are tried.
+    pub const ALL: [Self; 3] = [Self::TpBtf, Self::Fexit, Self::Kretprobe];
+
+    /// As it is written on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TpBtf => "tp_btf",
+            Self::Fexit => "fexit",
+            Self::Kretprobe => "kretprobe",
+        }
+    }
+
+    /// The sets of programs that can serve this tier, best first.
+    pub(super) fn plans(self) -> &'static [Plan] {
+        match self {
+            Self::TpBtf => TP_BTF,
+            Self::Fexit => FEXIT,
+            Self::Kretprobe => KRETPROBE,
+        }
+    }
+}
+
+impl fmt::Display for HookTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl TierChoice {
+    /// The tiers to try.
+    pub fn tiers(self) -> &'static [HookTier] {
+        match self {
+            Self::Auto => &HookTier::ALL,
+            Self::Only(HookTier::TpBtf) => &HookTier::ALL[..1],
+            Self::Only(HookTier::Fexit) => &HookTier::ALL[1..2],
+            Self::Only(HookTier::Kretprobe) => &HookTier::ALL[2..],
+        }
+    }
+}
+
+impl std::str::FromStr for TierChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => HookTier::from_str(text, false)
+                .map(Self::Only)
+                .map_err(|_| "must be auto, tp_btf, fexit or kretprobe".into()),
+        }
+    }
+}
+
+impl fmt::Display for TierChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Only(tier) => tier.fmt(f),
+        }
+    }
+}
+
+/// Kind of hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tracepoint,
+    Fentry,
+    Fexit,
+    /// At the entry or the return of a function, as the program's section says.
+    Kprobe,
+}
+
+impl Kind {
+    /// As people call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint => "tracepoint",
+            Self::Fentry | Self::Fexit => "kernel function",
+            Self::Kprobe => "kprobe",
+        }
+    }
+}
+
+/// When a hook may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needed {
+    Always,
+    /// Where the kernel has IPv6.
+    Ipv6,
+    /// Where the kernel has the function: of a protocol that may not be there, or of some kernels alone.
+    IfThere,
+}
+
+/// A program of the object, and what it is attached to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hook {
+    pub(super) program: &'static str,
+    pub(super) kind: Kind,
+    pub(super) target: &'static str,
+    pub(super) needed: Needed,
+}
+
+/// What is loaded for a tier.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) variant: Variant,
+    /// Beside [`CONNECTIONS`].
+    pub(super) hooks: &'static [Hook],
+    /// Whether programs at the root of the cgroup tree tell peers and ends of datagram sockets.
+    pub(super) cgroup_programs: bool,
+}
+
+impl Needed {
+    /// Whether tracing must not go on without the hook.
+    pub(super) fn here(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Ipv6 => Path::new("/proc/sys/net/ipv6").exists(),
+            Self::IfThere => false,
+        }
+    }
+}
+
+const fn hook(program: &'static str, kind: Kind, target: &'static str) -> Hook {
+    Hook { program, kind, target, needed: Needed::Always }
+}
+
+const fn ipv6(program: &'static str, kind: Kind, target: &'static str) -> Hook {
+    Hook { program, kind, target, needed: Needed::Ipv6 }
+}
+
+const fn if_there(program: &'static str, kind: Kind, target: &'static str) -> Hook {
+    Hook { program, kind, target, needed: Needed::IfThere }
+}
+
+/// Beginning, retransmissions and end of TCP connections; in every tier.
+pub(super) const CONNECTIONS: [Hook; 3] = [
+    hook("tt_state", Kind::Tracepoint, "inet_sock_set_state"),
+    hook("tt_destroy", Kind::Tracepoint, "tcp_destroy_sock"),
+    hook("tt_retransmit", Kind::Tracepoint, "tcp_retransmit_skb"),
+];
+
+/// Children of processes that were selected by their id; only while a session selects so.
+pub(super) const PROCESSES: [Hook; 2] = [
+    hook("tt_fork", Kind::Tracepoint, "sched_process_fork"),
+    hook("tt_exit", Kind::Tracepoint, "sched_process_exit"),
+];
+
+/// What leaves the receive queue of a TCP socket. Attached before those that count calls, which rely on it.
+const SPACE: Hook = hook("tt_space", Kind::Tracepoint, "tcp_rcv_space_adjust");
+
+const TP_BTF: &[Plan] = &[Plan {
+    variant: Variant::Storage,
+    hooks: &[
+        SPACE,
+        hook("tt_send", Kind::Tracepoint, "sock_send_length"),
+        hook("tt_recv", Kind::Tracepoint, "sock_recv_length"),
+        // Linux 6.3 and 6.4 send files past the tracepoint.
+        if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
+    ],
+    cgroup_programs: true,
+}];
+
+const FEXIT: &[Plan] = &[
+    Plan {
+        variant: Variant::Storage,
+        hooks: &[
+            SPACE,
+            hook("tt_fx_send", Kind::Fexit, "inet_sendmsg"),
+            ipv6("tt_fx_send6", Kind::Fexit, "inet6_sendmsg"),
+            hook("tt_fx_recv", Kind::Fexit, "inet_recvmsg"),
+            ipv6("tt_fx_recv6", Kind::Fexit, "inet6_recvmsg"),
+            ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
+            // Until Linux 6.5.
+            if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
+            hook("tt_fe_release", Kind::Fentry, "inet_release"),
+        ],
+        cgroup_programs: false,
+    },
+    Plan {
+        variant: Variant::Plain,
+        hooks: &[
+            hook("tt_fe_lock", Kind::Fentry, "lock_sock_nested"),
+            hook("tt_fe_unlock", Kind::Fentry, "release_sock"),
+            hook("tt_fx_send", Kind::Fexit, "inet_sendmsg"),
+            ipv6("tt_fx_send6", Kind::Fexit, "inet6_sendmsg"),
+            hook("tt_fx_recv", Kind::Fexit, "inet_recvmsg"),
+            ipv6("tt_fx_recv6", Kind::Fexit, "inet6_recvmsg"),
+            ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
+            if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
+            hook("tt_fe_release", Kind::Fentry, "inet_release"),
+        ],
+        cgroup_programs: false,
+    },
+];
+
+const KRETPROBE: &[Plan] = &[Plan {
+    variant: Variant::Plain,
+    hooks: &[
+        hook("tt_kp_lock", Kind::Kprobe, "lock_sock_nested"),
+        hook("tt_kp_unlock", Kind::Kprobe, "release_sock"),
+        hook("tt_kp_send", Kind::Kprobe, "inet_sendmsg"),
+        ipv6("tt_kp_send", Kind::Kprobe, "inet6_sendmsg"),
+        if_there("tt_kp_page", Kind::Kprobe, "inet_sendpage"),
+        hook("tt_kp_recv", Kind::Kprobe, "inet_recvmsg"),
+        ipv6("tt_kp_recv", Kind::Kprobe, "inet6_recvmsg"),
+        ipv6("tt_kp_recv", Kind::Kprobe, "sock_common_recvmsg"),
+        hook("tt_kp_udp", Kind::Kprobe, "skb_consume_udp"),
+        hook("tt_kr_send", Kind::Kprobe, "udp_sendmsg"),
+        ipv6("tt_kr_send", Kind::Kprobe, "udpv6_sendmsg"),
+        if_there("tt_kr_send", Kind::Kprobe, "udp_sendpage"),
+        hook("tt_kr_send", Kind::Kprobe, "raw_sendmsg"),
+        ipv6("tt_kr_send", Kind::Kprobe, "rawv6_sendmsg"),
+        hook("tt_kr_send", Kind::Kprobe, "ping_v4_sendmsg"),
+        ipv6("tt_kr_send", Kind::Kprobe, "ping_v6_sendmsg"),
+        if_there("tt_kr_send", Kind::Kprobe, "mptcp_sendmsg"),
+        if_there("tt_kr_send", Kind::Kprobe, "tls_sw_sendmsg"),
+        if_there("tt_kr_send", Kind::Kprobe, "tls_device_sendmsg"),
+        if_there("tt_kr_send", Kind::Kprobe, "tcp_bpf_sendmsg"),
+        hook("tt_kr_recv", Kind::Kprobe, "raw_recvmsg"),
+        ipv6("tt_kr_recv", Kind::Kprobe, "rawv6_recvmsg"),
+        hook("tt_kr_recv", Kind::Kprobe, "ping_recvmsg"),
+        if_there("tt_kr_recv", Kind::Kprobe, "mptcp_recvmsg"),
+        if_there("tt_kr_recv", Kind::Kprobe, "tls_sw_recvmsg"),
+        if_there("tt_kr_recv", Kind::Kprobe, "tcp_bpf_recvmsg"),
+        if_there("tt_kr_recv", Kind::Kprobe, "tcp_bpf_recvmsg_parser"),
+        hook("tt_kp_release", Kind::Kprobe, "inet_release"),
+    ],
+    cgroup_programs: false,
+}];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_written_as_they_are_read() {
+        for text in ["auto", "tp_btf", "fexit", "kretprobe"] {
+            assert_eq!(text.parse::<TierChoice>().unwrap().to_string(), text);
+        }
+        assert!("kprobe".parse::<TierChoice>().is_err());
+        assert_eq!(TierChoice::Only(HookTier::Fexit).tiers(), [HookTier::Fexit]);
+    }
+}
