@@ -63,6 +63,10 @@ test-unit: ## format, lints and unit tests
 test-kernel: ## the product on this machine's kernel, byte for byte (root)
 	@scripts/test.sh kernel
 
+.PHONY: soak
+soak: ## random load of every kind, compared byte for byte: make soak SECONDS_EACH=600 SEED=1 (root)
+	@scripts/soak.sh
+
 .PHONY: test-e2e
 test-e2e: ## the suite on the test cluster (root), or on the one that KUBECONFIG names
 	@scripts/test.sh e2e

@@ -57,6 +57,19 @@ kernel() {
     # The suite runs the product's binary: it must be this tree's.
     step "build" cargo build --locked --workspace
     step "kernel tests" cargo test --locked --package traffictrace-e2e --test host
+    step "soak" soak --seconds 60
+    step "soak connections" soak --seconds 20 --connections
+    step "soak udp queries" soak --seconds 30 --udp-queries
+}
+
+# Load at random, compared byte for byte; prints its seed.
+soak() {
+    if [[ $(id -u) != 0 ]]; then
+        echo "SKIPPED: soak: BPF programs need root"
+        [[ ${CI:-} != true ]] || return 1
+        return 0
+    fi
+    target/debug/tt-exact soak "$@"
 }
 
 is_other_cluster() {

@@ -112,6 +112,10 @@ pub struct Snapshot {
     pub rows_total: usize,
     /// What is missing or misplaced.
     pub losses: Losses,
+    /// Slots of the kernel's flow table, which all sessions share.
+    pub slots: usize,
+    /// Those of them that flows have; a closed flow has its own for about a second more.
+    pub slots_in_use: usize,
     /// Which kernel hooks counted.
     pub hook_tier: &'static str,
     /// Time since the last snapshot, which the rates are over.
@@ -283,6 +287,7 @@ impl Engine {
         }
         let now = self.tracer.as_mut().map(losses).unwrap_or_default();
         let hook_tier = self.tracer.as_ref().map_or("none", |tracer| tracer.hook_tier().name());
+        let (slots, slots_in_use) = self.tracer.as_ref().map_or((0, 0), Tracer::slot_use);
         let session = self.sessions.get_mut(id)?;
         let interval = session.shown.elapsed();
         session.shown = Instant::now();
@@ -292,6 +297,8 @@ impl Engine {
             rows: session.ledger.rank(top, interval),
             rows_total: session.ledger.len(),
             losses: now.since(&session.losses_before),
+            slots,
+            slots_in_use,
             hook_tier,
             interval,
         })

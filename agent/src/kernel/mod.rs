@@ -235,6 +235,11 @@ impl Tracer {
         }
     }
 
+    /// Slots of the flow table in all, and those that flows have now.
+    pub fn slot_use(&self) -> (usize, usize) {
+        (self.table.len(), self.table.len() - self.table.free())
+    }
+
     /// Whether the flow table is at least half used, so that draining should not wait.
     pub fn is_half_full(&self) -> bool {
         self.table.free() < self.table.len() / 2

@@ -122,12 +122,17 @@ impl Table {
         self.slots.len()
     }
 
+    /// Slots that the kernel has ever taken: it takes them in order at first, so that none beyond was ever used.
+    fn used(&self) -> usize {
+        usize::try_from(self.free.taken()).unwrap_or(usize::MAX).min(self.slots.len())
+    }
+
     /// Closes the slots of sockets that have ended.
     pub(super) fn end_sockets(&mut self, ended: &HashSet<u64>) {
         if ended.is_empty() {
             return;
         }
-        for (slot, cookie) in self.slots.iter().zip(self.cookies.iter()).take(self.seen.len()) {
+        for (slot, cookie) in self.slots.iter().zip(self.cookies.iter()).take(self.used()) {
             if ended.contains(&cookie.load(Relaxed)) {
                 close(slot);
             }
@@ -162,8 +167,7 @@ impl Table {
     pub(super) fn drain(&mut self, sink: &mut dyn FnMut(Drained<'_>)) -> Vec<PeerKey> {
         let now = Instant::now();
         let second = now.duration_since(self.made).as_secs() as u32;
-        // Slots are first taken in order, so nothing beyond the furthest position was ever used.
-        let used = usize::try_from(self.free.taken()).unwrap_or(usize::MAX).min(self.slots.len());
+        let used = self.used();
         if self.seen.len() < used {
             self.seen.resize(used, Seen::default());
         }

@@ -24,6 +24,16 @@ struct Document {
     /// All processes, those with the most bytes first.
     processes: Vec<ProcessSums>,
     lost: Lost,
+    flow_table: FlowTable,
+}
+
+/// The kernel's flow table.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FlowTable {
+    slots: usize,
+    /// A flow that has ended keeps its slot for about a second.
+    slots_in_use: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,6 +117,7 @@ pub(super) fn document(snapshot: &Snapshot, processes: &[Process], interval: Dur
         flows_total: snapshot.rows_total,
         processes: processes.iter().map(ProcessSums::from).collect(),
         lost: Lost::from(&snapshot.losses),
+        flow_table: FlowTable { slots: snapshot.slots, slots_in_use: snapshot.slots_in_use },
     };
     let mut line = serde_json::to_string(&document)?;
     line.push('\n');

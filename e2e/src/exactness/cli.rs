@@ -18,9 +18,29 @@ pub struct Cli {
 
 #[derive(Subcommand, Clone, Debug)]
 pub(super) enum Command {
+    /// Move bytes at random for a while, and compare.
+    Soak(SoakArgs),
     /// Run one case; started by the runner.
     #[command(hide = true)]
     Case(LeaderArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct SoakArgs {
+    /// How long to go on.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) seconds: u64,
+
+    /// Only new TCP connections, as many as this machine can.
+    #[arg(long, conflicts_with = "udp_queries")]
+    pub(super) connections: bool,
+
+    /// Only UDP sockets for one query each, 5,000 a second.
+    #[arg(long)]
+    pub(super) udp_queries: bool,
+
+    #[command(flatten)]
+    pub(super) options: Options,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -41,9 +61,9 @@ pub(super) struct Options {
     #[arg(long, value_name = "PATTERN")]
     pub(super) only: Vec<String>,
 
-    /// Repeat the amounts of another run [default: a new seed, which is printed].
-    #[arg(long)]
-    pub(super) seed: Option<u64>,
+    /// Repeat the amounts of another run [default: a new seed; it is printed].
+    #[arg(long, default_value_t = fastrand::u64(..), hide_default_value = true)]
+    pub(super) seed: u64,
 
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]

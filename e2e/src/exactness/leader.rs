@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     cases,
     error::{CaseError, Done},
+    soak,
     stage::Stage,
     sys,
-    tally::ProcessCount,
+    tally::{Detail, ProcessCount},
 };
 
-/// A case that takes longer is killed; under emulation everything takes many times as long.
+/// A case that takes longer than asked for is killed; under emulation everything takes many times as long.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// What the runner tells a leader.
@@ -35,6 +36,12 @@ pub struct LeaderArgs {
     /// Seed of the amounts.
     #[arg(long)]
     pub seed: u64,
+    /// How long it goes on, where it goes on for a time.
+    #[arg(long, default_value_t = 0)]
+    pub seconds: u64,
+    /// How finely it counts.
+    #[arg(long, value_enum, default_value_t = Detail::Flows)]
+    pub detail: Detail,
 }
 
 /// One line of a leader's output.
@@ -73,14 +80,16 @@ pub fn tell(message: &Message) -> Done {
 /// When there is no such case or its outcome cannot be told.
 pub fn run(args: LeaderArgs) -> Done {
     let name = &args.name;
+    let time = Duration::from_secs(args.seconds);
     let case = cases::all()
         .into_iter()
+        .chain(soak::cases(time))
         .find(|case| case.name == *name)
         .ok_or_else(|| CaseError::unexpected(format!("there is no case {name}")))?;
-    sys::end_with_parent(LIMIT)?;
+    sys::end_with_parent(time + LIMIT)?;
     // Each case has amounts of its own.
     let seed = name.bytes().fold(args.seed, |seed, byte| seed.rotate_left(5) ^ u64::from(byte));
-    let mut stage = Stage::new(args.selected.clone(), args.outside, seed);
+    let mut stage = Stage::new(args.selected.clone(), args.outside, args.detail, seed);
     stage.enter(&args.selected)?;
     let (failure, unsupported) = match (case.run)(&mut stage) {
         Ok(()) => (None, None),

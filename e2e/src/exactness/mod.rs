@@ -11,6 +11,7 @@ mod error;
 mod leader;
 mod print;
 mod runner;
+mod soak;
 mod sockets;
 mod stage;
 mod sys;
@@ -29,6 +30,7 @@ use crate::support::{Result, TestError};
 pub fn run(cli: Cli) -> Result<bool> {
     match cli.command {
         None => runner::run(&cli.options),
+        Some(cli::Command::Soak(args)) => soak::run(&args),
         Some(cli::Command::Case(args)) => match leader::run(args) {
             Ok(()) => Ok(true),
             Err(error) => Err(TestError::unexpected("the case", error)),

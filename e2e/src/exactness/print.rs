@@ -2,11 +2,22 @@
 
 use std::io::{self, Write as _};
 
-use super::verdict::{Report, Verdict};
+use super::{
+    cli::Output,
+    verdict::{Report, Verdict},
+};
 use crate::support::{Result, TestError};
 
+/// Prints a report.
+pub(super) fn print(report: &Report, output: Output) -> Result<()> {
+    match output {
+        Output::Table => table(report),
+        Output::Json => json(report),
+    }
+}
+
 /// A line for each case, its notes below, and a summary.
-pub(super) fn table(report: &Report) -> Result<()> {
+fn table(report: &Report) -> Result<()> {
     let width = report.cases.iter().map(|line| line.case.len()).max().unwrap_or_default();
     let mut text = String::new();
     for line in &report.cases {
@@ -30,7 +41,7 @@ pub(super) fn table(report: &Report) -> Result<()> {
 }
 
 /// One document.
-pub(super) fn json(report: &Report) -> Result<()> {
+fn json(report: &Report) -> Result<()> {
     let text = serde_json::to_string(report).map_err(|error| TestError::unexpected("the report", error))?;
     write(&format!("{text}\n"))
 }

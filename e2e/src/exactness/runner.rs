@@ -5,14 +5,16 @@ use std::{
     io::Write as _,
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
+    time::Duration,
 };
 
 use super::{
     cases::{self, Case},
-    cli::{Options, Output},
+    cli::Options,
     leader::{LIMIT, Message},
     print,
-    verdict::{self, Outcome},
+    tally::Detail,
+    verdict::{self, Outcome, Report},
 };
 use crate::support::{
     Result, TestError,
@@ -41,13 +43,14 @@ impl Ground {
     }
 
     /// A `top` on the selected cgroup, armed.
-    pub(super) fn top(&self, options: &Options) -> Result<Top> {
+    pub(super) fn top(&self, options: &Options, more: &[&str]) -> Result<Top> {
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         let (selected, root) = (text(&self.selected), text(&self.host.cgroup_root));
         let mut arguments = vec!["--cgroup", &selected, "--cgroup-root", &root];
         if let Some(tier) = &options.hook_tier {
             arguments.extend(["--hook-tier", tier]);
         }
+        arguments.extend(more);
         Top::start(&self.host, &arguments)
     }
 }
@@ -55,7 +58,7 @@ impl Ground {
 /// Runs the chosen cases; `true` when nothing failed.
 pub(super) fn run(options: &Options) -> Result<bool> {
     let ground = Ground::new(options)?;
-    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = options.seed;
     let wanted = |case: &Case| {
         options.only.is_empty() || options.only.iter().any(|part| case.name.contains(part.as_str()))
     };
@@ -63,24 +66,42 @@ pub(super) fn run(options: &Options) -> Result<bool> {
     if chosen.is_empty() {
         return Err(TestError::unexpected("--only", format!("no case has {:?} in its name", options.only)));
     }
-    let (older, newer): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|case| case.older);
-    let waiting = older.iter().map(|case| Leader::start(case, &ground, seed)).collect::<Result<Vec<_>>>()?;
+    let (any, asked): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|case| case.protocol.is_none());
+    let mut report = Report { seed, ..Report::default() };
+    for group in [any, asked] {
+        if let Some(first) = group.first() {
+            report.add(run_group(&group, first.protocol, &ground, options)?);
+        }
+    }
+    print::print(&report, options.output)?;
+    let all_must_run = env::var_os("CI").is_some_and(|ci| ci == "true");
+    Ok(report.failed == 0 && !(all_must_run && report.skipped > 0))
+}
+
+/// Runs cases against one `top`.
+fn run_group(
+    cases: &[Case],
+    protocol: Option<&'static str>,
+    ground: &Ground,
+    options: &Options,
+) -> Result<Report> {
+    let task = |case: &Case| Task { case: case.name.clone(), seed: options.seed, ..Task::default() };
+    let (older, newer): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.older);
+    let waiting = older.iter().map(|case| Leader::start(task(case), ground)).collect::<Result<Vec<_>>>()?;
     let waiting = waiting.into_iter().map(Leader::ready).collect::<Result<Vec<_>>>()?;
-    let top = ground.top(options)?;
+    let asked: Vec<_> = protocol.iter().flat_map(|name| ["--protocol", name]).collect();
+    let mut top = ground.top(options, &asked)?;
     let mut outcomes = Vec::new();
     for leader in waiting {
         outcomes.push(leader.go()?);
     }
     for case in newer {
-        outcomes.push(Leader::start(&case, &ground, seed)?.end()?);
+        outcomes.push(Leader::start(task(case), ground)?.end()?);
     }
-    let report = verdict::report(outcomes, &top.interrupt()?, seed);
-    match options.output {
-        Output::Table => print::table(&report),
-        Output::Json => print::json(&report),
-    }?;
-    let all_must_run = env::var_os("CI").is_some_and(|ci| ci == "true");
-    Ok(report.failed == 0 && !(all_must_run && report.skipped > 0))
+    let (left, open) = top.await_free_slots()?;
+    let mut report = verdict::report(outcomes, &top.interrupt()?, Detail::Flows);
+    report.slots_left(left, &open);
+    Ok(report)
 }
 
 /// A program of this workspace.
@@ -89,36 +110,43 @@ fn beside(name: &str) -> Result<PathBuf> {
     Ok(own.with_file_name(name))
 }
 
+/// What a leader is to do.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Task {
+    pub(super) case: String,
+    pub(super) seed: u64,
+    pub(super) seconds: u64,
+    pub(super) detail: Detail,
+}
+
 /// The process of a case.
-struct Leader {
-    case: String,
+pub(super) struct Leader {
+    task: Task,
     process: Process,
     go: Option<ChildStdin>,
     ended: Option<Message>,
 }
 
 impl Leader {
-    fn start(case: &Case, ground: &Ground, seed: u64) -> Result<Self> {
+    pub(super) fn start(task: Task, ground: &Ground) -> Result<Self> {
         let program = env::current_exe().map_err(TestError::io("find this program"))?;
         let mut command = Command::new(program);
-        command.args(["case", &case.name, "--seed", &seed.to_string()]);
+        command.args(["case", &task.case, "--seed", &task.seed.to_string()]);
+        command.args(["--seconds", &task.seconds.to_string(), "--detail", task.detail.name()]);
         command.arg("--selected").arg(&ground.selected).arg("--outside").arg(&ground.outside);
         command.stdin(Stdio::piped());
         let mut go = None;
         let process = Process::start_with(&mut command, |child: &mut Child| go = child.stdin.take())?;
-        Ok(Self { case: case.name.clone(), process, go, ended: None })
+        Ok(Self { task, process, go, ended: None })
     }
 
     /// Waits until everything is there that must be older than the trace; or until it has failed.
     fn ready(mut self) -> Result<Self> {
-        match self.message() {
-            Ok(Message::Ready) => Ok(self),
-            Ok(ended) => {
-                self.ended = Some(ended);
-                Ok(self)
-            }
-            Err(error) => Err(error),
+        match self.message(LIMIT)? {
+            Message::Ready => {}
+            ended => self.ended = Some(ended),
         }
+        Ok(self)
     }
 
     /// Lets it go on, to its end.
@@ -130,21 +158,33 @@ impl Leader {
         self.end()
     }
 
-    fn end(mut self) -> Result<Outcome> {
-        let message = self.ended.take().map_or_else(|| self.message(), Ok)?;
+    /// Whether it has said its last word.
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        if self.ended.is_none() {
+            self.ended = match self.message(Duration::ZERO) {
+                Err(TestError::Deadline { .. }) => None,
+                message => Some(message?),
+            };
+        }
+        Ok(self.ended.is_some())
+    }
+
+    /// Its outcome, when it has come to its end.
+    pub(super) fn end(mut self) -> Result<Outcome> {
+        let message = self.ended.take().map_or_else(|| self.message(LIMIT), Ok)?;
         let Message::Ended { counts, failure, unsupported } = message else {
-            return Err(TestError::unexpected(&self.case, format!("{message:?} in place of its end")));
+            return Err(TestError::unexpected(&self.task.case, format!("{message:?} in place of its end")));
         };
         let ended = self.process.wait(LIMIT)?;
-        let failure = failure.or_else(|| (!ended.status.success()).then(|| ended.stderr.clone()));
-        Ok(Outcome { case: self.case, counts, failure, unsupported })
+        let failure = failure.or_else(|| (!ended.status.success()).then(|| ended.status.to_string()));
+        Ok(Outcome { case: self.task.case, counts, failure, unsupported, told: ended.stderr })
     }
 
     /// Its next line. A leader that ended without one has failed, and says why on standard error.
-    fn message(&mut self) -> Result<Message> {
-        match self.process.line(LIMIT)? {
+    fn message(&self, limit: Duration) -> Result<Message> {
+        match self.process.line(limit)? {
             Some(line) => serde_json::from_str(&line)
-                .map_err(|error| TestError::unexpected(&self.case, format!("{error}: {line}"))),
+                .map_err(|error| TestError::unexpected(&self.task.case, format!("{error}: {line}"))),
             None => Ok(Message::Ended {
                 counts: Vec::new(),
                 failure: Some(

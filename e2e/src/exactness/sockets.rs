@@ -189,7 +189,11 @@ impl Stream {
 }
 
 /// Calls again where a ring of this process that was just given up interrupted the call.
-fn unless_interrupted<T, E: Into<io::Error>>(mut call: impl FnMut() -> Result<T, E>) -> io::Result<T> {
+///
+/// # Errors
+///
+/// The call's own.
+pub fn unless_interrupted<T, E: Into<io::Error>>(mut call: impl FnMut() -> Result<T, E>) -> io::Result<T> {
     loop {
         match call().map_err(Into::into) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

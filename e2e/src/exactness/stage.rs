@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::{CaseError, Done},
     leader, sys,
-    tally::{ProcessCount, Tally},
+    tally::{Detail, ProcessCount, Tally},
 };
 
 /// One process of a case. The leader has the first one; each child gets its own.
@@ -28,6 +28,7 @@ pub struct Stage {
     pub selected: PathBuf,
     /// One beside it.
     pub outside: PathBuf,
+    detail: Detail,
     children: Vec<ProcessCount>,
 }
 
@@ -49,9 +50,9 @@ struct Report {
 
 impl Stage {
     /// For the leader of a case.
-    pub fn new(selected: PathBuf, outside: PathBuf, seed: u64) -> Self {
+    pub fn new(selected: PathBuf, outside: PathBuf, detail: Detail, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { tally: Tally::default(), random, selected, outside, children: Vec::new() }
+        Self { tally: Tally::new(detail), random, selected, outside, detail, children: Vec::new() }
     }
 
     /// A number of bytes that no other transfer is likely to have.
@@ -99,7 +100,7 @@ impl Stage {
         if let Some(pid) = sys::fork()? {
             return Ok(Child { pid, report });
         }
-        let mut stage = Self::new(self.selected.clone(), self.outside.clone(), seed);
+        let mut stage = Self::new(self.selected.clone(), self.outside.clone(), self.detail, seed);
         let result = work(&mut stage);
         let written =
             stage.report(result.err()).and_then(|text| Ok(fs::File::from(writer).write_all(&text)?));

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// A protocol as the product names it.
@@ -50,6 +51,11 @@ impl Flow {
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
         Self { protocol, local_port: local.port(), remote: Some(remote) }
     }
+
+    /// Stands for all flows of this protocol.
+    pub fn of_process(self) -> Self {
+        Self { local_port: 0, remote: None, ..self }
+    }
 }
 
 /// Bytes of a flow.
@@ -76,14 +82,46 @@ pub struct ProcessCount {
     pub flows: Vec<(Flow, Bytes)>,
 }
 
+/// How finely is counted and compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Detail {
+    /// By flow.
+    #[default]
+    Flows,
+    /// By process and protocol: for runs of more flows than the product keeps apart.
+    Processes,
+}
+
+impl Detail {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flows => "flows",
+            Self::Processes => "processes",
+        }
+    }
+}
+
 /// The running count of this process, shared by its threads.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(Arc<Mutex<BTreeMap<Flow, Bytes>>>);
+pub struct Tally {
+    flows: Arc<Mutex<BTreeMap<Flow, Bytes>>>,
+    detail: Detail,
+}
 
 impl Tally {
+    /// Nothing yet.
+    pub fn new(detail: Detail) -> Self {
+        Self { detail, ..Self::default() }
+    }
+
     /// Books what a call returned.
     pub fn book(&self, flow: Flow, direction: Option<Direction>, rx: usize, tx: usize) {
-        let mut flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (flow, direction) = match self.detail {
+            Detail::Flows => (flow, direction),
+            Detail::Processes => (flow.of_process(), None),
+        };
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = flows.entry(flow).or_default();
         bytes.rx += rx as u64;
         bytes.tx += tx as u64;
@@ -96,7 +134,7 @@ impl Tally {
     ///
     /// When the process cannot read its own name.
     pub fn count(&self) -> io::Result<ProcessCount> {
-        let flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(ProcessCount {
             pid: std::process::id(),
             command: std::fs::read_to_string("/proc/self/comm")?.trim_end().to_owned(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     cases::AWAITED,
-    tally::{Bytes, Direction, Flow, ProcessCount, Protocol},
+    tally::{Bytes, Detail, Direction, Flow, ProcessCount, Protocol},
 };
 use crate::support::top::{self, Document};
 
@@ -20,6 +20,8 @@ pub(super) struct Outcome {
     pub(super) counts: Vec<ProcessCount>,
     pub(super) failure: Option<String>,
     pub(super) unsupported: Option<String>,
+    /// What it has to tell besides.
+    pub(super) told: String,
 }
 
 /// How a case ended.
@@ -51,7 +53,7 @@ pub(super) struct Line {
 }
 
 /// A whole run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
     /// The amounts follow from it.
@@ -76,12 +78,39 @@ struct Shown {
     commands: BTreeSet<String>,
 }
 
+impl Report {
+    /// Flows stay in the kernel's table although all sockets are gone: a problem, unless there are none.
+    pub(super) fn slots_left(&mut self, left: u64, open: &[top::Flow]) {
+        const LISTED: usize = 5;
+        if left == 0 {
+            return;
+        }
+        let open: Vec<_> = open.iter().take(LISTED).map(|flow| format!("{flow:?}")).collect();
+        let what = format!(
+            "{left} slots of the flow table are in use half a minute after the last socket has gone, such as {}",
+            open.join(", ")
+        );
+        self.problems.push(what);
+        self.failed += 1;
+    }
+
+    /// Adds what ran against another `top`.
+    pub(super) fn add(&mut self, other: Self) {
+        self.cases.extend(other.cases);
+        self.problems.extend(other.problems);
+        self.ok += other.ok;
+        self.unseen += other.unseen;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+    }
+}
+
 /// Compares.
-pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, seed: u64) -> Report {
+pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail) -> Report {
     let mut shown = BTreeMap::<Key, Shown>::new();
     let mut problems = Vec::new();
     for flow in document.flows.iter().filter(|flow| flow.rx_bytes + flow.tx_bytes > 0) {
-        match key(flow) {
+        match key(flow, detail) {
             Some(key) => {
                 let sum = shown.entry(key).or_default();
                 sum.rx += flow.rx_bytes;
@@ -108,7 +137,7 @@ pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, seed: u64) -> 
     let count = |verdict| cases.iter().filter(|line| line.verdict == verdict).count();
     let (ok, unseen, skipped) = (count(Verdict::Ok), count(Verdict::Unseen), count(Verdict::Skipped));
     let failed = count(Verdict::Fail) + problems.len();
-    Report { seed, cases, problems, ok, unseen, skipped, failed }
+    Report { seed: 0, cases, problems, ok, unseen, skipped, failed }
 }
 
 /// The rows that a case's processes counted.
@@ -120,26 +149,37 @@ fn compare(outcome: &Outcome, shown: &mut BTreeMap<Key, Shown>) -> Line {
         shown_bytes: 0,
         notes: Vec::new(),
     };
-    for process in &outcome.counts {
-        for (flow, counted) in process.flows.iter().filter(|(_, bytes)| bytes.rx + bytes.tx > 0) {
-            line.expected_bytes += counted.rx + counted.tx;
-            let found = shown.remove(&(process.pid, *flow)).unwrap_or_default();
-            line.shown_bytes += found.rx + found.tx;
-            let difference = difference(process, counted, &found);
-            line.notes
-                .extend(difference.map(|what| format!("process {} {}: {what}", process.pid, name(flow))));
-        }
+    for ((pid, flow), (command, counted)) in counted(outcome) {
+        line.expected_bytes += counted.rx + counted.tx;
+        let found = shown.remove(&(pid, flow)).unwrap_or_default();
+        line.shown_bytes += found.rx + found.tx;
+        let difference = difference(command, &counted, &found);
+        line.notes.extend(difference.map(|what| format!("process {pid} {}: {what}", name(&flow))));
     }
     line
 }
 
-fn difference(process: &ProcessCount, counted: &Bytes, found: &Shown) -> Option<String> {
+/// What the processes counted. In a long run a process id comes again: what has the same name adds up.
+fn counted(outcome: &Outcome) -> BTreeMap<Key, (&str, Bytes)> {
+    let mut sums = BTreeMap::<Key, (&str, Bytes)>::new();
+    for process in &outcome.counts {
+        for (flow, bytes) in process.flows.iter().filter(|(_, bytes)| bytes.rx + bytes.tx > 0) {
+            let sum = &mut sums.entry((process.pid, *flow)).or_insert((&process.command, Bytes::default())).1;
+            sum.rx += bytes.rx;
+            sum.tx += bytes.tx;
+            sum.direction = bytes.direction;
+        }
+    }
+    sums
+}
+
+fn difference(command: &str, counted: &Bytes, found: &Shown) -> Option<String> {
     if (found.rx, found.tx) != (counted.rx, counted.tx) {
         let expected = told(counted.rx, counted.tx);
         return Some(format!("counted {expected}, shown {}", told(found.rx, found.tx)));
     }
-    if found.commands.iter().any(|command| *command != process.command) {
-        return Some(format!("the command is {:?}, shown {:?}", process.command, found.commands));
+    if found.commands.iter().any(|shown| shown != command) {
+        return Some(format!("the command is {command:?}, shown {:?}", found.commands));
     }
     let expected = match counted.direction? {
         Direction::Inbound => "Inbound",
@@ -184,11 +224,12 @@ fn judge(mut line: Line, outcome: &Outcome) -> Line {
         }
         _ => Verdict::Fail,
     };
+    line.notes.extend(outcome.told.lines().map(str::to_owned));
     line
 }
 
 /// Whose a row is; `None` where it names no process or protocol.
-fn key(flow: &top::Flow) -> Option<Key> {
+fn key(flow: &top::Flow, detail: Detail) -> Option<Key> {
     let protocol = match flow.protocol.as_str() {
         "TCP" => Protocol::Tcp,
         "UDP" => Protocol::Udp,
@@ -200,7 +241,9 @@ fn key(flow: &top::Flow) -> Option<Key> {
         _ => port.unwrap_or_default(),
     };
     let remote = flow.remote_address.map(|address: IpAddr| SocketAddr::new(address, port(flow.remote_port)));
-    (flow.pid != 0).then_some((flow.pid, Flow { protocol, local_port: port(flow.local_port), remote }))
+    let row = Flow { protocol, local_port: port(flow.local_port), remote };
+    let row = if detail == Detail::Flows { row } else { row.of_process() };
+    (flow.pid != 0).then_some((flow.pid, row))
 }
 
 fn name(flow: &Flow) -> String {

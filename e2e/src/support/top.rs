@@ -1,6 +1,11 @@
 //! `traffictrace top -o json`: its documents, and running it.
 
-use std::{collections::BTreeMap, net::IpAddr, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -26,6 +31,18 @@ pub struct Document {
     pub flows: Vec<Flow>,
     /// What could not be counted or told apart, by reason.
     pub lost: BTreeMap<String, u64>,
+    /// The kernel's flow table.
+    pub flow_table: FlowTable,
+}
+
+/// The kernel's flow table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowTable {
+    /// Flows that it can hold.
+    pub slots: u64,
+    /// Flows in it; one that has ended stays for about a second.
+    pub slots_in_use: u64,
 }
 
 /// Sums.
@@ -169,6 +186,23 @@ impl Top {
             last = Some(document.totals);
         }
         Err(TestError::Deadline { what: what.to_owned(), limit: LIMIT, last: format!("{last:?}") })
+    }
+
+    /// Documents until no flow has a slot of the kernel's table, for half a minute; the flows that still do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Top::document`].
+    pub fn await_free_slots(&mut self) -> Result<(u64, Vec<Flow>)> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let document = self.document()?;
+            let left = document.flow_table.slots_in_use;
+            if left == 0 || Instant::now() >= deadline {
+                let open = document.flows.into_iter().filter(|flow| flow.state == "open");
+                return Ok((left, open.collect()));
+            }
+        }
     }
 
     /// Ctrl-C: the last document, which has everything up to the signal. The exit status must be 0.

@@ -95,6 +95,8 @@ fn snapshot(rows: Vec<Row>) -> Snapshot {
         rows_total: rows.len(),
         rows,
         losses: engine::Losses::default(),
+        slots: 1,
+        slots_in_use: 0,
         hook_tier: "tp_btf",
         interval: Duration::from_secs(10),
     }

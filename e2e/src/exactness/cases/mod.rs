@@ -7,7 +7,7 @@ mod errors;
 mod older;
 mod ping;
 mod shared;
-mod streams;
+pub(super) mod streams;
 
 use super::{error::Done, stage::Stage};
 
@@ -17,6 +17,8 @@ pub struct Case {
     pub name: String,
     /// Whether it does something before the trace begins; it calls [`Stage::await_trace`] once then.
     pub older: bool,
+    /// Protocols that the product is asked for, where it is not asked for everything.
+    pub protocol: Option<&'static str>,
     /// Does it; runs in a process of its own inside the selected cgroup.
     pub run: Box<dyn Fn(&mut Stage) -> Done>,
 }
@@ -28,8 +30,8 @@ impl std::fmt::Debug for Case {
 }
 
 impl Case {
-    fn new(name: impl Into<String>, run: impl Fn(&mut Stage) -> Done + 'static) -> Self {
-        Self { name: name.into(), older: false, run: Box::new(run) }
+    pub(super) fn new(name: impl Into<String>, run: impl Fn(&mut Stage) -> Done + 'static) -> Self {
+        Self { name: name.into(), older: false, protocol: None, run: Box::new(run) }
     }
 
     fn older(name: impl Into<String>, run: impl Fn(&mut Stage) -> Done + 'static) -> Self {
@@ -46,11 +48,6 @@ pub const AWAITED: &[(&str, &str)] = &[
     ("older/process-moved-after-listen", OTHER_CGROUP),
     ("cgroup/activated-listener", OTHER_CGROUP),
     ("cgroup/process-moved-after-listen", OTHER_CGROUP),
-    (
-        "udp/reader-asks-no-address-after-sending",
-        "a peer that no call names is taken for the only one that was",
-    ),
-    ("icmp/", "peers of ICMP sockets"),
 ];
 const FIRST_SPLICE: &str = "spliced or mapped from a socket older than the trace, by its first call";
 const OTHER_CGROUP: &str =

@@ -40,13 +40,19 @@ pub(super) fn cases() -> Vec<Case> {
             ];
             for (told, told_name) in ways {
                 let name = format!("icmp/{kind_name}-{told_name}/{family}");
-                cases.push(Case::new(name, move |stage| echo(stage, kind, peer, told)));
+                cases.push(case(name, move |stage| echo(stage, kind, peer, told)));
             }
         }
         let name = format!("icmp/raw-two-peers/{family}");
-        cases.push(Case::new(name, move |stage| two_peers(stage, peer)));
+        cases.push(case(name, move |stage| two_peers(stage, peer)));
     }
     cases
+}
+
+/// The product looks for the peers of ICMP messages from the first one on when it is asked for ICMP, else soon after
+/// it has seen one.
+fn case(name: String, run: impl Fn(&mut Stage) -> Done + 'static) -> Case {
+    Case { protocol: Some("ICMP"), ..Case::new(name, run) }
 }
 
 /// A socket for echo requests to `peer`.
@@ -129,13 +135,18 @@ fn two_peers(stage: &mut Stage, peer: IpAddr) -> Done {
     };
     for (number, peer) in (0..).zip(peers) {
         let sender = icmp_socket(libc::SOCK_RAW, peer)?;
-        // A request to an address of the own host comes from that very address, and so does the answer.
         let packet = request(peer, stage.random.usize(20..500), number);
         let sent = sendto(&sender, &packet, SendFlags::empty(), &SocketAddr::new(peer, 0))?;
-        stage.tally.book(flow(peer), Some(Direction::Outbound), 0, sent);
+        stage.tally.book(flow(peer), None, 0, sent);
+        // The request and the answer. IPv4 packets come with their header, which has the source at its 12th byte.
         for _ in 0..2 {
-            let length = recv(&listener, &mut [0; 4_000], RecvFlags::empty())?.0;
-            stage.tally.book(flow(peer), None, length, 0);
+            let mut packet = [0; 4_000];
+            let length = recv(&listener, &mut packet, RecvFlags::empty())?.0;
+            let from = match peer {
+                IpAddr::V4(_) => IpAddr::from([packet[12], packet[13], packet[14], packet[15]]),
+                IpAddr::V6(_) => peer,
+            };
+            stage.tally.book(flow(from), None, length, 0);
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ use rustix::{
 use super::Case;
 use crate::exactness::{
     error::{CaseError, Done},
-    sockets::{FAMILIES, Family, Stream, listen},
+    sockets::{FAMILIES, Family, Stream, listen, unless_interrupted},
     stage::Stage,
     sys::{
         sockets::{ZeroCopyWindow, receive_many, set_option},
@@ -29,9 +29,9 @@ use crate::exactness::{
 };
 
 /// Sends all of the bytes, booking each call.
-pub(super) type Send = fn(&Stream, &[u8]) -> Done;
+pub type Send = fn(&Stream, &[u8]) -> Done;
 /// Receives that many bytes, booking each call.
-pub(super) type Receive = fn(&Stream, usize) -> Done;
+pub type Receive = fn(&Stream, usize) -> Done;
 
 const NO_SEND: SendFlags = SendFlags::empty();
 const NO_RECV: RecvFlags = RecvFlags::empty();
@@ -41,7 +41,7 @@ const PIECE: usize = 5_003;
 const PIPE: usize = 64 << 10;
 
 /// Both directions of a connection use the same pair of ways.
-const WAYS: &[(&str, Send, Receive)] = &[
+pub const WAYS: &[(&str, Send, Receive)] = &[
     ("send-recv", send_plain, recv_plain),
     ("write-read", write_plain, read_plain),
     ("writev-readv", write_vectored, read_vectored),
@@ -109,11 +109,11 @@ pub(super) fn exchange(stage: &mut Stage, family: Family, send: Send, receive: R
     )
 }
 
-pub(super) fn send_plain(stream: &Stream, bytes: &[u8]) -> Done {
+pub fn send_plain(stream: &Stream, bytes: &[u8]) -> Done {
     stream.send_by(bytes, PIECE, |piece| send(&stream.socket, piece, NO_SEND))
 }
 
-pub(super) fn recv_plain(stream: &Stream, count: usize) -> Done {
+pub fn recv_plain(stream: &Stream, count: usize) -> Done {
     stream.receive_by(count, PIECE, |buffer| recv(&stream.socket, buffer, NO_RECV).map(|got| got.0))
 }
 
@@ -191,7 +191,7 @@ fn receive_messages(stream: &Stream, count: usize) -> Done {
         if !b.is_empty() {
             parts.push(IoSliceMut::new(b));
         }
-        let lengths = receive_many(&stream.socket, &mut parts, libc::MSG_WAITFORONE)?;
+        let lengths = unless_interrupted(|| receive_many(&stream.socket, &mut parts, libc::MSG_WAITFORONE))?;
         for length in lengths {
             if length == 0 {
                 return Err(CaseError::unexpected("the peer ended too early"));
