@@ -72,6 +72,9 @@ pub struct TrafficTraceReportSpec {
     /// How the kernel is observed on this node, such as tp_btf, fexit or kretprobe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook_tier: Option<String>,
+    /// Whether connections older than the trace were looked for in all processes of the node. False: they count from their next call on, and sockets that another cgroup made are not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_sockets_found: Option<bool>,
     /// Sums over all flows of this node, listed or not.
     pub totals: Totals,
     /// What the values of a flow mean, in their order.

@@ -118,6 +118,8 @@ pub struct Snapshot {
     pub slots_in_use: usize,
     /// Which kernel hooks counted.
     pub hook_tier: &'static str,
+    /// Whether sockets older than the session were looked for in all processes of the machine.
+    pub older_sockets_found: bool,
     /// Time since the last snapshot, which the rates are over.
     pub interval: Duration,
 }
@@ -130,6 +132,8 @@ struct Session {
     containers: Containers,
     /// Whether it goes on from what was shown before this process began.
     resumed: bool,
+    /// Whether sockets older than the session were looked for in all processes of the machine.
+    older_sockets_found: bool,
     losses_before: Losses,
     overflow_before: HashMap<OverflowKey, Overflow>,
     shown: Instant,
@@ -184,6 +188,7 @@ impl Engine {
             spec: SessionSpec { group_by: spec.group_by, max_rows: spec.max_rows, ..SessionSpec::default() },
             containers: Containers::default(),
             resumed: false,
+            older_sockets_found: false,
             losses_before: losses(tracer),
             overflow_before: tracer.overflow()?.into_iter().collect(),
             shown: Instant::now(),
@@ -193,6 +198,7 @@ impl Engine {
         if result.is_err() {
             self.stop(id);
         }
+        self.find_older_sockets(id);
         result
     }
 
@@ -221,6 +227,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Gives rows to the connections that are open as a session begins.
+    fn find_older_sockets(&mut self, id: &SessionId) {
+        let (Some(tracer), Some(session)) = (&mut self.tracer, self.sessions.get_mut(id)) else { return };
+        match tracer.find_older_sockets() {
+            Ok(all) => session.older_sockets_found = all,
+            Err(error) => {
+                tracing::warn!(%error, "connections that are open already are known from their next call on");
+            }
+        }
     }
 
     /// Ends a session and says what it counted. With the last one, the programs are unloaded.
@@ -300,6 +317,7 @@ impl Engine {
             slots,
             slots_in_use,
             hook_tier,
+            older_sockets_found: session.older_sockets_found,
             interval,
         })
     }

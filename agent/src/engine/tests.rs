@@ -268,5 +268,7 @@ fn an_address_of_both_families_is_one_peer() {
 mod connections;
 mod datagrams;
 mod icmp;
+mod limits;
+mod older;
 mod streams;
 mod twins;

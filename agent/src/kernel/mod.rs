@@ -10,6 +10,7 @@ mod icmp;
 mod load;
 mod mapped;
 mod missed;
+mod older;
 mod table;
 mod tier;
 
@@ -35,6 +36,7 @@ use traffictrace_ebpf::{
 
 pub use self::{
     error::{KernelError, missing_capabilities},
+    older::sees_all_processes,
     table::{Delta, Drained, Role},
     tier::{HookTier, TierChoice},
 };
@@ -160,6 +162,16 @@ impl Tracer {
             self.icmp_peers = Some(IcmpPeers::attach(&mut self.ebpf, &self.btf, &self.root)?);
         }
         Ok(())
+    }
+
+    /// Finds the sockets that are older than what was last published: open connections get their rows at once. Returns
+    /// whether it looked into every process of the machine.
+    pub fn find_older_sockets(&mut self) -> Result<bool, KernelError> {
+        if self.variant == Variant::Plain {
+            return Ok(false);
+        }
+        older::find(&mut self.ebpf, &self.btf)?;
+        Ok(sees_all_processes())
     }
 
     /// Makes the changes since the last call take effect, on sockets that are open already too.

@@ -101,6 +101,7 @@ fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snaps
         unattributed = unattributed.saturating_add(signed(bytes.sum()));
     }
     spec.hook_tier = Some(snapshot.hook_tier.to_owned());
+    spec.older_sockets_found = Some(snapshot.older_sockets_found);
     spec.totals = crd::Totals {
         rx_bytes: signed(totals.rx_bytes),
         tx_bytes: signed(totals.tx_bytes),

@@ -23,6 +23,8 @@ struct Document {
     flows_total: usize,
     /// All processes, those with the most bytes first.
     processes: Vec<ProcessSums>,
+    /// Whether sockets that were open before were looked for in all processes.
+    older_sockets_found: bool,
     lost: Lost,
     flow_table: FlowTable,
 }
@@ -116,6 +118,7 @@ pub(super) fn document(snapshot: &Snapshot, processes: &[Process], interval: Dur
         flows: snapshot.rows.iter().map(Flow::from).collect(),
         flows_total: snapshot.rows_total,
         processes: processes.iter().map(ProcessSums::from).collect(),
+        older_sockets_found: snapshot.older_sockets_found,
         lost: Lost::from(&snapshot.losses),
         flow_table: FlowTable { slots: snapshot.slots, slots_in_use: snapshot.slots_in_use },
     };

@@ -80,7 +80,7 @@ fn ports_say_where_and_what() {
     for (wrong, part) in [
         (json!(0), "spec.ports[0]: must be from 1 to 65535"),
         (json!(65536), "spec.ports[0]: must be from 1 to 65535"),
-        (json!("http"), "spec.ports[0]: must match"),
+        (json!("http"), r#"spec.ports[0]: cannot read "http" as a port"#),
         (json!("8100-8000"), r#"spec.ports[0]: the port range "8100-8000" is reversed: write 8000-8100"#),
         (json!("99999"), r#"spec.ports[0]: cannot read "99999" as a port: write a number from 1 to 65535"#),
         (json!("1-99999"), r#"spec.ports[0]: cannot read "1-99999" as a port"#),

@@ -207,7 +207,7 @@ static __always_inline void establish(struct sock *sk, __u8 direction)
 {
 	struct socket_state *state;
 
-	if (cgroup_sessions(sk, selection.generation))
+	if (cgroup_sessions(sk, selection.generation) || is_lent(sk))
 		state = make_socket_state(sk);
 	else
 		state = socket_state(sk);

@@ -3,6 +3,7 @@
 #ifndef TT_FLOW_H
 #define TT_FLOW_H
 
+#include "lent.bpf.h"
 #include "peer.bpf.h"
 #include "settle.bpf.h"
 #include "space.bpf.h"
@@ -179,6 +180,10 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 	selected = cgroup_sessions(sk, generation);
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
+	if (!selected) {
+		selected = lent_sessions(sk, generation);
+		event.lent = selected != 0;
+	}
 	/* Nothing above this line that sockets which nobody selected would pay for. */
 	if (!selected || counted_by_twin(twin))
 		return;
@@ -235,6 +240,10 @@ static __always_inline void consume(struct sock *sk)
 	__u32 bytes;
 
 	selected = cgroup_sessions(sk, generation);
+	if (!selected) {
+		selected = lent_sessions(sk, generation);
+		event.lent = selected != 0;
+	}
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	else if (!selected)
@@ -246,7 +255,7 @@ static __always_inline void consume(struct sock *sk)
 	state = selected ? make_socket_state(sk) : socket_state(sk);
 	if (!state)
 		return;
-	if (state->consumed >> 32 != generation && !selection.by_process)
+	if (state->consumed >> 32 != generation && !selection.by_process && !event.lent)
 		gap_free = state->consumed >> 32 >= selected_since(socket_cgroup_address(sk));
 	bytes = advance(state, generation, read_sequence(sk, tcp), gap_free);
 	if (!bytes || !selected)

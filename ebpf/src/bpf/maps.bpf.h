@@ -195,6 +195,16 @@ struct {
 } tt_sockets SEC(".maps");
 #endif
 
+#ifndef TT_PLAIN
+/* Marks sockets that a selected process holds, see lent.bpf.h. What a marked one accepts is marked too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, __u64);
+} tt_lent SEC(".maps");
+#endif
+
 static __always_inline void count_loss(__u32 reason, __u64 amount)
 {
 	__u64 *counter = bpf_map_lookup_elem(&tt_losses, &reason);

@@ -143,6 +143,17 @@ static __always_inline __u64 cgroup_sessions(struct sock *sk, __u32 generation)
 	return learn_sessions(socket_cgroup_address(sk), id, generation);
 }
 
+/* The sessions that select the cgroup of a task. */
+static __always_inline __u64 task_sessions(struct task_struct *task, __u32 generation)
+{
+	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	__u64 id = BPF_CORE_READ(cgroup, kn, id), sessions;
+
+	if (cached_sessions(id, generation, &sessions))
+		return sessions;
+	return learn_sessions((__u64)cgroup, id, generation);
+}
+
 static __always_inline __u64 process_sessions(__u32 tgid)
 {
 	struct tt_process *process = bpf_map_lookup_elem(&tt_processes, &tgid);

@@ -14,6 +14,7 @@ enum event_kind {
 	TT_RECEIVED,
 	TT_CONSUMED, /* bytes left the receive queue; a receive call may follow */
 	TT_CONNECTS, /* a connection is being opened */
+	TT_FOUND,    /* an older connection was found open */
 	TT_CLOSES,   /* an accepted connection is closed that nothing was sent or received on */
 };
 
@@ -21,6 +22,7 @@ enum event_kind {
 struct event {
 	__u64 socket;	  /* address of the struct sock: a number, which the verifier does not follow */
 	__u64 cookie;	  /* of the socket; set for settle() */
+	__u64 leader;	  /* address of the process's first thread; 0: of the current one */
 	__u64 selected;	  /* sessions that select the socket or the process */
 	__u64 sessions;	  /* those of them whose filter wants the flow; valid after settling */
 	__u64 peer[2];
@@ -30,8 +32,9 @@ struct event {
 	__u16 peer_port;
 	__u8 protocol;
 	__u8 kind;
-	__u8 named; /* whether the message itself told its peer */
-	__u8 pad[3];
+	__u8 named;	  /* whether the message itself told its peer */
+	__u8 lent;	  /* selected by the process, see lent.bpf.h */
+	__u8 pad[2];
 };
 
 /*
@@ -94,8 +97,9 @@ CHECKED_ONCE int settle_slot(struct socket_state *state, struct event *event, __
 	if (counts_socket)
 		slot_state |= TT_CONNECTION | (state->direction ? 0 : TT_OLDER);
 	/* Each session counts the socket once: at its first process, and not again after a change. */
-	fill_slot(slot, &flow, sk, event->sessions, event->tgid, counts_socket ? event->sessions & ~counted : 0,
-		  slot_state);
+	fill_process(slot, event->tgid, event->leader);
+	slot->cgroup = event->lent ? slot->caller_cgroup : cgroup_id_of(sk);
+	fill_slot(slot, &flow, event->sessions, counts_socket ? event->sessions & ~counted : 0, slot_state);
 	return true;
 }
 

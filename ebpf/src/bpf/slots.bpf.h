@@ -62,22 +62,30 @@ static __always_inline __u64 cgroup_id_of(struct sock *sk)
 	return BPF_CORE_READ((struct cgroup *)socket_cgroup_address(sk), kn, id);
 }
 
-/* `state`: TT_OPEN or TT_CONNECTING, and flags. */
-static __always_inline void fill_slot(struct tt_slot *slot, struct flow *flow, struct sock *sk, __u64 sessions,
-				      __u32 tgid, __u64 connections, __u32 state)
+/* `address`: of the process's first thread, or 0 for the current process. */
+static __always_inline void fill_process(struct tt_slot *slot, __u32 tgid, __u64 address)
 {
-	struct task_struct *leader = BPF_CORE_READ(current_task(), group_leader);
-	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
+	struct task_struct *leader = (struct task_struct *)address;
 	struct upid number = {};
+	struct pid *pid;
+	__u32 level;
 
+	if (!leader)
+		leader = BPF_CORE_READ(current_task(), group_leader);
+	pid = BPF_CORE_READ(leader, thread_pid);
+	level = BPF_CORE_READ(pid, level);
 	/* numbers[] has one entry for each namespace; the last one is what the process itself sees. */
 	bpf_core_read(&number, sizeof(number), &pid->numbers[level & 31]);
 	slot->ns_tgid = number.nr;
 	slot->tgid = tgid;
 	bpf_core_read(slot->comm, sizeof(slot->comm), &leader->comm);
-	slot->cgroup = cgroup_id_of(sk);
 	slot->caller_cgroup = BPF_CORE_READ(leader, cgroups, dfl_cgrp, kn, id);
+}
+
+/* After process and cgroup. `state`: TT_OPEN or TT_CONNECTING, and flags. */
+static __always_inline void fill_slot(struct tt_slot *slot, struct flow *flow, __u64 sessions, __u64 connections,
+				      __u32 state)
+{
 	__builtin_memcpy(slot->local_addr, flow->local_addr, 16);
 	__builtin_memcpy(slot->remote_addr, flow->remote_addr, 16);
 	slot->local_port = flow->local_port;

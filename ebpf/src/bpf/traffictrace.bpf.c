@@ -17,12 +17,14 @@
  *  consume_skb, cgroup_skb/egress       the peer of an ICMP message; only while a session wants ICMP
  *  cgroup/sock_release                  the end of all other sockets
  *  (name)_twin                          a second program on the hook, where the kernel skips events; see twin.bpf.h
+ *  iter/task_file                       sockets older than their session; runs once for each
  *
  * Where these tracepoints are missing, functions are hooked: calls.bpf.h in both variants, sequence.bpf.h in "plain".
  */
 #include "calls.bpf.h"
 #include "connect.bpf.h"
 #include "icmp.bpf.h"
+#include "older.bpf.h"
 #include "sequence.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -201,6 +203,27 @@ int tt_release(struct bpf_sock *sk)
 	if (state && sk->protocol != IPPROTO_TCP)
 		end_socket(state, bpf_get_socket_cookie(sk));
 	return 1;
+}
+#endif
+
+#ifndef TT_PLAIN
+SEC("iter/task_file")
+int tt_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = FIELD(socket, sk);
+	if (sk)
+		find_older(sk, task);
+	return 0;
 }
 #endif
 

@@ -10,7 +10,7 @@ use rustix::{
 use super::*;
 
 /// Splices up to `bytes` from a socket into a pipe and reads them from there; returns how many there were.
-fn splice_some(socket: &TcpStream, bytes: usize) -> u64 {
+pub(super) fn splice_some(socket: &TcpStream, bytes: usize) -> u64 {
     let (out, into) = pipe().unwrap();
     let moved = splice(socket, None, &into, None, bytes, SpliceFlags::empty()).unwrap();
     drop(into);

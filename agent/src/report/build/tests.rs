@@ -98,6 +98,7 @@ fn snapshot(rows: Vec<Row>) -> Snapshot {
         slots: 1,
         slots_in_use: 0,
         hook_tier: "tp_btf",
+        older_sockets_found: true,
         interval: Duration::from_secs(10),
     }
 }

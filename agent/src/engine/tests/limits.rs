@@ -1,0 +1,77 @@
+//! More than there is room for: what is told of single flows may suffer, the sums may not.
+
+use std::net::UdpSocket;
+
+use super::*;
+
+/// More peers than the smallest table has slots.
+const PEERS: u16 = 18_000;
+const FIRST_PORT: u16 = 20_000;
+
+/// Sends so many bytes to each of the ports from one socket.
+fn send_to_many(bench: &Bench, bytes: usize) -> u64 {
+    let socket = bench.inside("", || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let message = vec![1; bytes];
+    let mut sent = 0;
+    bench.inside("", || {
+        for port in FIRST_PORT..FIRST_PORT + PEERS {
+            // Nobody is there, and some of the refusals are told by the next call.
+            if let Ok(bytes) = socket.send_to(&message, (Ipv4Addr::LOCALHOST, port)) {
+                sent += bytes as u64;
+            }
+        }
+    });
+    sent
+}
+
+#[test]
+fn a_full_table_loses_no_byte_of_the_totals() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    bench.start("b", Filter { protocols: vec![Protocol::Udp], ..Filter::default() });
+    let sent = send_to_many(&bench, 11);
+    for id in ["a", "b"] {
+        assert_eq!(bench.totals(id).tx_bytes, sent, "session {id}");
+        let snapshot = bench.engine.snapshot(&id.to_owned(), usize::MAX).unwrap();
+        assert!(snapshot.losses.table_full > 0, "{:?}", snapshot.losses);
+        assert_eq!((snapshot.losses.tx_bytes, snapshot.losses.peers_full), (0, 0));
+        let folded: Vec<_> = snapshot.rows.iter().filter(|row| row.key.pid == 0).collect();
+        let [row] = *folded else { panic!("one row for the container and protocol: {folded:?}") };
+        assert!(row.folded && row.totals.tx_bytes > 0);
+    }
+}
+
+#[test]
+fn what_nobody_wants_takes_no_room() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", ports(FIRST_PORT + PEERS - 1));
+    let sent = send_to_many(&bench, 11);
+    assert!(sent >= 11 * u64::from(PEERS / 2), "{sent}");
+    assert_eq!(bench.totals("a").tx_bytes, 11);
+    let losses = bench.engine.snapshot(&"a".to_owned(), 1).unwrap().losses;
+    assert_eq!(losses, Losses::default());
+}
+
+#[test]
+fn each_of_64_sessions_gets_what_its_filter_wants() {
+    let Some(mut bench) = bench() else { return };
+    let mut streams: Vec<_> = (0..SESSIONS / 2).map(|_| bench.connect("")).collect();
+    for (number, (_, server)) in streams.iter().enumerate() {
+        let port = server.local_addr().unwrap().port();
+        bench.start(&format!("port {number}"), ports(port));
+        bench.start(
+            &format!("rest {number}"),
+            Filter { ports: vec![1..=port - 1, port + 1..=65535], ..Filter::default() },
+        );
+    }
+    let mut all = 0;
+    for (number, (client, server)) in streams.iter_mut().enumerate() {
+        transfer(client, server, 100 + number);
+        all += 100 + number as u64;
+    }
+    for number in 0..SESSIONS / 2 {
+        let own = 100 + number as u64;
+        assert_eq!(bench.totals(&format!("port {number}")).tx_bytes, own);
+        assert_eq!(bench.totals(&format!("rest {number}")).tx_bytes, all, "its other port is its own");
+    }
+}

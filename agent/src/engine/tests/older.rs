@@ -1,0 +1,60 @@
+//! Sockets that are older than their session, and sockets from elsewhere.
+
+use super::*;
+use crate::kernel::sees_all_processes;
+
+#[test]
+fn open_connections_are_rows_before_they_move_a_byte() {
+    let Some(mut bench) = bench() else { return };
+    if !sees_all_processes() {
+        let _: Option<()> = skip("not in the machine's own pid namespace: older sockets cannot be found");
+        return;
+    }
+    let (client, mut server) = bench.connect("");
+    server.write_all(&[1; 3000]).unwrap();
+    bench.start("a", Filter::default());
+    bench.start("b", ports(1));
+    bench.engine.drain();
+    let snapshot = bench.engine.snapshot(&"a".to_owned(), 9).unwrap();
+    let [row] = snapshot.rows.as_slice() else { panic!("{:?}", snapshot.rows) };
+    assert_eq!((row.key.pid, row.key.direction), (std::process::id(), Direction::Outbound));
+    assert_eq!(row.key.remote_port, Some(server.local_addr().unwrap().port()));
+    assert_eq!((row.totals.bytes(), row.totals.connections, snapshot.connections_open), (0, 1, 1));
+    // Known to the byte although the first thing that happens is no receive call.
+    let moved = streams::splice_some(&client, 2000);
+    assert_eq!(bench.totals("a").rx_bytes, moved);
+    assert_eq!(bench.totals("b").connections, 0);
+    drop(client);
+    assert_eq!(bench.totals("a").connections, 1);
+}
+
+#[test]
+fn a_listener_from_elsewhere_counts_for_the_process_that_was_given_it() {
+    let Some(mut bench) = bench() else { return };
+    // As systemd makes one and hands it over, or as a process does that is moved later.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let spec = bench.spec(Filter::default());
+    let engine = &mut bench.engine;
+    // The process must be in the cgroup when the session begins.
+    let home = bench.root.of_pid(std::process::id()).unwrap();
+    let enter = |cgroup: &Path| {
+        fs::write(bench.root.path().join(cgroup).join("cgroup.procs"), std::process::id().to_string())
+            .unwrap();
+    };
+    enter(bench.cgroup.path());
+    engine.start(&"a".to_owned(), spec).unwrap();
+    enter(&home);
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut accepted = listener.accept().unwrap().0;
+    let near = client.local_addr().unwrap().port();
+    bench.inside("", || transfer(&mut accepted, &mut client, 400));
+    bench.engine.drain();
+    let id = bench.root.id_of(bench.cgroup.path()).unwrap();
+    let rows = bench.engine.snapshot(&"a".to_owned(), 99).unwrap().rows;
+    let row = rows.iter().find(|row| row.key.remote_port == Some(near)).unwrap();
+    assert_eq!((row.key.cgroup, row.key.direction), (id, Direction::Inbound));
+    assert_eq!((row.totals.tx_bytes, row.totals.connections), (400, 1));
+    // By a process from elsewhere it is nobody's.
+    transfer(&mut accepted, &mut client, 50);
+    assert_eq!(bench.totals("a").tx_bytes, 400);
+}
