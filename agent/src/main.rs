@@ -1,6 +1,7 @@
 //! `traffictrace`: who uses the network, by pod, process and peer.
 
 mod cgroups;
+mod check;
 mod controller;
 mod crd_command;
 mod engine;
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     Agent(node::NodeArgs),
     Top(top::TopArgs),
+    Check(check::CheckArgs),
     Crd(crd_command::CrdArgs),
     Controller(controller::ControllerArgs),
 }
@@ -41,6 +43,7 @@ async fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Cli::parse().command {
         Command::Agent(args) => node::run(args).await.map_err(Into::into),
         Command::Top(args) => top::run(args).await.map_err(Into::into),
+        Command::Check(args) => check::run(&args).map_err(Into::into),
         Command::Controller(args) => controller::run(args).await.map_err(Into::into),
         Command::Crd(args) => crd_command::run(&args).map_err(Into::into),
     };

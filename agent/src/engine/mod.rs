@@ -178,6 +178,7 @@ impl Engine {
             Some(tracer) => tracer,
             none => {
                 let tracer = Tracer::load(options.slots, &options.cgroup_root, options.hook_tier)?;
+                tracing::info!(hook_tier = %tracer.hook_tier(), "the kernel's programs are loaded");
                 give_back_memory();
                 none.insert(tracer)
             }

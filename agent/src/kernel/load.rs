@@ -112,6 +112,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, hook: Hook) -> Result<(), Kerne
         {
             KernelError::NoHook { kind: kind.name(), hook: target }
         }
+        ProgramError::KProbeError(_) => KernelError::NoHook { kind: "kprobes, so none at", hook: target },
         _ => KernelError::load(format!("attach the BPF program {name} to {} {target}", kind.name()), error),
     };
     let program = ebpf.program_mut(name).ok_or(KernelError::Object(name))?;

@@ -2,6 +2,7 @@
 //! Needs root and a cgroup2 tree; says `SKIPPED` without (a failure when `CI=true`).
 
 mod bad_input;
+mod check;
 mod exact;
 mod exactness;
 mod life;

@@ -1,0 +1,63 @@
+//! `traffictrace check`: whether tracing will work on this machine, how, and what to do where it will not.
+
+mod findings;
+mod text;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+use clap::{Args, ValueEnum};
+
+use self::findings::Findings;
+use crate::logging;
+
+/// Say whether this machine can be traced: by loading and attaching what tracing needs, and removing it again.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckArgs {
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+
+    /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
+    #[arg(long, value_name = "PATH")]
+    cgroup_root: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs: one document.
+    Json,
+}
+
+/// What ends `check` with a failure.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckError {
+    /// It does not work here.
+    #[error("tracing does not work here: {0}")]
+    DoesNotWork(String),
+    /// The answer could not be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Checks and prints.
+///
+/// # Errors
+///
+/// [`CheckError::DoesNotWork`], after everything was printed, so that scripts can go by the exit status.
+pub(crate) fn run(args: &CheckArgs) -> Result<(), CheckError> {
+    logging::init(logging::LevelFilter::WARN);
+    let findings = Findings::gather(args.cgroup_root.as_deref());
+    let text = match args.output {
+        Output::Text => text::text(&findings),
+        Output::Json => serde_json::to_string(&findings).map_err(io::Error::from)? + "\n",
+    };
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    if findings.works { Ok(()) } else { Err(CheckError::DoesNotWork(findings.conclusion)) }
+}
