@@ -16,6 +16,10 @@ help: ## list the targets
 build: ## build the release binary, target/release/traffictrace
 	cargo build --release --locked --workspace
 
+.PHONY: build-arm64
+build-arm64: ## build the release binary for arm64, static; fetches a compiler when rustup has none
+	@e2e/matrix/build-arm64.sh
+
 .PHONY: generate
 generate: ## write the generated files: CRDs, and manifests/install.yaml from the chart
 	scripts/generate.sh

@@ -10,6 +10,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/lib/common.sh"
 # shellcheck source=e2e/matrix/lib/debian.sh
 source "$here/lib/debian.sh"
+# shellcheck source=e2e/matrix/lib/rust_arm64.sh
+source "$here/lib/rust_arm64.sh"
 # shellcheck source=e2e/matrix/lib/kernels.sh
 source "$here/lib/kernels.sh"
 # shellcheck source=e2e/matrix/lib/guest.sh
@@ -56,6 +58,13 @@ try_kernel() {
     fi
 }
 
+end_guests() {
+    local guest
+    for guest in $(jobs -p); do
+        kill -- "-$guest" 2>/dev/null || true
+    done
+}
+
 main() {
     local names=("$@") name architecture folder running=0 tried=()
     local -A initrds=() images=()
@@ -83,6 +92,9 @@ main() {
     for architecture in "${!initrds[@]}"; do
         initrds[$architecture]=$(build_initrd "$architecture")
     done
+    # Each guest's shell is the first of a process group, so that an interrupted run can end QEMU too.
+    set -m
+    trap end_guests EXIT
     for name in "${tried[@]}"; do
         # As many guests at a time as there are processors: each has one.
         ((running < $(nproc))) || { wait -n && running=$((running - 1)); }
@@ -91,6 +103,8 @@ main() {
         running=$((running + 1))
     done
     wait
+    trap - EXIT
+    set +m
     verdict "${tried[@]}"
 }
 

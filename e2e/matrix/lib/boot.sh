@@ -28,7 +28,8 @@ console() {
 boot() {
     local name=$1 vmlinuz=$2 initrd=$3 log=$4 command
     mapfile -t command < <(emulator "$name")
-    timeout --kill-after=5 "$BOOT_SECONDS" "${command[@]}" "${COMMON[@]}" -kernel "$vmlinuz" -initrd "$initrd" \
+    # In the foreground: in this shell's process group.
+    timeout --foreground --kill-after=5 "$BOOT_SECONDS" "${command[@]}" "${COMMON[@]}" -kernel "$vmlinuz" -initrd "$initrd" \
         -append "console=$(console "$name") $APPEND TT_TIERS=$(kernel_tiers "$name")" </dev/null >"$log" 2>&1 || true
     grep -q "^##matrix done" "$log"
 }

@@ -15,14 +15,14 @@ build_programs() {
     target=$(rust_target "$1")
     (
         cd "$REPOSITORY"
-        [[ $1 == amd64 ]] || eval "$("$MATRIX_DIR/arm64.sh" env)"
+        [[ $1 == amd64 ]] || use_rust_arm64
         # There is no libc in the guest. For this target only: what runs at build time stays as it is.
         variable=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_RUSTFLAGS
         export "$variable=-C target-feature=+crt-static"
         cargo build --locked --profile matrix --target "$target" --package traffictrace --package traffictrace-e2e \
             --bin traffictrace --bin tt-init --bin tt-exact >&2
+        echo "${CARGO_TARGET_DIR:-$REPOSITORY/target}/$target/matrix"
     ) || die "building the guest's programs for $target failed; the lines above are the compiler's"
-    echo "${CARGO_TARGET_DIR:-$REPOSITORY/target}/$target/matrix"
 }
 
 # build_initrd ARCHITECTURE: prints the file.
