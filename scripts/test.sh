@@ -2,7 +2,7 @@
 # Runs the tests and ends with one line that counts them. What cannot run here says SKIPPED and why; with CI=true
 # that is a failure.
 #
-# usage: scripts/test.sh unit|kernel|e2e|all
+# usage: scripts/test.sh unit|kernel|matrix|e2e|all
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -72,6 +72,11 @@ soak() {
     target/debug/tt-exact soak "$@"
 }
 
+matrix() {
+    # 6.12 has the tiers of the newest; `make kernel-matrix` has it too.
+    step "kernel matrix" e2e/matrix/matrix.sh 5.10 6.1 newest
+}
+
 is_other_cluster() {
     [[ -n ${KUBECONFIG:-} ]]
 }
@@ -129,7 +134,7 @@ clean_up() {
 main() {
     local what=${1:-all}
     case $what in
-    unit | kernel | e2e | all) ;;
+    unit | kernel | matrix | e2e | all) ;;
     *)
         sed -n 's/^# usage: /usage: /p' "${BASH_SOURCE[0]}" >&2
         exit 2
@@ -144,6 +149,7 @@ main() {
         start_cluster_build
         unit
         kernel
+        matrix
         e2e
         ;;
     *) "$what" ;;

@@ -26,6 +26,12 @@ kernel_tiers() {
     esac
 }
 
+# kernel_skips NAME TIER: whether the kernel skips an event while another task is preempted inside the same program.
+# Debian's newest is preemptible there, and at exits of functions no second copy of a program steps in.
+kernel_skips() {
+    [[ ${1#arm64-} == newest && $2 == fexit ]]
+}
+
 # kernel_package ARCHITECTURE: the package that holds the image, of the suite that is open. In newer suites the
 # package with the name of the image depends on the one that has it.
 kernel_package() {

@@ -4,6 +4,7 @@
 //! it to its first process). The console is the only way out: what the programs print goes there as it is, and lines
 //! that begin with [`MARK`] tell the host where each step begins and how it ended.
 
+mod check;
 mod machine;
 mod step;
 
@@ -25,7 +26,7 @@ const CHECK_LIMIT: Duration = Duration::from_secs(120);
 /// The exactness suite takes a minute on a machine that emulates two processors with one.
 const EXACT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Makes the guest a machine, runs `check` and the exactness suite once for each tier, and powers off.
+/// Makes the guest a machine, runs `check` and the exactness suite once for each tier, best first, and powers off.
 ///
 /// # Errors
 ///
@@ -38,8 +39,10 @@ pub fn run() -> Result<Infallible> {
     println!("\n{MARK} kernel {}", uname.release().to_string_lossy());
     let tiers =
         env::var(TIERS).map_err(|_| TestError::unexpected(TIERS, "not set on the kernel's command line"))?;
-    step::run("check", PRODUCT, &["check"], CHECK_LIMIT);
-    for tier in tiers.split(',') {
+    let tiers: Vec<_> = tiers.split(',').collect();
+    step::run("words", PRODUCT, &["check"], CHECK_LIMIT);
+    step::compare("check", || check::tiers(PRODUCT, &tiers));
+    for tier in tiers {
         step::run(tier, EXACT, &["--product", PRODUCT, "--hook-tier", tier], EXACT_LIMIT);
     }
     println!("{MARK} done");

@@ -23,6 +23,14 @@ pub(super) fn run(name: &str, program: &str, arguments: &[&str], limit: Duration
     println!("{MARK} end {name} {} s: {end}", begin.elapsed().as_secs());
 }
 
+/// Tells the host how a comparison ended: 0 or why it did not hold.
+pub(super) fn compare(name: &str, holds: impl FnOnce() -> Result<(), String>) {
+    println!("{MARK} begin {name}");
+    let begin = Instant::now();
+    let end = holds().err().unwrap_or_else(|| "0".to_owned());
+    println!("{MARK} end {name} {} s: {end}", begin.elapsed().as_secs());
+}
+
 fn end_of(program: &str, arguments: &[&str], limit: Duration) -> String {
     // A group of its own, so that a program that hangs goes with those it started.
     let mut command = Command::new(program);

@@ -1,0 +1,50 @@
+//! Does the product say of this kernel what is known of it?
+
+use std::{collections::BTreeSet, process::Command};
+
+use serde::Deserialize;
+
+/// What `traffictrace check -o json` says; these fields alone are read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Findings {
+    hook_tier: Option<String>,
+    hook_tiers: Vec<Tier>,
+    not_seen: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tier {
+    name: String,
+    works: bool,
+}
+
+/// Runs `check` and compares the tiers that work with those that this kernel must have, `expected`, best first.
+/// Prints what cannot be seen here.
+///
+/// # Errors
+///
+/// What is not as expected, in one line.
+pub(super) fn tiers(product: &str, expected: &[&str]) -> Result<(), String> {
+    let output = Command::new(product)
+        .args(["check", "-o", "json"])
+        .output()
+        .map_err(|error| format!("cannot start {product}: {error}"))?;
+    let findings: Findings = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("check did not answer ({}): {error}", output.status))?;
+    for limit in &findings.not_seen {
+        println!("unseen   {limit}");
+    }
+    let works: BTreeSet<_> =
+        findings.hook_tiers.iter().filter(|t| t.works).map(|t| t.name.as_str()).collect();
+    if works != expected.iter().copied().collect() {
+        return Err(format!("check says that {works:?} work, this kernel has {expected:?}"));
+    }
+    if findings.hook_tier.as_deref() != expected.first().copied() {
+        return Err(format!(
+            "check says that {:?} is used, not the best of {expected:?}",
+            findings.hook_tier
+        ));
+    }
+    if output.status.success() { Ok(()) } else { Err(format!("check ended with {}", output.status)) }
+}
