@@ -120,6 +120,10 @@ pub enum Loss {
     Ended = 7,
     /// ICMP messages whose peer nothing told: the programs that do are not attached.
     IcmpPeer = 8,
+    /// No loss: sends that the kernel skipped for the first program, and its twin counted.
+    RescuedSends = 9,
+    /// Likewise, receives.
+    RescuedReceives = 10,
 }
 
 /// A session's filter as the kernel reads it. Empty fields mean everything.

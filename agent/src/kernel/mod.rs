@@ -235,7 +235,7 @@ impl Tracer {
         {
             tracing::error!(%error, "events that the kernel skips go on missing");
         }
-        self.missed.events(&self.ebpf)
+        self.missed.events(&self.ebpf, |counter| self.loss(counter))
     }
 
     /// Puts twins behind the programs that count; with `alone`, they are all there is.

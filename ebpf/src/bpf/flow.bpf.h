@@ -185,7 +185,8 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 		event.lent = selected != 0;
 	}
 	/* Nothing above this line that sockets which nobody selected would pay for. */
-	if (!selected || counted_by_twin(twin))
+	if (!selected ||
+	    counted_by_twin(twin, kind == TT_SENT ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES))
 		return;
 	event.selected = selected;
 	event.generation = generation;

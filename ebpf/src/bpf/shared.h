@@ -41,6 +41,8 @@ enum tt_loss {
 	TT_LOSS_PROCESSES,	 /* child processes that could not be followed */
 	TT_LOSS_ENDED,		 /* sockets whose end was not told; their slots are freed when idle */
 	TT_LOSS_ICMP_PEER,	 /* ICMP messages whose peer nothing told; tells user space to attach what does */
+	TT_LOSS_RESCUED_SENDS,	 /* no losses: events that only a twin counted, see twin.bpf.h */
+	TT_LOSS_RESCUED_RECEIVES,
 	TT_LOSSES = 16,
 };
 

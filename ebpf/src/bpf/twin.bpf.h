@@ -16,7 +16,7 @@
 #ifdef TT_PLAIN
 
 /* No program counts by a tracepoint there. */
-static __always_inline bool counted_by_twin(bool twin)
+static __always_inline bool counted_by_twin(bool twin, __u32 rescued)
 {
 	return false;
 }
@@ -28,9 +28,9 @@ volatile __u64 twins SEC(".data.twins");
 
 /*
  * Whether the first program has counted the event at hand; what calls it is about to count it if not. Only for events
- * of selected sockets.
+ * of selected sockets. `rescued`: counter of those that the first one missed.
  */
-static __always_inline bool counted_by_twin(bool twin)
+static __always_inline bool counted_by_twin(bool twin, __u32 rescued)
 {
 	struct message_peer *task;
 
@@ -43,7 +43,9 @@ static __always_inline bool counted_by_twin(bool twin)
 		task->counted = 0;
 		return true;
 	}
-	if (!twin)
+	if (twin)
+		count_loss(rescued, 1);
+	else
 		task->counted = 1;
 	return false;
 }

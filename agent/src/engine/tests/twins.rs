@@ -34,6 +34,7 @@ fn each_event_counts_once(alone: bool) {
     bench.engine.drain();
     let snapshot = bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap();
     assert_eq!(snapshot.connections_open, 1);
+    assert_eq!(snapshot.losses, Losses::default());
     let udp = snapshot.rows.iter().find(|row| row.key.protocol == Protocol::Udp).unwrap();
     assert_eq!(udp.key.remote_port, Some(peer.local_addr().unwrap().port()));
 }
