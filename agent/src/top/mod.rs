@@ -4,24 +4,21 @@ mod args;
 mod error;
 mod filter;
 mod json;
+mod printer;
 mod table;
 mod target;
 
-use std::{
-    io::{self, IsTerminal as _, Write as _},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::timeout_at,
+    time::{timeout, timeout_at},
 };
 
 pub(crate) use self::args::TopArgs;
-use self::{args::Output, error::TopError, target::Target};
+use self::{error::TopError, printer::Printer, target::Target};
 use crate::{
-    engine::{Engine, EngineOptions, Snapshot},
-    flows::Process,
+    engine::{Engine, EngineOptions},
     logging,
 };
 
@@ -52,23 +49,35 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     });
     let (mut printed, mut due) = (0, Instant::now() + args.interval());
+    let mut printer = Printer::new(&args, &heading);
     loop {
-        let wake = due.min(Instant::now() + TICK);
+        let tick = Instant::now() + TICK;
+        let wake = if printer.is_busy() { tick } else { due.min(tick) };
         let last = timeout_at(wake.into(), stopped.as_mut()).await.is_ok() || target.is_gone();
         engine.tick();
+        if printer.is_busy() && !last {
+            continue;
+        }
+        // The last document waits for the one before; others are left out while the reader is slow.
+        let wants_more = loop {
+            match timeout(TICK, printer.finish()).await {
+                Ok(result) => break result.map_err(TopError::Output)?,
+                Err(_) => engine.tick(),
+            }
+        };
+        if !wants_more {
+            break;
+        }
         if last || Instant::now() >= due {
             // A snapshot may go by a drain some milliseconds old; the last document must have the last byte.
             engine.drain();
             let Some(snapshot) = engine.snapshot(&session, args.top()) else { break };
-            match print(&args, &heading, &snapshot, &engine.processes(&session)) {
-                // Whoever read the output has had enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-                other => other.map_err(TopError::Output)?,
-            }
+            printer.start(snapshot, engine.processes(&session));
             printed += 1;
             due += args.interval();
         }
         if last || args.count.is_some_and(|count| printed >= count) {
+            printer.finish().await.map_err(TopError::Output)?;
             break;
         }
         // After a stall, what was missed is not made up for with a burst of tables.
@@ -78,14 +87,4 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
     }
     engine.stop(&session);
     Ok(())
-}
-
-fn print(args: &TopArgs, heading: &str, snapshot: &Snapshot, processes: &[Process]) -> io::Result<()> {
-    let text = match args.output {
-        Output::Json => json::document(snapshot, processes, args.interval())?,
-        Output::Table => table::screen(heading, snapshot, processes, io::stdout().is_terminal()),
-    };
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }
