@@ -5,13 +5,16 @@
 
 #include "flow.bpf.h"
 
-/* The address in a message; returns 0 when it has none. */
-static __always_inline struct endpoint *message_peer_of(struct msghdr *msg, struct endpoint *peer)
+/*
+ * The address in a message; returns 0 when it has none. What is received fills `msg_name` wherever the application asked
+ * for it; its length is told later, by inet_recvmsg() itself before Linux 7.
+ */
+static __always_inline struct endpoint *message_peer_of(struct msghdr *msg, struct endpoint *peer, bool sent)
 {
 	struct socket_address address = {};
 	void *name = BPF_CORE_READ(msg, msg_name);
 
-	if (!name || BPF_CORE_READ(msg, msg_namelen) <= 0)
+	if (!name || (sent && BPF_CORE_READ(msg, msg_namelen) <= 0))
 		return 0;
 	bpf_probe_read_kernel(&address, sizeof(address), name);
 	if (address.family == AF_INET6) {
@@ -54,7 +57,7 @@ static __noinline int count_transfer(struct sock *sk, __u64 bytes, __u64 kind, s
 #endif
 	struct endpoint peer = {};
 
-	transfer(sk, bytes, 0, kind, false, msg ? message_peer_of(msg, &peer) : 0);
+	transfer(sk, bytes, 0, kind, false, msg ? message_peer_of(msg, &peer, kind == TT_SENT) : 0);
 	return 0;
 }
 
