@@ -17,6 +17,7 @@ mod stage;
 mod sys;
 mod tally;
 mod verdict;
+pub(crate) mod work;
 
 pub use cli::Cli;
 

@@ -71,6 +71,9 @@ impl Stage {
     ///
     /// When the kernel refuses.
     pub fn enter(&self, cgroup: &Path) -> Done {
+        if cgroup.as_os_str().is_empty() {
+            return Err(CaseError::unsupported("no cgroups of the case's own"));
+        }
         Ok(fs::write(cgroup.join("cgroup.procs"), "0")?)
     }
 

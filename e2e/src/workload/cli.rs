@@ -60,6 +60,12 @@ pub(super) enum Command {
     Client(ClientArgs),
     /// Keep a steady rate for the seconds of --for; up to a minute longer when it was held up.
     Load(LoadArgs),
+    /// Do every operation that moves bytes through a socket, between processes of this one.
+    Operations {
+        /// Where the random amounts come from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Let a paused client go on, by making the file that it waits for.
     Release {
         /// The file that was given to --pause.

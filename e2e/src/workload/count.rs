@@ -44,6 +44,12 @@ pub struct Line {
     /// Each connection; empty with `--totals-only`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<ConnectionLine>,
+    /// Of which protocol these are, where a process has a line for each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// What could not be done here, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 /// Why a [`Line`] was printed.
@@ -160,6 +166,8 @@ impl Ledger {
             failures,
             first_failure,
             connections,
+            protocol: None,
+            skipped: Vec::new(),
         })
     }
 }

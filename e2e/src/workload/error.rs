@@ -34,6 +34,9 @@ pub enum WorkloadError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The operations could not be begun, or their count not told.
+    #[error("cannot do every operation: {0}")]
+    Operations(String),
     /// Options that contradict each other.
     #[error("{0}")]
     Usage(String),

@@ -27,6 +27,8 @@ use cli::Command;
 use count::Output;
 use stop::Stop;
 
+use crate::exactness::work;
+
 /// Runs one invocation; `true` when everything that was planned was moved.
 ///
 /// # Errors
@@ -37,6 +39,10 @@ pub fn run(cli: Cli) -> Result<bool, WorkloadError> {
     let Cli { process, command } = cli;
     if let Command::Release { file } = &command {
         return gate::release(file).map(|()| true);
+    }
+    // Before any thread begins: its processes fork.
+    if let Command::Operations { seed } = &command {
+        return operations(*seed);
     }
     if let Some(cgroup) = &process.cgroup {
         stop::join_cgroup(cgroup)?;
@@ -54,6 +60,17 @@ pub fn run(cli: Cli) -> Result<bool, WorkloadError> {
         Command::Server(server) => server::run(server, &process, &stop, &output),
         Command::Client(client) => client::run(&client.plan()?, &stop, &output),
         Command::Load(load) => client::run(&load.plan(process.time_limit())?, &stop, &output),
-        Command::Release { .. } => Ok(true),
+        Command::Operations { .. } | Command::Release { .. } => Ok(true),
     }
+}
+
+fn operations(seed: u64) -> Result<bool, WorkloadError> {
+    let lines = work::run(seed).map_err(|error| WorkloadError::Operations(error.to_string()))?;
+    let mut text = String::new();
+    for line in &lines {
+        text += &serde_json::to_string(line).map_err(|e| WorkloadError::Operations(e.to_string()))?;
+        text.push('\n');
+    }
+    Output::new(None, true).write(&text)?;
+    Ok(lines.iter().all(|line| line.failures == 0))
 }

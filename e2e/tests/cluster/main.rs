@@ -4,6 +4,7 @@
 mod exact;
 mod faults;
 mod life;
+mod operations;
 mod refused;
 mod setup;
 mod start;
