@@ -68,8 +68,14 @@ fn icmp_socket(kind: i32, peer: IpAddr) -> Done<OwnedFd> {
 }
 
 fn enter_network() -> Done {
-    own_network()
-        .map_err(|error| CaseError::unsupported(format!("no network namespace of its own: {error}")))?;
+    match own_network() {
+        Ok(()) => {}
+        // A plain container may not; it has one of its own already, with settings that are not ours to change.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => {
+            return Err(CaseError::unsupported(format!("no network namespace of its own: {error}")));
+        }
+    }
     // Who may open ping sockets: groups of this namespace (icmp(7)).
     match fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
