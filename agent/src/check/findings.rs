@@ -146,21 +146,25 @@ fn manner(tier: HookTier) -> &'static str {
     }
 }
 
-/// What a tier does not see, in plain words.
+/// What is not seen by a tier, in plain words.
 fn not_seen(tier: HookTier) -> Vec<String> {
-    match tier {
-        HookTier::TpBtf => Vec::new(),
-        HookTier::Fexit => vec![
-            "Where the kernel is fully preemptible it skips events now and then; `missedEvents` counts them.".into(),
+    let handed = "Sockets of other containers or services that a process is handed after the trace began.";
+    let unasked = "Who sent an ICMP message whose receiver does not ask for it.";
+    let own: &[&str] = match tier {
+        HookTier::TpBtf => &[],
+        HookTier::Fexit => &[
+            unasked,
+            "Where the kernel is fully preemptible it skips events now and then; `missedEvents` counts them.",
         ],
-        HookTier::Kretprobe => vec![
-            "Bytes that TCP Fast Open sends with the first packet of a connection.".into(),
-            "UDP, ICMP, MPTCP and kernel-TLS calls of which more run at one moment than the kernel has return \
-             probes for (twice the CPUs, at least 10; before Linux 5.17 without preemption, as many as CPUs)."
-                .into(),
-            "Kernel TLS, when its module is loaded after the first trace has begun.".into(),
+        HookTier::Kretprobe => &[
+            unasked,
+            "Bytes that TCP Fast Open sends with the first packet of a connection.",
+            "UDP, ICMP, MPTCP and kernel-TLS calls of which more run at one moment than the kernel has return probes \
+             for (twice the CPUs, at least 10; before Linux 5.17 without preemption, as many as CPUs).",
+            "Kernel TLS, when its module is loaded after the first trace has begun.",
         ],
-    }
+    };
+    [handed].iter().chain(own).map(|&text| text.to_owned()).collect()
 }
 
 fn locked_memory() -> Option<u64> {
