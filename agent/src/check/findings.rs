@@ -61,6 +61,7 @@ impl Findings {
         let root = find_root(cgroup_root).inspect_err(|error| advice.push(error.to_string())).ok();
 
         let (mut hook_tiers, mut used, mut icmp_peers) = (Vec::new(), None, false);
+        let mut unseen = Vec::new();
         for tier in HookTier::ALL {
             let Some(root) = &root else { break };
             let tried = Tracer::load(1, root.path(), TierChoice::Only(tier));
@@ -69,6 +70,7 @@ impl Findings {
                 && used.is_none()
             {
                 used = Some(tier);
+                unseen = not_seen(tier, &tracer);
                 icmp_peers = tracer.see_icmp_peers(true).is_ok();
             }
             hook_tiers.push(Tier { name: tier.name(), works: reason.is_none(), reason });
@@ -86,7 +88,7 @@ impl Findings {
             icmp_peers,
             sees_all_processes: sees_all_processes(),
             locked_memory_limit_bytes: locked_memory(),
-            not_seen: used.map(not_seen).unwrap_or_default(),
+            not_seen: unseen,
             advice,
         };
         findings.conclude(used);
@@ -147,10 +149,17 @@ fn manner(tier: HookTier) -> &'static str {
 }
 
 /// What is not seen by a tier, in plain words.
-fn not_seen(tier: HookTier) -> Vec<String> {
-    let handed = "Sockets of other containers or services that a process is handed after the trace began.";
+fn not_seen(tier: HookTier, tracer: &Tracer) -> Vec<String> {
+    let handed = if tracer.finds_older_sockets() {
+        "Sockets of other containers or services that a process is handed after the trace began."
+    } else {
+        "Sockets of other containers or services that a process was handed."
+    };
     let unasked = "Who sent an ICMP message whose receiver does not ask for it.";
+    let skipped =
+        "The kernel skips events now and then; `missedEvents` counts those whose bytes may be missing.";
     let own: &[&str] = match tier {
+        HookTier::TpBtf if tracer.may_miss_events() => &[skipped],
         HookTier::TpBtf => &[],
         HookTier::Fexit => &[
             unasked,

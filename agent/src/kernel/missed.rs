@@ -59,6 +59,11 @@ pub(super) struct Missed {
 }
 
 impl Missed {
+    /// Whether twins are attached.
+    pub(super) fn has_twins(&self) -> bool {
+        self.twins
+    }
+
     /// Whether [`Self::attach_twins`] has something to do: the programs that count have missed events.
     pub(super) fn wants_twins(&self, ebpf: &Ebpf) -> bool {
         !self.twins && !self.refused && TWINS.iter().any(|twin| misses(ebpf, twin.first) > 0)

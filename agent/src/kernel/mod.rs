@@ -164,6 +164,16 @@ impl Tracer {
         Ok(())
     }
 
+    /// Whether [`Self::find_older_sockets`] can find any here. The programs for kernels without socket storage cannot.
+    pub fn finds_older_sockets(&self) -> bool {
+        self.variant == Variant::Storage
+    }
+
+    /// Whether the kernel may skip events, since it can preempt a program on a tracepoint; twins are attached then.
+    pub fn may_miss_events(&self) -> bool {
+        self.missed.has_twins()
+    }
+
     /// Finds the sockets that are older than what was last published: open connections get their rows at once. Returns
     /// whether it looked into every process of the machine.
     pub fn find_older_sockets(&mut self) -> Result<bool, KernelError> {

@@ -38,10 +38,27 @@ kernel_unseen() {
     fi
 }
 
-# kernel_skips NAME TIER: whether the kernel skips an event while another task is preempted inside the same program.
-# Debian's newest is preemptible there, and at exits of functions no second copy of a program steps in.
+# kernel_unfound NAME TIER: cases of which not all bytes need be seen there, by the beginning of their names, and why.
+# `check` says the same of each.
+kernel_unfound() {
+    # The programs for kernels without socket storage do not look for sockets that are older than the trace.
+    if [[ $2 == kretprobe || $1/$2 == 5.10/fexit ]]; then
+        echo "older/activated-listener a socket of another cgroup"
+        echo "older/process-moved-after-listen a socket of another cgroup"
+    fi
+    # Only TCP does without them.
+    if [[ $2 == kretprobe ]]; then
+        echo "udp/ more calls at one moment than the kernel has return probes"
+        echo "icmp/ more calls at one moment than the kernel has return probes"
+        echo "mptcp/ more calls at one moment than the kernel has return probes"
+    fi
+}
+
+# kernel_skips NAME: whether the kernel skips an event while another task is preempted inside the same program, as
+# Debian's newest does. Emulation, where a program runs a hundred times longer, makes it frequent. At tracepoints a
+# second copy of a program steps in, elsewhere the events are told as missed.
 kernel_skips() {
-    [[ ${1#arm64-} == newest && $2 == fexit ]]
+    [[ ${1#arm64-} == newest ]]
 }
 
 # kernel_package ARCHITECTURE: the package that holds the image, of the suite that is open. In newer suites the
