@@ -116,15 +116,17 @@ pub fn selected_cgroups(objects: &Objects) -> Result<BTreeMap<u64, u64>> {
     Ok(selected)
 }
 
-/// A 64-bit key or value, as `bpftool` prints it with the map's type information or, without, as bytes of the
-/// machine's order.
+/// A 64-bit key, or the sessions that a value begins with, as `bpftool` prints them with the map's type information or,
+/// without, as bytes of the machine's order.
 fn word(entry: &Value, name: &str) -> Option<u64> {
-    if let Some(word) = entry["formatted"][name].as_u64() {
+    let formatted = &entry["formatted"][name];
+    if let Some(word) = formatted.as_u64().or_else(|| formatted["sessions"].as_u64()) {
         return Some(word);
     }
     let bytes = entry[name]
         .as_array()?
         .iter()
+        .take(size_of::<u64>())
         .map(|byte| u8::from_str_radix(byte.as_str()?.trim_start_matches("0x"), 16).ok());
     Some(u64::from_ne_bytes(bytes.collect::<Option<Vec<_>>>()?.try_into().ok()?))
 }
