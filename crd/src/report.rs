@@ -72,9 +72,13 @@ pub struct TrafficTraceReportSpec {
     /// How the kernel is observed on this node, such as tp_btf, fexit or kretprobe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook_tier: Option<String>,
-    /// Whether connections older than the trace were looked for in all processes of the node. False: they count from their next call on, and sockets that another cgroup made are not seen.
+    /// Whether connections older than the trace were looked for in all processes of the node. False: they count from their next call on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_sockets_found: Option<bool>,
+    /// What this node cannot see, whatever the trace asks for; `traffictrace check` there explains each: SocketsHandedBefore, SocketsPassedLater, IcmpSendersNotAsked, SkippedEvents, FastOpenFirstBytes, ConcurrentCalls, KernelTlsLoadedLater.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub not_seen: Vec<String>,
     /// Sums over all flows of this node, listed or not.
     pub totals: Totals,
     /// What the values of a flow mean, in their order.

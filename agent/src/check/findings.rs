@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     cgroups::find_root,
-    kernel::{HookTier, KernelError, TierChoice, Tracer, missing_capabilities, sees_all_processes},
+    kernel::{HookTier, KernelError, TierChoice, Tracer, Unseen, missing_capabilities, sees_all_processes},
 };
 
 /// The answer of `check`; its JSON is the document that scripts read.
@@ -37,7 +37,7 @@ pub(super) struct Findings {
     /// Most memory that this process may lock, in bytes; null: no limit. Counts before Linux 5.11 alone.
     pub(super) locked_memory_limit_bytes: Option<u64>,
     /// What tracing will not see here.
-    pub(super) not_seen: Vec<String>,
+    pub(super) not_seen: Vec<NotSeen>,
     /// What a person can do about what is missing.
     pub(super) advice: Vec<String>,
 }
@@ -50,6 +50,19 @@ pub(super) struct Tier {
     pub(super) works: bool,
     /// Why not.
     pub(super) reason: Option<String>,
+}
+
+/// What tracing will not see here, as reports name it and in plain words.
+#[derive(Debug, Serialize)]
+pub(super) struct NotSeen {
+    pub(super) name: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+impl From<&Unseen> for NotSeen {
+    fn from(unseen: &Unseen) -> Self {
+        Self { name: unseen.name, meaning: unseen.meaning }
+    }
 }
 
 impl Findings {
@@ -70,7 +83,7 @@ impl Findings {
                 && used.is_none()
             {
                 used = Some(tier);
-                unseen = not_seen(tier, &tracer);
+                unseen = tracer.not_seen();
                 icmp_peers = tracer.see_icmp_peers(true).is_ok();
             }
             hook_tiers.push(Tier { name: tier.name(), works: reason.is_none(), reason });
@@ -88,7 +101,7 @@ impl Findings {
             icmp_peers,
             sees_all_processes: sees_all_processes(),
             locked_memory_limit_bytes: locked_memory(),
-            not_seen: unseen,
+            not_seen: unseen.into_iter().map(NotSeen::from).collect(),
             advice,
         };
         findings.conclude(used);
@@ -146,34 +159,6 @@ fn manner(tier: HookTier) -> &'static str {
         HookTier::Fexit => "by the exits of kernel functions (fexit)",
         HookTier::Kretprobe => "by kprobes (kretprobe), which costs more than the other ways",
     }
-}
-
-/// What is not seen by a tier, in plain words.
-fn not_seen(tier: HookTier, tracer: &Tracer) -> Vec<String> {
-    let handed = if tracer.finds_older_sockets() {
-        "Sockets of other containers or services that a process is handed after the trace began."
-    } else {
-        "Sockets of other containers or services that a process was handed."
-    };
-    let unasked = "Who sent an ICMP message whose receiver does not ask for it.";
-    let skipped =
-        "The kernel skips events now and then; `missedEvents` counts those whose bytes may be missing.";
-    let own: &[&str] = match tier {
-        HookTier::TpBtf if tracer.may_miss_events() => &[skipped],
-        HookTier::TpBtf => &[],
-        HookTier::Fexit => &[
-            unasked,
-            "Where the kernel is fully preemptible it skips events now and then; `missedEvents` counts them.",
-        ],
-        HookTier::Kretprobe => &[
-            unasked,
-            "Bytes that TCP Fast Open sends with the first packet of a connection.",
-            "UDP, ICMP, MPTCP and kernel-TLS calls of which more run at one moment than the kernel has return probes \
-             for (twice the CPUs, at least 10; before Linux 5.17 without preemption, as many as CPUs).",
-            "Kernel TLS, when its module is loaded after the first trace has begun.",
-        ],
-    };
-    [handed].iter().chain(own).map(|&text| text.to_owned()).collect()
 }
 
 fn locked_memory() -> Option<u64> {

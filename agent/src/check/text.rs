@@ -43,7 +43,8 @@ pub(super) fn text(findings: &Findings) -> String {
         };
         line(&mut out, "Older sockets", owners);
     }
-    list(&mut out, "Not seen here:", &findings.not_seen);
+    let not_seen = findings.not_seen.iter().map(|unseen| format!("{} ({})", unseen.meaning, unseen.name));
+    list(&mut out, "Not seen here:", &not_seen.collect::<Vec<_>>());
     list(&mut out, "What to do:", &findings.advice);
     out
 }

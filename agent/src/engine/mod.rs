@@ -18,7 +18,7 @@ use traffictrace_ebpf::layout::{Loss, Overflow, OverflowKey, SESSIONS};
 use self::{containers::Containers, icmp::IcmpWish, slots::SlotRows};
 use crate::{
     flows::{Direction, Filter, GroupBy, Key, Ledger, Process, Protocol, Row, Seed, Totals},
-    kernel::{KernelError, TierChoice, Tracer, give_back_memory},
+    kernel::{KernelError, TierChoice, Tracer, Unseen, give_back_memory},
 };
 
 /// Longest time between two drains of the flow table.
@@ -120,6 +120,8 @@ pub struct Snapshot {
     pub hook_tier: &'static str,
     /// Whether sockets older than the session were looked for in all processes of the machine.
     pub older_sockets_found: bool,
+    /// What is not seen on this machine.
+    pub not_seen: Vec<&'static Unseen>,
     /// Time since the last snapshot, which the rates are over.
     pub interval: Duration,
 }
@@ -305,6 +307,7 @@ impl Engine {
         }
         let now = self.tracer.as_mut().map(losses).unwrap_or_default();
         let hook_tier = self.tracer.as_ref().map_or("none", |tracer| tracer.hook_tier().name());
+        let not_seen = self.tracer.as_ref().map(Tracer::not_seen).unwrap_or_default();
         let (slots, slots_in_use) = self.tracer.as_ref().map_or((0, 0), Tracer::slot_use);
         let session = self.sessions.get_mut(id)?;
         let interval = session.shown.elapsed();
@@ -319,6 +322,7 @@ impl Engine {
             slots_in_use,
             hook_tier,
             older_sockets_found: session.older_sockets_found,
+            not_seen,
             interval,
         })
     }

@@ -12,7 +12,7 @@ use traffictrace_ebpf::{Variant, maps};
 use super::{
     KernelError, datagrams,
     error::{TierFailure, missing_capabilities},
-    tier::{CONNECTIONS, Hook, HookTier, Kind, Plan, TierChoice},
+    tier::{EVERYWHERE, Hook, HookTier, Kind, Needed, Plan, TierChoice},
 };
 
 /// Programs that count, attached.
@@ -20,6 +20,8 @@ pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) variant: Variant,
     pub(super) tier: HookTier,
+    /// Whether sockets are seen that a running process is given by another one.
+    pub(super) sees_given: bool,
 }
 
 /// Loads the first tier of `choice` that works on this kernel. `slots`: length of the flow table; `root`: of the cgroup2
@@ -52,7 +54,7 @@ pub(super) fn load_tier(btf: &Btf, slots: usize, root: &Path, tier: HookTier) ->
     let mut first = None;
     for plan in tier.plans() {
         match load_plan(btf, slots, root, plan) {
-            Ok(ebpf) => return Ok(Loaded { ebpf, variant: plan.variant, tier }),
+            Ok((ebpf, sees_given)) => return Ok(Loaded { ebpf, variant: plan.variant, tier, sees_given }),
             Err(error) => {
                 tracing::debug!(%tier, variant = ?plan.variant, %error, "a set of programs does not work here");
                 // The last one asks least of the kernel, so its reason says most.
@@ -63,7 +65,8 @@ pub(super) fn load_tier(btf: &Btf, slots: usize, root: &Path, tier: HookTier) ->
     Err(first.unwrap_or(KernelError::Object("hook tier")))
 }
 
-fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<Ebpf, KernelError> {
+/// The programs, and whether all of them are there that are attached where possible.
+fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<(Ebpf, bool), KernelError> {
     let free = match plan.variant {
         Variant::Storage => slots.next_power_of_two(),
         Variant::Plain => slots,
@@ -82,8 +85,13 @@ fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<Ebpf, 
     }
     let mut ebpf =
         loader.load(plan.variant.object()).map_err(|e| KernelError::load("create the BPF maps".into(), e))?;
-    for hook in plan.hooks.iter().chain(&CONNECTIONS) {
+    let mut all_possible = true;
+    for hook in plan.hooks.iter().chain(&EVERYWHERE) {
         match attach(&mut ebpf, btf, *hook) {
+            Err(error) if hook.needed == Needed::IfPossible => {
+                tracing::debug!(program = hook.program, target = hook.target, %error, "goes without");
+                all_possible = false;
+            }
             Err(KernelError::NoHook { .. }) if !hook.needed.here() => {
                 tracing::debug!(program = hook.program, target = hook.target, "the kernel has no such hook");
             }
@@ -93,7 +101,7 @@ fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<Ebpf, 
     if plan.cgroup_programs {
         datagrams::attach(&mut ebpf, root)?;
     }
-    Ok(ebpf)
+    Ok((ebpf, all_possible))
 }
 
 /// Loads a program and attaches it.

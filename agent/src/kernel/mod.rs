@@ -13,6 +13,7 @@ mod missed;
 mod older;
 mod table;
 mod tier;
+mod unseen;
 
 use std::{
     collections::HashSet,
@@ -39,6 +40,7 @@ pub use self::{
     older::sees_all_processes,
     table::{Delta, Drained, Role},
     tier::{HookTier, TierChoice},
+    unseen::Unseen,
 };
 use self::{free::FreeSlots, icmp::IcmpPeers, load::Loaded, mapped::Mapped, missed::Missed, table::Table};
 
@@ -54,6 +56,7 @@ pub struct Tracer {
     table: Table,
     losses: Mapped<AtomicU64>,
     follows_processes: bool,
+    sees_given: bool,
     /// Root of the cgroup2 tree.
     root: PathBuf,
     icmp_peers: Option<IcmpPeers>,
@@ -76,7 +79,7 @@ impl Tracer {
     pub fn load(slots: usize, root: &Path, choice: TierChoice) -> Result<Self, KernelError> {
         let slots = slots.clamp(*SLOTS.start(), *SLOTS.end());
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
-        let Loaded { mut ebpf, variant, tier } = load::load(&btf, slots, root, choice)?;
+        let Loaded { mut ebpf, variant, tier, sees_given } = load::load(&btf, slots, root, choice)?;
         let table = map_table(&mut ebpf, variant, slots)?;
         // SAFETY: a mappable array of `u64`, see `map_table`.
         #[expect(unsafe_code, reason = "see SAFETY")]
@@ -93,6 +96,7 @@ impl Tracer {
             table,
             losses,
             follows_processes: false,
+            sees_given,
             root: root.to_owned(),
             icmp_peers: None,
             missed,
@@ -126,9 +130,7 @@ impl Tracer {
     /// Sets the sessions that select a process by its id, and those of them that its future children inherit.
     pub fn select_process(&mut self, pid: u32, sessions: u64, inherited: u64) -> Result<(), KernelError> {
         if !self.follows_processes {
-            for hook in tier::PROCESSES {
-                load::attach(&mut self.ebpf, &self.btf, hook)?;
-            }
+            load::attach(&mut self.ebpf, &self.btf, tier::PROCESS_END)?;
             self.follows_processes = true;
         }
         let mut map = self.hash::<u32, Process>(maps::PROCESSES)?;
@@ -164,22 +166,10 @@ impl Tracer {
         Ok(())
     }
 
-    /// Whether [`Self::find_older_sockets`] can find any here. The programs for kernels without socket storage cannot.
-    pub fn finds_older_sockets(&self) -> bool {
-        self.variant == Variant::Storage
-    }
-
-    /// Whether the kernel may skip events, since it can preempt a program on a tracepoint; twins are attached then.
-    pub fn may_miss_events(&self) -> bool {
-        self.missed.has_twins()
-    }
-
-    /// Finds the sockets that are older than what was last published: open connections get their rows at once. Returns
-    /// whether it looked into every process of the machine.
+    /// Finds the sockets that are older than what was last published: open connections get their rows at once, and
+    /// sockets of other cgroups that selected processes hold are counted. Returns whether it looked into every process
+    /// of the machine.
     pub fn find_older_sockets(&mut self) -> Result<bool, KernelError> {
-        if self.variant == Variant::Plain {
-            return Ok(false);
-        }
         older::find(&mut self.ebpf, &self.btf)?;
         Ok(sees_all_processes())
     }

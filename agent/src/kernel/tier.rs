@@ -121,6 +121,8 @@ pub(super) enum Needed {
     Ipv6,
     /// Where the kernel has the function: of a protocol that may not be there, or of some kernels alone.
     IfThere,
+    /// Where it can be attached at all; what it would see is told as not seen otherwise.
+    IfPossible,
 }
 
 /// A program of the object, and what it is attached to.
@@ -136,7 +138,7 @@ pub(super) struct Hook {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) variant: Variant,
-    /// Beside [`CONNECTIONS`].
+    /// Beside [`EVERYWHERE`].
     pub(super) hooks: &'static [Hook],
     /// Whether programs at the root of the cgroup tree tell peers and ends of datagram sockets.
     pub(super) cgroup_programs: bool,
@@ -148,7 +150,7 @@ impl Needed {
         match self {
             Self::Always => true,
             Self::Ipv6 => Path::new("/proc/sys/net/ipv6").exists(),
-            Self::IfThere => false,
+            Self::IfThere | Self::IfPossible => false,
         }
     }
 }
@@ -165,18 +167,24 @@ const fn if_there(program: &'static str, kind: Kind, target: &'static str) -> Ho
     Hook { program, kind, target, needed: Needed::IfThere }
 }
 
-/// Beginning, retransmissions and end of TCP connections; in every tier.
-pub(super) const CONNECTIONS: [Hook; 3] = [
+const fn if_possible(program: &'static str, kind: Kind, target: &'static str) -> Hook {
+    Hook { program, kind, target, needed: Needed::IfPossible }
+}
+
+/// In every tier: beginning, retransmissions and end of TCP connections, and processes that come into a cgroup.
+pub(super) const EVERYWHERE: [Hook; 5] = [
     hook("tt_state", Kind::Tracepoint, "inet_sock_set_state"),
     hook("tt_destroy", Kind::Tracepoint, "tcp_destroy_sock"),
     hook("tt_retransmit", Kind::Tracepoint, "tcp_retransmit_skb"),
+    hook("tt_attach", Kind::Tracepoint, "cgroup_attach_task"),
+    hook("tt_fork", Kind::Tracepoint, "sched_process_fork"),
 ];
 
-/// Children of processes that were selected by their id; only while a session selects so.
-pub(super) const PROCESSES: [Hook; 2] = [
-    hook("tt_fork", Kind::Tracepoint, "sched_process_fork"),
-    hook("tt_exit", Kind::Tracepoint, "sched_process_exit"),
-];
+/// The end of processes that were selected by their id; only while a session selects so.
+pub(super) const PROCESS_END: Hook = hook("tt_exit", Kind::Tracepoint, "sched_process_exit");
+
+/// Sockets that a process is given by another one. Function entries, where they can be hooked.
+const GIVEN: Hook = if_possible("tt_fe_receive", Kind::Fentry, "security_file_receive");
 
 /// What leaves the receive queue of a TCP socket. Attached before those that count calls, which rely on it.
 const SPACE: Hook = hook("tt_space", Kind::Tracepoint, "tcp_rcv_space_adjust");
@@ -189,6 +197,7 @@ const TP_BTF: &[Plan] = &[Plan {
         hook("tt_recv", Kind::Tracepoint, "sock_recv_length"),
         // Linux 6.3 and 6.4 send files past the tracepoint.
         if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
+        GIVEN,
     ],
     cgroup_programs: true,
 }];
@@ -206,6 +215,7 @@ const FEXIT: &[Plan] = &[
             // Until Linux 6.5.
             if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
             hook("tt_fe_release", Kind::Fentry, "inet_release"),
+            GIVEN,
         ],
         cgroup_programs: false,
     },
@@ -221,6 +231,7 @@ const FEXIT: &[Plan] = &[
             ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
             if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
             hook("tt_fe_release", Kind::Fentry, "inet_release"),
+            GIVEN,
         ],
         cgroup_programs: false,
     },
@@ -257,6 +268,7 @@ const KRETPROBE: &[Plan] = &[Plan {
         if_there("tt_kr_recv", Kind::Kprobe, "tcp_bpf_recvmsg"),
         if_there("tt_kr_recv", Kind::Kprobe, "tcp_bpf_recvmsg_parser"),
         hook("tt_kp_release", Kind::Kprobe, "inet_release"),
+        if_possible("tt_kp_receive", Kind::Kprobe, "security_file_receive"),
     ],
     cgroup_programs: false,
 }];

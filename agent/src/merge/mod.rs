@@ -109,6 +109,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> TrafficTraceStatus {
             Vec::new()
         },
         not_visible: inputs.reports.not_visible(),
+        not_seen: inputs.reports.not_seen(),
         summary: Default::default(),
     };
     status.conditions = conditions::conditions(inputs, &before, &status, &nodes, now);

@@ -11,6 +11,8 @@ use traffictrace_crd::{
 
 /// How many interruptions and pods that cannot be seen a status lists.
 const LISTED: usize = 8;
+/// How many kinds of what is not seen a status lists.
+const UNSEEN: usize = 16;
 /// How many reasons of loss a status lists.
 const REASONS: usize = 16;
 
@@ -216,6 +218,12 @@ impl NodeReports {
     pub(crate) fn not_visible(&self) -> Vec<NotVisible> {
         let all: BTreeSet<&NotVisible> = self.reports().flat_map(|report| &report.not_visible).collect();
         all.into_iter().take(LISTED).cloned().collect()
+    }
+
+    /// What some node cannot see.
+    pub(crate) fn not_seen(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.reports().flat_map(|report| &report.not_seen).collect();
+        all.into_iter().take(UNSEEN).cloned().collect()
     }
 
     /// Parts of the spec that some node does not enforce.

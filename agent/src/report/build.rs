@@ -102,6 +102,7 @@ fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snaps
     }
     spec.hook_tier = Some(snapshot.hook_tier.to_owned());
     spec.older_sockets_found = Some(snapshot.older_sockets_found);
+    spec.not_seen = snapshot.not_seen.iter().map(|unseen| unseen.name.to_owned()).collect();
     spec.totals = crd::Totals {
         rx_bytes: signed(totals.rx_bytes),
         tx_bytes: signed(totals.tx_bytes),

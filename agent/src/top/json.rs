@@ -25,6 +25,8 @@ struct Document {
     processes: Vec<ProcessSums>,
     /// Whether sockets that were open before were looked for in all processes.
     older_sockets_found: bool,
+    /// What is not seen on this machine; `traffictrace check` explains each.
+    not_seen: Vec<&'static str>,
     lost: Lost,
     flow_table: FlowTable,
 }
@@ -119,6 +121,7 @@ pub(super) fn document(snapshot: &Snapshot, processes: &[Process], interval: Dur
         flows_total: snapshot.rows_total,
         processes: processes.iter().map(ProcessSums::from).collect(),
         older_sockets_found: snapshot.older_sockets_found,
+        not_seen: snapshot.not_seen.iter().map(|unseen| unseen.name).collect(),
         lost: Lost::from(&snapshot.losses),
         flow_table: FlowTable { slots: snapshot.slots, slots_in_use: snapshot.slots_in_use },
     };

@@ -41,11 +41,6 @@ kernel_unseen() {
 # kernel_unfound NAME TIER: cases of which not all bytes need be seen there, by the beginning of their names, and why.
 # `check` says the same of each.
 kernel_unfound() {
-    # The programs for kernels without socket storage do not look for sockets that are older than the trace.
-    if [[ $2 == kretprobe || $1/$2 == 5.10/fexit ]]; then
-        echo "older/activated-listener a socket of another cgroup"
-        echo "older/process-moved-after-listen a socket of another cgroup"
-    fi
     # Only TCP does without them.
     if [[ $2 == kretprobe ]]; then
         echo "udp/ more calls at one moment than the kernel has return probes"

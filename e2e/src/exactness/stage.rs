@@ -98,9 +98,19 @@ impl Stage {
     ///
     /// When the process cannot be made.
     pub fn fork(&mut self, work: impl FnOnce(&mut Self) -> Done) -> Done<Child> {
+        self.fork_into(None, work)
+    }
+
+    /// Likewise; with a cgroup, in a child that is born there.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot be made.
+    pub fn fork_into(&mut self, cgroup: Option<&Path>, work: impl FnOnce(&mut Self) -> Done) -> Done<Child> {
+        let cgroup = cgroup.map(fs::File::open).transpose()?;
         let (report, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let seed = self.random.u64(..);
-        if let Some(pid) = sys::fork()? {
+        if let Some(pid) = sys::fork(cgroup.as_ref())? {
             return Ok(Child { pid, report });
         }
         let mut stage = Self::new(self.selected.clone(), self.outside.clone(), self.detail, seed);

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    cases::AWAITED,
+    cases::EXCUSED,
     tally::{Bytes, Detail, Direction, Flow, ProcessCount, Protocol},
 };
 use crate::support::top::{self, Document};
@@ -133,7 +133,7 @@ pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail
         problems.push(format!("not of any case: process {pid} {} {}", name(&flow), told(bytes.rx, bytes.tx)));
     }
     let cases: Vec<_> =
-        lines.into_iter().zip(&outcomes).map(|(line, outcome)| judge(line, outcome)).collect();
+        lines.into_iter().zip(&outcomes).map(|(line, outcome)| judge(line, outcome, document)).collect();
     let count = |verdict| cases.iter().filter(|line| line.verdict == verdict).count();
     let (ok, unseen, skipped) = (count(Verdict::Ok), count(Verdict::Unseen), count(Verdict::Skipped));
     let failed = count(Verdict::Fail) + problems.len();
@@ -205,9 +205,11 @@ fn take_rest(line: &mut Line, outcome: &Outcome, shown: &mut BTreeMap<Key, Shown
     }
 }
 
-fn judge(mut line: Line, outcome: &Outcome) -> Line {
-    let awaited = AWAITED.iter().find(|(pattern, _)| line.case.starts_with(pattern));
-    line.verdict = match (&outcome.failure, &outcome.unsupported, awaited) {
+fn judge(mut line: Line, outcome: &Outcome, document: &Document) -> Line {
+    let excuse = EXCUSED.iter().map(|(pattern, limit)| (pattern, *limit)).find(|(pattern, limit)| {
+        line.case.starts_with(*pattern) && document.not_seen.iter().any(|name| name == limit)
+    });
+    line.verdict = match (&outcome.failure, &outcome.unsupported, excuse) {
         (Some(failure), ..) => {
             line.notes.insert(0, failure.clone());
             Verdict::Fail
@@ -218,8 +220,8 @@ fn judge(mut line: Line, outcome: &Outcome) -> Line {
             Verdict::Skipped
         }
         _ if line.notes.is_empty() => Verdict::Ok,
-        (.., Some((_, why))) => {
-            line.notes.insert(0, (*why).to_owned());
+        (.., Some((_, limit))) => {
+            line.notes.insert(0, format!("the product says that it does not see this here: {limit}"));
             Verdict::Unseen
         }
         _ => Verdict::Fail,

@@ -10,7 +10,13 @@ use serde::Deserialize;
 struct Findings {
     hook_tier: Option<String>,
     hook_tiers: Vec<Tier>,
-    not_seen: Vec<String>,
+    not_seen: Vec<NotSeen>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NotSeen {
+    name: String,
+    meaning: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,8 +38,8 @@ pub(super) fn tiers(product: &str, expected: &[&str]) -> Result<(), String> {
         .map_err(|error| format!("cannot start {product}: {error}"))?;
     let findings: Findings = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("check did not answer ({}): {error}", output.status))?;
-    for limit in &findings.not_seen {
-        println!("unseen   {limit}");
+    for NotSeen { name, meaning } in &findings.not_seen {
+        println!("unseen   {name}: {meaning}");
     }
     let works: BTreeSet<_> =
         findings.hook_tiers.iter().filter(|t| t.works).map(|t| t.name.as_str()).collect();

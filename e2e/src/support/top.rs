@@ -29,6 +29,9 @@ pub struct Document {
     pub totals: Totals,
     /// One entry a connection and process.
     pub flows: Vec<Flow>,
+    /// Names of what is not seen on this machine.
+    #[serde(default)]
+    pub not_seen: Vec<String>,
     /// What could not be counted or told apart, by reason.
     pub lost: BTreeMap<String, u64>,
     /// The kernel's flow table.

@@ -104,6 +104,14 @@ int BPF_PROG(tt_fx_page, struct socket *socket, void *page, int offset, unsigned
 	return sk && sends_pages(sk) ? sent(socket, 0, ret) : 0;
 }
 
+/* Each way by which a process is given another one's open file passes it, before the file is there. */
+SEC("fentry/security_file_receive")
+int BPF_PROG(tt_fe_receive, struct file *file)
+{
+	note_received(file);
+	return 0;
+}
+
 SEC("fentry/inet_release")
 int BPF_PROG(tt_fe_release, struct socket *socket)
 {
@@ -119,10 +127,11 @@ static __always_inline int note_call(struct socket *socket, struct msghdr *msg, 
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct call call = { .sk = sk, .msg = msg, .sent = sent };
 	__u64 selected;
+	__u8 lent = 0;
 
 	if (!sk || !counts_by_return(sk))
 		return 0;
-	selected = cgroup_sessions(sk, selection.generation);
+	selected = socket_sessions(sk, selection.generation, &lent);
 	if (selection.by_process)
 		selected |= process_sessions(thread >> 32);
 	if (selected && counts)
@@ -196,6 +205,13 @@ int BPF_KRETPROBE(tt_kr_recv, int ret)
 	bpf_map_delete_elem(&tt_calls, &thread);
 	if (ret >= 0)
 		count_transfer(ADDRESS(call.sk), ret, TT_RECEIVED, ADDRESS(call.msg));
+	return 0;
+}
+
+SEC("kprobe/security_file_receive")
+int BPF_KPROBE(tt_kp_receive, struct file *file)
+{
+	note_received(file);
 	return 0;
 }
 

@@ -128,7 +128,7 @@ static __always_inline void begin_anew(struct socket_state *state)
 #endif
 
 /* Settles the current process as the socket's first one. */
-static __always_inline void settle_first(struct sock *sk, struct socket_state *state, __u64 selected,
+static __always_inline void settle_first(struct sock *sk, struct socket_state *state, __u64 selected, __u8 lent,
 					 enum event_kind kind)
 {
 	struct event event = {
@@ -139,6 +139,7 @@ static __always_inline void settle_first(struct sock *sk, struct socket_state *s
 		.kind = kind,
 		.tgid = bpf_get_current_pid_tgid() >> 32,
 		.protocol = TT_TCP,
+		.lent = lent,
 	};
 
 	connected_peer(event.peer, &event.peer_port, sk);
@@ -153,10 +154,12 @@ static __always_inline void settle_first(struct sock *sk, struct socket_state *s
 /* connect() has begun. The local port is not known yet. */
 static __always_inline void begin_connecting(struct sock *sk)
 {
-	__u64 selected = cgroup_sessions(sk, selection.generation);
 	struct socket_state *state;
 	struct tt_slot *slot;
+	__u64 selected;
+	__u8 lent = 0;
 
+	selected = socket_sessions(sk, selection.generation, &lent);
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	/* MPTCP tells its peer to the first subflow alone. */
@@ -172,7 +175,7 @@ static __always_inline void begin_connecting(struct sock *sk)
 	/* A socket can be used again after it failed or was disconnected. */
 	begin_anew(state);
 	state->direction = TT_OUTBOUND;
-	settle_first(sk, state, selected, TT_CONNECTS);
+	settle_first(sk, state, selected, lent, TT_CONNECTS);
 }
 
 /* connect() has succeeded or failed. */
@@ -207,7 +210,7 @@ static __always_inline void establish(struct sock *sk, __u8 direction)
 {
 	struct socket_state *state;
 
-	if (cgroup_sessions(sk, selection.generation) || is_lent(sk))
+	if (cgroup_sessions(sk, selection.generation) || (direction == TT_INBOUND && is_accepted_by_lent(sk)))
 		state = make_socket_state(sk);
 	else
 		state = socket_state(sk);
@@ -223,6 +226,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 {
 	struct socket_state *state;
 	__u64 selected;
+	__u8 lent = 0;
 
 	switch (now) {
 	case TCP_SYN_SENT:
@@ -241,10 +245,10 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:
 		/* The process that closes it is the one that has accepted it. */
-		selected = cgroup_sessions(sk, selection.generation);
+		selected = socket_sessions(sk, selection.generation, &lent);
 		state = selected ? socket_state(sk) : 0;
 		if (state && state->direction == TT_INBOUND && !has_first(state) && !is_subflow(sk))
-			settle_first(sk, state, selected, TT_CLOSES);
+			settle_first(sk, state, selected, lent, TT_CLOSES);
 		break;
 	}
 }

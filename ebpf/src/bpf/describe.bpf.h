@@ -55,10 +55,10 @@ static __always_inline __u8 guess_direction(struct sock *sk)
 	return interface ? TT_INBOUND : TT_OUTBOUND;
 }
 
-/* What is counted of a socket, as in `enum tt_protocol`; 0: nothing. */
-static __always_inline __u8 protocol_of(struct sock *sk)
+/* A protocol by its number, as in `enum tt_protocol`; 0: nothing that is counted. */
+static __always_inline __u8 protocol_numbered(__u16 number)
 {
-	switch (FIELD(sk, sk_protocol)) {
+	switch (number) {
 	case IPPROTO_TCP:
 	case IPPROTO_MPTCP:
 		return TT_TCP;
@@ -69,6 +69,12 @@ static __always_inline __u8 protocol_of(struct sock *sk)
 		return TT_ICMP;
 	}
 	return 0;
+}
+
+/* What is counted of a socket. */
+static __always_inline __u8 protocol_of(struct sock *sk)
+{
+	return protocol_numbered(FIELD(sk, sk_protocol));
 }
 
 /* The peer that the socket is connected to; zeroes where it is not. */

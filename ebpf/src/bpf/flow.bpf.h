@@ -177,13 +177,9 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 
 	if (family != AF_INET && family != AF_INET6)
 		return;
-	selected = cgroup_sessions(sk, generation);
+	selected = socket_sessions(sk, generation, &event.lent);
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
-	if (!selected) {
-		selected = lent_sessions(sk, generation);
-		event.lent = selected != 0;
-	}
 	/* Nothing above this line that sockets which nobody selected would pay for. */
 	if (!selected ||
 	    counted_by_twin(twin, kind == TT_SENT ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES))
@@ -235,19 +231,20 @@ static __always_inline void consume(struct sock *sk)
 	__u32 generation = selection.generation;
 	struct socket_state *state;
 	struct event event = {};
-	bool gap_free = true;
+	bool gap_free = true, lent = false;
 	struct tcp_sock *tcp;
 	__u64 selected;
 	__u32 bytes;
 
 	selected = cgroup_sessions(sk, generation);
-	if (!selected) {
-		selected = lent_sessions(sk, generation);
+	if (!selected && is_lent(sk)) {
+		lent = true;
+		selected = task_sessions(current_task(), generation);
 		event.lent = selected != 0;
 	}
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
-	else if (!selected)
+	else if (!selected && !lent)
 		return;
 	tcp = tcp_of(sk);
 	if (!tcp || !FIELD(sk, sk_lock.owned) || !reads_its_queue(sk))
@@ -256,7 +253,7 @@ static __always_inline void consume(struct sock *sk)
 	state = selected ? make_socket_state(sk) : socket_state(sk);
 	if (!state)
 		return;
-	if (state->consumed >> 32 != generation && !selection.by_process && !event.lent)
+	if (state->consumed >> 32 != generation && !selection.by_process && !lent)
 		gap_free = state->consumed >> 32 >= selected_since(socket_cgroup_address(sk));
 	bytes = advance(state, generation, read_sequence(sk, tcp), gap_free);
 	if (!bytes || !selected)

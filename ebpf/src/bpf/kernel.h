@@ -31,7 +31,7 @@ enum {
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
-enum { BPF_F_NO_PREALLOC = 1, BPF_F_CLONE = 512, BPF_F_MMAPABLE = 1024 };
+enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
 enum { BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 
 /* What programs on cgroup/sendmsg and cgroup/recvmsg are given; the verifier checks each access. */
@@ -71,6 +71,8 @@ enum { AF_INET = 2, AF_INET6 = 10 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58, IPPROTO_MPTCP = 262 };
 enum { SOCK_STREAM = 1, SOCK_RAW = 3 };
 enum { MSG_OOB = 1, MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
+/* From include/uapi/linux/magic.h: the file system that sockets' files are of. */
+#define SOCKFS_MAGIC 0x534f434b
 /* From include/net/sock.h: a bit of skc_flags, set by the FIN that a TCP socket received. */
 enum { SOCK_DONE = 1 };
 /* From include/net/tcp_states.h. */
@@ -142,6 +144,28 @@ struct signal_struct {
 	} live;
 };
 
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	struct super_block *i_sb;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -149,6 +173,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct css_set *cgroups;
 	struct signal_struct *signal;
+	struct files_struct *files;
 	char comm[16];
 };
 

@@ -1,42 +1,155 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Sockets that a selected process holds although they belong to a cgroup that nobody selected: handed over at its start
- * (socket activation), or made before the process was moved. The search for older sockets marks them (older.bpf.h), and
- * what they accept inherits the mark. They are selected by the cgroup of the process that calls.
+ * Sockets of one cgroup in the hands of a process of another: a service is given the listener that its manager made
+ * (socket activation), a process that is moved takes its sockets along, a message carries one (SCM_RIGHTS). A socket
+ * goes on to belong to the cgroup of its creator, and what a listener accepts belongs there too.
+ *
+ * To look at the caller's cgroup at each event of a socket that nobody selected would cost too much. So arrivals are
+ * watched: of a process in a selected cgroup, by cgroup_attach_task or, where it is born there, sched_process_fork; of a
+ * socket in a process, by security_file_receive() where functions can be hooked; and what is older than its session is
+ * searched for (older.bpf.h). Wherever a selected process is found to hold a socket of a cgroup that nobody selected,
+ * that cgroup is noted as a lender. From then on its sockets are selected by the cgroup of the process that calls.
  */
 #ifndef TT_LENT_H
 #define TT_LENT_H
 
+#include "describe.bpf.h"
 #include "select.bpf.h"
 
-#ifdef TT_PLAIN
+/* Open files of a process that are looked at when it arrives. */
+#define LENT_FILES 4096
+#define LENDER_MARKS 256
 
-/* Without storage of sockets there are no marks. */
-static __always_inline bool is_lent(struct sock *sk)
-{
-	return false;
-}
-
-static __always_inline __u64 lent_sessions(struct sock *sk, __u32 generation)
-{
-	return 0;
-}
-
-#else
-
-/* Whether any socket was ever marked: without, sockets that nobody selected are not looked up. */
+/* Whether there is any lender, and which ones there may be, by their ids: most cgroups that are none are never looked up. */
 volatile __u64 any_lent SEC(".data.lent");
+volatile __u8 lender_marks[LENDER_MARKS];
 
-static __always_inline bool is_lent(struct sock *sk)
+static __always_inline bool is_lender(__u64 id, __u16 port)
 {
-	return any_lent && bpf_sk_storage_get(&tt_lent, sk, 0, 0);
+	struct lender key = { .cgroup = id, .port = port };
+
+	return any_lent && lender_marks[id % LENDER_MARKS] && bpf_map_lookup_elem(&tt_lenders, &key);
 }
 
-/* The sessions that select a marked socket in the current task. */
+/* Whether selected processes may hold the socket, which nobody selected. */
+static __always_inline bool is_lent(struct sock *sk)
+{
+	struct cgroup *cgroup;
+
+	if (!any_lent)
+		return false;
+	cgroup = socket_cgroup(sk);
+	return cgroup && is_lender(id_of(cgroup), 0);
+}
+
+/* Whether a connection that was just accepted came to a listener that selected processes may hold. */
+static __always_inline bool is_accepted_by_lent(struct sock *sk)
+{
+	struct cgroup *cgroup;
+
+	if (!any_lent)
+		return false;
+	cgroup = socket_cgroup(sk);
+	return cgroup && is_lender(id_of(cgroup), bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
+}
+
+/* The sessions that select the socket in the current task, if selected processes may hold it. */
 static __always_inline __u64 lent_sessions(struct sock *sk, __u32 generation)
 {
 	return is_lent(sk) ? task_sessions(current_task(), generation) : 0;
 }
 
-#endif
+/* The sessions that select a socket in the current task; `lent`: whether by the task. */
+static __always_inline __u64 socket_sessions(struct sock *sk, __u32 generation, __u8 *lent)
+{
+	__u64 selected = cgroup_sessions(sk, generation);
+
+	if (!selected) {
+		selected = lent_sessions(sk, generation);
+		*lent = selected != 0;
+	}
+	return selected;
+}
+
+static __always_inline void note_lender(__u64 id, __u16 port)
+{
+	struct lender key = { .cgroup = id, .port = port };
+	__u32 is = 1;
+
+	if (bpf_map_update_elem(&tt_lenders, &key, &is, BPF_ANY)) {
+		count_loss(TT_LOSS_PROCESSES, 1);
+		return;
+	}
+	lender_marks[id % LENDER_MARKS] = 1;
+	any_lent = 1;
+}
+
+/* A selected process holds the socket with this address. */
+static __always_inline void lend(__u64 socket)
+{
+	struct sock *sk = (struct sock *)socket;
+	__u64 cgroup = socket_cgroup_address(sk), id;
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	if ((family != AF_INET && family != AF_INET6) || !protocol_numbered(BPF_CORE_READ(sk, sk_protocol)))
+		return;
+	if (!cgroup || sessions_at(cgroup, selection.generation))
+		return;
+	id = BPF_CORE_READ((struct cgroup *)cgroup, kn, id);
+	note_lender(id, 0);
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		note_lender(id, bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
+}
+
+/* The socket that an open file is; 0 where it is something else. */
+static __always_inline struct sock *sock_of_file(struct file *file)
+{
+	struct socket *socket;
+
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/* Likewise, the file with this address, which need not be a socket. Not static: the verifier looks at it once. */
+__noinline int lend_file(__u64 address)
+{
+	struct sock *sk = sock_of_file((struct file *)address);
+
+	if (sk)
+		lend((__u64)sk);
+	return 0;
+}
+
+/* A process has come into a cgroup, with its open files. */
+static __always_inline void note_arrival(struct task_struct *task)
+{
+	struct fdtable *table;
+	struct file **files;
+	__u32 i, count;
+
+	if (!task_sessions(task, selection.generation))
+		return;
+	table = BPF_CORE_READ(task, files, fdt);
+	files = BPF_CORE_READ(table, fd);
+	count = BPF_CORE_READ(table, max_fds);
+	for (i = 0; i < LENT_FILES && i < count; i++) {
+		__u64 file = 0;
+
+		bpf_probe_read_kernel(&file, sizeof(file), files + i);
+		if (file)
+			lend_file(file);
+	}
+	if (count > LENT_FILES)
+		count_loss(TT_LOSS_PROCESSES, 1);
+}
+
+/* The current process is given an open file by another one. */
+static __always_inline void note_received(struct file *file)
+{
+	if (task_sessions(current_task(), selection.generation))
+		lend_file(address_of(file));
+}
+
 #endif

@@ -195,15 +195,18 @@ struct {
 } tt_sockets SEC(".maps");
 #endif
 
-#ifndef TT_PLAIN
-/* Marks sockets that a selected process holds, see lent.bpf.h. What a marked one accepts is marked too. */
+/* A cgroup whose sockets selected processes hold, or a port of it that they listen on; see lent.bpf.h. */
+struct lender {
+	__u64 cgroup;
+	__u64 port; /* 0: the cgroup itself */
+};
+
 struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, __u64);
-} tt_lent SEC(".maps");
-#endif
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct lender);
+	__type(value, __u32);
+} tt_lenders SEC(".maps");
 
 static __always_inline void count_loss(__u32 reason, __u64 amount)
 {

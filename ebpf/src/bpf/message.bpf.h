@@ -35,14 +35,7 @@ static __always_inline struct endpoint *message_peer_of(struct msghdr *msg, stru
 #ifdef TT_PLAIN
 #define ADDRESS(pointer) ((__u64)(pointer))
 
-/* A typed pointer, as programs on tracing hooks are given, as a number. */
-static __always_inline __u64 untyped(const void *pointer)
-{
-	__u64 address = 0;
-
-	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
-	return address;
-}
+#define untyped(pointer) address_of(pointer)
 
 __noinline int count_transfer(__u64 socket, __u64 bytes, __u64 kind, __u64 message)
 {

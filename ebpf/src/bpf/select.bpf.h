@@ -143,15 +143,20 @@ static __always_inline __u64 cgroup_sessions(struct sock *sk, __u32 generation)
 	return learn_sessions(socket_cgroup_address(sk), id, generation);
 }
 
-/* The sessions that select the cgroup of a task. */
-static __always_inline __u64 task_sessions(struct task_struct *task, __u32 generation)
+/* The sessions that select a cgroup, given by its address. */
+static __always_inline __u64 sessions_at(__u64 cgroup, __u32 generation)
 {
-	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
-	__u64 id = BPF_CORE_READ(cgroup, kn, id), sessions;
+	__u64 id = BPF_CORE_READ((struct cgroup *)cgroup, kn, id), sessions;
 
 	if (cached_sessions(id, generation, &sessions))
 		return sessions;
-	return learn_sessions((__u64)cgroup, id, generation);
+	return learn_sessions(cgroup, id, generation);
+}
+
+/* The sessions that select the cgroup of a task. */
+static __always_inline __u64 task_sessions(struct task_struct *task, __u32 generation)
+{
+	return sessions_at((__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp), generation);
 }
 
 static __always_inline __u64 process_sessions(__u32 tgid)

@@ -71,15 +71,15 @@ static __always_inline void lock_taken(struct sock *sk)
 {
 	__u16 family = FIELD(sk, __sk_common.skc_family);
 	struct socket_state *state;
+	__u8 tcp_state, lent = 0;
 	__u64 selected;
-	__u8 tcp_state;
 
 	if ((family != AF_INET && family != AF_INET6) || FIELD(sk, sk_protocol) != IPPROTO_TCP)
 		return;
 	state = socket_state(sk);
 	if (state && state->seeded)
 		return;
-	selected = cgroup_sessions(sk, selection.generation);
+	selected = socket_sessions(sk, selection.generation, &lent);
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	if (!selected || !counts_by_sequence(sk))

@@ -6,7 +6,15 @@
  *  inet_sock_set_state                  who opens a connection, and whether that fails
  *  tcp_destroy_sock                     the end of a TCP socket: its slots are closed
  *  tcp_retransmit_skb                   keeps the count of retransmitted segments current
- *  sched_process_fork, _exit            children of a process that was selected by its id (`top --pid`)
+ *  cgroup_attach_task                   a process comes into a cgroup with sockets of another one; see lent.bpf.h
+ *  sched_process_fork                   the same where it is born there; and children of a process that was selected by
+ *                                       its id (`top --pid`)
+ *  sched_process_exit                   its end
+ *  iter/task_file                       sockets older than their session; runs once for each
+ *
+ * Where functions can be hooked:
+ *
+ *  security_file_receive                a process is given a socket by another one
  *
  * "Storage" alone:
  *
@@ -17,7 +25,6 @@
  *  consume_skb, cgroup_skb/egress       the peer of an ICMP message; only while a session wants ICMP
  *  cgroup/sock_release                  the end of all other sockets
  *  (name)_twin                          a second program on the hook, where the kernel skips events; see twin.bpf.h
- *  iter/task_file                       sockets older than their session; runs once for each
  *
  * Where these tracepoints are missing, functions are hooked: calls.bpf.h in both variants, sequence.bpf.h in "plain".
  */
@@ -206,26 +213,27 @@ int tt_release(struct bpf_sock *sk)
 }
 #endif
 
-#ifndef TT_PLAIN
 SEC("iter/task_file")
 int tt_files(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct socket *socket;
 	struct sock *sk;
 
 	if (!task || !file)
 		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket)
-		return 0;
-	sk = FIELD(socket, sk);
+	sk = sock_in(file);
 	if (sk)
 		find_older(sk, task);
 	return 0;
 }
-#endif
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(tt_attach, struct cgroup *to, const char *path, struct task_struct *task)
+{
+	note_arrival(task);
+	return 0;
+}
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
@@ -235,6 +243,9 @@ int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
 
 	if (parent_id == child_id)
 		return 0;
+	/* CLONE_INTO_CGROUP. */
+	if (BPF_CORE_READ(parent, cgroups, dfl_cgrp) != BPF_CORE_READ(child, cgroups, dfl_cgrp))
+		note_arrival(child);
 	process = bpf_map_lookup_elem(&tt_processes, &parent_id);
 	if (!process || !process->inherit)
 		return 0;

@@ -10,6 +10,18 @@
 
 #include "maps.bpf.h"
 
+/*
+ * A typed pointer as a number. The verifier hands no typed pointer to a function that it checks by itself and that
+ * takes a number.
+ */
+static __always_inline __u64 address_of(const void *pointer)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
+
 #ifdef TT_PLAIN
 
 /* A field of a kernel struct, behind one pointer. */
@@ -23,6 +35,12 @@ static __always_inline struct socket_state *socket_state(struct sock *sk)
 	return bpf_map_lookup_elem(&tt_sockets, &address);
 }
 
+/* A number that no other socket has: addresses are used again, also while user space has slots of the one before. */
+static __always_inline __u64 new_socket_id(void)
+{
+	return bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);
+}
+
 /* Likewise, made when there is none; 0 when there are too many. */
 static __noinline struct socket_state *make_socket_state(struct sock *sk)
 {
@@ -31,8 +49,7 @@ static __noinline struct socket_state *make_socket_state(struct sock *sk)
 
 	if (state)
 		return state;
-	/* Addresses are used again, also while user space still has slots of the one before. */
-	new.id = bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);
+	new.id = new_socket_id();
 	bpf_map_update_elem(&tt_sockets, &address, &new, BPF_NOEXIST);
 	return socket_state(sk);
 }

@@ -37,16 +37,23 @@ fn one_socket_with_several_peers() {
     let mut peers: Vec<UdpSocket> = (0..5).map(|_| outside()).collect();
     peers.sort_unstable_by_key(port);
     let mut buffer = [0; 2000];
-    bench.inside("", || {
-        for round in 1..=10 {
+    for round in 1..=10 {
+        bench.inside("", || {
             for (number, peer) in peers.iter().enumerate() {
                 socket.send_to(&vec![1; 100 + number], peer.local_addr().unwrap()).unwrap();
-                peer.recv(&mut buffer).unwrap();
-                peer.send_to(&vec![2; 7 * round], socket.local_addr().unwrap()).unwrap();
+            }
+        });
+        // Outside: a process inside would count for its sockets from elsewhere too.
+        for peer in &peers {
+            peer.recv(&mut buffer).unwrap();
+            peer.send_to(&vec![2; 7 * round], socket.local_addr().unwrap()).unwrap();
+        }
+        bench.inside("", || {
+            for _ in &peers {
                 socket.recv_from(&mut buffer).unwrap();
             }
-        }
-    });
+        });
+    }
     let expected: Vec<_> = (0u64..)
         .zip(&peers)
         .map(|(number, peer)| (Some(port(peer)), Direction::Outbound, 7 * 55, 10 * (100 + number)))

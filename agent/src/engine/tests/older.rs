@@ -47,14 +47,19 @@ fn a_listener_from_elsewhere_counts_for_the_process_that_was_given_it() {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut accepted = listener.accept().unwrap().0;
     let near = client.local_addr().unwrap().port();
-    bench.inside("", || transfer(&mut accepted, &mut client, 400));
+    bench.inside("", || accepted.write_all(&[1; 400]).unwrap());
+    client.read_exact(&mut [0; 400]).unwrap();
     bench.engine.drain();
     let id = bench.root.id_of(bench.cgroup.path()).unwrap();
     let rows = bench.engine.snapshot(&"a".to_owned(), 99).unwrap().rows;
     let row = rows.iter().find(|row| row.key.remote_port == Some(near)).unwrap();
     assert_eq!((row.key.cgroup, row.key.direction), (id, Direction::Inbound));
     assert_eq!((row.totals.tx_bytes, row.totals.connections), (400, 1));
-    // By a process from elsewhere it is nobody's.
+    // By a process from elsewhere it is nobody's, and what that one reads is not taken for what is read next.
     transfer(&mut accepted, &mut client, 50);
-    assert_eq!(bench.totals("a").tx_bytes, 400);
+    transfer(&mut client, &mut accepted, 3000);
+    client.write_all(&[1; 70]).unwrap();
+    bench.inside("", || accepted.read_exact(&mut [0; 70]).unwrap());
+    let totals = bench.totals("a");
+    assert_eq!((totals.tx_bytes, totals.rx_bytes), (400, 70));
 }

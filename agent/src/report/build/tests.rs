@@ -99,6 +99,7 @@ fn snapshot(rows: Vec<Row>) -> Snapshot {
         slots_in_use: 0,
         hook_tier: "tp_btf",
         older_sockets_found: true,
+        not_seen: Vec::new(),
         interval: Duration::from_secs(10),
     }
 }

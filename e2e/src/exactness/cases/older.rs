@@ -1,8 +1,14 @@
 //! Sockets that were there before the trace, and sockets that came into the cgroup.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+};
+
 use super::{
     Case,
-    shared::pair,
+    shared::{pair, pass_socket, receive_socket},
     streams::{Receive, Send, WAYS_OF_OLDER, recv_plain, send_plain},
 };
 use crate::exactness::{
@@ -28,10 +34,12 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend([
         Case::older("older/unread-bytes", unread),
-        Case::older("older/activated-listener", |stage| activated(stage, true)),
-        Case::new("cgroup/activated-listener", |stage| activated(stage, false)),
+        Case::older("older/activated-listener", |stage| activated(stage, true, false)),
+        Case::new("cgroup/activated-listener", |stage| activated(stage, false, false)),
+        Case::new("cgroup/activated-listener-born-inside", |stage| activated(stage, false, true)),
         Case::older("older/process-moved-after-listen", |stage| moved(stage, true)),
         Case::new("cgroup/process-moved-after-listen", |stage| moved(stage, false)),
+        Case::new("cgroup/passed-into-the-cgroup", passed_in),
     ]);
     cases
 }
@@ -73,14 +81,18 @@ fn unread(stage: &mut Stage) -> Done {
     recv_plain(&server, 20_000)
 }
 
-/// A listener that was made outside the cgroup and is used by a process inside, as with socket activation.
-fn activated(stage: &mut Stage, before: bool) -> Done {
+/// A listener that was made outside the cgroup and is used by a process inside, as with socket activation. `born`:
+/// whether that process begins there, as newer service managers have it, or moves.
+fn activated(stage: &mut Stage, before: bool, born: bool) -> Done {
     stage.enter(&stage.outside)?;
     let (listener, at) = listen(Family::V4)?;
     let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
     let (ready, go) = rustix::pipe::pipe()?;
-    let server = stage.fork(|stage| {
-        stage.enter(&stage.selected)?;
+    let selected = stage.selected.clone();
+    let server = stage.fork_into(born.then_some(&selected), |stage| {
+        if !born {
+            stage.enter(&stage.selected)?;
+        }
         rustix::io::write(&go, &[1])?;
         let stream = Stream::accept(stage, &listener)?;
         recv_plain(&stream, up.len())?;
@@ -126,4 +138,44 @@ fn moved(stage: &mut Stage, before: bool) -> Done {
             stream.finish()
         },
     )
+}
+
+/// A process inside is passed a connection by one outside, while it runs; what the one outside does with it goes on
+/// to be nobody's.
+fn passed_in(stage: &mut Stage) -> Done {
+    stage.enter(&stage.outside)?;
+    let (mine, theirs) = UnixStream::pair()?;
+    let sizes = [(); 3].map(|()| stage.amount());
+    let (up, down) = (vec![1; sizes[0]], vec![1; sizes[1]]);
+    let (ready, go) = rustix::pipe::pipe()?;
+    let inside = stage.fork(|stage| {
+        stage.enter(&stage.selected)?;
+        rustix::io::write(&go, &[1])?;
+        let server = Stream::new(stage, receive_socket(&theirs)?, Some(Inbound))?;
+        recv_plain(&server, up.len())?;
+        send_plain(&server, &down)?;
+        // The other process has used the connection meanwhile.
+        rustix::io::read(&theirs, &mut [0; 1])?;
+        recv_plain(&server, 1234)?;
+        send_plain(&server, &[1; 321])
+    })?;
+    drop(go);
+    if rustix::io::read(&ready, &mut [0; 1])? == 0 {
+        return stage.join(inside);
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let mut server = listener.accept()?.0;
+    pass_socket(&mine, &server)?;
+    client.write_all(&up)?;
+    client.read_exact(&mut vec![0; down.len()])?;
+    let (mut back, forth) = (vec![1; sizes[2]], vec![1; sizes[2]]);
+    client.write_all(&forth)?;
+    server.read_exact(&mut back)?;
+    server.write_all(&[1; 777])?;
+    client.read_exact(&mut [0; 777])?;
+    client.write_all(&[1; 1234])?;
+    rustix::io::write(&mine, &[1])?;
+    client.read_exact(&mut [0; 321])?;
+    stage.join(inside)
 }

@@ -57,11 +57,7 @@ fn passed(stage: &mut Stage, out_of_the_cgroup: bool) -> Done {
             send_plain(&server, &vec![1; sizes[2]])
         },
         |_| {
-            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            let sockets = [server.socket.as_fd()];
-            control.push(SendAncillaryMessage::ScmRights(&sockets));
-            sendmsg(&mine, &[IoSlice::new(&[0])], &mut control, SendFlags::empty())?;
+            pass_socket(&mine, &server.socket)?;
             recv_plain(&client, sizes[2])?;
             // This process again, on the same socket.
             send_plain(&server, &vec![1; sizes[3]])?;
@@ -70,7 +66,16 @@ fn passed(stage: &mut Stage, out_of_the_cgroup: bool) -> Done {
     )
 }
 
-fn receive_socket(from: &UnixStream) -> Done<TcpStream> {
+pub(super) fn pass_socket(to: &UnixStream, socket: &TcpStream) -> Done {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let sockets = [socket.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&sockets));
+    sendmsg(to, &[IoSlice::new(&[0])], &mut control, SendFlags::empty())?;
+    Ok(())
+}
+
+pub(super) fn receive_socket(from: &UnixStream) -> Done<TcpStream> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];

@@ -3,23 +3,29 @@
 pub mod sockets;
 pub mod uring;
 
-use std::{io, os::unix::process::parent_id, process, time::Duration};
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsRawFd as _, unix::process::parent_id},
+    process,
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 
-/// fork(2): `None` in the child.
+/// fork(2), or, with the folder of a cgroup, clone3(2) into it: `None` in the child.
 ///
 /// # Errors
 ///
 /// When the kernel refuses, or when this process has more than one thread: then a child could find locks held.
-pub fn fork() -> io::Result<Option<Pid>> {
+pub fn fork(into: Option<&File>) -> io::Result<Option<Pid>> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other("a process with more than one thread may not fork"));
     }
     let parent = process::id();
     #[expect(unsafe_code, reason = "the standard library has no fork")]
     // SAFETY: this process has one thread, so the child finds every lock free and may go on as this one would.
-    let pid = unsafe { libc::fork() };
+    let pid = unsafe { into.map_or_else(|| libc::fork(), |cgroup| clone_into(cgroup)) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {
@@ -31,6 +37,24 @@ pub fn fork() -> io::Result<Option<Pid>> {
         }
         pid => Ok(Pid::from_raw(pid)),
     }
+}
+
+/// fork(2) with the child in a cgroup from its beginning (`CLONE_INTO_CGROUP`, Linux 5.7).
+///
+/// # Safety
+///
+/// As for fork(2).
+#[expect(unsafe_code, reason = "the C library has no call for it")]
+unsafe fn clone_into(cgroup: &File) -> libc::pid_t {
+    // SAFETY: zeroes are valid for a struct of integers, and what they ask for is what fork(2) does.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    // From include/uapi/linux/sched.h: larger than the type that the C library has for flags.
+    arguments.flags = 0x2_0000_0000;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.cgroup = cgroup.as_raw_fd() as u64;
+    // SAFETY: the kernel reads the struct, of the size that is given, and shares no memory with the child.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of_val(&arguments)) };
+    pid as libc::pid_t
 }
 
 /// Ends this process without running what belongs to the parent that it was copied from.

@@ -1,0 +1,61 @@
+//! What cannot be seen on this machine, whatever a session asks for. One list for `check`, `top`, reports and statuses.
+
+use super::{HookTier, Tracer, older::sees_all_processes};
+
+/// Something that is not counted, or of which not everything is known.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// Short name, as reports and statuses have it.
+    pub name: &'static str,
+    /// In plain words.
+    pub meaning: &'static str,
+}
+
+static HANDED_BEFORE: Unseen = Unseen {
+    name: "SocketsHandedBefore",
+    meaning: "Sockets of other containers or services that a process was handed before the trace began.",
+};
+static PASSED_LATER: Unseen = Unseen {
+    name: "SocketsPassedLater",
+    meaning: "Sockets that another container or service passes to a running process after the trace began.",
+};
+static ICMP_SENDERS: Unseen = Unseen {
+    name: "IcmpSendersNotAsked",
+    meaning: "Who sent an ICMP message whose receiver does not ask for it.",
+};
+static SKIPPED: Unseen = Unseen {
+    name: "SkippedEvents",
+    meaning: "The kernel skips events now and then; `missedEvents` counts those whose bytes may be missing.",
+};
+static SKIPPED_WHERE_PREEMPTIBLE: Unseen = Unseen {
+    name: "SkippedEvents",
+    meaning: "Where the kernel is fully preemptible it skips events now and then; `missedEvents` counts them.",
+};
+static FAST_OPEN: Unseen = Unseen {
+    name: "FastOpenFirstBytes",
+    meaning: "Bytes that TCP Fast Open sends with the first packet of a connection.",
+};
+static CONCURRENT_CALLS: Unseen = Unseen {
+    name: "ConcurrentCalls",
+    meaning: "UDP, ICMP, MPTCP and kernel-TLS calls of which more run at one moment than the kernel has return probes \
+              for (twice the CPUs, at least 10; before Linux 5.17 without preemption, as many as CPUs).",
+};
+static TLS_LOADED_LATER: Unseen = Unseen {
+    name: "KernelTlsLoadedLater",
+    meaning: "Kernel TLS, when its module is loaded after the first trace has begun.",
+};
+
+impl Tracer {
+    /// What is not seen here.
+    pub fn not_seen(&self) -> Vec<&'static Unseen> {
+        let by_tier: &[&Unseen] = match self.tier {
+            HookTier::TpBtf if self.missed.has_twins() => &[&SKIPPED],
+            HookTier::TpBtf => &[],
+            HookTier::Fexit => &[&ICMP_SENDERS, &SKIPPED_WHERE_PREEMPTIBLE],
+            HookTier::Kretprobe => &[&ICMP_SENDERS, &FAST_OPEN, &CONCURRENT_CALLS, &TLS_LOADED_LATER],
+        };
+        let by_machine = [(&HANDED_BEFORE, sees_all_processes()), (&PASSED_LATER, self.sees_given)];
+        let by_machine = by_machine.into_iter().filter(|(_, seen)| !seen).map(|(what, _)| what);
+        by_machine.chain(by_tier.iter().copied()).collect()
+    }
+}
