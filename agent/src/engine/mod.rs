@@ -104,6 +104,10 @@ pub struct Losses {
 pub struct Snapshot {
     /// Sums of everything.
     pub totals: Totals,
+    /// Bytes received a second in the last interval, by all flows.
+    pub rx_bytes_per_second: u64,
+    /// Likewise, sent.
+    pub tx_bytes_per_second: u64,
     /// Connections that are open now.
     pub connections_open: u64,
     /// The largest rows, first the one with the most bytes.
@@ -312,8 +316,11 @@ impl Engine {
         let session = self.sessions.get_mut(id)?;
         let interval = session.shown.elapsed();
         session.shown = Instant::now();
+        let (rx_bytes_per_second, tx_bytes_per_second) = session.ledger.rates(interval);
         Some(Snapshot {
             totals: session.ledger.totals(),
+            rx_bytes_per_second,
+            tx_bytes_per_second,
             connections_open: session.ledger.connections_open(),
             rows: session.ledger.rank(top, interval),
             rows_total: session.ledger.len(),

@@ -70,6 +70,8 @@ pub struct Ledger {
     /// Closed rows, those first that closed first.
     closed: VecDeque<u32>,
     totals: Totals,
+    /// Bytes received and sent when the interval began.
+    bytes_before: (u64, u64),
     connections_open: u64,
     interval: u32,
 }
@@ -87,6 +89,7 @@ impl Ledger {
             hasher: RandomState::new(),
             closed: VecDeque::new(),
             totals: Totals::default(),
+            bytes_before: (0, 0),
             connections_open: 0,
             interval: 1,
         }
@@ -95,6 +98,8 @@ impl Ledger {
     /// Goes on from what was shown before: `totals` in all, of which `rows` are known one by one.
     pub fn seed(&mut self, totals: &Totals, rows: impl IntoIterator<Item = Seed>) {
         self.totals.add(totals);
+        self.bytes_before.0 += totals.rx_bytes;
+        self.bytes_before.1 += totals.tx_bytes;
         for row in rows {
             let id = self.find_or_add(row.key, false);
             let entry = &mut self.entries[id as usize];
@@ -156,6 +161,12 @@ impl Ledger {
         self.totals
     }
 
+    /// Bytes received and sent each second since [`Self::rank`] was called last, `elapsed` ago; of all rows.
+    pub fn rates(&self, elapsed: Duration) -> (u64, u64) {
+        let (rx, tx) = self.bytes_before;
+        (rate(self.totals.rx_bytes - rx, elapsed), rate(self.totals.tx_bytes - tx, elapsed))
+    }
+
     /// Connections that are open now.
     pub fn connections_open(&self) -> u64 {
         self.connections_open
@@ -197,6 +208,7 @@ impl Ledger {
         let rows =
             order.into_iter().map(|(_, id)| self.entries[id as usize].show(self.interval, elapsed)).collect();
         self.interval = self.interval.wrapping_add(1);
+        self.bytes_before = (self.totals.rx_bytes, self.totals.tx_bytes);
         rows
     }
 
@@ -282,16 +294,15 @@ impl Ledger {
     }
 }
 
+/// Bytes each second.
+fn rate(bytes: u64, elapsed: Duration) -> u64 {
+    let seconds = elapsed.as_secs_f64();
+    if seconds > 0.0 { (bytes as f64 / seconds).round() as u64 } else { 0 }
+}
+
 impl Entry {
     fn show(&self, interval: u32, elapsed: Duration) -> Row {
-        let rate = |now: u64, before: u64| {
-            let seconds = elapsed.as_secs_f64();
-            if self.interval == interval && seconds > 0.0 {
-                ((now - before) as f64 / seconds).round() as u64
-            } else {
-                0
-            }
-        };
+        let rate = |now, before| if self.interval == interval { rate(now - before, elapsed) } else { 0 };
         Row {
             key: self.key,
             totals: self.totals,

@@ -23,9 +23,6 @@ pub(crate) struct TopArgs {
     #[arg(long, requires = "pid")]
     pub(crate) only_pid: bool,
 
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-
     /// Time between two tables, such as 1s, 500ms or 1m; at least 100ms.
     #[arg(long, default_value = "1s", value_parser = interval)]
     interval: Duration,
@@ -34,7 +31,8 @@ pub(crate) struct TopArgs {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 
-    /// Show this many flows, those with the most bytes [default: 20 in a table, all in JSON].
+    /// Show this many flows, those with the most bytes [default: 20 in a table, fewer on a smaller screen; all in
+    /// JSON].
     #[arg(long, value_name = "FLOWS")]
     top: Option<usize>,
 
@@ -54,6 +52,10 @@ pub(crate) struct TopArgs {
     /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<PathBuf>,
+
+    // Last: its heading would be that of what follows, too.
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
 }
 
 /// How to print.
@@ -69,6 +71,11 @@ impl TopArgs {
     /// Time between two tables.
     pub(crate) fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// Whether the number of rows was given: then they are shown, also where the screen is smaller.
+    pub(crate) fn asks_for_flows(&self) -> bool {
+        self.top.is_some()
     }
 
     /// Most rows to show.

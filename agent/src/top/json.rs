@@ -45,6 +45,8 @@ struct FlowTable {
 struct Totals {
     rx_bytes: u64,
     tx_bytes: u64,
+    rx_bytes_per_second: u64,
+    tx_bytes_per_second: u64,
     connections: u64,
     connections_open: u64,
     connect_failures: u64,
@@ -112,6 +114,8 @@ pub(super) fn document(snapshot: &Snapshot, processes: &[Process], interval: Dur
         totals: Totals {
             rx_bytes: snapshot.totals.rx_bytes,
             tx_bytes: snapshot.totals.tx_bytes,
+            rx_bytes_per_second: snapshot.rx_bytes_per_second,
+            tx_bytes_per_second: snapshot.tx_bytes_per_second,
             connections: snapshot.totals.connections,
             connections_open: snapshot.connections_open,
             connect_failures: snapshot.totals.connect_failures,

@@ -2,15 +2,17 @@
 //! the flow table from being drained, which would fill up meanwhile.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     sync::Arc,
 };
 
+use rustix::termios::tcgetwinsize;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{
     args::{Output, TopArgs},
-    json, table,
+    json,
+    table::{self, Terminal},
 };
 use crate::{engine::Snapshot, flows::Process};
 
@@ -53,9 +55,18 @@ impl Printer {
 fn print(args: &TopArgs, heading: &str, snapshot: &Snapshot, processes: &[Process]) -> io::Result<()> {
     let text = match args.output {
         Output::Json => json::document(snapshot, processes, args.interval())?,
-        Output::Table => table::screen(heading, snapshot, processes, io::stdout().is_terminal()),
+        Output::Table => table::screen(heading, snapshot, processes, terminal(args)),
     };
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
+}
+
+/// The terminal that standard output is, if it is one.
+fn terminal(args: &TopArgs) -> Option<Terminal> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    // A size that is not known is told as 0.
+    let known = |cells: u16| if cells == 0 { usize::MAX } else { cells.into() };
+    let lines = if args.asks_for_flows() { usize::MAX } else { known(size.ws_row) };
+    Some(Terminal { columns: known(size.ws_col), lines })
 }

@@ -160,3 +160,18 @@ fn the_sums_of_processes_are_those_of_all_their_rows() {
         .collect();
     assert_eq!(sums, [(1, 500, 1, 1), (2, 80, 8, 0)]);
 }
+
+#[test]
+fn the_rates_of_the_whole_are_those_of_all_rows() {
+    let mut ledger = Ledger::new(GroupBy::Connection, 100);
+    let second = Duration::from_secs(1);
+    let rows = [1, 2, 3].map(|port| ledger.hold(key(7, Direction::Outbound, port, 80)));
+    for row in rows {
+        ledger.add(row, &Delta { rx_bytes: 10, tx_bytes: 4, ..Delta::default() }, 0);
+    }
+    assert_eq!(ledger.rates(second), (30, 12));
+    assert_eq!(ledger.rank(1, second).len(), 1);
+    assert_eq!(ledger.rates(second), (0, 0), "a new interval");
+    ledger.seed(&Totals { rx_bytes: 1000, ..Totals::default() }, []);
+    assert_eq!(ledger.rates(second), (0, 0), "what was shown before moved before");
+}

@@ -100,6 +100,8 @@ fn snapshot(rows: Vec<Row>) -> Snapshot {
         hook_tier: "tp_btf",
         older_sockets_found: true,
         not_seen: Vec::new(),
+        rx_bytes_per_second: 0,
+        tx_bytes_per_second: 0,
         interval: Duration::from_secs(10),
     }
 }

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use traffictrace_crd::{Direction, Flow, GroupBy, TrafficTraceStatus};
+use traffictrace_crd::{Direction, Flow, FlowState, GroupBy, TrafficTraceStatus};
 
 use super::namespace::Counted;
 use crate::{
@@ -83,14 +83,16 @@ fn ends(connection: &ConnectionLine, role: Role, group_by: GroupBy) -> Ends {
     }
 }
 
-/// The rows of a status.
+/// The rows of a status, but for connections that could not be opened: a workload tries again until the other end can
+/// be reached, and does not list those.
 ///
 /// # Errors
 ///
 /// When a row lacks what every row has, or two have the same name.
 pub fn shown(flows: &[Flow]) -> Result<BTreeMap<Row, Bytes>> {
     let mut rows = BTreeMap::new();
-    for flow in flows {
+    let failed = |flow: &Flow| flow.state == Some(FlowState::Failed) && flow.rx_bytes + flow.tx_bytes == 0;
+    for flow in flows.iter().filter(|flow| !failed(flow)) {
         let bad = || TestError::unexpected("a flow", format!("{flow:?}"));
         let address = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         let port = |port: Option<i32>| port.and_then(|port| u16::try_from(port).ok());
