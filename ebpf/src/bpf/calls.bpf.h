@@ -127,7 +127,7 @@ static __always_inline int note_call(struct socket *socket, struct msghdr *msg, 
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct call call = { .sk = sk, .msg = msg, .sent = sent };
 	__u64 selected;
-	__u8 lent = 0;
+	bool lent;
 
 	if (!sk || !counts_by_return(sk))
 		return 0;

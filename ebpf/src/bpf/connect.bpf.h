@@ -128,7 +128,7 @@ static __always_inline void begin_anew(struct socket_state *state)
 #endif
 
 /* Settles the current process as the socket's first one. */
-static __always_inline void settle_first(struct sock *sk, struct socket_state *state, __u64 selected, __u8 lent,
+static __always_inline void settle_first(struct sock *sk, struct socket_state *state, __u64 selected, bool lent,
 					 enum event_kind kind)
 {
 	struct event event = {
@@ -157,7 +157,7 @@ static __always_inline void begin_connecting(struct sock *sk)
 	struct socket_state *state;
 	struct tt_slot *slot;
 	__u64 selected;
-	__u8 lent = 0;
+	bool lent;
 
 	selected = socket_sessions(sk, selection.generation, &lent);
 	if (selection.by_process)
@@ -226,7 +226,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 {
 	struct socket_state *state;
 	__u64 selected;
-	__u8 lent = 0;
+	bool lent;
 
 	switch (now) {
 	case TCP_SYN_SENT:

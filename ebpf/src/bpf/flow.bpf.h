@@ -162,29 +162,23 @@ static __always_inline void count(struct sock *sk, struct socket_state *state, s
 		note_tcp(sk, state);
 }
 
-/*
- * One call of the current process that sent or received so many bytes. `flags`: of a receive. `twin`: whether this is
- * the second program on the hook. `named`: the message's peer where the caller knows it, else 0.
- */
-static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, enum event_kind kind, bool twin,
-				     struct endpoint *named)
+/* What is left of transfer() for a socket that somebody may want. */
+static __always_inline void transfer_wanted(struct sock *sk, __u64 bytes, int flags, enum event_kind kind, bool twin,
+					    struct endpoint *named, __u64 cgroup, __u32 generation)
 {
-	__u16 family = FIELD(sk, __sk_common.skc_family);
-	__u32 generation = selection.generation;
 	struct socket_state *state;
 	struct event event = {};
 	__u64 selected;
+	bool lent;
 
-	if (family != AF_INET && family != AF_INET6)
-		return;
-	selected = socket_sessions(sk, generation, &event.lent);
+	selected = socket_sessions_of(sk, cgroup, generation, &lent);
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
-	/* Nothing above this line that sockets which nobody selected would pay for. */
 	if (!selected ||
 	    counted_by_twin(twin, kind == TT_SENT ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES))
 		return;
 	event.selected = selected;
+	event.lent = lent;
 	event.generation = generation;
 	event.index = TT_NO_SLOT;
 	event.kind = kind;
@@ -221,27 +215,40 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, en
 	count(sk, state, &event, bytes);
 }
 
+/*
+ * One call of the current process that sent or received so many bytes. `flags`: of a receive. `twin`: whether this is
+ * the second program on the hook. `named`: the message's peer where the caller knows it, else 0.
+ */
+static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, enum event_kind kind, bool twin,
+				     struct endpoint *named)
+{
+	__u16 family = FIELD(sk, __sk_common.skc_family);
+	__u32 generation = selection.generation;
+	__u64 cgroup;
+
+	if (family != AF_INET && family != AF_INET6)
+		return;
+	cgroup = socket_cgroup_id(sk);
+	if (!is_unwanted(cgroup, generation))
+		transfer_wanted(sk, bytes, flags, kind, twin, named, cgroup, generation);
+}
+
 #ifndef TT_PLAIN
 /*
  * Bytes left the receive queue of a TCP socket, by the current task or, in softirq, by the kernel for itself; only the
  * former holds the lock as its owner.
  */
-static __always_inline void consume(struct sock *sk)
+static __always_inline void consume_wanted(struct sock *sk, __u64 cgroup, __u32 generation)
 {
-	__u32 generation = selection.generation;
 	struct socket_state *state;
 	struct event event = {};
-	bool gap_free = true, lent = false;
+	bool gap_free = true, lent;
 	struct tcp_sock *tcp;
 	__u64 selected;
 	__u32 bytes;
 
-	selected = cgroup_sessions(sk, generation);
-	if (!selected && is_lent(sk)) {
-		lent = true;
-		selected = task_sessions(current_task(), generation);
-		event.lent = selected != 0;
-	}
+	selected = socket_sessions_of(sk, cgroup, generation, &lent);
+	event.lent = lent;
 	if (selection.by_process)
 		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	else if (!selected && !lent)
@@ -266,6 +273,15 @@ static __always_inline void consume(struct sock *sk)
 	event.tgid = bpf_get_current_pid_tgid() >> 32;
 	event.protocol = TT_TCP;
 	count(sk, state, &event, bytes);
+}
+
+static __always_inline void consume(struct sock *sk)
+{
+	__u32 generation = selection.generation;
+	__u64 cgroup = socket_cgroup_id(sk);
+
+	if (!is_unwanted(cgroup, generation))
+		consume_wanted(sk, cgroup, generation);
 }
 
 #endif

@@ -18,57 +18,30 @@
 
 /* Open files of a process that are looked at when it arrives. */
 #define LENT_FILES 4096
-#define LENDER_MARKS 256
-
-/* Whether there is any lender, and which ones there may be, by their ids: most cgroups that are none are never looked up. */
-volatile __u64 any_lent SEC(".data.lent");
-volatile __u8 lender_marks[LENDER_MARKS];
-
-static __always_inline bool is_lender(__u64 id, __u16 port)
-{
-	struct lender key = { .cgroup = id, .port = port };
-
-	return any_lent && lender_marks[id % LENDER_MARKS] && bpf_map_lookup_elem(&tt_lenders, &key);
-}
-
-/* Whether selected processes may hold the socket, which nobody selected. */
-static __always_inline bool is_lent(struct sock *sk)
-{
-	struct cgroup *cgroup;
-
-	if (!any_lent)
-		return false;
-	cgroup = socket_cgroup(sk);
-	return cgroup && is_lender(id_of(cgroup), 0);
-}
 
 /* Whether a connection that was just accepted came to a listener that selected processes may hold. */
 static __always_inline bool is_accepted_by_lent(struct sock *sk)
 {
-	struct cgroup *cgroup;
-
-	if (!any_lent)
-		return false;
-	cgroup = socket_cgroup(sk);
-	return cgroup && is_lender(id_of(cgroup), bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
+	return lenders &&
+	       is_lender(socket_cgroup_id(sk), bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
 }
 
-/* The sessions that select the socket in the current task, if selected processes may hold it. */
-static __always_inline __u64 lent_sessions(struct sock *sk, __u32 generation)
+/*
+ * The sessions that select a socket in the current task, by its cgroup, which has this id, or by the task's where that
+ * is a lender; `lent` says whether it is.
+ */
+static __always_inline __u64 socket_sessions_of(struct sock *sk, __u64 id, __u32 generation, bool *lent)
 {
-	return is_lent(sk) ? task_sessions(current_task(), generation) : 0;
+	__u64 selected = cgroup_sessions_of(sk, id, generation);
+
+	*lent = !selected && is_lender(id, 0);
+	return *lent ? task_sessions(current_task(), generation) : selected;
 }
 
-/* The sessions that select a socket in the current task; `lent`: whether by the task. */
-static __always_inline __u64 socket_sessions(struct sock *sk, __u32 generation, __u8 *lent)
+/* The same of any socket. */
+static __always_inline __u64 socket_sessions(struct sock *sk, __u32 generation, bool *lent)
 {
-	__u64 selected = cgroup_sessions(sk, generation);
-
-	if (!selected) {
-		selected = lent_sessions(sk, generation);
-		*lent = selected != 0;
-	}
-	return selected;
+	return socket_sessions_of(sk, socket_cgroup_id(sk), generation, lent);
 }
 
 static __always_inline void note_lender(__u64 id, __u16 port)
@@ -81,7 +54,8 @@ static __always_inline void note_lender(__u64 id, __u16 port)
 		return;
 	}
 	lender_marks[id % LENDER_MARKS] = 1;
-	any_lent = 1;
+	__sync_fetch_and_add(&lenders, 1);
+	forget_unwanted(id);
 }
 
 /* A selected process holds the socket with this address. */

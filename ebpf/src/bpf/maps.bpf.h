@@ -33,7 +33,7 @@ struct socket_state {
 
 /* Whom the message of the current task goes to or came from, told just before the message is counted. */
 struct message_peer {
-	__u64 socket;	/* its cookie, or its address where the hook cannot have the former; 0: none */
+	__u64 socket;	/* its address, or its cookie where the hook cannot have the former; 0: none */
 	__u64 addr[2];
 	__u16 port;
 	__u8 counted;	/* the first of two twin programs has counted the task's event; see twin.bpf.h */

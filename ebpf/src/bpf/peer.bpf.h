@@ -11,7 +11,8 @@
 
 #ifdef TT_PLAIN
 
-static __always_inline bool take_message(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port)
+static __always_inline bool take_message(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port,
+					 __u8 protocol)
 {
 	return false;
 }
@@ -23,15 +24,13 @@ static __always_inline void note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct message_peer *message;
-	__u64 sessions;
 
 	/*
-	 * A socket that was counted before has storage; at its first message the task's cgroup tells, as far as the
-	 * cache knows it. A note too many does no harm: the cookie says whose it is.
+	 * A socket that was counted before has storage; at its first message the task's cgroup tells, as far as it is
+	 * known that nobody wants it. A note too many does no harm: the address says whose it is.
 	 */
-	if (cached_sessions(task->cgroups->dfl_cgrp->kn->id, selection.generation, &sessions) && !sessions &&
-	    !bpf_sk_storage_get(&tt_sockets, ctx->sk, 0, 0) &&
-	    !(selection.by_process && process_sessions(bpf_get_current_pid_tgid() >> 32)))
+	if (is_unwanted(task->cgroups->dfl_cgrp->kn->id, selection.generation) &&
+	    !bpf_sk_storage_get(&tt_sockets, ctx->sk, 0, 0))
 		return;
 	message = bpf_task_storage_get(&tt_messages, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!message)
@@ -39,16 +38,19 @@ static __always_inline void note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 	message->addr[0] = addr[0];
 	message->addr[1] = addr[1];
 	message->port = bpf_ntohs(ctx->user_port);
-	message->socket = bpf_get_socket_cookie(ctx);
+	message->socket = (__u64)ctx->sk;
 }
 
 /* What was noted of the message that is being counted. */
-static __always_inline bool take_message(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port)
+static __always_inline bool take_message(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port,
+					 __u8 protocol)
 {
 	struct message_peer *message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, 0);
 
-	if (!message || !message->socket ||
-	    (message->socket != (__u64)sk && message->socket != socket_id(sk, state)))
+	if (!message || !message->socket)
+		return false;
+	/* What saw an ICMP message leave knows the cookie alone. */
+	if (message->socket != (__u64)sk && (protocol != TT_ICMP || message->socket != socket_id(sk, state)))
 		return false;
 	addr[0] = message->addr[0];
 	addr[1] = message->addr[1];
@@ -80,7 +82,7 @@ static __always_inline void forget_message(struct sock *sk)
 static __always_inline void find_peer(struct sock *sk, struct socket_state *state, __u64 *addr, __u16 *port,
 				      __u8 protocol)
 {
-	if (take_message(sk, state, addr, port))
+	if (take_message(sk, state, addr, port, protocol))
 		return;
 	connected_peer(addr, port, sk);
 	if (!addr[0] && !addr[1] && protocol == TT_ICMP)

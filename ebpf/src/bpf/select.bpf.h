@@ -8,6 +8,7 @@
 /* Deeper than any runtime nests; the kernel's own limit is INT_MAX. */
 #define MAX_DEPTH 32
 #define CACHE_SIZE 256
+#define LENDER_MARKS 256
 
 /*
  * The answer for a cgroup, positive or negative, so that a socket which nobody selects costs no look-up in a hash.
@@ -33,6 +34,69 @@ static __always_inline __u64 id_of(struct cgroup *cgroup)
 
 	return FIELD(kn, id);
 }
+
+/* How often a lender was noted, and which cgroups may be some, by their ids: most that are none are never looked up. */
+volatile __u64 lenders SEC(".data.lent");
+volatile __u8 lender_marks[LENDER_MARKS];
+
+/* Whether a cgroup, or a port of it, was noted as a lender, see lent.bpf.h. */
+static __always_inline bool is_lender(__u64 id, __u16 port)
+{
+	struct lender key = { .cgroup = id, .port = port };
+
+	return lenders && lender_marks[id % LENDER_MARKS] && bpf_map_lookup_elem(&tt_lenders, &key);
+}
+
+#ifdef TT_PLAIN
+
+static __always_inline bool is_unwanted(__u64 id, __u32 generation)
+{
+	return false;
+}
+
+static __always_inline void note_unwanted(__u64 id, __u32 generation, __u64 lenders_before)
+{
+}
+
+static __always_inline void forget_unwanted(__u64 id)
+{
+}
+
+#else
+
+/*
+ * Ids of cgroups whose sockets are nobody's, whoever calls; with the generation, and in one word, so that the events of
+ * most sockets of a machine end after one comparison. The lower half of an id is never 0.
+ */
+volatile __u64 unwanted[CACHE_SIZE];
+
+static __always_inline __u64 unwanted_word(__u64 id, __u32 generation)
+{
+	return id ^ (__u64)generation << 32;
+}
+
+static __always_inline bool is_unwanted(__u64 id, __u32 generation)
+{
+	return unwanted[id % CACHE_SIZE] == unwanted_word(id, generation);
+}
+
+/* `lenders_before`: their number before it was found out that nobody wants the cgroup. */
+static __always_inline void note_unwanted(__u64 id, __u32 generation, __u64 lenders_before)
+{
+	if (selection.by_process || is_lender(id, 0))
+		return;
+	/* An exchange is a full barrier: who notes a lender counts first and then forgets the word. */
+	__sync_lock_test_and_set(&unwanted[id % CACHE_SIZE], unwanted_word(id, generation));
+	if (lenders != lenders_before)
+		unwanted[id % CACHE_SIZE] = 0;
+}
+
+static __always_inline void forget_unwanted(__u64 id)
+{
+	unwanted[id % CACHE_SIZE] = 0;
+}
+
+#endif
 
 /*
  * The slow way, once for a cgroup and generation. Cgroups are addresses here and functions are not static, so that the
@@ -101,7 +165,7 @@ __noinline int remember_folder(__u64 cgroup)
 __noinline __u64 learn_sessions(__u64 cgroup, __u64 id, __u32 generation)
 {
 	struct cached *entry = &cgroup_cache[id % CACHE_SIZE];
-	__u64 sessions = 0, at = cgroup;
+	__u64 sessions = 0, at = cgroup, lenders_before = lenders;
 	int i;
 
 	for (i = 0; i < MAX_DEPTH && at; i++) {
@@ -117,6 +181,8 @@ __noinline __u64 learn_sessions(__u64 cgroup, __u64 id, __u32 generation)
 	entry->id = id;
 	entry->sessions = sessions;
 	entry->check = checksum(id, sessions, generation);
+	if (!sessions)
+		note_unwanted(id, generation, lenders_before);
 	return sessions;
 }
 
@@ -129,18 +195,30 @@ static __always_inline bool cached_sessions(__u64 id, __u32 generation, __u64 *s
 	return entry->id == id && entry->check == checksum(id, *sessions, generation);
 }
 
-/* The sessions that select a socket by its cgroup. */
-static __always_inline __u64 cgroup_sessions(struct sock *sk, __u32 generation)
+/* The id of the socket's cgroup; 0 where the kernel does not say. */
+static __always_inline __u64 socket_cgroup_id(struct sock *sk)
 {
 	struct cgroup *cgroup = socket_cgroup(sk);
-	__u64 id, sessions;
 
-	if (!cgroup)
+	return cgroup ? id_of(cgroup) : 0;
+}
+
+/* The sessions that select a socket by its cgroup, which has this id. */
+static __always_inline __u64 cgroup_sessions_of(struct sock *sk, __u64 id, __u32 generation)
+{
+	__u64 sessions;
+
+	if (!id)
 		return 0;
-	id = id_of(cgroup);
 	if (cached_sessions(id, generation, &sessions))
 		return sessions;
 	return learn_sessions(socket_cgroup_address(sk), id, generation);
+}
+
+/* The sessions that select a socket by its cgroup. */
+static __always_inline __u64 cgroup_sessions(struct sock *sk, __u32 generation)
+{
+	return cgroup_sessions_of(sk, socket_cgroup_id(sk), generation);
 }
 
 /* The sessions that select a cgroup, given by its address. */

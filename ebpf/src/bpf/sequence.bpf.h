@@ -71,7 +71,8 @@ static __always_inline void lock_taken(struct sock *sk)
 {
 	__u16 family = FIELD(sk, __sk_common.skc_family);
 	struct socket_state *state;
-	__u8 tcp_state, lent = 0;
+	__u8 tcp_state;
+	bool lent;
 	__u64 selected;
 
 	if ((family != AF_INET && family != AF_INET6) || FIELD(sk, sk_protocol) != IPPROTO_TCP)

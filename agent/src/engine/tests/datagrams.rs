@@ -153,7 +153,9 @@ fn send_from_new_sockets(sockets: u32, peer: &UdpSocket, others: &[UdpSocket]) -
 fn a_caller_from_elsewhere_is_counted_and_its_first_peer_is_not_guessed() {
     let Some(mut bench) = bench() else { return };
     bench.start("a", Filter::default());
-    let (peer, socket) = (outside(), inside(&bench, "127.0.0.1:0"));
+    // In this order: with a socket from elsewhere in its hands inside, this process would have lent its own cgroup's.
+    let socket = inside(&bench, "127.0.0.1:0");
+    let peer = outside();
     // From here on the programs know that nobody selected this process's own cgroup.
     outside().send_to(&[1], peer.local_addr().unwrap()).unwrap();
     for bytes in [10, 20] {
