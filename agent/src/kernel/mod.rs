@@ -161,7 +161,7 @@ impl Tracer {
         } else if self.variant == Variant::Plain {
             // There the message itself tells, or nothing does.
         } else if self.icmp_peers.is_none() {
-            self.icmp_peers = Some(IcmpPeers::attach(&mut self.ebpf, &self.btf, &self.root)?);
+            self.icmp_peers = Some(IcmpPeers::attach(&mut self.ebpf, &self.btf, &self.root, self.tier)?);
         }
         Ok(())
     }

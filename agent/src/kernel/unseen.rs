@@ -1,5 +1,7 @@
 //! What cannot be seen on this machine, whatever a session asks for. One list for `check`, `top`, reports and statuses.
 
+use traffictrace_ebpf::Variant;
+
 use super::{HookTier, Tracer, older::sees_all_processes};
 
 /// Something that is not counted, or of which not everything is known.
@@ -51,6 +53,7 @@ impl Tracer {
         let by_tier: &[&Unseen] = match self.tier {
             HookTier::TpBtf if self.missed.has_twins() => &[&SKIPPED],
             HookTier::TpBtf => &[],
+            HookTier::Fexit if self.variant == Variant::Storage => &[&SKIPPED_WHERE_PREEMPTIBLE],
             HookTier::Fexit => &[&ICMP_SENDERS, &SKIPPED_WHERE_PREEMPTIBLE],
             HookTier::Kretprobe => &[&ICMP_SENDERS, &FAST_OPEN, &CONCURRENT_CALLS, &TLS_LOADED_LATER],
         };

@@ -101,21 +101,26 @@ static __always_inline void note_arrival(struct task_struct *task)
 {
 	struct fdtable *table;
 	struct file **files;
-	__u32 i, count;
+	__u32 left;
+	int i;
 
 	if (!task_sessions(task, selection.generation))
 		return;
 	table = BPF_CORE_READ(task, files, fdt);
 	files = BPF_CORE_READ(table, fd);
-	count = BPF_CORE_READ(table, max_fds);
-	for (i = 0; i < LENT_FILES && i < count; i++) {
+	left = BPF_CORE_READ(table, max_fds);
+	for (i = 0; i < LENT_FILES && left; i++) {
 		__u64 file = 0;
 
-		bpf_probe_read_kernel(&file, sizeof(file), files + i);
+		bpf_probe_read_kernel(&file, sizeof(file), files);
 		if (file)
 			lend_file(file);
+		files++;
+		left--;
+		/* The verifier of Linux 5.10 fails on a loop that ends where two numbers are equal: clang would make one. */
+		barrier_var(left);
 	}
-	if (count > LENT_FILES)
+	if (left)
 		count_loss(TT_LOSS_PROCESSES, 1);
 }
 
