@@ -14,7 +14,7 @@ use traffictrace_e2e::{
     support::{
         Result, TestError, bpf, cgroup::Cgroup, needs::Host, process::Process, wait, workload::Workload,
     },
-    workload::count::Line,
+    workload::count::{Event, Line},
 };
 
 use crate::setup::{self, client, seed, text};
@@ -197,6 +197,42 @@ fn manifests_are_followed_while_it_runs() -> Result<()> {
     })?;
     let (said, _) = agent.interrupt()?;
     assert!(said.contains("bad.yaml:7: spec.topFlows:"), "{said}");
+    Ok(())
+}
+
+/// In the middle of a transfer, while both ends stand still, one trace's filter is changed to leave it out and a second
+/// trace begins: the first shows exactly what was moved before, the second exactly what was moved after.
+#[test]
+fn a_filter_changes_and_a_trace_begins_in_the_middle_of_a_transfer() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let [shop, asker, _] = group(&cgroup, ["shop", "asker", "unused"])?;
+    let first = |ports: &str| manifest("first", &format!("  selector: {{}}\n{ports}"));
+    let agent = Agent::start(&host, &[("shop", &shop), ("asker", &asker)], &[("first.yaml", &first(""))])?;
+    agent.running("first")?;
+    let (server, at) = Workload::server(&shop, "127.0.0.1:0", &[])?;
+    let go = setup::Go::new()?;
+    let (at, seed) = (at.to_string(), seed());
+    let client = Workload::start(
+        &asker,
+        &[
+            &["client", "--connect", &at, "--connections", "3", "--concurrency", "3", "--rounds", "4"],
+            &["--bytes-min", "1MiB", "--bytes-max", "3MiB", "--seed", &seed, "--pause", text(&go.file())][..],
+        ]
+        .concat(),
+    )?;
+    let paused = client.event(Event::Paused)?;
+    let before = sum(&[server.snapshot_at(&paused)?, paused]);
+    write(agent.folder.path(), "first.yaml", &first("  ports: [1]\n"))?;
+    write(agent.folder.path(), "second.yaml", &manifest("second", "  selector: {}\n"))?;
+    agent.status("first", "the filter to be in force", |status| status.filters_changed_time.is_some())?;
+    agent.running("second")?;
+    go.release()?;
+    let all = sum(&[client.finish()?, server.stop()?].concat());
+    let (_, folder) = agent.interrupt()?;
+    let shown = |trace: &str| read(folder.path(), trace).map(|s| (s.totals.rx_bytes, s.totals.tx_bytes));
+    assert!(before.0 > 0 && all.0 > before.0, "{before:?} of {all:?}");
+    assert_eq!(shown("first")?, before);
+    assert_eq!(shown("second")?, (all.0 - before.0, all.1 - before.1));
     Ok(())
 }
 
