@@ -26,6 +26,9 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(950);
 /// A snapshot that follows a drain this closely takes what that one read.
 const FRESH: Duration = Duration::from_millis(20);
 
+/// So many new flows in one drain take megabytes for a moment, which the allocator would keep.
+const MANY_OPENED: usize = 16_384;
+
 /// Name of a session: the UID of its trace.
 pub type SessionId = String;
 
@@ -357,7 +360,11 @@ impl Engine {
             tracing::error!(%error, "some slots of the flow table are not given back yet");
         }
         // New flows need their container's name from the kernel, which cannot be asked while the table is borrowed.
+        let many = opened.len() >= MANY_OPENED;
         slots.book_opened(opened, &mut by_number, tracer);
+        if many {
+            give_back_memory();
+        }
         match losses(tracer).overflowed() {
             0 => {}
             _ => book_overflow(tracer, &mut by_number),

@@ -16,10 +16,10 @@ const LOADS: [(Kind, &str); 4] = [
 ];
 
 pub(super) fn run(host: &Host, effort: Effort) -> Result<()> {
-    use Setting::{Bpftrace, Nethogs, NotSelected, Nothing, Selected, Tcpdump};
+    use Setting::{Bpftrace, Empty, Nethogs, NotSelected, Nothing, Selected, Tcpdump};
     let stage = Stage::new(host)?;
     // The second baseline says how far two equal measurements lie apart.
-    let mut settings = vec![Nothing, Nothing, NotSelected, Selected];
+    let mut settings = vec![Nothing, Nothing, Empty, NotSelected, Selected];
     for tool in [Tcpdump, Nethogs, Bpftrace] {
         if tool.is_there() {
             settings.push(tool);
