@@ -7,9 +7,10 @@ use traffictrace_e2e::support::{
     Result, TestError,
     needs::{self, Host},
     process::{Ended, Process},
+    top::Top,
 };
 
-use crate::setup::text;
+use crate::setup::{self, text};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -53,6 +54,21 @@ fn as_root_it_says_what_is_used() -> Result<()> {
     }
     assert_eq!(document["missingCapabilities"], Value::Array(Vec::new()), "{document}");
     assert_eq!(document["cgroupRoot"], text(&host.cgroup_root), "{document}");
+    Ok(())
+}
+
+/// What `check` says is not seen here, `top` says with its numbers, and `check` explains it.
+#[test]
+fn top_names_what_check_explains() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let (_, document) = check(&mut Command::new(&host.traffictrace))?;
+    let limits = document["notSeen"].as_array().cloned().unwrap_or_default();
+    for limit in &limits {
+        assert!(limit["meaning"].as_str().is_some_and(|meaning| meaning.ends_with('.')), "{limit}");
+    }
+    let names: Vec<_> = limits.iter().filter_map(|limit| limit["name"].as_str()).collect();
+    let top = Top::start(&host, &["--cgroup", text(cgroup.path())])?;
+    assert_eq!(top.interrupt()?.not_seen, names);
     Ok(())
 }
 

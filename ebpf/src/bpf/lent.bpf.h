@@ -16,8 +16,9 @@
 #include "describe.bpf.h"
 #include "select.bpf.h"
 
-/* Open files of a process that are looked at when it arrives. */
-#define LENT_FILES 4096
+/* Open files of a process that are looked at when it arrives: so many groups of so many. */
+#define LENT_GROUPS 64
+#define LENT_GROUP 64
 
 /* Whether a connection that was just accepted came to a listener that selected processes may hold. */
 static __always_inline bool is_accepted_by_lent(struct sock *sk)
@@ -96,31 +97,46 @@ __noinline int lend_file(__u64 address)
 	return 0;
 }
 
+/*
+ * Likewise, so many open files from this address on, where a table of them has pointers. Of two loops, one inside the
+ * other and in functions that the verifier looks at once, it walks through the sum of the rounds, not the product.
+ */
+__noinline int lend_files(__u64 address)
+{
+	int i;
+
+	for (i = 0; i < LENT_GROUP; i++) {
+		__u64 file = 0;
+
+		bpf_probe_read_kernel(&file, sizeof(file), (struct file **)address + i);
+		if (file)
+			lend_file(file);
+	}
+	return 0;
+}
+
 /* A process has come into a cgroup, with its open files. */
 static __always_inline void note_arrival(struct task_struct *task)
 {
 	struct fdtable *table;
 	struct file **files;
-	__u32 left;
+	__u32 groups;
 	int i;
 
 	if (!task_sessions(task, selection.generation))
 		return;
 	table = BPF_CORE_READ(task, files, fdt);
 	files = BPF_CORE_READ(table, fd);
-	left = BPF_CORE_READ(table, max_fds);
-	for (i = 0; i < LENT_FILES && left; i++) {
-		__u64 file = 0;
-
-		bpf_probe_read_kernel(&file, sizeof(file), files);
-		if (file)
-			lend_file(file);
-		files++;
-		left--;
+	/* The size of a table is a multiple of the bits of a word (fs/file.c). */
+	groups = BPF_CORE_READ(table, max_fds) / LENT_GROUP;
+	for (i = 0; i < LENT_GROUPS && groups; i++) {
+		lend_files((__u64)files);
+		files += LENT_GROUP;
+		groups--;
 		/* The verifier of Linux 5.10 fails on a loop that ends where two numbers are equal: clang would make one. */
-		barrier_var(left);
+		barrier_var(groups);
 	}
-	if (left)
+	if (groups)
 		count_loss(TT_LOSS_PROCESSES, 1);
 }
 

@@ -196,3 +196,18 @@ fn what_is_missing_from_the_numbers_is_said() {
     }
     assert_eq!(status.summary.lost, "tableFull 7");
 }
+
+#[test]
+fn what_some_node_cannot_see_is_listed_once_and_degrades_nothing() {
+    let mut case = Case::new();
+    for (node, not_seen) in
+        [("n1", ["SkippedEvents", "SocketsPassedLater"]), ("n2", ["SocketsPassedLater"; 2])]
+    {
+        let mut report = report(node, &[("a", 1)]);
+        report.not_seen = not_seen.map(str::to_owned).to_vec();
+        case.apply(report);
+    }
+    let status = case.status_at(5);
+    assert_eq!(status.not_seen, ["SkippedEvents", "SocketsPassedLater"]);
+    assert_eq!(condition_of(&status, "Degraded"), "False AsAsked");
+}
