@@ -11,22 +11,29 @@ debian_archive() {
     if [[ $1 == *-security ]]; then echo debian-security; else echo debian; fi
 }
 
-# debian_mirror ARCHIVE: the one that this machine uses, or Debian's own name for the nearest.
+# debian_mirror ARCHIVE: the one that this machine's apt uses; where it has none of Debian, the one in the folder that
+# TRAFFICTRACE_DEBIAN_MIRROR names.
 debian_mirror() {
     local uri
     # shellcheck disable=SC2016 # apt expands it
     uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         grep -E "^https?://.*/$1/?$" | head -n 1 || true)
-    echo "${uri:-http://deb.debian.org/$1}"
+    uri=${uri:-${TRAFFICTRACE_DEBIAN_MIRROR:+$TRAFFICTRACE_DEBIAN_MIRROR/$1}}
+    [[ -n $uri ]] || {
+        say "apt here has no archive '$1' of Debian: say where one is, TRAFFICTRACE_DEBIAN_MIRROR=http://MIRROR"
+        return 1
+    }
+    echo "$uri"
 }
 
 # debian_open SUITE ARCHITECTURE: directs apt in this shell to the suite alone, with lists not older than a day.
 # Fails when they cannot be had.
 debian_open() {
-    local suite=$1 architecture=$2 home=$CACHE/apt/$1-$2
+    local suite=$1 architecture=$2 home=$CACHE/apt/$1-$2 mirror
+    mirror=$(debian_mirror "$(debian_archive "$suite")") || return
     mkdir -p "$home/state/lists/partial" "$home/cache/archives/partial"
     : >"$home/status"
-    echo "deb [signed-by=$DEBIAN_KEYS] $(debian_mirror "$(debian_archive "$suite")") $suite main" >"$home/sources.list"
+    echo "deb [signed-by=$DEBIAN_KEYS] $mirror $suite main" >"$home/sources.list"
     # Of the machine's configuration only how things are fetched (proxies, time-outs) is kept.
     {
         env -u APT_CONFIG apt-config dump Acquire | grep -v '^Acquire::\(IndexTargets\|Languages\|GzipIndexes\)'
