@@ -114,7 +114,7 @@ pub enum Loss {
     TxBytes = 4,
     /// Cgroups whose name and parent could not be kept.
     Folders = 5,
-    /// Child processes that could not be followed.
+    /// Processes that could not be followed, or not all of whose open files could be looked at.
     Processes = 6,
     /// Sockets whose end was not told.
     Ended = 7,

@@ -92,7 +92,7 @@ pub struct Losses {
     pub peers_full: u64,
     /// Events on sockets that the kernel refused storage; likewise.
     pub storage_refused: u64,
-    /// Child processes that could not be followed.
+    /// Processes that could not be followed, or not all of whose open files could be looked at.
     pub processes_lost: u64,
     /// Received bytes that are in no row and no total.
     pub rx_bytes: u64,

@@ -38,7 +38,7 @@ enum tt_loss {
 	TT_LOSS_RX_BYTES,	 /* bytes that not even `overflow` took */
 	TT_LOSS_TX_BYTES,
 	TT_LOSS_FOLDERS,	 /* cgroups whose name and parent could not be kept */
-	TT_LOSS_PROCESSES,	 /* child processes that could not be followed */
+	TT_LOSS_PROCESSES,	 /* processes that could not be followed, or not all of whose files could be looked at */
 	TT_LOSS_ENDED,		 /* sockets whose end was not told; their slots are freed when idle */
 	TT_LOSS_ICMP_PEER,	 /* ICMP messages whose peer nothing told; tells user space to attach what does */
 	TT_LOSS_RESCUED_SENDS,	 /* no losses: events that only a twin counted, see twin.bpf.h */
