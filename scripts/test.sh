@@ -56,8 +56,7 @@ unit() {
 kernel() {
     # The suite runs the product's binary: it must be this tree's.
     step "build" cargo build --locked --workspace
-    # One at a time: on two processors several at once are load enough to hold each other up.
-    step "kernel tests" cargo test --locked --package traffictrace-e2e --test host -- --test-threads=1
+    step "kernel tests" cargo test --locked --package traffictrace-e2e --test host
     step "soak" soak --seconds 60
     step "soak connections" soak --seconds 20 --connections
     step "soak udp queries" soak --seconds 30 --udp-queries

@@ -38,7 +38,7 @@ pub const FAILED: u32 = 1 << 25;
 pub const OLDER: u32 = 1 << 26;
 
 /// The counters of one socket, process and set of sessions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub struct Slot {
     /// Bytes that receive calls returned.

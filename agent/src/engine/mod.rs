@@ -199,7 +199,7 @@ impl Engine {
             containers: Containers::default(),
             resumed: false,
             older_sockets_found: false,
-            losses_before: losses(tracer),
+            losses_before: losses(tracer, &self.slots),
             overflow_before: tracer.overflow()?.into_iter().collect(),
             shown: Instant::now(),
         };
@@ -312,7 +312,7 @@ impl Engine {
         if self.drained.elapsed() >= FRESH {
             self.drain();
         }
-        let now = self.tracer.as_mut().map(losses).unwrap_or_default();
+        let now = self.tracer.as_mut().map(|tracer| losses(tracer, &self.slots)).unwrap_or_default();
         let hook_tier = self.tracer.as_ref().map_or("none", |tracer| tracer.hook_tier().name());
         let not_seen = self.tracer.as_ref().map(Tracer::not_seen).unwrap_or_default();
         let (slots, slots_in_use) = self.tracer.as_ref().map_or((0, 0), Tracer::slot_use);
@@ -365,7 +365,7 @@ impl Engine {
         if many {
             give_back_memory();
         }
-        match losses(tracer).overflowed() {
+        match losses(tracer, slots).overflowed() {
             0 => {}
             _ => book_overflow(tracer, &mut by_number),
         }
@@ -423,14 +423,15 @@ impl Losses {
     }
 }
 
-fn losses(tracer: &mut Tracer) -> Losses {
+fn losses(tracer: &mut Tracer, slots: &SlotRows) -> Losses {
+    let (rx_bytes, tx_bytes) = slots.unbooked();
     Losses {
         table_full: tracer.loss(Loss::TableFull),
         peers_full: tracer.loss(Loss::PeersFull),
         storage_refused: tracer.loss(Loss::Storage),
         processes_lost: tracer.loss(Loss::Processes),
-        rx_bytes: tracer.loss(Loss::RxBytes),
-        tx_bytes: tracer.loss(Loss::TxBytes),
+        rx_bytes: tracer.loss(Loss::RxBytes) + rx_bytes,
+        tx_bytes: tracer.loss(Loss::TxBytes) + tx_bytes,
         missed_events: tracer.missed_events(),
     }
 }

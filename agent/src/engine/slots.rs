@@ -43,12 +43,20 @@ pub(super) struct Opened {
 pub(super) struct SlotRows {
     slots: Vec<SlotRow>,
     selection: u32,
+    /// See [`Self::unbooked`].
+    unbooked: (u64, u64),
 }
 
 impl SlotRows {
     /// A slot can count for another session from now on, which took the number of one that ended.
     pub(super) fn selection_changed(&mut self) {
         self.selection = self.selection.wrapping_add(1);
+    }
+
+    /// Bytes received and sent of slots that are no session's, or of a protocol that nobody knows. The kernel's programs
+    /// leave none.
+    pub(super) fn unbooked(&self) -> (u64, u64) {
+        self.unbooked
     }
 
     /// Nothing is booked to this number any more.
@@ -73,14 +81,20 @@ impl SlotRows {
         let slot = &mut self.slots[drained.index];
         if drained.opened {
             slot.rows = Rows::None;
+            slot.selection = self.selection.wrapping_sub(1);
         }
         let rtt_us = drained.slot.srtt_us.load(Relaxed);
-        if drained.opened || slot.selection != self.selection {
-            let Some(key) = Key::of(drained) else { return };
+        if slot.selection != self.selection {
+            let sessions = drained.slot.sessions;
+            let Some(key) = Key::of(drained).filter(|_| sessions != 0) else {
+                self.unbooked.0 += drained.delta.rx_bytes;
+                self.unbooked.1 += drained.delta.tx_bytes;
+                return;
+            };
             opened.push(Opened {
                 index: drained.index,
                 key,
-                sessions: drained.slot.sessions,
+                sessions,
                 connections: drained.slot.connections.load(Relaxed),
                 role: drained.role,
                 delta: drained.delta,
@@ -180,5 +194,41 @@ impl Rows {
             Self::One(row) => std::slice::from_ref(row),
             Self::Many(rows) => rows,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use traffictrace_ebpf::layout::{self, Slot};
+
+    use super::*;
+
+    #[test]
+    fn bytes_of_nobody_are_told() {
+        let slot = Slot { sessions: 1, ..Slot::default() };
+        let nobodys = Slot::default();
+        let mut rows = SlotRows::default();
+        let mut opened = Vec::new();
+        let mut book = |slot, protocol, opened_now, opened: &mut Vec<_>| {
+            let drained = Drained {
+                index: 0,
+                slot,
+                protocol,
+                direction: 0,
+                role: Role::Part,
+                delta: Delta { rx_bytes: 5, tx_bytes: 7, ..Delta::default() },
+                opened: opened_now,
+                closed: false,
+                released: false,
+            };
+            rows.book(&drained, &mut [], opened);
+            rows.unbooked()
+        };
+        assert_eq!(book(&slot, layout::TCP, true, &mut opened), (0, 0));
+        assert_eq!(opened.len(), 1);
+        assert_eq!(book(&nobodys, layout::TCP, true, &mut opened), (5, 7), "no session");
+        assert_eq!(book(&nobodys, layout::TCP, false, &mut opened), (10, 14), "and again");
+        assert_eq!(book(&slot, 99, true, &mut opened), (15, 21), "no protocol");
+        assert_eq!(opened.len(), 1);
     }
 }

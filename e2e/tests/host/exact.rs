@@ -148,7 +148,7 @@ fn more_connections_than_rows() -> Result<()> {
     let clients = client(
         &cgroup.child("client")?,
         at,
-        &["--connections", "600", "--concurrency", "1", "--bytes-max", "4KiB", "--seed", &seed()],
+        &["--connections", "600", "--concurrency", "4", "--bytes-max", "4KiB", "--seed", &seed()],
     )?;
     let lines = [clients, server.stop()?].concat();
     let sum = |bytes: fn(&Line) -> u64| lines.iter().map(bytes).sum::<u64>();

@@ -26,7 +26,8 @@ static __always_inline struct tt_slot *first_slot(struct socket_state *state)
 	/* User space may have given it to another flow. */
 	return owner && *owner == state->id ? slot_at(index) : 0;
 #else
-	return slot_at(state->place[0]);
+	/* No place taken is 0, and 0 is a slot of another socket too. */
+	return state->place[0] ? slot_at(state->place[0]) : 0;
 #endif
 }
 

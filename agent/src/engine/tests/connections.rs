@@ -79,6 +79,41 @@ fn a_socket_can_fail_and_then_succeed() {
     assert_eq!(rows(&mut bench)[0].key.remote_port, Some(server.local_addr().unwrap().port()));
 }
 
+/// The first connection of a table that has slot 0, which is also what a socket says that has no slot yet.
+#[test]
+fn a_connection_that_waits_keeps_its_slot_while_others_begin() {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket, socket_with};
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    // One connection fills this queue. The kernel drops who else asks, and that one asks again after a second.
+    listen(&listener, 0).unwrap();
+    let listener = TcpListener::from(listener);
+    let _fills_the_queue = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let waiting = bench.inside("", || {
+        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap()
+    });
+    connect(&waiting, &listener.local_addr().unwrap()).unwrap_err();
+    assert_eq!(connections(&mut bench), (0, 0, 0), "it is not connected yet");
+
+    let (mut client, mut server) = bench.connect("");
+    transfer(&mut client, &mut server, 200);
+    assert_eq!(connections(&mut bench), (1, 1, 0));
+
+    drop(listener.accept().unwrap());
+    let mut server = listener.accept().unwrap().0;
+    let mut waiting = TcpStream::from(waiting);
+    waiting.set_nonblocking(false).unwrap();
+    transfer(&mut waiting, &mut server, 70);
+    transfer(&mut server, &mut waiting, 30);
+    let totals = bench.totals("a");
+    assert_eq!((totals.tx_bytes, totals.rx_bytes), (270, 30));
+    assert_eq!(connections(&mut bench), (2, 2, 0));
+    let bytes: Vec<_> = rows(&mut bench).iter().map(|row| row.totals.bytes()).collect();
+    assert_eq!(bytes, [200, 100]);
+}
+
 #[test]
 fn an_accepted_connection_without_a_byte_is_one() {
     let Some(mut bench) = bench() else { return };
