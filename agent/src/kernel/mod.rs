@@ -52,7 +52,6 @@ pub struct Tracer {
     ebpf: Ebpf,
     btf: Btf,
     tier: HookTier,
-    variant: Variant,
     table: Table,
     losses: Mapped<AtomicU64>,
     follows_processes: bool,
@@ -92,7 +91,6 @@ impl Tracer {
             ebpf,
             btf,
             tier,
-            variant,
             table,
             losses,
             follows_processes: false,
@@ -158,8 +156,6 @@ impl Tracer {
     pub fn see_icmp_peers(&mut self, wanted: bool) -> Result<(), KernelError> {
         if !wanted {
             self.icmp_peers = None;
-        } else if self.variant == Variant::Plain {
-            // There the message itself tells, or nothing does.
         } else if self.icmp_peers.is_none() {
             self.icmp_peers = Some(IcmpPeers::attach(&mut self.ebpf, &self.btf, &self.root, self.tier)?);
         }

@@ -1,7 +1,5 @@
 //! What cannot be seen on this machine, whatever a session asks for. One list for `check`, `top`, reports and statuses.
 
-use traffictrace_ebpf::Variant;
-
 use super::{HookTier, Tracer, older::sees_all_processes};
 
 /// Something that is not counted, or of which not everything is known.
@@ -20,10 +18,6 @@ static HANDED_BEFORE: Unseen = Unseen {
 static PASSED_LATER: Unseen = Unseen {
     name: "SocketsPassedLater",
     meaning: "Sockets that another container or service passes to a running process after the trace began.",
-};
-static ICMP_SENDERS: Unseen = Unseen {
-    name: "IcmpSendersNotAsked",
-    meaning: "Who sent an ICMP message whose receiver does not ask for it.",
 };
 static SKIPPED: Unseen = Unseen {
     name: "SkippedEvents",
@@ -53,9 +47,8 @@ impl Tracer {
         let by_tier: &[&Unseen] = match self.tier {
             HookTier::TpBtf if self.missed.has_twins() => &[&SKIPPED],
             HookTier::TpBtf => &[],
-            HookTier::Fexit if self.variant == Variant::Storage => &[&SKIPPED_WHERE_PREEMPTIBLE],
-            HookTier::Fexit => &[&ICMP_SENDERS, &SKIPPED_WHERE_PREEMPTIBLE],
-            HookTier::Kretprobe => &[&ICMP_SENDERS, &FAST_OPEN, &CONCURRENT_CALLS, &TLS_LOADED_LATER],
+            HookTier::Fexit => &[&SKIPPED_WHERE_PREEMPTIBLE],
+            HookTier::Kretprobe => &[&FAST_OPEN, &CONCURRENT_CALLS, &TLS_LOADED_LATER],
         };
         let by_machine = [(&HANDED_BEFORE, sees_all_processes()), (&PASSED_LATER, self.sees_given)];
         let by_machine = by_machine.into_iter().filter(|(_, seen)| !seen).map(|(what, _)| what);

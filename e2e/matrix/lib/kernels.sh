@@ -27,17 +27,6 @@ kernel_tiers() {
     esac
 }
 
-# kernel_unseen NAME TIER: what is not seen of some cases there: lines of the beginning of a case's name and what. It
-# is always a peer; bytes must be exact all the same.
-kernel_unseen() {
-    # Without storage of tasks the call alone names the peer.
-    if [[ $2 == kretprobe || $1/$2 == 5.10/fexit ]]; then
-        echo "icmp/ping-not-asked the sender of an ICMP message, where the receiver does not ask"
-        echo "icmp/raw-not-asked the sender of an ICMP message, where the receiver does not ask"
-        echo "icmp/raw-two-peers the sender of an ICMP message, where the receiver does not ask"
-    fi
-}
-
 # kernel_unfound NAME TIER: cases of which not all bytes need be seen there, by the beginning of their names, and why.
 # `check` says the same of each.
 kernel_unfound() {

@@ -51,7 +51,7 @@ static __always_inline bool find_slot(struct sock *sk, struct socket_state *stat
 	if (event->protocol == TT_TCP)
 		connected_peer(event->peer, &event->peer_port, sk);
 	else if (!event->named)
-		find_peer(sk, state, event->peer, &event->peer_port, event->protocol);
+		find_peer(sk, state, event->peer, &event->peer_port, event->protocol, event->kind != TT_SENT);
 	event->socket = (__u64)sk;
 	event->cookie = state->id;
 	return settle_peer(state, event);
@@ -84,7 +84,7 @@ static __always_inline bool find_slot(struct sock *sk, struct socket_state *stat
 
 	if (event->protocol != TT_TCP) {
 		if (!event->named)
-			find_peer(sk, state, event->peer, &event->peer_port, event->protocol);
+			find_peer(sk, state, event->peer, &event->peer_port, event->protocol, event->kind != TT_SENT);
 		if (place >= 0) {
 			struct tt_slot *slot = slot_at(state->place[place & (TT_PLACES - 1)]);
 

@@ -10,8 +10,6 @@
 
 #include "peer.bpf.h"
 
-#ifndef TT_PLAIN
-
 static __always_inline bool is_icmp(__u32 protocol)
 {
 	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
@@ -22,16 +20,16 @@ static __always_inline bool is_icmp(__u32 protocol)
  * top of the task that is sending: they must not replace what was just noted. Only a socket that is known to be
  * selected does.
  */
-static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool known)
+static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, bool known)
 {
-	struct message_peer *message;
+	struct message_peer *message = make_message_peer();
 
-	message = bpf_task_storage_get(&tt_messages, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!message || (message->socket && message->socket != socket && !known))
 		return;
 	message->addr[0] = addr[0];
 	message->addr[1] = addr[1];
 	message->port = 0;
+	message->received = received;
 	message->socket = socket;
 }
 
@@ -48,6 +46,7 @@ static __always_inline bool may_count(__u64 cgroup, bool *known)
 	return *known;
 }
 
+#ifndef TT_PLAIN
 static __always_inline void note_sent_icmp(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -67,8 +66,9 @@ static __always_inline void note_sent_icmp(struct __sk_buff *skb)
 	} else if (bpf_skb_load_bytes(skb, IPV6_DESTINATION, addr, sizeof(addr))) {
 		return;
 	}
-	note_icmp(bpf_get_socket_cookie(skb), addr, known);
+	note_icmp(bpf_get_socket_cookie(skb), addr, false, known);
 }
+#endif
 
 static __always_inline void note_received_icmp(struct sk_buff *skb)
 {
@@ -95,8 +95,7 @@ static __always_inline void note_received_icmp(struct sk_buff *skb)
 	} else if (bpf_probe_read_kernel(addr, sizeof(addr), header + IPV6_SOURCE)) {
 		return;
 	}
-	note_icmp((__u64)sk, addr, known);
+	note_icmp((__u64)sk, addr, true, known);
 }
 
-#endif
 #endif

@@ -37,7 +37,8 @@ struct message_peer {
 	__u64 addr[2];
 	__u16 port;
 	__u8 counted;	/* the first of two twin programs has counted the task's event; see twin.bpf.h */
-	__u8 pad[5];
+	__u8 received;	/* whether the message was received; ICMP alone */
+	__u8 pad[4];
 };
 
 /* Global data: no look-up at all. A section of its own, so that user space can write it as a whole. */
@@ -169,6 +170,14 @@ struct {
 	__type(key, __u64);
 	__type(value, struct call);
 } tt_calls SEC(".maps");
+
+/* Whom a thread's ICMP message came from, by the thread's id. Likewise. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct message_peer);
+} tt_messages SEC(".maps");
 
 /* Address of a socket -> what is remembered of it. Removed at its end. Sized like the slots. */
 struct {

@@ -11,6 +11,7 @@
  *                                       its id (`top --pid`)
  *  sched_process_exit                   its end
  *  iter/task_file                       sockets older than their session; runs once for each
+ *  consume_skb                          whom an ICMP message came from; only while a session wants ICMP
  *
  * Where functions can be hooked:
  *
@@ -22,7 +23,7 @@
  *                                       the length that the call returned (Linux 6.3)
  *  tcp_rcv_space_adjust                 bytes that leave a TCP socket's receive queue, also without a receive call
  *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
- *  consume_skb, cgroup_skb/egress       the peer of an ICMP message; only while a session wants ICMP
+ *  cgroup_skb/egress                    whom an ICMP message goes to; only while a session wants ICMP
  *  cgroup/sock_release                  the end of all other sockets
  *  (name)_twin                          a second program on the hook, where the kernel skips events; see twin.bpf.h
  *
@@ -194,13 +195,6 @@ int tt_icmp_send(struct __sk_buff *skb)
 	return 1;
 }
 
-SEC("tp_btf/consume_skb")
-int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
-{
-	note_received_icmp(skb);
-	return 0;
-}
-
 SEC("cgroup/sock_release")
 int tt_release(struct bpf_sock *sk)
 {
@@ -212,6 +206,13 @@ int tt_release(struct bpf_sock *sk)
 	return 1;
 }
 #endif
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
+{
+	note_received_icmp(skb);
+	return 0;
+}
 
 SEC("iter/task_file")
 int tt_files(struct bpf_iter__task_file *ctx)
