@@ -1,10 +1,15 @@
 //! Loading the programs of a hook tier, and attaching them.
 
-use std::path::Path;
+use std::{
+    collections::{HashMap, VecDeque},
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError},
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError},
     sys::SyscallError,
 };
 use traffictrace_ebpf::{Variant, maps};
@@ -14,6 +19,9 @@ use super::{
     error::{TierFailure, missing_capabilities},
     tier::{EVERYWHERE, Hook, HookTier, Kind, Needed, Plan, TierChoice},
 };
+
+/// Threads that load programs; more of them than large programs would only wait.
+const MOST_THREADS: usize = 4;
 
 /// Programs that count, attached.
 pub(super) struct Loaded {
@@ -85,9 +93,15 @@ fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<(Ebpf,
     }
     let mut ebpf =
         loader.load(plan.variant.object()).map_err(|e| KernelError::load("create the BPF maps".into(), e))?;
+    let hooks: Vec<_> = plan.hooks.iter().chain(&EVERYWHERE).copied().collect();
+    let mut refused = verify(&mut ebpf, btf, &hooks);
     let mut all_possible = true;
-    for hook in plan.hooks.iter().chain(&EVERYWHERE) {
-        match attach(&mut ebpf, btf, *hook) {
+    for hook in hooks {
+        let attached = match refused.remove(hook.program) {
+            Some(error) => Err(loading(hook, error)),
+            None => attach_loaded(program(&mut ebpf, hook)?, hook),
+        };
+        match attached {
             Err(error) if hook.needed == Needed::IfPossible => {
                 tracing::debug!(program = hook.program, target = hook.target, %error, "goes without");
                 all_possible = false;
@@ -104,50 +118,96 @@ fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<(Ebpf,
     Ok((ebpf, all_possible))
 }
 
-/// Loads a program and attaches it.
-pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, hook: Hook) -> Result<(), KernelError> {
-    let Hook { program: name, target, kind, .. } = hook;
-    let object = |_: ProgramError| KernelError::Object(name);
-    let loading = |error| match error {
-        ProgramError::Btf(_) => KernelError::NoHook { kind: kind.name(), hook: target },
-        error => {
-            KernelError::load(format!("load the BPF program {name} for {} {target}", kind.name()), error)
+/// Loads programs on all processors. The kernel's verifier takes most of the time until a first trace is armed; it
+/// runs in the thread that loads the program, and keeps privileged ones from nothing (bpf_check()). Returns why some
+/// were refused. What comes after one without which tracing cannot go on is not loaded.
+fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<String, ProgramError> {
+    let position = |name: &str| hooks.iter().position(|hook| hook.program == name);
+    let mut waiting: Vec<_> = ebpf
+        .programs_mut()
+        .filter_map(|(name, program)| position(name).map(|at| (at, hooks[at], program)))
+        .collect();
+    waiting.sort_by_key(|(at, ..)| *at);
+    let state = Mutex::new((VecDeque::from(waiting), HashMap::new()));
+    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || {
+        loop {
+            let Some((_, hook, program)) = lock().0.pop_front() else { return };
+            if let Err(error) = load_program(program, btf, hook) {
+                let (waiting, refused) = &mut *lock();
+                refused.insert(hook.program.to_owned(), error);
+                if hook.needed.here() {
+                    waiting.clear();
+                }
+            }
         }
     };
-    let attaching = |error: ProgramError| match &error {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    state.into_inner().unwrap_or_else(PoisonError::into_inner).1
+}
+
+/// Loads a program and attaches it.
+pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, hook: Hook) -> Result<(), KernelError> {
+    let program = program(ebpf, hook)?;
+    load_program(program, btf, hook).map_err(|error| loading(hook, error))?;
+    attach_loaded(program, hook)
+}
+
+fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut Program, KernelError> {
+    ebpf.program_mut(hook.program).ok_or(KernelError::Object(hook.program))
+}
+
+fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Result<(), ProgramError> {
+    match hook.kind {
+        Kind::Tracepoint => <&mut BtfTracePoint>::try_from(program)?.load(hook.target, btf),
+        Kind::Fentry => <&mut FEntry>::try_from(program)?.load(hook.target, btf),
+        Kind::Fexit => <&mut FExit>::try_from(program)?.load(hook.target, btf),
+        Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
+    }
+}
+
+/// Where one program serves several functions, once for each.
+fn attach_loaded(program: &mut Program, hook: Hook) -> Result<(), KernelError> {
+    let attached = match hook.kind {
+        Kind::Tracepoint => {
+            <&mut BtfTracePoint>::try_from(program).and_then(|program| program.attach().map(drop))
+        }
+        Kind::Fentry => <&mut FEntry>::try_from(program).and_then(|program| program.attach().map(drop)),
+        Kind::Fexit => <&mut FExit>::try_from(program).and_then(|program| program.attach().map(drop)),
+        Kind::Kprobe => {
+            <&mut KProbe>::try_from(program).and_then(|program| program.attach(hook.target, 0).map(drop))
+        }
+    };
+    attached.map_err(|error| attaching(hook, error))
+}
+
+fn loading(hook: Hook, error: ProgramError) -> KernelError {
+    let Hook { program, target, kind, .. } = hook;
+    match error {
+        ProgramError::Btf(_) => KernelError::NoHook { kind: kind.name(), hook: target },
+        error => {
+            KernelError::load(format!("load the BPF program {program} for {} {target}", kind.name()), error)
+        }
+    }
+}
+
+fn attaching(hook: Hook, error: ProgramError) -> KernelError {
+    let Hook { program, target, kind, .. } = hook;
+    match &error {
         ProgramError::SyscallError(SyscallError { call: "perf_event_open", io_error })
             if io_error.raw_os_error() == Some(libc::ENOENT) =>
         {
             KernelError::NoHook { kind: kind.name(), hook: target }
         }
         ProgramError::KProbeError(_) => KernelError::NoHook { kind: "kprobes, so none at", hook: target },
-        _ => KernelError::load(format!("attach the BPF program {name} to {} {target}", kind.name()), error),
-    };
-    let program = ebpf.program_mut(name).ok_or(KernelError::Object(name))?;
-    match kind {
-        Kind::Tracepoint => {
-            let program: &mut BtfTracePoint = program.try_into().map_err(object)?;
-            program.load(target, btf).map_err(loading)?;
-            program.attach().map(drop).map_err(attaching)
-        }
-        Kind::Fentry => {
-            let program: &mut FEntry = program.try_into().map_err(object)?;
-            program.load(target, btf).map_err(loading)?;
-            program.attach().map(drop).map_err(attaching)
-        }
-        Kind::Fexit => {
-            let program: &mut FExit = program.try_into().map_err(object)?;
-            program.load(target, btf).map_err(loading)?;
-            program.attach().map(drop).map_err(attaching)
-        }
-        Kind::Kprobe => {
-            let program: &mut KProbe = program.try_into().map_err(object)?;
-            match program.load() {
-                // One program serves several functions.
-                Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-                Err(error) => return Err(loading(error)),
-            }
-            program.attach(target, 0).map(drop).map_err(attaching)
+        _ => {
+            KernelError::load(format!("attach the BPF program {program} to {} {target}", kind.name()), error)
         }
     }
 }
