@@ -11,7 +11,7 @@ use std::{
 use super::*;
 use crate::{
     cgroups::CgroupRoot,
-    flows::DirectionFilter,
+    flows::{Direction, DirectionFilter, Protocol},
     kernel::{KernelError, TierChoice},
     testing::{TestCgroup, skip, writable_cgroups},
 };

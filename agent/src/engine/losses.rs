@@ -1,0 +1,99 @@
+//! What could not be counted in its place, and where the bytes of what found no slot go.
+
+use traffictrace_ebpf::layout::Loss;
+
+use super::{Session, SlotRows};
+use crate::{
+    flows::{Direction, Key, Protocol, Totals},
+    kernel::Tracer,
+};
+
+/// What could not be counted in its place since the session began. All but the bytes are counts of events, node-wide.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Events that found the flow table full. Their bytes are in rows without process and peer.
+    pub table_full: u64,
+    /// Events of flows for which there was no room beside their socket; likewise.
+    pub peers_full: u64,
+    /// Events on sockets that the kernel refused storage; likewise.
+    pub storage_refused: u64,
+    /// Processes that could not be followed, or not all of whose open files could be looked at.
+    pub processes_lost: u64,
+    /// Received bytes that are in no row and no total.
+    pub rx_bytes: u64,
+    /// Sent bytes that are in no row and no total.
+    pub tx_bytes: u64,
+    /// Events that the kernel skipped, at most; what they moved is in no row and no total.
+    pub missed_events: u64,
+}
+
+impl Losses {
+    pub(super) fn overflowed(&self) -> u64 {
+        self.table_full + self.peers_full + self.storage_refused
+    }
+
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            table_full: self.table_full - before.table_full,
+            peers_full: self.peers_full - before.peers_full,
+            storage_refused: self.storage_refused - before.storage_refused,
+            processes_lost: self.processes_lost - before.processes_lost,
+            rx_bytes: self.rx_bytes - before.rx_bytes,
+            tx_bytes: self.tx_bytes - before.tx_bytes,
+            // An upper bound, which falls when it turns out that a twin stepped in.
+            missed_events: self.missed_events.saturating_sub(before.missed_events),
+        }
+    }
+}
+
+/// Since the programs were loaded.
+pub(super) fn losses(tracer: &mut Tracer, slots: &SlotRows) -> Losses {
+    let (rx_bytes, tx_bytes) = slots.unbooked();
+    Losses {
+        table_full: tracer.loss(Loss::TableFull),
+        peers_full: tracer.loss(Loss::PeersFull),
+        storage_refused: tracer.loss(Loss::Storage),
+        processes_lost: tracer.loss(Loss::Processes),
+        rx_bytes: tracer.loss(Loss::RxBytes) + rx_bytes,
+        tx_bytes: tracer.loss(Loss::TxBytes) + tx_bytes,
+        missed_events: tracer.missed_events(),
+    }
+}
+
+/// Books what found no slot: exact in sum, without process and peer.
+pub(super) fn book_overflow(tracer: &mut Tracer, by_number: &mut [Option<&mut Session>]) {
+    let rows = match tracer.overflow() {
+        Ok(rows) => rows,
+        Err(error) => {
+            return tracing::error!(%error, "flows without a slot are not shown until the next drain");
+        }
+    };
+    for (key @ [cgroup, sessions, protocol], now) in rows {
+        let Some(protocol) = Protocol::from_bit(protocol as u32) else { continue };
+        for session in by_number.iter_mut().flatten().filter(|session| sessions >> session.number & 1 == 1) {
+            let before = session.overflow_before.insert(key, now).unwrap_or_default();
+            let [rx_bytes, tx_bytes, rx_calls, tx_calls] = std::array::from_fn(|i| now[i] - before[i]);
+            let sum = Totals { rx_bytes, tx_bytes, rx_calls, tx_calls, ..Totals::default() };
+            if sum != Totals::default() {
+                let cgroup = session.containers.of(cgroup, &session.spec, tracer);
+                session.ledger.add_folded(overflow_key(cgroup, protocol), &sum);
+            }
+        }
+    }
+}
+
+fn overflow_key(cgroup: u64, protocol: Protocol) -> Key {
+    Key {
+        cgroup,
+        caller_cgroup: cgroup,
+        pid: 0,
+        container_pid: 0,
+        command: [0; 16],
+        protocol,
+        direction: Direction::Unknown,
+        local_address: None,
+        remote_address: None,
+        local_port: None,
+        remote_port: None,
+    }
+}
