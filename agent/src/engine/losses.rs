@@ -19,6 +19,8 @@ pub struct Losses {
     pub storage_refused: u64,
     /// Processes that could not be followed, or not all of whose open files could be looked at.
     pub processes_lost: u64,
+    /// Cgroups whose name and parent could not be kept; rows of a container may name a cgroup inside of it.
+    pub cgroups_not_named: u64,
     /// Received bytes that are in no row and no total.
     pub rx_bytes: u64,
     /// Sent bytes that are in no row and no total.
@@ -38,6 +40,7 @@ impl Losses {
             peers_full: self.peers_full - before.peers_full,
             storage_refused: self.storage_refused - before.storage_refused,
             processes_lost: self.processes_lost - before.processes_lost,
+            cgroups_not_named: self.cgroups_not_named - before.cgroups_not_named,
             rx_bytes: self.rx_bytes - before.rx_bytes,
             tx_bytes: self.tx_bytes - before.tx_bytes,
             // An upper bound, which falls when it turns out that a twin stepped in.
@@ -54,6 +57,7 @@ pub(super) fn losses(tracer: &mut Tracer, slots: &SlotRows) -> Losses {
         peers_full: tracer.loss(Loss::PeersFull),
         storage_refused: tracer.loss(Loss::Storage),
         processes_lost: tracer.loss(Loss::Processes),
+        cgroups_not_named: tracer.loss(Loss::Folders),
         rx_bytes: tracer.loss(Loss::RxBytes) + rx_bytes,
         tx_bytes: tracer.loss(Loss::TxBytes) + tx_bytes,
         missed_events: tracer.missed_events(),

@@ -63,6 +63,13 @@ pub struct SessionSpec {
     pub max_rows: usize,
 }
 
+impl SessionSpec {
+    fn selects_more_than(&self, old: &Self) -> bool {
+        self.cgroups.keys().any(|id| !old.cgroups.contains_key(id))
+            || self.processes.keys().any(|pid| !old.processes.contains_key(pid))
+    }
+}
+
 /// Settings of the engine.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -196,34 +203,52 @@ impl Engine {
         if result.is_err() {
             self.stop(id);
         }
-        self.find_older_sockets(id);
         result
     }
 
     /// Changes what a session selects or wants; what it counted before stays. `group_by` and `max_rows` stay too.
     pub fn update(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
         let session = self.sessions.get_mut(id).ok_or_else(|| EngineError::NoSession(id.clone()))?;
-        let tracer = self.tracer.as_mut().ok_or_else(|| EngineError::NoSession(id.clone()))?;
         let old = std::mem::replace(&mut session.spec, spec);
         session.containers.clear();
-        let number = session.number;
-        if old.filter != session.spec.filter || session.spec.filter.is_empty() {
-            tracer.set_filter(number, &session.spec.filter.to_kernel())?;
+        let result = self.arm(id, &old);
+        match (result.is_ok(), self.sessions.get_mut(id)) {
+            // What is selected later can be as old as what is selected first.
+            (true, Some(session)) if session.spec.selects_more_than(&old) => self.find_older_sockets(id),
+            // The next attempt must see the difference again.
+            (false, Some(session)) => session.spec = old,
+            _ => {}
         }
-        let new = session.spec.clone();
+        result
+    }
+
+    /// Makes the kernel's selection what the spec of the session says, where it was `old` before.
+    fn arm(&mut self, id: &SessionId, old: &SessionSpec) -> Result<(), EngineError> {
+        let no_session = || EngineError::NoSession(id.clone());
+        let session = self.sessions.get(id).ok_or_else(no_session)?;
+        let tracer = self.tracer.as_mut().ok_or_else(no_session)?;
+        let (number, new) = (session.number, session.spec.clone());
+        if old.filter != new.filter || new.filter.is_empty() {
+            tracer.set_filter(number, &new.filter.to_kernel())?;
+        }
+        if old.filter.is_empty() && !new.filter.is_empty() {
+            // Before any cgroup is selected: who sees it selected must see that there is a filter.
+            self.publish()?;
+        }
         for cgroup in old.cgroups.keys().chain(new.cgroups.keys()) {
             if old.cgroups.contains_key(cgroup) != new.cgroups.contains_key(cgroup) {
                 self.select(*cgroup)?;
             }
         }
-        self.publish()?;
-        self.wish_for_icmp();
         let bit = 1u64 << number;
         for (pid, inherit) in new.processes.iter().filter(|(pid, _)| !old.processes.contains_key(pid)) {
             if let Some(tracer) = &mut self.tracer {
                 tracer.select_process(*pid, bit, if *inherit { bit } else { 0 })?;
             }
         }
+        // Last, so that all that is new begins at once.
+        self.publish()?;
+        self.wish_for_icmp();
         Ok(())
     }
 

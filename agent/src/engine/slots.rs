@@ -157,7 +157,8 @@ fn opening(role: Role, new: bool, resumed: bool) -> Opening {
         Role::Part => Opening::default(),
         Role::Failed => Opening { failures: 1, ..Opening::default() },
         Role::Connection { older } => {
-            Opening { connections: u64::from(new && !(older && resumed)), open: true, ..Opening::default() }
+            let connections = u64::from(new && !(older && resumed));
+            Opening { connections, older, open: true, ..Opening::default() }
         }
     }
 }

@@ -267,6 +267,7 @@ fn an_address_of_both_families_is_one_peer() {
 
 mod connections;
 mod datagrams;
+mod endings;
 mod icmp;
 mod limits;
 mod older;

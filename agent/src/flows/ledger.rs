@@ -29,6 +29,8 @@ pub struct Seed {
 pub struct Opening {
     /// It stands for a connection that was not counted before.
     pub connections: u64,
+    /// That one is older than the session, so that a session which this one goes on from has counted it.
+    pub older: bool,
     /// It stands for one that could not be opened.
     pub failures: u64,
     /// It stands for an open one until it is closed.
@@ -43,6 +45,8 @@ struct Entry {
     open: u32,
     /// Open connections in this row.
     connections_open: u64,
+    /// Connections in `totals` that are older than the session.
+    older: u64,
     /// Flows that can still add to this row; it keeps its number until there are none.
     held: u32,
     rtt_us: u32,
@@ -95,8 +99,14 @@ impl Ledger {
         }
     }
 
-    /// Goes on from what was shown before: `totals` in all, of which `rows` are known one by one.
+    /// Goes on from what was shown before: `totals` in all, of which `rows` are known one by one. It may come when this
+    /// session has counted already; connections that are older than it are in both.
     pub fn seed(&mut self, totals: &Totals, rows: impl IntoIterator<Item = Seed>) {
+        for entry in &mut self.entries {
+            let older = std::mem::take(&mut entry.older);
+            entry.totals.connections -= older;
+            self.totals.connections -= older;
+        }
         self.totals.add(totals);
         self.bytes_before.0 += totals.rx_bytes;
         self.bytes_before.1 += totals.tx_bytes;
@@ -104,6 +114,8 @@ impl Ledger {
             let id = self.find_or_add(row.key, false);
             let entry = &mut self.entries[id as usize];
             entry.totals.add(&row.totals);
+            entry.rx_before += row.totals.rx_bytes;
+            entry.tx_before += row.totals.tx_bytes;
             self.settle(id);
         }
     }
@@ -119,9 +131,11 @@ impl Ledger {
 
     /// Books what a flow of the row, just seen, says of connections.
     pub fn open(&mut self, row: RowId, opening: Opening) {
-        let Opening { connections, failures, open } = opening;
+        let Opening { connections, older, failures, open } = opening;
         self.book(row.0, &Totals { connections, connect_failures: failures, ..Totals::default() });
-        self.entries[row.0 as usize].connections_open += u64::from(open);
+        let entry = &mut self.entries[row.0 as usize];
+        entry.connections_open += u64::from(open);
+        entry.older += if older { connections } else { 0 };
         self.connections_open += u64::from(open);
     }
 
@@ -227,6 +241,7 @@ impl Ledger {
             totals: Totals::default(),
             open: 0,
             connections_open: 0,
+            older: 0,
             held: 0,
             rtt_us: 0,
             interval: 0,
@@ -282,15 +297,18 @@ impl Ledger {
     }
 
     fn fold(&mut self, id: u32) {
-        let Entry { key, totals, .. } = self.entries[id as usize];
+        let Entry { key, totals, older, .. } = self.entries[id as usize];
         let hash = self.hasher.hash_one((&key, false));
         if let Ok(found) = self.by_key.find_entry(hash, |other| *other == id) {
             found.remove();
             self.vacant.push(id);
-            self.entries[id as usize].vacant = true;
+            let entry = &mut self.entries[id as usize];
+            (entry.vacant, entry.older) = (true, 0);
         }
         let target = self.find_or_add(key.of_process(), true);
-        self.entries[target as usize].totals.add(&totals);
+        let target = &mut self.entries[target as usize];
+        target.totals.add(&totals);
+        target.older += older;
     }
 }
 

@@ -36,7 +36,7 @@ impl FreeSlots {
     /// All of `slots`, in a ring whose length is a power of two.
     pub(super) fn ring(entries: Mapped<AtomicU64>, positions: Mapped<Ring>, slots: usize) -> Self {
         for (index, entry) in (0u64..).zip(entries.iter()).take(slots) {
-            entry.store(index, Relaxed);
+            entry.store(ring_entry(index, index), Relaxed);
         }
         if let Some(ring) = positions.first() {
             ring.mask.store((entries.len() - 1) as u64, Relaxed);
@@ -74,7 +74,7 @@ impl FreeSlots {
             Way::Ring(entries) => {
                 let Some(ring) = self.positions.first() else { return };
                 let tail = ring.tail.load(Relaxed);
-                entries[tail as usize & (entries.len() - 1)].store(index.into(), Relaxed);
+                entries[tail as usize & (entries.len() - 1)].store(ring_entry(index.into(), tail), Relaxed);
                 ring.tail.store(tail + 1, Release);
             }
             Way::Queue { back, .. } => back.push_back(index),
@@ -99,4 +99,10 @@ impl FreeSlots {
         }
         ring.tail.store(tail, Relaxed);
     }
+}
+
+/// A free slot at a position of the ring. It bears the lower half of that, by which the kernel knows that it does not
+/// read what the ring had there a lap ago.
+fn ring_entry(index: u64, position: u64) -> u64 {
+    position << 32 | index
 }

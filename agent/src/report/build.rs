@@ -204,6 +204,7 @@ fn add_losses(lost: &mut Losses, snapshot: &Snapshot) {
         ("peersFull", losses.peers_full),
         ("socketStorageRefused", losses.storage_refused),
         ("processesNotFollowed", losses.processes_lost),
+        ("cgroupsNotNamed", losses.cgroups_not_named),
         ("rxBytes", losses.rx_bytes),
         ("txBytes", losses.tx_bytes),
         ("missedEvents", losses.missed_events),

@@ -102,6 +102,8 @@ struct Lost {
     socket_storage_refused_events: u64,
     /// Child processes that are not traced.
     processes_not_followed: u64,
+    /// Cgroups whose container is not known.
+    cgroups_not_named: u64,
     /// Events that the kernel skipped, at most; what they moved is missing.
     missed_events: u64,
 }
@@ -194,6 +196,7 @@ impl From<&Losses> for Lost {
             peers_full_events: losses.peers_full,
             socket_storage_refused_events: losses.storage_refused,
             processes_not_followed: losses.processes_lost,
+            cgroups_not_named: losses.cgroups_not_named,
             missed_events: losses.missed_events,
         }
     }

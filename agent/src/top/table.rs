@@ -102,6 +102,9 @@ fn lost(snapshot: &Snapshot) -> String {
     if losses.processes_lost > 0 {
         text.push_str(&format!("\n{} processes not followed", losses.processes_lost));
     }
+    if losses.cgroups_not_named > 0 {
+        text.push_str(&format!("\n{} cgroups not named", losses.cgroups_not_named));
+    }
     text
 }
 

@@ -98,10 +98,15 @@ impl Target {
                 engine.start(session, spec)?;
             }
             Self::Process { pid, descendants, .. } => {
-                spec.processes.insert(*pid, *descendants);
+                // Loading the programs takes a while, in which processes come and go. All of them begin at once.
                 engine.start(session, spec.clone())?;
-                // The kernel follows new children from here on; those that are there already are found by looking
-                // until a look finds no new one.
+                spec.processes.insert(*pid, *descendants);
+                if *descendants {
+                    add_descendants(*pid, &mut spec.processes)?;
+                }
+                engine.update(session, spec.clone())?;
+                // The kernel follows new children from here on; those that came meanwhile are found by looking until a
+                // look finds no new one.
                 while *descendants && add_descendants(*pid, &mut spec.processes)? {
                     engine.update(session, spec.clone())?;
                 }

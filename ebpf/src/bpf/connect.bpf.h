@@ -205,28 +205,61 @@ static __always_inline void end_connecting(struct sock *sk, struct socket_state 
 	publish(&slot->state, (word & ~TT_CONNECTION) | (established ? 0 : TT_FAILED) | TT_CLOSED);
 }
 
-/* The connection is there. */
-static __always_inline void establish(struct sock *sk, __u8 direction)
+/*
+ * Whether somebody may want a connection whose process is not known yet: of the machine, while processes are selected.
+ * What they open themselves is known from begin_connecting() on, but for MPTCP.
+ */
+static __always_inline bool may_be_wanted(struct sock *sk, __u8 direction)
+{
+	if (cgroup_sessions(sk, selection.generation))
+		return true;
+	if (selection.by_process && (direction == TT_INBOUND || FIELD(sk, sk_protocol) != IPPROTO_TCP))
+		return true;
+	return direction == TT_INBOUND && is_accepted_by_lent(sk);
+}
+
+/* The connection is there. `both`: maybe because both ends have called connect() at the same moment. */
+static __always_inline void establish(struct sock *sk, __u8 direction, bool both)
 {
 	struct socket_state *state;
 
-	if (cgroup_sessions(sk, selection.generation) || (direction == TT_INBOUND && is_accepted_by_lent(sk)))
-		state = make_socket_state(sk);
-	else
-		state = socket_state(sk);
+	state = may_be_wanted(sk, direction) ? make_socket_state(sk) : socket_state(sk);
 	if (!state)
 		return;
+	/* A socket that was accepted is new and has no direction yet. */
+	if (both && state->direction == TT_OUTBOUND)
+		direction = TT_OUTBOUND;
 	state->direction = direction;
 	seed_sequence(sk, state);
 	if (direction == TT_OUTBOUND)
 		end_connecting(sk, state, true);
 }
 
+/* A connection ends in the hands of a process. If it was accepted and never used, that is the one that accepted it. */
+static __always_inline void close_accepted(struct sock *sk, struct socket_state *state)
+{
+	__u64 selected;
+	bool lent;
+
+	if (!state || state->direction != TT_INBOUND || has_first(state) || is_subflow(sk))
+		return;
+	selected = socket_sessions(sk, selection.generation, &lent);
+	if (selection.by_process)
+		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
+	if (!selected)
+		return;
+	settle_first(sk, state, selected, lent, TT_CLOSES);
+	/* Of MPTCP this can come after the socket's release, and nothing would close the slot. */
+	if (FIELD(sk, sk_protocol) != IPPROTO_TCP) {
+		close_places(state);
+		drop_first(state);
+		state->direction = TT_UNKNOWN;
+	}
+}
+
 static __always_inline void change_state(struct sock *sk, int before, int now)
 {
 	struct socket_state *state;
-	__u64 selected;
-	bool lent;
 
 	switch (now) {
 	case TCP_SYN_SENT:
@@ -235,20 +268,19 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	case TCP_ESTABLISHED:
 		/* What an MPTCP listener is about to accept comes from TCP_LISTEN. */
 		if (before == TCP_SYN_SENT || before == TCP_SYN_RECV || before == TCP_LISTEN)
-			establish(sk, before == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND);
+			establish(sk, before == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND, before == TCP_SYN_RECV);
 		break;
 	case TCP_CLOSE:
-		state = before == TCP_SYN_SENT ? socket_state(sk) : 0;
-		if (state)
+		state = socket_state(sk);
+		if (state && (before == TCP_SYN_SENT || before == TCP_SYN_RECV))
 			end_connecting(sk, state, false);
+		/* Closed at once, as with data that nobody read. Only a process that uses the socket owns its lock. */
+		else if (FIELD(sk, sk_lock.owned))
+			close_accepted(sk, state);
 		break;
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:
-		/* The process that closes it is the one that has accepted it. */
-		selected = socket_sessions(sk, selection.generation, &lent);
-		state = selected ? socket_state(sk) : 0;
-		if (state && state->direction == TT_INBOUND && !has_first(state) && !is_subflow(sk))
-			settle_first(sk, state, selected, lent, TT_CLOSES);
+		close_accepted(sk, socket_state(sk));
 		break;
 	}
 }

@@ -71,10 +71,15 @@ static __always_inline __u8 protocol_numbered(__u16 number)
 	return 0;
 }
 
-/* What is counted of a socket. */
+/*
+ * What is counted of a socket. Raw sockets get copies of packets that others receive, and of TCP have neither its states
+ * nor its end; only for ICMP they are what programs use.
+ */
 static __always_inline __u8 protocol_of(struct sock *sk)
 {
-	return protocol_numbered(FIELD(sk, sk_protocol));
+	__u8 protocol = protocol_numbered(FIELD(sk, sk_protocol));
+
+	return protocol != TT_ICMP && FIELD(sk, sk_type) == SOCK_RAW ? 0 : protocol;
 }
 
 /* The peer that the socket is connected to; zeroes where it is not. */

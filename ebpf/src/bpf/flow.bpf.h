@@ -36,10 +36,14 @@ static __always_inline void note_tcp(struct sock *sk, struct socket_state *state
 {
 	struct tcp_sock *tcp = tcp_of(sk);
 	struct tt_slot *slot = first_slot(state);
+	__u32 retransmits;
 
 	if (!tcp || !slot)
 		return;
-	slot->retransmits = FIELD(tcp, total_retrans) - state->retransmits_before;
+	retransmits = FIELD(tcp, total_retrans) - state->retransmits_before;
+	/* A socket that is disconnected, or closed without lingering, begins at 0 again. */
+	if ((__s32)retransmits > (__s32)slot->retransmits)
+		slot->retransmits = retransmits;
 	slot->srtt_us = FIELD(tcp, srtt_us) >> 3;
 }
 
@@ -68,13 +72,6 @@ static __always_inline int find_place(struct socket_state *state, __u32 tgid)
 		if (state->place[i] >> 32 == tgid)
 			return i;
 	return -1;
-}
-
-static __always_inline bool same_peer(struct tt_slot *slot, struct event *event)
-{
-	__u64 *addr = (__u64 *)slot->remote_addr;
-
-	return addr[0] == event->peer[0] && addr[1] == event->peer[1] && slot->remote_port == event->peer_port;
 }
 
 /* Returns false where the event must go to the overflow row. */

@@ -111,10 +111,13 @@ struct {
 	__type(value, struct tt_process);
 } tt_processes SEC(".maps");
 
-/* Cgroup -> parent and name, for the cgroups of selected sockets: user space can name a container that is gone. */
+/*
+ * Cgroup -> parent and name, for the cgroups of selected sockets: user space can name a container that is gone. Those
+ * not asked for the longest make room.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
 	__type(key, __u64);
 	__type(value, struct tt_folder);
 } tt_folders SEC(".maps");
@@ -139,6 +142,14 @@ struct {
 	__type(key, struct tt_peer_key);
 	__type(value, struct tt_peer);
 } tt_peers SEC(".maps");
+
+/* Flow of datagrams -> its enum tt_direction, where sessions have filters. Those not seen for longest make room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct tt_peer_key);
+	__type(value, __u8);
+} tt_directions SEC(".maps");
 
 /* Slot -> cookie of its socket, where `tt_peers` leads to the slot; else 0. Mapped. */
 struct {

@@ -48,6 +48,30 @@ struct event {
 #endif
 
 /*
+ * Who began to send between a datagram socket and a peer: the first message tells. A flow has it in its slot; one that
+ * every filter refuses has none, and must not be taken for another at its next message.
+ */
+static __always_inline __u8 datagram_direction(struct event *event)
+{
+	struct tt_peer_key key = {
+		.cookie = event->cookie,
+		.tgid = event->tgid,
+		.port = event->peer_port,
+	};
+	__u8 direction = event->kind == TT_SENT ? TT_OUTBOUND : TT_INBOUND, *known;
+
+	if (!(event->selected & selection.filtered))
+		return direction;
+	key.addr[0] = event->peer[0];
+	key.addr[1] = event->peer[1];
+	known = bpf_map_lookup_elem(&tt_directions, &key);
+	if (known)
+		return *known;
+	bpf_map_update_elem(&tt_directions, &key, &direction, BPF_NOEXIST);
+	return direction;
+}
+
+/*
  * Finds out which sessions want the flow and gives it a slot. A slot belongs to one set of sessions: when `old` counts
  * for that very set it stays; otherwise another one is taken, so that user space never has to split what it read.
  * `counts_socket`: whether this flow stands for its socket.
@@ -74,8 +98,7 @@ CHECKED_ONCE int settle_slot(struct socket_state *state, struct event *event, __
 		counted = slot->sessions;
 		flow.direction = slot->state >> 16;
 	} else if (event->protocol != TT_TCP) {
-		/* The first datagram between socket and peer. */
-		flow.direction = event->kind == TT_SENT ? TT_OUTBOUND : TT_INBOUND;
+		flow.direction = datagram_direction(event);
 	} else {
 		flow.direction = state->direction ? state->direction : guess_direction(sk);
 	}
@@ -116,11 +139,29 @@ static __always_inline void give_up(__u32 index)
 }
 
 #ifndef TT_PLAIN
-/* In a place of the socket's storage. */
-static __always_inline bool settle_place(struct socket_state *state, struct event *event, __u32 place)
+static __always_inline bool same_peer(struct tt_slot *slot, struct event *event)
 {
-	__u64 old = state->place[place], new;
+	__u64 *addr = (__u64 *)slot->remote_addr;
 
+	return addr[0] == event->peer[0] && addr[1] == event->peer[1] && slot->remote_port == event->peer_port;
+}
+
+/*
+ * In a place of the socket's storage, which was found free or the flow's own. Returns -1 where another flow has taken it
+ * meanwhile: then what it leads to is not this one's to replace.
+ */
+static __always_inline int settle_place(struct socket_state *state, struct event *event, __u32 place)
+{
+	__u64 old = *(volatile __u64 *)&state->place[place], new;
+
+	if (old && old >> 32 != event->tgid)
+		return -1;
+	if (old && event->protocol != TT_TCP) {
+		struct tt_slot *slot = slot_at(old);
+
+		if (slot && !same_peer(slot, event))
+			return -1;
+	}
 	if (!settle_slot(state, event, old ? (__u32)old : TT_NO_SLOT, !place && event->protocol == TT_TCP))
 		return false;
 	new = (__u64)event->tgid << 32 | event->index;
@@ -156,7 +197,7 @@ static __always_inline void note_slot(struct socket_state *state, struct event *
 {
 #ifdef TT_PLAIN
 	if (stands_for_socket(state, old)) {
-		if (!state->first && event->protocol == TT_TCP)
+		if (event->protocol == TT_TCP)
 			state->retransmits_before = retransmits_of((struct sock *)event->socket);
 		state->first = event->index + 1;
 		return;
@@ -214,14 +255,17 @@ static __always_inline bool settle_peer(struct socket_state *state, struct event
 	cookie = bpf_map_lookup_elem(&tt_cookies, &new.slot);
 	if (cookie)
 		*cookie = key.cookie;
-	note_slot(state, event, old);
 	if (bpf_map_update_elem(&tt_peers, &key, &new, known ? BPF_ANY : BPF_NOEXIST)) {
+		/* What the map leads to is another slot, so user space must not take it out with this one. */
+		if (cookie)
+			*cookie = 0;
 		give_up(event->index);
 		/* Another thread was faster; or the map is full, and then the next event will find it full again. */
 		if (!bpf_map_lookup_elem(&tt_peers, &key))
 			count_loss(TT_LOSS_PEERS_FULL, 1);
 		return true;
 	}
+	note_slot(state, event, old);
 	leave_slot(old);
 	return true;
 }
@@ -235,9 +279,13 @@ __noinline int settle(struct socket_state *state, struct event *event, int place
 {
 	if (!state || !event)
 		return 0;
-	if (place < 0)
-		return settle_peer(state, event);
-	return settle_place(state, event, place & (TT_PLACES - 1));
+	if (place >= 0) {
+		int settled = settle_place(state, event, place & (TT_PLACES - 1));
+
+		if (settled >= 0)
+			return settled;
+	}
+	return settle_peer(state, event);
 }
 #endif
 

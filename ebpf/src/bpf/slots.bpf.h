@@ -46,6 +46,9 @@ static __always_inline __u32 take_free_slot(void)
 		if (!entry)
 			break;
 		index = *(volatile __u64 *)entry;
+		/* Its position is part of it: a CPU may have read it before the tail that says it is filled. */
+		if ((__u32)(index >> 32) != (__u32)head)
+			continue;
 		if (__sync_val_compare_and_swap(&ring->head, head, head + 1) == head)
 			return index;
 	}

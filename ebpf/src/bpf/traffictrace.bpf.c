@@ -111,6 +111,9 @@ static __always_inline int destroy(struct sock *sk)
 	struct socket_state *state = socket_state(sk);
 
 	if (state) {
+		/* Where the peer has reset it, the process closes it only now. */
+		if (FIELD(sk, sk_lock.owned))
+			close_accepted(sk, state);
 		note_tcp(sk, state);
 		end_socket(state, socket_id(sk, state));
 		drop_socket_state(sk);

@@ -121,7 +121,10 @@ static __always_inline struct socket_state *socket_state(struct sock *sk)
 /* Likewise, made when there is none; 0 when the kernel refuses. */
 static __always_inline struct socket_state *make_socket_state(struct sock *sk)
 {
-	return bpf_sk_storage_get(&tt_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct socket_state *state = bpf_sk_storage_get(&tt_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	/* It is refused too where another CPU has just made it. */
+	return state ? state : bpf_sk_storage_get(&tt_sockets, sk, 0, 0);
 }
 
 /* The kernel does that itself. */

@@ -185,3 +185,60 @@ fn slots_of_closed_sockets_are_used_again() {
     let losses = bench.engine.snapshot(&"a".to_owned(), 1).unwrap().losses;
     assert_eq!(losses, Losses::default());
 }
+
+#[test]
+fn a_direction_filter_holds_for_both_ways_of_an_exchange() {
+    let Some(mut bench) = bench() else { return };
+    // One at a time: where any session wants a flow, the flow has a slot that knows.
+    for (direction, expected) in
+        [(DirectionFilter::Inbound, (100, 300)), (DirectionFilter::Outbound, (300, 100))]
+    {
+        bench.start("a", Filter { direction, ..Filter::default() });
+        let (client, server) = (inside(&bench, "127.0.0.1:0"), inside(&bench, "127.0.0.1:0"));
+        let connected = inside(&bench, "127.0.0.1:0");
+        connected.connect(server.local_addr().unwrap()).unwrap();
+        let mut buffer = [0; 100];
+        bench.inside("", || {
+            for _ in 0..5 {
+                client.send_to(&[1; 10], server.local_addr().unwrap()).unwrap();
+                connected.send(&[1; 10]).unwrap();
+                for _ in 0..2 {
+                    let (_, from) = server.recv_from(&mut buffer).unwrap();
+                    server.send_to(&[1; 30], from).unwrap();
+                }
+                client.recv_from(&mut buffer).unwrap();
+                connected.recv(&mut buffer).unwrap();
+            }
+        });
+        let totals = bench.totals("a");
+        assert_eq!((totals.rx_bytes, totals.tx_bytes), expected, "{direction:?}");
+        bench.engine.stop(&"a".to_owned());
+    }
+}
+
+/// Two threads use sockets for the first time at the same moment.
+#[test]
+fn first_messages_at_one_moment_are_all_counted() {
+    const SOCKETS: usize = 2000;
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let peer = outside();
+    let sockets: Vec<UdpSocket> = bench
+        .inside("", || (0..SOCKETS).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect());
+    let barrier = std::sync::Barrier::new(2);
+    let send = || {
+        for socket in &sockets {
+            barrier.wait();
+            socket.send_to(&[1; 3], peer.local_addr().unwrap()).unwrap();
+        }
+    };
+    bench.inside("", || {
+        std::thread::scope(|scope| {
+            scope.spawn(send);
+            send();
+        });
+    });
+    assert_eq!(bench.totals("a").tx_bytes, 2 * 3 * SOCKETS as u64);
+    let losses = bench.engine.snapshot(&"a".to_owned(), 1).unwrap().losses;
+    assert_eq!(losses, Losses::default());
+}

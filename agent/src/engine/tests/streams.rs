@@ -136,7 +136,7 @@ fn threads_that_read_one_socket_count_each_byte_once() {
 }
 
 /// A listener over MPTCP on the loopback interface, as Go makes them; none where the kernel has no MPTCP.
-fn mptcp_listener() -> Option<TcpListener> {
+pub(super) fn mptcp_listener() -> Option<TcpListener> {
     let Ok(socket) = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))
     else {
         return skip("this kernel has no MPTCP, or net.mptcp.enabled is 0");
@@ -146,7 +146,7 @@ fn mptcp_listener() -> Option<TcpListener> {
     Some(socket.into())
 }
 
-fn mptcp_socket() -> OwnedFd {
+pub(super) fn mptcp_socket() -> OwnedFd {
     rustix::net::socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP)).unwrap()
 }
 

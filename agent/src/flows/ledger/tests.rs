@@ -22,7 +22,7 @@ fn sent(bytes: u64) -> Delta {
 }
 
 /// What the first flow of a connection says.
-const CONNECTION: Opening = Opening { connections: 1, failures: 0, open: true };
+const CONNECTION: Opening = Opening { connections: 1, older: false, failures: 0, open: true };
 
 /// A connection that opened, sent and closed between two looks.
 fn short_connection(ledger: &mut Ledger, key: Key, bytes: u64) {
@@ -125,6 +125,24 @@ fn a_seeded_ledger_goes_on_from_what_was_shown() {
     short_connection(&mut ledger, key, 5);
     assert_eq!(ledger.totals().tx_bytes, 105);
     assert_eq!(ledger.rank(1, Duration::from_secs(1))[0].totals.tx_bytes, 75);
+}
+
+#[test]
+fn a_seed_that_comes_late_counts_nothing_twice() {
+    let mut ledger = Ledger::new(GroupBy::Connection, 10);
+    let key = key(1, Direction::Outbound, 1, 443);
+    let row = ledger.hold(key);
+    ledger.open(row, Opening { older: true, ..CONNECTION });
+    ledger.add(row, &Delta { rx_bytes: 5, ..Delta::default() }, 0);
+    let new = ledger.hold(Key { local_port: Some(2), ..key });
+    ledger.open(new, CONNECTION);
+    let before = Totals { rx_bytes: 5_000_000, connections: 1, ..Totals::default() };
+    ledger.seed(&before, [Seed { key, totals: before }]);
+    let second = Duration::from_secs(1);
+    assert_eq!((ledger.totals().connections, ledger.connections_open()), (2, 2));
+    let row = &ledger.rank(1, second)[0];
+    assert_eq!((row.totals.rx_bytes, row.totals.connections), (5_000_005, 1));
+    assert_eq!(row.rx_bytes_per_second, 5);
 }
 
 #[test]

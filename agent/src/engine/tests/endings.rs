@@ -1,0 +1,160 @@
+//! Connections that begin or end in unusual ways: none may stay open for ever, none be counted twice or not at all.
+
+use std::{os::fd::OwnedFd, time::Instant};
+
+use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, listen, socket, sockopt};
+
+use super::*;
+
+fn count(bench: &mut Bench) -> (u64, u64, u64) {
+    bench.engine.drain();
+    let snapshot = bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap();
+    (snapshot.totals.connections, snapshot.connections_open, snapshot.totals.connect_failures)
+}
+
+/// The kernel closes some sockets a moment after the application did.
+fn settled(bench: &mut Bench, expected: (u64, u64, u64)) {
+    let begin = Instant::now();
+    while count(bench) != expected && begin.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(count(bench), expected);
+}
+
+/// So that close() sends a reset.
+fn no_linger(socket: &TcpStream) {
+    sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn accepted_connections_that_are_reset_are_counted() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let listener = bench.inside("", || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let to = listener.local_addr().unwrap();
+    // With data that nobody read.
+    let mut client = TcpStream::connect(to).unwrap();
+    let accepted = listener.accept().unwrap().0;
+    client.write_all(&[1; 10]).unwrap();
+    accepted.peek(&mut [0; 10]).unwrap();
+    drop(accepted);
+    settled(&mut bench, (1, 0, 0));
+    // Without lingering.
+    let client = TcpStream::connect(to).unwrap();
+    let accepted = listener.accept().unwrap().0;
+    no_linger(&accepted);
+    drop((accepted, client));
+    settled(&mut bench, (2, 0, 0));
+    // By the client, before it was accepted.
+    let client = TcpStream::connect(to).unwrap();
+    no_linger(&client);
+    drop(client);
+    drop(listener.accept().unwrap());
+    settled(&mut bench, (3, 0, 0));
+    // Never accepted: of no process.
+    let client = TcpStream::connect(to).unwrap();
+    drop(listener);
+    drop(client);
+    settled(&mut bench, (3, 0, 0));
+    assert_eq!(bench.totals("a").bytes(), 0);
+}
+
+#[test]
+fn a_process_is_told_its_accepted_connections() {
+    let Some(mut bench) = bench() else { return };
+    let spec = SessionSpec {
+        group_by: GroupBy::Connection,
+        processes: [(std::process::id(), false)].into(),
+        max_rows: 100,
+        ..SessionSpec::default()
+    };
+    bench.engine.start(&"a".to_owned(), spec).unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let accepted = listener.accept().unwrap().0;
+    drop(accepted);
+    // The first read is none by a receive call.
+    let mut second = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    second.write_all(&[1; 2000]).unwrap();
+    let accepted = listener.accept().unwrap().0;
+    let spliced = streams::splice_some(&accepted, 2000);
+    client.read_exact(&mut [0]).unwrap_err();
+    drop((client, second, accepted));
+    let totals = bench.totals("a");
+    assert_eq!((totals.connections, totals.tx_bytes, totals.rx_bytes), (4, 2000, spliced));
+    let rows = bench.engine.snapshot(&"a".to_owned(), 99).unwrap().rows;
+    assert_eq!(rows.iter().filter(|row| row.key.direction == Direction::Inbound).count(), 2);
+}
+
+#[test]
+fn both_ends_call_connect() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let itself = bench.inside("", || socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
+    bind(&itself, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let stream = TcpStream::from(itself);
+    let address = stream.local_addr().unwrap();
+    connect(&stream, &address).unwrap();
+    (&stream).write_all(&[1; 100]).unwrap();
+    (&stream).read_exact(&mut [0; 100]).unwrap();
+    let totals = bench.totals("a");
+    assert_eq!((totals.tx_bytes, totals.rx_bytes, count(&mut bench)), (100, 100, (1, 1, 0)));
+    drop(stream);
+    settled(&mut bench, (1, 0, 0));
+}
+
+#[test]
+fn retransmits_do_not_fall_with_a_socket_that_is_disconnected() {
+    let Some(mut bench) = bench() else { return };
+    // What asks while the queue is full asks again after a second: one segment more, before anybody looks.
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    listen(&listener, 0).unwrap();
+    let listener = TcpListener::from(listener);
+    let to = listener.local_addr().unwrap();
+    let first = TcpStream::connect(to).unwrap();
+    let second: OwnedFd = bench.inside("", || socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| connect(&second, &to).unwrap());
+        let sockets = || fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let syn_sent = format!(":{:04X} 02 ", to.port());
+        while !sockets().contains(&syn_sent) {
+            std::thread::yield_now();
+        }
+        drop(listener.accept().unwrap());
+    });
+    let mut second = TcpStream::from(second);
+    let mut server = listener.accept().unwrap().0;
+    bench.start("a", Filter::default());
+    transfer(&mut second, &mut server, 10);
+    no_linger(&second);
+    drop((first, second, server));
+    settled(&mut bench, (1, 0, 0));
+    assert_eq!(bench.totals("a").retransmits, 0);
+}
+
+#[test]
+fn raw_sockets_are_no_connections() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    bench.inside("", || {
+        let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::TCP)).unwrap();
+        connect(&raw, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        rustix::net::send(&raw, &[0; 20], rustix::net::SendFlags::empty()).unwrap();
+    });
+    assert_eq!((count(&mut bench), bench.totals("a").bytes()), ((0, 0, 0), 0));
+    assert_eq!(bench.engine.tracer.as_ref().unwrap().slot_use().1, 0);
+}
+
+#[test]
+fn mptcp_connections_end_and_fail_like_others() {
+    let Some(mut bench) = bench() else { return };
+    let Some(listener) = bench.inside("", streams::mptcp_listener) else { return };
+    bench.start("a", Filter::default());
+    for _ in 0..3 {
+        let client = streams::mptcp_socket();
+        connect(&client, &listener.local_addr().unwrap()).unwrap();
+        drop(listener.accept().unwrap());
+    }
+    settled(&mut bench, (3, 0, 0));
+}
