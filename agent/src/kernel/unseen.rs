@@ -1,5 +1,7 @@
 //! What cannot be seen on this machine, whatever a session asks for. One list for `check`, `top`, reports and statuses.
 
+use traffictrace_ebpf::Variant;
+
 use super::{HookTier, Tracer, older::sees_all_processes};
 
 /// Something that is not counted, or of which not everything is known.
@@ -18,6 +20,11 @@ static HANDED_BEFORE: Unseen = Unseen {
 static PASSED_LATER: Unseen = Unseen {
     name: "SocketsPassedLater",
     meaning: "Sockets that another container or service passes to a running process after the trace began.",
+};
+static SPLICED_FIRST: Unseen = Unseen {
+    name: "SplicedFirst",
+    meaning: "What is spliced, or received without a copy, from a connection older than the trace before anything else \
+              of it is read.",
 };
 static SKIPPED: Unseen = Unseen {
     name: "SkippedEvents",
@@ -50,7 +57,13 @@ impl Tracer {
             HookTier::Fexit => &[&SKIPPED_WHERE_PREEMPTIBLE],
             HookTier::Kretprobe => &[&FAST_OPEN, &CONCURRENT_CALLS, &TLS_LOADED_LATER],
         };
-        let by_machine = [(&HANDED_BEFORE, sees_all_processes()), (&PASSED_LATER, self.sees_given)];
+        let all = sees_all_processes();
+        let by_machine = [
+            (&HANDED_BEFORE, all),
+            (&PASSED_LATER, self.sees_given),
+            // Where sequence numbers are looked at before a call as well, it need not be known before.
+            (&SPLICED_FIRST, all || self.variant == Variant::Plain),
+        ];
         let by_machine = by_machine.into_iter().filter(|(_, seen)| !seen).map(|(what, _)| what);
         by_machine.chain(by_tier.iter().copied()).collect()
     }

@@ -256,8 +256,11 @@ static __always_inline void consume_wanted(struct sock *sk, __u64 cgroup, __u32 
 		return;
 	/* What processes that nobody selected read of a socket that they share must not be taken for another's. */
 	state = selected ? make_socket_state(sk) : socket_state(sk);
-	if (!state)
+	if (!state) {
+		forget_seed(sk);
 		return;
+	}
+	adopt_seed(sk, tcp, state);
 	if (state->consumed >> 32 != generation && !selection.by_process && !lent)
 		gap_free = state->consumed >> 32 >= selected_since(socket_cgroup_address(sk));
 	bytes = advance(state, generation, read_sequence(sk, tcp), gap_free);

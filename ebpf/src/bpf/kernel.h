@@ -256,7 +256,17 @@ struct sk_buff {
 
 struct tcp_ulp_ops;
 
+struct request_sock {
+	struct request_sock *dl_next;
+	struct sock *sk;
+};
+
+struct request_sock_queue {
+	struct request_sock *rskq_accept_head;
+};
+
 struct inet_connection_sock {
+	struct request_sock_queue icsk_accept_queue;
 	const struct tcp_ulp_ops *icsk_ulp_ops;
 };
 
@@ -267,6 +277,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u32 srtt_us;
 	__u32 total_retrans;
+	__u64 bytes_received;
 };
 
 #pragma clang attribute pop

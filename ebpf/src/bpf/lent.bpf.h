@@ -14,7 +14,7 @@
 #define TT_LENT_H
 
 #include "describe.bpf.h"
-#include "select.bpf.h"
+#include "seeds.bpf.h"
 
 /* Open files of a process that are looked at when it arrives: so many groups of so many. */
 #define LENT_GROUPS 64
@@ -92,8 +92,10 @@ __noinline int lend_file(__u64 address)
 {
 	struct sock *sk = sock_of_file((struct file *)address);
 
-	if (sk)
+	if (sk) {
+		seed_socket((__u64)sk);
 		lend((__u64)sk);
+	}
 	return 0;
 }
 

@@ -206,6 +206,21 @@ struct {
 	__type(value, struct message_peer);
 } tt_messages SEC(".maps");
 
+/* How far a socket had been read when it was found, see seeds.bpf.h. */
+struct seed {
+	__u64 consumed; /* as in socket_state */
+	__u32 first;	/* sequence number at which the connection began */
+	__u32 pad;
+};
+
+/* By the socket's address. Those not asked for the longest make room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct seed);
+} tt_seeds SEC(".maps");
+
 /* Freed by the kernel with its socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -110,7 +110,9 @@ static __always_inline void find_older(struct sock *sk, struct task_struct *task
 	case TCP_SYN_SENT:
 	case TCP_SYN_RECV:
 	case TCP_CLOSE:
+		return;
 	case TCP_LISTEN:
+		seed_queue(address_of(sk));
 		return;
 	}
 	connected_peer(event.peer, &event.peer_port, sk);

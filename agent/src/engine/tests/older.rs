@@ -63,3 +63,56 @@ fn a_listener_from_elsewhere_counts_for_the_process_that_was_given_it() {
     let totals = bench.totals("a");
     assert_eq!((totals.tx_bytes, totals.rx_bytes), (400, 70));
 }
+
+/// Known to the byte although the first thing that happens is no receive call.
+#[test]
+fn what_a_process_brings_along_is_spliced() {
+    let Some(mut bench) = bench() else { return };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut accepted = listener.accept().unwrap().0;
+    transfer(&mut client, &mut accepted, 300);
+    bench.start("a", Filter::default());
+    client.write_all(&[1; 3000]).unwrap();
+    let spliced = bench.inside("", || streams::splice_some(&accepted, 2000));
+    assert_eq!(bench.totals("a").rx_bytes, spliced);
+    bench.inside("", || accepted.read_exact(&mut [0; 500]).unwrap());
+    assert_eq!(bench.totals("a").rx_bytes, spliced + 500);
+}
+
+#[test]
+fn what_was_not_accepted_yet_is_spliced() {
+    let Some(mut bench) = bench() else { return };
+    if !sees_all_processes() {
+        let _: Option<()> = skip("not in the machine's own pid namespace: older sockets cannot be found");
+        return;
+    }
+    let listener = bench.inside("", || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let mut clients: Vec<_> =
+        (0..3).map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap()).collect();
+    bench.start("a", Filter::default());
+    let mut spliced = 0;
+    for client in &mut clients {
+        client.write_all(&[1; 3000]).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        spliced += streams::splice_some(&accepted, 2000);
+    }
+    assert_eq!(bench.totals("a").rx_bytes, spliced);
+}
+
+#[test]
+fn a_cgroup_that_is_selected_later_is_searched_as_well() {
+    let Some(mut bench) = bench() else { return };
+    if !sees_all_processes() {
+        let _: Option<()> = skip("not in the machine's own pid namespace: older sockets cannot be found");
+        return;
+    }
+    let spec = bench.spec(Filter::default());
+    bench.engine.start(&"a".to_owned(), SessionSpec { cgroups: BTreeMap::new(), ..spec.clone() }).unwrap();
+    let (client, mut server) = bench.connect("");
+    server.write_all(&[1; 3000]).unwrap();
+    bench.engine.update(&"a".to_owned(), spec).unwrap();
+    let spliced = streams::splice_some(&client, 2000);
+    let totals = bench.totals("a");
+    assert_eq!((totals.rx_bytes, totals.connections), (spliced, 1));
+}
