@@ -138,6 +138,7 @@ static __always_inline void settle_first(struct sock *sk, struct socket_state *s
 		.index = TT_NO_SLOT,
 		.kind = kind,
 		.tgid = bpf_get_current_pid_tgid() >> 32,
+		.owner = owner_of(current_task()),
 		.protocol = TT_TCP,
 		.lent = lent,
 	};

@@ -63,13 +63,13 @@ static __always_inline bool find_slot(struct sock *sk, struct socket_state *stat
 
 #else
 
-static __always_inline int find_place(struct socket_state *state, __u32 tgid)
+static __always_inline int find_place(struct socket_state *state, __u32 owner)
 {
 	int i;
 
 #pragma unroll
 	for (i = 0; i < TT_PLACES; i++)
-		if (state->place[i] >> 32 == tgid)
+		if (state->place[i] >> 32 == owner)
 			return i;
 	return -1;
 }
@@ -77,7 +77,7 @@ static __always_inline int find_place(struct socket_state *state, __u32 tgid)
 /* Returns false where the event must go to the overflow row. */
 static __always_inline bool find_slot(struct sock *sk, struct socket_state *state, struct event *event)
 {
-	int place = find_place(state, event->tgid);
+	int place = find_place(state, event->owner);
 
 	if (event->protocol != TT_TCP) {
 		if (!event->named)
@@ -187,6 +187,7 @@ static __always_inline void transfer_wanted(struct sock *sk, __u64 bytes, int fl
 		event.named = 1;
 	}
 	event.tgid = bpf_get_current_pid_tgid() >> 32;
+	event.owner = owner_of(current_task());
 	event.protocol = protocol_of(sk);
 	if (!event.protocol)
 		return;
@@ -272,6 +273,7 @@ static __always_inline void consume_wanted(struct sock *sk, __u64 cgroup, __u32 
 	event.index = TT_NO_SLOT;
 	event.kind = TT_CONSUMED;
 	event.tgid = bpf_get_current_pid_tgid() >> 32;
+	event.owner = owner_of(current_task());
 	event.protocol = TT_TCP;
 	count(sk, state, &event, bytes);
 }

@@ -169,6 +169,7 @@ struct files_struct {
 struct task_struct {
 	int pid;
 	int tgid;
+	__u64 self_exec_id;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct css_set *cgroups;

@@ -18,7 +18,7 @@ struct socket_state {
 	__u32 rx_seq;
 	__u32 pad;
 #else
-	/* Which slot each of its processes counts in, as (tgid << 32 | slot). */
+	/* Which slot each of its processes counts in, as (owner << 32 | slot); see owner_of(). */
 	__u64 place[TT_PLACES];
 	__u32 generation[TT_PLACES]; /* of the selection that the place was settled for */
 	__u64 consumed;		     /* how far a TCP socket was read; see space.bpf.h */

@@ -70,7 +70,7 @@ static __always_inline void settle_older(struct sock *sk, struct event *event)
 		if (!__sync_val_compare_and_swap(&state->consumed, 0, (__u64)event->generation << 32 | sequence))
 			state->seeded = 1;
 	}
-	place = find_place(state, event->tgid);
+	place = find_place(state, event->owner);
 	if (place < 0)
 		place = find_place(state, 0);
 	if (place >= 0)
@@ -89,6 +89,7 @@ static __always_inline void find_older(struct sock *sk, struct task_struct *task
 		.index = TT_NO_SLOT,
 		.kind = TT_FOUND,
 		.tgid = FIELD(task, tgid),
+		.owner = owner_of(task),
 		.protocol = protocol_of(sk),
 	};
 

@@ -29,6 +29,7 @@ struct event {
 	__u32 generation; /* of the selection that this event goes by */
 	__u32 index;	  /* the slot, or TT_NO_SLOT where nobody wants the flow */
 	__u32 tgid;
+	__u32 owner;	  /* see owner_of() */
 	__u16 peer_port;
 	__u8 protocol;
 	__u8 kind;
@@ -154,7 +155,7 @@ static __always_inline int settle_place(struct socket_state *state, struct event
 {
 	__u64 old = *(volatile __u64 *)&state->place[place], new;
 
-	if (old && old >> 32 != event->tgid)
+	if (old && old >> 32 != event->owner)
 		return -1;
 	if (old && event->protocol != TT_TCP) {
 		struct tt_slot *slot = slot_at(old);
@@ -164,7 +165,7 @@ static __always_inline int settle_place(struct socket_state *state, struct event
 	}
 	if (!settle_slot(state, event, old ? (__u32)old : TT_NO_SLOT, !place && event->protocol == TT_TCP))
 		return false;
-	new = (__u64)event->tgid << 32 | event->index;
+	new = (__u64)event->owner << 32 | event->index;
 	if (new != old) {
 		if (__sync_val_compare_and_swap(&state->place[place], old, new) != old) {
 			give_up(event->index);

@@ -24,6 +24,12 @@ static __always_inline __u64 address_of(const void *pointer)
 
 #ifdef TT_PLAIN
 
+/* There a flow keeps the name that its process had at first. */
+static __always_inline __u32 owner_of(struct task_struct *task)
+{
+	return 0;
+}
+
 /* A field of a kernel struct, behind one pointer. */
 #define FIELD(pointer, field) BPF_CORE_READ(pointer, field)
 
@@ -111,6 +117,16 @@ static __always_inline void publish(__u32 *word, __u32 state)
 
 /* A field of a kernel struct, behind one pointer. Chains of pointers off the fast path use BPF_CORE_READ(). */
 #define FIELD(pointer, field) ((pointer)->field)
+
+/*
+ * A process and the program that it runs, as places of a socket name them: the process's id, which is below 2^22
+ * (PID_MAX_LIMIT), and the lower bits of how often it has begun another program. After exec() it is another owner, so
+ * that what it moves then is not shown under the name of the program before.
+ */
+static __always_inline __u32 owner_of(struct task_struct *task)
+{
+	return FIELD(task, tgid) | (__u32)FIELD(task, self_exec_id) << 22;
+}
 
 /* What is remembered of a socket; 0 when it was never selected. */
 static __always_inline struct socket_state *socket_state(struct sock *sk)

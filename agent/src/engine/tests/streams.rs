@@ -196,3 +196,30 @@ fn both_ends_of_an_mptcp_connection_have_peer_and_direction() {
         [(Direction::Outbound, near, far, 40, 3000, 1), (Direction::Inbound, far, near, 3000, 40, 1)]
     );
 }
+
+#[test]
+fn what_a_process_moves_after_exec_is_of_its_new_program() {
+    use std::{os::unix::process::CommandExt as _, process::Command};
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let (client, mut server) = bench.connect("");
+    server.write_all(&[1; 700]).unwrap();
+    server.shutdown(Shutdown::Write).unwrap();
+    let mut command = Command::new("wc");
+    command.arg("-c").stdin(OwnedFd::from(client.try_clone().unwrap()));
+    // SAFETY: one system call, on a descriptor that is open, between fork and exec.
+    #[expect(unsafe_code, reason = "the child must read before it begins its program")]
+    unsafe {
+        command.pre_exec(move || (&client).read_exact(&mut [0; 100]))
+    };
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "600");
+    bench.engine.drain();
+    let rows = bench.engine.snapshot(&"a".to_owned(), 9).unwrap().rows;
+    let mut found: Vec<_> =
+        rows.iter().map(|row| (row.totals.rx_bytes, row.key.pid, row.key.command() == "wc")).collect();
+    found.sort_unstable();
+    let child = found[2].1;
+    assert_eq!(found, [(0, std::process::id(), false), (100, child, false), (600, child, true)]);
+    assert_eq!(bench.totals("a").connections, 1);
+}
