@@ -153,8 +153,12 @@ impl Table {
         idle.filter_map(|(index, _)| Some((index as u32, self.peer_key(index)?))).collect()
     }
 
-    /// Closes a slot that the kernel does not find any more.
+    /// Closes a slot that the kernel does not find any more: its entry in the map of peers is gone, and the key may come
+    /// to lead to another one.
     pub(super) fn close(&mut self, index: u32) {
+        if let Some(cookie) = self.cookies.get(index as usize) {
+            cookie.store(0, Relaxed);
+        }
         if let Some(slot) = self.slots.get(index as usize) {
             close(slot);
         }

@@ -114,7 +114,7 @@ static __noinline void count_overflow(struct sock *sk, struct event *event, __u6
 	struct tt_overflow_key key = { .sessions = event->sessions, .protocol = event->protocol };
 	struct tt_overflow zero = {}, *sum;
 
-	key.cgroup = cgroup_id_of(sk);
+	key.cgroup = event->lent ? BPF_CORE_READ(current_task(), cgroups, dfl_cgrp, kn, id) : cgroup_id_of(sk);
 	sum = bpf_map_lookup_elem(&tt_overflow, &key);
 	if (!sum) {
 		bpf_map_update_elem(&tt_overflow, &key, &zero, BPF_NOEXIST);
@@ -202,7 +202,11 @@ static __always_inline void transfer_wanted(struct sock *sk, __u64 bytes, int fl
 		return;
 	}
 #ifndef TT_PLAIN
-	if (kind == TT_RECEIVED && reads_its_queue(sk)) {
+	if (kind == TT_RECEIVED && event.protocol == TT_TCP && !reads_its_queue(sk)) {
+		/* Its queue may be read by others meanwhile, who tell how much; after that nothing is known. */
+		state->consumed = 0;
+		state->ahead = 0;
+	} else if (kind == TT_RECEIVED && reads_its_queue(sk)) {
 		/* The urgent byte has its number in the sequence, by which it is counted. */
 		if (flags & MSG_OOB)
 			return;

@@ -104,6 +104,7 @@ static __always_inline void lock_released(struct sock *sk)
 	struct socket_state *state = socket_state(sk);
 	struct tcp_sock *tcp;
 	__u32 tx, rx;
+	__u8 now;
 
 	if (!state || !state->seeded || !counts_by_sequence(sk))
 		return;
@@ -112,6 +113,10 @@ static __always_inline void lock_released(struct sock *sk)
 	rx = read_sequence(sk, tcp) - state->rx_seq;
 	if (!tx && !rx)
 		return;
+	/* The kernel can have skipped the event that said so. */
+	now = FIELD(sk, __sk_common.skc_state);
+	if (now != TCP_ESTABLISHED && now != TCP_CLOSE_WAIT && now != TCP_SYN_RECV && now != TCP_SYN_SENT)
+		state->tx_done = 1;
 	if (tx && state->tx_done) {
 		/* One for a FIN; a disconnected socket's numbers jump further and begin anew with its next connection. */
 		if (tx > 1) {
