@@ -186,8 +186,7 @@ static __always_inline void transfer_wanted(struct sock *sk, __u64 bytes, int fl
 		event.peer_port = named->port;
 		event.named = 1;
 	}
-	event.tgid = bpf_get_current_pid_tgid() >> 32;
-	event.owner = owner_of(current_task());
+	identify(&event);
 	event.protocol = protocol_of(sk);
 	if (!event.protocol)
 		return;
@@ -276,8 +275,7 @@ static __always_inline void consume_wanted(struct sock *sk, __u64 cgroup, __u32 
 	event.generation = generation;
 	event.index = TT_NO_SLOT;
 	event.kind = TT_CONSUMED;
-	event.tgid = bpf_get_current_pid_tgid() >> 32;
-	event.owner = owner_of(current_task());
+	identify(&event);
 	event.protocol = TT_TCP;
 	count(sk, state, &event, bytes);
 }

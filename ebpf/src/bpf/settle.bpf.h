@@ -38,6 +38,19 @@ struct event {
 	__u8 pad[2];
 };
 
+/* The event is of the current process. */
+static __always_inline void identify(struct event *event)
+{
+#ifdef TT_PLAIN
+	event->tgid = bpf_get_current_pid_tgid() >> 32;
+#else
+	struct task_struct *task = current_task();
+
+	event->tgid = FIELD(task, tgid);
+	event->owner = owner_of(task);
+#endif
+}
+
 /*
  * Functions that are not static are checked by the verifier once for a program, apart from their callers. Before Linux
  * 5.12 they could take no pointers.
