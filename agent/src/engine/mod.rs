@@ -216,10 +216,35 @@ impl Engine {
             // What is selected later can be as old as what is selected first.
             (true, Some(session)) if session.spec.selects_more_than(&old) => self.find_older_sockets(id),
             // The next attempt must see the difference again.
-            (false, Some(session)) => session.spec = old,
+            (false, Some(session)) => {
+                let refused = std::mem::replace(&mut session.spec, old);
+                self.take_back(id, &refused);
+            }
             _ => {}
         }
         result
+    }
+
+    /// Takes out of the kernel's selection what it has taken of a change before it refused the rest.
+    fn take_back(&mut self, id: &SessionId, refused: &SessionSpec) {
+        let Some(session) = self.sessions.get(id) else { return };
+        let (number, spec) = (session.number, session.spec.clone());
+        let mut results = Vec::new();
+        for cgroup in refused.cgroups.keys().chain(spec.cgroups.keys()) {
+            if refused.cgroups.contains_key(cgroup) != spec.cgroups.contains_key(cgroup) {
+                results.push(self.select(*cgroup));
+            }
+        }
+        if let Some(tracer) = &mut self.tracer {
+            results.push(tracer.set_filter(number, &spec.filter.to_kernel()));
+            if spec.processes.is_empty() && !refused.processes.is_empty() {
+                results.push(tracer.release_processes(1 << number));
+            }
+        }
+        results.push(self.publish());
+        for error in results.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "the kernel keeps a part of a selection that it refused");
+        }
     }
 
     /// Makes the kernel's selection what the spec of the session says, where it was `old` before.

@@ -271,5 +271,6 @@ mod endings;
 mod icmp;
 mod limits;
 mod older;
+mod shared;
 mod streams;
 mod twins;

@@ -145,7 +145,8 @@ fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<String, Program
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(work);
+            // Where no thread can be made, this one does it alone.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
         }
         work();
     });

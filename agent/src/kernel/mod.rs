@@ -199,7 +199,7 @@ impl Tracer {
             return Ok(());
         }
         let failed = |e| KernelError::map("forget a peer", maps::PEERS, e);
-        let mut peers = self.hash::<PeerKey, u64>(maps::PEERS)?;
+        let mut peers = self.hash::<PeerKey, [u64; 2]>(maps::PEERS)?;
         // First out of the map, so that no event finds the slot any more; then it is closed like any other.
         for key in forget.iter().chain(idle.iter().map(|(_, key)| key)) {
             gone_is_fine(peers.remove(key)).map_err(failed)?;

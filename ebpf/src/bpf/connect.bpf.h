@@ -144,8 +144,8 @@ static __always_inline void settle_first(struct sock *sk, struct socket_state *s
 	};
 
 	connected_peer(event.peer, &event.peer_port, sk);
+	event.cookie = socket_id(sk, state);
 #ifdef TT_PLAIN
-	event.cookie = state->id;
 	settle_peer(state, &event);
 #else
 	settle(state, &event, 0);
@@ -207,15 +207,18 @@ static __always_inline void end_connecting(struct sock *sk, struct socket_state 
 }
 
 /*
- * Whether somebody may want a connection whose process is not known yet: of the machine, while processes are selected.
- * What they open themselves is known from begin_connecting() on, but for MPTCP.
+ * Whether somebody may want a connection whose process is not known yet: any of the machine, while processes are
+ * selected. What they open themselves is known from begin_connecting() on, but for MPTCP. Without storage of sockets
+ * there is no room for all of them, and the numbers of a socket are looked at before each call anyway.
  */
 static __always_inline bool may_be_wanted(struct sock *sk, __u8 direction)
 {
 	if (cgroup_sessions(sk, selection.generation))
 		return true;
+#ifndef TT_PLAIN
 	if (selection.by_process && (direction == TT_INBOUND || FIELD(sk, sk_protocol) != IPPROTO_TCP))
 		return true;
+#endif
 	return direction == TT_INBOUND && is_accepted_by_lent(sk);
 }
 
@@ -242,7 +245,7 @@ static __always_inline void close_accepted(struct sock *sk, struct socket_state 
 	__u64 selected;
 	bool lent;
 
-	if (!state || state->direction != TT_INBOUND || has_first(state) || is_subflow(sk))
+	if (!state || state->direction != TT_INBOUND || state->counted || has_first(state) || is_subflow(sk))
 		return;
 	selected = socket_sessions(sk, selection.generation, &lent);
 	if (selection.by_process)
@@ -250,11 +253,11 @@ static __always_inline void close_accepted(struct sock *sk, struct socket_state 
 	if (!selected)
 		return;
 	settle_first(sk, state, selected, lent, TT_CLOSES);
-	/* Of MPTCP this can come after the socket's release, and nothing would close the slot. */
+	/* Of MPTCP this can come after the socket's release, and nothing would close the slot; or the socket goes on. */
 	if (FIELD(sk, sk_protocol) != IPPROTO_TCP) {
 		close_places(state);
 		drop_first(state);
-		state->direction = TT_UNKNOWN;
+		state->counted = 1;
 	}
 }
 

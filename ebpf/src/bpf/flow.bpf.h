@@ -310,6 +310,10 @@ static __always_inline void close_places(struct socket_state *state)
 static __always_inline void end_socket(struct socket_state *state, __u64 cookie)
 {
 	close_places(state);
+#ifdef TT_PLAIN
+	if (state->flows > 1)
+		state->shared = 1;
+#endif
 	if (state->shared && bpf_map_push_elem(&tt_ended, &cookie, 0))
 		count_loss(TT_LOSS_ENDED, 1);
 }

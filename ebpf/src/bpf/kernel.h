@@ -17,7 +17,7 @@ typedef long long __s64;
 typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
-typedef int bool;
+typedef _Bool bool;
 #define true 1
 #define false 0
 

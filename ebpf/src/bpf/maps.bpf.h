@@ -16,7 +16,7 @@ struct socket_state {
 	__u32 first;	   /* slot of its first flow, plus one; 0: none yet */
 	__u32 tx_seq;	   /* sequence numbers up to which bytes are counted; see sequence.bpf.h */
 	__u32 rx_seq;
-	__u32 pad;
+	__u32 flows;	   /* slots that were taken for it */
 #else
 	/* Which slot each of its processes counts in, as (owner << 32 | slot); see owner_of(). */
 	__u64 place[TT_PLACES];
@@ -29,6 +29,8 @@ struct socket_state {
 	__u8 shared;	      /* whether `tt_peers` has entries of this socket that nothing else leads to */
 	__u8 seeded;	      /* of `consumed`, see space.bpf.h; in the plain variant see sequence.bpf.h */
 	__u8 tx_done;	      /* likewise */
+	__u8 counted;	      /* its connection was counted at its close; MPTCP, which can go on after that */
+	__u8 pad[7];
 };
 
 /* Whom the message of the current task goes to or came from, told just before the message is counted. */

@@ -71,7 +71,8 @@ static __always_inline void settle_older(struct sock *sk, struct event *event)
 			state->seeded = 1;
 	}
 	place = find_place(state, event->owner);
-	if (place < 0)
+	/* Who only holds a connection whose beginning was seen has moved nothing. */
+	if (place < 0 && !(state->direction && state->place[0]))
 		place = find_place(state, 0);
 	if (place >= 0)
 		settle(state, event, place);

@@ -89,7 +89,7 @@ static __always_inline void forget_seed(struct sock *sk)
 {
 	__u64 address = (__u64)sk;
 
-	if (seeds)
+	if (seeds && bpf_map_lookup_elem(&tt_seeds, &address))
 		bpf_map_delete_elem(&tt_seeds, &address);
 }
 

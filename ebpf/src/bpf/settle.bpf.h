@@ -35,7 +35,8 @@ struct event {
 	__u8 kind;
 	__u8 named;	  /* whether the message itself told its peer */
 	__u8 lent;	  /* selected by the process, see lent.bpf.h */
-	__u8 pad[2];
+	__u8 renamed;	  /* the process runs another program than when it took the slot */
+	__u8 pad;
 };
 
 /* The event is of the current process. */
@@ -67,11 +68,7 @@ static __always_inline void identify(struct event *event)
  */
 static __always_inline __u8 datagram_direction(struct event *event)
 {
-	struct tt_peer_key key = {
-		.cookie = event->cookie,
-		.tgid = event->tgid,
-		.port = event->peer_port,
-	};
+	struct tt_peer_key key = { .cookie = event->cookie, .port = event->peer_port };
 	__u8 direction = event->kind == TT_SENT ? TT_OUTBOUND : TT_INBOUND, *known;
 
 	if (!(event->selected & selection.filtered))
@@ -102,6 +99,8 @@ CHECKED_ONCE int settle_slot(struct socket_state *state, struct event *event, __
 
 	if (!state || !event)
 		return false;
+	if (state->counted)
+		counts_socket = 0;
 	sk = (struct sock *)event->socket;
 
 	flow.protocol = event->protocol;
@@ -119,7 +118,7 @@ CHECKED_ONCE int settle_slot(struct socket_state *state, struct event *event, __
 	describe(&flow, sk);
 	event->sessions = wanted_sessions(&flow, event->selected, selection.filtered);
 	event->index = old;
-	if (counted == event->sessions)
+	if (counted == event->sessions && !event->renamed)
 		return true;
 	event->index = TT_NO_SLOT;
 	if (!event->sessions)
@@ -210,6 +209,8 @@ static __always_inline bool stands_for_socket(struct socket_state *state, __u32 
 static __always_inline void note_slot(struct socket_state *state, struct event *event, __u32 old)
 {
 #ifdef TT_PLAIN
+	/* Two flows that are new at the same moment can both take themselves for the first. */
+	__sync_fetch_and_add(&state->flows, 1);
 	if (stands_for_socket(state, old)) {
 		if (event->protocol == TT_TCP)
 			state->retransmits_before = retransmits_of((struct sock *)event->socket);
@@ -238,7 +239,7 @@ static __always_inline bool settle_peer(struct socket_state *state, struct event
 		.tgid = event->tgid,
 		.port = event->peer_port,
 	};
-	struct tt_peer new = { .generation = event->generation }, *known;
+	struct tt_peer new = { .generation = event->generation, .owner = event->owner }, *known;
 	__u32 old = TT_NO_SLOT;
 	__u64 *cookie;
 
@@ -247,7 +248,8 @@ static __always_inline bool settle_peer(struct socket_state *state, struct event
 	known = bpf_map_lookup_elem(&tt_peers, &key);
 	if (known) {
 		old = known->slot;
-		if (known->generation == event->generation) {
+		event->renamed = known->owner != event->owner;
+		if (known->generation == event->generation && !event->renamed) {
 			event->index = old;
 			return true;
 		}

@@ -13,7 +13,10 @@
 /* Port ranges and peer networks of one session's filter. */
 #define TT_RANGES 16
 #define TT_NETWORKS 16
-/* Processes whose slot a socket's storage knows; further ones, and further peers, are found by `tt_peers`. */
+/*
+ * Processes, each with the program that it runs, whose slot a socket's storage knows; further ones, and further peers,
+ * are found by `tt_peers`.
+ */
 #define TT_PLACES 4
 /* Longest cgroup folder name kept; "cri-containerd-<64 hex>.scope" has 85 bytes. */
 #define TT_FOLDER 128
@@ -149,6 +152,8 @@ struct tt_peer_key {
 struct tt_peer {
 	__u32 slot;
 	__u32 generation;
+	__u32 owner;		/* process and program, where the kernel tells */
+	__u32 pad;
 };
 
 /* A process that sessions selected by itself; its children follow when `inherit` is set. */
@@ -174,5 +179,6 @@ _Static_assert(sizeof(struct tt_folder) == 8 + TT_FOLDER, "shared with Rust");
 _Static_assert(sizeof(struct tt_overflow_key) == 24, "shared with Rust");
 _Static_assert(sizeof(struct tt_overflow) == 32, "shared with Rust");
 _Static_assert(sizeof(struct tt_peer_key) == 32, "shared with Rust");
+_Static_assert(sizeof(struct tt_peer) == 16, "shared with Rust");
 _Static_assert(sizeof(struct tt_process) == 16, "shared with Rust");
 #endif

@@ -139,8 +139,8 @@ static __always_inline struct socket_state *make_socket_state(struct sock *sk)
 {
 	struct socket_state *state = bpf_sk_storage_get(&tt_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
-	/* It is refused too where another CPU has just made it. */
-	return state ? state : bpf_sk_storage_get(&tt_sockets, sk, 0, 0);
+	/* It is refused too where another CPU has just made storage for the socket, here or of other programs. */
+	return state ? state : bpf_sk_storage_get(&tt_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
 /* The kernel does that itself. */

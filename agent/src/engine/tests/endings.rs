@@ -147,7 +147,7 @@ fn raw_sockets_are_no_connections() {
 }
 
 #[test]
-fn mptcp_connections_end_and_fail_like_others() {
+fn mptcp_connections_end_like_others() {
     let Some(mut bench) = bench() else { return };
     let Some(listener) = bench.inside("", streams::mptcp_listener) else { return };
     bench.start("a", Filter::default());
@@ -157,4 +157,14 @@ fn mptcp_connections_end_and_fail_like_others() {
         drop(listener.accept().unwrap());
     }
     settled(&mut bench, (3, 0, 0));
+    // It can go on after the process has closed its half.
+    let client = streams::mptcp_socket();
+    connect(&client, &listener.local_addr().unwrap()).unwrap();
+    let mut accepted = listener.accept().unwrap().0;
+    accepted.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut client = TcpStream::from(client);
+    transfer(&mut client, &mut accepted, 100);
+    assert_eq!(bench.totals("a").rx_bytes, 100);
+    drop((client, accepted));
+    settled(&mut bench, (4, 0, 0));
 }

@@ -75,3 +75,25 @@ fn each_of_64_sessions_gets_what_its_filter_wants() {
         assert_eq!(bench.totals(&format!("rest {number}")).tx_bytes, all, "its other port is its own");
     }
 }
+
+/// More cgroups than the kernel's map has room for.
+#[test]
+fn a_refused_session_leaves_nothing_behind() {
+    let Some(mut bench) = bench() else { return };
+    let mut spec = bench.spec(Filter { protocols: vec![Protocol::Tcp], ..Filter::default() });
+    spec.cgroups.extend((0..17_000).map(|number| (u64::MAX - number, CgroupKind::Container)));
+    let error = bench.engine.start(&"refused".to_owned(), spec).unwrap_err();
+    assert!(matches!(error, EngineError::Kernel(_)), "{error}");
+    bench.start("a", ports(1));
+    let spec = SessionSpec { max_rows: 10, ..SessionSpec::default() };
+    // One of them has the number that the refused one had.
+    for number in 0..SESSIONS - 1 {
+        bench.engine.start(&format!("session {number}"), spec.clone()).unwrap();
+    }
+    let (mut client, mut server) = bench.connect("");
+    transfer(&mut client, &mut server, 100);
+    for number in 0..SESSIONS - 1 {
+        assert_eq!(bench.totals(&format!("session {number}")).bytes(), 0);
+    }
+    assert_eq!(bench.totals("a").bytes(), 0);
+}
