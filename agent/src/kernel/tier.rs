@@ -181,7 +181,7 @@ pub(super) const EVERYWHERE: [Hook; 5] = [
 ];
 
 /// The end of processes that were selected by their id; only while a session selects so.
-pub(super) const PROCESS_END: Hook = hook("tt_exit", Kind::Tracepoint, "sched_process_exit");
+pub(super) const PROCESS_END: Hook = hook("tt_exit", Kind::Tracepoint, "sched_process_free");
 
 /// Sockets that a process is given by another one. Function entries, where they can be hooked.
 const GIVEN: Hook = if_possible("tt_fe_receive", Kind::Fentry, "security_file_receive");

@@ -139,12 +139,6 @@ struct pid {
 	struct upid numbers[1];
 };
 
-struct signal_struct {
-	struct {
-		int counter;
-	} live;
-};
-
 struct super_block {
 	unsigned long s_magic;
 };
@@ -174,7 +168,6 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct css_set *cgroups;
-	struct signal_struct *signal;
 	struct files_struct *files;
 	char comm[16];
 };

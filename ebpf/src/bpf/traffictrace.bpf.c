@@ -9,7 +9,7 @@
  *  cgroup_attach_task                   a process comes into a cgroup with sockets of another one; see lent.bpf.h
  *  sched_process_fork                   the same where it is born there; and children of a process that was selected by
  *                                       its id (`top --pid`)
- *  sched_process_exit                   its end
+ *  sched_process_free                   its end, after its files were closed
  *  iter/task_file                       sockets older than their session; runs once for each
  *  consume_skb                          whom an ICMP message came from; only while a session wants ICMP
  *
@@ -260,14 +260,13 @@ int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
+SEC("tp_btf/sched_process_free")
 int BPF_PROG(tt_exit, struct task_struct *task)
 {
-	struct signal_struct *signal = FIELD(task, signal);
 	__u32 id = FIELD(task, tgid);
 
-	/* Only the last thread to leave ends the process. */
-	if (!FIELD(signal, live.counter))
+	/* The first thread is kept for the last one. */
+	if (FIELD(task, pid) == (int)id)
 		bpf_map_delete_elem(&tt_processes, &id);
 	return 0;
 }
