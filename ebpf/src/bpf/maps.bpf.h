@@ -148,7 +148,7 @@ struct {
 /* Flow of datagrams -> its enum tt_direction, where sessions have filters. Those not seen for longest make room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 8192);
 	__type(key, struct tt_peer_key);
 	__type(value, __u8);
 } tt_directions SEC(".maps");
@@ -218,7 +218,7 @@ struct seed {
 /* By the socket's address. Those not asked for the longest make room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 2048);
 	__type(key, __u64);
 	__type(value, struct seed);
 } tt_seeds SEC(".maps");
