@@ -218,33 +218,13 @@ impl Engine {
             // The next attempt must see the difference again.
             (false, Some(session)) => {
                 let refused = std::mem::replace(&mut session.spec, old);
-                self.take_back(id, &refused);
+                if let Err(error) = self.arm(id, &refused) {
+                    tracing::error!(%error, "the kernel keeps a part of a selection that it refused");
+                }
             }
             _ => {}
         }
         result
-    }
-
-    /// Takes out of the kernel's selection what it has taken of a change before it refused the rest.
-    fn take_back(&mut self, id: &SessionId, refused: &SessionSpec) {
-        let Some(session) = self.sessions.get(id) else { return };
-        let (number, spec) = (session.number, session.spec.clone());
-        let mut results = Vec::new();
-        for cgroup in refused.cgroups.keys().chain(spec.cgroups.keys()) {
-            if refused.cgroups.contains_key(cgroup) != spec.cgroups.contains_key(cgroup) {
-                results.push(self.select(*cgroup));
-            }
-        }
-        if let Some(tracer) = &mut self.tracer {
-            results.push(tracer.set_filter(number, &spec.filter.to_kernel()));
-            if spec.processes.is_empty() && !refused.processes.is_empty() {
-                results.push(tracer.release_processes(1 << number));
-            }
-        }
-        results.push(self.publish());
-        for error in results.into_iter().filter_map(Result::err) {
-            tracing::error!(%error, "the kernel keeps a part of a selection that it refused");
-        }
     }
 
     /// Makes the kernel's selection what the spec of the session says, where it was `old` before.
@@ -270,6 +250,12 @@ impl Engine {
             if let Some(tracer) = &mut self.tracer {
                 tracer.select_process(*pid, bit, if *inherit { bit } else { 0 })?;
             }
+        }
+        if let Some(tracer) = &mut self.tracer
+            && new.processes.is_empty()
+            && !old.processes.is_empty()
+        {
+            tracer.release_processes(bit)?;
         }
         // Last, so that all that is new begins at once.
         self.publish()?;

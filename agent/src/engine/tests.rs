@@ -105,6 +105,26 @@ fn transfer(from: &mut TcpStream, to: &mut TcpStream, bytes: usize) {
     to.read_exact(&mut vec![0; bytes]).unwrap();
 }
 
+/// Waits until something is so, or some seconds; the caller asserts it.
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() && begin.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A listener, and the one connection that fills its queue. The kernel drops who else asks, and that one asks again after
+/// a second.
+fn full_listener() -> (TcpListener, TcpStream) {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    listen(&listener, 0).unwrap();
+    let listener = TcpListener::from(listener);
+    let fills_it = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (listener, fills_it)
+}
+
 fn ports(port: u16) -> Filter {
     Filter { ports: vec![port..=port], ..Filter::default() }
 }

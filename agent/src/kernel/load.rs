@@ -121,7 +121,7 @@ fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<(Ebpf,
 /// Loads programs on all processors. The kernel's verifier takes most of the time until a first trace is armed; it
 /// runs in the thread that loads the program, and keeps privileged ones from nothing (bpf_check()). Returns why some
 /// were refused. What comes after one without which tracing cannot go on is not loaded.
-fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<String, ProgramError> {
+fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<&'static str, ProgramError> {
     let position = |name: &str| hooks.iter().position(|hook| hook.program == name);
     let mut waiting: Vec<_> = ebpf
         .programs_mut()
@@ -135,7 +135,7 @@ fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<String, Program
             let Some((_, hook, program)) = lock().0.pop_front() else { return };
             if let Err(error) = load_program(program, btf, hook) {
                 let (waiting, refused) = &mut *lock();
-                refused.insert(hook.program.to_owned(), error);
+                refused.insert(hook.program, error);
                 if hook.needed.here() {
                     waiting.clear();
                 }

@@ -132,8 +132,6 @@ static __always_inline int note_call(struct socket *socket, struct msghdr *msg, 
 	if (!sk || !counts_by_return(sk))
 		return 0;
 	selected = socket_sessions(sk, selection.generation, &lent);
-	if (selection.by_process)
-		selected |= process_sessions(thread >> 32);
 	if (selected && counts)
 		bpf_map_update_elem(&tt_calls, &thread, &call, BPF_ANY);
 	else

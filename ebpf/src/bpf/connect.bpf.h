@@ -137,12 +137,11 @@ static __always_inline void settle_first(struct sock *sk, struct socket_state *s
 		.generation = selection.generation,
 		.index = TT_NO_SLOT,
 		.kind = kind,
-		.tgid = bpf_get_current_pid_tgid() >> 32,
-		.owner = owner_of(current_task()),
 		.protocol = TT_TCP,
 		.lent = lent,
 	};
 
+	identify(&event);
 	connected_peer(event.peer, &event.peer_port, sk);
 	event.cookie = socket_id(sk, state);
 #ifdef TT_PLAIN
@@ -161,8 +160,6 @@ static __always_inline void begin_connecting(struct sock *sk)
 	bool lent;
 
 	selected = socket_sessions(sk, selection.generation, &lent);
-	if (selection.by_process)
-		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	/* MPTCP tells its peer to the first subflow alone. */
 	if (!selected || FIELD(sk, sk_protocol) != IPPROTO_TCP || is_subflow(sk))
 		return;
@@ -248,8 +245,6 @@ static __always_inline void close_accepted(struct sock *sk, struct socket_state 
 	if (!state || state->direction != TT_INBOUND || state->counted || has_first(state) || is_subflow(sk))
 		return;
 	selected = socket_sessions(sk, selection.generation, &lent);
-	if (selection.by_process)
-		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	if (!selected)
 		return;
 	settle_first(sk, state, selected, lent, TT_CLOSES);

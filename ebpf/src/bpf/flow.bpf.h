@@ -170,8 +170,6 @@ static __always_inline void transfer_wanted(struct sock *sk, __u64 bytes, int fl
 	bool lent;
 
 	selected = socket_sessions_of(sk, cgroup, generation, &lent);
-	if (selection.by_process)
-		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	if (!selected ||
 	    counted_by_twin(twin, kind == TT_SENT ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES))
 		return;
@@ -251,9 +249,7 @@ static __always_inline void consume_wanted(struct sock *sk, __u64 cgroup, __u32 
 
 	selected = socket_sessions_of(sk, cgroup, generation, &lent);
 	event.lent = lent;
-	if (selection.by_process)
-		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
-	else if (!selected && !lent)
+	if (!selected && !lent && !selection.by_process)
 		return;
 	tcp = tcp_of(sk);
 	if (!tcp || !FIELD(sk, sk_lock.owned) || !reads_its_queue(sk))

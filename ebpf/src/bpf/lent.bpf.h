@@ -28,15 +28,19 @@ static __always_inline bool is_accepted_by_lent(struct sock *sk)
 }
 
 /*
- * The sessions that select a socket in the current task, by its cgroup, which has this id, or by the task's where that
- * is a lender; `lent` says whether it is.
+ * The sessions that select a socket in the current task: by its cgroup, which has this id, or by the task's where that is
+ * a lender, as `lent` says; and by the process itself.
  */
 static __always_inline __u64 socket_sessions_of(struct sock *sk, __u64 id, __u32 generation, bool *lent)
 {
 	__u64 selected = cgroup_sessions_of(sk, id, generation);
 
 	*lent = !selected && is_lender(id, 0);
-	return *lent ? task_sessions(current_task(), generation) : selected;
+	if (*lent)
+		selected = task_sessions(current_task(), generation);
+	if (selection.by_process)
+		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
+	return selected;
 }
 
 /* The same of any socket. */

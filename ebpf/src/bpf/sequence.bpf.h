@@ -81,8 +81,6 @@ static __always_inline void lock_taken(struct sock *sk)
 	if (state && state->seeded)
 		return;
 	selected = socket_sessions(sk, selection.generation, &lent);
-	if (selection.by_process)
-		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
 	if (!selected || !counts_by_sequence(sk))
 		return;
 	tcp_state = FIELD(sk, __sk_common.skc_state);

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Shutdown};
 use super::*;
 use crate::flows::{FlowState, Process};
 
-fn connections(bench: &mut Bench) -> (u64, u64, u64) {
+/// Those that were opened, those that are open, and those that could not be opened.
+pub(super) fn connections(bench: &mut Bench) -> (u64, u64, u64) {
     bench.engine.drain();
     let snapshot = bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap();
     let open: u64 = snapshot.rows.iter().map(|row| row.connections_open).sum();
@@ -82,15 +83,10 @@ fn a_socket_can_fail_and_then_succeed() {
 /// The first connection of a table that has slot 0, which is also what a socket says that has no slot yet.
 #[test]
 fn a_connection_that_waits_keeps_its_slot_while_others_begin() {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket, socket_with};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
     let Some(mut bench) = bench() else { return };
     bench.start("a", Filter::default());
-    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    // One connection fills this queue. The kernel drops who else asks, and that one asks again after a second.
-    listen(&listener, 0).unwrap();
-    let listener = TcpListener::from(listener);
-    let _fills_the_queue = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (listener, _fills_its_queue) = full_listener();
     let waiting = bench.inside("", || {
         socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap()
     });

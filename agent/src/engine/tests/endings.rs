@@ -1,24 +1,15 @@
 //! Connections that begin or end in unusual ways: none may stay open for ever, none be counted twice or not at all.
 
-use std::{os::fd::OwnedFd, time::Instant};
+use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, listen, socket, sockopt};
+use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, socket, sockopt};
 
-use super::*;
-
-fn count(bench: &mut Bench) -> (u64, u64, u64) {
-    bench.engine.drain();
-    let snapshot = bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap();
-    (snapshot.totals.connections, snapshot.connections_open, snapshot.totals.connect_failures)
-}
+use super::{connections::connections, *};
 
 /// The kernel closes some sockets a moment after the application did.
 fn settled(bench: &mut Bench, expected: (u64, u64, u64)) {
-    let begin = Instant::now();
-    while count(bench) != expected && begin.elapsed() < Duration::from_secs(5) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert_eq!(count(bench), expected);
+    wait_until(|| connections(bench) == expected);
+    assert_eq!(connections(bench), expected);
 }
 
 /// So that close() sends a reset.
@@ -98,7 +89,7 @@ fn both_ends_call_connect() {
     (&stream).write_all(&[1; 100]).unwrap();
     (&stream).read_exact(&mut [0; 100]).unwrap();
     let totals = bench.totals("a");
-    assert_eq!((totals.tx_bytes, totals.rx_bytes, count(&mut bench)), (100, 100, (1, 1, 0)));
+    assert_eq!((totals.tx_bytes, totals.rx_bytes, connections(&mut bench)), (100, 100, (1, 1, 0)));
     drop(stream);
     settled(&mut bench, (1, 0, 0));
 }
@@ -106,13 +97,9 @@ fn both_ends_call_connect() {
 #[test]
 fn retransmits_do_not_fall_with_a_socket_that_is_disconnected() {
     let Some(mut bench) = bench() else { return };
-    // What asks while the queue is full asks again after a second: one segment more, before anybody looks.
-    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    listen(&listener, 0).unwrap();
-    let listener = TcpListener::from(listener);
+    // What asks again is one segment more, before anybody looks.
+    let (listener, first) = full_listener();
     let to = listener.local_addr().unwrap();
-    let first = TcpStream::connect(to).unwrap();
     let second: OwnedFd = bench.inside("", || socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
     std::thread::scope(|scope| {
         scope.spawn(|| connect(&second, &to).unwrap());
@@ -142,7 +129,7 @@ fn raw_sockets_are_no_connections() {
         connect(&raw, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         rustix::net::send(&raw, &[0; 20], rustix::net::SendFlags::empty()).unwrap();
     });
-    assert_eq!((count(&mut bench), bench.totals("a").bytes()), ((0, 0, 0), 0));
+    assert_eq!((connections(&mut bench), bench.totals("a").bytes()), ((0, 0, 0), 0));
     assert_eq!(bench.engine.tracer.as_ref().unwrap().slot_use().1, 0);
 }
 

@@ -3,13 +3,17 @@
 use super::*;
 use crate::kernel::sees_all_processes;
 
+/// Whether sockets can be found that are older than their session.
+fn finds_older() -> Option<()> {
+    match sees_all_processes() {
+        true => Some(()),
+        false => skip("not in the machine's own pid namespace: older sockets cannot be found"),
+    }
+}
+
 #[test]
 fn open_connections_are_rows_before_they_move_a_byte() {
-    let Some(mut bench) = bench() else { return };
-    if !sees_all_processes() {
-        let _: Option<()> = skip("not in the machine's own pid namespace: older sockets cannot be found");
-        return;
-    }
+    let (Some(mut bench), Some(())) = (bench(), finds_older()) else { return };
     let (client, mut server) = bench.connect("");
     server.write_all(&[1; 3000]).unwrap();
     bench.start("a", Filter::default());
@@ -82,11 +86,7 @@ fn what_a_process_brings_along_is_spliced() {
 
 #[test]
 fn what_was_not_accepted_yet_is_spliced() {
-    let Some(mut bench) = bench() else { return };
-    if !sees_all_processes() {
-        let _: Option<()> = skip("not in the machine's own pid namespace: older sockets cannot be found");
-        return;
-    }
+    let (Some(mut bench), Some(())) = (bench(), finds_older()) else { return };
     let listener = bench.inside("", || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let mut clients: Vec<_> =
         (0..3).map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap()).collect();
@@ -102,11 +102,7 @@ fn what_was_not_accepted_yet_is_spliced() {
 
 #[test]
 fn a_cgroup_that_is_selected_later_is_searched_as_well() {
-    let Some(mut bench) = bench() else { return };
-    if !sees_all_processes() {
-        let _: Option<()> = skip("not in the machine's own pid namespace: older sockets cannot be found");
-        return;
-    }
+    let (Some(mut bench), Some(())) = (bench(), finds_older()) else { return };
     let spec = bench.spec(Filter::default());
     bench.engine.start(&"a".to_owned(), SessionSpec { cgroups: BTreeMap::new(), ..spec.clone() }).unwrap();
     let (client, mut server) = bench.connect("");

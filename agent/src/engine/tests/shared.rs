@@ -128,10 +128,7 @@ fn share(bench: &mut Bench, sockets: Vec<UdpSocket>, others: impl Sized) -> Opti
         bench.engine.drain();
         bench.engine.tracer.as_ref().unwrap().slot_use().1
     };
-    let ends = Instant::now();
-    while in_use(bench) > 0 && ends.elapsed() < Duration::from_secs(5) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until(|| in_use(bench) == 0);
     assert_eq!(in_use(bench), 0, "slots that nobody gives back");
     Some(snapshot.totals.connections)
 }
