@@ -1,7 +1,7 @@
 //! Compiles the kernel programs with clang into objects, which `lib.rs` embeds.
 //!
 //! CO-RE relocations need clang; stable Rust emits none. The instruction set is pinned to v3 so that they do not change
-//! with the compiler's default. Of v3, the plain variant uses only what Linux 5.10 has.
+//! with the compiler's default. Of v3, the plain object uses only what Linux 5.10 has.
 
 use std::{
     env, fs,
@@ -10,10 +10,8 @@ use std::{
 };
 
 const SOURCES: &str = "src/bpf";
-/// Object, source and flags: the two variants of what is counted with (see `variant.bpf.h`), and what a benchmark
-/// compares it with.
-const OBJECTS: [(&str, &str, &[&str]); 3] =
-    [("storage", "traffictrace", &[]), ("plain", "traffictrace", &["-DTT_PLAIN"]), ("empty", "empty", &[])];
+/// Object and source: the two variants of what is counted with, and what a benchmark compares it with.
+const OBJECTS: [(&str, &str); 3] = [("typed", "traffictrace"), ("plain", "plain"), ("empty", "empty")];
 
 fn main() -> ExitCode {
     match compile() {
@@ -43,7 +41,7 @@ fn compile() -> Result<(), String> {
             ));
         }
     };
-    for (name, source, flags) in OBJECTS {
+    for (name, source) in OBJECTS {
         let source = Path::new(SOURCES).join(source).with_extension("bpf.c");
         let object = directory.join(name).with_extension("bpf.o");
         run(Command::new(env::var_os("CLANG").unwrap_or("clang".into()))
@@ -51,7 +49,6 @@ fn compile() -> Result<(), String> {
             // BPF_PROG() declares a context argument that no program here uses.
             .args(["-Wno-unused-parameter", "-fno-stack-protector"])
             .arg(format!("-D__TARGET_ARCH_{arch}"))
-            .args(flags)
             .arg("-c")
             .arg(source)
             .arg("-o")

@@ -8,15 +8,15 @@ pub mod layout;
 #[repr(C, align(8))]
 struct Aligned<T: ?Sized>(T);
 
-static STORAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/storage.bpf.o")));
+static TYPED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/typed.bpf.o")));
 static PLAIN: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/plain.bpf.o")));
 
-/// Which of the two ELF objects; each has all programs and maps, and the loader fits it to the running kernel.
+/// The two ELF objects. Each has all maps and the programs of its hooks; the loader fits it to the running kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
-    /// For tracepoints and fexit, with storage of sockets and atomic exchanges (Linux 5.12 and later).
-    Storage,
-    /// For kprobes, and for older kernels.
+    /// For tracepoints and fexit, by typed pointers (Linux 5.12 and later).
+    Typed,
+    /// For kprobes, and for fexit on older kernels.
     Plain,
 }
 
@@ -32,7 +32,7 @@ impl Variant {
     /// The object.
     pub fn object(self) -> &'static [u8] {
         match self {
-            Self::Storage => &STORAGE.0,
+            Self::Typed => &TYPED.0,
             Self::Plain => &PLAIN.0,
         }
     }
@@ -42,20 +42,19 @@ impl Variant {
 pub mod maps {
     /// One [`super::layout::Selection`]: global data of the programs.
     pub const SELECTION: &str = ".data.selection";
-    /// Not 0 where the programs that count have twins (`u64`): global data of the programs.
+    /// Bits of the pairs of programs that have a twin (`u64`): global data of the programs, in
+    /// [`super::Variant::Typed`] alone.
     pub const TWINS: &str = ".data.twins";
-    /// One [`super::layout::Ring`], mapped.
-    pub const RING: &str = "tt_ring";
-    /// The flow table: [`super::layout::Slot`]s, mapped.
+    /// The sets of the flow table, each with its [`super::layout::Tags`], mapped.
+    pub const TAGS: &str = "tt_tags";
+    /// The slots of the flow table, [`super::layout::WAYS`] for each set: [`super::layout::Slot`]s, mapped.
     pub const SLOTS: &str = "tt_slots";
-    /// Free slot indexes (`u64`): a mapped ring, in [`super::Variant::Plain`] a queue.
-    pub const FREE: &str = "tt_free";
-    /// [`super::layout::PeerKey`] → slot and generation.
-    pub const PEERS: &str = "tt_peers";
-    /// Slot → cookie of its socket (`u64`) where [`PEERS`] leads to it, mapped.
-    pub const COOKIES: &str = "tt_cookies";
-    /// Queue of cookies (`u64`) of sockets that have ended and had entries in [`PEERS`].
+    /// [`super::layout::SpillKey`] → number of a slot in the stash (`u32`).
+    pub const SPILL: &str = "tt_spill";
+    /// Queue of cookies (`u64`) of datagram sockets that have ended.
     pub const ENDED: &str = "tt_ended";
+    /// Slots that `tt_reconcile` is to compare with their sockets (`u64`), mapped.
+    pub const WORK: &str = "tt_work";
     /// Counters by [`super::layout::Loss`] (`u64`), mapped.
     pub const LOSSES: &str = "tt_losses";
     /// Session → [`super::layout::Filter`].
@@ -64,10 +63,28 @@ pub mod maps {
     pub const CGROUPS: &str = "tt_cgroups";
     /// Process id → [`super::layout::Process`].
     pub const PROCESSES: &str = "tt_processes";
-    /// Cgroup id → [`super::layout::Folder`].
-    pub const FOLDERS: &str = "tt_folders";
-    /// What is remembered of sockets, the kernel's own affair; in [`super::Variant::Plain`] it has a size.
-    pub const SOCKETS: &str = "tt_sockets";
     /// [`super::layout::OverflowKey`] → [`super::layout::Overflow`].
     pub const OVERFLOW: &str = "tt_overflow";
+    /// Cgroup id → [`super::layout::Folder`]. LRU.
+    pub const FOLDERS: &str = "tt_folders";
+    /// The LRU maps that are the kernel's own affair, with the number of entries each must have room for.
+    pub const KERNELS_OWN: [(&str, u32); 5] = [
+        ("tt_directions", 8192),
+        ("tt_origins", 2048),
+        ("tt_lenders", 1024),
+        ("tt_messages", 4096),
+        ("tt_calls", 32_768),
+    ];
+    /// In [`super::Variant::Plain`], a HASH of sockets that is the kernel's own affair and has one entry for each slot.
+    pub const IDS: &str = "tt_ids";
+}
+
+/// Names of the constants (`.rodata`) that user space sets before it loads an object.
+pub mod constants {
+    /// Number of the table's main sets minus one (`u32`); the number is a power of two.
+    pub const SET_MASK: &str = "set_mask";
+    /// Number of the stash's sets (`u32`), which come after the main ones.
+    pub const STASH_SETS: &str = "stash_sets";
+    /// In [`super::Variant::Typed`], 1 if notes about messages are kept by thread and not in storage of tasks (`u8`).
+    pub const NOTES_BY_THREAD: &str = "notes_by_thread";
 }

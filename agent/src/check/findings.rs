@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::{
     cgroups::find_root,
-    kernel::{HookTier, KernelError, TierChoice, Tracer, Unseen, missing_capabilities, sees_all_processes},
+    kernel::{
+        HookTier, KernelError, TierChoice, Tracer, Unseen, Wanted, missing_capabilities, sees_all_processes,
+    },
 };
 
 /// The answer of `check`; its JSON is the document that scripts read.
@@ -77,7 +79,7 @@ impl Findings {
         let mut unseen = Vec::new();
         for tier in HookTier::ALL {
             let Some(root) = &root else { break };
-            let tried = Tracer::load(1, root.path(), TierChoice::Only(tier));
+            let tried = try_tier(root.path(), tier);
             let reason = tried.as_ref().err().map(reason);
             if let Ok(mut tracer) = tried
                 && used.is_none()
@@ -142,6 +144,13 @@ impl Findings {
             }
         };
     }
+}
+
+/// Loads a tier and attaches all that it may need.
+fn try_tier(root: &Path, tier: HookTier) -> Result<Tracer, KernelError> {
+    let mut tracer = Tracer::load(1, root, TierChoice::Only(tier))?;
+    tracer.attach(Wanted { tcp: true, datagrams: true, by_process: true, ..Wanted::default() })?;
+    Ok(tracer)
 }
 
 /// The reason of the only tier that was tried.

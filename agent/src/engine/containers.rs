@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use super::{CgroupKind, SessionSpec};
-use crate::kernel::Tracer;
 
 /// Deeper than any runtime nests; the kernel programs stop there too.
 const MAX_DEPTH: usize = 32;
@@ -22,24 +21,30 @@ impl Containers {
 
     /// The cgroup that rows of a socket in `cgroup` are booked to: the selected container around it, or the child of
     /// the selected pod. Where nothing is known of it, or it was selected by its process: `cgroup` itself.
-    pub(super) fn of(&mut self, cgroup: u64, spec: &SessionSpec, tracer: &mut Tracer) -> u64 {
+    pub(super) fn of(
+        &mut self,
+        cgroup: u64,
+        spec: &SessionSpec,
+        parent_of: &dyn Fn(u64) -> Option<u64>,
+    ) -> u64 {
         if let Some(known) = self.known.get(&cgroup) {
             return *known;
         }
-        let found = search(cgroup, spec, |id| tracer.folder(id).map(|folder| folder.parent));
+        let found = search(cgroup, spec, parent_of);
         self.known.insert(cgroup, found);
         found
     }
 }
 
-fn search(cgroup: u64, spec: &SessionSpec, mut parent_of: impl FnMut(u64) -> Option<u64>) -> u64 {
+fn search(cgroup: u64, spec: &SessionSpec, parent_of: impl Fn(u64) -> Option<u64>) -> u64 {
+    let kind = |id| spec.cgroups.get(&id).map(|selected| selected.kind);
     let mut level = cgroup;
     for _ in 0..MAX_DEPTH {
-        if spec.cgroups.get(&level) == Some(&CgroupKind::Container) {
+        if kind(level) == Some(CgroupKind::Container) {
             return level;
         }
         let Some(parent) = parent_of(level).filter(|parent| *parent != 0) else { break };
-        if spec.cgroups.get(&parent) == Some(&CgroupKind::Pod) {
+        if kind(parent) == Some(CgroupKind::Pod) {
             return level;
         }
         level = parent;
@@ -50,6 +55,7 @@ fn search(cgroup: u64, spec: &SessionSpec, mut parent_of: impl FnMut(u64) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::SelectedCgroup;
 
     /// 1 root, 2 pod, 3 container, 4 nested in it.
     fn parent(id: u64) -> Option<u64> {
@@ -57,7 +63,8 @@ mod tests {
     }
 
     fn selecting(id: u64, kind: CgroupKind) -> SessionSpec {
-        SessionSpec { cgroups: [(id, kind)].into(), ..SessionSpec::default() }
+        let selected = SelectedCgroup { kind, path: "pod".into() };
+        SessionSpec { cgroups: [(id, selected)].into(), ..SessionSpec::default() }
     }
 
     #[test]

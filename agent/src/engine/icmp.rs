@@ -1,4 +1,4 @@
-//! When the peers of ICMP messages are looked at: from the start where a session asks for ICMP by its filter; where it
+//! When the peers of ICMP messages are looked at: from the start if a session asks for ICMP by its filter; if a session
 //! takes everything, from the first ICMP message on, since most containers never send any.
 
 use traffictrace_ebpf::layout::Loss;
@@ -8,15 +8,16 @@ use crate::{
     kernel::Tracer,
 };
 
+/// The programs that see the peers of ICMP messages.
 #[derive(Debug, Default)]
-pub(super) struct IcmpWish {
-    /// Whether the kernel refused; it is not asked again.
+pub(super) struct IcmpPrograms {
+    /// Whether the kernel refused them; it is not asked again.
     refused: bool,
 }
 
-impl IcmpWish {
+impl IcmpPrograms {
     /// Attaches or detaches the programs, by the filters of all sessions.
-    pub(super) fn fulfil<'a>(
+    pub(super) fn update<'a>(
         &mut self,
         tracer: &mut Tracer,
         filters: impl Iterator<Item = &'a Filter> + Clone,

@@ -13,10 +13,6 @@ use crate::{
 pub struct Losses {
     /// Events that found the flow table full. Their bytes are in rows without process and peer.
     pub table_full: u64,
-    /// Events of flows for which there was no room beside their socket; likewise.
-    pub peers_full: u64,
-    /// Events on sockets that the kernel refused storage; likewise.
-    pub storage_refused: u64,
     /// Processes that could not be followed, or not all of whose open files could be looked at.
     pub processes_lost: u64,
     /// Cgroups whose name and parent could not be kept; rows of a container may name a cgroup inside of it.
@@ -25,20 +21,15 @@ pub struct Losses {
     pub rx_bytes: u64,
     /// Sent bytes that are in no row and no total.
     pub tx_bytes: u64,
-    /// Events that the kernel skipped, at most; what they moved is in no row and no total.
+    /// Upper bound of the UDP, ICMP, MPTCP and kernel-TLS messages that the kernel skipped; their bytes are in no row and
+    /// no total.
     pub missed_events: u64,
 }
 
 impl Losses {
-    pub(super) fn overflowed(&self) -> u64 {
-        self.table_full + self.peers_full + self.storage_refused
-    }
-
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
             table_full: self.table_full - before.table_full,
-            peers_full: self.peers_full - before.peers_full,
-            storage_refused: self.storage_refused - before.storage_refused,
             processes_lost: self.processes_lost - before.processes_lost,
             cgroups_not_named: self.cgroups_not_named - before.cgroups_not_named,
             rx_bytes: self.rx_bytes - before.rx_bytes,
@@ -49,13 +40,11 @@ impl Losses {
     }
 }
 
-/// Since the programs were loaded.
-pub(super) fn losses(tracer: &mut Tracer, slots: &SlotRows) -> Losses {
+/// The losses since the programs were loaded.
+pub(super) fn losses(tracer: &Tracer, slots: &SlotRows) -> Losses {
     let (rx_bytes, tx_bytes) = slots.unbooked();
     Losses {
         table_full: tracer.loss(Loss::TableFull),
-        peers_full: tracer.loss(Loss::PeersFull),
-        storage_refused: tracer.loss(Loss::Storage),
         processes_lost: tracer.loss(Loss::Processes),
         cgroups_not_named: tracer.loss(Loss::Folders),
         rx_bytes: tracer.loss(Loss::RxBytes) + rx_bytes,
@@ -66,20 +55,21 @@ pub(super) fn losses(tracer: &mut Tracer, slots: &SlotRows) -> Losses {
 
 /// Books what found no slot: exact in sum, without process and peer.
 pub(super) fn book_overflow(tracer: &mut Tracer, by_number: &mut [Option<&mut Session>]) {
-    let rows = match tracer.overflow() {
-        Ok(rows) => rows,
+    let (rows, folders) = match tracer.overflow().and_then(|rows| Ok((rows, tracer.folders()?))) {
+        Ok(both) => both,
         Err(error) => {
             return tracing::error!(%error, "flows without a slot are not shown until the next drain");
         }
     };
     for (key @ [cgroup, sessions, protocol], now) in rows {
         let Some(protocol) = Protocol::from_bit(protocol as u32) else { continue };
-        for session in by_number.iter_mut().flatten().filter(|session| sessions >> session.number & 1 == 1) {
+        for session in by_number.iter_mut().flatten().filter(|session| session.is_in(sessions)) {
             let before = session.overflow_before.insert(key, now).unwrap_or_default();
-            let [rx_bytes, tx_bytes, rx_calls, tx_calls] = std::array::from_fn(|i| now[i] - before[i]);
+            let [rx_bytes, tx_bytes, rx_calls, tx_calls] =
+                std::array::from_fn(|at| now[at].saturating_sub(before[at]));
             let sum = Totals { rx_bytes, tx_bytes, rx_calls, tx_calls, ..Totals::default() };
             if sum != Totals::default() {
-                let cgroup = session.containers.of(cgroup, &session.spec, tracer);
+                let cgroup = session.containers.of(cgroup, &session.spec, &|id| folders.parent(id));
                 session.ledger.add_folded(overflow_key(cgroup, protocol), &sum);
             }
         }

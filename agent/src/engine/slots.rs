@@ -1,12 +1,14 @@
 //! Which rows a slot of the flow table adds to.
 
-use super::Session;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::session::Session;
 use crate::{
-    flows::{Key, Opening, RowId},
-    kernel::{Delta, Drained, Role, Tracer},
+    flows::{Key, Opening, Role, RowId},
+    kernel::Drained,
 };
 
-/// The rows of one slot: nearly always one, of one session.
+/// The rows of one flow: nearly always one, of one session.
 #[derive(Debug, Default)]
 enum Rows {
     #[default]
@@ -15,45 +17,24 @@ enum Rows {
     Many(Box<[(u8, RowId)]>),
 }
 
+/// What a flow adds to. A slot belongs to one set of sessions, so its rows are found once.
 #[derive(Debug, Default)]
 struct SlotRow {
     rows: Rows,
-    /// Whether it stands for an open connection.
+    /// Whether it represents an open connection.
     connection: bool,
-    /// The selection for which `rows` was found.
-    selection: u32,
 }
 
-/// A flow that was seen for the first time, or for the first time since the selection changed.
-#[derive(Debug)]
-pub(super) struct Opened {
-    index: usize,
-    key: Key,
-    sessions: u64,
-    connections: u64,
-    role: Role,
-    delta: Delta,
-    rtt_us: u32,
-    closed: bool,
-    released: bool,
-}
-
-/// The rows of every slot.
+/// The rows of every flow, by the flow's number.
 #[derive(Debug, Default)]
 pub(super) struct SlotRows {
-    slots: Vec<SlotRow>,
-    selection: u32,
+    flows: Vec<SlotRow>,
     /// See [`Self::unbooked`].
     unbooked: (u64, u64),
 }
 
 impl SlotRows {
-    /// A slot can count for another session from now on, which took the number of one that ended.
-    pub(super) fn selection_changed(&mut self) {
-        self.selection = self.selection.wrapping_add(1);
-    }
-
-    /// Bytes received and sent of slots that are no session's, or of a protocol that nobody knows. The kernel's programs
+    /// Bytes received and sent of flows that are no session's, or of a protocol that nobody knows. The kernel's programs
     /// leave none.
     pub(super) fn unbooked(&self) -> (u64, u64) {
         self.unbooked
@@ -61,96 +42,71 @@ impl SlotRows {
 
     /// Nothing is booked to this number any more.
     pub(super) fn forget_session(&mut self, number: u8) {
-        for slot in &mut self.slots {
-            let left = slot.rows.as_slice().iter().copied().filter(|(of, _)| *of != number).collect();
-            slot.rows = Rows::from_vec(left);
+        for flow in &mut self.flows {
+            let left = flow.rows.as_slice().iter().copied().filter(|(of, _)| *of != number).collect();
+            flow.rows = Rows::from_vec(left);
         }
     }
 
-    /// Books what a slot moved; puts it into `opened` instead where its rows must be found first.
+    /// Books what a flow moved. `parent_of`: the parent of a cgroup, if it is known.
     pub(super) fn book(
         &mut self,
         drained: &Drained<'_>,
+        parent_of: &dyn Fn(u64) -> Option<u64>,
         sessions: &mut [Option<&mut Session>],
-        opened: &mut Vec<Opened>,
     ) {
-        use std::sync::atomic::Ordering::Relaxed;
-        if self.slots.len() <= drained.index {
-            self.slots.resize_with(drained.index + 1, SlotRow::default);
-        }
-        let slot = &mut self.slots[drained.index];
         if drained.opened {
-            slot.rows = Rows::None;
-            slot.selection = self.selection.wrapping_sub(1);
+            self.open(drained, parent_of, sessions);
         }
+        let Some(flow) = self.flows.get_mut(drained.flow) else { return };
         let rtt_us = drained.slot.srtt_us.load(Relaxed);
-        if slot.selection != self.selection {
-            let sessions = drained.slot.sessions;
-            let Some(key) = Key::of(drained).filter(|_| sessions != 0) else {
-                self.unbooked.0 += drained.delta.rx_bytes;
-                self.unbooked.1 += drained.delta.tx_bytes;
-                return;
-            };
-            opened.push(Opened {
-                index: drained.index,
-                key,
-                sessions,
-                connections: drained.slot.connections.load(Relaxed),
-                role: drained.role,
-                delta: drained.delta,
-                rtt_us,
-                closed: drained.closed,
-                released: drained.released,
-            });
-            return;
-        }
-        for (number, row) in slot.rows.as_slice() {
-            if let Some(session) = &mut sessions[usize::from(*number)] {
-                session.ledger.add(*row, &drained.delta, rtt_us);
+        for (number, row) in flow.rows.as_slice() {
+            let Some(session) = &mut sessions[usize::from(*number)] else { continue };
+            session.ledger.add(*row, &drained.moved, rtt_us);
+            if drained.closed {
+                session.ledger.close(*row, flow.connection);
+            }
+            if drained.released {
+                session.ledger.release(*row);
             }
         }
-        slot.end(drained.closed, drained.released, sessions);
+        if drained.released {
+            *flow = SlotRow::default();
+        }
     }
 
-    /// Finds the rows of new flows and books what they moved.
-    pub(super) fn book_opened(
+    /// Finds the rows of a new flow.
+    fn open(
         &mut self,
-        opened: Vec<Opened>,
+        drained: &Drained<'_>,
+        parent_of: &dyn Fn(u64) -> Option<u64>,
         sessions: &mut [Option<&mut Session>],
-        tracer: &mut Tracer,
     ) {
-        for flow in opened {
-            let slot = &mut self.slots[flow.index];
-            let known = std::mem::take(&mut slot.rows);
-            let mut rows = Vec::new();
-            for session in
-                sessions.iter_mut().flatten().filter(|session| flow.sessions >> session.number & 1 == 1)
-            {
-                let number = session.number;
-                let row = match known.as_slice().iter().find(|(of, _)| *of == number) {
-                    Some((_, row)) => *row,
-                    None => {
-                        let cgroup = session.containers.of(flow.key.cgroup, &session.spec, tracer);
-                        let same = flow.key.caller_cgroup == flow.key.cgroup;
-                        let caller_cgroup = if same { cgroup } else { flow.key.caller_cgroup };
-                        let row = session.ledger.hold(Key { cgroup, caller_cgroup, ..flow.key });
-                        let new = flow.connections >> number & 1 == 1;
-                        session.ledger.open(row, opening(flow.role, new, session.resumed));
-                        row
-                    }
-                };
-                session.ledger.add(row, &flow.delta, flow.rtt_us);
-                rows.push((number, row));
-            }
-            slot.rows = Rows::from_vec(rows);
-            slot.connection = matches!(flow.role, Role::Connection { .. });
-            slot.selection = self.selection;
-            slot.end(flow.closed, flow.released, sessions);
+        if self.flows.len() <= drained.flow {
+            self.flows.resize_with(drained.flow + 1, SlotRow::default);
         }
+        let (wanted, key) = (drained.slot.sessions.load(Relaxed), Key::of(drained.slot));
+        let connections = drained.slot.connections.load(Relaxed);
+        let role = Role::of(drained.state);
+        let mut rows = Vec::new();
+        for session in sessions.iter_mut().flatten().filter(|session| session.is_in(wanted)) {
+            let Some(key) = key else { break };
+            let cgroup = session.containers.of(key.cgroup, &session.spec, parent_of);
+            let caller_cgroup = if key.caller_cgroup == key.cgroup { cgroup } else { key.caller_cgroup };
+            let row = session.ledger.hold(Key { cgroup, caller_cgroup, ..key });
+            session.ledger.open(row, opening(role, session.is_in(connections), session.resumed));
+            rows.push((session.number, row));
+        }
+        if rows.is_empty() {
+            self.unbooked.0 += drained.moved.rx_bytes;
+            self.unbooked.1 += drained.moved.tx_bytes;
+        }
+        let connection = matches!(role, Role::Connection { .. });
+        self.flows[drained.flow] = SlotRow { rows: Rows::from_vec(rows), connection };
     }
 }
 
-/// What a new flow says of connections to a session. `new`: the kernel has not counted it for this session yet.
+/// What a new flow adds to the connections of a session. `new`: the kernel has not counted it for this session yet.
 /// `resumed`: the session goes on from another one, which has counted what is older.
 fn opening(role: Role, new: bool, resumed: bool) -> Opening {
     match role {
@@ -159,23 +115,6 @@ fn opening(role: Role, new: bool, resumed: bool) -> Opening {
         Role::Connection { older } => {
             let connections = u64::from(new && !(older && resumed));
             Opening { connections, older, open: true, ..Opening::default() }
-        }
-    }
-}
-
-impl SlotRow {
-    fn end(&mut self, closed: bool, released: bool, sessions: &mut [Option<&mut Session>]) {
-        for (number, row) in self.rows.as_slice() {
-            let Some(session) = &mut sessions[usize::from(*number)] else { continue };
-            if closed {
-                session.ledger.close(*row, self.connection);
-            }
-            if released {
-                session.ledger.release(*row);
-            }
-        }
-        if released {
-            self.rows = Rows::None;
         }
     }
 }
@@ -199,37 +138,4 @@ impl Rows {
 }
 
 #[cfg(test)]
-mod tests {
-    use traffictrace_ebpf::layout::{self, Slot};
-
-    use super::*;
-
-    #[test]
-    fn bytes_of_nobody_are_told() {
-        let slot = Slot { sessions: 1, ..Slot::default() };
-        let nobodys = Slot::default();
-        let mut rows = SlotRows::default();
-        let mut opened = Vec::new();
-        let mut book = |slot, protocol, opened_now, opened: &mut Vec<_>| {
-            let drained = Drained {
-                index: 0,
-                slot,
-                protocol,
-                direction: 0,
-                role: Role::Part,
-                delta: Delta { rx_bytes: 5, tx_bytes: 7, ..Delta::default() },
-                opened: opened_now,
-                closed: false,
-                released: false,
-            };
-            rows.book(&drained, &mut [], opened);
-            rows.unbooked()
-        };
-        assert_eq!(book(&slot, layout::TCP, true, &mut opened), (0, 0));
-        assert_eq!(opened.len(), 1);
-        assert_eq!(book(&nobodys, layout::TCP, true, &mut opened), (5, 7), "no session");
-        assert_eq!(book(&nobodys, layout::TCP, false, &mut opened), (10, 14), "and again");
-        assert_eq!(book(&slot, 99, true, &mut opened), (15, 21), "no protocol");
-        assert_eq!(opened.len(), 1);
-    }
-}
+mod tests;

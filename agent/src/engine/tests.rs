@@ -11,8 +11,8 @@ use std::{
 use super::*;
 use crate::{
     cgroups::CgroupRoot,
-    flows::{Direction, DirectionFilter, Protocol},
-    kernel::{KernelError, TierChoice},
+    flows::{Direction, DirectionFilter, Filter, GroupBy, Protocol, Row},
+    kernel::HookTier,
     testing::{TestCgroup, skip, writable_cgroups},
 };
 
@@ -26,11 +26,16 @@ struct Bench {
     _alone: MutexGuard<'static, ()>,
 }
 
+/// The hooks that the tests use: the best that work, or those that the environment names.
+fn hook_tier() -> TierChoice {
+    std::env::var("TT_TEST_HOOK_TIER").map_or(TierChoice::Auto, |tier| tier.parse().unwrap())
+}
+
 /// An engine that can load its programs, and a cgroup; or the test is skipped.
 fn bench() -> Option<Bench> {
     let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let root = writable_cgroups()?;
-    match Tracer::load(1, root.path(), TierChoice::Auto) {
+    match Tracer::load(1, root.path(), hook_tier()) {
         Ok(_) => {}
         Err(
             error @ (KernelError::Permission { .. } | KernelError::NoBtf { .. } | KernelError::NoTier { .. }),
@@ -40,21 +45,23 @@ fn bench() -> Option<Bench> {
         Err(error) => panic!("{error}"),
     }
     let cgroup = TestCgroup::new(&root);
-    let engine = Engine::new(EngineOptions {
-        slots: 1,
-        cgroup_root: root.path().to_owned(),
-        hook_tier: TierChoice::Auto,
-    });
+    let engine =
+        Engine::new(EngineOptions { slots: 1, cgroup_root: root.path().to_owned(), hook_tier: hook_tier() });
     Some(Bench { engine, root, cgroup, _alone: alone })
 }
 
 impl Bench {
     fn spec(&self, filter: Filter) -> SessionSpec {
-        let id = self.root.id_of(self.cgroup.path()).unwrap();
+        self.spec_of(&self.cgroup, filter)
+    }
+
+    fn spec_of(&self, cgroup: &TestCgroup, filter: Filter) -> SessionSpec {
+        let id = self.root.id_of(cgroup.path()).unwrap();
+        let selected = SelectedCgroup { kind: CgroupKind::Container, path: cgroup.path().to_owned() };
         SessionSpec {
             filter,
             group_by: GroupBy::Connection,
-            cgroups: [(id, CgroupKind::Container)].into(),
+            cgroups: [(id, selected)].into(),
             max_rows: 1000,
             ..SessionSpec::default()
         }
@@ -71,7 +78,7 @@ impl Bench {
     }
 
     fn totals(&mut self, id: &str) -> Totals {
-        self.engine.drain();
+        self.engine.drain_fully();
         let snapshot = self.engine.snapshot(&id.to_owned(), usize::MAX).unwrap();
         let sum = snapshot.rows.iter().map(|row| row.totals.bytes()).sum::<u64>();
         assert_eq!(sum, snapshot.totals.bytes(), "the rows must add up to the totals");
@@ -127,27 +134,6 @@ fn full_listener() -> (TcpListener, TcpStream) {
 
 fn ports(port: u16) -> Filter {
     Filter { ports: vec![port..=port], ..Filter::default() }
-}
-
-#[test]
-fn a_second_session_counts_from_when_it_was_armed() {
-    let Some(mut bench) = bench() else { return };
-    bench.start("a", Filter::default());
-    let (mut client, mut server) = bench.connect("");
-    transfer(&mut client, &mut server, 1000);
-    bench.start("b", Filter::default());
-    transfer(&mut client, &mut server, 500);
-    transfer(&mut server, &mut client, 30);
-    let (a, b) = (bench.totals("a"), bench.totals("b"));
-    assert_eq!((a.tx_bytes, a.rx_bytes, a.connections), (1500, 30, 1));
-    assert_eq!((b.tx_bytes, b.rx_bytes, b.connections), (500, 30, 1));
-
-    assert_eq!(bench.engine.stop(&"a".to_owned()).unwrap().tx_bytes, 1500);
-    transfer(&mut client, &mut server, 7);
-    let b = bench.totals("b");
-    assert_eq!((b.tx_bytes, b.connections), (507, 1));
-    bench.engine.stop(&"b".to_owned());
-    assert!(bench.engine.tracer.is_none());
 }
 
 #[test]
@@ -215,50 +201,13 @@ fn connections_older_than_the_trace_know_who_opened_them() {
 }
 
 #[test]
-fn a_number_that_is_used_again_does_not_inherit_a_socket() {
-    let Some(mut bench) = bench() else { return };
-    bench.start("stays", Filter::default());
-    bench.start("first", Filter::default());
-    let (mut client, mut server) = bench.connect("");
-    transfer(&mut client, &mut server, 1000);
-    bench.engine.stop(&"first".to_owned());
-    // All other numbers come and go while the socket is idle; then the first one's is taken again.
-    for number in 2..SESSIONS {
-        let id = number.to_string();
-        bench.start(&id, ports(1));
-        bench.engine.stop(&id);
-    }
-    bench.start("zero", ports(1));
-    bench.start("again", Filter::default());
-    transfer(&mut client, &mut server, 5);
-    assert_eq!(bench.totals("again").tx_bytes, 5);
-    assert_eq!(bench.totals("stays").tx_bytes, 1005);
-}
-
-#[test]
-fn the_65th_session_is_refused_and_disturbs_no_other() {
-    let Some(mut bench) = bench() else { return };
-    for number in 0..SESSIONS {
-        bench.start(&number.to_string(), Filter::default());
-    }
-    let spec = bench.spec(Filter::default());
-    let refused = bench.engine.start(&"64".to_owned(), spec);
-    assert!(matches!(refused, Err(EngineError::Full)), "{refused:?}");
-    let (mut client, mut server) = bench.connect("");
-    transfer(&mut client, &mut server, 10);
-    for number in 0..SESSIONS {
-        assert_eq!(bench.totals(&number.to_string()).tx_bytes, 10, "session {number}");
-    }
-}
-
-#[test]
 fn below_a_pod_the_container_is_named_after_it_is_gone() {
     let Some(mut bench) = bench() else { return };
     let container = bench.cgroup.make("cri-containerd-1234.scope");
     let nested = bench.cgroup.make("cri-containerd-1234.scope/init");
     let id = bench.root.id_of(&container).unwrap();
     let mut spec = bench.spec(Filter::default());
-    spec.cgroups.values_mut().for_each(|kind| *kind = CgroupKind::Pod);
+    spec.cgroups.values_mut().for_each(|cgroup| cgroup.kind = CgroupKind::Pod);
     bench.engine.start(&"a".to_owned(), spec).unwrap();
     let (mut client, mut server) = bench.connect("cri-containerd-1234.scope/init");
     transfer(&mut client, &mut server, 10);
@@ -288,9 +237,11 @@ fn an_address_of_both_families_is_one_peer() {
 mod connections;
 mod datagrams;
 mod endings;
+mod hooks;
 mod icmp;
 mod limits;
 mod older;
+mod sessions;
 mod shared;
 mod streams;
 mod twins;

@@ -1,5 +1,7 @@
 //! The rows and totals of one session.
 
+mod entry;
+
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
@@ -8,8 +10,8 @@ use std::{
 
 use hashbrown::HashTable;
 
-use super::{Direction, FlowState, GroupBy, Key, Process, Row, Totals};
-use crate::kernel::Delta;
+use self::entry::{Entry, rate};
+use super::{Counters, Direction, GroupBy, Key, Process, Row, Totals};
 
 /// Number of a row in its ledger. Valid while anything holds the row, see [`Ledger::hold`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,30 +37,6 @@ pub struct Opening {
     pub failures: u64,
     /// It stands for an open one until it is closed.
     pub open: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    key: Key,
-    totals: Totals,
-    /// Open flows in this row.
-    open: u32,
-    /// Open connections in this row.
-    connections_open: u64,
-    /// Connections in `totals` that are older than the session.
-    older: u64,
-    /// Flows that can still add to this row; it keeps its number until there are none.
-    held: u32,
-    rtt_us: u32,
-    /// The interval in which it last moved, and its sums when that interval began.
-    interval: u32,
-    rx_before: u64,
-    tx_before: u64,
-    /// Whether it waits in `closed` to be folded.
-    queued: bool,
-    folded: bool,
-    /// Holds no row; its number is in `vacant`.
-    vacant: bool,
 }
 
 /// The rows and totals of one session. The sum of the rows equals the totals.
@@ -155,9 +133,9 @@ impl Ledger {
     }
 
     /// Adds what a flow moved.
-    pub fn add(&mut self, row: RowId, delta: &Delta, rtt_us: u32) {
+    pub fn add(&mut self, row: RowId, moved: &Counters, rtt_us: u32) {
         let mut sum = Totals::default();
-        sum.add_delta(delta);
+        sum.add_moved(moved);
         if rtt_us != 0 {
             self.entries[row.0 as usize].rtt_us = rtt_us;
         }
@@ -236,21 +214,7 @@ impl Ledger {
         if let Some(id) = by_key.find(hash, same) {
             return *id;
         }
-        let entry = Entry {
-            key,
-            totals: Totals::default(),
-            open: 0,
-            connections_open: 0,
-            older: 0,
-            held: 0,
-            rtt_us: 0,
-            interval: 0,
-            rx_before: 0,
-            tx_before: 0,
-            queued: false,
-            folded,
-            vacant: false,
-        };
+        let entry = Entry::new(key, folded);
         let id = if let Some(id) = vacant.pop() {
             entries[id as usize] = entry;
             id
@@ -309,32 +273,6 @@ impl Ledger {
         let target = &mut self.entries[target as usize];
         target.totals.add(&totals);
         target.older += older;
-    }
-}
-
-/// Bytes each second.
-fn rate(bytes: u64, elapsed: Duration) -> u64 {
-    let seconds = elapsed.as_secs_f64();
-    if seconds > 0.0 { (bytes as f64 / seconds).round() as u64 } else { 0 }
-}
-
-impl Entry {
-    fn show(&self, interval: u32, elapsed: Duration) -> Row {
-        let rate = |now, before| if self.interval == interval { rate(now - before, elapsed) } else { 0 };
-        Row {
-            key: self.key,
-            totals: self.totals,
-            rx_bytes_per_second: rate(self.totals.rx_bytes, self.rx_before),
-            tx_bytes_per_second: rate(self.totals.tx_bytes, self.tx_before),
-            rtt_us: self.rtt_us,
-            connections_open: self.connections_open,
-            state: match self.open {
-                0 if self.totals.connections == 0 && self.totals.connect_failures > 0 => FlowState::Failed,
-                0 => FlowState::Closed,
-                _ => FlowState::Open,
-            },
-            folded: self.folded,
-        }
     }
 }
 

@@ -3,11 +3,13 @@
 //! A [`Ledger`] belongs to one session. It folds what slots moved into rows by the session's [`GroupBy`], keeps the
 //! totals, and picks the largest rows. The sum of its rows equals its totals at any time.
 
+mod counters;
 mod filter;
 mod ledger;
 mod row;
 
 pub use self::{
+    counters::{Counters, Role},
     filter::{DirectionFilter, Filter},
     ledger::{Ledger, Opening, RowId, Seed},
     row::{Direction, FlowState, GroupBy, Key, Process, Protocol, Row, Totals},

@@ -1,11 +1,11 @@
 //! Rows: what a flow is called and what it has moved.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
 
 use serde::Serialize;
 use traffictrace_ebpf::layout::{self, Slot};
 
-use crate::kernel::{Delta, Drained};
+use super::Counters;
 
 /// Transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -126,29 +126,28 @@ pub struct Key {
 
 impl Key {
     /// The name of the flow in a slot. `None` for a protocol this build does not know.
-    pub fn of(drained: &Drained<'_>) -> Option<Self> {
-        let slot: &Slot = drained.slot;
-        let known =
-            |address: [u8; 16]| Some(layout::address(address)).filter(|address| !address.is_unspecified());
-        let protocol = Protocol::from_bit(drained.protocol)?;
+    pub fn of(slot: &Slot) -> Option<Self> {
+        let state = slot.state();
+        let protocol = Protocol::from_bit(state.protocol())?;
         let port = |port| (protocol != Protocol::Icmp).then_some(port);
-        let remote_address = known(slot.remote_addr);
+        let remote_address =
+            Some(layout::address(slot.remote_addr.load())).filter(|address| !address.is_unspecified());
         Some(Self {
-            cgroup: slot.cgroup,
-            caller_cgroup: slot.caller_cgroup,
-            pid: slot.tgid,
-            container_pid: slot.ns_tgid,
-            command: slot.comm,
+            cgroup: slot.cgroup.load(Relaxed),
+            caller_cgroup: slot.caller_cgroup.load(Relaxed),
+            pid: slot.pid(),
+            container_pid: slot.ns_tgid.load(Relaxed),
+            command: slot.comm.load(),
             protocol,
-            direction: match drained.direction {
+            direction: match state.direction() {
                 1 => Direction::Inbound,
                 2 => Direction::Outbound,
                 _ => Direction::Unknown,
             },
-            local_address: Some(layout::address(slot.local_addr)),
+            local_address: Some(layout::address(slot.local_addr.load())),
             remote_address,
-            local_port: port(slot.local_port),
-            remote_port: remote_address.and_then(|_| port(slot.remote_port)),
+            local_port: port(slot.local_port.load(Relaxed)),
+            remote_port: remote_address.and_then(|_| port(slot.remote_port.load(Relaxed))),
         })
     }
 
@@ -208,13 +207,13 @@ impl Totals {
         self.rx_bytes.saturating_add(self.tx_bytes)
     }
 
-    /// Adds what a slot moved.
-    pub fn add_delta(&mut self, delta: &Delta) {
-        self.rx_bytes += delta.rx_bytes;
-        self.tx_bytes += delta.tx_bytes;
-        self.rx_calls += delta.rx_calls;
-        self.tx_calls += delta.tx_calls;
-        self.retransmits += delta.retransmits;
+    /// Adds what a flow moved.
+    pub fn add_moved(&mut self, moved: &Counters) {
+        self.rx_bytes += moved.rx_bytes;
+        self.tx_bytes += moved.tx_bytes;
+        self.rx_calls += u64::from(moved.rx_calls);
+        self.tx_calls += u64::from(moved.tx_calls);
+        self.retransmits += u64::from(moved.retransmits);
     }
 
     /// Adds another sum.

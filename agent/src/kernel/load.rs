@@ -2,52 +2,56 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    path::Path,
     sync::{Mutex, PoisonError},
     thread,
 };
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError},
+    programs::{
+        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, tp_btf::BtfTracePointLink,
+    },
     sys::SyscallError,
+    util::nr_cpus,
 };
-use traffictrace_ebpf::{Variant, maps};
+use traffictrace_ebpf::{Variant, constants, maps};
 
 use super::{
-    KernelError, datagrams,
+    KernelError,
     error::{TierFailure, missing_capabilities},
-    tier::{EVERYWHERE, Hook, HookTier, Kind, Needed, Plan, TierChoice},
+    sizes::{self, Geometry},
+    tier::{CONNECTIONS, EVERYWHERE, Hook, HookTier, Kind, Needed, Plan, RECONCILE, TierChoice},
 };
 
 /// Threads that load programs; more of them than large programs would only wait.
 const MOST_THREADS: usize = 4;
+/// Cgroup folders whose names are kept at least.
+const FOLDERS: u32 = 4096;
 
 /// Programs that count, attached.
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
-    pub(super) variant: Variant,
     pub(super) tier: HookTier,
+    pub(super) plan: &'static Plan,
     /// Whether sockets are seen that a running process is given by another one.
     pub(super) sees_given: bool,
 }
 
-/// Loads the first tier of `choice` that works on this kernel. `slots`: length of the flow table; `root`: of the cgroup2
-/// tree.
+/// Loads the first tier of `choice` that works on this kernel.
 ///
 /// # Errors
 ///
 /// [`KernelError::NoTier`] with the reason of each, or the first error that has nothing to do with tiers.
-pub(super) fn load(btf: &Btf, slots: usize, root: &Path, choice: TierChoice) -> Result<Loaded, KernelError> {
+pub(super) fn load(btf: &Btf, geometry: Geometry, choice: TierChoice) -> Result<Loaded, KernelError> {
     let mut failures = Vec::new();
     for tier in choice.tiers().iter().copied() {
-        match load_tier(btf, slots, root, tier) {
+        match load_tier(btf, geometry, tier) {
             Ok(loaded) => return Ok(loaded),
             // The same for each of them, and with a better message.
             Err(error @ KernelError::Permission { .. }) if !missing_capabilities().is_empty() => {
                 return Err(error);
             }
-            Err(error @ (KernelError::CgroupRoot { .. } | KernelError::Object(_))) => return Err(error),
+            Err(error @ KernelError::Object(_)) => return Err(error),
             Err(error) => {
                 tracing::debug!(%tier, %error, "this hook tier does not work here");
                 failures.push(TierFailure { tier, error });
@@ -58,50 +62,41 @@ pub(super) fn load(btf: &Btf, slots: usize, root: &Path, choice: TierChoice) -> 
 }
 
 /// Loads one tier, by the first of its plans that works.
-pub(super) fn load_tier(btf: &Btf, slots: usize, root: &Path, tier: HookTier) -> Result<Loaded, KernelError> {
-    let mut first = None;
+fn load_tier(btf: &Btf, geometry: Geometry, tier: HookTier) -> Result<Loaded, KernelError> {
+    let mut last = KernelError::Object("hook tier");
     for plan in tier.plans() {
-        match load_plan(btf, slots, root, plan) {
-            Ok((ebpf, sees_given)) => return Ok(Loaded { ebpf, variant: plan.variant, tier, sees_given }),
+        match load_plan(btf, geometry, plan) {
+            Ok((ebpf, sees_given)) => return Ok(Loaded { ebpf, tier, plan, sees_given }),
+            // The tier's other plans have the same hooks.
+            Err(error @ KernelError::NoHook { .. }) => return Err(error),
             Err(error) => {
-                tracing::debug!(%tier, variant = ?plan.variant, %error, "a set of programs does not work here");
-                // The last one asks least of the kernel, so its reason says most.
-                first = Some(error);
+                tracing::debug!(%tier, ?plan.variant, plan.notes_by_thread, %error, "a plan does not work here");
+                // The last plan asks least of the kernel, so its reason says most.
+                last = error;
             }
         }
     }
-    Err(first.unwrap_or(KernelError::Object("hook tier")))
+    Err(last)
 }
 
-/// The programs, and whether all of them are there that are attached where possible.
-fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<(Ebpf, bool), KernelError> {
-    let free = match plan.variant {
-        Variant::Storage => slots.next_power_of_two(),
-        Variant::Plain => slots,
-    };
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(btf))
-        .map_max_entries(maps::SLOTS, slots as u32)
-        .map_max_entries(maps::FREE, free as u32)
-        .map_max_entries(maps::PEERS, slots as u32)
-        .map_max_entries(maps::COOKIES, slots as u32)
-        // Storage of tasks is used by the programs alone; the loader has no type for it.
-        .allow_unsupported_maps();
-    if plan.variant == Variant::Plain {
-        loader.map_max_entries(maps::SOCKETS, slots as u32);
-    }
-    let mut ebpf =
-        loader.load(plan.variant.object()).map_err(|e| KernelError::load("create the BPF maps".into(), e))?;
-    let hooks: Vec<_> = plan.hooks.iter().chain(&EVERYWHERE).copied().collect();
-    let mut refused = verify(&mut ebpf, btf, &hooks);
+/// Creates the maps and loads the programs of a plan; attaches those that are attached from the start. Returns also
+/// whether all hooks are there that are attached where possible.
+fn load_plan(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<(Ebpf, bool), KernelError> {
+    let mut ebpf = create(btf, geometry, plan)?;
+    let attached: Vec<_> = plan.hooks.iter().chain(&EVERYWHERE).copied().collect();
+    let on_demand = plan.cgroup_hooks.iter().chain(&CONNECTIONS).chain([&RECONCILE]).copied();
+    let all: Vec<_> = attached.iter().copied().chain(on_demand).collect();
+    let mut refused = verify(&mut ebpf, btf, &all);
     let mut all_possible = true;
-    for hook in hooks {
-        let attached = match refused.remove(hook.program) {
+    for hook in all {
+        let result = match refused.remove(hook.program) {
             Some(error) => Err(loading(hook, error)),
-            None => attach_loaded(program(&mut ebpf, hook)?, hook),
+            None if attached.iter().any(|other| other.program == hook.program) => {
+                attach_loaded(program(&mut ebpf, hook)?, hook)
+            }
+            None => Ok(()),
         };
-        match attached {
+        match result {
             Err(error) if hook.needed == Needed::IfPossible => {
                 tracing::debug!(program = hook.program, target = hook.target, %error, "goes without");
                 all_possible = false;
@@ -112,10 +107,36 @@ fn load_plan(btf: &Btf, slots: usize, root: &Path, plan: &Plan) -> Result<(Ebpf,
             other => other?,
         }
     }
-    if plan.cgroup_programs {
-        datagrams::attach(&mut ebpf, root)?;
-    }
     Ok((ebpf, all_possible))
+}
+
+/// Creates the maps, sized for this machine.
+fn create(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<Ebpf, KernelError> {
+    let (sets, slots) = (geometry.sets() as u32, geometry.slots() as u32);
+    let (set_mask, stash_sets) = (geometry.main_sets as u32 - 1, geometry.stash_sets as u32);
+    let notes_by_thread = u8::from(plan.notes_by_thread);
+    // Without the number, the maps are as large as on a machine with many.
+    let cpus = nr_cpus().unwrap_or(128);
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        .override_global(constants::SET_MASK, &set_mask, true)
+        .override_global(constants::STASH_SETS, &stash_sets, true)
+        .map_max_entries(maps::TAGS, sets)
+        .map_max_entries(maps::SLOTS, slots)
+        .map_max_entries(maps::SPILL, geometry.stash_slots() as u32)
+        .map_max_entries(maps::IDS, slots)
+        .map_max_entries(maps::FOLDERS, sizes::lru(FOLDERS, cpus))
+        // The programs alone use storage of tasks; the loader has no type for it.
+        .allow_unsupported_maps();
+    for (map, entries) in maps::KERNELS_OWN {
+        loader.map_max_entries(map, sizes::lru(entries, cpus));
+    }
+    if plan.variant == Variant::Typed {
+        loader.override_global(constants::NOTES_BY_THREAD, &notes_by_thread, true);
+    }
+    let object = plan.variant.object();
+    loader.load(object).map_err(|e| KernelError::load("create the BPF maps".into(), e))
 }
 
 /// Loads programs on all processors. The kernel's verifier takes most of the time until a first trace is armed; it
@@ -153,27 +174,27 @@ fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<&'static str, P
     state.into_inner().unwrap_or_else(PoisonError::into_inner).1
 }
 
-/// Loads a program and attaches it.
-pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, hook: Hook) -> Result<(), KernelError> {
-    let program = program(ebpf, hook)?;
-    load_program(program, btf, hook).map_err(|error| loading(hook, error))?;
-    attach_loaded(program, hook)
-}
-
-fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut Program, KernelError> {
+pub(super) fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut Program, KernelError> {
     ebpf.program_mut(hook.program).ok_or(KernelError::Object(hook.program))
 }
 
-fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Result<(), ProgramError> {
+pub(super) fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Result<(), ProgramError> {
     match hook.kind {
         Kind::Tracepoint => <&mut BtfTracePoint>::try_from(program)?.load(hook.target, btf),
         Kind::Fentry => <&mut FEntry>::try_from(program)?.load(hook.target, btf),
         Kind::Fexit => <&mut FExit>::try_from(program)?.load(hook.target, btf),
         Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
+        Kind::Called => <&mut RawTracePoint>::try_from(program)?.load(),
+        Kind::Cgroup => match program {
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::CgroupSock(program) => program.load(),
+            Program::CgroupSkb(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        },
     }
 }
 
-/// Where one program serves several functions, once for each.
+/// Attaches a program for good. A program that serves several functions is attached once for each.
 fn attach_loaded(program: &mut Program, hook: Hook) -> Result<(), KernelError> {
     let attached = match hook.kind {
         Kind::Tracepoint => {
@@ -184,11 +205,27 @@ fn attach_loaded(program: &mut Program, hook: Hook) -> Result<(), KernelError> {
         Kind::Kprobe => {
             <&mut KProbe>::try_from(program).and_then(|program| program.attach(hook.target, 0).map(drop))
         }
+        Kind::Cgroup | Kind::Called => Err(ProgramError::UnexpectedProgramType),
     };
     attached.map_err(|error| attaching(hook, error))
 }
 
-fn loading(hook: Hook, error: ProgramError) -> KernelError {
+/// Attaches a program to a tracepoint until the link is dropped; loads it the first time.
+pub(super) fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    hook: Hook,
+) -> Result<BtfTracePointLink, KernelError> {
+    let program = program(ebpf, hook)?;
+    if program.fd().is_err() {
+        load_program(program, btf, hook).map_err(|error| loading(hook, error))?;
+    }
+    let program: &mut BtfTracePoint = program.try_into().map_err(|_| KernelError::Object(hook.program))?;
+    let link = program.attach().and_then(|id| program.take_link(id));
+    link.map_err(|error| attaching(hook, error))
+}
+
+pub(super) fn loading(hook: Hook, error: ProgramError) -> KernelError {
     let Hook { program, target, kind, .. } = hook;
     match error {
         ProgramError::Btf(_) => KernelError::NoHook { kind: kind.name(), hook: target },
@@ -198,7 +235,7 @@ fn loading(hook: Hook, error: ProgramError) -> KernelError {
     }
 }
 
-fn attaching(hook: Hook, error: ProgramError) -> KernelError {
+pub(super) fn attaching(hook: Hook, error: ProgramError) -> KernelError {
     let Hook { program, target, kind, .. } = hook;
     match &error {
         ProgramError::SyscallError(SyscallError { call: "perf_event_open", io_error })

@@ -43,6 +43,23 @@ impl<T> Mapped<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Mapped<T> {
+    /// Zeroed memory that no kernel program knows.
+    ///
+    /// # Safety
+    ///
+    /// Zeroes must be a valid `T`.
+    #[expect(unsafe_code, reason = "it is made as the real one is")]
+    pub(super) unsafe fn fake(len: usize) -> Self {
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping at an address that the kernel chooses; nothing of this process is touched.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len * size_of::<T>(), access, flags, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        Self { start: start.cast(), len }
+    }
+}
+
 impl<T> Deref for Mapped<T> {
     type Target = [T];
 

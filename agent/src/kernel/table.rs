@@ -1,271 +1,260 @@
-//! The flow table as user space sees it: what moved since the last look, and slots given back.
+//! The flow table as user space sees it: which slots moved since the last look, and slots that are freed.
+//!
+//! A drain scans the tags, 32 bytes for eight slots, and looks only at the slots that are used. What it remembers of
+//! them lies close together, whatever their numbers, so that a large table with few flows costs little.
 
 use std::{
     collections::{HashSet, VecDeque},
     sync::atomic::{
-        AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+        AtomicU32,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
     time::{Duration, Instant},
 };
 
-use traffictrace_ebpf::layout::{self, PeerKey, Slot};
+use traffictrace_ebpf::layout::{CLOSED, FREE, PENDING, Slot, SpillKey, State, TCP, Tags};
 
-use super::{free::FreeSlots, mapped::Mapped};
+use super::{mapped::Mapped, sizes::Geometry};
+use crate::flows::Counters;
 
-/// How long a closed slot is left alone before it is given back. A program that found the slot just before it was
-/// closed adds to it within microseconds (programs run with preemption off); this leaves room for a stolen CPU.
+/// How long a closed slot is left alone at least before it is freed. See [`super::grace`] for what is waited for beside.
 const GRACE: Duration = Duration::from_millis(300);
 /// Seconds without any movement after which a flow counts as idle.
 const IDLE: u32 = 60;
 
-/// What one slot moved since it was last drained.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Delta {
-    /// Bytes received.
-    pub rx_bytes: u64,
-    /// Bytes sent.
-    pub tx_bytes: u64,
-    /// Receive calls.
-    pub rx_calls: u64,
-    /// Send calls.
-    pub tx_calls: u64,
-    /// Segments retransmitted.
-    pub retransmits: u64,
-}
-
-impl Delta {
-    /// Whether nothing moved.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// A slot that has something to tell.
 #[derive(Debug)]
 pub struct Drained<'a> {
-    /// Its number; names the same flow from `opened` to `released`.
-    pub index: usize,
-    /// Its key; the counters in it go on moving, use `delta`.
+    /// Number of the flow; it names the same flow from `opened` to `released`. Numbers are small and used again.
+    pub flow: usize,
+    /// The slot. Its counters go on moving, use `moved`.
     pub slot: &'a Slot,
-    /// Protocol, as in [`layout::TCP`].
-    pub protocol: u32,
-    /// 0 unknown, 1 inbound, 2 outbound.
-    pub direction: u32,
-    /// What the flow is to its connection.
-    pub role: Role,
-    /// What it moved since it was last drained.
-    pub delta: Delta,
+    /// The slot's state.
+    pub state: State,
+    /// What the flow moved since it was last drained.
+    pub moved: Counters,
     /// First sight of this flow.
     pub opened: bool,
-    /// The kernel is done with it; bytes of an event that was under way may still come.
+    /// The kernel is done with the flow; bytes of an event that was under way may still come.
     pub closed: bool,
     /// Last sight of this flow: its number names another one from now on.
     pub released: bool,
 }
 
-/// What a flow is to its connection. Each connection is one flow for each of its processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// No connection of its own: a datagram flow, or a further process of a TCP socket.
-    Part,
-    /// It stands for the connection. `older`: than its selection.
-    Connection {
-        /// Its opening was not seen.
-        older: bool,
-    },
-    /// It stands for a connection that could not be opened.
-    Failed,
-}
-
-/// What user space remembers of a slot. Counters in slots are never set back, so that a late event is not lost:
-/// a slot that is taken again goes on from where it was.
+/// What is remembered of a used slot.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    rx_bytes: u64,
-    tx_bytes: u64,
-    rx_calls: u32,
-    tx_calls: u32,
-    retransmits: u32,
-    /// When it last moved, in seconds since the table was made.
+struct Known {
+    counters: Counters,
+    /// When the flow last moved, in seconds since the table was made.
     moved: u32,
-    known: bool,
     closed: bool,
+    /// Closed without ever counting for a session: nothing is said of it.
+    silent: bool,
 }
 
-/// The mapped flow table with its free slots.
+/// A slot as a drain has just seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) state: State,
+    /// Whether any call was counted since the last drain. Of a pending slot that is not known.
+    pub(super) called: bool,
+    /// Seconds since the flow last moved.
+    pub(super) idle: u32,
+}
+
+/// The mapped flow table.
 pub(super) struct Table {
+    tags: Mapped<Tags>,
     slots: Mapped<Slot>,
-    free: FreeSlots,
-    /// Cookie of a slot's socket, where the map of peers leads to the slot.
-    cookies: Mapped<AtomicU64>,
-    seen: Vec<Seen>,
-    /// Closed slots that wait for `GRACE`, with the time they were seen closed, oldest first.
+    geometry: Geometry,
+    /// Number of the flow in each slot, plus one; 0: the slot is free, or not seen yet.
+    flows: Vec<u32>,
+    known: Vec<Known>,
+    /// Numbers of `known` that no flow has.
+    vacant: Vec<u32>,
+    /// Closed slots that wait for [`GRACE`], with the time they were seen closed, oldest first.
     closing: VecDeque<(u32, Instant)>,
+    /// Slots that were used when the last drain began.
+    used: usize,
     made: Instant,
 }
 
 impl Table {
-    /// Takes the mapped arrays over; `free` has every slot.
-    pub(super) fn new(slots: Mapped<Slot>, free: FreeSlots, cookies: Mapped<AtomicU64>) -> Self {
-        let (seen, closing, made) = (Vec::new(), VecDeque::new(), Instant::now());
-        Self { slots, free, cookies, seen, closing, made }
+    /// Takes over mapped arrays of this geometry.
+    pub(super) fn new(tags: Mapped<Tags>, slots: Mapped<Slot>, geometry: Geometry) -> Self {
+        Self {
+            flows: vec![0; slots.len()],
+            tags,
+            slots,
+            geometry,
+            known: Vec::new(),
+            vacant: Vec::new(),
+            closing: VecDeque::new(),
+            used: 0,
+            made: Instant::now(),
+        }
     }
 
-    /// Slots that the kernel can still take.
-    pub(super) fn free(&self) -> usize {
-        self.free.len()
-    }
-
-    /// All slots.
+    /// Number of slots.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Slots that the kernel has ever taken: it takes them in order at first, so that none beyond was ever used.
-    fn used(&self) -> usize {
-        usize::try_from(self.free.taken()).unwrap_or(usize::MAX).min(self.slots.len())
+    /// Number of slots that were used when the last drain began.
+    pub(super) fn used(&self) -> usize {
+        self.used
     }
 
-    /// Closes the slots of sockets that have ended.
-    pub(super) fn end_sockets(&mut self, ended: &HashSet<u64>) {
-        if ended.is_empty() {
-            return;
+    /// Whether the table fills up, so that draining should not wait: more than half of what was free after the last
+    /// drain is taken, or the table is more than half full and slots can be freed.
+    pub(super) fn is_filling(&self) -> bool {
+        let used = self.tags().filter(|tag| tag.load(Relaxed) != 0).count();
+        let free_before = self.len().saturating_sub(self.used);
+        used.saturating_sub(self.used) > free_before / 2
+            || used > self.len() / 2 && self.due(Instant::now()) > 0
+    }
+
+    /// Looks at all used slots: calls `sink` for each that is new, moved something or was closed, and `look` for each
+    /// that the kernel still counts in. Slots of the sockets in `ended` are closed first.
+    pub(super) fn scan(
+        &mut self,
+        now: Instant,
+        ended: &HashSet<u64>,
+        sink: &mut dyn FnMut(&Drained<'_>),
+        mut look: impl FnMut(u32, Look),
+    ) {
+        let mut used = 0;
+        for set in 0..self.tags.len() {
+            for way in 0..self.tags[set].len() {
+                if self.tags[set][way].load(Acquire) == 0 {
+                    continue;
+                }
+                used += 1;
+                let number = set * self.tags[set].len() + way;
+                let slot = &self.slots[number];
+                if !ended.is_empty() && ended.contains(&slot.cookie.load(Relaxed)) {
+                    close(slot);
+                }
+                if let Some(seen) = self.visit(number, now, sink) {
+                    look(number as u32, seen);
+                }
+            }
         }
-        for (slot, cookie) in self.slots.iter().zip(self.cookies.iter()).take(self.used()) {
-            if ended.contains(&cookie.load(Relaxed)) {
+        self.used = used;
+    }
+
+    /// Looks at one used slot as [`Self::scan`] does. Returns nothing if the kernel counts in it no more, or not yet.
+    pub(super) fn visit(
+        &mut self,
+        number: usize,
+        now: Instant,
+        sink: &mut dyn FnMut(&Drained<'_>),
+    ) -> Option<Look> {
+        let slot = &self.slots[number];
+        let state = slot.state();
+        match state.phase() {
+            FREE => return None,
+            // Its bytes are reported once it is open.
+            PENDING => return Some(Look { state, called: true, idle: 0 }),
+            _ => {}
+        }
+        let second = now.duration_since(self.made).as_secs() as u32;
+        let opened = self.flows[number] == 0;
+        if opened {
+            let known = Known { moved: second, ..Known::default() };
+            let flow = self.vacant.pop().unwrap_or(self.known.len() as u32);
+            match self.known.get_mut(flow as usize) {
+                Some(vacant) => *vacant = known,
+                None => self.known.push(known),
+            }
+            self.flows[number] = flow + 1;
+        }
+        let flow = self.flows[number] as usize - 1;
+        let known = &mut self.known[flow];
+        let moved = known.counters.advance(Counters::of(slot));
+        if !moved.is_empty() {
+            known.moved = second;
+        }
+        let closed = state.phase() == CLOSED && !known.closed;
+        if closed {
+            known.closed = true;
+            known.silent = opened && slot.sessions.load(Relaxed) == 0;
+            self.closing.push_back((number as u32, now));
+        }
+        if (opened || closed || !moved.is_empty()) && !known.silent {
+            sink(&Drained { flow, slot, state, moved, opened, closed, released: false });
+        }
+        let called = moved.rx_calls != 0 || moved.tx_calls != 0;
+        state.is_live().then(|| Look { state, called, idle: second.saturating_sub(known.moved) })
+    }
+
+    /// Number of slots that were seen closed at least [`GRACE`] before `now`, when this drain began.
+    pub(super) fn due(&self, now: Instant) -> usize {
+        self.closing.partition_point(|(_, closed)| now.saturating_duration_since(*closed) >= GRACE)
+    }
+
+    /// Keys that lead to those of the first `count` closed slots that are in the stash.
+    pub(super) fn spill_keys(&self, count: usize) -> Vec<SpillKey> {
+        let numbers = self.closing.iter().take(count).map(|(number, _)| *number as usize);
+        let in_stash = numbers.filter(|number| *number >= self.geometry.main_slots());
+        in_stash.map(|number| self.slots[number].spill_key()).collect()
+    }
+
+    /// Frees the first `count` closed slots. Nothing in the kernel may find them any more.
+    pub(super) fn free(&mut self, count: usize, sink: &mut dyn FnMut(&Drained<'_>)) {
+        for (number, _) in self.closing.drain(..count) {
+            let number = number as usize;
+            let slot = &self.slots[number];
+            let flow = std::mem::take(&mut self.flows[number]);
+            self.vacant.push(flow - 1);
+            let flow = flow as usize - 1;
+            let moved = self.known[flow].counters.advance(Counters::of(slot));
+            if !self.known[flow].silent {
+                let (opened, closed, released) = (false, false, true);
+                sink(&Drained { flow, slot, state: slot.state(), moved, opened, closed, released });
+            }
+            slot.clear();
+            let ways = self.tags[0].len();
+            self.tags[number / ways][number % ways].store(0, Release);
+        }
+    }
+
+    /// Closes the slots of datagrams that were idle for a minute.
+    pub(super) fn close_idle(&self, now: Instant) {
+        let second = now.duration_since(self.made).as_secs() as u32;
+        for (slot, flow) in self.slots.iter().zip(&self.flows).filter(|(_, flow)| **flow != 0) {
+            let idle = second.saturating_sub(self.known[*flow as usize - 1].moved);
+            if idle >= IDLE && slot.state().protocol() != TCP {
                 close(slot);
             }
         }
     }
 
-    /// Slots that the map of peers leads to, idle for a minute; when the table fills up, they can make room.
-    pub(super) fn idle(&self) -> Vec<(u32, PeerKey)> {
-        if self.free() > self.len() / 2 {
-            return Vec::new();
-        }
-        let now = self.made.elapsed().as_secs() as u32;
-        let idle = self
-            .seen
-            .iter()
-            .enumerate()
-            .filter(|(_, seen)| seen.known && !seen.closed && now.saturating_sub(seen.moved) >= IDLE);
-        idle.filter_map(|(index, _)| Some((index as u32, self.peer_key(index)?))).collect()
-    }
-
-    /// Closes a slot that the kernel does not find any more: its entry in the map of peers is gone, and the key may come
-    /// to lead to another one.
-    pub(super) fn close(&mut self, index: u32) {
-        if let Some(cookie) = self.cookies.get(index as usize) {
-            cookie.store(0, Relaxed);
-        }
-        if let Some(slot) = self.slots.get(index as usize) {
-            close(slot);
-        }
-    }
-
-    /// Calls `sink` for each slot that is new, moved bytes or ended; gives slots back that ended a while ago.
-    ///
-    /// Returns the keys of those that the map of peers must forget.
-    #[must_use]
-    pub(super) fn drain(&mut self, sink: &mut dyn FnMut(Drained<'_>)) -> Vec<PeerKey> {
-        let now = Instant::now();
-        let second = now.duration_since(self.made).as_secs() as u32;
-        let used = self.used();
-        if self.seen.len() < used {
-            self.seen.resize(used, Seen::default());
-        }
-        for (index, (slot, seen)) in self.slots[..used].iter().zip(&mut self.seen).enumerate() {
-            let word = slot.state.load(Acquire);
-            let state = word & 0xff;
-            if matches!(state, layout::FREE | layout::CONNECTING) {
+    /// Has no slot count for these sessions any more, and closes those that count for no other. From then on a session
+    /// that is given one of the numbers meets no slot of the session that had it before.
+    pub(super) fn end_sessions(&self, sessions: u64) {
+        for (tag, slot) in self.tags().zip(self.slots.iter()) {
+            if tag.load(Acquire) == 0 || !slot.state().is_live() {
                 continue;
             }
-            let delta = advance(seen, slot);
-            let opened = !seen.known;
-            if opened || !delta.is_empty() {
-                seen.moved = second;
-            }
-            let closed = state == layout::CLOSED && !seen.closed;
-            if closed {
-                seen.closed = true;
-                self.closing.push_back((index as u32, now));
-            }
-            seen.known = true;
-            if opened || closed || !delta.is_empty() {
-                sink(Drained { opened, closed, ..Drained::new(index, slot, word, delta) });
+            slot.connections.fetch_and(!sessions, Relaxed);
+            if slot.sessions.fetch_and(!sessions, AcqRel) & !sessions == 0 {
+                close(slot);
             }
         }
-        self.release(now, sink)
     }
 
-    fn peer_key(&self, index: usize) -> Option<PeerKey> {
-        let cookie = self.cookies.get(index)?.load(Relaxed);
-        (cookie != 0).then(|| self.slots.get(index).map(|slot| slot.peer_key(cookie))).flatten()
-    }
-
-    /// Gives back the slots that were seen closed at least [`GRACE`] before `now`, when this drain began.
-    fn release(&mut self, now: Instant, sink: &mut dyn FnMut(Drained<'_>)) -> Vec<PeerKey> {
-        let mut forget = Vec::new();
-        while let Some((number, since)) = self.closing.front().copied() {
-            if now.duration_since(since) < GRACE {
-                break;
-            }
-            self.closing.pop_front();
-            let index = number as usize;
-            forget.extend(self.peer_key(index));
-            let (slot, seen) = (&self.slots[index], &mut self.seen[index]);
-            let delta = advance(seen, slot);
-            sink(Drained { released: true, ..Drained::new(index, slot, slot.state.load(Relaxed), delta) });
-            // The kernel sets this one back when it takes the slot; the other counters go on.
-            *seen = Seen { known: false, closed: false, retransmits: 0, ..*seen };
-            self.cookies[index].store(0, Relaxed);
-            slot.state.store(layout::FREE, Release);
-            self.free.give(number);
-        }
-        self.free.publish();
-        forget
+    fn tags(&self) -> impl Iterator<Item = &AtomicU32> {
+        self.tags.iter().flatten()
     }
 }
 
+/// Closes a slot if the kernel counts in it. The kernel may change the state at the same moment.
 fn close(slot: &Slot) {
-    let word = slot.state.load(Acquire);
-    if word & 0xff == layout::OPEN {
-        slot.state.store(word & !0xff | layout::CLOSED, Release);
-    }
+    let close = |word| Some(State(word)).filter(|state| state.is_live()).map(|state| state.closed().0);
+    // An error means that the slot was not live.
+    let _ = slot.state.fetch_update(AcqRel, Acquire, close);
 }
 
-impl<'a> Drained<'a> {
-    fn new(index: usize, slot: &'a Slot, word: u32, delta: Delta) -> Self {
-        let (protocol, direction) = (word >> 8 & 0xff, word >> 16 & 0xff);
-        let flag = |flag| word & flag != 0;
-        let role = if flag(layout::FAILED) {
-            Role::Failed
-        } else if flag(layout::CONNECTION) {
-            Role::Connection { older: flag(layout::OLDER) }
-        } else {
-            Role::Part
-        };
-        Self { index, slot, protocol, direction, role, delta, opened: false, closed: false, released: false }
-    }
-}
-
-fn advance(seen: &mut Seen, slot: &Slot) -> Delta {
-    let now = Seen {
-        rx_bytes: slot.rx_bytes.load(Relaxed),
-        tx_bytes: slot.tx_bytes.load(Relaxed),
-        rx_calls: slot.rx_calls.load(Relaxed),
-        tx_calls: slot.tx_calls.load(Relaxed),
-        retransmits: slot.retransmits.load(Relaxed),
-        ..*seen
-    };
-    let delta = Delta {
-        rx_bytes: now.rx_bytes.wrapping_sub(seen.rx_bytes),
-        tx_bytes: now.tx_bytes.wrapping_sub(seen.tx_bytes),
-        rx_calls: now.rx_calls.wrapping_sub(seen.rx_calls).into(),
-        tx_calls: now.tx_calls.wrapping_sub(seen.tx_calls).into(),
-        retransmits: now.retransmits.saturating_sub(seen.retransmits).into(),
-    };
-    *seen = now;
-    delta
-}
+#[cfg(test)]
+mod tests;

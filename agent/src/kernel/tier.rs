@@ -100,15 +100,21 @@ pub(super) enum Kind {
     Fexit,
     /// At the entry or the return of a function, as the program's section says.
     Kprobe,
+    /// At cgroups, as the program's section says.
+    Cgroup,
+    /// At nothing: user space runs the program.
+    Called,
 }
 
 impl Kind {
-    /// As people call it.
+    /// The kind as people call it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Tracepoint => "tracepoint",
             Self::Fentry | Self::Fexit => "kernel function",
             Self::Kprobe => "kprobe",
+            Self::Cgroup => "cgroup hook",
+            Self::Called => "call",
         }
     }
 }
@@ -121,7 +127,7 @@ pub(super) enum Needed {
     Ipv6,
     /// Where the kernel has the function: of a protocol that may not be there, or of some kernels alone.
     IfThere,
-    /// Where it can be attached at all; what it would see is told as not seen otherwise.
+    /// Where it can be attached at all; otherwise what it would see is reported as not seen.
     IfPossible,
 }
 
@@ -134,14 +140,16 @@ pub(super) struct Hook {
     pub(super) needed: Needed,
 }
 
-/// What is loaded for a tier.
+/// A set of programs that can serve a tier. All plans of a tier have the same hooks.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) variant: Variant,
-    /// Beside [`EVERYWHERE`].
+    /// Whether notes about messages are kept by thread instead of in the storage of tasks.
+    pub(super) notes_by_thread: bool,
+    /// What is attached from the start, beside [`EVERYWHERE`].
     pub(super) hooks: &'static [Hook],
-    /// Whether programs at the root of the cgroup tree tell peers and ends of datagram sockets.
-    pub(super) cgroup_programs: bool,
+    /// What is loaded from the start and attached to cgroups while it is wanted.
+    pub(super) cgroup_hooks: &'static [Hook],
 }
 
 impl Needed {
@@ -155,7 +163,7 @@ impl Needed {
     }
 }
 
-const fn hook(program: &'static str, kind: Kind, target: &'static str) -> Hook {
+pub(super) const fn hook(program: &'static str, kind: Kind, target: &'static str) -> Hook {
     Hook { program, kind, target, needed: Needed::Always }
 }
 
@@ -171,74 +179,84 @@ const fn if_possible(program: &'static str, kind: Kind, target: &'static str) ->
     Hook { program, kind, target, needed: Needed::IfPossible }
 }
 
-/// In every tier: beginning, retransmissions and end of TCP connections, and processes that come into a cgroup.
-pub(super) const EVERYWHERE: [Hook; 5] = [
-    hook("tt_state", Kind::Tracepoint, "inet_sock_set_state"),
-    hook("tt_destroy", Kind::Tracepoint, "tcp_destroy_sock"),
-    hook("tt_retransmit", Kind::Tracepoint, "tcp_retransmit_skb"),
+/// Attached in every tier: processes that come into a cgroup.
+pub(super) const EVERYWHERE: [Hook; 2] = [
     hook("tt_attach", Kind::Tracepoint, "cgroup_attach_task"),
     hook("tt_fork", Kind::Tracepoint, "sched_process_fork"),
 ];
 
+/// In every tier, beginning and end of TCP connections; attached from the first session on that can want TCP.
+pub(super) const CONNECTIONS: [Hook; 2] = [
+    hook("tt_state", Kind::Tracepoint, "inet_sock_set_state"),
+    hook("tt_destroy", Kind::Tracepoint, "tcp_destroy_sock"),
+];
+
+/// In every tier, the program that compares connections with their sockets.
+pub(super) const RECONCILE: Hook = hook("tt_reconcile", Kind::Called, "TCP connections");
+
 /// The end of processes that were selected by their id; only while a session selects so.
 pub(super) const PROCESS_END: Hook = hook("tt_exit", Kind::Tracepoint, "sched_process_free");
+
+/// The peers of messages whose address the application gives or asks for.
+pub(super) const PEERS: [Hook; 4] = [
+    hook("tt_sendmsg4", Kind::Cgroup, "sendmsg4"),
+    hook("tt_sendmsg6", Kind::Cgroup, "sendmsg6"),
+    hook("tt_recvmsg4", Kind::Cgroup, "recvmsg4"),
+    hook("tt_recvmsg6", Kind::Cgroup, "recvmsg6"),
+];
+
+/// The end of sockets that are not TCP.
+pub(super) const RELEASE: Hook = hook("tt_release", Kind::Cgroup, "sock_release");
+
+/// Sees the destination of what ping and raw sockets send. Where calls are hooked, the call itself names it.
+///
+/// This and [`ICMP_RECV`] see every packet of a cgroup or of the machine, so they are attached only while a session wants
+/// the peers of ICMP messages.
+pub(super) const ICMP_SEND: Hook = hook("tt_icmp_send", Kind::Cgroup, "egress");
+
+/// Sees the source of what ping and raw sockets receive.
+pub(super) const ICMP_RECV: Hook = hook("tt_icmp_recv", Kind::Tracepoint, "consume_skb");
 
 /// Sockets that a process is given by another one. Function entries, where they can be hooked.
 const GIVEN: Hook = if_possible("tt_fe_receive", Kind::Fentry, "security_file_receive");
 
-/// What leaves the receive queue of a TCP socket. Attached before those that count calls, which rely on it.
-const SPACE: Hook = hook("tt_space", Kind::Tracepoint, "tcp_rcv_space_adjust");
+const TRACEPOINTS: &[Hook] = &[
+    hook("tt_send", Kind::Tracepoint, "sock_send_length"),
+    hook("tt_recv", Kind::Tracepoint, "sock_recv_length"),
+    // Linux 6.3 and 6.4 send files past the tracepoint.
+    if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
+    GIVEN,
+];
 
-const TP_BTF: &[Plan] = &[Plan {
-    variant: Variant::Storage,
-    hooks: &[
-        SPACE,
-        hook("tt_send", Kind::Tracepoint, "sock_send_length"),
-        hook("tt_recv", Kind::Tracepoint, "sock_recv_length"),
-        // Linux 6.3 and 6.4 send files past the tracepoint.
-        if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
-        GIVEN,
-    ],
-    cgroup_programs: true,
-}];
+const AT_CGROUPS: &[Hook] = &[PEERS[0], PEERS[1], PEERS[2], PEERS[3], RELEASE];
 
+/// Until Linux 6.12, programs on cgroups have no storage of tasks.
+const TP_BTF: &[Plan] = &[
+    Plan { variant: Variant::Typed, notes_by_thread: false, hooks: TRACEPOINTS, cgroup_hooks: AT_CGROUPS },
+    Plan { variant: Variant::Typed, notes_by_thread: true, hooks: TRACEPOINTS, cgroup_hooks: AT_CGROUPS },
+];
+
+const CALLS: &[Hook] = &[
+    hook("tt_fx_send", Kind::Fexit, "inet_sendmsg"),
+    ipv6("tt_fx_send6", Kind::Fexit, "inet6_sendmsg"),
+    hook("tt_fx_recv", Kind::Fexit, "inet_recvmsg"),
+    ipv6("tt_fx_recv6", Kind::Fexit, "inet6_recvmsg"),
+    ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
+    // Until Linux 6.5.
+    if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
+    hook("tt_fe_release", Kind::Fentry, "inet_release"),
+    GIVEN,
+];
+
+/// Linux 5.10 and 5.11 follow no typed pointers to a socket's cookie.
 const FEXIT: &[Plan] = &[
-    Plan {
-        variant: Variant::Storage,
-        hooks: &[
-            SPACE,
-            hook("tt_fx_send", Kind::Fexit, "inet_sendmsg"),
-            ipv6("tt_fx_send6", Kind::Fexit, "inet6_sendmsg"),
-            hook("tt_fx_recv", Kind::Fexit, "inet_recvmsg"),
-            ipv6("tt_fx_recv6", Kind::Fexit, "inet6_recvmsg"),
-            ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
-            // Until Linux 6.5.
-            if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
-            hook("tt_fe_release", Kind::Fentry, "inet_release"),
-            GIVEN,
-        ],
-        cgroup_programs: false,
-    },
-    Plan {
-        variant: Variant::Plain,
-        hooks: &[
-            hook("tt_fe_lock", Kind::Fentry, "lock_sock_nested"),
-            hook("tt_fe_unlock", Kind::Fentry, "release_sock"),
-            hook("tt_fx_send", Kind::Fexit, "inet_sendmsg"),
-            ipv6("tt_fx_send6", Kind::Fexit, "inet6_sendmsg"),
-            hook("tt_fx_recv", Kind::Fexit, "inet_recvmsg"),
-            ipv6("tt_fx_recv6", Kind::Fexit, "inet6_recvmsg"),
-            ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
-            if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
-            hook("tt_fe_release", Kind::Fentry, "inet_release"),
-            GIVEN,
-        ],
-        cgroup_programs: false,
-    },
+    Plan { variant: Variant::Typed, notes_by_thread: false, hooks: CALLS, cgroup_hooks: &[] },
+    Plan { variant: Variant::Plain, notes_by_thread: true, hooks: CALLS, cgroup_hooks: &[] },
 ];
 
 const KRETPROBE: &[Plan] = &[Plan {
     variant: Variant::Plain,
+    notes_by_thread: true,
     hooks: &[
         hook("tt_kp_lock", Kind::Kprobe, "lock_sock_nested"),
         hook("tt_kp_unlock", Kind::Kprobe, "release_sock"),
@@ -270,7 +288,7 @@ const KRETPROBE: &[Plan] = &[Plan {
         hook("tt_kp_release", Kind::Kprobe, "inet_release"),
         if_possible("tt_kp_receive", Kind::Kprobe, "security_file_receive"),
     ],
-    cgroup_programs: false,
+    cgroup_hooks: &[],
 }];
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! What cannot be seen on this machine, whatever a session asks for. One list for `check`, `top`, reports and statuses.
 
-use traffictrace_ebpf::Variant;
-
 use super::{HookTier, Tracer, older::sees_all_processes};
 
-/// Something that is not counted, or of which not everything is known.
+/// A gap: something that is not counted, or of which not everything is known.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unseen {
     /// Short name, as reports and statuses have it.
@@ -26,17 +24,20 @@ static SPLICED_FIRST: Unseen = Unseen {
     meaning: "What is spliced, or received without a copy, from a connection older than the trace before anything else \
               of it is read.",
 };
+static SPLICED_BY: Unseen = Unseen {
+    name: "SplicedBy",
+    meaning: "Which of several processes that share a socket spliced, or received without a copy: the bytes are \
+              credited to the one that used the socket last, when the connection ends or is idle.",
+};
 static SKIPPED: Unseen = Unseen {
     name: "SkippedEvents",
-    meaning: "The kernel skips events now and then; `missedEvents` counts those whose bytes may be missing.",
+    meaning: "The kernel skips events now and then; `missedEvents` counts those of UDP, ICMP, MPTCP and kernel TLS \
+              whose bytes may be missing.",
 };
 static SKIPPED_WHERE_PREEMPTIBLE: Unseen = Unseen {
     name: "SkippedEvents",
-    meaning: "Where the kernel is fully preemptible it skips events now and then; `missedEvents` counts them.",
-};
-static FAST_OPEN: Unseen = Unseen {
-    name: "FastOpenFirstBytes",
-    meaning: "Bytes that TCP Fast Open sends with the first packet of a connection.",
+    meaning: "Where the kernel is fully preemptible it skips events now and then; `missedEvents` counts those of UDP, \
+              ICMP, MPTCP and kernel TLS whose bytes may be missing.",
 };
 static CONCURRENT_CALLS: Unseen = Unseen {
     name: "ConcurrentCalls",
@@ -52,17 +53,17 @@ impl Tracer {
     /// What is not seen here.
     pub fn not_seen(&self) -> Vec<&'static Unseen> {
         let by_tier: &[&Unseen] = match self.tier {
-            HookTier::TpBtf if self.missed.has_twins() => &[&SKIPPED],
-            HookTier::TpBtf => &[],
-            HookTier::Fexit => &[&SKIPPED_WHERE_PREEMPTIBLE],
-            HookTier::Kretprobe => &[&FAST_OPEN, &CONCURRENT_CALLS, &TLS_LOADED_LATER],
+            HookTier::TpBtf if self.hooks.twins.any() => &[&SPLICED_BY, &SKIPPED],
+            HookTier::TpBtf => &[&SPLICED_BY],
+            HookTier::Fexit => &[&SPLICED_BY, &SKIPPED_WHERE_PREEMPTIBLE],
+            HookTier::Kretprobe => &[&CONCURRENT_CALLS, &TLS_LOADED_LATER],
         };
         let all = sees_all_processes();
         let by_machine = [
             (&HANDED_BEFORE, all),
             (&PASSED_LATER, self.sees_given),
-            // Where sequence numbers are looked at before a call as well, it need not be known before.
-            (&SPLICED_FIRST, all || self.variant == Variant::Plain),
+            // Probes on the socket's lock see its sequence numbers before anything is read.
+            (&SPLICED_FIRST, all || self.tier == HookTier::Kretprobe),
         ];
         let by_machine = by_machine.into_iter().filter(|(_, seen)| !seen).map(|(what, _)| what);
         by_machine.chain(by_tier.iter().copied()).collect()

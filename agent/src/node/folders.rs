@@ -80,6 +80,7 @@ impl Folders {
         let place = |Located { folder, kind, container }: &Located| Place {
             cgroup: folder.id(),
             kind: *kind,
+            path: folder.path().to_owned(),
             container: container.clone(),
         };
         self.of_pods.iter().map(|(uid, located)| (uid.clone(), located.iter().map(place).collect())).collect()

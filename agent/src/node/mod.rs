@@ -54,8 +54,8 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "standalone")]
     kubelet_cgroup: Option<PathBuf>,
 
-    /// Flows that are kept at once, in the kernel and for each trace; 128 bytes of kernel memory each, while any trace
-    /// runs.
+    /// Flows that are kept at once, in the kernel and for each trace; about 200 bytes of kernel memory each, while any
+    /// trace runs.
     #[arg(long, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1024..=4_194_304))]
     max_flows: u32,
 

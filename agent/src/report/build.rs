@@ -201,8 +201,6 @@ fn add_losses(lost: &mut Losses, snapshot: &Snapshot) {
     let losses = &snapshot.losses;
     for (reason, times) in [
         ("flowTableFull", losses.table_full),
-        ("peersFull", losses.peers_full),
-        ("socketStorageRefused", losses.storage_refused),
         ("processesNotFollowed", losses.processes_lost),
         ("cgroupsNotNamed", losses.cgroups_not_named),
         ("rxBytes", losses.rx_bytes),

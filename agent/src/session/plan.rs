@@ -1,6 +1,7 @@
 //! Traces × this node's pods → what the kernel must filter.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use kube::core::SelectorExt as _;
@@ -9,7 +10,7 @@ use traffictrace_ebpf::layout::SESSIONS;
 
 use super::{Pod, Trace, Uid};
 use crate::cgroups::PodKey;
-use crate::engine::{CgroupKind, SessionSpec};
+use crate::engine::{CgroupKind, SelectedCgroup, SessionSpec};
 
 /// Most pods that a report names as not visible.
 const NOT_VISIBLE: usize = 8;
@@ -19,6 +20,8 @@ const NOT_VISIBLE: usize = 8;
 pub(crate) struct Place {
     pub(crate) cgroup: u64,
     pub(crate) kind: CgroupKind,
+    /// The cgroup's folder, relative to the root of the tree.
+    pub(crate) path: PathBuf,
     /// Which container it is, where it is one by itself.
     pub(crate) container: Option<String>,
 }
@@ -145,7 +148,8 @@ fn select(
             // same. So the whole pod is armed, also for a trace that names containers; the report leaves out the
             // rows of the others. Only a place that is one container is armed by its name.
             if place.container.as_ref().is_none_or(|name| trace.wants(name)) {
-                planned.spec.cgroups.insert(place.cgroup, place.kind);
+                let selected = SelectedCgroup { kind: place.kind, path: place.path.clone() };
+                planned.spec.cgroups.insert(place.cgroup, selected);
             }
         }
     }
@@ -212,7 +216,8 @@ mod tests {
     }
 
     fn folders(of: &[(&str, u64)]) -> BTreeMap<Uid, Vec<Place>> {
-        let place = |cgroup| vec![Place { cgroup, kind: CgroupKind::Pod, container: None }];
+        let place =
+            |cgroup| vec![Place { cgroup, kind: CgroupKind::Pod, path: PathBuf::new(), container: None }];
         of.iter().map(|(uid, cgroup)| ((*uid).to_owned(), place(*cgroup))).collect()
     }
 
@@ -231,7 +236,7 @@ mod tests {
         let plan = planned(&[trace("t1", &[("app", "shop")], &[]), trace("t2", &[], &[])], pods, &places);
         assert_eq!(cgroups(&plan, "t1"), [11]);
         assert_eq!(cgroups(&plan, "t2"), [11, 12], "an empty selector selects all pods of the namespace");
-        assert_eq!(plan.traces["t1"].spec.cgroups[&11], CgroupKind::Pod);
+        assert_eq!(plan.traces["t1"].spec.cgroups[&11].kind, CgroupKind::Pod);
         assert_eq!(plan.traces["t1"].containers.len(), 2);
     }
 
@@ -273,13 +278,15 @@ mod tests {
         let place = |cgroup, name: &str| Place {
             cgroup,
             kind: CgroupKind::Container,
+            path: name.into(),
             container: Some(name.to_owned()),
         };
         let places = [("p1".to_owned(), vec![place(21, "main"), place(22, "sidecar")])].into();
         let trace = trace("t1", &[], &["sidecar"]);
         let pods = by_uid(vec![pod("p1", "web", "shop")]);
         let plan = plan([&trace].into_iter(), &pods, &places, &BTreeMap::new(), 10, NOW);
-        assert_eq!(plan.traces["t1"].spec.cgroups, [(22, CgroupKind::Container)].into());
+        let selected = SelectedCgroup { kind: CgroupKind::Container, path: "sidecar".into() };
+        assert_eq!(plan.traces["t1"].spec.cgroups, [(22, selected)].into());
     }
 
     #[test]

@@ -98,13 +98,11 @@ struct Lost {
     tx_bytes: u64,
     /// Events counted without their process and peer, by reason.
     table_full_events: u64,
-    peers_full_events: u64,
-    socket_storage_refused_events: u64,
     /// Child processes that are not traced.
     processes_not_followed: u64,
     /// Cgroups whose container is not known.
     cgroups_not_named: u64,
-    /// Events that the kernel skipped, at most; what they moved is missing.
+    /// Upper bound of the UDP, ICMP, MPTCP and kernel-TLS messages that the kernel skipped; their bytes are missing.
     missed_events: u64,
 }
 
@@ -193,8 +191,6 @@ impl From<&Losses> for Lost {
             rx_bytes: losses.rx_bytes,
             tx_bytes: losses.tx_bytes,
             table_full_events: losses.table_full,
-            peers_full_events: losses.peers_full,
-            socket_storage_refused_events: losses.storage_refused,
             processes_not_followed: losses.processes_lost,
             cgroups_not_named: losses.cgroups_not_named,
             missed_events: losses.missed_events,

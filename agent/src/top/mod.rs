@@ -70,7 +70,11 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
         }
         if last || Instant::now() >= due {
             // A snapshot may go by a drain some milliseconds old; the last document must have the last byte.
-            engine.drain();
+            if last {
+                engine.drain_fully();
+            } else {
+                engine.drain();
+            }
             let Some(snapshot) = engine.snapshot(&session, args.top()) else { break };
             printer.start(snapshot, engine.processes(&session));
             printed += 1;

@@ -88,8 +88,8 @@ fn more(count: usize, what: &str) -> String {
 fn lost(snapshot: &Snapshot) -> String {
     let losses = &snapshot.losses;
     let mut text = String::new();
-    let folded = losses.table_full + losses.peers_full + losses.storage_refused;
-    if folded > 0 {
+    if losses.table_full > 0 {
+        let folded = losses.table_full;
         text.push_str(&format!("\n{folded} calls counted without process and peer: raise --max-flows"));
     }
     let bytes = losses.rx_bytes + losses.tx_bytes;
@@ -97,7 +97,7 @@ fn lost(snapshot: &Snapshot) -> String {
         text.push_str(&format!("\n{} LOST: raise --max-flows", human::bytes(bytes)));
     }
     if losses.missed_events > 0 {
-        text.push_str(&format!("\nat most {} calls MISSED by the kernel", losses.missed_events));
+        text.push_str(&format!("\nat most {} messages MISSED by the kernel", losses.missed_events));
     }
     if losses.processes_lost > 0 {
         text.push_str(&format!("\n{} processes not followed", losses.processes_lost));

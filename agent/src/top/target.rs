@@ -7,7 +7,7 @@ use procfs::process::all_processes;
 use super::{args::TopArgs, error::TopError};
 use crate::{
     cgroups::{CgroupFolder, CgroupRoot, container_of, find_root},
-    engine::{CgroupKind, Engine, SessionId, SessionSpec},
+    engine::{CgroupKind, Engine, SelectedCgroup, SessionId, SessionSpec},
     flows::{Filter, GroupBy},
 };
 
@@ -94,7 +94,8 @@ impl Target {
             SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
         match self {
             Self::Cgroup { folder, .. } => {
-                spec.cgroups.insert(folder.id(), CgroupKind::Container);
+                let path = folder.path().to_owned();
+                spec.cgroups.insert(folder.id(), SelectedCgroup { kind: CgroupKind::Container, path });
                 engine.start(session, spec)?;
             }
             Self::Process { pid, descendants, .. } => {

@@ -10,69 +10,95 @@
 
 /* Sessions (traces) that one node can serve at once: one bit each in a 64-bit word. */
 #define TT_SESSIONS 64
-/* Port ranges and peer networks of one session's filter. */
+/* Maximum number of port ranges, and of peer networks, in one session's filter. */
 #define TT_RANGES 16
 #define TT_NETWORKS 16
-/*
- * Processes, each with the program that it runs, whose slot a socket's storage knows; further ones, and further peers,
- * are found by `tt_peers`.
- */
-#define TT_PLACES 4
+/* Slots of a set: their tags share half a cache line. */
+#define TT_WAYS 8
 /* Longest cgroup folder name kept; "cri-containerd-<64 hex>.scope" has 85 bytes. */
 #define TT_FOLDER 128
+/* Slots that one run of the program `tt_reconcile` looks at, at most. */
+#define TT_WORK 256
+/* No slot; ends the list of work. */
+#define TT_NO_SLOT 0xffffffffu
 
-/* TT_CONNECTING: filled, but nothing to user space until the connection is there or has failed. */
-enum tt_slot_state { TT_FREE = 0, TT_OPEN = 1, TT_CLOSED = 2, TT_CONNECTING = 3 };
-/* A slot's state, protocol, direction and flags share a word, so that one exchange publishes or closes it. */
+/*
+ * A slot's state. A pending slot belongs to a connection that is being opened, or that no process has used yet; user
+ * space shows nothing of it.
+ */
+enum tt_slot_state { TT_FREE = 0, TT_OPEN = 1, TT_CLOSED = 2, TT_PENDING = 3 };
+/* State, protocol, direction and flags of a slot share a word, so that one store publishes or closes the slot. */
 #define TT_STATE(state, protocol, direction) ((state) | (protocol) << 8 | (direction) << 16)
 #define TT_STATE_MASK 0xffu
-#define TT_CONNECTION (1u << 24) /* stands for its connection: the slot of a TCP socket's first process */
+#define TT_CONNECTION (1u << 24) /* the slot represents its TCP connection, which is counted here */
 #define TT_FAILED (1u << 25)	 /* the connection could not be opened */
 #define TT_OLDER (1u << 26)	 /* the connection is older than its selection */
+#define TT_LENT (1u << 27)	 /* selected by the cgroup of the process, not the socket's; see lend.h */
 
 enum tt_direction { TT_UNKNOWN = 0, TT_INBOUND = 1, TT_OUTBOUND = 2 };
 enum tt_protocol { TT_TCP = 1, TT_UDP = 2, TT_ICMP = 4 };
 
-/* Why something could not be counted where it belongs; indexes of `losses`. */
+/* Why something could not be counted where it belongs; indexes of `tt_losses`. */
 enum tt_loss {
-	TT_LOSS_TABLE_FULL = 0,	 /* flows that found no free slot; their bytes are in `overflow` */
-	TT_LOSS_PEERS_FULL,	 /* flows that `tt_peers` did not take; bytes are in `overflow` */
-	TT_LOSS_STORAGE,	 /* sockets that were refused storage; bytes are in `overflow` */
-	TT_LOSS_RX_BYTES,	 /* bytes that not even `overflow` took */
+	TT_LOSS_TABLE_FULL = 0,	 /* events of flows that found no slot; their bytes are in `tt_overflow` */
+	TT_LOSS_RX_BYTES,	 /* bytes that not even `tt_overflow` took */
 	TT_LOSS_TX_BYTES,
 	TT_LOSS_FOLDERS,	 /* cgroups whose name and parent could not be kept */
 	TT_LOSS_PROCESSES,	 /* processes that could not be followed, or not all of whose files could be looked at */
-	TT_LOSS_ENDED,		 /* sockets whose end was not told; their slots are freed when idle */
-	TT_LOSS_ICMP_PEER,	 /* ICMP messages whose peer nothing told; tells user space to attach what does */
-	TT_LOSS_RESCUED_SENDS,	 /* no losses: events that only a twin counted, see twin.bpf.h */
+	TT_LOSS_ENDED,		 /* datagram sockets whose end was not told; their slots are freed when idle */
+	TT_LOSS_ICMP_PEER,	 /* ICMP messages whose peer nothing told; user space attaches the programs that do */
+	TT_LOSS_RESCUED_SENDS,	 /* no losses: messages that only a twin counted, see twin.h */
 	TT_LOSS_RESCUED_RECEIVES,
+	TT_LOSS_LENDERS,	 /* no losses: how often a lender was noted, see lend.h */
 	TT_LOSSES = 16,
 };
 
 /*
- * The counters of one socket, process and set of sessions. The first 64 bytes are what an event or a drain touches.
- * Written by the kernel while TT_OPEN; freed by user space alone, one drain after it was seen TT_CLOSED.
+ * The counters of one flow: one socket, process, peer and set of sessions. Each 64 bytes are a cache line: what an event
+ * touches; what names the flow; and the rest. The kernel fills a slot after taking its tag and publishes it by `state`.
+ * User space alone frees slots: it clears the slot, then the tag.
  */
 struct tt_slot {
+	__u64 cookie;		/* of the socket; 0: not filled yet */
+	__u32 owner;		/* process and program, see owner_of(); 0: not known yet */
+	__u32 generation;	/* of the selection for which the slot was settled last */
 	__u64 rx_bytes;
 	__u64 tx_bytes;
 	__u32 rx_calls;
 	__u32 tx_calls;
-	__u32 retransmits;	/* segments of the socket, kept on its first process */
-	__u32 srtt_us;
 	__u32 state;		/* TT_STATE(), written last */
-	__u32 tgid;		/* as the host sees it */
-	__u64 sessions;
-	char comm[16];		/* name of the thread group leader */
+	__u32 last;		/* main slot: number of the slot whose process used the socket last, plus one; 0: this */
+	__u64 sessions;		/* those that the slot counts for; user space takes out those that end */
+	__u8 based;		/* main slot: the four bases below are valid */
+	__u8 sent_all;		/* main slot: all that was sent is counted, and nothing more can be */
+	__u8 ahead;		/* main slot: bytes may be counted that a call will report yet, see counters.h */
+	__u8 shared;		/* main slot: further processes have used the socket */
+	__u32 epoch;		/* another one each time that the slot is taken: with its number, the flow's name */
 
-	__u64 cgroup;		/* of the socket: kernfs id */
-	__u64 caller_cgroup;	/* of the process that called */
 	__u8 local_addr[16];
 	__u8 remote_addr[16];
-	__u64 connections;	/* those of `sessions` that count this socket here; its other slots have 0 */
-	__u32 ns_tgid;		/* as the process sees itself */
 	__u16 local_port;
 	__u16 remote_port;
+	__u32 ns_tgid;		/* process id as the process sees itself */
+	char comm[16];		/* name of the thread group leader */
+	__u64 socket;		/* address of the socket */
+
+	__u64 cgroup;		/* of the socket: kernfs id */
+	__u64 caller_cgroup;	/* of the process */
+	__u64 connections;	/* those of `sessions` that count the connection here; 0 but in a main slot */
+	__u64 rx_base;		/* bytes that the socket had received, as its counters say, and that are not counted here */
+	__u64 tx_base;
+	__u32 rx_first;		/* sequence number at which the connection's stream begins, by the counters */
+	__u32 tx_first;
+	__u32 retransmits;	/* segments since the slot was taken */
+	__u32 retransmits_base;
+	__u32 srtt_us;
+	__u32 sent_final;	/* with `sent_all`: lower half of all that was sent, bases included */
+};
+
+/* The tags of a set, one for each of its slots; 0: the slot is free. */
+struct tt_tags {
+	__u32 tag[TT_WAYS];
 };
 
 /*
@@ -83,15 +109,6 @@ struct tt_selection {
 	__u64 generation;	/* another one after every change of what is selected; never 0 */
 	__u64 filtered;		/* sessions that have any filter at all */
 	__u64 by_process;	/* sessions that select processes instead of cgroups */
-};
-
-/* Positions in the ring of free slots, which only grow; one element of a mapped array. Each line has one writer. */
-struct tt_ring {
-	__u64 head;		/* kernel: next entry to take */
-	__u8 pad0[56];
-	__u64 tail;		/* user space: first entry not filled yet */
-	__u64 mask;		/* user space: entries of the ring, minus one */
-	__u8 pad1[48];
 };
 
 struct tt_range {
@@ -114,12 +131,6 @@ struct tt_filter {
 	struct tt_network network[TT_NETWORKS];
 };
 
-/* What selects a cgroup. */
-struct tt_cgroup {
-	__u64 sessions;		/* one bit each */
-	__u64 since;		/* generation since which there is any without a gap */
-};
-
 /* A cgroup on the way from a selected socket up to the cgroup that a session named. */
 struct tt_folder {
 	__u64 parent;
@@ -140,20 +151,13 @@ struct tt_overflow {
 	__u64 tx_calls;
 };
 
-/* A flow that its socket's storage has no place for: another process, or another peer of a datagram socket. */
-struct tt_peer_key {
-	__u64 cookie;		/* of the socket */
-	__u64 addr[2];		/* 0 where the peer is not known */
-	__u32 tgid;
+/* A flow, as its slot is found: by socket, process and, for datagrams, peer. */
+struct tt_key {
+	__u64 cookie;
+	__u64 addr[2];		/* datagrams: the peer's, 0 if it is not known */
+	__u32 owner;
 	__u16 port;
-	__u16 pad;
-};
-
-struct tt_peer {
-	__u32 slot;
-	__u32 generation;
-	__u32 owner;		/* process and program, where the kernel tells */
-	__u32 pad;
+	__u16 datagram;		/* 0: TCP, whose peer is no part of the key */
 };
 
 /* A process that sessions selected by itself; its children follow when `inherit` is set. */
@@ -162,23 +166,20 @@ struct tt_process {
 	__u64 inherit;
 };
 
-_Static_assert(sizeof(struct tt_slot) == 128, "shared with Rust");
-_Static_assert(__builtin_offsetof(struct tt_slot, state) == 32, "shared with Rust");
-_Static_assert(__builtin_offsetof(struct tt_slot, sessions) == 40, "shared with Rust");
-_Static_assert(__builtin_offsetof(struct tt_slot, comm) == 48, "shared with Rust");
-_Static_assert(__builtin_offsetof(struct tt_slot, cgroup) == 64, "shared with Rust");
-_Static_assert(__builtin_offsetof(struct tt_slot, local_addr) == 80, "shared with Rust");
-_Static_assert(__builtin_offsetof(struct tt_slot, connections) == 112, "shared with Rust");
-_Static_assert(__builtin_offsetof(struct tt_slot, remote_port) == 126, "shared with Rust");
-_Static_assert(__builtin_offsetof(struct tt_ring, tail) == 64, "shared with Rust");
-_Static_assert(sizeof(struct tt_ring) == 128, "shared with Rust");
+_Static_assert(sizeof(struct tt_slot) == 192, "shared with Rust");
+_Static_assert(__builtin_offsetof(struct tt_slot, state) == 40, "shared with Rust");
+_Static_assert(__builtin_offsetof(struct tt_slot, sessions) == 48, "shared with Rust");
+_Static_assert(__builtin_offsetof(struct tt_slot, epoch) == 60, "shared with Rust");
+_Static_assert(__builtin_offsetof(struct tt_slot, local_addr) == 64, "shared with Rust");
+_Static_assert(__builtin_offsetof(struct tt_slot, socket) == 120, "shared with Rust");
+_Static_assert(__builtin_offsetof(struct tt_slot, cgroup) == 128, "shared with Rust");
+_Static_assert(__builtin_offsetof(struct tt_slot, srtt_us) == 184, "shared with Rust");
+_Static_assert(sizeof(struct tt_tags) == 4 * TT_WAYS, "shared with Rust");
 _Static_assert(sizeof(struct tt_selection) == 24, "shared with Rust");
 _Static_assert(sizeof(struct tt_filter) == 16 + 4 * TT_RANGES + 32 * TT_NETWORKS, "shared with Rust");
-_Static_assert(sizeof(struct tt_cgroup) == 16, "shared with Rust");
 _Static_assert(sizeof(struct tt_folder) == 8 + TT_FOLDER, "shared with Rust");
 _Static_assert(sizeof(struct tt_overflow_key) == 24, "shared with Rust");
 _Static_assert(sizeof(struct tt_overflow) == 32, "shared with Rust");
-_Static_assert(sizeof(struct tt_peer_key) == 32, "shared with Rust");
-_Static_assert(sizeof(struct tt_peer) == 16, "shared with Rust");
+_Static_assert(sizeof(struct tt_key) == 32, "shared with Rust");
 _Static_assert(sizeof(struct tt_process) == 16, "shared with Rust");
 #endif

@@ -1,49 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The programs, one for each hook. Each filters first and leaves the work to the headers. Both variants of the object
- * (see variant.bpf.h) have these:
+ * The programs for tracepoints and trampolines, one for each hook; each leaves the work to the headers. Beside those of
+ * common.h:
  *
- *  inet_sock_set_state                  who opens a connection, and whether that fails
- *  tcp_destroy_sock                     the end of a TCP socket: its slots are closed
- *  tcp_retransmit_skb                   keeps the count of retransmitted segments current
- *  cgroup_attach_task                   a process comes into a cgroup with sockets of another one; see lent.bpf.h
- *  sched_process_fork                   the same where it is born there; and children of a process that was selected by
- *                                       its id (`top --pid`)
- *  sched_process_free                   its end, after its files were closed
- *  iter/task_file                       sockets older than their session; runs once for each
- *  consume_skb                          whom an ICMP message came from; only while a session wants ICMP
- *
- * Where functions can be hooked:
- *
- *  security_file_receive                a process is given a socket by another one
- *
- * "Storage" alone:
- *
- *  sock_send_length, sock_recv_length   every send and receive of every inet socket, in the caller's context, with
- *                                       the length that the call returned (Linux 6.3)
- *  tcp_rcv_space_adjust                 bytes that leave a TCP socket's receive queue, also without a receive call
+ *  sock_send_length, sock_recv_length   every send and receive of every socket, in the caller's context, with the length
+ *                                       that the call returned (Linux 6.3)
+ *  (name)_twin                          a second program on the hook, where the kernel skips events; see twin.h
  *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
+ *  cgroup/sock_release                  the end of datagram sockets, and of MPTCP's
  *  cgroup_skb/egress                    whom an ICMP message goes to; only while a session wants ICMP
- *  cgroup/sock_release                  the end of all other sockets
- *  (name)_twin                          a second program on the hook, where the kernel skips events; see twin.bpf.h
  *
- * Where these tracepoints are missing, functions are hooked: calls.bpf.h in both variants, sequence.bpf.h in "plain".
+ * Those on cgroups are attached to the selected ones. Where the two tracepoints are missing, functions are hooked: calls.h.
  */
-#include "calls.bpf.h"
-#include "connect.bpf.h"
-#include "icmp.bpf.h"
-#include "older.bpf.h"
-#include "sequence.bpf.h"
+#include "typed.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+/* The socket that an open file is; 0 if it is something else. */
+static __always_inline struct sock *sock_in(struct file *file)
+{
+	struct socket *socket = bpf_sock_from_file(file);
 
-#ifndef TT_PLAIN
+	return socket ? FIELD(socket, sk) : 0;
+}
+
+#include "common.h"
+
+/* A call has failed. If it was told the address of a message, the next one is another. */
+static __always_inline void forget_call(struct sock *sk)
+{
+	__u16 family = FIELD(sk, __sk_common.skc_family);
+
+	if (family != AF_INET && family != AF_INET6)
+		return;
+	if (!is_unwanted(socket_cgroup_id(sk), selection.generation) && protocol_of(sk) != TT_TCP)
+		forget_message();
+}
+
 static __always_inline int count_send(struct sock *sk, int ret, bool twin)
 {
 	if (ret >= 0)
-		transfer(sk, ret, 0, TT_SENT, twin, 0);
+		transfer(sk, ret, 0, true, twin, 0);
 	else
-		forget_message(sk);
+		forget_call(sk);
 	return 0;
 }
 
@@ -51,9 +48,9 @@ static __always_inline int count_receive(struct sock *sk, int ret, int flags, bo
 {
 	/* What is peeked at is read later; the error queue gives a sender its own packets back. */
 	if (ret >= 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
-		transfer(sk, ret, flags, TT_RECEIVED, twin, 0);
+		transfer(sk, ret, flags, false, twin, 0);
 	else
-		forget_message(sk);
+		forget_call(sk);
 	return 0;
 }
 
@@ -81,77 +78,27 @@ int BPF_PROG(tt_recv_twin, struct sock *sk, int ret, int flags)
 	return count_receive(sk, ret, flags, true);
 }
 
-SEC("tp_btf/tcp_rcv_space_adjust")
-int BPF_PROG(tt_space, struct sock *sk)
+/* Keeps the address of a message for the event that follows in this task. A note too many does no harm: it says whose it is. */
+static __always_inline int note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 {
-	consume(sk);
-	return 0;
-}
-#endif
+	struct note *note;
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(tt_state, struct sock *sk, int old_state, int new_state)
-{
-	sequence_state(sk, new_state);
-	change_state(sk, old_state, new_state);
-	return 0;
-}
-
-/* Doing it twice is as good as once. */
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(tt_state_twin, struct sock *sk, int old_state, int new_state)
-{
-	sequence_state(sk, new_state);
-	change_state(sk, old_state, new_state);
-	return 0;
+	note = make_task_note();
+	if (!note)
+		return 1;
+	note->addr[0] = addr[0];
+	note->addr[1] = addr[1];
+	note->port = bpf_ntohs(ctx->user_port);
+	note->socket = (__u64)ctx->sk;
+	return 1;
 }
 
-static __always_inline int destroy(struct sock *sk)
-{
-	struct socket_state *state = socket_state(sk);
-
-	if (state) {
-		/* Where the peer has reset it, the process closes it only now. */
-		if (FIELD(sk, sk_lock.owned))
-			close_accepted(sk, state);
-		note_tcp(sk, state);
-		end_socket(state, socket_id(sk, state));
-		drop_socket_state(sk);
-	}
-	return 0;
-}
-
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(tt_destroy, struct sock *sk)
-{
-	return destroy(sk);
-}
-
-/* Likewise. */
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(tt_destroy_twin, struct sock *sk)
-{
-	return destroy(sk);
-}
-
-SEC("tp_btf/tcp_retransmit_skb")
-int BPF_PROG(tt_retransmit, struct sock *sk)
-{
-	struct socket_state *state = socket_state(sk);
-
-	if (state)
-		note_tcp(sk, state);
-	return 0;
-}
-
-#ifndef TT_PLAIN
 static __always_inline int note_ipv4(struct bpf_sock_addr *ctx)
 {
 	__u64 addr[2];
 
 	map_ipv4(addr, ctx->user_ip4);
-	note_message(ctx, addr);
-	return 1;
+	return note_message(ctx, addr);
 }
 
 static __always_inline int note_ipv6(struct bpf_sock_addr *ctx)
@@ -162,8 +109,7 @@ static __always_inline int note_ipv6(struct bpf_sock_addr *ctx)
 	((__u32 *)addr)[1] = ctx->user_ip6[1];
 	((__u32 *)addr)[2] = ctx->user_ip6[2];
 	((__u32 *)addr)[3] = ctx->user_ip6[3];
-	note_message(ctx, addr);
-	return 1;
+	return note_message(ctx, addr);
 }
 
 /* An IPv6 socket that sends to an IPv4 address passes sendmsg4, and gets the answer by recvmsg6 as ::ffff:a.b.c.d. */
@@ -191,6 +137,29 @@ int tt_recvmsg6(struct bpf_sock_addr *ctx)
 	return note_ipv6(ctx);
 }
 
+/* The packet leaves inside the call that sends it. */
+static __always_inline void note_sent_icmp(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	bool known = false;
+	__u64 addr[2] = {};
+	__be32 ipv4;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk || !is_icmp(sk->protocol) || !may_count(bpf_skb_cgroup_id(skb), &known))
+		return;
+	/* The packet begins with its IP header. */
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(skb, IPV4_DESTINATION, &ipv4, sizeof(ipv4)))
+			return;
+		map_ipv4(addr, ipv4);
+	} else if (bpf_skb_load_bytes(skb, IPV6_DESTINATION, addr, sizeof(addr))) {
+		return;
+	}
+	note_icmp(bpf_get_socket_cookie(skb), addr, false, known);
+}
+
 SEC("cgroup_skb/egress")
 int tt_icmp_send(struct __sk_buff *skb)
 {
@@ -201,72 +170,8 @@ int tt_icmp_send(struct __sk_buff *skb)
 SEC("cgroup/sock_release")
 int tt_release(struct bpf_sock *sk)
 {
-	struct socket_state *state = bpf_sk_storage_get(&tt_sockets, sk, 0, 0);
-
-	/* TCP goes on after the application has closed; see tt_destroy. */
-	if (state && sk->protocol != IPPROTO_TCP)
-		end_socket(state, bpf_get_socket_cookie(sk));
+	/* TCP goes on after the application has closed; see destroy(). */
+	if (sk->protocol != IPPROTO_TCP && protocol_numbered(sk->protocol))
+		release(bpf_get_socket_cookie(sk), sk->protocol);
 	return 1;
-}
-#endif
-
-SEC("tp_btf/consume_skb")
-int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
-{
-	note_received_icmp(skb);
-	return 0;
-}
-
-SEC("iter/task_file")
-int tt_files(struct bpf_iter__task_file *ctx)
-{
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
-	struct sock *sk;
-
-	if (!task || !file)
-		return 0;
-	sk = sock_in(file);
-	if (sk)
-		find_older(sk, task);
-	return 0;
-}
-
-SEC("tp_btf/cgroup_attach_task")
-int BPF_PROG(tt_attach, struct cgroup *to, const char *path, struct task_struct *task)
-{
-	note_arrival(task);
-	return 0;
-}
-
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
-{
-	__u32 parent_id = FIELD(parent, tgid), child_id = FIELD(child, tgid);
-	struct tt_process *process, copy;
-
-	if (parent_id == child_id)
-		return 0;
-	/* CLONE_INTO_CGROUP. */
-	if (BPF_CORE_READ(parent, cgroups, dfl_cgrp) != BPF_CORE_READ(child, cgroups, dfl_cgrp))
-		note_arrival(child);
-	process = bpf_map_lookup_elem(&tt_processes, &parent_id);
-	if (!process || !process->inherit)
-		return 0;
-	copy = *process;
-	copy.sessions &= copy.inherit;
-	if (bpf_map_update_elem(&tt_processes, &child_id, &copy, BPF_ANY))
-		count_loss(TT_LOSS_PROCESSES, 1);
-	return 0;
-}
-
-SEC("tp_btf/sched_process_free")
-int BPF_PROG(tt_exit, struct task_struct *task)
-{
-	__u32 id = FIELD(task, tgid);
-
-	/* The first thread is kept for the last one. */
-	if (FIELD(task, pid) == (int)id)
-		bpf_map_delete_elem(&tt_processes, &id);
-	return 0;
 }

@@ -53,6 +53,24 @@ fn spliced_bytes_are_received_bytes() {
 }
 
 #[test]
+fn spliced_bytes_are_shown_once_no_call_is_under_way() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let (mut client, mut server) = bench.connect("");
+    server.write_all(&[1; 9000]).unwrap();
+    client.read_exact(&mut [0; 1000]).unwrap();
+    let spliced = splice_some(&client, 5000);
+    let received = |bench: &mut Bench| {
+        bench.engine.drain();
+        bench.engine.snapshot(&"a".to_owned(), 1).unwrap().totals.rx_bytes
+    };
+    received(&mut bench);
+    assert_eq!(received(&mut bench), 1000 + spliced);
+    client.read_exact(&mut [0; 10]).unwrap();
+    assert_eq!(received(&mut bench), 1010 + spliced, "and not again with the next call");
+}
+
+#[test]
 fn an_older_socket_counts_from_its_next_call_on() {
     let Some(mut bench) = bench() else { return };
     let (mut client, mut server) = bench.connect("");
@@ -70,9 +88,7 @@ fn an_older_socket_counts_from_its_next_call_on() {
 fn what_was_read_while_nobody_selected_the_socket_is_not_counted_later() {
     let Some(mut bench) = bench() else { return };
     let other = TestCgroup::new(&bench.root);
-    let id = bench.root.id_of(other.path()).unwrap();
-    let mut spec = bench.spec(Filter::default());
-    spec.cgroups = [(id, CgroupKind::Container)].into();
+    let spec = bench.spec_of(&other, Filter::default());
     bench.engine.start(&"keeps the programs loaded".to_owned(), spec).unwrap();
     bench.start("a", Filter::default());
     let (mut client, mut server) = bench.connect("");
@@ -161,6 +177,7 @@ fn a_plain_connection_to_an_mptcp_listener_is_one_of_tcp() {
     client.write_all(&[1; 2000]).unwrap();
     let spliced = splice_some(&accepted, 2000);
     transfer(&mut accepted, &mut client, 40);
+    bench.engine.drain_fully();
     let rows = bench.engine.snapshot(&"a".to_owned(), 9).unwrap().rows;
     let row = &rows[0];
     assert_eq!(rows.len(), 1);

@@ -26,7 +26,8 @@ fn each_event_counts_once(alone: bool) {
     }
     let totals = bench.totals("a");
     assert_eq!((totals.tx_bytes, totals.rx_bytes), (5200 + 150, 30 + 21));
-    assert_eq!((totals.tx_calls, totals.rx_calls), (6, 4));
+    // The bytes of TCP are known from the sockets; for its calls there is no twin.
+    assert_eq!((totals.tx_calls, totals.rx_calls), if alone { (4, 3) } else { (6, 4) });
     assert_eq!((totals.connections, totals.connect_failures), (2, 1));
     drop(first);
     bench.engine.drain();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::flows::Protocol;
+use crate::flows::{FlowState, Protocol};
 
 fn key(pid: u32, direction: Direction, local_port: u16, remote_port: u16) -> Key {
     Key {
@@ -17,8 +17,8 @@ fn key(pid: u32, direction: Direction, local_port: u16, remote_port: u16) -> Key
     }
 }
 
-fn sent(bytes: u64) -> Delta {
-    Delta { tx_bytes: bytes, tx_calls: 1, ..Delta::default() }
+fn sent(bytes: u64) -> Counters {
+    Counters { tx_bytes: bytes, tx_calls: 1, ..Counters::default() }
 }
 
 /// What the first flow of a connection says.
@@ -133,7 +133,7 @@ fn a_seed_that_comes_late_counts_nothing_twice() {
     let key = key(1, Direction::Outbound, 1, 443);
     let row = ledger.hold(key);
     ledger.open(row, Opening { older: true, ..CONNECTION });
-    ledger.add(row, &Delta { rx_bytes: 5, ..Delta::default() }, 0);
+    ledger.add(row, &Counters { rx_bytes: 5, ..Counters::default() }, 0);
     let new = ledger.hold(Key { local_port: Some(2), ..key });
     ledger.open(new, CONNECTION);
     let before = Totals { rx_bytes: 5_000_000, connections: 1, ..Totals::default() };
@@ -185,7 +185,7 @@ fn the_rates_of_the_whole_are_those_of_all_rows() {
     let second = Duration::from_secs(1);
     let rows = [1, 2, 3].map(|port| ledger.hold(key(7, Direction::Outbound, port, 80)));
     for row in rows {
-        ledger.add(row, &Delta { rx_bytes: 10, tx_bytes: 4, ..Delta::default() }, 0);
+        ledger.add(row, &Counters { rx_bytes: 10, tx_bytes: 4, ..Counters::default() }, 0);
     }
     assert_eq!(ledger.rates(second), (30, 12));
     assert_eq!(ledger.rank(1, second).len(), 1);

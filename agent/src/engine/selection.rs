@@ -1,0 +1,124 @@
+//! The kernel's selection, kept in step with what the sessions select.
+
+use traffictrace_ebpf::layout;
+
+use super::{Engine, EngineError, SessionId, SessionSpec, session::Session};
+use crate::kernel::{KernelError, Wanted};
+
+impl Engine {
+    /// Makes the kernel's selection what the spec of the session says, where it was `old` before.
+    pub(super) fn arm(&mut self, id: &SessionId, old: &SessionSpec) -> Result<(), EngineError> {
+        let no_session = || EngineError::NoSession(id.clone());
+        let session = self.sessions.get_mut(id).ok_or_else(no_session)?;
+        session.protocols |= session.spec.protocols();
+        let (number, new) = (session.number, session.spec.clone());
+        let tracer = self.tracer.as_mut().ok_or_else(no_session)?;
+        if old.filter != new.filter || new.filter.is_empty() {
+            tracer.set_filter(number, &new.filter.to_kernel())?;
+        }
+        // Before anything is selected: whatever is counted must have its hooks.
+        self.attach()?;
+        if old.filter.is_empty() && !new.filter.is_empty() {
+            // Likewise: who sees a cgroup selected must see that there is a filter.
+            self.publish()?;
+        }
+        for cgroup in old.cgroups.keys().chain(new.cgroups.keys()) {
+            if old.cgroups.contains_key(cgroup) != new.cgroups.contains_key(cgroup) {
+                self.select(*cgroup)?;
+            }
+        }
+        self.select_processes(number, old, &new)?;
+        // Last, so that all that is new begins at once.
+        self.publish()?;
+        self.update_icmp();
+        Ok(())
+    }
+
+    fn select_processes(
+        &mut self,
+        number: u8,
+        old: &SessionSpec,
+        new: &SessionSpec,
+    ) -> Result<(), KernelError> {
+        let Some(tracer) = &mut self.tracer else { return Ok(()) };
+        let bit = 1u64 << number;
+        for (pid, inherit) in new.processes.iter().filter(|(pid, _)| !old.processes.contains_key(pid)) {
+            tracer.select_process(*pid, bit, if *inherit { bit } else { 0 })?;
+        }
+        if new.processes.is_empty() && !old.processes.is_empty() {
+            tracer.release_processes(bit)?;
+        }
+        Ok(())
+    }
+
+    /// Takes everything that a session selects out of the kernel's selection.
+    pub(super) fn disarm(&mut self, id: &SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let selected = std::mem::take(&mut session.spec.cgroups);
+        let by_process = !std::mem::take(&mut session.spec.processes).is_empty();
+        let number = session.number;
+        for cgroup in selected.keys() {
+            if let Err(error) = self.select(*cgroup) {
+                tracing::error!(%error, cgroup, "cannot take a cgroup out of the kernel's selection");
+            }
+        }
+        if by_process
+            && let Some(tracer) = &mut self.tracer
+            && let Err(error) = tracer.release_processes(1 << number)
+        {
+            tracing::error!(%error, "cannot take processes out of the kernel's selection");
+        }
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "the kernel goes on counting for a session that has ended");
+        }
+    }
+
+    /// Gives rows to the connections that are open as a session begins.
+    pub(super) fn find_older_sockets(&mut self, id: &SessionId) {
+        let (Some(tracer), Some(session)) = (&mut self.tracer, self.sessions.get_mut(id)) else { return };
+        match tracer.find_older_sockets() {
+            Ok(all) => session.older_sockets_found = all,
+            Err(error) => {
+                tracing::warn!(%error, "connections that are open already are known from their next call on");
+            }
+        }
+    }
+
+    /// Attaches the hooks that the sessions have a use for.
+    pub(super) fn attach(&mut self) -> Result<(), KernelError> {
+        let protocols = self.sessions.values().fold(0, |all, session| all | session.protocols);
+        let selected = self.sessions.values().flat_map(|session| &session.spec.cgroups);
+        let wanted = Wanted {
+            tcp: protocols & layout::TCP != 0,
+            datagrams: protocols & (layout::UDP | layout::ICMP) != 0,
+            by_process: self.sessions.values().any(|session| !session.spec.processes.is_empty()),
+            cgroups: selected.map(|(id, cgroup)| (*id, cgroup.path.clone())).collect(),
+        };
+        self.tracer.as_mut().map_or(Ok(()), |tracer| tracer.attach(wanted))
+    }
+
+    /// Has the peers of ICMP messages looked at if a session wants that.
+    pub(super) fn update_icmp(&mut self) {
+        if let Some(tracer) = &mut self.tracer {
+            self.icmp.update(tracer, self.sessions.values().map(|session| &session.spec.filter));
+        }
+    }
+
+    /// The sessions for which something holds, one bit each.
+    pub(super) fn sessions_with(&self, holds: impl Fn(&Session) -> bool) -> u64 {
+        let sessions = self.sessions.values().filter(|session| holds(session));
+        sessions.fold(0, |bits, session| bits | 1u64 << session.number)
+    }
+
+    /// Brings the kernel's selection of one cgroup up to date.
+    fn select(&mut self, cgroup: u64) -> Result<(), KernelError> {
+        let sessions = self.sessions_with(|session| session.spec.cgroups.contains_key(&cgroup));
+        self.tracer.as_mut().map_or(Ok(()), |tracer| tracer.select_cgroup(cgroup, sessions))
+    }
+
+    fn publish(&mut self) -> Result<(), KernelError> {
+        let filtered = self.sessions_with(|session| !session.spec.filter.is_empty());
+        let by_process = self.sessions_with(|session| !session.spec.processes.is_empty());
+        self.tracer.as_mut().map_or(Ok(()), |tracer| tracer.publish(filtered, by_process))
+    }
+}

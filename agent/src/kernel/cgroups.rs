@@ -1,0 +1,204 @@
+//! Programs attached to cgroups: which of them is attached to which, and why.
+//!
+//! A program at a cgroup sees the sockets of that cgroup and of all below it, and costs them something. So programs are
+//! attached to the selected cgroups only, each while a session has a use for it. At the root they see every socket of the
+//! machine; they are attached there while processes are selected by their ids, or hold sockets of cgroups that nobody
+//! selected.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Btf, Ebpf,
+    programs::{
+        CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError,
+        links::{FdLink, LinkError},
+    },
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{
+    KernelError, load,
+    tier::{Hook, ICMP_SEND, PEERS, RELEASE},
+};
+
+/// No flags: a link to a cgroup always allows others, and the kernel refuses the flag that says so
+/// (`cgroup_bpf_link_attach()`).
+const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+
+/// What is wanted at cgroups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct AtCgroups {
+    /// Selected cgroups by id, with their folders relative to the root of the tree.
+    pub(super) selected: BTreeMap<u64, PathBuf>,
+    /// Whether sockets of any cgroup may be counted.
+    pub(super) everywhere: bool,
+    /// Whether peers of datagrams are wanted.
+    pub(super) peers: bool,
+    /// Whether the ends of sockets are wanted.
+    pub(super) ends: bool,
+    /// Whether the destinations of ICMP messages are wanted.
+    pub(super) icmp: bool,
+}
+
+/// Programs attached to cgroups. Dropping a link detaches the program.
+#[derive(Debug)]
+pub(super) struct CgroupPrograms {
+    /// Root of the cgroup2 tree.
+    root: PathBuf,
+    links: BTreeMap<(&'static str, u64), FdLink>,
+}
+
+impl CgroupPrograms {
+    /// Nothing is attached yet. `root` is the root of the cgroup2 tree.
+    pub(super) fn new(root: &Path) -> Self {
+        allow_many_links();
+        Self { root: root.to_owned(), links: BTreeMap::new() }
+    }
+
+    /// Attaches the programs where they are wanted, and detaches them where they are wanted no more. What is attached is
+    /// attached first, so that no message passes without a program in between; running twice does no harm.
+    pub(super) fn update(
+        &mut self,
+        ebpf: &mut Ebpf,
+        btf: &Btf,
+        wanted: &AtCgroups,
+    ) -> Result<(), KernelError> {
+        let targets = self.targets(wanted)?;
+        let groups: [(bool, &[Hook]); 3] =
+            [(wanted.peers, &PEERS), (wanted.ends, &[RELEASE]), (wanted.icmp, &[ICMP_SEND])];
+        let hooks = groups.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, hooks)| hooks);
+        let mut kept = HashSet::new();
+        for hook in hooks {
+            for (cgroup, folder) in &targets {
+                let key = (hook.program, *cgroup);
+                if !self.links.contains_key(&key)
+                    && let Some(link) = self.attach(ebpf, btf, *hook, *cgroup, folder)?
+                {
+                    self.links.insert(key, link);
+                }
+                kept.insert(key);
+            }
+        }
+        self.links.retain(|key, _| kept.contains(key));
+        Ok(())
+    }
+
+    /// Ids of the cgroups that a program is attached to.
+    #[cfg(test)]
+    pub(super) fn cgroups_with(&self, program: &str) -> Vec<u64> {
+        self.links.keys().filter(|(name, _)| *name == program).map(|(_, cgroup)| *cgroup).collect()
+    }
+
+    /// The cgroups to attach to, with their folders. One below another is left out: the other's programs see its sockets.
+    fn targets(&self, wanted: &AtCgroups) -> Result<BTreeMap<u64, PathBuf>, KernelError> {
+        if wanted.everywhere {
+            let metadata = self.root.metadata();
+            let metadata =
+                metadata.map_err(|source| KernelError::CgroupRoot { path: self.root.clone(), source })?;
+            return Ok([(metadata.ino(), PathBuf::new())].into());
+        }
+        Ok(topmost(&wanted.selected))
+    }
+
+    /// Attaches a program to a cgroup; returns nothing if the cgroup is gone.
+    fn attach(
+        &self,
+        ebpf: &mut Ebpf,
+        btf: &Btf,
+        hook: Hook,
+        cgroup: u64,
+        folder: &Path,
+    ) -> Result<Option<FdLink>, KernelError> {
+        let path = self.root.join(folder);
+        let Some(folder) = open(&path, cgroup) else { return Ok(None) };
+        let program = load::program(ebpf, hook)?;
+        if program.fd().is_err() {
+            load::load_program(program, btf, hook).map_err(|error| load::loading(hook, error))?;
+        }
+        match attach(program, &folder) {
+            Ok(link) => Ok(Some(link)),
+            // A cgroup can be removed at any moment.
+            Err(_) if open(&path, cgroup).is_none() => Ok(None),
+            Err(error) => {
+                let step =
+                    format!("attach the BPF program {} to the cgroup {}", hook.program, path.display());
+                Err(KernelError::load(step, error))
+            }
+        }
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: each link is a descriptor, and a node has some hundred pods. Many
+/// container runtimes start processes with a soft limit of 1024.
+fn allow_many_links() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some() && limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+/// The folder of a cgroup, unless it is gone or its path is that of another one by now.
+fn open(path: &Path, cgroup: u64) -> Option<File> {
+    let folder = File::open(path).ok()?;
+    folder.metadata().is_ok_and(|metadata| metadata.ino() == cgroup).then_some(folder)
+}
+
+fn attach(program: &mut Program, folder: &File) -> Result<FdLink, ProgramError> {
+    let link = match program {
+        Program::CgroupSockAddr(program) => {
+            let id = program.attach(folder, MODE)?;
+            program.take_link(id)?.try_into()
+        }
+        Program::CgroupSock(program) => {
+            let id = program.attach(folder, MODE)?;
+            program.take_link(id)?.try_into()
+        }
+        Program::CgroupSkb(program) => {
+            let id = program.attach(folder, CgroupSkbAttachType::Egress, MODE)?;
+            program.take_link(id)?.try_into()
+        }
+        _ => return Err(ProgramError::UnexpectedProgramType),
+    };
+    // Since Linux 5.7 every link is one of the kernel's, with a descriptor.
+    link.map_err(|error: LinkError| ProgramError::IOError(io::Error::other(error)))
+}
+
+/// The cgroups that are not below another one of them.
+fn topmost(selected: &BTreeMap<u64, PathBuf>) -> BTreeMap<u64, PathBuf> {
+    let paths: HashSet<&Path> = selected.values().map(PathBuf::as_path).collect();
+    let is_topmost = |path: &Path| !path.ancestors().skip(1).any(|above| paths.contains(above));
+    let kept = selected.iter().filter(|(_, path)| is_topmost(path));
+    kept.map(|(cgroup, path)| (*cgroup, path.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_below_a_selected_one_needs_no_program_of_its_own() {
+        let paths = ["pods/a", "pods/a/container", "pods/ab", "system/x/y/z"];
+        let selected = (1..).zip(paths.map(PathBuf::from)).collect();
+        assert_eq!(topmost(&selected).into_keys().collect::<Vec<_>>(), [1, 3, 4]);
+        let all = [(9, PathBuf::new())].into_iter().chain(selected).collect();
+        assert_eq!(topmost(&all).into_keys().collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn another_cgroup_of_the_same_path_is_not_the_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = folder.path().metadata().unwrap().ino();
+        assert!(open(folder.path(), id).is_some());
+        assert!(open(folder.path(), id + 1).is_none());
+        assert!(open(&folder.path().join("gone"), id).is_none());
+    }
+}

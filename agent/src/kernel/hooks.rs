@@ -1,0 +1,154 @@
+//! Hooks that cost something at each event: attached only while a session has a use for them.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use aya::programs::tp_btf::BtfTracePointLink;
+use traffictrace_ebpf::layout::Loss;
+
+use super::{
+    KernelError, Tracer,
+    cgroups::{AtCgroups, CgroupPrograms},
+    load::attach_tracepoint,
+    tier::{CONNECTIONS, ICMP_RECV, PROCESS_END},
+    twins::Twins,
+};
+
+/// What all sessions together want to see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Any session can want TCP.
+    pub tcp: bool,
+    /// Any session can want UDP or ICMP.
+    pub datagrams: bool,
+    /// Any session selects processes by their ids, whatever cgroup their sockets are of.
+    pub by_process: bool,
+    /// Selected cgroups by id, with their folders relative to the root of the cgroup2 tree.
+    pub cgroups: BTreeMap<u64, PathBuf>,
+}
+
+/// The hooks of [`Wanted`] that are attached now. Dropping a link detaches its program.
+pub(super) struct Hooks {
+    connections: Vec<BtfTracePointLink>,
+    process_end: Option<BtfTracePointLink>,
+    received_icmp: Option<BtfTracePointLink>,
+    /// Whether this tier has programs on cgroups.
+    has_cgroup_programs: bool,
+    programs: CgroupPrograms,
+    at_cgroups: AtCgroups,
+    by_process: bool,
+    datagrams: bool,
+    pub(super) twins: Twins,
+}
+
+impl Hooks {
+    pub(super) fn new(programs: CgroupPrograms, has_cgroup_programs: bool) -> Self {
+        Self {
+            connections: Vec::new(),
+            process_end: None,
+            received_icmp: None,
+            has_cgroup_programs,
+            programs,
+            at_cgroups: AtCgroups::default(),
+            by_process: false,
+            datagrams: false,
+            twins: Twins::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").field("at_cgroups", &self.at_cgroups).finish_non_exhaustive()
+    }
+}
+
+impl Tracer {
+    /// Attaches what is wanted now, and detaches what is wanted no more. Call it before a larger selection is published.
+    pub fn attach(&mut self, wanted: Wanted) -> Result<(), KernelError> {
+        let Wanted { tcp, datagrams, by_process, cgroups } = wanted;
+        if !tcp {
+            self.hooks.connections.clear();
+        } else if self.hooks.connections.is_empty() {
+            let links = CONNECTIONS.map(|hook| attach_tracepoint(&mut self.ebpf, &self.btf, hook));
+            self.hooks.connections = links.into_iter().collect::<Result<_, _>>()?;
+        }
+        (self.hooks.by_process, self.hooks.datagrams) = (by_process, datagrams);
+        let peers = datagrams;
+        let everywhere = self.sees_all_cgroups();
+        let icmp = self.hooks.at_cgroups.icmp;
+        self.attach_to_cgroups(AtCgroups { selected: cgroups, everywhere, peers, ends: true, icmp })?;
+        self.update_twins()
+    }
+
+    /// Begins or ends to look for the peers of ICMP messages, which costs something for each packet of the machine.
+    pub fn see_icmp_peers(&mut self, wanted: bool) -> Result<(), KernelError> {
+        if !wanted {
+            self.hooks.received_icmp = None;
+        } else if self.hooks.received_icmp.is_none() {
+            self.hooks.received_icmp = Some(attach_tracepoint(&mut self.ebpf, &self.btf, ICMP_RECV)?);
+        }
+        let at_cgroups = AtCgroups { icmp: wanted, ..self.hooks.at_cgroups.clone() };
+        self.attach_to_cgroups(at_cgroups)
+    }
+
+    /// Follows what the programs have found out: that selected processes hold sockets of other cgroups, and that the
+    /// kernel skips events. Call it now and then.
+    pub fn follow(&mut self) {
+        let everywhere = self.sees_all_cgroups();
+        if everywhere != self.hooks.at_cgroups.everywhere {
+            let at_cgroups = AtCgroups { everywhere, ..self.hooks.at_cgroups.clone() };
+            if let Err(error) = self.attach_to_cgroups(at_cgroups) {
+                tracing::error!(%error, "peers and ends of sockets of other cgroups are not seen");
+            }
+        }
+        if let Err(error) = self.update_twins() {
+            tracing::error!(%error, "messages that the kernel skips go on missing");
+        }
+    }
+
+    /// Attaches the program that follows the end of selected processes.
+    pub(super) fn follow_processes(&mut self) -> Result<(), KernelError> {
+        if self.hooks.process_end.is_none() {
+            self.hooks.process_end = Some(attach_tracepoint(&mut self.ebpf, &self.btf, PROCESS_END)?);
+        }
+        Ok(())
+    }
+
+    /// Attaches twins from now on, whatever the kernel skips; with `alone`, they are all that counts messages.
+    #[cfg(test)]
+    pub fn use_twins(&mut self, alone: bool) {
+        self.hooks.twins.attach_all(&mut self.ebpf, &self.btf, alone);
+    }
+
+    /// Ids of the cgroups that a program is attached to.
+    #[cfg(test)]
+    pub fn cgroups_with(&self, program: &str) -> Vec<u64> {
+        self.hooks.programs.cgroups_with(program)
+    }
+
+    /// Whether the life of TCP connections is followed.
+    #[cfg(test)]
+    pub fn hooks_connections(&self) -> bool {
+        !self.hooks.connections.is_empty()
+    }
+
+    /// Whether sockets of cgroups that nobody selected can be counted.
+    fn sees_all_cgroups(&self) -> bool {
+        self.hooks.by_process || self.loss(Loss::Lenders) > 0
+    }
+
+    fn attach_to_cgroups(&mut self, wanted: AtCgroups) -> Result<(), KernelError> {
+        if !self.hooks.has_cgroup_programs || wanted == self.hooks.at_cgroups {
+            self.hooks.at_cgroups = wanted;
+            return Ok(());
+        }
+        // What is refused is not tried again before something else is wanted.
+        self.hooks.at_cgroups = wanted;
+        self.hooks.programs.update(&mut self.ebpf, &self.btf, &self.hooks.at_cgroups)
+    }
+
+    fn update_twins(&mut self) -> Result<(), KernelError> {
+        let Self { hooks, ebpf, btf, losses, .. } = self;
+        hooks.twins.update(ebpf, btf, hooks.datagrams, &|loss| losses.of(loss))
+    }
+}

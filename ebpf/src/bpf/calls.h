@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Sends and receives as the calls of functions, for kernels without sock_send_length and sock_recv_length. Every send and
+ * receive of an inet socket passes inet_sendmsg(), inet_recvmsg(), their counterparts for IPv6, for receives of raw and ping
+ * sockets of IPv6 sock_common_recvmsg(), and for sendfile before Linux 6.5 inet_sendpage(). Their arguments have been the
+ * same since 5.10. The message names the peer, in kernel memory, of each protocol but TCP: as the application gave it or, if
+ * it asked, as the protocol filled it in.
+ */
+#ifndef TT_CALLS_H
+#define TT_CALLS_H
+
+#include "life.h"
+
+/*
+ * Finds the address in a message; returns 0 if it has none. What is received fills `msg_name` wherever the application asked
+ * for it; its length is told later, by inet_recvmsg() itself before Linux 7.
+ */
+static __always_inline struct endpoint *message_peer(struct msghdr *msg, struct endpoint *peer, bool sent)
+{
+	struct socket_address address = {};
+	void *name = BPF_CORE_READ(msg, msg_name);
+
+	if (!name || (sent && BPF_CORE_READ(msg, msg_namelen) <= 0))
+		return 0;
+	bpf_probe_read_kernel(&address, sizeof(address), name);
+	if (address.family == AF_INET6) {
+		__builtin_memcpy(peer->addr, address.ipv6, 16);
+	} else {
+		/* An IPv4 socket takes AF_UNSPEC for it too. */
+		map_ipv4(peer->addr, address.ipv4);
+	}
+	peer->port = bpf_ntohs(address.port);
+	return peer;
+}
+
+/* Counts a call of the current process that has sent or received so many bytes by a message, which may be 0. */
+OWN_FUNCTION int count_call(HANDED(struct sock) socket, HANDED(struct msghdr) message, __u64 bytes, __u64 flags, __u64 sent)
+{
+	struct msghdr *msg = (struct msghdr *)message;
+	struct sock *sk = (struct sock *)socket;
+	struct endpoint peer = {};
+
+	transfer(sk, bytes, flags, sent, false, msg ? message_peer(msg, &peer, sent) : 0);
+	return 0;
+}
+
+static __always_inline int sent(struct socket *socket, struct msghdr *msg, int ret)
+{
+	struct sock *sk = FIELD(socket, sk);
+
+	if (sk && ret >= 0)
+		count_call(HAND(sk), HAND(msg), ret, 0, true);
+	return 0;
+}
+
+static __always_inline int received(struct socket *socket, struct msghdr *msg, int flags, int ret)
+{
+	struct sock *sk = FIELD(socket, sk);
+
+	if (sk && ret >= 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
+		count_call(HAND(sk), HAND(msg), ret, flags, false);
+	return 0;
+}
+
+/* Whether inet_sendpage() goes to the protocol; where not, it goes through inet_sendmsg(), which counts it. */
+static __always_inline bool sends_pages(struct sock *sk)
+{
+	struct proto *proto = BPF_CORE_READ(sk, __sk_common.skc_prot);
+
+	return bpf_core_field_exists(proto->sendpage) && BPF_CORE_READ(proto, sendpage);
+}
+
+/* The application has closed a socket. TCP goes on after that; see destroy(). */
+static __always_inline int released(struct socket *socket)
+{
+	struct sock *sk = FIELD(socket, sk);
+	__u32 protocol;
+	__u64 cookie;
+
+	if (!sk)
+		return 0;
+	protocol = FIELD(sk, sk_protocol);
+	if (protocol == IPPROTO_TCP || !protocol_numbered(protocol))
+		return 0;
+	cookie = known_cookie(sk, protocol_numbered(protocol));
+	if (cookie && !is_unwanted(socket_cgroup_id(sk), selection.generation))
+		release(cookie, protocol);
+	forget_cookie(sk);
+	return 0;
+}
+
+SEC("fexit/inet_sendmsg")
+int BPF_PROG(tt_fx_send, struct socket *socket, struct msghdr *msg, unsigned long size, int ret)
+{
+	return sent(socket, msg, ret);
+}
+
+SEC("fexit/inet6_sendmsg")
+int BPF_PROG(tt_fx_send6, struct socket *socket, struct msghdr *msg, unsigned long size, int ret)
+{
+	return sent(socket, msg, ret);
+}
+
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(tt_fx_recv, struct socket *socket, struct msghdr *msg, unsigned long size, int flags, int ret)
+{
+	return received(socket, msg, flags, ret);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(tt_fx_recv6, struct socket *socket, struct msghdr *msg, unsigned long size, int flags, int ret)
+{
+	return received(socket, msg, flags, ret);
+}
+
+SEC("fexit/sock_common_recvmsg")
+int BPF_PROG(tt_fx_recv_raw6, struct socket *socket, struct msghdr *msg, unsigned long size, int flags, int ret)
+{
+	return received(socket, msg, flags, ret);
+}
+
+SEC("fexit/inet_sendpage")
+int BPF_PROG(tt_fx_page, struct socket *socket, void *page, int offset, unsigned long size, int flags, long ret)
+{
+	struct sock *sk = FIELD(socket, sk);
+
+	return sk && sends_pages(sk) ? sent(socket, 0, ret) : 0;
+}
+
+/* Each way by which a process is given another one's open file passes it, before the file is there. */
+SEC("fentry/security_file_receive")
+int BPF_PROG(tt_fe_receive, struct file *file)
+{
+	note_received(file);
+	return 0;
+}
+
+SEC("fentry/inet_release")
+int BPF_PROG(tt_fe_release, struct socket *socket)
+{
+	return released(socket);
+}
+
+#endif

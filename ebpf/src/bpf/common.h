@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The programs that both objects have:
+ *
+ *  inet_sock_set_state    who opens a connection, whether that fails, and its bytes when one side of it ends
+ *  tcp_destroy_sock       the end of a TCP socket: its last bytes, and its slots are closed
+ *  cgroup_attach_task     a process comes into a cgroup with sockets of another one, see lend.h
+ *  sched_process_fork     the same where a process is born there; and children of a process selected by its id
+ *  sched_process_free     the end of a process, after its files were closed; only while a session selects processes
+ *  iter/task_file         sockets older than their session; runs once for each
+ *  consume_skb            whom an ICMP message came from; only while a session wants ICMP
+ *  tt_reconcile           is on no hook: user space runs it over connections that live
+ */
+#ifndef TT_COMMON_H
+#define TT_COMMON_H
+
+#include "calls.h"
+#include "icmp.h"
+#include "older.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tt_state, struct sock *sk, int before, int now)
+{
+	change_state(sk, before, now);
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tt_destroy, struct sock *sk)
+{
+	destroy(sk);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(tt_attach, struct cgroup *to, const char *path, struct task_struct *task)
+{
+	note_arrival(task);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 parent_id = FIELD(parent, tgid), child_id = FIELD(child, tgid);
+	struct tt_process *process, copy;
+
+	if (parent_id == child_id)
+		return 0;
+	/* CLONE_INTO_CGROUP. */
+	if (BPF_CORE_READ(parent, cgroups, dfl_cgrp) != BPF_CORE_READ(child, cgroups, dfl_cgrp))
+		note_arrival(child);
+	process = bpf_map_lookup_elem(&tt_processes, &parent_id);
+	if (!process || !process->inherit)
+		return 0;
+	copy = *process;
+	copy.sessions &= copy.inherit;
+	if (bpf_map_update_elem(&tt_processes, &child_id, &copy, BPF_ANY))
+		count_loss(TT_LOSS_PROCESSES, 1);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(tt_exit, struct task_struct *task)
+{
+	__u32 id = FIELD(task, tgid);
+
+	/* The first thread is kept for the last one. */
+	if (FIELD(task, pid) == (int)id)
+		bpf_map_delete_elem(&tt_processes, &id);
+	return 0;
+}
+
+SEC("iter/task_file")
+int tt_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	sk = sock_in(file);
+	if (sk)
+		find_older(sk, task);
+	return 0;
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
+{
+	note_received_icmp(skb);
+	return 0;
+}
+
+/*
+ * Compares a connection that lives with its socket's counters. If several processes have used the socket, calls of each may
+ * be under way, and only its end tells whose bytes are missing.
+ */
+__noinline int look_at(__u32 number)
+{
+	struct tt_slot *main = slot_at(number);
+	struct tcp_sock *tcp;
+	struct counters counters;
+	struct sock *sk;
+	__u64 cookie;
+
+	if (!main || !is_main(main) || !is_live(main) || !main->based)
+		return 0;
+	cookie = main->cookie;
+	sk = (struct sock *)main->socket;
+	tcp = (struct tcp_sock *)sk;
+	READ_COUNTERS(BPF_CORE_READ, &counters, sk, tcp);
+	/*
+	 * The memory of TCP sockets is only ever used for others of them. If another one is there, or none, the event that
+	 * told the end of this one was skipped.
+	 */
+	if (cookie_at(main->socket) != cookie) {
+		if (state_of(main) == TT_PENDING)
+			drop_slot(main);
+		close_socket(main);
+		return 0;
+	}
+	if (sent_first(&counters) == main->tx_first)
+		note_health(main, BPF_CORE_READ(tcp, total_retrans), BPF_CORE_READ(tcp, srtt_us));
+	if (!main->shared && !BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops))
+		credit(main, &counters, 0, 0);
+	return 0;
+}
+
+SEC("raw_tp/tt_reconcile")
+int tt_reconcile(void *ctx)
+{
+	__u64 *number;
+	__u32 i, at;
+
+	for (i = 0; i < TT_WORK; i++) {
+		at = i;
+		number = bpf_map_lookup_elem(&tt_work, &at);
+		if (!number || *number >= TT_NO_SLOT)
+			break;
+		look_at(*number);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The way of every send and receive to its slot. transfer() is the fast path; open_slot() is the rest. */
+#ifndef TT_COUNT_H
+#define TT_COUNT_H
+
+#include "open.h"
+#include "peer.h"
+#include "twin.h"
+
+/* Counts what found no slot by container, sessions and protocol. */
+static __noinline int count_overflow(struct event *event)
+{
+	struct tt_overflow_key key = {
+		.cgroup = event->cgroup,
+		.sessions = event->sessions,
+		.protocol = event->flow.protocol,
+	};
+	struct tt_overflow zero = {}, *sum;
+	bool sent = event->kind == TT_SENT;
+
+	sum = bpf_map_lookup_elem(&tt_overflow, &key);
+	if (!sum) {
+		bpf_map_update_elem(&tt_overflow, &key, &zero, BPF_NOEXIST);
+		sum = bpf_map_lookup_elem(&tt_overflow, &key);
+	}
+	if (!sum) {
+		count_loss(sent ? TT_LOSS_TX_BYTES : TT_LOSS_RX_BYTES, event->bytes);
+		return 0;
+	}
+	__sync_fetch_and_add(sent ? &sum->tx_bytes : &sum->rx_bytes, event->bytes);
+	if (sent || event->kind == TT_RECEIVED)
+		__sync_fetch_and_add(sent ? &sum->tx_calls : &sum->rx_calls, 1);
+	return 0;
+}
+
+/* Bytes of a TCP socket are counted elsewhere than in its main slot, or not at all: its counters must not bring them. */
+static __always_inline void count_beside(struct tt_slot *main, __u64 bytes, bool sent)
+{
+	__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, bytes);
+}
+
+/* Describes the process of a task, except its cgroup. */
+static __always_inline void describe_process(struct event *event, struct task_struct *task)
+{
+	struct task_struct *leader = FIELD(task, group_leader);
+	struct pid *pid = FIELD(leader, thread_pid);
+	__u32 level = FIELD(pid, level);
+	struct upid number = {};
+
+	event->ns_tgid = FIELD(task, tgid);
+	if (level) {
+		/* numbers[] has one entry for each namespace; the last one is what the process itself sees. */
+		bpf_core_read(&number, sizeof(number), &pid->numbers[level & 31]);
+		event->ns_tgid = number.nr;
+	}
+	bpf_core_read(event->comm, sizeof(event->comm), &leader->comm);
+}
+
+CHECKED_WITH_POINTERS int describe_caller(struct event *event)
+{
+	if (!event)
+		return 0;
+	describe_process(event, current_task());
+	event->caller_cgroup = bpf_get_current_cgroup_id();
+	return 0;
+}
+
+/* A connection that was just established: nothing of it is counted. The SYN has a number in the sequence. */
+static __always_inline void describe_new(struct event *event, struct sock *sk)
+{
+	struct tcp_sock *tcp = tcp_of(sk);
+
+	if (!event->counts_itself || !tcp)
+		return;
+	event->rx_first = FIELD(tcp, rcv_nxt) - (__u32)FIELD(tcp, bytes_received);
+	event->tx_first = FIELD(tcp, snd_una) - (__u32)FIELD(tcp, bytes_acked);
+	event->tx_base = event->flow.direction == TT_OUTBOUND;
+	event->based = 1;
+}
+
+/*
+ * Finds what a connection's counters say of the time before the event, unless its slot knows, and credits what calls left out
+ * until then.
+ */
+CHECKED_WITH_POINTERS int describe_connection(struct event *event)
+{
+	struct counters counters;
+	struct origin *origin;
+	struct tcp_sock *tcp;
+	struct tt_slot *main;
+	bool fresh;
+	struct sock *sk;
+	__u64 tx, rx;
+	__u8 state;
+
+	if (!event)
+		return 0;
+	sk = (struct sock *)event->socket;
+	tcp = (struct tcp_sock *)sk;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	main = main_slot(event->key.cookie);
+	fresh = state == TCP_SYN_RECV || (main && state_of(main) == TT_PENDING);
+	event->opening = state == TCP_SYN_SENT;
+	if (fresh && main && main->based)
+		return 0;
+	event->flow.direction = main ? direction_of(main) : guess_direction(sk);
+	event->older = !fresh;
+	READ_COUNTERS(BPF_CORE_READ, &counters, sk, tcp);
+	origin = main ? 0 : find_origin(event->socket, event->counts_itself ? &counters : 0);
+	if (origin && origin->direction) {
+		event->flow.direction = origin->direction;
+		event->older = false;
+	}
+	if (!event->counts_itself)
+		return 0;
+	event->rx_first = received_first(&counters);
+	event->tx_first = sent_first(&counters);
+	event->based = 1;
+	if (fresh) {
+		event->tx_base = event->flow.direction == TT_OUTBOUND;
+		return 0;
+	}
+	event->retransmits = BPF_CORE_READ(tcp, total_retrans);
+	if (origin) {
+		event->rx_base = origin->rx_base;
+		event->tx_base = origin->tx_base;
+		return 0;
+	}
+	tx = event->kind == TT_SENT ? event->bytes : 0;
+	rx = event->kind == TT_RECEIVED ? event->bytes : 0;
+	event->rx_base = received_of(&counters) - rx;
+	event->tx_base = sent_of(&counters) - tx;
+	if (main && main->generation != event->generation)
+		credit(main, &counters, tx, rx);
+	return 0;
+}
+
+/*
+ * The slow way of an event. Returns the slot's number plus one, or 0 if the event is nobody's or was counted as overflow.
+ * `what`: see WHAT(). A connection that was just established is no process's yet; all other events are the current one's.
+ */
+static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 bytes, __u32 what, __u64 cgroup)
+{
+	struct event event = {
+		.key = *key,
+		.bytes = bytes,
+		.kind = what & 0xff,
+		.generation = selection.generation,
+		.cgroup = cgroup,
+	};
+	__u64 hash = hash_of(key);
+	struct tt_slot *main;
+	bool lent = false;
+	__u32 number;
+
+	event.flow.protocol = what >> 8;
+	event.flow.direction = event.kind == TT_CONNECTS ? TT_OUTBOUND : what >> 16;
+	event.counts_itself = !!(what & WHAT_COUNTS_ITSELF);
+	event.new = event.kind == TT_CONNECTS || event.kind == TT_ESTABLISHED;
+	if (selection.filtered && unwanted_flows[hash % UNWANTED_FLOWS] == unwanted_flow(key, hash, event.generation))
+		return NOBODY;
+	if (key->owner)
+		event.selected = socket_sessions_of(sk, cgroup, event.generation, &lent);
+	else
+		event.selected = cgroup_sessions_of(sk, cgroup, event.generation);
+	if (event.selected) {
+		event.socket = address_of(sk);
+		if (key->datagram) {
+			event.flow.remote_addr[0] = key->addr[0];
+			event.flow.remote_addr[1] = key->addr[1];
+			event.flow.remote_port = key->port;
+		}
+		describe_ends(&event.flow, sk);
+		if (event.kind == TT_ESTABLISHED)
+			describe_new(&event, sk);
+		else
+			describe_caller(&event);
+		event.lent = lent;
+		if (lent)
+			event.cgroup = event.caller_cgroup;
+		FORGET(&event);
+		if (event.kind == TT_CONNECTS)
+			event.opening = 1;
+		else if (!event.key.datagram && event.kind != TT_ESTABLISHED)
+			describe_connection(&event);
+		FORGET(&event);
+		number = settle(&event);
+		if (!key->datagram)
+			forget_origin(event.socket);
+		if (number != NOBODY && number != OVERFLOW)
+			return number;
+		if (number == OVERFLOW && bytes)
+			count_overflow(&event);
+	}
+	/* What processes that nobody selected move by a shared socket must not be taken for another's. */
+	main = key->datagram || !bytes ? 0 : main_slot(key->cookie);
+	if (main)
+		count_beside(main, bytes, event.kind == TT_SENT);
+	return NOBODY;
+}
+
+/* Adds to a slot. `number`: of the slot, plus one. */
+static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 number, __u64 bytes, bool sent)
+{
+	struct tt_slot *main;
+	struct tcp_sock *tcp;
+	__u32 calls;
+
+	if (sent) {
+		__sync_fetch_and_add(&slot->tx_bytes, bytes);
+		__sync_fetch_and_add(&slot->tx_calls, 1);
+	} else {
+		__sync_fetch_and_add(&slot->rx_bytes, bytes);
+		__sync_fetch_and_add(&slot->rx_calls, 1);
+	}
+	if (!is_main(slot)) {
+		main = main_slot(slot->cookie);
+		if (!main)
+			return;
+		count_beside(main, bytes, sent);
+		main->last = number;
+	} else {
+		main = slot;
+		if (main->last)
+			main->last = 0;
+	}
+	if (main->ahead)
+		take_back(sk, main, slot, bytes, sent);
+	/* The round-trip time is read now and then: at the 1st, 2nd, 4th, 8th ... and at every 64th send. */
+	calls = slot->tx_calls;
+	if (sent && (!(calls & (calls - 1)) || !(calls & 63))) {
+		tcp = tcp_of(sk);
+		if (tcp)
+			note_health(main, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
+	}
+}
+
+/* Adds to a slot of datagrams. */
+static __always_inline void count_message(struct tt_slot *slot, __u64 bytes, bool sent)
+{
+	if (sent) {
+		__sync_fetch_and_add(&slot->tx_bytes, bytes);
+		__sync_fetch_and_add(&slot->tx_calls, 1);
+	} else {
+		__sync_fetch_and_add(&slot->rx_bytes, bytes);
+		__sync_fetch_and_add(&slot->rx_calls, 1);
+	}
+}
+
+/* Whether the calls on a TCP socket are all that tells of its bytes. */
+static __always_inline bool is_told_by_calls(struct tt_slot *slot)
+{
+	struct tt_slot *main = is_main(slot) ? slot : main_slot(slot->cookie);
+
+	return !main || !main->based;
+}
+
+/* Whether the current process may count in a slot that was found for it, as long as the selection has not changed. */
+static __always_inline bool is_settled(struct tt_slot *slot)
+{
+	__u32 state = *(volatile __u32 *)&slot->state & (TT_STATE_MASK | TT_LENT);
+
+	/* A process can leave the cgroup by which it was selected. */
+	return state == TT_OPEN || (state == (TT_OPEN | TT_LENT) && slot->caller_cgroup == bpf_get_current_cgroup_id());
+}
+
+/*
+ * One call of the current process that sent or received so many bytes. `flags`: of a receive. `twin`: whether this is the
+ * second program on the hook. `named`: the message's peer if the caller knows it, else 0.
+ */
+static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, bool sent, bool twin, struct endpoint *named)
+{
+	__u32 rescued = sent ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES, bit = sent ? 1 : 2, number;
+	__u16 family = FIELD(sk, __sk_common.skc_family);
+	__u32 generation = selection.generation;
+	struct tt_key key = {};
+	struct tt_slot *slot;
+	__u64 cgroup, hash;
+	__u8 protocol;
+
+	if (family != AF_INET && family != AF_INET6)
+		return;
+	cgroup = socket_cgroup_id(sk);
+	if (is_unwanted(cgroup, generation))
+		return;
+	protocol = protocol_of(sk);
+	/* An empty datagram is a call; a stream that has ended is not. An urgent byte counts when the stream passes it. */
+	if (!protocol || (protocol == TT_TCP && (!bytes || flags & MSG_OOB)))
+		return;
+	key.cookie = cookie_of(sk, protocol);
+	key.owner = owner_of(current_task());
+	if (protocol != TT_TCP) {
+		if (counted_by_twin(twin, bit, rescued))
+			return;
+		key.datagram = 1;
+		if (named) {
+			key.addr[0] = named->addr[0];
+			key.addr[1] = named->addr[1];
+			key.port = named->port;
+		} else {
+			find_peer(sk, &key, protocol, !sent);
+		}
+	}
+	hash = hash_of(&key);
+	slot = find_slot(&key, hash, &number);
+	if (!slot || slot->generation != generation || !is_settled(slot)) {
+		__u32 what = WHAT(sent ? TT_SENT : TT_RECEIVED, protocol);
+
+		if (counts_itself(sk))
+			what |= WHAT_COUNTS_ITSELF;
+		number = open_slot(sk, &key, bytes, any(what), cgroup);
+		slot = number ? slot_at(number - 1) : 0;
+		if (!slot)
+			return;
+	}
+	if (key.datagram) {
+		count_message(slot, bytes, sent);
+		return;
+	}
+	if ((twin || twins & bit) && (!is_told_by_calls(slot) ? twin : counted_by_twin(twin, bit, rescued)))
+		return;
+	count(sk, slot, number, bytes, sent);
+}
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whom the messages of ping and raw sockets go to and come from: cgroup/sendmsg and recvmsg are not run for them. The
+ * packets are seen in the caller's task all the same: sent ones at the egress of their cgroup, inside the call; received
+ * ones when the call frees them, before its length is told. Both hooks see every packet of the machine, so they are
+ * attached only while a session wants ICMP and there is any.
+ */
+#ifndef TT_ICMP_H
+#define TT_ICMP_H
+
+#include "peer.h"
+
+static __always_inline bool is_icmp(__u32 protocol)
+{
+	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+}
+
+/*
+ * Keeps the address for the event that follows in this task. The kernel's own answers pass here too, from a softirq on
+ * top of the task that is sending: they must not replace what was just noted. Only a socket that is known to be
+ * selected does.
+ */
+static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, bool known)
+{
+	struct note *note = make_task_note();
+
+	if (!note || (note->socket && note->socket != socket && !known))
+		return;
+	note->addr[0] = addr[0];
+	note->addr[1] = addr[1];
+	note->port = 0;
+	note->received = received;
+	note->socket = socket;
+}
+
+/* Whether the event that follows may be counted; `known`: whether that is sure. */
+static __always_inline bool may_count(__u64 cgroup, bool *known)
+{
+	__u64 sessions = 0;
+
+	if (!cached_sessions(cgroup, selection.generation, &sessions))
+		return true;
+	*known = sessions;
+	if (!sessions && selection.by_process)
+		*known = process_sessions(bpf_get_current_pid_tgid() >> 32);
+	return *known;
+}
+
+static __always_inline void note_received_icmp(struct sk_buff *skb)
+{
+	struct sock *sk = FIELD(skb, sk);
+	unsigned char *header, state;
+	bool known = false;
+	__u64 addr[2] = {};
+	__be32 ipv4;
+
+	/* A packet that came in from an interface; one that is sent bears its socket as well. */
+	if (!sk || !FIELD(skb, skb_iif))
+		return;
+	/* Others are not whole sockets. */
+	state = FIELD(sk, __sk_common.skc_state);
+	if ((state != TCP_CLOSE && state != TCP_ESTABLISHED) || !is_icmp(FIELD(sk, sk_protocol)))
+		return;
+	if (!may_count(id_of(socket_cgroup(sk)), &known))
+		return;
+	header = FIELD(skb, head) + FIELD(skb, network_header);
+	if (FIELD(sk, __sk_common.skc_family) == AF_INET) {
+		if (bpf_probe_read_kernel(&ipv4, sizeof(ipv4), header + IPV4_SOURCE))
+			return;
+		map_ipv4(addr, ipv4);
+	} else if (bpf_probe_read_kernel(addr, sizeof(addr), header + IPV6_SOURCE)) {
+		return;
+	}
+	note_icmp((__u64)sk, addr, true, known);
+}
+
+#endif

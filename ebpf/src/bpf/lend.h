@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Sockets of one cgroup in the hands of a process of another: a service is given the listener that its manager made
+ * (socket activation), a process that is moved takes its sockets along, a message carries one (SCM_RIGHTS). A socket
+ * goes on to belong to the cgroup of its creator, and what a listener accepts belongs there too.
+ *
+ * To look at the caller's cgroup at each event of a socket that nobody selected would cost too much. So arrivals are
+ * watched: of a process in a selected cgroup, by cgroup_attach_task or, where it is born there, sched_process_fork; of a
+ * socket in a process, by security_file_receive() where functions can be hooked; and what is older than its session is
+ * searched for (older.h). Wherever a selected process is found to hold a socket of a cgroup that nobody selected,
+ * that cgroup is noted as a lender. From then on its sockets are selected by the cgroup of the process that calls.
+ */
+#ifndef TT_LEND_H
+#define TT_LEND_H
+
+#include "origins.h"
+
+/* Open files of a process that are looked at when it arrives: so many groups of so many. */
+#define LENT_GROUPS 64
+#define LENT_GROUP 64
+
+/* Whether a connection that was just accepted came to a listener that selected processes may hold. */
+static __always_inline bool is_accepted_by_lent(struct sock *sk)
+{
+	return lenders &&
+	       is_lender(socket_cgroup_id(sk), bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
+}
+
+/*
+ * The sessions that select a socket in the current task: by its cgroup, which has this id, or by the task's where that is
+ * a lender, as `lent` says; and by the process itself.
+ */
+static __always_inline __u64 socket_sessions_of(struct sock *sk, __u64 id, __u32 generation, bool *lent)
+{
+	__u64 selected = cgroup_sessions_of(sk, id, generation);
+
+	*lent = !selected && is_lender(id, 0);
+	if (*lent)
+		selected = task_sessions(current_task(), generation);
+	if (selection.by_process)
+		selected |= process_sessions(bpf_get_current_pid_tgid() >> 32);
+	return selected;
+}
+
+/* The same of any socket. */
+static __always_inline __u64 socket_sessions(struct sock *sk, __u32 generation, bool *lent)
+{
+	return socket_sessions_of(sk, socket_cgroup_id(sk), generation, lent);
+}
+
+static __always_inline void note_lender(__u64 id, __u16 port)
+{
+	struct lender key = { .cgroup = id, .port = port };
+	__u32 is = 1;
+
+	if (bpf_map_update_elem(&tt_lenders, &key, &is, BPF_ANY)) {
+		count_loss(TT_LOSS_PROCESSES, 1);
+		return;
+	}
+	lender_marks[id % LENDER_MARKS] = 1;
+	__sync_fetch_and_add(&lenders, 1);
+	forget_unwanted(id);
+	count_loss(TT_LOSS_LENDERS, 1);
+}
+
+/* A selected process holds the socket with this address. */
+static __always_inline void lend(__u64 socket)
+{
+	struct sock *sk = (struct sock *)socket;
+	__u64 cgroup = socket_cgroup_address(sk), id;
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	if ((family != AF_INET && family != AF_INET6) || !protocol_numbered(BPF_CORE_READ(sk, sk_protocol)))
+		return;
+	if (!cgroup || sessions_at(cgroup, selection.generation))
+		return;
+	id = BPF_CORE_READ((struct cgroup *)cgroup, kn, id);
+	note_lender(id, 0);
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		note_lender(id, bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
+}
+
+/* The socket that an open file is; 0 where it is something else. */
+static __always_inline struct sock *sock_of_file(struct file *file)
+{
+	struct socket *socket;
+
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/* Likewise, the file with this address, which need not be a socket. Not static: the verifier looks at it once. */
+__noinline int lend_file(__u64 address)
+{
+	struct sock *sk = sock_of_file((struct file *)address);
+
+	if (sk) {
+		remember_brought((__u64)sk);
+		lend((__u64)sk);
+	}
+	return 0;
+}
+
+/*
+ * Likewise, so many open files from this address on, where a table of them has pointers. Of two loops, one inside the
+ * other and in functions that the verifier looks at once, it walks through the sum of the rounds, not the product.
+ */
+__noinline int lend_files(__u64 address)
+{
+	int i;
+
+	for (i = 0; i < LENT_GROUP; i++) {
+		__u64 file = 0;
+
+		bpf_probe_read_kernel(&file, sizeof(file), (struct file **)address + i);
+		if (file)
+			lend_file(file);
+	}
+	return 0;
+}
+
+/* A process has come into a cgroup, with its open files. */
+static __always_inline void note_arrival(struct task_struct *task)
+{
+	struct fdtable *table;
+	struct file **files;
+	__u32 groups;
+	int i;
+
+	if (!task_sessions(task, selection.generation))
+		return;
+	table = BPF_CORE_READ(task, files, fdt);
+	files = BPF_CORE_READ(table, fd);
+	/* The size of a table is a multiple of the bits of a word (fs/file.c). */
+	groups = BPF_CORE_READ(table, max_fds) / LENT_GROUP;
+	for (i = 0; i < LENT_GROUPS && groups; i++) {
+		lend_files((__u64)files);
+		files += LENT_GROUP;
+		groups--;
+		/* The verifier of Linux 5.10 fails on a loop that ends where two numbers are equal: clang would make one. */
+		barrier_var(groups);
+	}
+	if (groups)
+		count_loss(TT_LOSS_PROCESSES, 1);
+}
+
+/* The current process is given an open file by another one. */
+static __always_inline void note_received(struct file *file)
+{
+	if (task_sessions(current_task(), selection.generation))
+		lend_file(address_of(file));
+}
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The life of a TCP connection, apart from its calls: who opens it, whether that fails, connections on which nothing was
+ * ever sent, and the bytes that no call told.
+ *
+ * connect() goes from CLOSE to SYN_SENT in the task that calls it; what follows can run in any task. So the slot is taken
+ * there, pending, and is opened when the connection is established or has failed. An accepted connection's slot is taken
+ * when it is established, pending until a process uses the connection; without any use, the process that closes it counts.
+ */
+#ifndef TT_LIFE_H
+#define TT_LIFE_H
+
+#include "count.h"
+
+/* connect() has succeeded or failed. */
+static __always_inline void end_connecting(struct sock *sk, struct tt_slot *slot, bool established)
+{
+	__u32 word = slot->state & ~TT_STATE_MASK;
+	struct tcp_sock *tcp = tcp_of(sk);
+	struct counters counters;
+	struct flow flow = {};
+
+	if (slot->generation != (__u32)selection.generation) {
+		/* The selection has changed meanwhile. The connection's first bytes find out who wants it now. */
+		drop_slot(slot);
+		if (established)
+			remember_opening(sk, TT_OUTBOUND);
+		return;
+	}
+	flow.protocol = TT_TCP;
+	flow.direction = TT_OUTBOUND;
+	describe_ends(&flow, sk);
+	__builtin_memcpy(slot->local_addr, flow.local_addr, 16);
+	slot->local_port = flow.local_port;
+	/* Ports are known now, and with them what the filters say. */
+	slot->sessions = wanted_sessions(&flow, slot->sessions);
+	slot->connections = established ? slot->sessions : 0;
+	if (tcp)
+		note_health(slot, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
+	if (!slot->sessions || !established) {
+		publish(&slot->state, (word & ~TT_CONNECTION) | TT_FAILED | TT_CLOSED);
+		return;
+	}
+	if (tcp) {
+		READ_COUNTERS(FIELD, &counters, sk, tcp);
+		slot->rx_first = received_first(&counters);
+		slot->tx_first = sent_first(&counters);
+		/* The SYN has a number in the sequence. */
+		slot->tx_base = 1;
+		slot->based = 1;
+	}
+	publish(&slot->state, word | TT_OPEN);
+}
+
+/*
+ * Whether somebody may want a connection whose process is not known yet: any of the machine, while processes are selected.
+ * What they open themselves is known from begin_connecting() on, but for MPTCP.
+ */
+static __always_inline bool may_be_wanted(struct sock *sk, __u8 direction)
+{
+	if (selection.by_process && (direction == TT_INBOUND || FIELD(sk, sk_protocol) != IPPROTO_TCP))
+		return true;
+	return direction == TT_INBOUND && is_accepted_by_lent(sk);
+}
+
+/* Whether something was kept of a socket that has to be counted now: how it began, or bytes that no call told. */
+static __always_inline bool has_origin(struct sock *sk)
+{
+	struct tcp_sock *tcp = tcp_of(sk);
+	struct counters counters;
+	struct origin *origin;
+
+	if (!origins)
+		return false;
+	if (!tcp) {
+		origin = find_origin(address_of(sk), 0);
+		return origin && origin->direction;
+	}
+	READ_COUNTERS(FIELD, &counters, sk, tcp);
+	origin = find_origin(address_of(sk), &counters);
+	if (!origin)
+		return false;
+	if (origin->direction)
+		return true;
+	return sent_of(&counters) != origin->tx_base || received_of(&counters) != origin->rx_base;
+}
+
+/*
+ * Whether an accepted connection is in the hands of a process that closes it, or its side of it, and that is the first to use
+ * it: the connection is this process's then. `main`: its main slot, or 0.
+ */
+static __always_inline bool is_unused(struct sock *sk, struct tt_slot *main)
+{
+	if (main)
+		return !main->owner;
+	return has_origin(sk);
+}
+
+/* Credits what no call told, under the socket's lock. `itself`: see counts_itself(); `finished`: nothing more can be sent. */
+static __always_inline void settle_counters(struct sock *sk, struct tt_slot *main, bool itself, bool finished)
+{
+	struct tcp_sock *tcp = tcp_of(sk);
+	struct counters counters;
+
+	if (!tcp)
+		return;
+	note_health(main, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
+	if (!itself)
+		return;
+	READ_COUNTERS(FIELD, &counters, sk, tcp);
+	credit(main, &counters, 0, 0);
+	if (finished)
+		finish_sending(main, &counters);
+}
+
+/* Whether a state is of those that something is done at. */
+static __always_inline bool matters(int state)
+{
+	return 1u << (state & 31) & (1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_FIN_WAIT1 | 1u << TCP_CLOSE |
+				     1u << TCP_LAST_ACK);
+}
+
+static __always_inline void change_state(struct sock *sk, int before, int now)
+{
+	struct tt_key key = {};
+	bool opens = false, ends = false, owned, itself;
+	struct tt_slot *main;
+	__u32 what = 0;
+	__u64 cgroup;
+	__u8 direction;
+
+	if (!matters(now))
+		return;
+	cgroup = socket_cgroup_id(sk);
+	if (is_unwanted(cgroup, selection.generation))
+		return;
+	itself = counts_itself(sk);
+	key.cookie = known_cookie(sk, TT_TCP);
+	main = key.cookie ? main_slot(key.cookie) : 0;
+	switch (now) {
+	case TCP_SYN_SENT:
+		/* MPTCP tells its peer to the first subflow alone. */
+		if (!itself)
+			break;
+		/* A socket can be used again after it failed or was disconnected. */
+		if (main)
+			close_socket(main);
+		opens = true;
+		what = WHAT(TT_CONNECTS, TT_TCP);
+		break;
+	case TCP_ESTABLISHED:
+		/* Both ends may have called connect() at the same moment; what MPTCP accepts comes from TCP_LISTEN. */
+		if (before != TCP_SYN_SENT && before != TCP_SYN_RECV && before != TCP_LISTEN)
+			break;
+		direction = before == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND;
+		if (main && state_of(main) == TT_PENDING && direction_of(main) == TT_OUTBOUND) {
+			end_connecting(sk, main, true);
+		} else if (!main && cgroup_sessions_of(sk, cgroup, selection.generation)) {
+			opens = itself || FIELD(sk, sk_protocol) != IPPROTO_TCP;
+			what = WHAT(TT_ESTABLISHED, TT_TCP) | WHAT_DIRECTION(direction);
+		} else if (!main && may_be_wanted(sk, direction)) {
+			remember_opening(sk, direction);
+		}
+		break;
+	case TCP_CLOSE:
+		if (main && state_of(main) == TT_PENDING && main->owner && (before == TCP_SYN_SENT || before == TCP_SYN_RECV)) {
+			end_connecting(sk, main, false);
+			break;
+		}
+		/* Closed at once, as with data that nobody read. Only a process that uses the socket owns its lock. */
+		owned = FIELD(sk, sk_lock.owned);
+		/* A FIN was sent, and what is received still counts in the end, if the socket is not used again. */
+		ends = before != TCP_LISTEN && (owned || !main || !main->sent_all);
+		opens = ends && owned && is_unused(sk, main);
+		what = WHAT(TT_CLOSES, TT_TCP);
+		break;
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+		ends = true;
+		opens = is_unused(sk, main);
+		what = WHAT(TT_CLOSES, TT_TCP);
+		break;
+	}
+	if (opens) {
+		key.cookie = cookie_of(sk, TT_TCP);
+		if (now != TCP_ESTABLISHED)
+			key.owner = owner_of(current_task());
+		main = 0;
+		open_slot(sk, &key, 0, any(itself ? what | WHAT_COUNTS_ITSELF : what), cgroup);
+		main = main_slot(key.cookie);
+	}
+	if (ends && main)
+		settle_counters(sk, main, itself, true);
+}
+
+/* The last event of a TCP socket. */
+static __always_inline void destroy(struct sock *sk)
+{
+	struct tt_key key = { .cookie = known_cookie(sk, TT_TCP), .owner = owner_of(current_task()) };
+	__u64 cgroup = socket_cgroup_id(sk);
+	struct tt_slot *main;
+	bool itself;
+
+	if (is_unwanted(cgroup, selection.generation))
+		return;
+	itself = counts_itself(sk);
+	main = key.cookie ? main_slot(key.cookie) : 0;
+	/* If the peer has reset the connection, the process closes it only now. */
+	if (FIELD(sk, sk_lock.owned) && is_unused(sk, main)) {
+		key.cookie = cookie_of(sk, TT_TCP);
+		open_slot(sk, &key, 0, any(WHAT(TT_CLOSES, TT_TCP) | (itself ? WHAT_COUNTS_ITSELF : 0)), cgroup);
+		main = main_slot(key.cookie);
+	}
+	if (!main)
+		return;
+	settle_counters(sk, main, itself, false);
+	if (state_of(main) == TT_PENDING)
+		drop_slot(main);
+	close_socket(main);
+}
+
+/* A datagram socket is released, or one of MPTCP, on which nothing can be sent or received any more. */
+static __always_inline void release(__u64 cookie, __u32 protocol)
+{
+	struct tt_slot *main;
+
+	if (protocol_numbered(protocol) != TT_TCP) {
+		if (bpf_map_push_elem(&tt_ended, &cookie, 0))
+			count_loss(TT_LOSS_ENDED, 1);
+		return;
+	}
+	main = main_slot(cookie);
+	if (!main)
+		return;
+	/* An accepted connection that nobody has used is this process's. */
+	if (!main->owner && claim(&main->owner, owner_of(current_task()))) {
+		struct event event = { .cgroup = main->cgroup };
+
+		describe_caller(&event);
+		fill_process(main, &event);
+	} else if (state_of(main) == TT_PENDING) {
+		drop_slot(main);
+	}
+	close_socket(main);
+}
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The slow way from an event to its slot: the first event of a flow, and the first one after the selection changed. The
+ * event describes its socket and process; settle() then asks the filters and takes a slot.
+ */
+#ifndef TT_OPEN_H
+#define TT_OPEN_H
+
+#include "counters.h"
+#include "filter.h"
+#include "lend.h"
+
+/* What happened. */
+enum event_kind {
+	TT_SENT,
+	TT_RECEIVED,
+	TT_CONNECTS,	/* a connection is being opened */
+	TT_ESTABLISHED, /* a connection is there, and no process is known to use it yet */
+	TT_FOUND,	/* an older connection was found open */
+	TT_CLOSES,	/* an accepted connection is closed that nothing was sent or received on */
+};
+
+struct event {
+	struct tt_key key;
+	struct flow flow;
+	__u64 socket;	  /* its address */
+	__u64 cgroup;	  /* that the flow belongs to */
+	__u64 selected;	  /* sessions that select the socket or the process */
+	__u64 sessions;	  /* those of them whose filter wants the flow; valid after settling */
+	__u64 bytes;
+	__u64 rx_base;	  /* as in struct tt_slot */
+	__u64 tx_base;
+	__u32 rx_first;
+	__u32 tx_first;
+	__u32 retransmits;
+	__u32 generation; /* of the selection that this event goes by */
+	__u8 kind;
+	__u8 based;	  /* the bases are valid */
+	__u8 older;	  /* the connection is older than its selection */
+	__u8 opening;	  /* connect() has begun and the connection is not there yet */
+	__u8 new;	  /* no process but this one can have the connection yet, and it has no slot */
+	__u8 counts_itself; /* the socket's counters are its application's bytes */
+	__u8 lent;	  /* selected by the cgroup of the process */
+	__u8 pad;
+	__u64 caller_cgroup;
+	char comm[16];
+	__u32 ns_tgid;
+	__u32 pad2;
+};
+
+/*
+ * What open_slot() is told in one word: kind of event, protocol, direction of a connection that was just established, and
+ * whether the socket's counters are its application's bytes.
+ */
+#define WHAT(kind, protocol) ((kind) | (protocol) << 8)
+#define WHAT_DIRECTION(direction) ((direction) << 16)
+#define WHAT_COUNTS_ITSELF (1u << 24)
+
+/* Results of settle() besides the number of a slot, plus one. */
+#define NOBODY 0	   /* no session wants the flow */
+#define OVERFLOW 0xffffffffu /* the table is full */
+
+/* How often a process tries to make a main slot when another one does at the same moment. */
+#define RIVAL_TRIES 3
+
+/*
+ * Flows that no session wants, by their keys' hashes, so that their further events cost no filters. A hash of 64 bits that
+ * is another flow's would need as many flows as no machine ever has.
+ */
+#define UNWANTED_FLOWS 4096
+volatile __u64 unwanted_flows[UNWANTED_FLOWS];
+
+static __always_inline __u64 unwanted_flow(const struct tt_key *key, __u64 hash, __u32 generation)
+{
+	return hash ^ ((__u64)key->owner << 32 | generation) * 0x9e3779b97f4a7c15ull;
+}
+
+/*
+ * Finds out who began to send between a datagram socket and a peer: the first message tells. A flow has it in its slot;
+ * one that every filter refuses has none, and must not be taken for another at its next message.
+ */
+static __always_inline __u8 datagram_direction(struct event *event)
+{
+	__u8 direction = event->kind == TT_SENT ? TT_OUTBOUND : TT_INBOUND, *known;
+	struct tt_key key = event->key;
+
+	if (!(event->selected & selection.filtered))
+		return direction;
+	key.owner = 0;
+	known = bpf_map_lookup_elem(&tt_directions, &key);
+	if (known)
+		return *known;
+	bpf_map_update_elem(&tt_directions, &key, &direction, BPF_NOEXIST);
+	return direction;
+}
+
+static __always_inline void fill_process(struct tt_slot *slot, struct event *event)
+{
+	__builtin_memcpy(slot->comm, event->comm, sizeof(slot->comm));
+	slot->ns_tgid = event->ns_tgid;
+	slot->caller_cgroup = event->caller_cgroup;
+	slot->cgroup = event->cgroup;
+}
+
+static __always_inline void fill_ends(struct tt_slot *slot, struct event *event)
+{
+	__builtin_memcpy(slot->local_addr, event->flow.local_addr, 16);
+	__builtin_memcpy(slot->remote_addr, event->flow.remote_addr, 16);
+	slot->local_port = event->flow.local_port;
+	slot->remote_port = event->flow.remote_port;
+}
+
+/* Fills a slot that was just taken; all but its state. */
+static __always_inline void fill_slot(struct tt_slot *slot, struct event *event, __u64 connections)
+{
+	fill_process(slot, event);
+	fill_ends(slot, event);
+	slot->socket = event->socket;
+	slot->sessions = event->sessions;
+	slot->connections = connections;
+	slot->owner = event->key.owner;
+	slot->generation = event->generation;
+	slot->cookie = event->key.cookie;
+}
+
+static __always_inline void fill_bases(struct tt_slot *slot, struct event *event)
+{
+	slot->rx_base = event->rx_base;
+	slot->tx_base = event->tx_base;
+	slot->rx_first = event->rx_first;
+	slot->tx_first = event->tx_first;
+	slot->retransmits_base = event->retransmits;
+	slot->based = event->based;
+}
+
+/*
+ * A pending slot gets a process, or its connection is there: now it is known who wants it, and user space may show it.
+ * Returns as settle().
+ */
+static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *event, __u32 number)
+{
+	slot->sessions = event->sessions;
+	slot->connections = event->sessions;
+	slot->generation = event->generation;
+	if (!event->sessions) {
+		drop_slot(slot);
+		return NOBODY;
+	}
+	if (!slot->based) {
+		fill_bases(slot, event);
+		/* MPTCP did not know its peer earlier. */
+		fill_ends(slot, event);
+	}
+	publish(&slot->state, (slot->state & ~TT_STATE_MASK) | TT_OPEN);
+	return number;
+}
+
+/*
+ * Finds out which sessions want the flow and gives it a slot. A slot belongs to one set of sessions: if the flow's counts
+ * for that very set it stays; otherwise another one is taken, so that user space never has to split what it read.
+ *
+ * Returns the slot's number plus one, NOBODY or OVERFLOW.
+ */
+CHECKED_WITH_POINTERS __u64 settle(struct event *event)
+{
+	__u64 hash, counted = 0, connections = 0;
+	struct tt_slot *slot = 0, *main = 0, *new;
+	__u32 number = 0, state, beside, i;
+	bool adopted = false;
+	__u8 shared = 0;
+
+	if (!event)
+		return NOBODY;
+	/* Sockets without a number are more than there is room for. */
+	if (!event->key.cookie) {
+		event->sessions = event->selected;
+		count_loss(TT_LOSS_TABLE_FULL, 1);
+		return OVERFLOW;
+	}
+	hash = hash_of(&event->key);
+	if (event->key.datagram) {
+		slot = find_slot(&event->key, hash, &number);
+		event->flow.direction = slot ? direction_of(slot) : datagram_direction(event);
+	} else if (!event->new) {
+		main = find_main(event->key.cookie, &number);
+		if (main)
+			event->flow.direction = direction_of(main);
+		if (main && main->owner == event->key.owner) {
+			slot = main;
+		} else if (main && !main->owner && claim(&main->owner, event->key.owner)) {
+			/* An accepted connection belongs to the process that uses it first. */
+			slot = main;
+			fill_process(slot, event);
+			adopted = true;
+		} else if (main && event->kind == TT_FOUND) {
+			/* Who only holds a connection has moved nothing yet. */
+			return NOBODY;
+		} else if (main) {
+			slot = find_slot(&event->key, hash, &number);
+		}
+	}
+	event->sessions = event->opening ? event->selected : wanted_sessions(&event->flow, event->selected);
+	if (slot && state_of(slot) == TT_PENDING) {
+		/* Whoever has claimed an accepted connection opens it. */
+		if (event->opening || (!adopted && event->flow.direction == TT_INBOUND))
+			return number;
+		return open_pending(slot, event, number);
+	}
+	if (slot && slot->sessions == event->sessions) {
+		slot->generation = event->generation;
+		return number;
+	}
+	if (slot) {
+		counted = slot->sessions;
+		shared = slot->shared;
+		close_slot(slot);
+	}
+	if (!event->sessions) {
+		/* What other processes counted of the socket would be found by nobody at its end. */
+		if (shared)
+			close_all(event->key.cookie);
+		if (!main || slot == main)
+			unwanted_flows[hash % UNWANTED_FLOWS] = unwanted_flow(&event->key, hash, event->generation);
+		return NOBODY;
+	}
+	/* A socket has one main slot; the other slots stand beside it. */
+	beside = event->key.datagram;
+	if (main && slot != main)
+		beside = 1;
+	number = 0;
+	for (i = 0; i < RIVAL_TRIES; i++) {
+		/* Numbers that the compiler must not make out of pointers. */
+		barrier_var(beside);
+		/* The key of a main slot has no owner. */
+		number = take_slot(event->key.cookie, event->key.addr[0], event->key.addr[1],
+				   beside ? rest_of(&event->key) : 0, !beside && !event->new);
+		if (number != CONTESTED)
+			break;
+		/* The other one is there by now, or it has given way too. */
+		number = 0;
+		main = main_slot(event->key.cookie);
+		if (main)
+			beside = 1;
+	}
+	new = number ? slot_at(number - 1) : 0;
+	if (!new) {
+		count_loss(TT_LOSS_TABLE_FULL, 1);
+		return OVERFLOW;
+	}
+	state = event->opening || !event->key.owner ? TT_PENDING : TT_OPEN;
+	if (event->lent)
+		state |= TT_LENT;
+	barrier_var(beside);
+	if (!beside) {
+		/* Each session counts the connection once, and not again after a change. */
+		connections = event->sessions & ~counted;
+		state |= TT_CONNECTION | (event->older ? TT_OLDER : 0);
+		fill_bases(new, event);
+		new->shared = shared;
+	} else if (main) {
+		main->shared = 1;
+	}
+	fill_slot(new, event, connections);
+	/* Who sees the state sees all of the above. */
+	publish(&new->state, TT_STATE(state, event->flow.protocol, event->flow.direction));
+	return number;
+}
+
+#endif

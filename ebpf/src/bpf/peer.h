@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whom a datagram goes to or came from. The hooks that count have the socket and the length, not the address. If the
+ * application gives or asks for one, cgroup/sendmsg and cgroup/recvmsg see it in the same task just before.
+ */
+#ifndef TT_PEER_H
+#define TT_PEER_H
+
+#include "select.h"
+#include "socket.h"
+
+/* An address that a message was sent to or came from. */
+struct endpoint {
+	__u64 addr[2];
+	__u16 port;
+	__u8 pad[6];
+};
+
+/* A call that failed was told its address too; it must not be taken for the next message's. */
+static __always_inline void forget_message(void)
+{
+	struct note *note = task_note();
+
+	if (note)
+		note->socket = 0;
+}
+
+/*
+ * Takes what was noted of the message that is being counted; returns whether there was anything. `cookie`: of the socket.
+ * ICMP's notes have more to compare: the program that saw a message leave knows the cookie alone, and a note can be left
+ * over from a receive that failed in the end.
+ */
+static __always_inline bool take_message(struct sock *sk, __u64 cookie, __u64 *addr, __u16 *port, __u8 protocol,
+					 bool received)
+{
+	struct note *note = task_note();
+
+	if (!note || !note->socket)
+		return false;
+	if (note->socket != (__u64)sk && (protocol != TT_ICMP || note->socket != cookie))
+		return false;
+	if (protocol == TT_ICMP && note->received != received)
+		return false;
+	addr[0] = note->addr[0];
+	addr[1] = note->addr[1];
+	*port = note->port;
+	note->socket = 0;
+	return true;
+}
+
+/*
+ * Finds the peer of the message that was just sent or received: as the application named it or asked for it; else as the
+ * socket is connected. Zeroes if neither tells: what a socket that is not connected receives can be from anybody, whomever
+ * it sent to before.
+ */
+static __always_inline void find_peer(struct sock *sk, struct tt_key *key, __u8 protocol, bool received)
+{
+	if (take_message(sk, key->cookie, key->addr, &key->port, protocol, received))
+		return;
+	connected_peer(key->addr, &key->port, sk);
+	if (!key->addr[0] && !key->addr[1] && protocol == TT_ICMP)
+		count_loss(TT_LOSS_ICMP_PEER, 1);
+}
+
+#endif

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The programs for Linux 5.10 and for kprobes, over the same table. Beside those of common.h and calls.h:
+ *
+ * A kretprobe has few instances (twice the CPUs, at least 10; before Linux 5.17 without preemption as many as CPUs), and a
+ * call that waits keeps one: return probes on what receives would lose events. So TCP is counted by its own counters alone,
+ * as they stand each time that a process gives back the socket's lock (release_sock()); who calls, splices or receives
+ * without a copy has taken it before (lock_sock_nested()), and so does a call that waits. Received UDP is counted in
+ * skb_consume_udp(), which is told the length; everything else by return probes on functions that seldom wait.
+ */
+#include "probed.h"
+
+/* A call that a thread is in, by the thread's id. Threads end in the middle of calls, so the oldest make room. */
+struct call {
+	struct sock *sk;
+	struct msghdr *msg;
+	__u64 sent;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u64);
+	__type(value, struct call);
+} tt_calls SEC(".maps");
+
+static __always_inline struct sock *sock_of_file(struct file *file);
+
+/* The socket that an open file is; 0 if it is something else. */
+static __always_inline struct sock *sock_in(struct file *file)
+{
+	return sock_of_file(file);
+}
+
+#include "common.h"
+
+static __always_inline bool counts_by_lock(struct sock *sk)
+{
+	return counts_itself(sk);
+}
+
+static __always_inline bool is_connected(struct sock *sk)
+{
+	__u8 state = FIELD(sk, __sk_common.skc_state);
+
+	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT || state == TCP_SYN_RECV;
+}
+
+static __always_inline bool may_be_selected(struct sock *sk, __u64 cgroup)
+{
+	__u16 family = FIELD(sk, __sk_common.skc_family);
+
+	return (family == AF_INET || family == AF_INET6) && FIELD(sk, sk_protocol) == IPPROTO_TCP &&
+	       !is_unwanted(cgroup, selection.generation);
+}
+
+/* The current process takes the lock of a socket. If the socket has no slot yet, its counters are kept as they are now. */
+static __always_inline void lock_taken(struct sock *sk)
+{
+	__u64 cgroup = socket_cgroup_id(sk);
+	bool lent;
+
+	if (!may_be_selected(sk, cgroup) || main_slot((__u64)sk))
+		return;
+	if (!socket_sessions_of(sk, cgroup, selection.generation, &lent) || !counts_by_lock(sk) || !is_connected(sk))
+		return;
+	remember_brought((__u64)sk);
+}
+
+/* The current process is about to give it back: what the counters have beyond what is counted is this process's. */
+static __always_inline void lock_released(struct sock *sk)
+{
+	__u64 address = (__u64)sk, cgroup = socket_cgroup_id(sk);
+	struct counters counters;
+	struct origin *origin;
+	struct tt_slot *main;
+	__s64 tx = 0, rx = 0;
+
+	if (!may_be_selected(sk, cgroup) || !counts_by_lock(sk))
+		return;
+	READ_COUNTERS(FIELD, &counters, sk, (struct tcp_sock *)sk);
+	main = main_slot(address);
+	if (main) {
+		tx = missing_sent(main, &counters, main->tx_bytes);
+		rx = missing_received(main, &counters, main->rx_bytes);
+	} else if (origins && is_connected(sk)) {
+		origin = bpf_map_lookup_elem(&tt_origins, &address);
+		if (origin && origin->based && origin->rx_first == received_first(&counters) &&
+		    origin->tx_first == sent_first(&counters)) {
+			tx = sent_of(&counters) - origin->tx_base;
+			rx = received_of(&counters) - origin->rx_base;
+		}
+	}
+	if (tx > 0)
+		count_call(address, 0, tx, 0, true);
+	if (rx > 0)
+		count_call(address, 0, rx, 0, false);
+	/* What nobody wanted must not be counted when somebody does. */
+	if (!main && (tx > 0 || rx > 0))
+		bpf_map_delete_elem(&tt_origins, &address);
+}
+
+SEC("kprobe/lock_sock_nested")
+int BPF_KPROBE(tt_kp_lock, struct sock *sk)
+{
+	lock_taken(sk);
+	return 0;
+}
+
+SEC("kprobe/release_sock")
+int BPF_KPROBE(tt_kp_unlock, struct sock *sk)
+{
+	lock_released(sk);
+	return 0;
+}
+
+/* Keeps what the return probe of the same call will need. `counts`: whether the call moves anything. */
+static __always_inline int note_call(struct socket *socket, struct msghdr *msg, bool sent, bool counts)
+{
+	struct sock *sk = FIELD(socket, sk);
+	__u64 thread = bpf_get_current_pid_tgid(), selected;
+	struct call call = { .sk = sk, .msg = msg, .sent = sent };
+	bool lent;
+
+	if (!sk || counts_by_lock(sk))
+		return 0;
+	selected = socket_sessions_of(sk, socket_cgroup_id(sk), selection.generation, &lent);
+	if (selected && counts)
+		bpf_map_update_elem(&tt_calls, &thread, &call, BPF_ANY);
+	else
+		bpf_map_delete_elem(&tt_calls, &thread);
+	return 0;
+}
+
+SEC("kprobe/inet_sendmsg")
+int BPF_KPROBE(tt_kp_send, struct socket *socket, struct msghdr *msg)
+{
+	return note_call(socket, msg, true, true);
+}
+
+SEC("kprobe/inet_sendpage")
+int BPF_KPROBE(tt_kp_page, struct socket *socket)
+{
+	struct sock *sk = FIELD(socket, sk);
+
+	return sk && sends_pages(sk) ? note_call(socket, 0, true, true) : 0;
+}
+
+SEC("kprobe/inet_recvmsg")
+int BPF_KPROBE(tt_kp_recv, struct socket *socket, struct msghdr *msg, unsigned long size, int flags)
+{
+	return note_call(socket, msg, false, !(flags & (MSG_PEEK | MSG_ERRQUEUE)));
+}
+
+/* udp_recvmsg() waits; but it ends with this, told how much it copied. */
+SEC("kprobe/skb_consume_udp")
+int BPF_KPROBE(tt_kp_udp, struct sock *sk, void *skb, int len)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct call *call = bpf_map_lookup_elem(&tt_calls, &thread);
+	struct msghdr *msg;
+
+	if (!call || call->sent || call->sk != sk || len < 0)
+		return 0;
+	msg = call->msg;
+	bpf_map_delete_elem(&tt_calls, &thread);
+	count_call((__u64)sk, (__u64)msg, len, 0, false);
+	return 0;
+}
+
+/* A protocol's function for sending. IPv6's may call IPv4's, which then returns first and takes the call. */
+SEC("kretprobe/udp_sendmsg")
+int BPF_KRETPROBE(tt_kr_send, int ret)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct call *known = bpf_map_lookup_elem(&tt_calls, &thread), call;
+
+	if (!known || !known->sent)
+		return 0;
+	call = *known;
+	bpf_map_delete_elem(&tt_calls, &thread);
+	if (ret >= 0)
+		count_call((__u64)call.sk, (__u64)call.msg, ret, 0, true);
+	return 0;
+}
+
+SEC("kretprobe/raw_recvmsg")
+int BPF_KRETPROBE(tt_kr_recv, int ret)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct call *known = bpf_map_lookup_elem(&tt_calls, &thread), call;
+
+	if (!known || known->sent)
+		return 0;
+	call = *known;
+	bpf_map_delete_elem(&tt_calls, &thread);
+	if (ret >= 0)
+		count_call((__u64)call.sk, (__u64)call.msg, ret, 0, false);
+	return 0;
+}
+
+SEC("kprobe/security_file_receive")
+int BPF_KPROBE(tt_kp_receive, struct file *file)
+{
+	note_received(file);
+	return 0;
+}
+
+SEC("kprobe/inet_release")
+int BPF_KPROBE(tt_kp_release, struct socket *socket)
+{
+	return released(socket);
+}

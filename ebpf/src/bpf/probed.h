@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Access to the kernel for kprobes, and for Linux 5.10: pointers are numbers that a helper reads through, sockets have no
+ * cookie that a program could ask for, and of atomic instructions there is addition alone (arm64's until about 5.17 knows
+ * no other). typed.h has the same names for what can do more.
+ */
+#ifndef TT_ACCESS_H
+#define TT_ACCESS_H
+
+#include "maps.h"
+
+/* A field of a kernel struct, behind one pointer. */
+#define FIELD(pointer, field) BPF_CORE_READ(pointer, field)
+
+/*
+ * A function that the verifier checks once for each program, apart from its callers: it is not static, and takes numbers
+ * alone.
+ */
+#define CHECKED_ONCE __noinline
+
+/* Before Linux 5.12 such a function could take no pointers to the stack. */
+#define CHECKED_WITH_POINTERS static __noinline
+
+/*
+ * Has the verifier forget what a struct on the stack contains, by reading the struct over itself: it looks once at what
+ * follows, and not once for each way that led there.
+ */
+#define FORGET(pointer) bpf_probe_read_kernel(pointer, sizeof(*(pointer)), pointer)
+
+/* Pointers are numbers anyway, so even a function that takes them can be checked once. */
+#define OWN_FUNCTION __noinline
+#define HANDED(type) __u64
+#define HAND(pointer) address_of(pointer)
+
+static __always_inline __u64 address_of(const void *pointer)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+/* Likewise as in typed.h. */
+static __always_inline __u32 owner_of(struct task_struct *task)
+{
+	return FIELD(task, tgid) | (__u32)FIELD(task, self_exec_id) << 22;
+}
+
+/*
+ * A number for each datagram socket that was counted, by the socket's address, until the socket is released: user space
+ * may still have slots of an earlier socket at that address. A TCP socket's slots are closed before its address can be
+ * another one's, so the address itself is the number.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u64);
+} tt_ids SEC(".maps");
+
+static __always_inline __u64 known_cookie(struct sock *sk, __u8 protocol)
+{
+	__u64 address = address_of(sk), *id;
+
+	if (protocol == TT_TCP)
+		return address;
+	id = bpf_map_lookup_elem(&tt_ids, &address);
+	return id ? *id : 0;
+}
+
+static __always_inline __u64 cookie_of(struct sock *sk, __u8 protocol)
+{
+	__u64 known = known_cookie(sk, protocol), address = address_of(sk), id;
+
+	if (known)
+		return known;
+	id = bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);
+	bpf_map_update_elem(&tt_ids, &address, &id, BPF_NOEXIST);
+	/* Another CPU may have been faster. With the map full, the socket's flows have no slots. */
+	return known_cookie(sk, protocol);
+}
+
+static __always_inline void forget_cookie(struct sock *sk)
+{
+	__u64 address = address_of(sk);
+
+	bpf_map_delete_elem(&tt_ids, &address);
+}
+
+/* The address is all that is known of a TCP socket; what counters.h compares tells whether it is still the same. */
+static __always_inline __u64 cookie_at(__u64 socket)
+{
+	return socket;
+}
+
+static __always_inline struct tcp_sock *tcp_of(struct sock *sk)
+{
+	if (FIELD(sk, sk_protocol) != IPPROTO_TCP || FIELD(sk, sk_type) != SOCK_STREAM)
+		return 0;
+	return (struct tcp_sock *)sk;
+}
+
+static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
+{
+	__u64 value = 0;
+
+	/*
+	 * The first member, whatever it is called. Before Linux 5.15 it has no name of its own, and with net_cls or
+	 * net_prio in use, which its lowest bits tell, the kernel keeps their numbers there instead.
+	 */
+	bpf_core_read(&value, sizeof(value), &sk->sk_cgrp_data);
+	return value & 3 ? 0 : (struct cgroup *)value;
+}
+
+static __always_inline __u64 socket_cgroup_address(struct sock *sk)
+{
+	return (__u64)socket_cgroup(sk);
+}
+
+#if defined(__TARGET_ARCH_x86)
+__u64 fences;
+
+/* A full barrier: on x86 every atomic addition is one. */
+static __always_inline void fence(void)
+{
+	__sync_fetch_and_add(&fences, 1);
+}
+#else
+/* Written to for the sake of the lock that the kernel takes and gives back. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} tt_fence SEC(".maps");
+
+/*
+ * A full barrier out of two spin locks: what was written before is there when the first lock is given back (release), and
+ * what follows comes after the second was taken (acquire), which comes after the first was given back.
+ */
+static __always_inline void fence(void)
+{
+	__u32 zero = 0;
+
+	bpf_map_update_elem(&tt_fence, &zero, &zero, BPF_ANY);
+	bpf_map_update_elem(&tt_fence, &zero, &zero, BPF_ANY);
+}
+#endif
+
+/*
+ * Sets a word from 0 to a value. Whoever finds that its own addition is all there is has the word; all others take theirs
+ * back. So at most one has it, and of two at the same moment perhaps none.
+ */
+static __always_inline bool claim(__u32 *word, __u32 value)
+{
+	if (*(volatile __u32 *)word)
+		return false;
+	__sync_fetch_and_add(word, value);
+	fence();
+	if (*(volatile __u32 *)word == value)
+		return true;
+	__sync_fetch_and_add(word, -value);
+	return false;
+}
+
+static __always_inline void unclaim(__u32 *word, __u32 value)
+{
+	__sync_fetch_and_add(word, -value);
+}
+
+static __always_inline void publish(__u32 *word, __u32 value)
+{
+	fence();
+	*(volatile __u32 *)word = value;
+}
+
+/* Adds to a word unless somebody else was seen to change it; what comes between is not noticed. */
+static __always_inline bool add_if_unchanged(__u64 *word, __u64 old, __u64 amount)
+{
+	if (*(volatile __u64 *)word != old)
+		return false;
+	__sync_fetch_and_add(word, amount);
+	return true;
+}
+
+static __always_inline void store_first(volatile __u64 *word, __u64 value)
+{
+	*word = value;
+	fence();
+}
+
+static __always_inline struct note *task_note(void)
+{
+	return thread_note();
+}
+
+static __always_inline struct note *make_task_note(void)
+{
+	return make_thread_note();
+}
+
+#endif

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The flow table: sets of eight slots, each with a compact line of tags. A flow's key names two sets; its slot is in one
+ * of them, at its preferred way if that was free. What finds room in neither is in the stash, to which `tt_spill` leads.
+ *
+ * A slot is taken by its tag and published by its state. All slots of a TCP socket are in the same two sets, so the end of
+ * the socket finds them. One of them is the main slot: it represents the connection and knows what the others counted.
+ */
+#ifndef TT_TABLE_H
+#define TT_TABLE_H
+
+/* Sets in all, less one: a power of two, less one. Sets of the stash, which come after these. Given by user space. */
+const volatile __u32 set_mask;
+const volatile __u32 stash_sets;
+
+/* Whether anything is in the stash. */
+volatile __u64 spilled;
+
+/* Sets of the stash that are tried for a flow. */
+#define STASH_TRIES 16
+/* A set with as many free ways takes a flow without a look at the other one. */
+#define FREE_ENOUGH 4
+
+/*
+ * Returns a number of which the verifier knows nothing, so that it looks once at what follows, and not once for each way that
+ * led there.
+ */
+CHECKED_ONCE __u64 any(__u64 number)
+{
+	/* The compiler must not see through it either. */
+	barrier_var(number);
+	return number;
+}
+
+static __always_inline struct tt_slot *slot_at(__u32 number)
+{
+	return bpf_map_lookup_elem(&tt_slots, &number);
+}
+
+static __always_inline struct tt_tags *tags_at(__u32 set)
+{
+	return bpf_map_lookup_elem(&tt_tags, &set);
+}
+
+/* The finalizer of SplitMix64, over what makes the sets of a flow: a TCP socket's cookie, or cookie and peer. */
+static __always_inline __u64 hash_of(const struct tt_key *key)
+{
+	__u64 hash = key->cookie;
+
+	if (key->datagram)
+		hash ^= (key->addr[0] ^ key->addr[1] * 0x9e3779b97f4a7c15ull ^ (__u64)key->port << 48) * 0xd6e8feb86659fd93ull;
+	hash *= 0xbf58476d1ce4e5b9ull;
+	hash ^= hash >> 27;
+	hash *= 0x94d049bb133111ebull;
+	return hash ^ hash >> 31;
+}
+
+static __always_inline __u32 tag_of(__u64 hash)
+{
+	return (__u32)hash | 1u << 31;
+}
+
+static __always_inline __u32 first_set(__u64 hash)
+{
+	return hash >> 32 & set_mask;
+}
+
+/* Never the first one. */
+static __always_inline __u32 second_set(__u64 hash)
+{
+	return (first_set(hash) ^ ((__u32)hash * 0x5bd1e995u >> 8 | 1)) & set_mask;
+}
+
+static __always_inline __u32 preferred_way(__u64 hash)
+{
+	return hash >> 61;
+}
+
+/* Whether events may count in a slot: it is open or pending. */
+static __always_inline bool is_live(struct tt_slot *slot)
+{
+	return *(volatile __u32 *)&slot->state & 1;
+}
+
+static __always_inline __u32 state_of(struct tt_slot *slot)
+{
+	return *(volatile __u32 *)&slot->state & TT_STATE_MASK;
+}
+
+static __always_inline __u8 direction_of(struct tt_slot *slot)
+{
+	return *(volatile __u32 *)&slot->state >> 16;
+}
+
+static __always_inline bool is_main(struct tt_slot *slot)
+{
+	return *(volatile __u32 *)&slot->state & TT_CONNECTION;
+}
+
+static __always_inline bool is_flow(struct tt_slot *slot, const struct tt_key *key)
+{
+	if (slot->cookie != key->cookie || slot->owner != key->owner || !is_live(slot))
+		return false;
+	if (!key->datagram)
+		return true;
+	return ((__u64 *)slot->remote_addr)[0] == key->addr[0] && ((__u64 *)slot->remote_addr)[1] == key->addr[1] &&
+	       slot->remote_port == key->port;
+}
+
+/* Finds the slot that `tt_spill` leads to; returns its number plus one, or 0. The key of a main slot has no owner. */
+static __always_inline __u32 find_spilled(const struct tt_key *key)
+{
+	__u32 *number = bpf_map_lookup_elem(&tt_spill, key);
+
+	return number ? *number + 1 : 0;
+}
+
+/*
+ * A key in numbers, for functions that are checked once: cookie, the two words of the peer's address, and the rest in one.
+ */
+#define NUMBERS(key) (key)->cookie, (key)->addr[0], (key)->addr[1], rest_of(key)
+#define KEY_OF(cookie, addr0, addr1, rest)                                                                        \
+	{                                                                                                         \
+		(cookie), { (addr0), (addr1) }, (__u32)(rest), (__u16)((rest) >> 32), (__u16)((rest) >> 48)       \
+	}
+
+static __always_inline __u64 rest_of(const struct tt_key *key)
+{
+	return key->owner | (__u64)key->port << 32 | (__u64)key->datagram << 48;
+}
+
+/*
+ * Finds the slot of a flow or, with `main`, the main slot of its TCP socket. Returns the slot's number plus one, or 0. The
+ * key is given by NUMBERS().
+ */
+CHECKED_ONCE __u64 find_in_sets(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest, __u32 main)
+{
+	struct tt_key key = KEY_OF(cookie, addr0, addr1, rest);
+	__u64 hash = hash_of(&key);
+	__u32 tag = tag_of(hash), set = first_set(hash), round, way, number;
+	struct tt_slot *slot;
+	struct tt_tags *tags;
+
+	for (round = 0; round < 2; round++) {
+		tags = tags_at(set);
+		if (!tags)
+			return 0;
+		for (way = 0; way < TT_WAYS; way++) {
+			if (*(volatile __u32 *)&tags->tag[way] != tag)
+				continue;
+			slot = slot_at(set * TT_WAYS + way);
+			if (!slot)
+				return 0;
+			if (main ? slot->cookie == cookie && is_main(slot) && is_live(slot) : is_flow(slot, &key))
+				return set * TT_WAYS + way + 1;
+		}
+		set = second_set(hash);
+	}
+	if (!spilled)
+		return 0;
+	number = main ? 0 : find_spilled(&key);
+	if (number || key.datagram)
+		return number;
+	rest = key.owner;
+	key.owner = 0;
+	number = find_spilled(&key);
+	slot = slot_at(number - 1);
+	if (!slot || !is_live(slot) || (!main && slot->owner != (__u32)rest))
+		return 0;
+	return number;
+}
+
+/* Finds the slot of a flow, and its number plus one; returns 0 if there is none. Most are at their preferred way. */
+static __always_inline struct tt_slot *find_slot(struct tt_key *key, __u64 hash, __u32 *found)
+{
+	__u32 number = first_set(hash) * TT_WAYS + preferred_way(hash);
+	struct tt_slot *slot = slot_at(number);
+
+	*found = number + 1;
+	if (slot && is_flow(slot, key))
+		return slot;
+	*found = 0;
+	/* No process has used the connection yet. */
+	if (slot && !key->datagram && slot->cookie == key->cookie && !slot->owner)
+		return 0;
+	*found = find_in_sets(NUMBERS(key), false);
+	return *found ? slot_at(*found - 1) : 0;
+}
+
+/* Finds the main slot of a TCP socket, and its number plus one; returns 0 if there is none. */
+static __always_inline struct tt_slot *find_main(__u64 cookie, __u32 *found)
+{
+	struct tt_key key = { .cookie = cookie };
+	__u64 hash = hash_of(&key);
+	__u32 number = first_set(hash) * TT_WAYS + preferred_way(hash);
+	struct tt_slot *slot = slot_at(number);
+
+	*found = number + 1;
+	if (slot && slot->cookie == cookie && is_main(slot) && is_live(slot))
+		return slot;
+	*found = find_in_sets(cookie, 0, 0, 0, true);
+	return *found ? slot_at(*found - 1) : 0;
+}
+
+static __always_inline struct tt_slot *main_slot(__u64 cookie)
+{
+	__u32 number;
+
+	return find_main(cookie, &number);
+}
+
+/* Counts the free ways of a set. */
+static __always_inline __u32 free_ways(__u32 set)
+{
+	struct tt_tags *tags = tags_at(set);
+	__u32 way, free = 0;
+
+	if (!tags)
+		return 0;
+#pragma unroll
+	for (way = 0; way < TT_WAYS; way++)
+		/* Free of branches, which would double the states that the verifier walks through with each way. */
+		free += (__u32)(((__u64)tags->tag[way] - 1) >> 63);
+	return free;
+}
+
+/* Takes a way of a set for a tag, the preferred one first; returns the slot's number plus one, or 0. */
+CHECKED_ONCE __u64 take_way(__u32 set, __u32 preferred, __u32 tag)
+{
+	struct tt_tags *tags = tags_at(set);
+	__u32 i, way;
+
+	if (!tags)
+		return 0;
+	for (i = 0; i < TT_WAYS; i++) {
+		way = (preferred + i) & (TT_WAYS - 1);
+		if (claim(&tags->tag[way], tag))
+			return set * TT_WAYS + way + 1;
+	}
+	return 0;
+}
+
+/* Takes a slot of the emptier of two sets, as long as the first is not rather empty itself. Returns as take_way(). */
+CHECKED_ONCE __u64 take_in_sets(__u64 hash)
+{
+	__u32 first = first_set(hash), second = second_set(hash), free = free_ways(first), taken;
+
+	if (free < FREE_ENOUGH && free_ways(second) > free) {
+		first = second;
+		second = first_set(hash);
+	}
+	taken = take_way(first, preferred_way(hash), tag_of(hash));
+	return taken ? taken : take_way(second, preferred_way(hash), tag_of(hash));
+}
+
+/* Takes a slot of the stash. Returns as take_way(). */
+CHECKED_ONCE __u64 take_in_stash(__u64 hash)
+{
+	__u32 i, taken;
+
+	if (!stash_sets)
+		return 0;
+	for (i = 0; i < STASH_TRIES; i++) {
+		taken = take_way(set_mask + 1 + ((__u32)(hash >> 32) + i) % stash_sets, preferred_way(hash), tag_of(hash));
+		if (taken)
+			return taken;
+	}
+	return 0;
+}
+
+static __always_inline bool is_in_stash(__u32 number)
+{
+	return number / TT_WAYS > set_mask;
+}
+
+/* Gives back a slot that was taken and not filled. */
+static __always_inline void give_back(__u32 number, __u64 hash)
+{
+	struct tt_tags *tags = tags_at(number / TT_WAYS);
+
+	if (tags)
+		unclaim(&tags->tag[number & (TT_WAYS - 1)], tag_of(hash));
+}
+
+/*
+ * Whether another main slot of the same socket is there or on its way, besides the one that was just taken and is not filled
+ * yet: two processes can use a connection that nobody knew before at the same moment. Each takes its tag before it looks, so
+ * at least one of them sees the other.
+ */
+CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
+{
+	__u32 tag = tag_of(hash), set = first_set(hash), round, way, found = stashed;
+	struct tt_key of_main = { .cookie = cookie };
+	struct tt_slot *slot;
+	struct tt_tags *tags;
+
+	for (round = 0; round < 2; round++) {
+		tags = tags_at(set);
+		if (!tags)
+			return false;
+		for (way = 0; way < TT_WAYS; way++) {
+			if (*(volatile __u32 *)&tags->tag[way] != tag)
+				continue;
+			slot = slot_at(set * TT_WAYS + way);
+			if (!slot)
+				return false;
+			/* Unknown to the verifier, which would look at each count of ways by itself. */
+			found += state_of(slot) == TT_FREE || (slot->cookie == cookie && is_main(slot) && is_live(slot));
+			barrier_var(found);
+		}
+		set = second_set(hash);
+	}
+	if (found > 1 || !spilled || stashed)
+		return found > 1;
+	return bpf_map_lookup_elem(&tt_spill, &of_main) != 0;
+}
+
+/* Returned by take_slot(): another process is about to make the socket's main slot, or has made it. */
+#define CONTESTED 0xffffffffu
+
+/*
+ * Takes a slot for a flow, whose key is given by NUMBERS(); that of a main slot has no owner. `contested`: a main slot that
+ * others may be about to make. Returns the slot's number plus one; 0: the table is full.
+ */
+CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest, __u32 contested)
+{
+	struct tt_key key = KEY_OF(cookie, addr0, addr1, rest);
+	__u64 hash = hash_of(&key);
+	__u32 taken = take_in_sets(hash), number;
+
+	if (!taken) {
+		taken = take_in_stash(hash);
+		number = taken - 1;
+		if (!taken)
+			return 0;
+		spilled = 1;
+		if (bpf_map_update_elem(&tt_spill, &key, &number, BPF_NOEXIST)) {
+			give_back(number, hash);
+			return contested ? CONTESTED : 0;
+		}
+	}
+	number = taken - 1;
+	if (!contested || !has_rival(hash, cookie, is_in_stash(number)))
+		return taken;
+	if (is_in_stash(number))
+		bpf_map_delete_elem(&tt_spill, &key);
+	give_back(number, hash);
+	return CONTESTED;
+}
+
+/* Closes a slot: no event finds it any more, and user space frees it once its bytes were read. */
+static __always_inline void close_slot(struct tt_slot *slot)
+{
+	publish(&slot->state, (*(volatile __u32 *)&slot->state & ~TT_STATE_MASK) | TT_CLOSED);
+}
+
+/* Closes a slot of which user space is to show nothing. */
+static __always_inline void drop_slot(struct tt_slot *slot)
+{
+	slot->sessions = 0;
+	slot->connections = 0;
+	close_slot(slot);
+}
+
+/* Closes all slots of a TCP socket. */
+CHECKED_ONCE int close_all(__u64 cookie)
+{
+	struct tt_key key = { .cookie = cookie };
+	__u64 hash = hash_of(&key);
+	__u32 tag = tag_of(hash), set = first_set(hash), round, way;
+	struct tt_slot *slot;
+	struct tt_tags *tags;
+
+	for (round = 0; round < 2; round++) {
+		tags = tags_at(set);
+		if (!tags)
+			return 0;
+		for (way = 0; way < TT_WAYS; way++) {
+			if (*(volatile __u32 *)&tags->tag[way] != tag)
+				continue;
+			slot = slot_at(set * TT_WAYS + way);
+			if (slot && slot->cookie == cookie && is_live(slot))
+				close_slot(slot);
+		}
+		set = second_set(hash);
+	}
+	if (spilled) {
+		__u32 number = find_spilled(&key);
+
+		slot = slot_at(number - 1);
+		if (number && slot && slot->cookie == cookie && is_live(slot))
+			close_slot(slot);
+		/* Slots of further processes may be there as well; their keys are not known here. */
+		if (bpf_map_push_elem(&tt_ended, &cookie, 0))
+			count_loss(TT_LOSS_ENDED, 1);
+	}
+	return 0;
+}
+
+/* Closes the slots of a TCP socket, by its main slot. */
+static __always_inline void close_socket(struct tt_slot *main)
+{
+	if (main->shared || spilled)
+		close_all(main->cookie);
+	else
+		close_slot(main);
+}
+
+#endif

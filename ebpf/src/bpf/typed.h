@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Access to the kernel for programs on tracepoints and trampolines, Linux 5.12 and later: typed pointers, which a program
+ * follows without a helper, cookies of sockets, and atomic exchanges. probed.h has the same names for kernels and hooks
+ * without these; the headers of both objects are written on top of them.
+ */
+#ifndef TT_ACCESS_H
+#define TT_ACCESS_H
+
+#include "maps.h"
+
+/*
+ * A field of a kernel struct, behind one pointer. What follows pointers off the fast path uses BPF_CORE_READ(): for each
+ * pointer that a program loads, the verifier searches through all types of the kernel, some 0.1 ms each time.
+ */
+#define FIELD(pointer, field) ((pointer)->field)
+
+/*
+ * A function that the verifier checks once for each program, apart from its callers: it is not static, and takes numbers or,
+ * from Linux 5.12 on, pointers to the stack.
+ */
+#define CHECKED_ONCE __noinline
+#define CHECKED_WITH_POINTERS __noinline
+
+/* Functions that are checked once take structs as they come: nothing has to be forgotten of them. See probed.h. */
+#define FORGET(pointer)
+
+/*
+ * A function that is looked at apart from its callers takes typed pointers as they are. Only a static one may.
+ */
+#define OWN_FUNCTION static __noinline
+#define HANDED(type) type *
+#define HAND(pointer) (pointer)
+
+/* Returns a typed pointer as a number, which functions that are checked once can take. */
+static __always_inline __u64 address_of(const void *pointer)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return bpf_get_current_task_btf();
+}
+
+/*
+ * Returns what tells a process, and the program that it runs, from others: the process's id, which is below 2^22
+ * (PID_MAX_LIMIT), and the lower bits of how often it has begun another program (self_exec_id, the same for all threads).
+ * After exec() a process is another owner, so its bytes are not shown under the earlier program's name.
+ */
+static __always_inline __u32 owner_of(struct task_struct *task)
+{
+	return FIELD(task, tgid) | (__u32)FIELD(task, self_exec_id) << 22;
+}
+
+/* Returns the number that names a socket as long as the machine runs; the kernel makes one the first time. */
+static __always_inline __u64 cookie_of(struct sock *sk, __u8 protocol)
+{
+	__u64 cookie = FIELD(sk, __sk_common.skc_cookie.counter);
+
+	return cookie ? cookie : bpf_get_socket_cookie(sk);
+}
+
+/* Returns the number that names a socket, or 0 if none was made: then no slot is the socket's. */
+static __always_inline __u64 known_cookie(struct sock *sk, __u8 protocol)
+{
+	return FIELD(sk, __sk_common.skc_cookie.counter);
+}
+
+/* The number goes with its socket. */
+static __always_inline void forget_cookie(struct sock *sk)
+{
+}
+
+/* Returns the number that names the socket at an address, if there is still one. */
+static __always_inline __u64 cookie_at(__u64 socket)
+{
+	return BPF_CORE_READ((struct sock *)socket, __sk_common.skc_cookie.counter);
+}
+
+/* Returns the socket's TCP part; 0 if it has none. */
+static __always_inline struct tcp_sock *tcp_of(struct sock *sk)
+{
+	return bpf_skc_to_tcp_sock(sk);
+}
+
+/* Returns the cgroup of the socket's creator or, of an accepted socket, of its listener; 0 if the kernel has none. */
+static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
+{
+	return FIELD(sk, sk_cgrp_data.cgroup);
+}
+
+/* Returns the address of that cgroup. */
+static __always_inline __u64 socket_cgroup_address(struct sock *sk)
+{
+	return (__u64)BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+}
+
+/* Sets a word from 0 to a value; returns false if it was not 0. */
+static __always_inline bool claim(__u32 *word, __u32 value)
+{
+	return !*(volatile __u32 *)word && !__sync_val_compare_and_swap(word, 0, value);
+}
+
+/* Undoes a claim. */
+static __always_inline void unclaim(__u32 *word, __u32 value)
+{
+	*(volatile __u32 *)word = 0;
+}
+
+/* Stores a word after everything that was written before: an exchange is a full barrier. */
+static __always_inline void publish(__u32 *word, __u32 value)
+{
+	__sync_lock_test_and_set(word, value);
+}
+
+/* Adds to a word unless somebody else has changed it; returns whether it did. */
+static __always_inline bool add_if_unchanged(__u64 *word, __u64 old, __u64 amount)
+{
+	return __sync_val_compare_and_swap(word, old, old + amount) == old;
+}
+
+/* Stores a word before everything that is read after. */
+static __always_inline void store_first(volatile __u64 *word, __u64 value)
+{
+	__sync_lock_test_and_set(word, value);
+}
+
+/*
+ * Notes about the current task live in storage of the task, which the kernel frees with it. Until Linux 6.12, programs on
+ * cgroups have no such storage: there user space asks for notes by the thread's id. The verifier does not look at the
+ * branch that this constant rules out.
+ */
+const volatile __u8 notes_by_thread;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct note);
+} tt_notes SEC(".maps");
+
+static __always_inline struct note *task_note(void)
+{
+	if (notes_by_thread)
+		return thread_note();
+	return bpf_task_storage_get(&tt_notes, bpf_get_current_task_btf(), 0, 0);
+}
+
+static __always_inline struct note *make_task_note(void)
+{
+	if (notes_by_thread)
+		return make_thread_note();
+	return bpf_task_storage_get(&tt_notes, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+#endif
