@@ -6,11 +6,14 @@
 //! needs. What a process counts is what its own calls returned ([`tally`]).
 
 mod cases;
+mod child;
 mod cli;
 mod error;
 mod leader;
+mod leading;
 mod print;
 mod runner;
+mod screen;
 mod soak;
 mod sockets;
 mod stage;

@@ -17,9 +17,10 @@ use super::{
     streams::{recv_plain, send_plain},
 };
 use crate::exactness::{
+    child::Child,
     error::{CaseError, Done},
     sockets::{Family, Stream, listen},
-    stage::{Child, Stage},
+    stage::Stage,
     tally::Direction::{Inbound, Outbound},
 };
 

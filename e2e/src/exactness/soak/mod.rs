@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::{
     cases::Case,
     cli::SoakArgs,
+    leading::{Leader, Task},
     print,
-    runner::{Ground, Leader, Task},
+    runner::Ground,
     tally::Detail,
     verdict::{self, Report},
 };
