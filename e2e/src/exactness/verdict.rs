@@ -38,6 +38,12 @@ pub(super) enum Verdict {
     Skipped,
 }
 
+impl Verdict {
+    pub(super) fn is_failure(self) -> bool {
+        self == Self::Fail
+    }
+}
+
 /// One line of the report.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,7 +1,9 @@
 //! `tt-exact soak`: known amounts at random, for a while, ending at a difference of 0.
 
 mod connections;
+mod endings;
 mod mixed;
+pub(super) mod open;
 mod queries;
 mod service;
 
@@ -29,6 +31,7 @@ pub(super) fn cases(time: Duration) -> Vec<Case> {
         Case::new("soak/mixed", move |stage| mixed::run(stage, time)),
         Case::new("soak/connections", move |stage| connections::run(stage, time)),
         Case::new("soak/udp-queries", move |stage| queries::run(stage, time)),
+        Case::new("soak/endings", endings::run),
     ]
 }
 
