@@ -31,6 +31,8 @@ pub enum Family {
 
 /// Each of them.
 pub const FAMILIES: [Family; 3] = [Family::V4, Family::V6, Family::Mapped];
+/// Those between sockets of one version of the protocol.
+pub const VERSIONS: [Family; 2] = [Family::V4, Family::V6];
 
 impl Family {
     /// The last part of a case's name.
@@ -39,6 +41,14 @@ impl Family {
             Self::V4 => "ipv4",
             Self::V6 => "ipv6",
             Self::Mapped => "mapped",
+        }
+    }
+
+    /// Its sockets' address family.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::V4 => libc::AF_INET,
+            Self::V6 | Self::Mapped => libc::AF_INET6,
         }
     }
 
@@ -88,9 +98,24 @@ impl Stream {
     ///
     /// When the socket is not connected.
     pub fn new(stage: &Stage, socket: TcpStream, direction: Option<Direction>) -> Done<Self> {
+        let peer = socket.peer_addr()?;
+        Self::to(stage, socket, peer, direction)
+    }
+
+    /// As [`Stream::new`], for a socket that does not tell its peer, as it is not connected yet or any more.
+    ///
+    /// # Errors
+    ///
+    /// When the socket has no address.
+    pub fn to(
+        stage: &Stage,
+        socket: TcpStream,
+        peer: SocketAddr,
+        direction: Option<Direction>,
+    ) -> Done<Self> {
         socket.set_read_timeout(Some(CALL_LIMIT))?;
         socket.set_write_timeout(Some(CALL_LIMIT))?;
-        let flow = Flow::new(Protocol::Tcp, socket.local_addr()?, socket.peer_addr()?);
+        let flow = Flow::new(Protocol::Tcp, socket.local_addr()?, peer);
         Ok(Self { socket, flow, direction, tally: stage.tally.clone() })
     }
 
@@ -120,6 +145,30 @@ impl Stream {
     /// Books what a receive call returned.
     pub fn received(&self, bytes: usize) {
         self.tally.book(self.flow, self.direction, bytes, 0);
+    }
+
+    /// Books that so many of the bytes received and sent were moved before the trace, by calls that returned after it.
+    pub fn straddle(&self, rx: usize, tx: usize) {
+        self.tally.straddle(self.flow, rx, tx);
+    }
+
+    /// Receives until the peer ends; how many bytes came.
+    ///
+    /// # Errors
+    ///
+    /// The call's own.
+    #[track_caller]
+    pub fn receive_to_end(&self) -> Done<usize> {
+        let (mut buffer, mut sum) = ([0; 9_001], 0);
+        loop {
+            match unless_interrupted(|| recv(&self.socket, &mut buffer, RecvFlags::empty()))?.0 {
+                0 => return Ok(sum),
+                count => {
+                    self.received(count);
+                    sum += count;
+                }
+            }
+        }
     }
 
     /// Sends `bytes` in pieces of at most `piece`, each by `call`.

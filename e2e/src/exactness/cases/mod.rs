@@ -4,6 +4,8 @@ mod crowd;
 mod datagrams;
 mod ends;
 mod errors;
+mod fastopen;
+mod network;
 mod older;
 mod ping;
 mod shared;
@@ -92,6 +94,7 @@ pub fn all() -> Vec<Case> {
         errors::cases(),
         ends::cases(),
         shared::cases(),
+        fastopen::cases(),
         ping::cases(),
         crowd::cases(),
     ]

@@ -1,6 +1,7 @@
 //! System calls for which no safe wrapper is at hand: the one place of the suite with `unsafe`.
 
 pub mod sockets;
+pub mod tcp;
 pub mod uring;
 
 use std::{

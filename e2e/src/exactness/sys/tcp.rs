@@ -1,0 +1,102 @@
+//! What TCP sockets tell of themselves, and a filter that lets nothing in.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _},
+    ptr,
+};
+
+use super::{check, sockets::set_option};
+
+/// State of a TCP socket whose handshake lacks its last segment (net/tcp_states.h).
+pub const SYN_RECV: u8 = 3;
+/// Bit of `tcpi_options`: the peer has taken the bytes that came with the first segment (linux/tcp.h).
+const OPTION_SYN_DATA: u8 = 32;
+
+/// Reads an option into `value`; the number of bytes that the kernel wrote.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn read_option(socket: impl AsFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+    let (fd, mut length) = (socket.as_fd().as_raw_fd(), value.len() as libc::socklen_t);
+    #[expect(unsafe_code, reason = "rustix has no call for options that it does not know")]
+    // SAFETY: the kernel writes at most `length` bytes, which `value` has.
+    check(unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &mut length) })?;
+    Ok(length as usize)
+}
+
+/// Sets an option to bytes.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn write_option(socket: impl AsFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let (fd, length) = (socket.as_fd().as_raw_fd(), value.len() as libc::socklen_t);
+    #[expect(unsafe_code, reason = "rustix has no call for options that it does not know")]
+    // SAFETY: the kernel reads `length` bytes, which `value` has.
+    check(unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), length) }).map(drop)
+}
+
+/// The state of a socket, as [`SYN_RECV`].
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn state(socket: impl AsFd) -> io::Result<u8> {
+    Ok(information(socket)?[0])
+}
+
+/// Whether bytes went, or came, with the first segment and were taken.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn has_fast_opened(socket: impl AsFd) -> io::Result<bool> {
+    Ok(information(socket)?[5] & OPTION_SYN_DATA != 0)
+}
+
+/// The beginning of `struct tcp_info`.
+fn information(socket: impl AsFd) -> io::Result<[u8; 8]> {
+    let mut information = [0; 8];
+    read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut information)?;
+    Ok(information)
+}
+
+/// Bytes that were sent and that the peer has not acknowledged.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    #[expect(unsafe_code, reason = "rustix has no call for it")]
+    // SAFETY: the kernel writes one integer.
+    check(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, ptr::from_mut(&mut bytes)) })?;
+    Ok(usize::try_from(bytes).unwrap_or_default())
+}
+
+/// From now on the kernel throws away what arrives for the socket, without an answer.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn let_nothing_in(socket: impl AsFd) -> io::Result<()> {
+    // The only instruction: of the packet, nothing.
+    let mut nothing = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+    let program = libc::sock_fprog { len: 1, filter: ptr::from_mut(&mut nothing) };
+    let (fd, length) = (socket.as_fd().as_raw_fd(), size_of::<libc::sock_fprog>() as libc::socklen_t);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    #[expect(unsafe_code, reason = "rustix has no call for it")]
+    // SAFETY: the kernel reads the program and its one instruction.
+    check(unsafe { libc::setsockopt(fd, level, name, ptr::from_ref(&program).cast(), length) }).map(drop)
+}
+
+/// Ends [`let_nothing_in`].
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn let_everything_in(socket: impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
+}
