@@ -81,6 +81,17 @@ pub fn listen(family: Family) -> Done<(TcpListener, SocketAddr)> {
     Ok((listener, family.at(port)))
 }
 
+/// Both ends of a new connection: the one that opened it, and the one that accepted it.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn connected(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
+    let (listener, at) = listen(family)?;
+    let client = Stream::connect(stage, at)?;
+    Ok((client, Stream::accept(stage, &listener)?))
+}
+
 /// One end of a TCP connection.
 #[derive(Debug)]
 pub struct Stream {
@@ -135,6 +146,11 @@ impl Stream {
     /// When the kernel refuses.
     pub fn accept(stage: &Stage, listener: &TcpListener) -> Done<Self> {
         Self::new(stage, listener.accept()?.0, Some(Direction::Inbound))
+    }
+
+    /// What the product tells its bytes apart by.
+    pub fn flow(&self) -> Flow {
+        self.flow
     }
 
     /// Books what a send call returned.

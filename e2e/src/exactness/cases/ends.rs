@@ -17,7 +17,7 @@ use super::{
 };
 use crate::exactness::{
     error::{CaseError, Done},
-    sockets::{FAMILIES, Family, Stream, listen},
+    sockets::{FAMILIES, Family, Stream, connected, listen},
     stage::Stage,
     tally::Direction,
 };
@@ -38,15 +38,9 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn pair(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
-    let (listener, at) = listen(family)?;
-    let client = Stream::connect(stage, at)?;
-    Ok((client, Stream::accept(stage, &listener)?))
-}
-
 /// The receiver has read a part when the sender resets the connection; what had arrived can still be read.
 fn reset(stage: &mut Stage, family: Family) -> Done {
-    let (client, server) = pair(stage, family)?;
+    let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
     send_plain(&client, &bytes)?;
     recv_plain(&server, bytes.len() / 3)?;
@@ -64,7 +58,7 @@ fn reset(stage: &mut Stage, family: Family) -> Done {
 
 /// One direction ends long before the other.
 fn half_close(stage: &mut Stage, family: Family) -> Done {
-    let (client, server) = pair(stage, family)?;
+    let (client, server) = connected(stage, family)?;
     let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
     send_plain(&client, &up)?;
     client.socket.shutdown(Shutdown::Write)?;
@@ -80,7 +74,7 @@ fn half_close(stage: &mut Stage, family: Family) -> Done {
 
 /// Both ends have said FIN, and the socket is in its last state, when the bytes are read.
 fn read_after_fin(stage: &mut Stage, family: Family) -> Done {
-    let (client, server) = pair(stage, family)?;
+    let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
     server.socket.shutdown(Shutdown::Write)?;
     send_plain(&client, &bytes)?;
@@ -95,7 +89,7 @@ fn read_after_fin(stage: &mut Stage, family: Family) -> Done {
 
 /// What the sender's call returned counts, although the receiver closes without reading all of it.
 fn closed_early(stage: &mut Stage, family: Family) -> Done {
-    let (client, server) = pair(stage, family)?;
+    let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
     send_plain(&client, &bytes)?;
     recv_plain(&server, bytes.len() / 2)?;

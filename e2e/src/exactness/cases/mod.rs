@@ -1,5 +1,8 @@
 //! The cases: each does one thing with sockets and books what its own calls returned.
 
+mod again;
+mod blocked;
+mod breaks;
 mod crowd;
 mod datagrams;
 mod ends;
@@ -7,9 +10,11 @@ mod errors;
 mod fastopen;
 mod network;
 mod older;
+mod opening;
 mod ping;
 mod shared;
 pub(super) mod streams;
+mod urgent;
 
 use super::{error::Done, stage::Stage};
 
@@ -94,7 +99,12 @@ pub fn all() -> Vec<Case> {
         errors::cases(),
         ends::cases(),
         shared::cases(),
+        blocked::cases(),
+        again::cases(),
+        breaks::cases(),
+        opening::cases(),
         fastopen::cases(),
+        urgent::cases(),
         ping::cases(),
         crowd::cases(),
     ]
