@@ -163,11 +163,6 @@ impl Stream {
         self.tally.book(self.flow, self.direction, bytes, 0);
     }
 
-    /// Books that so many of the bytes received and sent were moved before the trace, by calls that returned after it.
-    pub fn straddle(&self, rx: usize, tx: usize) {
-        self.tally.straddle(self.flow, rx, tx);
-    }
-
     /// Receives until the peer ends; how many bytes came.
     ///
     /// # Errors

@@ -7,12 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::process::Pid;
+
 use super::{
     child::{Channel, Child},
     error::{CaseError, Done},
     leader::{self, Message},
     sys,
-    tally::{Detail, ProcessCount, Tally},
+    tally::{Bytes, Detail, Flow, ProcessCount, Tally},
 };
 
 /// One process of a case. The leader has the first one; each child gets its own.
@@ -184,9 +186,17 @@ impl Stage {
         Ok(())
     }
 
-    /// Adds what a process counted that cannot hand it over.
-    pub fn add_count(&mut self, count: ProcessCount) {
-        self.children.push(count);
+    /// Counts for a child what it cannot count itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tally::count`].
+    pub fn count_for(&mut self, child: Pid, flow: Flow, bytes: &Bytes) -> Done {
+        let tally = Tally::new(self.detail);
+        tally.add(flow, bytes);
+        let pid = child.as_raw_nonzero().get().unsigned_abs();
+        self.children.push(ProcessCount { pid, ..tally.count()? });
+        Ok(())
     }
 
     /// The counts of this process, and of its children that have ended.

@@ -141,12 +141,8 @@ impl Tally {
         self.add(flow, &Bytes { rx: rx as u64, tx: tx as u64, direction, ..Bytes::default() });
     }
 
-    /// Books that so many of the bytes received and sent were moved before the trace, by calls that returned after it.
-    pub fn straddle(&self, flow: Flow, rx: usize, tx: usize) {
-        self.add(flow, &Bytes { straddling: (rx as u64, tx as u64), ..Bytes::default() });
-    }
-
-    fn add(&self, flow: Flow, bytes: &Bytes) {
+    /// Adds to a flow.
+    pub fn add(&self, flow: Flow, bytes: &Bytes) {
         let (flow, direction) = match self.detail {
             Detail::Flows => (flow, bytes.direction),
             Detail::Processes => (flow.of_process(), None),

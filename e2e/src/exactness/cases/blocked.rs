@@ -27,15 +27,15 @@ use crate::{
         stage::Stage,
         sys::sockets::send_by_number,
         tally::{
+            Bytes,
             Direction::{Inbound, Outbound},
-            ProcessCount, Tally,
         },
     },
     support::wait::POLL,
 };
 
 /// What one call sends: many times what the two sockets hold.
-const LENGTH: usize = 2 << 20;
+pub(super) const LENGTH: usize = 2 << 20;
 /// What the peer reads between two documents.
 const PART: usize = 128 << 10;
 /// Most bytes that each of the two sockets holds; the kernel doubles it.
@@ -98,18 +98,25 @@ pub(super) fn send_at_once(stream: &Stream) -> Done<usize> {
 
 /// Waits until a thread sleeps in a call because the socket takes no more.
 pub(super) fn await_blocked(socket: impl AsFd, process: Pid, thread: Pid) -> Done {
+    await_asleep(process, thread, || {
+        Ok(poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&Timespec::default()))? == 0)
+    })
+}
+
+/// Waits until `is_so`, and the thread sleeps.
+pub(super) fn await_asleep(process: Pid, thread: Pid, is_so: impl Fn() -> Done<bool>) -> Done {
     let (process, thread) = (process.as_raw_nonzero(), thread.as_raw_nonzero());
     let path = format!("/proc/{process}/task/{thread}/stat");
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {
-        let full = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&Timespec::default()))? == 0;
+        // The state follows the name, which stands in brackets.
         let state = fs::read_to_string(&path)?;
-        if full && state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S')) {
+        if is_so()? && state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S')) {
             return Ok(());
         }
         thread::sleep(POLL);
     }
-    Err(CaseError::unexpected("nothing blocked within 20 s"))
+    Err(CaseError::unexpected("nothing waited in a call within 20 s"))
 }
 
 /// Reads a little after each document, and then the rest.
@@ -239,16 +246,13 @@ fn killed(stage: &mut Stage, family: Family) -> Done {
     })?;
     let pid = child.pid;
     await_blocked(&client.socket, pid, pid)?;
-    let command = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()))?.trim_end().to_owned();
     stage.await_documents(3)?;
     child.kill_now()?;
     let flow = client.flow();
     drop(client);
     let received = server.receive_to_end()?;
-    let tally = Tally::default();
-    tally.book(flow, Some(Outbound), 0, received);
-    let pid = pid.as_raw_nonzero().get().unsigned_abs();
-    stage.add_count(ProcessCount { pid, command, ..tally.count()? });
+    let bytes = Bytes { tx: received as u64, direction: Some(Outbound), ..Bytes::default() };
+    stage.count_for(pid, flow, &bytes)?;
     stage.compare(&mut [])
 }
 

@@ -10,6 +10,7 @@ mod errors;
 mod fastopen;
 mod network;
 mod older;
+mod older_calls;
 mod opening;
 mod ping;
 mod shared;
@@ -94,6 +95,7 @@ pub const EXCUSED: &[Excused] = &[
 pub fn all() -> Vec<Case> {
     [
         older::cases(),
+        older_calls::cases(),
         streams::cases(),
         datagrams::cases(),
         errors::cases(),

@@ -12,6 +12,9 @@ use super::{check, sockets::set_option};
 pub const SYN_RECV: u8 = 3;
 /// Bit of `tcpi_options`: the peer has taken the bytes that came with the first segment (linux/tcp.h).
 const OPTION_SYN_DATA: u8 = 32;
+/// Offsets in `struct tcp_info` (Linux 4.2).
+const BYTES_ACKED: usize = 120;
+const BYTES_RECEIVED: usize = 128;
 
 /// Reads an option into `value`; the number of bytes that the kernel wrote.
 ///
@@ -56,24 +59,41 @@ pub fn has_fast_opened(socket: impl AsFd) -> io::Result<bool> {
     Ok(information(socket)?[5] & OPTION_SYN_DATA != 0)
 }
 
-/// The beginning of `struct tcp_info`.
-fn information(socket: impl AsFd) -> io::Result<[u8; 8]> {
-    let mut information = [0; 8];
-    read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut information)?;
-    Ok(information)
-}
-
-/// Bytes that were sent and that the peer has not acknowledged.
+/// Bytes that have arrived, read or not.
 ///
 /// # Errors
 ///
 /// When the kernel refuses.
-pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
-    let mut bytes: libc::c_int = 0;
+pub fn received(socket: impl AsFd) -> io::Result<u64> {
+    Ok(number_at(&information(socket)?, BYTES_RECEIVED))
+}
+
+/// Bytes that a socket which opened its connection has taken from the application, sent or not.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn taken(socket: impl AsFd) -> io::Result<u64> {
+    let mut unacknowledged: libc::c_int = 0;
+    let fd = socket.as_fd().as_raw_fd();
     #[expect(unsafe_code, reason = "rustix has no call for it")]
     // SAFETY: the kernel writes one integer.
-    check(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, ptr::from_mut(&mut bytes)) })?;
-    Ok(usize::try_from(bytes).unwrap_or_default())
+    check(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, ptr::from_mut(&mut unacknowledged)) })?;
+    // The first segment was acknowledged as if it were a byte.
+    let acknowledged = number_at(&information(socket)?, BYTES_ACKED) - 1;
+    Ok(acknowledged + u64::from(unacknowledged.unsigned_abs()))
+}
+
+/// The beginning of `struct tcp_info`.
+fn information(socket: impl AsFd) -> io::Result<[u8; 136]> {
+    let mut information = [0; 136];
+    read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut information)?;
+    Ok(information)
+}
+
+fn number_at(information: &[u8], at: usize) -> u64 {
+    let bytes = information.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+    u64::from_ne_bytes(bytes.unwrap_or_default())
 }
 
 /// From now on the kernel throws away what arrives for the socket, without an answer.

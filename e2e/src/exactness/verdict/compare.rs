@@ -112,7 +112,7 @@ impl Compared {
 fn sums(counts: &[ProcessCount]) -> BTreeMap<Key, (&str, Bytes)> {
     let mut sums = BTreeMap::<Key, (&str, Bytes)>::new();
     for process in counts {
-        for (flow, bytes) in process.flows.iter().filter(|(_, bytes)| bytes.rx + bytes.tx > 0) {
+        for (flow, bytes) in process.flows.iter().filter(|(_, bytes)| *bytes != Bytes::default()) {
             let sum = sums.entry((process.pid, *flow)).or_insert((&process.command, Bytes::default()));
             sum.1.add(bytes);
         }
