@@ -8,13 +8,16 @@ mod datagrams;
 mod ends;
 mod errors;
 mod fastopen;
+mod mptcp;
 mod network;
 mod older;
 mod older_calls;
 mod opening;
 mod ping;
+mod proxy;
 mod shared;
 pub(super) mod streams;
+mod turns;
 mod urgent;
 
 use super::{error::Done, stage::Stage};
@@ -102,11 +105,14 @@ pub fn all() -> Vec<Case> {
         ends::cases(),
         shared::cases(),
         blocked::cases(),
+        proxy::cases(),
+        turns::cases(),
         again::cases(),
         breaks::cases(),
         opening::cases(),
         fastopen::cases(),
         urgent::cases(),
+        mptcp::cases(),
         ping::cases(),
         crowd::cases(),
     ]

@@ -1,5 +1,6 @@
 //! System calls for which no safe wrapper is at hand: the one place of the suite with `unsafe`.
 
+pub mod netlink;
 pub mod sockets;
 pub mod tcp;
 pub mod uring;

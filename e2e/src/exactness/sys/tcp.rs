@@ -15,6 +15,8 @@ const OPTION_SYN_DATA: u8 = 32;
 /// Offsets in `struct tcp_info` (Linux 4.2).
 const BYTES_ACKED: usize = 120;
 const BYTES_RECEIVED: usize = 128;
+/// As much of it as is read.
+const INFORMATION: usize = BYTES_RECEIVED + 8;
 
 /// Reads an option into `value`; the number of bytes that the kernel wrote.
 ///
@@ -84,9 +86,32 @@ pub fn taken(socket: impl AsFd) -> io::Result<u64> {
     Ok(acknowledged + u64::from(unacknowledged.unsigned_abs()))
 }
 
+/// Level of the options of MPTCP.
+pub const SOL_MPTCP: i32 = 284;
+
+/// What each subflow of an MPTCP socket has sent (Linux 5.16).
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn subflow_bytes(socket: impl AsFd) -> io::Result<Vec<u64>> {
+    const MPTCP_TCPINFO: i32 = 2;
+    const MOST: usize = 4;
+    /// `struct mptcp_subflow_data`: its size, number of subflows, size of one in the kernel, and here.
+    const HEADER: usize = 16;
+    let mut answer = [0; HEADER + MOST * INFORMATION];
+    for (at, size) in [(0, HEADER), (12, INFORMATION)] {
+        answer[at..at + 4].copy_from_slice(&(size as u32).to_ne_bytes());
+    }
+    read_option(socket, SOL_MPTCP, MPTCP_TCPINFO, &mut answer)?;
+    let count = number_at(&answer, 0) >> if cfg!(target_endian = "little") { 32 } else { 0 };
+    let each = answer[HEADER..].chunks_exact(INFORMATION).take(count as usize & 0xff);
+    Ok(each.map(|information| number_at(information, BYTES_ACKED)).collect())
+}
+
 /// The beginning of `struct tcp_info`.
-fn information(socket: impl AsFd) -> io::Result<[u8; 136]> {
-    let mut information = [0; 136];
+fn information(socket: impl AsFd) -> io::Result<[u8; INFORMATION]> {
+    let mut information = [0; INFORMATION];
     read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut information)?;
     Ok(information)
 }
