@@ -170,14 +170,29 @@ impl Stream {
     /// The call's own.
     #[track_caller]
     pub fn receive_to_end(&self) -> Done<usize> {
+        match self.receive_to_any_end()? {
+            (count, false) => Ok(count),
+            (_, true) => Err(CaseError::unexpected("a reset where an orderly end was due")),
+        }
+    }
+
+    /// Receives until the peer ends or resets the connection; how many bytes came, and whether it was a reset.
+    ///
+    /// # Errors
+    ///
+    /// The call's own.
+    #[track_caller]
+    pub fn receive_to_any_end(&self) -> Done<(usize, bool)> {
         let (mut buffer, mut sum) = ([0; 9_001], 0);
         loop {
-            match unless_interrupted(|| recv(&self.socket, &mut buffer, RecvFlags::empty()))?.0 {
-                0 => return Ok(sum),
-                count => {
+            match unless_interrupted(|| recv(&self.socket, &mut buffer, RecvFlags::empty())) {
+                Ok((0, _)) => return Ok((sum, false)),
+                Ok((count, _)) => {
                     self.received(count);
                     sum += count;
                 }
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok((sum, true)),
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    io::Errno,
-    net::{AddressFamily, RecvFlags, SocketType, bind, connect, recv, socket, sockopt},
-};
+use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, connect, recv, socket, sockopt};
 
 use super::{
     Case,
@@ -46,13 +43,9 @@ fn reset(stage: &mut Stage, family: Family) -> Done {
     recv_plain(&server, bytes.len() / 3)?;
     sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
     drop(client);
-    loop {
-        match recv(&server.socket, &mut [0; 9_001], RecvFlags::empty()) {
-            Ok((0, _)) => return Err(CaseError::unexpected("an orderly end where ECONNRESET was due")),
-            Ok((count, _)) => server.received(count),
-            Err(Errno::CONNRESET) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+    match server.receive_to_any_end()? {
+        (_, true) => Ok(()),
+        (_, false) => Err(CaseError::unexpected("an orderly end where ECONNRESET was due")),
     }
 }
 
