@@ -17,6 +17,7 @@ mod ping;
 mod proxy;
 mod shared;
 pub(super) mod streams;
+mod tls;
 mod turns;
 mod urgent;
 
@@ -112,6 +113,7 @@ pub fn all() -> Vec<Case> {
         opening::cases(),
         fastopen::cases(),
         urgent::cases(),
+        tls::cases(),
         mptcp::cases(),
         ping::cases(),
         crowd::cases(),

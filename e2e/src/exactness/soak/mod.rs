@@ -56,8 +56,8 @@ pub(super) fn run(args: &SoakArgs) -> Result<bool> {
         (most, slots) = (most.max(table.slots_in_use), table.slots);
     }
     let mut outcome = leader.end()?;
-    outcome.told += &format!("at most {most} of {slots} slots in use");
     let (left, open) = top.await_free_slots()?;
+    outcome.told += &format!("slots of the flow table in use: {left} at the end, at most {most} of {slots}");
     let mut report = Report { seed: options.seed, ..Report::default() };
     report.add(verdict::report(vec![outcome], &top.interrupt()?, detail));
     report.slots_left(left, &open);

@@ -3,6 +3,7 @@
 pub mod netlink;
 pub mod sockets;
 pub mod tcp;
+pub mod tls;
 pub mod uring;
 
 use std::{
