@@ -20,6 +20,8 @@ pub struct Cli {
 pub(super) enum Command {
     /// Move bytes at random for a while, and compare.
     Soak(SoakArgs),
+    /// Open and close connections beside busy loops, again and again, and look for some that stay open.
+    OpenUnderLoad(OpenArgs),
     /// Run one case; started by the runner.
     #[command(hide = true)]
     Case(LeaderArgs),
@@ -38,6 +40,20 @@ pub(super) struct SoakArgs {
     /// Only UDP sockets for one query each, 5,000 a second.
     #[arg(long)]
     pub(super) udp_queries: bool,
+
+    #[command(flatten)]
+    pub(super) options: Options,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct OpenArgs {
+    /// How often.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) runs: u32,
+
+    /// Busy loops beside it.
+    #[arg(long, default_value_t = 3)]
+    pub(super) loops: u32,
 
     #[command(flatten)]
     pub(super) options: Options,

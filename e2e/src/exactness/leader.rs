@@ -44,12 +44,22 @@ pub struct LeaderArgs {
     pub detail: Detail,
 }
 
-/// One line of a leader's output.
+/// One line of a leader's output. To all but the last, the runner answers with a line when it has done its part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase")]
 pub enum Message {
     /// The trace may begin.
     Ready,
+    /// The product is to print so many documents.
+    AwaitDocuments {
+        /// How many.
+        count: u32,
+    },
+    /// The product is to show these counts while the case goes on.
+    Compare {
+        /// What the case's processes have counted so far.
+        counts: Vec<ProcessCount>,
+    },
     /// The case is over.
     Ended {
         /// What its processes counted.

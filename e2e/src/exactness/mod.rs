@@ -6,11 +6,14 @@
 //! needs. What a process counts is what its own calls returned ([`tally`]).
 
 mod cases;
+mod child;
 mod cli;
 mod error;
 mod leader;
+mod leading;
 mod print;
 mod runner;
+mod screen;
 mod soak;
 mod sockets;
 mod stage;
@@ -32,6 +35,7 @@ pub fn run(cli: Cli) -> Result<bool> {
     match cli.command {
         None => runner::run(&cli.options),
         Some(cli::Command::Soak(args)) => soak::run(&args),
+        Some(cli::Command::OpenUnderLoad(args)) => soak::open::run(&args),
         Some(cli::Command::Case(args)) => match leader::run(args) {
             Ok(()) => Ok(true),
             Err(error) => Err(TestError::unexpected("the case", error)),

@@ -1,26 +1,20 @@
 //! Running cases against one `top`.
 
-use std::{
-    env,
-    io::Write as _,
-    path::PathBuf,
-    process::{Child, ChildStdin, Command, Stdio},
-    time::Duration,
-};
+use std::{env, path::PathBuf};
 
 use super::{
-    cases::{self, Case},
+    cases::{self, Case, When},
     cli::Options,
-    leader::{LIMIT, Message},
+    leading::{Leader, Task, lead},
     print,
+    screen::Screen,
     tally::Detail,
-    verdict::{self, Outcome, Report},
+    verdict::{self, Report},
 };
 use crate::support::{
     Result, TestError,
     cgroup::Cgroup,
     needs::{self, Host},
-    process::Process,
     top::Top,
 };
 
@@ -85,19 +79,24 @@ fn run_group(
     ground: &Ground,
     options: &Options,
 ) -> Result<Report> {
-    let task = |case: &Case| Task { case: case.name.clone(), seed: options.seed, ..Task::default() };
-    let (older, newer): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.older);
-    let waiting = older.iter().map(|case| Leader::start(task(case), ground)).collect::<Result<Vec<_>>>()?;
-    let waiting = waiting.into_iter().map(Leader::ready).collect::<Result<Vec<_>>>()?;
+    let start = |case: &Case| {
+        let task = Task { case: case.name.clone(), seed: options.seed, ..Task::default() };
+        Leader::start(task, ground)
+    };
+    let of = |when| cases.iter().filter(move |case| case.when == when);
+    let older = of(When::Before).map(start).collect::<Result<Vec<_>>>()?;
+    let mut leaders = older.into_iter().map(Leader::ready).collect::<Result<Vec<_>>>()?;
     let asked: Vec<_> = protocol.iter().flat_map(|name| ["--protocol", name]).collect();
-    let mut top = ground.top(options, &asked)?;
-    let mut outcomes = Vec::new();
-    for leader in waiting {
-        outcomes.push(leader.go()?);
+    let screen = Screen::new(ground.top(options, &asked)?);
+    leaders.iter_mut().for_each(Leader::go_on);
+    for case in of(When::Together) {
+        leaders.push(start(case)?);
     }
-    for case in newer {
-        outcomes.push(Leader::start(task(case), ground)?.end()?);
+    let mut outcomes = lead(leaders, &screen)?;
+    for case in of(When::Alone) {
+        outcomes.push(start(case)?.end()?);
     }
+    let mut top = screen.stop()?;
     let (left, open) = top.await_free_slots()?;
     let mut report = verdict::report(outcomes, &top.interrupt()?, Detail::Flows);
     report.slots_left(left, &open);
@@ -108,90 +107,4 @@ fn run_group(
 fn beside(name: &str) -> Result<PathBuf> {
     let own = env::current_exe().map_err(TestError::io("find this program"))?;
     Ok(own.with_file_name(name))
-}
-
-/// What a leader is to do.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Task {
-    pub(super) case: String,
-    pub(super) seed: u64,
-    pub(super) seconds: u64,
-    pub(super) detail: Detail,
-}
-
-/// The process of a case.
-pub(super) struct Leader {
-    task: Task,
-    process: Process,
-    go: Option<ChildStdin>,
-    ended: Option<Message>,
-}
-
-impl Leader {
-    pub(super) fn start(task: Task, ground: &Ground) -> Result<Self> {
-        let program = env::current_exe().map_err(TestError::io("find this program"))?;
-        let mut command = Command::new(program);
-        command.args(["case", &task.case, "--seed", &task.seed.to_string()]);
-        command.args(["--seconds", &task.seconds.to_string(), "--detail", task.detail.name()]);
-        command.arg("--selected").arg(&ground.selected).arg("--outside").arg(&ground.outside);
-        command.stdin(Stdio::piped());
-        let mut go = None;
-        let process = Process::start_with(&mut command, |child: &mut Child| go = child.stdin.take())?;
-        Ok(Self { task, process, go, ended: None })
-    }
-
-    /// Waits until everything is there that must be older than the trace; or until it has failed.
-    fn ready(mut self) -> Result<Self> {
-        match self.message(LIMIT)? {
-            Message::Ready => {}
-            ended => self.ended = Some(ended),
-        }
-        Ok(self)
-    }
-
-    /// Lets it go on, to its end.
-    fn go(mut self) -> Result<Outcome> {
-        // Where it has ended already, its outcome says why.
-        if let Some(mut go) = self.go.take() {
-            let _ = go.write_all(b"\n");
-        }
-        self.end()
-    }
-
-    /// Whether it has said its last word.
-    pub(super) fn has_ended(&mut self) -> Result<bool> {
-        if self.ended.is_none() {
-            self.ended = match self.message(Duration::ZERO) {
-                Err(TestError::Deadline { .. }) => None,
-                message => Some(message?),
-            };
-        }
-        Ok(self.ended.is_some())
-    }
-
-    /// Its outcome, when it has come to its end.
-    pub(super) fn end(mut self) -> Result<Outcome> {
-        let message = self.ended.take().map_or_else(|| self.message(LIMIT), Ok)?;
-        let Message::Ended { counts, failure, unsupported } = message else {
-            return Err(TestError::unexpected(&self.task.case, format!("{message:?} in place of its end")));
-        };
-        let ended = self.process.wait(LIMIT)?;
-        let failure = failure.or_else(|| (!ended.status.success()).then(|| ended.status.to_string()));
-        Ok(Outcome { case: self.task.case, counts, failure, unsupported, told: ended.stderr })
-    }
-
-    /// Its next line. A leader that ended without one has failed, and says why on standard error.
-    fn message(&self, limit: Duration) -> Result<Message> {
-        match self.process.line(limit)? {
-            Some(line) => serde_json::from_str(&line)
-                .map_err(|error| TestError::unexpected(&self.task.case, format!("{error}: {line}"))),
-            None => Ok(Message::Ended {
-                counts: Vec::new(),
-                failure: Some(
-                    "its process ended without a word; it may have run into its time limit".to_owned(),
-                ),
-                unsupported: None,
-            }),
-        }
-    }
 }

@@ -31,6 +31,8 @@ pub enum Family {
 
 /// Each of them.
 pub const FAMILIES: [Family; 3] = [Family::V4, Family::V6, Family::Mapped];
+/// Those between sockets of one version of the protocol.
+pub const VERSIONS: [Family; 2] = [Family::V4, Family::V6];
 
 impl Family {
     /// The last part of a case's name.
@@ -39,6 +41,14 @@ impl Family {
             Self::V4 => "ipv4",
             Self::V6 => "ipv6",
             Self::Mapped => "mapped",
+        }
+    }
+
+    /// Its sockets' address family.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::V4 => libc::AF_INET,
+            Self::V6 | Self::Mapped => libc::AF_INET6,
         }
     }
 
@@ -71,6 +81,17 @@ pub fn listen(family: Family) -> Done<(TcpListener, SocketAddr)> {
     Ok((listener, family.at(port)))
 }
 
+/// Both ends of a new connection: the one that opened it, and the one that accepted it.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn connected(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
+    let (listener, at) = listen(family)?;
+    let client = Stream::connect(stage, at)?;
+    Ok((client, Stream::accept(stage, &listener)?))
+}
+
 /// One end of a TCP connection.
 #[derive(Debug)]
 pub struct Stream {
@@ -88,9 +109,24 @@ impl Stream {
     ///
     /// When the socket is not connected.
     pub fn new(stage: &Stage, socket: TcpStream, direction: Option<Direction>) -> Done<Self> {
+        let peer = socket.peer_addr()?;
+        Self::to(stage, socket, peer, direction)
+    }
+
+    /// As [`Stream::new`], for a socket that does not tell its peer, as it is not connected yet or any more.
+    ///
+    /// # Errors
+    ///
+    /// When the socket has no address.
+    pub fn to(
+        stage: &Stage,
+        socket: TcpStream,
+        peer: SocketAddr,
+        direction: Option<Direction>,
+    ) -> Done<Self> {
         socket.set_read_timeout(Some(CALL_LIMIT))?;
         socket.set_write_timeout(Some(CALL_LIMIT))?;
-        let flow = Flow::new(Protocol::Tcp, socket.local_addr()?, socket.peer_addr()?);
+        let flow = Flow::new(Protocol::Tcp, socket.local_addr()?, peer);
         Ok(Self { socket, flow, direction, tally: stage.tally.clone() })
     }
 
@@ -112,6 +148,11 @@ impl Stream {
         Self::new(stage, listener.accept()?.0, Some(Direction::Inbound))
     }
 
+    /// What the product tells its bytes apart by.
+    pub fn flow(&self) -> Flow {
+        self.flow
+    }
+
     /// Books what a send call returned.
     pub fn sent(&self, bytes: usize) {
         self.tally.book(self.flow, self.direction, 0, bytes);
@@ -120,6 +161,40 @@ impl Stream {
     /// Books what a receive call returned.
     pub fn received(&self, bytes: usize) {
         self.tally.book(self.flow, self.direction, bytes, 0);
+    }
+
+    /// Receives until the peer ends; how many bytes came.
+    ///
+    /// # Errors
+    ///
+    /// The call's own.
+    #[track_caller]
+    pub fn receive_to_end(&self) -> Done<usize> {
+        match self.receive_to_any_end()? {
+            (count, false) => Ok(count),
+            (_, true) => Err(CaseError::unexpected("a reset where an orderly end was due")),
+        }
+    }
+
+    /// Receives until the peer ends or resets the connection; how many bytes came, and whether it was a reset.
+    ///
+    /// # Errors
+    ///
+    /// The call's own.
+    #[track_caller]
+    pub fn receive_to_any_end(&self) -> Done<(usize, bool)> {
+        let (mut buffer, mut sum) = ([0; 9_001], 0);
+        loop {
+            match unless_interrupted(|| recv(&self.socket, &mut buffer, RecvFlags::empty())) {
+                Ok((0, _)) => return Ok((sum, false)),
+                Ok((count, _)) => {
+                    self.received(count);
+                    sum += count;
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok((sum, true)),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Sends `bytes` in pieces of at most `piece`, each by `call`.

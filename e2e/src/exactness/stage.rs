@@ -1,20 +1,20 @@
-//! What a process of a case has at hand: its count, children, cgroups, and the moment when the trace began.
+//! What a process of a case has at hand: its count, children, cgroups, and what the runner does for it while it runs.
 
 use std::{
     fs,
-    io::{self, BufRead as _, Read as _, Write as _},
-    os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
+    io::{self, BufRead as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::ExitStatus,
 };
 
-use rustix::process::{Pid, WaitOptions, waitpid};
-use serde::{Deserialize, Serialize};
+use rustix::process::Pid;
 
 use super::{
+    child::{Channel, Child},
     error::{CaseError, Done},
-    leader, sys,
-    tally::{Detail, ProcessCount, Tally},
+    leader::{self, Message},
+    sys,
+    tally::{Bytes, Detail, Flow, ProcessCount, Tally},
 };
 
 /// One process of a case. The leader has the first one; each child gets its own.
@@ -29,30 +29,18 @@ pub struct Stage {
     /// One beside it.
     pub outside: PathBuf,
     detail: Detail,
+    /// Counts of children that have ended.
     children: Vec<ProcessCount>,
-}
-
-/// A child process that has not been waited for yet.
-#[derive(Debug)]
-#[must_use = "its count is collected by Stage::join"]
-pub struct Child {
-    pid: Pid,
-    report: OwnedFd,
-}
-
-/// What a child hands to its parent.
-#[derive(Debug, Serialize, Deserialize)]
-struct Report {
-    counts: Vec<ProcessCount>,
-    failure: Option<String>,
-    unsupported: bool,
+    /// To the parent, in a child.
+    parent: Option<Channel>,
 }
 
 impl Stage {
     /// For the leader of a case.
     pub fn new(selected: PathBuf, outside: PathBuf, detail: Detail, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { tally: Tally::new(detail), random, selected, outside, detail, children: Vec::new() }
+        let (tally, children) = (Tally::new(detail), Vec::new());
+        Self { tally, random, selected, outside, detail, children, parent: None }
     }
 
     /// A number of bytes that no other transfer is likely to have.
@@ -83,12 +71,47 @@ impl Stage {
     ///
     /// When the runner is gone.
     pub fn await_trace(&self) -> Done {
-        leader::tell(&leader::Message::Ready)?;
-        let mut line = String::new();
-        match io::stdin().lock().read_line(&mut line)? {
-            0 => Err(CaseError::unexpected("the runner ended before the trace began")),
-            // The time until the trace began was not the case's.
-            _ => Ok(sys::end_with_parent(leader::LIMIT)?),
+        ask_runner(&Message::Ready)?;
+        // The time until the trace began was not the case's.
+        Ok(sys::end_with_parent(leader::LIMIT)?)
+    }
+
+    /// Waits until the product has printed `count` documents more: each comes after one drain or several. For leaders
+    /// alone.
+    ///
+    /// # Errors
+    ///
+    /// When the runner is gone.
+    pub fn await_documents(&self, count: u32) -> Done {
+        ask_runner(&Message::AwaitDocuments { count })
+    }
+
+    /// Lets the runner compare what this process and its children have counted so far, while their sockets are open:
+    /// it waits for a document that shows this, and notes the difference when there is none. Each of `waiting` is in
+    /// [`Stage::wait_for_parent`], or is going to be, and goes on afterwards. For leaders alone.
+    ///
+    /// # Errors
+    ///
+    /// When the runner or a child is gone.
+    pub fn compare(&self, waiting: &mut [&mut Child]) -> Done {
+        let mut counts = self.counts()?;
+        for child in &mut *waiting {
+            counts.extend(child.await_waiting()?);
+        }
+        ask_runner(&Message::Compare { counts })?;
+        waiting.iter_mut().try_for_each(|child| child.go_on())
+    }
+
+    /// In a child: hands the counts so far to the parent, and waits until it says to go on.
+    ///
+    /// # Errors
+    ///
+    /// When the parent is gone.
+    pub fn wait_for_parent(&mut self) -> Done {
+        let counts = self.counts()?;
+        match &mut self.parent {
+            Some(parent) => parent.wait(counts),
+            None => Err(CaseError::unexpected("a leader has no parent that it could wait for")),
         }
     }
 
@@ -108,16 +131,20 @@ impl Stage {
     /// When the process cannot be made.
     pub fn fork_into(&mut self, cgroup: Option<&Path>, work: impl FnOnce(&mut Self) -> Done) -> Done<Child> {
         let cgroup = cgroup.map(fs::File::open).transpose()?;
-        let (report, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let (mine, childs) = UnixStream::pair()?;
         let seed = self.random.u64(..);
         if let Some(pid) = sys::fork(cgroup.as_ref())? {
-            return Ok(Child { pid, report });
+            return Ok(Child::new(pid, mine));
         }
+        drop(mine);
         let mut stage = Self::new(self.selected.clone(), self.outside.clone(), self.detail, seed);
+        stage.parent = Some(Channel::new(childs));
         let result = work(&mut stage);
-        let written =
-            stage.report(result.err()).and_then(|text| Ok(fs::File::from(writer).write_all(&text)?));
-        sys::exit_now(i32::from(written.is_err()))
+        let told = stage.counts().and_then(|counts| match &mut stage.parent {
+            Some(parent) => parent.end(counts, result.err()),
+            None => Ok(()),
+        });
+        sys::exit_now(i32::from(told.is_err()))
     }
 
     /// Runs `theirs` in a child process while this one does `mine`; the error of either, or of both.
@@ -144,37 +171,56 @@ impl Stage {
     ///
     /// What went wrong in the child.
     pub fn join(&mut self, child: Child) -> Done {
-        let Child { pid, report } = child;
-        let mut text = Vec::new();
-        fs::File::from(report).read_to_end(&mut text)?;
-        let status = waitpid(Some(pid), WaitOptions::empty())?;
-        let status = status.map(|(_, status)| ExitStatus::from_raw(status.as_raw()));
-        let report: Report = serde_json::from_slice(&text).map_err(|error| {
-            CaseError::unexpected(format!("process {pid} handed over no count: {error}, status {status:?}"))
-        })?;
-        self.children.extend(report.counts);
-        match report.failure {
-            None => Ok(()),
-            Some(why) if report.unsupported => Err(CaseError::Unsupported(why)),
-            Some(why) => Err(CaseError::Unexpected(format!("in process {pid}: {why}"))),
-        }
+        let ended = child.join()?;
+        self.children.extend(ended.counts);
+        ended.failure.map_or(Ok(()), Err)
     }
 
-    /// The counts of this process and of its children.
+    /// Kills a child that waits for its parent, or is going to, and takes the counts over that it handed to it.
+    ///
+    /// # Errors
+    ///
+    /// When it ended by itself.
+    pub fn kill(&mut self, child: Child) -> Done {
+        self.children.extend(child.kill()?);
+        Ok(())
+    }
+
+    /// Counts for a child what it cannot count itself.
     ///
     /// # Errors
     ///
     /// As [`Tally::count`].
-    pub fn counts(&mut self) -> Done<Vec<ProcessCount>> {
-        let mut counts = std::mem::take(&mut self.children);
+    pub fn count_for(&mut self, child: Pid, flow: Flow, bytes: &Bytes) -> Done {
+        let tally = Tally::new(self.detail);
+        tally.add(flow, bytes);
+        let pid = child.as_raw_nonzero().get().unsigned_abs();
+        self.children.push(ProcessCount { pid, ..tally.count()? });
+        Ok(())
+    }
+
+    /// The counts of this process, and of its children that have ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tally::count`].
+    pub fn counts(&self) -> Done<Vec<ProcessCount>> {
+        let mut counts = self.children.clone();
         counts.push(self.tally.count()?);
         Ok(counts)
     }
+}
 
-    fn report(&mut self, failure: Option<CaseError>) -> Done<Vec<u8>> {
-        let unsupported = matches!(failure, Some(CaseError::Unsupported(_)));
-        let failure = failure.map(|error| error.to_string());
-        let report = Report { counts: self.counts()?, failure, unsupported };
-        serde_json::to_vec(&report).map_err(|error| CaseError::unexpected(error.to_string()))
+/// Tells the runner something and waits for its answer.
+fn ask_runner(message: &Message) -> Done {
+    leader::tell(message)?;
+    match io::stdin().lock().read_line(&mut String::new())? {
+        0 => Err(CaseError::unexpected("the runner ended before the case")),
+        _ => Ok(()),
     }
+}
+
+/// The runner's answer.
+pub fn answer(to: &mut impl io::Write) -> io::Result<()> {
+    to.write_all(b"\n")
 }

@@ -68,6 +68,27 @@ pub struct Bytes {
     pub tx: u64,
     /// Where the case knows it.
     pub direction: Option<Direction>,
+    /// Of `rx` and `tx`, what a call had moved when the trace began that returned after this: it counts whole or not at
+    /// all, by whether the call or the socket is asked.
+    #[serde(default)]
+    pub straddling: (u64, u64),
+}
+
+impl Bytes {
+    /// Adds.
+    pub fn add(&mut self, other: &Self) {
+        self.rx += other.rx;
+        self.tx += other.tx;
+        self.straddling.0 += other.straddling.0;
+        self.straddling.1 += other.straddling.1;
+        self.direction = self.direction.or(other.direction);
+    }
+
+    /// Whether this is what the product should show.
+    pub fn is_shown_by(&self, rx: u64, tx: u64) -> bool {
+        let one = |counted, straddling, shown| shown == counted || shown == counted - straddling;
+        one(self.rx, self.straddling.0, rx) && one(self.tx, self.straddling.1, tx)
+    }
 }
 
 /// What one process counted.
@@ -117,15 +138,17 @@ impl Tally {
 
     /// Books what a call returned.
     pub fn book(&self, flow: Flow, direction: Option<Direction>, rx: usize, tx: usize) {
+        self.add(flow, &Bytes { rx: rx as u64, tx: tx as u64, direction, ..Bytes::default() });
+    }
+
+    /// Adds to a flow.
+    pub fn add(&self, flow: Flow, bytes: &Bytes) {
         let (flow, direction) = match self.detail {
-            Detail::Flows => (flow, direction),
+            Detail::Flows => (flow, bytes.direction),
             Detail::Processes => (flow.of_process(), None),
         };
         let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = flows.entry(flow).or_default();
-        bytes.rx += rx as u64;
-        bytes.tx += tx as u64;
-        bytes.direction = bytes.direction.or(direction);
+        flows.entry(flow).or_default().add(&Bytes { direction, ..*bytes });
     }
 
     /// The count of this process up to now.

@@ -1,15 +1,13 @@
 //! Holding what `top` shows against what the processes counted; pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
-};
+mod compare;
 
 use serde::Serialize;
 
+use self::compare::{Compared, Rows};
 use super::{
-    cases::EXCUSED,
-    tally::{Bytes, Detail, Direction, Flow, ProcessCount, Protocol},
+    cases::{EXCUSED, Excuse},
+    tally::{Detail, ProcessCount},
 };
 use crate::support::top::{self, Document};
 
@@ -20,6 +18,8 @@ pub(super) struct Outcome {
     pub(super) counts: Vec<ProcessCount>,
     pub(super) failure: Option<String>,
     pub(super) unsupported: Option<String>,
+    /// What was different while its sockets were open.
+    pub(super) differences: Vec<String>,
     /// What it has to tell besides.
     pub(super) told: String,
 }
@@ -36,6 +36,12 @@ pub(super) enum Verdict {
     Unseen,
     /// This kernel cannot do it.
     Skipped,
+}
+
+impl Verdict {
+    pub(super) fn is_failure(self) -> bool {
+        self == Self::Fail
+    }
 }
 
 /// One line of the report.
@@ -67,17 +73,6 @@ pub(super) struct Report {
     pub(super) failed: usize,
 }
 
-type Key = (u32, Flow);
-
-/// Rows of one name together.
-#[derive(Clone, Debug, Default)]
-struct Shown {
-    rx: u64,
-    tx: u64,
-    directions: BTreeSet<String>,
-    commands: BTreeSet<String>,
-}
-
 impl Report {
     /// Flows stay in the kernel's table although all sockets are gone: a problem, unless there are none.
     pub(super) fn slots_left(&mut self, left: u64, open: &[top::Flow]) {
@@ -107,154 +102,74 @@ impl Report {
 
 /// Compares.
 pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail) -> Report {
-    let mut shown = BTreeMap::<Key, Shown>::new();
-    let mut problems = Vec::new();
-    for flow in document.flows.iter().filter(|flow| flow.rx_bytes + flow.tx_bytes > 0) {
-        match key(flow, detail) {
-            Some(key) => {
-                let sum = shown.entry(key).or_default();
-                sum.rx += flow.rx_bytes;
-                sum.tx += flow.tx_bytes;
-                sum.directions.insert(flow.direction.clone());
-                sum.commands.insert(flow.command.clone());
-            }
-            None => problems.push(format!("a row that no case can have: {flow:?}")),
-        }
-    }
+    let mut rows = Rows::of(document, detail);
+    let mut problems = std::mem::take(&mut rows.strange);
     for (reason, count) in document.lost.iter().filter(|(_, count)| **count > 0) {
         problems.push(format!("lost {reason}: {count}"));
     }
     // Exact rows first, so that a process id that was used again does not move rows to another case.
-    let mut lines: Vec<_> = outcomes.iter().map(|outcome| compare(outcome, &mut shown)).collect();
-    for (line, outcome) in lines.iter_mut().zip(&outcomes) {
-        take_rest(line, outcome, &mut shown);
+    let mut compared: Vec<_> = outcomes.iter().map(|outcome| rows.claim(&outcome.counts)).collect();
+    for (compared, outcome) in compared.iter_mut().zip(&outcomes) {
+        rows.claim_rest(&outcome.counts, compared);
     }
-    for ((pid, flow), bytes) in shown {
-        problems.push(format!("not of any case: process {pid} {} {}", name(&flow), told(bytes.rx, bytes.tx)));
-    }
-    let cases: Vec<_> =
-        lines.into_iter().zip(&outcomes).map(|(line, outcome)| judge(line, outcome, document)).collect();
+    problems.extend(rows.unclaimed());
+    let cases: Vec<_> = compared
+        .into_iter()
+        .zip(&outcomes)
+        .map(|(compared, outcome)| judge(compared, outcome, document))
+        .collect();
     let count = |verdict| cases.iter().filter(|line| line.verdict == verdict).count();
     let (ok, unseen, skipped) = (count(Verdict::Ok), count(Verdict::Unseen), count(Verdict::Skipped));
     let failed = count(Verdict::Fail) + problems.len();
     Report { seed: 0, cases, problems, ok, unseen, skipped, failed }
 }
 
-/// The rows that a case's processes counted.
-fn compare(outcome: &Outcome, shown: &mut BTreeMap<Key, Shown>) -> Line {
-    let mut line = Line {
-        verdict: Verdict::Ok,
-        case: outcome.case.clone(),
-        expected_bytes: 0,
-        shown_bytes: 0,
-        notes: Vec::new(),
-    };
-    for ((pid, flow), (command, counted)) in counted(outcome) {
-        line.expected_bytes += counted.rx + counted.tx;
-        let found = shown.remove(&(pid, flow)).unwrap_or_default();
-        line.shown_bytes += found.rx + found.tx;
-        let difference = difference(command, &counted, &found);
-        line.notes.extend(difference.map(|what| format!("process {pid} {}: {what}", name(&flow))));
-    }
-    line
-}
-
-/// What the processes counted. In a long run a process id comes again: what has the same name adds up.
-fn counted(outcome: &Outcome) -> BTreeMap<Key, (&str, Bytes)> {
-    let mut sums = BTreeMap::<Key, (&str, Bytes)>::new();
-    for process in &outcome.counts {
-        for (flow, bytes) in process.flows.iter().filter(|(_, bytes)| bytes.rx + bytes.tx > 0) {
-            let sum = &mut sums.entry((process.pid, *flow)).or_insert((&process.command, Bytes::default())).1;
-            sum.rx += bytes.rx;
-            sum.tx += bytes.tx;
-            sum.direction = bytes.direction;
-        }
-    }
-    sums
-}
-
-fn difference(command: &str, counted: &Bytes, found: &Shown) -> Option<String> {
-    if (found.rx, found.tx) != (counted.rx, counted.tx) {
-        let expected = told(counted.rx, counted.tx);
-        return Some(format!("counted {expected}, shown {}", told(found.rx, found.tx)));
-    }
-    if found.commands.iter().any(|shown| shown != command) {
-        return Some(format!("the command is {command:?}, shown {:?}", found.commands));
-    }
-    let expected = match counted.direction? {
-        Direction::Inbound => "Inbound",
-        Direction::Outbound => "Outbound",
-    };
-    (!found.directions.iter().eq([expected])).then(|| format!("{expected}, shown {:?}", found.directions))
-}
-
-/// Rows of a case's processes that these did not count.
-fn take_rest(line: &mut Line, outcome: &Outcome, shown: &mut BTreeMap<Key, Shown>) {
-    let own: BTreeSet<u32> = outcome.counts.iter().map(|process| process.pid).collect();
-    let rest: Vec<Key> = shown.keys().filter(|(pid, _)| own.contains(pid)).copied().collect();
-    for key in rest {
-        if let Some(bytes) = shown.remove(&key) {
-            line.shown_bytes += bytes.rx + bytes.tx;
-            let (pid, flow) = key;
-            line.notes.push(format!(
-                "process {pid} {}: not counted, shown {}",
-                name(&flow),
-                told(bytes.rx, bytes.tx)
-            ));
-        }
+/// The differences between what a case's processes have counted so far and a document of that time, except for those
+/// that the product's own limits excuse.
+pub(super) fn difference_now(case: &str, counts: &[ProcessCount], document: &Document) -> Vec<String> {
+    let mut rows = Rows::of(document, Detail::Flows);
+    let mut compared = rows.claim(counts);
+    rows.claim_rest(counts, &mut compared);
+    match excuse(case, &compared, document) {
+        Some(_) => Vec::new(),
+        None => compared.notes,
     }
 }
 
-fn judge(mut line: Line, outcome: &Outcome, document: &Document) -> Line {
-    let excuse = EXCUSED.iter().map(|(pattern, limit)| (pattern, *limit)).find(|(pattern, limit)| {
-        line.case.starts_with(*pattern) && document.not_seen.iter().any(|name| name == limit)
+/// The limit that explains why a case's differences are no failure.
+fn excuse(case: &str, compared: &Compared, document: &Document) -> Option<&'static str> {
+    let excused = EXCUSED.iter().find(|excused| {
+        case.starts_with(excused.cases)
+            && document.not_seen.iter().any(|name| name == excused.limit)
+            && (excused.what == Excuse::Bytes || compared.differs_by_process_alone())
     });
-    line.verdict = match (&outcome.failure, &outcome.unsupported, excuse) {
+    excused.map(|excused| excused.limit)
+}
+
+fn judge(compared: Compared, outcome: &Outcome, document: &Document) -> Line {
+    let excuse = excuse(&outcome.case, &compared, document);
+    let Compared { expected_bytes, shown_bytes, mut notes, .. } = compared;
+    let exact = notes.is_empty();
+    notes.extend_from_slice(&outcome.differences);
+    let verdict = match (&outcome.failure, &outcome.unsupported, excuse) {
         (Some(failure), ..) => {
-            line.notes.insert(0, failure.clone());
+            notes.insert(0, failure.clone());
             Verdict::Fail
         }
         // What it did before it found out must be counted all the same.
-        (None, Some(why), _) if line.notes.is_empty() => {
-            line.notes.push(why.clone());
+        (None, Some(why), _) if notes.is_empty() => {
+            notes.push(why.clone());
             Verdict::Skipped
         }
-        _ if line.notes.is_empty() => Verdict::Ok,
-        (.., Some((_, limit))) => {
-            line.notes.insert(0, format!("the product says that it does not see this here: {limit}"));
+        _ if notes.is_empty() => Verdict::Ok,
+        (.., Some(limit)) if !exact && outcome.differences.is_empty() => {
+            notes.insert(0, format!("the product says that it does not see this here: {limit}"));
             Verdict::Unseen
         }
         _ => Verdict::Fail,
     };
-    line.notes.extend(outcome.told.lines().map(str::to_owned));
-    line
-}
-
-/// Whose a row is; `None` where it names no process or protocol.
-fn key(flow: &top::Flow, detail: Detail) -> Option<Key> {
-    let protocol = match flow.protocol.as_str() {
-        "TCP" => Protocol::Tcp,
-        "UDP" => Protocol::Udp,
-        "ICMP" => Protocol::Icmp,
-        _ => return None,
-    };
-    let port = |port: Option<u16>| match protocol {
-        Protocol::Icmp => 0,
-        _ => port.unwrap_or_default(),
-    };
-    let remote = flow.remote_address.map(|address: IpAddr| SocketAddr::new(address, port(flow.remote_port)));
-    let row = Flow { protocol, local_port: port(flow.local_port), remote };
-    let row = if detail == Detail::Flows { row } else { row.of_process() };
-    (flow.pid != 0).then_some((flow.pid, row))
-}
-
-fn name(flow: &Flow) -> String {
-    let remote = flow.remote.map_or_else(|| "nobody known".to_owned(), |remote| remote.to_string());
-    format!("{:?} port {} with {remote}", flow.protocol, flow.local_port)
-}
-
-fn told(rx: u64, tx: u64) -> String {
-    format!("rx {rx} tx {tx}")
+    notes.extend(outcome.told.lines().map(str::to_owned));
+    Line { verdict, case: outcome.case.clone(), expected_bytes, shown_bytes, notes }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::{
-    cases,
+    cases::{self, Case, When},
     error::{CaseError, Done},
     leader::LIMIT,
     stage::Stage,
@@ -22,8 +22,9 @@ use crate::workload::count::{Event, Line, Role};
 pub fn run(seed: u64) -> Done<Vec<Line>> {
     let mut stage = Stage::new(PathBuf::new(), PathBuf::new(), Detail::Processes, seed);
     let (mut failures, mut skipped) = (Vec::new(), Vec::new());
-    // Those that are about cgroups or about the time before the trace are for the runner.
-    for case in cases::all().into_iter().filter(|case| !case.older && !case.name.starts_with("cgroup/")) {
+    // Those that are about cgroups, about the time before the trace or about the product's documents are for the runner.
+    let alone = |case: &Case| case.when == When::Alone && !case.name.starts_with("cgroup/");
+    for case in cases::all().into_iter().filter(alone) {
         let child = stage.fork(|stage| {
             sys::end_with_parent(LIMIT)?;
             (case.run)(stage)

@@ -1,59 +1,17 @@
-//! Many short-lived processes, and MPTCP.
-
-use std::net::{TcpListener, TcpStream};
-
-use rustix::net::{bind, connect, listen as start_listening};
+//! Many short-lived processes.
 
 use super::{
     Case,
     streams::{recv_plain, send_plain},
 };
 use crate::exactness::{
-    error::{CaseError, Done},
+    error::Done,
     sockets::{Family, Stream, listen},
     stage::Stage,
-    sys::sockets::socket,
-    tally::Direction::Outbound,
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![
-        Case::new("mptcp/plain-client", |stage| mptcp(stage, false)),
-        Case::new("mptcp/mptcp-client", |stage| mptcp(stage, true)),
-        Case::new("crowd/short-lived-clients", short_lived),
-    ]
-}
-
-/// A listener that speaks MPTCP, as programs in Go have by default, and a client that does or does not.
-fn mptcp(stage: &mut Stage, client_too: bool) -> Done {
-    let unsupported = |error: std::io::Error| CaseError::unsupported(format!("no MPTCP here: {error}"));
-    let new = || socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP).map_err(unsupported);
-    let listener = new()?;
-    bind(&listener, &Family::V4.at(0))?;
-    start_listening(&listener, 16)?;
-    let listener = TcpListener::from(listener);
-    let at = listener.local_addr()?;
-    let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
-    stage.with_child(
-        |stage| {
-            let stream = if client_too {
-                let client = new()?;
-                connect(&client, &at)?;
-                Stream::new(stage, TcpStream::from(client), Some(Outbound))?
-            } else {
-                Stream::connect(stage, at)?
-            };
-            send_plain(&stream, &up)?;
-            recv_plain(&stream, down.len())?;
-            stream.finish()
-        },
-        |stage| {
-            let stream = Stream::accept(stage, &listener)?;
-            recv_plain(&stream, up.len())?;
-            send_plain(&stream, &down)?;
-            stream.finish()
-        },
-    )
+    vec![Case::new("crowd/short-lived-clients", short_lived)]
 }
 
 /// Processes that open one connection each and are gone, many at a time.

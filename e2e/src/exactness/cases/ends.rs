@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    io::Errno,
-    net::{AddressFamily, RecvFlags, SocketType, bind, connect, recv, socket, sockopt},
-};
+use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, connect, recv, socket, sockopt};
 
 use super::{
     Case,
@@ -17,7 +14,7 @@ use super::{
 };
 use crate::exactness::{
     error::{CaseError, Done},
-    sockets::{FAMILIES, Family, Stream, listen},
+    sockets::{FAMILIES, Family, Stream, connected, listen},
     stage::Stage,
     tally::Direction,
 };
@@ -38,33 +35,23 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn pair(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
-    let (listener, at) = listen(family)?;
-    let client = Stream::connect(stage, at)?;
-    Ok((client, Stream::accept(stage, &listener)?))
-}
-
 /// The receiver has read a part when the sender resets the connection; what had arrived can still be read.
 fn reset(stage: &mut Stage, family: Family) -> Done {
-    let (client, server) = pair(stage, family)?;
+    let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
     send_plain(&client, &bytes)?;
     recv_plain(&server, bytes.len() / 3)?;
     sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
     drop(client);
-    loop {
-        match recv(&server.socket, &mut [0; 9_001], RecvFlags::empty()) {
-            Ok((0, _)) => return Err(CaseError::unexpected("an orderly end where ECONNRESET was due")),
-            Ok((count, _)) => server.received(count),
-            Err(Errno::CONNRESET) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+    match server.receive_to_any_end()? {
+        (_, true) => Ok(()),
+        (_, false) => Err(CaseError::unexpected("an orderly end where ECONNRESET was due")),
     }
 }
 
 /// One direction ends long before the other.
 fn half_close(stage: &mut Stage, family: Family) -> Done {
-    let (client, server) = pair(stage, family)?;
+    let (client, server) = connected(stage, family)?;
     let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
     send_plain(&client, &up)?;
     client.socket.shutdown(Shutdown::Write)?;
@@ -80,7 +67,7 @@ fn half_close(stage: &mut Stage, family: Family) -> Done {
 
 /// Both ends have said FIN, and the socket is in its last state, when the bytes are read.
 fn read_after_fin(stage: &mut Stage, family: Family) -> Done {
-    let (client, server) = pair(stage, family)?;
+    let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
     server.socket.shutdown(Shutdown::Write)?;
     send_plain(&client, &bytes)?;
@@ -95,7 +82,7 @@ fn read_after_fin(stage: &mut Stage, family: Family) -> Done {
 
 /// What the sender's call returned counts, although the receiver closes without reading all of it.
 fn closed_early(stage: &mut Stage, family: Family) -> Done {
-    let (client, server) = pair(stage, family)?;
+    let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
     send_plain(&client, &bytes)?;
     recv_plain(&server, bytes.len() / 2)?;

@@ -8,12 +8,12 @@ use std::{
 
 use super::{
     Case,
-    shared::{pair, pass_socket, receive_socket},
+    shared::{pass_socket, receive_socket},
     streams::{Receive, Send, WAYS_OF_OLDER, recv_plain, send_plain},
 };
 use crate::exactness::{
     error::Done,
-    sockets::{FAMILIES, Family, Stream, listen},
+    sockets::{FAMILIES, Family, Stream, connected, listen},
     stage::Stage,
     tally::{
         Direction::{Inbound, Outbound},
@@ -26,8 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
     for (name, send, receive) in WAYS_OF_OLDER {
         for family in FAMILIES {
             cases.push(Case::older(format!("older/{name}/{}", family.name()), move |stage| {
-                let (listener, at) = listen(family)?;
-                let before = (Stream::connect(stage, at)?, Stream::accept(stage, &listener)?);
+                let before = connected(stage, family)?;
                 older_connection(stage, before, *send, *receive)
             }));
         }
@@ -71,7 +70,7 @@ fn older_connection(stage: &mut Stage, ends: (Stream, Stream), send: Send, recei
 
 /// Bytes that arrived before the trace and are read after its beginning were received in the trace.
 fn unread(stage: &mut Stage) -> Done {
-    let (client, server) = pair(stage)?;
+    let (client, server) = connected(stage, Family::V4)?;
     let bytes = vec![1; 30_000];
     send_plain(&client, &bytes)?;
     recv_plain(&server, 10_000)?;

@@ -9,11 +9,11 @@ use std::{
 
 use rustix::net::{RecvFlags, SendFlags, connect, recv, recvfrom, send, sendto, sockopt};
 
-use super::Case;
+use super::{Case, network};
 use crate::exactness::{
     error::{CaseError, Done},
     stage::Stage,
-    sys::{own_network, sockets::socket},
+    sys::sockets::socket,
     tally::{Direction, Flow, Protocol},
 };
 
@@ -68,13 +68,8 @@ fn icmp_socket(kind: i32, peer: IpAddr) -> Done<OwnedFd> {
 }
 
 fn enter_network() -> Done {
-    match own_network() {
-        Ok(()) => {}
-        // A plain container may not; it has one of its own already, with settings that are not ours to change.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-        Err(error) => {
-            return Err(CaseError::unsupported(format!("no network namespace of its own: {error}")));
-        }
+    if !network::enter()? {
+        return Ok(());
     }
     // Who may open ping sockets: groups of this namespace (icmp(7)).
     match fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647") {

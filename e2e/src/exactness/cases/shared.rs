@@ -17,9 +17,10 @@ use super::{
     streams::{recv_plain, send_plain},
 };
 use crate::exactness::{
+    child::Child,
     error::{CaseError, Done},
-    sockets::{Family, Stream, listen},
-    stage::{Child, Stage},
+    sockets::{Family, Stream, connected},
+    stage::Stage,
     tally::Direction::{Inbound, Outbound},
 };
 
@@ -33,16 +34,9 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A connected pair inside this process.
-pub(super) fn pair(stage: &Stage) -> Done<(Stream, Stream)> {
-    let (listener, at) = listen(Family::V4)?;
-    let client = Stream::connect(stage, at)?;
-    Ok((client, Stream::accept(stage, &listener)?))
-}
-
 /// A connection goes to another process (SCM_RIGHTS), which uses it; then this one uses it again.
 fn passed(stage: &mut Stage, out_of_the_cgroup: bool) -> Done {
-    let (client, server) = pair(stage)?;
+    let (client, server) = connected(stage, Family::V4)?;
     let (mine, theirs) = UnixStream::pair()?;
     let sizes = [(); 4].map(|()| stage.amount());
     send_plain(&client, &vec![1; sizes[0] + sizes[1]])?;
@@ -89,7 +83,7 @@ pub(super) fn receive_socket(from: &UnixStream) -> Done<TcpStream> {
 
 /// Parent and children use the same two sockets in turns, more of them than a socket has places for.
 fn forked(stage: &mut Stage, children: usize) -> Done {
-    let (client, server) = pair(stage)?;
+    let (client, server) = connected(stage, Family::V4)?;
     let bytes = vec![1; stage.random.usize(3_000..9_000)];
     for _ in 0..2 {
         for _ in 0..children {
@@ -123,7 +117,7 @@ fn use_both(client: &Stream, server: &Stream, bytes: &[u8]) -> Done {
 /// Threads that read and write the same connection at the same time.
 fn threads(stage: &mut Stage) -> Done {
     const THREADS: usize = 4;
-    let (client, server) = pair(stage)?;
+    let (client, server) = connected(stage, Family::V4)?;
     let bytes = vec![1; stage.amount()];
     let all = |work: &(dyn Fn() -> Done + Sync)| -> Done {
         thread::scope(|scope| {

@@ -109,6 +109,22 @@ pub(super) fn exchange(stage: &mut Stage, family: Family, send: Send, receive: R
     )
 }
 
+/// The one end sends and is answered by the other, in one process.
+pub(super) fn exchange_between(
+    stage: &mut Stage,
+    one: &Stream,
+    two: &Stream,
+    send: Send,
+    receive: Receive,
+) -> Done {
+    for (from, to) in [(one, two), (two, one)] {
+        let bytes = vec![1; stage.amount()];
+        send(from, &bytes)?;
+        receive(to, bytes.len())?;
+    }
+    Ok(())
+}
+
 pub fn send_plain(stream: &Stream, bytes: &[u8]) -> Done {
     stream.send_by(bytes, PIECE, |piece| send(&stream.socket, piece, NO_SEND))
 }
@@ -203,7 +219,7 @@ fn receive_messages(stream: &Stream, count: usize) -> Done {
     Ok(())
 }
 
-fn send_file(stream: &Stream, bytes: &[u8]) -> Done {
+pub(super) fn send_file(stream: &Stream, bytes: &[u8]) -> Done {
     let file = memfd_create("tt-exact", MemfdFlags::CLOEXEC)?;
     let mut file = std::fs::File::from(file);
     file.write_all(bytes)?;
@@ -212,7 +228,7 @@ fn send_file(stream: &Stream, bytes: &[u8]) -> Done {
 }
 
 /// By way of a pipe, as proxies do.
-fn splice_in(stream: &Stream, bytes: &[u8]) -> Done {
+pub(super) fn splice_in(stream: &Stream, bytes: &[u8]) -> Done {
     let (out, into) = pipe()?;
     for part in bytes.chunks(PIECE) {
         write(&into, part)?;
@@ -221,7 +237,7 @@ fn splice_in(stream: &Stream, bytes: &[u8]) -> Done {
     Ok(())
 }
 
-fn splice_out(stream: &Stream, count: usize) -> Done {
+pub(super) fn splice_out(stream: &Stream, count: usize) -> Done {
     let (out, into) = pipe()?;
     let mut sink = vec![0; PIPE];
     stream.receive_by(count, PIECE, |buffer| {

@@ -1,79 +1,166 @@
-//! Connections as fast as the machine makes them.
+//! Connections as fast as two CPUs make them: on each a server, and a client that opens and closes.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    sync::atomic::{AtomicU64, Ordering},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
 use fastrand::Rng;
-use rustix::net::sockopt;
-
-use super::service::{before, in_threads};
-use crate::exactness::{
-    cases::streams::{recv_plain, send_plain},
-    error::Done,
-    sockets::Stream,
-    stage::Stage,
+use rustix::{
+    net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, accept_with, connect, recv, send,
+        socket_with, sockopt,
+    },
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
-const THREADS: usize = 2;
-const CLIENTS: usize = 2;
-/// A request of this length ends the thread that receives its first byte.
+use super::service::before;
+use crate::exactness::{
+    error::{CaseError, Done},
+    sockets::unless_interrupted,
+    stage::Stage,
+    tally::{Flow, Protocol},
+};
+
+const PAIRS: usize = 2;
+/// Connections that a client opens before it closes the first of them, so that client and server take turns less often.
+const TOGETHER: usize = 16;
+/// Of so many connections one ends by FIN, and leaves a TIME_WAIT behind; the others are reset.
+const ORDERLY: u64 = 64;
+/// A request that begins with it ends the server.
 const STOP: u8 = 1;
 const REQUEST: usize = 100;
 const ANSWER: usize = 300;
 
-pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
-    let end = Instant::now() + time;
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    let port = listener.local_addr()?.port();
-    let server = stage.fork(|stage| {
-        let stage: &Stage = stage;
-        in_threads(THREADS, |_| {
-            loop {
-                let stream = Stream::accept(stage, &listener)?;
-                let mut first = [0];
-                stream.receive_by(1, 1, |buffer| {
-                    let count = rustix::io::read(&stream.socket, &mut *buffer)?;
-                    first.copy_from_slice(buffer);
-                    Ok::<_, rustix::io::Errno>(count)
-                })?;
-                if first == [STOP] {
-                    return Ok(());
-                }
-                recv_plain(&stream, REQUEST - 1)?;
-                send_plain(&stream, &[0; ANSWER])?;
-            }
-        })
-    })?;
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|_| stage.fork(|stage| client(stage, port, end))).collect::<Done<_>>()?;
-    clients.into_iter().try_for_each(|client| stage.join(client))?;
-    for _ in 0..THREADS {
-        send_plain(&Stream::connect(stage, (Ipv4Addr::LOCALHOST, port).into())?, &[STOP])?;
-    }
-    stage.join(server)
+/// Who resets the connections of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resets {
+    Client,
+    Server,
 }
 
-fn client(stage: &mut Stage, port: u16, end: Instant) -> Done {
-    let (seed, count, began) = (stage.random.u64(..), AtomicU64::new(0), Instant::now());
-    let stage: &Stage = stage;
-    in_threads(THREADS, |number| {
-        let mut random = Rng::with_seed(seed ^ number as u64);
-        while before(end) {
+/// Bytes received and sent. Counted here, since the tally is not made for this rate.
+#[derive(Default)]
+struct Sum {
+    rx: usize,
+    tx: usize,
+}
+
+pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
+    let end = Instant::now() + time;
+    let cpus = cpus()?;
+    let (mut servers, mut clients) = (Vec::new(), Vec::new());
+    for number in 0..PAIRS {
+        let cpu = cpus[number % cpus.len()];
+        let resets = if number % 2 == 0 { Resets::Client } else { Resets::Server };
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let port = listener.local_addr()?.port();
+        if resets == Resets::Server {
+            // What is accepted has it from its listener.
+            sockopt::set_socket_linger(&listener, Some(Duration::ZERO))?;
+        }
+        servers.push(stage.fork(|stage| {
+            stay_on(cpu)?;
+            let sum = serve(&listener)?;
+            book(stage, &sum);
+            Ok(())
+        })?);
+        clients.push(stage.fork(|stage| {
+            stay_on(cpu)?;
+            let began = Instant::now();
+            let (sum, count) = ask(&mut stage.random, port, resets, end)?;
+            book(stage, &sum);
+            let rate = count as f64 / began.elapsed().as_secs_f64();
+            eprintln!("CPU {cpu}: {count} connections, {rate:.0}/s, reset by the {resets:?}");
+            Ok(())
+        })?);
+    }
+    for child in clients.into_iter().chain(servers) {
+        stage.join(child)?;
+    }
+    Ok(())
+}
+
+/// The CPUs that this process may use.
+fn cpus() -> Done<Vec<usize>> {
+    let allowed = sched_getaffinity(None)?;
+    let cpus: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).take(PAIRS).collect();
+    if cpus.is_empty() { Err(CaseError::unexpected("no CPU that this process may use")) } else { Ok(cpus) }
+}
+
+fn stay_on(cpu: usize) -> Done {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    Ok(sched_setaffinity(None, &only)?)
+}
+
+fn book(stage: &Stage, sum: &Sum) {
+    let all = Flow { protocol: Protocol::Tcp, local_port: 0, remote: None };
+    stage.tally.book(all, None, sum.rx, sum.tx);
+}
+
+/// Answers until a request says that it was the last one.
+fn serve(listener: &TcpListener) -> Done<Sum> {
+    let mut sum = Sum::default();
+    loop {
+        let stream = unless_interrupted(|| accept_with(listener, SocketFlags::CLOEXEC))?;
+        let first = receive(&stream, REQUEST, &mut sum)?;
+        send_all(&stream, ANSWER, 0, &mut sum)?;
+        if first == STOP {
+            return Ok(sum);
+        }
+    }
+}
+
+/// Opens and closes connections until `end`, and stops the server; the number of connections.
+fn ask(random: &mut Rng, port: u16, resets: Resets, end: Instant) -> Done<(Sum, u64)> {
+    let (mut sum, mut count) = (Sum::default(), 0);
+    let mut open = Vec::with_capacity(TOGETHER);
+    while before(end) {
+        for _ in 0..TOGETHER {
             // All of 127.0.0.0/8 is this host's: no pair of ports has to be used again soon.
             let host = Ipv4Addr::new(127, random.u8(1..), random.u8(..), random.u8(1..255));
-            let stream = Stream::connect(stage, SocketAddr::from((host, port)))?;
-            send_plain(&stream, &[0; REQUEST])?;
-            recv_plain(&stream, ANSWER)?;
-            // A reset leaves no TIME_WAIT behind.
-            sockopt::set_socket_linger(&stream.socket, Some(Duration::ZERO))?;
-            count.fetch_add(1, Ordering::Relaxed);
+            open.push(open_one((host, port).into(), 0, &mut sum)?);
         }
-        Ok(())
-    })?;
-    let (count, seconds) = (count.into_inner(), began.elapsed().as_secs_f64());
-    eprintln!("process {}: {count} connections, {:.0}/s", std::process::id(), count as f64 / seconds);
-    Ok(())
+        for stream in open.drain(..) {
+            receive(&stream, ANSWER, &mut sum)?;
+            count += 1;
+            if resets == Resets::Client && count % ORDERLY > 0 {
+                sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+            }
+        }
+    }
+    let last = open_one((Ipv4Addr::LOCALHOST, port).into(), STOP, &mut sum)?;
+    receive(&last, ANSWER, &mut sum)?;
+    Ok((sum, count + 1))
+}
+
+fn open_one(at: SocketAddr, first: u8, sum: &mut Sum) -> Done<OwnedFd> {
+    let stream = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    connect(&stream, &at)?;
+    send_all(&stream, REQUEST, first, sum)?;
+    Ok(stream)
+}
+
+/// So few bytes fit whole.
+fn send_all(stream: &OwnedFd, length: usize, first: u8, sum: &mut Sum) -> Done {
+    let mut bytes = [0; ANSWER];
+    bytes[0] = first;
+    let sent = send(stream, &bytes[..length], SendFlags::NOSIGNAL)?;
+    sum.tx += sent;
+    if sent == length { Ok(()) } else { Err(CaseError::unexpected(format!("{sent} of {length} bytes sent"))) }
+}
+
+/// The first of `length` bytes.
+fn receive(stream: &OwnedFd, length: usize, sum: &mut Sum) -> Done<u8> {
+    let (mut bytes, mut filled) = ([0; ANSWER], 0);
+    while filled < length {
+        match unless_interrupted(|| recv(stream, &mut bytes[filled..length], RecvFlags::empty()))?.0 {
+            0 => return Err(CaseError::unexpected("the peer ended too early")),
+            count => filled += count,
+        }
+    }
+    sum.rx += filled;
+    Ok(bytes[0])
 }

@@ -1,7 +1,9 @@
 //! `tt-exact soak`: known amounts at random, for a while, ending at a difference of 0.
 
 mod connections;
+mod endings;
 mod mixed;
+pub(super) mod open;
 mod queries;
 mod service;
 
@@ -10,8 +12,9 @@ use std::time::Duration;
 use super::{
     cases::Case,
     cli::SoakArgs,
+    leading::{Leader, Task},
     print,
-    runner::{Ground, Leader, Task},
+    runner::Ground,
     tally::Detail,
     verdict::{self, Report},
 };
@@ -28,6 +31,7 @@ pub(super) fn cases(time: Duration) -> Vec<Case> {
         Case::new("soak/mixed", move |stage| mixed::run(stage, time)),
         Case::new("soak/connections", move |stage| connections::run(stage, time)),
         Case::new("soak/udp-queries", move |stage| queries::run(stage, time)),
+        Case::new("soak/endings", endings::run),
     ]
 }
 
@@ -52,8 +56,8 @@ pub(super) fn run(args: &SoakArgs) -> Result<bool> {
         (most, slots) = (most.max(table.slots_in_use), table.slots);
     }
     let mut outcome = leader.end()?;
-    outcome.told += &format!("at most {most} of {slots} slots in use");
     let (left, open) = top.await_free_slots()?;
+    outcome.told += &format!("slots of the flow table in use: {left} at the end, at most {most} of {slots}");
     let mut report = Report { seed: options.seed, ..Report::default() };
     report.add(verdict::report(vec![outcome], &top.interrupt()?, detail));
     report.slots_left(left, &open);

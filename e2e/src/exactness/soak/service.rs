@@ -14,9 +14,10 @@ use std::{
 use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 
 use crate::exactness::{
+    child::Child,
     error::{CaseError, Done},
     sockets::{Datagrams, Stream},
-    stage::{Child, Stage},
+    stage::Stage,
     tally::Direction::Inbound,
 };
 

@@ -1,6 +1,9 @@
 //! System calls for which no safe wrapper is at hand: the one place of the suite with `unsafe`.
 
+pub mod netlink;
 pub mod sockets;
+pub mod tcp;
+pub mod tls;
 pub mod uring;
 
 use std::{

@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSliceMut},
     mem,
-    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
     ptr,
 };
 
@@ -20,6 +20,19 @@ pub fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     unsafe {
         Ok(OwnedFd::from_raw_fd(check(libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol))?))
     }
+}
+
+/// send(2) on a descriptor that another thread may close meanwhile.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn send_by_number(descriptor: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let (start, length) = (bytes.as_ptr().cast(), bytes.len());
+    #[expect(unsafe_code, reason = "the types of the standard library forbid to close it meanwhile")]
+    // SAFETY: the kernel reads `bytes`, and refuses a descriptor that is none.
+    let sent = unsafe { libc::send(descriptor, start, length, libc::MSG_NOSIGNAL) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 /// setsockopt(2) with a number.

@@ -1,6 +1,9 @@
+use std::net::SocketAddr;
+
 use serde_json::json;
 
 use super::*;
+use crate::exactness::tally::{Bytes, Direction, Flow, Protocol};
 
 const PID: u32 = 7;
 
@@ -10,9 +13,16 @@ fn outcome(rx: u64, tx: u64) -> Outcome {
         SocketAddr::from(([127, 0, 0, 1], 80)),
         SocketAddr::from(([127, 0, 0, 1], 4000)),
     );
-    let bytes = Bytes { rx, tx, direction: Some(Direction::Inbound) };
+    let bytes = Bytes { rx, tx, direction: Some(Direction::Inbound), ..Bytes::default() };
     let counts = vec![ProcessCount { pid: PID, command: "it".into(), flows: vec![(flow, bytes)] }];
-    Outcome { case: "group/case".into(), counts, failure: None, unsupported: None, told: String::new() }
+    Outcome {
+        case: "group/case".into(),
+        counts,
+        failure: None,
+        unsupported: None,
+        differences: Vec::new(),
+        told: String::new(),
+    }
 }
 
 fn document(rows: &[(u32, &str, u16, u64, u64)], lost: u64) -> Document {

@@ -1,0 +1,176 @@
+//! Connections that break off, with bytes under way: what calls returned counts, whatever becomes of the bytes.
+
+use std::{net::Shutdown, time::Duration};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    net::sockopt,
+};
+
+use super::{
+    Case,
+    again::fill,
+    streams::{Receive, recv_plain, send_plain, splice_out},
+};
+use crate::exactness::{
+    error::{CaseError, Done},
+    sockets::{FAMILIES, Family, Stream, connected},
+    stage::Stage,
+};
+
+type Run = fn(&mut Stage, Stream, Stream, Receive) -> Done;
+
+const ALL: [(&str, Run); 10] = [
+    ("close-unread", close_unread),
+    ("reset-unread-unsent", reset_unread_unsent),
+    ("reset-unsent", reset_unsent),
+    ("reset-by-peer-then-read", reset_by_peer),
+    ("end-by-peer-then-close", end_by_peer),
+    ("shutdown-write-then-receive", shutdown_write),
+    ("shutdown-read-then-receive", shutdown_read),
+    ("shutdown-both-then-receive", shutdown_both),
+    ("close-unsent", close_unsent),
+    ("process-killed", killed),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, run) in ALL {
+        for (way, receive) in [("recv", recv_plain as Receive), ("splice", splice_out)] {
+            for family in FAMILIES {
+                cases.push(Case::new(format!("breaks/{name}-{way}/{}", family.name()), move |stage| {
+                    on(stage, family, run, receive)
+                }));
+            }
+        }
+    }
+    cases
+}
+
+fn on(stage: &mut Stage, family: Family, run: Run, receive: Receive) -> Done {
+    let (client, server) = connected(stage, family)?;
+    run(stage, client, server, receive)
+}
+
+/// Bytes in both directions, of which each end has read a part.
+fn begin(stage: &mut Stage, client: &Stream, server: &Stream, receive: Receive) -> Done {
+    let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
+    send_plain(client, &up)?;
+    receive(server, up.len() / 2)?;
+    send_plain(server, &down)?;
+    receive(client, down.len() / 2)
+}
+
+/// Closed with bytes that nobody read: a reset.
+fn close_unread(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    begin(stage, &client, &server, receive)?;
+    drop(client);
+    await_end(&server)
+}
+
+/// Closed without lingering, with bytes that nobody read and bytes that have not left.
+fn reset_unread_unsent(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    begin(stage, &client, &server, receive)?;
+    fill(&client)?;
+    sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
+    drop(client);
+    await_end(&server)
+}
+
+/// The same, but everything was read.
+fn reset_unsent(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    let down = vec![1; stage.amount()];
+    send_plain(&server, &down)?;
+    receive(&client, down.len())?;
+    fill(&client)?;
+    sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
+    drop(client);
+    await_end(&server)
+}
+
+/// What had arrived before the reset can be read after it, up to the error.
+fn reset_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    begin(stage, &client, &server, receive)?;
+    let rest = vec![1; stage.amount()];
+    send_plain(&client, &rest)?;
+    sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
+    drop(client);
+    await_end(&server)?;
+    receive(&server, rest.len() / 3)?;
+    match server.receive_to_any_end()? {
+        (_, true) => Ok(()),
+        (_, false) => Err(CaseError::unexpected("an orderly end where ECONNRESET was due")),
+    }
+}
+
+/// The reader closes when it has read everything up to the peer's FIN, which the last call passes over or does not.
+fn end_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    let up = vec![1; stage.amount()];
+    send_plain(&client, &up)?;
+    client.socket.shutdown(Shutdown::Write)?;
+    receive(&server, up.len())?;
+    send_plain(&server, &up[..2_345])?;
+    drop(server);
+    receive(&client, 2_345)?;
+    client.receive_to_end()?;
+    Ok(())
+}
+
+/// One direction has ended, and the other goes on.
+fn shutdown_write(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    begin(stage, &client, &server, receive)?;
+    client.socket.shutdown(Shutdown::Write)?;
+    server.receive_to_end()?;
+    let down = vec![1; stage.amount()];
+    send_plain(&server, &down)?;
+    receive(&client, down.len())
+}
+
+/// The kernel goes on to take what the peer sends, and to give it to who asks.
+fn shutdown_read(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    begin(stage, &client, &server, receive)?;
+    client.socket.shutdown(Shutdown::Read)?;
+    send_plain(&server, &[1; 3_333])?;
+    poll(&mut [PollFd::new(&client.socket, PollFlags::IN)], None)?;
+    client.receive_to_end()?;
+    send_plain(&client, &[1; 4_444])?;
+    receive(&server, 4_444)
+}
+
+/// What is under way at that moment leads to a reset.
+fn shutdown_both(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    begin(stage, &client, &server, receive)?;
+    client.socket.shutdown(Shutdown::Both)?;
+    client.receive_to_any_end()?;
+    server.receive_to_any_end()?;
+    Ok(())
+}
+
+/// The kernel goes on to send after the application has closed.
+fn close_unsent(_: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    fill(&client)?;
+    drop(client);
+    receive(&server, 1_234_567)?;
+    server.receive_to_end()?;
+    Ok(())
+}
+
+/// The kernel closes what a process has open that is killed, with bytes that nobody read and bytes that have not left.
+fn killed(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
+    let child = stage.fork(|stage| {
+        let client = Stream::new(stage, client.socket.try_clone()?, None)?;
+        receive(&client, 10_000)?;
+        fill(&client)?;
+        stage.wait_for_parent()
+    })?;
+    drop(client);
+    send_plain(&server, &[1; 20_000])?;
+    stage.kill(child)?;
+    await_end(&server)
+}
+
+/// Waits until the socket knows that the connection has broken off.
+fn await_end(stream: &Stream) -> Done {
+    poll(&mut [PollFd::new(&stream.socket, PollFlags::RDHUP)], None)?;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! `tt-exact open-under-load`: whether connections stay open in the product's view that are closed, on a busy machine.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    exactness::{
+        cli::{OpenArgs, Options},
+        leading::{Leader, Task},
+        runner::Ground,
+        tally::Detail,
+        verdict::{self, Report},
+    },
+    support::{
+        Result,
+        top::{Document, Top},
+    },
+};
+
+/// The product may take so long to show the end of a connection.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Open connections that a failure lists.
+const LISTED: usize = 4;
+
+/// Runs the case again and again, each time with a `top` of its own, beside busy loops; `true` when all were exact and
+/// nothing was left open.
+pub(in crate::exactness) fn run(args: &OpenArgs) -> Result<bool> {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..args.loops {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let result = runs(args);
+        ended.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+fn runs(args: &OpenArgs) -> Result<bool> {
+    let ground = Ground::new(&args.options)?;
+    let (mut failed, mut slowest) = (0, Duration::ZERO);
+    for number in 1..=args.runs {
+        let seed = args.options.seed.wrapping_add(number.into());
+        let (problems, took) = one_run(&ground, &args.options, seed)?;
+        slowest = slowest.max(took);
+        failed += u32::from(!problems.is_empty());
+        for problem in &problems {
+            println!("FAIL     run {number}, seed {seed}: {problem}");
+        }
+    }
+    println!(
+        "{} of {} runs ended with nothing open and a difference of 0; the last connection was shown as closed after at \
+         most {:.1} s; {} busy loops, seed {}",
+        args.runs - failed,
+        args.runs,
+        slowest.as_secs_f64(),
+        args.loops,
+        args.options.seed
+    );
+    Ok(failed == 0)
+}
+
+/// What was wrong, and how long it took until nothing was open.
+fn one_run(ground: &Ground, options: &Options, seed: u64) -> Result<(Vec<String>, Duration)> {
+    let mut top = ground.top(options, &[])?;
+    let task = Task { case: "soak/endings".to_owned(), seed, ..Task::default() };
+    let outcome = Leader::start(task, ground)?.end()?;
+    let ended = Instant::now();
+    let mut problems = await_closed(&mut top, ended)?;
+    let took = ended.elapsed();
+    let mut report = Report::default();
+    report.add(verdict::report(vec![outcome], &top.interrupt()?, Detail::Flows));
+    problems.extend(report.problems);
+    problems.extend(
+        report.cases.into_iter().filter(|line| line.verdict.is_failure()).flat_map(|line| line.notes),
+    );
+    Ok((problems, took))
+}
+
+/// Waits until no connection is shown as open and no slot is in use; the others, when they stay so.
+fn await_closed(top: &mut Top, since: Instant) -> Result<Vec<String>> {
+    loop {
+        let document = top.document()?;
+        let (open, slots) = (open(&document), document.flow_table.slots_in_use);
+        if open.is_empty() && slots == 0 {
+            return Ok(Vec::new());
+        }
+        if since.elapsed() < LIMIT {
+            continue;
+        }
+        let mut told = vec![format!(
+            "{} open and {slots} slots in use {} s after the last socket was closed; lost: {:?}",
+            open.len(),
+            LIMIT.as_secs(),
+            document.lost
+        )];
+        told.extend(open.into_iter().take(LISTED));
+        return Ok(told);
+    }
+}
+
+/// The rows that are shown as open.
+fn open(document: &Document) -> Vec<String> {
+    let open = document.flows.iter().filter(|flow| flow.state == "open");
+    open.map(|flow| format!("open: {flow:?}")).collect()
+}

@@ -1,0 +1,147 @@
+//! What TCP sockets tell of themselves, and a filter that lets nothing in.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _},
+    ptr,
+};
+
+use super::{check, sockets::set_option};
+
+/// State of a TCP socket whose handshake lacks its last segment (net/tcp_states.h).
+pub const SYN_RECV: u8 = 3;
+/// Bit of `tcpi_options`: the peer has taken the bytes that came with the first segment (linux/tcp.h).
+const OPTION_SYN_DATA: u8 = 32;
+/// Offsets in `struct tcp_info` (Linux 4.2).
+const BYTES_ACKED: usize = 120;
+const BYTES_RECEIVED: usize = 128;
+/// As much of it as is read.
+const INFORMATION: usize = BYTES_RECEIVED + 8;
+
+/// Reads an option into `value`; the number of bytes that the kernel wrote.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn read_option(socket: impl AsFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+    let (fd, mut length) = (socket.as_fd().as_raw_fd(), value.len() as libc::socklen_t);
+    #[expect(unsafe_code, reason = "rustix has no call for options that it does not know")]
+    // SAFETY: the kernel writes at most `length` bytes, which `value` has.
+    check(unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &mut length) })?;
+    Ok(length as usize)
+}
+
+/// Sets an option to bytes.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn write_option(socket: impl AsFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let (fd, length) = (socket.as_fd().as_raw_fd(), value.len() as libc::socklen_t);
+    #[expect(unsafe_code, reason = "rustix has no call for options that it does not know")]
+    // SAFETY: the kernel reads `length` bytes, which `value` has.
+    check(unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), length) }).map(drop)
+}
+
+/// The state of a socket, as [`SYN_RECV`].
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn state(socket: impl AsFd) -> io::Result<u8> {
+    Ok(information(socket)?[0])
+}
+
+/// Whether bytes went, or came, with the first segment and were taken.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn has_fast_opened(socket: impl AsFd) -> io::Result<bool> {
+    Ok(information(socket)?[5] & OPTION_SYN_DATA != 0)
+}
+
+/// Bytes that have arrived, read or not.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn received(socket: impl AsFd) -> io::Result<u64> {
+    Ok(number_at(&information(socket)?, BYTES_RECEIVED))
+}
+
+/// Bytes that a socket which opened its connection has taken from the application, sent or not.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn taken(socket: impl AsFd) -> io::Result<u64> {
+    let mut unacknowledged: libc::c_int = 0;
+    let fd = socket.as_fd().as_raw_fd();
+    #[expect(unsafe_code, reason = "rustix has no call for it")]
+    // SAFETY: the kernel writes one integer.
+    check(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, ptr::from_mut(&mut unacknowledged)) })?;
+    // The first segment was acknowledged as if it were a byte.
+    let acknowledged = number_at(&information(socket)?, BYTES_ACKED) - 1;
+    Ok(acknowledged + u64::from(unacknowledged.unsigned_abs()))
+}
+
+/// Level of the options of MPTCP.
+pub const SOL_MPTCP: i32 = 284;
+
+/// What each subflow of an MPTCP socket has sent (Linux 5.16).
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn subflow_bytes(socket: impl AsFd) -> io::Result<Vec<u64>> {
+    const MPTCP_TCPINFO: i32 = 2;
+    const MOST: usize = 4;
+    /// `struct mptcp_subflow_data`: its size, number of subflows, size of one in the kernel, and here.
+    const HEADER: usize = 16;
+    let mut answer = [0; HEADER + MOST * INFORMATION];
+    for (at, size) in [(0, HEADER), (12, INFORMATION)] {
+        answer[at..at + 4].copy_from_slice(&(size as u32).to_ne_bytes());
+    }
+    read_option(socket, SOL_MPTCP, MPTCP_TCPINFO, &mut answer)?;
+    let count = number_at(&answer, 0) >> if cfg!(target_endian = "little") { 32 } else { 0 };
+    let each = answer[HEADER..].chunks_exact(INFORMATION).take(count as usize & 0xff);
+    Ok(each.map(|information| number_at(information, BYTES_ACKED)).collect())
+}
+
+/// The beginning of `struct tcp_info`.
+fn information(socket: impl AsFd) -> io::Result<[u8; INFORMATION]> {
+    let mut information = [0; INFORMATION];
+    read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut information)?;
+    Ok(information)
+}
+
+fn number_at(information: &[u8], at: usize) -> u64 {
+    let bytes = information.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+    u64::from_ne_bytes(bytes.unwrap_or_default())
+}
+
+/// From now on the kernel throws away what arrives for the socket, without an answer.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn let_nothing_in(socket: impl AsFd) -> io::Result<()> {
+    // The only instruction: of the packet, nothing.
+    let mut nothing = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+    let program = libc::sock_fprog { len: 1, filter: ptr::from_mut(&mut nothing) };
+    let (fd, length) = (socket.as_fd().as_raw_fd(), size_of::<libc::sock_fprog>() as libc::socklen_t);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    #[expect(unsafe_code, reason = "rustix has no call for it")]
+    // SAFETY: the kernel reads the program and its one instruction.
+    check(unsafe { libc::setsockopt(fd, level, name, ptr::from_ref(&program).cast(), length) }).map(drop)
+}
+
+/// Ends [`let_nothing_in`].
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn let_everything_in(socket: impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
+}
