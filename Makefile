@@ -86,7 +86,7 @@ setup: ## install what building and testing need and this machine lacks
 ##@ Measurements
 
 .PHONY: bench
-bench: ## what tracing costs, beside a baseline and other tools of the same run (root); BENCH="--only rates --rounds 3"
+bench: ## what tracing costs, beside other tools, as tables for the README, in 15 minutes (root); BENCH="--only rates"
 	@scripts/bench.sh $(BENCH)
 
 ##@ Checks

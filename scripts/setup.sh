@@ -2,7 +2,7 @@
 # Installs what building and testing need and this machine lacks, and says what. Safe to run again: it does nothing
 # then. The test cluster has packages of its own, which `make cluster-up` installs.
 #
-# usage: scripts/setup.sh [bench]: with `bench`, the tools that the benchmark compares with, too
+# usage: scripts/setup.sh [bench]: with `bench`, what the benchmark loads and compares with, too
 set -euo pipefail
 
 # A command that must be in PATH, or a file that must be there, and the Debian package that has it.
@@ -25,6 +25,9 @@ readonly COMPARED=(
     tcpdump:tcpdump
     nethogs:nethogs
     bpftrace:bpftrace
+    # A real server and its load.
+    nginx:nginx-light
+    wrk:wrk
 )
 
 say() {
@@ -70,6 +73,13 @@ install_packages() {
         die "apt-get could not install ${packages[*]}; its own words are above"
 }
 
+# The package of nginx starts a server on port 80, now and at every boot, which nobody asked for.
+without_service() {
+    if command -v systemctl >/dev/null; then
+        as_root systemctl disable --quiet --now "$1" || say "the service $1 was installed and could not be disabled"
+    fi
+}
+
 main() {
     local missing needed=("${NEEDED[@]}")
     [[ ${1:-} != bench ]] || needed+=("${COMPARED[@]}")
@@ -77,6 +87,7 @@ main() {
     export PATH=$PATH:/usr/sbin:/sbin
     mapfile -t missing < <(missing_packages "${needed[@]}")
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+    [[ " ${missing[*]} " != *" nginx-light "* ]] || without_service nginx
     command -v cargo >/dev/null || die "no cargo in PATH: install Rust with rustup (https://rustup.rs), then run this again"
     # rustup fetches the toolchain that rust-toolchain.toml names when it is first asked for it.
     cd "$(dirname "${BASH_SOURCE[0]}")/.."

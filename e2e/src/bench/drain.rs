@@ -1,28 +1,20 @@
 //! What it costs the agent to read and rank many flows, and the memory it takes.
 
-use std::{
-    fs,
-    io::Write as _,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
-use super::{
-    load::{self, Kind},
-    table,
-};
-use crate::support::{Result, TestError, bpf, cgroup::Cgroup, needs::Host, process::Process};
+use super::{Bench, child, interrupt, load::Kind, table, worker::LoadWorker};
+use crate::support::{Result, TestError, bpf, cgroup::Cgroup, process::Process};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// Intervals of one second that are measured.
 const INTERVALS: u32 = 10;
 const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
-pub(super) fn run(host: &Host, most: u32) -> Result<()> {
+pub(super) fn run(bench: &Bench, most: u32) -> Result<()> {
     let mut rows = Vec::new();
     for flows in SIZES.into_iter().filter(|flows| *flows <= most) {
         eprintln!("drain: {flows} flows");
-        rows.push(measure(host, flows)?);
+        rows.push(measure(bench, flows)?);
     }
     table::print(
         "CPU of one process for one interval (drain, rank, print 20 rows), ms; memory, MiB:",
@@ -32,21 +24,23 @@ pub(super) fn run(host: &Host, most: u32) -> Result<()> {
     Ok(())
 }
 
-fn measure(host: &Host, flows: u32) -> Result<Vec<String>> {
-    let cgroup = Cgroup::new(&host.cgroup_root)?;
-    let mut command = Command::new(&host.traffictrace);
+fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
+    let cgroup = Cgroup::new(&bench.host.cgroup_root)?;
+    let mut command = child::command(&bench.host.traffictrace);
     command.args(["top", "-o", "json", "--top", "20", "--interval", "1s", "--cgroup"]).arg(cgroup.path());
     // Less than half full, as in normal use: beyond that, reading it is done more often.
     let top = Process::start(command.args(["--max-flows", &(flows * 2 + flows / 4 + 1000).to_string()]))?;
     next(&top)?;
-    let mut peers = Peers::start(&cgroup, flows)?;
+    let mut peers = LoadWorker::start_cold(Kind::Peers, cgroup.path(), Some(bench.cpu), flows)?;
+    peers.work(1)?;
     // Until all flows are known and ranked.
     for _ in 0..3 {
         next(&top)?;
     }
     let idle = cpu_of_intervals(&top, |_| Ok(()))?;
     // At most once an interval, as often as the sender is done.
-    let moved = if flows <= 100_000 { Some(cpu_of_intervals(&top, |_| peers.again())?) } else { None };
+    let moved =
+        if flows <= 100_000 { Some(cpu_of_intervals(&top, |_| peers.work(1).map(drop))?) } else { None };
     let status =
         fs::read_to_string(format!("/proc/{}/status", top.pid())).map_err(TestError::io("read memory"))?;
     let memory = |field: &str| {
@@ -88,6 +82,7 @@ fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -
 }
 
 fn next(top: &Process) -> Result<()> {
+    interrupt::check()?;
     top.line(LIMIT)?.map(drop).ok_or_else(|| TestError::unexpected("top", "it ended"))
 }
 
@@ -100,49 +95,4 @@ fn cpu(pid: u32) -> Result<f64> {
         sum += text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e6;
     }
     Ok(sum)
-}
-
-/// A process with one UDP socket and many peers.
-struct Peers {
-    child: Child,
-}
-
-impl Peers {
-    /// Starts it and waits until it sent to all of them once.
-    fn start(cgroup: &Cgroup, peers: u32) -> Result<Self> {
-        let mut command = load::command(Kind::Peers, cgroup.path())?;
-        command.args(["--millis", "0", "--peers", &peers.to_string()]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut peers = Self { child: child.map_err(TestError::io("start a sender"))? };
-        peers.wait()?;
-        Ok(peers)
-    }
-
-    /// Lets it send to all of them again.
-    fn again(&mut self) -> Result<()> {
-        if let Some(stdin) = &mut self.child.stdin {
-            stdin.write_all(b"\n").map_err(TestError::io("ask for more"))?;
-        }
-        self.wait()
-    }
-
-    fn wait(&mut self) -> Result<()> {
-        use std::io::Read as _;
-        let Some(stdout) = &mut self.child.stdout else { return Ok(()) };
-        // One line, byte by byte: nothing of the next one may be taken.
-        let mut byte = [0];
-        while stdout.read(&mut byte).map_err(TestError::io("wait for a sender"))? > 0 {
-            if byte[0] == b'\n' {
-                return Ok(());
-            }
-        }
-        Err(TestError::unexpected("a sender", "it ended"))
-    }
-}
-
-impl Drop for Peers {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -1,114 +1,118 @@
-//! Nanoseconds for each event, by the kernel's own statistics (`kernel.bpf_stats_enabled`).
+//! Nanoseconds of each program, by the kernel's own statistics.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use super::{
-    Effort,
-    load::{self, Kind},
-    setting::{Setting, Stage},
+    Bench,
+    bpf_stats::Statistics,
+    load::Kind,
+    programs,
+    rounds::{self, Crew},
+    stage::Stage,
+    stats::median,
+    switch::{Empty, Product},
     table,
+    worker::LoadWorker,
 };
-use crate::support::{Result, TestError, bpf, needs::Host};
-
-const SYSCTL: &str = "/proc/sys/kernel/bpf_stats_enabled";
+use crate::support::Result;
 
 const LOADS: [(Kind, &str); 3] = [
     (Kind::PingPong, "TCP ping-pong"),
     (Kind::Connect, "connect, ask, close"),
     (Kind::UdpPingPong, "UDP ping-pong"),
 ];
+const ROUNDS: usize = 9;
+/// Operations of a load in a round.
+const OPERATIONS: u64 = 4000;
+/// Runs below which a program's time is not shown: the load does not use its hook.
+const FEW: f64 = OPERATIONS as f64 / 10.0;
+/// Name of the rows with the time of all programs together for one operation.
+const ALL: &str = "all, for an operation";
 
-/// The kernel's statistics, switched back to what they were at the end.
-struct Statistics {
-    before: String,
+/// Columns of the table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Setting {
+    Empty,
+    NotSelected,
+    Selected,
 }
 
-impl Statistics {
-    fn on() -> Result<Self> {
-        let before = fs::read_to_string(SYSCTL).map_err(TestError::io(format!("read {SYSCTL}")))?;
-        fs::write(SYSCTL, "1").map_err(TestError::io(format!("write {SYSCTL}")))?;
-        Ok(Self { before })
-    }
-}
+/// Nanoseconds of each round by load, hook and setting.
+type Measured = BTreeMap<(usize, String, Setting), Vec<f64>>;
 
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        if let Err(error) = fs::write(SYSCTL, self.before.trim()) {
-            eprintln!("cannot set {SYSCTL} back to {}: {error}", self.before.trim());
+pub(super) fn run(bench: &Bench) -> Result<()> {
+    let stage = Stage::new(&bench.host)?;
+    let _statistics = Statistics::on()?;
+    let mut measured = Measured::new();
+    let mut product = Product::start(&bench.host, &stage, false)?;
+    let mut empty = Empty::load(stage.traced())?;
+    let mut nobody = Crew::new();
+    for round in 1..=ROUNDS {
+        eprintln!("events: round {round} of {ROUNDS}");
+        rounds::to(&mut empty, Some(Empty::hooks().len() - 1), &mut nobody)?;
+        measure(bench, &stage, Setting::Empty, std::process::id(), &mut measured)?;
+        rounds::to(&mut empty, None, &mut nobody)?;
+        rounds::to(&mut product, Some(0), &mut nobody)?;
+        for setting in [Setting::NotSelected, Setting::Selected] {
+            measure(bench, &stage, setting, product.pid(), &mut measured)?;
         }
+        rounds::to(&mut product, None, &mut nobody)?;
     }
+    print(&measured);
+    Ok(())
 }
 
-/// Time and runs of each program of a process, by name.
-fn counters(pid: u32) -> Result<BTreeMap<String, (f64, f64)>> {
-    let held = bpf::held_by(pid)?.programs;
-    let programs = bpf::show("prog")?;
-    let held = programs.iter().filter(|program| program["id"].as_u64().is_some_and(|id| held.contains(&id)));
-    Ok(held
-        .filter_map(|program| {
-            let number = |field: &str| program[field].as_f64().unwrap_or(0.0);
-            Some((program["name"].as_str()?.to_owned(), (number("run_time_ns"), number("run_cnt"))))
-        })
-        .collect())
+/// Runs each load once, and adds the times of a process's programs.
+fn measure(bench: &Bench, stage: &Stage, setting: Setting, pid: u32, measured: &mut Measured) -> Result<()> {
+    let cgroup = if setting == Setting::NotSelected { stage.plain() } else { stage.traced() };
+    for (load, (kind, _)) in LOADS.iter().enumerate() {
+        let mut worker = LoadWorker::start(*kind, cgroup, bench.cpu)?;
+        let before = programs::attached(pid)?;
+        worker.work(OPERATIONS)?;
+        let after = programs::attached(pid)?;
+        let mut all = 0.0;
+        for (program, after) in after {
+            let before = before.get(&program).copied().unwrap_or_default();
+            let (runs, nanos) = (after.runs - before.runs, after.nanos - before.nanos);
+            all += nanos;
+            if runs >= FEW {
+                measured.entry((load, hook(&program).to_owned(), setting)).or_default().push(nanos / runs);
+            }
+        }
+        measured.entry((load, ALL.to_owned(), setting)).or_default().push(all / OPERATIONS as f64);
+    }
+    Ok(())
 }
 
-/// Which empty program stands for each of the product's: the hook's own.
+/// The hook of a program, which the product's and the empty one have in common.
 fn hook(program: &str) -> &str {
     program.trim_start_matches("tt_").trim_start_matches("empty_")
 }
 
-pub(super) fn run(host: &Host, effort: Effort) -> Result<()> {
-    let stage = Stage::new(host)?;
-    let _statistics = Statistics::on()?;
-    let settings = [Setting::Empty, Setting::NotSelected, Setting::Selected];
-    // (load, setting, program) -> ns of each round
-    let mut measured: BTreeMap<(usize, usize, String), Vec<f64>> = BTreeMap::new();
-    for round in 0..effort.rounds {
-        eprintln!("events: round {} of {}", round + 1, effort.rounds);
-        let mut order: Vec<usize> = (0..settings.len()).collect();
-        fastrand::shuffle(&mut order);
-        for at in order {
-            let attached = settings[at].attach(host, &stage)?;
-            let pid = attached.pid().unwrap_or_else(std::process::id);
-            for (number, (kind, _)) in LOADS.iter().enumerate() {
-                let before = counters(pid)?;
-                load::rate(*kind, effort.millis, stage.load())?;
-                for (program, (time, runs)) in counters(pid)? {
-                    let (time_before, runs_before) = before.get(&program).copied().unwrap_or_default();
-                    let runs = runs - runs_before;
-                    // Programs of other hooks run now and then as well; their figures mean little.
-                    if runs >= 1000.0 {
-                        let list = measured.entry((number, at, hook(&program).to_owned())).or_default();
-                        list.push((time - time_before) / runs);
-                    }
-                }
-            }
-            attached.end()?;
-        }
-    }
-    let value = |load: usize, setting: usize, hook: &str| {
-        measured.get(&(load, setting, hook.to_owned())).map(|values| table::median(values))
+fn print(measured: &Measured) {
+    let nanos = |load: usize, hook: &str, setting: Setting| {
+        measured.get(&(load, hook.to_owned(), setting)).map(|values| median(values))
     };
     let mut rows = Vec::new();
-    for (number, (_, load)) in LOADS.iter().enumerate() {
-        let hooks: Vec<&String> = measured
-            .keys()
-            .filter(|(load, setting, _)| *load == number && *setting == 2)
-            .map(|(.., hook)| hook)
-            .collect();
-        for hook in hooks {
-            let Some(empty) = value(number, 0, hook) else { continue };
-            let cell = |setting: usize| {
-                value(number, setting, hook)
-                    .map_or_else(String::new, |ns| format!("{ns:.0} ({:+.0})", ns - empty))
-            };
-            rows.push(vec![(*load).to_owned(), hook.clone(), format!("{empty:.0}"), cell(1), cell(2)]);
-        }
+    for (load, hook, _) in measured.keys().filter(|(.., setting)| *setting == Setting::Selected) {
+        // The product may have programs on hooks that no empty one stands for.
+        let empty = nanos(*load, hook, Setting::Empty);
+        let cell = |setting| match (nanos(*load, hook, setting), empty) {
+            (Some(nanos), Some(empty)) => format!("{nanos:.0} ({:+.0})", nanos - empty),
+            (Some(nanos), None) => format!("{nanos:.0}"),
+            (None, _) => "–".to_owned(),
+        };
+        rows.push(vec![
+            LOADS[*load].1.to_owned(),
+            hook.clone(),
+            empty.map_or_else(|| "–".to_owned(), |nanos| format!("{nanos:.0}")),
+            cell(Setting::NotSelected),
+            cell(Setting::Selected),
+        ]);
     }
     table::print(
-        "Run time of each program in ns, in brackets against an empty program on the same hook (medians):",
-        &["load", "program", "empty", "not selected", "selected"],
+        "Run time of each program in ns (against an empty program on the same hook), medians of rounds:",
+        &["load", "program", "empty", "container nobody traces", "traced container"],
         &rows,
     );
-    Ok(())
 }

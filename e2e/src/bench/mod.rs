@@ -1,18 +1,40 @@
-//! `make bench`: what tracing costs. Every figure stands beside a baseline of the same run, taken in interleaved rounds,
-//! because machines differ and are shared; medians and ratios are what to compare.
+//! `make bench`: what tracing costs. Every figure is a ratio of the same load in alternating slices of one run, with a
+//! 95 % interval, because machines differ and are shared.
+//!
+//! * [`events`]: nanoseconds of each program, by the kernel's statistics.
+//! * [`rates`] and [`nginx`], by [`compare`]: small operations, and a real server.
+//! * [`hooks`]: programs that do nothing.
+//! * [`drain`]: reading and ranking many flows.
+//!
+//! Below them: [`rounds`] of [`worker`]s that take turns while a [`switch`] goes on and off.
 
+mod bpf_stats;
+mod child;
+mod compare;
 mod drain;
 mod events;
+mod hooks;
+mod interrupt;
 mod load;
+mod machine;
+mod nginx;
+mod programs;
 mod rates;
-mod setting;
+mod rounds;
+mod stage;
+mod stats;
+mod switch;
 mod table;
+mod worker;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::support::{Result, needs};
+use crate::support::{
+    Result,
+    needs::{self, Host},
+};
 
 /// Measure what the product costs.
 #[derive(Debug, Parser)]
@@ -20,72 +42,88 @@ use crate::support::{Result, needs};
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// How often each measurement is repeated.
-    #[arg(long, default_value_t = 7, value_name = "N")]
-    rounds: usize,
-    /// Length of one load.
-    #[arg(long, default_value_t = 400, value_name = "MILLISECONDS")]
-    millis: u64,
-    /// Only the parts whose name contains this: events, rates, drain.
-    #[arg(long, default_value = "", value_name = "PART")]
-    only: String,
-    /// Most flows in the drain part.
+    /// Parts to run, separated by commas [default: all].
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// Multiplies the time after which a measurement ends although its interval is wider than ±0.7 %.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    patience: f64,
+    /// Largest number of flows in the drain part.
     #[arg(long, default_value_t = 1_000_000, value_name = "FLOWS")]
     flows: u32,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Events,
+    Rates,
+    Hooks,
+    Nginx,
+    Drain,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make load on loopback for a while and print how much was done (used by the benchmark itself).
+    /// Make load on loopback when asked to (used by the benchmark itself).
     #[command(hide = true)]
     Load {
         #[arg(value_enum)]
         kind: load::Kind,
-        #[arg(long)]
-        millis: u64,
         /// Join this cgroup first.
         #[arg(long)]
-        cgroup: Option<PathBuf>,
-        /// For `peers`: how many.
+        cgroup: PathBuf,
+        /// Stay on this processor.
+        #[arg(long)]
+        cpu: Option<usize>,
+        /// Number of peers, for `peers`.
         #[arg(long, default_value_t = 0)]
         peers: u32,
     },
 }
 
-/// How often and how long.
-#[derive(Clone, Copy, Debug)]
-struct Effort {
-    rounds: usize,
-    millis: u64,
+/// Surroundings that all parts need.
+#[derive(Debug)]
+struct Bench {
+    host: Host,
+    /// The processor that is the load's alone.
+    cpu: usize,
+    patience: f64,
+}
+
+impl Bench {
+    /// A time limit, with the patience that was asked for.
+    fn limit(&self, limit: Duration) -> Duration {
+        limit.mul_f64(self.patience)
+    }
 }
 
 /// Runs what the command line asks for.
 ///
 /// # Errors
 ///
-/// When the machine lacks something, or a part of it fails.
+/// When the machine lacks something, a part of it fails, or a signal ends it.
 pub fn run(cli: Cli) -> Result<()> {
-    if let Some(Command::Load { kind, millis, cgroup, peers }) = cli.command {
-        return load::run(kind, millis, cgroup.as_deref(), peers);
+    if let Some(Command::Load { kind, cgroup, cpu, peers }) = cli.command {
+        return load::serve(kind, &cgroup, cpu, peers);
     }
     let Some(host) = needs::host() else { return Ok(()) };
-    let effort = Effort { rounds: cli.rounds.max(1), millis: cli.millis.max(50) };
-    println!("{}, {} rounds of {} ms", machine(), effort.rounds, effort.millis);
-    if "events".contains(&cli.only) {
-        events::run(&host, effort)?;
-    }
-    if "rates".contains(&cli.only) {
-        rates::run(&host, effort)?;
-    }
-    if "drain".contains(&cli.only) {
-        drain::run(&host, cli.flows)?;
+    interrupt::listen()?;
+    println!("{}", machine::describe(&host.traffictrace));
+    let bench = Bench { host, cpu: machine::reserve()?, patience: cli.patience.clamp(0.0, 100.0) };
+    for part in Part::value_variants() {
+        if !cli.only.is_empty() && !cli.only.contains(part) {
+            continue;
+        }
+        let done = match part {
+            Part::Events => events::run(&bench),
+            Part::Rates => compare::run(&bench, &rates::Rates),
+            Part::Hooks => hooks::run(&bench),
+            Part::Nginx => nginx::run(&bench),
+            Part::Drain => drain::run(&bench, cli.flows),
+        };
+        // After a signal, that is why something failed.
+        interrupt::check()?;
+        done?;
     }
     Ok(())
-}
-
-/// Kernel and processors, without which figures say nothing.
-fn machine() -> String {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("Linux {} on {}, {cpus} CPUs", release.trim(), std::env::consts::ARCH)
 }

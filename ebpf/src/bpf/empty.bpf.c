@@ -13,7 +13,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 EMPTY(send, "tp_btf/sock_send_length", 0)
 EMPTY(recv, "tp_btf/sock_recv_length", 0)
-EMPTY(space, "tp_btf/tcp_rcv_space_adjust", 0)
 EMPTY(state, "tp_btf/inet_sock_set_state", 0)
 EMPTY(destroy, "tp_btf/tcp_destroy_sock", 0)
 EMPTY(sendmsg4, "cgroup/sendmsg4", 1)

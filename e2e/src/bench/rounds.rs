@@ -1,0 +1,244 @@
+//! Rounds: the same workers take turns of a few milliseconds in blocks with something off, on, and off again.
+//!
+//! * Slices alternate, so anything else that the machine does meets all workers alike; a block counts its median slice.
+//! * A block that is on is compared with the mean of the blocks before and after, so a machine that gets slower favours
+//!   neither.
+//! * Every round has workers of its own: the place of a process in memory is worth some thousandths.
+//! * The processor of the load never rests within a round: a pause makes what follows it slower.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    interrupt,
+    stats::{Estimate, median},
+    switch::Switch,
+    worker::Worker,
+};
+use crate::support::{Result, TestError};
+
+/// Workers that take turns.
+pub(super) type Crew = Vec<Box<dyn Worker>>;
+
+/// Half of a 95 % interval that is narrow enough.
+const PRECISE: f64 = 0.007;
+/// Rounds before a narrow interval is believed.
+const BELIEVED: usize = 12;
+/// Rounds before the time is over, however long they take: of fewer, a bootstrap says too little.
+const FEWEST: usize = 6;
+/// Time that switching may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Passes through the crew after switching, before slices count.
+const SETTLING: usize = 1;
+
+/// Description of a measurement.
+pub(super) struct Plan {
+    /// Name of the measurement, for the progress on standard error.
+    pub(super) name: String,
+    /// Passes through the crew in each block; each worker has two slices in a pass.
+    pub(super) passes: usize,
+    /// Levels that are switched on, one after the other.
+    pub(super) levels: usize,
+    /// Time after which no round begins.
+    pub(super) limit: Duration,
+}
+
+/// Cost of an operation in ns for each worker, around and while something was on.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) off: Vec<f64>,
+    pub(super) on: Vec<f64>,
+}
+
+/// All rounds, by level.
+pub(super) struct Measured {
+    pub(super) levels: Vec<Vec<Round>>,
+    took: Duration,
+}
+
+impl Measured {
+    /// Estimates a figure of the rounds of a level.
+    pub(super) fn estimate(&self, level: usize, figure: impl Fn(&Round) -> f64) -> Estimate {
+        let values: Vec<f64> = self.levels[level].iter().map(figure).collect();
+        Estimate::of(&values)
+    }
+
+    /// Number of rounds, and the time that they took.
+    pub(super) fn effort(&self) -> String {
+        format!("{} rounds in {:.0} s", self.levels.first().map_or(0, Vec::len), self.took.as_secs_f64())
+    }
+}
+
+/// Repeats rounds until every estimate that `watched` returns is within ±0.7 %, or the time is over.
+pub(super) fn run(
+    plan: &Plan,
+    switch: &mut dyn Switch,
+    mut hire: impl FnMut() -> Result<Crew>,
+    watched: impl Fn(&Measured) -> Vec<Estimate>,
+) -> Result<Measured> {
+    let begin = Instant::now();
+    let mut measured =
+        Measured { levels: (0..plan.levels).map(|_| Vec::new()).collect(), took: Duration::ZERO };
+    for count in 1_usize.. {
+        let mut crew = hire()?;
+        round(plan, switch, &mut crew, &mut measured)?;
+        measured.took = begin.elapsed();
+        let over = measured.took >= plan.limit && count >= FEWEST;
+        // An estimate takes about as long as a slice.
+        if over || count.is_multiple_of(4) {
+            let worst = watched(&measured).iter().map(Estimate::uncertainty).fold(0.0, f64::max);
+            eprintln!("{}: {}, ±{:.1} %", plan.name, measured.effort(), worst * 100.0);
+            if over || count >= BELIEVED && worst <= PRECISE {
+                break;
+            }
+        }
+    }
+    Ok(measured)
+}
+
+/// Off, on, off for each level; what is off between two levels counts for both.
+fn round(plan: &Plan, switch: &mut dyn Switch, crew: &mut Crew, measured: &mut Measured) -> Result<()> {
+    let mut order: Vec<usize> = (0..plan.levels).collect();
+    fastrand::shuffle(&mut order);
+    settle(crew)?;
+    let mut before = block(crew, plan.passes)?;
+    for level in order {
+        to(switch, Some(level), crew)?;
+        let on = block(crew, plan.passes)?;
+        to(switch, None, crew)?;
+        let after = block(crew, plan.passes)?;
+        let off = before.iter().zip(&after).map(|(before, after)| f64::midpoint(*before, *after)).collect();
+        measured.levels[level].push(Round { off, on });
+        before = after;
+    }
+    Ok(())
+}
+
+/// Switches to a level, or off, while the first worker keeps the processor busy.
+pub(super) fn to(switch: &mut dyn Switch, level: Option<usize>, crew: &mut Crew) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    let mut begun = false;
+    loop {
+        interrupt::check()?;
+        if let Some(busy) = crew.first_mut() {
+            busy.begin()?;
+        }
+        let done = if begun { switch.done()? } else { switch.begin(level).map(|()| false)? };
+        begun = true;
+        if let Some(busy) = crew.first_mut() {
+            busy.end()?;
+        }
+        if done {
+            return settle(crew);
+        }
+        if Instant::now() >= deadline {
+            return Err(TestError::Deadline {
+                what: format!("{switch} to be {}", if level.is_some() { "on" } else { "off" }),
+                limit: LIMIT,
+                last: "nothing".to_owned(),
+            });
+        }
+    }
+}
+
+fn settle(crew: &mut Crew) -> Result<()> {
+    block(crew, SETTLING).map(drop)
+}
+
+/// The median slice of each worker. They take turns forwards and backwards, so that none of them is earlier on average.
+fn block(crew: &mut Crew, passes: usize) -> Result<Vec<f64>> {
+    let mut slices = vec![Vec::new(); crew.len()];
+    for _ in 0..passes {
+        interrupt::check()?;
+        for at in (0..crew.len()).chain((0..crew.len()).rev()) {
+            slices[at].push(crew[at].slice()?);
+        }
+    }
+    Ok(slices.iter().map(|slices| median(slices)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, fmt, rc::Rc};
+
+    use super::*;
+
+    /// A machine on which every slice makes the next one slower.
+    #[derive(Default)]
+    struct Machine {
+        slices: Cell<u32>,
+        level: Cell<Option<usize>>,
+    }
+
+    struct Fake {
+        machine: Rc<Machine>,
+        cost: f64,
+        /// Share of its cost that it pays more for each level.
+        pays: f64,
+    }
+
+    impl Worker for Fake {
+        fn begin(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn end(&mut self) -> Result<f64> {
+            let slices = self.machine.slices.get();
+            self.machine.slices.set(slices + 1);
+            let levels = self.machine.level.get().map_or(0.0, |level| level as f64 + 1.0);
+            Ok(self.cost * (1.0 + f64::from(slices) / 10_000.0) * (1.0 + self.pays * levels))
+        }
+    }
+
+    struct Lever(Rc<Machine>);
+
+    impl Switch for Lever {
+        fn begin(&mut self, level: Option<usize>) -> Result<()> {
+            self.0.level.set(level);
+            Ok(())
+        }
+
+        fn done(&mut self) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
+    impl fmt::Display for Lever {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.pad("a lever")
+        }
+    }
+
+    /// Two workers, of which the second pays a tenth for each level.
+    fn measured(levels: usize) -> Result<Measured> {
+        let machine = Rc::new(Machine::default());
+        let plan = Plan { name: "test".to_owned(), passes: 3, levels, limit: Duration::ZERO };
+        let hire = || {
+            let worker = |pays| Box::new(Fake { machine: Rc::clone(&machine), cost: 500.0, pays });
+            Ok(vec![worker(0.0) as Box<dyn Worker>, worker(0.1)])
+        };
+        run(&plan, &mut Lever(Rc::clone(&machine)), hire, |_| Vec::new())
+    }
+
+    #[test]
+    fn a_machine_that_gets_slower_favours_nobody() -> Result<()> {
+        let measured = measured(1)?;
+        let free = measured.estimate(0, |round| round.off[0] / round.on[0]).median;
+        let paid = measured.estimate(0, |round| round.off[1] / round.on[1]).median;
+        let equal = measured.estimate(0, |round| round.off[0] / round.off[1]).median;
+        assert!((free - 1.0).abs() < 0.0005, "{free}");
+        assert!((paid - 1.0 / 1.1).abs() < 0.0005, "{paid}");
+        assert!((equal - 1.0).abs() < 0.0005, "{equal}");
+        Ok(())
+    }
+
+    #[test]
+    fn every_level_has_its_own_rounds() -> Result<()> {
+        let measured = measured(3)?;
+        for level in 0..3 {
+            let paid = measured.estimate(level, |round| round.on[1] / round.off[1]).median;
+            assert!((paid - 1.1 - level as f64 / 10.0).abs() < 0.001, "{paid} at level {level}");
+            assert_eq!(measured.levels[level].len(), FEWEST);
+        }
+        Ok(())
+    }
+}
