@@ -71,6 +71,8 @@ pub enum Loss {
     RescuedReceives = 8,
     /// Not a loss: how often a cgroup was noted as a lender of sockets, see `lend.h`.
     Lenders = 9,
+    /// Not a loss: looks at an accepted connection from which bytes were read by no process that is known.
+    Unowned = 10,
 }
 
 /// Size of [`Folder`] in the kernel.

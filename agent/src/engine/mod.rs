@@ -136,9 +136,9 @@ impl Engine {
 
     /// Changes what a session selects or wants; what it counted before stays. `group_by` and `max_rows` stay too.
     pub fn update(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
-        let session = self.sessions.get(id).ok_or_else(|| EngineError::NoSession(id.clone()))?;
-        if session.spec.selects_more_than(&spec) || session.spec.filter != spec.filter {
-            // What is selected no more is compared with its sockets a last time.
+        let old = &self.sessions.get(id).ok_or_else(|| EngineError::NoSession(id.clone()))?.spec;
+        if old.selects_more_than(&spec) || old.selects_anything() && old.filter != spec.filter {
+            // What is selected no more is compared with its sockets a last time, and booked while it is known whose it is.
             self.drain_fully();
         }
         let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };

@@ -54,6 +54,11 @@ impl SessionSpec {
             || self.processes.keys().any(|pid| !old.processes.contains_key(pid))
     }
 
+    /// Whether it selects any cgroup or process.
+    pub(super) fn selects_anything(&self) -> bool {
+        !self.cgroups.is_empty() || !self.processes.is_empty()
+    }
+
     /// The protocols that the filter lets pass, as the kernel's bits.
     pub(super) fn protocols(&self) -> u32 {
         match self.filter.to_kernel().protocols {

@@ -75,6 +75,8 @@ pub struct Tracer {
     selection: Selection,
     /// [`Loss::Ended`] as of the last drain.
     ends_lost: u64,
+    /// [`Loss::Unowned`] as of the last drain.
+    unowned: u64,
 }
 
 impl fmt::Debug for Tracer {
@@ -109,6 +111,7 @@ impl Tracer {
             sees_given,
             selection: [0; 3],
             ends_lost: 0,
+            unowned: 0,
         })
     }
 
@@ -143,7 +146,18 @@ impl Tracer {
         });
         self.close_idle(now);
         self.compare(now, sink)?;
+        self.find_owners()?;
         self.free(now, sink)
+    }
+
+    /// Looks for the processes of accepted connections from which everything is spliced: no call tells. The next drain
+    /// shows what is found.
+    fn find_owners(&mut self) -> Result<(), KernelError> {
+        let unowned = self.loss(Loss::Unowned);
+        if std::mem::replace(&mut self.unowned, unowned) != unowned && sees_all_processes() {
+            older::find(&mut self.ebpf, &self.btf)?;
+        }
+        Ok(())
     }
 
     /// Has the kernel compare connections with their sockets, and looks again at those.

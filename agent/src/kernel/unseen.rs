@@ -22,13 +22,24 @@ static PASSED_LATER: Unseen = Unseen {
 static SPLICED_FIRST: Unseen = Unseen {
     name: "SplicedFirst",
     meaning: "What is spliced, or received without a copy, from a connection older than the trace before anything else \
-              of it is read.",
+              of it is read; and until it ends, an accepted connection of which nothing else is done.",
 };
 static SPLICED_BY: Unseen = Unseen {
     name: "SplicedBy",
-    meaning: "Which of several processes that share a socket spliced, or received without a copy: the bytes are \
-              credited to the one that used the socket last, when the connection ends or is idle.",
+    meaning: "Which of several processes that share a socket spliced, received without a copy, or waits in a receive \
+              that is half filled (MSG_WAITALL): the bytes are credited to the one that used the socket last, or that \
+              has it open.",
 };
+static SPLICED_URGENT: Unseen = Unseen {
+    name: "SplicedUrgent",
+    meaning: "What is spliced, or received without a copy, from a connection after it had an urgent byte (MSG_OOB).",
+};
+static URGENT_BYTES: Unseen = Unseen {
+    name: "UrgentBytes",
+    meaning: "Whether an urgent byte (MSG_OOB) was received: it counts when the stream passes it.",
+};
+static KERNEL_TLS_SPLICE: Unseen =
+    Unseen { name: "KernelTlsSplice", meaning: "What is spliced out of a connection that uses kernel TLS." };
 static SKIPPED: Unseen = Unseen {
     name: "SkippedEvents",
     meaning: "The kernel skips events now and then; `missedEvents` counts those of UDP, ICMP, MPTCP and kernel TLS \
@@ -53,10 +64,14 @@ impl Tracer {
     /// What is not seen here.
     pub fn not_seen(&self) -> Vec<&'static Unseen> {
         let by_tier: &[&Unseen] = match self.tier {
-            HookTier::TpBtf if self.hooks.twins.any() => &[&SPLICED_BY, &SKIPPED],
-            HookTier::TpBtf => &[&SPLICED_BY],
-            HookTier::Fexit => &[&SPLICED_BY, &SKIPPED_WHERE_PREEMPTIBLE],
-            HookTier::Kretprobe => &[&CONCURRENT_CALLS, &TLS_LOADED_LATER],
+            HookTier::TpBtf if self.hooks.twins.any() => {
+                &[&SPLICED_BY, &SPLICED_URGENT, &KERNEL_TLS_SPLICE, &SKIPPED]
+            }
+            HookTier::TpBtf => &[&SPLICED_BY, &SPLICED_URGENT, &KERNEL_TLS_SPLICE],
+            HookTier::Fexit => {
+                &[&SPLICED_BY, &SPLICED_URGENT, &KERNEL_TLS_SPLICE, &SKIPPED_WHERE_PREEMPTIBLE]
+            }
+            HookTier::Kretprobe => &[&URGENT_BYTES, &KERNEL_TLS_SPLICE, &CONCURRENT_CALLS, &TLS_LOADED_LATER],
         };
         let all = sees_all_processes();
         let by_machine = [

@@ -281,10 +281,6 @@ impl Core {
         let Some(session) = self.sessions.get_mut(uid) else { return };
         match &mut session.state {
             State::Armed(spec) if *spec != planned.spec => {
-                if spec.cgroups.keys().any(|cgroup| !planned.spec.cgroups.contains_key(cgroup)) {
-                    // What a container moved last is booked while the engine still knows whose it is.
-                    self.engine.drain();
-                }
                 match self.engine.update(uid, planned.spec.clone()) {
                     Ok(()) => spec.clone_from(&planned.spec),
                     Err(error) => tracing::error!(trace = uid, "cannot change what is traced: {error}"),
@@ -311,12 +307,11 @@ impl Core {
         if let Some(Session { state: State::Armed(spec), .. }) = self.sessions.get_mut(uid)
             && !spec.cgroups.is_empty()
         {
-            // Once before, while the engine knows which pods the cgroups belong to, and once for what came since.
-            self.engine.drain();
             spec.cgroups.clear();
             if let Err(error) = self.engine.update(uid, spec.clone()) {
                 tracing::error!(trace = uid, "cannot stop: {error}");
             }
+            // The update has drained before; this is for what came since.
             self.engine.drain();
         }
     }

@@ -37,7 +37,7 @@ pub(crate) struct TopArgs {
     top: Option<usize>,
 
     /// Keep about this many flows; beyond that, closed ones fold into one row for each process and protocol.
-    #[arg(long, default_value_t = 200_000, value_parser = max_flows)]
+    #[arg(long, default_value_t = 131_072, value_parser = max_flows)]
     pub(crate) max_flows: usize,
 
     /// How to print.

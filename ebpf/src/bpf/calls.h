@@ -34,13 +34,13 @@ static __always_inline struct endpoint *message_peer(struct msghdr *msg, struct 
 }
 
 /* Counts a call of the current process that has sent or received so many bytes by a message, which may be 0. */
-OWN_FUNCTION int count_call(HANDED(struct sock) socket, HANDED(struct msghdr) message, __u64 bytes, __u64 flags, __u64 sent)
+OWN_FUNCTION int count_call(HANDED(struct sock) socket, HANDED(struct msghdr) message, __u64 bytes, __u64 sent)
 {
 	struct msghdr *msg = (struct msghdr *)message;
 	struct sock *sk = (struct sock *)socket;
 	struct endpoint peer = {};
 
-	transfer(sk, bytes, flags, sent, false, msg ? message_peer(msg, &peer, sent) : 0);
+	transfer(sk, bytes, sent, false, msg ? message_peer(msg, &peer, sent) : 0);
 	return 0;
 }
 
@@ -49,7 +49,7 @@ static __always_inline int sent(struct socket *socket, struct msghdr *msg, int r
 	struct sock *sk = FIELD(socket, sk);
 
 	if (sk && ret >= 0)
-		count_call(HAND(sk), HAND(msg), ret, 0, true);
+		count_call(HAND(sk), HAND(msg), ret, true);
 	return 0;
 }
 
@@ -58,7 +58,7 @@ static __always_inline int received(struct socket *socket, struct msghdr *msg, i
 	struct sock *sk = FIELD(socket, sk);
 
 	if (sk && ret >= 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
-		count_call(HAND(sk), HAND(msg), ret, flags, false);
+		count_call(HAND(sk), HAND(msg), ret, false);
 	return 0;
 }
 

@@ -96,8 +96,8 @@ int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
 }
 
 /*
- * Compares a connection that lives with its socket's counters. If several processes have used the socket, calls of each may
- * be under way, and only its end tells whose bytes are missing.
+ * Compares a connection that lives with its socket's counters. What is sent is told by calls, whatever their kind: unless the
+ * kernel skipped one, what is missing is under way.
  */
 __noinline int look_at(__u32 number)
 {
@@ -125,8 +125,14 @@ __noinline int look_at(__u32 number)
 	}
 	if (sent_first(&counters) == main->tx_first)
 		note_health(main, BPF_CORE_READ(tcp, total_retrans), BPF_CORE_READ(tcp, srtt_us));
-	if (!main->shared && !BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops))
-		credit(main, &counters, 0, 0);
+	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops))
+		return 0;
+	credit_received(main, &counters, 0);
+	/* Everything is spliced from an accepted connection: its process is among those that have it open. */
+	if (!main->owner && main->rx_bytes)
+		count_loss(TT_LOSS_UNOWNED, 1);
+	if (!main->shared && !BPF_CORE_READ(sk, sk_write_pending) && !BPF_CORE_READ(sk, sk_lock.owned))
+		credit_sent(main, &counters, 0);
 	return 0;
 }
 

@@ -130,8 +130,11 @@ CHECKED_WITH_POINTERS int describe_connection(struct event *event)
 	rx = event->kind == TT_RECEIVED ? event->bytes : 0;
 	event->rx_base = received_of(&counters) - rx;
 	event->tx_base = sent_of(&counters) - tx;
-	if (main && main->generation != event->generation)
-		credit(main, &counters, tx, rx);
+	if (main && main->generation != event->generation) {
+		credit_received(main, &counters, rx);
+		if (!BPF_CORE_READ(sk, sk_write_pending))
+			credit_sent(main, &counters, tx);
+	}
 	return 0;
 }
 
@@ -265,10 +268,10 @@ static __always_inline bool is_settled(struct tt_slot *slot)
 }
 
 /*
- * One call of the current process that sent or received so many bytes. `flags`: of a receive. `twin`: whether this is the
- * second program on the hook. `named`: the message's peer if the caller knows it, else 0.
+ * One call of the current process that sent or received so many bytes. `twin`: whether this is the second program on the
+ * hook. `named`: the message's peer if the caller knows it, else 0.
  */
-static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, bool sent, bool twin, struct endpoint *named)
+static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bool twin, struct endpoint *named)
 {
 	__u32 rescued = sent ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES, bit = sent ? 1 : 2, number;
 	__u16 family = FIELD(sk, __sk_common.skc_family);
@@ -284,8 +287,8 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, int flags, bo
 	if (is_unwanted(cgroup, generation))
 		return;
 	protocol = protocol_of(sk);
-	/* An empty datagram is a call; a stream that has ended is not. An urgent byte counts when the stream passes it. */
-	if (!protocol || (protocol == TT_TCP && (!bytes || flags & MSG_OOB)))
+	/* An empty datagram is a call; a stream that has ended is not. */
+	if (!protocol || (protocol == TT_TCP && !bytes))
 		return;
 	key.cookie = cookie_of(sk, protocol);
 	key.owner = owner_of(current_task());

@@ -7,25 +7,24 @@
  *
  * The calls on a socket tell who moved bytes, and how often. What they leave out, since splice and zero-copy receives are
  * no calls of that kind and the kernel can skip an event, is the difference between these counters and what is counted. It
- * is credited to the process that used the socket last: when nothing more can be sent, when the socket ends, and now and
- * then while it lives. Such a credit can be early, for a call that is still under way. So a call that comes after one takes
- * back what was counted beyond the counters.
+ * is credited to the process that used the socket last: when the socket ends, and now and then while it lives. What a call
+ * has moved that is still under way is missing too. Of a task that waits for room to send the kernel tells; a receive that
+ * waits to be filled can be credited early. So a call that comes after a credit takes back what was counted beyond the
+ * counters.
  *
  * The main slot's bases are what the counters said of bytes that are not counted in this slot. The stream's beginning, by
  * which the counters are told from those of another connection, and from a pair that was read while it changed, is
  * snd_una - bytes_acked and rcv_nxt - bytes_received: both are constant as long as the connection lives.
  *
  * With an upper layer (kernel TLS, and MPTCP below its own socket) and in a sockmap, others use the socket's queues: there
- * the calls alone count.
+ * the calls alone count. So they do of what is received once there was an urgent byte: that byte has its number in the
+ * sequence, and the stream can pass it without anybody receiving it.
  */
 #ifndef TT_COUNTERS_H
 #define TT_COUNTERS_H
 
 #include "socket.h"
 #include "table.h"
-
-/* How often counters are read again that were changing. */
-#define READ_TRIES 3
 
 struct counters {
 	__u64 acked;
@@ -35,6 +34,7 @@ struct counters {
 	__u32 next;
 	__u32 copied;
 	bool fin;
+	bool urgent;
 };
 
 /* Reads the counters of a socket whose memory `read` can follow. */
@@ -47,6 +47,8 @@ struct counters {
 		(counters)->next = read(tcp, rcv_nxt);                                    \
 		(counters)->copied = read(tcp, copied_seq);                               \
 		(counters)->fin = read(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;       \
+		(counters)->urgent = read(tcp, urg_seq) &&                                \
+				     !(read(sk, __sk_common.skc_flags) >> SOCK_URGINLINE & 1); \
 	} while (0)
 
 static __always_inline __u32 sent_first(const struct counters *counters)
@@ -97,46 +99,60 @@ static __always_inline struct tt_slot *last_slot(struct tt_slot *main)
 	return last && last->cookie == main->cookie && is_live(last) ? last : main;
 }
 
-/* Bytes that a socket sent, or received, and that are not counted; 0 if that cannot be told, negative if too many are. */
+/* Bytes that a socket sent beyond what is counted; 0 if that cannot be told, negative if too many are counted. */
 static __always_inline __s64 missing_sent(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
-	if (!main->based || main->sent_all || sent_first(counters) != main->tx_first)
-		return 0;
-	return sent_of(counters) - *(volatile __u64 *)&main->tx_base - counted;
+	counted += *(volatile __u64 *)&main->tx_base;
+	if (main->sent_all)
+		return (__s32)(main->sent_final - (__u32)counted);
+	return main->based && sent_first(counters) == main->tx_first ? sent_of(counters) - counted : 0;
 }
 
+/* The same of what it received. */
 static __always_inline __s64 missing_received(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
-	if (!main->based || received_first(counters) != main->rx_first)
+	counted += *(volatile __u64 *)&main->rx_base;
+	if (counters->urgent)
 		return 0;
-	return received_of(counters) - *(volatile __u64 *)&main->rx_base - counted;
+	return main->based && received_first(counters) == main->rx_first ? received_of(counters) - counted : 0;
 }
 
 /*
- * Credits what was sent and received beyond what is counted, except `sent` and `received` bytes that the call at hand is
- * about to count. An addition fails if a call counts at that very moment; then a later look credits.
+ * Credits what was sent beyond what is counted, except `bytes` that the call at hand is about to count. An addition fails
+ * if a call counts at that very moment; then a later look credits.
  */
-static __always_inline void credit(struct tt_slot *main, const struct counters *counters, __u64 sent, __u64 received)
+static __always_inline void credit_sent(struct tt_slot *main, const struct counters *counters, __u64 bytes)
 {
+	__u64 counted = *(volatile __u64 *)&main->tx_bytes;
+	__s64 missing = missing_sent(main, counters, counted) - bytes;
 	struct tt_slot *slot = last_slot(main);
-	__u64 tx = *(volatile __u64 *)&main->tx_bytes, rx = *(volatile __u64 *)&main->rx_bytes;
-	__s64 tx_missing = missing_sent(main, counters, tx) - sent;
-	__s64 rx_missing = missing_received(main, counters, rx) - received;
 
-	if (tx_missing <= 0 && rx_missing <= 0)
+	if (missing <= 0)
 		return;
 	main->ahead = 1;
-	if (tx_missing > 0 && slot == main) {
-		add_if_unchanged(&main->tx_bytes, tx, tx_missing);
-	} else if (tx_missing > 0) {
-		__sync_fetch_and_add(&main->tx_base, tx_missing);
-		__sync_fetch_and_add(&slot->tx_bytes, tx_missing);
+	if (slot == main) {
+		add_if_unchanged(&main->tx_bytes, counted, missing);
+	} else {
+		__sync_fetch_and_add(&main->tx_base, missing);
+		__sync_fetch_and_add(&slot->tx_bytes, missing);
 	}
-	if (rx_missing > 0 && slot == main) {
-		add_if_unchanged(&main->rx_bytes, rx, rx_missing);
-	} else if (rx_missing > 0) {
-		__sync_fetch_and_add(&main->rx_base, rx_missing);
-		__sync_fetch_and_add(&slot->rx_bytes, rx_missing);
+}
+
+/* The same of what was received. */
+static __always_inline void credit_received(struct tt_slot *main, const struct counters *counters, __u64 bytes)
+{
+	__u64 counted = *(volatile __u64 *)&main->rx_bytes;
+	__s64 missing = missing_received(main, counters, counted) - bytes;
+	struct tt_slot *slot = last_slot(main);
+
+	if (missing <= 0)
+		return;
+	main->ahead = 1;
+	if (slot == main) {
+		add_if_unchanged(&main->rx_bytes, counted, missing);
+	} else {
+		__sync_fetch_and_add(&main->rx_base, missing);
+		__sync_fetch_and_add(&slot->rx_bytes, missing);
 	}
 }
 
@@ -150,37 +166,22 @@ static __always_inline void finish_sending(struct tt_slot *main, const struct co
 	main->sent_all = 1;
 }
 
-/* Bytes that are counted of a socket beyond its counters; 0 if these cannot be told. */
-static __always_inline __u64 excess_of(struct tt_slot *main, const struct counters *counters, bool sent)
-{
-	__u64 counted = sent ? *(volatile __u64 *)&main->tx_base + *(volatile __u64 *)&main->tx_bytes :
-			       *(volatile __u64 *)&main->rx_base + *(volatile __u64 *)&main->rx_bytes;
-	__s64 excess = 0;
-
-	if (sent && main->sent_all)
-		excess = (__s32)((__u32)counted - main->sent_final);
-	else if (sent && sent_first(counters) == main->tx_first)
-		excess = counted - sent_of(counters);
-	else if (!sent && received_first(counters) == main->rx_first)
-		excess = counted - received_of(counters);
-	return excess > 0 ? excess : 0;
-}
-
 /* Takes what the call at hand has counted, which was credited before, out of its slot again. */
 static __noinline int take_back(struct sock *sk, struct tt_slot *main, struct tt_slot *slot, __u64 bytes, bool sent)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
 	struct counters counters;
-	__u64 excess = 0;
+	__s64 excess;
 
 	if (!tcp)
 		return 0;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	excess = excess_of(main, &counters, sent);
-	if (excess > bytes)
-		excess = bytes;
-	if (!excess)
+	excess = sent ? -missing_sent(main, &counters, *(volatile __u64 *)&main->tx_bytes) :
+			-missing_received(main, &counters, *(volatile __u64 *)&main->rx_bytes);
+	if (excess <= 0)
 		return 0;
+	if (excess > (__s64)bytes)
+		excess = bytes;
 	__sync_fetch_and_add(sent ? &slot->tx_bytes : &slot->rx_bytes, -excess);
 	if (slot != main)
 		__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, -excess);

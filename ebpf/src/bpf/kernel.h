@@ -72,8 +72,8 @@ enum { SOCK_STREAM = 1, SOCK_RAW = 3 };
 enum { MSG_OOB = 1, MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
 /* From include/uapi/linux/magic.h: the file system that sockets' files are of. */
 #define SOCKFS_MAGIC 0x534f434b
-/* From include/net/sock.h: a bit of skc_flags, set by the FIN that a TCP socket received. */
-enum { SOCK_DONE = 1 };
+/* From include/net/sock.h: bits of skc_flags, set by the FIN that a TCP socket received, and by SO_OOBINLINE. */
+enum { SOCK_DONE = 1, SOCK_URGINLINE = 2 };
 /* From include/net/tcp_states.h. */
 enum {
 	TCP_ESTABLISHED = 1,
@@ -222,6 +222,7 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 	struct proto *sk_prot_creator;
 	socket_lock_t sk_lock;
+	int sk_write_pending; /* tasks that wait for room to send */
 	__u16 sk_type;
 	__u16 sk_protocol;
 };
@@ -275,6 +276,7 @@ struct tcp_sock {
 	__u32 copied_seq;
 	__u32 write_seq;
 	__u32 snd_una;
+	__u32 urg_seq; /* of the last urgent byte; 0: there was none */
 	__u32 srtt_us;
 	__u32 total_retrans;
 	__u64 bytes_received;

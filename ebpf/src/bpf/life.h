@@ -96,8 +96,11 @@ static __always_inline bool is_unused(struct sock *sk, struct tt_slot *main)
 	return has_origin(sk);
 }
 
-/* Credits what no call told, under the socket's lock. `itself`: see counts_itself(); `finished`: nothing more can be sent. */
-static __always_inline void settle_counters(struct sock *sk, struct tt_slot *main, bool itself, bool finished)
+/*
+ * A connection ends, or one side of it: nothing more can be sent. Calls may still be under way, so that what is missing is
+ * credited only when the socket is destroyed; but if a process is about to use it again, its counters begin anew.
+ */
+static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool itself, bool begins_anew)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
 	struct counters counters;
@@ -108,9 +111,27 @@ static __always_inline void settle_counters(struct sock *sk, struct tt_slot *mai
 	if (!itself)
 		return;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	credit(main, &counters, 0, 0);
-	if (finished)
-		finish_sending(main, &counters);
+	finish_sending(main, &counters);
+	if (begins_anew)
+		credit_received(main, &counters, 0);
+}
+
+/* Credits what no call told of a socket that is gone. */
+static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, bool itself)
+{
+	struct tcp_sock *tcp = tcp_of(sk);
+	struct counters counters;
+
+	if (!tcp)
+		return;
+	note_health(main, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
+	if (!itself)
+		return;
+	READ_COUNTERS(FIELD, &counters, sk, tcp);
+	/* If the change of state was skipped, it is not known whether a FIN has a number. */
+	if (main->sent_all)
+		credit_sent(main, &counters, 0);
+	credit_received(main, &counters, 0);
 }
 
 /* Whether a state is of those that something is done at. */
@@ -123,7 +144,7 @@ static __always_inline bool matters(int state)
 static __always_inline void change_state(struct sock *sk, int before, int now)
 {
 	struct tt_key key = {};
-	bool opens = false, ends = false, owned, itself;
+	bool opens = false, ends = false, owned = false, itself;
 	struct tt_slot *main;
 	__u32 what = 0;
 	__u64 cgroup;
@@ -190,7 +211,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		main = main_slot(key.cookie);
 	}
 	if (ends && main)
-		settle_counters(sk, main, itself, true);
+		finish(sk, main, itself, owned);
 }
 
 /* The last event of a TCP socket. */
@@ -213,7 +234,7 @@ static __always_inline void destroy(struct sock *sk)
 	}
 	if (!main)
 		return;
-	settle_counters(sk, main, itself, false);
+	finish_last(sk, main, itself);
 	if (state_of(main) == TT_PENDING)
 		drop_slot(main);
 	close_socket(main);

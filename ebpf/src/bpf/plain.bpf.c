@@ -79,6 +79,8 @@ static __always_inline void lock_released(struct sock *sk)
 	if (!may_be_selected(sk, cgroup) || !counts_by_lock(sk))
 		return;
 	READ_COUNTERS(FIELD, &counters, sk, (struct tcp_sock *)sk);
+	/* No call tells of an urgent byte here: it counts when the stream passes it. */
+	counters.urgent = false;
 	main = main_slot(address);
 	if (main) {
 		tx = missing_sent(main, &counters, main->tx_bytes);
@@ -92,9 +94,9 @@ static __always_inline void lock_released(struct sock *sk)
 		}
 	}
 	if (tx > 0)
-		count_call(address, 0, tx, 0, true);
+		count_call(address, 0, tx, true);
 	if (rx > 0)
-		count_call(address, 0, rx, 0, false);
+		count_call(address, 0, rx, false);
 	/* What nobody wanted must not be counted when somebody does. */
 	if (!main && (tx > 0 || rx > 0))
 		bpf_map_delete_elem(&tt_origins, &address);
@@ -164,7 +166,7 @@ int BPF_KPROBE(tt_kp_udp, struct sock *sk, void *skb, int len)
 		return 0;
 	msg = call->msg;
 	bpf_map_delete_elem(&tt_calls, &thread);
-	count_call((__u64)sk, (__u64)msg, len, 0, false);
+	count_call((__u64)sk, (__u64)msg, len, false);
 	return 0;
 }
 
@@ -180,7 +182,7 @@ int BPF_KRETPROBE(tt_kr_send, int ret)
 	call = *known;
 	bpf_map_delete_elem(&tt_calls, &thread);
 	if (ret >= 0)
-		count_call((__u64)call.sk, (__u64)call.msg, ret, 0, true);
+		count_call((__u64)call.sk, (__u64)call.msg, ret, true);
 	return 0;
 }
 
@@ -195,7 +197,7 @@ int BPF_KRETPROBE(tt_kr_recv, int ret)
 	call = *known;
 	bpf_map_delete_elem(&tt_calls, &thread);
 	if (ret >= 0)
-		count_call((__u64)call.sk, (__u64)call.msg, ret, 0, false);
+		count_call((__u64)call.sk, (__u64)call.msg, ret, false);
 	return 0;
 }
 

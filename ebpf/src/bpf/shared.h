@@ -50,6 +50,7 @@ enum tt_loss {
 	TT_LOSS_RESCUED_SENDS,	 /* no losses: messages that only a twin counted, see twin.h */
 	TT_LOSS_RESCUED_RECEIVES,
 	TT_LOSS_LENDERS,	 /* no losses: how often a lender was noted, see lend.h */
+	TT_LOSS_UNOWNED,	 /* no losses: looks at a connection from which bytes were read by nobody that is known */
 	TT_LOSSES = 16,
 };
 

@@ -38,7 +38,7 @@ static __always_inline void forget_call(struct sock *sk)
 static __always_inline int count_send(struct sock *sk, int ret, bool twin)
 {
 	if (ret >= 0)
-		transfer(sk, ret, 0, true, twin, 0);
+		transfer(sk, ret, true, twin, 0);
 	else
 		forget_call(sk);
 	return 0;
@@ -48,7 +48,7 @@ static __always_inline int count_receive(struct sock *sk, int ret, int flags, bo
 {
 	/* What is peeked at is read later; the error queue gives a sender its own packets back. */
 	if (ret >= 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
-		transfer(sk, ret, flags, false, twin, 0);
+		transfer(sk, ret, false, twin, 0);
 	else
 		forget_call(sk);
 	return 0;

@@ -90,8 +90,10 @@ pub enum Excuse {
 /// All of them.
 pub const EXCUSED: &[Excused] = &[
     Excused { cases: "cgroup/passed-into-the-cgroup", limit: "SocketsPassedLater", what: Excuse::Bytes },
-    Excused { cases: "fastopen/", limit: "FastOpenFirstBytes", what: Excuse::Bytes },
     Excused { cases: "shared/splice-", limit: "SplicedBy", what: Excuse::Process },
+    Excused { cases: "blocked/waitall", limit: "SplicedBy", what: Excuse::Process },
+    Excused { cases: "urgent/skipped-after-splice", limit: "SplicedUrgent", what: Excuse::Bytes },
+    Excused { cases: "urgent/", limit: "UrgentBytes", what: Excuse::Bytes },
     Excused { cases: "tls/splice-out", limit: "KernelTlsSplice", what: Excuse::Bytes },
 ];
 
