@@ -76,7 +76,7 @@ test-e2e: ## the suite on the test cluster (root), or on the one that KUBECONFIG
 	@scripts/test.sh e2e
 
 .PHONY: kernel-matrix
-kernel-matrix: ## the product on Debian's kernels in QEMU, or on some of them: KERNELS="5.10 6.1 6.12 newest"
+kernel-matrix: ## the product on Debian's kernels in QEMU, or on some of them: KERNELS="5.10 6.1 6.12 newest arm64-5.10"
 	@e2e/matrix/matrix.sh $(KERNELS)
 
 .PHONY: setup

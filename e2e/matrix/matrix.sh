@@ -2,7 +2,8 @@
 # Boots Debian's kernels in QEMU under software emulation, tries the product there byte for byte with each tier of
 # hooks that the kernel has, and prints a table. Exit status 1 when a cell failed; what was not tried says SKIPPED.
 #
-# usage: matrix.sh [KERNEL...]      of 5.10 6.1 6.12 newest arm64-6.12 arm64-newest; without: those of amd64
+# usage: matrix.sh [KERNEL...]      of 5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest; without: those
+#                                   of amd64
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -81,7 +82,6 @@ main() {
     mkdir -p "$OUT"
     install_emulators "${!initrds[@]}"
     for name in "${names[@]}"; do
-        # In a shell of its own, since it directs apt.
         if folder=$(fetch_kernel "$name"); then
             images[$name]=$folder/vmlinuz
             tried+=("$name")

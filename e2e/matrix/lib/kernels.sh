@@ -1,15 +1,18 @@
 # shellcheck shell=bash
 # The kernels of the matrix: which there are, what they have, and where to get them.
 
-readonly KERNEL_NAMES=(5.10 6.1 6.12 newest arm64-6.12 arm64-newest)
+readonly KERNEL_NAMES=(5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest)
 
-# kernel_suite NAME: the suite of Debian whose kernel it is.
-kernel_suite() {
-    case ${1#arm64-} in
-    5.10) echo bullseye-security ;;
-    6.1) echo bookworm ;;
-    6.12) echo trixie ;;
-    newest) echo sid ;;
+# kernel_suites NAME: the suites of Debian that have this kernel, in the order in which they are tried, one a line.
+kernel_suites() {
+    case $1 in
+    # The security archive still lists arm64 packages of bullseye, but no longer has their files.
+    arm64-5.10) echo bullseye ;;
+    # Support of bullseye has ended, so the archive may drop these files too.
+    5.10) printf '%s\n' bullseye-security bullseye ;;
+    *6.1) echo bookworm ;;
+    *6.12) echo trixie ;;
+    *newest) echo sid ;;
     esac
 }
 
@@ -18,12 +21,13 @@ kernel_architecture() {
     if [[ $1 == arm64-* ]]; then echo arm64; else echo amd64; fi
 }
 
-# kernel_tiers NAME: the tiers of hooks that it must have. The tracepoints came with 6.3, but the programs that go with
-# them need storage of tasks in programs on cgroups, which 6.12 refuses.
+# kernel_tiers NAME: the tiers of hooks that the kernel must have, best first. The tracepoints of tp_btf came with Linux
+# 6.3. On arm64, kernel functions can be hooked by fexit since 6.4 (DYNAMIC_FTRACE_WITH_DIRECT_CALLS).
 kernel_tiers() {
-    case ${1#arm64-} in
-    newest) echo tp_btf,fexit,kretprobe ;;
-    *) echo fexit,kretprobe ;;
+    case $1 in
+    arm64-5.10 | arm64-6.1) echo kretprobe ;;
+    5.10 | 6.1) echo fexit,kretprobe ;;
+    *) echo tp_btf,fexit,kretprobe ;;
     esac
 }
 
@@ -58,39 +62,54 @@ unpack_kernel() {
     local package=$1 folder=$2 part=$2.part
     rm -rf "$part"
     mkdir -p "$part/deb"
-    debian_fetch "$part/deb" "$package" || return
+    debian_fetch "$part/deb" "$package" || {
+        rm -rf "$part"
+        return 1
+    }
     dpkg-deb --fsys-tarfile "$part"/deb/*.deb |
         tar -x -C "$part" --wildcards './boot/vmlinu[xz]-*' './usr/lib/modules/*/vmlinu[xz]' 2>/dev/null || true
     # One of the two places has it.
     find "$part" -name 'vmlinu[xz]*' -type f -exec mv {} "$part/vmlinuz" \;
     [[ -s $part/vmlinuz ]] || {
         say "no kernel image in $package"
+        rm -rf "$part"
         return 1
     }
     rm -rf "$part/deb" "$part/boot" "$part/usr"
     mv "$part" "$folder"
 }
 
-# fetch_kernel NAME: prints the folder that has its `vmlinuz`. Without a network, the one fetched last is taken.
+# fetch_from SUITE ARCHITECTURE: prints the folder that has the suite's kernel as `vmlinuz`; fetches it if needed.
+fetch_from() {
+    local suite=$1 architecture=$2 package folder
+    debian_open "$suite" "$architecture" && package=$(kernel_package "$architecture") || return
+    folder=$CACHE/kernels/${package}_$(debian_version "$package")_$architecture
+    [[ -d $folder ]] || {
+        say "fetching $package of $suite"
+        unpack_kernel "$package" "$folder" || return
+    }
+    echo "$folder"
+}
+
+# fetch_kernel NAME: prints the folder that has its `vmlinuz`. If no suite can be read, the one fetched last is taken.
 fetch_kernel() {
-    local name=$1 architecture suite package folder last=$CACHE/kernels/$1
+    local name=$1 architecture suite suites folder='' last=$CACHE/kernels/$1
     architecture=$(kernel_architecture "$name")
-    suite=$(kernel_suite "$name")
+    mapfile -t suites < <(kernel_suites "$name")
     mkdir -p "$CACHE/kernels"
     # Two runs at once would both download.
     exec 9>"$CACHE/kernels/lock"
     flock 9
-    if debian_open "$suite" "$architecture" && package=$(kernel_package "$architecture"); then
-        folder=$CACHE/kernels/${package}_$(debian_version "$package")_$architecture
-        [[ -d $folder ]] || {
-            say "fetching $package of $suite"
-            unpack_kernel "$package" "$folder" || return
-        }
+    for suite in "${suites[@]}"; do
+        # In a shell of its own, since it directs apt.
+        folder=$(fetch_from "$suite" "$architecture") && break
+        say "kernel $name: $suite does not offer it"
+    done
+    if [[ -n $folder ]]; then
         ln -sfn "$(basename "$folder")" "$last"
     elif [[ -e $last ]]; then
-        say "the lists of $suite cannot be read: taking $(readlink "$last"), which was fetched before"
+        say "kernel $name: taking $(readlink "$last"), which was fetched before"
     else
-        say "kernel $name: the lists of $suite cannot be read, and none was fetched before"
         return 1
     fi
     flock -u 9
