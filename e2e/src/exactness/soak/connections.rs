@@ -1,6 +1,7 @@
 //! Connections as fast as two CPUs make them: on each a server, and a client that opens and closes.
 
 use std::{
+    io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::fd::OwnedFd,
     time::{Duration, Instant},
@@ -48,8 +49,8 @@ struct Sum {
 }
 
 pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
-    let end = Instant::now() + time;
-    let cpus = cpus()?;
+    let began = Instant::now();
+    let (end, cpus) = (began + time, cpus()?);
     let (mut servers, mut clients) = (Vec::new(), Vec::new());
     for number in 0..PAIRS {
         let cpu = cpus[number % cpus.len()];
@@ -72,13 +73,19 @@ pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
             let (sum, count) = ask(&mut stage.random, port, resets, end)?;
             book(stage, &sum);
             let rate = count as f64 / began.elapsed().as_secs_f64();
-            eprintln!("CPU {cpu}: {count} connections, {rate:.0}/s, reset by the {resets:?}");
-            Ok(())
+            // Whole, beside what the other processes say.
+            let line =
+                format!("CPU {cpu}: {count} connections, {rate:.0}/s, closed by the {resets:?}'s reset\n");
+            Ok(io::stderr().write_all(line.as_bytes())?)
         })?);
     }
     for child in clients.into_iter().chain(servers) {
         stage.join(child)?;
     }
+    let received: u64 =
+        stage.counts()?.iter().flat_map(|count| &count.flows).map(|(_, bytes)| bytes.rx).sum();
+    let rate = received as f64 / (REQUEST + ANSWER) as f64 / began.elapsed().as_secs_f64();
+    eprintln!("{rate:.0} connections/s in all");
     Ok(())
 }
 

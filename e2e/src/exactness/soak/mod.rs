@@ -22,7 +22,8 @@ use crate::support::Result;
 
 /// Beyond this many seconds there can be more flows than the product keeps apart, on a fast machine.
 const FLOWS_FOR: u64 = 15;
-/// Flows that the product keeps; and slots of the kernel's table.
+/// Flows that the product keeps; and slots of the kernel's table, which must do for some seconds of new flows: a busy
+/// machine may not let the product look more often.
 const FLOWS: &str = "200000";
 
 /// What can be run for a while.
