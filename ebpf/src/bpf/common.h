@@ -107,12 +107,9 @@ __noinline int look_at(__u32 number)
 	struct sock *sk;
 	__u64 cookie;
 
-	if (!main || !is_main(main) || !is_live(main) || !main->based)
+	if (!main || !is_main(main) || !is_live(main))
 		return 0;
 	cookie = main->cookie;
-	sk = (struct sock *)main->socket;
-	tcp = (struct tcp_sock *)sk;
-	READ_COUNTERS(BPF_CORE_READ, &counters, sk, tcp);
 	/*
 	 * The memory of TCP sockets is only ever used for others of them. If another one is there, or none, the event that
 	 * told the end of this one was skipped.
@@ -123,6 +120,14 @@ __noinline int look_at(__u32 number)
 		close_socket(main);
 		return 0;
 	}
+	if (!main->based)
+		return 0;
+	sk = (struct sock *)main->socket;
+	tcp = (struct tcp_sock *)sk;
+	READ_COUNTERS(BPF_CORE_READ, &counters, sk, tcp);
+	/* The counters may have been another's by the time they were read. */
+	if (cookie_at(main->socket) != cookie)
+		return 0;
 	if (sent_first(&counters) == main->tx_first)
 		note_health(main, BPF_CORE_READ(tcp, total_retrans), BPF_CORE_READ(tcp, srtt_us));
 	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops))

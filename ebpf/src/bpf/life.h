@@ -246,7 +246,7 @@ static __always_inline void release(__u64 cookie, __u32 protocol)
 	struct tt_slot *main;
 
 	if (protocol_numbered(protocol) != TT_TCP) {
-		if (bpf_map_push_elem(&tt_ended, &cookie, 0))
+		if (datagrams && bpf_map_push_elem(&tt_ended, &cookie, 0))
 			count_loss(TT_LOSS_ENDED, 1);
 		return;
 	}

@@ -75,6 +75,9 @@ static __always_inline __u64 unwanted_flow(const struct tt_key *key, __u64 hash,
 	return hash ^ ((__u64)key->owner << 32 | generation) * 0x9e3779b97f4a7c15ull;
 }
 
+/* Whether any datagram was ever counted; if not, the ends of datagram sockets are nobody's. */
+volatile __u64 datagrams;
+
 /*
  * Finds out who began to send between a datagram socket and a peer: the first message tells. A flow has it in its slot;
  * one that every filter refuses has none, and must not be taken for another at its next message.
@@ -179,6 +182,7 @@ CHECKED_WITH_POINTERS __u64 settle(struct event *event)
 	}
 	hash = hash_of(&event->key);
 	if (event->key.datagram) {
+		datagrams = 1;
 		slot = find_slot(&event->key, hash, &number);
 		event->flow.direction = slot ? direction_of(slot) : datagram_direction(event);
 	} else if (!event->new) {
