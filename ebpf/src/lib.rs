@@ -53,6 +53,8 @@ pub mod maps {
     pub const SPILL: &str = "tt_spill";
     /// Queue of cookies (`u64`) of datagram sockets that have ended.
     pub const ENDED: &str = "tt_ended";
+    /// Memory for the events at hand, the programs' own affair; its size depends on the number of CPUs.
+    pub const CELLS: &str = "tt_cells";
     /// Slots that `tt_reconcile` is to compare with their sockets (`u64`), mapped.
     pub const WORK: &str = "tt_work";
     /// Counters by [`super::layout::Loss`] (`u64`), mapped.

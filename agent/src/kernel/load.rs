@@ -126,6 +126,7 @@ fn create(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<Ebpf, KernelErro
         .map_max_entries(maps::SLOTS, slots)
         .map_max_entries(maps::SPILL, geometry.stash_slots() as u32)
         .map_max_entries(maps::IDS, slots)
+        .map_max_entries(maps::CELLS, sizes::cells(cpus))
         .map_max_entries(maps::FOLDERS, sizes::lru(FOLDERS, cpus))
         // The programs alone use storage of tasks; the loader has no type for it.
         .allow_unsupported_maps();

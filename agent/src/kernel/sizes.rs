@@ -12,6 +12,8 @@ const LEAST_STASH: usize = 64;
 /// Entries of an LRU map that each CPU keeps free for itself (`LOCAL_FREE_TARGET` in kernel/bpf/bpf_lru_list.c). Since
 /// about Linux 6.16 it is fewer in a small map; before that, a map without room for them evicts what is in use.
 const LRU_RESERVE: u32 = 128;
+/// Programs that can interrupt or preempt each other on one CPU while they describe an event.
+const CELLS_PER_CPU: u32 = 8;
 
 /// How many sets the flow table has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,12 @@ impl Geometry {
 pub(super) fn lru(entries: u32, cpus: usize) -> u32 {
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     entries.saturating_add(cpus.saturating_mul(LRU_RESERVE))
+}
+
+/// The number of cells in which programs describe events, on a machine with so many possible CPUs (`CELLS_PER_CPU` in
+/// `cells.h`).
+pub(super) fn cells(cpus: usize) -> u32 {
+    u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(CELLS_PER_CPU)
 }
 
 #[cfg(test)]

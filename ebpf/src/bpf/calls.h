@@ -11,36 +11,10 @@
 
 #include "life.h"
 
-/*
- * Finds the address in a message; returns 0 if it has none. What is received fills `msg_name` wherever the application asked
- * for it; its length is told later, by inet_recvmsg() itself before Linux 7.
- */
-static __always_inline struct endpoint *message_peer(struct msghdr *msg, struct endpoint *peer, bool sent)
-{
-	struct socket_address address = {};
-	void *name = BPF_CORE_READ(msg, msg_name);
-
-	if (!name || (sent && BPF_CORE_READ(msg, msg_namelen) <= 0))
-		return 0;
-	bpf_probe_read_kernel(&address, sizeof(address), name);
-	if (address.family == AF_INET6) {
-		__builtin_memcpy(peer->addr, address.ipv6, 16);
-	} else {
-		/* An IPv4 socket takes AF_UNSPEC for it too. */
-		map_ipv4(peer->addr, address.ipv4);
-	}
-	peer->port = bpf_ntohs(address.port);
-	return peer;
-}
-
 /* Counts a call of the current process that has sent or received so many bytes by a message, which may be 0. */
 OWN_FUNCTION int count_call(HANDED(struct sock) socket, HANDED(struct msghdr) message, __u64 bytes, __u64 sent)
 {
-	struct msghdr *msg = (struct msghdr *)message;
-	struct sock *sk = (struct sock *)socket;
-	struct endpoint peer = {};
-
-	transfer(sk, bytes, sent, false, msg ? message_peer(msg, &peer, sent) : 0);
+	transfer((struct sock *)socket, bytes, sent, false, (struct msghdr *)message);
 	return 0;
 }
 

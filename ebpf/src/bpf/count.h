@@ -39,6 +39,15 @@ static __always_inline void count_beside(struct tt_slot *main, __u64 bytes, bool
 	__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, bytes);
 }
 
+/* The same by the flow's key, if there is a main slot. */
+static __always_inline void count_beside_main(struct tt_key *key, __u64 bytes, bool sent)
+{
+	struct tt_slot *main = key->datagram || !bytes ? 0 : main_slot(key->cookie);
+
+	if (main)
+		count_beside(main, bytes, sent);
+}
+
 /* Describes the process of a task, except its cgroup. */
 static __always_inline void describe_process(struct event *event, struct task_struct *task)
 {
@@ -56,12 +65,16 @@ static __always_inline void describe_process(struct event *event, struct task_st
 	bpf_core_read(event->comm, sizeof(event->comm), &leader->comm);
 }
 
-CHECKED_WITH_POINTERS int describe_caller(struct event *event)
+CHECKED_ONCE int describe_caller(__u32 cell)
 {
+	struct event *event = event_at(cell);
+
 	if (!event)
 		return 0;
 	describe_process(event, current_task());
 	event->caller_cgroup = bpf_get_current_cgroup_id();
+	if (event->lent)
+		event->cgroup = event->caller_cgroup;
 	return 0;
 }
 
@@ -82,8 +95,9 @@ static __always_inline void describe_new(struct event *event, struct sock *sk)
  * Finds what a connection's counters say of the time before the event, unless its slot knows, and credits what calls left out
  * until then.
  */
-CHECKED_WITH_POINTERS int describe_connection(struct event *event)
+CHECKED_ONCE int describe_connection(__u32 cell)
 {
+	struct event *event = event_at(cell);
 	struct counters counters;
 	struct origin *origin;
 	struct tcp_sock *tcp;
@@ -106,7 +120,7 @@ CHECKED_WITH_POINTERS int describe_connection(struct event *event)
 	event->flow.direction = main ? direction_of(main) : guess_direction(sk);
 	event->older = !fresh;
 	READ_COUNTERS(BPF_CORE_READ, &counters, sk, tcp);
-	origin = main ? 0 : find_origin(event->socket, event->counts_itself ? &counters : 0);
+	origin = main ? 0 : find_origin(&event->socket, event->counts_itself ? &counters : 0);
 	if (origin && origin->direction) {
 		event->flow.direction = origin->direction;
 		event->older = false;
@@ -144,62 +158,64 @@ CHECKED_WITH_POINTERS int describe_connection(struct event *event)
  */
 static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 bytes, __u32 what, __u64 cgroup)
 {
-	struct event event = {
-		.key = *key,
-		.bytes = bytes,
-		.kind = what & 0xff,
-		.generation = selection.generation,
-		.cgroup = cgroup,
-	};
-	__u64 hash = hash_of(key);
-	struct tt_slot *main;
+	__u32 generation = selection.generation, kind = what & 0xff, cell, number = NOBODY;
+	__u64 hash = hash_of(key), selected;
+	struct event *event;
 	bool lent = false;
-	__u32 number;
 
-	event.flow.protocol = what >> 8;
-	event.flow.direction = event.kind == TT_CONNECTS ? TT_OUTBOUND : what >> 16;
-	event.counts_itself = !!(what & WHAT_COUNTS_ITSELF);
-	event.new = event.kind == TT_CONNECTS || event.kind == TT_ESTABLISHED;
-	if (selection.filtered && unwanted_flows[hash % UNWANTED_FLOWS] == unwanted_flow(key, hash, event.generation))
+	if (selection.filtered && unwanted_flows[hash % UNWANTED_FLOWS] == unwanted_flow(key, hash, generation))
 		return NOBODY;
 	if (key->owner)
-		event.selected = socket_sessions_of(sk, cgroup, event.generation, &lent);
+		selected = socket_sessions_of(sk, cgroup, generation, &lent);
 	else
-		event.selected = cgroup_sessions_of(sk, cgroup, event.generation);
-	if (event.selected) {
-		event.socket = address_of(sk);
-		if (key->datagram) {
-			event.flow.remote_addr[0] = key->addr[0];
-			event.flow.remote_addr[1] = key->addr[1];
-			event.flow.remote_port = key->port;
-		}
-		describe_ends(&event.flow, sk);
-		if (event.kind == TT_ESTABLISHED)
-			describe_new(&event, sk);
-		else
-			describe_caller(&event);
-		event.lent = lent;
-		if (lent)
-			event.cgroup = event.caller_cgroup;
-		FORGET(&event);
-		if (event.kind == TT_CONNECTS)
-			event.opening = 1;
-		else if (!event.key.datagram && event.kind != TT_ESTABLISHED)
-			describe_connection(&event);
-		FORGET(&event);
-		number = settle(&event);
-		if (!key->datagram)
-			forget_origin(event.socket);
-		if (number != NOBODY && number != OVERFLOW)
-			return number;
-		if (number == OVERFLOW && bytes)
-			count_overflow(&event);
+		selected = cgroup_sessions_of(sk, cgroup, generation);
+	if (!selected) {
+		/* What processes that nobody selected move by a shared socket must not be taken for another's. */
+		count_beside_main(key, bytes, kind == TT_SENT);
+		return NOBODY;
 	}
-	/* What processes that nobody selected move by a shared socket must not be taken for another's. */
-	main = key->datagram || !bytes ? 0 : main_slot(key->cookie);
-	if (main)
-		count_beside(main, bytes, event.kind == TT_SENT);
-	return NOBODY;
+	cell = take_cell() - 1;
+	event = event_at(cell);
+	if (!event) {
+		count_loss(kind == TT_SENT ? TT_LOSS_TX_BYTES : TT_LOSS_RX_BYTES, bytes);
+		return NOBODY;
+	}
+	event->key = *key;
+	event->bytes = bytes;
+	event->kind = kind;
+	event->generation = generation;
+	event->cgroup = cgroup;
+	event->selected = selected;
+	event->lent = lent;
+	event->socket = address_of(sk);
+	event->flow.protocol = what >> 8;
+	event->flow.direction = kind == TT_CONNECTS ? TT_OUTBOUND : what >> 16;
+	event->counts_itself = !!(what & WHAT_COUNTS_ITSELF);
+	event->new = kind == TT_CONNECTS || kind == TT_ESTABLISHED;
+	event->opening = kind == TT_CONNECTS;
+	if (key->datagram) {
+		event->flow.remote_addr[0] = key->addr[0];
+		event->flow.remote_addr[1] = key->addr[1];
+		event->flow.remote_port = key->port;
+	}
+	describe_ends(&event->flow, sk);
+	if (kind == TT_ESTABLISHED)
+		describe_new(event, sk);
+	else
+		describe_caller(cell);
+	if (!key->datagram && !event->new)
+		describe_connection(cell);
+	number = settle(cell);
+	if (!key->datagram)
+		forget_origin(event->socket);
+	if (number == OVERFLOW && bytes)
+		count_overflow(event);
+	if (number == OVERFLOW || number == NOBODY) {
+		number = NOBODY;
+		count_beside_main(key, bytes, kind == TT_SENT);
+	}
+	give_cell_back(cell);
+	return number;
 }
 
 /* Adds to a slot. `number`: of the slot, plus one. */
@@ -269,9 +285,9 @@ static __always_inline bool is_settled(struct tt_slot *slot)
 
 /*
  * One call of the current process that sent or received so many bytes. `twin`: whether this is the second program on the
- * hook. `named`: the message's peer if the caller knows it, else 0.
+ * hook. `msg`: the message, which may name its peer, or 0.
  */
-static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bool twin, struct endpoint *named)
+static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bool twin, struct msghdr *msg)
 {
 	__u32 rescued = sent ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES, bit = sent ? 1 : 2, number;
 	__u16 family = FIELD(sk, __sk_common.skc_family);
@@ -296,13 +312,8 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 		if (counted_by_twin(twin, bit, rescued))
 			return;
 		key.datagram = 1;
-		if (named) {
-			key.addr[0] = named->addr[0];
-			key.addr[1] = named->addr[1];
-			key.port = named->port;
-		} else {
+		if (!msg || !named_peer(msg, &key, sent))
 			find_peer(sk, &key, protocol, !sent);
-		}
 	}
 	hash = hash_of(&key);
 	slot = find_slot(&key, hash, &number);

@@ -67,17 +67,18 @@ static __always_inline bool may_be_wanted(struct sock *sk, __u8 direction)
 static __always_inline bool has_origin(struct sock *sk)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
+	__u64 address = address_of(sk);
 	struct counters counters;
 	struct origin *origin;
 
 	if (!origins)
 		return false;
 	if (!tcp) {
-		origin = find_origin(address_of(sk), 0);
+		origin = find_origin(&address, 0);
 		return origin && origin->direction;
 	}
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	origin = find_origin(address_of(sk), &counters);
+	origin = find_origin(&address, &counters);
 	if (!origin)
 		return false;
 	if (origin->direction)
@@ -255,10 +256,15 @@ static __always_inline void release(__u64 cookie, __u32 protocol)
 		return;
 	/* An accepted connection that nobody has used is this process's. */
 	if (!main->owner && claim(&main->owner, owner_of(current_task()))) {
-		struct event event = { .cgroup = main->cgroup };
+		__u32 cell = take_cell() - 1;
+		struct event *event = event_at(cell);
 
-		describe_caller(&event);
-		fill_process(main, &event);
+		if (event) {
+			event->cgroup = main->cgroup;
+			describe_caller(cell);
+			fill_process(main, event);
+			give_cell_back(cell);
+		}
 	} else if (state_of(main) == TT_PENDING) {
 		drop_slot(main);
 	}

@@ -19,32 +19,25 @@ struct bpf_iter__task_file {
 
 static __always_inline void find_older(struct sock *sk, struct task_struct *task)
 {
+	__u64 cgroup = socket_cgroup_id(sk), caller = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id), selected;
 	__u16 family = FIELD(sk, __sk_common.skc_family);
-	struct event event = {
-		.generation = selection.generation,
-		.kind = TT_FOUND,
-		.cgroup = socket_cgroup_id(sk),
-	};
-	__u32 number;
+	bool itself = counts_itself(sk), lent = false;
+	__u32 generation = selection.generation, cell;
+	__u8 protocol = protocol_of(sk);
+	struct event *event;
 
-	event.counts_itself = counts_itself(sk);
-	event.flow.protocol = protocol_of(sk);
-	if ((family != AF_INET && family != AF_INET6) || !event.flow.protocol)
+	if ((family != AF_INET && family != AF_INET6) || !protocol)
 		return;
-	event.selected = cgroup_sessions_of(sk, event.cgroup, event.generation);
-	describe_process(&event, task);
-	event.caller_cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-	if (!event.selected) {
-		event.selected = task_sessions(task, event.generation);
-		if (event.selected) {
+	selected = cgroup_sessions_of(sk, cgroup, generation);
+	if (!selected) {
+		selected = task_sessions(task, generation);
+		lent = selected;
+		if (lent)
 			lend(address_of(sk));
-			event.lent = 1;
-			event.cgroup = event.caller_cgroup;
-		}
 	}
 	if (selection.by_process)
-		event.selected |= process_sessions(FIELD(task, tgid));
-	if (!event.selected || event.flow.protocol != TT_TCP)
+		selected |= process_sessions(FIELD(task, tgid));
+	if (!selected || protocol != TT_TCP)
 		return;
 	switch (FIELD(sk, __sk_common.skc_state)) {
 	case TCP_SYN_SENT:
@@ -55,16 +48,27 @@ static __always_inline void find_older(struct sock *sk, struct task_struct *task
 		remember_queue(address_of(sk));
 		return;
 	}
-	event.key.cookie = cookie_of(sk, TT_TCP);
-	event.key.owner = owner_of(task);
-	event.socket = (__u64)sk;
-	describe_ends(&event.flow, sk);
-	FORGET(&event);
-	describe_connection(&event);
-	FORGET(&event);
-	number = settle(&event);
-	if (number == OVERFLOW)
-		count_overflow(&event);
+	cell = take_cell() - 1;
+	event = event_at(cell);
+	if (!event)
+		return;
+	event->kind = TT_FOUND;
+	event->generation = generation;
+	event->cgroup = lent ? caller : cgroup;
+	event->lent = lent;
+	event->caller_cgroup = caller;
+	event->selected = selected;
+	event->counts_itself = itself;
+	event->socket = address_of(sk);
+	event->flow.protocol = protocol;
+	event->key.cookie = cookie_of(sk, TT_TCP);
+	event->key.owner = owner_of(task);
+	describe_ends(&event->flow, sk);
+	describe_process(event, task);
+	describe_connection(cell);
+	if (settle(cell) == OVERFLOW)
+		count_overflow(event);
+	give_cell_back(cell);
 }
 
 #endif

@@ -48,6 +48,13 @@ struct event {
 	__u32 pad2;
 };
 
+static __always_inline struct event *event_at(__u32 cell)
+{
+	return cell_at(cell);
+}
+
+_Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
+
 /*
  * What open_slot() is told in one word: kind of event, protocol, direction of a connection that was just established, and
  * whether the socket's counters are its application's bytes.
@@ -159,13 +166,14 @@ static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *ev
 }
 
 /*
- * Finds out which sessions want the flow and gives it a slot. A slot belongs to one set of sessions: if the flow's counts
+ * Finds out which sessions want the flow of an event and gives it a slot. A slot belongs to one set of sessions: if the flow's counts
  * for that very set it stays; otherwise another one is taken, so that user space never has to split what it read.
  *
  * Returns the slot's number plus one, NOBODY or OVERFLOW.
  */
-CHECKED_WITH_POINTERS __u64 settle(struct event *event)
+CHECKED_ONCE __u64 settle(__u32 cell)
 {
+	struct event *event = event_at(cell);
 	__u64 hash, counted = 0, connections = 0;
 	struct tt_slot *slot = 0, *main = 0, *new;
 	__u32 number = 0, state, beside, i;

@@ -75,9 +75,9 @@ __noinline int remember_queue(__u64 address)
 }
 
 /* Finds what was kept of the socket at an address, if that is of the connection whose counters are given. */
-static __always_inline struct origin *find_origin(__u64 address, const struct counters *counters)
+static __always_inline struct origin *find_origin(const __u64 *address, const struct counters *counters)
 {
-	struct origin *kept = origins ? bpf_map_lookup_elem(&tt_origins, &address) : 0;
+	struct origin *kept = origins ? bpf_map_lookup_elem(&tt_origins, address) : 0;
 
 	if (!kept || !counters)
 		return kept;

@@ -9,12 +9,32 @@
 #include "select.h"
 #include "socket.h"
 
-/* An address that a message was sent to or came from. */
-struct endpoint {
-	__u64 addr[2];
-	__u16 port;
-	__u8 pad[6];
-};
+/*
+ * Writes the address in a message into a key; returns false if it has none. What is received fills `msg_name` wherever the
+ * application asked for it; its length is told later, by inet_recvmsg() itself before Linux 7.
+ */
+static __always_inline bool named_peer(struct msghdr *msg, struct tt_key *key, bool sent)
+{
+	struct socket_address *name = BPF_CORE_READ(msg, msg_name);
+	struct {
+		__u16 family;
+		__be16 port;
+	} head = {};
+	__be32 ipv4 = 0;
+
+	if (!name || (sent && BPF_CORE_READ(msg, msg_namelen) <= 0))
+		return false;
+	bpf_probe_read_kernel(&head, sizeof(head), name);
+	if (head.family == AF_INET6) {
+		bpf_probe_read_kernel(key->addr, sizeof(key->addr), name->ipv6);
+	} else {
+		/* An IPv4 socket takes AF_UNSPEC for it too. */
+		bpf_probe_read_kernel(&ipv4, sizeof(ipv4), &name->ipv4);
+		map_ipv4(key->addr, ipv4);
+	}
+	key->port = bpf_ntohs(head.port);
+	return true;
+}
 
 /* A call that failed was told its address too; it must not be taken for the next message's. */
 static __always_inline void forget_message(void)

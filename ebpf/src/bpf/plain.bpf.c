@@ -67,39 +67,45 @@ static __always_inline void lock_taken(struct sock *sk)
 	remember_brought((__u64)sk);
 }
 
-/* The current process is about to give it back: what the counters have beyond what is counted is this process's. */
-static __always_inline void lock_released(struct sock *sk)
+/* Bytes that the counters of a socket have beyond what is counted. */
+CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 {
-	__u64 address = (__u64)sk, cgroup = socket_cgroup_id(sk);
+	struct sock *sk = (struct sock *)address;
+	struct tt_slot *main = main_slot(address);
 	struct counters counters;
 	struct origin *origin;
-	struct tt_slot *main;
-	__s64 tx = 0, rx = 0;
 
-	if (!may_be_selected(sk, cgroup) || !counts_by_lock(sk))
-		return;
 	READ_COUNTERS(FIELD, &counters, sk, (struct tcp_sock *)sk);
 	/* No call tells of an urgent byte here: it counts when the stream passes it. */
 	counters.urgent = false;
-	main = main_slot(address);
-	if (main) {
-		tx = missing_sent(main, &counters, main->tx_bytes);
-		rx = missing_received(main, &counters, main->rx_bytes);
-	} else if (origins && is_connected(sk)) {
-		origin = bpf_map_lookup_elem(&tt_origins, &address);
-		if (origin && origin->based && origin->rx_first == received_first(&counters) &&
-		    origin->tx_first == sent_first(&counters)) {
-			tx = sent_of(&counters) - origin->tx_base;
-			rx = received_of(&counters) - origin->rx_base;
-		}
-	}
-	if (tx > 0)
-		count_call(address, 0, tx, true);
-	if (rx > 0)
-		count_call(address, 0, rx, false);
+	if (main)
+		return sent ? missing_sent(main, &counters, main->tx_bytes) :
+			      missing_received(main, &counters, main->rx_bytes);
+	if (!is_connected(sk))
+		return 0;
+	origin = find_origin(&address, &counters);
+	if (!origin)
+		return 0;
+	return sent ? sent_of(&counters) - origin->tx_base : received_of(&counters) - origin->rx_base;
+}
+
+/* The current process is about to give it back: what the counters have beyond what is counted is this process's. */
+static __always_inline void lock_released(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+	__s64 sent, received;
+
+	if (!may_be_selected(sk, socket_cgroup_id(sk)) || !counts_by_lock(sk))
+		return;
+	sent = missing_at(address, true);
+	if (sent > 0)
+		count_call(address, 0, sent, true);
+	received = missing_at(address, false);
+	if (received > 0)
+		count_call(address, 0, received, false);
 	/* What nobody wanted must not be counted when somebody does. */
-	if (!main && (tx > 0 || rx > 0))
-		bpf_map_delete_elem(&tt_origins, &address);
+	if ((sent > 0 || received > 0) && !main_slot(address))
+		forget_origin(address);
 }
 
 SEC("kprobe/lock_sock_nested")

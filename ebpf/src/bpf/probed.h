@@ -12,20 +12,8 @@
 /* A field of a kernel struct, behind one pointer. */
 #define FIELD(pointer, field) BPF_CORE_READ(pointer, field)
 
-/*
- * A function that the verifier checks once for each program, apart from its callers: it is not static, and takes numbers
- * alone.
- */
+/* A function that the verifier checks once for each program, apart from its callers: it is not static, and takes numbers. */
 #define CHECKED_ONCE __noinline
-
-/* Before Linux 5.12 such a function could take no pointers to the stack. */
-#define CHECKED_WITH_POINTERS static __noinline
-
-/*
- * Has the verifier forget what a struct on the stack contains, by reading the struct over itself: it looks once at what
- * follows, and not once for each way that led there.
- */
-#define FORGET(pointer) bpf_probe_read_kernel(pointer, sizeof(*(pointer)), pointer)
 
 /* Pointers are numbers anyway, so even a function that takes them can be checked once. */
 #define OWN_FUNCTION __noinline

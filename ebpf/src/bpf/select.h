@@ -3,6 +3,8 @@
 #ifndef TT_SELECT_H
 #define TT_SELECT_H
 
+#include "cells.h"
+
 /* Deeper than any runtime nests; the kernel's own limit is INT_MAX. */
 #define MAX_DEPTH 32
 #define CACHE_SIZE 256
@@ -101,18 +103,24 @@ __noinline __u64 sessions_of(__u64 cgroup)
 __noinline int remember_folder(__u64 cgroup)
 {
 	struct kernfs_node *kn = BPF_CORE_READ((struct cgroup *)cgroup, kn);
-	struct tt_folder folder = {};
-	__u64 id = BPF_CORE_READ(kn, id);
-	__u64 parent;
+	__u64 id = BPF_CORE_READ(kn, id), parent;
+	struct tt_folder *folder;
+	__u32 cell;
 
 	if (bpf_map_lookup_elem(&tt_folders, &id))
 		return 1;
-	parent = cgroup_parent(cgroup);
-	if (parent)
-		folder.parent = BPF_CORE_READ((struct cgroup *)parent, kn, id);
-	bpf_probe_read_kernel_str(folder.name, sizeof(folder.name), BPF_CORE_READ(kn, name));
-	if (bpf_map_update_elem(&tt_folders, &id, &folder, BPF_ANY))
+	cell = take_cell() - 1;
+	folder = cell_at(cell);
+	if (!folder) {
 		count_loss(TT_LOSS_FOLDERS, 1);
+		return 0;
+	}
+	parent = cgroup_parent(cgroup);
+	folder->parent = parent ? BPF_CORE_READ((struct cgroup *)parent, kn, id) : 0;
+	bpf_probe_read_kernel_str(folder->name, sizeof(folder->name), BPF_CORE_READ(kn, name));
+	if (bpf_map_update_elem(&tt_folders, &id, folder, BPF_ANY))
+		count_loss(TT_LOSS_FOLDERS, 1);
+	give_cell_back(cell);
 	return 0;
 }
 

@@ -137,7 +137,7 @@ CHECKED_ONCE __u64 find_in_sets(__u64 cookie, __u64 addr0, __u64 addr1, __u64 re
 {
 	struct tt_key key = KEY_OF(cookie, addr0, addr1, rest);
 	__u64 hash = hash_of(&key);
-	__u32 tag = tag_of(hash), set = first_set(hash), round, way, number;
+	__u32 tag = tag_of(hash), set = first_set(hash), round, way;
 	struct tt_slot *slot;
 	struct tt_tags *tags;
 
@@ -156,9 +156,16 @@ CHECKED_ONCE __u64 find_in_sets(__u64 cookie, __u64 addr0, __u64 addr1, __u64 re
 		}
 		set = second_set(hash);
 	}
-	if (!spilled)
-		return 0;
-	number = main ? 0 : find_spilled(&key);
+	return 0;
+}
+
+/* The same in the stash. */
+CHECKED_ONCE __u64 find_in_stash(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest, __u32 main)
+{
+	struct tt_key key = KEY_OF(cookie, addr0, addr1, rest);
+	__u32 number = main ? 0 : find_spilled(&key);
+	struct tt_slot *slot;
+
 	if (number || key.datagram)
 		return number;
 	rest = key.owner;
@@ -184,6 +191,8 @@ static __always_inline struct tt_slot *find_slot(struct tt_key *key, __u64 hash,
 	if (slot && !key->datagram && slot->cookie == key->cookie && !slot->owner)
 		return 0;
 	*found = find_in_sets(NUMBERS(key), false);
+	if (!*found && spilled)
+		*found = find_in_stash(NUMBERS(key), false);
 	return *found ? slot_at(*found - 1) : 0;
 }
 
@@ -199,6 +208,8 @@ static __always_inline struct tt_slot *find_main(__u64 cookie, __u32 *found)
 	if (slot && slot->cookie == cookie && is_main(slot) && is_live(slot))
 		return slot;
 	*found = find_in_sets(cookie, 0, 0, 0, true);
+	if (!*found && spilled)
+		*found = find_in_stash(cookie, 0, 0, 0, true);
 	return *found ? slot_at(*found - 1) : 0;
 }
 

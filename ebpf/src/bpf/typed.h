@@ -15,15 +15,8 @@
  */
 #define FIELD(pointer, field) ((pointer)->field)
 
-/*
- * A function that the verifier checks once for each program, apart from its callers: it is not static, and takes numbers or,
- * from Linux 5.12 on, pointers to the stack.
- */
+/* A function that the verifier checks once for each program, apart from its callers: it is not static, and takes numbers. */
 #define CHECKED_ONCE __noinline
-#define CHECKED_WITH_POINTERS __noinline
-
-/* Functions that are checked once take structs as they come: nothing has to be forgotten of them. See probed.h. */
-#define FORGET(pointer)
 
 /*
  * A function that is looked at apart from its callers takes typed pointers as they are. Only a static one may.
