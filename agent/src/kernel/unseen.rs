@@ -34,6 +34,14 @@ static SPLICED_URGENT: Unseen = Unseen {
     name: "SplicedUrgent",
     meaning: "What is spliced, or received without a copy, from a connection after it had an urgent byte (MSG_OOB).",
 };
+static CALLS_UNDER_WAY: Unseen = Unseen {
+    name: "CallsUnderWay",
+    meaning: "What a call had moved that was under way when the first trace of the node began.",
+};
+static FAST_OPEN: Unseen = Unseen {
+    name: "FastOpenFirstBytes",
+    meaning: "Bytes that TCP Fast Open sends with the first packet of a connection that is refused.",
+};
 static URGENT_BYTES: Unseen = Unseen {
     name: "UrgentBytes",
     meaning: "Whether an urgent byte (MSG_OOB) was received: it counts when the stream passes it.",
@@ -68,10 +76,21 @@ impl Tracer {
                 &[&SPLICED_BY, &SPLICED_URGENT, &KERNEL_TLS_SPLICE, &SKIPPED]
             }
             HookTier::TpBtf => &[&SPLICED_BY, &SPLICED_URGENT, &KERNEL_TLS_SPLICE],
-            HookTier::Fexit => {
-                &[&SPLICED_BY, &SPLICED_URGENT, &KERNEL_TLS_SPLICE, &SKIPPED_WHERE_PREEMPTIBLE]
-            }
-            HookTier::Kretprobe => &[&URGENT_BYTES, &KERNEL_TLS_SPLICE, &CONCURRENT_CALLS, &TLS_LOADED_LATER],
+            HookTier::Fexit => &[
+                &CALLS_UNDER_WAY,
+                &SPLICED_BY,
+                &SPLICED_URGENT,
+                &KERNEL_TLS_SPLICE,
+                &SKIPPED_WHERE_PREEMPTIBLE,
+            ],
+            HookTier::Kretprobe => &[
+                &CALLS_UNDER_WAY,
+                &FAST_OPEN,
+                &URGENT_BYTES,
+                &KERNEL_TLS_SPLICE,
+                &CONCURRENT_CALLS,
+                &TLS_LOADED_LATER,
+            ],
         };
         let all = sees_all_processes();
         let by_machine = [

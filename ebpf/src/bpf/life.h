@@ -223,8 +223,10 @@ static __always_inline void destroy(struct sock *sk)
 	struct tt_slot *main;
 	bool itself;
 
-	if (is_unwanted(cgroup, selection.generation))
+	if (is_unwanted(cgroup, selection.generation)) {
+		forget_cookie(sk);
 		return;
+	}
 	itself = counts_itself(sk);
 	main = key.cookie ? main_slot(key.cookie) : 0;
 	/* If the peer has reset the connection, the process closes it only now. */
@@ -233,12 +235,13 @@ static __always_inline void destroy(struct sock *sk)
 		open_slot(sk, &key, 0, any(WHAT(TT_CLOSES, TT_TCP) | (itself ? WHAT_COUNTS_ITSELF : 0)), cgroup);
 		main = main_slot(key.cookie);
 	}
-	if (!main)
-		return;
-	finish_last(sk, main, itself);
-	if (state_of(main) == TT_PENDING)
-		drop_slot(main);
-	close_socket(main);
+	if (main) {
+		finish_last(sk, main, itself);
+		if (state_of(main) == TT_PENDING)
+			drop_slot(main);
+		close_socket(main);
+	}
+	forget_cookie(sk);
 }
 
 /* A datagram socket is released, or one of MPTCP, on which nothing can be sent or received any more. */

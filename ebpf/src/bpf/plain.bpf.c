@@ -54,13 +54,21 @@ static __always_inline bool may_be_selected(struct sock *sk, __u64 cgroup)
 	       !is_unwanted(cgroup, selection.generation);
 }
 
+/* The main slot of the socket at an address. */
+static __always_inline struct tt_slot *main_at(__u64 address)
+{
+	__u64 cookie = cookie_at(address);
+
+	return cookie ? main_slot(cookie) : 0;
+}
+
 /* The current process takes the lock of a socket. If the socket has no slot yet, its counters are kept as they are now. */
 static __always_inline void lock_taken(struct sock *sk)
 {
 	__u64 cgroup = socket_cgroup_id(sk);
 	bool lent;
 
-	if (!may_be_selected(sk, cgroup) || main_slot((__u64)sk))
+	if (!may_be_selected(sk, cgroup) || main_at((__u64)sk))
 		return;
 	if (!socket_sessions_of(sk, cgroup, selection.generation, &lent) || !counts_by_lock(sk) || !is_connected(sk))
 		return;
@@ -71,7 +79,7 @@ static __always_inline void lock_taken(struct sock *sk)
 CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 {
 	struct sock *sk = (struct sock *)address;
-	struct tt_slot *main = main_slot(address);
+	struct tt_slot *main = main_at(address);
 	struct counters counters;
 	struct origin *origin;
 
@@ -104,7 +112,7 @@ static __always_inline void lock_released(struct sock *sk)
 	if (received > 0)
 		count_call(address, 0, received, false);
 	/* What nobody wanted must not be counted when somebody does. */
-	if ((sent > 0 || received > 0) && !main_slot(address))
+	if ((sent > 0 || received > 0) && !main_at(address))
 		forget_origin(address);
 }
 

@@ -40,9 +40,8 @@ static __always_inline __u32 owner_of(struct task_struct *task)
 }
 
 /*
- * A number for each datagram socket that was counted, by the socket's address, until the socket is released: user space
- * may still have slots of an earlier socket at that address. A TCP socket's slots are closed before its address can be
- * another one's, so the address itself is the number.
+ * A number for each socket that was counted, by the socket's address, until the socket ends. The address alone would not do:
+ * the kernel uses it again at once, while user space still has the slots of earlier sockets.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -51,26 +50,29 @@ struct {
 	__type(value, __u64);
 } tt_ids SEC(".maps");
 
+/* Returns the number of the socket at an address; 0 if there is none. */
+static __always_inline __u64 cookie_at(__u64 socket)
+{
+	__u64 *id = bpf_map_lookup_elem(&tt_ids, &socket);
+
+	return id ? *id : 0;
+}
+
 static __always_inline __u64 known_cookie(struct sock *sk, __u8 protocol)
 {
-	__u64 address = address_of(sk), *id;
-
-	if (protocol == TT_TCP)
-		return address;
-	id = bpf_map_lookup_elem(&tt_ids, &address);
-	return id ? *id : 0;
+	return cookie_at(address_of(sk));
 }
 
 static __always_inline __u64 cookie_of(struct sock *sk, __u8 protocol)
 {
-	__u64 known = known_cookie(sk, protocol), address = address_of(sk), id;
+	__u64 address = address_of(sk), known = cookie_at(address), id;
 
 	if (known)
 		return known;
 	id = bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);
 	bpf_map_update_elem(&tt_ids, &address, &id, BPF_NOEXIST);
 	/* Another CPU may have been faster. With the map full, the socket's flows have no slots. */
-	return known_cookie(sk, protocol);
+	return cookie_at(address);
 }
 
 static __always_inline void forget_cookie(struct sock *sk)
@@ -78,12 +80,6 @@ static __always_inline void forget_cookie(struct sock *sk)
 	__u64 address = address_of(sk);
 
 	bpf_map_delete_elem(&tt_ids, &address);
-}
-
-/* The address is all that is known of a TCP socket; what counters.h compares tells whether it is still the same. */
-static __always_inline __u64 cookie_at(__u64 socket)
-{
-	return socket;
 }
 
 static __always_inline struct tcp_sock *tcp_of(struct sock *sk)

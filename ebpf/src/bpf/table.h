@@ -301,7 +301,6 @@ static __always_inline void give_back(__u32 number, __u64 hash)
 CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
 {
 	__u32 tag = tag_of(hash), set = first_set(hash), round, way, found = stashed;
-	struct tt_key of_main = { .cookie = cookie };
 	struct tt_slot *slot;
 	struct tt_tags *tags;
 
@@ -321,9 +320,7 @@ CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
 		}
 		set = second_set(hash);
 	}
-	if (found > 1 || !spilled || stashed)
-		return found > 1;
-	return bpf_map_lookup_elem(&tt_spill, &of_main) != 0;
+	return found > 1;
 }
 
 /* Returned by take_slot(): another process is about to make the socket's main slot, or has made it. */
@@ -351,7 +348,10 @@ CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest,
 		}
 	}
 	number = taken - 1;
-	if (!contested || !has_rival(hash, cookie, is_in_stash(number)))
+	if (!contested)
+		return taken;
+	if (!has_rival(hash, cookie, is_in_stash(number)) &&
+	    (is_in_stash(number) || !spilled || !bpf_map_lookup_elem(&tt_spill, &key)))
 		return taken;
 	if (is_in_stash(number))
 		bpf_map_delete_elem(&tt_spill, &key);
