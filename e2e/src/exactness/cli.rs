@@ -81,9 +81,26 @@ pub(super) struct Options {
     #[arg(long, default_value_t = fastrand::u64(..), hide_default_value = true)]
     pub(super) seed: u64,
 
+    /// Let packets interrupt other CPUs than the one that sends them, in a network namespace of its own: the kernel skips
+    /// programs then, as it does now and then on every busy machine.
+    #[arg(long)]
+    pub(super) spread: bool,
+
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
+}
+
+impl Cli {
+    /// The options of a command that has them.
+    pub(super) fn options(&self) -> Option<&Options> {
+        match &self.command {
+            None => Some(&self.options),
+            Some(Command::Soak(args)) => Some(&args.options),
+            Some(Command::OpenUnderLoad(args)) => Some(&args.options),
+            Some(Command::Case(_)) => None,
+        }
+    }
 }
 
 /// How to print.

@@ -32,6 +32,9 @@ use crate::support::{Result, TestError};
 ///
 /// When the surroundings are missing, or the product does not come up or breaks its own rules.
 pub fn run(cli: Cli) -> Result<bool> {
+    if cli.options().is_some_and(|options| options.spread) {
+        sys::spread::spread_packets().map_err(TestError::io("spread packets over the CPUs"))?;
+    }
     match cli.command {
         None => runner::run(&cli.options),
         Some(cli::Command::Soak(args)) => soak::run(&args),

@@ -3,6 +3,8 @@
 use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -15,12 +17,15 @@ use super::{
     Case,
     streams::{Receive, Send, exchange_between, recv_plain, send_plain, splice_in, splice_out},
 };
-use crate::exactness::{
-    error::{CaseError, Done},
-    sockets::{FAMILIES, Family, Stream},
-    stage::Stage,
-    sys::{sockets::socket, tcp},
-    tally::Direction::Outbound,
+use crate::{
+    exactness::{
+        error::{CaseError, Done},
+        sockets::{FAMILIES, Family, Stream},
+        stage::Stage,
+        sys::{sockets::socket, tcp},
+        tally::Direction::Outbound,
+    },
+    support::wait::POLL,
 };
 
 const WAYS: [(&str, Send, Receive); 2] =
@@ -70,6 +75,13 @@ fn by_both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> D
     tcp::let_nothing_in(&deaf)?;
     start_listening(&deaf, 1)?;
     begin(&first, second_at)?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while tcp::dropped(&deaf)? == 0 {
+        if Instant::now() > deadline {
+            return Err(CaseError::unexpected("the first segment did not come"));
+        }
+        thread::sleep(POLL);
+    }
     drop(deaf);
     let (second, _) = bound(family, second_at.port())?;
     begin(&second, first_at)?;

@@ -2,6 +2,7 @@
 
 pub mod netlink;
 pub mod sockets;
+pub mod spread;
 pub mod tcp;
 pub mod tls;
 pub mod uring;

@@ -137,6 +137,20 @@ pub fn let_nothing_in(socket: impl AsFd) -> io::Result<()> {
     check(unsafe { libc::setsockopt(fd, level, name, ptr::from_ref(&program).cast(), length) }).map(drop)
 }
 
+/// Packets for the socket that the kernel threw away.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn dropped(socket: impl AsFd) -> io::Result<u32> {
+    /// Place in the array of SO_MEMINFO (linux/sock_diag.h).
+    const DROPS: usize = 8;
+    let mut numbers = [0; 4 * (DROPS + 1)];
+    read_option(socket, libc::SOL_SOCKET, libc::SO_MEMINFO, &mut numbers)?;
+    let last = numbers.last_chunk().copied().unwrap_or_default();
+    Ok(u32::from_ne_bytes(last))
+}
+
 /// Ends [`let_nothing_in`].
 ///
 /// # Errors
