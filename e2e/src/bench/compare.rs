@@ -17,6 +17,8 @@ use crate::support::{Result, TestError};
 pub(super) trait Subject {
     /// Its name, for the progress.
     const NAME: &'static str;
+    /// The loads, for the head of the table.
+    const TITLE: &'static str;
     /// The columns: one load each.
     const LANES: &'static [&'static str];
     /// Passes through the workers in a block.
@@ -66,7 +68,8 @@ pub(super) fn run<S: Subject>(bench: &Bench, subject: &S) -> Result<()> {
     rows.push(other(bench, subject, &stage, &mut Tool::nothing())?);
     rows.push(equal);
     let header: Vec<&str> = ["rate as a share"].iter().chain(S::LANES).copied().collect();
-    table::print("Median of the rounds' ratios [95 % interval]; 1 is free:", &header, &rows);
+    let title = format!("{} Medians of rounds [95 % interval]; 1 is free.", S::TITLE);
+    table::print(&title, &header, &rows);
     Ok(())
 }
 
@@ -121,7 +124,7 @@ fn other<S: Subject>(bench: &Bench, subject: &S, stage: &Stage, tool: &mut Tool)
     let figure: Figure = |round, lane| round.off[lane] / round.on[lane];
     let plan = plan::<S>(bench, tool, S::LIMITS.1);
     let measured = rounds::run(&plan, tool, hire, |measured| lanes::<S>(measured, figure))?;
-    Ok(row(&format!("{tool}: on against off"), lanes::<S>(&measured, figure), ToString::to_string))
+    Ok(row(&format!("{tool}, on against off"), lanes::<S>(&measured, figure), ToString::to_string))
 }
 
 fn plan<S: Subject>(bench: &Bench, switch: &dyn Switch, limit: Duration) -> Plan {

@@ -1,8 +1,8 @@
-//! What it costs the agent to read and rank many flows, and the memory it takes.
+//! Time and memory that many flows cost the process that reads and ranks them.
 
 use std::{fs, time::Duration};
 
-use super::{Bench, child, interrupt, load::Kind, table, worker::LoadWorker};
+use super::{Bench, child, interrupt, load::Kind, stats::Estimate, table, worker::LoadWorker};
 use crate::support::{Result, TestError, bpf, cgroup::Cgroup, process::Process};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -17,7 +17,8 @@ pub(super) fn run(bench: &Bench, most: u32) -> Result<()> {
         rows.push(measure(bench, flows)?);
     }
     table::print(
-        "CPU of one process for one interval (drain, rank, print 20 rows), ms; memory, MiB:",
+        "CPU time of `traffictrace top` for one interval (drain, rank, print 20 rows), medians in ms [95 % interval]; memory \
+         in MiB.",
         &["live flows", "all idle", "all moved", "anonymous", "resident", "kernel maps"],
         &rows,
     );
@@ -68,17 +69,21 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
     ])
 }
 
-/// Milliseconds of CPU that a process uses for one interval, on average.
-fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -> Result<f64> {
+/// Milliseconds of CPU that a process uses for one interval.
+fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -> Result<Estimate> {
     // What was printed meanwhile is not waited for again.
     while top.line(Duration::ZERO).is_ok_and(|line| line.is_some()) {}
     next(top)?;
-    let before = cpu(top.pid())?;
+    let mut used = Vec::new();
+    let mut before = cpu(top.pid())?;
     for interval in 0..INTERVALS {
         between(interval)?;
         next(top)?;
+        let after = cpu(top.pid())?;
+        used.push(after - before);
+        before = after;
     }
-    Ok((cpu(top.pid())? - before) / f64::from(INTERVALS))
+    Ok(Estimate::of(&used))
 }
 
 fn next(top: &Process) -> Result<()> {

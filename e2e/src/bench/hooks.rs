@@ -44,6 +44,10 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
         })
         .collect();
     let header: Vec<&str> = ["empty programs attached"].iter().chain(Rates::LANES).copied().collect();
-    table::print("Rate with empty programs against nothing attached [95 % interval]:", &header, &rows);
+    table::print(
+        "Rate of the same with empty programs against nothing attached. Medians of rounds [95 % interval].",
+        &header,
+        &rows,
+    );
     Ok(())
 }

@@ -94,7 +94,8 @@ fn ping_pong() -> io::Result<Operation> {
     }))
 }
 
-/// Every connection leaves its port in TIME_WAIT for a minute, so the server's address changes from time to time.
+/// Every connection leaves its port in TIME_WAIT for a minute, and the fewer ports an address has left, the longer is the
+/// search for one. So the server's address changes often.
 fn connect() -> io::Result<Operation> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let port = listener.local_addr()?.port();
@@ -102,7 +103,7 @@ fn connect() -> io::Result<Operation> {
     thread::spawn(move || listener.incoming().try_for_each(|stream| echo_tcp(stream?)));
     let mut number = 0_u64;
     Ok(Box::new(move || {
-        let host = (number / 10_000) as u8;
+        let host = (number / 1000) as u8;
         number += 1;
         let mut stream = TcpStream::connect(SocketAddrV4::new(Ipv4Addr::new(127, net, host, 1), port))?;
         let mut byte = [7];

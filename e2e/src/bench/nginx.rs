@@ -22,7 +22,7 @@ use crate::support::{Result, TestError, wait};
 /// Length of a slice.
 const SLICE: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(10);
-/// Connections that wrk keeps busy.
+/// Number of connections that wrk keeps busy.
 const CONNECTIONS: &str = "8";
 /// Bytes of the file that is asked for.
 const PAGE: usize = 1024;
@@ -32,6 +32,8 @@ struct Nginx;
 
 impl Subject for Nginx {
     const NAME: &'static str = "nginx";
+    const TITLE: &'static str =
+        "nginx, one process, a file of 1 KiB by sendfile, under wrk with 8 connections on the same CPU.";
     const LANES: &'static [&'static str] = &["keep-alive", "a connection a request"];
     const PASSES: usize = 3;
     const LIMITS: (Duration, Duration) = (Duration::from_secs(90), Duration::from_secs(30));
@@ -48,9 +50,6 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
         println!("\nnginx: not measured, since there is no {}.", missing.join(" and no "));
         return Ok(());
     }
-    println!(
-        "\nnginx, one process, a file of {PAGE} bytes by sendfile, under wrk with {CONNECTIONS} connections on the same CPU:"
-    );
     compare::run(bench, &Nginx)
 }
 

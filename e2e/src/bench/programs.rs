@@ -1,6 +1,6 @@
 //! The BPF programs that a process has attached, read from the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{Result, TestError, bpf};
 
@@ -36,6 +36,12 @@ pub(super) fn attached(pid: u32) -> Result<BTreeMap<String, Counters>> {
         }
     }
     Ok(programs)
+}
+
+/// Ids of all links of the machine, none where they cannot be listed.
+pub(super) fn links() -> BTreeSet<u64> {
+    let links = bpf::show("link").unwrap_or_default();
+    links.iter().filter_map(|link| link["id"].as_u64()).collect()
 }
 
 /// Programs seen attached in the course of a measurement, with the sum of their recursion misses.

@@ -16,6 +16,7 @@ const KINDS: [Kind; 4] = [Kind::PingPong, Kind::Connect, Kind::UdpPingPong, Kind
 
 impl Subject for Rates {
     const NAME: &'static str = "rates";
+    const TITLE: &'static str = "One byte there and back, both ends in one process on one CPU.";
     const LANES: &'static [&'static str] =
         &["TCP ping-pong", "connect, ask, close", "UDP ping-pong", "control: a pipe"];
     const PASSES: usize = 5;

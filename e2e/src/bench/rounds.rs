@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    interrupt,
+    interrupt, programs,
     stats::{Estimate, median},
     switch::Switch,
     worker::Worker,
@@ -53,6 +53,10 @@ pub(super) struct Round {
 pub(super) struct Measured {
     pub(super) levels: Vec<Vec<Round>>,
     took: Duration,
+    /// Number of rounds that began and ended with different BPF links of other processes.
+    disturbed: usize,
+    /// Largest number of BPF links of other processes.
+    foreign: usize,
 }
 
 impl Measured {
@@ -62,9 +66,17 @@ impl Measured {
         Estimate::of(&values)
     }
 
-    /// Number of rounds, and the time that they took.
+    /// Number of rounds, the time that they took, and a warning if there were other BPF programs.
     pub(super) fn effort(&self) -> String {
-        format!("{} rounds in {:.0} s", self.levels.first().map_or(0, Vec::len), self.took.as_secs_f64())
+        let rounds = self.levels.first().map_or(0, Vec::len);
+        let mut text = format!("{rounds} rounds in {:.0} s", self.took.as_secs_f64());
+        if self.foreign > 0 {
+            let Self { foreign, disturbed, .. } = self;
+            text += &format!(
+                "; other processes had up to {foreign} BPF links, which changed in {disturbed} rounds"
+            );
+        }
+        text
     }
 }
 
@@ -76,11 +88,15 @@ pub(super) fn run(
     watched: impl Fn(&Measured) -> Vec<Estimate>,
 ) -> Result<Measured> {
     let begin = Instant::now();
-    let mut measured =
-        Measured { levels: (0..plan.levels).map(|_| Vec::new()).collect(), took: Duration::ZERO };
+    let levels = (0..plan.levels).map(|_| Vec::new()).collect();
+    let mut measured = Measured { levels, took: Duration::ZERO, disturbed: 0, foreign: 0 };
     for count in 1_usize.. {
         let mut crew = hire()?;
+        let before = programs::links();
         round(plan, switch, &mut crew, &mut measured)?;
+        let after = programs::links();
+        measured.disturbed += usize::from(before != after);
+        measured.foreign = measured.foreign.max(before.len()).max(after.len());
         measured.took = begin.elapsed();
         let over = measured.took >= plan.limit && count >= FEWEST;
         // An estimate takes about as long as a slice.

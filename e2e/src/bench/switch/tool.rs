@@ -59,7 +59,12 @@ impl Tool {
 
     /// A program that does nothing and takes as long to start as the others. Its cost is the measurement's own error.
     pub(in crate::bench) fn nothing() -> Self {
-        Self::new("control: `sleep`", "sleep", "sleep 0.4; echo ready; exec sleep 1000", "ready")
+        Self::new(
+            "control: a program that does nothing",
+            "sleep",
+            "sleep 0.4; echo ready; exec sleep 1000",
+            "ready",
+        )
     }
 
     fn new(title: &'static str, program: &'static str, command: &'static str, ready: &'static str) -> Self {
