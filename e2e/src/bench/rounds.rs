@@ -160,13 +160,16 @@ fn settle(crew: &mut Crew) -> Result<()> {
     block(crew, SETTLING).map(drop)
 }
 
-/// The median slice of each worker. They take turns forwards and backwards, so that none of them is earlier on average.
+/// The median slice of each worker. Each pass is in an order of its own, there and back, so that none of them is earlier,
+/// warmer or behind the same other one on average.
 fn block(crew: &mut Crew, passes: usize) -> Result<Vec<f64>> {
     let mut slices = vec![Vec::new(); crew.len()];
+    let mut order: Vec<usize> = (0..crew.len()).collect();
     for _ in 0..passes {
         interrupt::check()?;
-        for at in (0..crew.len()).chain((0..crew.len()).rev()) {
-            slices[at].push(crew[at].slice()?);
+        fastrand::shuffle(&mut order);
+        for at in order.iter().chain(order.iter().rev()) {
+            slices[*at].push(crew[*at].slice()?);
         }
     }
     Ok(slices.iter().map(|slices| median(slices)).collect())
