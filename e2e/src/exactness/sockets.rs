@@ -16,7 +16,7 @@ use super::{
 };
 
 /// A call that waits longer fails, so that a case ends with a message and not with its limit.
-const CALL_LIMIT: Duration = Duration::from_secs(40);
+const CALL_LIMIT: Duration = Duration::from_secs(100);
 
 /// By which addresses two ends talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
