@@ -1,9 +1,14 @@
 //! Connections that break off, with bytes under way: what calls returned counts, whatever becomes of the bytes.
 
-use std::{net::Shutdown, time::Duration};
+use std::{
+    net::Shutdown,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
+    io::ioctl_fionread,
     net::sockopt,
 };
 
@@ -12,10 +17,13 @@ use super::{
     again::fill,
     streams::{Receive, recv_plain, send_plain, splice_out},
 };
-use crate::exactness::{
-    error::{CaseError, Done},
-    sockets::{FAMILIES, Family, Stream, connected},
-    stage::Stage,
+use crate::{
+    exactness::{
+        error::{CaseError, Done},
+        sockets::{FAMILIES, Family, Stream, connected},
+        stage::Stage,
+    },
+    support::wait::POLL,
 };
 
 type Run = fn(&mut Stage, Stream, Stream, Receive) -> Done;
@@ -93,6 +101,14 @@ fn reset_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Rec
     begin(stage, &client, &server, receive)?;
     let rest = vec![1; stage.amount()];
     send_plain(&client, &rest)?;
+    // What has not left the socket yet is thrown away with it.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while ioctl_fionread(&server.socket)? < (rest.len() / 3) as u64 {
+        if Instant::now() > deadline {
+            return Err(CaseError::unexpected("a third of what was sent did not arrive"));
+        }
+        thread::sleep(POLL);
+    }
     sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
     drop(client);
     await_end(&server)?;
