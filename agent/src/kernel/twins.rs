@@ -158,6 +158,12 @@ impl Twins {
     }
 }
 
+/// Whether the kernel has skipped a program that counts the calls of tracepoints or trampolines.
+pub(super) fn skipped_calls(ebpf: &Ebpf) -> bool {
+    let counting = PAIRS.iter().map(|pair| pair.first).chain(OTHERS);
+    counting.into_iter().any(|name| misses(ebpf, name) > 0)
+}
+
 impl Twin {
     /// Begins to count what the first program of the pair is skipped for.
     fn attach(

@@ -1,6 +1,6 @@
 //! What cannot be seen on this machine, whatever a session asks for. One list for `check`, `top`, reports and statuses.
 
-use super::{HookTier, Tracer, older::sees_all_processes};
+use super::{HookTier, Tracer, older::sees_all_processes, twins::skipped_calls};
 
 /// A gap: something that is not counted, or of which not everything is known.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +53,11 @@ static SKIPPED: Unseen = Unseen {
     meaning: "The kernel skips events now and then; `missedEvents` counts those of UDP, ICMP, MPTCP and kernel TLS \
               whose bytes may be missing.",
 };
+static SKIPPED_CALLS: Unseen = Unseen {
+    name: "SkippedCalls",
+    meaning: "Who made a TCP call that the kernel skipped, as it has since the programs were loaded: the bytes are credited \
+              to the process that used the connection last.",
+};
 static SKIPPED_WHERE_PREEMPTIBLE: Unseen = Unseen {
     name: "SkippedEvents",
     meaning: "Where the kernel is fully preemptible it skips events now and then; `missedEvents` counts those of UDP, \
@@ -98,6 +103,7 @@ impl Tracer {
             (&PASSED_LATER, self.sees_given),
             // Probes on the socket's lock see its sequence numbers before anything is read.
             (&SPLICED_FIRST, all || self.tier == HookTier::Kretprobe),
+            (&SKIPPED_CALLS, !skipped_calls(&self.ebpf)),
         ];
         let by_machine = by_machine.into_iter().filter(|(_, seen)| !seen).map(|(what, _)| what);
         by_machine.chain(by_tier.iter().copied()).collect()

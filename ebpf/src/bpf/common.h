@@ -136,6 +136,8 @@ __noinline int look_at(__u32 number)
 	/* Everything is spliced from an accepted connection: its process is among those that have it open. */
 	if (!main->owner && main->rx_bytes)
 		count_loss(TT_LOSS_UNOWNED, 1);
+	if (!main->sent_all && is_after_fin(BPF_CORE_READ(sk, __sk_common.skc_state)))
+		return 0;
 	if (!main->shared && !BPF_CORE_READ(sk, sk_write_pending) && !BPF_CORE_READ(sk, sk_lock.owned))
 		credit_sent(main, &counters, 0);
 	return 0;

@@ -156,14 +156,20 @@ static __always_inline void credit_received(struct tt_slot *main, const struct c
 	}
 }
 
-/* Nothing more can be sent: a FIN is about to take its number, or the connection is over. Under the socket's lock. */
-static __always_inline void finish_sending(struct tt_slot *main, const struct counters *counters)
+/* Nothing more can be sent: the connection is over, or a FIN is about to take its number, or has one, as `fin` says. */
+static __always_inline void finish_sending(struct tt_slot *main, const struct counters *counters, bool fin)
 {
 	if (!main->based || main->sent_all || sent_first(counters) != main->tx_first)
 		return;
-	main->sent_final = (__u32)sent_of(counters);
+	main->sent_final = (__u32)sent_of(counters) - fin;
 	barrier();
 	main->sent_all = 1;
+}
+
+/* Whether a FIN can have taken a number in a state of a TCP socket. */
+static __always_inline bool is_after_fin(int state)
+{
+	return state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_SYN_RECV && state != TCP_SYN_SENT;
 }
 
 /* Takes what the call at hand has counted, which was credited before, out of its slot again. */

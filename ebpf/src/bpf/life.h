@@ -99,9 +99,10 @@ static __always_inline bool is_unused(struct sock *sk, struct tt_slot *main)
 
 /*
  * A connection ends, or one side of it: nothing more can be sent. Calls may still be under way, so that what is missing is
- * credited only when the socket is destroyed; but if a process is about to use it again, its counters begin anew.
+ * credited only when the socket is destroyed; but if a process is about to use it again, its counters begin anew. `fin`: a
+ * FIN was sent before, and the kernel skipped the event that told.
  */
-static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool itself, bool begins_anew)
+static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool itself, bool begins_anew, bool fin)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
 	struct counters counters;
@@ -112,7 +113,7 @@ static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool i
 	if (!itself)
 		return;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	finish_sending(main, &counters);
+	finish_sending(main, &counters, fin);
 	if (begins_anew)
 		credit_received(main, &counters, 0);
 }
@@ -129,7 +130,7 @@ static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, b
 	if (!itself)
 		return;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	/* If the change of state was skipped, it is not known whether a FIN has a number. */
+	/* If no change of state was seen, it is not known whether a FIN has a number. */
 	if (main->sent_all)
 		credit_sent(main, &counters, 0);
 	credit_received(main, &counters, 0);
@@ -212,7 +213,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		main = main_slot(key.cookie);
 	}
 	if (ends && main)
-		finish(sk, main, itself, owned);
+		finish(sk, main, itself, owned, now == TCP_CLOSE && is_after_fin(before));
 }
 
 /* The last event of a TCP socket. */

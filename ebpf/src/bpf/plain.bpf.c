@@ -86,6 +86,8 @@ CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 	READ_COUNTERS(FIELD, &counters, sk, (struct tcp_sock *)sk);
 	/* No call tells of an urgent byte here: it counts when the stream passes it. */
 	counters.urgent = false;
+	if (sent && is_after_fin(FIELD(sk, __sk_common.skc_state)) && (!main || !main->sent_all))
+		return 0;
 	if (main)
 		return sent ? missing_sent(main, &counters, main->tx_bytes) :
 			      missing_received(main, &counters, main->rx_bytes);

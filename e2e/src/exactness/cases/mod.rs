@@ -91,6 +91,7 @@ pub enum Excuse {
 pub const EXCUSED: &[Excused] = &[
     Excused { cases: "cgroup/passed-into-the-cgroup", limit: "SocketsPassedLater", what: Excuse::Bytes },
     Excused { cases: "shared/splice-", limit: "SplicedBy", what: Excuse::Process },
+    Excused { cases: "", limit: "SkippedCalls", what: Excuse::Process },
     Excused { cases: "older/blocked-in-", limit: "CallsUnderWay", what: Excuse::Bytes },
     Excused { cases: "fastopen/refused-", limit: "FastOpenFirstBytes", what: Excuse::Bytes },
     Excused { cases: "blocked/waitall", limit: "SplicedBy", what: Excuse::Process },
