@@ -99,7 +99,8 @@ main() {
         # As many guests at a time as there are processors: each has one.
         ((running < $(nproc))) || { wait -n && running=$((running - 1)); }
         say "$name: booting $(basename "$(dirname "${images[$name]}")")"
-        try_kernel "$name" "${images[$name]}" "${initrds[$(kernel_architecture "$name")]}" &
+        try_kernel "$name" "${images[$name]}" "$(with_modules "${initrds[$(kernel_architecture "$name")]}" \
+            "$(dirname "${images[$name]}")/mod" "$OUT/initrd-$name")" &
         running=$((running + 1))
     done
     wait

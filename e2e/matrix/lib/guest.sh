@@ -38,3 +38,11 @@ build_initrd() {
     rm -rf "$root"
     echo "$initrd"
 }
+
+# with_modules INITRD FOLDER OUT: an initial RAM file system with the modules in the folder, too. The kernel unpacks one
+# archive after the other.
+with_modules() {
+    { cat "$1" && (cd "$2/.." && find mod -print0 | LC_ALL=C sort -z |
+        cpio --quiet --null --create --format=newc --owner=0:0) | gzip -1; } >"$3"
+    echo "$3"
+}

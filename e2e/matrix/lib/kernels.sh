@@ -58,16 +58,45 @@ kernel_package() {
     echo "${binary:-$image}"
 }
 
+# Modules that the guests load, as far as the kernel has them: kernel TLS, and the ciphers that it asks for.
+readonly MODULES=(tls gcm ctr gf128mul ghash-generic cryptd crypto_simd aesni-intel geniv seqiv crypto_null aead)
+
+# kernel_modules ARCHITECTURE PACKAGE: the packages that have the modules of the kernel in PACKAGE.
+kernel_modules() {
+    local modules
+    modules=$(debian_depends "$(debian_depends "linux-image-cloud-$1" | grep -m 1 '^linux-image-')" |
+        grep -m 1 '^linux-modules-' || true)
+    echo "${modules:-$2}"
+}
+
+# unpack_modules FROM TO: as files that a kernel takes.
+unpack_modules() {
+    local name file
+    mkdir -p "$2"
+    for name in "${MODULES[@]}"; do
+        file=$(find "$1" -name "$name.ko*" -type f -print -quit)
+        case $file in
+        *.xz) xz -dc "$file" >"$2/$name.ko" ;;
+        *.zst) zstd -qdc "$file" >"$2/$name.ko" ;;
+        ?*) cp "$file" "$2/$name.ko" ;;
+        esac
+    done
+}
+
+# unpack_kernel PACKAGE MODULES FOLDER: makes the folder, with `vmlinuz` and `mod/`.
 unpack_kernel() {
-    local package=$1 folder=$2 part=$2.part
+    local package=$1 modules=$2 folder=$3 part=$3.part deb
     rm -rf "$part"
     mkdir -p "$part/deb"
-    debian_fetch "$part/deb" "$package" || {
+    debian_fetch "$part/deb" "$package" && { [[ $modules == "$package" ]] || debian_fetch "$part/deb" "$modules"; } || {
         rm -rf "$part"
         return 1
     }
-    dpkg-deb --fsys-tarfile "$part"/deb/*.deb |
-        tar -x -C "$part" --wildcards './boot/vmlinu[xz]-*' './usr/lib/modules/*/vmlinu[xz]' 2>/dev/null || true
+    for deb in "$part"/deb/*.deb; do
+        dpkg-deb --fsys-tarfile "$deb" |
+            tar -x -C "$part" --wildcards './boot/vmlinu[xz]-*' './usr/lib/modules/*/vmlinu[xz]' '*.ko*' 2>/dev/null || true
+    done
+    unpack_modules "$part" "$part/mod"
     # One of the two places has it.
     find "$part" -name 'vmlinu[xz]*' -type f -exec mv {} "$part/vmlinuz" \;
     [[ -s $part/vmlinuz ]] || {
@@ -75,18 +104,20 @@ unpack_kernel() {
         rm -rf "$part"
         return 1
     }
-    rm -rf "$part/deb" "$part/boot" "$part/usr"
+    rm -rf "$part/deb" "$part/boot" "$part/usr" "$part/lib"
     mv "$part" "$folder"
 }
 
 # fetch_from SUITE ARCHITECTURE: prints the folder that has the suite's kernel as `vmlinuz`; fetches it if needed.
 fetch_from() {
-    local suite=$1 architecture=$2 package folder
+    local suite=$1 architecture=$2 package modules folder
     debian_open "$suite" "$architecture" && package=$(kernel_package "$architecture") || return
     folder=$CACHE/kernels/${package}_$(debian_version "$package")_$architecture
-    [[ -d $folder ]] || {
+    [[ -d $folder/mod ]] || {
         say "fetching $package of $suite"
-        unpack_kernel "$package" "$folder" || return
+        modules=$(kernel_modules "$architecture" "$package")
+        rm -rf "$folder"
+        unpack_kernel "$package" "$modules" "$folder" || return
     }
     echo "$folder"
 }

@@ -91,7 +91,23 @@ impl Leader {
 
     /// Its outcome, when it has come to its end.
     pub(super) fn end(mut self) -> Result<Outcome> {
-        let message = self.ended.take().map_or_else(|| self.message(LIMIT), Ok)?;
+        let message = match self.ended.take().map_or_else(|| self.message(LIMIT), Ok) {
+            // A case that hangs is that case's failure. Its process ends with this value.
+            Err(TestError::Deadline { .. }) => {
+                let Self { task, differences, .. } = self;
+                let failure = Some(format!("it did not end within {} s", LIMIT.as_secs()));
+                let told = String::new();
+                return Ok(Outcome {
+                    case: task.case,
+                    counts: Vec::new(),
+                    failure,
+                    unsupported: None,
+                    differences,
+                    told,
+                });
+            }
+            message => message?,
+        };
         let Message::Ended { counts, failure, unsupported } = message else {
             return Err(TestError::unexpected(&self.task.case, format!("{message:?} in place of its end")));
         };

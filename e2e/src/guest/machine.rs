@@ -5,7 +5,7 @@ use std::{convert::Infallible, fs, io};
 use rustix::{
     mount::{MountFlags, mount},
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with},
-    system::{RebootCommand, reboot},
+    system::{RebootCommand, finit_module, reboot},
 };
 
 use crate::support::{Result, TestError};
@@ -33,6 +33,23 @@ pub(super) fn mount_all() -> Result<()> {
             .map_err(|error| TestError::io(format!("mount {kind} on {place}"))(error.into()))?;
     }
     Ok(())
+}
+
+/// Loads the modules in `/mod`. Some need others that come later, so all are tried as long as one more is taken; what a
+/// kernel does not take at all, it has built in or cannot use.
+pub(super) fn load_modules() {
+    let mut left: Vec<_> =
+        fs::read_dir("/mod").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    loop {
+        let before = left.len();
+        left.retain(|path| {
+            let loaded = fs::File::open(path).map(|file| finit_module(file, c"", 0));
+            !matches!(loaded, Ok(Ok(())))
+        });
+        if left.len() == before {
+            break;
+        }
+    }
 }
 
 /// Raises `lo`; the kernel gives it `127.0.0.1` and `::1`.

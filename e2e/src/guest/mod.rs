@@ -34,6 +34,7 @@ const EXACT_LIMIT: Duration = Duration::from_secs(600);
 pub fn run() -> Result<Infallible> {
     machine::mount_all()?;
     machine::raise_loopback()?;
+    machine::load_modules();
     let uname = rustix::system::uname();
     // The firmware leaves the cursor in the middle of a line.
     println!("\n{MARK} kernel {}", uname.release().to_string_lossy());
