@@ -1,5 +1,7 @@
 //! What cannot be seen on this machine, whatever a session asks for. One list for `check`, `top`, reports and statuses.
 
+use std::{fs, sync::OnceLock};
+
 use super::{HookTier, Tracer, older::sees_all_processes, twins::skipped_calls};
 
 /// A gap: something that is not counted, or of which not everything is known.
@@ -53,10 +55,12 @@ static SKIPPED: Unseen = Unseen {
     meaning: "The kernel skips events now and then; `missedEvents` counts those of UDP, ICMP, MPTCP and kernel TLS \
               whose bytes may be missing.",
 };
+static MPTCP_SPLICE: Unseen =
+    Unseen { name: "MptcpSplice", meaning: "What is spliced out of an MPTCP connection." };
 static SKIPPED_CALLS: Unseen = Unseen {
     name: "SkippedCalls",
     meaning: "Who made a TCP call that the kernel skipped, as it has since the programs were loaded: the bytes are credited \
-              to the process that used the connection last.",
+              to the process that used the connection last, some of them only when it ends.",
 };
 static SKIPPED_WHERE_PREEMPTIBLE: Unseen = Unseen {
     name: "SkippedEvents",
@@ -72,6 +76,14 @@ static TLS_LOADED_LATER: Unseen = Unseen {
     name: "KernelTlsLoadedLater",
     meaning: "Kernel TLS, when its module is loaded after the first trace has begun.",
 };
+
+/// Whether this kernel splices out of an MPTCP connection past the receive call (Linux 7).
+fn mptcp_splices() -> bool {
+    static SPLICES: OnceLock<bool> = OnceLock::new();
+    *SPLICES.get_or_init(|| {
+        fs::read_to_string("/proc/kallsyms").is_ok_and(|symbols| symbols.contains(" mptcp_splice_read"))
+    })
+}
 
 impl Tracer {
     /// What is not seen here.
@@ -104,6 +116,7 @@ impl Tracer {
             // Probes on the socket's lock see its sequence numbers before anything is read.
             (&SPLICED_FIRST, all || self.tier == HookTier::Kretprobe),
             (&SKIPPED_CALLS, !skipped_calls(&self.ebpf)),
+            (&MPTCP_SPLICE, !mptcp_splices()),
         ];
         let by_machine = by_machine.into_iter().filter(|(_, seen)| !seen).map(|(what, _)| what);
         by_machine.chain(by_tier.iter().copied()).collect()

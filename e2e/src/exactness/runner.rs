@@ -1,6 +1,10 @@
 //! Running cases against one `top`.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use super::{
     cases::{self, Case, When},
@@ -17,6 +21,9 @@ use crate::support::{
     needs::{self, Host},
     top::Top,
 };
+
+/// A case that takes longer is told, so that it is known what to look at.
+const SLOW: Duration = Duration::from_secs(20);
 
 /// The cgroups of a run.
 pub(super) struct Ground {
@@ -94,7 +101,11 @@ fn run_group(
     }
     let mut outcomes = lead(leaders, &screen)?;
     for case in of(When::Alone) {
+        let begin = Instant::now();
         outcomes.push(start(case)?.end()?);
+        if begin.elapsed() > SLOW {
+            eprintln!("{} took {} s", case.name, begin.elapsed().as_secs());
+        }
     }
     let mut top = screen.stop()?;
     let (left, open) = top.await_free_slots()?;

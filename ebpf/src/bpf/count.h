@@ -221,33 +221,22 @@ static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 byt
 /* Adds to a slot. `number`: of the slot, plus one. */
 static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 number, __u64 bytes, bool sent)
 {
-	struct tt_slot *main;
+	struct tt_slot *main = slot;
 	struct tcp_sock *tcp;
 	__u32 calls;
 
-	if (sent) {
-		__sync_fetch_and_add(&slot->tx_bytes, bytes);
-		__sync_fetch_and_add(&slot->tx_calls, 1);
-	} else {
-		__sync_fetch_and_add(&slot->rx_bytes, bytes);
-		__sync_fetch_and_add(&slot->rx_calls, 1);
-	}
 	if (!is_main(slot)) {
 		main = main_slot(slot->cookie);
-		if (!main)
-			return;
-		count_beside(main, bytes, sent);
-		main->last = number;
-	} else {
-		main = slot;
-		if (main->last)
-			main->last = 0;
+		if (main)
+			main->last = number;
+	} else if (main->last) {
+		main->last = 0;
 	}
-	if (main->ahead)
-		take_back(sk, main, slot, bytes, sent);
+	count_bytes(sk, main, slot, bytes, sent);
+	__sync_fetch_and_add(sent ? &slot->tx_calls : &slot->rx_calls, 1);
 	/* The round-trip time is read now and then: at the 1st, 2nd, 4th, 8th ... and at every 64th send. */
 	calls = slot->tx_calls;
-	if (sent && (!(calls & (calls - 1)) || !(calls & 63))) {
+	if (main && sent && (!(calls & (calls - 1)) || !(calls & 63))) {
 		tcp = tcp_of(sk);
 		if (tcp)
 			note_health(main, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
@@ -267,11 +256,11 @@ static __always_inline void count_message(struct tt_slot *slot, __u64 bytes, boo
 }
 
 /* Whether the calls on a TCP socket are all that tells of its bytes. */
-static __always_inline bool is_told_by_calls(struct tt_slot *slot)
+static __always_inline bool is_told_by_calls(struct sock *sk, struct tt_slot *slot)
 {
 	struct tt_slot *main = is_main(slot) ? slot : main_slot(slot->cookie);
 
-	return !main || !main->based;
+	return !main || !main->based || !counts_itself(sk);
 }
 
 /* Whether the current process may count in a slot that was found for it, as long as the selection has not changed. */
@@ -331,7 +320,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 		count_message(slot, bytes, sent);
 		return;
 	}
-	if ((twin || twins & bit) && (!is_told_by_calls(slot) ? twin : counted_by_twin(twin, bit, rescued)))
+	if ((twin || twins & bit) && (!is_told_by_calls(sk, slot) ? twin : counted_by_twin(twin, bit, rescued)))
 		return;
 	count(sk, slot, number, bytes, sent);
 }

@@ -9,8 +9,8 @@
  * no calls of that kind and the kernel can skip an event, is the difference between these counters and what is counted. It
  * is credited to the process that used the socket last: when the socket ends, and now and then while it lives. What a call
  * has moved that is still under way is missing too. Of a task that waits for room to send the kernel tells; a receive that
- * waits to be filled can be credited early. So a call that comes after a credit takes back what was counted beyond the
- * counters.
+ * waits to be filled can be credited early. So a call that comes after a credit counts as much as the counters have beyond
+ * what is counted, and no more.
  *
  * The main slot's bases are what the counters said of bytes that are not counted in this slot. The stream's beginning, by
  * which the counters are told from those of another connection, and from a pair that was read while it changed, is
@@ -172,26 +172,53 @@ static __always_inline bool is_after_fin(int state)
 	return state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_SYN_RECV && state != TCP_SYN_SENT;
 }
 
-/* Takes what the call at hand has counted, which was credited before, out of its slot again. */
-static __noinline int take_back(struct sock *sk, struct tt_slot *main, struct tt_slot *slot, __u64 bytes, bool sent)
+/* How often a call tries again when others count in its slot at the same moment. */
+#define COUNT_TRIES 8
+
+/* Bytes of the call at hand that were credited before, if it is to count so many on top of `counted`. */
+static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, __u64 counted, __u64 bytes, bool sent)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
 	struct counters counters;
-	__s64 excess;
+	__s64 missing;
 
 	if (!tcp)
 		return 0;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	excess = sent ? -missing_sent(main, &counters, *(volatile __u64 *)&main->tx_bytes) :
-			-missing_received(main, &counters, *(volatile __u64 *)&main->rx_bytes);
-	if (excess <= 0)
+	/* Where the counters do not tell, there is nothing to compare with. */
+	if (sent ? !main->sent_all && sent_first(&counters) != main->tx_first :
+		   counters.urgent || received_first(&counters) != main->rx_first)
 		return 0;
-	if (excess > (__s64)bytes)
-		excess = bytes;
-	__sync_fetch_and_add(sent ? &slot->tx_bytes : &slot->rx_bytes, -excess);
-	if (slot != main)
-		__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, -excess);
-	return 0;
+	missing = sent ? missing_sent(main, &counters, counted) : missing_received(main, &counters, counted);
+	if (missing >= (__s64)bytes)
+		return 0;
+	return missing <= 0 ? bytes : bytes - missing;
+}
+
+/*
+ * Counts bytes of a call, except what was credited before. A credit sets `ahead` first, and adds only to what it has seen:
+ * so either the credit comes first, and the call sees it, or the call, and the credit fails.
+ */
+static __always_inline void count_bytes(struct sock *sk, struct tt_slot *main, struct tt_slot *slot, __u64 bytes, bool sent)
+{
+	__u64 *word = sent ? &slot->tx_bytes : &slot->rx_bytes, counted, more;
+	int i;
+
+	for (i = 0; i < COUNT_TRIES; i++) {
+		counted = *(volatile __u64 *)word;
+		more = bytes;
+		if (main && main->ahead)
+			more -= credited_before(sk, main, slot == main ? counted : sent ? main->tx_bytes : main->rx_bytes,
+						bytes, sent);
+		if (!more)
+			break;
+		if (add_if_unchanged(word, counted, more))
+			break;
+	}
+	if (i == COUNT_TRIES)
+		__sync_fetch_and_add(word, more);
+	if (main && slot != main)
+		__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, more);
 }
 
 /* Keeps what the kernel knows of a connection: segments sent again, and the round-trip time. */

@@ -238,7 +238,8 @@ static __always_inline void destroy(struct sock *sk)
 	}
 	if (main) {
 		finish_last(sk, main, itself);
-		if (state_of(main) == TT_PENDING)
+		/* If an event was skipped, bytes can be left over of a connection whose process is not known. */
+		if (state_of(main) == TT_PENDING && !main->rx_bytes && !main->tx_bytes)
 			drop_slot(main);
 		close_socket(main);
 	}

@@ -97,6 +97,7 @@ pub const EXCUSED: &[Excused] = &[
     Excused { cases: "blocked/waitall", limit: "SplicedBy", what: Excuse::Process },
     Excused { cases: "urgent/skipped-after-splice", limit: "SplicedUrgent", what: Excuse::Bytes },
     Excused { cases: "urgent/", limit: "UrgentBytes", what: Excuse::Bytes },
+    Excused { cases: "mptcp/", limit: "MptcpSplice", what: Excuse::Bytes },
     Excused { cases: "tls/splice-out", limit: "KernelTlsSplice", what: Excuse::Bytes },
 ];
 
