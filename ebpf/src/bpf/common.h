@@ -106,6 +106,7 @@ __noinline int look_at(__u32 number)
 	struct counters counters;
 	struct sock *sk;
 	__u64 cookie;
+	bool gone;
 
 	if (!main || !is_main(main) || !is_live(main))
 		return 0;
@@ -125,13 +126,26 @@ __noinline int look_at(__u32 number)
 	sk = (struct sock *)main->socket;
 	tcp = (struct tcp_sock *)sk;
 	READ_COUNTERS(BPF_CORE_READ, &counters, sk, tcp);
+	gone = !BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter);
 	/* The counters may have been another's by the time they were read. */
 	if (cookie_at(main->socket) != cookie)
 		return 0;
 	if (sent_first(&counters) == main->tx_first)
 		note_health(main, BPF_CORE_READ(tcp, total_retrans), BPF_CORE_READ(tcp, srtt_us));
-	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops))
+	if (gone) {
+		/* Its memory is as the socket left it: the event that told its end was skipped. */
+		if (main->sent_all)
+			credit_sent(main, &counters, 0);
+		credit_received(main, &counters, 0);
+		if (state_of(main) == TT_PENDING && !main->rx_bytes && !main->tx_bytes)
+			drop_slot(main);
+		close_socket(main);
 		return 0;
+	}
+	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops)) {
+		main->based = 0;
+		return 0;
+	}
 	credit_received(main, &counters, 0);
 	/* Everything is spliced from an accepted connection: its process is among those that have it open. */
 	if (!main->owner && main->rx_bytes)

@@ -182,6 +182,14 @@ typedef struct {
 	__s64 counter;
 } atomic64_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
+
 struct proto {
 	int (*recvmsg)(void);
 	int (*sendpage)(void); /* until Linux 6.5 */
@@ -207,6 +215,7 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
+	refcount_t skc_refcnt;
 };
 
 struct sock_cgroup_data {

@@ -110,8 +110,11 @@ static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool i
 	if (!tcp)
 		return;
 	note_health(main, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
-	if (!itself)
+	if (!itself) {
+		/* Whatever the counters mean from now on, they are not this connection's bytes. */
+		main->based = 0;
 		return;
+	}
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
 	finish_sending(main, &counters, fin);
 	if (begins_anew)

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{bind, connect, listen as start_listening};
+use rustix::{
+    net::{bind, connect, listen as start_listening},
+    system::uname,
+};
 
 use super::{
     Case, network,
@@ -74,6 +77,13 @@ fn connect_to(stage: &Stage, family: Family, at: SocketAddr) -> Done<Stream> {
     Stream::new(stage, TcpStream::from(client), Some(Outbound))
 }
 
+/// Whether the kernel is older than a release.
+fn is_before(major: u32, minor: u32) -> bool {
+    let release = uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) < (Some(major), Some(minor))
+}
+
 /// A client and a server, of which one or both speak MPTCP; else it falls back to TCP.
 fn exchange(
     stage: &mut Stage,
@@ -83,6 +93,9 @@ fn exchange(
     send: Send,
     receive: Receive,
 ) -> Done {
+    if client && !server && is_before(5, 15) {
+        return Err(CaseError::unsupported("MPTCP before Linux 5.15 stalls with a server that has none"));
+    }
     let (listener, at) = if server { listen_both(family)? } else { listen(family)? };
     let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
     stage.with_child(
