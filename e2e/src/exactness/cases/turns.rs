@@ -115,9 +115,9 @@ fn receive_at_once(stage: &mut Stage, family: Family, splices: bool) -> Done {
         stage.wait_for_parent()
     })?;
     if splices {
-        splice_to_end(&server)?
+        splice_to_end(&server)?;
     } else {
-        server.receive_to_end().map(drop)?
+        server.receive_to_end()?;
     }
     stage.join(sending)?;
     stage.compare(&mut [&mut receiving])?;

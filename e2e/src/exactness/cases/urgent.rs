@@ -18,8 +18,11 @@ use crate::exactness::{
     sys::sockets::set_option,
 };
 
+/// What a case does with the client's and the server's end of a connection.
+type Run = fn(&mut Stage, &Stream, &Stream) -> Done;
+
 pub(super) fn cases() -> Vec<Case> {
-    let all: [(&str, fn(&mut Stage, &Stream, &Stream) -> Done); 10] = [
+    let all: [(&str, Run); 10] = [
         ("read-first", read_first),
         ("read-in-order", read_in_order),
         ("peeked", peeked),
@@ -31,7 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("two-at-once", two_at_once),
         ("unread-at-close", unread_at_close),
     ];
-    let of = |(name, run): (&'static str, fn(&mut Stage, &Stream, &Stream) -> Done)| {
+    let of = |(name, run): (&'static str, Run)| {
         FAMILIES.map(|family| {
             Case::new(format!("urgent/{name}/{}", family.name()), move |stage| on(stage, family, run))
         })
@@ -40,7 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// The case on a new connection, and some more bytes in both directions.
-fn on(stage: &mut Stage, family: Family, run: fn(&mut Stage, &Stream, &Stream) -> Done) -> Done {
+fn on(stage: &mut Stage, family: Family, run: Run) -> Done {
     let (client, server) = connected(stage, family)?;
     run(stage, &client, &server)
 }
