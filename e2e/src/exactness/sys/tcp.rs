@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{check, sockets::set_option};
+use crate::exactness::error::{CaseError, Done};
 
 /// State of a TCP socket whose handshake lacks its last segment (net/tcp_states.h).
 pub const SYN_RECV: u8 = 3;
@@ -125,8 +126,8 @@ fn number_at(information: &[u8], at: usize) -> u64 {
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
-pub fn let_nothing_in(socket: impl AsFd) -> io::Result<()> {
+/// [`CaseError::Unsupported`] where filters of sockets are not for everybody.
+pub fn let_nothing_in(socket: impl AsFd) -> Done {
     // The only instruction: of the packet, nothing.
     let mut nothing = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: ptr::from_mut(&mut nothing) };
@@ -134,7 +135,13 @@ pub fn let_nothing_in(socket: impl AsFd) -> io::Result<()> {
     let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
     #[expect(unsafe_code, reason = "rustix has no call for it")]
     // SAFETY: the kernel reads the program and its one instruction.
-    check(unsafe { libc::setsockopt(fd, level, name, ptr::from_ref(&program).cast(), length) }).map(drop)
+    let answer = check(unsafe { libc::setsockopt(fd, level, name, ptr::from_ref(&program).cast(), length) });
+    match answer {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(CaseError::unsupported("a socket's filter needs privileges here"))
+        }
+        answer => Ok(answer.map(drop)?),
+    }
 }
 
 /// Packets for the socket that the kernel threw away.
