@@ -75,7 +75,7 @@ pub struct TrafficTraceReportSpec {
     /// Whether connections older than the trace were looked for in all processes of the node. False: they count from their next call on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_sockets_found: Option<bool>,
-    /// What this node cannot see, whatever the trace asks for; `traffictrace check` there explains each: CallsUnderWay, SocketsHandedBefore, SocketsPassedLater, SplicedFirst, SplicedBy, SplicedUrgent, KernelTlsSplice, MptcpSplice, SkippedEvents, SkippedCalls, FastOpenFirstBytes, UrgentBytes, ConcurrentCalls, KernelTlsLoadedLater.
+    /// What this node cannot see, whatever the trace asks for; `traffictrace check` there explains each: CallsUnderWay, SocketsHandedBefore, SocketsPassedLater, SplicedFirst, SplicedBy, SplicedUrgent, KernelTlsSplice, MptcpSplice, SkippedEvents, SkippedCalls, FastOpenFirstBytes, UrgentBytes, ConcurrentCalls, KernelTlsOneWay, KernelTlsLoadedLater.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub not_seen: Vec<String>,

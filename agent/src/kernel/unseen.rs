@@ -59,8 +59,9 @@ static MPTCP_SPLICE: Unseen =
     Unseen { name: "MptcpSplice", meaning: "What is spliced out of an MPTCP connection." };
 static SKIPPED_CALLS: Unseen = Unseen {
     name: "SkippedCalls",
-    meaning: "Who made a TCP call that the kernel skipped, as it has since the programs were loaded: the bytes are credited \
-              to the process that used the connection last, some of them only when it ends.",
+    meaning: "Who made a TCP call that the kernel skipped, as it has since the programs were loaded: the bytes are \
+              credited to the process that used the connection last, some of them only when it ends. Of a call that \
+              began before the trace, what it had moved by then is missing.",
 };
 static SKIPPED_WHERE_PREEMPTIBLE: Unseen = Unseen {
     name: "SkippedEvents",
@@ -71,6 +72,10 @@ static CONCURRENT_CALLS: Unseen = Unseen {
     name: "ConcurrentCalls",
     meaning: "UDP, ICMP, MPTCP and kernel-TLS calls of which more run at one moment than the kernel has return probes \
               for (twice the CPUs, at least 10; before Linux 5.17 without preemption, as many as CPUs).",
+};
+static KERNEL_TLS_ONE_WAY: Unseen = Unseen {
+    name: "KernelTlsOneWay",
+    meaning: "What a connection with kernel TLS moves in a direction that has no key.",
 };
 static TLS_LOADED_LATER: Unseen = Unseen {
     name: "KernelTlsLoadedLater",
@@ -106,6 +111,7 @@ impl Tracer {
                 &URGENT_BYTES,
                 &KERNEL_TLS_SPLICE,
                 &CONCURRENT_CALLS,
+                &KERNEL_TLS_ONE_WAY,
                 &TLS_LOADED_LATER,
             ],
         };

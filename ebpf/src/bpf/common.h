@@ -121,12 +121,12 @@ __noinline int look_at(__u32 number)
 		close_socket(main);
 		return 0;
 	}
-	if (!main->based)
-		return 0;
 	sk = (struct sock *)main->socket;
 	tcp = (struct tcp_sock *)sk;
 	READ_COUNTERS(BPF_CORE_READ, &counters, sk, tcp);
 	gone = !BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter);
+	if (!main->based && !gone)
+		return 0;
 	/* The counters may have been another's by the time they were read. */
 	if (cookie_at(main->socket) != cookie)
 		return 0;
@@ -134,8 +134,8 @@ __noinline int look_at(__u32 number)
 		note_health(main, BPF_CORE_READ(tcp, total_retrans), BPF_CORE_READ(tcp, srtt_us));
 	if (gone) {
 		/* Its memory is as the socket left it: the event that told its end was skipped. */
-		if (main->sent_all)
-			credit_sent(main, &counters, 0);
+		finish_unseen(main, &counters, BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans));
+		credit_sent(main, &counters, 0);
 		credit_received(main, &counters, 0);
 		if (state_of(main) == TT_PENDING && !main->rx_bytes && !main->tx_bytes)
 			drop_slot(main);

@@ -166,6 +166,16 @@ static __always_inline void finish_sending(struct tt_slot *main, const struct co
 	main->sent_all = 1;
 }
 
+/*
+ * The same for a socket that is gone, of which no change of state was seen. `segments`: bytes that were sent in segments,
+ * each once; a FIN and a SYN are none.
+ */
+static __always_inline void finish_unseen(struct tt_slot *main, const struct counters *counters, __u64 segments)
+{
+	if (!main->sent_all)
+		finish_sending(main, counters, segments + (direction_of(main) == TT_OUTBOUND) != sent_of(counters));
+}
+
 /* Whether a FIN can have taken a number in a state of a TCP socket. */
 static __always_inline bool is_after_fin(int state)
 {
@@ -182,10 +192,10 @@ static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, _
 	struct counters counters;
 	__s64 missing;
 
-	if (!tcp)
+	/* Where the counters do not tell, there is nothing to compare with. */
+	if (!tcp || !counts_itself(sk))
 		return 0;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	/* Where the counters do not tell, there is nothing to compare with. */
 	if (sent ? !main->sent_all && sent_first(&counters) != main->tx_first :
 		   counters.urgent || received_first(&counters) != main->rx_first)
 		return 0;

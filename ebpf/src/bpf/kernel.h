@@ -287,6 +287,8 @@ struct tcp_sock {
 	__u32 snd_una;
 	__u32 urg_seq; /* of the last urgent byte; 0: there was none */
 	__u32 srtt_us;
+	__u64 bytes_sent; /* data in segments, also that sent again */
+	__u64 bytes_retrans;
 	__u32 total_retrans;
 	__u64 bytes_received;
 	__u64 bytes_acked;

@@ -52,6 +52,12 @@ static __always_inline void end_connecting(struct sock *sk, struct tt_slot *slot
 	publish(&slot->state, word | TT_OPEN);
 }
 
+/* Whether it is not known yet what became of a connect(). */
+static __always_inline bool is_connecting(struct tt_slot *main)
+{
+	return state_of(main) == TT_PENDING && main->owner && direction_of(main) == TT_OUTBOUND;
+}
+
 /*
  * Whether somebody may want a connection whose process is not known yet: any of the machine, while processes are selected.
  * What they open themselves is known from begin_connecting() on, but for MPTCP.
@@ -117,8 +123,11 @@ static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool i
 	}
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
 	finish_sending(main, &counters, fin);
-	if (begins_anew)
-		credit_received(main, &counters, 0);
+	if (!begins_anew)
+		return;
+	if (main->sent_all)
+		credit_sent(main, &counters, 0);
+	credit_received(main, &counters, 0);
 }
 
 /* Credits what no call told of a socket that is gone. */
@@ -133,9 +142,8 @@ static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, b
 	if (!itself)
 		return;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	/* If no change of state was seen, it is not known whether a FIN has a number. */
-	if (main->sent_all)
-		credit_sent(main, &counters, 0);
+	finish_unseen(main, &counters, FIELD(tcp, bytes_sent) - FIELD(tcp, bytes_retrans));
+	credit_sent(main, &counters, 0);
 	credit_received(main, &counters, 0);
 }
 
@@ -149,7 +157,7 @@ static __always_inline bool matters(int state)
 static __always_inline void change_state(struct sock *sk, int before, int now)
 {
 	struct tt_key key = {};
-	bool opens = false, ends = false, owned = false, itself;
+	bool opens = false, ends = false, owned = false, fails, itself;
 	struct tt_slot *main;
 	__u32 what = 0;
 	__u64 cgroup;
@@ -163,6 +171,13 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	itself = counts_itself(sk);
 	key.cookie = known_cookie(sk, TT_TCP);
 	main = key.cookie ? main_slot(key.cookie) : 0;
+	/* If the event of the establishment was skipped, the next one tells that there was one. */
+	if (main && now != TCP_SYN_SENT && is_connecting(main)) {
+		fails = now == TCP_CLOSE && (before == TCP_SYN_SENT || before == TCP_SYN_RECV);
+		end_connecting(sk, main, !fails);
+		if (fails)
+			return;
+	}
 	switch (now) {
 	case TCP_SYN_SENT:
 		/* MPTCP tells its peer to the first subflow alone. */
@@ -179,9 +194,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		if (before != TCP_SYN_SENT && before != TCP_SYN_RECV && before != TCP_LISTEN)
 			break;
 		direction = before == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND;
-		if (main && state_of(main) == TT_PENDING && direction_of(main) == TT_OUTBOUND) {
-			end_connecting(sk, main, true);
-		} else if (!main && cgroup_sessions_of(sk, cgroup, selection.generation)) {
+		if (!main && cgroup_sessions_of(sk, cgroup, selection.generation)) {
 			opens = itself || FIELD(sk, sk_protocol) != IPPROTO_TCP;
 			what = WHAT(TT_ESTABLISHED, TT_TCP) | WHAT_DIRECTION(direction);
 		} else if (!main && may_be_wanted(sk, direction)) {
@@ -189,10 +202,6 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		}
 		break;
 	case TCP_CLOSE:
-		if (main && state_of(main) == TT_PENDING && main->owner && (before == TCP_SYN_SENT || before == TCP_SYN_RECV)) {
-			end_connecting(sk, main, false);
-			break;
-		}
 		/* Closed at once, as with data that nobody read. Only a process that uses the socket owns its lock. */
 		owned = FIELD(sk, sk_lock.owned);
 		/* A FIN was sent, and what is received still counts in the end, if the socket is not used again. */
@@ -224,6 +233,7 @@ static __always_inline void destroy(struct sock *sk)
 {
 	struct tt_key key = { .cookie = known_cookie(sk, TT_TCP), .owner = owner_of(current_task()) };
 	__u64 cgroup = socket_cgroup_id(sk);
+	struct tcp_sock *tcp = tcp_of(sk);
 	struct tt_slot *main;
 	bool itself;
 
@@ -240,6 +250,9 @@ static __always_inline void destroy(struct sock *sk)
 		main = main_slot(key.cookie);
 	}
 	if (main) {
+		/* No event told what became of its connect(). A SYN that was answered is acknowledged. */
+		if (tcp && is_connecting(main))
+			end_connecting(sk, main, FIELD(tcp, bytes_acked));
 		finish_last(sk, main, itself);
 		/* If an event was skipped, bytes can be left over of a connection whose process is not known. */
 		if (state_of(main) == TT_PENDING && !main->rx_bytes && !main->tx_bytes)

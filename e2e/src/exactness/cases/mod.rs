@@ -93,12 +93,17 @@ pub const EXCUSED: &[Excused] = &[
     Excused { cases: "shared/splice-", limit: "SplicedBy", what: Excuse::Process },
     Excused { cases: "", limit: "SkippedCalls", what: Excuse::Process },
     Excused { cases: "older/blocked-in-", limit: "CallsUnderWay", what: Excuse::Bytes },
+    Excused { cases: "older/blocked-in-", limit: "SkippedCalls", what: Excuse::Bytes },
     Excused { cases: "fastopen/refused-", limit: "FastOpenFirstBytes", what: Excuse::Bytes },
     Excused { cases: "blocked/waitall", limit: "SplicedBy", what: Excuse::Process },
     Excused { cases: "urgent/skipped-after-splice", limit: "SplicedUrgent", what: Excuse::Bytes },
     Excused { cases: "urgent/", limit: "UrgentBytes", what: Excuse::Bytes },
     Excused { cases: "mptcp/", limit: "MptcpSplice", what: Excuse::Bytes },
     Excused { cases: "tls/splice-out", limit: "KernelTlsSplice", what: Excuse::Bytes },
+    Excused { cases: "tls/without-keys", limit: "KernelTlsOneWay", what: Excuse::Bytes },
+    Excused { cases: "tls/one-direction", limit: "KernelTlsOneWay", what: Excuse::Bytes },
+    Excused { cases: "tls/encrypts-only", limit: "KernelTlsOneWay", what: Excuse::Bytes },
+    Excused { cases: "tls/decrypts-only", limit: "KernelTlsOneWay", what: Excuse::Bytes },
 ];
 
 /// Every case, in the order in which they run.

@@ -33,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::waiting(name(way), move |stage| both(stage, family, send, receive)));
         }
         cases.extend([
+            Case::waiting(name("without-keys"), move |stage| keyless(stage, family)),
             Case::waiting(name("one-direction"), move |stage| one_direction(stage, family)),
             Case::waiting(name("keys-without-plain-bytes"), move |stage| at_once(stage, family)),
             Case::waiting(name("encrypts-only"), move |stage| encrypts(stage, family)),
@@ -67,8 +68,6 @@ fn after_plain_bytes(stage: &mut Stage, family: Family) -> Done<(Stream, Stream)
 /// Both directions, in the middle of a connection.
 fn both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
-    // With the layer and without keys.
-    exchange_between(stage, &client, &server, send, receive)?;
     encrypt(&client, &server, KEYS[0])?;
     encrypt(&server, &client, KEYS[1])?;
     for _ in 0..3 {
@@ -76,6 +75,15 @@ fn both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done
     }
     stage.compare(&mut [])?;
     exchange_between(stage, &client, &server, send, receive)
+}
+
+/// With the layer, which changes nothing without keys.
+fn keyless(stage: &mut Stage, family: Family) -> Done {
+    let (client, server) = after_plain_bytes(stage, family)?;
+    for (_, send, receive) in WAYS.into_iter().filter(|(way, ..)| *way != "splice-out") {
+        exchange_between(stage, &client, &server, send, receive)?;
+    }
+    stage.compare(&mut [])
 }
 
 /// The other direction goes on with plain bytes.
