@@ -137,7 +137,8 @@ impl Engine {
     /// Changes what a session selects or wants; what it counted before stays. `group_by` and `max_rows` stay too.
     pub fn update(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
         let old = &self.sessions.get(id).ok_or_else(|| EngineError::NoSession(id.clone()))?.spec;
-        if old.selects_more_than(&spec) || old.selects_anything() && old.filter != spec.filter {
+        let narrows = old.selects_more_than(&spec) || old.selects_anything() && old.filter != spec.filter;
+        if narrows {
             // What is selected no more is compared with its sockets a last time, and booked while it is known whose it is.
             self.drain_fully();
         }
@@ -145,6 +146,9 @@ impl Engine {
         let old = std::mem::replace(&mut session.spec, spec);
         session.containers.clear();
         let result = self.arm(id, &old);
+        if narrows && result.is_ok() {
+            self.leave_deselected(id);
+        }
         match (result.is_ok(), self.sessions.get_mut(id)) {
             // What is selected later can be as old as what is selected first.
             (true, Some(session)) if session.spec.selects_more_than(&old) => self.find_older_sockets(id),

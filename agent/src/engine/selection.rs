@@ -1,9 +1,11 @@
 //! The kernel's selection, kept in step with what the sessions select.
 
-use traffictrace_ebpf::layout;
+use std::sync::atomic::Ordering::Relaxed;
+
+use traffictrace_ebpf::layout::{self, PENDING, Slot};
 
 use super::{Engine, EngineError, SessionId, SessionSpec, session::Session};
-use crate::kernel::{KernelError, Wanted};
+use crate::kernel::{Folders, KernelError, Wanted};
 
 impl Engine {
     /// Makes the kernel's selection what the spec of the session says, where it was `old` before.
@@ -19,7 +21,7 @@ impl Engine {
         // Before anything is selected: whatever is counted must have its hooks.
         self.attach()?;
         if old.filter.is_empty() && !new.filter.is_empty() {
-            // Likewise: who sees a cgroup selected must see that there is a filter.
+            // Before anything is selected, too: who sees a cgroup selected must see that there is a filter.
             self.publish()?;
         }
         for cgroup in old.cgroups.keys().chain(new.cgroups.keys()) {
@@ -70,6 +72,27 @@ impl Engine {
         }
         if let Err(error) = self.publish() {
             tracing::error!(%error, "the kernel goes on counting for a session that has ended");
+        }
+    }
+
+    /// Has a session leave the flows that it wants no more. Their calls are not counted from now on anyway; but bytes that
+    /// no call tells would be, and of datagram sockets that are not selected nobody tells the end.
+    pub(super) fn leave_deselected(&mut self, id: &SessionId) {
+        let Self { tracer: Some(tracer), sessions, slots, .. } = self else { return };
+        let Some(session) = sessions.get_mut(id).filter(|session| session.spec.processes.is_empty()) else {
+            return;
+        };
+        // An event that is under way may still go by the earlier selection.
+        tracer.wait_for_programs();
+        let spec = &session.spec;
+        let keep = |slot: &Slot, folders: &Folders<'_>| {
+            spec.selects(slot.cgroup.load(Relaxed), |id| folders.parent(id))
+                // The ends of a connection that is being opened are not known yet; the kernel asks the filter then.
+                && (slot.state().phase() == PENDING || spec.filter.wants(slot))
+        };
+        match tracer.leave(1 << session.number, keep) {
+            Ok(flows) => slots.leave(&flows, session),
+            Err(error) => tracing::error!(%error, "bytes of what is selected no more may go on counting"),
         }
     }
 

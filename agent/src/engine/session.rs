@@ -54,6 +54,19 @@ impl SessionSpec {
             || self.processes.keys().any(|pid| !old.processes.contains_key(pid))
     }
 
+    /// Whether it selects a cgroup by itself or by one above it. A cgroup of which nothing is known counts as selected.
+    pub(super) fn selects(&self, cgroup: u64, parent_of: impl Fn(u64) -> Option<u64>) -> bool {
+        let mut level = cgroup;
+        while !self.cgroups.contains_key(&level) {
+            match parent_of(level) {
+                None => return true,
+                Some(0) => return false,
+                Some(parent) => level = parent,
+            }
+        }
+        true
+    }
+
     /// Whether it selects any cgroup or process.
     pub(super) fn selects_anything(&self) -> bool {
         !self.cgroups.is_empty() || !self.processes.is_empty()

@@ -48,6 +48,20 @@ impl SlotRows {
         }
     }
 
+    /// A session counts these flows no more: its rows of them are closed.
+    pub(super) fn leave(&mut self, flows: &[usize], session: &mut Session) {
+        for flow in flows {
+            let Some(flow) = self.flows.get_mut(*flow) else { continue };
+            let is_left = |(number, _): &(u8, RowId)| *number == session.number;
+            let (left, kept): (Vec<_>, Vec<_>) = flow.rows.as_slice().iter().copied().partition(is_left);
+            for (_, row) in left {
+                session.ledger.close(row, flow.connection);
+                session.ledger.release(row);
+            }
+            flow.rows = Rows::from_vec(kept);
+        }
+    }
+
     /// Books what a flow moved. `parent_of`: the parent of a cgroup, if it is known.
     pub(super) fn book(
         &mut self,

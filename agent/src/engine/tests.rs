@@ -234,6 +234,7 @@ fn an_address_of_both_families_is_one_peer() {
     assert_eq!(rows[0].key.remote_address, Some(Ipv4Addr::LOCALHOST.into()));
 }
 
+mod changes;
 mod connections;
 mod datagrams;
 mod endings;

@@ -1,9 +1,13 @@
 //! What a session wants of the traffic of its containers.
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    ops::RangeInclusive,
+    sync::atomic::Ordering::Relaxed,
+};
 
 use ipnet::IpNet;
-use traffictrace_ebpf::layout;
+use traffictrace_ebpf::layout::{self, Slot};
 
 use super::Protocol;
 
@@ -38,6 +42,33 @@ impl Filter {
         *self == Self::default()
     }
 
+    /// Whether it wants the flow of a slot whose ends are known. The kernel decides so for each new flow
+    /// (`session_wants()` in filter.h); this is for flows that it has a slot for when the filter changes.
+    pub fn wants(&self, slot: &Slot) -> bool {
+        let state = slot.state();
+        let protocol = Protocol::from_bit(state.protocol());
+        if !self.protocols.is_empty() && !protocol.is_some_and(|protocol| self.protocols.contains(&protocol))
+        {
+            return false;
+        }
+        let refused = match self.direction {
+            DirectionFilter::Both => 0,
+            DirectionFilter::Inbound => 2,
+            DirectionFilter::Outbound => 1,
+        };
+        if refused != 0 && state.direction() == refused {
+            return false;
+        }
+        let ports = [slot.local_port.load(Relaxed), slot.remote_port.load(Relaxed)];
+        if !self.ports.is_empty()
+            && !self.ports.iter().any(|range| ports.iter().any(|port| range.contains(port)))
+        {
+            return false;
+        }
+        let remote = Ipv6Addr::from(slot.remote_addr.load()).to_canonical();
+        self.remote_cidrs.is_empty() || self.remote_cidrs.iter().any(|cidr| cidr.contains(&remote))
+    }
+
     /// The form the kernel reads.
     pub fn to_kernel(&self) -> layout::Filter {
         layout::Filter {
@@ -70,7 +101,7 @@ mod tests {
     #[test]
     fn networks_are_masked_and_ipv4_is_mapped() {
         let (address, mask) = network(&"10.1.2.3/8".parse().unwrap());
-        assert_eq!(address, "::ffff:10.0.0.0".parse::<std::net::Ipv6Addr>().unwrap().octets());
+        assert_eq!(address, "::ffff:10.0.0.0".parse::<Ipv6Addr>().unwrap().octets());
         assert_eq!(mask[..13], [0xff; 13]);
         assert_eq!(mask[13..], [0; 3]);
         assert_eq!(network(&"::/0".parse().unwrap()).1, [0; 16]);

@@ -34,7 +34,7 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError, Queue},
 };
 use traffictrace_ebpf::{
-    layout::{Loss, Selection, SpillKey, WORK},
+    layout::{Loss, Selection, Slot, SpillKey, WORK},
     maps,
 };
 
@@ -197,8 +197,11 @@ impl Tracer {
         let failed = |e| KernelError::map("remove a slot of the stash", maps::SPILL, e);
         let keys = self.table.spill_keys(due);
         let mut spill = self.hash::<SpillKey, u32>(maps::SPILL)?;
-        for key in &keys {
-            gone_is_fine(spill.remove(key)).map_err(failed)?;
+        for (key, number) in &keys {
+            // A slot that was taken since can have the key by now.
+            if spill.get(key, 0).is_ok_and(|leads_to| leads_to == *number) {
+                gone_is_fine(spill.remove(key)).map_err(failed)?;
+            }
         }
         grace::wait_for_programs();
         let folders = Folders::of(&self.ebpf)?;
@@ -206,7 +209,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// Cookies of the datagram sockets that ended since the last call.
+    /// Cookies of the sockets that ended since the last call and that the kernel did not find all slots of.
     fn ended_sockets(&mut self) -> Result<HashSet<u64>, KernelError> {
         let failed = |e| KernelError::map("take ended sockets", maps::ENDED, e);
         let map = self.ebpf.map_mut(maps::ENDED).ok_or(KernelError::Object(maps::ENDED))?;
@@ -224,6 +227,17 @@ impl Tracer {
     /// Waits until no program counts by an earlier selection any more.
     pub fn wait_for_programs(&self) {
         grace::wait_for_programs();
+    }
+
+    /// Has a session, given as its bit, leave the flows that it counts and does not keep. Returns their numbers, as in
+    /// [`Drained::flow`].
+    pub fn leave(
+        &mut self,
+        session: u64,
+        keep: impl Fn(&Slot, &Folders<'_>) -> bool,
+    ) -> Result<Vec<usize>, KernelError> {
+        let folders = Folders::of(&self.ebpf)?;
+        Ok(self.table.leave(session, |slot| keep(slot, &folders)))
     }
 
     /// Has no slot count for these sessions any more. Their numbers can be given to other sessions.

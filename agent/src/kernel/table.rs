@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use traffictrace_ebpf::layout::{CLOSED, FREE, PENDING, Slot, SpillKey, State, TCP, Tags};
+use traffictrace_ebpf::layout::{CLOSED, CONNECTION, FREE, PENDING, Slot, SpillKey, State, TCP, Tags};
 
 use super::{mapped::Mapped, sizes::Geometry};
 use crate::flows::Counters;
@@ -115,7 +115,8 @@ impl Table {
     }
 
     /// Looks at all used slots: calls `sink` for each that is new, moved something or was closed, and `look` for each
-    /// that the kernel still counts in. Slots of the sockets in `ended` are closed first.
+    /// that the kernel still counts in. Slots of the sockets in `ended` are closed first, but for those that represent a
+    /// connection: these the kernel closes, and the socket may have another one.
     pub(super) fn scan(
         &mut self,
         now: Instant,
@@ -132,7 +133,10 @@ impl Table {
                 used += 1;
                 let number = set * self.tags[set].len() + way;
                 let slot = &self.slots[number];
-                if !ended.is_empty() && ended.contains(&slot.cookie.load(Relaxed)) {
+                if !ended.is_empty()
+                    && ended.contains(&slot.cookie.load(Relaxed))
+                    && !slot.state().has(CONNECTION)
+                {
                     close(slot);
                 }
                 if let Some(seen) = self.visit(number, now, sink) {
@@ -193,11 +197,11 @@ impl Table {
         self.closing.partition_point(|(_, closed)| now.saturating_duration_since(*closed) >= GRACE)
     }
 
-    /// Keys that lead to those of the first `count` closed slots that are in the stash.
-    pub(super) fn spill_keys(&self, count: usize) -> Vec<SpillKey> {
+    /// Those of the first `count` closed slots that are in the stash, and the keys that lead to them.
+    pub(super) fn spill_keys(&self, count: usize) -> Vec<(SpillKey, u32)> {
         let numbers = self.closing.iter().take(count).map(|(number, _)| *number as usize);
         let in_stash = numbers.filter(|number| *number >= self.geometry.main_slots());
-        in_stash.map(|number| self.slots[number].spill_key()).collect()
+        in_stash.map(|number| (self.slots[number].spill_key(), number as u32)).collect()
     }
 
     /// Frees the first `count` closed slots. Nothing in the kernel may find them any more.
@@ -242,6 +246,28 @@ impl Table {
                 close(slot);
             }
         }
+    }
+
+    /// Takes a session, as its bit in the words of sessions, out of the slots in use that it does not keep, and closes those
+    /// that count for no other. Returns the flows that it leaves.
+    pub(super) fn leave(&self, session: u64, keep: impl Fn(&Slot) -> bool) -> Vec<usize> {
+        let mut left = Vec::new();
+        for ((tag, slot), flow) in self.tags().zip(self.slots.iter()).zip(&self.flows) {
+            let counts = tag.load(Acquire) != 0
+                && slot.state().is_live()
+                && slot.sessions.load(Acquire) & session != 0;
+            if !counts || keep(slot) {
+                continue;
+            }
+            slot.connections.fetch_and(!session, Relaxed);
+            if slot.sessions.fetch_and(!session, AcqRel) & !session == 0 {
+                close(slot);
+            }
+            if let Some(flow) = flow.checked_sub(1) {
+                left.push(flow as usize);
+            }
+        }
+        left
     }
 
     fn tags(&self) -> impl Iterator<Item = &AtomicU32> {

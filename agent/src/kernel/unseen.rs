@@ -60,8 +60,8 @@ static MPTCP_SPLICE: Unseen =
 static SKIPPED_CALLS: Unseen = Unseen {
     name: "SkippedCalls",
     meaning: "Who made a TCP call that the kernel skipped, as it has since the programs were loaded: the bytes are \
-              credited to the process that used the connection last, some of them only when it ends. Of a call that \
-              began before the trace, what it had moved by then is missing.",
+              credited to the process that used the connection last, some of them only when it ends. Of a call or \
+              a connection whose beginning was not seen, what it had moved by the first event that was seen can be missing.",
 };
 static SKIPPED_WHERE_PREEMPTIBLE: Unseen = Unseen {
     name: "SkippedEvents",

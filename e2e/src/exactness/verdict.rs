@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use self::compare::{Compared, Rows};
 use super::{
-    cases::{EXCUSED, Excuse},
+    cases::{EXCUSED, Excuse, SKIPPED_EVENTS},
     tally::{Detail, ProcessCount},
 };
 use crate::support::top::{self, Document};
@@ -100,11 +100,16 @@ impl Report {
     }
 }
 
+/// The product's count of events that the kernel may have skipped.
+const MISSED_EVENTS: &str = "missedEvents";
+
 /// Compares.
 pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail) -> Report {
     let mut rows = Rows::of(document, detail);
     let mut problems = std::mem::take(&mut rows.strange);
-    for (reason, count) in document.lost.iter().filter(|(_, count)| **count > 0) {
+    let is_told =
+        |reason: &str| reason == MISSED_EVENTS && document.not_seen.iter().any(|name| name == SKIPPED_EVENTS);
+    for (reason, count) in document.lost.iter().filter(|(reason, count)| **count > 0 && !is_told(reason)) {
         problems.push(format!("lost {reason}: {count}"));
     }
     // Exact rows first, so that a process id that was used again does not move rows to another case.
@@ -145,6 +150,8 @@ fn excuse(case: &str, compared: &Compared, document: &Document) -> Option<&'stat
     let excused = EXCUSED.iter().find(|excused| {
         case.starts_with(excused.cases)
             && document.not_seen.iter().any(|name| name == excused.limit)
+            && (excused.limit != SKIPPED_EVENTS
+                || document.lost.get(MISSED_EVENTS).is_some_and(|count| *count > 0))
             && (excused.what == Excuse::Bytes || compared.differs_by_process_alone())
     });
     excused.map(|excused| excused.limit)

@@ -56,7 +56,7 @@ static __always_inline int released(struct socket *socket)
 	protocol = FIELD(sk, sk_protocol);
 	if (protocol == IPPROTO_TCP || !protocol_numbered(protocol))
 		return 0;
-	cookie = known_cookie(sk, protocol_numbered(protocol));
+	cookie = known_cookie(sk);
 	if (cookie && !is_unwanted(socket_cgroup_id(sk), selection.generation))
 		release(cookie, protocol);
 	forget_cookie(sk);

@@ -96,14 +96,15 @@ int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
 }
 
 /*
- * Compares a connection that lives with its socket's counters. What is sent is told by calls, whatever their kind: unless the
- * kernel skipped one, what is missing is under way.
+ * Compares a connection that lives with its socket's counters. What is sent is told by calls, whatever their kind: if it is
+ * missing and no call is under way, the kernel has skipped one.
  */
 __noinline int look_at(__u32 number)
 {
 	struct tt_slot *main = slot_at(number);
 	struct tcp_sock *tcp;
-	struct counters counters;
+	struct counters counters = {};
+	struct proto *now, *made;
 	struct sock *sk;
 	__u64 cookie;
 	bool gone;
@@ -116,6 +117,9 @@ __noinline int look_at(__u32 number)
 	 * told the end of this one was skipped.
 	 */
 	if (cookie_at(main->socket) != cookie) {
+		/* What was sent is known without the socket once a FIN was. */
+		if (main->sent_all)
+			credit_sent(main, &counters, 0);
 		if (state_of(main) == TT_PENDING)
 			drop_slot(main);
 		close_socket(main);
@@ -142,7 +146,10 @@ __noinline int look_at(__u32 number)
 		close_socket(main);
 		return 0;
 	}
-	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops)) {
+	now = BPF_CORE_READ(sk, __sk_common.skc_prot);
+	made = BPF_CORE_READ(sk, sk_prot_creator);
+	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops) || BPF_CORE_READ(now, recvmsg) != BPF_CORE_READ(made, recvmsg)) {
+		/* As counts_itself() has it: a layer has come, or a sockmap. */
 		main->based = 0;
 		return 0;
 	}

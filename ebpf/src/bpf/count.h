@@ -130,6 +130,18 @@ CHECKED_ONCE int describe_connection(__u32 cell)
 	event->rx_first = received_first(&counters);
 	event->tx_first = sent_first(&counters);
 	event->based = 1;
+	if (main && main->based && event->rx_first == main->rx_first && event->tx_first == main->tx_first) {
+		if (main->generation != event->generation) {
+			credit_received(main, &counters, event->kind == TT_RECEIVED ? event->bytes : 0);
+			if (!BPF_CORE_READ(sk, sk_write_pending))
+				credit_sent(main, &counters, event->kind == TT_SENT ? event->bytes : 0);
+		}
+		/* A slot that takes this one's place goes on where it ends, also if that is ahead of the calls. */
+		event->rx_base = main->rx_base + main->rx_bytes;
+		event->tx_base = main->tx_base + main->tx_bytes;
+		event->ahead = main->ahead;
+		return 0;
+	}
 	if (fresh) {
 		event->tx_base = event->flow.direction == TT_OUTBOUND;
 		return 0;
@@ -144,11 +156,6 @@ CHECKED_ONCE int describe_connection(__u32 cell)
 	rx = event->kind == TT_RECEIVED ? event->bytes : 0;
 	event->rx_base = received_of(&counters) - rx;
 	event->tx_base = sent_of(&counters) - tx;
-	if (main && main->generation != event->generation) {
-		credit_received(main, &counters, rx);
-		if (!BPF_CORE_READ(sk, sk_write_pending))
-			credit_sent(main, &counters, tx);
-	}
 	return 0;
 }
 
@@ -163,8 +170,12 @@ static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 byt
 	struct event *event;
 	bool lent = false;
 
-	if (selection.filtered && unwanted_flows[hash % UNWANTED_FLOWS] == unwanted_flow(key, hash, generation))
-		return NOBODY;
+	if (selection.filtered && unwanted_flows[hash % UNWANTED_FLOWS] == unwanted_flow(key, hash, generation)) {
+		if (kind != TT_CONNECTS)
+			return NOBODY;
+		/* The socket's next connection has another peer. */
+		unwanted_flows[hash % UNWANTED_FLOWS] = 0;
+	}
 	if (key->owner)
 		selected = socket_sessions_of(sk, cgroup, generation, &lent);
 	else
@@ -227,8 +238,10 @@ static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 n
 
 	if (!is_main(slot)) {
 		main = main_slot(slot->cookie);
-		if (main)
+		if (main) {
 			main->last = number;
+			main->shared = 1;
+		}
 	} else if (main->last) {
 		main->last = 0;
 	}
@@ -255,12 +268,12 @@ static __always_inline void count_message(struct tt_slot *slot, __u64 bytes, boo
 	}
 }
 
-/* Whether the calls on a TCP socket are all that tells of its bytes. */
-static __always_inline bool is_told_by_calls(struct sock *sk, struct tt_slot *slot)
+/* Whether the counters of a TCP socket, where it has its own, are compared with what is counted. */
+static __always_inline bool is_compared(struct tt_slot *slot)
 {
 	struct tt_slot *main = is_main(slot) ? slot : main_slot(slot->cookie);
 
-	return !main || !main->based || !counts_itself(sk);
+	return main && main->based;
 }
 
 /* Whether the current process may count in a slot that was found for it, as long as the selection has not changed. */
@@ -281,6 +294,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	__u32 rescued = sent ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES, bit = sent ? 1 : 2, number;
 	__u16 family = FIELD(sk, __sk_common.skc_family);
 	__u32 generation = selection.generation;
+	bool asked = !twin && !(twins & bit);
 	struct tt_key key = {};
 	struct tt_slot *slot;
 	__u64 cgroup, hash;
@@ -295,7 +309,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	/* An empty datagram is a call; a stream that has ended is not. */
 	if (!protocol || (protocol == TT_TCP && !bytes))
 		return;
-	key.cookie = cookie_of(sk, protocol);
+	key.cookie = cookie_of(sk);
 	key.owner = owner_of(current_task());
 	if (protocol != TT_TCP) {
 		if (counted_by_twin(twin, bit, rescued))
@@ -309,18 +323,26 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	if (!slot || slot->generation != generation || !is_settled(slot)) {
 		__u32 what = WHAT(sent ? TT_SENT : TT_RECEIVED, protocol);
 
+		/* What finds no slot is counted on the way, and must not be by both. */
+		if (!key.datagram && !asked) {
+			asked = true;
+			if (counted_by_twin(twin, bit, rescued))
+				return;
+		}
 		if (counts_itself(sk))
 			what |= WHAT_COUNTS_ITSELF;
 		number = open_slot(sk, &key, bytes, any(what), cgroup);
 		slot = number ? slot_at(number - 1) : 0;
 		if (!slot)
 			return;
+		if (!key.datagram && !twin && twins & bit && what & WHAT_COUNTS_ITSELF && is_compared(slot))
+			take_mark();
 	}
 	if (key.datagram) {
 		count_message(slot, bytes, sent);
 		return;
 	}
-	if ((twin || twins & bit) && (!is_told_by_calls(sk, slot) ? twin : counted_by_twin(twin, bit, rescued)))
+	if (!asked && (is_compared(slot) && counts_itself(sk) ? twin : counted_by_twin(twin, bit, rescued)))
 		return;
 	count(sk, slot, number, bytes, sent);
 }

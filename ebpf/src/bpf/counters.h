@@ -102,58 +102,52 @@ static __always_inline struct tt_slot *last_slot(struct tt_slot *main)
 /* Bytes that a socket sent beyond what is counted; 0 if that cannot be told, negative if too many are counted. */
 static __always_inline __s64 missing_sent(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
-	counted += *(volatile __u64 *)&main->tx_base;
 	if (main->sent_all)
-		return (__s32)(main->sent_final - (__u32)counted);
+		/* 0: not there yet, as this CPU sees it. */
+		return main->sent_final ? (__s32)(main->sent_final - (__u32)counted) : 0;
 	return main->based && sent_first(counters) == main->tx_first ? sent_of(counters) - counted : 0;
 }
 
 /* The same of what it received. */
 static __always_inline __s64 missing_received(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
-	counted += *(volatile __u64 *)&main->rx_base;
 	if (counters->urgent)
 		return 0;
 	return main->based && received_first(counters) == main->rx_first ? received_of(counters) - counted : 0;
 }
 
 /*
- * Credits what was sent beyond what is counted, except `bytes` that the call at hand is about to count. An addition fails
- * if a call counts at that very moment; then a later look credits.
+ * Credits what was sent, or received, beyond what is counted, except `bytes` that the call at hand is about to count. Fails if
+ * a call counts at that very moment, and returns whether it did not.
  */
-static __always_inline void credit_sent(struct tt_slot *main, const struct counters *counters, __u64 bytes)
+static __always_inline bool credit(struct tt_slot *main, const struct counters *counters, __u64 bytes, bool sent)
 {
-	__u64 counted = *(volatile __u64 *)&main->tx_bytes;
-	__s64 missing = missing_sent(main, counters, counted) - bytes;
+	__u64 *base = sent ? &main->tx_base : &main->rx_base, *own = sent ? &main->tx_bytes : &main->rx_bytes;
+	__u64 beside = *(volatile __u64 *)base, counted = *(volatile __u64 *)own;
 	struct tt_slot *slot = last_slot(main);
+	__s64 missing;
 
+	missing = sent ? missing_sent(main, counters, beside + counted) : missing_received(main, counters, beside + counted);
+	missing -= bytes;
 	if (missing <= 0)
-		return;
+		return true;
 	main->ahead = 1;
-	if (slot == main) {
-		add_if_unchanged(&main->tx_bytes, counted, missing);
-	} else {
-		__sync_fetch_and_add(&main->tx_base, missing);
-		__sync_fetch_and_add(&slot->tx_bytes, missing);
-	}
+	if (slot == main)
+		return add_if_unchanged(own, counted, missing);
+	if (!add_if_unchanged(base, beside, missing))
+		return false;
+	__sync_fetch_and_add(sent ? &slot->tx_bytes : &slot->rx_bytes, missing);
+	return true;
 }
 
-/* The same of what was received. */
+static __always_inline void credit_sent(struct tt_slot *main, const struct counters *counters, __u64 bytes)
+{
+	credit(main, counters, bytes, true);
+}
+
 static __always_inline void credit_received(struct tt_slot *main, const struct counters *counters, __u64 bytes)
 {
-	__u64 counted = *(volatile __u64 *)&main->rx_bytes;
-	__s64 missing = missing_received(main, counters, counted) - bytes;
-	struct tt_slot *slot = last_slot(main);
-
-	if (missing <= 0)
-		return;
-	main->ahead = 1;
-	if (slot == main) {
-		add_if_unchanged(&main->rx_bytes, counted, missing);
-	} else {
-		__sync_fetch_and_add(&main->rx_base, missing);
-		__sync_fetch_and_add(&slot->rx_bytes, missing);
-	}
+	credit(main, counters, bytes, false);
 }
 
 /* Nothing more can be sent: the connection is over, or a FIN is about to take its number, or has one, as `fin` says. */
@@ -185,7 +179,7 @@ static __always_inline bool is_after_fin(int state)
 /* How often a call tries again when others count in its slot at the same moment. */
 #define COUNT_TRIES 8
 
-/* Bytes of the call at hand that were credited before, if it is to count so many on top of `counted`. */
+/* Bytes of the call at hand that were credited before, if it is to count so many and `counted` of the socket are. */
 static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, __u64 counted, __u64 bytes, bool sent)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
@@ -196,7 +190,7 @@ static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, _
 	if (!tcp || !counts_itself(sk))
 		return 0;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
-	if (sent ? !main->sent_all && sent_first(&counters) != main->tx_first :
+	if (sent ? (main->sent_all ? !main->sent_final : sent_first(&counters) != main->tx_first) :
 		   counters.urgent || received_first(&counters) != main->rx_first)
 		return 0;
 	missing = sent ? missing_sent(main, &counters, counted) : missing_received(main, &counters, counted);
@@ -205,30 +199,43 @@ static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, _
 	return missing <= 0 ? bytes : bytes - missing;
 }
 
+/* Whether a credit may have come before what was read of the counts: the CPU reads this after `counted`. */
+static __always_inline bool is_ahead(struct tt_slot *main, __u64 counted)
+{
+	/* An address that depends on what was read before: arm64 reads in that order then, without a barrier. */
+	asm volatile("%0 &= 0" : "+r"(counted));
+	return *((volatile __u8 *)&main->ahead + counted);
+}
+
 /*
- * Counts bytes of a call, except what was credited before. A credit sets `ahead` first, and adds only to what it has seen:
- * so either the credit comes first, and the call sees it, or the call, and the credit fails.
+ * Counts bytes of a call, except what was credited before. What is counted beside the main slot is in its base too, which goes
+ * first. A credit sets `ahead` first, and adds only to what it has seen: so either the credit comes first, and the call sees
+ * it, or the call, and the credit fails.
  */
 static __always_inline void count_bytes(struct sock *sk, struct tt_slot *main, struct tt_slot *slot, __u64 bytes, bool sent)
 {
-	__u64 *word = sent ? &slot->tx_bytes : &slot->rx_bytes, counted, more;
+	__u64 *word = sent ? &slot->tx_bytes : &slot->rx_bytes, *other = 0, counted, more;
 	int i;
 
+	if (main) {
+		other = sent ? &main->tx_base : &main->rx_base;
+		if (slot != main) {
+			word = other;
+			other = sent ? &main->tx_bytes : &main->rx_bytes;
+		}
+	}
 	for (i = 0; i < COUNT_TRIES; i++) {
 		counted = *(volatile __u64 *)word;
 		more = bytes;
-		if (main && main->ahead)
-			more -= credited_before(sk, main, slot == main ? counted : sent ? main->tx_bytes : main->rx_bytes,
-						bytes, sent);
-		if (!more)
-			break;
-		if (add_if_unchanged(word, counted, more))
+		if (main && is_ahead(main, counted))
+			more -= credited_before(sk, main, counted + *(volatile __u64 *)other, bytes, sent);
+		if (!more || add_if_unchanged(word, counted, more))
 			break;
 	}
 	if (i == COUNT_TRIES)
 		__sync_fetch_and_add(word, more);
 	if (main && slot != main)
-		__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, more);
+		__sync_fetch_and_add(sent ? &slot->tx_bytes : &slot->rx_bytes, more);
 }
 
 /* Keeps what the kernel knows of a connection: segments sent again, and the round-trip time. */

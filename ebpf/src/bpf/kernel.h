@@ -69,7 +69,7 @@ struct bpf_sock_addr {
 enum { AF_INET = 2, AF_INET6 = 10 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58, IPPROTO_MPTCP = 262 };
 enum { SOCK_STREAM = 1, SOCK_RAW = 3 };
-enum { MSG_OOB = 1, MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
+enum { MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
 /* From include/uapi/linux/magic.h: the file system that sockets' files are of. */
 #define SOCKFS_MAGIC 0x534f434b
 /* From include/net/sock.h: bits of skc_flags, set by the FIN that a TCP socket received, and by SO_OOBINLINE. */
@@ -84,7 +84,6 @@ enum {
 	TCP_CLOSE_WAIT = 8,
 	TCP_LAST_ACK = 9,
 	TCP_LISTEN = 10,
-	TCP_CLOSING = 11,
 };
 /* What a kprobe is given: arch/x86/include/uapi/asm/ptrace.h, arch/arm64/include/uapi/asm/ptrace.h. */
 #if defined(__TARGET_ARCH_x86)

@@ -42,12 +42,6 @@ static __always_inline __u64 socket_sessions_of(struct sock *sk, __u64 id, __u32
 	return selected;
 }
 
-/* The same of any socket. */
-static __always_inline __u64 socket_sessions(struct sock *sk, __u32 generation, bool *lent)
-{
-	return socket_sessions_of(sk, socket_cgroup_id(sk), generation, lent);
-}
-
 static __always_inline void note_lender(__u64 id, __u16 port)
 {
 	struct lender key = { .cgroup = id, .port = port };
@@ -91,7 +85,7 @@ static __always_inline struct sock *sock_of_file(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-/* Likewise, the file with this address, which need not be a socket. Not static: the verifier looks at it once. */
+/* A selected process holds the file with this address, which need not be a socket. Not static: the verifier looks once. */
 __noinline int lend_file(__u64 address)
 {
 	struct sock *sk = sock_of_file((struct file *)address);
@@ -104,8 +98,9 @@ __noinline int lend_file(__u64 address)
 }
 
 /*
- * Likewise, so many open files from this address on, where a table of them has pointers. Of two loops, one inside the
- * other and in functions that the verifier looks at once, it walks through the sum of the rounds, not the product.
+ * A selected process holds LENT_GROUP open files, or fewer: the address is that of their place in its table. Of two loops,
+ * one inside the other and in functions that the verifier looks at once, it walks through the sum of the rounds, not the
+ * product.
  */
 __noinline int lend_files(__u64 address)
 {

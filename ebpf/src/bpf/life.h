@@ -20,11 +20,10 @@ static __always_inline void end_connecting(struct sock *sk, struct tt_slot *slot
 	struct counters counters;
 	struct flow flow = {};
 
-	if (slot->generation != (__u32)selection.generation) {
+	if (established && slot->generation != (__u32)selection.generation) {
 		/* The selection has changed meanwhile. The connection's first bytes find out who wants it now. */
 		drop_slot(slot);
-		if (established)
-			remember_opening(sk, TT_OUTBOUND);
+		remember_opening(sk, TT_OUTBOUND);
 		return;
 	}
 	flow.protocol = TT_TCP;
@@ -143,8 +142,11 @@ static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, b
 		return;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
 	finish_unseen(main, &counters, FIELD(tcp, bytes_sent) - FIELD(tcp, bytes_retrans));
-	credit_sent(main, &counters, 0);
-	credit_received(main, &counters, 0);
+	/* A drain may credit at the same moment, and less. */
+	if (!credit(main, &counters, 0, true))
+		credit(main, &counters, 0, true);
+	if (!credit(main, &counters, 0, false))
+		credit(main, &counters, 0, false);
 }
 
 /* Whether a state is of those that something is done at. */
@@ -169,7 +171,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	if (is_unwanted(cgroup, selection.generation))
 		return;
 	itself = counts_itself(sk);
-	key.cookie = known_cookie(sk, TT_TCP);
+	key.cookie = known_cookie(sk);
 	main = key.cookie ? main_slot(key.cookie) : 0;
 	/* If the event of the establishment was skipped, the next one tells that there was one. */
 	if (main && now != TCP_SYN_SENT && is_connecting(main)) {
@@ -217,7 +219,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		break;
 	}
 	if (opens) {
-		key.cookie = cookie_of(sk, TT_TCP);
+		key.cookie = cookie_of(sk);
 		if (now != TCP_ESTABLISHED)
 			key.owner = owner_of(current_task());
 		main = 0;
@@ -231,7 +233,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 /* The last event of a TCP socket. */
 static __always_inline void destroy(struct sock *sk)
 {
-	struct tt_key key = { .cookie = known_cookie(sk, TT_TCP), .owner = owner_of(current_task()) };
+	struct tt_key key = { .cookie = known_cookie(sk), .owner = owner_of(current_task()) };
 	__u64 cgroup = socket_cgroup_id(sk);
 	struct tcp_sock *tcp = tcp_of(sk);
 	struct tt_slot *main;
@@ -245,7 +247,7 @@ static __always_inline void destroy(struct sock *sk)
 	main = key.cookie ? main_slot(key.cookie) : 0;
 	/* If the peer has reset the connection, the process closes it only now. */
 	if (FIELD(sk, sk_lock.owned) && is_unused(sk, main)) {
-		key.cookie = cookie_of(sk, TT_TCP);
+		key.cookie = cookie_of(sk);
 		open_slot(sk, &key, 0, any(WHAT(TT_CLOSES, TT_TCP) | (itself ? WHAT_COUNTS_ITSELF : 0)), cgroup);
 		main = main_slot(key.cookie);
 	}

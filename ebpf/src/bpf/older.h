@@ -61,7 +61,7 @@ static __always_inline void find_older(struct sock *sk, struct task_struct *task
 	event->counts_itself = itself;
 	event->socket = address_of(sk);
 	event->flow.protocol = protocol;
-	event->key.cookie = cookie_of(sk, TT_TCP);
+	event->key.cookie = cookie_of(sk);
 	event->key.owner = owner_of(task);
 	describe_ends(&event->flow, sk);
 	describe_process(event, task);

@@ -41,7 +41,7 @@ struct event {
 	__u8 new;	  /* no process but this one can have the connection yet, and it has no slot */
 	__u8 counts_itself; /* the socket's counters are its application's bytes */
 	__u8 lent;	  /* selected by the cgroup of the process */
-	__u8 pad;
+	__u8 ahead;	  /* as in struct tt_slot */
 	__u64 caller_cgroup;
 	char comm[16];
 	__u32 ns_tgid;
@@ -140,6 +140,7 @@ static __always_inline void fill_bases(struct tt_slot *slot, struct event *event
 	slot->rx_first = event->rx_first;
 	slot->tx_first = event->tx_first;
 	slot->retransmits_base = event->retransmits;
+	slot->ahead = event->ahead;
 	slot->based = event->based;
 }
 
@@ -253,6 +254,11 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 		main = main_slot(event->key.cookie);
 		if (main)
 			beside = 1;
+	}
+	/* Whoever makes the main slot was interrupted on the way. What this process moves must not wait. */
+	if (i == RIVAL_TRIES) {
+		beside = 1;
+		number = take_slot(event->key.cookie, 0, 0, rest_of(&event->key), false);
 	}
 	new = number ? slot_at(number - 1) : 0;
 	if (!new) {

@@ -89,8 +89,8 @@ CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 	if (sent && is_after_fin(FIELD(sk, __sk_common.skc_state)) && (!main || !main->sent_all))
 		return 0;
 	if (main)
-		return sent ? missing_sent(main, &counters, main->tx_bytes) :
-			      missing_received(main, &counters, main->rx_bytes);
+		return sent ? missing_sent(main, &counters, main->tx_base + main->tx_bytes) :
+			      missing_received(main, &counters, main->rx_base + main->rx_bytes);
 	if (!is_connected(sk))
 		return 0;
 	origin = find_origin(&address, &counters);

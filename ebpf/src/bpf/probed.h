@@ -33,7 +33,7 @@ static __always_inline struct task_struct *current_task(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
-/* Likewise as in typed.h. */
+/* Identifies a process and the program that it runs; see typed.h. */
 static __always_inline __u32 owner_of(struct task_struct *task)
 {
 	return FIELD(task, tgid) | (__u32)FIELD(task, self_exec_id) << 22;
@@ -58,12 +58,12 @@ static __always_inline __u64 cookie_at(__u64 socket)
 	return id ? *id : 0;
 }
 
-static __always_inline __u64 known_cookie(struct sock *sk, __u8 protocol)
+static __always_inline __u64 known_cookie(struct sock *sk)
 {
 	return cookie_at(address_of(sk));
 }
 
-static __always_inline __u64 cookie_of(struct sock *sk, __u8 protocol)
+static __always_inline __u64 cookie_of(struct sock *sk)
 {
 	__u64 address = address_of(sk), known = cookie_at(address), id;
 

@@ -178,12 +178,6 @@ static __always_inline __u64 cgroup_sessions_of(struct sock *sk, __u64 id, __u32
 	return learn_sessions(socket_cgroup_address(sk), id, generation);
 }
 
-/* The sessions that select a socket by its cgroup. */
-static __always_inline __u64 cgroup_sessions(struct sock *sk, __u32 generation)
-{
-	return cgroup_sessions_of(sk, socket_cgroup_id(sk), generation);
-}
-
 /* The sessions that select a cgroup, given by its address. */
 static __always_inline __u64 sessions_at(__u64 cgroup, __u32 generation)
 {
@@ -204,7 +198,8 @@ static __always_inline __u64 process_sessions(__u32 tgid)
 {
 	struct tt_process *process = bpf_map_lookup_elem(&tt_processes, &tgid);
 
-	return process ? process->sessions : 0;
+	/* A fork can copy a session's bit after the session has ended. */
+	return process ? process->sessions & selection.by_process : 0;
 }
 
 #endif

@@ -9,11 +9,11 @@
 #ifndef TT_TABLE_H
 #define TT_TABLE_H
 
-/* Sets in all, less one: a power of two, less one. Sets of the stash, which come after these. Given by user space. */
+/* Sets besides the stash: a power of two, less one. Sets of the stash, which come after these. Given by user space. */
 const volatile __u32 set_mask;
 const volatile __u32 stash_sets;
 
-/* Whether anything is in the stash. */
+/* Whether the stash was ever used. */
 volatile __u64 spilled;
 
 /* Sets of the stash that are tried for a flow. */
@@ -107,12 +107,16 @@ static __always_inline bool is_flow(struct tt_slot *slot, const struct tt_key *k
 	       slot->remote_port == key->port;
 }
 
-/* Finds the slot that `tt_spill` leads to; returns its number plus one, or 0. The key of a main slot has no owner. */
+/*
+ * Finds the slot that `tt_spill` leads to, if it is not closed; returns its number plus one, or 0. The key of a main slot has
+ * no owner. User space removes a closed slot's key only later.
+ */
 static __always_inline __u32 find_spilled(const struct tt_key *key)
 {
 	__u32 *number = bpf_map_lookup_elem(&tt_spill, key);
+	struct tt_slot *slot = number ? slot_at(*number) : 0;
 
-	return number ? *number + 1 : 0;
+	return slot && state_of(slot) != TT_CLOSED ? *number + 1 : 0;
 }
 
 /*
@@ -159,15 +163,18 @@ CHECKED_ONCE __u64 find_in_sets(__u64 cookie, __u64 addr0, __u64 addr1, __u64 re
 	return 0;
 }
 
-/* The same in the stash. */
+/* Finds a flow's slot, or a socket's main slot, in the stash. Returns as find_in_sets(). */
 CHECKED_ONCE __u64 find_in_stash(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest, __u32 main)
 {
 	struct tt_key key = KEY_OF(cookie, addr0, addr1, rest);
 	__u32 number = main ? 0 : find_spilled(&key);
 	struct tt_slot *slot;
 
-	if (number || key.datagram)
+	slot = slot_at(number - 1);
+	if (slot && is_live(slot))
 		return number;
+	if (key.datagram)
+		return 0;
 	rest = key.owner;
 	key.owner = 0;
 	number = find_spilled(&key);
@@ -188,7 +195,7 @@ static __always_inline struct tt_slot *find_slot(struct tt_key *key, __u64 hash,
 		return slot;
 	*found = 0;
 	/* No process has used the connection yet. */
-	if (slot && !key->datagram && slot->cookie == key->cookie && !slot->owner)
+	if (slot && !key->datagram && slot->cookie == key->cookie && !slot->owner && is_live(slot))
 		return 0;
 	*found = find_in_sets(NUMBERS(key), false);
 	if (!*found && spilled)
@@ -342,7 +349,8 @@ CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest,
 		if (!taken)
 			return 0;
 		spilled = 1;
-		if (bpf_map_update_elem(&tt_spill, &key, &number, BPF_NOEXIST)) {
+		/* A closed slot's key is this one's now; whoever comes later sees that. */
+		if (find_spilled(&key) || bpf_map_update_elem(&tt_spill, &key, &number, BPF_ANY)) {
 			give_back(number, hash);
 			return contested ? CONTESTED : 0;
 		}
@@ -351,7 +359,7 @@ CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest,
 	if (!contested)
 		return taken;
 	if (!has_rival(hash, cookie, is_in_stash(number)) &&
-	    (is_in_stash(number) || !spilled || !bpf_map_lookup_elem(&tt_spill, &key)))
+	    (!spilled || find_spilled(&key) == (is_in_stash(number) ? taken : 0)))
 		return taken;
 	if (is_in_stash(number))
 		bpf_map_delete_elem(&tt_spill, &key);
@@ -411,7 +419,7 @@ CHECKED_ONCE int close_all(__u64 cookie)
 /* Closes the slots of a TCP socket, by its main slot. */
 static __always_inline void close_socket(struct tt_slot *main)
 {
-	if (main->shared || spilled)
+	if (main->shared)
 		close_all(main->cookie);
 	else
 		close_slot(main);

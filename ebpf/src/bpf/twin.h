@@ -40,4 +40,13 @@ static __always_inline bool counted_by_twin(bool twin, __u64 bit, __u32 rescued)
 	return false;
 }
 
+/* Takes the mark away of an event of which the twin will see by itself that it is counted. */
+static __always_inline void take_mark(void)
+{
+	struct note *note = task_note();
+
+	if (note)
+		note->counted = 0;
+}
+
 #endif

@@ -50,7 +50,7 @@ static __always_inline __u32 owner_of(struct task_struct *task)
 }
 
 /* Returns the number that names a socket as long as the machine runs; the kernel makes one the first time. */
-static __always_inline __u64 cookie_of(struct sock *sk, __u8 protocol)
+static __always_inline __u64 cookie_of(struct sock *sk)
 {
 	__u64 cookie = FIELD(sk, __sk_common.skc_cookie.counter);
 
@@ -58,7 +58,7 @@ static __always_inline __u64 cookie_of(struct sock *sk, __u8 protocol)
 }
 
 /* Returns the number that names a socket, or 0 if none was made: then no slot is the socket's. */
-static __always_inline __u64 known_cookie(struct sock *sk, __u8 protocol)
+static __always_inline __u64 known_cookie(struct sock *sk)
 {
 	return FIELD(sk, __sk_common.skc_cookie.counter);
 }

@@ -185,7 +185,8 @@ fn only_slots_of_the_stash_have_keys_to_remove() {
     }
     scan(&mut table);
     let keys = table.spill_keys(table.due(Instant::now() + GRACE));
-    let cookies: Vec<_> = keys.iter().map(|key| u64::from_ne_bytes(key[..8].try_into().unwrap())).collect();
+    let cookies: Vec<_> =
+        keys.iter().map(|(key, _)| u64::from_ne_bytes(key[..8].try_into().unwrap())).collect();
     assert_eq!(cookies, [1000 + first as u64, 1003 + first as u64]);
 }
 

@@ -87,6 +87,9 @@ pub enum Excuse {
     Process,
 }
 
+/// The product's name for events that the kernel skips. It counts them, and excuses nothing as long as there are none.
+pub const SKIPPED_EVENTS: &str = "SkippedEvents";
+
 /// All of them.
 pub const EXCUSED: &[Excused] = &[
     Excused { cases: "cgroup/passed-into-the-cgroup", limit: "SocketsPassedLater", what: Excuse::Bytes },
@@ -94,6 +97,10 @@ pub const EXCUSED: &[Excused] = &[
     Excused { cases: "", limit: "SkippedCalls", what: Excuse::Process },
     Excused { cases: "older/blocked-in-", limit: "CallsUnderWay", what: Excuse::Bytes },
     Excused { cases: "older/blocked-in-", limit: "SkippedCalls", what: Excuse::Bytes },
+    Excused { cases: "fastopen/", limit: "SkippedCalls", what: Excuse::Bytes },
+    Excused { cases: "udp/", limit: SKIPPED_EVENTS, what: Excuse::Bytes },
+    Excused { cases: "icmp/", limit: SKIPPED_EVENTS, what: Excuse::Bytes },
+    Excused { cases: "mptcp/", limit: SKIPPED_EVENTS, what: Excuse::Bytes },
     Excused { cases: "fastopen/refused-", limit: "FastOpenFirstBytes", what: Excuse::Bytes },
     Excused { cases: "blocked/waitall", limit: "SplicedBy", what: Excuse::Process },
     Excused { cases: "urgent/skipped-after-splice", limit: "SplicedUrgent", what: Excuse::Bytes },
@@ -104,6 +111,7 @@ pub const EXCUSED: &[Excused] = &[
     Excused { cases: "tls/one-direction", limit: "KernelTlsOneWay", what: Excuse::Bytes },
     Excused { cases: "tls/encrypts-only", limit: "KernelTlsOneWay", what: Excuse::Bytes },
     Excused { cases: "tls/decrypts-only", limit: "KernelTlsOneWay", what: Excuse::Bytes },
+    Excused { cases: "tls/", limit: SKIPPED_EVENTS, what: Excuse::Bytes },
 ];
 
 /// Every case, in the order in which they run.

@@ -1,0 +1,128 @@
+//! A selection that changes under flows that live: what is selected no more, and what a change must not forget.
+
+use std::{net::UdpSocket, thread};
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketFlags, SocketType, connect, recv, socket_with, sockopt::socket_error,
+};
+
+use super::{streams::splice_some, *};
+
+impl Bench {
+    /// The cgroups below the test's own, as two containers of a session.
+    fn spec_of_both(&self, below: [&str; 2]) -> SessionSpec {
+        let mut spec = self.spec(Filter::default());
+        let selected = below.map(|below| {
+            let path = self.cgroup.path().join(below);
+            (self.root.id_of(&path).unwrap(), SelectedCgroup { kind: CgroupKind::Container, path })
+        });
+        spec.cgroups = selected.into();
+        spec
+    }
+
+    fn slots_in_use(&self) -> usize {
+        self.engine.tracer.as_ref().unwrap().slot_use().1
+    }
+}
+
+#[test]
+fn what_is_selected_no_more_is_not_counted() {
+    let Some(mut bench) = bench() else { return };
+    bench.cgroup.make("stays");
+    let leaves = bench.cgroup.make("leaves");
+    let both = bench.spec_of_both(["stays", "leaves"]);
+    let mut one = both.clone();
+    one.cgroups.retain(|_, cgroup| cgroup.path != leaves);
+    bench.engine.start(&"a".to_owned(), both.clone()).unwrap();
+    bench.engine.start(&"both".to_owned(), both.clone()).unwrap();
+
+    let (mut stays, mut peer) = bench.connect("stays");
+    let (mut client, mut server) = bench.connect("leaves");
+    let query = bench.inside("leaves", || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    query.send_to(&[1; 100], query.local_addr().unwrap()).unwrap();
+    transfer(&mut stays, &mut peer, 1000);
+    transfer(&mut client, &mut server, 2000);
+    assert_eq!(bench.totals("a").tx_bytes, 3100);
+
+    bench.engine.update(&"a".to_owned(), one).unwrap();
+    bench.engine.drain_fully();
+    transfer(&mut stays, &mut peer, 10);
+    transfer(&mut client, &mut server, 20);
+    server.write_all(&[1; 500]).unwrap();
+    let spliced = splice_some(&client, 500);
+    assert_eq!((bench.totals("a").tx_bytes, bench.totals("a").rx_bytes), (3110, 0));
+    assert_eq!((bench.totals("both").tx_bytes, bench.totals("both").rx_bytes), (3130, spliced));
+
+    bench.engine.update(&"a".to_owned(), both).unwrap();
+    transfer(&mut client, &mut server, 5);
+    assert_eq!(bench.totals("a").tx_bytes, 3115);
+    assert_eq!(bench.totals("both").tx_bytes, 3135);
+}
+
+#[test]
+fn datagram_sockets_that_are_selected_no_more_leave_no_slot() {
+    let Some(mut bench) = bench() else { return };
+    bench.cgroup.make("stays");
+    let leaves = bench.cgroup.make("leaves");
+    let both = bench.spec_of_both(["stays", "leaves"]);
+    let mut one = both.clone();
+    one.cgroups.retain(|_, cgroup| cgroup.path != leaves);
+    bench.engine.start(&"a".to_owned(), both).unwrap();
+    let query = bench.inside("leaves", || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    query.send_to(&[1; 100], query.local_addr().unwrap()).unwrap();
+    bench.engine.drain();
+    assert!(bench.slots_in_use() > 0);
+    bench.engine.update(&"a".to_owned(), one).unwrap();
+    wait_until(|| {
+        bench.engine.drain();
+        bench.slots_in_use() == 0
+    });
+    assert_eq!(bench.slots_in_use(), 0);
+    assert_eq!(bench.totals("a").tx_bytes, 100);
+}
+
+#[test]
+fn bytes_that_no_call_tells_obey_a_changed_filter() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let (mut client, mut server) = bench.connect("");
+    transfer(&mut client, &mut server, 1000);
+    bench.update("a", ports(1));
+    server.write_all(&[1; 500]).unwrap();
+    splice_some(&client, 500);
+    assert_eq!((bench.totals("a").tx_bytes, bench.totals("a").rx_bytes), (1000, 0));
+}
+
+#[test]
+fn what_a_waiting_call_has_received_counts_once_when_a_session_begins() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let (mut client, mut server) = bench.connect("");
+    transfer(&mut client, &mut server, 10);
+    let waits = thread::spawn(move || {
+        let mut buffer = vec![0; 200_000];
+        recv(&client, &mut buffer, RecvFlags::WAITALL).unwrap().0
+    });
+    server.write_all(&vec![1; 50_000]).unwrap();
+    wait_until(|| bench.totals("a").rx_bytes == 50_000);
+    bench.start("b", Filter::default());
+    server.write_all(&vec![1; 150_000]).unwrap();
+    assert_eq!(waits.join().unwrap(), 200_000);
+    assert_eq!(bench.totals("a").rx_bytes, 200_000);
+    assert!((150_000..=200_000).contains(&bench.totals("b").rx_bytes));
+}
+
+#[test]
+fn a_connect_that_fails_after_a_change_has_failed() {
+    let Some(mut bench) = bench() else { return };
+    bench.start("a", Filter::default());
+    let (listener, _fills_its_queue) = full_listener();
+    let waiting = bench.inside("", || {
+        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap()
+    });
+    connect(&waiting, &listener.local_addr().unwrap()).unwrap_err();
+    bench.start("b", Filter::default());
+    drop(listener);
+    wait_until(|| socket_error(&waiting).is_ok_and(|state| state.is_err()));
+    assert_eq!(bench.totals("a").connect_failures, 1);
+}
