@@ -51,7 +51,8 @@ pub mod maps {
     pub const SLOTS: &str = "tt_slots";
     /// [`super::layout::SpillKey`] → number of a slot in the stash (`u32`).
     pub const SPILL: &str = "tt_spill";
-    /// Queue of cookies (`u64`) of datagram sockets that have ended.
+    /// Queue of cookies (`u64`) of sockets that have ended and whose slots user space is to close: those of datagrams, and of
+    /// TCP those beside the main one that may be in the stash.
     pub const ENDED: &str = "tt_ended";
     /// Memory for the events at hand, the programs' own affair; its size depends on the number of CPUs.
     pub const CELLS: &str = "tt_cells";

@@ -149,7 +149,7 @@ impl Findings {
 /// Loads a tier and attaches all that it may need.
 fn try_tier(root: &Path, tier: HookTier) -> Result<Tracer, KernelError> {
     let mut tracer = Tracer::load(1, root, TierChoice::Only(tier))?;
-    tracer.attach(Wanted { tcp: true, datagrams: true, by_process: true, ..Wanted::default() })?;
+    tracer.attach(Wanted { tcp: true, udp: true, icmp: true, by_process: true, ..Wanted::default() })?;
     Ok(tracer)
 }
 

@@ -113,7 +113,8 @@ impl Engine {
         let selected = self.sessions.values().flat_map(|session| &session.spec.cgroups);
         let wanted = Wanted {
             tcp: protocols & layout::TCP != 0,
-            datagrams: protocols & (layout::UDP | layout::ICMP) != 0,
+            udp: protocols & layout::UDP != 0,
+            icmp: protocols & layout::ICMP != 0,
             by_process: self.sessions.values().any(|session| !session.spec.processes.is_empty()),
             cgroups: selected.map(|(id, cgroup)| (*id, cgroup.path.clone())).collect(),
         };

@@ -38,7 +38,7 @@ pub(super) struct AtCgroups {
     pub(super) selected: BTreeMap<u64, PathBuf>,
     /// Whether sockets of any cgroup may be counted.
     pub(super) everywhere: bool,
-    /// Whether peers of datagrams are wanted.
+    /// Whether peers of UDP are wanted; the kernel runs those programs for no other protocol.
     pub(super) peers: bool,
     /// Whether the ends of sockets are wanted.
     pub(super) ends: bool,

@@ -18,8 +18,10 @@ use super::{
 pub struct Wanted {
     /// Any session can want TCP.
     pub tcp: bool,
-    /// Any session can want UDP or ICMP.
-    pub datagrams: bool,
+    /// Any session can want UDP.
+    pub udp: bool,
+    /// Any session can want ICMP.
+    pub icmp: bool,
     /// Any session selects processes by their ids, whatever cgroup their sockets are of.
     pub by_process: bool,
     /// Selected cgroups by id, with their folders relative to the root of the cgroup2 tree.
@@ -65,18 +67,18 @@ impl fmt::Debug for Hooks {
 impl Tracer {
     /// Attaches what is wanted now, and detaches what is wanted no more. Call it before a larger selection is published.
     pub fn attach(&mut self, wanted: Wanted) -> Result<(), KernelError> {
-        let Wanted { tcp, datagrams, by_process, cgroups } = wanted;
+        let Wanted { tcp, udp, icmp, by_process, cgroups } = wanted;
         if !tcp {
             self.hooks.connections.clear();
         } else if self.hooks.connections.is_empty() {
             let links = CONNECTIONS.map(|hook| attach_tracepoint(&mut self.ebpf, &self.btf, hook));
             self.hooks.connections = links.into_iter().collect::<Result<_, _>>()?;
         }
-        (self.hooks.by_process, self.hooks.datagrams) = (by_process, datagrams);
-        let peers = datagrams;
+        (self.hooks.by_process, self.hooks.datagrams) = (by_process, udp || icmp);
         let everywhere = self.sees_all_cgroups();
-        let icmp = self.hooks.at_cgroups.icmp;
-        self.attach_to_cgroups(AtCgroups { selected: cgroups, everywhere, peers, ends: true, icmp })?;
+        // Those for ICMP are attached when its messages are seen.
+        let AtCgroups { icmp, .. } = self.hooks.at_cgroups;
+        self.attach_to_cgroups(AtCgroups { selected: cgroups, everywhere, peers: udp, ends: true, icmp })?;
         self.update_twins()
     }
 

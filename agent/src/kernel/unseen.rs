@@ -94,7 +94,7 @@ impl Tracer {
     /// What is not seen here.
     pub fn not_seen(&self) -> Vec<&'static Unseen> {
         let by_tier: &[&Unseen] = match self.tier {
-            HookTier::TpBtf if self.hooks.twins.any() => {
+            HookTier::TpBtf if self.hooks.twins.any() || self.missed_events() > 0 => {
                 &[&SPLICED_BY, &SPLICED_URGENT, &KERNEL_TLS_SPLICE, &SKIPPED]
             }
             HookTier::TpBtf => &[&SPLICED_BY, &SPLICED_URGENT, &KERNEL_TLS_SPLICE],

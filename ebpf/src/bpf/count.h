@@ -160,12 +160,12 @@ CHECKED_ONCE int describe_connection(__u32 cell)
 }
 
 /*
- * The slow way of an event. Returns the slot's number plus one, or 0 if the event is nobody's or was counted as overflow.
+ * The slow way of an event. Returns the slot's handle, or 0 if the event is nobody's or was counted as overflow.
  * `what`: see WHAT(). A connection that was just established is no process's yet; all other events are the current one's.
  */
 static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 bytes, __u32 what, __u64 cgroup)
 {
-	__u32 generation = selection.generation, kind = what & 0xff, cell, number = NOBODY;
+	__u32 generation = selection.generation, kind = what & 0xff, cell, handle = NOBODY;
 	__u64 hash = hash_of(key), selected;
 	struct event *event;
 	bool lent = false;
@@ -216,21 +216,21 @@ static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 byt
 		describe_caller(cell);
 	if (!key->datagram && !event->new)
 		describe_connection(cell);
-	number = settle(cell);
+	handle = settle(cell);
 	if (!key->datagram)
 		forget_origin(event->socket);
-	if (number == OVERFLOW && bytes)
+	if (handle == OVERFLOW && bytes)
 		count_overflow(event);
-	if (number == OVERFLOW || number == NOBODY) {
-		number = NOBODY;
+	if (handle == OVERFLOW || handle == NOBODY) {
+		handle = NOBODY;
 		count_beside_main(key, bytes, kind == TT_SENT);
 	}
 	give_cell_back(cell);
-	return number;
+	return handle;
 }
 
-/* Adds to a slot. `number`: of the slot, plus one. */
-static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 number, __u64 bytes, bool sent)
+/* Adds to a slot, whose handle is known. */
+static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 handle, __u64 bytes, bool sent)
 {
 	struct tt_slot *main = slot;
 	struct tcp_sock *tcp;
@@ -239,7 +239,7 @@ static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 n
 	if (!is_main(slot)) {
 		main = main_slot(slot->cookie);
 		if (main) {
-			main->last = number;
+			main->last = handle;
 			main->shared = 1;
 		}
 	} else if (main->last) {
@@ -291,7 +291,7 @@ static __always_inline bool is_settled(struct tt_slot *slot)
  */
 static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bool twin, struct msghdr *msg)
 {
-	__u32 rescued = sent ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES, bit = sent ? 1 : 2, number;
+	__u32 rescued = sent ? TT_LOSS_RESCUED_SENDS : TT_LOSS_RESCUED_RECEIVES, bit = sent ? 1 : 2, handle;
 	__u16 family = FIELD(sk, __sk_common.skc_family);
 	__u32 generation = selection.generation;
 	bool asked = !twin && !(twins & bit);
@@ -319,7 +319,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 			find_peer(sk, &key, protocol, !sent);
 	}
 	hash = hash_of(&key);
-	slot = find_slot(&key, hash, &number);
+	slot = find_slot(&key, hash, &handle);
 	if (!slot || slot->generation != generation || !is_settled(slot)) {
 		__u32 what = WHAT(sent ? TT_SENT : TT_RECEIVED, protocol);
 
@@ -331,8 +331,8 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 		}
 		if (counts_itself(sk))
 			what |= WHAT_COUNTS_ITSELF;
-		number = open_slot(sk, &key, bytes, any(what), cgroup);
-		slot = number ? slot_at(number - 1) : 0;
+		handle = open_slot(sk, &key, bytes, any(what), cgroup);
+		slot = handle ? slot_at(handle - 1) : 0;
 		if (!slot)
 			return;
 		if (!key.datagram && !twin && twins & bit && what & WHAT_COUNTS_ITSELF && is_compared(slot))
@@ -344,7 +344,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	}
 	if (!asked && (is_compared(slot) && counts_itself(sk) ? twin : counted_by_twin(twin, bit, rescued)))
 		return;
-	count(sk, slot, number, bytes, sent);
+	count(sk, slot, handle, bytes, sent);
 }
 
 #endif

@@ -54,7 +54,10 @@ struct {
 	__type(value, __u64);
 } tt_losses SEC(".maps");
 
-/* Cookies of datagram sockets that have ended: their slots lie in many sets. User space takes them. */
+/*
+ * Cookies of sockets that have ended and whose slots user space is to close: those of datagrams lie in many sets, and of TCP
+ * those beside the main slot can be in the stash.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, 65536);

@@ -63,7 +63,7 @@ _Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
 #define WHAT_DIRECTION(direction) ((direction) << 16)
 #define WHAT_COUNTS_ITSELF (1u << 24)
 
-/* Results of settle() besides the number of a slot, plus one. */
+/* Results of settle() besides a slot's handle. */
 #define NOBODY 0	   /* no session wants the flow */
 #define OVERFLOW 0xffffffffu /* the table is full */
 
@@ -148,7 +148,7 @@ static __always_inline void fill_bases(struct tt_slot *slot, struct event *event
  * A pending slot gets a process, or its connection is there: now it is known who wants it, and user space may show it.
  * Returns as settle().
  */
-static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *event, __u32 number)
+static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *event, __u32 handle)
 {
 	slot->sessions = event->sessions;
 	slot->connections = event->sessions;
@@ -163,27 +163,27 @@ static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *ev
 		fill_ends(slot, event);
 	}
 	publish(&slot->state, (slot->state & ~TT_STATE_MASK) | TT_OPEN);
-	return number;
+	return handle;
 }
 
 /*
  * Finds out which sessions want the flow of an event and gives it a slot. A slot belongs to one set of sessions: if the flow's counts
  * for that very set it stays; otherwise another one is taken, so that user space never has to split what it read.
  *
- * Returns the slot's number plus one, NOBODY or OVERFLOW.
+ * Returns the slot's handle, NOBODY or OVERFLOW.
  */
 CHECKED_ONCE __u64 settle(__u32 cell)
 {
 	struct event *event = event_at(cell);
 	__u64 hash, counted = 0, connections = 0;
 	struct tt_slot *slot = 0, *main = 0, *new;
-	__u32 number = 0, state, beside, i;
+	__u32 handle = 0, state, beside, i;
 	bool adopted = false;
 	__u8 shared = 0;
 
 	if (!event)
 		return NOBODY;
-	/* Sockets without a number are more than there is room for. */
+	/* Sockets without a cookie are more than there is room for. */
 	if (!event->key.cookie) {
 		event->sessions = event->selected;
 		count_loss(TT_LOSS_TABLE_FULL, 1);
@@ -192,10 +192,10 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	hash = hash_of(&event->key);
 	if (event->key.datagram) {
 		datagrams = 1;
-		slot = find_slot(&event->key, hash, &number);
+		slot = find_slot(&event->key, hash, &handle);
 		event->flow.direction = slot ? direction_of(slot) : datagram_direction(event);
 	} else if (!event->new) {
-		main = find_main(event->key.cookie, &number);
+		main = find_main(event->key.cookie, &handle);
 		if (main)
 			event->flow.direction = direction_of(main);
 		if (main && main->owner == event->key.owner) {
@@ -209,19 +209,19 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 			/* Who only holds a connection has moved nothing yet. */
 			return NOBODY;
 		} else if (main) {
-			slot = find_slot(&event->key, hash, &number);
+			slot = find_slot(&event->key, hash, &handle);
 		}
 	}
 	event->sessions = event->opening ? event->selected : wanted_sessions(&event->flow, event->selected);
 	if (slot && state_of(slot) == TT_PENDING) {
 		/* Whoever has claimed an accepted connection opens it. */
 		if (event->opening || (!adopted && event->flow.direction == TT_INBOUND))
-			return number;
-		return open_pending(slot, event, number);
+			return handle;
+		return open_pending(slot, event, handle);
 	}
 	if (slot && slot->sessions == event->sessions) {
 		slot->generation = event->generation;
-		return number;
+		return handle;
 	}
 	if (slot) {
 		counted = slot->sessions;
@@ -240,17 +240,17 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	beside = event->key.datagram;
 	if (main && slot != main)
 		beside = 1;
-	number = 0;
+	handle = 0;
 	for (i = 0; i < RIVAL_TRIES; i++) {
 		/* Numbers that the compiler must not make out of pointers. */
 		barrier_var(beside);
 		/* The key of a main slot has no owner. */
-		number = take_slot(event->key.cookie, event->key.addr[0], event->key.addr[1],
+		handle = take_slot(event->key.cookie, event->key.addr[0], event->key.addr[1],
 				   beside ? rest_of(&event->key) : 0, !beside && !event->new);
-		if (number != CONTESTED)
+		if (handle != CONTESTED)
 			break;
 		/* The other one is there by now, or it has given way too. */
-		number = 0;
+		handle = 0;
 		main = main_slot(event->key.cookie);
 		if (main)
 			beside = 1;
@@ -258,9 +258,9 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	/* Whoever makes the main slot was interrupted on the way. What this process moves must not wait. */
 	if (i == RIVAL_TRIES) {
 		beside = 1;
-		number = take_slot(event->key.cookie, 0, 0, rest_of(&event->key), false);
+		handle = take_slot(event->key.cookie, 0, 0, rest_of(&event->key), false);
 	}
-	new = number ? slot_at(number - 1) : 0;
+	new = handle ? slot_at(handle - 1) : 0;
 	if (!new) {
 		count_loss(TT_LOSS_TABLE_FULL, 1);
 		return OVERFLOW;
@@ -281,7 +281,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	fill_slot(new, event, connections);
 	/* Who sees the state sees all of the above. */
 	publish(&new->state, TT_STATE(state, event->flow.protocol, event->flow.direction));
-	return number;
+	return handle;
 }
 
 #endif

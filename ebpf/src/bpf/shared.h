@@ -45,7 +45,7 @@ enum tt_loss {
 	TT_LOSS_TX_BYTES,
 	TT_LOSS_FOLDERS,	 /* cgroups whose name and parent could not be kept */
 	TT_LOSS_PROCESSES,	 /* processes that could not be followed, or not all of whose files could be looked at */
-	TT_LOSS_ENDED,		 /* datagram sockets whose end was not told; their slots are freed when idle */
+	TT_LOSS_ENDED,		 /* sockets whose end was not told by `tt_ended`; slots of datagrams are freed when idle */
 	TT_LOSS_ICMP_PEER,	 /* ICMP messages whose peer nothing told; user space attaches the programs that do */
 	TT_LOSS_RESCUED_SENDS,	 /* no losses: messages that only a twin counted, see twin.h */
 	TT_LOSS_RESCUED_RECEIVES,
@@ -68,13 +68,13 @@ struct tt_slot {
 	__u32 rx_calls;
 	__u32 tx_calls;
 	__u32 state;		/* TT_STATE(), written last */
-	__u32 last;		/* main slot: number of the slot whose process used the socket last, plus one; 0: this */
+	__u32 last;		/* main slot: handle of the slot whose process used the socket last; 0: this */
 	__u64 sessions;		/* those that the slot counts for; user space takes out those that end */
 	__u8 based;		/* main slot: the four bases below are valid */
 	__u8 sent_all;		/* main slot: all that was sent is counted, and nothing more can be */
 	__u8 ahead;		/* main slot: bytes may be counted that a call will report yet, see counters.h */
 	__u8 shared;		/* main slot: further processes have used the socket */
-	__u32 epoch;		/* another one each time that the slot is taken: with its number, the flow's name */
+	__u32 epoch;		/* raised by user space each time it frees the slot: with its number, the flow's name */
 
 	__u8 local_addr[16];
 	__u8 remote_addr[16];

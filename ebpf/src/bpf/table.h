@@ -3,8 +3,9 @@
  * The flow table: sets of eight slots, each with a compact line of tags. A flow's key names two sets; its slot is in one
  * of them, at its preferred way if that was free. What finds room in neither is in the stash, to which `tt_spill` leads.
  *
- * A slot is taken by its tag and published by its state. All slots of a TCP socket are in the same two sets, so the end of
- * the socket finds them. One of them is the main slot: it represents the connection and knows what the others counted.
+ * A slot's handle is its number plus one; 0 is no slot. A slot is taken by its tag and published by its state. All slots of a
+ * TCP socket are in the same two sets, so the end of the socket finds them. One of them is the main slot: it represents the
+ * connection and knows what the others counted.
  */
 #ifndef TT_TABLE_H
 #define TT_TABLE_H
@@ -108,7 +109,7 @@ static __always_inline bool is_flow(struct tt_slot *slot, const struct tt_key *k
 }
 
 /*
- * Finds the slot that `tt_spill` leads to, if it is not closed; returns its number plus one, or 0. The key of a main slot has
+ * Finds the slot that `tt_spill` leads to, if it is not closed; returns its handle, or 0. The key of a main slot has
  * no owner. User space removes a closed slot's key only later.
  */
 static __always_inline __u32 find_spilled(const struct tt_key *key)
@@ -134,7 +135,7 @@ static __always_inline __u64 rest_of(const struct tt_key *key)
 }
 
 /*
- * Finds the slot of a flow or, with `main`, the main slot of its TCP socket. Returns the slot's number plus one, or 0. The
+ * Finds the slot of a flow or, with `main`, the main slot of its TCP socket. Returns the slot's handle, or 0. The
  * key is given by NUMBERS().
  */
 CHECKED_ONCE __u64 find_in_sets(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest, __u32 main)
@@ -184,7 +185,7 @@ CHECKED_ONCE __u64 find_in_stash(__u64 cookie, __u64 addr0, __u64 addr1, __u64 r
 	return number;
 }
 
-/* Finds the slot of a flow, and its number plus one; returns 0 if there is none. Most are at their preferred way. */
+/* Finds the slot of a flow, and its handle; returns 0 if there is none. Most are at their preferred way. */
 static __always_inline struct tt_slot *find_slot(struct tt_key *key, __u64 hash, __u32 *found)
 {
 	__u32 number = first_set(hash) * TT_WAYS + preferred_way(hash);
@@ -203,7 +204,7 @@ static __always_inline struct tt_slot *find_slot(struct tt_key *key, __u64 hash,
 	return *found ? slot_at(*found - 1) : 0;
 }
 
-/* Finds the main slot of a TCP socket, and its number plus one; returns 0 if there is none. */
+/* Finds the main slot of a TCP socket, and its handle; returns 0 if there is none. */
 static __always_inline struct tt_slot *find_main(__u64 cookie, __u32 *found)
 {
 	struct tt_key key = { .cookie = cookie };
@@ -242,7 +243,7 @@ static __always_inline __u32 free_ways(__u32 set)
 	return free;
 }
 
-/* Takes a way of a set for a tag, the preferred one first; returns the slot's number plus one, or 0. */
+/* Takes a way of a set for a tag, the preferred one first; returns the slot's handle, or 0. */
 CHECKED_ONCE __u64 take_way(__u32 set, __u32 preferred, __u32 tag)
 {
 	struct tt_tags *tags = tags_at(set);
@@ -335,7 +336,7 @@ CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
 
 /*
  * Takes a slot for a flow, whose key is given by NUMBERS(); that of a main slot has no owner. `contested`: a main slot that
- * others may be about to make. Returns the slot's number plus one; 0: the table is full.
+ * others may be about to make. Returns the slot's handle; 0: the table is full.
  */
 CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest, __u32 contested)
 {
