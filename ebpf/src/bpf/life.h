@@ -13,7 +13,7 @@
 #include "count.h"
 
 /* connect() has succeeded or failed. */
-static __always_inline void end_connecting(struct sock *sk, struct tt_slot *slot, bool established)
+static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, bool established)
 {
 	__u32 word = slot->state & ~TT_STATE_MASK;
 	struct tcp_sock *tcp = tcp_of(sk);
