@@ -3,6 +3,8 @@
 //! The programs themselves are C with CO-RE, in `src/bpf`; `traffictrace.bpf.c` lists the hooks.
 
 pub mod layout;
+#[cfg(test)]
+mod stack;
 
 /// Bytes that start at an address aligned for the ELF parser.
 #[repr(C, align(8))]

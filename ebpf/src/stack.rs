@@ -1,0 +1,128 @@
+//! The stack of the kernel programs. The verifier adds up the frames of a chain of calls, each rounded up to 32 bytes before
+//! Linux 6.13, and refuses more than 512 bytes; it tells so only on the kernels that round.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Variant;
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SymbolKind};
+
+const LIMIT: u32 = 512;
+const ROUNDED_TO: u32 = 32;
+
+/// Operations of the instruction set (linux/bpf.h, linux/bpf_common.h).
+const CALL: u8 = 0x85;
+const ADD_IMMEDIATE: u8 = 0x07;
+const MOVE_REGISTER: u8 = 0xbf;
+/// The register that points to the frame, and what a call's source register says of a function of the object.
+const FRAME: u8 = 10;
+const OWN_FUNCTION: u8 = 1;
+
+#[derive(Debug, Default)]
+struct Function {
+    /// Bytes of its frame.
+    frame: u32,
+    calls: BTreeSet<String>,
+}
+
+struct Instruction {
+    operation: u8,
+    target: u8,
+    source: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+fn instructions(bytes: &[u8]) -> Vec<Instruction> {
+    bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|[operation, registers, low, high, immediate @ ..]| Instruction {
+            operation: *operation,
+            target: registers & 0xf,
+            source: registers >> 4,
+            offset: i16::from_le_bytes([*low, *high]),
+            immediate: i32::from_le_bytes(*immediate),
+        })
+        .collect()
+}
+
+/// The deepest byte that a function reaches below its frame's pointer.
+fn frame(body: &[Instruction]) -> u32 {
+    let accesses = body.iter().filter_map(|instruction| {
+        let pointer = match instruction.operation & 7 {
+            // Loads; stores of an immediate or a register.
+            1 => instruction.source,
+            2 | 3 => instruction.target,
+            _ => return None,
+        };
+        (pointer == FRAME).then_some(i32::from(instruction.offset))
+    });
+    let addresses = body.windows(2).filter_map(|pair| {
+        let copies = pair[0].operation == MOVE_REGISTER && pair[0].source == FRAME;
+        let adds = pair[1].operation == ADD_IMMEDIATE && pair[1].target == pair[0].target;
+        (copies && adds).then_some(pair[1].immediate)
+    });
+    accesses.chain(addresses).min().unwrap_or(0).min(0).unsigned_abs()
+}
+
+fn functions(elf: &[u8]) -> BTreeMap<String, Function> {
+    let file = object::File::parse(elf).unwrap();
+    let mut functions = BTreeMap::new();
+    // A call of a static function names its section and place.
+    let at: HashMap<_, _> = file
+        .symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text)
+        .filter_map(|symbol| {
+            Some(((symbol.section_index()?, symbol.address()), symbol.name().ok()?.to_owned()))
+        })
+        .collect();
+    for ((section, address), name) in &at {
+        let section = file.section_by_index(*section).unwrap();
+        let size = file.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap().size();
+        let body = instructions(&section.data().unwrap()[*address as usize..(address + size) as usize]);
+        let targets: HashMap<u64, _> = section.relocations().collect();
+        let calls = body
+            .iter()
+            .enumerate()
+            .filter(|(_, instruction)| instruction.operation == CALL && instruction.source == OWN_FUNCTION);
+        let calls = calls.map(|(number, instruction)| {
+            let place = address + 8 * number as u64;
+            let Some(relocation) = targets.get(&place) else {
+                let target = (place as i64 + 8 * (i64::from(instruction.immediate) + 1)) as u64;
+                return at[&(section.index(), target)].clone();
+            };
+            let RelocationTarget::Symbol(symbol) = relocation.target() else { panic!("a call of no symbol") };
+            let symbol = file.symbol_by_index(symbol).unwrap();
+            if symbol.kind() == SymbolKind::Text {
+                return symbol.name().unwrap().to_owned();
+            }
+            let target = 8 * (i64::from(instruction.immediate) + 1) as u64;
+            at[&(symbol.section_index().unwrap(), target)].clone()
+        });
+        functions.insert(name.clone(), Function { frame: frame(&body), calls: calls.collect() });
+    }
+    functions
+}
+
+/// The deepest chain of calls that begins with a function.
+fn deepest(name: &str, functions: &BTreeMap<String, Function>) -> (u32, Vec<String>) {
+    let function = &functions[name];
+    let below = function.calls.iter().map(|call| deepest(call, functions)).max();
+    let (depth, mut chain) = below.unwrap_or_default();
+    chain.insert(0, format!("{name} ({})", function.frame));
+    (depth + function.frame.max(1).next_multiple_of(ROUNDED_TO), chain)
+}
+
+#[test]
+fn every_chain_of_calls_fits_the_stack() {
+    for variant in [Variant::Typed, Variant::Plain] {
+        let functions = functions(variant.object());
+        let programs: Vec<_> = functions.keys().filter(|name| name.starts_with("tt_")).collect();
+        assert!(programs.len() > 15, "{variant:?} has {programs:?}");
+        let depths = programs.iter().map(|program| deepest(program, &functions));
+        let (depth, chain) = depths.max().unwrap();
+        assert!(depth > 300, "{variant:?}: {depth} bytes at most are too few to be true: {chain:?}");
+        assert!(depth <= LIMIT, "{variant:?}: {depth} bytes of stack: {}", chain.join(" -> "));
+    }
+}
