@@ -2,8 +2,9 @@
 # Boots Debian's kernels in QEMU under software emulation, tries the product there byte for byte with each tier of
 # hooks that the kernel has, and prints a table. Exit status 1 when a cell failed; what was not tried says SKIPPED.
 #
-# usage: matrix.sh [KERNEL...]      of 5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest; without: those
-#                                   of amd64
+# usage: matrix.sh [KERNEL[:TIER[,TIER...]]...]
+#                                   of 5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest; without: those
+#                                   of amd64. With tiers, those alone are tried.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -67,11 +68,14 @@ end_guests() {
 }
 
 main() {
-    local names=("$@") name architecture folder running=0 tried=()
+    local names=() name architecture folder running=0 tried=()
     local -A initrds=() images=()
-    ((${#names[@]})) || names=(5.10 6.1 6.12 newest)
-    for name in "${names[@]}"; do
+    (($#)) || set -- 5.10 6.1 6.12 newest
+    for name in "$@"; do
+        [[ $name != *:* ]] || ONLY_TIERS[${name%%:*}]=${name#*:}
+        name=${name%%:*}
         need_kernel_name "$name"
+        names+=("$name")
         initrds[$(kernel_architecture "$name")]=''
     done
     if [[ $(uname -m) != x86_64 ]]; then

@@ -31,6 +31,14 @@ kernel_tiers() {
     esac
 }
 
+# Tiers to try of a kernel, by its name, where not all are.
+declare -A ONLY_TIERS=()
+
+# tried_tiers NAME: the tiers that the suite is run with.
+tried_tiers() {
+    echo "${ONLY_TIERS[$1]:-$(kernel_tiers "$1")}"
+}
+
 # kernel_unfound NAME TIER: cases of which not all bytes need be seen there, by the beginning of their names, and why.
 # `check` says the same of each.
 kernel_unfound() {

@@ -87,7 +87,7 @@ cell() {
 
 # has_step NAME STEP: whether that kernel is asked for it.
 has_step() {
-    [[ $2 == check || ,$(kernel_tiers "$1"), == *",$2,"* ]]
+    [[ $2 == check || ,$(tried_tiers "$1"), == *",$2,"* ]]
 }
 
 # What a reader of the table asks next: which cases failed or were not seen, and why.

@@ -107,9 +107,7 @@ const MISSED_EVENTS: &str = "missedEvents";
 pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail) -> Report {
     let mut rows = Rows::of(document, detail);
     let mut problems = std::mem::take(&mut rows.strange);
-    let is_told =
-        |reason: &str| reason == MISSED_EVENTS && document.not_seen.iter().any(|name| name == SKIPPED_EVENTS);
-    for (reason, count) in document.lost.iter().filter(|(reason, count)| **count > 0 && !is_told(reason)) {
+    for (reason, count) in document.lost.iter().filter(|(_, count)| **count > 0) {
         problems.push(format!("lost {reason}: {count}"));
     }
     // Exact rows first, so that a process id that was used again does not move rows to another case.

@@ -102,6 +102,7 @@ pub const EXCUSED: &[Excused] = &[
     Excused { cases: "icmp/", limit: SKIPPED_EVENTS, what: Excuse::Bytes },
     Excused { cases: "mptcp/", limit: SKIPPED_EVENTS, what: Excuse::Bytes },
     Excused { cases: "fastopen/refused-", limit: "FastOpenFirstBytes", what: Excuse::Bytes },
+    Excused { cases: "breaks/process-killed-splice", limit: "SplicedBy", what: Excuse::Process },
     Excused { cases: "blocked/waitall", limit: "SplicedBy", what: Excuse::Process },
     Excused { cases: "urgent/skipped-after-splice", limit: "SplicedUrgent", what: Excuse::Bytes },
     Excused { cases: "urgent/", limit: "UrgentBytes", what: Excuse::Bytes },
