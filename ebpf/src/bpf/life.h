@@ -44,8 +44,8 @@ static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, boo
 		READ_COUNTERS(FIELD, &counters, sk, tcp);
 		slot->rx_first = received_first(&counters);
 		slot->tx_first = sent_first(&counters);
-		/* The SYN has a number in the sequence. */
-		slot->tx_base = 1;
+		/* The SYN has a number in the sequence. What other processes have sent by now is in the base already. */
+		__sync_fetch_and_add(&slot->tx_base, 1);
 		slot->based = 1;
 	}
 	publish(&slot->state, word | TT_OPEN);
