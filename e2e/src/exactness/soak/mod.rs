@@ -24,7 +24,7 @@ use crate::support::Result;
 const FLOWS_FOR: u64 = 15;
 /// Flows that the product keeps; and slots of the kernel's table, which must do for some seconds of new flows: a busy
 /// machine may not let the product look more often.
-const FLOWS: &str = "1000000";
+const FLOWS: &str = "300000";
 
 /// What can be run for a while.
 pub(super) fn cases(time: Duration) -> Vec<Case> {
