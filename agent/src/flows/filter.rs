@@ -23,6 +23,17 @@ pub enum DirectionFilter {
     Both,
 }
 
+impl DirectionFilter {
+    /// The direction as the kernel's programs write it; 0: all.
+    fn to_kernel(self) -> u32 {
+        match self {
+            Self::Both => 0,
+            Self::Inbound => 1,
+            Self::Outbound => 2,
+        }
+    }
+}
+
 /// A session's filter; empty parts want everything. The kernel applies it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -51,12 +62,8 @@ impl Filter {
         {
             return false;
         }
-        let refused = match self.direction {
-            DirectionFilter::Both => 0,
-            DirectionFilter::Inbound => 2,
-            DirectionFilter::Outbound => 1,
-        };
-        if refused != 0 && state.direction() == refused {
+        let wanted = self.direction.to_kernel();
+        if wanted != 0 && state.direction() != 0 && state.direction() != wanted {
             return false;
         }
         let ports = [slot.local_port.load(Relaxed), slot.remote_port.load(Relaxed)];
@@ -73,11 +80,7 @@ impl Filter {
     pub fn to_kernel(&self) -> layout::Filter {
         layout::Filter {
             protocols: self.protocols.iter().fold(0, |bits, protocol| bits | protocol.bit()),
-            direction: match self.direction {
-                DirectionFilter::Both => 0,
-                DirectionFilter::Inbound => 1,
-                DirectionFilter::Outbound => 2,
-            },
+            direction: self.direction.to_kernel(),
             ports: self.ports.iter().map(|range| (*range.start(), *range.end())).collect(),
             networks: self.remote_cidrs.iter().map(network).collect(),
         }

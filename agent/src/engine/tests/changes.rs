@@ -9,15 +9,18 @@ use rustix::net::{
 use super::{streams::splice_some, *};
 
 impl Bench {
-    /// The cgroups below the test's own, as two containers of a session.
-    fn spec_of_both(&self, below: [&str; 2]) -> SessionSpec {
-        let mut spec = self.spec(Filter::default());
-        let selected = below.map(|below| {
-            let path = self.cgroup.path().join(below);
+    /// Two containers below the test's own cgroup, `stays` and `leaves`: a session of both, and what it is without the
+    /// second.
+    fn both_and_one(&self) -> (SessionSpec, SessionSpec) {
+        let selected = ["stays", "leaves"].map(|below| {
+            let path = self.cgroup.make(below);
             (self.root.id_of(&path).unwrap(), SelectedCgroup { kind: CgroupKind::Container, path })
         });
-        spec.cgroups = selected.into();
-        spec
+        let mut both = self.spec(Filter::default());
+        both.cgroups = selected.into();
+        let mut one = both.clone();
+        one.cgroups.retain(|_, cgroup| cgroup.path.ends_with("stays"));
+        (both, one)
     }
 
     fn slots_in_use(&self) -> usize {
@@ -28,11 +31,7 @@ impl Bench {
 #[test]
 fn what_is_selected_no_more_is_not_counted() {
     let Some(mut bench) = bench() else { return };
-    bench.cgroup.make("stays");
-    let leaves = bench.cgroup.make("leaves");
-    let both = bench.spec_of_both(["stays", "leaves"]);
-    let mut one = both.clone();
-    one.cgroups.retain(|_, cgroup| cgroup.path != leaves);
+    let (both, one) = bench.both_and_one();
     bench.engine.start(&"a".to_owned(), both.clone()).unwrap();
     bench.engine.start(&"both".to_owned(), both.clone()).unwrap();
 
@@ -62,11 +61,7 @@ fn what_is_selected_no_more_is_not_counted() {
 #[test]
 fn datagram_sockets_that_are_selected_no_more_leave_no_slot() {
     let Some(mut bench) = bench() else { return };
-    bench.cgroup.make("stays");
-    let leaves = bench.cgroup.make("leaves");
-    let both = bench.spec_of_both(["stays", "leaves"]);
-    let mut one = both.clone();
-    one.cgroups.retain(|_, cgroup| cgroup.path != leaves);
+    let (both, one) = bench.both_and_one();
     bench.engine.start(&"a".to_owned(), both).unwrap();
     let query = bench.inside("leaves", || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     query.send_to(&[1; 100], query.local_addr().unwrap()).unwrap();
