@@ -31,7 +31,7 @@ boot() {
     mapfile -t command < <(emulator "$name")
     # In the foreground: in this shell's process group.
     timeout --foreground --kill-after=5 "$BOOT_SECONDS" "${command[@]}" "${COMMON[@]}" -kernel "$vmlinuz" -initrd "$initrd" \
-        -append "console=$(console "$name") $APPEND TT_TIERS=$(tried_tiers "$name")" </dev/null >"$log" 2>&1 || true
+        -append "console=$(console "$name") $APPEND TT_TIERS=$(kernel_tiers "$name") TT_TRIED=$(tried_tiers "$name")" </dev/null >"$log" 2>&1 || true
     grep -q "^##matrix done" "$log"
 }
 

@@ -31,7 +31,7 @@ struct Tier {
 /// # Errors
 ///
 /// What is not as expected, in one line.
-pub(super) fn tiers(product: &str, expected: &[&str]) -> Result<(), String> {
+pub(super) fn tiers(product: &str, expected: &[String]) -> Result<(), String> {
     let output = Command::new(product)
         .args(["check", "-o", "json"])
         .output()
@@ -43,10 +43,10 @@ pub(super) fn tiers(product: &str, expected: &[&str]) -> Result<(), String> {
     }
     let works: BTreeSet<_> =
         findings.hook_tiers.iter().filter(|t| t.works).map(|t| t.name.as_str()).collect();
-    if works != expected.iter().copied().collect() {
+    if works != expected.iter().map(String::as_str).collect() {
         return Err(format!("check says that {works:?} work, this kernel has {expected:?}"));
     }
-    if findings.hook_tier.as_deref() != expected.first().copied() {
+    if findings.hook_tier.as_deref() != expected.first().map(String::as_str) {
         return Err(format!(
             "check says that {:?} is used, not the best of {expected:?}",
             findings.hook_tier

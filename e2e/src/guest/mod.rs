@@ -1,7 +1,7 @@
 //! What runs inside a guest of the kernel matrix: as its first process, and nothing but our own programs after it.
 //!
-//! The host names the tiers of hooks to be tried in the variable [`TIERS`] (on the kernel's command line, which hands
-//! it to its first process). The console is the only way out: what the programs print goes there as it is, and lines
+//! The host names the tiers of hooks that the kernel must have in the variable [`TIERS`], and those to be tried in
+//! [`TRIED`] (on the kernel's command line, which hands them to its first process). The console is the only way out: what the programs print goes there as it is, and lines
 //! that begin with [`MARK`] tell the host where each step begins and how it ended.
 
 mod check;
@@ -15,8 +15,11 @@ use crate::support::{Result, TestError};
 /// Begins the lines that are for the host.
 pub const MARK: &str = "##matrix";
 
-/// Names the variable with the tiers to be tried, joined by commas.
+/// Names the variable with the tiers that `check` must find, best first, joined by commas.
 pub const TIERS: &str = "TT_TIERS";
+
+/// Names the variable with the tiers that the exactness suite is run with, joined by commas.
+pub const TRIED: &str = "TT_TRIED";
 
 const PRODUCT: &str = "/bin/traffictrace";
 const EXACT: &str = "/bin/tt-exact";
@@ -26,7 +29,7 @@ const CHECK_LIMIT: Duration = Duration::from_secs(120);
 /// The exactness suite takes a minute on a machine that emulates two processors with one.
 const EXACT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Makes the guest a machine, runs `check` and the exactness suite once for each tier, best first, and powers off.
+/// Makes the guest a machine, runs `check` and the exactness suite once for each tier to be tried, and powers off.
 ///
 /// # Errors
 ///
@@ -38,14 +41,19 @@ pub fn run() -> Result<Infallible> {
     let uname = rustix::system::uname();
     // The firmware leaves the cursor in the middle of a line.
     println!("\n{MARK} kernel {}", uname.release().to_string_lossy());
-    let tiers =
-        env::var(TIERS).map_err(|_| TestError::unexpected(TIERS, "not set on the kernel's command line"))?;
-    let tiers: Vec<_> = tiers.split(',').collect();
+    let (tiers, tried) = (tiers_in(TIERS)?, tiers_in(TRIED)?);
     step::run("words", PRODUCT, &["check"], CHECK_LIMIT);
     step::compare("check", || check::tiers(PRODUCT, &tiers));
-    for tier in tiers {
-        step::run(tier, EXACT, &["--product", PRODUCT, "--hook-tier", tier], EXACT_LIMIT);
+    for tier in tried {
+        step::run(&tier, EXACT, &["--product", PRODUCT, "--hook-tier", &tier], EXACT_LIMIT);
     }
     println!("{MARK} done");
     machine::power_off()
+}
+
+/// The tiers in the environment variable `name`.
+fn tiers_in(name: &'static str) -> Result<Vec<String>> {
+    let tiers =
+        env::var(name).map_err(|_| TestError::unexpected(name, "not set on the kernel's command line"))?;
+    Ok(tiers.split(',').map(str::to_owned).collect())
 }
