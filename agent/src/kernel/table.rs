@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    hint::black_box,
     sync::atomic::{
         AtomicU32,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -19,6 +20,8 @@ use crate::flows::Counters;
 
 /// How long a closed slot is left alone at least before it is freed. See [`super::grace`] for what is waited for beside.
 const GRACE: Duration = Duration::from_millis(300);
+/// Sets of the table whose slots are loaded at once.
+const BATCH: usize = 16;
 /// Seconds without any movement after which a flow counts as idle.
 const IDLE: u32 = 60;
 
@@ -125,13 +128,11 @@ impl Table {
         mut look: impl FnMut(u32, Look),
     ) {
         let mut used = 0;
-        for set in 0..self.tags.len() {
-            for way in 0..self.tags[set].len() {
-                if self.tags[set][way].load(Acquire) == 0 {
-                    continue;
-                }
-                used += 1;
-                let number = set * self.tags[set].len() + way;
+        let mut batch = Vec::new();
+        for first in (0..self.tags.len()).step_by(BATCH) {
+            self.load(first, &mut batch);
+            used += batch.len();
+            for number in batch.drain(..) {
                 let slot = &self.slots[number];
                 if !ended.is_empty()
                     && ended.contains(&slot.cookie.load(Relaxed))
@@ -145,6 +146,18 @@ impl Table {
             }
         }
         self.used = used;
+    }
+
+    /// Appends the numbers of the slots that are used in [`BATCH`] sets, and has the processor load what a visit reads
+    /// of them: one after the other, each would be waited for.
+    fn load(&self, first: usize, used: &mut Vec<usize>) {
+        for (set, tags) in self.tags.iter().enumerate().skip(first).take(BATCH) {
+            let ways = tags.iter().enumerate().filter(|(_, tag)| tag.load(Acquire) != 0);
+            used.extend(ways.map(|(way, _)| set * tags.len() + way));
+        }
+        for number in used {
+            black_box(Counters::of(&self.slots[*number]));
+        }
     }
 
     /// Looks at one used slot as [`Self::scan`] does. Returns nothing if the kernel counts in it no more, or not yet.

@@ -72,8 +72,6 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
             // A snapshot may go by a drain some milliseconds old; the last document must have the last byte.
             if last {
                 engine.drain_fully();
-            } else {
-                engine.drain();
             }
             let Some(snapshot) = engine.snapshot(&session, args.top()) else { break };
             printer.start(snapshot, engine.processes(&session));
