@@ -73,7 +73,8 @@ impl SlotRows {
             self.open(drained, parent_of, sessions);
         }
         let Some(flow) = self.flows.get_mut(drained.flow) else { return };
-        let rtt_us = drained.slot.srtt_us.load(Relaxed);
+        // Not read without need: it lies in a cache line that else only connections touch.
+        let rtt_us = if flow.connection { drained.slot.srtt_us.load(Relaxed) } else { 0 };
         for (number, row) in flow.rows.as_slice() {
             let Some(session) = &mut sessions[usize::from(*number)] else { continue };
             session.ledger.add(*row, &drained.moved, rtt_us);

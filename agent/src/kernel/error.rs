@@ -187,8 +187,8 @@ pub fn missing_capabilities() -> Vec<&'static str> {
 fn permission_advice() -> String {
     let missing = missing_capabilities();
     if missing.is_empty() {
-        return "the capabilities are there, but the kernel refuses BPF (lockdown or a security policy); \
-                see dmesg and /sys/kernel/security/lockdown"
+        return "the capabilities are there, but the kernel refuses this program: it has no hooks of this kind, if others \
+                load, or forbids BPF by lockdown or a security policy; see dmesg and /sys/kernel/security/lockdown"
             .into();
     }
     format!(

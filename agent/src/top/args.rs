@@ -11,7 +11,8 @@ use crate::kernel::TierChoice;
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["cgroup", "pid"]))]
 pub(crate) struct TopArgs {
-    /// Trace this cgroup and everything below it, named from the root of the cgroup2 tree (see /proc/PID/cgroup).
+    /// Trace this cgroup and everything below it, named from the root of the cgroup2 tree (see /proc/PID/cgroup). If it is
+    /// made anew, as for a service that restarts, the trace goes on.
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup: Option<PathBuf>,
 
@@ -20,7 +21,7 @@ pub(crate) struct TopArgs {
     pub(crate) pid: Option<u32>,
 
     /// With --pid: trace that one process alone.
-    #[arg(long, requires = "pid")]
+    #[arg(long, requires = "pid", conflicts_with = "cgroup")]
     pub(crate) only_pid: bool,
 
     /// Time between two tables, such as 1s, 500ms or 1m; at least 100ms.

@@ -34,14 +34,14 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(TopError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(TopError::Signal)?;
     let filter = args.filter.read()?;
-    let target = Target::find(&args)?;
+    let mut target = Target::find(&args)?;
     let session = SESSION.to_owned();
     let mut engine = Engine::new(EngineOptions {
         slots: args.max_flows,
         cgroup_root: target.root().to_owned(),
         hook_tier: args.hook_tier,
     });
-    target.start(&mut engine, &session, filter, args.max_flows)?;
+    let mut spec = target.start(&mut engine, &session, filter, args.max_flows)?;
     let heading = target.heading();
     eprintln!("Tracing {heading}. Ctrl-C ends.");
 
@@ -53,7 +53,11 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
     loop {
         let tick = Instant::now() + TICK;
         let wake = if printer.is_busy() { tick } else { due.min(tick) };
-        let last = timeout_at(wake.into(), stopped.as_mut()).await.is_ok() || target.is_gone();
+        let mut last = timeout_at(wake.into(), stopped.as_mut()).await.is_ok();
+        if let Some(gone) = target.follow(&mut engine, &session, &mut spec)? {
+            eprintln!("Tracing ends: {gone} is gone.");
+            last = true;
+        }
         engine.tick();
         if printer.is_busy() && !last {
             continue;

@@ -71,32 +71,49 @@ impl Target {
         root.path()
     }
 
-    /// Whether there is nothing left to trace.
-    pub(super) fn is_gone(&self) -> bool {
+    /// Goes on with what has the target's name now: a service that restarts gets a new cgroup under its old name. If there
+    /// is nothing left to trace, returns what is gone.
+    pub(super) fn follow(
+        &mut self,
+        engine: &mut Engine,
+        session: &SessionId,
+        spec: &mut SessionSpec,
+    ) -> Result<Option<String>, TopError> {
         match self {
-            Self::Cgroup { root, folder, .. } => !root.path().join(folder.path()).exists(),
+            Self::Cgroup { root, folder, .. } => {
+                let path = folder.path();
+                let Ok(current) = root.open(path) else {
+                    return Ok(Some(format!("cgroup /{}", path.display())));
+                };
+                if current.id() != folder.id() {
+                    spec.cgroups = selected(&current);
+                    engine.update(session, spec.clone())?;
+                    *folder = current;
+                }
+                Ok(None)
+            }
             // Descendants may outlive the process; nothing is missed by waiting for Ctrl-C.
             Self::Process { pid, descendants, .. } => {
-                !descendants && !fs::exists(format!("/proc/{pid}")).unwrap_or(true)
+                let gone = !*descendants && !fs::exists(format!("/proc/{pid}")).unwrap_or(true);
+                Ok(gone.then(|| format!("process {pid}")))
             }
         }
     }
 
-    /// Arms the kernel for it.
+    /// Arms the kernel for it. Returns what it selects.
     pub(super) fn start(
         &self,
         engine: &mut Engine,
         session: &SessionId,
         filter: Filter,
         max_rows: usize,
-    ) -> Result<(), TopError> {
+    ) -> Result<SessionSpec, TopError> {
         let mut spec =
             SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
         match self {
             Self::Cgroup { folder, .. } => {
-                let path = folder.path().to_owned();
-                spec.cgroups.insert(folder.id(), SelectedCgroup { kind: CgroupKind::Container, path });
-                engine.start(session, spec)?;
+                spec.cgroups = selected(folder);
+                engine.start(session, spec.clone())?;
             }
             Self::Process { pid, descendants, .. } => {
                 // Loading the programs takes a while, in which processes come and go. All of them begin at once.
@@ -113,8 +130,14 @@ impl Target {
                 }
             }
         }
-        Ok(())
+        Ok(spec)
     }
+}
+
+/// The cgroup of a folder, as a session selects it.
+fn selected(folder: &CgroupFolder) -> BTreeMap<u64, SelectedCgroup> {
+    let path = folder.path().to_owned();
+    BTreeMap::from([(folder.id(), SelectedCgroup { kind: CgroupKind::Container, path })])
 }
 
 /// Adds the descendants of `pid` that are not in `found` yet; says whether there were any.

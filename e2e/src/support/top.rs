@@ -213,19 +213,25 @@ impl Top {
     /// # Errors
     ///
     /// When it does not end, or not so.
-    pub fn interrupt(mut self) -> Result<Document> {
+    pub fn interrupt(self) -> Result<Document> {
         self.process.signal(Signal::INT)?;
+        self.end().map(|(document, _)| document)
+    }
+
+    /// Its last document and what it wrote to standard error, when it ends by itself. The exit status must be 0.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, or not so.
+    pub fn end(mut self) -> Result<(Document, String)> {
         let mut last = None;
         while let Some(line) = self.process.line(LIMIT)? {
             last = Some(self.check(&line)?);
         }
         let Ended { status, stderr, .. } = self.process.wait(LIMIT)?;
         match last {
-            Some(document) if status.success() => Ok(document),
-            _ => Err(TestError::unexpected(
-                "the end of top by Ctrl-C",
-                format!("{status}, {last:?}, {stderr}"),
-            )),
+            Some(document) if status.success() => Ok((document, stderr)),
+            _ => Err(TestError::unexpected("the end of top", format!("{status}, {last:?}, {stderr}"))),
         }
     }
 

@@ -1,12 +1,12 @@
 //! How `top` ends, and that nothing of it stays in the kernel.
 
-use std::{process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use traffictrace_e2e::support::{
-    Result,
+    Result, TestError,
     bpf::{self, Objects},
     process::Process,
-    top::Top,
+    top::{Document, Top},
     wait,
     workload::Workload,
 };
@@ -62,4 +62,40 @@ fn count_ends_by_itself() -> Result<()> {
     assert!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
     assert_eq!(ended.lines.len(), 2, "{:?}", ended.lines);
     Ok(())
+}
+
+/// A service that restarts gets a new cgroup under its old name; what moves there is counted too. When the name is gone,
+/// `top` says so and ends.
+#[test]
+fn a_cgroup_made_anew_is_followed_and_its_end_is_told() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let service = cgroup.child("service")?;
+    let (server, at) = Workload::server(&cgroup.child("server")?, "127.0.0.1:0", &[])?;
+    let mut top = Top::start(&host, &["--cgroup", text(&service), "--interval", "1s"])?;
+    let mut lines = client(&service, at, &["--connections", "5", "--seed", &seed()])?;
+    let closed = |flows: usize| {
+        move |document: &Document| {
+            document.flows.len() == flows && document.flows.iter().all(|flow| flow.state == "closed")
+        }
+    };
+    top.document_where("the first client's connections", closed(5))?;
+    remove(&service)?;
+    fs::create_dir(&service).map_err(TestError::io("make the cgroup anew"))?;
+    // Each document is made after a look at the cgroup; the first may have begun before.
+    for _ in 0..2 {
+        top.document()?;
+    }
+    lines.extend(client(&service, at, &["--connections", "7", "--seed", &seed()])?);
+    top.document_where("both clients' connections", closed(12))?;
+    remove(&service)?;
+    let (document, stderr) = top.end()?;
+    compare(&lines, &document)?;
+    assert!(stderr.contains("service is gone"), "{stderr}");
+    server.stop()?;
+    Ok(())
+}
+
+/// Removes the empty cgroup at `path`.
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_dir(path).map_err(TestError::io("remove the cgroup"))
 }
