@@ -116,13 +116,21 @@ fn deepest(name: &str, functions: &BTreeMap<String, Function>) -> (u32, Vec<Stri
 
 #[test]
 fn every_chain_of_calls_fits_the_stack() {
-    for variant in [Variant::Typed, Variant::Plain] {
-        let functions = functions(variant.object());
+    const OTHER_TYPED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/typed.bpf.o"));
+    const OTHER_PLAIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/plain.bpf.o"));
+    let objects = [
+        ("typed", Variant::Typed.object()),
+        ("plain", Variant::Plain.object()),
+        ("typed, other architecture", OTHER_TYPED),
+        ("plain, other architecture", OTHER_PLAIN),
+    ];
+    for (variant, object) in objects {
+        let functions = functions(object);
         let programs: Vec<_> = functions.keys().filter(|name| name.starts_with("tt_")).collect();
-        assert!(programs.len() > 15, "{variant:?} has {programs:?}");
+        assert!(programs.len() > 15, "{variant} has {programs:?}");
         let depths = programs.iter().map(|program| deepest(program, &functions));
         let (depth, chain) = depths.max().unwrap();
-        assert!(depth > 300, "{variant:?}: {depth} bytes at most are too few to be true: {chain:?}");
-        assert!(depth <= LIMIT, "{variant:?}: {depth} bytes of stack: {}", chain.join(" -> "));
+        assert!(depth > 300, "{variant}: {depth} bytes at most are too few to be true: {chain:?}");
+        assert!(depth <= LIMIT, "{variant}: {depth} bytes of stack: {}", chain.join(" -> "));
     }
 }

@@ -123,16 +123,17 @@ struct {
 	__type(value, __u32);
 } tt_fence SEC(".maps");
 
+/* Key and value of the map, in global data because the chains of calls have no room left on the stack. */
+__u32 fence_word;
+
 /*
  * A full barrier out of two spin locks: what was written before is there when the first lock is given back (release), and
  * what follows comes after the second was taken (acquire), which comes after the first was given back.
  */
 static __always_inline void fence(void)
 {
-	__u32 zero = 0;
-
-	bpf_map_update_elem(&tt_fence, &zero, &zero, BPF_ANY);
-	bpf_map_update_elem(&tt_fence, &zero, &zero, BPF_ANY);
+	bpf_map_update_elem(&tt_fence, &fence_word, &fence_word, BPF_ANY);
+	bpf_map_update_elem(&tt_fence, &fence_word, &fence_word, BPF_ANY);
 }
 #endif
 
