@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use traffictrace_ebpf::layout::CONNECTION;
+
 use super::session::Session;
 use crate::{
     flows::{Key, Opening, Role, RowId},
@@ -74,7 +76,7 @@ impl SlotRows {
         }
         let Some(flow) = self.flows.get_mut(drained.flow) else { return };
         // Not read without need: it lies in a cache line that else only connections touch.
-        let rtt_us = if flow.connection { drained.slot.srtt_us.load(Relaxed) } else { 0 };
+        let rtt_us = if drained.state.has(CONNECTION) { drained.slot.srtt_us.load(Relaxed) } else { 0 };
         for (number, row) in flow.rows.as_slice() {
             let Some(session) = &mut sessions[usize::from(*number)] else { continue };
             session.ledger.add(*row, &drained.moved, rtt_us);

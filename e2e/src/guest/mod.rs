@@ -1,8 +1,9 @@
 //! What runs inside a guest of the kernel matrix: as its first process, and nothing but our own programs after it.
 //!
 //! The host names the tiers of hooks that the kernel must have in the variable [`TIERS`], and those to be tried in
-//! [`TRIED`] (on the kernel's command line, which hands them to its first process). The console is the only way out: what the programs print goes there as it is, and lines
-//! that begin with [`MARK`] tell the host where each step begins and how it ended.
+//! [`TRIED`] (on the kernel's command line, which hands them to its first process). The console is the only way out:
+//! what the programs print goes there as it is, and lines that begin with [`MARK`] tell the host where each step begins
+//! and how it ended.
 
 mod check;
 mod machine;
