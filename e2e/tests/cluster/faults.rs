@@ -66,6 +66,16 @@ impl Scene {
         status.await
     }
 
+    /// Waits until the status names an interruption on the node: the agent there counts again, and a container that
+    /// starts from now on is counted from its first byte.
+    async fn interruption_told(&self, node: &str) -> Result<()> {
+        let interrupted = self.trace.status_where("the interruption", RECOVERED, |status| {
+            let told = status.interruptions.iter().any(|i| i.node_name.as_deref() == Some(node));
+            if told { Ok(()) } else { Err(format!("{:?}", status.interruptions)) }
+        });
+        interrupted.await
+    }
+
     /// The transfer ends; the status must show exactly what both ends counted.
     async fn ends_exactly(self) -> Result<TrafficTraceStatus> {
         let counted = finish(&self.namespace, &[&self.server, &self.client]).await?;
@@ -103,11 +113,7 @@ async fn agent_killed() -> Result<()> {
     let node = scene.cluster.two_nodes().0.to_owned();
     let before = scene.trace.status().await?.totals;
     scene.levers.pull(&["agent-kill", &node]).await?;
-    let interrupted = scene.trace.status_where("the interruption", RECOVERED, |status| {
-        let told = status.interruptions.iter().any(|i| i.node_name.as_deref() == Some(node.as_str()));
-        if told { Ok(()) } else { Err(format!("{:?}", status.interruptions)) }
-    });
-    interrupted.await?;
+    scene.interruption_told(&node).await?;
     // The successor counts on: more than the other node's end alone can have added.
     scene.more_than(before.rx_bytes + (4 << 20)).await?;
     let counted = finish(&scene.namespace, &[&scene.server, &scene.client]).await?;
@@ -196,12 +202,14 @@ async fn node_killed_and_started() -> Result<()> {
     scene.levers.pull(&["node-kill", &node]).await?;
     let counted = scene.namespace.finished(&scene.server, RUN).await?;
     scene.levers.pull(&["node-start", &node]).await?;
-    // On the same two nodes, after the fault.
+    // On the same two nodes, after the fault. A node is Ready before the agent's pod runs on it, so the client waits
+    // until the agent there has gone on with the trace, for which it needs a pod to trace.
     let (here, there) = scene.cluster.two_nodes();
-    let server = server("server-after", there, "fault", 20);
+    let server = server("server-after", here, "fault", 20);
     let addresses = start_server(&scene.namespace, &server).await?;
+    scene.interruption_told(&node).await?;
     let work = ["client", "--connections", "20", "--wait", "60"];
-    let client = PodPlan::new("client-after", here, "fault", arguments(&[&work], &addresses));
+    let client = PodPlan::new("client-after", there, "fault", arguments(&[&work], &addresses));
     scene.namespace.start(&client).await?;
     let after = finish(&scene.namespace, &[&server, &client]).await?;
     let known = rows::counted(&[counted, after].concat(), GroupBy::Endpoint);
@@ -211,8 +219,7 @@ async fn node_killed_and_started() -> Result<()> {
         if wrong.is_empty() { Ok(status.clone()) } else { Err(format!("{wrong:?}, shown {shown:?}")) }
     });
     let status = status.await?;
-    let told = status.interruptions.iter().any(|i| i.node_name.as_deref() == Some(node.as_str()));
-    assert!(told, "the status names the interruption: {:?}", status.interruptions);
+    assert!(!status.interruptions.is_empty(), "the interruption stays in the status");
     scene.never_falls.end().await?;
     Ok(())
 }
