@@ -10,10 +10,12 @@ use std::{
 };
 
 const SOURCES: &str = "src/bpf";
-/// Object and source: the two variants of what is counted with, and what a benchmark compares it with.
-const OBJECTS: [(&str, &str); 3] = [("typed", "traffictrace"), ("plain", "plain"), ("empty", "empty")];
-/// Architectures as Rust calls them, and what the source is told. Objects of the one that is not built for go to the folder
-/// `other`: the unit test of the stack reads both, since a frame can be larger there.
+/// Object and source of the two variants of what is counted with.
+const VARIANTS: [(&str, &str); 2] = [("typed", "traffictrace"), ("plain", "plain")];
+/// Object and source of what a benchmark compares them with.
+const EMPTY: (&str, &str) = ("empty", "empty");
+/// Architectures as Rust calls them, and what the source is told. The variants for the one that is not built for go to the
+/// folder `other`: the unit test of the stack reads both, since a frame can be larger there.
 const ARCHITECTURES: [(&str, &str); 2] =
     [("x86_64", "-D__TARGET_ARCH_x86"), ("aarch64", "-D__TARGET_ARCH_arm64")];
 
@@ -40,18 +42,21 @@ fn compile() -> Result<(), String> {
     if !ARCHITECTURES.iter().any(|(name, _)| *name == arch) {
         return Err(format!("no kernel programs for target architecture {arch:?}: use x86_64 or aarch64"));
     }
+    let other = directory.join("other");
+    fs::create_dir_all(&other).map_err(|e| format!("cannot make {}: {e}", other.display()))?;
     for (name, define) in ARCHITECTURES {
-        let folder = if name == arch { directory.clone() } else { directory.join("other") };
-        fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-        for (name, source) in OBJECTS {
-            let source = Path::new(SOURCES).join(source).with_extension("bpf.c");
-            compile_object(&source, define, &folder.join(name).with_extension("bpf.o"))?;
+        let is_built_for = name == arch;
+        let folder = if is_built_for { &directory } else { &other };
+        for object in VARIANTS.into_iter().chain(is_built_for.then_some(EMPTY)) {
+            compile_object(object, define, folder)?;
         }
     }
     Ok(())
 }
 
-fn compile_object(source: &Path, define: &str, object: &Path) -> Result<(), String> {
+fn compile_object((name, source): (&str, &str), define: &str, folder: &Path) -> Result<(), String> {
+    let source = Path::new(SOURCES).join(source).with_extension("bpf.c");
+    let object = folder.join(name).with_extension("bpf.o");
     run(Command::new(env::var_os("CLANG").unwrap_or("clang".into()))
         .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"])
         // BPF_PROG() declares a context argument that no program here uses.
@@ -59,9 +64,9 @@ fn compile_object(source: &Path, define: &str, object: &Path) -> Result<(), Stri
         .arg("-c")
         .arg(source)
         .arg("-o")
-        .arg(object))?;
+        .arg(&object))?;
     // Drops DWARF (most of the size) and keeps BTF.
-    run(Command::new(env::var_os("LLVM_STRIP").unwrap_or("llvm-strip".into())).arg("-g").arg(object))
+    run(Command::new(env::var_os("LLVM_STRIP").unwrap_or("llvm-strip".into())).arg("-g").arg(&object))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

@@ -134,6 +134,11 @@ impl Engine {
         result
     }
 
+    /// What a session selects and wants now.
+    pub fn spec(&self, id: &SessionId) -> Option<&SessionSpec> {
+        self.sessions.get(id).map(|session| &session.spec)
+    }
+
     /// Changes what a session selects or wants; what it counted before stays. `group_by` and `max_rows` stay too.
     pub fn update(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
         let old = &self.sessions.get(id).ok_or_else(|| EngineError::NoSession(id.clone()))?.spec;

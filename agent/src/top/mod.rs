@@ -41,7 +41,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
         cgroup_root: target.root().to_owned(),
         hook_tier: args.hook_tier,
     });
-    let mut spec = target.start(&mut engine, &session, filter, args.max_flows)?;
+    target.start(&mut engine, &session, filter, args.max_flows)?;
     let heading = target.heading();
     eprintln!("Tracing {heading}. Ctrl-C ends.");
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
         let tick = Instant::now() + TICK;
         let wake = if printer.is_busy() { tick } else { due.min(tick) };
         let mut last = timeout_at(wake.into(), stopped.as_mut()).await.is_ok();
-        if let Some(gone) = target.follow(&mut engine, &session, &mut spec)? {
+        if let Some(gone) = target.follow(&mut engine, &session)? {
             eprintln!("Tracing ends: {gone} is gone.");
             last = true;
         }

@@ -6,7 +6,7 @@ use procfs::process::all_processes;
 
 use super::{args::TopArgs, error::TopError};
 use crate::{
-    cgroups::{CgroupFolder, CgroupRoot, container_of, find_root},
+    cgroups::{CgroupError, CgroupFolder, CgroupRoot, container_of, find_root},
     engine::{CgroupKind, Engine, SelectedCgroup, SessionId, SessionSpec},
     flows::{Filter, GroupBy},
 };
@@ -77,17 +77,21 @@ impl Target {
         &mut self,
         engine: &mut Engine,
         session: &SessionId,
-        spec: &mut SessionSpec,
     ) -> Result<Option<String>, TopError> {
         match self {
             Self::Cgroup { root, folder, .. } => {
                 let path = folder.path();
-                let Ok(current) = root.open(path) else {
-                    return Ok(Some(format!("cgroup /{}", path.display())));
+                let current = match root.open(path) {
+                    Err(CgroupError::NoSuchCgroup { .. }) => {
+                        return Ok(Some(format!("cgroup /{}", path.display())));
+                    }
+                    current => current?,
                 };
-                if current.id() != folder.id() {
-                    spec.cgroups = selected(&current);
-                    engine.update(session, spec.clone())?;
+                if current.id() != folder.id()
+                    && let Some(spec) = engine.spec(session)
+                {
+                    let spec = SessionSpec { cgroups: selected(&current), ..spec.clone() };
+                    engine.update(session, spec)?;
                     *folder = current;
                 }
                 Ok(None)
@@ -100,20 +104,20 @@ impl Target {
         }
     }
 
-    /// Arms the kernel for it. Returns what it selects.
+    /// Arms the kernel for it.
     pub(super) fn start(
         &self,
         engine: &mut Engine,
         session: &SessionId,
         filter: Filter,
         max_rows: usize,
-    ) -> Result<SessionSpec, TopError> {
+    ) -> Result<(), TopError> {
         let mut spec =
             SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
         match self {
             Self::Cgroup { folder, .. } => {
                 spec.cgroups = selected(folder);
-                engine.start(session, spec.clone())?;
+                engine.start(session, spec)?;
             }
             Self::Process { pid, descendants, .. } => {
                 // Loading the programs takes a while, in which processes come and go. All of them begin at once.
@@ -130,7 +134,7 @@ impl Target {
                 }
             }
         }
-        Ok(spec)
+        Ok(())
     }
 }
 

@@ -70,8 +70,7 @@ impl Scene {
     /// starts from now on is counted from its first byte.
     async fn interruption_told(&self, node: &str) -> Result<()> {
         let interrupted = self.trace.status_where("the interruption", RECOVERED, |status| {
-            let told = status.interruptions.iter().any(|i| i.node_name.as_deref() == Some(node));
-            if told { Ok(()) } else { Err(format!("{:?}", status.interruptions)) }
+            if names_interruption(status, node) { Ok(()) } else { Err(format!("{:?}", status.interruptions)) }
         });
         interrupted.await
     }
@@ -92,6 +91,10 @@ impl Scene {
             .status_where(what, RECOVERED, |status| rows::compare(&truth, status).map(|()| status.clone()));
         compared.await
     }
+}
+
+fn names_interruption(status: &TrafficTraceStatus, node: &str) -> bool {
+    status.interruptions.iter().any(|interruption| interruption.node_name.as_deref() == Some(node))
 }
 
 /// No row shows more than was counted.
@@ -219,7 +222,8 @@ async fn node_killed_and_started() -> Result<()> {
         if wrong.is_empty() { Ok(status.clone()) } else { Err(format!("{wrong:?}, shown {shown:?}")) }
     });
     let status = status.await?;
-    assert!(!status.interruptions.is_empty(), "the interruption stays in the status");
+    let told = names_interruption(&status, &node);
+    assert!(told, "the interruption stays in the status: {:?}", status.interruptions);
     scene.never_falls.end().await?;
     Ok(())
 }

@@ -80,7 +80,7 @@ fn a_cgroup_made_anew_is_followed_and_its_end_is_told() -> Result<()> {
     };
     top.document_where("the first client's connections", closed(5))?;
     remove(&service)?;
-    fs::create_dir(&service).map_err(TestError::io("make the cgroup anew"))?;
+    cgroup.child("service")?;
     // Each document is made after a look at the cgroup; the first may have begun before.
     for _ in 0..2 {
         top.document()?;

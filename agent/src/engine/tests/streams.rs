@@ -1,6 +1,6 @@
 //! Bytes that leave a TCP socket in other ways than by a receive call, and sockets that were read before.
 
-use std::{net::Shutdown, os::fd::OwnedFd, thread};
+use std::{net::Shutdown, os::fd::OwnedFd, process::Command, thread};
 
 use rustix::{
     net::{AddressFamily, SocketType, ipproto},
@@ -216,19 +216,14 @@ fn both_ends_of_an_mptcp_connection_have_peer_and_direction() {
 
 #[test]
 fn what_a_process_moves_after_exec_is_of_its_new_program() {
-    use std::{os::unix::process::CommandExt as _, process::Command};
     let Some(mut bench) = bench() else { return };
     bench.start("a", Filter::default());
     let (client, mut server) = bench.connect("");
-    server.write_all(&[1; 700]).unwrap();
+    server.write_all(&[[1; 99].as_slice(), b"\n", &[1; 600]].concat()).unwrap();
     server.shutdown(Shutdown::Write).unwrap();
-    let mut command = Command::new("wc");
-    command.arg("-c").stdin(OwnedFd::from(client.try_clone().unwrap()));
-    // SAFETY: one system call, on a descriptor that is open, between fork and exec.
-    #[expect(unsafe_code, reason = "the child must read before it begins its program")]
-    unsafe {
-        command.pre_exec(move || (&client).read_exact(&mut [0; 100]))
-    };
+    // The shell's `read` takes one byte at a time, and so the first line alone.
+    let mut command = Command::new("sh");
+    command.args(["-c", "read -r line; exec wc -c"]).stdin(OwnedFd::from(client));
     let output = command.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "600");
     bench.engine.drain();
