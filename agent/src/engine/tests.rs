@@ -85,6 +85,19 @@ impl Bench {
         snapshot.totals
     }
 
+    /// Number of slots of the flow table, and how many of them were used when the last drain began.
+    fn slot_use(&self) -> (usize, usize) {
+        self.engine.tracer.as_ref().unwrap().slot_use()
+    }
+
+    /// Drains, and gives back slots that are due, until at most so many are in use, or some seconds; the caller asserts it.
+    fn drain_to(&mut self, slots: usize) {
+        wait_until(|| {
+            self.engine.drain();
+            self.slot_use().1 <= slots
+        });
+    }
+
     /// A connection whose client end belongs to the test's cgroup and whose server end does not.
     fn connect(&self, below: &str) -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

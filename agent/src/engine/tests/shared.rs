@@ -124,12 +124,8 @@ fn share(bench: &mut Bench, sockets: Vec<UdpSocket>, others: impl Sized) -> Opti
     assert!(rows.iter().all(|row| row.key.remote_port.is_some()), "a message without its peer");
 
     drop((sockets, others, peers));
-    let in_use = |bench: &mut Bench| {
-        bench.engine.drain();
-        bench.engine.tracer.as_ref().unwrap().slot_use().1
-    };
-    wait_until(|| in_use(bench) == 0);
-    assert_eq!(in_use(bench), 0, "slots that nobody gives back");
+    bench.drain_to(0);
+    assert_eq!(bench.slot_use().1, 0, "slots that nobody gives back");
     Some(snapshot.totals.connections)
 }
 
