@@ -11,6 +11,9 @@ pub(crate) const MAX_LENGTH: usize = 16;
 /// What a duration looks like; the same text stands in the rules of the schema.
 pub(crate) const PATTERN: &str = "^([0-9]{1,5}[hms]){1,3}$";
 
+/// What `ttlAfterFinished` says of a trace that is to stay.
+pub(crate) const NEVER: &str = "Never";
+
 /// A length of time as text, such as `30s`, `10m` or `1h30m`.
 ///
 /// The text is kept as it was written, also when it means nothing, so that one bad field does not make a whole
@@ -30,6 +33,11 @@ impl Duration {
     /// A duration with this text, which [`Duration::get`] may find wrong.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// The text as it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The length of time.

@@ -39,7 +39,6 @@ pub enum Direction {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
-#[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum FlowState {
     /// At least one connection or socket of the flow is open.
@@ -148,7 +147,7 @@ pub struct Flow {
     pub protocol: Protocol,
     /// Who began the exchange: Inbound, Outbound or Unknown.
     pub direction: Direction,
-    /// Whether a connection of the flow is open.
+    /// Open: a connection or socket of the flow is. Closed: all of them are. Failed: none could be opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<FlowState>,
     /// Local IP address.

@@ -25,6 +25,17 @@ pub fn bytes_per_second(count: u64) -> String {
     format!("{}/s", bytes(count))
 }
 
+/// A text that comes from traffic or from a process, without what could move a terminal's cursor or hide a part of the
+/// line: control characters and those that change the direction of writing are shown as `?`.
+#[must_use]
+pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    if text.contains(harmful) { text.replace(harmful, "?").into() } else { text.into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +57,11 @@ mod tests {
             assert_eq!(bytes(count), text, "{count}");
         }
         assert_eq!(bytes_per_second(2 * 1024 * 1024), "2.0 MiB/s");
+    }
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        assert_eq!(printable("\u{1b}[2Jsh\u{202e}x\n"), "?[2Jsh?x?");
+        assert_eq!(printable("nginx: ü"), "nginx: ü");
     }
 }

@@ -24,7 +24,7 @@ use crate::schema;
     namespaced,
     no_spec,
     derive = "PartialEq",
-    doc = "What one node measured for one TrafficTrace. Written by that node's agent, read by the controller, deleted with the trace. Read the TrafficTrace's status instead: it has all nodes.",
+    doc = "What one node measured for one TrafficTrace: a private format between agent and controller that may change with every version. Read the TrafficTrace's status instead: it has all nodes, and it stays, while reports are deleted when their trace has finished.",
     selectable = ".traceName",
     selectable = ".nodeName",
     printcolumn(name = "Trace", type_ = "string", json_path = ".traceName"),
@@ -63,6 +63,18 @@ pub struct TrafficTraceReportSpec {
     /// True on the last report: the trace is over on this node and the numbers stay as they are.
     #[serde(rename = "final")]
     pub is_final: bool,
+    /// Which run of an agent counted, so that the controller can tell one that goes on from one that began again. Grows from one run to the next.
+    #[schemars(range(min = 0))]
+    pub epoch: i64,
+    /// The part of totals that runs before this one counted. Absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Totals>,
+    /// By how many milliseconds the node's clock is ahead of the API server's; negative: behind. Absent: not known yet, or less than the 2 s that are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_offset_milliseconds: Option<i64>,
+    /// Pods of this node that are traced now. With none, nothing more can be counted.
+    #[schemars(range(min = 0))]
+    pub active_pods: i32,
     /// Pods of this node that are or were traced.
     #[schemars(range(min = 0))]
     pub pods_matched: i32,
@@ -98,7 +110,7 @@ pub struct TrafficTraceReportSpec {
     /// Why this node does not trace, if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
-    /// Parts of the spec that this node does not enforce, such as "protocols: UDP".
+    /// What of the newest spec this node does not do, and why, such as "ports: 90-80: ...".
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub not_enforced: Vec<String>,
@@ -144,11 +156,41 @@ pub struct NotVisible {
 pub struct Interruption {
     /// When tracing went on.
     pub time: Time,
+    /// When the last numbers before it were read: what was moved between then and time may be missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// Which node. Absent in a report, which is of one node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
     /// Why, such as AgentRestarted.
     pub reason: String,
+}
+
+/// Longest message of a refusal, in characters.
+pub const REFUSED_MESSAGE: usize = 512;
+
+/// Label of a report: the UID of its trace.
+pub const TRACE_UID_LABEL: &str = "traffictrace.dev/trace-uid";
+/// Label of a report: its node, as [`node_label`] writes it.
+pub const NODE_LABEL: &str = "traffictrace.dev/node";
+/// Label that the controller puts on a trace that has finished, so that agents need not watch it any more.
+pub const FINISHED_LABEL: &str = "traffictrace.dev/finished";
+/// Annotation of a trace: when it began, if not at its creation. Agents watch the metadata alone.
+pub const START_TIME_ANNOTATION: &str = "traffictrace.dev/start-time";
+/// Annotation of a trace: how often its nodes are to report, in seconds, if less often than `spec.interval` says.
+pub const REPORT_INTERVAL_ANNOTATION: &str = "traffictrace.dev/report-interval-seconds";
+
+/// Longest value of a label, in bytes.
+const LABEL_VALUE: usize = 63;
+
+/// A node's name as the value of a label: names of nodes can be longer than values may be, and are cut then, with a
+/// hash in place of what is missing.
+#[must_use]
+pub fn node_label(node_name: &str) -> String {
+    if node_name.len() <= LABEL_VALUE {
+        return node_name.to_owned();
+    }
+    cut_with_hash(node_name, &[node_name])
 }
 
 /// Longest part of the trace's name in the name of a report, in bytes.
@@ -159,17 +201,18 @@ const NAME_PART: usize = 40;
 /// A trace of the same name that is made anew gets other reports.
 #[must_use]
 pub fn report_name(trace_name: &str, trace_uid: &str, node_name: &str) -> String {
-    // No UID contains a NUL, so that no two pairs give the same text.
-    let mut hash = Sha256::new();
-    hash.update(trace_uid.as_bytes());
-    hash.update([0]);
-    hash.update(node_name.as_bytes());
-    let digest: String = hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    cut_with_hash(trace_name, &[trace_uid, node_name])
+}
+
+/// At most 40 bytes of a name, and 10 hexadecimal digits of a hash of `parts`.
+fn cut_with_hash(name: &str, parts: &[&str]) -> String {
+    // No name or UID contains a NUL, so that no two lists of parts give the same text.
+    let digest = Sha256::digest(parts.join("\0"));
+    let digest: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     // Names of objects are ASCII (DNS subdomains); a cut inside a character would be possible only in a file of one's own.
-    let cut =
-        (0..=NAME_PART.min(trace_name.len())).rev().find(|&at| trace_name.is_char_boundary(at)).unwrap_or(0);
+    let cut = (0..=NAME_PART.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
     // Before the hyphen that joins, a dot or a hyphen would make an invalid or an odd name.
-    let part = trace_name[..cut].trim_end_matches(['.', '-']);
+    let part = name[..cut].trim_end_matches(['.', '-']);
     format!("{part}-{digest}")
 }
 
@@ -193,5 +236,12 @@ mod tests {
         let report = report_name(&name, "u", "n");
         assert_eq!(report[..39], format!("{}-", "a".repeat(38)));
         assert_eq!(report_name(&"x".repeat(253), "u", "n").len(), 40 + 1 + 10);
+    }
+
+    #[test]
+    fn every_name_of_a_node_is_a_label() {
+        assert_eq!(node_label("node-1.example"), "node-1.example");
+        let (long, other) = (node_label(&"x".repeat(253)), node_label(&"x".repeat(252)));
+        assert!(long.len() <= LABEL_VALUE && long != other, "{long} {other}");
     }
 }

@@ -290,9 +290,9 @@ fn direction_name(direction: Direction) -> &'static str {
 
 fn state_name(state: FlowState) -> &'static str {
     match state {
-        FlowState::Open => "open",
-        FlowState::Closed => "closed",
-        FlowState::Failed => "failed",
+        FlowState::Open => "Open",
+        FlowState::Closed => "Closed",
+        FlowState::Failed => "Failed",
     }
 }
 

@@ -3,7 +3,7 @@
 //! Only CEL functions of Kubernetes 1.29 are used: a server compiles new rules with the functions of the version
 //! before its own, and the oldest one supported is 1.30. That rules out `isCIDR` (1.30).
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
@@ -114,32 +114,69 @@ pub(crate) fn cidrs(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A duration of `field` that is at least `least`.
-fn duration_of(generator: &mut SchemaGenerator, field: &str, least: &str) -> Schema {
-    let mut schema = duration::Duration::json_schema(generator);
-    schema.insert(
-        "x-kubernetes-validations".into(),
-        json!([{
-            "rule": format!("self.matches('{}') && duration(self) >= duration('{least}')", duration::PATTERN),
-            "message": format!("{field}: must be a duration such as 30s, 10m or 1h, at least {least}"),
-        }]),
-    );
-    schema
-}
-
 /// `spec.interval`.
 pub(crate) fn interval(generator: &mut SchemaGenerator) -> Schema {
-    duration_of(generator, "interval", "5s")
+    duration_of(
+        generator,
+        &format!("{} && duration(self) >= duration('5s')", is_duration()),
+        "interval: must be a duration such as 30s, 10m or 1h, at least 5s",
+    )
 }
 
 /// `spec.duration`.
 pub(crate) fn trace_duration(generator: &mut SchemaGenerator) -> Schema {
-    duration_of(generator, "duration", "5s")
+    duration_of(
+        generator,
+        &format!("{} && duration(self) >= duration('5s') && duration(self) <= duration('24h')", is_duration()),
+        "duration: must be a duration such as 30s, 10m or 1h, at least 5s and at most 24h",
+    )
 }
 
 /// `spec.ttlAfterFinished`.
 pub(crate) fn ttl(generator: &mut SchemaGenerator) -> Schema {
-    duration_of(generator, "ttlAfterFinished", "0s")
+    duration_of(
+        generator,
+        &format!("self == '{}' || {}", duration::NEVER, is_duration()),
+        "ttlAfterFinished: must be a duration such as 30s, 10m or 1h, or Never",
+    )
+}
+
+/// The part of a rule that says that a text has the form of a duration.
+fn is_duration() -> String {
+    format!("self.matches('{}')", duration::PATTERN)
+}
+
+fn duration_of(generator: &mut SchemaGenerator, rule: &str, message: &str) -> Schema {
+    let mut schema = duration::Duration::json_schema(generator);
+    schema.insert("x-kubernetes-validations".into(), json!([{ "rule": rule, "message": message }]));
+    schema
+}
+
+/// `status.conditions`, with the limits that Kubernetes' own type has (`metav1.Condition`), and few enough of them for
+/// the rule of the trace that reads them.
+pub(crate) fn conditions(generator: &mut SchemaGenerator) -> Schema {
+    let mut condition = Condition::json_schema(generator);
+    for (field, limits) in [
+        ("type", json!({
+            "maxLength": 316,
+            "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
+        })),
+        ("status", json!({ "enum": ["True", "False", "Unknown"] })),
+        ("reason", json!({
+            "minLength": 1, "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+        })),
+        ("message", json!({ "maxLength": 32768 })),
+        ("observedGeneration", json!({ "minimum": 0 })),
+    ] {
+        limit(&mut condition, &format!("/properties/{field}"), &limits);
+    }
+    json_schema!({
+        "type": "array",
+        "maxItems": 8,
+        "items": condition,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    })
 }
 
 /// Adds `more` to the part of a schema at a JSON pointer.

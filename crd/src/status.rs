@@ -14,8 +14,10 @@ pub mod condition_type {
     pub const ACCEPTED: &str = "Accepted";
     /// Nodes are tracing.
     pub const TRACING: &str = "Tracing";
-    /// The trace is over and its numbers are final.
+    /// The trace is over and its numbers are final. Never true of a trace that failed.
     pub const COMPLETE: &str = "Complete";
+    /// The trace could not be done, and shows nothing.
+    pub const FAILED: &str = "Failed";
     /// Something asked for is missing from the numbers, or done otherwise than asked; the message says what.
     pub const DEGRADED: &str = "Degraded";
 }
@@ -32,12 +34,20 @@ pub mod condition_reason {
     pub const WAITING_FOR_NODES: &str = "WaitingForNodes";
     /// At least one node is tracing.
     pub const REPORTING: &str = "Reporting";
-    /// The trace is over.
+    /// The end of the trace has passed, and nothing is traced any more.
     pub const ENDED: &str = "Ended";
     /// The trace has not ended yet.
     pub const RUNNING: &str = "Running";
     /// All nodes have sent their last numbers.
     pub const ALL_NODES_REPORTED: &str = "AllNodesReported";
+    /// No agent has reported from the nodes that have selected pods.
+    pub const NO_AGENT: &str = "NoAgent";
+    /// The trace could not be done; the condition Failed says why.
+    pub const FAILED: &str = "Failed";
+    /// The trace has not failed.
+    pub const NOT_FAILED: &str = "NotFailed";
+    /// The clock of a node, or the controller's, is not the API server's.
+    pub const CLOCK_SKEW: &str = "ClockSkew";
     /// Some nodes have not sent their last numbers in time.
     pub const NODES_MISSING: &str = "NodesMissing";
     /// Every node refused the trace.
@@ -82,9 +92,9 @@ pub struct TrafficTraceStatus {
     /// Pending (no node has reported yet), Running, Completed or Failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Accepted: the spec was understood. Tracing: nodes are tracing. Complete: it is over and the numbers are final. Degraded: something is missing from the numbers; the message says what.
+    /// Accepted: the spec was understood. Tracing: nodes are tracing. Complete: it is over and the numbers are final. Failed: it could not be done. Degraded: something is missing from the numbers; the message says what.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
     /// When the trace began. Set once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +124,9 @@ pub struct TrafficTraceStatus {
     /// When the newest of the numbers were read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_time: Option<Time>,
+    /// When the oldest of the numbers were read, over the nodes that still trace: no node's numbers are older than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_update_time: Option<Time>,
     /// Sums over all flows, listed or not.
     pub totals: Totals,
     /// The flows with the most bytes in both directions, most first, at most spec.topFlows.
@@ -134,6 +147,14 @@ pub struct TrafficTraceStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub interruptions: Vec<Interruption>,
+    /// Nodes that do not trace, and why, the first 8 by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub refused_nodes: Vec<RefusedNode>,
+    /// Nodes whose clock differs from the API server's by more than 2 s, the first 8 by name. They trace by the API server's time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub skewed_clocks: Vec<SkewedClock>,
     /// Nodes with selected pods that have not sent their last numbers, the first 16 by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
@@ -148,6 +169,30 @@ pub struct TrafficTraceStatus {
     pub not_seen: Vec<String>,
     /// The same for people: what kubectl get shows.
     pub summary: Summary,
+}
+
+/// A node that does not trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct RefusedNode {
+    /// Which node.
+    pub node_name: String,
+    /// One word, such as TooManySessions or KernelNotSupported.
+    pub reason: String,
+    /// A sentence with what to do about it.
+    pub message: String,
+}
+
+/// A node whose clock is not the API server's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct SkewedClock {
+    /// Which node.
+    pub node_name: String,
+    /// By how many seconds its clock is ahead of the API server's; negative: behind. Right to about a second.
+    pub offset_seconds: i64,
 }
 
 /// Texts for the columns of kubectl get, which shows numbers only as they are.
@@ -167,7 +212,7 @@ pub struct Summary {
     /// The flow with the most bytes: pod, command, peer and bytes.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub top_talker: String,
-    /// What was lost, or none.
+    /// What was lost or may be missing, or none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub lost: String,
     /// What a person should know, in a sentence.

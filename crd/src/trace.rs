@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::duration::Duration;
+use crate::duration::{Duration, DurationError, NEVER};
 use crate::flow::Protocol;
 use crate::schema;
 use crate::status::TrafficTraceStatus;
@@ -26,8 +26,8 @@ use crate::status::TrafficTraceStatus;
     derive = "PartialEq",
     cel,
     doc = "A bounded trace of the network traffic of selected pods. Nodes count bytes per process and peer in the kernel; the top flows appear in the status. Deleting it stops it.",
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed']) || (self.spec.duration == oldSelf.spec.duration && self.spec.interval == oldSelf.spec.interval && self.spec.topFlows == oldSelf.spec.topFlows && self.spec.direction == oldSelf.spec.direction && has(self.spec.protocols) == has(oldSelf.spec.protocols) && (!has(self.spec.protocols) || self.spec.protocols == oldSelf.spec.protocols) && has(self.spec.ports) == has(oldSelf.spec.ports) && (!has(self.spec.ports) || self.spec.ports == oldSelf.spec.ports) && has(self.spec.remoteCIDRs) == has(oldSelf.spec.remoteCIDRs) && (!has(self.spec.remoteCIDRs) || self.spec.remoteCIDRs == oldSelf.spec.remoteCIDRs))")
-        .message("spec: a trace that is over does not start again, only ttlAfterFinished can still change: delete this TrafficTrace and create a new one")
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.conditions) || !oldSelf.status.conditions.exists(c, c.type == 'Tracing' && c.reason == 'Ended') || (self.spec.duration == oldSelf.spec.duration && self.spec.interval == oldSelf.spec.interval && self.spec.topFlows == oldSelf.spec.topFlows && self.spec.direction == oldSelf.spec.direction && has(self.spec.protocols) == has(oldSelf.spec.protocols) && (!has(self.spec.protocols) || self.spec.protocols == oldSelf.spec.protocols) && has(self.spec.ports) == has(oldSelf.spec.ports) && (!has(self.spec.ports) || self.spec.ports == oldSelf.spec.ports) && has(self.spec.remoteCIDRs) == has(oldSelf.spec.remoteCIDRs) && (!has(self.spec.remoteCIDRs) || self.spec.remoteCIDRs == oldSelf.spec.remoteCIDRs))")
+        .message("spec: a trace whose endTime has passed does not start again, only ttlAfterFinished can still change: delete this TrafficTrace and create a new one")
         .reason(Reason::FieldValueForbidden)
         .field_path(".spec"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Pending, Running, Completed or Failed"),
@@ -42,6 +42,7 @@ use crate::status::TrafficTraceStatus;
     printcolumn(name = "Connections", type_ = "integer", json_path = ".status.totals.connections", description = "Connections opened since the trace began", priority = 1),
     printcolumn(name = "Retransmits", type_ = "integer", json_path = ".status.totals.retransmits", description = "TCP segments sent again", priority = 1),
     printcolumn(name = "Lost", type_ = "string", json_path = ".status.summary.lost", description = "What could not be counted in a flow", priority = 1),
+    printcolumn(name = "Oldest", type_ = "date", json_path = ".status.oldestUpdateTime", description = "Age of the oldest of the numbers", priority = 1),
     printcolumn(name = "Ends", type_ = "string", json_path = ".status.endTime", description = "When the trace ends or ended", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.summary.message", description = "What a person should know", priority = 1)
 )]
@@ -97,15 +98,26 @@ pub struct TrafficTraceSpec {
     #[schemars(schema_with = "schema::interval")]
     pub interval: Duration,
 
-    /// How long the trace runs, at least 5s. It then completes by itself and its status stays.
+    /// How long the trace runs, 5s to 24h. It then completes by itself and its status stays until ttlAfterFinished has passed.
     #[serde(default = "default_duration")]
     #[schemars(schema_with = "schema::trace_duration")]
     pub duration: Duration,
 
-    /// How long after its end the trace is deleted, such as 1h. Absent: it is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How long after its end the trace is deleted, with its status: a duration such as 1h, or Never.
+    #[serde(default = "default_ttl")]
     #[schemars(schema_with = "schema::ttl")]
-    pub ttl_after_finished: Option<Duration>,
+    pub ttl_after_finished: Duration,
+}
+
+impl TrafficTraceSpec {
+    /// How long a finished trace stays; `None` when it stays until somebody deletes it.
+    ///
+    /// # Errors
+    ///
+    /// [`DurationError`] when `ttlAfterFinished` is neither a duration nor `Never`.
+    pub fn ttl(&self) -> Result<Option<std::time::Duration>, DurationError> {
+        if self.ttl_after_finished.as_str() == NEVER { Ok(None) } else { self.ttl_after_finished.get().map(Some) }
+    }
 }
 
 /// Which directions a trace counts.
@@ -146,6 +158,10 @@ fn default_duration() -> Duration {
     Duration::new("10m")
 }
 
+fn default_ttl() -> Duration {
+    Duration::new("24h")
+}
+
 impl Default for TrafficTraceSpec {
     /// The defaults of every field, with the selector that selects all pods.
     fn default() -> Self {
@@ -160,7 +176,7 @@ impl Default for TrafficTraceSpec {
             top_flows: default_top_flows(),
             interval: default_interval(),
             duration: default_duration(),
-            ttl_after_finished: None,
+            ttl_after_finished: default_ttl(),
         }
     }
 }

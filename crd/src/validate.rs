@@ -143,12 +143,12 @@ impl TrafficTraceSpec {
                 push(format!("spec.remoteCIDRs[{at}]"), format!("cannot read {cidr:?} as a network: {e}"));
             }
         }
-        for (field, duration) in [
-            ("interval", Some(&self.interval)),
-            ("duration", Some(&self.duration)),
-            ("ttlAfterFinished", self.ttl_after_finished.as_ref()),
+        for (field, read) in [
+            ("interval", self.interval.get().map(drop)),
+            ("duration", self.duration.get().map(drop)),
+            ("ttlAfterFinished", self.ttl().map(drop)),
         ] {
-            if let Some(Err(e)) = duration.map(crate::Duration::get) {
+            if let Err(e) = read {
                 push(format!("spec.{field}"), e.to_string());
             }
         }

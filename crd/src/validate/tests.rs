@@ -1,3 +1,4 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
 use super::*;
@@ -54,21 +55,26 @@ fn a_full_spec_is_accepted() {
 
 #[test]
 fn durations_have_one_message() {
-    for field in ["interval", "duration"] {
-        for wrong in ["4s", "0s", "", "10", "ten", "-10s", "1.5h", "500ms", "1h1h1h1h"] {
+    for (field, limits) in [("interval", "at least 5s"), ("duration", "at least 5s and at most 24h")] {
+        for wrong in ["4s", "0s", "", "10", "ten", "-10s", "1.5h", "500ms", "1h1h1h1h", "Never"] {
             let text = message(with(field, json!(wrong)));
             assert_eq!(
                 text,
-                format!("spec.{field}: must be a duration such as 30s, 10m or 1h, at least 5s"),
+                format!("spec.{field}: must be a duration such as 30s, 10m or 1h, {limits}"),
                 "{wrong}"
             );
         }
     }
-    assert!(read(with("ttlAfterFinished", json!("0s"))).is_ok());
-    assert!(
-        message(with("ttlAfterFinished", json!("soon")))
-            .starts_with("spec.ttlAfterFinished: must be a duration")
-    );
+    assert!(message(with("duration", json!("24h1s"))).ends_with("at most 24h"));
+    assert!(read(with("duration", json!("24h"))).is_ok());
+    for (text, ttl) in [("0s", Some(0)), ("1h", Some(3600)), ("Never", None)] {
+        let spec = read(with("ttlAfterFinished", json!(text))).unwrap().spec;
+        assert_eq!(spec.ttl().unwrap().map(|ttl| ttl.as_secs()), ttl);
+    }
+    for wrong in ["soon", "never", "10"] {
+        let text = message(with("ttlAfterFinished", json!(wrong)));
+        assert_eq!(text, "spec.ttlAfterFinished: must be a duration such as 30s, 10m or 1h, or Never");
+    }
     assert_eq!(
         message(with("interval", json!("00000000000000010s"))),
         "spec.interval: must have at most 16 characters"
@@ -203,15 +209,31 @@ fn what_a_row_is_cannot_change_and_filters_can() {
 #[test]
 fn a_trace_that_is_over_does_not_start_again() {
     let mut old = read(json!({ "selector": {} })).unwrap();
-    for phase in [Phase::Completed, Phase::Failed] {
-        old.status = Some(TrafficTraceStatus { phase: Some(phase), ..Default::default() });
-        for (field, value) in [("duration", json!("1h")), ("ports", json!([1])), ("topFlows", json!(1))] {
-            let mut new = read(with(field, value)).unwrap();
+    let ended = |reason: &str| -> Vec<Condition> {
+        let condition = json!([{
+            "type": "Tracing", "status": "False", "reason": reason, "message": "",
+            "lastTransitionTime": "2026-11-23T10:00:00Z",
+        }]);
+        serde_json::from_value(condition).unwrap()
+    };
+    let changes = [("duration", json!("1h")), ("ports", json!([1])), ("topFlows", json!(1))];
+    // Also while its last reports are still waited for.
+    for phase in [Phase::Running, Phase::Completed, Phase::Failed] {
+        old.status =
+            Some(TrafficTraceStatus { phase: Some(phase), conditions: ended("Ended"), ..Default::default() });
+        for (field, value) in &changes {
+            let mut new = read(with(field, value.clone())).unwrap();
             new.status.clone_from(&old.status);
             let text = new.validate_change(&old).unwrap_err().to_string();
             assert!(text.contains("does not start again"), "{text}");
         }
-        let mut new = read(with("ttlAfterFinished", json!("1h"))).unwrap();
+        let mut new = read(with("ttlAfterFinished", json!("Never"))).unwrap();
+        new.status.clone_from(&old.status);
+        new.validate_change(&old).unwrap();
+    }
+    old.status = Some(TrafficTraceStatus { conditions: ended("Reporting"), ..Default::default() });
+    for (field, value) in changes {
+        let mut new = read(with(field, value)).unwrap();
         new.status.clone_from(&old.status);
         new.validate_change(&old).unwrap();
     }
