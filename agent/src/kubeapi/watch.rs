@@ -106,7 +106,7 @@ pub(crate) async fn watch_metadata<K, T>(
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let events = kube::runtime::metadata_watcher(Api::<K>::all(source.client), source.config);
+    let events = watcher::watcher(Api::<PartialObjectMeta<K>>::all(source.client), source.config);
     follow(events, &K::plural(&()), &source.url, told, Ok, tell).await;
 }
 

@@ -1,14 +1,15 @@
 //! `traffictrace agent`: traces the pods of one node.
 //!
-//! * [`core`]: traces, pods and folders in, reports out; the same everywhere.
+//! * [`state`]: traces, pods and cgroups in, reports out; the same everywhere.
 //! * [`cluster`]: from and to the API server.
 //! * [`standalone`]: from and to files.
 
 mod cluster;
-mod core;
+mod counter;
 mod folders;
 mod session;
 mod standalone;
+mod state;
 
 use std::io;
 use std::path::PathBuf;
@@ -54,6 +55,11 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "standalone")]
     kubelet_cgroup: Option<PathBuf>,
 
+    /// The DaemonSet of the agents, as NAMESPACE/NAME: it knows how many nodes there are, over which the agents spread
+    /// what all of them do at once [default: the cluster counts as small].
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "standalone")]
+    daemonset: Option<cluster::DaemonSetName>,
+
     /// Flows that are kept at once, in the kernel and for each trace; about 200 bytes of kernel memory each, while any
     /// trace runs.
     #[arg(long, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1024..=4_194_304))]
@@ -96,12 +102,27 @@ pub(crate) enum NodeError {
         /// Names of the capabilities.
         missing: String,
     },
+    /// A part of the agent has ended that must not, and what it knows would be of the past from now on.
+    #[error("{task} has ended: {cause}; the agent cannot go on without it and begins anew")]
+    Task {
+        /// Which part.
+        task: &'static str,
+        /// How.
+        cause: String,
+    },
     /// inotify has stopped working.
     #[error("cannot follow the cgroups of pods any more: {source}")]
     Watch {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl NodeError {
+    fn task(task: &'static str, ended: Result<(), tokio::task::JoinError>) -> Self {
+        let cause = ended.map_or_else(|failed| failed.to_string(), |()| "nothing more comes from it".to_owned());
+        Self::Task { task, cause }
+    }
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -127,7 +148,8 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), NodeError> {
         None => {
             let node = args.node_name.unwrap_or_default();
             let kubelet_cgroup = args.kubelet_cgroup.unwrap_or_default();
-            cluster::run(cluster::Settings { node, root, kubelet_cgroup, engine, max_rows }).await
+            let daemon_set = args.daemonset;
+            cluster::run(cluster::Settings { node, root, kubelet_cgroup, engine, max_rows, daemon_set }).await
         }
     }
 }
