@@ -95,7 +95,8 @@ where
     // One object that cannot be read must not stop the others.
     let api = Api::<DeserializeGuard<K>>::all(source.client);
     let events = watcher::watcher(api, source.config);
-    follow(events, &K::plural(&()), &source.url, told, |object| object.0.map_err(|e| e.to_string()), tell).await;
+    follow(events, &K::plural(&()), &source.url, told, |object| object.0.map_err(|e| e.to_string()), tell)
+        .await;
 }
 
 /// The same of the objects' metadata alone, which the API server sends without the rest.

@@ -120,7 +120,8 @@ pub(crate) enum NodeError {
 
 impl NodeError {
     fn task(task: &'static str, ended: Result<(), tokio::task::JoinError>) -> Self {
-        let cause = ended.map_or_else(|failed| failed.to_string(), |()| "nothing more comes from it".to_owned());
+        let cause =
+            ended.map_or_else(|failed| failed.to_string(), |()| "nothing more comes from it".to_owned());
         Self::Task { task, cause }
     }
 }

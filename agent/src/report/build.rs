@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use traffictrace_crd::{
     self as crd, FlowRow, Interruption, Losses, NODE_LABEL, NotVisible, REFUSED_MESSAGE, Refused,
-    TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, column_names, decode_rows, human, node_label,
-    report_name,
+    TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, column_names, decode_rows, human,
+    node_label, report_name,
 };
 
 use super::identities::Owned;

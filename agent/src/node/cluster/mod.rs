@@ -31,7 +31,7 @@ use super::state::{Event, Now, Settings as StateSettings, State};
 use super::{NodeError, TICK, stopped};
 use crate::cgroups::{CgroupRoot, PodTree};
 use crate::engine::Engine;
-use crate::kubeapi::{ApiServer, Change, Source, connect, explain, watch, watch_metadata};
+use crate::kubeapi::{ApiServer, Change, Key, Source, connect, explain, retry_after, watch, watch_metadata};
 use crate::session::{Pod, Trace, Uid};
 
 /// How often kubelets are looked for, and cgroups without a notice.
@@ -63,8 +63,7 @@ enum Told {
 
 /// A trace that was read, or why not.
 struct Read {
-    uid: Uid,
-    name: String,
+    key: Key,
     result: kube::Result<DeserializeGuard<TrafficTrace>>,
 }
 
@@ -90,7 +89,9 @@ pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
     let mut stop = std::pin::pin!(stopped()?);
     let tree = PodTree::new(root.clone(), &kubelet_cgroup)?;
     let api = connect().await?;
-    let beginning = async { tokio::join!(beginning::own_reports(&api, &node), beginning::spread(&api, daemon_set.as_ref())) };
+    let beginning = async {
+        tokio::join!(beginning::own_reports(&api, &node), beginning::spread(&api, daemon_set.as_ref()))
+    };
     let (earlier, spread) = tokio::select! {
         found = beginning => found,
         () = &mut stop => return Ok(()),
@@ -129,7 +130,8 @@ pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut refresh = tokio::time::interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut size = tokio::time::interval_at(tokio::time::Instant::now() + SIZE, SIZE.mul_f64(1.0 + fastrand::f64()));
+    let mut size =
+        tokio::time::interval_at(tokio::time::Instant::now() + SIZE, SIZE.mul_f64(1.0 + fastrand::f64()));
     loop {
         tokio::select! {
             () = &mut stop => break,
@@ -198,7 +200,7 @@ impl Agent {
     /// Begins to read the traces that this node has to do with and does not know yet.
     fn read_traces(&mut self) {
         let namespaces: BTreeSet<&str> = self.state.pods().map(|pod| pod.namespace.as_str()).collect();
-        let concerns = |key: &crate::kubeapi::Key| {
+        let concerns = |key: &Key| {
             namespaces.contains(key.namespace.as_str())
                 || self.unfinished.contains(&key.uid)
                 || self.state.trace(&key.uid).is_some()
@@ -210,23 +212,25 @@ impl Agent {
                 Duration::try_from(now.duration_since(created)).unwrap_or_default() <= self.spread
             });
             let after = if is_new { self.spread.mul_f64(fastrand::f64()) } else { Duration::ZERO };
-            self.read(key.uid, key.namespace, key.name, after);
+            self.read(key, after);
         }
     }
 
-    fn read(&self, uid: Uid, namespace: String, name: String, after: Duration) {
-        let api: Api<DeserializeGuard<TrafficTrace>> = Api::namespaced(self.api.client.clone(), &namespace);
+    fn read(&self, key: Key, after: Duration) {
+        let api: Api<DeserializeGuard<TrafficTrace>> =
+            Api::namespaced(self.api.client.clone(), &key.namespace);
         let read = async move {
             tokio::time::sleep(after).await;
             // From the watch cache, which the news came from; what is older than these is asked for again.
-            let result = api.get_with(&name, &GetParams::any()).await;
-            Read { uid, name, result }
+            let result = api.get_with(&key.name, &GetParams::any()).await;
+            Read { key, result }
         };
         self.reading.push(read.boxed());
     }
 
-    fn take_read(&mut self, Read { uid, name, result }: Read) {
+    fn take_read(&mut self, Read { key, result }: Read) {
         let now = self.now();
+        let uid = key.uid.clone();
         match result {
             Ok(DeserializeGuard(Ok(object))) => {
                 let Some(object) = self.traces.read(&uid, object) else { return self.read_traces() };
@@ -239,7 +243,7 @@ impl Agent {
                 }
             }
             Ok(DeserializeGuard(Err(invalid))) => {
-                tracing::warn!(trace = name, "this TrafficTrace cannot be read and is left out: {invalid}");
+                tracing::warn!(trace = %key, "this TrafficTrace cannot be read and is left out: {invalid}");
                 self.traces.unreadable(&uid);
                 self.state.apply(Event::Unusable(uid, invalid.to_string()), now);
             }
@@ -247,11 +251,13 @@ impl Agent {
             Err(kube::Error::Api(status)) if status.is_not_found() => self.traces.failed(&uid),
             Err(error) => {
                 tracing::warn!(
-                    trace = name,
+                    trace = %key,
                     "cannot read the TrafficTrace, trying again: {}",
                     explain(&error, &TrafficTrace::plural(&()), &self.api.url)
                 );
-                self.traces.failed(&uid);
+                let pause =
+                    READ_AGAIN.mul_f64(1.0 + fastrand::f64()).max(retry_after(&error).unwrap_or_default());
+                self.read(key, pause);
             }
         }
     }

@@ -70,7 +70,9 @@ impl Outbox {
     pub(super) async fn reap(&mut self) {
         match self.writers.join_next().await {
             Some(Err(failed)) if failed.is_panic() => {
-                tracing::error!("a writer of reports has failed; the trace's reports are not written any more: {failed}");
+                tracing::error!(
+                    "a writer of reports has failed; the trace's reports are not written any more: {failed}"
+                );
             }
             Some(_) => {}
             None => std::future::pending().await,

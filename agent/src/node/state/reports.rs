@@ -36,9 +36,7 @@ impl<C: Counter> State<C> {
         let Tracked { trace, stand, not_enforced } = self.traces.get(uid)?;
         let outcome = match (stand, &snapshot) {
             (Stand::Counting(_), Some(snapshot)) => Outcome::Counted(snapshot),
-            (Stand::Refused(_, refusal), _) => {
-                Outcome::Refused(refusal.why.clone(), refusal.kept.as_deref())
-            }
+            (Stand::Refused(_, refusal), _) => Outcome::Refused(refusal.why.clone(), refusal.kept.as_deref()),
             _ => return None,
         };
         let session = stand.session()?;
