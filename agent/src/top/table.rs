@@ -145,7 +145,7 @@ fn process_cells(process: &Process) -> [String; 7] {
     let known = process.pid != 0;
     [
         if known { process.pid.to_string() } else { "-".into() },
-        if known { human::printable(&process.command()) } else { "(unattributed)".into() },
+        if known { human::printable(&process.command()).into_owned() } else { "(unattributed)".into() },
         process.totals.connections.to_string(),
         process.connections_open.to_string(),
         process.totals.connect_failures.to_string(),
@@ -159,7 +159,7 @@ fn flow_cells(row: &Row) -> [String; 14] {
     let known = key.pid != 0;
     [
         if known { key.pid.to_string() } else { "-".into() },
-        if known { human::printable(&key.command()) } else { "(unattributed)".into() },
+        if known { human::printable(&key.command()).into_owned() } else { "(unattributed)".into() },
         key.protocol.name().into(),
         match row.key.local_address {
             Some(_) => key.direction.name().into(),

@@ -50,7 +50,7 @@ async fn finished_traces_go_away() -> Result<()> {
     let namespace = cluster.namespace().await?;
     let spec = TrafficTraceSpec {
         duration: Span::new("5s"),
-        ttl_after_finished: Some(Span::new("5s")),
+        ttl_after_finished: Span::new("5s"),
         ..spec("nobody")
     };
     let trace = namespace.trace("brief", spec).await?;

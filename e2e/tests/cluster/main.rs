@@ -6,6 +6,7 @@ mod faults;
 mod life;
 mod operations;
 mod refused;
+mod requests;
 mod setup;
 mod start;
 mod timing;

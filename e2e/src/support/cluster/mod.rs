@@ -2,6 +2,7 @@
 
 pub mod levers;
 mod namespace;
+pub mod requests;
 pub mod rows;
 mod trace;
 
