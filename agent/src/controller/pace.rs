@@ -1,15 +1,110 @@
 //! How often nodes may report, so that a large cluster's API server is not busy with reports.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 /// How many report writes a second the whole cluster may make: a quarter of a core of the API server.
 const WRITES_PER_SECOND: u64 = 30;
+/// Writes are counted in millionths, so that sums of them are exact.
+const WRITE: u64 = 1_000_000;
 
-/// How often each node reports for a trace: as asked, or less often when all running traces have too many reports.
-pub(super) fn report_interval(asked: Duration, running_reports: u64) -> Duration {
-    asked.max(Duration::from_secs(running_reports.div_ceil(WRITES_PER_SECOND)))
+/// What all running traces ask for, and what each namespace gets of what there is.
+///
+/// A namespace that asks for less than an equal share gets what it asks for; the rest is shared equally by those that ask
+/// for more, whose reports come less often.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// What each trace counts for: its namespace, how many of its nodes write, and what they ask for.
+    traces: HashMap<String, Demand>,
+    /// Millionths of writes a second that the namespaces ask for.
+    namespaces: HashMap<String, u64>,
+    asked: u64,
+    writing: u64,
+    /// The largest part that a namespace gets that asks for more, if some do.
+    share: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Demand {
+    namespace: String,
+    writing: u64,
+    asked: u64,
+}
+
+impl Pace {
+    /// Notes how many nodes of a trace write reports, and how often it asks for them.
+    pub(super) fn set(&mut self, uid: &str, namespace: &str, writing: u64, interval: Duration) {
+        let asked = writing * WRITE / interval.as_secs().max(1);
+        let demand = Demand { namespace: namespace.to_owned(), writing, asked };
+        if self.traces.get(uid) == Some(&demand) {
+            return;
+        }
+        self.subtract(uid);
+        if writing > 0 {
+            *self.namespaces.entry(namespace.to_owned()).or_default() += asked;
+            self.asked += asked;
+            self.writing += writing;
+            self.traces.insert(uid.to_owned(), demand);
+        }
+        self.share = self.fair_share();
+    }
+
+    /// Forgets a trace.
+    pub(super) fn remove(&mut self, uid: &str) {
+        if self.subtract(uid) {
+            self.share = self.fair_share();
+        }
+    }
+
+    /// How often a trace's nodes are to report.
+    pub(super) fn interval(&self, namespace: &str, asked: Duration) -> Duration {
+        let demand = self.namespaces.get(namespace).copied().unwrap_or(0);
+        match self.share {
+            Some(share) if demand > share => {
+                Duration::from_secs((asked.as_secs() * demand).div_ceil(share.max(1))).max(asked)
+            }
+            _ => asked,
+        }
+    }
+
+    /// How many nodes write reports now, over all traces.
+    pub(super) fn writing(&self) -> u64 {
+        self.writing
+    }
+
+    fn subtract(&mut self, uid: &str) -> bool {
+        let Some(old) = self.traces.remove(uid) else { return false };
+        self.asked -= old.asked;
+        self.writing -= old.writing;
+        if let Some(sum) = self.namespaces.get_mut(&old.namespace) {
+            *sum -= old.asked;
+            if *sum == 0 {
+                self.namespaces.remove(&old.namespace);
+            }
+        }
+        true
+    }
+
+    /// The largest part that a namespace may have; nothing when all get what they ask for.
+    fn fair_share(&self) -> Option<u64> {
+        let capacity = WRITES_PER_SECOND * WRITE;
+        if self.asked <= capacity {
+            return None;
+        }
+        let mut demands: Vec<u64> = self.namespaces.values().copied().collect();
+        demands.sort_unstable();
+        let (mut left, mut count) = (capacity, demands.len() as u64);
+        for demand in demands {
+            if demand > left / count {
+                return Some(left / count);
+            }
+            left -= demand;
+            count -= 1;
+        }
+        None
+    }
 }
 
 /// A moment so much later; the end of time when there is none.
@@ -21,12 +116,60 @@ pub(super) fn after(moment: Timestamp, span: Duration) -> Timestamp {
 mod tests {
     use super::*;
 
+    /// A pace of traces, each with its namespace, nodes and interval in seconds.
+    fn pace(traces: &[(&str, u64, u64)]) -> Pace {
+        let mut pace = Pace::default();
+        for (at, (namespace, nodes, seconds)) in traces.iter().enumerate() {
+            pace.set(&format!("u{at}"), namespace, *nodes, Duration::from_secs(*seconds));
+        }
+        pace
+    }
+
+    fn seconds(pace: &Pace, namespace: &str, asked: u64) -> u64 {
+        pace.interval(namespace, Duration::from_secs(asked)).as_secs()
+    }
+
     #[test]
     fn intervals_stretch_with_the_number_of_reports() {
-        for (asked, reports, seconds) in
+        for (asked, reports, stretched) in
             [(10, 0, 10), (10, 300, 10), (10, 301, 11), (10, 1_000, 34), (60, 1_000, 60), (5, 10_000, 334)]
         {
-            assert_eq!(report_interval(Duration::from_secs(asked), reports), Duration::from_secs(seconds));
+            assert_eq!(seconds(&pace(&[("a", reports, asked)]), "a", asked), stretched, "{reports}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_asks_for_little_does_not_wait_for_one_that_asks_for_much() {
+        let pace = pace(&[("crowd", 10_000, 5), ("shop", 100, 10), ("web", 40, 10)]);
+        assert_eq!((seconds(&pace, "shop", 10), seconds(&pace, "web", 10)), (10, 10));
+        // The rest: 30 - 10 - 4 writes a second.
+        assert_eq!(seconds(&pace, "crowd", 5), 10_000 / 16);
+        assert_eq!(pace.writing(), 10_140);
+    }
+
+    #[test]
+    fn what_ends_gives_its_part_back() {
+        let mut pace = pace(&[("a", 1_000, 10), ("b", 1_000, 10)]);
+        assert_eq!(seconds(&pace, "a", 10), 67);
+        pace.remove("u1");
+        assert_eq!(seconds(&pace, "a", 10), 34);
+        pace.set("u0", "a", 100, Duration::from_secs(10));
+        assert_eq!((seconds(&pace, "a", 10), pace.writing()), (10, 100));
+        pace.set("u0", "a", 0, Duration::from_secs(10));
+        assert_eq!((pace.writing(), pace.namespaces.len(), pace.asked), (0, 0, 0));
+    }
+
+    #[test]
+    fn never_more_than_the_budget_in_all() {
+        for _ in 0..200 {
+            let traces: Vec<(String, u64, u64)> = (0..fastrand::usize(1..30))
+                .map(|_| (format!("n{}", fastrand::u8(0..8)), fastrand::u64(1..3000), fastrand::u64(5..60)))
+                .collect();
+            let listed: Vec<_> = traces.iter().map(|(n, nodes, s)| (n.as_str(), *nodes, *s)).collect();
+            let pace = pace(&listed);
+            let writes: f64 =
+                listed.iter().map(|(n, nodes, s)| *nodes as f64 / seconds(&pace, n, *s) as f64).sum();
+            assert!(writes <= WRITES_PER_SECOND as f64 + 0.01, "{writes} writes a second: {listed:?}");
         }
     }
 }

@@ -6,14 +6,20 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Node, Service};
 
 use super::pods::Pods;
-use super::watch::Key;
-use crate::merge::PeerNames;
+use crate::kubeapi::Key;
+use crate::merge::{NodeNames, PeerNames};
 
 /// The addresses of one Service or node.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses {
     key: Key,
     addresses: Vec<IpAddr>,
+}
+
+impl Addresses {
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
 }
 
 impl From<Service> for Addresses {
@@ -62,17 +68,55 @@ impl Directory {
     }
 }
 
+/// The names of the nodes that the cluster has. A node that is made anew under its name is the same to a trace.
+#[derive(Debug, Default)]
+pub(super) struct NodeSet {
+    uids: HashMap<String, String>,
+}
+
+impl NodeSet {
+    pub(super) fn apply(&mut self, key: &Key) {
+        self.uids.insert(key.name.clone(), key.uid.clone());
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        if self.uids.get(&key.name) == Some(&key.uid) {
+            self.uids.remove(&key.name);
+        }
+    }
+}
+
+impl NodeNames for NodeSet {
+    fn has_node(&self, name: &str) -> bool {
+        self.uids.contains_key(name)
+    }
+}
+
+/// Which peers a status names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PeerScope {
+    /// Pods and Services of all namespaces, and nodes.
+    #[default]
+    Cluster,
+    /// Of pods and Services only those of the trace's own namespace; nodes too.
+    Namespace,
+}
+
 /// All three kinds together. A node's address names the node, also where a pod on the host network uses it.
 pub(super) struct Peers<'a> {
     pub(super) pods: &'a Pods,
     pub(super) services: &'a Directory,
     pub(super) nodes: &'a Directory,
+    /// The namespace whose pods and Services are named alone.
+    pub(super) only: Option<&'a str>,
 }
 
 impl PeerNames for Peers<'_> {
     fn name_of(&self, address: IpAddr) -> Option<String> {
-        let pod = self.pods.at(address).map(|key| format!("pod {key}"));
-        let service = || self.services.by_address.get(&address).map(|key| format!("service {key}"));
+        let told = |key: &&Key| self.only.is_none_or(|only| key.namespace == only);
+        let pod = self.pods.at(address).filter(told).map(|key| format!("pod {key}"));
+        let service =
+            || self.services.by_address.get(&address).filter(told).map(|key| format!("service {key}"));
         let node = || self.nodes.by_address.get(&address).map(|key| format!("node {key}"));
         pod.or_else(service).or_else(node)
     }
@@ -105,12 +149,17 @@ mod tests {
         services.apply(service.clone().into());
         services.apply(headless.into());
         nodes.apply(node.into());
-        let name = |services: &Directory, text: &str| {
-            Peers { pods: &pods, services, nodes: &nodes }.name_of(text.parse().unwrap())
+        let name_for = |only, services: &Directory, text: &str| {
+            Peers { pods: &pods, services, nodes: &nodes, only }.name_of(text.parse().unwrap())
         };
+        let name = |services: &Directory, text: &str| name_for(None, services, text);
         assert_eq!(name(&services, "fd00::7").as_deref(), Some("service shop/api"));
         assert_eq!(name(&services, "192.168.0.1").as_deref(), Some("node n1"));
         assert_eq!(name(&services, "10.96.0.8"), None);
+        for (only, named) in [("shop", Some("service shop/api")), ("other", None)] {
+            assert_eq!(name_for(Some(only), &services, "fd00::7").as_deref(), named, "{only}");
+            assert_eq!(name_for(Some(only), &services, "192.168.0.1").as_deref(), Some("node n1"));
+        }
         services.remove(&Key::of(&service));
         assert_eq!(name(&services, "10.96.0.7"), None);
     }

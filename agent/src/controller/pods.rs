@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{Selector, SelectorExt as _};
 
-use super::watch::Key;
+use crate::kubeapi::Key;
 
 /// What is kept of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Pods {
             return false;
         }
         if let Some(old) = pods.get(&key.name) {
-            release(&mut self.addresses, &key, old);
+            release(&mut self.addresses, &old.key, old);
         }
         if !pod.finished {
             for address in &pod.addresses {
@@ -79,7 +79,10 @@ impl Pods {
 
     pub(super) fn remove(&mut self, key: &Key) {
         let Some(pods) = self.namespaces.get_mut(&key.namespace) else { return };
-        if let Some(old) = pods.remove(&key.name) {
+        // One of the same name may have been made anew meanwhile.
+        if pods.get(&key.name).is_some_and(|pod| pod.key == *key)
+            && let Some(old) = pods.remove(&key.name)
+        {
             release(&mut self.addresses, key, &old);
         }
         if pods.is_empty() {
@@ -130,7 +133,7 @@ mod tests {
     }
 
     fn key(name: &str) -> Key {
-        Key { namespace: "shop".into(), name: name.into() }
+        Key { namespace: "shop".into(), name: name.into(), uid: String::new() }
     }
 
     fn ip(text: &str) -> IpAddr {

@@ -1,16 +1,18 @@
 //! What the controller knows, and what follows from it. No I/O: changes come in, actions go out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
+use serde_json::Value;
+use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus, report_name};
 
-use super::pace::report_interval;
-use super::peers::{Addresses, Directory, Peers};
+use super::pace::Pace;
+use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
 use super::pods::{PodRecord, Pods};
+use super::schedule::Schedule;
 use super::trace::Trace;
-use super::watch::{Change, Key};
+use crate::kubeapi::{Change, Key};
 use crate::merge::{Inputs, NodeReports, merge};
 
 /// A change of something that is watched.
@@ -32,35 +34,65 @@ pub(super) enum Told {
 pub(super) enum Action {
     /// Write the status of this object, which has the version that it was made for.
     Write(Box<TrafficTrace>),
+    /// Change the metadata of this object.
+    Patch(Box<TrafficTrace>, Value),
     /// Delete this object, whose time has come.
     Delete(Box<TrafficTrace>),
+    /// Delete the reports of this object, whose status is final.
+    DeleteReports(Box<TrafficTrace>),
+}
+
+impl Action {
+    /// The trace that it is about.
+    pub(super) fn object(&self) -> &TrafficTrace {
+        let (Self::Write(object)
+        | Self::Patch(object, _)
+        | Self::Delete(object)
+        | Self::DeleteReports(object)) = self;
+        object
+    }
 }
 
 /// What has become of an action on the trace with this UID.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The object as it is now.
+    /// The object with its new status.
     Written(Box<TrafficTrace>),
+    /// The object with its new metadata.
+    Patched(Box<TrafficTrace>),
+    /// It is done, and the object has not changed.
+    Done,
     /// Not done, or not yet visible: look again after a pause, as long as the server says if it does. Somebody else has
     /// changed the object, the server was away, or the object is gone and the watch will tell.
     Again(Option<Duration>),
 }
 
+/// The reports of a trace, which must be of its own namespace: that namespace, and the trace's UID.
+type Reported = (String, String);
+
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    peer_scope: PeerScope,
+    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    clock_offset: Option<i64>,
     /// Traces by UID.
     traces: HashMap<String, Trace>,
-    /// UIDs of traces by name.
-    names: HashMap<Key, String>,
-    /// Reports by the UID of their trace, which may not be known yet.
-    reports: HashMap<String, NodeReports>,
-    /// UIDs of traces by the name of the report.
-    report_names: HashMap<Key, String>,
+    /// UIDs of the traces of each namespace.
+    of_namespace: HashMap<String, BTreeSet<String>>,
+    /// Reports of traces, which may not be known yet.
+    reports: HashMap<Reported, NodeReports>,
+    /// What each report that exists is of: its trace and its node.
+    report_names: HashMap<Key, (Reported, String)>,
+    schedule: Schedule,
+    pace: Pace,
     pods: Pods,
     services: Directory,
     nodes: Directory,
+    node_names: NodeSet,
     complete: Complete,
+    /// How often a status was made.
+    merges: u64,
 }
 
 /// Of what the first list is complete.
@@ -73,181 +105,297 @@ struct Complete {
     nodes: bool,
 }
 
-impl Complete {
-    fn all(&self) -> bool {
-        self.traces && self.reports && self.pods && self.services && self.nodes
-    }
-}
-
 impl State {
+    pub(super) fn new(peer_scope: PeerScope) -> Self {
+        Self { peer_scope, ..Self::default() }
+    }
+
+    /// Takes how far this machine's clock is ahead of the API server's, in milliseconds, if that is to be told.
+    pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
+        self.clock_offset = offset;
+    }
+
+    /// Says that the first lists of everything are complete. Before, a status would be made from half of what there is.
+    pub(super) fn is_complete(&self) -> bool {
+        let Complete { traces, reports, pods, services, nodes } = self.complete;
+        traces && reports && pods && services && nodes
+    }
+
     /// Takes in a change.
-    pub(super) fn tell(&mut self, told: Told) {
+    pub(super) fn tell(&mut self, told: Told, now: Timestamp) {
         match told {
-            Told::Trace(Change::Apply(trace)) => self.apply_trace(trace),
+            Told::Trace(Change::Apply(trace)) => self.apply_trace(trace, now),
             Told::Trace(Change::Gone(key)) => self.forget_trace(&key),
             Told::Trace(Change::Complete) => self.complete.traces = true,
-            Told::Report(Change::Apply(report)) => self.apply_report(report),
+            Told::Report(Change::Apply(report)) => self.apply_report(report, now),
             Told::Report(Change::Gone(key)) => self.forget_report(&key),
             Told::Report(Change::Complete) => self.complete.reports = true,
             Told::Pod(Change::Apply(pod)) => {
                 let namespace = pod.namespace().to_owned();
                 if self.pods.apply(pod) {
-                    self.pods_changed(&namespace);
+                    self.pods_changed(&namespace, now);
                 }
             }
             Told::Pod(Change::Gone(key)) => {
                 self.pods.remove(&key);
-                self.pods_changed(&key.namespace);
+                self.pods_changed(&key.namespace, now);
             }
             Told::Pod(Change::Complete) => self.complete.pods = true,
             // A name for an address is looked up when a status is made; it is no reason to make one.
             Told::Service(Change::Apply(service)) => self.services.apply(service),
             Told::Service(Change::Gone(key)) => self.services.remove(&key),
             Told::Service(Change::Complete) => self.complete.services = true,
-            Told::Node(Change::Apply(node)) => self.nodes.apply(node),
-            Told::Node(Change::Gone(key)) => self.nodes.remove(&key),
+            Told::Node(Change::Apply(node)) => {
+                self.node_names.apply(node.key());
+                self.nodes.apply(node);
+            }
+            Told::Node(Change::Gone(key)) => self.node_gone(&key, now),
             Told::Node(Change::Complete) => self.complete.nodes = true,
         }
     }
 
-    fn apply_trace(&mut self, mut object: TrafficTrace) {
-        let Some(uid) = object.metadata.uid.clone() else { return };
+    fn apply_trace(&mut self, mut object: TrafficTrace, now: Timestamp) {
+        let key = Key::of(&object);
+        if key.uid.is_empty() {
+            return;
+        }
         // Who owns which field is not needed here and is larger than the rest. A write without it changes nothing of it.
         object.metadata.managed_fields = None;
-        let key = Key::of(&object);
-        if let Some(old) = self.names.insert(key, uid.clone()).filter(|old| *old != uid) {
-            self.traces.remove(&old);
-            self.reports.remove(&old);
-        }
-        match self.traces.get_mut(&uid) {
-            Some(trace) => trace.update(object),
+        match self.traces.get_mut(&key.uid) {
+            Some(trace) => trace.update(object, now),
             None => {
-                self.traces.insert(uid, Trace::new(object));
+                self.traces.insert(key.uid.clone(), Trace::new(object, now));
+                self.of_namespace.entry(key.namespace).or_default().insert(key.uid.clone());
+            }
+        }
+        self.reckon(&key.uid, now);
+    }
+
+    fn forget_trace(&mut self, key: &Key) {
+        self.traces.remove(&key.uid);
+        self.reports.remove(&(key.namespace.clone(), key.uid.clone()));
+        self.schedule.set(&key.uid, None);
+        self.pace.remove(&key.uid);
+        if let Some(uids) = self.of_namespace.get_mut(&key.namespace) {
+            uids.remove(&key.uid);
+            if uids.is_empty() {
+                self.of_namespace.remove(&key.namespace);
             }
         }
     }
 
-    fn forget_trace(&mut self, key: &Key) {
-        if let Some(uid) = self.names.remove(key) {
-            self.traces.remove(&uid);
-            self.reports.remove(&uid);
+    /// Takes a report. It counts for a trace of its own namespace alone, and only under the name that this trace's report
+    /// of this node has: who may write reports in one namespace must not be able to change what another one sees.
+    fn apply_report(&mut self, report: TrafficTraceReport, now: Timestamp) {
+        let key = Key::of(&report);
+        let spec = report.spec;
+        if key.name != report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name) {
+            tracing::warn!(
+                "the report {key} does not have the name of a report of trace {} and node {}, and counts for nothing",
+                spec.trace_name,
+                spec.node_name
+            );
+            return;
         }
-    }
-
-    fn apply_report(&mut self, report: TrafficTraceReport) {
-        let uid = report.spec.trace_uid.clone();
-        self.report_names.insert(Key::of(&report), uid.clone());
+        let uid = spec.trace_uid.clone();
+        let of = (key.namespace.clone(), uid.clone());
+        self.report_names.insert(key, (of.clone(), spec.node_name.clone()));
+        self.reports.entry(of).or_default().apply(spec);
         if let Some(trace) = self.traces.get_mut(&uid) {
-            trace.dirty = true;
+            trace.touch(now);
+            self.reckon(&uid, now);
         }
-        self.reports.entry(uid).or_default().apply(report.spec);
     }
 
     /// A report that is deleted while its trace lives stays counted.
     fn forget_report(&mut self, key: &Key) {
-        if let Some(uid) = self.report_names.remove(key)
-            && !self.traces.contains_key(&uid)
-        {
-            self.reports.remove(&uid);
+        let Some((of, node)) = self.report_names.remove(key) else { return };
+        if self.traces.contains_key(&of.1) {
+            return;
+        }
+        if let Some(reports) = self.reports.get_mut(&of) {
+            reports.remove(&node);
+            if reports.is_empty() {
+                self.reports.remove(&of);
+            }
         }
     }
 
-    fn pods_changed(&mut self, namespace: &str) {
-        for trace in self.traces.values_mut().filter(|trace| !trace.is_over()) {
-            trace.dirty |= trace.object.metadata.namespace.as_deref() == Some(namespace);
+    fn pods_changed(&mut self, namespace: &str, now: Timestamp) {
+        let uids = self.of_namespace.get(namespace).into_iter().flatten().cloned().collect::<Vec<_>>();
+        self.touch(uids, now);
+    }
+
+    fn node_gone(&mut self, key: &Key, now: Timestamp) {
+        self.nodes.remove(key);
+        self.node_names.remove(key);
+        let has = |(of, reports): (&Reported, &NodeReports)| reports.has(&key.name).then(|| of.1.clone());
+        let uids: Vec<String> = self.reports.iter().filter_map(has).collect();
+        self.touch(uids, now);
+    }
+
+    /// Something has changed that the statuses of some traces depend on, unless they are over.
+    fn touch(&mut self, uids: Vec<String>, now: Timestamp) {
+        for uid in uids {
+            if let Some(trace) = self.traces.get_mut(&uid).filter(|trace| !trace.is_over()) {
+                trace.touch(now);
+                self.reckon(&uid, now);
+            }
         }
     }
 
     /// What is to be done now. Nothing before all that exists is known: a status from half of it would be wrong.
     pub(super) fn due(&mut self, now: Timestamp) -> Vec<Action> {
-        if !self.complete.all() {
+        if !self.is_complete() {
             return Vec::new();
         }
-        let running = self.running_reports();
-        let uids: Vec<String> = self.traces.keys().cloned().collect();
-        uids.iter().filter_map(|uid| self.action(uid, running, now)).collect()
+        let mut actions = Vec::new();
+        for uid in self.schedule.take(now) {
+            actions.extend(self.action(&uid, now));
+            self.reckon(&uid, now);
+        }
+        actions
     }
 
     /// When there may be something to do next, if nothing is told.
-    pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.complete.all() {
-            return None;
-        }
-        let running = self.running_reports();
-        let of_trace = |(uid, trace): (&String, &Trace)| {
-            let due = trace.due(self.reports.get(uid), interval(trace, running), now);
-            [due, trace.deleted_at()].into_iter().flatten().min()
-        };
-        self.traces.iter().filter_map(of_trace).min()
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        if self.is_complete() { self.schedule.next() } else { None }
     }
 
-    /// What has become of an action.
-    pub(super) fn done(&mut self, uid: &str, outcome: Outcome, now: Timestamp) {
-        let Some(trace) = self.traces.get_mut(uid) else { return };
+    /// What has become of an action. Returns the trace whose status has been written, and the status before.
+    pub(super) fn done(
+        &mut self,
+        uid: &str,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Option<(TrafficTrace, Option<TrafficTraceStatus>)> {
+        let trace = self.traces.get_mut(uid)?;
+        let before = trace.object.status.clone();
+        let mut written = None;
         match outcome {
             Outcome::Written(mut object) => {
                 object.metadata.managed_fields = None;
-                let phase = |object: &TrafficTrace| object.status.as_ref().and_then(|status| status.phase);
-                if let Some(phase) = phase(&object) {
-                    tracing::debug!(trace = %Key::of(&*object), ?phase, "status written");
-                }
-                trace.written(*object, now);
+                written = Some(((*object).clone(), before));
+                trace.done(Some(*object));
+                trace.written(now);
             }
+            Outcome::Patched(mut object) => {
+                object.metadata.managed_fields = None;
+                trace.done(Some(*object));
+            }
+            Outcome::Done => trace.done(None),
             Outcome::Again(asked) => trace.failed(asked, now),
         }
+        self.reckon(uid, now);
+        written
     }
 
-    fn action(&mut self, uid: &str, running: u64, now: Timestamp) -> Option<Action> {
+    /// Reckons anew when a trace is to be looked at, and what its reports cost.
+    fn reckon(&mut self, uid: &str, now: Timestamp) {
+        let Some(trace) = self.traces.get(uid) else { return };
+        let reports = self.reports.get(&(trace.namespace().to_owned(), uid.to_owned()));
+        let writing = if trace.is_over() { 0 } else { reports.map_or(0, NodeReports::writing) };
+        self.pace.set(uid, trace.namespace(), writing, asked(trace));
+        let due = trace.due(reports, self.interval(trace), now);
+        self.schedule.set(uid, due);
+    }
+
+    /// How often the nodes of a trace report, and how often its status is written.
+    fn interval(&self, trace: &Trace) -> Duration {
+        self.pace.interval(trace.namespace(), asked(trace))
+    }
+
+    fn action(&mut self, uid: &str, now: Timestamp) -> Option<Action> {
         let trace = self.traces.get(uid)?;
-        if trace.deleted_at().is_some_and(|at| at <= now) {
-            let object = Box::new(trace.object.clone());
-            self.traces.get_mut(uid)?.writing = true;
-            return Some(Action::Delete(object));
-        }
-        let report_interval = interval(trace, running);
-        let reports = self.reports.get(uid);
-        if trace.due(reports, report_interval, now)? > now {
+        if trace.is_busy(now) {
             return None;
         }
-        let none = NodeReports::default();
-        let namespace = trace.object.metadata.namespace.as_deref().unwrap_or_default();
-        let live_pods = match &trace.selector {
-            Some(selector) => self.pods.by_node(namespace, selector),
-            None => BTreeMap::new(),
+        let object = || Box::new(trace.object.clone());
+        let of = (trace.namespace().to_owned(), uid.to_owned());
+        let action = if trace.deleted_at().is_some_and(|at| at <= now) {
+            Some(Action::Delete(object()))
+        } else if trace.reports_until().is_some_and(|until| until <= now) && self.reports.contains_key(&of) {
+            // Its status is final, and what it was made from is not needed any more.
+            let action = Action::DeleteReports(object());
+            self.reports.remove(&of);
+            self.traces.get_mut(uid)?.looked(now);
+            Some(action)
+        } else {
+            self.status_action(uid, &of, now)
         };
-        let status = merge(&Inputs {
-            trace: &trace.object,
-            invalid: trace.invalid.as_deref(),
-            reports: reports.unwrap_or(&none),
-            live_pods: &live_pods,
-            peers: &Peers { pods: &self.pods, services: &self.services, nodes: &self.nodes },
-            report_interval,
-            filters_changed: trace.filters_changed(),
-            now,
-        });
+        let action = action.or_else(|| {
+            let trace = self.traces.get(uid)?;
+            let patch = trace.metadata_patch(self.interval(trace))?;
+            Some(Action::Patch(Box::new(trace.object.clone()), patch))
+        })?;
+        self.traces.get_mut(uid)?.begin_request();
+        Some(action)
+    }
+
+    fn status_action(&mut self, uid: &str, of: &Reported, now: Timestamp) -> Option<Action> {
+        let trace = self.traces.get(uid)?;
+        let interval = self.interval(trace);
+        let reports = self.reports.get(of);
+        if !trace.is_status_due(reports, interval, now) {
+            return None;
+        }
+        // A final status is not made anew from what is left of its reports.
+        if trace.is_over() && reports.is_none() {
+            self.traces.get_mut(uid)?.looked(now);
+            return None;
+        }
+        let status = self.merge(trace, reports, interval, now);
+        self.merges += 1;
         let trace = self.traces.get_mut(uid)?;
-        trace.dirty = false;
-        trace.looked = Some(now);
+        trace.looked(now);
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
-        trace.writing = true;
         let mut object = trace.object.clone();
         object.status = Some(status);
         Some(Action::Write(Box::new(object)))
     }
 
-    /// How many nodes write reports now, over all traces.
-    fn running_reports(&self) -> u64 {
-        let running = self.traces.iter().filter(|(_, trace)| !trace.is_over());
-        running.map(|(uid, _)| self.reports.get(uid).map_or(0, NodeReports::writing)).sum()
+    fn merge(
+        &self,
+        trace: &Trace,
+        reports: Option<&NodeReports>,
+        report_interval: Duration,
+        now: Timestamp,
+    ) -> TrafficTraceStatus {
+        let none = NodeReports::default();
+        let namespace = trace.namespace();
+        let live_pods = match &trace.selector {
+            Some(selector) => self.pods.by_node(namespace, selector),
+            None => BTreeMap::new(),
+        };
+        let only = match self.peer_scope {
+            PeerScope::Cluster => None,
+            PeerScope::Namespace => Some(namespace),
+        };
+        merge(&Inputs {
+            trace: &trace.object,
+            invalid: trace.invalid.as_deref(),
+            reports: reports.unwrap_or(&none),
+            live_pods: &live_pods,
+            existing_nodes: Some(&self.node_names),
+            clock_offset: self.clock_offset,
+            peers: &Peers { pods: &self.pods, services: &self.services, nodes: &self.nodes, only },
+            report_interval,
+            filters_changed: trace.filters_changed(),
+            now,
+        })
+    }
+
+    /// How many traces are known, how many of their nodes have reported, and how many go on writing reports.
+    pub(super) fn counts(&self) -> (usize, usize, u64) {
+        (self.traces.len(), self.report_names.len(), self.pace.writing())
     }
 }
 
-/// How often the nodes of a trace report, and how often its status is written.
-fn interval(trace: &Trace, running: u64) -> Duration {
-    let asked = trace.object.spec.interval.get().unwrap_or(Duration::from_secs(10));
-    report_interval(asked, running)
+/// How often a trace's spec asks for reports.
+fn asked(trace: &Trace) -> Duration {
+    trace.object.spec.interval.get().unwrap_or(Duration::from_secs(10))
 }
 
 #[cfg(test)]

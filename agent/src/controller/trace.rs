@@ -1,17 +1,23 @@
-//! One trace as the controller knows it, and when its status is to be looked at again.
+//! One trace as the controller knows it, and when it is to be looked at again.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::Selector;
-use traffictrace_crd::{DirectionFilter, Protocol, TrafficTrace, condition_type};
+use serde_json::{Value, json};
+use traffictrace_crd::{
+    DirectionFilter, FINISHED_LABEL, Protocol, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION,
+    TrafficTrace, TrafficTraceStatus, condition_type,
+};
 
 use super::pace::after;
-use crate::kubeapi::Pause;
+use crate::kubeapi::Backoff;
 use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, is_over};
 
 /// The shortest time between two writes of one status, when something happened that nobody should wait for.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// How long after the end of a trace the last reports of missing nodes are still taken.
+pub(super) const LATE: Duration = Duration::from_secs(600);
 
 /// The part of a spec that may change and that changes what is counted.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +26,17 @@ struct Filters {
     ports: Vec<String>,
     remote_cidrs: Vec<String>,
     direction: DirectionFilter,
+}
+
+/// What the API server is doing for a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    /// Nothing.
+    None,
+    /// One request is under way; the next waits for its answer.
+    UnderWay,
+    /// The last one failed: nothing before this moment.
+    Pausing(Timestamp),
 }
 
 /// One trace.
@@ -31,32 +48,29 @@ pub(super) struct Trace {
     pub(super) invalid: Option<String>,
     /// The selector, if it can be used.
     pub(super) selector: Option<Selector>,
-    /// Something has changed since the status was last made.
-    pub(super) dirty: bool,
+    request: Request,
+    backoff: Backoff,
+    /// Since when something has changed that the status does not have yet.
+    changed: Option<Timestamp>,
     /// When the status was last made, whether or not it was news.
-    pub(super) looked: Option<Timestamp>,
-    /// A write is under way.
-    pub(super) writing: bool,
+    looked: Option<Timestamp>,
+    written: Option<Timestamp>,
     /// The filters that the shown status was made for, if this process has made it.
     shown_filters: Option<Filters>,
-    written: Option<Timestamp>,
-    not_before: Option<Timestamp>,
-    pause: Pause,
 }
 
 impl Trace {
-    pub(super) fn new(object: TrafficTrace) -> Self {
+    pub(super) fn new(object: TrafficTrace, now: Timestamp) -> Self {
         let mut trace = Self {
             object,
             invalid: None,
             selector: None,
-            dirty: true,
+            request: Request::None,
+            backoff: Backoff::default(),
+            changed: Some(now),
             looked: None,
-            writing: false,
-            shown_filters: None,
             written: None,
-            not_before: None,
-            pause: Pause::default(),
+            shown_filters: None,
         };
         trace.read_spec();
         trace
@@ -65,19 +79,35 @@ impl Trace {
     /// Takes another version of the object; one that is older than what is known changes nothing.
     ///
     /// Versions of one resource are numbers that grow (Kubernetes 1.35 says so, and it was never otherwise with etcd).
-    pub(super) fn update(&mut self, object: TrafficTrace) {
+    pub(super) fn update(&mut self, object: TrafficTrace, now: Timestamp) {
+        if self.take(object) {
+            self.touch(now);
+        }
+    }
+
+    fn take(&mut self, object: TrafficTrace) -> bool {
         let number = |object: &TrafficTrace| object.metadata.resource_version.as_ref()?.parse::<u64>().ok();
         if let (Some(known), Some(new)) = (number(&self.object), number(&object))
             && new <= known
         {
-            return;
+            return false;
         }
         let respecified = object.metadata.generation != self.object.metadata.generation;
         self.object = object;
-        self.dirty = true;
         if respecified {
             self.read_spec();
         }
+        true
+    }
+
+    /// Something has changed that the status depends on.
+    pub(super) fn touch(&mut self, now: Timestamp) {
+        self.changed.get_or_insert(now);
+    }
+
+    /// Since when something waits to be shown.
+    pub(super) fn changed(&self) -> Option<Timestamp> {
+        self.changed
     }
 
     fn read_spec(&mut self) {
@@ -95,7 +125,7 @@ impl Trace {
         }
     }
 
-    /// Whether the filters differ from those that the shown status was made for. Another process may have made it: then
+    /// Says that the filters differ from those that the shown status was made for. Another process may have made it: then
     /// a changed spec counts as changed filters.
     pub(super) fn filters_changed(&self) -> bool {
         match &self.shown_filters {
@@ -104,37 +134,68 @@ impl Trace {
         }
     }
 
-    /// Whether the shown status was made for another spec.
+    /// Says that the shown status was made for another spec.
     fn respecified(&self) -> bool {
-        let shown = self.object.status.as_ref().and_then(|status| status.observed_generation);
+        let shown = self.status().and_then(|status| status.observed_generation);
         shown.is_some() && shown != self.object.metadata.generation
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.object.status.as_ref().and_then(|status| status.phase).is_some_and(is_over)
+    pub(super) fn status(&self) -> Option<&TrafficTraceStatus> {
+        self.object.status.as_ref()
     }
 
-    /// When the status is to be looked at, if nothing more happens.
+    pub(super) fn namespace(&self) -> &str {
+        self.object.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Says that the written status is that of a trace that is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.status().and_then(|status| status.phase).is_some_and(is_over)
+    }
+
+    /// Until when reports of a trace that is over are taken: for a while if some are missing, else no more.
+    pub(super) fn reports_until(&self) -> Option<Timestamp> {
+        let status = self.status().filter(|_| self.is_over())?;
+        let end = status.end_time.as_ref().map_or(Timestamp::MIN, |end| end.0);
+        Some(if status.missing_nodes.is_empty() { end } else { after(end, LATE) })
+    }
+
+    /// When the trace is to be looked at next, if nothing more happens. `interval` is how often its status is written.
     pub(super) fn due(
         &self,
         reports: Option<&NodeReports>,
         interval: Duration,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        if self.writing {
-            return None;
+        let wanted = [
+            self.deleted_at(),
+            self.changed.map(|_| self.next_write(reports, interval, now)),
+            self.next_of_life(),
+            self.metadata_patch(interval).map(|_| now),
+            reports.and_then(|_| self.reports_until()),
+        ];
+        let wanted = wanted.into_iter().flatten().min()?;
+        match self.request {
+            Request::None => Some(wanted),
+            Request::UnderWay => None,
+            Request::Pausing(until) => Some(wanted.max(until)),
         }
-        let due = match (self.dirty, self.next_of_life()) {
-            (true, Some(life)) => Some(self.next_write(reports, interval, now).min(life)),
-            (true, None) => Some(self.next_write(reports, interval, now)),
-            (false, life) => life,
-        };
-        due.map(|due| self.not_before.map_or(due, |not_before| due.max(not_before)))
+    }
+
+    /// Says that the status is to be made now.
+    pub(super) fn is_status_due(
+        &self,
+        reports: Option<&NodeReports>,
+        interval: Duration,
+        now: Timestamp,
+    ) -> bool {
+        self.changed.is_some_and(|_| self.next_write(reports, interval, now) <= now)
+            || self.next_of_life().is_some_and(|life| life <= now)
     }
 
     /// When the status may be written next: at once what people wait for, the rest once in an interval.
     fn next_write(&self, reports: Option<&NodeReports>, interval: Duration, now: Timestamp) -> Timestamp {
-        let Some(status) = &self.object.status else { return now };
+        let Some(status) = self.status() else { return now };
         let Some(written) = self.written.filter(|_| !self.respecified()) else { return now };
         let (is, was) = (reports.map_or(0, NodeReports::reporting), status.nodes_reporting);
         // In a large cluster nodes come one by one: not each of them is worth a write, but twice as many are, and all.
@@ -146,39 +207,96 @@ impl Trace {
 
     /// When the trace ends, and after that, when its last reports are waited for no longer.
     fn next_of_life(&self) -> Option<Timestamp> {
-        let end = self.object.status.as_ref().filter(|_| !self.is_over())?.end_time.as_ref()?.0;
+        let end = self.status().filter(|_| !self.is_over())?.end_time.as_ref()?.0;
         let seen = self.looked.is_some_and(|looked| looked >= end);
         Some(if seen { after(end, LAST_REPORTS_WITHIN) } else { end })
     }
 
     /// When the object is to be deleted.
     pub(super) fn deleted_at(&self) -> Option<Timestamp> {
-        if self.writing || !self.is_over() {
-            return None;
+        let status = self.status().filter(|_| self.is_over())?;
+        let ttl = self.object.spec.ttl().ok().flatten()?;
+        let over = [condition_type::COMPLETE, condition_type::FAILED];
+        let ended = status.conditions.iter().filter(|condition| over.contains(&condition.type_.as_str()));
+        let ended = ended.filter(|condition| condition.status == "True");
+        Some(after(ended.map(|condition| condition.last_transition_time.0).min()?, ttl))
+    }
+
+    /// What is to be changed in the metadata, through which all agents learn when the trace began, how often to report and
+    /// that it has finished; nothing if all of it is there. A pace that is nearly right stays: each change reaches every
+    /// agent.
+    pub(super) fn metadata_patch(&self, interval: Duration) -> Option<Value> {
+        let (meta, status) = (&self.object.metadata, self.status()?);
+        let (mut labels, mut annotations) = (json!({}), json!({}));
+        if self.is_over() {
+            if meta.labels.as_ref().is_none_or(|labels| !labels.contains_key(FINISHED_LABEL)) {
+                labels[FINISHED_LABEL] = "true".into();
+            }
+        } else {
+            let annotation = |name| meta.annotations.as_ref()?.get(name).map(String::as_str);
+            let start =
+                status.start_time.as_ref().filter(|start| Some(*start) != meta.creation_timestamp.as_ref());
+            if let Some(start) = start.map(|start| start.0.to_string())
+                && annotation(START_TIME_ANNOTATION) != Some(start.as_str())
+            {
+                annotations[START_TIME_ANNOTATION] = start.into();
+            }
+            let asked = self.object.spec.interval.get().unwrap_or_default();
+            let wanted = Some(interval.as_secs()).filter(|_| interval > asked);
+            let told = annotation(REPORT_INTERVAL_ANNOTATION);
+            match (wanted, told.map(str::parse::<u64>)) {
+                (Some(wanted), Some(Ok(told))) if wanted.abs_diff(told) <= told / 4 => {}
+                (Some(wanted), _) => annotations[REPORT_INTERVAL_ANNOTATION] = wanted.to_string().into(),
+                (None, Some(_)) => annotations[REPORT_INTERVAL_ANNOTATION] = Value::Null,
+                (None, None) => {}
+            }
         }
-        let ttl = self.object.spec.ttl_after_finished.as_ref()?.get().ok()?;
-        let conditions = &self.object.status.as_ref()?.conditions;
-        let complete = conditions.iter().find(|condition| condition.type_ == condition_type::COMPLETE)?;
-        let at = after(complete.last_transition_time.0, ttl);
-        Some(self.not_before.map_or(at, |not_before| at.max(not_before)))
+        let metadata: serde_json::Map<String, Value> = [("labels", labels), ("annotations", annotations)]
+            .into_iter()
+            .filter(|(_, value)| value.as_object().is_some_and(|value| !value.is_empty()))
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        (!metadata.is_empty()).then(|| json!({ "metadata": metadata }))
     }
 
-    /// A write has been done; `object` is the answer.
-    pub(super) fn written(&mut self, object: TrafficTrace, now: Timestamp) {
+    /// The status has been made; it may be the one that is shown already.
+    pub(super) fn looked(&mut self, now: Timestamp) {
+        self.changed = None;
+        self.looked = Some(now);
+    }
+
+    /// A request begins.
+    pub(super) fn begin_request(&mut self) {
+        self.request = Request::UnderWay;
+    }
+
+    /// A request is done; `object` is the answer, if it has one.
+    pub(super) fn done(&mut self, object: Option<TrafficTrace>) {
+        self.request = Request::None;
+        self.backoff.reset();
+        if let Some(object) = object {
+            self.take(object);
+        }
+    }
+
+    /// The status has been written.
+    pub(super) fn written(&mut self, now: Timestamp) {
         self.shown_filters = Some(self.filters());
-        let dirty = self.dirty;
-        self.update(object);
-        self.dirty = dirty;
-        self.writing = false;
         self.written = Some(now);
-        self.not_before = None;
-        self.pause.reset();
     }
 
-    /// A write has failed; it is tried again after a pause, at least as long as the server asks.
+    /// A request has failed; there is another after a pause, at least as long as the server asks.
     pub(super) fn failed(&mut self, asked: Option<Duration>, now: Timestamp) {
-        self.writing = false;
-        self.dirty = true;
-        self.not_before = Some(after(now, self.pause.next(asked)));
+        self.touch(now);
+        self.request = Request::Pausing(after(now, self.backoff.next(asked)));
+    }
+
+    /// What was told while a request was under way is looked at.
+    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
+        match self.request {
+            Request::None => false,
+            Request::UnderWay => true,
+            Request::Pausing(until) => now < until,
+        }
     }
 }

@@ -1,22 +1,24 @@
-//! Writes to the API server, a few at a time.
+//! Requests to the API server, a few at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
-use kube::{Client, ResourceExt as _};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::events::{Event, Recorder, Reporter};
+use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
-use traffictrace_crd::TrafficTrace;
+use traffictrace_crd::{TRACE_UID_LABEL, TrafficTrace, TrafficTraceReport};
 
 use super::state::{Action, Outcome};
-use super::watch::Key;
-use crate::kubeapi::{explain, retry_after};
+use crate::kubeapi::{Key, explain, retry_after};
 
-/// How many writes are under way at once.
+/// How many requests are under way at once.
 const AT_ONCE: usize = 4;
-/// When a write counts as failed: a connection may have been dropped without a word.
+/// When a request counts as failed: a connection may have been dropped without a word.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// Who tells Events.
+const REPORTER: &str = "traffictrace.dev/controller";
 
 /// Does actions in tasks of their own.
 #[derive(Clone)]
@@ -24,11 +26,15 @@ pub(super) struct Writer {
     client: Client,
     url: Arc<str>,
     places: Arc<Semaphore>,
+    recorder: Recorder,
 }
 
 impl Writer {
-    pub(super) fn new(client: Client, url: String) -> Self {
-        Self { client, url: url.into(), places: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn new(client: Client, url: &str) -> Self {
+        let instance = std::env::var("HOSTNAME").ok();
+        let reporter = Reporter { controller: REPORTER.to_owned(), instance };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { client, url: url.into(), places: Arc::new(Semaphore::new(AT_ONCE)), recorder }
     }
 
     /// Begins an action; what becomes of it is sent with the trace's UID.
@@ -37,8 +43,7 @@ impl Writer {
         tokio::spawn(async move {
             // The semaphore is never closed.
             let _place = writer.places.acquire().await;
-            let (Action::Write(object) | Action::Delete(object)) = &action;
-            let (uid, key) = (object.uid().unwrap_or_default(), Key::of(&**object));
+            let key = Key::of(action.object());
             let outcome = match tokio::time::timeout(TIMEOUT, writer.act(&action)).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(error)) => writer.failed(&error, &key),
@@ -51,7 +56,20 @@ impl Writer {
                 }
             };
             // Nobody listens at the end of the program.
-            let _ = finished.send((uid, outcome));
+            let _ = finished.send((key.uid, outcome));
+        });
+    }
+
+    /// Tells what has happened to a trace. One that cannot be told is no loss for the status.
+    pub(super) fn tell(&self, trace: &TrafficTrace, events: Vec<Event>) {
+        let (writer, reference, key) = (self.clone(), trace.object_ref(&()), Key::of(trace));
+        tokio::spawn(async move {
+            for event in events {
+                if let Err(error) = writer.recorder.publish(&event, &reference).await {
+                    let why = explain(&error, "events", &writer.url);
+                    tracing::warn!("cannot tell the Event {} of trace {key}: {why}", event.reason);
+                }
+            }
         });
     }
 
@@ -62,6 +80,11 @@ impl Writer {
                 let object = api.replace_status(&object.name_any(), &PostParams::default(), object).await?;
                 Ok(Outcome::Written(Box::new(object)))
             }
+            Action::Patch(object, patch) => {
+                let (api, name, params) = (self.api(object), object.name_any(), PatchParams::default());
+                let object = api.patch(&name, &params, &Patch::Merge(patch)).await?;
+                Ok(Outcome::Patched(Box::new(object)))
+            }
             Action::Delete(object) => {
                 tracing::info!("deleting trace {}: its ttlAfterFinished is over", Key::of(&**object));
                 let this = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
@@ -69,6 +92,14 @@ impl Writer {
                 self.api(object).delete(&object.name_any(), &params).await?;
                 // The watch tells when it has gone.
                 Ok(Outcome::Again(None))
+            }
+            Action::DeleteReports(object) => {
+                let reports: Api<TrafficTraceReport> =
+                    Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+                let uid = object.uid().unwrap_or_default();
+                let of_trace = ListParams::default().labels(&format!("{TRACE_UID_LABEL}={uid}"));
+                reports.delete_collection(&DeleteParams::default(), &of_trace).await?;
+                Ok(Outcome::Done)
             }
         }
     }

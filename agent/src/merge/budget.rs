@@ -2,8 +2,8 @@
 
 use traffictrace_crd::TrafficTraceStatus;
 
-/// What a status may take besides its flows, in bytes of JSON.
-const FIXED: usize = 2048;
+/// What a status may take besides its flows, in bytes of JSON: five conditions are half of it.
+const FIXED: usize = 3072;
 /// What one flow may take, on average.
 const PER_FLOW: usize = 450;
 
@@ -19,6 +19,10 @@ pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
             status.not_visible.pop().map_or(0, |entry| size(&entry))
         } else if status.missing_nodes.len() > 4 {
             status.missing_nodes.pop().map_or(0, |entry| size(&entry))
+        } else if status.refused_nodes.len() > 1 {
+            status.refused_nodes.pop().map_or(0, |entry| size(&entry))
+        } else if status.skewed_clocks.len() > 1 {
+            status.skewed_clocks.pop().map_or(0, |entry| size(&entry))
         } else if let Some(flow) = status.top_flows.pop() {
             status.truncated = true;
             size(&flow)

@@ -1,15 +1,15 @@
 //! The conditions of a status: what programs wait for, and what people should know.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use traffictrace_crd::{Phase, TrafficTraceStatus, condition_reason as reason, condition_type as kind};
 
+use super::findings::{Finding, listed};
+use super::life::Times;
 use super::{Inputs, LAST_REPORTS_WITHIN, Nodes, life};
 
 /// Longest message of a condition, in characters.
-const MESSAGE: usize = 256;
+const MESSAGE: usize = 1024;
 
 /// One condition before it has a time.
 struct Draft {
@@ -17,6 +17,7 @@ struct Draft {
     holds: bool,
     reason: &'static str,
     message: String,
+    generation: Option<i64>,
 }
 
 /// All conditions of a status whose other fields are done.
@@ -24,15 +25,28 @@ pub(super) fn conditions(
     inputs: &Inputs<'_>,
     before: &TrafficTraceStatus,
     status: &TrafficTraceStatus,
+    times: Option<Times>,
     nodes: &Nodes,
+    findings: &[Finding],
     now: Timestamp,
 ) -> Vec<Condition> {
     let generation = inputs.trace.metadata.generation;
+    let draft = |kind, (holds, reason, message)| Draft { kind, holds, reason, message, generation };
+    let tracing = Draft {
+        generation: match inputs.reports.behind(generation.unwrap_or(0)).0 {
+            Some(lowest) if !status.phase.is_some_and(life::is_over) => {
+                generation.map(|newest| newest.min(lowest))
+            }
+            _ => generation,
+        },
+        ..draft(kind::TRACING, tracing(inputs, status, times, nodes))
+    };
     [
-        accepted(inputs),
-        tracing(inputs, status, nodes),
-        complete(status, nodes),
-        degraded(inputs, status, nodes),
+        draft(kind::ACCEPTED, accepted(inputs)),
+        tracing,
+        draft(kind::COMPLETE, complete(status, nodes)),
+        draft(kind::FAILED, failed(inputs, before, status, nodes)),
+        draft(kind::DEGRADED, degraded(findings)),
     ]
     .into_iter()
     .map(|draft| {
@@ -43,7 +57,7 @@ pub(super) fn conditions(
             status: holds.into(),
             reason: draft.reason.into(),
             message: shorten(draft.message, MESSAGE),
-            observed_generation: generation,
+            observed_generation: draft.generation,
             // The time tells since when it holds; another message is no transition.
             last_transition_time: same.map_or(Time(now), |old| old.last_transition_time.clone()),
         }
@@ -51,127 +65,103 @@ pub(super) fn conditions(
     .collect()
 }
 
-fn accepted(inputs: &Inputs<'_>) -> Draft {
+/// Status, reason and message of a condition.
+type Told = (bool, &'static str, String);
+
+fn accepted(inputs: &Inputs<'_>) -> Told {
     match inputs.invalid {
-        None => Draft {
-            kind: kind::ACCEPTED,
-            holds: true,
-            reason: reason::VALID,
-            message: "The spec is valid.".into(),
-        },
-        Some(why) => {
-            Draft { kind: kind::ACCEPTED, holds: false, reason: reason::INVALID_SPEC, message: why.into() }
-        }
+        None => (true, reason::VALID, "The spec is valid.".into()),
+        Some(why) => (false, reason::INVALID_SPEC, why.into()),
     }
 }
 
-fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, nodes: &Nodes) -> Draft {
-    let draft = |holds, reason, message| Draft { kind: kind::TRACING, holds, reason, message };
+fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, times: Option<Times>, nodes: &Nodes) -> Told {
     if status.phase.is_some_and(life::is_over) {
-        return draft(false, reason::ENDED, "The trace is over.".into());
+        return (false, reason::ENDED, "The trace is over.".into());
+    }
+    // The rule on changes of the spec goes by this reason: whatever is still on its way, nothing begins again.
+    if times.is_some_and(|times| inputs.now >= times.end) {
+        let awaited = listed(&nodes.awaited);
+        return (
+            false,
+            reason::ENDED,
+            format!("The trace has ended; the last numbers of {awaited} are awaited."),
+        );
     }
     if nodes.reporting > 0 {
-        let message = format!("{} of {} nodes with selected pods report.", nodes.reporting, nodes.matched);
-        return draft(true, reason::REPORTING, message);
+        let mut message =
+            format!("{} of {} nodes with selected pods report.", nodes.reporting, nodes.matched);
+        let behind = inputs.reports.behind(inputs.trace.metadata.generation.unwrap_or(0)).1;
+        if behind > 0 {
+            message.push_str(&format!(" {behind} of them still trace by the spec before its last change."));
+        }
+        return (true, reason::REPORTING, message);
     }
     if let Some((node, refused)) = inputs.reports.refusals().next() {
         let message = format!("Every node refuses, such as {node}: {}", refused.message);
-        return draft(false, reason::REFUSED, message);
+        return (false, reason::REFUSED, message);
     }
     if nodes.matched == 0 {
         let message = "No pod of this namespace that is placed on a node matches the selector.".into();
-        return draft(false, reason::NO_PODS, message);
+        return (false, reason::NO_PODS, message);
     }
     let message = format!(
-        "No node reports yet; {} with selected pods should. Does the agent run there?",
+        "No node reports yet; {} with selected pods should: see whether the agent's pods run there.",
         nodes.matched
     );
-    draft(false, reason::WAITING_FOR_NODES, message)
+    (false, reason::WAITING_FOR_NODES, message)
 }
 
-fn complete(status: &TrafficTraceStatus, nodes: &Nodes) -> Draft {
-    let draft = |holds, reason, message: String| Draft { kind: kind::COMPLETE, holds, reason, message };
+fn complete(status: &TrafficTraceStatus, nodes: &Nodes) -> Told {
     match status.phase {
         Some(Phase::Completed) if !status.missing_nodes.is_empty() => {
+            let missing = nodes.awaited.len() + nodes.left.len();
             let message = format!(
-                "The trace is over; {} of {} nodes did not send their last numbers within {} s.",
-                nodes.unfinished.len(),
+                "The trace is over; {missing} of {} nodes did not send their last numbers within {} s.",
                 status.nodes_matched,
                 LAST_REPORTS_WITHIN.as_secs()
             );
-            draft(true, reason::NODES_MISSING, message)
+            (true, reason::NODES_MISSING, message)
         }
         Some(Phase::Completed) => {
-            draft(true, reason::ALL_NODES_REPORTED, "The trace is over; the numbers are final.".into())
+            (true, reason::ALL_NODES_REPORTED, "The trace is over; the numbers are final.".into())
         }
-        Some(Phase::Failed) => draft(true, reason::ENDED, "The trace could not be done.".into()),
-        _ => draft(false, reason::RUNNING, "The trace has not ended yet.".into()),
+        Some(Phase::Failed) => {
+            (false, reason::FAILED, "The trace could not be done; the condition Failed says why.".into())
+        }
+        _ => (false, reason::RUNNING, "The trace has not ended yet.".into()),
     }
 }
 
-/// What is missing from the numbers, the worst first; all of it is in the message.
-fn degraded(inputs: &Inputs<'_>, status: &TrafficTraceStatus, nodes: &Nodes) -> Draft {
-    let mut found: Vec<(&'static str, String)> = Vec::new();
-    if let Some(why) = inputs.invalid.filter(|_| status.phase == Some(Phase::Running)) {
-        found.push((reason::INVALID_SPEC, format!("the last change of the spec is not in force: {why}")));
+fn failed(
+    inputs: &Inputs<'_>,
+    before: &TrafficTraceStatus,
+    status: &TrafficTraceStatus,
+    nodes: &Nodes,
+) -> Told {
+    if status.phase != Some(Phase::Failed) {
+        return (false, reason::NOT_FAILED, "The trace has not failed.".into());
     }
-    let refusals: Vec<_> = inputs.reports.refusals().collect();
-    if let Some((node, refused)) = refusals.first() {
-        let others =
-            if refusals.len() > 1 { format!(" and {} more", refusals.len() - 1) } else { String::new() };
-        found.push((reason::REFUSED_BY_NODES, format!("{node}{others} refused: {}", refused.message)));
-    }
-    if !status.missing_nodes.is_empty() {
-        let names = listed(&nodes.unfinished);
-        found.push((reason::NODES_MISSING, format!("the last numbers of {names} are missing")));
-    }
-    if !status.lost.is_empty() {
-        found.push((reason::LOST, format!("lost: {}", super::summary::losses(&status.lost))));
-    }
-    if let Some(first) = status.not_visible.first() {
-        let more = if status.not_visible.len() > 1 { " and others" } else { "" };
-        found
-            .push((reason::NOT_VISIBLE, format!("pod {}{more} cannot be seen: {}", first.pod, first.reason)));
-    }
-    if let Some(last) = status.interruptions.last() {
-        let node = last.node_name.as_deref().unwrap_or("a node");
-        found.push((
-            reason::INTERRUPTED,
-            format!(
-                "tracing on {node} was interrupted until {} ({}); bytes of that time may be missing",
-                last.time.0, last.reason
-            ),
-        ));
-    }
-    let not_enforced: Vec<&str> = inputs.reports.not_enforced().into_iter().collect();
-    if !not_enforced.is_empty() {
-        found.push((reason::NOT_ENFORCED, format!("not enforced: {}", not_enforced.join(", "))));
-    }
-    match found.first() {
-        None => Draft {
-            kind: kind::DEGRADED,
-            holds: false,
-            reason: reason::AS_ASKED,
-            message: "Nothing is known to be missing.".into(),
-        },
-        Some((reason, _)) => {
-            let all: Vec<&str> = found.iter().map(|(_, message)| message.as_str()).collect();
-            let mut message = all.join("; ");
-            if let Some(first) = message.get(..1).map(str::to_uppercase) {
-                message.replace_range(..1, &first);
-            }
-            message.push('.');
-            Draft { kind: kind::DEGRADED, holds: true, reason, message }
+    // What is found once stays: reports, and what can be seen of pods, go later.
+    let told = before.conditions.iter().find(|old| old.type_ == kind::FAILED && old.status == "True");
+    let (reason, message) = life::failure(inputs, nodes);
+    match told {
+        Some(told) if told.reason != reason => {
+            let known = [reason::INVALID_SPEC, reason::REFUSED_BY_NODES, reason::NO_PODS, reason::NO_AGENT];
+            let reason = known.into_iter().find(|known| *known == told.reason).unwrap_or(reason);
+            (true, reason, told.message.clone())
         }
+        _ => (true, reason, message),
     }
 }
 
-/// The first names of a set, and how many more there are.
-fn listed(names: &BTreeSet<String>) -> String {
-    let first: Vec<&str> = names.iter().take(2).map(String::as_str).collect();
-    match names.len().saturating_sub(first.len()) {
-        0 => first.join(" and "),
-        more => format!("{} and {more} more", first.join(", ")),
+fn degraded(findings: &[Finding]) -> Told {
+    match findings.first() {
+        None => (false, reason::AS_ASKED, "Nothing is known to be missing.".into()),
+        Some(first) => {
+            let all: Vec<&str> = findings.iter().map(|finding| finding.message.as_str()).collect();
+            (true, first.reason, all.join(" "))
+        }
     }
 }
 

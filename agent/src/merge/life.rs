@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus};
+use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason as reason};
 
 use super::{Inputs, NodeReports, Nodes};
 
@@ -18,6 +18,8 @@ const SEEN_LATE: Duration = Duration::from_secs(60);
 pub(crate) struct Times {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
+    /// The spec was changed after the end, and asks for another end, which is not to be had any more.
+    pub(crate) changed_too_late: bool,
 }
 
 impl Times {
@@ -27,24 +29,28 @@ impl Times {
     /// was created long ago and that no node has traced (nothing was installed then) begins now.
     pub(crate) fn of(trace: &TrafficTrace, reports: &NodeReports, now: Timestamp) -> Option<Self> {
         let before = trace.status.as_ref();
+        let shown =
+            before.and_then(|status| Some((status.start_time.as_ref()?.0, status.end_time.as_ref()?.0)));
         let over = before.is_some_and(|status| status.phase.is_some_and(is_over));
+        let asked_end = |start: Timestamp| start.checked_add(trace.spec.duration.get().ok()?).ok();
+        // An end that has passed stays: agents have stopped by it.
+        if let Some((start, end)) = shown.filter(|(_, end)| over || now >= *end) {
+            return Some(Self { start, end, changed_too_late: asked_end(start) != Some(end) });
+        }
         if over {
-            let start = before.and_then(|status| status.start_time.as_ref())?.0;
-            return Some(Self { start, end: before.and_then(|status| status.end_time.as_ref())?.0 });
+            return None;
         }
         let created = trace.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-        let shown = before.and_then(|status| status.start_time.as_ref()).map(|time| time.0);
-        let start = shown.unwrap_or_else(|| {
+        let start = shown.map(|(start, _)| start).unwrap_or_else(|| {
             let late = created.checked_add(SEEN_LATE).is_ok_and(|limit| now > limit);
             if late && reports.is_empty() { now } else { created }
         });
         // The end follows the spec: a trace that runs may be made longer or shorter.
-        let end = start.checked_add(trace.spec.duration.get().ok()?).ok()?;
-        Some(Self { start, end })
+        Some(Self { start, end: asked_end(start)?, changed_too_late: false })
     }
 }
 
-/// Whether a phase is one that a trace does not leave.
+/// Says that a phase is one that a trace does not leave.
 pub(crate) fn is_over(phase: Phase) -> bool {
     matches!(phase, Phase::Completed | Phase::Failed)
 }
@@ -67,9 +73,36 @@ pub(super) fn phase(
     }
     let traced = shown == Phase::Running || inputs.reports.reporting() > 0;
     let waited = times.end.checked_add(LAST_REPORTS_WITHIN).is_ok_and(|limit| inputs.now >= limit);
-    if inputs.now >= times.end && (nodes.unfinished.is_empty() || waited) {
-        // Nodes that only refused leave nothing to show.
-        return if traced || nodes.refusing.is_empty() { Phase::Completed } else { Phase::Failed };
+    if inputs.now >= times.end && (nodes.awaited.is_empty() || waited) {
+        // What no node traced is no result.
+        return if traced { Phase::Completed } else { Phase::Failed };
     }
     if traced { Phase::Running } else { Phase::Pending }
+}
+
+/// Why a trace has failed: a reason, and a sentence with the remedy.
+pub(super) fn failure(inputs: &Inputs<'_>, nodes: &Nodes) -> (&'static str, String) {
+    if let Some(why) = inputs.invalid {
+        return (reason::INVALID_SPEC, format!("The spec cannot be used: {why}."));
+    }
+    if let Some((node, refused)) = inputs.reports.refusals().next() {
+        let others = and_more(nodes.refusing.len().saturating_sub(1));
+        let message = format!("No node traced it. Refused by {node}{others}: {}", refused.message);
+        return (reason::REFUSED_BY_NODES, message);
+    }
+    if nodes.matched == 0 {
+        let message =
+            "No pod of this namespace that was placed on a node matched the selector while the trace ran.";
+        return (reason::NO_PODS, message.to_owned());
+    }
+    let message = format!(
+        "No agent reported from the {} nodes with selected pods: see whether the agent's pods run there.",
+        nodes.matched
+    );
+    (reason::NO_AGENT, message)
+}
+
+/// ` and N more`, unless there are none.
+pub(super) fn and_more(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" and {count} more") }
 }

@@ -5,6 +5,7 @@
 
 mod budget;
 mod conditions;
+mod findings;
 mod life;
 mod nodes;
 mod rows;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus};
+use traffictrace_crd::{Phase, RefusedNode, SkewedClock, TrafficTrace, TrafficTraceStatus};
 
 use life::Times;
 pub(crate) use life::{LAST_REPORTS_WITHIN, is_over};
@@ -28,6 +29,12 @@ pub(crate) use nodes::NodeReports;
 pub(crate) trait PeerNames {
     /// `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if something that is running has the address.
     fn name_of(&self, address: IpAddr) -> Option<String>;
+}
+
+/// Which nodes a cluster has.
+pub(crate) trait NodeNames {
+    /// Says that there is a node of this name.
+    fn has_node(&self, name: &str) -> bool;
 }
 
 /// What a status is made of.
@@ -40,6 +47,10 @@ pub(crate) struct Inputs<'a> {
     pub(crate) reports: &'a NodeReports,
     /// Pods that the selector matches now and that are placed on a node and not finished: how many by node.
     pub(crate) live_pods: &'a BTreeMap<String, i32>,
+    /// Names of the nodes that the cluster has; nothing where that is not known.
+    pub(crate) existing_nodes: Option<&'a dyn NodeNames>,
+    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    pub(crate) clock_offset: Option<i64>,
     /// Who has which address.
     pub(crate) peers: &'a dyn PeerNames,
     /// How often nodes are to report.
@@ -59,12 +70,12 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> TrafficTraceStatus {
     let before = trace.status.clone().unwrap_or_default();
     let now = whole_seconds(inputs.now);
     let times = Times::of(trace, inputs.reports, now);
-    let over = matches!(before.phase, Some(Phase::Completed | Phase::Failed));
+    let over = before.phase.is_some_and(is_over);
     // A trace that is over does not look at the pods of today.
     let no_pods = BTreeMap::new();
     let live_pods = if over { &no_pods } else { inputs.live_pods };
 
-    let nodes = Nodes::of(inputs.reports, live_pods, &before);
+    let nodes = Nodes::of(inputs, live_pods, &before);
     let phase = life::phase(inputs, &before, times, &nodes);
     let namespace = trace.metadata.namespace.as_deref().unwrap_or_default();
     let wanted = usize::try_from(trace.spec.top_flows).unwrap_or(1).max(1);
@@ -97,25 +108,49 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> TrafficTraceStatus {
             .ok()
             .map(|seconds| seconds.max(1)),
         update_time: inputs.reports.update_time().or(before.update_time.clone()),
+        oldest_update_time: inputs.reports.oldest_update_time().or(before.oldest_update_time.clone()),
         totals,
         flows_total: inputs.reports.flows_total().max(before.flows_total),
         top_flows: top.flows,
         truncated: top.truncated,
         lost,
         interruptions: inputs.reports.interruptions(),
-        missing_nodes: if is_over(phase) {
-            nodes.unfinished.iter().take(16).cloned().collect()
-        } else {
-            Vec::new()
-        },
+        refused_nodes: refused_nodes(inputs),
+        skewed_clocks: skewed_clocks(inputs),
+        missing_nodes: nodes.missing(phase),
         not_visible: inputs.reports.not_visible(),
         not_seen: inputs.reports.not_seen(),
         summary: Default::default(),
     };
-    status.conditions = conditions::conditions(inputs, &before, &status, &nodes, now);
-    status.summary = summary::summary(&status);
+    let findings = findings::findings(inputs, &status, times, &nodes);
+    status.conditions = conditions::conditions(inputs, &before, &status, times, &nodes, &findings, now);
+    status.summary = summary::summary(&status, &nodes);
     budget::fit(&mut status, wanted);
     status
+}
+
+/// Most nodes that a status names for one reason.
+const NAMED: usize = 8;
+/// Most nodes that a status names as missing.
+const MISSING: usize = 16;
+
+fn refused_nodes(inputs: &Inputs<'_>) -> Vec<RefusedNode> {
+    let named = inputs.reports.refusals().take(NAMED).map(|(node, refused)| RefusedNode {
+        node_name: node.to_owned(),
+        reason: refused.reason.clone(),
+        message: refused.message.clone(),
+    });
+    named.collect()
+}
+
+fn skewed_clocks(inputs: &Inputs<'_>) -> Vec<SkewedClock> {
+    let own = inputs.clock_offset.map(|offset| ("the controller", offset));
+    let all = own.into_iter().chain(inputs.reports.clock_offsets());
+    let named = all.take(NAMED).map(|(node, milliseconds)| SkewedClock {
+        node_name: node.to_owned(),
+        offset_seconds: milliseconds / 1000,
+    });
+    named.collect()
 }
 
 /// The nodes of a trace, counted.
@@ -128,19 +163,24 @@ struct Nodes {
     reporting: i32,
     /// Nodes that refuse, with no numbers.
     refusing: BTreeSet<String>,
-    /// Nodes whose last numbers are not in.
-    unfinished: BTreeSet<String>,
+    /// Nodes whose last numbers are not in and may come.
+    awaited: BTreeSet<String>,
+    /// Nodes that left the cluster before their last numbers were in.
+    left: BTreeSet<String>,
 }
 
 impl Nodes {
-    fn of(reports: &NodeReports, live_pods: &BTreeMap<String, i32>, before: &TrafficTraceStatus) -> Self {
+    fn of(inputs: &Inputs<'_>, live_pods: &BTreeMap<String, i32>, before: &TrafficTraceStatus) -> Self {
+        let reports = inputs.reports;
         let names: BTreeSet<&str> = reports.names().chain(live_pods.keys().map(String::as_str)).collect();
+        let exists = |name: &str| inputs.existing_nodes.is_none_or(|nodes| nodes.has_node(name));
         let mut nodes = Self {
             pods: 0,
             matched: count(names.len()),
             reporting: 0,
             refusing: BTreeSet::new(),
-            unfinished: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            left: BTreeSet::new(),
         };
         for name in names {
             let live = live_pods.get(name).copied().unwrap_or(0);
@@ -150,18 +190,32 @@ impl Nodes {
                 continue;
             }
             nodes.reporting += i32::from(reports.has(name));
-            if !reports.is_final(name) {
-                nodes.unfinished.insert(name.to_owned());
+            if reports.is_final(name) {
+                continue;
+            }
+            if exists(name) {
+                nodes.awaited.insert(name.to_owned());
+            } else if reports.has(name) && !reports.is_idle(name) {
+                // One that was drained before had nothing more to count.
+                nodes.left.insert(name.to_owned());
             }
         }
-        if matches!(before.phase, Some(Phase::Completed | Phase::Failed)) {
+        if before.phase.is_some_and(is_over) {
             // Nodes that were missing at the end are missing until their last report comes after all.
             nodes.matched = nodes.matched.max(before.nodes_matched);
             nodes.pods = nodes.pods.max(before.pods_matched);
             let absent = before.missing_nodes.iter().filter(|name| !reports.is_final(name));
-            nodes.unfinished.extend(absent.cloned());
+            let absent = absent.filter(|name| !nodes.left.contains(*name)).cloned().collect::<Vec<_>>();
+            nodes.awaited.extend(absent);
         }
         nodes
+    }
+
+    /// The nodes that a status of this phase names as missing, by name.
+    fn missing(&self, phase: Phase) -> Vec<String> {
+        let awaited = self.awaited.iter().filter(|_| is_over(phase));
+        let all: BTreeSet<&String> = awaited.chain(&self.left).collect();
+        all.into_iter().take(MISSING).cloned().collect()
     }
 }
 

@@ -1,13 +1,17 @@
-//! The reports of one trace, by node, and what is kept of them when they vanish or start again.
+//! The reports of one trace, by node, and what is kept of an agent whose report was lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use traffictrace_crd::{
     FlowRow, Interruption, Losses, NotVisible, Refused, Totals, TrafficTraceReportSpec, column_names,
     decode_rows,
 };
+
+use super::rows;
 
 /// How many interruptions and pods that cannot be seen a status lists.
 const LISTED: usize = 8;
@@ -15,28 +19,116 @@ const LISTED: usize = 8;
 const UNSEEN: usize = 16;
 /// How many reasons of loss a status lists.
 const REASONS: usize = 16;
+/// How many rows of earlier runs of an agent are kept: as many as a status can list.
+const CARRIED_ROWS: usize = 100;
 
-/// The newest report of every node, and older ones that it does not continue.
+/// The newest report of every node, and what earlier runs of its agent had counted that it does not contain.
 #[derive(Debug, Default)]
 pub(crate) struct NodeReports {
     nodes: BTreeMap<String, Node>,
+    counts: Counts,
+}
+
+/// How many nodes there are of a kind, kept as reports come, so that no event has to look at all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    /// Trace or have traced.
+    reporting: u32,
+    /// Go on writing reports.
+    writing: u32,
 }
 
 #[derive(Debug)]
-struct Node {
+pub(super) struct Node {
     newest: Kept,
-    /// Reports whose counts the newest one does not contain: the agent began again from zero after its report was lost.
-    before: Vec<Kept>,
+    carried: Option<Carried>,
+}
+
+/// What runs of an agent counted whose report was lost before the next run could go on from it.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    totals: Totals,
+    lost: Losses,
+    interruptions: Vec<Interruption>,
+    pods: i32,
+    containers: i32,
+    flows: i64,
+    rows: HashMap<rows::Key, FlowRow>,
 }
 
 impl Node {
-    fn all(&self) -> impl Iterator<Item = &Kept> {
-        self.before.iter().chain([&self.newest])
-    }
-
     /// Why it does not trace. A node that refuses now but has traced before has numbers to show and counts as tracing.
     fn refusal(&self) -> Option<&Refused> {
-        if self.before.is_empty() { self.newest.report.refused.as_ref() } else { None }
+        let traced = self.newest.report.base.is_some() || self.carried.is_some();
+        if traced { None } else { self.newest.report.refused.as_ref() }
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            reporting: u32::from(self.refusal().is_none()),
+            writing: u32::from(!self.newest.report.is_final),
+        }
+    }
+
+    /// The newest report.
+    pub(super) fn newest(&self) -> &Kept {
+        &self.newest
+    }
+
+    /// The rows of runs before, which add to those of the newest report.
+    pub(super) fn carried_rows(&self) -> Option<&HashMap<rows::Key, FlowRow>> {
+        self.carried.as_ref().map(|carried| &carried.rows).filter(|rows| !rows.is_empty())
+    }
+
+    /// Takes a report that is newer than the one known. Where it is of another run of the agent, what the run before had
+    /// counted beyond the base of the new one is carried.
+    fn replace(&mut self, newest: Kept) {
+        let old = std::mem::replace(&mut self.newest, newest);
+        let new = &self.newest.report;
+        if old.report.epoch == new.epoch {
+            return;
+        }
+        let base = new.base.clone().unwrap_or_default();
+        let beyond = old.report.totals.beyond(&base);
+        if beyond == Totals::default() {
+            return;
+        }
+        let carried = self.carried.get_or_insert_default();
+        carried.totals.add(&beyond);
+        carried.pods = carried.pods.max(old.report.pods_matched);
+        carried.containers = carried.containers.max(old.report.containers_matched);
+        for interruption in &old.report.interruptions {
+            if !carried.interruptions.contains(interruption) {
+                carried.interruptions.push(interruption.clone());
+            }
+        }
+        let surplus = carried.interruptions.len().saturating_sub(LISTED);
+        carried.interruptions.drain(..surplus);
+        // A run that went on from a part of them has these rows already.
+        if new.base.is_none() {
+            add_losses(&mut carried.lost, &old.report.lost);
+            carried.flows = carried.flows.saturating_add(old.report.flows_total);
+            carried.add_rows(&old);
+        }
+    }
+}
+
+impl Carried {
+    /// Adds the rows of a report; the largest are kept.
+    fn add_rows(&mut self, old: &Kept) {
+        for row in old.weights().filter_map(|(place, _)| old.row(place)) {
+            let row = FlowRow { rx_bytes_per_second: 0, tx_bytes_per_second: 0, connections_open: 0, ..row };
+            match self.rows.entry(rows::Key::of(&row)) {
+                Entry::Occupied(mut earlier) => rows::add(earlier.get_mut(), row),
+                Entry::Vacant(place) => drop(place.insert(row)),
+            }
+        }
+        if self.rows.len() > CARRIED_ROWS {
+            let mut weights: Vec<i64> = self.rows.values().map(rows::weight).collect();
+            weights.sort_unstable_by_key(|weight| std::cmp::Reverse(*weight));
+            let least = weights[CARRIED_ROWS - 1];
+            self.rows.retain(|_, row| rows::weight(row) >= least);
+        }
     }
 }
 
@@ -86,28 +178,35 @@ impl Kept {
 }
 
 impl NodeReports {
-    /// Takes a report that is new or has changed.
+    /// Takes a report that is new or has changed; one that is older than the one known changes nothing.
     ///
-    /// An agent goes on from its last report, so counts only grow. Where they fall, the report was lost and the agent began
-    /// again; what was counted before then stays counted. A report that vanishes is kept for the same reason: nothing is to
-    /// be called for that.
+    /// A report that vanishes is kept, so that shown totals do not fall: nothing is to be called for that.
     pub(crate) fn apply(&mut self, report: TrafficTraceReportSpec) {
-        let name = report.node_name.clone();
-        let newest = Kept::new(report);
-        match self.nodes.get_mut(&name) {
-            None => {
-                self.nodes.insert(name, Node { newest, before: Vec::new() });
-            }
+        let age = |report: &TrafficTraceReportSpec| (report.epoch, report.sequence);
+        match self.nodes.get_mut(&report.node_name) {
+            Some(node) if age(&report) < age(&node.newest.report) => {}
             Some(node) => {
-                let old = std::mem::replace(&mut node.newest, newest);
-                let (was, is) = (&old.report.totals, &node.newest.report.totals);
-                if is.rx_bytes < was.rx_bytes
-                    || is.tx_bytes < was.tx_bytes
-                    || is.connections < was.connections
-                {
-                    node.before.push(old);
-                }
+                let before = node.counts();
+                node.replace(Kept::new(report));
+                let now = node.counts();
+                self.counts.reporting = self.counts.reporting - before.reporting + now.reporting;
+                self.counts.writing = self.counts.writing - before.writing + now.writing;
             }
+            None => {
+                let name = report.node_name.clone();
+                let node = Node { newest: Kept::new(report), carried: None };
+                self.counts.reporting += node.counts().reporting;
+                self.counts.writing += node.counts().writing;
+                self.nodes.insert(name, node);
+            }
+        }
+    }
+
+    /// Forgets a node.
+    pub(crate) fn remove(&mut self, node: &str) {
+        if let Some(node) = self.nodes.remove(node) {
+            self.counts.reporting -= node.counts().reporting;
+            self.counts.writing -= node.counts().writing;
         }
     }
 
@@ -123,12 +222,17 @@ impl NodeReports {
         self.nodes.contains_key(node)
     }
 
-    /// Whether a node has sent its last numbers.
+    /// Says that a node has sent its last numbers.
     pub(crate) fn is_final(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|node| node.newest.report.is_final)
     }
 
-    /// Whether a node refuses and has no numbers.
+    /// Says that a node's last report was made when nothing was left there to count.
+    pub(crate) fn is_idle(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.newest.report.active_pods == 0)
+    }
+
+    /// Says that a node refuses and has no numbers.
     pub(crate) fn refuses(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|node| node.refusal().is_some())
     }
@@ -142,41 +246,47 @@ impl NodeReports {
 
     /// How many nodes trace or have traced.
     pub(crate) fn reporting(&self) -> i32 {
-        let count = self.nodes.values().filter(|node| node.refusal().is_none()).count();
-        i32::try_from(count).unwrap_or(i32::MAX)
+        i32::try_from(self.counts.reporting).unwrap_or(i32::MAX)
     }
 
     /// How many nodes go on writing reports.
     pub(crate) fn writing(&self) -> u64 {
-        self.nodes.values().filter(|node| !node.newest.report.is_final).count() as u64
+        self.counts.writing.into()
     }
 
     pub(crate) fn pods_of(&self, node: &str) -> i32 {
         // An agent that began again sees the same pods again: they are not added.
-        self.nodes
-            .get(node)
-            .and_then(|node| node.all().map(|kept| kept.report.pods_matched).max())
-            .unwrap_or(0)
+        let pods = |node: &Node| {
+            node.newest.report.pods_matched.max(node.carried.as_ref().map_or(0, |carried| carried.pods))
+        };
+        self.nodes.get(node).map_or(0, pods)
     }
 
     pub(crate) fn containers(&self) -> i32 {
-        let of_node = |node: &Node| node.all().map(|kept| kept.report.containers_matched).max().unwrap_or(0);
-        self.nodes.values().map(of_node).fold(0, i32::saturating_add)
+        let containers = |node: &Node| {
+            let carried = node.carried.as_ref().map_or(0, |carried| carried.containers);
+            node.newest.report.containers_matched.max(carried)
+        };
+        self.nodes.values().map(containers).fold(0, i32::saturating_add)
     }
 
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for (before, newest) in self.by_node() {
-            for kept in before {
-                totals.add(&Totals { connections_open: 0, ..kept.report.totals.clone() });
+        for node in self.nodes.values() {
+            totals.add(&node.newest.report.totals);
+            if let Some(carried) = &node.carried {
+                totals.add(&carried.totals);
             }
-            totals.add(&newest.report.totals);
         }
         totals
     }
 
     pub(crate) fn flows_total(&self) -> i64 {
-        self.reports().map(|report| report.flows_total).fold(0, i64::saturating_add)
+        let flows = |node: &Node| {
+            let carried = node.carried.as_ref().map_or(0, |carried| carried.flows);
+            node.newest.report.flows_total.saturating_add(carried)
+        };
+        self.nodes.values().map(flows).fold(0, i64::saturating_add)
     }
 
     /// When the newest numbers were read.
@@ -184,13 +294,50 @@ impl NodeReports {
         self.reports().filter_map(|report| report.update_time.as_ref()).max_by_key(|time| time.0).cloned()
     }
 
+    /// When the oldest numbers were read, over the nodes that still trace, or over all when none does.
+    pub(crate) fn oldest_update_time(&self) -> Option<Time> {
+        let times = |of: &dyn Fn(&&TrafficTraceReportSpec) -> bool| {
+            self.reports()
+                .filter(of)
+                .filter_map(|report| report.update_time.as_ref())
+                .min_by_key(|time| time.0)
+        };
+        times(&|report| !report.is_final && report.refused.is_none()).or_else(|| times(&|_| true)).cloned()
+    }
+
+    /// The nodes that should report and have not done so since a moment.
+    pub(crate) fn silent_since(&self, moment: Timestamp) -> BTreeSet<&str> {
+        let silent = |node: &Node| {
+            let report = &node.newest.report;
+            !report.is_final && report.update_time.as_ref().is_some_and(|time| time.0 < moment)
+        };
+        self.nodes.iter().filter(|(_, node)| silent(node)).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The lowest generation of the spec by which a node that still traces works, and how many work by one that is lower
+    /// than `newest`.
+    pub(crate) fn behind(&self, newest: i64) -> (Option<i64>, usize) {
+        let live = self.reports().filter(|report| !report.is_final && report.refused.is_none());
+        let generations: Vec<i64> = live.filter_map(|report| report.observed_generation).collect();
+        let behind = generations.iter().filter(|generation| **generation < newest).count();
+        (generations.into_iter().min(), behind)
+    }
+
+    /// Nodes whose clock is off, by name, with the milliseconds that it is ahead.
+    pub(crate) fn clock_offsets(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.nodes
+            .iter()
+            .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.clock_offset_milliseconds?)))
+    }
+
     /// Losses of all nodes by reason; the reasons beyond what a status lists are one.
     pub(crate) fn lost(&self) -> Losses {
         let mut all = Losses::new();
-        for (reason, times) in self.reports().flat_map(|report| &report.lost).filter(|(_, times)| **times > 0)
-        {
-            let sum = all.entry(reason.clone()).or_insert(0);
-            *sum = sum.saturating_add(*times);
+        for node in self.nodes.values() {
+            add_losses(&mut all, &node.newest.report.lost);
+            if let Some(carried) = &node.carried {
+                add_losses(&mut all, &carried.lost);
+            }
         }
         if all.len() > REASONS - 1 {
             let rest: Vec<String> = all.keys().skip(REASONS - 2).cloned().collect();
@@ -204,7 +351,8 @@ impl NodeReports {
     pub(crate) fn interruptions(&self) -> Vec<Interruption> {
         let mut all: Vec<Interruption> = Vec::new();
         for (name, node) in &self.nodes {
-            for interruption in node.all().flat_map(|kept| &kept.report.interruptions) {
+            let carried = node.carried.iter().flat_map(|carried| &carried.interruptions);
+            for interruption in carried.chain(&node.newest.report.interruptions) {
                 let interruption = Interruption { node_name: Some(name.clone()), ..interruption.clone() };
                 if !all.contains(&interruption) {
                     all.push(interruption);
@@ -233,25 +381,23 @@ impl NodeReports {
 
     /// Rows that cannot be read.
     pub(crate) fn unreadable(&self) -> i64 {
-        let count =
-            |node: &Node| node.all().flat_map(|kept| &kept.weights).filter(|weight| weight.is_none()).count();
-        self.nodes
-            .values()
-            .map(|node| i64::try_from(count(node)).unwrap_or(i64::MAX))
-            .fold(0, i64::saturating_add)
+        let weights = self.nodes.values().flat_map(|node| &node.newest.weights);
+        i64::try_from(weights.filter(|weight| weight.is_none()).count()).unwrap_or(i64::MAX)
     }
 
-    /// The reports of each node whose rows add up: older ones, and the newest.
-    pub(super) fn by_node(&self) -> impl Iterator<Item = (&[Kept], &Kept)> {
-        self.nodes.values().map(|node| (node.before.as_slice(), &node.newest))
-    }
-
-    /// All reports whose counts add up.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Kept> {
-        self.nodes.values().flat_map(Node::all)
+    /// Every node's reports.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
     }
 
     fn reports(&self) -> impl Iterator<Item = &TrafficTraceReportSpec> {
-        self.all().map(|kept| &kept.report)
+        self.nodes.values().map(|node| &node.newest.report)
+    }
+}
+
+fn add_losses(sum: &mut Losses, more: &Losses) {
+    for (reason, times) in more.iter().filter(|(_, times)| **times > 0) {
+        let sum = sum.entry(reason.clone()).or_insert(0);
+        *sum = sum.saturating_add(*times);
     }
 }

@@ -3,13 +3,13 @@
 //! A pod lives on one node and every row belongs to one pod, so that no row has parts on two nodes: the first K of all
 //! nodes' first K are the first K of the cluster.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
-use traffictrace_crd::{Direction, Flow, Protocol};
+use traffictrace_crd::{Direction, Flow, FlowRow, Protocol, human};
 
-use super::nodes::Kept;
+use super::nodes::{Kept, Node};
 use super::{NodeReports, PeerNames};
 
 /// The merged list.
@@ -30,113 +30,159 @@ pub(super) fn top(
     listed_before: &[Flow],
     peers: &dyn PeerNames,
 ) -> Top {
-    let mut flows = candidates(reports, namespace, wanted);
+    let mut rows = candidates(reports, wanted);
     // Equal weights in one order always, so that a status does not change when nothing has.
-    flows.sort_unstable_by(|a, b| b.1.weight().cmp(&a.1.weight()).then_with(|| a.0.cmp(&b.0)));
-    flows.truncate(wanted);
-    let last = flows.last().map_or(0, |(_, flow)| flow.weight());
+    rows.sort_unstable_by(|a, b| weight(&b.1).cmp(&weight(&a.1)).then_with(|| a.0.cmp(&b.0)));
+    rows.truncate(wanted);
+    let last = rows.last().map_or(0, |(_, row)| weight(row));
     // What a cut list leaves out is at most as large as its last row.
-    let cut_at = reports.all().map(Kept::left_out).max().unwrap_or(0);
-    let truncated = cut_at > 0 && (flows.len() < wanted || cut_at > last);
+    let cut_at = reports.nodes().map(|node| node.newest().left_out()).max().unwrap_or(0);
+    let truncated = cut_at > 0 && (rows.len() < wanted || cut_at > last);
 
-    let named: HashMap<Key, &String> =
-        listed_before.iter().filter_map(|flow| Some((Key::of(flow), flow.peer.as_ref()?))).collect();
-    let flows = flows.into_iter().map(|(key, mut flow)| {
+    let named: HashMap<FlowName<'_>, &String> =
+        listed_before.iter().filter_map(|flow| Some((FlowName::of(flow), flow.peer.as_ref()?))).collect();
+    let flows = rows.into_iter().map(|(_, row)| {
+        let mut flow = shown(row).into_flow(namespace);
         let address = flow.remote_address.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
         let now = || address.and_then(|address| peers.name_of(address.to_canonical()));
-        flow.peer = named.get(&key).map(|name| (*name).clone()).or_else(now);
+        let peer = named.get(&FlowName::of(&flow)).map(|name| (*name).clone()).or_else(now);
+        flow.peer = peer;
         flow
     });
     Top { flows: flows.collect(), truncated }
 }
 
-/// The flows that may be among the first `wanted`; only these are read in full.
-fn candidates(reports: &NodeReports, namespace: &str, wanted: usize) -> Vec<(Key, Flow)> {
-    let mut flows: Vec<(Key, Flow)> = Vec::new();
+/// The rows that may be among the first `wanted`; only these are read in full.
+fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, FlowRow)> {
+    let mut rows: Vec<(Key, FlowRow)> = Vec::new();
     let mut ranked: Vec<(i64, &Kept, usize)> = Vec::new();
-    for (before, newest) in reports.by_node() {
-        if before.is_empty() {
-            ranked.extend(newest.weights().map(|(place, weight)| (weight, newest, place)));
-        } else {
-            flows.extend(sums(before, newest, namespace));
+    for node in reports.nodes() {
+        match node.carried_rows() {
+            None => {
+                let newest = node.newest();
+                ranked.extend(newest.weights().map(|(place, weight)| (weight, newest, place)));
+            }
+            Some(carried) => rows.extend(sums(node, carried)),
         }
     }
     ranked.sort_unstable_by_key(|(weight, _, _)| std::cmp::Reverse(*weight));
     // All that are as large as the last one wanted: which of them come first is decided by their names.
     let least = ranked.get(wanted - 1).map_or(0, |(weight, _, _)| *weight);
-    let rows = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
-    flows.extend(rows.filter_map(|(_, kept, place)| {
-        let flow = kept.row(place)?.into_flow(namespace);
-        Some((Key::of(&flow), flow))
+    let largest = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
+    rows.extend(largest.filter_map(|(_, kept, place)| {
+        let row = kept.row(place)?;
+        Some((Key::of(&row), row))
     }));
-    flows
+    rows
 }
 
-/// The flows of a node whose agent began again: the same flow in two reports is counted in both.
-fn sums(before: &[Kept], newest: &Kept, namespace: &str) -> HashMap<Key, Flow> {
-    let mut flows: HashMap<Key, Flow> = HashMap::new();
-    for (kept, is_newest) in before.iter().map(|kept| (kept, false)).chain([(newest, true)]) {
-        for row in kept.weights().filter_map(|(place, _)| kept.row(place)) {
-            let mut flow = row.into_flow(namespace);
-            if !is_newest {
-                flow.rx_bytes_per_second = 0;
-                flow.tx_bytes_per_second = 0;
-                flow.connections_open = 0;
-            }
-            match flows.entry(Key::of(&flow)) {
-                Entry::Vacant(place) => {
-                    place.insert(flow);
-                }
-                Entry::Occupied(mut earlier) => add(earlier.get_mut(), flow),
-            }
+/// The rows of a node whose agent began again: what was counted before and after is one row.
+fn sums(node: &Node, carried: &HashMap<Key, FlowRow>) -> HashMap<Key, FlowRow> {
+    let mut rows = carried.clone();
+    let newest = node.newest();
+    for row in newest.weights().filter_map(|(place, _)| newest.row(place)) {
+        let key = Key::of(&row);
+        match rows.get_mut(&key) {
+            Some(earlier) => add(earlier, row),
+            None => drop(rows.insert(key, row)),
         }
     }
-    flows
+    rows
 }
 
-/// What makes a row a row of its own.
+/// A row whose texts are fit to be shown: an agent takes control characters out, but a report may be of somebody else.
+fn shown(row: FlowRow) -> FlowRow {
+    let clean = |text: String| match human::printable(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(printable) => printable,
+    };
+    FlowRow {
+        pod: clean(row.pod),
+        container: row.container.map(clean),
+        caller_container: row.caller_container.map(clean),
+        command: row.command.map(clean),
+        local_address: row.local_address.map(clean),
+        remote_address: row.remote_address.map(clean),
+        ..row
+    }
+}
+
+/// What rows are ranked by: bytes in both directions since the trace began.
+pub(super) fn weight(row: &FlowRow) -> i64 {
+    row.rx_bytes.saturating_add(row.tx_bytes)
+}
+
+/// What makes a row a row of its own on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key {
+pub(super) struct Key {
     pod: String,
     container: Option<String>,
     caller_container: Option<String>,
-    pid: Option<i64>,
+    pid: Option<u32>,
     command: Option<String>,
     protocol: Protocol,
     direction: Direction,
-    local: (Option<String>, Option<i32>),
-    remote: (Option<String>, Option<i32>),
+    local: (Option<String>, Option<u16>),
+    remote: (Option<String>, Option<u16>),
 }
 
 impl Key {
-    fn of(flow: &Flow) -> Self {
+    pub(super) fn of(row: &FlowRow) -> Self {
         Self {
-            pod: flow.pod.clone(),
-            container: flow.container.clone(),
-            caller_container: flow.caller_container.clone(),
-            pid: flow.pid,
-            command: flow.command.clone(),
-            protocol: flow.protocol,
-            direction: flow.direction,
-            local: (flow.local_address.clone(), flow.local_port),
-            remote: (flow.remote_address.clone(), flow.remote_port),
+            pod: row.pod.clone(),
+            container: row.container.clone(),
+            caller_container: row.caller_container.clone(),
+            pid: row.pid,
+            command: row.command.clone(),
+            protocol: row.protocol,
+            direction: row.direction,
+            local: (row.local_address.clone(), row.local_port),
+            remote: (row.remote_address.clone(), row.remote_port),
         }
     }
 }
 
-/// Adds what was counted later to the same flow.
-fn add(flow: &mut Flow, later: Flow) {
-    flow.rx_bytes = flow.rx_bytes.saturating_add(later.rx_bytes);
-    flow.tx_bytes = flow.tx_bytes.saturating_add(later.tx_bytes);
-    flow.rx_calls = flow.rx_calls.saturating_add(later.rx_calls);
-    flow.tx_calls = flow.tx_calls.saturating_add(later.tx_calls);
-    flow.connections = flow.connections.saturating_add(later.connections);
-    flow.connections_open = later.connections_open;
-    flow.connect_failures = flow.connect_failures.saturating_add(later.connect_failures);
-    flow.retransmits = flow.retransmits.saturating_add(later.retransmits);
-    flow.rx_bytes_per_second = later.rx_bytes_per_second;
-    flow.tx_bytes_per_second = later.tx_bytes_per_second;
-    flow.rtt_microseconds = later.rtt_microseconds.or(flow.rtt_microseconds);
-    flow.container_pid = later.container_pid.or(flow.container_pid);
-    flow.state = later.state;
+/// What makes a flow of a status the same as one of the status before.
+#[derive(PartialEq, Eq, Hash)]
+struct FlowName<'a> {
+    pod: &'a str,
+    container: Option<&'a str>,
+    pid: Option<i64>,
+    command: Option<&'a str>,
+    protocol: Protocol,
+    direction: Direction,
+    local: (Option<&'a str>, Option<i32>),
+    remote: (Option<&'a str>, Option<i32>),
+}
+
+impl<'a> FlowName<'a> {
+    fn of(flow: &'a Flow) -> Self {
+        Self {
+            pod: &flow.pod,
+            container: flow.container.as_deref(),
+            pid: flow.pid,
+            command: flow.command.as_deref(),
+            protocol: flow.protocol,
+            direction: flow.direction,
+            local: (flow.local_address.as_deref(), flow.local_port),
+            remote: (flow.remote_address.as_deref(), flow.remote_port),
+        }
+    }
+}
+
+/// Adds what was counted later to the same row.
+pub(super) fn add(row: &mut FlowRow, later: FlowRow) {
+    row.rx_bytes = row.rx_bytes.saturating_add(later.rx_bytes);
+    row.tx_bytes = row.tx_bytes.saturating_add(later.tx_bytes);
+    row.rx_calls = row.rx_calls.saturating_add(later.rx_calls);
+    row.tx_calls = row.tx_calls.saturating_add(later.tx_calls);
+    row.connections = row.connections.saturating_add(later.connections);
+    row.connections_open = later.connections_open;
+    row.connect_failures = row.connect_failures.saturating_add(later.connect_failures);
+    row.retransmits = row.retransmits.saturating_add(later.retransmits);
+    row.rx_bytes_per_second = later.rx_bytes_per_second;
+    row.tx_bytes_per_second = later.tx_bytes_per_second;
+    row.rtt_microseconds = later.rtt_microseconds.or(row.rtt_microseconds);
+    row.container_pid = later.container_pid.or(row.container_pid);
+    row.state = later.state;
 }

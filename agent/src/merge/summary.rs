@@ -1,7 +1,10 @@
 //! The texts of a status that `kubectl get` shows in its columns.
 
+use std::collections::BTreeSet;
+
 use traffictrace_crd::{Flow, Losses, Summary, TrafficTraceStatus, condition_type, human};
 
+use super::Nodes;
 use super::conditions::shorten;
 
 /// Longest text of a column, in characters.
@@ -10,15 +13,34 @@ const COLUMN: usize = 96;
 const MESSAGE: usize = 160;
 
 /// The columns' texts, from a status whose other fields are done.
-pub(super) fn summary(status: &TrafficTraceStatus) -> Summary {
+pub(super) fn summary(status: &TrafficTraceStatus, nodes: &Nodes) -> Summary {
     Summary {
         rx: human::bytes(unsigned(status.totals.rx_bytes)),
         tx: human::bytes(unsigned(status.totals.tx_bytes)),
         nodes: format!("{}/{}", status.nodes_reporting, status.nodes_matched),
         top_talker: status.top_flows.first().map(|flow| shorten(talker(flow), COLUMN)).unwrap_or_default(),
-        lost: if status.lost.is_empty() { "none".into() } else { shorten(losses(&status.lost), COLUMN) },
+        lost: shorten(lost(status, nodes), COLUMN),
         message: shorten(message(status), MESSAGE),
     }
+}
+
+/// What was lost or may be missing; `none` only where nothing is known to be.
+fn lost(status: &TrafficTraceStatus, nodes: &Nodes) -> String {
+    let mut parts = Vec::new();
+    if !status.lost.is_empty() {
+        parts.push(losses(&status.lost));
+    }
+    let interrupted: BTreeSet<_> = status.interruptions.iter().map(|i| i.node_name.as_deref()).collect();
+    for (what, count) in [
+        ("maybe: interrupted on", interrupted.len()),
+        ("not traced on", nodes.refusing.len()),
+        ("no last numbers of", status.missing_nodes.len()),
+    ] {
+        if count > 0 {
+            parts.push(format!("{what} {count} node{}", if count == 1 { "" } else { "s" }));
+        }
+    }
+    if parts.is_empty() { "none".into() } else { parts.join("; ") }
 }
 
 /// Losses by reason as a text: `tableFull 12, other 3`.
@@ -40,8 +62,9 @@ fn message(status: &TrafficTraceStatus) -> String {
     let of = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
     let rejected = of(condition_type::ACCEPTED).filter(|condition| condition.status == "False");
     let degraded = of(condition_type::DEGRADED).filter(|condition| condition.status == "True");
+    let failed = of(condition_type::FAILED).filter(|condition| condition.status == "True");
     let complete = of(condition_type::COMPLETE).filter(|condition| condition.status == "True");
-    let shown = rejected.or(degraded).or(complete).or(of(condition_type::TRACING));
+    let shown = rejected.or(failed).or(degraded).or(complete).or(of(condition_type::TRACING));
     shown.map(|condition| condition.message.clone()).unwrap_or_default()
 }
 

@@ -117,6 +117,8 @@ impl Followed {
             invalid: None,
             reports: &self.reports,
             live_pods: &live_pods,
+            existing_nodes: None,
+            clock_offset: None,
             peers: &Nobody,
             report_interval: interval,
             filters_changed: std::mem::take(&mut self.filters_changed),

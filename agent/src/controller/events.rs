@@ -1,0 +1,151 @@
+//! Kubernetes Events on a trace: each change that a person should hear of, once.
+
+use kube::runtime::events::{Event, EventType};
+use traffictrace_crd::{Phase, TrafficTraceStatus, condition_type, human};
+
+/// Longest note of an Event that the API server takes, in bytes.
+const NOTE: usize = 1024;
+
+/// What has happened between two statuses of a trace.
+pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceStatus) -> Vec<Event> {
+    let nothing = TrafficTraceStatus::default();
+    let before = before.unwrap_or(&nothing);
+    let mut events = Vec::new();
+    let mut tell = |type_, reason: &str, note: String| events.push(event(type_, reason, note));
+    let became = |phase| after.phase == Some(phase) && before.phase != Some(phase);
+    if became(Phase::Running) {
+        let note = format!(
+            "Tracing has begun: {} pods on {} nodes are selected.",
+            after.pods_matched, after.nodes_matched
+        );
+        tell(EventType::Normal, "Started", note);
+    }
+    let known = |node: &str| before.refused_nodes.iter().any(|refused| refused.node_name == node);
+    let refused = after.refused_nodes.iter().filter(|refused| !known(&refused.node_name));
+    if let Some((first, more)) = first_of(refused) {
+        let note = format!("{}{more} cannot trace ({}): {}", first.node_name, first.reason, first.message);
+        tell(EventType::Warning, "NodeRefused", note);
+    }
+    let interruptions = after.interruptions.iter().filter(|new| !before.interruptions.contains(new));
+    if let Some((first, more)) = first_of(interruptions) {
+        let node = first.node_name.as_deref().unwrap_or("a node");
+        let when = match &first.since {
+            Some(since) => format!("between {} and {}", since.0, first.time.0),
+            None => format!("until {}", first.time.0),
+        };
+        let note = format!(
+            "Tracing on {node}{more} was interrupted ({}); bytes {when} may be missing.",
+            first.reason
+        );
+        tell(EventType::Warning, "Interrupted", note);
+    }
+    if let Some((first, more)) =
+        first_of(after.lost.keys().filter(|reason| !before.lost.contains_key(*reason)))
+    {
+        let note =
+            format!("Something could not be counted: {first}{more}; the status has the numbers under lost.");
+        tell(EventType::Warning, "Lost", note);
+    }
+    if after.truncated && !before.truncated {
+        let note =
+            "The status lists fewer flows than were asked for, so that it stays small; its totals are exact.";
+        tell(EventType::Normal, "Truncated", note.into());
+    }
+    let known = |node: &str| before.skewed_clocks.iter().any(|clock| clock.node_name == node);
+    if let Some((first, more)) = first_of(after.skewed_clocks.iter().filter(|clock| !known(&clock.node_name)))
+    {
+        let note = format!(
+            "The clock of {}{more} differs from the API server's by {} s: set it right (NTP).",
+            first.node_name, first.offset_seconds
+        );
+        tell(EventType::Warning, "ClockSkew", note);
+    }
+    if let Some((first, more)) =
+        first_of(after.missing_nodes.iter().filter(|node| !before.missing_nodes.contains(node)))
+    {
+        tell(EventType::Warning, "NodesMissing", format!("The last numbers of {first}{more} are missing."));
+    }
+    if became(Phase::Completed) {
+        let bytes = |count: i64| human::bytes(u64::try_from(count).unwrap_or(0));
+        let note = format!(
+            "The trace is over: {} received and {} sent in {} flows.",
+            bytes(after.totals.rx_bytes),
+            bytes(after.totals.tx_bytes),
+            after.flows_total
+        );
+        tell(EventType::Normal, "Completed", note);
+    }
+    if became(Phase::Failed) {
+        let failed = after.conditions.iter().find(|condition| condition.type_ == condition_type::FAILED);
+        let note = failed.map(|condition| condition.message.clone()).unwrap_or_default();
+        tell(EventType::Warning, "Failed", note);
+    }
+    events
+}
+
+/// The first of some, and ` and N more`.
+fn first_of<T>(mut some: impl Iterator<Item = T>) -> Option<(T, String)> {
+    let first = some.next()?;
+    let more = match some.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some((first, more))
+}
+
+fn event(type_: EventType, reason: &str, mut note: String) -> Event {
+    let cut = (0..=NOTE.min(note.len())).rev().find(|&at| note.is_char_boundary(at)).unwrap_or(0);
+    note.truncate(cut);
+    Event { type_, reason: reason.to_owned(), note: Some(note), action: "Trace".to_owned(), secondary: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use traffictrace_crd::{Interruption, RefusedNode};
+
+    use super::*;
+
+    fn reasons(before: &TrafficTraceStatus, after: &TrafficTraceStatus) -> Vec<String> {
+        events(Some(before), after).into_iter().map(|event| event.reason).collect()
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let begun = TrafficTraceStatus { phase: Some(Phase::Running), pods_matched: 3, ..Default::default() };
+        assert_eq!(reasons(&TrafficTraceStatus::default(), &begun), ["Started"]);
+        assert!(reasons(&begun, &begun).is_empty());
+        let refused = |names: &[&str]| TrafficTraceStatus {
+            refused_nodes: names
+                .iter()
+                .map(|name| RefusedNode {
+                    node_name: (*name).to_owned(),
+                    reason: "TooManySessions".into(),
+                    message: "delete one".into(),
+                })
+                .collect(),
+            ..begun.clone()
+        };
+        let told = events(Some(&begun), &refused(&["n1", "n2"]));
+        assert_eq!(told.len(), 1);
+        let note = told[0].note.clone().unwrap();
+        assert_eq!(note, "n1 and 1 more cannot trace (TooManySessions): delete one");
+        assert!(reasons(&refused(&["n1", "n2"]), &refused(&["n2"])).is_empty());
+        let late = TrafficTraceStatus {
+            lost: [("tableFull".to_owned(), 3)].into(),
+            truncated: true,
+            interruptions: vec![Interruption {
+                time: serde_json::from_value("2026-11-23T10:00:08Z".into()).unwrap(),
+                since: serde_json::from_value("2026-11-23T10:00:00Z".into()).unwrap(),
+                node_name: Some("n1".into()),
+                reason: "AgentRestarted".into(),
+            }],
+            missing_nodes: vec!["n3".into()],
+            phase: Some(Phase::Completed),
+            ..begun.clone()
+        };
+        assert_eq!(reasons(&begun, &late), ["Interrupted", "Lost", "Truncated", "NodesMissing", "Completed"]);
+        let told = events(Some(&begun), &late)[0].note.clone().unwrap();
+        assert!(told.contains("between 2026-11-23T10:00:00Z and 2026-11-23T10:00:08Z"), "{told}");
+        assert!(reasons(&late, &late).is_empty());
+    }
+}

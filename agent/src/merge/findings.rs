@@ -1,0 +1,135 @@
+//! What is missing from a trace's numbers, or done otherwise than asked.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use traffictrace_crd::{Interruption, Phase, TrafficTraceStatus, condition_reason as reason};
+
+use super::life::{Times, and_more};
+use super::{Inputs, Nodes};
+
+/// How many intervals a node may be silent before that is told: it writes at least once in three.
+const SILENT_INTERVALS: u32 = 4;
+/// How much longer it may take, for what is on its way.
+const SILENT_MORE: Duration = Duration::from_secs(30);
+
+/// Something that a person should know of the numbers: a reason for programs, and a sentence with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// Everything that is known to be missing, the worst first.
+pub(super) fn findings(
+    inputs: &Inputs<'_>,
+    status: &TrafficTraceStatus,
+    times: Option<Times>,
+    nodes: &Nodes,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut add = |reason, message| found.push(Finding { reason, message });
+    if let Some(why) = inputs.invalid.filter(|_| status.phase == Some(Phase::Running)) {
+        add(reason::INVALID_SPEC, format!("The last change of the spec is not in force: {why}."));
+    }
+    if times.is_some_and(|times| times.changed_too_late) {
+        let message =
+            "The duration was changed after the trace had ended, which changes nothing: create a new trace.";
+        add(reason::NOT_ENFORCED, message.to_owned());
+    }
+    if let Some((node, refused)) = inputs.reports.refusals().next() {
+        let others = and_more(inputs.reports.refusals().count() - 1);
+        add(reason::REFUSED_BY_NODES, format!("Refused by {node}{others}: {}", sentence(&refused.message)));
+    }
+    if !nodes.left.is_empty() {
+        let names = listed(&nodes.left);
+        let message = format!(
+            "The last numbers of {names} are missing: the node left the cluster while pods of the trace ran on it."
+        );
+        add(reason::NODES_MISSING, message);
+    }
+    if !status.missing_nodes.is_empty() && !nodes.awaited.is_empty() {
+        let names = listed(&nodes.awaited);
+        let message = format!("The last numbers of {names} are missing: no agent has sent them from there.");
+        add(reason::NODES_MISSING, message);
+    }
+    if let Some(silent) = silent(inputs, status) {
+        add(reason::NODES_SILENT, silent);
+    }
+    if !status.lost.is_empty() {
+        add(reason::LOST, format!("Lost: {}.", super::summary::losses(&status.lost)));
+    }
+    if let Some(first) = status.not_visible.first() {
+        let others = and_more(status.not_visible.len() - 1);
+        let message = format!("The traffic of pod {}{others} cannot be seen: {}.", first.pod, first.reason);
+        add(reason::NOT_VISIBLE, message);
+    }
+    if let Some(last) = status.interruptions.last() {
+        add(reason::INTERRUPTED, interrupted(last, status.interruptions.len()));
+    }
+    let not_enforced: Vec<&str> = inputs.reports.not_enforced().into_iter().collect();
+    if !not_enforced.is_empty() {
+        add(reason::NOT_ENFORCED, format!("Not done on some node: {}.", not_enforced.join("; ")));
+    }
+    if let Some(first) = status.skewed_clocks.first() {
+        let others = and_more(status.skewed_clocks.len() - 1);
+        let (by, side) = (
+            first.offset_seconds.unsigned_abs(),
+            if first.offset_seconds < 0 { "behind" } else { "ahead of" },
+        );
+        let message = format!(
+            "The clock of {}{others} is {by} s {side} the API server's, which the trace went by: set it right (NTP).",
+            first.node_name
+        );
+        add(reason::CLOCK_SKEW, message);
+    }
+    found
+}
+
+/// Nodes that should have written and have not.
+fn silent(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
+    if status.phase != Some(Phase::Running) || status.end_time.as_ref().is_some_and(|end| inputs.now >= end.0)
+    {
+        return None;
+    }
+    let longest = inputs.report_interval * SILENT_INTERVALS + SILENT_MORE;
+    let names = inputs.reports.silent_since(inputs.now.checked_sub(longest).ok()?);
+    if names.is_empty() {
+        return None;
+    }
+    let names = listed(&names.into_iter().map(str::to_owned).collect());
+    Some(format!(
+        "Nothing new came from {names} for more than {} s: see whether the node is Ready and the agent runs there.",
+        longest.as_secs()
+    ))
+}
+
+fn interrupted(last: &Interruption, count: usize) -> String {
+    let node = last.node_name.as_deref().unwrap_or("a node");
+    let earlier = match count {
+        1 => String::new(),
+        more => format!("; {} more before", more - 1),
+    };
+    let between = match &last.since {
+        Some(since) => format!("between {} and {}", since.0, last.time.0),
+        None => format!("until {}", last.time.0),
+    };
+    format!(
+        "Tracing on {node} was interrupted, and bytes {between} may be missing ({}{earlier}).",
+        last.reason
+    )
+}
+
+/// A text that ends like a sentence.
+fn sentence(text: &str) -> String {
+    if text.ends_with(['.', ')']) { text.to_owned() } else { format!("{text}.") }
+}
+
+/// The first names of a set, and how many more there are.
+pub(super) fn listed(names: &BTreeSet<String>) -> String {
+    let first: Vec<&str> = names.iter().take(2).map(String::as_str).collect();
+    match names.len().saturating_sub(first.len()) {
+        0 => first.join(" and "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
