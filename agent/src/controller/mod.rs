@@ -20,18 +20,22 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
 
 use self::peers::PeerScope;
 use self::state::{State, Told};
 use crate::kubeapi::{ApiServer, Change, ConnectError, Source, connect, watch};
 use crate::logging;
+use crate::server::metrics::ControllerMetrics;
+use crate::server::{Health, ServerArgs, ServerError};
+use crate::tasks::{TaskEnded, Tasks};
 
 /// How many changes wait at most before the watches wait too.
 const QUEUE: usize = 1024;
 /// The longest sleep when nothing is due: no harm if the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How often metrics are brought up to date.
+const FIGURES: Duration = Duration::from_secs(5);
 
 /// Merge the nodes' reports into the status of each TrafficTrace; one per cluster
 ///
@@ -43,6 +47,9 @@ pub(crate) struct ControllerArgs {
     /// status then has only the address.
     #[arg(long, value_enum, default_value_t)]
     peer_names: PeerScope,
+
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// What ends the controller.
@@ -52,8 +59,10 @@ pub(crate) enum ControllerError {
     Connect(#[from] ConnectError),
     #[error("cannot listen to signals: {0}")]
     Signal(#[source] io::Error),
-    #[error("the watch of {what} has ended: {cause}; the controller cannot go on without it and begins anew")]
-    Watch { what: String, cause: String },
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Task(#[from] TaskEnded),
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -62,32 +71,46 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signal)?;
     let api = connect().await?;
-    let failed = tokio::select! {
+    let (metrics, registry) = ControllerMetrics::new();
+    let (health, mut tasks) = (Health::new(&["lists"]), Tasks::default());
+    args.server.start(registry, health.clone(), &mut tasks).await?;
+    let ended = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
-        failed = control(api, args.peer_names) => Some(failed),
+        ended = control(api, args.peer_names, &metrics, &health, tasks) => Some(ended),
     };
     tracing::info!("controller ends");
-    failed.map_or(Ok(()), Err)
+    ended.map_or(Ok(()), |ended| Err(ended.into()))
 }
 
-/// Watches, merges and writes, until a watch fails for good.
-async fn control(api: ApiServer, peer_scope: PeerScope) -> ControllerError {
+/// Watches, merges and writes, until a part of it ends that must not.
+async fn control(
+    api: ApiServer,
+    peer_scope: PeerScope,
+    metrics: &ControllerMetrics,
+    health: &Health,
+    mut tasks: Tasks,
+) -> TaskEnded {
     tracing::info!("controller begins, with the API server at {}", api.url);
     let (told, mut changes) = mpsc::channel(QUEUE);
-    let mut watches = Watches { api: &api, told, tasks: JoinSet::new() };
+    let source = Source::new(&api, metrics.common.clone());
+    let mut watches = Watches { source, told, tasks: &mut tasks };
     watches.add::<TrafficTrace>(Told::Trace);
     watches.add::<TrafficTraceReport>(Told::Report);
     watches.add::<Pod>(|change| Told::Pod(change.map(Into::into)));
     watches.add::<Service>(|change| Told::Service(change.map(Into::into)));
     watches.add::<Node>(|change| Told::Node(change.map(Into::into)));
-    let mut watches = watches.tasks;
 
-    let writer = write::Writer::new(api.client.clone(), &api.url);
+    let writer = write::Writer::new(api.client.clone(), &api.url, metrics.clone());
     let (finished, mut outcomes) = mpsc::unbounded_channel();
     let mut state = State::new(peer_scope);
+    let mut figures = tokio::time::interval(FIGURES);
     loop {
         let now = api.clock.now();
+        health.beat();
+        if state.is_complete() {
+            health.has("lists");
+        }
         state.set_clock_offset(api.clock.offset_milliseconds());
         for action in state.due(now) {
             writer.start(action, finished.clone());
@@ -95,6 +118,12 @@ async fn control(api: ApiServer, peer_scope: PeerScope) -> ControllerError {
         let sleep = state.next_due().map_or(LONGEST_SLEEP, |due| until(now, due));
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
+            _ = figures.tick() => {
+                let (traces, reports, running) = state.counts();
+                metrics.set_state(traces, reports, running, state.oldest_news(now));
+                metrics.common.set_clock_offset(api.clock.offset_milliseconds());
+                metrics.common.set_queue(changes.len());
+            }
             Some(change) = changes.recv() => {
                 let now = api.clock.now();
                 state.tell(change, now);
@@ -110,22 +139,16 @@ async fn control(api: ApiServer, peer_scope: PeerScope) -> ControllerError {
                     writer.tell(&trace, events::events(before.as_ref(), after));
                 }
             }
-            Some(ended) = watches.join_next() => {
-                let (what, cause) = match ended {
-                    Ok(what) => (what, "nothing more comes from it".to_owned()),
-                    Err(failed) => ("the API server".to_owned(), failed.to_string()),
-                };
-                return ControllerError::Watch { what, cause };
-            }
+            ended = tasks.ended() => return ended,
         }
     }
 }
 
-/// The watches of all that the controller must know; a task each, which ends with the name of what it watches.
+/// The watches of all that the controller must know, a task each.
 struct Watches<'a> {
-    api: &'a ApiServer,
+    source: Source,
     told: mpsc::Sender<Told>,
-    tasks: JoinSet<String>,
+    tasks: &'a mut Tasks,
 }
 
 impl Watches<'_> {
@@ -133,12 +156,8 @@ impl Watches<'_> {
     where
         K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let source = Source::new(self.api.client.clone(), self.api.url.clone());
-        let told = self.told.clone();
-        self.tasks.spawn(async move {
-            watch(source, told, tell).await;
-            K::plural(&()).into_owned()
-        });
+        let task = watch(self.source.clone(), self.told.clone(), tell);
+        self.tasks.spawn(format!("the watch of {}", K::plural(&())), task);
     }
 }
 

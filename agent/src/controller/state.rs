@@ -387,6 +387,12 @@ impl State {
         })
     }
 
+    /// How long the oldest news waits that no status has yet.
+    pub(super) fn oldest_news(&self, now: Timestamp) -> Duration {
+        let oldest = self.traces.values().filter_map(Trace::changed).min();
+        oldest.and_then(|since| Duration::try_from(now.duration_since(since)).ok()).unwrap_or_default()
+    }
+
     /// How many traces are known, how many of their nodes have reported, and how many go on writing reports.
     pub(super) fn counts(&self) -> (usize, usize, u64) {
         (self.traces.len(), self.report_names.len(), self.pace.writing())

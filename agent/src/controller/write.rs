@@ -1,7 +1,7 @@
 //! Requests to the API server, a few at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, Recorder, Reporter};
@@ -12,6 +12,7 @@ use traffictrace_crd::{TRACE_UID_LABEL, TrafficTrace, TrafficTraceReport};
 
 use super::state::{Action, Outcome};
 use crate::kubeapi::{Key, explain, retry_after};
+use crate::server::metrics::{ControllerMetrics, Written};
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 4;
@@ -27,14 +28,15 @@ pub(super) struct Writer {
     url: Arc<str>,
     places: Arc<Semaphore>,
     recorder: Recorder,
+    metrics: ControllerMetrics,
 }
 
 impl Writer {
-    pub(super) fn new(client: Client, url: &str) -> Self {
+    pub(super) fn new(client: Client, url: &str, metrics: ControllerMetrics) -> Self {
         let instance = std::env::var("HOSTNAME").ok();
         let reporter = Reporter { controller: REPORTER.to_owned(), instance };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, url: url.into(), places: Arc::new(Semaphore::new(AT_ONCE)), recorder }
+        Self { client, url: url.into(), places: Arc::new(Semaphore::new(AT_ONCE)), recorder, metrics }
     }
 
     /// Begins an action; what becomes of it is sent with the trace's UID.
@@ -44,7 +46,15 @@ impl Writer {
             // The semaphore is never closed.
             let _place = writer.places.acquire().await;
             let key = Key::of(action.object());
-            let outcome = match tokio::time::timeout(TIMEOUT, writer.act(&action)).await {
+            let begin = Instant::now();
+            let result = tokio::time::timeout(TIMEOUT, writer.act(&action)).await;
+            let written = match &result {
+                Ok(Ok(_)) => Written::Ok,
+                Ok(Err(error)) => Written::failed(error),
+                Err(_) => Written::Unanswered,
+            };
+            writer.metrics.written(written, begin.elapsed());
+            let outcome = match result {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(error)) => writer.failed(&error, &key),
                 Err(_) => {
@@ -65,6 +75,7 @@ impl Writer {
         let (writer, reference, key) = (self.clone(), trace.object_ref(&()), Key::of(trace));
         tokio::spawn(async move {
             for event in events {
+                writer.metrics.told();
                 if let Err(error) = writer.recorder.publish(&event, &reference).await {
                     let why = explain(&error, "events", &writer.url);
                     tracing::warn!("cannot tell the Event {} of trace {key}: {why}", event.reason);

@@ -28,12 +28,16 @@ use self::outbox::Outbox;
 use self::traces::{Reading, TraceMeta, Traces};
 use super::folders::Folders;
 use super::state::{Event, Now, Settings as StateSettings, State};
-use super::{NodeError, TICK, stopped};
+use super::{FIGURES, NodeError, TICK, Watched, show, stopped};
 use crate::cgroups::{CgroupRoot, PodTree};
 use crate::engine::Engine;
+use crate::kernel::missing_capabilities;
 use crate::kubeapi::{ApiServer, Change, Key, Source, connect, explain, retry_after, watch, watch_metadata};
+use crate::server::Health;
 use crate::session::{Pod, Trace, Uid};
 
+/// What an agent needs before it is of use.
+pub(super) const NEEDED: [&str; 4] = ["bpf", "ownReports", "pods", "traces"];
 /// How often kubelets are looked for, and cgroups without a notice.
 const REFRESH: Duration = Duration::from_secs(15);
 /// How often the size of the cluster is learnt anew.
@@ -81,40 +85,59 @@ struct Agent {
     /// Traces that agents before this one have reported on.
     unfinished: BTreeSet<Uid>,
     outbox: Outbox,
+    health: Health,
 }
 
 /// Traces what the cluster's TrafficTraces ask for, until the process is told to end.
-pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
+pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), NodeError> {
+    let Watched { metrics, health, mut tasks } = watched;
     let Settings { node, root, kubelet_cgroup, engine, max_rows, daemon_set } = settings;
     let mut stop = std::pin::pin!(stopped()?);
     let tree = PodTree::new(root.clone(), &kubelet_cgroup)?;
     let api = connect().await?;
-    let beginning = async {
-        tokio::join!(beginning::own_reports(&api, &node), beginning::spread(&api, daemon_set.as_ref()))
+    let missing = missing_capabilities();
+    match missing.as_slice() {
+        [] => health.has("bpf"),
+        missing => health.lacks("bpf", format!("the agent lacks {}", missing.join(" and "))),
+    }
+    let mut alive = tokio::time::interval(FIGURES);
+    let (earlier, spread) = {
+        let beginning = async {
+            tokio::join!(beginning::own_reports(&api, &node), beginning::spread(&api, daemon_set.as_ref()))
+        };
+        let mut beginning = std::pin::pin!(beginning);
+        loop {
+            tokio::select! {
+                found = &mut beginning => break found,
+                _ = alive.tick() => health.beat(),
+                () = &mut stop => return Ok(()),
+            }
+        }
     };
-    let (earlier, spread) = tokio::select! {
-        found = beginning => found,
-        () = &mut stop => return Ok(()),
-    };
+    health.has("ownReports");
     let began = Instant::now();
     let now = Now { time: api.clock.now(), running: Duration::ZERO };
     let specs: Vec<_> = earlier.iter().map(|report| report.spec.clone()).collect();
     let state = State::new(StateSettings { node: node.clone(), max_rows, spread }, engine, specs, now);
 
     let (told, mut changes) = mpsc::channel(CHANGES);
-    let mut watches = tokio::task::JoinSet::new();
-    let source = Source::new(api.client.clone(), api.url.clone());
+    let source = Source::new(&api, metrics.common.clone());
     let unfinished = source.clone().labels(&format!("!{FINISHED_LABEL}"));
     let own = source.fields(&format!("spec.nodeName={node}"));
-    watches.spawn(watch_metadata::<TrafficTrace, _>(unfinished, told.clone(), Told::Trace));
+    tasks.spawn(
+        "the watch of traffictraces",
+        watch_metadata::<TrafficTrace, _>(unfinished, told.clone(), Told::Trace),
+    );
     let clock = api.clock.clone();
-    watches.spawn(watch::<api::Pod, _>(own, told, move |change| {
+    let pods = watch::<api::Pod, _>(own, told, move |change| {
         Told::Pod(change.map(|pod| Pod::read(&pod, clock.now())))
-    }));
+    });
+    tasks.spawn("the watch of pods", pods);
     tracing::info!(node, cgroups = %root.path().display(), "the agent begins");
 
     let mut agent = Agent {
-        outbox: Outbox::new(api.clone(), earlier, spread),
+        outbox: Outbox::new(api.clone(), earlier, spread, metrics.clone()),
+        health: health.clone(),
         unfinished: state.unfinished().cloned().collect(),
         api,
         began,
@@ -132,7 +155,9 @@ pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut size =
         tokio::time::interval_at(tokio::time::Instant::now() + SIZE, SIZE.mul_f64(1.0 + fastrand::f64()));
+    let mut figures = tokio::time::interval(FIGURES);
     loop {
+        health.beat();
         tokio::select! {
             () = &mut stop => break,
             Some(change) = changes.recv() => {
@@ -158,10 +183,16 @@ pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
             _ = size.tick() => agent.spread = beginning::spread(&agent.api, daemon_set.as_ref()).await,
             _ = tick.tick() => agent.step(),
             () = agent.outbox.reap() => {}
-            Some(ended) = watches.join_next() => return Err(NodeError::task("a watch of the API server", ended)),
+            _ = figures.tick() => {
+                show(&mut agent.state, &metrics);
+                agent.outbox.show();
+                metrics.common.set_clock_offset(agent.api.clock.offset_milliseconds());
+                metrics.common.set_queue(changes.len());
+            }
+            ended = tasks.ended() => return Err(ended.into()),
         }
     }
-    watches.abort_all();
+    drop(tasks);
     agent.shut_down().await;
     Ok(())
 }
@@ -192,7 +223,9 @@ impl Agent {
                 self.look = true;
                 self.state.apply(Event::PodGone(key.uid), now);
             }
-            Told::Pod(Change::Apply(None) | Change::Complete) | Told::Trace(Change::Complete) => {}
+            Told::Pod(Change::Apply(None)) => {}
+            Told::Trace(Change::Complete) => self.health.has("traces"),
+            Told::Pod(Change::Complete) => self.health.has("pods"),
         }
         self.read_traces();
     }

@@ -7,7 +7,9 @@ use kube::api::{ListParams, PostParams};
 use tokio::sync::watch;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceReportSpec, report_name};
 
+use super::outbox::Tell;
 use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
+use crate::server::metrics::Written;
 
 /// How long one request may take, the waiting that the API server asks for by `Retry-After` included.
 const REQUEST: Duration = Duration::from_secs(40);
@@ -31,6 +33,7 @@ pub(super) struct Writer {
     sequence: i64,
     /// The last reports of a trace's nodes are spread over this time.
     spread: Duration,
+    tell: Tell,
 }
 
 /// What became of a request.
@@ -45,6 +48,17 @@ enum Failure {
     Silence,
 }
 
+impl Failure {
+    fn written(&self) -> Written {
+        match self {
+            Self::Outdated => Written::Conflict,
+            Self::Missing => Written::Gone,
+            Self::Request(error) => Written::failed(error),
+            Self::Silence => Written::Unanswered,
+        }
+    }
+}
+
 impl Writer {
     /// A writer of reports like `first`, the first of which goes on from what is `stored`.
     pub(super) fn new(
@@ -52,6 +66,7 @@ impl Writer {
         first: &TrafficTraceReport,
         stored: Option<TrafficTraceReport>,
         spread: Duration,
+        tell: Tell,
     ) -> Self {
         let (namespace, spec) = (first.metadata.namespace.clone().unwrap_or_default(), &first.spec);
         Self {
@@ -64,6 +79,7 @@ impl Writer {
             sequence: stored.as_ref().map_or(0, |stored| stored.spec.sequence),
             stored: stored.map(Box::new),
             spread,
+            tell,
         }
     }
 
@@ -86,6 +102,7 @@ impl Writer {
             let is_final = draft.spec.is_final;
             let same = self.stored.as_ref().is_some_and(|stored| says_the_same(&stored.spec, &draft.spec));
             if same && (is_final || written.elapsed() < interval * STILL_THERE) {
+                self.tell.waiting.remove(&self.trace_uid);
                 if is_final {
                     return;
                 }
@@ -95,13 +112,21 @@ impl Writer {
             if is_final && !std::mem::replace(&mut spread_out, true) {
                 tokio::time::sleep(self.spread.mul_f64(fastrand::f64())).await;
             }
-            match self.write(draft).await {
+            let result = self.write(draft).await;
+            self.tell.metrics.report_written(result.as_ref().err().map_or(Written::Ok, Failure::written));
+            if result.is_ok() {
+                self.tell.waiting.remove(&self.trace_uid);
+            }
+            match result {
                 Ok(()) if is_final => return,
                 Ok(()) => {
                     written = tokio::time::Instant::now();
                     backoff.reset();
                 }
-                Err(Failure::Missing) if is_final && self.is_unwanted().await => return,
+                Err(Failure::Missing) if is_final && self.is_unwanted().await => {
+                    self.tell.waiting.remove(&self.trace_uid);
+                    return;
+                }
                 Err(failure) => self.wait(&failure, &mut backoff).await,
             }
         }

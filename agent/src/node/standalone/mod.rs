@@ -24,7 +24,7 @@ use self::pods_file::LocalPod;
 use self::stamp::Stamp;
 use super::folders::{Folders, Located};
 use super::state::{Action, Event, Now, Settings as StateSettings, State};
-use super::{NodeError, TICK, stopped};
+use super::{FIGURES, NodeError, TICK, Watched, show, stopped};
 use crate::cgroups::{CgroupError, CgroupRoot};
 use crate::engine::{CgroupKind, Engine};
 use crate::kernel::missing_capabilities;
@@ -63,7 +63,8 @@ struct Agent {
 }
 
 /// Traces what the manifests in the folder ask for, until the process is told to end.
-pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
+pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), NodeError> {
+    let Watched { metrics, health, mut tasks } = watched;
     let Settings { node, folder, pods_file, root, engine, max_rows } = settings;
     let missing = missing_capabilities();
     if !missing.is_empty() {
@@ -95,10 +96,14 @@ pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
     tracing::info!("following the TrafficTraces in {}", agent.folder.display());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut figures = tokio::time::interval(FIGURES);
     loop {
+        health.beat();
         tokio::select! {
             () = &mut stop => break,
             _ = tick.tick() => agent.tick()?,
+            _ = figures.tick() => show(&mut agent.state, &metrics),
+            ended = tasks.ended() => return Err(ended.into()),
         }
     }
     agent.shut_down();

@@ -223,8 +223,8 @@ impl<C: Counter> State<C> {
     }
 
     /// The counter, for figures about it.
-    pub(super) fn counter(&self) -> &C {
-        &self.counter
+    pub(super) fn counter(&mut self) -> &mut C {
+        &mut self.counter
     }
 
     /// Where the traces stand, for figures about them: how many count, and how many are refused.
