@@ -40,6 +40,19 @@ pub(super) struct Session {
     pub(super) due: Duration,
     /// The next report needs all rows.
     pub(super) all_rows: bool,
+    /// What it goes on from with its next report. Not at once: only when the containers of its pods have been looked at
+    /// can rows of before be told to be of the same container as what is counted now.
+    pub(super) goes_on: Option<GoesOn>,
+}
+
+/// A report of before that is gone on from.
+#[derive(Debug)]
+pub(super) struct GoesOn {
+    pub(super) kept: Box<TrafficTraceReportSpec>,
+    /// Why tracing was interrupted.
+    pub(super) reason: String,
+    /// When it went on.
+    pub(super) at: Timestamp,
 }
 
 /// Why and since when a trace does not count.
@@ -63,6 +76,7 @@ impl Session {
             not_visible: Vec::new(),
             due: now.running + earliest + (latest - earliest + spread).mul_f64(fastrand::f64()),
             all_rows: !trace.containers.is_empty(),
+            goes_on: None,
         }
     }
 

@@ -25,6 +25,7 @@ impl<C: Counter> State<C> {
 
     /// The report of a trace as it stands; nothing for one that is not reported on.
     pub(super) fn make_report(&mut self, uid: &Uid, is_final: bool, now: Now) -> Option<TrafficTraceReport> {
+        self.go_on(uid);
         let Tracked { trace, stand, .. } = self.traces.get(uid)?;
         let snapshot = match stand {
             Stand::Counting(session) => Some(self.counter.snapshot(uid, session.rows(trace))?),

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use traffictrace_crd::TrafficTraceReportSpec;
-
 use super::{Action, Now, State};
 use crate::engine::SessionSpec;
 use crate::node::counter::Counter;
-use crate::node::session::{Refusal, Session, Stand};
+use crate::node::session::{GoesOn, Refusal, Session, Stand, Tracked};
 use crate::report::{Identities, closing};
 use crate::session::{self, Planned, Uid};
 
@@ -50,7 +48,10 @@ impl<C: Counter> State<C> {
                 let (pods, cgroups) = (planned.pods.len(), planned.spec.cgroups.len());
                 tracing::info!(trace = label, pods, cgroups, "tracing has begun");
                 match kept {
-                    Some(kept) => self.go_on(uid, &mut session, &kept, "AgentRestarted", now),
+                    Some(kept) => {
+                        let reason = "AgentRestarted".to_owned();
+                        session.goes_on = Some(GoesOn { kept, reason, at: now.time });
+                    }
                     None => self.note_late(uid, &mut session, planned, now),
                 }
                 Stand::Counting(session)
@@ -68,22 +69,16 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Goes on from a report of before.
-    fn go_on(
-        &mut self,
-        uid: &Uid,
-        session: &mut Session,
-        kept: &TrafficTraceReportSpec,
-        reason: &str,
-        now: Now,
-    ) {
-        let Some(tracked) = self.traces.get(uid) else { return };
-        let resumed = session.history.resume(kept, &tracked.trace.namespace, &mut self.identities);
+    /// Goes on from a report of before, if the session has one to go on from.
+    pub(super) fn go_on(&mut self, uid: &Uid) {
+        let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(uid) else { return };
+        let Stand::Counting(session) = stand else { return };
+        let Some(GoesOn { kept, reason, at }) = session.goes_on.take() else { return };
+        let resumed = session.history.resume(&kept, &trace.namespace, &mut self.identities);
         self.counter.seed(uid, &resumed.totals, resumed.rows);
         // One that was refused had not counted since it began, for all that is known.
         let since = if kept.refused.is_some() { &kept.start_time } else { &kept.update_time };
-        let since = since.as_ref().map(|time| time.0);
-        session.history.interrupted(reason, since, now.time);
+        session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
     }
 
     /// Tells of pods that were there before this agent was: it cannot know what they moved.
@@ -124,7 +119,10 @@ impl<C: Counter> State<C> {
                 self.epoch += 1;
                 session.history.epoch = self.epoch;
                 match refusal.kept {
-                    Some(kept) => self.go_on(uid, &mut session, &kept, &refusal.why.reason, now),
+                    Some(kept) => {
+                        let reason = refusal.why.reason;
+                        session.goes_on = Some(GoesOn { kept, reason, at: now.time });
+                    }
                     None => {
                         session.history.interrupted(&refusal.why.reason, Some(refusal.since), now.time);
                     }

@@ -1,6 +1,7 @@
 //! Driving a real cluster, whichever `KUBECONFIG` names, with the product installed on it.
 
 pub mod levers;
+mod metrics;
 mod namespace;
 pub mod requests;
 pub mod rows;
