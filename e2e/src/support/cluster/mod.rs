@@ -1,6 +1,7 @@
 //! Driving a real cluster, whichever `KUBECONFIG` names, with the product installed on it.
 
 pub mod access;
+pub mod attempt;
 pub mod levers;
 mod metrics;
 mod namespace;

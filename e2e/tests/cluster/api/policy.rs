@@ -1,6 +1,6 @@
 //! The admission policies: whom the API server lets write reports, statuses, and what agents read of a trace's metadata.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
@@ -10,10 +10,10 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use traffictrace_crd::{
-    FINISHED_LABEL, NODE_LABEL, Phase, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION,
-    TRACE_UID_LABEL, TrafficTrace, TrafficTraceReport, node_label,
+    FINISHED_LABEL, NODE_LABEL, Phase, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION, TRACE_UID_LABEL,
+    TrafficTrace, TrafficTraceReport, node_label,
 };
 use traffictrace_e2e::support::{
     Result, TestError,
@@ -270,44 +270,62 @@ async fn metadata_that_agents_follow() -> Result<()> {
     let admin = scene.traces(scene.server.client());
     let controller = scene.traces(&scene.server.accounts().controller().client().await?);
     let name = "policy";
-    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let (dry, try_out) = (
+        PatchParams { dry_run: true, ..PatchParams::default() },
+        PostParams { dry_run: true, ..PostParams::default() },
+    );
     let said = [
         ("labels", FINISHED_LABEL, "true"),
         ("annotations", START_TIME_ANNOTATION, "2100-01-01T00:00:00Z"),
         ("annotations", REPORT_INTERVAL_ANNOTATION, "3600"),
     ];
-    let patch = |kind: &str, key: &str, value: Value| Patch::Merge(json!({ "metadata": { kind: { key: value } } }));
+    let patch =
+        |kind: &str, key: &str, value: &str| Patch::Merge(json!({ "metadata": { kind: { key: value } } }));
     for (kind, key, value) in said {
         let mut trace = TrafficTrace::new("new", spec("nobody"));
-        let map = [(key.to_owned(), value.to_owned())].into();
-        match kind {
-            "labels" => trace.metadata.labels = Some(map),
-            _ => trace.metadata.annotations = Some(map),
-        }
-        let answer = refusal(admin.create(&PostParams { dry_run: true, ..PostParams::default() }, &trace).await);
+        metadata(&mut trace, kind).insert(key.to_owned(), value.to_owned());
+        let answer = refusal(admin.create(&try_out, &trace).await);
         assert_answer(&format!("a new trace with {key}"), &answer, &[key, "controller alone"]);
-        let answer = refusal(admin.patch(name, &dry, &patch(kind, key, value.into())).await);
+        let answer = refusal(admin.patch(name, &dry, &patch(kind, key, "other")).await);
         assert_answer(&format!("{key} set by a user"), &answer, &[key, "controller alone"]);
-        let set = controller.patch(name, &PatchParams::default(), &patch(kind, key, value.into())).await;
-        assert_answer(&format!("{key} set by the controller"), &refusal(set), &[]);
-        let answer = refusal(admin.patch(name, &dry, &patch(kind, key, Value::Null)).await);
-        assert_answer(&format!("{key} taken away by a user"), &answer, &[key, "controller alone"]);
-        let answer = refusal(admin.patch(name, &dry, &patch(kind, key, "".into())).await);
-        assert_answer(&format!("{key} emptied by a user"), &answer, &[key, "controller alone"]);
+        for (what, changed) in [("taken away", None), ("emptied", Some(""))] {
+            let answer = loop {
+                let set = controller.patch(name, &PatchParams::default(), &patch(kind, key, value)).await;
+                let mut trace = set.map_err(TestError::kube(format!("set {key} as the controller")))?;
+                let metadata = metadata(&mut trace, kind);
+                metadata.remove(key);
+                metadata.extend(changed.map(|value| (key.to_owned(), value.to_owned())));
+                match admin.replace(name, &try_out, &trace).await {
+                    // The product's own controller changed it meanwhile.
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    answer => break refusal(answer),
+                }
+            };
+            assert_answer(&format!("{key} {what} by a user"), &answer, &[key, "controller alone"]);
+        }
     }
-    let answer = refusal(admin.patch(name, &dry, &patch("labels", "team", "shop".into())).await);
+    let answer = refusal(admin.patch(name, &dry, &patch("labels", "team", "shop")).await);
     assert_answer("another label beside them", &answer, &[]);
     let applied = TrafficTrace::new(name, spec("nobody"));
     let apply = PatchParams { dry_run: true, ..PatchParams::apply("somebody").force() };
     let answer = refusal(admin.patch(name, &apply, &Patch::Apply(&applied)).await);
     assert_answer("the user's manifest applied again", &answer, &[]);
-    let stored = admin.get(name).await.map_err(TestError::kube("read the trace"))?;
-    let mut replaced = applied;
-    replaced.metadata.resource_version = stored.resource_version();
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
-    let answer = refusal(admin.replace(name, &dry, &replaced).await);
+    let answer = loop {
+        let stored = admin.get(name).await.map_err(TestError::kube("read the trace"))?;
+        let mut replaced = applied.clone();
+        replaced.metadata.resource_version = stored.resource_version();
+        match admin.replace(name, &try_out, &replaced).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            answer => break refusal(answer),
+        }
+    };
     assert_answer("a manifest that replaces all of it", &answer, &[FINISHED_LABEL, "kubectl apply"]);
     Ok(())
+}
+
+/// The labels or annotations of a trace.
+fn metadata<'a>(trace: &'a mut TrafficTrace, kind: &str) -> &'a mut BTreeMap<String, String> {
+    if kind == "labels" { trace.labels_mut() } else { trace.annotations_mut() }
 }
 
 /// A token that the API server bound to a pod says which node the pod is on, and a token of no pod says none.
