@@ -35,12 +35,7 @@ impl<'a> Detour<'a> {
         let [host, port, faults] = words.as_slice() else {
             return Err(TestError::unexpected("what proxy-start prints", printed));
         };
-        Ok(Self {
-            levers,
-            host: (*host).to_owned(),
-            port: (*port).to_owned(),
-            faults: (*faults).to_owned(),
-        })
+        Ok(Self { levers, host: (*host).to_owned(), port: (*port).to_owned(), faults: (*faults).to_owned() })
     }
 
     /// What it does wrong from now on.
@@ -72,13 +67,13 @@ async fn send(cluster: &Cluster, to: Option<(&str, &str)>) -> Result<()> {
         return Err(TestError::unexpected("the product", "not installed"));
     };
     let namespace = set.metadata.namespace.clone().unwrap_or_default();
-    let variables: Vec<Value> = [("KUBERNETES_SERVICE_HOST", 0), ("KUBERNETES_SERVICE_PORT", 1)]
-        .iter()
-        .map(|(name, place)| match to {
-            Some((host, port)) => json!({"name": name, "value": [host, port][*place]}),
-            None => json!({"name": name, "$patch": "delete"}),
-        })
-        .collect();
+    let host_and_port = to.map(|(host, port)| [host, port]);
+    let variable = |(place, name): (usize, &str)| match host_and_port {
+        Some(values) => json!({"name": name, "value": values[place]}),
+        None => json!({"name": name, "$patch": "delete"}),
+    };
+    let names = ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"];
+    let variables: Vec<Value> = names.into_iter().enumerate().map(variable).collect();
     let patch = |container: &str| {
         Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [
             {"name": container, "env": variables}
