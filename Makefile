@@ -79,6 +79,10 @@ test-e2e: ## the suite on the test cluster (root), or on the one that KUBECONFIG
 test-kubernetes-1.30: ## definitions, policies and rights on an API server of the oldest supported Kubernetes (root)
 	@scripts/test.sh kubernetes-1.30
 
+.PHONY: test-monitoring
+test-monitoring: ## the chart's alerts and dashboard before a real Prometheus (root)
+	@scripts/test-monitoring.sh
+
 .PHONY: kernel-matrix
 kernel-matrix: ## the product on Debian's kernels in QEMU, or on some of them: KERNELS="5.10 6.1 6.12 newest arm64-5.10"
 	@e2e/matrix/matrix.sh $(KERNELS)

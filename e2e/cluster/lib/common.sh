@@ -20,7 +20,8 @@ readonly CONTROL=$CLUSTER_NAME-cp
 # alone, for tests of what an API server decides.
 readonly API_ONLY=${TRAFFICTRACE_KUBERNETES:-}
 if [[ -z $API_ONLY ]]; then
-    readonly NODES=(node1 node2)
+    mapfile -t NODES < <(seq -f "node%g" 1 "${TRAFFICTRACE_NODES:-2}")
+    readonly NODES
     readonly CONTROL_PARTS=(etcd apiserver controller-manager scheduler forward)
 else
     readonly NODES=()

@@ -112,7 +112,6 @@ async fn refusals_delays_and_expired_watches() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let Some(levers) = Levers::find() else { return Ok(()) };
     let detour = Detour::open(&levers)?;
-    send(&cluster, Some((&detour.host, &detour.port))).await?;
     let done = through(&cluster, &detour).await;
     // Whatever came of it, the next test finds them at the API server.
     send(&cluster, None).await?;
@@ -120,6 +119,7 @@ async fn refusals_delays_and_expired_watches() -> Result<()> {
 }
 
 async fn through(cluster: &Cluster, detour: &Detour<'_>) -> Result<()> {
+    send(cluster, Some((&detour.host, &detour.port))).await?;
     let namespace = cluster.namespace().await?;
     let (here, there) = cluster.two_nodes();
     let trace = namespace.trace("answers", spec("answers")).await?;
