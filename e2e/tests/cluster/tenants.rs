@@ -147,6 +147,8 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
     let mut ownerless = report_of(&scene.trace, here);
     ownerless.metadata.name = Some("ownerless".to_owned());
     ownerless.metadata.owner_references = None;
+    let mut unremovable = report_of(&foreign_trace, here);
+    unremovable.finalizers_mut().push("example.com/never".to_owned());
     let mut unnamed = report_of(&scene.trace, there);
     unnamed.metadata.name = Some("another-name".to_owned());
     assert_answers(
@@ -187,6 +189,11 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
                 Policy,
             ),
             ("reports: one without an owner", Attempt::Create(reports.clone(), json_of(&ownerless)?), Policy),
+            (
+                "reports: one that keeps its namespace from going",
+                Attempt::Create(ours(other, "traffictracereports"), json_of(&unremovable)?),
+                Policy,
+            ),
             (
                 "reports: patch its own node's",
                 Attempt::Patch(reports.clone(), own.name_any(), json!({ "sequence": 1 })),
