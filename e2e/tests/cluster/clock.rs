@@ -41,13 +41,14 @@ async fn a_minute_ahead() -> Result<()> {
             ],
         }],
     });
+    let added = ["LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"];
+    let none = added.map(|name| json!({"name": name, "$patch": "delete"}));
     let as_before = json!({
         "volumes": [{"name": "faketime", "$patch": "delete"}],
         "containers": [{
             "name": "agent",
             "volumeMounts": [{"mountPath": folder, "$patch": "delete"}],
-            "env": ["LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"]
-                .map(|name| json!({"name": name, "$patch": "delete"})),
+            "env": none,
         }],
     });
     let done = match roll_out(&cluster, &ahead, None).await {

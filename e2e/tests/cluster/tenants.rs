@@ -147,6 +147,12 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
     let mut ownerless = report_of(&scene.trace, here);
     ownerless.metadata.name = Some("ownerless".to_owned());
     ownerless.metadata.owner_references = None;
+    let mut unremovable = report_of(&foreign_trace, here);
+    unremovable.finalizers_mut().push("example.com/never".to_owned());
+    // No policy can compute the hash in a report's name. A report that takes another node's name forges nothing, but keeps
+    // that node from reporting.
+    let mut squatting = report_of(&foreign_trace, here);
+    squatting.metadata.name = Some(report_name("another", foreign_trace.uid(), there));
     let mut unnamed = report_of(&scene.trace, there);
     unnamed.metadata.name = Some("another-name".to_owned());
     assert_answers(
@@ -165,6 +171,11 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
                     ours(other, "traffictracereports"),
                     json_of(&report_of(&foreign_trace, here))?,
                 ),
+                Allowed,
+            ),
+            (
+                "reports: its own node's under another node's name",
+                Attempt::Create(ours(other, "traffictracereports"), json_of(&squatting)?),
                 Allowed,
             ),
             ("reports: create another node's", Attempt::Create(reports.clone(), json_of(&unnamed)?), Policy),
@@ -187,6 +198,11 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
                 Policy,
             ),
             ("reports: one without an owner", Attempt::Create(reports.clone(), json_of(&ownerless)?), Policy),
+            (
+                "reports: one that keeps its namespace from going",
+                Attempt::Create(ours(other, "traffictracereports"), json_of(&unremovable)?),
+                Policy,
+            ),
             (
                 "reports: patch its own node's",
                 Attempt::Patch(reports.clone(), own.name_any(), json!({ "sequence": 1 })),

@@ -130,7 +130,9 @@ async fn a_report_belongs_to_its_trace_and_node() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
     let reports = scene.reports(&scene.server.accounts().agent_on(NODE).client().await?);
     type Change = fn(&mut TrafficTraceReport);
-    let cases: [(&str, Change, &[&str]); 9] = [
+    let cases: [(&str, Change, &[&str]); 10] = [
+        // It would keep the namespace of whom the report is made for.
+        ("a finalizer", |r| r.finalizers_mut().push("example.com/never".into()), &["finalizers"]),
         ("no owner", |r| r.metadata.owner_references = None, &["one owner"]),
         (
             "two owners",
