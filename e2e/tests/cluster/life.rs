@@ -39,7 +39,16 @@ async fn expiry_completes() -> Result<()> {
     assert!(condition.is_some_and(|condition| condition.status == "True"), "{:?}", complete.conditions);
     assert!(complete.missing_nodes.is_empty(), "{:?}", complete.missing_nodes);
     shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
-    assert!(trace.reports().await?.iter().all(|report| report.spec.is_final), "every report is the last");
+    // What the final status was made from is not needed any more, and agents do not watch the trace any more.
+    wait::until_async("the reports to be deleted", REPORTED, async || {
+        let reports = trace.reports().await?;
+        Ok(if reports.is_empty() { Ok(()) } else { Err(format!("{} reports", reports.len())) })
+    })
+    .await?;
+    let object = namespace.api::<traffictrace_crd::TrafficTrace>().get("expiry").await;
+    let labels = object.map_err(TestError::kube("read the trace"))?.metadata.labels.unwrap_or_default();
+    assert_eq!(labels.get(traffictrace_crd::FINISHED_LABEL).map(String::as_str), Some("true"));
+    shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
     Ok(())
 }
 
@@ -48,9 +57,12 @@ async fn expiry_completes() -> Result<()> {
 async fn finished_traces_go_away() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
+    start_server(&namespace, &server("server", cluster.two_nodes().0, "brief", 1)).await?;
     let spec =
-        TrafficTraceSpec { duration: Span::new("5s"), ttl_after_finished: Span::new("5s"), ..spec("nobody") };
+        TrafficTraceSpec { duration: Span::new("12s"), ttl_after_finished: Span::new("5s"), ..spec("brief") };
     let trace = namespace.trace("brief", spec).await?;
+    reporting(&trace, 1).await?;
+    assert_eq!(trace.reports().await?.len(), 1, "the node with the pod has written one");
     let traces = namespace.api::<traffictrace_crd::TrafficTrace>();
     wait::until_async("the trace to be deleted", Duration::from_secs(60), async || {
         let there = traces.get_opt("brief").await;
@@ -63,6 +75,39 @@ async fn finished_traces_go_away() -> Result<()> {
         Ok(if reports.is_empty() { Ok(()) } else { Err(format!("{} reports", reports.len())) })
     })
     .await
+}
+
+/// A trace that no node traces fails at its end and says why, and nobody who waits for its completion goes on.
+#[tokio::test]
+async fn what_nobody_traced_fails() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let short = TrafficTraceSpec { duration: Span::new("5s"), ..spec("nobody") };
+    let trace = namespace.trace("nobody", short).await?;
+    let failed = trace.status_where("its failure", REPORTED, |status| {
+        if status.phase == Some(Phase::Failed) {
+            Ok(status.clone())
+        } else {
+            Err(format!("{:?}", status.phase))
+        }
+    });
+    let failed = failed.await?;
+    let of = |kind: &str| {
+        let found = failed.conditions.iter().find(|condition| condition.type_ == kind);
+        found.map(|condition| format!("{} {}", condition.status, condition.reason)).unwrap_or_default()
+    };
+    assert_eq!(of(condition_type::FAILED), "True NoPods", "{failed:?}");
+    assert_eq!(of(condition_type::COMPLETE), "False Failed", "{failed:?}");
+    // It is over: a longer duration is refused with what to do.
+    let traces = namespace.api::<traffictrace_crd::TrafficTrace>();
+    let longer = kube::api::Patch::Merge(serde_json::json!({"spec": {"duration": "1h"}}));
+    match traces.patch("nobody", &kube::api::PatchParams::default(), &longer).await {
+        Err(kube::Error::Api(refusal)) => {
+            assert!(refusal.message.contains("does not start again"), "{}", refusal.message);
+        }
+        other => return Err(TestError::unexpected("a longer duration after the end", format!("{other:?}"))),
+    }
+    Ok(())
 }
 
 /// The kernel's filter has the pods of each trace while the trace is there, and nothing is left after the last one.

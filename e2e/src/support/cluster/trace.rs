@@ -163,11 +163,15 @@ impl NeverFalls {
     ///
     /// # Errors
     ///
-    /// When a total fell.
+    /// When a total fell, or the status was never read.
     pub async fn end(self) -> Result<u32> {
         // The watch may have ended by itself, with a failure.
         let _ = self.end.send(());
-        self.task.await.map_err(|error| TestError::unexpected("the look-out", error))?
+        let reads = self.task.await.map_err(|error| TestError::unexpected("the look-out", error))??;
+        if reads == 0 {
+            return Err(TestError::unexpected("the look-out", "the status was never read"));
+        }
+        Ok(reads)
     }
 }
 
