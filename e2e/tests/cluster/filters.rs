@@ -179,9 +179,10 @@ async fn peers_have_names() -> Result<()> {
     let made = made.map_err(TestError::kube("create a Service"))?;
     let address = made.spec.and_then(|spec| spec.cluster_ip).unwrap_or_default();
     let trace = namespace.trace("peers", spec("peers")).await?;
-    let server = server("server", there, "peers", 4);
+    let server = server("server", there, "peers", 1);
     start_server(&namespace, &server).await?;
-    let work = ["client", "--connections", "4", "--wait", "60", "--connect"];
+    // Longer than an interval: a pod that has ended has no address any more, and the name of none.
+    let work = ["load", "--for", "15", "--rate", "64KiB", "--reply", "32KiB", "--wait", "60", "--connect"];
     let client = PodPlan::new(
         "client",
         here,
