@@ -1,186 +1,169 @@
 //! The conditions of a status: what programs wait for, and what people should know.
 
-use std::collections::BTreeSet;
-
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use traffictrace_crd::{Phase, TrafficTraceStatus, condition_reason as reason, condition_type as kind};
 
-use super::{Inputs, LAST_REPORTS_WITHIN, Nodes, life};
+use super::failure::failure;
+use super::findings::findings;
+use super::flow_key::clean;
+use super::life::{Moment, is_over};
+use super::text::{nodes, sentence, shorten};
+use super::{Inputs, LAST_REPORTS_WITHIN, Tally};
 
 /// Longest message of a condition, in characters.
-const MESSAGE: usize = 256;
+const MESSAGE: usize = 1024;
 
-/// One condition before it has a time.
+/// A status condition before its transition time is set.
 struct Draft {
     kind: &'static str,
     holds: bool,
-    reason: &'static str,
+    reason: String,
     message: String,
+    /// The generation of the spec of which it tells.
+    generation: Option<i64>,
 }
 
-/// All conditions of a status whose other fields are done.
+/// All conditions of a status whose other fields are done. Every status has all five.
 pub(super) fn conditions(
     inputs: &Inputs<'_>,
     before: &TrafficTraceStatus,
     status: &TrafficTraceStatus,
-    nodes: &Nodes,
-    now: Timestamp,
+    tally: &Tally,
+    moment: Moment,
 ) -> Vec<Condition> {
-    let generation = inputs.trace.metadata.generation;
-    [
+    let drafts = [
         accepted(inputs),
-        tracing(inputs, status, nodes),
-        complete(status, nodes),
-        degraded(inputs, status, nodes),
-    ]
-    .into_iter()
-    .map(|draft| {
+        tracing(inputs, status, tally, moment),
+        complete(inputs, status, tally, moment),
+        failed(inputs, before, status, tally),
+        degraded(inputs, status, tally, moment),
+    ];
+    let condition = |draft: Draft| {
         let holds = if draft.holds { "True" } else { "False" };
         let same = before.conditions.iter().find(|old| old.type_ == draft.kind && old.status == holds);
         Condition {
             type_: draft.kind.into(),
             status: holds.into(),
-            reason: draft.reason.into(),
+            reason: draft.reason,
             message: shorten(draft.message, MESSAGE),
-            observed_generation: generation,
+            observed_generation: draft.generation,
             // The time tells since when it holds; another message is no transition.
-            last_transition_time: same.map_or(Time(now), |old| old.last_transition_time.clone()),
+            last_transition_time: same.map_or(Time(moment.now), |old| old.last_transition_time.clone()),
         }
-    })
-    .collect()
+    };
+    drafts.into_iter().map(condition).collect()
+}
+
+impl Draft {
+    fn new(inputs: &Inputs<'_>, kind: &'static str, holds: bool, reason: &str, message: String) -> Self {
+        Self { kind, holds, reason: reason.into(), message, generation: inputs.trace.metadata.generation }
+    }
 }
 
 fn accepted(inputs: &Inputs<'_>) -> Draft {
     match inputs.invalid {
-        None => Draft {
-            kind: kind::ACCEPTED,
-            holds: true,
-            reason: reason::VALID,
-            message: "The spec is valid.".into(),
-        },
-        Some(why) => {
-            Draft { kind: kind::ACCEPTED, holds: false, reason: reason::INVALID_SPEC, message: why.into() }
-        }
+        None => Draft::new(inputs, kind::ACCEPTED, true, reason::VALID, "The spec is valid.".into()),
+        Some(why) => Draft::new(inputs, kind::ACCEPTED, false, reason::INVALID_SPEC, sentence(why)),
     }
 }
 
-fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, nodes: &Nodes) -> Draft {
-    let draft = |holds, reason, message| Draft { kind: kind::TRACING, holds, reason, message };
-    if status.phase.is_some_and(life::is_over) {
-        return draft(false, reason::ENDED, "The trace is over.".into());
+/// The rule of the definition that a trace does not start again goes by the reason Ended of this condition.
+fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, moment: Moment) -> Draft {
+    let draft = |holds, reason: &str, message: String| Draft::new(inputs, kind::TRACING, holds, reason, message);
+    if moment.ended {
+        let message = match status.phase {
+            Some(Phase::Completed) => "The trace is over.".into(),
+            Some(Phase::Failed) => "The trace has failed, and nothing is traced.".into(),
+            _ => awaiting(tally),
+        };
+        return draft(false, reason::ENDED, message);
     }
-    if nodes.reporting > 0 {
-        let message = format!("{} of {} nodes with selected pods report.", nodes.reporting, nodes.matched);
-        return draft(true, reason::REPORTING, message);
+    if status.nodes_reporting > 0 {
+        let (reporting, matched) = (status.nodes_reporting, status.nodes_matched);
+        let mut draft =
+            draft(true, reason::REPORTING, format!("{reporting} of {matched} nodes with selected pods report."));
+        if let Some(lowest) = inputs.reports.generations().min() {
+            let current = draft.generation.unwrap_or(lowest);
+            let behind = inputs.reports.generations().filter(|generation| *generation < current).count();
+            if behind > 0 {
+                let trace = if behind == 1 { "traces" } else { "trace" };
+                draft.message.push_str(&format!(
+                    " {behind} of {reporting} nodes still {trace} by the spec before its last change."
+                ));
+            }
+            draft.generation = Some(lowest.min(current));
+        }
+        return draft;
     }
     if let Some((node, refused)) = inputs.reports.refusals().next() {
-        let message = format!("Every node refuses, such as {node}: {}", refused.message);
+        let message = format!("Every node refuses, such as {node}: {}", sentence(&clean(&refused.message)));
         return draft(false, reason::REFUSED, message);
     }
-    if nodes.matched == 0 {
+    if inputs.live_pods.is_empty() {
         let message = "No pod of this namespace that is placed on a node matches the selector.".into();
         return draft(false, reason::NO_PODS, message);
     }
     let message = format!(
         "No node reports yet; {} with selected pods should. Does the agent run there?",
-        nodes.matched
+        inputs.live_pods.len()
     );
     draft(false, reason::WAITING_FOR_NODES, message)
 }
 
-fn complete(status: &TrafficTraceStatus, nodes: &Nodes) -> Draft {
-    let draft = |holds, reason, message: String| Draft { kind: kind::COMPLETE, holds, reason, message };
+/// The message of a trace that has ended and is not over.
+fn awaiting(tally: &Tally) -> String {
+    format!("The trace has ended; the last numbers of {} are awaited.", nodes(tally.unfinished.len()))
+}
+
+fn complete(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, moment: Moment) -> Draft {
+    let draft = |holds, reason: &str, message: String| Draft::new(inputs, kind::COMPLETE, holds, reason, message);
     match status.phase {
-        Some(Phase::Completed) if !status.missing_nodes.is_empty() => {
+        Some(Phase::Completed) => {
+            let missing = tally.unfinished.len() + tally.left.len();
+            if missing == 0 {
+                let message = "The trace is over; the numbers are final.".into();
+                return draft(true, reason::ALL_NODES_REPORTED, message);
+            }
             let message = format!(
-                "The trace is over; {} of {} nodes did not send their last numbers within {} s.",
-                nodes.unfinished.len(),
+                "The trace is over; the last numbers of {missing} of {} nodes did not come within {} s.",
                 status.nodes_matched,
                 LAST_REPORTS_WITHIN.as_secs()
             );
             draft(true, reason::NODES_MISSING, message)
         }
-        Some(Phase::Completed) => {
-            draft(true, reason::ALL_NODES_REPORTED, "The trace is over; the numbers are final.".into())
+        Some(Phase::Failed) => {
+            draft(false, reason::FAILED, "The trace has failed: the condition Failed says why.".into())
         }
-        Some(Phase::Failed) => draft(true, reason::ENDED, "The trace could not be done.".into()),
+        _ if moment.ended => draft(false, reason::ENDED, awaiting(tally)),
         _ => draft(false, reason::RUNNING, "The trace has not ended yet.".into()),
     }
 }
 
-/// What is missing from the numbers, the worst first; all of it is in the message.
-fn degraded(inputs: &Inputs<'_>, status: &TrafficTraceStatus, nodes: &Nodes) -> Draft {
-    let mut found: Vec<(&'static str, String)> = Vec::new();
-    if let Some(why) = inputs.invalid.filter(|_| status.phase == Some(Phase::Running)) {
-        found.push((reason::INVALID_SPEC, format!("the last change of the spec is not in force: {why}")));
+fn failed(
+    inputs: &Inputs<'_>,
+    before: &TrafficTraceStatus,
+    status: &TrafficTraceStatus,
+    tally: &Tally,
+) -> Draft {
+    if status.phase == Some(Phase::Failed) {
+        let (reason, message) = failure(inputs, before, tally);
+        return Draft::new(inputs, kind::FAILED, true, &reason, message);
     }
-    let refusals: Vec<_> = inputs.reports.refusals().collect();
-    if let Some((node, refused)) = refusals.first() {
-        let others =
-            if refusals.len() > 1 { format!(" and {} more", refusals.len() - 1) } else { String::new() };
-        found.push((reason::REFUSED_BY_NODES, format!("{node}{others} refused: {}", refused.message)));
-    }
-    if !status.missing_nodes.is_empty() {
-        let names = listed(&nodes.unfinished);
-        found.push((reason::NODES_MISSING, format!("the last numbers of {names} are missing")));
-    }
-    if !status.lost.is_empty() {
-        found.push((reason::LOST, format!("lost: {}", super::summary::losses(&status.lost))));
-    }
-    if let Some(first) = status.not_visible.first() {
-        let more = if status.not_visible.len() > 1 { " and others" } else { "" };
-        found
-            .push((reason::NOT_VISIBLE, format!("pod {}{more} cannot be seen: {}", first.pod, first.reason)));
-    }
-    if let Some(last) = status.interruptions.last() {
-        let node = last.node_name.as_deref().unwrap_or("a node");
-        found.push((
-            reason::INTERRUPTED,
-            format!(
-                "tracing on {node} was interrupted until {} ({}); bytes of that time may be missing",
-                last.time.0, last.reason
-            ),
-        ));
-    }
-    let not_enforced: Vec<&str> = inputs.reports.not_enforced().into_iter().collect();
-    if !not_enforced.is_empty() {
-        found.push((reason::NOT_ENFORCED, format!("not enforced: {}", not_enforced.join(", "))));
-    }
+    Draft::new(inputs, kind::FAILED, false, reason::NOT_FAILED, "The trace has not failed.".into())
+}
+
+/// The reason is that of the first finding, the message has all of them.
+fn degraded(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, moment: Moment) -> Draft {
+    debug_assert!(!status.phase.is_some_and(is_over) || moment.ended, "a trace that is over has ended");
+    let found = findings(inputs, status, tally, moment);
     match found.first() {
-        None => Draft {
-            kind: kind::DEGRADED,
-            holds: false,
-            reason: reason::AS_ASKED,
-            message: "Nothing is known to be missing.".into(),
-        },
-        Some((reason, _)) => {
-            let all: Vec<&str> = found.iter().map(|(_, message)| message.as_str()).collect();
-            let mut message = all.join("; ");
-            if let Some(first) = message.get(..1).map(str::to_uppercase) {
-                message.replace_range(..1, &first);
-            }
-            message.push('.');
-            Draft { kind: kind::DEGRADED, holds: true, reason, message }
+        None => {
+            let message = "Nothing is known to be missing.".into();
+            Draft::new(inputs, kind::DEGRADED, false, reason::AS_ASKED, message)
+        }
+        Some(first) => {
+            let all: Vec<&str> = found.iter().map(|finding| finding.sentence.as_str()).collect();
+            Draft::new(inputs, kind::DEGRADED, true, first.reason, all.join(" "))
         }
     }
-}
-
-/// The first names of a set, and how many more there are.
-fn listed(names: &BTreeSet<String>) -> String {
-    let first: Vec<&str> = names.iter().take(2).map(String::as_str).collect();
-    match names.len().saturating_sub(first.len()) {
-        0 => first.join(" and "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
-}
-
-/// A text of at most so many characters, cut with an ellipsis.
-pub(super) fn shorten(text: String, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text;
-    }
-    let mut short: String = text.chars().take(most.saturating_sub(3)).collect();
-    short.push_str("...");
-    short
 }
