@@ -69,7 +69,8 @@ fn accepted(inputs: &Inputs<'_>) -> Draft {
 
 /// The rule of the definition that a trace does not start again goes by the reason Ended of this condition.
 fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, moment: Moment) -> Draft {
-    let draft = |holds, reason: &str, message: String| Draft::new(inputs, kind::TRACING, holds, reason, message);
+    let draft =
+        |holds, reason: &str, message: String| Draft::new(inputs, kind::TRACING, holds, reason, message);
     if moment.ended {
         let message = match status.phase {
             Some(Phase::Completed) => "The trace is over.".into(),
@@ -80,8 +81,11 @@ fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, mome
     }
     if status.nodes_reporting > 0 {
         let (reporting, matched) = (status.nodes_reporting, status.nodes_matched);
-        let mut draft =
-            draft(true, reason::REPORTING, format!("{reporting} of {matched} nodes with selected pods report."));
+        let mut draft = draft(
+            true,
+            reason::REPORTING,
+            format!("{reporting} of {matched} nodes with selected pods report."),
+        );
         if let Some(lowest) = inputs.reports.generations().min() {
             let current = draft.generation.unwrap_or(lowest);
             let behind = inputs.reports.generations().filter(|generation| *generation < current).count();
@@ -116,7 +120,8 @@ fn awaiting(tally: &Tally) -> String {
 }
 
 fn complete(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, moment: Moment) -> Draft {
-    let draft = |holds, reason: &str, message: String| Draft::new(inputs, kind::COMPLETE, holds, reason, message);
+    let draft =
+        |holds, reason: &str, message: String| Draft::new(inputs, kind::COMPLETE, holds, reason, message);
     match status.phase {
         Some(Phase::Completed) => {
             let missing = tally.unfinished.len() + tally.left.len();

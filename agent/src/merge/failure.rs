@@ -28,16 +28,13 @@ fn why(inputs: &Inputs<'_>, tally: &Tally) -> (&'static str, String) {
         let (reason, message) = (clean(&refused.reason), sentence(&clean(&refused.message)));
         let message = format!("Refused by {names} ({reason}): {message}");
         let silent = tally.unfinished.len();
-        let others = if silent > 0 { format!(" No report came from {}.", nodes(silent)) } else { String::new() };
+        let others =
+            if silent > 0 { format!(" No report came from {}.", nodes(silent)) } else { String::new() };
         return (reason::REFUSED_BY_NODES, format!("{message}{others}"));
     }
     if tally.matched > 0 {
         let silent: BTreeSet<String> = tally.unfinished.union(&tally.left).cloned().collect();
-        let such = if silent.is_empty() {
-            String::new()
-        } else {
-            format!(", such as {}", named(&silent))
-        };
+        let such = if silent.is_empty() { String::new() } else { format!(", such as {}", named(&silent)) };
         let message = format!(
             "No report came from any of the nodes with selected pods{such}. Does the agent run there? \
              Look at the agent's DaemonSet and its log, then delete this TrafficTrace and create a new one."

@@ -80,7 +80,8 @@ fn left(tally: &Tally) -> Found {
         return None;
     }
     let names = named(&tally.left);
-    let message = format!("The last numbers of {names} are missing, as it left the cluster before they came.");
+    let message =
+        format!("The last numbers of {names} are missing, as it left the cluster before they came.");
     let message = if tally.left.len() == 1 { message } else { message.replace("as it left", "as they left") };
     Some((reason::NODES_MISSING, message))
 }

@@ -72,7 +72,11 @@ pub(super) fn subtract(flow: &mut Flow, part: &Flow) {
 
 /// Whether nothing is counted in a flow.
 pub(super) fn is_empty(flow: &Flow) -> bool {
-    flow.weight() == 0 && flow.rx_calls == 0 && flow.tx_calls == 0 && flow.connections == 0 && flow.connect_failures == 0
+    flow.weight() == 0
+        && flow.rx_calls == 0
+        && flow.tx_calls == 0
+        && flow.connections == 0
+        && flow.connect_failures == 0
 }
 
 /// Combines the counts that only grow.

@@ -68,7 +68,9 @@ pub(crate) fn is_over(phase: Phase) -> bool {
 /// Whether a status says that its trace has ended, which is before it is over if last numbers are awaited.
 pub(crate) fn has_ended(status: &TrafficTraceStatus) -> bool {
     let mut conditions = status.conditions.iter();
-    conditions.any(|condition| condition.type_ == condition_type::TRACING && condition.reason == condition_reason::ENDED)
+    conditions.any(|condition| {
+        condition.type_ == condition_type::TRACING && condition.reason == condition_reason::ENDED
+    })
 }
 
 /// The phase of a trace now. One that no node has traced is never completed.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use traffictrace_crd::{Interruption, Losses, NotVisible, RefusedNode, SkewedClock, REFUSED_MESSAGE};
+use traffictrace_crd::{Interruption, Losses, NotVisible, REFUSED_MESSAGE, RefusedNode, SkewedClock};
 
 use super::NodeReports;
 use super::flow_key::clean;
@@ -23,7 +23,9 @@ impl NodeReports {
         let mut all = Losses::new();
         for (_, node) in self.nodes() {
             let carried = node.carried.iter().flat_map(|carried| &carried.lost);
-            for (reason, times) in node.newest.report.lost.iter().chain(carried).filter(|(_, times)| **times > 0) {
+            for (reason, times) in
+                node.newest.report.lost.iter().chain(carried).filter(|(_, times)| **times > 0)
+            {
                 let sum = all.entry(clean(reason)).or_insert(0);
                 *sum = sum.saturating_add(*times);
             }
@@ -75,7 +77,9 @@ impl NodeReports {
     /// Clocks that are off, the first by name, and this process's own, of which `own` tells by how many milliseconds.
     pub(super) fn skewed_clocks(&self, own: Option<i64>) -> Vec<SkewedClock> {
         let own = own.map(|offset| (CONTROLLER, offset));
-        let nodes = self.nodes().filter_map(|(name, node)| Some((name, node.newest.report.clock_offset_milliseconds?)));
+        let nodes = self
+            .nodes()
+            .filter_map(|(name, node)| Some((name, node.newest.report.clock_offset_milliseconds?)));
         let all: Vec<(&str, i64)> = own.into_iter().chain(nodes).take(LISTED).collect();
         let seconds = |offset: i64| offset.saturating_add(500 * offset.signum()) / 1000;
         all.into_iter()

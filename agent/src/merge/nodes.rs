@@ -133,7 +133,9 @@ impl NodeReports {
 
     /// Whether a node's last report, final or not, leaves nothing to count: it had no pod to trace any more.
     pub(super) fn is_idle(&self, node: &str) -> bool {
-        self.nodes.get(node).is_some_and(|node| node.newest.report.is_final || node.newest.report.active_pods == 0)
+        self.nodes
+            .get(node)
+            .is_some_and(|node| node.newest.report.is_final || node.newest.report.active_pods == 0)
     }
 
     /// Whether a node refuses and has no numbers.
@@ -167,7 +169,10 @@ impl NodeReports {
 
     pub(super) fn containers(&self) -> i32 {
         let of_node = |node: &Node| {
-            node.newest.report.containers_matched.max(node.carried.as_ref().map_or(0, |carried| carried.containers))
+            node.newest
+                .report
+                .containers_matched
+                .max(node.carried.as_ref().map_or(0, |carried| carried.containers))
         };
         self.nodes.values().map(of_node).fold(0, i32::saturating_add)
     }
