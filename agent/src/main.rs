@@ -12,7 +12,9 @@ mod logging;
 mod merge;
 mod node;
 mod report;
+mod server;
 mod session;
+mod tasks;
 #[cfg(test)]
 mod testing;
 mod top;

@@ -97,6 +97,14 @@ impl Totals {
         self.connections_open = connections_open;
     }
 
+    /// What these sums have beyond others, none of them below 0. Open connections are left out: they are no sum.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Self {
+        let mut beyond = Self { connections_open: 0, ..self.clone() };
+        beyond.each(other, |sum, other| sum.saturating_sub(other).max(0));
+        beyond
+    }
+
     fn each(&mut self, other: &Self, combine: impl Fn(i64, i64) -> i64) {
         let Self {
             rx_bytes,

@@ -27,11 +27,14 @@ pub use duration::{Duration, DurationError};
 pub use flow::{Direction, Flow, FlowState, Losses, Protocol, Totals};
 pub use ports::{PortRangeError, parse_port, parse_ports};
 pub use report::{
-    FINISHED_LABEL, Interruption, NODE_LABEL, NotVisible, REFUSED_MESSAGE, REPORT_INTERVAL_ANNOTATION, Refused,
-    START_TIME_ANNOTATION, TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, node_label, report_name,
+    FINISHED_LABEL, Interruption, NODE_LABEL, NotVisible, REFUSED_MESSAGE, REPORT_INTERVAL_ANNOTATION,
+    Refused, START_TIME_ANNOTATION, TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, node_label,
+    report_name,
 };
 pub use row::{COLUMNS, FlowRow, RowError, column_names, decode_rows};
-pub use status::{Phase, RefusedNode, SkewedClock, Summary, TrafficTraceStatus, condition_reason, condition_type};
+pub use status::{
+    Phase, RefusedNode, SkewedClock, Summary, TrafficTraceStatus, condition_reason, condition_type,
+};
 pub use trace::{DirectionFilter, GroupBy, TrafficTrace, TrafficTraceSpec};
 pub use validate::{FieldError, ValidationFailed};
 pub use yaml::all_crds_yaml;

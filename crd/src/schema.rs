@@ -127,7 +127,10 @@ pub(crate) fn interval(generator: &mut SchemaGenerator) -> Schema {
 pub(crate) fn trace_duration(generator: &mut SchemaGenerator) -> Schema {
     duration_of(
         generator,
-        &format!("{} && duration(self) >= duration('5s') && duration(self) <= duration('24h')", is_duration()),
+        &format!(
+            "{} && duration(self) >= duration('5s') && duration(self) <= duration('24h')",
+            is_duration()
+        ),
         "duration: must be a duration such as 30s, 10m or 1h, at least 5s and at most 24h",
     )
 }
@@ -157,14 +160,20 @@ fn duration_of(generator: &mut SchemaGenerator, rule: &str, message: &str) -> Sc
 pub(crate) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let mut condition = Condition::json_schema(generator);
     for (field, limits) in [
-        ("type", json!({
-            "maxLength": 316,
-            "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
-        })),
+        (
+            "type",
+            json!({
+                "maxLength": 316,
+                "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
+            }),
+        ),
         ("status", json!({ "enum": ["True", "False", "Unknown"] })),
-        ("reason", json!({
-            "minLength": 1, "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
-        })),
+        (
+            "reason",
+            json!({
+                "minLength": 1, "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+            }),
+        ),
         ("message", json!({ "maxLength": 32768 })),
         ("observedGeneration", json!({ "minimum": 0 })),
     ] {

@@ -54,6 +54,8 @@ pub mod condition_reason {
     pub const REFUSED: &str = "Refused";
     /// Some nodes refused the trace.
     pub const REFUSED_BY_NODES: &str = "RefusedByNodes";
+    /// Nothing new has come from some nodes for longer than it should take.
+    pub const NODES_SILENT: &str = "NodesSilent";
     /// A part of the spec is not enforced on some node.
     pub const NOT_ENFORCED: &str = "NotEnforced";
     /// Some pods cannot be seen (sandboxed runtimes).

@@ -116,7 +116,11 @@ impl TrafficTraceSpec {
     ///
     /// [`DurationError`] when `ttlAfterFinished` is neither a duration nor `Never`.
     pub fn ttl(&self) -> Result<Option<std::time::Duration>, DurationError> {
-        if self.ttl_after_finished.as_str() == NEVER { Ok(None) } else { self.ttl_after_finished.get().map(Some) }
+        if self.ttl_after_finished.as_str() == NEVER {
+            Ok(None)
+        } else {
+            self.ttl_after_finished.get().map(Some)
+        }
     }
 }
 

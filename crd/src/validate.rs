@@ -4,6 +4,7 @@
 //! say (whether a text really is a network) is tried in the end, as agents do.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -159,9 +160,13 @@ impl TrafficTraceSpec {
     }
 }
 
-fn root_schema() -> Result<Value, ValidationFailed> {
-    let versions = serde_json::to_value(TrafficTrace::crd()).map_err(|e| one("schema", &e.to_string()))?;
-    Ok(versions["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone())
+/// The schema of a trace. It is made once: a controller that begins checks every trace of the cluster.
+fn root_schema() -> Result<&'static Value, ValidationFailed> {
+    static SCHEMA: LazyLock<Result<Value, String>> = LazyLock::new(|| {
+        let definition = serde_json::to_value(TrafficTrace::crd()).map_err(|e| e.to_string())?;
+        Ok(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone())
+    });
+    SCHEMA.as_ref().map_err(|message| one("schema", message))
 }
 
 fn one(field: &str, message: &str) -> ValidationFailed {

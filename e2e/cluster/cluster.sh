@@ -44,6 +44,12 @@ faults, for the suite:
   node-start NODE    start it again and wait until it is Ready
   agent-pid NODE     print the process id, as the machine counts, of the agent on a node
   agent-kill NODE    kill -9 it
+  controller-pid     print the process id of the controller
+  controller-kill    kill -9 it
+  audit-log          print the file in which the API server notes what agents and controller ask
+  proxy-start        start a server in front of the API server that does what a file lists; prints its address,
+                     port and that file
+  proxy-stop         end it
 END
 }
 
@@ -172,7 +178,7 @@ main() {
     env) print_env ;;
     images) images ;;
     pack) pack_ours "${1:?a folder for the archives}" ;;
-    status | api-stop | api-start) need_cluster && "fault_${command//-/_}" ;;
+    status | api-stop | api-start | controller-pid | controller-kill | audit-log | proxy-start | proxy-stop) need_cluster && "fault_${command//-/_}" ;;
     link-cut | link-join | node-kill | node-start | agent-pid | agent-kill)
         need_node "${1:-}"
         need_cluster

@@ -3,40 +3,39 @@
 //! `run` has the map: watches tell `State` what is, `State` says what to do, `write` does it at the API server.
 
 mod events;
-mod indexes;
-mod metadata;
 mod pace;
 mod peers;
 mod pods;
-mod reports;
 mod schedule;
 mod state;
-mod timing;
 mod trace;
 mod write;
 
-use std::collections::HashMap;
+use std::fmt::Debug;
 use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use kube::Resource;
+use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
 
 use self::peers::PeerScope;
-use self::state::{Event, State};
-use self::write::{Finished, Writer};
+use self::state::{State, Told};
 use crate::kubeapi::{ApiServer, Change, ConnectError, Source, connect, watch};
 use crate::logging;
+use crate::server::metrics::ControllerMetrics;
+use crate::server::{Health, ServerArgs, ServerError};
+use crate::tasks::{TaskEnded, Tasks};
 
 /// How many changes wait at most before the watches wait too.
 const QUEUE: usize = 1024;
 /// The longest sleep when nothing is due: no harm if the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How often metrics are brought up to date.
+const FIGURES: Duration = Duration::from_secs(5);
 
 /// Merge the nodes' reports into the status of each TrafficTrace; one per cluster
 ///
@@ -44,22 +43,26 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// definitions. RUST_LOG sets how much it says, such as info or debug.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ControllerArgs {
-    /// Which peers of a flow are named. With namespace, pods and Services of other namespaces stay addresses, so that whoever may read a trace learns no names of other tenants
+    /// Which peers of flows are named: pods and Services of all namespaces, or of the trace's own alone. Of others a
+    /// status then has only the address.
     #[arg(long, value_enum, default_value_t)]
     peer_names: PeerScope,
+
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
-/// The controller could not start, or cannot go on.
+/// What ends the controller.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControllerError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("cannot listen to signals: {0}")]
     Signal(#[source] io::Error),
-    #[error(
-        "{name} ended: {cause}; the controller ends too, so that it is started anew and works on no stale data"
-    )]
-    TaskEnded { name: &'static str, cause: String },
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Task(#[from] TaskEnded),
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -67,108 +70,95 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     logging::init(logging::LevelFilter::INFO);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signal)?;
-    let server = connect().await?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        ended = control(server, args.peer_names) => return Err(ended),
-    }
+    let api = connect().await?;
+    let (metrics, registry) = ControllerMetrics::new();
+    let (health, mut tasks) = (Health::new(&["lists"]), Tasks::default());
+    args.server.start(registry, health.clone(), &mut tasks).await?;
+    let ended = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        ended = control(api, args.peer_names, &metrics, &health, tasks) => Some(ended),
+    };
     tracing::info!("controller ends");
-    Ok(())
+    ended.map_or(Ok(()), |ended| Err(ended.into()))
 }
 
-/// Watches, merges and writes, for ever; returns when a part of it has ended, which none does by itself.
-async fn control(server: ApiServer, peer_names: PeerScope) -> ControllerError {
-    tracing::info!("controller begins, with the API server at {}", server.url);
+/// Watches, merges and writes, until a part of it ends that must not.
+async fn control(
+    api: ApiServer,
+    peer_scope: PeerScope,
+    metrics: &ControllerMetrics,
+    health: &Health,
+    mut tasks: Tasks,
+) -> TaskEnded {
+    tracing::info!("controller begins, with the API server at {}", api.url);
     let (told, mut changes) = mpsc::channel(QUEUE);
-    let mut watches = Watches { server: server.clone(), told, tasks: JoinSet::new(), names: HashMap::new() };
-    watches.begin::<TrafficTrace>("the watch of traces", Event::Trace);
-    watches.begin::<TrafficTraceReport>("the watch of reports", Event::Report);
-    watches.begin::<Pod>("the watch of pods", |change| Event::Pod(change.map(Into::into)));
-    watches.begin::<Service>("the watch of services", |change| Event::Service(change.map(Into::into)));
-    watches.begin::<Node>("the watch of nodes", |change| Event::Node(change.map(Into::into)));
+    let source = Source::new(&api, metrics.common.clone());
+    let mut watches = Watches { source, told, tasks: &mut tasks };
+    watches.add::<TrafficTrace>(Told::Trace);
+    watches.add::<TrafficTraceReport>(Told::Report);
+    watches.add::<Pod>(|change| Told::Pod(change.map(Into::into)));
+    watches.add::<Service>(|change| Told::Service(change.map(Into::into)));
+    watches.add::<Node>(|change| Told::Node(change.map(Into::into)));
 
-    let ApiServer { client, url, clock } = server;
-    let writer = Writer::new(client, url);
-    let mut actions: JoinSet<Option<Finished>> = JoinSet::new();
-    let mut state = State::new(peer_names);
-    let mut numbers = state.numbers(clock.now());
+    let writer = write::Writer::new(api.client.clone(), &api.url, metrics.clone());
+    let (finished, mut outcomes) = mpsc::unbounded_channel();
+    let mut state = State::new(peer_scope);
+    let mut figures = tokio::time::interval(FIGURES);
     loop {
-        let now = clock.now();
-        state.set_clock_offset(clock.offset_milliseconds());
-        for action in state.due(now) {
-            let writer = writer.clone();
-            actions.spawn(async move { Some(writer.act(action).await) });
+        let now = api.clock.now();
+        health.beat();
+        if state.is_complete() {
+            health.has("lists");
         }
-        let latest = state.numbers(now);
-        if latest != numbers {
-            tracing::debug!(?latest, under_way = actions.len(), waiting = changes.len(), "numbers");
-            numbers = latest;
+        state.set_clock_offset(api.clock.offset_milliseconds());
+        for action in state.due(now) {
+            writer.start(action, finished.clone());
         }
         let sleep = state.next_due().map_or(LONGEST_SLEEP, |due| until(now, due));
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
+            _ = figures.tick() => {
+                let (traces, reports, running) = state.counts();
+                metrics.set_state(traces, reports, running, state.oldest_news(now));
+                metrics.common.set_clock_offset(api.clock.offset_milliseconds());
+                metrics.common.set_queue(changes.len());
+            }
             Some(change) = changes.recv() => {
-                state.apply(change, clock.now());
+                let now = api.clock.now();
+                state.tell(change, now);
                 // What else is there already belongs to the same round.
                 while let Ok(change) = changes.try_recv() {
-                    state.apply(change, clock.now());
+                    state.tell(change, now);
                 }
             }
-            Some(finished) = actions.join_next() => match finished {
-                Ok(Some(Finished { key, step, outcome, notices, trace })) => {
-                    state.done(&key, step, outcome, clock.now());
-                    if !notices.is_empty() {
-                        let writer = writer.clone();
-                        actions.spawn(async move { writer.tell(notices, trace).await; None });
-                    }
+            Some((uid, outcome)) = outcomes.recv() => {
+                if let Some((trace, before)) = state.done(&uid, outcome, api.clock.now())
+                    && let Some(after) = &trace.status
+                {
+                    writer.tell(&trace, events::events(before.as_ref(), after));
                 }
-                Ok(None) => {}
-                Err(error) => return ControllerError::TaskEnded { name: "a write", cause: error.to_string() },
-            },
-            ended = watches.ended() => return ended,
+            }
+            ended = tasks.ended() => return ended,
         }
     }
 }
 
-/// The watches, each in a task of its own.
-struct Watches {
-    server: ApiServer,
-    told: mpsc::Sender<Event>,
-    tasks: JoinSet<()>,
-    names: HashMap<Id, &'static str>,
+/// The watches of all that the controller must know, a task each.
+struct Watches<'a> {
+    source: Source,
+    told: mpsc::Sender<Told>,
+    tasks: &'a mut Tasks,
 }
 
-impl Watches {
-    fn begin<K>(&mut self, name: &'static str, tell: impl Fn(Change<K>) -> Event + Send + Sync + 'static)
+impl Watches<'_> {
+    fn add<K>(&mut self, tell: impl Fn(Change<K>) -> Told + Send + 'static)
     where
-        K: Resource<DynamicType = ()>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + Sync
-            + 'static,
+        K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let source = Source::new(self.server.client.clone(), self.server.url.clone());
-        let task = self.tasks.spawn(watch::<K, _>(source, self.told.clone(), tell));
-        self.names.insert(task.id(), name);
+        let task = watch(self.source.clone(), self.told.clone(), tell);
+        self.tasks.spawn(format!("the watch of {}", K::plural(&())), task);
     }
-
-    /// Waits for a watch that ends, which is an error.
-    async fn ended(&mut self) -> ControllerError {
-        let (id, cause) = match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => (Some(id), "it returned".to_owned()),
-            Some(Err(error)) => (Some(error.id()), cause(&error)),
-            None => (None, "it does not run".to_owned()),
-        };
-        let name = id.and_then(|id| self.names.get(&id).copied()).unwrap_or("a watch");
-        ControllerError::TaskEnded { name, cause }
-    }
-}
-
-fn cause(error: &JoinError) -> String {
-    if error.is_panic() { "it panicked; the log has the message".to_owned() } else { error.to_string() }
 }
 
 /// How long until a moment, a millisecond at least and a minute at most.

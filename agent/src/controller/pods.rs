@@ -12,7 +12,7 @@ use crate::kubeapi::Key;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PodRecord {
     key: Key,
-    labels: Labels,
+    labels: BTreeMap<String, String>,
     node: Option<String>,
     /// Its own addresses; none when it uses its node's.
     addresses: Vec<IpAddr>,
@@ -45,13 +45,10 @@ impl From<Pod> for PodRecord {
 }
 
 impl PodRecord {
-    pub(super) fn key(&self) -> &Key {
-        &self.key
+    pub(super) fn namespace(&self) -> &str {
+        &self.key.namespace
     }
 }
-
-/// A pod's labels.
-pub(super) type Labels = BTreeMap<String, String>;
 
 /// All pods, by namespace, and who has which address.
 #[derive(Debug, Default)]
@@ -61,48 +58,39 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// Takes a pod that is new or has changed. Returns the labels, old and new, by which a selector may count other pods
-    /// than before; none if nothing that matters for counting has changed.
-    pub(super) fn apply(&mut self, pod: PodRecord) -> Vec<Labels> {
-        let pods = self.namespaces.entry(pod.key.namespace.clone()).or_default();
-        let old = pods.get(&pod.key.name);
-        if old == Some(&pod) {
-            return Vec::new();
+    /// Takes a pod that is new or has changed; tells whether something that matters here has.
+    pub(super) fn apply(&mut self, pod: PodRecord) -> bool {
+        let key = pod.key.clone();
+        let pods = self.namespaces.entry(key.namespace.clone()).or_default();
+        if pods.get(&key.name) == Some(&pod) {
+            return false;
         }
-        let mut labels = Vec::new();
-        if let Some(old) = old {
-            release(&mut self.addresses, old);
-            let counted = |pod: &PodRecord| (pod.node.clone(), pod.finished);
-            if old.labels != pod.labels || counted(old) != counted(&pod) {
-                labels.extend([old.labels.clone(), pod.labels.clone()]);
-            }
-        } else {
-            labels.push(pod.labels.clone());
+        if let Some(old) = pods.get(&key.name) {
+            release(&mut self.addresses, &old.key, old);
         }
         if !pod.finished {
             for address in &pod.addresses {
-                self.addresses.insert(*address, pod.key.clone());
+                self.addresses.insert(*address, key.clone());
             }
         }
-        pods.insert(pod.key.name.clone(), pod);
-        labels
+        pods.insert(key.name, pod);
+        true
     }
 
-    /// Takes a pod's end, and returns its labels. A pod that was made anew under the name stays.
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Labels> {
-        let pods = self.namespaces.get_mut(&key.namespace)?;
-        if pods.get(&key.name)?.key.uid != key.uid {
-            return None;
+    pub(super) fn remove(&mut self, key: &Key) {
+        let Some(pods) = self.namespaces.get_mut(&key.namespace) else { return };
+        // One of the same name may have been made anew meanwhile.
+        if pods.get(&key.name).is_some_and(|pod| pod.key == *key)
+            && let Some(old) = pods.remove(&key.name)
+        {
+            release(&mut self.addresses, key, &old);
         }
-        let old = pods.remove(&key.name)?;
         if pods.is_empty() {
             self.namespaces.remove(&key.namespace);
         }
-        release(&mut self.addresses, &old);
-        Some(old.labels)
     }
 
-    /// The number of pods of a namespace, by node, that the selector matches and that are on a node and not finished.
+    /// How many pods of a namespace the selector matches that are on a node and not finished, by node.
     pub(super) fn by_node(&self, namespace: &str, selector: &Selector) -> BTreeMap<String, i32> {
         let mut counts = BTreeMap::new();
         for pod in self.namespaces.get(namespace).into_iter().flat_map(HashMap::values) {
@@ -120,9 +108,9 @@ impl Pods {
 }
 
 /// Gives up the addresses of a pod, unless another pod has them already.
-fn release(addresses: &mut HashMap<IpAddr, Key>, pod: &PodRecord) {
+fn release(addresses: &mut HashMap<IpAddr, Key>, key: &Key, pod: &PodRecord) {
     for address in &pod.addresses {
-        if addresses.get(address) == Some(&pod.key) {
+        if addresses.get(address) == Some(key) {
             addresses.remove(address);
         }
     }
@@ -136,7 +124,7 @@ mod tests {
 
     fn pod(name: &str, node: &str, app: &str, phase: &str, address: &str) -> PodRecord {
         let pod: Pod = serde_json::from_value(json!({
-            "metadata": { "name": name, "namespace": "shop", "uid": name, "labels": { "app": app } },
+            "metadata": { "name": name, "namespace": "shop", "labels": { "app": app } },
             "spec": { "nodeName": node, "containers": [] },
             "status": { "phase": phase, "podIP": address, "podIPs": [{ "ip": address }, { "ip": "fd00::1" }] },
         }))
@@ -145,7 +133,7 @@ mod tests {
     }
 
     fn key(name: &str) -> Key {
-        Key { namespace: "shop".into(), name: name.into(), uid: name.into() }
+        Key { namespace: "shop".into(), name: name.into(), uid: String::new() }
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -172,8 +160,8 @@ mod tests {
     #[test]
     fn an_address_belongs_to_a_pod_that_has_not_finished() {
         let mut pods = Pods::default();
-        assert_eq!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")).len(), 1);
-        assert!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")).is_empty(), "nothing has changed");
+        assert!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")));
+        assert!(!pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")), "nothing has changed");
         assert_eq!(pods.at(ip("10.0.0.1")), Some(&key("a")));
         assert_eq!(pods.at(ip("fd00::1")), Some(&key("a")));
         pods.apply(pod("a", "n1", "web", "Failed", "10.0.0.1"));
@@ -197,20 +185,5 @@ mod tests {
         pods.apply(host.into());
         assert_eq!(pods.at(ip("192.168.0.1")), None);
         assert_eq!(pods.by_node("shop", &Selector::default()), [("n1".to_owned(), 1)].into());
-    }
-
-    #[test]
-    fn a_pod_that_was_made_anew_outlives_the_end_of_the_old_one() {
-        let mut pods = Pods::default();
-        let old = pod("a", "n1", "web", "Running", "10.0.0.1");
-        let mut new = pod("a", "n2", "web", "Running", "10.0.0.2");
-        new.key.uid = "new".into();
-        pods.apply(old.clone());
-        pods.apply(new.clone());
-        assert_eq!(pods.at(ip("10.0.0.1")), None);
-        assert_eq!(pods.remove(&old.key), None);
-        assert_eq!(pods.by_node("shop", &Selector::default()), [("n2".to_owned(), 1)].into());
-        assert!(pods.remove(&new.key).is_some());
-        assert_eq!(pods.at(ip("10.0.0.2")), None);
     }
 }

@@ -1,51 +1,49 @@
-//! A schedule: each key has a time at most, and the earliest one is found without looking at the others.
+//! Which trace is to be looked at when, so that no event has to look at all of them.
 
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use crate::kubeapi::Key;
-
-/// Times of keys.
+/// A moment for each of some traces, by UID.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    in_order: BTreeSet<(Timestamp, Key)>,
-    times: HashMap<Key, Timestamp>,
+    order: BTreeSet<(Timestamp, String)>,
+    moments: HashMap<String, Timestamp>,
 }
 
 impl Schedule {
-    /// Sets the time of a key, or takes the key out.
-    pub(super) fn set(&mut self, key: &Key, time: Option<Timestamp>) {
-        if self.times.get(key).copied() == time {
+    /// Sets the moment of a trace, or takes it out.
+    pub(super) fn set(&mut self, uid: &str, moment: Option<Timestamp>) {
+        if self.moments.get(uid).copied() == moment {
             return;
         }
-        if let Some(old) = self.times.remove(key) {
-            self.in_order.remove(&(old, key.clone()));
+        if let Some(old) = self.moments.remove(uid) {
+            self.order.remove(&(old, uid.to_owned()));
         }
-        if let Some(time) = time {
-            self.times.insert(key.clone(), time);
-            self.in_order.insert((time, key.clone()));
+        if let Some(moment) = moment {
+            self.moments.insert(uid.to_owned(), moment);
+            self.order.insert((moment, uid.to_owned()));
         }
     }
 
-    /// The earliest time.
+    /// Takes out the traces whose moment has come.
+    pub(super) fn take(&mut self, now: Timestamp) -> Vec<String> {
+        let mut due = Vec::new();
+        while let Some((moment, _)) = self.order.first() {
+            if *moment > now {
+                break;
+            }
+            if let Some((_, uid)) = self.order.pop_first() {
+                self.moments.remove(&uid);
+                due.push(uid);
+            }
+        }
+        due
+    }
+
+    /// The next moment of all.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.in_order.first().map(|(time, _)| *time)
-    }
-
-    /// Takes out the first key whose time has come.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Key> {
-        if self.next()? > now {
-            return None;
-        }
-        let (_, key) = self.in_order.pop_first()?;
-        self.times.remove(&key);
-        Some(key)
-    }
-
-    /// The number of keys whose time has come.
-    pub(super) fn due(&self, now: Timestamp) -> usize {
-        self.in_order.iter().take_while(|(time, _)| *time <= now).count()
+        self.order.first().map(|(moment, _)| *moment)
     }
 }
 
@@ -53,26 +51,21 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> Key {
-        Key { namespace: "shop".into(), name: name.into(), uid: name.into() }
-    }
-
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
     #[test]
-    fn keys_come_in_the_order_of_their_last_times() {
+    fn each_trace_has_one_moment_the_last_that_was_set() {
         let mut schedule = Schedule::default();
-        for (name, second) in [("a", 5), ("b", 3), ("c", 4), ("a", 1), ("c", 9)] {
-            schedule.set(&key(name), Some(at(second)));
-        }
-        assert_eq!((schedule.next(), schedule.due(at(4))), (Some(at(1)), 2));
-        assert_eq!(schedule.pop_due(at(0)), None);
-        assert_eq!(schedule.pop_due(at(4)), Some(key("a")));
-        assert_eq!(schedule.pop_due(at(4)), Some(key("b")));
-        assert_eq!(schedule.pop_due(at(4)), None);
-        schedule.set(&key("c"), None);
-        assert_eq!(schedule.next(), None);
+        schedule.set("a", Some(at(5)));
+        schedule.set("b", Some(at(3)));
+        schedule.set("a", Some(at(2)));
+        schedule.set("c", Some(at(9)));
+        schedule.set("c", None);
+        assert_eq!(schedule.next(), Some(at(2)));
+        assert!(schedule.take(at(1)).is_empty());
+        assert_eq!(schedule.take(at(3)), ["a", "b"]);
+        assert_eq!((schedule.next(), schedule.moments.len()), (None, 0));
     }
 }

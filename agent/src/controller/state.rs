@@ -1,22 +1,16 @@
-//! The controller's knowledge, and what follows from it. No I/O: events come in, actions go out.
-//!
-//! Every event finds by key what it changes, and sets the time in the schedule at which that is looked at. Nothing is
-//! looked at before its time, so that the work of an event does not grow with the number of traces.
+//! What the controller knows, and what follows from it. No I/O: changes come in, actions go out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::core::SelectorExt as _;
-use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus};
+use serde_json::Value;
+use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus, report_name};
 
-use super::events::{Notice, notices};
-use super::indexes::Indexes;
-use super::metadata;
-use super::peers::{Addresses, Directory, Names, PeerScope, Peers};
-use super::pods::{Labels, PodRecord, Pods};
-use super::reports::{Reports, trace_of};
-use super::timing::Step;
+use super::pace::Pace;
+use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
+use super::pods::{PodRecord, Pods};
+use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::kubeapi::{Change, Key};
 use crate::merge::{Inputs, NodeReports, merge};
@@ -27,7 +21,7 @@ use crate::merge::{Inputs, NodeReports, merge};
     clippy::large_enum_variant,
     reason = "at most a queue of them exists, and most are of the large ones"
 )]
-pub(super) enum Event {
+pub(super) enum Told {
     Trace(Change<TrafficTrace>),
     Report(Change<TrafficTraceReport>),
     Pod(Change<PodRecord>),
@@ -35,51 +29,73 @@ pub(super) enum Event {
     Node(Change<Addresses>),
 }
 
-/// Something to be done at the API server for a trace.
+/// What is to be done at the API server.
 #[derive(Clone, Debug)]
-pub(super) struct Action {
-    /// The trace as it is known; in its status the one to write, if that is what is to be done.
-    pub(super) object: Box<TrafficTrace>,
-    pub(super) work: Work,
+pub(super) enum Action {
+    /// Write the status of this object, which has the version that it was made for.
+    Write(Box<TrafficTrace>),
+    /// Change the metadata of this object.
+    Patch(Box<TrafficTrace>, Value),
+    /// Delete this object, whose time has come.
+    Delete(Box<TrafficTrace>),
+    /// Delete the reports of this object, whose status is final.
+    DeleteReports(Box<TrafficTrace>),
 }
 
-/// The work of an action.
-#[derive(Clone, Debug)]
-pub(super) enum Work {
-    /// Write the status, if the object still has the version that it was made for, and then tell of these changes.
-    WriteStatus(Vec<Notice>),
-    /// Apply this merge patch to the object.
-    PatchMetadata(serde_json::Value),
-    /// Delete the trace's reports.
-    DeleteReports,
-    /// Delete the trace.
-    Delete,
-}
-
-impl Work {
-    pub(super) fn step(&self) -> Step {
-        match self {
-            Self::WriteStatus(_) => Step::Status,
-            Self::PatchMetadata(_) => Step::Metadata,
-            Self::DeleteReports => Step::Reports,
-            Self::Delete => Step::Deletion,
-        }
+impl Action {
+    /// The trace that it is about.
+    pub(super) fn object(&self) -> &TrafficTrace {
+        let (Self::Write(object)
+        | Self::Patch(object, _)
+        | Self::Delete(object)
+        | Self::DeleteReports(object)) = self;
+        object
     }
 }
 
-/// The result of an action.
+/// What has become of an action on the trace with this UID.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The object as it is now.
+    /// The object with its new status.
     Written(Box<TrafficTrace>),
-    /// Done, with no object to show for it.
+    /// The object with its new metadata.
+    Patched(Box<TrafficTrace>),
+    /// It is done, and the object has not changed.
     Done,
-    /// Not done: try again after a pause, at least as long as the server asks. Somebody else has changed the object, the
-    /// server was away, or the object is gone and the watch will tell.
+    /// Not done, or not yet visible: look again after a pause, as long as the server says if it does. Somebody else has
+    /// changed the object, the server was away, or the object is gone and the watch will tell.
     Again(Option<Duration>),
 }
 
-/// The watches that have delivered their first list.
+/// The reports of a trace, which must be of its own namespace: that namespace, and the trace's UID.
+type Reported = (String, String);
+
+/// Everything that is known.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    peer_scope: PeerScope,
+    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    clock_offset: Option<i64>,
+    /// Traces by UID.
+    traces: HashMap<String, Trace>,
+    /// UIDs of the traces of each namespace.
+    of_namespace: HashMap<String, BTreeSet<String>>,
+    /// Reports of traces, which may not be known yet.
+    reports: HashMap<Reported, NodeReports>,
+    /// What each report that exists is of: its trace and its node.
+    report_names: HashMap<Key, (Reported, String)>,
+    schedule: Schedule,
+    pace: Pace,
+    pods: Pods,
+    services: Directory,
+    nodes: Directory,
+    node_names: NodeSet,
+    complete: Complete,
+    /// How often a status was made.
+    merges: u64,
+}
+
+/// Of what the first list is complete.
 #[derive(Debug, Default)]
 struct Complete {
     traces: bool,
@@ -89,284 +105,261 @@ struct Complete {
     nodes: bool,
 }
 
-impl Complete {
-    fn all(&self) -> bool {
-        self.traces && self.reports && self.pods && self.services && self.nodes
-    }
-}
-
-/// Everything that is known.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    traces: HashMap<Key, Trace>,
-    reports: Reports,
-    indexes: Indexes,
-    pods: Pods,
-    services: Directory,
-    nodes: Directory,
-    node_names: Names,
-    complete: Complete,
-    peer_scope: PeerScope,
-    clock_offset: Option<i64>,
-    counts: Counts,
-}
-
-/// Events counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Statuses made, written or not.
-    pub(super) merges: u64,
-    /// Actions that were done.
-    pub(super) done: u64,
-    /// Actions that have to be done again.
-    pub(super) again: u64,
-}
-
-/// Numbers about the controller's work, each of them at hand without a sum over all traces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Numbers {
-    /// Traces by phase: Pending, Running, Completed, Failed.
-    pub(super) traces: [usize; 4],
-    /// Reports that are kept.
-    pub(super) reports: usize,
-    /// How long the oldest change has not been shown.
-    pub(super) oldest_change: Duration,
-    /// How late the next step is.
-    pub(super) late: Duration,
-    pub(super) counts: Counts,
-}
-
 impl State {
     pub(super) fn new(peer_scope: PeerScope) -> Self {
         Self { peer_scope, ..Self::default() }
     }
 
-    /// Takes in a change.
-    pub(super) fn apply(&mut self, event: Event, now: Timestamp) {
-        match event {
-            Event::Trace(Change::Apply(trace)) => self.apply_trace(trace, now),
-            // One that was made anew under the name has another UID.
-            Event::Trace(Change::Gone(key)) => self.forget_trace(&key),
-            Event::Trace(Change::Complete) => self.complete.traces = true,
-            Event::Report(Change::Apply(report)) => self.apply_report(report, now),
-            Event::Report(Change::Gone(key)) => self.reports.gone(&key),
-            Event::Report(Change::Complete) => self.complete.reports = true,
-            Event::Pod(Change::Apply(pod)) => {
-                let namespace = pod.key().namespace.clone();
-                let labels = self.pods.apply(pod);
-                self.pods_changed(&namespace, &labels, now);
-            }
-            Event::Pod(Change::Gone(key)) => {
-                let labels: Vec<Labels> = self.pods.remove(&key).into_iter().collect();
-                self.pods_changed(&key.namespace, &labels, now);
-            }
-            Event::Pod(Change::Complete) => self.complete.pods = true,
-            // A name for an address is looked up when a status is made; it is no reason to make one.
-            Event::Service(Change::Apply(service)) => self.services.apply(service),
-            Event::Service(Change::Gone(key)) => self.services.remove(&key),
-            Event::Service(Change::Complete) => self.complete.services = true,
-            Event::Node(Change::Apply(node)) => {
-                if self.node_names.apply(node.key()) {
-                    self.node_changed(&node.key().name.clone(), now);
-                }
-                self.nodes.apply(node);
-            }
-            Event::Node(Change::Gone(key)) => {
-                self.nodes.remove(&key);
-                if self.node_names.remove(&key) {
-                    self.node_changed(&key.name, now);
-                }
-            }
-            Event::Node(Change::Complete) => self.complete.nodes = true,
-        }
+    /// Takes how far this machine's clock is ahead of the API server's, in milliseconds, if that is to be told.
+    pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
+        self.clock_offset = offset;
     }
 
-    /// Takes note of by how many milliseconds this process's clock is ahead of the API server's, if it is off.
-    pub(super) fn set_clock_offset(&mut self, milliseconds: Option<i64>) {
-        self.clock_offset = milliseconds;
+    /// Says that the first lists of everything are complete. Before, a status would be made from half of what there is.
+    pub(super) fn is_complete(&self) -> bool {
+        let Complete { traces, reports, pods, services, nodes } = self.complete;
+        traces && reports && pods && services && nodes
+    }
+
+    /// Takes in a change.
+    pub(super) fn tell(&mut self, told: Told, now: Timestamp) {
+        match told {
+            Told::Trace(Change::Apply(trace)) => self.apply_trace(trace, now),
+            Told::Trace(Change::Gone(key)) => self.forget_trace(&key),
+            Told::Trace(Change::Complete) => self.complete.traces = true,
+            Told::Report(Change::Apply(report)) => self.apply_report(report, now),
+            Told::Report(Change::Gone(key)) => self.forget_report(&key),
+            Told::Report(Change::Complete) => self.complete.reports = true,
+            Told::Pod(Change::Apply(pod)) => {
+                let namespace = pod.namespace().to_owned();
+                if self.pods.apply(pod) {
+                    self.pods_changed(&namespace, now);
+                }
+            }
+            Told::Pod(Change::Gone(key)) => {
+                self.pods.remove(&key);
+                self.pods_changed(&key.namespace, now);
+            }
+            Told::Pod(Change::Complete) => self.complete.pods = true,
+            // A name for an address is looked up when a status is made; it is no reason to make one.
+            Told::Service(Change::Apply(service)) => self.services.apply(service),
+            Told::Service(Change::Gone(key)) => self.services.remove(&key),
+            Told::Service(Change::Complete) => self.complete.services = true,
+            Told::Node(Change::Apply(node)) => {
+                self.node_names.apply(node.key());
+                self.nodes.apply(node);
+            }
+            Told::Node(Change::Gone(key)) => self.node_gone(&key, now),
+            Told::Node(Change::Complete) => self.complete.nodes = true,
+        }
     }
 
     fn apply_trace(&mut self, mut object: TrafficTrace, now: Timestamp) {
-        // The owners of the fields are not needed here and are larger than the rest. A write without them changes
-        // nothing of them.
-        object.metadata.managed_fields = None;
         let key = Key::of(&object);
-        match self.traces.get_mut(&key) {
+        if key.uid.is_empty() {
+            return;
+        }
+        // Who owns which field is not needed here and is larger than the rest. A write without it changes nothing of it.
+        object.metadata.managed_fields = None;
+        match self.traces.get_mut(&key.uid) {
             Some(trace) => trace.update(object, now),
             None => {
-                self.traces.insert(key.clone(), Trace::new(object, now));
-                for report in self.reports.waited(&key) {
-                    self.take_report(&key, report, now);
-                }
+                self.traces.insert(key.uid.clone(), Trace::new(object, now));
+                self.of_namespace.entry(key.namespace).or_default().insert(key.uid.clone());
             }
         }
-        self.refresh(&key, now);
+        self.reckon(&key.uid, now);
     }
 
     fn forget_trace(&mut self, key: &Key) {
-        if let Some(trace) = self.traces.remove(key) {
-            self.indexes.remove(key, trace.namespace());
+        self.traces.remove(&key.uid);
+        self.reports.remove(&(key.namespace.clone(), key.uid.clone()));
+        self.schedule.set(&key.uid, None);
+        self.pace.remove(&key.uid);
+        if let Some(uids) = self.of_namespace.get_mut(&key.namespace) {
+            uids.remove(&key.uid);
+            if uids.is_empty() {
+                self.of_namespace.remove(&key.namespace);
+            }
         }
-        self.reports.forget(key);
-        self.reports.waited(key);
     }
 
+    /// Takes a report. It counts for a trace of its own namespace alone, and only under the name that this trace's report
+    /// of this node has: who may write reports in one namespace must not be able to change what another one sees.
     fn apply_report(&mut self, report: TrafficTraceReport, now: Timestamp) {
-        let Some(key) = trace_of(&report) else {
-            tracing::debug!(
-                "ignoring report {}: its name is not that of its trace and node",
-                Key::of(&report)
+        let key = Key::of(&report);
+        let spec = report.spec;
+        if key.name != report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name) {
+            tracing::warn!(
+                "the report {key} does not have the name of a report of trace {} and node {}, and counts for nothing",
+                spec.trace_name,
+                spec.node_name
             );
             return;
-        };
-        if self.traces.contains_key(&key) {
-            self.take_report(&key, report, now);
-            self.refresh(&key, now);
-        } else {
-            self.reports.wait(key, report, self.complete.traces);
+        }
+        let uid = spec.trace_uid.clone();
+        let of = (key.namespace.clone(), uid.clone());
+        self.report_names.insert(key, (of.clone(), spec.node_name.clone()));
+        self.reports.entry(of).or_default().apply(spec);
+        if let Some(trace) = self.traces.get_mut(&uid) {
+            trace.touch(now);
+            self.reckon(&uid, now);
         }
     }
 
-    fn take_report(&mut self, key: &Key, report: TrafficTraceReport, now: Timestamp) {
-        let Some(trace) = self.traces.get_mut(key) else { return };
-        trace.has_reports = true;
-        if !trace.takes_reports(now) {
+    /// A report that is deleted while its trace lives stays counted.
+    fn forget_report(&mut self, key: &Key) {
+        let Some((of, node)) = self.report_names.remove(key) else { return };
+        if self.traces.contains_key(&of.1) {
             return;
         }
-        // The status of a trace that is over has what its reports had, but for the last ones of nodes that were missing.
-        if !trace.is_over() || (report.spec.is_final && trace.misses(&report.spec.node_name)) {
-            trace.timing.change(now);
-        }
-        self.reports.apply(key, report);
-    }
-
-    /// Looks at the traces of a namespace whose selector takes a pod with some of these labels.
-    fn pods_changed(&mut self, namespace: &str, labels: &[Labels], now: Timestamp) {
-        if labels.is_empty() {
-            return;
-        }
-        for key in self.indexes.running_in(namespace) {
-            if let Some(trace) = self.traces.get_mut(&key)
-                && trace
-                    .selector
-                    .as_ref()
-                    .is_some_and(|selector| labels.iter().any(|labels| selector.matches(labels)))
-            {
-                trace.timing.change(now);
-                self.refresh(&key, now);
+        if let Some(reports) = self.reports.get_mut(&of) {
+            reports.remove(&node);
+            if reports.is_empty() {
+                self.reports.remove(&of);
             }
         }
     }
 
-    /// Looks at the running traces that know a node which has come or gone. Nodes come and go rarely enough that all
-    /// running traces are asked.
-    fn node_changed(&mut self, node: &str, now: Timestamp) {
-        if !self.complete.all() {
-            return;
-        }
-        for key in self.indexes.running() {
-            if self.reports.of(&key).is_some_and(|reports| reports.has(node))
-                && let Some(trace) = self.traces.get_mut(&key)
-            {
-                trace.timing.change(now);
-                self.refresh(&key, now);
+    fn pods_changed(&mut self, namespace: &str, now: Timestamp) {
+        let uids = self.of_namespace.get(namespace).into_iter().flatten().cloned().collect::<Vec<_>>();
+        self.touch(uids, now);
+    }
+
+    fn node_gone(&mut self, key: &Key, now: Timestamp) {
+        self.nodes.remove(key);
+        self.node_names.remove(key);
+        let has = |(of, reports): (&Reported, &NodeReports)| reports.has(&key.name).then(|| of.1.clone());
+        let uids: Vec<String> = self.reports.iter().filter_map(has).collect();
+        self.touch(uids, now);
+    }
+
+    /// Something has changed that the statuses of some traces depend on, unless they are over.
+    fn touch(&mut self, uids: Vec<String>, now: Timestamp) {
+        for uid in uids {
+            if let Some(trace) = self.traces.get_mut(&uid).filter(|trace| !trace.is_over()) {
+                trace.touch(now);
+                self.reckon(&uid, now);
             }
         }
     }
 
-    /// The actions to begin now. Nothing before all that exists is known: a status from half of it would be wrong.
+    /// What is to be done now. Nothing before all that exists is known: a status from half of it would be wrong.
     pub(super) fn due(&mut self, now: Timestamp) -> Vec<Action> {
-        if !self.complete.all() {
+        if !self.is_complete() {
             return Vec::new();
         }
-        self.indexes.pace.refresh(now);
         let mut actions = Vec::new();
-        // A key whose time is set anew in this round is left for the next one, so that a round ends.
-        let due: Vec<Key> = std::iter::from_fn(|| self.indexes.schedule.pop_due(now)).collect();
-        for key in due {
-            actions.extend(self.act(&key, now));
-            self.refresh(&key, now);
+        for uid in self.schedule.take(now) {
+            actions.extend(self.action(&uid, now));
+            self.reckon(&uid, now);
         }
         actions
     }
 
-    /// When there may be something to do next, if nothing happens.
+    /// When there may be something to do next, if nothing is told.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        if self.complete.all() { self.indexes.schedule.next() } else { None }
+        if self.is_complete() { self.schedule.next() } else { None }
     }
 
-    /// Takes in the result of an action.
-    pub(super) fn done(&mut self, key: &Key, step: Step, outcome: Outcome, now: Timestamp) {
-        match &outcome {
-            Outcome::Again(_) => self.counts.again += 1,
-            Outcome::Written(_) | Outcome::Done => self.counts.done += 1,
-        }
-        let Some(trace) = self.traces.get_mut(key) else { return };
+    /// What has become of an action. Returns the trace whose status has been written, and the status before.
+    pub(super) fn done(
+        &mut self,
+        uid: &str,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Option<(TrafficTrace, Option<TrafficTraceStatus>)> {
+        let trace = self.traces.get_mut(uid)?;
+        let before = trace.object.status.clone();
+        let mut written = None;
         match outcome {
             Outcome::Written(mut object) => {
                 object.metadata.managed_fields = None;
-                trace.written(step, *object, now);
-                tracing::debug!(trace = %key, phase = ?trace.phase(), ?step, "written");
+                written = Some(((*object).clone(), before));
+                trace.done(Some(*object));
+                trace.written(now);
             }
-            Outcome::Done => {
-                trace.has_reports &= step != Step::Reports;
-                trace.timing.done(step, now);
+            Outcome::Patched(mut object) => {
+                object.metadata.managed_fields = None;
+                trace.done(Some(*object));
             }
-            Outcome::Again(asked) => trace.timing.failed(step, asked, now),
+            Outcome::Done => trace.done(None),
+            Outcome::Again(asked) => trace.failed(asked, now),
         }
-        self.refresh(key, now);
+        self.reckon(uid, now);
+        written
     }
 
-    /// The first action that is due for a trace, if there is one.
-    fn act(&mut self, key: &Key, now: Timestamp) -> Option<Action> {
-        Step::ALL.into_iter().find_map(|step| {
-            let trace = self.traces.get(key)?;
-            let interval = self.indexes.pace.interval(trace.namespace(), trace.asked_interval());
-            if trace.due_at(step, self.reports.of(key), interval, now)? > now {
-                return None;
-            }
-            let object = trace.object.clone();
-            let action = match step {
-                Step::Deletion => Action { object: Box::new(object), work: Work::Delete },
-                Step::Reports => {
-                    self.reports.forget(key);
-                    Action { object: Box::new(object), work: Work::DeleteReports }
-                }
-                Step::Status => self.status(key, interval, now)?,
-                Step::Metadata => {
-                    let patch = metadata::patch(&object)?;
-                    Action { object: Box::new(object), work: Work::PatchMetadata(patch) }
-                }
-            };
-            self.traces.get_mut(key)?.timing.begin(step);
+    /// Reckons anew when a trace is to be looked at, and what its reports cost.
+    fn reckon(&mut self, uid: &str, now: Timestamp) {
+        let Some(trace) = self.traces.get(uid) else { return };
+        let reports = self.reports.get(&(trace.namespace().to_owned(), uid.to_owned()));
+        let writing = if trace.is_over() { 0 } else { reports.map_or(0, NodeReports::writing) };
+        self.pace.set(uid, trace.namespace(), writing, asked(trace));
+        let due = trace.due(reports, self.interval(trace), now);
+        self.schedule.set(uid, due);
+    }
+
+    /// How often the nodes of a trace report, and how often its status is written.
+    fn interval(&self, trace: &Trace) -> Duration {
+        self.pace.interval(trace.namespace(), asked(trace))
+    }
+
+    fn action(&mut self, uid: &str, now: Timestamp) -> Option<Action> {
+        let trace = self.traces.get(uid)?;
+        if trace.is_busy(now) {
+            return None;
+        }
+        let object = || Box::new(trace.object.clone());
+        let of = (trace.namespace().to_owned(), uid.to_owned());
+        let action = if trace.deleted_at().is_some_and(|at| at <= now) {
+            Some(Action::Delete(object()))
+        } else if trace.reports_until().is_some_and(|until| until <= now) && self.reports.contains_key(&of) {
+            // Its status is final, and what it was made from is not needed any more.
+            let action = Action::DeleteReports(object());
+            self.reports.remove(&of);
+            self.traces.get_mut(uid)?.looked(now);
             Some(action)
-        })
+        } else {
+            self.status_action(uid, &of, now)
+        };
+        let action = action.or_else(|| {
+            let trace = self.traces.get(uid)?;
+            let patch = trace.metadata_patch(self.interval(trace))?;
+            Some(Action::Patch(Box::new(trace.object.clone()), patch))
+        })?;
+        self.traces.get_mut(uid)?.begin_request();
+        Some(action)
     }
 
-    /// The write of a trace's status, if that is another than the one shown.
-    fn status(&mut self, key: &Key, report_interval: Duration, now: Timestamp) -> Option<Action> {
-        let trace = self.traces.get(key)?;
-        let status = if trace.keeps_status(self.reports.of(key), now) {
-            trace.status_of_this_spec()?
-        } else {
-            self.counts.merges += 1;
-            self.merge(key, trace, report_interval, now)
-        };
-        let trace = self.traces.get_mut(key)?;
-        trace.timing.looked(now);
+    fn status_action(&mut self, uid: &str, of: &Reported, now: Timestamp) -> Option<Action> {
+        let trace = self.traces.get(uid)?;
+        let interval = self.interval(trace);
+        let reports = self.reports.get(of);
+        if !trace.is_status_due(reports, interval, now) {
+            return None;
+        }
+        // A final status is not made anew from what is left of its reports.
+        if trace.is_over() && reports.is_none() {
+            self.traces.get_mut(uid)?.looked(now);
+            return None;
+        }
+        let status = self.merge(trace, reports, interval, now);
+        self.merges += 1;
+        let trace = self.traces.get_mut(uid)?;
+        trace.looked(now);
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
         let mut object = trace.object.clone();
-        let before = object.status.replace(status).unwrap_or_default();
-        let notices = notices(&before, object.status.as_ref()?);
-        Some(Action { object: Box::new(object), work: Work::WriteStatus(notices) })
+        object.status = Some(status);
+        Some(Action::Write(Box::new(object)))
     }
 
     fn merge(
         &self,
-        key: &Key,
         trace: &Trace,
+        reports: Option<&NodeReports>,
         report_interval: Duration,
         now: Timestamp,
     ) -> TrafficTraceStatus {
@@ -376,46 +369,39 @@ impl State {
             Some(selector) => self.pods.by_node(namespace, selector),
             None => BTreeMap::new(),
         };
+        let only = match self.peer_scope {
+            PeerScope::Cluster => None,
+            PeerScope::Namespace => Some(namespace),
+        };
         merge(&Inputs {
             trace: &trace.object,
             invalid: trace.invalid.as_deref(),
-            reports: self.reports.of(key).unwrap_or(&none),
+            reports: reports.unwrap_or(&none),
             live_pods: &live_pods,
-            node_exists: Some(&|name| self.node_names.has(name)),
-            peers: &Peers {
-                pods: &self.pods,
-                services: &self.services,
-                nodes: &self.nodes,
-                scope: self.peer_scope,
-                namespace,
-            },
+            existing_nodes: Some(&self.node_names),
+            clock_offset: self.clock_offset,
+            peers: &Peers { pods: &self.pods, services: &self.services, nodes: &self.nodes, only },
             report_interval,
             filters_changed: trace.filters_changed(),
-            clock_offset_milliseconds: self.clock_offset,
             now,
         })
     }
 
-    /// Brings the indexes up to date with a trace.
-    fn refresh(&mut self, key: &Key, now: Timestamp) {
-        let Some(trace) = self.traces.get(key) else { return };
-        self.indexes.refresh(key, trace, self.reports.of(key), now);
+    /// How long the oldest news waits that no status has yet.
+    pub(super) fn oldest_news(&self, now: Timestamp) -> Duration {
+        let oldest = self.traces.values().filter_map(Trace::changed).min();
+        oldest.and_then(|since| Duration::try_from(now.duration_since(since)).ok()).unwrap_or_default()
     }
 
-    /// Numbers for metrics.
-    pub(super) fn numbers(&self, now: Timestamp) -> Numbers {
-        let since = |time: Option<Timestamp>| {
-            time.and_then(|time| Duration::try_from(now.duration_since(time)).ok()).unwrap_or_default()
-        };
-        Numbers {
-            traces: self.indexes.phases,
-            reports: self.reports.kept(),
-            oldest_change: since(self.indexes.changes.next()),
-            // A step that may be taken at once has the earliest time there is: it is not late.
-            late: since(self.indexes.schedule.next().filter(|due| *due > Timestamp::MIN)),
-            counts: self.counts,
-        }
+    /// How many traces are known, how many of their nodes have reported, and how many go on writing reports.
+    pub(super) fn counts(&self) -> (usize, usize, u64) {
+        (self.traces.len(), self.report_names.len(), self.pace.writing())
     }
+}
+
+/// How often a trace's spec asks for reports.
+fn asked(trace: &Trace) -> Duration {
+    trace.object.spec.interval.get().unwrap_or(Duration::from_secs(10))
 }
 
 #[cfg(test)]

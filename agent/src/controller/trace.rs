@@ -1,23 +1,23 @@
-//! One trace as the controller knows it, and when each step is to be taken for it.
+//! One trace as the controller knows it, and when it is to be looked at again.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::Selector;
-use traffictrace_crd::{DirectionFilter, Phase, Protocol, TrafficTrace, TrafficTraceStatus, condition_type};
+use serde_json::{Value, json};
+use traffictrace_crd::{
+    DirectionFilter, FINISHED_LABEL, Protocol, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION,
+    TrafficTrace, TrafficTraceStatus, condition_type,
+};
 
-use super::metadata;
 use super::pace::after;
-use super::timing::{Step, Timing};
-use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, has_ended, is_over};
+use crate::kubeapi::Backoff;
+use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, is_over};
 
 /// The shortest time between two writes of one status, when something happened that nobody should wait for.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// How long after its end a finished trace takes last numbers of the nodes that are missing.
-const LATE_REPORTS_WITHIN: Duration = Duration::from_secs(600);
-
-/// A list of so many missing nodes may have been cut: a status has 16 of them, or 4 if it has little room.
-const MISSING_LISTED: usize = 4;
+/// How long after the end of a trace the last reports of missing nodes are still taken.
+pub(super) const LATE: Duration = Duration::from_secs(600);
 
 /// The part of a spec that may change and that changes what is counted.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,16 +28,15 @@ struct Filters {
     direction: DirectionFilter,
 }
 
-impl Filters {
-    fn of(object: &TrafficTrace) -> Self {
-        let spec = &object.spec;
-        Self {
-            protocols: spec.protocols.clone(),
-            ports: spec.ports.iter().map(|port| format!("{port:?}")).collect(),
-            remote_cidrs: spec.remote_cidrs.clone(),
-            direction: spec.direction,
-        }
-    }
+/// What the API server is doing for a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    /// Nothing.
+    None,
+    /// One request is under way; the next waits for its answer.
+    UnderWay,
+    /// The last one failed: nothing before this moment.
+    Pausing(Timestamp),
 }
 
 /// One trace.
@@ -49,9 +48,13 @@ pub(super) struct Trace {
     pub(super) invalid: Option<String>,
     /// The selector, if it can be used.
     pub(super) selector: Option<Selector>,
-    pub(super) timing: Timing,
-    /// There may be reports of it at the API server.
-    pub(super) has_reports: bool,
+    request: Request,
+    backoff: Backoff,
+    /// Since when something has changed that the status does not have yet.
+    changed: Option<Timestamp>,
+    /// When the status was last made, whether or not it was news.
+    looked: Option<Timestamp>,
+    written: Option<Timestamp>,
     /// The filters that the shown status was made for, if this process has made it.
     shown_filters: Option<Filters>,
 }
@@ -62,14 +65,13 @@ impl Trace {
             object,
             invalid: None,
             selector: None,
-            timing: Timing::default(),
-            has_reports: false,
+            request: Request::None,
+            backoff: Backoff::default(),
+            changed: Some(now),
+            looked: None,
+            written: None,
             shown_filters: None,
         };
-        // The status of a trace that is over stays as it is: the reports it was made of may be gone.
-        if !trace.is_over() || trace.respecified() {
-            trace.timing.change(now);
-        }
         trace.read_spec();
         trace
     }
@@ -78,13 +80,12 @@ impl Trace {
     ///
     /// Versions of one resource are numbers that grow (Kubernetes 1.35 says so, and it was never otherwise with etcd).
     pub(super) fn update(&mut self, object: TrafficTrace, now: Timestamp) {
-        if self.replace(object) {
-            self.timing.change(now);
+        if self.take(object) {
+            self.touch(now);
         }
     }
 
-    /// Returns whether the version was newer.
-    fn replace(&mut self, object: TrafficTrace) -> bool {
+    fn take(&mut self, object: TrafficTrace) -> bool {
         let number = |object: &TrafficTrace| object.metadata.resource_version.as_ref()?.parse::<u64>().ok();
         if let (Some(known), Some(new)) = (number(&self.object), number(&object))
             && new <= known
@@ -99,164 +100,203 @@ impl Trace {
         true
     }
 
+    /// Something has changed that the status depends on.
+    pub(super) fn touch(&mut self, now: Timestamp) {
+        self.changed.get_or_insert(now);
+    }
+
+    /// Since when something waits to be shown.
+    pub(super) fn changed(&self) -> Option<Timestamp> {
+        self.changed
+    }
+
     fn read_spec(&mut self) {
         self.invalid = self.object.validate().err().map(|failed| failed.to_string());
         self.selector = Selector::try_from(self.object.spec.selector.clone()).ok();
+    }
+
+    fn filters(&self) -> Filters {
+        let spec = &self.object.spec;
+        Filters {
+            protocols: spec.protocols.clone(),
+            ports: spec.ports.iter().map(|port| format!("{port:?}")).collect(),
+            remote_cidrs: spec.remote_cidrs.clone(),
+            direction: spec.direction,
+        }
+    }
+
+    /// Says that the filters differ from those that the shown status was made for. Another process may have made it: then
+    /// a changed spec counts as changed filters.
+    pub(super) fn filters_changed(&self) -> bool {
+        match &self.shown_filters {
+            Some(shown) => *shown != self.filters(),
+            None => self.respecified(),
+        }
+    }
+
+    /// Says that the shown status was made for another spec.
+    fn respecified(&self) -> bool {
+        let shown = self.status().and_then(|status| status.observed_generation);
+        shown.is_some() && shown != self.object.metadata.generation
+    }
+
+    pub(super) fn status(&self) -> Option<&TrafficTraceStatus> {
+        self.object.status.as_ref()
     }
 
     pub(super) fn namespace(&self) -> &str {
         self.object.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    /// How often the spec asks its nodes to report.
-    pub(super) fn asked_interval(&self) -> Duration {
-        self.object.spec.interval.get().unwrap_or(Duration::from_secs(10))
-    }
-
-    /// Whether the filters differ from those that the shown status was made for. Another process may have made it: then
-    /// a changed spec counts as changed filters.
-    pub(super) fn filters_changed(&self) -> bool {
-        match &self.shown_filters {
-            Some(shown) => *shown != Filters::of(&self.object),
-            None => self.respecified(),
-        }
-    }
-
-    /// Whether the shown status was made for another spec.
-    fn respecified(&self) -> bool {
-        let shown = self.status().and_then(|status| status.observed_generation);
-        shown.is_some() && shown != self.object.metadata.generation
-    }
-
-    fn status(&self) -> Option<&TrafficTraceStatus> {
-        self.object.status.as_ref()
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        self.status().and_then(|status| status.phase).unwrap_or_default()
-    }
-
+    /// Says that the written status is that of a trace that is over.
     pub(super) fn is_over(&self) -> bool {
-        is_over(self.phase())
+        self.status().and_then(|status| status.phase).is_some_and(is_over)
     }
 
-    /// Whether a report of this node can still change the status. A finished trace waits for the nodes that are missing,
-    /// for a while; of them the status may list only the first.
-    pub(super) fn takes_reports(&self, now: Timestamp) -> bool {
-        self.reports_end().is_none_or(|end| now < end)
-    }
-
-    /// When reports no longer matter: once the final status is written, if no node is missing. `None` while it runs.
-    fn reports_end(&self) -> Option<Timestamp> {
+    /// Until when reports of a trace that is over are taken: for a while if some are missing, else no more.
+    pub(super) fn reports_until(&self) -> Option<Timestamp> {
         let status = self.status().filter(|_| self.is_over())?;
-        let end = status.end_time.as_ref().filter(|_| !status.missing_nodes.is_empty());
-        Some(end.map_or(Timestamp::MIN, |end| after(end.0, LATE_REPORTS_WITHIN)))
+        let end = status.end_time.as_ref().map_or(Timestamp::MIN, |end| end.0);
+        Some(if status.missing_nodes.is_empty() { end } else { after(end, LATE) })
     }
 
-    /// The step to take now, if there is one.
-    pub(super) fn due_at(
-        &self,
-        step: Step,
-        reports: Option<&NodeReports>,
-        interval: Duration,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let wanted = match step {
-            Step::Deletion => self.deleted_at(),
-            Step::Reports => self.reports_end().filter(|_| self.has_reports),
-            Step::Status => self.status_at(reports, interval, now),
-            Step::Metadata => metadata::patch(&self.object).map(|_| Timestamp::MIN),
-        };
-        self.timing.allowed(step, wanted)
-    }
-
-    /// When some step is to be taken next, if nothing more happens.
-    pub(super) fn next_due(
+    /// When the trace is to be looked at next, if nothing more happens. `interval` is how often its status is written.
+    pub(super) fn due(
         &self,
         reports: Option<&NodeReports>,
         interval: Duration,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        Step::ALL.iter().filter_map(|step| self.due_at(*step, reports, interval, now)).min()
-    }
-
-    /// When the status is to be made anew.
-    fn status_at(
-        &self,
-        reports: Option<&NodeReports>,
-        interval: Duration,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let changed = self.timing.changed().map(|_| self.next_write(reports, interval));
-        if self.keeps_status(reports, now) {
-            return changed.filter(|_| self.respecified());
+        let wanted = [
+            self.deleted_at(),
+            self.changed.map(|_| self.next_write(reports, interval, now)),
+            self.next_of_life(),
+            self.metadata_patch(interval).map(|_| now),
+            reports.and_then(|_| self.reports_until()),
+        ];
+        let wanted = wanted.into_iter().flatten().min()?;
+        match self.request {
+            Request::None => Some(wanted),
+            Request::UnderWay => None,
+            Request::Pausing(until) => Some(wanted.max(until)),
         }
-        let life = self.next_of_life().filter(|_| !self.is_over());
-        [changed, life].into_iter().flatten().min()
     }
 
-    /// Whether the status stays as it is: the trace is over, and nothing is made of reports that are not there.
-    pub(super) fn keeps_status(&self, reports: Option<&NodeReports>, now: Timestamp) -> bool {
-        self.is_over() && (reports.is_none() || !self.takes_reports(now))
-    }
-
-    /// The status as it is, which also holds for a spec that has changed since: of a trace that is over only
-    /// `ttlAfterFinished` can change.
-    pub(super) fn status_of_this_spec(&self) -> Option<TrafficTraceStatus> {
-        let mut status = self.status()?.clone();
-        status.observed_generation = self.object.metadata.generation;
-        for condition in &mut status.conditions {
-            condition.observed_generation = self.object.metadata.generation;
-        }
-        Some(status)
-    }
-
-    /// Whether a finished trace waits for the last numbers of a node. Of many missing nodes the status lists some.
-    pub(super) fn misses(&self, node: &str) -> bool {
-        let missing = self.status().map_or(&[][..], |status| &status.missing_nodes);
-        missing.len() >= MISSING_LISTED || missing.iter().any(|missing| missing == node)
+    /// Says that the status is to be made now.
+    pub(super) fn is_status_due(
+        &self,
+        reports: Option<&NodeReports>,
+        interval: Duration,
+        now: Timestamp,
+    ) -> bool {
+        self.changed.is_some_and(|_| self.next_write(reports, interval, now) <= now)
+            || self.next_of_life().is_some_and(|life| life <= now)
     }
 
     /// When the status may be written next: at once what people wait for, the rest once in an interval.
-    fn next_write(&self, reports: Option<&NodeReports>, interval: Duration) -> Timestamp {
-        let Some(status) = self.status() else { return Timestamp::MIN };
-        let Some(written) = self.timing.written().filter(|_| !self.respecified()) else {
-            return Timestamp::MIN;
-        };
+    fn next_write(&self, reports: Option<&NodeReports>, interval: Duration, now: Timestamp) -> Timestamp {
+        let Some(status) = self.status() else { return now };
+        let Some(written) = self.written.filter(|_| !self.respecified()) else { return now };
         let (is, was) = (reports.map_or(0, NodeReports::reporting), status.nodes_reporting);
         // In a large cluster nodes come one by one: not each of them is worth a write, but twice as many are, and all.
         let many_more = is > was && (is >= was.saturating_mul(2) || is >= status.nodes_matched);
-        let ending = !self.is_over() && has_ended(status);
+        let ending = !self.is_over() && status.end_time.as_ref().is_some_and(|end| now >= end.0);
         let gap = if many_more || ending { SHORTEST } else { interval };
         after(written, gap)
     }
 
-    /// When a running trace ends, and after that, when its last reports are waited for no longer.
+    /// When the trace ends, and after that, when its last reports are waited for no longer.
     fn next_of_life(&self) -> Option<Timestamp> {
-        let status = self.status()?;
-        let end = status.end_time.as_ref()?.0;
-        Some(if has_ended(status) { after(end, LAST_REPORTS_WITHIN) } else { end })
+        let end = self.status().filter(|_| !self.is_over())?.end_time.as_ref()?.0;
+        let seen = self.looked.is_some_and(|looked| looked >= end);
+        Some(if seen { after(end, LAST_REPORTS_WITHIN) } else { end })
     }
 
     /// When the object is to be deleted.
-    fn deleted_at(&self) -> Option<Timestamp> {
+    pub(super) fn deleted_at(&self) -> Option<Timestamp> {
         let status = self.status().filter(|_| self.is_over())?;
-        let ttl = self.object.spec.ttl().ok()??;
-        // Versions before the condition Failed set Complete on failed traces too.
-        let finished = |kind: &str| {
-            let mut conditions = status.conditions.iter();
-            conditions.find(|condition| condition.type_ == kind && condition.status == "True")
-        };
-        let finished = finished(condition_type::COMPLETE).or_else(|| finished(condition_type::FAILED))?;
-        Some(after(finished.last_transition_time.0, ttl))
+        let ttl = self.object.spec.ttl().ok().flatten()?;
+        let over = [condition_type::COMPLETE, condition_type::FAILED];
+        let ended = status.conditions.iter().filter(|condition| over.contains(&condition.type_.as_str()));
+        let ended = ended.filter(|condition| condition.status == "True");
+        Some(after(ended.map(|condition| condition.last_transition_time.0).min()?, ttl))
     }
 
-    /// A write of the status or of the metadata has been done; `object` is the answer.
-    pub(super) fn written(&mut self, step: Step, object: TrafficTrace, now: Timestamp) {
-        if step == Step::Status {
-            self.shown_filters = Some(Filters::of(&object));
+    /// What is to be changed in the metadata, through which all agents learn when the trace began, how often to report and
+    /// that it has finished; nothing if all of it is there. A pace that is nearly right stays: each change reaches every
+    /// agent.
+    pub(super) fn metadata_patch(&self, interval: Duration) -> Option<Value> {
+        let (meta, status) = (&self.object.metadata, self.status()?);
+        let (mut labels, mut annotations) = (json!({}), json!({}));
+        if self.is_over() {
+            if meta.labels.as_ref().is_none_or(|labels| !labels.contains_key(FINISHED_LABEL)) {
+                labels[FINISHED_LABEL] = "true".into();
+            }
+        } else {
+            let annotation = |name| meta.annotations.as_ref()?.get(name).map(String::as_str);
+            let start =
+                status.start_time.as_ref().filter(|start| Some(*start) != meta.creation_timestamp.as_ref());
+            if let Some(start) = start.map(|start| start.0.to_string())
+                && annotation(START_TIME_ANNOTATION) != Some(start.as_str())
+            {
+                annotations[START_TIME_ANNOTATION] = start.into();
+            }
+            let asked = self.object.spec.interval.get().unwrap_or_default();
+            let wanted = Some(interval.as_secs()).filter(|_| interval > asked);
+            let told = annotation(REPORT_INTERVAL_ANNOTATION);
+            match (wanted, told.map(str::parse::<u64>)) {
+                (Some(wanted), Some(Ok(told))) if wanted.abs_diff(told) <= told / 4 => {}
+                (Some(wanted), _) => annotations[REPORT_INTERVAL_ANNOTATION] = wanted.to_string().into(),
+                (None, Some(_)) => annotations[REPORT_INTERVAL_ANNOTATION] = Value::Null,
+                (None, None) => {}
+            }
         }
-        self.replace(object);
-        self.timing.done(step, now);
+        let metadata: serde_json::Map<String, Value> = [("labels", labels), ("annotations", annotations)]
+            .into_iter()
+            .filter(|(_, value)| value.as_object().is_some_and(|value| !value.is_empty()))
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        (!metadata.is_empty()).then(|| json!({ "metadata": metadata }))
+    }
+
+    /// The status has been made; it may be the one that is shown already.
+    pub(super) fn looked(&mut self, now: Timestamp) {
+        self.changed = None;
+        self.looked = Some(now);
+    }
+
+    /// A request begins.
+    pub(super) fn begin_request(&mut self) {
+        self.request = Request::UnderWay;
+    }
+
+    /// A request is done; `object` is the answer, if it has one.
+    pub(super) fn done(&mut self, object: Option<TrafficTrace>) {
+        self.request = Request::None;
+        self.backoff.reset();
+        if let Some(object) = object {
+            self.take(object);
+        }
+    }
+
+    /// The status has been written.
+    pub(super) fn written(&mut self, now: Timestamp) {
+        self.shown_filters = Some(self.filters());
+        self.written = Some(now);
+    }
+
+    /// A request has failed; there is another after a pause, at least as long as the server asks.
+    pub(super) fn failed(&mut self, asked: Option<Duration>, now: Timestamp) {
+        self.touch(now);
+        self.request = Request::Pausing(after(now, self.backoff.next(asked)));
+    }
+
+    /// What was told while a request was under way is looked at.
+    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
+        match self.request {
+            Request::None => false,
+            Request::UnderWay => true,
+            Request::Pausing(until) => now < until,
+        }
     }
 }

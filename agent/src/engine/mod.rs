@@ -10,6 +10,7 @@ mod selection;
 mod session;
 mod slots;
 mod snapshot;
+mod stats;
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,7 @@ pub use self::{
     losses::Losses,
     session::{CgroupKind, SelectedCgroup, SessionId, SessionSpec},
     snapshot::Snapshot,
+    stats::EngineStats,
 };
 use crate::{
     flows::{Ledger, Seed, Totals},
@@ -38,6 +40,9 @@ use crate::{
 
 /// Longest time between two drains of the flow table.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(950);
+
+/// Most times of drains that are kept for who asks for them.
+const DRAINS: usize = 64;
 
 /// Settings of the engine.
 #[derive(Debug, Clone)]
@@ -76,6 +81,8 @@ pub struct Engine {
     icmp: IcmpPrograms,
     next_number: u8,
     drained: Instant,
+    /// How long drains took that nobody has asked for yet.
+    drains: Vec<Duration>,
 }
 
 impl Engine {
@@ -89,6 +96,7 @@ impl Engine {
             icmp: IcmpPrograms::default(),
             next_number: 0,
             drained: Instant::now(),
+            drains: Vec::new(),
         }
     }
 
@@ -235,7 +243,7 @@ impl Engine {
     }
 
     fn drain_to(&mut self, depth: Depth) {
-        let Self { tracer: Some(tracer), sessions, slots, .. } = self else { return };
+        let Self { tracer: Some(tracer), sessions, slots, drains, .. } = self else { return };
         let mut by_number: [Option<&mut Session>; SESSIONS] = [const { None }; SESSIONS];
         for session in sessions.values_mut() {
             let number = usize::from(session.number);
@@ -244,7 +252,12 @@ impl Engine {
         let book = &mut |drained: &Drained<'_>, folders: &Folders<'_>| {
             slots.book(drained, &|id| folders.parent(id), &mut by_number);
         };
-        if let Err(error) = tracer.drain(depth, book) {
+        let begin = Instant::now();
+        let result = tracer.drain(depth, book);
+        if drains.len() < DRAINS {
+            drains.push(begin.elapsed());
+        }
+        if let Err(error) = result {
             tracing::error!(%error, "some slots of the flow table are not freed yet");
         }
         if tracer.loss(Loss::TableFull) > 0 {
@@ -264,6 +277,9 @@ impl Engine {
         Ok(number)
     }
 }
+
+#[cfg(test)]
+pub use self::stats::ProgramStats;
 
 #[cfg(test)]
 mod tests;

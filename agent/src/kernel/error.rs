@@ -28,8 +28,8 @@ pub enum KernelError {
     },
     /// No hook tier that was tried works.
     #[error(
-        "this kernel offers no way to count sends and receives: {}; use Linux 6.3 or later, or 5.10 or later with \
-         BPF trampolines (fexit) or kprobes; `traffictrace check` says more", reasons(.failures)
+        "this kernel offers no way to count sends and receives; use Linux 6.3 or later, or 5.10 or later with BPF \
+         trampolines (fexit) or kprobes; `traffictrace check` says more. It was tried: {}", reasons(.failures)
     )]
     NoTier {
         /// Why not, for each.

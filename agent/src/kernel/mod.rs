@@ -255,6 +255,17 @@ impl Tracer {
         self.table.is_filling()
     }
 
+    /// Name, time and number of runs of each program, as the kernel has counted them since it was loaded; zeros where it
+    /// does not (`kernel.bpf_stats_enabled`).
+    pub fn program_stats(&self) -> Vec<(String, std::time::Duration, u64)> {
+        let stats = self.ebpf.programs().filter_map(|(name, program)| {
+            // One that is not loaded here has none.
+            let info = program.info().ok()?;
+            Some((name.to_owned(), info.run_time(), info.run_count()))
+        });
+        stats.collect()
+    }
+
     /// The kernel's memory of cgroup folders.
     pub fn folders(&self) -> Result<Folders<'_>, KernelError> {
         Folders::of(&self.ebpf)

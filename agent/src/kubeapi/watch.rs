@@ -12,7 +12,8 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 
-use super::{Backoff, explain, retry_after};
+use super::{ApiServer, Backoff, explain, retry_after};
+use crate::server::metrics::Common;
 
 /// A watch ends after so long, in seconds, and is asked for anew: a connection that was dropped without a word is noticed
 /// 5 s later. Each process takes a time of its own between the two, so that those of a cluster do not all ask at once.
@@ -63,15 +64,16 @@ pub(crate) struct Source {
     pub(crate) client: Client,
     /// The API server's address, for messages.
     pub(crate) url: String,
+    metrics: Common,
     config: watcher::Config,
 }
 
 impl Source {
     /// All objects of the cluster, listed from the watch cache of the API server: it answers without etcd, and what it
     /// does not have yet the watch brings.
-    pub(crate) fn new(client: Client, url: String) -> Self {
+    pub(crate) fn new(api: &ApiServer, metrics: Common) -> Self {
         let config = watcher::Config::default().any_semantic().timeout(fastrand::u32(WATCH_SECONDS));
-        Self { client, url, config }
+        Self { client: api.client.clone(), url: api.url.clone(), metrics, config }
     }
 
     /// Only the objects with these fields.
@@ -95,7 +97,8 @@ where
     // One object that cannot be read must not stop the others.
     let api = Api::<DeserializeGuard<K>>::all(source.client);
     let events = watcher::watcher(api, source.config);
-    follow(events, &K::plural(&()), &source.url, told, |object| object.0.map_err(|e| e.to_string()), tell).await;
+    let interruptions = Interruptions::of(&K::plural(&()), source.url, source.metrics);
+    follow(events, interruptions, told, |object| object.0.map_err(|e| e.to_string()), tell).await;
 }
 
 /// The same of the objects' metadata alone, which the API server sends without the rest.
@@ -106,14 +109,14 @@ pub(crate) async fn watch_metadata<K, T>(
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let events = kube::runtime::metadata_watcher(Api::<K>::all(source.client), source.config);
-    follow(events, &K::plural(&()), &source.url, told, Ok, tell).await;
+    let events = watcher::watcher(Api::<PartialObjectMeta<K>>::all(source.client), source.config);
+    let interruptions = Interruptions::of(&K::plural(&()), source.url, source.metrics);
+    follow(events, interruptions, told, Ok, tell).await;
 }
 
 async fn follow<G, K, T>(
     events: impl Stream<Item = watcher::Result<Event<G>>>,
-    what: &str,
-    url: &str,
+    mut interruptions: Interruptions,
     told: Sender<T>,
     read: impl Fn(G) -> Result<K, String>,
     tell: impl Fn(Change<K>) -> T,
@@ -122,7 +125,6 @@ async fn follow<G, K, T>(
 {
     let mut events = pin!(events);
     let mut keys = Keys::default();
-    let mut interruptions = Interruptions::of(what, url);
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
@@ -139,7 +141,10 @@ async fn follow<G, K, T>(
                 match read(object) {
                     Ok(object) => changes.push(Change::Apply(object)),
                     Err(invalid) => {
-                        tracing::warn!("leaving out one of {what}, {key}, that cannot be read: {invalid}");
+                        tracing::warn!(
+                            "leaving out one of {}, {key}, that cannot be read: {invalid}",
+                            interruptions.what
+                        );
                     }
                 }
                 keys.seen(key);
@@ -213,16 +218,18 @@ struct Interruptions {
     url: String,
     said: String,
     backoff: Backoff,
+    metrics: Common,
 }
 
 impl Interruptions {
     /// Of the watch of `what`, such as `pods`.
-    fn of(what: &str, url: &str) -> Self {
-        Self { what: what.to_owned(), url: url.to_owned(), said: String::new(), backoff: Backoff::default() }
+    fn of(what: &str, url: String, metrics: Common) -> Self {
+        Self { what: what.to_owned(), url, said: String::new(), backoff: Backoff::default(), metrics }
     }
 
     /// Waits before the watch is polled again.
     async fn wait_out(&mut self, error: watcher::Error) {
+        self.metrics.watch_interrupted(&self.what);
         let asked = match request(error) {
             // The server does not know any more what the watch would go on from, after its restart for one: the watch
             // lists anew. That is no trouble, but a pause spreads the lists of all the nodes.

@@ -2,15 +2,10 @@
 
 use traffictrace_crd::TrafficTraceStatus;
 
-use super::text::shorten;
-
-/// What a status may take besides its flows, in bytes of JSON.
-const FIXED: usize = 2048;
+/// What a status may take besides its flows, in bytes of JSON: five conditions are half of it.
+const FIXED: usize = 3072;
 /// What one flow may take, on average.
 const PER_FLOW: usize = 450;
-
-/// The characters that stay of a node's refusal and of a condition's message where there is no room for all of it.
-const SHORT_MESSAGE: usize = 160;
 
 /// Cuts lists until a status of `wanted` flows fits: first what is only an example, then flows. Totals are never touched.
 pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
@@ -22,16 +17,12 @@ pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
             size(&status.interruptions.remove(0))
         } else if status.not_visible.len() > 1 {
             status.not_visible.pop().map_or(0, |entry| size(&entry))
+        } else if status.missing_nodes.len() > 4 {
+            status.missing_nodes.pop().map_or(0, |entry| size(&entry))
         } else if status.refused_nodes.len() > 1 {
             status.refused_nodes.pop().map_or(0, |entry| size(&entry))
         } else if status.skewed_clocks.len() > 1 {
             status.skewed_clocks.pop().map_or(0, |entry| size(&entry))
-        } else if status.missing_nodes.len() > 4 {
-            status.missing_nodes.pop().map_or(0, |entry| size(&entry))
-        } else if let Some(message) = long_message(status) {
-            let before = size(message);
-            *message = shorten(std::mem::take(message), SHORT_MESSAGE);
-            before.saturating_sub(size(message))
         } else if let Some(flow) = status.top_flows.pop() {
             status.truncated = true;
             size(&flow)
@@ -40,13 +31,6 @@ pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
         };
         over = over.saturating_sub(freed);
     }
-}
-
-/// The first message that is longer than what must stay: those of refusals, then those of conditions.
-fn long_message(status: &mut TrafficTraceStatus) -> Option<&mut String> {
-    let refusals = status.refused_nodes.iter_mut().map(|node| &mut node.message);
-    let conditions = status.conditions.iter_mut().map(|condition| &mut condition.message);
-    refusals.chain(conditions).find(|message| message.chars().count() > SHORT_MESSAGE)
 }
 
 /// Bytes of the JSON of a value.

@@ -1,146 +1,135 @@
 //! The conditions of a status: what programs wait for, and what people should know.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use traffictrace_crd::{Phase, TrafficTraceStatus, condition_reason as reason, condition_type as kind};
 
-use super::failure::failure;
-use super::findings::findings;
-use super::flow_key::clean;
-use super::life::{Moment, is_over};
-use super::text::{nodes, sentence, shorten};
-use super::{Inputs, LAST_REPORTS_WITHIN, Tally};
+use super::findings::{Finding, listed};
+use super::life::Times;
+use super::{Inputs, LAST_REPORTS_WITHIN, Nodes, life};
 
 /// Longest message of a condition, in characters.
 const MESSAGE: usize = 1024;
 
-/// A status condition before its transition time is set.
+/// One condition before it has a time.
 struct Draft {
     kind: &'static str,
     holds: bool,
-    reason: String,
+    reason: &'static str,
     message: String,
-    /// The generation of the spec of which it tells.
     generation: Option<i64>,
 }
 
-/// All conditions of a status whose other fields are done. Every status has all five.
+/// All conditions of a status whose other fields are done.
 pub(super) fn conditions(
     inputs: &Inputs<'_>,
     before: &TrafficTraceStatus,
     status: &TrafficTraceStatus,
-    tally: &Tally,
-    moment: Moment,
+    times: Option<Times>,
+    nodes: &Nodes,
+    findings: &[Finding],
+    now: Timestamp,
 ) -> Vec<Condition> {
-    let drafts = [
-        accepted(inputs),
-        tracing(inputs, status, tally, moment),
-        complete(inputs, status, tally, moment),
-        failed(inputs, before, status, tally),
-        degraded(inputs, status, tally, moment),
-    ];
-    let condition = |draft: Draft| {
+    let generation = inputs.trace.metadata.generation;
+    let draft = |kind, (holds, reason, message)| Draft { kind, holds, reason, message, generation };
+    let tracing = Draft {
+        generation: match inputs.reports.behind(generation.unwrap_or(0)).0 {
+            Some(lowest) if !status.phase.is_some_and(life::is_over) => {
+                generation.map(|newest| newest.min(lowest))
+            }
+            _ => generation,
+        },
+        ..draft(kind::TRACING, tracing(inputs, status, times, nodes))
+    };
+    [
+        draft(kind::ACCEPTED, accepted(inputs)),
+        tracing,
+        draft(kind::COMPLETE, complete(status, nodes)),
+        draft(kind::FAILED, failed(inputs, before, status, nodes)),
+        draft(kind::DEGRADED, degraded(findings)),
+    ]
+    .into_iter()
+    .map(|draft| {
         let holds = if draft.holds { "True" } else { "False" };
         let same = before.conditions.iter().find(|old| old.type_ == draft.kind && old.status == holds);
         Condition {
             type_: draft.kind.into(),
             status: holds.into(),
-            reason: draft.reason,
+            reason: draft.reason.into(),
             message: shorten(draft.message, MESSAGE),
             observed_generation: draft.generation,
             // The time tells since when it holds; another message is no transition.
-            last_transition_time: same.map_or(Time(moment.now), |old| old.last_transition_time.clone()),
+            last_transition_time: same.map_or(Time(now), |old| old.last_transition_time.clone()),
         }
-    };
-    drafts.into_iter().map(condition).collect()
+    })
+    .collect()
 }
 
-impl Draft {
-    fn new(inputs: &Inputs<'_>, kind: &'static str, holds: bool, reason: &str, message: String) -> Self {
-        Self { kind, holds, reason: reason.into(), message, generation: inputs.trace.metadata.generation }
-    }
-}
+/// Status, reason and message of a condition.
+type Told = (bool, &'static str, String);
 
-fn accepted(inputs: &Inputs<'_>) -> Draft {
+fn accepted(inputs: &Inputs<'_>) -> Told {
     match inputs.invalid {
-        None => Draft::new(inputs, kind::ACCEPTED, true, reason::VALID, "The spec is valid.".into()),
-        Some(why) => Draft::new(inputs, kind::ACCEPTED, false, reason::INVALID_SPEC, sentence(why)),
+        None => (true, reason::VALID, "The spec is valid.".into()),
+        Some(why) => (false, reason::INVALID_SPEC, why.into()),
     }
 }
 
-/// The rule of the definition that a trace does not start again goes by the reason Ended of this condition.
-fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, moment: Moment) -> Draft {
-    let draft =
-        |holds, reason: &str, message: String| Draft::new(inputs, kind::TRACING, holds, reason, message);
-    if moment.ended {
-        let message = match status.phase {
-            Some(Phase::Completed) => "The trace is over.".into(),
-            Some(Phase::Failed) => "The trace has failed, and nothing is traced.".into(),
-            _ => awaiting(tally),
-        };
-        return draft(false, reason::ENDED, message);
+fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, times: Option<Times>, nodes: &Nodes) -> Told {
+    if status.phase.is_some_and(life::is_over) {
+        return (false, reason::ENDED, "The trace is over.".into());
     }
-    if status.nodes_reporting > 0 {
-        let (reporting, matched) = (status.nodes_reporting, status.nodes_matched);
-        let mut draft = draft(
-            true,
-            reason::REPORTING,
-            format!("{reporting} of {matched} nodes with selected pods report."),
+    // The rule on changes of the spec goes by this reason: whatever is still on its way, nothing begins again.
+    if times.is_some_and(|times| inputs.now >= times.end) {
+        let awaited = listed(&nodes.awaited);
+        return (
+            false,
+            reason::ENDED,
+            format!("The trace has ended; the last numbers of {awaited} are awaited."),
         );
-        if let Some(lowest) = inputs.reports.generations().min() {
-            let current = draft.generation.unwrap_or(lowest);
-            let behind = inputs.reports.generations().filter(|generation| *generation < current).count();
-            if behind > 0 {
-                let trace = if behind == 1 { "traces" } else { "trace" };
-                draft.message.push_str(&format!(
-                    " {behind} of {reporting} nodes still {trace} by the spec before its last change."
-                ));
-            }
-            draft.generation = Some(lowest.min(current));
+    }
+    if nodes.reporting > 0 {
+        let mut message =
+            format!("{} of {} nodes with selected pods report.", nodes.reporting, nodes.matched);
+        let behind = inputs.reports.behind(inputs.trace.metadata.generation.unwrap_or(0)).1;
+        if behind > 0 {
+            message.push_str(&format!(" {behind} of them still trace by the spec before its last change."));
         }
-        return draft;
+        return (true, reason::REPORTING, message);
     }
     if let Some((node, refused)) = inputs.reports.refusals().next() {
-        let message = format!("Every node refuses, such as {node}: {}", sentence(&clean(&refused.message)));
-        return draft(false, reason::REFUSED, message);
+        let message = format!("Every node refuses, such as {node}: {}", refused.message);
+        return (false, reason::REFUSED, message);
     }
-    if inputs.live_pods.is_empty() {
+    if nodes.matched == 0 {
         let message = "No pod of this namespace that is placed on a node matches the selector.".into();
-        return draft(false, reason::NO_PODS, message);
+        return (false, reason::NO_PODS, message);
     }
     let message = format!(
-        "No node reports yet; {} with selected pods should. Does the agent run there?",
-        inputs.live_pods.len()
+        "No node reports yet; {} with selected pods should: see whether the agent's pods run there.",
+        nodes.matched
     );
-    draft(false, reason::WAITING_FOR_NODES, message)
+    (false, reason::WAITING_FOR_NODES, message)
 }
 
-/// The message of a trace that has ended and is not over.
-fn awaiting(tally: &Tally) -> String {
-    format!("The trace has ended; the last numbers of {} are awaited.", nodes(tally.unfinished.len()))
-}
-
-fn complete(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, moment: Moment) -> Draft {
-    let draft =
-        |holds, reason: &str, message: String| Draft::new(inputs, kind::COMPLETE, holds, reason, message);
+fn complete(status: &TrafficTraceStatus, nodes: &Nodes) -> Told {
     match status.phase {
-        Some(Phase::Completed) => {
-            let missing = tally.unfinished.len() + tally.left.len();
-            if missing == 0 {
-                let message = "The trace is over; the numbers are final.".into();
-                return draft(true, reason::ALL_NODES_REPORTED, message);
-            }
+        Some(Phase::Completed) if !status.missing_nodes.is_empty() => {
+            let missing = nodes.awaited.len() + nodes.left.len();
             let message = format!(
-                "The trace is over; the last numbers of {missing} of {} nodes did not come within {} s.",
+                "The trace is over; {missing} of {} nodes did not send their last numbers within {} s.",
                 status.nodes_matched,
                 LAST_REPORTS_WITHIN.as_secs()
             );
-            draft(true, reason::NODES_MISSING, message)
+            (true, reason::NODES_MISSING, message)
+        }
+        Some(Phase::Completed) => {
+            (true, reason::ALL_NODES_REPORTED, "The trace is over; the numbers are final.".into())
         }
         Some(Phase::Failed) => {
-            draft(false, reason::FAILED, "The trace has failed: the condition Failed says why.".into())
+            (false, reason::FAILED, "The trace could not be done; the condition Failed says why.".into())
         }
-        _ if moment.ended => draft(false, reason::ENDED, awaiting(tally)),
-        _ => draft(false, reason::RUNNING, "The trace has not ended yet.".into()),
+        _ => (false, reason::RUNNING, "The trace has not ended yet.".into()),
     }
 }
 
@@ -148,27 +137,40 @@ fn failed(
     inputs: &Inputs<'_>,
     before: &TrafficTraceStatus,
     status: &TrafficTraceStatus,
-    tally: &Tally,
-) -> Draft {
-    if status.phase == Some(Phase::Failed) {
-        let (reason, message) = failure(inputs, before, tally);
-        return Draft::new(inputs, kind::FAILED, true, &reason, message);
+    nodes: &Nodes,
+) -> Told {
+    if status.phase != Some(Phase::Failed) {
+        return (false, reason::NOT_FAILED, "The trace has not failed.".into());
     }
-    Draft::new(inputs, kind::FAILED, false, reason::NOT_FAILED, "The trace has not failed.".into())
+    // What is found once stays: reports, and what can be seen of pods, go later.
+    let told = before.conditions.iter().find(|old| old.type_ == kind::FAILED && old.status == "True");
+    let (reason, message) = life::failure(inputs, nodes);
+    match told {
+        Some(told) if told.reason != reason => {
+            let known = [reason::INVALID_SPEC, reason::REFUSED_BY_NODES, reason::NO_PODS, reason::NO_AGENT];
+            let reason = known.into_iter().find(|known| *known == told.reason).unwrap_or(reason);
+            (true, reason, told.message.clone())
+        }
+        _ => (true, reason, message),
+    }
 }
 
-/// The reason is that of the first finding, the message has all of them.
-fn degraded(inputs: &Inputs<'_>, status: &TrafficTraceStatus, tally: &Tally, moment: Moment) -> Draft {
-    debug_assert!(!status.phase.is_some_and(is_over) || moment.ended, "a trace that is over has ended");
-    let found = findings(inputs, status, tally, moment);
-    match found.first() {
-        None => {
-            let message = "Nothing is known to be missing.".into();
-            Draft::new(inputs, kind::DEGRADED, false, reason::AS_ASKED, message)
-        }
+fn degraded(findings: &[Finding]) -> Told {
+    match findings.first() {
+        None => (false, reason::AS_ASKED, "Nothing is known to be missing.".into()),
         Some(first) => {
-            let all: Vec<&str> = found.iter().map(|finding| finding.sentence.as_str()).collect();
-            Draft::new(inputs, kind::DEGRADED, true, first.reason, all.join(" "))
+            let all: Vec<&str> = findings.iter().map(|finding| finding.message.as_str()).collect();
+            (true, first.reason, all.join(" "))
         }
     }
+}
+
+/// A text of at most so many characters, cut with an ellipsis.
+pub(super) fn shorten(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text;
+    }
+    let mut short: String = text.chars().take(most.saturating_sub(3)).collect();
+    short.push_str("...");
+    short
 }

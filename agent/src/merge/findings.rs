@@ -1,138 +1,135 @@
-//! The findings that make a trace Degraded: what is missing from its numbers, or done otherwise than asked.
+//! What is missing from a trace's numbers, or done otherwise than asked.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use traffictrace_crd::{Phase, TrafficTraceStatus, condition_reason as reason};
+use traffictrace_crd::{Interruption, Phase, TrafficTraceStatus, condition_reason as reason};
 
-use super::life::Moment;
-use super::lists::CONTROLLER;
-use super::summary::losses;
-use super::text::{first_of, named, sentence};
-use super::{Inputs, Tally};
+use super::life::{Times, and_more};
+use super::{Inputs, Nodes};
 
-/// One thing that is missing or otherwise than asked.
+/// How many intervals a node may be silent before that is told: it writes at least once in three.
+const SILENT_INTERVALS: u32 = 4;
+/// How much longer it may take, for what is on its way.
+const SILENT_MORE: Duration = Duration::from_secs(30);
+
+/// Something that a person should know of the numbers: a reason for programs, and a sentence with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) reason: &'static str,
-    /// A whole sentence, which never begins with the name of something: names stand as they are spelled.
-    pub(super) sentence: String,
+    pub(super) message: String,
 }
 
-/// All findings, the worst first.
+/// Everything that is known to be missing, the worst first.
 pub(super) fn findings(
     inputs: &Inputs<'_>,
     status: &TrafficTraceStatus,
-    tally: &Tally,
-    moment: Moment,
+    times: Option<Times>,
+    nodes: &Nodes,
 ) -> Vec<Finding> {
-    let found = [
-        spec(inputs, status, moment),
-        refusals(inputs, tally),
-        missing(status, tally),
-        left(tally),
-        lost(status),
-        not_visible(status),
-        interrupted(status),
-        not_enforced(inputs),
-        clocks(status),
-    ];
-    let finding = |(reason, sentence)| Finding { reason, sentence };
-    found.into_iter().flatten().map(finding).collect()
-}
-
-type Found = Option<(&'static str, String)>;
-
-/// A change of the spec that is not in force.
-fn spec(inputs: &Inputs<'_>, status: &TrafficTraceStatus, moment: Moment) -> Found {
+    let mut found = Vec::new();
+    let mut add = |reason, message| found.push(Finding { reason, message });
     if let Some(why) = inputs.invalid.filter(|_| status.phase == Some(Phase::Running)) {
-        return Some((
-            reason::INVALID_SPEC,
-            format!("The last change of the spec is not in force: {}", sentence(why)),
-        ));
+        add(reason::INVALID_SPEC, format!("The last change of the spec is not in force: {why}."));
     }
-    let times = moment.times.filter(|times| times.changed_too_late)?;
-    let message = format!(
-        "The change of spec.duration came too late, since the trace had ended at {}: delete this TrafficTrace and create a \
-         new one.",
-        times.end
-    );
-    Some((reason::NOT_ENFORCED, message))
+    if times.is_some_and(|times| times.changed_too_late) {
+        let message =
+            "The duration was changed after the trace had ended, which changes nothing: create a new trace.";
+        add(reason::NOT_ENFORCED, message.to_owned());
+    }
+    if let Some((node, refused)) = inputs.reports.refusals().next() {
+        let others = and_more(inputs.reports.refusals().count() - 1);
+        add(reason::REFUSED_BY_NODES, format!("Refused by {node}{others}: {}", sentence(&refused.message)));
+    }
+    if !nodes.left.is_empty() {
+        let names = listed(&nodes.left);
+        let message = format!(
+            "The last numbers of {names} are missing: the node left the cluster while pods of the trace ran on it."
+        );
+        add(reason::NODES_MISSING, message);
+    }
+    if !status.missing_nodes.is_empty() && !nodes.awaited.is_empty() {
+        let names = listed(&nodes.awaited);
+        let message = format!("The last numbers of {names} are missing: no agent has sent them from there.");
+        add(reason::NODES_MISSING, message);
+    }
+    if let Some(silent) = silent(inputs, status) {
+        add(reason::NODES_SILENT, silent);
+    }
+    if !status.lost.is_empty() {
+        add(reason::LOST, format!("Lost: {}.", super::summary::losses(&status.lost)));
+    }
+    if let Some(first) = status.not_visible.first() {
+        let others = and_more(status.not_visible.len() - 1);
+        let message = format!("The traffic of pod {}{others} cannot be seen: {}.", first.pod, first.reason);
+        add(reason::NOT_VISIBLE, message);
+    }
+    if let Some(last) = status.interruptions.last() {
+        add(reason::INTERRUPTED, interrupted(last, status.interruptions.len()));
+    }
+    let not_enforced: Vec<&str> = inputs.reports.not_enforced().into_iter().collect();
+    if !not_enforced.is_empty() {
+        add(reason::NOT_ENFORCED, format!("Not done on some node: {}.", not_enforced.join("; ")));
+    }
+    if let Some(first) = status.skewed_clocks.first() {
+        let others = and_more(status.skewed_clocks.len() - 1);
+        let (by, side) = (
+            first.offset_seconds.unsigned_abs(),
+            if first.offset_seconds < 0 { "behind" } else { "ahead of" },
+        );
+        let message = format!(
+            "The clock of {}{others} is {by} s {side} the API server's, which the trace went by: set it right (NTP).",
+            first.node_name
+        );
+        add(reason::CLOCK_SKEW, message);
+    }
+    found
 }
 
-fn refusals(inputs: &Inputs<'_>, tally: &Tally) -> Found {
-    let (_, first) = inputs.reports.refusals().next()?;
-    let names = first_of(inputs.reports.refusals().map(|(name, _)| name), tally.refusals);
-    let message = super::flow_key::clean(&first.message);
-    Some((reason::REFUSED_BY_NODES, format!("Refused by {names}: {}", sentence(&message))))
-}
-
-/// Nodes that are there and whose last numbers did not come in time.
-fn missing(status: &TrafficTraceStatus, tally: &Tally) -> Found {
-    let over = status.phase.is_some_and(super::is_over);
-    if !over || tally.unfinished.is_empty() {
+/// Nodes that should have written and have not.
+fn silent(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
+    if status.phase != Some(Phase::Running) || status.end_time.as_ref().is_some_and(|end| inputs.now >= end.0)
+    {
         return None;
     }
-    Some((reason::NODES_MISSING, format!("The last numbers of {} are missing.", named(&tally.unfinished))))
-}
-
-fn left(tally: &Tally) -> Found {
-    if tally.left.is_empty() {
+    let longest = inputs.report_interval * SILENT_INTERVALS + SILENT_MORE;
+    let names = inputs.reports.silent_since(inputs.now.checked_sub(longest).ok()?);
+    if names.is_empty() {
         return None;
     }
-    let names = named(&tally.left);
-    let message =
-        format!("The last numbers of {names} are missing, as it left the cluster before they came.");
-    let message = if tally.left.len() == 1 { message } else { message.replace("as it left", "as they left") };
-    Some((reason::NODES_MISSING, message))
+    let names = listed(&names.into_iter().map(str::to_owned).collect());
+    Some(format!(
+        "Nothing new came from {names} for more than {} s: see whether the node is Ready and the agent runs there.",
+        longest.as_secs()
+    ))
 }
 
-fn lost(status: &TrafficTraceStatus) -> Found {
-    (!status.lost.is_empty()).then(|| (reason::LOST, format!("Lost: {}.", losses(&status.lost))))
-}
-
-fn not_visible(status: &TrafficTraceStatus) -> Found {
-    let first = status.not_visible.first()?;
-    let more = if status.not_visible.len() > 1 { " and others" } else { "" };
-    Some((reason::NOT_VISIBLE, format!("Pod {}{more} cannot be seen: {}.", first.pod, first.reason)))
-}
-
-fn interrupted(status: &TrafficTraceStatus) -> Found {
-    let last = status.interruptions.last()?;
+fn interrupted(last: &Interruption, count: usize) -> String {
     let node = last.node_name.as_deref().unwrap_or("a node");
-    let since = last.since.as_ref().map(|Time(since)| format!("from {since} ")).unwrap_or_default();
-    let until = last.time.0;
-    let message = format!(
-        "Tracing on {node} was interrupted {since}until {until} ({}): bytes of that time may be missing.",
+    let earlier = match count {
+        1 => String::new(),
+        more => format!("; {} more before", more - 1),
+    };
+    let between = match &last.since {
+        Some(since) => format!("between {} and {}", since.0, last.time.0),
+        None => format!("until {}", last.time.0),
+    };
+    format!(
+        "Tracing on {node} was interrupted, and bytes {between} may be missing ({}{earlier}).",
         last.reason
-    );
-    Some((reason::INTERRUPTED, message))
+    )
 }
 
-fn not_enforced(inputs: &Inputs<'_>) -> Found {
-    let parts = inputs.reports.not_enforced();
-    if parts.is_empty() {
-        return None;
+/// A text that ends like a sentence.
+fn sentence(text: &str) -> String {
+    if text.ends_with(['.', ')']) { text.to_owned() } else { format!("{text}.") }
+}
+
+/// The first names of a set, and how many more there are.
+pub(super) fn listed(names: &BTreeSet<String>) -> String {
+    let first: Vec<&str> = names.iter().take(2).map(String::as_str).collect();
+    match names.len().saturating_sub(first.len()) {
+        0 => first.join(" and "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
-    let nodes: BTreeSet<String> = parts.values().flatten().cloned().collect();
-    let parts: Vec<&str> = parts.keys().map(|part| part.trim_end_matches('.')).collect();
-    Some((reason::NOT_ENFORCED, format!("Not enforced on {}: {}.", named(&nodes), parts.join("; "))))
-}
-
-fn clocks(status: &TrafficTraceStatus) -> Found {
-    let first = status.skewed_clocks.first()?;
-    let whose = if first.node_name == CONTROLLER {
-        "The controller's clock".to_owned()
-    } else {
-        format!("The clock of {}", first.node_name)
-    };
-    let seconds = first.offset_seconds.unsigned_abs();
-    let direction = if first.offset_seconds < 0 { "behind" } else { "ahead of" };
-    let more = match status.skewed_clocks.len() - 1 {
-        0 => String::new(),
-        more => format!(" ({more} more in status.skewedClocks)"),
-    };
-    let message = format!(
-        "{whose} is {seconds} s {direction} the API server's{more}: set it right (NTP); times are those of the API server."
-    );
-    Some((reason::CLOCK_SKEW, message))
 }

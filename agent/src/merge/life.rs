@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason, condition_type};
+use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason as reason};
 
-use super::{Inputs, NodeReports, Tally};
+use super::{Inputs, NodeReports, Nodes};
 
 /// How long after the end of a trace its nodes' last reports are waited for.
 pub(crate) const LAST_REPORTS_WITHIN: Duration = Duration::from_secs(30);
@@ -19,7 +18,7 @@ const SEEN_LATE: Duration = Duration::from_secs(60);
 pub(crate) struct Times {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
-    /// The spec asks for another end, but asked too late: the end had passed.
+    /// The spec was changed after the end, and asks for another end, which is not to be had any more.
     pub(crate) changed_too_late: bool,
 }
 
@@ -28,57 +27,40 @@ impl Times {
     ///
     /// A trace begins when it is created: agents begin then, and know its end without the controller. Only a trace that
     /// was created long ago and that no node has traced (nothing was installed then) begins now.
-    pub(super) fn of(trace: &TrafficTrace, reports: &NodeReports, now: Timestamp) -> Option<Self> {
-        let shown = |time: fn(&TrafficTraceStatus) -> Option<&Time>| Some(time(trace.status.as_ref()?)?.0);
-        let shown_end = shown(|status| status.end_time.as_ref());
-        let start = shown(|status| status.start_time.as_ref());
-        let over = trace.status.as_ref().and_then(|status| status.phase).is_some_and(is_over);
-        if over && (start.is_none() || shown_end.is_none()) {
+    pub(crate) fn of(trace: &TrafficTrace, reports: &NodeReports, now: Timestamp) -> Option<Self> {
+        let before = trace.status.as_ref();
+        let shown =
+            before.and_then(|status| Some((status.start_time.as_ref()?.0, status.end_time.as_ref()?.0)));
+        let over = before.is_some_and(|status| status.phase.is_some_and(is_over));
+        let asked_end = |start: Timestamp| start.checked_add(trace.spec.duration.get().ok()?).ok();
+        // An end that has passed stays: agents have stopped by it.
+        if let Some((start, end)) = shown.filter(|(_, end)| over || now >= *end) {
+            return Some(Self { start, end, changed_too_late: asked_end(start) != Some(end) });
+        }
+        if over {
             return None;
         }
         let created = trace.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-        let start = start.unwrap_or_else(|| {
+        let start = shown.map(|(start, _)| start).unwrap_or_else(|| {
             let late = created.checked_add(SEEN_LATE).is_ok_and(|limit| now > limit);
             if late && reports.is_empty() { now } else { created }
         });
-        // The end follows the spec while the trace runs: it may be made longer or shorter. Nodes that have stopped do not
-        // start again, so that an end that has passed stays.
-        let asked = trace.spec.duration.get().ok().and_then(|duration| start.checked_add(duration).ok());
-        match shown_end.filter(|end| over || now >= *end) {
-            Some(end) => Some(Self { start, end, changed_too_late: asked.is_some_and(|asked| asked != end) }),
-            None => Some(Self { start, end: asked?, changed_too_late: false }),
-        }
+        // The end follows the spec: a trace that runs may be made longer or shorter.
+        Some(Self { start, end: asked_end(start)?, changed_too_late: false })
     }
 }
 
-/// The moment for which a status is made, in the life of its trace.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) now: Timestamp,
-    pub(super) times: Option<Times>,
-    /// Nothing is traced any more, though last numbers may still come.
-    pub(super) ended: bool,
-}
-
-/// Whether a phase is one that a trace does not leave.
+/// Says that a phase is one that a trace does not leave.
 pub(crate) fn is_over(phase: Phase) -> bool {
     matches!(phase, Phase::Completed | Phase::Failed)
 }
 
-/// Whether a status says that its trace has ended, which is before it is over if last numbers are awaited.
-pub(crate) fn has_ended(status: &TrafficTraceStatus) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions.any(|condition| {
-        condition.type_ == condition_type::TRACING && condition.reason == condition_reason::ENDED
-    })
-}
-
-/// The phase of a trace now. One that no node has traced is never completed.
+/// The phase of a trace now.
 pub(super) fn phase(
     inputs: &Inputs<'_>,
     before: &TrafficTraceStatus,
     times: Option<Times>,
-    tally: &Tally,
+    nodes: &Nodes,
 ) -> Phase {
     let shown = before.phase.unwrap_or_default();
     if is_over(shown) {
@@ -91,11 +73,36 @@ pub(super) fn phase(
     }
     let traced = shown == Phase::Running || inputs.reports.reporting() > 0;
     let waited = times.end.checked_add(LAST_REPORTS_WITHIN).is_ok_and(|limit| inputs.now >= limit);
-    let over = inputs.now >= times.end && (tally.unfinished.is_empty() || waited);
-    match (over, traced) {
-        (true, true) => Phase::Completed,
-        (true, false) => Phase::Failed,
-        (false, true) => Phase::Running,
-        (false, false) => Phase::Pending,
+    if inputs.now >= times.end && (nodes.awaited.is_empty() || waited) {
+        // What no node traced is no result.
+        return if traced { Phase::Completed } else { Phase::Failed };
     }
+    if traced { Phase::Running } else { Phase::Pending }
+}
+
+/// Why a trace has failed: a reason, and a sentence with the remedy.
+pub(super) fn failure(inputs: &Inputs<'_>, nodes: &Nodes) -> (&'static str, String) {
+    if let Some(why) = inputs.invalid {
+        return (reason::INVALID_SPEC, format!("The spec cannot be used: {why}."));
+    }
+    if let Some((node, refused)) = inputs.reports.refusals().next() {
+        let others = and_more(nodes.refusing.len().saturating_sub(1));
+        let message = format!("No node traced it. Refused by {node}{others}: {}", refused.message);
+        return (reason::REFUSED_BY_NODES, message);
+    }
+    if nodes.matched == 0 {
+        let message =
+            "No pod of this namespace that was placed on a node matched the selector while the trace ran.";
+        return (reason::NO_PODS, message.to_owned());
+    }
+    let message = format!(
+        "No agent reported from the {} nodes with selected pods: see whether the agent's pods run there.",
+        nodes.matched
+    );
+    (reason::NO_AGENT, message)
+}
+
+/// ` and N more`, unless there are none.
+pub(super) fn and_more(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" and {count} more") }
 }

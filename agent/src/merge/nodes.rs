@@ -1,121 +1,217 @@
-//! The reports of one trace, by node, and the counts that their newest versions do not contain.
+//! The reports of one trace, by node, and what is kept of an agent whose report was lost.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use traffictrace_crd::{Refused, Totals, TrafficTraceReportSpec};
+use traffictrace_crd::{
+    FlowRow, Interruption, Losses, NotVisible, Refused, Totals, TrafficTraceReportSpec, column_names,
+    decode_rows,
+};
 
-use super::carried::{Carried, surplus};
-use super::kept::Kept;
+use super::rows;
 
-/// The newest report of every node, and the counts of earlier runs that it does not continue.
+/// How many interruptions and pods that cannot be seen a status lists.
+const LISTED: usize = 8;
+/// How many kinds of what is not seen a status lists.
+const UNSEEN: usize = 16;
+/// How many reasons of loss a status lists.
+const REASONS: usize = 16;
+/// How many rows of earlier runs of an agent are kept: as many as a status can list.
+const CARRIED_ROWS: usize = 100;
+
+/// The newest report of every node, and what earlier runs of its agent had counted that it does not contain.
 #[derive(Debug, Default)]
 pub(crate) struct NodeReports {
     nodes: BTreeMap<String, Node>,
     counts: Counts,
 }
 
-/// Numbers of nodes, kept up to date with each report, since every event asks for some of them.
-#[derive(Debug, Default)]
+/// How many nodes there are of a kind, kept as reports come, so that no event has to look at all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
-    reporting: usize,
-    writing: usize,
+    /// Trace or have traced.
+    reporting: u32,
+    /// Go on writing reports.
+    writing: u32,
 }
 
-/// The reports of one node.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) newest: Kept,
-    /// The counts of earlier runs that the newest one did not go on from. Nearly always none.
-    pub(super) carried: Option<Box<Carried>>,
-    /// The node traces, or has traced: it has numbers to show, also if it refuses now.
-    traced: bool,
+    newest: Kept,
+    carried: Option<Carried>,
+}
+
+/// What runs of an agent counted whose report was lost before the next run could go on from it.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    totals: Totals,
+    lost: Losses,
+    interruptions: Vec<Interruption>,
+    pods: i32,
+    containers: i32,
+    flows: i64,
+    rows: HashMap<rows::Key, FlowRow>,
 }
 
 impl Node {
-    fn new(report: Kept) -> Self {
-        let traced = has_traced(&report.report);
-        Self { newest: report, carried: None, traced }
+    /// Why it does not trace. A node that refuses now but has traced before has numbers to show and counts as tracing.
+    fn refusal(&self) -> Option<&Refused> {
+        let traced = self.newest.report.base.is_some() || self.carried.is_some();
+        if traced { None } else { self.newest.report.refused.as_ref() }
     }
 
-    /// Takes the newest report in place of the one known. Returns false if it is older.
-    fn replace(&mut self, newest: Kept) -> bool {
-        if newest.is_older_than(&self.newest) {
-            return false;
+    fn counts(&self) -> Counts {
+        Counts {
+            reporting: u32::from(self.refusal().is_none()),
+            writing: u32::from(!self.newest.report.is_final),
         }
-        self.traced |= has_traced(&newest.report);
-        let earlier = std::mem::replace(&mut self.newest, newest);
-        if earlier.report.epoch != self.newest.report.epoch {
-            let base = self.newest.report.base.clone().unwrap_or_default();
-            let surplus = surplus(&earlier.report.totals, &base);
-            if surplus != Totals::default() {
-                self.carried.get_or_insert_default().carry(&earlier, &self.newest, &surplus);
+    }
+
+    /// The newest report.
+    pub(super) fn newest(&self) -> &Kept {
+        &self.newest
+    }
+
+    /// The rows of runs before, which add to those of the newest report.
+    pub(super) fn carried_rows(&self) -> Option<&HashMap<rows::Key, FlowRow>> {
+        self.carried.as_ref().map(|carried| &carried.rows).filter(|rows| !rows.is_empty())
+    }
+
+    /// Takes a report that is newer than the one known. Where it is of another run of the agent, what the run before had
+    /// counted beyond the base of the new one is carried.
+    fn replace(&mut self, newest: Kept) {
+        let old = std::mem::replace(&mut self.newest, newest);
+        let new = &self.newest.report;
+        if old.report.epoch == new.epoch {
+            return;
+        }
+        let base = new.base.clone().unwrap_or_default();
+        let beyond = old.report.totals.beyond(&base);
+        if beyond == Totals::default() {
+            return;
+        }
+        let carried = self.carried.get_or_insert_default();
+        carried.totals.add(&beyond);
+        carried.pods = carried.pods.max(old.report.pods_matched);
+        carried.containers = carried.containers.max(old.report.containers_matched);
+        for interruption in &old.report.interruptions {
+            if !carried.interruptions.contains(interruption) {
+                carried.interruptions.push(interruption.clone());
             }
         }
-        true
-    }
-
-    fn is_writing(&self) -> bool {
-        !self.newest.report.is_final
-    }
-
-    /// The node's counts since the trace began.
-    fn totals(&self) -> Totals {
-        let mut totals = self.newest.report.totals.clone();
-        if let Some(carried) = &self.carried {
-            totals.add(&carried.totals);
+        let surplus = carried.interruptions.len().saturating_sub(LISTED);
+        carried.interruptions.drain(..surplus);
+        // A run that went on from a part of them has these rows already.
+        if new.base.is_none() {
+            add_losses(&mut carried.lost, &old.report.lost);
+            carried.flows = carried.flows.saturating_add(old.report.flows_total);
+            carried.add_rows(&old);
         }
-        totals
     }
 }
 
-/// Whether a report has numbers of a node that traces or has traced. A node that refuses from the start has none.
-fn has_traced(report: &TrafficTraceReportSpec) -> bool {
-    report.refused.is_none() || report.totals != Totals::default()
+impl Carried {
+    /// Adds the rows of a report; the largest are kept.
+    fn add_rows(&mut self, old: &Kept) {
+        for row in old.weights().filter_map(|(place, _)| old.row(place)) {
+            let row = FlowRow { rx_bytes_per_second: 0, tx_bytes_per_second: 0, connections_open: 0, ..row };
+            match self.rows.entry(rows::Key::of(&row)) {
+                Entry::Occupied(mut earlier) => rows::add(earlier.get_mut(), row),
+                Entry::Vacant(place) => drop(place.insert(row)),
+            }
+        }
+        if self.rows.len() > CARRIED_ROWS {
+            let mut weights: Vec<i64> = self.rows.values().map(rows::weight).collect();
+            weights.sort_unstable_by_key(|weight| std::cmp::Reverse(*weight));
+            let least = weights[CARRIED_ROWS - 1];
+            self.rows.retain(|_, row| rows::weight(row) >= least);
+        }
+    }
 }
 
-impl Counts {
-    fn add(&mut self, node: &Node) {
-        self.reporting += usize::from(node.traced);
-        self.writing += usize::from(node.is_writing());
+/// A report as it is kept: thousands of them are in memory, and most of their rows are never shown.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The report; without its columns where they are this version's own.
+    report: TrafficTraceReportSpec,
+    /// What each row is ranked by, in bytes; `None` for a row that cannot be read.
+    weights: Vec<Option<i64>>,
+}
+
+/// The columns that nearly every report has.
+static OWN_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(column_names);
+
+impl Kept {
+    fn new(mut report: TrafficTraceReportSpec) -> Self {
+        if report.columns == *OWN_COLUMNS {
+            report.columns = Vec::new();
+        }
+        let mut kept = Self { report, weights: Vec::new() };
+        let weight = |row: Result<FlowRow, _>| row.ok().map(|row| row.rx_bytes.saturating_add(row.tx_bytes));
+        kept.weights = decode_rows(kept.columns(), &kept.report.flows).map(weight).collect();
+        kept
     }
 
-    fn remove(&mut self, node: &Node) {
-        self.reporting -= usize::from(node.traced);
-        self.writing -= usize::from(node.is_writing());
+    fn columns(&self) -> &[String] {
+        if self.report.columns.is_empty() { &OWN_COLUMNS } else { &self.report.columns }
+    }
+
+    /// What each row is ranked by, with its place.
+    pub(super) fn weights(&self) -> impl Iterator<Item = (usize, i64)> {
+        self.weights.iter().enumerate().filter_map(|(place, weight)| Some((place, (*weight)?)))
+    }
+
+    /// The row at a place, if there is one that can be read.
+    pub(super) fn row(&self, place: usize) -> Option<FlowRow> {
+        let rows = self.report.flows.get(place..=place)?;
+        decode_rows(self.columns(), rows).next()?.ok()
+    }
+
+    /// The largest flow that the report may have left out because it had to stay small; 0 if it left out none.
+    pub(super) fn left_out(&self) -> i64 {
+        let least = self.weights.iter().flatten().min().copied().unwrap_or(i64::MAX);
+        if self.report.truncated { least } else { 0 }
     }
 }
 
 impl NodeReports {
-    /// Takes a report that is new or has changed. A report that is older than the one known of its node changes nothing.
+    /// Takes a report that is new or has changed; one that is older than the one known changes nothing.
     ///
-    /// The report says which run of an agent counted (`epoch`) and from which totals that run began (`base`). When the
-    /// run is another one, whatever the run before counted beyond that base is carried, so that nothing is lost and
-    /// nothing counts twice. A report that vanishes stays counted for the same reason: nothing is to be called for that.
+    /// A report that vanishes is kept, so that shown totals do not fall: nothing is to be called for that.
     pub(crate) fn apply(&mut self, report: TrafficTraceReportSpec) {
-        let name = report.node_name.clone();
-        let report = Kept::new(report);
-        match self.nodes.get_mut(&name) {
+        let age = |report: &TrafficTraceReportSpec| (report.epoch, report.sequence);
+        match self.nodes.get_mut(&report.node_name) {
+            Some(node) if age(&report) < age(&node.newest.report) => {}
+            Some(node) => {
+                let before = node.counts();
+                node.replace(Kept::new(report));
+                let now = node.counts();
+                self.counts.reporting = self.counts.reporting - before.reporting + now.reporting;
+                self.counts.writing = self.counts.writing - before.writing + now.writing;
+            }
             None => {
-                let node = Node::new(report);
-                self.counts.add(&node);
+                let name = report.node_name.clone();
+                let node = Node { newest: Kept::new(report), carried: None };
+                self.counts.reporting += node.counts().reporting;
+                self.counts.writing += node.counts().writing;
                 self.nodes.insert(name, node);
             }
-            Some(node) => {
-                self.counts.remove(node);
-                node.replace(report);
-                self.counts.add(node);
-            }
+        }
+    }
+
+    /// Forgets a node.
+    pub(crate) fn remove(&mut self, node: &str) {
+        if let Some(node) = self.nodes.remove(node) {
+            self.counts.reporting -= node.counts().reporting;
+            self.counts.writing -= node.counts().writing;
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
-    }
-
-    /// The number of nodes that have sent a report.
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
@@ -126,99 +222,182 @@ impl NodeReports {
         self.nodes.contains_key(node)
     }
 
-    /// Whether a node has sent its last numbers.
+    /// Says that a node has sent its last numbers.
     pub(crate) fn is_final(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|node| node.newest.report.is_final)
     }
 
-    /// Whether a node's last report, final or not, leaves nothing to count: it had no pod to trace any more.
-    pub(super) fn is_idle(&self, node: &str) -> bool {
-        self.nodes
-            .get(node)
-            .is_some_and(|node| node.newest.report.is_final || node.newest.report.active_pods == 0)
+    /// Says that a node's last report was made when nothing was left there to count.
+    pub(crate) fn is_idle(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.newest.report.active_pods == 0)
     }
 
-    /// Whether a node refuses and has no numbers.
+    /// Says that a node refuses and has no numbers.
     pub(crate) fn refuses(&self, node: &str) -> bool {
-        self.nodes.get(node).is_some_and(|node| !node.traced)
+        self.nodes.get(node).is_some_and(|node| node.refusal().is_some())
     }
 
-    /// Every refusal, by node, also of nodes that traced before.
+    /// Every refusal, by node.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (&str, &Refused)> {
         self.nodes
             .iter()
             .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.refused.as_ref()?)))
     }
 
-    /// The number of nodes that trace or have traced.
+    /// How many nodes trace or have traced.
     pub(crate) fn reporting(&self) -> i32 {
         i32::try_from(self.counts.reporting).unwrap_or(i32::MAX)
     }
 
-    /// The number of nodes that go on writing reports.
+    /// How many nodes go on writing reports.
     pub(crate) fn writing(&self) -> u64 {
-        self.counts.writing as u64
+        self.counts.writing.into()
     }
 
     pub(crate) fn pods_of(&self, node: &str) -> i32 {
-        let of_node = |node: &Node| {
+        // An agent that began again sees the same pods again: they are not added.
+        let pods = |node: &Node| {
             node.newest.report.pods_matched.max(node.carried.as_ref().map_or(0, |carried| carried.pods))
         };
-        self.nodes.get(node).map_or(0, of_node)
+        self.nodes.get(node).map_or(0, pods)
     }
 
-    pub(super) fn containers(&self) -> i32 {
-        let of_node = |node: &Node| {
-            node.newest
-                .report
-                .containers_matched
-                .max(node.carried.as_ref().map_or(0, |carried| carried.containers))
+    pub(crate) fn containers(&self) -> i32 {
+        let containers = |node: &Node| {
+            let carried = node.carried.as_ref().map_or(0, |carried| carried.containers);
+            node.newest.report.containers_matched.max(carried)
         };
-        self.nodes.values().map(of_node).fold(0, i32::saturating_add)
+        self.nodes.values().map(containers).fold(0, i32::saturating_add)
     }
 
-    pub(super) fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for node in self.nodes.values() {
-            totals.add(&node.totals());
+            totals.add(&node.newest.report.totals);
+            if let Some(carried) = &node.carried {
+                totals.add(&carried.totals);
+            }
         }
         totals
     }
 
-    /// Flows seen by all nodes. Runs of one node see the same flows again, so that the most of one run counts.
-    pub(super) fn flows_total(&self) -> i64 {
-        let of_node = |node: &Node| {
-            node.newest.report.flows_total.max(node.carried.as_ref().map_or(0, |carried| carried.flows_total))
+    pub(crate) fn flows_total(&self) -> i64 {
+        let flows = |node: &Node| {
+            let carried = node.carried.as_ref().map_or(0, |carried| carried.flows);
+            node.newest.report.flows_total.saturating_add(carried)
         };
-        self.nodes.values().map(of_node).fold(0, i64::saturating_add)
+        self.nodes.values().map(flows).fold(0, i64::saturating_add)
     }
 
     /// When the newest numbers were read.
-    pub(super) fn update_time(&self) -> Option<Time> {
+    pub(crate) fn update_time(&self) -> Option<Time> {
         self.reports().filter_map(|report| report.update_time.as_ref()).max_by_key(|time| time.0).cloned()
     }
 
-    /// When the oldest numbers were read, over the nodes that still count; over all that counted when none does any more.
-    pub(super) fn oldest_update_time(&self) -> Option<Time> {
-        let oldest = |of: &dyn Fn(&TrafficTraceReportSpec) -> bool| {
-            let counted = self.reports().filter(|report| report.refused.is_none() && of(report));
-            counted.filter_map(|report| report.update_time.as_ref()).min_by_key(|time| time.0).cloned()
+    /// When the oldest numbers were read, over the nodes that still trace, or over all when none does.
+    pub(crate) fn oldest_update_time(&self) -> Option<Time> {
+        let times = |of: &dyn Fn(&&TrafficTraceReportSpec) -> bool| {
+            self.reports()
+                .filter(of)
+                .filter_map(|report| report.update_time.as_ref())
+                .min_by_key(|time| time.0)
         };
-        oldest(&|report| !report.is_final).or_else(|| oldest(&|_| true))
+        times(&|report| !report.is_final && report.refused.is_none()).or_else(|| times(&|_| true)).cloned()
     }
 
-    /// The generations of the spec by which the nodes that still count work.
-    pub(super) fn generations(&self) -> impl Iterator<Item = i64> {
-        let counting = self.reports().filter(|report| !report.is_final && report.refused.is_none());
-        counting.filter_map(|report| report.observed_generation)
+    /// The nodes that should report and have not done so since a moment.
+    pub(crate) fn silent_since(&self, moment: Timestamp) -> BTreeSet<&str> {
+        let silent = |node: &Node| {
+            let report = &node.newest.report;
+            !report.is_final && report.update_time.as_ref().is_some_and(|time| time.0 < moment)
+        };
+        self.nodes.iter().filter(|(_, node)| silent(node)).map(|(name, _)| name.as_str()).collect()
     }
 
-    pub(super) fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.nodes.iter().map(|(name, node)| (name.as_str(), node))
+    /// The lowest generation of the spec by which a node that still traces works, and how many work by one that is lower
+    /// than `newest`.
+    pub(crate) fn behind(&self, newest: i64) -> (Option<i64>, usize) {
+        let live = self.reports().filter(|report| !report.is_final && report.refused.is_none());
+        let generations: Vec<i64> = live.filter_map(|report| report.observed_generation).collect();
+        let behind = generations.iter().filter(|generation| **generation < newest).count();
+        (generations.into_iter().min(), behind)
     }
 
-    /// The newest report of every node.
-    pub(super) fn reports(&self) -> impl Iterator<Item = &TrafficTraceReportSpec> {
+    /// Nodes whose clock is off, by name, with the milliseconds that it is ahead.
+    pub(crate) fn clock_offsets(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.nodes
+            .iter()
+            .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.clock_offset_milliseconds?)))
+    }
+
+    /// Losses of all nodes by reason; the reasons beyond what a status lists are one.
+    pub(crate) fn lost(&self) -> Losses {
+        let mut all = Losses::new();
+        for node in self.nodes.values() {
+            add_losses(&mut all, &node.newest.report.lost);
+            if let Some(carried) = &node.carried {
+                add_losses(&mut all, &carried.lost);
+            }
+        }
+        if all.len() > REASONS - 1 {
+            let rest: Vec<String> = all.keys().skip(REASONS - 2).cloned().collect();
+            let other = rest.iter().filter_map(|reason| all.remove(reason)).fold(0, i64::saturating_add);
+            all.insert("other".into(), other);
+        }
+        all
+    }
+
+    /// The last interruptions of all nodes, oldest first.
+    pub(crate) fn interruptions(&self) -> Vec<Interruption> {
+        let mut all: Vec<Interruption> = Vec::new();
+        for (name, node) in &self.nodes {
+            let carried = node.carried.iter().flat_map(|carried| &carried.interruptions);
+            for interruption in carried.chain(&node.newest.report.interruptions) {
+                let interruption = Interruption { node_name: Some(name.clone()), ..interruption.clone() };
+                if !all.contains(&interruption) {
+                    all.push(interruption);
+                }
+            }
+        }
+        all.sort_by_key(|interruption| interruption.time.0);
+        all.split_off(all.len().saturating_sub(LISTED))
+    }
+
+    pub(crate) fn not_visible(&self) -> Vec<NotVisible> {
+        let all: BTreeSet<&NotVisible> = self.reports().flat_map(|report| &report.not_visible).collect();
+        all.into_iter().take(LISTED).cloned().collect()
+    }
+
+    /// What some node cannot see.
+    pub(crate) fn not_seen(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.reports().flat_map(|report| &report.not_seen).collect();
+        all.into_iter().take(UNSEEN).cloned().collect()
+    }
+
+    /// Parts of the spec that some node does not enforce.
+    pub(crate) fn not_enforced(&self) -> BTreeSet<&str> {
+        self.reports().flat_map(|report| &report.not_enforced).map(String::as_str).collect()
+    }
+
+    /// Rows that cannot be read.
+    pub(crate) fn unreadable(&self) -> i64 {
+        let weights = self.nodes.values().flat_map(|node| &node.newest.weights);
+        i64::try_from(weights.filter(|weight| weight.is_none()).count()).unwrap_or(i64::MAX)
+    }
+
+    /// Every node's reports.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    fn reports(&self) -> impl Iterator<Item = &TrafficTraceReportSpec> {
         self.nodes.values().map(|node| &node.newest.report)
+    }
+}
+
+fn add_losses(sum: &mut Losses, more: &Losses) {
+    for (reason, times) in more.iter().filter(|(_, times)| **times > 0) {
+        let sum = sum.entry(reason.clone()).or_insert(0);
+        *sum = sum.saturating_add(*times);
     }
 }

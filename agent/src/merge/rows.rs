@@ -3,15 +3,13 @@
 //! A pod lives on one node and every row belongs to one pod, so that no row has parts on two nodes: the first K of all
 //! nodes' first K are the first K of the cluster.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
-use traffictrace_crd::Flow;
+use traffictrace_crd::{Direction, Flow, FlowRow, Protocol, human};
 
-use super::carried::Carried;
-use super::flow_key::{FlowKey, add, clean};
-use super::kept::Kept;
+use super::nodes::{Kept, Node};
 use super::{NodeReports, PeerNames};
 
 /// The merged list.
@@ -32,62 +30,159 @@ pub(super) fn top(
     listed_before: &[Flow],
     peers: &dyn PeerNames,
 ) -> Top {
-    let mut flows = candidates(reports, wanted);
+    let mut rows = candidates(reports, wanted);
     // Equal weights in one order always, so that a status does not change when nothing has.
-    flows.sort_unstable_by(|a, b| b.1.weight().cmp(&a.1.weight()).then_with(|| a.0.cmp(&b.0)));
-    flows.truncate(wanted);
-    let last = flows.last().map_or(0, |(_, flow)| flow.weight());
-    // A list that was cut leaves out at most as much as its last row has.
-    let left_out = reports.nodes().map(|(_, node)| {
-        node.newest.left_out().saturating_add(node.carried.as_ref().map_or(0, |carried| carried.left_out))
-    });
-    let cut_at = left_out.max().unwrap_or(0);
-    let truncated = cut_at > 0 && (flows.len() < wanted || cut_at > last);
+    rows.sort_unstable_by(|a, b| weight(&b.1).cmp(&weight(&a.1)).then_with(|| a.0.cmp(&b.0)));
+    rows.truncate(wanted);
+    let last = rows.last().map_or(0, |(_, row)| weight(row));
+    // What a cut list leaves out is at most as large as its last row.
+    let cut_at = reports.nodes().map(|node| node.newest().left_out()).max().unwrap_or(0);
+    let truncated = cut_at > 0 && (rows.len() < wanted || cut_at > last);
 
-    let named: HashMap<FlowKey, &String> =
-        listed_before.iter().filter_map(|flow| Some((FlowKey::of(flow), flow.peer.as_ref()?))).collect();
-    let flows = flows.into_iter().map(|(key, mut flow)| {
+    let named: HashMap<FlowName<'_>, &String> =
+        listed_before.iter().filter_map(|flow| Some((FlowName::of(flow), flow.peer.as_ref()?))).collect();
+    let flows = rows.into_iter().map(|(_, row)| {
+        let mut flow = shown(row).into_flow(namespace);
         let address = flow.remote_address.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
         let now = || address.and_then(|address| peers.name_of(address.to_canonical()));
-        let earlier = named.get(&key).filter(|name| peers.may_show(name));
-        flow.peer = earlier.map(|name| (*name).clone()).or_else(now).map(|name| clean(&name));
-        flow.namespace = namespace.to_owned();
+        let peer = named.get(&FlowName::of(&flow)).map(|name| (*name).clone()).or_else(now);
+        flow.peer = peer;
         flow
     });
     Top { flows: flows.collect(), truncated }
 }
 
-/// The flows that may be among the first `wanted`; only these are read in full.
-fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(FlowKey, Flow)> {
-    let mut flows: Vec<(FlowKey, Flow)> = Vec::new();
+/// The rows that may be among the first `wanted`; only these are read in full.
+fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, FlowRow)> {
+    let mut rows: Vec<(Key, FlowRow)> = Vec::new();
     let mut ranked: Vec<(i64, &Kept, usize)> = Vec::new();
-    for (_, node) in reports.nodes() {
-        match &node.carried {
-            Some(carried) => flows.extend(sums(carried, &node.newest)),
-            None => ranked.extend(node.newest.weights().map(|(place, weight)| (weight, &node.newest, place))),
+    for node in reports.nodes() {
+        match node.carried_rows() {
+            None => {
+                let newest = node.newest();
+                ranked.extend(newest.weights().map(|(place, weight)| (weight, newest, place)));
+            }
+            Some(carried) => rows.extend(sums(node, carried)),
         }
     }
     ranked.sort_unstable_by_key(|(weight, _, _)| std::cmp::Reverse(*weight));
     // All that are as large as the last one wanted: which of them come first is decided by their names.
     let least = ranked.get(wanted - 1).map_or(0, |(weight, _, _)| *weight);
-    let rows = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
-    flows.extend(rows.filter_map(|(_, kept, place)| {
-        let flow = kept.flow(place)?;
-        Some((FlowKey::of(&flow), flow))
+    let largest = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
+    rows.extend(largest.filter_map(|(_, kept, place)| {
+        let row = kept.row(place)?;
+        Some((Key::of(&row), row))
     }));
-    flows
+    rows
 }
 
-/// The flows of a node whose agent began again: a flow that is in both lists is counted in both.
-fn sums(carried: &Carried, newest: &Kept) -> HashMap<FlowKey, Flow> {
-    let mut flows = carried.rows.clone();
-    for flow in newest.flows() {
-        match flows.entry(FlowKey::of(&flow)) {
-            Entry::Vacant(place) => {
-                place.insert(flow);
-            }
-            Entry::Occupied(mut earlier) => add(earlier.get_mut(), flow),
+/// The rows of a node whose agent began again: what was counted before and after is one row.
+fn sums(node: &Node, carried: &HashMap<Key, FlowRow>) -> HashMap<Key, FlowRow> {
+    let mut rows = carried.clone();
+    let newest = node.newest();
+    for row in newest.weights().filter_map(|(place, _)| newest.row(place)) {
+        let key = Key::of(&row);
+        match rows.get_mut(&key) {
+            Some(earlier) => add(earlier, row),
+            None => drop(rows.insert(key, row)),
         }
     }
-    flows
+    rows
+}
+
+/// A row whose texts are fit to be shown: an agent takes control characters out, but a report may be of somebody else.
+fn shown(row: FlowRow) -> FlowRow {
+    let clean = |text: String| match human::printable(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(printable) => printable,
+    };
+    FlowRow {
+        pod: clean(row.pod),
+        container: row.container.map(clean),
+        caller_container: row.caller_container.map(clean),
+        command: row.command.map(clean),
+        local_address: row.local_address.map(clean),
+        remote_address: row.remote_address.map(clean),
+        ..row
+    }
+}
+
+/// What rows are ranked by: bytes in both directions since the trace began.
+pub(super) fn weight(row: &FlowRow) -> i64 {
+    row.rx_bytes.saturating_add(row.tx_bytes)
+}
+
+/// What makes a row a row of its own on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    pod: String,
+    container: Option<String>,
+    caller_container: Option<String>,
+    pid: Option<u32>,
+    command: Option<String>,
+    protocol: Protocol,
+    direction: Direction,
+    local: (Option<String>, Option<u16>),
+    remote: (Option<String>, Option<u16>),
+}
+
+impl Key {
+    pub(super) fn of(row: &FlowRow) -> Self {
+        Self {
+            pod: row.pod.clone(),
+            container: row.container.clone(),
+            caller_container: row.caller_container.clone(),
+            pid: row.pid,
+            command: row.command.clone(),
+            protocol: row.protocol,
+            direction: row.direction,
+            local: (row.local_address.clone(), row.local_port),
+            remote: (row.remote_address.clone(), row.remote_port),
+        }
+    }
+}
+
+/// What makes a flow of a status the same as one of the status before.
+#[derive(PartialEq, Eq, Hash)]
+struct FlowName<'a> {
+    pod: &'a str,
+    container: Option<&'a str>,
+    pid: Option<i64>,
+    command: Option<&'a str>,
+    protocol: Protocol,
+    direction: Direction,
+    local: (Option<&'a str>, Option<i32>),
+    remote: (Option<&'a str>, Option<i32>),
+}
+
+impl<'a> FlowName<'a> {
+    fn of(flow: &'a Flow) -> Self {
+        Self {
+            pod: &flow.pod,
+            container: flow.container.as_deref(),
+            pid: flow.pid,
+            command: flow.command.as_deref(),
+            protocol: flow.protocol,
+            direction: flow.direction,
+            local: (flow.local_address.as_deref(), flow.local_port),
+            remote: (flow.remote_address.as_deref(), flow.remote_port),
+        }
+    }
+}
+
+/// Adds what was counted later to the same row.
+pub(super) fn add(row: &mut FlowRow, later: FlowRow) {
+    row.rx_bytes = row.rx_bytes.saturating_add(later.rx_bytes);
+    row.tx_bytes = row.tx_bytes.saturating_add(later.tx_bytes);
+    row.rx_calls = row.rx_calls.saturating_add(later.rx_calls);
+    row.tx_calls = row.tx_calls.saturating_add(later.tx_calls);
+    row.connections = row.connections.saturating_add(later.connections);
+    row.connections_open = later.connections_open;
+    row.connect_failures = row.connect_failures.saturating_add(later.connect_failures);
+    row.retransmits = row.retransmits.saturating_add(later.retransmits);
+    row.rx_bytes_per_second = later.rx_bytes_per_second;
+    row.tx_bytes_per_second = later.tx_bytes_per_second;
+    row.rtt_microseconds = later.rtt_microseconds.or(row.rtt_microseconds);
+    row.container_pid = later.container_pid.or(row.container_pid);
+    row.state = later.state;
 }

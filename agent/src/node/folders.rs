@@ -86,6 +86,11 @@ impl Folders {
         self.of_pods.iter().map(|(uid, located)| (uid.clone(), located.iter().map(place).collect())).collect()
     }
 
+    /// The paths of the folders of a pod, relative to the root.
+    pub(super) fn paths(&self, pod: &Uid) -> Vec<PathBuf> {
+        self.of(pod).iter().map(|located| located.folder.path().to_owned()).collect()
+    }
+
     /// Ids and paths of the cgroups directly below a pod's own, which are its containers'.
     pub(super) fn children(&self, pod: &Uid) -> Vec<(u64, PathBuf)> {
         let own = self.of(pod).iter().filter(|located| located.kind == CgroupKind::Pod);

@@ -1,14 +1,15 @@
 //! `traffictrace agent`: traces the pods of one node.
 //!
-//! * [`core`]: traces, pods and folders in, reports out; the same everywhere.
+//! * [`state`]: traces, pods and cgroups in, reports out; the same everywhere.
 //! * [`cluster`]: from and to the API server.
 //! * [`standalone`]: from and to files.
 
 mod cluster;
-mod core;
+mod counter;
 mod folders;
 mod session;
 mod standalone;
+mod state;
 
 use std::io;
 use std::path::PathBuf;
@@ -18,14 +19,21 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::state::State;
 use crate::cgroups::{CgroupError, find_root};
 use crate::engine::{Engine, EngineOptions};
 use crate::kernel::TierChoice;
 use crate::kubeapi::ConnectError;
 use crate::logging;
+use crate::server::metrics::AgentMetrics;
+use crate::server::{Health, ServerArgs, ServerError};
+use crate::tasks::{TaskEnded, Tasks};
 
 /// How often counters are looked at and what is due is done.
 const TICK: Duration = Duration::from_millis(200);
+
+/// How often metrics are brought up to date.
+const FIGURES: Duration = Duration::from_secs(5);
 
 /// Trace the pods of this node, as the TrafficTraces of the cluster ask for.
 #[derive(Debug, Clone, Args)]
@@ -54,6 +62,11 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "standalone")]
     kubelet_cgroup: Option<PathBuf>,
 
+    /// The DaemonSet of the agents, as NAMESPACE/NAME: it knows how many nodes there are, over which the agents spread
+    /// what all of them do at once [default: the cluster counts as small].
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "standalone")]
+    daemonset: Option<cluster::DaemonSetName>,
+
     /// Flows that are kept at once, in the kernel and for each trace; about 200 bytes of kernel memory each, while any
     /// trace runs.
     #[arg(long, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1024..=4_194_304))]
@@ -63,6 +76,9 @@ pub(crate) struct NodeArgs {
     /// `traffictrace check`).
     #[arg(long, value_name = "TIER", default_value_t = TierChoice::Auto)]
     hook_tier: TierChoice,
+
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// What ends the agent.
@@ -96,12 +112,25 @@ pub(crate) enum NodeError {
         /// Names of the capabilities.
         missing: String,
     },
+    /// Metrics and health cannot be served.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A part of the agent has ended that must not.
+    #[error(transparent)]
+    Task(#[from] TaskEnded),
     /// inotify has stopped working.
     #[error("cannot follow the cgroups of pods any more: {source}")]
     Watch {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// What an agent shows of itself, and what must not end beside it.
+struct Watched {
+    metrics: AgentMetrics,
+    health: Health,
+    tasks: Tasks,
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -118,18 +147,34 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), NodeError> {
         cgroup_root: root.path().to_owned(),
         hook_tier: args.hook_tier,
     });
+    let needed: &[&str] = if args.standalone.is_some() { &[] } else { &cluster::NEEDED };
+    let (metrics, registry) = AgentMetrics::new();
+    let mut watched = Watched { metrics, health: Health::new(needed), tasks: Tasks::default() };
+    args.server.start(registry, watched.health.clone(), &mut watched.tasks).await?;
     match args.standalone {
         Some(folder) => {
             let pods_file = args.pods.unwrap_or_else(|| standalone::default_pods_file(&folder));
             let node = args.node_name.unwrap_or_else(host_name);
-            standalone::run(standalone::Settings { node, folder, pods_file, root, engine, max_rows }).await
+            standalone::run(standalone::Settings { node, folder, pods_file, root, engine, max_rows }, watched)
+                .await
         }
         None => {
             let node = args.node_name.unwrap_or_default();
             let kubelet_cgroup = args.kubelet_cgroup.unwrap_or_default();
-            cluster::run(cluster::Settings { node, root, kubelet_cgroup, engine, max_rows }).await
+            let daemon_set = args.daemonset;
+            let settings = cluster::Settings { node, root, kubelet_cgroup, engine, max_rows, daemon_set };
+            cluster::run(settings, watched).await
         }
     }
+}
+
+/// Brings the metrics up to date that are about traces and the kernel.
+fn show(state: &mut State<Engine>, metrics: &AgentMetrics) {
+    let (counting, refused) = state.standing();
+    metrics.set_state(counting, refused, state.pods().count());
+    let engine = state.counter();
+    metrics.set_engine(&engine.stats());
+    engine.take_drains().into_iter().for_each(|took| metrics.drained(took));
 }
 
 fn host_name() -> String {

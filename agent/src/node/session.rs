@@ -1,13 +1,14 @@
-//! One trace on this node.
+//! One trace on this node, and where it stands.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use traffictrace_crd::{NotVisible, Refused, TrafficTraceReport};
+use traffictrace_crd::{NotVisible, Refused, TrafficTraceReportSpec};
 
-use crate::engine::{EngineError, SessionSpec};
-use crate::report::{History, Resumed};
-use crate::session::{Refusal, Trace};
+use super::state::Now;
+use crate::engine::EngineError;
+use crate::report::History;
+use crate::session::{Trace, Uid};
 
 /// The first report comes this long after the trace was armed: soon enough for a person who waits, late enough to
 /// have something to say. Spread, because all nodes see a new trace at once.
@@ -15,77 +16,134 @@ const FIRST_REPORT: (Duration, Duration) = (Duration::from_millis(800), Duration
 /// How long a trace that the kernel refused waits for another try.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// A trace that selects, or selected, pods of this node.
+/// Where a trace stands on this node. `state.rs` has the transitions.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) state: State,
-    pub(super) history: History,
-    pub(super) not_visible: Vec<NotVisible>,
-    /// The report of an agent before this one has not been looked for yet; until then nothing is reported.
-    pub(super) waiting: bool,
-    /// What an agent before this one had counted, while this one is refused and cannot go on from it.
-    pub(super) resumed: Option<Resumed>,
-    /// When the next report is due.
-    pub(super) due: Instant,
-    /// The next report needs all rows.
-    pub(super) all_rows: bool,
+pub(super) enum Stand {
+    /// Nothing is to be done for it here.
+    Idle,
+    /// It counts in the kernel.
+    Counting(Session),
+    /// It should count and does not.
+    Refused(Session, Refusal),
+    /// It is over here, its last report is made, and it does not begin again.
+    Ended,
 }
 
-/// What a session does in the kernel.
+/// What is kept of a trace that is reported on.
 #[derive(Debug)]
-pub(super) enum State {
-    /// It counts, by this specification.
-    Armed(SessionSpec),
-    /// It does not, and why.
-    Refused { why: Refused, retry: Instant },
+pub(super) struct Session {
+    pub(super) history: History,
+    /// How many pods it selects now.
+    pub(super) active_pods: usize,
+    pub(super) not_visible: Vec<NotVisible>,
+    /// When the next report is due.
+    pub(super) due: Duration,
+    /// The next report needs all rows.
+    pub(super) all_rows: bool,
+    /// What it goes on from with its next report. Not at once: only when the containers of its pods have been looked at
+    /// can rows of before be told to be of the same container as what is counted now.
+    pub(super) goes_on: Option<GoesOn>,
+}
+
+/// A report of before that is gone on from.
+#[derive(Debug)]
+pub(super) struct GoesOn {
+    pub(super) kept: Box<TrafficTraceReportSpec>,
+    /// Why tracing was interrupted.
+    pub(super) reason: String,
+    /// When it went on.
+    pub(super) at: Timestamp,
+}
+
+/// Why and since when a trace does not count.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) why: Refused,
+    pub(super) since: Timestamp,
+    /// When it is tried again; without it, as soon as the planner has room.
+    pub(super) retry: Option<Duration>,
+    /// The last report of when it counted, which is shown on.
+    pub(super) kept: Option<Box<TrafficTraceReportSpec>>,
 }
 
 impl Session {
-    pub(super) fn new(state: State, trace: &Trace, now: Timestamp) -> Self {
+    /// Of a trace that begins now. `spread`: how long its nodes' first reports are spread over.
+    pub(super) fn new(trace: &Trace, epoch: i64, spread: Duration, now: Now) -> Self {
         let (earliest, latest) = FIRST_REPORT;
         Self {
-            state,
-            history: History::new(now),
+            history: History::new(now.time, epoch),
+            active_pods: 0,
             not_visible: Vec::new(),
-            waiting: true,
-            resumed: None,
-            due: Instant::now() + earliest + (latest - earliest).mul_f64(fastrand::f64()),
+            due: now.running + earliest + (latest - earliest + spread).mul_f64(fastrand::f64()),
             all_rows: !trace.containers.is_empty(),
+            goes_on: None,
         }
     }
 
-    /// Rows that the next report needs.
+    /// How many rows the next report needs.
     pub(super) fn rows(&self, trace: &Trace) -> usize {
         if self.all_rows { usize::MAX } else { trace.top_flows }
     }
 
     /// Sets the time of the next report: after the interval, give or take a twentieth, so that nodes do not all write
     /// at once.
-    pub(super) fn reported(&mut self, report: &TrafficTraceReport, interval: Duration) {
-        self.due = Instant::now() + interval.mul_f64(0.95 + 0.1 * fastrand::f64());
+    pub(super) fn reported(&mut self, report: &TrafficTraceReportSpec, interval: Duration, now: Now) {
+        self.due = now.running + interval.mul_f64(0.95 + 0.1 * fastrand::f64());
         // Bytes without a process or peer are summed over all rows.
-        let spec = &report.spec;
-        self.all_rows |= spec.totals.unattributed_bytes > 0 || !spec.lost.is_empty();
+        self.all_rows |= report.totals.unattributed_bytes > 0 || !report.lost.is_empty();
     }
 }
 
-impl State {
-    pub(super) fn refused(why: Refused) -> Self {
-        Self::Refused { why, retry: Instant::now() + RETRY }
-    }
-
-    pub(super) fn too_many(refusal: Refusal) -> Self {
-        let Refusal::TooManySessions = refusal;
+impl Refusal {
+    pub(super) fn too_many(now: Now) -> Self {
         let why = Refused { reason: "TooManySessions".into(), message: EngineError::Full.to_string() };
-        // Not a matter of time: the planner says when there is room.
-        Self::Refused { why, retry: Instant::now() }
+        Self { why, since: now.time, retry: None, kept: None }
     }
 
-    pub(super) fn failed(error: &EngineError) -> Self {
+    pub(super) fn failed(error: &EngineError, now: Now) -> Self {
         let reason = match error {
             EngineError::Full => "TooManySessions",
             EngineError::NoSession(_) | EngineError::Kernel(_) => "KernelNotSupported",
         };
-        Self::refused(Refused { reason: reason.into(), message: error.to_string() })
+        let why = Refused { reason: reason.into(), message: error.to_string() };
+        Self { why, since: now.time, retry: Some(now.running + RETRY), kept: None }
+    }
+
+    /// The same with what was counted before.
+    pub(super) fn keeping(self, kept: Option<Box<TrafficTraceReportSpec>>) -> Self {
+        Self { kept, ..self }
+    }
+}
+
+impl Stand {
+    /// Of a trace that this node reports on.
+    pub(super) fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Counting(session) | Self::Refused(session, _) => Some(session),
+            Self::Idle | Self::Ended => None,
+        }
+    }
+
+    pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
+        match self {
+            Self::Counting(session) | Self::Refused(session, _) => Some(session),
+            Self::Idle | Self::Ended => None,
+        }
+    }
+}
+
+/// A trace that this node knows.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) trace: Trace,
+    pub(super) stand: Stand,
+    /// What of its newest spec is not done here, and why.
+    pub(super) not_enforced: Option<String>,
+}
+
+impl Tracked {
+    /// The pods that it selects or has selected.
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Uid> {
+        self.stand.session().into_iter().flat_map(|session| &session.history.pods)
     }
 }

@@ -3,15 +3,19 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use traffictrace_crd::{
-    self as crd, FlowRow, Losses, NotVisible, Refused, TrafficTraceReport, TrafficTraceReportSpec,
-    column_names, report_name,
+    self as crd, FlowRow, Interruption, Losses, NODE_LABEL, NotVisible, REFUSED_MESSAGE, Refused,
+    TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, column_names, decode_rows, human,
+    node_label, report_name,
 };
 
 use super::identities::Owned;
-use super::{History, Identities, size};
+use super::{History, Identities, history, size};
 use crate::engine::Snapshot;
 use crate::flows::{Direction, FlowState, Protocol, Row, Totals};
 use crate::session::Trace;
+
+/// Longest text about what is not enforced, in characters.
+const NOT_ENFORCED: usize = 256;
 
 /// What a report is made of.
 pub(crate) struct Inputs<'a> {
@@ -19,20 +23,26 @@ pub(crate) struct Inputs<'a> {
     pub(crate) node: &'a str,
     pub(crate) identities: &'a Identities,
     pub(crate) history: &'a History,
+    /// How many pods are selected now.
+    pub(crate) active_pods: usize,
     pub(crate) not_visible: &'a [NotVisible],
+    /// What of the newest spec is not done here, and why.
+    pub(crate) not_enforced: Option<&'a str>,
+    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    pub(crate) clock_offset: Option<i64>,
     pub(crate) outcome: Outcome<'a>,
     /// The trace is over here.
     pub(crate) is_final: bool,
     pub(crate) now: Timestamp,
 }
 
-/// Whether there is something to report.
+/// What there is to report.
 pub(crate) enum Outcome<'a> {
     /// What was counted. For a trace that names containers it must have all rows, since those of the other containers
     /// are taken out of its totals; else the largest are enough.
     Counted(&'a Snapshot),
-    /// Why nothing is counted.
-    Refused(Refused),
+    /// Why nothing is counted, and the last report of when something was: what it showed stays.
+    Refused(Refused, Option<&'a TrafficTraceReportSpec>),
 }
 
 /// This node's report.
@@ -47,27 +57,81 @@ pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
         start_time: Some(Time(history.started)),
         update_time: Some(Time(inputs.now)),
         is_final: inputs.is_final,
+        epoch: history.epoch,
+        base: history.base.clone(),
+        clock_offset_milliseconds: inputs.clock_offset,
+        active_pods: count(inputs.active_pods),
         // After a restart the same pods are selected again; those that were gone by then are in the count only.
         pods_matched: count(history.pods.len()).max(counted_before),
         containers_matched: count(history.containers.len()).max(history.containers_before.max(0)),
         not_visible: inputs.not_visible.to_vec(),
+        not_enforced: inputs.not_enforced.map(|what| shorten(what, NOT_ENFORCED)).into_iter().collect(),
         interruptions: history.interruptions.clone(),
         lost: history.lost_before.clone(),
         ..TrafficTraceReportSpec::default()
     };
     match &inputs.outcome {
         Outcome::Counted(snapshot) => fill(&mut spec, inputs, snapshot),
-        Outcome::Refused(refused) => spec.refused = Some(refused.clone()),
+        Outcome::Refused(refused, kept) => {
+            let message = shorten(&refused.message, REFUSED_MESSAGE);
+            spec.refused = Some(Refused { message, ..refused.clone() });
+            if let Some(kept) = kept {
+                keep(&mut spec, kept);
+            }
+        }
     }
     let mut report = TrafficTraceReport { metadata: metadata(trace, node), spec };
     size::fit(&mut report, trace.top_flows);
     report
 }
 
+/// The last report of an agent before this one as the last one of a trace that ended while no agent ran.
+pub(crate) fn closing(last: &TrafficTraceReportSpec, trace: &Trace, now: Timestamp) -> TrafficTraceReport {
+    let mut spec = last.clone();
+    spec.is_final = true;
+    spec.active_pods = 0;
+    history::push(
+        &mut spec.interruptions,
+        Interruption {
+            time: Time(now),
+            since: last.update_time.clone(),
+            node_name: None,
+            reason: "AgentAbsentAtEnd".into(),
+        },
+    );
+    TrafficTraceReport { metadata: metadata(trace, &last.node_name), spec }
+}
+
+/// Takes over what an earlier report shows, without what is of its time only.
+fn keep(spec: &mut TrafficTraceReportSpec, kept: &TrafficTraceReportSpec) {
+    spec.hook_tier.clone_from(&kept.hook_tier);
+    spec.totals = crd::Totals { connections_open: 0, ..kept.totals.clone() };
+    spec.flows_total = kept.flows_total;
+    spec.truncated = kept.truncated;
+    spec.columns = column_names();
+    let rows = decode_rows(&kept.columns, &kept.flows).flatten();
+    let still = |row| FlowRow { rx_bytes_per_second: 0, tx_bytes_per_second: 0, connections_open: 0, ..row };
+    spec.flows = rows.map(|row| still(row).encode()).collect();
+}
+
+/// A text of at most `most` characters. What is cut says where the rest is.
+fn shorten(text: &str, most: usize) -> String {
+    const REST: &str = "... (the agent's log has the rest)";
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - REST.len()).chain(REST.chars()).collect()
+}
+
 fn metadata(trace: &Trace, node: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(report_name(&trace.name, &trace.uid, node)),
         namespace: Some(trace.namespace.clone()),
+        labels: Some(
+            [(TRACE_UID_LABEL, trace.uid.clone()), (NODE_LABEL, node_label(node))]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+        ),
         // The garbage collector deletes the report with its trace.
         owner_references: Some(vec![OwnerReference {
             api_version: format!("{}/{}", crd::GROUP, crd::VERSION),
@@ -161,7 +225,7 @@ fn flow(row: &Row, owned: Option<Owned>, identities: &Identities) -> FlowRow {
         container,
         pid: some(key.pid),
         container_pid: some(key.container_pid),
-        command: Some(key.command()).filter(|command| !command.is_empty()),
+        command: Some(human::printable(&key.command()).into_owned()).filter(|command| !command.is_empty()),
         protocol: match key.protocol {
             Protocol::Tcp => crd::Protocol::Tcp,
             Protocol::Udp => crd::Protocol::Udp,

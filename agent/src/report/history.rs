@@ -19,6 +19,10 @@ const INTERRUPTIONS: usize = 8;
 pub(crate) struct History {
     /// When this node began to trace.
     pub(crate) started: Timestamp,
+    /// Which run of counting this is. Grows from one run to the next.
+    pub(crate) epoch: i64,
+    /// What earlier runs counted.
+    pub(crate) base: Option<crd::Totals>,
     pub(crate) interruptions: Vec<Interruption>,
     /// Pods and containers that are or were selected.
     pub(crate) pods: BTreeSet<Uid>,
@@ -39,9 +43,11 @@ pub(crate) struct Resumed {
 }
 
 impl History {
-    pub(crate) fn new(started: Timestamp) -> Self {
+    pub(crate) fn new(started: Timestamp, epoch: i64) -> Self {
         Self {
             started,
+            epoch,
+            base: None,
             interruptions: Vec::new(),
             pods: BTreeSet::new(),
             containers: BTreeSet::new(),
@@ -58,19 +64,19 @@ impl History {
         self.containers.extend(planned.containers.iter().cloned());
     }
 
-    /// Goes on from the last report that an agent of this node wrote for this trace. `now` is when tracing went on.
+    /// Goes on from the last report that was made of this trace on this node. Its interruptions go on too; the one that
+    /// ends now is the caller's to note.
     pub(crate) fn resume(
         &mut self,
         last: &TrafficTraceReportSpec,
         namespace: &str,
         identities: &mut Identities,
-        now: Timestamp,
     ) -> Resumed {
         if let Some(started) = &last.start_time {
             self.started = started.0;
         }
+        self.base = Some(crd::Totals { connections_open: 0, ..last.totals.clone() });
         self.interruptions.clone_from(&last.interruptions);
-        self.interrupted("AgentRestarted", now);
         self.pods_before = last.pods_matched;
         self.containers_before = last.containers_matched;
         self.lost_before.clone_from(&last.lost);
@@ -94,12 +100,23 @@ impl History {
         Resumed { totals: totals(&last.totals), rows }
     }
 
-    /// Notes an interruption that ended `now`.
-    pub(crate) fn interrupted(&mut self, reason: &str, now: Timestamp) {
-        self.interruptions.push(Interruption { time: Time(now), node_name: None, reason: reason.to_owned() });
-        let surplus = self.interruptions.len().saturating_sub(INTERRUPTIONS);
-        self.interruptions.drain(..surplus);
+    /// Notes an interruption that ended `now`; what was moved since `since` may be missing.
+    pub(crate) fn interrupted(&mut self, reason: &str, since: Option<Timestamp>, now: Timestamp) {
+        let interruption = Interruption {
+            time: Time(now),
+            since: since.map(Time),
+            node_name: None,
+            reason: reason.to_owned(),
+        };
+        push(&mut self.interruptions, interruption);
     }
+}
+
+/// Adds an interruption to a list that keeps the last ones.
+pub(super) fn push(interruptions: &mut Vec<Interruption>, interruption: Interruption) {
+    interruptions.push(interruption);
+    let surplus = interruptions.len().saturating_sub(INTERRUPTIONS);
+    interruptions.drain(..surplus);
 }
 
 fn totals(last: &crd::Totals) -> Totals {

@@ -5,6 +5,6 @@ mod history;
 mod identities;
 mod size;
 
-pub(crate) use build::{Inputs, Outcome, report};
-pub(crate) use history::{History, Resumed};
+pub(crate) use build::{Inputs, Outcome, closing, report};
+pub(crate) use history::History;
 pub(crate) use identities::Identities;

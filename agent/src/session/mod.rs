@@ -11,6 +11,8 @@ pub(crate) use filter::filter_of;
 pub(crate) use plan::{Place, Planned, Refusal, Running, plan};
 pub(crate) use pod::Pod;
 pub(crate) use trace::Trace;
+#[cfg(test)]
+pub(crate) use trace::example;
 
 /// The UID of an API object.
 pub(crate) type Uid = String;

@@ -26,13 +26,13 @@ pub(crate) struct Place {
     pub(crate) container: Option<String>,
 }
 
-/// A trace that this node already works on.
+/// A trace that this node has to do with already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Running {
     /// It counts in the kernel.
     Armed,
-    /// It was refused before.
-    Refused,
+    /// It was refused, or an agent before this one traced it.
+    Waiting,
 }
 
 /// What each trace needs on this node. A trace that needs nothing here is not in it.
@@ -63,8 +63,9 @@ pub(crate) enum Refusal {
 /// Plans all traces that run now.
 ///
 /// A trace is planned when it selects a pod of this node, or when it did (`running`): it then goes on until its end,
-/// so that the numbers of pods that are gone stay. At most 64 are armed; those that are armed already come first, then
-/// older ones, so that a new trace never pushes out another.
+/// so that the numbers of pods that are gone stay. At most 64 are armed, and they are shared fairly: as long as a
+/// namespace has fewer than its share, it comes before what others have beyond theirs. Within a namespace those that are
+/// armed already come first, then older ones, so that a new trace never pushes out another of its own namespace.
 pub(crate) fn plan<'a>(
     traces: impl Iterator<Item = &'a Trace>,
     pods: &BTreeMap<Uid, Pod>,
@@ -74,22 +75,39 @@ pub(crate) fn plan<'a>(
     now: Timestamp,
 ) -> Plan {
     let owners = folder_owners(pods);
-    let mut wanted: Vec<(&Trace, Planned)> = traces
+    let wanted = traces
         .filter(|trace| trace.is_running(now))
         .map(|trace| (trace, select(trace, pods, places, &owners, max_rows)))
-        .filter(|(trace, planned)| !planned.pods.is_empty() || running.contains_key(&trace.uid))
-        .collect();
-    wanted.sort_by_key(|(trace, _)| {
-        (running.get(&trace.uid) != Some(&Running::Armed), trace.created, trace.uid.clone())
-    });
+        .filter(|(trace, planned)| !planned.pods.is_empty() || running.contains_key(&trace.uid));
     let mut plan = Plan::default();
-    for (place, (trace, mut planned)) in wanted.into_iter().enumerate() {
+    for (place, (trace, mut planned)) in fair_order(wanted.collect(), running).into_iter().enumerate() {
         if place >= SESSIONS {
             planned.refused = Some(Refusal::TooManySessions);
         }
         plan.traces.insert(trace.uid.clone(), planned);
     }
     plan
+}
+
+/// The traces in the order in which they get a session: the first of each namespace, then the second of each, and so on.
+fn fair_order<'a>(
+    mut wanted: Vec<(&'a Trace, Planned)>,
+    running: &BTreeMap<Uid, Running>,
+) -> Vec<(&'a Trace, Planned)> {
+    let is_armed = |trace: &Trace| running.get(&trace.uid) == Some(&Running::Armed);
+    wanted.sort_by_key(|(trace, _)| {
+        (trace.namespace.clone(), !is_armed(trace), trace.created, trace.uid.clone())
+    });
+    let mut ranked = Vec::with_capacity(wanted.len());
+    let (mut namespace, mut rank) = ("", 0);
+    for (trace, planned) in wanted {
+        rank = if trace.namespace == namespace { rank + 1 } else { 0 };
+        namespace = &trace.namespace;
+        ranked.push((rank, trace, planned));
+    }
+    // At the same rank, what is armed stays.
+    ranked.sort_by_key(|(rank, trace, _)| (*rank, !is_armed(trace), trace.created, trace.uid.clone()));
+    ranked.into_iter().map(|(_, trace, planned)| (trace, planned)).collect()
 }
 
 /// The pod that each folder belongs to. Annotations can claim the folder of a static pod, so the oldest pod that
@@ -173,25 +191,15 @@ mod tests {
     use kube::core::Selector;
 
     use super::*;
-    use crate::flows::{Filter, GroupBy};
+    use crate::session::trace::example;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn trace(uid: &str, labels: &[(&'static str, &'static str)], containers: &[&str]) -> Trace {
         Trace {
-            uid: uid.into(),
-            namespace: "web".into(),
-            name: uid.into(),
-            generation: Some(1),
-            created: NOW,
             selector: labels.iter().copied().collect::<Selector>(),
             containers: containers.iter().map(|name| (*name).to_owned()).collect(),
-            filter: Filter::default(),
-            group_by: GroupBy::Endpoint,
-            top_flows: 20,
-            interval: Duration::from_secs(10),
-            deadline: Some(Timestamp::from_second(600).unwrap()),
-            closed: false,
+            ..example(uid)
         }
     }
 
@@ -324,9 +332,9 @@ mod tests {
     #[test]
     fn what_is_over_is_not_armed() {
         let mut over = trace("t1", &[], &[]);
-        over.deadline = Some(NOW);
+        over.duration = Duration::ZERO;
         let mut waiting = trace("t2", &[], &[]);
-        waiting.deadline = None;
+        waiting.started = None;
         let plan = planned(&[over, waiting], vec![pod("p1", "web", "shop")], &[("p1", 11)]);
         assert!(plan.traces.is_empty());
     }
@@ -361,5 +369,40 @@ mod tests {
         };
         assert_eq!(refused(&running), ["t64"], "those that run stay");
         assert_eq!(refused(&BTreeMap::new()), ["t00"], "else the oldest come first");
+    }
+
+    #[test]
+    fn sessions_are_shared_fairly_by_namespaces() {
+        let of = |namespace: &str, count: usize| -> Vec<Trace> {
+            (0..count)
+                .map(|at| Trace {
+                    namespace: namespace.to_owned(),
+                    created: Timestamp::from_second(at as i64).unwrap(),
+                    ..trace(&format!("{namespace}{at:02}"), &[], &[])
+                })
+                .collect()
+        };
+        let pods = by_uid(["a", "b", "c"].map(|namespace| pod(namespace, namespace, "shop")).into());
+        let armed = |traces: &[Trace], running: &BTreeMap<Uid, Running>| -> BTreeMap<String, usize> {
+            let plan = plan(traces.iter(), &pods, &BTreeMap::new(), running, 10, NOW);
+            let mut counts = BTreeMap::new();
+            for (uid, _) in plan.traces.iter().filter(|(_, planned)| planned.refused.is_none()) {
+                *counts.entry(uid[..1].to_owned()).or_default() += 1;
+            }
+            counts
+        };
+        let counts = |counts: &[(&str, usize)]| -> BTreeMap<String, usize> {
+            counts.iter().map(|(namespace, count)| ((*namespace).to_owned(), *count)).collect()
+        };
+        let crowd = of("a", 64);
+        let running = crowd.iter().map(|trace| (trace.uid.clone(), Running::Armed)).collect();
+        let with = |more: Vec<Trace>| -> Vec<Trace> { crowd.iter().cloned().chain(more).collect() };
+        assert_eq!(armed(&crowd, &running), counts(&[("a", 64)]), "what nobody else wants");
+        assert_eq!(armed(&with(of("b", 1)), &running), counts(&[("a", 63), ("b", 1)]));
+        assert_eq!(armed(&with(of("b", 100)), &running), counts(&[("a", 32), ("b", 32)]));
+        let many = with([of("b", 100), of("c", 5)].concat());
+        let shares = armed(&many, &running);
+        assert_eq!((shares["c"], shares.values().sum::<usize>()), (5, SESSIONS), "{shares:?}");
+        assert!(shares["a"].abs_diff(shares["b"]) <= 1, "{shares:?}");
     }
 }

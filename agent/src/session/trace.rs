@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Selector;
-use traffictrace_crd::{self as crd, Phase, TrafficTrace};
+use traffictrace_crd::{
+    self as crd, FINISHED_LABEL, Phase, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION, TrafficTrace,
+};
 
 use super::{Uid, filter::filter_of};
 use crate::flows::{Filter, GroupBy};
+
+/// The longest interval that the controller can ask for.
+const LONGEST_PACE: Duration = Duration::from_secs(3600);
 
 /// How old a trace may be without a start time and still count from its creation. An older one was made when no
 /// controller ran, and begins when the controller says so. The controller goes by the same limit.
@@ -30,10 +36,15 @@ pub(crate) struct Trace {
     pub(crate) group_by: GroupBy,
     /// Rows in the report.
     pub(crate) top_flows: usize,
-    /// How often to report: `spec.interval`, or longer if the controller asks for that.
-    pub(crate) interval: Duration,
-    /// When it ends; unknown while it waits for the controller to begin it.
-    pub(crate) deadline: Option<Timestamp>,
+    /// How often the spec asks for a report.
+    pub(crate) asked_interval: Duration,
+    /// How often the controller asks for one, if it asks for fewer.
+    pub(crate) pace: Option<Duration>,
+    /// When it began; unknown while it waits for the controller to begin it.
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) duration: Duration,
+    /// When it ended, if the status says that it has. A change of the spec after that comes too late.
+    pub(crate) ended: Option<Timestamp>,
     /// The controller has closed it.
     pub(crate) closed: bool,
 }
@@ -69,11 +80,11 @@ impl Trace {
         let filter = filter_of(spec).map_err(|(field, cause)| fail(field, cause))?;
         let interval = spec.interval.get().map_err(|e| fail("interval", e.to_string()))?;
         let duration = spec.duration.get().map_err(|e| fail("duration", e.to_string()))?;
-        let status = object.status.as_ref();
-        let asked = status.and_then(|status| status.report_interval_seconds).unwrap_or(0);
         let created = meta.creation_timestamp.as_ref().map_or(now, |time| time.0);
-        let phase = status.and_then(|status| status.phase);
-        Ok(Self {
+        let status = object.status.as_ref();
+        let (phase, end) =
+            (status.and_then(|status| status.phase), status.and_then(|status| status.end_time.as_ref()));
+        let mut trace = Self {
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation,
             created,
@@ -82,12 +93,38 @@ impl Trace {
             filter,
             group_by: group_by(spec.group_by),
             top_flows: usize::try_from(spec.top_flows).unwrap_or(1),
-            interval: interval.max(Duration::from_secs(u64::try_from(asked).unwrap_or(0))),
-            deadline: start(object, created, now).and_then(|start| start.checked_add(duration).ok()),
+            asked_interval: interval,
+            pace: None,
+            started: start(object, created, now),
+            duration,
+            ended: end.map(|end| end.0).filter(|end| *end <= now),
             closed: matches!(phase, Some(Phase::Completed | Phase::Failed)),
             namespace,
             name,
-        })
+        };
+        trace.follow(meta);
+        Ok(trace)
+    }
+
+    /// Takes what the controller says to all nodes, in the trace's metadata.
+    pub(crate) fn follow(&mut self, meta: &ObjectMeta) {
+        let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name));
+        let pace = annotation(REPORT_INTERVAL_ANNOTATION).and_then(|seconds| seconds.parse().ok());
+        self.pace = pace.map(Duration::from_secs);
+        if let Some(start) = annotation(START_TIME_ANNOTATION).and_then(|time| time.parse().ok()) {
+            self.started = Some(start);
+        }
+        self.closed |= meta.labels.as_ref().is_some_and(|labels| labels.contains_key(FINISHED_LABEL));
+    }
+
+    /// How often to report: `spec.interval`, or less often if the controller asks for that, but at least once an hour.
+    pub(crate) fn interval(&self) -> Duration {
+        self.asked_interval.max(self.pace.unwrap_or_default().min(LONGEST_PACE))
+    }
+
+    /// When it ends; unknown while it waits for the controller to begin it.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.ended.or_else(|| self.started?.checked_add(self.duration).ok())
     }
 
     /// Namespace and name, for people.
@@ -97,12 +134,12 @@ impl Trace {
 
     /// Whether it is over by the node's own clock, with or without the controller.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
-        self.closed || self.deadline.is_some_and(|deadline| now >= deadline)
+        self.closed || self.deadline().is_some_and(|deadline| now >= deadline)
     }
 
     /// Whether it may be armed.
     pub(crate) fn is_running(&self, now: Timestamp) -> bool {
-        self.deadline.is_some() && !self.is_over(now)
+        self.started.is_some() && !self.is_over(now)
     }
 
     /// Whether a container of this name is wanted.
@@ -123,6 +160,29 @@ fn group_by(group_by: crd::GroupBy) -> GroupBy {
         crd::GroupBy::Connection => GroupBy::Connection,
         crd::GroupBy::Endpoint => GroupBy::Endpoint,
         crd::GroupBy::Process => GroupBy::Process,
+    }
+}
+
+/// A trace of all pods of the namespace `web`, from the epoch on for ten minutes.
+#[cfg(test)]
+pub(crate) fn example(uid: &str) -> Trace {
+    Trace {
+        uid: uid.to_owned(),
+        namespace: "web".to_owned(),
+        name: "shop".to_owned(),
+        generation: Some(3),
+        created: Timestamp::UNIX_EPOCH,
+        selector: Selector::default(),
+        containers: Vec::new(),
+        filter: Filter::default(),
+        group_by: GroupBy::Endpoint,
+        top_flows: 20,
+        asked_interval: Duration::from_secs(10),
+        pace: None,
+        started: Some(Timestamp::UNIX_EPOCH),
+        duration: Duration::from_secs(600),
+        ended: None,
+        closed: false,
     }
 }
 
@@ -175,7 +235,7 @@ mod tests {
         assert_eq!(trace.filter.remote_cidrs.len(), 2);
         assert_eq!(trace.filter.direction, DirectionFilter::Inbound);
         assert_eq!(trace.group_by, GroupBy::Process);
-        assert_eq!((trace.top_flows, trace.interval), (3, Duration::from_secs(5)));
+        assert_eq!((trace.top_flows, trace.interval()), (3, Duration::from_secs(5)));
         assert!(trace.wants("web") && !trace.wants("sidecar"));
     }
 
@@ -199,24 +259,24 @@ mod tests {
     #[test]
     fn ends_by_itself_with_and_without_the_controller() {
         let alone = Trace::read(&object(spec(), json!({})), at("2026-11-23T10:00:01Z")).unwrap();
-        assert_eq!(alone.deadline, Some(at("2026-11-23T10:02:00Z")));
+        assert_eq!(alone.deadline(), Some(at("2026-11-23T10:02:00Z")));
         assert!(alone.is_running(at("2026-11-23T10:01:59Z")));
         assert!(!alone.is_running(at("2026-11-23T10:02:00Z")));
         let status = json!({ "startTime": "2026-11-23T10:00:30Z", "endTime": "2026-11-23T10:02:30Z" });
         let led = Trace::read(&object(spec(), status.clone()), at("2026-11-23T10:05:00Z")).unwrap();
-        assert_eq!(led.deadline, Some(at("2026-11-23T10:02:30Z")));
+        assert_eq!(led.deadline(), Some(at("2026-11-23T10:02:30Z")));
         assert!(led.is_over(at("2026-11-23T10:05:00Z")));
         // A duration that was changed counts at once, not when the controller has written the new end.
         let mut longer = spec();
         longer["duration"] = json!("10m");
         let longer = Trace::read(&object(longer, status), at("2026-11-23T10:01:00Z")).unwrap();
-        assert_eq!(longer.deadline, Some(at("2026-11-23T10:10:30Z")));
+        assert_eq!(longer.deadline(), Some(at("2026-11-23T10:10:30Z")));
     }
 
     #[test]
     fn one_that_was_made_before_any_controller_waits_for_it() {
         let trace = Trace::read(&object(spec(), json!({})), at("2026-11-23T10:01:01Z")).unwrap();
-        assert_eq!(trace.deadline, None);
+        assert_eq!(trace.deadline(), None);
         assert!(!trace.is_running(at("2026-11-23T10:01:01Z")) && !trace.is_over(at("2026-11-23T10:01:01Z")));
     }
 
@@ -228,11 +288,29 @@ mod tests {
     }
 
     #[test]
-    fn keeps_to_the_pace_that_the_controller_asks_for() {
-        let pace = |seconds: i32| {
-            let status = json!({ "reportIntervalSeconds": seconds });
-            Trace::read(&object(spec(), status), at(CREATED)).unwrap().interval.as_secs()
+    fn a_change_that_comes_after_the_end_is_too_late() {
+        let status = json!({ "startTime": CREATED, "endTime": "2026-11-23T10:02:00Z", "phase": "Running" });
+        let mut longer = spec();
+        longer["duration"] = json!("10m");
+        let trace = Trace::read(&object(longer, status), at("2026-11-23T10:02:01Z")).unwrap();
+        assert!(trace.is_over(at("2026-11-23T10:02:01Z")));
+    }
+
+    #[test]
+    fn follows_what_the_controller_says_in_the_metadata() {
+        let mut trace = Trace::read(&object(spec(), json!({})), at("2026-11-23T11:00:00Z")).unwrap();
+        assert!(!trace.is_running(at("2026-11-23T11:00:00Z")), "it waits to be begun");
+        let mut follow = |meta: serde_json::Value| {
+            trace.follow(&serde_json::from_value(meta).unwrap());
+            let now = at("2026-11-23T11:00:10Z");
+            (trace.interval().as_secs(), trace.is_running(now), trace.is_over(now))
         };
-        assert_eq!((pace(33), pace(1), pace(-5)), (33, 10, 10));
+        let start = json!({ START_TIME_ANNOTATION: "2026-11-23T11:00:00Z" });
+        assert_eq!(follow(json!({ "annotations": start })), (10, true, false));
+        for (asked, seconds) in [("33", 33), ("1", 10), ("-5", 10), ("soon", 10), ("999999999", 3600)] {
+            let pace = json!({ REPORT_INTERVAL_ANNOTATION: asked });
+            assert_eq!(follow(json!({ "annotations": pace })), (seconds, true, false), "{asked}");
+        }
+        assert_eq!(follow(json!({ "labels": { FINISHED_LABEL: "true" } })), (10, false, true));
     }
 }

@@ -30,8 +30,43 @@ app.kubernetes.io/part-of: traffictrace
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* By its digest, if one is given: a tag can be moved to another image, a digest cannot. */}}
 {{- define "traffictrace.image" -}}
+{{- with .Values.image.digest -}}
+{{- printf "%s@%s" $.Values.image.repository . -}}
+{{- else -}}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where metrics and health are served. */}}
+{{- define "traffictrace.port" -}}9464{{- end -}}
+
+{{/* The port, and what kubelet asks there. A process whose main loop stands still is started anew; one that waits for
+the API server is not ready, and is left alone. */}}
+{{- define "traffictrace.probes" -}}
+ports:
+  - name: metrics
+    containerPort: {{ include "traffictrace.port" . }}
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: metrics
+  periodSeconds: 20
+  timeoutSeconds: 5
+  failureThreshold: 3
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: metrics
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- end -}}
+
+{{/* User name of a part's service account. Takes (list $ "agent"). */}}
+{{- define "traffictrace.user" -}}
+{{- $root := index . 0 -}}
+{{- printf "system:serviceaccount:%s:%s-%s" $root.Release.Namespace (include "traffictrace.fullname" $root) (index . 1) -}}
 {{- end -}}
 
 {{/* What a namespaced service account may do in all namespaces, by a role of the same name. Takes (list $ "agent"). */}}

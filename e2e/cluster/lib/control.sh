@@ -28,7 +28,9 @@ start_apiserver() {
         --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$PKI/service-account.key" \
         --service-account-signing-key-file "$PKI/service-account.key" --service-cluster-ip-range "$SERVICE_RANGES" \
         --kubelet-client-certificate "$PKI/apiserver-kubelet.crt" --kubelet-client-key "$PKI/apiserver-kubelet.key" \
-        --kubelet-preferred-address-types InternalIP --allow-privileged
+        --kubelet-preferred-address-types InternalIP --allow-privileged \
+        --audit-policy-file "$CLUSTER_DIR/config/audit.yaml" --audit-log-path "$STATE/log/audit.log" \
+        --audit-log-mode blocking
     wait_for 60 "readiness of the API server" api_ready
 }
 

@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # What the suite breaks, and how it is made whole again.
 
+readonly PROXY_PORT=6444
+
 fault_status() {
     local name node
     for name in etcd apiserver controller-manager scheduler forward; do
@@ -42,23 +44,62 @@ fault_node_start() {
     wait_for 90 "readiness of $1" node_ready "$1"
 }
 
-fault_agent_pid() {
-    local pid
-    for pid in $(group_pids "$(node_group "$1")"); do
-        if [[ $(readlink "/proc/$pid/exe") == */traffictrace ]] && is_agent "$pid"; then
-            echo "$pid"
-            return
-        fi
+# pid_of SUBCOMMAND GROUP...: the product's process that runs as one of these, below one of the groups.
+pid_of() {
+    local wanted=$1 group pid arguments
+    shift
+    for group in "$@"; do
+        for pid in $(group_pids "$group"); do
+            [[ $(readlink "/proc/$pid/exe") == */traffictrace ]] || continue
+            mapfile -d '' -t arguments <"/proc/$pid/cmdline"
+            if [[ ${arguments[1]:-} == "$wanted" ]]; then
+                echo "$pid"
+                return
+            fi
+        done
     done
-    die "no agent runs on $1"
+    die "no $wanted runs in ${*}"
 }
 
-is_agent() {
-    local arguments
-    mapfile -d '' -t arguments <"/proc/$1/cmdline"
-    [[ ${arguments[1]:-} == agent ]]
+fault_agent_pid() {
+    pid_of agent "$(node_group "$1")"
 }
 
 fault_agent_kill() {
     kill -9 "$(fault_agent_pid "$1")"
+}
+
+fault_controller_pid() {
+    local node groups=()
+    for node in "${NODES[@]}"; do
+        groups+=("$(node_group "$node")")
+    done
+    pid_of controller "${groups[@]}"
+}
+
+fault_controller_kill() {
+    kill -9 "$(fault_controller_pid)"
+}
+
+fault_audit_log() {
+    echo "$STATE/log/audit.log"
+}
+
+# A server in front of the API server, for those that are told to go there. Prints its address and the file that lists
+# what it does wrong; nothing, while there is no such file.
+fault_proxy_start() {
+    local faults=$STATE/control/faults.json
+    rm -f "$faults"
+    start "$CONTROL/proxy" "$STATE/log/proxy.log" "$CONTROL" "" "$BIN/tools" \
+        proxy "$CONTROL_IP:$PROXY_PORT" "$CONTROL_IP:6443" "$PKI/apiserver.crt" "$PKI/apiserver.key" "$PKI/ca.crt" "$faults"
+    wait_for 10 "the proxy's first answer" proxy_answers
+    echo "$CONTROL_IP $PROXY_PORT $faults"
+}
+
+proxy_answers() {
+    nsenter "--net=/run/netns/$CONTROL" bash -c "exec 3<>/dev/tcp/$CONTROL_IP/$PROXY_PORT"
+}
+
+fault_proxy_stop() {
+    kill_group "$CONTROL/proxy"
 }

@@ -1,6 +1,8 @@
-// Command tools holds the two programs of the test cluster that nobody publishes for this purpose:
+// Command tools holds the programs of the test cluster that nobody publishes for this purpose:
 //
 //	tools forward NETNS TARGET ADDRESS-FILE   a loopback listener whose connections start in another network namespace
+//	tools proxy LISTEN TARGET CERTIFICATE KEY AUTHORITY FAULTS-FILE
+//	                                          a server in front of the API server that does what the suite wants to go wrong
 //	tools pause                               the process that holds a pod's namespaces open
 package main
 
@@ -30,6 +32,8 @@ func run(args []string) error {
 		return forward(args[1], args[2], args[3])
 	case len(args) == 3 && args[0] == "forward-inside":
 		return forwardInside(args[1], args[2])
+	case len(args) == 7 && args[0] == "proxy":
+		return proxy(args[1], args[2], args[3], args[4], args[5], args[6])
 	}
-	return fmt.Errorf("expected `pause` or `forward NETNS TARGET ADDRESS-FILE`, got %q", args)
+	return fmt.Errorf("expected `pause`, `proxy` with its six arguments or `forward NETNS TARGET ADDRESS-FILE`, got %q", args)
 }

@@ -48,11 +48,8 @@ async fn expiry_completes() -> Result<()> {
 async fn finished_traces_go_away() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
-    let spec = TrafficTraceSpec {
-        duration: Span::new("5s"),
-        ttl_after_finished: Some(Span::new("5s")),
-        ..spec("nobody")
-    };
+    let spec =
+        TrafficTraceSpec { duration: Span::new("5s"), ttl_after_finished: Span::new("5s"), ..spec("nobody") };
     let trace = namespace.trace("brief", spec).await?;
     let traces = namespace.api::<traffictrace_crd::TrafficTrace>();
     wait::until_async("the trace to be deleted", Duration::from_secs(60), async || {

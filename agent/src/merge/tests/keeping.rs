@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// A report of a later run of the agent, which went on from `base` received bytes.
+fn next_run(epoch: i64, base: i64, report: TrafficTraceReportSpec) -> TrafficTraceReportSpec {
+    let base = (base > 0).then(|| Totals { rx_bytes: base, ..Default::default() });
+    TrafficTraceReportSpec { epoch, base, ..report }
+}
+
 #[test]
 fn a_report_that_grows_replaces_the_one_before() {
     let mut case = Case::new();
@@ -19,26 +25,105 @@ fn an_agent_that_begins_again_adds_to_what_it_had() {
     case.apply(report("n1", &[("a", 100), ("gone", 50)]));
     case.apply(report("n2", &[("b", 10)]));
     case.status_at(1);
-    case.apply(report("n1", &[("a", 5)]));
+    case.apply(next_run(1, 0, report("n1", &[("a", 5)])));
     let status = case.status_at(2);
     assert_eq!(status.totals.rx_bytes, 165);
     let flows: Vec<(&str, i64, i64)> =
         status.top_flows.iter().map(|f| (f.pod.as_str(), f.rx_bytes, f.rx_bytes_per_second)).collect();
     assert_eq!(flows, [("a", 105, 7), ("gone", 50, 0), ("b", 10, 7)]);
     assert_eq!((status.nodes_matched, status.nodes_reporting, status.pods_matched), (2, 2, 3));
-    case.apply(report("n1", &[("a", 25)]));
+    case.apply(next_run(1, 0, report("n1", &[("a", 25)])));
     assert_eq!(case.status_at(3).totals.rx_bytes, 185);
 }
 
 #[test]
-fn a_node_that_refuses_after_it_traced_keeps_its_numbers() {
+fn an_agent_that_goes_on_is_not_counted_twice() {
     let mut case = Case::new();
     case.apply(report("n1", &[("a", 100)]));
     case.status_at(1);
-    case.apply(refusing("n1"));
+    case.apply(next_run(1, 100, report("n1", &[("a", 105)])));
+    let status = case.status_at(2);
+    assert_eq!((status.totals.rx_bytes, status.top_flows[0].rx_bytes), (105, 105));
+}
+
+#[test]
+fn a_node_that_refuses_after_it_traced_keeps_its_numbers_and_counts_them_once() {
+    let mut case = Case::new();
+    case.apply(report("n1", &[("a", 100)]));
+    case.status_at(1);
+    let refused = refusing("n1").refused;
+    case.apply(next_run(1, 100, TrafficTraceReportSpec { refused, ..report("n1", &[("a", 100)]) }));
     let status = case.status_at(2);
     assert_eq!((status.totals.rx_bytes, status.phase), (100, Some(Phase::Running)));
     assert_eq!(condition_of(&status, "Degraded"), "True RefusedByNodes");
+    case.apply(next_run(2, 100, report("n1", &[("a", 107)])));
+    let status = case.status_at(3);
+    assert_eq!((status.totals.rx_bytes, status.top_flows[0].rx_bytes), (107, 107));
+}
+
+#[test]
+fn a_report_that_is_older_than_the_one_known_changes_nothing() {
+    let mut case = Case::new();
+    let of =
+        |epoch, sequence, bytes| TrafficTraceReportSpec { epoch, sequence, ..report("n1", &[("a", bytes)]) };
+    case.apply(of(2, 7, 50));
+    for late in [of(2, 6, 40), of(1, 9, 90)] {
+        case.apply(late);
+        assert_eq!(case.status_at(1).totals.rx_bytes, 50);
+    }
+    // A relist tells the same again, and a report that was deleted is written anew by the same run.
+    case.apply(of(2, 7, 50));
+    case.apply(of(2, 8, 60));
+    assert_eq!(case.status_at(2).totals.rx_bytes, 60);
+}
+
+/// Runs of an agent of any number, each of which goes on from the last report, unless that was deleted: whatever was
+/// counted is shown, once.
+#[test]
+fn any_row_of_runs_sums_up_to_what_was_counted() {
+    for _ in 0..300 {
+        let mut case = Case::new();
+        case.trace.spec.top_flows = 100;
+        let (mut counted, mut epoch, mut sequence) = (0, 0, 0);
+        // What the API server has: totals of the report, if there is one.
+        let mut stored: Option<i64> = None;
+        for _ in 0..fastrand::u8(1..8) {
+            epoch += fastrand::i64(1..100);
+            let base = stored.unwrap_or(0);
+            let mut totals = base;
+            for _ in 0..fastrand::u8(1..5) {
+                let bytes = fastrand::i64(0..1000);
+                totals += bytes;
+                counted += bytes;
+                sequence += 1;
+                let report = report("n1", &[("a", totals)]);
+                case.apply(next_run(epoch, base, TrafficTraceReportSpec { sequence, ..report }));
+                stored = Some(totals);
+            }
+            if fastrand::u8(..) < 80 {
+                stored = None;
+                sequence = 0;
+            }
+        }
+        let status = case.status_at(1);
+        let rows: i64 = status.top_flows.iter().map(|flow| flow.rx_bytes).sum();
+        assert_eq!((status.totals.rx_bytes, rows), (counted, counted));
+    }
+}
+
+#[test]
+fn what_is_carried_of_earlier_runs_is_bounded() {
+    let mut case = Case::new();
+    case.trace.spec.top_flows = 100;
+    for run in 0..10 {
+        let names: Vec<String> = (0..50).map(|at| format!("p{run}-{at}")).collect();
+        let flows: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), i64::from(run) + 1)).collect();
+        case.apply(next_run(run.into(), 0, report("n1", &flows)));
+    }
+    let status = case.status_at(1);
+    assert_eq!(status.totals.rx_bytes, 50 * (1..=10).sum::<i64>());
+    assert!(case.reports.nodes().all(|node| node.carried_rows().is_some_and(|rows| rows.len() <= 150)));
+    assert!(status.top_flows[..50].iter().all(|flow| flow.rx_bytes == 10), "the largest stay");
 }
 
 #[test]

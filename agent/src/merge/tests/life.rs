@@ -3,16 +3,35 @@ use traffictrace_crd::Interruption;
 use super::*;
 
 #[test]
-fn a_trace_without_pods_says_so_and_completes_by_itself() {
+fn a_trace_without_pods_says_so_and_fails_at_its_end() {
     let mut case = Case::new();
     let status = case.status_at(1);
     assert_eq!(status.phase, Some(Phase::Pending));
     assert_eq!((status.start_time, status.end_time), (Some(Time(at(0))), Some(Time(at(60)))));
     assert_eq!(condition_of(&case.status_at(1), "Accepted"), "True Valid");
     assert_eq!(condition_of(&case.status_at(1), "Tracing"), "False NoPods");
+    assert_eq!(condition_of(&case.status_at(1), "Failed"), "False NotFailed");
     let status = case.status_at(60);
-    assert_eq!(status.phase, Some(Phase::Completed));
-    assert_eq!(condition_of(&status, "Complete"), "True AllNodesReported");
+    assert_eq!(status.phase, Some(Phase::Failed));
+    assert_eq!(condition_of(&status, "Failed"), "True NoPods");
+    assert_eq!(condition_of(&status, "Complete"), "False Failed");
+    assert!(status.summary.message.contains("matched the selector"), "{}", status.summary.message);
+}
+
+#[test]
+fn a_trace_of_pods_that_no_agent_reported_on_fails_and_says_what_to_look_at() {
+    let mut case = Case::new();
+    case.live(&[("n1", 2), ("n2", 1)]);
+    case.status_at(1);
+    assert_eq!(case.phase_at(60), Some(Phase::Pending), "agents may still answer");
+    let status = case.status_at(90);
+    assert_eq!(
+        (status.phase, condition_of(&status, "Failed").as_str()),
+        (Some(Phase::Failed), "True NoAgent")
+    );
+    let message = &condition(&status, "Failed").message;
+    assert!(message.contains("2 nodes") && message.contains("agent's pods run there"), "{message}");
+    assert_eq!(status.summary.lost, "no last numbers of 2 nodes");
 }
 
 #[test]
@@ -104,7 +123,12 @@ fn refusals_show_at_once_and_fail_only_at_the_end() {
     assert_eq!(condition_of(&status, "Tracing"), "False Refused");
     assert_eq!(condition_of(&status, "Degraded"), "True RefusedByNodes");
     assert!(status.summary.message.contains("64 traces run here"), "{}", status.summary.message);
-    assert_eq!(case.phase_at(60), Some(Phase::Failed));
+    let status = case.status_at(60);
+    assert_eq!(status.phase, Some(Phase::Failed));
+    assert_eq!(condition_of(&status, "Failed"), "True RefusedByNodes");
+    assert_eq!(condition_of(&status, "Complete"), "False Failed", "nobody waits for this with success");
+    assert_eq!(status.refused_nodes[0].message, "64 traces run here; delete one");
+    assert_eq!(status.summary.lost, "not traced on 1 node");
 
     let mut case = Case::new();
     case.apply(refusing("n1"));
@@ -117,6 +141,7 @@ fn refusals_show_at_once_and_fail_only_at_the_end() {
 #[test]
 fn an_end_that_is_changed_moves_and_one_that_has_passed_does_not() {
     let mut case = Case::new();
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n1", &[("a", 1)]) });
     case.status_at(1);
     case.trace.spec.duration = Duration::new("2m");
     assert_eq!(case.status_at(30).end_time, Some(Time(at(120))));
@@ -126,6 +151,122 @@ fn an_end_that_is_changed_moves_and_one_that_has_passed_does_not() {
     case.trace.spec.duration = Duration::new("1h");
     let status = case.status_at(42);
     assert_eq!((status.phase, status.end_time), (Some(Phase::Completed), Some(Time(at(40)))));
+}
+
+#[test]
+fn a_trace_that_is_made_longer_while_its_last_reports_are_awaited_stays_ended() {
+    let mut case = Case::new();
+    case.apply(report("n1", &[("a", 1)]));
+    case.status_at(1);
+    let status = case.status_at(60);
+    assert_eq!(
+        (status.phase, condition_of(&status, "Tracing").as_str()),
+        (Some(Phase::Running), "False Ended")
+    );
+    assert!(condition(&status, "Tracing").message.contains("n1"), "who is awaited");
+    case.trace.spec.duration = Duration::new("1h");
+    let status = case.status_at(61);
+    assert_eq!(status.end_time, Some(Time(at(60))));
+    assert_eq!(condition_of(&status, "Degraded"), "True NotEnforced");
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n1", &[("a", 2)]) });
+    assert_eq!(case.status_at(62).phase, Some(Phase::Completed));
+}
+
+#[test]
+fn a_node_that_left_the_cluster_is_named_at_once_unless_it_had_nothing_more_to_count() {
+    let mut case = Case::new();
+    case.existing = Some(["n1".to_owned()].into());
+    case.apply(TrafficTraceReportSpec { is_final: true, ..report("n1", &[("a", 1)]) });
+    case.apply(TrafficTraceReportSpec { active_pods: 0, ..report("drained", &[("b", 1)]) });
+    let status = case.status_at(60);
+    assert_eq!((status.phase, status.missing_nodes.len()), (Some(Phase::Completed), 0));
+    assert_eq!(condition_of(&status, "Degraded"), "False AsAsked");
+
+    let mut case = Case::new();
+    case.existing = Some(["n1".to_owned()].into());
+    case.apply(report("n1", &[("a", 1)]));
+    case.apply(TrafficTraceReportSpec { active_pods: 2, ..report("died", &[("b", 1)]) });
+    let status = case.status_at(5);
+    assert_eq!(status.missing_nodes, ["died"]);
+    let message = &condition(&status, "Degraded").message;
+    assert!(
+        message.starts_with("The last numbers of died are missing") && message.contains("left the cluster"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_clock_that_is_off_is_named_with_what_to_do() {
+    let mut case = Case::new();
+    case.apply(TrafficTraceReportSpec {
+        clock_offset_milliseconds: Some(60_400),
+        ..report("n1", &[("a", 1)])
+    });
+    case.clock_offset = Some(-3_100);
+    let status = case.status_at(5);
+    let clocks: Vec<_> =
+        status.skewed_clocks.iter().map(|clock| (clock.node_name.as_str(), clock.offset_seconds)).collect();
+    assert_eq!(clocks, [("the controller", -3), ("n1", 60)]);
+    assert_eq!(condition_of(&status, "Degraded"), "True ClockSkew");
+    let message = &condition(&status, "Degraded").message;
+    assert!(message.contains("3 s behind the API server's") && message.contains("NTP"), "{message}");
+}
+
+#[test]
+fn a_node_that_falls_silent_is_named_and_the_age_of_the_numbers_told() {
+    let mut case = Case::new();
+    case.trace.spec.duration = Duration::new("1h");
+    let read = |node: &str, seconds| TrafficTraceReportSpec {
+        update_time: Some(Time(at(seconds))),
+        sequence: seconds,
+        ..report(node, &[(node, 1)])
+    };
+    case.apply(read("n1", 5));
+    case.apply(read("n2", 5));
+    case.apply(read("n1", 70));
+    let status = case.status_at(75);
+    assert_eq!(
+        (status.update_time.clone(), status.oldest_update_time.clone()),
+        (Some(Time(at(70))), Some(Time(at(5))))
+    );
+    assert_eq!(condition_of(&status, "Degraded"), "False AsAsked");
+    let status = case.status_at(76);
+    assert_eq!(condition_of(&status, "Degraded"), "True NodesSilent");
+    assert!(condition(&status, "Degraded").message.contains("Nothing new came from n2 for"), "{status:?}");
+}
+
+#[test]
+fn nodes_that_do_not_go_by_the_newest_spec_yet_are_told() {
+    let mut case = Case::new();
+    let by = |node: &str, generation| TrafficTraceReportSpec {
+        observed_generation: Some(generation),
+        sequence: generation,
+        ..report(node, &[(node, 1)])
+    };
+    case.trace.metadata.generation = Some(2);
+    case.apply(by("n1", 1));
+    case.apply(by("n2", 2));
+    let status = case.status_at(5);
+    assert_eq!(
+        (status.observed_generation, condition(&status, "Tracing").observed_generation),
+        (Some(2), Some(1))
+    );
+    let message = &condition(&status, "Tracing").message;
+    assert!(message.ends_with("1 of them still trace by the spec before its last change."), "{message}");
+    case.apply(by("n1", 2));
+    let status = case.status_at(6);
+    assert_eq!(condition(&status, "Tracing").observed_generation, Some(2));
+    assert_eq!(condition(&status, "Tracing").message, "2 of 2 nodes with selected pods report.");
+}
+
+#[test]
+fn names_of_nodes_stand_as_they_are_spelled() {
+    let mut case = Case::new();
+    case.apply(refusing("node1"));
+    case.apply(refusing("node2"));
+    case.apply(report("node3", &[("a", 1)]));
+    let message = condition(&case.status_at(5), "Degraded").message.clone();
+    assert_eq!(message, "Refused by node1 and 1 more: 64 traces run here; delete one.");
 }
 
 #[test]
@@ -180,8 +321,12 @@ fn what_is_missing_from_the_numbers_is_said() {
     let mut first = report("n1", &[("a", 1)]);
     first.lost = [("tableFull".to_owned(), 3)].into();
     first.not_enforced = vec!["protocols: UDP".into()];
-    first.interruptions =
-        vec![Interruption { time: Time(at(4)), node_name: None, reason: "AgentRestarted".into() }];
+    first.interruptions = vec![Interruption {
+        time: Time(at(4)),
+        since: None,
+        node_name: None,
+        reason: "AgentRestarted".into(),
+    }];
     case.apply(first);
     let mut second = report("n2", &[("b", 1)]);
     second.lost = [("tableFull".to_owned(), 4)].into();
@@ -191,10 +336,12 @@ fn what_is_missing_from_the_numbers_is_said() {
     assert_eq!(status.interruptions[0].node_name.as_deref(), Some("n1"));
     assert_eq!(condition_of(&status, "Degraded"), "True Lost");
     let message = &condition(&status, "Degraded").message;
-    for part in ["Lost: tableFull 7", "n1 was interrupted", "not enforced: protocols: UDP"] {
+    for part in
+        ["Lost: tableFull 7.", "Tracing on n1 was interrupted", "Not done on some node: protocols: UDP."]
+    {
         assert!(message.contains(part), "{message}");
     }
-    assert_eq!(status.summary.lost, "tableFull 7");
+    assert_eq!(status.summary.lost, "tableFull 7; maybe: interrupted on 1 node");
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod keeping;
 mod life;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration as StdDuration;
 
@@ -15,7 +15,7 @@ use traffictrace_crd::{
     TrafficTraceReportSpec, TrafficTraceSpec, TrafficTraceStatus, column_names,
 };
 
-use super::{Inputs, NodeReports, PeerNames, merge};
+use super::{Inputs, NodeNames, NodeReports, PeerNames, merge};
 
 /// When every trace of these tests is created.
 const CREATED: i64 = 1_800_000_000;
@@ -25,6 +25,8 @@ struct Case {
     trace: TrafficTrace,
     reports: NodeReports,
     live: BTreeMap<String, i32>,
+    existing: Option<BTreeSet<String>>,
+    clock_offset: Option<i64>,
     peers: BTreeMap<IpAddr, String>,
     invalid: Option<String>,
     filters_changed: bool,
@@ -33,6 +35,12 @@ struct Case {
 impl PeerNames for BTreeMap<IpAddr, String> {
     fn name_of(&self, address: IpAddr) -> Option<String> {
         self.get(&address).cloned()
+    }
+}
+
+impl NodeNames for BTreeSet<String> {
+    fn has_node(&self, name: &str) -> bool {
+        self.contains(name)
     }
 }
 
@@ -48,6 +56,8 @@ impl Case {
             trace,
             reports: NodeReports::default(),
             live: BTreeMap::new(),
+            existing: None,
+            clock_offset: None,
             peers: BTreeMap::new(),
             invalid: None,
             filters_changed: false,
@@ -61,6 +71,8 @@ impl Case {
             invalid: self.invalid.as_deref(),
             reports: &self.reports,
             live_pods: &self.live,
+            existing_nodes: self.existing.as_ref().map(|names| names as &dyn NodeNames),
+            clock_offset: self.clock_offset,
             peers: &self.peers,
             report_interval: StdDuration::from_secs(10),
             filters_changed: self.filters_changed,

@@ -104,7 +104,7 @@ fn a_status_stays_within_its_budget() {
         }
         let status = case.status_at(95);
         let size = serde_json::to_vec(&status).unwrap().len();
-        assert!(size <= 2048 + 450 * wanted, "{size} bytes for {wanted} flows");
+        assert!(size <= 3072 + 450 * wanted, "{size} bytes for {wanted} flows");
         assert_eq!(status.truncated, status.top_flows.len() < wanted);
         assert!(status.top_flows.len() * 2 >= wanted, "{} of {wanted} flows left", status.top_flows.len());
         assert_eq!(status.missing_nodes.len().min(4), 4);

@@ -1,58 +1,51 @@
 //! The agent on a node of a cluster.
 //!
-//! Two watches and this node's cgroup tree come in through one channel each, reports go out through one writer for
-//! each trace; [`run`] is where they meet.
+//! Two watches and this node's cgroup tree come in, reports go out through one writer for each trace; [`run`] is where they
+//! meet. What follows from what is the business of [`State`].
 
-mod pods;
+mod beginning;
+mod outbox;
 mod traces;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use kube::Client;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::api::core::v1 as api;
+use kube::api::GetParams;
+use kube::core::DeserializeGuard;
+use kube::{Api, Resource as _};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceReportSpec};
+use traffictrace_crd::{FINISHED_LABEL, TrafficTrace};
 
-use self::writer::Writer;
-use super::core::{Core, Due};
-use super::{NodeError, TICK, stopped};
+pub(super) use self::beginning::DaemonSetName;
+use self::outbox::Outbox;
+use self::traces::{Reading, TraceMeta, Traces};
+use super::folders::Folders;
+use super::state::{Event, Now, Settings as StateSettings, State};
+use super::{FIGURES, NodeError, TICK, Watched, show, stopped};
 use crate::cgroups::{CgroupRoot, PodTree};
 use crate::engine::Engine;
-use crate::kubeapi::{connect, wait_until_listed};
+use crate::kernel::missing_capabilities;
+use crate::kubeapi::{ApiServer, Change, Key, Source, connect, explain, retry_after, watch, watch_metadata};
+use crate::server::Health;
 use crate::session::{Pod, Trace, Uid};
 
-/// How often everything is planned anew without an event, and kubelets are looked for.
+/// What an agent needs before it is of use.
+pub(super) const NEEDED: [&str; 4] = ["bpf", "ownReports", "pods", "traces"];
+/// How often kubelets are looked for, and cgroups without a notice.
 const REFRESH: Duration = Duration::from_secs(15);
-/// How long the last reports may take when the agent is told to end.
-const LAST_REPORTS: Duration = Duration::from_secs(5);
-/// Ends a watch that is silent for so long, in seconds. A connection that was dropped without a word is noticed 5 s later.
-const WATCH_SECONDS: u32 = 120;
-/// Events that may wait; watches stop reading meanwhile.
-const EVENTS: usize = 256;
-
-/// Something that happened elsewhere.
-enum Event {
-    /// A trace is new or has changed.
-    Trace(Box<TrafficTrace>),
-    /// A trace as its writer found it. It may have been deleted meanwhile.
-    Learnt(Box<TrafficTrace>),
-    TraceGone(Uid),
-    /// All pods of the node.
-    Pods(Vec<Pod>),
-    /// A pod is new or has changed.
-    Pod(Box<Pod>),
-    PodGone(Uid),
-    /// The report that an agent before this one wrote for a trace, if there is one.
-    Earlier {
-        trace: Uid,
-        last: Option<Box<TrafficTraceReportSpec>>,
-    },
-}
+/// How often the size of the cluster is learnt anew.
+const SIZE: Duration = Duration::from_secs(3600);
+/// How long a trace that could not be read waits for another try, and up to as much more.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+/// Changes that may wait; watches stop reading meanwhile.
+const CHANGES: usize = 256;
 
 /// What the agent is to do where.
 pub(super) struct Settings {
@@ -62,190 +55,283 @@ pub(super) struct Settings {
     pub(super) kubelet_cgroup: PathBuf,
     pub(super) engine: Engine,
     pub(super) max_rows: usize,
+    /// The DaemonSet of the agents, which knows how large the cluster is.
+    pub(super) daemon_set: Option<DaemonSetName>,
 }
 
-/// A trace's writer and the way to it.
-struct Outbox {
-    drafts: watch::Sender<Option<TrafficTraceReport>>,
-    task: AbortHandle,
+/// Something that a watch has told.
+enum Told {
+    Trace(Change<TraceMeta>),
+    Pod(Change<Option<Pod>>),
+}
+
+/// A trace that was read, or why not.
+struct Read {
+    key: Key,
+    result: kube::Result<DeserializeGuard<TrafficTrace>>,
 }
 
 struct Agent {
-    client: Client,
-    url: String,
-    node: String,
-    core: Core,
+    api: ApiServer,
+    began: Instant,
+    spread: Duration,
+    state: State<Engine>,
     tree: PodTree,
-    events: mpsc::Sender<Event>,
-    outboxes: BTreeMap<Uid, Outbox>,
-    writers: JoinSet<()>,
-    started: Timestamp,
+    folders: Folders,
+    /// Cgroups may have come or gone since they were looked for.
+    look: bool,
+    traces: Traces,
+    reading: FuturesUnordered<BoxFuture<'static, Read>>,
+    /// Traces that agents before this one have reported on.
+    unfinished: BTreeSet<Uid>,
+    outbox: Outbox,
+    health: Health,
 }
 
 /// Traces what the cluster's TrafficTraces ask for, until the process is told to end.
-pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
-    let Settings { node, root, kubelet_cgroup, engine, max_rows } = settings;
+pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), NodeError> {
+    let Watched { metrics, health, mut tasks } = watched;
+    let Settings { node, root, kubelet_cgroup, engine, max_rows, daemon_set } = settings;
     let mut stop = std::pin::pin!(stopped()?);
     let tree = PodTree::new(root.clone(), &kubelet_cgroup)?;
-    let (client, url) = connect().await?;
-    tokio::select! {
-        () = wait_until_listed::<TrafficTrace>(&client, &url) => {}
-        () = &mut stop => return Ok(()),
+    let api = connect().await?;
+    let missing = missing_capabilities();
+    match missing.as_slice() {
+        [] => health.has("bpf"),
+        missing => health.lacks("bpf", format!("the agent lacks {}", missing.join(" and "))),
     }
-    tracing::info!(node, cgroups = %root.path().display(), "the agent is ready");
+    let mut alive = tokio::time::interval(FIGURES);
+    let (earlier, spread) = {
+        let beginning = async {
+            tokio::join!(beginning::own_reports(&api, &node), beginning::spread(&api, daemon_set.as_ref()))
+        };
+        let mut beginning = std::pin::pin!(beginning);
+        loop {
+            tokio::select! {
+                found = &mut beginning => break found,
+                _ = alive.tick() => health.beat(),
+                () = &mut stop => return Ok(()),
+            }
+        }
+    };
+    health.has("ownReports");
+    let began = Instant::now();
+    let now = Now { time: api.clock.now(), running: Duration::ZERO };
+    let specs: Vec<_> = earlier.iter().map(|report| report.spec.clone()).collect();
+    let state = State::new(StateSettings { node: node.clone(), max_rows, spread }, engine, specs, now);
 
-    let (events, mut received) = mpsc::channel(EVENTS);
-    let watches = [
-        tokio::spawn(traces::follow(client.clone(), url.clone(), events.clone())),
-        tokio::spawn(pods::follow(client.clone(), url.clone(), node.clone(), events.clone())),
-    ];
+    let (told, mut changes) = mpsc::channel(CHANGES);
+    let source = Source::new(&api, metrics.common.clone());
+    let unfinished = source.clone().labels(&format!("!{FINISHED_LABEL}"));
+    let own = source.fields(&format!("spec.nodeName={node}"));
+    tasks.spawn(
+        "the watch of traffictraces",
+        watch_metadata::<TrafficTrace, _>(unfinished, told.clone(), Told::Trace),
+    );
+    let clock = api.clock.clone();
+    let pods = watch::<api::Pod, _>(own, told, move |change| {
+        Told::Pod(change.map(|pod| Pod::read(&pod, clock.now())))
+    });
+    tasks.spawn("the watch of pods", pods);
+    tracing::info!(node, cgroups = %root.path().display(), "the agent begins");
+
     let mut agent = Agent {
-        core: Core::new(node.clone(), root, engine, max_rows),
-        client,
-        url,
-        node,
+        outbox: Outbox::new(api.clone(), earlier, spread, metrics.clone()),
+        health: health.clone(),
+        unfinished: state.unfinished().cloned().collect(),
+        api,
+        began,
+        spread,
+        state,
         tree,
-        events,
-        outboxes: BTreeMap::new(),
-        writers: JoinSet::new(),
-        started: Timestamp::now(),
+        folders: Folders::new(root),
+        look: true,
+        traces: Traces::default(),
+        reading: FuturesUnordered::new(),
     };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut refresh = tokio::time::interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut size =
+        tokio::time::interval_at(tokio::time::Instant::now() + SIZE, SIZE.mul_f64(1.0 + fastrand::f64()));
+    let mut figures = tokio::time::interval(FIGURES);
     loop {
+        health.beat();
         tokio::select! {
             () = &mut stop => break,
-            Some(event) = received.recv() => {
-                agent.apply(event);
-                while let Ok(event) = received.try_recv() {
-                    agent.apply(event);
+            Some(change) = changes.recv() => {
+                agent.take(change);
+                while let Ok(change) = changes.try_recv() {
+                    agent.take(change);
                 }
-                agent.plan();
+                agent.step();
+            }
+            Some(read) = agent.reading.next() => {
+                agent.take_read(read);
+                agent.step();
             }
             changed = agent.tree.changed() => {
                 changed.map_err(|source| NodeError::Watch { source })?;
-                agent.plan();
+                agent.look = true;
+                agent.step();
             }
             _ = refresh.tick() => {
                 agent.tree.find_kubelets();
-                agent.plan();
+                agent.look = true;
             }
-            _ = tick.tick() => agent.tick(),
-            Some(_) = agent.writers.join_next() => {}
+            _ = size.tick() => agent.spread = beginning::spread(&agent.api, daemon_set.as_ref()).await,
+            _ = tick.tick() => agent.step(),
+            () = agent.outbox.reap() => {}
+            _ = figures.tick() => {
+                show(&mut agent.state, &metrics);
+                agent.outbox.show();
+                metrics.common.set_clock_offset(agent.api.clock.offset_milliseconds());
+                metrics.common.set_queue(changes.len());
+            }
+            ended = tasks.ended() => return Err(ended.into()),
         }
     }
-    watches.iter().for_each(tokio::task::JoinHandle::abort);
-    // What writers would still tell is of no use now, and must not hold them up.
-    drop(received);
+    drop(tasks);
     agent.shut_down().await;
     Ok(())
 }
 
 impl Agent {
-    fn apply(&mut self, event: Event) {
-        let now = Timestamp::now();
-        match event {
-            Event::Trace(object) => self.take_trace(&object, now),
-            Event::Learnt(object) => {
-                if object.metadata.uid.as_ref().is_some_and(|uid| self.core.trace(uid).is_some()) {
-                    self.take_trace(&object, now);
+    fn now(&self) -> Now {
+        Now { time: self.api.clock.now(), running: self.began.elapsed() }
+    }
+
+    fn take(&mut self, told: Told) {
+        let now = self.now();
+        match told {
+            Told::Trace(Change::Apply(meta)) => {
+                self.traces.apply(&meta);
+                let uid = meta.metadata.uid.clone().unwrap_or_default();
+                self.state.apply(Event::Metadata(uid, Box::new(meta.metadata)), now);
+            }
+            Told::Trace(Change::Gone(key)) => {
+                self.traces.remove(&key.uid);
+                self.unfinished.remove(&key.uid);
+                self.state.apply(Event::TraceGone(key.uid), now);
+            }
+            Told::Pod(Change::Apply(Some(pod))) => {
+                self.look = true;
+                self.state.apply(Event::Pod(Box::new(pod)), now);
+            }
+            Told::Pod(Change::Gone(key)) => {
+                self.look = true;
+                self.state.apply(Event::PodGone(key.uid), now);
+            }
+            Told::Pod(Change::Apply(None)) => {}
+            Told::Trace(Change::Complete) => self.health.has("traces"),
+            Told::Pod(Change::Complete) => self.health.has("pods"),
+        }
+        self.read_traces();
+    }
+
+    /// Begins to read the traces that this node has to do with and does not know yet.
+    fn read_traces(&mut self) {
+        let namespaces: BTreeSet<&str> = self.state.pods().map(|pod| pod.namespace.as_str()).collect();
+        let concerns = |key: &Key| {
+            namespaces.contains(key.namespace.as_str())
+                || self.unfinished.contains(&key.uid)
+                || self.state.trace(&key.uid).is_some()
+        };
+        let now = self.api.clock.now();
+        for Reading { key, created } in self.traces.due(concerns) {
+            // Many nodes read a trace that is new; one that was there before the pod is wanted before the pod starts.
+            let is_new = created.is_some_and(|created| {
+                Duration::try_from(now.duration_since(created)).unwrap_or_default() <= self.spread
+            });
+            let after = if is_new { self.spread.mul_f64(fastrand::f64()) } else { Duration::ZERO };
+            self.read(key, after);
+        }
+    }
+
+    fn read(&self, key: Key, after: Duration) {
+        let api: Api<DeserializeGuard<TrafficTrace>> =
+            Api::namespaced(self.api.client.clone(), &key.namespace);
+        let read = async move {
+            tokio::time::sleep(after).await;
+            // From the watch cache, which the news came from; what is older than these is asked for again.
+            let result = api.get_with(&key.name, &GetParams::any()).await;
+            Read { key, result }
+        };
+        self.reading.push(read.boxed());
+    }
+
+    fn take_read(&mut self, Read { key, result }: Read) {
+        let now = self.now();
+        let uid = key.uid.clone();
+        match result {
+            Ok(DeserializeGuard(Ok(object))) => {
+                let Some(object) = self.traces.read(&uid, object) else { return self.read_traces() };
+                match Trace::read(&object, now.time) {
+                    Ok(trace) => self.state.apply(Event::Trace(Box::new(trace)), now),
+                    Err(unusable) => {
+                        tracing::warn!("{unusable}");
+                        self.state.apply(Event::Unusable(uid, unusable.to_string()), now);
+                    }
                 }
             }
-            Event::TraceGone(uid) => {
-                self.core.remove_trace(&uid);
-                if let Some(outbox) = self.outboxes.remove(&uid) {
-                    // The report goes with the trace.
-                    outbox.task.abort();
-                }
+            Ok(DeserializeGuard(Err(invalid))) => {
+                tracing::warn!(trace = %key, "this TrafficTrace cannot be read and is left out: {invalid}");
+                self.traces.unreadable(&uid);
+                self.state.apply(Event::Unusable(uid, invalid.to_string()), now);
             }
-            Event::Pods(pods) => self.core.replace_pods(pods),
-            Event::Pod(pod) => self.core.set_pod(*pod),
-            Event::PodGone(uid) => self.core.remove_pod(&uid),
-            Event::Earlier { trace, .. } if self.core.trace(&trace).is_none() => {}
-            Event::Earlier { trace, last } => match last {
-                Some(last) if last.is_final => {
-                    self.core.finish_trace(&trace);
-                    self.outboxes.remove(&trace);
-                }
-                last => self.core.resume(&trace, last.as_deref(), now),
-            },
-        }
-    }
-
-    fn take_trace(&mut self, object: &TrafficTrace, now: Timestamp) {
-        match Trace::read(object, now) {
-            Ok(trace) => self.core.set_trace(trace),
-            // One that runs goes on with the spec it had.
-            Err(unusable) => tracing::warn!("{unusable}"),
-        }
-    }
-
-    /// Brings the kernel up to date, and gives every trace that began a writer.
-    fn plan(&mut self) {
-        let found = self.tree.scan();
-        self.core.locate(&found);
-        let begun = self.core.plan(Timestamp::now());
-        for folder in self.core.selected_folders() {
-            // Watched before it is listed, so that no container is missed between the two.
-            self.tree.watch_pod(&folder);
-        }
-        self.core.find_containers();
-        for uid in begun {
-            let Some(writer) = self.core.trace(&uid).map(|trace| self.writer(trace)) else { continue };
-            let (drafts, received) = watch::channel(None);
-            let task = self.writers.spawn(writer.run(received));
-            self.outboxes.insert(uid, Outbox { drafts, task });
-        }
-    }
-
-    fn tick(&mut self) {
-        let now = Timestamp::now();
-        let due = self.core.tick(now);
-        let ended = due.iter().any(|due| due.is_final);
-        self.send(due);
-        if ended {
-            // There may be room now for a trace that was refused.
-            self.plan();
-        }
-        for uid in self.core.lapsed(now) {
-            // An agent before this one may have reported on it: nobody else says that there is no more to come.
-            if let Some(trace) =
-                self.core.trace(&uid).filter(|trace| !trace.closed && trace.created < self.started)
-            {
-                self.writers.spawn(self.writer(trace).close());
+            // Deleted, or not in the cache yet. In the latter case the watch brings it again.
+            Err(kube::Error::Api(status)) if status.is_not_found() => self.traces.failed(&uid),
+            Err(error) => {
+                tracing::warn!(
+                    trace = %key,
+                    "cannot read the TrafficTrace, trying again: {}",
+                    explain(&error, &TrafficTrace::plural(&()), &self.api.url)
+                );
+                let pause =
+                    READ_AGAIN.mul_f64(1.0 + fastrand::f64()).max(retry_after(&error).unwrap_or_default());
+                self.read(key, pause);
             }
         }
     }
 
-    fn send(&mut self, due: Vec<Due>) {
-        for Due { trace, report, is_final } in due {
-            let Some(outbox) = self.outboxes.get(&trace) else { continue };
-            outbox.drafts.send_replace(Some(report));
-            if is_final {
-                // The writer ends when it has written this one.
-                self.outboxes.remove(&trace);
-            }
+    /// Brings the kernel up to date, and hands over what is to be written.
+    fn step(&mut self) {
+        let now = self.now();
+        let looked = self.look && self.state.needs_places();
+        if looked {
+            self.look = false;
+            let found = self.tree.scan();
+            self.folders.locate(self.state.pods(), &found);
+            self.state.apply(Event::Places(self.folders.places()), now);
+        }
+        self.state.set_clock_offset(self.api.clock.offset_milliseconds());
+        let actions = self.state.step(now);
+        if looked {
+            self.folders.release();
+            self.find_containers();
+        }
+        for action in actions {
+            let interval = |uid: &Uid| self.state.trace(uid).map(Trace::interval);
+            self.outbox.send(action, interval);
         }
     }
 
-    fn writer(&self, trace: &Trace) -> Writer {
-        Writer::new(&self.client, &self.url, trace, &self.node, self.events.clone())
+    /// Looks for the containers of the selected pods, so that their cgroups have a name also when they are gone.
+    fn find_containers(&mut self) {
+        for uid in self.state.selected_pods() {
+            for path in self.folders.paths(&uid) {
+                // Watched before it is listed, so that no container is missed between the two.
+                self.tree.watch_pod(&path);
+            }
+            self.state.saw_containers(&uid, self.folders.children(&uid));
+        }
     }
 
     /// Stops counting and waits for the last reports.
     async fn shut_down(mut self) {
-        let due = self.core.shut_down(Timestamp::now());
-        let count = due.len();
-        self.send(due);
-        self.outboxes.clear();
-        let written = async { while self.writers.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_REPORTS, written).await.is_err() {
-            tracing::error!(
-                "the API server did not take all of {count} last reports in time; counts since the last \
-                             written ones are lost"
-            );
-        }
+        let now = self.now();
+        let actions = self.state.shut_down(now);
+        self.outbox.finish(actions).await;
     }
 }

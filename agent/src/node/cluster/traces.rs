@@ -1,161 +1,207 @@
-//! Follows the TrafficTraces of the cluster.
+//! Which TrafficTraces this node has to read.
 //!
-//! Only their metadata is watched: a status is written every few seconds and read by people, not by nodes. The object
-//! is fetched when its generation changes, which is when its spec does.
+//! Only their metadata is watched: a status is written every few seconds and read by people, not by nodes. A trace is read
+//! when its generation changes, which is when its spec does, and only if this node has to do with its namespace.
 
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::watcher;
-use kube::{Api, Client};
-use tokio::sync::mpsc;
+use jiff::Timestamp;
+use kube::core::PartialObjectMeta;
 use traffictrace_crd::TrafficTrace;
 
-use super::{Event, WATCH_SECONDS};
-use crate::kubeapi::{Interruptions, explain};
+use crate::kubeapi::Key;
 use crate::session::Uid;
 
-/// How long a fetch that failed waits for another try.
-const RETRY: Duration = Duration::from_secs(2);
-
 /// The metadata of a trace, as it is watched.
-type TraceMeta = PartialObjectMeta<TrafficTrace>;
+pub(super) type TraceMeta = PartialObjectMeta<TrafficTrace>;
 
 /// What is known of a trace.
 #[derive(Debug)]
 struct Known {
-    generation: Option<i64>,
-    /// Its start time is not written yet, which changes no generation. An old trace waits for it, see
-    /// [`crate::session::Trace`].
+    key: Key,
+    created: Option<Timestamp>,
+    /// The newest generation that was heard of.
+    generation: i64,
+    /// The generation that was read.
+    read: Option<i64>,
+    /// It was read before anybody had begun it, which changes no generation: it is read again when it changes.
     unstarted: bool,
+    /// Something has changed since it was read.
+    changed: bool,
+    /// It is being read.
+    reading: bool,
 }
 
-/// A trace that was fetched, or the reason why not.
-struct Fetched {
-    meta: TraceMeta,
-    result: kube::Result<DeserializeGuard<TrafficTrace>>,
+/// A trace that is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) key: Key,
+    /// When it was made: many nodes read a new one at the same time.
+    pub(super) created: Option<Timestamp>,
 }
 
-struct Follower {
-    client: Client,
-    url: String,
-    known: HashMap<Uid, Known>,
-    fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
-    events: mpsc::Sender<Event>,
+/// The traces of the cluster that have not finished.
+#[derive(Debug, Default)]
+pub(super) struct Traces {
+    known: BTreeMap<Uid, Known>,
 }
 
-/// Sends every trace that is new, changed or gone. Ends when nobody listens.
-pub(super) async fn follow(client: Client, url: String, events: mpsc::Sender<Event>) {
-    let api: Api<TraceMeta> = Api::all(client.clone());
-    let mut watch = watcher(api, watcher::Config::default().timeout(WATCH_SECONDS)).boxed();
-    let mut interruptions = Interruptions::of("traffictraces", &url);
-    let mut follower =
-        Follower { client, url, known: HashMap::new(), fetches: FuturesUnordered::new(), events };
-    let mut listed = HashSet::new();
-    loop {
-        let sent = tokio::select! {
-            Some(fetched) = follower.fetches.next() => follower.take(fetched).await,
-            event = watch.next() => match event {
-                Some(Ok(event)) => {
-                    interruptions.heard(&event);
-                    follower.see(event, &mut listed).await
-                }
-                Some(Err(error)) => {
-                    interruptions.wait_out(error).await;
-                    Ok(())
-                }
-                None => return,
-            },
-        };
-        if sent.is_err() {
-            return;
+impl Traces {
+    /// Takes the metadata of a trace that is new or has changed.
+    pub(super) fn apply(&mut self, meta: &TraceMeta) {
+        let key = Key::of(meta);
+        let generation = meta.metadata.generation.unwrap_or(0);
+        let created = meta.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let known = self.known.entry(key.uid.clone()).or_insert(Known {
+            key,
+            created,
+            generation,
+            read: None,
+            unstarted: false,
+            changed: true,
+            reading: false,
+        });
+        // A list from the cache of another API server can be behind what the watch has told.
+        known.generation = known.generation.max(generation);
+        known.changed = true;
+    }
+
+    /// Forgets a trace that is gone.
+    pub(super) fn remove(&mut self, uid: &Uid) {
+        self.known.remove(uid);
+    }
+
+    /// The traces that are to be read now, of those that the node has to do with. Each is read once at a time.
+    pub(super) fn due(&mut self, concerns: impl Fn(&Key) -> bool) -> Vec<Reading> {
+        let mut due = Vec::new();
+        for known in self.known.values_mut() {
+            let news = known.read != Some(known.generation) || known.unstarted && known.changed;
+            if news && !known.reading && concerns(&known.key) {
+                known.reading = true;
+                known.changed = false;
+                due.push(Reading { key: known.key.clone(), created: known.created });
+            }
+        }
+        due
+    }
+
+    /// Takes what was read. `None` when it is to be thrown away: the trace is gone, another one has its name, or the
+    /// answer is older than what is known. It is due again then.
+    pub(super) fn read(&mut self, uid: &Uid, trace: TrafficTrace) -> Option<TrafficTrace> {
+        let known = self.known.get_mut(uid)?;
+        known.reading = false;
+        let generation = trace.metadata.generation.unwrap_or(0);
+        if trace.metadata.uid.as_ref() != Some(uid) || generation < known.generation {
+            return None;
+        }
+        known.generation = generation;
+        known.read = Some(generation);
+        known.unstarted = trace.status.as_ref().is_none_or(|status| status.start_time.is_none());
+        Some(trace)
+    }
+
+    /// A trace makes no sense to this version, and is not read again before its spec changes.
+    pub(super) fn unreadable(&mut self, uid: &Uid) {
+        if let Some(known) = self.known.get_mut(uid) {
+            known.reading = false;
+            known.read = Some(known.generation);
+        }
+    }
+
+    /// A trace could not be read, and is to be read again.
+    pub(super) fn failed(&mut self, uid: &Uid) {
+        if let Some(known) = self.known.get_mut(uid) {
+            known.reading = false;
         }
     }
 }
 
-type Sent = Result<(), mpsc::error::SendError<Event>>;
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-impl Follower {
-    async fn see(&mut self, event: watcher::Event<TraceMeta>, listed: &mut HashSet<Uid>) -> Sent {
-        match event {
-            watcher::Event::Init => listed.clear(),
-            watcher::Event::InitApply(meta) => {
-                listed.extend(meta.metadata.uid.clone());
-                self.apply(meta);
-            }
-            watcher::Event::InitDone => {
-                let gone: Vec<Uid> =
-                    self.known.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
-                for uid in gone {
-                    self.forget(uid).await?;
-                }
-            }
-            watcher::Event::Apply(meta) => self.apply(meta),
-            watcher::Event::Delete(meta) => {
-                if let Some(uid) = meta.metadata.uid {
-                    self.forget(uid).await?;
-                }
-            }
-        }
-        Ok(())
+    use super::*;
+
+    fn meta(uid: &str, generation: i64) -> TraceMeta {
+        serde_json::from_value(json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": { "name": "shop", "namespace": "web", "uid": uid, "generation": generation },
+        }))
+        .unwrap()
     }
 
-    fn apply(&mut self, meta: TraceMeta) {
-        let Some(uid) = meta.metadata.uid.clone() else { return };
-        let generation = meta.metadata.generation;
-        let known = self.known.get(&uid);
-        if known.is_none_or(|known| known.generation != generation || known.unstarted) {
-            self.known.insert(uid, Known { generation, unstarted: false });
-            self.fetch(meta, Duration::ZERO);
-        }
+    fn trace(uid: &str, generation: i64, status: &serde_json::Value) -> TrafficTrace {
+        serde_json::from_value(json!({
+            "apiVersion": "traffictrace.dev/v1alpha1", "kind": "TrafficTrace",
+            "metadata": { "name": "shop", "namespace": "web", "uid": uid, "generation": generation },
+            "spec": { "selector": {} }, "status": status,
+        }))
+        .unwrap()
     }
 
-    fn fetch(&mut self, meta: TraceMeta, after: Duration) {
-        let namespace = meta.metadata.namespace.clone().unwrap_or_default();
-        let name = meta.metadata.name.clone().unwrap_or_default();
-        let api: Api<DeserializeGuard<TrafficTrace>> = Api::namespaced(self.client.clone(), &namespace);
-        let fetch = async move {
-            tokio::time::sleep(after).await;
-            Fetched { result: api.get(&name).await, meta }
-        };
-        self.fetches.push(fetch.boxed());
+    fn started() -> serde_json::Value {
+        json!({ "startTime": "2026-11-23T10:00:00Z" })
     }
 
-    async fn take(&mut self, Fetched { meta, result }: Fetched) -> Sent {
-        let Some(uid) = meta.metadata.uid.clone() else { return Ok(()) };
-        // Deleted meanwhile.
-        let Some(known) = self.known.get_mut(&uid) else { return Ok(()) };
-        let name = meta.metadata.name.as_deref().unwrap_or_default();
-        match result {
-            Ok(DeserializeGuard(Ok(trace))) if trace.metadata.uid.as_ref() == Some(&uid) => {
-                known.generation = trace.metadata.generation;
-                known.unstarted = trace.status.as_ref().is_none_or(|status| status.start_time.is_none());
-                self.events.send(Event::Trace(Box::new(trace))).await?;
-            }
-            // One of the same name that was made anew: the watch tells of it.
-            Ok(DeserializeGuard(Ok(_))) => {}
-            Ok(DeserializeGuard(Err(invalid))) => {
-                tracing::warn!(trace = name, "this TrafficTrace cannot be read and is left out: {invalid}");
-            }
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            Err(error) => {
-                tracing::warn!(
-                    trace = name,
-                    "cannot fetch the TrafficTrace, trying again: {}",
-                    explain(&error, "traffictraces", &self.url)
-                );
-                self.fetch(meta, RETRY);
-            }
-        }
-        Ok(())
+    fn due(traces: &mut Traces) -> usize {
+        traces.due(|_| true).len()
     }
 
-    async fn forget(&mut self, uid: Uid) -> Sent {
-        self.known.remove(&uid);
-        self.events.send(Event::TraceGone(uid)).await
+    #[test]
+    fn a_trace_is_read_once_for_each_generation() {
+        let mut traces = Traces::default();
+        traces.apply(&meta("u1", 1));
+        assert_eq!(due(&mut traces), 1);
+        assert_eq!(due(&mut traces), 0, "it is being read");
+        assert!(traces.read(&"u1".into(), trace("u1", 1, &started())).is_some());
+        // Its status is written again and again.
+        traces.apply(&meta("u1", 1));
+        assert_eq!(due(&mut traces), 0);
+        traces.apply(&meta("u1", 2));
+        assert_eq!(due(&mut traces), 1);
+    }
+
+    #[test]
+    fn a_trace_of_a_namespace_without_pods_here_is_not_read() {
+        let mut traces = Traces::default();
+        traces.apply(&meta("u1", 1));
+        assert!(traces.due(|key| key.namespace == "other").is_empty());
+        assert_eq!(traces.due(|key| key.namespace == "web").len(), 1, "a pod has come");
+    }
+
+    #[test]
+    fn an_answer_that_is_older_than_what_is_known_is_thrown_away() {
+        let mut traces = Traces::default();
+        traces.apply(&meta("u1", 2));
+        assert_eq!(due(&mut traces), 1);
+        assert!(traces.read(&"u1".into(), trace("u1", 1, &started())).is_none());
+        assert_eq!(due(&mut traces), 1, "it is read again");
+        assert!(traces.read(&"u1".into(), trace("u2", 5, &started())).is_none(), "made anew under its name");
+        traces.remove(&"u1".into());
+        assert!(traces.read(&"u1".into(), trace("u1", 2, &started())).is_none());
+    }
+
+    #[test]
+    fn one_that_nobody_has_begun_is_read_again_when_it_changes() {
+        let mut traces = Traces::default();
+        traces.apply(&meta("u1", 1));
+        assert_eq!(due(&mut traces), 1);
+        traces.read(&"u1".into(), trace("u1", 1, &json!({})));
+        assert_eq!(due(&mut traces), 0, "nothing has changed yet");
+        traces.apply(&meta("u1", 1));
+        assert_eq!(due(&mut traces), 1);
+    }
+
+    #[test]
+    fn what_failed_is_read_again_and_what_is_unreadable_is_not() {
+        let mut traces = Traces::default();
+        traces.apply(&meta("u1", 1));
+        due(&mut traces);
+        traces.failed(&"u1".into());
+        assert_eq!(due(&mut traces), 1);
+        traces.unreadable(&"u1".into());
+        assert_eq!(due(&mut traces), 0);
+        traces.apply(&meta("u1", 2));
+        assert_eq!(due(&mut traces), 1);
     }
 }

@@ -1,36 +1,39 @@
-//! Writes the reports of one trace, and learns the trace's pace with each.
+//! Writes the reports of one trace.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::PostParams;
-use kube::{Api, Client};
-use tokio::sync::{mpsc, watch};
-use traffictrace_crd::{Interruption, TrafficTrace, TrafficTraceReport, TrafficTraceReportSpec, report_name};
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use tokio::sync::watch;
+use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceReportSpec, report_name};
 
-use super::Event;
-use crate::kubeapi::{explain, retry_after};
-use crate::session::{Trace, Uid};
+use super::outbox::Tell;
+use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
+use crate::server::metrics::Written;
 
 /// How long one request may take, the waiting that the API server asks for by `Retry-After` included.
 const REQUEST: Duration = Duration::from_secs(40);
-/// First and longest wait between two tries.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// A report that says the same as the last one is written after so many intervals all the same: it says that the node
+/// still traces, and how old the numbers are.
+const STILL_THERE: u32 = 3;
 
 /// The one writer of a report.
 pub(super) struct Writer {
     reports: Api<TrafficTraceReport>,
     traces: Api<TrafficTrace>,
-    /// Name of the trace and of the report.
+    /// The trace, for messages and to ask whether it is still there.
     trace_name: String,
+    trace_uid: String,
     report_name: String,
-    trace: Uid,
-    events: mpsc::Sender<Event>,
     /// The API server's address, for messages.
     url: String,
     /// The report as the API server has it.
     stored: Option<Box<TrafficTraceReport>>,
+    /// Grows with each write, also when the stored report was lost.
+    sequence: i64,
+    /// The last reports of a trace's nodes are spread over this time.
+    spread: Duration,
+    tell: Tell,
 }
 
 /// What became of a request.
@@ -45,168 +48,168 @@ enum Failure {
     Silence,
 }
 
-/// Nobody gives reports any more.
-struct Closed;
+impl Failure {
+    fn written(&self) -> Written {
+        match self {
+            Self::Outdated => Written::Conflict,
+            Self::Missing => Written::Gone,
+            Self::Request(error) => Written::failed(error),
+            Self::Silence => Written::Unanswered,
+        }
+    }
+}
 
 impl Writer {
+    /// A writer of reports like `first`, the first of which goes on from what is `stored`.
     pub(super) fn new(
-        client: &Client,
-        url: &str,
-        trace: &Trace,
-        node: &str,
-        events: mpsc::Sender<Event>,
+        api: &ApiServer,
+        first: &TrafficTraceReport,
+        stored: Option<TrafficTraceReport>,
+        spread: Duration,
+        tell: Tell,
     ) -> Self {
+        let (namespace, spec) = (first.metadata.namespace.clone().unwrap_or_default(), &first.spec);
         Self {
-            reports: Api::namespaced(client.clone(), &trace.namespace),
-            traces: Api::namespaced(client.clone(), &trace.namespace),
-            trace_name: trace.name.clone(),
-            report_name: report_name(&trace.name, &trace.uid, node),
-            trace: trace.uid.clone(),
-            events,
-            url: url.to_owned(),
-            stored: None,
+            reports: Api::namespaced(api.client.clone(), &namespace),
+            traces: Api::namespaced(api.client.clone(), &namespace),
+            trace_name: spec.trace_name.clone(),
+            trace_uid: spec.trace_uid.clone(),
+            report_name: report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name),
+            url: api.url.clone(),
+            sequence: stored.as_ref().map_or(0, |stored| stored.spec.sequence),
+            stored: stored.map(Box::new),
+            spread,
+            tell,
         }
     }
 
-    /// Tells of an earlier agent's report, then writes each report that differs from the one before, the newest first,
-    /// until the last one is written or no more can come.
-    pub(super) async fn run(mut self, mut drafts: watch::Receiver<Option<TrafficTraceReport>>) {
-        let Ok(()) = self.look_back(&drafts).await else { return };
-        let last = self.stored.as_ref().map(|stored| Box::new(stored.spec.clone()));
-        let over = last.as_ref().is_some_and(|last| last.is_final);
-        if self.events.send(Event::Earlier { trace: self.trace.clone(), last }).await.is_err() || over {
-            return;
-        }
-        let mut tries = 0;
+    /// Writes each report that differs from the one before, the newest first, until the last one is written or no more
+    /// can come. `interval` is how often the trace asks for reports.
+    pub(super) async fn run(
+        mut self,
+        mut drafts: watch::Receiver<Option<TrafficTraceReport>>,
+        interval: Duration,
+    ) {
+        let mut backoff = Backoff::default();
+        let mut spread_out = false;
+        let mut written = tokio::time::Instant::now();
         loop {
             // A report that was given while the last one was written, or when no more can come, is still to be written.
-            if tries == 0 && drafts.changed().await.is_err() {
+            if backoff.attempts() == 0 && drafts.changed().await.is_err() {
                 return;
             }
             let Some(draft) = drafts.borrow_and_update().clone() else { continue };
-            if self.stored.as_ref().is_some_and(|stored| says_the_same(&stored.spec, &draft.spec)) {
-                tries = 0;
+            let is_final = draft.spec.is_final;
+            let same = self.stored.as_ref().is_some_and(|stored| says_the_same(&stored.spec, &draft.spec));
+            if same && (is_final || written.elapsed() < interval * STILL_THERE) {
+                self.tell.waiting.remove(&self.trace_uid);
+                if is_final {
+                    return;
+                }
+                backoff.reset();
                 continue;
             }
-            match self.write(draft).await {
-                Ok(()) if self.stored.as_ref().is_some_and(|stored| stored.spec.is_final) => return,
+            if is_final && !std::mem::replace(&mut spread_out, true) {
+                tokio::time::sleep(self.spread.mul_f64(fastrand::f64())).await;
+            }
+            let result = self.write(draft).await;
+            self.tell.metrics.report_written(result.as_ref().err().map_or(Written::Ok, Failure::written));
+            if result.is_ok() {
+                self.tell.waiting.remove(&self.trace_uid);
+            }
+            match result {
+                Ok(()) if is_final => return,
                 Ok(()) => {
-                    tries = 0;
-                    if self.learn().await.is_err() {
-                        return;
-                    }
+                    written = tokio::time::Instant::now();
+                    backoff.reset();
                 }
-                Err(failure) => {
-                    tries += 1;
-                    self.wait(&failure, tries, "cannot write the report, counting goes on").await;
+                Err(Failure::Missing) if is_final && self.is_unwanted().await => {
+                    self.tell.waiting.remove(&self.trace_uid);
+                    return;
                 }
+                Err(failure) => self.wait(&failure, &mut backoff).await,
             }
         }
-    }
-
-    /// Marks the report of an earlier agent as the last one of a trace that ended while no agent ran.
-    pub(super) async fn close(mut self) {
-        for tries in 1.. {
-            match self.close_once().await {
-                Ok(()) => return,
-                Err(failure) => {
-                    self.wait(&failure, tries, "cannot close the report of a trace that is over").await;
-                }
-            }
-        }
-    }
-
-    async fn close_once(&mut self) -> Result<(), Failure> {
-        self.fetch().await?;
-        let Some(stored) = self.stored.as_ref().filter(|stored| !stored.spec.is_final) else { return Ok(()) };
-        let mut last = (**stored).clone();
-        last.spec.is_final = true;
-        last.spec.interruptions.push(Interruption {
-            time: Time(Timestamp::now()),
-            node_name: None,
-            reason: "AgentAbsentAtEnd".into(),
-        });
-        let surplus = last.spec.interruptions.len().saturating_sub(8);
-        last.spec.interruptions.drain(..surplus);
-        self.write(last).await
-    }
-
-    async fn look_back(
-        &mut self,
-        drafts: &watch::Receiver<Option<TrafficTraceReport>>,
-    ) -> Result<(), Closed> {
-        for tries in 1.. {
-            match self.fetch().await {
-                Ok(()) => break,
-                Err(failure) => self.wait(&failure, tries, "cannot look for an earlier report").await,
-            }
-            if drafts.has_changed().is_err() {
-                return Err(Closed);
-            }
-        }
-        Ok(())
     }
 
     /// Waits before another try. Being outdated is no trouble, unless it happens again and again.
-    async fn wait(&self, failure: &Failure, tries: u32, what: &str) {
+    async fn wait(&self, failure: &Failure, backoff: &mut Backoff) {
         let (cause, asked) = match failure {
-            Failure::Outdated if tries < 3 => return,
+            Failure::Outdated if backoff.attempts() < 2 => (None, None),
             Failure::Outdated => {
-                ("somebody else writes it too; two agents with the same node name?".into(), None)
+                (Some("somebody else writes it too; two agents with the same node name?".to_owned()), None)
             }
-            Failure::Missing => ("its namespace or type is not there (any more)".into(), None),
-            Failure::Request(error) => (explain(error, "traffictracereports", &self.url), retry_after(error)),
-            Failure::Silence => (format!("no answer from {} in {} s", self.url, REQUEST.as_secs()), None),
+            Failure::Missing => (Some("its namespace or type is not there (any more)".to_owned()), None),
+            Failure::Request(error) => {
+                (Some(explain(error, "traffictracereports", &self.url)), retry_after(error))
+            }
+            Failure::Silence => {
+                (Some(format!("no answer from {} in {} s", self.url, REQUEST.as_secs())), None)
+            }
         };
-        tracing::warn!(trace = self.trace_name, report = self.report_name, "{what}: {cause}");
-        tokio::time::sleep(backoff(tries).max(asked.unwrap_or_default())).await;
-    }
-
-    async fn fetch(&mut self) -> Result<(), Failure> {
-        self.stored = within(self.reports.get_opt(&self.report_name)).await?.map(Box::new);
-        Ok(())
+        if let Some(cause) = cause {
+            tracing::warn!(
+                trace = self.trace_name,
+                report = self.report_name,
+                "cannot write the report, counting goes on: {cause}"
+            );
+        }
+        tokio::time::sleep(backoff.next(asked)).await;
     }
 
     /// Creates or replaces the report. The resource version of the last answer makes sure that no other writer's work
     /// is overwritten unseen.
     async fn write(&mut self, mut draft: TrafficTraceReport) -> Result<(), Failure> {
         let params = PostParams::default();
+        draft.spec.sequence = self.sequence.saturating_add(1);
         let result = match &self.stored {
             Some(stored) => {
                 draft.metadata.resource_version.clone_from(&stored.metadata.resource_version);
-                draft.spec.sequence = stored.spec.sequence.saturating_add(1);
                 within(self.reports.replace(&self.report_name, &params, &draft)).await
             }
             None => within(self.reports.create(&params, &draft)).await,
         };
         match result {
             Ok(stored) => {
+                self.sequence = stored.spec.sequence;
                 self.stored = Some(Box::new(stored));
                 Ok(())
             }
             Err(Failure::Outdated) => {
-                self.fetch().await?;
+                self.find().await?;
                 Err(Failure::Outdated)
             }
-            // Somebody has deleted it: it is made anew.
-            Err(Failure::Missing) if self.stored.take().is_some() => Err(Failure::Outdated),
+            // Somebody has deleted it: it is made anew, if it is still wanted.
+            Err(Failure::Missing) if self.stored.take().is_some() && !draft.spec.is_final => {
+                Err(Failure::Outdated)
+            }
             Err(other) => Err(other),
         }
     }
 
-    /// Reads the trace: how often to report, and when it ends.
-    async fn learn(&self) -> Result<(), Closed> {
-        match within(self.traces.get_opt(&self.trace_name)).await {
-            Ok(Some(trace)) if trace.metadata.uid.as_ref() == Some(&self.trace) => {
-                self.events.send(Event::Learnt(Box::new(trace))).await.map_err(|_| Closed)
-            }
-            // Deleted: the watch tells. Unreachable: the next report tries again.
-            _ => Ok(()),
-        }
+    /// Looks the stored report up. By a list of one: an agent has no right to read any report by its name.
+    async fn find(&mut self) -> Result<(), Failure> {
+        let this = ListParams::default().fields(&format!("metadata.name={}", self.report_name));
+        let found = within(self.reports.list(&this)).await?.items.pop();
+        self.sequence = self.sequence.max(found.as_ref().map_or(0, |found| found.spec.sequence));
+        self.stored = found.map(Box::new);
+        Ok(())
+    }
+
+    /// Asks whether nobody waits for the last report any more: the trace is gone, or has its final status, whose reports
+    /// the controller deletes.
+    async fn is_unwanted(&self) -> bool {
+        let Ok(found) = within(self.traces.get_opt(&self.trace_name)).await else { return false };
+        let Some(trace) = found.filter(|trace| trace.metadata.uid.as_ref() == Some(&self.trace_uid)) else {
+            return true;
+        };
+        let labels = trace.metadata.labels.unwrap_or_default();
+        labels.contains_key(traffictrace_crd::FINISHED_LABEL)
+            && trace.status.is_some_and(|status| status.missing_nodes.is_empty())
     }
 }
 
-/// Whether two reports differ in nothing that is worth a write.
+/// Compares two reports but for when and how often they were written.
 fn says_the_same(stored: &TrafficTraceReportSpec, draft: &TrafficTraceReportSpec) -> bool {
     let draft = TrafficTraceReportSpec {
         sequence: stored.sequence,
@@ -229,16 +232,10 @@ async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, 
     }
 }
 
-/// Grows from half a second to a quarter of a minute, spread, so that the nodes of a cluster do not come back at once.
-fn backoff(tries: u32) -> Duration {
-    let (first, longest) = BACKOFF;
-    (first * 2_u32.saturating_pow(tries.saturating_sub(1).min(8)))
-        .min(longest)
-        .mul_f64(0.5 + 0.5 * fastrand::f64())
-}
-
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     #[test]
@@ -260,13 +257,5 @@ mod tests {
         assert!(says_the_same(&stored, &same));
         assert!(!says_the_same(&stored, &TrafficTraceReportSpec { is_final: true, ..same.clone() }));
         assert!(!says_the_same(&stored, &TrafficTraceReportSpec { flows: vec!["[2]".into()], ..same }));
-    }
-
-    #[test]
-    fn waits_grow_and_are_bounded() {
-        for (tries, most) in [(1, 500), (2, 1000), (3, 2000), (30, 15_000)] {
-            let wait = backoff(tries).as_millis();
-            assert!(wait >= most / 2 && wait <= most, "{tries}: {wait} ms");
-        }
     }
 }

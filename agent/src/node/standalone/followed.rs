@@ -117,11 +117,11 @@ impl Followed {
             invalid: None,
             reports: &self.reports,
             live_pods: &live_pods,
-            node_exists: None,
+            existing_nodes: None,
+            clock_offset: None,
             peers: &Nobody,
             report_interval: interval,
             filters_changed: std::mem::take(&mut self.filters_changed),
-            clock_offset_milliseconds: None,
             now,
         });
         if self.object.status.as_ref() == Some(&status) {

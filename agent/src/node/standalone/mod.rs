@@ -22,9 +22,9 @@ use self::followed::Followed;
 use self::manifests::Manifests;
 use self::pods_file::LocalPod;
 use self::stamp::Stamp;
-use super::core::Core;
-use super::folders::Located;
-use super::{NodeError, TICK, stopped};
+use super::folders::{Folders, Located};
+use super::state::{Action, Event, Now, Settings as StateSettings, State};
+use super::{FIGURES, NodeError, TICK, Watched, show, stopped};
 use crate::cgroups::{CgroupError, CgroupRoot};
 use crate::engine::{CgroupKind, Engine};
 use crate::kernel::missing_capabilities;
@@ -49,7 +49,9 @@ struct Agent {
     node: String,
     folder: PathBuf,
     root: CgroupRoot,
-    core: Core,
+    began: Instant,
+    state: State<Engine>,
+    folders: Folders,
     manifests: Manifests,
     traces: BTreeMap<String, Followed>,
     pods_file: PathBuf,
@@ -61,15 +63,22 @@ struct Agent {
 }
 
 /// Traces what the manifests in the folder ask for, until the process is told to end.
-pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
+pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), NodeError> {
+    let Watched { metrics, health, mut tasks } = watched;
     let Settings { node, folder, pods_file, root, engine, max_rows } = settings;
     let missing = missing_capabilities();
     if !missing.is_empty() {
         return Err(NodeError::Capabilities { missing: missing.join(" and ") });
     }
     let mut stop = std::pin::pin!(stopped()?);
+    let began = Instant::now();
+    let settings = StateSettings { node: node.clone(), max_rows, spread: Duration::ZERO };
+    // A status from before is no report: a trace begins with the agent.
+    let now = Now { time: Timestamp::now(), running: Duration::ZERO };
     let mut agent = Agent {
-        core: Core::new(node.clone(), root.clone(), engine, max_rows),
+        began,
+        state: State::new(settings, engine, [], now),
+        folders: Folders::new(root.clone()),
         manifests: Manifests::new(&folder, &pods_file),
         node,
         folder,
@@ -87,10 +96,14 @@ pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
     tracing::info!("following the TrafficTraces in {}", agent.folder.display());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut figures = tokio::time::interval(FIGURES);
     loop {
+        health.beat();
         tokio::select! {
             () = &mut stop => break,
             _ = tick.tick() => agent.tick()?,
+            _ = figures.tick() => show(&mut agent.state, &metrics),
+            ended = tasks.ended() => return Err(ended.into()),
         }
     }
     agent.shut_down();
@@ -98,30 +111,37 @@ pub(super) async fn run(settings: Settings) -> Result<(), NodeError> {
 }
 
 impl Agent {
+    fn now(&self) -> Now {
+        Now { time: Timestamp::now(), running: self.began.elapsed() }
+    }
+
     fn tick(&mut self) -> Result<(), NodeError> {
-        let now = Timestamp::now();
+        let now = self.now();
         let traces = self.read_traces(now)?;
-        self.read_pods();
+        self.read_pods(now);
         let places = self.find_cgroups();
-        if traces || places || self.refreshed.elapsed() >= REFRESH {
-            for uid in self.core.plan(now) {
-                // A status from before is no report: a trace begins with the agent.
-                self.core.resume(&uid, None, now);
-            }
-            self.core.find_containers();
+        if places {
+            self.state.apply(Event::Places(self.folders.places()), now);
         }
-        let due = self.core.tick(now);
-        if traces || !due.is_empty() || self.refreshed.elapsed() >= REFRESH {
-            for due in due {
-                self.take(&due.trace, |followed| followed.report(due.report));
+        let actions = self.state.step(now);
+        let look = self.refreshed.elapsed() >= REFRESH;
+        if places {
+            self.folders.release();
+        }
+        if places || look {
+            for uid in self.state.selected_pods() {
+                self.state.saw_containers(&uid, self.folders.children(&uid));
             }
-            self.refresh(now);
+        }
+        if traces || look || !actions.is_empty() {
+            self.take(actions);
+            self.refresh(now.time);
         }
         Ok(())
     }
 
     /// Follows the manifests. Says whether there is something new.
-    fn read_traces(&mut self, now: Timestamp) -> Result<bool, NodeError> {
+    fn read_traces(&mut self, now: Now) -> Result<bool, NodeError> {
         let polled = self
             .manifests
             .poll()
@@ -137,14 +157,14 @@ impl Agent {
         for label in gone {
             if let Some(followed) = self.traces.remove(&label) {
                 tracing::info!(trace = label, "its manifest is gone: it ends");
-                self.core.remove_trace(&uid(&followed));
+                self.state.apply(Event::TraceGone(uid(&followed)), now);
                 followed.forget();
             }
         }
         Ok(true)
     }
 
-    fn set_trace(&mut self, label: &str, manifest: TrafficTrace, now: Timestamp) {
+    fn set_trace(&mut self, label: &str, manifest: TrafficTrace, now: Now) {
         let followed = match self.traces.get_mut(label) {
             Some(followed) => match followed.change(&manifest) {
                 Ok(true) => followed,
@@ -152,18 +172,18 @@ impl Agent {
                 Err(refused) => return tracing::error!(trace = label, "the change is not taken: {refused}"),
             },
             None => {
-                let followed = Followed::new(manifest, &self.folder, now);
+                let followed = Followed::new(manifest, &self.folder, now.time);
                 self.traces.entry(label.to_owned()).or_insert(followed)
             }
         };
-        match Trace::read(&followed.object, now) {
-            Ok(trace) => self.core.set_trace(trace),
+        match Trace::read(&followed.object, now.time) {
+            Ok(trace) => self.state.apply(Event::Trace(Box::new(trace)), now),
             Err(unusable) => tracing::error!("{unusable}"),
         }
     }
 
     /// Follows the pods file. One that cannot be read changes nothing.
-    fn read_pods(&mut self) {
+    fn read_pods(&mut self, now: Now) {
         let stamp = Stamp::of(&self.pods_file);
         if stamp == self.pods_stamp {
             return;
@@ -174,17 +194,20 @@ impl Agent {
             Err(error) => return tracing::error!("cannot read {}: {error}", self.pods_file.display()),
         };
         match pods_file::read(&self.pods_file, &text) {
-            Ok(pods) => self.set_pods(pods),
+            Ok(pods) => self.set_pods(pods, now),
             Err(fault) => tracing::error!("{fault}"),
         }
     }
 
-    fn set_pods(&mut self, pods: BTreeMap<Uid, LocalPod>) {
+    fn set_pods(&mut self, pods: BTreeMap<Uid, LocalPod>, now: Now) {
         for uid in self.pods.keys().filter(|uid| !pods.contains_key(*uid)) {
-            self.core.displace(uid);
-            self.core.remove_pod(uid);
+            self.folders.displace(uid);
+            self.state.apply(Event::PodGone(uid.clone()), now);
         }
-        pods.values().for_each(|local| self.core.set_pod(local.pod.clone()));
+        for local in pods.values() {
+            self.state.apply(Event::Pod(Box::new(local.pod.clone())), now);
+        }
+        self.state.apply(Event::Places(self.folders.places()), now);
         self.pods = pods;
     }
 
@@ -211,9 +234,9 @@ impl Agent {
                     }
                 }
             }
-            let same = found.iter().map(key).eq(self.core.located(uid).iter().map(key));
+            let same = found.iter().map(key).eq(self.folders.of(uid).iter().map(key));
             if !same {
-                self.core.place(uid, found);
+                self.folders.place(uid, found);
                 changed = true;
             }
         }
@@ -223,29 +246,33 @@ impl Agent {
     fn refresh(&mut self, now: Timestamp) {
         self.refreshed = Instant::now();
         for followed in self.traces.values_mut() {
-            let Some(trace) = self.core.trace(&uid(followed)) else { continue };
+            let Some(trace) = self.state.trace(&uid(followed)) else { continue };
             let selects = |local: &&LocalPod| {
                 local.pod.namespace == trace.namespace && trace.selector.matches(&local.pod.labels)
             };
             let pods = self.pods.values().filter(selects).count();
-            if let Err(error) = followed.refresh(&self.node, pods, trace.interval, now) {
+            if let Err(error) = followed.refresh(&self.node, pods, trace.interval(), now) {
                 tracing::error!("cannot write {}: {error}", followed.file().display());
             }
         }
     }
 
-    fn take(&mut self, uid_of: &Uid, take: impl FnOnce(&mut Followed)) {
-        if let Some(followed) = self.traces.values_mut().find(|followed| uid(followed) == *uid_of) {
-            take(followed);
+    fn take(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            // The status of a trace whose manifest is gone has been removed.
+            let Action::Report(report) = action else { continue };
+            let of = |followed: &&mut Followed| uid(followed) == report.spec.trace_uid;
+            if let Some(followed) = self.traces.values_mut().find(of) {
+                followed.report(*report);
+            }
         }
     }
 
     fn shut_down(&mut self) {
-        let now = Timestamp::now();
-        for due in self.core.shut_down(now) {
-            self.take(&due.trace, |followed| followed.report(due.report));
-        }
-        self.refresh(now);
+        let now = self.now();
+        let actions = self.state.shut_down(now);
+        self.take(actions);
+        self.refresh(now.time);
     }
 }
 

@@ -2,14 +2,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use kube::core::Selector;
 use traffictrace_crd::decode_rows;
 
 use super::*;
 use crate::cgroups::PodKey;
 use crate::engine;
-use crate::flows::{Filter, GroupBy, Key, Seed};
-use crate::session::Pod;
+use crate::flows::{GroupBy, Key, Seed};
+use crate::session::{self, Pod};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 const POD: u64 = 10;
@@ -19,19 +18,10 @@ const UNNAMED: u64 = 13;
 
 fn trace(containers: &[&str], top_flows: usize) -> Trace {
     Trace {
-        uid: "t1".into(),
-        namespace: "web".into(),
-        name: "shop".into(),
-        generation: Some(3),
-        created: NOW,
-        selector: Selector::default(),
         containers: containers.iter().map(|name| (*name).to_owned()).collect(),
-        filter: Filter::default(),
         group_by: GroupBy::Connection,
         top_flows,
-        interval: Duration::from_secs(10),
-        deadline: None,
-        closed: false,
+        ..session::example("t1")
     }
 }
 
@@ -112,16 +102,28 @@ fn build(
     history: &History,
     snapshot: &Snapshot,
 ) -> TrafficTraceReport {
-    report(&Inputs {
+    report(&inputs(trace, identities, history, Outcome::Counted(snapshot)))
+}
+
+fn inputs<'a>(
+    trace: &'a Trace,
+    identities: &'a Identities,
+    history: &'a History,
+    outcome: Outcome<'a>,
+) -> Inputs<'a> {
+    Inputs {
         trace,
         node: "node-1",
         identities,
         history,
+        active_pods: 1,
         not_visible: &[],
-        outcome: Outcome::Counted(snapshot),
+        not_enforced: None,
+        clock_offset: None,
+        outcome,
         is_final: false,
         now: NOW,
-    })
+    }
 }
 
 fn rows_of(report: &TrafficTraceReport) -> Vec<FlowRow> {
@@ -131,7 +133,7 @@ fn rows_of(report: &TrafficTraceReport) -> Vec<FlowRow> {
 #[test]
 fn a_row_says_who_talked_to_whom() {
     let snapshot = snapshot(vec![row(MAIN, 42, 1000, 2000), row(SIDECAR, 43, 10, 20)]);
-    let report = build(&trace(&[], 20), &identities(), &History::new(NOW), &snapshot);
+    let report = build(&trace(&[], 20), &identities(), &History::new(NOW, 1), &snapshot);
     let rows = rows_of(&report);
     assert_eq!(rows.len(), 2);
     assert_eq!((rows[0].pod.as_str(), rows[0].container.as_deref()), ("shop-0", Some("main")));
@@ -155,7 +157,7 @@ fn a_row_says_who_talked_to_whom() {
 #[test]
 fn the_list_is_cut_but_not_the_totals() {
     let rows: Vec<Row> = (0..5).map(|at| row(MAIN, 100 + at, 1000 - u64::from(at), 0)).collect();
-    let report = build(&trace(&[], 2), &identities(), &History::new(NOW), &snapshot(rows));
+    let report = build(&trace(&[], 2), &identities(), &History::new(NOW, 1), &snapshot(rows));
     assert_eq!(rows_of(&report).len(), 2);
     assert_eq!(report.spec.totals.rx_bytes, 1000 + 999 + 998 + 997 + 996);
     assert_eq!(report.spec.flows_total, 5);
@@ -171,12 +173,12 @@ fn a_trace_that_names_containers_shows_and_sums_only_these() {
         row(POD, 45, 200, 0),
         row(99, 46, 100, 0),
     ]);
-    let report = build(&trace(&["main"], 20), &identities(), &History::new(NOW), &snapshot);
+    let report = build(&trace(&["main"], 20), &identities(), &History::new(NOW, 1), &snapshot);
     assert_eq!(rows_of(&report).len(), 1);
     assert_eq!((report.spec.totals.rx_bytes, report.spec.totals.tx_bytes), (1000, 2000));
     assert_eq!((report.spec.totals.connections, report.spec.flows_total), (1, 1));
     // All of them without the filter, named or not.
-    let report = build(&trace(&[], 20), &identities(), &History::new(NOW), &snapshot);
+    let report = build(&trace(&[], 20), &identities(), &History::new(NOW, 1), &snapshot);
     let names: Vec<Option<String>> = rows_of(&report).into_iter().map(|row| row.container).collect();
     assert_eq!(names, [Some("sidecar".into()), Some("main".into()), None, None, None]);
     assert_eq!(report.spec.totals.rx_bytes, 6600);
@@ -186,7 +188,7 @@ fn a_trace_that_names_containers_shows_and_sums_only_these() {
 fn a_socket_that_was_handed_over_names_the_callers_container() {
     let mut handed = row(MAIN, 42, 10, 10);
     handed.key.caller_cgroup = SIDECAR;
-    let report = build(&trace(&[], 20), &identities(), &History::new(NOW), &snapshot(vec![handed]));
+    let report = build(&trace(&[], 20), &identities(), &History::new(NOW, 1), &snapshot(vec![handed]));
     let rows = rows_of(&report);
     assert_eq!(rows[0].container.as_deref(), Some("main"));
     assert_eq!(rows[0].caller_container.as_deref(), Some("sidecar"));
@@ -201,7 +203,7 @@ fn what_has_no_process_or_no_peer_is_unattributed() {
     no_peer.key.remote_address = None;
     let mut snapshot = snapshot(vec![overflow, row(MAIN, 42, 1, 1), no_peer]);
     snapshot.losses.table_full = 4;
-    let report = build(&trace(&[], 20), &identities(), &History::new(NOW), &snapshot);
+    let report = build(&trace(&[], 20), &identities(), &History::new(NOW, 1), &snapshot);
     assert_eq!(report.spec.totals.unattributed_bytes, 1030);
     assert_eq!(report.spec.lost["flowTableFull"], 4);
     let rows = rows_of(&report);
@@ -218,7 +220,7 @@ fn a_report_keeps_to_its_size() {
         row
     };
     let rows: Vec<Row> = (0..100).map(long).collect();
-    let report = build(&trace(&[], 100), &identities(), &History::new(NOW), &snapshot(rows));
+    let report = build(&trace(&[], 100), &identities(), &History::new(NOW, 1), &snapshot(rows));
     assert!(serde_json::to_string(&report).unwrap().len() <= 1024 + 220 * 100);
     assert!(report.spec.truncated && report.spec.flows.len() >= 50, "{}", report.spec.flows.len());
 }
@@ -226,7 +228,7 @@ fn a_report_keeps_to_its_size() {
 #[test]
 fn usual_rows_fit_all_into_the_budget() {
     let rows: Vec<Row> = (0..20).map(|at| row(MAIN, 40_000 + at, 123_456_789, 98_765_432)).collect();
-    let report = build(&trace(&[], 20), &identities(), &History::new(NOW), &snapshot(rows));
+    let report = build(&trace(&[], 20), &identities(), &History::new(NOW, 1), &snapshot(rows));
     assert_eq!(report.spec.flows.len(), 20);
     assert!(!report.spec.truncated);
 }
@@ -234,18 +236,58 @@ fn usual_rows_fit_all_into_the_budget() {
 #[test]
 fn a_refusal_is_reported_with_its_reason() {
     let refused = Refused { reason: "TooManySessions".into(), message: "delete one".into() };
-    let report = report(&Inputs {
-        trace: &trace(&[], 20),
-        node: "node-1",
-        identities: &identities(),
-        history: &History::new(NOW),
-        not_visible: &[],
-        outcome: Outcome::Refused(refused.clone()),
-        is_final: false,
-        now: NOW,
-    });
+    let (trace, identities, history) = (trace(&[], 20), identities(), History::new(NOW, 1));
+    let outcome = Outcome::Refused(refused.clone(), None);
+    let report = report(&inputs(&trace, &identities, &history, outcome));
     assert_eq!(report.spec.refused, Some(refused));
     assert!(report.spec.flows.is_empty() && report.spec.hook_tier.is_none());
+}
+
+#[test]
+fn a_reason_of_any_length_fits_the_schema() {
+    let refused = Refused { reason: "KernelNotSupported".into(), message: "ä".repeat(700) };
+    let (trace, identities, history) = (trace(&[], 20), identities(), History::new(NOW, 1));
+    let report = report(&inputs(&trace, &identities, &history, Outcome::Refused(refused, None)));
+    let message = report.spec.refused.unwrap().message;
+    assert_eq!(message.chars().count(), REFUSED_MESSAGE);
+    assert!(message.starts_with("ää") && message.ends_with("(the agent's log has the rest)"), "{message}");
+}
+
+#[test]
+fn what_was_counted_stays_when_the_trace_is_refused_later() {
+    let snapshot = snapshot(vec![row(MAIN, 42, 1000, 2000), row(SIDECAR, 43, 10, 20)]);
+    let (trace, mut identities, mut history) = (trace(&[], 20), identities(), History::new(NOW, 1));
+    let last = build(&trace, &identities, &history, &snapshot);
+    history.resume(&last.spec, "web", &mut identities);
+    let refused = Refused { reason: "TooManySessions".into(), message: "delete one".into() };
+    let outcome = Outcome::Refused(refused, Some(&last.spec));
+    let report = report(&inputs(&trace, &identities, &history, outcome));
+    let totals = crd::Totals { connections_open: 0, ..last.spec.totals.clone() };
+    assert_eq!((&report.spec.totals, &report.spec.base), (&totals, &Some(totals.clone())));
+    let rows = rows_of(&report);
+    assert_eq!(rows.iter().map(|row| row.rx_bytes).collect::<Vec<_>>(), [1000, 10]);
+    assert!(rows.iter().all(|row| row.rx_bytes_per_second == 0 && row.connections_open == 0), "{rows:?}");
+}
+
+#[test]
+fn the_last_report_of_an_agent_that_is_gone_can_be_closed() {
+    let (trace, identities, history) = (trace(&[], 20), identities(), History::new(NOW, 1));
+    let last = build(&trace, &identities, &history, &snapshot(vec![row(MAIN, 42, 1000, 2000)])).spec;
+    let later: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+    let closed = closing(&last, &trace, later);
+    assert!(closed.spec.is_final);
+    assert_eq!((&closed.spec.totals, &closed.spec.flows), (&last.totals, &last.flows));
+    let told = &closed.spec.interruptions[0];
+    assert_eq!((told.reason.as_str(), told.time.0), ("AgentAbsentAtEnd", later));
+    assert_eq!(told.since, last.update_time);
+}
+
+#[test]
+fn a_process_cannot_write_on_the_terminal_by_its_name() {
+    let mut hostile = row(MAIN, 42, 1, 1);
+    hostile.key.command[..7].copy_from_slice(b"\x1b[2Jsh\n");
+    let report = build(&trace(&[], 20), &identities(), &History::new(NOW, 1), &snapshot(vec![hostile]));
+    assert_eq!(rows_of(&report)[0].command.as_deref(), Some("?[2Jsh?"));
 }
 
 #[test]
@@ -254,16 +296,17 @@ fn after_a_restart_everything_goes_on_from_the_last_report() {
     let mut before = snapshot(vec![row(MAIN, 42, 1000, 2000), row(UNNAMED, 7, 50, 0), row(MAIN, 43, 5, 5)]);
     before.losses.table_full = 2;
     before.losses.rx_bytes = 9;
-    let mut history = History::new(NOW);
+    let mut history = History::new(NOW, 1);
     history.pods.insert("p1".into());
     history.pods.insert("p0-gone".into());
     // The list held two of the three rows.
     let last = build(&trace(&[], 2), &identities(), &history, &before);
 
     let mut known = identities();
-    let mut history = History::new(later);
+    let mut history = History::new(later, 2);
     history.pods.insert("p1".into());
-    let resumed = history.resume(&last.spec, "web", &mut known, later);
+    let resumed = history.resume(&last.spec, "web", &mut known);
+    history.interrupted("AgentRestarted", Some(NOW), later);
     assert_eq!(
         (resumed.totals.rx_bytes, resumed.totals.tx_bytes, resumed.totals.connections),
         (1055, 2005, 3)

@@ -38,7 +38,7 @@ impl Levers {
         Some(levers)
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<String> {
+    pub(super) fn run(&self, arguments: &[&str]) -> Result<String> {
         let what = format!("{} {}", self.script.display(), arguments.join(" "));
         let output = Command::new(&self.script).args(arguments).output();
         let output = output.map_err(TestError::io(format!("run {what}")))?;

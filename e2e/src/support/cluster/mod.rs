@@ -1,7 +1,9 @@
 //! Driving a real cluster, whichever `KUBECONFIG` names, with the product installed on it.
 
 pub mod levers;
+mod metrics;
 mod namespace;
+pub mod requests;
 pub mod rows;
 mod trace;
 

@@ -1,0 +1,155 @@
+//! The reports on their way out: one writer for each trace, so that a slow one holds up no other.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use traffictrace_crd::TrafficTraceReport;
+
+use super::writer::Writer;
+use crate::kubeapi::ApiServer;
+use crate::node::state::Action;
+use crate::server::metrics::AgentMetrics;
+use crate::session::Uid;
+
+/// How long the last reports may take when the agent is told to end.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+
+/// Since when reports wait to be written, by trace; all copies are one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting {
+    since: Arc<Mutex<BTreeMap<Uid, Instant>>>,
+}
+
+impl Waiting {
+    fn add(&self, uid: &Uid) {
+        self.with(|since| *since.entry(uid.clone()).or_insert_with(Instant::now));
+    }
+
+    pub(super) fn remove(&self, uid: &Uid) {
+        self.with(|since| since.remove(uid));
+    }
+
+    fn look(&self) -> (usize, Duration) {
+        self.with(|since| (since.len(), since.values().min().map_or(Duration::ZERO, Instant::elapsed)))
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut BTreeMap<Uid, Instant>) -> T) -> T {
+        // Nothing here can be half changed.
+        look(&mut self.since.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Where a writer tells what becomes of its reports.
+pub(super) struct Tell {
+    pub(super) waiting: Waiting,
+    pub(super) metrics: AgentMetrics,
+}
+
+/// The writers, and the ways to them.
+pub(super) struct Outbox {
+    api: ApiServer,
+    /// The reports of agents before this one, which the first reports of this one go on from.
+    earlier: BTreeMap<Uid, TrafficTraceReport>,
+    spread: Duration,
+    ways: BTreeMap<Uid, Way>,
+    writers: JoinSet<()>,
+    waiting: Waiting,
+    metrics: AgentMetrics,
+}
+
+struct Way {
+    drafts: watch::Sender<Option<TrafficTraceReport>>,
+    writer: AbortHandle,
+}
+
+impl Outbox {
+    pub(super) fn new(
+        api: ApiServer,
+        earlier: Vec<TrafficTraceReport>,
+        spread: Duration,
+        metrics: AgentMetrics,
+    ) -> Self {
+        let earlier = earlier.into_iter().map(|report| (report.spec.trace_uid.clone(), report)).collect();
+        Self {
+            api,
+            earlier,
+            spread,
+            ways: BTreeMap::new(),
+            writers: JoinSet::new(),
+            waiting: Waiting::default(),
+            metrics,
+        }
+    }
+
+    /// Hands a report to its writer, or ends the writer of a trace that is gone. `interval` is how often a trace reports.
+    pub(super) fn send(&mut self, action: Action, interval: impl Fn(&Uid) -> Option<Duration>) {
+        match action {
+            Action::Report(report) => {
+                let (uid, is_final) = (report.spec.trace_uid.clone(), report.spec.is_final);
+                if !self.ways.contains_key(&uid) {
+                    let interval = interval(&uid).unwrap_or_default();
+                    let stored = self.earlier.remove(&uid);
+                    let tell = Tell { waiting: self.waiting.clone(), metrics: self.metrics.clone() };
+                    let writer = Writer::new(&self.api, &report, stored, self.spread, tell);
+                    let (drafts, received) = watch::channel(None);
+                    let writer = self.writers.spawn(writer.run(received, interval));
+                    self.ways.insert(uid.clone(), Way { drafts, writer });
+                }
+                self.waiting.add(&uid);
+                if let Some(way) = self.ways.get(&uid) {
+                    way.drafts.send_replace(Some(*report));
+                }
+                if is_final {
+                    // The writer ends when it has written this one.
+                    self.ways.remove(&uid);
+                }
+            }
+            Action::Forget(uid) => {
+                self.earlier.remove(&uid);
+                self.waiting.remove(&uid);
+                if let Some(way) = self.ways.remove(&uid) {
+                    way.writer.abort();
+                }
+            }
+        }
+    }
+
+    /// Brings the metrics of reports that wait up to date.
+    pub(super) fn show(&self) {
+        let (count, oldest) = self.waiting.look();
+        self.metrics.set_reports_waiting(count, oldest);
+    }
+
+    /// Waits for a writer that ends, and takes note. Waits for ever while there is none.
+    pub(super) async fn reap(&mut self) {
+        match self.writers.join_next().await {
+            Some(Err(failed)) if failed.is_panic() => {
+                tracing::error!(
+                    "a writer of reports has failed; the trace's reports are not written any more: {failed}"
+                );
+            }
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Hands over the last reports and waits until they are written.
+    pub(super) async fn finish(mut self, actions: Vec<Action>) {
+        let count = actions.len();
+        for action in actions {
+            self.send(action, |_| None);
+        }
+        self.ways.clear();
+        let written = async { while self.writers.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_REPORTS, written).await.is_err() {
+            tracing::error!(
+                "the API server at {} did not take all of {count} last reports in time; counts since the last written \
+                 ones are lost",
+                self.api.url
+            );
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a node's state drives: the engine, or a stand-in in its tests.
+
+use crate::engine::{Engine, EngineError, SessionSpec, Snapshot};
+use crate::flows::{Seed, Totals};
+use crate::session::Uid;
+
+/// Counts the traffic of sessions, which are named by the UIDs of their traces.
+pub(super) trait Counter {
+    /// Begins a session.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or there is no room for another session; nothing is left of it then.
+    fn start(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError>;
+
+    /// Changes what a session selects or wants; what it counted stays.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; the session goes on as it was then.
+    fn update(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError>;
+
+    /// What a session selects and wants now.
+    fn spec(&self, id: &Uid) -> Option<&SessionSpec>;
+
+    /// Goes on from what was counted before.
+    fn seed(&mut self, id: &Uid, totals: &Totals, rows: Vec<Seed>);
+
+    /// The `top` largest rows of a session and its sums, up to now.
+    fn snapshot(&mut self, id: &Uid, top: usize) -> Option<Snapshot>;
+
+    /// Ends a session.
+    fn stop(&mut self, id: &Uid);
+
+    /// Does what is due; called a few times a second.
+    fn tick(&mut self);
+
+    /// The folder that a container's cgroup had, if the kernel told of it.
+    fn container_folder(&self, cgroup: u64) -> Option<String>;
+}
+
+impl Counter for Engine {
+    fn start(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError> {
+        self.start(id, spec)
+    }
+
+    fn update(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError> {
+        self.update(id, spec)
+    }
+
+    fn spec(&self, id: &Uid) -> Option<&SessionSpec> {
+        self.spec(id)
+    }
+
+    fn seed(&mut self, id: &Uid, totals: &Totals, rows: Vec<Seed>) {
+        self.seed(id, totals, rows);
+    }
+
+    fn snapshot(&mut self, id: &Uid, top: usize) -> Option<Snapshot> {
+        self.snapshot(id, top)
+    }
+
+    fn stop(&mut self, id: &Uid) {
+        self.stop(id);
+    }
+
+    fn tick(&mut self) {
+        self.tick();
+    }
+
+    fn container_folder(&self, cgroup: u64) -> Option<String> {
+        self.container_folder(cgroup)
+    }
+}

@@ -1,0 +1,345 @@
+//! The node's side of all traces, the same with and without Kubernetes: what is known comes in as events, and [`State::step`]
+//! says what is to be written. Pure but for what it counts with: no I/O, no clock.
+//!
+//! A trace stands in one of four places ([`Stand`]), and moves like this:
+//!
+//! | from | to | when |
+//! |---|---|---|
+//! | `Idle` | `Counting` | it selects a pod, or an agent before this one reported on it; the kernel takes it |
+//! | `Idle` | `Refused` | the same, but the kernel refuses, or all sessions are taken |
+//! | `Idle` | `Ended` | its time is over; the report of an agent before this one is closed |
+//! | `Counting` | `Refused` | another namespace has a right to its session; what it counted is kept |
+//! | `Refused` | `Counting` | there is room, or the kernel takes it at another try; it goes on from what is kept |
+//! | `Counting`, `Refused` | `Ended` | its time is over; the last report is made |
+//! | any | forgotten | it was deleted |
+
+mod reports;
+mod transitions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use traffictrace_crd::{TrafficTraceReport, TrafficTraceReportSpec};
+
+use super::counter::Counter;
+use super::session::{Stand, Tracked};
+use crate::report::Identities;
+use crate::session::{self, Place, Planned, Pod, Running, Trace, Uid};
+
+/// A moment, by two clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// The time of the day, by the API server's clock where there is one.
+    pub(super) time: Timestamp,
+    /// How long the agent runs. It does not jump when a clock is set.
+    pub(super) running: Duration,
+}
+
+/// Something that happened elsewhere.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A trace is new, or its spec has changed.
+    Trace(Box<Trace>),
+    /// What the controller says to all nodes may have changed.
+    Metadata(Uid, Box<ObjectMeta>),
+    /// The newest spec of a trace makes no sense here; it goes on with the one it had.
+    Unusable(Uid, String),
+    /// A trace was deleted, or the controller has closed it.
+    TraceGone(Uid),
+    /// A pod of the node is new or has changed.
+    Pod(Box<Pod>),
+    /// A pod is gone from the API.
+    PodGone(Uid),
+    /// The cgroups of all pods.
+    Places(BTreeMap<Uid, Vec<Place>>),
+}
+
+/// Something that is to be done elsewhere.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Write a report.
+    Report(Box<TrafficTraceReport>),
+    /// Write no more reports of a trace: they go with it.
+    Forget(Uid),
+}
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) node: String,
+    /// Rows that a session keeps.
+    pub(super) max_rows: usize,
+    /// How long the first and last reports of a trace's nodes are spread over: it grows with the cluster.
+    pub(super) spread: Duration,
+}
+
+/// See the module.
+pub(super) struct State<C> {
+    settings: Settings,
+    counter: C,
+    began: Timestamp,
+    epoch: i64,
+    clock_offset: Option<i64>,
+    identities: Identities,
+    traces: BTreeMap<Uid, Tracked>,
+    pods: BTreeMap<Uid, Pod>,
+    /// Pods that are gone from the API, but whose cgroups are still there: a pod that is deleted by force runs on.
+    leaving: BTreeSet<Uid>,
+    places: BTreeMap<Uid, Vec<Place>>,
+    /// The reports that agents before this one wrote, by trace.
+    earlier: BTreeMap<Uid, TrafficTraceReportSpec>,
+    actions: Vec<Action>,
+    /// Something has changed since the kernel's selection was brought up to date.
+    stale: bool,
+}
+
+impl<C: Counter> State<C> {
+    /// Of an agent that begins `now`, after others that wrote the `earlier` reports.
+    pub(super) fn new(
+        settings: Settings,
+        counter: C,
+        earlier: impl IntoIterator<Item = TrafficTraceReportSpec>,
+        now: Now,
+    ) -> Self {
+        let earlier: BTreeMap<Uid, _> =
+            earlier.into_iter().map(|report| (report.trace_uid.clone(), report)).collect();
+        // It grows from one agent to the next, also when the clock was set back between them.
+        let newest = earlier.values().map(|report| report.epoch).max().unwrap_or(0);
+        Self {
+            settings,
+            counter,
+            began: now.time,
+            epoch: now.time.as_millisecond().max(newest),
+            clock_offset: None,
+            identities: Identities::default(),
+            traces: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            places: BTreeMap::new(),
+            earlier,
+            actions: Vec::new(),
+            stale: false,
+        }
+    }
+
+    /// Takes in what happened. Nothing is done about it before [`State::step`].
+    pub(super) fn apply(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Trace(trace) => self.take_trace(*trace),
+            Event::Metadata(uid, meta) => {
+                let Some(tracked) = self.traces.get_mut(&uid) else { return };
+                let before = tracked.trace.deadline();
+                tracked.trace.follow(&meta);
+                self.stale |= tracked.trace.deadline() != before;
+            }
+            Event::Unusable(uid, why) => {
+                if let Some(tracked) = self.traces.get_mut(&uid) {
+                    tracked.not_enforced = Some(why);
+                }
+            }
+            Event::TraceGone(uid) => self.forget(&uid, now),
+            Event::Pod(pod) => {
+                self.leaving.remove(&pod.uid);
+                // With no trace of its namespace it is nothing but noted.
+                self.stale |= self.traces.values().any(|known| known.trace.namespace == pod.namespace);
+                self.pods.insert(pod.uid.clone(), *pod);
+            }
+            Event::PodGone(uid) => {
+                self.stale |= self.traces.values().any(|tracked| tracked.pods().any(|pod| *pod == uid));
+                if self.places.contains_key(&uid) {
+                    self.leaving.insert(uid);
+                } else {
+                    self.pods.remove(&uid);
+                }
+            }
+            Event::Places(places) => {
+                self.stale |= places != self.places;
+                self.places = places;
+                let (pods, places) = (&mut self.pods, &self.places);
+                self.leaving.retain(|uid| {
+                    let stays = places.contains_key(uid);
+                    if !stays {
+                        pods.remove(uid);
+                    }
+                    stays
+                });
+            }
+        }
+    }
+
+    /// Takes how far this machine's clock is ahead of the API server's, in milliseconds, if that is to be told.
+    pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
+        self.clock_offset = offset;
+    }
+
+    /// Does what is due, and says what is to be written. Called a few times a second, and after events.
+    pub(super) fn step(&mut self, now: Now) -> Vec<Action> {
+        let retries = self.traces.values().any(|tracked| match &tracked.stand {
+            Stand::Refused(_, refusal) => refusal.retry.is_some_and(|retry| now.running >= retry),
+            Stand::Idle | Stand::Counting(_) | Stand::Ended => false,
+        });
+        if std::mem::take(&mut self.stale) || retries {
+            self.plan(now);
+        }
+        self.counter.tick();
+        for uid in self.traces.keys().cloned().collect::<Vec<_>>() {
+            let Some(tracked) = self.traces.get(&uid) else { continue };
+            match (&tracked.stand, tracked.trace.is_over(now.time)) {
+                (Stand::Ended, _) | (Stand::Idle, false) => {}
+                (Stand::Idle, true) => self.close(&uid, now),
+                (Stand::Counting(_) | Stand::Refused(..), true) => {
+                    self.end(&uid, true, now);
+                    // There may be room now for a trace that was refused.
+                    self.stale = true;
+                }
+                (Stand::Counting(session) | Stand::Refused(session, _), false) => {
+                    if now.running >= session.due {
+                        self.report(&uid, false, now);
+                    }
+                }
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Stops everything, and says what is to be written: not the traces' last reports, since another agent goes on.
+    pub(super) fn shut_down(&mut self, now: Now) -> Vec<Action> {
+        for uid in self.traces.keys().cloned().collect::<Vec<_>>() {
+            self.end(&uid, false, now);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(super) fn trace(&self, uid: &Uid) -> Option<&Trace> {
+        self.traces.get(uid).map(|tracked| &tracked.trace)
+    }
+
+    /// The pods of the node.
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values()
+    }
+
+    /// The counter, for figures about it.
+    pub(super) fn counter(&mut self) -> &mut C {
+        &mut self.counter
+    }
+
+    /// Where the traces stand, for figures about them: how many count, and how many are refused.
+    pub(super) fn standing(&self) -> (usize, usize) {
+        self.traces.values().fold((0, 0), |(counting, refused), tracked| match tracked.stand {
+            Stand::Counting(_) => (counting + 1, refused),
+            Stand::Refused(..) => (counting, refused + 1),
+            Stand::Idle | Stand::Ended => (counting, refused),
+        })
+    }
+
+    /// Whether it matters which cgroups there are.
+    pub(super) fn needs_places(&self) -> bool {
+        self.traces.values().any(|tracked| !matches!(tracked.stand, Stand::Ended))
+    }
+
+    /// The traces of agents before this one that have no last report yet, with their namespaces' names unknown here.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = &Uid> {
+        self.earlier.iter().filter(|(_, report)| !report.is_final).map(|(uid, _)| uid)
+    }
+
+    /// The pods that any trace selects or has selected.
+    pub(super) fn selected_pods(&self) -> BTreeSet<Uid> {
+        self.traces.values().flat_map(Tracked::pods).cloned().collect()
+    }
+
+    /// Takes the cgroups directly below a selected pod's own, so that they have a name also when they are gone.
+    pub(super) fn saw_containers(&mut self, pod: &Uid, children: Vec<(u64, PathBuf)>) {
+        for (id, path) in children {
+            if !self.identities.knows(id) {
+                self.identities.saw_child(id, pod, &path);
+            }
+        }
+    }
+
+    fn take_trace(&mut self, trace: Trace) {
+        self.stale = true;
+        match self.traces.get_mut(&trace.uid) {
+            Some(tracked) => {
+                tracked.trace = trace;
+                tracked.not_enforced = None;
+            }
+            None => {
+                let over = self.earlier.get(&trace.uid).is_some_and(|report| report.is_final);
+                let stand = if over { Stand::Ended } else { Stand::Idle };
+                self.traces.insert(trace.uid.clone(), Tracked { trace, stand, not_enforced: None });
+            }
+        }
+    }
+
+    fn forget(&mut self, uid: &Uid, now: Now) {
+        let Some(tracked) = self.traces.get(uid) else { return };
+        if tracked.stand.session().is_some() {
+            self.stale = true;
+            // One that the controller has closed because its time was over still gets this node's last numbers.
+            if tracked.trace.is_over(now.time) {
+                self.end(uid, true, now);
+            } else {
+                tracing::info!(trace = tracked.trace.label(), "tracing has ended: the trace was deleted");
+                self.counter.stop(uid);
+                self.actions.push(Action::Forget(uid.clone()));
+            }
+        }
+        self.traces.remove(uid);
+        self.earlier.remove(uid);
+    }
+
+    /// Brings the kernel's selection up to date with traces, pods and cgroups.
+    fn plan(&mut self, now: Now) {
+        let running = self.traces.iter().filter_map(|(uid, tracked)| {
+            let running = match tracked.stand {
+                Stand::Counting(_) => Running::Armed,
+                Stand::Refused(..) => Running::Waiting,
+                Stand::Idle if self.earlier.contains_key(uid) => Running::Waiting,
+                Stand::Idle | Stand::Ended => return None,
+            };
+            Some((uid.clone(), running))
+        });
+        let running = running.collect();
+        let live = self.traces.values().filter(|tracked| !matches!(tracked.stand, Stand::Ended));
+        let traces = live.map(|tracked| &tracked.trace);
+        let plan =
+            session::plan(traces, &self.pods, &self.places, &running, self.settings.max_rows, now.time);
+        // Those that give way first: their sessions are for others.
+        let (giving_way, others): (Vec<_>, Vec<_>) =
+            plan.traces.into_iter().partition(|(_, planned)| planned.refused.is_some());
+        for (uid, planned) in giving_way.into_iter().chain(others) {
+            self.identify(&planned);
+            self.advance(&uid, &planned, now);
+            if let Some(session) = self.traces.get_mut(&uid).and_then(|known| known.stand.session_mut()) {
+                session.history.select(&planned);
+                session.active_pods = planned.pods.len();
+                session.not_visible = planned.not_visible;
+            }
+        }
+        // Also of pods that have ended: a container's name can be told after that.
+        let in_use: BTreeSet<&Uid> = self.traces.values().flat_map(Tracked::pods).collect();
+        for pod in in_use.iter().filter_map(|uid| self.pods.get(*uid)) {
+            self.identities.learn(pod);
+        }
+        self.identities.keep(&in_use);
+    }
+
+    /// Notes whose the cgroups of the selected pods are.
+    fn identify(&mut self, planned: &Planned) {
+        for uid in &planned.pods {
+            for place in self.places.get(uid).into_iter().flatten() {
+                match &place.container {
+                    Some(name) => self.identities.saw_named(place.cgroup, uid, name),
+                    None => self.identities.saw_pod(place.cgroup, uid),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! A counter that counts what the test says.
+
+use std::collections::BTreeMap;
+
+use traffictrace_ebpf::layout::SESSIONS;
+
+use crate::engine::{EngineError, Losses, SessionSpec, Snapshot};
+use crate::flows::{Direction, FlowState, Key, Protocol, Row, Seed, Totals};
+use crate::kernel::KernelError;
+use crate::node::counter::Counter;
+use crate::session::Uid;
+
+/// The sessions, and what goes wrong.
+#[derive(Debug, Default)]
+pub(super) struct Fake {
+    pub(super) sessions: BTreeMap<Uid, Session>,
+    /// The kernel refuses to begin or change anything, with a message of so many characters.
+    pub(super) refuses: Option<usize>,
+}
+
+/// A session, all of whose bytes are one row.
+#[derive(Debug)]
+pub(super) struct Session {
+    spec: SessionSpec,
+    rx_bytes: u64,
+}
+
+impl Fake {
+    /// A traced container receives so many bytes; they count while its session selects anything.
+    pub(super) fn receive(&mut self, id: &str, bytes: u64) {
+        if let Some(session) = self.sessions.get_mut(id).filter(|session| !session.spec.cgroups.is_empty()) {
+            session.rx_bytes += bytes;
+        }
+    }
+
+    fn refusal(&self) -> Result<(), EngineError> {
+        match self.refuses {
+            Some(length) => Err(EngineError::Kernel(KernelError::Permission {
+                step: "x".repeat(length),
+                advice: String::new(),
+            })),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Counter for Fake {
+    fn start(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError> {
+        self.refusal()?;
+        if self.sessions.len() == SESSIONS {
+            return Err(EngineError::Full);
+        }
+        let before = self.sessions.insert(id.clone(), Session { spec, rx_bytes: 0 });
+        assert!(before.is_none(), "{id} was begun twice");
+        Ok(())
+    }
+
+    fn update(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError> {
+        self.refusal()?;
+        self.sessions.get_mut(id).ok_or_else(|| EngineError::NoSession(id.clone()))?.spec = spec;
+        Ok(())
+    }
+
+    fn spec(&self, id: &Uid) -> Option<&SessionSpec> {
+        self.sessions.get(id).map(|session| &session.spec)
+    }
+
+    fn seed(&mut self, id: &Uid, totals: &Totals, rows: Vec<Seed>) {
+        let session = self.sessions.get_mut(id).expect("a session that goes on");
+        session.rx_bytes += totals.rx_bytes;
+        let seeded: u64 = rows.iter().map(|row| row.totals.rx_bytes).sum();
+        assert_eq!(seeded, totals.rx_bytes, "rows and totals of what is gone on from");
+    }
+
+    fn snapshot(&mut self, id: &Uid, _: usize) -> Option<Snapshot> {
+        let rx_bytes = self.sessions.get(id)?.rx_bytes;
+        let totals = Totals { rx_bytes, connections: 1, ..Totals::default() };
+        let mut command = [0; 16];
+        command[..5].copy_from_slice(b"nginx");
+        let key = Key {
+            cgroup: 1 << 40,
+            caller_cgroup: 1 << 40,
+            pid: 7,
+            container_pid: 1,
+            command,
+            protocol: Protocol::Tcp,
+            direction: Direction::Inbound,
+            local_address: Some("10.0.0.1".parse().unwrap()),
+            remote_address: Some("10.0.0.2".parse().unwrap()),
+            local_port: Some(80),
+            remote_port: None,
+        };
+        let row = Row {
+            key,
+            totals,
+            rx_bytes_per_second: 5,
+            tx_bytes_per_second: 0,
+            connections_open: 1,
+            rtt_us: 0,
+            state: FlowState::Open,
+            folded: false,
+        };
+        Some(Snapshot {
+            totals,
+            rx_bytes_per_second: 5,
+            tx_bytes_per_second: 0,
+            connections_open: 1,
+            rows: vec![row],
+            rows_total: 1,
+            losses: Losses::default(),
+            slots: 1,
+            slots_in_use: 1,
+            hook_tier: "tp_btf",
+            older_sockets_found: true,
+            not_seen: Vec::new(),
+            interval: std::time::Duration::from_secs(10),
+        })
+    }
+
+    fn stop(&mut self, id: &Uid) {
+        self.sessions.remove(id);
+    }
+
+    fn tick(&mut self) {}
+
+    fn container_folder(&self, _: u64) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,178 @@
+//! How a trace moves from one stand to the next; the table is in the module above.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Now, State};
+use crate::engine::SessionSpec;
+use crate::node::counter::Counter;
+use crate::node::session::{GoesOn, Refusal, Session, Stand, Tracked};
+use crate::report::{Identities, closing};
+use crate::session::{self, Planned, Uid};
+
+impl<C: Counter> State<C> {
+    /// Moves one trace on to where the plan wants it.
+    pub(super) fn advance(&mut self, uid: &Uid, planned: &Planned, now: Now) {
+        let Some(tracked) = self.traces.get_mut(uid) else { return };
+        match &mut tracked.stand {
+            Stand::Ended => {}
+            Stand::Idle => self.begin(uid, planned, now),
+            Stand::Counting(_) if planned.refused.is_some() => self.give_way(uid, now),
+            Stand::Counting(_) => {
+                if self.counter.spec(uid) != Some(&planned.spec)
+                    && let Err(error) = self.counter.update(uid, planned.spec.clone())
+                {
+                    tracing::error!(trace = tracked.trace.label(), "cannot change what is traced: {error}");
+                    tracked.not_enforced = Some(format!("the kernel refused the last change: {error}"));
+                }
+            }
+            Stand::Refused(_, refusal) => {
+                let due = refusal.retry.is_none_or(|retry| now.running >= retry);
+                if planned.refused.is_none() && due {
+                    self.retry(uid, &planned.spec, now);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, uid: &Uid, planned: &Planned, now: Now) {
+        let Some(tracked) = self.traces.get(uid) else { return };
+        let (label, kept) = (tracked.trace.label(), self.earlier.remove(uid).map(Box::new));
+        self.epoch += 1;
+        let mut session = Session::new(&tracked.trace, self.epoch, self.settings.spread, now);
+        let refused = match planned.refused {
+            Some(session::Refusal::TooManySessions) => Some(Refusal::too_many(now)),
+            None => self.counter.start(uid, planned.spec.clone()).err().map(|e| Refusal::failed(&e, now)),
+        };
+        let stand = match refused {
+            None => {
+                let (pods, cgroups) = (planned.pods.len(), planned.spec.cgroups.len());
+                tracing::info!(trace = label, pods, cgroups, "tracing has begun");
+                match kept {
+                    Some(kept) => {
+                        let reason = "AgentRestarted".to_owned();
+                        session.goes_on = Some(GoesOn { kept, reason, at: now.time });
+                    }
+                    None => self.note_late(uid, &mut session, planned, now),
+                }
+                Stand::Counting(session)
+            }
+            Some(refusal) => {
+                tracing::error!(trace = label, "not traced: {}", refusal.why.message);
+                if let Some(kept) = &kept {
+                    session.history.resume(kept, "", &mut Identities::default());
+                }
+                Stand::Refused(session, refusal.keeping(kept))
+            }
+        };
+        if let Some(tracked) = self.traces.get_mut(uid) {
+            tracked.stand = stand;
+        }
+    }
+
+    /// Goes on from a report of before, if the session has one to go on from.
+    pub(super) fn go_on(&mut self, uid: &Uid) {
+        let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(uid) else { return };
+        let Stand::Counting(session) = stand else { return };
+        let Some(GoesOn { kept, reason, at }) = session.goes_on.take() else { return };
+        let resumed = session.history.resume(&kept, &trace.namespace, &mut self.identities);
+        self.counter.seed(uid, &resumed.totals, resumed.rows);
+        // One that was refused had not counted since it began, for all that is known.
+        let since = if kept.refused.is_some() { &kept.start_time } else { &kept.update_time };
+        session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
+    }
+
+    /// Tells of pods that were there before this agent was: it cannot know what they moved.
+    fn note_late(&self, uid: &Uid, session: &mut Session, planned: &Planned, now: Now) {
+        let Some(started) = self.traces.get(uid).and_then(|tracked| tracked.trace.started) else { return };
+        let oldest = planned.pods.iter().filter_map(|uid| self.pods.get(uid)).map(|pod| pod.created).min();
+        if let Some(since) = oldest.map(|created| created.max(started)).filter(|since| *since < self.began) {
+            session.history.interrupted("AgentStartedLate", Some(since), now.time);
+        }
+    }
+
+    /// A trace that counts yields its session; what it counted stays.
+    fn give_way(&mut self, uid: &Uid, now: Now) {
+        let kept = self.make_report(uid, false, now).map(|report| Box::new(report.spec));
+        self.counter.stop(uid);
+        let Some(tracked) = self.traces.get_mut(uid) else { return };
+        tracing::warn!(trace = tracked.trace.label(), "the trace gives its session to another namespace's");
+        if let Stand::Counting(mut session) = std::mem::replace(&mut tracked.stand, Stand::Idle) {
+            session.due = now.running;
+            tracked.stand = Stand::Refused(session, Refusal::too_many(now).keeping(kept));
+        }
+    }
+
+    fn retry(&mut self, uid: &Uid, spec: &SessionSpec, now: Now) {
+        let started = self.counter.start(uid, spec.clone());
+        let Some(tracked) = self.traces.get_mut(uid) else { return };
+        let Stand::Refused(mut session, refusal) = std::mem::replace(&mut tracked.stand, Stand::Idle) else {
+            return;
+        };
+        session.due = now.running;
+        let stand = match started {
+            Err(error) => Stand::Refused(
+                session,
+                Refusal { since: refusal.since, ..Refusal::failed(&error, now) }.keeping(refusal.kept),
+            ),
+            Ok(()) => {
+                tracing::info!(trace = tracked.trace.label(), "tracing has begun at another try");
+                self.epoch += 1;
+                session.history.epoch = self.epoch;
+                match refusal.kept {
+                    Some(kept) => {
+                        let reason = refusal.why.reason;
+                        session.goes_on = Some(GoesOn { kept, reason, at: now.time });
+                    }
+                    None => {
+                        session.history.interrupted(&refusal.why.reason, Some(refusal.since), now.time);
+                    }
+                }
+                Stand::Counting(session)
+            }
+        };
+        if let Some(tracked) = self.traces.get_mut(uid) {
+            tracked.stand = stand;
+        }
+    }
+
+    /// The time of a trace is over that this agent has not traced.
+    pub(super) fn close(&mut self, uid: &Uid, now: Now) {
+        let last = self.earlier.remove(uid).filter(|last| !last.is_final);
+        let Some(tracked) = self.traces.get_mut(uid) else { return };
+        tracked.stand = Stand::Ended;
+        // Nobody else says that no more is to come.
+        if let Some(last) = last {
+            self.actions.push(Action::Report(Box::new(closing(&last, &tracked.trace, now.time))));
+        }
+    }
+
+    /// Ends a trace here, for good or until another agent goes on.
+    pub(super) fn end(&mut self, uid: &Uid, is_final: bool, now: Now) {
+        let Some(tracked) = self.traces.get(uid) else { return };
+        if tracked.stand.session().is_none() {
+            return;
+        }
+        let label = tracked.trace.label();
+        if let Stand::Counting(_) = tracked.stand {
+            self.deselect(uid);
+        }
+        // While the counter still has the programs, which know the folders of cgroups that are gone.
+        self.report(uid, is_final, now);
+        self.counter.stop(uid);
+        if let Some(tracked) = self.traces.get_mut(uid) {
+            tracked.stand = if is_final { Stand::Ended } else { Stand::Idle };
+        }
+        if is_final {
+            tracing::info!(trace = label, "tracing has ended");
+        }
+    }
+
+    /// Counts no more, but keeps what was counted.
+    fn deselect(&mut self, uid: &Uid) {
+        let Some(spec) = self.counter.spec(uid).filter(|spec| !spec.cgroups.is_empty()) else { return };
+        let nothing = SessionSpec { cgroups: BTreeMap::new(), ..spec.clone() };
+        if let Err(error) = self.counter.update(uid, nothing) {
+            tracing::error!(trace = uid, "cannot stop: {error}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Metrics of the controller.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Common, Fraction, Result, Written, signed, times};
+
+/// What the controller tells of itself; all copies are one.
+#[derive(Clone, Debug)]
+pub(crate) struct ControllerMetrics {
+    pub(crate) common: Common,
+    traces: Gauge,
+    reports: Gauge,
+    reports_running: Gauge,
+    status_writes: Family<Result, Counter>,
+    write_duration: Histogram,
+    status_age: Fraction,
+    events: Counter,
+}
+
+impl ControllerMetrics {
+    /// The metrics, and the registry that has them all.
+    pub(crate) fn new() -> (Self, Registry) {
+        let metrics = Self {
+            common: Common::default(),
+            traces: Gauge::default(),
+            reports: Gauge::default(),
+            reports_running: Gauge::default(),
+            status_writes: Family::default(),
+            write_duration: times(),
+            status_age: Fraction::default(),
+            events: Counter::default(),
+        };
+        let mut registry = Registry::with_prefix("traffictrace_controller");
+        metrics.common.register(&mut registry);
+        for (name, help, gauge) in [
+            ("traces", "TrafficTraces of the cluster, finished ones too", &metrics.traces),
+            ("reports", "Reports that nodes have written", &metrics.reports),
+            (
+                "reports_running",
+                "Reports of traces that run, which nodes go on writing",
+                &metrics.reports_running,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        registry.register(
+            "status_writes",
+            "Requests that change a TrafficTrace or its reports, by what became of them",
+            metrics.status_writes.clone(),
+        );
+        registry.register_with_unit(
+            "write_duration",
+            "Time that such a request took",
+            Unit::Seconds,
+            metrics.write_duration.clone(),
+        );
+        registry.register_with_unit(
+            "status_age",
+            "How long the oldest news waits that is in no status yet",
+            Unit::Seconds,
+            metrics.status_age.clone(),
+        );
+        registry.register("events", "Kubernetes Events told", metrics.events.clone());
+        (metrics, registry)
+    }
+
+    /// Takes how much is known, and how long the oldest news waits that no status has.
+    pub(crate) fn set_state(&self, traces: usize, reports: usize, running: u64, oldest: Duration) {
+        self.traces.set(signed(traces as u64));
+        self.reports.set(signed(reports as u64));
+        self.reports_running.set(signed(running));
+        self.status_age.set(oldest.as_secs_f64());
+    }
+
+    /// A request is done.
+    pub(crate) fn written(&self, written: Written, took: Duration) {
+        self.status_writes.get_or_create(&written.label()).inc();
+        self.write_duration.observe(took.as_secs_f64());
+    }
+
+    /// An Event was told.
+    pub(crate) fn told(&self) {
+        self.events.inc();
+    }
+}

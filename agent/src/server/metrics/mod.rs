@@ -1,0 +1,133 @@
+//! Metrics of agent and controller. No label comes from traffic, and none has the name of a user's object: how many there
+//! are of them must not depend on what users do.
+
+mod agent;
+mod controller;
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+pub(crate) use self::agent::AgentMetrics;
+pub(crate) use self::controller::ControllerMetrics;
+
+/// A gauge with a fraction.
+type Fraction = Gauge<f64, AtomicU64>;
+
+/// One label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reason {
+    reason: &'static str,
+}
+
+/// One label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Result {
+    result: &'static str,
+}
+
+/// One label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Resource {
+    resource: String,
+}
+
+/// What became of a write, for the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It was taken.
+    Ok,
+    /// Somebody else had written meanwhile.
+    Conflict,
+    /// The object, its namespace or its type was gone.
+    Gone,
+    /// The API server refused it.
+    Refused,
+    /// There was no answer.
+    Unanswered,
+}
+
+impl Written {
+    fn label(self) -> Result {
+        let result = match self {
+            Self::Ok => "ok",
+            Self::Conflict => "conflict",
+            Self::Gone => "gone",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+        };
+        Result { result }
+    }
+
+    /// What became of a request that failed.
+    pub(crate) fn failed(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => match status.code {
+                404 => Self::Gone,
+                409 => Self::Conflict,
+                _ => Self::Refused,
+            },
+            _ => Self::Unanswered,
+        }
+    }
+}
+
+/// What agent and controller have alike.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Common {
+    watch_interruptions: Family<Resource, Counter>,
+    clock_offset: Fraction,
+    queue: Gauge,
+}
+
+impl Common {
+    fn register(&self, registry: &mut Registry) {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The version of TrafficTrace", Info::new(version));
+        registry.register(
+            "watch_interruptions",
+            "Watches of the API server that were interrupted, by the resource watched",
+            self.watch_interruptions.clone(),
+        );
+        registry.register_with_unit(
+            "clock_offset",
+            "How far this machine's clock is ahead of the API server's; 0 where it is less than 2 s",
+            Unit::Seconds,
+            self.clock_offset.clone(),
+        );
+        registry.register("queue", "Events from watches that wait", self.queue.clone());
+    }
+
+    /// A watch was interrupted.
+    pub(crate) fn watch_interrupted(&self, resource: &str) {
+        self.watch_interruptions.get_or_create(&Resource { resource: resource.to_owned() }).inc();
+    }
+
+    /// How far this machine's clock is ahead of the API server's, in milliseconds.
+    pub(crate) fn set_clock_offset(&self, milliseconds: Option<i64>) {
+        self.clock_offset.set(milliseconds.unwrap_or(0) as f64 / 1000.0);
+    }
+
+    /// How many events wait.
+    pub(crate) fn set_queue(&self, events: usize) {
+        self.queue.set(signed(events as u64));
+    }
+}
+
+/// A histogram of times from a tenth of a millisecond to some seconds.
+fn times() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 4.0, 9))
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! What agents tell of themselves, read through the API server as a person would.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::ListParams};
+
+use super::Cluster;
+use crate::support::{Result, TestError};
+
+/// The port of metrics and health, as the chart has it.
+const PORT: u16 = 9464;
+
+impl Cluster {
+    /// What the agent of a node answers to a path such as `/metrics`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no agent on the node, or it does not answer with success.
+    pub async fn ask_agent(&self, node: &str, path: &str) -> Result<String> {
+        let pods: Api<Pod> = Api::all(self.client().clone());
+        let here = ListParams::default()
+            .labels("app.kubernetes.io/component=agent")
+            .fields(&format!("spec.nodeName={node}"));
+        let found = pods.list(&here).await.map_err(TestError::kube("list the agents"))?;
+        let running = found.items.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
+        let pod = running.ok_or_else(|| TestError::unexpected("the agent", format!("none on {node}")))?;
+        let (namespace, name) =
+            (pod.metadata.namespace.unwrap_or_default(), pod.metadata.name.unwrap_or_default());
+        let url = format!("/api/v1/namespaces/{namespace}/pods/{name}:{PORT}/proxy{path}");
+        let request = http::Request::get(&url).body(Vec::new());
+        let request = request.map_err(|error| TestError::unexpected(format!("the address {url}"), error))?;
+        let action = format!("ask the agent of {node} for {path}");
+        self.client().request_text(request).await.map_err(TestError::kube(action))
+    }
+
+    /// The value of a metric of the agent of a node that has no labels.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::ask_agent`], or when there is no such metric.
+    pub async fn agent_metric(&self, node: &str, name: &str) -> Result<f64> {
+        let text = self.ask_agent(node, "/metrics").await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.and_then(|value| value.parse().ok());
+        value.ok_or_else(|| TestError::unexpected(format!("the metric {name}"), text))
+    }
+}

@@ -1,0 +1,97 @@
+//! What agents and controller ask of the API server, as its own audit log has it.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io::{BufRead as _, BufReader, Seek as _, SeekFrom},
+    path::PathBuf,
+};
+
+use serde_json::Value;
+
+use super::levers::Levers;
+use crate::support::{Result, TestError};
+
+/// A place in the audit log.
+#[derive(Debug)]
+pub struct Mark {
+    log: PathBuf,
+    offset: u64,
+}
+
+/// Who asks: the agent of a node, or the controller.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Account {
+    /// The agent of this node.
+    Agent(String),
+    /// The controller.
+    Controller,
+}
+
+/// Requests of one account by verb and resource, such as `get traffictraces`.
+pub type Requests = BTreeMap<String, u32>;
+
+impl Levers {
+    /// The end of the audit log as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub fn mark(&self) -> Result<Mark> {
+        let log = PathBuf::from(self.run(&["audit-log"])?.trim());
+        let length = std::fs::metadata(&log).map_err(TestError::io("look at the audit log"))?.len();
+        Ok(Mark { log, offset: length })
+    }
+}
+
+impl Mark {
+    /// The requests that were noted since, by account. A watch is noted when it ends or its time is over.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub fn requests(&self) -> Result<BTreeMap<Account, Requests>> {
+        let mut log = File::open(&self.log).map_err(TestError::io("open the audit log"))?;
+        log.seek(SeekFrom::Start(self.offset)).map_err(TestError::io("read the audit log"))?;
+        let mut all: BTreeMap<Account, Requests> = BTreeMap::new();
+        for line in BufReader::new(log).lines() {
+            let line = line.map_err(TestError::io("read the audit log"))?;
+            // The last line may be on its way.
+            let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+            // A watch has two lines: when it starts to answer, and when it has ended.
+            if event["stage"] == "ResponseStarted" {
+                continue;
+            }
+            let Some(account) = account(&event) else { continue };
+            let object = &event["objectRef"];
+            let subresource = object["subresource"].as_str().map(|name| format!("/{name}"));
+            let what = format!(
+                "{} {}{}",
+                event["verb"].as_str().unwrap_or("?"),
+                object["resource"].as_str().or(event["requestURI"].as_str()).unwrap_or("?"),
+                subresource.unwrap_or_default()
+            );
+            *all.entry(account).or_default().entry(what).or_default() += 1;
+        }
+        Ok(all)
+    }
+}
+
+fn account(event: &Value) -> Option<Account> {
+    let user = event["user"]["username"].as_str()?;
+    if user.ends_with("-controller") {
+        return Some(Account::Controller);
+    }
+    let node = &event["user"]["extra"]["authentication.kubernetes.io/node-name"][0];
+    node.as_str().map(|node| Account::Agent(node.to_owned()))
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(node) => write!(f, "the agent of {node}"),
+            Self::Controller => f.write_str("the controller"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The controller is killed, doubled, or sees a trace made anew: what was counted is shown, once.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+use traffictrace_crd::GroupBy;
+use traffictrace_e2e::support::{
+    Result, TestError,
+    cluster::{Cluster, Namespace, PodPlan, levers::Levers, spec},
+    wait,
+};
+
+use crate::setup::{arguments, finish, reporting, seed, server, shows_exactly, start_server};
+
+/// How long a Deployment may take to have its pods.
+const ROLLED_OUT: Duration = Duration::from_secs(120);
+
+/// A transfer between two nodes that lasts so many seconds, with its server and client.
+async fn transfer(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    group: &str,
+    seconds: u32,
+) -> Result<[PodPlan; 2]> {
+    let (here, there) = cluster.two_nodes();
+    let server = server(&format!("{group}-server"), there, group, 2);
+    let addresses = start_server(namespace, &server).await?;
+    let seconds = seconds.to_string();
+    let work = ["load", "--for", &seconds, "--rate", "600KiB", "--reply", "200KiB", "--connections", "2"];
+    let client = PodPlan::new(
+        &format!("{group}-client"),
+        here,
+        group,
+        arguments(&[&work, &["--wait", "60"]], &addresses[..1]),
+    );
+    namespace.start(&client).await?;
+    Ok([server, client])
+}
+
+/// The Deployment of the controller, which must be there.
+async fn deployment(cluster: &Cluster) -> Result<(Api<Deployment>, String)> {
+    let all: Api<Deployment> = Api::all(cluster.client().clone());
+    let ours = ListParams::default().labels("app.kubernetes.io/component=controller");
+    let found = all.list(&ours).await.map_err(TestError::kube("list the controller's Deployments"))?;
+    let found = found.items.into_iter().next();
+    let found = found.ok_or_else(|| TestError::unexpected("the controller's Deployment", "missing"))?;
+    let namespace = found.metadata.namespace.unwrap_or_default();
+    Ok((Api::namespaced(cluster.client().clone(), &namespace), found.metadata.name.unwrap_or_default()))
+}
+
+/// Waits until the controller has so many pods that are ready.
+async fn scaled(cluster: &Cluster, replicas: i32) -> Result<()> {
+    let (deployments, name) = deployment(cluster).await?;
+    let what = format!("{replicas} controllers");
+    wait::until_async(&what, ROLLED_OUT, async || {
+        let found = deployments.get(&name).await.map_err(TestError::kube("read the Deployment"))?;
+        let status = found.status.unwrap_or_default();
+        let right = status.ready_replicas == Some(replicas) && status.replicas == Some(replicas);
+        Ok(if right { Ok(()) } else { Err(format!("{status:?}")) })
+    })
+    .await
+}
+
+async fn scale(cluster: &Cluster, replicas: i32) -> Result<()> {
+    let (deployments, name) = deployment(cluster).await?;
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas, "strategy": {"type": "Recreate"}}}));
+    let scaled_to = deployments.patch(&name, &PatchParams::default(), &patch).await;
+    scaled_to.map_err(TestError::kube("scale the controller"))?;
+    scaled(cluster, replicas).await
+}
+
+/// The next one goes on where it was: totals do not fall, and the end is exact.
+#[tokio::test]
+async fn killed_in_mid_trace() -> Result<()> {
+    let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
+    let Some(levers) = Levers::find() else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let trace = namespace.trace("killed", spec("killed")).await?;
+    let pods = transfer(&cluster, &namespace, "killed", 25).await?;
+    reporting(&trace, 2).await?;
+    let never_falls = trace.watch();
+    for _ in 0..2 {
+        levers.pull(&["controller-kill"]).await?;
+        scaled(&cluster, 1).await?;
+    }
+    let counted = finish(&namespace, &pods.each_ref()).await?;
+    let status = shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
+    assert_eq!((status.interruptions.len(), status.summary.lost.as_str()), (0, "none"), "{status:?}");
+    assert!(never_falls.end().await? > 0, "the status was read");
+    Ok(())
+}
+
+/// Two of them write one status after the other: none of them writes over what the other wrote unseen.
+#[tokio::test]
+async fn doubled() -> Result<()> {
+    let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let trace = namespace.trace("doubled", spec("doubled")).await?;
+    scale(&cluster, 2).await?;
+    let pods = transfer(&cluster, &namespace, "doubled", 20).await?;
+    let never_falls = trace.watch();
+    let counted = finish(&namespace, &pods.each_ref()).await?;
+    let shown = shows_exactly(&trace, &counted, GroupBy::Endpoint).await;
+    // Whatever came of it, the next test finds one.
+    scale(&cluster, 1).await?;
+    shown?;
+    assert!(never_falls.end().await? > 0, "the status was read");
+    Ok(())
+}
+
+/// A trace that is deleted and created at once under its name shows what was moved since, and nothing of before.
+#[tokio::test]
+async fn made_anew_under_its_name() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let (here, there) = cluster.two_nodes();
+    let mut seen = Vec::new();
+    for round in ["first", "second"] {
+        let trace = namespace.trace("anew", spec("anew")).await?;
+        assert!(!seen.contains(&trace.uid().to_owned()), "another object");
+        let server = server(&format!("{round}-server"), there, "anew", 10);
+        let addresses = start_server(&namespace, &server).await?;
+        let work = ["client", "--connections", "10", "--wait", "60"];
+        let client = PodPlan::new(
+            &format!("{round}-client"),
+            here,
+            "anew",
+            arguments(&[&work, &["--seed", &seed()]], &addresses),
+        );
+        namespace.start(&client).await?;
+        let counted = finish(&namespace, &[&server, &client]).await?;
+        shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
+        seen.push(trace.uid().to_owned());
+        trace.delete().await?;
+        for pod in [&server.name, &client.name] {
+            namespace.delete_pod(pod).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A namespace that goes takes its traces out of the kernel, and leaves no writer behind that asks for ever.
+#[tokio::test]
+async fn namespace_deleted_in_mid_trace() -> Result<()> {
+    let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
+    let Some(levers) = Levers::find() else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let (node, _) = cluster.two_nodes();
+    start_server(&namespace, &server("server", node, "going", 1)).await?;
+    let trace = namespace.trace("going", spec("going")).await?;
+    reporting(&trace, 1).await?;
+    let held = levers.kernel_objects(node)?;
+    assert!(!held.programs.is_empty(), "{held:?}");
+    drop(namespace);
+    levers.nothing_left(node, &held).await?;
+    wait::until_async("no report to wait", Duration::from_secs(90), async || {
+        let waiting = cluster.agent_metric(node, "traffictrace_agent_reports_waiting").await?;
+        Ok(if waiting == 0.0 { Ok(()) } else { Err(format!("{waiting} reports")) })
+    })
+    .await
+}
