@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
 
 use self::peers::PeerScope;
@@ -102,7 +103,7 @@ async fn control(
     watches.add::<Node>(|change| Told::Node(change.map(Into::into)));
 
     let writer = write::Writer::new(api.client.clone(), &api.url, metrics.clone());
-    let (finished, mut outcomes) = mpsc::unbounded_channel();
+    let mut requests = JoinSet::new();
     let mut state = State::new(peer_scope);
     let mut figures = tokio::time::interval(FIGURES);
     loop {
@@ -113,7 +114,7 @@ async fn control(
         }
         state.set_clock_offset(api.clock.offset_milliseconds());
         for action in state.due(now) {
-            writer.start(action, finished.clone());
+            requests.spawn(writer.clone().start(action));
         }
         let sleep = state.next_due().map_or(LONGEST_SLEEP, |due| until(now, due));
         tokio::select! {
@@ -132,13 +133,13 @@ async fn control(
                     state.tell(change, now);
                 }
             }
-            Some((uid, outcome)) = outcomes.recv() => {
-                if let Some((trace, before)) = state.done(&uid, outcome, api.clock.now())
-                    && let Some(after) = &trace.status
-                {
-                    writer.tell(&trace, events::events(before.as_ref(), after));
+            Some(answer) = requests.join_next() => match answer {
+                Ok((uid, outcome)) => state.done(&uid, outcome, api.clock.now()),
+                // Its trace would wait for the answer for ever.
+                Err(failed) => {
+                    return TaskEnded { name: "a request about a trace".into(), cause: failed.to_string() };
                 }
-            }
+            },
             ended = tasks.ended() => return ended,
         }
     }

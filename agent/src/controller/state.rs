@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus, report_name};
 
+use super::events::{Notice, events};
 use super::pace::Pace;
 use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
 use super::pods::{PodRecord, Pods};
@@ -32,8 +33,8 @@ pub(super) enum Told {
 /// What is to be done at the API server.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    /// Write the status of this object, which has the version that it was made for.
-    Write(Box<TrafficTrace>),
+    /// Write the status of this object, which has the version that it was made for, and then tell these Events of it.
+    Write(Box<TrafficTrace>, Vec<Notice>),
     /// Change the metadata of this object.
     Patch(Box<TrafficTrace>, Value),
     /// Delete this object, whose time has come.
@@ -45,7 +46,7 @@ pub(super) enum Action {
 impl Action {
     /// The trace that it is about.
     pub(super) fn object(&self) -> &TrafficTrace {
-        let (Self::Write(object)
+        let (Self::Write(object, _)
         | Self::Patch(object, _)
         | Self::Delete(object)
         | Self::DeleteReports(object)) = self;
@@ -262,22 +263,14 @@ impl State {
         if self.is_complete() { self.schedule.next() } else { None }
     }
 
-    /// What has become of an action. Returns the trace whose status has been written, and the status before.
-    pub(super) fn done(
-        &mut self,
-        uid: &str,
-        outcome: Outcome,
-        now: Timestamp,
-    ) -> Option<(TrafficTrace, Option<TrafficTraceStatus>)> {
-        let trace = self.traces.get_mut(uid)?;
-        let before = trace.object.status.clone();
-        let mut written = None;
+    /// Takes in the result of an action. The watch may have told of it before.
+    pub(super) fn done(&mut self, uid: &str, outcome: Outcome, now: Timestamp) {
+        let Some(trace) = self.traces.get_mut(uid) else { return };
         match outcome {
             Outcome::Written(mut object) => {
                 object.metadata.managed_fields = None;
-                written = Some(((*object).clone(), before));
+                trace.written(&object, now);
                 trace.done(Some(*object));
-                trace.written(now);
             }
             Outcome::Patched(mut object) => {
                 object.metadata.managed_fields = None;
@@ -287,7 +280,6 @@ impl State {
             Outcome::Again(asked) => trace.failed(asked, now),
         }
         self.reckon(uid, now);
-        written
     }
 
     /// Reckons anew when a trace is to be looked at, and what its reports cost.
@@ -351,9 +343,11 @@ impl State {
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
+        // From the status that this one is made from: once it is written, the watch may have replaced that.
+        let events = events(trace.object.status.as_ref(), &status);
         let mut object = trace.object.clone();
         object.status = Some(status);
-        Some(Action::Write(Box::new(object)))
+        Some(Action::Write(Box::new(object), events))
     }
 
     fn merge(

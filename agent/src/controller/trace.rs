@@ -28,6 +28,18 @@ struct Filters {
     direction: DirectionFilter,
 }
 
+impl Filters {
+    fn of(object: &TrafficTrace) -> Self {
+        let spec = &object.spec;
+        Self {
+            protocols: spec.protocols.clone(),
+            ports: spec.ports.iter().map(|port| format!("{port:?}")).collect(),
+            remote_cidrs: spec.remote_cidrs.clone(),
+            direction: spec.direction,
+        }
+    }
+}
+
 /// What the API server is doing for a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
@@ -115,21 +127,11 @@ impl Trace {
         self.selector = Selector::try_from(self.object.spec.selector.clone()).ok();
     }
 
-    fn filters(&self) -> Filters {
-        let spec = &self.object.spec;
-        Filters {
-            protocols: spec.protocols.clone(),
-            ports: spec.ports.iter().map(|port| format!("{port:?}")).collect(),
-            remote_cidrs: spec.remote_cidrs.clone(),
-            direction: spec.direction,
-        }
-    }
-
     /// Says that the filters differ from those that the shown status was made for. Another process may have made it: then
     /// a changed spec counts as changed filters.
     pub(super) fn filters_changed(&self) -> bool {
         match &self.shown_filters {
-            Some(shown) => *shown != self.filters(),
+            Some(shown) => *shown != Filters::of(&self.object),
             None => self.respecified(),
         }
     }
@@ -279,9 +281,9 @@ impl Trace {
         }
     }
 
-    /// The status has been written.
-    pub(super) fn written(&mut self, now: Timestamp) {
-        self.shown_filters = Some(self.filters());
+    /// The status has been written; `object` is the answer. A newer version with other filters may be known by now.
+    pub(super) fn written(&mut self, object: &TrafficTrace, now: Timestamp) {
+        self.shown_filters = Some(Filters::of(object));
         self.written = Some(now);
     }
 

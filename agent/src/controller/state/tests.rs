@@ -93,7 +93,7 @@ fn newer(mut object: TrafficTrace) -> TrafficTrace {
 
 /// The one status to be written now; the write succeeds, and the watch tells of it too.
 fn write(state: &mut State, seconds: f64) -> TrafficTraceStatus {
-    let Action::Write(object) = one(state, seconds) else { panic!("no status at {seconds}") };
+    let Action::Write(object, _) = one(state, seconds) else { panic!("no status at {seconds}") };
     let object = newer(*object);
     let uid = object.metadata.uid.clone().unwrap();
     state.done(&uid, Outcome::Written(Box::new(object.clone())), at(seconds));
@@ -206,6 +206,28 @@ fn a_changed_spec_is_answered_at_once() {
     // An older version that comes late does not bring the old spec back.
     tell_trace(&mut state, trace("u1", minute()), 6.0);
     assert!(state.due(at(6.0)).is_empty());
+}
+
+#[test]
+fn the_watch_may_tell_of_a_write_before_its_answer_comes() {
+    let mut state = state();
+    tell_trace(&mut state, trace("u1", minute()), 0.0);
+    write(&mut state, 0.2);
+    tell_report(&mut state, "n1", 1, false, 0.3);
+    let Action::Write(object, events) = one(&mut state, 2.0) else { panic!("no status") };
+    let reasons: Vec<&str> = events.iter().map(|event| event.reason).collect();
+    assert_eq!(reasons, ["Started"], "before the answer, from the status that was shown");
+
+    // The write, and then another change of the filters, both before the answer.
+    let written = newer(*object);
+    tell_trace(&mut state, written.clone(), 2.1);
+    let mut changed = newer(written.clone());
+    changed.metadata.generation = Some(2);
+    changed.spec =
+        serde_json::from_value(json!({ "selector": {}, "duration": "1m", "ports": [443] })).unwrap();
+    tell_trace(&mut state, changed, 2.2);
+    state.done("u1", Outcome::Written(Box::new(written)), at(2.3));
+    assert_eq!(write(&mut state, 2.4).filters_changed_time.map(|time| time.0), Some(at(2.0)));
 }
 
 #[test]
@@ -421,7 +443,7 @@ fn an_event_costs_the_same_however_many_traces_there_are() {
     let actions = state.due(at(0.1));
     assert_eq!(actions.len(), 500);
     for action in actions {
-        let Action::Write(object) = action else { panic!("no status") };
+        let Action::Write(object, _) = action else { panic!("no status") };
         let uid = object.metadata.uid.clone().unwrap();
         state.done(&uid, Outcome::Written(Box::new(newer(*object))), at(0.1));
     }
