@@ -8,6 +8,7 @@ use serde_json::Value;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus, report_name};
 
 use super::events::{Notice, events};
+use super::metadata;
 use super::pace::Pace;
 use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
 use super::pods::{PodRecord, Pods};
@@ -165,7 +166,9 @@ impl State {
         match self.traces.get_mut(&key.uid) {
             Some(trace) => trace.update(object, now),
             None => {
-                self.traces.insert(key.uid.clone(), Trace::new(object, now));
+                let mut trace = Trace::new(object, now);
+                trace.has_reports = self.reports.contains_key(&(key.namespace.clone(), key.uid.clone()));
+                self.traces.insert(key.uid.clone(), trace);
                 self.of_namespace.entry(key.namespace).or_default().insert(key.uid.clone());
             }
         }
@@ -203,6 +206,7 @@ impl State {
         self.report_names.insert(key, (of.clone(), spec.node_name.clone()));
         self.reports.entry(of).or_default().apply(spec);
         if let Some(trace) = self.traces.get_mut(&uid) {
+            trace.has_reports = true;
             trace.touch(now);
             self.reckon(&uid, now);
         }
@@ -276,7 +280,11 @@ impl State {
                 object.metadata.managed_fields = None;
                 trace.done(Some(*object));
             }
-            Outcome::Done => trace.done(None),
+            Outcome::Done => {
+                // Of actions without an answer only the deletion of its reports leaves the trace.
+                trace.has_reports = false;
+                trace.done(None);
+            }
             Outcome::Again(asked) => trace.failed(asked, now),
         }
         self.reckon(uid, now);
@@ -306,7 +314,7 @@ impl State {
         let of = (trace.namespace().to_owned(), uid.to_owned());
         let action = if trace.deleted_at().is_some_and(|at| at <= now) {
             Some(Action::Delete(object()))
-        } else if trace.reports_until().is_some_and(|until| until <= now) && self.reports.contains_key(&of) {
+        } else if trace.reports_until().is_some_and(|until| until <= now) && trace.has_reports {
             // Its status is final, and what it was made from is not needed any more.
             let action = Action::DeleteReports(object());
             self.reports.remove(&of);
@@ -317,7 +325,7 @@ impl State {
         };
         let action = action.or_else(|| {
             let trace = self.traces.get(uid)?;
-            let patch = trace.metadata_patch(self.interval(trace))?;
+            let patch = metadata::patch(&trace.object, self.interval(trace))?;
             Some(Action::Patch(Box::new(trace.object.clone()), patch))
         })?;
         self.traces.get_mut(uid)?.begin_request();

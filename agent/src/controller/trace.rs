@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::Selector;
-use serde_json::{Value, json};
-use traffictrace_crd::{
-    DirectionFilter, FINISHED_LABEL, Protocol, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION,
-    TrafficTrace, TrafficTraceStatus, condition_type,
-};
+use traffictrace_crd::{DirectionFilter, Protocol, TrafficTrace, TrafficTraceStatus, condition_type};
 
+use super::metadata;
 use super::pace::after;
 use crate::kubeapi::Backoff;
 use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, is_over};
@@ -60,6 +57,8 @@ pub(super) struct Trace {
     pub(super) invalid: Option<String>,
     /// The selector, if it can be used.
     pub(super) selector: Option<Selector>,
+    /// There may be reports of it at the API server.
+    pub(super) has_reports: bool,
     request: Request,
     backoff: Backoff,
     /// Since when something has changed that the status does not have yet.
@@ -77,6 +76,7 @@ impl Trace {
             object,
             invalid: None,
             selector: None,
+            has_reports: false,
             request: Request::None,
             backoff: Backoff::default(),
             changed: Some(now),
@@ -173,8 +173,8 @@ impl Trace {
             self.deleted_at(),
             self.changed.map(|_| self.next_write(reports, interval, now)),
             self.next_of_life(),
-            self.metadata_patch(interval).map(|_| now),
-            reports.and_then(|_| self.reports_until()),
+            metadata::patch(&self.object, interval).map(|_| now),
+            self.reports_until().filter(|_| self.has_reports),
         ];
         let wanted = wanted.into_iter().flatten().min()?;
         match self.request {
@@ -222,43 +222,6 @@ impl Trace {
         let ended = status.conditions.iter().filter(|condition| over.contains(&condition.type_.as_str()));
         let ended = ended.filter(|condition| condition.status == "True");
         Some(after(ended.map(|condition| condition.last_transition_time.0).min()?, ttl))
-    }
-
-    /// What is to be changed in the metadata, through which all agents learn when the trace began, how often to report and
-    /// that it has finished; nothing if all of it is there. A pace that is nearly right stays: each change reaches every
-    /// agent.
-    pub(super) fn metadata_patch(&self, interval: Duration) -> Option<Value> {
-        let (meta, status) = (&self.object.metadata, self.status()?);
-        let (mut labels, mut annotations) = (json!({}), json!({}));
-        if self.is_over() {
-            if meta.labels.as_ref().is_none_or(|labels| !labels.contains_key(FINISHED_LABEL)) {
-                labels[FINISHED_LABEL] = "true".into();
-            }
-        } else {
-            let annotation = |name| meta.annotations.as_ref()?.get(name).map(String::as_str);
-            let start =
-                status.start_time.as_ref().filter(|start| Some(*start) != meta.creation_timestamp.as_ref());
-            if let Some(start) = start.map(|start| start.0.to_string())
-                && annotation(START_TIME_ANNOTATION) != Some(start.as_str())
-            {
-                annotations[START_TIME_ANNOTATION] = start.into();
-            }
-            let asked = self.object.spec.interval.get().unwrap_or_default();
-            let wanted = Some(interval.as_secs()).filter(|_| interval > asked);
-            let told = annotation(REPORT_INTERVAL_ANNOTATION);
-            match (wanted, told.map(str::parse::<u64>)) {
-                (Some(wanted), Some(Ok(told))) if wanted.abs_diff(told) <= told / 4 => {}
-                (Some(wanted), _) => annotations[REPORT_INTERVAL_ANNOTATION] = wanted.to_string().into(),
-                (None, Some(_)) => annotations[REPORT_INTERVAL_ANNOTATION] = Value::Null,
-                (None, None) => {}
-            }
-        }
-        let metadata: serde_json::Map<String, Value> = [("labels", labels), ("annotations", annotations)]
-            .into_iter()
-            .filter(|(_, value)| value.as_object().is_some_and(|value| !value.is_empty()))
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        (!metadata.is_empty()).then(|| json!({ "metadata": metadata }))
     }
 
     /// The status has been made; it may be the one that is shown already.

@@ -106,7 +106,9 @@ fn patch(state: &mut State, seconds: f64) -> Value {
     let Action::Patch(object, patch) = one(state, seconds) else { panic!("no patch at {seconds}") };
     let mut object = newer(*object);
     let meta = &mut object.metadata;
-    for (kind, values) in patch["metadata"].as_object().unwrap() {
+    let mut changes = patch["metadata"].as_object().unwrap().clone();
+    assert_eq!(changes.remove("uid").as_ref().and_then(Value::as_str), meta.uid.as_deref());
+    for (kind, values) in &changes {
         let known = if kind == "labels" { &mut meta.labels } else { &mut meta.annotations };
         let known = known.get_or_insert_default();
         for (name, value) in values.as_object().unwrap() {
@@ -119,7 +121,7 @@ fn patch(state: &mut State, seconds: f64) -> Value {
     let uid = meta.uid.clone().unwrap();
     state.done(&uid, Outcome::Patched(Box::new(object.clone())), at(seconds));
     tell_trace(state, object, seconds);
-    patch["metadata"].clone()
+    changes.into()
 }
 
 /// What follows a final status: its reports are deleted, and agents are told in the trace's metadata.
@@ -280,6 +282,38 @@ fn reports_of_a_node_that_stays_missing_are_given_up_after_ten_minutes() {
     let Action::DeleteReports(_) = one(&mut state, 700.0) else { panic!("a stray report goes") };
     state.done("u1", Outcome::Done, at(700.1));
     assert_eq!(state.traces["u1"].status(), Some(&last));
+}
+
+#[test]
+fn a_deletion_of_reports_that_failed_is_tried_again_and_holds_up_nothing() {
+    let mut state = state();
+    tell_trace(&mut state, trace("u1", minute()), 0.0);
+    tell_report(&mut state, "n1", 1, true, 0.5);
+    write(&mut state, 1.0);
+    write(&mut state, 60.0);
+    for seconds in [61.0, 62.0, 64.0] {
+        let Action::DeleteReports(_) = one(&mut state, seconds) else { panic!("no deletion at {seconds}") };
+        state.done("u1", Outcome::Again(None), at(seconds));
+    }
+    assert_eq!((state.merges, state.reports.len()), (2, 0), "the status is not made of nothing");
+    finish(&mut state, 80.0);
+}
+
+#[test]
+fn a_saved_manifest_of_a_finished_trace_can_be_applied_again() {
+    let mut state = state();
+    let mut again = trace("u2", minute());
+    again.metadata.labels = Some([("traffictrace.dev/finished".to_owned(), "true".to_owned())].into());
+    let old = ("traffictrace.dev/start-time".to_owned(), at(-3600.0).to_string());
+    again.metadata.annotations = Some([old].into());
+    tell_trace(&mut state, again, 0.1);
+    assert_eq!(write(&mut state, 0.2).start_time.map(|time| time.0), Some(at(0.0)));
+    let corrected = json!({
+        "labels": { "traffictrace.dev/finished": null },
+        "annotations": { "traffictrace.dev/start-time": at(0.0).to_string() },
+    });
+    assert_eq!(patch(&mut state, 0.3), corrected);
+    nothing_until(&mut state, 0.4, 60.0);
 }
 
 #[test]
