@@ -12,6 +12,7 @@ mod rows;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -163,6 +164,8 @@ struct Nodes {
     reporting: i32,
     /// Nodes that refuse, with no numbers.
     refusing: BTreeSet<String>,
+    /// How many refuse now, with numbers of before or without.
+    refusals: usize,
     /// Nodes whose last numbers are not in and may come.
     awaited: BTreeSet<String>,
     /// Nodes that left the cluster before their last numbers were in.
@@ -179,6 +182,7 @@ impl Nodes {
             matched: count(names.len()),
             reporting: 0,
             refusing: BTreeSet::new(),
+            refusals: reports.refusals().count(),
             awaited: BTreeSet::new(),
             left: BTreeSet::new(),
         };
@@ -200,10 +204,14 @@ impl Nodes {
                 nodes.left.insert(name.to_owned());
             }
         }
-        if before.phase.is_some_and(is_over) {
-            // Nodes that were missing at the end are missing until their last report comes after all.
+        let over = before.phase.is_some_and(is_over);
+        if over || nodes.reporting == 0 {
+            // While nobody reports, the status alone knows of the pods that have gone.
             nodes.matched = nodes.matched.max(before.nodes_matched);
             nodes.pods = nodes.pods.max(before.pods_matched);
+        }
+        if over {
+            // Nodes that were missing at the end are missing until their last report comes after all.
             let absent = before.missing_nodes.iter().filter(|name| !reports.is_final(name));
             let absent = absent.filter(|name| !nodes.left.contains(*name)).cloned().collect::<Vec<_>>();
             nodes.awaited.extend(absent);

@@ -12,6 +12,7 @@ use traffictrace_crd::{
 };
 
 use super::rows;
+use super::text::clean_report;
 
 /// How many interruptions and pods that cannot be seen a status lists.
 const LISTED: usize = 8;
@@ -42,6 +43,8 @@ struct Counts {
 pub(super) struct Node {
     newest: Kept,
     carried: Option<Carried>,
+    /// It traces or has traced: it has numbers to show, also while it refuses.
+    traced: bool,
 }
 
 /// What runs of an agent counted whose report was lost before the next run could go on from it.
@@ -57,17 +60,12 @@ pub(super) struct Carried {
 }
 
 impl Node {
-    /// Why it does not trace. A node that refuses now but has traced before has numbers to show and counts as tracing.
-    fn refusal(&self) -> Option<&Refused> {
-        let traced = self.newest.report.base.is_some() || self.carried.is_some();
-        if traced { None } else { self.newest.report.refused.as_ref() }
+    fn new(newest: Kept) -> Self {
+        Self { traced: has_traced(&newest.report), newest, carried: None }
     }
 
     fn counts(&self) -> Counts {
-        Counts {
-            reporting: u32::from(self.refusal().is_none()),
-            writing: u32::from(!self.newest.report.is_final),
-        }
+        Counts { reporting: u32::from(self.traced), writing: u32::from(!self.newest.report.is_final) }
     }
 
     /// The newest report.
@@ -83,6 +81,7 @@ impl Node {
     /// Takes a report that is newer than the one known. Where it is of another run of the agent, what the run before had
     /// counted beyond the base of the new one is carried.
     fn replace(&mut self, newest: Kept) {
+        self.traced |= has_traced(&newest.report);
         let old = std::mem::replace(&mut self.newest, newest);
         let new = &self.newest.report;
         if old.report.epoch == new.epoch {
@@ -111,6 +110,12 @@ impl Node {
             carried.add_rows(&old);
         }
     }
+}
+
+/// Says that a report is of a node that traces or has traced. One that refused from the start has counted nothing; one
+/// that gave way to others goes on saying what it had.
+fn has_traced(report: &TrafficTraceReportSpec) -> bool {
+    report.refused.is_none() || report.base.is_some() || report.totals != Totals::default()
 }
 
 impl Carried {
@@ -145,7 +150,8 @@ pub(super) struct Kept {
 static OWN_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(column_names);
 
 impl Kept {
-    fn new(mut report: TrafficTraceReportSpec) -> Self {
+    fn new(report: TrafficTraceReportSpec) -> Self {
+        let mut report = clean_report(report);
         if report.columns == *OWN_COLUMNS {
             report.columns = Vec::new();
         }
@@ -194,7 +200,7 @@ impl NodeReports {
             }
             None => {
                 let name = report.node_name.clone();
-                let node = Node { newest: Kept::new(report), carried: None };
+                let node = Node::new(Kept::new(report));
                 self.counts.reporting += node.counts().reporting;
                 self.counts.writing += node.counts().writing;
                 self.nodes.insert(name, node);
@@ -234,10 +240,10 @@ impl NodeReports {
 
     /// Says that a node refuses and has no numbers.
     pub(crate) fn refuses(&self, node: &str) -> bool {
-        self.nodes.get(node).is_some_and(|node| node.refusal().is_some())
+        self.nodes.get(node).is_some_and(|node| !node.traced)
     }
 
-    /// Every refusal, by node.
+    /// Every refusal, by node, also of nodes that have traced before.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (&str, &Refused)> {
         self.nodes
             .iter()

@@ -3,13 +3,13 @@
 //! A pod lives on one node and every row belongs to one pod, so that no row has parts on two nodes: the first K of all
 //! nodes' first K are the first K of the cluster.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use traffictrace_crd::{Direction, Flow, FlowRow, Protocol, human};
+use traffictrace_crd::{Direction, Flow, FlowRow, Protocol};
 
 use super::nodes::{Kept, Node};
+use super::text::clean;
 use super::{NodeReports, PeerNames};
 
 /// The merged list.
@@ -90,12 +90,8 @@ fn sums(node: &Node, carried: &HashMap<Key, FlowRow>) -> HashMap<Key, FlowRow> {
     rows
 }
 
-/// A row whose texts are fit to be shown: an agent takes control characters out, but a report may be of somebody else.
+/// A row whose texts are fit to be shown.
 fn shown(row: FlowRow) -> FlowRow {
-    let clean = |text: String| match human::printable(&text) {
-        Cow::Borrowed(_) => text,
-        Cow::Owned(printable) => printable,
-    };
     FlowRow {
         pod: clean(row.pod),
         container: row.container.map(clean),

@@ -33,12 +33,15 @@ fn lost(status: &TrafficTraceStatus, nodes: &Nodes) -> String {
     let interrupted: BTreeSet<_> = status.interruptions.iter().map(|i| i.node_name.as_deref()).collect();
     for (what, count) in [
         ("maybe: interrupted on", interrupted.len()),
-        ("not traced on", nodes.refusing.len()),
+        ("not traced on", nodes.refusals),
         ("no last numbers of", status.missing_nodes.len()),
     ] {
         if count > 0 {
             parts.push(format!("{what} {count} node{}", if count == 1 { "" } else { "s" }));
         }
+    }
+    if !status.not_visible.is_empty() {
+        parts.push(format!("pods not visible: {}", status.not_visible.len()));
     }
     if parts.is_empty() { "none".into() } else { parts.join("; ") }
 }
