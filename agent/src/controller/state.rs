@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::core::SelectorExt as _;
 use serde_json::Value;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus, report_name};
 
@@ -11,7 +12,7 @@ use super::events::{Notice, events};
 use super::metadata;
 use super::pace::Pace;
 use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
-use super::pods::{PodRecord, Pods};
+use super::pods::{Labels, PodRecord, Pods};
 use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::kubeapi::{Change, Key};
@@ -69,8 +70,9 @@ pub(super) enum Outcome {
     Again(Option<Duration>),
 }
 
-/// The reports of a trace, which must be of its own namespace: that namespace, and the trace's UID.
-type Reported = (String, String);
+/// The most reports of one namespace that wait for traces that nobody knows. The watch of traces is behind that of reports by
+/// a moment at most; more than these are forged, and must not fill the memory.
+const WAITING: usize = 1000;
 
 /// Everything that is known.
 #[derive(Debug, Default)]
@@ -83,9 +85,11 @@ pub(super) struct State {
     /// UIDs of the traces of each namespace.
     of_namespace: HashMap<String, BTreeSet<String>>,
     /// Reports of traces, which may not be known yet.
-    reports: HashMap<Reported, NodeReports>,
-    /// What each report that exists is of: its trace and its node.
-    report_names: HashMap<Key, (Reported, String)>,
+    reports: HashMap<Key, NodeReports>,
+    /// The reports that exist, by namespace and name.
+    report_names: HashMap<(String, String), Named>,
+    /// The names of reports that came after the list of traces and are of none that is known, by namespace.
+    waiting: HashMap<String, BTreeSet<String>>,
     schedule: Schedule,
     pace: Pace,
     pods: Pods,
@@ -95,6 +99,15 @@ pub(super) struct State {
     complete: Complete,
     /// How often a status was made.
     merges: u64,
+}
+
+/// A report that exists.
+#[derive(Debug)]
+struct Named {
+    /// Its own UID: one that is made anew under its name comes before the end of the old one.
+    uid: String,
+    trace: Key,
+    node: String,
 }
 
 /// Of what the first list is complete.
@@ -134,13 +147,12 @@ impl State {
             Told::Report(Change::Complete) => self.complete.reports = true,
             Told::Pod(Change::Apply(pod)) => {
                 let namespace = pod.namespace().to_owned();
-                if self.pods.apply(pod) {
-                    self.pods_changed(&namespace, now);
-                }
+                let labels = self.pods.apply(pod);
+                self.pods_changed(&namespace, &labels, now);
             }
             Told::Pod(Change::Gone(key)) => {
-                self.pods.remove(&key);
-                self.pods_changed(&key.namespace, now);
+                let labels = self.pods.remove(&key);
+                self.pods_changed(&key.namespace, labels.as_slice(), now);
             }
             Told::Pod(Change::Complete) => self.complete.pods = true,
             // A name for an address is looked up when a status is made; it is no reason to make one.
@@ -167,9 +179,16 @@ impl State {
             Some(trace) => trace.update(object, now),
             None => {
                 let mut trace = Trace::new(object, now);
-                trace.has_reports = self.reports.contains_key(&(key.namespace.clone(), key.uid.clone()));
+                trace.has_reports = self.reports.contains_key(&key);
                 self.traces.insert(key.uid.clone(), trace);
-                self.of_namespace.entry(key.namespace).or_default().insert(key.uid.clone());
+                self.of_namespace.entry(key.namespace.clone()).or_default().insert(key.uid.clone());
+                if let Some(waiting) = self.waiting.get_mut(&key.namespace) {
+                    let names = &self.report_names;
+                    waiting.retain(|name| {
+                        let report = names.get(&(key.namespace.clone(), name.clone()));
+                        report.is_some_and(|report| report.trace != key)
+                    });
+                }
             }
         }
         self.reckon(&key.uid, now);
@@ -177,7 +196,7 @@ impl State {
 
     fn forget_trace(&mut self, key: &Key) {
         self.traces.remove(&key.uid);
-        self.reports.remove(&(key.namespace.clone(), key.uid.clone()));
+        self.reports.remove(key);
         self.schedule.set(&key.uid, None);
         self.pace.remove(&key.uid);
         if let Some(uids) = self.of_namespace.get_mut(&key.namespace) {
@@ -188,22 +207,22 @@ impl State {
         }
     }
 
-    /// Takes a report. It counts for a trace of its own namespace alone, and only under the name that this trace's report
-    /// of this node has: who may write reports in one namespace must not be able to change what another one sees.
+    /// Takes a report. It counts for the trace of its own namespace that it names, and only under the name that this
+    /// trace's report of this node has: who may write reports in one namespace must not be able to change what another one
+    /// sees.
     fn apply_report(&mut self, report: TrafficTraceReport, now: Timestamp) {
         let key = Key::of(&report);
         let spec = report.spec;
-        if key.name != report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name) {
-            tracing::warn!(
-                "the report {key} does not have the name of a report of trace {} and node {}, and counts for nothing",
-                spec.trace_name,
-                spec.node_name
-            );
+        let uid = spec.trace_uid.clone();
+        let of = Key { namespace: key.namespace.clone(), name: spec.trace_name.clone(), uid: uid.clone() };
+        let is_named = key.name == report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name);
+        let known = self.traces.get(&uid).map(|trace| Key::of(&trace.object) == of);
+        if !is_named || known == Some(false) || (known.is_none() && !self.may_wait(&key)) {
+            tracing::debug!("report {key} is not one of trace {of} and node {}: ignored", spec.node_name);
             return;
         }
-        let uid = spec.trace_uid.clone();
-        let of = (key.namespace.clone(), uid.clone());
-        self.report_names.insert(key, (of.clone(), spec.node_name.clone()));
+        let named = Named { uid: key.uid, trace: of.clone(), node: spec.node_name.clone() };
+        self.report_names.insert((key.namespace, key.name), named);
         self.reports.entry(of).or_default().apply(spec);
         if let Some(trace) = self.traces.get_mut(&uid) {
             trace.has_reports = true;
@@ -212,10 +231,29 @@ impl State {
         }
     }
 
+    /// Says that a report of a trace that is not known may wait for it.
+    fn may_wait(&mut self, report: &Key) -> bool {
+        if !self.complete.traces {
+            return true;
+        }
+        let waiting = self.waiting.entry(report.namespace.clone()).or_default();
+        waiting.contains(&report.name) || (waiting.len() < WAITING && waiting.insert(report.name.clone()))
+    }
+
     /// A report that is deleted while its trace lives stays counted.
     fn forget_report(&mut self, key: &Key) {
-        let Some((of, node)) = self.report_names.remove(key) else { return };
-        if self.traces.contains_key(&of.1) {
+        let name = (key.namespace.clone(), key.name.clone());
+        if self.report_names.get(&name).is_none_or(|report| report.uid != key.uid) {
+            return;
+        }
+        let Some(Named { trace: of, node, .. }) = self.report_names.remove(&name) else { return };
+        if let Some(waiting) = self.waiting.get_mut(&key.namespace) {
+            waiting.remove(&key.name);
+            if waiting.is_empty() {
+                self.waiting.remove(&key.namespace);
+            }
+        }
+        if self.traces.contains_key(&of.uid) {
             return;
         }
         if let Some(reports) = self.reports.get_mut(&of) {
@@ -226,15 +264,24 @@ impl State {
         }
     }
 
-    fn pods_changed(&mut self, namespace: &str, now: Timestamp) {
-        let uids = self.of_namespace.get(namespace).into_iter().flatten().cloned().collect::<Vec<_>>();
+    /// A pod with these labels, before or after, counts for other selectors than it did.
+    fn pods_changed(&mut self, namespace: &str, labels: &[Labels], now: Timestamp) {
+        if labels.is_empty() {
+            return;
+        }
+        let uids = self.of_namespace.get(namespace).into_iter().flatten();
+        let selects = |uid: &&String| {
+            let selector = self.traces.get(*uid).and_then(|trace| trace.selector.as_ref());
+            selector.is_some_and(|selector| labels.iter().any(|labels| selector.matches(labels)))
+        };
+        let uids = uids.filter(selects).cloned().collect();
         self.touch(uids, now);
     }
 
     fn node_gone(&mut self, key: &Key, now: Timestamp) {
         self.nodes.remove(key);
         self.node_names.remove(key);
-        let has = |(of, reports): (&Reported, &NodeReports)| reports.has(&key.name).then(|| of.1.clone());
+        let has = |(of, reports): (&Key, &NodeReports)| reports.has(&key.name).then(|| of.uid.clone());
         let uids: Vec<String> = self.reports.iter().filter_map(has).collect();
         self.touch(uids, now);
     }
@@ -293,7 +340,7 @@ impl State {
     /// Reckons anew when a trace is to be looked at, and what its reports cost.
     fn reckon(&mut self, uid: &str, now: Timestamp) {
         let Some(trace) = self.traces.get(uid) else { return };
-        let reports = self.reports.get(&(trace.namespace().to_owned(), uid.to_owned()));
+        let reports = self.reports.get(&Key::of(&trace.object));
         let writing = if trace.is_over() { 0 } else { reports.map_or(0, NodeReports::writing) };
         self.pace.set(uid, trace.namespace(), writing, asked(trace));
         let due = trace.due(reports, self.interval(trace), now);
@@ -311,7 +358,7 @@ impl State {
             return None;
         }
         let object = || Box::new(trace.object.clone());
-        let of = (trace.namespace().to_owned(), uid.to_owned());
+        let of = Key::of(&trace.object);
         let action = if trace.deleted_at().is_some_and(|at| at <= now) {
             Some(Action::Delete(object()))
         } else if trace.reports_until().is_some_and(|until| until <= now) && trace.has_reports {
@@ -332,7 +379,7 @@ impl State {
         Some(action)
     }
 
-    fn status_action(&mut self, uid: &str, of: &Reported, now: Timestamp) -> Option<Action> {
+    fn status_action(&mut self, uid: &str, of: &Key, now: Timestamp) -> Option<Action> {
         let trace = self.traces.get(uid)?;
         let interval = self.interval(trace);
         let reports = self.reports.get(of);
@@ -340,12 +387,12 @@ impl State {
             return None;
         }
         // A final status is not made anew from what is left of its reports.
-        if trace.is_over() && reports.is_none() {
-            self.traces.get_mut(uid)?.looked(now);
-            return None;
-        }
-        let status = self.merge(trace, reports, interval, now);
-        self.merges += 1;
+        let status = if trace.is_over() && reports.is_none() {
+            trace.status_of_this_spec()?
+        } else {
+            self.merges += 1;
+            self.merge(trace, reports, interval, now)
+        };
         let trace = self.traces.get_mut(uid)?;
         trace.looked(now);
         if trace.object.status.as_ref() == Some(&status) {

@@ -146,6 +146,19 @@ impl Trace {
         self.object.status.as_ref()
     }
 
+    /// The status as it is, said of the newest spec: of a trace that is over only `ttlAfterFinished` can change.
+    pub(super) fn status_of_this_spec(&self) -> Option<TrafficTraceStatus> {
+        let mut status = self.status()?.clone();
+        let generation = self.object.metadata.generation;
+        if status.observed_generation != generation {
+            status.observed_generation = generation;
+            for condition in &mut status.conditions {
+                condition.observed_generation = generation;
+            }
+        }
+        Some(status)
+    }
+
     pub(super) fn namespace(&self) -> &str {
         self.object.metadata.namespace.as_deref().unwrap_or_default()
     }

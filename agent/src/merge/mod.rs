@@ -30,6 +30,11 @@ pub(crate) use nodes::NodeReports;
 pub(crate) trait PeerNames {
     /// `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if something that is running has the address.
     fn name_of(&self, address: IpAddr) -> Option<String>;
+
+    /// Says that a name that the status before has may be shown on.
+    fn may_show(&self, _name: &str) -> bool {
+        true
+    }
 }
 
 /// Which nodes a cluster has.

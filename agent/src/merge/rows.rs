@@ -45,7 +45,8 @@ pub(super) fn top(
         let mut flow = shown(row).into_flow(namespace);
         let address = flow.remote_address.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
         let now = || address.and_then(|address| peers.name_of(address.to_canonical()));
-        let peer = named.get(&FlowName::of(&flow)).map(|name| (*name).clone()).or_else(now);
+        let peer = named.get(&FlowName::of(&flow)).filter(|name| peers.may_show(name));
+        let peer = peer.map(|name| (*name).clone()).or_else(now);
         flow.peer = peer;
         flow
     });

@@ -377,6 +377,27 @@ fn a_controller_that_begins_later_leaves_a_finished_trace_as_it_is() {
 }
 
 #[test]
+fn the_final_status_follows_a_changed_lifetime_and_stays_as_it_is() {
+    let mut state = state();
+    tell_trace(&mut state, trace("u1", minute()), 0.0);
+    tell_report(&mut state, "n1", 10, true, 0.5);
+    write(&mut state, 1.0);
+    let last = write(&mut state, 60.0);
+    finish(&mut state, 60.1);
+    let mut changed = newer(state.traces["u1"].object.clone());
+    changed.metadata.generation = Some(2);
+    changed.spec.ttl_after_finished = traffictrace_crd::Duration::new("1h");
+    tell_trace(&mut state, changed, 100.0);
+    let mut status = write(&mut state, 100.1);
+    assert_eq!(status.observed_generation, Some(2));
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(2)));
+    status.observed_generation = Some(1);
+    status.conditions.iter_mut().for_each(|condition| condition.observed_generation = Some(1));
+    assert_eq!(status, last);
+    nothing_until(&mut state, 101.0, 3660.0);
+}
+
+#[test]
 fn agents_learn_a_late_start_and_the_pace_from_the_metadata() {
     let mut state = state();
     let mut old = trace("u1", json!({ "selector": {}, "duration": "10m" }));
@@ -447,11 +468,53 @@ fn a_report_of_another_namespace_or_under_another_name_counts_for_nothing() {
     elsewhere.metadata.namespace = Some("evil".into());
     let mut renamed = report("n1", "u1", 1000, false);
     renamed.metadata.name = Some("t-0123456789".into());
-    for forged in [elsewhere, renamed] {
+    // Under a name that its own words give it, but that is not the trace's.
+    let mut other = report("n1", "u1", 1000, false);
+    other.spec.trace_name = "other".into();
+    other.metadata.name = Some(report_name("other", "u1", "n1"));
+    for forged in [elsewhere, renamed, other] {
         state.tell(Told::Report(Change::Apply(forged)), at(0.5));
     }
     let status = write(&mut state, 1.0);
     assert_eq!((status.phase, status.totals.rx_bytes), (Some(Phase::Pending), 0));
+}
+
+#[test]
+fn forged_reports_of_traces_that_do_not_exist_fill_only_a_bounded_room_of_their_namespace() {
+    let mut state = state();
+    let forged = |namespace: &str, at: usize| {
+        let mut forged = report("n1", &format!("f{at}"), 1, false);
+        forged.metadata.namespace = Some(namespace.into());
+        forged
+    };
+    for at in 0..WAITING + 10 {
+        state.tell(Told::Report(Change::Apply(forged("evil", at))), self::at(0.1));
+    }
+    assert_eq!(state.reports.len(), WAITING);
+    // One that goes makes room, and one that is known may change.
+    state.tell(Told::Report(Change::Gone(Key::of(&forged("evil", 3)))), at(0.2));
+    for at in [5, WAITING + 5, WAITING + 6] {
+        state.tell(Told::Report(Change::Apply(forged("evil", at))), self::at(0.2));
+    }
+    assert_eq!(state.reports.len(), WAITING);
+    // Others do not notice: a report may come before its trace.
+    tell_report(&mut state, "n1", 10, false, 0.3);
+    tell_trace(&mut state, trace("u1", minute()), 0.4);
+    assert_eq!(write(&mut state, 1.0).totals.rx_bytes, 10);
+    assert_eq!(state.waiting["shop"].len(), 0);
+}
+
+#[test]
+fn a_report_that_is_made_anew_outlives_the_end_of_the_old_one() {
+    let mut state = state();
+    let old = report("n1", "u1", 10, false);
+    let mut new = report("n1", "u1", 12, false);
+    new.metadata.uid = Some("new".into());
+    for told in [Change::Apply(old.clone()), Change::Apply(new), Change::Gone(Key::of(&old))] {
+        state.tell(Told::Report(told), at(0.1));
+    }
+    tell_trace(&mut state, trace("u1", minute()), 0.2);
+    assert_eq!(write(&mut state, 1.0).totals.rx_bytes, 12);
 }
 
 #[test]
@@ -506,4 +569,37 @@ fn pods_of_the_namespace_are_counted_and_others_are_not() {
     }
     let status = write(&mut state, 10.0);
     assert_eq!((status.pods_matched, status.nodes_matched, status.summary.nodes.as_str()), (2, 2, "0/2"));
+}
+
+#[test]
+fn a_pod_is_news_for_the_traces_that_select_it() {
+    let mut state = state();
+    let selecting = |app: &str| json!({ "selector": { "matchLabels": { "app": app } }, "duration": "1m" });
+    for app in ["web", "db"] {
+        let mut object = trace(app, selecting(app));
+        object.metadata.name = Some(app.into());
+        tell_trace(&mut state, object, 0.0);
+    }
+    for action in state.due(at(0.1)) {
+        let Action::Write(object, _) = action else { panic!("no status") };
+        let uid = object.metadata.uid.clone().unwrap();
+        state.done(&uid, Outcome::Written(Box::new(newer(*object))), at(0.1));
+    }
+    let merges = state.merges;
+    let pod = |app: &str| -> k8s_openapi::api::core::v1::Pod {
+        serde_json::from_value(json!({
+            "metadata": { "name": "p", "namespace": "shop", "uid": "p", "labels": { "app": app } },
+            "spec": { "nodeName": "n1", "containers": [] }, "status": { "phase": "Running" },
+        }))
+        .unwrap()
+    };
+    for (app, seconds, looks) in [("web", 1.0, 1), ("web", 2.0, 1), ("db", 31.0, 3), ("other", 45.0, 4)] {
+        state.tell(Told::Pod(Change::Apply(pod(app).into())), at(seconds));
+        for action in state.due(at(seconds + 12.0)) {
+            let Action::Write(object, _) = action else { panic!("no status") };
+            let uid = object.metadata.uid.clone().unwrap();
+            state.done(&uid, Outcome::Written(Box::new(newer(*object))), at(seconds + 12.0));
+        }
+        assert_eq!(state.merges - merges, looks, "{app} at {seconds}");
+    }
 }
