@@ -87,6 +87,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> TrafficTraceStatus {
     let wanted = usize::try_from(trace.spec.top_flows).unwrap_or(1).max(1);
     let top = rows::top(inputs.reports, namespace, wanted, &before.top_flows, inputs.peers);
 
+    let listed = i64::try_from(top.flows.len()).unwrap_or(i64::MAX);
     let mut totals = inputs.reports.totals();
     totals.raise_to(&before.totals);
     let mut lost = inputs.reports.lost();
@@ -116,7 +117,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> TrafficTraceStatus {
         update_time: inputs.reports.update_time().or(before.update_time.clone()),
         oldest_update_time: inputs.reports.oldest_update_time().or(before.oldest_update_time.clone()),
         totals,
-        flows_total: inputs.reports.flows_total().max(before.flows_total),
+        flows_total: inputs.reports.flows_total().max(before.flows_total).max(listed),
         top_flows: top.flows,
         truncated: top.truncated,
         lost,

@@ -103,11 +103,15 @@ impl Node {
         }
         let surplus = carried.interruptions.len().saturating_sub(LISTED);
         carried.interruptions.drain(..surplus);
-        // A run that went on from a part of them has these rows already.
-        if new.base.is_none() {
+        // Runs see the same flows again: they are not added.
+        carried.flows = carried.flows.max(old.report.flows_total);
+        if base == Totals::default() {
             add_losses(&mut carried.lost, &old.report.lost);
-            carried.flows = carried.flows.saturating_add(old.report.flows_total);
-            carried.add_rows(&old);
+            carried.add_rows(&old, &HashMap::new());
+        } else {
+            // It went on from an older report of the run before. What a single row had in that is not known: a row is carried
+            // as far as that of the new run does not reach, too little rather than twice.
+            carried.add_rows(&old, &self.newest.rows());
         }
     }
 }
@@ -119,11 +123,18 @@ fn has_traced(report: &TrafficTraceReportSpec) -> bool {
 }
 
 impl Carried {
-    /// Adds the rows of a report; the largest are kept.
-    fn add_rows(&mut self, old: &Kept) {
-        for row in old.weights().filter_map(|(place, _)| old.row(place)) {
-            let row = FlowRow { rx_bytes_per_second: 0, tx_bytes_per_second: 0, connections_open: 0, ..row };
-            match self.rows.entry(rows::Key::of(&row)) {
+    /// Adds the rows of a report beyond those that are known otherwise; the largest are kept.
+    fn add_rows(&mut self, old: &Kept, known: &HashMap<rows::Key, FlowRow>) {
+        for (key, row) in old.rows() {
+            let mut row =
+                FlowRow { rx_bytes_per_second: 0, tx_bytes_per_second: 0, connections_open: 0, ..row };
+            if let Some(known) = known.get(&key) {
+                rows::subtract(&mut row, known);
+                if rows::weight(&row) == 0 {
+                    continue;
+                }
+            }
+            match self.rows.entry(key) {
                 Entry::Occupied(mut earlier) => rows::add(earlier.get_mut(), row),
                 Entry::Vacant(place) => drop(place.insert(row)),
             }
@@ -174,6 +185,12 @@ impl Kept {
     pub(super) fn row(&self, place: usize) -> Option<FlowRow> {
         let rows = self.report.flows.get(place..=place)?;
         decode_rows(self.columns(), rows).next()?.ok()
+    }
+
+    /// All rows that can be read.
+    fn rows(&self) -> HashMap<rows::Key, FlowRow> {
+        let rows = decode_rows(self.columns(), &self.report.flows).filter_map(Result::ok);
+        rows.map(|row| (rows::Key::of(&row), row)).collect()
     }
 
     /// The largest flow that the report may have left out because it had to stay small; 0 if it left out none.
@@ -290,7 +307,7 @@ impl NodeReports {
     pub(crate) fn flows_total(&self) -> i64 {
         let flows = |node: &Node| {
             let carried = node.carried.as_ref().map_or(0, |carried| carried.flows);
-            node.newest.report.flows_total.saturating_add(carried)
+            node.newest.report.flows_total.max(carried)
         };
         self.nodes.values().map(flows).fold(0, i64::saturating_add)
     }

@@ -183,3 +183,18 @@ pub(super) fn add(row: &mut FlowRow, later: FlowRow) {
     row.container_pid = later.container_pid.or(row.container_pid);
     row.state = later.state;
 }
+
+/// Takes out of a row what the same row has elsewhere. No count falls below zero.
+pub(super) fn subtract(row: &mut FlowRow, part: &FlowRow) {
+    for (count, part) in [
+        (&mut row.rx_bytes, part.rx_bytes),
+        (&mut row.tx_bytes, part.tx_bytes),
+        (&mut row.rx_calls, part.rx_calls),
+        (&mut row.tx_calls, part.tx_calls),
+        (&mut row.connections, part.connections),
+        (&mut row.connect_failures, part.connect_failures),
+        (&mut row.retransmits, part.retransmits),
+    ] {
+        *count = count.saturating_sub(part).max(0);
+    }
+}
