@@ -391,7 +391,8 @@ impl State {
             trace.status_of_this_spec()?
         } else {
             self.merges += 1;
-            self.merge(trace, reports, interval, now)
+            self.traces.get_mut(uid)?.check_spec();
+            self.merge(self.traces.get(uid)?, self.reports.get(of), interval, now)
         };
         let trace = self.traces.get_mut(uid)?;
         trace.looked(now);

@@ -53,8 +53,9 @@ enum Request {
 pub(super) struct Trace {
     /// The newest version that was read or written.
     pub(super) object: TrafficTrace,
-    /// Why the spec cannot be used, if it cannot.
+    /// Why the spec cannot be used, if it cannot; known once the spec is checked.
     pub(super) invalid: Option<String>,
+    is_checked: bool,
     /// The selector, if it can be used.
     pub(super) selector: Option<Selector>,
     /// There may be reports of it at the API server.
@@ -75,6 +76,7 @@ impl Trace {
         let mut trace = Self {
             object,
             invalid: None,
+            is_checked: false,
             selector: None,
             has_reports: false,
             request: Request::None,
@@ -123,8 +125,16 @@ impl Trace {
     }
 
     fn read_spec(&mut self) {
-        self.invalid = self.object.validate().err().map(|failed| failed.to_string());
+        self.is_checked = false;
         self.selector = Selector::try_from(self.object.spec.selector.clone()).ok();
+    }
+
+    /// Checks the spec, unless that is done. Each check compiles the rules of the definition: finished traces, of which no
+    /// status is made any more, are not checked when the controller begins.
+    pub(super) fn check_spec(&mut self) {
+        if !std::mem::replace(&mut self.is_checked, true) {
+            self.invalid = self.object.validate().err().map(|failed| failed.to_string());
+        }
     }
 
     /// Says that the filters differ from those that the shown status was made for. Another process may have made it: then
