@@ -8,7 +8,7 @@ CLUSTER := e2e/cluster/cluster.sh
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 } /^##@ / { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 } /^##@ / { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
 
 ##@ Build
 
@@ -74,6 +74,14 @@ soak: ## random load of every kind, compared byte for byte: make soak SECONDS_EA
 .PHONY: test-e2e
 test-e2e: ## the suite on the test cluster (root), or on the one that KUBECONFIG names
 	@scripts/test.sh e2e
+
+.PHONY: test-kubernetes-1.30
+test-kubernetes-1.30: ## definitions, policies and rights on an API server of the oldest supported Kubernetes (root)
+	@scripts/test.sh kubernetes-1.30
+
+.PHONY: test-monitoring
+test-monitoring: ## the chart's alerts and dashboard before a real Prometheus (root)
+	@scripts/test-monitoring.sh
 
 .PHONY: kernel-matrix
 kernel-matrix: ## the product on Debian's kernels in QEMU, or on some of them: KERNELS="5.10 6.1 6.12 newest arm64-5.10"

@@ -2,7 +2,8 @@
 # Installs what building and testing need and this machine lacks, and says what. Safe to run again: it does nothing
 # then. The test cluster has packages of its own, which `make cluster-up` installs.
 #
-# usage: scripts/setup.sh [bench]: with `bench`, what the benchmark loads and compares with, too
+# usage: scripts/setup.sh [bench | monitoring]: also what the benchmark loads and compares with, or what the alerts are
+# tried with
 set -euo pipefail
 
 # A command that must be in PATH, or a file that must be there, and the Debian package that has it.
@@ -28,6 +29,11 @@ readonly COMPARED=(
     # A real server and its load.
     nginx:nginx-light
     wrk:wrk
+)
+
+readonly MONITORING=(
+    prometheus:prometheus
+    promtool:prometheus
 )
 
 say() {
@@ -73,7 +79,7 @@ install_packages() {
         die "apt-get could not install ${packages[*]}; its own words are above"
 }
 
-# The package of nginx starts a server on port 80, now and at every boot, which nobody asked for.
+# The packages of nginx and Prometheus start a server, now and at every boot, which nobody asked for.
 without_service() {
     if command -v systemctl >/dev/null; then
         as_root systemctl disable --quiet --now "$1" || say "the service $1 was installed and could not be disabled"
@@ -82,12 +88,16 @@ without_service() {
 
 main() {
     local missing needed=("${NEEDED[@]}")
-    [[ ${1:-} != bench ]] || needed+=("${COMPARED[@]}")
+    case ${1:-} in
+    bench) needed+=("${COMPARED[@]}") ;;
+    monitoring) needed+=("${MONITORING[@]}") ;;
+    esac
     # The tools of a system administrator are not in every user's PATH.
     export PATH=$PATH:/usr/sbin:/sbin
     mapfile -t missing < <(missing_packages "${needed[@]}")
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
     [[ " ${missing[*]} " != *" nginx-light "* ]] || without_service nginx
+    [[ " ${missing[*]} " != *" prometheus "* ]] || without_service prometheus
     command -v cargo >/dev/null || die "no cargo in PATH: install Rust with rustup (https://rustup.rs), then run this again"
     # rustup fetches the toolchain that rust-toolchain.toml names when it is first asked for it.
     cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -2,7 +2,7 @@
 # Runs the tests and ends with one line that counts them. What cannot run here says SKIPPED and why; with CI=true
 # that is a failure.
 #
-# usage: scripts/test.sh unit|kernel|matrix|e2e|all
+# usage: scripts/test.sh unit|kernel|matrix|e2e|kubernetes-1.30|all
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -123,6 +123,32 @@ e2e() {
     step "cluster suite" cargo test --locked --package traffictrace-e2e --test cluster -- --test-threads=4
 }
 
+# What an API server decides, by the oldest one that is supported: definitions, admission policies, the accounts' rights.
+# It has a name and a folder of its own, so that it can run beside the usual test cluster.
+kubernetes_oldest() {
+    export TRAFFICTRACE_KUBERNETES=$1
+    export TRAFFICTRACE_CLUSTER=${TRAFFICTRACE_CLUSTER:-tt-$1}
+    export TRAFFICTRACE_STATE=${TRAFFICTRACE_STATE:-/var/lib/traffictrace-e2e-$1}
+    if [[ $(id -u) != 0 ]]; then
+        step "API server" skip_cluster "the API server of Kubernetes $1 needs root for its network namespace"
+        return
+    fi
+    e2e/cluster/cluster.sh env >/dev/null 2>&1 || cluster_is_ours=yes
+    step "API server up" e2e/cluster/cluster.sh up
+    local environment
+    environment=$(e2e/cluster/cluster.sh env) || return 0
+    eval "$environment"
+    step "chart on Kubernetes $1" install_chart
+    step "API tests on Kubernetes $1" cargo test --locked --package traffictrace-e2e --test cluster -- --test-threads=4 api::
+}
+
+# The chart as it is; its pods stay unscheduled, as nobody is there who makes them.
+install_chart() {
+    kubectl version
+    kubectl apply -f manifests/namespace.yaml
+    helm upgrade --install traffictrace charts/traffictrace --namespace traffictrace-system
+}
+
 skip_cluster() {
     echo "SKIPPED: cluster suite: $1"
     [[ ${CI:-} != true ]]
@@ -137,7 +163,7 @@ clean_up() {
 main() {
     local what=${1:-all}
     case $what in
-    unit | kernel | matrix | e2e | all) ;;
+    unit | kernel | matrix | e2e | kubernetes-1.30 | all) ;;
     *)
         sed -n 's/^# usage: /usage: /p' "${BASH_SOURCE[0]}" >&2
         exit 2
@@ -148,6 +174,7 @@ main() {
     trap clean_up EXIT
     case $what in
     e2e) start_cluster_build && e2e ;;
+    kubernetes-*) kubernetes_oldest "${what#kubernetes-}" ;;
     all)
         start_cluster_build
         unit

@@ -2,6 +2,8 @@
 # Builds the programs of the test cluster from the Go modules they are published as, once,
 # into a cache outside the repository, and prints the folder they are in on stdout.
 #
+# usage: build.sh [kubernetes-VERSION]: with a version, the API server of that Kubernetes alone
+#
 # The folder's name carries a hash of everything that decides what is built, so another
 # clone on the same machine finds them ready, and an edit here builds anew.
 set -euo pipefail
@@ -10,21 +12,20 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=e2e/cluster/lib/common.sh
 source "$here/lib/common.sh"
 
-# Name, and what a first build takes on two cores with an empty Go cache.
-readonly PROGRAMS=(tools etcd helm kubernetes)
-declare -A FIRST_BUILD=([tools]="10 s" [etcd]="1 min" [helm]="4 min" [kubernetes]="11 min")
+# What a first build takes on two cores with an empty Go cache.
+declare -A FIRST_BUILD=([tools]="10 s" [etcd]="1 min" [helm]="4 min" [kubernetes]="11 min" [kubernetes-1.30]="5 min")
 readonly COMMANDS=(kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet kubectl)
 
 # What the modules of Kubernetes ask to be told at link time: without it the API server says v0.0.0.
 kubernetes_version() {
-    sed -n 's/^require k8s.io\/kubernetes //p; s/^\tk8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' "$here/kubernetes/go.mod" | head -n 1
+    sed -n 's/^require k8s.io\/kubernetes //p; s/^\tk8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' "$here/$1/go.mod" | head -n 1
 }
 
 linker_flags() {
     local version minor
     case $1 in
-    kubernetes)
-        version=$(kubernetes_version)
+    kubernetes*)
+        version=$(kubernetes_version "$1")
         minor=${version#v*.}
         local package=k8s.io/component-base/version
         echo "-s -w -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
@@ -80,25 +81,32 @@ build_all() {
     say "the programs of the test cluster are not built yet; they go to ${out%.part} and stay there"
     rm -rf "$out"
     mkdir -p "$out"
-    for name in "${PROGRAMS[@]}"; do
-        (build_one "$name" "$out")
-    done
-    for command in "${COMMANDS[@]}"; do
-        ln -s kubernetes "$out/$command"
-    done
+    if [[ -n ${2:-} ]]; then
+        (build_one "$2" "$out")
+        mv "$out/$2" "$out/kube-apiserver"
+    else
+        for name in "${PROGRAMS[@]}"; do
+            (build_one "$name" "$out")
+        done
+        for command in "${COMMANDS[@]}"; do
+            ln -s kubernetes "$out/$command"
+        done
+    fi
     mv "$out" "${out%.part}"
 }
 
 main() {
-    local cache bin
-    bin=$(bin_dir)
+    local cache bin version=${1:-}
+    [[ -z $version || -e $here/$version/go.mod && $version == kubernetes-* ]] ||
+        die "expected nothing or one of $(cd "$here" && echo kubernetes-*), got '$version'"
+    bin=$(bin_dir "$version")
     cache=$(dirname "$bin")
     if [[ ! -d $bin ]]; then
         mkdir -p "$cache"
         # Two runs at once would do the long build twice; the second waits and finds it done.
         exec 9>"$cache/build.lock"
         flock 9
-        [[ -d $bin ]] || build_all "$bin.part"
+        [[ -d $bin ]] || build_all "$bin.part" "$version"
     fi
     echo "$bin"
 }

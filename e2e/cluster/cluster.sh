@@ -28,7 +28,8 @@ usage() {
     cat <<'END'
 usage: e2e/cluster/cluster.sh COMMAND
 
-  up                 bring the cluster up; start what is missing of it when it is there already
+  up                 bring the cluster up; start what is missing of it when it is there already.
+                     With TRAFFICTRACE_KUBERNETES=1.30: etcd and an API server of that version alone
   down               end it and leave nothing behind
   env                print the `export` line for a shell
   images             pack traffictrace:dev, and the workloads, and import them on every node
@@ -76,7 +77,7 @@ node_ready() {
 
 all_running() {
     local name node
-    for name in etcd apiserver controller-manager scheduler forward; do
+    for name in "${CONTROL_PARTS[@]}"; do
         group_running "$CONTROL/$name" || return 1
     done
     for node in "${NODES[@]}"; do
@@ -94,6 +95,7 @@ up() {
         BIN=$(cat "$STATE/ready")
     else
         BIN=$("$here/build.sh")
+        [[ -z $API_ONLY ]] || "$here/build.sh" "kubernetes-$API_ONLY" >/dev/null
         # What an interrupted start, or a machine that was switched off, has left.
         remove_all
     fi
@@ -103,7 +105,11 @@ up() {
 
 start_all() {
     local begin=$SECONDS node
-    say "starting the control plane and ${#NODES[@]} nodes; state and logs are in $STATE"
+    if [[ -z $API_ONLY ]]; then
+        say "starting the control plane and ${#NODES[@]} nodes; state and logs are in $STATE"
+    else
+        say "starting an API server of Kubernetes $API_ONLY without nodes; state and logs are in $STATE"
+    fi
     check_groups
     mkdir -p "$STATE/log"
     make_pki
@@ -111,10 +117,17 @@ start_all() {
     for node in "${NODES[@]}"; do
         make_node_net "$node"
     done
-    [[ -e $STATE/images/traffictrace-pause.tar ]] ||
-        pack_image traffictrace-pause:dev "$STATE/images/traffictrace-pause.tar" "$BIN/tools" /pause
     start_control
     say "control plane ready after $(elapsed "$begin")"
+    [[ -n $API_ONLY ]] || start_nodes "$begin"
+    echo "$BIN" >"$STATE/ready"
+    say "up after $(elapsed "$begin")"
+}
+
+start_nodes() {
+    local begin=$1 node
+    [[ -e $STATE/images/traffictrace-pause.tar ]] ||
+        pack_image traffictrace-pause:dev "$STATE/images/traffictrace-pause.tar" "$BIN/tools" /pause
     for node in "${NODES[@]}"; do
         start_node "$node"
     done
@@ -124,8 +137,6 @@ start_all() {
     say "nodes ready after $(elapsed "$begin")"
     # Without it the API server refuses pods.
     wait_for 60 "the default ServiceAccount" kubectl get serviceaccount default
-    echo "$BIN" >"$STATE/ready"
-    say "up after $(elapsed "$begin")"
 }
 
 remove_all() {

@@ -12,10 +12,14 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "traffictrace.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
 {{/* What selects the pods of one part: never changes, since a selector cannot. Takes (list $ "agent"). */}}
 {{- define "traffictrace.selectorLabels" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "traffictrace.name" $root }}
 app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
@@ -30,7 +34,7 @@ app.kubernetes.io/part-of: traffictrace
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{/* By its digest, if one is given: a tag can be moved to another image, a digest cannot. */}}
+{{/* The image, by its digest if one is given: a tag can be moved to another image, a digest cannot. */}}
 {{- define "traffictrace.image" -}}
 {{- with .Values.image.digest -}}
 {{- printf "%s@%s" $.Values.image.repository . -}}
@@ -85,6 +89,8 @@ metadata:
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+# The chart's own pods ask for the token; another pod that names this account gets none unasked.
+automountServiceAccountToken: false
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding

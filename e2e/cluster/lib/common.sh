@@ -15,7 +15,18 @@ readonly MADE=/run/traffictrace-e2e-made
 # same machine needs a name and a state folder of its own.
 readonly CLUSTER_NAME=${TRAFFICTRACE_CLUSTER:-tt}
 readonly CONTROL=$CLUSTER_NAME-cp
-readonly NODES=(node1 node2)
+
+# Empty: the newest Kubernetes, with nodes. Else a folder kubernetes-VERSION: etcd and an API server of that version
+# alone, for tests of what an API server decides.
+readonly API_ONLY=${TRAFFICTRACE_KUBERNETES:-}
+if [[ -z $API_ONLY ]]; then
+    mapfile -t NODES < <(seq -f "node%g" 1 "${TRAFFICTRACE_NODES:-2}")
+    readonly NODES
+    readonly CONTROL_PARTS=(etcd apiserver controller-manager scheduler forward)
+else
+    readonly NODES=()
+    readonly CONTROL_PARTS=(etcd apiserver forward)
+fi
 
 # Addresses exist only inside the harness' own network namespaces. Dual stack throughout.
 readonly CONTROL_IP=10.91.0.1 CONTROL_IP6=fd00:91::1
@@ -68,10 +79,18 @@ wait_for() {
     done
 }
 
-# The folder of the built programs; its name is a hash of what decides their content.
+# The Go programs of a usual test cluster, each in a folder of its own.
+readonly PROGRAMS=(tools etcd helm kubernetes)
+
+# bin_dir [kubernetes-VERSION]: the folder of the built programs, or of that API server alone. Its name is a hash of what
+# decides their content.
 bin_dir() {
-    local cache hash
+    local cache hash name=bin sources=("${PROGRAMS[@]}")
+    if [[ -n ${1:-} ]]; then
+        name=$1
+        sources=("$1")
+    fi
     cache=${TRAFFICTRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/traffictrace}
-    hash=$(cd "$CLUSTER_DIR" && cat build.sh ./*/go.mod ./*/go.sum ./*/*.go | sha256sum | cut -c1-12)
-    echo "$cache/bin-$hash"
+    hash=$(cd "$CLUSTER_DIR" && find build.sh "${sources[@]}" -type f -print0 | sort -z | xargs -0 cat | sha256sum | cut -c1-12)
+    echo "$cache/$name-$hash"
 }

@@ -19,9 +19,13 @@ start_etcd() {
     wait_for 30 "etcd's first answer" etcd_ready
 }
 
+apiserver_program() {
+    if [[ -z $API_ONLY ]]; then echo "$BIN/kube-apiserver"; else echo "$(bin_dir "kubernetes-$API_ONLY")/kube-apiserver"; fi
+}
+
 start_apiserver() {
     # Addresses before host names: node names resolve nowhere, and exec, logs and port-forward would hang.
-    start "$CONTROL/apiserver" "$STATE/log/kube-apiserver.log" "$CONTROL" "" "$BIN/kube-apiserver" \
+    start "$CONTROL/apiserver" "$STATE/log/kube-apiserver.log" "$CONTROL" "" "$(apiserver_program)" \
         --etcd-servers http://127.0.0.1:2379 --advertise-address "$CONTROL_IP" --secure-port 6443 \
         --cert-dir "$STATE/control/apiserver" --tls-cert-file "$PKI/apiserver.crt" --tls-private-key-file "$PKI/apiserver.key" \
         --client-ca-file "$PKI/ca.crt" --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
@@ -65,6 +69,6 @@ start_control() {
     kubeconfig "$STATE/control/inside.kubeconfig" admin "$CONTROL_IP:6443"
     start_etcd
     start_apiserver
-    start_managers
+    [[ -n $API_ONLY ]] || start_managers
     start_forwarder
 }

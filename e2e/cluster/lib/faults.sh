@@ -5,7 +5,7 @@ readonly PROXY_PORT=6444
 
 fault_status() {
     local name node
-    for name in etcd apiserver controller-manager scheduler forward; do
+    for name in "${CONTROL_PARTS[@]}"; do
         print_running "$name" "$CONTROL/$name"
     done
     for node in "${NODES[@]}"; do

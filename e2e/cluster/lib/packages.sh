@@ -2,17 +2,20 @@
 # The programs that come from the distribution: container runtime, network plugins, small tools.
 
 # Command that must exist, and the Debian package that has it.
-readonly NEEDED=(
+NEEDED=(
+    ip:iproute2
+    openssl:openssl
+    nsenter:util-linux
+)
+[[ -n $API_ONLY ]] || NEEDED+=(
     containerd:containerd
     ctr:containerd
     runc:runc
     /usr/lib/cni/ptp:containernetworking-plugins
     nft:nftables
-    ip:iproute2
-    openssl:openssl
-    nsenter:util-linux
     ldd:libc-bin
 )
+readonly NEEDED
 
 missing_packages() {
     local pair

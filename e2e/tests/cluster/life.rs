@@ -101,3 +101,28 @@ async fn deletion_takes_everything_out_of_the_kernel() -> Result<()> {
     two.delete().await?;
     levers.nothing_left(node, &held).await
 }
+
+/// A trace that matches no pod, and one of pods that cannot be, change nothing for the one beside them.
+#[tokio::test]
+async fn traces_of_nobody_disturb_nobody() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let (here, there) = cluster.two_nodes();
+    let empty = namespace.trace("empty", spec("nobody")).await?;
+    let trace = namespace.trace("beside", spec("beside")).await?;
+    let server = server("server", there, "beside", 10);
+    let addresses = start_server(&namespace, &server).await?;
+    let work = ["client", "--connections", "10", "--wait", "60"];
+    let client =
+        PodPlan::new("client", here, "beside", arguments(&[&work, &["--seed", &seed()]], &addresses));
+    namespace.start(&client).await?;
+    let counted = finish(&namespace, &[&server, &client]).await?;
+    shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
+    let status = empty.status().await?;
+    assert_eq!(
+        (status.pods_matched, status.totals.rx_bytes, status.top_flows.len()),
+        (0, 0, 0),
+        "{status:?}"
+    );
+    Ok(())
+}

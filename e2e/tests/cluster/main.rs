@@ -1,15 +1,18 @@
 //! The product on a real cluster of two nodes, with real pods. `KUBECONFIG` says which; without it every test says
 //! `SKIPPED` (a failure when `CI=true`).
 
+mod answers;
+mod api;
 mod controller;
 mod exact;
 mod faults;
 mod filters;
 mod life;
+mod nodes;
 mod operations;
-mod refused;
 mod requests;
 mod sessions;
 mod setup;
 mod start;
+mod tenants;
 mod timing;

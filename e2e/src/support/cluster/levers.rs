@@ -48,6 +48,15 @@ impl Levers {
         Err(TestError::unexpected(what, String::from_utf8_lossy(&output.stderr)))
     }
 
+    /// What the script prints for a command; see `cluster.sh help`.
+    ///
+    /// # Errors
+    ///
+    /// When the script fails.
+    pub fn ask(&self, arguments: &[&str]) -> Result<String> {
+        self.run(arguments)
+    }
+
     /// Pulls a lever by its name; see `cluster.sh help`. Runs beside the test's other tasks.
     ///
     /// # Errors

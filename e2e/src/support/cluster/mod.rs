@@ -1,5 +1,7 @@
 //! Driving a real cluster, whichever `KUBECONFIG` names, with the product installed on it.
 
+pub mod access;
+pub mod attempt;
 pub mod levers;
 mod metrics;
 mod namespace;
@@ -15,8 +17,12 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Result, TestError, needs, wait};
 
+use access::Accounts;
 pub use namespace::{Container, Counted, Namespace, PodPlan};
-pub use trace::{NeverFalls, Trace, report_rows, spec};
+pub use trace::{NeverFalls, Trace, report_of, report_rows, spec};
+
+/// Label of all objects of the product.
+const PRODUCT: &str = "app.kubernetes.io/name=traffictrace";
 
 /// How long a cluster may feel the fault of the test before.
 const RECOVERED: Duration = Duration::from_secs(180);
@@ -58,11 +64,7 @@ impl Cluster {
     }
 
     async fn take(turn: Turn) -> Result<Option<Self>> {
-        if env::var_os("KUBECONFIG").is_none_or(|path| path.is_empty()) {
-            needs::skip("no cluster: KUBECONFIG is not set (make test-e2e brings one up)");
-            return Ok(None);
-        }
-        let client = Client::try_default().await.map_err(TestError::kube("use the cluster of KUBECONFIG"))?;
+        let Some(client) = connect().await? else { return Ok(None) };
         // A fault of the test before may still be felt: nodes become ready again, agents start anew.
         wait::until_async("the agents of all nodes to be ready", RECOVERED, async || {
             installed(&client).await
@@ -86,6 +88,56 @@ impl Cluster {
     pub fn two_nodes(&self) -> (&str, &str) {
         (&self.nodes[0], &self.nodes[1])
     }
+}
+
+/// An API server that knows the product's definitions, policies and accounts. Whether there are nodes, and whether
+/// anything runs on them, does not matter: tests that need no more run on every supported Kubernetes.
+pub struct ApiServer {
+    client: Client,
+    accounts: Accounts,
+    _turn: Turn,
+}
+
+impl ApiServer {
+    /// For tests that do not mind others beside them. Nothing when the test was [skipped](needs::skip).
+    ///
+    /// # Errors
+    ///
+    /// When there is one, but it does not answer or the product is not installed.
+    pub async fn shared() -> Result<Option<Self>> {
+        let turn = Turn::Shared(TURNS.read().await);
+        let Some(client) = connect().await? else { return Ok(None) };
+        let accounts = Accounts::find(&client).await?;
+        Ok(Some(Self { client, accounts, _turn: turn }))
+    }
+
+    /// The API client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The product's service accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Makes a namespace for one test, in which no pod may start.
+    ///
+    /// # Errors
+    ///
+    /// When the API server refuses it.
+    pub async fn namespace(&self) -> Result<Namespace> {
+        Namespace::create(&self.client).await
+    }
+}
+
+/// The API server of `KUBECONFIG`. Nothing when the test was [skipped](needs::skip).
+async fn connect() -> Result<Option<Client>> {
+    if env::var_os("KUBECONFIG").is_none_or(|path| path.is_empty()) {
+        needs::skip("no cluster: KUBECONFIG is not set (make test-e2e brings one up)");
+        return Ok(None);
+    }
+    Client::try_default().await.map(Some).map_err(TestError::kube("use the cluster of KUBECONFIG"))
 }
 
 /// Names of the nodes that take ordinary pods, when all of these are ready.
@@ -118,7 +170,7 @@ fn is_ready(node: &Node) -> bool {
 /// Whether the product is installed and an agent is ready on every node that should have one.
 async fn installed(client: &Client) -> Result<Result<(), String>> {
     let agents: Api<DaemonSet> = Api::all(client.clone());
-    let ours = ListParams::default().labels("app.kubernetes.io/name=traffictrace");
+    let ours = ListParams::default().labels(PRODUCT);
     let agents = agents.list(&ours).await.map_err(TestError::kube("list the product's DaemonSets"))?;
     let agents = agents.items.first();
     let agents = agents

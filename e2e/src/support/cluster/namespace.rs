@@ -122,17 +122,7 @@ impl Cluster {
     ///
     /// When the API server refuses it.
     pub async fn namespace(&self) -> Result<Namespace> {
-        let namespace = NamespaceObject {
-            metadata: ObjectMeta { generate_name: Some("tt-e2e-".to_owned()), ..ObjectMeta::default() },
-            ..NamespaceObject::default()
-        };
-        let made = Api::all(self.client.clone())
-            .create(&PostParams::default(), &namespace)
-            .await
-            .map_err(TestError::kube("make a namespace"))?;
-        let name = made.metadata.name.unwrap_or_default();
-        println!("namespace {name}");
-        let namespace = Namespace { client: self.client.clone(), name };
+        let namespace = Namespace::create(&self.client).await?;
         // Without it the API server refuses pods; after an outage its maker takes a while to come back.
         let accounts: Api<ServiceAccount> = namespace.api();
         wait::until_async("the default ServiceAccount", RECOVERED, async || {
@@ -146,6 +136,20 @@ impl Cluster {
 }
 
 impl Namespace {
+    pub(super) async fn create(client: &Client) -> Result<Self> {
+        let namespace = NamespaceObject {
+            metadata: ObjectMeta { generate_name: Some("tt-e2e-".to_owned()), ..ObjectMeta::default() },
+            ..NamespaceObject::default()
+        };
+        let made = Api::all(client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .map_err(TestError::kube("make a namespace"))?;
+        let name = made.metadata.name.unwrap_or_default();
+        println!("namespace {name}");
+        Ok(Self { client: client.clone(), name })
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -5,14 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, PostParams},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 use traffictrace_crd::{
-    FlowRow, TrafficTrace, TrafficTraceReport, TrafficTraceSpec, TrafficTraceStatus, decode_rows,
+    FlowRow, GROUP, NODE_LABEL, TRACE_UID_LABEL, TrafficTrace, TrafficTraceReport, TrafficTraceReportSpec,
+    TrafficTraceSpec, TrafficTraceStatus, VERSION, decode_rows, node_label, report_name,
 };
 
 use super::{super::wait, Namespace};
@@ -111,6 +112,31 @@ impl Trace {
     pub fn watch(&self) -> NeverFalls {
         let (end, ended) = oneshot::channel();
         NeverFalls { end, task: tokio::spawn(watch(self.clone(), ended)) }
+    }
+}
+
+/// The report that the agent of a node would write of a trace, without numbers.
+pub fn report_of(trace: &Trace, node: &str) -> TrafficTraceReport {
+    let labels = [(TRACE_UID_LABEL, trace.uid.clone()), (NODE_LABEL, node_label(node))];
+    TrafficTraceReport {
+        metadata: ObjectMeta {
+            name: Some(report_name(&trace.name, &trace.uid, node)),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
+            owner_references: Some(vec![OwnerReference {
+                api_version: format!("{GROUP}/{VERSION}"),
+                kind: "TrafficTrace".to_owned(),
+                name: trace.name.clone(),
+                uid: trace.uid.clone(),
+                ..OwnerReference::default()
+            }]),
+            ..ObjectMeta::default()
+        },
+        spec: TrafficTraceReportSpec {
+            trace_name: trace.name.clone(),
+            trace_uid: trace.uid.clone(),
+            node_name: node.to_owned(),
+            ..TrafficTraceReportSpec::default()
+        },
     }
 }
 

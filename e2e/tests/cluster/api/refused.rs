@@ -1,4 +1,6 @@
-//! What the API server refuses says which field it is and what to do; what it accepts never stops the others.
+//! What the API server refuses says which field it is and what to do; the samples are accepted.
+
+use std::{fs, path::Path};
 
 use kube::{
     Api,
@@ -7,10 +9,8 @@ use kube::{
 use serde_json::{Value, json};
 use traffictrace_e2e::support::{
     Result, TestError,
-    cluster::{Cluster, Namespace, spec},
+    cluster::{ApiServer, Namespace, spec},
 };
-
-use crate::setup::{arguments, finish, seed, server, shows_exactly, start_server};
 
 /// A part of a spec, and what the refusal must name.
 fn invalid_specs() -> [(Value, &'static [&'static str]); 9] {
@@ -27,9 +27,9 @@ fn invalid_specs() -> [(Value, &'static [&'static str]); 9] {
     ]
 }
 
-fn traces(cluster: &Cluster, namespace: &Namespace) -> Api<DynamicObject> {
+fn traces(server: &ApiServer, namespace: &Namespace) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk(traffictrace_crd::GROUP, traffictrace_crd::VERSION, "TrafficTrace");
-    Api::namespaced_with(cluster.client().clone(), namespace.name(), &ApiResource::from_gvk(&kind))
+    Api::namespaced_with(server.client().clone(), namespace.name(), &ApiResource::from_gvk(&kind))
 }
 
 fn object(part: &Value) -> Result<DynamicObject> {
@@ -48,9 +48,9 @@ fn object(part: &Value) -> Result<DynamicObject> {
 
 #[tokio::test]
 async fn invalid_traces() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
-    let namespace = cluster.namespace().await?;
-    let traces = traces(&cluster, &namespace);
+    let Some(server) = ApiServer::shared().await? else { return Ok(()) };
+    let namespace = server.namespace().await?;
+    let traces = traces(&server, &namespace);
     for (part, named) in invalid_specs() {
         match traces.create(&PostParams::default(), &object(&part)?).await {
             Err(kube::Error::Api(refusal)) => {
@@ -72,10 +72,10 @@ async fn invalid_traces() -> Result<()> {
 /// What may not change in a running trace says so, with the remedy.
 #[tokio::test]
 async fn changes_that_are_not_possible() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
-    let namespace = cluster.namespace().await?;
+    let Some(server) = ApiServer::shared().await? else { return Ok(()) };
+    let namespace = server.namespace().await?;
     namespace.trace("fixed", spec("fixed")).await?;
-    let traces = traces(&cluster, &namespace);
+    let traces = traces(&server, &namespace);
     for (field, part) in [
         ("selector", json!({"selector": {"matchLabels": {"app": "another"}}})),
         ("containers", json!({"containers": ["another"]})),
@@ -98,31 +98,26 @@ async fn changes_that_are_not_possible() -> Result<()> {
     changed.map(drop).map_err(TestError::kube("change what may change"))
 }
 
-/// A trace that matches no pod, and one of pods that cannot be, change nothing for the one beside them.
+/// Every file of `manifests/samples` is a trace that can be applied as it is.
 #[tokio::test]
-async fn traces_of_nobody_disturb_nobody() -> Result<()> {
-    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
-    let namespace = cluster.namespace().await?;
-    let (here, there) = cluster.two_nodes();
-    let empty = namespace.trace("empty", spec("nobody")).await?;
-    let trace = namespace.trace("beside", spec("beside")).await?;
-    let server = server("server", there, "beside", 10);
-    let addresses = start_server(&namespace, &server).await?;
-    let work = ["client", "--connections", "10", "--wait", "60"];
-    let client = traffictrace_e2e::support::cluster::PodPlan::new(
-        "client",
-        here,
-        "beside",
-        arguments(&[&work, &["--seed", &seed()]], &addresses),
-    );
-    namespace.start(&client).await?;
-    let counted = finish(&namespace, &[&server, &client]).await?;
-    shows_exactly(&trace, &counted, traffictrace_crd::GroupBy::Endpoint).await?;
-    let status = empty.status().await?;
-    assert_eq!(
-        (status.pods_matched, status.totals.rx_bytes, status.top_flows.len()),
-        (0, 0, 0),
-        "{status:?}"
-    );
+async fn samples_are_accepted() -> Result<()> {
+    let Some(server) = ApiServer::shared().await? else { return Ok(()) };
+    let namespace = server.namespace().await?;
+    let traces = traces(&server, &namespace);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/samples");
+    let files = fs::read_dir(&folder).map_err(TestError::io("list the samples"))?;
+    let mut accepted = 0;
+    for file in files {
+        let path = file.map_err(TestError::io("list the samples"))?.path();
+        let text = fs::read_to_string(&path).map_err(TestError::io(format!("read {}", path.display())))?;
+        let sample: Value =
+            serde_saphyr::from_str(&text).map_err(|error| TestError::unexpected(path.display(), error))?;
+        let sample =
+            serde_json::from_value(sample).map_err(|error| TestError::unexpected(path.display(), error))?;
+        let created = traces.create(&PostParams::default(), &sample).await;
+        created.map_err(TestError::kube(format!("create the sample {}", path.display())))?;
+        accepted += 1;
+    }
+    assert!(accepted >= 3, "{accepted} samples in {}", folder.display());
     Ok(())
 }

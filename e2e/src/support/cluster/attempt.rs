@@ -1,0 +1,108 @@
+//! Requests that are tried to see whether they are refused, and by whom.
+
+use std::fmt::{self, Display};
+
+use kube::{
+    Client,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::{Request, params::GetParams, request},
+};
+use serde_json::Value;
+
+use crate::support::{Result, TestError};
+
+/// A request, by the path of the resource. What would change something is a dry run, so that nothing has happened
+/// where it is allowed.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum Attempt {
+    List(String),
+    Get(String, String),
+    /// A subresource, such as a pod's log.
+    GetPart(String, String, &'static str),
+    Create(String, Value),
+    /// To a subresource, such as a token of an account.
+    CreatePart(String, String, &'static str, Value),
+    Replace(String, String, Value),
+    /// The status.
+    ReplaceStatus(String, String, Value),
+    Patch(String, String, Value),
+    Delete(String, String),
+    DeleteAll(String),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is allowed.
+    Allowed,
+    /// The account has no right to it.
+    NoRight,
+    /// An admission policy refuses it, saying this.
+    Policy(String),
+    /// The API server refuses it for another reason.
+    Other(String),
+}
+
+impl Attempt {
+    /// Sends the request.
+    ///
+    /// # Errors
+    ///
+    /// When the API server does not answer.
+    pub async fn send(&self, client: &Client) -> Result<Answer> {
+        let request = self.request().map_err(|error| TestError::unexpected(format!("{self:?}"), error))?;
+        match client.request_text(request).await {
+            Ok(_) => Ok(Answer::Allowed),
+            Err(kube::Error::Api(status)) => Ok(Answer::of(&status.message)),
+            Err(error) => Err(TestError::kube(format!("send {self:?}"))(error)),
+        }
+    }
+
+    fn request(&self) -> std::result::Result<http::Request<Vec<u8>>, request::Error> {
+        let post = PostParams { dry_run: true, ..PostParams::default() };
+        let patch = PatchParams { dry_run: true, ..PatchParams::default() };
+        let delete = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        let few = ListParams::default().limit(1);
+        let body = |value: &Value| value.to_string().into_bytes();
+        match self {
+            Self::List(path) => Request::new(path).list(&few),
+            Self::Get(path, name) => Request::new(path).get(name, &GetParams::default()),
+            Self::GetPart(path, name, part) => Request::new(path).get_subresource(part, name),
+            Self::Create(path, value) => Request::new(path).create(&post, body(value)),
+            Self::CreatePart(path, name, part, value) => {
+                Request::new(path).create_subresource(part, name, &post, body(value))
+            }
+            Self::Replace(path, name, value) => Request::new(path).replace(name, &post, body(value)),
+            Self::ReplaceStatus(path, name, value) => {
+                Request::new(path).replace_subresource("status", name, &post, body(value))
+            }
+            Self::Patch(path, name, value) => Request::new(path).patch(name, &patch, &Patch::Merge(value)),
+            Self::Delete(path, name) => Request::new(path).delete(name, &delete),
+            Self::DeleteAll(path) => Request::new(path).delete_collection(&delete, &ListParams::default()),
+        }
+    }
+}
+
+impl Answer {
+    fn of(message: &str) -> Self {
+        if let Some((_, said)) = message.split_once("denied request: ") {
+            Self::Policy(said.to_owned())
+        } else if message.contains(" cannot ") {
+            Self::NoRight
+        } else {
+            Self::Other(message.to_owned())
+        }
+    }
+}
+
+impl Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed => f.write_str("allowed"),
+            Self::NoRight => f.write_str("no right (RBAC)"),
+            Self::Policy(message) => write!(f, "admission policy: {message}"),
+            Self::Other(message) => write!(f, "refused: {message}"),
+        }
+    }
+}
