@@ -7,6 +7,7 @@ mod metadata;
 mod pace;
 mod peers;
 mod pods;
+mod reports;
 mod schedule;
 mod state;
 mod trace;

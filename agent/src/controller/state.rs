@@ -6,13 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::core::SelectorExt as _;
 use serde_json::Value;
-use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus, report_name};
+use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus};
 
 use super::events::{Notice, events};
 use super::metadata;
 use super::pace::Pace;
 use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
 use super::pods::{Labels, PodRecord, Pods};
+use super::reports::{Reports, trace_of};
 use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::kubeapi::{Change, Key};
@@ -70,10 +71,6 @@ pub(super) enum Outcome {
     Again(Option<Duration>),
 }
 
-/// The most reports of one namespace that wait for traces that nobody knows. The watch of traces is behind that of reports by
-/// a moment at most; more than these are forged, and must not fill the memory.
-const WAITING: usize = 1000;
-
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -84,12 +81,7 @@ pub(super) struct State {
     traces: HashMap<String, Trace>,
     /// UIDs of the traces of each namespace.
     of_namespace: HashMap<String, BTreeSet<String>>,
-    /// Reports of traces, which may not be known yet.
-    reports: HashMap<Key, NodeReports>,
-    /// The reports that exist, by namespace and name.
-    report_names: HashMap<(String, String), Named>,
-    /// The names of reports that came after the list of traces and are of none that is known, by namespace.
-    waiting: HashMap<String, BTreeSet<String>>,
+    reports: Reports,
     schedule: Schedule,
     pace: Pace,
     pods: Pods,
@@ -99,15 +91,6 @@ pub(super) struct State {
     complete: Complete,
     /// How often a status was made.
     merges: u64,
-}
-
-/// A report that exists.
-#[derive(Debug)]
-struct Named {
-    /// Its own UID: one that is made anew under its name comes before the end of the old one.
-    uid: String,
-    trace: Key,
-    node: String,
 }
 
 /// Of what the first list is complete.
@@ -143,7 +126,10 @@ impl State {
             Told::Trace(Change::Gone(key)) => self.forget_trace(&key),
             Told::Trace(Change::Complete) => self.complete.traces = true,
             Told::Report(Change::Apply(report)) => self.apply_report(report, now),
-            Told::Report(Change::Gone(key)) => self.forget_report(&key),
+            Told::Report(Change::Gone(key)) => {
+                let traces = &self.traces;
+                self.reports.gone(&key, |trace| traces.contains_key(&trace.uid));
+            }
             Told::Report(Change::Complete) => self.complete.reports = true,
             Told::Pod(Change::Apply(pod)) => {
                 let namespace = pod.namespace().to_owned();
@@ -179,16 +165,9 @@ impl State {
             Some(trace) => trace.update(object, now),
             None => {
                 let mut trace = Trace::new(object, now);
-                trace.has_reports = self.reports.contains_key(&key);
+                trace.has_reports = self.reports.claim(&key);
                 self.traces.insert(key.uid.clone(), trace);
-                self.of_namespace.entry(key.namespace.clone()).or_default().insert(key.uid.clone());
-                if let Some(waiting) = self.waiting.get_mut(&key.namespace) {
-                    let names = &self.report_names;
-                    waiting.retain(|name| {
-                        let report = names.get(&(key.namespace.clone(), name.clone()));
-                        report.is_some_and(|report| report.trace != key)
-                    });
-                }
+                self.of_namespace.entry(key.namespace).or_default().insert(key.uid.clone());
             }
         }
         self.reckon(&key.uid, now);
@@ -196,7 +175,7 @@ impl State {
 
     fn forget_trace(&mut self, key: &Key) {
         self.traces.remove(&key.uid);
-        self.reports.remove(key);
+        self.reports.forget(key);
         self.schedule.set(&key.uid, None);
         self.pace.remove(&key.uid);
         if let Some(uids) = self.of_namespace.get_mut(&key.namespace) {
@@ -207,60 +186,20 @@ impl State {
         }
     }
 
-    /// Takes a report. It counts for the trace of its own namespace that it names, and only under the name that this
-    /// trace's report of this node has: who may write reports in one namespace must not be able to change what another one
-    /// sees.
     fn apply_report(&mut self, report: TrafficTraceReport, now: Timestamp) {
-        let key = Key::of(&report);
-        let spec = report.spec;
-        let uid = spec.trace_uid.clone();
-        let of = Key { namespace: key.namespace.clone(), name: spec.trace_name.clone(), uid: uid.clone() };
-        let is_named = key.name == report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name);
-        let known = self.traces.get(&uid).map(|trace| Key::of(&trace.object) == of);
-        if !is_named || known == Some(false) || (known.is_none() && !self.may_wait(&key)) {
-            tracing::debug!("report {key} is not one of trace {of} and node {}: ignored", spec.node_name);
+        let (key, of) = (Key::of(&report), trace_of(&report));
+        let known = of.as_ref().and_then(|of| Some(Key::of(&self.traces.get(&of.uid)?.object) == *of));
+        let counts = known.unwrap_or_else(|| !self.complete.traces || self.reports.may_wait(&key));
+        let Some(of) = of.filter(|_| counts) else {
+            tracing::debug!("report {key} is of no trace that can be, and ignored");
             return;
-        }
-        let named = Named { uid: key.uid, trace: of.clone(), node: spec.node_name.clone() };
-        self.report_names.insert((key.namespace, key.name), named);
-        self.reports.entry(of).or_default().apply(spec);
+        };
+        let uid = of.uid.clone();
+        self.reports.apply(of, report);
         if let Some(trace) = self.traces.get_mut(&uid) {
             trace.has_reports = true;
             trace.touch(now);
             self.reckon(&uid, now);
-        }
-    }
-
-    /// Says that a report of a trace that is not known may wait for it.
-    fn may_wait(&mut self, report: &Key) -> bool {
-        if !self.complete.traces {
-            return true;
-        }
-        let waiting = self.waiting.entry(report.namespace.clone()).or_default();
-        waiting.contains(&report.name) || (waiting.len() < WAITING && waiting.insert(report.name.clone()))
-    }
-
-    /// A report that is deleted while its trace lives stays counted.
-    fn forget_report(&mut self, key: &Key) {
-        let name = (key.namespace.clone(), key.name.clone());
-        if self.report_names.get(&name).is_none_or(|report| report.uid != key.uid) {
-            return;
-        }
-        let Some(Named { trace: of, node, .. }) = self.report_names.remove(&name) else { return };
-        if let Some(waiting) = self.waiting.get_mut(&key.namespace) {
-            waiting.remove(&key.name);
-            if waiting.is_empty() {
-                self.waiting.remove(&key.namespace);
-            }
-        }
-        if self.traces.contains_key(&of.uid) {
-            return;
-        }
-        if let Some(reports) = self.reports.get_mut(&of) {
-            reports.remove(&node);
-            if reports.is_empty() {
-                self.reports.remove(&of);
-            }
         }
     }
 
@@ -281,9 +220,7 @@ impl State {
     fn node_gone(&mut self, key: &Key, now: Timestamp) {
         self.nodes.remove(key);
         self.node_names.remove(key);
-        let has = |(of, reports): (&Key, &NodeReports)| reports.has(&key.name).then(|| of.uid.clone());
-        let uids: Vec<String> = self.reports.iter().filter_map(has).collect();
-        self.touch(uids, now);
+        self.touch(self.reports.traces_on(&key.name), now);
     }
 
     /// Something has changed that the statuses of some traces depend on, unless they are over.
@@ -340,7 +277,7 @@ impl State {
     /// Reckons anew when a trace is to be looked at, and what its reports cost.
     fn reckon(&mut self, uid: &str, now: Timestamp) {
         let Some(trace) = self.traces.get(uid) else { return };
-        let reports = self.reports.get(&Key::of(&trace.object));
+        let reports = self.reports.of(&Key::of(&trace.object));
         let writing = if trace.is_over() { 0 } else { reports.map_or(0, NodeReports::writing) };
         self.pace.set(uid, trace.namespace(), writing, asked(trace));
         let due = trace.due(reports, self.interval(trace), now);
@@ -364,7 +301,7 @@ impl State {
         } else if trace.reports_until().is_some_and(|until| until <= now) && trace.has_reports {
             // Its status is final, and what it was made from is not needed any more.
             let action = Action::DeleteReports(object());
-            self.reports.remove(&of);
+            self.reports.forget(&of);
             self.traces.get_mut(uid)?.looked(now);
             Some(action)
         } else {
@@ -382,7 +319,7 @@ impl State {
     fn status_action(&mut self, uid: &str, of: &Key, now: Timestamp) -> Option<Action> {
         let trace = self.traces.get(uid)?;
         let interval = self.interval(trace);
-        let reports = self.reports.get(of);
+        let reports = self.reports.of(of);
         if !trace.is_status_due(reports, interval, now) {
             return None;
         }
@@ -392,7 +329,7 @@ impl State {
         } else {
             self.merges += 1;
             self.traces.get_mut(uid)?.check_spec();
-            self.merge(self.traces.get(uid)?, self.reports.get(of), interval, now)
+            self.merge(self.traces.get(uid)?, self.reports.of(of), interval, now)
         };
         let trace = self.traces.get_mut(uid)?;
         trace.looked(now);
@@ -445,7 +382,7 @@ impl State {
 
     /// How many traces are known, how many of their nodes have reported, and how many go on writing reports.
     pub(super) fn counts(&self) -> (usize, usize, u64) {
-        (self.traces.len(), self.report_names.len(), self.pace.writing())
+        (self.traces.len(), self.reports.len(), self.pace.writing())
     }
 }
 

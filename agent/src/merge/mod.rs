@@ -4,8 +4,10 @@
 //! Read `merge` first; it has the map.
 
 mod budget;
+mod carried;
 mod conditions;
 mod findings;
+mod kept;
 mod life;
 mod nodes;
 mod rows;

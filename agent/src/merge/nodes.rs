@@ -1,27 +1,21 @@
 //! The reports of one trace, by node, and what is kept of an agent whose report was lost.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use traffictrace_crd::{
-    FlowRow, Interruption, Losses, NotVisible, Refused, Totals, TrafficTraceReportSpec, column_names,
-    decode_rows,
-};
+use traffictrace_crd::{FlowRow, Interruption, Losses, NotVisible, Refused, Totals, TrafficTraceReportSpec};
 
+use super::carried::Carried;
+use super::kept::Kept;
 use super::rows;
-use super::text::clean_report;
 
 /// How many interruptions and pods that cannot be seen a status lists.
-const LISTED: usize = 8;
+pub(super) const LISTED: usize = 8;
 /// How many kinds of what is not seen a status lists.
 const UNSEEN: usize = 16;
 /// How many reasons of loss a status lists.
 const REASONS: usize = 16;
-/// How many rows of earlier runs of an agent are kept: as many as a status can list.
-const CARRIED_ROWS: usize = 100;
 
 /// The newest report of every node, and what earlier runs of its agent had counted that it does not contain.
 #[derive(Debug, Default)]
@@ -45,18 +39,6 @@ pub(super) struct Node {
     carried: Option<Carried>,
     /// It traces or has traced: it has numbers to show, also while it refuses.
     traced: bool,
-}
-
-/// What runs of an agent counted whose report was lost before the next run could go on from it.
-#[derive(Debug, Default)]
-pub(super) struct Carried {
-    totals: Totals,
-    lost: Losses,
-    interruptions: Vec<Interruption>,
-    pods: i32,
-    containers: i32,
-    flows: i64,
-    rows: HashMap<rows::Key, FlowRow>,
 }
 
 impl Node {
@@ -92,27 +74,7 @@ impl Node {
         if beyond == Totals::default() {
             return;
         }
-        let carried = self.carried.get_or_insert_default();
-        carried.totals.add(&beyond);
-        carried.pods = carried.pods.max(old.report.pods_matched);
-        carried.containers = carried.containers.max(old.report.containers_matched);
-        for interruption in &old.report.interruptions {
-            if !carried.interruptions.contains(interruption) {
-                carried.interruptions.push(interruption.clone());
-            }
-        }
-        let surplus = carried.interruptions.len().saturating_sub(LISTED);
-        carried.interruptions.drain(..surplus);
-        // Runs see the same flows again: they are not added.
-        carried.flows = carried.flows.max(old.report.flows_total);
-        if base == Totals::default() {
-            add_losses(&mut carried.lost, &old.report.lost);
-            carried.add_rows(&old, &HashMap::new());
-        } else {
-            // It went on from an older report of the run before. What a single row had in that is not known: a row is carried
-            // as far as that of the new run does not reach, too little rather than twice.
-            carried.add_rows(&old, &self.newest.rows());
-        }
+        self.carried.get_or_insert_default().carry(&old, &self.newest, &beyond);
     }
 }
 
@@ -120,84 +82,6 @@ impl Node {
 /// that gave way to others goes on saying what it had.
 fn has_traced(report: &TrafficTraceReportSpec) -> bool {
     report.refused.is_none() || report.base.is_some() || report.totals != Totals::default()
-}
-
-impl Carried {
-    /// Adds the rows of a report beyond those that are known otherwise; the largest are kept.
-    fn add_rows(&mut self, old: &Kept, known: &HashMap<rows::Key, FlowRow>) {
-        for (key, row) in old.rows() {
-            let mut row =
-                FlowRow { rx_bytes_per_second: 0, tx_bytes_per_second: 0, connections_open: 0, ..row };
-            if let Some(known) = known.get(&key) {
-                rows::subtract(&mut row, known);
-                if rows::weight(&row) == 0 {
-                    continue;
-                }
-            }
-            match self.rows.entry(key) {
-                Entry::Occupied(mut earlier) => rows::add(earlier.get_mut(), row),
-                Entry::Vacant(place) => drop(place.insert(row)),
-            }
-        }
-        if self.rows.len() > CARRIED_ROWS {
-            let mut weights: Vec<i64> = self.rows.values().map(rows::weight).collect();
-            weights.sort_unstable_by_key(|weight| std::cmp::Reverse(*weight));
-            let least = weights[CARRIED_ROWS - 1];
-            self.rows.retain(|_, row| rows::weight(row) >= least);
-        }
-    }
-}
-
-/// A report as it is kept: thousands of them are in memory, and most of their rows are never shown.
-#[derive(Debug)]
-pub(super) struct Kept {
-    /// The report; without its columns where they are this version's own.
-    report: TrafficTraceReportSpec,
-    /// What each row is ranked by, in bytes; `None` for a row that cannot be read.
-    weights: Vec<Option<i64>>,
-}
-
-/// The columns that nearly every report has.
-static OWN_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(column_names);
-
-impl Kept {
-    fn new(report: TrafficTraceReportSpec) -> Self {
-        let mut report = clean_report(report);
-        if report.columns == *OWN_COLUMNS {
-            report.columns = Vec::new();
-        }
-        let mut kept = Self { report, weights: Vec::new() };
-        let weight = |row: Result<FlowRow, _>| row.ok().map(|row| row.rx_bytes.saturating_add(row.tx_bytes));
-        kept.weights = decode_rows(kept.columns(), &kept.report.flows).map(weight).collect();
-        kept
-    }
-
-    fn columns(&self) -> &[String] {
-        if self.report.columns.is_empty() { &OWN_COLUMNS } else { &self.report.columns }
-    }
-
-    /// What each row is ranked by, with its place.
-    pub(super) fn weights(&self) -> impl Iterator<Item = (usize, i64)> {
-        self.weights.iter().enumerate().filter_map(|(place, weight)| Some((place, (*weight)?)))
-    }
-
-    /// The row at a place, if there is one that can be read.
-    pub(super) fn row(&self, place: usize) -> Option<FlowRow> {
-        let rows = self.report.flows.get(place..=place)?;
-        decode_rows(self.columns(), rows).next()?.ok()
-    }
-
-    /// All rows that can be read.
-    fn rows(&self) -> HashMap<rows::Key, FlowRow> {
-        let rows = decode_rows(self.columns(), &self.report.flows).filter_map(Result::ok);
-        rows.map(|row| (rows::Key::of(&row), row)).collect()
-    }
-
-    /// The largest flow that the report may have left out because it had to stay small; 0 if it left out none.
-    pub(super) fn left_out(&self) -> i64 {
-        let least = self.weights.iter().flatten().min().copied().unwrap_or(i64::MAX);
-        if self.report.truncated { least } else { 0 }
-    }
 }
 
 impl NodeReports {
@@ -404,8 +288,8 @@ impl NodeReports {
 
     /// Rows that cannot be read.
     pub(crate) fn unreadable(&self) -> i64 {
-        let weights = self.nodes.values().flat_map(|node| &node.newest.weights);
-        i64::try_from(weights.filter(|weight| weight.is_none()).count()).unwrap_or(i64::MAX)
+        let count: usize = self.nodes.values().map(|node| node.newest.unreadable()).sum();
+        i64::try_from(count).unwrap_or(i64::MAX)
     }
 
     /// Every node's reports.
@@ -418,7 +302,7 @@ impl NodeReports {
     }
 }
 
-fn add_losses(sum: &mut Losses, more: &Losses) {
+pub(super) fn add_losses(sum: &mut Losses, more: &Losses) {
     for (reason, times) in more.iter().filter(|(_, times)| **times > 0) {
         let sum = sum.entry(reason.clone()).or_insert(0);
         *sum = sum.saturating_add(*times);

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use traffictrace_crd::{Direction, Flow, FlowRow, Protocol};
 
-use super::nodes::{Kept, Node};
+use super::kept::Kept;
+use super::nodes::Node;
 use super::text::clean;
 use super::{NodeReports, PeerNames};
 

@@ -1,6 +1,7 @@
 use serde_json::json;
-use traffictrace_crd::{Phase, TrafficTraceStatus};
+use traffictrace_crd::{Phase, TrafficTraceStatus, report_name};
 
+use super::super::reports::WAITING;
 use super::*;
 
 /// When every trace of these tests is created.
@@ -130,7 +131,7 @@ fn finish(state: &mut State, seconds: f64) {
         panic!("no deletion of reports at {seconds}")
     };
     state.done(object.metadata.uid.as_ref().unwrap(), Outcome::Done, at(seconds));
-    assert!(state.reports.is_empty(), "{:?}", state.reports);
+    assert_eq!(state.reports.in_memory("shop"), (0, 0));
     assert_eq!(patch(state, seconds), json!({ "labels": { "traffictrace.dev/finished": "true" } }));
 }
 
@@ -295,7 +296,11 @@ fn a_deletion_of_reports_that_failed_is_tried_again_and_holds_up_nothing() {
         let Action::DeleteReports(_) = one(&mut state, seconds) else { panic!("no deletion at {seconds}") };
         state.done("u1", Outcome::Again(None), at(seconds));
     }
-    assert_eq!((state.merges, state.reports.len()), (2, 0), "the status is not made of nothing");
+    assert_eq!(
+        (state.merges, state.reports.in_memory("shop").0),
+        (2, 0),
+        "the status is not made of nothing"
+    );
     finish(&mut state, 80.0);
 }
 
@@ -446,7 +451,7 @@ fn reports_belong_to_a_uid_and_not_to_a_name() {
     state.tell(Told::Trace(Change::Gone(key("u3"))), at(3.0));
     state.tell(Told::Report(Change::Apply(third.clone())), at(3.0));
     state.tell(Told::Report(Change::Gone(Key::of(&third))), at(3.0));
-    assert!(state.reports.is_empty() && state.traces.is_empty());
+    assert!(state.reports.in_memory("shop") == (0, 0) && state.traces.is_empty());
 }
 
 #[test]
@@ -490,18 +495,18 @@ fn forged_reports_of_traces_that_do_not_exist_fill_only_a_bounded_room_of_their_
     for at in 0..WAITING + 10 {
         state.tell(Told::Report(Change::Apply(forged("evil", at))), self::at(0.1));
     }
-    assert_eq!(state.reports.len(), WAITING);
+    assert_eq!(state.reports.in_memory("evil"), (WAITING, WAITING));
     // One that goes makes room, and one that is known may change.
     state.tell(Told::Report(Change::Gone(Key::of(&forged("evil", 3)))), at(0.2));
     for at in [5, WAITING + 5, WAITING + 6] {
         state.tell(Told::Report(Change::Apply(forged("evil", at))), self::at(0.2));
     }
-    assert_eq!(state.reports.len(), WAITING);
+    assert_eq!(state.reports.in_memory("evil"), (WAITING, WAITING));
     // Others do not notice: a report may come before its trace.
     tell_report(&mut state, "n1", 10, false, 0.3);
     tell_trace(&mut state, trace("u1", minute()), 0.4);
     assert_eq!(write(&mut state, 1.0).totals.rx_bytes, 10);
-    assert_eq!(state.waiting["shop"].len(), 0);
+    assert_eq!(state.reports.in_memory("shop").1, 0);
 }
 
 #[test]

@@ -190,8 +190,15 @@ fn what_is_carried_of_earlier_runs_is_bounded() {
     }
     let status = case.status_at(1);
     assert_eq!(status.totals.rx_bytes, 50 * (1..=10).sum::<i64>());
-    assert!(case.reports.nodes().all(|node| node.carried_rows().is_some_and(|rows| rows.len() <= 150)));
+    assert!(case.reports.nodes().all(|node| node.carried_rows().is_some_and(|rows| rows.len() <= 100)));
     assert!(status.top_flows[..50].iter().all(|flow| flow.rx_bytes == 10), "the largest stay");
+    // Rows of one size count too.
+    for run in 10..30 {
+        let names: Vec<String> = (0..50).map(|at| format!("p{run}-{at}")).collect();
+        let flows: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 10)).collect();
+        case.apply(next_run(run, 0, report("n1", &flows)));
+    }
+    assert!(case.reports.nodes().all(|node| node.carried_rows().is_some_and(|rows| rows.len() == 100)));
 }
 
 #[test]
