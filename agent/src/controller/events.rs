@@ -36,7 +36,7 @@ impl From<Notice> for Event {
     }
 }
 
-/// What has happened between two statuses of a trace.
+/// The Events of the change from one status of a trace to the next, at most one of each kind.
 pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceStatus) -> Vec<Notice> {
     let nothing = TrafficTraceStatus::default();
     let before = before.unwrap_or(&nothing);

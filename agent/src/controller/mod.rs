@@ -33,11 +33,11 @@ use crate::server::metrics::ControllerMetrics;
 use crate::server::{Health, ServerArgs, ServerError};
 use crate::tasks::{TaskEnded, Tasks};
 
-/// How many changes wait at most before the watches wait too.
+/// Most changes that wait before the watches wait too.
 const QUEUE: usize = 1024;
 /// The longest sleep when nothing is due: no harm if the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// How often metrics are brought up to date.
+/// The interval at which metrics are brought up to date.
 const FIGURES: Duration = Duration::from_secs(5);
 
 /// Merge the nodes' reports into the status of each TrafficTrace; one per cluster
@@ -46,7 +46,7 @@ const FIGURES: Duration = Duration::from_secs(5);
 /// definitions. RUST_LOG sets how much it says, such as info or debug.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ControllerArgs {
-    /// Which peers of flows are named: pods and Services of all namespaces, or of the trace's own alone. Of others a
+    /// The peers of flows that are named: pods and Services of all namespaces, or of the trace's own alone. Of others a
     /// status then has only the address.
     #[arg(long, value_enum, default_value_t)]
     peer_names: PeerScope,
@@ -55,7 +55,7 @@ pub(crate) struct ControllerArgs {
     server: ServerArgs,
 }
 
-/// What ends the controller.
+/// The causes that end the controller.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControllerError {
     #[error(transparent)]
@@ -164,7 +164,7 @@ impl Watches<'_> {
     }
 }
 
-/// How long until a moment, a millisecond at least and a minute at most.
+/// The time until a moment, a millisecond at least and a minute at most.
 fn until(now: Timestamp, due: Timestamp) -> Duration {
     let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
     left.clamp(Duration::from_millis(1), LONGEST_SLEEP)

@@ -43,7 +43,7 @@ impl From<Node> for Addresses {
     }
 }
 
-/// Who has which address, of one kind.
+/// The addresses of all objects of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     by_address: HashMap<IpAddr, Key>,
@@ -92,7 +92,7 @@ impl NodeNames for NodeSet {
     }
 }
 
-/// Which peers a status names.
+/// The peers that a status names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum PeerScope {
     /// Pods and Services of all namespaces, and nodes.

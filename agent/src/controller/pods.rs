@@ -8,7 +8,7 @@ use kube::core::{Selector, SelectorExt as _};
 
 use crate::kubeapi::Key;
 
-/// What is kept of a pod.
+/// The part of a pod that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PodRecord {
     key: Key,
@@ -103,7 +103,7 @@ impl Pods {
         Some(old.labels)
     }
 
-    /// How many pods of a namespace the selector matches that are on a node and not finished, by node.
+    /// The number of pods of a namespace, by node, that the selector matches and that are on a node and not finished.
     pub(super) fn by_node(&self, namespace: &str, selector: &Selector) -> BTreeMap<String, i32> {
         let mut counts = BTreeMap::new();
         for pod in self.namespaces.get(namespace).into_iter().flat_map(HashMap::values) {

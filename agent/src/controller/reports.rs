@@ -78,6 +78,9 @@ impl Reports {
                 let report = names.get(&(trace.namespace.clone(), name.clone()));
                 report.is_some_and(|report| report.trace != *trace)
             });
+            if waiting.is_empty() {
+                self.waiting.remove(&trace.namespace);
+            }
         }
         self.by_trace.contains_key(trace)
     }

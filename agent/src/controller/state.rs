@@ -1,4 +1,4 @@
-//! What the controller knows, and what follows from it. No I/O: changes come in, actions go out.
+//! The controller's knowledge, and what follows from it. No I/O: changes come in, actions go out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(super) enum Told {
     Node(Change<Addresses>),
 }
 
-/// What is to be done at the API server.
+/// A request to be made at the API server.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
     /// Write the status of this object, which has the version that it was made for, and then tell these Events of it.
@@ -57,7 +57,7 @@ impl Action {
     }
 }
 
-/// What has become of an action on the trace with this UID.
+/// The result of an action.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// The object with its new status.
@@ -75,7 +75,7 @@ pub(super) enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct State {
     peer_scope: PeerScope,
-    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    /// Milliseconds by which this machine's clock is ahead of the API server's, if that is to be told.
     clock_offset: Option<i64>,
     /// Traces by UID.
     traces: HashMap<String, Trace>,
@@ -89,11 +89,11 @@ pub(super) struct State {
     nodes: Directory,
     node_names: NodeSet,
     complete: Complete,
-    /// How often a status was made.
+    /// The number of times that a status was made.
     merges: u64,
 }
 
-/// Of what the first list is complete.
+/// The watches that have delivered their first list.
 #[derive(Debug, Default)]
 struct Complete {
     traces: bool,
@@ -233,7 +233,7 @@ impl State {
         }
     }
 
-    /// What is to be done now. Nothing before all that exists is known: a status from half of it would be wrong.
+    /// The actions to begin now. None before all that exists is known: a status from half of it would be wrong.
     pub(super) fn due(&mut self, now: Timestamp) -> Vec<Action> {
         if !self.is_complete() {
             return Vec::new();
@@ -246,7 +246,7 @@ impl State {
         actions
     }
 
-    /// When there may be something to do next, if nothing is told.
+    /// The moment of the next action, if nothing is told before.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         if self.is_complete() { self.schedule.next() } else { None }
     }
@@ -284,7 +284,7 @@ impl State {
         self.schedule.set(uid, due);
     }
 
-    /// How often the nodes of a trace report, and how often its status is written.
+    /// The interval at which the nodes of a trace report and its status is written.
     fn interval(&self, trace: &Trace) -> Duration {
         self.pace.interval(trace.namespace(), asked(trace))
     }
@@ -374,19 +374,19 @@ impl State {
         })
     }
 
-    /// How long the oldest news waits that no status has yet.
+    /// The age of the oldest news that no status has yet.
     pub(super) fn oldest_news(&self, now: Timestamp) -> Duration {
         let oldest = self.traces.values().filter_map(Trace::changed).min();
         oldest.and_then(|since| Duration::try_from(now.duration_since(since)).ok()).unwrap_or_default()
     }
 
-    /// How many traces are known, how many of their nodes have reported, and how many go on writing reports.
+    /// The numbers of traces, of reports, and of nodes that go on writing reports.
     pub(super) fn counts(&self) -> (usize, usize, u64) {
         (self.traces.len(), self.reports.len(), self.pace.writing())
     }
 }
 
-/// How often a trace's spec asks for reports.
+/// The interval at which a trace's spec asks for reports.
 fn asked(trace: &Trace) -> Duration {
     trace.object.spec.interval.get().unwrap_or(Duration::from_secs(10))
 }

@@ -13,7 +13,7 @@ use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, is_over};
 
 /// The shortest time between two writes of one status, when something happened that nobody should wait for.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// How long after the end of a trace the last reports of missing nodes are still taken.
+/// The last reports of missing nodes are taken until so long after the end of a trace.
 pub(super) const LATE: Duration = Duration::from_secs(600);
 
 /// The part of a spec that may change and that changes what is counted.
@@ -37,7 +37,7 @@ impl Filters {
     }
 }
 
-/// What the API server is doing for a trace.
+/// The request about a trace that is under way, or has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     /// Nothing.
@@ -64,7 +64,7 @@ pub(super) struct Trace {
     backoff: Backoff,
     /// Since when something has changed that the status does not have yet.
     changed: Option<Timestamp>,
-    /// When the status was last made, whether or not it was news.
+    /// The time at which the status was last made, also if it was no news.
     looked: Option<Timestamp>,
     written: Option<Timestamp>,
     /// The filters that the shown status was made for, if this process has made it.
@@ -185,7 +185,8 @@ impl Trace {
         Some(if status.missing_nodes.is_empty() { end } else { after(end, LATE) })
     }
 
-    /// When the trace is to be looked at next, if nothing more happens. `interval` is how often its status is written.
+    /// The time at which the trace is to be looked at next, if nothing more happens. Its status is written once in
+    /// `interval`.
     pub(super) fn due(
         &self,
         reports: Option<&NodeReports>,
@@ -218,7 +219,7 @@ impl Trace {
             || self.next_of_life().is_some_and(|life| life <= now)
     }
 
-    /// When the status may be written next: at once what people wait for, the rest once in an interval.
+    /// The time of the next write of the status: at once for what people wait for, else once in an interval.
     fn next_write(&self, reports: Option<&NodeReports>, interval: Duration, now: Timestamp) -> Timestamp {
         let Some(status) = self.status() else { return now };
         let Some(written) = self.written.filter(|_| !self.respecified()) else { return now };
@@ -230,14 +231,14 @@ impl Trace {
         after(written, gap)
     }
 
-    /// When the trace ends, and after that, when its last reports are waited for no longer.
+    /// The end of the trace, and after that, the end of the wait for its last reports.
     fn next_of_life(&self) -> Option<Timestamp> {
         let end = self.status().filter(|_| !self.is_over())?.end_time.as_ref()?.0;
         let seen = self.looked.is_some_and(|looked| looked >= end);
         Some(if seen { after(end, LAST_REPORTS_WITHIN) } else { end })
     }
 
-    /// When the object is to be deleted.
+    /// The time at which the object is to be deleted.
     pub(super) fn deleted_at(&self) -> Option<Timestamp> {
         let status = self.status().filter(|_| self.is_over())?;
         let ttl = self.object.spec.ttl().ok().flatten()?;
@@ -279,7 +280,7 @@ impl Trace {
         self.request = Request::Pausing(after(now, self.backoff.next(asked)));
     }
 
-    /// What was told while a request was under way is looked at.
+    /// Says that a request is under way, or that the pause after a failed one is not over.
     pub(super) fn is_busy(&self, now: Timestamp) -> bool {
         match self.request {
             Request::None => false,

@@ -14,11 +14,11 @@ use super::state::{Action, Outcome};
 use crate::kubeapi::{Key, explain, retry_after};
 use crate::server::metrics::{ControllerMetrics, Written};
 
-/// How many requests are under way at once.
+/// Most requests that are under way at once.
 const AT_ONCE: usize = 4;
-/// When a request counts as failed: a connection may have been dropped without a word.
+/// The time after which a request counts as failed: a connection may have been dropped without a word.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Who tells Events.
+/// The name of this controller in the Events that it tells.
 const REPORTER: &str = "traffictrace.dev/controller";
 
 /// Does actions. All copies share the connection and the limit of requests.

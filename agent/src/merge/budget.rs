@@ -4,12 +4,12 @@ use traffictrace_crd::TrafficTraceStatus;
 
 use super::conditions::shorten;
 
-/// What a status may take besides its flows, in bytes of JSON: five conditions are half of it.
+/// Most bytes of JSON of a status besides its flows; five conditions are half of it.
 const FIXED: usize = 3072;
-/// What one flow may take, on average.
+/// Most bytes of JSON of one flow, on average.
 const PER_FLOW: usize = 450;
 
-/// What stays of a refusal and of a condition's message where there is no room for all of it, in characters.
+/// The characters that stay of a long message where there is no room for all of it.
 const SHORT_MESSAGE: usize = 160;
 
 /// Cuts lists until a status of `wanted` flows fits: first what is only an example, then long messages, then flows. Totals are never touched.

@@ -13,7 +13,7 @@ use super::text::clean_report;
 pub(super) struct Kept {
     /// The report; without its columns where they are this version's own.
     pub(super) report: TrafficTraceReportSpec,
-    /// What each row is ranked by, in bytes; `None` for a row that cannot be read.
+    /// The bytes by which each row is ranked; `None` for a row that cannot be read.
     weights: Vec<Option<i64>>,
 }
 
@@ -36,7 +36,7 @@ impl Kept {
         if self.report.columns.is_empty() { &OWN_COLUMNS } else { &self.report.columns }
     }
 
-    /// What each row is ranked by, with its place.
+    /// The bytes by which each row is ranked, with its place.
     pub(super) fn weights(&self) -> impl Iterator<Item = (usize, i64)> {
         self.weights.iter().enumerate().filter_map(|(place, weight)| Some((place, (*weight)?)))
     }

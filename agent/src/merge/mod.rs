@@ -28,7 +28,7 @@ use life::Times;
 pub(crate) use life::{LAST_REPORTS_WITHIN, is_over};
 pub(crate) use nodes::NodeReports;
 
-/// Who has an address.
+/// The names of peers.
 pub(crate) trait PeerNames {
     /// `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if something that is running has the address.
     fn name_of(&self, address: IpAddr) -> Option<String>;
@@ -39,13 +39,13 @@ pub(crate) trait PeerNames {
     }
 }
 
-/// Which nodes a cluster has.
+/// The nodes of a cluster.
 pub(crate) trait NodeNames {
     /// Says that there is a node of this name.
     fn has_node(&self, name: &str) -> bool;
 }
 
-/// What a status is made of.
+/// The arguments of [`merge`].
 pub(crate) struct Inputs<'a> {
     /// The trace, with the status that was shown last.
     pub(crate) trace: &'a TrafficTrace,
@@ -57,13 +57,13 @@ pub(crate) struct Inputs<'a> {
     pub(crate) live_pods: &'a BTreeMap<String, i32>,
     /// Names of the nodes that the cluster has; nothing where that is not known.
     pub(crate) existing_nodes: Option<&'a dyn NodeNames>,
-    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    /// Milliseconds by which this machine's clock is ahead of the API server's, if that is to be told.
     pub(crate) clock_offset: Option<i64>,
-    /// Who has which address.
+    /// The names of peers.
     pub(crate) peers: &'a dyn PeerNames,
-    /// How often nodes are to report.
+    /// The interval at which nodes are to report.
     pub(crate) report_interval: Duration,
-    /// Whether protocols, ports, networks or direction have changed since the status that was shown last.
+    /// Protocols, ports, networks or direction have changed since the status that was shown last.
     pub(crate) filters_changed: bool,
     /// The time.
     pub(crate) now: Timestamp,
@@ -172,7 +172,7 @@ struct Nodes {
     reporting: i32,
     /// Nodes that refuse, with no numbers.
     refusing: BTreeSet<String>,
-    /// How many refuse now, with numbers of before or without.
+    /// The number of nodes that refuse now, with numbers of before or without.
     refusals: usize,
     /// Nodes whose last numbers are not in and may come.
     awaited: BTreeSet<String>,

@@ -10,11 +10,11 @@ use super::carried::Carried;
 use super::kept::Kept;
 use super::rows;
 
-/// How many interruptions and pods that cannot be seen a status lists.
+/// Most interruptions, and most pods that cannot be seen, in a status.
 pub(super) const LISTED: usize = 8;
-/// How many kinds of what is not seen a status lists.
+/// Most kinds of unseen traffic in a status.
 const UNSEEN: usize = 16;
-/// How many reasons of loss a status lists.
+/// Most reasons of loss in a status.
 const REASONS: usize = 16;
 
 /// The newest report of every node, and what earlier runs of its agent had counted that it does not contain.
@@ -24,7 +24,7 @@ pub(crate) struct NodeReports {
     counts: Counts,
 }
 
-/// How many nodes there are of a kind, kept as reports come, so that no event has to look at all of them.
+/// Numbers of nodes, kept up to date with each report, so that no event has to look at all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     /// Trace or have traced.
@@ -151,12 +151,12 @@ impl NodeReports {
             .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.refused.as_ref()?)))
     }
 
-    /// How many nodes trace or have traced.
+    /// The number of nodes that trace or have traced.
     pub(crate) fn reporting(&self) -> i32 {
         i32::try_from(self.counts.reporting).unwrap_or(i32::MAX)
     }
 
-    /// How many nodes go on writing reports.
+    /// The number of nodes that go on writing reports.
     pub(crate) fn writing(&self) -> u64 {
         self.counts.writing.into()
     }
@@ -196,12 +196,12 @@ impl NodeReports {
         self.nodes.values().map(flows).fold(0, i64::saturating_add)
     }
 
-    /// When the newest numbers were read.
+    /// The time at which the newest numbers were read.
     pub(crate) fn update_time(&self) -> Option<Time> {
         self.reports().filter_map(|report| report.update_time.as_ref()).max_by_key(|time| time.0).cloned()
     }
 
-    /// When the oldest numbers were read, over the nodes that still trace, or over all when none does.
+    /// The time at which the oldest numbers were read, over the nodes that still trace, or over all when none does.
     pub(crate) fn oldest_update_time(&self) -> Option<Time> {
         let times = |of: &dyn Fn(&&TrafficTraceReportSpec) -> bool| {
             self.reports()
@@ -275,7 +275,7 @@ impl NodeReports {
         all.into_iter().take(LISTED).cloned().collect()
     }
 
-    /// What some node cannot see.
+    /// The kinds of traffic that some node cannot see.
     pub(crate) fn not_seen(&self) -> Vec<String> {
         let all: BTreeSet<&String> = self.reports().flat_map(|report| &report.not_seen).collect();
         all.into_iter().take(UNSEEN).cloned().collect()

@@ -105,12 +105,12 @@ fn shown(row: FlowRow) -> FlowRow {
     }
 }
 
-/// What rows are ranked by: bytes in both directions since the trace began.
+/// The rank of a row: bytes in both directions since the trace began.
 pub(super) fn weight(row: &FlowRow) -> i64 {
     row.rx_bytes.saturating_add(row.tx_bytes)
 }
 
-/// What makes a row a row of its own on a node.
+/// The fields that make a row of a node a row of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     pod: String,
@@ -140,7 +140,7 @@ impl Key {
     }
 }
 
-/// What makes a flow of a status the same as one of the status before.
+/// The fields by which a flow of a status is the same as one of the status before.
 #[derive(PartialEq, Eq, Hash)]
 struct FlowName<'a> {
     pod: &'a str,

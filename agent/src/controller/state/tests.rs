@@ -125,7 +125,7 @@ fn patch(state: &mut State, seconds: f64) -> Value {
     changes.into()
 }
 
-/// What follows a final status: its reports are deleted, and agents are told in the trace's metadata.
+/// Goes through the end of a trace after its final status: its reports are deleted, and agents are told in the trace's metadata.
 fn finish(state: &mut State, seconds: f64) {
     let Action::DeleteReports(object) = one(state, seconds) else {
         panic!("no deletion of reports at {seconds}")
