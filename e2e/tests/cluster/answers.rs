@@ -2,23 +2,17 @@
 
 use std::{fs, time::Duration};
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use kube::{
-    Api,
-    api::{ListParams, Patch, PatchParams},
-};
 use serde_json::{Value, json};
 use traffictrace_crd::GroupBy;
 use traffictrace_e2e::support::{
     Result, TestError,
     cluster::{Cluster, PodPlan, levers::Levers, spec},
-    wait,
 };
 
-use crate::setup::{arguments, finish, reporting, server, shows_exactly, start_server};
-
-/// How long agents and controller may take to begin anew.
-const ROLLED_OUT: Duration = Duration::from_secs(180);
+use crate::{
+    rollout::roll_out,
+    setup::{arguments, finish, reporting, server, shows_exactly, start_server},
+};
 
 /// The server in front of the API server, to which agents and controller are sent; it ends when dropped.
 struct Detour<'a> {
@@ -58,15 +52,6 @@ impl Drop for Detour<'_> {
 
 /// Sends agents and controller to an address, or back to the API server's own, and waits until they run there.
 async fn send(cluster: &Cluster, to: Option<(&str, &str)>) -> Result<()> {
-    let ours = ListParams::default().labels("app.kubernetes.io/name=traffictrace");
-    let sets: Api<DaemonSet> = Api::all(cluster.client().clone());
-    let sets = sets.list(&ours).await.map_err(TestError::kube("list the DaemonSets"))?;
-    let deployments: Api<Deployment> = Api::all(cluster.client().clone());
-    let deployments = deployments.list(&ours).await.map_err(TestError::kube("list the Deployments"))?;
-    let (Some(set), Some(deployment)) = (sets.items.first(), deployments.items.first()) else {
-        return Err(TestError::unexpected("the product", "not installed"));
-    };
-    let namespace = set.metadata.namespace.clone().unwrap_or_default();
     let host_and_port = to.map(|(host, port)| [host, port]);
     let variable = |(place, name): (usize, &str)| match host_and_port {
         Some(values) => json!({"name": name, "value": values[place]}),
@@ -74,35 +59,8 @@ async fn send(cluster: &Cluster, to: Option<(&str, &str)>) -> Result<()> {
     };
     let names = ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"];
     let variables: Vec<Value> = names.into_iter().enumerate().map(variable).collect();
-    let patch = |container: &str| {
-        Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [
-            {"name": container, "env": variables}
-        ]}}}}))
-    };
-    let sets: Api<DaemonSet> = Api::namespaced(cluster.client().clone(), &namespace);
-    let name = set.metadata.name.clone().unwrap_or_default();
-    let patched = sets.patch(&name, &PatchParams::default(), &patch("agent")).await;
-    patched.map_err(TestError::kube("change the DaemonSet"))?;
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client().clone(), &namespace);
-    let controller = deployment.metadata.name.clone().unwrap_or_default();
-    let patched = deployments.patch(&controller, &PatchParams::default(), &patch("controller")).await;
-    patched.map_err(TestError::kube("change the Deployment"))?;
-    wait::until_async("agents and controller to run anew", ROLLED_OUT, async || {
-        let set = sets.get(&name).await.map_err(TestError::kube("read the DaemonSet"))?;
-        let deployment = deployments.get(&controller).await;
-        let deployment = deployment.map_err(TestError::kube("read the Deployment"))?;
-        let (wanted, status) = (set.metadata.generation, set.status.unwrap_or_default());
-        let agents = status.observed_generation == wanted
-            && status.updated_number_scheduled == Some(status.desired_number_scheduled)
-            && status.number_ready == status.desired_number_scheduled;
-        let (wanted, state) = (deployment.metadata.generation, deployment.status.unwrap_or_default());
-        let controller = state.observed_generation == wanted
-            && state.updated_replicas == Some(1)
-            && state.replicas == Some(1)
-            && state.ready_replicas == Some(1);
-        Ok(if agents && controller { Ok(()) } else { Err(format!("{status:?} {state:?}")) })
-    })
-    .await
+    let containers = |name: &str| json!({"containers": [{"name": name, "env": variables}]});
+    roll_out(cluster, &containers("agent"), Some(&containers("controller"))).await
 }
 
 /// Half of all writes are refused with 429, every answer is late, and watches are told that they are too old (410), in

@@ -85,9 +85,16 @@ async fn killed_in_mid_trace() -> Result<()> {
     reporting(&trace, 2).await?;
     let never_falls = trace.watch();
     for _ in 0..2 {
+        let before = levers.ask(&["controller-pid"])?;
         levers.pull(&["controller-kill"]).await?;
-        scaled(&cluster, 1).await?;
+        wait::until_async("another controller", ROLLED_OUT, async || {
+            // There is none for a moment.
+            let now = levers.ask(&["controller-pid"]).unwrap_or_else(|_| before.clone());
+            Ok(if now == before { Err(format!("still {before}")) } else { Ok(()) })
+        })
+        .await?;
     }
+    scaled(&cluster, 1).await?;
     let counted = finish(&namespace, &pods.each_ref()).await?;
     let status = shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
     assert_eq!((status.interruptions.len(), status.summary.lost.as_str()), (0, "none"), "{status:?}");

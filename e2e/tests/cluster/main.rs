@@ -3,6 +3,7 @@
 
 mod answers;
 mod api;
+mod clock;
 mod controller;
 mod exact;
 mod faults;
@@ -11,6 +12,7 @@ mod life;
 mod nodes;
 mod operations;
 mod requests;
+mod rollout;
 mod sessions;
 mod setup;
 mod start;
