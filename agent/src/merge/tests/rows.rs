@@ -121,7 +121,9 @@ fn long_messages_are_cut_before_flows_are() {
         let node = format!("node-{node}");
         case.apply(TrafficTraceReportSpec { refused: Some(refused), ..report(&node, &[]) });
     }
-    let status = case.status_at(5);
+    case.status_at(5);
+    case.invalid = Some("spec.remoteCIDRs: ".to_owned() + &"no ".repeat(330));
+    let status = case.status_at(15);
     let size = serde_json::to_vec(&status).unwrap().len();
     assert!(size <= 3072 + 450, "{size} bytes");
     assert_eq!((pods(&status), status.truncated), (vec!["a"], false));
