@@ -1,30 +1,63 @@
 //! Kubernetes Events on a trace: each change that a person should hear of, once.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 use traffictrace_crd::{Phase, TrafficTraceStatus, condition_type, human};
 
 /// Longest note of an Event that the API server takes, in bytes.
 const NOTE: usize = 1024;
 
-/// What has happened between two statuses of a trace.
-pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceStatus) -> Vec<Event> {
+/// An Event to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Notice {
+    is_warning: bool,
+    pub(super) reason: &'static str,
+    note: String,
+    /// The node where it happened, if it is about one.
+    node: Option<String>,
+}
+
+impl From<Notice> for Event {
+    fn from(notice: Notice) -> Self {
+        let node = |name| ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(name),
+            ..ObjectReference::default()
+        };
+        Self {
+            type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
+            reason: notice.reason.to_owned(),
+            note: Some(notice.note),
+            action: "Trace".to_owned(),
+            // Events that differ in their notes alone are counted as one with the first note: the node tells them apart.
+            secondary: notice.node.map(node),
+        }
+    }
+}
+
+/// The Events of the change from one status of a trace to the next, at most one of each kind.
+pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceStatus) -> Vec<Notice> {
     let nothing = TrafficTraceStatus::default();
     let before = before.unwrap_or(&nothing);
     let mut events = Vec::new();
-    let mut tell = |type_, reason: &str, note: String| events.push(event(type_, reason, note));
+    let mut tell = |is_warning, reason, note: String, node: Option<&str>| {
+        let node = node.map(str::to_owned);
+        events.push(Notice { is_warning, reason, note: within_limit(note), node });
+    };
     let became = |phase| after.phase == Some(phase) && before.phase != Some(phase);
     if became(Phase::Running) {
         let note = format!(
             "Tracing has begun: {} pods on {} nodes are selected.",
             after.pods_matched, after.nodes_matched
         );
-        tell(EventType::Normal, "Started", note);
+        tell(false, "Started", note, None);
     }
     let known = |node: &str| before.refused_nodes.iter().any(|refused| refused.node_name == node);
     let refused = after.refused_nodes.iter().filter(|refused| !known(&refused.node_name));
     if let Some((first, more)) = first_of(refused) {
         let note = format!("{}{more} cannot trace ({}): {}", first.node_name, first.reason, first.message);
-        tell(EventType::Warning, "NodeRefused", note);
+        tell(true, "NodeRefused", note, Some(&first.node_name));
     }
     let interruptions = after.interruptions.iter().filter(|new| !before.interruptions.contains(new));
     if let Some((first, more)) = first_of(interruptions) {
@@ -37,19 +70,19 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
             "Tracing on {node}{more} was interrupted ({}); bytes {when} may be missing.",
             first.reason
         );
-        tell(EventType::Warning, "Interrupted", note);
+        tell(true, "Interrupted", note, first.node_name.as_deref());
     }
     if let Some((first, more)) =
         first_of(after.lost.keys().filter(|reason| !before.lost.contains_key(*reason)))
     {
         let note =
             format!("Something could not be counted: {first}{more}; the status has the numbers under lost.");
-        tell(EventType::Warning, "Lost", note);
+        tell(true, "Lost", note, None);
     }
     if after.truncated && !before.truncated {
         let note =
             "The status lists fewer flows than were asked for, so that it stays small; its totals are exact.";
-        tell(EventType::Normal, "Truncated", note.into());
+        tell(false, "Truncated", note.into(), None);
     }
     let known = |node: &str| before.skewed_clocks.iter().any(|clock| clock.node_name == node);
     if let Some((first, more)) = first_of(after.skewed_clocks.iter().filter(|clock| !known(&clock.node_name)))
@@ -58,12 +91,13 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
             "The clock of {}{more} differs from the API server's by {} s: set it right (NTP).",
             first.node_name, first.offset_seconds
         );
-        tell(EventType::Warning, "ClockSkew", note);
+        tell(true, "ClockSkew", note, None);
     }
     if let Some((first, more)) =
         first_of(after.missing_nodes.iter().filter(|node| !before.missing_nodes.contains(node)))
     {
-        tell(EventType::Warning, "NodesMissing", format!("The last numbers of {first}{more} are missing."));
+        let note = format!("The last numbers of {first}{more} are missing.");
+        tell(true, "NodesMissing", note, Some(first));
     }
     if became(Phase::Completed) {
         let bytes = |count: i64| human::bytes(u64::try_from(count).unwrap_or(0));
@@ -73,12 +107,12 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
             bytes(after.totals.tx_bytes),
             after.flows_total
         );
-        tell(EventType::Normal, "Completed", note);
+        tell(false, "Completed", note, None);
     }
     if became(Phase::Failed) {
         let failed = after.conditions.iter().find(|condition| condition.type_ == condition_type::FAILED);
         let note = failed.map(|condition| condition.message.clone()).unwrap_or_default();
-        tell(EventType::Warning, "Failed", note);
+        tell(true, "Failed", note, None);
     }
     events
 }
@@ -93,10 +127,11 @@ fn first_of<T>(mut some: impl Iterator<Item = T>) -> Option<(T, String)> {
     Some((first, more))
 }
 
-fn event(type_: EventType, reason: &str, mut note: String) -> Event {
+/// A note that the API server takes.
+fn within_limit(mut note: String) -> String {
     let cut = (0..=NOTE.min(note.len())).rev().find(|&at| note.is_char_boundary(at)).unwrap_or(0);
     note.truncate(cut);
-    Event { type_, reason: reason.to_owned(), note: Some(note), action: "Trace".to_owned(), secondary: None }
+    note
 }
 
 #[cfg(test)]
@@ -105,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    fn reasons(before: &TrafficTraceStatus, after: &TrafficTraceStatus) -> Vec<String> {
+    fn reasons(before: &TrafficTraceStatus, after: &TrafficTraceStatus) -> Vec<&'static str> {
         events(Some(before), after).into_iter().map(|event| event.reason).collect()
     }
 
@@ -127,8 +162,8 @@ mod tests {
         };
         let told = events(Some(&begun), &refused(&["n1", "n2"]));
         assert_eq!(told.len(), 1);
-        let note = told[0].note.clone().unwrap();
-        assert_eq!(note, "n1 and 1 more cannot trace (TooManySessions): delete one");
+        assert_eq!(told[0].node.as_deref(), Some("n1"));
+        assert_eq!(told[0].note, "n1 and 1 more cannot trace (TooManySessions): delete one");
         assert!(reasons(&refused(&["n1", "n2"]), &refused(&["n2"])).is_empty());
         let late = TrafficTraceStatus {
             lost: [("tableFull".to_owned(), 3)].into(),
@@ -144,7 +179,7 @@ mod tests {
             ..begun.clone()
         };
         assert_eq!(reasons(&begun, &late), ["Interrupted", "Lost", "Truncated", "NodesMissing", "Completed"]);
-        let told = events(Some(&begun), &late)[0].note.clone().unwrap();
+        let told = events(Some(&begun), &late)[0].note.clone();
         assert!(told.contains("between 2026-11-23T10:00:00Z and 2026-11-23T10:00:08Z"), "{told}");
         assert!(reasons(&late, &late).is_empty());
     }

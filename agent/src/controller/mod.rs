@@ -3,9 +3,11 @@
 //! `run` has the map: watches tell `State` what is, `State` says what to do, `write` does it at the API server.
 
 mod events;
+mod metadata;
 mod pace;
 mod peers;
 mod pods;
+mod reports;
 mod schedule;
 mod state;
 mod trace;
@@ -20,6 +22,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
 
 use self::peers::PeerScope;
@@ -30,11 +33,11 @@ use crate::server::metrics::ControllerMetrics;
 use crate::server::{Health, ServerArgs, ServerError};
 use crate::tasks::{TaskEnded, Tasks};
 
-/// How many changes wait at most before the watches wait too.
+/// Most changes that wait before the watches wait too.
 const QUEUE: usize = 1024;
 /// The longest sleep when nothing is due: no harm if the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// How often metrics are brought up to date.
+/// The interval at which metrics are brought up to date.
 const FIGURES: Duration = Duration::from_secs(5);
 
 /// Merge the nodes' reports into the status of each TrafficTrace; one per cluster
@@ -43,7 +46,7 @@ const FIGURES: Duration = Duration::from_secs(5);
 /// definitions. RUST_LOG sets how much it says, such as info or debug.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ControllerArgs {
-    /// Which peers of flows are named: pods and Services of all namespaces, or of the trace's own alone. Of others a
+    /// The peers of flows that are named: pods and Services of all namespaces, or of the trace's own alone. Of others a
     /// status then has only the address.
     #[arg(long, value_enum, default_value_t)]
     peer_names: PeerScope,
@@ -52,7 +55,7 @@ pub(crate) struct ControllerArgs {
     server: ServerArgs,
 }
 
-/// What ends the controller.
+/// The causes that end the controller.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControllerError {
     #[error(transparent)]
@@ -102,7 +105,7 @@ async fn control(
     watches.add::<Node>(|change| Told::Node(change.map(Into::into)));
 
     let writer = write::Writer::new(api.client.clone(), &api.url, metrics.clone());
-    let (finished, mut outcomes) = mpsc::unbounded_channel();
+    let mut requests = JoinSet::new();
     let mut state = State::new(peer_scope);
     let mut figures = tokio::time::interval(FIGURES);
     loop {
@@ -113,7 +116,7 @@ async fn control(
         }
         state.set_clock_offset(api.clock.offset_milliseconds());
         for action in state.due(now) {
-            writer.start(action, finished.clone());
+            requests.spawn(writer.clone().start(action));
         }
         let sleep = state.next_due().map_or(LONGEST_SLEEP, |due| until(now, due));
         tokio::select! {
@@ -132,13 +135,13 @@ async fn control(
                     state.tell(change, now);
                 }
             }
-            Some((uid, outcome)) = outcomes.recv() => {
-                if let Some((trace, before)) = state.done(&uid, outcome, api.clock.now())
-                    && let Some(after) = &trace.status
-                {
-                    writer.tell(&trace, events::events(before.as_ref(), after));
+            Some(answer) = requests.join_next() => match answer {
+                Ok((uid, outcome)) => state.done(&uid, outcome, api.clock.now()),
+                // Its trace would wait for the answer for ever.
+                Err(failed) => {
+                    return TaskEnded { name: "a request about a trace".into(), cause: failed.to_string() };
                 }
-            }
+            },
             ended = tasks.ended() => return ended,
         }
     }
@@ -161,7 +164,7 @@ impl Watches<'_> {
     }
 }
 
-/// How long until a moment, a millisecond at least and a minute at most.
+/// The time until a moment, a millisecond at least and a minute at most.
 fn until(now: Timestamp, due: Timestamp) -> Duration {
     let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
     left.clamp(Duration::from_millis(1), LONGEST_SLEEP)

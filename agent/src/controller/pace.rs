@@ -1,22 +1,22 @@
-//! How often nodes may report, so that a large cluster's API server is not busy with reports.
+//! The pace at which nodes may report, so that a large cluster's API server is not busy with reports.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// How many report writes a second the whole cluster may make: a quarter of a core of the API server.
+/// Report writes a second that the whole cluster may make: a quarter of a core of the API server.
 const WRITES_PER_SECOND: u64 = 30;
 /// Writes are counted in millionths, so that sums of them are exact.
 const WRITE: u64 = 1_000_000;
 
-/// What all running traces ask for, and what each namespace gets of what there is.
+/// The writes that all running traces ask for, and the share of each namespace.
 ///
 /// A namespace that asks for less than an equal share gets what it asks for; the rest is shared equally by those that ask
 /// for more, whose reports come less often.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// What each trace counts for: its namespace, how many of its nodes write, and what they ask for.
+    /// The demand of each trace: its namespace, the number of its nodes that write, and the writes they ask for.
     traces: HashMap<String, Demand>,
     /// Millionths of writes a second that the namespaces ask for.
     namespaces: HashMap<String, u64>,
@@ -58,7 +58,7 @@ impl Pace {
         }
     }
 
-    /// How often a trace's nodes are to report.
+    /// The interval at which a trace's nodes are to report.
     pub(super) fn interval(&self, namespace: &str, asked: Duration) -> Duration {
         let demand = self.namespaces.get(namespace).copied().unwrap_or(0);
         match self.share {
@@ -69,7 +69,7 @@ impl Pace {
         }
     }
 
-    /// How many nodes write reports now, over all traces.
+    /// The number of nodes that write reports now, over all traces.
     pub(super) fn writing(&self) -> u64 {
         self.writing
     }

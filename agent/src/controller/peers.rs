@@ -43,7 +43,7 @@ impl From<Node> for Addresses {
     }
 }
 
-/// Who has which address, of one kind.
+/// The addresses of all objects of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     by_address: HashMap<IpAddr, Key>,
@@ -92,7 +92,7 @@ impl NodeNames for NodeSet {
     }
 }
 
-/// Which peers a status names.
+/// The peers that a status names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum PeerScope {
     /// Pods and Services of all namespaces, and nodes.
@@ -119,6 +119,12 @@ impl PeerNames for Peers<'_> {
             || self.services.by_address.get(&address).filter(told).map(|key| format!("service {key}"));
         let node = || self.nodes.by_address.get(&address).map(|key| format!("node {key}"));
         pod.or_else(service).or_else(node)
+    }
+
+    fn may_show(&self, name: &str) -> bool {
+        let object = name.strip_prefix("pod ").or_else(|| name.strip_prefix("service "));
+        let namespace = object.and_then(|object| object.split_once('/')).map(|(namespace, _)| namespace);
+        namespace.is_none_or(|namespace| self.only.is_none_or(|only| namespace == only))
     }
 }
 
@@ -162,5 +168,18 @@ mod tests {
         }
         services.remove(&Key::of(&service));
         assert_eq!(name(&services, "10.96.0.7"), None);
+    }
+
+    #[test]
+    fn a_name_of_another_namespace_that_a_status_has_is_not_kept() {
+        let (pods, services, nodes) = (Pods::default(), Directory::default(), Directory::default());
+        let may_show =
+            |only, name: &str| Peers { pods: &pods, services: &services, nodes: &nodes, only }.may_show(name);
+        for (name, within) in
+            [("pod shop/a", true), ("pod other/a", false), ("service other/a", false), ("node n1", true)]
+        {
+            assert!(may_show(None, name));
+            assert_eq!(may_show(Some("shop"), name), within, "{name}");
+        }
     }
 }

@@ -8,11 +8,11 @@ use kube::core::{Selector, SelectorExt as _};
 
 use crate::kubeapi::Key;
 
-/// What is kept of a pod.
+/// The part of a pod that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PodRecord {
     key: Key,
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     node: Option<String>,
     /// Its own addresses; none when it uses its node's.
     addresses: Vec<IpAddr>,
@@ -50,6 +50,9 @@ impl PodRecord {
     }
 }
 
+/// A pod's labels.
+pub(super) type Labels = BTreeMap<String, String>;
+
 /// All pods, by namespace, and who has which address.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
@@ -58,14 +61,22 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// Takes a pod that is new or has changed; tells whether something that matters here has.
-    pub(super) fn apply(&mut self, pod: PodRecord) -> bool {
+    /// Takes a pod that is new or has changed. Returns its labels, old and new, if selectors may count it otherwise than
+    /// before.
+    pub(super) fn apply(&mut self, pod: PodRecord) -> Vec<Labels> {
         let key = pod.key.clone();
         let pods = self.namespaces.entry(key.namespace.clone()).or_default();
-        if pods.get(&key.name) == Some(&pod) {
-            return false;
+        let old = pods.get(&key.name);
+        if old == Some(&pod) {
+            return Vec::new();
         }
-        if let Some(old) = pods.get(&key.name) {
+        let counted = |pod: &PodRecord| (pod.labels.clone(), pod.node.clone(), pod.finished);
+        let labels = match old {
+            None => vec![pod.labels.clone()],
+            Some(old) if counted(old) == counted(&pod) => Vec::new(),
+            Some(old) => vec![old.labels.clone(), pod.labels.clone()],
+        };
+        if let Some(old) = old {
             release(&mut self.addresses, &old.key, old);
         }
         if !pod.finished {
@@ -74,23 +85,25 @@ impl Pods {
             }
         }
         pods.insert(key.name, pod);
-        true
+        labels
     }
 
-    pub(super) fn remove(&mut self, key: &Key) {
-        let Some(pods) = self.namespaces.get_mut(&key.namespace) else { return };
+    /// Takes a pod's end, and returns its labels.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Labels> {
+        let pods = self.namespaces.get_mut(&key.namespace)?;
         // One of the same name may have been made anew meanwhile.
-        if pods.get(&key.name).is_some_and(|pod| pod.key == *key)
-            && let Some(old) = pods.remove(&key.name)
-        {
-            release(&mut self.addresses, key, &old);
+        if pods.get(&key.name)?.key != *key {
+            return None;
         }
+        let old = pods.remove(&key.name)?;
         if pods.is_empty() {
             self.namespaces.remove(&key.namespace);
         }
+        release(&mut self.addresses, key, &old);
+        Some(old.labels)
     }
 
-    /// How many pods of a namespace the selector matches that are on a node and not finished, by node.
+    /// The number of pods of a namespace, by node, that the selector matches and that are on a node and not finished.
     pub(super) fn by_node(&self, namespace: &str, selector: &Selector) -> BTreeMap<String, i32> {
         let mut counts = BTreeMap::new();
         for pod in self.namespaces.get(namespace).into_iter().flat_map(HashMap::values) {
@@ -160,8 +173,8 @@ mod tests {
     #[test]
     fn an_address_belongs_to_a_pod_that_has_not_finished() {
         let mut pods = Pods::default();
-        assert!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")));
-        assert!(!pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")), "nothing has changed");
+        assert_eq!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")).len(), 1);
+        assert!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")).is_empty(), "nothing has changed");
         assert_eq!(pods.at(ip("10.0.0.1")), Some(&key("a")));
         assert_eq!(pods.at(ip("fd00::1")), Some(&key("a")));
         pods.apply(pod("a", "n1", "web", "Failed", "10.0.0.1"));
@@ -185,5 +198,20 @@ mod tests {
         pods.apply(host.into());
         assert_eq!(pods.at(ip("192.168.0.1")), None);
         assert_eq!(pods.by_node("shop", &Selector::default()), [("n1".to_owned(), 1)].into());
+    }
+
+    #[test]
+    fn the_end_of_a_pod_is_not_that_of_one_made_anew() {
+        let mut pods = Pods::default();
+        let old = pod("a", "n1", "web", "Running", "10.0.0.1");
+        let mut new = pod("a", "n2", "db", "Running", "10.0.0.2");
+        new.key.uid = "new".into();
+        pods.apply(old.clone());
+        assert_eq!(pods.apply(new.clone()), [old.labels.clone(), new.labels.clone()]);
+        assert_eq!(pods.at(ip("10.0.0.1")), None);
+        assert_eq!(pods.remove(&old.key), None);
+        assert_eq!(pods.by_node("shop", &Selector::default()), [("n2".to_owned(), 1)].into());
+        assert_eq!(pods.remove(&new.key), Some(new.labels));
+        assert_eq!(pods.at(ip("10.0.0.2")), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Which trace is to be looked at when, so that no event has to look at all of them.
+//! The moments at which traces are to be looked at, so that no event has to look at all of them.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,15 +1,19 @@
-//! What the controller knows, and what follows from it. No I/O: changes come in, actions go out.
+//! The controller's knowledge, and what follows from it. No I/O: changes come in, actions go out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::core::SelectorExt as _;
 use serde_json::Value;
-use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus, report_name};
+use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus};
 
+use super::events::{Notice, events};
+use super::metadata;
 use super::pace::Pace;
 use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
-use super::pods::{PodRecord, Pods};
+use super::pods::{Labels, PodRecord, Pods};
+use super::reports::{Reports, trace_of};
 use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::kubeapi::{Change, Key};
@@ -29,11 +33,11 @@ pub(super) enum Told {
     Node(Change<Addresses>),
 }
 
-/// What is to be done at the API server.
+/// A request to be made at the API server.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    /// Write the status of this object, which has the version that it was made for.
-    Write(Box<TrafficTrace>),
+    /// Write the status of this object, which has the version that it was made for, and then tell these Events of it.
+    Write(Box<TrafficTrace>, Vec<Notice>),
     /// Change the metadata of this object.
     Patch(Box<TrafficTrace>, Value),
     /// Delete this object, whose time has come.
@@ -45,7 +49,7 @@ pub(super) enum Action {
 impl Action {
     /// The trace that it is about.
     pub(super) fn object(&self) -> &TrafficTrace {
-        let (Self::Write(object)
+        let (Self::Write(object, _)
         | Self::Patch(object, _)
         | Self::Delete(object)
         | Self::DeleteReports(object)) = self;
@@ -53,7 +57,7 @@ impl Action {
     }
 }
 
-/// What has become of an action on the trace with this UID.
+/// The result of an action.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// The object with its new status.
@@ -67,23 +71,17 @@ pub(super) enum Outcome {
     Again(Option<Duration>),
 }
 
-/// The reports of a trace, which must be of its own namespace: that namespace, and the trace's UID.
-type Reported = (String, String);
-
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub(super) struct State {
     peer_scope: PeerScope,
-    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    /// Milliseconds by which this machine's clock is ahead of the API server's, if that is to be told.
     clock_offset: Option<i64>,
     /// Traces by UID.
     traces: HashMap<String, Trace>,
     /// UIDs of the traces of each namespace.
     of_namespace: HashMap<String, BTreeSet<String>>,
-    /// Reports of traces, which may not be known yet.
-    reports: HashMap<Reported, NodeReports>,
-    /// What each report that exists is of: its trace and its node.
-    report_names: HashMap<Key, (Reported, String)>,
+    reports: Reports,
     schedule: Schedule,
     pace: Pace,
     pods: Pods,
@@ -91,11 +89,11 @@ pub(super) struct State {
     nodes: Directory,
     node_names: NodeSet,
     complete: Complete,
-    /// How often a status was made.
+    /// The number of times that a status was made.
     merges: u64,
 }
 
-/// Of what the first list is complete.
+/// The watches that have delivered their first list.
 #[derive(Debug, Default)]
 struct Complete {
     traces: bool,
@@ -128,17 +126,19 @@ impl State {
             Told::Trace(Change::Gone(key)) => self.forget_trace(&key),
             Told::Trace(Change::Complete) => self.complete.traces = true,
             Told::Report(Change::Apply(report)) => self.apply_report(report, now),
-            Told::Report(Change::Gone(key)) => self.forget_report(&key),
+            Told::Report(Change::Gone(key)) => {
+                let traces = &self.traces;
+                self.reports.gone(&key, |trace| traces.contains_key(&trace.uid));
+            }
             Told::Report(Change::Complete) => self.complete.reports = true,
             Told::Pod(Change::Apply(pod)) => {
                 let namespace = pod.namespace().to_owned();
-                if self.pods.apply(pod) {
-                    self.pods_changed(&namespace, now);
-                }
+                let labels = self.pods.apply(pod);
+                self.pods_changed(&namespace, &labels, now);
             }
             Told::Pod(Change::Gone(key)) => {
-                self.pods.remove(&key);
-                self.pods_changed(&key.namespace, now);
+                let labels = self.pods.remove(&key);
+                self.pods_changed(&key.namespace, labels.as_slice(), now);
             }
             Told::Pod(Change::Complete) => self.complete.pods = true,
             // A name for an address is looked up when a status is made; it is no reason to make one.
@@ -164,7 +164,9 @@ impl State {
         match self.traces.get_mut(&key.uid) {
             Some(trace) => trace.update(object, now),
             None => {
-                self.traces.insert(key.uid.clone(), Trace::new(object, now));
+                let mut trace = Trace::new(object, now);
+                trace.has_reports = self.reports.claim(&key);
+                self.traces.insert(key.uid.clone(), trace);
                 self.of_namespace.entry(key.namespace).or_default().insert(key.uid.clone());
             }
         }
@@ -173,7 +175,7 @@ impl State {
 
     fn forget_trace(&mut self, key: &Key) {
         self.traces.remove(&key.uid);
-        self.reports.remove(&(key.namespace.clone(), key.uid.clone()));
+        self.reports.forget(key);
         self.schedule.set(&key.uid, None);
         self.pace.remove(&key.uid);
         if let Some(uids) = self.of_namespace.get_mut(&key.namespace) {
@@ -184,54 +186,41 @@ impl State {
         }
     }
 
-    /// Takes a report. It counts for a trace of its own namespace alone, and only under the name that this trace's report
-    /// of this node has: who may write reports in one namespace must not be able to change what another one sees.
     fn apply_report(&mut self, report: TrafficTraceReport, now: Timestamp) {
-        let key = Key::of(&report);
-        let spec = report.spec;
-        if key.name != report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name) {
-            tracing::warn!(
-                "the report {key} does not have the name of a report of trace {} and node {}, and counts for nothing",
-                spec.trace_name,
-                spec.node_name
-            );
+        let (key, of) = (Key::of(&report), trace_of(&report));
+        let known = of.as_ref().and_then(|of| Some(Key::of(&self.traces.get(&of.uid)?.object) == *of));
+        let counts = known.unwrap_or_else(|| !self.complete.traces || self.reports.may_wait(&key));
+        let Some(of) = of.filter(|_| counts) else {
+            tracing::debug!("report {key} is of no trace that can be, and ignored");
             return;
-        }
-        let uid = spec.trace_uid.clone();
-        let of = (key.namespace.clone(), uid.clone());
-        self.report_names.insert(key, (of.clone(), spec.node_name.clone()));
-        self.reports.entry(of).or_default().apply(spec);
+        };
+        let uid = of.uid.clone();
+        self.reports.apply(of, report);
         if let Some(trace) = self.traces.get_mut(&uid) {
+            trace.has_reports = true;
             trace.touch(now);
             self.reckon(&uid, now);
         }
     }
 
-    /// A report that is deleted while its trace lives stays counted.
-    fn forget_report(&mut self, key: &Key) {
-        let Some((of, node)) = self.report_names.remove(key) else { return };
-        if self.traces.contains_key(&of.1) {
+    /// A pod with these labels, before or after, counts for other selectors than it did.
+    fn pods_changed(&mut self, namespace: &str, labels: &[Labels], now: Timestamp) {
+        if labels.is_empty() {
             return;
         }
-        if let Some(reports) = self.reports.get_mut(&of) {
-            reports.remove(&node);
-            if reports.is_empty() {
-                self.reports.remove(&of);
-            }
-        }
-    }
-
-    fn pods_changed(&mut self, namespace: &str, now: Timestamp) {
-        let uids = self.of_namespace.get(namespace).into_iter().flatten().cloned().collect::<Vec<_>>();
+        let uids = self.of_namespace.get(namespace).into_iter().flatten();
+        let selects = |uid: &&String| {
+            let selector = self.traces.get(*uid).and_then(|trace| trace.selector.as_ref());
+            selector.is_some_and(|selector| labels.iter().any(|labels| selector.matches(labels)))
+        };
+        let uids = uids.filter(selects).cloned().collect();
         self.touch(uids, now);
     }
 
     fn node_gone(&mut self, key: &Key, now: Timestamp) {
         self.nodes.remove(key);
         self.node_names.remove(key);
-        let has = |(of, reports): (&Reported, &NodeReports)| reports.has(&key.name).then(|| of.1.clone());
-        let uids: Vec<String> = self.reports.iter().filter_map(has).collect();
-        self.touch(uids, now);
+        self.touch(self.reports.traces_on(&key.name), now);
     }
 
     /// Something has changed that the statuses of some traces depend on, unless they are over.
@@ -244,7 +233,7 @@ impl State {
         }
     }
 
-    /// What is to be done now. Nothing before all that exists is known: a status from half of it would be wrong.
+    /// The actions to begin now. None before all that exists is known: a status from half of it would be wrong.
     pub(super) fn due(&mut self, now: Timestamp) -> Vec<Action> {
         if !self.is_complete() {
             return Vec::new();
@@ -257,50 +246,45 @@ impl State {
         actions
     }
 
-    /// When there may be something to do next, if nothing is told.
+    /// The moment of the next action, if nothing is told before.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         if self.is_complete() { self.schedule.next() } else { None }
     }
 
-    /// What has become of an action. Returns the trace whose status has been written, and the status before.
-    pub(super) fn done(
-        &mut self,
-        uid: &str,
-        outcome: Outcome,
-        now: Timestamp,
-    ) -> Option<(TrafficTrace, Option<TrafficTraceStatus>)> {
-        let trace = self.traces.get_mut(uid)?;
-        let before = trace.object.status.clone();
-        let mut written = None;
+    /// Takes in the result of an action. The watch may have told of it before.
+    pub(super) fn done(&mut self, uid: &str, outcome: Outcome, now: Timestamp) {
+        let Some(trace) = self.traces.get_mut(uid) else { return };
         match outcome {
             Outcome::Written(mut object) => {
                 object.metadata.managed_fields = None;
-                written = Some(((*object).clone(), before));
+                trace.written(&object, now);
                 trace.done(Some(*object));
-                trace.written(now);
             }
             Outcome::Patched(mut object) => {
                 object.metadata.managed_fields = None;
                 trace.done(Some(*object));
             }
-            Outcome::Done => trace.done(None),
+            Outcome::Done => {
+                // Of actions without an answer only the deletion of its reports leaves the trace.
+                trace.has_reports = false;
+                trace.done(None);
+            }
             Outcome::Again(asked) => trace.failed(asked, now),
         }
         self.reckon(uid, now);
-        written
     }
 
     /// Reckons anew when a trace is to be looked at, and what its reports cost.
     fn reckon(&mut self, uid: &str, now: Timestamp) {
         let Some(trace) = self.traces.get(uid) else { return };
-        let reports = self.reports.get(&(trace.namespace().to_owned(), uid.to_owned()));
+        let reports = self.reports.of(&Key::of(&trace.object));
         let writing = if trace.is_over() { 0 } else { reports.map_or(0, NodeReports::writing) };
         self.pace.set(uid, trace.namespace(), writing, asked(trace));
         let due = trace.due(reports, self.interval(trace), now);
         self.schedule.set(uid, due);
     }
 
-    /// How often the nodes of a trace report, and how often its status is written.
+    /// The interval at which the nodes of a trace report and its status is written.
     fn interval(&self, trace: &Trace) -> Duration {
         self.pace.interval(trace.namespace(), asked(trace))
     }
@@ -311,13 +295,13 @@ impl State {
             return None;
         }
         let object = || Box::new(trace.object.clone());
-        let of = (trace.namespace().to_owned(), uid.to_owned());
+        let of = Key::of(&trace.object);
         let action = if trace.deleted_at().is_some_and(|at| at <= now) {
             Some(Action::Delete(object()))
-        } else if trace.reports_until().is_some_and(|until| until <= now) && self.reports.contains_key(&of) {
+        } else if trace.reports_until().is_some_and(|until| until <= now) && trace.has_reports {
             // Its status is final, and what it was made from is not needed any more.
             let action = Action::DeleteReports(object());
-            self.reports.remove(&of);
+            self.reports.forget(&of);
             self.traces.get_mut(uid)?.looked(now);
             Some(action)
         } else {
@@ -325,35 +309,38 @@ impl State {
         };
         let action = action.or_else(|| {
             let trace = self.traces.get(uid)?;
-            let patch = trace.metadata_patch(self.interval(trace))?;
+            let patch = metadata::patch(&trace.object, self.interval(trace))?;
             Some(Action::Patch(Box::new(trace.object.clone()), patch))
         })?;
         self.traces.get_mut(uid)?.begin_request();
         Some(action)
     }
 
-    fn status_action(&mut self, uid: &str, of: &Reported, now: Timestamp) -> Option<Action> {
+    fn status_action(&mut self, uid: &str, of: &Key, now: Timestamp) -> Option<Action> {
         let trace = self.traces.get(uid)?;
         let interval = self.interval(trace);
-        let reports = self.reports.get(of);
+        let reports = self.reports.of(of);
         if !trace.is_status_due(reports, interval, now) {
             return None;
         }
         // A final status is not made anew from what is left of its reports.
-        if trace.is_over() && reports.is_none() {
-            self.traces.get_mut(uid)?.looked(now);
-            return None;
-        }
-        let status = self.merge(trace, reports, interval, now);
-        self.merges += 1;
+        let status = if trace.is_over() && reports.is_none() {
+            trace.status_of_this_spec()?
+        } else {
+            self.merges += 1;
+            self.traces.get_mut(uid)?.check_spec();
+            self.merge(self.traces.get(uid)?, self.reports.of(of), interval, now)
+        };
         let trace = self.traces.get_mut(uid)?;
         trace.looked(now);
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
+        // From the status that this one is made from: once it is written, the watch may have replaced that.
+        let events = events(trace.object.status.as_ref(), &status);
         let mut object = trace.object.clone();
         object.status = Some(status);
-        Some(Action::Write(Box::new(object)))
+        Some(Action::Write(Box::new(object), events))
     }
 
     fn merge(
@@ -387,19 +374,19 @@ impl State {
         })
     }
 
-    /// How long the oldest news waits that no status has yet.
+    /// The age of the oldest news that no status has yet.
     pub(super) fn oldest_news(&self, now: Timestamp) -> Duration {
         let oldest = self.traces.values().filter_map(Trace::changed).min();
         oldest.and_then(|since| Duration::try_from(now.duration_since(since)).ok()).unwrap_or_default()
     }
 
-    /// How many traces are known, how many of their nodes have reported, and how many go on writing reports.
+    /// The numbers of traces, of reports, and of nodes that go on writing reports.
     pub(super) fn counts(&self) -> (usize, usize, u64) {
-        (self.traces.len(), self.report_names.len(), self.pace.writing())
+        (self.traces.len(), self.reports.len(), self.pace.writing())
     }
 }
 
-/// How often a trace's spec asks for reports.
+/// The interval at which a trace's spec asks for reports.
 fn asked(trace: &Trace) -> Duration {
     trace.object.spec.interval.get().unwrap_or(Duration::from_secs(10))
 }

@@ -4,19 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::Selector;
-use serde_json::{Value, json};
-use traffictrace_crd::{
-    DirectionFilter, FINISHED_LABEL, Protocol, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION,
-    TrafficTrace, TrafficTraceStatus, condition_type,
-};
+use traffictrace_crd::{DirectionFilter, Protocol, TrafficTrace, TrafficTraceStatus, condition_type};
 
+use super::metadata;
 use super::pace::after;
 use crate::kubeapi::Backoff;
 use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, is_over};
 
 /// The shortest time between two writes of one status, when something happened that nobody should wait for.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// How long after the end of a trace the last reports of missing nodes are still taken.
+/// The last reports of missing nodes are taken until so long after the end of a trace.
 pub(super) const LATE: Duration = Duration::from_secs(600);
 
 /// The part of a spec that may change and that changes what is counted.
@@ -28,7 +25,19 @@ struct Filters {
     direction: DirectionFilter,
 }
 
-/// What the API server is doing for a trace.
+impl Filters {
+    fn of(object: &TrafficTrace) -> Self {
+        let spec = &object.spec;
+        Self {
+            protocols: spec.protocols.clone(),
+            ports: spec.ports.iter().map(|port| format!("{port:?}")).collect(),
+            remote_cidrs: spec.remote_cidrs.clone(),
+            direction: spec.direction,
+        }
+    }
+}
+
+/// The request about a trace that is under way, or has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     /// Nothing.
@@ -44,15 +53,18 @@ enum Request {
 pub(super) struct Trace {
     /// The newest version that was read or written.
     pub(super) object: TrafficTrace,
-    /// Why the spec cannot be used, if it cannot.
+    /// Why the spec cannot be used, if it cannot; known once the spec is checked.
     pub(super) invalid: Option<String>,
+    is_checked: bool,
     /// The selector, if it can be used.
     pub(super) selector: Option<Selector>,
+    /// There may be reports of it at the API server.
+    pub(super) has_reports: bool,
     request: Request,
     backoff: Backoff,
     /// Since when something has changed that the status does not have yet.
     changed: Option<Timestamp>,
-    /// When the status was last made, whether or not it was news.
+    /// The time at which the status was last made, also if it was no news.
     looked: Option<Timestamp>,
     written: Option<Timestamp>,
     /// The filters that the shown status was made for, if this process has made it.
@@ -64,7 +76,9 @@ impl Trace {
         let mut trace = Self {
             object,
             invalid: None,
+            is_checked: false,
             selector: None,
+            has_reports: false,
             request: Request::None,
             backoff: Backoff::default(),
             changed: Some(now),
@@ -111,17 +125,15 @@ impl Trace {
     }
 
     fn read_spec(&mut self) {
-        self.invalid = self.object.validate().err().map(|failed| failed.to_string());
+        self.is_checked = false;
         self.selector = Selector::try_from(self.object.spec.selector.clone()).ok();
     }
 
-    fn filters(&self) -> Filters {
-        let spec = &self.object.spec;
-        Filters {
-            protocols: spec.protocols.clone(),
-            ports: spec.ports.iter().map(|port| format!("{port:?}")).collect(),
-            remote_cidrs: spec.remote_cidrs.clone(),
-            direction: spec.direction,
+    /// Checks the spec, unless that is done. Each check compiles the rules of the definition: finished traces, of which no
+    /// status is made any more, are not checked when the controller begins.
+    pub(super) fn check_spec(&mut self) {
+        if !std::mem::replace(&mut self.is_checked, true) {
+            self.invalid = self.object.validate().err().map(|failed| failed.to_string());
         }
     }
 
@@ -129,7 +141,7 @@ impl Trace {
     /// a changed spec counts as changed filters.
     pub(super) fn filters_changed(&self) -> bool {
         match &self.shown_filters {
-            Some(shown) => *shown != self.filters(),
+            Some(shown) => *shown != Filters::of(&self.object),
             None => self.respecified(),
         }
     }
@@ -142,6 +154,19 @@ impl Trace {
 
     pub(super) fn status(&self) -> Option<&TrafficTraceStatus> {
         self.object.status.as_ref()
+    }
+
+    /// The status as it is, said of the newest spec: of a trace that is over only `ttlAfterFinished` can change.
+    pub(super) fn status_of_this_spec(&self) -> Option<TrafficTraceStatus> {
+        let mut status = self.status()?.clone();
+        let generation = self.object.metadata.generation;
+        if status.observed_generation != generation {
+            status.observed_generation = generation;
+            for condition in &mut status.conditions {
+                condition.observed_generation = generation;
+            }
+        }
+        Some(status)
     }
 
     pub(super) fn namespace(&self) -> &str {
@@ -160,7 +185,8 @@ impl Trace {
         Some(if status.missing_nodes.is_empty() { end } else { after(end, LATE) })
     }
 
-    /// When the trace is to be looked at next, if nothing more happens. `interval` is how often its status is written.
+    /// The time at which the trace is to be looked at next, if nothing more happens. Its status is written once in
+    /// `interval`.
     pub(super) fn due(
         &self,
         reports: Option<&NodeReports>,
@@ -171,8 +197,8 @@ impl Trace {
             self.deleted_at(),
             self.changed.map(|_| self.next_write(reports, interval, now)),
             self.next_of_life(),
-            self.metadata_patch(interval).map(|_| now),
-            reports.and_then(|_| self.reports_until()),
+            metadata::patch(&self.object, interval).map(|_| now),
+            self.reports_until().filter(|_| self.has_reports),
         ];
         let wanted = wanted.into_iter().flatten().min()?;
         match self.request {
@@ -193,7 +219,7 @@ impl Trace {
             || self.next_of_life().is_some_and(|life| life <= now)
     }
 
-    /// When the status may be written next: at once what people wait for, the rest once in an interval.
+    /// The time of the next write of the status: at once for what people wait for, else once in an interval.
     fn next_write(&self, reports: Option<&NodeReports>, interval: Duration, now: Timestamp) -> Timestamp {
         let Some(status) = self.status() else { return now };
         let Some(written) = self.written.filter(|_| !self.respecified()) else { return now };
@@ -205,14 +231,14 @@ impl Trace {
         after(written, gap)
     }
 
-    /// When the trace ends, and after that, when its last reports are waited for no longer.
+    /// The end of the trace, and after that, the end of the wait for its last reports.
     fn next_of_life(&self) -> Option<Timestamp> {
         let end = self.status().filter(|_| !self.is_over())?.end_time.as_ref()?.0;
         let seen = self.looked.is_some_and(|looked| looked >= end);
         Some(if seen { after(end, LAST_REPORTS_WITHIN) } else { end })
     }
 
-    /// When the object is to be deleted.
+    /// The time at which the object is to be deleted.
     pub(super) fn deleted_at(&self) -> Option<Timestamp> {
         let status = self.status().filter(|_| self.is_over())?;
         let ttl = self.object.spec.ttl().ok().flatten()?;
@@ -220,43 +246,6 @@ impl Trace {
         let ended = status.conditions.iter().filter(|condition| over.contains(&condition.type_.as_str()));
         let ended = ended.filter(|condition| condition.status == "True");
         Some(after(ended.map(|condition| condition.last_transition_time.0).min()?, ttl))
-    }
-
-    /// What is to be changed in the metadata, through which all agents learn when the trace began, how often to report and
-    /// that it has finished; nothing if all of it is there. A pace that is nearly right stays: each change reaches every
-    /// agent.
-    pub(super) fn metadata_patch(&self, interval: Duration) -> Option<Value> {
-        let (meta, status) = (&self.object.metadata, self.status()?);
-        let (mut labels, mut annotations) = (json!({}), json!({}));
-        if self.is_over() {
-            if meta.labels.as_ref().is_none_or(|labels| !labels.contains_key(FINISHED_LABEL)) {
-                labels[FINISHED_LABEL] = "true".into();
-            }
-        } else {
-            let annotation = |name| meta.annotations.as_ref()?.get(name).map(String::as_str);
-            let start =
-                status.start_time.as_ref().filter(|start| Some(*start) != meta.creation_timestamp.as_ref());
-            if let Some(start) = start.map(|start| start.0.to_string())
-                && annotation(START_TIME_ANNOTATION) != Some(start.as_str())
-            {
-                annotations[START_TIME_ANNOTATION] = start.into();
-            }
-            let asked = self.object.spec.interval.get().unwrap_or_default();
-            let wanted = Some(interval.as_secs()).filter(|_| interval > asked);
-            let told = annotation(REPORT_INTERVAL_ANNOTATION);
-            match (wanted, told.map(str::parse::<u64>)) {
-                (Some(wanted), Some(Ok(told))) if wanted.abs_diff(told) <= told / 4 => {}
-                (Some(wanted), _) => annotations[REPORT_INTERVAL_ANNOTATION] = wanted.to_string().into(),
-                (None, Some(_)) => annotations[REPORT_INTERVAL_ANNOTATION] = Value::Null,
-                (None, None) => {}
-            }
-        }
-        let metadata: serde_json::Map<String, Value> = [("labels", labels), ("annotations", annotations)]
-            .into_iter()
-            .filter(|(_, value)| value.as_object().is_some_and(|value| !value.is_empty()))
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        (!metadata.is_empty()).then(|| json!({ "metadata": metadata }))
     }
 
     /// The status has been made; it may be the one that is shown already.
@@ -279,9 +268,9 @@ impl Trace {
         }
     }
 
-    /// The status has been written.
-    pub(super) fn written(&mut self, now: Timestamp) {
-        self.shown_filters = Some(self.filters());
+    /// The status has been written; `object` is the answer. A newer version with other filters may be known by now.
+    pub(super) fn written(&mut self, object: &TrafficTrace, now: Timestamp) {
+        self.shown_filters = Some(Filters::of(object));
         self.written = Some(now);
     }
 
@@ -291,7 +280,7 @@ impl Trace {
         self.request = Request::Pausing(after(now, self.backoff.next(asked)));
     }
 
-    /// What was told while a request was under way is looked at.
+    /// Says that a request is under way, or that the pause after a failed one is not over.
     pub(super) fn is_busy(&self, now: Timestamp) -> bool {
         match self.request {
             Request::None => false,

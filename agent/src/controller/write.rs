@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::runtime::events::{Event, Recorder, Reporter};
+use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedSender;
 use traffictrace_crd::{TRACE_UID_LABEL, TrafficTrace, TrafficTraceReport};
 
+use super::events::Notice;
 use super::state::{Action, Outcome};
 use crate::kubeapi::{Key, explain, retry_after};
 use crate::server::metrics::{ControllerMetrics, Written};
 
-/// How many requests are under way at once.
+/// Most requests that are under way at once.
 const AT_ONCE: usize = 4;
-/// When a request counts as failed: a connection may have been dropped without a word.
+/// The time after which a request counts as failed: a connection may have been dropped without a word.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Who tells Events.
+/// The name of this controller in the Events that it tells.
 const REPORTER: &str = "traffictrace.dev/controller";
 
-/// Does actions in tasks of their own.
+/// Does actions. All copies share the connection and the limit of requests.
 #[derive(Clone)]
 pub(super) struct Writer {
     client: Client,
@@ -39,46 +39,46 @@ impl Writer {
         Self { client, url: url.into(), places: Arc::new(Semaphore::new(AT_ONCE)), recorder, metrics }
     }
 
-    /// Begins an action; what becomes of it is sent with the trace's UID.
-    pub(super) fn start(&self, action: Action, finished: UnboundedSender<(String, Outcome)>) {
-        let writer = self.clone();
-        tokio::spawn(async move {
-            // The semaphore is never closed.
-            let _place = writer.places.acquire().await;
-            let key = Key::of(action.object());
-            let begin = Instant::now();
-            let result = tokio::time::timeout(TIMEOUT, writer.act(&action)).await;
-            let written = match &result {
-                Ok(Ok(_)) => Written::Ok,
-                Ok(Err(error)) => Written::failed(error),
-                Err(_) => Written::Unanswered,
-            };
-            writer.metrics.written(written, begin.elapsed());
-            let outcome = match result {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(error)) => writer.failed(&error, &key),
-                Err(_) => {
-                    tracing::warn!(
-                        "writing trace {key}: no answer from {} within {TIMEOUT:?}; trying again",
-                        writer.url
-                    );
-                    Outcome::Again(None)
-                }
-            };
-            // Nobody listens at the end of the program.
-            let _ = finished.send((key.uid, outcome));
-        });
+    /// Does an action. Returns the UID of its trace with what has become of it.
+    pub(super) async fn start(self, action: Action) -> (String, Outcome) {
+        // The semaphore is never closed.
+        let _place = self.places.acquire().await;
+        let key = Key::of(action.object());
+        let begin = Instant::now();
+        let result = tokio::time::timeout(TIMEOUT, self.act(&action)).await;
+        let written = match &result {
+            Ok(Ok(_)) => Written::Ok,
+            Ok(Err(error)) => Written::failed(error),
+            Err(_) => Written::Unanswered,
+        };
+        self.metrics.written(written, begin.elapsed());
+        let outcome = match result {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => self.failed(&error, &key),
+            Err(_) => {
+                tracing::warn!(
+                    "writing trace {key}: no answer from {} within {TIMEOUT:?}; trying again",
+                    self.url
+                );
+                Outcome::Again(None)
+            }
+        };
+        if let (Outcome::Written(object), Action::Write(_, events)) = (&outcome, action) {
+            self.tell(object, events);
+        }
+        (key.uid, outcome)
     }
 
     /// Tells what has happened to a trace. One that cannot be told is no loss for the status.
-    pub(super) fn tell(&self, trace: &TrafficTrace, events: Vec<Event>) {
+    fn tell(&self, trace: &TrafficTrace, events: Vec<Notice>) {
         let (writer, reference, key) = (self.clone(), trace.object_ref(&()), Key::of(trace));
         tokio::spawn(async move {
             for event in events {
                 writer.metrics.told();
-                if let Err(error) = writer.recorder.publish(&event, &reference).await {
+                let reason = event.reason;
+                if let Err(error) = writer.recorder.publish(&event.into(), &reference).await {
                     let why = explain(&error, "events", &writer.url);
-                    tracing::warn!("cannot tell the Event {} of trace {key}: {why}", event.reason);
+                    tracing::warn!("cannot tell the Event {reason} of trace {key}: {why}");
                 }
             }
         });
@@ -86,7 +86,7 @@ impl Writer {
 
     async fn act(&self, action: &Action) -> kube::Result<Outcome> {
         match action {
-            Action::Write(object) => {
+            Action::Write(object, _) => {
                 let api = self.api(object);
                 let object = api.replace_status(&object.name_any(), &PostParams::default(), object).await?;
                 Ok(Outcome::Written(Box::new(object)))

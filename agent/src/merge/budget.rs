@@ -2,12 +2,17 @@
 
 use traffictrace_crd::TrafficTraceStatus;
 
-/// What a status may take besides its flows, in bytes of JSON: five conditions are half of it.
+use super::conditions::shorten;
+
+/// Most bytes of JSON of a status besides its flows; five conditions are half of it.
 const FIXED: usize = 3072;
-/// What one flow may take, on average.
+/// Most bytes of JSON of one flow, on average.
 const PER_FLOW: usize = 450;
 
-/// Cuts lists until a status of `wanted` flows fits: first what is only an example, then flows. Totals are never touched.
+/// The characters that stay of a long message where there is no room for all of it.
+const SHORT_MESSAGE: usize = 160;
+
+/// Cuts lists until a status of `wanted` flows fits: first what is only an example, then long messages, then flows. Totals are never touched.
 pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
     let budget = FIXED + PER_FLOW * wanted;
     // Cut by what each entry takes, not one at a time with the whole measured again.
@@ -23,6 +28,10 @@ pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
             status.refused_nodes.pop().map_or(0, |entry| size(&entry))
         } else if status.skewed_clocks.len() > 1 {
             status.skewed_clocks.pop().map_or(0, |entry| size(&entry))
+        } else if let Some(message) = long_message(status) {
+            let before = size(message);
+            *message = shorten(std::mem::take(message), SHORT_MESSAGE);
+            before.saturating_sub(size(message))
         } else if let Some(flow) = status.top_flows.pop() {
             status.truncated = true;
             size(&flow)
@@ -31,6 +40,13 @@ pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
         };
         over = over.saturating_sub(freed);
     }
+}
+
+/// The first message that is longer than what must stay: those of refusals, then those of conditions.
+fn long_message(status: &mut TrafficTraceStatus) -> Option<&mut String> {
+    let refusals = status.refused_nodes.iter_mut().map(|node| &mut node.message);
+    let conditions = status.conditions.iter_mut().map(|condition| &mut condition.message);
+    refusals.chain(conditions).find(|message| message.chars().count() > SHORT_MESSAGE)
 }
 
 /// Bytes of the JSON of a value.

@@ -31,6 +31,7 @@ pub(super) fn conditions(
     now: Timestamp,
 ) -> Vec<Condition> {
     let generation = inputs.trace.metadata.generation;
+    let ended = times.is_some_and(|times| inputs.now >= times.end);
     let draft = |kind, (holds, reason, message)| Draft { kind, holds, reason, message, generation };
     let tracing = Draft {
         generation: match inputs.reports.behind(generation.unwrap_or(0)).0 {
@@ -39,12 +40,12 @@ pub(super) fn conditions(
             }
             _ => generation,
         },
-        ..draft(kind::TRACING, tracing(inputs, status, times, nodes))
+        ..draft(kind::TRACING, tracing(inputs, status, nodes, ended))
     };
     [
         draft(kind::ACCEPTED, accepted(inputs)),
         tracing,
-        draft(kind::COMPLETE, complete(status, nodes)),
+        draft(kind::COMPLETE, complete(status, nodes, ended)),
         draft(kind::FAILED, failed(inputs, before, status, nodes)),
         draft(kind::DEGRADED, degraded(findings)),
     ]
@@ -75,18 +76,13 @@ fn accepted(inputs: &Inputs<'_>) -> Told {
     }
 }
 
-fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, times: Option<Times>, nodes: &Nodes) -> Told {
+fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, nodes: &Nodes, ended: bool) -> Told {
     if status.phase.is_some_and(life::is_over) {
         return (false, reason::ENDED, "The trace is over.".into());
     }
     // The rule on changes of the spec goes by this reason: whatever is still on its way, nothing begins again.
-    if times.is_some_and(|times| inputs.now >= times.end) {
-        let awaited = listed(&nodes.awaited);
-        return (
-            false,
-            reason::ENDED,
-            format!("The trace has ended; the last numbers of {awaited} are awaited."),
-        );
+    if ended {
+        return (false, reason::ENDED, awaiting(nodes));
     }
     if nodes.reporting > 0 {
         let mut message =
@@ -101,18 +97,23 @@ fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, times: Option<Times
         let message = format!("Every node refuses, such as {node}: {}", refused.message);
         return (false, reason::REFUSED, message);
     }
-    if nodes.matched == 0 {
+    if inputs.live_pods.is_empty() {
         let message = "No pod of this namespace that is placed on a node matches the selector.".into();
         return (false, reason::NO_PODS, message);
     }
     let message = format!(
         "No node reports yet; {} with selected pods should: see whether the agent's pods run there.",
-        nodes.matched
+        inputs.live_pods.len()
     );
     (false, reason::WAITING_FOR_NODES, message)
 }
 
-fn complete(status: &TrafficTraceStatus, nodes: &Nodes) -> Told {
+/// The message of a trace that has ended and is not over.
+fn awaiting(nodes: &Nodes) -> String {
+    format!("The trace has ended; the last numbers of {} are awaited.", listed(&nodes.awaited))
+}
+
+fn complete(status: &TrafficTraceStatus, nodes: &Nodes, ended: bool) -> Told {
     match status.phase {
         Some(Phase::Completed) if !status.missing_nodes.is_empty() => {
             let missing = nodes.awaited.len() + nodes.left.len();
@@ -129,6 +130,7 @@ fn complete(status: &TrafficTraceStatus, nodes: &Nodes) -> Told {
         Some(Phase::Failed) => {
             (false, reason::FAILED, "The trace could not be done; the condition Failed says why.".into())
         }
+        _ if ended => (false, reason::ENDED, awaiting(nodes)),
         _ => (false, reason::RUNNING, "The trace has not ended yet.".into()),
     }
 }

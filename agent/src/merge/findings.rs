@@ -1,4 +1,4 @@
-//! What is missing from a trace's numbers, or done otherwise than asked.
+//! The findings that make a trace Degraded: numbers that are missing, and what is done otherwise than asked.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use traffictrace_crd::{Interruption, Phase, TrafficTraceStatus, condition_reason
 use super::life::{Times, and_more};
 use super::{Inputs, Nodes};
 
-/// How many intervals a node may be silent before that is told: it writes at least once in three.
+/// The intervals for which a node may be silent before that is told: it writes at least once in three.
 const SILENT_INTERVALS: u32 = 4;
-/// How much longer it may take, for what is on its way.
+/// The time that is added for reports on their way.
 const SILENT_MORE: Duration = Duration::from_secs(30);
 
 /// Something that a person should know of the numbers: a reason for programs, and a sentence with the remedy.

@@ -1,4 +1,4 @@
-//! When a trace begins and ends, and which phase it is in.
+//! The life of a trace: its beginning, its end and its phase.
 
 use std::time::Duration;
 
@@ -7,13 +7,14 @@ use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason
 
 use super::{Inputs, NodeReports, Nodes};
 
-/// How long after the end of a trace its nodes' last reports are waited for.
+/// The last reports of a trace's nodes are waited for until so long after its end.
 pub(crate) const LAST_REPORTS_WITHIN: Duration = Duration::from_secs(30);
 
-/// How old a trace may be when the controller first sees it and still count from its creation, if no node has traced it.
+/// A trace that is older than that when the controller first sees it, and that no node has traced, begins then and not
+/// at its creation.
 const SEEN_LATE: Duration = Duration::from_secs(60);
 
-/// When a trace began and when it ends.
+/// The beginning and the end of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) start: Timestamp,

@@ -4,14 +4,17 @@
 //! Read `merge` first; it has the map.
 
 mod budget;
+mod carried;
 mod conditions;
 mod findings;
+mod kept;
 mod life;
 mod nodes;
 mod rows;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,19 +28,24 @@ use life::Times;
 pub(crate) use life::{LAST_REPORTS_WITHIN, is_over};
 pub(crate) use nodes::NodeReports;
 
-/// Who has an address.
+/// The names of peers.
 pub(crate) trait PeerNames {
     /// `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if something that is running has the address.
     fn name_of(&self, address: IpAddr) -> Option<String>;
+
+    /// Says that a name that the status before has may be shown on.
+    fn may_show(&self, _name: &str) -> bool {
+        true
+    }
 }
 
-/// Which nodes a cluster has.
+/// The nodes of a cluster.
 pub(crate) trait NodeNames {
     /// Says that there is a node of this name.
     fn has_node(&self, name: &str) -> bool;
 }
 
-/// What a status is made of.
+/// The arguments of [`merge`].
 pub(crate) struct Inputs<'a> {
     /// The trace, with the status that was shown last.
     pub(crate) trace: &'a TrafficTrace,
@@ -49,13 +57,13 @@ pub(crate) struct Inputs<'a> {
     pub(crate) live_pods: &'a BTreeMap<String, i32>,
     /// Names of the nodes that the cluster has; nothing where that is not known.
     pub(crate) existing_nodes: Option<&'a dyn NodeNames>,
-    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    /// Milliseconds by which this machine's clock is ahead of the API server's, if that is to be told.
     pub(crate) clock_offset: Option<i64>,
-    /// Who has which address.
+    /// The names of peers.
     pub(crate) peers: &'a dyn PeerNames,
-    /// How often nodes are to report.
+    /// The interval at which nodes are to report.
     pub(crate) report_interval: Duration,
-    /// Whether protocols, ports, networks or direction have changed since the status that was shown last.
+    /// Protocols, ports, networks or direction have changed since the status that was shown last.
     pub(crate) filters_changed: bool,
     /// The time.
     pub(crate) now: Timestamp,
@@ -81,6 +89,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> TrafficTraceStatus {
     let wanted = usize::try_from(trace.spec.top_flows).unwrap_or(1).max(1);
     let top = rows::top(inputs.reports, namespace, wanted, &before.top_flows, inputs.peers);
 
+    let listed = i64::try_from(top.flows.len()).unwrap_or(i64::MAX);
     let mut totals = inputs.reports.totals();
     totals.raise_to(&before.totals);
     let mut lost = inputs.reports.lost();
@@ -110,7 +119,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> TrafficTraceStatus {
         update_time: inputs.reports.update_time().or(before.update_time.clone()),
         oldest_update_time: inputs.reports.oldest_update_time().or(before.oldest_update_time.clone()),
         totals,
-        flows_total: inputs.reports.flows_total().max(before.flows_total),
+        flows_total: inputs.reports.flows_total().max(before.flows_total).max(listed),
         top_flows: top.flows,
         truncated: top.truncated,
         lost,
@@ -163,6 +172,8 @@ struct Nodes {
     reporting: i32,
     /// Nodes that refuse, with no numbers.
     refusing: BTreeSet<String>,
+    /// The number of nodes that refuse now, with numbers of before or without.
+    refusals: usize,
     /// Nodes whose last numbers are not in and may come.
     awaited: BTreeSet<String>,
     /// Nodes that left the cluster before their last numbers were in.
@@ -179,6 +190,7 @@ impl Nodes {
             matched: count(names.len()),
             reporting: 0,
             refusing: BTreeSet::new(),
+            refusals: reports.refusals().count(),
             awaited: BTreeSet::new(),
             left: BTreeSet::new(),
         };
@@ -200,10 +212,14 @@ impl Nodes {
                 nodes.left.insert(name.to_owned());
             }
         }
-        if before.phase.is_some_and(is_over) {
-            // Nodes that were missing at the end are missing until their last report comes after all.
+        let over = before.phase.is_some_and(is_over);
+        if over || nodes.reporting == 0 {
+            // While nobody reports, the status alone knows of the pods that have gone.
             nodes.matched = nodes.matched.max(before.nodes_matched);
             nodes.pods = nodes.pods.max(before.pods_matched);
+        }
+        if over {
+            // Nodes that were missing at the end are missing until their last report comes after all.
             let absent = before.missing_nodes.iter().filter(|name| !reports.is_final(name));
             let absent = absent.filter(|name| !nodes.left.contains(*name)).cloned().collect::<Vec<_>>();
             nodes.awaited.extend(absent);

@@ -1,26 +1,21 @@
 //! The reports of one trace, by node, and what is kept of an agent whose report was lost.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use traffictrace_crd::{
-    FlowRow, Interruption, Losses, NotVisible, Refused, Totals, TrafficTraceReportSpec, column_names,
-    decode_rows,
-};
+use traffictrace_crd::{FlowRow, Interruption, Losses, NotVisible, Refused, Totals, TrafficTraceReportSpec};
 
+use super::carried::Carried;
+use super::kept::Kept;
 use super::rows;
 
-/// How many interruptions and pods that cannot be seen a status lists.
-const LISTED: usize = 8;
-/// How many kinds of what is not seen a status lists.
+/// Most interruptions, and most pods that cannot be seen, in a status.
+pub(super) const LISTED: usize = 8;
+/// Most kinds of unseen traffic in a status.
 const UNSEEN: usize = 16;
-/// How many reasons of loss a status lists.
+/// Most reasons of loss in a status.
 const REASONS: usize = 16;
-/// How many rows of earlier runs of an agent are kept: as many as a status can list.
-const CARRIED_ROWS: usize = 100;
 
 /// The newest report of every node, and what earlier runs of its agent had counted that it does not contain.
 #[derive(Debug, Default)]
@@ -29,7 +24,7 @@ pub(crate) struct NodeReports {
     counts: Counts,
 }
 
-/// How many nodes there are of a kind, kept as reports come, so that no event has to look at all of them.
+/// Numbers of nodes, kept up to date with each report, so that no event has to look at all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     /// Trace or have traced.
@@ -42,32 +37,17 @@ struct Counts {
 pub(super) struct Node {
     newest: Kept,
     carried: Option<Carried>,
-}
-
-/// What runs of an agent counted whose report was lost before the next run could go on from it.
-#[derive(Debug, Default)]
-pub(super) struct Carried {
-    totals: Totals,
-    lost: Losses,
-    interruptions: Vec<Interruption>,
-    pods: i32,
-    containers: i32,
-    flows: i64,
-    rows: HashMap<rows::Key, FlowRow>,
+    /// It traces or has traced: it has numbers to show, also while it refuses.
+    traced: bool,
 }
 
 impl Node {
-    /// Why it does not trace. A node that refuses now but has traced before has numbers to show and counts as tracing.
-    fn refusal(&self) -> Option<&Refused> {
-        let traced = self.newest.report.base.is_some() || self.carried.is_some();
-        if traced { None } else { self.newest.report.refused.as_ref() }
+    fn new(newest: Kept) -> Self {
+        Self { traced: has_traced(&newest.report), newest, carried: None }
     }
 
     fn counts(&self) -> Counts {
-        Counts {
-            reporting: u32::from(self.refusal().is_none()),
-            writing: u32::from(!self.newest.report.is_final),
-        }
+        Counts { reporting: u32::from(self.traced), writing: u32::from(!self.newest.report.is_final) }
     }
 
     /// The newest report.
@@ -83,6 +63,7 @@ impl Node {
     /// Takes a report that is newer than the one known. Where it is of another run of the agent, what the run before had
     /// counted beyond the base of the new one is carried.
     fn replace(&mut self, newest: Kept) {
+        self.traced |= has_traced(&newest.report);
         let old = std::mem::replace(&mut self.newest, newest);
         let new = &self.newest.report;
         if old.report.epoch == new.epoch {
@@ -93,88 +74,14 @@ impl Node {
         if beyond == Totals::default() {
             return;
         }
-        let carried = self.carried.get_or_insert_default();
-        carried.totals.add(&beyond);
-        carried.pods = carried.pods.max(old.report.pods_matched);
-        carried.containers = carried.containers.max(old.report.containers_matched);
-        for interruption in &old.report.interruptions {
-            if !carried.interruptions.contains(interruption) {
-                carried.interruptions.push(interruption.clone());
-            }
-        }
-        let surplus = carried.interruptions.len().saturating_sub(LISTED);
-        carried.interruptions.drain(..surplus);
-        // A run that went on from a part of them has these rows already.
-        if new.base.is_none() {
-            add_losses(&mut carried.lost, &old.report.lost);
-            carried.flows = carried.flows.saturating_add(old.report.flows_total);
-            carried.add_rows(&old);
-        }
+        self.carried.get_or_insert_default().carry(&old, &self.newest, &beyond);
     }
 }
 
-impl Carried {
-    /// Adds the rows of a report; the largest are kept.
-    fn add_rows(&mut self, old: &Kept) {
-        for row in old.weights().filter_map(|(place, _)| old.row(place)) {
-            let row = FlowRow { rx_bytes_per_second: 0, tx_bytes_per_second: 0, connections_open: 0, ..row };
-            match self.rows.entry(rows::Key::of(&row)) {
-                Entry::Occupied(mut earlier) => rows::add(earlier.get_mut(), row),
-                Entry::Vacant(place) => drop(place.insert(row)),
-            }
-        }
-        if self.rows.len() > CARRIED_ROWS {
-            let mut weights: Vec<i64> = self.rows.values().map(rows::weight).collect();
-            weights.sort_unstable_by_key(|weight| std::cmp::Reverse(*weight));
-            let least = weights[CARRIED_ROWS - 1];
-            self.rows.retain(|_, row| rows::weight(row) >= least);
-        }
-    }
-}
-
-/// A report as it is kept: thousands of them are in memory, and most of their rows are never shown.
-#[derive(Debug)]
-pub(super) struct Kept {
-    /// The report; without its columns where they are this version's own.
-    report: TrafficTraceReportSpec,
-    /// What each row is ranked by, in bytes; `None` for a row that cannot be read.
-    weights: Vec<Option<i64>>,
-}
-
-/// The columns that nearly every report has.
-static OWN_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(column_names);
-
-impl Kept {
-    fn new(mut report: TrafficTraceReportSpec) -> Self {
-        if report.columns == *OWN_COLUMNS {
-            report.columns = Vec::new();
-        }
-        let mut kept = Self { report, weights: Vec::new() };
-        let weight = |row: Result<FlowRow, _>| row.ok().map(|row| row.rx_bytes.saturating_add(row.tx_bytes));
-        kept.weights = decode_rows(kept.columns(), &kept.report.flows).map(weight).collect();
-        kept
-    }
-
-    fn columns(&self) -> &[String] {
-        if self.report.columns.is_empty() { &OWN_COLUMNS } else { &self.report.columns }
-    }
-
-    /// What each row is ranked by, with its place.
-    pub(super) fn weights(&self) -> impl Iterator<Item = (usize, i64)> {
-        self.weights.iter().enumerate().filter_map(|(place, weight)| Some((place, (*weight)?)))
-    }
-
-    /// The row at a place, if there is one that can be read.
-    pub(super) fn row(&self, place: usize) -> Option<FlowRow> {
-        let rows = self.report.flows.get(place..=place)?;
-        decode_rows(self.columns(), rows).next()?.ok()
-    }
-
-    /// The largest flow that the report may have left out because it had to stay small; 0 if it left out none.
-    pub(super) fn left_out(&self) -> i64 {
-        let least = self.weights.iter().flatten().min().copied().unwrap_or(i64::MAX);
-        if self.report.truncated { least } else { 0 }
-    }
+/// Says that a report is of a node that traces or has traced. One that refused from the start has counted nothing; one
+/// that gave way to others goes on saying what it had.
+fn has_traced(report: &TrafficTraceReportSpec) -> bool {
+    report.refused.is_none() || report.base.is_some() || report.totals != Totals::default()
 }
 
 impl NodeReports {
@@ -194,7 +101,7 @@ impl NodeReports {
             }
             None => {
                 let name = report.node_name.clone();
-                let node = Node { newest: Kept::new(report), carried: None };
+                let node = Node::new(Kept::new(report));
                 self.counts.reporting += node.counts().reporting;
                 self.counts.writing += node.counts().writing;
                 self.nodes.insert(name, node);
@@ -234,22 +141,22 @@ impl NodeReports {
 
     /// Says that a node refuses and has no numbers.
     pub(crate) fn refuses(&self, node: &str) -> bool {
-        self.nodes.get(node).is_some_and(|node| node.refusal().is_some())
+        self.nodes.get(node).is_some_and(|node| !node.traced)
     }
 
-    /// Every refusal, by node.
+    /// Every refusal, by node, also of nodes that have traced before.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (&str, &Refused)> {
         self.nodes
             .iter()
             .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.refused.as_ref()?)))
     }
 
-    /// How many nodes trace or have traced.
+    /// The number of nodes that trace or have traced.
     pub(crate) fn reporting(&self) -> i32 {
         i32::try_from(self.counts.reporting).unwrap_or(i32::MAX)
     }
 
-    /// How many nodes go on writing reports.
+    /// The number of nodes that go on writing reports.
     pub(crate) fn writing(&self) -> u64 {
         self.counts.writing.into()
     }
@@ -284,17 +191,17 @@ impl NodeReports {
     pub(crate) fn flows_total(&self) -> i64 {
         let flows = |node: &Node| {
             let carried = node.carried.as_ref().map_or(0, |carried| carried.flows);
-            node.newest.report.flows_total.saturating_add(carried)
+            node.newest.report.flows_total.max(carried)
         };
         self.nodes.values().map(flows).fold(0, i64::saturating_add)
     }
 
-    /// When the newest numbers were read.
+    /// The time at which the newest numbers were read.
     pub(crate) fn update_time(&self) -> Option<Time> {
         self.reports().filter_map(|report| report.update_time.as_ref()).max_by_key(|time| time.0).cloned()
     }
 
-    /// When the oldest numbers were read, over the nodes that still trace, or over all when none does.
+    /// The time at which the oldest numbers were read, over the nodes that still trace, or over all when none does.
     pub(crate) fn oldest_update_time(&self) -> Option<Time> {
         let times = |of: &dyn Fn(&&TrafficTraceReportSpec) -> bool| {
             self.reports()
@@ -368,7 +275,7 @@ impl NodeReports {
         all.into_iter().take(LISTED).cloned().collect()
     }
 
-    /// What some node cannot see.
+    /// The kinds of traffic that some node cannot see.
     pub(crate) fn not_seen(&self) -> Vec<String> {
         let all: BTreeSet<&String> = self.reports().flat_map(|report| &report.not_seen).collect();
         all.into_iter().take(UNSEEN).cloned().collect()
@@ -381,8 +288,8 @@ impl NodeReports {
 
     /// Rows that cannot be read.
     pub(crate) fn unreadable(&self) -> i64 {
-        let weights = self.nodes.values().flat_map(|node| &node.newest.weights);
-        i64::try_from(weights.filter(|weight| weight.is_none()).count()).unwrap_or(i64::MAX)
+        let count: usize = self.nodes.values().map(|node| node.newest.unreadable()).sum();
+        i64::try_from(count).unwrap_or(i64::MAX)
     }
 
     /// Every node's reports.
@@ -395,7 +302,7 @@ impl NodeReports {
     }
 }
 
-fn add_losses(sum: &mut Losses, more: &Losses) {
+pub(super) fn add_losses(sum: &mut Losses, more: &Losses) {
     for (reason, times) in more.iter().filter(|(_, times)| **times > 0) {
         let sum = sum.entry(reason.clone()).or_insert(0);
         *sum = sum.saturating_add(*times);

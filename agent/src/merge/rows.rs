@@ -3,13 +3,14 @@
 //! A pod lives on one node and every row belongs to one pod, so that no row has parts on two nodes: the first K of all
 //! nodes' first K are the first K of the cluster.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use traffictrace_crd::{Direction, Flow, FlowRow, Protocol, human};
+use traffictrace_crd::{Direction, Flow, FlowRow, Protocol};
 
-use super::nodes::{Kept, Node};
+use super::kept::Kept;
+use super::nodes::Node;
+use super::text::clean;
 use super::{NodeReports, PeerNames};
 
 /// The merged list.
@@ -45,7 +46,8 @@ pub(super) fn top(
         let mut flow = shown(row).into_flow(namespace);
         let address = flow.remote_address.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
         let now = || address.and_then(|address| peers.name_of(address.to_canonical()));
-        let peer = named.get(&FlowName::of(&flow)).map(|name| (*name).clone()).or_else(now);
+        let peer = named.get(&FlowName::of(&flow)).filter(|name| peers.may_show(name));
+        let peer = peer.map(|name| (*name).clone()).or_else(now);
         flow.peer = peer;
         flow
     });
@@ -90,12 +92,8 @@ fn sums(node: &Node, carried: &HashMap<Key, FlowRow>) -> HashMap<Key, FlowRow> {
     rows
 }
 
-/// A row whose texts are fit to be shown: an agent takes control characters out, but a report may be of somebody else.
+/// A row whose texts are fit to be shown.
 fn shown(row: FlowRow) -> FlowRow {
-    let clean = |text: String| match human::printable(&text) {
-        Cow::Borrowed(_) => text,
-        Cow::Owned(printable) => printable,
-    };
     FlowRow {
         pod: clean(row.pod),
         container: row.container.map(clean),
@@ -107,12 +105,12 @@ fn shown(row: FlowRow) -> FlowRow {
     }
 }
 
-/// What rows are ranked by: bytes in both directions since the trace began.
+/// The rank of a row: bytes in both directions since the trace began.
 pub(super) fn weight(row: &FlowRow) -> i64 {
     row.rx_bytes.saturating_add(row.tx_bytes)
 }
 
-/// What makes a row a row of its own on a node.
+/// The fields that make a row of a node a row of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     pod: String,
@@ -142,7 +140,7 @@ impl Key {
     }
 }
 
-/// What makes a flow of a status the same as one of the status before.
+/// The fields by which a flow of a status is the same as one of the status before.
 #[derive(PartialEq, Eq, Hash)]
 struct FlowName<'a> {
     pod: &'a str,
@@ -185,4 +183,19 @@ pub(super) fn add(row: &mut FlowRow, later: FlowRow) {
     row.rtt_microseconds = later.rtt_microseconds.or(row.rtt_microseconds);
     row.container_pid = later.container_pid.or(row.container_pid);
     row.state = later.state;
+}
+
+/// Takes out of a row what the same row has elsewhere. No count falls below zero.
+pub(super) fn subtract(row: &mut FlowRow, part: &FlowRow) {
+    for (count, part) in [
+        (&mut row.rx_bytes, part.rx_bytes),
+        (&mut row.tx_bytes, part.tx_bytes),
+        (&mut row.rx_calls, part.rx_calls),
+        (&mut row.tx_calls, part.tx_calls),
+        (&mut row.connections, part.connections),
+        (&mut row.connect_failures, part.connect_failures),
+        (&mut row.retransmits, part.retransmits),
+    ] {
+        *count = count.saturating_sub(part).max(0);
+    }
 }

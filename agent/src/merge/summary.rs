@@ -24,7 +24,7 @@ pub(super) fn summary(status: &TrafficTraceStatus, nodes: &Nodes) -> Summary {
     }
 }
 
-/// What was lost or may be missing; `none` only where nothing is known to be.
+/// The column of losses, and of what may be missing; `none` only where nothing is known to be.
 fn lost(status: &TrafficTraceStatus, nodes: &Nodes) -> String {
     let mut parts = Vec::new();
     if !status.lost.is_empty() {
@@ -33,12 +33,15 @@ fn lost(status: &TrafficTraceStatus, nodes: &Nodes) -> String {
     let interrupted: BTreeSet<_> = status.interruptions.iter().map(|i| i.node_name.as_deref()).collect();
     for (what, count) in [
         ("maybe: interrupted on", interrupted.len()),
-        ("not traced on", nodes.refusing.len()),
+        ("not traced on", nodes.refusals),
         ("no last numbers of", status.missing_nodes.len()),
     ] {
         if count > 0 {
             parts.push(format!("{what} {count} node{}", if count == 1 { "" } else { "s" }));
         }
+    }
+    if !status.not_visible.is_empty() {
+        parts.push(format!("pods not visible: {}", status.not_visible.len()));
     }
     if parts.is_empty() { "none".into() } else { parts.join("; ") }
 }
@@ -57,7 +60,7 @@ fn talker(flow: &Flow) -> String {
     format!("{}{process}{to} ({})", flow.pod, human::bytes(unsigned(flow.weight())))
 }
 
-/// What is missing if something is, else whether the trace runs.
+/// The most important message: why the trace failed, what is missing, or where the trace is in its life.
 fn message(status: &TrafficTraceStatus) -> String {
     let of = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
     let rejected = of(condition_type::ACCEPTED).filter(|condition| condition.status == "False");

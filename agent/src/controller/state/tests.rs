@@ -1,6 +1,7 @@
 use serde_json::json;
-use traffictrace_crd::{Phase, TrafficTraceStatus};
+use traffictrace_crd::{Phase, TrafficTraceStatus, report_name};
 
+use super::super::reports::WAITING;
 use super::*;
 
 /// When every trace of these tests is created.
@@ -93,7 +94,7 @@ fn newer(mut object: TrafficTrace) -> TrafficTrace {
 
 /// The one status to be written now; the write succeeds, and the watch tells of it too.
 fn write(state: &mut State, seconds: f64) -> TrafficTraceStatus {
-    let Action::Write(object) = one(state, seconds) else { panic!("no status at {seconds}") };
+    let Action::Write(object, _) = one(state, seconds) else { panic!("no status at {seconds}") };
     let object = newer(*object);
     let uid = object.metadata.uid.clone().unwrap();
     state.done(&uid, Outcome::Written(Box::new(object.clone())), at(seconds));
@@ -106,7 +107,9 @@ fn patch(state: &mut State, seconds: f64) -> Value {
     let Action::Patch(object, patch) = one(state, seconds) else { panic!("no patch at {seconds}") };
     let mut object = newer(*object);
     let meta = &mut object.metadata;
-    for (kind, values) in patch["metadata"].as_object().unwrap() {
+    let mut changes = patch["metadata"].as_object().unwrap().clone();
+    assert_eq!(changes.remove("uid").as_ref().and_then(Value::as_str), meta.uid.as_deref());
+    for (kind, values) in &changes {
         let known = if kind == "labels" { &mut meta.labels } else { &mut meta.annotations };
         let known = known.get_or_insert_default();
         for (name, value) in values.as_object().unwrap() {
@@ -119,16 +122,16 @@ fn patch(state: &mut State, seconds: f64) -> Value {
     let uid = meta.uid.clone().unwrap();
     state.done(&uid, Outcome::Patched(Box::new(object.clone())), at(seconds));
     tell_trace(state, object, seconds);
-    patch["metadata"].clone()
+    changes.into()
 }
 
-/// What follows a final status: its reports are deleted, and agents are told in the trace's metadata.
+/// Goes through the end of a trace after its final status: its reports are deleted, and agents are told in the trace's metadata.
 fn finish(state: &mut State, seconds: f64) {
     let Action::DeleteReports(object) = one(state, seconds) else {
         panic!("no deletion of reports at {seconds}")
     };
     state.done(object.metadata.uid.as_ref().unwrap(), Outcome::Done, at(seconds));
-    assert!(state.reports.is_empty(), "{:?}", state.reports);
+    assert_eq!(state.reports.in_memory("shop"), (0, 0));
     assert_eq!(patch(state, seconds), json!({ "labels": { "traffictrace.dev/finished": "true" } }));
 }
 
@@ -209,6 +212,28 @@ fn a_changed_spec_is_answered_at_once() {
 }
 
 #[test]
+fn the_watch_may_tell_of_a_write_before_its_answer_comes() {
+    let mut state = state();
+    tell_trace(&mut state, trace("u1", minute()), 0.0);
+    write(&mut state, 0.2);
+    tell_report(&mut state, "n1", 1, false, 0.3);
+    let Action::Write(object, events) = one(&mut state, 2.0) else { panic!("no status") };
+    let reasons: Vec<&str> = events.iter().map(|event| event.reason).collect();
+    assert_eq!(reasons, ["Started"], "before the answer, from the status that was shown");
+
+    // The write, and then another change of the filters, both before the answer.
+    let written = newer(*object);
+    tell_trace(&mut state, written.clone(), 2.1);
+    let mut changed = newer(written.clone());
+    changed.metadata.generation = Some(2);
+    changed.spec =
+        serde_json::from_value(json!({ "selector": {}, "duration": "1m", "ports": [443] })).unwrap();
+    tell_trace(&mut state, changed, 2.2);
+    state.done("u1", Outcome::Written(Box::new(written)), at(2.3));
+    assert_eq!(write(&mut state, 2.4).filters_changed_time.map(|time| time.0), Some(at(2.0)));
+}
+
+#[test]
 fn a_failed_write_is_tried_again_after_a_pause() {
     let mut state = state();
     tell_trace(&mut state, trace("u1", minute()), 0.0);
@@ -258,6 +283,42 @@ fn reports_of_a_node_that_stays_missing_are_given_up_after_ten_minutes() {
     let Action::DeleteReports(_) = one(&mut state, 700.0) else { panic!("a stray report goes") };
     state.done("u1", Outcome::Done, at(700.1));
     assert_eq!(state.traces["u1"].status(), Some(&last));
+}
+
+#[test]
+fn a_deletion_of_reports_that_failed_is_tried_again_and_holds_up_nothing() {
+    let mut state = state();
+    tell_trace(&mut state, trace("u1", minute()), 0.0);
+    tell_report(&mut state, "n1", 1, true, 0.5);
+    write(&mut state, 1.0);
+    write(&mut state, 60.0);
+    for seconds in [61.0, 62.0, 64.0] {
+        let Action::DeleteReports(_) = one(&mut state, seconds) else { panic!("no deletion at {seconds}") };
+        state.done("u1", Outcome::Again(None), at(seconds));
+    }
+    assert_eq!(
+        (state.merges, state.reports.in_memory("shop").0),
+        (2, 0),
+        "the status is not made of nothing"
+    );
+    finish(&mut state, 80.0);
+}
+
+#[test]
+fn a_saved_manifest_of_a_finished_trace_can_be_applied_again() {
+    let mut state = state();
+    let mut again = trace("u2", minute());
+    again.metadata.labels = Some([("traffictrace.dev/finished".to_owned(), "true".to_owned())].into());
+    let old = ("traffictrace.dev/start-time".to_owned(), at(-3600.0).to_string());
+    again.metadata.annotations = Some([old].into());
+    tell_trace(&mut state, again, 0.1);
+    assert_eq!(write(&mut state, 0.2).start_time.map(|time| time.0), Some(at(0.0)));
+    let corrected = json!({
+        "labels": { "traffictrace.dev/finished": null },
+        "annotations": { "traffictrace.dev/start-time": at(0.0).to_string() },
+    });
+    assert_eq!(patch(&mut state, 0.3), corrected);
+    nothing_until(&mut state, 0.4, 60.0);
 }
 
 #[test]
@@ -321,6 +382,27 @@ fn a_controller_that_begins_later_leaves_a_finished_trace_as_it_is() {
 }
 
 #[test]
+fn the_final_status_follows_a_changed_lifetime_and_stays_as_it_is() {
+    let mut state = state();
+    tell_trace(&mut state, trace("u1", minute()), 0.0);
+    tell_report(&mut state, "n1", 10, true, 0.5);
+    write(&mut state, 1.0);
+    let last = write(&mut state, 60.0);
+    finish(&mut state, 60.1);
+    let mut changed = newer(state.traces["u1"].object.clone());
+    changed.metadata.generation = Some(2);
+    changed.spec.ttl_after_finished = traffictrace_crd::Duration::new("1h");
+    tell_trace(&mut state, changed, 100.0);
+    let mut status = write(&mut state, 100.1);
+    assert_eq!(status.observed_generation, Some(2));
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(2)));
+    status.observed_generation = Some(1);
+    status.conditions.iter_mut().for_each(|condition| condition.observed_generation = Some(1));
+    assert_eq!(status, last);
+    nothing_until(&mut state, 101.0, 3660.0);
+}
+
+#[test]
 fn agents_learn_a_late_start_and_the_pace_from_the_metadata() {
     let mut state = state();
     let mut old = trace("u1", json!({ "selector": {}, "duration": "10m" }));
@@ -369,7 +451,7 @@ fn reports_belong_to_a_uid_and_not_to_a_name() {
     state.tell(Told::Trace(Change::Gone(key("u3"))), at(3.0));
     state.tell(Told::Report(Change::Apply(third.clone())), at(3.0));
     state.tell(Told::Report(Change::Gone(Key::of(&third))), at(3.0));
-    assert!(state.reports.is_empty() && state.traces.is_empty());
+    assert!(state.reports.in_memory("shop") == (0, 0) && state.traces.is_empty());
 }
 
 #[test]
@@ -391,11 +473,53 @@ fn a_report_of_another_namespace_or_under_another_name_counts_for_nothing() {
     elsewhere.metadata.namespace = Some("evil".into());
     let mut renamed = report("n1", "u1", 1000, false);
     renamed.metadata.name = Some("t-0123456789".into());
-    for forged in [elsewhere, renamed] {
+    // Under a name that its own words give it, but that is not the trace's.
+    let mut other = report("n1", "u1", 1000, false);
+    other.spec.trace_name = "other".into();
+    other.metadata.name = Some(report_name("other", "u1", "n1"));
+    for forged in [elsewhere, renamed, other] {
         state.tell(Told::Report(Change::Apply(forged)), at(0.5));
     }
     let status = write(&mut state, 1.0);
     assert_eq!((status.phase, status.totals.rx_bytes), (Some(Phase::Pending), 0));
+}
+
+#[test]
+fn forged_reports_of_traces_that_do_not_exist_fill_only_a_bounded_room_of_their_namespace() {
+    let mut state = state();
+    let forged = |namespace: &str, at: usize| {
+        let mut forged = report("n1", &format!("f{at}"), 1, false);
+        forged.metadata.namespace = Some(namespace.into());
+        forged
+    };
+    for at in 0..WAITING + 10 {
+        state.tell(Told::Report(Change::Apply(forged("evil", at))), self::at(0.1));
+    }
+    assert_eq!(state.reports.in_memory("evil"), (WAITING, WAITING));
+    // One that goes makes room, and one that is known may change.
+    state.tell(Told::Report(Change::Gone(Key::of(&forged("evil", 3)))), at(0.2));
+    for at in [5, WAITING + 5, WAITING + 6] {
+        state.tell(Told::Report(Change::Apply(forged("evil", at))), self::at(0.2));
+    }
+    assert_eq!(state.reports.in_memory("evil"), (WAITING, WAITING));
+    // Others do not notice: a report may come before its trace.
+    tell_report(&mut state, "n1", 10, false, 0.3);
+    tell_trace(&mut state, trace("u1", minute()), 0.4);
+    assert_eq!(write(&mut state, 1.0).totals.rx_bytes, 10);
+    assert_eq!(state.reports.in_memory("shop").1, 0);
+}
+
+#[test]
+fn a_report_that_is_made_anew_outlives_the_end_of_the_old_one() {
+    let mut state = state();
+    let old = report("n1", "u1", 10, false);
+    let mut new = report("n1", "u1", 12, false);
+    new.metadata.uid = Some("new".into());
+    for told in [Change::Apply(old.clone()), Change::Apply(new), Change::Gone(Key::of(&old))] {
+        state.tell(Told::Report(told), at(0.1));
+    }
+    tell_trace(&mut state, trace("u1", minute()), 0.2);
+    assert_eq!(write(&mut state, 1.0).totals.rx_bytes, 12);
 }
 
 #[test]
@@ -412,27 +536,38 @@ fn a_deleted_report_of_a_trace_that_lives_stays_counted() {
 #[test]
 fn an_event_costs_the_same_however_many_traces_there_are() {
     let mut state = state();
-    for at in 0..500 {
+    let finished = json!({
+        "phase": "Completed", "startTime": at(-99.0).to_string(), "endTime": at(-9.0).to_string(), "observedGeneration": 1,
+        "conditions": [{ "type": "Complete", "status": "True", "reason": "AllNodesReported", "message": "",
+                         "lastTransitionTime": at(-9.0).to_string() }],
+    });
+    for at in 0..10_000 {
         let mut object = trace(&format!("u{at}"), minute());
         object.metadata.name = Some(format!("t{at}"));
         object.metadata.namespace = Some(format!("ns{}", at % 50));
+        if at >= 100 {
+            object.metadata.labels =
+                Some([("traffictrace.dev/finished".to_owned(), "true".to_owned())].into());
+            object.status = Some(serde_json::from_value(finished.clone()).unwrap());
+        }
         tell_trace(&mut state, object, 0.0);
     }
     let actions = state.due(at(0.1));
-    assert_eq!(actions.len(), 500);
+    assert_eq!((actions.len(), state.merges), (100, 100), "those that run");
     for action in actions {
-        let Action::Write(object) = action else { panic!("no status") };
+        let Action::Write(object, _) = action else { panic!("no status") };
         let uid = object.metadata.uid.clone().unwrap();
         state.done(&uid, Outcome::Written(Box::new(newer(*object))), at(0.1));
     }
-    let merges = state.merges;
+    assert!(state.due(at(0.2)).is_empty());
     let mut one_report = report("n1", "u7", 1, false);
     one_report.metadata.namespace = Some("ns7".into());
     one_report.spec.trace_name = "t7".into();
     one_report.metadata.name = Some(report_name("t7", "u7", "n1"));
     state.tell(Told::Report(Change::Apply(one_report)), at(5.0));
     assert_eq!(state.due(at(20.0)).len(), 1);
-    assert_eq!(state.merges - merges, 1, "no other trace was looked at");
+    assert_eq!(state.merges, 101, "no other trace was looked at");
+    assert_eq!(state.next_due(), Some(at(60.0)));
 }
 
 #[test]
@@ -450,4 +585,37 @@ fn pods_of_the_namespace_are_counted_and_others_are_not() {
     }
     let status = write(&mut state, 10.0);
     assert_eq!((status.pods_matched, status.nodes_matched, status.summary.nodes.as_str()), (2, 2, "0/2"));
+}
+
+#[test]
+fn a_pod_is_news_for_the_traces_that_select_it() {
+    let mut state = state();
+    let selecting = |app: &str| json!({ "selector": { "matchLabels": { "app": app } }, "duration": "1m" });
+    for app in ["web", "db"] {
+        let mut object = trace(app, selecting(app));
+        object.metadata.name = Some(app.into());
+        tell_trace(&mut state, object, 0.0);
+    }
+    for action in state.due(at(0.1)) {
+        let Action::Write(object, _) = action else { panic!("no status") };
+        let uid = object.metadata.uid.clone().unwrap();
+        state.done(&uid, Outcome::Written(Box::new(newer(*object))), at(0.1));
+    }
+    let merges = state.merges;
+    let pod = |app: &str| -> k8s_openapi::api::core::v1::Pod {
+        serde_json::from_value(json!({
+            "metadata": { "name": "p", "namespace": "shop", "uid": "p", "labels": { "app": app } },
+            "spec": { "nodeName": "n1", "containers": [] }, "status": { "phase": "Running" },
+        }))
+        .unwrap()
+    };
+    for (app, seconds, looks) in [("web", 1.0, 1), ("web", 2.0, 1), ("db", 31.0, 3), ("other", 45.0, 4)] {
+        state.tell(Told::Pod(Change::Apply(pod(app).into())), at(seconds));
+        for action in state.due(at(seconds + 12.0)) {
+            let Action::Write(object, _) = action else { panic!("no status") };
+            let uid = object.metadata.uid.clone().unwrap();
+            state.done(&uid, Outcome::Written(Box::new(newer(*object))), at(seconds + 12.0));
+        }
+        assert_eq!(state.merges - merges, looks, "{app} at {seconds}");
+    }
 }

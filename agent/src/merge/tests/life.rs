@@ -358,3 +358,79 @@ fn what_some_node_cannot_see_is_listed_once_and_degrades_nothing() {
     assert_eq!(status.not_seen, ["SkippedEvents", "SocketsPassedLater"]);
     assert_eq!(condition_of(&status, "Degraded"), "False AsAsked");
 }
+
+#[test]
+fn a_node_that_gives_way_after_it_traced_has_numbers_and_sends_its_last_ones() {
+    let mut case = Case::new();
+    case.live(&[("n1", 1)]);
+    case.apply(report("n1", &[("a", 100)]));
+    // All in one interval: no status has shown that it traced.
+    let refused = refusing("n1").refused;
+    case.apply(TrafficTraceReportSpec { refused, sequence: 1, ..report("n1", &[("a", 100)]) });
+    let status = case.status_at(5);
+    assert_eq!(
+        (status.phase, status.nodes_reporting, status.totals.rx_bytes),
+        (Some(Phase::Running), 1, 100)
+    );
+    assert_eq!(condition_of(&status, "Degraded"), "True RefusedByNodes");
+    assert_eq!(status.summary.lost, "not traced on 1 node");
+    let status = case.status_at(60);
+    assert_eq!(status.phase, Some(Phase::Running), "its last numbers are awaited");
+    assert_eq!(condition_of(&status, "Complete"), "False Ended");
+    assert_eq!(
+        condition(&status, "Complete").message,
+        "The trace has ended; the last numbers of n1 are awaited."
+    );
+
+    // A controller that begins now knows the last report alone.
+    let last = TrafficTraceReportSpec { is_final: true, sequence: 2, ..report("n1", &[("a", 100)]) };
+    let refused = refusing("n1").refused;
+    case.reports = NodeReports::default();
+    case.apply(TrafficTraceReportSpec { refused, ..last });
+    let status = case.status_at(61);
+    assert_eq!((status.phase, status.nodes_reporting), (Some(Phase::Completed), 1));
+}
+
+#[test]
+fn pods_that_were_there_and_that_nobody_traced_are_no_missing_pods() {
+    let mut case = Case::new();
+    case.live(&[("n1", 1), ("n2", 2)]);
+    case.status_at(1);
+    case.live(&[]);
+    let status = case.status_at(30);
+    assert_eq!(condition_of(&status, "Tracing"), "False NoPods", "now there are none");
+    assert_eq!((status.pods_matched, status.nodes_matched), (3, 2));
+    let status = case.status_at(60);
+    assert_eq!(condition_of(&status, "Failed"), "True NoAgent");
+    assert!(condition(&status, "Failed").message.contains("2 nodes"), "{:?}", condition(&status, "Failed"));
+}
+
+#[test]
+fn no_text_of_a_report_reaches_a_terminal_as_it_is() {
+    let mut case = Case::new();
+    let harmful = |text: &str| format!("{text}\u{1b}[2J");
+    let mut first = report("n1", &[("a", 1)]);
+    first.flows = vec![row("a\u{202e}b", 1).encode()];
+    first.lost = [(harmful("lost"), 1)].into();
+    first.not_enforced = vec![harmful("ports")];
+    first.not_seen = vec![harmful("seen")];
+    first.not_visible = vec![traffictrace_crd::NotVisible { pod: harmful("pod"), reason: harmful("reason") }];
+    first.interruptions = vec![Interruption {
+        time: Time(at(2)),
+        since: None,
+        node_name: None,
+        reason: harmful("AgentRestarted"),
+    }];
+    case.apply(first);
+    let refused = Refused { reason: harmful("Why"), message: harmful("Message") };
+    case.apply(TrafficTraceReportSpec { refused: Some(refused), ..report("n2", &[]) });
+    case.live(&[("n1", 1), ("n2", 1)]);
+    let status = case.status_at(5);
+    assert_eq!(status.top_flows[0].pod, "a?b");
+    assert_eq!(status.refused_nodes[0].message, "Message?[2J");
+    let text = serde_json::to_string(&status).unwrap();
+    assert!(!text.contains("\\u001b") && !text.contains('\u{202e}'), "{text}");
+    for shown in ["lost?[2J 1", "ports?[2J", "seen?[2J", "pod?[2J", "AgentRestarted?[2J", "Why?[2J"] {
+        assert!(text.contains(shown), "{shown} is not in {text}");
+    }
+}

@@ -110,3 +110,23 @@ fn a_status_stays_within_its_budget() {
         assert_eq!(status.missing_nodes.len().min(4), 4);
     }
 }
+
+#[test]
+fn long_messages_are_cut_before_flows_are() {
+    let mut case = Case::new();
+    case.trace.spec.top_flows = 1;
+    case.apply(report("n1", &[("a", 5)]));
+    for node in 0..12 {
+        let refused = Refused { reason: "KernelNotSupported".into(), message: "why \"so\" ".repeat(60) };
+        let node = format!("node-{node}");
+        case.apply(TrafficTraceReportSpec { refused: Some(refused), ..report(&node, &[]) });
+    }
+    case.status_at(5);
+    case.invalid = Some("spec.remoteCIDRs: ".to_owned() + &"no ".repeat(330));
+    let status = case.status_at(15);
+    let size = serde_json::to_vec(&status).unwrap().len();
+    assert!(size <= 3072 + 450, "{size} bytes");
+    assert_eq!((pods(&status), status.truncated), (vec!["a"], false));
+    assert_eq!(status.refused_nodes.len(), 1);
+    assert!(status.refused_nodes[0].message.starts_with("why"));
+}

@@ -1,0 +1,122 @@
+//! The reports of all traces, each under the trace that it is of.
+
+use std::collections::{BTreeSet, HashMap};
+
+use traffictrace_crd::{TrafficTraceReport, report_name};
+
+use crate::kubeapi::Key;
+use crate::merge::NodeReports;
+
+/// The most reports of one namespace that wait for traces that nobody knows. The watch of traces is behind that of reports by
+/// a moment at most; more than these are forged, and must not fill the memory.
+pub(super) const WAITING: usize = 1000;
+
+/// The trace that a report is of: the one of its own namespace that it names, if the report has the name that this trace's
+/// report of this node has. Whoever may write reports in one namespace must not be able to change what another one sees.
+pub(super) fn trace_of(report: &TrafficTraceReport) -> Option<Key> {
+    let spec = &report.spec;
+    let name = report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name);
+    let namespace = report.metadata.namespace.clone()?;
+    let of = Key { namespace, name: spec.trace_name.clone(), uid: spec.trace_uid.clone() };
+    (report.metadata.name.as_ref() == Some(&name)).then_some(of)
+}
+
+/// Reports of traces, which may not be known yet.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    by_trace: HashMap<Key, NodeReports>,
+    /// The reports that exist, by namespace and name.
+    names: HashMap<(String, String), Named>,
+    /// The names of reports that came after the list of traces and are of none that is known, by namespace.
+    waiting: HashMap<String, BTreeSet<String>>,
+}
+
+/// A report that exists.
+#[derive(Debug)]
+struct Named {
+    /// Its own UID: one that is made anew under its name comes before the end of the old one.
+    uid: String,
+    trace: Key,
+    node: String,
+}
+
+impl Reports {
+    pub(super) fn of(&self, trace: &Key) -> Option<&NodeReports> {
+        self.by_trace.get(trace)
+    }
+
+    /// The number of reports that exist.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// UIDs of the traces that have a report of a node. It looks at all traces: nodes seldom go.
+    pub(super) fn traces_on(&self, node: &str) -> Vec<String> {
+        let with_node = self.by_trace.iter().filter(|(_, reports)| reports.has(node));
+        with_node.map(|(trace, _)| trace.uid.clone()).collect()
+    }
+
+    /// Takes a report of a trace.
+    pub(super) fn apply(&mut self, trace: Key, report: TrafficTraceReport) {
+        let key = Key::of(&report);
+        let named = Named { uid: key.uid, trace: trace.clone(), node: report.spec.node_name.clone() };
+        self.names.insert((key.namespace, key.name), named);
+        self.by_trace.entry(trace).or_default().apply(report.spec);
+    }
+
+    /// Says that a report of a trace that is not known may wait for it.
+    pub(super) fn may_wait(&mut self, report: &Key) -> bool {
+        let waiting = self.waiting.entry(report.namespace.clone()).or_default();
+        waiting.contains(&report.name) || (waiting.len() < WAITING && waiting.insert(report.name.clone()))
+    }
+
+    /// The reports of a trace have waited long enough; tells whether there are any.
+    pub(super) fn claim(&mut self, trace: &Key) -> bool {
+        if let Some(waiting) = self.waiting.get_mut(&trace.namespace) {
+            let names = &self.names;
+            waiting.retain(|name| {
+                let report = names.get(&(trace.namespace.clone(), name.clone()));
+                report.is_some_and(|report| report.trace != *trace)
+            });
+            if waiting.is_empty() {
+                self.waiting.remove(&trace.namespace);
+            }
+        }
+        self.by_trace.contains_key(trace)
+    }
+
+    /// Drops what the reports of a trace had.
+    pub(super) fn forget(&mut self, trace: &Key) {
+        self.by_trace.remove(trace);
+    }
+
+    /// Takes a report's end. What it had stays counted while its trace lives.
+    pub(super) fn gone(&mut self, report: &Key, is_known: impl Fn(&Key) -> bool) {
+        let name = (report.namespace.clone(), report.name.clone());
+        if self.names.get(&name).is_none_or(|known| known.uid != report.uid) {
+            return;
+        }
+        let Some(Named { trace, node, .. }) = self.names.remove(&name) else { return };
+        if let Some(waiting) = self.waiting.get_mut(&report.namespace) {
+            waiting.remove(&report.name);
+            if waiting.is_empty() {
+                self.waiting.remove(&report.namespace);
+            }
+        }
+        if is_known(&trace) {
+            return;
+        }
+        if let Some(reports) = self.by_trace.get_mut(&trace) {
+            reports.remove(&node);
+            if reports.is_empty() {
+                self.by_trace.remove(&trace);
+            }
+        }
+    }
+
+    /// The number of traces with reports in memory, and of reports that wait in a namespace.
+    #[cfg(test)]
+    pub(super) fn in_memory(&self, namespace: &str) -> (usize, usize) {
+        (self.by_trace.len(), self.waiting.get(namespace).map_or(0, BTreeSet::len))
+    }
+}

@@ -1,0 +1,79 @@
+//! The counts of a node that its newest report does not contain, because an agent began again without its last report.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use traffictrace_crd::{FlowRow, Interruption, Losses, Totals};
+
+use super::kept::Kept;
+use super::nodes::{LISTED, add_losses};
+use super::rows;
+
+/// Most rows of earlier runs of an agent that are kept: as many as a status can list. Which of rows of one size stay does
+/// not matter.
+const CARRIED_ROWS: usize = 100;
+
+/// The sum of the runs of an agent whose report was lost before the next run could go on from it.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    pub(super) totals: Totals,
+    pub(super) lost: Losses,
+    pub(super) interruptions: Vec<Interruption>,
+    pub(super) pods: i32,
+    pub(super) containers: i32,
+    pub(super) flows: i64,
+    pub(super) rows: HashMap<rows::Key, FlowRow>,
+}
+
+impl Carried {
+    /// Adds what the last report of a run had beyond the base of the run after it, of which `beyond` are the totals.
+    pub(super) fn carry(&mut self, old: &Kept, newest: &Kept, beyond: &Totals) {
+        self.totals.add(beyond);
+        // Runs see the same pods and flows again: they are not added.
+        self.pods = self.pods.max(old.report.pods_matched);
+        self.containers = self.containers.max(old.report.containers_matched);
+        self.flows = self.flows.max(old.report.flows_total);
+        for interruption in &old.report.interruptions {
+            if !self.interruptions.contains(interruption) {
+                self.interruptions.push(interruption.clone());
+            }
+        }
+        let surplus = self.interruptions.len().saturating_sub(LISTED);
+        self.interruptions.drain(..surplus);
+        if newest.report.base.as_ref().is_none_or(|base| *base == Totals::default()) {
+            add_losses(&mut self.lost, &old.report.lost);
+            self.add_rows(old, &HashMap::new());
+        } else {
+            // The new run went on from an older report of the run before. The counts that a single row had in that report
+            // are not known: a row is carried as far as the new run's own row does not reach, too little rather than twice.
+            self.add_rows(old, &newest.rows());
+        }
+    }
+
+    /// Adds the rows of a report beyond those that are known otherwise; the largest are kept.
+    fn add_rows(&mut self, old: &Kept, known: &HashMap<rows::Key, FlowRow>) {
+        for (key, row) in old.rows() {
+            let mut row =
+                FlowRow { rx_bytes_per_second: 0, tx_bytes_per_second: 0, connections_open: 0, ..row };
+            if let Some(known) = known.get(&key) {
+                rows::subtract(&mut row, known);
+                if rows::weight(&row) == 0 {
+                    continue;
+                }
+            }
+            match self.rows.entry(key) {
+                Entry::Occupied(mut earlier) => rows::add(earlier.get_mut(), row),
+                Entry::Vacant(place) => drop(place.insert(row)),
+            }
+        }
+        let surplus = self.rows.len().saturating_sub(CARRIED_ROWS);
+        if surplus > 0 {
+            let mut ranked: Vec<(i64, rows::Key)> =
+                self.rows.iter().map(|(key, row)| (rows::weight(row), key.clone())).collect();
+            ranked.sort_unstable();
+            for (_, key) in ranked.into_iter().take(surplus) {
+                self.rows.remove(&key);
+            }
+        }
+    }
+}

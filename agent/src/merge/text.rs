@@ -1,0 +1,37 @@
+//! Texts of reports, made fit to be shown.
+
+use std::borrow::Cow;
+
+use traffictrace_crd::{Interruption, NotVisible, Refused, TrafficTraceReportSpec, human};
+
+/// A text without control characters. An agent takes them out, but a report may be of somebody else.
+pub(super) fn clean(text: String) -> String {
+    match human::printable(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(printable) => printable,
+    }
+}
+
+/// A report whose texts are fit to be shown, all but its rows', of which only the largest are read at all.
+pub(super) fn clean_report(report: TrafficTraceReportSpec) -> TrafficTraceReportSpec {
+    let list = |texts: Vec<String>| texts.into_iter().map(clean).collect();
+    TrafficTraceReportSpec {
+        refused: report
+            .refused
+            .map(|Refused { reason, message }| Refused { reason: clean(reason), message: clean(message) }),
+        not_seen: list(report.not_seen),
+        not_enforced: list(report.not_enforced),
+        not_visible: report
+            .not_visible
+            .into_iter()
+            .map(|NotVisible { pod, reason }| NotVisible { pod: clean(pod), reason: clean(reason) })
+            .collect(),
+        interruptions: report
+            .interruptions
+            .into_iter()
+            .map(|interruption| Interruption { reason: clean(interruption.reason), ..interruption })
+            .collect(),
+        lost: report.lost.into_iter().map(|(reason, times)| (clean(reason), times)).collect(),
+        ..report
+    }
+}
