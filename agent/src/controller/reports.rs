@@ -15,7 +15,7 @@ pub(super) const WAITING: usize = 1000;
 /// report of this node has. Whoever may write reports in one namespace must not be able to change what another one sees.
 pub(super) fn trace_of(report: &TrafficTraceReport) -> Option<Key> {
     let spec = &report.spec;
-    let name = report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name);
+    let name = report_name(&spec.trace_uid, &spec.node_name);
     let namespace = report.metadata.namespace.clone()?;
     let of = Key { namespace, name: spec.trace_name.clone(), uid: spec.trace_uid.clone() };
     (report.metadata.name.as_ref() == Some(&name)).then_some(of)

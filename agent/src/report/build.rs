@@ -125,7 +125,7 @@ fn shorten(text: &str, most: usize) -> String {
 
 fn metadata(trace: &Trace, node: &str) -> ObjectMeta {
     ObjectMeta {
-        name: Some(report_name(&trace.name, &trace.uid, node)),
+        name: Some(report_name(&trace.uid, node)),
         namespace: Some(trace.namespace.clone()),
         labels: Some(
             [(TRACE_UID_LABEL, trace.uid.clone()), (NODE_LABEL, node_label(node))]

@@ -111,7 +111,9 @@ impl Trace {
         let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name));
         let pace = annotation(REPORT_INTERVAL_ANNOTATION).and_then(|seconds| seconds.parse().ok());
         self.pace = pace.map(Duration::from_secs);
-        if let Some(start) = annotation(START_TIME_ANNOTATION).and_then(|time| time.parse().ok()) {
+        // One from before the creation is of another object, such as a manifest that was saved and applied again.
+        let start = annotation(START_TIME_ANNOTATION).and_then(|time| time.parse().ok());
+        if let Some(start) = start.filter(|start| *start >= self.created) {
             self.started = Some(start);
         }
         self.closed |= meta.labels.as_ref().is_some_and(|labels| labels.contains_key(FINISHED_LABEL));
@@ -307,6 +309,8 @@ mod tests {
         };
         let start = json!({ START_TIME_ANNOTATION: "2026-11-23T11:00:00Z" });
         assert_eq!(follow(json!({ "annotations": start })), (10, true, false));
+        let before = json!({ START_TIME_ANNOTATION: "2026-11-22T11:00:00Z" });
+        assert_eq!(follow(json!({ "annotations": before })), (10, true, false), "of another object");
         for (asked, seconds) in [("33", 33), ("1", 10), ("-5", 10), ("soon", 10), ("999999999", 3600)] {
             let pace = json!({ REPORT_INTERVAL_ANNOTATION: asked });
             assert_eq!(follow(json!({ "annotations": pace })), (seconds, true, false), "{asked}");

@@ -149,10 +149,9 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
     ownerless.metadata.owner_references = None;
     let mut unremovable = report_of(&foreign_trace, here);
     unremovable.finalizers_mut().push("example.com/never".to_owned());
-    // No policy can compute the hash in a report's name. A report that takes another node's name forges nothing, but keeps
-    // that node from reporting.
+    // A report under another node's name would forge nothing, but keep that node from reporting.
     let mut squatting = report_of(&foreign_trace, here);
-    squatting.metadata.name = Some(report_name("another", foreign_trace.uid(), there));
+    squatting.metadata.name = Some(report_name(foreign_trace.uid(), there));
     let mut unnamed = report_of(&scene.trace, there);
     unnamed.metadata.name = Some("another-name".to_owned());
     assert_answers(
@@ -176,7 +175,7 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
             (
                 "reports: its own node's under another node's name",
                 Attempt::Create(ours(other, "traffictracereports"), json_of(&squatting)?),
-                Allowed,
+                Policy,
             ),
             ("reports: create another node's", Attempt::Create(reports.clone(), json_of(&unnamed)?), Policy),
             (
@@ -333,12 +332,12 @@ fn beyond_the_product(scene: &Scene, victim: &str, system: &str) -> Attempts {
     ]
 }
 
-/// Reports that the API server cannot know to be forged count for nothing: one of another namespace that names the
-/// trace's UID, and one beside the node's own under a name that no agent gives.
+/// A report of another namespace that names the trace's UID counts for nothing, which the API server cannot know; one
+/// beside the node's own, under another name, is refused.
 #[tokio::test]
 async fn forged_reports_count_for_nothing() -> Result<()> {
     let Some(scene) = Scene::set(40).await? else { return Ok(()) };
-    let (here, _) = scene.cluster.two_nodes();
+    let (here, there) = scene.cluster.two_nodes();
     let own = scene.report(here).await?;
     let mut rows = report_rows(&own)?;
     for row in &mut rows {
@@ -358,10 +357,16 @@ async fn forged_reports_count_for_nothing() -> Result<()> {
     scene.other.trace("victim", spec("nobody")).await?;
 
     let beside: Api<TrafficTraceReport> = Api::namespaced(scene.thief.clone(), scene.victim.name());
-    for name in ["forged".to_owned(), report_name("another", scene.trace.uid(), here)] {
-        forged.metadata.name = Some(name);
-        let created = beside.create(&PostParams::default(), &forged).await;
-        created.map_err(TestError::kube("create a forged report under another name"))?;
+    for name in ["forged".to_owned(), report_name(scene.trace.uid(), there)] {
+        forged.metadata.name = Some(name.clone());
+        match beside.create(&PostParams::default(), &forged).await {
+            Err(kube::Error::Api(refusal)) => {
+                assert!(refusal.message.contains("metadata.name"), "{name}: {}", refusal.message);
+            }
+            other => {
+                return Err(TestError::unexpected(format!("a report named {name}"), format!("{other:?}")));
+            }
+        }
     }
 
     let counted = finish(&scene.victim, &scene.pods.each_ref()).await?;

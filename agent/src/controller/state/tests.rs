@@ -62,7 +62,7 @@ fn minute() -> Value {
 fn report(node: &str, uid: &str, rx_bytes: i64, is_final: bool) -> TrafficTraceReport {
     serde_json::from_value(json!({
         "apiVersion": "traffictrace.dev/v1alpha1", "kind": "TrafficTraceReport",
-        "metadata": { "name": report_name("t", uid, node), "namespace": "shop", "uid": format!("{uid}-{node}") },
+        "metadata": { "name": report_name(uid, node), "namespace": "shop", "uid": format!("{uid}-{node}") },
         "traceName": "t", "traceUID": uid, "nodeName": node, "podsMatched": 1, "activePods": 1,
         "sequence": rx_bytes, "totals": { "rxBytes": rx_bytes }, "final": is_final,
     }))
@@ -473,10 +473,9 @@ fn a_report_of_another_namespace_or_under_another_name_counts_for_nothing() {
     elsewhere.metadata.namespace = Some("evil".into());
     let mut renamed = report("n1", "u1", 1000, false);
     renamed.metadata.name = Some("t-0123456789".into());
-    // Under a name that its own words give it, but that is not the trace's.
+    // Of the trace's UID, but under another name of it.
     let mut other = report("n1", "u1", 1000, false);
     other.spec.trace_name = "other".into();
-    other.metadata.name = Some(report_name("other", "u1", "n1"));
     for forged in [elsewhere, renamed, other] {
         state.tell(Told::Report(Change::Apply(forged)), at(0.5));
     }
@@ -563,7 +562,7 @@ fn an_event_costs_the_same_however_many_traces_there_are() {
     let mut one_report = report("n1", "u7", 1, false);
     one_report.metadata.namespace = Some("ns7".into());
     one_report.spec.trace_name = "t7".into();
-    one_report.metadata.name = Some(report_name("t7", "u7", "n1"));
+    one_report.metadata.name = Some(report_name("u7", "n1"));
     state.tell(Told::Report(Change::Apply(one_report)), at(5.0));
     assert_eq!(state.due(at(20.0)).len(), 1);
     assert_eq!(state.merges, 101, "no other trace was looked at");

@@ -74,7 +74,7 @@ impl Writer {
             traces: Api::namespaced(api.client.clone(), &namespace),
             trace_name: spec.trace_name.clone(),
             trace_uid: spec.trace_uid.clone(),
-            report_name: report_name(&spec.trace_name, &spec.trace_uid, &spec.node_name),
+            report_name: report_name(&spec.trace_uid, &spec.node_name),
             url: api.url.clone(),
             sequence: stored.as_ref().map_or(0, |stored| stored.spec.sequence),
             stored: stored.map(Box::new),

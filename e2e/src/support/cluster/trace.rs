@@ -120,7 +120,7 @@ pub fn report_of(trace: &Trace, node: &str) -> TrafficTraceReport {
     let labels = [(TRACE_UID_LABEL, trace.uid.clone()), (NODE_LABEL, node_label(node))];
     TrafficTraceReport {
         metadata: ObjectMeta {
-            name: Some(report_name(&trace.name, &trace.uid, node)),
+            name: Some(report_name(&trace.uid, node)),
             labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
             owner_references: Some(vec![OwnerReference {
                 api_version: format!("{GROUP}/{VERSION}"),
