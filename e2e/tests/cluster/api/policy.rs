@@ -321,7 +321,7 @@ async fn metadata_that_agents_follow() -> Result<()> {
             answer => break refusal(answer),
         }
     };
-    assert_answer("a manifest that replaces all of it", &answer, &[FINISHED_LABEL, "kubectl apply"]);
+    assert_answer("a manifest that replaces all of it", &answer, &["controller alone", "kubectl apply"]);
     Ok(())
 }
 
