@@ -2,17 +2,20 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use kube::{Api, api::ListParams};
+use traffictrace_crd::TrafficTrace;
 use traffictrace_e2e::support::{
-    Result,
+    Result, TestError,
     cluster::{
         Cluster, PodPlan,
         levers::Levers,
         requests::{Account, Mark, Requests},
         spec,
     },
+    wait,
 };
 
-use crate::setup::{arguments, reporting, server, start_server};
+use crate::setup::{REPORTED, arguments, reporting, server, start_server};
 
 /// How long each of the situations is looked at: many report intervals of 5 s.
 const WINDOW: Duration = Duration::from_secs(45);
@@ -41,6 +44,13 @@ async fn each_trace_costs_what_it_must() -> Result<()> {
     let Some(levers) = Levers::find() else { return Ok(()) };
     let (here, there) = cluster.two_nodes();
     let (agent, other) = (Account::Agent(here.to_owned()), Account::Agent(there.to_owned()));
+    // Those of the tests before are being deleted.
+    let traces: Api<TrafficTrace> = Api::all(cluster.client().clone());
+    wait::until_async("no trace in the cluster", REPORTED * 3, async || {
+        let left = traces.list(&ListParams::default()).await.map_err(TestError::kube("list the traces"))?;
+        Ok(if left.items.is_empty() { Ok(()) } else { Err(format!("{} traces", left.items.len())) })
+    })
+    .await?;
     let mark = levers.mark()?;
     // The situation is its length.
     tokio::time::sleep(WINDOW).await;

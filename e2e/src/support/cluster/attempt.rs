@@ -51,12 +51,31 @@ impl Attempt {
     ///
     /// When the API server does not answer.
     pub async fn send(&self, client: &Client) -> Result<Answer> {
-        let request = self.request().map_err(|error| TestError::unexpected(format!("{self:?}"), error))?;
-        match client.request_text(request).await {
-            Ok(_) => Ok(Answer::Allowed),
-            Err(kube::Error::Api(status)) => Ok(Answer::of(&status.message)),
-            Err(error) => Err(TestError::kube(format!("send {self:?}"))(error)),
+        let mut attempt = self.clone();
+        loop {
+            let request =
+                attempt.request().map_err(|error| TestError::unexpected(format!("{attempt:?}"), error))?;
+            match client.request_text(request).await {
+                Ok(_) => return Ok(Answer::Allowed),
+                // The product has written the object since the test read it, which says nothing about rights.
+                Err(kube::Error::Api(status)) if status.code == 409 && attempt.refresh(client).await? => {}
+                Err(kube::Error::Api(status)) => return Ok(Answer::of(&status.message)),
+                Err(error) => return Err(TestError::kube(format!("send {attempt:?}"))(error)),
+            }
         }
+    }
+
+    /// Takes the object's version of now for one that is replaced, found by a list; `false` for other attempts.
+    async fn refresh(&mut self, client: &Client) -> Result<bool> {
+        let Self::Replace(path, name, value) = self else { return Ok(false) };
+        let this = ListParams::default().fields(&format!("metadata.name={name}"));
+        let request = Request::new(path.clone()).list(&this);
+        let request = request.map_err(|error| TestError::unexpected(format!("a list of {path}"), error))?;
+        let found: Value = client.request(request).await.map_err(TestError::kube(format!("list {path}")))?;
+        let version = found["items"][0]["metadata"]["resourceVersion"].clone();
+        let is_newer = value["metadata"]["resourceVersion"] != version;
+        value["metadata"]["resourceVersion"] = version;
+        Ok(is_newer)
     }
 
     fn request(&self) -> std::result::Result<http::Request<Vec<u8>>, request::Error> {
