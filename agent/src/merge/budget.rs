@@ -5,7 +5,7 @@ use traffictrace_crd::TrafficTraceStatus;
 use super::conditions::shorten;
 
 /// Most bytes of JSON of a status besides its flows; five conditions are half of it.
-const FIXED: usize = 3072;
+const FIXED: usize = 4096;
 /// Most bytes of JSON of one flow, on average.
 const PER_FLOW: usize = 450;
 
