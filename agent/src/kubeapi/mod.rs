@@ -57,6 +57,12 @@ pub(crate) fn explain(error: &kube::Error, what: &str, url: &str) -> String {
             "the API server at {url} does not know {what}: install the definitions with \
              `traffictrace crd | kubectl apply -f -` or with the chart"
         ),
+        // Of a namespace that goes; in words only, since the API server has no code for it.
+        kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated") => {
+            format!(
+                "the namespace is being deleted, and the API server at {url} takes no {what} in it any more"
+            )
+        }
         kube::Error::Api(status) if status.code == 401 || status.code == 403 => format!(
             "the API server at {url} does not let this account read or write {what}: {}; check the RBAC rules of the chart",
             status.message
@@ -107,6 +113,13 @@ mod tests {
     fn what_is_wrong_comes_with_what_to_do() {
         let text = |code| explain(&api_error(code, 0), "traffictraces", "https://k");
         assert!(text(404).contains("traffictrace crd | kubectl apply"), "{}", text(404));
+        let gone: kube::core::Status = serde_json::from_value(serde_json::json!({
+            "status": "Failure", "code": 403,
+            "message": "unable to create new content in namespace shop because it is being terminated",
+        }))
+        .unwrap();
+        let gone = explain(&kube::Error::Api(gone.boxed()), "traffictracereports", "https://k");
+        assert!(gone.contains("being deleted") && !gone.contains("RBAC"), "{gone}");
         assert!(text(403).contains("RBAC") && text(403).contains("message of the server"), "{}", text(403));
         assert!(text(500).contains("message of the server (500)"), "{}", text(500));
     }
