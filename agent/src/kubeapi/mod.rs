@@ -113,7 +113,7 @@ mod tests {
     fn what_is_wrong_comes_with_what_to_do() {
         let text = |code| explain(&api_error(code, 0), "traffictraces", "https://k");
         assert!(text(404).contains("traffictrace crd | kubectl apply"), "{}", text(404));
-        let gone: kube::core::Status = serde_json::from_value(serde_json::json!({
+        let gone: Status = serde_json::from_value(serde_json::json!({
             "status": "Failure", "code": 403,
             "message": "unable to create new content in namespace shop because it is being terminated",
         }))

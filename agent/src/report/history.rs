@@ -64,14 +64,8 @@ impl History {
         self.containers.extend(planned.containers.iter().cloned());
     }
 
-    /// Goes on from the last report that was made of this trace on this node. Its interruptions go on too; the one that
-    /// ends now is the caller's to note.
-    pub(crate) fn resume(
-        &mut self,
-        last: &TrafficTraceReportSpec,
-        namespace: &str,
-        identities: &mut Identities,
-    ) -> Resumed {
+    /// Takes over what the last report that was made of this trace on this node says of the time before.
+    pub(crate) fn inherit(&mut self, last: &TrafficTraceReportSpec) {
         if let Some(started) = &last.start_time {
             self.started = started.0;
         }
@@ -80,6 +74,17 @@ impl History {
         self.pods_before = last.pods_matched;
         self.containers_before = last.containers_matched;
         self.lost_before.clone_from(&last.lost);
+    }
+
+    /// Goes on from the last report that was made of this trace on this node. Its interruptions go on too; the one that
+    /// ends now is the caller's to note.
+    pub(crate) fn resume(
+        &mut self,
+        last: &TrafficTraceReportSpec,
+        namespace: &str,
+        identities: &mut Identities,
+    ) -> Resumed {
+        self.inherit(last);
         let mut rows = Vec::new();
         let mut unattributed = 0;
         for row in decode_rows(&last.columns, &last.flows) {

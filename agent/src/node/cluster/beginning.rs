@@ -1,5 +1,7 @@
 //! What an agent asks the API server once, before it begins.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -14,6 +16,8 @@ use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
 const NODES_PER_SECOND: f64 = 200.0;
 /// The longest time that something is spread over, however large the cluster is.
 const LONGEST_SPREAD: Duration = Duration::from_secs(10);
+/// The size of the cluster is learnt anew after this time, and up to as much more.
+const LEARN_AGAIN: Duration = Duration::from_secs(3600);
 
 /// The reports that agents of this node have written before. Asks until there is an answer: without it, what this agent
 /// would write could be less than what was shown.
@@ -66,19 +70,45 @@ impl std::str::FromStr for DaemonSetName {
     }
 }
 
-/// How long what all nodes do for one reason is spread over. It grows with the cluster, whose size the agents' own
-/// DaemonSet knows; without it, the cluster counts as small.
-pub(super) async fn spread(api: &ApiServer, daemon_set: Option<&DaemonSetName>) -> Duration {
-    let Some(DaemonSetName { namespace, name }) = daemon_set else { return Duration::ZERO };
-    let sets: Api<DaemonSet> = Api::namespaced(api.client.clone(), namespace);
-    match sets.get(name).await {
-        Ok(set) => spread_of(set.status.map_or(0, |status| status.desired_number_scheduled)),
-        Err(error) => {
-            tracing::warn!(
-                "cannot learn the size of the cluster, taking it for a small one: {}",
+/// The time that what all nodes do for one reason is spread over. It grows with the cluster, whose size the agents' own
+/// DaemonSet knows; without it, the cluster counts as small. All copies are one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spread {
+    milliseconds: Arc<AtomicU64>,
+}
+
+impl Spread {
+    pub(super) fn get(&self) -> Duration {
+        Duration::from_millis(self.milliseconds.load(Ordering::Relaxed))
+    }
+
+    /// A part of it at random.
+    pub(super) fn part(&self) -> Duration {
+        self.get().mul_f64(fastrand::f64())
+    }
+
+    /// Asks for the size of the cluster. Without an answer, what is known stays.
+    pub(super) async fn learn(&self, api: &ApiServer, DaemonSetName { namespace, name }: &DaemonSetName) {
+        let sets: Api<DaemonSet> = Api::namespaced(api.client.clone(), namespace);
+        match sets.get(name).await {
+            Ok(set) => {
+                let nodes = set.status.map_or(0, |status| status.desired_number_scheduled);
+                let spread = u64::try_from(spread_of(nodes).as_millis()).unwrap_or(u64::MAX);
+                self.milliseconds.store(spread, Ordering::Relaxed);
+            }
+            Err(error) => tracing::warn!(
+                "cannot learn the size of the cluster, going by {:?} for what all nodes do: {}",
+                self.get(),
                 explain(&error, "daemonsets", &api.url)
-            );
-            Duration::ZERO
+            ),
+        }
+    }
+
+    /// Asks again each hour or two, for ever: a cluster grows.
+    pub(super) async fn follow(self, api: ApiServer, daemon_set: DaemonSetName) {
+        loop {
+            tokio::time::sleep(LEARN_AGAIN.mul_f64(1.0 + fastrand::f64())).await;
+            self.learn(&api, &daemon_set).await;
         }
     }
 }

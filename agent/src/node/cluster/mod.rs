@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 use traffictrace_crd::{FINISHED_LABEL, TrafficTrace};
 
 pub(super) use self::beginning::DaemonSetName;
+use self::beginning::Spread;
 use self::outbox::Outbox;
 use self::traces::{Reading, TraceMeta, Traces};
 use super::folders::Folders;
@@ -40,8 +41,6 @@ use crate::session::{Pod, Trace, Uid};
 pub(super) const NEEDED: [&str; 4] = ["bpf", "ownReports", "pods", "traces"];
 /// How often kubelets are looked for, and cgroups without a notice.
 const REFRESH: Duration = Duration::from_secs(15);
-/// How often the size of the cluster is learnt anew.
-const SIZE: Duration = Duration::from_secs(3600);
 /// How long a trace that could not be read waits for another try, and up to as much more.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// Changes that may wait; watches stop reading meanwhile.
@@ -74,7 +73,7 @@ struct Read {
 struct Agent {
     api: ApiServer,
     began: Instant,
-    spread: Duration,
+    spread: Spread,
     state: State<Engine>,
     tree: PodTree,
     folders: Folders,
@@ -100,16 +99,22 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
         [] => health.has("bpf"),
         missing => health.lacks("bpf", format!("the agent lacks {}", missing.join(" and "))),
     }
-    let mut alive = tokio::time::interval(FIGURES);
-    let (earlier, spread) = {
+    let mut figures = tokio::time::interval(FIGURES);
+    let spread = Spread::default();
+    let earlier = {
         let beginning = async {
-            tokio::join!(beginning::own_reports(&api, &node), beginning::spread(&api, daemon_set.as_ref()))
+            let learn = async {
+                if let Some(daemon_set) = &daemon_set {
+                    spread.learn(&api, daemon_set).await;
+                }
+            };
+            tokio::join!(beginning::own_reports(&api, &node), learn).0
         };
         let mut beginning = std::pin::pin!(beginning);
         loop {
             tokio::select! {
                 found = &mut beginning => break found,
-                _ = alive.tick() => health.beat(),
+                _ = figures.tick() => health.beat(),
                 () = &mut stop => return Ok(()),
             }
         }
@@ -118,7 +123,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     let began = Instant::now();
     let now = Now { time: api.clock.now(), running: Duration::ZERO };
     let specs: Vec<_> = earlier.iter().map(|report| report.spec.clone()).collect();
-    let state = State::new(StateSettings { node: node.clone(), max_rows, spread }, engine, specs, now);
+    let state = State::new(StateSettings { node: node.clone(), max_rows }, engine, specs, now);
 
     let (told, mut changes) = mpsc::channel(CHANGES);
     let source = Source::new(&api, metrics.common.clone());
@@ -133,10 +138,13 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
         Told::Pod(change.map(|pod| Pod::read(&pod, clock.now())))
     });
     tasks.spawn("the watch of pods", pods);
+    if let Some(daemon_set) = daemon_set {
+        tasks.spawn("learning the size of the cluster", spread.clone().follow(api.clone(), daemon_set));
+    }
     tracing::info!(node, cgroups = %root.path().display(), "the agent begins");
 
     let mut agent = Agent {
-        outbox: Outbox::new(api.clone(), earlier, spread, metrics.clone()),
+        outbox: Outbox::new(api.clone(), earlier, spread.clone(), metrics.clone()),
         health: health.clone(),
         unfinished: state.unfinished().cloned().collect(),
         api,
@@ -153,9 +161,6 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut refresh = tokio::time::interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut size =
-        tokio::time::interval_at(tokio::time::Instant::now() + SIZE, SIZE.mul_f64(1.0 + fastrand::f64()));
-    let mut figures = tokio::time::interval(FIGURES);
     loop {
         health.beat();
         tokio::select! {
@@ -165,6 +170,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
                 while let Ok(change) = changes.try_recv() {
                     agent.take(change);
                 }
+                agent.read_traces();
                 agent.step();
             }
             Some(read) = agent.reading.next() => {
@@ -180,9 +186,8 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
                 agent.tree.find_kubelets();
                 agent.look = true;
             }
-            _ = size.tick() => agent.spread = beginning::spread(&agent.api, daemon_set.as_ref()).await,
             _ = tick.tick() => agent.step(),
-            () = agent.outbox.reap() => {}
+            failed = agent.outbox.failed() => return Err(failed.into()),
             _ = figures.tick() => {
                 show(&mut agent.state, &metrics);
                 agent.outbox.show();
@@ -227,7 +232,6 @@ impl Agent {
             Told::Trace(Change::Complete) => self.health.has("traces"),
             Told::Pod(Change::Complete) => self.health.has("pods"),
         }
-        self.read_traces();
     }
 
     /// Begins to read the traces that this node has to do with and does not know yet.
@@ -238,13 +242,13 @@ impl Agent {
                 || self.unfinished.contains(&key.uid)
                 || self.state.trace(&key.uid).is_some()
         };
-        let now = self.api.clock.now();
+        let (now, spread) = (self.api.clock.now(), self.spread.get());
         for Reading { key, created } in self.traces.due(concerns) {
             // Many nodes read a trace that is new; one that was there before the pod is wanted before the pod starts.
             let is_new = created.is_some_and(|created| {
-                Duration::try_from(now.duration_since(created)).unwrap_or_default() <= self.spread
+                Duration::try_from(now.duration_since(created)).unwrap_or_default() <= spread
             });
-            let after = if is_new { self.spread.mul_f64(fastrand::f64()) } else { Duration::ZERO };
+            let after = if is_new { self.spread.part() } else { Duration::ZERO };
             self.read(key, after);
         }
     }
@@ -306,14 +310,14 @@ impl Agent {
             self.state.apply(Event::Places(self.folders.places()), now);
         }
         self.state.set_clock_offset(self.api.clock.offset_milliseconds());
+        self.state.set_spread(self.spread.get());
         let actions = self.state.step(now);
         if looked {
             self.folders.release();
             self.find_containers();
         }
         for action in actions {
-            let interval = |uid: &Uid| self.state.trace(uid).map(Trace::interval);
-            self.outbox.send(action, interval);
+            self.outbox.send(action);
         }
     }
 

@@ -8,11 +8,13 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use traffictrace_crd::TrafficTraceReport;
 
-use super::writer::Writer;
+use super::beginning::Spread;
+use super::writer::{Draft, Writer};
 use crate::kubeapi::ApiServer;
 use crate::node::state::Action;
 use crate::server::metrics::AgentMetrics;
 use crate::session::Uid;
+use crate::tasks::TaskEnded;
 
 /// How long the last reports may take when the agent is told to end.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
@@ -53,7 +55,7 @@ pub(super) struct Outbox {
     api: ApiServer,
     /// The reports of agents before this one, which the first reports of this one go on from.
     earlier: BTreeMap<Uid, TrafficTraceReport>,
-    spread: Duration,
+    spread: Spread,
     ways: BTreeMap<Uid, Way>,
     writers: JoinSet<()>,
     waiting: Waiting,
@@ -61,7 +63,7 @@ pub(super) struct Outbox {
 }
 
 struct Way {
-    drafts: watch::Sender<Option<TrafficTraceReport>>,
+    drafts: watch::Sender<Option<Draft>>,
     writer: AbortHandle,
 }
 
@@ -69,7 +71,7 @@ impl Outbox {
     pub(super) fn new(
         api: ApiServer,
         earlier: Vec<TrafficTraceReport>,
-        spread: Duration,
+        spread: Spread,
         metrics: AgentMetrics,
     ) -> Self {
         let earlier = earlier.into_iter().map(|report| (report.spec.trace_uid.clone(), report)).collect();
@@ -84,23 +86,22 @@ impl Outbox {
         }
     }
 
-    /// Hands a report to its writer, or ends the writer of a trace that is gone. `interval` is how often a trace reports.
-    pub(super) fn send(&mut self, action: Action, interval: impl Fn(&Uid) -> Option<Duration>) {
+    /// Hands a report to its writer, or ends the writer of a trace that is gone.
+    pub(super) fn send(&mut self, action: Action) {
         match action {
-            Action::Report(report) => {
+            Action::Report { report, interval } => {
                 let (uid, is_final) = (report.spec.trace_uid.clone(), report.spec.is_final);
                 if !self.ways.contains_key(&uid) {
-                    let interval = interval(&uid).unwrap_or_default();
                     let stored = self.earlier.remove(&uid);
                     let tell = Tell { waiting: self.waiting.clone(), metrics: self.metrics.clone() };
-                    let writer = Writer::new(&self.api, &report, stored, self.spread, tell);
+                    let writer = Writer::new(&self.api, &report, stored, self.spread.clone(), tell);
                     let (drafts, received) = watch::channel(None);
-                    let writer = self.writers.spawn(writer.run(received, interval));
+                    let writer = self.writers.spawn(writer.run(received));
                     self.ways.insert(uid.clone(), Way { drafts, writer });
                 }
                 self.waiting.add(&uid);
                 if let Some(way) = self.ways.get(&uid) {
-                    way.drafts.send_replace(Some(*report));
+                    way.drafts.send_replace(Some(Draft { report: *report, interval }));
                 }
                 if is_final {
                     // The writer ends when it has written this one.
@@ -123,16 +124,17 @@ impl Outbox {
         self.metrics.set_reports_waiting(count, oldest);
     }
 
-    /// Waits for a writer that ends, and takes note. Waits for ever while there is none.
-    pub(super) async fn reap(&mut self) {
-        match self.writers.join_next().await {
-            Some(Err(failed)) if failed.is_panic() => {
-                tracing::error!(
-                    "a writer of reports has failed; the trace's reports are not written any more: {failed}"
-                );
+    /// Waits until a writer fails, which must not: its trace's reports would not be written any more. Those that have
+    /// written their last report, or whose trace is gone, are let go.
+    pub(super) async fn failed(&mut self) -> TaskEnded {
+        loop {
+            match self.writers.join_next().await {
+                Some(Err(failed)) if failed.is_panic() => {
+                    return TaskEnded { name: "a writer of reports".into(), cause: failed.to_string() };
+                }
+                Some(_) => {}
+                None => std::future::pending().await,
             }
-            Some(_) => {}
-            None => std::future::pending().await,
         }
     }
 
@@ -140,7 +142,7 @@ impl Outbox {
     pub(super) async fn finish(mut self, actions: Vec<Action>) {
         let count = actions.len();
         for action in actions {
-            self.send(action, |_| None);
+            self.send(action);
         }
         self.ways.clear();
         let written = async { while self.writers.join_next().await.is_some() {} };

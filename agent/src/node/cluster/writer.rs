@@ -7,6 +7,7 @@ use kube::api::{ListParams, PostParams};
 use tokio::sync::watch;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceReportSpec, report_name};
 
+use super::beginning::Spread;
 use super::outbox::Tell;
 use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
 use crate::server::metrics::Written;
@@ -16,6 +17,13 @@ const REQUEST: Duration = Duration::from_secs(40);
 /// A report that says the same as the last one is written after so many intervals all the same: it says that the node
 /// still traces, and how old the numbers are.
 const STILL_THERE: u32 = 3;
+
+/// A report to be written, of a trace that reports at this interval.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) report: TrafficTraceReport,
+    pub(super) interval: Duration,
+}
 
 /// The one writer of a report.
 pub(super) struct Writer {
@@ -32,7 +40,7 @@ pub(super) struct Writer {
     /// Grows with each write, also when the stored report was lost.
     sequence: i64,
     /// The last reports of a trace's nodes are spread over this time.
-    spread: Duration,
+    spread: Spread,
     tell: Tell,
 }
 
@@ -65,7 +73,7 @@ impl Writer {
         api: &ApiServer,
         first: &TrafficTraceReport,
         stored: Option<TrafficTraceReport>,
-        spread: Duration,
+        spread: Spread,
         tell: Tell,
     ) -> Self {
         let (namespace, spec) = (first.metadata.namespace.clone().unwrap_or_default(), &first.spec);
@@ -84,12 +92,8 @@ impl Writer {
     }
 
     /// Writes each report that differs from the one before, the newest first, until the last one is written or no more
-    /// can come. `interval` is how often the trace asks for reports.
-    pub(super) async fn run(
-        mut self,
-        mut drafts: watch::Receiver<Option<TrafficTraceReport>>,
-        interval: Duration,
-    ) {
+    /// can come.
+    pub(super) async fn run(mut self, mut drafts: watch::Receiver<Option<Draft>>) {
         let mut backoff = Backoff::default();
         let mut spread_out = false;
         let mut written = tokio::time::Instant::now();
@@ -98,7 +102,9 @@ impl Writer {
             if backoff.attempts() == 0 && drafts.changed().await.is_err() {
                 return;
             }
-            let Some(draft) = drafts.borrow_and_update().clone() else { continue };
+            let Some(Draft { report: draft, interval }) = drafts.borrow_and_update().clone() else {
+                continue;
+            };
             let is_final = draft.spec.is_final;
             let same = self.stored.as_ref().is_some_and(|stored| says_the_same(&stored.spec, &draft.spec));
             if same && (is_final || written.elapsed() < interval * STILL_THERE) {
@@ -110,7 +116,7 @@ impl Writer {
                 continue;
             }
             if is_final && !std::mem::replace(&mut spread_out, true) {
-                tokio::time::sleep(self.spread.mul_f64(fastrand::f64())).await;
+                tokio::time::sleep(self.spread.part()).await;
             }
             let result = self.write(draft).await;
             self.tell.metrics.report_written(result.as_ref().err().map_or(Written::Ok, Failure::written));

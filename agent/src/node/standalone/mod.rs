@@ -72,7 +72,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     }
     let mut stop = std::pin::pin!(stopped()?);
     let began = Instant::now();
-    let settings = StateSettings { node: node.clone(), max_rows, spread: Duration::ZERO };
+    let settings = StateSettings { node: node.clone(), max_rows };
     // A status from before is no report: a trace begins with the agent.
     let now = Now { time: Timestamp::now(), running: Duration::ZERO };
     let mut agent = Agent {
@@ -260,7 +260,7 @@ impl Agent {
     fn take(&mut self, actions: Vec<Action>) {
         for action in actions {
             // The status of a trace whose manifest is gone has been removed.
-            let Action::Report(report) = action else { continue };
+            let Action::Report { report, .. } = action else { continue };
             let of = |followed: &&mut Followed| uid(followed) == report.spec.trace_uid;
             if let Some(followed) = self.traces.values_mut().find(of) {
                 followed.report(*report);

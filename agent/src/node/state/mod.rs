@@ -60,8 +60,8 @@ pub(super) enum Event {
 /// Something that is to be done elsewhere.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Write a report.
-    Report(Box<TrafficTraceReport>),
+    /// Write a report of a trace that reports at this interval.
+    Report { report: Box<TrafficTraceReport>, interval: Duration },
     /// Write no more reports of a trace: they go with it.
     Forget(Uid),
 }
@@ -72,8 +72,6 @@ pub(super) struct Settings {
     pub(super) node: String,
     /// Rows that a session keeps.
     pub(super) max_rows: usize,
-    /// How long the first and last reports of a trace's nodes are spread over: it grows with the cluster.
-    pub(super) spread: Duration,
 }
 
 /// See the module.
@@ -83,6 +81,8 @@ pub(super) struct State<C> {
     began: Timestamp,
     epoch: i64,
     clock_offset: Option<i64>,
+    /// The time that the first reports of a trace's nodes are spread over.
+    spread: Duration,
     identities: Identities,
     traces: BTreeMap<Uid, Tracked>,
     pods: BTreeMap<Uid, Pod>,
@@ -114,6 +114,7 @@ impl<C: Counter> State<C> {
             began: now.time,
             epoch: now.time.as_millisecond().max(newest),
             clock_offset: None,
+            spread: Duration::ZERO,
             identities: Identities::default(),
             traces: BTreeMap::new(),
             pods: BTreeMap::new(),
@@ -173,6 +174,11 @@ impl<C: Counter> State<C> {
     /// Takes how far this machine's clock is ahead of the API server's, in milliseconds, if that is to be told.
     pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
         self.clock_offset = offset;
+    }
+
+    /// Takes the time that the first reports of a trace's nodes are spread over: it grows with the cluster.
+    pub(super) fn set_spread(&mut self, spread: Duration) {
+        self.spread = spread;
     }
 
     /// Does what is due, and says what is to be written. Called a few times a second, and after events.

@@ -15,12 +15,12 @@ impl<C: Counter> State<C> {
     /// Reports on a trace now, and sets the time of its next report.
     pub(super) fn report(&mut self, uid: &Uid, is_final: bool, now: Now) {
         let Some(report) = self.make_report(uid, is_final, now) else { return };
-        if let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(uid)
-            && let Some(session) = stand.session_mut()
-        {
-            session.reported(&report.spec, trace.interval(), now);
+        let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(uid) else { return };
+        let interval = trace.interval();
+        if let Some(session) = stand.session_mut() {
+            session.reported(&report.spec, interval, now);
         }
-        self.actions.push(Action::Report(Box::new(report)));
+        self.actions.push(Action::Report { report: Box::new(report), interval });
     }
 
     /// The report of a trace as it stands; nothing for one that is not reported on.

@@ -6,7 +6,7 @@ use super::{Action, Now, State};
 use crate::engine::SessionSpec;
 use crate::node::counter::Counter;
 use crate::node::session::{GoesOn, Refusal, Session, Stand, Tracked};
-use crate::report::{Identities, closing};
+use crate::report::closing;
 use crate::session::{self, Planned, Uid};
 
 impl<C: Counter> State<C> {
@@ -38,7 +38,7 @@ impl<C: Counter> State<C> {
         let Some(tracked) = self.traces.get(uid) else { return };
         let (label, kept) = (tracked.trace.label(), self.earlier.remove(uid).map(Box::new));
         self.epoch += 1;
-        let mut session = Session::new(&tracked.trace, self.epoch, self.settings.spread, now);
+        let mut session = Session::new(&tracked.trace, self.epoch, self.spread, now);
         let refused = match planned.refused {
             Some(session::Refusal::TooManySessions) => Some(Refusal::too_many(now)),
             None => self.counter.start(uid, planned.spec.clone()).err().map(|e| Refusal::failed(&e, now)),
@@ -59,7 +59,7 @@ impl<C: Counter> State<C> {
             Some(refusal) => {
                 tracing::error!(trace = label, "not traced: {}", refusal.why.message);
                 if let Some(kept) = &kept {
-                    session.history.resume(kept, "", &mut Identities::default());
+                    session.history.inherit(kept);
                 }
                 Stand::Refused(session, refusal.keeping(kept))
             }
@@ -142,7 +142,8 @@ impl<C: Counter> State<C> {
         tracked.stand = Stand::Ended;
         // Nobody else says that no more is to come.
         if let Some(last) = last {
-            self.actions.push(Action::Report(Box::new(closing(&last, &tracked.trace, now.time))));
+            let report = Box::new(closing(&last, &tracked.trace, now.time));
+            self.actions.push(Action::Report { report, interval: tracked.trace.interval() });
         }
     }
 

@@ -39,7 +39,7 @@ impl Node {
 
     /// An agent that begins so many seconds after the epoch, after another one that wrote these reports.
     fn after(earlier: Vec<TrafficTraceReportSpec>, seconds: i64) -> Self {
-        let settings = Settings { node: "node1".into(), max_rows: 100, spread: Duration::ZERO };
+        let settings = Settings { node: "node1".into(), max_rows: 100 };
         let now = Now { time: Timestamp::from_second(seconds).unwrap(), running: Duration::ZERO };
         let state = State::new(settings, Fake::default(), earlier, now);
         Self { state, now, reports: Vec::new(), forgotten: Vec::new() }
@@ -59,7 +59,7 @@ impl Node {
     fn step(&mut self) -> &mut Self {
         for action in self.state.step(self.now) {
             match action {
-                Action::Report(report) => self.reports.push(*report),
+                Action::Report { report, .. } => self.reports.push(*report),
                 Action::Forget(uid) => self.forgotten.push(uid),
             }
         }

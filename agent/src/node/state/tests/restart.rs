@@ -99,7 +99,7 @@ fn an_agent_that_ends_leaves_a_report_that_the_next_one_goes_on_from() {
     node.trace("t1", "web", 600).pod("p1", "web", 11).step();
     node.fake().receive("t1", 77);
     let actions = node.state.shut_down(node.now);
-    let [Action::Report(report)] = actions.as_slice() else { panic!("{actions:?}") };
+    let [Action::Report { report, .. }] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!((report.spec.is_final, report.spec.totals.rx_bytes), (false, 77));
     assert!(node.fake().sessions.is_empty());
 }
