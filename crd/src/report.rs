@@ -192,8 +192,7 @@ pub fn node_label(node_name: &str) -> String {
     }
     let digest: String = Sha256::digest(node_name).iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     // Names of nodes are ASCII (DNS subdomains); a cut inside a character would be possible only in a file of one's own.
-    let most = LABEL_VALUE - digest.len() - 1;
-    let cut = (0..=most).rev().find(|&at| node_name.is_char_boundary(at)).unwrap_or(0);
+    let cut = node_name.floor_char_boundary(LABEL_VALUE - digest.len() - 1);
     // Before the hyphen that joins, a dot or a hyphen would make an invalid or an odd name.
     format!("{}-{digest}", node_name[..cut].trim_end_matches(['.', '-']))
 }

@@ -4,6 +4,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 use traffictrace_crd::{Phase, TrafficTraceStatus, condition_type, human};
 
+use crate::merge::{and_more, when};
+
 /// Longest note of an Event that the API server takes, in bytes.
 const NOTE: usize = 1024;
 
@@ -62,14 +64,9 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
     let interruptions = after.interruptions.iter().filter(|new| !before.interruptions.contains(new));
     if let Some((first, more)) = first_of(interruptions) {
         let node = first.node_name.as_deref().unwrap_or("a node");
-        let when = match &first.since {
-            Some(since) => format!("between {} and {}", since.0, first.time.0),
-            None => format!("until {}", first.time.0),
-        };
-        let note = format!(
-            "Tracing on {node}{more} was interrupted ({}); bytes {when} may be missing.",
-            first.reason
-        );
+        let (when, reason) = (when(first), &first.reason);
+        let note =
+            format!("Tracing on {node}{more} was interrupted ({reason}); bytes {when} may be missing.");
         tell(true, "Interrupted", note, first.node_name.as_deref());
     }
     if let Some((first, more)) =
@@ -120,17 +117,12 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
 /// The first of some, and ` and N more`.
 fn first_of<T>(mut some: impl Iterator<Item = T>) -> Option<(T, String)> {
     let first = some.next()?;
-    let more = match some.count() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some((first, more))
+    Some((first, and_more(some.count())))
 }
 
 /// A note that the API server takes.
 fn within_limit(mut note: String) -> String {
-    let cut = (0..=NOTE.min(note.len())).rev().find(|&at| note.is_char_boundary(at)).unwrap_or(0);
-    note.truncate(cut);
+    note.truncate(note.floor_char_boundary(NOTE));
     note
 }
 

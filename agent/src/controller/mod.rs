@@ -29,7 +29,7 @@ use self::peers::PeerScope;
 use self::state::{State, Told};
 use crate::kubeapi::{ApiServer, Change, ConnectError, Source, connect, watch};
 use crate::logging;
-use crate::server::metrics::ControllerMetrics;
+use crate::server::metrics::{ControllerMetrics, FIGURES};
 use crate::server::{Health, ServerArgs, ServerError};
 use crate::tasks::{TaskEnded, Tasks};
 
@@ -37,8 +37,6 @@ use crate::tasks::{TaskEnded, Tasks};
 const QUEUE: usize = 1024;
 /// The longest sleep when nothing is due: no harm if the clock was set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// The interval at which metrics are brought up to date.
-const FIGURES: Duration = Duration::from_secs(5);
 
 /// Merge the nodes' reports into the status of each TrafficTrace; one per cluster
 ///
@@ -124,8 +122,7 @@ async fn control(
             _ = figures.tick() => {
                 let (traces, reports, running) = state.counts();
                 metrics.set_state(traces, reports, running, state.oldest_news(now));
-                metrics.common.set_clock_offset(api.clock.offset_milliseconds());
-                metrics.common.set_queue(changes.len());
+                metrics.common.set_state(api.clock.offset_milliseconds(), changes.len());
             }
             Some(change) = changes.recv() => {
                 let now = api.clock.now();

@@ -64,7 +64,7 @@ pub(super) enum Outcome {
     Written(Box<TrafficTrace>),
     /// The object with its new metadata.
     Patched(Box<TrafficTrace>),
-    /// It is done, and the object has not changed.
+    /// The request is done, and the object has not changed.
     Done,
     /// Not done, or not yet visible: look again after a pause, as long as the server says if it does. Somebody else has
     /// changed the object, the server was away, or the object is gone and the watch will tell.
@@ -159,7 +159,7 @@ impl State {
         if key.uid.is_empty() {
             return;
         }
-        // Who owns which field is not needed here and is larger than the rest. A write without it changes nothing of it.
+        // The owners of fields are not needed here and are larger than the rest. A write without them changes none.
         object.metadata.managed_fields = None;
         match self.traces.get_mut(&key.uid) {
             Some(trace) => trace.update(object, now),

@@ -81,7 +81,7 @@ pub struct Engine {
     icmp: IcmpPrograms,
     next_number: u8,
     drained: Instant,
-    /// How long drains took that nobody has asked for yet.
+    /// Times of drains that nobody has asked for yet.
     drains: Vec<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! What the engine tells of itself, for metrics.
+//! Figures about the engine itself, for metrics.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct EngineStats {
     pub slots: usize,
     /// Those of them in use.
     pub slots_in_use: usize,
-    /// What was lost since the programs were loaded.
+    /// Losses since the programs were loaded.
     pub losses: Losses,
     /// The kernel programs, where the kernel keeps statistics of them.
     pub programs: Vec<ProgramStats>,
@@ -24,14 +24,14 @@ pub struct EngineStats {
 pub struct ProgramStats {
     /// Its name.
     pub name: String,
-    /// How long it has run.
+    /// The time that it has run.
     pub time: Duration,
-    /// How often.
+    /// The number of its runs.
     pub runs: u64,
 }
 
 impl Engine {
-    /// How the engine stands. Costs a few system calls for each program.
+    /// Figures of now. Costs a few system calls for each program.
     pub fn stats(&self) -> EngineStats {
         let Some(tracer) = &self.tracer else { return EngineStats::default() };
         let cgroups: std::collections::BTreeSet<&u64> =
@@ -47,7 +47,7 @@ impl Engine {
         }
     }
 
-    /// How long each drain took since the last call.
+    /// The time that each drain took since the last call, of the first 64.
     pub fn take_drains(&mut self) -> Vec<Duration> {
         std::mem::take(&mut self.drains)
     }

@@ -26,12 +26,12 @@ impl Backoff {
         }
     }
 
-    /// How many pauses there were since it last worked.
+    /// The number of pauses since it last worked.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// It worked: begin with short pauses again.
+    /// Begins with short pauses again: it worked.
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }

@@ -61,9 +61,9 @@ pub(crate) enum Change<K> {
 /// What is watched, where.
 #[derive(Clone)]
 pub(crate) struct Source {
-    pub(crate) client: Client,
+    client: Client,
     /// The API server's address, for messages.
-    pub(crate) url: String,
+    url: String,
     metrics: Common,
     config: watcher::Config,
 }

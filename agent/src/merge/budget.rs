@@ -2,7 +2,7 @@
 
 use traffictrace_crd::TrafficTraceStatus;
 
-use super::conditions::shorten;
+use super::text::shorten;
 
 /// Most bytes of JSON of a status besides its flows; five conditions are half of it.
 const FIXED: usize = 4096;

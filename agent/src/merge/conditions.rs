@@ -6,6 +6,7 @@ use traffictrace_crd::{Phase, TrafficTraceStatus, condition_reason as reason, co
 
 use super::findings::{Finding, listed};
 use super::life::Times;
+use super::text::shorten;
 use super::{Inputs, LAST_REPORTS_WITHIN, Nodes, life};
 
 /// Longest message of a condition, in characters.
@@ -33,14 +34,15 @@ pub(super) fn conditions(
     let generation = inputs.trace.metadata.generation;
     let ended = times.is_some_and(|times| inputs.now >= times.end);
     let draft = |kind, (holds, reason, message)| Draft { kind, holds, reason, message, generation };
+    let (lowest, behind) = inputs.reports.behind(generation.unwrap_or(0));
     let tracing = Draft {
-        generation: match inputs.reports.behind(generation.unwrap_or(0)).0 {
+        generation: match lowest {
             Some(lowest) if !status.phase.is_some_and(life::is_over) => {
                 generation.map(|newest| newest.min(lowest))
             }
             _ => generation,
         },
-        ..draft(kind::TRACING, tracing(inputs, status, nodes, ended))
+        ..draft(kind::TRACING, tracing(inputs, status, nodes, behind, ended))
     };
     [
         draft(kind::ACCEPTED, accepted(inputs)),
@@ -76,7 +78,14 @@ fn accepted(inputs: &Inputs<'_>) -> Told {
     }
 }
 
-fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, nodes: &Nodes, ended: bool) -> Told {
+/// `behind`: how many nodes still trace by an older spec.
+fn tracing(
+    inputs: &Inputs<'_>,
+    status: &TrafficTraceStatus,
+    nodes: &Nodes,
+    behind: usize,
+    ended: bool,
+) -> Told {
     if status.phase.is_some_and(life::is_over) {
         return (false, reason::ENDED, "The trace is over.".into());
     }
@@ -87,7 +96,6 @@ fn tracing(inputs: &Inputs<'_>, status: &TrafficTraceStatus, nodes: &Nodes, ende
     if nodes.reporting > 0 {
         let mut message =
             format!("{} of {} nodes with selected pods report.", nodes.reporting, nodes.matched);
-        let behind = inputs.reports.behind(inputs.trace.metadata.generation.unwrap_or(0)).1;
         if behind > 0 {
             message.push_str(&format!(" {behind} of them still trace by the spec before its last change."));
         }
@@ -165,14 +173,4 @@ fn degraded(findings: &[Finding]) -> Told {
             (true, first.reason, all.join(" "))
         }
     }
-}
-
-/// A text of at most so many characters, cut with an ellipsis.
-pub(super) fn shorten(text: String, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text;
-    }
-    let mut short: String = text.chars().take(most.saturating_sub(3)).collect();
-    short.push_str("...");
-    short
 }

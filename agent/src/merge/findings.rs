@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use traffictrace_crd::{Interruption, Phase, TrafficTraceStatus, condition_reason as reason};
 
-use super::life::{Times, and_more};
+use super::life::Times;
+use super::text::{and_more, when};
 use super::{Inputs, Nodes};
 
 /// The intervals for which a node may be silent before that is told: it writes at least once in three.
@@ -110,14 +111,8 @@ fn interrupted(last: &Interruption, count: usize) -> String {
         1 => String::new(),
         more => format!("; {} more before", more - 1),
     };
-    let between = match &last.since {
-        Some(since) => format!("between {} and {}", since.0, last.time.0),
-        None => format!("until {}", last.time.0),
-    };
-    format!(
-        "Tracing on {node} was interrupted, and bytes {between} may be missing ({}{earlier}).",
-        last.reason
-    )
+    let (when, reason) = (when(last), &last.reason);
+    format!("Tracing on {node} was interrupted, and bytes {when} may be missing ({reason}{earlier}).")
 }
 
 /// A text that ends like a sentence.
@@ -130,6 +125,6 @@ pub(super) fn listed(names: &BTreeSet<String>) -> String {
     let first: Vec<&str> = names.iter().take(2).map(String::as_str).collect();
     match names.len().saturating_sub(first.len()) {
         0 => first.join(" and "),
-        more => format!("{} and {more} more", first.join(", ")),
+        more => format!("{}{}", first.join(", "), and_more(more)),
     }
 }

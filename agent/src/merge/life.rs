@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason as reason};
 
+use super::text::and_more;
 use super::{Inputs, NodeReports, Nodes};
 
 /// The last reports of a trace's nodes are waited for until so long after its end.
@@ -101,9 +102,4 @@ pub(super) fn failure(inputs: &Inputs<'_>, nodes: &Nodes) -> (&'static str, Stri
         nodes.matched
     );
     (reason::NO_AGENT, message)
-}
-
-/// ` and N more`, unless there are none.
-pub(super) fn and_more(count: usize) -> String {
-    if count == 0 { String::new() } else { format!(" and {count} more") }
 }

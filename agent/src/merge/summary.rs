@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use traffictrace_crd::{Flow, Losses, Summary, TrafficTraceStatus, condition_type, human};
 
 use super::Nodes;
-use super::conditions::shorten;
+use super::text::shorten;
 
 /// Longest text of a column, in characters.
 const COLUMN: usize = 96;

@@ -1,4 +1,4 @@
-//! Texts of reports, made fit to be shown.
+//! Texts of statuses: those of reports made fit to be shown, and what several messages say alike.
 
 use std::borrow::Cow;
 
@@ -34,4 +34,27 @@ pub(super) fn clean_report(report: TrafficTraceReportSpec) -> TrafficTraceReport
         lost: report.lost.into_iter().map(|(reason, times)| (clean(reason), times)).collect(),
         ..report
     }
+}
+
+/// ` and N more`, unless there are none.
+pub(crate) fn and_more(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" and {count} more") }
+}
+
+/// The time of an interruption, as a part of a sentence: `between A and B`.
+pub(crate) fn when(interruption: &Interruption) -> String {
+    match &interruption.since {
+        Some(since) => format!("between {} and {}", since.0, interruption.time.0),
+        None => format!("until {}", interruption.time.0),
+    }
+}
+
+/// A text of at most so many characters, cut with an ellipsis.
+pub(super) fn shorten(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text;
+    }
+    let mut short: String = text.chars().take(most.saturating_sub(3)).collect();
+    short.push_str("...");
+    short
 }

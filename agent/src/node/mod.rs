@@ -25,15 +25,12 @@ use crate::engine::{Engine, EngineOptions};
 use crate::kernel::TierChoice;
 use crate::kubeapi::ConnectError;
 use crate::logging;
-use crate::server::metrics::AgentMetrics;
+use crate::server::metrics::{AgentMetrics, FIGURES};
 use crate::server::{Health, ServerArgs, ServerError};
 use crate::tasks::{TaskEnded, Tasks};
 
 /// How often counters are looked at and what is due is done.
 const TICK: Duration = Duration::from_millis(200);
-
-/// How often metrics are brought up to date.
-const FIGURES: Duration = Duration::from_secs(5);
 
 /// Trace the pods of this node, as the TrafficTraces of the cluster ask for.
 #[derive(Debug, Clone, Args)]

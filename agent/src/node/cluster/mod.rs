@@ -191,8 +191,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
             _ = figures.tick() => {
                 show(&mut agent.state, &metrics);
                 agent.outbox.show();
-                metrics.common.set_clock_offset(agent.api.clock.offset_milliseconds());
-                metrics.common.set_queue(changes.len());
+                metrics.common.set_state(agent.api.clock.offset_milliseconds(), changes.len());
             }
             ended = tasks.ended() => return Err(ended.into()),
         }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Common, Fraction, Reason, Result, Written, signed, times};
+use super::{Common, Fraction, Reason, Result, Times, Written, register, signed};
 use crate::engine::{EngineStats, Losses};
 
 /// Label of a kernel program.
@@ -36,22 +35,12 @@ pub(crate) struct AgentMetrics {
     report_age: Fraction,
 }
 
-/// A histogram that can be made by default.
-#[derive(Clone, Debug)]
-struct Times(Histogram);
-
-impl Default for Times {
-    fn default() -> Self {
-        Self(times())
-    }
-}
-
 impl AgentMetrics {
     /// The metrics, and the registry that has them all.
     pub(crate) fn new() -> (Self, Registry) {
         let (metrics, mut registry) = (Self::default(), Registry::with_prefix("traffictrace_agent"));
         metrics.common.register(&mut registry);
-        for (name, help, gauge) in [
+        let gauges = [
             ("sessions", "Traces that count on this node now", &metrics.sessions),
             (
                 "sessions_refused",
@@ -67,20 +56,14 @@ impl AgentMetrics {
                 &metrics.flow_table_size,
             ),
             ("reports_waiting", "Reports that are not written yet", &metrics.reports_waiting),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
+        ];
+        register(&mut registry, &gauges);
         registry.register(
             "losses",
             "What could not be counted in its place, by reason",
             metrics.losses.clone(),
         );
-        registry.register_with_unit(
-            "drain_duration",
-            "Time that reading the flow table took",
-            Unit::Seconds,
-            metrics.drain.0.clone(),
-        );
+        metrics.drain.register(&mut registry, "drain_duration", "Time that reading the flow table took");
         registry.register_with_unit(
             "program_run_time",
             "Time that a kernel program has run since it was loaded, where kernel.bpf_stats_enabled is 1",
@@ -148,7 +131,7 @@ impl AgentMetrics {
 
     /// A drain of the flow table took so long.
     pub(crate) fn drained(&self, took: Duration) {
-        self.drain.0.observe(took.as_secs_f64());
+        self.drain.observe(took);
     }
 
     /// A report was written, or not.

@@ -5,20 +5,19 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Common, Fraction, Result, Written, signed, times};
+use super::{Common, Fraction, Result, Times, Written, register, signed};
 
 /// What the controller tells of itself; all copies are one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ControllerMetrics {
     pub(crate) common: Common,
     traces: Gauge,
     reports: Gauge,
     reports_running: Gauge,
     status_writes: Family<Result, Counter>,
-    write_duration: Histogram,
+    write_duration: Times,
     status_age: Fraction,
     events: Counter,
 }
@@ -26,19 +25,9 @@ pub(crate) struct ControllerMetrics {
 impl ControllerMetrics {
     /// The metrics, and the registry that has them all.
     pub(crate) fn new() -> (Self, Registry) {
-        let metrics = Self {
-            common: Common::default(),
-            traces: Gauge::default(),
-            reports: Gauge::default(),
-            reports_running: Gauge::default(),
-            status_writes: Family::default(),
-            write_duration: times(),
-            status_age: Fraction::default(),
-            events: Counter::default(),
-        };
-        let mut registry = Registry::with_prefix("traffictrace_controller");
+        let (metrics, mut registry) = (Self::default(), Registry::with_prefix("traffictrace_controller"));
         metrics.common.register(&mut registry);
-        for (name, help, gauge) in [
+        let gauges = [
             ("traces", "TrafficTraces of the cluster, finished ones too", &metrics.traces),
             ("reports", "Reports that nodes have written", &metrics.reports),
             (
@@ -46,20 +35,14 @@ impl ControllerMetrics {
                 "Reports of traces that run, which nodes go on writing",
                 &metrics.reports_running,
             ),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
+        ];
+        register(&mut registry, &gauges);
         registry.register(
             "status_writes",
             "Requests that change a TrafficTrace or its reports, by what became of them",
             metrics.status_writes.clone(),
         );
-        registry.register_with_unit(
-            "write_duration",
-            "Time that such a request took",
-            Unit::Seconds,
-            metrics.write_duration.clone(),
-        );
+        metrics.write_duration.register(&mut registry, "write_duration", "Time that such a request took");
         registry.register_with_unit(
             "status_age",
             "How long the oldest news waits that is in no status yet",
@@ -81,7 +64,7 @@ impl ControllerMetrics {
     /// A request is done.
     pub(crate) fn written(&self, written: Written, took: Duration) {
         self.status_writes.get_or_create(&written.label()).inc();
-        self.write_duration.observe(took.as_secs_f64());
+        self.write_duration.observe(took);
     }
 
     /// An Event was told.

@@ -5,6 +5,7 @@ mod agent;
 mod controller;
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -17,22 +18,25 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) use self::agent::AgentMetrics;
 pub(crate) use self::controller::ControllerMetrics;
 
+/// The interval at which metrics are brought up to date.
+pub(crate) const FIGURES: Duration = Duration::from_secs(5);
+
 /// A gauge with a fraction.
 type Fraction = Gauge<f64, AtomicU64>;
 
-/// One label.
+/// The label `reason`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     reason: &'static str,
 }
 
-/// One label.
+/// The label `result`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Result {
     result: &'static str,
 }
 
-/// One label.
+/// The label `resource`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Resource {
     resource: String,
@@ -109,20 +113,38 @@ impl Common {
         self.watch_interruptions.get_or_create(&Resource { resource: resource.to_owned() }).inc();
     }
 
-    /// How far this machine's clock is ahead of the API server's, in milliseconds.
-    pub(crate) fn set_clock_offset(&self, milliseconds: Option<i64>) {
-        self.clock_offset.set(milliseconds.unwrap_or(0) as f64 / 1000.0);
-    }
-
-    /// How many events wait.
-    pub(crate) fn set_queue(&self, events: usize) {
+    /// Takes the milliseconds by which this machine's clock is ahead of the API server's, and the events that wait.
+    pub(crate) fn set_state(&self, clock_offset: Option<i64>, events: usize) {
+        self.clock_offset.set(clock_offset.unwrap_or(0) as f64 / 1000.0);
         self.queue.set(signed(events as u64));
     }
 }
 
 /// A histogram of times from a tenth of a millisecond to some seconds.
-fn times() -> Histogram {
-    Histogram::new(exponential_buckets(0.0001, 4.0, 9))
+#[derive(Clone, Debug)]
+struct Times(Histogram);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(0.0001, 4.0, 9)))
+    }
+}
+
+impl Times {
+    fn register(&self, registry: &mut Registry, name: &str, help: &str) {
+        registry.register_with_unit(name, help, Unit::Seconds, self.0.clone());
+    }
+
+    fn observe(&self, took: Duration) {
+        self.0.observe(took.as_secs_f64());
+    }
+}
+
+/// Registers gauges, each with its name and what it tells.
+fn register(registry: &mut Registry, gauges: &[(&str, &str, &Gauge)]) {
+    for (name, help, gauge) in gauges {
+        registry.register(*name, *help, (*gauge).clone());
+    }
 }
 
 fn signed(count: u64) -> i64 {
