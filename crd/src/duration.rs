@@ -11,7 +11,7 @@ pub(crate) const MAX_LENGTH: usize = 16;
 /// What a duration looks like; the same text stands in the rules of the schema.
 pub(crate) const PATTERN: &str = "^([0-9]{1,5}[hms]){1,3}$";
 
-/// What `ttlAfterFinished` says of a trace that is to stay.
+/// The word in `ttlAfterFinished` for a trace that is to stay.
 pub(crate) const NEVER: &str = "Never";
 
 /// A length of time as text, such as `30s`, `10m` or `1h30m`.

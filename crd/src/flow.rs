@@ -97,7 +97,7 @@ impl Totals {
         self.connections_open = connections_open;
     }
 
-    /// What these sums have beyond others, none of them below 0. Open connections are left out: they are no sum.
+    /// The surplus of these sums over others, none of them below 0. Open connections are left out: they are no sum.
     #[must_use]
     pub fn beyond(&self, other: &Self) -> Self {
         let mut beyond = Self { connections_open: 0, ..self.clone() };

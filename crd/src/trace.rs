@@ -110,7 +110,7 @@ pub struct TrafficTraceSpec {
 }
 
 impl TrafficTraceSpec {
-    /// How long a finished trace stays; `None` when it stays until somebody deletes it.
+    /// The time that a finished trace stays; `None` when it stays until somebody deletes it.
     ///
     /// # Errors
     ///

@@ -142,7 +142,7 @@ impl Engine {
         result
     }
 
-    /// What a session selects and wants now.
+    /// The specification of a session as it is now.
     pub fn spec(&self, id: &SessionId) -> Option<&SessionSpec> {
         self.sessions.get(id).map(|session| &session.spec)
     }

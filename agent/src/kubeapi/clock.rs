@@ -21,7 +21,7 @@ const LONGEST_ANSWER: SignedDuration = SignedDuration::from_secs(2);
 /// No difference is known, or none that is told.
 const NONE: i64 = i64::MIN;
 
-/// How far this machine's clock is ahead of the API server's, at least and at most; negative: behind.
+/// Bounds of the time by which this machine's clock is ahead of the API server's; negative: behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offset {
     least: SignedDuration,

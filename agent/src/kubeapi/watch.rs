@@ -47,7 +47,7 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// What a watch tells.
+/// News of a watch.
 #[derive(Debug)]
 pub(crate) enum Change<K> {
     /// The object is new or has changed.
@@ -58,7 +58,7 @@ pub(crate) enum Change<K> {
     Complete,
 }
 
-/// What is watched, where.
+/// The objects to watch, and the server that has them.
 #[derive(Clone)]
 pub(crate) struct Source {
     client: Client,

@@ -152,7 +152,7 @@ fn failed(
     if status.phase != Some(Phase::Failed) {
         return (false, reason::NOT_FAILED, "The trace has not failed.".into());
     }
-    // What is found once stays: reports, and what can be seen of pods, go later.
+    // The first reason stays: reports, and the pods that could be seen, go later.
     let told = before.conditions.iter().find(|old| old.type_ == kind::FAILED && old.status == "True");
     let (reason, message) = life::failure(inputs, nodes);
     match told {

@@ -76,7 +76,7 @@ pub(super) fn phase(
     let traced = shown == Phase::Running || inputs.reports.reporting() > 0;
     let waited = times.end.checked_add(LAST_REPORTS_WITHIN).is_ok_and(|limit| inputs.now >= limit);
     if inputs.now >= times.end && (nodes.awaited.is_empty() || waited) {
-        // What no node traced is no result.
+        // A trace that no node traced has no result.
         return if traced { Phase::Completed } else { Phase::Failed };
     }
     if traced { Phase::Running } else { Phase::Pending }

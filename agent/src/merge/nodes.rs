@@ -37,7 +37,7 @@ struct Counts {
 pub(super) struct Node {
     newest: Kept,
     carried: Option<Carried>,
-    /// It traces or has traced: it has numbers to show, also while it refuses.
+    /// The node traces or has traced: it has numbers to show, also while it refuses.
     traced: bool,
 }
 

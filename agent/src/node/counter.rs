@@ -1,4 +1,4 @@
-//! What a node's state drives: the engine, or a stand-in in its tests.
+//! The counter that a node's state drives: the engine, or a stand-in in its tests.
 
 use crate::engine::{Engine, EngineError, SessionSpec, Snapshot};
 use crate::flows::{Seed, Totals};
@@ -20,7 +20,7 @@ pub(super) trait Counter {
     /// When the kernel refuses; the session goes on as it was then.
     fn update(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError>;
 
-    /// What a session selects and wants now.
+    /// The specification of a session as it is now.
     fn spec(&self, id: &Uid) -> Option<&SessionSpec>;
 
     /// Goes on from what was counted before.

@@ -123,7 +123,7 @@ pub(crate) enum NodeError {
     },
 }
 
-/// What an agent shows of itself, and what must not end beside it.
+/// The parts of an agent that others watch, and the tasks that must not end beside it.
 struct Watched {
     metrics: AgentMetrics,
     health: Health,

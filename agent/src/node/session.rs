@@ -16,31 +16,31 @@ const FIRST_REPORT: (Duration, Duration) = (Duration::from_millis(800), Duration
 /// How long a trace that the kernel refused waits for another try.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Where a trace stands on this node. `state.rs` has the transitions.
+/// The stand of a trace on this node. `state/mod.rs` has the transitions.
 #[derive(Debug)]
 pub(super) enum Stand {
     /// Nothing is to be done for it here.
     Idle,
-    /// It counts in the kernel.
+    /// Its bytes are counted in the kernel.
     Counting(Session),
-    /// It should count and does not.
+    /// Its bytes should be counted and are not.
     Refused(Session, Refusal),
-    /// It is over here, its last report is made, and it does not begin again.
+    /// Over here for good: its last report is made.
     Ended,
 }
 
-/// What is kept of a trace that is reported on.
+/// A trace that is reported on.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) history: History,
-    /// How many pods it selects now.
+    /// The number of pods that it selects now.
     pub(super) active_pods: usize,
     pub(super) not_visible: Vec<NotVisible>,
     /// When the next report is due.
     pub(super) due: Duration,
     /// The next report needs all rows.
     pub(super) all_rows: bool,
-    /// What it goes on from with its next report. Not at once: only when the containers of its pods have been looked at
+    /// The report that its next one goes on from. Not at once: only when the containers of its pods have been looked at
     /// can rows of before be told to be of the same container as what is counted now.
     pub(super) goes_on: Option<GoesOn>,
 }
@@ -51,7 +51,7 @@ pub(super) struct GoesOn {
     pub(super) kept: Box<TrafficTraceReportSpec>,
     /// Why tracing was interrupted.
     pub(super) reason: String,
-    /// When it went on.
+    /// The time at which tracing went on.
     pub(super) at: Timestamp,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct GoesOn {
 pub(super) struct Refusal {
     pub(super) why: Refused,
     pub(super) since: Timestamp,
-    /// When it is tried again; without it, as soon as the planner has room.
+    /// The moment of another try; without it, as soon as the planner has room.
     pub(super) retry: Option<Duration>,
     /// The last report of when it counted, which is shown on.
     pub(super) kept: Option<Box<TrafficTraceReportSpec>>,
@@ -80,7 +80,7 @@ impl Session {
         }
     }
 
-    /// How many rows the next report needs.
+    /// The number of rows that the next report needs.
     pub(super) fn rows(&self, trace: &Trace) -> usize {
         if self.all_rows { usize::MAX } else { trace.top_flows }
     }
@@ -137,7 +137,7 @@ impl Stand {
 pub(super) struct Tracked {
     pub(super) trace: Trace,
     pub(super) stand: Stand,
-    /// What of its newest spec is not done here, and why.
+    /// The part of its newest spec that is not done here, and why.
     pub(super) not_enforced: Option<String>,
 }
 

@@ -23,10 +23,10 @@ pub(crate) struct Inputs<'a> {
     pub(crate) node: &'a str,
     pub(crate) identities: &'a Identities,
     pub(crate) history: &'a History,
-    /// How many pods are selected now.
+    /// The number of pods that are selected now.
     pub(crate) active_pods: usize,
     pub(crate) not_visible: &'a [NotVisible],
-    /// What of the newest spec is not done here, and why.
+    /// The part of the newest spec that is not done here, and why.
     pub(crate) not_enforced: Option<&'a str>,
     /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
     pub(crate) clock_offset: Option<i64>,
@@ -36,7 +36,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// What there is to report.
+/// The outcome to report.
 pub(crate) enum Outcome<'a> {
     /// What was counted. For a trace that names containers it must have all rows, since those of the other containers
     /// are taken out of its totals; else the largest are enough.

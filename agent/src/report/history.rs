@@ -21,7 +21,7 @@ pub(crate) struct History {
     pub(crate) started: Timestamp,
     /// Which run of counting this is. Grows from one run to the next.
     pub(crate) epoch: i64,
-    /// What earlier runs counted.
+    /// Sums that earlier runs counted.
     pub(crate) base: Option<crd::Totals>,
     pub(crate) interruptions: Vec<Interruption>,
     /// Pods and containers that are or were selected.

@@ -1,4 +1,4 @@
-//! Whether the process is alive and of use.
+//! The health of the process: that it is alive, and that it is of use.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// The main loop counts as stuck when it has not come round for so long.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// What the main loop tells of itself; all copies are one.
+/// Signs of life of the main loop; all copies are one.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     state: Arc<Mutex<State>>,
@@ -16,7 +16,7 @@ pub(crate) struct Health {
 #[derive(Debug)]
 struct State {
     beat: Instant,
-    /// What is needed before the process is of use, and why it is not there yet.
+    /// The things that are needed before the process is of use, each with why it is not there yet.
     needed: BTreeMap<&'static str, Option<String>>,
 }
 

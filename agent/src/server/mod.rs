@@ -33,7 +33,7 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// The format that `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Where to serve metrics and health.
+/// The address at which to serve metrics and health.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Serve /metrics, /healthz and /readyz at this address, such as [::]:9464 [default: nowhere].
@@ -51,7 +51,7 @@ pub(crate) struct ServerError {
     source: io::Error,
 }
 
-/// What is served.
+/// The content that is served.
 struct Site {
     registry: Registry,
     health: Health,

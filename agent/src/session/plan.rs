@@ -29,9 +29,9 @@ pub(crate) struct Place {
 /// A trace that this node has to do with already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Running {
-    /// It counts in the kernel.
+    /// Its bytes are counted in the kernel.
     Armed,
-    /// It was refused, or an agent before this one traced it.
+    /// The trace was refused, or an agent before this one traced it.
     Waiting,
 }
 

@@ -36,14 +36,14 @@ pub(crate) struct Trace {
     pub(crate) group_by: GroupBy,
     /// Rows in the report.
     pub(crate) top_flows: usize,
-    /// How often the spec asks for a report.
+    /// The interval of reports that the spec asks for.
     pub(crate) asked_interval: Duration,
-    /// How often the controller asks for one, if it asks for fewer.
+    /// The interval that the controller asks for, if it is longer.
     pub(crate) pace: Option<Duration>,
-    /// When it began; unknown while it waits for the controller to begin it.
+    /// The time of its beginning; unknown while it waits for the controller to begin it.
     pub(crate) started: Option<Timestamp>,
     pub(crate) duration: Duration,
-    /// When it ended, if the status says that it has. A change of the spec after that comes too late.
+    /// The time of its end, if the status says that it has ended. A change of the spec after that comes too late.
     pub(crate) ended: Option<Timestamp>,
     /// The controller has closed it.
     pub(crate) closed: bool,
@@ -119,12 +119,12 @@ impl Trace {
         self.closed |= meta.labels.as_ref().is_some_and(|labels| labels.contains_key(FINISHED_LABEL));
     }
 
-    /// How often to report: `spec.interval`, or less often if the controller asks for that, but at least once an hour.
+    /// The interval of reports: `spec.interval`, or longer if the controller asks for that, at most an hour.
     pub(crate) fn interval(&self) -> Duration {
         self.asked_interval.max(self.pace.unwrap_or_default().min(LONGEST_PACE))
     }
 
-    /// When it ends; unknown while it waits for the controller to begin it.
+    /// The time of its end; unknown while it waits for the controller to begin it.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         self.ended.or_else(|| self.started?.checked_add(self.duration).ok())
     }

@@ -32,7 +32,7 @@ impl<'a> Detour<'a> {
         Ok(Self { levers, host: (*host).to_owned(), port: (*port).to_owned(), faults: (*faults).to_owned() })
     }
 
-    /// What it does wrong from now on.
+    /// Sets the faults of the proxy from now on.
     fn faults(&self, faults: &Value) -> Result<()> {
         println!("faults: {faults}");
         let written = fs::write(format!("{}.new", self.faults), faults.to_string());

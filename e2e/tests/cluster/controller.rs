@@ -17,7 +17,7 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{arguments, finish, reporting, seed, server, shows_exactly, start_server};
 
-/// How long a Deployment may take to have its pods.
+/// The longest time that a Deployment may take to have its pods.
 const ROLLED_OUT: Duration = Duration::from_secs(120);
 
 /// A transfer between two nodes that lasts so many seconds, with its server and client.

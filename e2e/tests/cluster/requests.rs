@@ -17,7 +17,7 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{REPORTED, arguments, reporting, server, start_server};
 
-/// How long each of the situations is looked at: many report intervals of 5 s.
+/// The time that each of the situations is looked at: many report intervals of 5 s.
 const WINDOW: Duration = Duration::from_secs(45);
 
 /// Prints and returns what was asked since `mark`.
@@ -31,7 +31,7 @@ fn asked(what: &str, mark: &Mark) -> Result<BTreeMap<Account, Requests>> {
     Ok(requests)
 }
 
-/// How often an account asked for something whose name has this part.
+/// The number of an account's requests for something whose name has this part.
 fn count(requests: &BTreeMap<Account, Requests>, account: &Account, part: &str) -> u32 {
     let of_account = requests.get(account).into_iter().flatten();
     of_account.filter(|(what, _)| what.contains(part)).map(|(_, count)| count).sum()

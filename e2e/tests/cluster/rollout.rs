@@ -10,7 +10,7 @@ use kube::{
 use serde_json::{Value, json};
 use traffictrace_e2e::support::{Result, TestError, cluster::Cluster, wait};
 
-/// How long agents and controller may take to begin anew.
+/// The longest time that agents and controller may take to begin anew.
 const ROLLED_OUT: Duration = Duration::from_secs(180);
 
 /// Changes the pods of the agents and, if there is a change for it, of the controller, and waits until they run so.

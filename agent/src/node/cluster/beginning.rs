@@ -1,4 +1,4 @@
-//! What an agent asks the API server once, before it begins.
+//! Requests that an agent makes before it begins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use traffictrace_crd::{NODE_LABEL, TrafficTraceReport, node_label};
 
 use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
 
-/// How many nodes may write or ask in a second when all of them have the same reason.
+/// Most nodes that may write or ask in a second when all of them have the same reason.
 const NODES_PER_SECOND: f64 = 200.0;
 /// The longest time that something is spread over, however large the cluster is.
 const LONGEST_SPREAD: Duration = Duration::from_secs(10);

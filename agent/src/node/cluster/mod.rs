@@ -37,11 +37,11 @@ use crate::kubeapi::{ApiServer, Change, Key, Source, connect, explain, retry_aft
 use crate::server::Health;
 use crate::session::{Pod, Trace, Uid};
 
-/// What an agent needs before it is of use.
+/// Names of the things that an agent needs before it is of use.
 pub(super) const NEEDED: [&str; 4] = ["bpf", "ownReports", "pods", "traces"];
-/// How often kubelets are looked for, and cgroups without a notice.
+/// The interval at which kubelets are looked for, and cgroups without a notice.
 const REFRESH: Duration = Duration::from_secs(15);
-/// How long a trace that could not be read waits for another try, and up to as much more.
+/// The pause before a trace that could not be read is tried again, and up to as much more.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// Changes that may wait; watches stop reading meanwhile.
 const CHANGES: usize = 256;

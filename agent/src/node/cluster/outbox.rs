@@ -16,7 +16,7 @@ use crate::server::metrics::AgentMetrics;
 use crate::session::Uid;
 use crate::tasks::TaskEnded;
 
-/// How long the last reports may take when the agent is told to end.
+/// The longest time for the last reports when the agent is told to end.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// Since when reports wait to be written, by trace; all copies are one.
@@ -44,7 +44,7 @@ impl Waiting {
     }
 }
 
-/// Where a writer tells what becomes of its reports.
+/// The ways in which a writer tells what becomes of its reports.
 pub(super) struct Tell {
     pub(super) waiting: Waiting,
     pub(super) metrics: AgentMetrics,

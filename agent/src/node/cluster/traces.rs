@@ -24,11 +24,11 @@ struct Known {
     generation: i64,
     /// The generation that was read.
     read: Option<i64>,
-    /// It was read before anybody had begun it, which changes no generation: it is read again when it changes.
+    /// The trace was read before anybody had begun it, which changes no generation: it is read again when it changes.
     unstarted: bool,
     /// Something has changed since it was read.
     changed: bool,
-    /// It is being read.
+    /// The trace is being read.
     reading: bool,
 }
 
@@ -36,7 +36,7 @@ struct Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) key: Key,
-    /// When it was made: many nodes read a new one at the same time.
+    /// The time of its creation: many nodes read a new one at the same time.
     pub(super) created: Option<Timestamp>,
 }
 

@@ -34,7 +34,7 @@ use crate::session::{self, Place, Planned, Pod, Running, Trace, Uid};
 pub(super) struct Now {
     /// The time of the day, by the API server's clock where there is one.
     pub(super) time: Timestamp,
-    /// How long the agent runs. It does not jump when a clock is set.
+    /// The time that the agent has run. It does not jump when a clock is set.
     pub(super) running: Duration,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Now {
 pub(super) enum Event {
     /// A trace is new, or its spec has changed.
     Trace(Box<Trace>),
-    /// What the controller says to all nodes may have changed.
+    /// The metadata of a trace has changed, in which the controller speaks to all nodes.
     Metadata(Uid, Box<ObjectMeta>),
     /// The newest spec of a trace makes no sense here; it goes on with the one it had.
     Unusable(Uid, String),
@@ -66,7 +66,7 @@ pub(super) enum Action {
     Forget(Uid),
 }
 
-/// What does not change while the agent runs.
+/// Settings that do not change while the agent runs.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) node: String,
@@ -106,7 +106,7 @@ impl<C: Counter> State<C> {
     ) -> Self {
         let earlier: BTreeMap<Uid, _> =
             earlier.into_iter().map(|report| (report.trace_uid.clone(), report)).collect();
-        // It grows from one agent to the next, also when the clock was set back between them.
+        // The epoch grows from one agent to the next, also when the clock was set back between them.
         let newest = earlier.values().map(|report| report.epoch).max().unwrap_or(0);
         Self {
             settings,
@@ -233,7 +233,7 @@ impl<C: Counter> State<C> {
         &mut self.counter
     }
 
-    /// Where the traces stand, for figures about them: how many count, and how many are refused.
+    /// The number of traces that count, and of those that are refused.
     pub(super) fn standing(&self) -> (usize, usize) {
         self.traces.values().fold((0, 0), |(counting, refused), tracked| match tracked.stand {
             Stand::Counting(_) => (counting + 1, refused),
@@ -242,7 +242,7 @@ impl<C: Counter> State<C> {
         })
     }
 
-    /// Whether it matters which cgroups there are.
+    /// Says that it matters which cgroups there are.
     pub(super) fn needs_places(&self) -> bool {
         self.traces.values().any(|tracked| !matches!(tracked.stand, Stand::Ended))
     }

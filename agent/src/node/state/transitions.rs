@@ -1,4 +1,4 @@
-//! How a trace moves from one stand to the next; the table is in the module above.
+//! The moves of a trace from one stand to the next; the table is in the module above.
 
 use std::collections::BTreeMap;
 

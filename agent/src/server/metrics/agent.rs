@@ -16,7 +16,7 @@ struct Program {
     program: String,
 }
 
-/// What an agent tells of itself; all copies are one.
+/// Figures of an agent; all copies are one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AgentMetrics {
     pub(crate) common: Common,
@@ -139,7 +139,7 @@ impl AgentMetrics {
         self.report_writes.get_or_create(&written.label()).inc();
     }
 
-    /// How many reports wait to be written, and how long the oldest of them has waited.
+    /// Takes the number of reports that wait to be written, and the time that the oldest has waited.
     pub(crate) fn set_reports_waiting(&self, count: usize, oldest: Duration) {
         self.reports_waiting.set(signed(count as u64));
         self.report_age.set(oldest.as_secs_f64());

@@ -9,7 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Common, Fraction, Result, Times, Written, register, signed};
 
-/// What the controller tells of itself; all copies are one.
+/// Figures of the controller; all copies are one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ControllerMetrics {
     pub(crate) common: Common,

@@ -42,10 +42,10 @@ pub(crate) struct Resource {
     resource: String,
 }
 
-/// What became of a write, for the label `result`.
+/// The outcome of a write, for the label `result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// It was taken.
+    /// The API server took it.
     Ok,
     /// Somebody else had written meanwhile.
     Conflict,
@@ -69,7 +69,7 @@ impl Written {
         Result { result }
     }
 
-    /// What became of a request that failed.
+    /// The outcome of a request that failed.
     pub(crate) fn failed(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => match status.code {
@@ -82,7 +82,7 @@ impl Written {
     }
 }
 
-/// What agent and controller have alike.
+/// Figures that agent and controller have alike.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Common {
     watch_interruptions: Family<Resource, Counter>,

@@ -31,7 +31,7 @@ pub enum Attempt {
     DeleteAll(String),
 }
 
-/// What came of it.
+/// The answer to an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It is allowed.

@@ -1,4 +1,4 @@
-//! What agents tell of themselves, read through the API server as a person would.
+//! Figures of agents, read through the API server as a person would.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
@@ -10,7 +10,7 @@ use crate::support::{Result, TestError};
 const PORT: u16 = 9464;
 
 impl Cluster {
-    /// What the agent of a node answers to a path such as `/metrics`.
+    /// The answer of a node's agent to a path such as `/metrics`.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What agents and controller ask of the API server, as its own audit log has it.
+//! Requests of agents and controller, as the API server's own audit log has them.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ pub struct Mark {
     offset: u64,
 }
 
-/// Who asks: the agent of a node, or the controller.
+/// An account that asks: the agent of a node, or the controller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Account {
     /// The agent of this node.
