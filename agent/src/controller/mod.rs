@@ -4,6 +4,7 @@
 
 mod events;
 mod metadata;
+mod owners;
 mod pace;
 mod peers;
 mod pods;

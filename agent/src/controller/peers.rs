@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Service};
 
 use super::pods::Pods;
@@ -109,12 +110,13 @@ pub(super) struct Peers<'a> {
     pub(super) nodes: &'a Directory,
     /// The namespace whose pods and Services are named alone.
     pub(super) only: Option<&'a str>,
+    pub(super) now: Timestamp,
 }
 
 impl PeerNames for Peers<'_> {
     fn name_of(&self, address: IpAddr) -> Option<String> {
         let told = |key: &&Key| self.only.is_none_or(|only| key.namespace == only);
-        let pod = self.pods.at(address).filter(told).map(|key| format!("pod {key}"));
+        let pod = self.pods.at(address, self.now).filter(told).map(|key| format!("pod {key}"));
         let service =
             || self.services.by_address.get(&address).filter(told).map(|key| format!("service {key}"));
         let node = || self.nodes.by_address.get(&address).map(|key| format!("node {key}"));
@@ -156,7 +158,8 @@ mod tests {
         services.apply(headless.into());
         nodes.apply(node.into());
         let name_for = |only, services: &Directory, text: &str| {
-            Peers { pods: &pods, services, nodes: &nodes, only }.name_of(text.parse().unwrap())
+            Peers { pods: &pods, services, nodes: &nodes, only, now: Timestamp::UNIX_EPOCH }
+                .name_of(text.parse().unwrap())
         };
         let name = |services: &Directory, text: &str| name_for(None, services, text);
         assert_eq!(name(&services, "fd00::7").as_deref(), Some("service shop/api"));
@@ -173,8 +176,10 @@ mod tests {
     #[test]
     fn a_name_of_another_namespace_that_a_status_has_is_not_kept() {
         let (pods, services, nodes) = (Pods::default(), Directory::default(), Directory::default());
-        let may_show =
-            |only, name: &str| Peers { pods: &pods, services: &services, nodes: &nodes, only }.may_show(name);
+        let may_show = |only, name: &str| {
+            Peers { pods: &pods, services: &services, nodes: &nodes, only, now: Timestamp::UNIX_EPOCH }
+                .may_show(name)
+        };
         for (name, within) in
             [("pod shop/a", true), ("pod other/a", false), ("service other/a", false), ("node n1", true)]
         {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{Selector, SelectorExt as _};
 
+use super::owners::Owners;
 use crate::kubeapi::Key;
 
 /// The part of a pod that is kept.
@@ -16,7 +18,7 @@ pub(super) struct PodRecord {
     node: Option<String>,
     /// Its own addresses; none when it uses its node's.
     addresses: Vec<IpAddr>,
-    /// It has run to its end: it has neither traffic nor a claim to its address.
+    /// It has run to its end: it has neither traffic nor an address that another pod may not get.
     finished: bool,
 }
 
@@ -53,17 +55,17 @@ impl PodRecord {
 /// A pod's labels.
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// All pods, by namespace, and who has which address.
+/// All pods, by namespace, and who has or had which address.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     namespaces: HashMap<String, HashMap<String, PodRecord>>,
-    addresses: HashMap<IpAddr, Key>,
+    addresses: Owners,
 }
 
 impl Pods {
     /// Takes a pod that is new or has changed. Returns its labels, old and new, if selectors may count it otherwise than
     /// before.
-    pub(super) fn apply(&mut self, pod: PodRecord) -> Vec<Labels> {
+    pub(super) fn apply(&mut self, pod: PodRecord, now: Timestamp) -> Vec<Labels> {
         let key = pod.key.clone();
         let pods = self.namespaces.entry(key.namespace.clone()).or_default();
         let old = pods.get(&key.name);
@@ -76,20 +78,24 @@ impl Pods {
             Some(old) if counted(old) == counted(&pod) => Vec::new(),
             Some(old) => vec![old.labels.clone(), pod.labels.clone()],
         };
-        if let Some(old) = old {
-            release(&mut self.addresses, &old.key, old);
-        }
-        if !pod.finished {
-            for address in &pod.addresses {
-                self.addresses.insert(*address, key.clone());
+        if let Some(old) = old.filter(|old| !old.finished) {
+            let lost = old.addresses.iter().filter(|had| pod.finished || !pod.addresses.contains(had));
+            let told_at_the_end =
+                pod.addresses.iter().filter(|has| pod.finished && !old.addresses.contains(has));
+            for address in lost.chain(told_at_the_end) {
+                self.addresses.give_up(*address, &old.key, now);
             }
+        }
+        // One that was told of only after its end may have had its address at any time.
+        for address in pod.addresses.iter().filter(|_| !pod.finished) {
+            self.addresses.take(*address, &key);
         }
         pods.insert(key.name, pod);
         labels
     }
 
     /// Takes a pod's end, and returns its labels.
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Labels> {
+    pub(super) fn remove(&mut self, key: &Key, now: Timestamp) -> Option<Labels> {
         let pods = self.namespaces.get_mut(&key.namespace)?;
         // One of the same name may have been made anew meanwhile.
         if pods.get(&key.name)?.key != *key {
@@ -99,7 +105,9 @@ impl Pods {
         if pods.is_empty() {
             self.namespaces.remove(&key.namespace);
         }
-        release(&mut self.addresses, key, &old);
+        for address in old.addresses.iter().filter(|_| !old.finished) {
+            self.addresses.give_up(*address, key, now);
+        }
         Some(old.labels)
     }
 
@@ -114,18 +122,9 @@ impl Pods {
         counts
     }
 
-    /// The pod that has an address now.
-    pub(super) fn at(&self, address: IpAddr) -> Option<&Key> {
-        self.addresses.get(&address)
-    }
-}
-
-/// Gives up the addresses of a pod, unless another pod has them already.
-fn release(addresses: &mut HashMap<IpAddr, Key>, key: &Key, pod: &PodRecord) {
-    for address in &pod.addresses {
-        if addresses.get(address) == Some(key) {
-            addresses.remove(address);
-        }
+    /// The pod that has an address, or had it last, as [`Owners::at`] says.
+    pub(super) fn at(&self, address: IpAddr, now: Timestamp) -> Option<&Key> {
+        self.addresses.at(address, now)
     }
 }
 
@@ -149,6 +148,10 @@ mod tests {
         Key { namespace: "shop".into(), name: name.into(), uid: String::new() }
     }
 
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -156,34 +159,45 @@ mod tests {
     #[test]
     fn counts_what_runs_where() {
         let mut pods = Pods::default();
-        pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1"));
-        pods.apply(pod("b", "n1", "web", "Pending", "10.0.0.2"));
-        pods.apply(pod("c", "n2", "db", "Running", "10.0.0.3"));
-        pods.apply(pod("d", "", "web", "Pending", "10.0.0.4"));
-        pods.apply(pod("e", "n3", "web", "Succeeded", "10.0.0.5"));
+        pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1"), at(0));
+        pods.apply(pod("b", "n1", "web", "Pending", "10.0.0.2"), at(0));
+        pods.apply(pod("c", "n2", "db", "Running", "10.0.0.3"), at(0));
+        pods.apply(pod("d", "", "web", "Pending", "10.0.0.4"), at(0));
+        pods.apply(pod("e", "n3", "web", "Succeeded", "10.0.0.5"), at(0));
         let all = Selector::default();
         assert_eq!(pods.by_node("shop", &all), [("n1".to_owned(), 2), ("n2".to_owned(), 1)].into());
         let web = Selector::from_iter([("app", "web")]);
         assert_eq!(pods.by_node("shop", &web), [("n1".to_owned(), 2)].into());
         assert!(pods.by_node("other", &all).is_empty());
-        pods.remove(&key("a"));
+        pods.remove(&key("a"), at(0));
         assert_eq!(pods.by_node("shop", &web), [("n1".to_owned(), 1)].into());
     }
 
     #[test]
-    fn an_address_belongs_to_a_pod_that_has_not_finished() {
+    fn an_address_names_a_pod_also_after_its_end_until_another_has_it() {
         let mut pods = Pods::default();
-        assert_eq!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")).len(), 1);
-        assert!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1")).is_empty(), "nothing has changed");
-        assert_eq!(pods.at(ip("10.0.0.1")), Some(&key("a")));
-        assert_eq!(pods.at(ip("fd00::1")), Some(&key("a")));
-        pods.apply(pod("a", "n1", "web", "Failed", "10.0.0.1"));
-        assert_eq!(pods.at(ip("10.0.0.1")), None);
+        assert_eq!(pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1"), at(0)).len(), 1);
+        assert!(
+            pods.apply(pod("a", "n1", "web", "Running", "10.0.0.1"), at(0)).is_empty(),
+            "nothing has changed"
+        );
+        assert_eq!(pods.at(ip("10.0.0.1"), at(1)), Some(&key("a")));
+        assert_eq!(pods.at(ip("fd00::1"), at(1)), Some(&key("a")));
+        pods.apply(pod("a", "n1", "web", "Failed", "10.0.0.1"), at(0));
+        assert_eq!(pods.at(ip("10.0.0.1"), at(1)), Some(&key("a")));
 
         // The next pod gets the address before the last one is deleted.
-        pods.apply(pod("b", "n1", "web", "Running", "10.0.0.1"));
-        pods.remove(&key("a"));
-        assert_eq!(pods.at(ip("10.0.0.1")), Some(&key("b")));
+        pods.apply(pod("b", "n1", "web", "Running", "10.0.0.1"), at(0));
+        pods.remove(&key("a"), at(0));
+        assert_eq!(pods.at(ip("10.0.0.1"), at(1)), Some(&key("b")));
+
+        // Its address is known only at its end.
+        pods.apply(pod("c", "n1", "web", "Pending", "none"), at(0));
+        pods.apply(pod("c", "n1", "web", "Succeeded", "10.0.0.3"), at(0));
+        assert_eq!(pods.at(ip("10.0.0.3"), at(1)), Some(&key("c")));
+        // Nobody knows when this one ended.
+        pods.apply(pod("d", "n1", "web", "Succeeded", "10.0.0.4"), at(0));
+        assert_eq!(pods.at(ip("10.0.0.4"), at(1)), None);
     }
 
     #[test]
@@ -195,8 +209,8 @@ mod tests {
         }))
         .unwrap();
         let mut pods = Pods::default();
-        pods.apply(host.into());
-        assert_eq!(pods.at(ip("192.168.0.1")), None);
+        pods.apply(host.into(), at(0));
+        assert_eq!(pods.at(ip("192.168.0.1"), at(1)), None);
         assert_eq!(pods.by_node("shop", &Selector::default()), [("n1".to_owned(), 1)].into());
     }
 
@@ -206,12 +220,14 @@ mod tests {
         let old = pod("a", "n1", "web", "Running", "10.0.0.1");
         let mut new = pod("a", "n2", "db", "Running", "10.0.0.2");
         new.key.uid = "new".into();
-        pods.apply(old.clone());
-        assert_eq!(pods.apply(new.clone()), [old.labels.clone(), new.labels.clone()]);
-        assert_eq!(pods.at(ip("10.0.0.1")), None);
-        assert_eq!(pods.remove(&old.key), None);
+        pods.apply(old.clone(), at(0));
+        assert_eq!(pods.apply(new.clone(), at(0)), [old.labels.clone(), new.labels.clone()]);
+        // Its address names it for a while; nobody else has it.
+        assert_eq!(pods.at(ip("10.0.0.1"), at(1)), Some(&old.key));
+        assert_eq!(pods.at(ip("10.0.0.1"), at(1000)), None);
+        assert_eq!(pods.remove(&old.key, at(0)), None);
         assert_eq!(pods.by_node("shop", &Selector::default()), [("n2".to_owned(), 1)].into());
-        assert_eq!(pods.remove(&new.key), Some(new.labels));
-        assert_eq!(pods.at(ip("10.0.0.2")), None);
+        assert_eq!(pods.remove(&new.key, at(0)), Some(new.labels));
+        assert_eq!(pods.at(ip("10.0.0.2"), at(1000)), None);
     }
 }

@@ -133,11 +133,11 @@ impl State {
             Told::Report(Change::Complete) => self.complete.reports = true,
             Told::Pod(Change::Apply(pod)) => {
                 let namespace = pod.namespace().to_owned();
-                let labels = self.pods.apply(pod);
+                let labels = self.pods.apply(pod, now);
                 self.pods_changed(&namespace, &labels, now);
             }
             Told::Pod(Change::Gone(key)) => {
-                let labels = self.pods.remove(&key);
+                let labels = self.pods.remove(&key, now);
                 self.pods_changed(&key.namespace, labels.as_slice(), now);
             }
             Told::Pod(Change::Complete) => self.complete.pods = true,
@@ -367,7 +367,7 @@ impl State {
             live_pods: &live_pods,
             existing_nodes: Some(&self.node_names),
             clock_offset: self.clock_offset,
-            peers: &Peers { pods: &self.pods, services: &self.services, nodes: &self.nodes, only },
+            peers: &Peers { pods: &self.pods, services: &self.services, nodes: &self.nodes, only, now },
             report_interval,
             filters_changed: trace.filters_changed(),
             now,
