@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use traffictrace_crd::GroupBy;
 use traffictrace_e2e::support::{
     Result, TestError,
-    cluster::{Cluster, PodPlan, levers::Levers, spec},
+    cluster::{Cluster, levers::Levers, spec},
 };
 
 use crate::{
     rollout::roll_out,
-    setup::{arguments, finish, reporting, server, shows_exactly, start_server},
+    setup::{finish, reporting, shows_exactly, transfer},
 };
 
 /// The server in front of the API server, to which agents and controller are sent; it ends when dropped.
@@ -24,7 +24,7 @@ struct Detour<'a> {
 
 impl<'a> Detour<'a> {
     fn open(levers: &'a Levers) -> Result<Self> {
-        let printed = levers.ask(&["proxy-start"])?;
+        let printed = levers.run(&["proxy-start"])?;
         let words: Vec<&str> = printed.split_whitespace().collect();
         let [host, port, faults] = words.as_slice() else {
             return Err(TestError::unexpected("what proxy-start prints", printed));
@@ -44,7 +44,7 @@ impl<'a> Detour<'a> {
 
 impl Drop for Detour<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.levers.ask(&["proxy-stop"]) {
+        if let Err(error) = self.levers.run(&["proxy-stop"]) {
             eprintln!("the proxy is left behind: {error}");
         }
     }
@@ -79,14 +79,8 @@ async fn refusals_delays_and_expired_watches() -> Result<()> {
 async fn through(cluster: &Cluster, detour: &Detour<'_>) -> Result<()> {
     send(cluster, Some((&detour.host, &detour.port))).await?;
     let namespace = cluster.namespace().await?;
-    let (here, there) = cluster.two_nodes();
     let trace = namespace.trace("answers", spec("answers")).await?;
-    let server = server("server", there, "answers", 2);
-    let addresses = start_server(&namespace, &server).await?;
-    let work = ["load", "--for", "45", "--rate", "600KiB", "--reply", "200KiB", "--connections", "2"];
-    let client =
-        PodPlan::new("client", here, "answers", arguments(&[&work, &["--wait", "60"]], &addresses[..1]));
-    namespace.start(&client).await?;
+    let [server, client] = transfer(&namespace, cluster.two_nodes(), "answers", 45).await?;
     reporting(&trace, 2).await?;
     let never_falls = trace.watch();
     let busy = json!({"methods": ["PUT", "POST", "PATCH"], "contains": "traffictrace", "share": 0.5, "status": 429,

@@ -6,13 +6,13 @@ use serde_json::json;
 use traffictrace_crd::{Duration as Span, GroupBy, Phase, TrafficTraceSpec, TrafficTraceStatus};
 use traffictrace_e2e::support::{
     Result,
-    cluster::{Cluster, PodPlan, levers::Levers, spec},
+    cluster::{Cluster, levers::Levers, spec},
     needs,
 };
 
 use crate::{
     rollout::roll_out,
-    setup::{REPORTED, arguments, finish, reporting, seed, server, shows_exactly, start_server},
+    setup::{REPORTED, exchange, finish, reporting, shows_exactly},
 };
 
 /// Where Debian puts the library that lies about the time.
@@ -64,11 +64,7 @@ async fn traced(cluster: &Cluster) -> Result<()> {
     let (here, there) = cluster.two_nodes();
     let short = TrafficTraceSpec { duration: Span::new("40s"), ..spec("ahead") };
     let trace = namespace.trace("ahead", short).await?;
-    let server = server("server", there, "ahead", 8);
-    let addresses = start_server(&namespace, &server).await?;
-    let work = ["client", "--connections", "8", "--wait", "60"];
-    let client = PodPlan::new("client", here, "ahead", arguments(&[&work, &["--seed", &seed()]], &addresses));
-    namespace.start(&client).await?;
+    let [server, client] = exchange(&namespace, (here, there), "ahead", "ahead", 8).await?;
     reporting(&trace, 2).await?;
     let counted = finish(&namespace, &[&server, &client]).await?;
     shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;

@@ -5,52 +5,25 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api,
-    api::{ListParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 use serde_json::json;
 use traffictrace_crd::GroupBy;
 use traffictrace_e2e::support::{
     Result, TestError,
-    cluster::{Cluster, Namespace, PodPlan, levers::Levers, spec},
+    cluster::{Cluster, access::Accounts, levers::Levers, spec},
     wait,
 };
 
-use crate::setup::{arguments, finish, reporting, seed, server, shows_exactly, start_server};
+use crate::setup::{exchange, finish, reporting, server, shows_exactly, start_server, transfer};
 
 /// The longest time that a Deployment may take to have its pods.
 const ROLLED_OUT: Duration = Duration::from_secs(120);
 
-/// A transfer between two nodes that lasts so many seconds, with its server and client.
-async fn transfer(
-    cluster: &Cluster,
-    namespace: &Namespace,
-    group: &str,
-    seconds: u32,
-) -> Result<[PodPlan; 2]> {
-    let (here, there) = cluster.two_nodes();
-    let server = server(&format!("{group}-server"), there, group, 2);
-    let addresses = start_server(namespace, &server).await?;
-    let seconds = seconds.to_string();
-    let work = ["load", "--for", &seconds, "--rate", "600KiB", "--reply", "200KiB", "--connections", "2"];
-    let client = PodPlan::new(
-        &format!("{group}-client"),
-        here,
-        group,
-        arguments(&[&work, &["--wait", "60"]], &addresses[..1]),
-    );
-    namespace.start(&client).await?;
-    Ok([server, client])
-}
-
 /// The Deployment of the controller, which must be there.
 async fn deployment(cluster: &Cluster) -> Result<(Api<Deployment>, String)> {
-    let all: Api<Deployment> = Api::all(cluster.client().clone());
-    let ours = ListParams::default().labels("app.kubernetes.io/component=controller");
-    let found = all.list(&ours).await.map_err(TestError::kube("list the controller's Deployments"))?;
-    let found = found.items.into_iter().next();
-    let found = found.ok_or_else(|| TestError::unexpected("the controller's Deployment", "missing"))?;
-    let namespace = found.metadata.namespace.unwrap_or_default();
-    Ok((Api::namespaced(cluster.client().clone(), &namespace), found.metadata.name.unwrap_or_default()))
+    let accounts = Accounts::find(cluster.client()).await?;
+    Ok((Api::namespaced(cluster.client().clone(), &accounts.namespace), accounts.deployment))
 }
 
 /// Waits until the controller has so many pods that are ready.
@@ -81,15 +54,15 @@ async fn killed_in_mid_trace() -> Result<()> {
     let Some(levers) = Levers::find() else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let trace = namespace.trace("killed", spec("killed")).await?;
-    let pods = transfer(&cluster, &namespace, "killed", 25).await?;
+    let pods = transfer(&namespace, cluster.two_nodes(), "killed", 25).await?;
     reporting(&trace, 2).await?;
     let never_falls = trace.watch();
     for _ in 0..2 {
-        let before = levers.ask(&["controller-pid"])?;
+        let before = levers.run(&["controller-pid"])?;
         levers.pull(&["controller-kill"]).await?;
         wait::until_async("another controller", ROLLED_OUT, async || {
             // There is none for a moment.
-            let now = levers.ask(&["controller-pid"]).unwrap_or_else(|_| before.clone());
+            let now = levers.run(&["controller-pid"]).unwrap_or_else(|_| before.clone());
             Ok(if now == before { Err(format!("still {before}")) } else { Ok(()) })
         })
         .await?;
@@ -109,7 +82,7 @@ async fn doubled() -> Result<()> {
     let namespace = cluster.namespace().await?;
     let trace = namespace.trace("doubled", spec("doubled")).await?;
     scale(&cluster, 2).await?;
-    let pods = transfer(&cluster, &namespace, "doubled", 20).await?;
+    let pods = transfer(&namespace, cluster.two_nodes(), "doubled", 20).await?;
     let never_falls = trace.watch();
     let counted = finish(&namespace, &pods.each_ref()).await?;
     let shown = shows_exactly(&trace, &counted, GroupBy::Endpoint).await;
@@ -125,21 +98,11 @@ async fn doubled() -> Result<()> {
 async fn made_anew_under_its_name() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
-    let (here, there) = cluster.two_nodes();
     let mut seen = Vec::new();
     for round in ["first", "second"] {
         let trace = namespace.trace("anew", spec("anew")).await?;
         assert!(!seen.contains(&trace.uid().to_owned()), "another object");
-        let server = server(&format!("{round}-server"), there, "anew", 10);
-        let addresses = start_server(&namespace, &server).await?;
-        let work = ["client", "--connections", "10", "--wait", "60"];
-        let client = PodPlan::new(
-            &format!("{round}-client"),
-            here,
-            "anew",
-            arguments(&[&work, &["--seed", &seed()]], &addresses),
-        );
-        namespace.start(&client).await?;
+        let [server, client] = exchange(&namespace, cluster.two_nodes(), round, "anew", 10).await?;
         let counted = finish(&namespace, &[&server, &client]).await?;
         shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
         seen.push(trace.uid().to_owned());

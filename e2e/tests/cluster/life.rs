@@ -7,30 +7,24 @@ use traffictrace_e2e::support::{
     Result, TestError,
     bpf::Objects,
     cluster::{
-        Cluster, PodPlan,
+        Cluster,
         levers::{Levers, pod_cgroup, selected_cgroups},
         spec,
     },
     wait,
 };
 
-use crate::setup::{REPORTED, arguments, finish, reporting, seed, server, shows_exactly, start_server};
+use crate::setup::{REPORTED, exchange, finish, reporting, server, shows_exactly, start_server};
 
 /// A trace that ends by itself has the exact numbers as its last word, and takes its programs with it.
 #[tokio::test]
 async fn expiry_completes() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
-    let (here, there) = cluster.two_nodes();
     let short = TrafficTraceSpec { duration: Span::new("20s"), ..spec("expiry") };
     let trace = namespace.trace("expiry", short).await?;
-    let server = server("server", there, "expiry", 40);
-    let addresses = start_server(&namespace, &server).await?;
-    let work = ["client", "--connections", "40", "--concurrency", "4", "--wait", "60"];
-    let client =
-        PodPlan::new("client", here, "expiry", arguments(&[&work, &["--seed", &seed()]], &addresses));
-    namespace.start(&client).await?;
-    let counted = finish(&namespace, &[&server, &client]).await?;
+    let pods = exchange(&namespace, cluster.two_nodes(), "expiry", "expiry", 40).await?;
+    let counted = finish(&namespace, &pods.each_ref()).await?;
     let complete = trace.status_where("Completed", Duration::from_secs(90), |status| {
         if status.phase == Some(Phase::Completed) { Ok(status.clone()) } else { Err(format!("{status:?}")) }
     });
@@ -152,16 +146,10 @@ async fn deletion_takes_everything_out_of_the_kernel() -> Result<()> {
 async fn traces_of_nobody_disturb_nobody() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
-    let (here, there) = cluster.two_nodes();
     let empty = namespace.trace("empty", spec("nobody")).await?;
     let trace = namespace.trace("beside", spec("beside")).await?;
-    let server = server("server", there, "beside", 10);
-    let addresses = start_server(&namespace, &server).await?;
-    let work = ["client", "--connections", "10", "--wait", "60"];
-    let client =
-        PodPlan::new("client", here, "beside", arguments(&[&work, &["--seed", &seed()]], &addresses));
-    namespace.start(&client).await?;
-    let counted = finish(&namespace, &[&server, &client]).await?;
+    let pods = exchange(&namespace, cluster.two_nodes(), "beside", "beside", 10).await?;
+    let counted = finish(&namespace, &pods.each_ref()).await?;
     shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
     let status = empty.status().await?;
     assert_eq!(

@@ -7,10 +7,10 @@ use kube::{Api, api::DeleteParams};
 use traffictrace_crd::{Duration as Span, GroupBy, Phase, TrafficTraceSpec, TrafficTraceStatus};
 use traffictrace_e2e::support::{
     Result, TestError,
-    cluster::{Cluster, PodPlan, levers::Levers, spec},
+    cluster::{Cluster, levers::Levers, spec},
 };
 
-use crate::setup::{REPORTED, arguments, finish, seed, server, shows_exactly, start_server};
+use crate::setup::{REPORTED, exchange, finish, shows_exactly};
 
 /// The pods of a trace are gone from a node when its agent is killed: the next one finds the report of the one before, and
 /// tells the gap at once.
@@ -21,11 +21,7 @@ async fn agent_killed_where_no_pod_is_left() -> Result<()> {
     let namespace = cluster.namespace().await?;
     let (here, there) = cluster.two_nodes();
     let trace = namespace.trace("left", spec("left")).await?;
-    let server = server("server", there, "left", 6);
-    let addresses = start_server(&namespace, &server).await?;
-    let work = ["client", "--connections", "6", "--wait", "60"];
-    let client = PodPlan::new("client", here, "left", arguments(&[&work, &["--seed", &seed()]], &addresses));
-    namespace.start(&client).await?;
+    let [server, client] = exchange(&namespace, (here, there), "left", "left", 6).await?;
     let counted = finish(&namespace, &[&server, &client]).await?;
     shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
     namespace.delete_pod(&client.name).await?;
@@ -53,12 +49,7 @@ async fn drained_and_deleted() -> Result<()> {
     let (here, there) = cluster.two_nodes();
     let minute = TrafficTraceSpec { duration: Span::new("75s"), ..spec("drained") };
     let trace = namespace.trace("drained", minute).await?;
-    let server = server("server", here, "drained", 6);
-    let addresses = start_server(&namespace, &server).await?;
-    let work = ["client", "--connections", "6", "--wait", "60"];
-    let client =
-        PodPlan::new("client", there, "drained", arguments(&[&work, &["--seed", &seed()]], &addresses));
-    namespace.start(&client).await?;
+    let [server, client] = exchange(&namespace, (there, here), "drained", "drained", 6).await?;
     let counted = finish(&namespace, &[&server, &client]).await?;
     shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
     // As kubectl drain does; the agent's own pod stays, as those of every DaemonSet.

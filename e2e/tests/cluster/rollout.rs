@@ -5,32 +5,27 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::{
     Api,
-    api::{ListParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use traffictrace_e2e::support::{Result, TestError, cluster::Cluster, wait};
+use traffictrace_e2e::support::{
+    Result, TestError,
+    cluster::{Cluster, access::Accounts},
+    wait,
+};
 
 /// The longest time that agents and controller may take to begin anew.
 const ROLLED_OUT: Duration = Duration::from_secs(180);
 
 /// Changes the pods of the agents and, if there is a change for it, of the controller, and waits until they run so.
 pub(crate) async fn roll_out(cluster: &Cluster, agent: &Value, controller: Option<&Value>) -> Result<()> {
-    let ours = ListParams::default().labels("app.kubernetes.io/name=traffictrace");
-    let sets: Api<DaemonSet> = Api::all(cluster.client().clone());
-    let sets = sets.list(&ours).await.map_err(TestError::kube("list the DaemonSets"))?;
-    let deployments: Api<Deployment> = Api::all(cluster.client().clone());
-    let deployments = deployments.list(&ours).await.map_err(TestError::kube("list the Deployments"))?;
-    let (Some(set), Some(deployment)) = (sets.items.first(), deployments.items.first()) else {
-        return Err(TestError::unexpected("the product", "not installed"));
-    };
-    let namespace = set.metadata.namespace.clone().unwrap_or_default();
+    let accounts = Accounts::find(cluster.client()).await?;
+    let (set, deployment) = (accounts.daemon_set, accounts.deployment);
+    let sets: Api<DaemonSet> = Api::namespaced(cluster.client().clone(), &accounts.namespace);
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client().clone(), &accounts.namespace);
     let patch = |spec: &Value| Patch::Strategic(json!({"spec": {"template": {"spec": spec}}}));
-    let sets: Api<DaemonSet> = Api::namespaced(cluster.client().clone(), &namespace);
-    let set = set.metadata.name.clone().unwrap_or_default();
     let patched = sets.patch(&set, &PatchParams::default(), &patch(agent)).await;
     patched.map_err(TestError::kube("change the DaemonSet"))?;
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client().clone(), &namespace);
-    let deployment = deployment.metadata.name.clone().unwrap_or_default();
     if let Some(controller) = controller {
         let patched = deployments.patch(&deployment, &PatchParams::default(), &patch(controller)).await;
         patched.map_err(TestError::kube("change the Deployment"))?;

@@ -47,6 +47,45 @@ pub(crate) fn seed() -> String {
     seed
 }
 
+/// Starts a server, and a client that makes so many connections to it, each from its own node.
+///
+/// The pods are called NAME-server and NAME-client, and carry the label that selects `group`.
+pub(crate) async fn exchange(
+    namespace: &Namespace,
+    (client_node, server_node): (&str, &str),
+    name: &str,
+    group: &str,
+    connections: usize,
+) -> Result<[PodPlan; 2]> {
+    let server = server(&format!("{name}-server"), server_node, group, connections);
+    let addresses = start_server(namespace, &server).await?;
+    let (connections, seed) = (connections.to_string(), seed());
+    let work =
+        ["client", "--connections", &connections, "--concurrency", "4", "--wait", "60", "--seed", &seed];
+    let client = PodPlan::new(&format!("{name}-client"), client_node, group, arguments(&[&work], &addresses));
+    namespace.start(&client).await?;
+    Ok([server, client])
+}
+
+/// Starts a transfer of two connections that lasts so many seconds: 600 KiB/s from the client, 200 KiB/s from the server.
+///
+/// The pods are called GROUP-server and GROUP-client.
+pub(crate) async fn transfer(
+    namespace: &Namespace,
+    (client_node, server_node): (&str, &str),
+    group: &str,
+    seconds: u32,
+) -> Result<[PodPlan; 2]> {
+    let server = server(&format!("{group}-server"), server_node, group, 2);
+    let addresses = start_server(namespace, &server).await?;
+    let seconds = seconds.to_string();
+    let work = ["load", "--for", &seconds, "--rate", "600KiB", "--reply", "200KiB", "--connections", "2"];
+    let work = arguments(&[&work, &["--wait", "60"]], &addresses[..1]);
+    let client = PodPlan::new(&format!("{group}-client"), client_node, group, work);
+    namespace.start(&client).await?;
+    Ok([server, client])
+}
+
 /// Runs started pods to their end; what each counted.
 pub(crate) async fn finish(namespace: &Namespace, pods: &[&PodPlan]) -> Result<Vec<Counted>> {
     let mut counted = Vec::new();

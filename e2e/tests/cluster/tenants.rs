@@ -23,7 +23,9 @@ use traffictrace_e2e::support::{
     wait,
 };
 
-use crate::setup::{PORT, REPORTED, arguments, finish, reporting, seed, server, shows_exactly, start_server};
+use crate::setup::{
+    PORT, REPORTED, arguments, finish, reporting, seed, server, shows_exactly, start_server, transfer,
+};
 
 /// Where every pod finds the token of its account.
 const TOKEN: &str = "var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -106,19 +108,13 @@ impl Scene {
         let (here, there) = cluster.two_nodes();
         let thief = client_with_token(&stolen_token(&levers, here)?).await?;
         let trace = victim.trace("victim", spec("victim")).await?;
-        let server = server("server", there, "victim", 3);
-        let addresses = start_server(&victim, &server).await?;
-        let seconds = seconds.to_string();
-        let work = ["load", "--for", &seconds, "--rate", "600KiB", "--reply", "200KiB", "--connections", "3"];
-        let work = arguments(&[&work, &["--wait", "60"]], &addresses[..1]);
-        let client = PodPlan::new("client", here, "victim", work);
-        victim.start(&client).await?;
+        let pods = transfer(&victim, (here, there), "victim", seconds).await?;
         reporting(&trace, 2).await?;
         let moved = trace.status_where("a first megabyte", REPORTED, |status| {
             if status.totals.rx_bytes > 1 << 20 { Ok(()) } else { Err(format!("{:?}", status.totals)) }
         });
         moved.await?;
-        Ok(Some(Self { cluster, accounts, thief, victim, other, trace, pods: [server, client] }))
+        Ok(Some(Self { cluster, accounts, thief, victim, other, trace, pods }))
     }
 
     /// The report that a node's agent keeps of the trace.

@@ -98,6 +98,8 @@ pub struct Accounts {
     pub namespace: String,
     /// Name of the DaemonSet.
     pub daemon_set: String,
+    /// Name of the controller's Deployment.
+    pub deployment: String,
     /// Name of the agents' account.
     pub agent: String,
     /// Name of the controller's account.
@@ -124,6 +126,7 @@ impl Accounts {
         Ok(Self {
             namespace: agents.metadata.namespace.unwrap_or_default(),
             daemon_set: agents.metadata.name.unwrap_or_default(),
+            deployment: controller.metadata.name.unwrap_or_default(),
             agent: account.ok_or_else(missing)?,
             controller: of_controller.ok_or_else(missing)?,
         })

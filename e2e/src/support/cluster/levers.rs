@@ -38,7 +38,12 @@ impl Levers {
         Some(levers)
     }
 
-    pub(super) fn run(&self, arguments: &[&str]) -> Result<String> {
+    /// What the script prints for a command; see `cluster.sh help`.
+    ///
+    /// # Errors
+    ///
+    /// When the script fails.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
         let what = format!("{} {}", self.script.display(), arguments.join(" "));
         let output = Command::new(&self.script).args(arguments).output();
         let output = output.map_err(TestError::io(format!("run {what}")))?;
@@ -46,15 +51,6 @@ impl Levers {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(TestError::unexpected(what, String::from_utf8_lossy(&output.stderr)))
-    }
-
-    /// What the script prints for a command; see `cluster.sh help`.
-    ///
-    /// # Errors
-    ///
-    /// When the script fails.
-    pub fn ask(&self, arguments: &[&str]) -> Result<String> {
-        self.run(arguments)
     }
 
     /// Pulls a lever by its name; see `cluster.sh help`. Runs beside the test's other tasks.

@@ -41,7 +41,7 @@ async fn pods_need_the_documented_security_level() -> Result<()> {
     let agents = agents.get(&accounts.daemon_set).await;
     let agent = agents.map_err(TestError::kube("read the DaemonSet"))?.spec.template;
     let controllers: Api<Deployment> = Api::namespaced(client.clone(), &accounts.namespace);
-    let controller = controllers.get(&accounts.controller).await;
+    let controller = controllers.get(&accounts.deployment).await;
     let controller = controller.map_err(TestError::kube("read the Deployment"))?.spec.template;
     let namespace = server.namespace().await?;
     for account in [&accounts.agent, &accounts.controller] {
