@@ -170,8 +170,7 @@ pub struct Flow {
     /// Port of the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_port: Option<i32>,
-    /// What had the peer's address when the flow was first listed, or a pod that gave it up less than five minutes before:
-    /// pod NAMESPACE/NAME, service NAMESPACE/NAME or node NAME.
+    /// What had the peer's address when the flow was first listed, or a pod that gave it up less than five minutes before: pod NAMESPACE/NAME, service NAMESPACE/NAME or node NAME.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// Bytes received.
