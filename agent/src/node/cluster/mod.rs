@@ -228,8 +228,14 @@ impl Agent {
                 self.state.apply(Event::PodGone(key.uid), now);
             }
             Told::Pod(Change::Apply(None)) => {}
-            Told::Trace(Change::Complete) => self.health.has("traces"),
-            Told::Pod(Change::Complete) => self.health.has("pods"),
+            Told::Trace(Change::Complete) => {
+                self.health.has("traces");
+                self.state.apply(Event::TracesListed, now);
+            }
+            Told::Pod(Change::Complete) => {
+                self.health.has("pods");
+                self.state.apply(Event::PodsListed, now);
+            }
         }
     }
 

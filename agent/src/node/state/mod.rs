@@ -13,6 +13,7 @@
 //! | `Counting`, `Refused` | `Ended` | its time is over; the last report is made |
 //! | any | forgotten | it was deleted |
 
+mod beginnings;
 mod reports;
 mod transitions;
 
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use traffictrace_crd::{TrafficTraceReport, TrafficTraceReportSpec};
 
+use self::beginnings::FirstList;
 use super::counter::Counter;
 use super::session::{Stand, Tracked};
 use crate::report::Identities;
@@ -55,6 +57,10 @@ pub(super) enum Event {
     PodGone(Uid),
     /// The cgroups of all pods.
     Places(BTreeMap<Uid, Vec<Place>>),
+    /// All traces that were there when the agent began have been told of, by their metadata at least.
+    TracesListed,
+    /// All pods that were there when the agent began have been told of.
+    PodsListed,
 }
 
 /// Something that is to be done elsewhere.
@@ -91,6 +97,8 @@ pub(super) struct State<C> {
     places: BTreeMap<Uid, Vec<Place>>,
     /// The reports that agents before this one wrote, by trace.
     earlier: BTreeMap<Uid, TrafficTraceReportSpec>,
+    first_traces: FirstList,
+    first_pods: FirstList,
     actions: Vec<Action>,
     /// Something has changed since the kernel's selection was brought up to date.
     stale: bool,
@@ -121,6 +129,8 @@ impl<C: Counter> State<C> {
             leaving: BTreeSet::new(),
             places: BTreeMap::new(),
             earlier,
+            first_traces: FirstList::default(),
+            first_pods: FirstList::default(),
             actions: Vec::new(),
             stale: false,
         }
@@ -131,6 +141,7 @@ impl<C: Counter> State<C> {
         match event {
             Event::Trace(trace) => self.take_trace(*trace),
             Event::Metadata(uid, meta) => {
+                self.first_traces.note(&uid);
                 let Some(tracked) = self.traces.get_mut(&uid) else { return };
                 let before = tracked.trace.deadline();
                 tracked.trace.follow(&meta);
@@ -141,9 +152,13 @@ impl<C: Counter> State<C> {
                     tracked.not_enforced = Some(why);
                 }
             }
-            Event::TraceGone(uid) => self.forget(&uid, now),
+            Event::TraceGone(uid) => {
+                self.first_traces.forget(&uid);
+                self.forget(&uid, now);
+            }
             Event::Pod(pod) => {
                 self.leaving.remove(&pod.uid);
+                self.first_pods.note(&pod.uid);
                 // With no trace of its namespace it is nothing but noted.
                 self.stale |= self.traces.values().any(|known| known.trace.namespace == pod.namespace);
                 self.pods.insert(pod.uid.clone(), *pod);
@@ -154,20 +169,24 @@ impl<C: Counter> State<C> {
                     self.leaving.insert(uid);
                 } else {
                     self.pods.remove(&uid);
+                    self.first_pods.forget(&uid);
                 }
             }
             Event::Places(places) => {
                 self.stale |= places != self.places;
                 self.places = places;
-                let (pods, places) = (&mut self.pods, &self.places);
+                let (pods, first_pods, places) = (&mut self.pods, &mut self.first_pods, &self.places);
                 self.leaving.retain(|uid| {
                     let stays = places.contains_key(uid);
                     if !stays {
                         pods.remove(uid);
+                        first_pods.forget(uid);
                     }
                     stays
                 });
             }
+            Event::TracesListed => self.first_traces.close(),
+            Event::PodsListed => self.first_pods.close(),
         }
     }
 
@@ -268,6 +287,7 @@ impl<C: Counter> State<C> {
 
     fn take_trace(&mut self, trace: Trace) {
         self.stale = true;
+        self.first_traces.note(&trace.uid);
         match self.traces.get_mut(&trace.uid) {
             Some(tracked) => {
                 tracked.trace = trace;

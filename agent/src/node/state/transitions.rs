@@ -81,10 +81,14 @@ impl<C: Counter> State<C> {
         session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
     }
 
-    /// Tells of pods that were there before this agent was: it cannot know what they moved.
+    /// Tells of pods that were there before this agent was, as their trace was: it cannot know what they moved.
     fn note_late(&self, uid: &Uid, session: &mut Session, planned: &Planned, now: Now) {
         let Some(started) = self.traces.get(uid).and_then(|tracked| tracked.trace.started) else { return };
-        let oldest = planned.pods.iter().filter_map(|uid| self.pods.get(uid)).map(|pod| pod.created).min();
+        if !self.first_traces.may_have(uid) {
+            return;
+        }
+        let older = planned.pods.iter().filter(|uid| self.first_pods.may_have(uid));
+        let oldest = older.filter_map(|uid| self.pods.get(uid)).map(|pod| pod.created).min();
         if let Some(since) = oldest.map(|created| created.max(started)).filter(|since| *since < self.began) {
             session.history.interrupted("AgentStartedLate", Some(since), now.time);
         }

@@ -108,13 +108,30 @@ fn an_agent_that_ends_leaves_a_report_that_the_next_one_goes_on_from() {
 #[test]
 fn what_was_there_before_the_first_agent_is_told() {
     let mut node = Node::after(Vec::new(), 20);
-    same_trace(&mut node).pod("p1", "web", 11).wait(3);
+    same_trace(&mut node).pod("p1", "web", 11);
+    node.apply(Event::TracesListed).apply(Event::PodsListed).wait(3);
     let told = &node.last("t1").interruptions[0];
     assert_eq!(
         (told.reason.as_str(), told.since.as_ref().unwrap().0),
         ("AgentStartedLate", Timestamp::UNIX_EPOCH)
     );
-    // A trace that is newer than the agent has no such gap.
-    node.trace("t2", "web", 60).wait(3);
+    // A trace that is newer than the agent has no such gap, whatever the times say: they are whole seconds.
+    let newer = Trace { started: Some(Timestamp::from_second(19).unwrap()), ..session::example("t2") };
+    node.apply(Event::Trace(Box::new(newer))).wait(3);
     assert!(node.last("t2").interruptions.is_empty());
+}
+
+#[test]
+fn a_pod_that_is_newer_than_the_agent_has_no_gap() {
+    let mut node = Node::after(Vec::new(), 20);
+    // Its metadata is listed before the trace is read.
+    node.apply(Event::Metadata("t1".into(), Box::default())).apply(Event::TracesListed);
+    node.apply(Event::PodsListed).pod("p1", "web", 11);
+    same_trace(&mut node).wait(3);
+    assert!(node.last("t1").interruptions.is_empty());
+    let mut node = Node::after(Vec::new(), 20);
+    node.apply(Event::Metadata("t1".into(), Box::default())).apply(Event::TracesListed);
+    node.pod("p1", "web", 11).apply(Event::PodsListed);
+    same_trace(&mut node).wait(3);
+    assert_eq!(node.last("t1").interruptions[0].reason, "AgentStartedLate");
 }
