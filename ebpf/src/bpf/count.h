@@ -139,6 +139,7 @@ CHECKED_ONCE int describe_connection(__u32 cell)
 		/* A slot that takes this one's place goes on where it ends, also if that is ahead of the calls. */
 		event->rx_base = main->rx_base + main->rx_bytes;
 		event->tx_base = main->tx_base + main->tx_bytes;
+		event->retransmits = main->retransmits_base + main->retransmits;
 		event->ahead = main->ahead;
 		return 0;
 	}
