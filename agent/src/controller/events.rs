@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 use traffictrace_crd::{Phase, TrafficTraceStatus, condition_type, human};
 
-use crate::merge::{and_more, when};
+use crate::merge::{and_more, number_of, when};
 
 /// Longest note of an Event that the API server takes, in bytes.
 const NOTE: usize = 1024;
@@ -50,8 +50,9 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
     let became = |phase| after.phase == Some(phase) && before.phase != Some(phase);
     if became(Phase::Running) {
         let note = format!(
-            "Tracing has begun: {} pods on {} nodes are selected.",
-            after.pods_matched, after.nodes_matched
+            "Tracing has begun: {} on {} selected.",
+            number_of(after.pods_matched, "pod"),
+            number_of(after.nodes_matched, "node")
         );
         tell(false, "Started", note, None);
     }

@@ -1,6 +1,6 @@
 //! The pods of the cluster: which a selector matches, by node, and which addresses they have.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use kube::core::{Selector, SelectorExt as _};
 
 use super::owners::Owners;
 use crate::kubeapi::Key;
+use crate::session::container_names;
 
 /// The part of a pod that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(super) struct PodRecord {
     key: Key,
     labels: Labels,
     node: Option<String>,
+    /// Names of its containers of all kinds.
+    containers: BTreeSet<String>,
     /// Its own addresses; none when it uses its node's.
     addresses: Vec<IpAddr>,
     /// It has run to its end: it has neither traffic nor an address that another pod may not get.
@@ -39,6 +42,7 @@ impl From<Pod> for PodRecord {
         Self {
             key,
             labels: pod.metadata.labels.unwrap_or_default(),
+            containers: container_names(&spec),
             node: spec.node_name.filter(|name| !name.is_empty()),
             addresses,
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
@@ -72,7 +76,8 @@ impl Pods {
         if old == Some(&pod) {
             return Vec::new();
         }
-        let counted = |pod: &PodRecord| (pod.labels.clone(), pod.node.clone(), pod.finished);
+        let counted =
+            |pod: &PodRecord| (pod.labels.clone(), pod.node.clone(), pod.containers.clone(), pod.finished);
         let labels = match old {
             None => vec![pod.labels.clone()],
             Some(old) if counted(old) == counted(&pod) => Vec::new(),
@@ -111,11 +116,19 @@ impl Pods {
         Some(old.labels)
     }
 
-    /// The number of pods of a namespace, by node, that the selector matches and that are on a node and not finished.
-    pub(super) fn by_node(&self, namespace: &str, selector: &Selector) -> BTreeMap<String, i32> {
+    /// The number of pods of a namespace, by node, that the selector matches and that are on a node and not finished. With
+    /// `containers`, only pods that have one of these.
+    pub(super) fn by_node(
+        &self,
+        namespace: &str,
+        selector: &Selector,
+        containers: &[String],
+    ) -> BTreeMap<String, i32> {
         let mut counts = BTreeMap::new();
         for pod in self.namespaces.get(namespace).into_iter().flat_map(HashMap::values) {
-            if let Some(node) = pod.node.as_ref().filter(|_| !pod.finished && selector.matches(&pod.labels)) {
+            let wanted = containers.is_empty() || containers.iter().any(|name| pod.containers.contains(name));
+            let traced = wanted && !pod.finished && selector.matches(&pod.labels);
+            if let Some(node) = pod.node.as_ref().filter(|_| traced) {
                 *counts.entry(node.clone()).or_insert(0) += 1;
             }
         }
@@ -137,7 +150,7 @@ mod tests {
     fn pod(name: &str, node: &str, app: &str, phase: &str, address: &str) -> PodRecord {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": { "name": name, "namespace": "shop", "labels": { "app": app } },
-            "spec": { "nodeName": node, "containers": [] },
+            "spec": { "nodeName": node, "containers": [{ "name": "main" }], "initContainers": [{ "name": app }] },
             "status": { "phase": phase, "podIP": address, "podIPs": [{ "ip": address }, { "ip": "fd00::1" }] },
         }))
         .unwrap();
@@ -165,12 +178,18 @@ mod tests {
         pods.apply(pod("d", "", "web", "Pending", "10.0.0.4"), at(0));
         pods.apply(pod("e", "n3", "web", "Succeeded", "10.0.0.5"), at(0));
         let all = Selector::default();
-        assert_eq!(pods.by_node("shop", &all), [("n1".to_owned(), 2), ("n2".to_owned(), 1)].into());
+        assert_eq!(pods.by_node("shop", &all, &[]), [("n1".to_owned(), 2), ("n2".to_owned(), 1)].into());
         let web = Selector::from_iter([("app", "web")]);
-        assert_eq!(pods.by_node("shop", &web), [("n1".to_owned(), 2)].into());
-        assert!(pods.by_node("other", &all).is_empty());
+        assert_eq!(pods.by_node("shop", &web, &[]), [("n1".to_owned(), 2)].into());
+        assert!(pods.by_node("other", &all, &[]).is_empty());
+        let named = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            pods.by_node("shop", &all, &names)
+        };
+        assert_eq!(named(&["db", "none"]), [("n2".to_owned(), 1)].into());
+        assert_eq!((named(&["main"]).len(), named(&["none"]).len()), (2, 0));
         pods.remove(&key("a"), at(0));
-        assert_eq!(pods.by_node("shop", &web), [("n1".to_owned(), 1)].into());
+        assert_eq!(pods.by_node("shop", &web, &[]), [("n1".to_owned(), 1)].into());
     }
 
     #[test]
@@ -211,7 +230,7 @@ mod tests {
         let mut pods = Pods::default();
         pods.apply(host.into(), at(0));
         assert_eq!(pods.at(ip("192.168.0.1"), at(1)), None);
-        assert_eq!(pods.by_node("shop", &Selector::default()), [("n1".to_owned(), 1)].into());
+        assert_eq!(pods.by_node("shop", &Selector::default(), &[]), [("n1".to_owned(), 1)].into());
     }
 
     #[test]
@@ -226,7 +245,7 @@ mod tests {
         assert_eq!(pods.at(ip("10.0.0.1"), at(1)), Some(&old.key));
         assert_eq!(pods.at(ip("10.0.0.1"), at(1000)), None);
         assert_eq!(pods.remove(&old.key, at(0)), None);
-        assert_eq!(pods.by_node("shop", &Selector::default()), [("n2".to_owned(), 1)].into());
+        assert_eq!(pods.by_node("shop", &Selector::default(), &[]), [("n2".to_owned(), 1)].into());
         assert_eq!(pods.remove(&new.key, at(0)), Some(new.labels));
         assert_eq!(pods.at(ip("10.0.0.2"), at(1000)), None);
     }

@@ -353,7 +353,7 @@ impl State {
         let none = NodeReports::default();
         let namespace = trace.namespace();
         let live_pods = match &trace.selector {
-            Some(selector) => self.pods.by_node(namespace, selector),
+            Some(selector) => self.pods.by_node(namespace, selector, &trace.object.spec.containers),
             None => BTreeMap::new(),
         };
         let only = match self.peer_scope {
@@ -374,10 +374,13 @@ impl State {
         })
     }
 
-    /// The age of the oldest news that no status has yet.
+    /// The longest time by which news are late: that no status has yet, and beyond the interval that a trace asks for.
     pub(super) fn oldest_news(&self, now: Timestamp) -> Duration {
-        let oldest = self.traces.values().filter_map(Trace::changed).min();
-        oldest.and_then(|since| Duration::try_from(now.duration_since(since)).ok()).unwrap_or_default()
+        let late = |trace: &Trace| {
+            let age = Duration::try_from(now.duration_since(trace.changed()?)).ok()?;
+            age.checked_sub(self.pace.interval(trace.namespace(), asked(trace)))
+        };
+        self.traces.values().filter_map(late).max().unwrap_or_default()
     }
 
     /// The numbers of traces, of reports, and of nodes that go on writing reports.

@@ -6,7 +6,7 @@ use traffictrace_crd::{Phase, TrafficTraceStatus, condition_reason as reason, co
 
 use super::findings::{Finding, listed};
 use super::life::Times;
-use super::text::shorten;
+use super::text::{shorten, wanted_pod};
 use super::{Inputs, LAST_REPORTS_WITHIN, Nodes, life};
 
 /// Longest message of a condition, in characters.
@@ -106,12 +106,16 @@ fn tracing(
         return (false, reason::REFUSED, message);
     }
     if inputs.live_pods.is_empty() {
-        let message = "No pod of this namespace that is placed on a node matches the selector.".into();
+        let message = format!(
+            "No pod of this namespace that is placed on a node {}.",
+            wanted_pod(&inputs.trace.spec.containers, false)
+        );
         return (false, reason::NO_PODS, message);
     }
+    let names = inputs.live_pods.keys().cloned().collect();
     let message = format!(
-        "No node reports yet; {} with selected pods should: see whether the agent's pods run there.",
-        inputs.live_pods.len()
+        "The first report of {} is awaited; if none comes, see whether the agent's pods run there.",
+        listed(&names)
     );
     (false, reason::WAITING_FOR_NODES, message)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason as reason};
 
-use super::text::and_more;
+use super::text::{and_more, number_of, wanted_pod};
 use super::{Inputs, NodeReports, Nodes};
 
 /// The last reports of a trace's nodes are waited for until so long after its end.
@@ -93,13 +93,15 @@ pub(super) fn failure(inputs: &Inputs<'_>, nodes: &Nodes) -> (&'static str, Stri
         return (reason::REFUSED_BY_NODES, message);
     }
     if nodes.matched == 0 {
-        let message =
-            "No pod of this namespace that was placed on a node matched the selector while the trace ran.";
-        return (reason::NO_PODS, message.to_owned());
+        let message = format!(
+            "No pod of this namespace that was placed on a node {} while the trace ran.",
+            wanted_pod(&inputs.trace.spec.containers, true)
+        );
+        return (reason::NO_PODS, message);
     }
     let message = format!(
-        "No agent reported from the {} nodes with selected pods: see whether the agent's pods run there.",
-        nodes.matched
+        "No agent reported from {} with selected pods: see whether the agent's pods run there.",
+        number_of(nodes.matched, "node")
     );
     (reason::NO_AGENT, message)
 }

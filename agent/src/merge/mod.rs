@@ -27,7 +27,7 @@ use traffictrace_crd::{Phase, RefusedNode, SkewedClock, TrafficTrace, TrafficTra
 use life::Times;
 pub(crate) use life::{LAST_REPORTS_WITHIN, is_over};
 pub(crate) use nodes::NodeReports;
-pub(crate) use text::{and_more, when};
+pub(crate) use text::{and_more, number_of, when};
 
 /// The names of peers.
 pub(crate) trait PeerNames {

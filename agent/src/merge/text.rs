@@ -41,6 +41,31 @@ pub(crate) fn and_more(count: usize) -> String {
     if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 
+/// A number of things: `1 node`, `2 nodes`.
+pub(crate) fn number_of(count: impl Into<i64>, thing: &str) -> String {
+    let count = count.into();
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Names as alternatives: `a, b or c`.
+fn either(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// What a pod must be to be traced, as a part of a sentence: `matches the selector and has a container named a or b`.
+pub(super) fn wanted_pod(containers: &[String], past: bool) -> String {
+    let (matches, has) = if past { ("matched", "had") } else { ("matches", "has") };
+    let named = either(containers);
+    if named.is_empty() {
+        return format!("{matches} the selector");
+    }
+    format!("{matches} the selector and {has} a container named {named}")
+}
+
 /// The time of an interruption, as a part of a sentence: `between A and B`.
 pub(crate) fn when(interruption: &Interruption) -> String {
     match &interruption.since {

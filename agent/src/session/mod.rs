@@ -9,7 +9,7 @@ mod trace;
 
 pub(crate) use filter::filter_of;
 pub(crate) use plan::{Place, Planned, Refusal, Running, plan};
-pub(crate) use pod::Pod;
+pub(crate) use pod::{Pod, container_names};
 pub(crate) use trace::Trace;
 #[cfg(test)]
 pub(crate) use trace::example;

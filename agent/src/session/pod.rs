@@ -59,14 +59,15 @@ impl Pod {
             labels: meta.labels.clone().unwrap_or_default(),
             finished: matches!(phase, Some("Succeeded" | "Failed")),
             running: phase == Some("Running") && meta.deletion_timestamp.is_none(),
-            containers: names(spec),
+            containers: container_names(spec),
             container_ids: object.status.as_ref().map(ids).unwrap_or_default(),
             sandboxed: spec.runtime_class_name.clone().filter(|class| is_sandboxed(class)),
         })
     }
 }
 
-fn names(spec: &api::PodSpec) -> BTreeSet<String> {
+/// Names of all containers of a pod: init, sidecar, ephemeral and ordinary ones.
+pub(crate) fn container_names(spec: &api::PodSpec) -> BTreeSet<String> {
     let init = spec.init_containers.iter().flatten().map(|container| &container.name);
     let ordinary = spec.containers.iter().map(|container| &container.name);
     let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| &container.name);

@@ -217,12 +217,20 @@ fn a_report_keeps_to_its_size() {
         row.key.local_address = Some("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap());
         row.key.remote_address = row.key.local_address;
         row.key.remote_port = Some(60000);
+        (row.totals.rx_calls, row.totals.tx_calls) = (u64::MAX >> 12, u64::MAX >> 12);
         row
     };
     let rows: Vec<Row> = (0..100).map(long).collect();
     let report = build(&trace(&[], 100), &identities(), &History::new(NOW, 1), &snapshot(rows));
-    assert!(serde_json::to_string(&report).unwrap().len() <= 1024 + 220 * 100);
+    assert!(serde_json::to_string(&report).unwrap().len() <= 2048 + 220 * 100);
     assert!(report.spec.truncated && report.spec.flows.len() >= 50, "{}", report.spec.flows.len());
+}
+
+#[test]
+fn a_single_flow_that_is_asked_for_is_listed() {
+    let report =
+        build(&trace(&[], 1), &identities(), &History::new(NOW, 1), &snapshot(vec![row(MAIN, 40_000, 9, 9)]));
+    assert_eq!((report.spec.flows.len(), report.spec.truncated), (1, false));
 }
 
 #[test]

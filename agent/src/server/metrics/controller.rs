@@ -45,7 +45,7 @@ impl ControllerMetrics {
         metrics.write_duration.register(&mut registry, "write_duration", "Time that such a request took");
         registry.register_with_unit(
             "status_age",
-            "How long the oldest news waits that is in no status yet",
+            "Longest time for which news waits that is in no status yet, beyond the interval of its trace",
             Unit::Seconds,
             metrics.status_age.clone(),
         );
