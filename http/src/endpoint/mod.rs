@@ -1,0 +1,1 @@
+//! Exchanges folded into rows by endpoint.
