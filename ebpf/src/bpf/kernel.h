@@ -25,32 +25,68 @@ typedef _Bool bool;
 enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_QUEUE = 22,
+	BPF_MAP_TYPE_SK_STORAGE = 24,
+	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
-enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
+enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 }; /* also of sockets' storage */
+enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 
-/* What programs on cgroup/sendmsg and cgroup/recvmsg are given; the verifier checks each access. */
+/* What programs on cgroups are given of a socket; the verifier checks each access. */
 struct bpf_sock {
 	__u32 bound_dev_if;
 	__u32 family;
 	__u32 type;
 	__u32 protocol;
+	__u32 mark;
+	__u32 priority;
+	__u32 src_ip4;
+	__u32 src_ip6[4];
+	__u32 src_port; /* host order */
+	__u32 dst_port; /* network order, in the first two bytes */
+	__u32 dst_ip4;
+	__u32 dst_ip6[4];
+	__u32 state;
 };
+_Static_assert(__builtin_offsetof(struct bpf_sock, state) == 72, "include/uapi/linux/bpf.h");
 
-/* What programs on cgroup_skb are given; likewise. */
+/* What bpf_tcp_sock() tells of a TCP socket. */
+struct bpf_tcp_sock {
+	__u32 not_used[4];
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_una;
+	__u32 not_used_either[8];
+	__u32 data_segs_in;
+	__u32 segs_out;
+	__u32 data_segs_out;
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+};
+_Static_assert(__builtin_offsetof(struct bpf_tcp_sock, data_segs_in) == 60, "include/uapi/linux/bpf.h");
+_Static_assert(__builtin_offsetof(struct bpf_tcp_sock, bytes_acked) == 88, "include/uapi/linux/bpf.h");
+
+/* What programs on cgroup_skb are given. */
 struct __sk_buff {
 	__u32 len;
 	__u32 pkt_type;
 	__u32 mark;
 	__u32 queue_mapping;
 	__u32 protocol;
-	__u32 not_used[36];
+	__u32 not_used[14];
+	__u32 data;
+	__u32 data_end;
+	__u32 not_used_either[21];
 	struct bpf_sock *sk;
 };
+_Static_assert(__builtin_offsetof(struct __sk_buff, data) == 76, "include/uapi/linux/bpf.h");
 _Static_assert(__builtin_offsetof(struct __sk_buff, sk) == 168, "include/uapi/linux/bpf.h");
 
 struct bpf_sock_addr {
@@ -100,7 +136,7 @@ struct user_pt_regs {
 struct pt_regs;
 #endif
 /* From include/uapi/linux/if_ether.h, and where the addresses are in an IP header (RFC 791, RFC 8200). */
-enum { ETH_P_IP = 0x0800 };
+enum { ETH_P_IP = 0x0800, ETH_P_IPV6 = 0x86dd };
 enum { IPV4_SOURCE = 12, IPV4_DESTINATION = 16, IPV6_SOURCE = 8, IPV6_DESTINATION = 24 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

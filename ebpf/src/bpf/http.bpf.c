@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The bytes of HTTP that pass the sockets of selected cgroups: an object of its own, loaded while a session asks for
+ * requests.
+ *
+ *  cgroup_skb/ingress, egress   every packet of the sockets, before TCP has put it in order, retransmits included
+ *
+ * Bodies are skipped as far as their length is known. What a parser needs goes through a ring buffer: see http_shared.h
+ * for its records, http_begin.h for what a connection is taken for, http_walk.h for the way through a packet, http_head.h
+ * for the heads of messages. Packets always pass.
+ */
+#include "http_begin.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+enum { PASS = 1 };
+
+struct tcp_header {
+	__be16 source;
+	__be16 destination;
+	__be32 sequence;
+	__be32 acknowledged;
+	__u8 offset;
+	__u8 flags;
+};
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4 };
+
+static __always_inline bool read_headers(struct __sk_buff *skb, struct headers *to)
+{
+	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+	struct tcp_header *tcp;
+	__u8 *ip = data;
+	__u32 offset;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (data + 20 > data_end || ip[9] != IPPROTO_TCP)
+			return false;
+		offset = (ip[0] & 15) * 4;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (data + 40 > data_end || ip[6] != IPPROTO_TCP)
+			return false;
+		offset = 40;
+	} else {
+		return false;
+	}
+	tcp = data + offset;
+	if ((void *)(tcp + 1) > data_end)
+		return false;
+	to->flags = tcp->flags;
+	to->sequence = bpf_ntohl(tcp->sequence) + (tcp->flags & TCP_SYN ? 1 : 0);
+	to->offset = offset + (tcp->offset >> 4) * 4;
+	to->length = skb->len > to->offset ? skb->len - to->offset : 0;
+	return true;
+}
+
+/* Hands over what a listening socket receives: the connection has no socket of its own yet. */
+static __always_inline void early(struct __sk_buff *skb, const struct headers *headers)
+{
+	__u32 length = headers->length < TT_HTTP_LARGE ? headers->length : TT_HTTP_LARGE;
+	bool is_ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
+	struct tt_http_connection *of;
+	struct tt_http_record *record;
+	__be16 ports[2] = {};
+	__u32 ip[10] = {};
+
+	if (bpf_skb_load_bytes(skb, 0, ip, is_ipv4 ? 20 : 40) ||
+	    bpf_skb_load_bytes(skb, is_ipv4 ? (*(__u8 *)ip & 15) * 4 : 40, ports, sizeof(ports)))
+		return;
+	record = bpf_ringbuf_reserve(&tt_http_ring, sizeof(*record) + sizeof(*of) + TT_HTTP_LARGE, 0);
+	if (!record)
+		return;
+	of = (struct tt_http_connection *)(record + 1);
+	asm volatile("" : "+r"(length));
+	if (length == 0 || length > TT_HTTP_LARGE || bpf_skb_load_bytes(skb, headers->offset, of + 1, length)) {
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		return;
+	}
+	record->cookie = 0;
+	record->time = bpf_ktime_get_ns();
+	record->sequence = headers->sequence;
+	record->length = record->copied = length;
+	record->skip = 0;
+	record->flags = TT_HTTP_EARLY;
+	of->cgroup = bpf_skb_cgroup_id(skb);
+	of->first_received = headers->sequence;
+	of->first_sent = of->reserved = 0;
+	copy_address(of->remote_addr, is_ipv4, ip[IPV4_SOURCE / 4], ip + IPV6_SOURCE / 4);
+	copy_address(of->local_addr, is_ipv4, ip[IPV4_DESTINATION / 4], ip + IPV6_DESTINATION / 4);
+	of->remote_port = bpf_ntohs(ports[0]);
+	of->local_port = bpf_ntohs(ports[1]);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/* Takes what is at the way's `end`. */
+__noinline int tt_http_step(struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+{
+	struct packet packet;
+
+	if (!again(&packet, skb, first, last, where))
+		return 0;
+	switch (packet.way->place) {
+	case PLACE_MESSAGE:
+		/* After Upgrade: h2c. */
+		if (packet.connection->h2) {
+			begin_preface(&packet, packet.way->end);
+			return 0;
+		}
+		return tt_http_head(skb, first, last, where);
+	case PLACE_HEAD:
+	case PLACE_TRAILER:
+		return tt_http_head(skb, first, last, where);
+	case PLACE_CHUNK:
+		return tt_http_chunk(skb, first, last, where);
+	case PLACE_FRAME:
+		return tt_http_frame(skb, first, last, where);
+	}
+	return 0;
+}
+
+/* Walks from the way's `end` to the packet's. */
+static __always_inline void walk(struct packet *packet)
+{
+	struct connection *connection = packet->connection;
+	struct way *way = packet->way;
+	int step;
+
+	/* Most packets take one step, and that into a head. */
+	if (way->place == PLACE_MESSAGE && !connection->h2)
+		tt_http_head(packet->skb, packet->first, packet->last, WHERE(packet));
+	for (step = 0; step < STEPS; step++) {
+		if (way->end >= packet->last || way->place == PLACE_RAW || connection->off)
+			break;
+		tt_http_step(packet->skb, packet->first, packet->last, WHERE(packet));
+	}
+	if (way->end >= packet->last || connection->off)
+		return;
+	if (way->place != PLACE_RAW)
+		give_up(packet);
+	hand_over(packet, way->end > way->handed ? way->end : way->handed, packet->last, 0, REFUSED_UNKNOWN);
+	way->end = packet->last;
+}
+
+/* Bytes have passed. */
+static __always_inline void pass(struct packet *packet)
+{
+	struct way *way = packet->way;
+
+	if (packet->first < way->copy_to)
+		hand_over(packet, packet->first, packet->last < way->copy_to ? packet->last : way->copy_to, 0,
+			  REFUSED_UNKNOWN);
+	if (packet->last > way->seen)
+		way->seen = packet->last;
+	if (way->place == PLACE_JOINED) {
+		begin_joined(packet);
+	} else if (packet->last <= way->end) {
+		/* What is done with, or a body. */
+		if (way->place == PLACE_RAW && way->has_hole)
+			hand_over(packet, packet->first, packet->last, 0, REFUSED_UNKNOWN);
+		else if (packet->last == way->end && way->awaited) {
+			way->awaited = 0;
+			tell(packet, packet->first, packet->last - packet->first, 0);
+		}
+		return;
+	} else if (packet->first > way->end) {
+		/* Something before is still to come. */
+		hand_over(packet, packet->first, packet->last, 0, REFUSED_UNKNOWN);
+		if (way->place == PLACE_RAW) {
+			way->has_hole = 1;
+			way->end = packet->last;
+		} else if (packet->last > way->ahead) {
+			way->ahead = packet->last;
+		}
+		return;
+	} else if (way->place == PLACE_NEW) {
+		begin_new(packet);
+	}
+	way->awaited = 0;
+	walk(packet);
+	if (way->ahead > way->end) {
+		/* A message begins in what was handed over out of order. */
+		give_up(packet);
+		way->end = way->ahead;
+		way->has_hole = 1;
+	}
+	way->ahead = 0;
+}
+
+static __always_inline int look(struct __sk_buff *skb, bool sent)
+{
+	struct packet packet = { .skb = skb, .sent = sent };
+	struct connection *connection;
+	struct headers headers;
+	struct bpf_sock *sk;
+	struct way *way;
+
+	if (!read_headers(skb, &headers) || (headers.length == 0 && !(headers.flags & (TCP_FIN | TCP_RST))))
+		return PASS;
+	sk = skb->sk;
+	if (!sk)
+		return PASS;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return PASS;
+	if (sk->state == TCP_LISTEN) {
+		if (headers.length > 0 && !sent)
+			early(skb, &headers);
+		return PASS;
+	}
+	connection = bpf_sk_storage_get(&tt_http_sockets, sk, 0, 0);
+	if (!connection) {
+		connection = headers.length > 0 ? begin(sk, &headers, sent) : 0;
+		if (!connection)
+			return PASS;
+	}
+	if (connection->off && !(connection->begun && headers.flags & (TCP_FIN | TCP_RST)))
+		return PASS;
+	way = &connection->ways[sent];
+	if (way->seen == 0)
+		way->seen = way->end = position_of(headers.sequence);
+	packet.connection = connection;
+	packet.way = way;
+	packet.first = way->seen + (__s32)(headers.sequence - (__u32)way->seen);
+	packet.last = packet.first + headers.length;
+	packet.offset = headers.offset;
+	if (headers.length > 0 && !connection->off)
+		pass(&packet);
+	if (connection->begun && headers.flags & (TCP_FIN | TCP_RST))
+		tell(&packet, packet.last, 0, headers.flags & TCP_RST ? TT_HTTP_RESET : TT_HTTP_FIN);
+	return PASS;
+}
+
+SEC("cgroup_skb/ingress")
+int tt_http_in(struct __sk_buff *skb)
+{
+	return look(skb, false);
+}
+
+SEC("cgroup_skb/egress")
+int tt_http_out(struct __sk_buff *skb)
+{
+	return look(skb, true);
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Records for user space: taken from the ring buffer, filled, submitted, or counted as refused. */
+#ifndef TT_HTTP_COPY_H
+#define TT_HTTP_COPY_H
+
+#include "http_state.h"
+
+/* Records that one packet can need: 64 KiB in the largest ones, and a packet may have somewhat more. */
+#define SLICES 18
+
+/* What was refused. */
+enum refused { REFUSED_HEAD, REFUSED_KNOWN, REFUSED_UNKNOWN };
+
+static __noinline void refuse(struct packet *packet, enum refused what)
+{
+	struct tt_http_lost none = {}, *lost;
+	struct way *way = packet->way;
+	__u64 cgroup = bpf_skb_cgroup_id(packet->skb);
+
+	way->lost = 1;
+	lost = bpf_map_lookup_elem(&tt_http_lost, &cgroup);
+	if (!lost) {
+		bpf_map_update_elem(&tt_http_lost, &cgroup, &none, BPF_NOEXIST);
+		lost = bpf_map_lookup_elem(&tt_http_lost, &cgroup);
+		if (!lost)
+			return;
+	}
+	__sync_fetch_and_add(&lost->records, 1);
+	if (what == REFUSED_UNKNOWN) {
+		__sync_fetch_and_add(&lost->unknown, 1);
+	} else if (what == REFUSED_HEAD && !way->head_lost) {
+		way->head_lost = 1;
+		__sync_fetch_and_add(way->is_request ? &lost->requests : &lost->responses, 1);
+	}
+}
+
+static __always_inline void copy_address(__u8 *to, bool is_ipv4, __u32 ipv4, const __u32 *ipv6)
+{
+	__u32 *words = (__u32 *)to;
+
+	words[0] = is_ipv4 ? 0 : ipv6[0];
+	words[1] = is_ipv4 ? 0 : ipv6[1];
+	words[2] = is_ipv4 ? bpf_htonl(0xffff) : ipv6[2];
+	words[3] = is_ipv4 ? ipv4 : ipv6[3];
+}
+
+static __always_inline void fill(struct packet *packet, struct tt_http_record *record, __u64 position, __u32 length,
+				 __u32 copied, __u32 flags)
+{
+	record->cookie = bpf_get_socket_cookie(packet->skb);
+	record->time = packet->time;
+	record->sequence = position;
+	record->length = length;
+	record->copied = copied;
+	record->skip = 0;
+	/* Without branches: the verifier would follow each value. */
+	record->flags = flags | packet->sent * TT_HTTP_SENT | (packet->way->lost & 1) * TT_HTTP_LOST_BEFORE;
+}
+
+/* Hands a record over, and wakes user space when the ring buffer has got full enough by it. */
+static __always_inline void submit(struct packet *packet, struct tt_http_record *record, __u32 size)
+{
+	__u64 waiting;
+
+	packet->way->lost = 0;
+	waiting = bpf_ringbuf_query(&tt_http_ring, BPF_RB_AVAIL_DATA);
+	bpf_ringbuf_submit(record, waiting >= wake_at && waiting - size < wake_at ? BPF_RB_FORCE_WAKEUP :
+										   BPF_RB_NO_WAKEUP);
+}
+
+/* Tells user space whose connection it is. Returns false if the ring buffer has no room for that. */
+__noinline int tt_http_introduce(struct __sk_buff *skb, __u32 where)
+{
+	struct tt_http_connection *to;
+	struct tt_http_record *record;
+	__u32 local[4], remote[4];
+	struct packet packet;
+	struct bpf_sock *sk;
+	bool is_ipv4;
+
+	if (!again(&packet, skb, 0, 0, where))
+		return 0;
+	sk = skb->sk;
+	if (!sk)
+		return 0;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 0;
+	record = bpf_ringbuf_reserve(&tt_http_ring, sizeof(*record) + sizeof(*to), 0);
+	if (!record)
+		return 0;
+	to = (struct tt_http_connection *)(record + 1);
+	fill(&packet, record, 0, 0, 0,
+	     TT_HTTP_BEGIN | (packet.connection->joined ? TT_HTTP_JOINED : 0) | packet.connection->known);
+	to->cgroup = bpf_skb_cgroup_id(skb);
+	to->first_received = packet.connection->first[0];
+	to->first_sent = packet.connection->first[1];
+	to->reserved = 0;
+	is_ipv4 = sk->family == AF_INET;
+	local[0] = sk->src_ip6[0];
+	local[1] = sk->src_ip6[1];
+	local[2] = sk->src_ip6[2];
+	local[3] = sk->src_ip6[3];
+	remote[0] = sk->dst_ip6[0];
+	remote[1] = sk->dst_ip6[1];
+	remote[2] = sk->dst_ip6[2];
+	remote[3] = sk->dst_ip6[3];
+	copy_address(to->local_addr, is_ipv4, sk->src_ip4, local);
+	copy_address(to->remote_addr, is_ipv4, sk->dst_ip4, remote);
+	to->local_port = sk->src_port;
+	to->remote_port = bpf_ntohs((__u16)sk->dst_port);
+	packet.connection->begun = 1;
+	submit(&packet, record, sizeof(*record) + sizeof(*to));
+	return 1;
+}
+
+/* Takes room in the ring buffer, once user space knows whose connection it is. */
+static __always_inline struct tt_http_record *reserve(struct packet *packet, const __u32 size)
+{
+	if (!packet->connection->begun && !tt_http_introduce(packet->skb, WHERE(packet)))
+		return 0;
+	return bpf_ringbuf_reserve(&tt_http_ring, size, 0);
+}
+
+/* Reads a packet's bytes; `most` is the room there is. */
+static __always_inline bool read_bytes(struct packet *packet, void *to, __u32 offset, __u32 length, const __u32 most)
+{
+	/* The compiler must not know the value, or it drops what the verifier needs. */
+	asm volatile("" : "+r"(length));
+	if (length == 0 || length > most)
+		return false;
+	return bpf_skb_load_bytes(packet->skb, offset, to, length) == 0;
+}
+
+static __always_inline __u32 offset_of(struct packet *packet, __u64 position)
+{
+	return packet->offset + (__u32)(position - packet->first);
+}
+
+/* Tells that bytes passed which are not handed over, or how a way ended. */
+__noinline int tt_http_tell(struct __sk_buff *skb, __u64 position, __u32 length, __u32 where, __u32 flags)
+{
+	struct tt_http_record *record;
+	struct packet packet;
+
+	if (!again(&packet, skb, position, position + length, where))
+		return 0;
+	record = reserve(&packet, sizeof(*record));
+	if (!record) {
+		refuse(&packet, REFUSED_KNOWN);
+		return 0;
+	}
+	fill(&packet, record, position, length, 0, flags);
+	submit(&packet, record, sizeof(*record));
+	return 0;
+}
+
+static __always_inline void tell(struct packet *packet, __u64 position, __u32 length, __u32 flags)
+{
+	tt_http_tell(packet->skb, position, length, WHERE(packet), flags);
+}
+
+static __always_inline bool copy_slice(struct packet *packet, __u64 from, __u32 length, __u32 flags, const __u32 most)
+{
+	struct tt_http_record *record = reserve(packet, sizeof(*record) + most);
+
+	if (!record)
+		return false;
+	if (!read_bytes(packet, record + 1, offset_of(packet, from), length, most)) {
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		return false;
+	}
+	fill(packet, record, from, length, length, flags);
+	submit(packet, record, sizeof(*record) + most);
+	return true;
+}
+
+/* Hands `length` bytes from a position on over, in as many records as it takes. `how` has flags, and above them what is lost. */
+__noinline int tt_http_copy(struct __sk_buff *skb, __u64 from, __u32 length, __u32 where, __u32 how)
+{
+	struct packet packet;
+	__u32 flags = how & 0xffff;
+	int i;
+
+	if (!again(&packet, skb, from, from + length, where))
+		return 0;
+	for (i = 0; i < SLICES && length > 0; i++) {
+		__u32 slice = length < TT_HTTP_LARGE ? length : TT_HTTP_LARGE;
+		bool taken = slice <= TT_HTTP_SMALL ? copy_slice(&packet, from, slice, flags, TT_HTTP_SMALL) :
+						      copy_slice(&packet, from, slice, flags, TT_HTTP_LARGE);
+
+		if (!taken)
+			break;
+		flags &= ~TT_HTTP_STARTS;
+		from += slice;
+		length -= slice;
+	}
+	if (length > 0)
+		refuse(&packet, how >> 16);
+	return 0;
+}
+
+/* Hands the bytes from one position to another over. */
+static __always_inline void hand_over(struct packet *packet, __u64 from, __u64 to, __u32 flags, enum refused what)
+{
+	if (from >= to)
+		return;
+	tt_http_copy(packet->skb, from, to - from, offset_of(packet, from) << 1 | packet->sent, flags | what << 16);
+	packet->way->handed = to;
+}
+#endif

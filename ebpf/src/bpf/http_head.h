@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The heads of HTTP/1 messages, read as far as it takes to know where the message ends. User space parses the same bytes
+ * again and has the last word; in any doubt it gets all of them.
+ */
+#ifndef TT_HTTP_HEAD_H
+#define TT_HTTP_HEAD_H
+
+#include "http_copy.h"
+
+/* Eight bytes as a number whose lowest byte is the first. */
+#define TEXT8(a, b, c, d, e, f, g, h)                                                                             \
+	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | \
+	 (__u64)(g) << 48 | (__u64)(h) << 56)
+#define LOWER 0x2020202020202020ull
+#define ZEROS 0x3030303030303030ull
+#define SIXES 0x0606060606060606ull
+#define HIGH_HALVES 0xf0f0f0f0f0f0f0f0ull
+#define MASK3 0xffffffull
+#define MASK5 0xffffffffffull
+#define MASK7 0xffffffffffffffull
+/* Results of scan() that are no position. */
+#define SCAN_MORE 0u
+#define SCAN_DOUBT 0xffffffffu
+/* Turns of scan(): one for each eight bytes, and one for each line. */
+#define TURNS 100
+
+static __always_inline __u64 word(const __u8 *at)
+{
+	return *(const __u64 *)at;
+}
+
+/* Position, within eight bytes, of the first that is a line feed; 8 if none is. */
+static __always_inline __u32 line_feed(__u64 bytes)
+{
+	__u64 x = bytes ^ 0x0a0a0a0a0a0a0a0aull;
+	__u64 found = (x - 0x0101010101010101ull) & ~x & 0x8080808080808080ull;
+
+	if (!found)
+		return 8;
+	/* The lowest bit, moved to the lowest one of its byte, brings the byte's number to the top. */
+	return (((found & -found) >> 7) * 0x0001020304050607ull) >> 56;
+}
+
+static __always_inline bool is_token_start(__u8 c)
+{
+	return c >= 'A' && c <= 'Z';
+}
+
+/* Reads the first 16 bytes of a head. */
+static __always_inline void read_start(struct way *way, __u64 first, __u64 second)
+{
+	way->said |= SAID_START;
+	if (way->is_request) {
+		if ((first & MASK5) == TEXT8('H', 'E', 'A', 'D', ' ', 0, 0, 0))
+			way->said |= SAID_METHOD_HEAD;
+		else if (first == TEXT8('C', 'O', 'N', 'N', 'E', 'C', 'T', ' '))
+			way->said |= SAID_METHOD_CONNECT;
+		else if (!is_token_start(first))
+			way->said |= SAID_DOUBT;
+	} else {
+		/* "HTTP/1.x 200" */
+		__u32 a = (second >> 8 & 0xff) - '0', b = (second >> 16 & 0xff) - '0', c = (second >> 24 & 0xff) - '0';
+
+		if ((first & MASK7) != TEXT8('H', 'T', 'T', 'P', '/', '1', '.', 0) || a > 9 || b > 9 || c > 9)
+			way->said |= SAID_DOUBT;
+		else
+			way->status = a * 100 + b * 10 + c;
+	}
+}
+
+/* Sets the body's length to the `digits` decimal digits at `text`, eight at a time and without a loop. */
+static __always_inline void read_digits(struct way *way, const __u8 *text, __u32 digits)
+{
+	__u64 number;
+
+	if (digits == 0 || digits > 8) {
+		way->said |= SAID_DOUBT;
+		return;
+	}
+	/* Zeros come in at the low end, which is the text's beginning. */
+	number = word(text) << (64 - 8 * digits) | (ZEROS >> (8 * digits - 1)) >> 1;
+	if ((number & HIGH_HALVES) != ZEROS || ((number + SIXES) & HIGH_HALVES) != ZEROS)
+		way->said |= SAID_DOUBT;
+	number -= ZEROS;
+	/* Pairs of digits, then pairs of those, then both halves. */
+	number = number * 10 + (number >> 8);
+	number = ((number & 0x000000ff000000ffull) * 0x000f424000000064ull +
+		  (number >> 16 & 0x000000ff000000ffull) * 0x0000271000000001ull) >> 32;
+	way->length = way->length * 100000000 + (__u32)number;
+}
+
+/* Reads the value of Content-Length: up to 16 digits, a space before them and a carriage return behind them. */
+static __always_inline void read_length(struct way *way, const __u8 *text, __u32 length)
+{
+	/* User space knows what to do about several. */
+	if (way->said & SAID_LENGTH || length < 2) {
+		way->said |= SAID_DOUBT;
+		return;
+	}
+	way->said |= SAID_LENGTH;
+	way->length = 0;
+	if (text[0] == ' ') {
+		text++;
+		length--;
+	}
+	if (text[(length - 1) & 31] == '\r')
+		length--;
+	if (length > 8) {
+		read_digits(way, text, length - 8);
+		text += (length - 8) & 7;
+		length = 8;
+	}
+	read_digits(way, text, length);
+}
+
+/* Reads a line of a head, which is whole. `data` goes on for 40 bytes behind the line's first. */
+static __always_inline void read_line(struct way *way, const __u8 *line, __u32 at, __u32 length)
+{
+	const __u8 *data = line + at;
+	__u64 first = word(data), name = first | LOWER, next;
+
+	if (!(way->said & SAID_START)) {
+		read_start(way, first, word(data + 8));
+		return;
+	}
+	next = word(data + 8) | LOWER;
+	if ((first & 0xff) == ' ' || (first & 0xff) == '\t') {
+		/* The line before goes on. */
+		way->said |= SAID_DOUBT;
+	} else if (name == TEXT8('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
+		if ((next & MASK7) == TEXT8('l', 'e', 'n', 'g', 't', 'h', ':', 0) && length > 15)
+			read_length(way, data + 15, length - 15);
+	} else if (name == TEXT8('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
+		   next == TEXT8('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n')) {
+		__u64 coding = word(data + 18 + (data[18] == ' ')) | LOWER;
+
+		if (coding == TEXT8('c', 'h', 'u', 'n', 'k', 'e', 'd', '\r' | 0x20) ||
+		    coding == TEXT8('c', 'h', 'u', 'n', 'k', 'e', 'd', '\n' | 0x20))
+			way->said |= SAID_CHUNKED;
+		else
+			way->said |= SAID_DOUBT;
+	} else if (name == TEXT8('u', 'p', 'g', 'r', 'a', 'd', 'e', ':')) {
+		__u64 protocol = word(data + 8 + (data[8] == ' ')) | LOWER;
+
+		if ((protocol & MASK3) == TEXT8('h', '2', 'c', 0, 0, 0, 0, 0))
+			way->said |= SAID_H2C;
+	}
+}
+
+/* Keeps the beginning of a line whose end has not passed. */
+static __always_inline bool keep(struct way *way, const __u8 *data, __u32 length)
+{
+	__u64 name = word(data) | LOWER;
+
+	if (length <= KEPT) {
+		((__u64 *)way->line)[0] = word(data);
+		((__u64 *)way->line)[1] = word(data + 8);
+		((__u64 *)way->line)[2] = word(data + 16);
+		((__u64 *)way->line)[3] = word(data + 24);
+		way->kept = length;
+		way->within = 0;
+		return true;
+	}
+	if (!(way->said & SAID_START))
+		read_start(way, word(data), word(data + 8));
+	else if (name == TEXT8('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') ||
+		 (name == TEXT8('c', 'o', 'n', 't', 'e', 'n', 't', '-') &&
+		  (word(data + 8) | LOWER) << 8 == TEXT8(0, 'l', 'e', 'n', 'g', 't', 'h', ':')))
+		return false;
+	way->kept = 0;
+	way->within = 1;
+	return true;
+}
+
+/*
+ * Reads `have` bytes of a head, line by line. Returns the position behind the head's end; SCAN_MORE if the end has not
+ * passed, after keeping what the next packet needs; SCAN_DOUBT if it is not to be known. `data` has room for
+ * TT_HTTP_SMALL bytes and SLACK, whatever lies there.
+ */
+static __always_inline __u32 scan_lines(struct way *way, const __u8 *data)
+{
+	__u32 at, start, i;
+	bool empty;
+
+	way->at = way->start = 0;
+	for (i = 0; i < TURNS; i++) {
+		__u32 found;
+
+		/* What is known of the way lies in memory, too. */
+		asm volatile("" ::: "memory");
+		at = way->at;
+		if (at >= way->have || at > TT_HTTP_SMALL)
+			break;
+		found = line_feed(word(data + at));
+		at += found;
+		way->at = at;
+		if (found == 8 || at >= way->have)
+			continue;
+		/* A line ends here. */
+		start = way->start;
+		way->at = way->start = at + 1;
+		if (way->within) {
+			way->within = 0;
+		} else if (start <= TT_HTTP_SMALL) {
+			empty = at == start || (at == start + 1 && data[start] == '\r');
+			if (empty && way->said & SAID_START)
+				return at + 1;
+			/* Empty lines may come before a start line. */
+			if (!empty)
+				read_line(way, data, start, at - start);
+		}
+	}
+	start = way->start;
+	if (way->at < way->have || start > TT_HTTP_SMALL)
+		return SCAN_DOUBT;
+	if (way->within) {
+		way->kept = 0;
+		return SCAN_MORE;
+	}
+	return keep(way, data + start, way->have - start) ? SCAN_MORE : SCAN_DOUBT;
+}
+
+static __always_inline __u32 scan(struct way *way, const __u8 *data, __u32 have)
+{
+	way->have = have;
+	way->result = scan_lines(way, data);
+	return way->said & SAID_DOUBT ? SCAN_DOUBT : way->result;
+}
+#endif

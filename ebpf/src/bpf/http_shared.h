@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the HTTP programs hand to user space. `ebpf/src/layout/http.rs` mirrors every struct; the asserts at the end and
+ * the ones there fail the build when the two part ways.
+ */
+#ifndef TT_HTTP_SHARED_H
+#define TT_HTTP_SHARED_H
+
+/* Bytes that records carry at most; most heads fit into the small one. */
+#define TT_HTTP_SMALL 480
+#define TT_HTTP_LARGE 4096
+
+enum tt_http_flag {
+	TT_HTTP_SENT = 1 << 0,	      /* the traced socket sent the bytes; else it received them */
+	TT_HTTP_STARTS = 1 << 1,      /* the first byte begins a message or a frame, as far as can be told */
+	TT_HTTP_LOST_BEFORE = 1 << 2, /* records of this way were refused since the last one */
+	TT_HTTP_FIN = 1 << 3,	      /* the way has ended: no byte comes at or after `sequence` */
+	TT_HTTP_RESET = 1 << 4,	      /* the connection was reset */
+	TT_HTTP_BEGIN = 1 << 5,	      /* the connection's first record, which tells whose it is */
+	TT_HTTP_JOINED = 1 << 6,      /* with BEGIN: bytes had passed before */
+	TT_HTTP_RECEIVES = 1 << 7,    /* with BEGIN: `first_received` is known */
+	TT_HTTP_SENDS = 1 << 8,	      /* with BEGIN: `first_sent` is known */
+	TT_HTTP_TLS = 1 << 9,	      /* the connection speaks TLS; there is nothing else to come */
+	TT_HTTP_EARLY = 1 << 10,      /* bytes that a listening socket received, of a connection that is not accepted yet: both a
+					 connection, whose cookie is 0, and the bytes follow */
+};
+
+/* Whose connection it is. Addresses and ports as the socket has them, in the forms of shared.h. */
+struct tt_http_connection {
+	__u64 cgroup;
+	__u32 first_received; /* sequence numbers of the first bytes */
+	__u32 first_sent;
+	__u8 local_addr[16];
+	__u8 remote_addr[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 reserved;
+};
+
+/* Bytes of a connection. They follow the struct; with TT_HTTP_BEGIN, a struct tt_http_connection does, and nothing else. */
+struct tt_http_record {
+	__u64 cookie; /* of the socket */
+	__u64 time;   /* when the packet passed, monotonic, in nanoseconds */
+	__u32 sequence;
+	__u32 length; /* bytes that passed from `sequence` on, of which `copied` follow here */
+	__u16 copied;
+	__u16 skip;  /* bytes before them that are to be ignored */
+	__u32 flags; /* enum tt_http_flag */
+};
+
+/* What the ring buffer refused, by cgroup of the sockets. */
+struct tt_http_lost {
+	__u64 records;
+	__u64 requests;	 /* heads of which a part was refused */
+	__u64 responses; /* likewise */
+	__u64 unknown;	 /* records with bytes of which nobody knows how many messages they had */
+};
+
+_Static_assert(sizeof(struct tt_http_connection) == 56, "shared with Rust");
+_Static_assert(sizeof(struct tt_http_record) == 32, "shared with Rust");
+_Static_assert(sizeof(struct tt_http_lost) == 32, "shared with Rust");
+#endif

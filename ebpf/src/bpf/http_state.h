@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What is kept of each socket, and the maps. */
+#ifndef TT_HTTP_STATE_H
+#define TT_HTTP_STATE_H
+
+#include "kernel.h"
+#include "http_shared.h"
+
+/* Bytes of an incomplete line that are kept for the next packet, at most. */
+#define KEPT 32
+/* Bytes behind those of a head that may be read, whatever is there. */
+#define SLACK 48
+/* Requests that can be outstanding; one bit each. */
+#define OUTSTANDING 64
+/* An end that never comes. */
+#define NEVER (~0ull)
+
+/* What the byte at a way's `end` is. */
+enum place {
+	PLACE_NEW = 0,	 /* the connection's first */
+	PLACE_JOINED,	 /* unknown, since bytes had passed before: each packet may begin a message */
+	PLACE_MESSAGE,	 /* the first of a message */
+	PLACE_HEAD,	 /* within a head */
+	PLACE_CHUNK,	 /* within the line that gives a chunk's size */
+	PLACE_TRAILER,	 /* within the lines after the last chunk */
+	PLACE_FRAME,	 /* the first of an HTTP/2 frame, or within its header */
+	PLACE_RAW,	 /* nobody can tell: everything is handed over */
+};
+
+/* What a head has said so far. */
+enum said {
+	SAID_LENGTH = 1 << 0,
+	SAID_CHUNKED = 1 << 1,
+	SAID_H2C = 1 << 2,
+	SAID_DOUBT = 1 << 3, /* something that user space shall judge */
+	SAID_METHOD_HEAD = 1 << 4,
+	SAID_METHOD_CONNECT = 1 << 5,
+	SAID_START = 1 << 6, /* the start line was read */
+};
+
+/*
+ * One way of a connection. Positions are sequence numbers extended to 64 bits. The packets of a way pass one after the
+ * other but for rare races, which can cost a message its place and nothing else.
+ */
+struct way {
+	__u64 end;	 /* where the next thing begins that is to be looked at; what lies before is done with, or a body */
+	__u64 seen;	 /* the highest position that passed */
+	__u64 handed;	 /* bytes before this position were handed over, if they lie at or after `end` */
+	__u64 copy_to;	 /* bytes before this position are handed over as they pass */
+	__u64 length;	 /* of the body, or of the chunk */
+	__u64 ahead;	 /* end of the bytes that passed out of order */
+	__u8 place;
+	__u8 said;
+	__u8 is_request; /* this way carries requests */
+	__u8 kept;	 /* bytes of `line` in use */
+	__u8 within;	 /* the byte at `end` is within a line of no interest */
+	__u8 lost;	 /* records were refused since the last accepted one */
+	__u8 head_lost;	 /* the head at hand is counted as lost */
+	__u8 awaited;	 /* the end of a body is to be told */
+	__u16 status;
+	__u8 has_hole; /* with PLACE_RAW: something that passed out of order may still come */
+	__u8 reserved;
+	__u8 line[KEPT];
+	/*
+	 * Where scan() is, and what it has found. Kept here, and volatile, so that the verifier forgets their values at each turn: it would follow all.
+	 */
+	volatile __u32 have;
+	volatile __u32 at;
+	volatile __u32 start;
+	volatile __u32 result;
+	volatile __u32 digits; /* of a chunk's size */
+	__u32 reserved_too;
+};
+
+struct connection {
+	struct way ways[2]; /* received, sent */
+	__u64 heads;	    /* bit by request: its method is HEAD */
+	__u64 connects;	    /* likewise, CONNECT */
+	__u32 requests;	    /* heads of requests that passed; written by their way alone */
+	__u32 responses;    /* final responses that passed; likewise */
+	__u8 off;	    /* not HTTP, or no longer */
+	__u8 begun;	    /* user space knows it */
+	__u8 joined;
+	__u8 h2;
+	__u8 uncounted;	    /* requests may have passed that `requests` lacks */
+	__u8 reserved[3];
+	__u32 known;	    /* TT_HTTP_RECEIVES, TT_HTTP_SENDS */
+	__u32 reserved_too;
+	__u32 first[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct connection);
+} tt_http_sockets SEC(".maps");
+
+/* Records for user space, which sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+} tt_http_ring SEC(".maps");
+
+/* Cgroup of the socket -> what was refused. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct tt_http_lost);
+} tt_http_lost SEC(".maps");
+
+/* Where a head is read while the ring buffer is full. Which one by way, since a packet can interrupt one of the other. */
+struct scratch {
+	__u8 data[TT_HTTP_SMALL + SLACK];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} tt_http_scratch SEC(".maps");
+
+/* Bytes in the ring at which user space is woken; below, it reads by its own clock. Set by user space. */
+const volatile __u64 wake_at = 256 * 1024;
+
+/*
+ * A packet at hand. What takes many steps to verify is a function of its own with global linkage, which the verifier looks
+ * at once and not at each call; such functions can be given the context and numbers alone, so they make this anew.
+ */
+struct packet {
+	struct __sk_buff *skb;
+	struct connection *connection;
+	struct way *way;
+	__u64 first; /* position of its first byte */
+	__u64 last;  /* position behind its last byte */
+	__u64 time;
+	__u32 offset; /* of the first byte in the packet */
+	__u32 sent;   /* 0 or 1 */
+};
+
+/* Offset and direction as one number. */
+#define WHERE(packet) ((packet)->offset << 1 | (packet)->sent)
+
+static __always_inline bool again(struct packet *packet, struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+{
+	struct bpf_sock *sk = skb->sk;
+	__u32 index = where & 1;
+
+	if (!sk)
+		return false;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return false;
+	packet->connection = bpf_sk_storage_get(&tt_http_sockets, sk, 0, 0);
+	if (!packet->connection)
+		return false;
+	/* Without a branch, or the verifier would follow each way from here. */
+	asm volatile("" : "+r"(index));
+	packet->way = &packet->connection->ways[index];
+	packet->skb = skb;
+	packet->sent = index;
+	packet->first = first;
+	packet->last = last;
+	packet->offset = where >> 1;
+	packet->time = bpf_ktime_get_ns();
+	return true;
+}
+#endif

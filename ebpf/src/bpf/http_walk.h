@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The way through a packet: from the end of one message, chunk or frame to the next. */
+#ifndef TT_HTTP_WALK_H
+#define TT_HTTP_WALK_H
+
+#include "http_head.h"
+
+/* Heads, parts of them, chunks and frames that are looked at in one packet; the rest is user space's to judge. */
+#define STEPS 48
+/* Bytes of the line that gives a chunk's size that are read at once. */
+#define CHUNK_LINE 16
+/* Bytes of a head that are read at once; most heads fit. */
+#define SLICE (TT_HTTP_SMALL - KEPT)
+#define FRAME_HEADER 9
+#define PREFACE 24
+
+enum frame_type { FRAME_DATA = 0, FRAME_HEADERS = 1, FRAME_SETTINGS = 4, FRAME_TYPES = 10 };
+
+/* Nobody can tell any more where this way's messages begin: user space gets everything. */
+static __always_inline void give_up(struct packet *packet)
+{
+	packet->way->place = PLACE_RAW;
+	if (packet->way->is_request)
+		packet->connection->uncounted = 1;
+}
+
+static __always_inline void begin_message(struct way *way, __u64 end)
+{
+	way->end = end;
+	way->place = PLACE_MESSAGE;
+	way->said = 0;
+	way->kept = 0;
+	way->within = 0;
+	way->head_lost = 0;
+	way->length = 0;
+	way->status = 0;
+}
+
+static __always_inline void begin_frames(struct way *way, __u64 end)
+{
+	way->end = end;
+	way->place = PLACE_FRAME;
+	way->kept = 0;
+	way->length = 0;
+}
+
+static __always_inline void begin_chunks(struct way *way, __u64 end)
+{
+	way->end = end;
+	way->place = PLACE_CHUNK;
+	way->length = 0;
+	way->digits = 0;
+	way->within = 0;
+}
+
+/* A request's head has ended at `end`. */
+static __always_inline void end_request_head(struct packet *packet, __u64 end)
+{
+	struct connection *connection = packet->connection;
+	struct way *way = packet->way;
+	__u32 number = connection->requests;
+	__u64 bit = 1ull << (number % OUTSTANDING);
+
+	if (number - connection->responses >= OUTSTANDING) {
+		give_up(packet);
+		return;
+	}
+	connection->heads = way->said & SAID_METHOD_HEAD ? connection->heads | bit : connection->heads & ~bit;
+	connection->connects = way->said & SAID_METHOD_CONNECT ? connection->connects | bit : connection->connects & ~bit;
+	connection->requests = number + 1;
+	if (way->said & SAID_CHUNKED) {
+		begin_chunks(way, end);
+	} else {
+		begin_message(way, end + (way->said & SAID_LENGTH ? way->length : 0));
+	}
+}
+
+/* A response's head has ended at `end`. */
+static __always_inline void end_response_head(struct packet *packet, __u64 end)
+{
+	struct connection *connection = packet->connection;
+	struct way *way = packet->way;
+	__u16 status = way->status;
+	__u32 number = connection->responses;
+	__u64 bit = 1ull << (number % OUTSTANDING);
+	bool head = false;
+
+	if (status >= 100 && status < 200 && status != 101) {
+		begin_message(way, end);
+		return;
+	}
+	if (number != connection->requests) {
+		head = connection->heads & bit;
+		if (connection->connects & bit && status >= 200 && status < 300)
+			connection->off = 1;
+		connection->responses = number + 1;
+	} else if (connection->uncounted) {
+		give_up(packet);
+		return;
+	}
+	if (status == 101) {
+		if (!(way->said & SAID_H2C)) {
+			connection->off = 1;
+			return;
+		}
+		connection->h2 = 1;
+		begin_frames(way, end);
+	} else if (head || status == 204 || status == 304) {
+		begin_message(way, end);
+	} else if (way->said & SAID_CHUNKED) {
+		begin_chunks(way, end);
+	} else if (way->said & SAID_LENGTH) {
+		begin_message(way, end + way->length);
+	} else {
+		/* The body ends with the connection. */
+		begin_message(way, NEVER);
+	}
+}
+
+/* Ends a head at a position. */
+static __always_inline void end_head(struct packet *packet, __u64 end)
+{
+	struct way *way = packet->way;
+
+	if (way->place == PLACE_TRAILER)
+		begin_message(way, end);
+	else if (way->is_request)
+		end_request_head(packet, end);
+	else
+		end_response_head(packet, end);
+}
+
+/*
+ * Reads a slice of a head, or of the lines after the last chunk, from `end` on, and hands it over. While the ring buffer is
+ * full, it is read all the same, so that the way's place is known when there is room again.
+ */
+__noinline int tt_http_head(struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+{
+	struct tt_http_record *record;
+	struct scratch *scratch;
+	struct packet packet;
+	struct way *way;
+	__u32 flags, kept, length, passed, result, key = where & 1;
+	__u64 from, left;
+	__u8 *data;
+
+	if (!again(&packet, skb, first, last, where))
+		return 0;
+	way = packet.way;
+	from = way->end;
+	left = last - from;
+	flags = way->place == PLACE_MESSAGE ? TT_HTTP_STARTS : 0;
+	kept = way->kept < KEPT ? way->kept : KEPT;
+	length = left < SLICE ? left : SLICE;
+	record = reserve(&packet, sizeof(*record) + TT_HTTP_SMALL + SLACK);
+	if (record) {
+		data = (__u8 *)(record + 1);
+	} else {
+		refuse(&packet, way->place == PLACE_TRAILER ? REFUSED_KNOWN : REFUSED_HEAD);
+		scratch = bpf_map_lookup_elem(&tt_http_scratch, &key);
+		if (!scratch)
+			return 0;
+		data = scratch->data;
+	}
+	if (kept) {
+		((__u64 *)data)[0] = ((__u64 *)way->line)[0];
+		((__u64 *)data)[1] = ((__u64 *)way->line)[1];
+		((__u64 *)data)[2] = ((__u64 *)way->line)[2];
+		((__u64 *)data)[3] = ((__u64 *)way->line)[3];
+	}
+	if (!read_bytes(&packet, data + kept, offset_of(&packet, from), length, SLICE)) {
+		give_up(&packet);
+		if (record)
+			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	if (way->place == PLACE_MESSAGE)
+		way->place = PLACE_HEAD;
+	way->end = from + length;
+	result = scan(way, data, kept + length);
+	passed = length;
+	if (result == SCAN_DOUBT) {
+		give_up(&packet);
+	} else if (result != SCAN_MORE) {
+		/* Positions in `data` begin with the bytes that were kept. */
+		end_head(&packet, from + result - kept);
+		if (way->place == PLACE_MESSAGE && way->end > from + length) {
+			/* Of the body, what is in this packet passed now. */
+			passed = (last < way->end ? last : way->end) - from;
+			way->awaited = last < way->end;
+		}
+	}
+	if (way->handed < from + length)
+		way->handed = from + length;
+	if (record) {
+		fill(&packet, record, from, passed, length, flags);
+		record->skip = kept;
+		submit(&packet, record, sizeof(*record) + TT_HTTP_SMALL + SLACK);
+	}
+	return 0;
+}
+
+/* Takes one byte of the line that gives a chunk's size. Returns whether the line has ended. */
+static __always_inline bool chunk_byte(struct way *way, __u8 c)
+{
+	if (c == '\n')
+		return true;
+	/* Behind the digits are extensions. */
+	if (way->within || c == '\r' || c == ';' || c == ' ' || c == '\t') {
+		way->within = 1;
+		return false;
+	}
+	if (c >= '0' && c <= '9')
+		c -= '0';
+	else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+		c = (c | 0x20) - 'a' + 10;
+	else
+		way->said |= SAID_DOUBT;
+	way->length = way->length << 4 | (c & 15);
+	way->digits++;
+	return false;
+}
+
+/* Reads the line that gives a chunk's size, or what the packet has of it, and skips the chunk. */
+__noinline int tt_http_chunk(struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+{
+	struct packet packet;
+	__u8 line[CHUNK_LINE] = {};
+	bool ended = false;
+	__u32 length, i;
+	struct way *way;
+	__u64 from;
+
+	if (!again(&packet, skb, first, last, where))
+		return 0;
+	way = packet.way;
+	from = way->end;
+	length = last - from < CHUNK_LINE ? last - from : CHUNK_LINE;
+	if (!read_bytes(&packet, line, offset_of(&packet, from), length, CHUNK_LINE)) {
+		give_up(&packet);
+		return 0;
+	}
+	for (i = 0; i < CHUNK_LINE && i < length && !ended; i++)
+		ended = chunk_byte(way, line[i]);
+	if (way->said & SAID_DOUBT || way->digits > 12 || (ended && way->digits == 0)) {
+		give_up(&packet);
+		return 0;
+	}
+	way->end = from + i;
+	if (way->handed < way->end)
+		hand_over(&packet, from, way->end, 0, REFUSED_KNOWN);
+	if (!ended)
+		return 0;
+	way->digits = 0;
+	way->within = 0;
+	if (way->length == 0) {
+		way->place = PLACE_TRAILER;
+		way->said = SAID_START;
+	} else {
+		/* The chunk and the line end behind it. */
+		way->end += way->length + 2;
+		way->length = 0;
+	}
+	return 0;
+}
+
+/* Reads the header of a frame, of which all but DATA are handed over. What is left of it is skipped, or copied as it passes. */
+__noinline int tt_http_frame(struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+{
+	__u8 header[FRAME_HEADER] = {};
+	struct packet packet;
+	struct way *way;
+	__u64 from, to;
+	__u32 starts;
+
+	if (!again(&packet, skb, first, last, where))
+		return 0;
+	way = packet.way;
+	from = way->end;
+	starts = way->kept ? 0 : TT_HTTP_STARTS;
+	/* What is left of a small packet is handed over as a whole. */
+	if (last - from <= TT_HTTP_SMALL && way->handed < last)
+		hand_over(&packet, from, last, starts, REFUSED_UNKNOWN);
+	if (way->kept || last - from < FRAME_HEADER) {
+		/* A header in pieces, byte by byte. `length` holds the first four bytes of it. */
+		__u8 byte = 0;
+
+		if (!read_bytes(&packet, &byte, offset_of(&packet, from), 1, 1)) {
+			give_up(&packet);
+			return 0;
+		}
+		if (way->handed < from + 1)
+			hand_over(&packet, from, from + 1, starts, REFUSED_UNKNOWN);
+		starts = 0;
+		if (way->kept < 4)
+			way->length = way->length << 8 | byte;
+		way->end = from + 1;
+		if (++way->kept < FRAME_HEADER)
+			return 0;
+		header[0] = way->length >> 24;
+		header[1] = way->length >> 16;
+		header[2] = way->length >> 8;
+		header[3] = way->length;
+		way->kept = 0;
+		way->length = 0;
+		from = way->end;
+	} else {
+		if (!read_bytes(&packet, header, offset_of(&packet, from), FRAME_HEADER, FRAME_HEADER)) {
+			give_up(&packet);
+			return 0;
+		}
+		way->end = from + FRAME_HEADER;
+	}
+	to = way->end;
+	way->end += header[0] << 16 | header[1] << 8 | header[2];
+	if (header[3] == FRAME_DATA) {
+		way->awaited = way->end > last;
+	} else if (way->end > last) {
+		to = last;
+		way->copy_to = way->end;
+	} else {
+		to = way->end;
+	}
+	if (way->handed < to)
+		hand_over(&packet, from, to, starts, REFUSED_UNKNOWN);
+	return 0;
+}
+#endif
