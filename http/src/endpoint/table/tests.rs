@@ -1,0 +1,312 @@
+//! Tests of the table: whatever is recorded, sums are exact and bounds hold.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::endpoint::testing::exchange;
+use crate::endpoint::{Class, Endpoint, OTHER, merge};
+use crate::{Protocol, Side, Status};
+
+/// Rows and the rest as one.
+fn sum<'a>(rows: impl IntoIterator<Item = &'a Row<u32>>, rest: &Counts) -> Counts {
+    let mut sum = rest.clone();
+    for row in rows {
+        sum.merge(&row.counts);
+    }
+    sum
+}
+
+/// Checks that all rows add up to the totals, and that the bounds hold.
+fn check(table: &Table<u32>) {
+    let rows = table.top(usize::MAX);
+    assert_eq!(rows.len(), table.len());
+    let sum = sum(&rows, &table.rest());
+    assert_eq!(sum.sums, table.totals().sums);
+    assert_eq!(sum.durations.count(), sum.requests());
+    let named = rows.iter().filter(|row| !row.endpoint.is_other()).count();
+    assert_eq!(named, table.named);
+    assert!(named <= MAX_ROWS && table.owners.len() <= MAX_OWNERS);
+    for endpoints in table.owners.values() {
+        let hosts: std::collections::BTreeSet<_> =
+            endpoints.iter().map(|(endpoint, _)| &endpoint.host).collect();
+        assert!(endpoints.named() <= MAX_OWNER_ROWS);
+        // Beside them are `{other}`, `{invalid}` and none.
+        assert!(hosts.len() <= MAX_HOSTS + 3, "{} hosts", hosts.len());
+    }
+}
+
+/// The row of a path, if it has one.
+fn find(rows: &[Row<u32>], owner: u32, path: &str) -> Option<Row<u32>> {
+    rows.iter().find(|row| row.owner == owner && *row.endpoint.path == *path).cloned()
+}
+
+#[test]
+fn rows_are_by_endpoint_and_the_busiest_come_first() {
+    let mut table = Table::default();
+    for id in 0..5 {
+        table.record(&1, &exchange(&format!("/users/{id}?q=1"), 200));
+    }
+    table.record(&1, &exchange("/users/7", 404));
+    table.record(&2, &exchange("/users/7", 200));
+    table.record(&1, &Exchange { method: "FOOBAR".to_owned(), ..exchange("/", 400) });
+    table.record(&1, &Exchange { host: "EXAMPLE.com:80".to_owned(), ..exchange("/", 200) });
+    table.record(&1, &Exchange { side: Side::Client, protocol: Protocol::Http2, ..exchange("/", 200) });
+    check(&table);
+    let rows = table.top(10);
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let Endpoint { side, protocol, method, host, path } = &row.endpoint;
+            (row.owner, *side, *protocol, *method, &**host, &**path, row.counts.requests(), row.complete)
+        })
+        .collect();
+    let (server, client, http1) = (Side::Server, Side::Client, Protocol::Http11);
+    assert_eq!(
+        shown,
+        [
+            (1, server, http1, "GET", "example.com", "/users/{id}", 6, true),
+            (1, server, http1, "GET", "example.com", "/", 1, true),
+            (2, server, http1, "GET", "example.com", "/users/{id}", 1, true),
+            (1, server, http1, OTHER, "example.com", "/", 1, true),
+            (1, client, Protocol::Http2, "GET", "example.com", "/", 1, true),
+        ]
+    );
+    assert_eq!((rows[0].counts.sums.of(Class::Success), rows[0].counts.sums.of(Class::ClientError)), (5, 1));
+    assert_eq!(table.top(1), rows[..1]);
+}
+
+#[test]
+fn an_interval_is_what_is_new() {
+    let mut table = Table::default();
+    table.record(&1, &exchange("/a", 200));
+    table.record(&1, &exchange("/b", 200));
+    table.unobserved(Reason::LostResponse, 2);
+    table.lost_events(3);
+    assert_eq!(table.take_interval().rows.len(), 2);
+    table.record(&1, &exchange("/b", 500));
+    table.unobserved(Reason::LostResponse, 5);
+    let interval = table.take_interval();
+    assert_eq!(interval.rows.len(), 1);
+    assert_eq!((&*interval.rows[0].endpoint.path, interval.rows[0].counts.requests()), ("/b", 1));
+    assert_eq!(interval.totals.unobserved.of(Reason::LostResponse), 5);
+    assert_eq!(interval.totals.unobserved.lost_events, 0);
+    assert!(table.take_interval().rows.is_empty());
+    assert_eq!(table.totals().sums.requests(), 3);
+    assert_eq!((table.totals().unobserved.exchanges(), table.totals().unobserved.lost_events), (7, 3));
+    assert_eq!(find(&table.top(9), 1, "/b").expect("a row").counts.requests(), 2);
+    check(&table);
+}
+
+#[test]
+fn a_scanner_of_paths_costs_busy_endpoints_nothing() {
+    let mut table = Table::default();
+    for number in 0..20_000_u32 {
+        table.record(&1, &exchange(&format!("/{}", words(number)), 404));
+        if number % 100 == 0 {
+            table.record(&1, &exchange("/busy", 200));
+            table.record(&2, &exchange("/elsewhere", 200));
+        }
+    }
+    check(&table);
+    let rows = table.top(usize::MAX);
+    for (owner, path) in [(1, "/busy"), (2, "/elsewhere")] {
+        let row = find(&rows, owner, path).expect("a row");
+        assert_eq!((row.counts.requests(), row.complete), (200, true));
+    }
+    let other = find(&rows, 1, OTHER).expect("a row of the others");
+    assert!(other.counts.requests() >= 20_000 - MAX_OWNER_ROWS as u64 && !other.complete);
+    assert!(rows.iter().filter(|row| row.owner == 1 && !row.complete).count() > 1);
+}
+
+#[test]
+fn a_scanner_of_hosts_costs_busy_hosts_nothing() {
+    let mut table = Table::default();
+    for number in 0..2_000_u32 {
+        let host = host(number);
+        table.record(&1, &Exchange { host, ..exchange("/scanned", 404) });
+        table.record(&1, &exchange("/busy", 200));
+    }
+    check(&table);
+    let rows = table.top(2);
+    assert_eq!(
+        (&*rows[0].endpoint.path, &*rows[0].endpoint.host, rows[0].counts.requests()),
+        ("/busy", "example.com", 2_000)
+    );
+    assert_eq!((&*rows[1].endpoint.path, &*rows[1].endpoint.host), ("/scanned", OTHER));
+    assert!(rows[0].complete && !rows[1].complete);
+}
+
+#[test]
+fn owners_beyond_the_bound_become_the_rest() {
+    let mut table = Table::default();
+    for owner in 0..3_000 {
+        table.record(&owner, &exchange("/a", 200));
+        table.record(&7_777, &exchange("/busy", 200));
+    }
+    check(&table);
+    assert!(table.rest().requests() >= 3_000 - MAX_OWNERS as u64);
+    assert_eq!(find(&table.top(1), 7_777, "/busy").expect("a row").counts.requests(), 3_000);
+    let interval = table.take_interval();
+    assert_eq!(sum(&interval.rows, &interval.rest).sums, interval.totals.sums);
+}
+
+#[test]
+fn many_owners_share_a_table_fairly() {
+    let mut table = Table::default();
+    for number in 0..400_u32 {
+        for owner in 0..8 {
+            table.record(&owner, &exchange(&format!("/{}", words(number)), 200));
+        }
+    }
+    table.record(&100, &exchange("/small", 200));
+    table.record(&1, &exchange("/another", 200));
+    check(&table);
+    assert!(find(&table.top(usize::MAX), 100, "/small").expect("a row").complete);
+}
+
+#[test]
+fn rows_are_small() {
+    let mut table = Table::default();
+    let rows = 448;
+    for number in 0..rows {
+        for step in 0..8 {
+            table.record(
+                &1,
+                &Exchange {
+                    ended: 1_000_000 + step * 50_000,
+                    ..exchange(&format!("/{}", words(number)), 200)
+                },
+            );
+        }
+    }
+    assert_eq!(table.len(), rows as usize);
+    let each = table.memory() / table.len();
+    assert!(each <= 512, "{each} bytes for each row");
+}
+
+/// A different path of words for each number, which does not fold.
+fn words(number: u32) -> String {
+    const WORDS: [&str; 32] = [
+        "order", "user", "cart", "item", "price", "stock", "mail", "post", "page", "image", "video", "sound",
+        "text", "note", "list", "table", "chair", "house", "tree", "leaf", "river", "stone", "cloud", "rain",
+        "snow", "wind", "fire", "earth", "metal", "wood", "glass", "paper",
+    ];
+    (0..4).map(|place| WORDS[(number >> (5 * place) & 31) as usize]).collect::<Vec<_>>().join("/")
+}
+
+/// A different host for each number.
+fn host(number: u32) -> String {
+    format!("{}.example.com", words(number).replace('/', "-"))
+}
+
+/// Many exchanges that are alike.
+#[derive(Debug, Clone)]
+struct Burst {
+    /// The first owner, and how many take turns.
+    owners: (u32, u32),
+    /// The first path, and how many take turns.
+    paths: (u32, u32),
+    /// The first host, and how many take turns.
+    hosts: (u32, u32),
+    /// Number of exchanges.
+    count: u32,
+    /// How they ended.
+    status: Status,
+    /// Whether they are gRPC.
+    grpc: bool,
+    /// Whether an interval ends after them.
+    interval: bool,
+}
+
+/// Bursts that reach every bound.
+fn burst() -> impl Strategy<Value = Burst> {
+    let spread = |most: u32| (0..most, prop_oneof![Just(1), Just(3), 1..=most]);
+    let status =
+        prop_oneof![(0_u16..1_000).prop_map(Status::Code), Just(Status::NoResponse), Just(Status::Unknown),];
+    (spread(1_500), spread(2_000), spread(100), 1_u32..1_500, status, any::<bool>(), any::<bool>()).prop_map(
+        |(owners, paths, hosts, count, status, grpc, interval)| Burst {
+            owners,
+            paths,
+            hosts,
+            count,
+            status,
+            grpc,
+            interval,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn rows_and_rest_are_the_totals(bursts in prop::collection::vec(burst(), 1..8)) {
+        let mut table = Table::default();
+        let mut all = Counts::default();
+        let mut intervals = Totals::default();
+        for burst in bursts {
+            for step in 0..burst.count {
+                let at = |(first, count): (u32, u32)| first + step % count;
+                let exchange = Exchange {
+                    protocol: if burst.grpc { Protocol::Grpc } else { Protocol::Http11 },
+                    grpc_status: burst.grpc.then_some(step % 3),
+                    host: host(at(burst.hosts)),
+                    status: burst.status,
+                    ended: u64::from(step).pow(3),
+                    ..exchange(&format!("/{}", words(at(burst.paths))), 200)
+                };
+                table.record(&at(burst.owners), &exchange);
+                all.record(&exchange);
+            }
+            check(&table);
+            if burst.interval {
+                let interval = table.take_interval();
+                prop_assert_eq!(sum(&interval.rows, &interval.rest).sums, interval.totals.sums);
+                intervals.merge(&interval.totals);
+                check(&table);
+            }
+        }
+        prop_assert_eq!(&sum(&table.top(usize::MAX), &table.rest()), &all);
+        intervals.merge(&table.take_interval().totals);
+        prop_assert_eq!(intervals.sums, all.sums);
+        // Merging the rows of one table changes nothing, of two doubles them.
+        let rows = table.top(usize::MAX);
+        let merged = merge(rows.iter().chain(&rows).cloned());
+        prop_assert_eq!(merged.len(), rows.len());
+        let mut doubled = all.clone();
+        doubled.merge(&all);
+        let mut rest = table.rest();
+        rest.merge(&table.rest());
+        prop_assert_eq!(sum(&merged, &rest), doubled);
+    }
+
+    #[test]
+    fn any_exchange_is_counted_under_safe_names(
+        method in ".{0,40}",
+        host in ".{0,300}",
+        path in ".{0,1100}",
+        times in any::<[u64; 2]>(),
+        bytes in any::<[u64; 2]>(),
+    ) {
+        let mut table = Table::default();
+        let given = Exchange {
+            method,
+            host,
+            path: format!("/{path}"),
+            began: times[0],
+            ended: times[1],
+            request_bytes: bytes[0],
+            response_bytes: bytes[1],
+            ..exchange("", 200)
+        };
+        table.record(&1, &given);
+        table.record(&1, &given);
+        check(&table);
+        let rows = table.top(9);
+        prop_assert_eq!(rows.len(), 1);
+        let Endpoint { method, host, path, .. } = &rows[0].endpoint;
+        for text in [*method, host, path.trim_end_matches('…')] {
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?'), "{:?}", text);
+        }
+    }
+}
