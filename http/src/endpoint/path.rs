@@ -16,7 +16,7 @@
 //! | a date or a time, also inside a segment | `{date}` | `2024-01-31`, `2024-01-31T12:00:00Z` |
 //! | a number, or several with commas | `{id}` | `42`, `52.52,13.40` |
 //! | a number that is a file's name | `{id}` | `1343.png` → `{id}.png` |
-//! | five digits or more, also after letters | `{id}` | `order-123456` → `order-{id}`, `Q1234567` → `Q{id}` |
+//! | five digits or more; right after letters, six | `{id}` | `order-12345` → `order-{id}`, `Q1234567` → `Q{id}` |
 //! | eight hexadecimal digits or more, with letters and decimal digits (from 16 on: either) | `{hash}` | `app.3f9c2b1d.js` → `app.{hash}.js` |
 //! | 16 characters or more that look random (ULID, KSUID, base64url) | `{token}` | `01ARZ3NDEKTSV4RRFFQ69G5FAV` |
 //! | 10 to 15 such characters with digits and letters | `{id}` | `dQw4w9WgXcQ` |
@@ -39,6 +39,7 @@ mod segment;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use segment::Segment;
 
@@ -88,7 +89,8 @@ pub(super) fn fold_into(path: &str, out: &mut String) {
 
 /// Appends the path to `out`, segment by segment, until a bound is reached.
 fn write(path: &str, level: Level, max_segments: usize, max_bytes: usize, out: &mut String) {
-    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let query = path.bytes().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
+    let path = &path[..query];
     if path.is_empty() || path == "*" {
         out.push_str(path);
         return;

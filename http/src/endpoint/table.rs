@@ -1,6 +1,8 @@
 //! The rows of all owners.
 
 mod owner;
+#[cfg(test)]
+mod properties;
 mod span;
 #[cfg(test)]
 mod tests;

@@ -41,34 +41,38 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// Appends a decoded byte: as it is if a path may hold it, else percent-encoded.
-pub(super) fn push(byte: u8, out: &mut String) {
-    let plain = byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b'='
-                | b':'
-                | b'@'
-        );
-    if plain { out.push(char::from(byte)) } else { push_encoded(byte, out) }
+/// Appends decoded bytes: as they are if a path may hold them, else percent-encoded.
+pub(super) fn push(text: &[u8], out: &mut String) {
+    push_plain(text, |byte| PLAIN[usize::from(*byte)], out);
 }
 
-/// Appends a byte as it was sent: percent-encoded only if it is not printable ASCII.
-pub(super) fn push_raw(byte: u8, out: &mut String) {
-    if byte.is_ascii_graphic() { out.push(char::from(byte)) } else { push_encoded(byte, out) }
+/// Appends bytes as they were sent: percent-encoded only what is not printable ASCII.
+pub(super) fn push_raw(text: &[u8], out: &mut String) {
+    push_plain(text, u8::is_ascii_graphic, out);
 }
+
+/// Appends bytes: as they are if they are plain, which only ASCII may be, else percent-encoded.
+fn push_plain(text: &[u8], is_plain: impl Fn(&u8) -> bool, out: &mut String) {
+    for chunk in text.chunk_by(|one, two| is_plain(one) && is_plain(two)) {
+        match std::str::from_utf8(chunk) {
+            Ok(plain) if chunk.first().is_some_and(&is_plain) => out.push_str(plain),
+            _ => chunk.iter().for_each(|byte| push_encoded(*byte, out)),
+        }
+    }
+}
+
+/// Whether a path may hold a byte as it is.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
+            || matches!(byte, b'*' | b'+' | b',' | b'=' | b':' | b'@');
+        byte += 1;
+    }
+    plain
+};
 
 /// Appends a byte percent-encoded.
 fn push_encoded(byte: u8, out: &mut String) {

@@ -46,6 +46,9 @@ const AWS_LENGTH: usize = 20;
 /// Shortest credential, its beginning included.
 const MIN_LENGTH: usize = 16;
 
+/// Number of bytes that are looked at.
+const MAX_LENGTH: usize = 48;
+
 /// Names whose value is a secret. They are compared without regard to case, `-` and `_`.
 const NAMES: [&[u8]; 20] = [
     b"accesskey",
@@ -75,19 +78,11 @@ const MAX_NAME: usize = 24;
 
 /// Returns whether a text begins like a known credential.
 pub(super) fn begins(text: &[u8]) -> bool {
-    // All beginnings have one of these letters first, which spares most texts the comparisons.
-    if text.len() < MIN_LENGTH
-        || !matches!(
-            text[0],
-            b's' | b'r' | b'p' | b'w' | b'g' | b'x' | b'A' | b'y' | b'd' | b'n' | b'h' | b'S' | b'e'
-        )
-    {
+    if text.len() < MIN_LENGTH || !is_possible(text[0], text[1]) {
         return false;
     }
-    let length = text
-        .iter()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-        .count();
+    let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let length = text.iter().take(MAX_LENGTH).take_while(is_part).count();
     if length < MIN_LENGTH {
         return false;
     }
@@ -99,6 +94,26 @@ pub(super) fn begins(text: &[u8]) -> bool {
         || length >= AWS_LENGTH
             && AWS.iter().any(|prefix| text.starts_with(prefix))
             && text[..AWS_LENGTH].iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+}
+
+/// Returns whether a credential may begin with two bytes, which spares most texts the comparisons.
+fn is_possible(first: u8, second: u8) -> bool {
+    matches!(
+        (first, second),
+        (b's', b'k' | b'h')
+            | (b'r', b'k')
+            | (b'p', b'k' | b'y')
+            | (b'w', b'h')
+            | (b'g', b'h' | b'i' | b'l')
+            | (b'x', b'o' | b'a')
+            | (b'A', b'I' | b'K' | b'S')
+            | (b'y', b'a')
+            | (b'd', b'o')
+            | (b'e', b'y')
+            | (b'n', b'p')
+            | (b'h', b'f' | b'v')
+            | (b'S', b'G')
+    )
 }
 
 /// Returns whether a text, which an equals sign follows, ends with the name of a secret, as its last word or with
@@ -124,4 +139,41 @@ pub(super) fn is_named(text: &[u8]) -> bool {
 pub(super) fn is_user_info(text: &[u8]) -> bool {
     let colon = text.iter().position(|byte| *byte == b':');
     colon.is_some_and(|colon| text[colon..].contains(&b'@'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_beginning_is_found() {
+        for prefix in CERTAIN.iter().chain(&LIKELY).chain(&AWS) {
+            let credential = [*prefix, b"ABCDEFGH0123456789"].concat();
+            assert!(begins(&credential), "{}", String::from_utf8_lossy(prefix));
+        }
+    }
+
+    #[test]
+    fn names_are_no_credentials() {
+        for name in ["sk-learn-documentation", "npm_package_manager", "ASIAPACIFICregion", "hf_", "", "AKIA"]
+        {
+            assert!(!begins(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_secrets_are_found_at_the_end() {
+        for (text, expected) in [
+            ("token", true),
+            ("x&API-Key", true),
+            ("access_token", true),
+            ("csrf_token", true),
+            ("monkey", false),
+            ("tokens", false),
+            ("token&", false),
+            ("", false),
+        ] {
+            assert_eq!(is_named(text.as_bytes()), expected, "{text}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! One segment of a path.
 
 use super::encoding::{Decoded, push, push_raw};
+use super::value::{
+    Found, MIN_NUMBER, MIN_SECRET_HASH, Placeholder, first_value, is_hexadecimal, placeholder_at, whole,
+};
 use super::{Level, random, secret, shape};
 
 /// Length of a decoded segment in bytes above which it is data rather than a name.
@@ -8,67 +11,6 @@ pub(super) const MAX_SEGMENT: usize = 128;
 
 /// Length of a segment below which one of letters and separators alone folds nothing.
 const MIN_FOLDING: usize = random::MIN_SECRET;
-
-/// Number of hexadecimal digits from which letters and digits together are a hash.
-const MIN_HASH: usize = 8;
-
-/// Number of hexadecimal digits from which a hash is taken for a secret.
-const MIN_SECRET_HASH: usize = 16;
-
-/// Number of decimal digits from which a number inside a name is an identifier: four may be a year.
-const MIN_NUMBER: usize = 5;
-
-/// What stands for a replaced text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Placeholder {
-    /// A number or a short random identifier.
-    Id,
-    /// A UUID.
-    Uuid,
-    /// Hexadecimal digits.
-    Hash,
-    /// What looks like a secret.
-    Token,
-    /// An e-mail address.
-    Email,
-    /// A date or a time.
-    Date,
-    /// An IP address.
-    Ip,
-}
-
-impl Placeholder {
-    /// All placeholders.
-    const ALL: [Self; 7] = [Self::Id, Self::Uuid, Self::Hash, Self::Token, Self::Email, Self::Date, Self::Ip];
-
-    /// The text that is shown.
-    fn text(self) -> &'static str {
-        match self {
-            Self::Id => "{id}",
-            Self::Uuid => "{uuid}",
-            Self::Hash => "{hash}",
-            Self::Token => "{token}",
-            Self::Email => "{email}",
-            Self::Date => "{date}",
-            Self::Ip => "{ip}",
-        }
-    }
-}
-
-/// Returns the placeholder with which a text begins.
-fn placeholder_at(text: &[u8]) -> Option<&'static str> {
-    Placeholder::ALL.into_iter().map(Placeholder::text).find(|name| text.starts_with(name.as_bytes()))
-}
-
-/// A part of a text that is replaced.
-struct Found {
-    /// Where it begins.
-    from: usize,
-    /// Where it ends.
-    to: usize,
-    /// What stands for it.
-    placeholder: Placeholder,
-}
 
 /// Writes one segment.
 pub(super) struct Segment<'a> {
@@ -88,16 +30,19 @@ impl<'a> Segment<'a> {
 
     /// Appends a segment as it was sent, without its parameters and with placeholders.
     pub(super) fn write(mut self, raw: &str) {
-        let raw = raw.split(';').next().unwrap_or_default();
-        let is_plain = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_' | b'.');
-        if raw.len() < MIN_FOLDING && raw.as_bytes().iter().all(is_plain) {
+        let parameters = raw.bytes().position(|byte| byte == b';').unwrap_or(raw.len());
+        let raw = &raw[..parameters];
+        if is_name_alone(raw.as_bytes()) {
             self.out.push_str(raw);
             return;
         }
         let begin = self.out.len();
-        match Decoded::new(raw.as_bytes()) {
-            Some(decoded) => self.decoded(decoded.bytes()),
-            None => self.replace(Placeholder::Token),
+        if raw.len() <= MAX_SEGMENT && !raw.as_bytes().contains(&b'%') {
+            self.decoded(raw.as_bytes());
+        } else if let Some(decoded) = Decoded::new(raw.as_bytes()) {
+            self.decoded(decoded.bytes());
+        } else {
+            self.replace(Placeholder::Token);
         }
         if decoded_length(&self.out[begin..]) > MAX_SEGMENT {
             self.out.truncate(begin);
@@ -105,15 +50,18 @@ impl<'a> Segment<'a> {
         }
         if self.level == Level::Redact && !self.replaced {
             self.out.truncate(begin);
-            raw.bytes().for_each(|byte| push_raw(byte, self.out));
+            push_raw(raw.as_bytes(), self.out);
         }
     }
 
     /// Appends a decoded segment.
     fn decoded(&mut self, text: &[u8]) {
         match whole(text) {
-            Some(placeholder) => self.emit(placeholder, text),
-            None => self.pieces(text),
+            Some(placeholder) if self.level == Level::Fold || placeholder == Placeholder::Token => {
+                self.replace(placeholder);
+            }
+            // A part of what is kept as a whole may be a secret, as the user of an e-mail address.
+            _ => self.pieces(text),
         }
     }
 
@@ -128,7 +76,9 @@ impl<'a> Segment<'a> {
             at = digits;
         }
         while let Some(byte) = text.get(at) {
-            if let Some(name) = placeholder_at(&text[at..]) {
+            if *byte == b'{'
+                && let Some(name) = placeholder_at(&text[at..])
+            {
                 self.out.push_str(name);
                 at += name.len();
             } else if *byte == b'=' && secret::is_named(&text[..at]) {
@@ -153,6 +103,10 @@ impl<'a> Segment<'a> {
 
     /// Appends a run of name characters. UUIDs are looked for first, since they look random.
     fn run(&mut self, mut text: &[u8]) {
+        if text.len() < MIN_NUMBER || text.len() < MIN_FOLDING && !text.iter().any(u8::is_ascii_digit) {
+            self.keep(text);
+            return;
+        }
         while let Some(uuid) = (0..text.len().saturating_sub(shape::UUID - 1)).find(|at| {
             (*at == 0 || !text[*at - 1].is_ascii_alphanumeric()) && shape::starts_with_uuid(&text[*at..])
         }) {
@@ -214,7 +168,18 @@ impl<'a> Segment<'a> {
 
     /// Appends decoded bytes as they are.
     fn keep(&mut self, text: &[u8]) {
-        text.iter().for_each(|byte| push(*byte, self.out));
+        push(text, self.out);
+    }
+}
+
+/// Returns whether nothing in a segment can fold, as is so for most: it is short, and it has letters and separators only
+/// or is as short as `v1`.
+fn is_name_alone(text: &[u8]) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_' | b'.');
+    if text.len() < MIN_NUMBER {
+        text.first().is_none_or(u8::is_ascii_alphabetic) && text.iter().all(u8::is_ascii_alphanumeric)
+    } else {
+        text.len() < MIN_FOLDING && text.iter().all(is_letter)
     }
 }
 
@@ -231,33 +196,8 @@ fn leading_words(text: &[u8]) -> usize {
     let words =
         text[..words].iter().rposition(|byte| !byte.is_ascii_alphanumeric()).map_or(0, |last| last + 1);
     let (before, rest) = text.split_at(words);
-    if (random::is_secret(rest) || random::is_id(rest)) && !random::is_secret(before) { words } else { 0 }
-}
-
-/// Returns what stands for a segment that is one value.
-fn whole(text: &[u8]) -> Option<Placeholder> {
-    let placeholder = if text.is_empty() {
-        return None;
-    } else if text.contains(&b'@') {
-        if secret::is_user_info(text) {
-            Placeholder::Token
-        } else if shape::is_email(text) && !secret::begins(text) {
-            Placeholder::Email
-        } else {
-            return None;
-        }
-    } else if !text.iter().any(u8::is_ascii_digit) && !text.contains(&b':') {
-        return None;
-    } else if shape::is_number(text) {
-        Placeholder::Id
-    } else if shape::is_time(text) {
-        Placeholder::Date
-    } else if shape::is_address(text) {
-        Placeholder::Ip
-    } else {
-        return None;
-    };
-    Some(placeholder)
+    let is_random = words > 0 && (random::is_secret(rest) || random::is_id(rest));
+    if is_random && !random::is_secret(before) && first_value(before).is_none() { words } else { 0 }
 }
 
 /// Returns the number of digits with which a segment begins, if they are a file's name (`1343.png`, `1343@2x.png`).
@@ -269,53 +209,6 @@ fn numeric_stem(text: &[u8]) -> Option<usize> {
 /// Returns where in the run of name characters with which a text begins a known credential begins.
 fn credential(text: &[u8], run: usize) -> Option<usize> {
     (0..run).find(|at| (*at == 0 || !text[*at - 1].is_ascii_alphanumeric()) && secret::begins(&text[*at..]))
-}
-
-/// Returns the first value among words with separators between them.
-fn first_value(text: &[u8]) -> Option<Found> {
-    let mut from = 0;
-    while from < text.len() {
-        let length = text[from..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        let to = from + length;
-        if length >= 4 {
-            let word = &text[from..to];
-            if shape::starts_with_date(&text[from..])
-                && text.get(from + shape::DATE).is_none_or(|byte| !byte.is_ascii_alphanumeric())
-            {
-                return Some(Found { from, to: from + shape::DATE, placeholder: Placeholder::Date });
-            }
-            if let Some((letters, placeholder)) = value(word) {
-                return Some(Found { from: from + letters, to, placeholder });
-            }
-        }
-        from = to + 1;
-    }
-    None
-}
-
-/// Returns what stands for a word of letters and digits, and the number of letters before it that stay.
-fn value(word: &[u8]) -> Option<(usize, Placeholder)> {
-    let digits = word.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let trailing = word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    if digits == word.len() {
-        (digits >= MIN_NUMBER).then_some((0, Placeholder::Id))
-    } else if is_hexadecimal(word) && (word.len() >= MIN_SECRET_HASH || word.len() >= MIN_HASH && digits >= 2)
-    {
-        Some((0, Placeholder::Hash))
-    } else if random::is_secret(word) {
-        Some((0, Placeholder::Token))
-    } else if digits == trailing && digits >= MIN_NUMBER {
-        Some((word.len() - digits, Placeholder::Id))
-    } else if random::is_id(word) {
-        Some((0, Placeholder::Id))
-    } else {
-        None
-    }
-}
-
-/// Returns whether a text is a hexadecimal number, with or without `0x` before it.
-fn is_hexadecimal(text: &[u8]) -> bool {
-    text.strip_prefix(b"0x").unwrap_or(text).iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Returns whether a byte belongs to a run of name characters: those of base64 and base64url.
