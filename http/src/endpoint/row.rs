@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::{Equivalent, HashMap, hash_map};
 
-use super::{Counts, OTHER};
+use super::{Counts, OTHER, fold, normalise_host, normalise_method};
 use crate::{Protocol, Side};
 
 /// The key of a row among those of its owner.
@@ -25,6 +25,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// The endpoint with these names, which are brought into the form of a row's. Names that are in this form, as those
+    /// of a report's rows, stay as they are.
+    pub fn new(side: Side, protocol: Protocol, method: &str, host: &str, path: &str) -> Self {
+        let host = if host == OTHER { OTHER.into() } else { normalise_host(host).into() };
+        let path = if path == OTHER { OTHER.into() } else { fold(path).into() };
+        Self { side, protocol, method: normalise_method(method), host, path }
+    }
+
     /// The endpoint that stands for all of a side and protocol that have no row of their own.
     pub fn other(side: Side, protocol: Protocol) -> Self {
         Self { side, protocol, method: OTHER, host: OTHER.into(), path: OTHER.into() }
@@ -33,6 +41,12 @@ impl Endpoint {
     /// Returns whether the endpoint stands for all that have no row of their own. No path folds to this text.
     pub fn is_other(&self) -> bool {
         *self.path == *OTHER
+    }
+
+    /// The endpoint as what is looked for.
+    pub(super) fn key(&self) -> Key<'_> {
+        let Self { side, protocol, method, host, path } = self;
+        Key { side: *side, protocol: *protocol, method, host, path }
     }
 }
 
@@ -107,6 +121,7 @@ pub fn merge<Owner: Clone + Eq + Hash>(rows: impl IntoIterator<Item = Row<Owner>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::INVALID;
     use crate::endpoint::testing::exchange;
 
     /// A row with a number of requests.
@@ -153,10 +168,22 @@ mod tests {
     }
 
     #[test]
+    fn names_of_a_row_stay() {
+        for (method, host, path) in
+            [("GET", "a:8080", "/users/{id}"), (OTHER, OTHER, OTHER), (OTHER, INVALID, INVALID), ("", "", "")]
+        {
+            let endpoint = Endpoint::new(Side::Server, Protocol::Http2, method, host, path);
+            assert_eq!((endpoint.method, &*endpoint.host, &*endpoint.path), (method, host, path));
+        }
+        let endpoint = Endpoint::new(Side::Server, Protocol::Http2, "get", "A:80", "/users/42?q");
+        assert_eq!((endpoint.method, &*endpoint.host, &*endpoint.path), (OTHER, "a", "/users/{id}"));
+    }
+
+    #[test]
     fn no_path_is_taken_for_the_others() {
         assert!(Endpoint::other(Side::Client, Protocol::Grpc).is_other());
         for path in ["{other}", "/{other}", "%7Bother%7D"] {
-            assert!(!row("a", &super::super::fold(path), 1, true).endpoint.is_other());
+            assert!(!row("a", &fold(path), 1, true).endpoint.is_other());
         }
     }
 }

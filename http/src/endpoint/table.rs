@@ -10,11 +10,11 @@ mod tests;
 use std::hash::Hash;
 
 use hashbrown::HashMap;
-use owner::Endpoints;
+use owner::{Endpoints, Entry};
 use span::Span;
 
 use super::row::{Key, order};
-use super::{Counts, Row, Totals, method, normalise_host, path};
+use super::{Counts, OTHER, Row, Totals, Unobserved, method, normalise_host, path};
 use crate::{Exchange, Reason};
 
 /// Largest number of rows of a table, beside the `{other}` rows: at most one for each owner, side and protocol.
@@ -106,13 +106,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
             host: &host,
             path: &path,
         };
-        if let Some(endpoints) = self.owners.get_mut(owner)
-            && let Some(counts) = endpoints.find(&key)
-        {
-            counts.record(exchange);
-        } else {
-            self.insert(owner, &key).record(exchange);
-        }
+        self.update(owner, &key, |entry| entry.counts.now().record(exchange));
         self.path = path;
     }
 
@@ -125,6 +119,29 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
     pub fn lost_events(&mut self, count: u64) {
         let lost = &mut self.totals.now().unobserved.lost_events;
         *lost = lost.saturating_add(count);
+    }
+
+    /// Adds a row that was counted before this table began, as one of the last report before a restart. It belongs to no
+    /// interval.
+    pub fn restore(&mut self, row: &Row<Owner>) {
+        self.totals.before().sums.merge(&row.counts.sums);
+        self.update(&row.owner, &row.endpoint.key(), |entry| {
+            entry.counts.before().merge(&row.counts);
+            entry.complete &= row.complete;
+        });
+    }
+
+    /// Adds what was counted before this table began beside the restored rows; its durations may be missing. If these are exchanges, then rows that
+    /// begin from now on are not complete.
+    pub fn restore_rest(&mut self, rest: &Counts, unobserved: &Unobserved) {
+        let totals = self.totals.before();
+        totals.sums.merge(&rest.sums);
+        totals.unobserved.merge(unobserved);
+        self.rest.before().merge(rest);
+        if rest.requests() > 0 {
+            self.folded = true;
+            self.owners.values_mut().for_each(Endpoints::set_folded);
+        }
     }
 
     /// Everything since the beginning.
@@ -243,16 +260,20 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         }
     }
 
-    /// The counts of an owner's endpoint that has no row yet.
-    fn insert(&mut self, owner: &Owner, key: &Key<'_>) -> &mut Counts {
+    /// Updates the entry of an owner's endpoint, which gets one if it has none.
+    fn update(&mut self, owner: &Owner, key: &Key<'_>, update: impl FnOnce(&mut Entry)) {
+        if let Some(endpoints) = self.owners.get_mut(owner)
+            && let Some(entry) = endpoints.find(key)
+        {
+            update(entry);
+            return;
+        }
         self.make_room(owner, key.host);
-        self.named += 1;
-        self.owners
-            .entry(owner.clone())
-            .or_insert_with(|| {
-                self.owners_seen += 1;
-                Endpoints::new(self.owners_seen, self.folded)
-            })
-            .insert(key)
+        self.named += usize::from(key.path != OTHER);
+        let endpoints = self.owners.entry(owner.clone()).or_insert_with(|| {
+            self.owners_seen += 1;
+            Endpoints::new(self.owners_seen, self.folded)
+        });
+        update(endpoints.insert(key));
     }
 }

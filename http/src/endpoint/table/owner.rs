@@ -88,13 +88,18 @@ impl Endpoints {
             + self.iter().map(|(endpoint, entry)| endpoint.path.len() + entry.counts.memory()).sum::<usize>()
     }
 
-    /// The counts of an endpoint that has a row.
-    pub(super) fn find(&mut self, key: &Key<'_>) -> Option<&mut Counts> {
-        self.entries.get_mut(key).map(|entry| entry.counts.now())
+    /// The entry of an endpoint that has a row.
+    pub(super) fn find(&mut self, key: &Key<'_>) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
     }
 
-    /// The counts of an endpoint, which gets a row if it has none. [`Self::make_room`] is to be called before.
-    pub(super) fn insert(&mut self, key: &Key<'_>) -> &mut Counts {
+    /// Records that an endpoint that has no entry may have had one before.
+    pub(super) fn set_folded(&mut self) {
+        self.folded = true;
+    }
+
+    /// The entry of an endpoint, which gets one if it has none. [`Self::make_room`] is to be called before.
+    pub(super) fn insert(&mut self, key: &Key<'_>) -> &mut Entry {
         let host = match self.hosts.get(key.host) {
             Some(host) => Arc::clone(host),
             None => {
@@ -106,7 +111,7 @@ impl Endpoints {
             }
         };
         let Key { side, protocol, method, path, .. } = *key;
-        self.entry(Endpoint { side, protocol, method, host, path: path.into() }).counts.now()
+        self.entry(Endpoint { side, protocol, method, host, path: path.into() })
     }
 
     /// Folds the rarest rows or hosts, if there are too many for one more with this host.

@@ -78,6 +78,14 @@ proptest! {
         prop_assert_eq!(&sum(&table.top(usize::MAX), &table.rest()), &all);
         intervals.merge(&table.take_interval().totals);
         prop_assert_eq!(intervals.sums, all.sums);
+        // A table that goes on after a restart has the same totals.
+        let mut restored = Table::default();
+        table.top(usize::MAX).iter().for_each(|row| restored.restore(row));
+        restored.restore_rest(&table.rest(), &Unobserved::default());
+        check(&restored);
+        prop_assert_eq!(restored.totals(), table.totals());
+        prop_assert_eq!(restored.top(usize::MAX).len(), table.len());
+        prop_assert!(restored.take_interval().rows.is_empty());
         // Merging the rows of one table changes nothing, of two doubles them.
         let rows = table.top(usize::MAX);
         let merged = merge(rows.iter().chain(&rows).cloned());

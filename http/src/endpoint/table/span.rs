@@ -35,6 +35,11 @@ impl<T: Merge> Span<T> {
         &mut self.now
     }
 
+    /// Where something is counted that is not new.
+    pub(super) fn before(&mut self) -> &mut T {
+        &mut self.before
+    }
+
     /// What was counted since the beginning.
     pub(super) fn all(&self) -> T {
         let mut all = self.before.clone();

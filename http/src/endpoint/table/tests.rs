@@ -182,6 +182,35 @@ fn rows_are_small() {
     assert!(each <= 512, "{each} bytes for each row");
 }
 
+#[test]
+fn a_restart_goes_on_from_the_last_rows() {
+    let mut first = Table::default();
+    for (path, count) in [("/a", 5), ("/b", 3), ("/c", 1)] {
+        for _ in 0..count {
+            first.record(&1, &exchange(path, 200));
+        }
+    }
+    first.unobserved(Reason::Malformed, 4);
+    // The report has two rows; what else there was is known as a sum only.
+    let mut second = Table::default();
+    first.top(2).iter().for_each(|row| second.restore(row));
+    let rest = &find(&first.top(3), 1, "/c").expect("a row").counts;
+    second.restore_rest(rest, &first.totals().unobserved);
+    assert_eq!(second.totals(), first.totals());
+    for path in ["/a", "/c"] {
+        second.record(&1, &exchange(path, 200));
+    }
+    check(&second);
+    let shown: Vec<_> = second
+        .top(9)
+        .iter()
+        .map(|row| (row.endpoint.path.to_string(), row.counts.requests(), row.complete))
+        .collect();
+    assert_eq!(shown, [("/a".to_owned(), 6, true), ("/b".to_owned(), 3, true), ("/c".to_owned(), 1, false)]);
+    let interval = second.take_interval();
+    assert_eq!((interval.rows.len(), interval.totals.sums.requests()), (2, 2));
+}
+
 /// A different path of words for each number, which does not fold.
 pub(super) fn words(number: u32) -> String {
     const WORDS: [&str; 32] = [
