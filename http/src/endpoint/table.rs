@@ -218,14 +218,12 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         Interval { rows, rest: self.rest.take(), totals: self.totals.take() }
     }
 
-    /// Folds what has the fewest requests, until an owner's endpoint with a host may get a row.
+    /// Folds the rows with the fewest requests, if there are too many for one more of an owner with a host.
     fn make_room(&mut self, owner: &Owner, host: &str) {
         if let Some(endpoints) = self.owners.get_mut(owner) {
             let before = endpoints.named();
             endpoints.make_room(host);
             self.named -= before - endpoints.named();
-        } else if self.owners.len() >= MAX_OWNERS {
-            self.fold_owners();
         }
         if self.named >= MAX_ROWS
             && let Some(largest) = self
@@ -268,8 +266,14 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
             update(entry);
             return;
         }
-        self.make_room(owner, key.host);
-        self.named += usize::from(key.path != OTHER);
+        if !self.owners.contains_key(owner) && self.owners.len() >= MAX_OWNERS {
+            self.fold_owners();
+        }
+        // An `{other}` row needs no room.
+        if key.path != OTHER {
+            self.make_room(owner, key.host);
+            self.named += 1;
+        }
         let endpoints = self.owners.entry(owner.clone()).or_insert_with(|| {
             self.owners_seen += 1;
             Endpoints::new(self.owners_seen, self.folded)

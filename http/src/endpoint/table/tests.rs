@@ -211,6 +211,24 @@ fn a_restart_goes_on_from_the_last_rows() {
     assert_eq!((interval.rows.len(), interval.totals.sums.requests()), (2, 2));
 }
 
+#[test]
+fn a_full_table_is_restored_whole() {
+    let mut full = Table::default();
+    for number in 0..MAX_ROWS as u32 + 100 {
+        full.record(&(number % 8), &exchange(&format!("/{}", words(number / 8)), 200));
+    }
+    for number in full.named as u32..MAX_ROWS as u32 {
+        full.record(&(number % 8), &exchange(&format!("/again/{}", words(number)), 200));
+    }
+    assert_eq!(full.named, MAX_ROWS);
+    let mut restored = Table::default();
+    let rows = full.top(usize::MAX);
+    assert!(rows.iter().any(|row| row.endpoint.is_other()));
+    rows.iter().rev().for_each(|row| restored.restore(row));
+    check(&restored);
+    assert_eq!((restored.len(), restored.totals()), (full.len(), full.totals()));
+}
+
 /// A different path of words for each number, which does not fold.
 pub(super) fn words(number: u32) -> String {
     const WORDS: [&str; 32] = [
