@@ -1,1 +1,36 @@
 //! Exchanges folded into rows by endpoint.
+//!
+//! A [`Table`] takes [`crate::Exchange`]s and keeps one [`Row`] for each owner and [`Endpoint`]: side, protocol, method,
+//! host and folded path. Three rules hold for everything that leaves this module:
+//!
+//! * **Sums are exact.** All rows of a table, with [`Table::rest`], add up to [`Table::totals`], whatever was folded
+//!   together to stay within the bounds.
+//! * **Text is safe.** Methods are known ones, hosts and paths are printable ASCII (but for the `…` of a cut path) of
+//!   bounded length, without query, path parameters and what looks like a secret.
+//! * **Memory is bounded.** Every table has a fixed number of owners, rows and hosts.
+//!
+//! Rows of several nodes merge by their key ([`merge`]); their [`Histogram`]s merge exactly.
+
+mod counts;
+mod histogram;
+mod host;
+mod method;
+mod path;
+mod row;
+mod table;
+#[cfg(test)]
+mod testing;
+
+pub use counts::{Class, Counts, Sums, Totals, Unobserved};
+pub use histogram::{Histogram, Latency, TextError};
+pub use host::normalise as normalise_host;
+pub use method::normalise as normalise_method;
+pub use path::{fold, redact};
+pub use row::{Endpoint, Row, merge};
+pub use table::{Interval, MAX_HOSTS, MAX_OWNER_ROWS, MAX_OWNERS, MAX_ROWS, Table};
+
+/// Stands for all methods, hosts or paths that have no row of their own.
+pub const OTHER: &str = "{other}";
+
+/// Stands for a host or path that is not well-formed.
+pub const INVALID: &str = "{invalid}";

@@ -1,0 +1,273 @@
+//! Counts of exchanges, and of what could not be observed.
+
+use super::Histogram;
+use crate::{Exchange, Reason, Status};
+
+/// Nanoseconds in a microsecond.
+const NANOSECONDS: u64 = 1_000;
+
+/// What an exchange's response says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// 100 to 199, which is final for 101 alone.
+    Informational,
+    /// 200 to 299.
+    Success,
+    /// 300 to 399.
+    Redirection,
+    /// 400 to 499.
+    ClientError,
+    /// 500 to 599.
+    ServerError,
+    /// The exchange ended without a final response.
+    NoResponse,
+    /// A status that could not be read, or a code that belongs to no class.
+    Unknown,
+}
+
+impl Class {
+    /// Number of classes.
+    pub const COUNT: usize = 7;
+
+    /// All classes, in the order of their index.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+        Self::NoResponse,
+        Self::Unknown,
+    ];
+
+    /// The class of a status.
+    pub fn of(status: Status) -> Self {
+        match status {
+            Status::Code(100..=199) => Self::Informational,
+            Status::Code(200..=299) => Self::Success,
+            Status::Code(300..=399) => Self::Redirection,
+            Status::Code(400..=499) => Self::ClientError,
+            Status::Code(500..=599) => Self::ServerError,
+            Status::NoResponse => Self::NoResponse,
+            Status::Unknown | Status::Code(_) => Self::Unknown,
+        }
+    }
+
+    /// The class's name, as in a column's head or a field.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Informational => "1xx",
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+            Self::NoResponse => "noResponse",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Numbers of exchanges and bytes. They stay at their maximum rather than overflow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Number of exchanges by class, in the order of [`Class::ALL`]. A gRPC exchange counts by its HTTP status here.
+    pub by_class: [u64; Class::COUNT],
+    /// Number of the exchanges whose `grpc-status` came and was not 0. They are counted in [`Self::by_class`] as well,
+    /// mostly as [`Class::Success`], since gRPC reports failures with an HTTP status of 200.
+    pub grpc_failed: u64,
+    /// Bytes of the requests.
+    pub request_bytes: u64,
+    /// Bytes of the responses.
+    pub response_bytes: u64,
+}
+
+impl Sums {
+    /// Counts an exchange.
+    pub fn record(&mut self, exchange: &Exchange) {
+        add(&mut self.by_class[Class::of(exchange.status) as usize], 1);
+        add(&mut self.grpc_failed, u64::from(exchange.grpc_status.is_some_and(|status| status != 0)));
+        add(&mut self.request_bytes, exchange.request_bytes);
+        add(&mut self.response_bytes, exchange.response_bytes);
+    }
+
+    /// Number of exchanges of a class.
+    pub fn of(&self, class: Class) -> u64 {
+        self.by_class[class as usize]
+    }
+
+    /// Number of exchanges.
+    pub fn requests(&self) -> u64 {
+        self.by_class.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Adds other sums.
+    pub fn merge(&mut self, other: &Self) {
+        for (count, more) in self.by_class.iter_mut().zip(other.by_class) {
+            add(count, more);
+        }
+        add(&mut self.grpc_failed, other.grpc_failed);
+        add(&mut self.request_bytes, other.request_bytes);
+        add(&mut self.response_bytes, other.response_bytes);
+    }
+}
+
+/// Sums with the distribution of durations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Numbers of exchanges and bytes.
+    pub sums: Sums,
+    /// Durations in microseconds, from the request's first byte to the exchange's last one, of every exchange: of one
+    /// without a response until its connection closed.
+    pub durations: Histogram,
+}
+
+impl Counts {
+    /// Counts an exchange.
+    pub fn record(&mut self, exchange: &Exchange) {
+        self.sums.record(exchange);
+        self.durations.record(exchange.ended.saturating_sub(exchange.began) / NANOSECONDS);
+    }
+
+    /// Number of exchanges.
+    pub fn requests(&self) -> u64 {
+        self.sums.requests()
+    }
+
+    /// Adds other counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.sums.merge(&other.sums);
+        self.durations.merge(&other.durations);
+    }
+}
+
+/// Numbers of what could not be observed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unobserved {
+    /// Number of exchanges by reason, in the order of [`Self::REASONS`].
+    pub by_reason: [u64; Self::REASONS.len()],
+    /// Number of events that the kernel could not hand over. Each may stand for several exchanges or for none.
+    pub lost_events: u64,
+}
+
+impl Unobserved {
+    /// All reasons, in the order of their index.
+    pub const REASONS: [Reason; 5] = [
+        Reason::LostResponse,
+        Reason::HeadTooLarge,
+        Reason::Malformed,
+        Reason::NoMemory,
+        Reason::MissingBytes,
+    ];
+
+    /// A reason's index. A new reason does not compile until it has one.
+    fn index(reason: Reason) -> usize {
+        match reason {
+            Reason::LostResponse => 0,
+            Reason::HeadTooLarge => 1,
+            Reason::Malformed => 2,
+            Reason::NoMemory => 3,
+            Reason::MissingBytes => 4,
+        }
+    }
+
+    /// Counts exchanges that were not observed.
+    pub fn record(&mut self, reason: Reason, count: u64) {
+        add(&mut self.by_reason[Self::index(reason)], count);
+    }
+
+    /// Number of exchanges that were not observed for a reason.
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.by_reason[Self::index(reason)]
+    }
+
+    /// Number of exchanges that were not observed.
+    pub fn exchanges(&self) -> u64 {
+        self.by_reason.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Adds other numbers.
+    pub fn merge(&mut self, other: &Self) {
+        for (count, more) in self.by_reason.iter_mut().zip(other.by_reason) {
+            add(count, more);
+        }
+        add(&mut self.lost_events, other.lost_events);
+    }
+}
+
+/// Everything that was observed, and what was not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Exchanges that were observed.
+    pub sums: Sums,
+    /// What was not observed.
+    pub unobserved: Unobserved,
+}
+
+impl Totals {
+    /// Adds other totals.
+    pub fn merge(&mut self, other: &Self) {
+        self.sums.merge(&other.sums);
+        self.unobserved.merge(&other.unobserved);
+    }
+}
+
+/// Adds to a count, up to its maximum.
+fn add(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::testing::exchange;
+
+    #[test]
+    fn every_status_has_its_class() {
+        for (status, class) in [
+            (Status::Code(101), "1xx"),
+            (Status::Code(200), "2xx"),
+            (Status::Code(304), "3xx"),
+            (Status::Code(499), "4xx"),
+            (Status::Code(503), "5xx"),
+            (Status::Code(600), "unknown"),
+            (Status::Code(0), "unknown"),
+            (Status::NoResponse, "noResponse"),
+            (Status::Unknown, "unknown"),
+        ] {
+            assert_eq!(Class::of(status).name(), class);
+        }
+        for (index, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, index);
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_index() {
+        for (index, reason) in Unobserved::REASONS.into_iter().enumerate() {
+            assert_eq!(Unobserved::index(reason), index);
+            let mut unobserved = Unobserved::default();
+            unobserved.record(reason, 3);
+            assert_eq!((unobserved.of(reason), unobserved.exchanges()), (3, 3));
+        }
+    }
+
+    #[test]
+    fn failed_grpc_counts_beside_its_class() {
+        let mut counts = Counts::default();
+        for grpc_status in [None, Some(0), Some(14)] {
+            counts.record(&Exchange { grpc_status, ..exchange("/p.S/M", 200) });
+        }
+        assert_eq!((counts.requests(), counts.sums.of(Class::Success), counts.sums.grpc_failed), (3, 3, 1));
+        assert_eq!(counts.durations.count(), 3);
+    }
+
+    #[test]
+    fn hostile_numbers_saturate() {
+        let mut counts = Counts::default();
+        for _ in 0..3 {
+            counts.record(&Exchange { request_bytes: u64::MAX, began: 9, ended: 3, ..exchange("/", 200) });
+        }
+        assert_eq!(counts.sums.request_bytes, u64::MAX);
+        assert_eq!(counts.durations.latency().max, 0);
+    }
+}

@@ -1,0 +1,59 @@
+//! Methods: the known ones by their names, all others as one.
+
+use super::OTHER;
+
+/// Methods that are shown by name: those of RFC 9110, PATCH, HTTP/2's preface, WebDAV (RFC 4918, 3253, 3744, 5323, 4791),
+/// QUERY, and PURGE as caches know it.
+const KNOWN: [&str; 26] = [
+    "GET",
+    "POST",
+    "PUT",
+    "DELETE",
+    "HEAD",
+    "OPTIONS",
+    "PATCH",
+    "CONNECT",
+    "TRACE",
+    "QUERY",
+    "PRI",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+    "ACL",
+    "MKCALENDAR",
+    "CHECKOUT",
+    "CHECKIN",
+    "VERSION-CONTROL",
+    "PURGE",
+];
+
+/// Returns the name under which a method is counted: its own if it is a known one, `{other}` if not, and nothing if it is
+/// unknown (a joined HTTP/2 connection). Methods are case-sensitive.
+pub fn normalise(method: &str) -> &'static str {
+    if method.is_empty() {
+        return "";
+    }
+    KNOWN.iter().find(|known| **known == method).copied().unwrap_or(OTHER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_methods_stay_and_all_others_are_one() {
+        for known in KNOWN {
+            assert_eq!(normalise(known), known);
+        }
+        for other in ["FOOBAR", "get", "GET ", "\u{1b}[31m", "GETGETGETGET"] {
+            assert_eq!(normalise(other), OTHER, "{other:?}");
+        }
+        assert_eq!(normalise(""), "");
+    }
+}

@@ -1,0 +1,141 @@
+//! Values in a path: what they are, and what stands for them.
+
+use super::{random, secret, shape};
+
+/// Number of hexadecimal digits from which letters and digits together are a hash.
+const MIN_HASH: usize = 8;
+
+/// Number of hexadecimal digits from which a hash is taken for a secret.
+pub(super) const MIN_SECRET_HASH: usize = 16;
+
+/// Number of decimal digits from which a number inside a name is an identifier: four may be a year.
+pub(super) const MIN_NUMBER: usize = 5;
+
+/// Number of decimal digits from which a number right after letters is an identifier: five are usual in names such as
+/// `ed25519`.
+const MIN_ATTACHED_NUMBER: usize = 6;
+
+/// What stands for a replaced text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placeholder {
+    /// A number or a short random identifier.
+    Id,
+    /// A UUID.
+    Uuid,
+    /// Hexadecimal digits.
+    Hash,
+    /// What looks like a secret.
+    Token,
+    /// An e-mail address.
+    Email,
+    /// A date or a time.
+    Date,
+    /// An IP address.
+    Ip,
+}
+
+impl Placeholder {
+    /// All placeholders.
+    const ALL: [Self; 7] = [Self::Id, Self::Uuid, Self::Hash, Self::Token, Self::Email, Self::Date, Self::Ip];
+
+    /// The text that is shown.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Id => "{id}",
+            Self::Uuid => "{uuid}",
+            Self::Hash => "{hash}",
+            Self::Token => "{token}",
+            Self::Email => "{email}",
+            Self::Date => "{date}",
+            Self::Ip => "{ip}",
+        }
+    }
+}
+
+/// Returns the placeholder with which a text begins.
+pub(super) fn placeholder_at(text: &[u8]) -> Option<&'static str> {
+    Placeholder::ALL.into_iter().map(Placeholder::text).find(|name| text.starts_with(name.as_bytes()))
+}
+
+/// A part of a text that is replaced.
+pub(super) struct Found {
+    /// Where it begins.
+    pub from: usize,
+    /// Where it ends.
+    pub to: usize,
+    /// What stands for it.
+    pub placeholder: Placeholder,
+}
+
+/// Returns what stands for a segment that is one value.
+pub(super) fn whole(text: &[u8]) -> Option<Placeholder> {
+    let placeholder = if text.is_empty() {
+        return None;
+    } else if text.contains(&b'@') {
+        if secret::is_user_info(text) {
+            Placeholder::Token
+        } else if shape::is_email(text) && !secret::begins(text) {
+            Placeholder::Email
+        } else {
+            return None;
+        }
+    } else if !text.iter().any(u8::is_ascii_digit) && !text.contains(&b':') {
+        return None;
+    } else if shape::is_number(text) {
+        Placeholder::Id
+    } else if shape::is_time(text) {
+        Placeholder::Date
+    } else if shape::is_address(text) {
+        Placeholder::Ip
+    } else {
+        return None;
+    };
+    Some(placeholder)
+}
+
+/// Returns the first value among words with separators between them.
+pub(super) fn first_value(text: &[u8]) -> Option<Found> {
+    let mut from = 0;
+    while from < text.len() {
+        let length = text[from..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let to = from + length;
+        if length >= 4 {
+            let word = &text[from..to];
+            if shape::starts_with_date(&text[from..])
+                && text.get(from + shape::DATE).is_none_or(|byte| !byte.is_ascii_alphanumeric())
+            {
+                return Some(Found { from, to: from + shape::DATE, placeholder: Placeholder::Date });
+            }
+            if let Some((letters, placeholder)) = value(word) {
+                return Some(Found { from: from + letters, to, placeholder });
+            }
+        }
+        from = to + 1;
+    }
+    None
+}
+
+/// Returns what stands for a word of letters and digits, and the number of letters before it that stay.
+fn value(word: &[u8]) -> Option<(usize, Placeholder)> {
+    let digits = word.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let trailing = word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == word.len() {
+        (digits >= MIN_NUMBER).then_some((0, Placeholder::Id))
+    } else if is_hexadecimal(word) && (word.len() >= MIN_SECRET_HASH || word.len() >= MIN_HASH && digits >= 2)
+    {
+        Some((0, Placeholder::Hash))
+    } else if random::is_secret(word) {
+        Some((0, Placeholder::Token))
+    } else if digits == trailing && digits >= MIN_ATTACHED_NUMBER {
+        Some((word.len() - digits, Placeholder::Id))
+    } else if random::is_id(word) {
+        Some((0, Placeholder::Id))
+    } else {
+        None
+    }
+}
+
+/// Returns whether a text is a hexadecimal number, with or without `0x` before it.
+pub(super) fn is_hexadecimal(text: &[u8]) -> bool {
+    text.strip_prefix(b"0x").unwrap_or(text).iter().all(u8::is_ascii_hexdigit)
+}

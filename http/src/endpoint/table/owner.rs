@@ -1,0 +1,201 @@
+//! The rows of one owner.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::span::Span;
+use super::{MAX_HOSTS, MAX_OWNER_ROWS};
+use crate::endpoint::row::Key;
+use crate::endpoint::{Counts, Endpoint, INVALID, OTHER};
+
+/// The counts of one endpoint.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// The counts.
+    pub counts: Span<Counts>,
+    /// Whether they hold every exchange of the endpoint.
+    pub complete: bool,
+    /// Position in the order in which the owner's endpoints came.
+    sequence: u64,
+}
+
+impl Entry {
+    /// Number of requests since the beginning.
+    pub(super) fn requests(&self) -> u64 {
+        self.counts.requests()
+    }
+}
+
+/// The endpoints of one owner.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    /// Counts by endpoint.
+    entries: HashMap<Endpoint, Entry>,
+    /// Hosts of the endpoints, beside those that stand for no host in particular.
+    hosts: HashSet<Arc<str>>,
+    /// Number of `{other}` rows among the entries.
+    others: usize,
+    /// Position of the owner in the order in which owners came.
+    sequence: u64,
+    /// Number of entries so far.
+    entries_seen: u64,
+    /// Whether an endpoint that has no entry may have had one before.
+    folded: bool,
+}
+
+impl Endpoints {
+    /// The endpoints of an owner that has none yet.
+    pub(super) fn new(sequence: u64, folded: bool) -> Self {
+        Self { entries: HashMap::new(), hosts: HashSet::new(), others: 0, sequence, entries_seen: 0, folded }
+    }
+
+    /// Position of the owner in the order in which owners came.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Number of rows but the `{other}` rows.
+    pub(super) fn named(&self) -> usize {
+        self.entries.len() - self.others
+    }
+
+    /// Number of requests since the beginning.
+    pub(super) fn requests(&self) -> u64 {
+        self.entries.values().fold(0, |sum, entry| sum.saturating_add(entry.requests()))
+    }
+
+    /// The rows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Endpoint, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The rows.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Endpoint, &mut Entry)> {
+        self.entries.iter_mut()
+    }
+
+    /// Bytes on the heap, about.
+    pub(super) fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<(Endpoint, Entry)>()
+            + self.hosts.iter().map(|host| size_of::<Arc<str>>() + host.len()).sum::<usize>()
+            + self.iter().map(|(endpoint, entry)| endpoint.path.len() + entry.counts.memory()).sum::<usize>()
+    }
+
+    /// The entry of an endpoint that has a row.
+    pub(super) fn find(&mut self, key: &Key<'_>) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    /// Records that an endpoint that has no entry may have had one before.
+    pub(super) fn set_folded(&mut self) {
+        self.folded = true;
+    }
+
+    /// The entry of an endpoint, which gets one if it has none. [`Self::make_room`] is to be called before.
+    pub(super) fn insert(&mut self, key: &Key<'_>) -> &mut Entry {
+        let host = match self.hosts.get(key.host) {
+            Some(host) => Arc::clone(host),
+            None => {
+                let host = Arc::from(key.host);
+                if is_particular(key.host) {
+                    self.hosts.insert(Arc::clone(&host));
+                }
+                host
+            }
+        };
+        let Key { side, protocol, method, path, .. } = *key;
+        self.entry(Endpoint { side, protocol, method, host, path: path.into() })
+    }
+
+    /// Folds the rarest rows or hosts, if there are too many for one more with this host.
+    pub(super) fn make_room(&mut self, host: &str) {
+        if self.hosts.len() >= MAX_HOSTS && is_particular(host) && !self.hosts.contains(host) {
+            self.fold_hosts();
+        }
+        if self.named() >= MAX_OWNER_ROWS {
+            self.fold_rows();
+        }
+    }
+
+    /// Moves the rarer half of the rows, at least one, into the `{other}` rows; of rows with equally many requests, the
+    /// newest.
+    pub(super) fn fold_rows(&mut self) {
+        let mut rarest: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(endpoint, _)| !endpoint.is_other())
+            .map(|(endpoint, entry)| (entry.requests(), Reverse(entry.sequence), endpoint.clone()))
+            .collect();
+        rarest.sort_unstable_by_key(|(requests, sequence, _)| (*requests, *sequence));
+        rarest.truncate(rarest.len().div_ceil(2));
+        for (_, _, endpoint) in rarest {
+            let other = Endpoint::other(endpoint.side, endpoint.protocol);
+            self.fold(&endpoint, other);
+        }
+        self.hosts = self
+            .entries
+            .keys()
+            .filter(|endpoint| is_particular(&endpoint.host))
+            .map(|endpoint| Arc::clone(&endpoint.host))
+            .collect();
+    }
+
+    /// Gives the rows of the rarer half of the hosts `{other}` as their host; of hosts with equally many requests, the
+    /// newest.
+    fn fold_hosts(&mut self) {
+        let mut hosts: HashMap<Arc<str>, (u64, u64)> = HashMap::new();
+        for (endpoint, entry) in &self.entries {
+            let (requests, oldest) = hosts.entry(Arc::clone(&endpoint.host)).or_insert((0, u64::MAX));
+            *requests = requests.saturating_add(entry.requests());
+            *oldest = entry.sequence.min(*oldest);
+        }
+        hosts.retain(|host, _| is_particular(host));
+        let mut rarest: Vec<_> = hosts.into_iter().collect();
+        rarest.sort_unstable_by_key(|(_, (requests, oldest))| (*requests, Reverse(*oldest)));
+        rarest.truncate(rarest.len().div_ceil(2));
+        let rarest: HashSet<Arc<str>> = rarest.into_iter().map(|(host, _)| host).collect();
+        let mut endpoints: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(endpoint, _)| rarest.contains(&endpoint.host))
+            .map(|(endpoint, entry)| (entry.sequence, endpoint.clone()))
+            .collect();
+        endpoints.sort_unstable_by_key(|(sequence, _)| *sequence);
+        let other: Arc<str> = OTHER.into();
+        for (_, endpoint) in endpoints {
+            let merged = Endpoint { host: Arc::clone(&other), ..endpoint.clone() };
+            self.fold(&endpoint, merged);
+        }
+        self.hosts.retain(|host| !rarest.contains(host));
+    }
+
+    /// Moves the counts of one endpoint to another one.
+    fn fold(&mut self, endpoint: &Endpoint, into: Endpoint) {
+        self.folded = true;
+        if let Some(folded) = self.entries.remove(endpoint) {
+            self.entry(into).counts.merge(&folded.counts);
+        }
+    }
+
+    /// The entry of an endpoint, which gets one if it has none.
+    fn entry(&mut self, endpoint: Endpoint) -> &mut Entry {
+        let is_other = endpoint.is_other();
+        self.entries.entry(endpoint).or_insert_with(|| {
+            self.others += usize::from(is_other);
+            self.entries_seen += 1;
+            Entry { counts: Span::default(), complete: !self.folded, sequence: self.entries_seen }
+        })
+    }
+}
+
+/// Returns whether a host is one in particular, so that it counts among the hosts of an owner.
+fn is_particular(host: &str) -> bool {
+    !host.is_empty() && host != OTHER && host != INVALID
+}
