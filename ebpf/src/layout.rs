@@ -5,6 +5,7 @@
 //! `::ffff:a.b.c.d`; ports are in host order; integers are in the byte order of the machine.
 
 mod filter;
+pub mod http;
 mod slot;
 
 use std::{

@@ -13,6 +13,11 @@ struct Aligned<T: ?Sized>(T);
 static TYPED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/typed.bpf.o")));
 static PLAIN: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/plain.bpf.o")));
 
+static HTTP_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/http.bpf.o")));
+
+/// The ELF object that sees HTTP: loaded beside the others while a session asks for requests.
+pub static HTTP_OBJECT: &[u8] = &HTTP_ALIGNED.0;
+
 /// The two ELF objects. Each has all maps and the programs of its hooks; the loader fits it to the running kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
@@ -80,6 +85,10 @@ pub mod maps {
         ("tt_messages", 4096),
         ("tt_calls", 32_768),
     ];
+    /// In [`super::HTTP_OBJECT`], the ring buffer of [`super::layout::http::Record`]s.
+    pub const HTTP_RING: &str = "tt_http_ring";
+    /// In [`super::HTTP_OBJECT`], cgroup id → [`super::layout::http::Lost`].
+    pub const HTTP_LOST: &str = "tt_http_lost";
     /// In [`super::Variant::Plain`], a HASH of sockets that is the kernel's own affair and has one entry for each slot.
     pub const IDS: &str = "tt_ids";
 }
@@ -90,6 +99,8 @@ pub mod constants {
     pub const SET_MASK: &str = "set_mask";
     /// Number of the stash's sets (`u32`), which come after the main ones.
     pub const STASH_SETS: &str = "stash_sets";
+    /// In [`super::HTTP_OBJECT`], the bytes in the ring buffer at which user space is woken (`u64`).
+    pub const HTTP_WAKE_AT: &str = "wake_at";
     /// In [`super::Variant::Typed`], 1 if notes about messages are kept by thread and not in storage of tasks (`u8`).
     pub const NOTES_BY_THREAD: &str = "notes_by_thread";
 }

@@ -24,7 +24,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     KernelError, load,
-    tier::{Hook, ICMP_SEND, PEERS, RELEASE},
+    tier::{Hook, ICMP_SEND, INGRESS, PEERS, RELEASE},
 };
 
 /// No flags: a link to a cgroup always allows others, and the kernel refuses the flag that says so
@@ -61,21 +61,33 @@ impl CgroupPrograms {
         Self { root: root.to_owned(), links: BTreeMap::new() }
     }
 
-    /// Attaches the programs where they are wanted, and detaches them where they are wanted no more. What is attached is
-    /// attached first, so that no message passes without a program in between; running twice does no harm.
+    /// Attaches the programs where they are wanted, and detaches them where they are wanted no more.
     pub(super) fn update(
         &mut self,
         ebpf: &mut Ebpf,
         btf: &Btf,
         wanted: &AtCgroups,
     ) -> Result<(), KernelError> {
-        let targets = self.targets(wanted)?;
         let groups: [(bool, &[Hook]); 3] =
             [(wanted.peers, &PEERS), (wanted.ends, &[RELEASE]), (wanted.icmp, &[ICMP_SEND])];
         let hooks = groups.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, hooks)| hooks);
+        let hooks: Vec<_> = hooks.copied().collect();
+        let targets = if wanted.everywhere { self.everywhere()? } else { topmost(&wanted.selected) };
+        self.set(ebpf, btf, &hooks, &targets)
+    }
+
+    /// Has these programs, and no others, be attached to these cgroups, and no others. What is attached is attached first,
+    /// so that no message passes without a program in between; running twice does no harm.
+    pub(super) fn set(
+        &mut self,
+        ebpf: &mut Ebpf,
+        btf: &Btf,
+        hooks: &[Hook],
+        targets: &BTreeMap<u64, PathBuf>,
+    ) -> Result<(), KernelError> {
         let mut kept = HashSet::new();
         for hook in hooks {
-            for (cgroup, folder) in &targets {
+            for (cgroup, folder) in targets {
                 let key = (hook.program, *cgroup);
                 if !self.links.contains_key(&key)
                     && let Some(link) = self.attach(ebpf, btf, *hook, *cgroup, folder)?
@@ -95,15 +107,12 @@ impl CgroupPrograms {
         self.links.keys().filter(|(name, _)| *name == program).map(|(_, cgroup)| *cgroup).collect()
     }
 
-    /// The cgroups to attach to, with their folders. One below another is left out: the other's programs see its sockets.
-    fn targets(&self, wanted: &AtCgroups) -> Result<BTreeMap<u64, PathBuf>, KernelError> {
-        if wanted.everywhere {
-            let metadata = self.root.metadata();
-            let metadata =
-                metadata.map_err(|source| KernelError::CgroupRoot { path: self.root.clone(), source })?;
-            return Ok([(metadata.ino(), PathBuf::new())].into());
-        }
-        Ok(topmost(&wanted.selected))
+    /// The root alone, whose programs see the sockets of all cgroups.
+    pub(super) fn everywhere(&self) -> Result<BTreeMap<u64, PathBuf>, KernelError> {
+        let metadata = self.root.metadata();
+        let metadata =
+            metadata.map_err(|source| KernelError::CgroupRoot { path: self.root.clone(), source })?;
+        Ok([(metadata.ino(), PathBuf::new())].into())
     }
 
     /// Attaches a program to a cgroup; returns nothing if the cgroup is gone.
@@ -121,7 +130,7 @@ impl CgroupPrograms {
         if program.fd().is_err() {
             load::load_program(program, btf, hook).map_err(|error| load::loading(hook, error))?;
         }
-        match attach(program, &folder) {
+        match attach(program, hook, &folder) {
             Ok(link) => Ok(Some(link)),
             // A cgroup can be removed at any moment.
             Err(_) if open(&path, cgroup).is_none() => Ok(None),
@@ -152,7 +161,7 @@ fn open(path: &Path, cgroup: u64) -> Option<File> {
     folder.metadata().is_ok_and(|metadata| metadata.ino() == cgroup).then_some(folder)
 }
 
-fn attach(program: &mut Program, folder: &File) -> Result<FdLink, ProgramError> {
+fn attach(program: &mut Program, hook: Hook, folder: &File) -> Result<FdLink, ProgramError> {
     let link = match program {
         Program::CgroupSockAddr(program) => {
             let id = program.attach(folder, MODE)?;
@@ -163,7 +172,11 @@ fn attach(program: &mut Program, folder: &File) -> Result<FdLink, ProgramError> 
             program.take_link(id)?.try_into()
         }
         Program::CgroupSkb(program) => {
-            let id = program.attach(folder, CgroupSkbAttachType::Egress, MODE)?;
+            let way = match hook.target {
+                INGRESS => CgroupSkbAttachType::Ingress,
+                _ => CgroupSkbAttachType::Egress,
+            };
+            let id = program.attach(folder, way, MODE)?;
             program.take_link(id)?.try_into()
         }
         _ => return Err(ProgramError::UnexpectedProgramType),
@@ -172,8 +185,8 @@ fn attach(program: &mut Program, folder: &File) -> Result<FdLink, ProgramError> 
     link.map_err(|error: LinkError| ProgramError::IOError(io::Error::other(error)))
 }
 
-/// The cgroups that are not below another one of them.
-fn topmost(selected: &BTreeMap<u64, PathBuf>) -> BTreeMap<u64, PathBuf> {
+/// The cgroups that are not below another one of them: that one's programs see their sockets.
+pub(super) fn topmost(selected: &BTreeMap<u64, PathBuf>) -> BTreeMap<u64, PathBuf> {
     let paths: HashSet<&Path> = selected.values().map(PathBuf::as_path).collect();
     let is_topmost = |path: &Path| !path.ancestors().skip(1).any(|above| paths.contains(above));
     let kept = selected.iter().filter(|(_, path)| is_topmost(path));

@@ -143,7 +143,7 @@ fn create(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<Ebpf, KernelErro
 /// Loads programs on all processors. The kernel's verifier takes most of the time until a first trace is armed; it
 /// runs in the thread that loads the program, and keeps privileged ones from nothing (bpf_check()). Returns why some
 /// were refused. What comes after one without which tracing cannot go on is not loaded.
-fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<&'static str, ProgramError> {
+pub(super) fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<&'static str, ProgramError> {
     let position = |name: &str| hooks.iter().position(|hook| hook.program == name);
     let mut waiting: Vec<_> = ebpf
         .programs_mut()

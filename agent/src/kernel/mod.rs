@@ -8,6 +8,7 @@ mod error;
 mod folders;
 mod grace;
 mod hooks;
+mod http;
 mod load;
 mod losses;
 mod mapped;
@@ -23,7 +24,6 @@ mod unseen;
 use std::{
     collections::HashSet,
     fmt,
-    os::fd::{AsFd as _, BorrowedFd},
     path::Path,
     sync::atomic::AtomicU64,
     time::Instant,
@@ -46,6 +46,7 @@ pub use self::{
     error::{KernelError, missing_capabilities},
     folders::Folders,
     hooks::Wanted,
+    http::{HttpCapture, HttpLost},
     older::sees_all_processes,
     table::Drained,
     tier::{HookTier, TierChoice},
@@ -271,13 +272,9 @@ impl Tracer {
         Folders::of(&self.ebpf)
     }
 
-    /// Descriptor of a map by its name, for a second object that shares it (`EbpfLoader` shares maps by pin path only).
-    #[expect(dead_code, reason = "the objects of further features share the flow table and the selection")]
-    pub fn map_fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
-        match self.ebpf.map(name) {
-            Some(Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) => Ok(data.fd().as_fd()),
-            _ => Err(KernelError::Object(name)),
-        }
+    /// The main slot of a TCP socket, by the socket's cookie: it tells the process and the ends.
+    pub fn main_slot(&self, cookie: u64) -> Option<&Slot> {
+        self.table.main_slot(cookie)
     }
 
     fn hash<K: Pod, V: Pod>(

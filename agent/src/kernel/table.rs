@@ -3,6 +3,8 @@
 //! A drain scans the tags, 32 bytes for eight slots, and looks only at the slots that are used. What it remembers of
 //! them lies close together, whatever their numbers, so that a large table with few flows costs little.
 
+mod find;
+
 use std::{
     collections::{HashSet, VecDeque},
     hint::black_box,

@@ -212,7 +212,15 @@ pub(super) const RELEASE: Hook = hook("tt_release", Kind::Cgroup, "sock_release"
 ///
 /// This and [`ICMP_RECV`] see every packet of a cgroup or of the machine, so they are attached only while a session wants
 /// the peers of ICMP messages.
-pub(super) const ICMP_SEND: Hook = hook("tt_icmp_send", Kind::Cgroup, "egress");
+pub(super) const ICMP_SEND: Hook = hook("tt_icmp_send", Kind::Cgroup, EGRESS);
+
+/// Targets of programs that see the packets of a cgroup's sockets.
+pub(super) const INGRESS: &str = "ingress";
+const EGRESS: &str = "egress";
+
+/// What sees HTTP, in an object of its own.
+pub(super) const HTTP: [Hook; 2] =
+    [hook("tt_http_in", Kind::Cgroup, INGRESS), hook("tt_http_out", Kind::Cgroup, EGRESS)];
 
 /// Sees the source of what ping and raw sockets receive.
 pub(super) const ICMP_RECV: Hook = hook("tt_icmp_recv", Kind::Tracepoint, "consume_skb");

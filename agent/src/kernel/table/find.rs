@@ -1,0 +1,37 @@
+//! The slot of a socket, found as the kernel finds it: `table.h` is the original.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use traffictrace_ebpf::layout::{CONNECTION, FREE, Slot};
+
+use super::Table;
+
+impl Table {
+    /// The main slot of a TCP socket, open or closed but not freed, by the socket's cookie.
+    pub(in super::super) fn main_slot(&self, cookie: u64) -> Option<&Slot> {
+        let hash = hash_of(cookie);
+        let tag = hash as u32 | 1 << 31;
+        let mask = self.geometry.main_sets as u32 - 1;
+        let first = (hash >> 32) as u32 & mask;
+        let second = (first ^ ((hash as u32).wrapping_mul(0x5bd1_e995) >> 8 | 1)) & mask;
+        // The stash is small and rarely used: what is in it is looked for last, in all of it.
+        let stash = self.geometry.main_sets..self.tags.len();
+        let sets = [first as usize, second as usize].into_iter().chain(stash);
+        let mut slots = sets.flat_map(|set| {
+            let ways = self.tags[set].iter().enumerate().filter(move |(_, taken)| taken.load(Acquire) == tag);
+            ways.map(move |(way, _)| &self.slots[set * self.tags[set].len() + way])
+        });
+        slots.find(|slot| {
+            let state = slot.state();
+            slot.cookie.load(Relaxed) == cookie && state.phase() != FREE && state.has(CONNECTION)
+        })
+    }
+}
+
+/// The hash of a TCP socket's cookie.
+fn hash_of(cookie: u64) -> u64 {
+    let mut hash = cookie.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash ^= hash >> 27;
+    hash = hash.wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ hash >> 31
+}
