@@ -143,8 +143,8 @@ impl Parser {
             // Clients promise nothing.
         } else if !self.streams.is_new(id) {
             self.streams.request_part(id, block.wire, end, time, out);
-        } else if fields.as_ref().is_none_or(Fields::may_be_head) {
-            // Other blocks are trailers of a request whose head passed unseen.
+        } else if fields.as_ref().is_none_or(|fields| fields.is_request() || (fields.may_be_head() && !end)) {
+            // Other blocks are trailers of a request whose head passed unseen, or cannot be told from them.
             self.streams.opened(id);
             self.request(id, block, fields, end, out);
         }

@@ -73,6 +73,42 @@ struct Response {
     ended: bool,
 }
 
+impl Response {
+    /// Takes a header block: an interim or final head, or trailers. Returns whether the final head has come or may still
+    /// come. `doubt` says that the final head may have passed unseen.
+    fn headers(&mut self, block: &Block, fields: Fields, doubt: bool) -> bool {
+        let end = block.frame.has(END_STREAM);
+        let head = match self.status {
+            // In doubt, a block that begins with something unknown may be trailers.
+            None => fields.status.is_some() || (fields.may_be_head() && !doubt),
+            // Trailers end the stream, so what was taken for the final head was an interim one.
+            Some(Status::Unknown) => !self.body && (fields.status.is_some() || !end),
+            Some(_) => false,
+        };
+        let status = fields.status.unwrap_or(Status::Unknown);
+        if head && !end && matches!(status, Status::Code(100..=199)) {
+            return true;
+        }
+        if head {
+            self.status = Some(status);
+            self.first_byte = Some(block.began);
+        } else if fields.may_be_head() {
+            self.forget_interim();
+        }
+        self.grpc |= fields.grpc;
+        self.grpc_status = self.grpc_status.or(fields.grpc_status);
+        self.status.is_some()
+    }
+
+    /// Forgets the time of a head whose status is unknown and that no body followed: if it was an interim response's,
+    /// the final head came later or is missing.
+    fn forget_interim(&mut self) {
+        if self.status == Some(Status::Unknown) && !self.body {
+            self.first_byte = None;
+        }
+    }
+}
+
 /// An open stream.
 #[derive(Debug)]
 struct Stream {
@@ -107,7 +143,7 @@ impl Stream {
     }
 
     /// Reports a stream that ends now, with a response that is complete, cut off, missing, or not known.
-    fn settle(self, time: u64, out: &mut Out<'_>) {
+    fn settle(mut self, time: u64, out: &mut Out<'_>) {
         let status = self.response.status;
         match self.doubt {
             _ if self.response.ended => {
@@ -117,6 +153,7 @@ impl Stream {
             Some(reason) => out.unobserved(reason),
             None => {
                 let ended = self.last.max(time);
+                self.response.forget_interim();
                 self.report(status.unwrap_or(Status::NoResponse), ended, out);
             }
         }
@@ -236,24 +273,8 @@ impl Streams {
             }
             None => {}
             Some(fields) => {
-                let head = match response.status {
-                    // In doubt, a block that begins with something unknown may be the trailers of a lost response.
-                    None => fields.status.is_some() || (fields.may_be_head() && stream.doubt.is_none()),
-                    // What was taken for a final head was an interim one.
-                    Some(Status::Unknown) => (fields.status.is_some() || !end) && !response.body,
-                    Some(_) => false,
-                };
-                let status = fields.status.unwrap_or(Status::Unknown);
-                let interim = head && !end && matches!(status, Status::Code(100..=199));
-                if head && !interim {
-                    response.status = Some(status);
-                    response.first_byte = Some(block.began);
-                } else if response.status.is_none() && !interim {
+                if !response.headers(block, fields, stream.doubt.is_some()) {
                     stream.doubt.get_or_insert(Reason::Malformed);
-                }
-                if !interim {
-                    response.grpc |= fields.grpc;
-                    response.grpc_status = response.grpc_status.or(fields.grpc_status);
                 }
             }
         }
@@ -284,6 +305,7 @@ impl Streams {
     pub(super) fn doubt_responses(&mut self, reason: Reason) {
         for stream in self.open.values_mut().filter(|stream| !stream.response.ended) {
             stream.doubt.get_or_insert(reason);
+            stream.response.forget_interim();
         }
     }
 
