@@ -112,7 +112,8 @@ impl Parser {
                 self.streams.request_part(stream, bytes, end, time, out);
             }
             Event::Data { stream, bytes, end } => self.streams.response_part(stream, bytes, end, time, out),
-            Event::Reset(stream) => self.streams.reset(stream, time, out),
+            Event::Reset(stream) if from_client => self.streams.cancel(stream, time, out),
+            Event::Reset(stream) => self.streams.refuse(stream, time, out),
             Event::GoAway(last) if !from_client => self.streams.go_away(last, time, out),
             // A client's GOAWAY refuses pushed streams, which it resets as well.
             Event::GoAway(_) | Event::Block(_) | Event::Lost(_) => {}
@@ -173,6 +174,14 @@ impl Parser {
         Some(decoded.map_or_else(|_| Fields::unknown(), |()| fields))
     }
 
+    /// Bytes of a way passed now: those of the server's way show that it lacks nothing that came before.
+    fn confirm(&mut self, way: Way, sink: &mut dyn Sink) {
+        let Some(out) = &mut self.out(sink) else { return };
+        if self.client != Some(way) {
+            self.streams.confirm(self.time, out);
+        }
+    }
+
     /// Gives up a way's place.
     fn lose(&mut self, way: Way, reason: Reason, sink: &mut dyn Sink) {
         let cut = self.half_mut(way).lose(reason);
@@ -210,6 +219,7 @@ impl parser::Parser for Parser {
         if starts {
             self.half_mut(way).resume();
         }
+        self.confirm(way, sink);
         while let Some(event) = self.half_mut(way).advance(time, &mut bytes) {
             self.event(way, event, sink);
         }
@@ -220,6 +230,7 @@ impl parser::Parser for Parser {
             return self.hole(way, length, false, sink);
         }
         self.time = time;
+        self.confirm(way, sink);
         if let Some(event) = self.half_mut(way).skip(length) {
             self.event(way, event, sink);
         }

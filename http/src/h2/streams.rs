@@ -6,6 +6,8 @@
 //! unobserved once the stream is reset, the connection ends, or the stream's place is needed. Bytes of bodies that lie
 //! in what is missing are not counted; times and statuses are never taken from what may be another part of a response.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 
 use super::{block::Block, fields::Fields, frame::END_STREAM};
@@ -119,6 +121,8 @@ struct Stream {
     last: u64,
     /// Why the response's head or end may have passed unseen, if it may.
     doubt: Option<Reason>,
+    /// When the client reset the stream, if it did.
+    cancelled: Option<u64>,
 }
 
 impl Stream {
@@ -144,6 +148,7 @@ impl Stream {
 
     /// Reports a stream that ends now, with a response that is complete, cut off, missing, or not known.
     fn settle(mut self, time: u64, out: &mut Out<'_>) {
+        let time = self.cancelled.unwrap_or(time);
         let status = self.response.status;
         match self.doubt {
             _ if self.response.ended => {
@@ -168,6 +173,8 @@ pub(super) struct Streams {
     highest: u32,
     /// The highest stream with an answer whose request had not been seen by then.
     answered: u32,
+    /// Streams that the client reset, by time.
+    cancelled: BTreeSet<(u64, u32)>,
     /// Bytes of the requests' texts.
     text: usize,
 }
@@ -177,13 +184,14 @@ impl Streams {
     pub(super) fn upgraded(request: Request, response_bytes: u64) -> Self {
         let (text, last) = (request.memory(), request.began);
         let response = Response { bytes: response_bytes, ..Response::default() };
-        let stream = Stream { request, request_ended: true, response, last, doubt: None };
-        Self { open: HashMap::from_iter([(1, stream)]), highest: 1, answered: 0, text }
+        let stream = Stream { request, request_ended: true, response, last, doubt: None, cancelled: None };
+        Self { open: HashMap::from_iter([(1, stream)]), highest: 1, text, ..Self::default() }
     }
 
     /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
-        self.open.capacity() * size_of::<(u32, Stream)>() + self.text
+        let streams = self.open.capacity() * size_of::<(u32, Stream)>();
+        streams + self.cancelled.len() * size_of::<(u64, u32)>() + self.text
     }
 
     /// Returns whether a header block on the client's way opens this stream.
@@ -213,14 +221,12 @@ impl Streams {
         // The answer came while bytes before the request were waited for.
         let missed = id % 2 == 1 && id <= self.answered;
         let doubt = doubt.or(missed.then_some(Reason::MissingBytes));
+        // Only promised streams can come twice, from a server that breaks the rules.
+        self.settle(id, time, out);
         self.text += request.memory();
         let response = Response::default();
-        let stream = Stream { request, request_ended: ended, response, last: time, doubt };
-        if let Some(replaced) = self.open.insert(id, stream) {
-            // Only promised streams can come twice, from a server that breaks the rules.
-            self.text -= replaced.request.memory();
-            replaced.settle(time, out);
-        }
+        let stream = Stream { request, request_ended: ended, response, last: time, doubt, cancelled: None };
+        self.open.insert(id, stream);
     }
 
     /// Takes bytes of a request after its head; `end` if they are the last.
@@ -283,10 +289,31 @@ impl Streams {
         }
     }
 
-    /// Takes a reset of a stream, from either end. A server may send a whole response and reset the stream to stop the
-    /// request's body: the response counts.
-    pub(super) fn reset(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
+    /// Takes the server's reset of a stream. A server may send a whole response and reset the stream to stop the request's
+    /// body: the response counts.
+    pub(super) fn refuse(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         self.settle(id, time, out);
+    }
+
+    /// Takes the client's reset of a stream. Whether a response came before it is only known once the server's way is
+    /// known to lack nothing until then.
+    pub(super) fn cancel(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&id) else { return };
+        stream.request_ended = true;
+        if stream.response.ended {
+            self.settle(id, time, out);
+        } else if stream.cancelled.is_none() {
+            stream.cancelled = Some(time);
+            self.cancelled.insert((time, id));
+        }
+    }
+
+    /// Settles the streams that the client reset before this time: all that the server sent before has been seen, or is
+    /// known to be missing.
+    pub(super) fn confirm(&mut self, time: u64, out: &mut Out<'_>) {
+        while let Some((at, id)) = self.cancelled.first().copied().filter(|(at, _)| *at <= time) {
+            self.settle(id, at, out);
+        }
     }
 
     /// Takes the server's word that it did not process streams above `last`.
@@ -344,12 +371,16 @@ impl Streams {
         }
     }
 
-    /// Frees the place of a stream that waits only for its request's end, or else of the oldest in doubt.
+    /// Frees the place of a stream that the client reset, or that waits only for its request's end, or else of the oldest
+    /// in doubt.
     fn make_room(&mut self, out: &mut Out<'_>) -> bool {
         let least = |wanted: fn(&Stream) -> bool| {
             self.open.iter().filter(|(_, stream)| wanted(stream)).map(|(id, _)| *id).min()
         };
-        let id = least(|stream| stream.response.ended).or_else(|| least(|stream| stream.doubt.is_some()));
+        let cancelled = self.cancelled.first().map(|(_, id)| *id);
+        let id = cancelled
+            .or_else(|| least(|stream| stream.response.ended))
+            .or_else(|| least(|stream| stream.doubt.is_some()));
         if let Some(id) = id {
             self.settle(id, 0, out);
         }
@@ -373,6 +404,9 @@ impl Streams {
     fn remove(&mut self, id: u32) -> Option<Stream> {
         let stream = self.open.remove(&id)?;
         self.text -= stream.request.memory();
+        if let Some(at) = stream.cancelled {
+            self.cancelled.remove(&(at, id));
+        }
         if self.open.is_empty() && self.open.capacity() > KEPT_CAPACITY {
             self.open = HashMap::new();
         }

@@ -79,6 +79,20 @@ fn streams_that_wait_or_are_in_doubt_give_way() {
 }
 
 #[test]
+fn streams_that_are_opened_and_reset_at_once_are_all_reported() {
+    let mut f = Fixture::new();
+    let count = MAX_STREAMS as u32 * 3;
+    for stream in 0..count {
+        f.bytes(CLIENT, &frame(1, 5, stream * 2 + 1, &[0x82, 0x84]));
+        f.reset(CLIENT, stream * 2 + 1);
+        assert!(f.parser.memory() < SMALL, "{}", f.parser.memory());
+    }
+    f.close();
+    assert_eq!(f.statuses(), vec![Status::NoResponse; count as usize]);
+    assert_eq!(f.reports.reasons(), []);
+}
+
+#[test]
 fn frames_that_close_a_connection_lose_the_place() {
     let bad = [
         frame(0, 0, 0, b"x"),

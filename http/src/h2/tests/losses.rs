@@ -140,6 +140,28 @@ fn an_answer_that_came_before_its_request_is_not_waited_for() {
 }
 
 #[test]
+fn a_response_that_was_lost_before_its_stream_was_reset_is_unobserved() {
+    let mut f = Fixture::new();
+    f.headers(CLIENT, 1, true, GET);
+    f.reset(CLIENT, 1);
+    f.hole(SERVER, true);
+    f.data(SERVER, 9, true);
+    f.close();
+    assert_eq!((f.statuses(), f.reports.reasons()), (vec![], vec![Reason::LostResponse]));
+}
+
+#[test]
+fn a_response_that_passed_before_its_stream_was_reset_counts_even_if_it_comes_later() {
+    let mut f = Fixture::new();
+    f.headers(CLIENT, 1, true, GET);
+    f.time = 20;
+    f.reset(CLIENT, 1);
+    f.time = 10;
+    f.headers(SERVER, 1, true, OK);
+    assert_eq!((f.statuses(), f.reports.exchanges[0].ended), (vec![Status::Code(200)], 11));
+}
+
+#[test]
 fn a_refused_stream_was_not_answered_in_a_hole() {
     let mut f = Fixture::new();
     f.headers(CLIENT, 1, true, GET);

@@ -128,6 +128,7 @@ fn a_reset_before_a_response_is_no_response_and_in_a_response_keeps_its_status()
     f.headers(CLIENT, 1, true, GET);
     f.headers(CLIENT, 3, true, GET);
     f.reset(CLIENT, 1);
+    assert_eq!(f.reports.exchanges, []);
     f.headers(SERVER, 3, false, OK);
     f.reset(SERVER, 3);
     assert_eq!(f.statuses(), [Status::NoResponse, Status::Code(200)]);
