@@ -1,1 +1,265 @@
-//! To be written.
+//! HTTP/2 (RFC 9113), as an observer of both ways reads it.
+//!
+//! The client's way is the one that begins with the preface. On a connection that was joined in its middle, header blocks
+//! tell: request pseudo-headers and priorities come from the client, `:status` and PUSH_PROMISE from the server. Until
+//! then no request counts as seen; frames are followed all the same, for the header tables.
+//!
+//! A way that lost its place, as a joined one has at first, finds it at a piece that begins with a plausible frame
+//! header. What its header table held before is unknown from there on (see [`hpack`]), and what the fields of an exchange
+//! lack by that is empty or [`Status::Unknown`](crate::Status::Unknown).
+//!
+//! Settings are not read. The header tables' sizes are signalled in the header blocks, and a frame is followed
+//! whatever its size: only header blocks are kept, and those are bounded here.
+
+mod block;
+mod fields;
+mod frame;
+mod half;
+mod hpack;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use block::Block;
+use fields::Fields;
+use frame::{END_STREAM, Kind, PRIORITY};
+use half::{Event, Half};
+use streams::{Out, Request, Streams};
+
+use crate::{Reason, Side, Sink, Way, parser};
+
+/// A request of HTTP/1.1 that the server answered by switching to HTTP/2 (RFC 7540, section 3.2).
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    /// Which end the traced socket is.
+    pub(crate) side: Side,
+    /// The request's method.
+    pub(crate) method: String,
+    /// The request's host, as [`crate::Exchange`] has it.
+    pub(crate) host: String,
+    /// The request's path likewise.
+    pub(crate) path: String,
+    /// Time of the request's first byte.
+    pub(crate) began: u64,
+    /// Bytes of the request, head and body.
+    pub(crate) request_bytes: u64,
+    /// Bytes of the 101 response, which count for the response as those of other interim ones.
+    pub(crate) response_bytes: u64,
+}
+
+/// The parser of one connection.
+#[derive(Debug)]
+pub(crate) struct Parser {
+    halves: [Half; 2],
+    /// The way that the client sends, once it is known.
+    client: Option<Way>,
+    streams: Streams,
+    /// Time of the last bytes that were fed.
+    time: u64,
+}
+
+impl Parser {
+    /// A parser of a connection that spoke HTTP/2 from its first byte on. `joined` says that bytes passed before.
+    pub(crate) fn new(joined: bool) -> Self {
+        let half = if joined { Half::joined } else { Half::new };
+        Self { halves: [half(), half()], client: None, streams: Streams::default(), time: 0 }
+    }
+
+    /// A parser of what follows a request that was upgraded: the client's preface, and the server's frames after the head
+    /// of its 101 response. The request is stream 1, which gets the response.
+    pub(crate) fn upgraded(upgrade: Upgrade) -> Self {
+        let Upgrade { side, method, host, path, began, request_bytes: bytes, response_bytes } = upgrade;
+        let mut parser = Self::new(false);
+        parser.client = Some(match side {
+            Side::Server => Way::Received,
+            Side::Client => Way::Sent,
+        });
+        let (method, host, path) = (method.into(), host.into(), path.into());
+        let request = Request { method, host, path, grpc: false, bytes, began };
+        parser.streams = Streams::upgraded(request, response_bytes);
+        parser
+    }
+
+    fn half(&self, way: Way) -> &Half {
+        &self.halves[way.index()]
+    }
+
+    fn half_mut(&mut self, way: Way) -> &mut Half {
+        &mut self.halves[way.index()]
+    }
+
+    /// Returns where to report to, once it is known which way is the client's.
+    fn out<'a>(&self, sink: &'a mut dyn Sink) -> Option<Out<'a>> {
+        let side = match self.client? {
+            Way::Received => Side::Server,
+            Way::Sent => Side::Client,
+        };
+        Some(Out { side, sink })
+    }
+
+    /// Handles what frames of a way mean.
+    fn event(&mut self, way: Way, event: Event, sink: &mut dyn Sink) {
+        let time = self.time;
+        let event = match event {
+            Event::Block(block) => return self.block(way, &block, sink),
+            Event::Lost(reason) => return self.lose(way, reason, sink),
+            event => event,
+        };
+        let Some(out) = &mut self.out(sink) else { return };
+        let from_client = self.client == Some(way);
+        match event {
+            Event::Data { stream, bytes, end } if from_client => {
+                self.streams.request_part(stream, bytes, end, time, out);
+            }
+            Event::Data { stream, bytes, end } => self.streams.response_part(stream, bytes, end, time, out),
+            Event::Reset(stream) if from_client => self.streams.cancel(stream, time, out),
+            Event::Reset(stream) => self.streams.refuse(stream, time, out),
+            Event::GoAway(last) if !from_client => self.streams.go_away(last, time, out),
+            // A client's GOAWAY refuses pushed streams, which it resets as well.
+            Event::GoAway(_) | Event::Block(_) | Event::Lost(_) => {}
+        }
+    }
+
+    /// Handles a complete header block.
+    fn block(&mut self, way: Way, block: &Block, sink: &mut dyn Sink) {
+        let fields = self.fields(way, block);
+        let push = block.frame.kind == Kind::PushPromise;
+        if self.client.is_none() {
+            let fields = fields.as_ref();
+            if push || fields.is_some_and(|fields| fields.status.is_some()) {
+                self.client = Some(way.other());
+            } else if block.frame.has(PRIORITY) || fields.is_some_and(Fields::is_request) {
+                self.client = Some(way);
+            }
+        }
+        let Some(out) = &mut self.out(sink) else { return };
+        let (id, time, end) = (block.frame.stream, self.time, block.frame.has(END_STREAM));
+        if self.client != Some(way) {
+            match block.promised {
+                Some(promised) => self.request(promised, block, fields, true, out),
+                None if push => out.unobserved(Reason::HeadTooLarge),
+                None => self.streams.response_block(id, block, fields, time, out),
+            }
+        } else if push {
+            // Clients promise nothing.
+        } else if !self.streams.is_new(id) {
+            self.streams.request_part(id, block.wire, end, time, out);
+        } else if fields.as_ref().is_none_or(|fields| fields.is_request() || (fields.may_be_head() && !end)) {
+            // Other blocks are trailers of a request whose head passed unseen, or cannot be told from them.
+            self.streams.opened(id);
+            self.request(id, block, fields, end, out);
+        }
+    }
+
+    /// Handles a request's head.
+    fn request(&mut self, id: u32, block: &Block, fields: Option<Fields>, ended: bool, out: &mut Out<'_>) {
+        let doubt = self.client.and_then(|client| self.half(client.other()).lost());
+        match fields {
+            Some(fields) => {
+                self.streams.request(id, Request::new(block, fields), ended, self.time, doubt, out);
+            }
+            None => out.unobserved(Reason::HeadTooLarge),
+        }
+    }
+
+    /// Decodes a header block, unless it is too large: then the table is unknown.
+    fn fields(&mut self, way: Way, block: &Block) -> Option<Fields> {
+        let table = &mut self.half_mut(way).table;
+        let Some(content) = block.content() else {
+            *table = hpack::Table::unknown();
+            return None;
+        };
+        let mut fields = Fields::default();
+        let decoded = table.decode(content, &mut |name, value| fields.add(name, value));
+        Some(decoded.map_or_else(|_| Fields::unknown(), |()| fields))
+    }
+
+    /// Bytes of a way passed now: those of the server's way show that it lacks nothing that came before.
+    fn confirm(&mut self, way: Way, sink: &mut dyn Sink) {
+        let Some(out) = &mut self.out(sink) else { return };
+        if self.client != Some(way) {
+            self.streams.confirm(self.time, out);
+        }
+    }
+
+    /// Gives up a way's place.
+    fn lose(&mut self, way: Way, reason: Reason, sink: &mut dyn Sink) {
+        let cut = self.half_mut(way).lose(reason);
+        let Some(out) = &mut self.out(sink) else { return };
+        if self.client == Some(way) {
+            if let Some(block) = cut
+                && self.streams.is_new(block.frame.stream)
+            {
+                self.streams.opened(block.frame.stream);
+                out.unobserved(reason);
+            }
+            self.streams.end_requests(self.time, out);
+        } else {
+            if cut.is_some_and(|block| block.frame.kind == Kind::PushPromise) {
+                out.unobserved(reason);
+            }
+            self.streams.doubt_responses(reason);
+        }
+    }
+}
+
+impl parser::Parser for Parser {
+    fn skippable(&self, way: Way) -> u64 {
+        self.half(way).skippable()
+    }
+
+    fn bytes(&mut self, way: Way, time: u64, mut bytes: &[u8], starts: bool, sink: &mut dyn Sink) {
+        self.time = time;
+        if self.half(way).is_new()
+            && let Some(first) = bytes.first()
+        {
+            let client = *self.client.get_or_insert(if *first == b'P' { way } else { way.other() });
+            self.half_mut(way).begin(client == way);
+        }
+        if starts {
+            self.half_mut(way).resume();
+        }
+        self.confirm(way, sink);
+        while let Some(event) = self.half_mut(way).advance(time, &mut bytes) {
+            self.event(way, event, sink);
+        }
+    }
+
+    fn skipped(&mut self, way: Way, time: u64, length: u64, sink: &mut dyn Sink) {
+        if length > self.skippable(way) {
+            return self.hole(way, length, false, sink);
+        }
+        self.time = time;
+        self.confirm(way, sink);
+        if let Some(event) = self.half_mut(way).skip(length) {
+            self.event(way, event, sink);
+        }
+    }
+
+    fn hole(&mut self, way: Way, length: u64, lost: bool, sink: &mut dyn Sink) {
+        if length <= self.skippable(way) {
+            return self.skipped(way, self.time, length, sink);
+        }
+        self.lose(way, if lost { Reason::LostResponse } else { Reason::MissingBytes }, sink);
+    }
+
+    fn end(&mut self, way: Way, time: u64, sink: &mut dyn Sink) {
+        self.time = time;
+        let Some(out) = &mut self.out(sink) else { return };
+        if self.client == Some(way) {
+            self.streams.end_requests(time, out);
+        } else {
+            self.streams.close(time, false, out);
+        }
+    }
+
+    fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink) {
+        if let Some(out) = &mut self.out(sink) {
+            self.streams.close(time, lost, out);
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.halves.iter().map(Half::memory).sum::<usize>() + self.streams.memory()
+    }
+}

@@ -1,0 +1,88 @@
+//! A header block, put together from its frames.
+
+use super::frame::{Frame, HEADER, Kind, PADDED, PRIORITY};
+
+/// Longest header block that is decoded, padding included. Servers refuse less.
+pub(super) const MAX_BLOCK: usize = 64 << 10;
+/// Largest number of frames of a header block that is decoded: floods of empty CONTINUATION frames have no end.
+pub(super) const MAX_FRAMES: u32 = 128;
+
+/// A header block.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// The HEADERS or PUSH_PROMISE frame that it began with.
+    pub(super) frame: Frame,
+    /// The stream that a PUSH_PROMISE reserves, once it is known.
+    pub(super) promised: Option<u32>,
+    /// Time of the first byte.
+    pub(super) began: u64,
+    /// Bytes on the connection, with the frames' headers.
+    pub(super) wire: u64,
+    frames: u32,
+    /// The payloads so far; none when the block is too large.
+    content: Option<Vec<u8>>,
+}
+
+impl Block {
+    /// Begins a block with the header of a HEADERS or PUSH_PROMISE frame.
+    pub(super) fn new(frame: Frame, began: u64) -> Self {
+        let wire = HEADER as u64 + u64::from(frame.length);
+        Self { frame, promised: None, began, wire, frames: 1, content: Some(Vec::new()) }
+    }
+
+    /// Adds the header of a CONTINUATION frame.
+    pub(super) fn continue_with(&mut self, frame: Frame) {
+        self.wire += HEADER as u64 + u64::from(frame.length);
+        self.frames += 1;
+        if self.frames > MAX_FRAMES {
+            self.content = None;
+        }
+    }
+
+    /// Adds bytes of a payload.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        if let Some(content) = &mut self.content {
+            if content.len() + bytes.len() > MAX_BLOCK {
+                self.content = None;
+            } else {
+                content.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    /// Takes padding, priority and the promised stream from the first frame's payload, which is complete. Returns
+    /// whether they were as they must be.
+    pub(super) fn strip(&mut self) -> bool {
+        let Some(content) = &mut self.content else { return true };
+        let padded = usize::from(self.frame.has(PADDED));
+        let padding = match content.first() {
+            Some(padding) if padded == 1 => usize::from(*padding),
+            _ => 0,
+        };
+        let promise = self.frame.kind == Kind::PushPromise;
+        let fields = match self.frame.kind {
+            Kind::PushPromise => 4,
+            Kind::Headers if self.frame.has(PRIORITY) => 5,
+            _ => 0,
+        };
+        let Some(end) = content.len().checked_sub(padding).filter(|end| *end >= padded + fields) else {
+            return false;
+        };
+        if promise && let Some(id) = content[padded..].first_chunk() {
+            self.promised = Some(u32::from_be_bytes(*id) & 0x7fff_ffff);
+        }
+        content.truncate(end);
+        content.drain(..padded + fields);
+        true
+    }
+
+    /// The block's bytes, unless it is too large.
+    pub(super) fn content(&self) -> Option<&[u8]> {
+        self.content.as_deref()
+    }
+
+    /// Bytes of memory in use.
+    pub(super) fn memory(&self) -> usize {
+        self.content.as_ref().map_or(0, Vec::capacity)
+    }
+}

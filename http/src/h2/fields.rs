@@ -1,0 +1,160 @@
+//! Header fields: the few that are looked at, and what is kept of them.
+
+use crate::Status;
+
+/// Longest method kept.
+const METHOD: usize = 32;
+/// Longest host kept.
+const HOST: usize = 255;
+/// Longest path kept.
+const PATH: usize = 1024;
+/// Longest value kept of a field that is only compared or parsed: longer ones are none that count.
+const SHORT: usize = 16;
+
+/// A field's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    Method,
+    Authority,
+    Path,
+    Status,
+    /// A pseudo-header that is not looked at.
+    Pseudo,
+    Host,
+    ContentType,
+    GrpcStatus,
+    /// A field that is not looked at.
+    Other,
+    /// A name in a part of the header table that was filled unseen.
+    Unknown,
+}
+
+impl Name {
+    pub(super) fn of(name: &[u8]) -> Self {
+        match name {
+            b":method" => Self::Method,
+            b":authority" => Self::Authority,
+            b":path" => Self::Path,
+            b":status" => Self::Status,
+            [b':', ..] => Self::Pseudo,
+            b"host" => Self::Host,
+            b"content-type" => Self::ContentType,
+            b"grpc-status" => Self::GrpcStatus,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns what is kept of a value of this field: nothing of most, and never a query, a fragment or userinfo.
+    pub(super) fn keep(self, value: &[u8]) -> Option<Box<str>> {
+        match self {
+            Self::Method => Some(cut(value, METHOD)),
+            Self::Authority | Self::Host => {
+                let host = value.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
+                Some(cut(host, HOST).to_ascii_lowercase().into())
+            }
+            Self::Path => Some(cut(path(value), PATH)),
+            Self::Status | Self::GrpcStatus => Some(cut(value, SHORT)),
+            Self::ContentType => {
+                let essence =
+                    value.split(|byte| matches!(byte, b';' | b'+' | b' ')).next().unwrap_or_default();
+                Some(cut(essence, SHORT + 1).to_ascii_lowercase().into())
+            }
+            Self::Pseudo | Self::Other | Self::Unknown => None,
+        }
+    }
+}
+
+/// Returns a target's path without query and fragment, and without scheme and authority if it has them.
+fn path(target: &[u8]) -> &[u8] {
+    let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+    if path.starts_with(b"/") {
+        return path;
+    }
+    match path.windows(3).position(|window| window == b"://") {
+        Some(scheme) => {
+            let rest = &path[scheme + 3..];
+            let authority = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+            &rest[authority..]
+        }
+        None => path,
+    }
+}
+
+/// Returns at most `limit` bytes of a value as text.
+fn cut(value: &[u8], limit: usize) -> Box<str> {
+    // Three more bytes keep a character whole that the limit cuts, so that it is left out and not replaced.
+    let text = String::from_utf8_lossy(&value[..value.len().min(limit + 3)]);
+    text[..text.floor_char_boundary(limit)].into()
+}
+
+/// What is kept of a header block.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    /// Name of the first field, which is a pseudo-header in every head and in no trailers.
+    first: Option<Name>,
+    request: bool,
+    pub(super) method: Option<Box<str>>,
+    authority: Option<Box<str>>,
+    host: Option<Box<str>>,
+    pub(super) path: Option<Box<str>>,
+    pub(super) status: Option<Status>,
+    /// Whether the content type is gRPC's.
+    pub(super) grpc: bool,
+    pub(super) grpc_status: Option<u32>,
+}
+
+impl Fields {
+    /// The fields of a block that could not be decoded.
+    pub(super) fn unknown() -> Self {
+        Self { first: Some(Name::Unknown), ..Self::default() }
+    }
+
+    /// Takes the next field. The first of a name counts, as repetitions are malformed.
+    pub(super) fn add(&mut self, name: Name, value: Option<&str>) {
+        self.first.get_or_insert(name);
+        let keep = |slot: &mut Option<Box<str>>| {
+            if slot.is_none() {
+                *slot = value.map(Into::into);
+            }
+        };
+        match name {
+            Name::Method => keep(&mut self.method),
+            Name::Authority => keep(&mut self.authority),
+            Name::Path => keep(&mut self.path),
+            Name::Host => keep(&mut self.host),
+            Name::Status => {
+                self.status.get_or_insert(value.and_then(status).unwrap_or(Status::Unknown));
+            }
+            Name::ContentType => self.grpc |= value == Some("application/grpc"),
+            Name::GrpcStatus => self.grpc_status = self.grpc_status.or(value.and_then(number)),
+            Name::Pseudo | Name::Other | Name::Unknown => {}
+        }
+        self.request |= matches!(name, Name::Method | Name::Authority | Name::Path | Name::Pseudo);
+    }
+
+    /// Returns whether the block is certainly a request's head.
+    pub(super) fn is_request(&self) -> bool {
+        self.request
+    }
+
+    /// Returns whether the block may be a head: its first field is a pseudo-header or unknown.
+    pub(super) fn may_be_head(&self) -> bool {
+        self.request || self.status.is_some() || self.first == Some(Name::Unknown)
+    }
+
+    /// Takes the host out.
+    pub(super) fn take_host(&mut self) -> Box<str> {
+        self.authority.take().or(self.host.take()).unwrap_or_default()
+    }
+}
+
+/// Reads a number of decimal digits only.
+fn number(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Reads a status code.
+fn status(text: &str) -> Option<Status> {
+    let code = if text.len() == 3 { number(text)? } else { return None };
+    u16::try_from(code).ok().filter(|code| *code >= 100).map(Status::Code)
+}

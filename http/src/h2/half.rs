@@ -1,0 +1,263 @@
+//! One way of a connection: from bytes to frames, and from frames to what they mean for their streams.
+
+use super::{
+    block::Block,
+    frame::{END_HEADERS, END_STREAM, Frame, HEADER, Kind},
+    hpack::Table,
+};
+use crate::Reason;
+
+/// What a client sends first (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What frames mean for their streams.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Bytes of a DATA frame passed; `end` if the last of them ended the sender's half of the stream.
+    Data { stream: u32, bytes: u64, end: bool },
+    /// A header block is complete.
+    Block(Block),
+    /// The stream was reset.
+    Reset(u32),
+    /// Streams that the peer opened above this one were not processed and will not be.
+    GoAway(u32),
+    /// The place is lost: bytes are no frame where one should begin, or where one was looked for. The way must be given
+    /// up with [`Half::lose`].
+    Lost(Reason),
+}
+
+/// Bytes that are no frame where one must begin.
+const MALFORMED: Event = Event::Lost(Reason::Malformed);
+
+/// Where in a way's bytes the parser is.
+#[derive(Debug)]
+enum State {
+    /// Before the first byte.
+    Start,
+    /// In the client's preface, of which so many bytes have passed.
+    Preface(usize),
+    /// In a frame's header. `lost` says why the parser has to find its place here, if it has to: then the header must be
+    /// plausible.
+    Header { bytes: [u8; HEADER], filled: usize, began: u64, lost: Option<Reason> },
+    /// In a frame's payload, of which so many bytes are left.
+    Payload { frame: Frame, left: u32 },
+    /// The place is lost, for this reason, until a piece begins with a frame.
+    Lost(Reason),
+}
+
+impl State {
+    /// The state before a frame.
+    fn header(lost: Option<Reason>) -> Self {
+        Self::Header { bytes: [0; HEADER], filled: 0, began: 0, lost }
+    }
+}
+
+/// One way of a connection.
+#[derive(Debug)]
+pub(super) struct Half {
+    state: State,
+    /// The header block that is incomplete.
+    block: Option<Block>,
+    /// The first bytes of the payload of a GOAWAY frame.
+    last_stream: [u8; 4],
+    /// The header table.
+    pub(super) table: Table,
+}
+
+impl Half {
+    /// A way that is seen from its beginning.
+    pub(super) fn new() -> Self {
+        Self { state: State::Start, block: None, last_stream: [0; 4], table: Table::new() }
+    }
+
+    /// A way that is joined in its middle.
+    pub(super) fn joined() -> Self {
+        Self { state: State::Lost(Reason::MissingBytes), table: Table::unknown(), ..Self::new() }
+    }
+
+    /// Returns whether no byte has passed.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.state, State::Start)
+    }
+
+    /// Begins with the client's preface, or the server's first frame.
+    pub(super) fn begin(&mut self, client: bool) {
+        self.state = if client { State::Preface(0) } else { State::header(None) };
+    }
+
+    /// Why the place is lost, if it is.
+    pub(super) fn lost(&self) -> Option<Reason> {
+        match self.state {
+            State::Lost(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Loses the place, and with it the header table and an incomplete block, which is returned.
+    pub(super) fn lose(&mut self, reason: Reason) -> Option<Block> {
+        self.state = State::Lost(reason);
+        self.table = Table::unknown();
+        self.block.take()
+    }
+
+    /// Looks for a frame's header here if the place is lost.
+    pub(super) fn resume(&mut self) {
+        if let State::Lost(reason) = self.state {
+            self.state = State::header(Some(reason));
+        }
+    }
+
+    /// How many of the next bytes need not be at hand.
+    pub(super) fn skippable(&self) -> u64 {
+        match &self.state {
+            State::Payload { frame, left } if !self.needs(*frame) => u64::from(*left),
+            State::Lost(_) => u64::MAX,
+            _ => 0,
+        }
+    }
+
+    /// Bytes of memory in use.
+    pub(super) fn memory(&self) -> usize {
+        self.table.memory() + self.block.as_ref().map_or(0, Block::memory)
+    }
+
+    /// Takes bytes from `input` until they mean something.
+    pub(super) fn advance(&mut self, time: u64, input: &mut &[u8]) -> Option<Event> {
+        while !input.is_empty() {
+            match &mut self.state {
+                State::Start => self.begin(false),
+                State::Preface(passed) => {
+                    let rest = &PREFACE[*passed..];
+                    let taken = take(input, rest.len());
+                    if !rest.starts_with(taken) {
+                        return Some(MALFORMED);
+                    }
+                    *passed += taken.len();
+                    if *passed == PREFACE.len() {
+                        self.state = State::header(None);
+                    }
+                }
+                State::Header { bytes, filled, began, lost } => {
+                    if *filled == 0 {
+                        *began = time;
+                    }
+                    let taken = take(input, HEADER - *filled);
+                    bytes[*filled..*filled + taken.len()].copy_from_slice(taken);
+                    *filled += taken.len();
+                    if *filled == HEADER {
+                        let (frame, began, lost) = (Frame::parse(*bytes), *began, *lost);
+                        let event = self.frame(frame, began, lost);
+                        if event.is_some() {
+                            return event;
+                        }
+                    }
+                }
+                State::Payload { frame, left } => {
+                    let (frame, before) = (*frame, *left);
+                    let taken = take(input, before as usize);
+                    if let Some(event) = self.payload(frame, before, taken.len() as u32, Some(taken)) {
+                        return Some(event);
+                    }
+                }
+                State::Lost(_) => *input = &[],
+            }
+        }
+        None
+    }
+
+    /// Passes over bytes of a payload, at most [`Self::skippable`].
+    pub(super) fn skip(&mut self, length: u64) -> Option<Event> {
+        match self.state {
+            State::Payload { frame, left } => {
+                self.payload(frame, left, u32::try_from(length).unwrap_or(left).min(left), None)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns whether the payload of a frame is needed.
+    fn needs(&self, frame: Frame) -> bool {
+        match frame.kind {
+            Kind::Headers | Kind::PushPromise | Kind::GoAway => true,
+            Kind::Continuation => self.block.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Begins a frame.
+    fn frame(&mut self, frame: Frame, began: u64, lost: Option<Reason>) -> Option<Event> {
+        match lost {
+            Some(reason) if !frame.is_plausible() => return Some(Event::Lost(reason)),
+            None if !frame.is_valid() => return Some(MALFORMED),
+            _ => {}
+        }
+        match (&mut self.block, frame.kind) {
+            (Some(block), Kind::Continuation) if block.frame.stream == frame.stream => {
+                block.continue_with(frame)
+            }
+            // Frames of a block follow each other; a block whose beginning was lost cannot be decoded.
+            (Some(_), _) => return Some(MALFORMED),
+            (None, Kind::Continuation) if lost.is_none() => return Some(MALFORMED),
+            (None, Kind::Headers | Kind::PushPromise) => self.block = Some(Block::new(frame, began)),
+            (None, _) => {}
+        }
+        self.state = State::Payload { frame, left: frame.length };
+        if frame.kind == Kind::Data {
+            if frame.length == 0 {
+                self.state = State::header(None);
+            }
+            let end = frame.length == 0 && frame.has(END_STREAM);
+            return Some(Event::Data { stream: frame.stream, bytes: HEADER as u64, end });
+        }
+        if frame.length == 0 { self.end_frame(frame) } else { None }
+    }
+
+    /// Passes `amount` of the `left` bytes of a payload.
+    fn payload(&mut self, frame: Frame, left: u32, amount: u32, bytes: Option<&[u8]>) -> Option<Event> {
+        if let Some(bytes) = bytes {
+            if frame.kind == Kind::GoAway {
+                let slots = self.last_stream.iter_mut().skip((frame.length - left) as usize);
+                slots.zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+            } else if self.needs(frame)
+                && let Some(block) = &mut self.block
+            {
+                block.append(bytes);
+            }
+        }
+        let left = left - amount;
+        self.state = State::Payload { frame, left };
+        if frame.kind == Kind::Data {
+            if left == 0 {
+                self.state = State::header(None);
+            }
+            let end = left == 0 && frame.has(END_STREAM);
+            return Some(Event::Data { stream: frame.stream, bytes: amount.into(), end });
+        }
+        if left == 0 { self.end_frame(frame) } else { None }
+    }
+
+    /// Ends a frame other than DATA.
+    fn end_frame(&mut self, frame: Frame) -> Option<Event> {
+        // More of a block whose beginning was lost may follow.
+        let orphan = frame.kind == Kind::Continuation && self.block.is_none() && !frame.has(END_HEADERS);
+        self.state = State::header(orphan.then_some(Reason::MissingBytes));
+        match frame.kind {
+            Kind::RstStream => Some(Event::Reset(frame.stream)),
+            Kind::GoAway => Some(Event::GoAway(u32::from_be_bytes(self.last_stream) & 0x7fff_ffff)),
+            Kind::Headers | Kind::PushPromise if !self.block.as_mut().is_some_and(Block::strip) => {
+                Some(MALFORMED)
+            }
+            Kind::Headers | Kind::PushPromise | Kind::Continuation if frame.has(END_HEADERS) => {
+                self.block.take().map(Event::Block)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Takes at most `most` bytes from the front of `input`.
+fn take<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
+    let (taken, rest) = input.split_at(most.min(input.len()));
+    *input = rest;
+    taken
+}

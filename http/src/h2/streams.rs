@@ -1,0 +1,415 @@
+//! The open streams of a connection, and what becomes of them.
+//!
+//! Every request that was seen is reported once: as an exchange, or as unobserved. A response that may be lost is not
+//! waited for in vain and not taken for none: when bytes of the server's way are missing, the response of every open
+//! stream is in doubt. It is still reported if its head and its end are seen later. Otherwise the request counts as
+//! unobserved once the stream is reset, the connection ends, or the stream's place is needed. Bytes of bodies that lie
+//! in what is missing are not counted; times and statuses are never taken from what may be another part of a response.
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+
+use super::{block::Block, fields::Fields, frame::END_STREAM};
+use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
+
+/// Largest number of streams that are followed at once. Servers allow 100 to 250.
+pub(super) const MAX_STREAMS: usize = 1024;
+/// Capacity that the table keeps when it is empty.
+const KEPT_CAPACITY: usize = 64;
+
+/// Where exchanges are reported to, and as whose.
+pub(super) struct Out<'a> {
+    pub(super) side: Side,
+    pub(super) sink: &'a mut dyn Sink,
+}
+
+impl Out<'_> {
+    pub(super) fn unobserved(&mut self, reason: Reason) {
+        self.sink.unobserved(self.side, reason, 1);
+    }
+}
+
+/// A request's head.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) method: Box<str>,
+    pub(super) host: Box<str>,
+    pub(super) path: Box<str>,
+    pub(super) grpc: bool,
+    /// Bytes so far, with the frames' headers.
+    pub(super) bytes: u64,
+    pub(super) began: u64,
+}
+
+impl Request {
+    /// Makes a request of a header block.
+    pub(super) fn new(block: &Block, mut fields: Fields) -> Self {
+        Self {
+            host: fields.take_host(),
+            method: fields.method.unwrap_or_default(),
+            path: fields.path.unwrap_or_default(),
+            grpc: fields.grpc,
+            bytes: block.wire,
+            began: block.began,
+        }
+    }
+
+    /// Bytes of memory of its texts.
+    fn memory(&self) -> usize {
+        self.method.len() + self.host.len() + self.path.len()
+    }
+}
+
+/// What is known of a response.
+#[derive(Debug, Default)]
+struct Response {
+    bytes: u64,
+    /// Of the final response's head.
+    status: Option<Status>,
+    first_byte: Option<u64>,
+    grpc: bool,
+    grpc_status: Option<u32>,
+    /// Whether bytes of the body have passed.
+    body: bool,
+    ended: bool,
+}
+
+impl Response {
+    /// Takes a header block: an interim or final head, or trailers. Returns whether the final head has come or may still
+    /// come. `doubt` says that the final head may have passed unseen.
+    fn headers(&mut self, block: &Block, fields: Fields, doubt: bool) -> bool {
+        let end = block.frame.has(END_STREAM);
+        let head = match self.status {
+            // In doubt, a block that begins with something unknown may be trailers.
+            None => fields.status.is_some() || (fields.may_be_head() && !doubt),
+            // Trailers end the stream, so what was taken for the final head was an interim one.
+            Some(Status::Unknown) => !self.body && (fields.status.is_some() || !end),
+            Some(_) => false,
+        };
+        let status = fields.status.unwrap_or(Status::Unknown);
+        if head && !end && matches!(status, Status::Code(100..=199)) {
+            return true;
+        }
+        if head {
+            self.status = Some(status);
+            self.first_byte = Some(block.began);
+        } else if fields.may_be_head() {
+            self.forget_interim();
+        }
+        self.grpc |= fields.grpc;
+        self.grpc_status = self.grpc_status.or(fields.grpc_status);
+        self.status.is_some()
+    }
+
+    /// Forgets the time of a head whose status is unknown and that no body followed: if it was an interim response's,
+    /// the final head came later or is missing.
+    fn forget_interim(&mut self) {
+        if self.status == Some(Status::Unknown) && !self.body {
+            self.first_byte = None;
+        }
+    }
+}
+
+/// An open stream.
+#[derive(Debug)]
+struct Stream {
+    request: Request,
+    request_ended: bool,
+    response: Response,
+    /// Time of the last byte so far.
+    last: u64,
+    /// Why the response's head or end may have passed unseen, if it may.
+    doubt: Option<Reason>,
+    /// When the client reset the stream, if it did.
+    cancelled: Option<u64>,
+}
+
+impl Stream {
+    /// Reports the stream as an exchange.
+    fn report(self, status: Status, ended: u64, out: &mut Out<'_>) {
+        let Self { request, response, .. } = self;
+        let grpc = request.grpc || response.grpc || response.grpc_status.is_some();
+        out.sink.exchange(Exchange {
+            side: out.side,
+            protocol: if grpc { Protocol::Grpc } else { Protocol::Http2 },
+            method: request.method.into(),
+            host: request.host.into(),
+            path: request.path.into(),
+            status,
+            grpc_status: response.grpc_status,
+            request_bytes: request.bytes,
+            response_bytes: response.bytes,
+            began: request.began,
+            first_byte: response.first_byte,
+            ended,
+        });
+    }
+
+    /// Reports a stream that ends now, with a response that is complete, cut off, missing, or not known.
+    fn settle(mut self, time: u64, out: &mut Out<'_>) {
+        let time = self.cancelled.unwrap_or(time);
+        let status = self.response.status;
+        match self.doubt {
+            _ if self.response.ended => {
+                let last = self.last;
+                self.report(status.unwrap_or(Status::Unknown), last, out);
+            }
+            Some(reason) => out.unobserved(reason),
+            None => {
+                let ended = self.last.max(time);
+                self.response.forget_interim();
+                self.report(status.unwrap_or(Status::NoResponse), ended, out);
+            }
+        }
+    }
+}
+
+/// The open streams.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    open: HashMap<u32, Stream>,
+    /// The highest stream that the client opened.
+    highest: u32,
+    /// The highest stream with an answer whose request had not been seen by then.
+    answered: u32,
+    /// Streams that the client reset, by time.
+    cancelled: BTreeSet<(u64, u32)>,
+    /// Bytes of the requests' texts.
+    text: usize,
+}
+
+impl Streams {
+    /// The streams of a connection whose first request came by HTTP/1.1.
+    pub(super) fn upgraded(request: Request, response_bytes: u64) -> Self {
+        let (text, last) = (request.memory(), request.began);
+        let response = Response { bytes: response_bytes, ..Response::default() };
+        let stream = Stream { request, request_ended: true, response, last, doubt: None, cancelled: None };
+        Self { open: HashMap::from_iter([(1, stream)]), highest: 1, text, ..Self::default() }
+    }
+
+    /// Bytes of memory in use.
+    pub(super) fn memory(&self) -> usize {
+        let streams = self.open.capacity() * size_of::<(u32, Stream)>();
+        streams + self.cancelled.len() * size_of::<(u64, u32)>() + self.text
+    }
+
+    /// Returns whether a header block on the client's way opens this stream.
+    pub(super) fn is_new(&self, id: u32) -> bool {
+        id % 2 == 1 && id > self.highest
+    }
+
+    /// Notes that the client opened a stream, whatever becomes of it.
+    pub(super) fn opened(&mut self, id: u32) {
+        self.highest = self.highest.max(id);
+    }
+
+    /// Takes a request's head. `doubt` says why its response may pass unseen, if it may.
+    pub(super) fn request(
+        &mut self,
+        id: u32,
+        request: Request,
+        ended: bool,
+        time: u64,
+        doubt: Option<Reason>,
+        out: &mut Out<'_>,
+    ) {
+        if self.open.len() >= MAX_STREAMS && !self.make_room(out) {
+            out.unobserved(Reason::NoMemory);
+            return;
+        }
+        // The answer came while bytes before the request were waited for.
+        let missed = id % 2 == 1 && id <= self.answered;
+        let doubt = doubt.or(missed.then_some(Reason::MissingBytes));
+        // Only promised streams can come twice, from a server that breaks the rules.
+        self.settle(id, time, out);
+        self.text += request.memory();
+        let response = Response::default();
+        let stream = Stream { request, request_ended: ended, response, last: time, doubt, cancelled: None };
+        self.open.insert(id, stream);
+    }
+
+    /// Takes bytes of a request after its head; `end` if they are the last.
+    pub(super) fn request_part(&mut self, id: u32, bytes: u64, end: bool, time: u64, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&id) else { return };
+        stream.last = stream.last.max(time);
+        stream.request.bytes += bytes;
+        stream.request_ended |= end;
+        if end && stream.response.ended {
+            self.settle(id, time, out);
+        }
+    }
+
+    /// Takes bytes of a response's body; `end` if they are the response's last.
+    pub(super) fn response_part(&mut self, id: u32, bytes: u64, end: bool, time: u64, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&id) else { return };
+        stream.last = stream.last.max(time);
+        stream.response.bytes += bytes;
+        stream.response.body = true;
+        if end {
+            self.end_response(id, time, out);
+        }
+    }
+
+    /// Takes a response's header block: an interim or final head, or trailers. `fields` is none if the block is too
+    /// large.
+    pub(super) fn response_block(
+        &mut self,
+        id: u32,
+        block: &Block,
+        fields: Option<Fields>,
+        time: u64,
+        out: &mut Out<'_>,
+    ) {
+        let Some(stream) = self.open.get_mut(&id) else {
+            if self.is_new(id) {
+                self.answered = self.answered.max(id);
+            }
+            return;
+        };
+        stream.last = stream.last.max(time);
+        let end = block.frame.has(END_STREAM);
+        let response = &mut stream.response;
+        response.bytes += block.wire;
+        match fields {
+            None if response.status.is_none() => {
+                self.remove(id);
+                out.unobserved(Reason::HeadTooLarge);
+                return;
+            }
+            None => {}
+            Some(fields) => {
+                if !response.headers(block, fields, stream.doubt.is_some()) {
+                    stream.doubt.get_or_insert(Reason::Malformed);
+                }
+            }
+        }
+        if end {
+            self.end_response(id, time, out);
+        }
+    }
+
+    /// Takes the server's reset of a stream. A server may send a whole response and reset the stream to stop the request's
+    /// body: the response counts.
+    pub(super) fn refuse(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
+        self.settle(id, time, out);
+    }
+
+    /// Takes the client's reset of a stream. Whether a response came before it is only known once the server's way is
+    /// known to lack nothing until then.
+    pub(super) fn cancel(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&id) else { return };
+        stream.request_ended = true;
+        if stream.response.ended {
+            self.settle(id, time, out);
+        } else if stream.cancelled.is_none() {
+            stream.cancelled = Some(time);
+            self.cancelled.insert((time, id));
+        }
+    }
+
+    /// Settles the streams that the client reset before this time: all that the server sent before has been seen, or is
+    /// known to be missing.
+    pub(super) fn confirm(&mut self, time: u64, out: &mut Out<'_>) {
+        while let Some((at, id)) = self.cancelled.first().copied().filter(|(at, _)| *at <= time) {
+            self.settle(id, at, out);
+        }
+    }
+
+    /// Takes the server's word that it did not process streams above `last`.
+    pub(super) fn go_away(&mut self, last: u32, time: u64, out: &mut Out<'_>) {
+        for id in self.sorted(|id, _| id % 2 == 1 && id > last) {
+            if let Some(stream) = self.open.get_mut(&id)
+                && stream.response.status.is_none()
+            {
+                stream.doubt = None;
+            }
+            self.settle(id, time, out);
+        }
+    }
+
+    /// Puts every open response in doubt: bytes of the server's way are missing.
+    pub(super) fn doubt_responses(&mut self, reason: Reason) {
+        for stream in self.open.values_mut().filter(|stream| !stream.response.ended) {
+            stream.doubt.get_or_insert(reason);
+            stream.response.forget_interim();
+        }
+    }
+
+    /// Waits for no request's end any more: the client's way has ended, or bytes of it are missing.
+    pub(super) fn end_requests(&mut self, time: u64, out: &mut Out<'_>) {
+        for stream in self.open.values_mut() {
+            stream.request_ended = true;
+        }
+        for id in self.sorted(|_, stream| stream.response.ended) {
+            self.settle(id, time, out);
+        }
+    }
+
+    /// Settles all streams: no response follows. `lost` says that the last bytes may be missing.
+    pub(super) fn close(&mut self, time: u64, lost: bool, out: &mut Out<'_>) {
+        if lost {
+            self.doubt_responses(Reason::LostResponse);
+        }
+        for id in self.sorted(|_, _| true) {
+            self.settle(id, time, out);
+        }
+    }
+
+    /// Ends a response.
+    fn end_response(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&id) else { return };
+        if stream.response.status.is_none() {
+            let reason = stream.doubt.unwrap_or(Reason::Malformed);
+            self.remove(id);
+            out.unobserved(reason);
+            return;
+        }
+        stream.response.ended = true;
+        if stream.request_ended {
+            self.settle(id, time, out);
+        }
+    }
+
+    /// Frees the place of a stream that the client reset, or that waits only for its request's end, or else of the oldest
+    /// in doubt.
+    fn make_room(&mut self, out: &mut Out<'_>) -> bool {
+        let least = |wanted: fn(&Stream) -> bool| {
+            self.open.iter().filter(|(_, stream)| wanted(stream)).map(|(id, _)| *id).min()
+        };
+        let cancelled = self.cancelled.first().map(|(_, id)| *id);
+        let id = cancelled
+            .or_else(|| least(|stream| stream.response.ended))
+            .or_else(|| least(|stream| stream.doubt.is_some()));
+        if let Some(id) = id {
+            self.settle(id, 0, out);
+        }
+        id.is_some()
+    }
+
+    /// Ids of some streams, in order.
+    fn sorted(&self, wanted: impl Fn(u32, &Stream) -> bool) -> Vec<u32> {
+        let mut ids: Vec<u32> =
+            self.open.iter().filter(|(id, stream)| wanted(**id, stream)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn settle(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
+        if let Some(stream) = self.remove(id) {
+            stream.settle(time, out);
+        }
+    }
+
+    fn remove(&mut self, id: u32) -> Option<Stream> {
+        let stream = self.open.remove(&id)?;
+        self.text -= stream.request.memory();
+        if let Some(at) = stream.cancelled {
+            self.cancelled.remove(&(at, id));
+        }
+        if self.open.is_empty() && self.open.capacity() > KEPT_CAPACITY {
+            self.open = HashMap::new();
+        }
+        Some(stream)
+    }
+}
