@@ -1,0 +1,97 @@
+//! Generated conversations: the same exchanges however the bytes pass, and no wrong one whatever is lost.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::kernel::{Conversation, Dice, OwnedPiece, planned};
+use super::*;
+
+const FIRST: [u32; 2] = [u32::MAX - 1_000, 1 << 31];
+
+fn run(conversation: &Conversation, pieces: &[OwnedPiece], lost: bool) -> Record {
+    let mut record = Record::default();
+    let mut connection = Connection::begin(Beginning { joined: false, first: FIRST.map(Some) });
+    let sequence = |way: Way, at: usize| {
+        FIRST[way.index()].wrapping_add(u32::try_from(at).expect("a conversation is short"))
+    };
+    let mut last = 0;
+    for OwnedPiece { way, time, begin, length, bytes, starts, lost_before } in pieces {
+        let piece = Piece {
+            way: *way,
+            time: *time,
+            sequence: sequence(*way, *begin),
+            length: u32::try_from(*length).expect("a piece is short"),
+            bytes,
+            starts: *starts,
+            lost_before: *lost_before,
+        };
+        connection.piece(&piece, &mut record);
+        last = *time;
+    }
+    for way in Way::BOTH {
+        connection.fin(way, sequence(way, conversation.length(way)), last + 1, &mut record);
+    }
+    connection.close(last + 2, lost, &mut record);
+    record
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn the_cut_and_the_order_make_no_difference(
+        planned in prop::collection::vec(planned(), 1..12), burst in 1..5_usize, seed: u64, disorder: bool,
+    ) {
+        let conversation = Conversation::new(&planned, burst);
+        let pieces = conversation.pieces(&mut Dice(seed), disorder);
+        let record = run(&conversation, &pieces, false);
+        let truth: Vec<String> = conversation.exchanges.iter().map(|(line, ..)| line.clone()).collect();
+        prop_assert_eq!(record.lines(), truth);
+        prop_assert_eq!(record.unobserved_count(), 0);
+        let passed = Way::BOTH.map(|way| conversation.passed(&pieces, way));
+        for (exchange, (_, request, response)) in record.exchanges.iter().zip(&conversation.exchanges) {
+            prop_assert_eq!(exchange.began, passed[REQUESTS.index()][*request]);
+            let first_byte = passed[RESPONSES.index()][*response];
+            prop_assert_eq!(exchange.first_byte, Some(first_byte));
+            prop_assert!(exchange.ended >= first_byte);
+        }
+    }
+
+    #[test]
+    fn no_loss_makes_an_exchange_wrong(
+        planned in prop::collection::vec(planned(), 1..24), burst in 1..5_usize, seed: u64, rarity in 2..40_usize,
+        run_length in 1..4_usize,
+    ) {
+        let conversation = Conversation::new(&planned, burst);
+        let mut dice = Dice(seed);
+        let mut lost = [false; 2];
+        let mut losing = 0;
+        let mut pieces = Vec::new();
+        for mut piece in conversation.pieces(&mut dice, false) {
+            if losing == 0 && dice.once_in(rarity) {
+                losing = 1 + dice.below(run_length);
+            }
+            let lost = &mut lost[piece.way.index()];
+            if losing > 0 {
+                losing -= 1;
+                *lost = true;
+            } else {
+                piece.lost_before = std::mem::take(lost);
+                pieces.push(piece);
+            }
+        }
+        let record = run(&conversation, &pieces, lost != [false; 2]);
+        let truth: HashMap<&str, &String> = conversation
+            .exchanges
+            .iter()
+            .map(|(line, ..)| (line.split(' ').nth(2).expect("a line has a path"), line))
+            .collect();
+        for exchange in &record.exchanges {
+            prop_assert_eq!(&line(exchange), truth[&*exchange.path], "{:?}", record);
+        }
+        let told = record.exchanges.len() + usize::try_from(record.unobserved_count()).expect("few");
+        prop_assert!(told <= planned.len());
+        prop_assert!(told >= conversation.surely_seen(&pieces), "{:?}", record);
+    }
+}
