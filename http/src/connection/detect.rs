@@ -102,7 +102,7 @@ fn is_frame(bytes: &[u8]) -> bool {
         1 => (length <= MAX_FRAME, 0x2d, Some(true)),
         2 => (length == 5, 0, Some(true)),
         3 => (length == 4, 0, Some(true)),
-        4 => (length % 6 == 0 && length <= MAX_FRAME, 0x01, Some(false)),
+        4 => (length.is_multiple_of(6) && length <= MAX_FRAME, 0x01, Some(false)),
         5 => (length <= MAX_FRAME, 0x0c, Some(true)),
         6 => (length == 8, 0x01, Some(false)),
         7 => ((8..=MAX_FRAME).contains(&length), 0, Some(false)),

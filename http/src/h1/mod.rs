@@ -20,9 +20,12 @@
 //! A request in doubt is unobserved. Doubt ends with a request that begins while no response is passing and no request
 //! waits, if either all stale responses have passed, or the client is one that waits for each response before it sends the
 //! next request: then a new request tells that all earlier ones were answered. A client is taken for such a one if it was
-//! seen to wait (without doubt once, or in four turns in a row) and never to do otherwise. On a connection that was joined
-//! in its middle the first request is taken for one of such a client. The one case in which a pairing can be wrong is hence
-//! a client that begins to pipeline in the very moment of a loss.
+//! seen to wait (without doubt once, or in sixteen turns in a row) and never to do otherwise. A connection that was joined
+//! in its middle begins without doubt.
+//!
+//! A pairing can hence be wrong only for a client that pipelines and that was never seen to do so: because it begins to in
+//! the very moment of a loss, or because its first requests were lost or not traced and it keeps a constant number of
+//! requests waiting from then on, which looks like turns.
 //!
 //! The place is found again at a piece that starts a message and has a valid head.
 
@@ -153,7 +156,7 @@ impl Parser {
                     match step {
                         Step::More => {}
                         Step::Invalid => self.request_invalid(unsure, sink),
-                        Step::TooLarge(kept) => self.request_too_large(&kept, time, sink),
+                        Step::TooLarge(kept) => self.request_too_large(&kept, began, sink),
                         Step::Complete(head) => match head::request(&head) {
                             Ok(parsed) => self.request_head(parsed, head.len() as u64, began, time, sink),
                             Err(Malformed) => self.request_invalid(unsure, sink),
@@ -215,9 +218,9 @@ impl Parser {
         }
     }
 
-    fn request_too_large(&mut self, kept: &[u8], time: u64, sink: &mut dyn Sink) {
+    fn request_too_large(&mut self, kept: &[u8], began: u64, sink: &mut dyn Sink) {
         self.spoken = true;
-        self.pairing.unobserved_request(kept.starts_with(b"HEAD "), Reason::HeadTooLarge, time, sink);
+        self.pairing.unobserved_request(kept.starts_with(b"HEAD "), Reason::HeadTooLarge, began, sink);
         self.lose_request(Reason::HeadTooLarge, sink);
     }
 

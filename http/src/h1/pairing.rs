@@ -10,7 +10,7 @@ use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 pub(super) const MAX_OUTSTANDING: usize = 128;
 /// Number of turns (a request, its response, and only then the next request) by which a client that was never seen
 /// without doubt is taken for one that does not pipeline.
-const TURNS: u32 = 4;
+const TURNS: u32 = 16;
 
 /// A request that waits for its response, or for its own end.
 #[derive(Debug)]
@@ -85,6 +85,10 @@ pub(super) struct Pairing {
     turns: u32,
     /// A response has ended since the last request began.
     answered: bool,
+    /// A request began and nothing has passed the other way since.
+    unanswered: bool,
+    /// Two requests began and nothing seems to have passed the other way between them: certain if no loss shows there.
+    suspected: bool,
     /// Time of the last response that belonged to no request of the queue.
     ignored: Option<u64>,
 }
@@ -103,6 +107,8 @@ impl Pairing {
             waits: false,
             turns: 0,
             answered: false,
+            unanswered: false,
+            suspected: false,
             ignored: None,
         }
     }
@@ -143,7 +149,7 @@ impl Pairing {
     }
 
     /// Takes a request that is counted as unobserved: it only keeps its place in the order.
-    pub(super) fn unobserved_request(&mut self, head: bool, reason: Reason, time: u64, sink: &mut dyn Sink) {
+    pub(super) fn unobserved_request(&mut self, head: bool, reason: Reason, began: u64, sink: &mut dyn Sink) {
         let exchange = Exchange {
             side: self.side,
             protocol: Protocol::Http11,
@@ -154,9 +160,9 @@ impl Pairing {
             grpc_status: None,
             request_bytes: 0,
             response_bytes: 0,
-            began: time,
+            began,
             first_byte: None,
-            ended: time,
+            ended: began,
         };
         let asked = Asked { head, ..Asked::default() };
         self.push(Outstanding { exchange, counted: false, complete: true, asked }, Some(reason), sink);
@@ -206,6 +212,14 @@ impl Pairing {
             self.turns = 0;
         }
         self.answered = false;
+        self.suspected |= self.unanswered;
+        self.unanswered = self.responding == Responding::Nothing;
+    }
+
+    /// Notes that a response has passed in order.
+    fn in_order(&mut self) {
+        self.pipelines |= std::mem::take(&mut self.suspected);
+        self.unanswered = false;
     }
 
     /// Adds bytes to the request that is passing.
@@ -258,6 +272,11 @@ impl Pairing {
 
     /// Adds the bytes of an interim response.
     pub(super) fn interim(&mut self, length: u64) {
+        self.in_order();
+        self.add_response_bytes(length);
+    }
+
+    fn add_response_bytes(&mut self, length: u64) {
         if let Some(oldest) = self.queue.front_mut() {
             oldest.exchange.response_bytes = oldest.exchange.response_bytes.saturating_add(length);
         }
@@ -266,6 +285,7 @@ impl Pairing {
     /// Takes the head of a final response, `length` bytes from `began` on. Returns what its request asked for; none if the
     /// request is unknown, so that the response is ignored.
     pub(super) fn response(&mut self, code: u16, length: u64, began: u64) -> Option<Asked> {
+        self.in_order();
         if self.queue.get(1).is_some_and(|second| second.exchange.began <= began) {
             self.pipelines = true;
         }
@@ -287,7 +307,7 @@ impl Pairing {
     /// Adds bytes to the response that is passing.
     pub(super) fn response_bytes(&mut self, length: u64) {
         if self.responding == Responding::Oldest {
-            self.interim(length);
+            self.add_response_bytes(length);
         }
     }
 
@@ -315,6 +335,8 @@ impl Pairing {
         let stale = if between || ignored { open } else { open.saturating_sub(1) };
         self.drop_queue(reason, sink);
         self.responding = Responding::Nothing;
+        self.unanswered = false;
+        self.suspected = false;
         if stale > 0 {
             let before = self.doubt.map_or(Some(0), |doubt| doubt.stale);
             self.doubt = Some(Doubt { stale: before.map(|before| before.saturating_add(stale)), reason });

@@ -64,8 +64,8 @@ proptest! {
     fn mutated_conversations(
         planned in prop::collection::vec(planned(), 1..12), burst in 1..5_usize, seed: u64, rarity in 1..400_usize,
     ) {
-        let conversation = Conversation::new(&planned, burst);
         let mut dice = Dice(seed);
+        let conversation = Conversation::new(&planned, burst, dice.once_in(2));
         let mut talk = Talk::with(dice.once_in(2));
         for mut piece in conversation.pieces(&mut dice, true) {
             for byte in &mut piece.bytes {

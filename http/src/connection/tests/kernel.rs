@@ -107,36 +107,42 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation of requests, so many of them (at least one) sent at once.
-    pub(super) fn new(planned: &[Planned], burst: usize) -> Self {
+    /// A conversation of requests, `burst` of them (at least one) sent at once. The next requests follow when all of these
+    /// are answered or, if `rolling`, one for each response.
+    pub(super) fn new(planned: &[Planned], burst: usize, rolling: bool) -> Self {
         let mut streams = [Stream::default(), Stream::default()];
         let (mut flights, mut exchanges) = (Vec::new(), Vec::new());
-        for (round, burst) in planned.chunks(burst).enumerate() {
-            let first = exchanges.len();
-            for (index, Planned { head, request, code, .. }) in burst.iter().enumerate() {
+        let (mut asked, mut answered) = (0, 0);
+        while answered < planned.len() {
+            let window = if rolling || asked == answered { answered + burst } else { asked };
+            while asked < planned.len().min(window) {
+                let Planned { head, request, code, .. } = &planned[asked];
                 let method = if *head { "HEAD" } else { "PUT" };
-                let path = format!("/{round}/{index}/{code}");
+                let path = format!("/{asked}/{code}");
                 let stream = &mut streams[REQUESTS.index()];
                 let before = stream.bytes.len();
                 stream.message(&format!("{method} {path}?secret HTTP/1.1"), request, true);
                 let length = stream.bytes.len() - before;
                 exchanges.push((format!("{method} h {path} {code} {length}"), before, 0));
+                asked += 1;
             }
             flights.push((REQUESTS, streams[REQUESTS.index()].bytes.len()));
-            for (Planned { head, response, code, interim, .. }, exchange) in
-                burst.iter().zip(&mut exchanges[first..])
-            {
-                let stream = &mut streams[RESPONSES.index()];
-                let before = stream.bytes.len();
-                for _ in 0..*interim {
-                    stream.starts.push(stream.bytes.len());
-                    stream.add(b"HTTP/1.1 100 Continue\r\n\r\n", true);
-                }
-                exchange.2 = stream.bytes.len();
-                stream.message(&format!("HTTP/1.1 {code} x"), response, !head && !matches!(code, 204 | 304));
-                exchange.0 += &format!(" {}", stream.bytes.len() - before);
+            let Planned { head, response, code, interim, .. } = &planned[answered];
+            let stream = &mut streams[RESPONSES.index()];
+            let before = stream.bytes.len();
+            for _ in 0..*interim {
+                stream.starts.push(stream.bytes.len());
+                stream.add(b"HTTP/1.1 100 Continue\r\n\r\n", true);
             }
-            flights.push((RESPONSES, streams[RESPONSES.index()].bytes.len()));
+            exchanges[answered].2 = stream.bytes.len();
+            stream.message(&format!("HTTP/1.1 {code} x"), response, !head && !matches!(code, 204 | 304));
+            exchanges[answered].0 += &format!(" {}", stream.bytes.len() - before);
+            answered += 1;
+            // Responses that nothing separates share packets.
+            if !rolling && answered < asked {
+                continue;
+            }
+            flights.push((RESPONSES, stream.bytes.len()));
         }
         Self { streams, flights, exchanges }
     }
@@ -144,6 +150,11 @@ impl Conversation {
     /// The length of a way.
     pub(super) fn length(&self, way: Way) -> usize {
         self.streams[way.index()].bytes.len()
+    }
+
+    /// The end of each way's first flight.
+    pub(super) fn first_flights(&self) -> [usize; 2] {
+        Way::BOTH.map(|way| self.flights.iter().find(|flight| flight.0 == way).map_or(0, |flight| flight.1))
     }
 
     /// The pieces of all packets, in the order in which they pass.

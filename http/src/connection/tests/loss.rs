@@ -184,3 +184,30 @@ fn outstanding_requests_are_bounded() {
     assert_eq!(record.lines().len() as u64 + record.unobserved_count(), 1_000);
     assert!(record.unobserved.iter().all(|&(reason, _)| reason == Reason::NoMemory));
 }
+
+#[test]
+fn an_answer_that_came_before_its_request_was_read_pairs_with_no_other() {
+    let mut talk = spoken();
+    let (begin, end) = ("GET /1 HTTP/1.1\r\n", "\r\n");
+    talk.request(begin);
+    talk.response(&ok(408));
+    talk.piece(REQUESTS, end.as_bytes(), end.len(), false, false);
+    assert_eq!(talk.record.unobserved, [(Reason::MissingBytes, 1)]);
+    turn(&mut talk);
+    assert_eq!(talk.close(false).lines(), ["GET  /turn 200 22 37"]);
+}
+
+#[test]
+fn a_client_that_waits_is_trusted_again_after_a_loss_at_the_beginning() {
+    let mut talk = Talk::new();
+    talk.miss(REQUESTS, get("/1").len());
+    talk.response(&ok(200));
+    talk.after_loss(REQUESTS, &get("/2"));
+    talk.response(&ok(200));
+    for _ in 0..30 {
+        turn(&mut talk);
+    }
+    let record = talk.close(false);
+    assert_eq!(record.lines().len() as u64 + record.unobserved_count(), 31);
+    assert_eq!(record.unobserved_count(), 15, "{record:?}");
+}
