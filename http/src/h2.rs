@@ -1,33 +1,44 @@
 //! HTTP/2.
 
-use crate::parser::Parser as Feed;
-use crate::{Exchange, Side, Sink, Way};
+use crate::{Side, Sink, Way, parser};
 
-/// A parser of one HTTP/2 connection.
+#[expect(dead_code, reason = "the parser skips everything")]
+/// A request of HTTP/1.1 that the server answered by switching to HTTP/2 (RFC 7540, section 3.2).
 #[derive(Debug)]
-pub(crate) struct Parser {
-    side: Option<Side>,
+pub(crate) struct Upgrade {
+    /// The end that the traced socket is.
+    pub(crate) side: Side,
+    /// The request's method.
+    pub(crate) method: String,
+    /// The request's host, as [`crate::Exchange`] has it.
+    pub(crate) host: String,
+    /// The request's path, as [`crate::Exchange`] has it.
+    pub(crate) path: String,
+    /// Time of the request's first byte.
+    pub(crate) began: u64,
+    /// Bytes of the request, head and body.
+    pub(crate) request_bytes: u64,
+    /// Bytes of the 101 response.
+    pub(crate) response_bytes: u64,
 }
+
+/// The parser of one connection.
+#[derive(Debug)]
+pub(crate) struct Parser;
 
 impl Parser {
-    /// A connection from its preface on, or from a frame in its middle (`joined`).
+    /// A parser of a connection from its preface on, or from a frame in its middle (`joined`).
     pub(crate) fn new(_joined: bool) -> Self {
-        Self { side: None }
+        Self
     }
 
-    /// A connection that HTTP/1.1 upgraded. The request, whose bytes have passed, becomes stream 1; its response comes
-    /// there.
-    pub(crate) fn upgraded(request: Exchange) -> Self {
-        Self { side: Some(request.side) }
-    }
-
-    /// The end that the traced socket is, as soon as it is known.
-    pub(crate) fn side(&self) -> Option<Side> {
-        self.side
+    /// A parser of what follows a request that was upgraded. The request is stream 1, which gets the response.
+    pub(crate) fn upgraded(_upgrade: Upgrade) -> Self {
+        Self
     }
 }
 
-impl Feed for Parser {
+impl parser::Parser for Parser {
     fn skippable(&self, _way: Way) -> u64 {
         u64::MAX
     }

@@ -2,7 +2,7 @@
 
 use super::Language;
 use super::detect::{PROBE, Verdict, detect};
-use crate::h1::Start;
+use crate::h1::{Start, side_of};
 use crate::parser::Parser;
 use crate::{Side, Sink, Way, h1, h2};
 
@@ -25,7 +25,7 @@ pub(super) struct Dialogue {
 enum State {
     Undecided(Undecided),
     Http1(Box<h1::Parser>),
-    Http2(Box<h2::Parser>),
+    Http2(Box<h2::Parser>, Option<Side>),
     Other,
 }
 
@@ -53,7 +53,7 @@ impl Dialogue {
             State::Http1(parser) if parser.has_left() => Language::Left,
             State::Http1(parser) if parser.has_spoken() => Language::Http1,
             State::Undecided(_) | State::Http1(_) => Language::Undecided,
-            State::Http2(_) => Language::Http2,
+            State::Http2(..) => Language::Http2,
             State::Other => Language::Other,
         }
     }
@@ -61,7 +61,7 @@ impl Dialogue {
     pub(super) fn side(&self) -> Option<Side> {
         match &self.state {
             State::Http1(parser) => parser.side(),
-            State::Http2(parser) => parser.side(),
+            State::Http2(_, side) => *side,
             State::Undecided(_) | State::Other => None,
         }
     }
@@ -85,8 +85,8 @@ impl Dialogue {
             }
             Verdict::Request => State::Http1(Box::new(h1::Parser::new(way, self.start))),
             Verdict::Response => State::Http1(Box::new(h1::Parser::new(way.other(), self.start))),
-            Verdict::Preface => State::Http2(Box::new(h2::Parser::new(false))),
-            Verdict::Frame => State::Http2(Box::new(h2::Parser::new(true))),
+            Verdict::Preface => State::Http2(Box::new(h2::Parser::new(false)), Some(side_of(way))),
+            Verdict::Frame => State::Http2(Box::new(h2::Parser::new(true)), None),
             Verdict::More | Verdict::Settings | Verdict::Other => {
                 self.miss();
                 return;
@@ -128,7 +128,7 @@ impl Parser for Dialogue {
                 0
             }
             State::Http1(parser) => parser.skippable(way),
-            State::Http2(parser) => parser.skippable(way),
+            State::Http2(parser, _) => parser.skippable(way),
             State::Undecided(_) | State::Other => u64::MAX,
         }
     }
@@ -141,13 +141,23 @@ impl Parser for Dialogue {
                 if parser.is_refused() {
                     self.miss();
                 } else if let Some(request) = parser.take_upgrade() {
-                    self.state = State::Http2(Box::new(h2::Parser::upgraded(request)));
+                    let side = request.side;
+                    let upgrade = h2::Upgrade {
+                        side,
+                        method: request.method,
+                        host: request.host,
+                        path: request.path,
+                        began: request.began,
+                        request_bytes: request.request_bytes,
+                        response_bytes: request.response_bytes,
+                    };
+                    self.state = State::Http2(Box::new(h2::Parser::upgraded(upgrade)), Some(side));
                     if used < bytes.len() {
                         self.bytes(way, time, &bytes[used..], true, sink);
                     }
                 }
             }
-            State::Http2(parser) => parser.bytes(way, time, bytes, starts, sink),
+            State::Http2(parser, _) => parser.bytes(way, time, bytes, starts, sink),
             State::Other => {}
         }
     }
@@ -155,7 +165,7 @@ impl Parser for Dialogue {
     fn skipped(&mut self, way: Way, time: u64, length: u64, sink: &mut dyn Sink) {
         match &mut self.state {
             State::Http1(parser) => parser.skipped(way, time, length, sink),
-            State::Http2(parser) => parser.skipped(way, time, length, sink),
+            State::Http2(parser, _) => parser.skipped(way, time, length, sink),
             State::Undecided(_) | State::Other => {}
         }
     }
@@ -169,7 +179,7 @@ impl Parser for Dialogue {
                 }
             }
             State::Http1(parser) => parser.hole(way, length, lost, sink),
-            State::Http2(parser) => parser.hole(way, length, lost, sink),
+            State::Http2(parser, _) => parser.hole(way, length, lost, sink),
             State::Other => {}
         }
     }
@@ -177,7 +187,7 @@ impl Parser for Dialogue {
     fn end(&mut self, way: Way, time: u64, sink: &mut dyn Sink) {
         match &mut self.state {
             State::Http1(parser) => parser.end(way, time, sink),
-            State::Http2(parser) => parser.end(way, time, sink),
+            State::Http2(parser, _) => parser.end(way, time, sink),
             State::Undecided(_) | State::Other => {}
         }
     }
@@ -185,7 +195,7 @@ impl Parser for Dialogue {
     fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink) {
         match &mut self.state {
             State::Http1(parser) => parser.close(time, lost, sink),
-            State::Http2(parser) => parser.close(time, lost, sink),
+            State::Http2(parser, _) => parser.close(time, lost, sink),
             State::Undecided(_) | State::Other => {}
         }
         self.state = State::Other;
@@ -195,7 +205,7 @@ impl Parser for Dialogue {
         match &self.state {
             State::Undecided(undecided) => undecided.kept.iter().map(|kept| kept.bytes.capacity()).sum(),
             State::Http1(parser) => size_of::<h1::Parser>() + parser.memory(),
-            State::Http2(parser) => size_of::<h2::Parser>() + parser.memory(),
+            State::Http2(parser, _) => size_of::<h2::Parser>() + parser.memory(),
             State::Other => 0,
         }
     }

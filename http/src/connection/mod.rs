@@ -88,7 +88,8 @@ impl Connection {
         }
     }
 
-    /// The end that the traced socket is, as soon as it is known.
+    /// The end that the traced socket is, as soon as it is known. Of an HTTP/2 connection that was joined in its middle only
+    /// the exchanges tell it.
     pub fn side(&self) -> Option<Side> {
         self.dialogue.side()
     }

@@ -85,15 +85,11 @@ impl Parser {
             Start::Whole => Reader::Head(Head::default()),
             Start::Joined | Start::Lost => Reader::Lost,
         };
-        let side = match request_way {
-            Way::Received => Side::Server,
-            Way::Sent => Side::Client,
-        };
         Self {
             request_way,
             request: place(),
             response: place(),
-            pairing: Pairing::new(side, start == Start::Lost),
+            pairing: Pairing::new(side_of(request_way), start == Start::Lost),
             spoken: false,
             refused: false,
             upgrade: None,
@@ -352,6 +348,14 @@ impl Parser {
         if self.pairing.is_waiting() {
             self.pairing.response_hole(Reason::MissingBytes, true, sink);
         }
+    }
+}
+
+/// The end that the traced socket is if requests pass on `request_way`.
+pub(crate) fn side_of(request_way: Way) -> Side {
+    match request_way {
+        Way::Received => Side::Server,
+        Way::Sent => Side::Client,
     }
 }
 
