@@ -5,6 +5,7 @@ mod generated;
 mod hostile;
 mod kernel;
 mod loss;
+mod peer;
 
 use super::{Beginning, Connection, Language};
 use crate::{Exchange, Piece, Protocol, Reason, Side, Sink, Status, Way};
