@@ -34,13 +34,14 @@ mod fields;
 mod head;
 mod pairing;
 mod reader;
+mod requests;
+mod responses;
 mod target;
+mod trust;
 
-use fields::Framing;
-use head::{RequestHead, ResponseHead};
 use pairing::Pairing;
 pub(crate) use reader::is_token;
-use reader::{Body, Head, Kind, Reader, Step, plausible};
+use reader::{Head, Reader};
 
 use crate::parser::Parser as Feed;
 use crate::{Exchange, Reason, Side, Sink, Way};
@@ -137,218 +138,6 @@ impl Parser {
             self.feed_response(time, bytes, starts, sink)
         }
     }
-
-    fn feed_request(&mut self, time: u64, mut bytes: &[u8], mut starts: bool, sink: &mut dyn Sink) {
-        while !bytes.is_empty() {
-            match &mut self.request {
-                Reader::Off => return,
-                Reader::Lost if starts => self.request = Reader::Head(Head::unsure()),
-                Reader::Lost => return,
-                Reader::Head(head) => {
-                    let check = head.unsure || !self.spoken;
-                    let (used, step) = head.take(Kind::Request, time, bytes, check);
-                    let (began, unsure) = (head.began, head.unsure);
-                    bytes = &bytes[used..];
-                    match step {
-                        Step::More => {}
-                        Step::Invalid => self.request_invalid(unsure, sink),
-                        Step::TooLarge(kept) => self.request_too_large(&kept, began, sink),
-                        Step::Complete(head) => match head::request(&head) {
-                            Ok(parsed) => self.request_head(parsed, head.len() as u64, began, time, sink),
-                            Err(Malformed) => self.request_invalid(unsure, sink),
-                        },
-                    }
-                }
-                Reader::Body(body) => {
-                    if body.untouched && self.pairing.answered_early() && begins_with_request(bytes) {
-                        // The client takes the early response for a reason not to send the body.
-                        self.pairing.request_end(time, sink);
-                        self.request = Reader::Head(Head::default());
-                        continue;
-                    }
-                    match body.take(bytes) {
-                        Ok((used, ended)) => {
-                            self.pairing.request_bytes(used as u64);
-                            if ended {
-                                self.request_end(time, sink);
-                            }
-                            bytes = &bytes[used..];
-                        }
-                        Err(Malformed) => {
-                            self.lose_request(Reason::Malformed, sink);
-                            return;
-                        }
-                    }
-                }
-            }
-            starts = starts && matches!(&self.request, Reader::Head(head) if head.is_empty() && head.unsure);
-        }
-    }
-
-    fn request_head(&mut self, head: RequestHead, length: u64, began: u64, time: u64, sink: &mut dyn Sink) {
-        self.spoken = true;
-        let Ok(framing) = head.framing else {
-            self.pairing.unobserved_request(head.method == "HEAD", Reason::Malformed, began, sink);
-            self.lose_request(Reason::Malformed, sink);
-            return;
-        };
-        self.pairing.request(head, length, began, time, sink);
-        match Body::new(framing, false) {
-            Some(body) => self.request = Reader::Body(body),
-            None => self.request_end(time, sink),
-        }
-    }
-
-    fn request_end(&mut self, time: u64, sink: &mut dyn Sink) {
-        self.pairing.request_end(time, sink);
-        self.request = Reader::Head(Head::default());
-    }
-
-    fn request_invalid(&mut self, unsure: bool, sink: &mut dyn Sink) {
-        if !self.spoken {
-            self.refused = true;
-        } else if unsure {
-            self.request = Reader::Lost;
-        } else {
-            self.lose_request(Reason::Malformed, sink);
-        }
-    }
-
-    fn request_too_large(&mut self, kept: &[u8], began: u64, sink: &mut dyn Sink) {
-        self.spoken = true;
-        self.pairing.unobserved_request(kept.starts_with(b"HEAD "), Reason::HeadTooLarge, began, sink);
-        self.lose_request(Reason::HeadTooLarge, sink);
-    }
-
-    fn lose_request(&mut self, reason: Reason, sink: &mut dyn Sink) {
-        self.request = Reader::Lost;
-        self.pairing.request_hole(reason, sink);
-    }
-
-    fn feed_response(&mut self, time: u64, bytes: &[u8], mut starts: bool, sink: &mut dyn Sink) -> usize {
-        let mut at = 0;
-        while at < bytes.len() && self.upgrade.is_none() {
-            let rest = &bytes[at..];
-            match &mut self.response {
-                Reader::Off => break,
-                Reader::Lost if starts => self.response = Reader::Head(Head::unsure()),
-                Reader::Lost => {
-                    self.pass_lost_response(sink);
-                    break;
-                }
-                Reader::Head(head) => {
-                    let check = head.unsure || !self.spoken;
-                    let (used, step) = head.take(Kind::Response, time, rest, check);
-                    let (began, unsure) = (head.began, head.unsure);
-                    at += used;
-                    match step {
-                        Step::More => {}
-                        Step::Invalid => self.response_invalid(unsure, sink),
-                        Step::TooLarge(_) => self.lose_response(Reason::HeadTooLarge, sink),
-                        Step::Complete(head) => match head::response(&head) {
-                            Ok(parsed) => self.response_head(&parsed, head.len() as u64, began, time, sink),
-                            Err(Malformed) => self.response_invalid(unsure, sink),
-                        },
-                    }
-                }
-                Reader::Body(body) if body.unsure && starts && plausible(Kind::Response, rest) => {
-                    self.pairing.response_end(time, sink);
-                    self.response = Reader::Head(Head::default());
-                }
-                Reader::Body(body) => match body.take(rest) {
-                    Ok((used, ended)) => {
-                        self.pairing.response_bytes(used as u64);
-                        if ended {
-                            self.response_end(time, sink);
-                        }
-                        at += used;
-                    }
-                    Err(Malformed) => {
-                        self.lose_response(Reason::Malformed, sink);
-                        break;
-                    }
-                },
-            }
-            starts = starts && at == 0;
-        }
-        if self.upgrade.is_some() { at } else { bytes.len() }
-    }
-
-    fn response_head(
-        &mut self,
-        head: &ResponseHead,
-        length: u64,
-        began: u64,
-        time: u64,
-        sink: &mut dyn Sink,
-    ) {
-        self.spoken = true;
-        self.response = Reader::Head(Head::default());
-        if head.code < 200 && head.code != 101 {
-            self.pairing.interim(length);
-            return;
-        }
-        let asked = self.pairing.response(head.code, length, began);
-        let success = (200..300).contains(&head.code);
-        match asked {
-            Some(asked) if head.code == 101 && asked.h2c && head.fields.h2c => {
-                self.leave();
-                self.upgrade = self.pairing.switching(sink);
-                return;
-            }
-            Some(asked) if head.code == 101 || asked.connect && success => {
-                self.leave();
-                self.pairing.switched(time, sink);
-                return;
-            }
-            None if head.code == 101 => {
-                self.leave();
-                self.pairing.close(time, Some(Reason::MissingBytes), sink);
-                return;
-            }
-            _ => {}
-        }
-        let empty = asked.is_some_and(|asked| asked.head) || matches!(head.code, 204 | 304);
-        let framing = if empty { Ok(Framing::Length(0)) } else { head.fields.of_response() };
-        match framing.map(|framing| Body::new(framing, asked.is_none())) {
-            Ok(Some(body)) => self.response = Reader::Body(body),
-            Ok(None) => self.response_end(time, sink),
-            Err(Malformed) => self.lose_response(Reason::Malformed, sink),
-        }
-    }
-
-    fn leave(&mut self) {
-        self.request = Reader::Off;
-        self.response = Reader::Off;
-    }
-
-    fn response_end(&mut self, time: u64, sink: &mut dyn Sink) {
-        self.pairing.response_end(time, sink);
-        self.response = Reader::Head(Head::default());
-    }
-
-    fn response_invalid(&mut self, unsure: bool, sink: &mut dyn Sink) {
-        if !self.spoken {
-            self.refused = true;
-        } else if unsure {
-            self.response = Reader::Lost;
-            self.pass_lost_response(sink);
-        } else {
-            self.lose_response(Reason::Malformed, sink);
-        }
-    }
-
-    fn lose_response(&mut self, reason: Reason, sink: &mut dyn Sink) {
-        self.response = Reader::Lost;
-        self.pairing.response_hole(reason, false, sink);
-    }
-
-    /// Takes bytes that passed while the place was lost: they may have been responses.
-    fn pass_lost_response(&mut self, sink: &mut dyn Sink) {
-        if self.pairing.is_waiting() {
-            self.pairing.response_hole(Reason::MissingBytes, true, sink);
-        }
-    }
 }
 
 /// The end that the traced socket is if requests pass on `request_way`.
@@ -357,15 +146,6 @@ pub(crate) fn side_of(request_way: Way) -> Side {
         Way::Received => Side::Server,
         Way::Sent => Side::Client,
     }
-}
-
-/// Tells whether bytes begin with a whole request line.
-fn begins_with_request(bytes: &[u8]) -> bool {
-    plausible(Kind::Request, bytes)
-        && bytes
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .is_some_and(|end| head::is_request_line(&bytes[..=end]))
 }
 
 impl Feed for Parser {

@@ -1,16 +1,16 @@
-//! Requests and their responses, paired by order. The rules after a loss are in the documentation of [`super`].
+//! Requests and their responses, paired by order. [`Trust`] tells which are paired after a loss.
 
 use std::collections::VecDeque;
 use std::mem::size_of;
 
 use super::head::RequestHead;
+use super::trust::Trust;
 use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
 /// Maximum number of requests of a connection that wait for their responses.
 pub(super) const MAX_OUTSTANDING: usize = 128;
-/// Number of turns (a request, its response, and only then the next request) by which a client that was never seen
-/// without doubt is taken for one that does not pipeline.
-const TURNS: u32 = 16;
+/// Number of waiting requests whose memory is kept when none waits.
+const IDLE_CAPACITY: usize = 4;
 
 /// A request that waits for its response, or for its own end.
 #[derive(Debug)]
@@ -59,15 +59,6 @@ enum Responding {
     Ignored,
 }
 
-/// The state in which new requests cannot be paired.
-#[derive(Debug, Clone, Copy)]
-struct Doubt {
-    /// Largest number of responses that may come, after those of the queue, to requests that are not in the queue; none
-    /// if unknown.
-    stale: Option<u64>,
-    reason: Reason,
-}
-
 /// The requests of one connection.
 #[derive(Debug)]
 pub(super) struct Pairing {
@@ -76,19 +67,7 @@ pub(super) struct Pairing {
     queue_memory: usize,
     receiving: Receiving,
     responding: Responding,
-    doubt: Option<Doubt>,
-    /// The client certainly sent a request before the response to an earlier one began.
-    pipelines: bool,
-    /// The client was seen to wait for a response before the next request.
-    waits: bool,
-    /// Turns in a row, up to [`TURNS`].
-    turns: u32,
-    /// A response has ended since the last request began.
-    answered: bool,
-    /// A request began and nothing has passed the other way since.
-    unanswered: bool,
-    /// Two requests began and nothing seems to have passed the other way between them: certain if no loss shows there.
-    suspected: bool,
+    trust: Trust,
     /// Time of the last response that belonged to no request of the queue.
     ignored: Option<u64>,
 }
@@ -102,13 +81,7 @@ impl Pairing {
             queue_memory: 0,
             receiving: Receiving::Nothing,
             responding: Responding::Nothing,
-            doubt: lost.then_some(Doubt { stale: None, reason: Reason::LostResponse }),
-            pipelines: false,
-            waits: false,
-            turns: 0,
-            answered: false,
-            unanswered: false,
-            suspected: false,
+            trust: Trust::new(lost),
             ignored: None,
         }
     }
@@ -169,18 +142,11 @@ impl Pairing {
     }
 
     fn push(&mut self, mut request: Outstanding, refused: Option<Reason>, sink: &mut dyn Sink) {
-        self.turn();
         self.receiving = Receiving::Nothing;
-        let idle = self.queue.is_empty() && self.responding == Responding::Nothing;
-        if let Some(doubt) = &mut self.doubt {
-            let sure = doubt.stale == Some(0);
-            if !(idle && (sure || self.waits && !self.pipelines)) {
-                doubt.stale = doubt.stale.map(|stale| stale.saturating_add(1));
-                let reason = refused.unwrap_or(doubt.reason);
-                sink.unobserved(self.side, reason, 1);
-                return;
-            }
-            self.doubt = None;
+        let responding = self.responding != Responding::Nothing;
+        if let Err(reason) = self.trust.request(self.is_waiting(), responding) {
+            sink.unobserved(self.side, refused.unwrap_or(reason), 1);
+            return;
         }
         if self.ignored.is_some_and(|ignored| request.exchange.began < ignored) {
             // The response that was ignored may have been this request's.
@@ -189,7 +155,7 @@ impl Pairing {
         }
         if self.queue.len() >= MAX_OUTSTANDING {
             sink.unobserved(self.side, refused.unwrap_or(Reason::NoMemory), 1);
-            self.doubt = Some(Doubt { stale: Some(1), reason: Reason::NoMemory });
+            self.trust.request_refused(Reason::NoMemory);
             return;
         }
         if let Some(reason) = refused {
@@ -200,26 +166,6 @@ impl Pairing {
         }
         self.queue_memory += request.memory();
         self.queue.push_back(request);
-    }
-
-    /// Notes whether the client waited for a response before this request.
-    fn turn(&mut self) {
-        let idle = self.queue.is_empty() && self.responding == Responding::Nothing;
-        if idle && self.answered {
-            self.turns = self.turns.saturating_add(1);
-            self.waits |= self.doubt.is_none() || self.turns >= TURNS;
-        } else {
-            self.turns = 0;
-        }
-        self.answered = false;
-        self.suspected |= self.unanswered;
-        self.unanswered = self.responding == Responding::Nothing;
-    }
-
-    /// Notes that a response has passed in order.
-    fn in_order(&mut self) {
-        self.pipelines |= std::mem::take(&mut self.suspected);
-        self.unanswered = false;
     }
 
     /// Adds bytes to the request that is passing.
@@ -267,12 +213,12 @@ impl Pairing {
             }
             Receiving::Answered(request) => self.count(&request, reason, sink),
         }
-        self.doubt = Some(Doubt { stale: None, reason });
+        self.trust.requests_lost(reason);
     }
 
     /// Adds the bytes of an interim response.
     pub(super) fn interim(&mut self, length: u64) {
-        self.in_order();
+        self.trust.response();
         self.add_response_bytes(length);
     }
 
@@ -285,14 +231,12 @@ impl Pairing {
     /// Takes the head of a final response, `length` bytes from `began` on. Returns what its request asked for; none if the
     /// request is unknown, so that the response is ignored.
     pub(super) fn response(&mut self, code: u16, length: u64, began: u64) -> Option<Asked> {
-        self.in_order();
+        self.trust.response();
         if self.queue.get(1).is_some_and(|second| second.exchange.began <= began) {
-            self.pipelines = true;
+            self.trust.pipelined();
         }
         let Some(oldest) = self.queue.front_mut() else {
-            if let Some(Doubt { stale: Some(stale), .. }) = &mut self.doubt {
-                *stale = stale.saturating_sub(1);
-            }
+            self.trust.ignored();
             self.ignored = Some(began);
             self.responding = Responding::Ignored;
             return None;
@@ -323,8 +267,9 @@ impl Pairing {
                 self.receiving = Receiving::Answered(Box::new(oldest));
             }
         }
-        self.answered |= self.responding != Responding::Nothing;
-        self.responding = Responding::Nothing;
+        if std::mem::replace(&mut self.responding, Responding::Nothing) != Responding::Nothing {
+            self.trust.response_end();
+        }
     }
 
     /// Takes a loss of place on the way of the responses. `between` says that the missing bytes may belong to no request
@@ -335,12 +280,7 @@ impl Pairing {
         let stale = if between || ignored { open } else { open.saturating_sub(1) };
         self.drop_queue(reason, sink);
         self.responding = Responding::Nothing;
-        self.unanswered = false;
-        self.suspected = false;
-        if stale > 0 {
-            let before = self.doubt.map_or(Some(0), |doubt| doubt.stale);
-            self.doubt = Some(Doubt { stale: before.map(|before| before.saturating_add(stale)), reason });
-        }
+        self.trust.responses_lost(stale, reason);
     }
 
     /// Tells whether a request waits for its response.
@@ -398,6 +338,9 @@ impl Pairing {
     fn pop(&mut self) -> Option<Outstanding> {
         let oldest = self.queue.pop_front()?;
         self.queue_memory -= oldest.memory();
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
+            self.queue = VecDeque::new();
+        }
         Some(oldest)
     }
 
