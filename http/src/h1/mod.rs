@@ -175,7 +175,7 @@ impl Feed for Parser {
                 }
             }
             Reader::Lost => self.pass_lost_response(sink),
-            Reader::Head(_) | Reader::Off => {}
+            Reader::Head(_) | Reader::Cut | Reader::Off => {}
         }
     }
 

@@ -68,7 +68,7 @@ pub(super) struct Pairing {
     receiving: Receiving,
     responding: Responding,
     trust: Trust,
-    /// Time of the last response that belonged to no request of the queue.
+    /// Time of the last response, or interim one, that belonged to no request of the queue.
     ignored: Option<u64>,
 }
 
@@ -216,9 +216,12 @@ impl Pairing {
         self.trust.requests_lost(reason);
     }
 
-    /// Adds the bytes of an interim response.
-    pub(super) fn interim(&mut self, length: u64) {
+    /// Adds the bytes of an interim response, which began at `began`.
+    pub(super) fn interim(&mut self, length: u64, began: u64) {
         self.trust.response();
+        if self.queue.is_empty() {
+            self.ignored = Some(began);
+        }
         self.add_response_bytes(length);
     }
 
@@ -353,7 +356,7 @@ impl Pairing {
         if count > 0 {
             sink.unobserved(self.side, reason, count);
         }
-        self.queue.clear();
+        self.queue = VecDeque::new();
         self.queue_memory = 0;
     }
 

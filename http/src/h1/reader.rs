@@ -9,6 +9,9 @@ use super::{MAX_HEAD, Malformed, head};
 /// Number of a head's first bytes by which it is told from other bytes.
 const PROBE: usize = 64;
 
+/// Length of an unfinished request line that has all that is kept of one: a method, a host and a path.
+const CUT_LINE: usize = 4_096;
+
 /// Kind of the messages of a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -23,6 +26,8 @@ pub(super) enum Reader {
     Head(Head),
     /// In a body.
     Body(Body),
+    /// In a request head that was answered before its end: until a piece starts a message, bytes belong to the request.
+    Cut,
     /// At an unknown place, until a piece starts a message.
     Lost,
     /// Behind the last message: nothing is parsed any more.
@@ -33,7 +38,7 @@ impl Reader {
     /// How many of the next bytes may be missing.
     pub(super) fn skippable(&self) -> u64 {
         match self {
-            Self::Head(_) => 0,
+            Self::Head(_) | Self::Cut => 0,
             Self::Body(body) => body.skippable(),
             Self::Lost | Self::Off => u64::MAX,
         }
@@ -93,6 +98,15 @@ impl Head {
     /// Tells whether no byte of a head has come.
     pub(super) fn is_empty(&self) -> bool {
         self.kept.is_empty()
+    }
+
+    /// The bytes so far, completed to a head, and their number: if they have all that is kept of a request line.
+    pub(super) fn cut(&self) -> Option<(Vec<u8>, usize)> {
+        if self.unsure || !(self.line_ended || self.kept.len() >= CUT_LINE) {
+            return None;
+        }
+        let end: &[u8] = if self.line_ended { b"\r\n\r\n" } else { b" HTTP/1.1\r\n\r\n" };
+        Some(([&self.kept, end].concat(), self.kept.len()))
     }
 
     /// Takes the next bytes. Returns how many of them belong to the head, and empty lines before it, and what they make

@@ -16,6 +16,14 @@ impl Parser {
         while !bytes.is_empty() {
             match &mut self.request {
                 Reader::Off => return,
+                Reader::Cut if starts => {
+                    self.pairing.request_end(time, sink);
+                    self.request = Reader::Head(Head::unsure());
+                }
+                Reader::Cut => {
+                    self.pairing.request_bytes(bytes.len() as u64);
+                    return;
+                }
                 Reader::Lost if starts => self.request = Reader::Head(Head::unsure()),
                 Reader::Lost => return,
                 Reader::Head(head) => {
@@ -70,6 +78,18 @@ impl Parser {
         match Body::new(framing, false) {
             Some(body) => self.request = Reader::Body(body),
             None => self.request_end(time, sink),
+        }
+    }
+
+    /// Takes a request whose head has not ended for complete, since its response has come (such as 414 or 431).
+    pub(super) fn cut_request(&mut self, sink: &mut dyn Sink) {
+        if let Reader::Head(head) = &self.request
+            && let Some((bytes, length)) = head.cut()
+            && let Ok(parsed) = head::request(&bytes)
+        {
+            let began = head.began;
+            self.request = Reader::Cut;
+            self.pairing.request(parsed, length as u64, began, began, sink);
         }
     }
 

@@ -18,7 +18,7 @@ impl Parser {
         while at < bytes.len() && self.upgrade.is_none() {
             let rest = &bytes[at..];
             match &mut self.response {
-                Reader::Off => break,
+                Reader::Off | Reader::Cut => break,
                 Reader::Lost if starts => self.response = Reader::Head(Head::unsure()),
                 Reader::Lost => {
                     self.pass_lost_response(sink);
@@ -73,8 +73,11 @@ impl Parser {
         self.spoken = true;
         self.response = Reader::Head(Head::default());
         if head.code < 200 && head.code != 101 {
-            self.pairing.interim(length);
+            self.pairing.interim(length, began);
             return;
+        }
+        if !self.pairing.is_waiting() {
+            self.cut_request(sink);
         }
         let asked = self.pairing.response(head.code, length, began);
         let success = (200..300).contains(&head.code);

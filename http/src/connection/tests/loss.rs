@@ -188,7 +188,7 @@ fn outstanding_requests_are_bounded() {
 #[test]
 fn an_answer_that_came_before_its_request_was_read_pairs_with_no_other() {
     let mut talk = spoken();
-    let (begin, end) = ("GET /1 HTTP/1.1\r\n", "\r\n");
+    let (begin, end) = ("GET /1 HTT", "P/1.1\r\n\r\n");
     talk.request(begin);
     talk.response(&ok(408));
     talk.piece(REQUESTS, end.as_bytes(), end.len(), false, false);
@@ -210,4 +210,23 @@ fn a_client_that_waits_is_trusted_again_after_a_loss_at_the_beginning() {
     let record = talk.close(false);
     assert_eq!(record.lines().len() as u64 + record.unobserved_count(), 31);
     assert_eq!(record.unobserved_count(), 15, "{record:?}");
+}
+
+#[test]
+fn heads_that_are_answered_before_their_end_are_exchanges() {
+    let long = "x".repeat(5_000);
+    let cases = [
+        ("GET /1?a HTTP/1.1\r\nHost: h\r\nX: ".to_owned(), 431, "GET h /1 431 5031 37".to_owned()),
+        (format!("GET /{long}"), 414, format!("GET  /{} 414 10005 37", &long[1..1_024])),
+    ];
+    for (begin, code, expected) in cases {
+        let mut talk = Talk::new();
+        talk.request(&begin);
+        talk.response(&ok(code));
+        talk.piece(REQUESTS, long.as_bytes(), long.len(), false, false);
+        turn(&mut talk);
+        let record = talk.close(false);
+        assert_eq!(record.lines(), [expected, "GET  /turn 200 22 37".into()]);
+        assert_eq!(record.unobserved, []);
+    }
 }
