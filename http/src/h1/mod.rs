@@ -169,9 +169,13 @@ impl Feed for Parser {
         }
         match &mut self.response {
             Reader::Body(body) => {
+                let (ended, unsure) = (body.skip(length), body.unsure);
                 self.pairing.response_bytes(length);
-                if body.skip(length) {
+                if ended {
                     self.response_end(time, sink);
+                }
+                if unsure {
+                    self.pass_lost_response(sink);
                 }
             }
             Reader::Lost => self.pass_lost_response(sink),

@@ -286,6 +286,15 @@ impl Pairing {
         self.trust.responses_lost(stale, reason);
     }
 
+    /// Takes bytes on the way of the responses that passed unread and may have been any response.
+    pub(super) fn unread(&mut self, sink: &mut dyn Sink) {
+        if self.is_waiting() {
+            self.response_hole(Reason::MissingBytes, true, sink);
+        } else {
+            self.trust.responses_lost(0, Reason::MissingBytes);
+        }
+    }
+
     /// Tells whether a request waits for its response.
     pub(super) fn is_waiting(&self) -> bool {
         !self.queue.is_empty()

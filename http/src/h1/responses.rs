@@ -134,10 +134,8 @@ impl Parser {
         self.pairing.response_hole(reason, false, sink);
     }
 
-    /// Takes bytes that passed while the place was lost: they may have been responses.
+    /// Takes bytes that passed unread while the place was not sure: they may have been responses.
     pub(super) fn pass_lost_response(&mut self, sink: &mut dyn Sink) {
-        if self.pairing.is_waiting() {
-            self.pairing.response_hole(Reason::MissingBytes, true, sink);
-        }
+        self.pairing.unread(sink);
     }
 }

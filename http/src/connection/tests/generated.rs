@@ -36,6 +36,44 @@ fn run(conversation: &Conversation, pieces: &[OwnedPiece], lost: bool) -> Record
     record
 }
 
+/// What a ring buffer that refuses pieces leaves.
+#[derive(Debug)]
+struct Remains {
+    pieces: Vec<OwnedPiece>,
+    /// The last pieces of a way were lost.
+    open: bool,
+    losses: usize,
+}
+
+/// Loses pieces from `spared` on, each one in `rarity`, with up to `run_length` in a row.
+fn lose(
+    all: Vec<OwnedPiece>,
+    spared: [usize; 2],
+    rarity: usize,
+    run_length: usize,
+    dice: &mut Dice,
+) -> Remains {
+    let mut lost = [false; 2];
+    let (mut losing, mut losses) = (0, 0);
+    let mut pieces = Vec::new();
+    for mut piece in all {
+        if losing == 0 && dice.once_in(rarity) {
+            losing = 1 + dice.below(run_length);
+        }
+        let spared = piece.begin < spared[piece.way.index()];
+        let lost = &mut lost[piece.way.index()];
+        if losing > 0 && !spared {
+            losing -= 1;
+            losses += 1;
+            *lost = true;
+        } else {
+            piece.lost_before = std::mem::take(lost);
+            pieces.push(piece);
+        }
+    }
+    Remains { pieces, open: lost != [false; 2], losses }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -66,26 +104,11 @@ proptest! {
     ) {
         let conversation = Conversation::new(&planned, burst, rolling);
         let mut dice = Dice(seed);
-        let mut lost = [false; 2];
-        let mut losing = 0;
-        let mut pieces = Vec::new();
         // A client that keeps several requests waiting shows that with its first response.
-        let spared = if rolling && burst > 1 { conversation.first_flights() } else { [0; 2] };
-        for mut piece in conversation.pieces(&mut dice, false) {
-            let spared = piece.begin < spared[piece.way.index()];
-            if losing == 0 && dice.once_in(rarity) {
-                losing = 1 + dice.below(run_length);
-            }
-            let lost = &mut lost[piece.way.index()];
-            if losing > 0 && !spared {
-                losing -= 1;
-                *lost = true;
-            } else {
-                piece.lost_before = std::mem::take(lost);
-                pieces.push(piece);
-            }
-        }
-        let record = run(&conversation, &pieces, lost != [false; 2]);
+        let spared = if rolling && burst > 1 { conversation.first_flights(1) } else { [0; 2] };
+        let all = conversation.pieces(&mut dice, false);
+        let Remains { pieces, open, .. } = lose(all, spared, rarity, run_length, &mut dice);
+        let record = run(&conversation, &pieces, open);
         let truth: HashMap<&str, &String> = conversation
             .exchanges
             .iter()
@@ -97,5 +120,18 @@ proptest! {
         let told = record.exchanges.len() + usize::try_from(record.unobserved_count()).expect("few");
         prop_assert!(told <= planned.len());
         prop_assert!(told >= conversation.surely_seen(&pieces), "{:?}", record);
+    }
+    #[test]
+    fn a_loss_costs_few_exchanges_of_a_client_that_waits(
+        planned in prop::collection::vec(planned(), 60), seed: u64,
+    ) {
+        let conversation = Conversation::new(&planned, 1, false);
+        let mut dice = Dice(seed);
+        // That a client waits shows with its second request.
+        let spared = conversation.first_flights(2);
+        let all = conversation.pieces(&mut dice, false);
+        let Remains { pieces, open, losses } = lose(all, spared, 50, 1, &mut dice);
+        let record = run(&conversation, &pieces, open);
+        prop_assert!(record.exchanges.len() + 3 * losses >= planned.len(), "{} losses: {:?}", losses, record);
     }
 }

@@ -152,9 +152,12 @@ impl Conversation {
         self.streams[way.index()].bytes.len()
     }
 
-    /// The end of each way's first flight.
-    pub(super) fn first_flights(&self) -> [usize; 2] {
-        Way::BOTH.map(|way| self.flights.iter().find(|flight| flight.0 == way).map_or(0, |flight| flight.1))
+    /// The end of each way's first flights, so many of them.
+    pub(super) fn first_flights(&self, count: usize) -> [usize; 2] {
+        Way::BOTH.map(|way| {
+            let flights = self.flights.iter().filter(|flight| flight.0 == way);
+            flights.take(count).last().map_or(0, |flight| flight.1)
+        })
     }
 
     /// The pieces of all packets, in the order in which they pass.
