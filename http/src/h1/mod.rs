@@ -17,8 +17,7 @@
 //!   responses, which come first; but a request whose own bytes are in the hole is unobserved. New requests are in doubt.
 //! * While the place on the way of the responses is lost, bytes that pass may be responses: they count as a further hole.
 //!
-//! A request in doubt is unobserved. Doubt ends with a request that begins while no response is passing and no request
-//! waits, if either all stale responses have passed, or the client is one that waits for each response before it sends the
+//! A request in doubt is unobserved. Doubt ends with a request that begins while no request waits, if either all stale responses have passed, or the client is one that waits for each response before it sends the
 //! next request: then a new request tells that all earlier ones were answered. A client is taken for such a one if it was
 //! seen to wait (without doubt once, or in sixteen turns in a row) and never to do otherwise. A connection that was joined
 //! in its middle begins without doubt.

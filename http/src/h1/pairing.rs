@@ -286,6 +286,11 @@ impl Pairing {
         self.trust.responses_lost(stale, reason);
     }
 
+    /// Takes the response that is passing, and that belongs to no waiting request, for ended at an unknown place.
+    pub(super) fn forget_response(&mut self) {
+        self.responding = Responding::Nothing;
+    }
+
     /// Takes bytes on the way of the responses that passed unread and may have been any response.
     pub(super) fn unread(&mut self, sink: &mut dyn Sink) {
         if self.is_waiting() {

@@ -75,6 +75,11 @@ impl Parser {
             return;
         };
         self.pairing.request(head, length, began, time, sink);
+        if matches!(&self.response, Reader::Body(body) if body.unsure) {
+            // The framing of an ignored response is a guess, which must not hide the response to this request.
+            self.response = Reader::Lost;
+            self.pairing.forget_response();
+        }
         match Body::new(framing, false) {
             Some(body) => self.request = Reader::Body(body),
             None => self.request_end(time, sink),

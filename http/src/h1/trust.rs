@@ -62,7 +62,7 @@ impl Trust {
         self.unanswered = !responding;
         let Some(doubt) = &mut self.doubt else { return Ok(()) };
         let sure = doubt.stale == Some(0);
-        if idle && (sure || self.waits && !self.pipelines) {
+        if !waiting && (sure || self.waits && !self.pipelines) {
             self.doubt = None;
             return Ok(());
         }
