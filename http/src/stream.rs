@@ -1,1 +1,302 @@
-//! To be written.
+//! One way of a connection, put in order.
+//!
+//! A [`Stream`] feeds a [`Parser`] with everything that one way carried, in the order of the TCP sequence numbers.
+//! Sequence numbers become 64-bit offsets, duplicates and overlaps are dropped, and bytes that are not at hand are told
+//! apart:
+//!
+//! * Bytes that the parser can do without, because they belong to a body, are skipped at once. Their time is that of the
+//!   piece that showed the gap.
+//! * Bytes that were lost on their way to user space are a hole.
+//! * All others may still come: later pieces are held until then, or until [`MAX_HELD_BYTES`] or [`MAX_HELD_PIECES`] is
+//!   reached and the bytes are given up as a hole.
+//!
+//! Times never go back on a way: bytes that were held have the time of the piece that made them deliverable, which is when
+//! the receiver could read them.
+//!
+//! The bytes that a cut piece lacks at its end are skipped if the parser can do without them; otherwise further pieces
+//! are expected to bring them.
+
+use std::mem::size_of;
+
+use crate::parser::Parser;
+use crate::{Piece, Sink, Way};
+
+#[cfg(test)]
+mod tests;
+
+/// Maximum number of bytes held on one way while earlier bytes are missing.
+pub(crate) const MAX_HELD_BYTES: usize = 64 << 10;
+/// Maximum number of pieces held on one way while earlier bytes are missing.
+pub(crate) const MAX_HELD_PIECES: usize = 64;
+
+/// Added to the first sequence number, so that no offset near it is negative.
+const ORIGIN: u64 = 1 << 32;
+/// Largest distance by which a TCP sequence number can lie behind: the largest window. One that seems to lie farther
+/// behind is ahead.
+const WINDOW: u32 = 1 << 30;
+/// Length of a body from which the sequence number of its end is ambiguous beside that of its beginning.
+const LONG_BODY: u64 = 1 << 31;
+/// Distance from the end of a long body within which a sequence number is taken to belong to that end.
+const NEAR: u32 = 1 << 26;
+/// Largest offset to which the end of a body may lead, so that sums of offsets and lengths do not overflow.
+const MAX_OFFSET: u64 = 1 << 62;
+
+/// Bytes with their place in the stream: a piece, or one that is held.
+#[derive(Debug, Clone, Copy)]
+struct Segment<'a> {
+    offset: u64,
+    time: u64,
+    length: u32,
+    starts: bool,
+    bytes: &'a [u8],
+}
+
+/// A segment that waits for earlier bytes.
+#[derive(Debug)]
+struct Held {
+    offset: u64,
+    time: u64,
+    length: u32,
+    starts: bool,
+    bytes: Box<[u8]>,
+}
+
+impl Held {
+    fn segment(&self) -> Segment<'_> {
+        let Self { offset, time, length, starts, ref bytes } = *self;
+        Segment { offset, time, length, starts, bytes }
+    }
+}
+
+/// The order of one way.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    way: Way,
+    /// Offset of the next byte for the parser; none before the first piece if the first sequence number is unknown.
+    next: Option<u64>,
+    /// Segments beyond a gap, by offset.
+    held: Vec<Held>,
+    held_bytes: usize,
+    /// End and time of the last bytes of a cut piece whose end the parser does not know either.
+    rest: Option<(u64, u64)>,
+    /// Latest time of what was delivered.
+    clock: u64,
+    /// Offset and time of the FIN.
+    fin: Option<(u64, u64)>,
+    /// The FIN was delivered.
+    ended: bool,
+}
+
+impl Stream {
+    /// A way whose first byte has the sequence number `first`, if that is known.
+    pub(crate) fn new(way: Way, first: Option<u32>) -> Self {
+        let next = first.map(|first| ORIGIN + u64::from(first));
+        Self { way, next, held: Vec::new(), held_bytes: 0, rest: None, clock: 0, fin: None, ended: false }
+    }
+
+    /// Delivers a piece and what it makes deliverable, or holds it.
+    pub(crate) fn piece(&mut self, piece: &Piece<'_>, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        if self.ended {
+            return;
+        }
+        if self.next.is_none() && piece.lost_before {
+            parser.hole(self.way, 0, true, sink);
+        }
+        let offset = self.offset(piece.sequence, piece.starts, parser);
+        if piece.lost_before {
+            self.give_up(offset, piece.time, true, parser, sink);
+        }
+        let length = piece.length.max(u32::try_from(piece.bytes.len()).unwrap_or(u32::MAX));
+        let segment = Segment { offset, time: piece.time, length, starts: piece.starts, bytes: piece.bytes };
+        self.skip_to(offset, piece.time, parser, sink);
+        if self.next_offset() >= offset {
+            self.deliver(segment, parser, sink);
+            self.drain(parser, sink);
+        } else {
+            self.hold(segment);
+            while self.held_bytes > MAX_HELD_BYTES || self.held.len() > MAX_HELD_PIECES {
+                self.give_up_first(parser, sink);
+            }
+        }
+        self.try_end(parser, sink);
+    }
+
+    /// Takes the FIN, which is delivered when everything before `sequence` was.
+    pub(crate) fn fin(&mut self, sequence: u32, time: u64, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        if self.ended || self.fin.is_some() {
+            return;
+        }
+        let offset = self.offset(sequence, false, parser);
+        self.fin = Some((offset, time));
+        self.try_end(parser, sink);
+    }
+
+    /// Delivers everything held, with holes for what did not come.
+    pub(crate) fn close(&mut self, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        while !self.held.is_empty() {
+            self.give_up_first(parser, sink);
+        }
+        if let Some((offset, time)) = self.rest.take() {
+            self.skip_to(offset, time, parser, sink);
+        }
+        if let Some((offset, time)) = self.fin
+            && !self.ended
+        {
+            self.give_up(offset, time, false, parser, sink);
+            self.try_end(parser, sink);
+        }
+    }
+
+    /// Drops what is held and takes nothing any more.
+    pub(crate) fn stop(&mut self) {
+        self.held = Vec::new();
+        self.held_bytes = 0;
+        self.ended = true;
+    }
+
+    /// Bytes of memory in use beside the stream's own size.
+    pub(crate) fn memory(&self) -> usize {
+        self.held.capacity() * size_of::<Held>() + self.held_bytes
+    }
+
+    fn next_offset(&self) -> u64 {
+        self.next.unwrap_or(ORIGIN)
+    }
+
+    /// The offset of a sequence number; that of the first one, if none is known yet, becomes the next.
+    fn offset(&mut self, sequence: u32, starts: bool, parser: &dyn Parser) -> u64 {
+        let Some(next) = self.next else {
+            let origin = ORIGIN + u64::from(sequence);
+            self.next = Some(origin);
+            return origin;
+        };
+        let base = self.rest.map_or(next, |(end, _)| end.max(next));
+        let ahead = sequence.wrapping_sub(low(base));
+        let behind = ahead.wrapping_neg();
+        let near_base = ahead < NEAR || behind < NEAR;
+        let skippable = parser.skippable(self.way);
+        if (LONG_BODY..u64::MAX).contains(&skippable)
+            && (starts || !near_base)
+            && let Some(end) = next.checked_add(skippable).filter(|&end| end < MAX_OFFSET)
+        {
+            let beyond = sequence.wrapping_sub(low(end));
+            let before = beyond.wrapping_neg();
+            if beyond < NEAR {
+                return end + u64::from(beyond);
+            }
+            if before < NEAR {
+                return end - u64::from(before);
+            }
+        }
+        if behind <= WINDOW { base - u64::from(behind) } else { base + u64::from(ahead) }
+    }
+
+    /// Skips up to `target` as far as the parser can do without the bytes.
+    fn skip_to(&mut self, target: u64, time: u64, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        loop {
+            let next = self.next_offset();
+            let length = parser.skippable(self.way).min(target.saturating_sub(next));
+            if length == 0 {
+                return;
+            }
+            self.next = Some(next + length);
+            self.clock = self.clock.max(time);
+            parser.skipped(self.way, self.clock, length, sink);
+        }
+    }
+
+    /// Delivers what is new of a segment that begins at the next offset or before.
+    fn deliver(&mut self, segment: Segment<'_>, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        let Segment { offset, time, length, starts, bytes } = segment;
+        let next = self.next_offset();
+        let old = next - offset;
+        if let Some(bytes) = usize::try_from(old).ok().and_then(|old| bytes.get(old..))
+            && !bytes.is_empty()
+        {
+            self.next = Some(next + bytes.len() as u64);
+            self.clock = self.clock.max(time);
+            parser.bytes(self.way, self.clock, bytes, starts && old == 0, sink);
+        }
+        let end = offset + u64::from(length);
+        if end <= self.next_offset() {
+            return;
+        }
+        if parser.skippable(self.way) < u64::MAX {
+            self.skip_to(end, time, parser, sink);
+        } else if self.rest.is_none_or(|(rest, _)| rest < end) {
+            // The next message may begin within these bytes, in a piece that follows.
+            self.rest = Some((end, time));
+        }
+    }
+
+    /// Holds a segment beyond a gap, unless one that holds as much is there.
+    fn hold(&mut self, segment: Segment<'_>) {
+        let Segment { offset, time, length, starts, bytes } = segment;
+        let index = self.held.partition_point(|held| held.offset < offset);
+        let same = self.held[index..].iter().take_while(|held| held.offset == offset);
+        for held in same {
+            if held.bytes.len() >= bytes.len() && held.length >= length {
+                return;
+            }
+        }
+        self.held_bytes += bytes.len();
+        self.held.insert(index, Held { offset, time, length, starts, bytes: bytes.into() });
+    }
+
+    /// Delivers the held segments that no gap precedes any more.
+    fn drain(&mut self, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        while let Some(first) = self.held.first() {
+            let (offset, time) = (first.offset, first.time);
+            self.skip_to(offset, time, parser, sink);
+            if self.next_offset() < offset {
+                return;
+            }
+            let held = self.held.remove(0);
+            self.held_bytes -= held.bytes.len();
+            self.deliver(held.segment(), parser, sink);
+        }
+        self.held = Vec::new();
+    }
+
+    /// Gives up the bytes before the first held segment.
+    fn give_up_first(&mut self, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        if let Some(first) = self.held.first() {
+            let (offset, time) = (first.offset, first.time);
+            self.give_up(offset, time, false, parser, sink);
+            self.drain(parser, sink);
+        }
+    }
+
+    /// Gives up all missing bytes before `target`, and delivers what is held between them.
+    fn give_up(&mut self, target: u64, time: u64, lost: bool, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        loop {
+            self.drain(parser, sink);
+            let gap_end = self.held.first().map_or(target, |held| held.offset.min(target));
+            self.skip_to(gap_end, time, parser, sink);
+            let next = self.next_offset();
+            if next >= target {
+                return;
+            }
+            if next < gap_end {
+                self.next = Some(gap_end);
+                parser.hole(self.way, gap_end - next, lost, sink);
+            }
+        }
+    }
+
+    /// Delivers the FIN if everything before it was delivered.
+    fn try_end(&mut self, parser: &mut dyn Parser, sink: &mut dyn Sink) {
+        let Some((offset, time)) = self.fin.filter(|_| !self.ended) else { return };
+        self.skip_to(offset, time, parser, sink);
+        if self.next_offset() >= offset {
+            self.stop();
+            parser.end(self.way, time.max(self.clock), sink);
+        }
+    }
+}
+
+/// The sequence number of an offset.
+#[expect(clippy::cast_possible_truncation, reason = "sequence numbers are offsets modulo 2^32")]
+fn low(offset: u64) -> u32 {
+    offset as u32
+}

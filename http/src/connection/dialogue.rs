@@ -1,0 +1,212 @@
+//! The parser of whatever protocol a connection turns out to speak.
+
+use super::Language;
+use super::detect::{PROBE, Verdict, detect};
+use crate::h1::{Start, side_of};
+use crate::parser::Parser;
+use crate::{Side, Sink, Way, h1, h2};
+
+/// Maximum number of bytes kept of a way until the protocol is known: a server's first frames of HTTP/2.
+const MAX_KEPT: usize = 16 << 10;
+/// Number of pieces of a joined connection that start a message, as the kernel takes it, and are no HTTP, after which the
+/// connection is taken to speak something else.
+const MAX_MISSES: u32 = 16;
+
+/// The parser of a connection.
+#[derive(Debug)]
+pub(super) struct Dialogue {
+    state: State,
+    start: Start,
+    /// Number of pieces that started a message and were no HTTP.
+    misses: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Undecided(Undecided),
+    Http1(Box<h1::Parser>),
+    Http2(Box<h2::Parser>, Option<Side>),
+    Other,
+}
+
+/// What passed while the protocol is unknown.
+#[derive(Debug, Default)]
+struct Undecided {
+    kept: [Kept; 2],
+}
+
+/// The first bytes of a way.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    time: u64,
+}
+
+impl Dialogue {
+    pub(super) fn new(joined: bool) -> Self {
+        let start = if joined { Start::Joined } else { Start::Whole };
+        Self { state: State::Undecided(Undecided::default()), start, misses: 0 }
+    }
+
+    pub(super) fn language(&self) -> Language {
+        match &self.state {
+            State::Http1(parser) if parser.has_left() => Language::Left,
+            State::Http1(parser) if parser.has_spoken() => Language::Http1,
+            State::Undecided(_) | State::Http1(_) => Language::Undecided,
+            State::Http2(..) => Language::Http2,
+            State::Other => Language::Other,
+        }
+    }
+
+    pub(super) fn side(&self) -> Option<Side> {
+        match &self.state {
+            State::Http1(parser) => parser.side(),
+            State::Http2(_, side) => *side,
+            State::Undecided(_) | State::Other => None,
+        }
+    }
+
+    /// Takes bytes while the protocol is unknown.
+    fn undecided(&mut self, way: Way, time: u64, bytes: &[u8], starts: bool, sink: &mut dyn Sink) {
+        let joined = self.is_joined();
+        let State::Undecided(undecided) = &mut self.state else { return };
+        let kept = &mut undecided.kept[way.index()];
+        if joined && !starts && kept.bytes.is_empty() {
+            return;
+        }
+        let probe: Vec<u8> = kept.bytes.iter().chain(bytes).take(PROBE).copied().collect();
+        let next = match detect(&probe, joined) {
+            Verdict::More | Verdict::Settings if kept.bytes.len() + bytes.len() <= MAX_KEPT => {
+                if kept.bytes.is_empty() {
+                    kept.time = time;
+                }
+                kept.bytes.extend_from_slice(bytes);
+                return;
+            }
+            Verdict::Request => State::Http1(Box::new(h1::Parser::new(way, self.start))),
+            Verdict::Response => State::Http1(Box::new(h1::Parser::new(way.other(), self.start))),
+            Verdict::Preface => State::Http2(Box::new(h2::Parser::new(false)), Some(side_of(way))),
+            Verdict::Frame => State::Http2(Box::new(h2::Parser::new(true)), None),
+            Verdict::More | Verdict::Settings | Verdict::Other => {
+                self.miss();
+                return;
+            }
+        };
+        let [received, sent] = std::mem::take(&mut undecided.kept);
+        let (own, other) = if way == Way::Received { (received, sent) } else { (sent, received) };
+        self.state = next;
+        let first = own.bytes.is_empty();
+        self.replay(way, own, sink);
+        self.bytes(way, time, bytes, first, sink);
+        self.replay(way.other(), other, sink);
+    }
+
+    /// Takes first bytes that are no HTTP. On a joined connection they may have been no first bytes.
+    fn miss(&mut self) {
+        self.misses += 1;
+        let again = self.is_joined() && self.misses < MAX_MISSES;
+        self.state = if again { State::Undecided(Undecided::default()) } else { State::Other };
+    }
+
+    fn is_joined(&self) -> bool {
+        self.start != Start::Whole
+    }
+
+    fn replay(&mut self, way: Way, kept: Kept, sink: &mut dyn Sink) {
+        if !kept.bytes.is_empty() {
+            self.bytes(way, kept.time, &kept.bytes, true, sink);
+        }
+    }
+}
+
+impl Parser for Dialogue {
+    fn skippable(&self, way: Way) -> u64 {
+        match &self.state {
+            State::Undecided(undecided)
+                if !self.is_joined() || !undecided.kept[way.index()].bytes.is_empty() =>
+            {
+                0
+            }
+            State::Http1(parser) => parser.skippable(way),
+            State::Http2(parser, _) => parser.skippable(way),
+            State::Undecided(_) | State::Other => u64::MAX,
+        }
+    }
+
+    fn bytes(&mut self, way: Way, time: u64, bytes: &[u8], starts: bool, sink: &mut dyn Sink) {
+        match &mut self.state {
+            State::Undecided(_) => self.undecided(way, time, bytes, starts, sink),
+            State::Http1(parser) => {
+                let used = parser.feed(way, time, bytes, starts, sink);
+                if parser.is_refused() {
+                    self.miss();
+                } else if let Some(request) = parser.take_upgrade() {
+                    let side = request.side;
+                    let upgrade = h2::Upgrade {
+                        side,
+                        method: request.method,
+                        host: request.host,
+                        path: request.path,
+                        began: request.began,
+                        request_bytes: request.request_bytes,
+                        response_bytes: request.response_bytes,
+                    };
+                    self.state = State::Http2(Box::new(h2::Parser::upgraded(upgrade)), Some(side));
+                    if used < bytes.len() {
+                        self.bytes(way, time, &bytes[used..], true, sink);
+                    }
+                }
+            }
+            State::Http2(parser, _) => parser.bytes(way, time, bytes, starts, sink),
+            State::Other => {}
+        }
+    }
+
+    fn skipped(&mut self, way: Way, time: u64, length: u64, sink: &mut dyn Sink) {
+        match &mut self.state {
+            State::Http1(parser) => parser.skipped(way, time, length, sink),
+            State::Http2(parser, _) => parser.skipped(way, time, length, sink),
+            State::Undecided(_) | State::Other => {}
+        }
+    }
+
+    fn hole(&mut self, way: Way, length: u64, lost: bool, sink: &mut dyn Sink) {
+        match &mut self.state {
+            State::Undecided(undecided) => {
+                undecided.kept = Default::default();
+                if self.start == Start::Whole {
+                    self.start = Start::Lost;
+                }
+            }
+            State::Http1(parser) => parser.hole(way, length, lost, sink),
+            State::Http2(parser, _) => parser.hole(way, length, lost, sink),
+            State::Other => {}
+        }
+    }
+
+    fn end(&mut self, way: Way, time: u64, sink: &mut dyn Sink) {
+        match &mut self.state {
+            State::Http1(parser) => parser.end(way, time, sink),
+            State::Http2(parser, _) => parser.end(way, time, sink),
+            State::Undecided(_) | State::Other => {}
+        }
+    }
+
+    fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink) {
+        match &mut self.state {
+            State::Http1(parser) => parser.close(time, lost, sink),
+            State::Http2(parser, _) => parser.close(time, lost, sink),
+            State::Undecided(_) | State::Other => {}
+        }
+        self.state = State::Other;
+    }
+
+    fn memory(&self) -> usize {
+        match &self.state {
+            State::Undecided(undecided) => undecided.kept.iter().map(|kept| kept.bytes.capacity()).sum(),
+            State::Http1(parser) => size_of::<h1::Parser>() + parser.memory(),
+            State::Http2(parser, _) => size_of::<h2::Parser>() + parser.memory(),
+            State::Other => 0,
+        }
+    }
+}

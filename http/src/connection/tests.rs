@@ -1,0 +1,124 @@
+//! Connections from pieces to exchanges.
+
+mod forms;
+mod generated;
+mod hostile;
+mod kernel;
+mod loss;
+mod peer;
+
+use super::{Beginning, Connection, Language};
+use crate::{Exchange, Piece, Protocol, Reason, Side, Sink, Status, Way};
+
+/// The client's way of a traced server.
+const REQUESTS: Way = Way::Received;
+/// The server's way of a traced server.
+const RESPONSES: Way = Way::Sent;
+
+/// A sink that keeps everything.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Record {
+    exchanges: Vec<Exchange>,
+    unobserved: Vec<(Reason, u64)>,
+}
+
+impl Record {
+    fn unobserved_count(&self) -> u64 {
+        self.unobserved.iter().map(|(_, count)| count).sum()
+    }
+
+    /// One line an exchange: method, host, path, status, bytes of request and response.
+    fn lines(&self) -> Vec<String> {
+        self.exchanges.iter().map(line).collect()
+    }
+}
+
+fn line(exchange: &Exchange) -> String {
+    let Exchange { method, host, path, request_bytes, response_bytes, .. } = exchange;
+    let status = match exchange.status {
+        Status::Code(code) => code.to_string(),
+        status => format!("{status:?}"),
+    };
+    format!("{method} {host} {path} {status} {request_bytes} {response_bytes}")
+}
+
+impl Sink for Record {
+    fn exchange(&mut self, exchange: Exchange) {
+        self.exchanges.push(exchange);
+    }
+
+    fn unobserved(&mut self, _side: Side, reason: Reason, count: u64) {
+        self.unobserved.push((reason, count));
+    }
+}
+
+/// A connection with the position of each way and a clock that counts pieces.
+#[derive(Debug)]
+struct Talk {
+    connection: Connection,
+    record: Record,
+    sequence: [u32; 2],
+    time: u64,
+}
+
+impl Talk {
+    fn new() -> Self {
+        Self::with(false)
+    }
+
+    fn with(joined: bool) -> Self {
+        let sequence = [u32::MAX - 10, 7];
+        let first = if joined { [None; 2] } else { sequence.map(Some) };
+        let connection = Connection::begin(Beginning { joined, first });
+        Self { connection, record: Record::default(), sequence, time: 0 }
+    }
+
+    /// Passes bytes in one piece that starts a message.
+    fn pass(&mut self, way: Way, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        self.piece(way, bytes, bytes.len(), true, false);
+    }
+
+    fn request(&mut self, text: &str) {
+        self.pass(REQUESTS, text);
+    }
+
+    fn response(&mut self, text: &str) {
+        self.pass(RESPONSES, text);
+    }
+
+    /// Passes a piece of which `bytes` are at hand.
+    fn piece(&mut self, way: Way, bytes: &[u8], length: usize, starts: bool, lost_before: bool) {
+        self.time += 1;
+        let sequence = self.sequence[way.index()];
+        let length = u32::try_from(length).expect("a piece is short");
+        let piece = Piece { way, time: self.time, sequence, length, bytes, starts, lost_before };
+        self.connection.piece(&piece, &mut self.record);
+        self.sequence[way.index()] = sequence.wrapping_add(length);
+    }
+
+    /// Lets bytes pass without a piece.
+    fn miss(&mut self, way: Way, length: usize) {
+        let length = u32::try_from(length).expect("a gap is short");
+        self.sequence[way.index()] = self.sequence[way.index()].wrapping_add(length);
+    }
+
+    /// Passes a piece before which others were lost.
+    fn after_loss(&mut self, way: Way, text: &str) {
+        self.piece(way, text.as_bytes(), text.len(), true, true);
+    }
+
+    fn fin(&mut self, way: Way) {
+        self.time += 1;
+        self.connection.fin(way, self.sequence[way.index()], self.time, &mut self.record);
+    }
+
+    fn close(mut self, lost: bool) -> Record {
+        self.time += 1;
+        self.connection.close(self.time, lost, &mut self.record);
+        self.record
+    }
+}
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

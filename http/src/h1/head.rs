@@ -1,0 +1,134 @@
+//! Heads: what httparse reads, as far as it is of use here.
+
+use std::borrow::Cow;
+
+use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response};
+
+use super::fields::{Fields, Framing};
+use super::{Malformed, target};
+use crate::Protocol;
+
+/// The head of a request.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) method: String,
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) protocol: Protocol,
+    /// The body's framing; a request whose framing cannot be told was a request all the same.
+    pub(super) framing: Result<Framing, Malformed>,
+    /// The request offers an upgrade to HTTP/2.
+    pub(super) h2c: bool,
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub(super) struct ResponseHead {
+    pub(super) code: u16,
+    pub(super) fields: Fields,
+}
+
+/// Reads a complete request head.
+pub(super) fn request(head: &[u8]) -> Result<RequestHead, Malformed> {
+    let head = one_line_each(head);
+    let mut headers = vec![EMPTY_HEADER; lines(&head)];
+    let mut request = Request::new(&mut headers);
+    let parsed = config().parse_request(&mut request, &head);
+    if matches!(parsed, Ok(httparse::Status::Complete(_))) {
+        return request_head(&request);
+    }
+    // A valid request line makes a request, whatever follows.
+    let line = [first_line(&head), b"\r\n\r\n"].concat();
+    let mut request = Request::new(&mut []);
+    config().parse_request(&mut request, &line).map_err(|_| Malformed)?;
+    Ok(RequestHead { framing: Err(Malformed), ..request_head(&request)? })
+}
+
+/// Reads a complete response head.
+pub(super) fn response(head: &[u8]) -> Result<ResponseHead, Malformed> {
+    let head = one_line_each(head);
+    let mut headers = vec![EMPTY_HEADER; lines(&head)];
+    let mut response = Response::new(&mut headers);
+    config().parse_response(&mut response, &head).map_err(|_| Malformed)?;
+    let code = response.code.filter(|&code| code >= 100).ok_or(Malformed)?;
+    Ok(ResponseHead { code, fields: fields(response.headers) })
+}
+
+/// Tells whether a line, with its end, is a request line of HTTP/1.
+pub(super) fn is_request_line(line: &[u8]) -> bool {
+    let line = [&*one_line_each(first_line(line)), b"\r\n\r\n"].concat();
+    config().parse_request(&mut Request::new(&mut []), &line).is_ok_and(|parsed| parsed.is_complete())
+}
+
+/// Tells whether a line, with its end, is a status line of HTTP/1.
+pub(super) fn is_status_line(line: &[u8]) -> bool {
+    let line = [first_line(line), b"\r\n\r\n"].concat();
+    config().parse_response(&mut Response::new(&mut []), &line).is_ok_and(|parsed| parsed.is_complete())
+}
+
+fn request_head(request: &Request<'_, '_>) -> Result<RequestHead, Malformed> {
+    let (Some(method), Some(path), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(Malformed);
+    };
+    let fields = fields(request.headers);
+    let (host, path) = target::host_and_path(method, path, fields.host.as_deref());
+    let protocol = if version == 0 { Protocol::Http10 } else { Protocol::Http11 };
+    let method = target::method(method);
+    Ok(RequestHead { method, host, path, protocol, framing: fields.of_request(), h2c: fields.h2c })
+}
+
+fn fields(headers: &[Header<'_>]) -> Fields {
+    let mut fields = Fields::default();
+    for header in headers {
+        fields.add(header.name, header.value);
+    }
+    fields
+}
+
+/// The leniency that servers and clients have as well.
+fn config() -> ParserConfig {
+    let mut config = ParserConfig::default();
+    config
+        .allow_multiple_spaces_in_request_line_delimiters(true)
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .ignore_invalid_headers_in_requests(true)
+        .ignore_invalid_headers_in_responses(true);
+    config
+}
+
+fn lines(head: &[u8]) -> usize {
+    head.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+fn first_line(head: &[u8]) -> &[u8] {
+    let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The head with folded lines unfolded (RFC 9112, section 5.2) and a first line of valid UTF-8, both of which httparse
+/// insists on.
+fn one_line_each(head: &[u8]) -> Cow<'_, [u8]> {
+    let mut head = Cow::Borrowed(head);
+    let line = first_line(&head).len();
+    if let Err(_invalid) = str::from_utf8(&head[..line]) {
+        let mut valid = String::from_utf8_lossy(&head[..line]).into_owned().into_bytes();
+        valid.extend_from_slice(&head[line..]);
+        head = Cow::Owned(valid);
+    }
+    let folds: Vec<usize> = head
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| pair[0] == b'\n' && matches!(pair[1], b' ' | b'\t'))
+        .map(|(index, _)| index)
+        .collect();
+    if !folds.is_empty() {
+        let head = head.to_mut();
+        for fold in folds {
+            head[fold] = b' ';
+            if fold > 0 && head[fold - 1] == b'\r' {
+                head[fold - 1] = b' ';
+            }
+        }
+    }
+    head
+}

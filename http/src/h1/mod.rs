@@ -1,0 +1,222 @@
+//! HTTP/1.0 and HTTP/1.1.
+//!
+//! Heads are read by httparse; this module frames the messages (RFC 9112, section 6) and pairs requests with responses.
+//! Of the header fields only `Host`, `Content-Length`, `Transfer-Encoding` and `Upgrade` are read, and none is kept.
+//!
+//! # Pairing
+//!
+//! Responses belong to requests by their order alone, never by their time. Every request whose head was read is reported
+//! exactly once: as an exchange, or as unobserved. A response for which no request waits is ignored.
+//!
+//! After a loss the order holds only as far as it is certain:
+//!
+//! * A hole on the way of the responses, between messages or within one, certainly hits the response of the oldest waiting
+//!   request, and possibly those of others. All waiting requests are unobserved. If others than the oldest waited, their
+//!   responses may still come: so many responses are *stale*, and new requests are in doubt.
+//! * A hole on the way of the requests may hide requests, whose number is unknown. The requests that wait keep their
+//!   responses, which come first; but a request whose own bytes are in the hole is unobserved. New requests are in doubt.
+//! * While the place on the way of the responses is lost, bytes that pass may be responses: they count as a further hole.
+//!
+//! A request in doubt is unobserved. Doubt ends with a request that begins while no request waits, if either all stale responses have passed, or the client is one that waits for each response before it sends the
+//! next request: then a new request tells that all earlier ones were answered. A client is taken for such a one if it was
+//! seen to wait (without doubt once, or in sixteen turns in a row) and never to do otherwise. A connection that was joined
+//! in its middle begins without doubt.
+//!
+//! A pairing can hence be wrong only for a client that pipelines and that was never seen to do so: because it begins to in
+//! the very moment of a loss, or because its first requests were lost or not traced and it keeps a constant number of
+//! requests waiting from then on, which looks like turns.
+//!
+//! The place is found again at a piece that starts a message and has a valid head.
+
+mod chunked;
+mod fields;
+mod head;
+mod pairing;
+mod reader;
+mod requests;
+mod responses;
+mod target;
+mod trust;
+
+use pairing::Pairing;
+pub(crate) use reader::is_token;
+use reader::{Head, Reader};
+
+use crate::parser::Parser as Feed;
+use crate::{Exchange, Reason, Side, Sink, Way};
+
+/// Maximum length of a head, or of what is kept of one.
+pub(crate) const MAX_HEAD: usize = 64 << 10;
+
+/// Bytes that are not what the protocol has at their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Malformed;
+
+/// Where the bytes of a connection begin that a parser is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At its first byte.
+    Whole,
+    /// In its middle: the socket is older than the trace.
+    Joined,
+    /// In its middle: the first bytes were lost.
+    Lost,
+}
+
+/// A parser of one HTTP/1 connection.
+#[derive(Debug)]
+pub(crate) struct Parser {
+    request_way: Way,
+    request: Reader,
+    response: Reader,
+    pairing: Pairing,
+    /// A valid head was seen.
+    spoken: bool,
+    /// The first bytes were no HTTP.
+    refused: bool,
+    /// HTTP/2 goes on with this request.
+    upgrade: Option<Exchange>,
+}
+
+impl Parser {
+    /// A connection whose requests pass on `request_way`.
+    pub(crate) fn new(request_way: Way, start: Start) -> Self {
+        let place = || match start {
+            Start::Whole => Reader::Head(Head::default()),
+            Start::Joined | Start::Lost => Reader::Lost,
+        };
+        Self {
+            request_way,
+            request: place(),
+            response: place(),
+            pairing: Pairing::new(side_of(request_way), start == Start::Lost),
+            spoken: false,
+            refused: false,
+            upgrade: None,
+        }
+    }
+
+    /// The end that the traced socket is, once a valid head was seen.
+    pub(crate) fn side(&self) -> Option<Side> {
+        self.spoken.then(|| self.pairing.side())
+    }
+
+    /// Tells whether a valid head was seen.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.spoken
+    }
+
+    /// Tells whether the first message was none of HTTP/1. The parser is of no use then, and has reported nothing.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Tells whether the connection has left HTTP, by CONNECT or an upgrade.
+    pub(crate) fn has_left(&self) -> bool {
+        matches!((&self.request, &self.response), (Reader::Off, Reader::Off)) && self.upgrade.is_none()
+    }
+
+    /// Takes the request with which the connection goes on in HTTP/2.
+    pub(crate) fn take_upgrade(&mut self) -> Option<Exchange> {
+        self.upgrade.take()
+    }
+
+    /// Takes bytes as [`Feed::bytes`] does. Returns how many are used: all, unless the connection goes on in HTTP/2.
+    pub(crate) fn feed(
+        &mut self,
+        way: Way,
+        time: u64,
+        bytes: &[u8],
+        starts: bool,
+        sink: &mut dyn Sink,
+    ) -> usize {
+        if way == self.request_way {
+            self.feed_request(time, bytes, starts, sink);
+            bytes.len()
+        } else {
+            self.feed_response(time, bytes, starts, sink)
+        }
+    }
+}
+
+/// The end that the traced socket is if requests pass on `request_way`.
+pub(crate) fn side_of(request_way: Way) -> Side {
+    match request_way {
+        Way::Received => Side::Server,
+        Way::Sent => Side::Client,
+    }
+}
+
+impl Feed for Parser {
+    fn skippable(&self, way: Way) -> u64 {
+        if way == self.request_way { self.request.skippable() } else { self.response.skippable() }
+    }
+
+    fn bytes(&mut self, way: Way, time: u64, bytes: &[u8], starts: bool, sink: &mut dyn Sink) {
+        self.feed(way, time, bytes, starts, sink);
+    }
+
+    fn skipped(&mut self, way: Way, time: u64, length: u64, sink: &mut dyn Sink) {
+        if way == self.request_way {
+            if let Reader::Body(body) = &mut self.request {
+                self.pairing.request_bytes(length);
+                if body.skip(length) {
+                    self.request_end(time, sink);
+                }
+            }
+            return;
+        }
+        match &mut self.response {
+            Reader::Body(body) => {
+                let (ended, unsure) = (body.skip(length), body.unsure);
+                self.pairing.response_bytes(length);
+                if ended {
+                    self.response_end(time, sink);
+                }
+                if unsure {
+                    self.pass_lost_response(sink);
+                }
+            }
+            Reader::Lost => self.pass_lost_response(sink),
+            Reader::Head(_) | Reader::Cut | Reader::Off => {}
+        }
+    }
+
+    fn hole(&mut self, way: Way, _length: u64, lost: bool, sink: &mut dyn Sink) {
+        let reason = if lost { Reason::LostResponse } else { Reason::MissingBytes };
+        if way == self.request_way {
+            if !matches!(self.request, Reader::Off | Reader::Lost) {
+                self.lose_request(reason, sink);
+            }
+        } else if !matches!(self.response, Reader::Off | Reader::Lost) {
+            self.lose_response(reason, sink);
+        }
+    }
+
+    fn end(&mut self, way: Way, time: u64, sink: &mut dyn Sink) {
+        if way == self.request_way {
+            self.pairing.request_end(time, sink);
+            self.request = Reader::Off;
+            return;
+        }
+        if matches!(self.response, Reader::Lost) {
+            self.pass_lost_response(sink);
+        }
+        self.pairing.responses_end(time, sink);
+        self.response = Reader::Off;
+    }
+
+    fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink) {
+        let reason = match &self.response {
+            _ if lost => Some(Reason::LostResponse),
+            Reader::Lost => Some(Reason::MissingBytes),
+            _ => None,
+        };
+        self.pairing.close(time, reason, sink);
+        self.leave();
+    }
+
+    fn memory(&self) -> usize {
+        self.request.memory() + self.response.memory() + self.pairing.memory()
+    }
+}
