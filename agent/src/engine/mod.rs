@@ -4,6 +4,7 @@
 //! own beyond pacing; call [`Engine::tick`] a few times a second. With no session nothing is loaded.
 
 mod containers;
+mod http;
 mod icmp;
 mod losses;
 mod selection;
@@ -22,12 +23,14 @@ use traffictrace_ebpf::layout::{Loss, SESSIONS};
 
 use self::{
     containers::Containers,
+    http::HttpFeed,
     icmp::IcmpPrograms,
     losses::{book_overflow, losses},
     session::Session,
     slots::SlotRows,
 };
 pub use self::{
+    http::{HttpExchange, HttpInterval, HttpOwner, HttpSnapshot, HttpSpec},
     losses::Losses,
     session::{CgroupKind, SelectedCgroup, SessionId, SessionSpec},
     snapshot::Snapshot,
@@ -79,6 +82,8 @@ pub struct Engine {
     sessions: BTreeMap<SessionId, Session>,
     slots: SlotRows,
     icmp: IcmpPrograms,
+    /// While a session wants requests.
+    http: Option<HttpFeed>,
     next_number: u8,
     drained: Instant,
     /// Times of drains that nobody has asked for yet.
@@ -94,6 +99,7 @@ impl Engine {
             sessions: BTreeMap::new(),
             slots: SlotRows::default(),
             icmp: IcmpPrograms::default(),
+            http: None,
             next_number: 0,
             drained: Instant::now(),
             drains: Vec::new(),
@@ -128,6 +134,7 @@ impl Engine {
             ledger: Ledger::new(spec.group_by, spec.max_rows),
             spec: SessionSpec { group_by: spec.group_by, max_rows: spec.max_rows, ..SessionSpec::default() },
             containers: Containers::default(),
+            http: None,
             resumed: false,
             older_sockets_found: false,
             losses_before: losses(tracer, &self.slots),
@@ -188,6 +195,9 @@ impl Engine {
         self.drain();
         let totals = self.sessions.remove(id).map(|session| session.ledger.totals());
         self.slots.forget_session(number);
+        if let Err(error) = self.update_http() {
+            tracing::error!(%error, "the HTTP programs go on with what a session selected that has ended");
+        }
         if self.sessions.is_empty() {
             self.tracer = None;
             self.slots = SlotRows::default();
@@ -219,11 +229,10 @@ impl Engine {
         }
     }
 
-    /// Drains the flow table when it is time or when it fills up. Call it a few times a second.
-    ///
-    /// Events of a ring buffer, which a further object may bring, are to be consumed here at each call, beside the
-    /// drain: a ring that is full loses events, while a slot keeps what it counts.
+    /// Takes the records of HTTP, and drains the flow table when it is time or when it fills up. Call it a few times a
+    /// second; [`Engine::http_readable`] tells when it should be sooner.
     pub fn tick(&mut self) {
+        self.read_http();
         let Some(tracer) = &mut self.tracer else { return };
         tracer.follow();
         if self.drained.elapsed() >= DRAIN_INTERVAL || tracer.is_filling() {
@@ -243,6 +252,7 @@ impl Engine {
     }
 
     fn drain_to(&mut self, depth: Depth) {
+        self.read_http();
         let Self { tracer: Some(tracer), sessions, slots, drains, .. } = self else { return };
         let mut by_number: [Option<&mut Session>; SESSIONS] = [const { None }; SESSIONS];
         for session in sessions.values_mut() {

@@ -30,6 +30,7 @@ impl Engine {
             }
         }
         self.select_processes(number, old, &new)?;
+        self.update_http()?;
         // Last, so that all that is new begins at once.
         self.publish()?;
         self.update_icmp();

@@ -8,7 +8,7 @@ use std::{
 
 use traffictrace_ebpf::layout::{self, Overflow, OverflowKey};
 
-use super::{Losses, containers::Containers};
+use super::{HttpSpec, Losses, containers::Containers, http::HttpLedger};
 use crate::flows::{Filter, GroupBy, Ledger};
 
 /// Name of a session: the UID of its trace.
@@ -45,6 +45,8 @@ pub struct SessionSpec {
     pub processes: BTreeMap<u32, bool>,
     /// Maximum number of rows; beyond that the ones that closed first fold together.
     pub max_rows: usize,
+    /// What it wants of HTTP; absent: nothing.
+    pub http: Option<HttpSpec>,
 }
 
 impl SessionSpec {
@@ -91,6 +93,8 @@ pub(super) struct Session {
     pub(super) protocols: u32,
     pub(super) ledger: Ledger,
     pub(super) containers: Containers,
+    /// While it wants HTTP.
+    pub(super) http: Option<HttpLedger>,
     /// Whether it goes on from what was shown before this process began.
     pub(super) resumed: bool,
     /// Whether sockets older than the session were looked for in all processes of the machine.

@@ -1,0 +1,147 @@
+//! What one session has seen of HTTP.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+};
+
+use traffictrace_http::{
+    Exchange, Reason,
+    endpoint::{Interval, Row, Table, Totals},
+};
+
+use crate::kernel::HttpLost;
+
+/// Exchanges that wait for [`HttpLedger::take_exchanges`] at most; further ones are counted.
+const MOST_WAITING: usize = 200_000;
+
+/// Whose exchanges a row counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HttpOwner {
+    /// Id of the container's cgroup, as in the rows of flows.
+    pub cgroup: u64,
+    /// Name of the process that used the socket, closed by a zero if it is shorter; zeroes if it is not known.
+    pub command: [u8; 16],
+}
+
+/// An exchange and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpExchange {
+    /// Whose it is.
+    pub owner: HttpOwner,
+    /// Process id as the host sees it; 0 if it is not known.
+    pub pid: u32,
+    /// Process id as the process itself sees it; 0 if it is not known.
+    pub container_pid: u32,
+    /// Address and port of the traced socket.
+    pub local: (IpAddr, u16),
+    /// Address and port of its peer.
+    pub remote: (IpAddr, u16),
+    /// The exchange.
+    pub exchange: Exchange,
+}
+
+/// What could not be observed of a session's requests, beside the reasons of the parser.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HttpMissing {
+    /// What the kernel could not hand over.
+    pub lost: HttpLost,
+    /// Connections that were not followed, since there were too many at once.
+    pub connections: u64,
+    /// Exchanges that are in the sums and were not kept for [`HttpLedger::take_exchanges`].
+    pub not_listed: u64,
+}
+
+/// A session's requests, up to a moment.
+#[derive(Debug, Clone)]
+pub struct HttpSnapshot {
+    /// Sums of everything.
+    pub totals: Totals,
+    /// The endpoints with the most requests.
+    pub rows: Vec<Row<HttpOwner>>,
+    /// Number of all rows.
+    pub rows_total: usize,
+    /// What is in no row.
+    pub missing: HttpMissing,
+}
+
+/// A session's requests between two moments.
+#[derive(Debug)]
+pub struct HttpInterval {
+    /// What happened between them.
+    pub interval: Interval<HttpOwner>,
+    /// What is missing since the session began.
+    pub missing: HttpMissing,
+}
+
+/// The requests of one session.
+#[derive(Debug)]
+pub(in super::super) struct HttpLedger {
+    table: Table<HttpOwner>,
+    waiting: Option<VecDeque<HttpExchange>>,
+    not_listed: u64,
+    connections_missing: u64,
+    /// What had been lost before the session.
+    lost_before: BTreeMap<u64, HttpLost>,
+}
+
+impl HttpLedger {
+    /// Nothing has happened yet. `each`: exchanges are kept one by one; `lost_before`: by cgroup, before now.
+    pub(super) fn new(each: bool, lost_before: BTreeMap<u64, HttpLost>) -> Self {
+        Self {
+            table: Table::default(),
+            waiting: each.then(VecDeque::new),
+            not_listed: 0,
+            connections_missing: 0,
+            lost_before,
+        }
+    }
+
+    pub(super) fn record(&mut self, exchange: HttpExchange) {
+        self.table.record(&exchange.owner, &exchange.exchange);
+        match &mut self.waiting {
+            Some(waiting) if waiting.len() < MOST_WAITING => waiting.push_back(exchange),
+            Some(_) => self.not_listed += 1,
+            None => {}
+        }
+    }
+
+    pub(super) fn unobserved(&mut self, reason: Reason, count: u64) {
+        self.table.unobserved(reason, count);
+    }
+
+    /// A connection is not followed.
+    pub(super) fn miss_connection(&mut self) {
+        self.connections_missing += 1;
+    }
+
+    pub(super) fn take_exchanges(&mut self) -> Vec<HttpExchange> {
+        self.waiting.as_mut().map(|waiting| waiting.drain(..).collect()).unwrap_or_default()
+    }
+
+    /// Adds what a cgroup lost since the session began.
+    pub(super) fn add_lost(&self, sum: &mut HttpLost, cgroup: u64, now: &HttpLost) {
+        let before = self.lost_before.get(&cgroup).copied().unwrap_or_default();
+        sum.records += now.records - before.records;
+        sum.requests += now.requests - before.requests;
+        sum.responses += now.responses - before.responses;
+        sum.unknown += now.unknown - before.unknown;
+    }
+
+    pub(super) fn snapshot(&self, top: usize, lost: HttpLost) -> HttpSnapshot {
+        HttpSnapshot {
+            totals: self.table.totals(),
+            rows: self.table.top(top),
+            rows_total: self.table.len(),
+            missing: self.missing(lost),
+        }
+    }
+
+    pub(super) fn take_interval(&mut self, lost: HttpLost) -> HttpInterval {
+        HttpInterval { interval: self.table.take_interval(), missing: self.missing(lost) }
+    }
+
+    fn missing(&self, lost: HttpLost) -> HttpMissing {
+        HttpMissing { lost, connections: self.connections_missing, not_listed: self.not_listed }
+    }
+}
