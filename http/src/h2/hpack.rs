@@ -104,9 +104,9 @@ impl Table {
             let index = integer(input, 7)?;
             self.indexed(index, field)?;
         } else if first & 0xc0 == 0x40 {
-            let (name, name_length, value, value_length) = self.literal(input, 6)?;
-            field(name, value.as_deref());
-            self.insert(Entry { name, name_length, value, size: OVERHEAD + name_length + value_length });
+            let entry = self.literal(input, 6)?;
+            field(entry.name, entry.value.as_deref());
+            self.insert(entry);
         } else if first & 0xe0 == 0x20 {
             let capacity = integer(input, 5)?;
             if begun {
@@ -116,8 +116,8 @@ impl Table {
             self.evict(0);
             return Ok(false);
         } else {
-            let (name, _, value, _) = self.literal(input, 4)?;
-            field(name, value.as_deref());
+            let entry = self.literal(input, 4)?;
+            field(entry.name, entry.value.as_deref());
         }
         Ok(true)
     }
@@ -136,12 +136,8 @@ impl Table {
         Ok(())
     }
 
-    /// Reads a literal: name, the name's length, what is kept of the value, and the value's length.
-    fn literal(
-        &self,
-        input: &mut Octets<'_>,
-        prefix: u32,
-    ) -> Result<(Name, usize, Option<Box<str>>, usize), Invalid> {
+    /// Reads a literal, as the entry that it may become.
+    fn literal(&self, input: &mut Octets<'_>, prefix: u32) -> Result<Entry, Invalid> {
         let (name, name_length) = match integer(input, prefix)? as usize {
             0 => string(input, |name| (Name::of(name), name.len()))?,
             index => match STATIC.get(index - 1) {
@@ -153,7 +149,7 @@ impl Table {
             },
         };
         let (value, value_length) = string(input, |value| (name.keep(value), value.len()))?;
-        Ok((name, name_length, value, value_length))
+        Ok(Entry { name, name_length, value, size: OVERHEAD + name_length + value_length })
     }
 
     /// Inserts an entry. One that is larger than the table empties it (section 4.4).
