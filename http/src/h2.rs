@@ -16,6 +16,7 @@ mod fields;
 mod frame;
 mod half;
 mod hpack;
+mod stream;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ use block::Block;
 use fields::Fields;
 use frame::{END_STREAM, Kind, PRIORITY};
 use half::{Event, Half};
-use streams::{Out, Request, Streams};
+use stream::{Out, Request};
+use streams::Streams;
 
 use crate::{Reason, Side, Sink, Way, parser};
 

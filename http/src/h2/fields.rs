@@ -11,7 +11,7 @@ const PATH: usize = 1024;
 /// Longest value kept of a field that is only compared or parsed: longer ones are none that count.
 const SHORT: usize = 16;
 
-/// A field's name.
+/// A field's name, as far as it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
     Method,
@@ -30,6 +30,7 @@ pub(super) enum Name {
 }
 
 impl Name {
+    /// Returns the name that a field of this name counts as.
     pub(super) fn of(name: &[u8]) -> Self {
         match name {
             b":method" => Self::Method,
@@ -54,6 +55,7 @@ impl Name {
             }
             Self::Path => Some(cut(path(value), PATH)),
             Self::Status | Self::GrpcStatus => Some(cut(value, SHORT)),
+            // gRPC-Web, which keeps its status in the body, has another type before the suffix.
             Self::ContentType => {
                 let essence =
                     value.split(|byte| matches!(byte, b';' | b'+' | b' ')).next().unwrap_or_default();

@@ -193,7 +193,7 @@ impl Half {
         }
         match (&mut self.block, frame.kind) {
             (Some(block), Kind::Continuation) if block.frame.stream == frame.stream => {
-                block.continue_with(frame)
+                block.continue_with(frame);
             }
             // Frames of a block follow each other; a block whose beginning was lost cannot be decoded.
             (Some(_), _) => return Some(MALFORMED),

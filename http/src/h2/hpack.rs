@@ -4,9 +4,9 @@
 //! tell right: they count from the newest entry on, so what was inserted since is found where it should be, and what
 //! lies behind is [`Name::Unknown`]. For the same reason the table's exact size decides nothing: eviction takes the
 //! oldest entries and shifts no index, and no encoder refers to an entry that it evicted. A table that keeps more than
-//! its encoder does gives the same answers; one that keeps less gives `Unknown`. So the table takes a size that it cannot
-//! know (of an entry with an unknown name, of a table whose size update was not seen) for the one that keeps more, and
-//! keeps at most [`MAX_TABLE`].
+//! its encoder does gives the same answers; one that keeps less gives `Unknown`. So sizes that cannot be known are taken
+//! for others: an entry with an unknown name for a smaller one, and a table whose size update may have been missed for
+//! one of [`UNSEEN_TABLE`]. No table keeps more than [`MAX_TABLE`].
 //!
 //! `SETTINGS_HEADER_TABLE_SIZE` is not needed: every change that it leads to is signalled in the header blocks
 //! themselves (section 4.2), and so in order with them, which settings and their acknowledgement are not.
@@ -26,6 +26,8 @@ use super::fields::Name;
 pub(super) const MAX_TABLE: usize = 64 << 10;
 /// Size of a table before its first size update.
 const INITIAL_TABLE: usize = 4096;
+/// Size of a table whose size updates may have been missed: more than encoders use unless they say so.
+const UNSEEN_TABLE: usize = 16 << 10;
 /// Size that an entry counts beside its name and value.
 const OVERHEAD: usize = 32;
 
@@ -38,11 +40,19 @@ pub(super) struct Invalid;
 #[derive(Debug)]
 struct Entry {
     name: Name,
-    name_length: usize,
+    /// Length of the name, 0 if it is unknown.
+    name_length: u32,
     /// What is kept of the value: see [`Name::keep`].
     value: Option<Box<str>>,
-    /// Size as RFC 7541 counts it; at least so large if the name is unknown.
-    size: usize,
+    /// Length of the value.
+    value_length: u32,
+}
+
+impl Entry {
+    /// Size as RFC 7541 counts it; less if the name is unknown.
+    fn size(&self) -> usize {
+        OVERHEAD + self.name_length as usize + self.value_length as usize
+    }
 }
 
 /// The decoder of one way's header blocks: its dynamic table.
@@ -64,7 +74,7 @@ impl Table {
 
     /// A table that was filled unseen.
     pub(super) fn unknown() -> Self {
-        Self { capacity: MAX_TABLE, ..Self::new() }
+        Self { capacity: UNSEEN_TABLE, ..Self::new() }
     }
 
     /// Bytes of memory in use.
@@ -104,9 +114,9 @@ impl Table {
             let index = integer(input, 7)?;
             self.indexed(index, field)?;
         } else if first & 0xc0 == 0x40 {
-            let (name, name_length, value, value_length) = self.literal(input, 6)?;
-            field(name, value.as_deref());
-            self.insert(Entry { name, name_length, value, size: OVERHEAD + name_length + value_length });
+            let entry = self.literal(input, 6)?;
+            field(entry.name, entry.value.as_deref());
+            self.insert(entry);
         } else if first & 0xe0 == 0x20 {
             let capacity = integer(input, 5)?;
             if begun {
@@ -116,8 +126,8 @@ impl Table {
             self.evict(0);
             return Ok(false);
         } else {
-            let (name, _, value, _) = self.literal(input, 4)?;
-            field(name, value.as_deref());
+            let entry = self.literal(input, 4)?;
+            field(entry.name, entry.value.as_deref());
         }
         Ok(true)
     }
@@ -136,31 +146,27 @@ impl Table {
         Ok(())
     }
 
-    /// Reads a literal: name, the name's length, what is kept of the value, and the value's length.
-    fn literal(
-        &self,
-        input: &mut Octets<'_>,
-        prefix: u32,
-    ) -> Result<(Name, usize, Option<Box<str>>, usize), Invalid> {
+    /// Reads a literal, as the entry that it may become.
+    fn literal(&self, input: &mut Octets<'_>, prefix: u32) -> Result<Entry, Invalid> {
         let (name, name_length) = match integer(input, prefix)? as usize {
-            0 => string(input, |name| (Name::of(name), name.len()))?,
+            0 => string(input, |name| (Name::of(name), name.len() as u32))?,
             index => match STATIC.get(index - 1) {
-                Some((name, _)) => (Name::of(name.as_bytes()), name.len()),
+                Some((name, _)) => (Name::of(name.as_bytes()), name.len() as u32),
                 None => match self.entries.get(index - 1 - STATIC.len()) {
                     Some(entry) => (entry.name, entry.name_length),
                     None => (Name::Unknown, 0),
                 },
             },
         };
-        let (value, value_length) = string(input, |value| (name.keep(value), value.len()))?;
-        Ok((name, name_length, value, value_length))
+        let (value, value_length) = string(input, |value| (name.keep(value), value.len() as u32))?;
+        Ok(Entry { name, name_length, value, value_length })
     }
 
     /// Inserts an entry. One that is larger than the table empties it (section 4.4).
     fn insert(&mut self, entry: Entry) {
-        self.evict(entry.size);
-        if entry.size <= self.capacity {
-            self.size += entry.size;
+        self.evict(entry.size());
+        if entry.size() <= self.capacity {
+            self.size += entry.size();
             self.kept += entry.value.as_ref().map_or(0, |value| value.len());
             self.entries.push_front(entry);
         }
@@ -170,7 +176,7 @@ impl Table {
     fn evict(&mut self, size: usize) {
         while self.size + size > self.capacity {
             let Some(entry) = self.entries.pop_back() else { return };
-            self.size -= entry.size;
+            self.size -= entry.size();
             self.kept -= entry.value.map_or(0, |value| value.len());
         }
     }

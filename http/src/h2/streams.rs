@@ -1,169 +1,36 @@
 //! The open streams of a connection, and what becomes of them.
 //!
-//! Every request that was seen is reported once: as an exchange, or as unobserved. A response that may be lost is not
-//! waited for in vain and not taken for none: when bytes of the server's way are missing, the response of every open
-//! stream is in doubt. It is still reported if its head and its end are seen later. Otherwise the request counts as
-//! unobserved once the stream is reset, the connection ends, or the stream's place is needed. Bytes of bodies that lie
-//! in what is missing are not counted; times and statuses are never taken from what may be another part of a response.
+//! Every request that was seen is reported once: as an exchange, or as unobserved. An exchange is complete when its
+//! response has ended and its request has as well, or was reset, or is known to end no more.
+//!
+//! A missing response is reported as such only if it is certain. When bytes of the server's way are missing, the
+//! response of every open stream is in doubt:
+//!
+//! * If its head and its end are seen later, the exchange is reported. Its byte counts lack what was missing, but no
+//!   time and no status is taken from what may be another part of the response.
+//! * If a GOAWAY says that the server did not process it, it has no response.
+//! * Otherwise the request is unobserved once the stream is reset, the response's end comes without its head, the
+//!   connection ends, or the stream's place is needed for another.
+//!
+//! A loss shows only when the next piece of its way comes. So a stream that the client resets is settled when bytes of
+//! the server's way follow, or the connection ends.
 
 use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
 
-use super::{block::Block, fields::Fields, frame::END_STREAM};
-use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
+use super::{
+    block::Block,
+    fields::Fields,
+    frame::END_STREAM,
+    stream::{Out, Request, Response, Stream},
+};
+use crate::Reason;
 
 /// Largest number of streams that are followed at once. Servers allow 100 to 250.
 pub(super) const MAX_STREAMS: usize = 1024;
 /// Capacity that the table keeps when it is empty.
 const KEPT_CAPACITY: usize = 64;
-
-/// Where exchanges are reported to, and as whose.
-pub(super) struct Out<'a> {
-    pub(super) side: Side,
-    pub(super) sink: &'a mut dyn Sink,
-}
-
-impl Out<'_> {
-    pub(super) fn unobserved(&mut self, reason: Reason) {
-        self.sink.unobserved(self.side, reason, 1);
-    }
-}
-
-/// A request's head.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: Box<str>,
-    pub(super) host: Box<str>,
-    pub(super) path: Box<str>,
-    pub(super) grpc: bool,
-    /// Bytes so far, with the frames' headers.
-    pub(super) bytes: u64,
-    pub(super) began: u64,
-}
-
-impl Request {
-    /// Makes a request of a header block.
-    pub(super) fn new(block: &Block, mut fields: Fields) -> Self {
-        Self {
-            host: fields.take_host(),
-            method: fields.method.unwrap_or_default(),
-            path: fields.path.unwrap_or_default(),
-            grpc: fields.grpc,
-            bytes: block.wire,
-            began: block.began,
-        }
-    }
-
-    /// Bytes of memory of its texts.
-    fn memory(&self) -> usize {
-        self.method.len() + self.host.len() + self.path.len()
-    }
-}
-
-/// What is known of a response.
-#[derive(Debug, Default)]
-struct Response {
-    bytes: u64,
-    /// Of the final response's head.
-    status: Option<Status>,
-    first_byte: Option<u64>,
-    grpc: bool,
-    grpc_status: Option<u32>,
-    /// Whether bytes of the body have passed.
-    body: bool,
-    ended: bool,
-}
-
-impl Response {
-    /// Takes a header block: an interim or final head, or trailers. Returns whether the final head has come or may still
-    /// come. `doubt` says that the final head may have passed unseen.
-    fn headers(&mut self, block: &Block, fields: Fields, doubt: bool) -> bool {
-        let end = block.frame.has(END_STREAM);
-        let head = match self.status {
-            // In doubt, a block that begins with something unknown may be trailers.
-            None => fields.status.is_some() || (fields.may_be_head() && !doubt),
-            // Trailers end the stream, so what was taken for the final head was an interim one.
-            Some(Status::Unknown) => !self.body && (fields.status.is_some() || !end),
-            Some(_) => false,
-        };
-        let status = fields.status.unwrap_or(Status::Unknown);
-        if head && !end && matches!(status, Status::Code(100..=199)) {
-            return true;
-        }
-        if head {
-            self.status = Some(status);
-            self.first_byte = Some(block.began);
-        } else if fields.may_be_head() {
-            self.forget_interim();
-        }
-        self.grpc |= fields.grpc;
-        self.grpc_status = self.grpc_status.or(fields.grpc_status);
-        self.status.is_some()
-    }
-
-    /// Forgets the time of a head whose status is unknown and that no body followed: if it was an interim response's,
-    /// the final head came later or is missing.
-    fn forget_interim(&mut self) {
-        if self.status == Some(Status::Unknown) && !self.body {
-            self.first_byte = None;
-        }
-    }
-}
-
-/// An open stream.
-#[derive(Debug)]
-struct Stream {
-    request: Request,
-    request_ended: bool,
-    response: Response,
-    /// Time of the last byte so far.
-    last: u64,
-    /// Why the response's head or end may have passed unseen, if it may.
-    doubt: Option<Reason>,
-    /// When the client reset the stream, if it did.
-    cancelled: Option<u64>,
-}
-
-impl Stream {
-    /// Reports the stream as an exchange.
-    fn report(self, status: Status, ended: u64, out: &mut Out<'_>) {
-        let Self { request, response, .. } = self;
-        let grpc = request.grpc || response.grpc || response.grpc_status.is_some();
-        out.sink.exchange(Exchange {
-            side: out.side,
-            protocol: if grpc { Protocol::Grpc } else { Protocol::Http2 },
-            method: request.method.into(),
-            host: request.host.into(),
-            path: request.path.into(),
-            status,
-            grpc_status: response.grpc_status,
-            request_bytes: request.bytes,
-            response_bytes: response.bytes,
-            began: request.began,
-            first_byte: response.first_byte,
-            ended,
-        });
-    }
-
-    /// Reports a stream that ends now, with a response that is complete, cut off, missing, or not known.
-    fn settle(mut self, time: u64, out: &mut Out<'_>) {
-        let time = self.cancelled.unwrap_or(time);
-        let status = self.response.status;
-        match self.doubt {
-            _ if self.response.ended => {
-                let last = self.last;
-                self.report(status.unwrap_or(Status::Unknown), last, out);
-            }
-            Some(reason) => out.unobserved(reason),
-            None => {
-                let ended = self.last.max(time);
-                self.response.forget_interim();
-                self.report(status.unwrap_or(Status::NoResponse), ended, out);
-            }
-        }
-    }
-}
 
 /// The open streams.
 #[derive(Debug, Default)]
@@ -279,9 +146,9 @@ impl Streams {
             }
             None => {}
             Some(fields) => {
-                if !response.headers(block, fields, stream.doubt.is_some()) {
-                    stream.doubt.get_or_insert(Reason::Malformed);
-                }
+                let doubt = stream.doubt.is_some();
+                stream.doubt =
+                    stream.doubt.or((!response.headers(block, fields, doubt)).then_some(Reason::Malformed));
             }
         }
         if end {

@@ -19,9 +19,12 @@ fn told(fields: &[(Name, &str)]) -> Told {
     fields.iter().map(|(name, text)| (*name, value(*name, text))).collect()
 }
 
+/// A block, its fields, and the table's size after it.
+type Example = (&'static str, &'static [(Name, &'static str)], usize);
+
 /// Decodes the blocks of an example in turn and compares the fields and the table's size after each.
 #[track_caller]
-fn example(mut table: Table, blocks: &[(&str, &[(Name, &str)], usize)]) {
+fn example(mut table: Table, blocks: &[Example]) {
     for (block, fields, size) in blocks {
         let fields: Told = told(fields);
         let actual = decode(&mut table, &hex(block)).unwrap();

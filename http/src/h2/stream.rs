@@ -1,0 +1,163 @@
+//! One stream: its request, its response, and how it is reported.
+
+use super::{block::Block, fields::Fields, frame::END_STREAM};
+use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
+
+/// Where exchanges are reported to, and as whose.
+pub(super) struct Out<'a> {
+    /// Which end the traced socket is.
+    pub(super) side: Side,
+    /// Where to report to.
+    pub(super) sink: &'a mut dyn Sink,
+}
+
+impl Out<'_> {
+    /// Reports one exchange as unobserved.
+    pub(super) fn unobserved(&mut self, reason: Reason) {
+        self.sink.unobserved(self.side, reason, 1);
+    }
+}
+
+/// A request.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// Method, host and path are as in [`Exchange`].
+    pub(super) method: Box<str>,
+    pub(super) host: Box<str>,
+    pub(super) path: Box<str>,
+    /// Whether the content type is gRPC's.
+    pub(super) grpc: bool,
+    /// Bytes so far, with the frames' headers.
+    pub(super) bytes: u64,
+    /// Time of the first byte.
+    pub(super) began: u64,
+}
+
+impl Request {
+    /// Makes a request of a header block.
+    pub(super) fn new(block: &Block, mut fields: Fields) -> Self {
+        Self {
+            host: fields.take_host(),
+            method: fields.method.unwrap_or_default(),
+            path: fields.path.unwrap_or_default(),
+            grpc: fields.grpc,
+            bytes: block.wire,
+            began: block.began,
+        }
+    }
+
+    /// Bytes of memory of its texts.
+    pub(super) fn memory(&self) -> usize {
+        self.method.len() + self.host.len() + self.path.len()
+    }
+}
+
+/// What is known of a response.
+#[derive(Debug, Default)]
+pub(super) struct Response {
+    /// Bytes so far, with the frames' headers.
+    pub(super) bytes: u64,
+    /// Status of the final head, once that came.
+    pub(super) status: Option<Status>,
+    /// Time of the final head's first byte.
+    pub(super) first_byte: Option<u64>,
+    /// Whether the content type is gRPC's.
+    pub(super) grpc: bool,
+    /// Value of `grpc-status`.
+    pub(super) grpc_status: Option<u32>,
+    /// Whether bytes of the body have passed.
+    pub(super) body: bool,
+    /// Whether the last byte has passed.
+    pub(super) ended: bool,
+}
+
+impl Response {
+    /// Takes a header block: an interim or final head, or trailers. Returns whether the final head has come or may still
+    /// come. `doubt` says that the final head may have passed unseen.
+    pub(super) fn headers(&mut self, block: &Block, fields: Fields, doubt: bool) -> bool {
+        let end = block.frame.has(END_STREAM);
+        let head = match self.status {
+            // In doubt, a block that begins with something unknown may be trailers.
+            None => fields.status.is_some() || (fields.may_be_head() && !doubt),
+            // Trailers end the stream, so what was taken for the final head was an interim one.
+            Some(Status::Unknown) => !self.body && (fields.status.is_some() || !end),
+            Some(_) => false,
+        };
+        let status = fields.status.unwrap_or(Status::Unknown);
+        if head && !end && matches!(status, Status::Code(100..=199)) {
+            return true;
+        }
+        if head {
+            self.status = Some(status);
+            self.first_byte = Some(block.began);
+        } else if fields.may_be_head() {
+            self.forget_interim();
+        }
+        self.grpc |= fields.grpc;
+        self.grpc_status = self.grpc_status.or(fields.grpc_status);
+        self.status.is_some()
+    }
+
+    /// Forgets the time of a head whose status is unknown and that no body followed: if it was an interim response's,
+    /// the final head came later or is missing.
+    pub(super) fn forget_interim(&mut self) {
+        if self.status == Some(Status::Unknown) && !self.body {
+            self.first_byte = None;
+        }
+    }
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) request: Request,
+    /// Whether the request's end has passed, or is not waited for.
+    pub(super) request_ended: bool,
+    pub(super) response: Response,
+    /// Time of the last byte so far.
+    pub(super) last: u64,
+    /// Why the response's head or end may have passed unseen, if it may.
+    pub(super) doubt: Option<Reason>,
+    /// When the client reset the stream, if it did.
+    pub(super) cancelled: Option<u64>,
+}
+
+impl Stream {
+    /// Reports the stream as an exchange.
+    fn report(self, status: Status, ended: u64, out: &mut Out<'_>) {
+        let Self { request, response, .. } = self;
+        let grpc = request.grpc || response.grpc || response.grpc_status.is_some();
+        out.sink.exchange(Exchange {
+            side: out.side,
+            protocol: if grpc { Protocol::Grpc } else { Protocol::Http2 },
+            method: request.method.into(),
+            host: request.host.into(),
+            path: request.path.into(),
+            status,
+            grpc_status: response.grpc_status,
+            request_bytes: request.bytes,
+            response_bytes: response.bytes,
+            began: request.began,
+            first_byte: response.first_byte,
+            ended,
+        });
+    }
+
+    /// Reports a stream that ends now, with a response that is complete, cut off, missing, or not known.
+    pub(super) fn settle(mut self, time: u64, out: &mut Out<'_>) {
+        let time = self.cancelled.unwrap_or(time);
+        let status = self.response.status;
+        match self.doubt {
+            _ if self.response.ended => {
+                let last = self.last;
+                self.report(status.unwrap_or(Status::Unknown), last, out);
+            }
+            Some(reason) => out.unobserved(reason),
+            None => {
+                let ended = self.last.max(time);
+                self.response.forget_interim();
+                self.report(status.unwrap_or(Status::NoResponse), ended, out);
+            }
+        }
+    }
+}
