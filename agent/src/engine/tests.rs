@@ -252,6 +252,7 @@ mod connections;
 mod datagrams;
 mod endings;
 mod hooks;
+mod http;
 mod icmp;
 mod limits;
 mod older;

@@ -6,7 +6,7 @@ mod ledger;
 use std::{collections::BTreeMap, os::fd::RawFd, path::PathBuf};
 
 use connections::Connections;
-pub use ledger::{HttpExchange, HttpInterval, HttpOwner, HttpSnapshot};
+pub use ledger::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot};
 pub(super) use ledger::HttpLedger;
 
 use super::{Engine, SessionId, session::Session};
