@@ -253,6 +253,7 @@ mod datagrams;
 mod endings;
 mod hooks;
 mod http;
+mod http_random;
 mod icmp;
 mod limits;
 mod older;
