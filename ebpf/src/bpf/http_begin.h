@@ -89,7 +89,7 @@ static __always_inline bool is_response(const __u8 *bytes, __u32 length, bool wh
 
 	if (length >= 7)
 		return (first & MASK7) == text;
-	/* One letter is not enough to tell it from a method. */
+	/* One letter tells nothing: it may be a method's. */
 	return !whole && length >= 2 && ((first ^ text) << (64 - 8 * length)) == 0;
 }
 
@@ -143,7 +143,7 @@ static __always_inline void begin_preface(struct packet *packet, __u64 from)
 static __always_inline void begin_new(struct packet *packet)
 {
 	struct connection *connection = packet->connection;
-	struct way *way = packet->way;
+	struct way *way = packet->way, *other = packet->sent ? &connection->ways[0] : &connection->ways[1];
 	__u8 bytes[PREFACE] = {};
 	__u64 length = packet->last - way->end;
 	enum kind kind;
@@ -157,7 +157,8 @@ static __always_inline void begin_new(struct packet *packet)
 	} else if (kind == KIND_PREFACE) {
 		begin_preface(packet, way->end);
 	} else if (kind == KIND_REQUEST || kind == KIND_RESPONSE) {
-		way->is_request = kind == KIND_REQUEST;
+		/* The first letter of a response alone looks like a method's. */
+		way->is_request = kind == KIND_REQUEST && !other->is_request;
 		begin_message(way, way->end);
 	} else if (connection->begun) {
 		/* The other way is HTTP; user space shall say what this is. */
