@@ -6,7 +6,7 @@
 #include "http_head.h"
 
 /* Heads, parts of them, chunks and frames that are looked at in one packet; the rest is user space's to judge. */
-#define STEPS 48
+#define STEPS 128
 /* Bytes of the line that gives a chunk's size that are read at once. */
 #define CHUNK_LINE 16
 /* Bytes of a head that are read at once; most heads fit. */
