@@ -154,14 +154,27 @@ static __always_inline void walk(struct packet *packet)
 	way->end = packet->last;
 }
 
+/* Gives the way's place up if a message may have begun in bytes that were handed over aside, up to `end`. */
+static __always_inline void settle(struct packet *packet, __u64 end)
+{
+	struct way *way = packet->way;
+
+	if (end > way->end && way->place != PLACE_JOINED) {
+		give_up(packet);
+		way->end = end;
+		way->has_hole = 1;
+	}
+}
+
 /* Bytes have passed. */
 static __always_inline void pass(struct packet *packet)
 {
 	struct way *way = packet->way;
 
+	settle(packet, way->raced);
+	way->raced = 0;
 	if (packet->first < way->copy_to)
-		hand_over(packet, packet->first, packet->last < way->copy_to ? packet->last : way->copy_to, 0,
-			  REFUSED_UNKNOWN);
+		hand_over_aside(packet, packet->first, packet->last < way->copy_to ? packet->last : way->copy_to);
 	if (packet->last > way->seen)
 		way->seen = packet->last;
 	if (way->place == PLACE_JOINED) {
@@ -169,7 +182,7 @@ static __always_inline void pass(struct packet *packet)
 	} else if (packet->last <= way->end) {
 		/* What is done with, or a body. */
 		if (way->place == PLACE_RAW && way->has_hole)
-			hand_over(packet, packet->first, packet->last, 0, REFUSED_UNKNOWN);
+			hand_over_aside(packet, packet->first, packet->last);
 		else if (packet->last == way->end && way->awaited) {
 			way->awaited = 0;
 			tell(packet, packet->first, packet->last - packet->first, 0);
@@ -177,7 +190,7 @@ static __always_inline void pass(struct packet *packet)
 		return;
 	} else if (packet->first > way->end) {
 		/* Something before is still to come. */
-		hand_over(packet, packet->first, packet->last, 0, REFUSED_UNKNOWN);
+		hand_over_aside(packet, packet->first, packet->last);
 		if (way->place == PLACE_RAW) {
 			way->has_hole = 1;
 			way->end = packet->last;
@@ -190,13 +203,25 @@ static __always_inline void pass(struct packet *packet)
 	}
 	way->awaited = 0;
 	walk(packet);
-	if (way->ahead > way->end) {
-		/* A message begins in what was handed over out of order. */
-		give_up(packet);
-		way->end = way->ahead;
-		way->has_hole = 1;
-	}
+	settle(packet, way->ahead);
 	way->ahead = 0;
+}
+
+/* Takes a packet's bytes, alone or beside another CPU. */
+static __always_inline void enter(struct packet *packet)
+{
+	struct way *way = packet->way;
+
+	/* Both may see each other, and then the place is given up. Before Linux 5.12 there is no exchange to decide it by. */
+	__sync_fetch_and_add(&way->entered, 1);
+	if (*(volatile __u32 *)&way->entered - *(volatile __u32 *)&way->left == 1) {
+		pass(packet);
+	} else {
+		hand_over_aside(packet, packet->first, packet->last);
+		if (packet->last > way->raced)
+			way->raced = packet->last;
+	}
+	__sync_fetch_and_add(&way->left, 1);
 }
 
 static __always_inline int look(struct __sk_buff *skb, bool sent)
@@ -237,7 +262,7 @@ static __always_inline int look(struct __sk_buff *skb, bool sent)
 	packet.last = packet.first + headers.length;
 	packet.offset = headers.offset;
 	if (headers.length > 0 && !connection->off)
-		pass(&packet);
+		enter(&packet);
 	if (connection->begun && headers.flags & (TCP_FIN | TCP_RST))
 		tell(&packet, packet.last, 0, headers.flags & TCP_RST ? TT_HTTP_RESET : TT_HTTP_FIN);
 	return PASS;

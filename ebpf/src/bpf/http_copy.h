@@ -200,7 +200,15 @@ __noinline int tt_http_copy(struct __sk_buff *skb, __u64 from, __u32 length, __u
 	return 0;
 }
 
-/* Hands the bytes from one position to another over. */
+/* Hands the bytes from one position to another over, wherever the way's place is. */
+static __always_inline void hand_over_aside(struct packet *packet, __u64 from, __u64 to)
+{
+	if (from < to)
+		tt_http_copy(packet->skb, from, to - from, offset_of(packet, from) << 1 | packet->sent,
+			     REFUSED_UNKNOWN << 16);
+}
+
+/* Hands the bytes from one position to another over; before the latter, nothing is to be handed over any more. */
 static __always_inline void hand_over(struct packet *packet, __u64 from, __u64 to, __u32 flags, enum refused what)
 {
 	if (from >= to)

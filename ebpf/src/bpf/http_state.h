@@ -39,8 +39,8 @@ enum said {
 };
 
 /*
- * One way of a connection. Positions are sequence numbers extended to 64 bits. The packets of a way pass one after the
- * other but for rare races, which can cost a message its place and nothing else.
+ * One way of a connection. Positions are sequence numbers extended to 64 bits. Its packets nearly always pass one after the
+ * other; when two CPUs receive some at once, `entered` and `left` tell, and only one of them changes the state.
  */
 struct way {
 	__u64 end;	 /* where the next thing begins that is to be looked at; what lies before is done with, or a body */
@@ -49,6 +49,9 @@ struct way {
 	__u64 copy_to;	 /* bytes before this position are handed over as they pass */
 	__u64 length;	 /* of the body, or of the chunk */
 	__u64 ahead;	 /* end of the bytes that passed out of order */
+	__u64 raced;	 /* end of the bytes that passed while another CPU was here */
+	__u32 entered;	 /* packets */
+	__u32 left;
 	__u8 place;
 	__u8 said;
 	__u8 is_request; /* this way carries requests */
