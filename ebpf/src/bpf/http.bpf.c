@@ -70,8 +70,7 @@ static __always_inline void early(struct __sk_buff *skb, const struct headers *h
 	if (!record)
 		return;
 	of = (struct tt_http_connection *)(record + 1);
-	asm volatile("" : "+r"(length));
-	if (length == 0 || length > TT_HTTP_LARGE || bpf_skb_load_bytes(skb, headers->offset, of + 1, length)) {
+	if (!load(skb, of + 1, headers->offset, length, TT_HTTP_LARGE)) {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 		return;
 	}

@@ -122,14 +122,24 @@ static __always_inline struct tt_http_record *reserve(struct packet *packet, con
 	return bpf_ringbuf_reserve(&tt_http_ring, size, 0);
 }
 
-/* Reads a packet's bytes; `most` is the room there is. */
-static __always_inline bool read_bytes(struct packet *packet, void *to, __u32 offset, __u32 length, const __u32 most)
+/*
+ * Reads a packet's bytes; `most` is the room there is. Both bounds are compared by themselves and in 64 bits: before Linux
+ * 5.13 the verifier learns nothing from what compilers make of them else.
+ */
+static __always_inline bool load(struct __sk_buff *skb, void *to, __u32 offset, __u64 length, const __u64 most)
 {
-	/* The compiler must not know the value, or it drops what the verifier needs. */
 	asm volatile("" : "+r"(length));
-	if (length == 0 || length > most)
+	if (length > most)
 		return false;
-	return bpf_skb_load_bytes(packet->skb, offset, to, length) == 0;
+	asm volatile("" : "+r"(length));
+	if (length == 0)
+		return false;
+	return bpf_skb_load_bytes(skb, offset, to, length) == 0;
+}
+
+static __always_inline bool read_bytes(struct packet *packet, void *to, __u32 offset, __u32 length, const __u64 most)
+{
+	return load(packet->skb, to, offset, length, most);
 }
 
 static __always_inline __u32 offset_of(struct packet *packet, __u64 position)
