@@ -123,18 +123,18 @@ static __always_inline struct tt_http_record *reserve(struct packet *packet, con
 }
 
 /*
- * Reads a packet's bytes; `most` is the room there is. Both bounds are compared by themselves and in 64 bits: before Linux
- * 5.13 the verifier learns nothing from what compilers make of them else.
+ * Reads a packet's bytes; `most` is the room there is. The length is made from its last byte's number, which the compiler
+ * must not see through: before Linux 5.13 the verifier does not learn from a comparison with 0 that it is another number.
  */
 static __always_inline bool load(struct __sk_buff *skb, void *to, __u32 offset, __u64 length, const __u64 most)
 {
-	asm volatile("" : "+r"(length));
-	if (length > most)
+	__u64 last = length - 1;
+
+	asm volatile("" : "+r"(last));
+	if (last >= most)
 		return false;
-	asm volatile("" : "+r"(length));
-	if (length == 0)
-		return false;
-	return bpf_skb_load_bytes(skb, offset, to, length) == 0;
+	asm volatile("" : "+r"(last));
+	return bpf_skb_load_bytes(skb, offset, to, last + 1) == 0;
 }
 
 static __always_inline bool read_bytes(struct packet *packet, void *to, __u32 offset, __u32 length, const __u64 most)
