@@ -1,19 +1,22 @@
-//! What `top` traces: a cgroup, or a process with or without its descendants.
+//! What is traced on one host: a cgroup, or a process with or without its descendants.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+};
 
 use procfs::process::all_processes;
 
-use super::{args::TopArgs, error::TopError};
+use super::{HostError, TargetArgs};
 use crate::{
     cgroups::{CgroupError, CgroupFolder, CgroupRoot, container_of, find_root},
     engine::{CgroupKind, Engine, SelectedCgroup, SessionId, SessionSpec},
-    flows::{Filter, GroupBy},
 };
 
 /// What is traced.
 #[derive(Debug)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// A cgroup; its folder is held open, so that its id stays its own.
     Cgroup { root: CgroupRoot, folder: CgroupFolder, heading: String },
     /// A process by its id.
@@ -22,10 +25,16 @@ pub(super) enum Target {
 
 impl Target {
     /// Finds what the command line names.
-    pub(super) fn find(args: &TopArgs) -> Result<Self, TopError> {
+    pub(crate) fn find(args: &TargetArgs) -> Result<Self, HostError> {
         let name =
             |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned();
         let root = find_root(args.cgroup_root.as_deref())?;
+        if let Some(id) = &args.container {
+            let container = id.find(&root)?;
+            let folder = root.open(&container.path)?;
+            let heading = format!("{container}, cgroup /{}", folder.path().display());
+            return Ok(Self::Cgroup { root, folder, heading });
+        }
         let Some(pid) = args.pid else {
             let path = args.cgroup.as_deref().unwrap_or_else(|| root.path());
             let folder = root.open(path)?;
@@ -60,24 +69,24 @@ impl Target {
     }
 
     /// What is traced, for people.
-    pub(super) fn heading(&self) -> String {
+    pub(crate) fn heading(&self) -> String {
         let (Self::Cgroup { heading, .. } | Self::Process { heading, .. }) = self;
         heading.clone()
     }
 
     /// Root of the cgroup2 tree.
-    pub(super) fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         let (Self::Cgroup { root, .. } | Self::Process { root, .. }) = self;
         root.path()
     }
 
     /// Goes on with what has the target's name now: a service that restarts gets a new cgroup under its old name. If there
     /// is nothing left to trace, returns what is gone.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &mut self,
         engine: &mut Engine,
         session: &SessionId,
-    ) -> Result<Option<String>, TopError> {
+    ) -> Result<Option<String>, HostError> {
         match self {
             Self::Cgroup { root, folder, .. } => {
                 let path = folder.path();
@@ -104,38 +113,46 @@ impl Target {
         }
     }
 
-    /// Arms the kernel for it.
-    pub(super) fn start(
+    /// Arms the kernel for it: a session that wants what `spec` says and selects the target.
+    pub(crate) fn start(
         &self,
         engine: &mut Engine,
         session: &SessionId,
-        filter: Filter,
-        max_rows: usize,
-    ) -> Result<(), TopError> {
-        let mut spec =
-            SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
+        mut spec: SessionSpec,
+    ) -> Result<(), HostError> {
         match self {
             Self::Cgroup { folder, .. } => {
                 spec.cgroups = selected(folder);
                 engine.start(session, spec)?;
             }
-            Self::Process { pid, descendants, .. } => {
+            Self::Process { root, pid, descendants, .. } => {
                 // Loading the programs takes a while, in which processes come and go. All of them begin at once.
                 engine.start(session, spec.clone())?;
                 spec.processes.insert(*pid, *descendants);
                 if *descendants {
                     add_descendants(*pid, &mut spec.processes)?;
                 }
+                look_at_cgroups(root, &mut spec);
                 engine.update(session, spec.clone())?;
                 // The kernel follows new children from here on; those that came meanwhile are found by looking until a
                 // look finds no new one.
                 while *descendants && add_descendants(*pid, &mut spec.processes)? {
+                    look_at_cgroups(root, &mut spec);
                     engine.update(session, spec.clone())?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Has HTTP be looked at in the cgroups of the selected processes, if the session wants HTTP.
+fn look_at_cgroups(root: &CgroupRoot, spec: &mut SessionSpec) {
+    let Some(http) = &mut spec.http else { return };
+    // A process that has ended meanwhile has no cgroup, and most processes share theirs.
+    let folders: HashSet<PathBuf> = spec.processes.keys().filter_map(|pid| root.of_pid(*pid).ok()).collect();
+    let cgroups = folders.into_iter().filter_map(|folder| Some((root.id_of(&folder).ok()?, folder)));
+    http.cgroups.extend(cgroups);
 }
 
 /// The cgroup of a folder, as a session selects it.
@@ -145,8 +162,8 @@ fn selected(folder: &CgroupFolder) -> BTreeMap<u64, SelectedCgroup> {
 }
 
 /// Adds the descendants of `pid` that are not in `found` yet; says whether there were any.
-fn add_descendants(pid: u32, found: &mut BTreeMap<u32, bool>) -> Result<bool, TopError> {
-    let processes = all_processes().map_err(|source| TopError::Processes { pid, source })?;
+fn add_descendants(pid: u32, found: &mut BTreeMap<u32, bool>) -> Result<bool, HostError> {
+    let processes = all_processes().map_err(|source| HostError::Processes { pid, source })?;
     // A process that ends while it is looked at is not an error.
     let mut parents: Vec<(u32, u32)> = processes
         .filter_map(|process| process.ok()?.stat().ok())
