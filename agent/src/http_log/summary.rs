@@ -1,0 +1,209 @@
+//! What the endpoints did in an interval.
+
+use std::time::{Duration, Instant};
+
+use jiff::{Timestamp, tz::TimeZone};
+use traffictrace_crd::human;
+use traffictrace_http::endpoint::{Class, Counts, Interval, Latency, Row, Sums, Table};
+
+use super::{
+    names::{command, side},
+    selection::SelectionArgs,
+    tally::{Tally, by_class, counted},
+    text::microseconds,
+};
+use crate::{
+    engine::{Engine, HttpExchange, HttpOwner, SessionId},
+    host,
+};
+
+const COLUMNS: [&str; 14] = [
+    "REQUESTS", "1xx", "2xx", "3xx", "4xx", "5xx", "NONE", "P50", "P90", "P99", "MAX", "SIDE", "PROCESS",
+    "REQUEST",
+];
+/// Columns that are no numbers.
+const TEXTS: [&str; 3] = ["SIDE", "PROCESS", "REQUEST"];
+/// Columns of classes that are left out of a table where they are zero in every row.
+const CLASSES: [(&str, &[Class]); 6] = [
+    ("1xx", &[Class::Informational]),
+    ("2xx", &[Class::Success]),
+    ("3xx", &[Class::Redirection]),
+    ("4xx", &[Class::ClientError]),
+    ("5xx", &[Class::ServerError]),
+    ("NONE", &[Class::NoResponse, Class::Unknown]),
+];
+
+/// One interval.
+#[derive(Debug)]
+pub(super) struct Summary {
+    /// Endpoints with requests, those with the most first.
+    pub(super) rows: Vec<Row<HttpOwner>>,
+    /// Requests of endpoints that have no row.
+    pub(super) rest: Sums,
+    /// All requests that are shown.
+    pub(super) totals: Sums,
+    pub(super) elapsed: Duration,
+    pub(super) ended: Timestamp,
+}
+
+/// Where summaries come from.
+#[derive(Debug)]
+pub(super) struct Summaries {
+    /// Endpoints of the requests that filters leave; absent: the engine's are shown.
+    filtered: Option<Table<HttpOwner>>,
+    began: Instant,
+}
+
+impl Summaries {
+    pub(super) fn new(selection: &SelectionArgs) -> Self {
+        Self { filtered: (!selection.takes_all()).then(Table::default), began: Instant::now() }
+    }
+
+    /// Whether the engine must keep each request.
+    pub(super) fn needs_each(&self) -> bool {
+        self.filtered.is_some()
+    }
+
+    /// Counts the requests that filters leave.
+    pub(super) fn record(&mut self, requests: &[HttpExchange], selection: &SelectionArgs) {
+        let Some(table) = &mut self.filtered else { return };
+        for request in requests.iter().filter(|request| selection.takes(&request.exchange)) {
+            table.record(&request.owner, &request.exchange);
+        }
+    }
+
+    /// Takes what happened since the last call.
+    pub(super) fn take(&mut self, engine: &mut Engine, session: &SessionId) -> Option<Summary> {
+        let interval = match &mut self.filtered {
+            Some(table) => table.take_interval(),
+            None => engine.take_http_interval(session)?.interval,
+        };
+        let elapsed = self.began.elapsed();
+        self.began = Instant::now();
+        Some(Summary::new(interval, elapsed))
+    }
+}
+
+impl Summary {
+    fn new(interval: Interval<HttpOwner>, elapsed: Duration) -> Self {
+        let Interval { rows, rest: Counts { sums: rest, .. }, totals } = interval;
+        Self { rows, rest, totals: totals.sums, elapsed, ended: Timestamp::now() }
+    }
+
+    /// The text of a summary: a line of sums, at most `top` endpoints, and what is missing since the beginning.
+    pub(super) fn text(&self, tally: &Tally, top: usize, zone: &TimeZone) -> String {
+        let time = self.ended.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
+        let requests = counted(self.totals.requests(), "request");
+        let seconds = self.elapsed.as_secs_f64();
+        let mut text = format!("{time}  {requests} in {seconds:.1} s{}\n", by_class(&self.totals));
+        if !self.rows.is_empty() {
+            text.push_str(&self.table(top));
+        }
+        let more = self.rows.len().saturating_sub(top);
+        if more > 0 {
+            text.push_str(&format!("({more} more endpoints)\n"));
+        }
+        if self.rest.requests() > 0 {
+            text.push_str(&format!(
+                "({} of processes without a row)\n",
+                counted(self.rest.requests(), "request")
+            ));
+        }
+        for sentence in tally.sentences() {
+            text.push_str(&format!("! {sentence}\n"));
+        }
+        text.push('\n');
+        text
+    }
+
+    fn table(&self, top: usize) -> String {
+        let rows = &self.rows[..self.rows.len().min(top)];
+        let number = |row: &Row<HttpOwner>, name: &str| {
+            let classes = CLASSES.iter().find(|(column, _)| *column == name).map(|(_, classes)| *classes);
+            classes.map(|classes| classes.iter().map(|class| row.counts.sums.of(*class)).sum::<u64>())
+        };
+        let kept = COLUMNS.map(|name| rows.iter().any(|row| number(row, name) != Some(0)));
+        let keep = |cells: Vec<String>| -> Vec<String> {
+            cells.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(cell, _)| cell).collect()
+        };
+        let cells = |row: &Row<HttpOwner>| -> Vec<String> {
+            let Latency { p50, p90, p99, max } = row.counts.durations.latency();
+            let class = |name: &str| number(row, name).unwrap_or_default().to_string();
+            let numbers = [row.counts.requests().to_string()];
+            let classes = CLASSES.map(|(name, _)| class(name));
+            let texts = [
+                side(row.endpoint.side).to_owned(),
+                command(&row.owner).unwrap_or_else(|| "-".to_owned()),
+                endpoint(row),
+            ];
+            numbers
+                .into_iter()
+                .chain(classes)
+                .chain([p50, p90, p99, max].map(microseconds))
+                .chain(texts)
+                .collect()
+        };
+        let names = keep(COLUMNS.map(str::to_owned).to_vec());
+        host::table(names, rows.iter().map(|row| keep(cells(row))), &TEXTS)
+    }
+}
+
+/// Method, host and path, as far as they are known; without a mark, a row counts every request of its endpoint.
+fn endpoint(row: &Row<HttpOwner>) -> String {
+    let known =
+        |text: &str| if text.is_empty() { "-".to_owned() } else { human::printable(text).into_owned() };
+    let (method, host, path) = (row.endpoint.method, &row.endpoint.host, &row.endpoint.path);
+    format!("{} {} {}", known(method), known(host), known(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use traffictrace_http::{Exchange, Status};
+
+    use super::*;
+    use crate::http_log::testing::{exchange, of_nginx};
+
+    fn summary(selection: &SelectionArgs, exchanges: &[Exchange]) -> Summary {
+        let requests: Vec<_> = exchanges.iter().cloned().map(of_nginx).collect();
+        let mut summaries = Summaries { filtered: Some(Table::default()), ..Summaries::new(selection) };
+        summaries.record(&requests, selection);
+        let interval = summaries.filtered.as_mut().unwrap().take_interval();
+        Summary::new(interval, Duration::from_secs(5))
+    }
+
+    #[test]
+    fn endpoints_are_rows_and_classes_without_requests_no_columns() {
+        let failed = Exchange { status: Status::Code(503), ..exchange() };
+        let other = Exchange { path: "/carts/8".into(), ..exchange() };
+        let health = Exchange { path: "/health".into(), ..exchange() };
+        let summary = summary(&SelectionArgs::default(), &[exchange(), failed, other, health]);
+        let text = summary.text(&Tally::default(), 20, &TimeZone::UTC);
+        let lines: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        let lines: Vec<Vec<&str>> = lines;
+        assert_eq!(
+            lines[0],
+            ["REQUESTS", "2xx", "5xx", "P50", "P90", "P99", "MAX", "SIDE", "PROCESS", "REQUEST"]
+        );
+        assert_eq!(lines[1][..3], ["3", "2", "1"]);
+        assert_eq!(lines[1][11..], ["Server", "nginx", "GET", "shop.example:8080", "/carts/{id}"]);
+        assert_eq!(lines[2][..3], ["1", "1", "0"]);
+        assert!(text.contains("4 requests in 5.0 s: 3 2xx, 1 5xx"), "{text}");
+        let cut = summary.text(&Tally::default(), 1, &TimeZone::UTC);
+        assert!(cut.contains("(1 more endpoints)") && !cut.contains("/health"), "{cut}");
+    }
+
+    #[test]
+    fn an_interval_without_requests_is_one_line() {
+        let text = summary(&SelectionArgs::default(), &[]).text(&Tally::default(), 20, &TimeZone::UTC);
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+        assert!(text.contains("0 requests in 5.0 s"), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_is_below_the_table() {
+        let mut tally = Tally::default();
+        tally.missing.connections = 2;
+        let text = summary(&SelectionArgs::default(), &[exchange()]).text(&tally, 20, &TimeZone::UTC);
+        assert!(text.lines().any(|line| line.starts_with("! 2 connections")), "{text}");
+    }
+}
