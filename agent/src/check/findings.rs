@@ -1,6 +1,9 @@
 //! What was found out about this machine.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use procfs::process::{LimitValue, Process};
 use serde::Serialize;
@@ -8,9 +11,12 @@ use serde::Serialize;
 use crate::{
     cgroups::find_root,
     kernel::{
-        HookTier, KernelError, TierChoice, Tracer, Unseen, Wanted, missing_capabilities, sees_all_processes,
+        HookTier, HttpCapture, KernelError, TierChoice, Tracer, Unseen, Wanted, missing_capabilities, sees_all_processes,
     },
 };
+
+/// A ring buffer as small as one can be: nothing is read from it.
+const HTTP_RING_BYTES: u32 = 1 << 16;
 
 /// The answer of `check`; its JSON is the document that scripts read.
 #[derive(Debug, Serialize)]
@@ -34,6 +40,8 @@ pub(super) struct Findings {
     pub(super) missing_capabilities: Vec<&'static str>,
     /// Whether the peers of ICMP messages can be told.
     pub(super) icmp_peers: bool,
+    /// Whether requests of HTTP can be seen.
+    pub(super) http: Http,
     /// Whether all processes of the machine can be seen by their ids.
     pub(super) sees_all_processes: bool,
     /// Most memory that this process may lock, in bytes; null: no limit. Counts before Linux 5.11 alone.
@@ -49,6 +57,15 @@ pub(super) struct Findings {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tier {
     pub(super) name: &'static str,
+    pub(super) works: bool,
+    /// Why not.
+    pub(super) reason: Option<String>,
+}
+
+/// Whether requests of HTTP can be seen.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Http {
     pub(super) works: bool,
     /// Why not.
     pub(super) reason: Option<String>,
@@ -90,6 +107,8 @@ impl Findings {
             }
             hook_tiers.push(Tier { name: tier.name(), works: reason.is_none(), reason });
         }
+        let http = root.as_ref().map_or(Ok(()), |root| try_http(root.path()));
+        let http_reason = http.as_ref().err().map(reason);
         let mut findings = Self {
             works: used.is_some(),
             conclusion: String::new(),
@@ -98,9 +117,10 @@ impl Findings {
             architecture: std::env::consts::ARCH,
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             hook_tiers,
-            cgroup_root: root.map(|root| root.path().to_owned()),
+            cgroup_root: root.as_ref().map(|root| root.path().to_owned()),
             missing_capabilities,
             icmp_peers,
+            http: Http { works: http_reason.is_none() && root.is_some(), reason: http_reason },
             sees_all_processes: sees_all_processes(),
             locked_memory_limit_bytes: locked_memory(),
             not_seen: unseen.into_iter().map(NotSeen::from).collect(),
@@ -151,6 +171,13 @@ fn try_tier(root: &Path, tier: HookTier) -> Result<Tracer, KernelError> {
     let mut tracer = Tracer::load(1, root, TierChoice::Only(tier))?;
     tracer.attach(Wanted { tcp: true, udp: true, icmp: true, by_process: true, ..Wanted::default() })?;
     Ok(tracer)
+}
+
+/// Loads the programs that see HTTP and attaches them, for a moment, to all cgroups.
+fn try_http(root: &Path) -> Result<(), KernelError> {
+    let source = |source| KernelError::CgroupRoot { path: root.to_owned(), source };
+    let id = root.metadata().map_err(source)?.ino();
+    HttpCapture::load(root, HTTP_RING_BYTES)?.select(&[(id, PathBuf::new())].into())
 }
 
 /// The reason of the only tier that was tried.

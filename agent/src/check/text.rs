@@ -36,6 +36,8 @@ pub(super) fn text(findings: &Findings) -> String {
     line(&mut out, "Capabilities", &missing);
     if findings.works {
         line(&mut out, "ICMP peers", if findings.icmp_peers { "yes" } else { "no" });
+        let http = findings.http.reason.as_ref().map_or("yes".into(), |reason| format!("no: {reason}"));
+        line(&mut out, "HTTP requests", &http);
         let owners = if findings.sees_all_processes {
             "all processes of the machine are visible"
         } else {

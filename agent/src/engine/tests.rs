@@ -252,6 +252,8 @@ mod connections;
 mod datagrams;
 mod endings;
 mod hooks;
+mod http;
+mod http_random;
 mod icmp;
 mod limits;
 mod older;

@@ -103,6 +103,15 @@ impl HttpCapture {
         taken
     }
 
+    /// Has the programs hand over nothing more of a socket, which speaks no HTTP.
+    pub fn ignore(&mut self, cookie: u64) {
+        let map = self.ebpf.map_mut(maps::HTTP_IGNORED);
+        if let Some(Ok(mut ignored)) = map.map(HashMap::<_, u64, u8>::try_from) {
+            // Without an entry more records come than are needed, and they are ignored.
+            let _ = ignored.insert(cookie, 1, 0);
+        }
+    }
+
     /// Descriptor that is readable when the ring buffer gets full.
     pub fn readable(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()

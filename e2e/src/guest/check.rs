@@ -11,6 +11,13 @@ struct Findings {
     hook_tier: Option<String>,
     hook_tiers: Vec<Tier>,
     not_seen: Vec<NotSeen>,
+    http: Http,
+}
+
+#[derive(Debug, Deserialize)]
+struct Http {
+    works: bool,
+    reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,7 +33,7 @@ struct Tier {
 }
 
 /// Runs `check` and compares the tiers that work with those that this kernel must have, `expected`, best first.
-/// Prints what cannot be seen here.
+/// Prints what cannot be seen here. Requests of HTTP can be seen on every kernel of the matrix.
 ///
 /// # Errors
 ///
@@ -51,6 +58,9 @@ pub(super) fn tiers(product: &str, expected: &[String]) -> Result<(), String> {
             "check says that {:?} is used, not the best of {expected:?}",
             findings.hook_tier
         ));
+    }
+    if !findings.http.works {
+        return Err(format!("check says that HTTP cannot be seen: {:?}", findings.http.reason));
     }
     if output.status.success() { Ok(()) } else { Err(format!("check ended with {}", output.status)) }
 }

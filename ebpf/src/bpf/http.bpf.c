@@ -117,6 +117,18 @@ __noinline int tt_http_step(struct __sk_buff *skb, __u64 first, __u64 last, __u3
 	return 0;
 }
 
+/* Whether user space wants no more of a connection. Asked where everything is handed over, which costs most. */
+static __always_inline bool is_ignored(struct packet *packet)
+{
+	__u64 cookie = bpf_get_socket_cookie(packet->skb);
+
+	if (!bpf_map_lookup_elem(&tt_http_ignored, &cookie))
+		return false;
+	bpf_map_delete_elem(&tt_http_ignored, &cookie);
+	packet->connection->off = 1;
+	return true;
+}
+
 /* Walks from the way's `end` to the packet's. */
 static __always_inline void walk(struct packet *packet)
 {
@@ -136,6 +148,8 @@ static __always_inline void walk(struct packet *packet)
 		return;
 	if (way->place != PLACE_RAW)
 		give_up(packet);
+	if (is_ignored(packet))
+		return;
 	hand_over(packet, way->end > way->handed ? way->end : way->handed, packet->last, 0, REFUSED_UNKNOWN);
 	way->end = packet->last;
 }

@@ -110,6 +110,14 @@ struct {
 	__type(value, struct tt_http_lost);
 } tt_http_lost SEC(".maps");
 
+/* Cookies of sockets that user space has found to speak no HTTP. An entry goes when the programs have seen it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u8);
+} tt_http_ignored SEC(".maps");
+
 /* Where a head is read while the ring buffer is full. Which one by way, since a packet can interrupt one of the other. */
 struct scratch {
 	__u8 data[TT_HTTP_SMALL + SLACK];

@@ -49,6 +49,7 @@ static __always_inline void begin_chunks(struct way *way, __u64 end)
 	way->end = end;
 	way->place = PLACE_CHUNK;
 	way->length = 0;
+	way->kept = 0;
 	way->digits = 0;
 	way->within = 0;
 }
@@ -203,9 +204,12 @@ __noinline int tt_http_head(struct __sk_buff *skb, __u64 first, __u64 last, __u3
 /* Takes one byte of the line that gives a chunk's size. Returns whether the line has ended. */
 static __always_inline bool chunk_byte(struct way *way, __u8 c)
 {
+	/* Before the digits is the line end behind the last chunk, which user space reads, too. */
 	if (c == '\n')
-		return true;
-	/* Behind the digits are extensions. */
+		return way->digits > 0;
+	if (c == '\r' && way->digits == 0)
+		return false;
+	/* Behind them are extensions. */
 	if (way->within || c == '\r' || c == ';' || c == ' ' || c == '\t') {
 		way->within = 1;
 		return false;
@@ -242,7 +246,7 @@ __noinline int tt_http_chunk(struct __sk_buff *skb, __u64 first, __u64 last, __u
 	}
 	for (i = 0; i < CHUNK_LINE && i < length && !ended; i++)
 		ended = chunk_byte(way, line[i]);
-	if (way->said & SAID_DOUBT || way->digits > 12 || (ended && way->digits == 0)) {
+	if (way->said & SAID_DOUBT || way->digits > 12) {
 		give_up(&packet);
 		return 0;
 	}
@@ -257,8 +261,7 @@ __noinline int tt_http_chunk(struct __sk_buff *skb, __u64 first, __u64 last, __u
 		way->place = PLACE_TRAILER;
 		way->said = SAID_START;
 	} else {
-		/* The chunk and the line end behind it. */
-		way->end += way->length + 2;
+		way->end += way->length;
 		way->length = 0;
 	}
 	return 0;

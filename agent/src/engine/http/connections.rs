@@ -68,11 +68,20 @@ pub(super) struct Connections {
     swept: Instant,
     /// Time of the newest record.
     now: u64,
+    /// Cookies of sockets that turned out to speak no HTTP.
+    ignored: Vec<u64>,
 }
 
 impl Default for Connections {
     fn default() -> Self {
-        Self { followed: HashMap::new(), early: VecDeque::new(), memory: 0, swept: Instant::now(), now: 0 }
+        Self {
+            followed: HashMap::new(),
+            early: VecDeque::new(),
+            memory: 0,
+            swept: Instant::now(),
+            now: 0,
+            ignored: Vec::new(),
+        }
     }
 }
 
@@ -117,7 +126,15 @@ impl Connections {
         if ended || is_over || self.memory > MOST_MEMORY {
             followed.connection.close(record.time, !ended, &mut sink);
             self.remove(record.cookie);
+            if !ended {
+                self.ignored.push(record.cookie);
+            }
         }
+    }
+
+    /// Takes the cookies of sockets of which nothing more is wanted.
+    pub(super) fn take_ignored(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.ignored)
     }
 
     fn begin(

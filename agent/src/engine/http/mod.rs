@@ -102,6 +102,9 @@ impl Engine {
             connections.take(record, tracer, &folders, &mut by_number);
         });
         connections.sweep(tracer, &folders, &mut by_number);
+        for cookie in connections.take_ignored() {
+            capture.ignore(cookie);
+        }
     }
 
     /// Descriptor that is readable when HTTP records should be taken sooner than by the clock; none while no session wants

@@ -16,6 +16,7 @@ fn session(number: u8) -> Session {
         ledger: Ledger::new(GroupBy::Connection, 10),
         containers: Containers::default(),
         resumed: false,
+        http: None,
         older_sockets_found: false,
         losses_before: Losses::default(),
         overflow_before: HashMap::new(),
