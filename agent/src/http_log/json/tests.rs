@@ -76,7 +76,7 @@ fn control_characters_and_secrets_stay_out() {
     for field in ["host", "method", "path"] {
         assert!(!text(field).chars().any(|c| c.is_control() || c == '\u{202e}'), "{field}: {}", text(field));
     }
-    assert!(text("path").ends_with("/{token}"), "{}", text("path"));
+    assert!(text("path").ends_with("/password={token}"), "{}", text("path"));
 }
 
 #[test]
