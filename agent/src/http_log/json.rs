@@ -111,8 +111,11 @@ struct Lost {
 
 /// The last line: everything since the beginning.
 #[derive(Debug, Serialize)]
-struct Ending {
+struct Ending<'a> {
     totals: Counts,
+    /// With summaries alone: the endpoints that the filters leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<Endpoint<'a>>>,
     unobserved: Unobserved,
     lost: Lost,
 }
@@ -125,8 +128,6 @@ struct Interval<'a> {
     interval_microseconds: u64,
     endpoints_total: usize,
     endpoints: Vec<Endpoint<'a>>,
-    /// Requests of endpoints that have no row.
-    rest: Counts,
     interval_totals: Counts,
     unobserved: Unobserved,
     lost: Lost,
@@ -170,14 +171,13 @@ pub(super) fn request(request: &HttpExchange, clock: &Clock, out: &mut impl Writ
     write(&line, out)
 }
 
-/// Writes what one interval had, at most `top` of its endpoints.
-pub(super) fn summary(summary: &Summary, tally: &Tally, top: usize, out: &mut impl Write) -> io::Result<()> {
+/// Writes what one interval had.
+pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     let line = Interval {
         time: format!("{:.6}", summary.ended),
         interval_microseconds: summary.elapsed.as_micros().try_into().unwrap_or(u64::MAX),
-        endpoints_total: summary.rows.len(),
-        endpoints: summary.rows.iter().take(top).map(Endpoint::from).collect(),
-        rest: Counts::from(&summary.rest),
+        endpoints_total: summary.rows_total,
+        endpoints: summary.rows.iter().map(Endpoint::from).collect(),
         interval_totals: Counts::from(&summary.totals),
         unobserved: Unobserved::from(tally),
         lost: Lost::from(tally),
@@ -185,10 +185,11 @@ pub(super) fn summary(summary: &Summary, tally: &Tally, top: usize, out: &mut im
     write(&line, out)
 }
 
-/// Writes the last line.
-pub(super) fn ending(tally: &Tally, out: &mut impl Write) -> io::Result<()> {
+/// Writes the last line; `whole` is what the endpoints did since the beginning.
+pub(super) fn ending(whole: Option<&Summary>, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     let line = Ending {
         totals: Counts::from(&tally.totals.sums),
+        endpoints: whole.map(|whole| whole.rows.iter().map(Endpoint::from).collect()),
         unobserved: Unobserved::from(tally),
         lost: Lost::from(tally),
     };

@@ -13,6 +13,7 @@ mod testing;
 mod text;
 
 use std::{
+    path::PathBuf,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +29,7 @@ use self::{
     tally::{Tally, by_class, counted},
 };
 use crate::{
-    engine::{HttpSpec, SessionSpec},
+    engine::{Engine, HttpSpec, SessionId, SessionSpec},
     flows::GroupBy,
     host::{HostError, Target, interruption},
     kernel::Readable,
@@ -49,30 +50,25 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     let mut stopped = pin!(interruption()?);
     let filter = args.filter.read(&[PROTOCOL.to_owned()])?;
     let mut target = Target::find(&args.target)?;
-    let session = SESSION.to_owned();
-    let mut engine = args.engine.engine(target.root().to_owned());
-    let mut summaries = args.summary.then(|| Summaries::new(&args.selection));
-    let each = summaries.as_ref().is_none_or(Summaries::needs_each);
+    let mut log = Log::new(args, target.root().to_owned());
+    let each = log.summaries.as_ref().is_none_or(Summaries::needs_each);
     let spec = SessionSpec {
         filter,
         group_by: GroupBy::Process,
-        max_rows: args.engine.max_flows,
+        max_rows: log.args.engine.max_flows,
         http: Some(HttpSpec { each, ..HttpSpec::default() }),
         ..SessionSpec::default()
     };
-    target.start(&mut engine, &session, spec)?;
+    target.start(&mut log.engine, &log.session, spec)?;
     eprintln!("Tracing {}. Ctrl-C ends.", target.heading());
 
-    let args = Arc::new(args);
-    let mut printer = Printer::new(&args);
-    printer.start(Page::Heading);
+    log.printer.start(Page::Heading);
     let (mut records, mut ticked) = (Readable::default(), Instant::now());
-    let end = args.duration.map(|duration| Instant::now() + duration);
-    let mut due = Instant::now() + args.interval;
+    let end = log.args.duration.map(|duration| Instant::now() + duration);
     loop {
         let tick = ticked + TICK;
         let wake = end.map_or(tick, |end| end.min(tick));
-        records.follow(engine.http_readable()).map_err(HostError::Wait)?;
+        records.follow(log.engine.http_readable()).map_err(HostError::Wait)?;
         let mut last = tokio::select! {
             biased;
             () = stopped.as_mut() => true,
@@ -81,73 +77,126 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
         };
         if Instant::now() >= tick {
             ticked = Instant::now();
-            if let Some(gone) = target.follow(&mut engine, &session)? {
+            if let Some(gone) = target.follow(&mut log.engine, &log.session)? {
                 eprintln!("Tracing ends: {gone} is gone.");
                 last = true;
             }
-            engine.tick();
+            log.engine.tick();
         } else {
-            engine.tick_http();
+            log.engine.tick_http();
         }
-        if let Some(summaries) = &mut summaries {
-            summaries.record(&engine.take_exchanges(&session), &args.selection);
+        if let Some(summaries) = &mut log.summaries {
+            summaries.record(&log.engine.take_exchanges(&log.session), &log.args.selection);
         }
-        if printer.is_busy() && !last {
+        if log.printer.is_busy() && !last {
             continue;
         }
-        // At the end, what is printed last waits for what is being printed.
-        let wants_more = loop {
-            match timeout(TICK, printer.finish()).await {
-                Ok(result) => break result.map_err(HostError::Output)?,
-                Err(_) => engine.tick(),
-            }
-        };
-        if !wants_more {
+        if !log.printed().await? {
             break;
         }
         if last {
-            // The last requests must have their process, and the last records be read.
-            engine.drain_fully();
-        }
-        match &mut summaries {
-            None => {
-                let requests = engine.take_exchanges(&session);
-                if !requests.is_empty() {
-                    printer.start(Page::Requests(requests));
-                }
-            }
-            Some(summaries) if last || Instant::now() >= due => {
-                summaries.record(&engine.take_exchanges(&session), &args.selection);
-                let tally = Tally::read(&mut engine, &session);
-                if let Some(summary) = summaries.take(&mut engine, &session) {
-                    printer.start(Page::Summary(summary, tally));
-                }
-                // After a stall, what was missed is not made up for with a burst of tables.
-                due = (due + args.interval).max(Instant::now());
-            }
-            Some(_) => {}
-        }
-        if last {
-            let tally = Tally::read(&mut engine, &session);
-            if printer.finish().await.map_err(HostError::Output)? {
-                printer.start(Page::Ending(tally));
-                printer.finish().await.map_err(HostError::Output)?;
-            }
-            if args.output == Output::Text {
-                conclude(&tally);
-            }
+            log.conclude().await?;
             break;
         }
+        log.print();
     }
-    engine.stop(&session);
+    log.engine.stop(&log.session);
     Ok(())
 }
 
-/// Says on standard error what was seen and what is missing.
-fn conclude(tally: &Tally) {
-    let sums = &tally.totals.sums;
-    eprintln!("{}{}.", counted(sums.requests(), "request"), by_class(sums));
-    for sentence in tally.sentences() {
-        eprintln!("{sentence}");
+/// The session, and what is printed of it.
+#[derive(Debug)]
+struct Log {
+    args: Arc<HttpArgs>,
+    engine: Engine,
+    session: SessionId,
+    printer: Printer,
+    /// With `--summary`.
+    summaries: Option<Summaries>,
+    /// End of the interval.
+    due: Instant,
+}
+
+impl Log {
+    fn new(args: HttpArgs, cgroup_root: PathBuf) -> Self {
+        let args = Arc::new(args);
+        Self {
+            engine: args.engine.engine(cgroup_root),
+            session: SESSION.to_owned(),
+            printer: Printer::new(&args),
+            summaries: args.summary.then(|| Summaries::new(&args.selection)),
+            due: Instant::now() + args.interval,
+            args,
+        }
+    }
+
+    /// Waits until everything is printed, while the kernel's records are taken. `false`: whoever read the output has had
+    /// enough.
+    async fn printed(&mut self) -> Result<bool, HostError> {
+        loop {
+            match timeout(TICK, self.printer.finish()).await {
+                Ok(result) => return result.map_err(HostError::Output),
+                Err(_) => self.engine.tick(),
+            }
+        }
+    }
+
+    /// Begins to print what has come, or the interval if it is over.
+    fn print(&mut self) {
+        if self.summaries.is_some() {
+            if Instant::now() >= self.due {
+                self.print_summary();
+            }
+            return;
+        }
+        let requests = self.engine.take_exchanges(&self.session);
+        if !requests.is_empty() {
+            self.printer.start(Page::Requests(requests));
+        }
+    }
+
+    fn print_summary(&mut self) {
+        let Self { args, engine, session, .. } = self;
+        let (Some(summaries), Some((mut tally, _))) = (&mut self.summaries, Tally::read(engine, session, 0))
+        else {
+            return;
+        };
+        summaries.record(&engine.take_exchanges(session), &args.selection);
+        if let Some(summary) = summaries.take(engine, session, args.top(), &mut tally) {
+            self.printer.start(Page::Summary(Box::new(summary), Box::new(tally)));
+        }
+        // After a stall, what was missed is not made up for with a burst of tables.
+        self.due = (self.due + args.interval).max(Instant::now());
+    }
+
+    /// Prints what is left, and what the whole session has seen and not seen.
+    async fn conclude(&mut self) -> Result<(), HostError> {
+        // The last requests must have their process.
+        self.engine.drain_fully();
+        if self.summaries.is_some() {
+            self.print_summary();
+        }
+        let Some((tally, snapshot)) = Tally::read(&mut self.engine, &self.session, self.args.top()) else {
+            return Ok(());
+        };
+        // Every request of these totals has its line, as no record is read any more.
+        let mut rest = self.engine.take_exchanges(&self.session);
+        let whole = self.summaries.as_mut().map(|summaries| {
+            summaries.record(&std::mem::take(&mut rest), &self.args.selection);
+            Box::new(summaries.whole(snapshot, self.args.top()))
+        });
+        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally))] {
+            if !self.printer.finish().await.map_err(HostError::Output)? {
+                return Ok(());
+            }
+            self.printer.start(page);
+        }
+        self.printer.finish().await.map_err(HostError::Output)?;
+        if self.args.output == Output::Text {
+            let sums = &tally.totals.sums;
+            eprintln!("{}{}.", counted(sums.requests(), "request"), by_class(sums));
+            tally.sentences().iter().for_each(|sentence| eprintln!("{sentence}"));
+        }
+        Ok(())
     }
 }

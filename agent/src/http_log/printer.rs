@@ -31,9 +31,9 @@ pub(super) enum Page {
     /// Requests, of which the filters leave some.
     Requests(Vec<HttpExchange>),
     /// An interval.
-    Summary(Summary, Tally),
-    /// What comes last.
-    Ending(Tally),
+    Summary(Box<Summary>, Box<Tally>),
+    /// What comes last; with summaries, what the endpoints did since the beginning.
+    Ending(Option<Box<Summary>>, Box<Tally>),
 }
 
 /// Prints one page at a time.
@@ -116,13 +116,12 @@ impl Writer {
                 }
             }
             (Page::Summary(summary, tally), Output::Text) => {
-                out.write_all(summary.text(tally, self.args.top(), &self.zone).as_bytes())?;
+                out.write_all(summary.text(tally, &self.zone).as_bytes())?;
             }
-            (Page::Summary(summary, tally), Output::Json) => {
-                json::summary(summary, tally, self.args.top(), &mut out)?;
-            }
-            (Page::Ending(tally), Output::Json) => json::ending(tally, &mut out)?,
-            (Page::Heading | Page::Ending(_), _) => {}
+            (Page::Summary(summary, tally), Output::Json) => json::summary(summary, tally, &mut out)?,
+            (Page::Ending(Some(whole), _), Output::Text) => out.write_all(whole.whole_text().as_bytes())?,
+            (Page::Ending(whole, tally), Output::Json) => json::ending(whole.as_deref(), tally, &mut out)?,
+            (Page::Heading | Page::Ending(None, _), _) => {}
         }
         out.flush()
     }

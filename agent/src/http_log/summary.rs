@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, tz::TimeZone};
 use traffictrace_crd::human;
-use traffictrace_http::endpoint::{Class, Counts, Interval, Latency, Row, Sums, Table};
+use traffictrace_http::endpoint::{Class, Interval, Latency, Row, Sums, Table};
 
 use super::{
     names::{command, side},
@@ -13,7 +13,7 @@ use super::{
     text::microseconds,
 };
 use crate::{
-    engine::{Engine, HttpExchange, HttpOwner, SessionId},
+    engine::{Engine, HttpExchange, HttpInterval, HttpOwner, HttpSnapshot, SessionId},
     host,
 };
 
@@ -33,13 +33,13 @@ const CLASSES: [(&str, &[Class]); 6] = [
     ("NONE", &[Class::NoResponse, Class::Unknown]),
 ];
 
-/// One interval.
+/// What endpoints did in an interval, or since the beginning.
 #[derive(Debug)]
 pub(super) struct Summary {
     /// Endpoints with requests, those with the most first.
     pub(super) rows: Vec<Row<HttpOwner>>,
-    /// Requests of endpoints that have no row.
-    pub(super) rest: Sums,
+    /// Number of endpoints, those not listed included.
+    pub(super) rows_total: usize,
     /// All requests that are shown.
     pub(super) totals: Sums,
     pub(super) elapsed: Duration,
@@ -51,12 +51,15 @@ pub(super) struct Summary {
 pub(super) struct Summaries {
     /// Endpoints of the requests that filters leave; absent: the engine's are shown.
     filtered: Option<Table<HttpOwner>>,
-    began: Instant,
+    session_began: Instant,
+    interval_began: Instant,
 }
 
 impl Summaries {
     pub(super) fn new(selection: &SelectionArgs) -> Self {
-        Self { filtered: (!selection.takes_all()).then(Table::default), began: Instant::now() }
+        let now = Instant::now();
+        let filtered = (!selection.takes_all()).then(Table::default);
+        Self { filtered, session_began: now, interval_began: now }
     }
 
     /// Whether the engine must keep each request.
@@ -72,43 +75,53 @@ impl Summaries {
         }
     }
 
-    /// Takes what happened since the last call.
-    pub(super) fn take(&mut self, engine: &mut Engine, session: &SessionId) -> Option<Summary> {
+    /// Takes what at most `top` endpoints did since the last call. What is missing by then is put into `tally`.
+    pub(super) fn take(
+        &mut self,
+        engine: &mut Engine,
+        session: &SessionId,
+        top: usize,
+        tally: &mut Tally,
+    ) -> Option<Summary> {
         let interval = match &mut self.filtered {
             Some(table) => table.take_interval(),
-            None => engine.take_http_interval(session)?.interval,
+            None => {
+                let HttpInterval { interval, missing } = engine.take_http_interval(session)?;
+                tally.missing = missing;
+                interval
+            }
         };
-        let elapsed = self.began.elapsed();
-        self.began = Instant::now();
-        Some(Summary::new(interval, elapsed))
+        let elapsed = self.interval_began.elapsed();
+        self.interval_began = Instant::now();
+        Some(Summary::of_interval(interval, top, elapsed))
+    }
+
+    /// What at most `top` endpoints did since the beginning; `requests` are the engine's, with as many rows.
+    pub(super) fn whole(&self, requests: HttpSnapshot, top: usize) -> Summary {
+        let (rows, rows_total, totals) = match &self.filtered {
+            Some(table) => (table.top(top), table.len(), table.totals()),
+            None => (requests.rows, requests.rows_total, requests.totals),
+        };
+        let elapsed = self.session_began.elapsed();
+        Summary { rows, rows_total, totals: totals.sums, elapsed, ended: Timestamp::now() }
     }
 }
 
 impl Summary {
-    fn new(interval: Interval<HttpOwner>, elapsed: Duration) -> Self {
-        let Interval { rows, rest: Counts { sums: rest, .. }, totals } = interval;
-        Self { rows, rest, totals: totals.sums, elapsed, ended: Timestamp::now() }
+    fn of_interval(interval: Interval<HttpOwner>, top: usize, elapsed: Duration) -> Self {
+        let Interval { mut rows, totals, .. } = interval;
+        let rows_total = rows.len();
+        rows.truncate(top);
+        Self { rows, rows_total, totals: totals.sums, elapsed, ended: Timestamp::now() }
     }
 
-    /// The text of a summary: a line of sums, at most `top` endpoints, and what is missing since the beginning.
-    pub(super) fn text(&self, tally: &Tally, top: usize, zone: &TimeZone) -> String {
+    /// The text of an interval: a line of sums, the endpoints, and what is missing since the beginning.
+    pub(super) fn text(&self, tally: &Tally, zone: &TimeZone) -> String {
         let time = self.ended.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
         let requests = counted(self.totals.requests(), "request");
         let seconds = self.elapsed.as_secs_f64();
         let mut text = format!("{time}  {requests} in {seconds:.1} s{}\n", by_class(&self.totals));
-        if !self.rows.is_empty() {
-            text.push_str(&self.table(top));
-        }
-        let more = self.rows.len().saturating_sub(top);
-        if more > 0 {
-            text.push_str(&format!("({more} more endpoints)\n"));
-        }
-        if self.rest.requests() > 0 {
-            text.push_str(&format!(
-                "({} of processes without a row)\n",
-                counted(self.rest.requests(), "request")
-            ));
-        }
+        self.write_endpoints(&mut text);
         for sentence in tally.sentences() {
             text.push_str(&format!("! {sentence}\n"));
         }
@@ -116,8 +129,27 @@ impl Summary {
         text
     }
 
-    fn table(&self, top: usize) -> String {
-        let rows = &self.rows[..self.rows.len().min(top)];
+    /// The text of the whole session: a line of sums, and the endpoints.
+    pub(super) fn whole_text(&self) -> String {
+        let requests = counted(self.totals.requests(), "request");
+        let seconds = self.elapsed.as_secs_f64();
+        let mut text = format!("In all: {requests} in {seconds:.1} s{}\n", by_class(&self.totals));
+        self.write_endpoints(&mut text);
+        text
+    }
+
+    fn write_endpoints(&self, text: &mut String) {
+        if !self.rows.is_empty() {
+            text.push_str(&self.table());
+        }
+        let more = self.rows_total.saturating_sub(self.rows.len());
+        if more > 0 {
+            text.push_str(&format!("({more} more endpoints)\n"));
+        }
+    }
+
+    fn table(&self) -> String {
+        let rows = &self.rows;
         let number = |row: &Row<HttpOwner>, name: &str| {
             let classes = CLASSES.iter().find(|(column, _)| *column == name).map(|(_, classes)| *classes);
             classes.map(|classes| classes.iter().map(|class| row.counts.sums.of(*class)).sum::<u64>())
@@ -148,7 +180,7 @@ impl Summary {
     }
 }
 
-/// Method, host and path, as far as they are known; without a mark, a row counts every request of its endpoint.
+/// Method, host and path, as far as they are known.
 fn endpoint(row: &Row<HttpOwner>) -> String {
     let known =
         |text: &str| if text.is_empty() { "-".to_owned() } else { human::printable(text).into_owned() };
@@ -163,12 +195,13 @@ mod tests {
     use super::*;
     use crate::http_log::testing::{exchange, of_nginx};
 
-    fn summary(selection: &SelectionArgs, exchanges: &[Exchange]) -> Summary {
+    fn summary(exchanges: &[Exchange], top: usize) -> Summary {
+        let selection = SelectionArgs::default();
         let requests: Vec<_> = exchanges.iter().cloned().map(of_nginx).collect();
-        let mut summaries = Summaries { filtered: Some(Table::default()), ..Summaries::new(selection) };
-        summaries.record(&requests, selection);
+        let mut summaries = Summaries { filtered: Some(Table::default()), ..Summaries::new(&selection) };
+        summaries.record(&requests, &selection);
         let interval = summaries.filtered.as_mut().unwrap().take_interval();
-        Summary::new(interval, Duration::from_secs(5))
+        Summary::of_interval(interval, top, Duration::from_secs(5))
     }
 
     #[test]
@@ -176,8 +209,8 @@ mod tests {
         let failed = Exchange { status: Status::Code(503), ..exchange() };
         let other = Exchange { path: "/carts/8".into(), ..exchange() };
         let health = Exchange { path: "/health".into(), ..exchange() };
-        let summary = summary(&SelectionArgs::default(), &[exchange(), failed, other, health]);
-        let text = summary.text(&Tally::default(), 20, &TimeZone::UTC);
+        let exchanges = [exchange(), failed, other, health];
+        let text = summary(&exchanges, 20).text(&Tally::default(), &TimeZone::UTC);
         let lines: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
         let lines: Vec<Vec<&str>> = lines;
         assert_eq!(
@@ -188,13 +221,13 @@ mod tests {
         assert_eq!(lines[1][11..], ["Server", "nginx", "GET", "shop.example:8080", "/carts/{id}"]);
         assert_eq!(lines[2][..3], ["1", "1", "0"]);
         assert!(text.contains("4 requests in 5.0 s: 3 2xx, 1 5xx"), "{text}");
-        let cut = summary.text(&Tally::default(), 1, &TimeZone::UTC);
+        let cut = summary(&exchanges, 1).whole_text();
         assert!(cut.contains("(1 more endpoints)") && !cut.contains("/health"), "{cut}");
     }
 
     #[test]
     fn an_interval_without_requests_is_one_line() {
-        let text = summary(&SelectionArgs::default(), &[]).text(&Tally::default(), 20, &TimeZone::UTC);
+        let text = summary(&[], 20).text(&Tally::default(), &TimeZone::UTC);
         assert_eq!(text.trim_end().lines().count(), 1, "{text}");
         assert!(text.contains("0 requests in 5.0 s"), "{text}");
     }
@@ -203,7 +236,7 @@ mod tests {
     fn what_is_missing_is_below_the_table() {
         let mut tally = Tally::default();
         tally.missing.connections = 2;
-        let text = summary(&SelectionArgs::default(), &[exchange()]).text(&tally, 20, &TimeZone::UTC);
+        let text = summary(&[exchange()], 20).text(&tally, &TimeZone::UTC);
         assert!(text.lines().any(|line| line.starts_with("! 2 connections")), "{text}");
     }
 }

@@ -5,7 +5,7 @@ use traffictrace_http::{
     endpoint::{Class, Sums, Totals, Unobserved},
 };
 
-use crate::engine::{Engine, HttpMissing, SessionId};
+use crate::engine::{Engine, HttpMissing, HttpSnapshot, SessionId};
 
 /// Sums since the session began.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,15 +19,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// The sums up to now.
-    pub(super) fn read(engine: &mut Engine, session: &SessionId) -> Self {
+    /// The sums up to now, and at most `top` endpoints. Requests that come later are in neither.
+    pub(super) fn read(engine: &mut Engine, session: &SessionId, top: usize) -> Option<(Self, HttpSnapshot)> {
         let table_full = engine.snapshot(session, 0).map_or(0, |snapshot| snapshot.losses.table_full);
-        let http = engine.http(session, 0);
-        http.map_or_else(Self::default, |http| Self {
-            totals: http.totals,
-            missing: http.missing,
-            table_full,
-        })
+        // Last, since everything else reads requests as well.
+        let requests = engine.http(session, top)?;
+        Some((Self { totals: requests.totals, missing: requests.missing, table_full }, requests))
     }
 
     /// What is missing, one sentence each, with what to do.

@@ -88,7 +88,7 @@ fn the_last_line_has_totals_and_what_is_missing() {
     tally.missing.lost.records = 4;
     tally.missing.not_listed = 5;
     let mut text = Vec::new();
-    ending(&tally, &mut text).unwrap();
+    ending(None, &tally, &mut text).unwrap();
     assert_eq!(
         serde_json::from_slice::<Value>(&text).unwrap(),
         json!({
