@@ -13,7 +13,6 @@ mod testing;
 mod text;
 
 use std::{
-    path::PathBuf,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -50,18 +49,20 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     let mut stopped = pin!(interruption()?);
     let filter = args.filter.read(&[PROTOCOL.to_owned()])?;
     let mut target = Target::find(&args.target)?;
-    let mut log = Log::new(args, target.root().to_owned());
-    let each = log.summaries.as_ref().is_none_or(Summaries::needs_each);
+    let mut engine = args.engine.engine(target.root().to_owned());
+    let each = !args.summary || !args.selection.takes_all();
     let spec = SessionSpec {
         filter,
         group_by: GroupBy::Process,
-        max_rows: log.args.engine.max_flows,
+        max_rows: args.engine.max_flows,
         http: Some(HttpSpec { each, ..HttpSpec::default() }),
         ..SessionSpec::default()
     };
-    target.start(&mut log.engine, &log.session, spec)?;
+    let session = SESSION.to_owned();
+    target.start(&mut engine, &session, spec)?;
     eprintln!("Tracing {}. Ctrl-C ends.", target.heading());
 
+    let mut log = Log::new(args, engine, session);
     log.printer.start(Page::Heading);
     let (mut records, mut ticked) = (Readable::default(), Instant::now());
     let end = log.args.duration.map(|duration| Instant::now() + duration);
@@ -118,11 +119,11 @@ struct Log {
 }
 
 impl Log {
-    fn new(args: HttpArgs, cgroup_root: PathBuf) -> Self {
+    fn new(args: HttpArgs, engine: Engine, session: SessionId) -> Self {
         let args = Arc::new(args);
         Self {
-            engine: args.engine.engine(cgroup_root),
-            session: SESSION.to_owned(),
+            engine,
+            session,
             printer: Printer::new(&args),
             summaries: args.summary.then(|| Summaries::new(&args.selection)),
             due: Instant::now() + args.interval,
@@ -193,8 +194,11 @@ impl Log {
         }
         self.printer.finish().await.map_err(HostError::Output)?;
         if self.args.output == Output::Text {
-            let sums = &tally.totals.sums;
-            eprintln!("{}{}.", counted(sums.requests(), "request"), by_class(sums));
+            // A summary of all requests has said so.
+            if !self.args.summary || !self.args.selection.takes_all() {
+                let sums = &tally.totals.sums;
+                eprintln!("{}{}.", counted(sums.requests(), "request"), by_class(sums));
+            }
             tally.sentences().iter().for_each(|sentence| eprintln!("{sentence}"));
         }
         Ok(())

@@ -62,11 +62,6 @@ impl Summaries {
         Self { filtered, session_began: now, interval_began: now }
     }
 
-    /// Whether the engine must keep each request.
-    pub(super) fn needs_each(&self) -> bool {
-        self.filtered.is_some()
-    }
-
     /// Counts the requests that filters leave.
     pub(super) fn record(&mut self, requests: &[HttpExchange], selection: &SelectionArgs) {
         let Some(table) = &mut self.filtered else { return };
