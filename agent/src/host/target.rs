@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use procfs::process::all_processes;
@@ -11,8 +12,13 @@ use procfs::process::all_processes;
 use super::{HostError, TargetArgs};
 use crate::{
     cgroups::{CgroupError, CgroupFolder, CgroupRoot, container_of, find_root},
-    engine::{CgroupKind, Engine, SelectedCgroup, SessionId, SessionSpec},
+    engine::{CgroupKind, Engine, HttpSpec, SelectedCgroup, SessionId, SessionSpec},
 };
+
+/// Shortest time between two looks for the cgroups of a process's descendants.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// A look may take one part in so many of the time: on a machine with many processes it takes longer.
+const LOOK_SHARE: u32 = 50;
 
 /// What is traced.
 #[derive(Debug)]
@@ -20,7 +26,7 @@ pub(crate) enum Target {
     /// A cgroup; its folder is held open, so that its id stays its own.
     Cgroup { root: CgroupRoot, folder: CgroupFolder, heading: String },
     /// A process by its id.
-    Process { root: CgroupRoot, pid: u32, descendants: bool, heading: String },
+    Process { root: CgroupRoot, pid: u32, descendants: bool, heading: String, next_look: Instant },
 }
 
 impl Target {
@@ -50,7 +56,7 @@ impl Target {
         let name = name(pid);
         if args.only_pid {
             let heading = format!("process {pid} ({name}) alone");
-            return Ok(Self::Process { root, pid, descendants: false, heading });
+            return Ok(Self::Process { root, pid, descendants: false, heading, next_look: Instant::now() });
         }
         match container_of(&path) {
             Some(container) => {
@@ -63,7 +69,7 @@ impl Target {
                     "process {pid} ({name}) and its descendants: it is in no container (cgroup /{})",
                     path.display()
                 );
-                Ok(Self::Process { root, pid, descendants: true, heading })
+                Ok(Self::Process { root, pid, descendants: true, heading, next_look: Instant::now() })
             }
         }
     }
@@ -106,9 +112,21 @@ impl Target {
                 Ok(None)
             }
             // Descendants may outlive the process; nothing is missed by waiting for Ctrl-C.
-            Self::Process { pid, descendants, .. } => {
-                let gone = !*descendants && !fs::exists(format!("/proc/{pid}")).unwrap_or(true);
-                Ok(gone.then(|| format!("process {pid}")))
+            Self::Process { root, pid, descendants: true, next_look, .. } => {
+                let begin = Instant::now();
+                if begin >= *next_look {
+                    follow_descendants(root, *pid, engine, session)?;
+                    *next_look = Instant::now() + LOOK_INTERVAL.max(begin.elapsed() * LOOK_SHARE);
+                }
+                Ok(None)
+            }
+            Self::Process { root, pid, .. } => {
+                if !fs::exists(format!("/proc/{pid}")).unwrap_or(true) {
+                    return Ok(Some(format!("process {pid}")));
+                }
+                let pids = BTreeMap::from([(*pid, false)]);
+                look_at(root, &pids, engine, session)?;
+                Ok(None)
             }
         }
     }
@@ -132,12 +150,16 @@ impl Target {
                 if *descendants {
                     add_descendants(*pid, &mut spec.processes)?;
                 }
-                look_at_cgroups(root, &mut spec);
+                if let Some(http) = &mut spec.http {
+                    http.cgroups.extend(cgroups_of(root, &spec.processes));
+                }
                 engine.update(session, spec.clone())?;
                 // The kernel follows new children from here on; those that came meanwhile are found by looking until a
                 // look finds no new one.
                 while *descendants && add_descendants(*pid, &mut spec.processes)? {
-                    look_at_cgroups(root, &mut spec);
+                    if let Some(http) = &mut spec.http {
+                        http.cgroups.extend(cgroups_of(root, &spec.processes));
+                    }
                     engine.update(session, spec.clone())?;
                 }
             }
@@ -146,13 +168,43 @@ impl Target {
     }
 }
 
-/// Has HTTP be looked at in the cgroups of the selected processes, if the session wants HTTP.
-fn look_at_cgroups(root: &CgroupRoot, spec: &mut SessionSpec) {
-    let Some(http) = &mut spec.http else { return };
-    // A process that has ended meanwhile has no cgroup, and most processes share theirs.
-    let folders: HashSet<PathBuf> = spec.processes.keys().filter_map(|pid| root.of_pid(*pid).ok()).collect();
-    let cgroups = folders.into_iter().filter_map(|folder| Some((root.id_of(&folder).ok()?, folder)));
-    http.cgroups.extend(cgroups);
+/// The cgroups of these processes, by id. One that has ended has none, and most share theirs.
+fn cgroups_of(root: &CgroupRoot, processes: &BTreeMap<u32, bool>) -> BTreeMap<u64, PathBuf> {
+    let folders: HashSet<PathBuf> = processes.keys().filter_map(|pid| root.of_pid(*pid).ok()).collect();
+    folders.into_iter().filter_map(|folder| Some((root.id_of(&folder).ok()?, folder))).collect()
+}
+
+/// Has the HTTP of a process's descendants be looked at where they are now, if the session wants HTTP: the kernel follows
+/// new ones by itself, but not to their cgroups.
+fn follow_descendants(
+    root: &CgroupRoot,
+    pid: u32,
+    engine: &mut Engine,
+    session: &SessionId,
+) -> Result<(), HostError> {
+    let Some(spec) = engine.spec(session).filter(|spec| spec.http.is_some()) else { return Ok(()) };
+    let mut processes = spec.processes.clone();
+    add_descendants(pid, &mut processes)?;
+    look_at(root, &processes, engine, session)
+}
+
+/// Has HTTP be looked at in the cgroups of these processes too, if the session wants HTTP.
+fn look_at(
+    root: &CgroupRoot,
+    processes: &BTreeMap<u32, bool>,
+    engine: &mut Engine,
+    session: &SessionId,
+) -> Result<(), HostError> {
+    let Some((spec, http)) = engine.spec(session).and_then(|spec| Some((spec, spec.http.as_ref()?))) else {
+        return Ok(());
+    };
+    let mut cgroups = http.cgroups.clone();
+    cgroups.extend(cgroups_of(root, processes));
+    if cgroups != http.cgroups {
+        let http = Some(HttpSpec { cgroups, ..http.clone() });
+        engine.update(session, SessionSpec { http, ..spec.clone() })?;
+    }
+    Ok(())
 }
 
 /// The cgroup of a folder, as a session selects it.

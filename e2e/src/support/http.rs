@@ -112,6 +112,16 @@ impl HttpLog {
         self.process.pid()
     }
 
+    /// Waits for the next request.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn request(&self) -> Result<Request> {
+        let line = self.process.line(LIMIT)?;
+        parse(&line.ok_or_else(|| TestError::unexpected("http", "it ended"))?)
+    }
+
     /// Ctrl-C: all lines as they are. The exit status must be 0.
     ///
     /// # Errors

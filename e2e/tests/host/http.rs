@@ -16,7 +16,7 @@ use traffictrace_e2e::support::{
     Result, TestError, bpf,
     http::{Counts, HttpLog, Request},
     process::Process,
-    server::{Asked, Nginx, NginxRequest, Python, curl, installed},
+    server::{Asked, Nginx, NginxRequest, Python, command_in, curl, installed},
     wait,
 };
 
@@ -195,6 +195,28 @@ fn of_a_process_shows_its_descendants() -> Result<()> {
     let (requests, ending) = log.interrupt::<Request>()?;
     assert_same(as_nginx(&requests), logged);
     assert_eq!(ending.complete()?.requests, 2);
+    Ok(())
+}
+
+/// A descendant that moves to a cgroup of its own after the trace began, as a container below its engine.
+#[test]
+fn of_a_process_follows_descendants_to_other_cgroups() -> Result<()> {
+    const SCRIPT: &str = "until [ -e \"$0\" ]; do sleep 0.1; done
+        (echo 0 >\"$1/cgroup.procs\"; while curl -s -o /dev/null \"$2\"; do sleep 0.1; done)";
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let nginx = Nginx::start(&cgroup.child("server")?)?;
+    let go = setup::Go::new()?;
+    let mut command = command_in(&cgroup.child("some.service")?, "sh");
+    command.args(["-c", SCRIPT]).arg(go.file()).arg(cgroup.child("later.service")?).arg(nginx.url("/page"));
+    let parent = Process::start(&mut command)?;
+    let log = HttpLog::start(&host, &["--pid", &parent.pid().to_string()])?;
+    go.release()?;
+    let request = log.request()?;
+    assert_eq!((request.side.as_str(), request.command.as_str()), ("Client", "curl"), "{request:?}");
+    assert_eq!((request.path.as_str(), request.status), ("/page", Some(200)), "{request:?}");
     Ok(())
 }
 
