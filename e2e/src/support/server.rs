@@ -48,12 +48,14 @@ fn await_listener(at: SocketAddr) -> Result<()> {
     })
 }
 
-/// An nginx that serves a folder with one file, `page`, `/moved` as a redirection and `/broken` as a failure.
+/// An nginx that serves a folder with one file, `page`, `/moved` as a redirection and `/broken` as a failure. It speaks
+/// HTTP/1, and at a second address HTTP/2.
 #[derive(Debug)]
 pub struct Nginx {
     process: Process,
     folder: tempfile::TempDir,
     at: SocketAddr,
+    http2_at: SocketAddr,
 }
 
 /// A request as nginx logged it.
@@ -76,14 +78,15 @@ impl Nginx {
     /// When it does not come up.
     pub fn start(cgroup: &Path) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
-        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let [at, http2_at] =
+            [free_port()?, free_port()?].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let text = format!(
             "daemon off; user root; worker_processes 1; pid nginx.pid; error_log errors; events {{}}\n\
              http {{\n\
              log_format exact '$pid $remote_port $request_method $uri $status $bytes_sent';\n\
              access_log requests exact; sendfile on;\n\
              client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;\n\
-             server {{ listen {at}; root {};\n\
+             server {{ listen {at}; listen {http2_at} http2; root {};\n\
              location /moved {{ return 301 /page; }} location /broken {{ return 503; }} }}\n\
              }}\n",
             folder.path().display()
@@ -93,8 +96,9 @@ impl Nginx {
         }
         let mut command = command_in(cgroup, "nginx");
         command.arg("-p").arg(folder.path()).args(["-e", "errors", "-c", "nginx.conf"]);
-        let nginx = Self { process: Process::start(&mut command)?, folder, at };
+        let nginx = Self { process: Process::start(&mut command)?, folder, at, http2_at };
         await_listener(at)?;
+        await_listener(http2_at)?;
         Ok(nginx)
     }
 
@@ -106,6 +110,11 @@ impl Nginx {
     /// The address of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.at)
+    }
+
+    /// The address of a path where HTTP/2 is spoken.
+    pub fn http2_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http2_at)
     }
 
     /// Stops it when it has answered everything; what it logged, in order.

@@ -125,6 +125,31 @@ fn both_sides_equal_the_logs_of_server_and_client() -> Result<()> {
     Ok(())
 }
 
+/// HTTP/2 without TLS, with the bytes that nginx counted.
+#[test]
+fn http2_equals_the_log_of_the_server() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let nginx = Nginx::start(&cgroup.child("server")?)?;
+    let log = HttpLog::start(&host, &["--cgroup", text(cgroup.path())])?;
+    let client = cgroup.child("client")?;
+    for path in ["/page", "/missing?x", "/moved", "/broken"] {
+        for method in [&["-X", "GET"][..], &["-I"], &["-d", "name=value"]] {
+            curl(&client, &[&["--http2-prior-knowledge"], method].concat(), &[nginx.http2_url(path)])?;
+        }
+    }
+    let logged = nginx.stop()?;
+    let (requests, ending) = log.interrupt::<Request>()?;
+    assert!(requests.iter().all(|request| request.protocol == "HTTP/2"), "{requests:?}");
+    assert_eq!(logged.len(), 12);
+    assert_same(as_nginx(&requests), logged);
+    assert_eq!(of_side(&requests, "Client").count(), 12);
+    assert_eq!(ending.complete()?, sums(&requests));
+    Ok(())
+}
+
 /// Python's server answers in HTTP/1.0, whose bodies end with their connection.
 #[test]
 fn a_server_that_closes_each_connection() -> Result<()> {
