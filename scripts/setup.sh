@@ -16,18 +16,21 @@ readonly NEEDED=(
     clang:clang
     llvm-strip:llvm
     /usr/include/bpf/bpf_helpers.h:libbpf-dev
-    # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check.
+    # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check, servers and a
+    # client of HTTP.
     bpftool:bpftool
     setpriv:util-linux
     shellcheck:shellcheck
+    nginx:nginx-light
+    python3:python3
+    curl:curl
 )
 
 readonly COMPARED=(
     tcpdump:tcpdump
     nethogs:nethogs
     bpftrace:bpftrace
-    # A real server and its load.
-    nginx:nginx-light
+    # The load of a real server.
     wrk:wrk
 )
 

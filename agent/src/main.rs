@@ -1,4 +1,4 @@
-//! `traffictrace`: who uses the network, by pod, process and peer.
+//! `traffictrace`: who uses the network, by pod, process and peer, and for which requests.
 
 mod cgroups;
 mod check;
@@ -6,6 +6,8 @@ mod controller;
 mod crd_command;
 mod engine;
 mod flows;
+mod host;
+mod http_log;
 mod kernel;
 mod kubeapi;
 mod logging;
@@ -35,6 +37,7 @@ struct Cli {
 enum Command {
     Agent(node::NodeArgs),
     Top(top::TopArgs),
+    Http(http_log::HttpArgs),
     Check(check::CheckArgs),
     Crd(crd_command::CrdArgs),
     Controller(controller::ControllerArgs),
@@ -45,6 +48,7 @@ async fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Cli::parse().command {
         Command::Agent(args) => node::run(args).await.map_err(Into::into),
         Command::Top(args) => top::run(args).await.map_err(Into::into),
+        Command::Http(args) => http_log::run(args).await.map_err(Into::into),
         Command::Check(args) => check::run(&args).map_err(Into::into),
         Command::Controller(args) => controller::run(args).await.map_err(Into::into),
         Command::Crd(args) => crd_command::run(&args).map_err(Into::into),

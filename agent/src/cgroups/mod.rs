@@ -13,7 +13,7 @@ mod root;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use container::container_of;
+pub(crate) use container::{ContainerPath, container_of};
 pub(crate) use error::CgroupError;
 pub(crate) use forms::PodKey;
 pub(crate) use pods::PodTree;

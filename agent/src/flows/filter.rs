@@ -53,6 +53,14 @@ impl Filter {
         *self == Self::default()
     }
 
+    /// Whether it wants every TCP flow.
+    pub fn wants_all_tcp(&self) -> bool {
+        (self.protocols.is_empty() || self.protocols.contains(&Protocol::Tcp))
+            && self.ports.is_empty()
+            && self.remote_cidrs.is_empty()
+            && self.direction == DirectionFilter::Both
+    }
+
     /// Whether it wants the flow of a slot whose ends are known. The kernel decides so for each new flow
     /// (`session_wants()` in filter.h); this is for flows that it has a slot for when the filter changes.
     pub fn wants(&self, slot: &Slot) -> bool {
@@ -109,6 +117,14 @@ mod tests {
         assert_eq!(mask[13..], [0; 3]);
         assert_eq!(network(&"::/0".parse().unwrap()).1, [0; 16]);
         assert_eq!(network(&"::1/128".parse().unwrap()).1, [0xff; 16]);
+    }
+
+    #[test]
+    fn a_filter_for_tcp_alone_wants_all_of_it() {
+        let of = |protocols: &[Protocol]| Filter { protocols: protocols.to_vec(), ..Filter::default() };
+        assert!(of(&[]).wants_all_tcp() && of(&[Protocol::Udp, Protocol::Tcp]).wants_all_tcp());
+        assert!(!of(&[Protocol::Udp]).wants_all_tcp());
+        assert!(!Filter { ports: vec![80..=80], ..of(&[Protocol::Tcp]) }.wants_all_tcp());
     }
 
     #[test]

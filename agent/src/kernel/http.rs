@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    os::fd::{AsRawFd as _, RawFd},
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -112,9 +112,9 @@ impl HttpCapture {
         }
     }
 
-    /// Descriptor that is readable when the ring buffer gets full. It is valid while this lives.
-    pub fn readable(&self) -> RawFd {
-        self.ring.as_raw_fd()
+    /// Descriptor that is readable when the ring buffer gets full.
+    pub fn readable(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
     }
 
     /// What was lost so far, by cgroup of the sockets.

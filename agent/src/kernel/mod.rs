@@ -13,6 +13,7 @@ mod load;
 mod losses;
 mod mapped;
 mod older;
+mod readable;
 mod reconcile;
 mod selection;
 mod sizes;
@@ -21,13 +22,7 @@ mod tier;
 mod twins;
 mod unseen;
 
-use std::{
-    collections::HashSet,
-    fmt,
-    path::Path,
-    sync::atomic::AtomicU64,
-    time::Instant,
-};
+use std::{collections::HashSet, fmt, path::Path, sync::atomic::AtomicU64, time::Instant};
 
 use aya::{
     Btf, Ebpf, Pod,
@@ -48,6 +43,7 @@ pub use self::{
     hooks::Wanted,
     http::{HttpCapture, HttpLost},
     older::sees_all_processes,
+    readable::Readable,
     table::Drained,
     tier::{HookTier, TierChoice},
     unseen::Unseen,

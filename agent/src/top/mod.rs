@@ -1,24 +1,20 @@
 //! `traffictrace top`: who uses the network in one container, cgroup or process, without Kubernetes.
 
 mod args;
-mod error;
-mod filter;
 mod json;
 mod printer;
 mod table;
-mod target;
 
 use std::time::{Duration, Instant};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{timeout, timeout_at},
-};
+use tokio::time::{timeout, timeout_at};
 
 pub(crate) use self::args::TopArgs;
-use self::{error::TopError, printer::Printer, target::Target};
+use self::printer::Printer;
 use crate::{
-    engine::{Engine, EngineOptions},
+    engine::SessionSpec,
+    flows::GroupBy,
+    host::{HostError, Target, interruption},
     logging,
 };
 
@@ -29,25 +25,19 @@ const SESSION: &str = "top";
 
 /// Traces until Ctrl-C, SIGTERM, `--count` intervals, or the end of what is traced; then says a last time what was
 /// counted.
-pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
+pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(TopError::Signal)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(TopError::Signal)?;
-    let filter = args.filter.read()?;
-    let mut target = Target::find(&args)?;
+    let mut stopped = std::pin::pin!(interruption()?);
+    let filter = args.filter.read(&args.protocol)?;
+    let mut target = Target::find(&args.target)?;
     let session = SESSION.to_owned();
-    let mut engine = Engine::new(EngineOptions {
-        slots: args.max_flows,
-        cgroup_root: target.root().to_owned(),
-        hook_tier: args.hook_tier,
-    });
-    target.start(&mut engine, &session, filter, args.max_flows)?;
+    let mut engine = args.engine.engine(target.root().to_owned());
+    let max_rows = args.engine.max_flows;
+    let spec = SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
+    target.start(&mut engine, &session, spec)?;
     let heading = target.heading();
     eprintln!("Tracing {heading}. Ctrl-C ends.");
 
-    let mut stopped = std::pin::pin!(async {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    });
     let (mut printed, mut due) = (0, Instant::now() + args.interval());
     let mut printer = Printer::new(&args, &heading);
     loop {
@@ -65,7 +55,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
         // The last document waits for the one before; others are left out while the reader is slow.
         let wants_more = loop {
             match timeout(TICK, printer.finish()).await {
-                Ok(result) => break result.map_err(TopError::Output)?,
+                Ok(result) => break result.map_err(HostError::Output)?,
                 Err(_) => engine.tick(),
             }
         };
@@ -83,7 +73,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), TopError> {
             due += args.interval();
         }
         if last || args.count.is_some_and(|count| printed >= count) {
-            printer.finish().await.map_err(TopError::Output)?;
+            printer.finish().await.map_err(HostError::Output)?;
             break;
         }
         // After a stall, what was missed is not made up for with a burst of tables.

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use traffictrace_crd::human;
 
 use crate::{
     engine::Snapshot,
     flows::{FlowState, Process, Row},
+    host::{self, GAP},
 };
 
 /// Clears the screen and puts the cursor to its top (ECMA-48: ED, CUP).
@@ -22,8 +22,6 @@ const TEXTS: [&str; 6] = ["COMMAND", "PROTO", "DIR", "LOCAL", "REMOTE", "STATE"]
 /// Columns that a narrow terminal goes without, the least important first.
 const SPARE: [&[&str]; 8] =
     [&["RETRANS"], &["CONNS"], &["RTT"], &["STATE"], &["DIR"], &["LOCAL"], &["PROTO"], &["RX", "TX"]];
-/// Blanks between two columns.
-const GAP: u16 = 2;
 /// Most processes to list.
 const PROCESSES_SHOWN: usize = 10;
 /// Lines besides those of flows and processes: the heading, two headers, a line for each list that is cut, a blank one
@@ -125,20 +123,8 @@ fn table<const N: usize>(header: &[&str; N], rows: &[[String; N]], width: usize)
     let keep = |cells: &mut dyn Iterator<Item = String>| -> Vec<String> {
         cells.zip(kept).filter(|(_, kept)| *kept).map(|(cell, _)| cell).collect()
     };
-    let mut table = Table::new();
     let names = keep(&mut header.iter().map(|name| (*name).to_owned()));
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(names.clone());
-    for row in rows {
-        table.add_row(keep(&mut row.iter().cloned()));
-    }
-    for (name, column) in names.iter().zip(table.column_iter_mut()) {
-        column.set_padding((0, GAP));
-        if !TEXTS.contains(&name.as_str()) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt() + "\n"
+    host::table(names, rows.iter().map(|row| keep(&mut row.iter().cloned())), &TEXTS)
 }
 
 fn process_cells(process: &Process) -> [String; 7] {

@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod exact;
 mod exactness;
+mod http;
 mod life;
 mod of_pid;
 mod setup;

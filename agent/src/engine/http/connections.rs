@@ -267,7 +267,7 @@ impl<'a, 'b> Booking<'a, 'b> {
     }
 
     /// Calls `book` for each session that counts the connection's flow, with the container that the session books it to.
-    /// Where the flow table has no slot of it, a session without filters is taken for one by its cgroups.
+    /// Where the flow table has no slot of it, a session whose filter takes every TCP flow is taken for one by its cgroups.
     fn each_session(&mut self, mut book: impl FnMut(&mut Session, u64)) {
         let wanted = self.tracer.main_slot(self.cookie).map(|slot| slot.sessions.load(Relaxed));
         let parent_of = |id| self.folders.parent(id);
@@ -276,7 +276,7 @@ impl<'a, 'b> Booking<'a, 'b> {
                 Some(sessions) => session.is_in(sessions),
                 None => {
                     session.spec.processes.is_empty()
-                        && session.spec.filter.is_empty()
+                        && session.spec.filter.wants_all_tcp()
                         && session.spec.selects(self.cgroup, parent_of)
                 }
             };
@@ -291,9 +291,8 @@ impl<'a, 'b> Booking<'a, 'b> {
 impl Sink for Booking<'_, '_> {
     fn exchange(&mut self, exchange: Exchange) {
         let slot = self.tracer.main_slot(self.cookie);
-        let (pid, container_pid, command) = slot.map_or((0, 0, [0; 16]), |slot| {
-            (slot.pid(), slot.ns_tgid.load(Relaxed), slot.comm.load())
-        });
+        let (pid, container_pid, command) =
+            slot.map_or((0, 0, [0; 16]), |slot| (slot.pid(), slot.ns_tgid.load(Relaxed), slot.comm.load()));
         let Ends { local, remote } = self.ends;
         self.each_session(|session, cgroup| {
             if let Some(http) = &mut session.http {

@@ -3,11 +3,11 @@
 mod connections;
 mod ledger;
 
-use std::{collections::BTreeMap, os::fd::RawFd, path::PathBuf};
+use std::{collections::BTreeMap, os::fd::BorrowedFd, path::PathBuf};
 
 use connections::Connections;
-pub use ledger::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot};
 pub(super) use ledger::HttpLedger;
+pub use ledger::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot};
 
 use super::{Engine, SessionId, session::Session};
 use crate::kernel::{HttpCapture, HttpLost, KernelError};
@@ -86,7 +86,9 @@ impl Engine {
     /// Takes what the HTTP programs have handed over. Sockets' processes are known by the flow table, so this comes before a
     /// drain frees slots.
     pub(super) fn read_http(&mut self) {
-        let Self { http: Some(HttpFeed { capture, connections, .. }), tracer: Some(tracer), sessions, .. } = self
+        let Self {
+            http: Some(HttpFeed { capture, connections, .. }), tracer: Some(tracer), sessions, ..
+        } = self
         else {
             return;
         };
@@ -106,8 +108,8 @@ impl Engine {
     }
 
     /// Descriptor that is readable when HTTP records should be taken sooner than by the clock; none while no session wants
-    /// HTTP. It is valid until the next call that changes the sessions.
-    pub fn http_readable(&self) -> Option<RawFd> {
+    /// HTTP. A [`crate::kernel::Readable`] waits for it.
+    pub fn http_readable(&self) -> Option<BorrowedFd<'_>> {
         self.http.as_ref().map(|feed| feed.capture.readable())
     }
 

@@ -1,10 +1,10 @@
-//! The filters of `traffictrace top`: those of a TrafficTrace, checked by its rules.
+//! Filters on the command line: those of a TrafficTrace, checked by its rules.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use traffictrace_crd::{TrafficTrace, ValidationFailed};
 
-use super::error::TopError;
+use super::HostError;
 use crate::{flows::Filter, session::filter_of};
 
 /// Flags and the fields of a TrafficTrace's spec that they stand for.
@@ -15,14 +15,10 @@ const FLAGS: [(&str, &str); 4] = [
     ("--direction", "spec.direction"),
 ];
 
-/// What to count of the traffic; everything where nothing is said.
+/// What to count of the traffic, beside protocols; everything where nothing is said.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Filters, applied in the kernel")]
+#[command(next_help_heading = FilterArgs::HEADING)]
 pub(crate) struct FilterArgs {
-    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
-    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
-    protocol: Vec<String>,
-
     /// Only these ports, local or remote: numbers such as 443 or ranges such as 8000-8100.
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     port: Vec<String>,
@@ -37,8 +33,11 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// Reads the filters as the API server reads those of a TrafficTrace.
-    pub(crate) fn read(&self) -> Result<Filter, TopError> {
+    /// Heading of these options in the help.
+    pub(crate) const HEADING: &'static str = "Filters, applied in the kernel";
+
+    /// Reads the filters as the API server reads those of a TrafficTrace. No protocols means all.
+    pub(crate) fn read(&self, protocols: &[String]) -> Result<Filter, HostError> {
         let mut spec = Map::from_iter([("selector".to_owned(), json!({}))]);
         let mut put = |field: &str, values: &[String]| {
             if !values.is_empty() {
@@ -47,7 +46,7 @@ impl FilterArgs {
         };
         put(
             "protocols",
-            &self.protocol.iter().map(|name| as_written(name, &["TCP", "UDP", "ICMP"])).collect::<Vec<_>>(),
+            &protocols.iter().map(|name| as_written(name, &["TCP", "UDP", "ICMP"])).collect::<Vec<_>>(),
         );
         put("ports", &self.port);
         put("remoteCIDRs", &self.remote_cidr);
@@ -55,7 +54,7 @@ impl FilterArgs {
             spec.insert("direction".into(), json!(as_written(direction, &["Inbound", "Outbound", "Both"])));
         }
         let trace = TrafficTrace::from_manifest(&manifest(spec)).map_err(|failed| refusal(&failed))?;
-        filter_of(&trace.spec).map_err(|(field, cause)| TopError::Filter(format!("{field}: {cause}")))
+        filter_of(&trace.spec).map_err(|(field, cause)| HostError::Filter(format!("{field}: {cause}")))
     }
 }
 
@@ -63,7 +62,7 @@ fn manifest(spec: Map<String, Value>) -> Value {
     json!({
         "apiVersion": format!("{}/{}", traffictrace_crd::GROUP, traffictrace_crd::VERSION),
         "kind": "TrafficTrace",
-        "metadata": { "name": "top" },
+        "metadata": { "name": "host" },
         "spec": spec,
     })
 }
@@ -74,14 +73,14 @@ fn as_written(text: &str, known: &[&str]) -> String {
 }
 
 /// The same messages, with the names that the person typed.
-fn refusal(failed: &ValidationFailed) -> TopError {
+fn refusal(failed: &ValidationFailed) -> HostError {
     let named = |field: &str| {
         let flag = FLAGS.iter().find(|(_, path)| field.split('[').next() == Some(*path));
         flag.map_or_else(|| field.to_owned(), |(flag, _)| (*flag).to_owned())
     };
     let messages: Vec<String> =
         failed.errors.iter().map(|error| format!("{}: {}", named(&error.field), error.message)).collect();
-    TopError::Filter(messages.join("; "))
+    HostError::Filter(messages.join("; "))
 }
 
 #[cfg(test)]
@@ -96,45 +95,39 @@ mod tests {
     #[test]
     fn reads_what_a_spec_may_say() {
         let args = FilterArgs {
-            protocol: texts(&["tcp", "ICMP"]),
             port: texts(&["443", "8000-8100"]),
             remote_cidr: texts(&["10.0.0.0/8", "::1/128"]),
             direction: Some("inbound".into()),
         };
-        let filter = args.read().unwrap();
+        let filter = args.read(&texts(&["tcp", "ICMP"])).unwrap();
         assert_eq!(filter.protocols, [Protocol::Tcp, Protocol::Icmp]);
         assert_eq!(filter.ports, [443..=443, 8000..=8100]);
         assert_eq!(filter.remote_cidrs.len(), 2);
         assert_eq!(filter.direction, DirectionFilter::Inbound);
-        assert!(FilterArgs::default().read().unwrap().is_empty());
+        assert!(FilterArgs::default().read(&[]).unwrap().is_empty());
     }
 
     #[test]
     fn what_is_wrong_is_said_of_the_flag() {
-        for (args, flag, part) in [
+        let none = FilterArgs::default;
+        for (protocols, args, flag, part) in [
+            (texts(&["SCTP"]), none(), "--protocol: ", "TCP, UDP, ICMP"),
+            (vec![], FilterArgs { port: texts(&["8100-8000"]), ..none() }, "--port: ", "write 8000-8100"),
+            (vec![], FilterArgs { port: texts(&["http"]), ..none() }, "--port: ", "\"http\""),
             (
-                FilterArgs { protocol: texts(&["SCTP"]), ..FilterArgs::default() },
-                "--protocol: ",
-                "TCP, UDP, ICMP",
-            ),
-            (
-                FilterArgs { port: texts(&["8100-8000"]), ..FilterArgs::default() },
-                "--port: ",
-                "write 8000-8100",
-            ),
-            (FilterArgs { port: texts(&["http"]), ..FilterArgs::default() }, "--port: ", "\"http\""),
-            (
-                FilterArgs { remote_cidr: texts(&["10.0.0/8"]), ..FilterArgs::default() },
+                vec![],
+                FilterArgs { remote_cidr: texts(&["10.0.0/8"]), ..none() },
                 "--remote-cidr: ",
                 "10.0.0.0/8",
             ),
             (
-                FilterArgs { direction: Some("up".into()), ..FilterArgs::default() },
+                vec![],
+                FilterArgs { direction: Some("up".into()), ..none() },
                 "--direction: ",
                 "Inbound, Outbound, Both",
             ),
         ] {
-            let message = args.read().unwrap_err().to_string();
+            let message = args.read(&protocols).unwrap_err().to_string();
             assert!(message.starts_with(flag) && message.contains(part), "{message}");
         }
     }

@@ -1,31 +1,46 @@
-//! What `top` traces: a cgroup, or a process with or without its descendants.
+//! What is traced on one host: a cgroup, or a process with or without its descendants.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use procfs::process::all_processes;
 
-use super::{args::TopArgs, error::TopError};
+use super::{HostError, TargetArgs};
 use crate::{
     cgroups::{CgroupError, CgroupFolder, CgroupRoot, container_of, find_root},
-    engine::{CgroupKind, Engine, SelectedCgroup, SessionId, SessionSpec},
-    flows::{Filter, GroupBy},
+    engine::{CgroupKind, Engine, HttpSpec, SelectedCgroup, SessionId, SessionSpec},
 };
+
+/// Shortest time between two looks for the cgroups of a process's descendants.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// A look may take one part in so many of the time: on a machine with many processes it takes longer.
+const LOOK_SHARE: u32 = 50;
 
 /// What is traced.
 #[derive(Debug)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// A cgroup; its folder is held open, so that its id stays its own.
     Cgroup { root: CgroupRoot, folder: CgroupFolder, heading: String },
     /// A process by its id.
-    Process { root: CgroupRoot, pid: u32, descendants: bool, heading: String },
+    Process { root: CgroupRoot, pid: u32, descendants: bool, heading: String, next_look: Instant },
 }
 
 impl Target {
     /// Finds what the command line names.
-    pub(super) fn find(args: &TopArgs) -> Result<Self, TopError> {
+    pub(crate) fn find(args: &TargetArgs) -> Result<Self, HostError> {
         let name =
             |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned();
         let root = find_root(args.cgroup_root.as_deref())?;
+        if let Some(id) = &args.container {
+            let container = id.find(&root)?;
+            let folder = root.open(&container.path)?;
+            let heading = format!("{container}, cgroup /{}", folder.path().display());
+            return Ok(Self::Cgroup { root, folder, heading });
+        }
         let Some(pid) = args.pid else {
             let path = args.cgroup.as_deref().unwrap_or_else(|| root.path());
             let folder = root.open(path)?;
@@ -41,7 +56,7 @@ impl Target {
         let name = name(pid);
         if args.only_pid {
             let heading = format!("process {pid} ({name}) alone");
-            return Ok(Self::Process { root, pid, descendants: false, heading });
+            return Ok(Self::Process { root, pid, descendants: false, heading, next_look: Instant::now() });
         }
         match container_of(&path) {
             Some(container) => {
@@ -54,30 +69,30 @@ impl Target {
                     "process {pid} ({name}) and its descendants: it is in no container (cgroup /{})",
                     path.display()
                 );
-                Ok(Self::Process { root, pid, descendants: true, heading })
+                Ok(Self::Process { root, pid, descendants: true, heading, next_look: Instant::now() })
             }
         }
     }
 
     /// What is traced, for people.
-    pub(super) fn heading(&self) -> String {
+    pub(crate) fn heading(&self) -> String {
         let (Self::Cgroup { heading, .. } | Self::Process { heading, .. }) = self;
         heading.clone()
     }
 
     /// Root of the cgroup2 tree.
-    pub(super) fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         let (Self::Cgroup { root, .. } | Self::Process { root, .. }) = self;
         root.path()
     }
 
     /// Goes on with what has the target's name now: a service that restarts gets a new cgroup under its old name. If there
     /// is nothing left to trace, returns what is gone.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &mut self,
         engine: &mut Engine,
         session: &SessionId,
-    ) -> Result<Option<String>, TopError> {
+    ) -> Result<Option<String>, HostError> {
         match self {
             Self::Cgroup { root, folder, .. } => {
                 let path = folder.path();
@@ -97,45 +112,99 @@ impl Target {
                 Ok(None)
             }
             // Descendants may outlive the process; nothing is missed by waiting for Ctrl-C.
-            Self::Process { pid, descendants, .. } => {
-                let gone = !*descendants && !fs::exists(format!("/proc/{pid}")).unwrap_or(true);
-                Ok(gone.then(|| format!("process {pid}")))
+            Self::Process { root, pid, descendants: true, next_look, .. } => {
+                let begin = Instant::now();
+                if begin >= *next_look {
+                    follow_descendants(root, *pid, engine, session)?;
+                    *next_look = Instant::now() + LOOK_INTERVAL.max(begin.elapsed() * LOOK_SHARE);
+                }
+                Ok(None)
+            }
+            Self::Process { root, pid, .. } => {
+                if !fs::exists(format!("/proc/{pid}")).unwrap_or(true) {
+                    return Ok(Some(format!("process {pid}")));
+                }
+                let pids = BTreeMap::from([(*pid, false)]);
+                look_at(root, &pids, engine, session)?;
+                Ok(None)
             }
         }
     }
 
-    /// Arms the kernel for it.
-    pub(super) fn start(
+    /// Arms the kernel for it: a session that wants what `spec` says and selects the target.
+    pub(crate) fn start(
         &self,
         engine: &mut Engine,
         session: &SessionId,
-        filter: Filter,
-        max_rows: usize,
-    ) -> Result<(), TopError> {
-        let mut spec =
-            SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
+        mut spec: SessionSpec,
+    ) -> Result<(), HostError> {
         match self {
             Self::Cgroup { folder, .. } => {
                 spec.cgroups = selected(folder);
                 engine.start(session, spec)?;
             }
-            Self::Process { pid, descendants, .. } => {
+            Self::Process { root, pid, descendants, .. } => {
                 // Loading the programs takes a while, in which processes come and go. All of them begin at once.
                 engine.start(session, spec.clone())?;
                 spec.processes.insert(*pid, *descendants);
                 if *descendants {
                     add_descendants(*pid, &mut spec.processes)?;
                 }
+                if let Some(http) = &mut spec.http {
+                    http.cgroups.extend(cgroups_of(root, &spec.processes));
+                }
                 engine.update(session, spec.clone())?;
                 // The kernel follows new children from here on; those that came meanwhile are found by looking until a
                 // look finds no new one.
                 while *descendants && add_descendants(*pid, &mut spec.processes)? {
+                    if let Some(http) = &mut spec.http {
+                        http.cgroups.extend(cgroups_of(root, &spec.processes));
+                    }
                     engine.update(session, spec.clone())?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The cgroups of these processes, by id. One that has ended has none, and most share theirs.
+fn cgroups_of(root: &CgroupRoot, processes: &BTreeMap<u32, bool>) -> BTreeMap<u64, PathBuf> {
+    let folders: HashSet<PathBuf> = processes.keys().filter_map(|pid| root.of_pid(*pid).ok()).collect();
+    folders.into_iter().filter_map(|folder| Some((root.id_of(&folder).ok()?, folder))).collect()
+}
+
+/// Has the HTTP of a process's descendants be looked at where they are now, if the session wants HTTP: the kernel follows
+/// new ones by itself, but not to their cgroups.
+fn follow_descendants(
+    root: &CgroupRoot,
+    pid: u32,
+    engine: &mut Engine,
+    session: &SessionId,
+) -> Result<(), HostError> {
+    let Some(spec) = engine.spec(session).filter(|spec| spec.http.is_some()) else { return Ok(()) };
+    let mut processes = spec.processes.clone();
+    add_descendants(pid, &mut processes)?;
+    look_at(root, &processes, engine, session)
+}
+
+/// Has HTTP be looked at in the cgroups of these processes too, if the session wants HTTP.
+fn look_at(
+    root: &CgroupRoot,
+    processes: &BTreeMap<u32, bool>,
+    engine: &mut Engine,
+    session: &SessionId,
+) -> Result<(), HostError> {
+    let Some((spec, http)) = engine.spec(session).and_then(|spec| Some((spec, spec.http.as_ref()?))) else {
+        return Ok(());
+    };
+    let mut cgroups = http.cgroups.clone();
+    cgroups.extend(cgroups_of(root, processes));
+    if cgroups != http.cgroups {
+        let http = Some(HttpSpec { cgroups, ..http.clone() });
+        engine.update(session, SessionSpec { http, ..spec.clone() })?;
+    }
+    Ok(())
 }
 
 /// The cgroup of a folder, as a session selects it.
@@ -145,8 +214,8 @@ fn selected(folder: &CgroupFolder) -> BTreeMap<u64, SelectedCgroup> {
 }
 
 /// Adds the descendants of `pid` that are not in `found` yet; says whether there were any.
-fn add_descendants(pid: u32, found: &mut BTreeMap<u32, bool>) -> Result<bool, TopError> {
-    let processes = all_processes().map_err(|source| TopError::Processes { pid, source })?;
+fn add_descendants(pid: u32, found: &mut BTreeMap<u32, bool>) -> Result<bool, HostError> {
+    let processes = all_processes().map_err(|source| HostError::Processes { pid, source })?;
     // A process that ends while it is looked at is not an error.
     let mut parents: Vec<(u32, u32)> = processes
         .filter_map(|process| process.ok()?.stat().ok())

@@ -1,0 +1,105 @@
+//! Options of every command that traces one host.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgGroup, Args};
+
+use super::container::ContainerId;
+use crate::{
+    engine::{Engine, EngineOptions},
+    kernel::TierChoice,
+};
+
+/// What is traced.
+#[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("target").required(true).args(["cgroup", "container", "pid"]))]
+pub(crate) struct TargetArgs {
+    /// Trace this cgroup and everything below it, named from the root of the cgroup2 tree (see /proc/PID/cgroup). If it is
+    /// made anew, as for a service that restarts, the trace goes on.
+    #[arg(long, value_name = "PATH")]
+    pub(super) cgroup: Option<PathBuf>,
+
+    /// Trace the container whose id begins with this text, as crictl, docker, podman and kubectl print it; at least 4
+    /// characters.
+    #[arg(long, value_name = "ID")]
+    pub(super) container: Option<ContainerId>,
+
+    /// Trace the container of this process, or, if it is in none, the process and its descendants.
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) pid: Option<u32>,
+
+    /// With --pid: trace that one process alone.
+    #[arg(long, requires = "pid", conflicts_with_all = ["cgroup", "container"])]
+    pub(super) only_pid: bool,
+
+    /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
+    #[arg(long, value_name = "PATH")]
+    pub(super) cgroup_root: Option<PathBuf>,
+}
+
+/// How the kernel counts.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EngineArgs {
+    /// Keep about this many flows; beyond that, closed ones fold into one row for each process and protocol.
+    #[arg(long, default_value_t = 131_072, value_parser = max_flows)]
+    pub(crate) max_flows: usize,
+
+    /// Kernel hooks that count: tp_btf, fexit or kretprobe; auto takes the first of these that works (see
+    /// `traffictrace check`).
+    #[arg(long, value_name = "TIER", default_value_t = TierChoice::Auto)]
+    hook_tier: TierChoice,
+}
+
+impl EngineArgs {
+    /// An engine with these settings, for the cgroup2 tree at `cgroup_root`. It has loaded nothing yet.
+    pub(crate) fn engine(&self, cgroup_root: PathBuf) -> Engine {
+        Engine::new(EngineOptions { slots: self.max_flows, cgroup_root, hook_tier: self.hook_tier })
+    }
+}
+
+/// Reads a duration from its number and unit, such as 500ms or 5m.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    const FORM: &str = "write a whole number with its unit, such as 500ms, 1s, 5m or 1h";
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(FORM.to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| FORM.to_owned())?;
+    Ok(Duration::from_millis(number.saturating_mul(millis)))
+}
+
+/// Reads the time between two reports, at least 100 ms and at most a day.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < Duration::from_millis(100) || interval > Duration::from_secs(24 * 3600) {
+        return Err("must be at least 100ms and at most 24h".into());
+    }
+    Ok(interval)
+}
+
+fn max_flows(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(flows @ 1..=4_000_000) => Ok(flows),
+        _ => Err("must be a number from 1 to 4000000".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_need_a_unit_and_sense() {
+        assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(interval("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(interval("1m"), Ok(Duration::from_secs(60)));
+        for bad in ["", "1", "s", "1.5s", "-1s", "10ms", "1d", "99999999999999999999s", "25h", "1 s"] {
+            assert!(interval(bad).is_err(), "{bad}");
+        }
+    }
+}

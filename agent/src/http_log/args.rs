@@ -1,0 +1,68 @@
+//! The command line of `traffictrace http`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::selection::SelectionArgs;
+use crate::host::{EngineArgs, FilterArgs, TargetArgs, duration, interval};
+
+/// Show every HTTP request of one container, cgroup or process, on the side of the server and of the client.
+///
+/// Each request is one line, written when it is complete: HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC, as far as they are not
+/// encrypted. A request whose connection closed without a response is shown as "no response". Paths are shown without
+/// query, and with what looks like a secret masked.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HttpArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+
+    /// Show a table of endpoints every interval instead of each request.
+    #[arg(long)]
+    pub(super) summary: bool,
+
+    /// With --summary: time between two tables, such as 1s, 500ms or 1m; at least 100ms.
+    #[arg(long, default_value = "5s", value_parser = interval)]
+    pub(super) interval: Duration,
+
+    /// With --summary: show this many endpoints, those with the most requests [default: 20 in a table; all in JSON].
+    #[arg(long, value_name = "ENDPOINTS", requires = "summary")]
+    top: Option<usize>,
+
+    /// End after this time, such as 30s or 5m [default: go on until Ctrl-C].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(super) duration: Option<Duration>,
+
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(super) output: Output,
+
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+
+    #[command(flatten)]
+    pub(super) selection: SelectionArgs,
+
+    // Last: its heading would be that of what follows, too.
+    #[command(flatten)]
+    pub(super) filter: FilterArgs,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs: one object a line. The last one has the totals of all requests, and what could not be observed.
+    Json,
+}
+
+impl HttpArgs {
+    /// Largest number of endpoints of a summary.
+    pub(super) fn top(&self) -> usize {
+        self.top.unwrap_or(match self.output {
+            Output::Text => 20,
+            Output::Json => usize::MAX,
+        })
+    }
+}

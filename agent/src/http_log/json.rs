@@ -1,0 +1,270 @@
+//! The JSON of `traffictrace http`: one object a line. What is not known is `null`.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    io::{self, Write},
+    net::IpAddr,
+};
+
+use serde::Serialize;
+use traffictrace_crd::human;
+use traffictrace_http::{
+    Reason, Status,
+    endpoint::{Class, Latency, Row, Sums, redact},
+};
+
+use super::{
+    clock::Clock,
+    names::{command, protocol, side},
+    summary::Summary,
+    tally::Tally,
+};
+use crate::engine::{HttpExchange, HttpOwner};
+
+/// A request.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    /// Time of the request's first byte, RFC 3339 with microseconds.
+    time: String,
+    side: &'static str,
+    pid: Option<u32>,
+    container_pid: Option<u32>,
+    command: Option<String>,
+    protocol: &'static str,
+    /// Whether the bytes were read beside TLS.
+    tls: bool,
+    method: Option<Cow<'a, str>>,
+    host: Option<Cow<'a, str>>,
+    path: Option<String>,
+    status: Option<u16>,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<u32>,
+    first_byte_microseconds: Option<u64>,
+    duration_microseconds: u64,
+    request_bytes: u64,
+    response_bytes: u64,
+    local_address: IpAddr,
+    local_port: u16,
+    remote_address: IpAddr,
+    remote_port: u16,
+}
+
+/// Sums of requests.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counts {
+    requests: u64,
+    /// Of every class, also where there was none.
+    by_class: BTreeMap<&'static str, u64>,
+    /// gRPC calls whose own status was not 0, which are in a class as well.
+    grpc_failed: u64,
+    request_bytes: u64,
+    response_bytes: u64,
+}
+
+/// An endpoint in an interval.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Endpoint<'a> {
+    side: &'static str,
+    command: Option<String>,
+    protocol: &'static str,
+    method: Option<&'a str>,
+    host: Option<&'a str>,
+    path: Option<&'a str>,
+    #[serde(flatten)]
+    counts: Counts,
+    p50_microseconds: u64,
+    p90_microseconds: u64,
+    p99_microseconds: u64,
+    max_microseconds: u64,
+}
+
+/// Requests that were seen in part, and connections not followed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Unobserved {
+    lost_response: u64,
+    head_too_large: u64,
+    malformed: u64,
+    no_memory: u64,
+    missing_bytes: u64,
+    connections_not_followed: u64,
+}
+
+/// What the kernel or the output could not take.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Lost {
+    records: u64,
+    requests: u64,
+    responses: u64,
+    unknown_records: u64,
+    /// Requests in the totals that have no line.
+    not_listed: u64,
+    /// Calls that found no room in the flow table: requests may lack their process.
+    table_full_events: u64,
+}
+
+/// The last line: everything since the beginning.
+#[derive(Debug, Serialize)]
+struct Ending<'a> {
+    totals: Counts,
+    /// With summaries alone: the endpoints that the filters leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<Endpoint<'a>>>,
+    unobserved: Unobserved,
+    lost: Lost,
+}
+
+/// A summary's line. What is missing is since the beginning.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Interval<'a> {
+    time: String,
+    interval_microseconds: u64,
+    endpoints_total: usize,
+    endpoints: Vec<Endpoint<'a>>,
+    interval_totals: Counts,
+    unobserved: Unobserved,
+    lost: Lost,
+}
+
+/// Writes a request.
+pub(super) fn request(request: &HttpExchange, clock: &Clock, out: &mut impl Write) -> io::Result<()> {
+    let exchange = &request.exchange;
+    let known = (request.pid != 0).then_some(request.pid);
+    let since_begin = |end: u64| end.saturating_sub(exchange.began) / 1000;
+    let line = Request {
+        time: format!("{:.6}", clock.time_of(exchange.began)),
+        side: side(exchange.side),
+        pid: known,
+        container_pid: known.map(|_| request.container_pid),
+        command: command(&request.owner),
+        protocol: protocol(exchange.protocol),
+        tls: false,
+        method: printable(&exchange.method),
+        host: printable(&exchange.host),
+        path: (!exchange.path.is_empty()).then(|| human::printable(&redact(&exchange.path)).into_owned()),
+        status: match exchange.status {
+            Status::Code(code) => Some(code),
+            Status::NoResponse | Status::Unknown => None,
+        },
+        outcome: match exchange.status {
+            Status::Code(_) => "Complete",
+            Status::NoResponse => "NoResponse",
+            Status::Unknown => "Unknown",
+        },
+        grpc_status: exchange.grpc_status,
+        first_byte_microseconds: exchange.first_byte.map(since_begin),
+        duration_microseconds: since_begin(exchange.ended),
+        request_bytes: exchange.request_bytes,
+        response_bytes: exchange.response_bytes,
+        local_address: request.local.0,
+        local_port: request.local.1,
+        remote_address: request.remote.0,
+        remote_port: request.remote.1,
+    };
+    write(&line, out)
+}
+
+/// Writes what one interval had.
+pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
+    let line = Interval {
+        time: format!("{:.6}", summary.ended),
+        interval_microseconds: summary.elapsed.as_micros().try_into().unwrap_or(u64::MAX),
+        endpoints_total: summary.rows_total,
+        endpoints: summary.rows.iter().map(Endpoint::from).collect(),
+        interval_totals: Counts::from(&summary.totals),
+        unobserved: Unobserved::from(tally),
+        lost: Lost::from(tally),
+    };
+    write(&line, out)
+}
+
+/// Writes the last line; `whole` is what the endpoints did since the beginning.
+pub(super) fn ending(whole: Option<&Summary>, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
+    let line = Ending {
+        totals: Counts::from(&tally.totals.sums),
+        endpoints: whole.map(|whole| whole.rows.iter().map(Endpoint::from).collect()),
+        unobserved: Unobserved::from(tally),
+        lost: Lost::from(tally),
+    };
+    write(&line, out)
+}
+
+fn write(line: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+/// A text from traffic that is known: JSON may be printed to a terminal, too.
+fn printable(text: &str) -> Option<Cow<'_, str>> {
+    (!text.is_empty()).then(|| human::printable(text))
+}
+
+impl<'a> From<&'a Row<HttpOwner>> for Endpoint<'a> {
+    fn from(row: &'a Row<HttpOwner>) -> Self {
+        let known = |text: &'a str| (!text.is_empty()).then_some(text);
+        let Latency { p50, p90, p99, max } = row.counts.durations.latency();
+        Self {
+            side: side(row.endpoint.side),
+            command: command(&row.owner),
+            protocol: protocol(row.endpoint.protocol),
+            method: known(row.endpoint.method),
+            host: known(&row.endpoint.host),
+            path: known(&row.endpoint.path),
+            counts: Counts::from(&row.counts.sums),
+            p50_microseconds: p50,
+            p90_microseconds: p90,
+            p99_microseconds: p99,
+            max_microseconds: max,
+        }
+    }
+}
+
+impl From<&Sums> for Counts {
+    fn from(sums: &Sums) -> Self {
+        Self {
+            requests: sums.requests(),
+            by_class: Class::ALL.into_iter().map(|class| (class.name(), sums.of(class))).collect(),
+            grpc_failed: sums.grpc_failed,
+            request_bytes: sums.request_bytes,
+            response_bytes: sums.response_bytes,
+        }
+    }
+}
+
+impl From<&Tally> for Unobserved {
+    fn from(tally: &Tally) -> Self {
+        let of = |reason| tally.totals.unobserved.of(reason);
+        Self {
+            lost_response: of(Reason::LostResponse),
+            head_too_large: of(Reason::HeadTooLarge),
+            malformed: of(Reason::Malformed),
+            no_memory: of(Reason::NoMemory),
+            missing_bytes: of(Reason::MissingBytes),
+            connections_not_followed: tally.missing.connections,
+        }
+    }
+}
+
+impl From<&Tally> for Lost {
+    fn from(tally: &Tally) -> Self {
+        let lost = &tally.missing.lost;
+        Self {
+            records: lost.records,
+            requests: lost.requests,
+            responses: lost.responses,
+            unknown_records: lost.unknown,
+            not_listed: tally.missing.not_listed,
+            table_full_events: tally.table_full,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

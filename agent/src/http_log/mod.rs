@@ -1,0 +1,206 @@
+//! `traffictrace http`: the HTTP requests of one container, cgroup or process, without Kubernetes.
+
+mod args;
+mod clock;
+mod json;
+mod names;
+mod printer;
+mod selection;
+mod summary;
+mod tally;
+#[cfg(test)]
+mod testing;
+mod text;
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{sleep_until, timeout};
+
+pub(crate) use self::args::HttpArgs;
+use self::{
+    args::Output,
+    printer::{Page, Printer},
+    summary::Summaries,
+    tally::{Tally, by_class, counted},
+};
+use crate::{
+    engine::{Engine, HttpSpec, SessionId, SessionSpec},
+    flows::GroupBy,
+    host::{HostError, Target, interruption},
+    kernel::Readable,
+    logging,
+};
+
+/// Longest time between two looks at what the kernel has handed over.
+const TICK: Duration = Duration::from_millis(100);
+/// The only session here.
+const SESSION: &str = "http";
+/// The protocol that carries HTTP.
+const PROTOCOL: &str = "TCP";
+
+/// Shows requests until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced; then says what was counted and what
+/// is missing.
+pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
+    logging::init(logging::LevelFilter::WARN);
+    let mut stopped = pin!(interruption()?);
+    let filter = args.filter.read(&[PROTOCOL.to_owned()])?;
+    let mut target = Target::find(&args.target)?;
+    let mut engine = args.engine.engine(target.root().to_owned());
+    let each = !args.summary || !args.selection.takes_all();
+    let spec = SessionSpec {
+        filter,
+        group_by: GroupBy::Process,
+        max_rows: args.engine.max_flows,
+        http: Some(HttpSpec { each, ..HttpSpec::default() }),
+        ..SessionSpec::default()
+    };
+    let session = SESSION.to_owned();
+    target.start(&mut engine, &session, spec)?;
+    eprintln!("Tracing {}. Ctrl-C ends.", target.heading());
+
+    let mut log = Log::new(args, engine, session);
+    log.printer.start(Page::Heading);
+    let (mut records, mut ticked) = (Readable::default(), Instant::now());
+    let end = log.args.duration.map(|duration| Instant::now() + duration);
+    loop {
+        let tick = ticked + TICK;
+        let wake = end.map_or(tick, |end| end.min(tick));
+        records.follow(log.engine.http_readable()).map_err(HostError::Wait)?;
+        let mut last = tokio::select! {
+            biased;
+            () = stopped.as_mut() => true,
+            readable = records.readable() => readable.map(|()| false).map_err(HostError::Wait)?,
+            () = sleep_until(wake.into()) => end.is_some_and(|end| Instant::now() >= end),
+        };
+        if Instant::now() >= tick {
+            ticked = Instant::now();
+            if let Some(gone) = target.follow(&mut log.engine, &log.session)? {
+                eprintln!("Tracing ends: {gone} is gone.");
+                last = true;
+            }
+            log.engine.tick();
+        } else {
+            log.engine.tick_http();
+        }
+        if let Some(summaries) = &mut log.summaries {
+            summaries.record(&log.engine.take_exchanges(&log.session), &log.args.selection);
+        }
+        if log.printer.is_busy() && !last {
+            continue;
+        }
+        if !log.printed().await? {
+            break;
+        }
+        if last {
+            log.conclude().await?;
+            break;
+        }
+        log.print();
+    }
+    log.engine.stop(&log.session);
+    Ok(())
+}
+
+/// The session, and what is printed of it.
+#[derive(Debug)]
+struct Log {
+    args: Arc<HttpArgs>,
+    engine: Engine,
+    session: SessionId,
+    printer: Printer,
+    /// With `--summary`.
+    summaries: Option<Summaries>,
+    /// End of the interval.
+    due: Instant,
+}
+
+impl Log {
+    fn new(args: HttpArgs, engine: Engine, session: SessionId) -> Self {
+        let args = Arc::new(args);
+        Self {
+            engine,
+            session,
+            printer: Printer::new(&args),
+            summaries: args.summary.then(|| Summaries::new(&args.selection)),
+            due: Instant::now() + args.interval,
+            args,
+        }
+    }
+
+    /// Waits until everything is printed, while the kernel's records are taken. `false`: whoever read the output has had
+    /// enough.
+    async fn printed(&mut self) -> Result<bool, HostError> {
+        loop {
+            match timeout(TICK, self.printer.finish()).await {
+                Ok(result) => return result.map_err(HostError::Output),
+                Err(_) => self.engine.tick(),
+            }
+        }
+    }
+
+    /// Begins to print what has come, or the interval if it is over.
+    fn print(&mut self) {
+        if self.summaries.is_some() {
+            if Instant::now() >= self.due {
+                self.print_summary();
+            }
+            return;
+        }
+        let requests = self.engine.take_exchanges(&self.session);
+        if !requests.is_empty() {
+            self.printer.start(Page::Requests(requests));
+        }
+    }
+
+    fn print_summary(&mut self) {
+        let Self { args, engine, session, .. } = self;
+        let (Some(summaries), Some((mut tally, _))) = (&mut self.summaries, Tally::read(engine, session, 0))
+        else {
+            return;
+        };
+        summaries.record(&engine.take_exchanges(session), &args.selection);
+        if let Some(summary) = summaries.take(engine, session, args.top(), &mut tally) {
+            self.printer.start(Page::Summary(Box::new(summary), Box::new(tally)));
+        }
+        // After a stall, what was missed is not made up for with a burst of tables.
+        self.due = (self.due + args.interval).max(Instant::now());
+    }
+
+    /// Prints what is left, and what the whole session has seen and not seen.
+    async fn conclude(&mut self) -> Result<(), HostError> {
+        // The last requests must have their process.
+        self.engine.drain_fully();
+        if self.summaries.is_some() {
+            self.print_summary();
+        }
+        let Some((tally, snapshot)) = Tally::read(&mut self.engine, &self.session, self.args.top()) else {
+            return Ok(());
+        };
+        // Every request of these totals has its line, as no record is read any more.
+        let mut rest = self.engine.take_exchanges(&self.session);
+        let whole = self.summaries.as_mut().map(|summaries| {
+            summaries.record(&std::mem::take(&mut rest), &self.args.selection);
+            Box::new(summaries.whole(snapshot, self.args.top()))
+        });
+        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally))] {
+            if !self.printer.finish().await.map_err(HostError::Output)? {
+                return Ok(());
+            }
+            self.printer.start(page);
+        }
+        self.printer.finish().await.map_err(HostError::Output)?;
+        if self.args.output == Output::Text {
+            // A summary of all requests has said so.
+            if !self.args.summary || !self.args.selection.takes_all() {
+                let sums = &tally.totals.sums;
+                eprintln!("{}{}.", counted(sums.requests(), "request"), by_class(sums));
+            }
+            tally.sentences().iter().for_each(|sentence| eprintln!("{sentence}"));
+        }
+        Ok(())
+    }
+}

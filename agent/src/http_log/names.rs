@@ -1,0 +1,29 @@
+//! Names as both forms of output have them.
+
+use traffictrace_crd::human;
+use traffictrace_ebpf::layout;
+use traffictrace_http::{Protocol, Side};
+
+use crate::engine::HttpOwner;
+
+pub(super) fn side(side: Side) -> &'static str {
+    match side {
+        Side::Server => "Server",
+        Side::Client => "Client",
+    }
+}
+
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http10 => "HTTP/1.0",
+        Protocol::Http11 => "HTTP/1.1",
+        Protocol::Http2 => "HTTP/2",
+        Protocol::Grpc => "gRPC",
+    }
+}
+
+/// Name of an owner's process, if it is known.
+pub(super) fn command(owner: &HttpOwner) -> Option<String> {
+    let name = layout::text(&owner.command);
+    (!name.is_empty()).then(|| human::printable(&name).into_owned())
+}

@@ -1,0 +1,128 @@
+//! Printing beside the tracing: a reader of the output that is slow, or has stopped reading for a while, must not keep
+//! the ring buffer from being read. Meanwhile requests wait in the engine, which counts what it cannot keep.
+
+use std::{
+    env,
+    io::{self, BufWriter, IsTerminal as _, Write},
+    sync::Arc,
+};
+
+use jiff::tz::TimeZone;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::{
+    args::{HttpArgs, Output},
+    clock::Clock,
+    json,
+    summary::Summary,
+    tally::Tally,
+    text::Lines,
+};
+use crate::engine::HttpExchange;
+
+/// Bytes that are collected before they are written.
+const BUFFER: usize = 256 << 10;
+
+/// Something to print.
+#[derive(Debug)]
+pub(super) enum Page {
+    /// What comes before everything else.
+    Heading,
+    /// Requests, of which the filters leave some.
+    Requests(Vec<HttpExchange>),
+    /// An interval.
+    Summary(Box<Summary>, Box<Tally>),
+    /// What comes last; with summaries, what the endpoints did since the beginning.
+    Ending(Option<Box<Summary>>, Box<Tally>),
+}
+
+/// Prints one page at a time.
+#[derive(Debug)]
+pub(super) struct Printer {
+    /// While nothing is printed.
+    writer: Option<Writer>,
+    running: Option<JoinHandle<(Writer, io::Result<()>)>>,
+}
+
+impl Printer {
+    pub(super) fn new(args: &Arc<HttpArgs>) -> Self {
+        Self { writer: Some(Writer::new(args)), running: None }
+    }
+
+    /// Whether a page is still being printed.
+    pub(super) fn is_busy(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.is_finished())
+    }
+
+    /// Begins to print; what was printed before must have been [finished](Self::finish).
+    pub(super) fn start(&mut self, page: Page) {
+        if let Some(mut writer) = self.writer.take() {
+            self.running = Some(spawn_blocking(move || {
+                let result = writer.print(&page, &mut io::stdout().lock());
+                (writer, result)
+            }));
+        }
+    }
+
+    /// Waits until everything is printed. `false`: whoever read the output has had enough.
+    pub(super) async fn finish(&mut self) -> io::Result<bool> {
+        let Some(running) = &mut self.running else { return Ok(true) };
+        let (writer, result) = running.await.map_err(io::Error::other)?;
+        self.running = None;
+        self.writer = Some(writer);
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+}
+
+/// Turns pages into bytes.
+#[derive(Debug)]
+struct Writer {
+    args: Arc<HttpArgs>,
+    clock: Clock,
+    lines: Lines,
+    zone: TimeZone,
+}
+
+impl Writer {
+    fn new(args: &Arc<HttpArgs>) -> Self {
+        // https://no-color.org: set, and not empty.
+        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let zone = TimeZone::system();
+        Self {
+            args: Arc::clone(args),
+            clock: Clock::new(),
+            lines: Lines::new(io::stdout().is_terminal() && !no_color, zone.clone()),
+            zone,
+        }
+    }
+
+    fn print(&mut self, page: &Page, out: &mut impl Write) -> io::Result<()> {
+        let mut out = BufWriter::with_capacity(BUFFER, out);
+        self.clock.follow();
+        match (page, self.args.output) {
+            (Page::Heading, Output::Text) if !self.args.summary => self.lines.heading(&mut out)?,
+            (Page::Requests(requests), output) => {
+                for request in requests {
+                    if !self.args.selection.takes(&request.exchange) {
+                        continue;
+                    }
+                    match output {
+                        Output::Text => self.lines.request(request, &self.clock, &mut out)?,
+                        Output::Json => json::request(request, &self.clock, &mut out)?,
+                    }
+                }
+            }
+            (Page::Summary(summary, tally), Output::Text) => {
+                out.write_all(summary.text(tally, &self.zone).as_bytes())?;
+            }
+            (Page::Summary(summary, tally), Output::Json) => json::summary(summary, tally, &mut out)?,
+            (Page::Ending(Some(whole), _), Output::Text) => out.write_all(whole.whole_text().as_bytes())?,
+            (Page::Ending(whole, tally), Output::Json) => json::ending(whole.as_deref(), tally, &mut out)?,
+            (Page::Heading | Page::Ending(None, _), _) => {}
+        }
+        out.flush()
+    }
+}

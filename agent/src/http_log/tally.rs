@@ -1,0 +1,146 @@
+//! What the whole session has seen and not seen, in sentences for people.
+
+use traffictrace_http::{
+    Reason,
+    endpoint::{Class, Sums, Totals, Unobserved},
+};
+
+use crate::engine::{Engine, HttpMissing, HttpSnapshot, SessionId};
+
+/// Sums since the session began.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    /// All requests, whether they were shown or not.
+    pub(super) totals: Totals,
+    /// What is in no sum.
+    pub(super) missing: HttpMissing,
+    /// Calls that found no room in the flow table, so that their process is not known.
+    pub(super) table_full: u64,
+}
+
+impl Tally {
+    /// The sums up to now, and at most `top` endpoints. Requests that come later are in neither.
+    pub(super) fn read(engine: &mut Engine, session: &SessionId, top: usize) -> Option<(Self, HttpSnapshot)> {
+        let table_full = engine.snapshot(session, 0).map_or(0, |snapshot| snapshot.losses.table_full);
+        // Last, since everything else reads requests as well.
+        let requests = engine.http(session, top)?;
+        Some((Self { totals: requests.totals, missing: requests.missing, table_full }, requests))
+    }
+
+    /// What is missing, one sentence each, with what to do.
+    pub(super) fn sentences(&self) -> Vec<String> {
+        let Self { totals, missing, table_full } = self;
+        let mut sentences = Vec::new();
+        let mut say = |count: u64, sentence: &dyn Fn() -> String| {
+            if count > 0 {
+                sentences.push(sentence());
+            }
+        };
+        say(missing.lost.records, &|| {
+            format!(
+                "{} were lost between the kernel and this process, with the heads of {} and {}{}: trace fewer \
+                 processes, or only some --port.",
+                counted(missing.lost.records, "record"),
+                counted(missing.lost.requests, "request"),
+                counted(missing.lost.responses, "response"),
+                match missing.lost.unknown {
+                    0 => String::new(),
+                    unknown => format!(", and {} of unknown content", counted(unknown, "record")),
+                },
+            )
+        });
+        for reason in Unobserved::REASONS {
+            let count = totals.unobserved.of(reason);
+            say(count, &|| format!("{} not shown: {}.", counted(count, "request"), why(reason)));
+        }
+        say(missing.connections, &|| {
+            format!(
+                "{} not followed, because too many were open at once: trace fewer processes, or only some --port.",
+                counted(missing.connections, "connection"),
+            )
+        });
+        say(missing.not_listed, &|| {
+            format!(
+                "{} counted in the totals without a line, because the output was read too slowly: write to a file, or \
+                 use --summary.",
+                counted(missing.not_listed, "request"),
+            )
+        });
+        say(*table_full, &|| {
+            "The flow table was full, so some requests are shown without their process: raise --max-flows."
+                .to_owned()
+        });
+        sentences
+    }
+}
+
+/// Numbers by class, without those that are zero: `90 2xx, 3 5xx, 1 no response`.
+pub(super) fn by_class(sums: &Sums) -> String {
+    let classes = Class::ALL.into_iter().filter(|class| sums.of(*class) > 0);
+    let texts: Vec<String> = classes.map(|class| format!("{} {}", sums.of(class), name(class))).collect();
+    if texts.is_empty() { String::new() } else { format!(": {}", texts.join(", ")) }
+}
+
+/// A class's name for people.
+pub(super) fn name(class: Class) -> &'static str {
+    match class {
+        Class::NoResponse => "no response",
+        Class::Unknown => "status unknown",
+        other => other.name(),
+    }
+}
+
+/// A number with what is counted.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn why(reason: Reason) -> &'static str {
+    match reason {
+        Reason::LostResponse => {
+            "the response was lost between the kernel and this process; trace fewer processes, or only some --port"
+        }
+        Reason::HeadTooLarge => "the head was larger than what is kept of one",
+        Reason::Malformed => "bytes that are no HTTP followed on the connection",
+        Reason::NoMemory => "the memory for requests that are under way was used up; trace fewer processes",
+        Reason::MissingBytes => "packets were missing between those that passed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http_log::testing::exchange;
+
+    #[test]
+    fn nothing_missing_needs_no_word() {
+        let mut tally = Tally::default();
+        assert!(tally.sentences().is_empty());
+        assert_eq!(by_class(&tally.totals.sums), "");
+        tally.totals.sums.record(&exchange());
+        assert_eq!(by_class(&tally.totals.sums), ": 1 2xx");
+    }
+
+    #[test]
+    fn everything_missing_has_a_sentence() {
+        let mut tally = Tally::default();
+        tally.missing.lost.records = 3;
+        tally.missing.lost.requests = 1;
+        tally.missing.lost.unknown = 2;
+        tally.missing.connections = 1;
+        tally.missing.not_listed = 5;
+        tally.table_full = 9;
+        for reason in Unobserved::REASONS {
+            tally.totals.unobserved.record(reason, 1);
+        }
+        let sentences = tally.sentences();
+        assert_eq!(sentences.len(), 4 + Unobserved::REASONS.len());
+        assert!(sentences[0].starts_with("3 records were lost"), "{}", sentences[0]);
+        assert!(
+            sentences[0].contains("1 request and 0 responses, and 2 records of unknown content"),
+            "{}",
+            sentences[0]
+        );
+        assert!(sentences.iter().all(|sentence| sentence.ends_with('.')), "{sentences:?}");
+    }
+}

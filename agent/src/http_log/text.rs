@@ -1,0 +1,169 @@
+//! The access log for people: one line a request, in columns.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+    net::SocketAddr,
+};
+
+use jiff::tz::TimeZone;
+use traffictrace_crd::human;
+use traffictrace_http::{
+    Status,
+    endpoint::{Class, redact},
+};
+
+use super::{
+    clock::Clock,
+    names::{command, side},
+};
+use crate::engine::HttpExchange;
+
+/// Columns but the last one, which is not padded: name, width, and up to what width it grows with its values, so that a
+/// single long one does not push the others apart for good.
+const COLUMNS: [(&str, usize, usize); 11] = [
+    ("TIME", 12, 12),
+    ("SIDE", 6, 6),
+    ("PROCESS", 16, 26),
+    ("PEER", 18, 26),
+    ("METHOD", 6, 8),
+    ("STATUS", 11, 11),
+    ("FIRST", 8, 8),
+    ("TOTAL", 8, 8),
+    ("REQUEST", 8, 8),
+    ("RESPONSE", 8, 8),
+    ("HOST", 18, 32),
+];
+/// The last column: paths are long.
+const LAST: &str = "PATH";
+/// Columns of numbers with units, which are aligned at the right.
+const NUMBERS: std::ops::RangeInclusive<usize> = 6..=9;
+/// The column that has a colour.
+const COLOURED: usize = 5;
+/// Stands for what is not known or not there.
+const NONE: &str = "-";
+
+/// Writes the lines.
+#[derive(Debug)]
+pub(super) struct Lines {
+    widths: [usize; COLUMNS.len()],
+    colours: bool,
+    zone: TimeZone,
+    line: String,
+}
+
+impl Lines {
+    pub(super) fn new(colours: bool, zone: TimeZone) -> Self {
+        Self { widths: COLUMNS.map(|(_, width, _)| width), colours, zone, line: String::new() }
+    }
+
+    /// Writes the names of the columns.
+    pub(super) fn heading(&mut self, out: &mut impl Write) -> io::Result<()> {
+        let names = COLUMNS.map(|(name, ..)| name.to_owned());
+        self.write(&names, LAST, None, out)
+    }
+
+    /// Writes the line of a request.
+    pub(super) fn request(
+        &mut self,
+        request: &HttpExchange,
+        clock: &Clock,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let exchange = &request.exchange;
+        let time = clock.time_of(exchange.began).to_zoned(self.zone.clone());
+        let cells = [
+            time.strftime("%H:%M:%S%.3f").to_string(),
+            side(exchange.side).to_owned(),
+            process(request),
+            SocketAddr::from(request.remote).to_string(),
+            known(&exchange.method),
+            status(exchange.status, exchange.grpc_status),
+            exchange.first_byte.map_or_else(|| NONE.to_owned(), |first| nanoseconds(first, exchange.began)),
+            nanoseconds(exchange.ended, exchange.began),
+            human::bytes(exchange.request_bytes),
+            human::bytes(exchange.response_bytes),
+            known(&exchange.host),
+        ];
+        let colour = colour(exchange.status, exchange.grpc_status);
+        self.write(&cells, &known(&redact(&exchange.path)), Some(colour), out)
+    }
+
+    fn write(
+        &mut self,
+        cells: &[String; COLUMNS.len()],
+        last: &str,
+        colour: Option<&str>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        self.line.clear();
+        for (at, cell) in cells.iter().enumerate() {
+            let length = cell.chars().count();
+            let width = self.widths[at].max(length.min(COLUMNS[at].2));
+            self.widths[at] = width;
+            let padding = width.saturating_sub(length);
+            let colour = colour.filter(|_| self.colours && at == COLOURED);
+            let (before, after) = if NUMBERS.contains(&at) { (padding, 0) } else { (0, padding) };
+            let (begin, end) = colour.map_or(("", ""), |colour| (colour, "\x1b[0m"));
+            // Writing to a text cannot fail.
+            let _ = write!(self.line, "{:before$}{begin}{cell}{end}{:after$}  ", "", "");
+        }
+        self.line.push_str(last);
+        self.line.push('\n');
+        out.write_all(self.line.as_bytes())
+    }
+}
+
+/// A process's name and id.
+fn process(request: &HttpExchange) -> String {
+    if request.pid == 0 {
+        return NONE.to_owned();
+    }
+    format!("{}({})", command(&request.owner).unwrap_or_default(), request.pid)
+}
+
+/// A text from traffic, made harmless.
+fn known(text: &str) -> String {
+    if text.is_empty() { NONE.to_owned() } else { human::printable(text).into_owned() }
+}
+
+/// A status, of gRPC with its own: `200/14`.
+fn status(status: Status, grpc_status: Option<u32>) -> String {
+    let http = match status {
+        Status::Code(code) => code.to_string(),
+        Status::NoResponse => "no response".to_owned(),
+        Status::Unknown => "unknown".to_owned(),
+    };
+    match grpc_status {
+        Some(grpc) => format!("{http}/{grpc}"),
+        None => http,
+    }
+}
+
+/// The colour of a status's class, as an escape sequence (ECMA-48: SGR).
+fn colour(status: Status, grpc_status: Option<u32>) -> &'static str {
+    match Class::of(status) {
+        Class::Success if grpc_status.is_some_and(|status| status != 0) => "\x1b[31m",
+        Class::Informational | Class::Success => "\x1b[32m",
+        Class::Redirection => "\x1b[36m",
+        Class::ClientError => "\x1b[33m",
+        Class::ServerError | Class::NoResponse => "\x1b[31m",
+        Class::Unknown => "\x1b[35m",
+    }
+}
+
+fn nanoseconds(end: u64, begin: u64) -> String {
+    microseconds(end.saturating_sub(begin) / 1000)
+}
+
+/// A duration with the unit that reads best: `999 µs`, `12.3 ms`, `4.56 s`.
+pub(super) fn microseconds(microseconds: u64) -> String {
+    match microseconds {
+        0..1_000 => format!("{microseconds} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
+        _ => format!("{:.2} s", microseconds as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests;

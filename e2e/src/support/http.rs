@@ -1,0 +1,155 @@
+//! `traffictrace http -o json`: its lines, and running it.
+
+use std::{collections::BTreeMap, net::IpAddr, process::Command, time::Duration};
+
+use rustix::process::Signal;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{Result, TestError, needs::Host, process::Process};
+
+/// How long a line may take: loading programs is slow under emulation.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A request. People's scripts read these fields: all are required, with these names and types; others may be added.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the product's documented output")]
+pub struct Request {
+    pub time: jiff::Timestamp,
+    pub side: String,
+    pub pid: u32,
+    pub container_pid: u32,
+    pub command: String,
+    pub protocol: String,
+    pub tls: bool,
+    pub method: String,
+    pub host: String,
+    pub path: String,
+    pub status: Option<u16>,
+    pub outcome: String,
+    pub first_byte_microseconds: Option<u64>,
+    pub duration_microseconds: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub local_address: IpAddr,
+    pub local_port: u16,
+    pub remote_address: IpAddr,
+    pub remote_port: u16,
+}
+
+/// Sums of requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the product's documented output")]
+pub struct Counts {
+    pub requests: u64,
+    pub by_class: BTreeMap<String, u64>,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+}
+
+/// The last line.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ending {
+    /// All requests of the session.
+    pub totals: Counts,
+    /// Numbers of requests that could not be observed, by reason.
+    pub unobserved: BTreeMap<String, u64>,
+    /// Numbers of what was lost, by kind.
+    pub lost: BTreeMap<String, u64>,
+}
+
+impl Ending {
+    /// The totals.
+    ///
+    /// # Errors
+    ///
+    /// If anything is missing in them.
+    pub fn complete(self) -> Result<Counts> {
+        let missing = self.unobserved.iter().chain(&self.lost).any(|(_, count)| *count > 0);
+        if missing {
+            Err(TestError::unexpected("what is missing", format!("{self:?}")))
+        } else {
+            Ok(self.totals)
+        }
+    }
+}
+
+/// A running `traffictrace http`.
+#[derive(Debug)]
+pub struct HttpLog {
+    process: Process,
+}
+
+impl HttpLog {
+    /// Starts it with JSON output, and waits until it traces.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start(host: &Host, arguments: &[&str]) -> Result<Self> {
+        Self::start_plain(host, &[&["-o", "json"], arguments].concat())
+    }
+
+    /// As [`HttpLog::start`], with the output that the arguments say.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_plain(host: &Host, arguments: &[&str]) -> Result<Self> {
+        // What it says first, on standard error, tells that it traces.
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" http \"$@\" 2>&1"]).arg(&host.traffictrace).args(arguments);
+        let process = Process::start(&mut command)?;
+        match process.line(LIMIT)? {
+            Some(line) if line.starts_with("Tracing ") => Ok(Self { process }),
+            other => Err(TestError::unexpected("the start of http", format!("{other:?}"))),
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Waits for the next request.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn request(&self) -> Result<Request> {
+        let line = self.process.line(LIMIT)?;
+        parse(&line.ok_or_else(|| TestError::unexpected("http", "it ended"))?)
+    }
+
+    /// Ctrl-C: all lines as they are. The exit status must be 0.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, or not so.
+    pub fn interrupt_plain(self) -> Result<Vec<String>> {
+        self.process.signal(Signal::INT)?;
+        let ended = self.process.wait(LIMIT)?;
+        if ended.status.success() {
+            Ok(ended.lines)
+        } else {
+            Err(TestError::unexpected("the end of http", format!("{}: {:?}", ended.status, ended.lines)))
+        }
+    }
+
+    /// Ctrl-C: all lines but the last one, and that one.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end with status 0, or a line is not of its form.
+    pub fn interrupt<Line: DeserializeOwned>(self) -> Result<(Vec<Line>, Ending)> {
+        let mut lines = self.interrupt_plain()?;
+        let last = lines.pop().unwrap_or_default();
+        Ok((lines.iter().map(|line| parse(line)).collect::<Result<_>>()?, parse(&last)?))
+    }
+}
+
+fn parse<Line: DeserializeOwned>(text: &str) -> Result<Line> {
+    serde_json::from_str(text)
+        .map_err(|error| TestError::unexpected("a line of http", format!("{error}: {text}")))
+}
