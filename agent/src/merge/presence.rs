@@ -10,7 +10,7 @@ use super::life::Times;
 use super::{Inputs, LivePods, is_over};
 
 /// The time after which a node with selected pods from which nothing has come is named. A first report takes three
-/// seconds and, in a large cluster, ten more; its interval does not matter.
+/// seconds and, in a large cluster, twenty more, whatever the interval is.
 pub(crate) const UNTRACED_AFTER: Duration = Duration::from_secs(30);
 /// Most nodes that a status names as missing.
 const MISSING: usize = 16;
@@ -43,8 +43,10 @@ impl Nodes {
     pub(super) fn of(inputs: &Inputs<'_>, times: Option<Times>, before: &TrafficTraceStatus) -> Self {
         let reports = inputs.reports;
         let over = before.phase.is_some_and(is_over);
-        // A trace that is over does not look at the pods of today, nor one that has ended at those that came later.
-        let counts = |pods: &LivePods| !over && times.is_none_or(|times| pods.since < times.end);
+        // A trace that is over does not look at the pods of today, nor one that has ended at those that came later, and
+        // of one whose spec cannot be used nobody is expected to trace any.
+        let usable = inputs.invalid.is_none() || before.phase == Some(Phase::Running);
+        let counts = |pods: &LivePods| !over && usable && times.is_none_or(|times| pods.since < times.end);
         let live_pods: BTreeMap<&str, LivePods> = inputs
             .live_pods
             .iter()

@@ -108,6 +108,18 @@ fn what_untraced_pods_moved_stays_missing_when_they_are_gone() {
 }
 
 #[test]
+fn nobody_is_missing_where_the_spec_cannot_be_used() {
+    let mut case = Case::new();
+    case.live(&[("n1", 1)]);
+    case.invalid = Some("spec.remoteCIDRs[0]: no".into());
+    for seconds in [1, 2, 60] {
+        let status = case.status_at(seconds);
+        assert_eq!((status.phase, status.missing_nodes.len()), (Some(Phase::Failed), 0));
+        assert_eq!(degraded(&status).0, "False AsAsked");
+    }
+}
+
+#[test]
 fn pods_that_came_after_the_end_are_nothing_to_wait_for() {
     let mut case = Case::new();
     case.apply(report("n1", &[("a", 10)]));
