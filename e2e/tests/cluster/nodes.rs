@@ -25,8 +25,9 @@ use crate::setup::{REPORTED, exchange, finish, server, shows_exactly, start_serv
 
 /// The time that a node has for its first report.
 const UNTRACED_AFTER: Duration = Duration::from_secs(30);
-/// The agent's label.
+/// Labels of the agents and of the controller.
 const AGENTS: &str = "app.kubernetes.io/name=traffictrace,app.kubernetes.io/component=agent";
+const CONTROLLER: &str = "app.kubernetes.io/name=traffictrace,app.kubernetes.io/component=controller";
 
 fn degraded(status: &TrafficTraceStatus) -> Option<&Condition> {
     status.conditions.iter().find(|condition| condition.type_ == condition_type::DEGRADED)
@@ -50,6 +51,21 @@ async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
             if over { Ok(status.clone()) } else { Err(format!("{:?}", status.conditions)) }
         })
         .await
+}
+
+/// Two nodes, of which the second may end: without a controller nobody would tell of it for a minute.
+async fn controller_and_other(cluster: &Cluster) -> Result<(&str, &str)> {
+    let pods: Api<Pod> = Api::all(cluster.client().clone());
+    let found = pods.list(&ListParams::default().labels(CONTROLLER)).await;
+    let found = found.map_err(TestError::kube("look for the controller"))?;
+    let (one, other) = cluster.two_nodes();
+    let on = |node: &str| {
+        found
+            .items
+            .iter()
+            .any(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node))
+    };
+    Ok(if on(other) { (other, one) } else { (one, other) })
 }
 
 async fn delete_node(cluster: &Cluster, node: &str) -> Result<()> {
@@ -92,7 +108,7 @@ async fn drained_and_deleted() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let Some(levers) = Levers::find() else { return Ok(()) };
     let namespace = cluster.namespace().await?;
-    let (here, there) = cluster.two_nodes();
+    let (here, there) = controller_and_other(&cluster).await?;
     let minute = TrafficTraceSpec { duration: Span::new("75s"), ..spec("drained") };
     let trace = namespace.trace("drained", minute).await?;
     let [server, client] = exchange(&namespace, (there, here), "drained", "drained", 6).await?;
@@ -126,7 +142,7 @@ async fn deleted_before_its_last_report() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let Some(levers) = Levers::find() else { return Ok(()) };
     let namespace = cluster.namespace().await?;
-    let (here, there) = cluster.two_nodes();
+    let (here, there) = controller_and_other(&cluster).await?;
     let minute = TrafficTraceSpec { duration: Span::new("75s"), ..spec("unreported") };
     let trace = namespace.trace("unreported", minute).await?;
     let [server_pod, client] = exchange(&namespace, (there, here), "unreported", "unreported", 6).await?;
