@@ -26,4 +26,7 @@ unformatted=$(gofmt -l e2e/cluster)
 (cd e2e/cluster/tools && go vet ./...)
 
 "$bin/helm" lint --strict --quiet charts/traffictrace
+# As for nodes with an old runtime and an old kernel.
+"$bin/helm" lint --strict --quiet charts/traffictrace \
+    --set "agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=bpf.json,agent.extraCapabilities={SYS_RESOURCE}"
 scripts/install-manifest.sh --check

@@ -48,8 +48,10 @@ pub mod condition_reason {
     pub const NOT_FAILED: &str = "NotFailed";
     /// The clock of a node, or the controller's, is not the API server's.
     pub const CLOCK_SKEW: &str = "ClockSkew";
-    /// Some nodes have not sent their last numbers in time.
+    /// Some nodes have not reported, or not sent their last numbers, in time.
     pub const NODES_MISSING: &str = "NodesMissing";
+    /// Some nodes left the cluster after their pods had gone and before they had reported that.
+    pub const NODES_LEFT: &str = "NodesLeft";
     /// Every node refused the trace.
     pub const REFUSED: &str = "Refused";
     /// Some nodes refused the trace.
@@ -157,7 +159,7 @@ pub struct TrafficTraceStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub skewed_clocks: Vec<SkewedClock>,
-    /// Nodes with selected pods that have not sent their last numbers, the first 16 by name.
+    /// Nodes of whose selected pods numbers are missing, the first 16 by name: from the start, because no agent has reported from there, or the last ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub missing_nodes: Vec<String>,

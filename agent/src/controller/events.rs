@@ -94,7 +94,7 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
     if let Some((first, more)) =
         first_of(after.missing_nodes.iter().filter(|node| !before.missing_nodes.contains(node)))
     {
-        let note = format!("The last numbers of {first}{more} are missing.");
+        let note = format!("Numbers of {first}{more} are missing; the condition Degraded says why.");
         tell(true, "NodesMissing", note, Some(first));
     }
     if became(Phase::Completed) {

@@ -3,6 +3,7 @@
 //! `run` has the map: watches tell `State` what is, `State` says what to do, `write` does it at the API server.
 
 mod events;
+mod filters;
 mod metadata;
 mod owners;
 mod pace;

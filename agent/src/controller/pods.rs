@@ -9,6 +9,7 @@ use kube::core::{Selector, SelectorExt as _};
 
 use super::owners::Owners;
 use crate::kubeapi::Key;
+use crate::merge::LivePods;
 use crate::session::container_names;
 
 /// The part of a pod that is kept.
@@ -23,6 +24,8 @@ pub(super) struct PodRecord {
     addresses: Vec<IpAddr>,
     /// It has run to its end: it has neither traffic nor an address that another pod may not get.
     finished: bool,
+    /// The time since which selectors may count it as they do now.
+    since: Timestamp,
 }
 
 impl From<Pod> for PodRecord {
@@ -39,8 +42,13 @@ impl From<Pod> for PodRecord {
             all.dedup();
             all
         };
+        let scheduled =
+            status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+        let placed = scheduled.and_then(|condition| condition.last_transition_time.as_ref());
+        let placed = placed.or(pod.metadata.creation_timestamp.as_ref());
         Self {
             key,
+            since: placed.map_or(Timestamp::MIN, |time| time.0),
             labels: pod.metadata.labels.unwrap_or_default(),
             containers: container_names(&spec),
             node: spec.node_name.filter(|name| !name.is_empty()),
@@ -69,15 +77,20 @@ pub(super) struct Pods {
 impl Pods {
     /// Takes a pod that is new or has changed. Returns its labels, old and new, if selectors may count it otherwise than
     /// before.
-    pub(super) fn apply(&mut self, pod: PodRecord, now: Timestamp) -> Vec<Labels> {
+    pub(super) fn apply(&mut self, mut pod: PodRecord, now: Timestamp) -> Vec<Labels> {
         let key = pod.key.clone();
         let pods = self.namespaces.entry(key.namespace.clone()).or_default();
         let old = pods.get(&key.name);
+        let counted =
+            |pod: &PodRecord| (pod.labels.clone(), pod.node.clone(), pod.containers.clone(), pod.finished);
+        pod.since = match old {
+            None => pod.since.min(now),
+            Some(old) if counted(old) == counted(&pod) => old.since,
+            Some(_) => now,
+        };
         if old == Some(&pod) {
             return Vec::new();
         }
-        let counted =
-            |pod: &PodRecord| (pod.labels.clone(), pod.node.clone(), pod.containers.clone(), pod.finished);
         let labels = match old {
             None => vec![pod.labels.clone()],
             Some(old) if counted(old) == counted(&pod) => Vec::new(),
@@ -116,23 +129,24 @@ impl Pods {
         Some(old.labels)
     }
 
-    /// The number of pods of a namespace, by node, that the selector matches and that are on a node and not finished. With
+    /// The pods of a namespace, by node, that the selector matches and that are on a node and not finished. With
     /// `containers`, only pods that have one of these.
     pub(super) fn by_node(
         &self,
         namespace: &str,
         selector: &Selector,
         containers: &[String],
-    ) -> BTreeMap<String, i32> {
-        let mut counts = BTreeMap::new();
+    ) -> BTreeMap<String, LivePods> {
+        let mut nodes: BTreeMap<String, LivePods> = BTreeMap::new();
         for pod in self.namespaces.get(namespace).into_iter().flat_map(HashMap::values) {
             let wanted = containers.is_empty() || containers.iter().any(|name| pod.containers.contains(name));
             let traced = wanted && !pod.finished && selector.matches(&pod.labels);
             if let Some(node) = pod.node.as_ref().filter(|_| traced) {
-                *counts.entry(node.clone()).or_insert(0) += 1;
+                let live = nodes.entry(node.clone()).or_insert(LivePods { count: 0, since: pod.since });
+                *live = LivePods { count: live.count + 1, since: live.since.min(pod.since) };
             }
         }
-        counts
+        nodes
     }
 
     /// The pod that has an address, or had it last, as [`Owners::at`] says.
@@ -169,6 +183,12 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// The numbers of pods by node.
+    fn counts(pods: &Pods, selector: &Selector, containers: &[String]) -> Vec<(String, i32)> {
+        let nodes = pods.by_node("shop", selector, containers);
+        nodes.into_iter().map(|(node, live)| (node, live.count)).collect()
+    }
+
     #[test]
     fn counts_what_runs_where() {
         let mut pods = Pods::default();
@@ -178,18 +198,53 @@ mod tests {
         pods.apply(pod("d", "", "web", "Pending", "10.0.0.4"), at(0));
         pods.apply(pod("e", "n3", "web", "Succeeded", "10.0.0.5"), at(0));
         let all = Selector::default();
-        assert_eq!(pods.by_node("shop", &all, &[]), [("n1".to_owned(), 2), ("n2".to_owned(), 1)].into());
+        assert_eq!(counts(&pods, &all, &[]), [("n1".to_owned(), 2), ("n2".to_owned(), 1)]);
         let web = Selector::from_iter([("app", "web")]);
-        assert_eq!(pods.by_node("shop", &web, &[]), [("n1".to_owned(), 2)].into());
+        assert_eq!(counts(&pods, &web, &[]), [("n1".to_owned(), 2)]);
         assert!(pods.by_node("other", &all, &[]).is_empty());
         let named = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            pods.by_node("shop", &all, &names)
+            counts(&pods, &all, &names)
         };
-        assert_eq!(named(&["db", "none"]), [("n2".to_owned(), 1)].into());
+        assert_eq!(named(&["db", "none"]), [("n2".to_owned(), 1)]);
         assert_eq!((named(&["main"]).len(), named(&["none"]).len()), (2, 0));
         pods.remove(&key("a"), at(0));
-        assert_eq!(pods.by_node("shop", &web, &[]), [("n1".to_owned(), 1)].into());
+        assert_eq!(counts(&pods, &web, &[]), [("n1".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_node_has_a_pod_since_it_was_placed_there_or_became_one_that_is_selected() {
+        let placed = |name: &str, app: &str, addresses: &str| {
+            let mut pod = pod(name, "n1", app, "Running", addresses);
+            pod.since = at(10);
+            pod
+        };
+        let mut pods = Pods::default();
+        let since = |pods: &Pods, app: &'static str| {
+            let nodes = pods.by_node("shop", &Selector::from_iter([("app", app)]), &[]);
+            nodes.get("n1").map(|live| live.since)
+        };
+        // The controller may have begun later.
+        pods.apply(placed("a", "web", "none"), at(50));
+        assert_eq!(since(&pods, "web"), Some(at(10)));
+        pods.apply(placed("a", "web", "10.0.0.1"), at(60));
+        assert_eq!(since(&pods, "web"), Some(at(10)), "an address is no news for selectors");
+        pods.apply(placed("a", "db", "10.0.0.1"), at(70));
+        assert_eq!((since(&pods, "web"), since(&pods, "db")), (None, Some(at(70))));
+        pods.apply(placed("b", "db", "10.0.0.2"), at(80));
+        assert_eq!(since(&pods, "db"), Some(at(10)), "the first of several");
+
+        let api: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "c", "namespace": "shop", "creationTimestamp": at(1).to_string() },
+            "spec": { "nodeName": "n1", "containers": [] },
+            "status": { "conditions": [
+                { "type": "Ready", "status": "True", "lastTransitionTime": at(9).to_string() },
+                { "type": "PodScheduled", "status": "True", "lastTransitionTime": at(3).to_string() },
+            ] },
+        }))
+        .unwrap();
+        let unscheduled = Pod { status: None, ..api.clone() };
+        assert_eq!((PodRecord::from(api).since, PodRecord::from(unscheduled).since), (at(3), at(1)));
     }
 
     #[test]
@@ -230,7 +285,7 @@ mod tests {
         let mut pods = Pods::default();
         pods.apply(host.into(), at(0));
         assert_eq!(pods.at(ip("192.168.0.1"), at(1)), None);
-        assert_eq!(pods.by_node("shop", &Selector::default(), &[]), [("n1".to_owned(), 1)].into());
+        assert_eq!(counts(&pods, &Selector::default(), &[]), [("n1".to_owned(), 1)]);
     }
 
     #[test]
@@ -245,7 +300,7 @@ mod tests {
         assert_eq!(pods.at(ip("10.0.0.1"), at(1)), Some(&old.key));
         assert_eq!(pods.at(ip("10.0.0.1"), at(1000)), None);
         assert_eq!(pods.remove(&old.key, at(0)), None);
-        assert_eq!(pods.by_node("shop", &Selector::default(), &[]), [("n2".to_owned(), 1)].into());
+        assert_eq!(counts(&pods, &Selector::default(), &[]), [("n2".to_owned(), 1)]);
         assert_eq!(pods.remove(&new.key, at(0)), Some(new.labels));
         assert_eq!(pods.at(ip("10.0.0.2"), at(1000)), None);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::core::SelectorExt as _;
 use serde_json::Value;
-use traffictrace_crd::{TrafficTrace, TrafficTraceReport, TrafficTraceStatus};
+use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
 
 use super::events::{Notice, events};
 use super::metadata;
@@ -17,7 +17,7 @@ use super::reports::{Reports, trace_of};
 use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::kubeapi::{Change, Key};
-use crate::merge::{Inputs, NodeReports, merge};
+use crate::merge::{Inputs, Merged, NodeReports, merge};
 
 /// A change of something that is watched.
 #[derive(Debug)]
@@ -324,8 +324,8 @@ impl State {
             return None;
         }
         // A final status is not made anew from what is left of its reports.
-        let status = if trace.is_over() && reports.is_none() {
-            trace.status_of_this_spec()?
+        let Merged { status, look_again } = if trace.is_over() && reports.is_none() {
+            Merged { status: trace.status_of_this_spec()?, look_again: None }
         } else {
             self.merges += 1;
             self.traces.get_mut(uid)?.check_spec();
@@ -333,6 +333,7 @@ impl State {
         };
         let trace = self.traces.get_mut(uid)?;
         trace.looked(now);
+        trace.look_again = look_again;
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
@@ -349,7 +350,7 @@ impl State {
         reports: Option<&NodeReports>,
         report_interval: Duration,
         now: Timestamp,
-    ) -> TrafficTraceStatus {
+    ) -> Merged {
         let none = NodeReports::default();
         let namespace = trace.namespace();
         let live_pods = match &trace.selector {

@@ -1,41 +1,22 @@
 //! One trace as the controller knows it, and when it is to be looked at again.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::Selector;
-use traffictrace_crd::{DirectionFilter, Protocol, TrafficTrace, TrafficTraceStatus, condition_type};
+use traffictrace_crd::{TrafficTrace, TrafficTraceStatus, condition_type};
 
+use super::filters::Filters;
 use super::metadata;
 use super::pace::after;
-use crate::kubeapi::Backoff;
-use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, is_over};
+use crate::kubeapi::{Backoff, compare_versions};
+use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, UNTRACED_AFTER, is_over};
 
 /// The shortest time between two writes of one status, when something happened that nobody should wait for.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The last reports of missing nodes are taken until so long after the end of a trace.
 pub(super) const LATE: Duration = Duration::from_secs(600);
-
-/// The part of a spec that may change and that changes what is counted.
-#[derive(Clone, Debug, PartialEq)]
-struct Filters {
-    protocols: Vec<Protocol>,
-    ports: Vec<String>,
-    remote_cidrs: Vec<String>,
-    direction: DirectionFilter,
-}
-
-impl Filters {
-    fn of(object: &TrafficTrace) -> Self {
-        let spec = &object.spec;
-        Self {
-            protocols: spec.protocols.clone(),
-            ports: spec.ports.iter().map(|port| format!("{port:?}")).collect(),
-            remote_cidrs: spec.remote_cidrs.clone(),
-            direction: spec.direction,
-        }
-    }
-}
 
 /// The request about a trace that is under way, or has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +48,8 @@ pub(super) struct Trace {
     /// The time at which the status was last made, also if it was no news.
     looked: Option<Timestamp>,
     written: Option<Timestamp>,
+    /// The moment at which the status says more than now although nothing happens until then.
+    pub(super) look_again: Option<Timestamp>,
     /// The filters that the shown status was made for, if this process has made it.
     shown_filters: Option<Filters>,
 }
@@ -84,6 +67,7 @@ impl Trace {
             changed: Some(now),
             looked: None,
             written: None,
+            look_again: None,
             shown_filters: None,
         };
         trace.read_spec();
@@ -91,8 +75,6 @@ impl Trace {
     }
 
     /// Takes another version of the object; one that is older than what is known changes nothing.
-    ///
-    /// Versions of one resource are numbers that grow (Kubernetes 1.35 says so, and it was never otherwise with etcd).
     pub(super) fn update(&mut self, object: TrafficTrace, now: Timestamp) {
         if self.take(object) {
             self.touch(now);
@@ -100,10 +82,8 @@ impl Trace {
     }
 
     fn take(&mut self, object: TrafficTrace) -> bool {
-        let number = |object: &TrafficTrace| object.metadata.resource_version.as_ref()?.parse::<u64>().ok();
-        if let (Some(known), Some(new)) = (number(&self.object), number(&object))
-            && new <= known
-        {
+        let [new, known] = [&object, &self.object].map(|object| object.metadata.resource_version.as_deref());
+        if compare_versions(new, known).is_some_and(Ordering::is_le) {
             return false;
         }
         let respecified = object.metadata.generation != self.object.metadata.generation;
@@ -197,6 +177,7 @@ impl Trace {
             self.deleted_at(),
             self.changed.map(|_| self.next_write(reports, interval, now)),
             self.next_of_life(),
+            self.next_look(interval),
             metadata::patch(&self.object, interval).map(|_| now),
             self.reports_until().filter(|_| self.has_reports),
         ];
@@ -216,7 +197,7 @@ impl Trace {
         now: Timestamp,
     ) -> bool {
         self.changed.is_some_and(|_| self.next_write(reports, interval, now) <= now)
-            || self.next_of_life().is_some_and(|life| life <= now)
+            || [self.next_of_life(), self.next_look(interval)].into_iter().flatten().any(|at| at <= now)
     }
 
     /// The time of the next write of the status: at once for what people wait for, else once in an interval.
@@ -229,6 +210,12 @@ impl Trace {
         let ending = !self.is_over() && status.end_time.as_ref().is_some_and(|end| now >= end.0);
         let gap = if many_more || ending { SHORTEST } else { interval };
         after(written, gap)
+    }
+
+    /// The moment at which nodes that said nothing are to be named, at most once in their time or in an interval.
+    fn next_look(&self, interval: Duration) -> Option<Timestamp> {
+        let at = self.look_again?;
+        Some(self.written.map_or(at, |written| at.max(after(written, interval.min(UNTRACED_AFTER)))))
     }
 
     /// The end of the trace, and after that, the end of the wait for its last reports.

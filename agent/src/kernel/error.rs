@@ -188,7 +188,9 @@ fn permission_advice() -> String {
     let missing = missing_capabilities();
     if missing.is_empty() {
         return "the capabilities are there, but the kernel refuses this program: it has no hooks of this kind, if others \
-                load, or forbids BPF by lockdown or a security policy; see dmesg and /sys/kernel/security/lockdown"
+                load, or forbids BPF by lockdown, a security policy or the seccomp profile of an older container runtime \
+                (agent.seccompProfile of the chart), or, before Linux 5.11, by the limit of locked memory \
+                (agent.extraCapabilities: SYS_RESOURCE); see dmesg and /sys/kernel/security/lockdown"
             .into();
     }
     format!(

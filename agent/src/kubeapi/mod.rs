@@ -3,6 +3,7 @@
 
 mod backoff;
 mod clock;
+mod version;
 mod watch;
 
 use std::error::Error as _;
@@ -13,6 +14,7 @@ use kube::{Client, Config};
 
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::clock::ApiClock;
+pub(crate) use self::version::compare_versions;
 pub(crate) use self::watch::{Change, Key, Source, watch, watch_metadata};
 
 /// A cluster cannot even be asked.

@@ -128,7 +128,7 @@ fn awaiting(nodes: &Nodes) -> String {
 fn complete(status: &TrafficTraceStatus, nodes: &Nodes, ended: bool) -> Told {
     match status.phase {
         Some(Phase::Completed) if !status.missing_nodes.is_empty() => {
-            let missing = nodes.awaited.len() + nodes.left.len();
+            let missing = nodes.all_missing(Phase::Completed).len();
             let message = format!(
                 "The trace is over; {missing} of {} nodes did not send their last numbers within {} s.",
                 status.nodes_matched,

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use traffictrace_crd::{Interruption, Phase, TrafficTraceStatus, condition_reason as reason};
 
-use super::life::Times;
+use super::life::{Times, is_over};
 use super::text::{and_more, when};
 use super::{Inputs, Nodes};
 
@@ -49,10 +50,22 @@ pub(super) fn findings(
         );
         add(reason::NODES_MISSING, message);
     }
-    if !status.missing_nodes.is_empty() && !nodes.awaited.is_empty() {
-        let names = listed(&nodes.awaited);
+    if !nodes.untraced.is_empty() {
+        let names = listed(&nodes.untraced);
+        let message = format!(
+            "No agent has reported from {names}, and the traffic of selected pods there is not counted: see whether \
+             the node is Ready and the agent's pod runs there."
+        );
+        add(reason::NODES_MISSING, message);
+    }
+    let unfinished: BTreeSet<String> = nodes.awaited.difference(&nodes.untraced).cloned().collect();
+    if status.phase.is_some_and(is_over) && !unfinished.is_empty() {
+        let names = listed(&unfinished);
         let message = format!("The last numbers of {names} are missing: no agent has sent them from there.");
         add(reason::NODES_MISSING, message);
+    }
+    if !nodes.drained.is_empty() {
+        add(reason::NODES_LEFT, drained(inputs, nodes));
     }
     if let Some(silent) = silent(inputs, status) {
         add(reason::NODES_SILENT, silent);
@@ -93,7 +106,7 @@ fn silent(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
     {
         return None;
     }
-    let longest = inputs.report_interval * SILENT_INTERVALS + SILENT_MORE;
+    let longest = silent_after(inputs);
     let names = inputs.reports.silent_since(inputs.now.checked_sub(longest).ok()?);
     if names.is_empty() {
         return None;
@@ -103,6 +116,29 @@ fn silent(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
         "Nothing new came from {names} for more than {} s: see whether the node is Ready and the agent runs there.",
         longest.as_secs()
     ))
+}
+
+/// The moment at which a node that reports now will have been silent for too long.
+pub(super) fn next_silence(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<Timestamp> {
+    let longest = silent_after(inputs);
+    let oldest = inputs.reports.oldest_since(inputs.now.checked_sub(longest).ok()?)?;
+    let moment = oldest.checked_add(longest).ok()?.checked_add(Duration::from_secs(1)).ok()?;
+    Some(moment).filter(|_| status.phase == Some(Phase::Running))
+}
+
+fn silent_after(inputs: &Inputs<'_>) -> Duration {
+    inputs.report_interval * SILENT_INTERVALS + SILENT_MORE
+}
+
+/// The message about nodes that were taken away in good order, but too soon to be asked.
+fn drained(inputs: &Inputs<'_>, nodes: &Nodes) -> String {
+    let names = listed(&nodes.drained);
+    let since = nodes.drained.iter().filter_map(|node| inputs.reports.update_time_of(node)).min();
+    let since = since.map(|time| format!(" after {time}")).unwrap_or_default();
+    format!(
+        "The selected pods had gone from {names} when the node left the cluster, but its agent had not reported that: \
+         bytes that they moved in the last interval{since} may be missing."
+    )
 }
 
 fn interrupted(last: &Interruption, count: usize) -> String {

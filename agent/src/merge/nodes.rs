@@ -221,6 +221,18 @@ impl NodeReports {
         self.nodes.iter().filter(|(_, node)| silent(node)).map(|(name, _)| name.as_str()).collect()
     }
 
+    /// The oldest time since a moment at which a node that should go on reporting has last done so.
+    pub(super) fn oldest_since(&self, moment: Timestamp) -> Option<Timestamp> {
+        let live = self.reports().filter(|report| !report.is_final);
+        let times = live.filter_map(|report| Some(report.update_time.as_ref()?.0));
+        times.filter(|time| *time >= moment).min()
+    }
+
+    /// The time at which the newest numbers of a node were read.
+    pub(super) fn update_time_of(&self, node: &str) -> Option<Timestamp> {
+        Some(self.nodes.get(node)?.newest.report.update_time.as_ref()?.0)
+    }
+
     /// The lowest generation of the spec by which a node that still traces works, and how many work by one that is lower
     /// than `newest`.
     pub(crate) fn behind(&self, newest: i64) -> (Option<i64>, usize) {

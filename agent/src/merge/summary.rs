@@ -31,10 +31,12 @@ fn lost(status: &TrafficTraceStatus, nodes: &Nodes) -> String {
         parts.push(losses(&status.lost));
     }
     let interrupted: BTreeSet<_> = status.interruptions.iter().map(|i| i.node_name.as_deref()).collect();
+    let unfinished = status.missing_nodes.iter().filter(|name| !nodes.untraced.contains(*name)).count();
     for (what, count) in [
         ("maybe: interrupted on", interrupted.len()),
-        ("not traced on", nodes.refusals),
-        ("no last numbers of", status.missing_nodes.len()),
+        ("maybe: the last interval of", nodes.drained.len()),
+        ("not traced on", nodes.refusals + nodes.untraced.len()),
+        ("no last numbers of", unfinished),
     ] {
         if count > 0 {
             parts.push(format!("{what} {count} node{}", if count == 1 { "" } else { "s" }));

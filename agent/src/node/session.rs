@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) not_visible: Vec<NotVisible>,
     /// When the next report is due.
     pub(super) due: Duration,
+    /// Until when no report may come before its interval is over: one has, and pods may come and go all the time.
+    unhurried_until: Duration,
     /// The next report needs all rows.
     pub(super) all_rows: bool,
     /// The report that its next one goes on from. Not at once: only when the containers of its pods have been looked at
@@ -75,6 +77,7 @@ impl Session {
             active_pods: 0,
             not_visible: Vec::new(),
             due: now.running + earliest + (latest - earliest + spread).mul_f64(fastrand::f64()),
+            unhurried_until: Duration::ZERO,
             all_rows: !trace.containers.is_empty(),
             goes_on: None,
         }
@@ -83,6 +86,18 @@ impl Session {
     /// The number of rows that the next report needs.
     pub(super) fn rows(&self, trace: &Trace) -> usize {
         if self.all_rows { usize::MAX } else { trace.top_flows }
+    }
+
+    /// Takes the number of pods that are selected now. When the last one is gone, the node says so soon and not at the end
+    /// of the interval, since a node that is drained is often deleted next. The reports of several nodes are spread: all
+    /// pods of a Deployment may go at once.
+    pub(super) fn select(&mut self, active_pods: usize, interval: Duration, spread: Duration, now: Now) {
+        let emptied = self.active_pods > 0 && active_pods == 0;
+        self.active_pods = active_pods;
+        if emptied && now.running >= self.unhurried_until {
+            self.due = self.due.min(now.running + spread.mul_f64(fastrand::f64()));
+            self.unhurried_until = now.running + interval;
+        }
     }
 
     /// Sets the time of the next report: after the interval, give or take a twentieth, so that nodes do not all write

@@ -1,5 +1,7 @@
 //! Filters, on real pods: each shows its part of one traffic and nothing else, and may change while a trace runs.
 
+use std::net::IpAddr;
+
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -17,7 +19,7 @@ use traffictrace_e2e::{
     workload::count::Role,
 };
 
-use crate::setup::{PORT, REPORTED, finish, reporting, seed, server, shows_exactly, start_server};
+use crate::setup::{PORT, REPORTED, arguments, finish, reporting, seed, server, shows_exactly, start_server};
 
 /// A client of servers at two ports, and these servers.
 async fn round(cluster: &Cluster, namespace: &Namespace, group: &str, name: &str) -> Result<Vec<Counted>> {
@@ -116,6 +118,52 @@ async fn each_shows_its_part() -> Result<()> {
             println!("{name}");
             shows_exactly(trace, &part, GroupBy::Endpoint).await?;
         }
+    }
+    Ok(())
+}
+
+/// A trace of some networks shows the connections to them and no other: those to one of two servers, and those of one
+/// family of addresses.
+#[tokio::test]
+async fn networks_show_their_part() -> Result<()> {
+    const CONNECTIONS: usize = 20;
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let (here, there) = cluster.two_nodes();
+    let servers = ["first", "second"].map(|name| server(name, there, "networks", CONNECTIONS));
+    let mut addresses = Vec::new();
+    for server in &servers {
+        addresses.push(start_server(&namespace, server).await?);
+    }
+    let networks = |addresses: &[IpAddr]| -> Vec<String> {
+        addresses.iter().map(|ip| format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 })).collect()
+    };
+    let mut traces = Vec::new();
+    for (name, remote_cidrs) in [
+        ("first", networks(&addresses[0])),
+        ("both", networks(&addresses.concat())),
+        ("ipv4", vec!["0.0.0.0/0".to_owned()]),
+    ] {
+        let spec = TrafficTraceSpec { remote_cidrs, ..spec("networks") };
+        traces.push((name, namespace.trace(name, spec).await?));
+    }
+    let (count, seed) = ((servers.len() * CONNECTIONS).to_string(), seed());
+    let work = ["client", "--connections", &count, "--wait", "60", "--seed", &seed];
+    let client = PodPlan::new("client", here, "networks", arguments(&[&work], &addresses.concat()));
+    namespace.start(&client).await?;
+    let counted = finish(&namespace, &[&servers[0], &servers[1], &client]).await?;
+    let all = rows::counted(&counted, GroupBy::Endpoint).len();
+    for (name, trace) in &traces {
+        let part = only(&counted, |_, connection| match *name {
+            "first" => addresses[0].contains(&connection.remote.ip()),
+            "both" => addresses.concat().contains(&connection.remote.ip()),
+            _ => connection.remote.is_ipv4(),
+        });
+        let shown = rows::counted(&part, GroupBy::Endpoint).len();
+        println!("{name}: {shown} of {all} rows");
+        shows_exactly(trace, &part, GroupBy::Endpoint).await?;
+        // Where pods have addresses of one family alone, that one is everything.
+        assert!(shown < all || *name == "ipv4" && addresses[0].len() == 1, "{name} is no part of it");
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use traffictrace_crd::{GroupBy, TrafficTraceSpec};
+use traffictrace_crd::{GroupBy, Protocol, TrafficTraceSpec};
 use traffictrace_e2e::support::{
     Result,
     cluster::{Cluster, PodPlan, spec},
@@ -15,13 +15,24 @@ type Name = (i64, String);
 /// Received and sent.
 type Bytes = (u64, u64);
 
-/// A pod does all of them; the trace's totals, and every row that it lists, are what the processes counted.
+/// A pod does all of them; the trace's totals, and every row that it lists, are what the processes counted. Traces of some
+/// protocols show these and no others.
 #[tokio::test]
 async fn every_operation_in_a_pod() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let spec = TrafficTraceSpec { group_by: GroupBy::Process, top_flows: 100, ..spec("operations") };
-    let trace = namespace.trace("operations", spec).await?;
+    let trace = namespace.trace("operations", spec.clone()).await?;
+    let mut parts = Vec::new();
+    for (name, protocols) in [
+        ("tcp", vec![Protocol::Tcp]),
+        ("udp", vec![Protocol::Udp]),
+        ("icmp", vec![Protocol::Icmp]),
+        ("datagrams", vec![Protocol::Udp, Protocol::Icmp]),
+    ] {
+        let spec = TrafficTraceSpec { protocols: protocols.clone(), ..spec.clone() };
+        parts.push((namespace.trace(name, spec).await?, protocols));
+    }
     let work = ["operations".to_owned(), "--seed".to_owned(), seed()];
     let pod = PodPlan::new("operations", cluster.two_nodes().0, "operations", work);
     namespace.start(&pod).await?;
@@ -50,9 +61,27 @@ async fn every_operation_in_a_pod() -> Result<()> {
     assert!(status.lost.values().all(|lost| *lost == 0), "{:?}", status.lost);
     assert_eq!(status.top_flows.len(), 100);
     for row in &status.top_flows {
-        let name = (row.container_pid.unwrap_or_default(), format!("{:?}", row.protocol).to_uppercase());
+        let name = (row.container_pid.unwrap_or_default(), name_of(&row.protocol));
         let shown = (row.rx_bytes.cast_unsigned(), row.tx_bytes.cast_unsigned());
         assert_eq!(truth.get(&name), Some(&shown), "{name:?}: {row:?}");
     }
+    for (trace, protocols) in &parts {
+        let names: Vec<String> = protocols.iter().map(name_of).collect();
+        let of_these = truth.iter().filter(|((_, protocol), _)| names.contains(protocol));
+        let part = of_these.fold((0, 0), |sum, (_, bytes)| (sum.0 + bytes.0, sum.1 + bytes.1));
+        println!("{names:?}: {part:?} of {sum:?}");
+        assert!(part.0 > 0 && part.0 < sum.0 && part.1 < sum.1, "{names:?} is no part of what was done");
+        let status = trace.status_where("all of its protocols", REPORTED, |status| {
+            let shown = (status.totals.rx_bytes.cast_unsigned(), status.totals.tx_bytes.cast_unsigned());
+            if shown == part { Ok(status.clone()) } else { Err(format!("{shown:?}, counted {part:?}")) }
+        });
+        let others = status.await?.top_flows.into_iter().find(|row| !protocols.contains(&row.protocol));
+        assert!(others.is_none(), "{names:?}: {others:?}");
+    }
     Ok(())
+}
+
+/// The name of a protocol in a line of the workload.
+fn name_of(protocol: &Protocol) -> String {
+    format!("{protocol:?}").to_uppercase()
 }

@@ -1,7 +1,8 @@
-//! How long a user waits, measured and held against the budgets.
+//! What a user waits for, and what not. The times are printed: on a machine that others share they are no budget to hold.
 
 use std::time::{Duration, Instant};
 
+use traffictrace_crd::{Duration as Span, TrafficTraceSpec};
 use traffictrace_e2e::support::{
     Result, TestError, bpf,
     cluster::{
@@ -15,24 +16,23 @@ use traffictrace_e2e::support::{
 use crate::setup::{REPORTED, arguments, server, start_server};
 
 const TIMES: usize = 10;
-/// From `kubectl apply` to the filter in the kernel.
-const ARMED: Duration = Duration::from_millis(300);
-/// From `kubectl apply` to flows in the status.
-const SHOWN: Duration = Duration::from_secs(5);
-/// What a busy two-core machine, which also runs the cluster and this measurement, may take on top.
-const NOISE: Duration = Duration::from_secs(2);
+/// The interval of the traces. A first report that waited for it would come after this time, give or take a twentieth.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// What nobody told of, the agent finds when it looks at all cgroups, each 15 s. A filter that waited for that would take
+/// longer than this in every third of the tries.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// The values at the middle and at the end of what was measured: of few values, p99 is the largest.
-fn print(what: &str, times: &mut [Duration]) -> Duration {
+fn print(what: &str, times: &mut [Duration]) {
     times.sort();
     let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
     println!("{what}: p50 {middle:?}, p99 {last:?} of {} times", times.len());
-    last
 }
 
-/// Both ends run on this machine, so its clock is the only one.
+/// The filter is in the kernel, and the status has flows, long before an interval is over. Both ends run on this machine, so
+/// its clock is the only one.
 #[tokio::test]
-async fn from_apply_to_armed_and_to_the_first_status() -> Result<()> {
+async fn neither_the_filter_nor_the_first_flows_wait_for_an_interval() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let Some(levers) = Levers::find() else { return Ok(()) };
     let namespace = cluster.namespace().await?;
@@ -53,30 +53,32 @@ async fn from_apply_to_armed_and_to_the_first_status() -> Result<()> {
         })
         .await
     };
+    let spec =
+        || TrafficTraceSpec { interval: Span::new(format!("{}s", INTERVAL.as_secs())), ..spec("timing") };
     // The first trace of a node loads the programs; one beside it finds them there.
     for (what, beside) in [("the first trace of a node", 0), ("a trace beside another", 1)] {
         if beside == 1 {
-            namespace.trace("beside", spec("timing")).await?;
+            namespace.trace("beside", spec()).await?;
         }
         let (mut armed, mut shown) = (Vec::new(), Vec::new());
         for round in 0..TIMES {
             traces(beside).await?;
             let begin = Instant::now();
-            let trace = namespace.trace(&format!("timing-{beside}-{round}"), spec("timing")).await?;
+            let trace = namespace.trace(&format!("timing-{beside}-{round}"), spec()).await?;
             traces(beside + 1).await?;
             armed.push(begin.elapsed());
             trace
-                .status_where("a flow", REPORTED, |status| {
+                .status_where("a flow before its interval is over", INTERVAL / 2, |status| {
                     if status.top_flows.is_empty() { Err(format!("{status:?}")) } else { Ok(()) }
                 })
                 .await?;
             shown.push(begin.elapsed());
             trace.delete().await?;
         }
-        let armed = print(&format!("{what}: apply to filter armed"), &mut armed);
-        let shown = print(&format!("{what}: apply to first flows in the status"), &mut shown);
-        assert!(armed <= ARMED + NOISE, "armed after {armed:?}");
-        assert!(shown <= SHOWN + NOISE, "shown after {shown:?}");
+        print(&format!("{what}: apply to filter armed"), &mut armed);
+        print(&format!("{what}: apply to first flows in the status"), &mut shown);
+        let slowest = armed.into_iter().max().unwrap_or_default();
+        assert!(slowest < TOLD, "{what}: armed after {slowest:?}, as if the agent had to find it by itself");
     }
     Ok(())
 }

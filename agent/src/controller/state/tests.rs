@@ -1,3 +1,5 @@
+mod missing;
+
 use serde_json::json;
 use traffictrace_crd::{Phase, TrafficTraceStatus, report_name};
 
@@ -319,23 +321,6 @@ fn a_saved_manifest_of_a_finished_trace_can_be_applied_again() {
     });
     assert_eq!(patch(&mut state, 0.3), corrected);
     nothing_until(&mut state, 0.4, 60.0);
-}
-
-#[test]
-fn a_node_that_left_the_cluster_is_not_waited_for() {
-    let mut state = state();
-    tell_trace(&mut state, trace("u1", minute()), 0.0);
-    tell_report(&mut state, "n1", 1, true, 0.5);
-    tell_report(&mut state, "n2", 1, false, 0.5);
-    write(&mut state, 1.0);
-    let gone = Key::of(&node_object("n2"));
-    state.tell(Told::Node(Change::Gone(gone)), at(20.0));
-    let status = write(&mut state, 20.0);
-    assert_eq!(
-        (status.phase, status.missing_nodes.as_slice()),
-        (Some(Phase::Running), &["n2".to_owned()][..])
-    );
-    assert_eq!(write(&mut state, 60.0).phase, Some(Phase::Completed), "at once");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn a_trace_of_pods_that_no_agent_reported_on_fails_and_says_what_to_look_at() {
     );
     let message = &condition(&status, "Failed").message;
     assert!(message.contains("2 nodes") && message.contains("agent's pods run there"), "{message}");
-    assert_eq!(status.summary.lost, "no last numbers of 2 nodes");
+    assert_eq!(status.summary.lost, "not traced on 2 nodes");
 }
 
 #[test]
@@ -71,7 +71,10 @@ fn a_node_that_does_not_answer_is_named_after_thirty_seconds_and_may_still_come(
     assert_eq!(status.missing_nodes, ["n2", "n3"]);
     assert_eq!(condition_of(&status, "Complete"), "True NodesMissing");
     assert_eq!(condition_of(&status, "Degraded"), "True NodesMissing");
-    assert!(status.summary.message.contains("n2 and n3"), "{}", status.summary.message);
+    let message = &condition(&status, "Degraded").message;
+    assert!(message.starts_with("No agent has reported from n3, "), "{message}");
+    assert!(message.contains("The last numbers of n2 are missing: no agent"), "{message}");
+    assert_eq!(status.summary.lost, "not traced on 1 node; no last numbers of 1 node");
 
     // Pods of later do not matter; a last report that comes late does.
     case.live(&[("n9", 4)]);
@@ -184,6 +187,7 @@ fn a_node_that_left_the_cluster_is_named_at_once_unless_it_had_nothing_more_to_c
 
     let mut case = Case::new();
     case.existing = Some(["n1".to_owned()].into());
+    case.live(&[("died", 2)]);
     case.apply(report("n1", &[("a", 1)]));
     case.apply(TrafficTraceReportSpec { active_pods: 2, ..report("died", &[("b", 1)]) });
     let status = case.status_at(5);

@@ -2,6 +2,7 @@
 
 mod keeping;
 mod life;
+mod presence;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use traffictrace_crd::{
     TrafficTraceReportSpec, TrafficTraceSpec, TrafficTraceStatus, column_names,
 };
 
-use super::{Inputs, NodeNames, NodeReports, PeerNames, merge};
+use super::{Inputs, LivePods, Merged, NodeNames, NodeReports, PeerNames, merge};
 
 /// When every trace of these tests is created.
 const CREATED: i64 = 1_800_000_000;
@@ -24,7 +25,8 @@ const CREATED: i64 = 1_800_000_000;
 struct Case {
     trace: TrafficTrace,
     reports: NodeReports,
-    live: BTreeMap<String, i32>,
+    live: BTreeMap<String, LivePods>,
+    look_again: Option<Timestamp>,
     existing: Option<BTreeSet<String>>,
     clock_offset: Option<i64>,
     peers: BTreeMap<IpAddr, String>,
@@ -56,6 +58,7 @@ impl Case {
             trace,
             reports: NodeReports::default(),
             live: BTreeMap::new(),
+            look_again: None,
             existing: None,
             clock_offset: None,
             peers: BTreeMap::new(),
@@ -66,7 +69,7 @@ impl Case {
 
     /// The status at so many seconds after the creation; it is what was shown last from then on.
     fn status_at(&mut self, seconds: i64) -> TrafficTraceStatus {
-        let status = merge(&Inputs {
+        let Merged { status, look_again } = merge(&Inputs {
             trace: &self.trace,
             invalid: self.invalid.as_deref(),
             reports: &self.reports,
@@ -79,6 +82,7 @@ impl Case {
             now: at(seconds),
         });
         self.trace.status = Some(status.clone());
+        self.look_again = look_again;
         status
     }
 
@@ -90,8 +94,10 @@ impl Case {
         self.reports.apply(report);
     }
 
+    /// Nodes have so many selected pods, the first of which was there when the trace began.
     fn live(&mut self, pods: &[(&str, i32)]) {
-        self.live = pods.iter().map(|(node, count)| ((*node).to_owned(), *count)).collect();
+        let live = |count| LivePods { count, since: at(0) };
+        self.live = pods.iter().map(|(node, count)| ((*node).to_owned(), live(*count))).collect();
     }
 }
 

@@ -100,7 +100,7 @@ fn a_status_stays_within_its_budget() {
         case.peers
             .insert("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(), format!("pod shop/{long}"));
         for node in 0..40 {
-            case.live.insert(format!("node-{node}-{long}"), 1);
+            case.live.insert(format!("node-{node}-{long}"), LivePods { count: 1, since: at(0) });
         }
         let status = case.status_at(95);
         let size = serde_json::to_vec(&status).unwrap().len();

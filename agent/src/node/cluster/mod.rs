@@ -26,7 +26,7 @@ use traffictrace_crd::{FINISHED_LABEL, TrafficTrace};
 pub(super) use self::beginning::DaemonSetName;
 use self::beginning::Spread;
 use self::outbox::Outbox;
-use self::traces::{Reading, TraceMeta, Traces};
+use self::traces::{Answer, Reading, TraceMeta, Traces};
 use super::folders::Folders;
 use super::state::{Event, Now, Settings as StateSettings, State};
 use super::{FIGURES, NodeError, TICK, Watched, show, stopped};
@@ -41,8 +41,6 @@ use crate::session::{Pod, Trace, Uid};
 pub(super) const NEEDED: [&str; 4] = ["bpf", "ownReports", "pods", "traces"];
 /// The interval at which kubelets are looked for, and cgroups without a notice.
 const REFRESH: Duration = Duration::from_secs(15);
-/// The pause before a trace that could not be read is tried again, and up to as much more.
-const READ_AGAIN: Duration = Duration::from_secs(2);
 /// Changes that may wait; watches stop reading meanwhile.
 const CHANGES: usize = 256;
 
@@ -210,9 +208,10 @@ impl Agent {
         let now = self.now();
         match told {
             Told::Trace(Change::Apply(meta)) => {
-                self.traces.apply(&meta);
-                let uid = meta.metadata.uid.clone().unwrap_or_default();
-                self.state.apply(Event::Metadata(uid, Box::new(meta.metadata)), now);
+                if self.traces.apply(&meta) {
+                    let uid = meta.metadata.uid.clone().unwrap_or_default();
+                    self.state.apply(Event::Metadata(uid, Box::new(meta.metadata)), now);
+                }
             }
             Told::Trace(Change::Gone(key)) => {
                 self.traces.remove(&key.uid);
@@ -275,7 +274,11 @@ impl Agent {
         let uid = key.uid.clone();
         match result {
             Ok(DeserializeGuard(Ok(object))) => {
-                let Some(object) = self.traces.read(&uid, object) else { return self.read_traces() };
+                let object = match self.traces.read(&uid, object) {
+                    Answer::Newest(object) => object,
+                    Answer::Again(pause) => return self.read(key, pause),
+                    Answer::Unknown => return,
+                };
                 match Trace::read(&object, now.time) {
                     Ok(trace) => self.state.apply(Event::Trace(Box::new(trace)), now),
                     Err(unusable) => {
@@ -290,16 +293,16 @@ impl Agent {
                 self.state.apply(Event::Unusable(uid, invalid.to_string()), now);
             }
             // Deleted, or not in the cache yet. In the latter case the watch brings it again.
-            Err(kube::Error::Api(status)) if status.is_not_found() => self.traces.failed(&uid),
+            Err(kube::Error::Api(status)) if status.is_not_found() => self.traces.absent(&uid),
             Err(error) => {
                 tracing::warn!(
                     trace = %key,
                     "cannot read the TrafficTrace, trying again: {}",
                     explain(&error, &TrafficTrace::plural(&()), &self.api.url)
                 );
-                let pause =
-                    READ_AGAIN.mul_f64(1.0 + fastrand::f64()).max(retry_after(&error).unwrap_or_default());
-                self.read(key, pause);
+                if let Some(pause) = self.traces.again(&uid, retry_after(&error)) {
+                    self.read(key, pause);
+                }
             }
         }
     }

@@ -3,22 +3,55 @@
 //! Only their metadata is watched: a status is written every few seconds and read by people, not by nodes. A trace is read
 //! when its generation changes, which is when its spec does, and only if this node has to do with its namespace.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
-use traffictrace_crd::TrafficTrace;
+use traffictrace_crd::{GROUP, TrafficTrace};
 
-use crate::kubeapi::Key;
+use crate::kubeapi::{Backoff, Key, compare_versions};
 use crate::session::Uid;
 
 /// The metadata of a trace, as it is watched.
 pub(super) type TraceMeta = PartialObjectMeta<TrafficTrace>;
 
+/// The labels and annotations in which the controller speaks to all nodes.
+#[derive(Debug)]
+struct Notes {
+    /// The version of the object that they are of.
+    version: Option<String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+impl Notes {
+    fn of(meta: &ObjectMeta) -> Self {
+        let is_ours = |name: &str| name.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/'));
+        let ours = |all: &Option<BTreeMap<String, String>>| {
+            let ours = all.iter().flatten().filter(|(name, _)| is_ours(name));
+            ours.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        Self {
+            version: meta.resource_version.clone(),
+            labels: ours(&meta.labels),
+            annotations: ours(&meta.annotations),
+        }
+    }
+
+    /// The order of a version of the object and the one that these are of, where both are numbers.
+    fn compare(&self, meta: &ObjectMeta) -> Option<Ordering> {
+        compare_versions(meta.resource_version.as_deref(), self.version.as_deref())
+    }
+}
+
 /// What is known of a trace.
 #[derive(Debug)]
 struct Known {
     key: Key,
+    notes: Notes,
     created: Option<Timestamp>,
     /// The newest generation that was heard of.
     generation: i64,
@@ -28,8 +61,9 @@ struct Known {
     unstarted: bool,
     /// Something has changed since it was read.
     changed: bool,
-    /// The trace is being read.
+    /// The trace is being read, or will be after a pause.
     reading: bool,
+    backoff: Backoff,
 }
 
 /// A trace that is to be read.
@@ -40,6 +74,17 @@ pub(super) struct Reading {
     pub(super) created: Option<Timestamp>,
 }
 
+/// What an answer of the API server is worth.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The newest spec, with the newest notes to all nodes.
+    Newest(Box<TrafficTrace>),
+    /// It is older than what is known, or of another trace of this name: it is to be asked for again after this pause.
+    Again(Duration),
+    /// Nobody knows the trace any more.
+    Unknown,
+}
+
 /// The traces of the cluster that have not finished.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
@@ -47,23 +92,30 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// Takes the metadata of a trace that is new or has changed.
-    pub(super) fn apply(&mut self, meta: &TraceMeta) {
+    /// Takes the metadata of a trace that is new or has changed. Returns whether its notes are the newest: a list from the
+    /// cache of another API server can be behind what the watch has told.
+    pub(super) fn apply(&mut self, meta: &TraceMeta) -> bool {
         let key = Key::of(meta);
-        let generation = meta.metadata.generation.unwrap_or(0);
-        let created = meta.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let known = self.known.entry(key.uid.clone()).or_insert(Known {
+        let meta = &meta.metadata;
+        let generation = meta.generation.unwrap_or(0);
+        let known = self.known.entry(key.uid.clone()).or_insert_with(|| Known {
             key,
-            created,
+            notes: Notes::of(meta),
+            created: meta.creation_timestamp.as_ref().map(|time| time.0),
             generation,
             read: None,
             unstarted: false,
             changed: true,
             reading: false,
+            backoff: Backoff::default(),
         });
-        // A list from the cache of another API server can be behind what the watch has told.
         known.generation = known.generation.max(generation);
         known.changed = true;
+        let is_newest = known.notes.compare(meta) != Some(Ordering::Less);
+        if is_newest {
+            known.notes = Notes::of(meta);
+        }
+        is_newest
     }
 
     /// Forgets a trace that is gone.
@@ -85,31 +137,45 @@ impl Traces {
         due
     }
 
-    /// Takes what was read. `None` when it is to be thrown away: the trace is gone, another one has its name, or the
-    /// answer is older than what is known. It is due again then.
-    pub(super) fn read(&mut self, uid: &Uid, trace: TrafficTrace) -> Option<TrafficTrace> {
-        let known = self.known.get_mut(uid)?;
-        known.reading = false;
+    /// Takes what was read, which came from a cache: of the notes to all nodes it may have older ones than the watch has
+    /// told. Where the order of the two is not known, the watch is believed, as it brings what is newer.
+    pub(super) fn read(&mut self, uid: &Uid, mut trace: TrafficTrace) -> Answer {
+        let Some(known) = self.known.get_mut(uid) else { return Answer::Unknown };
         let generation = trace.metadata.generation.unwrap_or(0);
         if trace.metadata.uid.as_ref() != Some(uid) || generation < known.generation {
-            return None;
+            return Answer::Again(known.backoff.next(None));
         }
+        if known.notes.compare(&trace.metadata) == Some(Ordering::Greater) {
+            known.notes = Notes::of(&trace.metadata);
+        } else {
+            trace.metadata.labels = Some(known.notes.labels.clone());
+            trace.metadata.annotations = Some(known.notes.annotations.clone());
+        }
+        known.reading = false;
+        known.backoff.reset();
         known.generation = generation;
         known.read = Some(generation);
         known.unstarted = trace.status.as_ref().is_none_or(|status| status.start_time.is_none());
-        Some(trace)
+        Answer::Newest(Box::new(trace))
+    }
+
+    /// A trace could not be read. Returns the pause before the next try, at least as long as the server asks; nothing when
+    /// nobody knows the trace any more.
+    pub(super) fn again(&mut self, uid: &Uid, asked: Option<Duration>) -> Option<Duration> {
+        Some(self.known.get_mut(uid)?.backoff.next(asked))
     }
 
     /// A trace makes no sense to this version, and is not read again before its spec changes.
     pub(super) fn unreadable(&mut self, uid: &Uid) {
         if let Some(known) = self.known.get_mut(uid) {
             known.reading = false;
+            known.backoff.reset();
             known.read = Some(known.generation);
         }
     }
 
-    /// A trace could not be read, and is to be read again.
-    pub(super) fn failed(&mut self, uid: &Uid) {
+    /// A trace was not there, and is to be read when it changes.
+    pub(super) fn absent(&mut self, uid: &Uid) {
         if let Some(known) = self.known.get_mut(uid) {
             known.reading = false;
         }
@@ -117,91 +183,4 @@ impl Traces {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn meta(uid: &str, generation: i64) -> TraceMeta {
-        serde_json::from_value(json!({
-            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
-            "metadata": { "name": "shop", "namespace": "web", "uid": uid, "generation": generation },
-        }))
-        .unwrap()
-    }
-
-    fn trace(uid: &str, generation: i64, status: &serde_json::Value) -> TrafficTrace {
-        serde_json::from_value(json!({
-            "apiVersion": "traffictrace.dev/v1alpha1", "kind": "TrafficTrace",
-            "metadata": { "name": "shop", "namespace": "web", "uid": uid, "generation": generation },
-            "spec": { "selector": {} }, "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn started() -> serde_json::Value {
-        json!({ "startTime": "2026-11-23T10:00:00Z" })
-    }
-
-    fn due(traces: &mut Traces) -> usize {
-        traces.due(|_| true).len()
-    }
-
-    #[test]
-    fn a_trace_is_read_once_for_each_generation() {
-        let mut traces = Traces::default();
-        traces.apply(&meta("u1", 1));
-        assert_eq!(due(&mut traces), 1);
-        assert_eq!(due(&mut traces), 0, "it is being read");
-        assert!(traces.read(&"u1".into(), trace("u1", 1, &started())).is_some());
-        // Its status is written again and again.
-        traces.apply(&meta("u1", 1));
-        assert_eq!(due(&mut traces), 0);
-        traces.apply(&meta("u1", 2));
-        assert_eq!(due(&mut traces), 1);
-    }
-
-    #[test]
-    fn a_trace_of_a_namespace_without_pods_here_is_not_read() {
-        let mut traces = Traces::default();
-        traces.apply(&meta("u1", 1));
-        assert!(traces.due(|key| key.namespace == "other").is_empty());
-        assert_eq!(traces.due(|key| key.namespace == "web").len(), 1, "a pod has come");
-    }
-
-    #[test]
-    fn an_answer_that_is_older_than_what_is_known_is_thrown_away() {
-        let mut traces = Traces::default();
-        traces.apply(&meta("u1", 2));
-        assert_eq!(due(&mut traces), 1);
-        assert!(traces.read(&"u1".into(), trace("u1", 1, &started())).is_none());
-        assert_eq!(due(&mut traces), 1, "it is read again");
-        assert!(traces.read(&"u1".into(), trace("u2", 5, &started())).is_none(), "made anew under its name");
-        traces.remove(&"u1".into());
-        assert!(traces.read(&"u1".into(), trace("u1", 2, &started())).is_none());
-    }
-
-    #[test]
-    fn one_that_nobody_has_begun_is_read_again_when_it_changes() {
-        let mut traces = Traces::default();
-        traces.apply(&meta("u1", 1));
-        assert_eq!(due(&mut traces), 1);
-        traces.read(&"u1".into(), trace("u1", 1, &json!({})));
-        assert_eq!(due(&mut traces), 0, "nothing has changed yet");
-        traces.apply(&meta("u1", 1));
-        assert_eq!(due(&mut traces), 1);
-    }
-
-    #[test]
-    fn what_failed_is_read_again_and_what_is_unreadable_is_not() {
-        let mut traces = Traces::default();
-        traces.apply(&meta("u1", 1));
-        due(&mut traces);
-        traces.failed(&"u1".into());
-        assert_eq!(due(&mut traces), 1);
-        traces.unreadable(&"u1".into());
-        assert_eq!(due(&mut traces), 0);
-        traces.apply(&meta("u1", 2));
-        assert_eq!(due(&mut traces), 1);
-    }
-}
+mod tests;

@@ -110,9 +110,10 @@ impl Followed {
     ) -> io::Result<()> {
         let live_pods = match i32::try_from(pods).unwrap_or(i32::MAX) {
             0 => BTreeMap::new(),
-            pods => BTreeMap::from([(node.to_owned(), pods)]),
+            // This process is the node's agent: nobody else is waited for.
+            count => BTreeMap::from([(node.to_owned(), merge::LivePods { count, since: now })]),
         };
-        let status = merge::merge(&merge::Inputs {
+        let merge::Merged { status, .. } = merge::merge(&merge::Inputs {
             trace: &self.object,
             invalid: None,
             reports: &self.reports,

@@ -340,9 +340,10 @@ impl<C: Counter> State<C> {
         for (uid, planned) in giving_way.into_iter().chain(others) {
             self.identify(&planned);
             self.advance(&uid, &planned, now);
-            if let Some(session) = self.traces.get_mut(&uid).and_then(|known| known.stand.session_mut()) {
+            let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(&uid) else { continue };
+            if let Some(session) = stand.session_mut() {
                 session.history.select(&planned);
-                session.active_pods = planned.pods.len();
+                session.select(planned.pods.len(), trace.interval(), self.spread, now);
                 session.not_visible = planned.not_visible;
             }
         }

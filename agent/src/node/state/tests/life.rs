@@ -174,6 +174,31 @@ fn reports_come_soon_and_then_once_in_an_interval() {
 }
 
 #[test]
+fn a_node_whose_last_pod_goes_says_so_at_once_and_once_in_an_interval() {
+    let mut node = Node::new();
+    node.trace("t1", "web", 600).pod("p1", "web", 11).pod("p2", "web", 12).wait(3);
+    let written = node.reports.len();
+    node.fake().receive("t1", 1000);
+    node.gone("p1").step();
+    assert_eq!(node.reports.len(), written, "there is another pod");
+    node.gone("p2").step();
+    let report = node.last("t1");
+    assert_eq!((node.reports.len(), report.active_pods), (written + 1, 0));
+    assert_eq!((report.totals.rx_bytes, report.is_final), (1000, false));
+    // Pods that come and go all the time make no more reports than that.
+    for _ in 0..5 {
+        node.pod("p3", "web", 13).step();
+        node.gone("p3").step();
+    }
+    assert_eq!(node.reports.len(), written + 1);
+    node.wait(11);
+    assert_eq!(node.reports.len(), written + 2);
+    node.pod("p4", "web", 14).step();
+    node.gone("p4").step();
+    assert_eq!(node.reports.len(), written + 3);
+}
+
+#[test]
 fn the_last_report_has_everything_and_is_the_last() {
     let mut node = Node::new();
     node.trace("t1", "web", 60).pod("p1", "web", 11).step();

@@ -105,6 +105,14 @@ impl Node {
         self.apply(Event::Places(places))
     }
 
+    /// A pod ends: it is gone from the API, and its cgroup is gone too.
+    fn gone(&mut self, uid: &str) -> &mut Self {
+        self.apply(Event::PodGone(uid.into()));
+        let mut places = self.state.places.clone();
+        places.remove(uid);
+        self.apply(Event::Places(places))
+    }
+
     fn seen(&self, uid: &str) -> Seen {
         match self.state.traces.get(uid).map(|tracked| &tracked.stand) {
             None => Seen::Unknown,
