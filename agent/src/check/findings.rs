@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::{
     cgroups::find_root,
     kernel::{
-        HookTier, HttpCapture, KernelError, TierChoice, Tracer, Unseen, Wanted, missing_capabilities, sees_all_processes,
+        HookTier, HttpCapture, KernelError, TierChoice, Tracer, Unseen, Wanted, missing_capabilities,
+        sees_all_processes,
     },
 };
 

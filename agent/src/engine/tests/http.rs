@@ -43,7 +43,8 @@ fn request(head: &str) -> Vec<u8> {
 }
 
 fn response(status: &str, body: usize) -> Vec<u8> {
-    let mut bytes = format!("HTTP/1.1 {status}\r\nServer: test\r\nContent-Length: {body}\r\n\r\n").into_bytes();
+    let mut bytes =
+        format!("HTTP/1.1 {status}\r\nServer: test\r\nContent-Length: {body}\r\n\r\n").into_bytes();
     bytes.extend(std::iter::repeat_n(b'x', body));
     bytes
 }
@@ -107,8 +108,14 @@ fn messages_follow_each_other_whatever_their_form() {
     };
     // A body in many packets.
     talk(&mut client, &mut server, &[&request("GET /large")], &[&response("200 OK", 3 << 20)]);
-    let upload = [b"PUT /up HTTP/1.1\r\nContent-Length: 300000\r\n\r\n".as_slice(), &[b'G'; 300_000]].concat();
-    talk(&mut client, &mut server, &[&upload], &[b"HTTP/1.1 100 Continue\r\n\r\n", &response("201 Created", 0)]);
+    let upload =
+        [b"PUT /up HTTP/1.1\r\nContent-Length: 300000\r\n\r\n".as_slice(), &[b'G'; 300_000]].concat();
+    talk(
+        &mut client,
+        &mut server,
+        &[&upload],
+        &[b"HTTP/1.1 100 Continue\r\n\r\n", &response("201 Created", 0)],
+    );
     // No body, whatever the head says.
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n";
     talk(&mut client, &mut server, &[&request("HEAD /head")], &[head]);
@@ -129,7 +136,8 @@ fn messages_follow_each_other_whatever_their_form() {
     let slow = request("GET /slow");
     let bytes: Vec<_> = slow.chunks(1).collect();
     talk(&mut client, &mut server, &bytes, &[&response("200 OK", 1)]);
-    let cookies = format!("GET /cookies HTTP/1.1\r\nCookie: {}\r\nHost: shop.example\r\n\r\n", "c".repeat(6000));
+    let cookies =
+        format!("GET /cookies HTTP/1.1\r\nCookie: {}\r\nHost: shop.example\r\n\r\n", "c".repeat(6000));
     talk(&mut client, &mut server, &[cookies.as_bytes()], &[&response("200 OK", 1)]);
     // Several requests before the first answer.
     let both = [request("GET /one"), request("HEAD /two"), request("GET /three")].concat();

@@ -30,7 +30,12 @@ fn size(rng: &mut Rng) -> usize {
 
 fn filler(rng: &mut Rng, length: usize) -> Vec<u8> {
     // Bodies that look like heads and chunks must not be taken for any.
-    let text = ["GET /false HTTP/1.1\r\n\r\n", "HTTP/1.1 500 False\r\n\r\n", "\r\n0\r\n\r\n", "Content-Length: 7\r\n"];
+    let text = [
+        "GET /false HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 500 False\r\n\r\n",
+        "\r\n0\r\n\r\n",
+        "Content-Length: 7\r\n",
+    ];
     let mut bytes = Vec::new();
     while bytes.len() < length {
         bytes.extend_from_slice(rng.choice(text).unwrap().as_bytes());
