@@ -26,6 +26,16 @@ pub enum KernelError {
         /// Its name.
         hook: &'static str,
     },
+    /// The kernel lacks a function for programs.
+    #[error("this kernel cannot {feature}: it has no {helper}(); use Linux {since} or later")]
+    NoHelper {
+        /// What needs it.
+        feature: &'static str,
+        /// Its name.
+        helper: &'static str,
+        /// The first kernel that has it.
+        since: &'static str,
+    },
     /// No hook tier that was tried works.
     #[error(
         "this kernel offers no way to count sends and receives; use Linux 6.3 or later, or 5.10 or later with BPF \

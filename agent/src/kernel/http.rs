@@ -10,6 +10,8 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, RingBuf},
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
 };
 use traffictrace_ebpf::{
     HTTP_OBJECT, constants,
@@ -60,9 +62,13 @@ impl HttpCapture {
     ///
     /// # Errors
     ///
-    /// [`KernelError`] if the kernel has no BTF or refuses a map or a program.
+    /// [`KernelError`] if the kernel has no BTF, is older than Linux 5.17, or refuses a map or a program.
     pub fn load(root: &Path, ring_bytes: u32) -> Result<Self, KernelError> {
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
+        // Without it, the verifier would go through every turn of every loop, which takes it minutes on old kernels.
+        if matches!(is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_loop), Ok(false)) {
+            return Err(KernelError::NoHelper { feature: "show HTTP", helper: "bpf_loop", since: "5.17" });
+        }
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .map_max_entries(maps::HTTP_RING, ring_bytes)

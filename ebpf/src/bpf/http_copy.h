@@ -5,8 +5,8 @@
 
 #include "http_state.h"
 
-/* Records that one packet can need: 64 KiB in the largest ones, and a packet may have somewhat more. */
-#define SLICES 18
+/* Records that one packet can need: BIG TCP makes packets of up to 512 KiB. */
+#define SLICES 130
 
 /* What was refused. */
 enum refused { REFUSED_HEAD, REFUSED_KNOWN, REFUSED_UNKNOWN };
@@ -124,7 +124,7 @@ static __always_inline struct tt_http_record *reserve(struct packet *packet, con
 
 /*
  * Reads a packet's bytes; `most` is the room there is. The length is made from its last byte's number, which the compiler
- * must not see through: before Linux 5.13 the verifier does not learn from a comparison with 0 that it is another number.
+ * must not see through: before Linux 6.10 the verifier does not learn from a comparison of one what the other is.
  */
 static __always_inline bool load(struct __sk_buff *skb, void *to, __u32 offset, __u64 length, const __u64 most)
 {
@@ -185,28 +185,43 @@ static __always_inline bool copy_slice(struct packet *packet, __u64 from, __u32 
 	return true;
 }
 
+/* Bytes that are being handed over. */
+struct copying {
+	struct packet packet;
+	__u64 from;
+	__u32 length;
+	__u32 flags;
+};
+
+/* Hands one record over. Returns whether there is nothing more to do. */
+static long copy_turn(__u32 turn, struct copying *copying)
+{
+	__u32 length = copying->length, slice = length < TT_HTTP_LARGE ? length : TT_HTTP_LARGE;
+	bool taken;
+
+	if (length == 0)
+		return 1;
+	taken = slice <= TT_HTTP_SMALL ?
+			copy_slice(&copying->packet, copying->from, slice, copying->flags, TT_HTTP_SMALL) :
+			copy_slice(&copying->packet, copying->from, slice, copying->flags, TT_HTTP_LARGE);
+	if (!taken)
+		return 1;
+	copying->flags &= ~TT_HTTP_STARTS;
+	copying->from += slice;
+	copying->length -= slice;
+	return 0;
+}
+
 /* Hands `length` bytes from a position on over, in as many records as it takes. `how` has flags, and above them what is lost. */
 __noinline int tt_http_copy(struct __sk_buff *skb, __u64 from, __u32 length, __u32 where, __u32 how)
 {
-	struct packet packet;
-	__u32 flags = how & 0xffff;
-	int i;
+	struct copying copying = { .from = from, .length = length, .flags = how & 0xffff };
 
-	if (!again(&packet, skb, from, from + length, where))
+	if (!again(&copying.packet, skb, from, from + length, where))
 		return 0;
-	for (i = 0; i < SLICES && length > 0; i++) {
-		__u32 slice = length < TT_HTTP_LARGE ? length : TT_HTTP_LARGE;
-		bool taken = slice <= TT_HTTP_SMALL ? copy_slice(&packet, from, slice, flags, TT_HTTP_SMALL) :
-						      copy_slice(&packet, from, slice, flags, TT_HTTP_LARGE);
-
-		if (!taken)
-			break;
-		flags &= ~TT_HTTP_STARTS;
-		from += slice;
-		length -= slice;
-	}
-	if (length > 0)
-		refuse(&packet, how >> 16);
+	bpf_loop(SLICES, copy_turn, &copying, 0);
+	if (copying.length > 0)
+		refuse(&copying.packet, how >> 16);
 	return 0;
 }
 

@@ -22,8 +22,8 @@
 /* Results of scan() that are no position. */
 #define SCAN_MORE 0u
 #define SCAN_DOUBT 0xffffffffu
-/* Turns of scan(): one for each eight bytes, and one for each line. */
-#define TURNS 100
+/* Turns of scan() at most: each takes a byte at least. */
+#define TURNS TT_HTTP_SMALL
 
 static __always_inline __u64 word(const __u8 *at)
 {
@@ -173,45 +173,63 @@ static __always_inline bool keep(struct way *way, const __u8 *data, __u32 length
 	return true;
 }
 
+/* A head at hand. */
+struct scanning {
+	struct way *way;
+	const __u8 *data;
+};
+
+/* Goes on to the next line feed, but eight bytes at most. Returns whether there is nothing more to do. */
+static long scan_turn(__u32 turn, struct scanning *scanning)
+{
+	struct way *way = scanning->way;
+	const __u8 *data = scanning->data;
+	__u32 at = way->at, start = way->start, found;
+	bool empty;
+
+	if (at >= way->have || at > TT_HTTP_SMALL || start > TT_HTTP_SMALL)
+		return 1;
+	found = line_feed(word(data + at));
+	at += found;
+	way->at = at;
+	if (found == 8 || at >= way->have)
+		return 0;
+	/* A line ends here. */
+	way->at = way->start = at + 1;
+	if (way->within) {
+		way->within = 0;
+		return 0;
+	}
+	empty = at == start || (at == start + 1 && data[start] == '\r');
+	if (empty && way->said & SAID_START) {
+		way->result = at + 1;
+		return 1;
+	}
+	/* Empty lines may come before a start line. */
+	if (!empty)
+		read_line(way, data, start, at - start);
+	return way->said & SAID_DOUBT ? 1 : 0;
+}
+
 /*
  * Reads `have` bytes of a head, line by line. Returns the position behind the head's end; SCAN_MORE if the end has not
  * passed, after keeping what the next packet needs; SCAN_DOUBT if it is not to be known. `data` has room for
  * TT_HTTP_SMALL bytes and SLACK, whatever lies there.
  */
-static __always_inline __u32 scan_lines(struct way *way, const __u8 *data)
+static __always_inline __u32 scan(struct way *way, const __u8 *data, __u32 have)
 {
-	__u32 at, start, i;
-	bool empty;
+	struct scanning scanning = { .way = way, .data = data };
+	__u32 start;
 
+	way->have = have;
 	way->at = way->start = 0;
-	for (i = 0; i < TURNS; i++) {
-		__u32 found;
-
-		/* What is known of the way lies in memory, too. */
-		asm volatile("" ::: "memory");
-		at = way->at;
-		if (at >= way->have || at > TT_HTTP_SMALL)
-			break;
-		found = line_feed(word(data + at));
-		at += found;
-		way->at = at;
-		if (found == 8 || at >= way->have)
-			continue;
-		/* A line ends here. */
-		start = way->start;
-		way->at = way->start = at + 1;
-		if (way->within) {
-			way->within = 0;
-		} else if (start <= TT_HTTP_SMALL) {
-			empty = at == start || (at == start + 1 && data[start] == '\r');
-			if (empty && way->said & SAID_START)
-				return at + 1;
-			/* Empty lines may come before a start line. */
-			if (!empty)
-				read_line(way, data, start, at - start);
-		}
-	}
+	way->result = SCAN_MORE;
+	bpf_loop(TURNS, scan_turn, &scanning, 0);
 	start = way->start;
+	if (way->said & SAID_DOUBT)
+		return SCAN_DOUBT;
+	if (way->result != SCAN_MORE)
+		return way->result;
 	if (way->at < way->have || start > TT_HTTP_SMALL)
 		return SCAN_DOUBT;
 	if (way->within) {
@@ -219,12 +237,5 @@ static __always_inline __u32 scan_lines(struct way *way, const __u8 *data)
 		return SCAN_MORE;
 	}
 	return keep(way, data + start, way->have - start) ? SCAN_MORE : SCAN_DOUBT;
-}
-
-static __always_inline __u32 scan(struct way *way, const __u8 *data, __u32 have)
-{
-	way->have = have;
-	way->result = scan_lines(way, data);
-	return way->said & SAID_DOUBT ? SCAN_DOUBT : way->result;
 }
 #endif

@@ -169,7 +169,7 @@ __noinline int tt_http_head(struct __sk_buff *skb, __u64 first, __u64 last, __u3
 		((__u64 *)data)[2] = ((__u64 *)way->line)[2];
 		((__u64 *)data)[3] = ((__u64 *)way->line)[3];
 	}
-	/* Before Linux 5.13 the verifier forgets the bounds of what is on the stack. There is room for as much as the mask lets. */
+	/* The verifier may have forgotten the bounds of what was on the stack. There is room for as much as the mask lets. */
 	asm volatile("" : "+r"(kept));
 	kept &= 2 * KEPT - 1;
 	if (!read_bytes(&packet, data + kept, offset_of(&packet, from), length, SLICE)) {
