@@ -65,7 +65,8 @@ struct way {
 	__u8 reserved;
 	__u8 line[KEPT];
 	/*
-	 * Where scan() is, and what it has found. Kept here, and volatile, so that the verifier forgets their values at each turn: it would follow all.
+	 * Where scan() is, and what it has found. It is kept here, and volatile, so that the verifier forgets the values at each
+	 * turn and does not follow all of them.
 	 */
 	volatile __u32 have;
 	volatile __u32 at;
