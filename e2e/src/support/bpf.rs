@@ -6,6 +6,11 @@ use serde_json::Value;
 
 use super::{Result, TestError};
 
+/// What `bpftool` says of an object that another process is making at this moment (EAGAIN of `bpf_link_by_id()`).
+const BEING_MADE: &str = "Resource temporarily unavailable";
+/// Further attempts at a list that such an object has spoilt.
+const LISTS: usize = 10;
+
 /// Ids of programs, maps and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Objects {
@@ -81,7 +86,14 @@ pub fn held_by(pid: u32) -> Result<Objects> {
 ///
 /// When `bpftool` cannot be run.
 pub fn show(kind: &str) -> Result<Vec<Value>> {
-    bpftool(&[kind, "show"])
+    let mut listed = bpftool(&[kind, "show"]);
+    for _ in 0..LISTS {
+        match &listed {
+            Err(error) if error.to_string().contains(BEING_MADE) => listed = bpftool(&[kind, "show"]),
+            _ => break,
+        }
+    }
+    listed
 }
 
 /// The entries of a map; none when it has gone since it was listed, as that of another process may at any time.

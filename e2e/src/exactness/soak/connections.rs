@@ -1,9 +1,11 @@
-//! Connections as fast as two CPUs make them: on each a server, and a client that opens and closes.
+//! Connections as fast as two CPUs make them, up to a rate that the flow table is large enough for: on each CPU a server, and
+//! a client that opens and closes.
 
 use std::{
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::fd::OwnedFd,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -25,6 +27,9 @@ use crate::exactness::{
 };
 
 const PAIRS: usize = 2;
+/// Connections a second of a pair at most. Both ends of each take a slot for two to three seconds; a full table folds flows,
+/// and then processes are not told apart.
+const RATE: u64 = 15_000;
 /// Connections that a client opens before it closes the first of them, so that client and server take turns less often.
 const TOGETHER: usize = 16;
 /// Of so many connections one ends by FIN, and leaves a TIME_WAIT behind; the others are reset.
@@ -123,6 +128,7 @@ fn serve(listener: &TcpListener) -> Done<Sum> {
 /// Opens and closes connections until `end`, and stops the server; the number of connections.
 fn ask(random: &mut Rng, port: u16, resets: Resets, end: Instant) -> Done<(Sum, u64)> {
     let (mut sum, mut count) = (Sum::default(), 0);
+    let began = Instant::now();
     let mut open = Vec::with_capacity(TOGETHER);
     while before(end) {
         for _ in 0..TOGETHER {
@@ -137,6 +143,8 @@ fn ask(random: &mut Rng, port: u16, resets: Resets, end: Instant) -> Done<(Sum, 
                 sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
             }
         }
+        let due = Duration::from_nanos(1_000_000_000 * count / RATE);
+        thread::sleep(due.saturating_sub(began.elapsed()));
     }
     let last = open_one((Ipv4Addr::LOCALHOST, port).into(), STOP, &mut sum)?;
     receive(&last, ANSWER, &mut sum)?;
