@@ -41,7 +41,7 @@ pub(super) struct Findings {
     pub(super) missing_capabilities: Vec<&'static str>,
     /// Whether the peers of ICMP messages can be told.
     pub(super) icmp_peers: bool,
-    /// Whether requests of HTTP can be seen.
+    /// The answer about requests of HTTP.
     pub(super) http: Http,
     /// Whether all processes of the machine can be seen by their ids.
     pub(super) sees_all_processes: bool,
@@ -63,7 +63,7 @@ pub(super) struct Tier {
     pub(super) reason: Option<String>,
 }
 
-/// Whether requests of HTTP can be seen.
+/// The answer to whether requests of HTTP can be seen.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Http {

@@ -84,7 +84,7 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
             }
             log.engine.tick();
         } else {
-            log.engine.tick_http();
+            log.engine.read_http();
         }
         if let Some(summaries) = &mut log.summaries {
             summaries.record(&log.engine.take_exchanges(&log.session), &log.args.selection);

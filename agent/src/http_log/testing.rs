@@ -22,6 +22,18 @@ pub(super) fn exchange() -> Exchange {
     }
 }
 
+/// An exchange without a response, whose request could not be read.
+pub(super) fn unknown() -> Exchange {
+    Exchange {
+        method: String::new(),
+        host: String::new(),
+        path: String::new(),
+        status: Status::NoResponse,
+        first_byte: None,
+        ..exchange()
+    }
+}
+
 /// An exchange of the process `nginx` with id 4711, 7 in its container.
 pub(super) fn of_nginx(exchange: Exchange) -> HttpExchange {
     let mut command = [0; 16];

@@ -29,7 +29,7 @@ use super::{
 /// Fill of the ring buffer, as a part of it, at which this process is woken.
 const WAKE_AT_PART: u32 = 16;
 
-/// What the kernel could not hand over for one cgroup, since the programs were loaded.
+/// Losses between the kernel and user space of one cgroup, since the programs were loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HttpLost {
     /// Records that found no room in the ring buffer.
@@ -77,11 +77,11 @@ impl HttpCapture {
             .allow_unsupported_maps()
             .load(HTTP_OBJECT)
             .map_err(|e| KernelError::load("create the BPF maps for HTTP".into(), e))?;
-        if let Some((hook, error)) = HTTP.iter().find_map({
-            let mut refused = load::verify(&mut ebpf, &btf, &HTTP);
-            move |hook| Some((*hook, refused.remove(hook.program)?))
-        }) {
-            return Err(load::loading(hook, error));
+        let mut refused = load::verify(&mut ebpf, &btf, &HTTP);
+        for hook in HTTP {
+            if let Some(error) = refused.remove(hook.program) {
+                return Err(load::loading(hook, error));
+            }
         }
         let map = ebpf.take_map(maps::HTTP_RING).ok_or(KernelError::Object(maps::HTTP_RING))?;
         let ring =

@@ -211,7 +211,7 @@ static __always_inline void enter(struct packet *packet)
 {
 	struct way *way = packet->way;
 
-	/* Both may see each other, and then the place is given up. Before Linux 5.12 there is no exchange to decide it by. */
+	/* Both may see each other, and then both stand aside. Adding is what every architecture's programs can do. */
 	__sync_fetch_and_add(&way->entered, 1);
 	if (*(volatile __u32 *)&way->entered - *(volatile __u32 *)&way->left == 1) {
 		pass(packet);

@@ -65,8 +65,8 @@ struct way {
 	__u8 reserved;
 	__u8 line[KEPT];
 	/*
-	 * Where scan() is, and what it has found. It is kept here, and volatile, so that the verifier forgets the values at each
-	 * turn and does not follow all of them.
+	 * Where scan() is, and what it has found: its turns pass it on here. The verifier knows no value of what lies in a map, so
+	 * that it looks at one turn for all; volatile keeps the compiler from passing values by registers.
 	 */
 	volatile __u32 have;
 	volatile __u32 at;

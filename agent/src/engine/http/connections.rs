@@ -8,12 +8,13 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use traffictrace_ebpf::layout::http::{
-    self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, RECEIVES, RESET, SENDS, SENT, STARTS,
+use traffictrace_ebpf::layout::{
+    Slot,
+    http::{self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, RECEIVES, RESET, SENDS, SENT, STARTS},
 };
 use traffictrace_http::{Beginning, Connection, Exchange, Language, Piece, Reason, Side, Sink, Way};
 
-use super::{HttpExchange, HttpOwner};
+use super::{HttpExchange, HttpLedger, HttpOwner};
 use crate::{
     engine::session::Session,
     kernel::{Folders, Tracer},
@@ -104,7 +105,7 @@ impl Connections {
             }
             return;
         }
-        // What is not followed was refused, is not HTTP, or has ended.
+        // A connection that is not followed was refused, is not HTTP, or has ended.
         let Some(followed) = self.followed.get_mut(&record.cookie) else { return };
         let way = if record.flags & SENT != 0 { Way::Sent } else { Way::Received };
         let mut sink = Booking::new(record.cookie, followed.cgroup, followed.ends, tracer, folders, sessions);
@@ -259,17 +260,19 @@ impl<'a, 'b> Booking<'a, 'b> {
     }
 
     fn miss_connection(&mut self) {
-        self.each_session(|session, _| {
-            if let Some(http) = &mut session.http {
-                http.miss_connection();
-            }
-        });
+        self.each_session(self.slot(), |http, _| http.miss_connection());
     }
 
-    /// Calls `book` for each session that counts the connection's flow, with the container that the session books it to.
-    /// Where the flow table has no slot of it, a session whose filter takes every TCP flow is taken for one by its cgroups.
-    fn each_session(&mut self, mut book: impl FnMut(&mut Session, u64)) {
-        let wanted = self.tracer.main_slot(self.cookie).map(|slot| slot.sessions.load(Relaxed));
+    /// The connection's slot in the flow table.
+    fn slot(&self) -> Option<&'a Slot> {
+        self.tracer.main_slot(self.cookie)
+    }
+
+    /// Calls `book` with the requests of each session that counts the connection's flow, which has this slot, and the
+    /// container that the session books it to. A session whose filter takes every TCP flow counts one without a slot by its
+    /// cgroups.
+    fn each_session(&mut self, slot: Option<&Slot>, mut book: impl FnMut(&mut HttpLedger, u64)) {
+        let wanted = slot.map(|slot| slot.sessions.load(Relaxed));
         let parent_of = |id| self.folders.parent(id);
         for session in self.sessions.iter_mut() {
             let counts = match wanted {
@@ -280,9 +283,9 @@ impl<'a, 'b> Booking<'a, 'b> {
                         && session.spec.selects(self.cgroup, parent_of)
                 }
             };
+            let Session { http: Some(http), containers, spec, .. } = &mut **session else { continue };
             if counts {
-                let cgroup = session.containers.of(self.cgroup, &session.spec, &parent_of);
-                book(session, cgroup);
+                book(http, containers.of(self.cgroup, spec, &parent_of));
             }
         }
     }
@@ -290,24 +293,18 @@ impl<'a, 'b> Booking<'a, 'b> {
 
 impl Sink for Booking<'_, '_> {
     fn exchange(&mut self, exchange: Exchange) {
-        let slot = self.tracer.main_slot(self.cookie);
+        let slot = self.slot();
         let (pid, container_pid, command) =
             slot.map_or((0, 0, [0; 16]), |slot| (slot.pid(), slot.ns_tgid.load(Relaxed), slot.comm.load()));
         let Ends { local, remote } = self.ends;
-        self.each_session(|session, cgroup| {
-            if let Some(http) = &mut session.http {
-                let owner = HttpOwner { cgroup, command };
-                let exchange = exchange.clone();
-                http.record(HttpExchange { owner, pid, container_pid, local, remote, exchange });
-            }
+        self.each_session(slot, |http, cgroup| {
+            let owner = HttpOwner { cgroup, command };
+            let exchange = exchange.clone();
+            http.record(HttpExchange { owner, pid, container_pid, local, remote, exchange });
         });
     }
 
     fn unobserved(&mut self, _side: Side, reason: Reason, count: u64) {
-        self.each_session(|session, _| {
-            if let Some(http) = &mut session.http {
-                http.unobserved(reason, count);
-            }
-        });
+        self.each_session(self.slot(), |http, _| http.unobserved(reason, count));
     }
 }

@@ -1,4 +1,4 @@
-//! What one session has seen of HTTP.
+//! The requests of one session: sums by endpoint, and each of them if the session asked for that.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,7 +15,7 @@ use crate::kernel::HttpLost;
 /// Exchanges that wait for [`HttpLedger::take_exchanges`] at most; further ones are counted.
 const MOST_WAITING: usize = 200_000;
 
-/// Whose exchanges a row counts.
+/// The container and the program that a row counts the exchanges of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HttpOwner {
     /// Id of the container's cgroup, as in the rows of flows.
@@ -24,10 +24,10 @@ pub struct HttpOwner {
     pub command: [u8; 16],
 }
 
-/// An exchange and whose it is.
+/// An exchange and its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpExchange {
-    /// Whose it is.
+    /// The container and the program that used the socket.
     pub owner: HttpOwner,
     /// Process id as the host sees it; 0 if it is not known.
     pub pid: u32,
@@ -41,10 +41,10 @@ pub struct HttpExchange {
     pub exchange: Exchange,
 }
 
-/// What could not be observed of a session's requests, beside the reasons of the parser.
+/// Requests of a session that could not be observed, beside those that the parser gives a reason for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HttpMissing {
-    /// What the kernel could not hand over.
+    /// Losses between the kernel and user space.
     pub lost: HttpLost,
     /// Connections that were not followed, since there were too many at once.
     pub connections: u64,
@@ -61,16 +61,16 @@ pub struct HttpSnapshot {
     pub rows: Vec<Row<HttpOwner>>,
     /// Number of all rows.
     pub rows_total: usize,
-    /// What is in no row.
+    /// Requests that are in no row.
     pub missing: HttpMissing,
 }
 
 /// A session's requests between two moments.
 #[derive(Debug)]
 pub struct HttpInterval {
-    /// What happened between them.
+    /// The endpoints' requests between them.
     pub interval: Interval<HttpOwner>,
-    /// What is missing since the session began.
+    /// Requests that are missing since the session began.
     pub missing: HttpMissing,
 }
 

@@ -54,38 +54,36 @@ impl Engine {
             wanted.extend(http.cgroups.clone());
             wanted.extend(spec.cgroups.iter().map(|(id, cgroup)| (*id, cgroup.path.clone())));
         }
+        for session in self.sessions.values_mut().filter(|session| session.spec.http.is_none()) {
+            session.http = None;
+        }
         if self.sessions.values().all(|session| session.spec.http.is_none()) {
             self.http = None;
-        } else {
-            let feed = match &mut self.http {
-                Some(feed) => feed,
-                none => none.insert(HttpFeed {
-                    capture: HttpCapture::load(&self.options.cgroup_root, RING_BYTES)?,
-                    connections: Connections::default(),
-                    attached: BTreeMap::new(),
-                }),
-            };
-            if feed.attached != wanted {
-                feed.capture.select(&wanted)?;
-                feed.attached = wanted;
-            }
+            return Ok(());
         }
-        let lost = self.http.as_ref().map(HttpFeed::lost).unwrap_or_default();
-        for session in self.sessions.values_mut() {
-            match &session.spec.http {
-                None => session.http = None,
-                Some(http) if session.http.is_none() => {
-                    session.http = Some(HttpLedger::new(http.each, lost.clone()));
-                }
-                Some(_) => {}
+        let feed = match &mut self.http {
+            Some(feed) => feed,
+            none => none.insert(HttpFeed {
+                capture: HttpCapture::load(&self.options.cgroup_root, RING_BYTES)?,
+                connections: Connections::default(),
+                attached: BTreeMap::new(),
+            }),
+        };
+        if feed.attached != wanted {
+            feed.capture.select(&wanted)?;
+            feed.attached = wanted;
+        }
+        for session in self.sessions.values_mut().filter(|session| session.http.is_none()) {
+            if let Some(http) = &session.spec.http {
+                session.http = Some(HttpLedger::new(http.each, feed.lost()));
             }
         }
         Ok(())
     }
 
-    /// Takes what the HTTP programs have handed over. Sockets' processes are known by the flow table, so this comes before a
-    /// drain frees slots.
-    pub(super) fn read_http(&mut self) {
+    /// Takes what the HTTP programs have handed over, as [`Engine::tick`] does, too. Sockets' processes are known by the flow
+    /// table, so this comes before a drain frees slots.
+    pub fn read_http(&mut self) {
         let Self {
             http: Some(HttpFeed { capture, connections, .. }), tracer: Some(tracer), sessions, ..
         } = self
@@ -111,11 +109,6 @@ impl Engine {
     /// HTTP. A [`crate::kernel::Readable`] waits for it.
     pub fn http_readable(&self) -> Option<BorrowedFd<'_>> {
         self.http.as_ref().map(|feed| feed.capture.readable())
-    }
-
-    /// Takes the records that wait now, beside [`Engine::tick`].
-    pub fn tick_http(&mut self) {
-        self.read_http();
     }
 
     /// The exchanges that completed since the last call, in the order of their completion on each connection. Empty unless
@@ -149,7 +142,7 @@ impl Engine {
         let ledger = session.http.as_ref()?;
         let mut sum = HttpLost::default();
         for (cgroup, lost) in feed.lost() {
-            // Of a cgroup of which nothing is known it is taken for lost, too.
+            // A cgroup of which nothing is known counts as selected.
             if !session.spec.processes.is_empty() || session.spec.selects(cgroup, |id| folders.parent(id)) {
                 ledger.add_lost(&mut sum, cgroup, &lost);
             }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use traffictrace_http::{Exchange, Protocol};
 
 use super::*;
-use crate::http_log::testing::{exchange, of_nginx};
+use crate::http_log::testing::{exchange, of_nginx, unknown};
 
 fn line(of: &HttpExchange) -> Value {
     let mut text = Vec::new();
@@ -33,15 +33,7 @@ fn a_request_has_every_field_and_its_time_in_microseconds() {
 
 #[test]
 fn what_is_not_known_is_null() {
-    let unknown = Exchange {
-        method: String::new(),
-        host: String::new(),
-        path: String::new(),
-        status: Status::NoResponse,
-        first_byte: None,
-        ..exchange()
-    };
-    let mut request = HttpExchange { pid: 0, ..of_nginx(unknown) };
+    let mut request = HttpExchange { pid: 0, ..of_nginx(unknown()) };
     request.owner.command = [0; 16];
     let value = line(&request);
     for field in

@@ -3,7 +3,7 @@
 use traffictrace_http::{Exchange, Protocol};
 
 use super::*;
-use crate::http_log::testing::{exchange, of_nginx};
+use crate::http_log::testing::{exchange, of_nginx, unknown};
 
 /// The lines of these requests, without the time of day.
 fn lines(colours: bool, requests: &[HttpExchange]) -> Vec<String> {
@@ -38,15 +38,7 @@ fn time_is_of_the_day_to_the_millisecond() {
 
 #[test]
 fn what_is_not_known_is_a_dash_and_a_missing_response_has_words() {
-    let unknown = Exchange {
-        method: String::new(),
-        host: String::new(),
-        path: String::new(),
-        status: Status::NoResponse,
-        first_byte: None,
-        ..exchange()
-    };
-    let line = &lines(false, &[HttpExchange { pid: 0, ..of_nginx(unknown) }])[1];
+    let line = &lines(false, &[HttpExchange { pid: 0, ..of_nginx(unknown()) }])[1];
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(
         words,

@@ -64,14 +64,20 @@ fn a_trace_with_a_long_interval_does_not_wait_for_it_to_name_a_node() {
     assert_eq!(lacks(&write(&mut state, 50.0)), ("NodesMissing", "not traced on 1 node"));
 }
 
-#[test]
-fn a_node_that_left_the_cluster_is_not_waited_for() {
+/// A trace of a minute, of which node n1 has sent its last report and n2 only its first.
+fn with_one_node_that_is_not_done() -> State {
     let mut state = state();
     tell_pod(&mut state, "n2", 0.0);
     tell_trace(&mut state, trace("u1", minute()), 0.0);
     tell_report(&mut state, "n1", 1, true, 0.5);
     tell_report(&mut state, "n2", 1, false, 0.5);
     write(&mut state, 1.0);
+    state
+}
+
+#[test]
+fn a_node_that_left_the_cluster_is_not_waited_for() {
+    let mut state = with_one_node_that_is_not_done();
     node_leaves(&mut state, "n2", 20.0);
     let status = write(&mut state, 20.0);
     assert_eq!(
@@ -83,12 +89,7 @@ fn a_node_that_left_the_cluster_is_not_waited_for() {
 
 #[test]
 fn a_node_that_is_drained_and_deleted_before_it_reported_that_is_not_missing() {
-    let mut state = state();
-    tell_pod(&mut state, "n2", 0.0);
-    tell_trace(&mut state, trace("u1", minute()), 0.0);
-    tell_report(&mut state, "n1", 1, true, 0.5);
-    tell_report(&mut state, "n2", 1, false, 0.5);
-    write(&mut state, 1.0);
+    let mut state = with_one_node_that_is_not_done();
     pod_gone(&mut state, "n2", 19.0);
     node_leaves(&mut state, "n2", 20.0);
     let status = write(&mut state, 20.0);
