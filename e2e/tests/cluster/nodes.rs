@@ -128,6 +128,7 @@ async fn drained_and_deleted() -> Result<()> {
     delete_node(&cluster, there).await?;
     let over = over(&trace).await;
     levers.pull(&["node-start", there]).await?;
+    cluster.agent_ready(there).await?;
     let status = over?;
     assert_eq!((status.phase, status.missing_nodes.len()), (Some(Phase::Completed), 0), "{status:?}");
     assert_eq!(status.summary.lost, "none", "{:?}", status.conditions);
@@ -153,6 +154,7 @@ async fn deleted_before_its_last_report() -> Result<()> {
     levers.pull(&["node-kill", there]).await?;
     let told = left_after_its_pods(&cluster, &namespace, &trace, there).await;
     levers.pull(&["node-start", there]).await?;
+    cluster.agent_ready(there).await?;
     for status in told? {
         assert!(status.missing_nodes.is_empty(), "{status:?}");
         assert_eq!(status.summary.lost, "maybe: the last interval of 1 node", "{:?}", status.conditions);

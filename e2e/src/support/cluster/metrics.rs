@@ -1,10 +1,12 @@
 //! Figures of agents, read through the API server as a person would.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 
 use super::Cluster;
-use crate::support::{Result, TestError};
+use crate::support::{Result, TestError, wait};
 
 /// The port of metrics and health, as the chart has it.
 const PORT: u16 = 9464;
@@ -30,6 +32,20 @@ impl Cluster {
         let request = request.map_err(|error| TestError::unexpected(format!("the address {url}"), error))?;
         let action = format!("ask the agent of {node} for {path}");
         self.client().request_text(request).await.map_err(TestError::kube(action))
+    }
+
+    /// Waits until the agent of a node is ready. A node that starts again is Ready before its agent runs.
+    ///
+    /// # Errors
+    ///
+    /// When it is not ready within two minutes.
+    pub async fn agent_ready(&self, node: &str) -> Result<()> {
+        let what = format!("the agent of {node} to be ready");
+        wait::until_async(&what, Duration::from_secs(120), async || {
+            let answer = self.ask_agent(node, "/readyz").await;
+            Ok(answer.map(drop).map_err(|error| error.to_string()))
+        })
+        .await
     }
 
     /// The value of a metric of the agent of a node that has no labels.
