@@ -30,7 +30,7 @@ use self::{
     slots::SlotRows,
 };
 pub use self::{
-    http::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot, HttpSpec},
+    http::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot, HttpSpec, TlsProcess},
     losses::Losses,
     session::{CgroupKind, SelectedCgroup, SessionId, SessionSpec},
     snapshot::Snapshot,

@@ -63,6 +63,23 @@ pub struct HttpSnapshot {
     pub rows_total: usize,
     /// Requests that are in no row.
     pub missing: HttpMissing,
+    /// The processes that speak TLS, whether or not the session asked for its plain text.
+    pub tls: Vec<TlsProcess>,
+}
+
+/// A process that speaks TLS, and whether its plain text is read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TlsProcess {
+    /// The container and the program.
+    pub owner: HttpOwner,
+    /// Process id as the host sees it.
+    pub pid: u32,
+    /// The library with its version, such as `OpenSSL 3.0.19` or `Go crypto/tls (go1.26.0)`; empty if it is not known.
+    pub library: String,
+    /// Whether the plain text of the process is read.
+    pub readable: bool,
+    /// Why it is not, or not all of it, as a sentence; empty if there is nothing to say.
+    pub reason: String,
 }
 
 /// A session's requests between two moments.
@@ -134,6 +151,7 @@ impl HttpLedger {
             rows: self.table.top(top),
             rows_total: self.table.len(),
             missing: self.missing(lost),
+            tls: Vec::new(),
         }
     }
 

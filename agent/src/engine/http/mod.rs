@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, os::fd::BorrowedFd, path::PathBuf};
 
 use connections::Connections;
 pub(super) use ledger::HttpLedger;
-pub use ledger::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot};
+pub use ledger::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot, TlsProcess};
 
 use super::{Engine, SessionId, session::Session};
 use crate::kernel::{HttpCapture, HttpLost, KernelError};
@@ -22,6 +22,8 @@ const MOST_RECORDS: usize = 100_000;
 pub struct HttpSpec {
     /// Keep each exchange for [`Engine::take_exchanges`], beside the sums by endpoint.
     pub each: bool,
+    /// Read the plain text of TLS, too, where the processes' libraries allow it.
+    pub tls: bool,
     /// Cgroups that are looked at beside the selected ones: those of the selected processes. Exchanges of other sockets
     /// there are not counted.
     pub cgroups: BTreeMap<u64, PathBuf>,
