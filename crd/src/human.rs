@@ -25,6 +25,20 @@ pub fn bytes_per_second(count: u64) -> String {
     format!("{}/s", bytes(count))
 }
 
+/// A whole number with its thousands set apart: `1,234`.
+#[must_use]
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A text that comes from traffic or from a process, without what could move a terminal's cursor or hide a part of the
 /// line: control characters and those that change the direction of writing are shown as `?`.
 #[must_use]
@@ -57,6 +71,13 @@ mod tests {
             assert_eq!(bytes(count), text, "{count}");
         }
         assert_eq!(bytes_per_second(2 * 1024 * 1024), "2.0 MiB/s");
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(number), text);
+        }
     }
 
     #[test]

@@ -6,8 +6,11 @@
 //! The doc comments of the types here are the texts of `kubectl explain`: they carry units and no links.
 //! This crate knows neither clients nor the kernel. It is the one source of the schema, its rules and its YAML.
 
+mod columns;
 pub mod duration;
+pub mod endpoint_row;
 pub mod flow;
+pub mod http;
 pub mod human;
 pub mod ports;
 #[expect(clippy::duplicated_attributes, reason = "columns share attributes of their own")]
@@ -23,15 +26,21 @@ pub mod trace;
 pub mod validate;
 pub mod yaml;
 
+pub use columns::RowError;
 pub use duration::{Duration, DurationError};
+pub use endpoint_row::{ENDPOINT_COLUMNS, EndpointRow, Percentiles, decode_endpoints, endpoint_column_names};
 pub use flow::{Direction, Flow, FlowState, Losses, Protocol, Totals};
+pub use http::{
+    ClassCounts, Endpoint, HttpProtocol, HttpReport, HttpSide, HttpSpec, HttpStatus, HttpTotals,
+    REQUEST_CLASSES, TLS_LISTED, TLS_REASON, TlsProcesses, by_class,
+};
 pub use ports::{PortRangeError, parse_port, parse_ports};
 pub use report::{
     FINISHED_LABEL, Interruption, NODE_LABEL, NotVisible, REFUSED_MESSAGE, REPORT_INTERVAL_ANNOTATION,
     Refused, START_TIME_ANNOTATION, TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, node_label,
     report_name,
 };
-pub use row::{COLUMNS, FlowRow, RowError, column_names, decode_rows};
+pub use row::{COLUMNS, FlowRow, column_names, decode_rows};
 pub use status::{
     Phase, RefusedNode, SkewedClock, Summary, TrafficTraceStatus, condition_reason, condition_type,
 };

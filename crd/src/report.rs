@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::flow::{Losses, Totals};
+use crate::http::HttpReport;
 use crate::schema;
 
 /// The numbers of one node for one trace.
@@ -36,6 +37,7 @@ use crate::schema;
     printcolumn(name = "Updated", type_ = "date", json_path = ".updateTime"),
     printcolumn(name = "Final", type_ = "boolean", json_path = ".final"),
     printcolumn(name = "Hook tier", type_ = "string", json_path = ".hookTier", priority = 1),
+    printcolumn(name = "Requests", type_ = "integer", json_path = ".http.totals.requests", priority = 1),
     printcolumn(name = "Refused", type_ = "string", json_path = ".refused.reason", priority = 1)
 )]
 #[serde(rename_all = "camelCase", default)]
@@ -107,6 +109,9 @@ pub struct TrafficTraceReportSpec {
     /// True when the list is shorter than asked for, so that the object stays small. Totals are exact all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+    /// The HTTP requests. Absent: the trace does not ask for them, or this node cannot show them (see notEnforced).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpReport>,
     /// Why this node does not trace, if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,

@@ -1,10 +1,8 @@
 //! A flow as one compact text, as reports carry it.
-//!
-//! A row is a JSON array, so that no name can break out of it. The report names the columns once; a reader goes by those
-//! names, so that an agent may add columns that an older controller does not know.
 
 use serde_json::Value;
 
+use crate::columns::{self, Reader, Row, RowError, count, read_as};
 use crate::flow::{Direction, Flow, FlowState, Protocol};
 
 /// The columns of a row as this version writes them. Names and units are those of the flows of a status.
@@ -88,31 +86,10 @@ pub struct FlowRow {
     pub connect_failures: i64,
 }
 
-/// A row that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RowError {
-    /// It is not a JSON array.
-    #[error("cannot read flow {row} of the report: it is not a JSON array: {cause}")]
-    NotAnArray {
-        /// Its place in the list, from 0.
-        row: usize,
-        /// What the JSON parser says.
-        cause: String,
-    },
-    /// A value that must be there is not, or has another type.
-    #[error("cannot read flow {row} of the report: {column} is missing or has the wrong type")]
-    Column {
-        /// Its place in the list, from 0.
-        row: usize,
-        /// The column.
-        column: &'static str,
-    },
-}
-
 /// The names of [`COLUMNS`], as a report carries them.
 #[must_use]
 pub fn column_names() -> Vec<String> {
-    COLUMNS.iter().map(|&name| name.to_owned()).collect()
+    columns::names::<FlowRow>()
 }
 
 impl FlowRow {
@@ -192,84 +169,41 @@ pub fn decode_rows<'a>(
     columns: &'a [String],
     rows: &'a [String],
 ) -> impl Iterator<Item = Result<FlowRow, RowError>> + 'a {
-    let places = COLUMNS.map(|name| columns.iter().position(|column| column == name));
-    rows.iter().enumerate().map(move |(row, text)| {
-        let values: Vec<Value> =
-            serde_json::from_str(text).map_err(|e| RowError::NotAnArray { row, cause: e.to_string() })?;
-        Reader { row, places: &places, values: &values }.read()
-    })
+    columns::decode(columns, rows)
 }
 
-/// One row that is being read.
-struct Reader<'a> {
-    row: usize,
-    places: &'a [Option<usize>; COLUMNS.len()],
-    values: &'a [Value],
-}
+impl Row for FlowRow {
+    const KIND: &'static str = "flow";
+    const COLUMNS: &'static [&'static str] = &COLUMNS;
 
-impl Reader<'_> {
-    fn read(&self) -> Result<FlowRow, RowError> {
-        Ok(FlowRow {
-            pod: self.required("pod", |v| v.as_str().map(str::to_owned))?,
-            container: self.text("container")?,
-            caller_container: self.text("callerContainer")?,
-            pid: self.small("pid")?,
-            container_pid: self.small("containerPid")?,
-            command: self.text("command")?,
-            protocol: self.required("protocol", read_as)?,
-            direction: self.optional("direction", read_as)?.unwrap_or_default(),
-            state: self.optional("state", read_as)?,
-            local_address: self.text("localAddress")?,
-            local_port: self.small("localPort")?,
-            remote_address: self.text("remoteAddress")?,
-            remote_port: self.small("remotePort")?,
-            rx_bytes: self.required("rxBytes", count)?,
-            tx_bytes: self.required("txBytes", count)?,
-            rx_calls: self.optional("rxCalls", count)?.unwrap_or(0),
-            tx_calls: self.optional("txCalls", count)?.unwrap_or(0),
-            rx_bytes_per_second: self.optional("rxBytesPerSecond", count)?.unwrap_or(0),
-            tx_bytes_per_second: self.optional("txBytesPerSecond", count)?.unwrap_or(0),
-            connections: self.optional("connections", count)?.unwrap_or(0),
-            retransmits: self.optional("retransmits", count)?.unwrap_or(0),
-            rtt_microseconds: self.optional("rttMicroseconds", count)?,
-            connections_open: self.optional("connectionsOpen", count)?.unwrap_or(0),
-            connect_failures: self.optional("connectFailures", count)?.unwrap_or(0),
+    fn read(values: &Reader<'_>) -> Result<Self, RowError> {
+        Ok(Self {
+            pod: values.required("pod", |v| v.as_str().map(str::to_owned))?,
+            container: values.text("container")?,
+            caller_container: values.text("callerContainer")?,
+            pid: values.small("pid")?,
+            container_pid: values.small("containerPid")?,
+            command: values.text("command")?,
+            protocol: values.required("protocol", read_as)?,
+            direction: values.optional("direction", read_as)?.unwrap_or_default(),
+            state: values.optional("state", read_as)?,
+            local_address: values.text("localAddress")?,
+            local_port: values.small("localPort")?,
+            remote_address: values.text("remoteAddress")?,
+            remote_port: values.small("remotePort")?,
+            rx_bytes: values.required("rxBytes", count)?,
+            tx_bytes: values.required("txBytes", count)?,
+            rx_calls: values.count("rxCalls")?,
+            tx_calls: values.count("txCalls")?,
+            rx_bytes_per_second: values.count("rxBytesPerSecond")?,
+            tx_bytes_per_second: values.count("txBytesPerSecond")?,
+            connections: values.count("connections")?,
+            retransmits: values.count("retransmits")?,
+            rtt_microseconds: values.optional("rttMicroseconds", count)?,
+            connections_open: values.count("connectionsOpen")?,
+            connect_failures: values.count("connectFailures")?,
         })
     }
-
-    /// The value of a column; `null` and a column that the report does not have are both nothing.
-    fn optional<T>(
-        &self,
-        column: &'static str,
-        read: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Option<T>, RowError> {
-        let place = COLUMNS.iter().position(|&name| name == column).and_then(|at| self.places[at]);
-        match place.and_then(|at| self.values.get(at)) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => read(value).map(Some).ok_or(RowError::Column { row: self.row, column }),
-        }
-    }
-
-    fn required<T>(&self, column: &'static str, read: impl Fn(&Value) -> Option<T>) -> Result<T, RowError> {
-        self.optional(column, read)?.ok_or(RowError::Column { row: self.row, column })
-    }
-
-    fn text(&self, column: &'static str) -> Result<Option<String>, RowError> {
-        self.optional(column, |v| v.as_str().map(str::to_owned))
-    }
-
-    fn small<T: TryFrom<u64>>(&self, column: &'static str) -> Result<Option<T>, RowError> {
-        self.optional(column, |v| v.as_u64().and_then(|n| T::try_from(n).ok()))
-    }
-}
-
-/// A count that is not negative.
-fn count(value: &Value) -> Option<i64> {
-    value.as_i64().filter(|n| *n >= 0)
-}
-
-fn read_as<T: serde::de::DeserializeOwned>(value: &Value) -> Option<T> {
-    T::deserialize(value).ok()
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

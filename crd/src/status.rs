@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::{Flow, Losses, Totals};
+use crate::http::HttpStatus;
 use crate::report::{Interruption, NotVisible};
 use crate::schema;
 
@@ -60,11 +61,11 @@ pub mod condition_reason {
     pub const NODES_SILENT: &str = "NodesSilent";
     /// A part of the spec is not enforced on some node.
     pub const NOT_ENFORCED: &str = "NotEnforced";
-    /// Some pods cannot be seen (sandboxed runtimes).
+    /// Some traffic cannot be seen: of sandboxed runtimes, or inside TLS.
     pub const NOT_VISIBLE: &str = "NotVisible";
     /// An agent restarted, or something else interrupted the trace on a node.
     pub const INTERRUPTED: &str = "Interrupted";
-    /// Something was lost and is in no flow.
+    /// Something was lost and is in no flow, or requests could not be observed.
     pub const LOST: &str = "Lost";
     /// Nothing is missing.
     pub const AS_ASKED: &str = "AsAsked";
@@ -143,7 +144,10 @@ pub struct TrafficTraceStatus {
     /// True when the list is shorter than asked for, so that the object stays small. Totals are exact all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// How often something was lost, by reason. Absent: nothing was.
+    /// The HTTP requests, if spec.http asks for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpStatus>,
+    /// How often something was lost of flows, by reason. Absent: nothing was. HTTP's losses are in http.totals.
     #[serde(skip_serializing_if = "Losses::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub lost: Losses,
@@ -216,6 +220,9 @@ pub struct Summary {
     /// The flow with the most bytes: pod, command, peer and bytes.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub top_talker: String,
+    /// HTTP requests, with those that failed, such as 1,234 requests, 5 5xx.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub http: String,
     /// What was lost or may be missing, or none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub lost: String,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::{Duration, DurationError, NEVER};
 use crate::flow::Protocol;
+use crate::http::HttpSpec;
 use crate::schema;
 use crate::status::TrafficTraceStatus;
 
@@ -26,7 +27,7 @@ use crate::status::TrafficTraceStatus;
     derive = "PartialEq",
     cel,
     doc = "A bounded trace of the network traffic of selected pods. Nodes count bytes per process and peer in the kernel; the top flows appear in the status. Deleting it stops it.",
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.conditions) || !oldSelf.status.conditions.exists(c, c.type == 'Tracing' && c.reason == 'Ended') || (self.spec.duration == oldSelf.spec.duration && self.spec.interval == oldSelf.spec.interval && self.spec.topFlows == oldSelf.spec.topFlows && self.spec.direction == oldSelf.spec.direction && has(self.spec.protocols) == has(oldSelf.spec.protocols) && (!has(self.spec.protocols) || self.spec.protocols == oldSelf.spec.protocols) && has(self.spec.ports) == has(oldSelf.spec.ports) && (!has(self.spec.ports) || self.spec.ports == oldSelf.spec.ports) && has(self.spec.remoteCIDRs) == has(oldSelf.spec.remoteCIDRs) && (!has(self.spec.remoteCIDRs) || self.spec.remoteCIDRs == oldSelf.spec.remoteCIDRs))")
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.conditions) || !oldSelf.status.conditions.exists(c, c.type == 'Tracing' && c.reason == 'Ended') || (self.spec.duration == oldSelf.spec.duration && self.spec.interval == oldSelf.spec.interval && self.spec.topFlows == oldSelf.spec.topFlows && self.spec.direction == oldSelf.spec.direction && has(self.spec.protocols) == has(oldSelf.spec.protocols) && (!has(self.spec.protocols) || self.spec.protocols == oldSelf.spec.protocols) && has(self.spec.ports) == has(oldSelf.spec.ports) && (!has(self.spec.ports) || self.spec.ports == oldSelf.spec.ports) && has(self.spec.remoteCIDRs) == has(oldSelf.spec.remoteCIDRs) && (!has(self.spec.remoteCIDRs) || self.spec.remoteCIDRs == oldSelf.spec.remoteCIDRs) && has(self.spec.http) == has(oldSelf.spec.http) && (!has(self.spec.http) || self.spec.http.topEndpoints == oldSelf.spec.http.topEndpoints))")
         .message("spec: a trace whose endTime has passed does not start again, only ttlAfterFinished can still change: delete this TrafficTrace and create a new one")
         .reason(Reason::FieldValueForbidden)
         .field_path(".spec"),
@@ -41,6 +42,7 @@ use crate::status::TrafficTraceStatus;
     printcolumn(name = "Flows", type_ = "integer", json_path = ".status.flowsTotal", description = "Flows seen, listed or not", priority = 1),
     printcolumn(name = "Connections", type_ = "integer", json_path = ".status.totals.connections", description = "Connections opened since the trace began", priority = 1),
     printcolumn(name = "Retransmits", type_ = "integer", json_path = ".status.totals.retransmits", description = "TCP segments sent again", priority = 1),
+    printcolumn(name = "HTTP", type_ = "string", json_path = ".status.summary.http", description = "HTTP requests, with those that failed, if spec.http asks for them", priority = 1),
     printcolumn(name = "Lost", type_ = "string", json_path = ".status.summary.lost", description = "What could not be counted in a flow", priority = 1),
     printcolumn(name = "Oldest", type_ = "date", json_path = ".status.oldestUpdateTime", description = "Age of the oldest of the numbers", priority = 1),
     printcolumn(name = "Ends", type_ = "string", json_path = ".status.endTime", description = "When the trace ends or ended", priority = 1),
@@ -51,7 +53,14 @@ use crate::status::TrafficTraceStatus;
     validation = Rule::new("has(self.containers) == has(oldSelf.containers) && (!has(self.containers) || self.containers == oldSelf.containers)")
         .message("containers: cannot be changed on an existing trace: delete this TrafficTrace and create a new one")
         .reason(Reason::FieldValueForbidden)
-        .field_path(".containers")
+        .field_path(".containers"),
+    validation = Rule::new("has(self.http) == has(oldSelf.http) && (!has(self.http) || self.http.tls == oldSelf.http.tls)")
+        .message("http: cannot be switched on or off on an existing trace, and neither can http.tls, only http.topEndpoints can change: delete this TrafficTrace and create a new one")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".http"),
+    validation = Rule::new("!has(self.http) || !has(self.protocols) || self.protocols.exists(p, p == 'TCP')")
+        .message("http: needs TCP, which protocols leaves out: add TCP to protocols, or leave out protocols or http")
+        .field_path(".http")
 )]
 pub struct TrafficTraceSpec {
     /// Labels of the pods to trace, in the trace's own namespace. An empty selector selects all of them. It cannot be changed later.
@@ -92,6 +101,10 @@ pub struct TrafficTraceSpec {
     #[serde(default = "default_top_flows")]
     #[schemars(range(min = 1, max = 100))]
     pub top_flows: i32,
+
+    /// Show HTTP requests beside the flows: by endpoint, with their status and duration, and which processes speak TLS. An empty object, {}, asks for those that are not inside TLS. Absent: none. Only topEndpoints can be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSpec>,
 
     /// How often nodes report, at least 5s. In a large cluster they report less often: see status.reportIntervalSeconds.
     #[serde(default = "default_interval")]
@@ -178,6 +191,7 @@ impl Default for TrafficTraceSpec {
             direction: DirectionFilter::default(),
             group_by: GroupBy::default(),
             top_flows: default_top_flows(),
+            http: None,
             interval: default_interval(),
             duration: default_duration(),
             ttl_after_finished: default_ttl(),

@@ -98,10 +98,10 @@ fn one_bad_row_does_not_stop_the_others() {
     assert!(matches!(decoded[0], Err(RowError::NotAnArray { row: 0, .. })));
     assert!(matches!(decoded[1], Err(RowError::NotAnArray { row: 1, .. })));
     assert_eq!(decoded[2], Ok(row()));
-    assert_eq!(decoded[3], Err(RowError::Column { row: 3, column: "protocol" }));
-    assert_eq!(decoded[4], Err(RowError::Column { row: 4, column: "rxBytes" }));
-    assert_eq!(decoded[5], Err(RowError::Column { row: 5, column: "localPort" }));
-    assert_eq!(decoded[6], Err(RowError::Column { row: 6, column: "pod" }));
+    assert_eq!(decoded[3], Err(RowError::Column { kind: "flow", row: 3, column: "protocol" }));
+    assert_eq!(decoded[4], Err(RowError::Column { kind: "flow", row: 4, column: "rxBytes" }));
+    assert_eq!(decoded[5], Err(RowError::Column { kind: "flow", row: 5, column: "localPort" }));
+    assert_eq!(decoded[6], Err(RowError::Column { kind: "flow", row: 6, column: "pod" }));
 }
 
 #[test]

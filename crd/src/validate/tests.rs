@@ -2,7 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
 use super::*;
-use crate::{Phase, TrafficTraceStatus};
+use crate::{HttpSpec, Phase, TrafficTraceStatus};
 
 fn manifest(spec: Value) -> Value {
     json!({
@@ -164,6 +164,50 @@ fn names_choices_and_selectors_are_checked() {
 }
 
 #[test]
+fn http_is_asked_for_by_an_object() {
+    assert_eq!(read(json!({ "selector": {} })).unwrap().spec.http, None);
+    let spec = read(with("http", json!({}))).unwrap().spec;
+    assert_eq!(spec.http, Some(HttpSpec { tls: false, top_endpoints: 20 }));
+    let full = read(with("http", json!({ "tls": true, "topEndpoints": 100 }))).unwrap().spec;
+    assert_eq!(full.http, Some(HttpSpec { tls: true, top_endpoints: 100 }));
+    for (wrong, part) in [
+        (json!(true), "spec.http: must be of type object, is true"),
+        (json!({ "tls": "yes" }), "spec.http.tls: must be of type boolean"),
+        (json!({ "topEndpoints": 0 }), "spec.http.topEndpoints: must be from 1 to 100, is 0"),
+        (json!({ "topEndpoints": 101 }), "spec.http.topEndpoints: must be from 1 to 100, is 101"),
+        (json!({ "paths": ["/"] }), "spec.http.paths: there is no such field"),
+    ] {
+        let text = message(with("http", wrong.clone()));
+        assert!(text.starts_with(part), "{wrong}: {text}");
+    }
+}
+
+#[test]
+fn http_needs_tcp() {
+    let spec = |protocols: Value| json!({ "selector": {}, "http": {}, "protocols": protocols });
+    assert_eq!(
+        message(spec(json!(["UDP", "ICMP"]))),
+        "spec.http: needs TCP, which protocols leaves out: add TCP to protocols, or leave out protocols or http"
+    );
+    read(spec(json!(["UDP", "TCP"]))).unwrap();
+}
+
+#[test]
+fn http_stays_as_it_was_asked_for() {
+    let http = |http: Option<Value>| {
+        read(http.map_or(json!({ "selector": {} }), |http| with("http", http))).unwrap()
+    };
+    for (old, new) in
+        [(None, Some(json!({}))), (Some(json!({})), None), (Some(json!({})), Some(json!({ "tls": true })))]
+    {
+        let text = http(new).validate_change(&http(old)).unwrap_err().to_string();
+        assert!(text.starts_with("spec.http: cannot be switched on or off"), "{text}");
+        assert!(text.contains("delete this TrafficTrace and create a new one"), "{text}");
+    }
+    http(Some(json!({ "topEndpoints": 5 }))).validate_change(&http(Some(json!({})))).unwrap();
+}
+
+#[test]
 fn other_objects_are_not_taken_for_traces() {
     let mut other = manifest(json!({ "selector": {} }));
     other["kind"] = json!("Pod");
@@ -237,4 +281,10 @@ fn a_trace_that_is_over_does_not_start_again() {
         new.status.clone_from(&old.status);
         new.validate_change(&old).unwrap();
     }
+    let mut http = read(with("http", json!({}))).unwrap();
+    http.status = Some(TrafficTraceStatus { conditions: ended("Ended"), ..Default::default() });
+    let mut more = read(with("http", json!({ "topEndpoints": 5 }))).unwrap();
+    more.status.clone_from(&http.status);
+    let text = more.validate_change(&http).unwrap_err().to_string();
+    assert!(text.contains("does not start again"), "{text}");
 }
