@@ -128,11 +128,12 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         self.update(&row.owner, &row.endpoint.key(), |entry| {
             entry.counts.before().merge(&row.counts);
             entry.complete &= row.complete;
+            entry.restored = true;
         });
     }
 
-    /// Adds what was counted before this table began beside the restored rows; its durations may be missing. If these are exchanges, then rows that
-    /// begin from now on are not complete.
+    /// Adds what was counted before this table began beside the restored rows, all of which come before; its durations may be
+    /// missing. If these are exchanges, then rows that were not restored are not complete, those to come included.
     pub fn restore_rest(&mut self, rest: &Counts, unobserved: &Unobserved) {
         let totals = self.totals.before();
         totals.sums.merge(&rest.sums);
@@ -140,7 +141,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         self.rest.before().merge(rest);
         if rest.requests() > 0 {
             self.folded = true;
-            self.owners.values_mut().for_each(Endpoints::set_folded);
+            self.owners.values_mut().for_each(Endpoints::lack_earlier);
         }
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub counts: Span<Counts>,
     /// Whether they hold every exchange of the endpoint.
     pub complete: bool,
+    /// Whether what was counted before the table began was added to them.
+    pub restored: bool,
     /// Position in the order in which the owner's endpoints came.
     sequence: u64,
 }
@@ -93,9 +95,12 @@ impl Endpoints {
         self.entries.get_mut(key)
     }
 
-    /// Records that an endpoint that has no entry may have had one before.
-    pub(super) fn set_folded(&mut self) {
+    /// Records that endpoints that were not restored may have had exchanges before the table began.
+    pub(super) fn lack_earlier(&mut self) {
         self.folded = true;
+        for entry in self.entries.values_mut() {
+            entry.complete &= entry.restored;
+        }
     }
 
     /// The entry of an endpoint, which gets one if it has none. [`Self::make_room`] is to be called before.
@@ -190,7 +195,12 @@ impl Endpoints {
         self.entries.entry(endpoint).or_insert_with(|| {
             self.others += usize::from(is_other);
             self.entries_seen += 1;
-            Entry { counts: Span::default(), complete: !self.folded, sequence: self.entries_seen }
+            Entry {
+                counts: Span::default(),
+                complete: !self.folded,
+                restored: false,
+                sequence: self.entries_seen,
+            }
         })
     }
 }

@@ -212,6 +212,19 @@ fn a_restart_goes_on_from_the_last_rows() {
 }
 
 #[test]
+fn rows_that_are_older_than_the_restored_rest_are_not_complete() {
+    let mut first = Table::default();
+    ["/a", "/c"].iter().for_each(|path| first.record(&1, &exchange(path, 200)));
+    let mut second = Table::default();
+    ["/a", "/c"].iter().for_each(|path| second.record(&1, &exchange(path, 200)));
+    second.restore(&find(&first.top(2), 1, "/a").expect("a row"));
+    second.restore_rest(&find(&first.top(2), 1, "/c").expect("a row").counts, &Unobserved::default());
+    check(&second);
+    let complete = |path| find(&second.top(2), 1, path).expect("a row").complete;
+    assert_eq!((complete("/a"), complete("/c")), (true, false));
+}
+
+#[test]
 fn a_full_table_is_restored_whole() {
     let mut full = Table::default();
     for number in 0..MAX_ROWS as u32 + 100 {
