@@ -21,10 +21,6 @@ use crate::merge::{Inputs, Merged, NodeReports, merge};
 
 /// A change of something that is watched.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "at most a queue of them exists, and most are of the large ones"
-)]
 pub(super) enum Told {
     Trace(Change<TrafficTrace>),
     Report(Change<TrafficTraceReport>),

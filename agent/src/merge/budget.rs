@@ -1,6 +1,6 @@
 //! Keeps a status small: every write of it is stored whole and sent to everybody who watches.
 
-use traffictrace_crd::TrafficTraceStatus;
+use traffictrace_crd::{HttpStatus, TrafficTraceSpec, TrafficTraceStatus};
 
 use super::text::shorten;
 
@@ -8,13 +8,46 @@ use super::text::shorten;
 const FIXED: usize = 4096;
 /// Most bytes of JSON of one flow, on average.
 const PER_FLOW: usize = 450;
+/// Most bytes of JSON of the HTTP requests besides their endpoints: sums, and what is known of TLS.
+const HTTP_FIXED: usize = 2048;
+/// Most bytes of JSON of one endpoint, on average.
+const PER_ENDPOINT: usize = 450;
+/// Entries of processes that speak TLS that stay where there is no room for all of them.
+const FEW_TLS: usize = 4;
 
 /// The characters that stay of a long message where there is no room for all of it.
 const SHORT_MESSAGE: usize = 160;
 
-/// Cuts lists until a status of `wanted` flows fits: first what is only an example, then long messages, then flows. Totals are never touched.
-pub(super) fn fit(status: &mut TrafficTraceStatus, wanted: usize) {
-    let budget = FIXED + PER_FLOW * wanted;
+/// Cuts lists until a status fits that lists as many flows and endpoints as the spec asks for. Flows and HTTP requests have
+/// a part each, so that neither takes the other's. Totals are never touched.
+pub(super) fn fit(status: &mut TrafficTraceStatus, spec: &TrafficTraceSpec) {
+    let number = |asked: i32| usize::try_from(asked).unwrap_or(1).max(1);
+    let http = status.http.take();
+    fit_flows(status, FIXED + PER_FLOW * number(spec.top_flows));
+    status.http = http;
+    if let Some(http) = &mut status.http {
+        let endpoints = spec.http.as_ref().map_or(0, |http| number(http.top_endpoints));
+        fit_endpoints(http, HTTP_FIXED + PER_ENDPOINT * endpoints);
+    }
+}
+
+fn fit_endpoints(http: &mut HttpStatus, budget: usize) {
+    let mut over = size(http).saturating_sub(budget);
+    while over > 0 {
+        let freed = if http.tls.len() > FEW_TLS {
+            http.tls.pop().map_or(0, |entry| size(&entry))
+        } else if let Some(endpoint) = http.top_endpoints.pop() {
+            http.truncated = true;
+            size(&endpoint)
+        } else {
+            return;
+        };
+        over = over.saturating_sub(freed);
+    }
+}
+
+/// Cuts first what is only an example, then long messages, then flows.
+fn fit_flows(status: &mut TrafficTraceStatus, budget: usize) {
     // Cut by what each entry takes, not one at a time with the whole measured again.
     let mut over = size(status).saturating_sub(budget);
     while over > 0 {

@@ -73,17 +73,25 @@ pub(super) fn findings(
     if !status.lost.is_empty() {
         add(reason::LOST, format!("Lost: {}.", super::summary::losses(&status.lost)));
     }
+    if let Some(lost) = status.http.as_ref().and_then(|http| super::summary::http_losses(&http.totals)) {
+        let message = format!(
+            "HTTP requests are missing from the counts ({lost}): where many were lost, trace fewer pods or only some ports."
+        );
+        add(reason::LOST, message);
+    }
     if let Some(first) = status.not_visible.first() {
         let others = and_more(status.not_visible.len() - 1);
         let message = format!("The traffic of pod {}{others} cannot be seen: {}.", first.pod, first.reason);
         add(reason::NOT_VISIBLE, message);
     }
+    if let Some(message) = inside_tls(inputs, status) {
+        add(reason::NOT_VISIBLE, message);
+    }
     if let Some(last) = status.interruptions.last() {
         add(reason::INTERRUPTED, interrupted(last, status.interruptions.len()));
     }
-    let not_enforced: Vec<&str> = inputs.reports.not_enforced().into_iter().collect();
-    if !not_enforced.is_empty() {
-        add(reason::NOT_ENFORCED, format!("Not done on some node: {}.", not_enforced.join("; ")));
+    for (part, nodes) in inputs.reports.not_enforced() {
+        add(reason::NOT_ENFORCED, format!("Not done on {}: {}", listed(&nodes), sentence(part)));
     }
     if let Some(first) = status.skewed_clocks.first() {
         let others = and_more(status.skewed_clocks.len() - 1);
@@ -98,6 +106,21 @@ pub(super) fn findings(
         add(reason::CLOCK_SKEW, message);
     }
     found
+}
+
+/// Processes whose TLS is asked for and cannot be read.
+fn inside_tls(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
+    inputs.trace.spec.http.as_ref().filter(|http| http.tls)?;
+    let mut unread = status.http.as_ref()?.tls.iter().filter(|entry| !entry.readable);
+    let first = unread.next()?;
+    let command = first.command.as_deref().unwrap_or("a process");
+    let others = and_more(unread.count());
+    let why = first.reason.as_deref().unwrap_or("its library is not known");
+    let pod = &first.pod;
+    Some(format!(
+        "The requests inside the TLS of {command} in pod {pod}{others} cannot be read: {}",
+        sentence(why)
+    ))
 }
 
 /// Nodes that should have written and have not.

@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use traffictrace_crd::{FlowRow, TrafficTraceReportSpec, column_names, decode_rows};
+use traffictrace_crd::{
+    EndpointRow, FlowRow, TrafficTraceReportSpec, column_names, decode_endpoints, decode_rows,
+    endpoint_column_names,
+};
 
+use super::http;
 use super::rows;
 use super::text::clean_report;
 
@@ -15,10 +19,14 @@ pub(super) struct Kept {
     pub(super) report: TrafficTraceReportSpec,
     /// The bytes by which each row is ranked; `None` for a row that cannot be read.
     weights: Vec<Option<i64>>,
+    /// The requests by which each endpoint is ranked; `None` for one that cannot be read.
+    endpoint_weights: Vec<Option<i64>>,
 }
 
 /// The columns that nearly every report has.
 static OWN_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(column_names);
+/// The columns of endpoints that nearly every report has.
+static OWN_ENDPOINT_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(endpoint_column_names);
 
 impl Kept {
     pub(super) fn new(report: TrafficTraceReportSpec) -> Self {
@@ -26,9 +34,14 @@ impl Kept {
         if report.columns == *OWN_COLUMNS {
             report.columns = Vec::new();
         }
-        let mut kept = Self { report, weights: Vec::new() };
+        if let Some(http) = report.http.as_mut().filter(|http| http.columns == *OWN_ENDPOINT_COLUMNS) {
+            http.columns = Vec::new();
+        }
+        let mut kept = Self { report, weights: Vec::new(), endpoint_weights: Vec::new() };
         let weight = |row: Result<FlowRow, _>| row.ok().map(|row| row.rx_bytes.saturating_add(row.tx_bytes));
         kept.weights = decode_rows(kept.columns(), &kept.report.flows).map(weight).collect();
+        let weights = kept.decoded_endpoints(..).map(|row| row.and_then(|row| http::weight(&row)));
+        kept.endpoint_weights = weights.collect();
         kept
     }
 
@@ -51,6 +64,40 @@ impl Kept {
     pub(super) fn rows(&self) -> HashMap<rows::Key, FlowRow> {
         let rows = decode_rows(self.columns(), &self.report.flows).filter_map(Result::ok);
         rows.map(|row| (rows::Key::of(&row), row)).collect()
+    }
+
+    /// The endpoints in a part of the list; nothing for one that cannot be read.
+    fn decoded_endpoints(
+        &self,
+        part: impl std::slice::SliceIndex<[String], Output = [String]> + Clone,
+    ) -> impl Iterator<Item = Option<EndpointRow>> {
+        let http = self.report.http.iter();
+        http.flat_map(move |http| {
+            let columns = if http.columns.is_empty() { &OWN_ENDPOINT_COLUMNS } else { &http.columns };
+            decode_endpoints(columns, http.endpoints.get(part.clone()).unwrap_or_default()).map(Result::ok)
+        })
+    }
+
+    /// The requests by which each endpoint is ranked, with its place.
+    pub(super) fn endpoint_weights(&self) -> impl Iterator<Item = (usize, i64)> {
+        let weights = self.endpoint_weights.iter().enumerate();
+        weights.filter_map(|(place, weight)| Some((place, (*weight)?)))
+    }
+
+    /// The endpoint at a place, if there is one that can be read.
+    pub(super) fn endpoint(&self, place: usize) -> Option<EndpointRow> {
+        self.decoded_endpoints(place..=place).next()?
+    }
+
+    /// The number of endpoints that cannot be read.
+    pub(super) fn unreadable_endpoints(&self) -> usize {
+        self.endpoint_weights.iter().filter(|weight| weight.is_none()).count()
+    }
+
+    /// The largest endpoint that the report may have left out because it had to stay small; 0 if it left out none.
+    pub(super) fn endpoints_left_out(&self) -> i64 {
+        let least = self.endpoint_weights.iter().flatten().min().copied().unwrap_or(i64::MAX);
+        if self.report.http.as_ref().is_some_and(|http| http.truncated) { least } else { 0 }
     }
 
     /// The number of rows that cannot be read.

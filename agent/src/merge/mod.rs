@@ -7,6 +7,7 @@ mod budget;
 mod carried;
 mod conditions;
 mod findings;
+mod http;
 mod kept;
 mod life;
 mod nodes;
@@ -109,8 +110,13 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> Merged {
     let mut totals = inputs.reports.totals();
     totals.raise_to(&before.totals);
     let mut lost = inputs.reports.lost();
-    if inputs.reports.unreadable() > 0 {
-        lost.insert("unreadableFlows".into(), inputs.reports.unreadable());
+    for (reason, count) in [
+        ("unreadableFlows", inputs.reports.unreadable()),
+        ("unreadableEndpoints", inputs.reports.unreadable_endpoints()),
+    ] {
+        if count > 0 {
+            lost.insert(reason.into(), count);
+        }
     }
     let filters_changed = inputs.filters_changed && before.start_time.is_some() && !over;
 
@@ -138,6 +144,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> Merged {
         flows_total: inputs.reports.flows_total().max(before.flows_total).max(listed),
         top_flows: top.flows,
         truncated: top.truncated,
+        http: http::requests(inputs, before.http.as_ref()),
         lost,
         interruptions: inputs.reports.interruptions(),
         refused_nodes: refused_nodes(inputs),
@@ -149,8 +156,8 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> Merged {
     };
     let findings = findings::findings(inputs, &status, times, &nodes);
     status.conditions = conditions::conditions(inputs, &before, &status, times, &nodes, &findings, now);
-    status.summary = summary::summary(&status, &nodes);
-    budget::fit(&mut status, wanted);
+    status.summary = summary::summary(&status, &nodes, http::nodes_without(inputs));
+    budget::fit(&mut status, &trace.spec);
     let moments = nodes.next_untraced.into_iter().chain(findings::next_silence(inputs, &status));
     let look_again = moments.min().filter(|_| !is_over(phase));
     Merged { status, look_again }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use traffictrace_crd::{FlowRow, Interruption, Losses, NotVisible, Refused, Totals, TrafficTraceReportSpec};
 
 use super::carried::Carried;
+use super::http::CarriedHttp;
 use super::kept::Kept;
 use super::rows;
 
@@ -37,13 +38,14 @@ struct Counts {
 pub(super) struct Node {
     newest: Kept,
     carried: Option<Carried>,
+    carried_http: Option<CarriedHttp>,
     /// The node traces or has traced: it has numbers to show, also while it refuses.
     traced: bool,
 }
 
 impl Node {
     fn new(newest: Kept) -> Self {
-        Self { traced: has_traced(&newest.report), newest, carried: None }
+        Self { traced: has_traced(&newest.report), newest, carried: None, carried_http: None }
     }
 
     fn counts(&self) -> Counts {
@@ -60,6 +62,11 @@ impl Node {
         self.carried.as_ref().map(|carried| &carried.rows).filter(|rows| !rows.is_empty())
     }
 
+    /// The HTTP requests of runs before, which add to those of the newest report.
+    pub(super) fn carried_http(&self) -> Option<&CarriedHttp> {
+        self.carried_http.as_ref()
+    }
+
     /// Takes a report that is newer than the one known. Where it is of another run of the agent, what the run before had
     /// counted beyond the base of the new one is carried.
     fn replace(&mut self, newest: Kept) {
@@ -69,6 +76,7 @@ impl Node {
         if old.report.epoch == new.epoch {
             return;
         }
+        CarriedHttp::carry(&mut self.carried_http, &old, &self.newest);
         let base = new.base.clone().unwrap_or_default();
         let beyond = old.report.totals.beyond(&base);
         if beyond == Totals::default() {
@@ -293,14 +301,26 @@ impl NodeReports {
         all.into_iter().take(UNSEEN).cloned().collect()
     }
 
-    /// Parts of the spec that some node does not enforce.
-    pub(crate) fn not_enforced(&self) -> BTreeSet<&str> {
-        self.reports().flat_map(|report| &report.not_enforced).map(String::as_str).collect()
+    /// Parts of the spec that nodes do not enforce, each with the names of these nodes.
+    pub(crate) fn not_enforced(&self) -> BTreeMap<&str, BTreeSet<String>> {
+        let mut parts: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for report in self.reports() {
+            for part in &report.not_enforced {
+                parts.entry(part).or_default().insert(report.node_name.clone());
+            }
+        }
+        parts
     }
 
     /// Rows that cannot be read.
     pub(crate) fn unreadable(&self) -> i64 {
         let count: usize = self.nodes.values().map(|node| node.newest.unreadable()).sum();
+        i64::try_from(count).unwrap_or(i64::MAX)
+    }
+
+    /// Endpoints that cannot be read.
+    pub(crate) fn unreadable_endpoints(&self) -> i64 {
+        let count: usize = self.nodes.values().map(|node| node.newest.unreadable_endpoints()).sum();
         i64::try_from(count).unwrap_or(i64::MAX)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use traffictrace_crd::{Flow, Losses, Summary, TrafficTraceStatus, condition_type, human};
+use traffictrace_crd::{Flow, HttpTotals, Losses, Summary, TrafficTraceStatus, condition_type, human};
 
 use super::Nodes;
 use super::text::shorten;
@@ -12,23 +12,28 @@ const COLUMN: usize = 96;
 /// Longest message column, in characters.
 const MESSAGE: usize = 160;
 
-/// The columns' texts, from a status whose other fields are done.
-pub(super) fn summary(status: &TrafficTraceStatus, nodes: &Nodes) -> Summary {
+/// The columns' texts, from a status whose other fields are done. `without_http`: nodes that do not count the HTTP requests
+/// that are asked for.
+pub(super) fn summary(status: &TrafficTraceStatus, nodes: &Nodes, without_http: usize) -> Summary {
     Summary {
         rx: human::bytes(unsigned(status.totals.rx_bytes)),
         tx: human::bytes(unsigned(status.totals.tx_bytes)),
         nodes: format!("{}/{}", status.nodes_reporting, status.nodes_matched),
         top_talker: status.top_flows.first().map(|flow| shorten(talker(flow), COLUMN)).unwrap_or_default(),
-        lost: shorten(lost(status, nodes), COLUMN),
+        http: status.http.as_ref().map(|http| requests(&http.totals)).unwrap_or_default(),
+        lost: shorten(lost(status, nodes, without_http), COLUMN),
         message: shorten(message(status), MESSAGE),
     }
 }
 
 /// The column of losses, and of what may be missing; `none` only where nothing is known to be.
-fn lost(status: &TrafficTraceStatus, nodes: &Nodes) -> String {
+fn lost(status: &TrafficTraceStatus, nodes: &Nodes, without_http: usize) -> String {
     let mut parts = Vec::new();
     if !status.lost.is_empty() {
         parts.push(losses(&status.lost));
+    }
+    if let Some(http) = status.http.as_ref().and_then(|http| http_losses(&http.totals)) {
+        parts.push(format!("HTTP: {http}"));
     }
     let interrupted: BTreeSet<_> = status.interruptions.iter().map(|i| i.node_name.as_deref()).collect();
     let unfinished = status.missing_nodes.iter().filter(|name| !nodes.untraced.contains(*name)).count();
@@ -37,6 +42,7 @@ fn lost(status: &TrafficTraceStatus, nodes: &Nodes) -> String {
         ("maybe: the last interval of", nodes.drained.len()),
         ("not traced on", nodes.refusals + nodes.untraced.len()),
         ("no last numbers of", unfinished),
+        ("HTTP not counted on", without_http),
     ] {
         if count > 0 {
             parts.push(format!("{what} {count} node{}", if count == 1 { "" } else { "s" }));
@@ -52,6 +58,30 @@ fn lost(status: &TrafficTraceStatus, nodes: &Nodes) -> String {
 pub(super) fn losses(lost: &Losses) -> String {
     let each: Vec<String> = lost.iter().map(|(reason, times)| format!("{reason} {times}")).collect();
     each.join(", ")
+}
+
+/// What is missing of the HTTP requests, by reason: `unobserved: malformed 2; lost: records 3`.
+pub(super) fn http_losses(totals: &HttpTotals) -> Option<String> {
+    let parts = [("unobserved", &totals.unobserved), ("lost", &totals.lost)];
+    let told = parts.into_iter().filter(|(_, counts)| !counts.is_empty());
+    let told: Vec<String> = told.map(|(what, counts)| format!("{what}: {}", losses(counts))).collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// The requests, and those that failed: `1,234 requests, 5 5xx`.
+fn requests(totals: &HttpTotals) -> String {
+    let number = |count: i64| human::count(unsigned(count));
+    let plural = if totals.requests == 1 { "" } else { "s" };
+    let mut text = format!("{} request{plural}", number(totals.requests));
+    let of = |class: &str| totals.by_class.get(class).copied().unwrap_or(0);
+    for (count, what) in
+        [(of("5xx"), "5xx"), (totals.grpc_failed, "gRPC failed"), (of("noResponse"), "without response")]
+    {
+        if count > 0 {
+            text.push_str(&format!(", {} {what}", number(count)));
+        }
+    }
+    text
 }
 
 /// One flow as a text: who, with whom, how much.

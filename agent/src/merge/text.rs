@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::http::clean_http;
 use traffictrace_crd::{Interruption, NotVisible, Refused, TrafficTraceReportSpec, human};
 
 /// A text without control characters. An agent takes them out, but a report may be of somebody else.
@@ -31,6 +32,7 @@ pub(super) fn clean_report(report: TrafficTraceReportSpec) -> TrafficTraceReport
             .into_iter()
             .map(|interruption| Interruption { reason: clean(interruption.reason), ..interruption })
             .collect(),
+        http: report.http.map(clean_http),
         lost: report.lost.into_iter().map(|(reason, times)| (clean(reason), times)).collect(),
         ..report
     }

@@ -1,6 +1,8 @@
 //! The counter that a node's state drives: the engine, or a stand-in in its tests.
 
-use crate::engine::{Engine, EngineError, SessionSpec, Snapshot};
+use traffictrace_http::endpoint::{Counts, Row};
+
+use crate::engine::{Engine, EngineError, HttpOwner, HttpSnapshot, SessionSpec, Snapshot};
 use crate::flows::{Seed, Totals};
 use crate::session::Uid;
 
@@ -28,6 +30,12 @@ pub(super) trait Counter {
 
     /// The `top` largest rows of a session and its sums, up to now.
     fn snapshot(&mut self, id: &Uid, top: usize) -> Option<Snapshot>;
+
+    /// Goes on from the HTTP requests that were counted before: those of rows, and the rest.
+    fn seed_http(&mut self, id: &Uid, rows: &[Row<HttpOwner>], rest: &Counts);
+
+    /// All endpoints of a session and the sums of its HTTP requests, up to now; nothing if it does not count any.
+    fn http(&mut self, id: &Uid) -> Option<HttpSnapshot>;
 
     /// Ends a session.
     fn stop(&mut self, id: &Uid);
@@ -58,6 +66,15 @@ impl Counter for Engine {
 
     fn snapshot(&mut self, id: &Uid, top: usize) -> Option<Snapshot> {
         self.snapshot(id, top)
+    }
+
+    fn seed_http(&mut self, id: &Uid, rows: &[Row<HttpOwner>], rest: &Counts) {
+        self.seed_http(id, rows, rest);
+    }
+
+    fn http(&mut self, id: &Uid) -> Option<HttpSnapshot> {
+        // Rows of containers that began again are one to the user, which the ranking must know.
+        self.http(id, usize::MAX)
     }
 
     fn stop(&mut self, id: &Uid) {

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::state::State;
 use crate::cgroups::{CgroupError, find_root};
 use crate::engine::{Engine, EngineOptions};
-use crate::kernel::TierChoice;
+use crate::kernel::{Readable, TierChoice};
 use crate::kubeapi::ConnectError;
 use crate::logging;
 use crate::server::metrics::{AgentMetrics, FIGURES};
@@ -115,6 +115,12 @@ pub(crate) enum NodeError {
     /// A part of the agent has ended that must not.
     #[error(transparent)]
     Task(#[from] TaskEnded),
+    /// The kernel's records of HTTP cannot be waited for.
+    #[error("cannot wait for the kernel's HTTP records: {source}")]
+    Records {
+        /// Why not.
+        source: io::Error,
+    },
     /// inotify has stopped working.
     #[error("cannot follow the cgroups of pods any more: {source}")]
     Watch {
@@ -172,6 +178,11 @@ fn show(state: &mut State<Engine>, metrics: &AgentMetrics) {
     let engine = state.counter();
     metrics.set_engine(&engine.stats());
     engine.take_drains().into_iter().for_each(|took| metrics.drained(took));
+}
+
+/// Has the agent woken when the kernel's records of HTTP fill up, while a trace asks for requests.
+fn follow_records(records: &mut Readable, state: &mut State<Engine>) -> Result<(), NodeError> {
+    records.follow(state.counter().http_readable()).map_err(|source| NodeError::Records { source })
 }
 
 fn host_name() -> String {

@@ -154,9 +154,22 @@ pub(super) struct Tracked {
     pub(super) stand: Stand,
     /// The part of its newest spec that is not done here, and why.
     pub(super) not_enforced: Option<String>,
+    /// Why its HTTP requests are not counted here, if the kernel refused that; its flows are.
+    pub(super) without_http: Option<String>,
 }
 
 impl Tracked {
+    /// A trace of which nothing was tried yet.
+    pub(super) fn new(trace: Trace, stand: Stand) -> Self {
+        Self { trace, stand, not_enforced: None, without_http: None }
+    }
+
+    /// The parts of its newest spec that are not done here, each with its field and the reason.
+    pub(super) fn all_not_enforced(&self) -> Vec<String> {
+        let without_http = self.without_http.as_ref().map(|why| format!("http: {why}"));
+        self.not_enforced.iter().cloned().chain(without_http).collect()
+    }
+
     /// The pods that it selects or has selected.
     pub(super) fn pods(&self) -> impl Iterator<Item = &Uid> {
         self.stand.session().into_iter().flat_map(|session| &session.history.pods)

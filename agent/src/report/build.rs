@@ -9,8 +9,8 @@ use traffictrace_crd::{
 };
 
 use super::identities::Owned;
-use super::{History, Identities, history, size};
-use crate::engine::Snapshot;
+use super::{History, Identities, history, http, size};
+use crate::engine::{HttpSnapshot, Snapshot};
 use crate::flows::{Direction, FlowState, Protocol, Row, Totals};
 use crate::session::Trace;
 
@@ -26,8 +26,8 @@ pub(crate) struct Inputs<'a> {
     /// The number of pods that are selected now.
     pub(crate) active_pods: usize,
     pub(crate) not_visible: &'a [NotVisible],
-    /// The part of the newest spec that is not done here, and why.
-    pub(crate) not_enforced: Option<&'a str>,
+    /// The parts of the newest spec that are not done here, and why.
+    pub(crate) not_enforced: &'a [String],
     /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
     pub(crate) clock_offset: Option<i64>,
     pub(crate) outcome: Outcome<'a>,
@@ -36,11 +36,19 @@ pub(crate) struct Inputs<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// What was counted of a trace.
+pub(crate) struct Counted {
+    /// The flows. For a trace that names containers all rows must be there, since those of the other containers are taken
+    /// out of the totals; else the largest are enough.
+    pub(crate) flows: Snapshot,
+    /// The HTTP requests with all rows; nothing where they are not asked for, or cannot be counted.
+    pub(crate) http: Option<HttpSnapshot>,
+}
+
 /// The outcome to report.
 pub(crate) enum Outcome<'a> {
-    /// What was counted. For a trace that names containers it must have all rows, since those of the other containers
-    /// are taken out of its totals; else the largest are enough.
-    Counted(&'a Snapshot),
+    /// What was counted.
+    Counted(&'a Counted),
     /// Why nothing is counted, and the last report of when something was: what it showed stays.
     Refused(Refused, Option<&'a TrafficTraceReportSpec>),
 }
@@ -65,23 +73,30 @@ pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
         pods_matched: count(history.pods.len()).max(counted_before),
         containers_matched: count(history.containers.len()).max(history.containers_before.max(0)),
         not_visible: inputs.not_visible.to_vec(),
-        not_enforced: inputs.not_enforced.map(|what| shorten(what, NOT_ENFORCED)).into_iter().collect(),
+        not_enforced: inputs.not_enforced.iter().map(|what| shorten(what, NOT_ENFORCED)).collect(),
         interruptions: history.interruptions.clone(),
         lost: history.lost_before.clone(),
         ..TrafficTraceReportSpec::default()
     };
     match &inputs.outcome {
-        Outcome::Counted(snapshot) => fill(&mut spec, inputs, snapshot),
+        Outcome::Counted(counted) => {
+            fill(&mut spec, inputs, &counted.flows);
+            spec.http = match &counted.http {
+                Some(snapshot) => Some(http::requests(inputs, snapshot)),
+                None => history.http_before.as_ref().map(|before| http::kept(inputs, before)),
+            };
+        }
         Outcome::Refused(refused, kept) => {
             let message = shorten(&refused.message, REFUSED_MESSAGE);
             spec.refused = Some(Refused { message, ..refused.clone() });
             if let Some(kept) = kept {
                 keep(&mut spec, kept);
+                spec.http = kept.http.as_ref().map(|kept| http::kept(inputs, kept));
             }
         }
     }
     let mut report = TrafficTraceReport { metadata: metadata(trace, node), spec };
-    size::fit(&mut report, trace.top_flows);
+    size::fit(&mut report, trace);
     report
 }
 
@@ -115,7 +130,7 @@ fn keep(spec: &mut TrafficTraceReportSpec, kept: &TrafficTraceReportSpec) {
 }
 
 /// A text of at most `most` characters. What is cut says where the rest is.
-fn shorten(text: &str, most: usize) -> String {
+pub(super) fn shorten(text: &str, most: usize) -> String {
     const REST: &str = "... (the agent's log has the rest)";
     if text.chars().count() <= most {
         return text.to_owned();
@@ -189,7 +204,7 @@ fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snaps
 
 /// Whether a row is of a container that the trace wants. While the name of its container is not known it is left out
 /// of a trace that names some, so that nothing that was shown ever has to be taken back.
-fn is_wanted(trace: &Trace, owned: Option<&Owned>) -> bool {
+pub(super) fn is_wanted(trace: &Trace, owned: Option<&Owned>) -> bool {
     trace.containers.is_empty()
         || owned.and_then(|owned| owned.container.as_deref()).is_some_and(|name| trace.wants(name))
 }

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use traffictrace_crd::{self as crd, FlowRow, Interruption, Losses, TrafficTraceReportSpec, decode_rows};
+use traffictrace_crd::{
+    self as crd, FlowRow, HttpReport, Interruption, Losses, TrafficTraceReportSpec, decode_rows,
+};
 
 use super::Identities;
+use super::endpoints::{ResumedHttp, resume};
 use crate::flows::{Direction, Key, Protocol, Seed, Totals};
 use crate::session::{Planned, Uid};
 
@@ -33,6 +36,8 @@ pub(crate) struct History {
     pub(crate) lost_before: Losses,
     /// Unattributed bytes of rows that the report before did not list.
     pub(crate) unattributed_before: i64,
+    /// The HTTP requests of the last report before.
+    pub(crate) http_before: Option<HttpReport>,
 }
 
 /// What an agent that has restarted goes on from.
@@ -40,6 +45,8 @@ pub(crate) struct History {
 pub(crate) struct Resumed {
     pub(crate) totals: Totals,
     pub(crate) rows: Vec<Seed>,
+    /// The HTTP requests, if there were any to go on from.
+    pub(crate) http: Option<ResumedHttp>,
 }
 
 impl History {
@@ -55,6 +62,7 @@ impl History {
             containers_before: 0,
             lost_before: Losses::new(),
             unattributed_before: 0,
+            http_before: None,
         }
     }
 
@@ -74,6 +82,7 @@ impl History {
         self.pods_before = last.pods_matched;
         self.containers_before = last.containers_matched;
         self.lost_before.clone_from(&last.lost);
+        self.http_before.clone_from(&last.http);
     }
 
     /// Goes on from the last report that was made of this trace on this node. Its interruptions go on too; the one that
@@ -102,7 +111,8 @@ impl History {
             }
         }
         self.unattributed_before = (last.totals.unattributed_bytes - unattributed).max(0);
-        Resumed { totals: totals(&last.totals), rows }
+        let http = last.http.as_ref().map(|http| resume(http, namespace, identities));
+        Resumed { totals: totals(&last.totals), rows, http }
     }
 
     /// Notes an interruption that ended `now`; what was moved since `since` may be missing.
@@ -143,10 +153,7 @@ fn seed(row: &FlowRow, namespace: &str, identities: &mut Identities) -> Seed {
         Some(caller) => identities.id_for(namespace, &row.pod, Some(caller)),
         None => cgroup,
     };
-    let mut command = [0; 16];
-    let name = row.command.as_deref().unwrap_or_default().as_bytes();
-    let length = name.len().min(command.len() - 1);
-    command[..length].copy_from_slice(&name[..length]);
+    let command = kernel_command(row.command.as_deref());
     let address = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
     Seed {
         key: Key {
@@ -183,6 +190,15 @@ fn seed(row: &FlowRow, namespace: &str, identities: &mut Identities) -> Seed {
     }
 }
 
-fn positive(count: i64) -> u64 {
+/// The name of a process as the kernel keeps it.
+pub(super) fn kernel_command(name: Option<&str>) -> [u8; 16] {
+    let mut command = [0; 16];
+    let name = name.unwrap_or_default().as_bytes();
+    let length = name.len().min(command.len() - 1);
+    command[..length].copy_from_slice(&name[..length]);
+    command
+}
+
+pub(super) fn positive(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }

@@ -10,7 +10,7 @@ use traffictrace_ebpf::layout::SESSIONS;
 
 use super::{Pod, Trace, Uid};
 use crate::cgroups::PodKey;
-use crate::engine::{CgroupKind, SelectedCgroup, SessionSpec};
+use crate::engine::{CgroupKind, HttpSpec, SelectedCgroup, SessionSpec};
 
 /// Most pods that a report names as not visible.
 const NOT_VISIBLE: usize = 8;
@@ -135,6 +135,7 @@ fn select(
             filter: trace.filter.clone(),
             group_by: trace.group_by,
             max_rows,
+            http: trace.http.as_ref().map(|http| HttpSpec { tls: http.tls, ..HttpSpec::default() }),
             ..SessionSpec::default()
         },
         pods: BTreeSet::new(),
@@ -246,6 +247,17 @@ mod tests {
         assert_eq!(cgroups(&plan, "t2"), [11, 12], "an empty selector selects all pods of the namespace");
         assert_eq!(plan.traces["t1"].spec.cgroups[&11].kind, CgroupKind::Pod);
         assert_eq!(plan.traces["t1"].containers.len(), 2);
+    }
+
+    #[test]
+    fn http_is_asked_for_where_the_trace_does() {
+        let http = |http: Option<traffictrace_crd::HttpSpec>| {
+            let trace = Trace { http, ..trace("t1", &[], &[]) };
+            planned(&[trace], vec![pod("p1", "web", "shop")], &[("p1", 11)]).traces["t1"].spec.http.clone()
+        };
+        assert_eq!(http(None), None);
+        let tls = traffictrace_crd::HttpSpec { tls: true, ..Default::default() };
+        assert_eq!(http(Some(tls)), Some(HttpSpec { tls: true, ..HttpSpec::default() }));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Selector;
 use traffictrace_crd::{
-    self as crd, FINISHED_LABEL, Phase, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION, TrafficTrace,
+    self as crd, FINISHED_LABEL, HttpSpec, Phase, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION,
+    TrafficTrace,
 };
 
 use super::{Uid, filter::filter_of};
@@ -36,6 +37,8 @@ pub(crate) struct Trace {
     pub(crate) group_by: GroupBy,
     /// Rows in the report.
     pub(crate) top_flows: usize,
+    /// The HTTP requests that it asks for; absent: none.
+    pub(crate) http: Option<HttpSpec>,
     /// The interval of reports that the spec asks for.
     pub(crate) asked_interval: Duration,
     /// The interval that the controller asks for, if it is longer.
@@ -93,6 +96,7 @@ impl Trace {
             filter,
             group_by: group_by(spec.group_by),
             top_flows: usize::try_from(spec.top_flows).unwrap_or(1),
+            http: spec.http.clone(),
             asked_interval: interval,
             pace: None,
             started: start(object, created, now),
@@ -144,6 +148,11 @@ impl Trace {
         self.started.is_some() && !self.is_over(now)
     }
 
+    /// Number of endpoints in the report.
+    pub(crate) fn top_endpoints(&self) -> usize {
+        self.http.as_ref().map_or(0, |http| usize::try_from(http.top_endpoints).unwrap_or(1))
+    }
+
     /// Whether a container of this name is wanted.
     pub(crate) fn wants(&self, container: &str) -> bool {
         self.containers.is_empty() || self.containers.iter().any(|name| name == container)
@@ -179,6 +188,7 @@ pub(crate) fn example(uid: &str) -> Trace {
         filter: Filter::default(),
         group_by: GroupBy::Endpoint,
         top_flows: 20,
+        http: None,
         asked_interval: Duration::from_secs(10),
         pace: None,
         started: Some(Timestamp::UNIX_EPOCH),

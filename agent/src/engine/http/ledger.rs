@@ -7,7 +7,7 @@ use std::{
 
 use traffictrace_http::{
     Exchange, Reason,
-    endpoint::{Interval, Row, Table, Totals},
+    endpoint::{Counts, Interval, Row, Table, Totals, Unobserved},
 };
 
 use crate::kernel::HttpLost;
@@ -121,6 +121,14 @@ impl HttpLedger {
             Some(_) => self.not_listed += 1,
             None => {}
         }
+    }
+
+    /// Adds what was counted before this process began: rows, and the rest.
+    pub(super) fn seed(&mut self, rows: &[Row<HttpOwner>], rest: &Counts) {
+        for row in rows {
+            self.table.restore(row);
+        }
+        self.table.restore_rest(rest, &Unobserved::default());
     }
 
     pub(super) fn unobserved(&mut self, reason: Reason, count: u64) {

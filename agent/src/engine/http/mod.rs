@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, os::fd::BorrowedFd, path::PathBuf};
 use connections::Connections;
 pub(super) use ledger::HttpLedger;
 pub use ledger::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot, TlsProcess};
+use traffictrace_http::endpoint::{Counts, Row};
 
 use super::{Engine, SessionId, session::Session};
 use crate::kernel::{HttpCapture, HttpLost, KernelError};
@@ -126,6 +127,13 @@ impl Engine {
         let lost = self.lost_of(id)?;
         let ledger = self.sessions.get(id)?.http.as_ref()?;
         Some(ledger.snapshot(top, lost))
+    }
+
+    /// Goes on from what was shown before this process began: these rows, and the `rest` that no row has.
+    pub fn seed_http(&mut self, id: &SessionId, rows: &[Row<HttpOwner>], rest: &Counts) {
+        if let Some(ledger) = self.sessions.get_mut(id).and_then(|session| session.http.as_mut()) {
+            ledger.seed(rows, rest);
+        }
     }
 
     /// What a session's endpoints did since the last call, those with the most requests first.

@@ -1,5 +1,6 @@
 //! Tests of the merge: reports in, status out.
 
+mod http;
 mod keeping;
 mod life;
 mod presence;

@@ -29,10 +29,10 @@ use self::outbox::Outbox;
 use self::traces::{Answer, Reading, TraceMeta, Traces};
 use super::folders::Folders;
 use super::state::{Event, Now, Settings as StateSettings, State};
-use super::{FIGURES, NodeError, TICK, Watched, show, stopped};
+use super::{FIGURES, NodeError, TICK, Watched, follow_records, show, stopped};
 use crate::cgroups::{CgroupRoot, PodTree};
 use crate::engine::Engine;
-use crate::kernel::missing_capabilities;
+use crate::kernel::{Readable, missing_capabilities};
 use crate::kubeapi::{ApiServer, Change, Key, Source, connect, explain, retry_after, watch, watch_metadata};
 use crate::server::Health;
 use crate::session::{Pod, Trace, Uid};
@@ -159,10 +159,16 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut refresh = tokio::time::interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut records = Readable::default();
     loop {
         health.beat();
+        follow_records(&mut records, &mut agent.state)?;
         tokio::select! {
             () = &mut stop => break,
+            readable = records.readable() => {
+                readable.map_err(|source| NodeError::Records { source })?;
+                agent.state.counter().read_http();
+            }
             Some(change) = changes.recv() => {
                 agent.take(change);
                 while let Ok(change) = changes.try_recv() {

@@ -24,10 +24,10 @@ use self::pods_file::LocalPod;
 use self::stamp::Stamp;
 use super::folders::{Folders, Located};
 use super::state::{Action, Event, Now, Settings as StateSettings, State};
-use super::{FIGURES, NodeError, TICK, Watched, show, stopped};
+use super::{FIGURES, NodeError, TICK, Watched, follow_records, show, stopped};
 use crate::cgroups::{CgroupError, CgroupRoot};
 use crate::engine::{CgroupKind, Engine};
-use crate::kernel::missing_capabilities;
+use crate::kernel::{Readable, missing_capabilities};
 use crate::session::{Trace, Uid};
 
 /// The namespace of what names none.
@@ -97,10 +97,16 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut figures = tokio::time::interval(FIGURES);
+    let mut records = Readable::default();
     loop {
         health.beat();
+        follow_records(&mut records, &mut agent.state)?;
         tokio::select! {
             () = &mut stop => break,
+            readable = records.readable() => {
+                readable.map_err(|source| NodeError::Records { source })?;
+                agent.state.counter().read_http();
+            }
             _ = tick.tick() => agent.tick()?,
             _ = figures.tick() => show(&mut agent.state, &metrics),
             ended = tasks.ended() => return Err(ended.into()),

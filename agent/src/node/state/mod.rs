@@ -296,7 +296,7 @@ impl<C: Counter> State<C> {
             None => {
                 let over = self.earlier.get(&trace.uid).is_some_and(|report| report.is_final);
                 let stand = if over { Stand::Ended } else { Stand::Idle };
-                self.traces.insert(trace.uid.clone(), Tracked { trace, stand, not_enforced: None });
+                self.traces.insert(trace.uid.clone(), Tracked::new(trace, stand));
             }
         }
     }

@@ -5,10 +5,9 @@ use std::path::Path;
 use traffictrace_crd::TrafficTraceReport;
 
 use super::{Action, Now, State};
-use crate::engine::Snapshot;
 use crate::node::counter::Counter;
 use crate::node::session::{Stand, Tracked};
-use crate::report::{Inputs, Outcome, report};
+use crate::report::{Counted, Inputs, Outcome, report};
 use crate::session::Uid;
 
 impl<C: Counter> State<C> {
@@ -27,16 +26,21 @@ impl<C: Counter> State<C> {
     pub(super) fn make_report(&mut self, uid: &Uid, is_final: bool, now: Now) -> Option<TrafficTraceReport> {
         self.go_on(uid);
         let Tracked { trace, stand, .. } = self.traces.get(uid)?;
-        let snapshot = match stand {
-            Stand::Counting(session) => Some(self.counter.snapshot(uid, session.rows(trace))?),
+        let counted = match stand {
+            Stand::Counting(session) => {
+                let flows = self.counter.snapshot(uid, session.rows(trace))?;
+                let http = trace.http.as_ref().and_then(|_| self.counter.http(uid));
+                Some(Counted { flows, http })
+            }
             Stand::Idle | Stand::Refused(..) | Stand::Ended => None,
         };
-        if let Some(snapshot) = &snapshot {
-            self.name_rows(snapshot);
+        if let Some(counted) = &counted {
+            self.name_rows(counted);
         }
-        let Tracked { trace, stand, not_enforced } = self.traces.get(uid)?;
-        let outcome = match (stand, &snapshot) {
-            (Stand::Counting(_), Some(snapshot)) => Outcome::Counted(snapshot),
+        let tracked = self.traces.get(uid)?;
+        let Tracked { trace, stand, .. } = tracked;
+        let outcome = match (stand, &counted) {
+            (Stand::Counting(_), Some(counted)) => Outcome::Counted(counted),
             (Stand::Refused(_, refusal), _) => Outcome::Refused(refusal.why.clone(), refusal.kept.as_deref()),
             _ => return None,
         };
@@ -48,7 +52,7 @@ impl<C: Counter> State<C> {
             history: &session.history,
             active_pods: if is_final { 0 } else { session.active_pods },
             not_visible: &session.not_visible,
-            not_enforced: not_enforced.as_deref(),
+            not_enforced: &tracked.all_not_enforced(),
             clock_offset: self.clock_offset,
             outcome,
             is_final,
@@ -57,12 +61,16 @@ impl<C: Counter> State<C> {
     }
 
     /// Asks the kernel for the folders of cgroups that came and went unseen.
-    fn name_rows(&mut self, snapshot: &Snapshot) {
-        for row in &snapshot.rows {
-            if !self.identities.knows(row.key.cgroup)
-                && let Some(folder) = self.counter.container_folder(row.key.cgroup)
+    fn name_rows(&mut self, counted: &Counted) {
+        let flows = counted.flows.rows.iter().map(|row| row.key.cgroup);
+        let http = counted.http.iter();
+        let endpoints = http.clone().flat_map(|http| http.rows.iter().map(|row| row.owner.cgroup));
+        let tls = http.flat_map(|http| http.tls.iter().map(|process| process.owner.cgroup));
+        for cgroup in flows.chain(endpoints).chain(tls) {
+            if !self.identities.knows(cgroup)
+                && let Some(folder) = self.counter.container_folder(cgroup)
             {
-                self.identities.saw_folder(row.key.cgroup, Path::new(&folder));
+                self.identities.saw_folder(cgroup, Path::new(&folder));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Action, Now, State};
-use crate::engine::SessionSpec;
+use crate::engine::{EngineError, SessionSpec};
 use crate::node::counter::Counter;
 use crate::node::session::{GoesOn, Refusal, Session, Stand, Tracked};
 use crate::report::closing;
@@ -18,8 +18,12 @@ impl<C: Counter> State<C> {
             Stand::Idle => self.begin(uid, planned, now),
             Stand::Counting(_) if planned.refused.is_some() => self.give_way(uid, now),
             Stand::Counting(_) => {
-                if self.counter.spec(uid) != Some(&planned.spec)
-                    && let Err(error) = self.counter.update(uid, planned.spec.clone())
+                let mut wanted = planned.spec.clone();
+                if tracked.without_http.is_some() {
+                    wanted.http = None;
+                }
+                if self.counter.spec(uid) != Some(&wanted)
+                    && let Err(error) = self.counter.update(uid, wanted)
                 {
                     tracing::error!(trace = tracked.trace.label(), "cannot change what is traced: {error}");
                     tracked.not_enforced = Some(format!("the kernel refused the last change: {error}"));
@@ -41,7 +45,7 @@ impl<C: Counter> State<C> {
         let mut session = Session::new(&tracked.trace, self.epoch, self.spread, now);
         let refused = match planned.refused {
             Some(session::Refusal::TooManySessions) => Some(Refusal::too_many(now)),
-            None => self.counter.start(uid, planned.spec.clone()).err().map(|e| Refusal::failed(&e, now)),
+            None => self.start(uid, &planned.spec).err().map(|error| Refusal::failed(&error, now)),
         };
         let stand = match refused {
             None => {
@@ -69,6 +73,26 @@ impl<C: Counter> State<C> {
         }
     }
 
+    /// Begins to count. A kernel that cannot show HTTP counts the flows all the same.
+    fn start(&mut self, uid: &Uid, spec: &SessionSpec) -> Result<(), EngineError> {
+        let mut refused = None;
+        match self.counter.start(uid, spec.clone()) {
+            Ok(()) => {}
+            Err(error @ EngineError::Kernel(_)) if spec.http.is_some() => {
+                self.counter.start(uid, SessionSpec { http: None, ..spec.clone() })?;
+                refused = Some(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        if let Some(tracked) = self.traces.get_mut(uid) {
+            if let Some(error) = &refused {
+                tracing::error!(trace = tracked.trace.label(), "HTTP requests are not counted: {error}");
+            }
+            tracked.without_http = refused;
+        }
+        Ok(())
+    }
+
     /// Goes on from a report of before, if the session has one to go on from.
     pub(super) fn go_on(&mut self, uid: &Uid) {
         let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(uid) else { return };
@@ -76,6 +100,9 @@ impl<C: Counter> State<C> {
         let Some(GoesOn { kept, reason, at }) = session.goes_on.take() else { return };
         let resumed = session.history.resume(&kept, &trace.namespace, &mut self.identities);
         self.counter.seed(uid, &resumed.totals, resumed.rows);
+        if let Some(http) = resumed.http {
+            self.counter.seed_http(uid, &http.rows, &http.rest);
+        }
         // One that was refused had not counted since it began, for all that is known.
         let since = if kept.refused.is_some() { &kept.start_time } else { &kept.update_time };
         session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
@@ -107,7 +134,7 @@ impl<C: Counter> State<C> {
     }
 
     fn retry(&mut self, uid: &Uid, spec: &SessionSpec, now: Now) {
-        let started = self.counter.start(uid, spec.clone());
+        let started = self.start(uid, spec);
         let Some(tracked) = self.traces.get_mut(uid) else { return };
         let Stand::Refused(mut session, refusal) = std::mem::replace(&mut tracked.stand, Stand::Idle) else {
             return;

@@ -102,7 +102,8 @@ fn build(
     history: &History,
     snapshot: &Snapshot,
 ) -> TrafficTraceReport {
-    report(&inputs(trace, identities, history, Outcome::Counted(snapshot)))
+    let counted = Counted { flows: snapshot.clone(), http: None };
+    report(&inputs(trace, identities, history, Outcome::Counted(&counted)))
 }
 
 fn inputs<'a>(
@@ -118,7 +119,7 @@ fn inputs<'a>(
         history,
         active_pods: 1,
         not_visible: &[],
-        not_enforced: None,
+        not_enforced: &[],
         clock_offset: None,
         outcome,
         is_final: false,

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use traffictrace_ebpf::layout::SESSIONS;
+use traffictrace_http::endpoint::{Counts, Row as Endpoint, Table};
+use traffictrace_http::{Exchange, Protocol as HttpProtocol, Side, Status};
 
-use crate::engine::{EngineError, Losses, SessionSpec, Snapshot};
+use crate::engine::{EngineError, HttpMissing, HttpOwner, HttpSnapshot, Losses, SessionSpec, Snapshot};
 use crate::flows::{Direction, FlowState, Key, Protocol, Row, Seed, Totals};
 use crate::kernel::KernelError;
 use crate::node::counter::Counter;
@@ -16,6 +18,8 @@ pub(super) struct Fake {
     pub(super) sessions: BTreeMap<Uid, Session>,
     /// The kernel refuses to begin or change anything, with a message of so many characters.
     pub(super) refuses: Option<usize>,
+    /// The kernel refuses to show HTTP.
+    pub(super) refuses_http: bool,
 }
 
 /// A session, all of whose bytes are one row.
@@ -23,6 +27,9 @@ pub(super) struct Fake {
 pub(super) struct Session {
     spec: SessionSpec,
     rx_bytes: u64,
+    requests: Table<HttpOwner>,
+    /// Records that were lost between kernel and agent.
+    pub(super) lost_records: u64,
 }
 
 impl Fake {
@@ -33,7 +40,33 @@ impl Fake {
         }
     }
 
-    fn refusal(&self) -> Result<(), EngineError> {
+    /// A traced container answers a request; it counts while its session asks for requests.
+    pub(super) fn answer(&mut self, id: &str, path: &str, status: u16) {
+        let wants = |session: &&mut Session| session.spec.http.is_some() && !session.spec.cgroups.is_empty();
+        if let Some(session) = self.sessions.get_mut(id).filter(wants) {
+            let exchange = Exchange {
+                side: Side::Server,
+                protocol: HttpProtocol::Http11,
+                method: "GET".into(),
+                host: "shop".into(),
+                path: path.into(),
+                status: Status::Code(status),
+                grpc_status: None,
+                request_bytes: 100,
+                response_bytes: 1000,
+                began: 0,
+                first_byte: Some(1_000_000),
+                ended: 2_000_000,
+            };
+            session.requests.record(&HttpOwner { cgroup: 1 << 40, command: nginx() }, &exchange);
+        }
+    }
+
+    fn refusal(&self, spec: &SessionSpec) -> Result<(), EngineError> {
+        if self.refuses_http && spec.http.is_some() {
+            let missing = KernelError::NoHelper { feature: "show HTTP", helper: "bpf_loop", since: "5.17" };
+            return Err(EngineError::Kernel(missing));
+        }
         match self.refuses {
             Some(length) => Err(EngineError::Kernel(KernelError::Permission {
                 step: "x".repeat(length),
@@ -46,17 +79,18 @@ impl Fake {
 
 impl Counter for Fake {
     fn start(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError> {
-        self.refusal()?;
+        self.refusal(&spec)?;
         if self.sessions.len() == SESSIONS {
             return Err(EngineError::Full);
         }
-        let before = self.sessions.insert(id.clone(), Session { spec, rx_bytes: 0 });
+        let session = Session { spec, rx_bytes: 0, requests: Table::default(), lost_records: 0 };
+        let before = self.sessions.insert(id.clone(), session);
         assert!(before.is_none(), "{id} was begun twice");
         Ok(())
     }
 
     fn update(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError> {
-        self.refusal()?;
+        self.refusal(&spec)?;
         self.sessions.get_mut(id).ok_or_else(|| EngineError::NoSession(id.clone()))?.spec = spec;
         Ok(())
     }
@@ -75,14 +109,12 @@ impl Counter for Fake {
     fn snapshot(&mut self, id: &Uid, _: usize) -> Option<Snapshot> {
         let rx_bytes = self.sessions.get(id)?.rx_bytes;
         let totals = Totals { rx_bytes, connections: 1, ..Totals::default() };
-        let mut command = [0; 16];
-        command[..5].copy_from_slice(b"nginx");
         let key = Key {
             cgroup: 1 << 40,
             caller_cgroup: 1 << 40,
             pid: 7,
             container_pid: 1,
-            command,
+            command: nginx(),
             protocol: Protocol::Tcp,
             direction: Direction::Inbound,
             local_address: Some("10.0.0.1".parse().unwrap()),
@@ -117,6 +149,25 @@ impl Counter for Fake {
         })
     }
 
+    fn seed_http(&mut self, id: &Uid, rows: &[Endpoint<HttpOwner>], rest: &Counts) {
+        let session = self.sessions.get_mut(id).expect("a session that goes on");
+        rows.iter().for_each(|row| session.requests.restore(row));
+        session.requests.restore_rest(rest, &Default::default());
+    }
+
+    fn http(&mut self, id: &Uid) -> Option<HttpSnapshot> {
+        let session = self.sessions.get(id).filter(|session| session.spec.http.is_some())?;
+        let mut missing = HttpMissing::default();
+        missing.lost.records = session.lost_records;
+        Some(HttpSnapshot {
+            totals: session.requests.totals(),
+            rows: session.requests.top(usize::MAX),
+            rows_total: session.requests.len(),
+            missing,
+            tls: Vec::new(),
+        })
+    }
+
     fn stop(&mut self, id: &Uid) {
         self.sessions.remove(id);
     }
@@ -126,4 +177,10 @@ impl Counter for Fake {
     fn container_folder(&self, _: u64) -> Option<String> {
         None
     }
+}
+
+fn nginx() -> [u8; 16] {
+    let mut command = [0; 16];
+    command[..5].copy_from_slice(b"nginx");
+    command
 }

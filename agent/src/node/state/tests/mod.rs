@@ -1,6 +1,7 @@
 //! The life of a trace on a node, without a kernel or a cluster.
 
 mod fake;
+mod http;
 mod life;
 mod restart;
 

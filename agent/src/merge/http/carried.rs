@@ -1,0 +1,65 @@
+//! The requests of a node that its newest report does not contain, because an agent began again without its last report.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use traffictrace_crd::{EndpointRow, HttpTotals};
+
+use super::endpoints::{self, Key};
+use super::sums;
+use crate::merge::kept::Kept;
+
+/// Most rows of earlier runs of an agent that are kept: as many as a status can list.
+const CARRIED_ROWS: usize = 100;
+
+/// The sum of the runs of an agent whose report was lost before the next run could go on from it.
+#[derive(Debug, Default)]
+pub(in crate::merge) struct CarriedHttp {
+    pub(super) totals: HttpTotals,
+    pub(super) rows: HashMap<Key, EndpointRow>,
+    pub(super) endpoints_total: i64,
+    /// A part of the totals is in no row: how much of a run the next one had in which row was not known.
+    pub(super) lacks_rows: bool,
+}
+
+impl CarriedHttp {
+    /// Adds what the last report of a run had beyond the base of the run after it, if it had anything more.
+    pub(in crate::merge) fn carry(carried: &mut Option<Self>, old: &Kept, newest: &Kept) {
+        let (_, base) = sums(&newest.report);
+        let beyond = sums(&old.report).0.beyond(&base);
+        if beyond == HttpTotals::default() {
+            return;
+        }
+        let carried = carried.get_or_insert_default();
+        carried.totals.add(&beyond);
+        let endpoints = old.report.http.as_ref().map_or(0, |http| http.endpoints_total);
+        carried.endpoints_total = carried.endpoints_total.max(endpoints);
+        if base == HttpTotals::default() {
+            carried.add_rows(old);
+        } else {
+            // The new run went on from an older report of the run before, whose rows are not known any more: rows tell too
+            // little rather than anything twice.
+            carried.lacks_rows = true;
+        }
+    }
+
+    /// Adds the rows of a report; those with the most requests are kept.
+    fn add_rows(&mut self, old: &Kept) {
+        for row in old.endpoint_weights().filter_map(|(place, _)| old.endpoint(place)) {
+            match self.rows.entry(Key::of(&row)) {
+                Entry::Occupied(mut earlier) => endpoints::add(earlier.get_mut(), &row),
+                Entry::Vacant(place) => drop(place.insert(row)),
+            }
+        }
+        let surplus = self.rows.len().saturating_sub(CARRIED_ROWS);
+        if surplus > 0 {
+            self.lacks_rows = true;
+            let mut ranked: Vec<(i64, Key)> =
+                self.rows.iter().map(|(key, row)| (row.total(), key.clone())).collect();
+            ranked.sort_unstable();
+            for (_, key) in ranked.into_iter().take(surplus) {
+                self.rows.remove(&key);
+            }
+        }
+    }
+}
