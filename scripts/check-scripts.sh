@@ -29,4 +29,6 @@ unformatted=$(gofmt -l e2e/cluster)
 # As for nodes with an old runtime and an old kernel.
 "$bin/helm" lint --strict --quiet charts/traffictrace \
     --set "agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=bpf.json,agent.extraCapabilities={SYS_RESOURCE}"
+# With the requests inside TLS.
+"$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true"
 scripts/install-manifest.sh --check

@@ -178,20 +178,28 @@ fn permission_denied(error: &(dyn Error + 'static)) -> bool {
 /// Capabilities that tracing needs, with their bit in `/proc/PID/status` (include/uapi/linux/capability.h).
 const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_NET_ADMIN", 12)];
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_PTRACE: u32 = 19;
 
 /// Names of the capabilities that this process lacks for tracing. Empty with CAP_SYS_ADMIN, which covers them all.
 pub fn missing_capabilities() -> Vec<&'static str> {
-    let Some(effective) = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    }) else {
-        return Vec::new();
-    };
-    let has = |bit: u32| effective >> bit & 1 == 1;
-    if has(CAP_SYS_ADMIN) {
+    if has_capability(CAP_SYS_ADMIN) {
         return Vec::new();
     }
-    NEEDED.iter().filter(|(_, bit)| !has(*bit)).map(|(name, _)| *name).collect()
+    NEEDED.iter().filter(|(_, bit)| !has_capability(*bit)).map(|(name, _)| *name).collect()
+}
+
+/// Whether this process may look into processes that have more rights than it has.
+pub fn may_look_into_processes() -> bool {
+    has_capability(CAP_SYS_PTRACE)
+}
+
+/// Whether a capability is in effect. Where the system does not say, it counts as there: what needs it fails then.
+fn has_capability(bit: u32) -> bool {
+    let effective = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    });
+    effective.is_none_or(|effective| effective >> bit & 1 == 1)
 }
 
 fn permission_advice() -> String {

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::state::State;
 use crate::cgroups::{CgroupError, find_root};
 use crate::engine::{Engine, EngineOptions};
-use crate::kernel::{Readable, TierChoice};
+use crate::kernel::{Readable, TierChoice, may_look_into_processes, sees_all_processes};
 use crate::kubeapi::ConnectError;
 use crate::logging;
 use crate::server::metrics::{AgentMetrics, FIGURES};
@@ -183,6 +183,20 @@ fn show(state: &mut State<Engine>, metrics: &AgentMetrics) {
 /// Has the agent woken when the kernel's records of HTTP fill up, while a trace asks for requests.
 fn follow_records(records: &mut Readable, state: &mut State<Engine>) -> Result<(), NodeError> {
     records.follow(state.counter().http_readable()).map_err(|source| NodeError::Records { source })
+}
+
+/// Why this agent cannot read requests inside TLS, if it cannot: it must find the libraries of other containers' processes.
+fn tls_obstacle() -> Option<String> {
+    let missing = match (sees_all_processes(), may_look_into_processes()) {
+        (true, true) => return None,
+        (true, false) => "the capability SYS_PTRACE",
+        (false, true) => "the host's process ids",
+        (false, false) => "the host's process ids and the capability SYS_PTRACE",
+    };
+    Some(format!(
+        "the agent cannot look into the processes of containers without {missing}: set agent.tls=true in the values of \
+         the chart"
+    ))
 }
 
 fn host_name() -> String {

@@ -164,10 +164,16 @@ impl Tracked {
         Self { trace, stand, not_enforced: None, without_http: None }
     }
 
-    /// The parts of its newest spec that are not done here, each with its field and the reason.
-    pub(super) fn all_not_enforced(&self) -> Vec<String> {
-        let without_http = self.without_http.as_ref().map(|why| format!("http: {why}"));
-        self.not_enforced.iter().cloned().chain(without_http).collect()
+    /// The parts of its newest spec that are not done here, each with its field and the reason. `without_tls`: why this agent
+    /// cannot read requests inside TLS, if it cannot.
+    pub(super) fn all_not_enforced(&self, without_tls: Option<&str>) -> Vec<String> {
+        let asks_for_tls = self.trace.http.as_ref().is_some_and(|http| http.tls);
+        let http = match (&self.without_http, without_tls) {
+            (Some(why), _) => Some(format!("http: {why}")),
+            (None, Some(why)) if asks_for_tls => Some(format!("http.tls: {why}")),
+            (None, _) => None,
+        };
+        self.not_enforced.iter().cloned().chain(http).collect()
     }
 
     /// The pods that it selects or has selected.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Container images without an engine or a registry: one layer with a program and the shared
+# Container images without an engine or a registry: one layer with programs and the shared
 # libraries that ldd names, as an archive that containerd, Docker and kind can load.
 
 # Files that a program needs at run time besides itself; nothing for a static one.
@@ -16,17 +16,22 @@ architecture() {
     esac
 }
 
-# pack_image REFERENCE ARCHIVE PROGRAM PATH-IN-IMAGE: the same program gives the same archive, byte for byte.
+# pack_image REFERENCE ARCHIVE PROGRAM PATH-IN-IMAGE [PROGRAM PATH-IN-IMAGE ...]: the same programs give the same archive,
+# byte for byte. The image runs the first of them.
 pack_image() {
-    local reference=$1 archive=$2 program=$3 inside=$4 work file layer config
-    [[ -f $program ]] || die "cannot pack $reference: there is no $program; run \`make build\`"
+    local reference=$1 archive=$2 inside=$4 work file layer config
+    shift 2
     work=$(mktemp -d)
     mkdir "$work/root" "$work/image"
-    install -D -m 0755 "$program" "$work/root$inside"
-    while read -r file; do
-        # By its real content under the name the loader looks for.
-        install -D -m 0755 "$file" "$work/root$file"
-    done < <(libraries_of "$program")
+    while (($#)); do
+        [[ -f $1 ]] || die "cannot pack $reference: there is no $1; run \`make build\`"
+        install -D -m 0755 "$1" "$work/root$2"
+        while read -r file; do
+            # By its real content under the name the loader looks for.
+            install -D -m 0755 "$file" "$work/root$file"
+        done < <(libraries_of "$1")
+        shift 2
+    done
     tar_plain "$work/root" "$work/image/layer.tar"
     layer=$(sha256sum "$work/image/layer.tar" | cut -d' ' -f1)
     printf '{"architecture":"%s","os":"linux","config":{"Entrypoint":["%s"],"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
@@ -48,7 +53,8 @@ import_image() {
         die "containerd of $1 did not take the image archive $2"
 }
 
-# pack_ours OUT-DIR: the product's image and, when it is built, the workloads'. Prints the archives.
+# pack_ours OUT-DIR: the product's image, the workloads' when they are built, and that of nginx and curl when both are
+# installed here. Prints the archives.
 pack_ours() {
     local release=$REPOSITORY/target/release
     pack_image traffictrace:dev "$1/traffictrace.tar" "$release/traffictrace" /traffictrace
@@ -56,5 +62,10 @@ pack_ours() {
     if [[ -f $release/tt-workload ]]; then
         pack_image traffictrace-e2e-workload:dev "$1/traffictrace-e2e-workload.tar" "$release/tt-workload" /tt-workload
         echo "$1/traffictrace-e2e-workload.tar"
+    fi
+    local nginx curl
+    if nginx=$(PATH=$PATH:/usr/sbin type -P nginx) && curl=$(type -P curl); then
+        pack_image traffictrace-e2e-http:dev "$1/traffictrace-e2e-http.tar" "$nginx" /nginx "$curl" /curl
+        echo "$1/traffictrace-e2e-http.tar"
     fi
 }

@@ -8,6 +8,7 @@ mod controller;
 mod exact;
 mod faults;
 mod filters;
+mod http;
 mod life;
 mod nodes;
 mod operations;

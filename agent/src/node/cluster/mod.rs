@@ -29,7 +29,7 @@ use self::outbox::Outbox;
 use self::traces::{Answer, Reading, TraceMeta, Traces};
 use super::folders::Folders;
 use super::state::{Event, Now, Settings as StateSettings, State};
-use super::{FIGURES, NodeError, TICK, Watched, follow_records, show, stopped};
+use super::{FIGURES, NodeError, TICK, Watched, follow_records, show, stopped, tls_obstacle};
 use crate::cgroups::{CgroupRoot, PodTree};
 use crate::engine::Engine;
 use crate::kernel::{Readable, missing_capabilities};
@@ -121,7 +121,12 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     let began = Instant::now();
     let now = Now { time: api.clock.now(), running: Duration::ZERO };
     let specs: Vec<_> = earlier.iter().map(|report| report.spec.clone()).collect();
-    let state = State::new(StateSettings { node: node.clone(), max_rows }, engine, specs, now);
+    let state = State::new(
+        StateSettings { node: node.clone(), max_rows, without_tls: tls_obstacle() },
+        engine,
+        specs,
+        now,
+    );
 
     let (told, mut changes) = mpsc::channel(CHANGES);
     let source = Source::new(&api, metrics.common.clone());

@@ -24,7 +24,7 @@ use self::pods_file::LocalPod;
 use self::stamp::Stamp;
 use super::folders::{Folders, Located};
 use super::state::{Action, Event, Now, Settings as StateSettings, State};
-use super::{FIGURES, NodeError, TICK, Watched, follow_records, show, stopped};
+use super::{FIGURES, NodeError, TICK, Watched, follow_records, show, stopped, tls_obstacle};
 use crate::cgroups::{CgroupError, CgroupRoot};
 use crate::engine::{CgroupKind, Engine};
 use crate::kernel::{Readable, missing_capabilities};
@@ -72,7 +72,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     }
     let mut stop = std::pin::pin!(stopped()?);
     let began = Instant::now();
-    let settings = StateSettings { node: node.clone(), max_rows };
+    let settings = StateSettings { node: node.clone(), max_rows, without_tls: tls_obstacle() };
     // A status from before is no report: a trace begins with the agent.
     let now = Now { time: Timestamp::now(), running: Duration::ZERO };
     let mut agent = Agent {

@@ -78,6 +78,8 @@ pub(super) struct Settings {
     pub(super) node: String,
     /// Rows that a session keeps.
     pub(super) max_rows: usize,
+    /// Why this agent cannot read requests inside TLS, if it cannot.
+    pub(super) without_tls: Option<String>,
 }
 
 /// See the module.

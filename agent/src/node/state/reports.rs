@@ -52,7 +52,7 @@ impl<C: Counter> State<C> {
             history: &session.history,
             active_pods: if is_final { 0 } else { session.active_pods },
             not_visible: &session.not_visible,
-            not_enforced: &tracked.all_not_enforced(),
+            not_enforced: &tracked.all_not_enforced(self.settings.without_tls.as_deref()),
             clock_offset: self.clock_offset,
             outcome,
             is_final,

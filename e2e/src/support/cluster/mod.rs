@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod attempt;
+pub mod http;
 pub mod levers;
 mod metrics;
 mod namespace;

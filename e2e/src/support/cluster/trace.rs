@@ -177,16 +177,19 @@ impl NeverFalls {
 
 async fn watch(trace: Trace, mut ended: oneshot::Receiver<()>) -> Result<u32> {
     let begin = Instant::now();
-    let (mut rx, mut tx, mut reads) = (0, 0, 0);
+    let (mut rx, mut tx, mut requests, mut reads) = (0, 0, 0, 0);
     while ended.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
         // It may be away meanwhile: that is a fault of the test's own making.
         if let Ok(status) = trace.status().await {
-            let totals = status.totals;
-            if totals.rx_bytes < rx || totals.tx_bytes < tx {
-                let found = format!("({rx}, {tx}) fell to {totals:?} after {:?}", begin.elapsed());
+            let (totals, http) = (status.totals, status.http.map(|http| http.totals).unwrap_or_default());
+            if totals.rx_bytes < rx || totals.tx_bytes < tx || http.requests < requests {
+                let found = format!(
+                    "({rx}, {tx}, {requests}) fell to {totals:?} {http:?} after {:?}",
+                    begin.elapsed()
+                );
                 return Err(TestError::unexpected("the totals", found));
             }
-            (rx, tx) = (totals.rx_bytes, totals.tx_bytes);
+            (rx, tx, requests) = (totals.rx_bytes, totals.tx_bytes, http.requests);
             reads += 1;
         }
         tokio::time::sleep(wait::POLL * 10).await;

@@ -7,13 +7,14 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use traffictrace_crd::{HttpSpec, TrafficTraceSpec};
 use traffictrace_e2e::support::{
     Result, TestError,
     cluster::{ApiServer, Namespace, spec},
 };
 
 /// A part of a spec, and what the refusal must name.
-fn invalid_specs() -> [(Value, &'static [&'static str]); 9] {
+fn invalid_specs() -> [(Value, &'static [&'static str]); 13] {
     [
         (json!({"selector": null}), &["selector"]),
         (json!({"topFlows": 0}), &["topFlows", "1"]),
@@ -24,6 +25,10 @@ fn invalid_specs() -> [(Value, &'static [&'static str]); 9] {
         (json!({"ports": ["8100-8000"]}), &["ports", "8000-8100"]),
         (json!({"remoteCIDRs": ["10.0.0.0/99"]}), &["remoteCIDRs"]),
         (json!({"containers": ["Not A Name"]}), &["containers"]),
+        (json!({"http": true}), &["http", "object"]),
+        (json!({"http": {"tls": "yes"}}), &["http.tls", "boolean"]),
+        (json!({"http": {"topEndpoints": 101}}), &["http.topEndpoints", "100"]),
+        (json!({"http": {}, "protocols": ["UDP", "ICMP"]}), &["http", "add TCP to protocols"]),
     ]
 }
 
@@ -80,6 +85,7 @@ async fn changes_that_are_not_possible() -> Result<()> {
         ("selector", json!({"selector": {"matchLabels": {"app": "another"}}})),
         ("containers", json!({"containers": ["another"]})),
         ("groupBy", json!({"groupBy": "Process"})),
+        ("http", json!({"http": {}})),
     ] {
         let patch = Patch::Merge(json!({"spec": part}));
         match traces.patch("fixed", &PatchParams::default(), &patch).await {
@@ -93,6 +99,23 @@ async fn changes_that_are_not_possible() -> Result<()> {
             other => panic!("a change of {field} was not refused: {other:?}"),
         }
     }
+    let asking = TrafficTraceSpec { http: Some(HttpSpec::default()), ..spec("asking") };
+    namespace.trace("asking", asking).await?;
+    for part in [json!({"http": null}), json!({"http": {"tls": true}})] {
+        match traces.patch("asking", &PatchParams::default(), &Patch::Merge(json!({"spec": part}))).await {
+            Err(kube::Error::Api(refusal)) => {
+                let message = refusal.message;
+                assert!(
+                    message.contains("http") && message.contains("create a new one"),
+                    "{part}: {message}"
+                );
+            }
+            other => panic!("{part} was not refused: {other:?}"),
+        }
+    }
+    let more = Patch::Merge(json!({"spec": {"http": {"topEndpoints": 5}}}));
+    let changed = traces.patch("asking", &PatchParams::default(), &more).await;
+    changed.map(drop).map_err(TestError::kube("change what may change"))?;
     let allowed = Patch::Merge(json!({"spec": {"topFlows": 5, "interval": "7s"}}));
     let changed = traces.patch("fixed", &PatchParams::default(), &allowed).await;
     changed.map(drop).map_err(TestError::kube("change what may change"))

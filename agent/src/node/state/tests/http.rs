@@ -156,3 +156,15 @@ fn the_last_report_has_the_requests() {
     let report = node.last("t1");
     assert_eq!((report.is_final, http(report).totals.requests), (true, 1));
 }
+
+#[test]
+fn an_agent_that_cannot_read_tls_says_so_where_it_is_asked_for() {
+    for (tls, told) in [(false, vec![]), (true, vec!["http.tls: no rights".to_owned()])] {
+        let mut node = Node::new();
+        let http = HttpSpec { tls, ..HttpSpec::default() };
+        let trace = Trace { http: Some(http), ..session::example("t1") };
+        node.apply(Event::Trace(Box::new(trace))).pod("p1", "web", 11).wait(3);
+        assert_eq!(node.last("t1").not_enforced, told);
+        assert!(node.last("t1").http.is_some());
+    }
+}

@@ -40,7 +40,8 @@ impl Node {
 
     /// An agent that begins so many seconds after the epoch, after another one that wrote these reports.
     fn after(earlier: Vec<TrafficTraceReportSpec>, seconds: i64) -> Self {
-        let settings = Settings { node: "node1".into(), max_rows: 100 };
+        let settings =
+            Settings { node: "node1".into(), max_rows: 100, without_tls: Some("no rights".into()) };
         let now = Now { time: Timestamp::from_second(seconds).unwrap(), running: Duration::ZERO };
         let state = State::new(settings, Fake::default(), earlier, now);
         Self { state, now, reports: Vec::new(), forgotten: Vec::new() }
