@@ -1,6 +1,10 @@
 //! An nginx and a curl in pods, and what each of them says of the requests.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
@@ -38,7 +42,11 @@ pub type Kind = (String, String, String, String);
 /// Numbers of requests by kind.
 pub type Requests = BTreeMap<Kind, i64>;
 
-/// Requests of one run of curl: a method, a path that may have a range such as `[1-9]`, and whether they use HTTP/2.
+/// Hosts that each request of HTTP/2 is made to, so that each has a connection of its own: curl 7.88 cannot use one again.
+const HTTP2_HOSTS: &str = "h[1-8].example";
+
+/// Requests of one run of curl: a method, a path that may have a range such as `[1-9]`, and whether they use HTTP/2, of which
+/// there are eight for each.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     /// The method.
@@ -162,17 +170,19 @@ fn arguments(server: IpAddr, asks: &[Ask]) -> Vec<String> {
         if !arguments.is_empty() {
             arguments.push("--next".to_owned());
         }
-        let port = if ask.http2 { HTTP2_PORT } else { PORT };
-        let server = std::net::SocketAddr::new(server, port);
-        let url = format!("http://{server}{}", ask.path);
         let written = "HTTP/%{http_version} %{method} %{url} %{http_code}\\n";
         let method = if ask.method == "HEAD" { ["--head", "--silent"] } else { ["--request", ask.method] };
         let options = ["--silent", "--output", "/dev/null", "--write-out", written];
         arguments.extend(options.into_iter().chain(method).map(str::to_owned));
         if ask.http2 {
-            arguments.push("--http2-prior-knowledge".to_owned());
+            let end = SocketAddr::new(server, HTTP2_PORT);
+            let options =
+                ["--http2-prior-knowledge".to_owned(), "--connect-to".to_owned(), format!("::{end}")];
+            arguments.extend(options);
+            arguments.push(format!("http://{HTTP2_HOSTS}:{HTTP2_PORT}{}", ask.path));
+        } else {
+            arguments.push(format!("http://{}{}", SocketAddr::new(server, PORT), ask.path));
         }
-        arguments.push(url);
     }
     arguments
 }
