@@ -12,7 +12,13 @@ use serde::Deserialize;
 use traffictrace_crd::{Phase, TrafficTraceStatus};
 use traffictrace_e2e::{
     support::{
-        Result, TestError, bpf, cgroup::Cgroup, needs::Host, process::Process, wait, workload::Workload,
+        Result, TestError, bpf,
+        cgroup::Cgroup,
+        needs::Host,
+        process::Process,
+        server::{self, Nginx, curl},
+        wait,
+        workload::Workload,
     },
     workload::count::{Event, Line},
 };
@@ -155,6 +161,34 @@ fn each_trace_shows_its_own_pods_exactly() -> Result<()> {
     assert_eq!((askers.totals.rx_bytes, askers.totals.tx_bytes), sum(&asked));
     assert!(askers.top_flows.iter().all(|flow| flow.pod == "asker"), "{:?}", askers.top_flows);
     assert_eq!(askers.pods_matched, 1);
+    Ok(())
+}
+
+/// With `spec.http`, the requests of a pod stand beside its flows, as many as the server's own log has.
+#[test]
+fn requests_are_beside_the_flows() -> Result<()> {
+    if !server::installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let [shop, asker, _] = group(&cgroup, ["shop", "asker", "stranger"])?;
+    let spec = "  selector: {matchLabels: {app: shop}}\n  http: {topEndpoints: 2}\n";
+    let agent = Agent::start(&host, &[("shop", &shop)], &[("a.yaml", &manifest("requests", spec))])?;
+    agent.running("requests")?;
+    let nginx = Nginx::start(&shop)?;
+    let urls = ["/page", "/users/1", "/users/2", "/users/3", "/broken", "/page"].map(|path| nginx.url(path));
+    curl(&asker, &[], &urls)?;
+    let logged = nginx.stop()?;
+    let (_, folder) = agent.interrupt()?;
+    let status = read(folder.path(), "requests")?;
+    let http = status.http.as_ref().expect("the status has requests");
+    assert_eq!((logged.len(), http.totals.requests), (6, 6), "{http:?}");
+    assert_eq!((http.endpoints_total, http.truncated), (3, false));
+    let rows: Vec<_> = http.top_endpoints.iter().map(|row| (row.path.as_deref(), row.requests)).collect();
+    assert_eq!(rows, [(Some("/users/{id}"), 3), (Some("/page"), 2)]);
+    let sent: u64 = logged.iter().map(|request| request.bytes_sent).sum();
+    assert_eq!(http.totals.response_bytes.cast_unsigned(), sent);
+    assert_eq!((status.summary.http.as_str(), status.summary.lost.as_str()), ("6 requests, 1 5xx", "none"));
     Ok(())
 }
 
