@@ -1,5 +1,7 @@
 //! Kubernetes Events on a trace: each change that a person should hear of, once.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 use traffictrace_crd::{Phase, TrafficTraceStatus, condition_type, human};
@@ -70,11 +72,10 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
             format!("Tracing on {node}{more} was interrupted ({reason}); bytes {when} may be missing.");
         tell(true, "Interrupted", note, first.node_name.as_deref());
     }
-    if let Some((first, more)) =
-        first_of(after.lost.keys().filter(|reason| !before.lost.contains_key(*reason)))
-    {
-        let note =
-            format!("Something could not be counted: {first}{more}; the status has the numbers under lost.");
+    if let Some((first, more)) = first_of(losses(after).difference(&losses(before))) {
+        let note = format!(
+            "Something could not be counted: {first}{more}; the status has the numbers under lost and http.totals."
+        );
         tell(true, "Lost", note, None);
     }
     if after.truncated && !before.truncated {
@@ -99,11 +100,13 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
     }
     if became(Phase::Completed) {
         let bytes = |count: i64| human::bytes(u64::try_from(count).unwrap_or(0));
+        let requests = Some(after.summary.http.as_str()).filter(|requests| !requests.is_empty());
         let note = format!(
-            "The trace is over: {} received and {} sent in {} flows.",
+            "The trace is over: {} received and {} sent in {} flows{}.",
             bytes(after.totals.rx_bytes),
             bytes(after.totals.tx_bytes),
-            after.flows_total
+            after.flows_total,
+            requests.map(|requests| format!("; HTTP: {requests}")).unwrap_or_default()
         );
         tell(false, "Completed", note, None);
     }
@@ -113,6 +116,13 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
         tell(true, "Failed", note, None);
     }
     events
+}
+
+/// The reasons of what could not be counted.
+fn losses(status: &TrafficTraceStatus) -> BTreeSet<String> {
+    let http =
+        status.http.iter().flat_map(|http| http.totals.unobserved.keys().chain(http.totals.lost.keys()));
+    status.lost.keys().cloned().chain(http.map(|reason| format!("HTTP {reason}"))).collect()
 }
 
 /// The first of some, and ` and N more`.
@@ -129,7 +139,7 @@ fn within_limit(mut note: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use traffictrace_crd::{Interruption, RefusedNode};
+    use traffictrace_crd::{HttpStatus, HttpTotals, Interruption, RefusedNode};
 
     use super::*;
 
@@ -175,5 +185,20 @@ mod tests {
         let told = events(Some(&begun), &late)[0].note.clone();
         assert!(told.contains("between 2026-11-23T10:00:00Z and 2026-11-23T10:00:08Z"), "{told}");
         assert!(reasons(&late, &late).is_empty());
+    }
+
+    #[test]
+    fn requests_that_were_lost_are_told() {
+        let with = |totals| TrafficTraceStatus {
+            http: Some(HttpStatus { totals, ..HttpStatus::default() }),
+            ..TrafficTraceStatus::default()
+        };
+        let lost = [("records".to_owned(), 3)].into();
+        let (whole, lossy) =
+            (with(HttpTotals::default()), with(HttpTotals { lost, ..HttpTotals::default() }));
+        let told = events(Some(&whole), &lossy);
+        assert_eq!((told.len(), told[0].reason), (1, "Lost"));
+        assert!(told[0].note.contains("HTTP records"), "{}", told[0].note);
+        assert!(reasons(&lossy, &lossy).is_empty());
     }
 }
