@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema;
 use totals::is_zero;
-pub use totals::{ClassCounts, HttpTotals, REQUEST_CLASSES, RequestsByClass, by_class};
+pub use totals::{
+    ClassCounts, HTTP_LOSSES, HttpTotals, REQUEST_CLASSES, RequestsByClass, UNOBSERVED_REASONS, by_class,
+};
 
 /// Which HTTP requests to show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

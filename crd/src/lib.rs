@@ -31,8 +31,8 @@ pub use duration::{Duration, DurationError};
 pub use endpoint_row::{ENDPOINT_COLUMNS, EndpointRow, Percentiles, decode_endpoints, endpoint_column_names};
 pub use flow::{Direction, Flow, FlowState, Losses, Protocol, Totals};
 pub use http::{
-    ClassCounts, Endpoint, HttpProtocol, HttpReport, HttpSide, HttpSpec, HttpStatus, HttpTotals,
-    REQUEST_CLASSES, TLS_LISTED, TLS_REASON, TlsProcesses, by_class,
+    ClassCounts, Endpoint, HTTP_LOSSES, HttpProtocol, HttpReport, HttpSide, HttpSpec, HttpStatus, HttpTotals,
+    REQUEST_CLASSES, TLS_LISTED, TLS_REASON, TlsProcesses, UNOBSERVED_REASONS, by_class,
 };
 pub use ports::{PortRangeError, parse_port, parse_ports};
 pub use report::{

@@ -12,6 +12,13 @@ use crate::schema;
 /// where it could not be read.
 pub const REQUEST_CLASSES: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "noResponse", "unknown"];
 
+/// The reasons for which requests are in no count.
+pub const UNOBSERVED_REASONS: [&str; 6] =
+    ["lostResponse", "headTooLarge", "malformed", "noMemory", "missingBytes", "connectionsNotFollowed"];
+
+/// What can be lost between kernel and agent.
+pub const HTTP_LOSSES: [&str; 4] = ["records", "requests", "responses", "unknownRecords"];
+
 /// Numbers of requests by class, in the order of [`REQUEST_CLASSES`].
 pub type ClassCounts = [i64; REQUEST_CLASSES.len()];
 

@@ -3,10 +3,9 @@
 mod carried;
 mod endpoints;
 
-use std::collections::BTreeMap;
-
 use traffictrace_crd::{
-    HttpReport, HttpStatus, HttpTotals, TLS_LISTED, TlsProcesses, TrafficTraceReportSpec,
+    HTTP_LOSSES, HttpReport, HttpStatus, HttpTotals, Losses, REQUEST_CLASSES, TLS_LISTED, TlsProcesses,
+    TrafficTraceReportSpec, UNOBSERVED_REASONS, by_class,
 };
 
 use super::nodes::Node;
@@ -78,14 +77,27 @@ pub(super) fn clean_http(http: HttpReport) -> HttpReport {
     }
 }
 
+/// Sums with the known classes alone, what has an unknown reason as one, and no count below 0: a report may be of somebody
+/// else, and the API server must take the status.
 fn clean_totals(totals: HttpTotals) -> HttpTotals {
-    let all = |counts: BTreeMap<String, i64>| counts.into_iter().map(|(name, n)| (clean(name), n)).collect();
+    let by_class = by_class(&REQUEST_CLASSES.map(|class| totals.by_class.get(class).copied().unwrap_or(0)));
     HttpTotals {
-        by_class: all(totals.by_class),
-        unobserved: all(totals.unobserved),
-        lost: all(totals.lost),
+        requests: by_class.values().fold(0, |sum, count| sum.saturating_add(*count)),
+        by_class,
+        unobserved: known(&totals.unobserved, &UNOBSERVED_REASONS),
+        lost: known(&totals.lost, &HTTP_LOSSES),
         ..totals
     }
+}
+
+fn known(counts: &Losses, names: &[&str]) -> Losses {
+    let mut known = Losses::new();
+    for (name, count) in counts.iter().filter(|(_, count)| **count > 0) {
+        let name = names.iter().find(|known| *known == name).unwrap_or(&"other");
+        let sum = known.entry((*name).to_owned()).or_insert(0);
+        *sum = sum.saturating_add(*count);
+    }
+    known
 }
 
 fn totals(reports: &NodeReports) -> HttpTotals {

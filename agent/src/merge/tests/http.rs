@@ -183,6 +183,28 @@ fn rows_that_cannot_be_read_are_counted_and_stop_nothing() {
     assert_eq!(status.lost, [("unreadableEndpoints".to_owned(), 1)].into());
 }
 
+/// What the API server would refuse in a status, it would refuse for ever.
+#[test]
+fn sums_that_nobody_counted_do_not_reach_the_status() {
+    let mut case = case(5);
+    for node in 0..4 {
+        let mut forged = with_rows(&format!("n{node}"), &[endpoint("a", 10, 20)]);
+        let totals = &mut forged.http.as_mut().unwrap().totals;
+        for reason in 0..16 {
+            totals.by_class.insert(format!("{reason}xx"), 1 << 50);
+            totals.by_class.insert("4xx".into(), -7);
+            totals.unobserved.insert(format!("reason {node} {reason}"), 1);
+            totals.lost.insert(format!("lost {node} {reason}"), if reason == 0 { 2 } else { -5 });
+        }
+        case.apply(forged);
+    }
+    let totals = &http(&case.status_at(1)).totals.clone();
+    assert!(totals.by_class.keys().all(|class| ["1xx", "2xx", "3xx", "5xx"].contains(&class.as_str())));
+    assert_eq!(totals.requests, totals.by_class.values().sum::<i64>());
+    assert_eq!(totals.unobserved, [("other".to_owned(), 64)].into());
+    assert_eq!(totals.lost, [("other".to_owned(), 8)].into());
+}
+
 #[test]
 fn a_list_that_a_node_cut_is_truncated_only_where_it_may_matter() {
     let cut = |rows: &[EndpointRow]| {

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use traffictrace_crd::{EndpointRow, HttpSpec, TrafficTraceReport, decode_endpoints};
+use traffictrace_crd::{
+    EndpointRow, HTTP_LOSSES, HttpSpec, TrafficTraceReport, UNOBSERVED_REASONS, decode_endpoints,
+};
 use traffictrace_http::endpoint::{Counts, Endpoint, Table, Totals};
 use traffictrace_http::{Exchange, Protocol, Side, Status};
 
@@ -200,6 +202,8 @@ fn what_is_missing_is_told_by_reason() {
         ("noMemory", 4),
     ];
     assert_eq!(totals.unobserved, unobserved.map(|(name, count)| (name.to_owned(), count)).into());
+    assert!(totals.unobserved.keys().all(|reason| UNOBSERVED_REASONS.contains(&reason.as_str())));
+    assert!(totals.lost.keys().all(|what| HTTP_LOSSES.contains(&what.as_str())));
     let lost = [("records", 9), ("requests", 4), ("responses", 3), ("unknownRecords", 2)];
     assert_eq!(totals.lost, lost.map(|(name, count)| (name.to_owned(), count)).into());
 }
