@@ -22,9 +22,28 @@ pub(super) enum Command {
     Soak(SoakArgs),
     /// Open and close connections beside busy loops, again and again, and look for some that stay open.
     OpenUnderLoad(OpenArgs),
+    /// Send every odd form of HTTP, and compare what `traffictrace http` shows.
+    Http(Options),
     /// Run one case; started by the runner.
     #[command(hide = true)]
     Case(LeaderArgs),
+    /// Play the cases of HTTP; started by their runner.
+    #[command(hide = true)]
+    HttpPlay(PlayArgs),
+}
+
+/// What the runner tells the process that plays the cases of HTTP.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PlayArgs {
+    /// The cgroup that is traced.
+    #[arg(long)]
+    pub(super) selected: PathBuf,
+    /// Seed of what is random.
+    #[arg(long)]
+    pub(super) seed: u64,
+    /// Only cases whose name contains this.
+    #[arg(long)]
+    pub(super) only: Vec<String>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -98,7 +117,8 @@ impl Cli {
             None => Some(&self.options),
             Some(Command::Soak(args)) => Some(&args.options),
             Some(Command::OpenUnderLoad(args)) => Some(&args.options),
-            Some(Command::Case(_)) => None,
+            Some(Command::Http(options)) => Some(options),
+            Some(Command::Case(_) | Command::HttpPlay(_)) => None,
         }
     }
 }
