@@ -10,6 +10,7 @@ mod early;
 mod forms;
 mod frames;
 mod known;
+mod link;
 mod play;
 
 use std::{

@@ -4,7 +4,6 @@ use std::{
     fs::{File, OpenOptions},
     io, mem,
     net::Ipv4Addr,
-    os::fd::AsRawFd as _,
 };
 
 use super::{check, sockets::socket};
@@ -38,7 +37,11 @@ pub fn open(address: Ipv4Addr) -> io::Result<File> {
 }
 
 /// Sends one request about the interface.
-fn ask(to: &impl std::os::fd::AsRawFd, what: libc::Ioctl, fill: impl FnOnce(&mut libc::ifreq)) -> io::Result<()> {
+fn ask(
+    to: &impl std::os::fd::AsRawFd,
+    what: libc::Ioctl,
+    fill: impl FnOnce(&mut libc::ifreq),
+) -> io::Result<()> {
     #[expect(unsafe_code, reason = "see SAFETY")]
     // SAFETY: zeroes are valid for a struct of integers and a union of such.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
