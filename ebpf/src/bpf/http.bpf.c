@@ -178,6 +178,8 @@ static __always_inline void pass(struct packet *packet)
 		way->seen = packet->last;
 	if (way->place == PLACE_JOINED) {
 		begin_joined(packet);
+		if (way->place == PLACE_JOINED)
+			return;
 	} else if (packet->last <= way->end) {
 		/* What is done with, or a body. */
 		if (way->place == PLACE_RAW && way->has_hole)

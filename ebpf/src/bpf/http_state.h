@@ -87,7 +87,8 @@ struct connection {
 	__u8 joined;
 	__u8 h2;
 	__u8 uncounted;	    /* requests may have passed that `requests` lacks */
-	__u8 reserved[3];
+	__u8 early;	    /* packets to hand over still: bytes came before the socket was there, which user space has */
+	__u8 reserved[2];
 	__u32 known;	    /* TT_HTTP_RECEIVES, TT_HTTP_SENDS */
 	__u32 reserved_too;
 	__u32 first[2];

@@ -95,8 +95,8 @@ fn ask(at: SocketAddr, number: usize, seed: u64) -> Done<Connection> {
             reader.read_exact(&mut vec![0; length])?;
         }
     }
-    let client = stream.local_addr()?;
-    Ok(Connection { client, exchanges, unobserved: std::collections::BTreeMap::new() })
+    let ends = (stream.local_addr()?, at);
+    Ok(Connection { ends, exchanges, unobserved: std::collections::BTreeMap::new() })
 }
 
 /// The server's end: answers until the client closes.

@@ -73,8 +73,8 @@ impl Known {
 /// One connection of a case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Connection {
-    /// Address of its client, by which the product's lines are found.
-    pub(super) client: SocketAddr,
+    /// Addresses of its client and its server, by which the product's lines are found.
+    pub(super) ends: (SocketAddr, SocketAddr),
     pub(super) exchanges: Vec<Known>,
     /// Number of exchanges that cannot be observed, on each side, by reason.
     pub(super) unobserved: BTreeMap<String, u64>,
@@ -100,21 +100,19 @@ pub(super) struct Played {
 /// The product's output, by case.
 #[derive(Debug)]
 pub(super) struct Shown {
-    by_client: HashMap<(SocketAddr, String), Vec<Request>>,
+    by_connection: HashMap<((SocketAddr, SocketAddr), String), Vec<Request>>,
 }
 
 impl Shown {
     pub(super) fn new(requests: Vec<Request>) -> Self {
-        let mut by_client: HashMap<_, Vec<_>> = HashMap::new();
+        let mut by_connection: HashMap<_, Vec<_>> = HashMap::new();
         for request in requests {
-            let (address, port) = match request.side.as_str() {
-                "Server" => (request.remote_address, request.remote_port),
-                _ => (request.local_address, request.local_port),
-            };
-            let client = SocketAddr::new(address, port);
-            by_client.entry((client, request.side.clone())).or_default().push(request);
+            let local = SocketAddr::new(request.local_address, request.local_port);
+            let remote = SocketAddr::new(request.remote_address, request.remote_port);
+            let ends = if request.side == "Server" { (remote, local) } else { (local, remote) };
+            by_connection.entry((ends, request.side.clone())).or_default().push(request);
         }
-        Self { by_client }
+        Self { by_connection }
     }
 
     /// Takes out what belongs to a case. Returns the differences, and the number of exchanges that are missing.
@@ -122,7 +120,8 @@ impl Shown {
         let (mut notes, mut missing) = (Vec::new(), 0);
         for connection in &played.connections {
             for side in ["Server", "Client"] {
-                let shown = self.by_client.remove(&(connection.client, side.to_owned())).unwrap_or_default();
+                let shown =
+                    self.by_connection.remove(&(connection.ends, side.to_owned())).unwrap_or_default();
                 missing += compare(connection, side, &shown, played, &mut notes);
             }
         }
@@ -131,7 +130,7 @@ impl Shown {
 
     /// Lines that belong to no case.
     pub(super) fn rest(self) -> impl Iterator<Item = Request> {
-        self.by_client.into_values().flatten()
+        self.by_connection.into_values().flatten()
     }
 }
 
@@ -187,16 +186,17 @@ pub(super) fn compare_ending(cases: &[Played], missing: u64, ending: &Ending) ->
     }
     let all: u64 =
         missing + 2 * connections().flat_map(|connection| connection.unobserved.values()).sum::<u64>();
+    notes.extend(expected.iter().map(|(reason, count)| format!("unobserved {reason}: 0, not {count}")));
+    // Of connections in disorder everything is handed over. What a product without optimisation finds no room for on a busy
+    // machine is counted as records: of how many exchanges, nobody knows.
+    let lost = ending.lost.iter().filter(|(_, count)| **count > 0);
+    let lost: Vec<_> = lost.map(|(what, count)| format!("lost {what}: {count}")).collect();
+    if !lost.is_empty() && cases.iter().any(|case| case.disordered) {
+        return notes;
+    }
+    notes.extend(lost);
     if beside > 0 || counted != all {
         notes.push(format!("{all} exchanges are missing, and counted are {:?}", ending.unobserved));
     }
-    notes.extend(expected.iter().map(|(reason, count)| format!("unobserved {reason}: 0, not {count}")));
-    notes.extend(
-        ending
-            .lost
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(what, count)| format!("lost {what}: {count}")),
-    );
     notes
 }

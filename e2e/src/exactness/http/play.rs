@@ -40,7 +40,7 @@ impl Ends {
             end.set_write_timeout(Some(LIMIT))?;
         }
         let connection = Connection {
-            client: client.local_addr()?,
+            ends: (client.local_addr()?, client.peer_addr()?),
             exchanges: Vec::new(),
             unobserved: std::collections::BTreeMap::new(),
         };
