@@ -202,6 +202,9 @@ static __always_inline void pass(struct packet *packet)
 	} else if (way->place == PLACE_NEW) {
 		begin_new(packet);
 	}
+	/* A packet that is sent again can have more than the first time. */
+	if (way->place == PLACE_RAW && way->has_hole && packet->first < way->end)
+		hand_over_aside(packet, packet->first, way->end);
 	way->awaited = 0;
 	walk(packet);
 	settle(packet, way->ahead);
