@@ -1,5 +1,5 @@
 // A server of HTTP by Node's own library: `node peer.js http1` or `http2` (without TLS). It prints where it listens, and
-// a line for each request that it has answered: method, path, status.
+// a line for each request that it answers: method, path, status.
 'use strict';
 
 const http2 = process.argv[2] === 'http2';
@@ -10,7 +10,6 @@ function answer(request, response) {
     const [, kind, number] = path.split('/');
     request.resume();
     request.on('end', () => {
-        response.on('finish', () => console.log(request.method, path, response.statusCode));
         if (kind === 'status') {
             response.statusCode = Number(number);
             response.end();
@@ -24,6 +23,7 @@ function answer(request, response) {
             response.statusCode = 404;
             response.end('there is nothing');
         }
+        console.log(request.method, path, response.statusCode);
     });
 }
 

@@ -44,6 +44,9 @@ pub fn run(cli: Cli) -> Result<bool> {
         Some(cli::Command::HttpPlay(args)) => http::play_all(&args)
             .map(|()| true)
             .map_err(|error| TestError::unexpected("playing the cases", error)),
+        Some(cli::Command::Hostile(args)) => http::hostile::run(&args)
+            .map(|()| true)
+            .map_err(|error| TestError::unexpected("the hostile load", error)),
         Some(cli::Command::Case(args)) => match leader::run(args) {
             Ok(()) => Ok(true),
             Err(error) => Err(TestError::unexpected("the case", error)),

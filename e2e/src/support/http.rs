@@ -64,7 +64,7 @@ pub struct Counts {
 }
 
 /// The last line.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Ending {
     /// All requests of the session.
     pub totals: Counts,

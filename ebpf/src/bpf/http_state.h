@@ -73,7 +73,7 @@ struct way {
 	volatile __u32 start;
 	volatile __u32 result;
 	volatile __u32 digits; /* of a chunk's size */
-	__u32 reserved_too;
+	__u32 head;	       /* bytes of the head so far, as far as they were handed over or refused */
 };
 
 struct connection {

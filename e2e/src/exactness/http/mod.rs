@@ -9,6 +9,7 @@ mod disorder;
 mod early;
 mod forms;
 mod frames;
+pub(super) mod hostile;
 mod known;
 mod link;
 mod play;
