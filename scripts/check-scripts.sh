@@ -18,12 +18,14 @@ fi
 
 # First: it says so clearly when there is no Go.
 bin=$(e2e/cluster/build.sh)
-unformatted=$(gofmt -l e2e/cluster)
+unformatted=$(gofmt -l e2e/cluster e2e/peers)
 [[ -z $unformatted ]] || {
     echo "not as gofmt would write it: $unformatted" >&2
     exit 1
 }
-(cd e2e/cluster/tools && go vet ./...)
+for module in e2e/cluster/tools e2e/peers/go e2e/peers/grpc; do
+    (cd "$module" && go vet ./...)
+done
 
 "$bin/helm" lint --strict --quiet charts/traffictrace
 # As for nodes with an old runtime and an old kernel.

@@ -16,22 +16,23 @@ readonly NEEDED=(
     clang:clang
     llvm-strip:llvm
     /usr/include/bpf/bpf_helpers.h:libbpf-dev
-    # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check, servers and a
-    # client of HTTP.
+    # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check, servers and
+    # clients of HTTP. Those in Go need the go command, which the test cluster's programs are built with, too.
     bpftool:bpftool
     setpriv:util-linux
     shellcheck:shellcheck
     nginx:nginx-light
     python3:python3
+    node:nodejs
     curl:curl
+    wrk:wrk
+    h2load:nghttp2-client
 )
 
 readonly COMPARED=(
     tcpdump:tcpdump
     nethogs:nethogs
     bpftrace:bpftrace
-    # The load of a real server.
-    wrk:wrk
 )
 
 readonly MONITORING=(

@@ -66,8 +66,14 @@ kernel_package() {
     echo "${binary:-$image}"
 }
 
-# Modules that the guests load, as far as the kernel has them: kernel TLS, and the ciphers that it asks for.
-readonly MODULES=(tls gcm ctr gf128mul ghash-generic cryptd crypto_simd aesni-intel geniv seqiv crypto_null aead)
+# kernel_has_http NAME: whether HTTP can be traced there. The programs need bpf_loop(), which came with Linux 5.17.
+kernel_has_http() {
+    [[ $1 != *5.10 ]]
+}
+
+# Modules that the guests load, as far as the kernel has them: kernel TLS, the ciphers that it asks for, and interfaces
+# whose packets a program carries.
+readonly MODULES=(tun tls gcm ctr gf128mul ghash-generic cryptd crypto_simd aesni-intel geniv seqiv crypto_null aead)
 
 # kernel_modules ARCHITECTURE PACKAGE: the packages that have the modules of the kernel in PACKAGE.
 kernel_modules() {
@@ -120,7 +126,8 @@ unpack_kernel() {
 fetch_from() {
     local suite=$1 architecture=$2 package modules folder
     debian_open "$suite" "$architecture" && package=$(kernel_package "$architecture") || return
-    folder=$CACHE/kernels/${package}_$(debian_version "$package")_$architecture
+    # Another choice of modules has another folder.
+    folder=$CACHE/kernels/${package}_$(debian_version "$package")_${architecture}_$(cksum <<<"${MODULES[*]}" | cut -d ' ' -f 1)
     [[ -d $folder/mod ]] || {
         say "fetching $package of $suite"
         modules=$(kernel_modules "$architecture" "$package")

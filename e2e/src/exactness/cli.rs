@@ -22,9 +22,59 @@ pub(super) enum Command {
     Soak(SoakArgs),
     /// Open and close connections beside busy loops, again and again, and look for some that stay open.
     OpenUnderLoad(OpenArgs),
+    /// Send every odd form of HTTP, and compare what `traffictrace http` shows.
+    Http(Options),
+    /// Send what no server of HTTP wants to read, from a cgroup, in a network namespace of its own.
+    Hostile(HostileArgs),
     /// Run one case; started by the runner.
     #[command(hide = true)]
     Case(LeaderArgs),
+    /// Play the cases of HTTP; started by their runner.
+    #[command(hide = true)]
+    HttpPlay(PlayArgs),
+}
+
+/// What the runner tells the process that plays the cases of HTTP.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PlayArgs {
+    /// The cgroup that is traced.
+    #[arg(long)]
+    pub(super) selected: PathBuf,
+    /// Seed of what is random.
+    #[arg(long)]
+    pub(super) seed: u64,
+    /// Only cases whose name contains this.
+    #[arg(long)]
+    pub(super) only: Vec<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct HostileArgs {
+    /// What to send.
+    #[arg(value_enum)]
+    pub(super) kind: Hostility,
+    /// How many connections to make.
+    #[arg(long, default_value_t = 1_000)]
+    pub(super) connections: u32,
+    /// The cgroup to do it in.
+    #[arg(long)]
+    pub(super) cgroup: PathBuf,
+    /// Seed of what is random.
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+}
+
+/// What to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Hostility {
+    /// Random bytes both ways, from the beginning or behind what looks like HTTP.
+    Noise,
+    /// Heads of a megabyte.
+    Heads,
+    /// One byte on each connection.
+    OneByte,
+    /// Requests byte by byte, on all connections at a time.
+    Drip,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -98,7 +148,8 @@ impl Cli {
             None => Some(&self.options),
             Some(Command::Soak(args)) => Some(&args.options),
             Some(Command::OpenUnderLoad(args)) => Some(&args.options),
-            Some(Command::Case(_)) => None,
+            Some(Command::Http(options)) => Some(options),
+            Some(Command::Case(_) | Command::HttpPlay(_) | Command::Hostile(_)) => None,
         }
     }
 }

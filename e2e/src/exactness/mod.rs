@@ -9,6 +9,7 @@ mod cases;
 mod child;
 mod cli;
 mod error;
+mod http;
 mod leader;
 mod leading;
 mod print;
@@ -39,6 +40,13 @@ pub fn run(cli: Cli) -> Result<bool> {
         None => runner::run(&cli.options),
         Some(cli::Command::Soak(args)) => soak::run(&args),
         Some(cli::Command::OpenUnderLoad(args)) => soak::open::run(&args),
+        Some(cli::Command::Http(options)) => http::run(&options),
+        Some(cli::Command::HttpPlay(args)) => http::play_all(&args)
+            .map(|()| true)
+            .map_err(|error| TestError::unexpected("playing the cases", error)),
+        Some(cli::Command::Hostile(args)) => http::hostile::run(&args)
+            .map(|()| true)
+            .map_err(|error| TestError::unexpected("the hostile load", error)),
         Some(cli::Command::Case(args)) => match leader::run(args) {
             Ok(()) => Ok(true),
             Err(error) => Err(TestError::unexpected("the case", error)),

@@ -30,7 +30,8 @@ const CHECK_LIMIT: Duration = Duration::from_secs(120);
 /// The exactness suite takes a minute on a machine that emulates two processors with one.
 const EXACT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Makes the guest a machine, runs `check` and the exactness suite once for each tier to be tried, and powers off.
+/// Makes the guest a machine, runs `check`, the exactness suite once for each tier to be tried, and that of
+/// HTTP where the kernel can trace it, and powers off.
 ///
 /// # Errors
 ///
@@ -44,9 +45,17 @@ pub fn run() -> Result<Infallible> {
     println!("\n{MARK} kernel {}", uname.release().to_string_lossy());
     let (tiers, tried) = (tiers_in(TIERS)?, tiers_in(TRIED)?);
     step::run("words", PRODUCT, &["check"], CHECK_LIMIT);
-    step::compare("check", || check::tiers(PRODUCT, &tiers));
+    let mut http = false;
+    step::compare("check", || {
+        let findings = check::findings(PRODUCT)?;
+        http = findings.has_http();
+        check::tiers(&findings, &tiers)
+    });
     for tier in tried {
         step::run(&tier, EXACT, &["--product", PRODUCT, "--hook-tier", &tier], EXACT_LIMIT);
+    }
+    if http {
+        step::run("http", EXACT, &["http", "--product", PRODUCT], EXACT_LIMIT);
     }
     println!("{MARK} done");
     machine::power_off()

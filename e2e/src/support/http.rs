@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, process::Command, time::Duration};
 
 use rustix::process::Signal;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::{Result, TestError, needs::Host, process::Process};
 
@@ -17,16 +17,24 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct Request {
     pub time: jiff::Timestamp,
     pub side: String,
+    #[serde(deserialize_with = "known")]
     pub pid: u32,
+    #[serde(deserialize_with = "known")]
     pub container_pid: u32,
+    #[serde(deserialize_with = "known")]
     pub command: String,
     pub protocol: String,
     pub tls: bool,
+    #[serde(deserialize_with = "known")]
     pub method: String,
+    #[serde(deserialize_with = "known")]
     pub host: String,
+    #[serde(deserialize_with = "known")]
     pub path: String,
     pub status: Option<u16>,
     pub outcome: String,
+    /// Of gRPC alone.
+    pub grpc_status: Option<u32>,
     pub first_byte_microseconds: Option<u64>,
     pub duration_microseconds: u64,
     pub request_bytes: u64,
@@ -35,6 +43,13 @@ pub struct Request {
     pub local_port: u16,
     pub remote_address: IpAddr,
     pub remote_port: u16,
+}
+
+/// What is not known is `null`: zero or empty here.
+fn known<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    value: D,
+) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 /// Sums of requests.
@@ -49,7 +64,7 @@ pub struct Counts {
 }
 
 /// The last line.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Ending {
     /// All requests of the session.
     pub totals: Counts,

@@ -6,6 +6,7 @@ pub mod cluster;
 mod error;
 pub mod http;
 pub mod needs;
+pub mod peer;
 pub mod process;
 pub mod server;
 pub mod top;

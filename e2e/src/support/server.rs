@@ -77,17 +77,27 @@ impl Nginx {
     ///
     /// When it does not come up.
     pub fn start(cgroup: &Path) -> Result<Self> {
+        Self::start_with(cgroup, "sendfile on;")
+    }
+
+    /// As [`Nginx::start`], with more directives of its `http` block.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_with(cgroup: &Path, directives: &str) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         let [at, http2_at] =
             [free_port()?, free_port()?].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let text = format!(
             "daemon off; user root; worker_processes 1; pid nginx.pid; error_log errors; events {{}}\n\
              http {{\n\
-             log_format exact '$pid $remote_port $request_method $uri $status $bytes_sent';\n\
-             access_log requests exact; sendfile on;\n\
+             log_format exact '$pid $remote_port $request_method $uri $status $bytes_sent $request_time';\n\
+             access_log requests exact; {directives}\n\
              client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;\n\
              server {{ listen {at}; listen {http2_at} http2; root {};\n\
-             location /moved {{ return 301 /page; }} location /broken {{ return 503; }} }}\n\
+             location /moved {{ return 301 /page; }} location /broken {{ return 503; }}\n\
+             location /slow {{ alias page; limit_rate 400k; }} }}\n\
              }}\n",
             folder.path().display()
         );
@@ -123,6 +133,16 @@ impl Nginx {
     ///
     /// When it does not end, or its log is not as expected.
     pub fn stop(self) -> Result<Vec<NginxRequest>> {
+        Ok(self.stop_timed()?.into_iter().map(|(request, _)| request).collect())
+    }
+
+    /// As [`Nginx::stop`], with the time from the first byte that nginx read to the last one that it sent, of which its clock
+    /// counts milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Nginx::stop`].
+    pub fn stop_timed(self) -> Result<Vec<(NginxRequest, Duration)>> {
         self.process.signal(Signal::QUIT)?;
         self.process.wait(LIMIT)?;
         let log = fs::read_to_string(self.folder.path().join("requests"))
@@ -130,14 +150,15 @@ impl Nginx {
         let request = |line: &str| {
             let mut fields = line.split(' ');
             let mut next = || fields.next().unwrap_or_default();
-            Some(NginxRequest {
+            let request = NginxRequest {
                 pid: next().parse().ok()?,
                 remote_port: next().parse().ok()?,
                 method: next().to_owned(),
                 path: next().to_owned(),
                 status: next().parse().ok()?,
                 bytes_sent: next().parse().ok()?,
-            })
+            };
+            Some((request, Duration::try_from_secs_f64(next().parse().ok()?).ok()?))
         };
         log.lines()
             .map(|line| request(line).ok_or_else(|| TestError::unexpected("a line of nginx's log", line)))

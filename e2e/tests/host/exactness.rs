@@ -41,3 +41,24 @@ fn exact(arguments: &[&str]) -> Result<()> {
 fn every_operation() -> Result<()> {
     exact(&[])
 }
+
+/// Every odd form of HTTP, and connections over a link that loses, repeats and reorders packets.
+#[test]
+fn every_form_of_http() -> Result<()> {
+    let Some(host) = needs::host() else { return Ok(()) };
+    for options in [&[][..], &["--spread", "--only", "forms/", "--only", "early/"]] {
+        let mut command = Command::new(needs::program("tt-exact")?);
+        command.arg("http").args(options).args(["--product", text(&host.traffictrace)]);
+        command.arg("--cgroup-root").arg(&host.cgroup_root);
+        let ended = Process::start(&mut command)?.wait(Duration::from_secs(300))?;
+        let of = |verdict: &str| -> Vec<&String> {
+            ended.lines.iter().filter(|line| line.starts_with(verdict)).collect()
+        };
+        assert!(ended.status.success(), "{}\n{}", ended.lines.join("\n"), ended.stderr);
+        assert!(of("ok").len() > 50, "{:?}", ended.lines);
+        if !of("SKIPPED").is_empty() {
+            needs::skip(format!("{:?}", of("SKIPPED")));
+        }
+    }
+    Ok(())
+}

@@ -178,6 +178,8 @@ static __always_inline void pass(struct packet *packet)
 		way->seen = packet->last;
 	if (way->place == PLACE_JOINED) {
 		begin_joined(packet);
+		if (way->place == PLACE_JOINED)
+			return;
 	} else if (packet->last <= way->end) {
 		/* What is done with, or a body. */
 		if (way->place == PLACE_RAW && way->has_hole)
@@ -200,6 +202,9 @@ static __always_inline void pass(struct packet *packet)
 	} else if (way->place == PLACE_NEW) {
 		begin_new(packet);
 	}
+	/* A packet that is sent again can have more than the first time. */
+	if (way->place == PLACE_RAW && way->has_hole && packet->first < way->end)
+		hand_over_aside(packet, packet->first, way->end);
 	way->awaited = 0;
 	walk(packet);
 	settle(packet, way->ahead);

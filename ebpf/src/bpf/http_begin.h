@@ -5,6 +5,9 @@
 
 #include "http_walk.h"
 
+/* Packets of a connection that are handed over while the message is looked for that follows its early bytes. */
+#define EARLY_PACKETS 64
+
 /* What is needed of a packet's headers. */
 struct headers {
 	__u32 sequence; /* of the first byte */
@@ -48,6 +51,11 @@ static __always_inline struct connection *begin(struct bpf_sock *sk, const struc
 		sends->seen = sends->end = position_of(connection->first[1]);
 		/* Bytes that a listening socket received: user space has them, see early(). */
 		connection->uncounted = !nothing_in;
+	}
+	if (connection->uncounted) {
+		connection->early = EARLY_PACKETS;
+		connection->known |= TT_HTTP_RECEIVES;
+		connection->first[0] = tcp->rcv_nxt - (__u32)tcp->bytes_received;
 	}
 	if (nothing_in && nothing_out && !connecting) {
 		connection->known |= TT_HTTP_RECEIVES;
@@ -170,16 +178,39 @@ static __always_inline void begin_new(struct packet *packet)
 	}
 }
 
-/* Finds the first message of a connection of which bytes had passed before, at the beginning of a packet. */
+/* Whether all bytes before the packet's have arrived, as far as TCP has got with them. */
+static __always_inline bool is_next(struct packet *packet)
+{
+	struct bpf_sock *sk = packet->skb->sk;
+	struct bpf_tcp_sock *tcp;
+
+	if (!sk)
+		return false;
+	tcp = bpf_tcp_sock(sk);
+	return tcp && tcp->rcv_nxt == (__u32)packet->first;
+}
+
+/*
+ * Finds the first message of a connection of which bytes had passed before, at the beginning of a packet. If user space has
+ * those bytes, it gets all that come before that message, too: they may belong to the first one, in any order.
+ */
 static __always_inline void begin_joined(struct packet *packet)
 {
 	struct connection *connection = packet->connection;
+	bool early = connection->early && !packet->sent;
 	struct way *way = packet->way;
 	__u8 bytes[PREFACE] = {};
 	__u64 length = packet->last - packet->first;
 	enum kind kind;
 
-	if (packet->last <= way->end || !first_bytes(packet, packet->first, bytes))
+	if (early && !is_next(packet)) {
+		connection->early--;
+		hand_over_aside(packet, packet->first, packet->last);
+		if (packet->last > way->ahead)
+			way->ahead = packet->last;
+		return;
+	}
+	if ((packet->last <= way->end && !early) || !first_bytes(packet, packet->first, bytes))
 		return;
 	way->end = packet->last;
 	kind = kind_of(bytes, length, true);
@@ -193,6 +224,9 @@ static __always_inline void begin_joined(struct packet *packet)
 	} else if (kind == KIND_TLS && !connection->begun) {
 		connection->off = 1;
 		tell(packet, packet->first, 0, TT_HTTP_TLS);
+	} else if (early) {
+		connection->early--;
+		hand_over_aside(packet, packet->first, packet->last);
 	}
 }
 #endif

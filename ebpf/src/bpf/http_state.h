@@ -73,7 +73,7 @@ struct way {
 	volatile __u32 start;
 	volatile __u32 result;
 	volatile __u32 digits; /* of a chunk's size */
-	__u32 reserved_too;
+	__u32 head;	       /* bytes of the head so far, as far as they were handed over or refused */
 };
 
 struct connection {
@@ -87,7 +87,8 @@ struct connection {
 	__u8 joined;
 	__u8 h2;
 	__u8 uncounted;	    /* requests may have passed that `requests` lacks */
-	__u8 reserved[3];
+	__u8 early;	    /* packets to hand over still: bytes came before the socket was there, which user space has */
+	__u8 reserved[2];
 	__u32 known;	    /* TT_HTTP_RECEIVES, TT_HTTP_SENDS */
 	__u32 reserved_too;
 	__u32 first[2];

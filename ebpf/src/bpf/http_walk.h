@@ -5,12 +5,17 @@
 
 #include "http_head.h"
 
-/* Heads, parts of them, chunks and frames that are looked at in one packet; the rest is user space's to judge. */
-#define STEPS 128
+/*
+ * Heads, parts of them, chunks and frames that are looked at in one packet; the rest is user space's to judge. A packet of
+ * 64 KiB that is part of a head has no more.
+ */
+#define STEPS 160
 /* Bytes of the line that gives a chunk's size that are read at once. */
 #define CHUNK_LINE 16
 /* Bytes of a head that are read at once; most heads fit. */
 #define SLICE (TT_HTTP_SMALL - KEPT)
+/* Bytes of a head that are handed over: somewhat more than the parser keeps, which then counts the head as too large. */
+#define HEAD_MOST (68 << 10)
 #define FRAME_HEADER 9
 #define PREFACE 24
 
@@ -32,6 +37,7 @@ static __always_inline void begin_message(struct way *way, __u64 end)
 	way->kept = 0;
 	way->within = 0;
 	way->head_lost = 0;
+	way->head = 0;
 	way->length = 0;
 	way->status = 0;
 }
@@ -153,11 +159,12 @@ __noinline int tt_http_head(struct __sk_buff *skb, __u64 first, __u64 last, __u3
 	flags = way->place == PLACE_MESSAGE ? TT_HTTP_STARTS : 0;
 	kept = way->kept < KEPT ? way->kept : KEPT;
 	length = left < SLICE ? left : SLICE;
-	record = reserve(&packet, sizeof(*record) + TT_HTTP_SMALL + SLACK);
+	record = way->head < HEAD_MOST ? reserve(&packet, sizeof(*record) + TT_HTTP_SMALL + SLACK) : 0;
 	if (record) {
 		data = (__u8 *)(record + 1);
 	} else {
-		refuse(&packet, way->place == PLACE_TRAILER ? REFUSED_KNOWN : REFUSED_HEAD);
+		if (way->head < HEAD_MOST)
+			refuse(&packet, way->place == PLACE_TRAILER ? REFUSED_KNOWN : REFUSED_HEAD);
 		scratch = bpf_map_lookup_elem(&tt_http_scratch, &key);
 		if (!scratch)
 			return 0;
@@ -181,6 +188,7 @@ __noinline int tt_http_head(struct __sk_buff *skb, __u64 first, __u64 last, __u3
 	if (way->place == PLACE_MESSAGE)
 		way->place = PLACE_HEAD;
 	way->end = from + length;
+	way->head += length;
 	result = scan(way, data, kept + length);
 	passed = length;
 	if (result == SCAN_DOUBT) {

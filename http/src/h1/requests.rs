@@ -109,6 +109,8 @@ impl Parser {
         } else if unsure {
             self.request = Reader::Lost;
         } else {
+            // A server answers this, too, with an error that belongs to no request.
+            sink.unobserved(self.pairing.side(), Reason::Malformed, 1);
             self.lose_request(Reason::Malformed, sink);
         }
     }

@@ -150,10 +150,11 @@ impl Connections {
         let early = self.take_early(ends);
         let knows_sent = record.flags & SENDS != 0;
         let first_early = early.first().map(|early| early.sequence);
+        let joined = record.flags & JOINED != 0 && (first_early.is_none() || !knows_sent);
         let beginning = Beginning {
-            joined: record.flags & JOINED != 0 && (first_early.is_none() || !knows_sent),
+            joined,
             first: [
-                (record.flags & RECEIVES != 0).then_some(of.first_received).or(first_early),
+                (record.flags & RECEIVES != 0 && !joined).then_some(of.first_received).or(first_early),
                 knows_sent.then_some(of.first_sent),
             ],
         };
@@ -165,7 +166,8 @@ impl Connections {
         for Early { time, sequence, bytes, .. } in early {
             let length = bytes.len() as u32;
             let (way, lost_before) = (Way::Received, false);
-            let piece = Piece { way, time, sequence, length, bytes: &bytes, starts: true, lost_before };
+            let starts = beginning.first[way.index()] == Some(sequence);
+            let piece = Piece { way, time, sequence, length, bytes: &bytes, starts, lost_before };
             connection.piece(&piece, &mut sink);
         }
         let memory = connection.memory();

@@ -5,6 +5,7 @@ pub mod sockets;
 pub mod spread;
 pub mod tcp;
 pub mod tls;
+pub mod tun;
 pub mod uring;
 
 use std::{

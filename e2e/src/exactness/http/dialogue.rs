@@ -1,0 +1,159 @@
+//! A connection's script: who sends which bytes, and the exchanges that they are.
+
+use std::collections::BTreeMap;
+
+use super::known::Known;
+
+/// The host that requests name unless they say otherwise.
+pub(super) const HOST: &str = "odd.example";
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Client,
+    Server,
+}
+
+/// One step of a script.
+#[derive(Clone, Debug)]
+pub(super) enum Turn {
+    /// An end sends bytes, in writes of so many; the other end reads all of them.
+    Say { by: End, bytes: Vec<u8>, piece: usize },
+    /// An end sends its FIN and goes on reading.
+    Shut(End),
+    /// An end closes the connection with a RST.
+    Reset(End),
+}
+
+/// A script with the exchanges that a trace of either end must show.
+#[derive(Clone, Debug)]
+pub(super) struct Dialogue {
+    pub(super) name: &'static str,
+    pub(super) turns: Vec<Turn>,
+    pub(super) exchanges: Vec<Known>,
+    /// Number of exchanges that cannot be observed, on each side, by the name that the product has for the reason.
+    pub(super) unobserved: BTreeMap<String, u64>,
+    /// Index of the oldest exchange without an answer.
+    answered: usize,
+}
+
+impl Dialogue {
+    pub(super) fn new(name: &'static str) -> Self {
+        let (turns, exchanges, unobserved) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { name, turns, exchanges, unobserved, answered: 0 }
+    }
+
+    /// The client sends a request, `line` its method and path.
+    pub(super) fn ask(&mut self, line: &str, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let (method, path) = line.split_once(' ').unwrap_or((line, ""));
+        let bytes = bytes.as_ref();
+        self.exchanges.push(Known::asked(method, HOST, path, bytes.len() as u64));
+        self.say(End::Client, bytes)
+    }
+
+    /// The client sends more bytes of its last request.
+    pub(super) fn ask_on(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let bytes = bytes.as_ref();
+        if let Some(Known { request_bytes: Some(count), .. }) = self.exchanges.last_mut() {
+            *count += bytes.len() as u64;
+        }
+        self.say(End::Client, bytes)
+    }
+
+    /// The server sends bytes that are counted with the next answer.
+    pub(super) fn interim(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let at = self.answered;
+        self.add_answer(at, bytes.as_ref())
+    }
+
+    /// The server answers the oldest request.
+    pub(super) fn answer(&mut self, status: u16, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let at = self.answered;
+        self.exchanges[at].answer(status);
+        self.answered += 1;
+        self.add_answer(at, bytes.as_ref())
+    }
+
+    /// The server sends more bytes of its last answer.
+    pub(super) fn answer_on(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let at = self.answered - 1;
+        self.add_answer(at, bytes.as_ref())
+    }
+
+    fn add_answer(&mut self, at: usize, bytes: &[u8]) -> &mut Self {
+        if let Some(count) = &mut self.exchanges[at].response_bytes {
+            *count += bytes.len() as u64;
+        }
+        self.say(End::Server, bytes)
+    }
+
+    /// An end sends bytes that belong to no exchange, or whose exchange is told by [`Dialogue::know`].
+    pub(super) fn say(&mut self, by: End, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.turns.push(Turn::Say { by, bytes: bytes.as_ref().to_vec(), piece: usize::MAX });
+        self
+    }
+
+    /// Adds an exchange whose bytes other calls send.
+    pub(super) fn know(&mut self, known: Known) -> &mut Self {
+        self.exchanges.push(known);
+        self.answered = self.exchanges.len();
+        self
+    }
+
+    /// The bytes of the last turn go in writes of so many.
+    pub(super) fn in_pieces(&mut self, of: usize) -> &mut Self {
+        if let Some(Turn::Say { piece, .. }) = self.turns.last_mut() {
+            *piece = of;
+        }
+        self
+    }
+
+    /// The last so many turns, all of one end, go in one write.
+    pub(super) fn in_one_write(&mut self, count: usize) -> &mut Self {
+        let mut all = Vec::new();
+        let mut sender = End::Client;
+        for turn in self.turns.drain(self.turns.len() - count..) {
+            if let Turn::Say { by, bytes, .. } = turn {
+                sender = by;
+                all.extend(bytes);
+            }
+        }
+        self.say(sender, all)
+    }
+
+    pub(super) fn shut(&mut self, end: End) -> &mut Self {
+        self.turns.push(Turn::Shut(end));
+        self
+    }
+
+    pub(super) fn reset(&mut self, end: End) -> &mut Self {
+        self.turns.push(Turn::Reset(end));
+        self
+    }
+
+    /// Changes what is known of the last exchange.
+    pub(super) fn but(&mut self, change: impl FnOnce(&mut Known)) -> &mut Self {
+        if let Some(known) = self.exchanges.last_mut() {
+            change(known);
+        }
+        self
+    }
+
+    /// The last request cannot be observed, for a reason as the product names it.
+    pub(super) fn unobserved(&mut self, reason: &str) -> &mut Self {
+        self.exchanges.pop();
+        self.answered = self.answered.min(self.exchanges.len());
+        *self.unobserved.entry(reason.to_owned()).or_default() += 1;
+        self
+    }
+}
+
+/// A request without a body.
+pub(super) fn request(line: &str) -> String {
+    format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
+}
+
+/// A response with a body of so many bytes.
+pub(super) fn response(status: u16, length: usize) -> String {
+    format!("HTTP/1.1 {status} Words\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length))
+}

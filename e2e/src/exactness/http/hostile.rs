@@ -1,0 +1,140 @@
+//! Loads that no server of HTTP wants: what a tracer must bear without growing and without losing what others send.
+
+use std::{
+    io::{self, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use rustix::net::sockopt::set_socket_linger;
+
+use super::{
+    dialogue::{request, response},
+    frames::PREFACE,
+};
+use crate::exactness::{
+    cli::{HostileArgs, Hostility},
+    error::{CaseError, Done},
+    sys,
+};
+
+/// Threads that connect, and as many that accept.
+const THREADS: u32 = 4;
+/// How long the whole load may take.
+const LIMIT: Duration = Duration::from_secs(900);
+/// Size of a head that nobody wants.
+const HEAD: usize = 1 << 20;
+/// Largest amount of noise of one way of a connection.
+const NOISE: usize = 64 << 10;
+/// Bytes that a dripping connection sends.
+const DRIPS: usize = 40;
+/// Time between two of them.
+const BETWEEN_DRIPS: Duration = Duration::from_millis(50);
+
+/// Puts a load on the connections of this process.
+pub(in crate::exactness) fn run(args: &HostileArgs) -> Done {
+    sys::end_with_parent(LIMIT)?;
+    std::fs::write(args.cgroup.join("cgroup.procs"), "0")?;
+    // Nobody else's ports and tables of connections.
+    sys::own_network()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let at = listener.local_addr()?;
+    let share = args.connections.div_ceil(THREADS);
+    thread::scope(|scope| {
+        let mut ends = Vec::new();
+        for thread in 0..THREADS {
+            let (listener, seed) = (&listener, args.seed.wrapping_add(u64::from(thread)));
+            ends.push(scope.spawn(move || {
+                let mut rng = Rng::with_seed(seed ^ 1 << 63);
+                accept(args.kind, listener, share, &mut rng)
+            }));
+            ends.push(scope.spawn(move || connect(args.kind, at, share, &mut Rng::with_seed(seed))));
+        }
+        ends.into_iter()
+            .try_for_each(|end| end.join().map_err(|_| CaseError::unexpected("a thread panicked"))?)
+    })
+}
+
+/// What calls say of a connection that the other end has closed.
+const CLOSED: [io::ErrorKind; 3] =
+    [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::NotConnected];
+
+/// Nothing is said about an end that the other one has closed.
+fn unless_closed(done: io::Result<()>) -> Done {
+    match done {
+        Err(error) if CLOSED.contains(&error.kind()) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn connect(kind: Hostility, at: SocketAddr, count: u32, rng: &mut Rng) -> Done {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(at)?;
+        match kind {
+            Hostility::OneByte => {
+                stream.write_all(b"G")?;
+                // No port waits for its next use.
+                set_socket_linger(&stream, Some(Duration::ZERO))?;
+            }
+            Hostility::Noise => {
+                unless_closed(noise(&mut stream, rng, &[request("GET /noise").as_bytes(), PREFACE]))?
+            }
+            Hostility::Heads => unless_closed(large_head(&mut stream))?,
+            Hostility::Drip => open.push(stream),
+        }
+    }
+    let drip = request("GET /a-path-that-takes-its-time");
+    for byte in drip.as_bytes().iter().take(DRIPS) {
+        for stream in &mut open {
+            unless_closed(stream.write_all(&[*byte]))?;
+        }
+        thread::sleep(BETWEEN_DRIPS);
+    }
+    Ok(())
+}
+
+fn accept(kind: Hostility, listener: &TcpListener, count: u32, rng: &mut Rng) -> Done {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        let mut stream = listener.accept()?.0;
+        match kind {
+            Hostility::OneByte => {}
+            Hostility::Noise => {
+                unless_closed(noise(&mut stream, rng, &[response(200, 5).as_bytes(), &[0; 9]]))?;
+                unless_closed(io::copy(&mut stream, &mut io::sink()).map(drop))?;
+            }
+            Hostility::Heads => unless_closed(io::copy(&mut stream, &mut io::sink()).map(drop))?,
+            Hostility::Drip => open.push(stream),
+        }
+    }
+    open.into_iter()
+        .try_for_each(|mut stream| unless_closed(io::copy(&mut stream, &mut io::sink()).map(drop)))
+}
+
+/// Random bytes, behind something that looks like HTTP or not.
+fn noise(stream: &mut TcpStream, rng: &mut Rng, beginnings: &[&[u8]]) -> io::Result<()> {
+    if rng.bool()
+        && let Some(beginning) = rng.choice(beginnings)
+    {
+        stream.write_all(beginning)?;
+    }
+    let mut bytes = vec![0; rng.usize(..NOISE)];
+    rng.fill(&mut bytes);
+    stream.write_all(&bytes)?;
+    stream.shutdown(std::net::Shutdown::Write)
+}
+
+/// A head of a megabyte, in a single line or in many.
+fn large_head(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(b"GET /large HTTP/1.1\r\n")?;
+    let line = format!("X-Large: {}\r\n", "l".repeat(8_000));
+    let mut left = HEAD;
+    while left > 0 {
+        stream.write_all(line.as_bytes())?;
+        left = left.saturating_sub(line.len());
+    }
+    stream.write_all(b"\r\n")
+}

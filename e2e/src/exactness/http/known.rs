@@ -1,0 +1,202 @@
+//! What both ends of a connection know of its exchanges, held against what the product shows; pure.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::support::http::{Ending, Request};
+
+/// An exchange as its ends know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    pub(super) protocol: String,
+    pub(super) method: String,
+    pub(super) host: String,
+    /// No other exchange of the connection has the same.
+    pub(super) path: String,
+    /// `None` if the server did not answer.
+    pub(super) status: Option<u16>,
+    pub(super) grpc_status: Option<u32>,
+    /// Bytes of the request; not compared if `None`.
+    pub(super) request_bytes: Option<u64>,
+    /// Bytes of the response; not compared if `None`.
+    pub(super) response_bytes: Option<u64>,
+}
+
+impl Known {
+    /// A request of HTTP/1.1 that is not answered yet.
+    pub(super) fn asked(method: &str, host: &str, path: &str, bytes: u64) -> Self {
+        Self {
+            protocol: "HTTP/1.1".to_owned(),
+            method: method.to_owned(),
+            host: host.to_owned(),
+            path: path.to_owned(),
+            status: None,
+            grpc_status: None,
+            request_bytes: Some(bytes),
+            response_bytes: Some(0),
+        }
+    }
+
+    pub(super) fn answer(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    fn of(shown: &Request) -> Self {
+        Self {
+            protocol: shown.protocol.clone(),
+            method: shown.method.clone(),
+            host: shown.host.clone(),
+            path: shown.path.clone(),
+            status: shown.status,
+            grpc_status: shown.grpc_status,
+            request_bytes: Some(shown.request_bytes),
+            response_bytes: Some(shown.response_bytes),
+        }
+    }
+
+    fn is_shown_as(&self, shown: &Self) -> bool {
+        let bytes = |known: Option<u64>, shown| known.is_none() || known == shown;
+        bytes(self.request_bytes, shown.request_bytes)
+            && bytes(self.response_bytes, shown.response_bytes)
+            && Self {
+                request_bytes: shown.request_bytes,
+                response_bytes: shown.response_bytes,
+                ..self.clone()
+            } == *shown
+    }
+}
+
+/// One connection of a case.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Connection {
+    /// Addresses of its client and its server, by which the product's lines are found.
+    pub(super) ends: (SocketAddr, SocketAddr),
+    pub(super) exchanges: Vec<Known>,
+    /// Number of exchanges that cannot be observed, on each side, by reason.
+    pub(super) unobserved: BTreeMap<String, u64>,
+}
+
+/// A case that was played.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Played {
+    pub(super) case: String,
+    /// The process that had both ends.
+    pub(super) pid: u32,
+    pub(super) connections: Vec<Connection>,
+    /// Packets came late, twice or not at all: exchanges may be missing if they are counted as unobserved.
+    pub(super) disordered: bool,
+    /// Why the case did not come to its end.
+    pub(super) failure: Option<String>,
+    /// Why this machine cannot play it.
+    pub(super) unsupported: Option<String>,
+    /// What is worth telling of it.
+    pub(super) note: Option<String>,
+}
+
+/// The product's output, by case.
+#[derive(Debug)]
+pub(super) struct Shown {
+    by_connection: HashMap<((SocketAddr, SocketAddr), String), Vec<Request>>,
+}
+
+impl Shown {
+    pub(super) fn new(requests: Vec<Request>) -> Self {
+        let mut by_connection: HashMap<_, Vec<_>> = HashMap::new();
+        for request in requests {
+            let local = SocketAddr::new(request.local_address, request.local_port);
+            let remote = SocketAddr::new(request.remote_address, request.remote_port);
+            let ends = if request.side == "Server" { (remote, local) } else { (local, remote) };
+            by_connection.entry((ends, request.side.clone())).or_default().push(request);
+        }
+        Self { by_connection }
+    }
+
+    /// Takes out what belongs to a case. Returns the differences, and the number of exchanges that are missing.
+    pub(super) fn take(&mut self, played: &Played) -> (Vec<String>, u64) {
+        let (mut notes, mut missing) = (Vec::new(), 0);
+        for connection in &played.connections {
+            for side in ["Server", "Client"] {
+                let shown =
+                    self.by_connection.remove(&(connection.ends, side.to_owned())).unwrap_or_default();
+                missing += compare(connection, side, &shown, played, &mut notes);
+            }
+        }
+        (notes, missing)
+    }
+
+    /// Lines that belong to no case.
+    pub(super) fn rest(self) -> impl Iterator<Item = Request> {
+        self.by_connection.into_values().flatten()
+    }
+}
+
+fn compare(of: &Connection, side: &str, shown: &[Request], played: &Played, notes: &mut Vec<String>) -> u64 {
+    let mut left: BTreeMap<&str, &Known> =
+        of.exchanges.iter().map(|known| (known.path.as_str(), known)).collect();
+    for request in shown {
+        let seen = Known::of(request);
+        match left.remove(seen.path.as_str()) {
+            Some(known) if known.is_shown_as(&seen) => {}
+            Some(known) => notes.push(format!("{side}: shown as {seen:?}, was {known:?}")),
+            None => notes.push(format!("{side}: shown and never sent, or twice: {seen:?}")),
+        }
+        let outcome = if seen.status.is_some() { "Complete" } else { "NoResponse" };
+        if request.outcome != outcome {
+            notes.push(format!("{side}: the outcome is {}: {seen:?}", request.outcome));
+        }
+        let in_order =
+            request.first_byte_microseconds.is_none_or(|first| first <= request.duration_microseconds);
+        if request.pid != played.pid || request.tls || !in_order {
+            notes.push(format!("{side}: process, TLS or times are wrong: {request:?}"));
+        }
+    }
+    if !played.disordered {
+        notes.extend(left.values().map(|known| format!("{side}: not shown: {known:?}")));
+    }
+    left.len() as u64
+}
+
+/// Holds the last line against what the cases know. `missing` exchanges of cases with disorder must be counted in it.
+pub(super) fn compare_ending(cases: &[Played], missing: u64, ending: &Ending) -> Vec<String> {
+    let connections = || cases.iter().flat_map(|case| &case.connections);
+    let known = 2 * connections().map(|connection| connection.exchanges.len() as u64).sum::<u64>();
+    let mut notes = Vec::new();
+    if ending.totals.requests + missing != known {
+        notes.push(format!(
+            "{} requests in all, {missing} missing, {known} were sent",
+            ending.totals.requests
+        ));
+    }
+    let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
+    for (reason, count) in connections().flat_map(|connection| &connection.unobserved) {
+        *expected.entry(reason).or_default() += 2 * count;
+    }
+    let counted: u64 = ending.unobserved.values().sum();
+    let mut beside = missing;
+    for (reason, count) in &ending.unobserved {
+        let expected = expected.remove(reason.as_str()).unwrap_or_default();
+        match count.checked_sub(expected) {
+            Some(more) => beside = beside.saturating_sub(more),
+            None => notes.push(format!("unobserved {reason}: {count}, not {expected}")),
+        }
+    }
+    let all: u64 =
+        missing + 2 * connections().flat_map(|connection| connection.unobserved.values()).sum::<u64>();
+    notes.extend(expected.iter().map(|(reason, count)| format!("unobserved {reason}: 0, not {count}")));
+    // Of connections in disorder everything is handed over. What a product without optimisation finds no room for on a busy
+    // machine is counted as records: of how many exchanges, nobody knows.
+    let lost = ending.lost.iter().filter(|(_, count)| **count > 0);
+    let lost: Vec<_> = lost.map(|(what, count)| format!("lost {what}: {count}")).collect();
+    if !lost.is_empty() && cases.iter().any(|case| case.disordered) {
+        return notes;
+    }
+    notes.extend(lost);
+    if beside > 0 || counted != all {
+        notes.push(format!("{all} exchanges are missing, and counted are {:?}", ending.unobserved));
+    }
+    notes
+}

@@ -1,0 +1,130 @@
+//! How requests are shown, and how showing them ends.
+
+use super::*;
+
+/// No status is invented for a server that closes the connection instead of answering.
+#[test]
+fn a_missing_response_is_told() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["curl"]) {
+        return Ok(());
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(TestError::io("listen"))?;
+    let at = listener.local_addr().map_err(TestError::io("listen"))?;
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            request.extend(byte);
+        }
+        // Bytes that are no response.
+        stream.write_all(b"")
+    });
+    let arguments = ["--cgroup", text(cgroup.path())];
+    let (log, lines) = (HttpLog::start(&host, &arguments)?, HttpLog::start_plain(&host, &arguments)?);
+    let asked = curl(cgroup.path(), &[], &[format!("http://{at}/silence")])?;
+    assert_eq!(asked[0].status, 0);
+    server
+        .join()
+        .map_err(|_| TestError::unexpected("the server", "a panic"))?
+        .map_err(TestError::io("serve"))?;
+    let (requests, ending) = log.interrupt::<Request>()?;
+    let [request] = requests.as_slice() else { panic!("{requests:?}") };
+    assert_eq!((request.path.as_str(), request.status), ("/silence", None));
+    assert_eq!((request.outcome.as_str(), request.first_byte_microseconds), ("NoResponse", None));
+    assert_eq!(ending.complete()?.by_class["noResponse"], 1);
+
+    let lines = lines.interrupt_plain()?;
+    assert!(lines[0].starts_with("TIME ") && lines[1].contains("no response"), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("1 request: 1 no response."), "{lines:?}");
+    Ok(())
+}
+
+/// An interval of `--summary`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Interval {
+    endpoints: Vec<Endpoint>,
+    interval_totals: Counts,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Endpoint {
+    side: String,
+    method: String,
+    path: String,
+    requests: u64,
+    p50_microseconds: u64,
+    max_microseconds: u64,
+}
+
+/// The intervals of a summary add up to the totals, by endpoint with the paths folded.
+#[test]
+fn summaries_add_up_to_the_totals() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let (server, client) = (cgroup.child("server")?, cgroup.child("client")?);
+    let nginx = Nginx::start(&server)?;
+    let arguments = ["--cgroup", text(&server), "--summary", "--interval", "500ms"];
+    let all = HttpLog::start(&host, &arguments)?;
+    let some = HttpLog::start(&host, &[&arguments[..], &["--status", "4xx"]].concat())?;
+    for user in 0..10 {
+        curl(&client, &[], &[nginx.url("/page"), nginx.url(&format!("/users/{user}"))])?;
+    }
+    nginx.stop()?;
+    for (log, expected) in [
+        (all, BTreeMap::from([("/page".to_owned(), 10), ("/users/{id}".to_owned(), 10)])),
+        (some, BTreeMap::from([("/users/{id}".to_owned(), 10)])),
+    ] {
+        let (intervals, ending) = log.interrupt::<Interval>()?;
+        let mut rows = BTreeMap::new();
+        for endpoint in intervals.iter().flat_map(|interval| &interval.endpoints) {
+            assert_eq!((endpoint.side.as_str(), endpoint.method.as_str()), ("Server", "GET"));
+            assert!(endpoint.p50_microseconds <= endpoint.max_microseconds);
+            *rows.entry(endpoint.path.clone()).or_insert(0) += endpoint.requests;
+        }
+        assert_eq!(rows, expected);
+        let sum: u64 = intervals.iter().map(|interval| interval.interval_totals.requests).sum();
+        assert_eq!(sum, expected.values().sum::<u64>());
+        assert_eq!(ending.complete()?.requests, 20);
+    }
+    Ok(())
+}
+
+/// A reader that has had enough ends it with status 0, and nothing stays in the kernel.
+#[test]
+fn a_closed_output_ends_it() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let nginx = Nginx::start(&cgroup.child("server")?)?;
+    let mut command = Command::new("sh");
+    command.args(["-c", "{ \"$0\" http --cgroup \"$1\"; echo status $? >&2; } | head -n 1"]);
+    command.arg(&host.traffictrace).arg(cgroup.path());
+    let reader = Process::start(&mut command)?;
+    let heading = reader.line(LIMIT)?.unwrap_or_default();
+    assert!(heading.starts_with("TIME "), "{heading}");
+    let client = cgroup.child("client")?;
+    wait::until("the end of the output's writer", LIMIT, || {
+        curl(&client, &[], &[nginx.url("/page")])?;
+        let next = reader.line(Duration::from_millis(500));
+        Ok(if let Ok(None) = next { Ok(()) } else { Err(format!("{next:?}")) })
+    })?;
+    let ended = reader.wait(LIMIT)?;
+    assert!(ended.stderr.contains("status 0"), "{}", ended.stderr);
+
+    let log = HttpLog::start(&host, &["--cgroup", text(cgroup.path())])?;
+    let held = bpf::held_by(log.pid())?;
+    assert!(!held.programs.is_empty(), "{held:?}");
+    log.interrupt::<Request>()?;
+    wait::until("the kernel to free every object", LIMIT, || {
+        let left = held.still_there()?;
+        Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+    })
+}

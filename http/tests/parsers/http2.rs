@@ -1,0 +1,139 @@
+//! HTTP/2 beside the crate h2: its client makes the bytes, its server reads them with errors in them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use h2_crate::{client, server};
+use http::{Request, Response};
+use proptest::{collection::vec, prelude::*};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split};
+use traffictrace_http::{Protocol, Status, Way};
+
+use crate::{
+    feed::feed,
+    mutate::{errors, mutate},
+};
+
+/// Time after which a conversation is stuck.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Room for everything that one end sends.
+const ROOM: usize = 1 << 20;
+
+/// Turns of the other end in which it does all that it can.
+const TURNS: usize = 200;
+
+/// A request: method, path, length of the body.
+type Planned = (&'static str, String, usize);
+
+fn planned() -> impl Strategy<Value = Vec<Planned>> {
+    let method = proptest::sample::select(vec!["GET", "POST", "PUT", "DELETE"]);
+    let path = "/[a-z0-9]{1,20}(/[A-Za-z]{1,9})?";
+    vec((method, path, prop_oneof![Just(0), 1..3_000_usize]), 1..8)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
+
+/// The bytes that h2's client sends for these requests, if a server answers each with its head alone.
+fn requests(planned: &[Planned]) -> Vec<u8> {
+    runtime().block_on(async {
+        let (near, far) = duplex(ROOM);
+        let (mut reads, mut writes) = split(far);
+        let (sender, connection) = client::handshake(near).await.expect("a pipe");
+        let mut driver = tokio::spawn(connection);
+        // A stream of which nobody waits for the response is reset.
+        let mut open = Vec::new();
+        for (method, path, length) in planned {
+            let mut sender = sender.clone().ready().await.expect("there are streams");
+            let request = Request::builder().method(*method).uri(format!("http://h.example{path}?q=1"));
+            let request = request.header("user-agent", "h2").body(()).expect("valid");
+            let (response, mut body) = sender.send_request(request, *length == 0).expect("there are streams");
+            if *length > 0 {
+                body.send_data(Bytes::from(vec![b'u'; *length]), true).expect("the stream is open");
+            }
+            open.push((response, body));
+        }
+        // An empty SETTINGS frame makes the client go on; it ends with its last stream, or with the pipe.
+        writes.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("there is room");
+        // The streams are never answered: what comes within some turns of the client is all.
+        let (mut sent, mut part) = (Vec::new(), [0; 4_096]);
+        for _ in 0..TURNS {
+            if let Some(Ok(length)) = reads.read(&mut part).now_or_never() {
+                sent.extend_from_slice(&part[..length]);
+            }
+            tokio::task::yield_now().await;
+        }
+        driver.abort();
+        drop((&mut driver).await);
+        sent
+    })
+}
+
+/// What h2's server took for requests, and all that it sent.
+fn serve(bytes: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
+    runtime().block_on(async {
+        let (near, far) = duplex(ROOM);
+        let (mut reads, mut writes) = split(near);
+        let served = async {
+            let mut taken = Vec::new();
+            let Ok(mut connection) = server::handshake(far).await else { return taken };
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                taken.push((request.method().to_string(), request.uri().path().to_owned()));
+                let response = Response::builder().status(200).body(()).expect("valid");
+                // The stream may be reset already.
+                drop(respond.send_response(response, true));
+            }
+            taken
+        };
+        let talked = async {
+            // The server may close before it has read everything.
+            drop(writes.write_all(bytes).await);
+            // It serves nothing any more once it knows of the end.
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+            drop(writes.shutdown().await);
+            let mut sent = Vec::new();
+            drop(reads.read_to_end(&mut sent).await);
+            sent
+        };
+        tokio::time::timeout(LIMIT, async { tokio::join!(served, talked) }).await.expect("h2 ends")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn requests_are_those_that_h2_serves(planned in planned(), errors in errors(), size in 1..700_usize) {
+        let mut bytes = requests(&planned);
+        mutate(&mut bytes, &errors);
+        let (taken, sent) = serve(&bytes);
+        // Byte by byte, so that each request begins at another time.
+        let asked = bytes.chunks(1).map(|part| (Way::Received, part));
+        let told = feed(asked.chain(sent.chunks(size).map(|part| (Way::Sent, part))));
+        let mut ours: Vec<_> = told.exchanges.iter().filter(|exchange| exchange.protocol == Protocol::Http2).collect();
+        ours.sort_by_key(|exchange| exchange.began);
+        let answered = ours.iter().filter(|exchange| exchange.status == Status::Code(200));
+        // What was answered was served: h2 sends no status for anything else.
+        for exchange in answered.clone() {
+            let of = (exchange.method.clone(), exchange.path.clone());
+            prop_assert!(taken.contains(&of), "{:?} was never served: {:?}", of, taken);
+        }
+        // What was served is told, as it was and in its order, or counted.
+        if told.unobserved == 0 {
+            let ours: Vec<_> = ours.iter().map(|exchange| (exchange.method.clone(), exchange.path.clone())).collect();
+            let served: Vec<_> = ours.iter().filter(|of| taken.contains(of)).cloned().collect();
+            prop_assert_eq!(&served, &taken, "{:?}", ours);
+        }
+        if errors.is_empty() {
+            let expected: Vec<_> =
+                planned.iter().map(|(method, path, _)| ((*method).to_owned(), path.clone())).collect();
+            prop_assert_eq!(taken, expected);
+            prop_assert_eq!(answered.count(), planned.len());
+            prop_assert_eq!(told.unobserved, 0);
+        }
+    }
+}
