@@ -50,6 +50,7 @@ pub struct Counts {
 
 /// The last line.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Ending {
     /// All requests of the session.
     pub totals: Counts,
@@ -57,6 +58,8 @@ pub struct Ending {
     pub unobserved: BTreeMap<String, u64>,
     /// Numbers of what was lost, by kind.
     pub lost: BTreeMap<String, u64>,
+    /// Number of requests that had not ended, which the totals lack.
+    pub under_way: u64,
 }
 
 impl Ending {
