@@ -261,6 +261,10 @@ impl parser::Parser for Parser {
         }
     }
 
+    fn under_way(&self) -> usize {
+        self.streams.under_way()
+    }
+
     fn memory(&self) -> usize {
         self.halves.iter().map(Half::memory).sum::<usize>() + self.streams.memory()
     }

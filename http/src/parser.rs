@@ -27,6 +27,10 @@ pub(crate) trait Parser {
     /// connection's last bytes may be missing, so that an open exchange is unobserved and not without a response.
     fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink);
 
+    /// Number of exchanges under way: requests whose head has passed, and that are reported neither as an exchange nor as
+    /// unobserved yet.
+    fn under_way(&self) -> usize;
+
     /// Bytes of memory in use beside the parser's own size.
     fn memory(&self) -> usize;
 }

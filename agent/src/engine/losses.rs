@@ -69,6 +69,9 @@ pub(super) fn book_overflow(tracer: &mut Tracer, by_number: &mut [Option<&mut Se
                 std::array::from_fn(|at| now[at].saturating_sub(before[at]));
             let sum = Totals { rx_bytes, tx_bytes, rx_calls, tx_calls, ..Totals::default() };
             if sum != Totals::default() {
+                if protocol == Protocol::Tcp {
+                    session.crowded_out.insert(cgroup);
+                }
                 let cgroup = session.containers.of(cgroup, &session.spec, &|id| folders.parent(id));
                 session.ledger.add_folded(overflow_key(cgroup, protocol), &sum);
             }

@@ -14,7 +14,7 @@ mod snapshot;
 mod stats;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -139,6 +139,7 @@ impl Engine {
             older_sockets_found: false,
             losses_before: losses(tracer, &self.slots),
             overflow_before: tracer.overflow()?.into_iter().collect(),
+            crowded_out: BTreeSet::new(),
             shown: Instant::now(),
         };
         self.sessions.insert(id.clone(), session);

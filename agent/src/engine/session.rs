@@ -1,7 +1,7 @@
 //! What a session selects, and what the engine keeps of it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     time::Instant,
 };
@@ -69,6 +69,11 @@ impl SessionSpec {
         true
     }
 
+    /// Whether a TCP flow alone tells, by its slot in the flow table, that it is wanted: its cgroup is not enough.
+    pub(super) fn needs_slot(&self) -> bool {
+        !self.processes.is_empty() || !self.filter.wants_all_tcp()
+    }
+
     /// Whether it selects any cgroup or process.
     pub(super) fn selects_anything(&self) -> bool {
         !self.cgroups.is_empty() || !self.processes.is_empty()
@@ -101,6 +106,8 @@ pub(super) struct Session {
     pub(super) older_sockets_found: bool,
     pub(super) losses_before: Losses,
     pub(super) overflow_before: HashMap<OverflowKey, Overflow>,
+    /// Cgroups of sockets of TCP flows that found no room in the flow table since the session began.
+    pub(super) crowded_out: BTreeSet<u64>,
     pub(super) shown: Instant,
 }
 

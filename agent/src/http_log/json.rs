@@ -93,6 +93,8 @@ struct Unobserved {
     no_memory: u64,
     missing_bytes: u64,
     connections_not_followed: u64,
+    /// At most so many, of flows that found no room in the flow table.
+    flow_not_known: u64,
 }
 
 /// What the kernel or the output could not take.
@@ -111,6 +113,7 @@ struct Lost {
 
 /// The last line: everything since the beginning.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Ending<'a> {
     totals: Counts,
     /// With summaries alone: the endpoints that the filters leave.
@@ -118,6 +121,8 @@ struct Ending<'a> {
     endpoints: Option<Vec<Endpoint<'a>>>,
     unobserved: Unobserved,
     lost: Lost,
+    /// Requests that had not ended by now, which are in no sum.
+    under_way: u64,
 }
 
 /// A summary's line. What is missing is since the beginning.
@@ -131,6 +136,7 @@ struct Interval<'a> {
     interval_totals: Counts,
     unobserved: Unobserved,
     lost: Lost,
+    under_way: u64,
 }
 
 /// Writes a request.
@@ -181,6 +187,7 @@ pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) ->
         interval_totals: Counts::from(&summary.totals),
         unobserved: Unobserved::from(tally),
         lost: Lost::from(tally),
+        under_way: tally.missing.under_way,
     };
     write(&line, out)
 }
@@ -192,6 +199,7 @@ pub(super) fn ending(whole: Option<&Summary>, tally: &Tally, out: &mut impl Writ
         endpoints: whole.map(|whole| whole.rows.iter().map(Endpoint::from).collect()),
         unobserved: Unobserved::from(tally),
         lost: Lost::from(tally),
+        under_way: tally.missing.under_way,
     };
     write(&line, out)
 }
@@ -248,6 +256,7 @@ impl From<&Tally> for Unobserved {
             no_memory: of(Reason::NoMemory),
             missing_bytes: of(Reason::MissingBytes),
             connections_not_followed: tally.missing.connections,
+            flow_not_known: tally.missing.without_flow,
         }
     }
 }

@@ -199,7 +199,8 @@ impl Log {
                 let sums = &tally.totals.sums;
                 eprintln!("{}{}.", counted(sums.requests(), "request"), by_class(sums));
             }
-            tally.sentences().iter().for_each(|sentence| eprintln!("{sentence}"));
+            let sentences = tally.sentences().into_iter().chain(tally.under_way());
+            sentences.for_each(|sentence| eprintln!("{sentence}"));
         }
         Ok(())
     }

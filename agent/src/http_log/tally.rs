@@ -66,11 +66,24 @@ impl Tally {
                 counted(missing.not_listed, "request"),
             )
         });
+        say(missing.without_flow, &|| {
+            format!(
+                "Up to {} not shown, because the flow table was full and nobody can tell whose they are: raise \
+                 --max-flows.",
+                counted(missing.without_flow, "request"),
+            )
+        });
         say(*table_full, &|| {
             "The flow table was full, so some requests are shown without their process: raise --max-flows."
                 .to_owned()
         });
         sentences
+    }
+
+    /// What had not ended by the end, as a sentence.
+    pub(super) fn under_way(&self) -> Option<String> {
+        let count = self.missing.under_way;
+        (count > 0).then(|| format!("{} had not ended, which no total has.", counted(count, "request")))
     }
 }
 
@@ -115,7 +128,7 @@ mod tests {
     #[test]
     fn nothing_missing_needs_no_word() {
         let mut tally = Tally::default();
-        assert!(tally.sentences().is_empty());
+        assert!(tally.sentences().is_empty() && tally.under_way().is_none());
         assert_eq!(by_class(&tally.totals.sums), "");
         tally.totals.sums.record(&exchange());
         assert_eq!(by_class(&tally.totals.sums), ": 1 2xx");
@@ -129,12 +142,13 @@ mod tests {
         tally.missing.lost.unknown = 2;
         tally.missing.connections = 1;
         tally.missing.not_listed = 5;
+        tally.missing.without_flow = 7;
         tally.table_full = 9;
         for reason in Unobserved::REASONS {
             tally.totals.unobserved.record(reason, 1);
         }
         let sentences = tally.sentences();
-        assert_eq!(sentences.len(), 4 + Unobserved::REASONS.len());
+        assert_eq!(sentences.len(), 5 + Unobserved::REASONS.len());
         assert!(sentences[0].starts_with("3 records were lost"), "{}", sentences[0]);
         assert!(
             sentences[0].contains("1 request and 0 responses, and 2 records of unknown content"),

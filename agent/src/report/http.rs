@@ -65,6 +65,7 @@ fn totals(sums: &Sums, snapshot: &HttpSnapshot, before: Option<&HttpTotals>) -> 
     }
     let missing = &snapshot.missing;
     add(&mut unobserved, "connectionsNotFollowed", missing.connections);
+    add(&mut unobserved, "flowNotKnown", missing.without_flow);
     for (what, count) in [
         ("records", missing.lost.records),
         ("requests", missing.lost.requests),

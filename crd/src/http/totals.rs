@@ -13,8 +13,15 @@ use crate::schema;
 pub const REQUEST_CLASSES: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "noResponse", "unknown"];
 
 /// The reasons for which requests are in no count.
-pub const UNOBSERVED_REASONS: [&str; 6] =
-    ["lostResponse", "headTooLarge", "malformed", "noMemory", "missingBytes", "connectionsNotFollowed"];
+pub const UNOBSERVED_REASONS: [&str; 7] = [
+    "lostResponse",
+    "headTooLarge",
+    "malformed",
+    "noMemory",
+    "missingBytes",
+    "connectionsNotFollowed",
+    "flowNotKnown",
+];
 
 /// What can be lost between kernel and agent.
 pub const HTTP_LOSSES: [&str; 4] = ["records", "requests", "responses", "unknownRecords"];
@@ -54,7 +61,7 @@ pub struct HttpTotals {
     /// Bytes of the responses on their connections, heads and bodies.
     #[schemars(range(min = 0))]
     pub response_bytes: i64,
-    /// Requests that are in no count, by reason: lostResponse, headTooLarge, malformed, noMemory, missingBytes; and connectionsNotFollowed, connections of which no request was read. Absent: none.
+    /// Requests that are in no count, by reason: lostResponse, headTooLarge, malformed, noMemory, missingBytes; connectionsNotFollowed, connections of which no request was read; flowNotKnown, at most so many, of flows that found no room in the table of flows. Absent: none.
     #[serde(skip_serializing_if = "Losses::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub unobserved: Losses,

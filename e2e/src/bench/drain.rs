@@ -1,8 +1,8 @@
 //! Time and memory that many flows cost the process that reads and ranks them.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use super::{Bench, child, interrupt, load::Kind, stats::Estimate, table, worker::LoadWorker};
+use super::{Bench, child, interrupt, load::Kind, stats::Estimate, table, usage, worker::LoadWorker};
 use crate::support::{Result, TestError, bpf, cgroup::Cgroup, process::Process};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -42,14 +42,8 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
     // At most once an interval, as often as the sender is done.
     let moved =
         if flows <= 100_000 { Some(cpu_of_intervals(&top, |_| peers.work(1).map(drop))?) } else { None };
-    let status =
-        fs::read_to_string(format!("/proc/{}/status", top.pid())).map_err(TestError::io("read memory"))?;
-    let memory = |field: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let kib =
-            line.and_then(|rest| rest.trim_start_matches(':').trim().split(' ').next()?.parse::<f64>().ok());
-        format!("{:.0}", kib.unwrap_or(0.0) / 1024.0)
-    };
+    let resident = |name| usage::memory(top.pid(), name).map(|kib| format!("{:.0}", kib / 1024.0));
+    let (anonymous, all) = (resident("RssAnon")?, resident("VmRSS")?);
     let held = bpf::held_by(top.pid())?.maps;
     let maps = bpf::show("map")?;
     let kernel: f64 = maps
@@ -63,8 +57,8 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
         flows.to_string(),
         format!("{idle:.1}"),
         moved.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}")),
-        memory("RssAnon"),
-        memory("VmRSS"),
+        anonymous,
+        all,
         format!("{:.0}", kernel / 1048576.0),
     ])
 }
@@ -75,11 +69,11 @@ fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -
     while top.line(Duration::ZERO).is_ok_and(|line| line.is_some()) {}
     next(top)?;
     let mut used = Vec::new();
-    let mut before = cpu(top.pid())?;
+    let mut before = usage::cpu(top.pid())?;
     for interval in 0..INTERVALS {
         between(interval)?;
         next(top)?;
-        let after = cpu(top.pid())?;
+        let after = usage::cpu(top.pid())?;
         used.push(after - before);
         before = after;
     }
@@ -89,15 +83,4 @@ fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -
 fn next(top: &Process) -> Result<()> {
     interrupt::check()?;
     top.line(LIMIT)?.map(drop).ok_or_else(|| TestError::unexpected("top", "it ended"))
-}
-
-/// Milliseconds that all threads of a process ran (`/proc/PID/task/*/schedstat`, in ns).
-fn cpu(pid: u32) -> Result<f64> {
-    let folder = format!("/proc/{pid}/task");
-    let mut sum = 0.0;
-    for task in fs::read_dir(&folder).map_err(TestError::io(format!("read {folder}")))?.flatten() {
-        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        sum += text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e6;
-    }
-    Ok(sum)
 }

@@ -3,6 +3,7 @@
 //!
 //! * [`events`]: nanoseconds of each program, by the kernel's statistics.
 //! * [`rates`] and [`nginx`], by [`compare`]: small operations, and a real server.
+//! * [`http`]: a real server whose requests are shown.
 //! * [`hooks`]: programs that do nothing.
 //! * [`drain`]: reading and ranking many flows.
 //!
@@ -14,6 +15,7 @@ mod compare;
 mod drain;
 mod events;
 mod hooks;
+mod http;
 mod interrupt;
 mod load;
 mod machine;
@@ -21,10 +23,12 @@ mod nginx;
 mod programs;
 mod rates;
 mod rounds;
+mod server;
 mod stage;
 mod stats;
 mod switch;
 mod table;
+mod usage;
 mod worker;
 
 use std::{path::PathBuf, time::Duration};
@@ -59,6 +63,7 @@ enum Part {
     Rates,
     Hooks,
     Nginx,
+    Http,
     Drain,
 }
 
@@ -119,6 +124,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Part::Rates => compare::run(&bench, &rates::Rates),
             Part::Hooks => hooks::run(&bench),
             Part::Nginx => nginx::run(&bench),
+            Part::Http => http::run(&bench),
             Part::Drain => drain::run(&bench, cli.flows),
         };
         // After a signal, that is why something failed.

@@ -65,6 +65,7 @@ pub struct Counts {
 
 /// The last line.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Ending {
     /// All requests of the session.
     pub totals: Counts,
@@ -72,6 +73,8 @@ pub struct Ending {
     pub unobserved: BTreeMap<String, u64>,
     /// Numbers of what was lost, by kind.
     pub lost: BTreeMap<String, u64>,
+    /// Number of requests that had not ended, which the totals lack.
+    pub under_way: u64,
 }
 
 impl Ending {

@@ -91,11 +91,11 @@ static __always_inline void early(struct __sk_buff *skb, const struct headers *h
 }
 
 /* Takes what is at the way's `end`. */
-__noinline int tt_http_step(struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+__noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {
 	struct packet packet;
 
-	if (!again(&packet, skb, first, last, where))
+	if (!is_packet(&packet, skb, connection, first, last, where))
 		return 0;
 	switch (packet.way->place) {
 	case PLACE_MESSAGE:
@@ -104,14 +104,14 @@ __noinline int tt_http_step(struct __sk_buff *skb, __u64 first, __u64 last, __u3
 			begin_preface(&packet, packet.way->end);
 			return 0;
 		}
-		return tt_http_head(skb, first, last, where);
+		return tt_http_head(skb, connection, first, last, where);
 	case PLACE_HEAD:
 	case PLACE_TRAILER:
-		return tt_http_head(skb, first, last, where);
+		return tt_http_head(skb, connection, first, last, where);
 	case PLACE_CHUNK:
-		return tt_http_chunk(skb, first, last, where);
+		return tt_http_chunk(skb, connection, first, last, where);
 	case PLACE_FRAME:
-		return tt_http_frame(skb, first, last, where);
+		return tt_http_frame(skb, connection, first, last, where);
 	}
 	return 0;
 }
@@ -119,7 +119,7 @@ __noinline int tt_http_step(struct __sk_buff *skb, __u64 first, __u64 last, __u3
 /* Whether user space wants no more of a connection. Asked where everything is handed over, which costs most. */
 static __always_inline bool is_ignored(struct packet *packet)
 {
-	__u64 cookie = bpf_get_socket_cookie(packet->skb);
+	__u64 cookie = packet->connection->cookie;
 
 	if (!bpf_map_lookup_elem(&tt_http_ignored, &cookie))
 		return false;
@@ -137,11 +137,11 @@ static __always_inline void walk(struct packet *packet)
 
 	/* Most packets take one step, and that into a head. */
 	if (way->place == PLACE_MESSAGE && !connection->h2)
-		tt_http_head(packet->skb, packet->first, packet->last, WHERE(packet));
+		tt_http_head(packet->skb, packet->connection, packet->first, packet->last, WHERE(packet));
 	for (step = 0; step < STEPS; step++) {
 		if (way->end >= packet->last || way->place == PLACE_RAW || connection->off)
 			break;
-		tt_http_step(packet->skb, packet->first, packet->last, WHERE(packet));
+		tt_http_step(packet->skb, packet->connection, packet->first, packet->last, WHERE(packet));
 	}
 	if (way->end >= packet->last || connection->off)
 		return;
@@ -251,7 +251,7 @@ static __always_inline int look(struct __sk_buff *skb, bool sent)
 	}
 	connection = bpf_sk_storage_get(&tt_http_sockets, sk, 0, 0);
 	if (!connection) {
-		connection = headers.length > 0 ? begin(sk, &headers, sent) : 0;
+		connection = headers.length > 0 ? begin(skb, sk, &headers, sent) : 0;
 		if (!connection)
 			return PASS;
 	}

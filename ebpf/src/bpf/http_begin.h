@@ -26,7 +26,8 @@ static __always_inline __u64 position_of(__u32 sequence)
 }
 
 /* Makes the state of a socket that was not seen before. */
-static __always_inline struct connection *begin(struct bpf_sock *sk, const struct headers *headers, bool sent)
+static __always_inline struct connection *begin(struct __sk_buff *skb, struct bpf_sock *sk, const struct headers *headers,
+						bool sent)
 {
 	bool connecting = sk->state == TCP_SYN_SENT, nothing_in, nothing_out;
 	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
@@ -42,6 +43,7 @@ static __always_inline struct connection *begin(struct bpf_sock *sk, const struc
 	connection = bpf_sk_storage_get(&tt_http_sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!connection)
 		return 0;
+	connection->cookie = bpf_get_socket_cookie(skb);
 	received = &connection->ways[0];
 	sends = &connection->ways[1];
 	connection->joined = !nothing_in || !nothing_out;

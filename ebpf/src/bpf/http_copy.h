@@ -5,6 +5,8 @@
 
 #include "http_state.h"
 
+/* Bytes of the ring buffer's own before each record. */
+#define RING_HEADER 8
 /* Records that one packet can need: BIG TCP makes packets of up to 512 KiB. */
 #define SLICES 130
 
@@ -47,8 +49,8 @@ static __always_inline void copy_address(__u8 *to, bool is_ipv4, __u32 ipv4, con
 static __always_inline void fill(struct packet *packet, struct tt_http_record *record, __u64 position, __u32 length,
 				 __u32 copied, __u32 flags)
 {
-	record->cookie = bpf_get_socket_cookie(packet->skb);
-	record->time = packet->time;
+	record->cookie = packet->connection->cookie;
+	record->time = time_of(packet);
 	record->sequence = position;
 	record->length = length;
 	record->copied = copied;
@@ -57,19 +59,29 @@ static __always_inline void fill(struct packet *packet, struct tt_http_record *r
 	record->flags = flags | packet->sent * TT_HTTP_SENT | (packet->way->lost & 1) * TT_HTTP_LOST_BEFORE;
 }
 
-/* Hands a record over, and wakes user space when the ring buffer has got full enough by it. */
+/* Bytes that a record with `size` takes in the ring buffer. */
+static __always_inline __u64 ring_bytes(__u64 size)
+{
+	return (size + RING_HEADER + 7) & ~7ull;
+}
+
+/* Whether user space is to be woken: the ring buffer gets full enough by this record. `before`: waited before it. */
+static __always_inline __u64 wake_up(__u64 before, __u64 bytes)
+{
+	return before < wake_at && before + bytes >= wake_at ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Hands a record over that lies in the ring buffer. */
 static __always_inline void submit(struct packet *packet, struct tt_http_record *record, __u32 size)
 {
-	__u64 waiting;
+	__u64 bytes = ring_bytes(size);
 
 	packet->way->lost = 0;
-	waiting = bpf_ringbuf_query(&tt_http_ring, BPF_RB_AVAIL_DATA);
-	bpf_ringbuf_submit(record, waiting >= wake_at && waiting - size < wake_at ? BPF_RB_FORCE_WAKEUP :
-										   BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(record, wake_up(bpf_ringbuf_query(&tt_http_ring, BPF_RB_AVAIL_DATA) - bytes, bytes));
 }
 
 /* Tells user space whose connection it is. Returns false if the ring buffer has no room for that. */
-__noinline int tt_http_introduce(struct __sk_buff *skb, __u32 where)
+__noinline int tt_http_introduce(struct __sk_buff *skb, struct connection *connection, __u32 where)
 {
 	struct tt_http_connection *to;
 	struct tt_http_record *record;
@@ -78,7 +90,7 @@ __noinline int tt_http_introduce(struct __sk_buff *skb, __u32 where)
 	struct bpf_sock *sk;
 	bool is_ipv4;
 
-	if (!again(&packet, skb, 0, 0, where))
+	if (!is_packet(&packet, skb, connection, 0, 0, where))
 		return 0;
 	sk = skb->sk;
 	if (!sk)
@@ -114,12 +126,30 @@ __noinline int tt_http_introduce(struct __sk_buff *skb, __u32 where)
 	return 1;
 }
 
+/* Whether user space knows whose connection it is. */
+static __always_inline bool is_known(struct packet *packet)
+{
+	return packet->connection->begun || tt_http_introduce(packet->skb, packet->connection, WHERE(packet));
+}
+
 /* Takes room in the ring buffer, once user space knows whose connection it is. */
 static __always_inline struct tt_http_record *reserve(struct packet *packet, const __u32 size)
 {
-	if (!packet->connection->begun && !tt_http_introduce(packet->skb, WHERE(packet)))
-		return 0;
-	return bpf_ringbuf_reserve(&tt_http_ring, size, 0);
+	return is_known(packet) ? bpf_ringbuf_reserve(&tt_http_ring, size, 0) : 0;
+}
+
+/* Hands a record over that lies in a scratch, with `length` bytes of data. Returns false if it is refused. */
+static __always_inline bool submit_scratch(struct packet *packet, struct scratch *scratch, __u64 length)
+{
+	__u64 size = sizeof(scratch->record) + length, bytes = ring_bytes(size);
+
+	asm volatile("" : "+r"(size));
+	if (size > sizeof(scratch->record) + TT_HTTP_SMALL || !is_known(packet) ||
+	    bpf_ringbuf_output(&tt_http_ring, scratch, size,
+			       wake_up(bpf_ringbuf_query(&tt_http_ring, BPF_RB_AVAIL_DATA), bytes)))
+		return false;
+	packet->way->lost = 0;
+	return true;
 }
 
 /*
@@ -147,27 +177,28 @@ static __always_inline __u32 offset_of(struct packet *packet, __u64 position)
 	return packet->offset + (__u32)(position - packet->first);
 }
 
-/* Tells that bytes passed which are not handed over, or how a way ended. */
-__noinline int tt_http_tell(struct __sk_buff *skb, __u64 position, __u32 length, __u32 where, __u32 flags)
+/* Tells that bytes passed which are not handed over, or how a way ended. `what` has their length, and above it flags. */
+__noinline int tt_http_tell(struct __sk_buff *skb, struct connection *connection, __u64 position, __u64 what, __u32 where)
 {
+	__u32 length = what;
 	struct tt_http_record *record;
 	struct packet packet;
 
-	if (!again(&packet, skb, position, position + length, where))
+	if (!is_packet(&packet, skb, connection, position, position + length, where))
 		return 0;
 	record = reserve(&packet, sizeof(*record));
 	if (!record) {
 		refuse(&packet, REFUSED_KNOWN);
 		return 0;
 	}
-	fill(&packet, record, position, length, 0, flags);
+	fill(&packet, record, position, length, 0, what >> 32);
 	submit(&packet, record, sizeof(*record));
 	return 0;
 }
 
 static __always_inline void tell(struct packet *packet, __u64 position, __u32 length, __u32 flags)
 {
-	tt_http_tell(packet->skb, position, length, WHERE(packet), flags);
+	tt_http_tell(packet->skb, packet->connection, position, (__u64)flags << 32 | length, WHERE(packet));
 }
 
 static __always_inline bool copy_slice(struct packet *packet, __u64 from, __u32 length, __u32 flags, const __u32 most)
@@ -212,25 +243,33 @@ static long copy_turn(__u32 turn, struct copying *copying)
 	return 0;
 }
 
-/* Hands `length` bytes from a position on over, in as many records as it takes. `how` has flags, and above them what is lost. */
-__noinline int tt_http_copy(struct __sk_buff *skb, __u64 from, __u32 length, __u32 where, __u32 how)
+/*
+ * Hands the bytes from a position on over, in as many records as it takes. `what` has their number, above it flags, and
+ * above those what is lost.
+ */
+__noinline int tt_http_copy(struct __sk_buff *skb, struct connection *connection, __u64 from, __u64 what, __u32 where)
 {
-	struct copying copying = { .from = from, .length = length, .flags = how & 0xffff };
+	struct copying copying = { .from = from, .length = what, .flags = what >> 32 & 0xffff };
 
-	if (!again(&copying.packet, skb, from, from + length, where))
+	if (!is_packet(&copying.packet, skb, connection, from, from + copying.length, where))
 		return 0;
 	bpf_loop(SLICES, copy_turn, &copying, 0);
 	if (copying.length > 0)
-		refuse(&copying.packet, how >> 16);
+		refuse(&copying.packet, what >> 48);
 	return 0;
+}
+
+static __always_inline void copy(struct packet *packet, __u64 from, __u64 to, __u32 flags, enum refused what)
+{
+	tt_http_copy(packet->skb, packet->connection, from, (__u64)what << 48 | (__u64)flags << 32 | (__u32)(to - from),
+		     offset_of(packet, from) << 1 | packet->sent);
 }
 
 /* Hands the bytes from one position to another over, wherever the way's place is. */
 static __always_inline void hand_over_aside(struct packet *packet, __u64 from, __u64 to)
 {
 	if (from < to)
-		tt_http_copy(packet->skb, from, to - from, offset_of(packet, from) << 1 | packet->sent,
-			     REFUSED_UNKNOWN << 16);
+		copy(packet, from, to, 0, REFUSED_UNKNOWN);
 }
 
 /* Hands the bytes from one position to another over; before the latter, nothing is to be handed over any more. */
@@ -238,7 +277,7 @@ static __always_inline void hand_over(struct packet *packet, __u64 from, __u64 t
 {
 	if (from >= to)
 		return;
-	tt_http_copy(packet->skb, from, to - from, offset_of(packet, from) << 1 | packet->sent, flags | what << 16);
+	copy(packet, from, to, flags, what);
 	packet->way->handed = to;
 }
 #endif

@@ -30,16 +30,31 @@ static __always_inline __u64 word(const __u8 *at)
 	return *(const __u64 *)at;
 }
 
-/* Position, within eight bytes, of the first that is a line feed; 8 if none is. */
-static __always_inline __u32 line_feed(__u64 bytes)
+/* Bytes in which scan() looks for a line feed in one turn. */
+#define STRIDE 32
+
+/* The line feeds of eight bytes, as far as the first: its highest bit is that byte's highest, and nothing is below it. */
+static __always_inline __u64 line_feeds(__u64 bytes)
 {
 	__u64 x = bytes ^ 0x0a0a0a0a0a0a0a0aull;
-	__u64 found = (x - 0x0101010101010101ull) & ~x & 0x8080808080808080ull;
 
-	if (!found)
-		return 8;
-	/* The lowest bit, moved to the lowest one of its byte, brings the byte's number to the top. */
-	return (((found & -found) >> 7) * 0x0001020304050607ull) >> 56;
+	return (x - 0x0101010101010101ull) & ~x & 0x8080808080808080ull;
+}
+
+/* Position, within STRIDE bytes, of the first that is a line feed; STRIDE if none is. */
+static __always_inline __u32 line_feed(const __u8 *bytes)
+{
+	__u64 found;
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < STRIDE; i += 8) {
+		found = line_feeds(word(bytes + i));
+		/* The lowest bit, moved to the lowest one of its byte, brings the byte's number to the top. */
+		if (found)
+			return i + ((((found & -found) >> 7) * 0x0001020304050607ull) >> 56);
+	}
+	return STRIDE;
 }
 
 static __always_inline bool is_token_start(__u8 c)
@@ -179,7 +194,7 @@ struct scanning {
 	const __u8 *data;
 };
 
-/* Goes on to the next line feed, but eight bytes at most. Returns whether there is nothing more to do. */
+/* Goes on to the next line feed, but STRIDE bytes at most. Returns whether there is nothing more to do. */
 static long scan_turn(__u32 turn, struct scanning *scanning)
 {
 	struct way *way = scanning->way;
@@ -189,10 +204,10 @@ static long scan_turn(__u32 turn, struct scanning *scanning)
 
 	if (at >= way->have || at > TT_HTTP_SMALL || start > TT_HTTP_SMALL)
 		return 1;
-	found = line_feed(word(data + at));
+	found = line_feed(data + at);
 	at += found;
 	way->at = at;
-	if (found == 8 || at >= way->have)
+	if (found == STRIDE || at >= way->have)
 		return 0;
 	/* A line ends here. */
 	way->at = way->start = at + 1;

@@ -91,6 +91,7 @@ struct connection {
 	__u8 reserved[2];
 	__u32 known;	    /* TT_HTTP_RECEIVES, TT_HTTP_SENDS */
 	__u32 reserved_too;
+	__u64 cookie;
 	__u32 first[2];
 };
 
@@ -123,16 +124,29 @@ struct {
 	__type(value, __u8);
 } tt_http_ignored SEC(".maps");
 
-/* Where a head is read while the ring buffer is full. Which one by way, since a packet can interrupt one of the other. */
+/*
+ * Where a head is read, and its record made, so that the ring buffer gets no byte more than it must: its memory is in no
+ * cache, and each line of it that is written costs more than a copy.
+ */
 struct scratch {
+	struct tt_http_record record;
 	__u8 data[TT_HTTP_SMALL + SLACK];
+};
+
+/* Packets that one CPU can be in the middle of: a program can be interrupted, and on some kernels preempted. */
+#define SCRATCHES 4
+
+/* The scratches of a CPU, and which of them are in use, bit by bit. */
+struct scratches {
+	struct scratch each[SCRATCHES];
+	__u64 taken;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct scratch);
+	__type(value, struct scratches);
 } tt_http_scratch SEC(".maps");
 
 /* Bytes in the ring at which user space is woken; below, it reads by its own clock. Set by user space. */
@@ -140,7 +154,8 @@ const volatile __u64 wake_at = 256 * 1024;
 
 /*
  * A packet at hand. What takes many steps to verify is a function of its own with global linkage, which the verifier looks
- * at once and not at each call; such functions can be given the context and numbers alone, so they make this anew.
+ * at once and not at each call; such functions can be given the context, numbers, and pointers to memory whose size the
+ * type tells, five arguments in all, so they make this anew.
  */
 struct packet {
 	struct __sk_buff *skb;
@@ -148,7 +163,7 @@ struct packet {
 	struct way *way;
 	__u64 first; /* position of its first byte */
 	__u64 last;  /* position behind its last byte */
-	__u64 time;
+	__u64 time;  /* 0 until it is asked for */
 	__u32 offset; /* of the first byte in the packet */
 	__u32 sent;   /* 0 or 1 */
 };
@@ -156,28 +171,32 @@ struct packet {
 /* Offset and direction as one number. */
 #define WHERE(packet) ((packet)->offset << 1 | (packet)->sent)
 
-static __always_inline bool again(struct packet *packet, struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+/* Makes a packet of the arguments of a function with global linkage. Such functions must expect a null pointer. */
+static __always_inline bool is_packet(struct packet *packet, struct __sk_buff *skb, struct connection *connection,
+				      __u64 first, __u64 last, __u32 where)
 {
-	struct bpf_sock *sk = skb->sk;
 	__u32 index = where & 1;
 
-	if (!sk)
-		return false;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return false;
-	packet->connection = bpf_sk_storage_get(&tt_http_sockets, sk, 0, 0);
-	if (!packet->connection)
+	if (!connection)
 		return false;
 	/* Without a branch, or the verifier would follow each way from here. */
 	asm volatile("" : "+r"(index));
-	packet->way = &packet->connection->ways[index];
+	packet->connection = connection;
+	packet->way = &connection->ways[index];
 	packet->skb = skb;
 	packet->sent = index;
 	packet->first = first;
 	packet->last = last;
 	packet->offset = where >> 1;
-	packet->time = bpf_ktime_get_ns();
+	packet->time = 0;
 	return true;
+}
+
+/* When the packet passed. */
+static __always_inline __u64 time_of(struct packet *packet)
+{
+	if (!packet->time)
+		packet->time = bpf_ktime_get_ns();
+	return packet->time;
 }
 #endif

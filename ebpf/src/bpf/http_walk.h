@@ -137,39 +137,16 @@ static __always_inline void end_head(struct packet *packet, __u64 end)
 		end_response_head(packet, end);
 }
 
-/*
- * Reads a slice of a head, or of the lines after the last chunk, from `end` on, and hands it over. While the ring buffer is
- * full, it is read all the same, so that the way's place is known when there is room again.
- */
-__noinline int tt_http_head(struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+/* Reads a slice of a head, as tt_http_head() does, into a scratch. Returns false if it cannot. */
+static __always_inline bool read_head(struct packet *packet, struct scratch *scratch)
 {
-	struct tt_http_record *record;
-	struct scratch *scratch;
-	struct packet packet;
-	struct way *way;
-	__u32 flags, kept, length, passed, result, key = where & 1;
-	__u64 from, left;
-	__u8 *data;
+	struct way *way = packet->way;
+	__u32 kept = way->kept < KEPT ? way->kept : KEPT, place = way->place, length, result;
+	__u64 from = way->end, left = packet->last - from, copied, passed;
+	bool beyond = way->head >= HEAD_MOST;
+	__u8 *data = scratch->data;
 
-	if (!again(&packet, skb, first, last, where))
-		return 0;
-	way = packet.way;
-	from = way->end;
-	left = last - from;
-	flags = way->place == PLACE_MESSAGE ? TT_HTTP_STARTS : 0;
-	kept = way->kept < KEPT ? way->kept : KEPT;
 	length = left < SLICE ? left : SLICE;
-	record = way->head < HEAD_MOST ? reserve(&packet, sizeof(*record) + TT_HTTP_SMALL + SLACK) : 0;
-	if (record) {
-		data = (__u8 *)(record + 1);
-	} else {
-		if (way->head < HEAD_MOST)
-			refuse(&packet, way->place == PLACE_TRAILER ? REFUSED_KNOWN : REFUSED_HEAD);
-		scratch = bpf_map_lookup_elem(&tt_http_scratch, &key);
-		if (!scratch)
-			return 0;
-		data = scratch->data;
-	}
 	if (kept) {
 		((__u64 *)data)[0] = ((__u64 *)way->line)[0];
 		((__u64 *)data)[1] = ((__u64 *)way->line)[1];
@@ -179,36 +156,65 @@ __noinline int tt_http_head(struct __sk_buff *skb, __u64 first, __u64 last, __u3
 	/* The verifier may have forgotten the bounds of what was on the stack. There is room for as much as the mask lets. */
 	asm volatile("" : "+r"(kept));
 	kept &= 2 * KEPT - 1;
-	if (!read_bytes(&packet, data + kept, offset_of(&packet, from), length, SLICE)) {
-		give_up(&packet);
-		if (record)
-			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
-		return 0;
-	}
+	if (!read_bytes(packet, data + kept, offset_of(packet, from), length, SLICE))
+		return false;
 	if (way->place == PLACE_MESSAGE)
 		way->place = PLACE_HEAD;
 	way->end = from + length;
 	way->head += length;
 	result = scan(way, data, kept + length);
-	passed = length;
+	copied = passed = length;
 	if (result == SCAN_DOUBT) {
-		give_up(&packet);
+		give_up(packet);
 	} else if (result != SCAN_MORE) {
 		/* Positions in `data` begin with the bytes that were kept. */
-		end_head(&packet, from + result - kept);
-		if (way->place == PLACE_MESSAGE && way->end > from + length) {
+		end_head(packet, from + result - kept);
+		if (way->place == PLACE_MESSAGE) {
 			/* Of the body, what is in this packet passed now. */
-			passed = (last < way->end ? last : way->end) - from;
-			way->awaited = last < way->end;
+			copied = result - kept;
+			passed = (packet->last < way->end ? packet->last : way->end) - from;
+			way->awaited = packet->last < way->end;
 		}
 	}
-	if (way->handed < from + length)
-		way->handed = from + length;
-	if (record) {
-		fill(&packet, record, from, passed, length, flags);
-		record->skip = kept;
-		submit(&packet, record, sizeof(*record) + TT_HTTP_SMALL + SLACK);
+	if (way->handed < from + copied)
+		way->handed = from + copied;
+	if (beyond)
+		return true;
+	fill(packet, &scratch->record, from, passed, copied, place == PLACE_MESSAGE ? TT_HTTP_STARTS : 0);
+	scratch->record.skip = kept;
+	if (!submit_scratch(packet, scratch, kept + copied))
+		refuse(packet, place == PLACE_TRAILER ? REFUSED_KNOWN : REFUSED_HEAD);
+	return true;
+}
+
+/*
+ * Reads a slice of a head, or of the lines after the last chunk, from `end` on, and hands it over. While the ring buffer is
+ * full, it is read all the same, so that the way's place is known when there is room again.
+ */
+__noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
+{
+	struct scratches *scratches;
+	struct packet packet;
+	__u32 key = 0, index;
+	__u64 taken, free;
+
+	if (!is_packet(&packet, skb, connection, first, last, where))
+		return 0;
+	scratches = bpf_map_lookup_elem(&tt_http_scratch, &key);
+	if (!scratches)
+		return 0;
+	taken = *(volatile __u64 *)&scratches->taken;
+	free = ~taken & (taken + 1);
+	/* Of 1, 2, 4, 8: 0, 1, 2, 3. One value for the verifier, which would follow each. */
+	index = (free >> 1) - (free >> 3);
+	/* All are taken, or an interrupting program took this one, which hardly ever happens. */
+	if (index >= SCRATCHES || __sync_val_compare_and_swap(&scratches->taken, taken, taken | free) != taken) {
+		give_up(&packet);
+		return 0;
 	}
+	if (!read_head(&packet, &scratches->each[index]))
+		give_up(&packet);
+	__sync_fetch_and_and(&scratches->taken, ~free);
 	return 0;
 }
 
@@ -237,7 +243,7 @@ static __always_inline bool chunk_byte(struct way *way, __u8 c)
 }
 
 /* Reads the line that gives a chunk's size, or what the packet has of it, and skips the chunk. */
-__noinline int tt_http_chunk(struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+__noinline int tt_http_chunk(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {
 	struct packet packet;
 	__u8 line[CHUNK_LINE] = {};
@@ -246,7 +252,7 @@ __noinline int tt_http_chunk(struct __sk_buff *skb, __u64 first, __u64 last, __u
 	struct way *way;
 	__u64 from;
 
-	if (!again(&packet, skb, first, last, where))
+	if (!is_packet(&packet, skb, connection, first, last, where))
 		return 0;
 	way = packet.way;
 	from = way->end;
@@ -279,7 +285,7 @@ __noinline int tt_http_chunk(struct __sk_buff *skb, __u64 first, __u64 last, __u
 }
 
 /* Reads the header of a frame, of which all but DATA are handed over. What is left of it is skipped, or copied as it passes. */
-__noinline int tt_http_frame(struct __sk_buff *skb, __u64 first, __u64 last, __u32 where)
+__noinline int tt_http_frame(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {
 	__u8 header[FRAME_HEADER] = {};
 	struct packet packet;
@@ -287,7 +293,7 @@ __noinline int tt_http_frame(struct __sk_buff *skb, __u64 first, __u64 last, __u
 	__u64 from, to;
 	__u32 starts;
 
-	if (!again(&packet, skb, first, last, where))
+	if (!is_packet(&packet, skb, connection, first, last, where))
 		return 0;
 	way = packet.way;
 	from = way->end;

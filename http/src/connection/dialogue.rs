@@ -201,6 +201,14 @@ impl Parser for Dialogue {
         self.state = State::Other;
     }
 
+    fn under_way(&self) -> usize {
+        match &self.state {
+            State::Http1(parser) => parser.under_way(),
+            State::Http2(parser, _) => parser.under_way(),
+            State::Undecided(_) | State::Other => 0,
+        }
+    }
+
     fn memory(&self) -> usize {
         match &self.state {
             State::Undecided(undecided) => undecided.kept.iter().map(|kept| kept.bytes.capacity()).sum(),

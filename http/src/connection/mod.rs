@@ -104,6 +104,11 @@ impl Connection {
         self.last
     }
 
+    /// Number of exchanges under way: their requests' heads have passed, and nothing is reported of them yet.
+    pub fn under_way(&self) -> usize {
+        self.dialogue.under_way()
+    }
+
     /// Bytes of memory in use beside the connection's own size.
     pub fn memory(&self) -> usize {
         self.streams.iter().map(Stream::memory).sum::<usize>() + self.dialogue.memory()

@@ -33,18 +33,18 @@ enum Coding {
 
 /// The fields of one head.
 #[derive(Debug, Default)]
-pub(super) struct Fields {
+pub(super) struct Fields<'a> {
     /// The first `Host`.
-    pub(super) host: Option<Vec<u8>>,
+    pub(super) host: Option<&'a [u8]>,
     /// `Upgrade` names HTTP/2.
     pub(super) h2c: bool,
     length: Length,
     coding: Coding,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Takes one field.
-    pub(super) fn add(&mut self, name: &str, value: &[u8]) {
+    pub(super) fn add(&mut self, name: &str, value: &'a [u8]) {
         if name.eq_ignore_ascii_case("content-length") {
             for item in items(value) {
                 self.add_length(item);
@@ -54,7 +54,7 @@ impl Fields {
                 self.add_coding(item);
             }
         } else if name.eq_ignore_ascii_case("host") {
-            self.host.get_or_insert_with(|| value.to_vec());
+            self.host.get_or_insert(value);
         } else if name.eq_ignore_ascii_case("upgrade") {
             self.h2c |= items(value).any(|item| item.eq_ignore_ascii_case(b"h2c"));
         }

@@ -1,8 +1,9 @@
 //! Heads: what httparse reads, as far as it is of use here.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, mem::MaybeUninit};
 
-use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response};
+use httparse::{Header, ParserConfig, Request, Response};
+use memchr::{memchr, memchr_iter};
 
 use super::fields::{Fields, Framing};
 use super::{Malformed, target};
@@ -25,15 +26,25 @@ pub(super) struct RequestHead {
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) code: u16,
-    pub(super) fields: Fields,
+    /// The framing of a body of its own.
+    pub(super) framing: Result<Framing, Malformed>,
+    /// The response agrees to an upgrade to HTTP/2.
+    pub(super) h2c: bool,
 }
+
+/// Room for the fields of a head.
+type Room<'a> = [MaybeUninit<Header<'a>>];
+
+/// Number of lines of a head for whose fields there is room on the stack.
+const FEW_LINES: usize = 32;
 
 /// Reads a complete request head.
 pub(super) fn request(head: &[u8]) -> Result<RequestHead, Malformed> {
-    let head = one_line_each(head);
-    let mut headers = vec![EMPTY_HEADER; lines(&head)];
-    let mut request = Request::new(&mut headers);
-    let parsed = config().parse_request(&mut request, &head);
+    let (head, lines) = one_line_each(head);
+    let (mut few, mut many) = ([MaybeUninit::uninit(); FEW_LINES], Vec::new());
+    let mut request = Request::new(&mut []);
+    let room = room(lines, &mut few, &mut many);
+    let parsed = config().parse_request_with_uninit_headers(&mut request, &head, room);
     if matches!(parsed, Ok(httparse::Status::Complete(_))) {
         return request_head(&request);
     }
@@ -46,17 +57,19 @@ pub(super) fn request(head: &[u8]) -> Result<RequestHead, Malformed> {
 
 /// Reads a complete response head.
 pub(super) fn response(head: &[u8]) -> Result<ResponseHead, Malformed> {
-    let head = one_line_each(head);
-    let mut headers = vec![EMPTY_HEADER; lines(&head)];
-    let mut response = Response::new(&mut headers);
-    config().parse_response(&mut response, &head).map_err(|_| Malformed)?;
+    let (head, lines) = one_line_each(head);
+    let (mut few, mut many) = ([MaybeUninit::uninit(); FEW_LINES], Vec::new());
+    let mut response = Response::new(&mut []);
+    let room = room(lines, &mut few, &mut many);
+    config().parse_response_with_uninit_headers(&mut response, &head, room).map_err(|_| Malformed)?;
     let code = response.code.filter(|&code| code >= 100).ok_or(Malformed)?;
-    Ok(ResponseHead { code, fields: fields(response.headers) })
+    let fields = fields(response.headers);
+    Ok(ResponseHead { code, framing: fields.of_response(), h2c: fields.h2c })
 }
 
 /// Tells whether a line, with its end, is a request line of HTTP/1.
 pub(super) fn is_request_line(line: &[u8]) -> bool {
-    let line = [&*one_line_each(first_line(line)), b"\r\n\r\n"].concat();
+    let line = [&*one_line_each(first_line(line)).0, b"\r\n\r\n"].concat();
     config().parse_request(&mut Request::new(&mut []), &line).is_ok_and(|parsed| parsed.is_complete())
 }
 
@@ -71,13 +84,13 @@ fn request_head(request: &Request<'_, '_>) -> Result<RequestHead, Malformed> {
         return Err(Malformed);
     };
     let fields = fields(request.headers);
-    let (host, path) = target::host_and_path(method, path, fields.host.as_deref());
+    let (host, path) = target::host_and_path(method, path, fields.host);
     let protocol = if version == 0 { Protocol::Http10 } else { Protocol::Http11 };
     let method = target::method(method);
     Ok(RequestHead { method, host, path, protocol, framing: fields.of_request(), h2c: fields.h2c })
 }
 
-fn fields(headers: &[Header<'_>]) -> Fields {
+fn fields<'a>(headers: &[Header<'a>]) -> Fields<'a> {
     let mut fields = Fields::default();
     for header in headers {
         fields.add(header.name, header.value);
@@ -96,18 +109,27 @@ fn config() -> ParserConfig {
     config
 }
 
-fn lines(head: &[u8]) -> usize {
-    head.iter().filter(|&&byte| byte == b'\n').count()
+/// Room for the fields of a head with so many lines: of few, on the stack.
+fn room<'a, 'b>(
+    lines: usize,
+    few: &'a mut Room<'b>,
+    many: &'a mut Vec<MaybeUninit<Header<'b>>>,
+) -> &'a mut Room<'b> {
+    if lines <= few.len() {
+        return few;
+    }
+    many.resize(lines, MaybeUninit::uninit());
+    many
 }
 
 fn first_line(head: &[u8]) -> &[u8] {
-    let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = memchr(b'\n', head).map_or(head, |end| &head[..end]);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// The head with folded lines unfolded (RFC 9112, section 5.2) and a first line of valid UTF-8, both of which httparse
-/// insists on.
-fn one_line_each(head: &[u8]) -> Cow<'_, [u8]> {
+/// insists on, and the number of its lines.
+fn one_line_each(head: &[u8]) -> (Cow<'_, [u8]>, usize) {
     let mut head = Cow::Borrowed(head);
     let line = first_line(&head).len();
     if let Err(_invalid) = str::from_utf8(&head[..line]) {
@@ -115,12 +137,13 @@ fn one_line_each(head: &[u8]) -> Cow<'_, [u8]> {
         valid.extend_from_slice(&head[line..]);
         head = Cow::Owned(valid);
     }
-    let folds: Vec<usize> = head
-        .windows(2)
-        .enumerate()
-        .filter(|(_, pair)| pair[0] == b'\n' && matches!(pair[1], b' ' | b'\t'))
-        .map(|(index, _)| index)
-        .collect();
+    let (mut lines, mut folds) = (0, Vec::new());
+    for feed in memchr_iter(b'\n', &head) {
+        lines += 1;
+        if matches!(head.get(feed + 1), Some(b' ' | b'\t')) {
+            folds.push(feed);
+        }
+    }
     if !folds.is_empty() {
         let head = head.to_mut();
         for fold in folds {
@@ -130,5 +153,5 @@ fn one_line_each(head: &[u8]) -> Cow<'_, [u8]> {
             }
         }
     }
-    head
+    (head, lines)
 }

@@ -216,6 +216,10 @@ impl Feed for Parser {
         self.leave();
     }
 
+    fn under_way(&self) -> usize {
+        self.pairing.under_way()
+    }
+
     fn memory(&self) -> usize {
         self.request.memory() + self.response.memory() + self.pairing.memory()
     }

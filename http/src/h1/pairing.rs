@@ -90,6 +90,15 @@ impl Pairing {
         self.side
     }
 
+    /// Number of requests that are not reported yet.
+    pub(super) fn under_way(&self) -> usize {
+        let answered = match &self.receiving {
+            Receiving::Answered(request) => Some(&**request),
+            Receiving::Nothing | Receiving::Newest => None,
+        };
+        self.queue.iter().chain(answered).filter(|request| !request.counted).count()
+    }
+
     pub(super) fn memory(&self) -> usize {
         self.queue.capacity() * size_of::<Outstanding>() + self.queue_memory
     }

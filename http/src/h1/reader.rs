@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr_iter;
+
 use super::chunked::Chunked;
 use super::fields::Framing;
 use super::{MAX_HEAD, Malformed, head};
@@ -76,6 +78,17 @@ enum Ending {
     LineFeedReturn,
 }
 
+impl Ending {
+    /// The ending with further bytes of the same line.
+    fn and(self, bytes: &[u8]) -> Self {
+        match (self, bytes) {
+            (ending, []) => ending,
+            (Self::LineFeed, b"\r") => Self::LineFeedReturn,
+            _ => Self::Line,
+        }
+    }
+}
+
 /// Result of [`Head::take`].
 #[derive(Debug)]
 pub(super) enum Step<'a> {
@@ -128,33 +141,30 @@ impl Head {
             return (blank, Step::More);
         }
         if self.kept.len() < PROBE {
-            let probe: Vec<u8> = self.kept.iter().chain(fresh).take(PROBE).copied().collect();
+            let fresh = &fresh[..fresh.len().min(PROBE)];
+            let probe: Cow<'_, [u8]> =
+                if self.kept.is_empty() { fresh.into() } else { [&self.kept, fresh].concat().into() };
             if !plausible(kind, &probe) {
                 return (bytes.len(), Step::Invalid);
             }
         }
-        let room = MAX_HEAD - self.kept.len();
-        let mut end = None;
-        for (index, &byte) in fresh.iter().enumerate().take(room) {
-            self.ending = match (byte, self.ending) {
-                (b'\n', Ending::LineFeed | Ending::LineFeedReturn) => {
-                    end = Some(index + 1);
-                    break;
-                }
-                (b'\n', Ending::Line) => {
-                    let first = !std::mem::replace(&mut self.line_ended, true);
-                    if first && check && !self.line_is_valid(kind, &fresh[..=index]) {
-                        return (bytes.len(), Step::Invalid);
-                    }
-                    Ending::LineFeed
-                }
-                (b'\r', Ending::LineFeed) => Ending::LineFeedReturn,
-                _ => Ending::Line,
-            };
+        let fresh = &fresh[..fresh.len().min(MAX_HEAD - self.kept.len())];
+        let (mut end, mut line) = (None, 0);
+        for feed in memchr_iter(b'\n', fresh) {
+            if self.ending.and(&fresh[line..feed]) != Ending::Line {
+                end = Some(feed + 1);
+                break;
+            }
+            let first = !std::mem::replace(&mut self.line_ended, true);
+            if first && check && !self.line_is_valid(kind, &fresh[..=feed]) {
+                return (bytes.len(), Step::Invalid);
+            }
+            self.ending = Ending::LineFeed;
+            line = feed + 1;
         }
         let Some(end) = end else {
-            let kept = fresh.len().min(room);
-            self.kept.extend_from_slice(&fresh[..kept]);
+            self.ending = self.ending.and(&fresh[line..]);
+            self.kept.extend_from_slice(fresh);
             if self.kept.len() == MAX_HEAD {
                 return (bytes.len(), Step::TooLarge(std::mem::take(&mut self.kept)));
             }

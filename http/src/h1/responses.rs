@@ -82,7 +82,7 @@ impl Parser {
         let asked = self.pairing.response(head.code, length, began);
         let success = (200..300).contains(&head.code);
         match asked {
-            Some(asked) if head.code == 101 && asked.h2c && head.fields.h2c => {
+            Some(asked) if head.code == 101 && asked.h2c && head.h2c => {
                 self.leave();
                 self.upgrade = self.pairing.switching(sink);
                 return;
@@ -100,7 +100,7 @@ impl Parser {
             _ => {}
         }
         let empty = asked.is_some_and(|asked| asked.head) || matches!(head.code, 204 | 304);
-        let framing = if empty { Ok(Framing::Length(0)) } else { head.fields.of_response() };
+        let framing = if empty { Ok(Framing::Length(0)) } else { head.framing };
         match framing.map(|framing| Body::new(framing, asked.is_none())) {
             Ok(Some(body)) => self.response = Reader::Body(body),
             Ok(None) => self.response_end(time, sink),

@@ -17,7 +17,8 @@ pub(super) fn host_and_path(method: &str, target: &str, host: Option<&[u8]>) -> 
     if method == "CONNECT" {
         return (authority(target), String::new());
     }
-    if let Some((before, rest)) = target.split_once("://")
+    if !target.starts_with('/')
+        && let Some((before, rest)) = target.split_once("://")
         && is_scheme(before)
     {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -55,6 +55,11 @@ impl Streams {
         Self { open: HashMap::from_iter([(1, stream)]), highest: 1, text, ..Self::default() }
     }
 
+    /// Number of requests that are not reported yet.
+    pub(super) fn under_way(&self) -> usize {
+        self.open.len()
+    }
+
     /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         let streams = self.open.capacity() * size_of::<(u32, Stream)>();

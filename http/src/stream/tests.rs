@@ -41,6 +41,10 @@ impl Parser for Notes {
 
     fn close(&mut self, _time: u64, _lost: bool, _sink: &mut dyn Sink) {}
 
+    fn under_way(&self) -> usize {
+        0
+    }
+
     fn memory(&self) -> usize {
         0
     }

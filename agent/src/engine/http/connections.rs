@@ -203,6 +203,21 @@ impl Connections {
         });
     }
 
+    /// Number of exchanges that are under way on connections that a session counts.
+    pub(super) fn under_way(&self, tracer: &Tracer, folders: &Folders<'_>, session: &mut Session) -> u64 {
+        let mut sum = 0;
+        for (cookie, followed) in &self.followed {
+            let count = followed.connection.under_way() as u64;
+            if count > 0 {
+                let sessions = &mut [&mut *session];
+                let mut booking =
+                    Booking::new(*cookie, followed.cgroup, followed.ends, tracer, folders, sessions);
+                booking.each_session(booking.slot(), |_, _| sum += count);
+            }
+        }
+        sum
+    }
+
     fn remove(&mut self, cookie: u64) {
         if let Some(followed) = self.followed.remove(&cookie) {
             self.memory -= followed.memory;
@@ -279,15 +294,20 @@ impl<'a, 'b> Booking<'a, 'b> {
         for session in self.sessions.iter_mut() {
             let counts = match wanted {
                 Some(sessions) => session.is_in(sessions),
-                None => {
-                    session.spec.processes.is_empty()
-                        && session.spec.filter.wants_all_tcp()
-                        && session.spec.selects(self.cgroup, parent_of)
-                }
+                None => !session.spec.needs_slot() && session.spec.selects(self.cgroup, parent_of),
             };
             let Session { http: Some(http), containers, spec, .. } = &mut **session else { continue };
             if counts {
                 book(http, containers.of(self.cgroup, spec, &parent_of));
+            }
+        }
+    }
+
+    /// Notes exchanges of a connection without a slot with the sessions that could tell by it whether they want them.
+    fn miss_slot(&mut self, count: u64) {
+        for session in self.sessions.iter_mut().filter(|session| session.spec.needs_slot()) {
+            if let Some(http) = &mut session.http {
+                http.miss_slot(self.cgroup, count);
             }
         }
     }
@@ -296,6 +316,9 @@ impl<'a, 'b> Booking<'a, 'b> {
 impl Sink for Booking<'_, '_> {
     fn exchange(&mut self, exchange: Exchange) {
         let slot = self.slot();
+        if slot.is_none() {
+            self.miss_slot(1);
+        }
         let (pid, container_pid, command) =
             slot.map_or((0, 0, [0; 16]), |slot| (slot.pid(), slot.ns_tgid.load(Relaxed), slot.comm.load()));
         let Ends { local, remote } = self.ends;
@@ -307,6 +330,10 @@ impl Sink for Booking<'_, '_> {
     }
 
     fn unobserved(&mut self, _side: Side, reason: Reason, count: u64) {
-        self.each_session(self.slot(), |http, _| http.unobserved(reason, count));
+        let slot = self.slot();
+        if slot.is_none() {
+            self.miss_slot(count);
+        }
+        self.each_session(slot, |http, _| http.unobserved(reason, count));
     }
 }

@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use hashbrown::HashMap;
 use traffictrace_http::{
     Exchange, Reason,
     endpoint::{Counts, Interval, Row, Table, Totals, Unobserved},
@@ -14,6 +15,8 @@ use crate::kernel::HttpLost;
 
 /// Exchanges that wait for [`HttpLedger::take_exchanges`] at most; further ones are counted.
 const MOST_WAITING: usize = 200_000;
+/// Cgroups for which [`HttpLedger::miss_slot`] counts apart; the counts of others are not kept.
+const MOST_CGROUPS: usize = 4096;
 
 /// The container and the program that a row counts the exchanges of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +53,19 @@ pub struct HttpMissing {
     pub connections: u64,
     /// Exchanges that are in the sums and were not kept for [`HttpLedger::take_exchanges`].
     pub not_listed: u64,
+    /// Upper bound of the exchanges of flows that found no room in the flow table, so that nobody can tell whether the
+    /// session wants them.
+    pub without_flow: u64,
+    /// Exchanges that are under way at this moment, which are in no sum yet.
+    pub under_way: u64,
+}
+
+/// What is missing in a session's sums and the session's own ledger does not know; fields as of [`HttpMissing`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Beside {
+    pub(super) lost: HttpLost,
+    pub(super) without_flow: u64,
+    pub(super) under_way: u64,
 }
 
 /// A session's requests, up to a moment.
@@ -98,6 +114,8 @@ pub(in super::super) struct HttpLedger {
     waiting: Option<VecDeque<HttpExchange>>,
     not_listed: u64,
     connections_missing: u64,
+    /// Exchanges that were not counted, since their flow has no slot, by cgroup of the socket.
+    without_slot: HashMap<u64, u64>,
     /// What had been lost before the session.
     lost_before: BTreeMap<u64, HttpLost>,
 }
@@ -110,6 +128,7 @@ impl HttpLedger {
             waiting: each.then(VecDeque::new),
             not_listed: 0,
             connections_missing: 0,
+            without_slot: HashMap::new(),
             lost_before,
         }
     }
@@ -140,6 +159,18 @@ impl HttpLedger {
         self.connections_missing += 1;
     }
 
+    /// Exchanges are not counted: their flow has no slot, so that the session does not want it, or there was no room.
+    pub(super) fn miss_slot(&mut self, cgroup: u64, count: u64) {
+        if self.without_slot.len() < MOST_CGROUPS || self.without_slot.contains_key(&cgroup) {
+            *self.without_slot.entry(cgroup).or_default() += count;
+        }
+    }
+
+    /// Number of exchanges that were not counted of sockets of this cgroup, since their flow has no slot.
+    pub(super) fn without_slot(&self, cgroup: u64) -> u64 {
+        self.without_slot.get(&cgroup).copied().unwrap_or_default()
+    }
+
     pub(super) fn take_exchanges(&mut self) -> Vec<HttpExchange> {
         self.waiting.as_mut().map(|waiting| waiting.drain(..).collect()).unwrap_or_default()
     }
@@ -153,21 +184,22 @@ impl HttpLedger {
         sum.unknown += now.unknown - before.unknown;
     }
 
-    pub(super) fn snapshot(&self, top: usize, lost: HttpLost) -> HttpSnapshot {
+    pub(super) fn snapshot(&self, top: usize, beside: Beside) -> HttpSnapshot {
         HttpSnapshot {
             totals: self.table.totals(),
             rows: self.table.top(top),
             rows_total: self.table.len(),
-            missing: self.missing(lost),
+            missing: self.missing(beside),
             tls: Vec::new(),
         }
     }
 
-    pub(super) fn take_interval(&mut self, lost: HttpLost) -> HttpInterval {
-        HttpInterval { interval: self.table.take_interval(), missing: self.missing(lost) }
+    pub(super) fn take_interval(&mut self, beside: Beside) -> HttpInterval {
+        HttpInterval { interval: self.table.take_interval(), missing: self.missing(beside) }
     }
 
-    fn missing(&self, lost: HttpLost) -> HttpMissing {
-        HttpMissing { lost, connections: self.connections_missing, not_listed: self.not_listed }
+    fn missing(&self, Beside { lost, without_flow, under_way }: Beside) -> HttpMissing {
+        let (connections, not_listed) = (self.connections_missing, self.not_listed);
+        HttpMissing { lost, connections, not_listed, without_flow, under_way }
     }
 }

@@ -6,6 +6,7 @@ mod ledger;
 use std::{collections::BTreeMap, os::fd::BorrowedFd, path::PathBuf};
 
 use connections::Connections;
+use ledger::Beside;
 pub(super) use ledger::HttpLedger;
 pub use ledger::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot, TlsProcess};
 use traffictrace_http::endpoint::{Counts, Row};
@@ -124,9 +125,9 @@ impl Engine {
     /// The `top` endpoints with the most requests of a session, and its sums, up to now.
     pub fn http(&mut self, id: &SessionId, top: usize) -> Option<HttpSnapshot> {
         self.read_http();
-        let lost = self.lost_of(id)?;
+        let beside = self.beside(id)?;
         let ledger = self.sessions.get(id)?.http.as_ref()?;
-        Some(ledger.snapshot(top, lost))
+        Some(ledger.snapshot(top, beside))
     }
 
     /// Goes on from what was shown before this process began: these rows, and the `rest` that no row has.
@@ -139,9 +140,22 @@ impl Engine {
     /// What a session's endpoints did since the last call, those with the most requests first.
     pub fn take_http_interval(&mut self, id: &SessionId) -> Option<HttpInterval> {
         self.read_http();
-        let lost = self.lost_of(id)?;
+        let beside = self.beside(id)?;
         let ledger = self.sessions.get_mut(id)?.http.as_mut()?;
-        Some(ledger.take_interval(lost))
+        Some(ledger.take_interval(beside))
+    }
+
+    /// What is missing in a session's sums.
+    fn beside(&mut self, id: &SessionId) -> Option<Beside> {
+        let lost = self.lost_of(id)?;
+        let connections = &self.http.as_ref()?.connections;
+        let tracer = self.tracer.as_ref()?;
+        let folders = tracer.folders().ok()?;
+        let session = self.sessions.get_mut(id)?;
+        let under_way = connections.under_way(tracer, &folders, session);
+        let ledger = session.http.as_ref()?;
+        let without_flow = session.crowded_out.iter().map(|cgroup| ledger.without_slot(*cgroup)).sum();
+        Some(Beside { lost, without_flow, under_way })
     }
 
     /// What was lost of the sockets that a session selects, since the session began.

@@ -1,4 +1,7 @@
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
 
 use traffictrace_ebpf::layout::{self, CONNECTION, OPEN, Slot};
 
@@ -20,6 +23,7 @@ fn session(number: u8) -> Session {
         older_sockets_found: false,
         losses_before: Losses::default(),
         overflow_before: HashMap::new(),
+        crowded_out: BTreeSet::new(),
         shown: Instant::now(),
     }
 }

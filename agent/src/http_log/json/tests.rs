@@ -79,6 +79,8 @@ fn the_last_line_has_totals_and_what_is_missing() {
     tally.missing.connections = 3;
     tally.missing.lost.records = 4;
     tally.missing.not_listed = 5;
+    tally.missing.without_flow = 6;
+    tally.missing.under_way = 7;
     let mut text = Vec::new();
     ending(None, &tally, &mut text).unwrap();
     assert_eq!(
@@ -93,12 +95,13 @@ fn the_last_line_has_totals_and_what_is_missing() {
             },
             "unobserved": {
                 "lostResponse": 0, "headTooLarge": 0, "malformed": 2, "noMemory": 0, "missingBytes": 0,
-                "connectionsNotFollowed": 3,
+                "connectionsNotFollowed": 3, "flowNotKnown": 6,
             },
             "lost": {
                 "records": 4, "requests": 0, "responses": 0, "unknownRecords": 0, "notListed": 5,
                 "tableFullEvents": 0,
             },
+            "underWay": 7,
         })
     );
 }

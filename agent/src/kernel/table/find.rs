@@ -4,7 +4,10 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use traffictrace_ebpf::layout::{CONNECTION, FREE, Slot};
 
-use super::Table;
+use super::{Geometry, Table};
+
+/// Sets of the stash in which the kernel looks for room for a flow.
+const STASH_TRIES: u32 = 16;
 
 impl Table {
     /// The main slot of a TCP socket, open or closed but not freed, by the socket's cookie.
@@ -14,8 +17,10 @@ impl Table {
         let mask = self.geometry.main_sets as u32 - 1;
         let first = (hash >> 32) as u32 & mask;
         let second = (first ^ ((hash as u32).wrapping_mul(0x5bd1_e995) >> 8 | 1)) & mask;
-        // The stash is small and rarely used: what is in it is looked for last, in all of it.
-        let stash = self.geometry.main_sets..self.tags.len();
+        // The stash is rarely used: what is in it is looked for last, in the sets that the kernel tries.
+        let Geometry { main_sets, stash_sets } = self.geometry;
+        let stashed = (hash >> 32) as u32;
+        let stash = (0..STASH_TRIES).map(|turn| main_sets + stashed.wrapping_add(turn) as usize % stash_sets);
         let sets = [first as usize, second as usize].into_iter().chain(stash);
         let mut slots = sets.flat_map(|set| {
             let ways = self.tags[set].iter().enumerate().filter(move |(_, taken)| taken.load(Acquire) == tag);

@@ -190,11 +190,13 @@ fn what_is_missing_is_told_by_reason() {
     }
     let mut snapshot = snapshot(&table);
     snapshot.missing.connections = 7;
+    snapshot.missing.without_flow = 6;
     snapshot.missing.lost = crate::kernel::HttpLost { records: 9, requests: 4, responses: 3, unknown: 2 };
     let report = build(&trace(&[], 20), snapshot);
     let totals = &http(&report).totals;
     let unobserved = [
         ("connectionsNotFollowed", 7),
+        ("flowNotKnown", 6),
         ("headTooLarge", 2),
         ("lostResponse", 1),
         ("malformed", 3),

@@ -1,12 +1,13 @@
 //! Things that are switched on and off while load runs.
 
+mod commands;
 mod empty;
 mod product;
 mod tool;
 
 use std::fmt;
 
-pub(super) use self::{empty::Empty, product::Product, tool::Tool};
+pub(super) use self::{commands::Commands, empty::Empty, product::Product, tool::Tool};
 use crate::support::Result;
 
 /// Something with one or more levels that can be on, or off. Its display is its name in tables.

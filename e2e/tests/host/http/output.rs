@@ -42,6 +42,37 @@ fn a_missing_response_is_told() -> Result<()> {
     Ok(())
 }
 
+/// A request that is not answered when the trace ends is in no total, and told.
+#[test]
+fn a_request_under_way_is_told() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let client = cgroup.child("client")?;
+    let nginx = Nginx::start(&cgroup.child("server")?)?;
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(TestError::io("listen"))?;
+    let at = listener.local_addr().map_err(TestError::io("listen"))?;
+    let arguments = ["--cgroup", text(&client)];
+    let (log, lines) = (HttpLog::start(&host, &arguments)?, HttpLog::start_plain(&host, &arguments)?);
+    let mut command = command_in(&client, "curl");
+    let asking = Process::start(command.args(["-s", &format!("http://{at}/waits")]))?;
+    let (mut stream, _) = listener.accept().map_err(TestError::io("accept"))?;
+    stream.read_exact(&mut [0]).map_err(TestError::io("read the request"))?;
+    curl(&client, &[], &[nginx.url("/page")])?;
+    let (requests, ending) = log.interrupt::<Request>()?;
+    assert_eq!(requests.iter().map(|request| request.path.as_str()).collect::<Vec<_>>(), ["/page"]);
+    assert_eq!((ending.under_way, ending.complete()?.requests), (1, 1));
+    let lines = lines.interrupt_plain()?;
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("1 request had not ended, which no total has."),
+        "{lines:?}"
+    );
+    drop(asking);
+    Ok(())
+}
+
 /// An interval of `--summary`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -266,3 +266,19 @@ fn protocols_are_told_by_their_first_bytes() {
     assert_eq!(language(&[(REQUESTS, hello); 16], true), Language::Other);
     assert_eq!(language(&[(REQUESTS, GET.as_bytes())], true), Language::Http1);
 }
+
+#[test]
+fn a_request_is_under_way_from_its_head_to_its_report() {
+    let post = "POST /p HTTP/1.1\r\nContent-Length: 3\r\n\r\n";
+    let mut talk = Talk::new();
+    let mut passed = |way: Way, text: &str| {
+        talk.piece(way, text.as_bytes(), text.len(), false, false);
+        (talk.connection.under_way(), talk.record.exchanges.len())
+    };
+    assert_eq!(passed(REQUESTS, &GET[..20]), (0, 0));
+    assert_eq!(passed(REQUESTS, &GET[20..]), (1, 0));
+    assert_eq!(passed(REQUESTS, post), (2, 0));
+    assert_eq!(passed(RESPONSES, OK), (1, 1));
+    assert_eq!(passed(RESPONSES, OK), (1, 1), "the body of the answered request has not passed");
+    assert_eq!(passed(REQUESTS, "abc"), (0, 2));
+}

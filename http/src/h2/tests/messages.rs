@@ -273,3 +273,15 @@ fn long_texts_are_cut_between_characters() {
     assert_eq!((exchange.method.len(), exchange.host.as_str()), (32, "h".repeat(255).as_str()));
     assert_eq!(exchange.path, format!("/{}", "é".repeat(511)));
 }
+
+#[test]
+fn a_stream_is_under_way_until_it_is_reported() {
+    let mut fixture = Fixture::new();
+    fixture.headers(CLIENT, 1, true, GET);
+    fixture.headers(CLIENT, 3, true, GET);
+    assert_eq!(fixture.parser.under_way(), 2);
+    fixture.headers(SERVER, 3, true, OK);
+    assert_eq!((fixture.parser.under_way(), fixture.statuses()), (1, vec![Status::Code(200)]));
+    fixture.close();
+    assert_eq!((fixture.parser.under_way(), fixture.statuses().len()), (0, 2));
+}

@@ -1,0 +1,227 @@
+//! An nginx with one process and a wrk that asks it, both on one processor.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{child, worker::Worker};
+use crate::support::{Result, TestError, wait};
+
+/// Length of a slice.
+const SLICE: Duration = Duration::from_millis(20);
+const LIMIT: Duration = Duration::from_secs(10);
+/// Number of connections that wrk keeps busy.
+const CONNECTIONS: &str = "8";
+/// Bytes of the file that is asked for.
+const FILE: usize = 1024;
+/// Bytes of the text that is compressed for each request.
+const TEXT: usize = 8192;
+/// Connections that nginx takes at most.
+const MOST_CONNECTIONS: u32 = 20_000;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Page {
+    /// Two bytes that nginx has at hand: nothing is cheaper to serve.
+    Empty,
+    /// A file of 1 KiB, by sendfile.
+    File,
+    /// A text of 8 KiB, compressed: as much work as a request that is computed takes at least.
+    Compressed,
+}
+
+impl Page {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::File => "page",
+            Self::Compressed => "text",
+        }
+    }
+}
+
+/// Returns whether nginx and wrk are installed; says what is not measured without them.
+pub(super) fn is_installed(part: &str) -> bool {
+    let missing: Vec<&str> =
+        ["nginx", "wrk"].into_iter().filter(|program| child::installed(program).is_none()).collect();
+    if !missing.is_empty() {
+        println!("\n{part}: not measured, since there is no {}.", missing.join(" and no "));
+    }
+    missing.is_empty()
+}
+
+/// An nginx with one process in a cgroup.
+pub(super) struct Nginx {
+    process: Guarded,
+    at: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Nginx {
+    /// Starts it on a processor, and waits until it listens.
+    pub(super) fn start(cgroup: &Path, cpu: usize) -> Result<Self> {
+        let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TestError::io("find a port"))?;
+        let at = listener.local_addr().map_err(TestError::io("find a port"))?;
+        drop(listener);
+        configure(folder.path(), at)?;
+        let mut command = child::command_in(cgroup, cpu, "nginx");
+        command.arg("-p").arg(folder.path()).args(["-e", "errors", "-c", "nginx.conf"]);
+        let process = Guarded::start(&mut command)?;
+        wait::until("nginx to listen", LIMIT, || {
+            Ok(TcpStream::connect(at).map(drop).map_err(|error| error.to_string()))
+        })?;
+        Ok(Self { process, at, _folder: folder })
+    }
+
+    /// Where it listens.
+    pub(super) fn at(&self) -> SocketAddr {
+        self.at
+    }
+}
+
+/// An nginx, and a wrk outside of its cgroup, both stopped between slices.
+pub(super) struct Server {
+    nginx: Nginx,
+    wrk: Guarded,
+    /// Bytes that nginx writes for a request.
+    response: f64,
+    begun: (Instant, f64),
+}
+
+impl Server {
+    /// Starts both; with `keep_alive`, requests share connections, else each has its own.
+    pub(super) fn start(page: Page, keep_alive: bool, cgroup: &Path, cpu: usize) -> Result<Self> {
+        let nginx = Nginx::start(cgroup, cpu)?;
+        let connection = if keep_alive { "keep-alive" } else { "close" };
+        let before = nginx.process.written()?;
+        ask(nginx.at, page, connection).map_err(TestError::io("ask nginx"))?;
+        let response = nginx.process.written()? - before;
+        let mut command = child::command("taskset");
+        command.args(["-c", &cpu.to_string(), "wrk", "-t", "1", "-c", CONNECTIONS, "-d", "3600"]);
+        command.args(["-H", &format!("Connection: {connection}"), "-H", "Accept-Encoding: gzip"]);
+        command.arg(format!("http://{}/{}", nginx.at, page.path()));
+        let wrk = Guarded::start(&mut command)?;
+        // Connected and warm.
+        let warm = before + response * 200.0;
+        wait::until("wrk to ask nginx", LIMIT, || {
+            let written = nginx.process.written()?;
+            Ok(if written > warm { Ok(()) } else { Err(format!("{written} bytes")) })
+        })?;
+        wrk.signal(Signal::STOP)?;
+        nginx.process.signal(Signal::STOP)?;
+        Ok(Self { nginx, wrk, response, begun: (Instant::now(), 0.0) })
+    }
+
+    /// Has wrk ask for this long; returns the number of requests.
+    pub(super) fn serve(&mut self, slice: Duration) -> Result<f64> {
+        self.begin()?;
+        Ok(self.stop_after(slice)?.1)
+    }
+
+    /// Stops both when a slice of this length is over; returns what it took, and the number of requests.
+    fn stop_after(&mut self, slice: Duration) -> Result<(Duration, f64)> {
+        let (begin, before) = self.begun;
+        // Longer where other processes keep them from the processor.
+        while begin.elapsed() < slice
+            || self.nginx.process.written()? <= before && begin.elapsed() < slice + LIMIT
+        {
+            thread::sleep(slice.saturating_sub(begin.elapsed()).max(Duration::from_millis(1)));
+        }
+        self.wrk.signal(Signal::STOP)?;
+        self.nginx.process.signal(Signal::STOP)?;
+        let took = begin.elapsed();
+        let requests = (self.nginx.process.written()? - before) / self.response;
+        if requests > 0.0 {
+            return Ok((took, requests));
+        }
+        Err(TestError::unexpected("nginx", format!("it answered nothing for {took:?}")))
+    }
+}
+
+impl Worker for Server {
+    fn begin(&mut self) -> Result<()> {
+        self.begun = (Instant::now(), self.nginx.process.written()?);
+        self.nginx.process.signal(Signal::CONT)?;
+        self.wrk.signal(Signal::CONT)
+    }
+
+    fn end(&mut self) -> Result<f64> {
+        let (took, requests) = self.stop_after(SLICE)?;
+        Ok(took.as_nanos() as f64 / requests)
+    }
+}
+
+fn configure(folder: &Path, at: SocketAddr) -> Result<()> {
+    let text = format!(
+        "daemon off; master_process off; pid nginx.pid; error_log errors;\n\
+         worker_rlimit_nofile {MOST_CONNECTIONS}; events {{ worker_connections {MOST_CONNECTIONS}; }}\n\
+         http {{\n\
+         access_log off; sendfile on; keepalive_requests 1000000000; keepalive_timeout 1h;\n\
+         client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;\n\
+         server {{ listen {at} backlog=4096; root {}; location = /empty {{ return 200 ok; }}\n\
+         location = /text {{ gzip on; gzip_types *; }} }}\n\
+         }}\n",
+        folder.display()
+    );
+    let words = ["request", "response", "server", "client", "container", "connection"];
+    let prose: String =
+        (0..TEXT).map_while(|at| Some(format!("{} {at}, ", words.get(at * at % 7 % 6)?))).collect();
+    for (name, content) in
+        [("nginx.conf", text.as_str()), ("page", &"x".repeat(FILE)), ("text", &prose[..TEXT])]
+    {
+        fs::write(folder.join(name), content).map_err(TestError::io(format!("write {name}")))?;
+    }
+    Ok(())
+}
+
+/// One request, as wrk makes them.
+fn ask(at: SocketAddr, page: Page, connection: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(at)?;
+    write!(
+        stream,
+        "GET /{} HTTP/1.1\r\nHost: {at}\r\nAccept-Encoding: gzip\r\nConnection: {connection}\r\n\r\n",
+        page.path()
+    )?;
+    stream.shutdown(Shutdown::Write)?;
+    stream.read_to_end(&mut Vec::new()).map(drop)
+}
+
+/// A process that is killed when it is dropped.
+struct Guarded(Child);
+
+impl Guarded {
+    fn start(command: &mut Command) -> Result<Self> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Ok(Self(child.map_err(TestError::io("start nginx or wrk"))?))
+    }
+
+    /// Bytes that it wrote to files and sockets.
+    fn written(&self) -> Result<f64> {
+        let file = format!("/proc/{}/io", self.0.id());
+        let text = fs::read_to_string(&file).map_err(TestError::io(format!("read {file}")))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("wchar:")?.trim().parse().ok());
+        line.ok_or_else(|| TestError::unexpected(file, text))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| TestError::unexpected("a process id", self.0.id()))?;
+        kill_process(pid, signal).map_err(|error| TestError::io("signal nginx or wrk")(error.into()))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
