@@ -19,6 +19,7 @@ mod selection;
 mod sizes;
 mod table;
 mod tier;
+mod tls;
 mod twins;
 mod unseen;
 
@@ -46,6 +47,7 @@ pub use self::{
     readable::Readable,
     table::Drained,
     tier::{HookTier, TierChoice},
+    tls::{TlsLinks, TlsProbes, TlsText},
     unseen::Unseen,
 };
 

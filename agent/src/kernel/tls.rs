@@ -1,0 +1,250 @@
+//! The programs that see the plain text of TLS: an object of its own, loaded while a session asks for it. They are attached
+//! to functions of selected processes; a process without probes never runs them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU32,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    path::PathBuf,
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData, RingBuf},
+    programs::{
+        UProbe,
+        links::FdLink,
+        tp_btf::BtfTracePointLink,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+    },
+    sys::{BpfHelper, is_helper_supported},
+    programs::ProgramType,
+};
+use traffictrace_ebpf::{
+    TLS_OBJECT, constants,
+    layout::{
+        http::{Lost, Record},
+        tls::{self, Way},
+    },
+    maps,
+};
+
+use super::{
+    HttpLost, KernelError, gone_is_fine, load,
+    tier::{TLS, TLS_PROBES},
+};
+use crate::tls::{Function, Placed};
+
+/// Fill of the ring buffer, as a part of it, at which this process is woken.
+const WAKE_AT_PART: u32 = 16;
+
+/// The loaded programs. Dropping them detaches them from the kernel's hooks; from processes, dropping the links does.
+pub struct TlsProbes {
+    ebpf: Ebpf,
+    /// Held for its drop.
+    _hooks: Vec<BtfTracePointLink>,
+    news: RingBuf<MapData>,
+    selected: BTreeSet<u64>,
+}
+
+/// The probes of one process. Dropping them detaches them, for which the kernel waits some milliseconds each.
+#[derive(Debug, Default)]
+pub struct TlsLinks(
+    /// Held for their drop.
+    #[expect(dead_code, reason = "links detach when they are dropped")]
+    Vec<FdLink>,
+);
+
+impl fmt::Debug for TlsProbes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsProbes").field("selected", &self.selected).finish_non_exhaustive()
+    }
+}
+
+impl TlsProbes {
+    /// Loads the programs, and attaches those that say which sockets threads use and which processes begin.
+    /// `ring_bytes` is the size of the ring buffer for plain text, a power of two and a multiple of the page size.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if the kernel has no BTF, is older than Linux 6.3, or refuses a map or a program.
+    pub fn load(ring_bytes: u32) -> Result<(Self, TlsText), KernelError> {
+        let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
+        if matches!(is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_loop), Ok(false)) {
+            return Err(KernelError::NoHelper { feature: "read TLS", helper: "bpf_loop", since: "6.3" });
+        }
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .map_max_entries(maps::TLS_RING, ring_bytes)
+            .override_global(constants::HTTP_WAKE_AT, &u64::from(ring_bytes / WAKE_AT_PART), true)
+            // The programs alone use storage of tasks; the loader has no type for it.
+            .allow_unsupported_maps()
+            .load(TLS_OBJECT)
+            .map_err(|e| KernelError::load("create the BPF maps for TLS".into(), e))?;
+        let all: Vec<_> = TLS.iter().chain(&TLS_PROBES).copied().collect();
+        let mut refused = load::verify(&mut ebpf, &btf, &all);
+        for hook in all {
+            if let Some(error) = refused.remove(hook.program) {
+                return Err(load::loading(hook, error));
+            }
+        }
+        let hooks = TLS.map(|hook| load::attach_tracepoint(&mut ebpf, &btf, hook));
+        let hooks = hooks.into_iter().collect::<Result<_, _>>()?;
+        let text = TlsText {
+            ring: ring(&mut ebpf, maps::TLS_RING)?,
+            lost: hash(&mut ebpf, maps::TLS_LOST)?,
+            bodies: hash(&mut ebpf, maps::TLS_BODIES)?,
+        };
+        let news = ring(&mut ebpf, maps::TLS_NEWS)?;
+        Ok((Self { ebpf, _hooks: hooks, news, selected: BTreeSet::new() }, text))
+    }
+
+    /// Has new processes of these cgroups and of those below them be told.
+    pub fn select(&mut self, cgroups: &BTreeSet<u64>) -> Result<(), KernelError> {
+        let failed = |e| KernelError::map("select a cgroup", maps::TLS_CGROUPS, e);
+        let map = self.ebpf.map_mut(maps::TLS_CGROUPS).ok_or(KernelError::Object(maps::TLS_CGROUPS))?;
+        let mut map = HashMap::<_, u64, u8>::try_from(map).map_err(failed)?;
+        for added in cgroups.difference(&self.selected) {
+            map.insert(added, 1, 0).map_err(failed)?;
+        }
+        for removed in self.selected.difference(cgroups) {
+            gone_is_fine(map.remove(removed)).map_err(failed)?;
+        }
+        self.selected.clone_from(cgroups);
+        Ok(())
+    }
+
+    /// Ids of processes that have begun in selected cgroups, or run another program now, since the last call.
+    pub fn new_processes(&mut self) -> BTreeSet<u32> {
+        let mut pids = BTreeSet::new();
+        while let Some(item) = self.news.next() {
+            pids.extend(tls::news(&item));
+        }
+        pids
+    }
+
+    /// Descriptor that is readable when a process has begun.
+    pub fn news(&self) -> BorrowedFd<'_> {
+        self.news.as_fd()
+    }
+
+    /// Attaches the programs to functions of a process, given by its id as this process sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if the kernel refuses; nothing stays attached then.
+    pub fn attach(&mut self, pid: u32, placed: &Placed) -> Result<TlsLinks, KernelError> {
+        // The kernel takes a path. This one leads to the file that was looked into, whatever became of its name.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", placed.file.as_raw_fd()));
+        let mut links = Vec::new();
+        for place in placed.places.iter() {
+            let (entry, end) = programs(place.function);
+            links.push(self.probe(entry, pid, &path, place.begins, placed.go_tcp)?);
+            let Some(end) = end else { continue };
+            let at = if place.returns.is_empty() { std::slice::from_ref(&place.begins) } else { &place.returns };
+            for offset in at {
+                links.push(self.probe(end, pid, &path, *offset, placed.go_tcp)?);
+            }
+        }
+        Ok(TlsLinks(links))
+    }
+
+    fn probe(
+        &mut self,
+        name: &'static str,
+        pid: u32,
+        path: &PathBuf,
+        offset: u64,
+        cookie: u64,
+    ) -> Result<FdLink, KernelError> {
+        let step = || format!("attach the BPF program {name} to the process {pid}");
+        let failed = |error| KernelError::load(step(), error);
+        let program = self.ebpf.program_mut(name).ok_or(KernelError::Object(name))?;
+        let program: &mut UProbe = program.try_into().map_err(|_| KernelError::Object(name))?;
+        let location = UProbeAttachLocation::AbsoluteOffset(offset);
+        let point = UProbeAttachPoint { location, cookie: (cookie != 0).then_some(cookie) };
+        let scope = NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
+        let id = program.attach(point, path, scope).map_err(failed)?;
+        let link = program.take_link(id).map_err(failed)?;
+        link.try_into().map_err(|error| KernelError::load(step(), error))
+    }
+}
+
+/// The programs for the entry of a function and for its end.
+fn programs(function: Function) -> (&'static str, Option<&'static str>) {
+    match function {
+        Function::Read => ("tt_tls_read", Some("tt_tls_read_ret")),
+        Function::ReadEx => ("tt_tls_read_ex", Some("tt_tls_read_ret")),
+        Function::Write => ("tt_tls_write", Some("tt_tls_write_ret")),
+        Function::WriteEx => ("tt_tls_write_ex", Some("tt_tls_write_ret")),
+        Function::Sendfile => ("tt_tls_sendfile", Some("tt_tls_sendfile_ret")),
+        Function::Free => ("tt_tls_free", None),
+        Function::GoRead => ("tt_tls_go_read", Some("tt_tls_go_read_ret")),
+        Function::GoWrite => ("tt_tls_go_write", None),
+    }
+}
+
+/// What the programs hand over.
+pub struct TlsText {
+    ring: RingBuf<MapData>,
+    lost: HashMap<MapData, u64, Lost>,
+    bodies: HashMap<MapData, Way, u64>,
+}
+
+impl fmt::Debug for TlsText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsText").finish_non_exhaustive()
+    }
+}
+
+impl TlsText {
+    /// Takes the records that wait, at most `most` of them.
+    pub fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) {
+        let mut taken = 0;
+        while taken < most
+            && let Some(item) = self.ring.next()
+        {
+            if let Some(record) = Record::from_bytes(&item) {
+                sink(&record);
+            }
+            taken += 1;
+        }
+    }
+
+    /// Has the programs copy no bytes of a socket's way before so many of them have passed: they belong to a body.
+    pub fn skip(&mut self, cookie: u64, sent: bool, until: u64) {
+        // Without an entry more bytes come than are needed.
+        let _ = self.bodies.insert([cookie, u64::from(sent)], until, 0);
+    }
+
+    /// Descriptor that is readable when the ring buffer gets full.
+    pub fn readable(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// What was lost so far, by cgroup of the processes.
+    pub fn lost(&self) -> Result<BTreeMap<u64, HttpLost>, KernelError> {
+        let failed = |e| KernelError::map("read what was lost", maps::TLS_LOST, e);
+        let entries = self.lost.iter().map(|entry| {
+            let (cgroup, [records, requests, responses, unknown]) = entry.map_err(failed)?;
+            Ok((cgroup, HttpLost { records, requests, responses, unknown }))
+        });
+        entries.collect()
+    }
+}
+
+fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    ebpf.take_map(name).ok_or(KernelError::Object(name))
+}
+
+fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
+    RingBuf::try_from(taken(ebpf, name)?).map_err(|e| KernelError::map("map the ring", name, e))
+}
+
+fn hash<K: aya::Pod, V: aya::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, KernelError> {
+    HashMap::try_from(taken(ebpf, name)?).map_err(|e| KernelError::map("open the map", name, e))
+}
