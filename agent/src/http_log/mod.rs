@@ -55,7 +55,7 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
         filter,
         group_by: GroupBy::Process,
         max_rows: args.engine.max_flows,
-        http: Some(HttpSpec { each, ..HttpSpec::default() }),
+        http: Some(HttpSpec { each, tls: args.tls, ..HttpSpec::default() }),
         ..SessionSpec::default()
     };
     let session = SESSION.to_owned();
@@ -186,7 +186,7 @@ impl Log {
             summaries.record(&std::mem::take(&mut rest), &self.args.selection);
             Box::new(summaries.whole(snapshot, self.args.top()))
         });
-        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally))] {
+        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally.clone()))] {
             if !self.printer.finish().await.map_err(HostError::Output)? {
                 return Ok(());
             }

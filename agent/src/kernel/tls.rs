@@ -12,6 +12,7 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, RingBuf},
+    programs::ProgramType,
     programs::{
         UProbe,
         links::FdLink,
@@ -19,7 +20,6 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
     },
     sys::{BpfHelper, is_helper_supported},
-    programs::ProgramType,
 };
 use traffictrace_ebpf::{
     TLS_OBJECT, constants,
@@ -142,7 +142,8 @@ impl TlsProbes {
             let (entry, end) = programs(place.function);
             links.push(self.probe(entry, pid, &path, place.begins, placed.go_tcp)?);
             let Some(end) = end else { continue };
-            let at = if place.returns.is_empty() { std::slice::from_ref(&place.begins) } else { &place.returns };
+            let at =
+                if place.returns.is_empty() { std::slice::from_ref(&place.begins) } else { &place.returns };
             for offset in at {
                 links.push(self.probe(end, pid, &path, *offset, placed.go_tcp)?);
             }

@@ -252,7 +252,9 @@ impl<'a> Elf<'a> {
         let mut start = 0;
         while start < length {
             let size = (step + overlap).min(usize::try_from(length - start).unwrap_or(usize::MAX));
-            let Some(at) = offset.checked_add(start) else { return Err(invalid("a section beyond the file")) };
+            let Some(at) = offset.checked_add(start) else {
+                return Err(invalid("a section beyond the file"));
+            };
             sink(start, &read(self.file, Range { offset: at, length: size as u64 })?);
             start += step as u64;
         }

@@ -107,7 +107,10 @@ fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
         }
     };
     if !elf.has_symbols() {
-        return Ok(Contents::unreadable(library, "its executable is stripped of the symbols that tell where"));
+        return Ok(Contents::unreadable(
+            library,
+            "its executable is stripped of the symbols that tell where",
+        ));
     }
     let names: Vec<&'static str> = GO.map(|(name, _)| name).into_iter().chain(GO_TCP).collect();
     let found = elf.symbols(&names)?;

@@ -10,7 +10,7 @@ mod file;
 mod process;
 mod version;
 
-pub use self::process::{Finder, Found, Placed};
+pub use self::process::{Finder, Placed};
 
 /// A function whose calls carry plain text, or end a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

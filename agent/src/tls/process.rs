@@ -130,7 +130,9 @@ impl Finder {
                 unsupported.push(library);
                 continue;
             } else if name.starts_with(DOTNET) {
-                problems.push("of .NET, whose bytes pass between threads, nobody can tell the connection".to_owned());
+                problems.push(
+                    "of .NET, whose bytes pass between threads, nobody can tell the connection".to_owned(),
+                );
                 continue;
             } else if name.starts_with("libssl") {
                 Role::Library
@@ -150,7 +152,8 @@ impl Finder {
                 if role == Role::Library {
                     self.expect_again(path, &file);
                 }
-                let go_tcp = if *go_tcp == 0 { 0 } else { go_tcp.wrapping_add(bias(&file, map).unwrap_or(0)) };
+                let go_tcp =
+                    if *go_tcp == 0 { 0 } else { go_tcp.wrapping_add(bias(&file, map).unwrap_or(0)) };
                 let identity = identity(&file)?;
                 found.placed.push(Placed { file: file.into(), identity, places: known.places, go_tcp });
             }
@@ -273,9 +276,11 @@ fn subject(library: &str) -> &str {
 
 fn refusal(error: &ProcError) -> String {
     match error {
-        ProcError::PermissionDenied(_) => "There is no permission to look into the process: CAP_SYS_PTRACE is missing \
+        ProcError::PermissionDenied(_) => {
+            "There is no permission to look into the process: CAP_SYS_PTRACE is missing \
                                            (SYS_PTRACE in agent.extraCapabilities of the chart)."
-            .to_owned(),
+                .to_owned()
+        }
         ProcError::NotFound(_) => "The process ended before it could be looked at.".to_owned(),
         other => format!("The process could not be looked at: {other}."),
     }

@@ -1,23 +1,23 @@
-//! The connections whose bytes come, and to whom their exchanges belong.
+//! The connections whose bytes come.
 
 use std::{
     collections::VecDeque,
-    net::IpAddr,
-    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
 use hashbrown::HashMap;
+use rustix::time::{ClockId, clock_gettime};
 use traffictrace_ebpf::layout::{
-    Slot,
-    http::{self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, RECEIVES, RESET, SENDS, SENT, STARTS},
+    http::{
+        self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, RECEIVES, RESET, SENDS, SENT, STARTS, TLS,
+    },
+    tls::Origin,
 };
-use traffictrace_http::{Beginning, Connection, Exchange, Language, Piece, Reason, Side, Sink, Way};
+use traffictrace_http::{Beginning, Connection, Language, Piece, Way};
 
-use super::{HttpExchange, HttpLedger, HttpOwner};
-use crate::{
-    engine::session::Session,
-    kernel::{Folders, Tracer},
+use super::{
+    booking::{Booking, Books, Ends},
+    plain::{self, Skip, Text, Waiting},
 };
 
 /// Connections that are followed at once.
@@ -33,22 +33,21 @@ const IDLE_NANOSECONDS: u64 = 30_000_000_000;
 /// Time that packets out of order have after both ways of a connection have ended.
 const LINGER_NANOSECONDS: u64 = 1_000_000_000;
 
-/// The ends of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ends {
-    local: (IpAddr, u16),
-    remote: (IpAddr, u16),
-}
-
 #[derive(Debug)]
-struct Followed {
+pub(super) struct Followed {
     connection: Connection,
     ends: Ends,
     cgroup: u64,
+    /// When it began, if its first bytes were seen.
+    began: Option<u64>,
+    /// Time of the newest record of its packets.
+    last: u64,
     /// Ways that have ended.
     ended: [bool; 2],
     /// As of the last record.
     memory: usize,
+    /// If it speaks TLS. The parser is that of the plain text then.
+    tls: Option<Box<plain::Tls>>,
 }
 
 /// A packet that came before its connection was accepted.
@@ -67,10 +66,16 @@ pub(super) struct Connections {
     early: VecDeque<Early>,
     memory: usize,
     swept: Instant,
-    /// Time of the newest record.
-    now: u64,
     /// Cookies of sockets that turned out to speak no HTTP.
     ignored: Vec<u64>,
+    /// Plain text whose connection is not known yet.
+    waiting: Waiting,
+    /// Cookies of sockets that speak TLS and whose process is not known yet.
+    strangers: Vec<u64>,
+    /// Cookies of sockets that speak TLS and have ended: since the call before, and before that.
+    ending: [Vec<u64>; 2],
+    /// What need not come of plain text, by cookie.
+    skips: Vec<(u64, Skip)>,
 }
 
 impl Default for Connections {
@@ -80,35 +85,69 @@ impl Default for Connections {
             early: VecDeque::new(),
             memory: 0,
             swept: Instant::now(),
-            now: 0,
             ignored: Vec::new(),
+            waiting: Waiting::default(),
+            strangers: Vec::new(),
+            ending: Default::default(),
+            skips: Vec::new(),
+        }
+    }
+}
+
+impl Followed {
+    fn booking<'c, 'a, 'b>(&self, cookie: u64, books: &'c mut Books<'a, 'b>) -> Booking<'c, 'a, 'b> {
+        Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books }
+    }
+
+    /// Ends the connection where it is. `lost`: bytes of it may be missing.
+    fn close(&mut self, cookie: u64, lost: bool, books: &mut Books<'_, '_>) {
+        let mut sink =
+            Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books };
+        let Some(tls) = &self.tls else {
+            return self.connection.close(self.connection.idle_since(), lost, &mut sink);
+        };
+        tls.end(&mut self.connection, &mut sink);
+        sink.tls = false;
+        if !tls.is_read() && tls.pid != 0 {
+            sink.is_unread(tls.pid);
         }
     }
 }
 
 impl Connections {
-    /// Takes a record of the kernel.
-    pub(super) fn take(
-        &mut self,
-        record: &layout::Record<'_>,
-        tracer: &Tracer,
-        folders: &Folders<'_>,
-        sessions: &mut [&mut Session],
-    ) {
-        self.now = self.now.max(record.time);
+    /// Takes a record of the packets.
+    pub(super) fn take(&mut self, record: &layout::Record<'_>, books: &mut Books<'_, '_>) {
         if let Some(connection) = &record.connection {
             let ends = Ends { local: connection.local, remote: connection.remote };
             if record.flags & EARLY != 0 {
                 self.keep_early(ends, record);
             } else if record.flags & BEGIN != 0 {
-                self.begin(record, connection, ends, tracer, folders, sessions);
+                self.begin(record, connection, ends, books);
             }
             return;
         }
         // A connection that is not followed was refused, is not HTTP, or has ended.
         let Some(followed) = self.followed.get_mut(&record.cookie) else { return };
+        followed.last = record.time;
+        if record.flags & TLS != 0 {
+            return self.begin_tls(record.cookie);
+        }
         let way = if record.flags & SENT != 0 { Way::Sent } else { Way::Received };
-        let mut sink = Booking::new(record.cookie, followed.cgroup, followed.ends, tracer, folders, sessions);
+        if followed.tls.is_some() {
+            followed.ended[way.index()] |= record.flags & FIN != 0;
+            if record.flags & RESET != 0 || followed.ended == [true; 2] {
+                followed.ended = [true; 2];
+                self.ending[0].push(record.cookie);
+            }
+            return;
+        }
+        let mut sink = Booking {
+            cookie: record.cookie,
+            cgroup: followed.cgroup,
+            ends: followed.ends,
+            tls: false,
+            books,
+        };
         if record.flags & RESET != 0 {
             followed.connection.close(record.time, record.flags & LOST_BEFORE != 0, &mut sink);
             return self.remove(record.cookie);
@@ -133,9 +172,77 @@ impl Connections {
         }
     }
 
+    /// Takes a record of plain text. `probed` says when the probes of a process were attached.
+    pub(super) fn take_plain(
+        &mut self,
+        record: &layout::Record<'_>,
+        origin: Origin,
+        books: &mut Books<'_, '_>,
+        probed: &dyn Fn(u32) -> Option<u64>,
+    ) {
+        let text = Text::of(record);
+        let speaks_tls = self.followed.get(&record.cookie).is_some_and(|followed| followed.tls.is_some());
+        if record.cookie == 0 || !speaks_tls {
+            return self.waiting.keep(origin, record.cookie, now(), text);
+        }
+        for text in self.waiting.take(origin.channel).into_iter().chain([text]) {
+            self.feed(record.cookie, origin, &text, books, probed);
+        }
+    }
+
+    fn feed(
+        &mut self,
+        cookie: u64,
+        origin: Origin,
+        text: &Text,
+        books: &mut Books<'_, '_>,
+        probed: &dyn Fn(u32) -> Option<u64>,
+    ) {
+        let Some(followed) = self.followed.get_mut(&cookie) else { return };
+        let mut sink = Booking { cookie, cgroup: followed.cgroup, ends: followed.ends, tls: true, books };
+        let Followed { connection, tls: Some(tls), .. } = followed else { return };
+        let is_first = !tls.is_read();
+        if !tls.belongs_to(origin.channel) {
+            connection.close(connection.idle_since(), true, &mut sink);
+            return;
+        }
+        if is_first {
+            // The probes see everything of a connection that is younger.
+            let whole = followed.began.zip(probed(origin.pid)).is_some_and(|(began, probed)| probed < began);
+            let first = [whole.then_some(0); 2];
+            *connection = Connection::begin(Beginning { joined: !whole, first });
+        }
+        let skip = tls.feed(connection, text, &mut sink);
+        self.skips.extend(skip.map(|skip| (cookie, skip)));
+        let memory = connection.memory();
+        self.memory = self.memory + memory - std::mem::replace(&mut followed.memory, memory);
+        if self.memory > MOST_MEMORY {
+            connection.close(connection.idle_since(), true, &mut sink);
+            self.memory -= std::mem::replace(&mut followed.memory, connection.memory());
+            self.memory += followed.memory;
+        }
+    }
+
+    /// A socket speaks TLS: its packets say no more, and its plain text may have come already.
+    fn begin_tls(&mut self, cookie: u64) {
+        let Some(followed) = self.followed.get_mut(&cookie) else { return };
+        if followed.tls.is_some() {
+            return;
+        }
+        followed.tls = Some(Box::default());
+        self.memory -= std::mem::take(&mut followed.memory);
+        followed.connection = Connection::begin(Beginning::default());
+        self.strangers.push(cookie);
+    }
+
     /// Takes the cookies of sockets of which nothing more is wanted.
     pub(super) fn take_ignored(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.ignored)
+    }
+
+    /// Takes what need not come of plain text, by the cookies of the sockets.
+    pub(super) fn take_skips(&mut self) -> Vec<(u64, Skip)> {
+        std::mem::take(&mut self.skips)
     }
 
     fn begin(
@@ -143,9 +250,7 @@ impl Connections {
         record: &layout::Record<'_>,
         of: &layout::Connection,
         ends: Ends,
-        tracer: &Tracer,
-        folders: &Folders<'_>,
-        sessions: &mut [&mut Session],
+        books: &mut Books<'_, '_>,
     ) {
         let early = self.take_early(ends);
         let knows_sent = record.flags & SENDS != 0;
@@ -157,7 +262,7 @@ impl Connections {
                 knows_sent.then_some(of.first_sent),
             ],
         };
-        let mut sink = Booking::new(record.cookie, of.cgroup, ends, tracer, folders, sessions);
+        let mut sink = Booking { cookie: record.cookie, cgroup: of.cgroup, ends, tls: false, books };
         if self.followed.len() >= MOST_CONNECTIONS {
             return sink.miss_connection();
         }
@@ -170,35 +275,97 @@ impl Connections {
         }
         let memory = connection.memory();
         self.memory += memory;
-        let followed = Followed { connection, ends, cgroup: of.cgroup, ended: [false; 2], memory };
+        let followed = Followed {
+            connection,
+            ends,
+            cgroup: of.cgroup,
+            began: (!beginning.joined).then_some(record.time),
+            last: record.time,
+            ended: [false; 2],
+            memory,
+            tls: None,
+        };
         if let Some(before) = self.followed.insert(record.cookie, followed) {
             self.memory -= before.memory;
         }
     }
 
-    /// Ends connections whose end was seen or must have been missed. Call it now and then.
-    pub(super) fn sweep(&mut self, tracer: &Tracer, folders: &Folders<'_>, sessions: &mut [&mut Session]) {
+    /// Ends connections whose end was seen or must have been missed, and finds out who speaks TLS. Call it when all records
+    /// are taken that wait. Returns the processes that are found to speak TLS.
+    pub(super) fn sweep(
+        &mut self,
+        books: &mut Books<'_, '_>,
+        probed: &dyn Fn(u32) -> Option<u64>,
+    ) -> Vec<u32> {
+        self.feed_waiting(books, probed);
+        let speakers = self.find_speakers(books);
+        self.end_tls(books);
         if self.swept.elapsed() < SWEEP_INTERVAL {
-            return;
+            return speakers;
         }
         self.swept = Instant::now();
-        let Self { followed, memory, now, .. } = self;
+        let Self { followed, memory, .. } = self;
+        let now = now();
         followed.retain(|cookie, followed| {
-            let idle = now.saturating_sub(followed.connection.idle_since());
+            let idle = now.saturating_sub(followed.last.max(followed.connection.idle_since()));
             let ended = followed.ended == [true; 2];
             let keep = if ended {
                 idle < LINGER_NANOSECONDS
             } else {
-                idle < IDLE_NANOSECONDS || tracer.main_slot(*cookie).is_some()
+                idle < IDLE_NANOSECONDS || books.tracer.main_slot(*cookie).is_some()
             };
             if !keep {
-                let mut sink =
-                    Booking::new(*cookie, followed.cgroup, followed.ends, tracer, folders, sessions);
-                followed.connection.close(followed.connection.idle_since(), !ended, &mut sink);
+                followed.close(*cookie, !ended, books);
                 *memory -= followed.memory;
             }
             keep
         });
+        self.waiting.sweep(now);
+        speakers
+    }
+
+    /// Feeds what waited for its socket to speak TLS.
+    fn feed_waiting(&mut self, books: &mut Books<'_, '_>, probed: &dyn Fn(u32) -> Option<u64>) {
+        for cookie in self.strangers.clone() {
+            let Some(origin) = self.waiting.channel_of(cookie) else { continue };
+            for text in self.waiting.take(origin.channel) {
+                self.feed(cookie, origin, &text, books, probed);
+            }
+        }
+    }
+
+    fn find_speakers(&mut self, books: &mut Books<'_, '_>) -> Vec<u32> {
+        let mut found = Vec::new();
+        let followed = &mut self.followed;
+        self.strangers.retain(|cookie| {
+            let Some(followed) = followed.get_mut(cookie) else { return false };
+            let mut booking = followed.booking(*cookie, books);
+            booking.tls = false;
+            let pid = booking.speaks_tls();
+            if let (Some(pid), Some(tls)) = (pid, &mut followed.tls) {
+                tls.pid = pid;
+                found.push(pid);
+            }
+            pid.is_none()
+        });
+        found
+    }
+
+    /// Ends the connections of TLS whose ends were seen before the last call: their plain text has been read since.
+    fn end_tls(&mut self, books: &mut Books<'_, '_>) {
+        let [now, before] = &mut self.ending;
+        let over = std::mem::replace(before, std::mem::take(now));
+        for cookie in over {
+            if let Some(mut followed) = self.followed.remove(&cookie) {
+                followed.close(cookie, false, books);
+                self.memory -= followed.memory;
+            }
+        }
+    }
+
+    /// Number of a process's connections whose plain text came and whose sockets were not found.
+    pub(super) fn unplaced(&self, pid: u32) -> u64 {
+        self.waiting.given_up(pid)
     }
 
     fn remove(&mut self, cookie: u64) {
@@ -237,74 +404,9 @@ fn piece<'a>(way: Way, record: &layout::Record<'a>) -> Piece<'a> {
     }
 }
 
-/// Books what a connection reports, to the sessions that count its flow.
-struct Booking<'a, 'b> {
-    cookie: u64,
-    cgroup: u64,
-    ends: Ends,
-    tracer: &'a Tracer,
-    folders: &'a Folders<'a>,
-    sessions: &'a mut [&'b mut Session],
-}
-
-impl<'a, 'b> Booking<'a, 'b> {
-    fn new(
-        cookie: u64,
-        cgroup: u64,
-        ends: Ends,
-        tracer: &'a Tracer,
-        folders: &'a Folders<'a>,
-        sessions: &'a mut [&'b mut Session],
-    ) -> Self {
-        Self { cookie, cgroup, ends, tracer, folders, sessions }
-    }
-
-    fn miss_connection(&mut self) {
-        self.each_session(self.slot(), |http, _| http.miss_connection());
-    }
-
-    /// The connection's slot in the flow table.
-    fn slot(&self) -> Option<&'a Slot> {
-        self.tracer.main_slot(self.cookie)
-    }
-
-    /// Calls `book` with the requests of each session that counts the connection's flow, which has this slot, and the
-    /// container that the session books it to. A session whose filter takes every TCP flow counts one without a slot by its
-    /// cgroups.
-    fn each_session(&mut self, slot: Option<&Slot>, mut book: impl FnMut(&mut HttpLedger, u64)) {
-        let wanted = slot.map(|slot| slot.sessions.load(Relaxed));
-        let parent_of = |id| self.folders.parent(id);
-        for session in self.sessions.iter_mut() {
-            let counts = match wanted {
-                Some(sessions) => session.is_in(sessions),
-                None => {
-                    session.spec.processes.is_empty()
-                        && session.spec.filter.wants_all_tcp()
-                        && session.spec.selects(self.cgroup, parent_of)
-                }
-            };
-            let Session { http: Some(http), containers, spec, .. } = &mut **session else { continue };
-            if counts {
-                book(http, containers.of(self.cgroup, spec, &parent_of));
-            }
-        }
-    }
-}
-
-impl Sink for Booking<'_, '_> {
-    fn exchange(&mut self, exchange: Exchange) {
-        let slot = self.slot();
-        let (pid, container_pid, command) =
-            slot.map_or((0, 0, [0; 16]), |slot| (slot.pid(), slot.ns_tgid.load(Relaxed), slot.comm.load()));
-        let Ends { local, remote } = self.ends;
-        self.each_session(slot, |http, cgroup| {
-            let owner = HttpOwner { cgroup, command };
-            let exchange = exchange.clone();
-            http.record(HttpExchange { owner, pid, container_pid, local, remote, exchange });
-        });
-    }
-
-    fn unobserved(&mut self, _side: Side, reason: Reason, count: u64) {
-        self.each_session(self.slot(), |http, _| http.unobserved(reason, count));
-    }
+/// Nanoseconds of the monotonic clock.
+pub(super) fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let nanoseconds = Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0));
+    nanoseconds.as_nanos().try_into().unwrap_or(u64::MAX)
 }
