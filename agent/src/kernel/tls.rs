@@ -6,15 +6,17 @@ use std::{
     fmt,
     num::NonZeroU32,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
-    path::PathBuf,
+    panic::resume_unwind,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, RingBuf},
-    programs::ProgramType,
     programs::{
-        UProbe,
+        Program, ProgramType, UProbe,
         links::FdLink,
         tp_btf::BtfTracePointLink,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
@@ -38,6 +40,10 @@ use crate::tls::{Function, Placed};
 
 /// Fill of the ring buffer, as a part of it, at which this process is woken.
 const WAKE_AT_PART: u32 = 16;
+/// Threads that detach probes: each only waits.
+const MOST_DETACHERS: usize = 64;
+/// Bytes of stack of each.
+const DETACHER_STACK: usize = 64 << 10;
 
 /// The loaded programs. Dropping them detaches them from the kernel's hooks; from processes, dropping the links does.
 pub struct TlsProbes {
@@ -48,13 +54,9 @@ pub struct TlsProbes {
     selected: BTreeSet<u64>,
 }
 
-/// The probes of one process. Dropping them detaches them, for which the kernel waits some milliseconds each.
+/// The probes of one process. Dropping them detaches them one by one; [`TlsLinks::detach`] is faster.
 #[derive(Debug, Default)]
-pub struct TlsLinks(
-    /// Held for their drop.
-    #[expect(dead_code, reason = "links detach when they are dropped")]
-    Vec<FdLink>,
-);
+pub struct TlsLinks(Vec<FdLink>);
 
 impl fmt::Debug for TlsProbes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,7 +131,8 @@ impl TlsProbes {
         self.news.as_fd()
     }
 
-    /// Attaches the programs to functions of a process, given by its id as this process sees it.
+    /// Attaches the programs to functions of a process, given by its id as this process sees it. The kernel waits for a grace
+    /// period at the first probe of some time, so all are attached at once.
     ///
     /// # Errors
     ///
@@ -137,39 +140,72 @@ impl TlsProbes {
     pub fn attach(&mut self, pid: u32, placed: &Placed) -> Result<TlsLinks, KernelError> {
         // The kernel takes a path. This one leads to the file that was looked into, whatever became of its name.
         let path = PathBuf::from(format!("/proc/self/fd/{}", placed.file.as_raw_fd()));
-        let mut links = Vec::new();
+        let mut offsets: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for place in placed.places.iter() {
             let (entry, end) = programs(place.function);
-            links.push(self.probe(entry, pid, &path, place.begins, placed.go_tcp)?);
+            offsets.entry(entry).or_default().push(place.begins);
             let Some(end) = end else { continue };
             let at =
                 if place.returns.is_empty() { std::slice::from_ref(&place.begins) } else { &place.returns };
-            for offset in at {
-                links.push(self.probe(end, pid, &path, *offset, placed.go_tcp)?);
-            }
+            offsets.entry(end).or_default().extend(at);
         }
-        Ok(TlsLinks(links))
+        let links = thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .ebpf
+                .programs_mut()
+                .filter_map(|(name, program)| Some((name, program, offsets.get(name)?)))
+                .map(|(name, program, offsets)| {
+                    let path = &path;
+                    scope.spawn(move || probe(program, name, pid, path, offsets, placed.go_tcp))
+                })
+                .collect();
+            let results =
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            results.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>, _>>()
+        });
+        Ok(TlsLinks(links?.into_iter().flatten().collect()))
     }
+}
 
-    fn probe(
-        &mut self,
-        name: &'static str,
-        pid: u32,
-        path: &PathBuf,
-        offset: u64,
-        cookie: u64,
-    ) -> Result<FdLink, KernelError> {
-        let step = || format!("attach the BPF program {name} to the process {pid}");
-        let failed = |error| KernelError::load(step(), error);
-        let program = self.ebpf.program_mut(name).ok_or(KernelError::Object(name))?;
-        let program: &mut UProbe = program.try_into().map_err(|_| KernelError::Object(name))?;
-        let location = UProbeAttachLocation::AbsoluteOffset(offset);
+impl TlsLinks {
+    /// Detaches the probes of processes. The kernel waits for some grace periods for each, so many are detached at once.
+    pub fn detach(all: Vec<Self>) {
+        let links: Vec<FdLink> = all.into_iter().flat_map(|links| links.0).collect();
+        let waiting = Mutex::new(links);
+        let take = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let work = || while take().is_some() {};
+        let threads = waiting.lock().unwrap_or_else(PoisonError::into_inner).len().min(MOST_DETACHERS);
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // Where no thread can be made, fewer do it.
+                let _ = thread::Builder::new().stack_size(DETACHER_STACK).spawn_scoped(scope, work);
+            }
+            work();
+        });
+    }
+}
+
+/// Attaches a program to places of a process's file.
+fn probe(
+    program: &mut Program,
+    name: &str,
+    pid: u32,
+    path: &Path,
+    offsets: &[u64],
+    cookie: u64,
+) -> Result<Vec<FdLink>, KernelError> {
+    let step = || format!("attach the BPF program {name} to the process {pid}");
+    let failed = |error| KernelError::load(step(), error);
+    let program: &mut UProbe = program.try_into().map_err(failed)?;
+    let scope = NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
+    let attach = |offset: &u64| {
+        let location = UProbeAttachLocation::AbsoluteOffset(*offset);
         let point = UProbeAttachPoint { location, cookie: (cookie != 0).then_some(cookie) };
-        let scope = NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
         let id = program.attach(point, path, scope).map_err(failed)?;
         let link = program.take_link(id).map_err(failed)?;
         link.try_into().map_err(|error| KernelError::load(step(), error))
-    }
+    };
+    offsets.iter().map(attach).collect()
 }
 
 /// The programs for the entry of a function and for its end.

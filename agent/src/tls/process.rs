@@ -167,7 +167,10 @@ impl Finder {
                 name.clone_from(&crypto);
             }
         }
-        names.extend(unsupported.iter().map(|name| (*name).to_owned()));
+        // A library that is only there, as a dependency of another one, is of no interest beside one that is read.
+        if found.placed.is_empty() {
+            names.extend(unsupported.iter().map(|name| (*name).to_owned()));
+        }
         names.retain(|name| !name.is_empty());
         names.sort();
         names.dedup();
@@ -259,8 +262,7 @@ fn reason(found: &Found, unsupported: &[&str], problems: &[String]) -> String {
         return format!("{} is not read: {problem}.", subject(&found.library));
     }
     match (found.placed.is_empty(), unsupported.first()) {
-        (false, None) => String::new(),
-        (false, Some(other)) => format!("The process has {other} as well, which is not read."),
+        (false, _) => String::new(),
         (true, Some(other)) => format!("{other} is not read: only OpenSSL and Go's crypto/tls are."),
         (true, None) => {
             "No TLS library was found in the process: one that is linked into the program, such as rustls or BoringSSL, \

@@ -126,7 +126,7 @@ static __noinline void hand_over(struct channel *channel, __u32 sent, __u64 buff
 	channel->end[sent & 1] = end;
 	body = bpf_map_lookup_elem(&tt_tls_bodies, &way);
 	if (body && end <= *body) {
-		if (end == *body)
+		if (end == *body || *body == TT_TLS_ENDLESS)
 			tell(&copying, length);
 		return;
 	}

@@ -34,6 +34,9 @@ struct tt_tls_way {
 	__u64 sent; /* 1 or 0 */
 };
 
+/* The end of a body that ends with its connection: lengths are told, and no bytes. Up to ~0ull, nothing is of interest. */
+#define TT_TLS_ENDLESS (~0ull - 1)
+
 _Static_assert(sizeof(struct tt_tls_origin) == 16, "shared with Rust");
 _Static_assert(sizeof(struct tt_tls_news) == 8, "shared with Rust");
 _Static_assert(sizeof(struct tt_tls_way) == 16, "shared with Rust");

@@ -31,3 +31,7 @@ pub fn news(bytes: &[u8]) -> Option<u32> {
 
 /// `struct tt_tls_way`: a socket's cookie, and 1 for what it sends or 0 for what it receives.
 pub type Way = [u64; 2];
+
+/// The end of a body that ends with its connection: the lengths of its bytes are handed over, and none of them. Up to
+/// `u64::MAX` nothing is.
+pub const ENDLESS: u64 = u64::MAX - 1;

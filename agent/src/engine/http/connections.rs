@@ -95,6 +95,7 @@ impl Default for Connections {
 }
 
 impl Followed {
+    /// A booking that borrows nothing of the connection.
     fn booking<'c, 'a, 'b>(&self, cookie: u64, books: &'c mut Books<'a, 'b>) -> Booking<'c, 'a, 'b> {
         Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books }
     }
@@ -134,20 +135,17 @@ impl Connections {
         }
         let way = if record.flags & SENT != 0 { Way::Sent } else { Way::Received };
         if followed.tls.is_some() {
-            followed.ended[way.index()] |= record.flags & FIN != 0;
-            if record.flags & RESET != 0 || followed.ended == [true; 2] {
+            if record.flags & RESET != 0 {
                 followed.ended = [true; 2];
+            } else if record.flags & FIN != 0 {
+                followed.ended[way.index()] = true;
+            }
+            if record.flags & (FIN | RESET) != 0 {
                 self.ending[0].push(record.cookie);
             }
             return;
         }
-        let mut sink = Booking {
-            cookie: record.cookie,
-            cgroup: followed.cgroup,
-            ends: followed.ends,
-            tls: false,
-            books,
-        };
+        let mut sink = followed.booking(record.cookie, books);
         if record.flags & RESET != 0 {
             followed.connection.close(record.time, record.flags & LOST_BEFORE != 0, &mut sink);
             return self.remove(record.cookie);
@@ -199,7 +197,7 @@ impl Connections {
         probed: &dyn Fn(u32) -> Option<u64>,
     ) {
         let Some(followed) = self.followed.get_mut(&cookie) else { return };
-        let mut sink = Booking { cookie, cgroup: followed.cgroup, ends: followed.ends, tls: true, books };
+        let mut sink = followed.booking(cookie, books);
         let Followed { connection, tls: Some(tls), .. } = followed else { return };
         let is_first = !tls.is_read();
         if !tls.belongs_to(origin.channel) {
@@ -351,14 +349,21 @@ impl Connections {
         found
     }
 
-    /// Ends the connections of TLS whose ends were seen before the last call: their plain text has been read since.
+    /// Ends the ways of TLS whose ends were seen before the last call: their plain text has been read since. What a socket
+    /// has received is read by its process later than its end came, so the way that it sends must have ended, too.
     fn end_tls(&mut self, books: &mut Books<'_, '_>) {
         let [now, before] = &mut self.ending;
         let over = std::mem::replace(before, std::mem::take(now));
         for cookie in over {
-            if let Some(mut followed) = self.followed.remove(&cookie) {
+            let Some(followed) = self.followed.get_mut(&cookie) else { continue };
+            if followed.ended == [true; 2] {
                 followed.close(cookie, false, books);
-                self.memory -= followed.memory;
+                self.remove(cookie);
+            } else if followed.ended[Way::Sent.index()] {
+                let mut sink = followed.booking(cookie, books);
+                if let Some(tls) = &followed.tls {
+                    tls.end_way(Way::Sent, &mut followed.connection, &mut sink);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use traffictrace_ebpf::layout::{
     http::{LOST_BEFORE, Record, SENT},
-    tls::Origin,
+    tls::{ENDLESS, Origin},
 };
 use traffictrace_http::{Connection, Language, Piece, Sink, Way, begins_message};
 
@@ -93,27 +93,32 @@ impl Tls {
         let passed = &mut self.passed[way.index()];
         // Counts of bytes come without their upper half.
         *passed += u64::from(sequence.wrapping_sub(low(*passed))) + u64::from(length);
-        let rest = match connection.language() {
+        let rest = connection.skippable(way);
+        let until = match connection.language() {
             Language::Other | Language::Left => u64::MAX,
-            _ => connection.skippable(way),
+            // Up to the end of the connection, whose bytes are counted.
+            _ => passed.saturating_add(rest).min(ENDLESS),
         };
-        let until = passed.saturating_add(rest);
         let skipped = &mut self.skipped[way.index()];
-        (rest >= LONG_BODY && *skipped != until).then(|| {
+        (until - *passed >= LONG_BODY && *skipped != until).then(|| {
             *skipped = until;
             (way, until)
         })
     }
 
+    /// Ends a way where it is.
+    pub(super) fn end_way(&self, way: Way, connection: &mut Connection, sink: &mut dyn Sink) {
+        if self.is_read() {
+            connection.fin(way, low(self.passed[way.index()]), connection.idle_since(), sink);
+        }
+    }
+
     /// Ends both ways where they are.
     pub(super) fn end(&self, connection: &mut Connection, sink: &mut dyn Sink) {
-        let time = connection.idle_since();
-        if self.is_read() {
-            for way in Way::BOTH {
-                connection.fin(way, low(self.passed[way.index()]), time, sink);
-            }
+        for way in Way::BOTH {
+            self.end_way(way, connection, sink);
         }
-        connection.close(time, self.disputed, sink);
+        connection.close(connection.idle_since(), self.disputed, sink);
     }
 }
 

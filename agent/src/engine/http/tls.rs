@@ -167,7 +167,7 @@ impl TlsFeed {
         match (unread, unplaced) {
             (0, 0) => String::new(),
             (_, 0) => format!(
-                "No plain text was seen of {}: they carried none, or are older than the probes.",
+                "No plain text was seen of {}: they carried none, use another library, or ended before the probes were there.",
                 connections(unread)
             ),
             _ => format!("The plain text of {} could not be assigned to a socket.", connections(unplaced)),

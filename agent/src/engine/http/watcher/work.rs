@@ -5,6 +5,7 @@ use std::{
     fs,
     path::Path,
     sync::Arc,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -65,6 +66,9 @@ pub(super) struct Work {
     wanted: Wanted,
     tracked: HashMap<u32, Tracked>,
     next_scan: Instant,
+    /// Probes that are to be detached.
+    detaching: Vec<TlsLinks>,
+    detacher: Option<JoinHandle<()>>,
 }
 
 impl Work {
@@ -76,6 +80,8 @@ impl Work {
             wanted: Wanted::default(),
             tracked: HashMap::new(),
             next_scan: Instant::now() + SCAN_INTERVAL,
+            detaching: Vec::new(),
+            detacher: None,
         }
     }
 
@@ -86,7 +92,7 @@ impl Work {
             let (asked, wanted) = {
                 let mut state = self.shared.lock();
                 if state.ends {
-                    return;
+                    break;
                 }
                 (
                     std::mem::take(&mut state.asked),
@@ -105,6 +111,22 @@ impl Work {
             }
             self.look_at_due();
         }
+        let tracked = self.tracked.into_values().flat_map(|tracked| tracked.links).map(|(_, links)| links);
+        TlsLinks::detach(self.detaching.into_iter().chain(tracked).collect());
+        if let Some(detacher) = self.detacher {
+            // What it says of a panic was printed.
+            let _ = detacher.join();
+        }
+    }
+
+    /// Detaches probes aside, as the kernel takes its time.
+    fn detach(&mut self) {
+        if self.detaching.is_empty() || self.detacher.as_ref().is_some_and(|detacher| !detacher.is_finished())
+        {
+            return;
+        }
+        let links = std::mem::take(&mut self.detaching);
+        self.detacher = Some(thread::spawn(|| TlsLinks::detach(links)));
     }
 
     /// Waits for the owner, for a new process, or for what is due.
@@ -170,7 +192,9 @@ impl Work {
             }
             there.extend(&self.wanted.processes);
         }
-        self.tracked.retain(|pid, _| there.contains(pid) && is_alive(*pid));
+        let gone = self.tracked.extract_if(|pid, _| !there.contains(pid) || !is_alive(*pid));
+        self.detaching.extend(gone.flat_map(|(_, tracked)| tracked.links).map(|(_, links)| links));
+        self.detach();
         for pid in there {
             if !self.tracked.contains_key(&pid) && is_alive(pid) {
                 self.begin(pid);
