@@ -9,8 +9,7 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, UProbe,
-        tp_btf::BtfTracePointLink,
+        BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, tp_btf::BtfTracePointLink,
     },
     sys::SyscallError,
     util::nr_cpus,
@@ -187,7 +186,8 @@ pub(super) fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Resu
         Kind::Fexit => <&mut FExit>::try_from(program)?.load(hook.target, btf),
         Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
         Kind::Called => <&mut RawTracePoint>::try_from(program)?.load(),
-        Kind::Uprobe => <&mut UProbe>::try_from(program)?.load(),
+        // See `uprobes`.
+        Kind::Uprobe => Err(ProgramError::UnexpectedProgramType),
         Kind::Cgroup => match program {
             Program::CgroupSockAddr(program) => program.load(),
             Program::CgroupSock(program) => program.load(),

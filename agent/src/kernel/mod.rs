@@ -22,6 +22,7 @@ mod tier;
 mod tls;
 mod twins;
 mod unseen;
+mod uprobes;
 
 use std::{collections::HashSet, fmt, path::Path, sync::atomic::AtomicU64, time::Instant};
 

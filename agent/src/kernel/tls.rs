@@ -3,11 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::CString,
     fmt,
-    num::NonZeroU32,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     panic::resume_unwind,
-    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -15,13 +14,7 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, RingBuf},
-    programs::{
-        Program, ProgramType, UProbe,
-        links::FdLink,
-        tp_btf::BtfTracePointLink,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
-    },
-    sys::{BpfHelper, is_helper_supported},
+    programs::tp_btf::BtfTracePointLink,
 };
 use traffictrace_ebpf::{
     TLS_OBJECT, constants,
@@ -35,6 +28,7 @@ use traffictrace_ebpf::{
 use super::{
     HttpLost, KernelError, gone_is_fine, load,
     tier::{TLS, TLS_PROBES},
+    uprobes::{Target, Uprobes},
 };
 use crate::tls::{Function, Placed};
 
@@ -48,6 +42,7 @@ const DETACHER_STACK: usize = 64 << 10;
 /// The loaded programs. Dropping them detaches them from the kernel's hooks; from processes, dropping the links does.
 pub struct TlsProbes {
     ebpf: Ebpf,
+    probes: Uprobes,
     /// Held for its drop.
     _hooks: Vec<BtfTracePointLink>,
     news: RingBuf<MapData>,
@@ -56,7 +51,7 @@ pub struct TlsProbes {
 
 /// The probes of one process. Dropping them detaches them one by one; [`TlsLinks::detach`] is faster.
 #[derive(Debug, Default)]
-pub struct TlsLinks(Vec<FdLink>);
+pub struct TlsLinks(Vec<OwnedFd>);
 
 impl fmt::Debug for TlsProbes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,12 +65,9 @@ impl TlsProbes {
     ///
     /// # Errors
     ///
-    /// [`KernelError`] if the kernel has no BTF, is older than Linux 6.3, or refuses a map or a program.
+    /// [`KernelError`] if the kernel has no BTF, is older than Linux 6.6, or refuses a map or a program.
     pub fn load(ring_bytes: u32) -> Result<(Self, TlsText), KernelError> {
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
-        if matches!(is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_loop), Ok(false)) {
-            return Err(KernelError::NoHelper { feature: "read TLS", helper: "bpf_loop", since: "6.3" });
-        }
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .map_max_entries(maps::TLS_RING, ring_bytes)
@@ -84,13 +76,13 @@ impl TlsProbes {
             .allow_unsupported_maps()
             .load(TLS_OBJECT)
             .map_err(|e| KernelError::load("create the BPF maps for TLS".into(), e))?;
-        let all: Vec<_> = TLS.iter().chain(&TLS_PROBES).copied().collect();
-        let mut refused = load::verify(&mut ebpf, &btf, &all);
-        for hook in all {
+        let mut refused = load::verify(&mut ebpf, &btf, &TLS);
+        for hook in TLS {
             if let Some(error) = refused.remove(hook.program) {
                 return Err(load::loading(hook, error));
             }
         }
+        let probes = Uprobes::load(TLS_OBJECT, &ebpf, &btf, &TLS_PROBES)?;
         let hooks = TLS.map(|hook| load::attach_tracepoint(&mut ebpf, &btf, hook));
         let hooks = hooks.into_iter().collect::<Result<_, _>>()?;
         let text = TlsText {
@@ -99,7 +91,7 @@ impl TlsProbes {
             bodies: hash(&mut ebpf, maps::TLS_BODIES)?,
         };
         let news = ring(&mut ebpf, maps::TLS_NEWS)?;
-        Ok((Self { ebpf, _hooks: hooks, news, selected: BTreeSet::new() }, text))
+        Ok((Self { ebpf, probes, _hooks: hooks, news, selected: BTreeSet::new() }, text))
     }
 
     /// Has new processes of these cgroups and of those below them be told.
@@ -137,40 +129,43 @@ impl TlsProbes {
     /// # Errors
     ///
     /// [`KernelError`] if the kernel refuses; nothing stays attached then.
-    pub fn attach(&mut self, pid: u32, placed: &Placed) -> Result<TlsLinks, KernelError> {
+    pub fn attach(&self, pid: u32, placed: &Placed) -> Result<TlsLinks, KernelError> {
         // The kernel takes a path. This one leads to the file that was looked into, whatever became of its name.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", placed.file.as_raw_fd()));
-        let mut offsets: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        let path = format!("/proc/self/fd/{}", placed.file.as_raw_fd());
+        let path = CString::new(path).map_err(|_| KernelError::Object("path"))?;
+        let mut offsets: BTreeMap<(&str, bool), Vec<u64>> = BTreeMap::new();
         for place in placed.places.iter() {
             let (entry, end) = programs(place.function);
-            offsets.entry(entry).or_default().push(place.begins);
+            offsets.entry((entry, false)).or_default().push(place.begins);
             let Some(end) = end else { continue };
-            let at =
-                if place.returns.is_empty() { std::slice::from_ref(&place.begins) } else { &place.returns };
-            offsets.entry(end).or_default().extend(at);
+            if place.returns.is_empty() {
+                offsets.entry((end, true)).or_default().push(place.begins);
+            } else {
+                offsets.entry((end, false)).or_default().extend(&place.returns);
+            }
         }
+        let probe = |(program, at_return): (&str, bool), offsets: &[u64]| {
+            let target = Target { path: &path, offsets, cookie: placed.go_tcp, at_return, pid };
+            self.probes.attach(program, target).map_err(|error| {
+                KernelError::load(format!("attach the BPF program {program} to the process {pid}"), error)
+            })
+        };
         let links = thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .ebpf
-                .programs_mut()
-                .filter_map(|(name, program)| Some((name, program, offsets.get(name)?)))
-                .map(|(name, program, offsets)| {
-                    let path = &path;
-                    scope.spawn(move || probe(program, name, pid, path, offsets, placed.go_tcp))
-                })
-                .collect();
-            let results =
+            let threads: Vec<_> =
+                offsets.iter().map(|(key, offsets)| scope.spawn(|| probe(*key, offsets))).collect();
+            let joined =
                 threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            results.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>, _>>()
+            // All threads are waited for, whatever one says.
+            joined.collect::<Vec<_>>()
         });
-        Ok(TlsLinks(links?.into_iter().flatten().collect()))
+        links.into_iter().collect::<Result<_, _>>().map(TlsLinks)
     }
 }
 
 impl TlsLinks {
     /// Detaches the probes of processes. The kernel waits for some grace periods for each, so many are detached at once.
     pub fn detach(all: Vec<Self>) {
-        let links: Vec<FdLink> = all.into_iter().flat_map(|links| links.0).collect();
+        let links: Vec<OwnedFd> = all.into_iter().flat_map(|links| links.0).collect();
         let waiting = Mutex::new(links);
         let take = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let work = || while take().is_some() {};
@@ -183,29 +178,6 @@ impl TlsLinks {
             work();
         });
     }
-}
-
-/// Attaches a program to places of a process's file.
-fn probe(
-    program: &mut Program,
-    name: &str,
-    pid: u32,
-    path: &Path,
-    offsets: &[u64],
-    cookie: u64,
-) -> Result<Vec<FdLink>, KernelError> {
-    let step = || format!("attach the BPF program {name} to the process {pid}");
-    let failed = |error| KernelError::load(step(), error);
-    let program: &mut UProbe = program.try_into().map_err(failed)?;
-    let scope = NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-    let attach = |offset: &u64| {
-        let location = UProbeAttachLocation::AbsoluteOffset(*offset);
-        let point = UProbeAttachPoint { location, cookie: (cookie != 0).then_some(cookie) };
-        let id = program.attach(point, path, scope).map_err(failed)?;
-        let link = program.take_link(id).map_err(failed)?;
-        link.try_into().map_err(|error| KernelError::load(step(), error))
-    };
-    offsets.iter().map(attach).collect()
 }
 
 /// The programs for the entry of a function and for its end.

@@ -32,11 +32,12 @@ pub(super) fn openssl(elf: &Elf<'_>) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// The number at the beginning of a text: it has a dot, and ends before anything that is no part of one.
+/// The number at the beginning of a text: it has two dots, and ends before anything that is no part of one.
 fn version(text: &[u8]) -> Option<String> {
     let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b".+-".contains(byte);
     let number: Vec<u8> = text.iter().take_while(is_part).copied().collect();
-    let is_number = number.first().is_some_and(u8::is_ascii_digit) && number.contains(&b'.');
+    let dots = number.iter().filter(|byte| **byte == b'.').count();
+    let is_number = number.first().is_some_and(u8::is_ascii_digit) && dots >= 2;
     // Where the text ends is unknown if nothing else came.
     (is_number && number.len() < text.len()).then(|| String::from_utf8_lossy(&number).into_owned())
 }
@@ -90,12 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_a_number_with_a_dot() {
+    fn a_version_is_a_number_with_dots() {
         assert_eq!(version(b"3.0.19 27 Jan 2026\0"), Some("3.0.19".to_owned()));
         assert_eq!(version(b"1.1.1w  11 Sep 2023\0"), Some("1.1.1w".to_owned()));
         assert_eq!(version(b"3.0.15+quic 3 Sep 2024\0"), Some("3.0.15+quic".to_owned()));
         assert_eq!(version(b"CMS routines\0"), None);
-        assert_eq!(version(b"3 \0"), None);
+        assert_eq!(version(b"3.0 \0"), None);
         assert_eq!(version(b"3.0.19"), None, "cut");
         assert_eq!(version(b""), None);
     }

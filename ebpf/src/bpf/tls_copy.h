@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Plain text for user space: read from the process, handed over, or counted as refused. */
+/*
+ * Plain text for user space: read from the process, handed over, or counted as refused. Programs that hand over can sleep,
+ * since what a process sends need not be in memory yet.
+ */
 #ifndef TT_TLS_COPY_H
 #define TT_TLS_COPY_H
 
@@ -86,7 +89,7 @@ static __always_inline bool copy_slice(struct copying *copying, __u64 length, co
 	to = (void *)(record + 1) + sizeof(struct tt_tls_origin);
 	/* As in http_copy.h: the length is made from its last byte's number. */
 	asm volatile("" : "+r"(last));
-	if (last >= most || bpf_probe_read_user(to, last + 1, (void *)copying->from)) {
+	if (last >= most || bpf_copy_from_user(to, last + 1, (void *)copying->from)) {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 		return false;
 	}

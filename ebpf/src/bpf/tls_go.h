@@ -85,7 +85,7 @@ static __always_inline struct channel *go_channel(__u64 connection, __u64 cookie
 	return bpf_map_lookup_elem(&tt_tls_channels, &object);
 }
 
-SEC("uprobe")
+SEC("uprobe.s")
 int tt_tls_go_write(struct pt_regs *ctx)
 {
 	__u64 connection = GO_RECEIVER(ctx), length = GO_LENGTH(ctx);
@@ -112,7 +112,7 @@ int tt_tls_go_read(struct pt_regs *ctx)
 }
 
 /* At each return instruction of Read. */
-SEC("uprobe")
+SEC("uprobe.s")
 int tt_tls_go_read_ret(struct pt_regs *ctx)
 {
 	struct routine routine = { .address = GO_ROUTINE(ctx), .pid = current_pid() };

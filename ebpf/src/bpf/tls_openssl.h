@@ -130,19 +130,19 @@ int tt_tls_sendfile(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("uretprobe")
+SEC("uretprobe.s")
 int tt_tls_read_ret(struct pt_regs *ctx)
 {
 	return leave(ctx, false, false);
 }
 
-SEC("uretprobe")
+SEC("uretprobe.s")
 int tt_tls_write_ret(struct pt_regs *ctx)
 {
 	return leave(ctx, true, false);
 }
 
-SEC("uretprobe")
+SEC("uretprobe.s")
 int tt_tls_sendfile_ret(struct pt_regs *ctx)
 {
 	return leave(ctx, true, true);

@@ -23,7 +23,6 @@ fn go_program(folder: &Path, flags: &[&str]) -> Option<File> {
         .args(flags)
         .arg("main.go")
         .current_dir(folder)
-        .env("GOCACHE", std::env::temp_dir().join("traffictrace-go-cache"))
         .env("CGO_ENABLED", "0")
         .env("GO111MODULE", "off")
         .status();
