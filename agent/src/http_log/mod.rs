@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 pub(crate) use self::args::HttpArgs;
 use self::{
@@ -37,6 +37,8 @@ use crate::{
 
 /// Longest time between two looks at what the kernel has handed over.
 const TICK: Duration = Duration::from_millis(100);
+/// Longest time that the end waits for what is being found out of processes that speak TLS.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The only session here.
 const SESSION: &str = "http";
 /// The protocol that carries HTTP.
@@ -174,6 +176,10 @@ impl Log {
     async fn conclude(&mut self) -> Result<(), HostError> {
         // The last requests must have their process.
         self.engine.drain_fully();
+        let end = Instant::now() + LAST_LOOK;
+        while self.engine.looks_at_processes() && Instant::now() < end {
+            sleep(TICK / 10).await;
+        }
         if self.summaries.is_some() {
             self.print_summary();
         }

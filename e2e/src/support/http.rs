@@ -57,6 +57,19 @@ pub struct Ending {
     pub unobserved: BTreeMap<String, u64>,
     /// Numbers of what was lost, by kind.
     pub lost: BTreeMap<String, u64>,
+    /// The processes that speak TLS.
+    pub tls: Vec<TlsProcess>,
+}
+
+/// A process that speaks TLS.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the product's documented output")]
+pub struct TlsProcess {
+    pub pid: u32,
+    pub command: String,
+    pub library: Option<String>,
+    pub readable: bool,
+    pub reason: Option<String>,
 }
 
 impl Ending {

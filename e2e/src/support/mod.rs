@@ -8,6 +8,7 @@ pub mod http;
 pub mod needs;
 pub mod process;
 pub mod server;
+pub mod tls;
 pub mod top;
 pub mod truth;
 pub mod wait;

@@ -159,6 +159,11 @@ impl Engine {
         self.http.as_ref().map(|feed| feed.tls.readable(&feed.capture))
     }
 
+    /// Whether processes that speak TLS are being looked at still, so that [`HttpSnapshot::tls`] lacks what they have.
+    pub fn looks_at_processes(&self) -> bool {
+        self.http.as_ref().is_some_and(|feed| feed.tls.is_busy())
+    }
+
     /// The exchanges that completed since the last call, in the order of their completion on each connection. Empty unless
     /// the session asked for [`HttpSpec::each`].
     pub fn take_exchanges(&mut self, id: &SessionId) -> Vec<HttpExchange> {

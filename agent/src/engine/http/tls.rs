@@ -114,6 +114,11 @@ impl TlsFeed {
         }
     }
 
+    /// Whether processes are still to be looked at that speak TLS.
+    pub(super) fn is_busy(&self) -> bool {
+        self.watcher.as_ref().is_some_and(Watcher::is_busy)
+    }
+
     /// When the probes of a process were attached.
     pub(super) fn probed(&self, pid: u32) -> Option<u64> {
         self.watcher.as_ref()?.probed(pid)

@@ -54,6 +54,8 @@ struct State {
     wanted: Wanted,
     /// Processes that speak TLS and are to be looked at.
     asked: BTreeSet<u32>,
+    /// They are being looked at.
+    is_busy: bool,
     findings: HashMap<u32, Finding>,
     ends: bool,
 }
@@ -127,6 +129,12 @@ impl Watcher {
             drop(state);
             self.shared.wake();
         }
+    }
+
+    /// Whether processes are still to be looked at that speak TLS.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.shared.lock();
+        state.is_busy || !state.asked.is_empty()
     }
 
     /// What is known of a process; nothing if it has not been looked at yet.

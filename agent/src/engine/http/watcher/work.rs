@@ -109,6 +109,7 @@ impl Work {
             for pid in asked {
                 self.look(pid, true);
             }
+            self.shared.lock().is_busy = false;
             self.look_at_due();
         }
         let tracked = self.tracked.into_values().flat_map(|tracked| tracked.links).map(|(_, links)| links);
