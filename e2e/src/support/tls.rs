@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -192,27 +193,45 @@ impl Peer {
 pub fn is_probed(pid: u32, name: &str) -> Result<bool> {
     let maps =
         fs::read_to_string(format!("/proc/{pid}/maps")).map_err(TestError::io("read a process's maps"))?;
-    let code = maps.lines().find_map(|line| {
+    let code: Vec<Code<'_>> =
+        maps.lines().filter_map(Code::of).filter(|code| code.name().contains(name)).collect();
+    if code.is_empty() {
+        return Err(TestError::unexpected("the maps of a process", format!("no {name} in {maps}")));
+    }
+    let differs = |code: &Code<'_>| code.differs(pid).map_err(TestError::io("compare code with its file"));
+    code.iter().map(differs).try_fold(false, |any, differs| Ok(any | differs?))
+}
+
+/// A mapping of code.
+struct Code<'a> {
+    start: u64,
+    end: u64,
+    offset: u64,
+    path: &'a str,
+}
+
+impl<'a> Code<'a> {
+    fn of(line: &'a str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let (range, permissions, offset) = (words.next()?, words.next()?, words.next()?);
-        let path =
-            words.nth(2).filter(|path| path.rsplit('/').next().is_some_and(|last| last.contains(name)))?;
         let (start, end) = range.split_once('-')?;
         let number = |text: &str| u64::from_str_radix(text, 16).ok();
-        permissions.contains('x').then_some((number(start)?, number(end)?, number(offset)?, path.to_owned()))
-    });
-    let (start, end, offset, path) =
-        code.ok_or_else(|| TestError::unexpected("the maps of a process", format!("no {name} in {maps}")))?;
-    let length = usize::try_from(end - start).unwrap_or(usize::MAX);
-    let (mut in_file, mut in_memory) = (vec![0; length], vec![0; length]);
-    let failed = || TestError::io("compare a process's code with its file");
-    // The last page goes beyond the file's code.
-    let file = File::open(path).map_err(failed())?;
-    let in_file_length = file.read_at(&mut in_file, offset).map_err(failed())?;
-    File::open(format!("/proc/{pid}/mem"))
-        .and_then(|memory| memory.read_exact_at(&mut in_memory, start))
-        .map_err(failed())?;
-    Ok(in_file[..in_file_length] != in_memory[..in_file_length])
+        let path = words.nth(2).filter(|_| permissions.contains('x'))?;
+        Some(Self { start: number(start)?, end: number(end)?, offset: number(offset)?, path })
+    }
+
+    fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn differs(&self, pid: u32) -> io::Result<bool> {
+        let length = usize::try_from(self.end - self.start).map_err(io::Error::other)?;
+        let (mut in_file, mut in_memory) = (vec![0; length], vec![0; length]);
+        // The last page can go beyond the file's end.
+        let in_file_length = File::open(self.path)?.read_at(&mut in_file, self.offset)?;
+        File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut in_memory, self.start)?;
+        Ok(in_file[..in_file_length] != in_memory[..in_file_length])
+    }
 }
 
 /// Waits until the probes are in a process, or are not.
