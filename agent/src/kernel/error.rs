@@ -36,6 +36,14 @@ pub enum KernelError {
         /// The first kernel that has it.
         since: &'static str,
     },
+    /// What is to be read cannot be seen from here.
+    #[error("{what}: {advice}")]
+    OutOfSight {
+        /// What is missing.
+        what: &'static str,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// No hook tier that was tried works.
     #[error(
         "this kernel offers no way to count sends and receives; use Linux 6.3 or later, or 5.10 or later with BPF \
@@ -179,19 +187,28 @@ fn permission_denied(error: &(dyn Error + 'static)) -> bool {
 const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_NET_ADMIN", 12)];
 const CAP_SYS_ADMIN: u32 = 21;
 
+/// The one that lets a process look into others.
+const CAP_SYS_PTRACE: u32 = 19;
+
+/// Whether this process may look into those of other users. One that cannot tell may try.
+pub fn may_look_into_processes() -> bool {
+    effective_capabilities().is_none_or(|effective| effective >> CAP_SYS_PTRACE & 1 == 1)
+}
+
 /// Names of the capabilities that this process lacks for tracing. Empty with CAP_SYS_ADMIN, which covers them all.
 pub fn missing_capabilities() -> Vec<&'static str> {
-    let Some(effective) = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    }) else {
-        return Vec::new();
-    };
+    let Some(effective) = effective_capabilities() else { return Vec::new() };
     let has = |bit: u32| effective >> bit & 1 == 1;
     if has(CAP_SYS_ADMIN) {
         return Vec::new();
     }
     NEEDED.iter().filter(|(_, bit)| !has(*bit)).map(|(name, _)| *name).collect()
+}
+
+fn effective_capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 fn permission_advice() -> String {

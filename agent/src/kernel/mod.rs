@@ -40,7 +40,7 @@ use self::{
     reconcile::Reconcile, sizes::Geometry, table::Table,
 };
 pub use self::{
-    error::{KernelError, missing_capabilities},
+    error::{KernelError, may_look_into_processes, missing_capabilities},
     folders::Folders,
     hooks::Wanted,
     http::{HttpCapture, HttpLost},

@@ -26,7 +26,7 @@ use traffictrace_ebpf::{
 };
 
 use super::{
-    HttpLost, KernelError, gone_is_fine, load,
+    HttpLost, KernelError, gone_is_fine, load, may_look_into_processes, sees_all_processes,
     tier::{TLS, TLS_PROBES},
     uprobes::{Target, Uprobes},
 };
@@ -65,8 +65,20 @@ impl TlsProbes {
     ///
     /// # Errors
     ///
-    /// [`KernelError`] if the kernel has no BTF, is older than Linux 6.6, or refuses a map or a program.
+    /// [`KernelError`] if this process does not see the others or may not look into them, if the kernel has no BTF, is older
+    /// than Linux 6.6, or refuses a map or a program.
     pub fn load(ring_bytes: u32) -> Result<(Self, TlsText), KernelError> {
+        if !sees_all_processes() {
+            let (what, advice) =
+                ("the machine's process ids are not visible", "set agent.hostPID of the chart");
+            return Err(KernelError::OutOfSight { what, advice });
+        }
+        if !may_look_into_processes() {
+            return Err(KernelError::OutOfSight {
+                what: "this process lacks CAP_SYS_PTRACE, to look into processes",
+                advice: "run it as root, or add SYS_PTRACE to agent.extraCapabilities of the chart",
+            });
+        }
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use traffictrace_e2e::support::{
-    Result,
+    Result, TestError,
     cgroup::Cgroup,
     http::{HttpLog, Request, TlsProcess},
     needs::Host,
@@ -31,15 +31,16 @@ fn shown(requests: &[Request], side: &str, pid: u32) -> Counted {
     counted
 }
 
-fn of_pid(processes: &[TlsProcess], pid: u32) -> &TlsProcess {
+fn of_pid(processes: &[TlsProcess], pid: u32) -> Result<&TlsProcess> {
     let found = processes.iter().find(|process| process.pid == pid);
-    found.unwrap_or_else(|| panic!("{pid} is not among {processes:?}"))
+    found.ok_or_else(|| TestError::unexpected(format!("what is said of {pid}"), format!("{processes:?}")))
 }
 
-fn assert_read(processes: &[TlsProcess], pid: u32, library: &str) {
-    let process = of_pid(processes, pid);
+fn assert_read(processes: &[TlsProcess], pid: u32, library: &str) -> Result<()> {
+    let process = of_pid(processes, pid)?;
     let named = process.library.as_ref().is_some_and(|name| name.contains(library));
     assert!(named && process.readable, "{process:?}");
+    Ok(())
 }
 
 /// A server and clients of it, all traced from before the first connection on: both sides equal what each counted.
@@ -70,10 +71,10 @@ fn compare(
     let (pid, served) = (server.pid(), server.stop()?);
     let (requests, ending) = log.interrupt::<Request>()?;
     assert_eq!(shown(&requests, "Server", pid), served);
-    assert_read(&ending.tls, pid, library);
+    assert_read(&ending.tls, pid, library)?;
     for (pid, client, asked) in &told {
         assert_eq!(&shown(&requests, "Client", *pid), asked, "{client:?}");
-        assert_read(&ending.tls, *pid, client.library);
+        assert_read(&ending.tls, *pid, client.library)?;
         let protocol = if client.protocol == "h2" { "HTTP/2" } else { "HTTP/1.1" };
         assert!(of_side(&requests, "Client").any(|request| request.protocol == protocol), "{client:?}");
     }
@@ -162,7 +163,7 @@ fn nginx_equals_its_log_and_others_have_no_probes() -> Result<()> {
     assert_eq!(requests.iter().filter(|request| of_http1(request)).count(), logged.len() / 2);
     assert!(requests.iter().all(|request| request.tls && request.pid == worker), "{requests:?}");
     assert_same(as_nginx(&requests), logged);
-    assert_read(&ending.tls, worker, "OpenSSL ");
+    assert_read(&ending.tls, worker, "OpenSSL ")?;
     ending.complete()?;
     Ok(())
 }
@@ -184,7 +185,7 @@ fn what_is_not_read_is_said() -> Result<()> {
         Peer::connect(&plain, &client, peer.port(), &go.file(), REQUESTS, "h1")?.counted()?;
         let (requests, ending) = log.interrupt::<Request>()?;
         assert!(requests.is_empty(), "{requests:?}");
-        let process = of_pid(&ending.tls, peer.pid());
+        let process = of_pid(&ending.tls, peer.pid())?;
         let (library, why) = (process.library.as_deref(), process.reason.as_deref());
         assert!(library.is_some_and(|library| library.starts_with("Go crypto/tls (go1.")), "{process:?}");
         assert!(!process.readable && why.is_some_and(|why| why.contains(reason)), "{process:?}");

@@ -210,3 +210,6 @@ impl Waiting {
 fn low(count: u64) -> u32 {
     count as u32
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,13 @@ fn the_last_line_has_totals_and_what_is_missing() {
     tally.missing.connections = 3;
     tally.missing.lost.records = 4;
     tally.missing.not_listed = 5;
+    tally.tls.push(TlsProcess {
+        owner: of_nginx(exchange()).owner,
+        pid: 4711,
+        library: "OpenSSL 3.0.19".to_owned(),
+        readable: true,
+        reason: String::new(),
+    });
     let mut text = Vec::new();
     ending(None, &tally, &mut text).unwrap();
     assert_eq!(
@@ -99,6 +106,9 @@ fn the_last_line_has_totals_and_what_is_missing() {
                 "records": 4, "requests": 0, "responses": 0, "unknownRecords": 0, "notListed": 5,
                 "tableFullEvents": 0,
             },
+            "tls": [{
+                "pid": 4711, "command": "nginx", "library": "OpenSSL 3.0.19", "readable": true, "reason": null,
+            }],
         })
     );
 }
