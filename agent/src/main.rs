@@ -19,6 +19,7 @@ mod session;
 mod tasks;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod top;
 
 use std::process::ExitCode;

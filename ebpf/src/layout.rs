@@ -7,6 +7,7 @@
 mod filter;
 pub mod http;
 mod slot;
+pub mod tls;
 
 use std::{
     mem::size_of,
@@ -120,6 +121,18 @@ const _: () = {
     assert!(size_of::<Tags>() == 32);
     assert!(size_of::<Selection>() == 24);
 };
+
+fn word16(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
+}
+
+fn word32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+fn word64(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
+}
 
 #[cfg(test)]
 mod tests {

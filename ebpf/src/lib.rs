@@ -18,6 +18,11 @@ static HTTP_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT
 /// The ELF object that sees HTTP: loaded beside the others while a session asks for requests.
 pub static HTTP_OBJECT: &[u8] = &HTTP_ALIGNED.0;
 
+static TLS_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/tls.bpf.o")));
+
+/// The ELF object that sees the plain text of TLS: loaded while a session asks for that.
+pub static TLS_OBJECT: &[u8] = &TLS_ALIGNED.0;
+
 /// The two ELF objects. Each has all maps and the programs of its hooks; the loader fits it to the running kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
@@ -91,6 +96,16 @@ pub mod maps {
     pub const HTTP_LOST: &str = "tt_http_lost";
     /// In [`super::HTTP_OBJECT`], a set of cookies of sockets that speak no HTTP (value `u8`). The programs remove them.
     pub const HTTP_IGNORED: &str = "tt_http_ignored";
+    /// In [`super::TLS_OBJECT`], the ring buffer of [`super::layout::http::Record`]s of plain text.
+    pub const TLS_RING: &str = "tt_tls_ring";
+    /// In [`super::TLS_OBJECT`], the ring buffer of processes to be looked at: [`super::layout::tls::news`].
+    pub const TLS_NEWS: &str = "tt_tls_news";
+    /// In [`super::TLS_OBJECT`], cgroup id → [`super::layout::http::Lost`].
+    pub const TLS_LOST: &str = "tt_tls_lost";
+    /// In [`super::TLS_OBJECT`], the set of selected cgroups by id (value `u8`).
+    pub const TLS_CGROUPS: &str = "tt_tls_cgroups";
+    /// In [`super::TLS_OBJECT`], [`super::layout::tls::Way`] → number of its bytes (`u64`) up to which none are of interest. LRU.
+    pub const TLS_BODIES: &str = "tt_tls_bodies";
     /// In [`super::Variant::Plain`], a HASH of sockets that is the kernel's own affair and has one entry for each slot.
     pub const IDS: &str = "tt_ids";
 }
@@ -101,7 +116,7 @@ pub mod constants {
     pub const SET_MASK: &str = "set_mask";
     /// Number of the stash's sets (`u32`), which come after the main ones.
     pub const STASH_SETS: &str = "stash_sets";
-    /// In [`super::HTTP_OBJECT`], the bytes in the ring buffer at which user space is woken (`u64`).
+    /// In [`super::HTTP_OBJECT`] and [`super::TLS_OBJECT`], the bytes in the ring buffer at which user space is woken (`u64`).
     pub const HTTP_WAKE_AT: &str = "wake_at";
     /// In [`super::Variant::Typed`], 1 if notes about messages are kept by thread and not in storage of tasks (`u8`).
     pub const NOTES_BY_THREAD: &str = "notes_by_thread";

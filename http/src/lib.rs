@@ -18,6 +18,6 @@ mod parser;
 mod piece;
 mod stream;
 
-pub use connection::{Beginning, Connection, Language};
+pub use connection::{Beginning, Connection, Language, begins_message};
 pub use exchange::{Exchange, Protocol, Reason, Side, Sink, Status};
 pub use piece::{Piece, Way};

@@ -159,6 +159,11 @@ impl Stream {
         self.held.capacity() * size_of::<Held>() + self.held_bytes
     }
 
+    /// Whether everything up to the last piece's end was delivered.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.held.is_empty() && self.rest.is_none_or(|(end, _)| end <= self.next_offset())
+    }
+
     fn next_offset(&self) -> u64 {
         self.next.unwrap_or(ORIGIN)
     }

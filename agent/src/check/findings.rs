@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::{
     cgroups::find_root,
     kernel::{
-        HookTier, HttpCapture, KernelError, TierChoice, Tracer, Unseen, Wanted, missing_capabilities,
-        sees_all_processes,
+        HookTier, HttpCapture, KernelError, TierChoice, TlsProbes, Tracer, Unseen, Wanted,
+        missing_capabilities, sees_all_processes,
     },
 };
 
@@ -43,6 +43,8 @@ pub(super) struct Findings {
     pub(super) icmp_peers: bool,
     /// The answer about requests of HTTP.
     pub(super) http: Http,
+    /// The answer about the plain text of TLS.
+    pub(super) tls: Http,
     /// Whether all processes of the machine can be seen by their ids.
     pub(super) sees_all_processes: bool,
     /// Most memory that this process may lock, in bytes; null: no limit. Counts before Linux 5.11 alone.
@@ -63,7 +65,7 @@ pub(super) struct Tier {
     pub(super) reason: Option<String>,
 }
 
-/// The answer to whether requests of HTTP can be seen.
+/// The answer to whether requests of HTTP can be seen, or those by TLS read.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Http {
@@ -110,6 +112,9 @@ impl Findings {
         }
         let http = root.as_ref().map_or(Ok(()), |root| try_http(root.path()));
         let http_reason = http.as_ref().err().map(reason);
+        let tls = TlsProbes::load(HTTP_RING_BYTES).map(drop);
+        let tls_reason = tls.as_ref().err().map(reason);
+        let http_works = http_reason.is_none() && root.is_some();
         let mut findings = Self {
             works: used.is_some(),
             conclusion: String::new(),
@@ -121,7 +126,8 @@ impl Findings {
             cgroup_root: root.as_ref().map(|root| root.path().to_owned()),
             missing_capabilities,
             icmp_peers,
-            http: Http { works: http_reason.is_none() && root.is_some(), reason: http_reason },
+            http: Http { works: http_works, reason: http_reason },
+            tls: Http { works: http_works && tls_reason.is_none(), reason: tls_reason },
             sees_all_processes: sees_all_processes(),
             locked_memory_limit_bytes: locked_memory(),
             not_seen: unseen.into_iter().map(NotSeen::from).collect(),

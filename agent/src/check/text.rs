@@ -38,6 +38,8 @@ pub(super) fn text(findings: &Findings) -> String {
         line(&mut out, "ICMP peers", if findings.icmp_peers { "yes" } else { "no" });
         let http = findings.http.reason.as_ref().map_or("yes".into(), |reason| format!("no: {reason}"));
         line(&mut out, "HTTP requests", &http);
+        let tls = findings.tls.reason.as_ref().map_or("yes".into(), |reason| format!("no: {reason}"));
+        line(&mut out, "HTTP by TLS", &tls);
         let owners = if findings.sees_all_processes {
             "all processes of the machine are visible"
         } else {

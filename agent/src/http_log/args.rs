@@ -9,13 +9,18 @@ use crate::host::{EngineArgs, FilterArgs, TargetArgs, duration, interval};
 
 /// Show every HTTP request of one container, cgroup or process, on the side of the server and of the client.
 ///
-/// Each request is one line, written when it is complete: HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC, as far as they are not
-/// encrypted. A request whose connection closed without a response is shown as "no response". Paths are shown without
+/// Each request is one line, written when it is complete: HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC, and with --tls what is
+/// encrypted by OpenSSL or by Go. A request whose connection closed without a response is shown as "no response". Paths are shown without
 /// query, and with what looks like a secret masked.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HttpArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+
+    /// Read the plain text of TLS, too, at the functions of the processes' own libraries: OpenSSL 1.1 and 3, and Go's
+    /// crypto/tls. What cannot be read is said at the end, with the reason.
+    #[arg(long)]
+    pub(super) tls: bool,
 
     /// Show a table of endpoints every interval instead of each request.
     #[arg(long)]

@@ -20,7 +20,7 @@ use super::{
     summary::Summary,
     tally::Tally,
 };
-use crate::engine::{HttpExchange, HttpOwner};
+use crate::engine::{HttpExchange, HttpOwner, TlsProcess};
 
 /// A request.
 #[derive(Debug, Serialize)]
@@ -123,6 +123,20 @@ struct Ending<'a> {
     lost: Lost,
     /// Requests that had not ended by now, which are in no sum.
     under_way: u64,
+    /// The processes that speak TLS.
+    tls: Vec<Tls<'a>>,
+}
+
+/// A process that speaks TLS.
+#[derive(Debug, Serialize)]
+struct Tls<'a> {
+    pid: u32,
+    command: Option<String>,
+    library: Option<Cow<'a, str>>,
+    /// Whether its plain text is read.
+    readable: bool,
+    /// Why not, or not all of it.
+    reason: Option<&'a str>,
 }
 
 /// A summary's line. What is missing is since the beginning.
@@ -151,7 +165,7 @@ pub(super) fn request(request: &HttpExchange, clock: &Clock, out: &mut impl Writ
         container_pid: known.map(|_| request.container_pid),
         command: command(&request.owner),
         protocol: protocol(exchange.protocol),
-        tls: false,
+        tls: request.tls,
         method: printable(&exchange.method),
         host: printable(&exchange.host),
         path: (!exchange.path.is_empty()).then(|| human::printable(&redact(&exchange.path)).into_owned()),
@@ -200,6 +214,7 @@ pub(super) fn ending(whole: Option<&Summary>, tally: &Tally, out: &mut impl Writ
         unobserved: Unobserved::from(tally),
         lost: Lost::from(tally),
         under_way: tally.missing.under_way,
+        tls: tally.tls.iter().map(Tls::from).collect(),
     };
     write(&line, out)
 }
@@ -230,6 +245,19 @@ impl<'a> From<&'a Row<HttpOwner>> for Endpoint<'a> {
             p90_microseconds: p90,
             p99_microseconds: p99,
             max_microseconds: max,
+        }
+    }
+}
+
+impl<'a> From<&'a TlsProcess> for Tls<'a> {
+    fn from(process: &'a TlsProcess) -> Self {
+        let TlsProcess { owner, pid, library, readable, reason } = process;
+        Self {
+            pid: *pid,
+            command: command(owner),
+            library: printable(library),
+            readable: *readable,
+            reason: (!reason.is_empty()).then_some(reason.as_str()),
         }
     }
 }

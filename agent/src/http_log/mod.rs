@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 pub(crate) use self::args::HttpArgs;
 use self::{
@@ -37,6 +37,8 @@ use crate::{
 
 /// Longest time between two looks at what the kernel has handed over.
 const TICK: Duration = Duration::from_millis(100);
+/// Longest time that the end waits for what is being found out of processes that speak TLS.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The only session here.
 const SESSION: &str = "http";
 /// The protocol that carries HTTP.
@@ -55,7 +57,7 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
         filter,
         group_by: GroupBy::Process,
         max_rows: args.engine.max_flows,
-        http: Some(HttpSpec { each, ..HttpSpec::default() }),
+        http: Some(HttpSpec { each, tls: args.tls, ..HttpSpec::default() }),
         ..SessionSpec::default()
     };
     let session = SESSION.to_owned();
@@ -174,6 +176,10 @@ impl Log {
     async fn conclude(&mut self) -> Result<(), HostError> {
         // The last requests must have their process.
         self.engine.drain_fully();
+        let end = Instant::now() + LAST_LOOK;
+        while self.engine.looks_at_processes() && Instant::now() < end {
+            sleep(TICK / 10).await;
+        }
         if self.summaries.is_some() {
             self.print_summary();
         }
@@ -186,7 +192,7 @@ impl Log {
             summaries.record(&std::mem::take(&mut rest), &self.args.selection);
             Box::new(summaries.whole(snapshot, self.args.top()))
         });
-        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally))] {
+        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally.clone()))] {
             if !self.printer.finish().await.map_err(HostError::Output)? {
                 return Ok(());
             }

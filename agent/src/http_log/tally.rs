@@ -1,14 +1,18 @@
 //! What the whole session has seen and not seen, in sentences for people.
 
+use std::collections::BTreeMap;
+
+use traffictrace_crd::human;
 use traffictrace_http::{
     Reason,
     endpoint::{Class, Sums, Totals, Unobserved},
 };
 
-use crate::engine::{Engine, HttpMissing, HttpSnapshot, SessionId};
+use super::names::command;
+use crate::engine::{Engine, HttpMissing, HttpSnapshot, SessionId, TlsProcess};
 
 /// Sums since the session began.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     /// All requests, whether they were shown or not.
     pub(super) totals: Totals,
@@ -16,6 +20,8 @@ pub(super) struct Tally {
     pub(super) missing: HttpMissing,
     /// Calls that found no room in the flow table, so that their process is not known.
     pub(super) table_full: u64,
+    /// The processes that speak TLS.
+    pub(super) tls: Vec<TlsProcess>,
 }
 
 impl Tally {
@@ -24,12 +30,13 @@ impl Tally {
         let table_full = engine.snapshot(session, 0).map_or(0, |snapshot| snapshot.losses.table_full);
         // Last, since everything else reads requests as well.
         let requests = engine.http(session, top)?;
-        Some((Self { totals: requests.totals, missing: requests.missing, table_full }, requests))
+        let HttpSnapshot { totals, missing, ref tls, .. } = requests;
+        Some((Self { totals, missing, table_full, tls: tls.clone() }, requests))
     }
 
     /// What is missing, one sentence each, with what to do.
     pub(super) fn sentences(&self) -> Vec<String> {
-        let Self { totals, missing, table_full } = self;
+        let Self { totals, missing, table_full, tls } = self;
         let mut sentences = Vec::new();
         let mut say = |count: u64, sentence: &dyn Fn() -> String| {
             if count > 0 {
@@ -77,6 +84,7 @@ impl Tally {
             "The flow table was full, so some requests are shown without their process: raise --max-flows."
                 .to_owned()
         });
+        sentences.extend(tls_sentences(tls));
         sentences
     }
 
@@ -85,6 +93,24 @@ impl Tally {
         let count = self.missing.under_way;
         (count > 0).then(|| format!("{} had not ended, which no total has.", counted(count, "request")))
     }
+}
+
+/// One sentence for the processes of each program and library that speak TLS.
+fn tls_sentences(processes: &[TlsProcess]) -> Vec<String> {
+    let mut groups: BTreeMap<_, u64> = BTreeMap::new();
+    for TlsProcess { owner, library, readable, reason, .. } in processes {
+        let program = command(owner).unwrap_or_else(|| "a process".to_owned());
+        *groups.entry((program, library, readable, reason)).or_default() += 1;
+    }
+    let sentence =
+        |((program, library, readable, reason), count): ((String, &String, &bool, &String), u64)| {
+            let count = if count == 1 { String::new() } else { format!(" ({count} processes)") };
+            let library = if library.is_empty() { "an unknown library" } else { library };
+            let read = if *readable { "was read" } else { "was not read" };
+            let reason = if reason.is_empty() { String::new() } else { format!(" {reason}") };
+            human::printable(&format!("TLS of {program}{count} with {library} {read}.{reason}")).into_owned()
+        };
+    groups.into_iter().map(sentence).collect()
 }
 
 /// Numbers by class, without those that are zero: `90 2xx, 3 5xx, 1 no response`.
@@ -123,7 +149,7 @@ fn why(reason: Reason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http_log::testing::exchange;
+    use crate::http_log::testing::{exchange, of_nginx};
 
     #[test]
     fn nothing_missing_needs_no_word() {
@@ -132,6 +158,29 @@ mod tests {
         assert_eq!(by_class(&tally.totals.sums), "");
         tally.totals.sums.record(&exchange());
         assert_eq!(by_class(&tally.totals.sums), ": 1 2xx");
+    }
+
+    #[test]
+    fn processes_of_one_kind_share_a_sentence() {
+        let of = |pid, library: &str, readable, reason: &str| TlsProcess {
+            owner: of_nginx(exchange()).owner,
+            pid,
+            library: library.to_owned(),
+            readable,
+            reason: reason.to_owned(),
+        };
+        let processes = [
+            of(1, "OpenSSL 3.0.19", true, ""),
+            of(2, "OpenSSL 3.0.19", true, ""),
+            of(3, "", false, "It ended."),
+        ];
+        assert_eq!(
+            tls_sentences(&processes),
+            [
+                "TLS of nginx with an unknown library was not read. It ended.",
+                "TLS of nginx (2 processes) with OpenSSL 3.0.19 was read.",
+            ]
+        );
     }
 
     #[test]

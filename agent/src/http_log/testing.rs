@@ -44,6 +44,7 @@ pub(super) fn of_nginx(exchange: Exchange) -> HttpExchange {
         container_pid: 7,
         local: ([10, 0, 0, 1].into(), 8080),
         remote: ([10, 0, 0, 2].into(), 50_000),
+        tls: false,
         exchange,
     }
 }

@@ -21,11 +21,12 @@ use crate::engine::HttpExchange;
 
 /// Columns but the last one, which is not padded: name, width, and up to what width it grows with its values, so that a
 /// single long one does not push the others apart for good.
-const COLUMNS: [(&str, usize, usize); 11] = [
+const COLUMNS: [(&str, usize, usize); 12] = [
     ("TIME", 12, 12),
     ("SIDE", 6, 6),
     ("PROCESS", 16, 26),
     ("PEER", 18, 26),
+    ("TLS", 3, 3),
     ("METHOD", 6, 8),
     ("STATUS", 11, 11),
     ("FIRST", 8, 8),
@@ -37,9 +38,9 @@ const COLUMNS: [(&str, usize, usize); 11] = [
 /// The last column: paths are long.
 const LAST: &str = "PATH";
 /// Columns of numbers with units, which are aligned at the right.
-const NUMBERS: std::ops::RangeInclusive<usize> = 6..=9;
+const NUMBERS: std::ops::RangeInclusive<usize> = 7..=10;
 /// The column that has a colour.
-const COLOURED: usize = 5;
+const COLOURED: usize = 6;
 /// Stands for what is not known or not there.
 const NONE: &str = "-";
 
@@ -77,6 +78,7 @@ impl Lines {
             side(exchange.side).to_owned(),
             process(request),
             SocketAddr::from(request.remote).to_string(),
+            if request.tls { "TLS" } else { NONE }.to_owned(),
             known(&exchange.method),
             status(exchange.status, exchange.grpc_status),
             exchange.first_byte.map_or_else(|| NONE.to_owned(), |first| nanoseconds(first, exchange.began)),

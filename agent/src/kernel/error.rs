@@ -36,6 +36,14 @@ pub enum KernelError {
         /// The first kernel that has it.
         since: &'static str,
     },
+    /// What is to be read cannot be seen from here.
+    #[error("{what}: {advice}")]
+    OutOfSight {
+        /// What is missing.
+        what: &'static str,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// No hook tier that was tried works.
     #[error(
         "this kernel offers no way to count sends and receives; use Linux 6.3 or later, or 5.10 or later with BPF \

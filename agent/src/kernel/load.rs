@@ -186,6 +186,8 @@ pub(super) fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Resu
         Kind::Fexit => <&mut FExit>::try_from(program)?.load(hook.target, btf),
         Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
         Kind::Called => <&mut RawTracePoint>::try_from(program)?.load(),
+        // See `uprobes`.
+        Kind::Uprobe => Err(ProgramError::UnexpectedProgramType),
         Kind::Cgroup => match program {
             Program::CgroupSockAddr(program) => program.load(),
             Program::CgroupSock(program) => program.load(),
@@ -206,7 +208,7 @@ fn attach_loaded(program: &mut Program, hook: Hook) -> Result<(), KernelError> {
         Kind::Kprobe => {
             <&mut KProbe>::try_from(program).and_then(|program| program.attach(hook.target, 0).map(drop))
         }
-        Kind::Cgroup | Kind::Called => Err(ProgramError::UnexpectedProgramType),
+        Kind::Cgroup | Kind::Uprobe | Kind::Called => Err(ProgramError::UnexpectedProgramType),
     };
     attached.map_err(|error| attaching(hook, error))
 }

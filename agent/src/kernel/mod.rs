@@ -19,8 +19,10 @@ mod selection;
 mod sizes;
 mod table;
 mod tier;
+mod tls;
 mod twins;
 mod unseen;
+mod uprobes;
 
 use std::{collections::HashSet, fmt, path::Path, sync::atomic::AtomicU64, time::Instant};
 
@@ -46,6 +48,7 @@ pub use self::{
     readable::Readable,
     table::Drained,
     tier::{HookTier, TierChoice},
+    tls::{TlsLinks, TlsProbes, TlsText},
     unseen::Unseen,
 };
 

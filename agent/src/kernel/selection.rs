@@ -1,5 +1,7 @@
 //! What the kernel programs select: cgroups, processes and filters, for each session.
 
+use std::collections::BTreeSet;
+
 use aya::maps::{Array, MapError};
 use traffictrace_ebpf::{
     layout::{self, FILTER_SIZE, Process, Selection},
@@ -30,6 +32,20 @@ impl Tracer {
         let mut map = self.hash::<u32, Process>(maps::PROCESSES)?;
         map.insert(pid, [sessions, inherited], 0)
             .map_err(|e| KernelError::map("select a process", maps::PROCESSES, e))
+    }
+
+    /// Ids of the processes that any of these sessions selects, children that inherit it included.
+    pub fn selected_processes(&mut self, sessions: u64) -> Result<BTreeSet<u32>, KernelError> {
+        let failed = |e| KernelError::map("list selected processes", maps::PROCESSES, e);
+        let map = self.hash::<u32, Process>(maps::PROCESSES)?;
+        let mut pids = BTreeSet::new();
+        for entry in map.iter() {
+            let (pid, [selected, _]) = entry.map_err(failed)?;
+            if selected & sessions != 0 {
+                pids.insert(pid);
+            }
+        }
+        Ok(pids)
     }
 
     /// Takes sessions away from every selected process.

@@ -102,6 +102,8 @@ pub(super) enum Kind {
     Kprobe,
     /// At cgroups, as the program's section says.
     Cgroup,
+    /// At functions or instructions of a process, as the program's section says.
+    Uprobe,
     /// At nothing: user space runs the program.
     Called,
 }
@@ -114,6 +116,7 @@ impl Kind {
             Self::Fentry | Self::Fexit => "kernel function",
             Self::Kprobe => "kprobe",
             Self::Cgroup => "cgroup hook",
+            Self::Uprobe => "uprobe",
             Self::Called => "call",
         }
     }
@@ -221,6 +224,30 @@ const EGRESS: &str = "egress";
 /// What sees HTTP, in an object of its own.
 pub(super) const HTTP: [Hook; 2] =
     [hook("tt_http_in", Kind::Cgroup, INGRESS), hook("tt_http_out", Kind::Cgroup, EGRESS)];
+
+/// What sees the plain text of TLS, in an object of its own: what is attached from the start.
+pub(super) const TLS: [Hook; 4] = [
+    hook("tt_tls_send", Kind::Tracepoint, "sock_send_length"),
+    hook("tt_tls_recv", Kind::Tracepoint, "sock_recv_length"),
+    hook("tt_tls_exec", Kind::Tracepoint, "sched_process_exec"),
+    hook("tt_tls_fork", Kind::Tracepoint, "sched_process_fork"),
+];
+
+/// What is attached to the functions of TLS libraries, in selected processes.
+pub(super) const TLS_PROBES: [Hook; 12] = [
+    hook("tt_tls_read", Kind::Uprobe, "SSL_read"),
+    hook("tt_tls_read_ret", Kind::Uprobe, "SSL_read"),
+    hook("tt_tls_write", Kind::Uprobe, "SSL_write"),
+    hook("tt_tls_write_ret", Kind::Uprobe, "SSL_write"),
+    hook("tt_tls_read_ex", Kind::Uprobe, "SSL_read_ex"),
+    hook("tt_tls_write_ex", Kind::Uprobe, "SSL_write_ex"),
+    hook("tt_tls_sendfile", Kind::Uprobe, "SSL_sendfile"),
+    hook("tt_tls_sendfile_ret", Kind::Uprobe, "SSL_sendfile"),
+    hook("tt_tls_free", Kind::Uprobe, "SSL_free"),
+    hook("tt_tls_go_read", Kind::Uprobe, "crypto/tls.(*Conn).Read"),
+    hook("tt_tls_go_read_ret", Kind::Uprobe, "crypto/tls.(*Conn).Read"),
+    hook("tt_tls_go_write", Kind::Uprobe, "crypto/tls.(*Conn).Write"),
+];
 
 /// Sees the source of what ping and raw sockets receive.
 pub(super) const ICMP_RECV: Hook = hook("tt_icmp_recv", Kind::Tracepoint, "consume_skb");

@@ -75,6 +75,19 @@ pub struct Ending {
     pub lost: BTreeMap<String, u64>,
     /// Number of requests that had not ended, which the totals lack.
     pub under_way: u64,
+    /// The processes that speak TLS.
+    pub tls: Vec<TlsProcess>,
+}
+
+/// A process that speaks TLS.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the product's documented output")]
+pub struct TlsProcess {
+    pub pid: u32,
+    pub command: String,
+    pub library: Option<String>,
+    pub readable: bool,
+    pub reason: Option<String>,
 }
 
 impl Ending {

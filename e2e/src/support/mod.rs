@@ -9,6 +9,7 @@ pub mod needs;
 pub mod peer;
 pub mod process;
 pub mod server;
+pub mod tls;
 pub mod top;
 pub mod truth;
 pub mod wait;

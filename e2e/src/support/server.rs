@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{Result, TestError, needs, process::Process, wait};
+use super::{Result, TestError, needs, process::Process, tls::Certificate, wait};
 
 /// How long a server or a client may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -49,13 +49,14 @@ fn await_listener(at: SocketAddr) -> Result<()> {
 }
 
 /// An nginx that serves a folder with one file, `page`, `/moved` as a redirection and `/broken` as a failure. It speaks
-/// HTTP/1, and at a second address HTTP/2.
+/// HTTP/1, and at a second address HTTP/2; with a certificate both by TLS.
 #[derive(Debug)]
 pub struct Nginx {
     process: Process,
     folder: tempfile::TempDir,
     at: SocketAddr,
     http2_at: SocketAddr,
+    scheme: &'static str,
 }
 
 /// A request as nginx logged it.
@@ -77,16 +78,33 @@ impl Nginx {
     ///
     /// When it does not come up.
     pub fn start(cgroup: &Path) -> Result<Self> {
-        Self::start_with(cgroup, "sendfile on;")
+        Self::start_as(cgroup, "sendfile on;", None)
     }
 
-    /// As [`Nginx::start`], with more directives of its `http` block.
+    /// As [`Nginx::start`], with these directives of its `http` block.
     ///
     /// # Errors
     ///
     /// When it does not come up.
     pub fn start_with(cgroup: &Path, directives: &str) -> Result<Self> {
+        Self::start_as(cgroup, directives, None)
+    }
+
+    /// As [`Nginx::start`], with this certificate.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_tls(cgroup: &Path, certificate: &Certificate) -> Result<Self> {
+        Self::start_as(cgroup, "sendfile on;", Some(certificate))
+    }
+
+    fn start_as(cgroup: &Path, directives: &str, certificate: Option<&Certificate>) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
+        let (ssl, files) = certificate.map_or_else(Default::default, |certificate| {
+            let (file, key) = (certificate.certificate(), certificate.key());
+            ("ssl", format!("ssl_certificate {}; ssl_certificate_key {};", file.display(), key.display()))
+        });
         let [at, http2_at] =
             [free_port()?, free_port()?].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let text = format!(
@@ -95,7 +113,8 @@ impl Nginx {
              log_format exact '$pid $remote_port $request_method $uri $status $bytes_sent $request_time';\n\
              access_log requests exact; {directives}\n\
              client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;\n\
-             server {{ listen {at}; listen {http2_at} http2; root {};\n\
+             {files}\n\
+             server {{ listen {at} {ssl}; listen {http2_at} {ssl} http2; root {};\n\
              location /moved {{ return 301 /page; }} location /broken {{ return 503; }}\n\
              location /slow {{ alias page; limit_rate 400k; }} }}\n\
              }}\n",
@@ -106,7 +125,8 @@ impl Nginx {
         }
         let mut command = command_in(cgroup, "nginx");
         command.arg("-p").arg(folder.path()).args(["-e", "errors", "-c", "nginx.conf"]);
-        let nginx = Self { process: Process::start(&mut command)?, folder, at, http2_at };
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let nginx = Self { process: Process::start(&mut command)?, folder, at, http2_at, scheme };
         await_listener(at)?;
         await_listener(http2_at)?;
         Ok(nginx)
@@ -117,14 +137,33 @@ impl Nginx {
         self.process.pid()
     }
 
+    /// Has it read its configuration again: the process that serves is another one then, whose id is returned.
+    ///
+    /// # Errors
+    ///
+    /// When no other process comes in its place.
+    pub fn reload(&self) -> Result<u32> {
+        let workers = || {
+            let path = format!("/proc/{0}/task/{0}/children", self.pid());
+            let text = fs::read_to_string(path).map_err(TestError::io("list the processes of nginx"))?;
+            Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()).collect::<Vec<_>>())
+        };
+        let before = workers()?;
+        self.process.signal(Signal::HUP)?;
+        wait::until("nginx to reload", LIMIT, || match workers()?.as_slice() {
+            [worker] if !before.contains(worker) => Ok(Ok(*worker)),
+            others => Ok(Err(format!("{others:?}, as {before:?} before"))),
+        })
+    }
+
     /// The address of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.at)
+        format!("{}://{}{path}", self.scheme, self.at)
     }
 
     /// The address of a path where HTTP/2 is spoken.
     pub fn http2_url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.http2_at)
+        format!("{}://{}{path}", self.scheme, self.http2_at)
     }
 
     /// Stops it when it has answered everything; what it logged, in order.

@@ -53,6 +53,11 @@ fn as_root_it_says_what_is_used() -> Result<()> {
         assert!(tier["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{document}");
     }
     assert_eq!(document["missingCapabilities"], Value::Array(Vec::new()), "{document}");
+    for answer in ["http", "tls"] {
+        // Each works, or says why not.
+        let (works, reason) = (&document[answer]["works"], &document[answer]["reason"]);
+        assert!(works == true && reason.is_null() || works == false && reason.is_string(), "{document}");
+    }
     assert_eq!(document["cgroupRoot"], text(&host.cgroup_root), "{document}");
     Ok(())
 }

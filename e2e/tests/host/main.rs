@@ -6,6 +6,7 @@ mod check;
 mod exact;
 mod exactness;
 mod http;
+mod https;
 mod life;
 mod of_pid;
 mod setup;

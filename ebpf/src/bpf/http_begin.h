@@ -125,7 +125,8 @@ static __always_inline enum kind kind_of(const __u8 *bytes, __u32 length, bool w
 		return KIND_RESPONSE;
 	if (is_request(bytes, length, whole))
 		return KIND_REQUEST;
-	if (length >= 3 && bytes[0] == 0x16 && bytes[1] == 3)
+	/* A record of a handshake; of a connection whose beginning was not seen, of data. */
+	if (length >= 3 && (bytes[0] == 0x16 || (whole && bytes[0] == 0x17)) && bytes[1] == 3)
 		return KIND_TLS;
 	return KIND_OTHER;
 }

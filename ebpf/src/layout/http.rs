@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::address;
+use super::{
+    address,
+    tls::{ORIGIN_SIZE, Origin, PLAIN},
+    word16, word32, word64,
+};
 
 /// Flag of [`Record::flags`]: the traced socket sent the bytes; otherwise it received them.
 pub const SENT: u32 = 1;
@@ -54,6 +58,8 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
     /// Whose connection it is, with [`BEGIN`] and [`EARLY`].
     pub connection: Option<Connection>,
+    /// Whose plain text it is, with [`PLAIN`].
+    pub origin: Option<Origin>,
 }
 
 /// The ends of a connection.
@@ -82,6 +88,12 @@ impl<'a> Record<'a> {
             let (connection, rest) = rest.split_first_chunk::<CONNECTION_SIZE>()?;
             (Some(Connection::from_bytes(connection)?), rest)
         };
+        let (origin, rest) = if flags & PLAIN == 0 {
+            (None, rest)
+        } else {
+            let (origin, rest) = rest.split_first_chunk::<ORIGIN_SIZE>()?;
+            (Some(Origin::from_bytes(origin)?), rest)
+        };
         let (copied, skip) = (usize::from(word16(head, 24)?), usize::from(word16(head, 26)?));
         Some(Self {
             cookie: word64(head, 0)?,
@@ -91,6 +103,7 @@ impl<'a> Record<'a> {
             flags,
             bytes: rest.get(skip..skip + copied)?,
             connection,
+            origin,
         })
     }
 }
@@ -106,18 +119,6 @@ impl Connection {
             remote: (address_at(32)?, word16(bytes, 50)?),
         })
     }
-}
-
-fn word16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
-}
-
-fn word32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
-}
-
-fn word64(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -162,6 +163,20 @@ mod tests {
         assert_eq!(connection.local, ("10.0.0.1".parse().unwrap(), 80));
         assert_eq!(connection.remote, ("fe80::2".parse().unwrap(), 4000));
         assert_eq!((connection.cgroup, connection.first_received, connection.first_sent), (5, 6, 7));
+    }
+
+    #[test]
+    fn plain_text_tells_whose_it_is() {
+        let mut rest = Vec::new();
+        rest.extend(11u64.to_ne_bytes());
+        rest.extend(12u32.to_ne_bytes());
+        rest.extend([0; 4]);
+        rest.extend(b"GET");
+        let bytes = record(PLAIN | SENT, 3, 0, &rest);
+        let record = Record::from_bytes(&bytes).unwrap();
+        assert_eq!(record.origin, Some(Origin { channel: 11, pid: 12 }));
+        assert_eq!(record.bytes, b"GET");
+        assert!(Record::from_bytes(&bytes[..RECORD_SIZE + ORIGIN_SIZE - 1]).is_none());
     }
 
     #[test]

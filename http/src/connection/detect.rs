@@ -33,6 +33,14 @@ pub(super) enum Verdict {
     Other,
 }
 
+/// Whether bytes look like the beginning of a message of HTTP/1 or of a frame of HTTP/2: see [`crate::Piece::starts`].
+pub fn begins_message(bytes: &[u8]) -> bool {
+    !matches!(
+        detect(&bytes[..bytes.len().min(PROBE)], true),
+        Verdict::More | Verdict::Settings | Verdict::Other
+    )
+}
+
 /// Judges the first bytes of a way, or those of a piece that starts a message of a `joined` connection.
 pub(super) fn detect(bytes: &[u8], joined: bool) -> Verdict {
     let blank = bytes.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();

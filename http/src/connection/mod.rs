@@ -5,6 +5,7 @@ mod dialogue;
 #[cfg(test)]
 mod tests;
 
+pub use detect::begins_message;
 use dialogue::Dialogue;
 
 use crate::parser::Parser;
@@ -97,6 +98,12 @@ impl Connection {
     /// The language that the connection speaks.
     pub fn language(&self) -> Language {
         self.dialogue.language()
+    }
+
+    /// Number of the next bytes of a way that need not come, because they belong to a body: `u64::MAX` if none need come any
+    /// more. They are those behind the last piece; 0 if bytes before that are missing.
+    pub fn skippable(&self, way: Way) -> u64 {
+        if self.streams[way.index()].is_in_order() { self.dialogue.skippable(way) } else { 0 }
     }
 
     /// Time of the last piece or FIN, in nanoseconds of the monotonic clock; 0 if none came.

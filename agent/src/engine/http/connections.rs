@@ -1,23 +1,22 @@
-//! The connections whose bytes come, and to whom their exchanges belong.
+//! The connections whose bytes come.
+
+mod beside_tls;
 
 use std::{
     collections::VecDeque,
-    net::IpAddr,
-    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
 use hashbrown::HashMap;
-use traffictrace_ebpf::layout::{
-    Slot,
-    http::{self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, RECEIVES, RESET, SENDS, SENT, STARTS},
+use rustix::time::{ClockId, clock_gettime};
+use traffictrace_ebpf::layout::http::{
+    self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, RECEIVES, RESET, SENDS, SENT, STARTS, TLS,
 };
-use traffictrace_http::{Beginning, Connection, Exchange, Language, Piece, Reason, Side, Sink, Way};
+use traffictrace_http::{Beginning, Connection, Language, Piece, Way};
 
-use super::{HttpExchange, HttpLedger, HttpOwner};
-use crate::{
-    engine::session::Session,
-    kernel::{Folders, Tracer},
+use super::{
+    booking::{Booking, Books, Ends},
+    plain::{self, Skip, Waiting},
 };
 
 /// Connections that are followed at once.
@@ -33,22 +32,21 @@ const IDLE_NANOSECONDS: u64 = 30_000_000_000;
 /// Time that packets out of order have after both ways of a connection have ended.
 const LINGER_NANOSECONDS: u64 = 1_000_000_000;
 
-/// The ends of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ends {
-    local: (IpAddr, u16),
-    remote: (IpAddr, u16),
-}
-
 #[derive(Debug)]
-struct Followed {
+pub(super) struct Followed {
     connection: Connection,
     ends: Ends,
     cgroup: u64,
+    /// When it began, if its first bytes were seen.
+    began: Option<u64>,
+    /// Time of the newest record of its packets.
+    last: u64,
     /// Ways that have ended.
     ended: [bool; 2],
     /// As of the last record.
     memory: usize,
+    /// If it speaks TLS. The parser is that of the plain text then.
+    tls: Option<Box<plain::Tls>>,
 }
 
 /// A packet that came before its connection was accepted.
@@ -67,10 +65,16 @@ pub(super) struct Connections {
     early: VecDeque<Early>,
     memory: usize,
     swept: Instant,
-    /// Time of the newest record.
-    now: u64,
     /// Cookies of sockets that turned out to speak no HTTP.
     ignored: Vec<u64>,
+    /// Plain text whose connection is not known yet.
+    waiting: Waiting,
+    /// Cookies of sockets that speak TLS and whose process is not known yet.
+    strangers: Vec<u64>,
+    /// Cookies of sockets that speak TLS and have ended: since the call before, and before that.
+    ending: [Vec<u64>; 2],
+    /// What need not come of plain text, by cookie.
+    skips: Vec<(u64, Skip)>,
 }
 
 impl Default for Connections {
@@ -80,35 +84,59 @@ impl Default for Connections {
             early: VecDeque::new(),
             memory: 0,
             swept: Instant::now(),
-            now: 0,
             ignored: Vec::new(),
+            waiting: Waiting::default(),
+            strangers: Vec::new(),
+            ending: Default::default(),
+            skips: Vec::new(),
+        }
+    }
+}
+
+impl Followed {
+    /// A booking that borrows nothing of the connection.
+    fn booking<'c, 'a, 'b>(&self, cookie: u64, books: &'c mut Books<'a, 'b>) -> Booking<'c, 'a, 'b> {
+        Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books }
+    }
+
+    /// Ends the connection where it is. `lost`: bytes of it may be missing.
+    fn close(&mut self, cookie: u64, lost: bool, books: &mut Books<'_, '_>) {
+        let mut sink =
+            Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books };
+        let Some(tls) = &self.tls else {
+            return self.connection.close(self.connection.idle_since(), lost, &mut sink);
+        };
+        tls.end(&mut self.connection, &mut sink);
+        sink.tls = false;
+        if !tls.is_read() && tls.pid != 0 {
+            sink.is_unread(tls.pid);
         }
     }
 }
 
 impl Connections {
-    /// Takes a record of the kernel.
-    pub(super) fn take(
-        &mut self,
-        record: &layout::Record<'_>,
-        tracer: &Tracer,
-        folders: &Folders<'_>,
-        sessions: &mut [&mut Session],
-    ) {
-        self.now = self.now.max(record.time);
+    /// Takes a record of the packets.
+    pub(super) fn take(&mut self, record: &layout::Record<'_>, books: &mut Books<'_, '_>) {
         if let Some(connection) = &record.connection {
             let ends = Ends { local: connection.local, remote: connection.remote };
             if record.flags & EARLY != 0 {
                 self.keep_early(ends, record);
             } else if record.flags & BEGIN != 0 {
-                self.begin(record, connection, ends, tracer, folders, sessions);
+                self.begin(record, connection, ends, books);
             }
             return;
         }
         // A connection that is not followed was refused, is not HTTP, or has ended.
         let Some(followed) = self.followed.get_mut(&record.cookie) else { return };
+        followed.last = record.time;
+        if record.flags & TLS != 0 {
+            return self.begin_tls(record.cookie);
+        }
         let way = if record.flags & SENT != 0 { Way::Sent } else { Way::Received };
-        let mut sink = Booking::new(record.cookie, followed.cgroup, followed.ends, tracer, folders, sessions);
+        if followed.tls.is_some() {
+            return self.note_end(record, way);
+        }
+        let mut sink = followed.booking(record.cookie, books);
         if record.flags & RESET != 0 {
             followed.connection.close(record.time, record.flags & LOST_BEFORE != 0, &mut sink);
             return self.remove(record.cookie);
@@ -143,9 +171,7 @@ impl Connections {
         record: &layout::Record<'_>,
         of: &layout::Connection,
         ends: Ends,
-        tracer: &Tracer,
-        folders: &Folders<'_>,
-        sessions: &mut [&mut Session],
+        books: &mut Books<'_, '_>,
     ) {
         let early = self.take_early(ends);
         let knows_sent = record.flags & SENDS != 0;
@@ -158,7 +184,7 @@ impl Connections {
                 knows_sent.then_some(of.first_sent),
             ],
         };
-        let mut sink = Booking::new(record.cookie, of.cgroup, ends, tracer, folders, sessions);
+        let mut sink = Booking { cookie: record.cookie, cgroup: of.cgroup, ends, tls: false, books };
         if self.followed.len() >= MOST_CONNECTIONS {
             return sink.miss_connection();
         }
@@ -172,47 +198,62 @@ impl Connections {
         }
         let memory = connection.memory();
         self.memory += memory;
-        let followed = Followed { connection, ends, cgroup: of.cgroup, ended: [false; 2], memory };
+        let followed = Followed {
+            connection,
+            ends,
+            cgroup: of.cgroup,
+            began: (!beginning.joined).then_some(record.time),
+            last: record.time,
+            ended: [false; 2],
+            memory,
+            tls: None,
+        };
         if let Some(before) = self.followed.insert(record.cookie, followed) {
             self.memory -= before.memory;
         }
     }
 
-    /// Ends connections whose end was seen or must have been missed. Call it now and then.
-    pub(super) fn sweep(&mut self, tracer: &Tracer, folders: &Folders<'_>, sessions: &mut [&mut Session]) {
+    /// Ends connections whose end was seen or must have been missed, and finds out who speaks TLS. Call it when all records
+    /// are taken that wait. Returns the processes that are found to speak TLS.
+    pub(super) fn sweep(
+        &mut self,
+        books: &mut Books<'_, '_>,
+        probed: &dyn Fn(u32) -> Option<u64>,
+    ) -> Vec<u32> {
+        self.feed_waiting(books, probed);
+        let speakers = self.find_speakers(books);
+        self.end_tls(books);
         if self.swept.elapsed() < SWEEP_INTERVAL {
-            return;
+            return speakers;
         }
         self.swept = Instant::now();
-        let Self { followed, memory, now, .. } = self;
+        let Self { followed, memory, .. } = self;
+        let now = now();
         followed.retain(|cookie, followed| {
-            let idle = now.saturating_sub(followed.connection.idle_since());
+            let idle = now.saturating_sub(followed.last.max(followed.connection.idle_since()));
             let ended = followed.ended == [true; 2];
             let keep = if ended {
                 idle < LINGER_NANOSECONDS
             } else {
-                idle < IDLE_NANOSECONDS || tracer.main_slot(*cookie).is_some()
+                idle < IDLE_NANOSECONDS || books.tracer.main_slot(*cookie).is_some()
             };
             if !keep {
-                let mut sink =
-                    Booking::new(*cookie, followed.cgroup, followed.ends, tracer, folders, sessions);
-                followed.connection.close(followed.connection.idle_since(), !ended, &mut sink);
+                followed.close(*cookie, !ended, books);
                 *memory -= followed.memory;
             }
             keep
         });
+        self.waiting.sweep(now);
+        speakers
     }
 
-    /// Number of exchanges that are under way on connections that a session counts.
-    pub(super) fn under_way(&self, tracer: &Tracer, folders: &Folders<'_>, session: &mut Session) -> u64 {
+    /// Number of exchanges that are under way on connections that any of the books' sessions counts.
+    pub(super) fn under_way(&self, books: &mut Books<'_, '_>) -> u64 {
         let mut sum = 0;
         for (cookie, followed) in &self.followed {
             let count = followed.connection.under_way() as u64;
-            if count > 0 {
-                let sessions = &mut [&mut *session];
-                let mut booking =
-                    Booking::new(*cookie, followed.cgroup, followed.ends, tracer, folders, sessions);
-                booking.each_session(booking.slot(), |_, _| sum += count);
+            if count > 0 && followed.booking(*cookie, books).is_counted() {
+                sum += count;
             }
         }
         sum
@@ -254,86 +295,9 @@ fn piece<'a>(way: Way, record: &layout::Record<'a>) -> Piece<'a> {
     }
 }
 
-/// Books what a connection reports, to the sessions that count its flow.
-struct Booking<'a, 'b> {
-    cookie: u64,
-    cgroup: u64,
-    ends: Ends,
-    tracer: &'a Tracer,
-    folders: &'a Folders<'a>,
-    sessions: &'a mut [&'b mut Session],
-}
-
-impl<'a, 'b> Booking<'a, 'b> {
-    fn new(
-        cookie: u64,
-        cgroup: u64,
-        ends: Ends,
-        tracer: &'a Tracer,
-        folders: &'a Folders<'a>,
-        sessions: &'a mut [&'b mut Session],
-    ) -> Self {
-        Self { cookie, cgroup, ends, tracer, folders, sessions }
-    }
-
-    fn miss_connection(&mut self) {
-        self.each_session(self.slot(), |http, _| http.miss_connection());
-    }
-
-    /// The connection's slot in the flow table.
-    fn slot(&self) -> Option<&'a Slot> {
-        self.tracer.main_slot(self.cookie)
-    }
-
-    /// Calls `book` with the requests of each session that counts the connection's flow, which has this slot, and the
-    /// container that the session books it to. A session whose filter takes every TCP flow counts one without a slot by its
-    /// cgroups.
-    fn each_session(&mut self, slot: Option<&Slot>, mut book: impl FnMut(&mut HttpLedger, u64)) {
-        let wanted = slot.map(|slot| slot.sessions.load(Relaxed));
-        let parent_of = |id| self.folders.parent(id);
-        for session in self.sessions.iter_mut() {
-            let counts = match wanted {
-                Some(sessions) => session.is_in(sessions),
-                None => !session.spec.needs_slot() && session.spec.selects(self.cgroup, parent_of),
-            };
-            let Session { http: Some(http), containers, spec, .. } = &mut **session else { continue };
-            if counts {
-                book(http, containers.of(self.cgroup, spec, &parent_of));
-            }
-        }
-    }
-
-    /// Notes exchanges of a connection without a slot with the sessions that could tell by it whether they want them.
-    fn miss_slot(&mut self, count: u64) {
-        for session in self.sessions.iter_mut().filter(|session| session.spec.needs_slot()) {
-            if let Some(http) = &mut session.http {
-                http.miss_slot(self.cgroup, count);
-            }
-        }
-    }
-}
-
-impl Sink for Booking<'_, '_> {
-    fn exchange(&mut self, exchange: Exchange) {
-        let slot = self.slot();
-        if slot.is_none() {
-            self.miss_slot(1);
-        }
-        let (pid, container_pid, command) =
-            slot.map_or((0, 0, [0; 16]), |slot| (slot.pid(), slot.ns_tgid.load(Relaxed), slot.comm.load()));
-        let Ends { local, remote } = self.ends;
-        self.each_session(slot, |http, cgroup| {
-            let owner = HttpOwner { cgroup, command };
-            let exchange = exchange.clone();
-            http.record(HttpExchange { owner, pid, container_pid, local, remote, exchange });
-        });
-    }
-
-    fn unobserved(&mut self, _side: Side, reason: Reason, count: u64) {
-        let slot = self.slot();
-        if slot.is_none() {
-            self.miss_slot(count);
-        }
-        self.each_session(slot, |http, _| http.unobserved(reason, count));
-    }
+/// Nanoseconds of the monotonic clock.
+pub(super) fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let nanoseconds = Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0));
+    nanoseconds.as_nanos().try_into().unwrap_or(u64::MAX)
 }

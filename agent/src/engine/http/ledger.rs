@@ -17,6 +17,8 @@ use crate::kernel::HttpLost;
 const MOST_WAITING: usize = 200_000;
 /// Cgroups for which [`HttpLedger::miss_slot`] counts apart; the counts of others are not kept.
 const MOST_CGROUPS: usize = 4096;
+/// Processes that are kept of those that speak TLS.
+const MOST_TLS_PROCESSES: usize = 1024;
 
 /// The container and the program that a row counts the exchanges of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +42,8 @@ pub struct HttpExchange {
     pub local: (IpAddr, u16),
     /// Address and port of its peer.
     pub remote: (IpAddr, u16),
+    /// Whether it was read beside TLS.
+    pub tls: bool,
     /// The exchange.
     pub exchange: Exchange,
 }
@@ -118,6 +122,16 @@ pub(in super::super) struct HttpLedger {
     without_slot: HashMap<u64, u64>,
     /// What had been lost before the session.
     lost_before: BTreeMap<u64, HttpLost>,
+    /// The processes that speak TLS, by id.
+    tls: BTreeMap<u32, TlsSpeaker>,
+}
+
+/// A process that speaks TLS.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TlsSpeaker {
+    pub(super) owner: HttpOwner,
+    /// Connections that ended without any plain text.
+    pub(super) unread: u64,
 }
 
 impl HttpLedger {
@@ -130,6 +144,7 @@ impl HttpLedger {
             connections_missing: 0,
             without_slot: HashMap::new(),
             lost_before,
+            tls: BTreeMap::new(),
         }
     }
 
@@ -171,6 +186,25 @@ impl HttpLedger {
         self.without_slot.get(&cgroup).copied().unwrap_or_default()
     }
 
+    /// A process speaks TLS.
+    pub(super) fn speaks_tls(&mut self, pid: u32, owner: HttpOwner) {
+        if self.tls.len() < MOST_TLS_PROCESSES {
+            self.tls.entry(pid).or_insert(TlsSpeaker { owner, unread: 0 });
+        }
+    }
+
+    /// No plain text came of a connection of this process.
+    pub(super) fn is_unread(&mut self, pid: u32) {
+        if let Some(speaker) = self.tls.get_mut(&pid) {
+            speaker.unread += 1;
+        }
+    }
+
+    /// The processes that speak TLS.
+    pub(super) fn tls_speakers(&self) -> impl Iterator<Item = (u32, TlsSpeaker)> {
+        self.tls.iter().map(|(pid, speaker)| (*pid, *speaker))
+    }
+
     pub(super) fn take_exchanges(&mut self) -> Vec<HttpExchange> {
         self.waiting.as_mut().map(|waiting| waiting.drain(..).collect()).unwrap_or_default()
     }
@@ -184,13 +218,13 @@ impl HttpLedger {
         sum.unknown += now.unknown - before.unknown;
     }
 
-    pub(super) fn snapshot(&self, top: usize, beside: Beside) -> HttpSnapshot {
+    pub(super) fn snapshot(&self, top: usize, beside: Beside, tls: Vec<TlsProcess>) -> HttpSnapshot {
         HttpSnapshot {
             totals: self.table.totals(),
             rows: self.table.top(top),
             rows_total: self.table.len(),
             missing: self.missing(beside),
-            tls: Vec::new(),
+            tls,
         }
     }
 

@@ -1,15 +1,24 @@
 //! HTTP: what the sessions that ask for it see of the requests of their sockets.
 
+mod booking;
 mod connections;
 mod ledger;
+mod plain;
+mod tls;
+mod watcher;
 
 use std::{collections::BTreeMap, os::fd::BorrowedFd, path::PathBuf};
 
+use booking::Books;
 use connections::Connections;
 use ledger::Beside;
 pub(super) use ledger::HttpLedger;
 pub use ledger::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot, TlsProcess};
-use traffictrace_http::endpoint::{Counts, Row};
+use tls::TlsFeed;
+use traffictrace_http::{
+    Way,
+    endpoint::{Counts, Row},
+};
 
 use super::{Engine, SessionId, session::Session};
 use crate::kernel::{HttpCapture, HttpLost, KernelError};
@@ -37,14 +46,23 @@ pub(super) struct HttpFeed {
     capture: HttpCapture,
     connections: Connections,
     attached: BTreeMap<u64, PathBuf>,
+    tls: TlsFeed,
 }
 
 impl HttpFeed {
     fn lost(&self) -> BTreeMap<u64, HttpLost> {
-        self.capture.lost().unwrap_or_else(|error| {
+        let mut lost = self.capture.lost().unwrap_or_else(|error| {
             tracing::error!(%error, "the number of lost HTTP records is not known");
             BTreeMap::new()
-        })
+        });
+        for (cgroup, HttpLost { records, requests, responses, unknown }) in self.tls.lost() {
+            let sum = lost.entry(cgroup).or_default();
+            sum.records += records;
+            sum.requests += requests;
+            sum.responses += responses;
+            sum.unknown += unknown;
+        }
+        lost
     }
 }
 
@@ -71,8 +89,11 @@ impl Engine {
                 capture: HttpCapture::load(&self.options.cgroup_root, RING_BYTES)?,
                 connections: Connections::default(),
                 attached: BTreeMap::new(),
+                tls: TlsFeed::default(),
             }),
         };
+        let specs = self.sessions.values().map(|session| &session.spec);
+        feed.tls.update(specs, &self.options.cgroup_root, &feed.capture);
         if feed.attached != wanted {
             feed.capture.select(&wanted)?;
             feed.attached = wanted;
@@ -88,31 +109,62 @@ impl Engine {
     /// Takes what the HTTP programs have handed over, as [`Engine::tick`] does, too. Sockets' processes are known by the flow
     /// table, so this comes before a drain frees slots.
     pub fn read_http(&mut self) {
-        let Self {
-            http: Some(HttpFeed { capture, connections, .. }), tracer: Some(tracer), sessions, ..
-        } = self
-        else {
-            return;
-        };
+        self.follow_tls();
+        let Self { http: Some(feed), tracer: Some(tracer), sessions, .. } = self else { return };
+        let HttpFeed { capture, connections, tls, .. } = feed;
         let folders = match tracer.folders() {
             Ok(folders) => folders,
             Err(error) => return tracing::error!(%error, "HTTP waits for the names of cgroups"),
         };
         let mut by_number: Vec<&mut Session> =
             sessions.values_mut().filter(|session| session.http.is_some()).collect();
-        capture.read(MOST_RECORDS, &mut |record| {
-            connections.take(record, tracer, &folders, &mut by_number);
-        });
-        connections.sweep(tracer, &folders, &mut by_number);
+        let books = &mut Books { tracer, folders: &folders, sessions: &mut by_number };
+        capture.read(MOST_RECORDS, &mut |record| connections.take(record, books));
+        let mut text = tls.text.take();
+        if let Some(text) = &mut text {
+            text.read(MOST_RECORDS, &mut |record| {
+                if let Some(origin) = record.origin {
+                    connections.take_plain(record, origin, books, &|pid| tls.probed(pid));
+                }
+            });
+        }
+        let speakers = connections.sweep(books, &|pid| tls.probed(pid));
+        tls.text = text;
+        tls.ask(speakers);
         for cookie in connections.take_ignored() {
             capture.ignore(cookie);
+        }
+        for (cookie, (way, until)) in connections.take_skips() {
+            if let Some(text) = &mut tls.text {
+                text.skip(cookie, way == Way::Sent, until);
+            }
+        }
+    }
+
+    /// Keeps up with the processes that sessions select by their ids: their children are known to the kernel.
+    fn follow_tls(&mut self) {
+        let asks = |session: &Session| session.spec.http.as_ref().is_some_and(|http| http.tls);
+        let by_process = self.sessions_with(|session| asks(session) && !session.spec.processes.is_empty());
+        let Self { http: Some(feed), tracer: Some(tracer), sessions, options, .. } = self else { return };
+        if by_process == 0 {
+            return;
+        }
+        let specs = sessions.values().filter(|session| asks(session)).map(|session| &session.spec);
+        match tracer.selected_processes(by_process) {
+            Ok(processes) => feed.tls.select(specs, &options.cgroup_root, processes),
+            Err(error) => tracing::error!(%error, "the TLS of new processes is not read"),
         }
     }
 
     /// Descriptor that is readable when HTTP records should be taken sooner than by the clock; none while no session wants
     /// HTTP. A [`crate::kernel::Readable`] waits for it.
     pub fn http_readable(&self) -> Option<BorrowedFd<'_>> {
-        self.http.as_ref().map(|feed| feed.capture.readable())
+        self.http.as_ref().map(|feed| feed.tls.readable(&feed.capture))
+    }
+
+    /// Whether processes that speak TLS are being looked at still, so that [`HttpSnapshot::tls`] lacks what they have.
+    pub fn looks_at_processes(&self) -> bool {
+        self.http.as_ref().is_some_and(|feed| feed.tls.is_busy())
     }
 
     /// The exchanges that completed since the last call, in the order of their completion on each connection. Empty unless
@@ -126,8 +178,10 @@ impl Engine {
     pub fn http(&mut self, id: &SessionId, top: usize) -> Option<HttpSnapshot> {
         self.read_http();
         let beside = self.beside(id)?;
-        let ledger = self.sessions.get(id)?.http.as_ref()?;
-        Some(ledger.snapshot(top, beside))
+        let session = self.sessions.get(id)?;
+        let (ledger, spec, feed) = (session.http.as_ref()?, session.spec.http.as_ref()?, self.http.as_ref()?);
+        let tls = feed.tls.processes(ledger, spec, &feed.connections);
+        Some(ledger.snapshot(top, beside, tls))
     }
 
     /// Goes on from what was shown before this process began: these rows, and the `rest` that no row has.
@@ -152,7 +206,8 @@ impl Engine {
         let tracer = self.tracer.as_ref()?;
         let folders = tracer.folders().ok()?;
         let session = self.sessions.get_mut(id)?;
-        let under_way = connections.under_way(tracer, &folders, session);
+        let books = &mut Books { tracer, folders: &folders, sessions: &mut [&mut *session] };
+        let under_way = connections.under_way(books);
         let ledger = session.http.as_ref()?;
         let without_flow = session.crowded_out.iter().map(|cgroup| ledger.without_slot(*cgroup)).sum();
         Some(Beside { lost, without_flow, under_way })

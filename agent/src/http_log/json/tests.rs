@@ -81,6 +81,13 @@ fn the_last_line_has_totals_and_what_is_missing() {
     tally.missing.not_listed = 5;
     tally.missing.without_flow = 6;
     tally.missing.under_way = 7;
+    tally.tls.push(TlsProcess {
+        owner: of_nginx(exchange()).owner,
+        pid: 4711,
+        library: "OpenSSL 3.0.19".to_owned(),
+        readable: true,
+        reason: String::new(),
+    });
     let mut text = Vec::new();
     ending(None, &tally, &mut text).unwrap();
     assert_eq!(
@@ -102,6 +109,9 @@ fn the_last_line_has_totals_and_what_is_missing() {
                 "tableFullEvents": 0,
             },
             "underWay": 7,
+            "tls": [{
+                "pid": 4711, "command": "nginx", "library": "OpenSSL 3.0.19", "readable": true, "reason": null,
+            }],
         })
     );
 }

@@ -21,8 +21,8 @@ fn a_request_is_one_line_below_its_heading() {
     assert_eq!(
         lines(false, &[of_nginx(exchange())]),
         [
-            "SIDE    PROCESS           PEER                METHOD  STATUS          FIRST     TOTAL   REQUEST  RESPONSE  HOST                PATH",
-            "Server  nginx(4711)       10.0.0.2:50000      GET     200            1.2 ms    1.5 ms      80 B   2.0 KiB  shop.example:8080   /carts/7",
+            "SIDE    PROCESS           PEER                TLS  METHOD  STATUS          FIRST     TOTAL   REQUEST  RESPONSE  HOST                PATH",
+            "Server  nginx(4711)       10.0.0.2:50000      -    GET     200            1.2 ms    1.5 ms      80 B   2.0 KiB  shop.example:8080   /carts/7",
         ]
     );
 }
@@ -46,6 +46,7 @@ fn what_is_not_known_is_a_dash_and_a_missing_response_has_words() {
             "Server",
             "-",
             "10.0.0.2:50000",
+            "-",
             "-",
             "no",
             "response",

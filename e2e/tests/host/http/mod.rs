@@ -47,12 +47,12 @@ fn ask_nginx(cgroup: &Path, nginx: &Nginx) -> Result<Vec<Asked>> {
     Ok(asked)
 }
 
-fn of_side<'a>(requests: &'a [Request], side: &'a str) -> impl Iterator<Item = &'a Request> {
+pub(crate) fn of_side<'a>(requests: &'a [Request], side: &'a str) -> impl Iterator<Item = &'a Request> {
     requests.iter().filter(move |request| request.side == side)
 }
 
 /// The server's requests as nginx logs them.
-fn as_nginx(requests: &[Request]) -> Vec<NginxRequest> {
+pub(crate) fn as_nginx(requests: &[Request]) -> Vec<NginxRequest> {
     of_side(requests, "Server")
         .map(|request| NginxRequest {
             pid: request.pid,
@@ -79,7 +79,7 @@ fn as_curl(requests: &[Request]) -> Vec<Asked> {
 }
 
 /// Compares two lists in any order; what is in both is not printed.
-fn assert_same<T: Ord + Debug>(mut shown: Vec<T>, mut expected: Vec<T>) {
+pub(crate) fn assert_same<T: Ord + Debug>(mut shown: Vec<T>, mut expected: Vec<T>) {
     shown.sort();
     expected.sort();
     shown.retain(|item| match expected.binary_search(item) {

@@ -1,0 +1,128 @@
+//! To whom a connection's exchanges belong.
+
+use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
+
+use traffictrace_ebpf::layout::{PENDING, Slot};
+use traffictrace_http::{Exchange, Reason, Side, Sink};
+
+use super::{HttpExchange, HttpLedger, HttpOwner};
+use crate::{
+    engine::{SessionSpec, session::Session},
+    kernel::{Folders, Tracer},
+};
+
+/// The ends of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) local: (IpAddr, u16),
+    pub(super) remote: (IpAddr, u16),
+}
+
+/// What is needed to book: the flow table, the names of cgroups, and the sessions.
+pub(super) struct Books<'a, 'b> {
+    pub(super) tracer: &'a Tracer,
+    pub(super) folders: &'a Folders<'a>,
+    pub(super) sessions: &'a mut [&'b mut Session],
+}
+
+/// Books what a connection reports, to the sessions that count its flow.
+pub(super) struct Booking<'c, 'a, 'b> {
+    pub(super) cookie: u64,
+    pub(super) cgroup: u64,
+    pub(super) ends: Ends,
+    /// Whether the bytes were read beside TLS, which some sessions want.
+    pub(super) tls: bool,
+    pub(super) books: &'c mut Books<'a, 'b>,
+}
+
+impl<'a> Booking<'_, 'a, '_> {
+    pub(super) fn miss_connection(&mut self) {
+        self.each_session(self.slot(), |http, _| http.miss_connection());
+    }
+
+    /// Notes that the connection speaks TLS. Returns the process's id if it is known by now.
+    pub(super) fn speaks_tls(&mut self) -> Option<u32> {
+        let slot = self.slot().filter(|slot| slot.state().phase() != PENDING && slot.pid() != 0)?;
+        let (pid, command) = (slot.pid(), slot.comm.load());
+        self.each_session(Some(slot), |http, cgroup| http.speaks_tls(pid, HttpOwner { cgroup, command }));
+        Some(pid)
+    }
+
+    /// Notes that no plain text of the connection came.
+    pub(super) fn is_unread(&mut self, pid: u32) {
+        self.each_session(self.slot(), |http, _| http.is_unread(pid));
+    }
+
+    /// Whether any session counts the connection.
+    pub(super) fn is_counted(&mut self) -> bool {
+        let mut is_counted = false;
+        self.each_session(self.slot(), |_, _| is_counted = true);
+        is_counted
+    }
+
+    /// The connection's slot in the flow table.
+    fn slot(&self) -> Option<&'a Slot> {
+        self.books.tracer.main_slot(self.cookie)
+    }
+
+    /// Calls `book` with the requests of each session that counts the connection's flow, which has this slot, and the
+    /// container that the session books it to. A session whose filter takes every TCP flow counts one without a slot by its
+    /// cgroups.
+    fn each_session(&mut self, slot: Option<&Slot>, mut book: impl FnMut(&mut HttpLedger, u64)) {
+        let wanted = slot.map(|slot| slot.sessions.load(Relaxed));
+        let folders = self.books.folders;
+        let parent_of = |id| folders.parent(id);
+        for session in self.books.sessions.iter_mut() {
+            let counts = match wanted {
+                Some(sessions) => session.is_in(sessions),
+                None => !session.spec.needs_slot() && session.spec.selects(self.cgroup, parent_of),
+            };
+            let Session { http: Some(http), containers, spec, .. } = &mut **session else { continue };
+            if counts && wants(spec, self.tls) {
+                book(http, containers.of(self.cgroup, spec, &parent_of));
+            }
+        }
+    }
+
+    /// Notes exchanges of a connection without a slot with the sessions that could tell by it whether they want them.
+    fn miss_slot(&mut self, count: u64) {
+        for session in self.books.sessions.iter_mut() {
+            if !session.spec.needs_slot() || !wants(&session.spec, self.tls) {
+                continue;
+            }
+            if let Some(http) = &mut session.http {
+                http.miss_slot(self.cgroup, count);
+            }
+        }
+    }
+}
+
+/// Whether a session wants requests, which were read beside TLS or not.
+fn wants(spec: &SessionSpec, tls: bool) -> bool {
+    !tls || spec.http.as_ref().is_some_and(|http| http.tls)
+}
+
+impl Sink for Booking<'_, '_, '_> {
+    fn exchange(&mut self, exchange: Exchange) {
+        let slot = self.slot();
+        if slot.is_none() {
+            self.miss_slot(1);
+        }
+        let (pid, container_pid, command) =
+            slot.map_or((0, 0, [0; 16]), |slot| (slot.pid(), slot.ns_tgid.load(Relaxed), slot.comm.load()));
+        let (Ends { local, remote }, tls) = (self.ends, self.tls);
+        self.each_session(slot, |http, cgroup| {
+            let owner = HttpOwner { cgroup, command };
+            let exchange = exchange.clone();
+            http.record(HttpExchange { owner, pid, container_pid, local, remote, tls, exchange });
+        });
+    }
+
+    fn unobserved(&mut self, _side: Side, reason: Reason, count: u64) {
+        let slot = self.slot();
+        if slot.is_none() {
+            self.miss_slot(count);
+        }
+        self.each_session(slot, |http, _| http.unobserved(reason, count));
+    }
+}

@@ -1,0 +1,149 @@
+//! Connections that speak TLS: their plain text, whose processes they are, and their ends.
+
+use traffictrace_ebpf::layout::{
+    http::{FIN, RESET, Record},
+    tls::Origin,
+};
+use traffictrace_http::{Beginning, Connection, Way};
+
+use super::{
+    super::{
+        booking::Books,
+        plain::{Skip, Text},
+    },
+    Connections, Followed, MOST_MEMORY, now,
+};
+
+impl Connections {
+    /// Takes a record of plain text. `probed` says when the probes of a process were attached.
+    pub(in super::super) fn take_plain(
+        &mut self,
+        record: &Record<'_>,
+        origin: Origin,
+        books: &mut Books<'_, '_>,
+        probed: &dyn Fn(u32) -> Option<u64>,
+    ) {
+        let text = Text::of(record);
+        let speaks_tls = self.followed.get(&record.cookie).is_some_and(|followed| followed.tls.is_some());
+        if record.cookie == 0 || !speaks_tls {
+            return self.waiting.keep(origin, record.cookie, now(), text);
+        }
+        for text in self.waiting.take(origin.channel).into_iter().chain([text]) {
+            self.feed(record.cookie, origin, &text, books, probed);
+        }
+    }
+
+    fn feed(
+        &mut self,
+        cookie: u64,
+        origin: Origin,
+        text: &Text,
+        books: &mut Books<'_, '_>,
+        probed: &dyn Fn(u32) -> Option<u64>,
+    ) {
+        let Some(followed) = self.followed.get_mut(&cookie) else { return };
+        let mut sink = followed.booking(cookie, books);
+        let Followed { connection, tls: Some(tls), .. } = followed else { return };
+        let is_first = !tls.is_read();
+        if !tls.belongs_to(origin.channel) {
+            connection.close(connection.idle_since(), true, &mut sink);
+            return;
+        }
+        if is_first {
+            // The probes see everything of a connection that is younger.
+            let whole = followed.began.zip(probed(origin.pid)).is_some_and(|(began, probed)| probed < began);
+            let first = [whole.then_some(0); 2];
+            *connection = Connection::begin(Beginning { joined: !whole, first });
+        }
+        let skip = tls.feed(connection, text, &mut sink);
+        self.skips.extend(skip.map(|skip| (cookie, skip)));
+        let memory = connection.memory();
+        self.memory = self.memory + memory - std::mem::replace(&mut followed.memory, memory);
+        if self.memory > MOST_MEMORY {
+            connection.close(connection.idle_since(), true, &mut sink);
+            self.memory -= std::mem::replace(&mut followed.memory, connection.memory());
+            self.memory += followed.memory;
+        }
+    }
+
+    /// A socket speaks TLS: its packets say no more, and its plain text may have come already.
+    pub(super) fn begin_tls(&mut self, cookie: u64) {
+        let Some(followed) = self.followed.get_mut(&cookie) else { return };
+        if followed.tls.is_some() {
+            return;
+        }
+        followed.tls = Some(Box::default());
+        self.memory -= std::mem::take(&mut followed.memory);
+        followed.connection = Connection::begin(Beginning::default());
+        self.strangers.push(cookie);
+    }
+
+    /// Notes the end of a way. What was read before comes by the other ring buffer.
+    pub(super) fn note_end(&mut self, record: &Record<'_>, way: Way) {
+        let Some(followed) = self.followed.get_mut(&record.cookie) else { return };
+        if record.flags & RESET != 0 {
+            followed.ended = [true; 2];
+        } else if record.flags & FIN != 0 {
+            followed.ended[way.index()] = true;
+        }
+        if record.flags & (FIN | RESET) != 0 {
+            self.ending[0].push(record.cookie);
+        }
+    }
+
+    /// Takes what need not come of plain text, by the cookies of the sockets.
+    pub(in super::super) fn take_skips(&mut self) -> Vec<(u64, Skip)> {
+        std::mem::take(&mut self.skips)
+    }
+
+    /// Feeds what waited for its socket to speak TLS.
+    pub(super) fn feed_waiting(&mut self, books: &mut Books<'_, '_>, probed: &dyn Fn(u32) -> Option<u64>) {
+        for cookie in self.strangers.clone() {
+            let Some(origin) = self.waiting.channel_of(cookie) else { continue };
+            for text in self.waiting.take(origin.channel) {
+                self.feed(cookie, origin, &text, books, probed);
+            }
+        }
+    }
+
+    pub(super) fn find_speakers(&mut self, books: &mut Books<'_, '_>) -> Vec<u32> {
+        let mut found = Vec::new();
+        let followed = &mut self.followed;
+        self.strangers.retain(|cookie| {
+            let Some(followed) = followed.get_mut(cookie) else { return false };
+            let mut booking = followed.booking(*cookie, books);
+            booking.tls = false;
+            let pid = booking.speaks_tls();
+            if let (Some(pid), Some(tls)) = (pid, &mut followed.tls) {
+                tls.pid = pid;
+                found.push(pid);
+            }
+            pid.is_none()
+        });
+        found
+    }
+
+    /// Ends the ways of TLS whose ends were seen before the last call: their plain text has been read since. What a socket
+    /// has received is read by its process later than its end came, so the way that it sends must have ended, too.
+    pub(super) fn end_tls(&mut self, books: &mut Books<'_, '_>) {
+        let [now, before] = &mut self.ending;
+        let over = std::mem::replace(before, std::mem::take(now));
+        for cookie in over {
+            let Some(followed) = self.followed.get_mut(&cookie) else { continue };
+            if followed.ended == [true; 2] {
+                followed.close(cookie, false, books);
+                self.remove(cookie);
+            } else if followed.ended[Way::Sent.index()] {
+                let mut sink = followed.booking(cookie, books);
+                if let Some(tls) = &followed.tls {
+                    tls.end_way(Way::Sent, &mut followed.connection, &mut sink);
+                }
+            }
+        }
+    }
+
+    /// Number of a process's connections whose plain text came and whose sockets were not found.
+    pub(in super::super) fn unplaced(&self, pid: u32) -> u64 {
+        self.waiting.given_up(pid)
+    }
+}

@@ -1,0 +1,215 @@
+//! Plain text beside TLS: what is known of a connection that speaks TLS, and the pieces whose connection is not known yet.
+//!
+//! The records of packets and those of plain text come through two ring buffers, so either can be ahead of the other: plain
+//! text waits until its socket has been seen to speak TLS, and the end of a socket is taken when what was read before it
+//! has come.
+
+use std::collections::HashMap;
+
+use traffictrace_ebpf::layout::{
+    http::{LOST_BEFORE, Record, SENT},
+    tls::{ENDLESS, Origin},
+};
+use traffictrace_http::{Connection, Language, Piece, Sink, Way, begins_message};
+
+/// Bytes that wait for their connection, of all channels.
+const MOST_BYTES: usize = 4 << 20;
+/// Pieces that wait for their connection, of all channels.
+const MOST_PIECES: usize = 16_384;
+/// Processes of which it is counted what was given up.
+const MOST_PROCESSES: usize = 16_384;
+/// Time for which they wait, in nanoseconds.
+const LONGEST_WAIT: u64 = 10_000_000_000;
+/// Length of the rest of a body from which the kernel is told to skip it.
+const LONG_BODY: u64 = 8 << 10;
+/// Size of a waiting piece beside its bytes, about.
+const PIECE_SIZE: usize = size_of::<Text>();
+
+/// A piece of plain text.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    pub(super) way: Way,
+    time: u64,
+    sequence: u32,
+    length: u32,
+    bytes: Vec<u8>,
+    lost_before: bool,
+}
+
+impl Text {
+    pub(super) fn of(record: &Record<'_>) -> Self {
+        Self {
+            way: if record.flags & SENT != 0 { Way::Sent } else { Way::Received },
+            time: record.time,
+            sequence: record.sequence,
+            length: record.length,
+            bytes: record.bytes.to_vec(),
+            lost_before: record.flags & LOST_BEFORE != 0,
+        }
+    }
+}
+
+/// What is known of a connection that speaks TLS.
+#[derive(Debug, Default)]
+pub(super) struct Tls {
+    /// Its process; 0 while it is not known.
+    pub(super) pid: u32,
+    /// The library's connection.
+    channel: Option<u64>,
+    /// Two of the library's connections claimed the socket.
+    disputed: bool,
+    /// Bytes that have passed, by way.
+    passed: [u64; 2],
+    /// Up to where the kernel was told to skip.
+    skipped: [u64; 2],
+}
+
+/// Bytes that the kernel need not copy: the way, and the count of bytes up to which.
+pub(super) type Skip = (Way, u64);
+
+impl Tls {
+    /// Whether plain text has come.
+    pub(super) fn is_read(&self) -> bool {
+        self.channel.is_some() && !self.disputed
+    }
+
+    /// Whether this is the channel's connection. The first one has it; a second one means that a socket was taken for
+    /// another's, and then neither is believed.
+    pub(super) fn belongs_to(&mut self, channel: u64) -> bool {
+        self.disputed |= *self.channel.get_or_insert(channel) != channel;
+        !self.disputed
+    }
+
+    /// Feeds plain text; returns what need not come of what follows.
+    pub(super) fn feed(
+        &mut self,
+        connection: &mut Connection,
+        text: &Text,
+        sink: &mut dyn Sink,
+    ) -> Option<Skip> {
+        let Text { way, time, sequence, length, ref bytes, lost_before } = *text;
+        let starts = begins_message(bytes);
+        connection.piece(&Piece { way, time, sequence, length, bytes, starts, lost_before }, sink);
+        let passed = &mut self.passed[way.index()];
+        // Counts of bytes come without their upper half.
+        *passed += u64::from(sequence.wrapping_sub(low(*passed))) + u64::from(length);
+        let rest = connection.skippable(way);
+        let until = match connection.language() {
+            Language::Other | Language::Left => u64::MAX,
+            // Up to the end of the connection, whose bytes are counted.
+            _ => passed.saturating_add(rest).min(ENDLESS),
+        };
+        let skipped = &mut self.skipped[way.index()];
+        (until - *passed >= LONG_BODY && *skipped != until).then(|| {
+            *skipped = until;
+            (way, until)
+        })
+    }
+
+    /// Ends a way where it is.
+    pub(super) fn end_way(&self, way: Way, connection: &mut Connection, sink: &mut dyn Sink) {
+        if self.is_read() {
+            connection.fin(way, low(self.passed[way.index()]), connection.idle_since(), sink);
+        }
+    }
+
+    /// Ends both ways where they are.
+    pub(super) fn end(&self, connection: &mut Connection, sink: &mut dyn Sink) {
+        for way in Way::BOTH {
+            self.end_way(way, connection, sink);
+        }
+        connection.close(connection.idle_since(), self.disputed, sink);
+    }
+}
+
+/// Pieces of one channel.
+#[derive(Debug)]
+struct Channel {
+    pid: u32,
+    cookie: u64,
+    since: u64,
+    pieces: Vec<Text>,
+}
+
+/// Pieces whose connection is not known yet, by channel.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    channels: HashMap<u64, Channel>,
+    /// Channel by the cookie of its socket, which has not been seen to speak TLS.
+    sockets: HashMap<u64, u64>,
+    bytes: usize,
+    pieces: usize,
+    /// Channels that were given up, by process.
+    given_up: HashMap<u32, u64>,
+}
+
+impl Waiting {
+    /// Keeps a piece.
+    pub(super) fn keep(&mut self, origin: Origin, cookie: u64, now: u64, text: Text) {
+        if self.bytes + text.bytes.len() > MOST_BYTES || self.pieces >= MOST_PIECES {
+            self.give_up(|_| true);
+        }
+        let Origin { channel, pid } = origin;
+        let of = self.channels.entry(channel).or_insert(Channel {
+            pid,
+            cookie: 0,
+            since: now,
+            pieces: Vec::new(),
+        });
+        if cookie != 0 {
+            of.cookie = cookie;
+            self.sockets.insert(cookie, channel);
+        }
+        self.bytes += text.bytes.len() + PIECE_SIZE;
+        self.pieces += 1;
+        of.pieces.push(text);
+    }
+
+    /// The pieces of a channel, in their order.
+    pub(super) fn take(&mut self, channel: u64) -> Vec<Text> {
+        let Some(of) = self.channels.remove(&channel) else { return Vec::new() };
+        self.sockets.remove(&of.cookie);
+        self.bytes -= of.pieces.iter().map(|text| text.bytes.len() + PIECE_SIZE).sum::<usize>();
+        self.pieces -= of.pieces.len();
+        of.pieces
+    }
+
+    /// The channel that waits for a socket to speak TLS.
+    pub(super) fn channel_of(&self, cookie: u64) -> Option<Origin> {
+        let channel = *self.sockets.get(&cookie)?;
+        Some(Origin { channel, pid: self.channels.get(&channel)?.pid })
+    }
+
+    /// Gives up what has waited for too long. `now` is in nanoseconds of the monotonic clock.
+    pub(super) fn sweep(&mut self, now: u64) {
+        self.give_up(|channel| now.saturating_sub(channel.since) > LONGEST_WAIT);
+    }
+
+    fn give_up(&mut self, is_over: impl Fn(&Channel) -> bool) {
+        let over: Vec<u64> =
+            self.channels.iter().filter(|(_, channel)| is_over(channel)).map(|(id, _)| *id).collect();
+        for id in over {
+            if let Some(channel) = self.channels.get(&id) {
+                if self.given_up.len() >= MOST_PROCESSES {
+                    self.given_up.clear();
+                }
+                *self.given_up.entry(channel.pid).or_default() += 1;
+            }
+            self.take(id);
+        }
+    }
+
+    /// Number of connections of a process whose sockets were not found.
+    pub(super) fn given_up(&self, pid: u32) -> u64 {
+        self.given_up.get(&pid).copied().unwrap_or_default()
+    }
+}
+
+/// The lower half of a count.
+#[expect(clippy::cast_possible_truncation, reason = "sequence numbers of plain text wrap")]
+fn low(count: u64) -> u32 {
+    count as u32
+}
+
+#[cfg(test)]
+mod tests;

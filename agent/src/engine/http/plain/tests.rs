@@ -1,0 +1,109 @@
+//! Plain text that comes before its connection is known, and what the kernel is told of it.
+
+use traffictrace_http::{Beginning, Exchange, Reason, Side, Status};
+
+use super::*;
+
+/// What a connection reports.
+#[derive(Debug, Default)]
+struct Seen {
+    exchanges: Vec<Exchange>,
+    unobserved: u64,
+}
+
+impl Sink for Seen {
+    fn exchange(&mut self, exchange: Exchange) {
+        self.exchanges.push(exchange);
+    }
+
+    fn unobserved(&mut self, _side: Side, _reason: Reason, count: u64) {
+        self.unobserved += count;
+    }
+}
+
+fn text(way: Way, sequence: u32, bytes: &[u8]) -> Text {
+    let length = bytes.len().try_into().unwrap();
+    Text { way, time: 1, sequence, length, bytes: bytes.to_vec(), lost_before: false }
+}
+
+/// A connection whose every byte is seen.
+fn whole() -> Connection {
+    Connection::begin(Beginning { joined: false, first: [Some(0); 2] })
+}
+
+const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn a_long_body_is_left_to_the_kernel() {
+    let (mut tls, mut connection, mut seen) = (Tls::default(), whole(), Seen::default());
+    assert!(tls.belongs_to(7));
+    assert_eq!(tls.feed(&mut connection, &text(Way::Received, 0, REQUEST), &mut seen), None);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+    let end = head.len() as u64 + 100_000;
+    let skip = tls.feed(&mut connection, &text(Way::Sent, 0, head), &mut seen);
+    assert_eq!(skip, Some((Way::Sent, end)));
+    // The end of the body is told, and nothing before it.
+    let last = Text { length: 1000, ..text(Way::Sent, u32::try_from(end).unwrap() - 1000, b"") };
+    assert_eq!(tls.feed(&mut connection, &last, &mut seen), None);
+    let [exchange] = seen.exchanges.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((exchange.status, exchange.response_bytes), (Status::Code(200), end));
+    assert_eq!(tls.passed, [REQUEST.len() as u64, end]);
+}
+
+#[test]
+fn a_body_up_to_the_end_of_the_connection_is_counted() {
+    let (mut tls, mut connection, mut seen) = (Tls::default(), whole(), Seen::default());
+    assert!(tls.belongs_to(7));
+    tls.feed(&mut connection, &text(Way::Received, 0, REQUEST), &mut seen);
+    let head = b"HTTP/1.0 200 OK\r\n\r\n";
+    let skip = tls.feed(&mut connection, &text(Way::Sent, 0, head), &mut seen);
+    assert_eq!(skip, Some((Way::Sent, ENDLESS)));
+    let body = Text { length: 5000, ..text(Way::Sent, u32::try_from(head.len()).unwrap(), b"") };
+    assert_eq!(tls.feed(&mut connection, &body, &mut seen), None, "it was said");
+    tls.end_way(Way::Sent, &mut connection, &mut seen);
+    let [exchange] = seen.exchanges.as_slice() else { panic!("{seen:?}") };
+    assert_eq!(exchange.response_bytes, head.len() as u64 + 5000);
+}
+
+#[test]
+fn what_is_no_http_is_not_copied() {
+    let (mut tls, mut connection, mut seen) = (Tls::default(), whole(), Seen::default());
+    assert!(tls.belongs_to(7));
+    let skip = tls.feed(&mut connection, &text(Way::Received, 0, b"\x01\x02 binary noise"), &mut seen);
+    assert_eq!(skip, Some((Way::Received, u64::MAX)));
+}
+
+#[test]
+fn a_socket_that_two_claim_is_nobodys() {
+    let mut tls = Tls::default();
+    assert!(!tls.is_read() && tls.belongs_to(1) && tls.is_read());
+    assert!(!tls.belongs_to(2));
+    assert!(!tls.belongs_to(1) && !tls.is_read());
+}
+
+#[test]
+fn pieces_wait_in_their_order_and_not_for_ever() {
+    let mut waiting = Waiting::default();
+    let origin = |channel| Origin { channel, pid: 5 };
+    waiting.keep(origin(1), 0, 10, text(Way::Sent, 0, b"a"));
+    waiting.keep(origin(1), 9, 11, text(Way::Received, 0, b"b"));
+    waiting.keep(origin(2), 0, 12, text(Way::Sent, 0, b"c"));
+    assert_eq!(waiting.channel_of(9), Some(origin(1)));
+    let ways: Vec<Way> = waiting.take(1).iter().map(|text| text.way).collect();
+    assert_eq!(ways, [Way::Sent, Way::Received]);
+    assert!(waiting.take(1).is_empty() && waiting.channel_of(9).is_none());
+    waiting.sweep(12 + LONGEST_WAIT);
+    assert_eq!(waiting.given_up(5), 0);
+    waiting.sweep(13 + LONGEST_WAIT);
+    assert_eq!((waiting.given_up(5), waiting.bytes, waiting.pieces), (1, 0, 0));
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut waiting = Waiting::default();
+    for number in 0..3 * MOST_PIECES as u64 {
+        waiting.keep(Origin { channel: number % 100, pid: 1 }, 0, number, text(Way::Sent, 0, &[0; 1000]));
+        assert!(waiting.bytes <= MOST_BYTES + 1000 + PIECE_SIZE && waiting.pieces <= MOST_PIECES);
+    }
+    assert!(waiting.given_up(1) > 0);
+}

@@ -1,0 +1,271 @@
+//! The programs that see the plain text of TLS: an object of its own, loaded while a session asks for it. They are attached
+//! to functions of selected processes; a process without probes never runs them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::CString,
+    fmt,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    panic::resume_unwind,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData, RingBuf},
+    programs::tp_btf::BtfTracePointLink,
+};
+use traffictrace_ebpf::{
+    TLS_OBJECT, constants,
+    layout::{
+        http::{Lost, Record},
+        tls::{self, Way},
+    },
+    maps,
+};
+
+use super::{
+    HttpLost, KernelError, gone_is_fine, load, may_look_into_processes, sees_all_processes,
+    tier::{TLS, TLS_PROBES},
+    uprobes::{Target, Uprobes},
+};
+use crate::tls::{Function, Placed};
+
+/// Fill of the ring buffer, as a part of it, at which this process is woken.
+const WAKE_AT_PART: u32 = 16;
+/// Threads that detach probes: each only waits.
+const MOST_DETACHERS: usize = 64;
+/// Bytes of stack of each.
+const DETACHER_STACK: usize = 64 << 10;
+
+/// The loaded programs. Dropping them detaches them from the kernel's hooks; from processes, dropping the links does.
+pub struct TlsProbes {
+    ebpf: Ebpf,
+    probes: Uprobes,
+    /// Held for its drop.
+    _hooks: Vec<BtfTracePointLink>,
+    news: RingBuf<MapData>,
+    selected: BTreeSet<u64>,
+}
+
+/// The probes of one process. Dropping them detaches them one by one; [`TlsLinks::detach`] is faster.
+#[derive(Debug, Default)]
+pub struct TlsLinks(Vec<OwnedFd>);
+
+impl fmt::Debug for TlsProbes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsProbes").field("selected", &self.selected).finish_non_exhaustive()
+    }
+}
+
+impl TlsProbes {
+    /// Loads the programs, and attaches those that say which sockets threads use and which processes begin.
+    /// `ring_bytes` is the size of the ring buffer for plain text, a power of two and a multiple of the page size.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if this process does not see the others or may not look into them, if the kernel has no BTF, is older
+    /// than Linux 6.6, or refuses a map or a program.
+    pub fn load(ring_bytes: u32) -> Result<(Self, TlsText), KernelError> {
+        if !sees_all_processes() {
+            let (what, advice) =
+                ("the machine's process ids are not visible", "set agent.hostPID of the chart");
+            return Err(KernelError::OutOfSight { what, advice });
+        }
+        if !may_look_into_processes() {
+            return Err(KernelError::OutOfSight {
+                what: "this process lacks CAP_SYS_PTRACE, to look into processes",
+                advice: "run it as root, or set agent.tls=true of the chart",
+            });
+        }
+        let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .map_max_entries(maps::TLS_RING, ring_bytes)
+            .override_global(constants::HTTP_WAKE_AT, &u64::from(ring_bytes / WAKE_AT_PART), true)
+            // The programs alone use storage of tasks; the loader has no type for it.
+            .allow_unsupported_maps()
+            .load(TLS_OBJECT)
+            .map_err(|e| KernelError::load("create the BPF maps for TLS".into(), e))?;
+        let mut refused = load::verify(&mut ebpf, &btf, &TLS);
+        for hook in TLS {
+            if let Some(error) = refused.remove(hook.program) {
+                return Err(load::loading(hook, error));
+            }
+        }
+        let probes = Uprobes::load(TLS_OBJECT, &ebpf, &btf, &TLS_PROBES)?;
+        let hooks = TLS.map(|hook| load::attach_tracepoint(&mut ebpf, &btf, hook));
+        let hooks = hooks.into_iter().collect::<Result<_, _>>()?;
+        let text = TlsText {
+            ring: ring(&mut ebpf, maps::TLS_RING)?,
+            lost: hash(&mut ebpf, maps::TLS_LOST)?,
+            bodies: hash(&mut ebpf, maps::TLS_BODIES)?,
+        };
+        let news = ring(&mut ebpf, maps::TLS_NEWS)?;
+        Ok((Self { ebpf, probes, _hooks: hooks, news, selected: BTreeSet::new() }, text))
+    }
+
+    /// Has new processes of these cgroups and of those below them be told.
+    pub fn select(&mut self, cgroups: &BTreeSet<u64>) -> Result<(), KernelError> {
+        let failed = |e| KernelError::map("select a cgroup", maps::TLS_CGROUPS, e);
+        let map = self.ebpf.map_mut(maps::TLS_CGROUPS).ok_or(KernelError::Object(maps::TLS_CGROUPS))?;
+        let mut map = HashMap::<_, u64, u8>::try_from(map).map_err(failed)?;
+        for added in cgroups.difference(&self.selected) {
+            map.insert(added, 1, 0).map_err(failed)?;
+        }
+        for removed in self.selected.difference(cgroups) {
+            gone_is_fine(map.remove(removed)).map_err(failed)?;
+        }
+        self.selected.clone_from(cgroups);
+        Ok(())
+    }
+
+    /// Ids of processes that have begun in selected cgroups, or run another program now, since the last call.
+    pub fn new_processes(&mut self) -> BTreeSet<u32> {
+        let mut pids = BTreeSet::new();
+        while let Some(item) = self.news.next() {
+            pids.extend(tls::news(&item));
+        }
+        pids
+    }
+
+    /// Descriptor that is readable when a process has begun.
+    pub fn news(&self) -> BorrowedFd<'_> {
+        self.news.as_fd()
+    }
+
+    /// Attaches the programs to functions of a process, given by its id as this process sees it. The kernel waits for a grace
+    /// period at the first probe of some time, so all are attached at once.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if the kernel refuses; nothing stays attached then.
+    pub fn attach(&self, pid: u32, placed: &Placed) -> Result<TlsLinks, KernelError> {
+        // The kernel takes a path. This one leads to the file that was looked into, whatever became of its name.
+        let path = format!("/proc/self/fd/{}", placed.file.as_raw_fd());
+        let path = CString::new(path).map_err(|_| KernelError::Object("path"))?;
+        let mut offsets: BTreeMap<(&str, bool), Vec<u64>> = BTreeMap::new();
+        for place in placed.places.iter() {
+            let (entry, end) = programs(place.function);
+            offsets.entry((entry, false)).or_default().push(place.begins);
+            let Some(end) = end else { continue };
+            if place.returns.is_empty() {
+                offsets.entry((end, true)).or_default().push(place.begins);
+            } else {
+                offsets.entry((end, false)).or_default().extend(&place.returns);
+            }
+        }
+        let probe = |(program, at_return): (&str, bool), offsets: &[u64]| {
+            let target = Target { path: &path, offsets, cookie: placed.go_tcp, at_return, pid };
+            self.probes.attach(program, target).map_err(|error| {
+                KernelError::load(format!("attach the BPF program {program} to the process {pid}"), error)
+            })
+        };
+        let links = thread::scope(|scope| {
+            let threads: Vec<_> =
+                offsets.iter().map(|(key, offsets)| scope.spawn(|| probe(*key, offsets))).collect();
+            let joined =
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            // All threads are waited for, whatever one says.
+            joined.collect::<Vec<_>>()
+        });
+        links.into_iter().collect::<Result<_, _>>().map(TlsLinks)
+    }
+}
+
+impl TlsLinks {
+    /// Detaches the probes of processes. The kernel waits for some grace periods for each, so many are detached at once.
+    pub fn detach(all: Vec<Self>) {
+        let links: Vec<OwnedFd> = all.into_iter().flat_map(|links| links.0).collect();
+        let waiting = Mutex::new(links);
+        let take = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let work = || while take().is_some() {};
+        let threads = waiting.lock().unwrap_or_else(PoisonError::into_inner).len().min(MOST_DETACHERS);
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // Where no thread can be made, fewer do it.
+                let _ = thread::Builder::new().stack_size(DETACHER_STACK).spawn_scoped(scope, work);
+            }
+            work();
+        });
+    }
+}
+
+/// The programs for the entry of a function and for its end.
+fn programs(function: Function) -> (&'static str, Option<&'static str>) {
+    match function {
+        Function::Read => ("tt_tls_read", Some("tt_tls_read_ret")),
+        Function::ReadEx => ("tt_tls_read_ex", Some("tt_tls_read_ret")),
+        Function::Write => ("tt_tls_write", Some("tt_tls_write_ret")),
+        Function::WriteEx => ("tt_tls_write_ex", Some("tt_tls_write_ret")),
+        Function::Sendfile => ("tt_tls_sendfile", Some("tt_tls_sendfile_ret")),
+        Function::Free => ("tt_tls_free", None),
+        Function::GoRead => ("tt_tls_go_read", Some("tt_tls_go_read_ret")),
+        Function::GoWrite => ("tt_tls_go_write", None),
+    }
+}
+
+/// What the programs hand over.
+pub struct TlsText {
+    ring: RingBuf<MapData>,
+    lost: HashMap<MapData, u64, Lost>,
+    bodies: HashMap<MapData, Way, u64>,
+}
+
+impl fmt::Debug for TlsText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsText").finish_non_exhaustive()
+    }
+}
+
+impl TlsText {
+    /// Takes the records that wait, at most `most` of them.
+    pub fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) {
+        let mut taken = 0;
+        while taken < most
+            && let Some(item) = self.ring.next()
+        {
+            if let Some(record) = Record::from_bytes(&item) {
+                sink(&record);
+            }
+            taken += 1;
+        }
+    }
+
+    /// Has the programs copy no bytes of a socket's way before so many of them have passed: they belong to a body.
+    pub fn skip(&mut self, cookie: u64, sent: bool, until: u64) {
+        // Without an entry more bytes come than are needed.
+        let _ = self.bodies.insert([cookie, u64::from(sent)], until, 0);
+    }
+
+    /// Descriptor that is readable when the ring buffer gets full.
+    pub fn readable(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// What was lost so far, by cgroup of the processes.
+    pub fn lost(&self) -> Result<BTreeMap<u64, HttpLost>, KernelError> {
+        let failed = |e| KernelError::map("read what was lost", maps::TLS_LOST, e);
+        let entries = self.lost.iter().map(|entry| {
+            let (cgroup, [records, requests, responses, unknown]) = entry.map_err(failed)?;
+            Ok((cgroup, HttpLost { records, requests, responses, unknown }))
+        });
+        entries.collect()
+    }
+}
+
+fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    ebpf.take_map(name).ok_or(KernelError::Object(name))
+}
+
+fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
+    RingBuf::try_from(taken(ebpf, name)?).map_err(|e| KernelError::map("map the ring", name, e))
+}
+
+fn hash<K: aya::Pod, V: aya::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, KernelError> {
+    HashMap::try_from(taken(ebpf, name)?).map_err(|e| KernelError::map("open the map", name, e))
+}

@@ -1,0 +1,148 @@
+//! What a file has of TLS.
+
+use std::{fs::File, io};
+
+use super::{
+    Function, Place, code,
+    elf::{Defined, Elf},
+    version::{self, Go},
+};
+
+/// What OpenSSL's functions are called.
+const OPENSSL: [(&str, Function); 6] = [
+    ("SSL_read", Function::Read),
+    ("SSL_write", Function::Write),
+    ("SSL_read_ex", Function::ReadEx),
+    ("SSL_write_ex", Function::WriteEx),
+    ("SSL_sendfile", Function::Sendfile),
+    ("SSL_free", Function::Free),
+];
+/// What Go's are called.
+const GO: [(&str, Function); 2] =
+    [("crypto/tls.(*Conn).Read", Function::GoRead), ("crypto/tls.(*Conn).Write", Function::GoWrite)];
+/// The table of methods by which Go takes a TCP socket for a connection, as linkers since Go 1.20 and before call it.
+const GO_TCP: [&str; 2] = ["go:itab.*net.TCPConn,net.Conn", "go.itab.*net.TCPConn,net.Conn"];
+
+/// What a file has of TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// The library with its version; empty if there is none.
+    pub(super) library: String,
+    /// Where its plain text passes; empty if that is not known.
+    pub(super) places: Vec<Place>,
+    /// Of Go, the address of the table of methods of TCP sockets.
+    pub(super) go_tcp: u64,
+    /// Why there are no places, as the rest of a sentence about the process.
+    pub(super) problem: Option<String>,
+}
+
+impl Contents {
+    fn unreadable(library: String, problem: &str) -> Self {
+        Self { library, problem: Some(problem.to_owned()), ..Self::default() }
+    }
+}
+
+/// Looks into a program.
+///
+/// # Errors
+///
+/// The system's error if it cannot be read, or it is no program of this kind.
+pub(super) fn program(file: &File, name: &str) -> io::Result<Contents> {
+    let elf = Elf::read(file)?;
+    if let Some(go) = version::go(&elf)? {
+        return of_go(&elf, &go);
+    }
+    let places = openssl_places(&elf)?;
+    if !places.is_empty() {
+        let version = version::openssl(&elf)?.unwrap_or_else(|| "OpenSSL".to_owned());
+        return Ok(Contents { library: format!("{name}'s own {version}"), places, ..Contents::default() });
+    }
+    if version::mentions(&elf, "rustls")? {
+        return Ok(Contents::unreadable("rustls".to_owned(), "its library has no functions to attach to"));
+    }
+    Ok(Contents::default())
+}
+
+/// Looks into a shared library of OpenSSL or of its kin.
+///
+/// # Errors
+///
+/// As of [`program`].
+pub(super) fn library(file: &File) -> io::Result<Contents> {
+    let elf = Elf::read(file)?;
+    let places = openssl_places(&elf)?;
+    let library = version::openssl(&elf)?.unwrap_or_default();
+    Ok(Contents { library, places, ..Contents::default() })
+}
+
+/// The version of OpenSSL by its other library, which has it always.
+///
+/// # Errors
+///
+/// As of [`program`].
+pub(super) fn crypto(file: &File) -> io::Result<Contents> {
+    let library = version::openssl(&Elf::read(file)?)?.unwrap_or_default();
+    Ok(Contents { library, ..Contents::default() })
+}
+
+fn openssl_places(elf: &Elf<'_>) -> io::Result<Vec<Place>> {
+    let found = elf.symbols(&OPENSSL.map(|(name, _)| name))?;
+    // Both ways, or none: half of a dialogue is none.
+    if !found.contains_key("SSL_read") || !found.contains_key("SSL_write") {
+        return Ok(Vec::new());
+    }
+    let places = OPENSSL.iter().filter_map(|(name, function)| {
+        let begins = elf.offset_of(found.get(name)?.address)?;
+        Some(Place { function: *function, begins, returns: Vec::new() })
+    });
+    Ok(places.collect())
+}
+
+fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
+    let library = match go {
+        Go::Version(version) => format!("Go crypto/tls ({version})"),
+        Go::Old => {
+            let library = "Go crypto/tls (before go1.18)".to_owned();
+            return Ok(Contents::unreadable(library, "Go before 1.18 passes arguments in another way"));
+        }
+    };
+    if !elf.has_symbols() {
+        return Ok(Contents::unreadable(
+            library,
+            "its executable is stripped of the symbols that tell where",
+        ));
+    }
+    let names: Vec<&'static str> = GO.map(|(name, _)| name).into_iter().chain(GO_TCP).collect();
+    let found = elf.symbols(&names)?;
+    let Some(go_tcp) = GO_TCP.iter().find_map(|name| found.get(name)) else {
+        // A program that uses TCP has the table.
+        return Ok(Contents::default());
+    };
+    let mut places = Vec::new();
+    for (name, function) in GO {
+        let Some(defined) = found.get(name) else { return Ok(Contents::default()) };
+        let Some(place) = go_place(elf, *defined, function)? else {
+            return Ok(Contents::unreadable(library, "its code could not be read"));
+        };
+        places.push(place);
+    }
+    Ok(Contents { library, places, go_tcp: go_tcp.address, problem: None })
+}
+
+fn go_place(elf: &Elf<'_>, defined: Defined, function: Function) -> io::Result<Option<Place>> {
+    let (Some(code), Some(start)) = (elf.code(defined)?, elf.offset_of(defined.address)) else {
+        return Ok(None);
+    };
+    let points = code::points(elf.machine, &code);
+    Ok(points.map(|points| Place {
+        function,
+        begins: start + points.begins,
+        returns: match function {
+            Function::GoRead => points.returns.iter().map(|at| start + at).collect(),
+            _ => Vec::new(),
+        },
+    }))
+}
+
+#[cfg(test)]
+mod tests;

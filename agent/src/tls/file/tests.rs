@@ -1,0 +1,114 @@
+//! Against real programs, where this machine has them.
+
+use std::{fs, path::Path, process::Command};
+
+use super::*;
+
+/// Whether something needed is missing; says so, and fails where everything must be there.
+fn skip(what: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what} is missing");
+    eprintln!("SKIPPED: {what} is missing");
+}
+
+/// A program that uses TLS, built by Go; nothing if there is no Go.
+fn go_program(folder: &Path, flags: &[&str]) -> Option<File> {
+    const SOURCE: &str = "package main\n\
+        import (\"crypto/tls\"; \"io\")\n\
+        func main() { c, err := tls.Dial(\"tcp\", \"127.0.0.1:1\", nil); if err == nil { io.Copy(c, c) } }\n";
+    fs::write(folder.join("main.go"), SOURCE).unwrap();
+    let out = folder.join("program");
+    let built = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&out)
+        .args(flags)
+        .arg("main.go")
+        .current_dir(folder)
+        .env("CGO_ENABLED", "0")
+        .env("GO111MODULE", "off")
+        .status();
+    match built {
+        Ok(status) => {
+            assert!(status.success(), "go build: {status}");
+            Some(File::open(out).unwrap())
+        }
+        Err(_) => {
+            skip("go");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_program_of_go_has_a_probe_at_each_return() {
+    for flags in [&[][..], &["-buildmode=pie"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(file) = go_program(folder.path(), flags) else { return };
+        let contents = program(&file, "program").unwrap();
+        assert!(contents.library.starts_with("Go crypto/tls (go1."), "{contents:?}");
+        assert_eq!(contents.problem, None);
+        assert_ne!(contents.go_tcp, 0);
+        let [read, write] = contents.places.as_slice() else { panic!("{contents:?}") };
+        assert_eq!((read.function, write.function), (Function::GoRead, Function::GoWrite));
+        assert!(read.returns.len() > 1 && read.returns.is_sorted(), "{read:?}");
+        assert!(write.returns.is_empty());
+        let all = fs::read(folder.path().join("program")).unwrap();
+        if cfg!(target_arch = "x86_64") {
+            // push rbp, or sub rsp: what comes behind the check of the stack.
+            assert!(matches!(all[read.begins as usize], 0x55 | 0x48), "{read:?}");
+            assert!(read.returns.iter().all(|at| all[*at as usize] == 0xc3), "{read:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stripped_program_of_go_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(file) = go_program(folder.path(), &["-ldflags=-s -w"]) else { return };
+    let contents = program(&file, "program").unwrap();
+    assert!(contents.library.starts_with("Go crypto/tls (go1."), "{contents:?}");
+    assert!(contents.places.is_empty() && contents.problem.unwrap().contains("stripped"));
+}
+
+#[test]
+fn openssl_is_found_by_its_symbols() {
+    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
+    let of = |name: &str| folders.iter().find_map(|folder| File::open(Path::new(folder).join(name)).ok());
+    let (Some(ssl), Some(libcrypto)) = (of("libssl.so.3"), of("libcrypto.so.3")) else {
+        return skip("OpenSSL 3");
+    };
+    let contents = library(&ssl).unwrap();
+    let functions: Vec<Function> = contents.places.iter().map(|place| place.function).collect();
+    assert_eq!(functions, OPENSSL.map(|(_, function)| function));
+    assert!(crypto(&libcrypto).unwrap().library.starts_with("OpenSSL 3."));
+}
+
+#[test]
+fn hostile_files_have_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let open = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        File::open(&path).unwrap()
+    };
+    assert!(program(&open(b""), "x").is_err());
+    assert!(program(&open(&own[..64]), "x").is_err(), "tables beyond the end");
+    // Random bytes in the headers and in the tables of sections lead nowhere, and end.
+    let small = &own[..own.len().min(1 << 16)];
+    let table = usize::try_from(u64::from_le_bytes(*own[40..].first_chunk().unwrap())).unwrap();
+    let sections = &own[table..];
+    let mut random = fastrand::Rng::with_seed(12);
+    for _ in 0..300 {
+        let mut bytes = [small, sections].concat();
+        bytes[40..48].copy_from_slice(&(small.len() as u64).to_le_bytes());
+        for _ in 0..8 {
+            let (start, end) = if random.bool() { (16, 64) } else { (small.len(), bytes.len()) };
+            let at = random.usize(start..end);
+            bytes[at] = random.u8(..);
+        }
+        let file = open(&bytes);
+        let places = program(&file, "x").map(|contents| contents.places).unwrap_or_default();
+        assert!(places.is_empty());
+        let _ = library(&file);
+    }
+}

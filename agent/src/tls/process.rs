@@ -1,0 +1,289 @@
+//! The TLS libraries of a running process.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use procfs::{
+    ProcError,
+    process::{MMPermissions, MMapPath, MemoryMap, Process},
+};
+
+use super::{
+    Place,
+    elf::Elf,
+    file::{self, Contents},
+};
+
+/// Files that are remembered.
+const MOST_FILES: usize = 512;
+/// Libraries that cannot be read, by the beginnings of their files' names.
+const UNSUPPORTED: [(&str, &str); 8] = [
+    ("libgnutls", "GnuTLS"),
+    ("libssl3.so", "NSS"),
+    ("libnss3", "NSS"),
+    ("libjvm", "Java"),
+    ("libmbedtls", "Mbed TLS"),
+    ("libwolfssl", "wolfSSL"),
+    ("libs2n", "s2n-tls"),
+    ("libconscrypt", "Conscrypt"),
+];
+/// .NET calls OpenSSL through this file, and passes bytes on between threads, so that nobody can tell the socket.
+const DOTNET: &str = "libSystem.Security.Cryptography.Native.OpenSsl";
+
+/// Functions of a process that are to be probed.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The file that has them.
+    pub file: Arc<File>,
+    /// Names the file on this machine: device and inode.
+    pub identity: (u64, u64),
+    /// Where they are in it.
+    pub places: Arc<[Place]>,
+    /// Of Go, the address in the process of the table of methods of TCP sockets; otherwise 0.
+    pub go_tcp: u64,
+}
+
+/// What a process has of TLS.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The libraries with their versions; empty if there is none that is known.
+    pub library: String,
+    /// What is to be probed.
+    pub placed: Vec<Placed>,
+    /// Why there is nothing, as a sentence; empty if there is nothing to say.
+    pub reason: String,
+}
+
+/// How a file is looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Role {
+    Program,
+    Library,
+    Crypto,
+}
+
+/// Device, inode, length and time of change of a file, and how it was looked into.
+type Key = (u64, u64, u64, i64, Role);
+
+/// A file as it was when it was looked into.
+#[derive(Debug, Clone)]
+struct Known {
+    contents: Arc<Contents>,
+    places: Arc<[Place]>,
+}
+
+/// Looks into processes, and remembers files.
+#[derive(Debug, Default)]
+pub struct Finder {
+    files: HashMap<Key, Known>,
+    /// Where libraries with places were found, for processes that are about to map them.
+    paths: HashMap<PathBuf, (u64, u64)>,
+}
+
+impl Finder {
+    /// Looks into a process.
+    pub fn look(&mut self, pid: u32) -> Found {
+        match self.try_look(pid) {
+            Ok(found) => found,
+            Err(error) => Found { reason: refusal(&error), ..Found::default() },
+        }
+    }
+
+    /// The libraries that other processes of the same files had, where a process that has just begun may map them: it can
+    /// be probed before its first call.
+    pub fn expect(&mut self, pid: u32) -> Vec<Placed> {
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let mut expected = Vec::new();
+        let paths: Vec<PathBuf> = self.paths.keys().cloned().collect();
+        for path in paths {
+            let file = within(&root, &path).and_then(|path| File::open(path).ok());
+            if let Some(file) = file
+                && let Ok(known) = self.contents(&file, Role::Library, "")
+                && !known.places.is_empty()
+                && let Ok(identity) = identity(&file)
+            {
+                expected.push(Placed { file: file.into(), identity, places: known.places, go_tcp: 0 });
+            }
+        }
+        expected
+    }
+
+    fn try_look(&mut self, pid: u32) -> Result<Found, ProcError> {
+        let process = Process::new(i32::try_from(pid).unwrap_or(0))?;
+        let program = process.exe()?;
+        let maps: Vec<MemoryMap> = process.maps()?.into_iter().collect();
+        let mut found = Found::default();
+        let (mut names, mut problems) = (Vec::new(), Vec::new());
+        let mut unsupported: Vec<&str> = Vec::new();
+        let mut crypto = String::new();
+        for (path, map) in code_of(&maps) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let role = if *path == program {
+                Role::Program
+            } else if let Some((_, library)) = UNSUPPORTED.iter().find(|(start, _)| name.starts_with(start)) {
+                unsupported.push(library);
+                continue;
+            } else if name.starts_with(DOTNET) {
+                problems.push(
+                    "of .NET, whose bytes pass between threads, nobody can tell the connection".to_owned(),
+                );
+                continue;
+            } else if name.starts_with("libssl") {
+                Role::Library
+            } else if name.starts_with("libcrypto") {
+                Role::Crypto
+            } else {
+                continue;
+            };
+            let file = open(pid, path, map)?;
+            let Ok(known) = self.contents(&file, role, &name) else { continue };
+            let Contents { library, problem, go_tcp, .. } = &*known.contents;
+            if role == Role::Crypto {
+                crypto.clone_from(library);
+                continue;
+            }
+            if !known.places.is_empty() {
+                if role == Role::Library {
+                    self.expect_again(path, &file);
+                }
+                let go_tcp =
+                    if *go_tcp == 0 { 0 } else { go_tcp.wrapping_add(bias(&file, map).unwrap_or(0)) };
+                let identity = identity(&file)?;
+                found.placed.push(Placed { file: file.into(), identity, places: known.places, go_tcp });
+            }
+            if role == Role::Library || !library.is_empty() {
+                names.push(library.clone());
+            }
+            problems.extend(problem.clone());
+        }
+        for name in &mut names {
+            if name.is_empty() {
+                name.clone_from(&crypto);
+            }
+        }
+        // A library that is only there, as a dependency of another one, is of no interest beside one that is read.
+        if found.placed.is_empty() {
+            names.extend(unsupported.iter().map(|name| (*name).to_owned()));
+        }
+        names.retain(|name| !name.is_empty());
+        names.sort();
+        names.dedup();
+        if problems.iter().any(|problem| problem.starts_with("of .NET")) {
+            found.placed.clear();
+        }
+        found.library = names.join(" and ");
+        found.reason = reason(&found, &unsupported, &problems);
+        Ok(found)
+    }
+
+    /// Remembers where a library was found.
+    fn expect_again(&mut self, path: &Path, file: &File) {
+        if let Ok(identity) = identity(file)
+            && self.paths.len() < MOST_FILES
+        {
+            self.paths.insert(path.to_owned(), identity);
+        }
+    }
+
+    fn contents(&mut self, file: &File, role: Role, name: &str) -> io::Result<Known> {
+        let metadata = file.metadata()?;
+        let key = (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), role);
+        if let Some(known) = self.files.get(&key) {
+            return Ok(known.clone());
+        }
+        let contents = match role {
+            Role::Program => file::program(file, name),
+            Role::Library => file::library(file),
+            Role::Crypto => file::crypto(file),
+        };
+        // What cannot be read now cannot be read later.
+        let contents = contents.unwrap_or_default();
+        let known = Known { places: contents.places.clone().into(), contents: contents.into() };
+        if self.files.len() >= MOST_FILES {
+            self.files.clear();
+        }
+        self.files.insert(key, known.clone());
+        Ok(known)
+    }
+}
+
+/// The files that are mapped as code, by the first such mapping of each.
+fn code_of(maps: &[MemoryMap]) -> Vec<(&PathBuf, &MemoryMap)> {
+    let mut files: Vec<(&PathBuf, &MemoryMap)> = Vec::new();
+    let code = maps.iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE));
+    for map in code {
+        if let MMapPath::Path(path) = &map.pathname
+            && files.last().is_none_or(|(last, _)| *last != path)
+        {
+            files.push((path, map));
+        }
+    }
+    files
+}
+
+/// Opens a file as a process has it mapped: also one that was replaced meanwhile, if that is permitted.
+fn open(pid: u32, path: &Path, map: &MemoryMap) -> io::Result<File> {
+    let (start, end) = map.address;
+    if let Ok(file) = File::open(format!("/proc/{pid}/map_files/{start:x}-{end:x}")) {
+        return Ok(file);
+    }
+    let path = within(&PathBuf::from(format!("/proc/{pid}/root")), path);
+    let file = File::open(path.ok_or(io::ErrorKind::NotFound)?)?;
+    // The device of a file on an overlay is not told alike everywhere.
+    match file.metadata()?.ino() == map.inode {
+        true => Ok(file),
+        false => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// A path of a process below its root. A regular file alone is opened: others can block.
+fn within(root: &Path, path: &Path) -> Option<PathBuf> {
+    let path = root.join(path.strip_prefix("/").ok()?);
+    fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()).then_some(path)
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// By how much a program is loaded above the addresses in its file.
+fn bias(file: &File, map: &MemoryMap) -> Option<u64> {
+    Some(map.address.0.wrapping_sub(Elf::read(file).ok()?.address_of(map.offset)?))
+}
+
+fn reason(found: &Found, unsupported: &[&str], problems: &[String]) -> String {
+    if let (true, Some(problem)) = (found.placed.is_empty(), problems.first()) {
+        return format!("{} is not read: {problem}.", subject(&found.library));
+    }
+    match (found.placed.is_empty(), unsupported.first()) {
+        (false, _) => String::new(),
+        (true, Some(other)) => format!("{other} is not read: only OpenSSL and Go's crypto/tls are."),
+        (true, None) => {
+            "No TLS library was found in the process: one that is linked into the program, such as rustls or BoringSSL, \
+             is not read without symbols."
+                .to_owned()
+        }
+    }
+}
+
+fn subject(library: &str) -> &str {
+    if library.is_empty() { "The library" } else { library }
+}
+
+fn refusal(error: &ProcError) -> String {
+    match error {
+        ProcError::PermissionDenied(_) => {
+            "There is no permission to look into the process: CAP_SYS_PTRACE is missing \
+                                           (agent.tls=true of the chart gives it)."
+                .to_owned()
+        }
+        ProcError::NotFound(_) => "The process ended before it could be looked at.".to_owned(),
+        other => format!("The process could not be looked at: {other}."),
+    }
+}

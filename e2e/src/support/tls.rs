@@ -1,0 +1,263 @@
+//! Servers and clients of HTTPS that count their own requests, and whether probes are in a process.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use super::{Result, TestError, process::Process, server::command_in, wait};
+
+/// How long anything here may take: Go compiles its library the first time.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Numbers of requests by method, path and status.
+pub type Counted = BTreeMap<(String, String, u16), u64>;
+
+/// A certificate for this machine, with its key.
+#[derive(Debug)]
+pub struct Certificate {
+    folder: tempfile::TempDir,
+}
+
+impl Certificate {
+    /// Makes one with the program `openssl`.
+    ///
+    /// # Errors
+    ///
+    /// When that fails.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+        command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+        command.args(["-keyout", "key.pem", "-out", "certificate.pem"]).current_dir(folder.path());
+        run(&mut command)?;
+        Ok(Self { folder })
+    }
+
+    /// The file with the certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+
+    /// The file with its key.
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("key.pem")
+    }
+}
+
+/// The program of a [`Peer`].
+#[derive(Debug)]
+pub struct Program {
+    command: Vec<PathBuf>,
+    _folder: tempfile::TempDir,
+}
+
+impl Program {
+    /// Compiles the one in Go, with these flags.
+    ///
+    /// # Errors
+    ///
+    /// When it does not compile.
+    pub fn go(flags: &[&str]) -> Result<Self> {
+        let (folder, source) = written("peer.go", include_str!("tls/peer.go"))?;
+        let program = folder.path().join("go-peer");
+        let mut command = Command::new("go");
+        command.arg("build").args(flags).arg("-o").arg(&program).arg(&source);
+        command.env("GO111MODULE", "off").current_dir(folder.path());
+        run(&mut command)?;
+        Ok(Self { command: vec![program], _folder: folder })
+    }
+
+    /// The one for Node.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn node() -> Result<Self> {
+        let (folder, source) = written("peer.js", include_str!("tls/peer.js"))?;
+        Ok(Self { command: vec!["node".into(), source], _folder: folder })
+    }
+
+    /// The one in Python.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn python() -> Result<Self> {
+        let (folder, source) = written("peer.py", include_str!("tls/peer.py"))?;
+        Ok(Self { command: vec!["python3".into(), source], _folder: folder })
+    }
+
+    fn start(&self, cgroup: &Path, arguments: &[&Path]) -> Result<Process> {
+        let mut command = command_in(cgroup, self.command[0].to_str().unwrap_or_default());
+        command.args(&self.command[1..]).args(arguments);
+        Process::start(&mut command)
+    }
+}
+
+/// A running server or client.
+#[derive(Debug)]
+pub struct Peer {
+    process: Process,
+    port: u16,
+}
+
+impl Peer {
+    /// Starts a server in a cgroup.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn serve(program: &Program, cgroup: &Path, certificate: &Certificate) -> Result<Self> {
+        let arguments = [Path::new("server"), &certificate.certificate(), &certificate.key()];
+        let process = program.start(cgroup, &arguments)?;
+        let line = process.line(LIMIT)?.unwrap_or_default();
+        let port = line.parse().map_err(|_| TestError::unexpected("the port of a server", &line))?;
+        Ok(Self { process, port })
+    }
+
+    /// Starts a client of a server in a cgroup. It asks when the file is there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn connect(
+        program: &Program,
+        cgroup: &Path,
+        port: u16,
+        file: &Path,
+        requests: u32,
+        protocol: &str,
+    ) -> Result<Self> {
+        let (at, number) = (port.to_string(), requests.to_string());
+        let arguments = ["client".as_ref(), at.as_ref(), file, number.as_ref(), protocol.as_ref()];
+        Ok(Self { process: program.start(cgroup, &arguments)?, port })
+    }
+
+    /// Port of the server.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Id of the process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Terminates a server: what it has counted.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn stop(self) -> Result<Counted> {
+        self.process.signal(Signal::TERM)?;
+        self.counted()
+    }
+
+    /// Waits for a client's end: what it has counted.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn counted(self) -> Result<Counted> {
+        let ended = self.process.wait(LIMIT)?;
+        if !ended.status.success() {
+            return Err(TestError::unexpected(
+                "the end of a peer",
+                format!("{}: {}", ended.status, ended.stderr),
+            ));
+        }
+        let counted = |line: &String| {
+            let mut words = line.split(' ').map(str::to_owned);
+            let key = (words.next()?, words.next()?, words.next()?.parse().ok()?);
+            Some((key, words.next()?.parse().ok()?))
+        };
+        let all: Option<Counted> = ended.lines.iter().map(counted).collect();
+        all.ok_or_else(|| TestError::unexpected("the counts of a peer", format!("{:?}", ended.lines)))
+    }
+}
+
+/// Whether the code of a process, in a file whose name contains `name`, differs from the file: there are probes.
+///
+/// # Errors
+///
+/// When the process has no such code, or it cannot be read.
+pub fn is_probed(pid: u32, name: &str) -> Result<bool> {
+    let maps =
+        fs::read_to_string(format!("/proc/{pid}/maps")).map_err(TestError::io("read a process's maps"))?;
+    let code: Vec<Code<'_>> =
+        maps.lines().filter_map(Code::of).filter(|code| code.name().contains(name)).collect();
+    if code.is_empty() {
+        return Err(TestError::unexpected("the maps of a process", format!("no {name} in {maps}")));
+    }
+    let differs = |code: &Code<'_>| code.differs(pid).map_err(TestError::io("compare code with its file"));
+    code.iter().map(differs).try_fold(false, |any, differs| Ok(any | differs?))
+}
+
+/// A mapping of code.
+struct Code<'a> {
+    start: u64,
+    end: u64,
+    offset: u64,
+    path: &'a str,
+}
+
+impl<'a> Code<'a> {
+    fn of(line: &'a str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let (range, permissions, offset) = (words.next()?, words.next()?, words.next()?);
+        let (start, end) = range.split_once('-')?;
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        let path = words.nth(2).filter(|_| permissions.contains('x'))?;
+        Some(Self { start: number(start)?, end: number(end)?, offset: number(offset)?, path })
+    }
+
+    fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn differs(&self, pid: u32) -> io::Result<bool> {
+        let length = usize::try_from(self.end - self.start).map_err(io::Error::other)?;
+        let (mut in_file, mut in_memory) = (vec![0; length], vec![0; length]);
+        // The last page can go beyond the file's end.
+        let in_file_length = File::open(self.path)?.read_at(&mut in_file, self.offset)?;
+        File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut in_memory, self.start)?;
+        Ok(in_file[..in_file_length] != in_memory[..in_file_length])
+    }
+}
+
+/// Waits until the probes are in a process, or are not.
+///
+/// # Errors
+///
+/// When that does not happen.
+pub fn await_probes(pid: u32, name: &str, there: bool) -> Result<()> {
+    wait::until("the probes to come or go", LIMIT, || {
+        let now = is_probed(pid, name);
+        Ok(if now.as_ref().is_ok_and(|now| *now == there) { Ok(()) } else { Err(format!("{name}: {now:?}")) })
+    })
+}
+
+fn written(name: &str, source: &str) -> Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
+    let path = folder.path().join(name);
+    fs::write(&path, source).map_err(TestError::io(format!("write {name}")))?;
+    Ok((folder, path))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let ended = Process::start(command)?.wait(LIMIT)?;
+    if ended.status.success() {
+        Ok(())
+    } else {
+        Err(TestError::unexpected(format!("{command:?}"), ended.stderr))
+    }
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Calls into OpenSSL. An SSL object is used by one thread at a time, so its bytes are handed over at the return of a call,
+ * when their number and the socket are known. Their time is that of the return of a read, and of the entry of a write.
+ */
+#ifndef TT_TLS_OPENSSL_H
+#define TT_TLS_OPENSSL_H
+
+#include "tls_copy.h"
+
+static __always_inline void enter(struct pt_regs *ctx, __u64 ssl, __u64 buffer, __u64 count_at, bool reads)
+{
+	struct call call = { .object = ssl, .buffer = buffer, .count_at = count_at };
+	struct thread *thread;
+	__u32 depth;
+
+	thread = bpf_task_storage_get(&tt_tls_threads, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!thread)
+		return;
+	call.stack = PT_REGS_SP(ctx);
+	call.began = bpf_ktime_get_ns();
+	if (reads) {
+		/* Bytes from the network are decrypted once. */
+		call.received = thread->received;
+		thread->received = 0;
+	}
+	depth = thread->depth;
+	/* Calls that were left by a jump or an exception lie at or below the stack pointer. */
+	if (depth >= 2 && thread->calls[1].stack <= call.stack)
+		depth = 1;
+	if (depth == 1 && thread->calls[0].stack <= call.stack)
+		depth = 0;
+	if (depth == 0)
+		thread->calls[0] = call;
+	else if (depth == 1)
+		thread->calls[1] = call;
+	thread->depth = depth + 1;
+}
+
+/* Returns the channel of an object that uses this socket, which is 0 if it is not known. */
+static __always_inline struct channel *channel_of(const struct object *object, __u64 cookie)
+{
+	struct channel *channel = bpf_map_lookup_elem(&tt_tls_channels, object), fresh = {};
+
+	/* The object's memory was used by a connection before. */
+	if (channel && cookie && channel->cookie && channel->cookie != cookie) {
+		bpf_map_delete_elem(&tt_tls_channels, object);
+		channel = 0;
+	}
+	if (!channel) {
+		fresh.id = bpf_ktime_get_ns();
+		fresh.cookie = cookie;
+		bpf_map_update_elem(&tt_tls_channels, object, &fresh, BPF_NOEXIST);
+		return bpf_map_lookup_elem(&tt_tls_channels, object);
+	}
+	if (cookie && !channel->cookie)
+		channel->cookie = cookie;
+	return channel;
+}
+
+/* The end of a call. `counts`: it returns a number of bytes, and else whether it succeeded. */
+static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
+{
+	struct thread *thread = bpf_task_storage_get(&tt_tls_threads, bpf_get_current_task_btf(), 0, 0);
+	struct object object = { .pid = current_pid() };
+	long result = PT_REGS_RC(ctx);
+	struct channel *channel;
+	struct call call;
+	__u64 length = 0;
+
+	if (!thread || thread->depth == 0)
+		return 0;
+	thread->depth--;
+	if (thread->depth >= DEPTH)
+		return 0;
+	call = thread->calls[thread->depth & (DEPTH - 1)];
+	object.address = call.object;
+	if (call.count_at) {
+		if ((int)result != 1 || bpf_probe_read_user(&length, sizeof(length), (void *)call.count_at))
+			return 0;
+	} else if (counts && result > 0) {
+		length = result;
+	} else if ((int)result > 0) {
+		length = (int)result;
+	}
+	if (length == 0)
+		return 0;
+	channel = channel_of(&object, call.cookie);
+	if (!channel)
+		return 0;
+	/* Without a socket in any call, the process feeds the library: what it decrypts was received just before. */
+	if (!channel->cookie && !sent)
+		channel->cookie = call.received;
+	hand_over(channel, sent, call.buffer, length, sent ? call.began : bpf_ktime_get_ns());
+	return 0;
+}
+
+SEC("uprobe")
+int tt_tls_read(struct pt_regs *ctx)
+{
+	enter(ctx, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), 0, true);
+	return 0;
+}
+
+SEC("uprobe")
+int tt_tls_write(struct pt_regs *ctx)
+{
+	enter(ctx, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), 0, false);
+	return 0;
+}
+
+SEC("uprobe")
+int tt_tls_read_ex(struct pt_regs *ctx)
+{
+	enter(ctx, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM4(ctx), true);
+	return 0;
+}
+
+SEC("uprobe")
+int tt_tls_write_ex(struct pt_regs *ctx)
+{
+	enter(ctx, PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM4(ctx), false);
+	return 0;
+}
+
+SEC("uprobe")
+int tt_tls_sendfile(struct pt_regs *ctx)
+{
+	enter(ctx, PT_REGS_PARM1(ctx), 0, 0, false);
+	return 0;
+}
+
+SEC("uretprobe.s")
+int tt_tls_read_ret(struct pt_regs *ctx)
+{
+	return leave(ctx, false, false);
+}
+
+SEC("uretprobe.s")
+int tt_tls_write_ret(struct pt_regs *ctx)
+{
+	return leave(ctx, true, false);
+}
+
+SEC("uretprobe.s")
+int tt_tls_sendfile_ret(struct pt_regs *ctx)
+{
+	return leave(ctx, true, true);
+}
+
+/* The object's memory can be another connection's from now on. */
+SEC("uprobe")
+int tt_tls_free(struct pt_regs *ctx)
+{
+	struct object object = { .address = PT_REGS_PARM1(ctx), .pid = current_pid() };
+
+	bpf_map_delete_elem(&tt_tls_channels, &object);
+	return 0;
+}
+#endif

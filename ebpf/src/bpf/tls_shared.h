@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the TLS programs share with user space. `ebpf/src/layout/tls.rs` mirrors every struct; the asserts at the end and
+ * the ones there fail the build when the two part ways.
+ */
+#ifndef TT_TLS_SHARED_H
+#define TT_TLS_SHARED_H
+
+#include "http_shared.h"
+
+/*
+ * Plain text is handed over in the records of HTTP. Behind each struct tt_http_record is a struct tt_tls_origin, and
+ * behind that are the bytes. `cookie` is 0 while the socket is not known; `sequence` counts the bytes of the channel's way
+ * from 0 on, and wraps.
+ */
+#define TT_TLS_PLAIN (1 << 11)
+
+/* Whose plain text it is. */
+struct tt_tls_origin {
+	__u64 channel; /* names the library's connection as long as the programs are loaded */
+	__u32 pid;     /* thread group, as the host sees it */
+	__u32 reserved;
+};
+
+/* A process has come into a selected cgroup, or runs another program now. */
+struct tt_tls_news {
+	__u32 pid;
+	__u32 reserved;
+};
+
+/* One way of a socket's plain text. */
+struct tt_tls_way {
+	__u64 cookie;
+	__u64 sent; /* 1 or 0 */
+};
+
+/* The end of a body that ends with its connection: lengths are told, and no bytes. Up to ~0ull, nothing is of interest. */
+#define TT_TLS_ENDLESS (~0ull - 1)
+
+_Static_assert(sizeof(struct tt_tls_origin) == 16, "shared with Rust");
+_Static_assert(sizeof(struct tt_tls_news) == 8, "shared with Rust");
+_Static_assert(sizeof(struct tt_tls_way) == 16, "shared with Rust");
+#endif
