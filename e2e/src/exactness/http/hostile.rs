@@ -80,7 +80,7 @@ fn connect(kind: Hostility, at: SocketAddr, count: u32, rng: &mut Rng) -> Done {
                 set_socket_linger(&stream, Some(Duration::ZERO))?;
             }
             Hostility::Noise => {
-                unless_closed(noise(&mut stream, rng, &[request("GET /noise").as_bytes(), PREFACE]))?
+                unless_closed(noise(&mut stream, rng, &[request("GET /noise").as_bytes(), PREFACE]))?;
             }
             Hostility::Heads => unless_closed(large_head(&mut stream))?,
             Hostility::Drip => open.push(stream),

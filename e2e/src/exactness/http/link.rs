@@ -128,8 +128,8 @@ impl Relay {
                 poll(&mut ends, Some(&TICK))?;
                 ends.map(|end| end.revents().contains(PollFlags::IN))
             };
-            for from in 0..2 {
-                if readable[from] {
+            for (from, readable) in readable.into_iter().enumerate() {
+                if readable {
                     let length = self.ends[from].read(&mut packet)?;
                     self.carry(1 - from, &packet[..length])?;
                 }

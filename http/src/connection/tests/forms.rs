@@ -266,3 +266,15 @@ fn protocols_are_told_by_their_first_bytes() {
     assert_eq!(language(&[(REQUESTS, hello); 16], true), Language::Other);
     assert_eq!(language(&[(REQUESTS, GET.as_bytes())], true), Language::Http1);
 }
+
+#[test]
+fn bytes_that_are_no_request_are_counted() {
+    let mut talk = Talk::new();
+    talk.request(GET);
+    talk.response(OK);
+    talk.request("\x01\x02 is no request\r\n\r\n");
+    talk.response("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    let record = talk.close(false);
+    assert_eq!(record.lines(), ["GET h /a 200 28 40"]);
+    assert_eq!(record.unobserved, [(Reason::Malformed, 1)]);
+}
