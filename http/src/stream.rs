@@ -24,10 +24,11 @@ use crate::{Piece, Sink, Way};
 #[cfg(test)]
 mod tests;
 
-/// Maximum number of bytes held on one way while earlier bytes are missing.
-pub(crate) const MAX_HELD_BYTES: usize = 64 << 10;
+/// Maximum number of bytes held on one way while earlier bytes are missing: what is on its way until a lost packet is sent
+/// again, in a window of TCP such as large bodies have.
+pub(crate) const MAX_HELD_BYTES: usize = 1 << 20;
 /// Maximum number of pieces held on one way while earlier bytes are missing.
-pub(crate) const MAX_HELD_PIECES: usize = 64;
+pub(crate) const MAX_HELD_PIECES: usize = 1_024;
 
 /// Added to the first sequence number, so that no offset near it is negative.
 const ORIGIN: u64 = 1 << 32;

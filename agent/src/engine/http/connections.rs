@@ -23,6 +23,8 @@ use super::{
 const MOST_CONNECTIONS: usize = 131_072;
 /// Memory of all parsers beside their own size.
 const MOST_MEMORY: usize = 64 << 20;
+/// Memory of a parser that is not given up for the sake of others: what holds much is.
+const SHARE: usize = 1 << 10;
 /// Packets of connections that are not accepted yet, kept for their acceptance.
 const MOST_EARLY: usize = 1024;
 /// Time between two looks for connections that ended unseen.
@@ -152,7 +154,8 @@ impl Connections {
         let ended = followed.ended == [true; 2] && memory == 0;
         // Nothing of the connection is of interest any more.
         let is_over = matches!(followed.connection.language(), Language::Other | Language::Left);
-        if ended || is_over || self.memory > MOST_MEMORY {
+        let is_too_much = self.memory > MOST_MEMORY && memory > SHARE;
+        if ended || is_over || is_too_much {
             followed.connection.close(record.time, !ended, &mut sink);
             self.remove(record.cookie);
             if !ended {

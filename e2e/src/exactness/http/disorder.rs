@@ -17,31 +17,47 @@ use super::{
 };
 use crate::exactness::error::{CaseError, Done};
 
-/// Connections at a time.
-const CONNECTIONS: usize = 12;
-/// Requests of each.
-const REQUESTS: usize = 30;
+/// Connections at a time, with requests of each, and their bodies.
+#[derive(Clone, Copy)]
+struct Plan {
+    connections: usize,
+    requests: usize,
+    bodies: Bodies,
+}
+
+/// Lengths of bodies.
+#[derive(Clone, Copy)]
+enum Bodies {
+    /// Few bytes mostly, many packets now and then.
+    Mixed,
+    /// Such that TCP's windows are large: many packets pass before a lost one is sent again.
+    Large,
+}
+
+const MIXED: Plan = Plan { connections: 12, requests: 30, bodies: Bodies::Mixed };
+const LARGE: Plan = Plan { connections: 4, requests: 9, bodies: Bodies::Large };
 /// How long a call may wait: packets that are lost are sent again after longer and longer times.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn cases() -> Vec<Case> {
     let kinds = [
-        ("nothing", Faults::default()),
-        ("repeated", Faults { repeats: 4, ..Faults::default() }),
-        ("reordered", Faults { delays: 6, ..Faults::default() }),
-        ("lost", Faults { loses: 40, ..Faults::default() }),
-        ("everything", Faults { loses: 60, repeats: 8, delays: 8 }),
+        ("nothing", MIXED, Faults::default()),
+        ("repeated", MIXED, Faults { repeats: 4, ..Faults::default() }),
+        ("reordered", MIXED, Faults { delays: 6, ..Faults::default() }),
+        ("lost", MIXED, Faults { loses: 40, ..Faults::default() }),
+        ("everything", MIXED, Faults { loses: 60, repeats: 8, delays: 8 }),
+        ("large-bodies", LARGE, Faults { loses: 400, delays: 200, ..Faults::default() }),
     ];
-    let case = |(name, faults)| Case {
+    let case = |(name, plan, faults)| Case {
         name: format!("disorder/{name}"),
-        run: Box::new(move |seed| disordered(faults, seed)),
+        run: Box::new(move |seed| disordered(plan, faults, seed)),
     };
     kinds.into_iter().map(case).collect()
 }
 
-fn disordered(faults: Faults, seed: u64) -> Done<Played> {
-    let client = |at| on_each(|number| ask(at, number, seed.wrapping_add(number as u64)));
-    let server = |listener: TcpListener| on_each(|_| serve(listener.accept()?.0)).map(drop);
+fn disordered(plan: Plan, faults: Faults, seed: u64) -> Done<Played> {
+    let client = |at| on_each(plan, |number| ask(at, plan, number, seed.wrapping_add(number as u64)));
+    let server = |listener: TcpListener| on_each(plan, |_| serve(listener.accept()?.0)).map(drop);
     let (connections, (), passed) = link::between(faults, seed, client, server)?;
     let note = format!(
         "{} packets, {} lost, {} repeated, {} delayed",
@@ -52,10 +68,10 @@ fn disordered(faults: Faults, seed: u64) -> Done<Played> {
 }
 
 /// Does something for each connection at the same time.
-fn on_each<T: Send>(work: impl Fn(usize) -> Done<T> + Sync) -> Done<Vec<T>> {
+fn on_each<T: Send>(plan: Plan, work: impl Fn(usize) -> Done<T> + Sync) -> Done<Vec<T>> {
     thread::scope(|scope| {
         let work = &work;
-        let threads: Vec<_> = (0..CONNECTIONS).map(|number| scope.spawn(move || work(number))).collect();
+        let threads: Vec<_> = (0..plan.connections).map(|number| scope.spawn(move || work(number))).collect();
         let ended = threads.into_iter().map(|thread| {
             thread.join().map_err(|_| CaseError::unexpected("a connection's thread panicked"))?
         });
@@ -63,22 +79,27 @@ fn on_each<T: Send>(work: impl Fn(usize) -> Done<T> + Sync) -> Done<Vec<T>> {
     })
 }
 
-/// Bytes of a body: few mostly, in many packets now and then.
-fn amount(rng: &mut Rng) -> usize {
-    if rng.u8(..4) == 0 { rng.usize(..40_000) } else { rng.usize(..800) }
+impl Bodies {
+    fn length(self, rng: &mut Rng) -> usize {
+        match self {
+            Self::Mixed if rng.u8(..4) == 0 => rng.usize(..40_000),
+            Self::Mixed => rng.usize(..800),
+            Self::Large => rng.usize(900_000..1_100_000),
+        }
+    }
 }
 
 /// The client's end: every third connection keeps up to three requests waiting.
-fn ask(at: SocketAddr, number: usize, seed: u64) -> Done<Connection> {
+fn ask(at: SocketAddr, plan: Plan, number: usize, seed: u64) -> Done<Connection> {
     let mut rng = Rng::with_seed(seed);
     let stream = TcpStream::connect(at)?;
     set_up(&stream)?;
     let depth = if number.is_multiple_of(3) { 3 } else { 1 };
     let (mut writer, mut reader) = (&stream, BufReader::new(&stream));
     let mut exchanges = Vec::new();
-    while exchanges.len() < REQUESTS {
+    while exchanges.len() < plan.requests {
         for _ in 0..depth {
-            let (up, down) = (amount(&mut rng), amount(&mut rng));
+            let (up, down) = (plan.bodies.length(&mut rng), plan.bodies.length(&mut rng));
             let path = format!("/{number}/{}/{down}", exchanges.len());
             let request = format!(
                 "PUT {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {up}\r\n\r\n{}",

@@ -282,3 +282,15 @@ fn a_request_is_under_way_from_its_head_to_its_report() {
     assert_eq!(passed(RESPONSES, OK), (1, 1), "the body of the answered request has not passed");
     assert_eq!(passed(REQUESTS, "abc"), (0, 2));
 }
+
+#[test]
+fn bytes_that_are_no_request_are_counted() {
+    let mut talk = Talk::new();
+    talk.request(GET);
+    talk.response(OK);
+    talk.request("\x01\x02 is no request\r\n\r\n");
+    talk.response("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    let record = talk.close(false);
+    assert_eq!(record.lines(), ["GET h /a 200 28 40"]);
+    assert_eq!(record.unobserved, [(Reason::Malformed, 1)]);
+}

@@ -7,7 +7,7 @@ use super::*;
 
 /// Bound on the memory of a connection beside its own size: a way's held pieces and half-read head, and the requests that
 /// wait.
-const MAX_MEMORY: usize = 1 << 19;
+const MAX_MEMORY: usize = 3 << 20;
 
 fn piece() -> impl Strategy<Value = (bool, u32, u32, Vec<u8>, bool, bool)> {
     let text = prop::sample::select(vec![
