@@ -10,7 +10,10 @@ use std::{
 use hashbrown::HashMap;
 use traffictrace_ebpf::layout::{
     Slot,
-    http::{self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, RECEIVES, RESET, SENDS, SENT, STARTS},
+    http::{
+        self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, Pause, RAW, RECEIVES, RESET, SENDS, SENT,
+        STARTS,
+    },
 };
 use traffictrace_http::{Beginning, Connection, Exchange, Language, Piece, Reason, Side, Sink, Way};
 
@@ -47,6 +50,8 @@ struct Followed {
     cgroup: u64,
     /// Ways that have ended.
     ended: [bool; 2],
+    /// The kernel hands everything over of a way, since it has lost its place.
+    is_raw: bool,
     /// As of the last record.
     memory: usize,
 }
@@ -71,6 +76,8 @@ pub(super) struct Connections {
     now: u64,
     /// Cookies of sockets that turned out to speak no HTTP.
     ignored: Vec<u64>,
+    /// Where connections pause whose place the kernel has lost, by cookie.
+    pauses: HashMap<u64, Pause>,
 }
 
 impl Default for Connections {
@@ -82,6 +89,7 @@ impl Default for Connections {
             swept: Instant::now(),
             now: 0,
             ignored: Vec::new(),
+            pauses: HashMap::new(),
         }
     }
 }
@@ -119,6 +127,14 @@ impl Connections {
         } else if record.length > 0 || !record.bytes.is_empty() {
             followed.connection.piece(&piece(way, record), &mut sink);
         }
+        followed.is_raw |= record.flags & RAW != 0;
+        if followed.is_raw
+            && let Some(pause) = followed.connection.pause()
+        {
+            // Once, unless it does not help: then the next record says so.
+            followed.is_raw = false;
+            self.pauses.insert(record.cookie, pause);
+        }
         let memory = followed.connection.memory();
         self.memory = self.memory + memory - std::mem::replace(&mut followed.memory, memory);
         let ended = followed.ended == [true; 2] && memory == 0;
@@ -131,6 +147,11 @@ impl Connections {
                 self.ignored.push(record.cookie);
             }
         }
+    }
+
+    /// Takes where connections pause whose place the kernel has lost.
+    pub(super) fn take_pauses(&mut self) -> HashMap<u64, Pause> {
+        std::mem::take(&mut self.pauses)
     }
 
     /// Takes the cookies of sockets of which nothing more is wanted.
@@ -170,7 +191,8 @@ impl Connections {
         }
         let memory = connection.memory();
         self.memory += memory;
-        let followed = Followed { connection, ends, cgroup: of.cgroup, ended: [false; 2], memory };
+        let followed =
+            Followed { connection, ends, cgroup: of.cgroup, ended: [false; 2], is_raw: false, memory };
         if let Some(before) = self.followed.insert(record.cookie, followed) {
             self.memory -= before.memory;
         }

@@ -103,6 +103,9 @@ impl Engine {
             connections.take(record, tracer, &folders, &mut by_number);
         });
         connections.sweep(tracer, &folders, &mut by_number);
+        for (cookie, pause) in connections.take_pauses() {
+            capture.resume(cookie, pause);
+        }
         for cookie in connections.take_ignored() {
             capture.ignore(cookie);
         }
