@@ -94,7 +94,7 @@ setup: ## install what building and testing need and this machine lacks
 ##@ Measurements
 
 .PHONY: bench
-bench: ## what tracing costs, beside other tools, as tables for the README, in 15 minutes (root); BENCH="--only rates"
+bench: ## what tracing costs, beside other tools, as tables for the README, in 20 minutes (root); BENCH="--only rates"
 	@scripts/bench.sh $(BENCH)
 
 ##@ Checks

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures what tracing costs (root), in less than 15 minutes; with `--only rates` in less than 5. Installs the tools
+# Measures what tracing costs (root), in less than 20 minutes; with `--only rates` in less than 5. Installs the tools
 # that it is compared with; arguments go to tt-bench.
 set -euo pipefail
 

@@ -94,6 +94,8 @@ pub mod maps {
     pub const HTTP_RING: &str = "tt_http_ring";
     /// In [`super::HTTP_OBJECT`], cgroup id → [`super::layout::http::Lost`].
     pub const HTTP_LOST: &str = "tt_http_lost";
+    /// In [`super::HTTP_OBJECT`], cookie of a socket → [`super::layout::http::Pause`]. LRU.
+    pub const HTTP_PAUSES: &str = "tt_http_pauses";
     /// In [`super::HTTP_OBJECT`], a set of cookies of sockets that speak no HTTP (value `u8`). The programs remove them.
     pub const HTTP_IGNORED: &str = "tt_http_ignored";
     /// In [`super::TLS_OBJECT`], the ring buffer of [`super::layout::http::Record`]s of plain text.

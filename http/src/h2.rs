@@ -265,6 +265,10 @@ impl parser::Parser for Parser {
         self.streams.under_way()
     }
 
+    fn pauses(&self) -> bool {
+        self.halves.iter().all(Half::pauses)
+    }
+
     fn memory(&self) -> usize {
         self.halves.iter().map(Half::memory).sum::<usize>() + self.streams.memory()
     }

@@ -31,6 +31,9 @@ pub(crate) trait Parser {
     /// unobserved yet.
     fn under_way(&self) -> usize;
 
+    /// Returns whether a message begins next on both ways and none is under way, or a frame of HTTP/2 does, beyond doubt.
+    fn pauses(&self) -> bool;
+
     /// Bytes of memory in use beside the parser's own size.
     fn memory(&self) -> usize;
 }

@@ -155,6 +155,12 @@ impl Stream {
         self.ended = true;
     }
 
+    /// Sequence number of the next byte, if all before it have been delivered and the way has not ended.
+    pub(crate) fn next(&self) -> Option<u32> {
+        let waits = !self.held.is_empty() || self.rest.is_some() || self.fin.is_some() || self.ended;
+        self.next.filter(|_| !waits).map(low)
+    }
+
     /// Bytes of memory in use beside the stream's own size.
     pub(crate) fn memory(&self) -> usize {
         self.held.capacity() * size_of::<Held>() + self.held_bytes

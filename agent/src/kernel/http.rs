@@ -15,7 +15,7 @@ use aya::{
 };
 use traffictrace_ebpf::{
     HTTP_OBJECT, constants,
-    layout::http::{Lost, Record},
+    layout::http::{Lost, Pause, Record},
     maps,
 };
 
@@ -118,6 +118,15 @@ impl HttpCapture {
         }
     }
 
+    /// Tells the programs where the messages of a socket begin next, after a record with `RAW`.
+    pub fn resume(&mut self, cookie: u64, pause: Pause) {
+        let map = self.ebpf.map_mut(maps::HTTP_PAUSES);
+        if let Some(Ok(mut pauses)) = map.map(HashMap::<_, u64, Pause>::try_from) {
+            // Without an entry everything goes on being handed over.
+            let _ = pauses.insert(cookie, pause, 0);
+        }
+    }
+
     /// Descriptor that is readable when the ring buffer gets full.
     pub fn readable(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
@@ -135,3 +144,6 @@ impl HttpCapture {
         entries.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,55 @@ static __always_inline bool is_ignored(struct packet *packet)
 	return true;
 }
 
+/*
+ * Finds the way's place again, at the beginning of a packet: user space has told where it is, and nothing has passed since.
+ * The requests' way does so first, since a request is what ends a pause.
+ */
+static __always_inline bool resume(struct packet *packet)
+{
+	struct connection *connection = packet->connection;
+	struct way *way = packet->way, *other = packet->sent ? &connection->ways[0] : &connection->ways[1];
+	struct tt_http_pause *pause;
+	__u64 cookie = connection->cookie;
+
+	if (packet->first != way->end)
+		return false;
+	if (connection->resumes && !way->is_request && !connection->h2) {
+		connection->resumes = 0;
+		if (way->end != connection->resume_at)
+			return false;
+		begin_message(way, way->end);
+		return true;
+	}
+	pause = bpf_map_lookup_elem(&tt_http_pauses, &cookie);
+	if (!pause || (packet->sent ? pause->sent : pause->received) != (__u32)way->end)
+		return false;
+	if (connection->h2) {
+		begin_frames(way, way->end);
+		return true;
+	}
+	if (!way->is_request || (packet->sent ? pause->received : pause->sent) != (__u32)other->end)
+		return false;
+	if (other->place == PLACE_RAW) {
+		connection->resume_at = other->end;
+		connection->resumes = 1;
+	}
+	/* Nothing is outstanding. */
+	connection->requests = connection->responses;
+	connection->uncounted = 0;
+	begin_message(way, way->end);
+	return true;
+}
+
+/* Whether the place of this way, or of the responses to what passes on it, is lost. */
+static __always_inline bool is_lost(struct packet *packet)
+{
+	struct connection *connection = packet->connection;
+	struct way *way = packet->way, *other = packet->sent ? &connection->ways[0] : &connection->ways[1];
+
+	return way->place == PLACE_RAW || (other->place == PLACE_RAW && way->place == PLACE_MESSAGE && way->is_request);
+}
+
 /* Walks from the way's `end` to the packet's. */
 static __always_inline void walk(struct packet *packet)
 {
@@ -135,6 +184,8 @@ static __always_inline void walk(struct packet *packet)
 	struct way *way = packet->way;
 	int step;
 
+	if (is_lost(packet) && resume(packet))
+		way->has_hole = 0;
 	/* Most packets take one step, and that into a head. */
 	if (way->place == PLACE_MESSAGE && !connection->h2)
 		tt_http_head(packet->skb, packet->connection, packet->first, packet->last, WHERE(packet));
@@ -149,7 +200,8 @@ static __always_inline void walk(struct packet *packet)
 		give_up(packet);
 	if (is_ignored(packet))
 		return;
-	hand_over(packet, way->end > way->handed ? way->end : way->handed, packet->last, 0, REFUSED_UNKNOWN);
+	hand_over(packet, way->end > way->handed ? way->end : way->handed, packet->last, TT_HTTP_RAW,
+		  REFUSED_UNKNOWN);
 	way->end = packet->last;
 }
 

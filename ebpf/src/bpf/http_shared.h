@@ -23,6 +23,7 @@ enum tt_http_flag {
 	TT_HTTP_TLS = 1 << 9,	      /* the connection speaks TLS; there is nothing else to come */
 	TT_HTTP_EARLY = 1 << 10,      /* bytes that a listening socket received, of a connection that is not accepted yet: both a
 					 connection, whose cookie is 0, and the bytes follow */
+	TT_HTTP_RAW = 1 << 12,	      /* everything of this way is handed over: see struct tt_http_pause */
 };
 
 /* Whose connection it is. Addresses and ports as the socket has them, in the forms of shared.h. */
@@ -48,6 +49,15 @@ struct tt_http_record {
 	__u32 flags; /* enum tt_http_flag */
 };
 
+/*
+ * Where a message begins next on both ways of a connection while none is under way, or of HTTP/2 a frame: sequence numbers.
+ * User space tells it of connections with TT_HTTP_RAW. If nothing has passed since, the place is known again.
+ */
+struct tt_http_pause {
+	__u32 received;
+	__u32 sent;
+};
+
 /* What the ring buffer refused, by cgroup of the sockets. */
 struct tt_http_lost {
 	__u64 records;
@@ -58,5 +68,6 @@ struct tt_http_lost {
 
 _Static_assert(sizeof(struct tt_http_connection) == 56, "shared with Rust");
 _Static_assert(sizeof(struct tt_http_record) == 32, "shared with Rust");
+_Static_assert(sizeof(struct tt_http_pause) == 8, "shared with Rust");
 _Static_assert(sizeof(struct tt_http_lost) == 32, "shared with Rust");
 #endif

@@ -88,9 +88,11 @@ struct connection {
 	__u8 h2;
 	__u8 uncounted;	    /* requests may have passed that `requests` lacks */
 	__u8 early;	    /* packets to hand over still: bytes came before the socket was there, which user space has */
-	__u8 reserved[2];
+	__u8 resumes;	    /* the requests' way has found its place again, and the other one is to do so */
+	__u8 reserved;
 	__u32 known;	    /* TT_HTTP_RECEIVES, TT_HTTP_SENDS */
 	__u32 reserved_too;
+	__u64 resume_at;    /* with `resumes`: where the responses' way was then */
 	__u64 cookie;
 	__u32 first[2];
 };
@@ -115,6 +117,14 @@ struct {
 	__type(key, __u64);
 	__type(value, struct tt_http_lost);
 } tt_http_lost SEC(".maps");
+
+/* Cookie of a socket -> where its messages begin next, as user space saw it last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct tt_http_pause);
+} tt_http_pauses SEC(".maps");
 
 /* Cookies of sockets that user space has found to speak no HTTP. An entry goes when the programs have seen it. */
 struct {

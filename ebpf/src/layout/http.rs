@@ -31,6 +31,8 @@ pub const TLS: u32 = 1 << 9;
 /// Bytes that a listening socket received, of a connection that it has not accepted yet: a [`Connection`] and the bytes
 /// follow, and the cookie is 0.
 pub const EARLY: u32 = 1 << 10;
+/// Everything of this way is handed over, since the kernel has lost its place: a [`Pause`] tells it again.
+pub const RAW: u32 = 1 << 12;
 
 /// Size of `struct tt_http_record`, before what follows it.
 pub const RECORD_SIZE: usize = 32;
@@ -40,6 +42,9 @@ pub const CONNECTION_SIZE: usize = 56;
 /// What the ring buffer refused for a cgroup: records; heads of requests, and of responses, of which a part was refused;
 /// records of which nobody knows how many messages they had.
 pub type Lost = [u64; 4];
+
+/// Sequence numbers at which a message or frame begins next: of the way that the socket receives, and the one that it sends.
+pub type Pause = [u32; 2];
 
 /// A record of the ring buffer.
 #[derive(Debug, Clone, Copy)]

@@ -209,6 +209,14 @@ impl Parser for Dialogue {
         }
     }
 
+    fn pauses(&self) -> bool {
+        match &self.state {
+            State::Http1(parser) => parser.pauses(),
+            State::Http2(parser, _) => parser.pauses(),
+            State::Undecided(_) | State::Other => false,
+        }
+    }
+
     fn memory(&self) -> usize {
         match &self.state {
             State::Undecided(undecided) => undecided.kept.iter().map(|kept| kept.bytes.capacity()).sum(),

@@ -116,6 +116,14 @@ impl Connection {
         self.dialogue.under_way()
     }
 
+    /// While the connection pauses, the sequence numbers of the next bytes by [`Way::index`]: a message begins there on both
+    /// ways and none is under way, or of HTTP/2 a frame does, beyond doubt.
+    pub fn pause(&self) -> Option<[u32; 2]> {
+        let [received, sent] = &self.streams;
+        let next = [received.next()?, sent.next()?];
+        self.dialogue.pauses().then_some(next)
+    }
+
     /// Bytes of memory in use beside the connection's own size.
     pub fn memory(&self) -> usize {
         self.streams.iter().map(Stream::memory).sum::<usize>() + self.dialogue.memory()

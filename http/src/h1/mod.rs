@@ -220,6 +220,10 @@ impl Feed for Parser {
         self.pairing.under_way()
     }
 
+    fn pauses(&self) -> bool {
+        self.request.pauses() && self.response.pauses() && self.pairing.pauses()
+    }
+
     fn memory(&self) -> usize {
         self.request.memory() + self.response.memory() + self.pairing.memory()
     }

@@ -99,6 +99,14 @@ impl Pairing {
         self.queue.iter().chain(answered).filter(|request| !request.counted).count()
     }
 
+    /// Tells whether nothing is under way, and nothing that was lost may still be.
+    pub(super) fn pauses(&self) -> bool {
+        self.queue.is_empty()
+            && matches!(self.receiving, Receiving::Nothing)
+            && self.responding == Responding::Nothing
+            && self.trust.is_sure()
+    }
+
     pub(super) fn memory(&self) -> usize {
         self.queue.capacity() * size_of::<Outstanding>() + self.queue_memory
     }

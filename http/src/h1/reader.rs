@@ -46,6 +46,11 @@ impl Reader {
         }
     }
 
+    /// Tells whether a message begins next, beyond doubt.
+    pub(super) fn pauses(&self) -> bool {
+        matches!(self, Self::Head(head) if head.is_empty() && !head.unsure)
+    }
+
     /// Bytes of memory in use beside the reader's own size.
     pub(super) fn memory(&self) -> usize {
         match self {

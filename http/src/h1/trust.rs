@@ -47,6 +47,11 @@ impl Trust {
         }
     }
 
+    /// Tells whether the next request can be paired for sure.
+    pub(super) fn is_sure(&self) -> bool {
+        self.doubt.is_none()
+    }
+
     /// Takes a request that begins while requests wait, or a response is passing. Fails with the reason if the request is
     /// in doubt: its response is stale when it comes.
     pub(super) fn request(&mut self, waiting: bool, responding: bool) -> Result<(), Reason> {

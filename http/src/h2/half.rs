@@ -107,6 +107,11 @@ impl Half {
         }
     }
 
+    /// Returns whether a frame begins next, beyond doubt.
+    pub(super) fn pauses(&self) -> bool {
+        matches!(self.state, State::Header { filled: 0, lost: None, .. })
+    }
+
     /// How many of the next bytes need not be at hand.
     pub(super) fn skippable(&self) -> u64 {
         match &self.state {

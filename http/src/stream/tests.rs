@@ -45,6 +45,10 @@ impl Parser for Notes {
         0
     }
 
+    fn pauses(&self) -> bool {
+        false
+    }
+
     fn memory(&self) -> usize {
         0
     }

@@ -10,7 +10,8 @@ use std::{
 use hashbrown::HashMap;
 use rustix::time::{ClockId, clock_gettime};
 use traffictrace_ebpf::layout::http::{
-    self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, RECEIVES, RESET, SENDS, SENT, STARTS, TLS,
+    self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, Pause, RAW, RECEIVES, RESET, SENDS, SENT, STARTS,
+    TLS,
 };
 use traffictrace_http::{Beginning, Connection, Language, Piece, Way};
 
@@ -45,6 +46,8 @@ pub(super) struct Followed {
     last: u64,
     /// Ways that have ended.
     ended: [bool; 2],
+    /// The kernel hands everything over of a way, since it has lost its place.
+    is_raw: bool,
     /// As of the last record.
     memory: usize,
     /// If it speaks TLS. The parser is that of the plain text then.
@@ -77,6 +80,8 @@ pub(super) struct Connections {
     ending: [Vec<u64>; 2],
     /// What need not come of plain text, by cookie.
     skips: Vec<(u64, Skip)>,
+    /// Where connections pause whose place the kernel has lost, by cookie.
+    pauses: HashMap<u64, Pause>,
 }
 
 impl Default for Connections {
@@ -87,6 +92,7 @@ impl Default for Connections {
             memory: 0,
             swept: Instant::now(),
             ignored: Vec::new(),
+            pauses: HashMap::new(),
             waiting: Waiting::default(),
             strangers: Vec::new(),
             ending: Default::default(),
@@ -149,6 +155,14 @@ impl Connections {
         } else if record.length > 0 || !record.bytes.is_empty() {
             followed.connection.piece(&piece(way, record), &mut sink);
         }
+        followed.is_raw |= record.flags & RAW != 0;
+        if followed.is_raw
+            && let Some(pause) = followed.connection.pause()
+        {
+            // Once, unless it does not help: then the next record says so.
+            followed.is_raw = false;
+            self.pauses.insert(record.cookie, pause);
+        }
         let memory = followed.connection.memory();
         self.memory = self.memory + memory - std::mem::replace(&mut followed.memory, memory);
         let ended = followed.ended == [true; 2] && memory == 0;
@@ -162,6 +176,11 @@ impl Connections {
                 self.ignored.push(record.cookie);
             }
         }
+    }
+
+    /// Takes where connections pause whose place the kernel has lost.
+    pub(super) fn take_pauses(&mut self) -> HashMap<u64, Pause> {
+        std::mem::take(&mut self.pauses)
     }
 
     /// Takes the cookies of sockets of which nothing more is wanted.
@@ -208,6 +227,7 @@ impl Connections {
             began: (!beginning.joined).then_some(record.time),
             last: record.time,
             ended: [false; 2],
+            is_raw: false,
             memory,
             tls: None,
         };

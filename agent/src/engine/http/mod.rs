@@ -131,6 +131,9 @@ impl Engine {
         let speakers = connections.sweep(books, &|pid| tls.probed(pid));
         tls.text = text;
         tls.ask(speakers);
+        for (cookie, pause) in connections.take_pauses() {
+            capture.resume(cookie, pause);
+        }
         for cookie in connections.take_ignored() {
             capture.ignore(cookie);
         }

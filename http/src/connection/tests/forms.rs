@@ -294,3 +294,32 @@ fn bytes_that_are_no_request_are_counted() {
     assert_eq!(record.lines(), ["GET h /a 200 28 40"]);
     assert_eq!(record.unobserved, [(Reason::Malformed, 1)]);
 }
+
+#[test]
+fn a_connection_pauses_where_messages_begin_on_both_ways() {
+    let mut talk = Talk::new();
+    let mut passed = |way: Way, text: &str| {
+        talk.piece(way, text.as_bytes(), text.len(), false, false);
+        talk.connection.pause().is_some_and(|pause| pause == talk.sequence)
+    };
+    assert!(!passed(REQUESTS, &GET[..9]) && !passed(REQUESTS, &GET[9..]));
+    assert!(!passed(RESPONSES, &OK[..OK.len() - 1]));
+    assert!(passed(RESPONSES, "k"));
+    assert!(!passed(REQUESTS, GET));
+    assert!(passed(RESPONSES, OK));
+    // A piece that waits for bytes before it.
+    talk.miss(RESPONSES, 5);
+    talk.piece(RESPONSES, b"x", 1, false, false);
+    assert_eq!(talk.connection.pause(), None);
+}
+
+#[test]
+fn a_connection_with_a_loss_behind_it_pauses_only_when_its_order_is_sure() {
+    let mut talk = Talk::new();
+    talk.request(GET);
+    talk.response(OK);
+    // Requests may have been lost here whose responses come.
+    talk.miss(REQUESTS, 100);
+    talk.after_loss(REQUESTS, "");
+    assert_eq!(talk.connection.pause(), None);
+}
