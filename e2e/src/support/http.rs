@@ -129,9 +129,9 @@ impl HttpLog {
     /// When it does not come up.
     pub fn start_plain(host: &Host, arguments: &[&str]) -> Result<Self> {
         // What it says first, on standard error, tells that it traces.
-        let mut command = Command::new("sh");
-        command.args(["-c", "exec \"$0\" http \"$@\" 2>&1"]).arg(&host.traffictrace).args(arguments);
-        let process = Process::start(&mut command)?;
+        let mut command = Command::new(&host.traffictrace);
+        command.arg("http").args(arguments);
+        let process = Process::start_merged(&mut command)?;
         match process.line(LIMIT)? {
             Some(line) if line.starts_with("Tracing ") => Ok(Self { process }),
             other => Err(TestError::unexpected("the start of http", format!("{other:?}"))),

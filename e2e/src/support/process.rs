@@ -55,13 +55,7 @@ impl Process {
             .spawn()
             .map_err(TestError::io(format!("start {name}")))?;
         started(&mut child);
-        let (sender, lines) = channel();
-        if let Some(stdout) = child.stdout.take() {
-            thread::spawn(move || {
-                // Ends with the program, or when nobody listens any more.
-                BufReader::new(stdout).lines().map_while(std::io::Result::ok).try_for_each(|l| sender.send(l))
-            });
-        }
+        let lines = lines_of(child.stdout.take());
         let errors = child.stderr.take().map(|mut stderr| {
             thread::spawn(move || {
                 let mut text = Vec::new();
@@ -70,6 +64,22 @@ impl Process {
             })
         });
         Ok(Self { name, child, lines, errors })
+    }
+
+    /// Starts `command`, whose lines are those of its standard output and of its standard error, as they come.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_merged(command: &mut Command) -> Result<Self> {
+        let name = format!("{:?}", command.get_program());
+        let failed = || TestError::io(format!("start {name}"));
+        let (reader, writer) = std::io::pipe().map_err(failed())?;
+        let second = writer.try_clone().map_err(failed())?;
+        let child = command.stdout(writer).stderr(second).spawn().map_err(failed())?;
+        // The command holds ends of the pipe, which would never be closed.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { name, child, lines: lines_of(Some(reader)), errors: None })
     }
 
     /// Its process id.
@@ -125,6 +135,18 @@ impl Process {
         let stderr = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
         Ok(Ended { status, lines, stderr })
     }
+}
+
+/// The lines that can be read, as they come.
+fn lines_of(from: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, lines) = channel();
+    if let Some(from) = from {
+        thread::spawn(move || {
+            // Ends with the program, or when nobody listens any more.
+            BufReader::new(from).lines().map_while(std::io::Result::ok).try_for_each(|line| sender.send(line))
+        });
+    }
+    lines
 }
 
 impl Drop for Process {

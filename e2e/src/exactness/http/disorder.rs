@@ -35,7 +35,7 @@ enum Bodies {
 }
 
 const MIXED: Plan = Plan { connections: 12, requests: 30, bodies: Bodies::Mixed };
-const LARGE: Plan = Plan { connections: 4, requests: 9, bodies: Bodies::Large };
+const LARGE: Plan = Plan { connections: 2, requests: 6, bodies: Bodies::Large };
 /// How long a call may wait: packets that are lost are sent again after longer and longer times.
 const LIMIT: Duration = Duration::from_secs(60);
 
