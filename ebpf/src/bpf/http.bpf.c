@@ -15,6 +15,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 enum { PASS = 1 };
 
+/* Fill of the ring buffer up to which it takes bytes for which there is no socket yet, as a multiple of wake_at. */
+#define EARLY_SHARE 4
+
 struct tcp_header {
 	__be16 source;
 	__be16 destination;
@@ -53,10 +56,9 @@ static __always_inline bool read_headers(struct __sk_buff *skb, struct headers *
 	return true;
 }
 
-/* Hands over what a listening socket receives: the connection has no socket of its own yet. */
-static __always_inline void early(struct __sk_buff *skb, const struct headers *headers)
+static __always_inline bool early_record(struct __sk_buff *skb, const struct headers *headers, __u32 length, __u64 waiting,
+					 const __u32 most)
 {
-	__u32 length = headers->length < TT_HTTP_LARGE ? headers->length : TT_HTTP_LARGE;
 	bool is_ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
 	struct tt_http_connection *of;
 	struct tt_http_record *record;
@@ -65,14 +67,14 @@ static __always_inline void early(struct __sk_buff *skb, const struct headers *h
 
 	if (bpf_skb_load_bytes(skb, 0, ip, is_ipv4 ? 20 : 40) ||
 	    bpf_skb_load_bytes(skb, is_ipv4 ? (*(__u8 *)ip & 15) * 4 : 40, ports, sizeof(ports)))
-		return;
-	record = bpf_ringbuf_reserve(&tt_http_ring, sizeof(*record) + sizeof(*of) + TT_HTTP_LARGE, 0);
+		return false;
+	record = bpf_ringbuf_reserve(&tt_http_ring, sizeof(*record) + sizeof(*of) + most, 0);
 	if (!record)
-		return;
+		return false;
 	of = (struct tt_http_connection *)(record + 1);
-	if (!load(skb, of + 1, headers->offset, length, TT_HTTP_LARGE)) {
+	if (!load(skb, of + 1, headers->offset, length, most)) {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
-		return;
+		return false;
 	}
 	record->cookie = 0;
 	record->time = bpf_ktime_get_ns();
@@ -87,7 +89,27 @@ static __always_inline void early(struct __sk_buff *skb, const struct headers *h
 	copy_address(of->local_addr, is_ipv4, ip[IPV4_DESTINATION / 4], ip + IPV6_DESTINATION / 4);
 	of->remote_port = bpf_ntohs(ports[0]);
 	of->local_port = bpf_ntohs(ports[1]);
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(record, wake_up(waiting, ring_bytes(sizeof(*record) + sizeof(*of) + most)));
+	return true;
+}
+
+/*
+ * Hands over what a listening socket receives: the connection has no socket of its own yet. Whoever can reach the port can
+ * send such packets, so they get a part of the ring buffer alone.
+ */
+static __always_inline void early(struct __sk_buff *skb, const struct headers *headers)
+{
+	__u64 waiting = bpf_ringbuf_query(&tt_http_ring, BPF_RB_AVAIL_DATA);
+	__u32 length = headers->length < TT_HTTP_LARGE ? headers->length : TT_HTTP_LARGE;
+	struct tt_http_lost *lost;
+
+	if (waiting < EARLY_SHARE * wake_at &&
+	    (length <= TT_HTTP_SMALL ? early_record(skb, headers, length, waiting, TT_HTTP_SMALL) :
+				       early_record(skb, headers, length, waiting, TT_HTTP_LARGE)))
+		return;
+	lost = lose(skb);
+	if (lost)
+		__sync_fetch_and_add(&lost->unknown, 1);
 }
 
 /* Takes what is at the way's `end`. */

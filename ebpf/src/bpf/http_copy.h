@@ -13,21 +13,31 @@
 /* What was refused. */
 enum refused { REFUSED_HEAD, REFUSED_KNOWN, REFUSED_UNKNOWN };
 
-static __noinline void refuse(struct packet *packet, enum refused what)
+/* Counts a record as lost. Returns where the rest of what was lost is counted, or 0. */
+static __always_inline struct tt_http_lost *lose(struct __sk_buff *skb)
 {
 	struct tt_http_lost none = {}, *lost;
-	struct way *way = packet->way;
-	__u64 cgroup = bpf_skb_cgroup_id(packet->skb);
+	__u64 cgroup = bpf_skb_cgroup_id(skb);
 
-	way->lost = 1;
 	lost = bpf_map_lookup_elem(&tt_http_lost, &cgroup);
 	if (!lost) {
 		bpf_map_update_elem(&tt_http_lost, &cgroup, &none, BPF_NOEXIST);
 		lost = bpf_map_lookup_elem(&tt_http_lost, &cgroup);
 		if (!lost)
-			return;
+			return 0;
 	}
 	__sync_fetch_and_add(&lost->records, 1);
+	return lost;
+}
+
+static __noinline void refuse(struct packet *packet, enum refused what)
+{
+	struct way *way = packet->way;
+	struct tt_http_lost *lost = lose(packet->skb);
+
+	way->lost = 1;
+	if (!lost)
+		return;
 	if (what == REFUSED_UNKNOWN) {
 		__sync_fetch_and_add(&lost->unknown, 1);
 	} else if (what == REFUSED_HEAD && !way->head_lost) {
@@ -65,10 +75,13 @@ static __always_inline __u64 ring_bytes(__u64 size)
 	return (size + RING_HEADER + 7) & ~7ull;
 }
 
-/* Whether user space is to be woken: the ring buffer gets full enough by this record. `before`: waited before it. */
+/*
+ * Whether user space is to be woken: what waits reaches a further multiple of wake_at, a power of two, by this record.
+ * `before`: waited before it. Of two CPUs one can take the other's bytes for its own, so the first multiple alone is not enough.
+ */
 static __always_inline __u64 wake_up(__u64 before, __u64 bytes)
 {
-	return before < wake_at && before + bytes >= wake_at ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	return (before ^ (before + bytes)) & -wake_at ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /* Hands a record over that lies in the ring buffer. */

@@ -126,9 +126,9 @@ struct {
 	__type(value, struct tt_http_pause);
 } tt_http_pauses SEC(".maps");
 
-/* Cookies of sockets that user space has found to speak no HTTP. An entry goes when the programs have seen it. */
+/* Cookies of sockets that user space has found to speak no HTTP. An entry goes when the programs have seen it, or is old. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u64);
 	__type(value, __u8);

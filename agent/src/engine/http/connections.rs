@@ -28,6 +28,8 @@ const MOST_MEMORY: usize = 64 << 20;
 const SHARE: usize = 1 << 10;
 /// Packets of connections that are not accepted yet, kept for their acceptance.
 const MOST_EARLY: usize = 1024;
+/// Cgroups for which it is counted what was given up of them.
+const MOST_CGROUPS: usize = 4096;
 /// Time between two looks for connections that ended unseen.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// A connection without packets for so long is looked up in the flow table: its end may have been lost.
@@ -58,6 +60,7 @@ pub(super) struct Followed {
 #[derive(Debug)]
 struct Early {
     ends: Ends,
+    cgroup: u64,
     time: u64,
     sequence: u32,
     bytes: Vec<u8>,
@@ -68,6 +71,8 @@ struct Early {
 pub(super) struct Connections {
     followed: HashMap<u64, Followed>,
     early: VecDeque<Early>,
+    /// Packets of `early` for which there was no room, by cgroup.
+    early_given_up: HashMap<u64, u64>,
     memory: usize,
     swept: Instant,
     /// Cookies of sockets that turned out to speak no HTTP.
@@ -89,6 +94,7 @@ impl Default for Connections {
         Self {
             followed: HashMap::new(),
             early: VecDeque::new(),
+            early_given_up: HashMap::new(),
             memory: 0,
             swept: Instant::now(),
             ignored: Vec::new(),
@@ -128,7 +134,7 @@ impl Connections {
         if let Some(connection) = &record.connection {
             let ends = Ends { local: connection.local, remote: connection.remote };
             if record.flags & EARLY != 0 {
-                self.keep_early(ends, record);
+                self.keep_early(ends, connection.cgroup, record);
             } else if record.flags & BEGIN != 0 {
                 self.begin(record, connection, ends, books);
             }
@@ -167,12 +173,14 @@ impl Connections {
         self.memory = self.memory + memory - std::mem::replace(&mut followed.memory, memory);
         let ended = followed.ended == [true; 2] && memory == 0;
         // Nothing of the connection is of interest any more.
-        let is_over = matches!(followed.connection.language(), Language::Other | Language::Left);
+        let has_left = followed.connection.language() == Language::Left;
+        let is_over = has_left || followed.connection.language() == Language::Other;
         let is_too_much = self.memory > MOST_MEMORY && memory > SHARE;
         if ended || is_over || is_too_much {
             followed.connection.close(record.time, !ended, &mut sink);
             self.remove(record.cookie);
-            if !ended {
+            // Where a connection was left, the kernel has seen that, too.
+            if !ended && !has_left {
                 self.ignored.push(record.cookie);
             }
         }
@@ -288,12 +296,20 @@ impl Connections {
         }
     }
 
-    fn keep_early(&mut self, ends: Ends, record: &layout::Record<'_>) {
-        if self.early.len() >= MOST_EARLY {
-            self.early.pop_front();
+    /// Number of packets that were given up before their connection was accepted, by cgroup of the listening socket.
+    pub(super) fn early_given_up(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.early_given_up.iter().map(|(cgroup, packets)| (*cgroup, *packets))
+    }
+
+    fn keep_early(&mut self, ends: Ends, cgroup: u64, record: &layout::Record<'_>) {
+        if self.early.len() >= MOST_EARLY
+            && let Some(Early { cgroup, .. }) = self.early.pop_front()
+            && (self.early_given_up.len() < MOST_CGROUPS || self.early_given_up.contains_key(&cgroup))
+        {
+            *self.early_given_up.entry(cgroup).or_default() += 1;
         }
         let bytes = record.bytes.to_vec();
-        self.early.push_back(Early { ends, time: record.time, sequence: record.sequence, bytes });
+        self.early.push_back(Early { ends, cgroup, time: record.time, sequence: record.sequence, bytes });
     }
 
     fn take_early(&mut self, ends: Ends) -> Vec<Early> {

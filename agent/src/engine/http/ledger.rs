@@ -212,10 +212,10 @@ impl HttpLedger {
     /// Adds what a cgroup lost since the session began.
     pub(super) fn add_lost(&self, sum: &mut HttpLost, cgroup: u64, now: &HttpLost) {
         let before = self.lost_before.get(&cgroup).copied().unwrap_or_default();
-        sum.records += now.records - before.records;
-        sum.requests += now.requests - before.requests;
-        sum.responses += now.responses - before.responses;
-        sum.unknown += now.unknown - before.unknown;
+        sum.records += now.records.saturating_sub(before.records);
+        sum.requests += now.requests.saturating_sub(before.requests);
+        sum.responses += now.responses.saturating_sub(before.responses);
+        sum.unknown += now.unknown.saturating_sub(before.unknown);
     }
 
     pub(super) fn snapshot(&self, top: usize, beside: Beside, tls: Vec<TlsProcess>) -> HttpSnapshot {

@@ -50,12 +50,19 @@ pub(super) struct HttpFeed {
 }
 
 impl HttpFeed {
-    fn lost(&self) -> BTreeMap<u64, HttpLost> {
+    /// What was lost so far, by cgroup, of what a session with this specification wants. What cannot be read is absent.
+    fn lost(&self, spec: &HttpSpec) -> BTreeMap<u64, HttpLost> {
         let mut lost = self.capture.lost().unwrap_or_else(|error| {
             tracing::error!(%error, "the number of lost HTTP records is not known");
             BTreeMap::new()
         });
-        for (cgroup, HttpLost { records, requests, responses, unknown }) in self.tls.lost() {
+        for (cgroup, packets) in self.connections.early_given_up() {
+            let sum = lost.entry(cgroup).or_default();
+            sum.records += packets;
+            sum.unknown += packets;
+        }
+        let tls = if spec.tls { self.tls.lost() } else { BTreeMap::new() };
+        for (cgroup, HttpLost { records, requests, responses, unknown }) in tls {
             let sum = lost.entry(cgroup).or_default();
             sum.records += records;
             sum.requests += requests;
@@ -100,7 +107,7 @@ impl Engine {
         }
         for session in self.sessions.values_mut().filter(|session| session.http.is_none()) {
             if let Some(http) = &session.spec.http {
-                session.http = Some(HttpLedger::new(http.each, feed.lost()));
+                session.http = Some(HttpLedger::new(http.each, feed.lost(http)));
             }
         }
         Ok(())
@@ -223,7 +230,7 @@ impl Engine {
         let session = self.sessions.get(id)?;
         let ledger = session.http.as_ref()?;
         let mut sum = HttpLost::default();
-        for (cgroup, lost) in feed.lost() {
+        for (cgroup, lost) in feed.lost(session.spec.http.as_ref()?) {
             // A cgroup of which nothing is known counts as selected.
             if !session.spec.processes.is_empty() || session.spec.selects(cgroup, |id| folders.parent(id)) {
                 ledger.add_lost(&mut sum, cgroup, &lost);
