@@ -44,9 +44,9 @@ fn http2_equals_the_log_of_the_server() -> Result<()> {
     let logged = nginx.stop()?;
     let (requests, ending) = log.interrupt::<Request>()?;
     assert!(requests.iter().all(|request| request.protocol == "HTTP/2"), "{requests:?}");
-    assert_eq!(logged.len(), 12);
+    assert!(logged.len() >= 12, "{logged:?}");
+    assert_eq!(of_side(&requests, "Client").count(), logged.len(), "{requests:?}");
     assert_same(as_nginx(&requests), logged);
-    assert_eq!(of_side(&requests, "Client").count(), 12);
     assert_eq!(ending.complete()?, sums(&requests));
     Ok(())
 }
