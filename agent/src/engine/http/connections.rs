@@ -120,9 +120,10 @@ impl Followed {
         let Some(tls) = &self.tls else {
             return self.connection.close(self.connection.idle_since(), lost, &mut sink);
         };
+        let is_unread = tls.is_unread(&self.connection);
         tls.end(&mut self.connection, &mut sink);
         sink.tls = false;
-        if !tls.is_read() && tls.pid != 0 {
+        if is_unread && tls.pid != 0 {
             sink.is_unread(tls.pid);
         }
     }

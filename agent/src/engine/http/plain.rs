@@ -62,6 +62,16 @@ pub(super) struct Tls {
     passed: [u64; 2],
     /// Up to where the kernel was told to skip.
     skipped: [u64; 2],
+    /// The probes are younger than the connection.
+    joined: bool,
+    /// While no message is known to begin.
+    joining: Option<Joining>,
+}
+
+/// What has been seen of a connection that is older than the probes.
+#[derive(Debug, Default)]
+struct Joining {
+    has_received: bool,
 }
 
 /// Bytes that the kernel need not copy: the way, and the count of bytes up to which.
@@ -78,6 +88,36 @@ impl Tls {
     pub(super) fn belongs_to(&mut self, channel: u64) -> bool {
         self.disputed |= *self.channel.get_or_insert(channel) != channel;
         !self.disputed
+    }
+
+    /// Text of before may not have been seen: the probes are younger than the connection.
+    pub(super) fn join(&mut self) {
+        self.joined = true;
+        self.joining = Some(Joining::default());
+    }
+
+    /// Whether text is to be left out, because no message is known to begin there.
+    ///
+    /// A read that was under way when the probes came is not seen. If it is a client's, the response to the first request
+    /// that is seen is lost with it, without a trace: a request that is sent counts only when a read has been seen before.
+    pub(super) fn passes_over(&mut self, text: &Text) -> bool {
+        let Some(joining) = &mut self.joining else { return false };
+        let is_answer = text.bytes.starts_with(b"HTTP/1.");
+        let is_sure = text.way == Way::Received || is_answer || joining.has_received;
+        joining.has_received |= text.way == Way::Received;
+        // A body can have words that would do for the beginning of a line.
+        let line = text.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let is_frame = line.first().is_some_and(|byte| !byte.is_ascii_graphic());
+        let is_head = is_answer || line.windows(b" HTTP/1.".len()).any(|part| part == b" HTTP/1.");
+        if is_sure && (is_frame || is_head) && begins_message(&text.bytes) {
+            self.joining = None;
+        }
+        self.joining.is_some()
+    }
+
+    /// Whether plain text has come of which nothing could be made.
+    pub(super) fn is_unread(&self, connection: &Connection) -> bool {
+        !self.is_read() || self.joining.is_some() || (self.joined && connection.language() == Language::Other)
     }
 
     /// Feeds plain text; returns what need not come of what follows.

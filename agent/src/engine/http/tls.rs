@@ -133,7 +133,9 @@ impl TlsFeed {
         spec: &HttpSpec,
         connections: &Connections,
     ) -> Vec<TlsProcess> {
+        let open = connections.unread();
         let describe = |(pid, TlsSpeaker { owner, unread }): (u32, TlsSpeaker)| {
+            let unread = unread + open.get(&pid).copied().unwrap_or_default();
             let finding = self.watcher.as_ref().and_then(|watcher| watcher.finding(pid));
             let readable = spec.tls && finding.as_ref().is_some_and(|finding| finding.probed.is_some());
             let unplaced = connections.unplaced(pid);
@@ -169,7 +171,7 @@ impl TlsFeed {
         match (unread, unplaced) {
             (0, 0) => String::new(),
             (_, 0) => format!(
-                "No plain text was seen of {}: they carried none, use another library, or ended before the probes were there.",
+                "No request was seen in the plain text of {}: they carried none, are older than the probes, use another library, or ended before the probes were there.",
                 connections(unread)
             ),
             _ => format!("The plain text of {} could not be assigned to a socket.", connections(unplaced)),

@@ -1,5 +1,6 @@
 //! Connections that speak TLS: their plain text, whose processes they are, and their ends.
 
+use hashbrown::HashMap;
 use traffictrace_ebpf::layout::{
     http::{FIN, RESET, Record},
     tls::Origin,
@@ -54,6 +55,12 @@ impl Connections {
             let whole = followed.began.zip(probed(origin.pid)).is_some_and(|(began, probed)| probed < began);
             let first = [whole.then_some(0); 2];
             *connection = Connection::begin(Beginning { joined: !whole, first });
+            if !whole {
+                tls.join();
+            }
+        }
+        if tls.passes_over(text) {
+            return;
         }
         let skip = tls.feed(connection, text, &mut sink);
         self.skips.extend(skip.map(|skip| (cookie, skip)));
@@ -140,6 +147,19 @@ impl Connections {
                 }
             }
         }
+    }
+
+    /// Number of open connections of each process whose plain text came and of which nothing could be made so far.
+    pub(in super::super) fn unread(&self) -> HashMap<u32, u64> {
+        let mut unread = HashMap::new();
+        for Followed { connection, tls, .. } in self.followed.values() {
+            if let Some(tls) =
+                tls.as_ref().filter(|tls| tls.pid != 0 && tls.is_read() && tls.is_unread(connection))
+            {
+                *unread.entry(tls.pid).or_default() += 1;
+            }
+        }
+        unread
     }
 
     /// Number of a process's connections whose plain text came and whose sockets were not found.

@@ -73,6 +73,36 @@ fn what_is_no_http_is_not_copied() {
     assert_eq!(skip, Some((Way::Received, u64::MAX)));
 }
 
+/// A response whose read was under way when the probes came is not seen: its request must not get the next one's.
+#[test]
+fn a_client_that_is_joined_is_believed_when_it_has_read() {
+    let (mut tls, mut seen) = (Tls::default(), Seen::default());
+    let mut connection = Connection::begin(Beginning { joined: true, first: [None; 2] });
+    assert!(tls.belongs_to(7));
+    tls.join();
+    let response = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    let (sent, received) =
+        (|n: u32| text(Way::Sent, n * 28, REQUEST), |n: u32| text(Way::Received, n * 45, response));
+    assert_eq!((REQUEST.len(), response.len()), (28, 45));
+    let mut pass =
+        |text: Text| tls.passes_over(&text) || tls.feed(&mut connection, &text, &mut seen).is_some();
+    assert!(pass(sent(0)) && pass(sent(1)), "nothing was received yet");
+    assert!(!pass(received(0)) && !pass(sent(2)) && !pass(received(1)));
+    let [exchange] = seen.exchanges.as_slice() else { panic!("{seen:?}") };
+    assert_eq!(exchange.status, Status::Code(404));
+}
+
+#[test]
+fn a_server_that_is_joined_within_a_body_goes_on_with_the_next_request() {
+    let mut tls = Tls::default();
+    assert!(tls.belongs_to(7));
+    tls.join();
+    assert!(tls.passes_over(&text(Way::Received, 0, b"the rest of a body")));
+    assert!(tls.is_unread(&Connection::begin(Beginning { joined: true, first: [None; 2] })));
+    assert!(!tls.passes_over(&text(Way::Received, 18, REQUEST)));
+    assert!(!tls.passes_over(&text(Way::Sent, 0, b"any")));
+}
+
 #[test]
 fn a_socket_that_two_claim_is_nobodys() {
     let mut tls = Tls::default();
