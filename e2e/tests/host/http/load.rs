@@ -10,7 +10,10 @@ fn assert_all_counted(ending: &Ending, logged: usize) {
     let count = |of: &BTreeMap<String, u64>, what: &str| of.get(what).copied().unwrap_or_default();
     let (seen, waiting) = (ending.totals.requests, ending.under_way);
     let missing = count(&ending.lost, "requests") + ending.unobserved.values().sum::<u64>();
-    println!("{logged} in the log, {seen} seen, {waiting} waiting; {:?} {:?}", ending.unobserved, ending.lost);
+    println!(
+        "{logged} in the log, {seen} seen, {waiting} waiting; {:?} {:?}",
+        ending.unobserved, ending.lost
+    );
     assert!(seen + missing <= logged as u64, "{ending:?}");
     // Of how many requests records were whose content nobody knows, nobody knows either.
     if count(&ending.lost, "unknownRecords") == 0 {
