@@ -62,12 +62,19 @@ pub(super) struct Tls {
     passed: [u64; 2],
     /// Up to where the kernel was told to skip.
     skipped: [u64; 2],
+    /// Number of records of plain text that had been lost, of all connections, when it began.
+    lost_before: u64,
 }
 
 /// Bytes that the kernel need not copy: the way, and the count of bytes up to which.
 pub(super) type Skip = (Way, u64);
 
 impl Tls {
+    /// Nothing has come yet. `lost`: number of records of plain text that had been lost by then.
+    pub(super) fn begin(lost: u64) -> Self {
+        Self { lost_before: lost, ..Self::default() }
+    }
+
     /// Whether plain text has come.
     pub(super) fn is_read(&self) -> bool {
         self.channel.is_some() && !self.disputed
@@ -106,19 +113,25 @@ impl Tls {
         })
     }
 
-    /// Ends a way where it is.
-    pub(super) fn end_way(&self, way: Way, connection: &mut Connection, sink: &mut dyn Sink) {
-        if self.is_read() {
+    /// Whether its last pieces may be missing: a refused record is told by the next one of its way alone, and after the last
+    /// one there is none. `lost`: number of records of plain text that have been lost by now.
+    fn may_lack_its_end(&self, lost: u64) -> bool {
+        lost != self.lost_before
+    }
+
+    /// Ends a way where it is. `lost`: number of records of plain text that have been lost by now.
+    pub(super) fn end_way(&self, way: Way, connection: &mut Connection, lost: u64, sink: &mut dyn Sink) {
+        if self.is_read() && !self.may_lack_its_end(lost) {
             connection.fin(way, low(self.passed[way.index()]), connection.idle_since(), sink);
         }
     }
 
-    /// Ends both ways where they are.
-    pub(super) fn end(&self, connection: &mut Connection, sink: &mut dyn Sink) {
+    /// Ends both ways where they are; `lost` as of [`Tls::end_way`].
+    pub(super) fn end(&self, connection: &mut Connection, lost: u64, sink: &mut dyn Sink) {
         for way in Way::BOTH {
-            self.end_way(way, connection, sink);
+            self.end_way(way, connection, lost, sink);
         }
-        connection.close(connection.idle_since(), self.disputed, sink);
+        connection.close(connection.idle_since(), self.disputed || self.may_lack_its_end(lost), sink);
     }
 }
 

@@ -9,7 +9,7 @@ use traffictrace_http::{Beginning, Connection, Way};
 use super::{
     super::{
         booking::Books,
-        plain::{Skip, Text},
+        plain::{Skip, Text, Tls},
     },
     Connections, Followed, MOST_MEMORY, now,
 };
@@ -72,7 +72,7 @@ impl Connections {
         if followed.tls.is_some() {
             return;
         }
-        followed.tls = Some(Box::default());
+        followed.tls = Some(Box::new(Tls::begin(self.texts_lost[0])));
         self.memory -= std::mem::take(&mut followed.memory);
         followed.connection = Connection::begin(Beginning::default());
         self.strangers.push(cookie);
@@ -131,12 +131,12 @@ impl Connections {
         for cookie in over {
             let Some(followed) = self.followed.get_mut(&cookie) else { continue };
             if followed.ended == [true; 2] {
-                followed.close(cookie, false, books);
+                followed.close(cookie, false, self.texts_lost[1], books);
                 self.remove(cookie);
             } else if followed.ended[Way::Sent.index()] {
                 let mut sink = followed.booking(cookie, books);
                 if let Some(tls) = &followed.tls {
-                    tls.end_way(Way::Sent, &mut followed.connection, &mut sink);
+                    tls.end_way(Way::Sent, &mut followed.connection, self.texts_lost[1], &mut sink);
                 }
             }
         }

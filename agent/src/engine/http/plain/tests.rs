@@ -60,9 +60,21 @@ fn a_body_up_to_the_end_of_the_connection_is_counted() {
     assert_eq!(skip, Some((Way::Sent, ENDLESS)));
     let body = Text { length: 5000, ..text(Way::Sent, u32::try_from(head.len()).unwrap(), b"") };
     assert_eq!(tls.feed(&mut connection, &body, &mut seen), None, "it was said");
-    tls.end_way(Way::Sent, &mut connection, &mut seen);
+    tls.end_way(Way::Sent, &mut connection, 0, &mut seen);
     let [exchange] = seen.exchanges.as_slice() else { panic!("{seen:?}") };
     assert_eq!(exchange.response_bytes, head.len() as u64 + 5000);
+}
+
+#[test]
+fn a_response_that_may_have_been_lost_is_not_said_to_be_missing() {
+    for (lost, exchanges, unobserved) in [(3, 1, 0), (4, 0, 1)] {
+        let (mut tls, mut connection, mut seen) = (Tls::begin(3), whole(), Seen::default());
+        assert!(tls.belongs_to(7));
+        tls.feed(&mut connection, &text(Way::Received, 0, REQUEST), &mut seen);
+        tls.end(&mut connection, lost, &mut seen);
+        assert_eq!((seen.exchanges.len(), seen.unobserved), (exchanges, unobserved), "{seen:?}");
+        assert!(seen.exchanges.iter().all(|exchange| exchange.status == Status::NoResponse));
+    }
 }
 
 #[test]
