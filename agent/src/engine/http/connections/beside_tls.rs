@@ -28,7 +28,7 @@ impl Connections {
         if record.cookie == 0 || !speaks_tls {
             return self.waiting.keep(origin, record.cookie, now(), text);
         }
-        for text in self.waiting.take(origin.channel).into_iter().chain([text]) {
+        for text in self.waiting.take(origin).into_iter().chain([text]) {
             self.feed(record.cookie, origin, &text, books, probed);
         }
     }
@@ -45,7 +45,7 @@ impl Connections {
         let mut sink = followed.booking(cookie, books);
         let Followed { connection, tls: Some(tls), .. } = followed else { return };
         let is_first = !tls.is_read();
-        if !tls.belongs_to(origin.channel) {
+        if !tls.belongs_to(origin) {
             connection.close(connection.idle_since(), true, &mut sink);
             return;
         }
@@ -100,7 +100,7 @@ impl Connections {
     pub(super) fn feed_waiting(&mut self, books: &mut Books<'_, '_>, probed: &dyn Fn(u32) -> Option<u64>) {
         for cookie in self.strangers.clone() {
             let Some(origin) = self.waiting.channel_of(cookie) else { continue };
-            for text in self.waiting.take(origin.channel) {
+            for text in self.waiting.take(origin) {
                 self.feed(cookie, origin, &text, books, probed);
             }
         }
