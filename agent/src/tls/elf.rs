@@ -2,6 +2,7 @@
 //! headers may lie.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashMap},
     fs::File,
     io,
@@ -18,11 +19,13 @@ use object::{
 const CHUNK: usize = 1 << 18;
 /// Length up to which a table or a section is looked through.
 const MOST_SCANNED: u64 = 512 << 20;
+/// Bytes of one file up to which it is read, however often its headers lead to the same ones.
+const MOST_READ: u64 = 2 * MOST_SCANNED;
 /// Number of sections and segments up to which a file is looked at.
 const MOST_HEADERS: u16 = 4096;
 /// Length of a function up to which its code is read.
 const MOST_CODE: u64 = 1 << 16;
-/// Places in a table of names that may be a name's end, up to which they are followed.
+/// Places of a name in a table of names, up to which they are followed: each may be the end of a longer name.
 const MOST_NAMES: usize = 1024;
 
 type Header = elf::FileHeader64<LittleEndian>;
@@ -51,10 +54,39 @@ pub(super) struct Range {
     pub(super) length: u64,
 }
 
+/// A file of which only so much is read.
+#[derive(Debug)]
+struct Source<'a> {
+    file: &'a File,
+    /// Bytes that may still be read.
+    left: Cell<u64>,
+}
+
+impl Source<'_> {
+    fn read(&self, range: Range) -> io::Result<Vec<u8>> {
+        let Some(left) = self.left.get().checked_sub(range.length) else {
+            return Err(invalid("more to read than any file needs"));
+        };
+        self.left.set(left);
+        let mut bytes = vec![0; usize::try_from(range.length).map_err(io::Error::other)?];
+        // The file's end is found by reading.
+        self.file.read_exact_at(&mut bytes, range.offset)?;
+        Ok(bytes)
+    }
+
+    fn table<T: object::pod::Pod + Copy>(&self, offset: u64, count: u16) -> io::Result<Vec<T>> {
+        if offset == 0 || count > MOST_HEADERS {
+            return Ok(Vec::new());
+        }
+        let bytes = self.read(Range { offset, length: u64::from(count) * size_of::<T>() as u64 })?;
+        slice_from_all_bytes::<T>(&bytes).map(<[T]>::to_vec).map_err(|()| invalid("a broken table"))
+    }
+}
+
 /// An ELF file of 64 bits, little-endian.
 #[derive(Debug)]
 pub(super) struct Elf<'a> {
-    file: &'a File,
+    file: Source<'a>,
     pub(super) machine: Machine,
     /// Address, offset and length of what is loaded from the file.
     loaded: Vec<(u64, Range)>,
@@ -69,7 +101,8 @@ impl<'a> Elf<'a> {
     ///
     /// [`io::ErrorKind::InvalidData`] if it is no such file; the system's error if it cannot be read.
     pub(super) fn read(file: &'a File) -> io::Result<Self> {
-        let bytes = read(file, Range { offset: 0, length: size_of::<Header>() as u64 })?;
+        let file = Source { file, left: Cell::new(MOST_READ) };
+        let bytes = file.read(Range { offset: 0, length: size_of::<Header>() as u64 })?;
         let (header, _) = from_bytes::<Header>(&bytes).map_err(|()| invalid("no ELF header"))?;
         let ident = &header.e_ident;
         if ident.magic != elf::ELFMAG || ident.class != elf::ELFCLASS64 || ident.data != elf::ELFDATA2LSB {
@@ -81,8 +114,8 @@ impl<'a> Elf<'a> {
             _ => return Err(invalid("an unknown instruction set")),
         };
         let segments: Vec<Segment> =
-            table(file, header.e_phoff.get(LittleEndian), header.e_phnum.get(LittleEndian))?;
-        let sections = table(file, header.e_shoff.get(LittleEndian), header.e_shnum.get(LittleEndian))?;
+            file.table(header.e_phoff.get(LittleEndian), header.e_phnum.get(LittleEndian))?;
+        let sections = file.table(header.e_shoff.get(LittleEndian), header.e_shnum.get(LittleEndian))?;
         let loaded = segments
             .iter()
             .filter(|segment| segment.p_type.get(LittleEndian) == elf::PT_LOAD)
@@ -122,7 +155,7 @@ impl<'a> Elf<'a> {
         self.sections.iter().find_map(|section| {
             let at = u64::from(section.sh_name.get(LittleEndian));
             let offset = names.offset.checked_add(at)?;
-            let found = read(self.file, Range { offset, length: wanted.len() as u64 }).ok()?;
+            let found = self.file.read(Range { offset, length: wanted.len() as u64 }).ok()?;
             (found == wanted).then(|| range_of(section))?
         })
     }
@@ -139,8 +172,10 @@ impl<'a> Elf<'a> {
     /// The system's error if the file cannot be read.
     pub(super) fn symbols(&self, names: &[&'static str]) -> io::Result<BTreeMap<&'static str, Defined>> {
         let mut found = BTreeMap::new();
-        for section in &self.sections {
-            if matches!(section.sh_type.get(LittleEndian), elf::SHT_SYMTAB | elf::SHT_DYNSYM)
+        // A file has at most one of each kind.
+        for kind in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
+            if let Some(section) =
+                self.sections.iter().find(|section| section.sh_type.get(LittleEndian) == kind)
                 && let Some(strings) = self.sections.get(section.sh_link.get(LittleEndian) as usize)
                 && let (Some(symbols), Some(strings)) = (range_of(section), range_of(strings))
             {
@@ -157,14 +192,7 @@ impl<'a> Elf<'a> {
         names: &[&'static str],
         found: &mut BTreeMap<&'static str, Defined>,
     ) -> io::Result<()> {
-        let mut by_place = HashMap::new();
-        for name in names {
-            let wanted = [name.as_bytes(), &[0]].concat();
-            // A name can be the end of a longer one, and there may be many of these.
-            for at in self.find_all(strings, &wanted)? {
-                by_place.insert(at, *name);
-            }
-        }
+        let by_place = self.places_of(strings, names)?;
         if by_place.is_empty() {
             return Ok(());
         }
@@ -194,7 +222,7 @@ impl<'a> Elf<'a> {
         let Some(offset) = self.offset_of(function.address).filter(|_| function.size <= MOST_CODE) else {
             return Ok(None);
         };
-        read(self.file, Range { offset, length: function.size }).map(Some)
+        self.file.read(Range { offset, length: function.size }).map(Some)
     }
 
     /// The first bytes of a section, up to `most`.
@@ -203,7 +231,7 @@ impl<'a> Elf<'a> {
     ///
     /// The system's error if the file cannot be read.
     pub(super) fn start(&self, section: Range, most: u64) -> io::Result<Vec<u8>> {
-        read(self.file, Range { length: section.length.min(most), ..section })
+        self.file.read(Range { length: section.length.min(most), ..section })
     }
 
     /// What comes first in a section behind `text` and passes `accepts`, which is given `behind` bytes of it.
@@ -231,16 +259,30 @@ impl<'a> Elf<'a> {
         Ok(first)
     }
 
-    /// The places of a text in a section, from its beginning.
-    fn find_all(&self, section: Range, text: &[u8]) -> io::Result<Vec<u64>> {
-        let (finder, mut found) = (Finder::new(text), Vec::new());
-        self.chunks(section, text.len() - 1, |start, bytes| {
-            found.extend(finder.find_iter(bytes).map(|at| start + at as u64).take(MOST_NAMES));
+    /// The names by their places in a table of names, which is read once.
+    fn places_of(&self, strings: Range, names: &[&'static str]) -> io::Result<HashMap<u64, &'static str>> {
+        let wanted: Vec<Vec<u8>> = names.iter().map(|name| [name.as_bytes(), &[0]].concat()).collect();
+        let longest = wanted.iter().map(Vec::len).max().unwrap_or(1);
+        let mut finders: Vec<(&'static str, Finder<'_>, usize)> = names
+            .iter()
+            .zip(&wanted)
+            .map(|(name, wanted)| (*name, Finder::new(wanted), MOST_NAMES))
+            .collect();
+        let mut by_place = HashMap::new();
+        self.chunks(strings, longest - 1, |start, bytes| {
+            for (name, finder, left) in &mut finders {
+                for at in finder.find_iter(bytes) {
+                    if *left == 0 {
+                        break;
+                    }
+                    // What lies where two pieces overlap is found twice.
+                    if by_place.insert(start + at as u64, *name).is_none() {
+                        *left -= 1;
+                    }
+                }
+            }
         })?;
-        found.sort_unstable();
-        found.dedup();
-        found.truncate(MOST_NAMES);
-        Ok(found)
+        Ok(by_place)
     }
 
     /// Calls `sink` with a section, piece by piece, and where each begins in it. Pieces have `overlap` bytes in common.
@@ -255,7 +297,7 @@ impl<'a> Elf<'a> {
             let Some(at) = offset.checked_add(start) else {
                 return Err(invalid("a section beyond the file"));
             };
-            sink(start, &read(self.file, Range { offset: at, length: size as u64 })?);
+            sink(start, &self.file.read(Range { offset: at, length: size as u64 })?);
             start += step as u64;
         }
         Ok(())
@@ -268,21 +310,9 @@ fn range_of(section: &Section) -> Option<Range> {
     (section.sh_type.get(LittleEndian) != elf::SHT_NOBITS).then_some(range)
 }
 
-fn table<T: object::pod::Pod + Copy>(file: &File, offset: u64, count: u16) -> io::Result<Vec<T>> {
-    if offset == 0 || count > MOST_HEADERS {
-        return Ok(Vec::new());
-    }
-    let bytes = read(file, Range { offset, length: u64::from(count) * size_of::<T>() as u64 })?;
-    slice_from_all_bytes::<T>(&bytes).map(<[T]>::to_vec).map_err(|()| invalid("a broken table"))
-}
-
-fn read(file: &File, range: Range) -> io::Result<Vec<u8>> {
-    // Callers bound the length; the file's end is found by reading.
-    let mut bytes = vec![0; usize::try_from(range.length).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, range.offset)?;
-    Ok(bytes)
-}
-
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
+
+#[cfg(test)]
+mod tests;

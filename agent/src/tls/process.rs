@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs::File,
     io,
-    os::unix::fs::MetadataExt as _,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,6 +13,7 @@ use procfs::{
     ProcError,
     process::{MMPermissions, MMapPath, MemoryMap, Process},
 };
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::{
     Place,
@@ -22,6 +23,8 @@ use super::{
 
 /// Files that are remembered.
 const MOST_FILES: usize = 512;
+/// How files of processes are opened: without waiting for whatever they are.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 /// Libraries that cannot be read, by the beginnings of their files' names.
 const UNSUPPORTED: [(&str, &str); 8] = [
     ("libgnutls", "GnuTLS"),
@@ -98,12 +101,11 @@ impl Finder {
     /// The libraries that other processes of the same files had, where a process that has just begun may map them: it can
     /// be probed before its first call.
     pub fn expect(&mut self, pid: u32) -> Vec<Placed> {
-        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let Ok(root) = root_of(pid) else { return Vec::new() };
         let mut expected = Vec::new();
         let paths: Vec<PathBuf> = self.paths.keys().cloned().collect();
         for path in paths {
-            let file = within(&root, &path).and_then(|path| File::open(path).ok());
-            if let Some(file) = file
+            if let Ok(file) = open_within(&root, &path)
                 && let Ok(known) = self.contents(&file, Role::Library, "")
                 && !known.places.is_empty()
                 && let Ok(identity) = identity(&file)
@@ -230,11 +232,11 @@ fn code_of(maps: &[MemoryMap]) -> Vec<(&PathBuf, &MemoryMap)> {
 /// Opens a file as a process has it mapped: also one that was replaced meanwhile, if that is permitted.
 fn open(pid: u32, path: &Path, map: &MemoryMap) -> io::Result<File> {
     let (start, end) = map.address;
-    if let Ok(file) = File::open(format!("/proc/{pid}/map_files/{start:x}-{end:x}")) {
-        return Ok(file);
+    let mapped = format!("/proc/{pid}/map_files/{start:x}-{end:x}");
+    if let Ok(file) = rustix::fs::open(mapped, FLAGS, Mode::empty()) {
+        return regular(file);
     }
-    let path = within(&PathBuf::from(format!("/proc/{pid}/root")), path);
-    let file = File::open(path.ok_or(io::ErrorKind::NotFound)?)?;
+    let file = open_within(&root_of(pid)?, path)?;
     // The device of a file on an overlay is not told alike everywhere.
     match file.metadata()?.ino() == map.inode {
         true => Ok(file),
@@ -242,10 +244,25 @@ fn open(pid: u32, path: &Path, map: &MemoryMap) -> io::Result<File> {
     }
 }
 
-/// A path of a process below its root. A regular file alone is opened: others can block.
-fn within(root: &Path, path: &Path) -> Option<PathBuf> {
-    let path = root.join(path.strip_prefix("/").ok()?);
-    fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()).then_some(path)
+/// The root folder of a process, to open its paths below it.
+fn root_of(pid: u32) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?)
+}
+
+/// Opens a path of a process as the process would, whose links do not lead out of its root.
+fn open_within(root: &OwnedFd, path: &Path) -> io::Result<File> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    regular(rustix::fs::openat2(root, path, FLAGS, Mode::empty(), resolve)?)
+}
+
+/// A regular file alone is read: others can block, and what a path leads to can change before it is opened.
+fn regular(file: OwnedFd) -> io::Result<File> {
+    let file = File::from(file);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
 fn identity(file: &File) -> io::Result<(u64, u64)> {
@@ -285,5 +302,36 @@ fn refusal(error: &ProcError) -> String {
         }
         ProcError::NotFound(_) => "The process ended before it could be looked at.".to_owned(),
         other => format!("The process could not be looked at: {other}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use rustix::fs::{CWD, FileType, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn regular_files_below_the_root_alone_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
+        fs::create_dir(&root).unwrap();
+        fs::write(&outside, "outside").unwrap();
+        fs::write(root.join("inside"), "inside").unwrap();
+        symlink("/inside", root.join("absolute")).unwrap();
+        symlink(&outside, root.join("beyond")).unwrap();
+        symlink("../outside", root.join("above")).unwrap();
+        symlink("/proc/self/exe", root.join("magic")).unwrap();
+        mknodat(CWD, root.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&root, flags, Mode::empty()).unwrap();
+        let open = |path: &str| open_within(&root, Path::new(path)).and_then(io::read_to_string);
+        assert_eq!(open("/inside").unwrap(), "inside");
+        assert_eq!(open("/absolute").unwrap(), "inside");
+        for path in ["/beyond", "/above", "/magic", "/../outside", "/pipe", "/", "/missing"] {
+            assert!(open(path).is_err(), "{path}");
+        }
     }
 }

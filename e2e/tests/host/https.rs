@@ -156,7 +156,7 @@ fn nginx_equals_its_log_and_others_have_no_probes() -> Result<()> {
     ask(&client, &nginx)?;
     ask(&client, &other)?;
     let (requests, ending) = log.interrupt::<Request>()?;
-    assert!(!is_probed(worker, OPENSSL)?, "the trace has ended");
+    await_probes(worker, OPENSSL, false)?;
     let logged = nginx.stop()?;
     assert_eq!(logged.len(), 3 * 3 * 2 * 6);
     let of_http1 = |request: &Request| request.protocol == "HTTP/1.1";

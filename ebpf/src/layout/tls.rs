@@ -10,7 +10,7 @@ pub const PLAIN: u32 = 1 << 11;
 pub const ORIGIN_SIZE: usize = 16;
 
 /// Whose plain text it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// Names the library's connection as long as the programs are loaded.
     pub channel: u64,

@@ -85,6 +85,9 @@ pub(super) struct Connections {
     ending: [Vec<u64>; 2],
     /// What need not come of plain text, by cookie.
     skips: Vec<(u64, Skip)>,
+    /// Number of lost records of plain text, as the sweep before the last one and the last one read it. A connection whose
+    /// first record is taken now can have begun before the last sweep, but not before the one before it.
+    texts_lost: [u64; 2],
     /// Where connections pause whose place the kernel has lost, by cookie.
     pauses: HashMap<u64, Pause>,
 }
@@ -103,6 +106,7 @@ impl Default for Connections {
             strangers: Vec::new(),
             ending: Default::default(),
             skips: Vec::new(),
+            texts_lost: [0; 2],
         }
     }
 }
@@ -113,15 +117,16 @@ impl Followed {
         Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books }
     }
 
-    /// Ends the connection where it is. `lost`: bytes of it may be missing.
-    fn close(&mut self, cookie: u64, lost: bool, books: &mut Books<'_, '_>) {
+    /// Ends the connection where it is. `lost`: bytes of it may be missing; `texts_lost`: records of plain text that have been
+    /// lost so far, of all connections.
+    fn close(&mut self, cookie: u64, lost: bool, texts_lost: u64, books: &mut Books<'_, '_>) {
         let mut sink =
             Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books };
         let Some(tls) = &self.tls else {
             return self.connection.close(self.connection.idle_since(), lost, &mut sink);
         };
         let is_unread = tls.is_unread(&self.connection);
-        tls.end(&mut self.connection, &mut sink);
+        tls.end(&mut self.connection, texts_lost, &mut sink);
         sink.tls = false;
         if is_unread && tls.pid != 0 {
             sink.is_unread(tls.pid);
@@ -246,12 +251,15 @@ impl Connections {
     }
 
     /// Ends connections whose end was seen or must have been missed, and finds out who speaks TLS. Call it when all records
-    /// are taken that wait. Returns the processes that are found to speak TLS.
+    /// are taken that wait. `texts_lost`: records of plain text that have been lost by now. Returns the processes that are found
+    /// to speak TLS.
     pub(super) fn sweep(
         &mut self,
         books: &mut Books<'_, '_>,
         probed: &dyn Fn(u32) -> Option<u64>,
+        texts_lost: u64,
     ) -> Vec<u32> {
+        self.texts_lost = [self.texts_lost[1], texts_lost];
         self.feed_waiting(books, probed);
         let speakers = self.find_speakers(books);
         self.end_tls(books);
@@ -270,7 +278,7 @@ impl Connections {
                 idle < IDLE_NANOSECONDS || books.tracer.main_slot(*cookie).is_some()
             };
             if !keep {
-                followed.close(*cookie, !ended, books);
+                followed.close(*cookie, !ended, texts_lost, books);
                 *memory -= followed.memory;
             }
             keep

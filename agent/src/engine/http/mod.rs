@@ -135,8 +135,9 @@ impl Engine {
                 }
             });
         }
-        let speakers = connections.sweep(books, &|pid| tls.probed(pid));
         tls.text = text;
+        let texts_lost = tls.lost().values().map(|lost| lost.records).sum();
+        let speakers = connections.sweep(books, &|pid| tls.probed(pid), texts_lost);
         tls.ask(speakers);
         for (cookie, pause) in connections.take_pauses() {
             capture.resume(cookie, pause);

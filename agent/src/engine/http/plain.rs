@@ -22,6 +22,8 @@ const MOST_PROCESSES: usize = 16_384;
 const LONGEST_WAIT: u64 = 10_000_000_000;
 /// Length of the rest of a body from which the kernel is told to skip it.
 const LONG_BODY: u64 = 8 << 10;
+/// Difference of two counts from which one is taken to lie behind the other.
+const NEAR: u32 = 1 << 31;
 /// Size of a waiting piece beside its bytes, about.
 const PIECE_SIZE: usize = size_of::<Text>();
 
@@ -55,13 +57,15 @@ pub(super) struct Tls {
     /// Its process; 0 while it is not known.
     pub(super) pid: u32,
     /// The library's connection.
-    channel: Option<u64>,
+    channel: Option<Origin>,
     /// Two of the library's connections claimed the socket.
     disputed: bool,
     /// Bytes that have passed, by way.
     passed: [u64; 2],
     /// Up to where the kernel was told to skip.
     skipped: [u64; 2],
+    /// Number of records of plain text that had been lost, of all connections, when it began.
+    lost_before: u64,
     /// The probes are younger than the connection.
     joined: bool,
     /// While no message is known to begin.
@@ -78,6 +82,11 @@ struct Joining {
 pub(super) type Skip = (Way, u64);
 
 impl Tls {
+    /// Nothing has come yet. `lost`: number of records of plain text that had been lost by then.
+    pub(super) fn begin(lost: u64) -> Self {
+        Self { lost_before: lost, ..Self::default() }
+    }
+
     /// Whether plain text has come.
     pub(super) fn is_read(&self) -> bool {
         self.channel.is_some() && !self.disputed
@@ -85,7 +94,7 @@ impl Tls {
 
     /// Whether this is the channel's connection. The first one has it; a second one means that a socket was taken for
     /// another's, and then neither is believed.
-    pub(super) fn belongs_to(&mut self, channel: u64) -> bool {
+    pub(super) fn belongs_to(&mut self, channel: Origin) -> bool {
         self.disputed |= *self.channel.get_or_insert(channel) != channel;
         !self.disputed
     }
@@ -130,42 +139,45 @@ impl Tls {
         let Text { way, time, sequence, length, ref bytes, lost_before } = *text;
         let starts = begins_message(bytes);
         connection.piece(&Piece { way, time, sequence, length, bytes, starts, lost_before }, sink);
-        let passed = &mut self.passed[way.index()];
-        // Counts of bytes come without their upper half.
-        *passed += u64::from(sequence.wrapping_sub(low(*passed))) + u64::from(length);
+        let (passed, skipped) = (&mut self.passed[way.index()], &mut self.skipped[way.index()]);
+        *passed = end_of(sequence.wrapping_add(length), *passed, *skipped);
         let rest = connection.skippable(way);
         let until = match connection.language() {
             Language::Other | Language::Left => u64::MAX,
             // Up to the end of the connection, whose bytes are counted.
             _ => passed.saturating_add(rest).min(ENDLESS),
         };
-        let skipped = &mut self.skipped[way.index()];
         (until - *passed >= LONG_BODY && *skipped != until).then(|| {
             *skipped = until;
             (way, until)
         })
     }
 
-    /// Ends a way where it is.
-    pub(super) fn end_way(&self, way: Way, connection: &mut Connection, sink: &mut dyn Sink) {
-        if self.is_read() {
+    /// Whether its last pieces may be missing: a refused record is told by the next one of its way alone, and after the last
+    /// one there is none. `lost`: number of records of plain text that have been lost by now.
+    fn may_lack_its_end(&self, lost: u64) -> bool {
+        lost != self.lost_before
+    }
+
+    /// Ends a way where it is. `lost`: number of records of plain text that have been lost by now.
+    pub(super) fn end_way(&self, way: Way, connection: &mut Connection, lost: u64, sink: &mut dyn Sink) {
+        if self.is_read() && !self.may_lack_its_end(lost) {
             connection.fin(way, low(self.passed[way.index()]), connection.idle_since(), sink);
         }
     }
 
-    /// Ends both ways where they are.
-    pub(super) fn end(&self, connection: &mut Connection, sink: &mut dyn Sink) {
+    /// Ends both ways where they are; `lost` as of [`Tls::end_way`].
+    pub(super) fn end(&self, connection: &mut Connection, lost: u64, sink: &mut dyn Sink) {
         for way in Way::BOTH {
-            self.end_way(way, connection, sink);
+            self.end_way(way, connection, lost, sink);
         }
-        connection.close(connection.idle_since(), self.disputed, sink);
+        connection.close(connection.idle_since(), self.disputed || self.may_lack_its_end(lost), sink);
     }
 }
 
 /// Pieces of one channel.
 #[derive(Debug)]
 struct Channel {
-    pid: u32,
     cookie: u64,
     since: u64,
     pieces: Vec<Text>,
@@ -174,9 +186,9 @@ struct Channel {
 /// Pieces whose connection is not known yet, by channel.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    channels: HashMap<u64, Channel>,
+    channels: HashMap<Origin, Channel>,
     /// Channel by the cookie of its socket, which has not been seen to speak TLS.
-    sockets: HashMap<u64, u64>,
+    sockets: HashMap<u64, Origin>,
     bytes: usize,
     pieces: usize,
     /// Channels that were given up, by process.
@@ -189,16 +201,10 @@ impl Waiting {
         if self.bytes + text.bytes.len() > MOST_BYTES || self.pieces >= MOST_PIECES {
             self.give_up(|_| true);
         }
-        let Origin { channel, pid } = origin;
-        let of = self.channels.entry(channel).or_insert(Channel {
-            pid,
-            cookie: 0,
-            since: now,
-            pieces: Vec::new(),
-        });
+        let of = self.channels.entry(origin).or_insert(Channel { cookie: 0, since: now, pieces: Vec::new() });
         if cookie != 0 {
             of.cookie = cookie;
-            self.sockets.insert(cookie, channel);
+            self.sockets.insert(cookie, origin);
         }
         self.bytes += text.bytes.len() + PIECE_SIZE;
         self.pieces += 1;
@@ -206,8 +212,8 @@ impl Waiting {
     }
 
     /// The pieces of a channel, in their order.
-    pub(super) fn take(&mut self, channel: u64) -> Vec<Text> {
-        let Some(of) = self.channels.remove(&channel) else { return Vec::new() };
+    pub(super) fn take(&mut self, origin: Origin) -> Vec<Text> {
+        let Some(of) = self.channels.remove(&origin) else { return Vec::new() };
         self.sockets.remove(&of.cookie);
         self.bytes -= of.pieces.iter().map(|text| text.bytes.len() + PIECE_SIZE).sum::<usize>();
         self.pieces -= of.pieces.len();
@@ -216,8 +222,7 @@ impl Waiting {
 
     /// The channel that waits for a socket to speak TLS.
     pub(super) fn channel_of(&self, cookie: u64) -> Option<Origin> {
-        let channel = *self.sockets.get(&cookie)?;
-        Some(Origin { channel, pid: self.channels.get(&channel)?.pid })
+        self.sockets.get(&cookie).copied()
     }
 
     /// Gives up what has waited for too long. `now` is in nanoseconds of the monotonic clock.
@@ -226,16 +231,14 @@ impl Waiting {
     }
 
     fn give_up(&mut self, is_over: impl Fn(&Channel) -> bool) {
-        let over: Vec<u64> =
+        let over: Vec<Origin> =
             self.channels.iter().filter(|(_, channel)| is_over(channel)).map(|(id, _)| *id).collect();
-        for id in over {
-            if let Some(channel) = self.channels.get(&id) {
-                if self.given_up.len() >= MOST_PROCESSES {
-                    self.given_up.clear();
-                }
-                *self.given_up.entry(channel.pid).or_default() += 1;
+        for origin in over {
+            if self.given_up.len() >= MOST_PROCESSES {
+                self.given_up.clear();
             }
-            self.take(id);
+            *self.given_up.entry(origin.pid).or_default() += 1;
+            self.take(origin);
         }
     }
 
@@ -243,6 +246,16 @@ impl Waiting {
     pub(super) fn given_up(&self, pid: u32) -> u64 {
         self.given_up.get(&pid).copied().unwrap_or_default()
     }
+}
+
+/// The count of bytes up to the end of a piece, which comes without its upper half. `passed`: the largest count so far;
+/// `skipped`: of the end of a body, whose last piece alone comes. What lies behind changes nothing.
+fn end_of(end: u32, passed: u64, skipped: u64) -> u64 {
+    if passed < skipped && skipped < ENDLESS && low(skipped) == end {
+        return skipped;
+    }
+    let ahead = end.wrapping_sub(low(passed));
+    if ahead < NEAR { passed + u64::from(ahead) } else { passed }
 }
 
 /// The lower half of a count.

@@ -9,7 +9,7 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -77,11 +77,11 @@ impl Shared {
     }
 }
 
-/// The thread. Dropping it detaches everything.
+/// The thread. Dropping it has the thread detach everything and end. Nobody waits for that: files of others are read there,
+/// and the kernel takes its time to detach.
 #[derive(Debug)]
 pub(super) struct Watcher {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
     probes: bool,
 }
 
@@ -96,9 +96,8 @@ impl Watcher {
         let shared = Arc::new(Shared { state: Mutex::default(), wake });
         let of_thread = Arc::clone(&shared);
         let has_probes = probes.is_some();
-        let thread =
-            thread::Builder::new().name("tls".into()).spawn(move || Work::new(of_thread, probes).run())?;
-        Ok(Self { shared, thread: Some(thread), probes: has_probes })
+        thread::Builder::new().name("tls".into()).spawn(move || Work::new(of_thread, probes).run())?;
+        Ok(Self { shared, probes: has_probes })
     }
 
     /// Whether it attaches probes.
@@ -152,9 +151,5 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         self.shared.lock().ends = true;
         self.shared.wake();
-        if let Some(thread) = self.thread.take() {
-            // What it says of a panic was printed.
-            let _ = thread.join();
-        }
     }
 }

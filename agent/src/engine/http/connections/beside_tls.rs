@@ -10,7 +10,7 @@ use traffictrace_http::{Beginning, Connection, Way};
 use super::{
     super::{
         booking::Books,
-        plain::{Skip, Text},
+        plain::{Skip, Text, Tls},
     },
     Connections, Followed, MOST_MEMORY, now,
 };
@@ -29,7 +29,7 @@ impl Connections {
         if record.cookie == 0 || !speaks_tls {
             return self.waiting.keep(origin, record.cookie, now(), text);
         }
-        for text in self.waiting.take(origin.channel).into_iter().chain([text]) {
+        for text in self.waiting.take(origin).into_iter().chain([text]) {
             self.feed(record.cookie, origin, &text, books, probed);
         }
     }
@@ -46,7 +46,7 @@ impl Connections {
         let mut sink = followed.booking(cookie, books);
         let Followed { connection, tls: Some(tls), .. } = followed else { return };
         let is_first = !tls.is_read();
-        if !tls.belongs_to(origin.channel) {
+        if !tls.belongs_to(origin) {
             connection.close(connection.idle_since(), true, &mut sink);
             return;
         }
@@ -79,7 +79,7 @@ impl Connections {
         if followed.tls.is_some() {
             return;
         }
-        followed.tls = Some(Box::default());
+        followed.tls = Some(Box::new(Tls::begin(self.texts_lost[0])));
         self.memory -= std::mem::take(&mut followed.memory);
         followed.connection = Connection::begin(Beginning::default());
         self.strangers.push(cookie);
@@ -107,7 +107,7 @@ impl Connections {
     pub(super) fn feed_waiting(&mut self, books: &mut Books<'_, '_>, probed: &dyn Fn(u32) -> Option<u64>) {
         for cookie in self.strangers.clone() {
             let Some(origin) = self.waiting.channel_of(cookie) else { continue };
-            for text in self.waiting.take(origin.channel) {
+            for text in self.waiting.take(origin) {
                 self.feed(cookie, origin, &text, books, probed);
             }
         }
@@ -138,12 +138,12 @@ impl Connections {
         for cookie in over {
             let Some(followed) = self.followed.get_mut(&cookie) else { continue };
             if followed.ended == [true; 2] {
-                followed.close(cookie, false, books);
+                followed.close(cookie, false, self.texts_lost[1], books);
                 self.remove(cookie);
             } else if followed.ended[Way::Sent.index()] {
                 let mut sink = followed.booking(cookie, books);
                 if let Some(tls) = &followed.tls {
-                    tls.end_way(Way::Sent, &mut followed.connection, &mut sink);
+                    tls.end_way(Way::Sent, &mut followed.connection, self.texts_lost[1], &mut sink);
                 }
             }
         }

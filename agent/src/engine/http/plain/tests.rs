@@ -31,12 +31,13 @@ fn whole() -> Connection {
     Connection::begin(Beginning { joined: false, first: [Some(0); 2] })
 }
 
+const CHANNEL: Origin = Origin { channel: 7, pid: 1 };
 const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[test]
 fn a_long_body_is_left_to_the_kernel() {
     let (mut tls, mut connection, mut seen) = (Tls::default(), whole(), Seen::default());
-    assert!(tls.belongs_to(7));
+    assert!(tls.belongs_to(CHANNEL));
     assert_eq!(tls.feed(&mut connection, &text(Way::Received, 0, REQUEST), &mut seen), None);
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
     let end = head.len() as u64 + 100_000;
@@ -53,22 +54,34 @@ fn a_long_body_is_left_to_the_kernel() {
 #[test]
 fn a_body_up_to_the_end_of_the_connection_is_counted() {
     let (mut tls, mut connection, mut seen) = (Tls::default(), whole(), Seen::default());
-    assert!(tls.belongs_to(7));
+    assert!(tls.belongs_to(CHANNEL));
     tls.feed(&mut connection, &text(Way::Received, 0, REQUEST), &mut seen);
     let head = b"HTTP/1.0 200 OK\r\n\r\n";
     let skip = tls.feed(&mut connection, &text(Way::Sent, 0, head), &mut seen);
     assert_eq!(skip, Some((Way::Sent, ENDLESS)));
     let body = Text { length: 5000, ..text(Way::Sent, u32::try_from(head.len()).unwrap(), b"") };
     assert_eq!(tls.feed(&mut connection, &body, &mut seen), None, "it was said");
-    tls.end_way(Way::Sent, &mut connection, &mut seen);
+    tls.end_way(Way::Sent, &mut connection, 0, &mut seen);
     let [exchange] = seen.exchanges.as_slice() else { panic!("{seen:?}") };
     assert_eq!(exchange.response_bytes, head.len() as u64 + 5000);
 }
 
 #[test]
+fn a_response_that_may_have_been_lost_is_not_said_to_be_missing() {
+    for (lost, exchanges, unobserved) in [(3, 1, 0), (4, 0, 1)] {
+        let (mut tls, mut connection, mut seen) = (Tls::begin(3), whole(), Seen::default());
+        assert!(tls.belongs_to(CHANNEL));
+        tls.feed(&mut connection, &text(Way::Received, 0, REQUEST), &mut seen);
+        tls.end(&mut connection, lost, &mut seen);
+        assert_eq!((seen.exchanges.len(), seen.unobserved), (exchanges, unobserved), "{seen:?}");
+        assert!(seen.exchanges.iter().all(|exchange| exchange.status == Status::NoResponse));
+    }
+}
+
+#[test]
 fn what_is_no_http_is_not_copied() {
     let (mut tls, mut connection, mut seen) = (Tls::default(), whole(), Seen::default());
-    assert!(tls.belongs_to(7));
+    assert!(tls.belongs_to(CHANNEL));
     let skip = tls.feed(&mut connection, &text(Way::Received, 0, b"\x01\x02 binary noise"), &mut seen);
     assert_eq!(skip, Some((Way::Received, u64::MAX)));
 }
@@ -106,9 +119,20 @@ fn a_server_that_is_joined_within_a_body_goes_on_with_the_next_request() {
 #[test]
 fn a_socket_that_two_claim_is_nobodys() {
     let mut tls = Tls::default();
-    assert!(!tls.is_read() && tls.belongs_to(1) && tls.is_read());
-    assert!(!tls.belongs_to(2));
-    assert!(!tls.belongs_to(1) && !tls.is_read());
+    let other = Origin { pid: 2, ..CHANNEL };
+    assert!(!tls.is_read() && tls.belongs_to(CHANNEL) && tls.is_read());
+    assert!(!tls.belongs_to(other));
+    assert!(!tls.belongs_to(CHANNEL) && !tls.is_read());
+}
+
+#[test]
+fn a_piece_that_lies_behind_changes_no_count() {
+    assert_eq!(end_of(100, 60, 0), 100);
+    assert_eq!(end_of(50, 60, 0), 60, "behind");
+    assert_eq!(end_of(4, u64::from(u32::MAX) - 5, 0), (1 << 32) + 4, "wrapped");
+    let body = 5 << 32;
+    assert_eq!(end_of(low(body + 70), 60, body + 70), body + 70, "the end of a skipped body");
+    assert_eq!(end_of(90, 60, ENDLESS), 90);
 }
 
 #[test]
@@ -119,9 +143,9 @@ fn pieces_wait_in_their_order_and_not_for_ever() {
     waiting.keep(origin(1), 9, 11, text(Way::Received, 0, b"b"));
     waiting.keep(origin(2), 0, 12, text(Way::Sent, 0, b"c"));
     assert_eq!(waiting.channel_of(9), Some(origin(1)));
-    let ways: Vec<Way> = waiting.take(1).iter().map(|text| text.way).collect();
+    let ways: Vec<Way> = waiting.take(origin(1)).iter().map(|text| text.way).collect();
     assert_eq!(ways, [Way::Sent, Way::Received]);
-    assert!(waiting.take(1).is_empty() && waiting.channel_of(9).is_none());
+    assert!(waiting.take(origin(1)).is_empty() && waiting.channel_of(9).is_none());
     waiting.sweep(12 + LONGEST_WAIT);
     assert_eq!(waiting.given_up(5), 0);
     waiting.sweep(13 + LONGEST_WAIT);
