@@ -91,7 +91,7 @@ fn what_is_no_http_is_not_copied() {
 fn a_client_that_is_joined_is_believed_when_it_has_read() {
     let (mut tls, mut seen) = (Tls::default(), Seen::default());
     let mut connection = Connection::begin(Beginning { joined: true, first: [None; 2] });
-    assert!(tls.belongs_to(7));
+    assert!(tls.belongs_to(CHANNEL));
     tls.join();
     let response = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
     let (sent, received) =
@@ -108,7 +108,7 @@ fn a_client_that_is_joined_is_believed_when_it_has_read() {
 #[test]
 fn a_server_that_is_joined_within_a_body_goes_on_with_the_next_request() {
     let mut tls = Tls::default();
-    assert!(tls.belongs_to(7));
+    assert!(tls.belongs_to(CHANNEL));
     tls.join();
     assert!(tls.passes_over(&text(Way::Received, 0, b"the rest of a body")));
     assert!(tls.is_unread(&Connection::begin(Beginning { joined: true, first: [None; 2] })));
