@@ -9,8 +9,9 @@ use crate::host::{EngineArgs, FilterArgs, TargetArgs, duration, interval};
 
 /// Show every HTTP request of one container, cgroup or process, on the side of the server and of the client.
 ///
-/// Each request is one line, written when it is complete: HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC, and with --tls what is
-/// encrypted by OpenSSL or by Go. A request whose connection closed without a response is shown as "no response". Paths are shown without
+/// Each request is one line, written when it is complete. TIME is that of its first byte; FIRST and TOTAL say how long after
+/// it the first and the last byte of the response passed. HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC, and with --tls what is
+/// encrypted by OpenSSL or by Go, is shown. A request whose connection closed without a response is shown as "no response". Paths are shown without
 /// query, and with what looks like a secret masked.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HttpArgs {

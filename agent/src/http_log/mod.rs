@@ -205,7 +205,8 @@ impl Log {
                 let sums = &tally.totals.sums;
                 eprintln!("{}{}.", counted(sums.requests(), "request"), by_class(sums));
             }
-            let sentences = tally.sentences().into_iter().chain(tally.under_way());
+            let sentences =
+                tally.sentences().into_iter().chain(tally.under_way()).chain(tally.tls_sentences());
             sentences.for_each(|sentence| eprintln!("{sentence}"));
         }
         Ok(())

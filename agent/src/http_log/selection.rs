@@ -9,7 +9,7 @@ use crate::host::duration;
 
 /// Which requests to show; all where nothing is said.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Which requests to show (totals count all of them)")]
+#[command(next_help_heading = "Which requests to show (the totals at the end count all of them)")]
 pub(crate) struct SelectionArgs {
     /// Only responses with these statuses: codes such as 404, classes such as 5xx, `none` for requests without a
     /// response, `unknown` for statuses that could not be read.

@@ -36,7 +36,7 @@ impl Tally {
 
     /// What is missing, one sentence each, with what to do.
     pub(super) fn sentences(&self) -> Vec<String> {
-        let Self { totals, missing, table_full, tls } = self;
+        let Self { totals, missing, table_full, .. } = self;
         let mut sentences = Vec::new();
         let mut say = |count: u64, sentence: &dyn Fn() -> String| {
             if count > 0 {
@@ -84,8 +84,12 @@ impl Tally {
             "The flow table was full, so some requests are shown without their process: raise --max-flows."
                 .to_owned()
         });
-        sentences.extend(tls_sentences(tls));
         sentences
+    }
+
+    /// Which processes speak TLS and whether it was read, one sentence for each program and library.
+    pub(super) fn tls_sentences(&self) -> Vec<String> {
+        tls_sentences(&self.tls)
     }
 
     /// What had not ended by the end, as a sentence.

@@ -20,7 +20,7 @@ use crate::{
     kernel::{HttpCapture, TlsProbes, TlsText},
 };
 
-/// Size of the ring buffer of plain text: at most 64 KiB of a call are in it.
+/// Size of the ring buffer of plain text: at most 256 KiB of a call are in it.
 const RING_BYTES: u32 = 8 << 20;
 
 /// What is there of TLS.
@@ -155,7 +155,7 @@ impl TlsFeed {
         unplaced: u64,
     ) -> String {
         if !spec.tls {
-            return "TLS was not asked for (--tls; http.tls of a trace).".to_owned();
+            return "It is read when it is asked for: by --tls, or spec.http.tls of a trace.".to_owned();
         }
         if let Some(problem) = &self.problem {
             return format!("No TLS is read here: {problem}.");
