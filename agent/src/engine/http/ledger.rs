@@ -188,8 +188,15 @@ impl HttpLedger {
 
     /// A process speaks TLS.
     pub(super) fn speaks_tls(&mut self, pid: u32, owner: HttpOwner) {
-        if self.tls.len() < MOST_TLS_PROCESSES {
-            self.tls.entry(pid).or_insert(TlsSpeaker { owner, unread: 0 });
+        let has_room = self.tls.len() < MOST_TLS_PROCESSES;
+        match self.tls.get_mut(&pid) {
+            // A process of another program, or in another container, has the id now.
+            Some(speaker) if speaker.owner != owner => *speaker = TlsSpeaker { owner, unread: 0 },
+            Some(_) => {}
+            None if has_room => {
+                self.tls.insert(pid, TlsSpeaker { owner, unread: 0 });
+            }
+            None => {}
         }
     }
 
@@ -235,5 +242,23 @@ impl HttpLedger {
     fn missing(&self, Beside { lost, without_flow, under_way }: Beside) -> HttpMissing {
         let (connections, not_listed) = (self.connections_missing, self.not_listed);
         HttpMissing { lost, connections, not_listed, without_flow, under_way }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_that_of_the_last_process_which_had_it() {
+        let mut ledger = HttpLedger::new(false, BTreeMap::new());
+        let owner = |cgroup| HttpOwner { cgroup, command: [0; 16] };
+        ledger.speaks_tls(5, owner(1));
+        ledger.is_unread(5);
+        ledger.speaks_tls(5, owner(1));
+        let speaker = |ledger: &HttpLedger| ledger.tls_speakers().next().map(|(_, of)| (of.owner, of.unread));
+        assert_eq!(speaker(&ledger), Some((owner(1), 1)));
+        ledger.speaks_tls(5, owner(2));
+        assert_eq!(speaker(&ledger), Some((owner(2), 0)));
     }
 }

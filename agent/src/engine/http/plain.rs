@@ -4,7 +4,7 @@
 //! text waits until its socket has been seen to speak TLS, and the end of a socket is taken when what was read before it
 //! has come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use traffictrace_ebpf::layout::{
     http::{LOST_BEFORE, Record, SENT},
@@ -18,6 +18,10 @@ const MOST_BYTES: usize = 4 << 20;
 const MOST_PIECES: usize = 16_384;
 /// Processes of which it is counted what was given up.
 const MOST_PROCESSES: usize = 16_384;
+/// Channels that are remembered as given up.
+const MOST_GIVEN_UP: usize = 4096;
+/// Part of the room that is made when there is none: one in so many.
+const FREED_PART: usize = 4;
 /// Time for which they wait, in nanoseconds.
 const LONGEST_WAIT: u64 = 10_000_000_000;
 /// Length of the rest of a body from which the kernel is told to skip it.
@@ -181,6 +185,7 @@ struct Channel {
     cookie: u64,
     since: u64,
     pieces: Vec<Text>,
+    bytes: usize,
 }
 
 /// Pieces whose connection is not known yet, by channel.
@@ -191,31 +196,46 @@ pub(super) struct Waiting {
     sockets: HashMap<u64, Origin>,
     bytes: usize,
     pieces: usize,
-    /// Channels that were given up, by process.
+    /// Number of channels that were given up, by process.
     given_up: HashMap<u32, u64>,
+    /// Those of them whose further pieces do not wait.
+    dropped: HashSet<Origin>,
 }
 
 impl Waiting {
     /// Keeps a piece.
     pub(super) fn keep(&mut self, origin: Origin, cookie: u64, now: u64, text: Text) {
-        if self.bytes + text.bytes.len() > MOST_BYTES || self.pieces >= MOST_PIECES {
-            self.give_up(|_| true);
+        if self.dropped.contains(&origin) {
+            return;
         }
-        let of = self.channels.entry(origin).or_insert(Channel { cookie: 0, since: now, pieces: Vec::new() });
+        let size = text.bytes.len() + PIECE_SIZE;
+        if self.bytes + size > MOST_BYTES {
+            self.make_room(MOST_BYTES, |waiting| waiting.bytes, |channel| channel.bytes);
+        }
+        if self.pieces >= MOST_PIECES {
+            self.make_room(MOST_PIECES, |waiting| waiting.pieces, |channel| channel.pieces.len());
+        }
+        // The room can have been made at its own cost.
+        if self.dropped.contains(&origin) {
+            return;
+        }
+        let fresh = || Channel { cookie: 0, since: now, pieces: Vec::new(), bytes: 0 };
+        let of = self.channels.entry(origin).or_insert_with(fresh);
         if cookie != 0 {
             of.cookie = cookie;
             self.sockets.insert(cookie, origin);
         }
-        self.bytes += text.bytes.len() + PIECE_SIZE;
-        self.pieces += 1;
+        of.bytes += size;
         of.pieces.push(text);
+        self.bytes += size;
+        self.pieces += 1;
     }
 
     /// The pieces of a channel, in their order.
     pub(super) fn take(&mut self, origin: Origin) -> Vec<Text> {
         let Some(of) = self.channels.remove(&origin) else { return Vec::new() };
         self.sockets.remove(&of.cookie);
-        self.bytes -= of.pieces.iter().map(|text| text.bytes.len() + PIECE_SIZE).sum::<usize>();
+        self.bytes -= of.bytes;
         self.pieces -= of.pieces.len();
         of.pieces
     }
@@ -227,19 +247,39 @@ impl Waiting {
 
     /// Gives up what has waited for too long. `now` is in nanoseconds of the monotonic clock.
     pub(super) fn sweep(&mut self, now: u64) {
-        self.give_up(|channel| now.saturating_sub(channel.since) > LONGEST_WAIT);
-    }
-
-    fn give_up(&mut self, is_over: impl Fn(&Channel) -> bool) {
+        let is_over = |channel: &Channel| now.saturating_sub(channel.since) > LONGEST_WAIT;
         let over: Vec<Origin> =
             self.channels.iter().filter(|(_, channel)| is_over(channel)).map(|(id, _)| *id).collect();
         for origin in over {
-            if self.given_up.len() >= MOST_PROCESSES {
-                self.given_up.clear();
-            }
-            *self.given_up.entry(origin.pid).or_default() += 1;
-            self.take(origin);
+            self.give_up(origin);
         }
+    }
+
+    /// Gives up the channels with the most of what there is too much of, until a part of the room is free: the others go on
+    /// waiting.
+    fn make_room(&mut self, most: usize, used: impl Fn(&Self) -> usize, size: impl Fn(&Channel) -> usize) {
+        let mut largest: Vec<(usize, Origin)> =
+            self.channels.iter().map(|(id, channel)| (size(channel), *id)).collect();
+        largest.sort_unstable_by_key(|(size, _)| std::cmp::Reverse(*size));
+        for (_, origin) in largest {
+            if used(self) <= most - most / FREED_PART {
+                break;
+            }
+            self.give_up(origin);
+        }
+    }
+
+    /// Gives up a channel, once.
+    fn give_up(&mut self, origin: Origin) {
+        if self.given_up.len() >= MOST_PROCESSES {
+            self.given_up.clear();
+        }
+        *self.given_up.entry(origin.pid).or_default() += 1;
+        if self.dropped.len() >= MOST_GIVEN_UP {
+            self.dropped.clear();
+        }
+        self.dropped.insert(origin);
+        self.take(origin);
     }
 
     /// Number of connections of a process whose sockets were not found.

@@ -153,11 +153,26 @@ fn pieces_wait_in_their_order_and_not_for_ever() {
 }
 
 #[test]
-fn memory_is_bounded() {
+fn memory_is_bounded_and_the_largest_channel_alone_is_given_up() {
     let mut waiting = Waiting::default();
+    let (small, large) = (Origin { channel: 1, pid: 1 }, Origin { channel: 2, pid: 2 });
+    waiting.keep(small, 0, 0, text(Way::Sent, 0, b"small"));
     for number in 0..3 * MOST_PIECES as u64 {
-        waiting.keep(Origin { channel: number % 100, pid: 1 }, 0, number, text(Way::Sent, 0, &[0; 1000]));
-        assert!(waiting.bytes <= MOST_BYTES + 1000 + PIECE_SIZE && waiting.pieces <= MOST_PIECES);
+        waiting.keep(large, 0, number, text(Way::Sent, 0, &[0; 1000]));
+        assert!(waiting.bytes <= MOST_BYTES && waiting.pieces <= MOST_PIECES);
     }
-    assert!(waiting.given_up(1) > 0);
+    assert_eq!((waiting.given_up(1), waiting.given_up(2)), (0, 1));
+    assert_eq!(waiting.take(small).len(), 1);
+    assert_eq!((waiting.bytes, waiting.pieces), (0, 0), "what comes of the other one is dropped");
+}
+
+#[test]
+fn memory_is_bounded_with_many_channels() {
+    let mut waiting = Waiting::default();
+    for channel in 0..5 * MOST_PIECES as u64 {
+        waiting.keep(Origin { channel, pid: 1 }, channel + 1, channel, text(Way::Sent, 0, b""));
+        assert!(waiting.bytes <= MOST_BYTES && waiting.pieces <= MOST_PIECES);
+        assert!(waiting.dropped.len() <= MOST_GIVEN_UP && waiting.sockets.len() == waiting.pieces);
+    }
+    assert_eq!(waiting.given_up(1) + waiting.pieces as u64, 5 * MOST_PIECES as u64);
 }
