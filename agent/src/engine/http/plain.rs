@@ -116,12 +116,15 @@ impl Tls {
     pub(super) fn passes_over(&mut self, text: &Text) -> bool {
         let Some(joining) = &mut self.joining else { return false };
         let is_answer = text.bytes.starts_with(b"HTTP/1.");
-        let is_sure = text.way == Way::Received || is_answer || joining.has_received;
+        // Nothing was sent before it, so no read can have been under way that matters.
+        let is_preface = text.bytes.starts_with(b"PRI * HTTP/2.0");
+        let is_sure = text.way == Way::Received || is_answer || is_preface || joining.has_received;
         joining.has_received |= text.way == Way::Received;
         // A body can have words that would do for the beginning of a line.
         let line = text.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let is_frame = line.first().is_some_and(|byte| !byte.is_ascii_graphic());
-        let is_head = is_answer || line.windows(b" HTTP/1.".len()).any(|part| part == b" HTTP/1.");
+        let is_head =
+            is_answer || is_preface || line.windows(b" HTTP/1.".len()).any(|part| part == b" HTTP/1.");
         if is_sure && (is_frame || is_head) && begins_message(&text.bytes) {
             self.joining = None;
         }
