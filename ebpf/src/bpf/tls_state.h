@@ -6,8 +6,8 @@
 #include "kernel.h"
 #include "tls_shared.h"
 
-/* Bytes of one call that are handed over at most. Programs write whole pages in one call. */
-#define MOST_COPIED (256 * 1024)
+/* Bytes of one call that are handed over at most: more would fill the ring buffer with bodies. */
+#define MOST_COPIED (64 * 1024)
 /* Calls of a thread that can be under way inside each other: TLS within TLS. */
 #define DEPTH 2
 

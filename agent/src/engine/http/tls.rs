@@ -20,7 +20,7 @@ use crate::{
     kernel::{HttpCapture, TlsProbes, TlsText},
 };
 
-/// Size of the ring buffer of plain text: at most 256 KiB of a call are in it.
+/// Size of the ring buffer of plain text: at most 64 KiB of a call are in it.
 const RING_BYTES: u32 = 8 << 20;
 
 /// What is there of TLS.
