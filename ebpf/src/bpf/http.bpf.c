@@ -107,7 +107,7 @@ static __always_inline void early(struct __sk_buff *skb, const struct headers *h
 	    (length <= TT_HTTP_SMALL ? early_record(skb, headers, length, waiting, TT_HTTP_SMALL) :
 				       early_record(skb, headers, length, waiting, TT_HTTP_LARGE)))
 		return;
-	lost = lose(skb);
+	lost = lose(&tt_http_lost, bpf_skb_cgroup_id(skb));
 	if (lost)
 		__sync_fetch_and_add(&lost->unknown, 1);
 }

@@ -5,35 +5,16 @@
 
 #include "http_state.h"
 
-/* Bytes of the ring buffer's own before each record. */
-#define RING_HEADER 8
 /* Records that one packet can need: BIG TCP makes packets of up to 512 KiB. */
 #define SLICES 130
 
 /* What was refused. */
 enum refused { REFUSED_HEAD, REFUSED_KNOWN, REFUSED_UNKNOWN };
 
-/* Counts a record as lost. Returns where the rest of what was lost is counted, or 0. */
-static __always_inline struct tt_http_lost *lose(struct __sk_buff *skb)
-{
-	struct tt_http_lost none = {}, *lost;
-	__u64 cgroup = bpf_skb_cgroup_id(skb);
-
-	lost = bpf_map_lookup_elem(&tt_http_lost, &cgroup);
-	if (!lost) {
-		bpf_map_update_elem(&tt_http_lost, &cgroup, &none, BPF_NOEXIST);
-		lost = bpf_map_lookup_elem(&tt_http_lost, &cgroup);
-		if (!lost)
-			return 0;
-	}
-	__sync_fetch_and_add(&lost->records, 1);
-	return lost;
-}
-
 static __noinline void refuse(struct packet *packet, enum refused what)
 {
 	struct way *way = packet->way;
-	struct tt_http_lost *lost = lose(packet->skb);
+	struct tt_http_lost *lost = lose(&tt_http_lost, bpf_skb_cgroup_id(packet->skb));
 
 	way->lost = 1;
 	if (!lost)
@@ -69,28 +50,11 @@ static __always_inline void fill(struct packet *packet, struct tt_http_record *r
 	record->flags = flags | packet->sent * TT_HTTP_SENT | (packet->way->lost & 1) * TT_HTTP_LOST_BEFORE;
 }
 
-/* Bytes that a record with `size` takes in the ring buffer. */
-static __always_inline __u64 ring_bytes(__u64 size)
-{
-	return (size + RING_HEADER + 7) & ~7ull;
-}
-
-/*
- * Whether user space is to be woken: what waits reaches a further multiple of wake_at, a power of two, by this record.
- * `before`: waited before it. Of two CPUs one can take the other's bytes for its own, so the first multiple alone is not enough.
- */
-static __always_inline __u64 wake_up(__u64 before, __u64 bytes)
-{
-	return (before ^ (before + bytes)) & -wake_at ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-}
-
 /* Hands a record over that lies in the ring buffer. */
 static __always_inline void submit(struct packet *packet, struct tt_http_record *record, __u32 size)
 {
-	__u64 bytes = ring_bytes(size);
-
 	packet->way->lost = 0;
-	bpf_ringbuf_submit(record, wake_up(bpf_ringbuf_query(&tt_http_ring, BPF_RB_AVAIL_DATA) - bytes, bytes));
+	submit_to(&tt_http_ring, record, size);
 }
 
 /* Tells user space whose connection it is. Returns false if the ring buffer has no room for that. */

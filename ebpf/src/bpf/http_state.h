@@ -3,8 +3,7 @@
 #ifndef TT_HTTP_STATE_H
 #define TT_HTTP_STATE_H
 
-#include "kernel.h"
-#include "http_shared.h"
+#include "http_ring.h"
 
 /* Bytes of an incomplete line that are kept for the next packet, at most. */
 #define KEPT 32
@@ -158,9 +157,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratches);
 } tt_http_scratch SEC(".maps");
-
-/* Bytes in the ring at which user space is woken; below, it reads by its own clock. Set by user space. */
-const volatile __u64 wake_at = 256 * 1024;
 
 /*
  * A packet at hand. What takes many steps to verify is a function of its own with global linkage, which the verifier looks

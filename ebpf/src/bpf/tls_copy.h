@@ -20,19 +20,11 @@ struct copying {
 
 static __noinline void refuse(struct channel *channel, __u32 sent)
 {
-	struct tt_http_lost none = {}, *lost;
-	__u64 cgroup = bpf_get_current_cgroup_id();
+	struct tt_http_lost *lost = lose(&tt_tls_lost, bpf_get_current_cgroup_id());
 
 	channel->lost[sent & 1] = 1;
-	lost = bpf_map_lookup_elem(&tt_tls_lost, &cgroup);
-	if (!lost) {
-		bpf_map_update_elem(&tt_tls_lost, &cgroup, &none, BPF_NOEXIST);
-		lost = bpf_map_lookup_elem(&tt_tls_lost, &cgroup);
-		if (!lost)
-			return;
-	}
-	__sync_fetch_and_add(&lost->records, 1);
-	__sync_fetch_and_add(&lost->unknown, 1);
+	if (lost)
+		__sync_fetch_and_add(&lost->unknown, 1);
 }
 
 static __always_inline void fill(struct copying *copying, struct tt_http_record *record, __u64 length, __u32 copied)
@@ -54,15 +46,6 @@ static __always_inline void fill(struct copying *copying, struct tt_http_record 
 	channel->lost[sent] = 0;
 }
 
-/* Hands a record over, and wakes user space when the ring buffer has got full enough by it. */
-static __always_inline void submit(struct tt_http_record *record, __u32 size)
-{
-	__u64 waiting = bpf_ringbuf_query(&tt_tls_ring, BPF_RB_AVAIL_DATA);
-
-	bpf_ringbuf_submit(record, waiting >= wake_at && waiting - size < wake_at ? BPF_RB_FORCE_WAKEUP :
-										   BPF_RB_NO_WAKEUP);
-}
-
 /* Hands over that bytes passed which are not copied. */
 static __always_inline void tell(struct copying *copying, __u64 length)
 {
@@ -74,7 +57,7 @@ static __always_inline void tell(struct copying *copying, __u64 length)
 		return;
 	}
 	fill(copying, record, length, 0);
-	submit(record, size);
+	submit_to(&tt_tls_ring, record, size);
 }
 
 static __always_inline bool copy_slice(struct copying *copying, __u64 length, const __u32 most)
@@ -94,7 +77,7 @@ static __always_inline bool copy_slice(struct copying *copying, __u64 length, co
 		return false;
 	}
 	fill(copying, record, length, length);
-	submit(record, size);
+	submit_to(&tt_tls_ring, record, size);
 	return true;
 }
 

@@ -3,7 +3,7 @@
 #ifndef TT_TLS_STATE_H
 #define TT_TLS_STATE_H
 
-#include "kernel.h"
+#include "http_ring.h"
 #include "tls_shared.h"
 
 /* Bytes of one call that are handed over at most: more would fill the ring buffer with bodies. */
@@ -116,9 +116,6 @@ struct {
 	__type(key, struct tt_tls_way);
 	__type(value, __u64);
 } tt_tls_bodies SEC(".maps");
-
-/* Bytes in the ring at which user space is woken; below, it reads by its own clock. Set by user space. */
-const volatile __u64 wake_at = 256 * 1024;
 
 static __always_inline __u32 current_pid(void)
 {
