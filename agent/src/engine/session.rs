@@ -74,6 +74,11 @@ impl SessionSpec {
         !self.processes.is_empty() || !self.filter.wants_all_tcp()
     }
 
+    /// Whether it wants the plain text of TLS.
+    pub(super) fn wants_tls(&self) -> bool {
+        self.http.as_ref().is_some_and(|http| http.tls)
+    }
+
     /// Whether it selects any cgroup or process.
     pub(super) fn selects_anything(&self) -> bool {
         !self.cgroups.is_empty() || !self.processes.is_empty()

@@ -3,50 +3,36 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, RingBuf},
+    Btf, Ebpf,
+    maps::{HashMap, MapData},
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
 use traffictrace_ebpf::{
-    HTTP_OBJECT, constants,
-    layout::http::{Lost, Pause, Record},
+    HTTP_OBJECT,
+    layout::http::{Pause, Record},
     maps,
 };
 
 use super::{
     KernelError,
     cgroups::{CgroupPrograms, topmost},
-    load,
+    records::{self, HttpLost, Records, hash},
     tier::HTTP,
 };
-
-/// Fill of the ring buffer, as a part of it, at which this process is woken.
-const WAKE_AT_PART: u32 = 16;
-
-/// Losses between the kernel and user space of one cgroup, since the programs were loaded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct HttpLost {
-    /// Records that found no room in the ring buffer.
-    pub records: u64,
-    /// Requests of whose heads at least a part was lost.
-    pub requests: u64,
-    /// Responses likewise.
-    pub responses: u64,
-    /// Lost records that may have held any number of messages.
-    pub unknown: u64,
-}
 
 /// The loaded programs. Dropping them detaches them.
 pub struct HttpCapture {
     ebpf: Ebpf,
     btf: Btf,
-    ring: RingBuf<MapData>,
+    records: Records,
+    ignored: HashMap<MapData, u64, u8>,
+    pauses: HashMap<MapData, u64, Pause>,
     programs: CgroupPrograms,
 }
 
@@ -69,24 +55,10 @@ impl HttpCapture {
         if matches!(is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_loop), Ok(false)) {
             return Err(KernelError::NoHelper { feature: "show HTTP", helper: "bpf_loop", since: "5.17" });
         }
-        let mut ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
-            .map_max_entries(maps::HTTP_RING, ring_bytes)
-            .override_global(constants::HTTP_WAKE_AT, &u64::from(ring_bytes / WAKE_AT_PART), true)
-            // The programs alone use storage of sockets; the loader has no type for it.
-            .allow_unsupported_maps()
-            .load(HTTP_OBJECT)
-            .map_err(|e| KernelError::load("create the BPF maps for HTTP".into(), e))?;
-        let mut refused = load::verify(&mut ebpf, &btf, &HTTP);
-        for hook in HTTP {
-            if let Some(error) = refused.remove(hook.program) {
-                return Err(load::loading(hook, error));
-            }
-        }
-        let map = ebpf.take_map(maps::HTTP_RING).ok_or(KernelError::Object(maps::HTTP_RING))?;
-        let ring =
-            RingBuf::try_from(map).map_err(|e| KernelError::map("map the ring", maps::HTTP_RING, e))?;
-        Ok(Self { ebpf, btf, ring, programs: CgroupPrograms::new(root) })
+        let mut ebpf = records::load(HTTP_OBJECT, "HTTP", &btf, &HTTP, (maps::HTTP_RING, ring_bytes))?;
+        let records = Records::take(&mut ebpf, maps::HTTP_RING, maps::HTTP_LOST)?;
+        let (ignored, pauses) = (hash(&mut ebpf, maps::HTTP_IGNORED)?, hash(&mut ebpf, maps::HTTP_PAUSES)?);
+        Ok(Self { ebpf, btf, records, ignored, pauses, programs: CgroupPrograms::new(root) })
     }
 
     /// Attaches the programs to these cgroups, given by id with their folders relative to the root of the tree, and to no
@@ -97,51 +69,29 @@ impl HttpCapture {
 
     /// Takes the records that wait, at most `most` of them, and returns how many there were.
     pub fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) -> usize {
-        let mut taken = 0;
-        while taken < most
-            && let Some(item) = self.ring.next()
-        {
-            if let Some(record) = Record::from_bytes(&item) {
-                sink(&record);
-            }
-            taken += 1;
-        }
-        taken
+        self.records.read(most, sink)
     }
 
     /// Has the programs hand over nothing more of a socket, which speaks no HTTP.
     pub fn ignore(&mut self, cookie: u64) {
-        let map = self.ebpf.map_mut(maps::HTTP_IGNORED);
-        if let Some(Ok(mut ignored)) = map.map(HashMap::<_, u64, u8>::try_from) {
-            // Without an entry more records come than are needed, and they are ignored.
-            let _ = ignored.insert(cookie, 1, 0);
-        }
+        // Without an entry more records come than are needed, and they are ignored.
+        let _ = self.ignored.insert(cookie, 1, 0);
     }
 
     /// Tells the programs where the messages of a socket begin next, after a record with `RAW`.
     pub fn resume(&mut self, cookie: u64, pause: Pause) {
-        let map = self.ebpf.map_mut(maps::HTTP_PAUSES);
-        if let Some(Ok(mut pauses)) = map.map(HashMap::<_, u64, Pause>::try_from) {
-            // Without an entry everything goes on being handed over.
-            let _ = pauses.insert(cookie, pause, 0);
-        }
+        // Without an entry everything goes on being handed over.
+        let _ = self.pauses.insert(cookie, pause, 0);
     }
 
     /// Descriptor that is readable when the ring buffer gets full.
     pub fn readable(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+        self.records.readable()
     }
 
     /// What was lost so far, by cgroup of the sockets.
     pub fn lost(&self) -> Result<BTreeMap<u64, HttpLost>, KernelError> {
-        let failed = |e| KernelError::map("read what was lost", maps::HTTP_LOST, e);
-        let map: &Map = self.ebpf.map(maps::HTTP_LOST).ok_or(KernelError::Object(maps::HTTP_LOST))?;
-        let map = HashMap::<_, u64, Lost>::try_from(map).map_err(failed)?;
-        let entries = map.iter().map(|entry| {
-            let (cgroup, [records, requests, responses, unknown]) = entry.map_err(failed)?;
-            Ok((cgroup, HttpLost { records, requests, responses, unknown }))
-        });
-        entries.collect()
+        self.records.lost()
     }
 }
 

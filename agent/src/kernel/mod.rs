@@ -15,6 +15,7 @@ mod mapped;
 mod older;
 mod readable;
 mod reconcile;
+mod records;
 mod selection;
 mod sizes;
 mod table;
@@ -43,9 +44,10 @@ pub use self::{
     error::{KernelError, may_look_into_processes, missing_capabilities},
     folders::Folders,
     hooks::Wanted,
-    http::{HttpCapture, HttpLost},
+    http::HttpCapture,
     older::sees_all_processes,
     readable::Readable,
+    records::HttpLost,
     table::Drained,
     tier::{HookTier, TierChoice},
     tls::{TlsLinks, TlsProbes, TlsText},

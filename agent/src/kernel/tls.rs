@@ -12,28 +12,28 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, RingBuf},
+    Btf, Ebpf,
+    maps::{HashMap, MapData, RingBuf},
     programs::tp_btf::BtfTracePointLink,
 };
 use traffictrace_ebpf::{
-    TLS_OBJECT, constants,
+    TLS_OBJECT,
     layout::{
-        http::{Lost, Record},
+        http::Record,
         tls::{self, Way},
     },
     maps,
 };
 
 use super::{
-    HttpLost, KernelError, gone_is_fine, load, may_look_into_processes, sees_all_processes,
+    KernelError, gone_is_fine, load, may_look_into_processes,
+    records::{self, HttpLost, Records, hash, ring},
+    sees_all_processes,
     tier::{TLS, TLS_PROBES},
     uprobes::{Target, Uprobes},
 };
 use crate::tls::{Function, Placed};
 
-/// Fill of the ring buffer, as a part of it, at which this process is woken.
-const WAKE_AT_PART: u32 = 16;
 /// Threads that detach probes: each only waits.
 const MOST_DETACHERS: usize = 64;
 /// Bytes of stack of each.
@@ -80,26 +80,12 @@ impl TlsProbes {
             });
         }
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
-        let mut ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
-            .map_max_entries(maps::TLS_RING, ring_bytes)
-            .override_global(constants::HTTP_WAKE_AT, &u64::from(ring_bytes / WAKE_AT_PART), true)
-            // The programs alone use storage of tasks; the loader has no type for it.
-            .allow_unsupported_maps()
-            .load(TLS_OBJECT)
-            .map_err(|e| KernelError::load("create the BPF maps for TLS".into(), e))?;
-        let mut refused = load::verify(&mut ebpf, &btf, &TLS);
-        for hook in TLS {
-            if let Some(error) = refused.remove(hook.program) {
-                return Err(load::loading(hook, error));
-            }
-        }
+        let mut ebpf = records::load(TLS_OBJECT, "TLS", &btf, &TLS, (maps::TLS_RING, ring_bytes))?;
         let probes = Uprobes::load(TLS_OBJECT, &ebpf, &btf, &TLS_PROBES)?;
         let hooks = TLS.map(|hook| load::attach_tracepoint(&mut ebpf, &btf, hook));
         let hooks = hooks.into_iter().collect::<Result<_, _>>()?;
         let text = TlsText {
-            ring: ring(&mut ebpf, maps::TLS_RING)?,
-            lost: hash(&mut ebpf, maps::TLS_LOST)?,
+            records: Records::take(&mut ebpf, maps::TLS_RING, maps::TLS_LOST)?,
             bodies: hash(&mut ebpf, maps::TLS_BODIES)?,
         };
         let news = ring(&mut ebpf, maps::TLS_NEWS)?;
@@ -208,8 +194,7 @@ fn programs(function: Function) -> (&'static str, Option<&'static str>) {
 
 /// What the programs hand over.
 pub struct TlsText {
-    ring: RingBuf<MapData>,
-    lost: HashMap<MapData, u64, Lost>,
+    records: Records,
     bodies: HashMap<MapData, Way, u64>,
 }
 
@@ -220,17 +205,9 @@ impl fmt::Debug for TlsText {
 }
 
 impl TlsText {
-    /// Takes the records that wait, at most `most` of them.
-    pub fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) {
-        let mut taken = 0;
-        while taken < most
-            && let Some(item) = self.ring.next()
-        {
-            if let Some(record) = Record::from_bytes(&item) {
-                sink(&record);
-            }
-            taken += 1;
-        }
+    /// Takes the records that wait, at most `most` of them, and returns how many there were.
+    pub fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) -> usize {
+        self.records.read(most, sink)
     }
 
     /// Has the programs copy no bytes of a socket's way before so many of them have passed: they belong to a body.
@@ -241,31 +218,11 @@ impl TlsText {
 
     /// Descriptor that is readable when the ring buffer gets full.
     pub fn readable(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+        self.records.readable()
     }
 
     /// What was lost so far, by cgroup of the processes.
     pub fn lost(&self) -> Result<BTreeMap<u64, HttpLost>, KernelError> {
-        let failed = |e| KernelError::map("read what was lost", maps::TLS_LOST, e);
-        let entries = self.lost.iter().map(|entry| {
-            let (cgroup, [records, requests, responses, unknown]) = entry.map_err(failed)?;
-            Ok((cgroup, HttpLost { records, requests, responses, unknown }))
-        });
-        entries.collect()
+        self.records.lost()
     }
-}
-
-fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
-    ebpf.take_map(name).ok_or(KernelError::Object(name))
-}
-
-fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
-    RingBuf::try_from(taken(ebpf, name)?).map_err(|e| KernelError::map("map the ring", name, e))
-}
-
-fn hash<K: aya::Pod, V: aya::Pod>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<HashMap<MapData, K, V>, KernelError> {
-    HashMap::try_from(taken(ebpf, name)?).map_err(|e| KernelError::map("open the map", name, e))
 }

@@ -1,7 +1,6 @@
 //! Servers and clients of HTTPS that count their own requests, and whether probes are in a process.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io,
     os::unix::fs::FileExt as _,
@@ -12,13 +11,11 @@ use std::{
 
 use rustix::process::Signal;
 
+pub use super::peer::Counted;
 use super::{Result, TestError, process::Process, server::command_in, wait};
 
 /// How long anything here may take: Go compiles its library the first time.
 const LIMIT: Duration = Duration::from_secs(300);
-
-/// Numbers of requests by method, path and status.
-pub type Counted = BTreeMap<(String, String, u16), u64>;
 
 /// A certificate for this machine, with its key.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use traffictrace_http::{Exchange, Reason, Side, Sink};
 
 use super::{HttpExchange, HttpLedger, HttpOwner};
 use crate::{
-    engine::{SessionSpec, session::Session},
+    engine::session::Session,
     kernel::{Folders, Tracer},
 };
 
@@ -18,7 +18,7 @@ pub(super) struct Ends {
     pub(super) remote: (IpAddr, u16),
 }
 
-/// What is needed to book: the flow table, the names of cgroups, and the sessions.
+/// Everything that a booking needs: the flow table, the names of cgroups, and the sessions.
 pub(super) struct Books<'a, 'b> {
     pub(super) tracer: &'a Tracer,
     pub(super) folders: &'a Folders<'a>,
@@ -30,7 +30,7 @@ pub(super) struct Booking<'c, 'a, 'b> {
     pub(super) cookie: u64,
     pub(super) cgroup: u64,
     pub(super) ends: Ends,
-    /// Whether the bytes were read beside TLS, which some sessions want.
+    /// Set for bytes that were read beside TLS, which some sessions want.
     pub(super) tls: bool,
     pub(super) books: &'c mut Books<'a, 'b>,
 }
@@ -53,7 +53,7 @@ impl<'a> Booking<'_, 'a, '_> {
         self.each_session(self.slot(), |http, _| http.is_unread(pid));
     }
 
-    /// Whether any session counts the connection.
+    /// Returns whether any session counts the connection.
     pub(super) fn is_counted(&mut self) -> bool {
         let mut is_counted = false;
         self.each_session(self.slot(), |_, _| is_counted = true);
@@ -78,7 +78,7 @@ impl<'a> Booking<'_, 'a, '_> {
                 None => !session.spec.needs_slot() && session.spec.selects(self.cgroup, parent_of),
             };
             let Session { http: Some(http), containers, spec, .. } = &mut **session else { continue };
-            if counts && wants(spec, self.tls) {
+            if counts && (!self.tls || spec.wants_tls()) {
                 book(http, containers.of(self.cgroup, spec, &parent_of));
             }
         }
@@ -87,7 +87,7 @@ impl<'a> Booking<'_, 'a, '_> {
     /// Notes exchanges of a connection without a slot with the sessions that could tell by it whether they want them.
     fn miss_slot(&mut self, count: u64) {
         for session in self.books.sessions.iter_mut() {
-            if !session.spec.needs_slot() || !wants(&session.spec, self.tls) {
+            if !session.spec.needs_slot() || (self.tls && !session.spec.wants_tls()) {
                 continue;
             }
             if let Some(http) = &mut session.http {
@@ -95,11 +95,6 @@ impl<'a> Booking<'_, 'a, '_> {
             }
         }
     }
-}
-
-/// Whether a session wants requests, which were read beside TLS or not.
-fn wants(spec: &SessionSpec, tls: bool) -> bool {
-    !tls || spec.http.as_ref().is_some_and(|http| http.tls)
 }
 
 impl Sink for Booking<'_, '_, '_> {

@@ -83,12 +83,12 @@ pub(super) struct Connections {
     strangers: Vec<u64>,
     /// Cookies of sockets that speak TLS and have ended: since the call before, and before that.
     ending: [Vec<u64>; 2],
-    /// What need not come of plain text, by cookie.
+    /// Parts of plain text that need not come, by cookie.
     skips: Vec<(u64, Skip)>,
     /// Number of lost records of plain text, as the sweep before the last one and the last one read it. A connection whose
     /// first record is taken now can have begun before the last sweep, but not before the one before it.
     texts_lost: [u64; 2],
-    /// Where connections pause whose place the kernel has lost, by cookie.
+    /// Pauses of connections whose place the kernel has lost, by cookie.
     pauses: HashMap<u64, Pause>,
 }
 
@@ -120,8 +120,7 @@ impl Followed {
     /// Ends the connection where it is. `lost`: bytes of it may be missing; `texts_lost`: records of plain text that have been
     /// lost so far, of all connections.
     fn close(&mut self, cookie: u64, lost: bool, texts_lost: u64, books: &mut Books<'_, '_>) {
-        let mut sink =
-            Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books };
+        let mut sink = self.booking(cookie, books);
         let Some(tls) = &self.tls else {
             return self.connection.close(self.connection.idle_since(), lost, &mut sink);
         };
@@ -185,14 +184,14 @@ impl Connections {
         if ended || is_over || is_too_much {
             followed.connection.close(record.time, !ended, &mut sink);
             self.remove(record.cookie);
-            // Where a connection was left, the kernel has seen that, too.
+            // The kernel has seen it, too, when a connection was left.
             if !ended && !has_left {
                 self.ignored.push(record.cookie);
             }
         }
     }
 
-    /// Takes where connections pause whose place the kernel has lost.
+    /// Takes the pauses of connections whose place the kernel has lost.
     pub(super) fn take_pauses(&mut self) -> HashMap<u64, Pause> {
         std::mem::take(&mut self.pauses)
     }

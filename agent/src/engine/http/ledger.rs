@@ -42,7 +42,7 @@ pub struct HttpExchange {
     pub local: (IpAddr, u16),
     /// Address and port of its peer.
     pub remote: (IpAddr, u16),
-    /// Whether it was read beside TLS.
+    /// Set if it was read beside TLS.
     pub tls: bool,
     /// The exchange.
     pub exchange: Exchange,
@@ -64,7 +64,7 @@ pub struct HttpMissing {
     pub under_way: u64,
 }
 
-/// What is missing in a session's sums and the session's own ledger does not know; fields as of [`HttpMissing`].
+/// Requests that are missing in a session's sums and of which its ledger does not know; fields as of [`HttpMissing`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Beside {
     pub(super) lost: HttpLost,
@@ -96,7 +96,7 @@ pub struct TlsProcess {
     pub pid: u32,
     /// The library with its version, such as `OpenSSL 3.0.19` or `Go crypto/tls (go1.26.0)`; empty if it is not known.
     pub library: String,
-    /// Whether the plain text of the process is read.
+    /// Set if the plain text of the process is read.
     pub readable: bool,
     /// Why it is not, or not all of it, as a sentence; empty if there is nothing to say.
     pub reason: String,
@@ -216,13 +216,9 @@ impl HttpLedger {
         self.waiting.as_mut().map(|waiting| waiting.drain(..).collect()).unwrap_or_default()
     }
 
-    /// Adds what a cgroup lost since the session began.
-    pub(super) fn add_lost(&self, sum: &mut HttpLost, cgroup: u64, now: &HttpLost) {
-        let before = self.lost_before.get(&cgroup).copied().unwrap_or_default();
-        sum.records += now.records.saturating_sub(before.records);
-        sum.requests += now.requests.saturating_sub(before.requests);
-        sum.responses += now.responses.saturating_sub(before.responses);
-        sum.unknown += now.unknown.saturating_sub(before.unknown);
+    /// What a cgroup has lost since the session began.
+    pub(super) fn lost_since(&self, cgroup: u64, now: &HttpLost) -> HttpLost {
+        now.since(&self.lost_before.get(&cgroup).copied().unwrap_or_default())
     }
 
     pub(super) fn snapshot(&self, top: usize, beside: Beside, tls: Vec<TlsProcess>) -> HttpSnapshot {

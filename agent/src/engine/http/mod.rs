@@ -21,7 +21,7 @@ use traffictrace_http::{
 };
 
 use super::{Engine, SessionId, session::Session};
-use crate::kernel::{HttpCapture, HttpLost, KernelError};
+use crate::kernel::{Folders, HttpCapture, HttpLost, KernelError};
 
 /// Size of the ring buffer: at 50,000 exchanges a second, both of whose heads are some 600 bytes in it, about 100 ms.
 const RING_BYTES: u32 = 8 << 20;
@@ -50,26 +50,34 @@ pub(super) struct HttpFeed {
 }
 
 impl HttpFeed {
-    /// What was lost so far, by cgroup, of what a session with this specification wants. What cannot be read is absent.
+    /// Losses so far, by cgroup, of what a session with this specification wants. Those that cannot be read are absent.
     fn lost(&self, spec: &HttpSpec) -> BTreeMap<u64, HttpLost> {
         let mut lost = self.capture.lost().unwrap_or_else(|error| {
             tracing::error!(%error, "the number of lost HTTP records is not known");
             BTreeMap::new()
         });
         for (cgroup, packets) in self.connections.early_given_up() {
-            let sum = lost.entry(cgroup).or_default();
-            sum.records += packets;
-            sum.unknown += packets;
+            *lost.entry(cgroup).or_default() +=
+                HttpLost { records: packets, unknown: packets, ..HttpLost::default() };
         }
         let tls = if spec.tls { self.tls.lost() } else { BTreeMap::new() };
-        for (cgroup, HttpLost { records, requests, responses, unknown }) in tls {
-            let sum = lost.entry(cgroup).or_default();
-            sum.records += records;
-            sum.requests += requests;
-            sum.responses += responses;
-            sum.unknown += unknown;
+        for (cgroup, of_cgroup) in tls {
+            *lost.entry(cgroup).or_default() += of_cgroup;
         }
         lost
+    }
+
+    /// What was lost of the sockets that a session selects, since the session began.
+    fn lost_of(&self, session: &Session, folders: &Folders<'_>) -> Option<HttpLost> {
+        let ledger = session.http.as_ref()?;
+        let mut sum = HttpLost::default();
+        for (cgroup, lost) in self.lost(session.spec.http.as_ref()?) {
+            // A cgroup of which nothing is known counts as selected.
+            if !session.spec.processes.is_empty() || session.spec.selects(cgroup, |id| folders.parent(id)) {
+                sum += ledger.lost_since(cgroup, &lost);
+            }
+        }
+        Some(sum)
     }
 }
 
@@ -154,13 +162,13 @@ impl Engine {
 
     /// Keeps up with the processes that sessions select by their ids: their children are known to the kernel.
     fn follow_tls(&mut self) {
-        let asks = |session: &Session| session.spec.http.as_ref().is_some_and(|http| http.tls);
-        let by_process = self.sessions_with(|session| asks(session) && !session.spec.processes.is_empty());
+        let by_process =
+            self.sessions_with(|session| session.spec.wants_tls() && !session.spec.processes.is_empty());
         let Self { http: Some(feed), tracer: Some(tracer), sessions, options, .. } = self else { return };
         if by_process == 0 {
             return;
         }
-        let specs = sessions.values().filter(|session| asks(session)).map(|session| &session.spec);
+        let specs = sessions.values().map(|session| &session.spec).filter(|spec| spec.wants_tls());
         match tracer.selected_processes(by_process) {
             Ok(processes) => feed.tls.select(specs, &options.cgroup_root, processes),
             Err(error) => tracing::error!(%error, "the TLS of new processes is not read"),
@@ -173,7 +181,7 @@ impl Engine {
         self.http.as_ref().map(|feed| feed.tls.readable(&feed.capture))
     }
 
-    /// Whether processes that speak TLS are being looked at still, so that [`HttpSnapshot::tls`] lacks what they have.
+    /// Returns whether processes that speak TLS are being looked at still, so that [`HttpSnapshot::tls`] lacks what they have.
     pub fn looks_at_processes(&self) -> bool {
         self.http.as_ref().is_some_and(|feed| feed.tls.is_busy())
     }
@@ -212,31 +220,14 @@ impl Engine {
 
     /// What is missing in a session's sums.
     fn beside(&mut self, id: &SessionId) -> Option<Beside> {
-        let lost = self.lost_of(id)?;
-        let connections = &self.http.as_ref()?.connections;
-        let tracer = self.tracer.as_ref()?;
+        let Self { http: Some(feed), tracer: Some(tracer), sessions, .. } = self else { return None };
         let folders = tracer.folders().ok()?;
-        let session = self.sessions.get_mut(id)?;
+        let session = sessions.get_mut(id)?;
+        let lost = feed.lost_of(session, &folders)?;
         let books = &mut Books { tracer, folders: &folders, sessions: &mut [&mut *session] };
-        let under_way = connections.under_way(books);
+        let under_way = feed.connections.under_way(books);
         let ledger = session.http.as_ref()?;
         let without_flow = session.crowded_out.iter().map(|cgroup| ledger.without_slot(*cgroup)).sum();
         Some(Beside { lost, without_flow, under_way })
-    }
-
-    /// What was lost of the sockets that a session selects, since the session began.
-    fn lost_of(&self, id: &SessionId) -> Option<HttpLost> {
-        let feed = self.http.as_ref()?;
-        let folders = self.tracer.as_ref()?.folders().ok()?;
-        let session = self.sessions.get(id)?;
-        let ledger = session.http.as_ref()?;
-        let mut sum = HttpLost::default();
-        for (cgroup, lost) in feed.lost(session.spec.http.as_ref()?) {
-            // A cgroup of which nothing is known counts as selected.
-            if !session.spec.processes.is_empty() || session.spec.selects(cgroup, |id| folders.parent(id)) {
-                ledger.add_lost(&mut sum, cgroup, &lost);
-            }
-        }
-        Some(sum)
     }
 }

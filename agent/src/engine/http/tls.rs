@@ -44,8 +44,7 @@ impl TlsFeed {
         root: &Path,
         packets: &HttpCapture,
     ) {
-        let asks = |spec: &SessionSpec| spec.http.as_ref().is_some_and(|http| http.tls);
-        if !specs.clone().any(asks) {
+        if !specs.clone().any(SessionSpec::wants_tls) {
             if self.text.is_some() || self.problem.is_some() {
                 *self = Self::default();
             }
@@ -57,7 +56,7 @@ impl TlsFeed {
                 tracing::warn!(%problem, "the plain text of TLS is not read");
             }
         }
-        self.select(specs.filter(|spec| asks(spec)), root, BTreeSet::new());
+        self.select(specs.filter(|spec| spec.wants_tls()), root, BTreeSet::new());
     }
 
     fn load(&mut self, packets: &HttpCapture) -> Result<(), String> {

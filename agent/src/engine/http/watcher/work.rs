@@ -94,6 +94,7 @@ impl Work {
                 if state.ends {
                     break;
                 }
+                state.is_busy = !state.asked.is_empty();
                 (
                     std::mem::take(&mut state.asked),
                     (state.wanted != self.wanted).then(|| state.wanted.clone()),

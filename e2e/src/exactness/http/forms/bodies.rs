@@ -32,23 +32,11 @@ pub(super) fn all() -> Vec<Dialogue> {
         }),
         script("bodies-that-look-like-messages", |d| {
             let body = format!("{}{}0\r\n\r\n", response(500, 9), request("GET /false")).repeat(400);
-            let length = body.len();
-            d.ask(
-                "PUT /up",
-                format!("PUT /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n{body}"),
-            );
-            d.answer(200, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"));
-            d.ask("GET /next", request("GET /next")).answer(200, response(200, 2));
+            up_and_down(d, &body);
         }),
         script("megabytes", |d| {
             let body = "m".repeat(3 << 20);
-            let length = body.len();
-            d.ask(
-                "PUT /up",
-                format!("PUT /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n{body}"),
-            );
-            d.answer(200, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"));
-            d.ask("GET /next", request("GET /next")).answer(200, response(200, 2));
+            up_and_down(d, &body);
         }),
         script("responses-without-bodies", |d| {
             for (path, status) in [("/304", 304), ("/204", 204)] {
@@ -107,4 +95,12 @@ pub(super) fn all() -> Vec<Dialogue> {
 
 fn put(path: &str, length: usize) -> String {
     format!("PUT {path} HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
+}
+
+/// Sends this body both ways, and asks once more.
+fn up_and_down(d: &mut Dialogue, body: &str) {
+    let length = body.len();
+    d.ask("PUT /up", format!("PUT /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n{body}"));
+    d.answer(200, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"));
+    d.ask("GET /next", request("GET /next")).answer(200, response(200, 2));
 }

@@ -1,0 +1,149 @@
+//! Objects that hand records over, HTTP's and TLS's: loading one, and its ring buffer with what that refused.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, BorrowedFd},
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader, Pod,
+    maps::{HashMap, Map, MapData, RingBuf},
+};
+use traffictrace_ebpf::{
+    constants,
+    layout::http::{Lost, Record},
+};
+
+use super::{KernelError, load, tier::Hook};
+
+/// Fill of the ring buffer, as a part of it, at which this process is woken.
+const WAKE_AT_PART: u32 = 16;
+
+/// Losses between the kernel and user space of one cgroup, since the programs were loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HttpLost {
+    /// Records that found no room in the ring buffer.
+    pub records: u64,
+    /// Requests of whose heads at least a part was lost.
+    pub requests: u64,
+    /// Responses likewise.
+    pub responses: u64,
+    /// Lost records that may have held any number of messages.
+    pub unknown: u64,
+}
+
+impl HttpLost {
+    /// The losses since `before`, none of them below 0.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            records: self.records.saturating_sub(before.records),
+            requests: self.requests.saturating_sub(before.requests),
+            responses: self.responses.saturating_sub(before.responses),
+            unknown: self.unknown.saturating_sub(before.unknown),
+        }
+    }
+}
+
+impl std::ops::AddAssign for HttpLost {
+    fn add_assign(&mut self, Self { records, requests, responses, unknown }: Self) {
+        self.records += records;
+        self.requests += requests;
+        self.responses += responses;
+        self.unknown += unknown;
+    }
+}
+
+/// A ring buffer with records, and the map of what it refused.
+pub(super) struct Records {
+    ring: RingBuf<MapData>,
+    lost: HashMap<MapData, u64, Lost>,
+    /// Name of that map.
+    lost_name: &'static str,
+}
+
+impl Records {
+    /// Takes the two maps of a loaded object, by their names.
+    pub(super) fn take(
+        ebpf: &mut Ebpf,
+        ring_name: &'static str,
+        lost_name: &'static str,
+    ) -> Result<Self, KernelError> {
+        Ok(Self { ring: ring(ebpf, ring_name)?, lost: hash(ebpf, lost_name)?, lost_name })
+    }
+
+    /// Takes the records that wait, at most `most` of them, and returns how many there were.
+    pub(super) fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) -> usize {
+        let mut taken = 0;
+        while taken < most
+            && let Some(item) = self.ring.next()
+        {
+            if let Some(record) = Record::from_bytes(&item) {
+                sink(&record);
+            }
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Descriptor that is readable when the ring buffer gets full.
+    pub(super) fn readable(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// What was lost so far, by cgroup.
+    pub(super) fn lost(&self) -> Result<BTreeMap<u64, HttpLost>, KernelError> {
+        let failed = |e| KernelError::map("read what was lost", self.lost_name, e);
+        let entries = self.lost.iter().map(|entry| {
+            let (cgroup, [records, requests, responses, unknown]) = entry.map_err(failed)?;
+            Ok((cgroup, HttpLost { records, requests, responses, unknown }))
+        });
+        entries.collect()
+    }
+}
+
+/// Creates the maps of an object and loads the programs of its hooks. `what` names it in errors; `ring_bytes` is the size of
+/// the ring buffer with this name.
+///
+/// # Errors
+///
+/// [`KernelError`] if the kernel refuses a map or a program.
+pub(super) fn load(
+    object: &[u8],
+    what: &str,
+    btf: &Btf,
+    hooks: &[Hook],
+    (ring_name, ring_bytes): (&'static str, u32),
+) -> Result<Ebpf, KernelError> {
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(btf))
+        .map_max_entries(ring_name, ring_bytes)
+        .override_global(constants::HTTP_WAKE_AT, &u64::from(ring_bytes / WAKE_AT_PART), true)
+        // The programs alone use storage of sockets and of tasks; the loader has no type for it.
+        .allow_unsupported_maps()
+        .load(object)
+        .map_err(|e| KernelError::load(format!("create the BPF maps for {what}"), e))?;
+    let mut refused = load::verify(&mut ebpf, btf, hooks);
+    for hook in hooks {
+        if let Some(error) = refused.remove(hook.program) {
+            return Err(load::loading(*hook, error));
+        }
+    }
+    Ok(ebpf)
+}
+
+fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    ebpf.take_map(name).ok_or(KernelError::Object(name))
+}
+
+/// Takes a ring buffer out of an object.
+pub(super) fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
+    RingBuf::try_from(taken(ebpf, name)?).map_err(|e| KernelError::map("map the ring", name, e))
+}
+
+/// Takes a hash table out of an object.
+pub(super) fn hash<K: Pod, V: Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, KernelError> {
+    HashMap::try_from(taken(ebpf, name)?).map_err(|e| KernelError::map("open the map", name, e))
+}
