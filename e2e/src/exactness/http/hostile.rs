@@ -3,12 +3,12 @@
 use std::{
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::Duration,
 };
 
 use fastrand::Rng;
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{Shutdown, shutdown, sockopt::set_socket_linger};
 
 use super::{
     dialogue::{request, response},
@@ -43,17 +43,24 @@ pub(in crate::exactness) fn run(args: &HostileArgs) -> Done {
     let at = listener.local_addr()?;
     let share = args.connections.div_ceil(THREADS);
     thread::scope(|scope| {
-        let mut ends = Vec::new();
+        let (mut servers, mut clients) = (Vec::new(), Vec::new());
         for thread in 0..THREADS {
             let (listener, seed) = (&listener, args.seed.wrapping_add(u64::from(thread)));
-            ends.push(scope.spawn(move || {
+            servers.push(scope.spawn(move || {
                 let mut rng = Rng::with_seed(seed ^ 1 << 63);
                 accept(args.kind, listener, share, &mut rng)
             }));
-            ends.push(scope.spawn(move || connect(args.kind, at, share, &mut Rng::with_seed(seed))));
+            clients.push(scope.spawn(move || connect(args.kind, at, share, &mut Rng::with_seed(seed))));
         }
-        ends.into_iter()
-            .try_for_each(|end| end.join().map_err(|_| CaseError::unexpected("a thread panicked"))?)
+        let end = |end: ScopedJoinHandle<'_, Done>| {
+            end.join().map_err(|_| CaseError::unexpected("a thread panicked"))?
+        };
+        let sent = clients.into_iter().try_for_each(end);
+        // A connection that was reset while the queue of the listener was full never comes out of it.
+        if sent.is_err() || matches!(args.kind, Hostility::OneByte) {
+            shutdown(&listener, Shutdown::Both).map_err(io::Error::from)?;
+        }
+        servers.into_iter().try_for_each(end).and(sent)
     })
 }
 
@@ -99,7 +106,12 @@ fn connect(kind: Hostility, at: SocketAddr, count: u32, rng: &mut Rng) -> Done {
 fn accept(kind: Hostility, listener: &TcpListener, count: u32, rng: &mut Rng) -> Done {
     let mut open = Vec::new();
     for _ in 0..count {
-        let mut stream = listener.accept()?.0;
+        let mut stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            // The listener was shut down.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
+            Err(error) => return Err(error.into()),
+        };
         match kind {
             Hostility::OneByte => {}
             Hostility::Noise => {

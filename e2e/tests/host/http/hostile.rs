@@ -10,7 +10,7 @@ use super::*;
 /// Largest growth of the product's resident memory, in KiB, whatever comes: the parsers' bound and the allocator's slack.
 const GROWTH: u64 = 96 << 10;
 /// How long the load and what is asked beside it may take, a factor of 1 given.
-const LOAD_LIMIT: Duration = Duration::from_secs(240);
+const LOAD_LIMIT: Duration = Duration::from_secs(60);
 /// Requests of the well-behaved client in one go.
 const ASKED: usize = 20;
 
