@@ -16,6 +16,8 @@ const VARIANTS: [(&str, &str); 2] = [("typed", "traffictrace"), ("plain", "plain
 const HTTP: (&str, &str) = ("http", "http");
 /// Object and source of what sees the plain text of TLS.
 const TLS: (&str, &str) = ("tls", "tls");
+/// Object and source of what takes stacks.
+const STACKS: (&str, &str) = ("stacks", "stacks");
 /// Object and source of what a benchmark compares them with.
 const EMPTY: (&str, &str) = ("empty", "empty");
 /// Architectures as Rust calls them, and what the source is told. The variants for the one that is not built for go to the
@@ -51,7 +53,7 @@ fn compile() -> Result<(), String> {
     for (name, define) in ARCHITECTURES {
         let is_built_for = name == arch;
         let folder = if is_built_for { &directory } else { &other };
-        for object in VARIANTS.into_iter().chain([HTTP, TLS]).chain(is_built_for.then_some(EMPTY)) {
+        for object in VARIANTS.into_iter().chain([HTTP, TLS, STACKS]).chain(is_built_for.then_some(EMPTY)) {
             compile_object(object, define, folder)?;
         }
     }

@@ -31,6 +31,28 @@ done
 # As for nodes with an old runtime and an old kernel.
 "$bin/helm" lint --strict --quiet charts/traffictrace \
     --set "agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=bpf.json,agent.extraCapabilities={SYS_RESOURCE}"
-# With the requests inside TLS.
+# With the requests inside TLS, with stacks, and with both.
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true"
+"$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.stacks=true"
+"$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true,agent.stacks=true"
+
+# memory_limit VALUES: the memory limit of the agent's container.
+memory_limit() {
+    "$bin/helm" template traffictrace charts/traffictrace --show-only templates/agent/daemonset.yaml --set "$1" |
+        sed -n '/^ *limits:/,/^ *requests:/s/^ *memory: *//p'
+}
+
+# Stacks take memory of their own; what somebody asks for stays.
+while read -r values expected; do
+    limit=$(memory_limit "$values")
+    [[ $limit == "$expected" ]] || {
+        echo "with $values the agent's memory limit is \"$limit\", and not $expected" >&2
+        exit 1
+    }
+done <<'END'
+agent.tls=true 256Mi
+agent.stacks=true 512Mi
+agent.stacks=true,agent.resources.limits.memory=1Gi 1Gi
+agent.resources.limits.memory=300Mi 300Mi
+END
 scripts/install-manifest.sh --check

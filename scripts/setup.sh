@@ -9,6 +9,7 @@ set -euo pipefail
 # A command that must be in PATH, or a file that must be there, and the Debian package that has it.
 readonly NEEDED=(
     cc:gcc
+    g++:g++
     /usr/include/stdlib.h:libc6-dev
     /usr/include/linux/bpf.h:linux-libc-dev
     make:make
@@ -16,17 +17,21 @@ readonly NEEDED=(
     clang:clang
     llvm-strip:llvm
     /usr/include/bpf/bpf_helpers.h:libbpf-dev
-    # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check, servers and
-    # clients of HTTP. Those in Go need the go command, which the test cluster's programs are built with, too.
+    # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check, programs of C++,
+    # servers and clients of HTTP. Those in Go need the go command, which the test cluster's programs are built with, too.
     bpftool:bpftool
     setpriv:util-linux
     shellcheck:shellcheck
+    c++:g++
     nginx:nginx-light
     python3:python3
     node:nodejs
     curl:curl
     wrk:wrk
     h2load:nghttp2-client
+    # The browser that opens flame graphs, with a font.
+    chromium:chromium
+    /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf:fonts-dejavu-core
 )
 
 readonly COMPARED=(
@@ -84,10 +89,10 @@ install_packages() {
 }
 
 # The packages of nginx and Prometheus start a server, now and at every boot, which nobody asked for.
+# Where systemd is not the init that runs, as in a container, there is neither a service to stop nor a boot to start one.
 without_service() {
-    if command -v systemctl >/dev/null; then
-        as_root systemctl disable --quiet --now "$1" || say "the service $1 was installed and could not be disabled"
-    fi
+    [[ -d /run/systemd/system ]] || return 0
+    as_root systemctl disable --quiet --now "$1" || say "the service $1 was installed and could not be disabled"
 }
 
 main() {

@@ -7,7 +7,7 @@ use traffictrace_crd::yaml::{YamlError, all_crds, all_crds_yaml, crd_yaml};
 /// Print the custom resource definitions as YAML, for `kubectl apply -f -`
 #[derive(Debug, clap::Args)]
 pub(crate) struct CrdArgs {
-    /// Only this one: traffictraces or traffictracereports (the kind's name will do)
+    /// Only this one: traffictraces, traffictracereports or traffictraceprofiles (the kind's name will do)
     resource: Option<String>,
 }
 
@@ -15,7 +15,8 @@ pub(crate) struct CrdArgs {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CrdError {
     #[error(
-        "there is no definition of {0:?}: write traffictraces or traffictracereports, or nothing for both"
+        "there is no definition of {0:?}: write traffictraces, traffictracereports or traffictraceprofiles, or nothing for \
+         all of them"
     )]
     Unknown(String),
     #[error(transparent)]
@@ -24,7 +25,7 @@ pub(crate) enum CrdError {
     Output(#[source] io::Error),
 }
 
-/// Prints both definitions, or the one that was asked for.
+/// Prints all definitions, or the one that was asked for.
 pub(crate) fn run(args: &CrdArgs) -> Result<(), CrdError> {
     let text = match &args.resource {
         None => all_crds_yaml()?,

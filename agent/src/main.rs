@@ -4,8 +4,11 @@ mod cgroups;
 mod check;
 mod controller;
 mod crd_command;
+mod elf;
 mod engine;
+mod flamegraph;
 mod flows;
+mod foreign;
 mod host;
 mod http_log;
 mod kernel;
@@ -16,6 +19,8 @@ mod node;
 mod report;
 mod server;
 mod session;
+#[expect(dead_code, reason = "its users come with it")]
+mod stacks;
 mod tasks;
 #[cfg(test)]
 mod testing;
@@ -39,6 +44,7 @@ enum Command {
     Agent(node::NodeArgs),
     Top(top::TopArgs),
     Http(http_log::HttpArgs),
+    Flamegraph(flamegraph::FlamegraphArgs),
     Check(check::CheckArgs),
     Crd(crd_command::CrdArgs),
     Controller(controller::ControllerArgs),
@@ -50,6 +56,7 @@ async fn main() -> ExitCode {
         Command::Agent(args) => node::run(args).await.map_err(Into::into),
         Command::Top(args) => top::run(args).await.map_err(Into::into),
         Command::Http(args) => http_log::run(args).await.map_err(Into::into),
+        Command::Flamegraph(args) => flamegraph::run(args).await.map_err(Into::into),
         Command::Check(args) => check::run(&args).map_err(Into::into),
         Command::Controller(args) => controller::run(args).await.map_err(Into::into),
         Command::Crd(args) => crd_command::run(&args).map_err(Into::into),

@@ -50,6 +50,12 @@ pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     if text.contains(harmful) { text.replace(harmful, "?").into() } else { text.into() }
 }
 
+/// A number of things, in the plural unless it is one: `1 flow`, `2 flows`.
+pub fn number_of(count: impl Into<i128>, thing: &str) -> String {
+    let count = count.into();
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

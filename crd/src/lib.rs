@@ -2,6 +2,7 @@
 //!
 //! * [`TrafficTrace`]: what a user applies, and the merged answer in its status.
 //! * [`TrafficTraceReport`]: what one node measured for one trace.
+//! * [`TrafficTraceProfile`]: which code moved the bytes of one trace on one node.
 //!
 //! The doc comments of the types here are the texts of `kubectl explain`: they carry units and no links.
 //! This crate knows neither clients nor the kernel. It is the one source of the schema, its rules and its YAML.
@@ -14,9 +15,12 @@ pub mod http;
 pub mod human;
 pub mod ports;
 #[expect(clippy::duplicated_attributes, reason = "columns share attributes of their own")]
+pub mod profile;
+#[expect(clippy::duplicated_attributes, reason = "columns share attributes of their own")]
 pub mod report;
 pub mod row;
 mod schema;
+pub mod stacks;
 pub mod status;
 #[expect(
     unreachable_pub,
@@ -35,12 +39,17 @@ pub use http::{
     REQUEST_CLASSES, TLS_LISTED, TLS_REASON, TlsProcesses, UNOBSERVED_REASONS, by_class,
 };
 pub use ports::{PortRangeError, parse_port, parse_ports};
+pub use profile::{
+    MAX_PROFILE_KIBIBYTES, MIN_PROFILE_KIBIBYTES, PROFILE_BYTES, PROFILE_INTERVAL, ProfileBytes, TRACE_LABEL,
+    TrafficTraceProfile, TrafficTraceProfileSpec, profile_bytes, trace_label,
+};
 pub use report::{
-    FINISHED_LABEL, Interruption, NODE_LABEL, NotVisible, REFUSED_MESSAGE, REPORT_INTERVAL_ANNOTATION,
-    Refused, START_TIME_ANNOTATION, TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, node_label,
-    report_name,
+    FINISHED_LABEL, Interruption, NODE_LABEL, NotVisible, PROFILE_INTERVAL_ANNOTATION,
+    PROFILE_SIZE_ANNOTATION, REFUSED_MESSAGE, REPORT_INTERVAL_ANNOTATION, Refused, START_TIME_ANNOTATION,
+    TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, node_label, report_name,
 };
 pub use row::{COLUMNS, FlowRow, column_names, decode_rows};
+pub use stacks::{StackTotals, StacksSpec, StacksStatus};
 pub use status::{
     Phase, RefusedNode, SkewedClock, Summary, TrafficTraceStatus, condition_reason, condition_type,
 };

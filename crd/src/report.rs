@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::flow::{Losses, Totals};
 use crate::http::HttpReport;
 use crate::schema;
+use crate::stacks::StackTotals;
 
 /// The numbers of one node for one trace.
 ///
@@ -112,6 +113,9 @@ pub struct TrafficTraceReportSpec {
     /// The HTTP requests. Absent: the trace does not ask for them, or this node cannot show them (see notEnforced).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpReport>,
+    /// The sums of this node's last profile. Absent: the trace does not ask for stacks, there is no profile yet, or this node cannot take stacks (see notEnforced).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stacks: Option<StackTotals>,
     /// Why this node does not trace, if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
@@ -174,9 +178,9 @@ pub struct Interruption {
 /// Longest message of a refusal, in characters.
 pub const REFUSED_MESSAGE: usize = 512;
 
-/// Label of a report: the UID of its trace.
+/// Label of a report or a profile: the UID of its trace.
 pub const TRACE_UID_LABEL: &str = "traffictrace.dev/trace-uid";
-/// Label of a report: its node, as [`node_label`] writes it.
+/// Label of a report or a profile: its node, as [`node_label`] writes it.
 pub const NODE_LABEL: &str = "traffictrace.dev/node";
 /// Label that the controller puts on a trace that has finished, so that agents need not watch it any more.
 pub const FINISHED_LABEL: &str = "traffictrace.dev/finished";
@@ -184,6 +188,12 @@ pub const FINISHED_LABEL: &str = "traffictrace.dev/finished";
 pub const START_TIME_ANNOTATION: &str = "traffictrace.dev/start-time";
 /// Annotation of a trace: how often its nodes are to report, in seconds, if less often than `spec.interval` says.
 pub const REPORT_INTERVAL_ANNOTATION: &str = "traffictrace.dev/report-interval-seconds";
+/// Annotation of a trace that asks for stacks: how often its nodes are to write profiles, in seconds, if less often than once a
+/// minute.
+pub const PROFILE_INTERVAL_ANNOTATION: &str = "traffictrace.dev/profile-interval-seconds";
+/// Annotation of a trace that asks for stacks: the largest profile that each of its nodes is to write, in KiB of base64, if
+/// smaller than a profile may be.
+pub const PROFILE_SIZE_ANNOTATION: &str = "traffictrace.dev/profile-kibibytes";
 
 /// Longest value of a label, in bytes.
 const LABEL_VALUE: usize = 63;
@@ -192,17 +202,22 @@ const LABEL_VALUE: usize = 63;
 /// hexadecimal digits of a hash in place of what is missing.
 #[must_use]
 pub fn node_label(node_name: &str) -> String {
-    if node_name.len() <= LABEL_VALUE {
-        return node_name.to_owned();
-    }
-    let digest: String = Sha256::digest(node_name).iter().take(5).map(|byte| format!("{byte:02x}")).collect();
-    // Names of nodes are ASCII (DNS subdomains); a cut inside a character would be possible only in a file of one's own.
-    let cut = node_name.floor_char_boundary(LABEL_VALUE - digest.len() - 1);
-    // Before the hyphen that joins, a dot or a hyphen would make an invalid or an odd name.
-    format!("{}-{digest}", node_name[..cut].trim_end_matches(['.', '-']))
+    label_value(node_name)
 }
 
-/// The name of the report of a trace on a node: the trace's UID and the node's label.
+/// The name of an object as the value of a label.
+pub(crate) fn label_value(name: &str) -> String {
+    if name.len() <= LABEL_VALUE {
+        return name.to_owned();
+    }
+    let digest: String = Sha256::digest(name).iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    // Names of objects are ASCII (DNS subdomains); a cut inside a character would be possible only in a file of one's own.
+    let cut = name.floor_char_boundary(LABEL_VALUE - digest.len() - 1);
+    // Before the hyphen that joins, a dot or a hyphen would make an invalid or an odd name.
+    format!("{}-{digest}", name[..cut].trim_end_matches(['.', '-']))
+}
+
+/// The name of the report, and of the profile, of a trace on a node: the trace's UID and the node's label.
 ///
 /// It is made of nothing but what else stands in the report, so that the API server can see to it that no agent takes the
 /// name of another node's report. A trace of the same name that is made anew gets other reports.

@@ -8,6 +8,7 @@ use crate::flow::{Flow, Losses, Totals};
 use crate::http::HttpStatus;
 use crate::report::{Interruption, NotVisible};
 use crate::schema;
+use crate::stacks::StacksStatus;
 
 /// Types of the conditions of a status.
 pub mod condition_type {
@@ -147,6 +148,9 @@ pub struct TrafficTraceStatus {
     /// The HTTP requests, if spec.http asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpStatus>,
+    /// How much of the traffic is known by its stacks, if spec.stacks asks for them. Nodes make profiles once a minute at most, and at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stacks: Option<StacksStatus>,
     /// How often something was lost of flows, by reason. Absent: nothing was. HTTP's losses are in http.totals.
     #[serde(skip_serializing_if = "Losses::is_empty")]
     #[schemars(extend("maxProperties" = 16))]

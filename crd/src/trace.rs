@@ -10,6 +10,7 @@ use crate::duration::{Duration, DurationError, NEVER};
 use crate::flow::Protocol;
 use crate::http::HttpSpec;
 use crate::schema;
+use crate::stacks::StacksSpec;
 use crate::status::TrafficTraceStatus;
 
 /// What to trace, and for how long. Pods are selected in the trace's own namespace only.
@@ -58,6 +59,10 @@ use crate::status::TrafficTraceStatus;
         .message("http: cannot be switched on or off on an existing trace, and neither can http.tls, only http.topEndpoints can change: delete this TrafficTrace and create a new one")
         .reason(Reason::FieldValueForbidden)
         .field_path(".http"),
+    validation = Rule::new("has(self.stacks) == has(oldSelf.stacks) && (!has(self.stacks) || (self.stacks.everyCall == oldSelf.stacks.everyCall && self.stacks.kernel == oldSelf.stacks.kernel))")
+        .message("stacks: cannot be changed, switched on or off on an existing trace: delete this TrafficTrace and create a new one")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".stacks"),
     validation = Rule::new("!has(self.http) || !has(self.protocols) || self.protocols.exists(p, p == 'TCP')")
         .message("http: needs TCP, which protocols leaves out: add TCP to protocols, or leave out protocols or http")
         .field_path(".http")
@@ -105,6 +110,10 @@ pub struct TrafficTraceSpec {
     /// Show HTTP requests beside the flows: by endpoint, with their status and duration, and which processes speak TLS. An empty object, {}, asks for those that are not inside TLS. Absent: none. Only topEndpoints can be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
+
+    /// Show which code sends and receives, as profiles for flame graphs, one for each node: see status.stacks. An empty object, {}, asks for them. Absent: none. It cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stacks: Option<StacksSpec>,
 
     /// How often nodes report, at least 5s. In a large cluster they report less often: see status.reportIntervalSeconds.
     #[serde(default = "default_interval")]
@@ -192,6 +201,7 @@ impl Default for TrafficTraceSpec {
             group_by: GroupBy::default(),
             top_flows: default_top_flows(),
             http: None,
+            stacks: None,
             interval: default_interval(),
             duration: default_duration(),
             ttl_after_finished: default_ttl(),

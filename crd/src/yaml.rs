@@ -3,12 +3,16 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
-use crate::{TrafficTrace, TrafficTraceReport};
+use crate::{TrafficTrace, TrafficTraceProfile, TrafficTraceReport};
 
-/// Both definitions, each with the name of its resource.
+/// All definitions, each with the name of its resource.
 #[must_use]
-pub fn all_crds() -> [(&'static str, CustomResourceDefinition); 2] {
-    [("traffictraces", TrafficTrace::crd()), ("traffictracereports", TrafficTraceReport::crd())]
+pub fn all_crds() -> [(&'static str, CustomResourceDefinition); 3] {
+    [
+        ("traffictraces", TrafficTrace::crd()),
+        ("traffictracereports", TrafficTraceReport::crd()),
+        ("traffictraceprofiles", TrafficTraceProfile::crd()),
+    ]
 }
 
 /// A definition could not be written as YAML.
@@ -32,7 +36,7 @@ pub fn crd_yaml(resource: &'static str, crd: &CustomResourceDefinition) -> Resul
     Ok(text)
 }
 
-/// Both definitions as one YAML stream.
+/// All definitions as one YAML stream.
 ///
 /// # Errors
 ///

@@ -7,6 +7,7 @@
 mod filter;
 pub mod http;
 mod slot;
+pub mod stacks;
 pub mod tls;
 
 use std::{

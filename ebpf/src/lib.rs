@@ -23,6 +23,11 @@ static TLS_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_
 /// The ELF object that sees the plain text of TLS: loaded while a session asks for that.
 pub static TLS_OBJECT: &[u8] = &TLS_ALIGNED.0;
 
+static STACKS_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/stacks.bpf.o")));
+
+/// The ELF object that takes stacks: loaded beside [`Variant::Typed`] while a session asks for them.
+pub static STACKS_OBJECT: &[u8] = &STACKS_ALIGNED.0;
+
 /// The two ELF objects. Each has all maps and the programs of its hooks; the loader fits it to the running kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
@@ -108,6 +113,20 @@ pub mod maps {
     pub const TLS_CGROUPS: &str = "tt_tls_cgroups";
     /// In [`super::TLS_OBJECT`], [`super::layout::tls::Way`] → number of its bytes (`u64`) up to which none are of interest. LRU.
     pub const TLS_BODIES: &str = "tt_tls_bodies";
+    /// Sessions that want stacks (`u64`): global data of the programs, in [`super::Variant::Typed`] alone.
+    pub const STACKED: &str = ".data.stacked";
+    /// In [`super::Variant::Typed`], the note of each CPU for [`super::STACKS_OBJECT`]; the programs' own affair.
+    pub const STACK_NOTE: &str = "tt_stack_note";
+    /// In [`super::STACKS_OBJECT`], an array of maps: its one element is [`STACK_NOTE`].
+    pub const STACK_NOTES: &str = "tt_stack_notes";
+    /// In [`super::STACKS_OBJECT`], the ring buffer of [`super::layout::stacks::Record`]s.
+    pub const STACKS: &str = "tt_stacks";
+    /// In [`super::STACKS_OBJECT`], process id → number of the way its stacks are taken (`u32`). LRU.
+    pub const STACK_MODES: &str = "tt_stack_modes";
+    /// In [`super::STACKS_OBJECT`], [`super::layout::stacks::Options`]: global data of the programs.
+    pub const STACK_OPTIONS: &str = ".data.options";
+    /// In [`super::STACKS_OBJECT`], the number of records that the ring buffer refused (`u64`): global data of the programs.
+    pub const STACKS_LOST: &str = ".data.lost";
     /// In [`super::Variant::Plain`], a HASH of sockets that is the kernel's own affair and has one entry for each slot.
     pub const IDS: &str = "tt_ids";
 }
@@ -118,8 +137,13 @@ pub mod constants {
     pub const SET_MASK: &str = "set_mask";
     /// Number of the stash's sets (`u32`), which come after the main ones.
     pub const STASH_SETS: &str = "stash_sets";
-    /// In [`super::HTTP_OBJECT`] and [`super::TLS_OBJECT`], the bytes in the ring buffer at which user space is woken (`u64`).
-    pub const HTTP_WAKE_AT: &str = "wake_at";
+    /// In the objects that have a ring buffer, the bytes in it at which user space is woken (`u64`), a power of two.
+    pub const WAKE_AT: &str = "wake_at";
+    /// In [`super::STACKS_OBJECT`], the time in which a CPU's budget grows by one stack, in nanoseconds (`u64`).
+    pub const STACK_PERIOD: &str = "stack_period";
+    /// In [`super::STACKS_OBJECT`], the most that a CPU's budget holds: the time in which it grows so far, in nanoseconds
+    /// (`u64`).
+    pub const STACK_BUDGET: &str = "stack_budget";
     /// In [`super::Variant::Typed`], 1 if notes about messages are kept by thread and not in storage of tasks (`u8`).
     pub const NOTES_BY_THREAD: &str = "notes_by_thread";
 }

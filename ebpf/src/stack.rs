@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{HTTP_OBJECT, TLS_OBJECT, Variant};
+use super::{HTTP_OBJECT, STACKS_OBJECT, TLS_OBJECT, Variant};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SymbolKind};
 
 const LIMIT: u32 = 512;
@@ -120,16 +120,19 @@ fn every_chain_of_calls_fits_the_stack() {
     const OTHER_PLAIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/plain.bpf.o"));
     const OTHER_HTTP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/http.bpf.o"));
     const OTHER_TLS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/tls.bpf.o"));
+    const OTHER_STACKS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/stacks.bpf.o"));
     // With the least number of functions, and of bytes, that can be true.
     let objects = [
         ("typed", Variant::Typed.object(), 15, 300),
         ("plain", Variant::Plain.object(), 15, 300),
         ("http", HTTP_OBJECT, 8, 200),
         ("tls", TLS_OBJECT, 15, 200),
+        ("stacks", STACKS_OBJECT, 3, 64),
         ("typed, other architecture", OTHER_TYPED, 15, 300),
         ("plain, other architecture", OTHER_PLAIN, 15, 300),
         ("http, other architecture", OTHER_HTTP, 8, 200),
         ("tls, other architecture", OTHER_TLS, 15, 200),
+        ("stacks, other architecture", OTHER_STACKS, 3, 64),
     ];
     for (variant, object, least, shallowest) in objects {
         let functions = functions(object);

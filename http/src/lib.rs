@@ -20,4 +20,5 @@ mod stream;
 
 pub use connection::{Beginning, Connection, Language, begins_message};
 pub use exchange::{Exchange, Protocol, Reason, Side, Sink, Status};
+pub use h1::Start;
 pub use piece::{Piece, Way};

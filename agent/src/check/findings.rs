@@ -11,13 +11,13 @@ use serde::Serialize;
 use crate::{
     cgroups::find_root,
     kernel::{
-        HookTier, HttpCapture, KernelError, TierChoice, TlsProbes, Tracer, Unseen, Wanted,
+        HookTier, HttpCapture, KernelError, StackCapture, TierChoice, TlsProbes, Tracer, Unseen, Wanted,
         missing_capabilities, sees_all_processes,
     },
 };
 
 /// A ring buffer as small as one can be: nothing is read from it.
-const HTTP_RING_BYTES: u32 = 1 << 16;
+const RING_BYTES: u32 = 1 << 16;
 
 /// The answer of `check`; its JSON is the document that scripts read.
 #[derive(Debug, Serialize)]
@@ -42,9 +42,11 @@ pub(super) struct Findings {
     /// Whether the peers of ICMP messages can be told.
     pub(super) icmp_peers: bool,
     /// The answer about requests of HTTP.
-    pub(super) http: Http,
+    pub(super) http: Answer,
     /// The answer about the plain text of TLS.
-    pub(super) tls: Http,
+    pub(super) tls: Answer,
+    /// The answer about stacks of traffic.
+    pub(super) stacks: Answer,
     /// Whether all processes of the machine can be seen by their ids.
     pub(super) sees_all_processes: bool,
     /// Most memory that this process may lock, in bytes; null: no limit. Counts before Linux 5.11 alone.
@@ -65,10 +67,10 @@ pub(super) struct Tier {
     pub(super) reason: Option<String>,
 }
 
-/// The answer to whether requests of HTTP can be seen, or those by TLS read.
+/// The answer to whether something can be seen beside flows.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Http {
+pub(super) struct Answer {
     pub(super) works: bool,
     /// Why not.
     pub(super) reason: Option<String>,
@@ -97,22 +99,25 @@ impl Findings {
 
         let (mut hook_tiers, mut used, mut icmp_peers) = (Vec::new(), None, false);
         let mut unseen = Vec::new();
+        let mut stacks = Answer { works: false, reason: None };
         for tier in HookTier::ALL {
             let Some(root) = &root else { break };
             let tried = try_tier(root.path(), tier);
-            let reason = tried.as_ref().err().map(reason);
+            let refused = tried.as_ref().err().map(reason);
             if let Ok(mut tracer) = tried
                 && used.is_none()
             {
                 used = Some(tier);
                 unseen = tracer.not_seen();
                 icmp_peers = tracer.see_icmp_peers(true).is_ok();
+                let reason = StackCapture::load(&mut tracer, RING_BYTES).err().map(|error| reason(&error));
+                stacks = Answer { works: reason.is_none(), reason };
             }
-            hook_tiers.push(Tier { name: tier.name(), works: reason.is_none(), reason });
+            hook_tiers.push(Tier { name: tier.name(), works: refused.is_none(), reason: refused });
         }
         let http = root.as_ref().map_or(Ok(()), |root| try_http(root.path()));
         let http_reason = http.as_ref().err().map(reason);
-        let tls = TlsProbes::load(HTTP_RING_BYTES).map(drop);
+        let tls = TlsProbes::load(RING_BYTES).map(drop);
         let tls_reason = tls.as_ref().err().map(reason);
         let http_works = http_reason.is_none() && root.is_some();
         let mut findings = Self {
@@ -126,8 +131,9 @@ impl Findings {
             cgroup_root: root.as_ref().map(|root| root.path().to_owned()),
             missing_capabilities,
             icmp_peers,
-            http: Http { works: http_works, reason: http_reason },
-            tls: Http { works: http_works && tls_reason.is_none(), reason: tls_reason },
+            http: Answer { works: http_works, reason: http_reason },
+            tls: Answer { works: http_works && tls_reason.is_none(), reason: tls_reason },
+            stacks,
             sees_all_processes: sees_all_processes(),
             locked_memory_limit_bytes: locked_memory(),
             not_seen: unseen.into_iter().map(NotSeen::from).collect(),
@@ -184,7 +190,7 @@ fn try_tier(root: &Path, tier: HookTier) -> Result<Tracer, KernelError> {
 fn try_http(root: &Path) -> Result<(), KernelError> {
     let source = |source| KernelError::CgroupRoot { path: root.to_owned(), source };
     let id = root.metadata().map_err(source)?.ino();
-    HttpCapture::load(root, HTTP_RING_BYTES)?.select(&[(id, PathBuf::new())].into())
+    HttpCapture::load(root, RING_BYTES)?.select(&[(id, PathBuf::new())].into())
 }
 
 /// The reason of the only tier that was tried.

@@ -36,10 +36,12 @@ pub(super) fn text(findings: &Findings) -> String {
     line(&mut out, "Capabilities", &missing);
     if findings.works {
         line(&mut out, "ICMP peers", if findings.icmp_peers { "yes" } else { "no" });
-        let http = findings.http.reason.as_ref().map_or("yes".into(), |reason| format!("no: {reason}"));
-        line(&mut out, "HTTP requests", &http);
-        let tls = findings.tls.reason.as_ref().map_or("yes".into(), |reason| format!("no: {reason}"));
-        line(&mut out, "HTTP by TLS", &tls);
+        let answers =
+            [("HTTP requests", &findings.http), ("HTTP by TLS", &findings.tls), ("Stacks", &findings.stacks)];
+        for (label, answer) in answers {
+            let answer = answer.reason.as_ref().map_or("yes".into(), |reason| format!("no: {reason}"));
+            line(&mut out, label, &answer);
+        }
         let owners = if findings.sees_all_processes {
             "all processes of the machine are visible"
         } else {

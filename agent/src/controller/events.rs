@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 use traffictrace_crd::{Phase, TrafficTraceStatus, condition_type, human};
 
-use crate::merge::{and_more, number_of, when};
+use crate::merge::{and_more, when};
 
 /// Longest note of an Event that the API server takes, in bytes.
 const NOTE: usize = 1024;
@@ -53,8 +53,8 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
     if became(Phase::Running) {
         let note = format!(
             "Tracing has begun: {} on {} selected.",
-            number_of(after.pods_matched, "pod"),
-            number_of(after.nodes_matched, "node")
+            human::number_of(after.pods_matched, "pod"),
+            human::number_of(after.nodes_matched, "node")
         );
         tell(false, "Started", note, None);
     }

@@ -1,19 +1,33 @@
 //! The metadata of a trace that the controller writes: agents watch the metadata alone, so that this is how they learn
-//! when a trace began, how often to report, and that it has finished.
+//! when a trace began, how often to report and to write profiles of which size, and that it has finished.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use traffictrace_crd::{FINISHED_LABEL, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION, TrafficTrace};
+use traffictrace_crd::{
+    FINISHED_LABEL, MAX_PROFILE_KIBIBYTES, PROFILE_INTERVAL, PROFILE_INTERVAL_ANNOTATION,
+    PROFILE_SIZE_ANNOTATION, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION, TrafficTrace,
+};
 
 use crate::merge::is_over;
 
-/// The merge patch that makes the metadata of a trace say what its status says, for nodes that report at this interval;
-/// `None` when it does already.
+/// Paces of a trace: how often, and how much, its nodes may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Paces {
+    /// The interval of reports.
+    pub(super) reports: Duration,
+    /// The interval of profiles.
+    pub(super) profiles: Duration,
+    /// The largest profile of a node, in KiB.
+    pub(super) profile_kibibytes: u64,
+}
+
+/// The merge patch that makes the metadata of a trace say what its status says, for nodes that write at these paces; `None`
+/// when it does already.
 ///
 /// A manifest that was saved from a finished trace and is applied again has that trace's label and annotations. Agents
 /// would never look at the new trace, or end it at the old time: what is wrong is corrected.
-pub(super) fn patch(object: &TrafficTrace, interval: Duration) -> Option<Value> {
+pub(super) fn patch(object: &TrafficTrace, paces: &Paces) -> Option<Value> {
     let (meta, status) = (&object.metadata, object.status.as_ref()?);
     let finished = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(FINISHED_LABEL));
     let (mut labels, mut annotations) = (Map::new(), Map::new());
@@ -28,7 +42,16 @@ pub(super) fn patch(object: &TrafficTrace, interval: Duration) -> Option<Value> 
                 labels.insert(FINISHED_LABEL.into(), Value::Null);
             }
             annotations.extend(start_time(object).map(|start| (START_TIME_ANNOTATION.into(), start)));
-            annotations.extend(pace(object, interval).map(|pace| (REPORT_INTERVAL_ANNOTATION.into(), pace)));
+            let asked = object.spec.interval.get().unwrap_or_default();
+            let size = Some(paces.profile_kibibytes).filter(|size| *size < MAX_PROFILE_KIBIBYTES);
+            let numbers = [
+                (REPORT_INTERVAL_ANNOTATION, slower(paces.reports, asked), 4),
+                (PROFILE_INTERVAL_ANNOTATION, slower(paces.profiles, PROFILE_INTERVAL), 4),
+                (PROFILE_SIZE_ANNOTATION, size, u64::MAX),
+            ];
+            for (name, wanted, part) in numbers {
+                annotations.extend(change(object, name, wanted, part).map(|value| (name.into(), value)));
+            }
         }
     }
     let changes = [("labels", labels), ("annotations", annotations)];
@@ -61,13 +84,16 @@ fn start_time(object: &TrafficTrace) -> Option<Value> {
     (told != Some(&start)).then(|| start.into())
 }
 
-/// The interval to tell, if it is news. Each change is sent to all agents: a pace that is nearly right stays.
-fn pace(object: &TrafficTrace, interval: Duration) -> Option<Value> {
-    let asked = object.spec.interval.get().unwrap_or_default();
-    let wanted = Some(interval.as_secs()).filter(|_| interval > asked);
-    let told = annotation(object, REPORT_INTERVAL_ANNOTATION);
+/// The seconds of an interval that is longer than the one that nodes go by if they are told none.
+fn slower(interval: Duration, usual: Duration) -> Option<u64> {
+    Some(interval.as_secs()).filter(|_| interval > usual)
+}
+
+/// The number to tell, if it is news. Each change is sent to all agents: one that differs by one part in so many stays.
+fn change(object: &TrafficTrace, name: &str, wanted: Option<u64>, part: u64) -> Option<Value> {
+    let told = annotation(object, name);
     match (wanted, told.map(str::parse::<u64>)) {
-        (Some(wanted), Some(Ok(told))) if wanted.abs_diff(told) <= told / 4 => None,
+        (Some(wanted), Some(Ok(told))) if wanted.abs_diff(told) <= told / part => None,
         (Some(wanted), _) => Some(wanted.to_string().into()),
         (None, Some(_)) => Some(Value::Null),
         (None, None) => None,
@@ -81,8 +107,12 @@ mod tests {
     const CREATED: &str = "2026-11-23T10:00:00Z";
     const LATER: &str = "2026-11-23T11:00:00Z";
 
-    /// The change of the metadata of a trace that asks for reports each 10 s.
+    /// The change of the metadata of a trace that asks for reports each 10 s, and gets them at this interval.
     fn change(metadata: Value, status: Value, interval: u64) -> Option<Value> {
+        change_of_all(metadata, status, (interval, 60, 512))
+    }
+
+    fn change_of_all(metadata: Value, status: Value, paces: (u64, u64, u64)) -> Option<Value> {
         let mut object = json!({
             "apiVersion": "traffictrace.dev/v1alpha1", "kind": "TrafficTrace",
             "metadata": { "name": "t", "uid": "u1", "creationTimestamp": CREATED },
@@ -90,7 +120,42 @@ mod tests {
         });
         object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
         let object = serde_json::from_value(object).unwrap();
-        patch(&object, Duration::from_secs(interval)).map(|patch| patch["metadata"].clone())
+        let (reports, profiles, profile_kibibytes) = paces;
+        let [reports, profiles] = [reports, profiles].map(Duration::from_secs);
+        patch(&object, &Paces { reports, profiles, profile_kibibytes }).map(|patch| patch["metadata"].clone())
+    }
+
+    #[test]
+    fn the_pace_and_size_of_profiles_are_told_where_they_are_not_the_usual() {
+        let running = || json!({ "phase": "Running", "startTime": CREATED });
+        let told = |seconds: Option<&str>, size: Option<&str>| {
+            let mut annotations = json!({});
+            for (name, value) in [(PROFILE_INTERVAL_ANNOTATION, seconds), (PROFILE_SIZE_ANNOTATION, size)] {
+                if let Some(value) = value {
+                    annotations[name] = value.into();
+                }
+            }
+            json!({ "annotations": annotations })
+        };
+        for (before, (seconds, size), expected) in [
+            (json!({}), (60, 512), None),
+            (json!({}), (120, 16), Some(told(Some("120"), Some("16")))),
+            (told(Some("120"), Some("16")), (140, 16), None),
+            (told(Some("120"), Some("32")), (120, 16), Some(told(None, Some("16")))),
+            (told(Some("120"), Some("32")), (200, 32), Some(told(Some("200"), None))),
+        ] {
+            let expected = expected.map(|mut expected| {
+                expected["uid"] = "u1".into();
+                expected
+            });
+            assert_eq!(change_of_all(before.clone(), running(), (10, seconds, size)), expected, "{before}");
+        }
+        let usual = change_of_all(told(Some("120"), Some("16")), running(), (10, 60, 512)).unwrap();
+        let annotations = &usual["annotations"];
+        assert_eq!(
+            (&annotations[PROFILE_INTERVAL_ANNOTATION], &annotations[PROFILE_SIZE_ANNOTATION]),
+            (&Value::Null, &Value::Null)
+        );
     }
 
     #[test]

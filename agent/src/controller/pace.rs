@@ -1,21 +1,35 @@
-//! The pace at which nodes may report, so that a large cluster's API server is not busy with reports.
+//! The pace at which nodes may report and write profiles, so that a large cluster's API server and etcd are not busy with them.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use traffictrace_crd::{MAX_PROFILE_KIBIBYTES, MIN_PROFILE_KIBIBYTES};
 
 /// Report writes a second that the whole cluster may make: a quarter of a core of the API server.
 const WRITES_PER_SECOND: u64 = 30;
+/// KiB of profiles a minute that the nodes of the whole cluster may write before their traces end: half of what reports may
+/// write into etcd, which keeps about ten minutes of that.
+const PROFILE_KIBIBYTES_PER_MINUTE: u64 = 8 << 10;
+/// KiB that the profiles of one trace may have together, on all its nodes: they stay in etcd, and in the API server's memory, as
+/// long as their trace.
+const TRACE_KIBIBYTES: u64 = 16 << 10;
 /// Writes are counted in millionths, so that sums of them are exact.
 const WRITE: u64 = 1_000_000;
+
+/// The pace of reports.
+pub(super) type ReportPace = Pace<{ WRITES_PER_SECOND * WRITE }>;
+/// The pace of profiles, of which each KiB counts as a write.
+pub(super) type ProfilePace = Pace<{ PROFILE_KIBIBYTES_PER_MINUTE * WRITE / 60 }>;
 
 /// The writes that all running traces ask for, and the share of each namespace.
 ///
 /// A namespace that asks for less than an equal share gets what it asks for; the rest is shared equally by those that ask
 /// for more, whose reports come less often.
+///
+/// `CAPACITY`: millionths of writes a second that the whole cluster may make.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct Pace<const CAPACITY: u64> {
     /// The demand of each trace: its namespace, the number of its nodes that write, and the writes they ask for.
     traces: HashMap<String, Demand>,
     /// Millionths of writes a second that the namespaces ask for.
@@ -33,7 +47,7 @@ struct Demand {
     asked: u64,
 }
 
-impl Pace {
+impl<const CAPACITY: u64> Pace<CAPACITY> {
     /// Notes how many nodes of a trace write reports, and how often it asks for them.
     pub(super) fn set(&mut self, uid: &str, namespace: &str, writing: u64, interval: Duration) {
         let asked = writing * WRITE / interval.as_secs().max(1);
@@ -89,13 +103,12 @@ impl Pace {
 
     /// The largest part that a namespace may have; nothing when all get what they ask for.
     fn fair_share(&self) -> Option<u64> {
-        let capacity = WRITES_PER_SECOND * WRITE;
-        if self.asked <= capacity {
+        if self.asked <= CAPACITY {
             return None;
         }
         let mut demands: Vec<u64> = self.namespaces.values().copied().collect();
         demands.sort_unstable();
-        let (mut left, mut count) = (capacity, demands.len() as u64);
+        let (mut left, mut count) = (CAPACITY, demands.len() as u64);
         for demand in demands {
             if demand > left / count {
                 return Some(left / count);
@@ -105,6 +118,13 @@ impl Pace {
         }
         None
     }
+}
+
+/// The largest profile of each of so many nodes of a trace, in KiB. It is a power of two, so that it changes rarely while nodes
+/// come.
+pub(super) fn profile_kibibytes(nodes: u64) -> u64 {
+    let part = (TRACE_KIBIBYTES / nodes.max(1)).clamp(MIN_PROFILE_KIBIBYTES, MAX_PROFILE_KIBIBYTES);
+    1 << part.ilog2()
 }
 
 /// A moment so much later; the end of time when there is none.
@@ -117,15 +137,15 @@ mod tests {
     use super::*;
 
     /// A pace of traces, each with its namespace, nodes and interval in seconds.
-    fn pace(traces: &[(&str, u64, u64)]) -> Pace {
-        let mut pace = Pace::default();
+    fn pace(traces: &[(&str, u64, u64)]) -> ReportPace {
+        let mut pace = ReportPace::default();
         for (at, (namespace, nodes, seconds)) in traces.iter().enumerate() {
             pace.set(&format!("u{at}"), namespace, *nodes, Duration::from_secs(*seconds));
         }
         pace
     }
 
-    fn seconds(pace: &Pace, namespace: &str, asked: u64) -> u64 {
+    fn seconds<const CAPACITY: u64>(pace: &Pace<CAPACITY>, namespace: &str, asked: u64) -> u64 {
         pace.interval(namespace, Duration::from_secs(asked)).as_secs()
     }
 
@@ -157,6 +177,36 @@ mod tests {
         assert_eq!((seconds(&pace, "a", 10), pace.writing()), (10, 100));
         pace.set("u0", "a", 0, Duration::from_secs(10));
         assert_eq!((pace.writing(), pace.namespaces.len(), pace.asked), (0, 0, 0));
+    }
+
+    #[test]
+    fn profiles_of_large_traces_are_small_and_rare() {
+        // Nodes of one trace: the largest profile of each in KiB, and seconds between two of them.
+        for (nodes, kibibytes, seconds) in [
+            (0, 512, 60),
+            (1, 512, 60),
+            (16, 512, 60),
+            (32, 512, 120),
+            (100, 128, 94),
+            (1000, 16, 118),
+            (5000, 16, 586),
+        ] {
+            assert_eq!(profile_kibibytes(nodes), kibibytes, "{nodes}");
+            let mut pace = ProfilePace::default();
+            let minute = Duration::from_secs(60);
+            pace.set("u1", "a", nodes * kibibytes, minute);
+            let interval = pace.interval("a", minute).as_secs();
+            assert_eq!(interval, seconds, "{nodes}");
+            assert!(nodes * kibibytes * 60 <= PROFILE_KIBIBYTES_PER_MINUTE * interval, "{nodes}");
+            assert!(nodes > 1024 || nodes * kibibytes <= TRACE_KIBIBYTES, "{nodes}");
+        }
+        // Ten large traces of two namespaces share what one has.
+        let mut pace = ProfilePace::default();
+        for at in 0..10 {
+            let namespace = if at < 8 { "many" } else { "few" };
+            pace.set(&format!("u{at}"), namespace, 1000 * 16, Duration::from_secs(60));
+        }
+        assert_eq!((seconds(&pace, "many", 60), seconds(&pace, "few", 60)), (1876, 469));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::core::SelectorExt as _;
 use serde_json::Value;
-use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
+use traffictrace_crd::{MAX_PROFILE_KIBIBYTES, PROFILE_INTERVAL, TrafficTrace, TrafficTraceReport};
 
 use super::events::{Notice, events};
-use super::metadata;
-use super::pace::Pace;
+use super::metadata::{self, Paces};
+use super::pace::{ProfilePace, ReportPace, profile_kibibytes};
 use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
 use super::pods::{Labels, PodRecord, Pods};
 use super::reports::{Reports, trace_of};
@@ -79,7 +79,8 @@ pub(super) struct State {
     of_namespace: HashMap<String, BTreeSet<String>>,
     reports: Reports,
     schedule: Schedule,
-    pace: Pace,
+    pace: ReportPace,
+    profile_pace: ProfilePace,
     pods: Pods,
     services: Directory,
     nodes: Directory,
@@ -174,6 +175,7 @@ impl State {
         self.reports.forget(key);
         self.schedule.set(&key.uid, None);
         self.pace.remove(&key.uid);
+        self.profile_pace.remove(&key.uid);
         if let Some(uids) = self.of_namespace.get_mut(&key.namespace) {
             uids.remove(&key.uid);
             if uids.is_empty() {
@@ -276,13 +278,30 @@ impl State {
         let reports = self.reports.of(&Key::of(&trace.object));
         let writing = if trace.is_over() { 0 } else { reports.map_or(0, NodeReports::writing) };
         self.pace.set(uid, trace.namespace(), writing, asked(trace));
-        let due = trace.due(reports, self.interval(trace), now);
+        let wants_stacks = trace.object.spec.stacks.is_some();
+        let kibibytes = if wants_stacks { writing * profile_kibibytes(nodes(reports)) } else { 0 };
+        self.profile_pace.set(uid, trace.namespace(), kibibytes, PROFILE_INTERVAL);
+        let due = trace.due(reports, &self.paces(trace, reports), now);
         self.schedule.set(uid, due);
     }
 
     /// The interval at which the nodes of a trace report and its status is written.
     fn interval(&self, trace: &Trace) -> Duration {
         self.pace.interval(trace.namespace(), asked(trace))
+    }
+
+    /// The paces of a trace's nodes.
+    fn paces(&self, trace: &Trace, reports: Option<&NodeReports>) -> Paces {
+        let reports_every = self.interval(trace);
+        if trace.object.spec.stacks.is_none() {
+            let profile_kibibytes = MAX_PROFILE_KIBIBYTES;
+            return Paces { reports: reports_every, profiles: PROFILE_INTERVAL, profile_kibibytes };
+        }
+        Paces {
+            reports: reports_every,
+            profiles: self.profile_pace.interval(trace.namespace(), PROFILE_INTERVAL),
+            profile_kibibytes: profile_kibibytes(nodes(reports)),
+        }
     }
 
     fn action(&mut self, uid: &str, now: Timestamp) -> Option<Action> {
@@ -305,7 +324,8 @@ impl State {
         };
         let action = action.or_else(|| {
             let trace = self.traces.get(uid)?;
-            let patch = metadata::patch(&trace.object, self.interval(trace))?;
+            let paces = self.paces(trace, self.reports.of(&of));
+            let patch = metadata::patch(&trace.object, &paces)?;
             Some(Action::Patch(Box::new(trace.object.clone()), patch))
         })?;
         self.traces.get_mut(uid)?.begin_request();
@@ -384,6 +404,11 @@ impl State {
     pub(super) fn counts(&self) -> (usize, usize, u64) {
         (self.traces.len(), self.reports.len(), self.pace.writing())
     }
+}
+
+/// The number of nodes that have reported on a trace.
+fn nodes(reports: Option<&NodeReports>) -> u64 {
+    reports.map_or(0, |reports| reports.names().count() as u64)
 }
 
 /// The interval at which a trace's spec asks for reports.

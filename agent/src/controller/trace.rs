@@ -8,7 +8,7 @@ use kube::core::Selector;
 use traffictrace_crd::{TrafficTrace, TrafficTraceStatus, condition_type};
 
 use super::filters::Filters;
-use super::metadata;
+use super::metadata::{self, Paces};
 use super::pace::after;
 use crate::kubeapi::{Backoff, compare_versions};
 use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, UNTRACED_AFTER, is_over};
@@ -166,19 +166,20 @@ impl Trace {
     }
 
     /// The time at which the trace is to be looked at next, if nothing more happens. Its status is written once in
-    /// `interval`.
+    /// the interval of its reports.
     pub(super) fn due(
         &self,
         reports: Option<&NodeReports>,
-        interval: Duration,
+        paces: &Paces,
         now: Timestamp,
     ) -> Option<Timestamp> {
+        let interval = paces.reports;
         let wanted = [
             self.deleted_at(),
             self.changed.map(|_| self.next_write(reports, interval, now)),
             self.next_of_life(),
             self.next_look(interval),
-            metadata::patch(&self.object, interval).map(|_| now),
+            metadata::patch(&self.object, paces).map(|_| now),
             self.reports_until().filter(|_| self.has_reports),
         ];
         let wanted = wanted.into_iter().flatten().min()?;

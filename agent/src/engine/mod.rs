@@ -7,14 +7,18 @@ mod containers;
 mod http;
 mod icmp;
 mod losses;
+mod records;
 mod selection;
 mod session;
 mod slots;
 mod snapshot;
+mod stacks;
 mod stats;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::OwnedFd,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -28,12 +32,14 @@ use self::{
     losses::{book_overflow, losses},
     session::Session,
     slots::SlotRows,
+    stacks::{Naming, StackFeed},
 };
 pub use self::{
     http::{HttpExchange, HttpInterval, HttpMissing, HttpOwner, HttpSnapshot, HttpSpec, TlsProcess},
     losses::Losses,
     session::{CgroupKind, SelectedCgroup, SessionId, SessionSpec},
     snapshot::Snapshot,
+    stacks::StackSpec,
     stats::EngineStats,
 };
 use crate::{
@@ -69,6 +75,12 @@ pub enum EngineError {
     /// The name is not known.
     #[error("there is no session {0}")]
     NoSession(SessionId),
+    /// There can be no further thread.
+    #[error("start the thread that names the functions of stacks: {source}")]
+    Thread {
+        /// Why not.
+        source: io::Error,
+    },
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -84,6 +96,11 @@ pub struct Engine {
     icmp: IcmpPrograms,
     /// While a session wants requests.
     http: Option<HttpFeed>,
+    /// While a session wants stacks.
+    stacks: Option<StackFeed>,
+    naming: Naming,
+    /// Readable when records of one of the two should be taken; made for the first of them.
+    records: Option<OwnedFd>,
     next_number: u8,
     drained: Instant,
     /// Times of drains that nobody has asked for yet.
@@ -100,6 +117,9 @@ impl Engine {
             slots: SlotRows::default(),
             icmp: IcmpPrograms::default(),
             http: None,
+            stacks: None,
+            naming: Naming::default(),
+            records: None,
             next_number: 0,
             drained: Instant::now(),
             drains: Vec::new(),
@@ -135,6 +155,7 @@ impl Engine {
             spec: SessionSpec { group_by: spec.group_by, max_rows: spec.max_rows, ..SessionSpec::default() },
             containers: Containers::default(),
             http: None,
+            stacks: None,
             resumed: false,
             older_sockets_found: false,
             losses_before: losses(tracer, &self.slots),
@@ -199,6 +220,9 @@ impl Engine {
         if let Err(error) = self.update_http() {
             tracing::error!(%error, "the HTTP programs go on with what a session selected that has ended");
         }
+        if let Err(error) = self.update_stacks() {
+            tracing::error!(%error, "stacks are taken for a session that has ended");
+        }
         if self.sessions.is_empty() {
             self.tracer = None;
             self.slots = SlotRows::default();
@@ -225,17 +249,20 @@ impl Engine {
     /// Goes on from what was shown before this process began: `totals` in all, of which `rows` are known.
     pub fn seed(&mut self, id: &SessionId, totals: &Totals, rows: Vec<Seed>) {
         if let Some(session) = self.sessions.get_mut(id) {
-            session.ledger.seed(totals, rows);
+            session.seed_stacks(|session| session.ledger.seed(totals, rows));
             session.resumed = true;
         }
     }
 
-    /// Takes the records of HTTP, and drains the flow table when it is time or when it fills up. Call it a few times a
-    /// second; [`Engine::http_readable`] tells when it should be sooner.
+    /// Takes the records of HTTP and of stacks, and drains the flow table when it is time or when it fills up. Call it a few
+    /// times a second; [`Engine::records_readable`] tells when it should be sooner.
     pub fn tick(&mut self) {
-        self.read_http();
+        self.read_records();
         let Some(tracer) = &mut self.tracer else { return };
         tracer.follow();
+        if let Some(stacks) = &mut self.stacks {
+            stacks.follow(tracer);
+        }
         if self.drained.elapsed() >= DRAIN_INTERVAL || tracer.is_filling() {
             self.drain();
         }
@@ -253,7 +280,7 @@ impl Engine {
     }
 
     fn drain_to(&mut self, depth: Depth) {
-        self.read_http();
+        self.read_records();
         let Self { tracer: Some(tracer), sessions, slots, drains, .. } = self else { return };
         let mut by_number: [Option<&mut Session>; SESSIONS] = [const { None }; SESSIONS];
         for session in sessions.values_mut() {

@@ -1,6 +1,6 @@
 //! The kernel's selection, kept in step with what the sessions select.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed};
 
 use traffictrace_ebpf::layout::{self, PENDING, Slot};
 
@@ -31,6 +31,8 @@ impl Engine {
         }
         self.select_processes(number, old, &new)?;
         self.update_http()?;
+        self.update_stacks()?;
+        self.watch_records();
         // Last, so that all that is new begins at once.
         self.publish()?;
         self.update_icmp();
@@ -126,6 +128,15 @@ impl Engine {
     pub(super) fn update_icmp(&mut self) {
         if let Some(tracer) = &mut self.tracer {
             self.icmp.update(tracer, self.sessions.values().map(|session| &session.spec.filter));
+        }
+    }
+
+    /// Ids of the processes that a session selects, their children included where the session wants those.
+    pub fn selected_processes(&mut self, id: &SessionId) -> Result<BTreeSet<u32>, EngineError> {
+        let number = self.sessions.get(id).map(|session| session.number);
+        match (&mut self.tracer, number) {
+            (Some(tracer), Some(number)) => Ok(tracer.selected_processes(1 << number)?),
+            _ => Ok(BTreeSet::new()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use traffictrace_ebpf::layout::{self, Overflow, OverflowKey};
 
-use super::{HttpSpec, Losses, containers::Containers, http::HttpLedger};
+use super::{HttpSpec, Losses, StackSpec, containers::Containers, http::HttpLedger, stacks::StackLedger};
 use crate::flows::{Filter, GroupBy, Ledger};
 
 /// Name of a session: the UID of its trace.
@@ -47,6 +47,8 @@ pub struct SessionSpec {
     pub max_rows: usize,
     /// What it wants of HTTP; absent: nothing.
     pub http: Option<HttpSpec>,
+    /// What it wants of the stacks of its traffic; absent: nothing.
+    pub stacks: Option<StackSpec>,
 }
 
 impl SessionSpec {
@@ -105,6 +107,8 @@ pub(super) struct Session {
     pub(super) containers: Containers,
     /// While it wants HTTP.
     pub(super) http: Option<HttpLedger>,
+    /// While it wants stacks.
+    pub(super) stacks: Option<StackLedger>,
     /// Whether it goes on from what was shown before this process began.
     pub(super) resumed: bool,
     /// Whether sockets older than the session were looked for in all processes of the machine.

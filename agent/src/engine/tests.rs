@@ -259,5 +259,7 @@ mod limits;
 mod older;
 mod sessions;
 mod shared;
+mod stacks;
+mod stacks_taken;
 mod streams;
 mod twins;

@@ -4,7 +4,7 @@ mod entry;
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hash, RandomState},
     time::Duration,
 };
 
@@ -177,6 +177,15 @@ impl Ledger {
         let mut processes: Vec<_> = sums.into_iter().map(process).collect();
         processes.sort_unstable_by(|a, b| b.totals.bytes().cmp(&a.totals.bytes()).then(a.pid.cmp(&b.pid)));
         processes
+    }
+
+    /// The sums of the rows of which `name` says the same. Costs a look at every row.
+    pub fn sums<N: Hash + Eq>(&self, name: impl Fn(&Key) -> N) -> HashMap<N, Totals> {
+        let mut sums: HashMap<N, Totals> = HashMap::new();
+        for entry in self.entries.iter().filter(|entry| !entry.vacant) {
+            sums.entry(name(&entry.key)).or_default().add(&entry.totals);
+        }
+        sums
     }
 
     /// Number of rows.

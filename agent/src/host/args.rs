@@ -73,6 +73,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(number.saturating_mul(millis)))
 }
 
+/// Reads the time after which a command ends, or longer than which something takes: more than nothing.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() { Err("must be more than nothing, such as 30s".into()) } else { Ok(time) }
+}
+
 /// Reads the time between two reports, at least 100 ms and at most a day.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
@@ -101,5 +107,7 @@ mod tests {
         for bad in ["", "1", "s", "1.5s", "-1s", "10ms", "1d", "99999999999999999999s", "25h", "1 s"] {
             assert!(interval(bad).is_err(), "{bad}");
         }
+        assert_eq!(some_time("1ms"), Ok(Duration::from_millis(1)));
+        assert!(some_time("0s").is_err_and(|error| error.contains("more than nothing")));
     }
 }

@@ -11,7 +11,7 @@ mod target;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::{
-    args::{EngineArgs, TargetArgs, duration, interval},
+    args::{EngineArgs, TargetArgs, duration, interval, some_time},
     error::HostError,
     filter::FilterArgs,
     table::{GAP, table},

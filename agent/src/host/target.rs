@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use procfs::process::all_processes;
+use procfs::{
+    ProcError,
+    process::{Process, all_processes},
+};
 
 use super::{HostError, TargetArgs};
 use crate::{
@@ -111,17 +114,21 @@ impl Target {
                 }
                 Ok(None)
             }
-            // Descendants may outlive the process; nothing is missed by waiting for Ctrl-C.
+            // Descendants may outlive the process.
             Self::Process { root, pid, descendants: true, next_look, .. } => {
                 let begin = Instant::now();
                 if begin >= *next_look {
                     follow_descendants(root, *pid, engine, session)?;
+                    // The kernel lists those that have not ended, and some that ended while they were listed.
+                    if engine.selected_processes(session)?.into_iter().all(has_ended) {
+                        return Ok(Some(format!("process {pid} with all its descendants")));
+                    }
                     *next_look = Instant::now() + LOOK_INTERVAL.max(begin.elapsed() * LOOK_SHARE);
                 }
                 Ok(None)
             }
             Self::Process { root, pid, .. } => {
-                if !fs::exists(format!("/proc/{pid}")).unwrap_or(true) {
+                if has_ended(*pid) {
                     return Ok(Some(format!("process {pid}")));
                 }
                 let pids = BTreeMap::from([(*pid, false)]);
@@ -165,6 +172,16 @@ impl Target {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells whether a process has ended: it is gone, or only waits for its parent to take notice. The first thread of a process
+/// may have ended before the others. A process of which nothing can be learnt is taken to go on.
+fn has_ended(pid: u32) -> bool {
+    let Ok(id) = pid.try_into() else { return true };
+    match Process::new(id).and_then(|process| process.stat()) {
+        Ok(stat) => matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1,
+        Err(error) => matches!(error, ProcError::NotFound(_)),
     }
 }
 

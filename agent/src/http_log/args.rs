@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::selection::SelectionArgs;
-use crate::host::{EngineArgs, FilterArgs, TargetArgs, duration, interval};
+use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval, some_time};
 
 /// Show every HTTP request of one container, cgroup or process, on the side of the server and of the client.
 ///
@@ -28,7 +28,7 @@ pub(crate) struct HttpArgs {
     pub(super) summary: bool,
 
     /// With --summary: time between two tables, such as 1s, 500ms or 1m; at least 100ms.
-    #[arg(long, default_value = "5s", value_parser = interval)]
+    #[arg(long, default_value = "5s", value_parser = interval, requires = "summary")]
     pub(super) interval: Duration,
 
     /// With --summary: show this many endpoints, those with the most requests [default: 20 in a table; all in JSON].
@@ -36,7 +36,7 @@ pub(crate) struct HttpArgs {
     top: Option<usize>,
 
     /// End after this time, such as 30s or 5m [default: go on until Ctrl-C].
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(super) duration: Option<Duration>,
 
     /// How to print.

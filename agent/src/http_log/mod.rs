@@ -19,13 +19,14 @@ use std::{
 };
 
 use tokio::time::{sleep, sleep_until, timeout};
+use traffictrace_crd::human;
 
 pub(crate) use self::args::HttpArgs;
 use self::{
     args::Output,
     printer::{Page, Printer},
     summary::Summaries,
-    tally::{Tally, by_class, counted},
+    tally::{Tally, by_class},
 };
 use crate::{
     engine::{Engine, HttpSpec, SessionId, SessionSpec},
@@ -71,7 +72,7 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     loop {
         let tick = ticked + TICK;
         let wake = end.map_or(tick, |end| end.min(tick));
-        records.follow(log.engine.http_readable()).map_err(HostError::Wait)?;
+        records.follow(log.engine.records_readable()).map_err(HostError::Wait)?;
         let mut last = tokio::select! {
             biased;
             () = stopped.as_mut() => true,
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
             }
             log.engine.tick();
         } else {
-            log.engine.read_http();
+            log.engine.read_records();
         }
         if let Some(summaries) = &mut log.summaries {
             summaries.record(&log.engine.take_exchanges(&log.session), &log.args.selection);
@@ -203,7 +204,7 @@ impl Log {
             // A summary of all requests has said so.
             if !self.args.summary || !self.args.selection.takes_all() {
                 let sums = &tally.totals.sums;
-                eprintln!("{}{}.", counted(sums.requests(), "request"), by_class(sums));
+                eprintln!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));
             }
             let sentences =
                 tally.sentences().into_iter().chain(tally.under_way()).chain(tally.tls_sentences());

@@ -9,7 +9,7 @@ use traffictrace_http::endpoint::{Class, Interval, Latency, Row, Sums, Table};
 use super::{
     names::{command, side},
     selection::SelectionArgs,
-    tally::{Tally, by_class, counted},
+    tally::{Tally, by_class},
     text::microseconds,
 };
 use crate::{
@@ -113,7 +113,7 @@ impl Summary {
     /// The text of an interval: a line of sums, the endpoints, and what is missing since the beginning.
     pub(super) fn text(&self, tally: &Tally, zone: &TimeZone) -> String {
         let time = self.ended.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
-        let requests = counted(self.totals.requests(), "request");
+        let requests = human::number_of(self.totals.requests(), "request");
         let seconds = self.elapsed.as_secs_f64();
         let mut text = format!("{time}  {requests} in {seconds:.1} s{}\n", by_class(&self.totals));
         self.write_endpoints(&mut text);
@@ -126,7 +126,7 @@ impl Summary {
 
     /// The text of the whole session: a line of sums, and the endpoints.
     pub(super) fn whole_text(&self) -> String {
-        let requests = counted(self.totals.requests(), "request");
+        let requests = human::number_of(self.totals.requests(), "request");
         let seconds = self.elapsed.as_secs_f64();
         let mut text = format!("In all: {requests} in {seconds:.1} s{}\n", by_class(&self.totals));
         self.write_endpoints(&mut text);

@@ -47,37 +47,37 @@ impl Tally {
             format!(
                 "{} were lost between the kernel and this process, with the heads of {} and {}{}: trace fewer \
                  processes, or only some --port.",
-                counted(missing.lost.records, "record"),
-                counted(missing.lost.requests, "request"),
-                counted(missing.lost.responses, "response"),
+                human::number_of(missing.lost.records, "record"),
+                human::number_of(missing.lost.requests, "request"),
+                human::number_of(missing.lost.responses, "response"),
                 match missing.lost.unknown {
                     0 => String::new(),
-                    unknown => format!(", and {} of unknown content", counted(unknown, "record")),
+                    unknown => format!(", and {} of unknown content", human::number_of(unknown, "record")),
                 },
             )
         });
         for reason in Unobserved::REASONS {
             let count = totals.unobserved.of(reason);
-            say(count, &|| format!("{} not shown: {}.", counted(count, "request"), why(reason)));
+            say(count, &|| format!("{} not shown: {}.", human::number_of(count, "request"), why(reason)));
         }
         say(missing.connections, &|| {
             format!(
                 "{} not followed, because too many were open at once: trace fewer processes, or only some --port.",
-                counted(missing.connections, "connection"),
+                human::number_of(missing.connections, "connection"),
             )
         });
         say(missing.not_listed, &|| {
             format!(
                 "{} counted in the totals without a line, because the output was read too slowly: write to a file, or \
                  use --summary.",
-                counted(missing.not_listed, "request"),
+                human::number_of(missing.not_listed, "request"),
             )
         });
         say(missing.without_flow, &|| {
             format!(
                 "Up to {} not shown, because the flow table was full and nobody can tell whose they are: raise \
                  --max-flows.",
-                counted(missing.without_flow, "request"),
+                human::number_of(missing.without_flow, "request"),
             )
         });
         say(*table_full, &|| {
@@ -95,7 +95,8 @@ impl Tally {
     /// What had not ended by the end, as a sentence.
     pub(super) fn under_way(&self) -> Option<String> {
         let count = self.missing.under_way;
-        (count > 0).then(|| format!("{} had not ended, which no total has.", counted(count, "request")))
+        (count > 0)
+            .then(|| format!("{} had not ended, which no total has.", human::number_of(count, "request")))
     }
 }
 
@@ -131,11 +132,6 @@ pub(super) fn name(class: Class) -> &'static str {
         Class::Unknown => "status unknown",
         other => other.name(),
     }
-}
-
-/// A number with what is counted.
-pub(super) fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn why(reason: Reason) -> &'static str {

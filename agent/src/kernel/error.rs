@@ -44,6 +44,15 @@ pub enum KernelError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// Stacks are taken behind programs on tracepoints alone.
+    #[error(
+        "this kernel cannot take stacks of traffic: sends and receives are counted by {tier} here, and stacks need the \
+         tracepoints sock_send_length and sock_recv_length (tp_btf); use Linux 6.3 or later"
+    )]
+    NoStacks {
+        /// What counts here.
+        tier: HookTier,
+    },
     /// No hook tier that was tried works.
     #[error(
         "this kernel offers no way to count sends and receives; use Linux 6.3 or later, or 5.10 or later with BPF \

@@ -33,6 +33,8 @@ pub(super) struct Hooks {
     connections: Vec<BtfTracePointLink>,
     process_end: Option<BtfTracePointLink>,
     received_icmp: Option<BtfTracePointLink>,
+    /// While a session wants stacks.
+    pub(super) claims: Option<BtfTracePointLink>,
     /// Whether this tier has programs on cgroups.
     has_cgroup_programs: bool,
     programs: CgroupPrograms,
@@ -48,6 +50,7 @@ impl Hooks {
             connections: Vec::new(),
             process_end: None,
             received_icmp: None,
+            claims: None,
             has_cgroup_programs,
             programs,
             at_cgroups: AtCgroups::default(),

@@ -55,7 +55,8 @@ impl HttpCapture {
         if matches!(is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_loop), Ok(false)) {
             return Err(KernelError::NoHelper { feature: "show HTTP", helper: "bpf_loop", since: "5.17" });
         }
-        let mut ebpf = records::load(HTTP_OBJECT, "HTTP", &btf, &HTTP, (maps::HTTP_RING, ring_bytes))?;
+        let mut ebpf =
+            records::load(HTTP_OBJECT, "HTTP", &btf, &HTTP, (maps::HTTP_RING, ring_bytes), &[], &[])?;
         let records = Records::take(&mut ebpf, maps::HTTP_RING, maps::HTTP_LOST)?;
         let (ignored, pauses) = (hash(&mut ebpf, maps::HTTP_IGNORED)?, hash(&mut ebpf, maps::HTTP_PAUSES)?);
         Ok(Self { ebpf, btf, records, ignored, pauses, programs: CgroupPrograms::new(root) })

@@ -18,6 +18,7 @@ mod reconcile;
 mod records;
 mod selection;
 mod sizes;
+mod stacks;
 mod table;
 mod tier;
 mod tls;
@@ -25,7 +26,13 @@ mod twins;
 mod unseen;
 mod uprobes;
 
-use std::{collections::HashSet, fmt, path::Path, sync::atomic::AtomicU64, time::Instant};
+use std::{
+    collections::HashSet,
+    fmt,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering::Acquire},
+    time::Instant,
+};
 
 use aya::{
     Btf, Ebpf, Pod,
@@ -48,6 +55,7 @@ pub use self::{
     older::sees_all_processes,
     readable::Readable,
     records::HttpLost,
+    stacks::StackCapture,
     table::Drained,
     tier::{HookTier, TierChoice},
     tls::{TlsLinks, TlsProbes, TlsText},
@@ -271,6 +279,11 @@ impl Tracer {
     /// The kernel's memory of cgroup folders.
     pub fn folders(&self) -> Result<Folders<'_>, KernelError> {
         Folders::of(&self.ebpf)
+    }
+
+    /// The slot with a number, if it is still the flow's that it was in this epoch.
+    pub fn slot(&self, number: u32, epoch: u32) -> Option<&Slot> {
+        self.table.slot(number).filter(|slot| slot.epoch.load(Acquire) == epoch)
     }
 
     /// The main slot of a TCP socket, by the socket's cookie: it tells the process and the ends.

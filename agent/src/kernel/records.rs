@@ -1,4 +1,4 @@
-//! Objects that hand records over, HTTP's and TLS's: loading one, and its ring buffer with what that refused.
+//! Objects that hand records over, those of HTTP, TLS and stacks: loading one, and its ring buffer with what that refused.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use aya::{
     maps::{HashMap, Map, MapData, RingBuf},
 };
 use traffictrace_ebpf::{
-    constants,
+    constants::WAKE_AT,
     layout::http::{Lost, Record},
 };
 
@@ -73,16 +73,11 @@ impl Records {
 
     /// Takes the records that wait, at most `most` of them, and returns how many there were.
     pub(super) fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) -> usize {
-        let mut taken = 0;
-        while taken < most
-            && let Some(item) = self.ring.next()
-        {
-            if let Some(record) = Record::from_bytes(&item) {
+        read(&mut self.ring, most, &mut |bytes| {
+            if let Some(record) = Record::from_bytes(bytes) {
                 sink(&record);
             }
-            taken += 1;
-        }
-        taken
+        })
     }
 
     /// Descriptor that is readable when the ring buffer gets full.
@@ -101,8 +96,21 @@ impl Records {
     }
 }
 
+/// Takes what waits in a ring buffer, at most `most` records, and returns how many there were.
+pub(super) fn read(ring: &mut RingBuf<MapData>, most: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+    let mut taken = 0;
+    while taken < most
+        && let Some(item) = ring.next()
+    {
+        sink(&item);
+        taken += 1;
+    }
+    taken
+}
+
 /// Creates the maps of an object and loads the programs of its hooks. `what` names it in errors; `ring_bytes` is the size of
-/// the ring buffer with this name.
+/// the ring buffer with this name. `sizes` are entries of maps by their names, and
+/// `constants` values by theirs.
 ///
 /// # Errors
 ///
@@ -113,15 +121,25 @@ pub(super) fn load(
     btf: &Btf,
     hooks: &[Hook],
     (ring_name, ring_bytes): (&'static str, u32),
+    sizes: &[(&'static str, u32)],
+    constants: &[(&'static str, u64)],
 ) -> Result<Ebpf, KernelError> {
-    let mut ebpf = EbpfLoader::new()
+    let wake_at = u64::from(ring_bytes / WAKE_AT_PART);
+    let mut loader = EbpfLoader::new();
+    loader
         .btf(Some(btf))
         .map_max_entries(ring_name, ring_bytes)
-        .override_global(constants::HTTP_WAKE_AT, &u64::from(ring_bytes / WAKE_AT_PART), true)
+        .override_global(WAKE_AT, &wake_at, true)
         // The programs alone use storage of sockets and of tasks; the loader has no type for it.
-        .allow_unsupported_maps()
-        .load(object)
-        .map_err(|e| KernelError::load(format!("create the BPF maps for {what}"), e))?;
+        .allow_unsupported_maps();
+    for (map, entries) in sizes {
+        loader.map_max_entries(map, *entries);
+    }
+    for (constant, value) in constants {
+        loader.override_global(constant, value, true);
+    }
+    let mut ebpf =
+        loader.load(object).map_err(|e| KernelError::load(format!("create the BPF maps for {what}"), e))?;
     let mut refused = load::verify(&mut ebpf, btf, hooks);
     for hook in hooks {
         if let Some(error) = refused.remove(hook.program) {

@@ -105,6 +105,11 @@ impl Table {
         self.slots.len()
     }
 
+    /// The slot with a number.
+    pub(super) fn slot(&self, number: u32) -> Option<&Slot> {
+        self.slots.get(number as usize)
+    }
+
     /// Number of slots that were used when the last drain began.
     pub(super) fn used(&self) -> usize {
         self.used

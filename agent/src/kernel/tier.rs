@@ -249,6 +249,16 @@ pub(super) const TLS_PROBES: [Hook; 12] = [
     hook("tt_tls_go_write", Kind::Uprobe, "crypto/tls.(*Conn).Write"),
 ];
 
+/// What takes stacks, in an object of its own.
+pub(super) const STACKS: [Hook; 3] = [
+    hook("tt_stack_send", Kind::Tracepoint, "sock_send_length"),
+    hook("tt_stack_recv", Kind::Tracepoint, "sock_recv_length"),
+    hook("tt_stack_claim", Kind::Tracepoint, "tcp_rcv_space_adjust"),
+];
+
+/// Notes who receives without a call that reports it, for the last of [`STACKS`]; only while a session wants stacks.
+pub(super) const STACKS_CLAIM: Hook = hook("tt_claim", Kind::Tracepoint, "tcp_rcv_space_adjust");
+
 /// Sees the source of what ping and raw sockets receive.
 pub(super) const ICMP_RECV: Hook = hook("tt_icmp_recv", Kind::Tracepoint, "consume_skb");
 

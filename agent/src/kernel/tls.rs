@@ -80,7 +80,7 @@ impl TlsProbes {
             });
         }
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
-        let mut ebpf = records::load(TLS_OBJECT, "TLS", &btf, &TLS, (maps::TLS_RING, ring_bytes))?;
+        let mut ebpf = records::load(TLS_OBJECT, "TLS", &btf, &TLS, (maps::TLS_RING, ring_bytes), &[], &[])?;
         let probes = Uprobes::load(TLS_OBJECT, &ebpf, &btf, &TLS_PROBES)?;
         let hooks = TLS.map(|hook| load::attach_tracepoint(&mut ebpf, &btf, hook));
         let hooks = hooks.into_iter().collect::<Result<_, _>>()?;
@@ -149,12 +149,20 @@ impl TlsProbes {
             })
         };
         let links = thread::scope(|scope| {
-            let threads: Vec<_> =
-                offsets.iter().map(|(key, offsets)| scope.spawn(|| probe(*key, offsets))).collect();
+            let probe = &probe;
+            let (mut threads, mut done) = (Vec::new(), Vec::new());
+            for (key, offsets) in &offsets {
+                match thread::Builder::new().spawn_scoped(scope, move || probe(*key, offsets)) {
+                    Ok(thread) => threads.push(thread),
+                    // This thread does it where no other can be made.
+                    Err(_) => done.push(probe(*key, offsets)),
+                }
+            }
             let joined =
                 threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
             // All threads are waited for, whatever one says.
-            joined.collect::<Vec<_>>()
+            done.extend(joined);
+            done
         });
         links.into_iter().collect::<Result<_, _>>().map(TlsLinks)
     }

@@ -88,6 +88,8 @@ struct Reading {
 #[derive(Debug, Default)]
 struct Twin {
     link: Option<BtfTracePointLink>,
+    /// How often the twin was attached.
+    attached: u64,
     /// The kernel refused the twin; it is not asked again.
     refused: bool,
     /// Events lost, at most, until the twin was attached or detached the last time, and the counters at that moment.
@@ -116,6 +118,11 @@ impl Twins {
     /// Whether any twin is attached.
     pub(super) fn any(&self) -> bool {
         self.twins.iter().any(|twin| twin.link.is_some())
+    }
+
+    /// How often twins were attached.
+    pub(super) fn attached(&self) -> u64 {
+        self.twins.iter().map(|twin| twin.attached).sum()
     }
 
     /// Attaches a twin behind each program that was skipped, at most once a second; from the start where tracepoints can
@@ -180,6 +187,7 @@ impl Twin {
         let link = load::attach_tracepoint(ebpf, btf, pair.twin)?;
         self.mark(read(ebpf, pair, loss));
         self.link = Some(link);
+        self.attached += 1;
         self.refused = false;
         Ok(())
     }

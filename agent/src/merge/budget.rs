@@ -19,12 +19,12 @@ const FEW_TLS: usize = 4;
 const SHORT_MESSAGE: usize = 160;
 
 /// Cuts lists until a status fits that lists as many flows and endpoints as the spec asks for. Flows and HTTP requests have
-/// a part each, so that neither takes the other's. Totals are never touched.
+/// a part each, so that neither takes the other's; the few sums of stacks are in neither. Totals are never touched.
 pub(super) fn fit(status: &mut TrafficTraceStatus, spec: &TrafficTraceSpec) {
     let number = |asked: i32| usize::try_from(asked).unwrap_or(1).max(1);
-    let http = status.http.take();
+    let (http, stacks) = (status.http.take(), status.stacks.take());
     fit_flows(status, FIXED + PER_FLOW * number(spec.top_flows));
-    status.http = http;
+    (status.http, status.stacks) = (http, stacks);
     if let Some(http) = &mut status.http {
         let endpoints = spec.http.as_ref().map_or(0, |http| number(http.top_endpoints));
         fit_endpoints(http, HTTP_FIXED + PER_ENDPOINT * endpoints);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason as reason};
+use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason as reason, human};
 
-use super::text::{and_more, number_of, wanted_pod};
+use super::text::{and_more, wanted_pod};
 use super::{Inputs, NodeReports, Nodes};
 
 /// The last reports of a trace's nodes are waited for until so long after its end.
@@ -101,7 +101,7 @@ pub(super) fn failure(inputs: &Inputs<'_>, nodes: &Nodes) -> (&'static str, Stri
     }
     let message = format!(
         "No agent reported from {} with selected pods: see whether the agent's pods run there.",
-        number_of(nodes.matched, "node")
+        human::number_of(nodes.matched, "node")
     );
     (reason::NO_AGENT, message)
 }

@@ -13,6 +13,7 @@ mod life;
 mod nodes;
 mod presence;
 mod rows;
+mod stacks;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,7 @@ pub(crate) use life::{LAST_REPORTS_WITHIN, is_over};
 pub(crate) use nodes::NodeReports;
 use presence::Nodes;
 pub(crate) use presence::UNTRACED_AFTER;
-pub(crate) use text::{and_more, number_of, when};
+pub(crate) use text::{and_more, when};
 
 /// The names of peers.
 pub(crate) trait PeerNames {
@@ -145,6 +146,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> Merged {
         top_flows: top.flows,
         truncated: top.truncated,
         http: http::requests(inputs, before.http.as_ref()),
+        stacks: stacks::stacks(inputs, before.stacks.as_ref()),
         lost,
         interruptions: inputs.reports.interruptions(),
         refused_nodes: refused_nodes(inputs),

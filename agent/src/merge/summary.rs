@@ -45,7 +45,7 @@ fn lost(status: &TrafficTraceStatus, nodes: &Nodes, without_http: usize) -> Stri
         ("HTTP not counted on", without_http),
     ] {
         if count > 0 {
-            parts.push(format!("{what} {count} node{}", if count == 1 { "" } else { "s" }));
+            parts.push(format!("{what} {}", human::number_of(count as u64, "node")));
         }
     }
     if !status.not_visible.is_empty() {

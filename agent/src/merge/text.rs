@@ -43,12 +43,6 @@ pub(crate) fn and_more(count: usize) -> String {
     if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 
-/// A number of things: `1 node`, `2 nodes`.
-pub(crate) fn number_of(count: impl Into<i64>, thing: &str) -> String {
-    let count = count.into();
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Names as alternatives: `a, b or c`.
 fn either(names: &[String]) -> String {
     match names {

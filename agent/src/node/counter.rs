@@ -4,7 +4,13 @@ use traffictrace_http::endpoint::{Counts, Row};
 
 use crate::engine::{Engine, EngineError, HttpOwner, HttpSnapshot, SessionSpec, Snapshot};
 use crate::flows::{Seed, Totals};
+use crate::report::{Owned, Profiled};
 use crate::session::Uid;
+use crate::stacks::profile::Place;
+
+/// Names the pod, as `namespace/name`, and the container of a cgroup; nothing for one whose traffic the trace does not want. The folder that the cgroup
+/// had is asked for where nothing else is known of it.
+pub(super) type OwnerOf<'a> = dyn FnMut(u64, &dyn Fn() -> Option<String>) -> Option<Owned> + 'a;
 
 /// Counts the traffic of sessions, which are named by the UIDs of their traces.
 pub(super) trait Counter {
@@ -36,6 +42,9 @@ pub(super) trait Counter {
 
     /// All endpoints of a session and the sums of its HTTP requests, up to now; nothing if it does not count any.
     fn http(&mut self, id: &Uid) -> Option<HttpSnapshot>;
+
+    /// What the stacks of a session show, up to now; nothing if it takes none.
+    fn profile(&mut self, id: &Uid, owner_of: &mut OwnerOf<'_>) -> Option<Profiled>;
 
     /// Ends a session.
     fn stop(&mut self, id: &Uid);
@@ -75,6 +84,14 @@ impl Counter for Engine {
     fn http(&mut self, id: &Uid) -> Option<HttpSnapshot> {
         // Rows of containers that began again are one to the user, which the ranking must know.
         self.http(id, usize::MAX)
+    }
+
+    fn profile(&mut self, id: &Uid, owner_of: &mut OwnerOf<'_>) -> Option<Profiled> {
+        let mut place_of = |cgroup, folder: &dyn Fn() -> Option<String>| {
+            let Owned { pod, container } = owner_of(cgroup, folder)?;
+            Some(Place { pod, container: container.unwrap_or_default() })
+        };
+        self.graph(id, &mut place_of).map(Profiled::of)
     }
 
     fn stop(&mut self, id: &Uid) {

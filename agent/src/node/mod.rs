@@ -7,6 +7,7 @@
 mod cluster;
 mod counter;
 mod folders;
+mod packing;
 mod session;
 mod standalone;
 mod state;
@@ -15,11 +16,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::state::State;
+use self::state::{Settings, State};
 use crate::cgroups::{CgroupError, find_root};
 use crate::engine::{Engine, EngineOptions};
 use crate::kernel::{Readable, TierChoice, may_look_into_processes, sees_all_processes};
@@ -74,8 +75,39 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "TIER", default_value_t = TierChoice::Auto)]
     hook_tier: TierChoice,
 
+    /// What traces may not have here even if this process has the rights for it.
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    deny: Vec<Deny>,
+
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// Something that traces may not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Deny {
+    /// Requests inside TLS.
+    Tls,
+    /// Stacks of the processes that send and receive.
+    Stacks,
+}
+
+/// All that traces may not have on this node.
+#[derive(Debug, Clone)]
+struct Denied(Vec<Deny>);
+
+impl Denied {
+    /// The settings of a node's state: with why this agent cannot or may not read TLS and take stacks, if so.
+    fn settings(&self, node: String, max_rows: usize) -> Settings {
+        let obstacle = |of: Deny, value: &str| obstacle(self.0.contains(&of), value);
+        Settings {
+            node,
+            max_rows,
+            without_tls: obstacle(Deny::Tls, "agent.tls"),
+            without_stacks: obstacle(Deny::Stacks, "agent.stacks"),
+            denies_tls: self.0.contains(&Deny::Tls),
+        }
+    }
 }
 
 /// What ends the agent.
@@ -150,6 +182,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), NodeError> {
         cgroup_root: root.path().to_owned(),
         hook_tier: args.hook_tier,
     });
+    let denied = Denied(args.deny);
     let needed: &[&str] = if args.standalone.is_some() { &[] } else { &cluster::NEEDED };
     let (metrics, registry) = AgentMetrics::new();
     let mut watched = Watched { metrics, health: Health::new(needed), tasks: Tasks::default() };
@@ -158,14 +191,15 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), NodeError> {
         Some(folder) => {
             let pods_file = args.pods.unwrap_or_else(|| standalone::default_pods_file(&folder));
             let node = args.node_name.unwrap_or_else(host_name);
-            standalone::run(standalone::Settings { node, folder, pods_file, root, engine, max_rows }, watched)
-                .await
+            let settings = standalone::Settings { node, folder, pods_file, root, engine, max_rows, denied };
+            standalone::run(settings, watched).await
         }
         None => {
             let node = args.node_name.unwrap_or_default();
             let kubelet_cgroup = args.kubelet_cgroup.unwrap_or_default();
             let daemon_set = args.daemonset;
-            let settings = cluster::Settings { node, root, kubelet_cgroup, engine, max_rows, daemon_set };
+            let settings =
+                cluster::Settings { node, root, kubelet_cgroup, engine, max_rows, denied, daemon_set };
             cluster::run(settings, watched).await
         }
     }
@@ -182,11 +216,15 @@ fn show(state: &mut State<Engine>, metrics: &AgentMetrics) {
 
 /// Has the agent woken when the kernel's records of HTTP fill up, while a trace asks for requests.
 fn follow_records(records: &mut Readable, state: &mut State<Engine>) -> Result<(), NodeError> {
-    records.follow(state.counter().http_readable()).map_err(|source| NodeError::Records { source })
+    records.follow(state.counter().records_readable()).map_err(|source| NodeError::Records { source })
 }
 
-/// Why this agent cannot read requests inside TLS, if it cannot: it must find the libraries of other containers' processes.
-fn tls_obstacle() -> Option<String> {
+/// Why this agent cannot look into the processes of other containers, or may not, if so: it must read their programs and
+/// libraries. `value`: the chart's value that lets it.
+fn obstacle(is_denied: bool, value: &str) -> Option<String> {
+    if is_denied {
+        return Some(format!("the agents are not allowed to: set {value}=true in the values of the chart"));
+    }
     let missing = match (sees_all_processes(), may_look_into_processes()) {
         (true, true) => return None,
         (true, false) => "the capability SYS_PTRACE",
@@ -194,8 +232,8 @@ fn tls_obstacle() -> Option<String> {
         (false, false) => "the host's process ids and the capability SYS_PTRACE",
     };
     Some(format!(
-        "the agent cannot look into the processes of containers without {missing}: set agent.tls=true in the values of \
-         the chart"
+        "the agent cannot look into the processes of containers without {missing}: set {value}=true in the \
+         values of the chart"
     ))
 }
 

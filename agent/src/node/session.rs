@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use traffictrace_crd::{NotVisible, Refused, TrafficTraceReportSpec};
+use traffictrace_crd::{NotVisible, PROFILE_INTERVAL, Refused, StackTotals, TrafficTraceReportSpec};
 
-use super::state::Now;
+use super::state::{Now, Settings};
 use crate::engine::EngineError;
 use crate::report::History;
 use crate::session::{Trace, Uid};
@@ -45,6 +45,48 @@ pub(super) struct Session {
     /// The report that its next one goes on from. Not at once: only when the containers of its pods have been looked at
     /// can rows of before be told to be of the same container as what is counted now.
     pub(super) goes_on: Option<GoesOn>,
+    /// The profile of this run of counting.
+    pub(super) profile: ProfileState,
+}
+
+/// What is known of the profile of a run of counting.
+#[derive(Debug)]
+pub(super) struct ProfileState {
+    /// The beginning of the run.
+    pub(super) began: Timestamp,
+    /// The same, by the agent's own time.
+    begin: Duration,
+    /// When the last profile was made.
+    made: Option<Duration>,
+    /// A part of the interval at random, so that nodes do not all write at once.
+    part: f64,
+    /// The sums of the last one.
+    pub(super) last: Option<StackTotals>,
+}
+
+impl ProfileState {
+    /// Of a run that begins now.
+    pub(super) fn new(now: Now) -> Self {
+        Self { began: now.time, begin: now.running, made: None, part: fastrand::f64(), last: None }
+    }
+
+    /// The time of the next profile, of which there is one in an interval that can change. The first ones of all nodes, which
+    /// begin at one time, are spread over the whole of it.
+    pub(super) fn due(&self, interval: Duration) -> Duration {
+        let quarter = self.part / 4.0;
+        match self.made {
+            Some(made) => made + interval.mul_f64(1.0 + quarter),
+            None => {
+                let spread = interval.saturating_sub(PROFILE_INTERVAL);
+                self.begin + PROFILE_INTERVAL.mul_f64(1.0 + quarter) + spread.mul_f64(self.part)
+            }
+        }
+    }
+
+    /// Notes that a profile is made.
+    pub(super) fn made(&mut self, now: Now) {
+        (self.made, self.part) = (Some(now.running), fastrand::f64());
+    }
 }
 
 /// A report of before that is gone on from.
@@ -80,6 +122,7 @@ impl Session {
             unhurried_until: Duration::ZERO,
             all_rows: !trace.containers.is_empty(),
             goes_on: None,
+            profile: ProfileState::new(now),
         }
     }
 
@@ -118,6 +161,7 @@ impl Refusal {
     pub(super) fn failed(error: &EngineError, now: Now) -> Self {
         let reason = match error {
             EngineError::Full => "TooManySessions",
+            EngineError::Thread { .. } => "NoResources",
             EngineError::NoSession(_) | EngineError::Kernel(_) => "KernelNotSupported",
         };
         let why = Refused { reason: reason.into(), message: error.to_string() };
@@ -156,24 +200,28 @@ pub(super) struct Tracked {
     pub(super) not_enforced: Option<String>,
     /// Why its HTTP requests are not counted here, if the kernel refused that; its flows are.
     pub(super) without_http: Option<String>,
+    /// Why no stacks are taken for it here, if the kernel refused that; its flows are counted.
+    pub(super) without_stacks: Option<String>,
 }
 
 impl Tracked {
     /// A trace of which nothing was tried yet.
     pub(super) fn new(trace: Trace, stand: Stand) -> Self {
-        Self { trace, stand, not_enforced: None, without_http: None }
+        Self { trace, stand, not_enforced: None, without_http: None, without_stacks: None }
     }
 
-    /// The parts of its newest spec that are not done here, each with its field and the reason. `without_tls`: why this agent
-    /// cannot read requests inside TLS, if it cannot.
-    pub(super) fn all_not_enforced(&self, without_tls: Option<&str>) -> Vec<String> {
+    /// The parts of its newest spec that are not done here, each with its field and the reason.
+    pub(super) fn all_not_enforced(&self, settings: &Settings) -> Vec<String> {
+        let without_tls = settings.without_tls.as_deref();
         let asks_for_tls = self.trace.http.as_ref().is_some_and(|http| http.tls);
         let http = match (&self.without_http, without_tls) {
             (Some(why), _) => Some(format!("http: {why}")),
             (None, Some(why)) if asks_for_tls => Some(format!("http.tls: {why}")),
             (None, _) => None,
         };
-        self.not_enforced.iter().cloned().chain(http).collect()
+        let stacks = settings.without_stacks.as_ref().or(self.without_stacks.as_ref());
+        let stacks = stacks.filter(|_| self.trace.stacks.is_some()).map(|why| format!("stacks: {why}"));
+        self.not_enforced.iter().cloned().chain(http).chain(stacks).collect()
     }
 
     /// The pods that it selects or has selected.

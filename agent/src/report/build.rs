@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use traffictrace_crd::{
     self as crd, FlowRow, Interruption, Losses, NODE_LABEL, NotVisible, REFUSED_MESSAGE, Refused,
-    TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, column_names, decode_rows, human,
-    node_label, report_name,
+    StackTotals, TRACE_UID_LABEL, TrafficTraceReport, TrafficTraceReportSpec, column_names, decode_rows,
+    human, node_label, report_name,
 };
 
 use super::identities::Owned;
@@ -30,6 +30,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) not_enforced: &'a [String],
     /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
     pub(crate) clock_offset: Option<i64>,
+    /// The sums of the profile that this run of counting made last, if it takes stacks.
+    pub(crate) stacks: Option<&'a StackTotals>,
     pub(crate) outcome: Outcome<'a>,
     /// The trace is over here.
     pub(crate) is_final: bool,
@@ -76,6 +78,7 @@ pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
         not_enforced: inputs.not_enforced.iter().map(|what| shorten(what, NOT_ENFORCED)).collect(),
         interruptions: history.interruptions.clone(),
         lost: history.lost_before.clone(),
+        stacks: stacks(history, inputs.stacks),
         ..TrafficTraceReportSpec::default()
     };
     match &inputs.outcome {
@@ -117,6 +120,15 @@ pub(crate) fn closing(last: &TrafficTraceReportSpec, trace: &Trace, now: Timesta
     TrafficTraceReport { metadata: metadata(trace, &last.node_name), spec }
 }
 
+/// The sums of the profiles of this run of counting and those before.
+fn stacks(history: &History, run: Option<&StackTotals>) -> Option<StackTotals> {
+    let mut sums = history.stacks_before.clone();
+    if let Some(run) = run {
+        sums.get_or_insert_default().add(run);
+    }
+    sums
+}
+
 /// Takes over what an earlier report shows, without what is of its time only.
 fn keep(spec: &mut TrafficTraceReportSpec, kept: &TrafficTraceReportSpec) {
     spec.hook_tier.clone_from(&kept.hook_tier);
@@ -138,7 +150,7 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
     text.chars().take(most - REST.len()).chain(REST.chars()).collect()
 }
 
-fn metadata(trace: &Trace, node: &str) -> ObjectMeta {
+pub(super) fn metadata(trace: &Trace, node: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(report_name(&trace.uid, node)),
         namespace: Some(trace.namespace.clone()),
@@ -204,7 +216,7 @@ fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snaps
 
 /// Whether a row is of a container that the trace wants. While the name of its container is not known it is left out
 /// of a trace that names some, so that nothing that was shown ever has to be taken back.
-pub(super) fn is_wanted(trace: &Trace, owned: Option<&Owned>) -> bool {
+pub(crate) fn is_wanted(trace: &Trace, owned: Option<&Owned>) -> bool {
     trace.containers.is_empty()
         || owned.and_then(|owned| owned.container.as_deref()).is_some_and(|name| trace.wants(name))
 }
@@ -301,7 +313,7 @@ fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use traffictrace_crd::{
-    self as crd, FlowRow, HttpReport, Interruption, Losses, TrafficTraceReportSpec, decode_rows,
+    self as crd, FlowRow, HttpReport, Interruption, Losses, StackTotals, TrafficTraceReportSpec, decode_rows,
 };
 
 use super::Identities;
@@ -38,6 +38,8 @@ pub(crate) struct History {
     pub(crate) unattributed_before: i64,
     /// The HTTP requests of the last report before.
     pub(crate) http_before: Option<HttpReport>,
+    /// The sums of the profiles that earlier runs made.
+    pub(crate) stacks_before: Option<StackTotals>,
 }
 
 /// What an agent that has restarted goes on from.
@@ -63,6 +65,7 @@ impl History {
             lost_before: Losses::new(),
             unattributed_before: 0,
             http_before: None,
+            stacks_before: None,
         }
     }
 
@@ -83,6 +86,7 @@ impl History {
         self.containers_before = last.containers_matched;
         self.lost_before.clone_from(&last.lost);
         self.http_before.clone_from(&last.http);
+        self.stacks_before.clone_from(&last.stacks);
     }
 
     /// Goes on from the last report that was made of this trace on this node. Its interruptions go on too; the one that

@@ -48,7 +48,7 @@ struct PodNames {
 }
 
 /// Pod and container of a cgroup, by name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Owned {
     pub(crate) pod: String,
     /// Unknown for the pod's own folder, its sandbox, and until the kubelet has told it.

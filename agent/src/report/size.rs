@@ -22,11 +22,12 @@ const TRUNCATED: &str = "\"truncated\":true,";
 /// Entries of processes that speak TLS that stay where there is no room for all of them.
 const FEW_TLS: usize = 4;
 
-/// Takes rows from the ends of the lists until the report is as small as it must be. Totals stay as they are.
+/// Takes rows from the ends of the lists until the report is as small as it must be. Totals stay as they are, and the few
+/// sums of stacks are in neither budget.
 pub(super) fn fit(report: &mut TrafficTraceReport, trace: &Trace) {
-    let http = report.spec.http.take();
+    let (http, stacks) = (report.spec.http.take(), report.spec.stacks.take());
     fit_flows(report, FIXED_BYTES + BYTES_PER_FLOW * trace.top_flows);
-    report.spec.http = http;
+    (report.spec.http, report.spec.stacks) = (http, stacks);
     if let Some(http) = &mut report.spec.http {
         fit_endpoints(http, HTTP_FIXED_BYTES + BYTES_PER_ENDPOINT * trace.top_endpoints());
     }

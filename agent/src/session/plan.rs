@@ -10,7 +10,7 @@ use traffictrace_ebpf::layout::SESSIONS;
 
 use super::{Pod, Trace, Uid};
 use crate::cgroups::PodKey;
-use crate::engine::{CgroupKind, HttpSpec, SelectedCgroup, SessionSpec};
+use crate::engine::{CgroupKind, HttpSpec, SelectedCgroup, SessionSpec, StackSpec};
 
 /// Most pods that a report names as not visible.
 const NOT_VISIBLE: usize = 8;
@@ -136,6 +136,10 @@ fn select(
             group_by: trace.group_by,
             max_rows,
             http: trace.http.as_ref().map(|http| HttpSpec { tls: http.tls, ..HttpSpec::default() }),
+            stacks: trace
+                .stacks
+                .as_ref()
+                .map(|stacks| StackSpec { every_call: stacks.every_call, kernel: stacks.kernel }),
             ..SessionSpec::default()
         },
         pods: BTreeSet::new(),
@@ -247,6 +251,17 @@ mod tests {
         assert_eq!(cgroups(&plan, "t2"), [11, 12], "an empty selector selects all pods of the namespace");
         assert_eq!(plan.traces["t1"].spec.cgroups[&11].kind, CgroupKind::Pod);
         assert_eq!(plan.traces["t1"].containers.len(), 2);
+    }
+
+    #[test]
+    fn stacks_are_asked_for_where_the_trace_does() {
+        let stacks = |stacks: Option<traffictrace_crd::StacksSpec>| {
+            let trace = Trace { stacks, ..trace("t1", &[], &[]) };
+            planned(&[trace], vec![pod("p1", "web", "shop")], &[("p1", 11)]).traces["t1"].spec.stacks
+        };
+        assert_eq!(stacks(None), None);
+        let asked = traffictrace_crd::StacksSpec { every_call: true, kernel: false };
+        assert_eq!(stacks(Some(asked)), Some(StackSpec { every_call: true, kernel: false }));
     }
 
     #[test]

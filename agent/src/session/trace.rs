@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Selector;
 use traffictrace_crd::{
-    self as crd, FINISHED_LABEL, HttpSpec, Phase, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION,
-    TrafficTrace,
+    self as crd, FINISHED_LABEL, HttpSpec, MAX_PROFILE_KIBIBYTES, MIN_PROFILE_KIBIBYTES, PROFILE_INTERVAL,
+    PROFILE_INTERVAL_ANNOTATION, PROFILE_SIZE_ANNOTATION, Phase, REPORT_INTERVAL_ANNOTATION,
+    START_TIME_ANNOTATION, StacksSpec, TrafficTrace,
 };
 
 use super::{Uid, filter::filter_of};
@@ -39,10 +40,16 @@ pub(crate) struct Trace {
     pub(crate) top_flows: usize,
     /// The HTTP requests that it asks for; absent: none.
     pub(crate) http: Option<HttpSpec>,
+    /// The stacks that it asks for; absent: none.
+    pub(crate) stacks: Option<StacksSpec>,
     /// The interval of reports that the spec asks for.
     pub(crate) asked_interval: Duration,
     /// The interval that the controller asks for, if it is longer.
     pub(crate) pace: Option<Duration>,
+    /// The interval of profiles that the controller asks for, if it is longer than a minute.
+    pub(crate) profile_pace: Option<Duration>,
+    /// The largest profile that the controller lets this node write, in KiB of its base64.
+    pub(crate) profile_kibibytes: Option<u64>,
     /// The time of its beginning; unknown while it waits for the controller to begin it.
     pub(crate) started: Option<Timestamp>,
     pub(crate) duration: Duration,
@@ -97,8 +104,11 @@ impl Trace {
             group_by: group_by(spec.group_by),
             top_flows: usize::try_from(spec.top_flows).unwrap_or(1),
             http: spec.http.clone(),
+            stacks: spec.stacks.clone(),
             asked_interval: interval,
             pace: None,
+            profile_pace: None,
+            profile_kibibytes: None,
             started: start(object, created, now),
             duration,
             ended: end.map(|end| end.0).filter(|end| *end <= now),
@@ -113,8 +123,10 @@ impl Trace {
     /// Takes what the controller says to all nodes, in the trace's metadata.
     pub(crate) fn follow(&mut self, meta: &ObjectMeta) {
         let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name));
-        let pace = annotation(REPORT_INTERVAL_ANNOTATION).and_then(|seconds| seconds.parse().ok());
-        self.pace = pace.map(Duration::from_secs);
+        let number = |name: &str| annotation(name).and_then(|number| number.parse().ok());
+        self.pace = number(REPORT_INTERVAL_ANNOTATION).map(Duration::from_secs);
+        self.profile_pace = number(PROFILE_INTERVAL_ANNOTATION).map(Duration::from_secs);
+        self.profile_kibibytes = number(PROFILE_SIZE_ANNOTATION);
         // One from before the creation is of another object, such as a manifest that was saved and applied again.
         let start = annotation(START_TIME_ANNOTATION).and_then(|time| time.parse().ok());
         if let Some(start) = start.filter(|start| *start >= self.created) {
@@ -126,6 +138,28 @@ impl Trace {
     /// The interval of reports: `spec.interval`, or longer if the controller asks for that, at most an hour.
     pub(crate) fn interval(&self) -> Duration {
         self.asked_interval.max(self.pace.unwrap_or_default().min(LONGEST_PACE))
+    }
+
+    /// The interval of profiles: a minute, or longer if the controller asks for that, at most an hour.
+    pub(crate) fn profile_interval(&self) -> Duration {
+        PROFILE_INTERVAL.max(self.profile_pace.unwrap_or_default().min(LONGEST_PACE))
+    }
+
+    /// Most bytes of a gzipped profile of this node.
+    pub(crate) fn profile_bytes(&self) -> usize {
+        let most = self.profile_kibibytes.unwrap_or(MAX_PROFILE_KIBIBYTES);
+        crd::profile_bytes(most.clamp(MIN_PROFILE_KIBIBYTES, MAX_PROFILE_KIBIBYTES))
+    }
+
+    /// What a profile of it shows, for people: its name, and which pods and containers it is about.
+    pub(crate) fn description(&self) -> String {
+        let selector = self.selector.to_string();
+        let pods = Some(selector).filter(|selector| !selector.is_empty());
+        let containers = Some(&self.containers).filter(|names| !names.is_empty());
+        let containers = containers.map(|names| format!("containers {}", names.join(" ")));
+        let selection: Vec<String> = pods.into_iter().chain(containers).collect();
+        let selection = if selection.is_empty() { "all pods".to_owned() } else { selection.join("; ") };
+        format!("trace {} ({selection})", self.label())
     }
 
     /// The time of its end; unknown while it waits for the controller to begin it.
@@ -189,8 +223,11 @@ pub(crate) fn example(uid: &str) -> Trace {
         group_by: GroupBy::Endpoint,
         top_flows: 20,
         http: None,
+        stacks: None,
         asked_interval: Duration::from_secs(10),
         pace: None,
+        profile_pace: None,
+        profile_kibibytes: None,
         started: Some(Timestamp::UNIX_EPOCH),
         duration: Duration::from_secs(600),
         ended: None,
@@ -326,5 +363,33 @@ mod tests {
             assert_eq!(follow(json!({ "annotations": pace })), (seconds, true, false), "{asked}");
         }
         assert_eq!(follow(json!({ "labels": { FINISHED_LABEL: "true" } })), (10, false, true));
+    }
+
+    #[test]
+    fn follows_how_often_and_how_large_profiles_may_be() {
+        let mut trace = Trace::read(&object(spec(), json!({})), at(CREATED)).unwrap();
+        for (seconds, kibibytes, interval, bytes) in [
+            (None, None, 60, 384 << 10),
+            (Some("120"), Some("16"), 120, 12 << 10),
+            (Some("5"), Some("99999999999"), 60, 384 << 10),
+            (Some("999999999"), Some("0"), 3600, 12 << 10),
+            (Some("soon"), Some("-1"), 60, 384 << 10),
+        ] {
+            let annotations =
+                json!({ PROFILE_INTERVAL_ANNOTATION: seconds, PROFILE_SIZE_ANNOTATION: kibibytes });
+            let mut meta = json!({ "annotations": annotations });
+            meta["annotations"].as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            trace.follow(&serde_json::from_value(meta).unwrap());
+            assert_eq!((trace.profile_interval().as_secs(), trace.profile_bytes()), (interval, bytes));
+        }
+    }
+
+    #[test]
+    fn says_what_it_is_about() {
+        let mut trace = Trace::read(&object(spec(), json!({})), at(CREATED)).unwrap();
+        assert_eq!(trace.description(), "trace web/shop (app=shop)");
+        trace.containers = vec!["main".into(), "proxy".into()];
+        assert_eq!(trace.description(), "trace web/shop (app=shop; containers main proxy)");
+        assert_eq!(example("u1").description(), "trace web/shop (all pods)");
     }
 }

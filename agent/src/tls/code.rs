@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 
-use super::elf::Machine;
+use crate::elf::Machine;
 
 /// Instructions at the beginning of a function among which the check of the stack's room ends.
 const PROLOGUE: usize = 6;

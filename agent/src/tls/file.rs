@@ -4,9 +4,9 @@ use std::{fs::File, io};
 
 use super::{
     Function, Place, code,
-    elf::{Defined, Elf},
     version::{self, Go},
 };
+use crate::elf::{Defined, Elf, GoTable};
 
 /// What OpenSSL's functions are called.
 const OPENSSL: [(&str, Function); 6] = [
@@ -18,10 +18,15 @@ const OPENSSL: [(&str, Function); 6] = [
     ("SSL_free", Function::Free),
 ];
 /// What Go's are called.
-const GO: [(&str, Function); 2] =
-    [("crypto/tls.(*Conn).Read", Function::GoRead), ("crypto/tls.(*Conn).Write", Function::GoWrite)];
+const GO: [&str; 2] = ["crypto/tls.(*Conn).Read", "crypto/tls.(*Conn).Write"];
 /// The table of methods by which Go takes a TCP socket for a connection, as linkers since Go 1.20 and before call it.
 const GO_TCP: [&str; 2] = ["go:itab.*net.TCPConn,net.Conn", "go.itab.*net.TCPConn,net.Conn"];
+
+/// Two methods of that table, with their places in it: behind a header come the methods of `net.Conn` by their names,
+/// `Close`, `LocalAddr`, `Read`, `RemoteAddr`, `SetDeadline`, `SetReadDeadline`, `SetWriteDeadline`, `Write`. `crypto/tls`
+/// calls both, so that the linker leaves them there.
+const GO_TCP_METHODS: [(&str, u64); 2] =
+    [("net.(*TCPConn).Read", 24 + 2 * 8), ("net.(*TCPConn).Write", 24 + 7 * 8)];
 
 /// What a file has of TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,27 +111,69 @@ fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
             return Ok(Contents::unreadable(library, "Go before 1.18 passes arguments in another way"));
         }
     };
-    if !elf.has_symbols() {
-        return Ok(Contents::unreadable(
-            library,
-            "its executable is stripped of the symbols that tell where",
-        ));
-    }
-    let names: Vec<&'static str> = GO.map(|(name, _)| name).into_iter().chain(GO_TCP).collect();
-    let found = elf.symbols(&names)?;
-    let Some(go_tcp) = GO_TCP.iter().find_map(|name| found.get(name)) else {
-        // A program that uses TCP has the table.
-        return Ok(Contents::default());
+    let found = if elf.has_symbols() { by_symbols(elf)? } else { by_table(elf)? };
+    let GoFunctions { read, write, tcp } = match found {
+        Found::All(functions) => functions,
+        // A program that uses TLS over TCP has them.
+        Found::Nothing => return Ok(Contents::default()),
+        Found::Unclear => {
+            let problem =
+                "its executable is stripped of symbols, and without them two types of socket look alike";
+            return Ok(Contents::unreadable(library, problem));
+        }
     };
     let mut places = Vec::new();
-    for (name, function) in GO {
-        let Some(defined) = found.get(name) else { return Ok(Contents::default()) };
-        let Some(place) = go_place(elf, *defined, function)? else {
+    for (defined, function) in [(read, Function::GoRead), (write, Function::GoWrite)] {
+        let Some(place) = go_place(elf, defined, function)? else {
             return Ok(Contents::unreadable(library, "its code could not be read"));
         };
         places.push(place);
     }
-    Ok(Contents { library, places, go_tcp: go_tcp.address, problem: None })
+    Ok(Contents { library, places, go_tcp: tcp, problem: None })
+}
+
+/// What is needed of a program of Go.
+#[derive(Debug)]
+struct GoFunctions {
+    read: Defined,
+    write: Defined,
+    /// The address of the table of methods by which it takes a TCP socket for a connection.
+    tcp: u64,
+}
+
+#[derive(Debug)]
+enum Found {
+    All(GoFunctions),
+    Nothing,
+    /// More than one table of methods could be the one.
+    Unclear,
+}
+
+fn by_symbols(elf: &Elf<'_>) -> io::Result<Found> {
+    let names: Vec<&'static str> = GO.into_iter().chain(GO_TCP).collect();
+    let found = elf.symbols(&names)?;
+    let of = |name: &str| found.get(name).copied();
+    let tcp = GO_TCP.iter().find_map(|name| of(name));
+    let (Some(read), Some(write), Some(tcp)) = (of(GO[0]), of(GO[1]), tcp) else { return Ok(Found::Nothing) };
+    Ok(Found::All(GoFunctions { read, write, tcp: tcp.address }))
+}
+
+/// Finds a stripped program's functions by its runtime's own table, and the table of methods by the functions in it.
+fn by_table(elf: &Elf<'_>) -> io::Result<Found> {
+    let Some(table) = GoTable::of(elf) else { return Ok(Found::Nothing) };
+    let names: Vec<&str> = GO.into_iter().chain(GO_TCP_METHODS.map(|(name, _)| name)).collect();
+    let found = table.functions(elf, &names)?;
+    let [Some(read), Some(write), Some(first), Some(second)] = found[..] else { return Ok(Found::Nothing) };
+    let pointers = elf.pointers_to(&[first.address, second.address])?;
+    let [firsts, seconds] = &pointers[..] else { return Ok(Found::Nothing) };
+    let (at, next) = (GO_TCP_METHODS[0].1, GO_TCP_METHODS[1].1);
+    let tables = firsts.iter().filter_map(|place| place.checked_sub(at));
+    let mut tables = tables.filter(|table| seconds.binary_search(&table.wrapping_add(next)).is_ok());
+    Ok(match (tables.next(), tables.next()) {
+        (Some(tcp), None) => Found::All(GoFunctions { read, write, tcp }),
+        (Some(_), Some(_)) => Found::Unclear,
+        (None, _) => Found::Nothing,
+    })
 }
 
 fn go_place(elf: &Elf<'_>, defined: Defined, function: Function) -> io::Result<Option<Place>> {

@@ -5,7 +5,6 @@
 //! in pieces, and a file is looked at once.
 
 mod code;
-mod elf;
 mod file;
 mod process;
 mod version;

@@ -4,27 +4,24 @@ use std::{
     collections::HashMap,
     fs::File,
     io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use procfs::{
-    ProcError,
-    process::{MMPermissions, MMapPath, MemoryMap, Process},
+use crate::{
+    elf::Elf,
+    foreign::{CodeMapping, code_mappings, open_mapped, open_within, root_of},
 };
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use procfs::{ProcError, process::Process};
 
 use super::{
     Place,
-    elf::Elf,
     file::{self, Contents},
 };
 
 /// Files that are remembered.
 const MOST_FILES: usize = 512;
-/// How files of processes are opened: without waiting for whatever they are.
-const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 /// Libraries that cannot be read, by the beginnings of their files' names.
 const UNSUPPORTED: [(&str, &str); 8] = [
     ("libgnutls", "GnuTLS"),
@@ -119,14 +116,14 @@ impl Finder {
     fn try_look(&mut self, pid: u32) -> Result<Found, ProcError> {
         let process = Process::new(i32::try_from(pid).unwrap_or(0))?;
         let program = process.exe()?;
-        let maps: Vec<MemoryMap> = process.maps()?.into_iter().collect();
+        let maps = code_mappings(pid)?;
         let mut found = Found::default();
         let (mut names, mut problems) = (Vec::new(), Vec::new());
         let mut unsupported: Vec<&str> = Vec::new();
         let mut crypto = String::new();
         for (path, map) in code_of(&maps) {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let role = if *path == program {
+            let role = if path == program {
                 Role::Program
             } else if let Some((_, library)) = UNSUPPORTED.iter().find(|(start, _)| name.starts_with(start)) {
                 unsupported.push(library);
@@ -143,7 +140,7 @@ impl Finder {
             } else {
                 continue;
             };
-            let file = open(pid, path, map)?;
+            let file = open_mapped(pid, path, (map.start, map.end), map.inode)?;
             let Ok(known) = self.contents(&file, role, &name) else { continue };
             let Contents { library, problem, go_tcp, .. } = &*known.contents;
             if role == Role::Crypto {
@@ -216,12 +213,11 @@ impl Finder {
 }
 
 /// The files that are mapped as code, by the first such mapping of each.
-fn code_of(maps: &[MemoryMap]) -> Vec<(&PathBuf, &MemoryMap)> {
-    let mut files: Vec<(&PathBuf, &MemoryMap)> = Vec::new();
-    let code = maps.iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE));
-    for map in code {
-        if let MMapPath::Path(path) = &map.pathname
-            && files.last().is_none_or(|(last, _)| *last != path)
+fn code_of(maps: &[CodeMapping]) -> Vec<(&Path, &CodeMapping)> {
+    let mut files: Vec<(&Path, &CodeMapping)> = Vec::new();
+    for map in maps {
+        if let Some(path) = &map.path
+            && files.last().is_none_or(|(last, _)| *last != &**path)
         {
             files.push((path, map));
         }
@@ -229,49 +225,13 @@ fn code_of(maps: &[MemoryMap]) -> Vec<(&PathBuf, &MemoryMap)> {
     files
 }
 
-/// Opens a file as a process has it mapped: also one that was replaced meanwhile, if that is permitted.
-fn open(pid: u32, path: &Path, map: &MemoryMap) -> io::Result<File> {
-    let (start, end) = map.address;
-    let mapped = format!("/proc/{pid}/map_files/{start:x}-{end:x}");
-    if let Ok(file) = rustix::fs::open(mapped, FLAGS, Mode::empty()) {
-        return regular(file);
-    }
-    let file = open_within(&root_of(pid)?, path)?;
-    // The device of a file on an overlay is not told alike everywhere.
-    match file.metadata()?.ino() == map.inode {
-        true => Ok(file),
-        false => Err(io::ErrorKind::NotFound.into()),
-    }
-}
-
-/// The root folder of a process, to open its paths below it.
-fn root_of(pid: u32) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?)
-}
-
-/// Opens a path of a process as the process would, whose links do not lead out of its root.
-fn open_within(root: &OwnedFd, path: &Path) -> io::Result<File> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    regular(rustix::fs::openat2(root, path, FLAGS, Mode::empty(), resolve)?)
-}
-
-/// A regular file alone is read: others can block, and what a path leads to can change before it is opened.
-fn regular(file: OwnedFd) -> io::Result<File> {
-    let file = File::from(file);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::ErrorKind::InvalidInput.into()),
-    }
-}
-
 fn identity(file: &File) -> io::Result<(u64, u64)> {
     file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// By how much a program is loaded above the addresses in its file.
-fn bias(file: &File, map: &MemoryMap) -> Option<u64> {
-    Some(map.address.0.wrapping_sub(Elf::read(file).ok()?.address_of(map.offset)?))
+fn bias(file: &File, map: &CodeMapping) -> Option<u64> {
+    Some(map.start.wrapping_sub(Elf::read(file).ok()?.code_at(map.offset)?))
 }
 
 fn reason(found: &Found, unsupported: &[&str], problems: &[String]) -> String {
@@ -302,36 +262,5 @@ fn refusal(error: &ProcError) -> String {
         }
         ProcError::NotFound(_) => "The process ended before it could be looked at.".to_owned(),
         other => format!("The process could not be looked at: {other}."),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::symlink};
-
-    use rustix::fs::{CWD, FileType, mknodat};
-
-    use super::*;
-
-    #[test]
-    fn regular_files_below_the_root_alone_are_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
-        fs::create_dir(&root).unwrap();
-        fs::write(&outside, "outside").unwrap();
-        fs::write(root.join("inside"), "inside").unwrap();
-        symlink("/inside", root.join("absolute")).unwrap();
-        symlink(&outside, root.join("beyond")).unwrap();
-        symlink("../outside", root.join("above")).unwrap();
-        symlink("/proc/self/exe", root.join("magic")).unwrap();
-        mknodat(CWD, root.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&root, flags, Mode::empty()).unwrap();
-        let open = |path: &str| open_within(&root, Path::new(path)).and_then(io::read_to_string);
-        assert_eq!(open("/inside").unwrap(), "inside");
-        assert_eq!(open("/absolute").unwrap(), "inside");
-        for path in ["/beyond", "/above", "/magic", "/../outside", "/pipe", "/", "/missing"] {
-            assert!(open(path).is_err(), "{path}");
-        }
     }
 }

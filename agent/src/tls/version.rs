@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::elf::{Elf, Range};
+use crate::elf::{Elf, Range};
 
 /// Length of a version up to which it is read.
 const MOST: usize = 48;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval};
+use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval, some_time};
 
 /// Show who uses the network in one container, cgroup or process.
 #[derive(Debug, Clone, Args)]
@@ -19,6 +19,10 @@ pub(crate) struct TopArgs {
     /// End after this many tables [default: go on until Ctrl-C].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+
+    /// End after this time, such as 30s or 5m [default: go on until Ctrl-C].
+    #[arg(long, value_name = "TIME", value_parser = some_time, conflicts_with = "count")]
+    pub(crate) duration: Option<Duration>,
 
     /// Show this many flows, those with the most bytes [default: 20 in a table, fewer on a smaller screen; all in
     /// JSON].

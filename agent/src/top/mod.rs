@@ -23,8 +23,8 @@ const TICK: Duration = Duration::from_millis(200);
 /// The only session here.
 const SESSION: &str = "top";
 
-/// Traces until Ctrl-C, SIGTERM, `--count` intervals, or the end of what is traced; then says a last time what was
-/// counted.
+/// Traces until Ctrl-C, SIGTERM, `--count` intervals, `--duration`, or the end of what is traced; then says a last time what
+/// was counted.
 pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
     let mut stopped = std::pin::pin!(interruption()?);
@@ -39,11 +39,14 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
     eprintln!("Tracing {heading}. Ctrl-C ends.");
 
     let (mut printed, mut due) = (0, Instant::now() + args.interval());
+    let end = args.duration.map(|duration| Instant::now() + duration);
     let mut printer = Printer::new(&args, &heading);
     loop {
         let tick = Instant::now() + TICK;
         let wake = if printer.is_busy() { tick } else { due.min(tick) };
+        let wake = end.map_or(wake, |end| end.min(wake));
         let mut last = timeout_at(wake.into(), stopped.as_mut()).await.is_ok();
+        last |= end.is_some_and(|end| Instant::now() >= end);
         if let Some(gone) = target.follow(&mut engine, &session)? {
             eprintln!("Tracing ends: {gone} is gone.");
             last = true;

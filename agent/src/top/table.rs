@@ -47,13 +47,13 @@ pub(super) fn screen(
     let totals = &snapshot.totals;
     let mut text = if terminal.is_some() { CLEAR.to_owned() } else { String::new() };
     text.push_str(&format!(
-        "Tracing {heading}\nRX {} ({})   TX {} ({})\n{} flows   {} connections, {} open, {} failed{}\n",
+        "Tracing {heading}\nRX {} ({})   TX {} ({})\n{}   {}, {} open, {} failed{}\n",
         human::bytes(totals.rx_bytes),
         human::bytes_per_second(snapshot.rx_bytes_per_second),
         human::bytes(totals.tx_bytes),
         human::bytes_per_second(snapshot.tx_bytes_per_second),
-        snapshot.rows_total,
-        totals.connections,
+        human::number_of(snapshot.rows_total as u64, "flow"),
+        human::number_of(totals.connections, "connection"),
         snapshot.connections_open,
         totals.connect_failures,
         lost(snapshot),

@@ -126,3 +126,15 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/* What the agent's container may take: an empty memory limit is what the agent needs with the features that are on. */}}
+{{- define "traffictrace.agentResources" -}}
+{{- $resources := deepCopy (.Values.agent.resources | default dict) -}}
+{{- $limits := $resources.limits | default dict -}}
+{{- if and (hasKey $limits "memory") (eq (toString $limits.memory) "") -}}
+{{- $_ := set $limits "memory" (ternary "512Mi" "256Mi" .Values.agent.stacks) -}}
+{{- end -}}
+{{- with $resources -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end }}

@@ -2,7 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
 use super::*;
-use crate::{HttpSpec, Phase, TrafficTraceStatus};
+use crate::{HttpSpec, Phase, StacksSpec, TrafficTraceStatus};
 
 fn manifest(spec: Value) -> Value {
     json!({
@@ -205,6 +205,42 @@ fn http_stays_as_it_was_asked_for() {
         assert!(text.contains("delete this TrafficTrace and create a new one"), "{text}");
     }
     http(Some(json!({ "topEndpoints": 5 }))).validate_change(&http(Some(json!({})))).unwrap();
+}
+
+#[test]
+fn stacks_are_asked_for_by_an_object() {
+    assert_eq!(read(json!({ "selector": {} })).unwrap().spec.stacks, None);
+    let spec = read(with("stacks", json!({}))).unwrap().spec;
+    assert_eq!(spec.stacks, Some(StacksSpec { every_call: false, kernel: false }));
+    let full = read(with("stacks", json!({ "everyCall": true, "kernel": true }))).unwrap().spec;
+    assert_eq!(full.stacks, Some(StacksSpec { every_call: true, kernel: true }));
+    for (wrong, part) in [
+        (json!(true), "spec.stacks: must be of type object, is true"),
+        (json!({ "everyCall": 1 }), "spec.stacks.everyCall: must be of type boolean"),
+        (json!({ "kernel": "yes" }), "spec.stacks.kernel: must be of type boolean"),
+        (json!({ "rate": 5 }), "spec.stacks.rate: there is no such field"),
+    ] {
+        let text = message(with("stacks", wrong.clone()));
+        assert!(text.starts_with(part), "{wrong}: {text}");
+    }
+}
+
+#[test]
+fn stacks_stay_as_they_were_asked_for() {
+    let stacks = |stacks: Option<Value>| {
+        read(stacks.map_or(json!({ "selector": {} }), |stacks| with("stacks", stacks))).unwrap()
+    };
+    for (old, new) in [
+        (None, Some(json!({}))),
+        (Some(json!({})), None),
+        (Some(json!({})), Some(json!({ "everyCall": true }))),
+        (Some(json!({ "kernel": true })), Some(json!({}))),
+    ] {
+        let text = stacks(new).validate_change(&stacks(old)).unwrap_err().to_string();
+        assert!(text.starts_with("spec.stacks: cannot be changed, switched on or off"), "{text}");
+        assert!(text.contains("delete this TrafficTrace and create a new one"), "{text}");
+    }
+    stacks(Some(json!({ "kernel": false }))).validate_change(&stacks(Some(json!({})))).unwrap();
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::support::{Result, TestError};
 pub(super) enum Kind {
     /// One byte there and back over one TCP connection.
     PingPong,
+    /// 64 KiB there over one TCP connection.
+    Bulk,
     /// Connect, one byte there and back, close.
     Connect,
     /// One byte there and back by unconnected UDP sockets.
@@ -31,6 +33,9 @@ pub(super) enum Kind {
 
 /// Time after which a call that waits for the other end fails.
 const STUCK: Duration = Duration::from_secs(5);
+
+/// Bytes of one bulk write.
+const BULK: usize = 64 << 10;
 
 type Operation = Box<dyn FnMut() -> io::Result<()>>;
 
@@ -48,6 +53,7 @@ pub(super) fn serve(kind: Kind, cgroup: &Path, cpu: Option<usize>, peers: u32) -
 fn work(kind: Kind, peers: u32) -> io::Result<()> {
     let mut operation = match kind {
         Kind::PingPong => ping_pong()?,
+        Kind::Bulk => bulk()?,
         Kind::Connect => connect()?,
         Kind::UdpPingPong => udp_ping_pong()?,
         Kind::Pipe => pipe()?,
@@ -92,6 +98,21 @@ fn ping_pong() -> io::Result<Operation> {
         client.write_all(&byte)?;
         client.read_exact(&mut byte)
     }))
+}
+
+/// The other end reads as much at once as is written at once.
+fn bulk() -> io::Result<Operation> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let mut server = listener.accept()?.0;
+    thread::spawn(move || -> io::Result<()> {
+        let mut bytes = vec![0; BULK];
+        while server.read(&mut bytes)? > 0 {}
+        Ok(())
+    });
+    client.set_write_timeout(Some(STUCK))?;
+    let bytes = vec![7; BULK];
+    Ok(Box::new(move || client.write_all(&bytes)))
 }
 
 /// Every connection leaves its port in TIME_WAIT for a minute, and the fewer ports an address has left, the longer is the

@@ -4,6 +4,7 @@
 //! * [`events`]: nanoseconds of each program, by the kernel's statistics.
 //! * [`rates`] and [`nginx`], by [`compare`]: small operations, and a real server.
 //! * [`http`]: a real server whose requests are shown.
+//! * [`stacks`]: stacks of the calls that send and receive.
 //! * [`hooks`]: programs that do nothing.
 //! * [`drain`]: reading and ranking many flows.
 //!
@@ -24,6 +25,7 @@ mod programs;
 mod rates;
 mod rounds;
 mod server;
+mod stacks;
 mod stage;
 mod stats;
 mod switch;
@@ -64,6 +66,7 @@ enum Part {
     Hooks,
     Nginx,
     Http,
+    Stacks,
     Drain,
 }
 
@@ -125,6 +128,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Part::Hooks => hooks::run(&bench),
             Part::Nginx => nginx::run(&bench),
             Part::Http => http::run(&bench),
+            Part::Stacks => stacks::run(&bench),
             Part::Drain => drain::run(&bench, cli.flows),
         };
         // After a signal, that is why something failed.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{child, worker::Worker};
-use crate::support::{Result, TestError, wait};
+use crate::support::{Result, TestError, server::free_port, tls::Certificate, wait};
 
 /// Length of a slice.
 const SLICE: Duration = Duration::from_millis(20);
@@ -24,6 +24,9 @@ const CONNECTIONS: &str = "8";
 const FILE: usize = 1024;
 /// Bytes of the text that is compressed for each request.
 const TEXT: usize = 8192;
+/// Bytes by which TLS 1.3 makes a small response longer: a record's header, the type of what is in it, and the tag (RFC 8446,
+/// section 5.2).
+const RECORD: f64 = 5.0 + 1.0 + 16.0;
 /// Connections that nginx takes at most.
 const MOST_CONNECTIONS: u32 = 20_000;
 
@@ -36,12 +39,14 @@ pub(super) enum Page {
     File,
     /// A text of 8 KiB, compressed: as much work as a request that is computed takes at least.
     Compressed,
+    /// The two bytes by TLS.
+    Encrypted,
 }
 
 impl Page {
     fn path(self) -> &'static str {
         match self {
-            Self::Empty => "empty",
+            Self::Empty | Self::Encrypted => "empty",
             Self::File => "page",
             Self::Compressed => "text",
         }
@@ -62,24 +67,26 @@ pub(super) fn is_installed(part: &str) -> bool {
 pub(super) struct Nginx {
     process: Guarded,
     at: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    tls: Option<(SocketAddr, Certificate)>,
     _folder: tempfile::TempDir,
 }
 
 impl Nginx {
-    /// Starts it on a processor, and waits until it listens.
-    pub(super) fn start(cgroup: &Path, cpu: usize) -> Result<Self> {
+    /// Starts it on a processor, and waits until it listens; if it `encrypts`, at a second address by TLS.
+    pub(super) fn start(encrypts: bool, cgroup: &Path, cpu: usize) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TestError::io("find a port"))?;
-        let at = listener.local_addr().map_err(TestError::io("find a port"))?;
-        drop(listener);
-        configure(folder.path(), at)?;
+        let free = || Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
+        let at = free()?;
+        let tls = if encrypts { Some((free()?, Certificate::new()?)) } else { None };
+        configure(folder.path(), at, tls.as_ref())?;
         let mut command = child::command_in(cgroup, cpu, "nginx");
         command.arg("-p").arg(folder.path()).args(["-e", "errors", "-c", "nginx.conf"]);
         let process = Guarded::start(&mut command)?;
         wait::until("nginx to listen", LIMIT, || {
             Ok(TcpStream::connect(at).map(drop).map_err(|error| error.to_string()))
         })?;
-        Ok(Self { process, at, _folder: folder })
+        Ok(Self { process, at, tls, _folder: folder })
     }
 
     /// Where it listens.
@@ -100,15 +107,19 @@ pub(super) struct Server {
 impl Server {
     /// Starts both; with `keep_alive`, requests share connections, else each has its own.
     pub(super) fn start(page: Page, keep_alive: bool, cgroup: &Path, cpu: usize) -> Result<Self> {
-        let nginx = Nginx::start(cgroup, cpu)?;
+        let nginx = Nginx::start(matches!(page, Page::Encrypted), cgroup, cpu)?;
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let before = nginx.process.written()?;
         ask(nginx.at, page, connection).map_err(TestError::io("ask nginx"))?;
-        let response = nginx.process.written()? - before;
+        let (scheme, end, more) = match &nginx.tls {
+            Some((end, _)) => ("https", *end, RECORD),
+            None => ("http", nginx.at, 0.0),
+        };
+        let response = nginx.process.written()? - before + more;
         let mut command = child::command("taskset");
         command.args(["-c", &cpu.to_string(), "wrk", "-t", "1", "-c", CONNECTIONS, "-d", "3600"]);
         command.args(["-H", &format!("Connection: {connection}"), "-H", "Accept-Encoding: gzip"]);
-        command.arg(format!("http://{}/{}", nginx.at, page.path()));
+        command.arg(format!("{scheme}://{end}/{}", page.path()));
         let wrk = Guarded::start(&mut command)?;
         // Connected and warm.
         let warm = before + response * 200.0;
@@ -160,14 +171,18 @@ impl Worker for Server {
     }
 }
 
-fn configure(folder: &Path, at: SocketAddr) -> Result<()> {
+fn configure(folder: &Path, at: SocketAddr, tls: Option<&(SocketAddr, Certificate)>) -> Result<()> {
+    let tls = tls.map_or_else(String::new, |(at, certificate)| {
+        let (file, key) = (certificate.certificate(), certificate.key());
+        format!("listen {at} ssl; ssl_certificate {}; ssl_certificate_key {};", file.display(), key.display())
+    });
     let text = format!(
         "daemon off; master_process off; pid nginx.pid; error_log errors;\n\
          worker_rlimit_nofile {MOST_CONNECTIONS}; events {{ worker_connections {MOST_CONNECTIONS}; }}\n\
          http {{\n\
          access_log off; sendfile on; keepalive_requests 1000000000; keepalive_timeout 1h;\n\
          client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;\n\
-         server {{ listen {at} backlog=4096; root {}; location = /empty {{ return 200 ok; }}\n\
+         server {{ listen {at} backlog=4096; {tls} root {}; location = /empty {{ return 200 ok; }}\n\
          location = /text {{ gzip on; gzip_types *; }} }}\n\
          }}\n",
         folder.display()

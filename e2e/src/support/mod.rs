@@ -9,6 +9,7 @@ pub mod needs;
 pub mod peer;
 pub mod process;
 pub mod server;
+pub mod stacks;
 pub mod tls;
 pub mod top;
 pub mod truth;

@@ -37,7 +37,11 @@ pub fn installed(programs: &[&str]) -> bool {
 }
 
 /// A port of this machine on which nothing listens.
-fn free_port() -> Result<u16> {
+///
+/// # Errors
+///
+/// When there is none.
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TestError::io("find a port"))?;
     Ok(listener.local_addr().map_err(TestError::io("find a port"))?.port())
 }

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -188,6 +188,11 @@ impl Peer {
 ///
 /// When the process has no such code, or it cannot be read.
 pub fn is_probed(pid: u32, name: &str) -> Result<bool> {
+    probes(pid, name).map(|probes| probes > 0)
+}
+
+/// Number of bytes of code that are not those of the file.
+fn probes(pid: u32, name: &str) -> Result<usize> {
     let maps =
         fs::read_to_string(format!("/proc/{pid}/maps")).map_err(TestError::io("read a process's maps"))?;
     let code: Vec<Code<'_>> =
@@ -196,7 +201,7 @@ pub fn is_probed(pid: u32, name: &str) -> Result<bool> {
         return Err(TestError::unexpected("the maps of a process", format!("no {name} in {maps}")));
     }
     let differs = |code: &Code<'_>| code.differs(pid).map_err(TestError::io("compare code with its file"));
-    code.iter().map(differs).try_fold(false, |any, differs| Ok(any | differs?))
+    code.iter().map(differs).sum()
 }
 
 /// A mapping of code.
@@ -221,15 +226,23 @@ impl<'a> Code<'a> {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    fn differs(&self, pid: u32) -> io::Result<bool> {
+    fn differs(&self, pid: u32) -> io::Result<usize> {
         let length = usize::try_from(self.end - self.start).map_err(io::Error::other)?;
         let (mut in_file, mut in_memory) = (vec![0; length], vec![0; length]);
         // The last page can go beyond the file's end.
         let in_file_length = File::open(self.path)?.read_at(&mut in_file, self.offset)?;
         File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut in_memory, self.start)?;
-        Ok(in_file[..in_file_length] != in_memory[..in_file_length])
+        Ok(in_file
+            .iter()
+            .zip(&in_memory)
+            .take(in_file_length)
+            .filter(|(file, memory)| file != memory)
+            .count())
     }
 }
+
+/// Time for which the number of probes must not change before they are all there: they come one after the other.
+const STEADY: Duration = Duration::from_millis(300);
 
 /// Waits until the probes are in a process, or are not.
 ///
@@ -237,9 +250,15 @@ impl<'a> Code<'a> {
 ///
 /// When that does not happen.
 pub fn await_probes(pid: u32, name: &str, there: bool) -> Result<()> {
+    let (mut last, mut since) = (None, Instant::now());
     wait::until("the probes to come or go", LIMIT, || {
-        let now = is_probed(pid, name);
-        Ok(if now.as_ref().is_ok_and(|now| *now == there) { Ok(()) } else { Err(format!("{name}: {now:?}")) })
+        let now = probes(pid, name).ok();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        let is_so = now.is_some_and(|probes| (probes > 0) == there);
+        let is_steady = !there || since.elapsed() >= STEADY;
+        Ok(if is_so && is_steady { Ok(()) } else { Err(format!("{name}: {now:?} bytes of probes")) })
     })
 }
 

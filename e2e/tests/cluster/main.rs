@@ -16,6 +16,7 @@ mod requests;
 mod rollout;
 mod sessions;
 mod setup;
+mod stacks;
 mod start;
 mod tenants;
 mod timing;

@@ -243,8 +243,13 @@ async fn agent_wanted(cluster: &Cluster, node: &str, wanted: bool) -> Result<()>
     let of_node = ListParams::default().labels(AGENTS).fields(&format!("spec.nodeName={node}"));
     wait::until_async("the agent to come or go", Duration::from_secs(120), async || {
         let found = pods.list(&of_node).await.map_err(TestError::kube("list the agents"))?;
-        let found = found.items.len();
-        Ok(if found == usize::from(wanted) { Ok(()) } else { Err(format!("{found} agents")) })
+        if found.items.len() == usize::from(wanted) {
+            return Ok(Ok(()));
+        }
+        let node = nodes.get(node).await.map_err(TestError::kube("read a node"))?;
+        let pods: Vec<_> =
+            found.items.iter().map(|pod| (&pod.metadata.deletion_timestamp, &pod.status)).collect();
+        Ok(Err(format!("{} agents: {pods:?}; labels {:?}", pods.len(), node.metadata.labels)))
     })
     .await
 }

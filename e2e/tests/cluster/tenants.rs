@@ -33,18 +33,18 @@ const TOKEN: &str = "var/run/secrets/kubernetes.io/serviceaccount/token";
 const FORGED_BYTES: i64 = 1 << 50;
 
 /// The token of the agent that runs on a node now, taken out of its pod.
-fn stolen_token(levers: &Levers, node: &str) -> Result<String> {
+pub(crate) fn stolen_token(levers: &Levers, node: &str) -> Result<String> {
     let file = format!("/proc/{}/root/{TOKEN}", levers.agent_pid(node)?);
     let token = fs::read_to_string(&file).map_err(TestError::io(format!("read {file}")));
     token.map(|token| token.trim().to_owned())
 }
 
-fn json_of(object: &impl serde::Serialize) -> Result<Value> {
+pub(crate) fn json_of(object: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(object).map_err(|error| TestError::unexpected("an object of the test", error))
 }
 
 /// Paths of resources in a namespace.
-fn ours(namespace: &str, kind: &str) -> String {
+pub(crate) fn ours(namespace: &str, kind: &str) -> String {
     format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{kind}")
 }
 
@@ -52,23 +52,23 @@ fn core(namespace: &str, kind: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/{kind}")
 }
 
-fn everywhere(kind: &str) -> String {
+pub(crate) fn everywhere(kind: &str) -> String {
     format!("/apis/{GROUP}/{VERSION}/{kind}")
 }
 
 /// The answer that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
+pub(crate) enum Expected {
     Allowed,
     NoRight,
     Policy,
 }
 use Expected::{Allowed, NoRight, Policy};
 
-type Attempts = Vec<(&'static str, Attempt, Expected)>;
+pub(crate) type Attempts = Vec<(&'static str, Attempt, Expected)>;
 
 /// Sends each, prints all answers as a table, and asserts them.
-async fn assert_answers(client: &Client, attempts: &Attempts) -> Result<()> {
+pub(crate) async fn assert_answers(client: &Client, attempts: &Attempts) -> Result<()> {
     let mut wrong = Vec::new();
     for (what, attempt, expected) in attempts {
         let answer = attempt.send(client).await?;

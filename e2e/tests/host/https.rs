@@ -102,9 +102,10 @@ fn go_on_both_sides_and_node_equal_their_own_counts() -> Result<()> {
     if !installed(&["go", "node", "openssl"]) {
         return Ok(());
     }
-    let (go, node) = (Program::go(&[])?, Program::node()?);
+    let (go, stripped, node) = (Program::go(&[])?, Program::go(&["-ldflags=-s -w"])?, Program::node()?);
     let (file, library) = ("go-peer", "Go crypto/tls (go1.");
     let clients = [
+        Client { program: &stripped, protocol: "h1", file, library },
         Client { program: &go, protocol: "h1", file, library },
         Client { program: &go, protocol: "h2", file, library },
         Client { program: &node, protocol: "h1", file: "node", library: "OpenSSL" },
@@ -168,28 +169,26 @@ fn nginx_equals_its_log_and_others_have_no_probes() -> Result<()> {
     Ok(())
 }
 
-/// What is not read is named with its library and the reason: nobody asked, or the program has no symbols.
+/// What is not read is named with its library and the reason: nobody asked.
 #[test]
 fn what_is_not_read_is_said() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
     if !installed(&["go", "openssl"]) {
         return Ok(());
     }
-    let (plain, stripped) = (Program::go(&[])?, Program::go(&["-ldflags=-s -w"])?);
+    let program = Program::go(&[])?;
     let (certificate, go) = (Certificate::new()?, setup::Go::new()?);
     let (server, client) = (cgroup.child("server")?, cgroup.child("client")?);
-    for (program, arguments, reason) in [(&plain, &[][..], "--tls"), (&stripped, &["--tls"], "stripped")] {
-        let peer = Peer::serve(program, &server, &certificate)?;
-        let log = HttpLog::start(&host, &[arguments, &["--cgroup", text(&server)]].concat())?;
-        go.release()?;
-        Peer::connect(&plain, &client, peer.port(), &go.file(), REQUESTS, "h1")?.counted()?;
-        let (requests, ending) = log.interrupt::<Request>()?;
-        assert!(requests.is_empty(), "{requests:?}");
-        let process = of_pid(&ending.tls, peer.pid())?;
-        let (library, why) = (process.library.as_deref(), process.reason.as_deref());
-        assert!(library.is_some_and(|library| library.starts_with("Go crypto/tls (go1.")), "{process:?}");
-        assert!(!process.readable && why.is_some_and(|why| why.contains(reason)), "{process:?}");
-        ending.complete()?;
-    }
+    let peer = Peer::serve(&program, &server, &certificate)?;
+    let log = HttpLog::start(&host, &["--cgroup", text(&server)])?;
+    go.release()?;
+    Peer::connect(&program, &client, peer.port(), &go.file(), REQUESTS, "h1")?.counted()?;
+    let (requests, ending) = log.interrupt::<Request>()?;
+    assert!(requests.is_empty(), "{requests:?}");
+    let process = of_pid(&ending.tls, peer.pid())?;
+    let (library, why) = (process.library.as_deref(), process.reason.as_deref());
+    assert!(library.is_some_and(|library| library.starts_with("Go crypto/tls (go1.")), "{process:?}");
+    assert!(!process.readable && why.is_some_and(|why| why.contains("--tls")), "{process:?}");
+    ending.complete()?;
     Ok(())
 }

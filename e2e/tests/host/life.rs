@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
+use rustix::process::Signal;
 use traffictrace_e2e::support::{
     Result, TestError,
     bpf::{self, Objects},
@@ -61,6 +62,29 @@ fn count_ends_by_itself() -> Result<()> {
     let ended = Process::start(&mut command)?.wait(Duration::from_secs(30))?;
     assert!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
     assert_eq!(ended.lines.len(), 2, "{:?}", ended.lines);
+    Ok(())
+}
+
+/// `--pid` goes on while a descendant of the process does, and ends with the last of them.
+#[test]
+fn the_end_of_the_last_descendant_is_told() -> Result<()> {
+    let Some((host, _cgroup)) = setup::cgroup() else { return Ok(()) };
+    let (reader, writer) = std::io::pipe().map_err(TestError::io("make a pipe"))?;
+    let mut command = Command::new("sh");
+    // The child ends when nobody holds the pipe's other end any more.
+    command.args(["-c", "exec 3<&0; cat <&3 >/dev/null & exec sleep 600"]).stdin(reader);
+    let process = Process::start(&mut command)?;
+    drop(command);
+    let pid = process.pid().to_string();
+    let mut top = Top::start(&host, &["--interval", "1s", "--pid", &pid])?;
+    process.signal(Signal::TERM)?;
+    // Without the child it would have ended by then.
+    for _ in 0..4 {
+        top.document()?;
+    }
+    drop(writer);
+    let (_, said) = top.end()?;
+    assert!(said.contains(&format!("process {pid} with all its descendants is gone")), "{said}");
     Ok(())
 }
 

@@ -341,11 +341,13 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	}
 	if (key.datagram) {
 		count_message(slot, bytes, sent);
+		note_for_stack(sk, slot, handle);
 		return;
 	}
 	if (!asked && (is_compared(slot) && counts_itself(sk) ? twin : counted_by_twin(twin, bit, rescued)))
 		return;
 	count(sk, slot, handle, bytes, sent);
+	note_for_stack(sk, slot, handle);
 }
 
 #endif

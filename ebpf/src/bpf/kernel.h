@@ -27,6 +27,7 @@ enum {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -34,6 +35,7 @@ enum {
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
+enum { BPF_F_USER_STACK = 256 }; /* of bpf_get_stack(); its lowest byte is the number of frames to skip */
 enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 }; /* also of sockets' storage */
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 
@@ -141,6 +143,18 @@ enum { IPV4_SOURCE = 12, IPV4_DESTINATION = 16, IPV6_SOURCE = 8, IPV6_DESTINATIO
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+/* The registers of user mode as the kernel has kept them. What follows the three underscores is no part of the name. */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs___kernel {
+	unsigned long bp, orig_ax, ip, sp;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs___kernel {
+	struct user_pt_regs user_regs;
+	int syscallno;
+};
+#endif
+
 struct kernfs_node {
 	__u64 id;
 	const char *name;
@@ -195,7 +209,12 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct mm_struct {
+	unsigned long start_stack; /* where the first function of the program found its arguments */
+};
+
 struct task_struct {
+	struct mm_struct *mm; /* 0: a thread of the kernel */
 	int pid;
 	int tgid;
 	__u64 self_exec_id;

@@ -8,6 +8,13 @@
 
 #include "tls_copy.h"
 
+/* By how much the stack pointer after a return is above that at the entry: x86 has the return address on the stack. */
+#if defined(__TARGET_ARCH_x86)
+#define RETURN_POPS 8
+#else
+#define RETURN_POPS 0
+#endif
+
 static __always_inline void enter(struct pt_regs *ctx, __u64 ssl, __u64 buffer, __u64 count_at, bool reads)
 {
 	struct call call = { .object = ssl, .buffer = buffer, .count_at = count_at };
@@ -64,16 +71,36 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 	struct thread *thread = bpf_task_storage_get(&tt_tls_threads, bpf_get_current_task_btf(), 0, 0);
 	struct object object = { .pid = current_pid() };
 	long result = PT_REGS_RC(ctx);
+	__u64 length = 0, stack = PT_REGS_SP(ctx) - RETURN_POPS;
 	struct channel *channel;
 	struct call call;
-	__u64 length = 0;
+	__u32 depth;
 
 	if (!thread || thread->depth == 0)
 		return 0;
-	thread->depth--;
-	if (thread->depth >= DEPTH)
+	depth = thread->depth;
+	if (depth > DEPTH) {
+		/* Calls deeper than those that are kept lie below them. */
+		if (stack < thread->calls[1].stack) {
+			thread->depth = depth - 1;
+			return 0;
+		}
+		depth = DEPTH;
+	}
+	/* A call that was left by a jump or an exception lies below the one that returns. */
+	if (depth == 2 && thread->calls[1].stack < stack)
+		depth = 1;
+	call = thread->calls[(depth - 1) & (DEPTH - 1)];
+	/* The return of a call whose entry was not seen. */
+	if (call.stack != stack)
 		return 0;
-	call = thread->calls[thread->depth & (DEPTH - 1)];
+	thread->depth = depth - 1;
+	/* A function that calls another one for the same object, as LibreSSL's SSL_read_ex does, hands the bytes over. */
+	if (depth == 2 && thread->calls[0].object == call.object) {
+		if (!thread->calls[0].cookie)
+			thread->calls[0].cookie = call.cookie;
+		return 0;
+	}
 	object.address = call.object;
 	if (call.count_at) {
 		if ((int)result != 1 || bpf_probe_read_user(&length, sizeof(length), (void *)call.count_at))

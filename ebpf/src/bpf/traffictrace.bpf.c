@@ -9,6 +9,7 @@
  *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
  *  cgroup/sock_release                  the end of datagram sockets, and of MPTCP's
  *  cgroup_skb/egress                    whom an ICMP message goes to; only while a session wants ICMP
+ *  tcp_rcv_space_adjust                 who receives without a call that reports it; only while a session wants stacks
  *
  * Those on cgroups are attached to the selected ones. Where the two tracepoints are missing, functions are hooked: calls.h.
  */
@@ -23,6 +24,7 @@ static __always_inline struct sock *sock_in(struct file *file)
 }
 
 #include "common.h"
+#include "stacks_claim.h"
 
 /* A call has failed. If it was told the address of a message, the next one is another. */
 static __always_inline void forget_call(struct sock *sk)
@@ -174,4 +176,11 @@ int tt_release(struct bpf_sock *sk)
 	if (sk->protocol != IPPROTO_TCP && protocol_numbered(sk->protocol))
 		release(bpf_get_socket_cookie(sk), sk->protocol);
 	return 1;
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tt_claim, struct sock *sk)
+{
+	note_receiver(sk);
+	return 0;
 }

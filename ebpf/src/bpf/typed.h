@@ -8,6 +8,7 @@
 #define TT_ACCESS_H
 
 #include "maps.h"
+#include "stacks_note.h"
 
 /*
  * A field of a kernel struct, behind one pointer. What follows pointers off the fast path uses BPF_CORE_READ(): for each

@@ -2,9 +2,9 @@
 
 use super::Language;
 use super::detect::{PROBE, Verdict, detect};
-use crate::h1::{Start, side_of};
+use crate::h1::side_of;
 use crate::parser::Parser;
-use crate::{Side, Sink, Way, h1, h2};
+use crate::{Side, Sink, Start, Way, h1, h2};
 
 /// Maximum number of bytes kept of a way until the protocol is known: a server's first frames of HTTP/2.
 const MAX_KEPT: usize = 16 << 10;
@@ -43,8 +43,7 @@ struct Kept {
 }
 
 impl Dialogue {
-    pub(super) fn new(joined: bool) -> Self {
-        let start = if joined { Start::Joined } else { Start::Whole };
+    pub(super) fn new(start: Start) -> Self {
         Self { state: State::Undecided(Undecided::default()), start, misses: 0 }
     }
 

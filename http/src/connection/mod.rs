@@ -10,13 +10,13 @@ use dialogue::Dialogue;
 
 use crate::parser::Parser;
 use crate::stream::Stream;
-use crate::{Piece, Side, Sink, Way};
+use crate::{Piece, Side, Sink, Start, Way};
 
 /// Known facts of a connection when its first piece comes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beginning {
-    /// The socket is older than the trace: the first piece may come from the middle of a message.
-    pub joined: bool,
+    /// Traffic before the first piece.
+    pub start: Start,
     /// The first sequence number of each way, by [`Way::index`], if it is known.
     pub first: [Option<u32>; 2],
 }
@@ -48,7 +48,7 @@ impl Connection {
     /// A connection of which no piece has come.
     pub fn begin(beginning: Beginning) -> Self {
         let streams = Way::BOTH.map(|way| Stream::new(way, beginning.first[way.index()]));
-        Self { streams, dialogue: Dialogue::new(beginning.joined), last: 0 }
+        Self { streams, dialogue: Dialogue::new(beginning.start), last: 0 }
     }
 
     /// Takes a piece, in the order in which the kernel handed them over.

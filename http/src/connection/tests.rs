@@ -8,7 +8,7 @@ mod loss;
 mod peer;
 
 use super::{Beginning, Connection, Language};
-use crate::{Exchange, Piece, Protocol, Reason, Side, Sink, Status, Way};
+use crate::{Exchange, Piece, Protocol, Reason, Side, Sink, Start, Status, Way};
 
 /// The client's way of a traced server.
 const REQUESTS: Way = Way::Received;
@@ -63,13 +63,17 @@ struct Talk {
 
 impl Talk {
     fn new() -> Self {
-        Self::with(false)
+        Self::with(Start::Whole)
     }
 
-    fn with(joined: bool) -> Self {
+    fn with(start: Start) -> Self {
         let sequence = [u32::MAX - 10, 7];
-        let first = if joined { [None; 2] } else { sequence.map(Some) };
-        let connection = Connection::begin(Beginning { joined, first });
+        let first = match start {
+            Start::Whole => sequence.map(Some),
+            Start::Joined | Start::Lost => [None; 2],
+            Start::Unanswered => [None, Some(sequence[RESPONSES.index()])],
+        };
+        let connection = Connection::begin(Beginning { start, first });
         Self { connection, record: Record::default(), sequence, time: 0 }
     }
 

@@ -17,10 +17,11 @@
 //!   responses, which come first; but a request whose own bytes are in the hole is unobserved. New requests are in doubt.
 //! * While the place on the way of the responses is lost, bytes that pass may be responses: they count as a further hole.
 //!
-//! A request in doubt is unobserved. Doubt ends with a request that begins while no request waits, if either all stale responses have passed, or the client is one that waits for each response before it sends the
-//! next request: then a new request tells that all earlier ones were answered. A client is taken for such a one if it was
+//! A request in doubt is unobserved. Doubt ends with a request that begins while no request waits, if either all stale
+//! responses have passed, or the client is one that waits for each response before it sends the next request: then a new request tells that all earlier ones were answered. A client is taken for such a one if it was
 //! seen to wait (without doubt once, or in sixteen turns in a row) and never to do otherwise. A connection that was joined
-//! in its middle begins without doubt.
+//! in its middle begins without doubt, unless its server had received something and sent nothing: the first response is stale
+//! then, and every response that nobody waits for counts as a request unobserved.
 //!
 //! A pairing can hence be wrong only for a client that pipelines and that was never seen to do so: because it begins to in
 //! the very moment of a loss, or because its first requests were lost or not traced and it keeps a constant number of
@@ -52,14 +53,18 @@ pub(crate) const MAX_HEAD: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Malformed;
 
-/// Where the bytes of a connection begin that a parser is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// At its first byte.
+/// Traffic of a connection before its first piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// Nothing: the first piece begins a message.
+    #[default]
     Whole,
-    /// In its middle: the socket is older than the trace.
+    /// Anything: the socket is older than the trace, and the first piece may come from the middle of a message.
     Joined,
-    /// In its middle: the first bytes were lost.
+    /// Bytes were received that no piece has, and nothing was sent. Of a server, a response is still to come that belongs to
+    /// none of the requests in the pieces; its request is counted as unobserved then.
+    Unanswered,
+    /// Bytes that were lost between kernel and user space.
     Lost,
 }
 
@@ -83,13 +88,13 @@ impl Parser {
     pub(crate) fn new(request_way: Way, start: Start) -> Self {
         let place = || match start {
             Start::Whole => Reader::Head(Head::default()),
-            Start::Joined | Start::Lost => Reader::Lost,
+            Start::Joined | Start::Unanswered | Start::Lost => Reader::Lost,
         };
         Self {
             request_way,
             request: place(),
             response: place(),
-            pairing: Pairing::new(side_of(request_way), start == Start::Lost),
+            pairing: Pairing::new(side_of(request_way), start),
             spoken: false,
             refused: false,
             upgrade: None,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::mem::size_of;
 
+use super::Start;
 use super::head::RequestHead;
 use super::trust::Trust;
 use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
@@ -73,15 +74,15 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
-    /// No requests so far. `lost` says that the first ones may have been lost.
-    pub(super) fn new(side: Side, lost: bool) -> Self {
+    /// No requests so far, of a connection that begins in this way.
+    pub(super) fn new(side: Side, start: Start) -> Self {
         Self {
             side,
             queue: VecDeque::new(),
             queue_memory: 0,
             receiving: Receiving::Nothing,
             responding: Responding::Nothing,
-            trust: Trust::new(lost),
+            trust: Trust::new(side, start),
             ignored: None,
         }
     }
@@ -250,13 +251,21 @@ impl Pairing {
 
     /// Takes the head of a final response, `length` bytes from `began` on. Returns what its request asked for; none if the
     /// request is unknown, so that the response is ignored.
-    pub(super) fn response(&mut self, code: u16, length: u64, began: u64) -> Option<Asked> {
+    pub(super) fn response(
+        &mut self,
+        code: u16,
+        length: u64,
+        began: u64,
+        sink: &mut dyn Sink,
+    ) -> Option<Asked> {
         self.trust.response();
         if self.queue.get(1).is_some_and(|second| second.exchange.began <= began) {
             self.trust.pipelined();
         }
         let Some(oldest) = self.queue.front_mut() else {
-            self.trust.ignored();
+            if let Some(reason) = self.trust.ignored() {
+                sink.unobserved(self.side, reason, 1);
+            }
             self.ignored = Some(began);
             self.responding = Responding::Ignored;
             return None;

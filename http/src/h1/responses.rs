@@ -79,7 +79,7 @@ impl Parser {
         if !self.pairing.is_waiting() {
             self.cut_request(sink);
         }
-        let asked = self.pairing.response(head.code, length, began);
+        let asked = self.pairing.response(head.code, length, began, sink);
         let success = (200..300).contains(&head.code);
         match asked {
             Some(asked) if head.code == 101 && asked.h2c && head.h2c => {

@@ -1,6 +1,7 @@
 //! Trust in the order of requests and responses after a loss, by the rules in the documentation of [`super`].
 
-use crate::Reason;
+use super::Start;
+use crate::{Reason, Side};
 
 /// Number of turns (a request, its response, and only then the next request) by which a client that was never seen
 /// without doubt is taken for one that does not pipeline.
@@ -12,7 +13,18 @@ struct Doubt {
     /// Largest number of responses that may come, after those of the waiting requests, to requests that do not wait; none
     /// if unknown.
     stale: Option<u64>,
+    /// Number of responses that may come to requests that are counted.
+    owed: u64,
+    /// The connection began with it: requests passed unseen, and each is counted when its response comes.
+    began: bool,
     reason: Reason,
+}
+
+impl Doubt {
+    /// No response is stale, and no request was hidden.
+    fn none(reason: Reason) -> Self {
+        Self { stale: Some(0), owed: 0, began: false, reason }
+    }
 }
 
 /// Facts about a client by which requests are paired after a loss.
@@ -34,10 +46,17 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// Facts about a client of which nothing was seen. `lost` says that its first requests may have been lost.
-    pub(super) fn new(lost: bool) -> Self {
+    /// Facts about a client of which nothing was seen.
+    pub(super) fn new(side: Side, start: Start) -> Self {
+        let doubt = match start {
+            Start::Lost => Some(Doubt { stale: None, ..Doubt::none(Reason::LostResponse) }),
+            Start::Unanswered if side == Side::Server => {
+                Some(Doubt { stale: Some(1), began: true, ..Doubt::none(Reason::MissingBytes) })
+            }
+            Start::Whole | Start::Joined | Start::Unanswered => None,
+        };
         Self {
-            doubt: lost.then_some(Doubt { stale: None, reason: Reason::LostResponse }),
+            doubt,
             pipelines: false,
             waits: false,
             turns: 0,
@@ -72,6 +91,7 @@ impl Trust {
             return Ok(());
         }
         doubt.stale = doubt.stale.map(|stale| stale.saturating_add(1));
+        doubt.owed = doubt.owed.saturating_add(1);
         Err(doubt.reason)
     }
 
@@ -86,11 +106,16 @@ impl Trust {
         self.pipelines = true;
     }
 
-    /// Takes a response that belongs to no waiting request.
-    pub(super) fn ignored(&mut self) {
-        if let Some(Doubt { stale: Some(stale), .. }) = &mut self.doubt {
-            *stale = stale.saturating_sub(1);
+    /// Takes a response that belongs to no waiting request. Returns the reason why its request is unobserved, if that has
+    /// to be counted now because the request passed unseen.
+    pub(super) fn ignored(&mut self) -> Option<Reason> {
+        let doubt = self.doubt.as_mut()?;
+        doubt.stale = doubt.stale.map(|stale| stale.saturating_sub(1));
+        if doubt.owed > 0 {
+            doubt.owed -= 1;
+            return None;
         }
+        doubt.began.then_some(doubt.reason)
     }
 
     /// Takes the end of a response.
@@ -103,18 +128,20 @@ impl Trust {
         self.unanswered = false;
         self.suspected = false;
         if stale > 0 {
-            let before = self.doubt.map_or(Some(0), |doubt| doubt.stale);
-            self.doubt = Some(Doubt { stale: before.map(|before| before.saturating_add(stale)), reason });
+            let before = self.doubt.unwrap_or(Doubt::none(reason));
+            let sum = |before: u64| before.saturating_add(stale);
+            let (stale, owed) = (before.stale.map(sum), sum(before.owed));
+            self.doubt = Some(Doubt { stale, owed, reason, ..before });
         }
     }
 
     /// Takes a loss of requests, whose number is unknown.
     pub(super) fn requests_lost(&mut self, reason: Reason) {
-        self.doubt = Some(Doubt { stale: None, reason });
+        self.doubt = Some(Doubt { stale: None, ..Doubt::none(reason) });
     }
 
     /// Takes a request that does not wait, though its response will come.
     pub(super) fn request_refused(&mut self, reason: Reason) {
-        self.doubt = Some(Doubt { stale: Some(1), reason });
+        self.doubt = Some(Doubt { stale: Some(1), ..Doubt::none(reason) });
     }
 }

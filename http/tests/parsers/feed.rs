@@ -1,6 +1,6 @@
 //! Feeds this crate, and keeps what it tells.
 
-use traffictrace_http::{Beginning, Connection, Exchange, Piece, Reason, Side, Sink, Way};
+use traffictrace_http::{Beginning, Connection, Exchange, Piece, Reason, Side, Sink, Start, Way};
 
 /// What a connection told.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Sink for Told {
 /// Feeds what passed, in order, and ends both ways. The traced socket is the server's.
 pub(crate) fn feed<'a>(passed: impl IntoIterator<Item = (Way, &'a [u8])>) -> Told {
     let mut told = Told::default();
-    let mut connection = Connection::begin(Beginning { joined: false, first: [Some(0); 2] });
+    let mut connection = Connection::begin(Beginning { start: Start::Whole, first: [Some(0); 2] });
     let (mut sequence, mut time) = ([0_u32; 2], 0);
     for (way, bytes) in passed {
         time += 1;

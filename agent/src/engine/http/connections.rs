@@ -13,7 +13,7 @@ use traffictrace_ebpf::layout::http::{
     self as layout, BEGIN, EARLY, FIN, JOINED, LOST_BEFORE, Pause, RAW, RECEIVES, RESET, SENDS, SENT, STARTS,
     TLS,
 };
-use traffictrace_http::{Beginning, Connection, Language, Piece, Way};
+use traffictrace_http::{Beginning, Connection, Language, Piece, Start, Way, begins_message};
 
 use super::{
     booking::{Booking, Books, Ends},
@@ -208,16 +208,21 @@ impl Connections {
         ends: Ends,
         books: &mut Books<'_, '_>,
     ) {
-        let early = self.take_early(ends);
-        let knows_sent = record.flags & SENDS != 0;
-        let first_early = early.first().map(|early| early.sequence);
-        let joined = record.flags & JOINED != 0 && (first_early.is_none() || !knows_sent);
+        let knows = |flag| record.flags & flag != 0;
+        let mut early = self.take_early(ends);
+        early.sort_by_key(|early| early.sequence.wrapping_sub(of.first_received));
+        let has_first = early.first().is_some_and(|early| early.sequence == of.first_received);
+        // Of a connection that was joined before anything was sent, the kernel knows both ways.
+        let start = match (knows(JOINED), knows(SENDS)) {
+            (false, _) => Start::Whole,
+            (true, true) if has_first => Start::Whole,
+            (true, true) => Start::Unanswered,
+            (true, false) => Start::Joined,
+        };
+        let knows_received = start == Start::Whole && knows(RECEIVES);
         let beginning = Beginning {
-            joined,
-            first: [
-                (record.flags & RECEIVES != 0 && !joined).then_some(of.first_received).or(first_early),
-                knows_sent.then_some(of.first_sent),
-            ],
+            start,
+            first: [knows_received.then_some(of.first_received), knows(SENDS).then_some(of.first_sent)],
         };
         let mut sink = Booking { cookie: record.cookie, cgroup: of.cgroup, ends, tls: false, books };
         if self.followed.len() >= MOST_CONNECTIONS {
@@ -227,7 +232,7 @@ impl Connections {
         for Early { time, sequence, bytes, .. } in early {
             let length = bytes.len() as u32;
             let (way, lost_before) = (Way::Received, false);
-            let starts = beginning.first[way.index()] == Some(sequence);
+            let starts = sequence == of.first_received || !knows_received && begins_message(&bytes);
             let piece = Piece { way, time, sequence, length, bytes: &bytes, starts, lost_before };
             connection.piece(&piece, &mut sink);
         }
@@ -237,7 +242,7 @@ impl Connections {
             connection,
             ends,
             cgroup: of.cgroup,
-            began: (!beginning.joined).then_some(record.time),
+            began: (start == Start::Whole).then_some(record.time),
             last: record.time,
             ended: [false; 2],
             is_raw: false,

@@ -67,6 +67,11 @@ impl HttpFeed {
         lost
     }
 
+    /// Descriptor that is readable when records should be taken sooner than by the clock.
+    pub(super) fn readable(&self) -> BorrowedFd<'_> {
+        self.tls.readable(&self.capture)
+    }
+
     /// What was lost of the sockets that a session selects, since the session began.
     fn lost_of(&self, session: &Session, folders: &Folders<'_>) -> Option<HttpLost> {
         let ledger = session.http.as_ref()?;
@@ -123,7 +128,7 @@ impl Engine {
 
     /// Takes what the HTTP programs have handed over, as [`Engine::tick`] does, too. Sockets' processes are known by the flow
     /// table, so this comes before a drain frees slots.
-    pub fn read_http(&mut self) {
+    pub(super) fn read_http(&mut self) {
         self.follow_tls();
         let Self { http: Some(feed), tracer: Some(tracer), sessions, .. } = self else { return };
         let HttpFeed { capture, connections, tls, .. } = feed;
@@ -173,12 +178,6 @@ impl Engine {
             Ok(processes) => feed.tls.select(specs, &options.cgroup_root, processes),
             Err(error) => tracing::error!(%error, "the TLS of new processes is not read"),
         }
-    }
-
-    /// Descriptor that is readable when HTTP records should be taken sooner than by the clock; none while no session wants
-    /// HTTP. A [`crate::kernel::Readable`] waits for it.
-    pub fn http_readable(&self) -> Option<BorrowedFd<'_>> {
-        self.http.as_ref().map(|feed| feed.tls.readable(&feed.capture))
     }
 
     /// Returns whether processes that speak TLS are being looked at still, so that [`HttpSnapshot::tls`] lacks what they have.

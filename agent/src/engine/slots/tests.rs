@@ -20,6 +20,7 @@ fn session(number: u8) -> Session {
         containers: Containers::default(),
         resumed: false,
         http: None,
+        stacks: None,
         older_sockets_found: false,
         losses_before: Losses::default(),
         overflow_before: HashMap::new(),

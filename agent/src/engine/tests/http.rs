@@ -210,7 +210,7 @@ fn the_programs_are_there_while_a_session_wants_them() {
     bench.start("flows", Filter::default());
     assert!(bench.engine.http.is_none());
     bench.start_http("requests", Filter::default());
-    assert!(bench.engine.http_readable().is_some());
+    assert!(bench.engine.records_readable().is_some());
     bench.update("requests", Filter::default());
     assert!(bench.engine.http.is_none(), "the session wants requests no more");
     bench.start_http("again", ports(1));

@@ -59,13 +59,13 @@ fn child() {
         .collect();
     println!("ready");
     let mut begin = String::new();
-    std::io::stdin().read_line(&mut begin).unwrap();
+    io::stdin().read_line(&mut begin).unwrap();
     send_in_step(Duration::from_nanos(begin.trim().parse().unwrap()), number, &sockets, &peers);
 }
 
 /// Whether the child has all its sockets.
 fn is_ready(child: &mut Child) -> bool {
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.as_mut().unwrap()));
+    let mut lines = io::BufRead::lines(io::BufReader::new(child.stdout.as_mut().unwrap()));
     lines.any(|line| line.unwrap().ends_with("ready"))
 }
 

@@ -5,6 +5,7 @@ mod keeping;
 mod life;
 mod presence;
 mod rows;
+mod stacks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
+use tokio_util::sync::CancellationToken;
 use traffictrace_crd::{NODE_LABEL, TrafficTraceReport, node_label};
 
 use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
@@ -75,6 +76,8 @@ impl std::str::FromStr for DaemonSetName {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     milliseconds: Arc<AtomicU64>,
+    /// Cancelled when there is no more time to wait.
+    hurry: CancellationToken,
 }
 
 impl Spread {
@@ -85,6 +88,19 @@ impl Spread {
     /// A part of it at random.
     pub(super) fn part(&self) -> Duration {
         self.get().mul_f64(fastrand::f64())
+    }
+
+    /// Waits for a part of it at random, or until this process has no more time.
+    pub(super) async fn pause(&self) {
+        tokio::select! {
+            () = self.hurry.cancelled() => {}
+            () = tokio::time::sleep(self.part()) => {}
+        }
+    }
+
+    /// Ends all pauses: the process is told to end.
+    pub(super) fn hurry(&self) {
+        self.hurry.cancel();
     }
 
     /// Asks for the size of the cluster. Without an answer, what is known stays.
@@ -126,6 +142,25 @@ mod tests {
         for (nodes, milliseconds) in [(-1, 0), (2, 10), (1000, 5000), (5000, 10_000)] {
             assert_eq!(spread_of(nodes), Duration::from_millis(milliseconds));
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_spread_when_the_process_must_end() {
+        let spread = Spread::default();
+        spread.milliseconds.store(3_600_000, Ordering::Relaxed);
+        let pausing = tokio::spawn({
+            let spread = spread.clone();
+            async move { spread.pause().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!pausing.is_finished());
+        spread.hurry();
+        let both = async {
+            spread.pause().await;
+            pausing.await
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(30), both).await;
+        assert!(ended.is_ok_and(|ended| ended.is_ok()));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod beginning;
 mod outbox;
+mod profiles;
 mod traces;
 mod writer;
 
@@ -28,8 +29,8 @@ use self::beginning::Spread;
 use self::outbox::Outbox;
 use self::traces::{Answer, Reading, TraceMeta, Traces};
 use super::folders::Folders;
-use super::state::{Event, Now, Settings as StateSettings, State};
-use super::{FIGURES, NodeError, TICK, Watched, follow_records, show, stopped, tls_obstacle};
+use super::state::{Event, Now, State};
+use super::{Denied, FIGURES, NodeError, TICK, Watched, follow_records, show, stopped};
 use crate::cgroups::{CgroupRoot, PodTree};
 use crate::engine::Engine;
 use crate::kernel::{Readable, missing_capabilities};
@@ -52,6 +53,7 @@ pub(super) struct Settings {
     pub(super) kubelet_cgroup: PathBuf,
     pub(super) engine: Engine,
     pub(super) max_rows: usize,
+    pub(super) denied: Denied,
     /// The DaemonSet of the agents, which knows how large the cluster is.
     pub(super) daemon_set: Option<DaemonSetName>,
 }
@@ -88,7 +90,7 @@ struct Agent {
 /// Traces what the cluster's TrafficTraces ask for, until the process is told to end.
 pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), NodeError> {
     let Watched { metrics, health, mut tasks } = watched;
-    let Settings { node, root, kubelet_cgroup, engine, max_rows, daemon_set } = settings;
+    let Settings { node, root, kubelet_cgroup, engine, max_rows, denied, daemon_set } = settings;
     let mut stop = std::pin::pin!(stopped()?);
     let tree = PodTree::new(root.clone(), &kubelet_cgroup)?;
     let api = connect().await?;
@@ -121,12 +123,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     let began = Instant::now();
     let now = Now { time: api.clock.now(), running: Duration::ZERO };
     let specs: Vec<_> = earlier.iter().map(|report| report.spec.clone()).collect();
-    let state = State::new(
-        StateSettings { node: node.clone(), max_rows, without_tls: tls_obstacle() },
-        engine,
-        specs,
-        now,
-    );
+    let state = State::new(denied.settings(node.clone(), max_rows), engine, specs, now);
 
     let (told, mut changes) = mpsc::channel(CHANGES);
     let source = Source::new(&api, metrics.common.clone());
@@ -172,7 +169,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
             () = &mut stop => break,
             readable = records.readable() => {
                 readable.map_err(|source| NodeError::Records { source })?;
-                agent.state.counter().read_http();
+                agent.state.counter().read_records();
             }
             Some(change) = changes.recv() => {
                 agent.take(change);

@@ -1,22 +1,25 @@
-//! The reports on their way out: one writer for each trace, so that a slow one holds up no other.
+//! The reports and profiles on their way out: one writer of each for each trace, so that a slow one holds up no other.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use traffictrace_crd::TrafficTraceReport;
 
 use super::beginning::Spread;
+use super::profiles::ProfileWriter;
 use super::writer::{Draft, Writer};
 use crate::kubeapi::ApiServer;
+use crate::node::packing::Packing;
 use crate::node::state::Action;
+use crate::report::Profile;
 use crate::server::metrics::AgentMetrics;
 use crate::session::Uid;
 use crate::tasks::TaskEnded;
 
-/// The longest time for the last reports when the agent is told to end.
+/// The longest time for the last reports and profiles when the agent is told to end.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// Since when reports wait to be written, by trace; all copies are one.
@@ -57,6 +60,8 @@ pub(super) struct Outbox {
     earlier: BTreeMap<Uid, TrafficTraceReport>,
     spread: Spread,
     ways: BTreeMap<Uid, Way>,
+    profiles: BTreeMap<Uid, ProfileWay>,
+    packing: Packing,
     writers: JoinSet<()>,
     waiting: Waiting,
     metrics: AgentMetrics,
@@ -64,6 +69,13 @@ pub(super) struct Outbox {
 
 struct Way {
     drafts: watch::Sender<Option<Draft>>,
+    writer: AbortHandle,
+}
+
+struct ProfileWay {
+    /// No draft takes the place of another one's before the writer has seen which runs of counting they are of. There is one a
+    /// minute at most.
+    drafts: mpsc::UnboundedSender<Profile>,
     writer: AbortHandle,
 }
 
@@ -80,13 +92,15 @@ impl Outbox {
             earlier,
             spread,
             ways: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            packing: Packing::default(),
             writers: JoinSet::new(),
             waiting: Waiting::default(),
             metrics,
         }
     }
 
-    /// Hands a report to its writer, or ends the writer of a trace that is gone.
+    /// Hands a report or a profile to its writer, or ends the writers of a trace that is gone.
     pub(super) fn send(&mut self, action: Action) {
         match action {
             Action::Report { report, interval } => {
@@ -108,13 +122,30 @@ impl Outbox {
                     self.ways.remove(&uid);
                 }
             }
+            Action::Profile(profile) => self.send_profile(*profile),
             Action::Forget(uid) => {
                 self.earlier.remove(&uid);
                 self.waiting.remove(&uid);
-                if let Some(way) = self.ways.remove(&uid) {
-                    way.writer.abort();
-                }
+                let report = self.ways.remove(&uid).map(|way| way.writer);
+                let profile = self.profiles.remove(&uid).map(|way| way.writer);
+                report.into_iter().chain(profile).for_each(|writer| writer.abort());
             }
+        }
+    }
+
+    fn send_profile(&mut self, profile: Profile) {
+        let spec = &profile.object().spec;
+        let (uid, is_final) = (spec.trace_uid.clone(), spec.is_final);
+        let way = self.profiles.entry(uid.clone()).or_insert_with(|| {
+            let writer = ProfileWriter::new(&self.api, &profile, self.spread.clone(), self.packing.clone());
+            let (drafts, received) = mpsc::unbounded_channel();
+            ProfileWay { drafts, writer: self.writers.spawn(writer.run(received)) }
+        });
+        // A writer has ended if its trace is gone.
+        let _ = way.drafts.send(profile);
+        if is_final {
+            // The writer ends when it has written this one.
+            self.profiles.remove(&uid);
         }
     }
 
@@ -130,7 +161,10 @@ impl Outbox {
         loop {
             match self.writers.join_next().await {
                 Some(Err(failed)) if failed.is_panic() => {
-                    return TaskEnded { name: "a writer of reports".into(), cause: failed.to_string() };
+                    return TaskEnded {
+                        name: "a writer of reports or profiles".into(),
+                        cause: failed.to_string(),
+                    };
                 }
                 Some(_) => {}
                 None => std::future::pending().await,
@@ -141,14 +175,16 @@ impl Outbox {
     /// Hands over the last reports and waits until they are written.
     pub(super) async fn finish(mut self, actions: Vec<Action>) {
         let count = actions.len();
+        self.spread.hurry();
         for action in actions {
             self.send(action);
         }
         self.ways.clear();
+        self.profiles.clear();
         let written = async { while self.writers.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_REPORTS, written).await.is_err() {
             tracing::error!(
-                "the API server at {} did not take all of {count} last reports in time; counts since the last written \
+                "the API server at {} did not take all of {count} last reports and profiles in time; counts since the last written \
                  ones are lost",
                 self.api.url
             );

@@ -13,7 +13,7 @@ use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
 use crate::server::metrics::Written;
 
 /// How long one request may take, the waiting that the API server asks for by `Retry-After` included.
-const REQUEST: Duration = Duration::from_secs(40);
+pub(super) const REQUEST: Duration = Duration::from_secs(40);
 /// A report that says the same as the last one is written after so many intervals all the same: it says that the node
 /// still traces, and how old the numbers are.
 const STILL_THERE: u32 = 3;
@@ -45,7 +45,7 @@ pub(super) struct Writer {
 }
 
 /// What became of a request.
-enum Failure {
+pub(super) enum Failure {
     /// The stored report is another than the one thought of; the newest is known now.
     Outdated,
     /// There is no such object, namespace or type.
@@ -116,7 +116,7 @@ impl Writer {
                 continue;
             }
             if is_final && !std::mem::replace(&mut spread_out, true) {
-                tokio::time::sleep(self.spread.part()).await;
+                self.spread.pause().await;
             }
             let result = self.write(draft).await;
             self.tell.metrics.report_written(result.as_ref().err().map_or(Written::Ok, Failure::written));
@@ -226,7 +226,8 @@ fn says_the_same(stored: &TrafficTraceReportSpec, draft: &TrafficTraceReportSpec
     serde_json::to_value(&draft).ok() == serde_json::to_value(stored).ok()
 }
 
-async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+/// A request's answer, or why there is none in time.
+pub(super) async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
     match tokio::time::timeout(REQUEST, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => {

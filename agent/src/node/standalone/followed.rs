@@ -15,7 +15,11 @@ use traffictrace_crd::{
 };
 
 use super::manifests::STATUS_SUFFIX;
+use super::replace;
 use crate::merge::{self, NodeReports, PeerNames};
+
+/// What the name of a profile ends in, behind that of its trace.
+const PROFILE_SUFFIX: &str = ".pb.gz";
 
 /// A trace that a manifest asks for.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Followed {
     reports: NodeReports,
     filters_changed: bool,
     file: PathBuf,
+    /// Where its profile is written, if it asks for stacks.
+    profile_file: PathBuf,
 }
 
 /// What a status file has in it.
@@ -65,6 +71,7 @@ impl Followed {
             reports: NodeReports::default(),
             filters_changed: false,
             file: folder.join(format!("{name}{STATUS_SUFFIX}")),
+            profile_file: folder.join(format!("{name}{PROFILE_SUFFIX}")),
         }
     }
 
@@ -113,7 +120,7 @@ impl Followed {
             // This process is the node's agent: nobody else is waited for.
             count => BTreeMap::from([(node.to_owned(), merge::LivePods { count, since: now })]),
         };
-        let merge::Merged { status, .. } = merge::merge(&merge::Inputs {
+        let merge::Merged { mut status, .. } = merge::merge(&merge::Inputs {
             trace: &self.object,
             invalid: None,
             reports: &self.reports,
@@ -125,6 +132,11 @@ impl Followed {
             filters_changed: std::mem::take(&mut self.filters_changed),
             now,
         });
+        if let Some(stacks) = &mut status.stacks {
+            let (from, to) = (&self.profile_file, self.profile_file.with_extension("").with_extension("svg"));
+            stacks.picture =
+                format!("traffictrace flamegraph --from {} --output {}", from.display(), to.display());
+        }
         if self.object.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -142,12 +154,16 @@ impl Followed {
         }
     }
 
+    /// Where the profile is.
+    pub(super) fn profile_file(&self) -> &Path {
+        &self.profile_file
+    }
+
     /// Where the status is.
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Replaces the file in one step, so that a reader never sees half of it.
     fn write(&self, status: &TrafficTraceStatus) -> io::Result<()> {
         let text = serde_saphyr::to_string(&StatusFile {
             api_version: format!("{GROUP}/{VERSION}"),
@@ -159,10 +175,7 @@ impl Followed {
             status,
         })
         .map_err(io::Error::other)?;
-        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
-        let draft = self.file.with_file_name(format!(".{name}.tmp"));
-        fs::write(&draft, text)?;
-        fs::rename(&draft, &self.file)
+        replace(&self.file, text.as_bytes())
     }
 }
 
@@ -219,6 +232,28 @@ mod tests {
         let files: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(files, ["shop.status.yaml"], "no draft is left");
+        followed.forget();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_status_says_how_to_draw_the_profile_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let asking = manifest(json!({ "selector": {}, "duration": "1m", "stacks": {} }));
+        let mut followed = Followed::new(asking, folder.path(), now());
+        let spec = TrafficTraceReportSpec {
+            trace_uid: followed.object.metadata.uid.clone().unwrap(),
+            node_name: "here".into(),
+            stacks: Some(traffictrace_crd::StackTotals { bytes: 7, ..Default::default() }),
+            ..TrafficTraceReportSpec::default()
+        };
+        followed.report(TrafficTraceReport::new("shop-1", spec));
+        followed.refresh("here", 1, Duration::from_secs(10), now()).unwrap();
+        let stacks = followed.object.status.as_ref().unwrap().stacks.clone().unwrap();
+        assert_eq!((stacks.nodes, stacks.totals.bytes), (1, 7));
+        let path = |name| folder.path().join(name).display().to_string();
+        let (from, to) = (path("shop.pb.gz"), path("shop.svg"));
+        assert_eq!(stacks.picture, format!("traffictrace flamegraph --from {from} --output {to}"));
         followed.forget();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -6,10 +6,13 @@
 mod followed;
 mod manifests;
 mod pods_file;
+mod profiles;
 mod stamp;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,10 +24,11 @@ use traffictrace_crd::TrafficTrace;
 use self::followed::Followed;
 use self::manifests::Manifests;
 use self::pods_file::LocalPod;
+use self::profiles::ProfileFiles;
 use self::stamp::Stamp;
 use super::folders::{Folders, Located};
-use super::state::{Action, Event, Now, Settings as StateSettings, State};
-use super::{FIGURES, NodeError, TICK, Watched, follow_records, show, stopped, tls_obstacle};
+use super::state::{Action, Event, Now, State};
+use super::{Denied, FIGURES, NodeError, TICK, Watched, follow_records, show, stopped};
 use crate::cgroups::{CgroupError, CgroupRoot};
 use crate::engine::{CgroupKind, Engine};
 use crate::kernel::{Readable, missing_capabilities};
@@ -43,6 +47,7 @@ pub(super) struct Settings {
     pub(super) root: CgroupRoot,
     pub(super) engine: Engine,
     pub(super) max_rows: usize,
+    pub(super) denied: Denied,
 }
 
 struct Agent {
@@ -54,6 +59,7 @@ struct Agent {
     folders: Folders,
     manifests: Manifests,
     traces: BTreeMap<String, Followed>,
+    profiles: ProfileFiles,
     pods_file: PathBuf,
     pods_stamp: Option<Stamp>,
     pods: BTreeMap<Uid, LocalPod>,
@@ -65,14 +71,14 @@ struct Agent {
 /// Traces what the manifests in the folder ask for, until the process is told to end.
 pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), NodeError> {
     let Watched { metrics, health, mut tasks } = watched;
-    let Settings { node, folder, pods_file, root, engine, max_rows } = settings;
+    let Settings { node, folder, pods_file, root, engine, max_rows, denied } = settings;
     let missing = missing_capabilities();
     if !missing.is_empty() {
         return Err(NodeError::Capabilities { missing: missing.join(" and ") });
     }
     let mut stop = std::pin::pin!(stopped()?);
     let began = Instant::now();
-    let settings = StateSettings { node: node.clone(), max_rows, without_tls: tls_obstacle() };
+    let settings = denied.settings(node.clone(), max_rows);
     // A status from before is no report: a trace begins with the agent.
     let now = Now { time: Timestamp::now(), running: Duration::ZERO };
     let mut agent = Agent {
@@ -84,6 +90,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
         folder,
         root,
         traces: BTreeMap::new(),
+        profiles: ProfileFiles::new(),
         pods_file,
         pods_stamp: None,
         pods: BTreeMap::new(),
@@ -105,14 +112,14 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
             () = &mut stop => break,
             readable = records.readable() => {
                 readable.map_err(|source| NodeError::Records { source })?;
-                agent.state.counter().read_http();
+                agent.state.counter().read_records();
             }
             _ = tick.tick() => agent.tick()?,
             _ = figures.tick() => show(&mut agent.state, &metrics),
             ended = tasks.ended() => return Err(ended.into()),
         }
     }
-    agent.shut_down();
+    agent.shut_down().await;
     Ok(())
 }
 
@@ -165,6 +172,7 @@ impl Agent {
                 tracing::info!(trace = label, "its manifest is gone: it ends");
                 self.state.apply(Event::TraceGone(uid(&followed)), now);
                 followed.forget();
+                self.profiles.remove(followed.profile_file());
             }
         }
         Ok(true)
@@ -195,7 +203,7 @@ impl Agent {
             return;
         }
         self.pods_stamp = stamp;
-        let text = match std::fs::read_to_string(&self.pods_file) {
+        let text = match fs::read_to_string(&self.pods_file) {
             Ok(text) => text,
             Err(error) => return tracing::error!("cannot read {}: {error}", self.pods_file.display()),
         };
@@ -265,20 +273,28 @@ impl Agent {
 
     fn take(&mut self, actions: Vec<Action>) {
         for action in actions {
-            // The status of a trace whose manifest is gone has been removed.
-            let Action::Report { report, .. } = action else { continue };
-            let of = |followed: &&mut Followed| uid(followed) == report.spec.trace_uid;
-            if let Some(followed) = self.traces.values_mut().find(of) {
-                followed.report(*report);
+            let of_trace = match &action {
+                Action::Report { report, .. } => &report.spec.trace_uid,
+                Action::Profile(profile) => &profile.object().spec.trace_uid,
+                // The files of a trace whose manifest is gone have been removed.
+                Action::Forget(_) => continue,
+            };
+            let found = self.traces.values_mut().find(|followed| uid(followed) == *of_trace);
+            let Some(followed) = found else { continue };
+            match action {
+                Action::Report { report, .. } => followed.report(*report),
+                Action::Profile(profile) => self.profiles.write(followed.profile_file(), profile),
+                Action::Forget(_) => {}
             }
         }
     }
 
-    fn shut_down(&mut self) {
+    async fn shut_down(mut self) {
         let now = self.now();
         let actions = self.state.shut_down(now);
         self.take(actions);
         self.refresh(now.time);
+        self.profiles.finish().await;
     }
 }
 
@@ -293,6 +309,14 @@ fn uid(followed: &Followed) -> Uid {
 
 fn key(located: &Located) -> (u64, Option<&String>) {
     (located.folder.id(), located.container.as_ref())
+}
+
+/// Replaces a file in one step, so that a reader never sees half of it.
+fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let draft = file.with_file_name(format!(".{name}.tmp"));
+    fs::write(&draft, contents)?;
+    fs::rename(&draft, file)
 }
 
 /// Where the pods file is when nothing else is said.

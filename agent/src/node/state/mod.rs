@@ -14,6 +14,7 @@
 //! | any | forgotten | it was deleted |
 
 mod beginnings;
+mod profiles;
 mod reports;
 mod transitions;
 
@@ -28,7 +29,8 @@ use traffictrace_crd::{TrafficTraceReport, TrafficTraceReportSpec};
 use self::beginnings::FirstList;
 use super::counter::Counter;
 use super::session::{Stand, Tracked};
-use crate::report::Identities;
+use crate::engine::SessionSpec;
+use crate::report::{Identities, Profile};
 use crate::session::{self, Place, Planned, Pod, Running, Trace, Uid};
 
 /// A moment, by two clocks.
@@ -68,7 +70,9 @@ pub(super) enum Event {
 pub(super) enum Action {
     /// Write a report of a trace that reports at this interval.
     Report { report: Box<TrafficTraceReport>, interval: Duration },
-    /// Write no more reports of a trace: they go with it.
+    /// Write a profile of a trace.
+    Profile(Box<Profile>),
+    /// Write no more reports and profiles of a trace: they go with it.
     Forget(Uid),
 }
 
@@ -78,8 +82,24 @@ pub(super) struct Settings {
     pub(super) node: String,
     /// Rows that a session keeps.
     pub(super) max_rows: usize,
-    /// Why this agent cannot read requests inside TLS, if it cannot.
+    /// Why this agent cannot, or may not, read requests inside TLS, if so.
     pub(super) without_tls: Option<String>,
+    /// Why this agent cannot, or may not, take stacks, if so.
+    pub(super) without_stacks: Option<String>,
+    /// Whoever runs the agent does not let it read requests inside TLS, even if it could.
+    pub(super) denies_tls: bool,
+}
+
+impl Settings {
+    /// Takes out of a specification what this agent cannot or may not do.
+    fn restrict(&self, spec: &mut SessionSpec) {
+        if self.without_stacks.is_some() {
+            spec.stacks = None;
+        }
+        if let Some(http) = spec.http.as_mut().filter(|_| self.denies_tls) {
+            http.tls = false;
+        }
+    }
 }
 
 /// See the module.
@@ -223,7 +243,12 @@ impl<C: Counter> State<C> {
                     self.stale = true;
                 }
                 (Stand::Counting(session) | Stand::Refused(session, _), false) => {
-                    if now.running >= session.due {
+                    let report = now.running >= session.due;
+                    let profile = now.running >= session.profile.due(tracked.trace.profile_interval());
+                    if profile {
+                        self.profile(&uid, false, now);
+                    }
+                    if report {
                         self.report(&uid, false, now);
                     }
                 }
@@ -334,8 +359,9 @@ impl<C: Counter> State<C> {
         let running = running.collect();
         let live = self.traces.values().filter(|tracked| !matches!(tracked.stand, Stand::Ended));
         let traces = live.map(|tracked| &tracked.trace);
-        let plan =
+        let mut plan =
             session::plan(traces, &self.pods, &self.places, &running, self.settings.max_rows, now.time);
+        plan.traces.values_mut().for_each(|planned| self.settings.restrict(&mut planned.spec));
         // Those that give way first: their sessions are for others.
         let (giving_way, others): (Vec<_>, Vec<_>) =
             plan.traces.into_iter().partition(|(_, planned)| planned.refused.is_some());

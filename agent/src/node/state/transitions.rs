@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Action, Now, State};
 use crate::engine::{EngineError, SessionSpec};
 use crate::node::counter::Counter;
-use crate::node::session::{GoesOn, Refusal, Session, Stand, Tracked};
-use crate::report::closing;
+use crate::node::session::{GoesOn, ProfileState, Refusal, Session, Stand, Tracked};
+use crate::report::{closing, closing_profile};
 use crate::session::{self, Planned, Uid};
 
 impl<C: Counter> State<C> {
@@ -21,6 +21,9 @@ impl<C: Counter> State<C> {
                 let mut wanted = planned.spec.clone();
                 if tracked.without_http.is_some() {
                     wanted.http = None;
+                }
+                if tracked.without_stacks.is_some() {
+                    wanted.stacks = None;
                 }
                 if self.counter.spec(uid) != Some(&wanted)
                     && let Err(error) = self.counter.update(uid, wanted)
@@ -73,24 +76,57 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Begins to count. A kernel that cannot show HTTP counts the flows all the same.
+    /// Begins to count. A kernel that cannot show HTTP, or take stacks, counts the flows all the same.
     fn start(&mut self, uid: &Uid, spec: &SessionSpec) -> Result<(), EngineError> {
-        let mut refused = None;
-        match self.counter.start(uid, spec.clone()) {
-            Ok(()) => {}
-            Err(error @ EngineError::Kernel(_)) if spec.http.is_some() => {
-                self.counter.start(uid, SessionSpec { http: None, ..spec.clone() })?;
-                refused = Some(error.to_string());
-            }
-            Err(error) => return Err(error),
-        }
+        let (without_http, without_stacks) = self.start_with_most(uid, spec)?;
         if let Some(tracked) = self.traces.get_mut(uid) {
-            if let Some(error) = &refused {
+            if let Some(error) = &without_http {
                 tracing::error!(trace = tracked.trace.label(), "HTTP requests are not counted: {error}");
             }
-            tracked.without_http = refused;
+            if let Some(error) = &without_stacks {
+                tracing::error!(trace = tracked.trace.label(), "no stacks are taken: {error}");
+            }
+            (tracked.without_http, tracked.without_stacks) = (without_http, without_stacks);
         }
         Ok(())
+    }
+
+    /// Begins to count with as much of a specification as the kernel takes. Returns why HTTP and stacks are left out, if they
+    /// are.
+    fn start_with_most(
+        &mut self,
+        uid: &Uid,
+        spec: &SessionSpec,
+    ) -> Result<(Option<String>, Option<String>), EngineError> {
+        let without_http = SessionSpec { http: None, ..spec.clone() };
+        let without_stacks = SessionSpec { stacks: None, ..spec.clone() };
+        let error = match self.counter.start(uid, spec.clone()) {
+            Ok(()) => return Ok((None, None)),
+            Err(error @ EngineError::Kernel(_)) => error,
+            Err(other) => return Err(other),
+        };
+        match (spec.http.is_some(), spec.stacks.is_some()) {
+            (false, false) => Err(error),
+            (true, false) => {
+                self.counter.start(uid, without_http)?;
+                Ok((Some(error.to_string()), None))
+            }
+            (false, true) => {
+                self.counter.start(uid, without_stacks)?;
+                Ok((None, Some(error.to_string())))
+            }
+            // One of the two is to blame, or both: the refusal of each is the one that comes without the other.
+            (true, true) => {
+                let Err(of_http) = self.counter.start(uid, without_stacks.clone()) else {
+                    return Ok((None, Some(error.to_string())));
+                };
+                let Err(of_stacks) = self.counter.start(uid, without_http) else {
+                    return Ok((Some(error.to_string()), None));
+                };
+                self.counter.start(uid, SessionSpec { http: None, ..without_stacks })?;
+                Ok((Some(of_http.to_string()), Some(of_stacks.to_string())))
+            }
+        }
     }
 
     /// Goes on from a report of before, if the session has one to go on from.
@@ -99,6 +135,7 @@ impl<C: Counter> State<C> {
         let Stand::Counting(session) = stand else { return };
         let Some(GoesOn { kept, reason, at }) = session.goes_on.take() else { return };
         let resumed = session.history.resume(&kept, &trace.namespace, &mut self.identities);
+        session.profile.last = None;
         self.counter.seed(uid, &resumed.totals, resumed.rows);
         if let Some(http) = resumed.http {
             self.counter.seed_http(uid, &http.rows, &http.rest);
@@ -123,6 +160,7 @@ impl<C: Counter> State<C> {
 
     /// A trace that counts yields its session; what it counted stays.
     fn give_way(&mut self, uid: &Uid, now: Now) {
+        self.profile(uid, false, now);
         let kept = self.make_report(uid, false, now).map(|report| Box::new(report.spec));
         self.counter.stop(uid);
         let Some(tracked) = self.traces.get_mut(uid) else { return };
@@ -149,6 +187,7 @@ impl<C: Counter> State<C> {
                 tracing::info!(trace = tracked.trace.label(), "tracing has begun at another try");
                 self.epoch += 1;
                 session.history.epoch = self.epoch;
+                session.profile = ProfileState::new(now);
                 match refusal.kept {
                     Some(kept) => {
                         let reason = refusal.why.reason;
@@ -173,6 +212,12 @@ impl<C: Counter> State<C> {
         tracked.stand = Stand::Ended;
         // Nobody else says that no more is to come.
         if let Some(last) = last {
+            if last.stacks.is_some() {
+                // Without stacks of its own: the writer adds those of the agent before.
+                let epoch = last.epoch.saturating_add(1);
+                let profile = closing_profile(&tracked.trace, &self.settings.node, epoch, now.time);
+                self.actions.push(Action::Profile(Box::new(profile)));
+            }
             let report = Box::new(closing(&last, &tracked.trace, now.time));
             self.actions.push(Action::Report { report, interval: tracked.trace.interval() });
         }
@@ -189,6 +234,7 @@ impl<C: Counter> State<C> {
             self.deselect(uid);
         }
         // While the counter still has the programs, which know the folders of cgroups that are gone.
+        self.profile(uid, is_final, now);
         self.report(uid, is_final, now);
         self.counter.stop(uid);
         if let Some(tracked) = self.traces.get_mut(uid) {

@@ -121,6 +121,7 @@ fn inputs<'a>(
         not_visible: &[],
         not_enforced: &[],
         clock_offset: None,
+        stacks: None,
         outcome,
         is_final: false,
         now: NOW,

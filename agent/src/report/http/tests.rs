@@ -109,6 +109,7 @@ fn build(trace: &Trace, http: HttpSnapshot) -> TrafficTraceReport {
         not_visible: &[],
         not_enforced: &[],
         clock_offset: None,
+        stacks: None,
         outcome: Outcome::Counted(&Counted { flows, http: Some(http) }),
         is_final: false,
         now: Timestamp::UNIX_EPOCH,

@@ -60,13 +60,36 @@ fn a_program_of_go_has_a_probe_at_each_return() {
     }
 }
 
+/// Both are built with the same flags of the linker but for the symbols, which come last in a file.
 #[test]
-fn a_stripped_program_of_go_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(file) = go_program(folder.path(), &["-ldflags=-s -w"]) else { return };
-    let contents = program(&file, "program").unwrap();
-    assert!(contents.library.starts_with("Go crypto/tls (go1."), "{contents:?}");
-    assert!(contents.places.is_empty() && contents.problem.unwrap().contains("stripped"));
+fn a_stripped_program_of_go_has_the_same_places() {
+    for mode in ["-buildmode=exe", "-buildmode=pie"] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(whole) = go_program(folder.path(), &[mode, "-ldflags=-w"]) else { return };
+        let by_symbols = program(&whole, "program").unwrap();
+        // The same file without its table of symbols.
+        let mut bytes = fs::read(folder.path().join("program")).unwrap();
+        let sections = usize::try_from(u64::from_le_bytes(*bytes[40..].first_chunk().unwrap())).unwrap();
+        let count = usize::from(u16::from_le_bytes(*bytes[60..].first_chunk().unwrap()));
+        let mut hidden = 0;
+        for header in (0..count).map(|number| sections + 64 * number) {
+            if bytes[header + 4..header + 8] == [2, 0, 0, 0] {
+                bytes[header + 4] = 0;
+                hidden += 1;
+            }
+        }
+        assert_eq!(hidden, 1);
+        let path = folder.path().join("without");
+        fs::write(&path, &bytes).unwrap();
+        let by_table = program(&File::open(path).unwrap(), "program").unwrap();
+        assert_eq!(by_table.go_tcp, by_symbols.go_tcp, "{mode}");
+        assert_eq!(by_table.places, by_symbols.places, "{mode}");
+        let stripped = go_program(folder.path(), &[mode, "-ldflags=-s -w"]).unwrap();
+        let contents = program(&stripped, "program").unwrap();
+        assert!(contents.library.starts_with("Go crypto/tls (go1."), "{contents:?}");
+        assert_eq!((contents.places.len(), contents.problem), (2, None));
+        assert_ne!(contents.go_tcp, 0);
+    }
 }
 
 #[test]

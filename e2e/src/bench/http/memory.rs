@@ -40,7 +40,7 @@ pub(super) fn run(bench: &Bench, stage: &Stage) -> Result<()> {
     let raised = Rlimit { current: Some(limit.current.unwrap_or(needed).max(needed)), ..limit };
     setrlimit(Resource::Nofile, raised).map_err(|error| TestError::io("open many files")(error.into()))?;
 
-    let nginx = Nginx::start(stage.traced(), bench.cpu)?;
+    let nginx = Nginx::start(false, stage.traced(), bench.cpu)?;
     let mut commands = Commands::new(&bench.host, stage.traced(), &LEVELS);
     rounds::to(&mut commands, Some(HTTP), &mut Crew::new())?;
     let pid = commands.pid()?;

@@ -1,17 +1,20 @@
 //! What it costs a real server, and the process that reads, when its requests are shown.
 //!
 //! * [`rates`]: throughput, beside tracing without HTTP and beside nothing.
+//! * [`tls`]: throughput of a server that speaks TLS, whose plain text is read.
 //! * [`reader`]: CPU of the process that parses, for each 10,000 requests.
 //! * [`memory`]: what many open connections take.
 
 mod memory;
 mod rates;
 mod reader;
+mod tls;
 
 use serde_json::Value;
 
 use super::{
     Bench,
+    rounds::{self, Crew},
     server::{self, Page},
     stage::Stage,
     switch::Commands,
@@ -36,6 +39,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     }
     let stage = Stage::new(&bench.host)?;
     rates::run(bench, &stage)?;
+    tls::run(bench, &stage)?;
     reader::run(bench, &stage)?;
     memory::run(bench, &stage)
 }
@@ -49,4 +53,14 @@ fn counted(commands: &Commands<'_>) -> Result<(f64, f64)> {
         (Some(requests), Some(lost)) => Ok((requests, lost)),
         _ => Err(TestError::unexpected("the last line", line)),
     }
+}
+
+/// Fails unless requests are counted at this level: without that, its figures mean nothing.
+fn check_counts(commands: &mut Commands<'_>, level: usize, mut crew: Crew) -> Result<()> {
+    rounds::to(commands, Some(level), &mut crew)?;
+    rounds::to(commands, None, &mut crew)?;
+    if counted(commands)?.0 > 0.0 {
+        return Ok(());
+    }
+    Err(TestError::unexpected("the trace", "no request was counted, so its costs mean nothing"))
 }

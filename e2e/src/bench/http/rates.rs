@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{HTTP, LEVELS, PAGES, TRACING, counted};
+use super::{HTTP, LEVELS, PAGES, TRACING, check_counts};
 use crate::{
     bench::{
         Bench, bpf_stats,
@@ -14,7 +14,7 @@ use crate::{
         table,
         worker::Worker,
     },
-    support::{Result, TestError},
+    support::Result,
 };
 
 /// Passes through the workers in a block.
@@ -71,13 +71,7 @@ pub(super) fn run(bench: &Bench, stage: &Stage) -> Result<()> {
         [own, others].into_iter().flatten().flatten().collect()
     })?;
     println!("\nhttp: {}.", measured.effort());
-    // Without requests seen, the figures mean nothing.
-    let mut crew = hire()?;
-    rounds::to(&mut commands, Some(HTTP), &mut crew)?;
-    rounds::to(&mut commands, None, &mut crew)?;
-    if counted(&commands)?.0 == 0.0 {
-        return Err(TestError::unexpected("the trace", "no request was counted, so its costs mean nothing"));
-    }
+    check_counts(&mut commands, HTTP, hire()?)?;
     print(&measured);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Requests that arrive before the server has a connection to accept them from.
 
 use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -29,20 +31,28 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Connections that send at once, and are accepted when all of them have.
+/// Connections that send at once, and are accepted when all of them have, in whatever order they are established: the
+/// last packets of two handshakes may be handled by two CPUs.
 fn before_accept() -> Done<Played> {
+    const CONNECTIONS: usize = 20;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let mut clients = Vec::new();
-    for number in 0..20 {
+    let mut waiting = HashMap::new();
+    for number in 0..CONNECTIONS {
         let mut client = TcpStream::connect(listener.local_addr()?)?;
-        let asked = request(&format!("GET /early/{number}"));
-        std::io::Write::write_all(&mut client, asked.as_bytes())?;
-        clients.push((client, asked));
+        let path = format!("/early/{number}");
+        let asked = request(&format!("GET {path}"));
+        client.write_all(asked.as_bytes())?;
+        waiting.insert(client.local_addr()?, (client, asked, path));
     }
     let mut connections = Vec::new();
-    for (number, (client, asked)) in clients.into_iter().enumerate() {
-        let server = listener.accept()?.0;
-        connections.push(answer(client, server, &asked, &format!("/early/{number}"))?);
+    for _ in 0..CONNECTIONS {
+        let (server, from) = listener.accept()?;
+        let Some((client, asked, path)) = waiting.remove(&from) else {
+            return Err(CaseError::unexpected(format!(
+                "a connection from {from}, which is none of the clients"
+            )));
+        };
+        connections.push(answer(client, server, &asked, &path)?);
     }
     Ok(Played { connections, ..Played::default() })
 }
@@ -91,7 +101,7 @@ fn send_first(client: &OwnedFd, at: SocketAddr, bytes: &[u8]) -> Done {
 
 /// Answers a request that was sent, and lets another one follow.
 fn answer(client: TcpStream, mut server: TcpStream, asked: &str, path: &str) -> Done<Connection> {
-    std::io::Read::read_exact(&mut server, &mut vec![0; asked.len()])?;
+    server.read_exact(&mut vec![0; asked.len()])?;
     let (mut ends, connection) = Ends::of(client, server)?;
     let (answer, next) = (response(200, 10), request("GET /next"));
     ends.say(End::Server, answer.as_bytes(), usize::MAX)?;

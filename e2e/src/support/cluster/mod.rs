@@ -20,7 +20,7 @@ use super::{Result, TestError, needs, wait};
 
 use access::Accounts;
 pub use namespace::{Container, Counted, Namespace, PodPlan};
-pub use trace::{NeverFalls, Trace, report_of, report_rows, spec};
+pub use trace::{NeverFalls, Trace, profile_of, report_of, report_rows, spec};
 
 /// Label of all objects of the product.
 const PRODUCT: &str = "app.kubernetes.io/name=traffictrace";

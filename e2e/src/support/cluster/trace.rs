@@ -12,8 +12,9 @@ use kube::{
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 use traffictrace_crd::{
-    FlowRow, GROUP, NODE_LABEL, TRACE_UID_LABEL, TrafficTrace, TrafficTraceReport, TrafficTraceReportSpec,
-    TrafficTraceSpec, TrafficTraceStatus, VERSION, decode_rows, node_label, report_name,
+    FlowRow, GROUP, NODE_LABEL, TRACE_LABEL, TRACE_UID_LABEL, TrafficTrace, TrafficTraceProfile,
+    TrafficTraceProfileSpec, TrafficTraceReport, TrafficTraceReportSpec, TrafficTraceSpec,
+    TrafficTraceStatus, VERSION, decode_rows, node_label, report_name, trace_label,
 };
 
 use super::{super::wait, Namespace};
@@ -35,6 +36,7 @@ pub fn spec(group: &str) -> TrafficTraceSpec {
 pub struct Trace {
     api: Api<TrafficTrace>,
     reports: Api<TrafficTraceReport>,
+    profiles: Api<TrafficTraceProfile>,
     name: String,
     uid: String,
 }
@@ -45,7 +47,7 @@ impl Trace {
         let made = api.create(&PostParams::default(), &TrafficTrace::new(name, spec)).await;
         let made = made.map_err(TestError::kube(format!("create the trace {name}")))?;
         let uid = made.uid().unwrap_or_default();
-        Ok(Self { api, reports: namespace.api(), name: name.to_owned(), uid })
+        Ok(Self { api, reports: namespace.api(), profiles: namespace.api(), name: name.to_owned(), uid })
     }
 
     /// Its UID.
@@ -98,6 +100,17 @@ impl Trace {
         Ok(reports.items.into_iter().filter(|report| report.spec.trace_uid == self.uid).collect())
     }
 
+    /// The profiles of its nodes, found as people find them.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be listed.
+    pub async fn profiles(&self) -> Result<Vec<TrafficTraceProfile>> {
+        let of_trace = ListParams::default().labels(&format!("{TRACE_LABEL}={}", trace_label(&self.name)));
+        let profiles = self.profiles.list(&of_trace).await;
+        Ok(profiles.map_err(TestError::kube(format!("list the profiles of {}", self.name)))?.items)
+    }
+
     /// Deletes it.
     ///
     /// # Errors
@@ -136,6 +149,21 @@ pub fn report_of(trace: &Trace, node: &str) -> TrafficTraceReport {
             trace_uid: trace.uid.clone(),
             node_name: node.to_owned(),
             ..TrafficTraceReportSpec::default()
+        },
+    }
+}
+
+/// The profile that the agent of a node would write of a trace, without stacks.
+pub fn profile_of(trace: &Trace, node: &str) -> TrafficTraceProfile {
+    let mut metadata = report_of(trace, node).metadata;
+    metadata.labels.get_or_insert_default().insert(TRACE_LABEL.to_owned(), trace_label(&trace.name));
+    TrafficTraceProfile {
+        metadata,
+        spec: TrafficTraceProfileSpec {
+            trace_name: trace.name.clone(),
+            trace_uid: trace.uid.clone(),
+            node_name: node.to_owned(),
+            ..TrafficTraceProfileSpec::default()
         },
     }
 }

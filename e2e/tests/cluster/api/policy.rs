@@ -12,15 +12,16 @@ use kube::{
 };
 use serde_json::json;
 use traffictrace_crd::{
-    FINISHED_LABEL, NODE_LABEL, Phase, REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION, TRACE_UID_LABEL,
-    TrafficTrace, TrafficTraceReport, node_label,
+    FINISHED_LABEL, NODE_LABEL, PROFILE_INTERVAL_ANNOTATION, PROFILE_SIZE_ANNOTATION, Phase,
+    REPORT_INTERVAL_ANNOTATION, START_TIME_ANNOTATION, TRACE_LABEL, TRACE_UID_LABEL, TrafficTrace,
+    TrafficTraceProfile, TrafficTraceReport, node_label,
 };
 use traffictrace_e2e::support::{
     Result, TestError,
     cluster::{
         ApiServer, Namespace, Trace,
         access::{Identity, client_with_token},
-        report_of, spec,
+        profile_of, report_of, spec,
     },
     wait,
 };
@@ -173,6 +174,42 @@ async fn a_report_belongs_to_its_trace_and_node() -> Result<()> {
     Ok(())
 }
 
+/// Profiles belong to their node and trace as reports do; people find them by the trace's name.
+#[tokio::test]
+async fn an_agent_writes_profiles_of_its_own_node() -> Result<()> {
+    let Some(scene) = Scene::set().await? else { return Ok(()) };
+    let accounts = scene.server.accounts();
+    let (agent, admin) = (accounts.agent_on(NODE), Identity::user("somebody").in_group(MASTERS));
+    type Change = fn(&mut TrafficTraceProfile);
+    let cases: [(&str, &Identity, &str, Change, &[&str]); 9] = [
+        ("the own node's profile", &agent, NODE, |_| {}, &[]),
+        ("another node's", &agent, OTHER, |_| {}, &[NODE, OTHER, "profiles of its own node alone"]),
+        ("by a token without a node", &accounts.agents(), NODE, |_| {}, &["names no node", "kubelet"]),
+        ("by an administrator", &admin, NODE, |_| {}, &["Only TrafficTrace's agents", "somebody"]),
+        ("by the controller", &accounts.controller(), NODE, |_| {}, &["cannot"]),
+        ("no owner", &agent, NODE, |p| p.metadata.owner_references = None, &["one owner"]),
+        ("a finalizer", &agent, NODE, |p| p.finalizers_mut().push("example.com/x".into()), &["finalizers"]),
+        (
+            "the label of another trace",
+            &agent,
+            NODE,
+            |p| drop(p.labels_mut().insert(TRACE_LABEL.to_owned(), "another".to_owned())),
+            &["traffictrace.dev/trace"],
+        ),
+        ("too large", &agent, NODE, |p| p.spec.profile = "A".repeat(524_289), &["524288"]),
+    ];
+    for (what, identity, node, change, expected) in cases {
+        let profiles: Api<TrafficTraceProfile> =
+            Api::namespaced(identity.client().await?, scene.namespace.name());
+        let mut profile = profile_of(&scene.trace, node);
+        change(&mut profile);
+        let apply = PatchParams { dry_run: true, ..PatchParams::apply("traffictrace-agent").force() };
+        let answer = profiles.patch(&profile.name_any(), &apply, &Patch::Apply(&profile)).await;
+        assert_answer(what, &refusal(answer), expected);
+    }
+    Ok(())
+}
+
 /// Names of nodes may be longer than values of labels.
 #[tokio::test]
 async fn long_names_of_nodes() -> Result<()> {
@@ -280,6 +317,8 @@ async fn metadata_that_agents_follow() -> Result<()> {
         ("labels", FINISHED_LABEL, "true"),
         ("annotations", START_TIME_ANNOTATION, "2100-01-01T00:00:00Z"),
         ("annotations", REPORT_INTERVAL_ANNOTATION, "3600"),
+        ("annotations", PROFILE_INTERVAL_ANNOTATION, "3600"),
+        ("annotations", PROFILE_SIZE_ANNOTATION, "16"),
     ];
     let patch =
         |kind: &str, key: &str, value: &str| Patch::Merge(json!({ "metadata": { kind: { key: value } } }));

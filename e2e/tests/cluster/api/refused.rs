@@ -7,14 +7,14 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use traffictrace_crd::{HttpSpec, TrafficTraceSpec};
+use traffictrace_crd::{HttpSpec, StacksSpec, TrafficTraceSpec};
 use traffictrace_e2e::support::{
     Result, TestError,
     cluster::{ApiServer, Namespace, spec},
 };
 
 /// A part of a spec, and what the refusal must name.
-fn invalid_specs() -> [(Value, &'static [&'static str]); 13] {
+fn invalid_specs() -> [(Value, &'static [&'static str]); 15] {
     [
         (json!({"selector": null}), &["selector"]),
         (json!({"topFlows": 0}), &["topFlows", "1"]),
@@ -28,6 +28,8 @@ fn invalid_specs() -> [(Value, &'static [&'static str]); 13] {
         (json!({"http": true}), &["http", "object"]),
         (json!({"http": {"tls": "yes"}}), &["http.tls", "boolean"]),
         (json!({"http": {"topEndpoints": 101}}), &["http.topEndpoints", "100"]),
+        (json!({"stacks": true}), &["stacks", "object"]),
+        (json!({"stacks": {"everyCall": "yes"}}), &["stacks.everyCall", "boolean"]),
         (json!({"http": {}, "protocols": ["UDP", "ICMP"]}), &["http", "add TCP to protocols"]),
     ]
 }
@@ -86,6 +88,7 @@ async fn changes_that_are_not_possible() -> Result<()> {
         ("containers", json!({"containers": ["another"]})),
         ("groupBy", json!({"groupBy": "Process"})),
         ("http", json!({"http": {}})),
+        ("stacks", json!({"stacks": {}})),
     ] {
         let patch = Patch::Merge(json!({"spec": part}));
         match traces.patch("fixed", &PatchParams::default(), &patch).await {
@@ -99,16 +102,22 @@ async fn changes_that_are_not_possible() -> Result<()> {
             other => panic!("a change of {field} was not refused: {other:?}"),
         }
     }
-    let asking = TrafficTraceSpec { http: Some(HttpSpec::default()), ..spec("asking") };
+    let asking = TrafficTraceSpec {
+        http: Some(HttpSpec::default()),
+        stacks: Some(StacksSpec::default()),
+        ..spec("asking")
+    };
     namespace.trace("asking", asking).await?;
-    for part in [json!({"http": null}), json!({"http": {"tls": true}})] {
+    for (field, part) in [
+        ("http", json!({"http": null})),
+        ("http", json!({"http": {"tls": true}})),
+        ("stacks", json!({"stacks": null})),
+        ("stacks", json!({"stacks": {"kernel": true}})),
+    ] {
         match traces.patch("asking", &PatchParams::default(), &Patch::Merge(json!({"spec": part}))).await {
             Err(kube::Error::Api(refusal)) => {
                 let message = refusal.message;
-                assert!(
-                    message.contains("http") && message.contains("create a new one"),
-                    "{part}: {message}"
-                );
+                assert!(message.contains(field) && message.contains("create a new one"), "{part}: {message}");
             }
             other => panic!("{part} was not refused: {other:?}"),
         }

@@ -183,6 +183,7 @@ async fn agents() -> Result<()> {
     let expected = rights(&[
         (GROUP, "traffictraces", &["get", "list", "watch"]),
         (GROUP, "traffictracereports", &["list", "create", "update"]),
+        (GROUP, "traffictraceprofiles", &["get", "create", "patch"]),
         ("", "pods", &["list", "watch"]),
     ]);
     let accounts = server.accounts();

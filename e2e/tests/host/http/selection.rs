@@ -40,8 +40,9 @@ fn of_a_process_shows_its_descendants() -> Result<()> {
         curl(&service, &[], &[server.url("/page"), server.url("/missing")])?;
     }
     assert_eq!(other.stop()?.len(), 2);
-    let logged = nginx.stop()?;
+    // Before the process ends, with which tracing would end, too, and say so.
     let (requests, ending) = log.interrupt::<Request>()?;
+    let logged = nginx.stop()?;
     assert_same(as_nginx(&requests), logged);
     assert_eq!(ending.complete()?.requests, 2);
     Ok(())

@@ -227,8 +227,8 @@ fn the_side_follows_the_requests() {
 
 #[test]
 fn protocols_are_told_by_their_first_bytes() {
-    let language = |pieces: &[(Way, &[u8])], joined| {
-        let mut talk = Talk::with(joined);
+    let language = |pieces: &[(Way, &[u8])], start| {
+        let mut talk = Talk::with(start);
         for &(way, bytes) in pieces {
             talk.pass(way, bytes);
         }
@@ -254,17 +254,20 @@ fn protocols_are_told_by_their_first_bytes() {
         b"\0\0\0\x04\0\x01\0\0\0",
     ];
     for other in others {
-        assert_eq!(language(&[(REQUESTS, other)], false), Language::Other, "{}", other.escape_ascii());
+        assert_eq!(language(&[(REQUESTS, other)], Start::Whole), Language::Other, "{}", other.escape_ascii());
     }
-    assert_eq!(language(&[(REQUESTS, preface)], false), Language::Http2);
-    assert_eq!(language(&[(REQUESTS, &preface[..3])], false), Language::Undecided);
-    assert_eq!(language(&[(REQUESTS, &preface[..3]), (REQUESTS, &preface[3..])], false), Language::Http2);
-    assert_eq!(language(&[(RESPONSES, settings)], false), Language::Undecided);
-    assert_eq!(language(&[(RESPONSES, settings), (REQUESTS, preface)], false), Language::Http2);
-    assert_eq!(language(&[(RESPONSES, settings)], true), Language::Http2);
-    assert_eq!(language(&[(REQUESTS, hello)], true), Language::Undecided);
-    assert_eq!(language(&[(REQUESTS, hello); 16], true), Language::Other);
-    assert_eq!(language(&[(REQUESTS, GET.as_bytes())], true), Language::Http1);
+    assert_eq!(language(&[(REQUESTS, preface)], Start::Whole), Language::Http2);
+    assert_eq!(language(&[(REQUESTS, &preface[..3])], Start::Whole), Language::Undecided);
+    assert_eq!(
+        language(&[(REQUESTS, &preface[..3]), (REQUESTS, &preface[3..])], Start::Whole),
+        Language::Http2
+    );
+    assert_eq!(language(&[(RESPONSES, settings)], Start::Whole), Language::Undecided);
+    assert_eq!(language(&[(RESPONSES, settings), (REQUESTS, preface)], Start::Whole), Language::Http2);
+    assert_eq!(language(&[(RESPONSES, settings)], Start::Joined), Language::Http2);
+    assert_eq!(language(&[(REQUESTS, hello)], Start::Joined), Language::Undecided);
+    assert_eq!(language(&[(REQUESTS, hello); 16], Start::Joined), Language::Other);
+    assert_eq!(language(&[(REQUESTS, GET.as_bytes())], Start::Joined), Language::Http1);
 }
 
 #[test]

@@ -11,7 +11,7 @@ const FIRST: [u32; 2] = [u32::MAX - 1_000, 1 << 31];
 
 fn run(conversation: &Conversation, pieces: &[OwnedPiece], lost: bool) -> Record {
     let mut record = Record::default();
-    let mut connection = Connection::begin(Beginning { joined: false, first: FIRST.map(Some) });
+    let mut connection = Connection::begin(Beginning { start: Start::Whole, first: FIRST.map(Some) });
     let sequence = |way: Way, at: usize| {
         FIRST[way.index()].wrapping_add(u32::try_from(at).expect("a conversation is short"))
     };

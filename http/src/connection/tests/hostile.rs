@@ -35,13 +35,17 @@ fn piece() -> impl Strategy<Value = (bool, u32, u32, Vec<u8>, bool, bool)> {
     (any::<bool>(), sequence, length, bytes, any::<bool>(), prop::bool::weighted(0.05))
 }
 
+fn start() -> impl Strategy<Value = Start> {
+    prop::sample::select(vec![Start::Whole, Start::Joined, Start::Unanswered, Start::Lost])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn any_pieces(pieces in prop::collection::vec(piece(), 0..200), joined: bool, fin in 0..400_usize) {
+    fn any_pieces(pieces in prop::collection::vec(piece(), 0..200), start in start(), fin in 0..400_usize) {
         let mut record = Record::default();
-        let mut connection = Connection::begin(Beginning { joined, first: [(!joined).then_some(0); 2] });
+        let mut connection = Connection::begin(Beginning { start, first: [(start == Start::Whole).then_some(0); 2] });
         let mut next = [0_u32; 2];
         for (index, (received, skew, length, bytes, starts, lost_before)) in pieces.iter().enumerate() {
             let way = if *received { Way::Received } else { Way::Sent };
@@ -66,7 +70,7 @@ proptest! {
     ) {
         let mut dice = Dice(seed);
         let conversation = Conversation::new(&planned, burst, dice.once_in(2));
-        let mut talk = Talk::with(dice.once_in(2));
+        let mut talk = Talk::with(if dice.once_in(2) { Start::Joined } else { Start::Whole });
         for mut piece in conversation.pieces(&mut dice, true) {
             for byte in &mut piece.bytes {
                 if dice.once_in(rarity) {

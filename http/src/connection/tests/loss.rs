@@ -133,7 +133,7 @@ fn a_loss_at_the_end_is_no_missing_response() {
 
 #[test]
 fn joined_connections_begin_with_a_whole_message() {
-    let mut talk = Talk::with(true);
+    let mut talk = Talk::with(Start::Joined);
     talk.piece(RESPONSES, b"the rest of a body", 18, false, false);
     talk.piece(REQUESTS, b"rest: of a head\r\n\r\n", 19, false, false);
     talk.response(&ok(299));
@@ -142,6 +142,32 @@ fn joined_connections_begin_with_a_whole_message() {
     assert_eq!(talk.connection.side(), Some(Side::Server));
     let record = talk.close(false);
     assert_eq!((record.lines(), record.unobserved), (vec!["GET  /1 201 19 37".to_owned()], vec![]));
+}
+
+#[test]
+fn answers_to_requests_before_the_first_piece_are_unobserved() {
+    let mut talk = Talk::with(Start::Unanswered);
+    talk.request(&get("/1"));
+    talk.request(&get("/2"));
+    for code in [200, 201, 202] {
+        talk.response(&ok(code));
+    }
+    talk.request(&get("/3"));
+    talk.response(&ok(203));
+    let record = talk.close(false);
+    assert_eq!(record.lines(), ["GET  /3 203 19 37"]);
+    assert_eq!(record.unobserved, [(Reason::MissingBytes, 1); 3]);
+}
+
+#[test]
+fn a_request_before_the_first_piece_takes_no_other_with_it() {
+    let mut talk = Talk::with(Start::Unanswered);
+    talk.response(&ok(200));
+    talk.request(&get("/1"));
+    talk.response(&ok(201));
+    let record = talk.close(false);
+    assert_eq!(record.lines(), ["GET  /1 201 19 37"]);
+    assert_eq!(record.unobserved, [(Reason::MissingBytes, 1)]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use traffictrace_ebpf::layout::{
     http::{FIN, RESET, Record},
     tls::Origin,
 };
-use traffictrace_http::{Beginning, Connection, Way};
+use traffictrace_http::{Beginning, Connection, Start, Way};
 
 use super::{
     super::{
@@ -54,7 +54,8 @@ impl Connections {
             // The probes see everything of a connection that is younger.
             let whole = followed.began.zip(probed(origin.pid)).is_some_and(|(began, probed)| probed < began);
             let first = [whole.then_some(0); 2];
-            *connection = Connection::begin(Beginning { joined: !whole, first });
+            let start = if whole { Start::Whole } else { Start::Joined };
+            *connection = Connection::begin(Beginning { start, first });
             if !whole {
                 tls.join();
             }

@@ -1,6 +1,6 @@
 //! Plain text that comes before its connection is known, and what the kernel is told of it.
 
-use traffictrace_http::{Beginning, Exchange, Reason, Side, Status};
+use traffictrace_http::{Beginning, Exchange, Reason, Side, Start, Status};
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn text(way: Way, sequence: u32, bytes: &[u8]) -> Text {
 
 /// A connection whose every byte is seen.
 fn whole() -> Connection {
-    Connection::begin(Beginning { joined: false, first: [Some(0); 2] })
+    Connection::begin(Beginning { start: Start::Whole, first: [Some(0); 2] })
 }
 
 const CHANNEL: Origin = Origin { channel: 7, pid: 1 };
@@ -90,7 +90,7 @@ fn what_is_no_http_is_not_copied() {
 #[test]
 fn a_client_that_is_joined_is_believed_when_it_has_read() {
     let (mut tls, mut seen) = (Tls::default(), Seen::default());
-    let mut connection = Connection::begin(Beginning { joined: true, first: [None; 2] });
+    let mut connection = Connection::begin(Beginning { start: Start::Joined, first: [None; 2] });
     assert!(tls.belongs_to(CHANNEL));
     tls.join();
     let response = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
@@ -111,7 +111,7 @@ fn a_server_that_is_joined_within_a_body_goes_on_with_the_next_request() {
     assert!(tls.belongs_to(CHANNEL));
     tls.join();
     assert!(tls.passes_over(&text(Way::Received, 0, b"the rest of a body")));
-    assert!(tls.is_unread(&Connection::begin(Beginning { joined: true, first: [None; 2] })));
+    assert!(tls.is_unread(&Connection::begin(Beginning { start: Start::Joined, first: [None; 2] })));
     assert!(!tls.passes_over(&text(Way::Received, 18, REQUEST)));
     assert!(!tls.passes_over(&text(Way::Sent, 0, b"any")));
 }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use procfs::process::Process;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::read,
@@ -50,6 +51,9 @@ struct Tracked {
     /// Its probes, by the device and inode of the file.
     links: Vec<((u64, u64), TlsLinks)>,
     probed: Option<u64>,
+    /// When the process itself began, in the kernel's clock ticks: another one can have its id later, the same one runs
+    /// several programs. None if it ended before that was read.
+    began: Option<u64>,
 }
 
 impl Tracked {
@@ -128,7 +132,13 @@ impl Work {
             return;
         }
         let links = std::mem::take(&mut self.detaching);
-        self.detacher = Some(thread::spawn(|| TlsLinks::detach(links)));
+        match thread::Builder::new().name("tls-detach".into()).spawn(|| TlsLinks::detach(links)) {
+            Ok(detacher) => self.detacher = Some(detacher),
+            // The links were closed with what was to become the thread, which detaches the probes.
+            Err(error) => {
+                tracing::debug!(%error, "no thread can be made to detach probes; it was waited for");
+            }
+        }
     }
 
     /// Waits for the owner, for a new process, or for what is due.
@@ -175,10 +185,22 @@ impl Work {
 
     fn begin(&mut self, pid: u32) {
         let (since, has_room) = (Instant::now(), self.tracked.len() < MOST_PROCESSES);
+        let began = start_of(pid);
         match self.tracked.get_mut(&pid) {
-            Some(tracked) => (tracked.since, tracked.looks) = (since, 0),
+            Some(tracked) => {
+                (tracked.since, tracked.looks) = (since, 0);
+                if tracked.began == began {
+                    // The kernel puts the probes into the program that the process runs now, as it maps the file.
+                    tracked.probed = tracked.probed.map(|_| now());
+                } else {
+                    // The probes are those of the process that had the id before.
+                    tracked.began = began;
+                    tracked.probed = None;
+                    self.detaching.extend(tracked.links.drain(..).map(|(_, links)| links));
+                }
+            }
             None if has_room => {
-                self.tracked.insert(pid, Tracked { since, looks: 0, links: Vec::new(), probed: None });
+                self.tracked.insert(pid, Tracked { since, looks: 0, links: Vec::new(), probed: None, began });
             }
             None => {}
         }
@@ -284,6 +306,11 @@ fn add_processes(folder: &Path, levels: usize, to: &mut BTreeSet<u32>) {
             add_processes(&entry.path(), levels, to);
         }
     }
+}
+
+fn start_of(pid: u32) -> Option<u64> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    process.stat().ok().map(|stat| stat.starttime)
 }
 
 fn is_alive(pid: u32) -> bool {

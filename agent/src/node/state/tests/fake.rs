@@ -9,7 +9,8 @@ use traffictrace_http::{Exchange, Protocol as HttpProtocol, Side, Status};
 use crate::engine::{EngineError, HttpMissing, HttpOwner, HttpSnapshot, Losses, SessionSpec, Snapshot};
 use crate::flows::{Direction, FlowState, Key, Protocol, Row, Seed, Totals};
 use crate::kernel::KernelError;
-use crate::node::counter::Counter;
+use crate::node::counter::{Counter, OwnerOf};
+use crate::report::Profiled;
 use crate::session::Uid;
 
 /// The sessions, and what goes wrong.
@@ -20,6 +21,8 @@ pub(super) struct Fake {
     pub(super) refuses: Option<usize>,
     /// The kernel refuses to show HTTP.
     pub(super) refuses_http: bool,
+    /// The kernel refuses to take stacks.
+    pub(super) refuses_stacks: bool,
 }
 
 /// A session, all of whose bytes are one row.
@@ -27,6 +30,8 @@ pub(super) struct Fake {
 pub(super) struct Session {
     spec: SessionSpec,
     rx_bytes: u64,
+    /// Bytes received by this run of counting.
+    stacked_bytes: u64,
     requests: Table<HttpOwner>,
     /// Records that were lost between kernel and agent.
     pub(super) lost_records: u64,
@@ -37,6 +42,7 @@ impl Fake {
     pub(super) fn receive(&mut self, id: &str, bytes: u64) {
         if let Some(session) = self.sessions.get_mut(id).filter(|session| !session.spec.cgroups.is_empty()) {
             session.rx_bytes += bytes;
+            session.stacked_bytes += bytes;
         }
     }
 
@@ -67,6 +73,11 @@ impl Fake {
             let missing = KernelError::NoHelper { feature: "show HTTP", helper: "bpf_loop", since: "5.17" };
             return Err(EngineError::Kernel(missing));
         }
+        if self.refuses_stacks && spec.stacks.is_some() {
+            let missing =
+                KernelError::NoHelper { feature: "take stacks", helper: "bpf_stacks", since: "6.3" };
+            return Err(EngineError::Kernel(missing));
+        }
         match self.refuses {
             Some(length) => Err(EngineError::Kernel(KernelError::Permission {
                 step: "x".repeat(length),
@@ -83,7 +94,8 @@ impl Counter for Fake {
         if self.sessions.len() == SESSIONS {
             return Err(EngineError::Full);
         }
-        let session = Session { spec, rx_bytes: 0, requests: Table::default(), lost_records: 0 };
+        let session =
+            Session { spec, rx_bytes: 0, stacked_bytes: 0, requests: Table::default(), lost_records: 0 };
         let before = self.sessions.insert(id.clone(), session);
         assert!(before.is_none(), "{id} was begun twice");
         Ok(())
@@ -166,6 +178,13 @@ impl Counter for Fake {
             missing,
             tls: Vec::new(),
         })
+    }
+
+    fn profile(&mut self, id: &Uid, owner_of: &mut OwnerOf<'_>) -> Option<Profiled> {
+        let session = self.sessions.get(id).filter(|session| session.spec.stacks.is_some())?;
+        let owned = owner_of(1 << 40, &|| None);
+        let received = if owned.is_some() { session.stacked_bytes } else { 0 };
+        Some(Profiled { received, stacks: 1, bytes_at_own_call: received, ..Profiled::default() })
     }
 
     fn stop(&mut self, id: &Uid) {

@@ -4,6 +4,7 @@ mod fake;
 mod http;
 mod life;
 mod restart;
+mod stacks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ struct Node {
     state: State<Fake>,
     now: Now,
     reports: Vec<TrafficTraceReport>,
+    profiles: Vec<Profile>,
     forgotten: Vec<Uid>,
 }
 
@@ -40,11 +42,16 @@ impl Node {
 
     /// An agent that begins so many seconds after the epoch, after another one that wrote these reports.
     fn after(earlier: Vec<TrafficTraceReportSpec>, seconds: i64) -> Self {
-        let settings =
-            Settings { node: "node1".into(), max_rows: 100, without_tls: Some("no rights".into()) };
+        let settings = Settings {
+            node: "node1".into(),
+            max_rows: 100,
+            without_tls: Some("no rights".into()),
+            without_stacks: None,
+            denies_tls: false,
+        };
         let now = Now { time: Timestamp::from_second(seconds).unwrap(), running: Duration::ZERO };
         let state = State::new(settings, Fake::default(), earlier, now);
-        Self { state, now, reports: Vec::new(), forgotten: Vec::new() }
+        Self { state, now, reports: Vec::new(), profiles: Vec::new(), forgotten: Vec::new() }
     }
 
     /// Lets time pass, with a step in each second.
@@ -62,6 +69,7 @@ impl Node {
         for action in self.state.step(self.now) {
             match action {
                 Action::Report { report, .. } => self.reports.push(*report),
+                Action::Profile(profile) => self.profiles.push(*profile),
                 Action::Forget(uid) => self.forgotten.push(uid),
             }
         }

@@ -1,0 +1,242 @@
+//! The parts of an ELF file that are needed here, read piece by piece: executables can have gigabytes of symbols, and the
+//! headers may lie.
+
+mod go;
+mod pointers;
+mod segments;
+mod source;
+mod symbols;
+
+pub(super) use self::{
+    go::GoTable,
+    segments::CodeSegments,
+    source::text_at,
+    symbols::{Defined, FunctionSymbol},
+};
+
+use std::{fs::File, io, ops::ControlFlow};
+
+use memchr::memmem::Finder;
+use object::{LittleEndian, elf, pod::from_bytes};
+
+use self::{
+    segments::Loaded,
+    source::{Source, invalid},
+};
+
+/// Bytes that are read at once.
+const CHUNK: usize = 1 << 18;
+/// Size of an entry of a table, of symbols or of relocations.
+const ENTRY: usize = 24;
+/// Length up to which a table or a section is looked through. The largest ones that are known, of a provider of Terraform
+/// (674 MiB), are 101 MiB of constants and 70 MiB of names; Node has 46 MiB, kubectl 11 MiB.
+const MOST_SCANNED: u64 = 128 << 20;
+/// Bytes of one file up to which it is read, however often its headers lead to the same ones: without symbols, that program
+/// needs 240 MiB, Node 160 MiB. A file with nothing in it costs as much.
+const MOST_READ: u64 = 256 << 20;
+/// Number of sections and segments up to which a file is looked at: 38 sections of Chromium, some thousand of programs whose
+/// linker left a section for each function.
+const MOST_HEADERS: u16 = 4096;
+/// Bytes of the sections' names that are read: some hundred are needed.
+const MOST_SECTION_NAMES: u64 = 1 << 16;
+/// Length of a function up to which its code is read.
+const MOST_CODE: u64 = 1 << 16;
+/// Length of a text up to which it is read, in bytes.
+pub(super) const MOST_TEXT: usize = 1024;
+
+type Header = elf::FileHeader64<LittleEndian>;
+type Segment = elf::ProgramHeader64<LittleEndian>;
+type Section = elf::SectionHeader64<LittleEndian>;
+
+/// The instruction set of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Machine {
+    X86_64,
+    Aarch64,
+}
+
+/// A part of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+/// A section, and where it is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) address: u64,
+    pub(super) range: Range,
+}
+
+/// An ELF file of 64 bits, little-endian.
+#[derive(Debug)]
+pub(super) struct Elf<'a> {
+    file: Source<'a>,
+    pub(super) machine: Machine,
+    /// What is loaded from the file.
+    loaded: Vec<Loaded>,
+    sections: Vec<Section>,
+    /// The sections' names.
+    names: Vec<u8>,
+}
+
+impl<'a> Elf<'a> {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidData`] if it is no such file; the system's error if it cannot be read.
+    pub(super) fn read(file: &'a File) -> io::Result<Self> {
+        Self::read_within(file, MOST_READ)
+    }
+
+    /// Reads the headers of a file of which no more than this is read, in bytes, with all that comes later.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Elf::read`].
+    pub(super) fn read_within(file: &'a File, most: u64) -> io::Result<Self> {
+        let file = Source::new(file, most.min(MOST_READ));
+        let bytes = file.read(Range { offset: 0, length: size_of::<Header>() as u64 })?;
+        let (header, _) = from_bytes::<Header>(&bytes).map_err(|()| invalid("no ELF header"))?;
+        let ident = &header.e_ident;
+        if ident.magic != elf::ELFMAG || ident.class != elf::ELFCLASS64 || ident.data != elf::ELFDATA2LSB {
+            return Err(invalid("not an ELF file of 64 bits"));
+        }
+        let machine = match header.e_machine.get(LittleEndian) {
+            elf::EM_X86_64 => Machine::X86_64,
+            elf::EM_AARCH64 => Machine::Aarch64,
+            _ => return Err(invalid("an unknown instruction set")),
+        };
+        let segments: Vec<Segment> =
+            file.table(header.e_phoff.get(LittleEndian), header.e_phnum.get(LittleEndian))?;
+        let sections: Vec<Section> =
+            file.table(header.e_shoff.get(LittleEndian), header.e_shnum.get(LittleEndian))?;
+        let loaded = segments
+            .iter()
+            .filter(|segment| segment.p_type.get(LittleEndian) == elf::PT_LOAD)
+            .map(|segment| {
+                let range = Range {
+                    offset: segment.p_offset.get(LittleEndian),
+                    length: segment.p_filesz.get(LittleEndian),
+                };
+                let executable = segment.p_flags.get(LittleEndian) & elf::PF_X != 0;
+                Loaded { address: segment.p_vaddr.get(LittleEndian), range, executable }
+            })
+            .collect();
+        let names = sections.get(usize::from(header.e_shstrndx.get(LittleEndian))).and_then(range_of);
+        let names = names.map(|names| Range { length: names.length.min(MOST_SECTION_NAMES), ..names });
+        // Without names there are no sections.
+        let names = names.and_then(|names| file.read(names).ok()).unwrap_or_default();
+        Ok(Self { file, machine, loaded, sections, names })
+    }
+
+    /// A section by its name.
+    pub(super) fn section(&self, name: &str) -> Option<Range> {
+        range_of(self.header_of(name)?)
+    }
+
+    /// A section by its name, with its address.
+    pub(super) fn placed(&self, name: &str) -> Option<Placed> {
+        let section = self.header_of(name)?;
+        Some(Placed { address: section.sh_addr.get(LittleEndian), range: range_of(section)? })
+    }
+
+    fn header_of(&self, name: &str) -> Option<&Section> {
+        let wanted = [name.as_bytes(), &[0]].concat();
+        self.sections.iter().find(|section| {
+            let at = section.sh_name.get(LittleEndian) as usize;
+            self.names.get(at..).is_some_and(|names| names.starts_with(&wanted))
+        })
+    }
+
+    /// A part of the file, if it has so much.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if the file cannot be read.
+    pub(super) fn bytes(&self, range: Range) -> io::Result<Vec<u8>> {
+        self.file.read(range)
+    }
+
+    /// The code of a function; none if it is not in the file, or longer than any function that is looked for.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if the file cannot be read.
+    pub(super) fn code(&self, function: Defined) -> io::Result<Option<Vec<u8>>> {
+        let Some(offset) = self.offset_of(function.address).filter(|_| function.size <= MOST_CODE) else {
+            return Ok(None);
+        };
+        self.file.read(Range { offset, length: function.size }).map(Some)
+    }
+
+    /// The first bytes of a section, up to `most`.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if the file cannot be read.
+    pub(super) fn start(&self, section: Range, most: u64) -> io::Result<Vec<u8>> {
+        self.file.read(Range { length: section.length.min(most), ..section })
+    }
+
+    /// What comes first in a section behind `text` and passes `accepts`, which is given `behind` bytes of it.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if the file cannot be read.
+    pub(super) fn find<T>(
+        &self,
+        section: Range,
+        text: &str,
+        behind: usize,
+        accepts: impl Fn(&[u8]) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        let finder = Finder::new(text);
+        let mut first = None;
+        self.chunks(section, text.len() + behind, |_, bytes| {
+            first = finder.find_iter(bytes).find_map(|at| {
+                let rest = &bytes[at + text.len()..];
+                accepts(&rest[..rest.len().min(behind)])
+            });
+            if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(first)
+    }
+
+    /// Calls `sink` with a section, piece by piece, and where each begins in it, until it breaks. Pieces have `overlap` bytes
+    /// in common.
+    fn chunks(
+        &self,
+        section: Range,
+        overlap: usize,
+        mut sink: impl FnMut(u64, &[u8]) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let Range { offset, length } = section;
+        let length = length.min(MOST_SCANNED);
+        // Whole entries of a table.
+        let step = CHUNK / ENTRY * ENTRY;
+        let mut start = 0;
+        while start < length {
+            let size = (step + overlap).min(usize::try_from(length - start).unwrap_or(usize::MAX));
+            let Some(at) = offset.checked_add(start) else {
+                return Err(invalid("a section beyond the file"));
+            };
+            if sink(start, &self.file.read(Range { offset: at, length: size as u64 })?).is_break() {
+                break;
+            }
+            start += step as u64;
+        }
+        Ok(())
+    }
+}
+
+fn range_of(section: &Section) -> Option<Range> {
+    let range =
+        Range { offset: section.sh_offset.get(LittleEndian), length: section.sh_size.get(LittleEndian) };
+    (section.sh_type.get(LittleEndian) != elf::SHT_NOBITS).then_some(range)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! The functions of a program of Go by the table that its runtime needs (`.gopclntab`), which every program has, also a
+//! stripped one. The table stays in the file: a function is looked for in it, word by word.
+
+use std::{fs::File, io, ops::ControlFlow, os::unix::fs::FileExt as _};
+
+use memchr::memmem::Finder;
+
+use super::{Defined, Elf, Placed, Range, source::Window, text_at};
+
+/// How tables begin, since Go 1.16, 1.18 and 1.20.
+const GO_1_16: u32 = 0xffff_fffa;
+const GO_1_18: u32 = 0xffff_fff0;
+const GO_1_20: u32 = 0xffff_fff1;
+/// Where the table is: the second is that of a program that can be loaded anywhere.
+const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+/// Functions of a program up to which it is believed: eight times as many as the largest known program has (674 MiB).
+const MOST_FUNCTIONS: u64 = 1 << 22;
+/// Bytes of the table's header.
+const HEADER: u64 = 72;
+/// Place of the beginning of the code in the runtime's description of the program (`.go.module`), since Go 1.26.
+const MODULE_TEXT: u64 = 176;
+
+/// Where the table of a program has what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GoTable {
+    /// Offset of the table in the file, and its length.
+    start: u64,
+    length: u64,
+    count: u64,
+    /// Address from which functions are counted.
+    text: u64,
+    /// Places in the table: of names, of what comes behind them, and of functions.
+    names: u64,
+    names_end: u64,
+    functions: u64,
+    /// Bytes of an address, before Go 1.18, or of a distance from the beginning of the code.
+    word: u64,
+}
+
+impl GoTable {
+    /// The table of a program; nothing if it has none, or one that is not known.
+    pub(crate) fn of(elf: &Elf<'_>) -> Option<Self> {
+        Self::read(elf, SECTIONS.iter().find_map(|name| elf.placed(name))?)
+    }
+
+    /// Finds the parts of the table.
+    pub(super) fn read(elf: &Elf<'_>, table: Placed) -> Option<Self> {
+        let header = elf.start(table.range, HEADER).ok()?;
+        let word =
+            |number: usize| header.get(8 + 8 * number..)?.first_chunk().map(|word| u64::from_le_bytes(*word));
+        let magic = u32::from_le_bytes(*header.first_chunk()?);
+        // Addresses of eight bytes.
+        if header.get(7) != Some(&8) {
+            return None;
+        }
+        // Names, files by unit, files, programs, and functions follow each other.
+        let (text, names, names_end, functions, size) = match magic {
+            GO_1_16 => (0, word(2)?, word(3)?, word(6)?, 8),
+            GO_1_18 | GO_1_20 => (text_of(elf, table.address)?, word(3)?, word(4)?, word(7)?, 4),
+            _ => return None,
+        };
+        let count = word(0)?;
+        let length = table.range.length;
+        let fits = names < names_end
+            && names_end <= functions
+            && functions < length
+            && count.min(MOST_FUNCTIONS) * 2 * size < length - functions;
+        (count > 0 && count <= MOST_FUNCTIONS && fits).then_some(Self {
+            start: table.range.offset,
+            length,
+            count,
+            text,
+            names,
+            names_end,
+            functions,
+            word: size,
+        })
+    }
+
+    /// The name of the function at an address of the file.
+    pub(crate) fn name_at(&self, file: &File, address: u64) -> Option<Vec<u8>> {
+        let found = self.index_at(file, address)?;
+        self.name_of(file, found)
+    }
+
+    /// The functions of these names, in their order.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if that is more than any file needs.
+    pub(crate) fn functions(&self, elf: &Elf<'_>, names: &[&str]) -> io::Result<Vec<Option<Defined>>> {
+        let places = self.places_of(elf, names)?;
+        let mut found = vec![None; names.len()];
+        let mut left = places.iter().flatten().count();
+        // Functions and what describes them lie in the same order: both are read piece by piece.
+        let table = Range { offset: self.start, length: self.length };
+        let (mut functions, mut descriptions) =
+            (Window::new(&elf.file, table), Window::new(&elf.file, table));
+        for index in 0..self.count {
+            if left == 0 {
+                break;
+            }
+            let at = self.functions + 2 * index * self.word;
+            let size = self.word as usize;
+            let (entry, description) = (functions.number(at, size)?, functions.number(at + self.word, size)?);
+            let next = functions.number(at + 2 * self.word, size)?;
+            let description =
+                description.and_then(|at| self.functions.checked_add(at)?.checked_add(self.word));
+            let (Some(entry), Some(next), Some(description)) = (entry, next, description) else { continue };
+            let name = descriptions.number(description, 4)?.and_then(|name| self.names.checked_add(name));
+            if let Some(at) = places.iter().position(|wanted| wanted.is_some() && *wanted == name)
+                && found[at].is_none()
+                && let (Some(address), Some(size)) = (entry.checked_add(self.text), next.checked_sub(entry))
+            {
+                found[at] = Some(Defined { address, size });
+                left -= 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Places where names begin in the table: each is there once, between zeros.
+    fn places_of(&self, elf: &Elf<'_>, names: &[&str]) -> io::Result<Vec<Option<u64>>> {
+        let wanted: Vec<Vec<u8>> = names.iter().map(|name| [&[0], name.as_bytes(), &[0]].concat()).collect();
+        let finders: Vec<Finder<'_>> = wanted.iter().map(Finder::new).collect();
+        let longest = wanted.iter().map(Vec::len).max().unwrap_or(1);
+        let mut places = vec![None; names.len()];
+        let Some(offset) = self.start.checked_add(self.names) else { return Ok(places) };
+        let all = Range { offset, length: self.names_end - self.names };
+        elf.chunks(all, longest - 1, |start, bytes| {
+            for (place, finder) in places.iter_mut().zip(&finders).filter(|(place, _)| place.is_none()) {
+                *place = finder.find(bytes).map(|found| self.names + start + found as u64 + 1);
+            }
+            match places.iter().all(Option::is_some) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        Ok(places)
+    }
+
+    /// The number of the function that begins last before an address; none before the first and behind the last.
+    fn index_at(&self, file: &File, address: u64) -> Option<u64> {
+        // One more than there are functions, which is the end of the last.
+        if address < self.entry(file, 0)? || address >= self.entry(file, self.count)? {
+            return None;
+        }
+        let (mut low, mut high) = (0, self.count);
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if self.entry(file, middle)? <= address { low = middle } else { high = middle }
+        }
+        Some(low)
+    }
+
+    /// The address of a function.
+    fn entry(&self, file: &File, index: u64) -> Option<u64> {
+        self.number(file, self.functions + 2 * index * self.word, self.word)?.checked_add(self.text)
+    }
+
+    fn name_of(&self, file: &File, index: u64) -> Option<Vec<u8>> {
+        text_at(file, self.start.checked_add(self.place_of_name(file, index)?)?, 0)
+    }
+
+    fn place_of_name(&self, file: &File, index: u64) -> Option<u64> {
+        let function = self.number(file, self.functions + (2 * index + 1) * self.word, self.word)?;
+        // Its description has its address, and then the place of its name.
+        let description = self.functions.checked_add(function)?;
+        let name = self.names.checked_add(self.number(file, description.checked_add(self.word)?, 4)?)?;
+        (name < self.length).then_some(name)
+    }
+
+    /// A number of 4 or 8 bytes at a place in the table.
+    fn number(&self, file: &File, at: u64, size: u64) -> Option<u64> {
+        let end = at.checked_add(size)?;
+        let mut bytes = [0; 8];
+        let bytes_read = bytes.get_mut(..usize::try_from(size).ok()?)?;
+        if end > self.length {
+            return None;
+        }
+        file.read_exact_at(bytes_read, self.start.checked_add(at)?).ok()?;
+        Some(u64::from_le_bytes(bytes))
+    }
+}
+
+/// The address from which a table since Go 1.18 counts: the table has it, and since Go 1.26 the runtime's description.
+fn text_of(elf: &Elf<'_>, table: u64) -> Option<u64> {
+    let told = elf.word_at(table.checked_add(24)?).filter(|text| *text != 0);
+    let module =
+        || elf.word_at(elf.placed(".go.module")?.address.checked_add(MODULE_TEXT)?).filter(|text| *text != 0);
+    told.or_else(module)
+}
+
+#[cfg(test)]
+mod tests;

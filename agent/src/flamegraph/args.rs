@@ -1,0 +1,132 @@
+//! The command line of `traffictrace flamegraph`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgGroup, Args};
+
+use super::output::Output;
+use crate::{
+    host::{EngineArgs, FilterArgs, TargetArgs, some_time},
+    stacks::profile::By,
+};
+
+/// Options that say what is traced and how; none of them goes with --from.
+const TRACING: [&str; 13] = [
+    "cgroup",
+    "container",
+    "pid",
+    "only_pid",
+    "cgroup_root",
+    "duration",
+    "every_call",
+    "kernel",
+    "max_flows",
+    "hook_tier",
+    "protocol",
+    "port",
+    "remote_cidr",
+];
+
+/// Draw which code of a container, cgroup or process sends and receives its bytes.
+///
+/// The picture has two trees, of what was sent and of what was received. Each begins with the container, the process and the
+/// thread; above them are the functions that called each other. The wider a function is, the more bytes it moved. All rows
+/// together are all bytes of that time: what no stack was taken of is spread over the stacks of the same process, or shown as
+/// `[no stack: …]` with the reason. It needs Linux 6.3 or later.
+#[derive(Debug, Clone, Args)]
+#[command(
+    mut_group("target", |group| group.required(false)),
+    group = ArgGroup::new("source").required(true).args(["cgroup", "container", "pid", "from"]),
+)]
+pub(crate) struct FlamegraphArgs {
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+
+    /// Trace nothing, and show these profiles together: files that were written as .pb.gz, or what
+    /// `kubectl get traffictraceprofiles -o json` (or yaml) prints; `-` is standard input.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = TRACING, conflicts_with = "direction")]
+    pub(super) from: Vec<PathBuf>,
+
+    /// Write to this file, whose name says the format: .svg, a picture for every browser that searches and zooms; .folded,
+    /// text, a stack a line; .pb.gz, a profile for `go tool pprof`, speedscope and --from. `-` writes .folded to standard
+    /// output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Output,
+
+    /// Number by which stacks are wide in .svg and .folded; .pb.gz has both.
+    #[arg(long, value_enum, default_value_t = By::Bytes)]
+    pub(super) by: By,
+
+    /// Trace for this time, such as 30s or 5m; Ctrl-C ends earlier, and still writes.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    pub(super) duration: Duration,
+
+    /// Take the stack of every call. Without it, a program that calls very often has some of its calls sampled, and costs less.
+    #[arg(long)]
+    pub(super) every_call: bool,
+
+    /// Show the functions of the kernel, too. Stacks of kernel threads have them always.
+    #[arg(long)]
+    pub(super) kernel: bool,
+
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+
+    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = FilterArgs::HEADING)]
+    pub(super) protocol: Vec<String>,
+
+    // Last: its heading would be that of what follows, too.
+    #[command(flatten)]
+    pub(super) filter: FilterArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: FlamegraphArgs,
+    }
+
+    fn read(line: &str) -> Result<FlamegraphArgs, String> {
+        let words = std::iter::once("flamegraph").chain(line.split(' '));
+        Cli::try_parse_from(words).map(|cli| cli.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn traces_ten_seconds_by_bytes() {
+        let args = read("--pid 1 -o out.svg").unwrap();
+        assert_eq!((args.duration, args.by, args.every_call), (Duration::from_secs(10), By::Bytes, false));
+        let args = read("--from a.pb.gz b.json --by calls -o -").unwrap();
+        assert_eq!((args.from.len(), args.by), (2, By::Calls));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (line, part) in [
+            ("-o out.svg", "<--cgroup <PATH>|--container <ID>|--pid <PID>|--from <FILE>...>"),
+            ("--pid 1", "--output <FILE>"),
+            ("--pid 1 --cgroup / -o out.svg", "cannot be used with"),
+            ("--from a.pb.gz --pid 1 -o out.svg", "cannot be used with"),
+            ("--from a.pb.gz --duration 5s -o out.svg", "cannot be used with"),
+            ("--from a.pb.gz --every-call -o out.svg", "cannot be used with"),
+            ("--from a.pb.gz --port 80 -o out.svg", "cannot be used with"),
+            ("--from a.pb.gz --direction Inbound -o out.svg", "cannot be used with"),
+            ("--pid 1 --duration 0s -o out.svg", "more than nothing"),
+            ("--pid 1 -o out.png", ".svg, .folded or .pb.gz"),
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+}

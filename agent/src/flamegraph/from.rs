@@ -1,0 +1,148 @@
+//! Profiles from files: what was written as `.pb.gz`, and objects of Kubernetes as kubectl prints them.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use traffictrace_crd::human;
+
+use super::error::FlamegraphError;
+use crate::stacks::profile::{Graph, Room};
+
+/// Largest file that is read, in bytes: profiles of some hundreds of nodes.
+const MAX_FILE: u64 = 256 << 20;
+/// Largest number of bytes of memory that the profiles of all files take, about.
+const MAX_MEMORY: u64 = 2 << 30;
+/// Kind of the objects that have a profile.
+const KIND: &str = "TrafficTraceProfile";
+/// How a file that is compressed by gzip begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The profiles of all files in one graph, and how many there were. Objects without a profile, as of a node whose agent has
+/// written none yet, are told on standard error.
+///
+/// # Errors
+///
+/// When one of them cannot be read.
+pub(super) fn read(files: &[PathBuf]) -> Result<(Graph, usize), FlamegraphError> {
+    let (mut all, mut room) = (Vec::new(), Room::new(MAX_MEMORY));
+    for file in files {
+        all.extend(graphs(file, &mut room)?);
+    }
+    let count = all.len();
+    Ok((Graph::sum(all)?, count))
+}
+
+fn graphs(path: &Path, room: &mut Room) -> Result<Vec<Graph>, FlamegraphError> {
+    let bytes = contents(path)?;
+    let mut profile = |name: Option<String>, bytes: &[u8]| {
+        Graph::from_pprof_within(bytes, room).map_err(|source| FlamegraphError::Profile {
+            path: path.to_owned(),
+            name,
+            source,
+        })
+    };
+    if bytes.starts_with(&GZIP) {
+        return Ok(vec![profile(None, &bytes)?]);
+    }
+    let wrong = |reason: String| FlamegraphError::NoProfile { path: path.to_owned(), reason };
+    let objects = objects(&bytes).map_err(wrong)?;
+    let empty = |object: &Object| object.profile.as_ref().is_none_or(String::is_empty);
+    match objects.first() {
+        None => return Err(wrong(format!("it has no {KIND}"))),
+        Some(first) if objects.iter().all(empty) => {
+            return Err(wrong(format!("the {KIND} {} has no profile", first.name())));
+        }
+        Some(_) => {}
+    }
+    let mut graphs = Vec::with_capacity(objects.len());
+    for object in objects {
+        let name = object.name();
+        let Some(text) = object.profile.filter(|text| !text.is_empty()) else {
+            eprintln!("The {KIND} {name} has no profile and is left out.");
+            continue;
+        };
+        let bytes = STANDARD
+            .decode(&text)
+            .map_err(|error| wrong(format!("the profile of {name} is no base64: {error}")))?;
+        graphs.push(profile(Some(format!("of {name}")), &bytes)?);
+    }
+    Ok(graphs)
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, FlamegraphError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file: Box<dyn io::Read> =
+            if path == Path::new("-") { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) };
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|source| FlamegraphError::Input { path: path.to_owned(), source })?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(FlamegraphError::LargeInput { path: path.to_owned(), most: MAX_FILE });
+    }
+    Ok(bytes)
+}
+
+/// An object of Kubernetes, or a list of some.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Object {
+    kind: String,
+    metadata: Metadata,
+    #[serde(rename = "nodeName")]
+    node: Option<String>,
+    profile: Option<String>,
+    items: Vec<Object>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    namespace: Option<String>,
+}
+
+impl Object {
+    fn name(&self) -> String {
+        let Metadata { name, namespace } = &self.metadata;
+        let name = namespace.as_ref().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"));
+        let node = self.node.as_ref().map(|node| format!(" (node {node})")).unwrap_or_default();
+        human::printable(&(name + &node)).into_owned()
+    }
+}
+
+/// The objects with a profile in a text of JSON or YAML.
+fn objects(bytes: &[u8]) -> Result<Vec<Object>, String> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| "it is neither compressed by gzip nor text".to_owned())?;
+    let documents: Vec<Object> = if text.trim_start().starts_with('{') {
+        vec![serde_json::from_str(text).map_err(|error| format!("it is no object of Kubernetes: {error}"))?]
+    } else {
+        serde_saphyr::from_multiple(text).map_err(|error| {
+            let error = error.without_snippet().to_string();
+            format!("it is no object of Kubernetes: {}", error.lines().next().unwrap_or_default())
+        })?
+    };
+    let mut found = Vec::new();
+    for object in documents.into_iter().flat_map(|mut document| {
+        let items = std::mem::take(&mut document.items);
+        // A list of none is one, too.
+        let list = document.kind.ends_with("List");
+        items.into_iter().chain((!list).then_some(document))
+    }) {
+        if object.kind != KIND {
+            return Err(format!("it has an object of the kind {:?}", object.kind));
+        }
+        found.push(object);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Functions by their names, kept once for all processes.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{Frame, cache};
+
+/// The frames that all processes have, so that equal ones are kept once.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    known: HashSet<Arc<Frame>>,
+    /// Bytes of the frames themselves.
+    bytes: usize,
+}
+
+impl Frames {
+    /// Frames that are kept though nothing has them, and their bytes.
+    const MOST: usize = 1 << 14;
+    const MOST_BYTES: usize = 4 << 20;
+
+    pub(super) fn shared(&mut self, mut frame: Frame) -> Arc<Frame> {
+        if let Some(known) = self.known.get(&frame) {
+            return Arc::clone(known);
+        }
+        frame.name.shrink_to_fit();
+        frame.module.shrink_to_fit();
+        let frame = Arc::new(frame);
+        self.bytes += cache::bytes_of(&frame);
+        self.known.insert(Arc::clone(&frame));
+        frame
+    }
+
+    /// Forgets those that nothing has, once there are many. Others are kept by profiles, too, which have bounds of their own.
+    pub(super) fn tidy(&mut self) {
+        if self.known.len() > Self::MOST || self.bytes > Self::MOST_BYTES {
+            self.known.retain(|frame| Arc::strong_count(frame) > 1);
+            self.known.shrink_to(Self::MOST);
+            self.bytes = self.known.iter().map(|frame| cache::bytes_of(frame)).sum();
+        }
+    }
+
+    /// About how many bytes are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + cache::table_bytes::<Arc<Frame>>(self.known.capacity())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stacks::FrameKind;
+
+    #[test]
+    fn equal_frames_are_one_and_long_names_are_forgotten_first() {
+        let mut frames = Frames::default();
+        let frame = |name: String| Frame { name, module: String::new(), kind: FrameKind::User };
+        let kept = frames.shared(frame("a".to_owned()));
+        assert!(Arc::ptr_eq(&kept, &frames.shared(frame("a".to_owned()))));
+        for number in 0..Frames::MOST_BYTES / 512 {
+            frames.shared(frame(format!("{number:512}")));
+        }
+        assert!(frames.bytes() > Frames::MOST_BYTES);
+        frames.tidy();
+        assert_eq!((frames.known.len(), frames.bytes), (1, cache::bytes_of(&kept)));
+    }
+}

@@ -1,0 +1,271 @@
+//! Files of code: their tables for unwinding, and the names of their functions. A file is read once, piece by piece; tables
+//! with the same contents, as of one image's containers, are kept once.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::RandomState},
+    fs::File,
+    hash::BuildHasher as _,
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::{Arc, Weak},
+};
+
+use super::{effort::Slots, header, names::Symbols, sound, unwind::Sections};
+use crate::elf::{CodeSegments, Elf, FunctionSymbol, GoTable, Range};
+
+/// Bytes of one file that are read: twice its share of the tables for symbols that are no functions, and relocations of Go.
+const MOST_READ: u64 = 96 << 20;
+/// Bytes of the tables of one file, half of what all have. Those of rustc's library, which is large, take 10 MiB, Node's 5 and
+/// libjvm's 3. Beyond, functions are left out, which then have the file's name; and where the table for unwinding alone is
+/// longer, stacks are followed by frame pointers.
+const MOST_OF_FILE: usize = MOST_BYTES / 2;
+/// Files that are remembered to be of no use.
+const MOST_USELESS: usize = 1 << 12;
+/// Files that are kept open.
+pub(super) const MOST_FILES: usize = 256;
+/// Bytes of all tables.
+pub(super) const MOST_BYTES: usize = 40 << 20;
+
+/// Device, inode, length and time of change.
+type Key = (u64, u64, u64, i64, i64);
+
+/// What is kept of a file's contents in memory.
+#[derive(Debug)]
+struct Tables {
+    sections: Option<Sections>,
+    functions: Vec<FunctionSymbol>,
+}
+
+impl Tables {
+    fn bytes(&self) -> usize {
+        let sections = self.sections.as_ref().map_or(0, |kept| kept.eh_frame.len() + kept.header.len());
+        sections + self.functions.len() * size_of::<FunctionSymbol>()
+    }
+}
+
+/// A file of code.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// Its name without folder.
+    pub(super) name: String,
+    file: File,
+    tables: Arc<Tables>,
+    /// The table of the functions' names.
+    names: Range,
+    go: Option<GoTable>,
+    segments: CodeSegments,
+}
+
+impl Image {
+    /// Bytes of its tables.
+    pub(super) fn bytes(&self) -> usize {
+        self.tables.bytes()
+    }
+
+    /// The tables by which its functions are unwound.
+    pub(super) fn sections(&self) -> Option<&Sections> {
+        self.tables.sections.as_ref()
+    }
+
+    /// Whether the functions' table of Go is there.
+    pub(super) fn is_go(&self) -> bool {
+        self.go.is_some()
+    }
+
+    /// Bytes of the table of the function at an address of the file, if it may be followed.
+    pub(super) fn sound_at(&self, address: u64) -> Option<usize> {
+        self.sections().map_or(Some(0), |sections| {
+            let tables = sound::Tables {
+                eh_frame: &sections.eh_frame,
+                eh_frame_address: sections.eh_frame_address,
+                header: &sections.header,
+                header_address: sections.header_address,
+                text: sections.text,
+                got: sections.got,
+            };
+            tables.sound_at(address)
+        })
+    }
+
+    /// The name of the function at an address of the file, as it is written there.
+    pub(super) fn function_at(&self, address: u64) -> Option<Vec<u8>> {
+        let symbols = Symbols { functions: &self.tables.functions, file: &self.file, names: self.names };
+        symbols.name_at(address).or_else(|| self.go.as_ref()?.name_at(&self.file, address))
+    }
+}
+
+/// The files of the processes that are known.
+#[derive(Debug)]
+pub(super) struct Images {
+    files: HashMap<Key, Arc<Image>>,
+    tables: HashMap<(u64, u64), Weak<Tables>>,
+    /// Files that cannot be read as code, or not at an offset: whoever maps them, they are tried once.
+    useless: HashSet<(Key, Option<u64>)>,
+    /// Something found no room.
+    refused: bool,
+    most_files: usize,
+    /// With keys that nobody can know, so that no file can be made to look like another one.
+    hashers: (RandomState, RandomState),
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            files: HashMap::new(),
+            tables: HashMap::new(),
+            useless: HashSet::new(),
+            refused: false,
+            most_files: Slots::new(MOST_FILES).left(),
+            hashers: Default::default(),
+        }
+    }
+}
+
+impl Images {
+    /// A file that a process has mapped, by its path there, and where a mapping of its code begins in the file's own
+    /// addresses.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if it has no such code;
+    /// [`io::ErrorKind::StorageFull`] if there is no room for it, until others are forgotten.
+    pub(super) fn load(&mut self, file: File, path: &Path, offset: u64) -> io::Result<(Arc<Image>, u64)> {
+        let metadata = file.metadata()?;
+        let key = (metadata.dev(), metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec());
+        let nowhere = || io::Error::new(io::ErrorKind::InvalidData, "no code lies there");
+        if let Some(known) = self.files.get(&key) {
+            let origin = known.segments.address_at(offset).ok_or_else(nowhere)?;
+            return Ok((Arc::clone(known), origin));
+        }
+        if [None, Some(offset)].iter().any(|offset| self.useless.contains(&(key, *offset))) {
+            return Err(nowhere());
+        }
+        let (origin, tables, names, go, segments) = {
+            let elf = Elf::read_within(&file, MOST_READ).inspect_err(|error| {
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+                    self.remember_useless((key, None));
+                }
+            })?;
+            let segments = elf.code_segments();
+            let Some(origin) = segments.address_at(offset) else {
+                self.remember_useless((key, Some(offset)));
+                return Err(nowhere());
+            };
+            let plan = Plan::of(&elf);
+            if self.files.len() >= self.most_files || self.bytes() + plan.bytes() > MOST_BYTES {
+                self.refused = true;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let sections = if plan.sections > 0 { sections_of(&elf) } else { None };
+            let (functions, names) =
+                elf.functions(plan.functions).unwrap_or((Vec::new(), Range { offset: 0, length: 0 }));
+            let go = GoTable::of(&elf);
+            (origin, Tables { sections, functions }, names, go, segments)
+        };
+        let tables = self.shared(tables);
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name.strip_suffix(" (deleted)").map_or_else(|| name.clone(), str::to_owned);
+        let image = Arc::new(Image { name, file, tables, names, go, segments });
+        self.files.insert(key, Arc::clone(&image));
+        Ok((image, origin))
+    }
+
+    fn remember_useless(&mut self, file: (Key, Option<u64>)) {
+        if self.useless.len() >= MOST_USELESS {
+            self.useless.clear();
+        }
+        self.useless.insert(file);
+    }
+
+    /// The same tables, if another file has them.
+    fn shared(&mut self, tables: Tables) -> Arc<Tables> {
+        let sections = tables.sections.as_ref();
+        let contents = (
+            sections.map(|sections| {
+                let addresses =
+                    [sections.eh_frame_address, sections.header_address, sections.text, sections.got];
+                (&sections.eh_frame, &sections.header, addresses)
+            }),
+            &tables.functions,
+        );
+        let key = (self.hashers.0.hash_one(contents), self.hashers.1.hash_one(contents));
+        if let Some(known) = self.tables.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        let tables = Arc::new(tables);
+        self.tables.insert(key, Arc::downgrade(&tables));
+        tables
+    }
+
+    /// Forgets the files that no process has any more; whether there is room for others.
+    pub(super) fn tidy(&mut self) -> bool {
+        self.files.retain(|_, image| Arc::strong_count(image) > 1);
+        self.tables.retain(|_, tables| tables.strong_count() > 0);
+        // Where something was refused, as much is made free as anything can need.
+        self.refused &= self.files.len() > self.most_files / 2 || self.bytes() > MOST_BYTES / 2;
+        !self.refused
+    }
+
+    /// About how many bytes are kept, tables above all.
+    pub(super) fn bytes(&self) -> usize {
+        /// Of a file: its name, its place here, and the open file in the kernel.
+        const FILE: usize = size_of::<Image>() + 1024;
+        let useless = super::cache::table_bytes::<(Key, Option<u64>)>(self.useless.capacity());
+        self.files.len() * FILE + useless + self.table_bytes()
+    }
+
+    fn table_bytes(&self) -> usize {
+        self.tables.values().filter_map(Weak::upgrade).map(|tables| tables.bytes()).sum()
+    }
+}
+
+/// What is to be kept of a file, within its share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    /// Bytes of the tables for unwinding; 0 if there are none, or they are too long.
+    sections: usize,
+    /// Functions at most.
+    functions: usize,
+}
+
+impl Plan {
+    fn of(elf: &Elf<'_>) -> Self {
+        let length =
+            |name: &str| elf.section(name).map(|range| usize::try_from(range.length).unwrap_or(usize::MAX));
+        let frames = length(".eh_frame").unwrap_or(0);
+        // An index that is made here has 16 bytes for an entry of as many at least.
+        let sections = frames.saturating_add(length(".eh_frame_hdr").unwrap_or(frames));
+        let sections = if sections <= MOST_OF_FILE { sections } else { 0 };
+        let most = (MOST_OF_FILE - sections) / size_of::<FunctionSymbol>();
+        Self { sections, functions: elf.most_functions().min(most) }
+    }
+
+    fn bytes(self) -> usize {
+        self.sections + self.functions * size_of::<FunctionSymbol>()
+    }
+}
+
+/// The tables by which functions are unwound; nothing where they are not there.
+fn sections_of(elf: &Elf<'_>) -> Option<Sections> {
+    let frames = elf.placed(".eh_frame")?;
+    let address = |name: &str| elf.placed(name).map_or(0, |placed| placed.address);
+    let (text, got) = (address(".text"), address(".got"));
+    let eh_frame = elf.bytes(frames.range).ok()?;
+    let (header, header_address) = match elf.placed(".eh_frame_hdr") {
+        Some(header) => (elf.bytes(header.range).ok()?, header.address),
+        // As of a program that was linked statically.
+        None => (header::of(&eh_frame, frames.address, text, got), frames.address),
+    };
+    Some(Sections {
+        eh_frame: eh_frame.into(),
+        eh_frame_address: frames.address,
+        header: header.into(),
+        header_address,
+        text,
+        got,
+    })
+}
+
+#[cfg(test)]
+mod tests;

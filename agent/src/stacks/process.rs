@@ -1,0 +1,342 @@
+//! A process as it was first seen: its files of code, and what is known of its stacks.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Extent, Frame, FrameKind, Program, Registers, Stack,
+    cache::Cache,
+    code::CodeMap,
+    effort::{Effort, Pace, Slot, Slots},
+    frames::Frames,
+    identity::{Fate, Identity, inner_number, reason, reason_of},
+    image::Images,
+    maps::Backing,
+    modes::{Modes, Outcome},
+    names::{PerfMap, clean, demangled},
+    unwind::{self, Copied, End, Unwinder},
+};
+
+/// Time between two looks at whether a process is still the same.
+const IDENTITY_PAUSE: Duration = Duration::from_millis(250);
+/// Time between two looks at what a process wrote about its code, where functions have no name yet.
+const PERF_MAP_PAUSE: Duration = Duration::from_millis(20);
+/// Bytes of tables that one stack is unwound by: five hundred functions have half a hundred each.
+const MOST_FOLLOWED: usize = 64 << 10;
+/// Files that are opened in advance, of all processes.
+const MOST_UNREAD: usize = 512;
+/// What processes wrote about their code, of which as many can be open.
+const MOST_PERF_MAPS: usize = 256;
+/// First functions of threads that are remembered.
+const MOST_ROOTS: usize = 64;
+/// What threads begin with, for processes of which no stack was copied yet.
+const ROOTS: [&str; 8] =
+    ["_start", "clone", "__clone", "clone3", "__clone3", "start_thread", "thread_start", "runtime.goexit"];
+/// The function in which the C library begins `main`, behind which `_start` alone comes.
+const MAIN: [&str; 2] = ["__libc_start_main", "__libc_start_call_main"];
+
+/// What is shared by processes.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) images: Images,
+    pub(super) frames: Frames,
+    pub(super) effort: Effort,
+    /// Files that are open and were not read yet.
+    pub(super) unread: Slots,
+    perf_maps: Slots,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            images: Images::default(),
+            frames: Frames::default(),
+            effort: Effort::default(),
+            unread: Slots::new(MOST_UNREAD),
+            perf_maps: Slots::new(MOST_PERF_MAPS),
+        }
+    }
+}
+
+/// A process.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// The process, or a thread of it if the first one has ended.
+    pid: u32,
+    /// What it executed when it was looked at.
+    pub(super) program: Program,
+    identity: Identity,
+    checked: Instant,
+    /// When it last had a sample.
+    pub(super) used: Instant,
+    code: CodeMap,
+    unwinder: Unwinder,
+    cache: Cache,
+    /// Outermost addresses of whole stacks.
+    roots: HashSet<u64>,
+    pub(super) modes: Modes,
+    /// What the process wrote about its code, where there is room for its file.
+    perf_map: Option<(PerfMap, Slot)>,
+    perf_map_pace: Pace,
+    /// The stack at hand has something that may be otherwise in a moment.
+    is_doubtful: bool,
+}
+
+impl Process {
+    /// Looks at a process, by its id or that of one of its threads.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to see, in a few words.
+    pub(super) fn look(pid: u32, program: Program, shared: &Shared) -> Result<Self, &'static str> {
+        let identity = Identity::of(pid).map_err(|error| reason(&error))?;
+        let code = CodeMap::of(pid, shared).map_err(|error| reason_of(&error))?;
+        let now = Instant::now();
+        let perf_map = shared.perf_maps.take().map(|slot| {
+            let mut perf_map = PerfMap::new(inner_number(pid).unwrap_or(pid));
+            perf_map.open(pid);
+            (perf_map, slot)
+        });
+        Ok(Self {
+            pid,
+            program,
+            identity,
+            checked: now,
+            used: now,
+            code,
+            unwinder: Unwinder::default(),
+            cache: Cache::default(),
+            roots: HashSet::new(),
+            modes: Modes::default(),
+            perf_map,
+            perf_map_pace: Pace::new(PERF_MAP_PAUSE),
+            is_doubtful: false,
+        })
+    }
+
+    /// Whether the number is still that of the process that was looked at. The system is asked now and then.
+    pub(super) fn fate(&mut self, now: Instant) -> Fate {
+        if now.duration_since(self.checked) < IDENTITY_PAUSE {
+            return Fate::Lives;
+        }
+        self.checked = now;
+        self.identity.fate(self.pid)
+    }
+
+    /// The stack of a copy.
+    pub(super) fn copied(
+        &mut self,
+        shared: &mut Shared,
+        registers: &Registers,
+        bytes: &[u8],
+        cut: bool,
+    ) -> (Arc<Stack>, Outcome) {
+        let copied = Copied { start: registers.stack, bytes };
+        if let Some(known) = self.cache.known.find(registers, copied) {
+            return known;
+        }
+        self.is_doubtful = false;
+        let Self { unwinder, code, is_doubtful, .. } = self;
+        let mut left = MOST_FOLLOWED;
+        let walk = unwinder.walk(registers, copied, |unwinder, address| {
+            let (sound, is_certain) = code.may_follow(unwinder, shared, address);
+            *is_doubtful |= !is_certain;
+            let rest = sound.and_then(|bytes| left.checked_sub(bytes));
+            left = rest.unwrap_or(0);
+            rest.is_some()
+        });
+        self.forget_changed();
+        let is_whole = walk.end == End::Root;
+        let extent = if is_whole { Extent::Whole } else { Extent::Cut };
+        let stack = self.named(shared, &walk.addresses, extent);
+        let outcome = match walk.end {
+            End::Root if self.agrees(&walk.addresses, &unwind::by_frame_pointers(registers, copied)) => {
+                Outcome::Agreed(walk.addresses.len())
+            }
+            End::Root => Outcome::Whole,
+            End::Beyond if cut => Outcome::Short(bytes.len()),
+            End::Beyond | End::Lost => Outcome::Lost,
+        };
+        if is_whole && !self.is_doubtful {
+            if let Some(root) = walk.addresses.last().filter(|_| self.roots.len() < MOST_ROOTS) {
+                self.roots.insert(*root);
+            }
+            self.cache.known.insert(*registers, walk.read, &stack, outcome);
+        }
+        (stack, outcome)
+    }
+
+    /// The stack of addresses that the kernel found.
+    pub(super) fn addressed(&mut self, shared: &mut Shared, addresses: &[u64]) -> (Arc<Stack>, Outcome) {
+        let length = addresses.iter().position(|address| *address == 0).unwrap_or(addresses.len());
+        let addresses = &addresses[..length.min(unwind::MOST_FRAMES)];
+        let Some(outermost) = addresses.last() else {
+            let nothing = Stack { frames: Vec::new(), extent: Extent::Missing("no addresses") };
+            return (Arc::new(nothing), Outcome::BrokenChain);
+        };
+        self.is_doubtful = false;
+        let is_whole = match self.roots.is_empty() {
+            false => self.roots.contains(outermost),
+            true => {
+                let name = &self.frame_at(shared, *outermost - u64::from(addresses.len() > 1)).name;
+                ROOTS.contains(&name.as_str()) || MAIN.contains(&name.as_str())
+            }
+        };
+        let extent = if is_whole { Extent::Whole } else { Extent::Cut };
+        let outcome = if is_whole { Outcome::Chain } else { Outcome::BrokenChain };
+        (self.named(shared, addresses, extent), outcome)
+    }
+
+    /// Whether the kernel would find what the tables led to. The system call of a program of Go has no frame of its own,
+    /// so that the function that calls it is left out: both are the runtime's.
+    fn agrees(&self, whole: &[u64], by_frame_pointers: &[u64]) -> bool {
+        let is_go = || {
+            let image = whole.first().and_then(|at| self.code.at(*at)).and_then(|code| code.image.as_ref());
+            image.is_some_and(|image| image.is_go())
+        };
+        let without_caller =
+            || whole.first() == by_frame_pointers.first() && whole.get(2..) == by_frame_pointers.get(1..);
+        whole == by_frame_pointers || without_caller() && is_go()
+    }
+
+    /// The stack of addresses: the first is that of an instruction, the others are behind calls.
+    fn named(&mut self, shared: &mut Shared, addresses: &[u64], extent: Extent) -> Arc<Stack> {
+        if let Some(known) = self.cache.stack(addresses, extent) {
+            return Arc::clone(known);
+        }
+        let mut frames: Vec<Arc<Frame>> = Vec::with_capacity(addresses.len());
+        for (number, address) in addresses.iter().enumerate() {
+            let frame = self.frame_at(shared, address.wrapping_sub(u64::from(number > 0)));
+            // Functions without a name that call each other are one frame: how many there are says nothing.
+            let again =
+                frame.name.starts_with('[') && frames.last().is_some_and(|last| Arc::ptr_eq(last, &frame));
+            if !again {
+                frames.push(frame);
+            }
+        }
+        frames.shrink_to_fit();
+        let stack = Arc::new(Stack { frames, extent });
+        if !self.is_doubtful {
+            self.cache.insert_stack(addresses, &stack);
+        }
+        stack
+    }
+
+    fn frame_at(&mut self, shared: &mut Shared, address: u64) -> Arc<Frame> {
+        if let Some(known) = self.cache.frame(address) {
+            return Arc::clone(known);
+        }
+        let is_certain = self.code.look_at(&mut self.unwinder, shared, address);
+        self.is_doubtful |= !is_certain;
+        self.forget_changed();
+        let made =
+            self.code.at(address).is_none_or(|code| code.image.is_none() && code.mapping.backing.is_memory());
+        let frame = if made { self.made_at(shared, address) } else { self.filed_at(address) };
+        let frame = shared.frames.shared(frame);
+        if is_certain {
+            self.cache.insert_frame(address, &frame);
+        }
+        frame
+    }
+
+    /// A function that the process made.
+    fn made_at(&mut self, shared: &mut Shared, address: u64) -> Frame {
+        let mut name = self.written_at(address);
+        if name.is_none() && self.perf_map_pace.is_due() {
+            self.read_perf_map(shared);
+            name = self.written_at(address);
+        }
+        let (mapped, is_known) = (self.code.at(address).is_some(), name.is_some());
+        let name = match name {
+            Some(name) => clean(&String::from_utf8_lossy(&name)),
+            None if mapped => "[jit]".to_owned(),
+            None => "[unknown]".to_owned(),
+        };
+        Frame {
+            name,
+            module: String::new(),
+            kind: if mapped || is_known { FrameKind::Jit } else { FrameKind::User },
+        }
+    }
+
+    /// The name that the process wrote of a function.
+    fn written_at(&self, address: u64) -> Option<Vec<u8>> {
+        self.perf_map.as_ref()?.0.name_at(address)
+    }
+
+    /// A function in a file.
+    fn filed_at(&self, address: u64) -> Frame {
+        let kind = FrameKind::User;
+        let Some(code) = self.code.at(address) else {
+            return Frame { name: "[unknown]".to_owned(), module: String::new(), kind };
+        };
+        let name = code.image.as_ref().and_then(|image| image.function_at(code.within(address)));
+        let module = match (&code.mapping.backing, &code.image) {
+            (_, Some(image)) => clean(&image.name),
+            (Backing::Vdso, _) => "vdso".to_owned(),
+            (Backing::File { path, .. }, _) => clean(&path.file_name().unwrap_or_default().to_string_lossy()),
+            (Backing::Written, _) => String::new(),
+        };
+        let name = name.map_or_else(|| format!("[{module}]"), |name| demangled(&name));
+        Frame { name, module, kind }
+    }
+
+    fn read_perf_map(&mut self, shared: &mut Shared) {
+        let Some((perf_map, _)) = self.perf_map.as_mut().filter(|_| shared.effort.is_left()) else { return };
+        if shared.effort.spend(|| self.perf_map_pace.keep(|| perf_map.refresh(self.pid))) {
+            self.cache.forget_written();
+        }
+    }
+
+    /// Forgets what was known by addresses, if other code is there now.
+    fn forget_changed(&mut self) {
+        if self.code.take_changed() {
+            self.cache.clear();
+        }
+    }
+
+    /// Remembers as much as it can.
+    #[cfg(test)]
+    pub(super) fn fill(&mut self) {
+        let frame = Arc::new(Frame { name: "a".repeat(512), module: String::new(), kind: FrameKind::User });
+        for address in 0..3000 {
+            let stack = Arc::new(Stack { frames: vec![Arc::clone(&frame); 40], extent: Extent::Whole });
+            self.cache.insert_frame(address, &Arc::new(Frame::clone(&frame)));
+            self.cache.insert_stack(&[address; 40], &stack);
+            let registers = Registers { instruction: address, ..Registers::default() };
+            self.cache.known.insert(registers, vec![(0, 0); 80], &stack, Outcome::Whole);
+        }
+    }
+
+    /// Outermost addresses of its whole stacks.
+    #[cfg(test)]
+    pub(super) fn roots(&self) -> &HashSet<u64> {
+        &self.roots
+    }
+
+    /// Reads what the process wrote about its code since, if it has such code on its stacks.
+    pub(super) fn tidy(&mut self, shared: &mut Shared) {
+        if self.perf_map_pace.read().is_some() && self.perf_map_pace.is_due() {
+            self.read_perf_map(shared);
+        }
+        self.code.tidy(&mut self.unwinder, shared, self.used);
+        self.forget_changed();
+    }
+
+    /// Forgets what can be found out again, and no more: the process stays known.
+    pub(super) fn shed(&mut self) {
+        self.cache.clear();
+        self.code.shed();
+    }
+
+    /// About how many bytes are kept beside the files' tables.
+    pub(super) fn bytes(&self) -> usize {
+        /// Of the unwinder's rules and rows.
+        const BASE: usize = 48 << 10;
+        let perf_map = self.perf_map.as_ref().map_or(0, |(perf_map, _)| perf_map.bytes());
+        BASE + size_of::<Self>() + self.cache.bytes() + self.code.bytes() + perf_map
+    }
+}

@@ -1,0 +1,261 @@
+//! Samples, added up by process, thread, way and stack.
+
+use std::{
+    hash::{Hash, Hasher},
+    mem,
+    sync::Arc,
+};
+
+use hashbrown::{HashMap, HashSet};
+
+use super::memory;
+use crate::stacks::{Extent, Frame, Stack, Way};
+
+/// Largest number of rows: stacks of threads, and what was folded. When there are more, the smallest quarter of the stacks is
+/// folded.
+const MAX_ROWS: usize = 16_384;
+/// Rows of what was folded, one for each process and way, take at most one part in so many of the room.
+const FOLDED: usize = 4;
+/// Bits of a weight that are a fraction.
+pub(super) const FRACTION: u32 = 16;
+/// What `chance` is a fraction of.
+const CERTAIN: u128 = 1 << 32;
+
+/// A process as the flow table names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// Id of the cgroup that its traffic is booked to.
+    pub cgroup: u64,
+    /// Process id on the host.
+    pub pid: u32,
+    /// Name of the process, closed by a zero where it is shorter.
+    pub command: [u8; 16],
+}
+
+/// A stack that is known by its address alone: [`Profile`] has one of each.
+#[derive(Debug, Clone)]
+pub(super) struct Unique(pub(super) Arc<Stack>);
+
+impl PartialEq for Unique {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Unique {}
+
+impl Hash for Unique {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+/// What is added up by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct SampleKey {
+    pub(super) owner: Owner,
+    pub(super) way: Way,
+    /// Name of the thread, and its stack; `None` for those of the process that were folded.
+    pub(super) stack: Option<([u8; 16], Unique)>,
+}
+
+/// Sums of samples.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    /// Bytes of the calls whose stack was taken.
+    pub(super) bytes: u64,
+    /// Number of these calls.
+    pub(super) calls: u64,
+    /// Bytes that calls without a sample are expected to have moved here, with [`FRACTION`].
+    pub(super) hidden_bytes: u128,
+    /// Expected number of these calls, with [`FRACTION`].
+    pub(super) hidden_calls: u128,
+    /// Number of claims.
+    pub(super) claims: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.calls = self.calls.saturating_add(other.calls);
+        self.hidden_bytes = self.hidden_bytes.saturating_add(other.hidden_bytes);
+        self.hidden_calls = self.hidden_calls.saturating_add(other.hidden_calls);
+        self.claims = self.claims.saturating_add(other.claims);
+    }
+
+    /// What it stands for, to find the smallest.
+    fn size(&self) -> u128 {
+        (u128::from(self.bytes) << FRACTION).saturating_add(self.hidden_bytes)
+    }
+}
+
+/// The samples of a session.
+#[derive(Debug)]
+pub struct Profile {
+    pub(super) rows: HashMap<SampleKey, Tally>,
+    stacks: HashSet<Arc<Stack>>,
+    frames: HashSet<Arc<Frame>>,
+    /// Bytes of the stacks and names, about.
+    stack_memory: usize,
+    /// Bytes that the profile may take.
+    budget: usize,
+    /// Number of samples.
+    pub(super) taken: u64,
+    /// Number of samples that were lost.
+    pub(super) lost: u64,
+}
+
+impl Default for Profile {
+    /// The profile of the only session.
+    fn default() -> Self {
+        Self {
+            rows: HashMap::new(),
+            stacks: HashSet::new(),
+            frames: HashSet::new(),
+            stack_memory: 0,
+            budget: memory::budget_of(1),
+            taken: 0,
+            lost: 0,
+        }
+    }
+}
+
+impl Profile {
+    /// Sets how many profiles share the memory that all of them may take. Where this one takes more than its part, its
+    /// smallest stacks are folded.
+    pub fn share_with(&mut self, profiles: usize) {
+        self.budget = memory::budget_of(profiles);
+        self.fit();
+    }
+
+    /// Adds a call whose stack was taken with a probability of `chance` / 2^32; 0 means always.
+    pub fn add(
+        &mut self,
+        owner: &Owner,
+        thread: &[u8; 16],
+        way: Way,
+        stack: &Arc<Stack>,
+        bytes: u64,
+        chance: u32,
+    ) {
+        self.taken = self.taken.saturating_add(1);
+        let chance = if chance == 0 { CERTAIN } else { chance.into() };
+        // At most 2^(64 + 16 + 32).
+        let hidden = |amount: u64| (u128::from(amount) << FRACTION) * (CERTAIN - chance) / chance;
+        let tally =
+            Tally { bytes, calls: 1, hidden_bytes: hidden(bytes), hidden_calls: hidden(1), claims: 0 };
+        self.book(owner, thread, way, stack, &tally);
+    }
+
+    /// Notes that a thread moves bytes this way without calls that tell how many.
+    pub fn claim(&mut self, owner: &Owner, thread: &[u8; 16], way: Way, stack: &Arc<Stack>) {
+        self.book(owner, thread, way, stack, &Tally { claims: 1, ..Tally::default() });
+    }
+
+    /// Counts samples that the kernel's programs could not hand over.
+    pub fn lost(&mut self, records: u64) {
+        self.lost = self.lost.saturating_add(records);
+    }
+
+    /// Number of calls whose stack was taken.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    fn book(&mut self, owner: &Owner, thread: &[u8; 16], way: Way, stack: &Arc<Stack>, tally: &Tally) {
+        let stack = Unique(self.intern(stack));
+        let key = SampleKey { owner: *owner, way, stack: Some((*thread, stack)) };
+        self.rows.entry(key).or_default().add(tally);
+        self.fit();
+    }
+
+    /// Folds stacks until the profile is as small as it must be.
+    fn fit(&mut self) {
+        while self.rows.len() > MAX_ROWS || self.is_too_large() && !self.stacks.is_empty() {
+            self.fold();
+        }
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.stack_memory + self.rows.len() * memory::ROW > self.budget
+    }
+
+    /// The one stack that is equal to this one.
+    fn intern(&mut self, stack: &Arc<Stack>) -> Arc<Stack> {
+        if let Some(known) = self.stacks.get(stack) {
+            return Arc::clone(known);
+        }
+        let mut names = 0;
+        let frames = stack.frames.iter().map(|frame| {
+            let known = self.frames.get_or_insert_with(frame, |frame| {
+                names += memory::of_frame(frame);
+                Arc::clone(frame)
+            });
+            Arc::clone(known)
+        });
+        let own = Arc::new(Stack { frames: frames.collect(), extent: stack.extent });
+        self.stack_memory += names + memory::of_stack(&own);
+        self.stacks.insert(Arc::clone(&own));
+        own
+    }
+
+    /// Folds the smallest quarter of the stacks into one row for each process and way, and forgets the smallest of these
+    /// rows if there are too many: their bytes are in the ledger, and will have no stack.
+    fn fold(&mut self) {
+        let is_too_large = self.is_too_large();
+        let (mut stacks, mut folded): (Vec<_>, Vec<_>) =
+            mem::take(&mut self.rows).into_iter().partition(|(key, _)| key.stack.is_some());
+        let quarter = stacks.len().div_ceil(4);
+        let (small, large) = smallest(&mut stacks, quarter);
+        // A stack that says why there is none is as short as a folded one, and says more.
+        let is_missing = |key: &SampleKey| {
+            key.stack.as_ref().is_some_and(|(_, stack)| matches!(stack.0.extent, Extent::Missing(_)))
+        };
+        self.rows = large.iter().cloned().collect();
+        let mut sums: HashMap<SampleKey, Tally> = folded.drain(..).collect();
+        for (key, tally) in small {
+            let stack = key.stack.clone().filter(|_| is_missing(key) && !is_too_large);
+            sums.entry(SampleKey { stack, ..key.clone() }).or_default().add(tally);
+        }
+        let mut sums: Vec<_> = sums.into_iter().collect();
+        let excess = sums.len().saturating_sub((self.budget / memory::ROW).min(MAX_ROWS) / FOLDED);
+        self.rows.extend(smallest(&mut sums, excess).1.iter().cloned());
+        self.forget_unused();
+    }
+
+    /// Forgets the stacks and names that no row has any more.
+    fn forget_unused(&mut self) {
+        self.stacks.clear();
+        self.frames.clear();
+        self.stack_memory = 0;
+        let stacks: Vec<_> = self
+            .rows
+            .keys()
+            .filter_map(|key| key.stack.as_ref())
+            .map(|(_, stack)| Arc::clone(&stack.0))
+            .collect();
+        for stack in stacks {
+            if self.stacks.insert(Arc::clone(&stack)) {
+                self.stack_memory += memory::of_stack(&stack);
+                for frame in &stack.frames {
+                    if self.frames.insert(Arc::clone(frame)) {
+                        self.stack_memory += memory::of_frame(frame);
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Entry = (SampleKey, Tally);
+
+/// Parts the rows into the `count` smallest ones and the others.
+fn smallest(rows: &mut [Entry], count: usize) -> (&[Entry], &[Entry]) {
+    if (1..rows.len()).contains(&count) {
+        rows.select_nth_unstable_by_key(count, |(_, tally)| tally.size());
+    }
+    rows.split_at(count.min(rows.len()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! How much is known of the functions of a row.
+
+use std::borrow::Cow;
+
+use crate::stacks::Extent;
+
+/// How much is known of the functions of a row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Known {
+    /// Every function from the first one of the thread on.
+    Whole,
+    /// The outermost functions are missing.
+    Cut,
+    /// Nothing, for this reason in a few words.
+    Missing(Cow<'static, str>),
+    /// Stacks that found no room of their own, added up by process and way.
+    Folded,
+    /// Processes that found no room of their own, added up by way.
+    FoldedProcesses,
+}
+
+impl Known {
+    /// The frame that stands for what is not known; `None` for a whole stack.
+    pub fn frame(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Whole => None,
+            Self::Cut => Some("[outer functions missing]".into()),
+            Self::Missing(reason) => Some(format!("[no stack: {reason}]").into()),
+            Self::Folded => Some("[other stacks]".into()),
+            Self::FoldedProcesses => Some("[other processes]".into()),
+        }
+    }
+}
+
+impl From<Extent> for Known {
+    fn from(extent: Extent) -> Self {
+        match extent {
+            Extent::Whole => Self::Whole,
+            Extent::Cut => Self::Cut,
+            Extent::Missing(reason) => Self::Missing(reason.into()),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Samples and the ledger brought together: what no stack was taken of is spread, so that the rows of each process add up
+//! to what the ledger has counted.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use traffictrace_ebpf::layout;
+
+use super::{
+    About, Coverage, Graph, Known, Owner, Process, Profile, Row, RowKey, TooMuch,
+    add::{FRACTION, SampleKey, Tally},
+    shares::{split, take_from_largest},
+};
+use crate::stacks::Way;
+
+/// Reason for bytes of calls that were not sampled, of a process of which no stack tells where they belong.
+const OVER_BUDGET: &str = "over the budget";
+/// Reason for bytes that came without a call, where no thread is known to move any so.
+const WITHOUT_CALL: &str = "moved without a call";
+/// Reason for bytes of calls whose samples the kernel's programs could not hand over.
+const LOST: &str = "lost";
+/// Most bytes or calls of a graph, in each way, so that both ways together are what pprof can say.
+const MOST: u64 = i64::MAX as u64 / 2;
+
+/// What the ledger has counted of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sums {
+    /// The process.
+    pub owner: Owner,
+    /// Bytes and calls that sent.
+    pub sent: (u64, u64),
+    /// Bytes and calls that received.
+    pub received: (u64, u64),
+}
+
+impl Profile {
+    /// The finished profile, whose cgroups are not [named](Graph::name) yet. `sums` is what the ledger has counted of each
+    /// process. Samples of a process that the ledger does not know are left out.
+    pub fn settle(&self, sums: &[Sums]) -> Graph {
+        let mut samples: HashMap<(Owner, Way), Vec<(&SampleKey, &Tally)>> = HashMap::new();
+        for (key, tally) in &self.rows {
+            samples.entry((key.owner, key.way)).or_default().push((key, tally));
+        }
+        let mut coverage = Coverage { stacks: self.taken, lost: self.lost, ..Coverage::default() };
+        let (mut rows, mut room) = (Vec::new(), [(MOST, MOST); 2]);
+        for (owner, counted) in by_owner(sums) {
+            let process = Arc::new(Process {
+                cgroup: owner.cgroup,
+                command: layout::text(&owner.command),
+                pid: owner.pid,
+                ..Process::default()
+            });
+            for ((way, counted), room) in [Way::Sent, Way::Received].into_iter().zip(counted).zip(&mut room) {
+                let counted = (counted.0.min(room.0), counted.1.min(room.1));
+                *room = (room.0 - counted.0, room.1 - counted.1);
+                let mut samples = samples.remove(&(owner, way)).unwrap_or_default();
+                samples.sort_by_cached_key(|(key, tally)| {
+                    let thread = key.stack.as_ref().map(|(thread, _)| *thread);
+                    (std::cmp::Reverse((tally.bytes, tally.hidden_bytes)), thread)
+                });
+                let tallies: Vec<Tally> = samples.iter().map(|(_, tally)| **tally).collect();
+                let settled = Settled::new(&tallies, counted, self.lost);
+                for (at, (key, _)) in samples.iter().enumerate() {
+                    let row = settled.row(at, row_key(way, &process, key), &mut coverage);
+                    rows.push(row);
+                }
+                let (reason, bytes, calls) = settled.rest;
+                let known = Known::Missing(Cow::Borrowed(reason));
+                if bytes > 0 {
+                    coverage.count(&known, [bytes, 0, 0]);
+                }
+                let process = Arc::clone(&process);
+                let key = RowKey { way, process, thread: "".into(), frames: Vec::new(), known };
+                rows.push(Row { key, bytes, calls });
+            }
+        }
+        // The sums are small enough by `room`.
+        Graph::new(About::default(), rows, coverage).unwrap_or_else(|TooMuch| Graph::default())
+    }
+}
+
+/// Bytes and calls of each process, sent and received, in an order that is the same each time.
+fn by_owner(sums: &[Sums]) -> BTreeMap<Owner, [(u64, u64); 2]> {
+    let mut owners: BTreeMap<Owner, [(u64, u64); 2]> = BTreeMap::new();
+    for one in sums {
+        let [sent, received] = owners.entry(one.owner).or_default();
+        for (sum, more) in [(sent, one.sent), (received, one.received)] {
+            *sum = (sum.0.saturating_add(more.0), sum.1.saturating_add(more.1));
+        }
+    }
+    owners
+}
+
+fn row_key(way: Way, process: &Arc<Process>, key: &SampleKey) -> RowKey {
+    let process = Arc::clone(process);
+    match &key.stack {
+        None => RowKey { way, process, thread: "".into(), frames: Vec::new(), known: Known::Folded },
+        Some((thread, stack)) => RowKey {
+            way,
+            process,
+            thread: layout::text(thread).into(),
+            frames: stack.0.frames.iter().rev().map(Arc::clone).collect(),
+            known: stack.0.extent.into(),
+        },
+    }
+}
+
+/// The stacks of one process in one way, with what they get.
+#[derive(Debug)]
+struct Settled {
+    /// By stack: bytes of its own calls, bytes spread, bytes claimed.
+    bytes: [Vec<u64>; 3],
+    /// By stack: its own calls, and those spread.
+    calls: [Vec<u64>; 2],
+    /// What has no stack: why, bytes, calls.
+    rest: (&'static str, u64, u64),
+}
+
+impl Settled {
+    fn new(stacks: &[Tally], (all_bytes, all_calls): (u64, u64), lost: u64) -> Self {
+        let (own_bytes, more_bytes) = own(stacks.iter().map(|tally| tally.bytes), all_bytes);
+        let (own_calls, more_calls) = own(stacks.iter().map(|tally| tally.calls), all_calls);
+        let hidden: Vec<u128> = stacks.iter().map(|tally| tally.hidden_bytes).collect();
+        let claims: Vec<u128> = stacks.iter().map(|tally| tally.claims.into()).collect();
+        let expected = hidden.iter().fold(0_u128, |sum, weight| sum.saturating_add(*weight)) >> FRACTION;
+        // Calls without a sample are expected to have moved so much. Where threads move bytes without calls, the rest is theirs.
+        let hidden_bytes = match (claims.iter().any(|claims| *claims > 0), more_calls) {
+            (false, _) => more_bytes,
+            (true, 0) => 0,
+            (true, _) => more_bytes.min(expected.try_into().unwrap_or(u64::MAX)),
+        };
+        let spread = split(hidden_bytes, &hidden);
+        let claimed = split(more_bytes - spread.iter().sum::<u64>(), &claims);
+        let calls: Vec<u128> = stacks.iter().map(|tally| tally.hidden_calls).collect();
+        let spread_calls = split(more_calls, &calls);
+        let rest_bytes = more_bytes - spread.iter().chain(&claimed).sum::<u64>();
+        let rest_calls = more_calls - spread_calls.iter().sum::<u64>();
+        let reason = match more_calls {
+            0 => WITHOUT_CALL,
+            some if some <= lost => LOST,
+            _ => OVER_BUDGET,
+        };
+        Self {
+            bytes: [own_bytes, spread, claimed],
+            calls: [own_calls, spread_calls],
+            rest: (reason, rest_bytes, rest_calls),
+        }
+    }
+
+    /// The row of a stack, which is counted.
+    fn row(&self, at: usize, key: RowKey, coverage: &mut Coverage) -> Row {
+        let parts = [self.bytes[0][at], self.bytes[1][at], self.bytes[2][at]];
+        if parts != [0; 3] {
+            coverage.count(&key.known, parts);
+        }
+        Row { key, bytes: parts.iter().sum(), calls: self.calls[0][at] + self.calls[1][at] }
+    }
+}
+
+/// Numbers of their own calls, together at most `all`, and what is left of that.
+fn own(numbers: impl Iterator<Item = u64>, all: u64) -> (Vec<u64>, u64) {
+    let mut numbers: Vec<u64> = numbers.collect();
+    let sum: u128 = numbers.iter().map(|number| u128::from(*number)).sum();
+    let mut excess = sum.saturating_sub(all.into());
+    while excess > 0 {
+        // More than once only beyond 2^64.
+        let taken = u64::try_from(excess).unwrap_or(u64::MAX);
+        take_from_largest(taken, &mut numbers);
+        excess -= u128::from(taken);
+    }
+    let left = all - numbers.iter().sum::<u64>();
+    (numbers, left)
+}
+
+#[cfg(test)]
+mod tests;

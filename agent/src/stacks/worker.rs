@@ -1,0 +1,245 @@
+//! The resolver on a thread of its own: what it reads are files of others, which can be slow and are not to be trusted. Nothing
+//! else waits for it.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Extent, Mode, Program, Registers, Resolver, Sample, Stack, Taken};
+
+/// Bytes of samples that may wait.
+const MOST_WAITING: usize = 16 << 20;
+/// What a sample takes beside its bytes, about.
+const SAMPLE_BYTES: usize = 256;
+/// How often the resolver tidies up while it knows something.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// What the kernel took of a user's stack, kept.
+#[derive(Debug)]
+enum Kept {
+    Copy { registers: Registers, bytes: Box<[u8]>, cut: bool },
+    Addresses(Box<[u64]>),
+    Nothing,
+}
+
+/// A sample, and what is wanted of it.
+#[derive(Debug)]
+struct Job<T> {
+    program: Program,
+    tid: u32,
+    user: Kept,
+    kernel: Box<[u64]>,
+    wants: Wants,
+    tag: T,
+}
+
+#[derive(Debug)]
+enum Work<T> {
+    Resolve(Job<T>),
+    Forget,
+}
+
+#[derive(Debug)]
+enum Outcome<T> {
+    Resolved { stacks: Stacks, bytes: usize, tag: T },
+    Modes(Vec<(Program, Mode)>),
+}
+
+/// Which of a sample's stacks are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// The user's part alone.
+    pub user: bool,
+    /// With the kernel's part.
+    pub kernel: bool,
+}
+
+/// The stacks of a sample that were wanted.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    /// The user's part alone.
+    pub user: Option<Arc<Stack>>,
+    /// With the kernel's part.
+    pub kernel: Option<Arc<Stack>>,
+}
+
+/// The thread, seen from the one that has the samples. Each sample comes back with the tag that it was given.
+#[derive(Debug)]
+pub struct Worker<T> {
+    work: mpsc::Sender<Work<T>>,
+    outcomes: mpsc::Receiver<Outcome<T>>,
+    /// Samples that have not come back, and their bytes.
+    waiting: usize,
+    waiting_bytes: usize,
+    /// The last wait was in vain, and nothing came back since.
+    stuck: bool,
+}
+
+impl<T: Send + 'static> Worker<T> {
+    /// Starts the thread. It ends when this is dropped, after what waits.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if there can be no further thread.
+    pub fn start() -> io::Result<Self> {
+        let (work, to_do) = mpsc::channel();
+        let (done, outcomes) = mpsc::channel();
+        thread::Builder::new().name("stacks".to_owned()).spawn(move || run(&to_do, &done))?;
+        Ok(Self { work, outcomes, waiting: 0, waiting_bytes: 0, stuck: false })
+    }
+
+    /// Hands over a sample; whether there was room for it.
+    pub fn give(&mut self, sample: &Sample<'_>, wants: Wants, tag: T) -> bool {
+        let user = match sample.user {
+            Taken::Copy { registers, bytes, cut } => Kept::Copy { registers, bytes: bytes.into(), cut },
+            Taken::Addresses(addresses) => Kept::Addresses(addresses.into()),
+            Taken::Nothing => Kept::Nothing,
+        };
+        let job =
+            Job { program: sample.program, tid: sample.tid, user, kernel: sample.kernel.into(), wants, tag };
+        let bytes = job.bytes();
+        if self.waiting_bytes + bytes > MOST_WAITING || self.work.send(Work::Resolve(job)).is_err() {
+            return false;
+        }
+        self.waiting += 1;
+        self.waiting_bytes += bytes;
+        true
+    }
+
+    /// Forgets all processes, once what waits is resolved.
+    pub fn forget(&mut self) {
+        // Without its thread nothing is known any more.
+        let _ = self.work.send(Work::Forget);
+    }
+
+    /// Takes what has come back: the samples by `booked`, and by `mode` in which way the stacks of a program are to be taken
+    /// from now on. With a `limit` it waits for so long, if it must, until everything has come back.
+    pub fn take(
+        &mut self,
+        limit: Option<Duration>,
+        booked: &mut dyn FnMut(Stacks, T),
+        mode: &mut dyn FnMut(Program, Mode),
+    ) {
+        // What did not come in time before does not hold up the caller again and again.
+        let end = limit.filter(|_| !self.stuck).map(|limit| Instant::now() + limit);
+        loop {
+            let outcome = match end {
+                Some(end) if self.waiting > 0 => {
+                    match self.outcomes.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                        Err(mpsc::RecvTimeoutError::Timeout) => {
+                            self.stuck = true;
+                            tracing::warn!(
+                                waiting = self.waiting,
+                                "stacks wait for files that are slow to read"
+                            );
+                            return;
+                        }
+                        outcome => outcome.ok(),
+                    }
+                }
+                _ => self.outcomes.try_recv().ok(),
+            };
+            match outcome {
+                Some(Outcome::Resolved { stacks, bytes, tag }) => {
+                    self.stuck = false;
+                    self.waiting -= 1;
+                    self.waiting_bytes -= bytes;
+                    booked(stacks, tag);
+                }
+                Some(Outcome::Modes(modes)) => {
+                    modes.into_iter().for_each(|(program, new)| mode(program, new));
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+impl<T> Job<T> {
+    fn bytes(&self) -> usize {
+        let user = match &self.user {
+            Kept::Copy { bytes, .. } => bytes.len(),
+            Kept::Addresses(addresses) => size_of_val::<[u64]>(addresses),
+            Kept::Nothing => 0,
+        };
+        SAMPLE_BYTES + user + size_of_val::<[u64]>(&self.kernel)
+    }
+
+    fn resolve(&self, resolver: &mut Resolver) -> Stacks {
+        let user = match &self.user {
+            Kept::Copy { registers, bytes, cut } => Taken::Copy { registers: *registers, bytes, cut: *cut },
+            Kept::Addresses(addresses) => Taken::Addresses(addresses),
+            Kept::Nothing => Taken::Nothing,
+        };
+        let mut with =
+            |kernel| resolver.resolve(&Sample { program: self.program, tid: self.tid, user, kernel });
+        Stacks {
+            user: self.wants.user.then(|| with(&[])),
+            kernel: self.wants.kernel.then(|| with(&self.kernel)),
+        }
+    }
+
+    /// What comes of a sample on which the resolver fails.
+    fn failed(&self) -> Stacks {
+        let stack = Arc::new(Stack { frames: Vec::new(), extent: Extent::Missing(FAILED) });
+        let of = |wanted: bool| wanted.then(|| Arc::clone(&stack));
+        Stacks { user: of(self.wants.user), kernel: of(self.wants.kernel) }
+    }
+}
+
+/// Why a sample has no stack on which the resolver panicked.
+const FAILED: &str = "the stack could not be read";
+
+/// The thread: until nobody has work for it, or wants what comes of it.
+fn run<T>(work: &mpsc::Receiver<Work<T>>, outcomes: &mpsc::Sender<Outcome<T>>) {
+    let mut resolver = Resolver::new();
+    let mut tidied = Instant::now();
+    let mut knows_nothing = true;
+    loop {
+        let next = if knows_nothing {
+            work.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+        } else {
+            work.recv_timeout(TIDY.saturating_sub(tidied.elapsed()))
+        };
+        match next {
+            Ok(Work::Resolve(job)) => {
+                knows_nothing = false;
+                // Files of others decide what is read and unwound. No mistake in that may end more than one stack.
+                let resolved = catch_unwind(AssertUnwindSafe(|| job.resolve(&mut resolver)));
+                let stacks = resolved.unwrap_or_else(|_| {
+                    tracing::error!(
+                        pid = job.program.pid,
+                        "the resolver panicked on a stack and begins anew"
+                    );
+                    resolver = Resolver::new();
+                    job.failed()
+                });
+                let bytes = job.bytes();
+                if outcomes.send(Outcome::Resolved { stacks, bytes, tag: job.tag }).is_err() {
+                    return;
+                }
+            }
+            Ok(Work::Forget) => {
+                (resolver, knows_nothing) = (Resolver::new(), true);
+                continue;
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        if tidied.elapsed() >= TIDY {
+            resolver.tidy();
+            tidied = Instant::now();
+        }
+        let modes = resolver.take_modes();
+        if !modes.is_empty() && outcomes.send(Outcome::Modes(modes)).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+use std::{process, time::Instant};
+
+use super::*;
+
+const USER: Wants = Wants { user: true, kernel: false };
+const LIMIT: Option<Duration> = Some(Duration::from_secs(30));
+
+fn nothing(pid: u32) -> Sample<'static> {
+    Sample { program: Program { pid, number: 0 }, tid: pid, user: Taken::Nothing, kernel: &[] }
+}
+
+/// The tags that have come back, with their stacks.
+fn taken(worker: &mut Worker<u32>, limit: Option<Duration>) -> Vec<(u32, Stacks)> {
+    let mut taken = Vec::new();
+    worker.take(limit, &mut |stacks, tag| taken.push((tag, stacks)), &mut |_, _| {});
+    taken
+}
+
+/// One without a thread: nothing ever comes back.
+fn without_thread() -> (Worker<u32>, mpsc::Receiver<Work<u32>>, mpsc::Sender<Outcome<u32>>) {
+    let (work, to_do) = mpsc::channel();
+    let (done, outcomes) = mpsc::channel();
+    (Worker { work, outcomes, waiting: 0, waiting_bytes: 0, stuck: false }, to_do, done)
+}
+
+#[test]
+fn every_sample_comes_back_in_its_order_with_what_was_wanted_of_it() {
+    let mut worker = Worker::start().unwrap();
+    let both = Wants { user: true, kernel: true };
+    for tag in 0..1000 {
+        assert!(worker.give(&nothing(process::id()), if tag % 2 == 0 { USER } else { both }, tag));
+    }
+    let taken = taken(&mut worker, LIMIT);
+    assert_eq!(taken.iter().map(|(tag, _)| *tag).collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+    for (tag, stacks) in taken {
+        assert_eq!(stacks.user.unwrap().extent, Extent::Missing("no stack in user space"));
+        assert_eq!(stacks.kernel.is_some(), tag % 2 != 0);
+    }
+    assert_eq!((worker.waiting, worker.waiting_bytes), (0, 0));
+}
+
+#[test]
+fn it_goes_on_after_it_has_forgotten() {
+    let mut worker = Worker::start().unwrap();
+    for tag in 0..3 {
+        assert!(worker.give(&nothing(process::id()), USER, tag));
+        worker.forget();
+    }
+    assert_eq!(taken(&mut worker, LIMIT).len(), 3);
+}
+
+#[test]
+fn what_waits_has_a_bound() {
+    let (mut worker, _to_do, _done) = without_thread();
+    let bytes = vec![0; 64 << 10];
+    let user = Taken::Copy { registers: Registers::default(), bytes: &bytes, cut: false };
+    let sample = Sample { user, ..nothing(1) };
+    let given = (0..1000).take_while(|_| worker.give(&sample, USER, 0)).count();
+    assert_eq!(given, MOST_WAITING / (bytes.len() + SAMPLE_BYTES));
+}
+
+#[test]
+fn a_wait_in_vain_is_not_repeated() {
+    let (mut worker, _to_do, done) = without_thread();
+    assert!(worker.give(&nothing(1), USER, 7));
+    let limit = Duration::from_millis(50);
+    let begin = Instant::now();
+    assert!(taken(&mut worker, Some(limit)).is_empty());
+    assert!(begin.elapsed() >= limit && worker.stuck);
+    // An hour would be noticed.
+    assert!(taken(&mut worker, Some(Duration::from_secs(3600))).is_empty());
+    done.send(Outcome::Resolved { stacks: Stacks::default(), bytes: SAMPLE_BYTES, tag: 7 }).unwrap();
+    assert_eq!(taken(&mut worker, LIMIT).len(), 1);
+    assert!(!worker.stuck);
+}
+
+#[test]
+fn without_its_thread_nothing_is_taken_and_nothing_waits() {
+    let (mut worker, to_do, done) = without_thread();
+    drop((to_do, done));
+    assert!(!worker.give(&nothing(1), USER, 0));
+    assert!(taken(&mut worker, LIMIT).is_empty());
+}

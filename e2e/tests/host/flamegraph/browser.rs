@@ -1,0 +1,100 @@
+//! A picture in a browser without a screen.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use serde::Deserialize;
+use traffictrace_e2e::support::{Result, TestError, process::Process};
+
+use crate::setup::text;
+
+/// How long the browser may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What the picture's own functions did.
+#[derive(Debug, Deserialize)]
+pub(super) struct Seen {
+    /// What went wrong.
+    pub(super) error: Option<String>,
+    /// Width of the whole picture, in bytes.
+    pub(super) total: u64,
+    /// Percentage that a search for the name matched.
+    pub(super) matched: f64,
+    /// Frames that the search marks by their colour.
+    pub(super) marked: Vec<String>,
+    /// Number of frames that are shown at first, after a zoom to the name, and after the way back.
+    pub(super) before: usize,
+    /// See `before`.
+    pub(super) zoomed: usize,
+    /// See `before`.
+    pub(super) after: usize,
+    /// Width of the frame that was zoomed to.
+    pub(super) width: String,
+}
+
+/// Runs after the picture has set itself up, and leaves what it saw in an attribute of the document.
+const SCRIPT: &str = r#"<script><![CDATA[
+window.addEventListener("load", function () { setTimeout(function () {
+    var seen = {total: 0, matched: 0, marked: [], before: 0, zoomed: 0, after: 0, width: ""};
+    try {
+        var name = NAME, groups = Array.from(frames.children);
+        var shown = function () {
+            return groups.filter(function (group) { return !group.classList.contains("hide"); }).length;
+        };
+        var group = groups.find(function (group) { return g_to_text(group).indexOf(name) === 0; });
+        seen.total = total_samples;
+        seen.before = shown();
+        search(name.replace(/[()]/g, "\\$&"));
+        seen.matched = parseFloat(matchedtxt.textContent.replace("Matched: ", ""));
+        seen.marked = groups.filter(function (group) {
+            return find_child(group, "rect").getAttribute("fill") === searchcolor;
+        }).map(g_to_text);
+        zoom(group);
+        seen.zoomed = shown();
+        seen.width = find_child(group, "rect").getAttribute("width");
+        unzoom();
+        seen.after = shown();
+    } catch (error) {
+        seen.error = String(error);
+    }
+    document.documentElement.setAttribute("data-seen", encodeURIComponent(JSON.stringify(seen)));
+}, 0); });
+]]></script>"#;
+
+/// Opens the picture, searches for the name, zooms to the first frame that begins with it, and zooms out again.
+pub(super) fn look(picture: &Path, name: &str) -> Result<Seen> {
+    let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
+    let svg = fs::read_to_string(picture).map_err(TestError::io("read the picture"))?;
+    let end = svg.rfind("</svg>").ok_or_else(|| TestError::unexpected("the picture", "it has no end"))?;
+    let script = SCRIPT.replace("NAME", &format!("{name:?}"));
+    let page = folder.path().join("page.svg");
+    let text_of_page = format!("{}{script}{}", &svg[..end], &svg[end..]);
+    fs::write(&page, text_of_page).map_err(TestError::io("write the page"))?;
+    let mut command = Command::new("chromium");
+    // Root has no sandbox. The document is written when no timer is left to run.
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=10000",
+        "--dump-dom",
+    ]);
+    command.arg(format!("--user-data-dir={}", text(&folder.path().join("profile"))));
+    command.arg(format!("file://{}", text(&page)));
+    let ended = Process::start(&mut command)?.wait(LIMIT)?;
+    let dom = ended.lines.join("\n");
+    let seen = dom.split_once("data-seen=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let (seen, _) = seen.ok_or_else(|| TestError::unexpected("what the browser saw", &ended.stderr))?;
+    serde_json::from_str(&decoded(seen)).map_err(|error| TestError::unexpected("what the browser saw", error))
+}
+
+/// A text without the percent signs that stand for other characters.
+fn decoded(text: &str) -> String {
+    let mut pieces = text.split('%');
+    let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.extend(byte);
+        decoded.extend(piece.bytes().skip(2));
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}

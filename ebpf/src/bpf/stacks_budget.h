@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which calls have their stack taken. Each CPU has a budget: as long as it lasts, each call does. When it is used up, each does
+ * by chance, so that the rate at which the budget grows is kept to; until half of it is there again.
+ */
+#ifndef TT_STACKS_BUDGET_H
+#define TT_STACKS_BUDGET_H
+
+#include "kernel.h"
+
+/* Nanoseconds in which a CPU's budget grows by one stack, and the most that it has, in nanoseconds. Set by user space. */
+const volatile __u64 stack_period = 1000000;
+const volatile __u64 stack_budget = 1000000000;
+
+/* Time after which the chance is found anew, in nanoseconds. */
+#define WINDOW 100000000ull
+/* The chance is found anew sooner when that many times the stacks that fit into the budget's growth were taken. */
+#define TOO_MANY 4
+
+/* Times are in nanoseconds of the monotonic clock. */
+struct budget {
+	__u64 left;	/* grows with the time */
+	__u64 grown_at; /* the last time */
+	__u64 window;	/* begin of the window */
+	__u32 calls;	/* in the window */
+	__u32 taken;	/* by chance in the window */
+	__u32 chance;	/* as a fraction of 2^32; 0: always */
+	__u32 by_chance;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} tt_stack_budget SEC(".maps");
+
+/* Finds the chance by the calls of the window, and begins the next one. */
+static __always_inline void renew(struct budget *budget, __u64 now)
+{
+	__u64 elapsed = now - budget->window, fits, calls = budget->calls;
+
+	/* What was seldom called for long says nothing of what begins now. */
+	if (elapsed > 10 * WINDOW)
+		elapsed = 10 * WINDOW;
+	fits = elapsed / stack_period + 1;
+	budget->chance = fits < calls ? (fits << 32) / calls : 0;
+	budget->window = now;
+	budget->calls = 0;
+	budget->taken = 0;
+}
+
+/* Whether the call at hand has its stack taken; sets the chance that it had, as a fraction of 2^32, or 0 if it had to be. */
+static __always_inline bool is_taken(__u32 *chance)
+{
+	__u64 now = bpf_ktime_get_ns(), left;
+	struct budget *budget;
+	__u32 zero = 0;
+
+	*chance = 0;
+	budget = bpf_map_lookup_elem(&tt_stack_budget, &zero);
+	if (!budget)
+		return false;
+	left = budget->left + (now - budget->grown_at);
+	budget->grown_at = now;
+	budget->left = left = left < stack_budget ? left : stack_budget;
+	if (now - budget->window >= WINDOW || budget->taken > TOO_MANY * WINDOW / stack_period)
+		renew(budget, now);
+	budget->calls++;
+	if (budget->by_chance && left >= stack_budget / 2)
+		budget->by_chance = 0;
+	if (!budget->by_chance) {
+		if (left >= stack_period) {
+			budget->left = left - stack_period;
+			return true;
+		}
+		budget->by_chance = 1;
+		renew(budget, now);
+	}
+	if (budget->chance && bpf_get_prandom_u32() >= budget->chance)
+		return false;
+	*chance = budget->chance;
+	budget->taken++;
+	budget->left = left > stack_period ? left - stack_period : 0;
+	return true;
+}
+
+#endif
