@@ -234,32 +234,38 @@ impl Process {
         self.forget_changed();
         let made =
             self.code.at(address).is_none_or(|code| code.image.is_none() && code.mapping.backing.is_memory());
-        let frame = if made { self.made_at(shared, address) } else { self.filed_at(address) };
+        let (frame, is_settled) =
+            if made { self.made_at(shared, address) } else { (self.filed_at(address), true) };
+        self.is_doubtful |= !is_settled;
         let frame = shared.frames.shared(frame);
-        if is_certain {
+        if is_certain && is_settled {
             self.cache.insert_frame(address, &frame);
         }
         frame
     }
 
-    /// A function that the process made.
-    fn made_at(&mut self, shared: &mut Shared, address: u64) -> Frame {
+    /// A function that the process made, and whether another look would not find more: it can have written the name since
+    /// its file was read last.
+    fn made_at(&mut self, shared: &mut Shared, address: u64) -> (Frame, bool) {
         let mut name = self.written_at(address);
-        if name.is_none() && self.perf_map_pace.is_due() {
-            self.read_perf_map(shared);
+        let was_read = name.is_none() && self.perf_map_pace.is_due() && self.read_perf_map(shared);
+        if was_read {
             name = self.written_at(address);
         }
+        let is_settled = name.is_some() || was_read || !self.writes_names();
         let (mapped, is_known) = (self.code.at(address).is_some(), name.is_some());
         let name = match name {
             Some(name) => clean(&String::from_utf8_lossy(&name)),
             None if mapped => "[jit]".to_owned(),
             None => "[unknown]".to_owned(),
         };
-        Frame {
-            name,
-            module: String::new(),
-            kind: if mapped || is_known { FrameKind::Jit } else { FrameKind::User },
-        }
+        let kind = if mapped || is_known { FrameKind::Jit } else { FrameKind::User };
+        (Frame { name, module: String::new(), kind }, is_settled)
+    }
+
+    /// Whether the process writes about its code.
+    fn writes_names(&self) -> bool {
+        self.perf_map.as_ref().is_some_and(|(perf_map, _)| perf_map.is_there())
     }
 
     /// The name that the process wrote of a function.
@@ -284,11 +290,20 @@ impl Process {
         Frame { name, module, kind }
     }
 
-    fn read_perf_map(&mut self, shared: &mut Shared) {
-        let Some((perf_map, _)) = self.perf_map.as_mut().filter(|_| shared.effort.is_left()) else { return };
+    /// Reads what is new of what the process wrote about its code, if there is time for it.
+    fn read_perf_map(&mut self, shared: &mut Shared) -> bool {
+        let Some((perf_map, _)) = self.perf_map.as_mut().filter(|_| shared.effort.is_left()) else {
+            return false;
+        };
         if shared.effort.spend(|| self.perf_map_pace.keep(|| perf_map.refresh(self.pid))) {
             self.cache.forget_written();
         }
+        true
+    }
+
+    /// Whether another look soon might find more of the last stack: something had to wait.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     /// Forgets what was known by addresses, if other code is there now.

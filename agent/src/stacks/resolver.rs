@@ -38,6 +38,7 @@ pub struct Resolver {
     kernel_frames: HashMap<u64, Arc<Frame>>,
     modes: Vec<(Program, Mode)>,
     samples: u32,
+    is_doubtful: bool,
 }
 
 impl Resolver {
@@ -46,9 +47,15 @@ impl Resolver {
         Self::default()
     }
 
+    /// Whether the last stack may lack what would be found a moment later: reading it had to wait, for its bounds in time.
+    pub fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
     /// The stack of a sample.
     pub fn resolve(&mut self, sample: &Sample<'_>) -> Arc<Stack> {
         self.samples = self.samples.wrapping_add(1);
+        self.is_doubtful = false;
         if self.samples.is_multiple_of(BOUNDS_EVERY) {
             self.keep_bounds();
         }
@@ -95,6 +102,7 @@ impl Resolver {
                         Ok(process) => known.insert(process),
                         Err(reason) => {
                             known.remove();
+                            self.is_doubtful = reason == BUSY;
                             return missing(reason);
                         }
                     };
@@ -103,7 +111,10 @@ impl Resolver {
             }
             Entry::Vacant(place) => match looked(sample, &mut self.shared) {
                 Ok(process) => place.insert(process),
-                Err(reason) => return missing(reason),
+                Err(reason) => {
+                    self.is_doubtful = reason == BUSY;
+                    return missing(reason);
+                }
             },
         };
         process.used = now;
@@ -112,6 +123,7 @@ impl Resolver {
             Taken::Addresses(addresses) => process.addressed(&mut self.shared, addresses),
             Taken::Nothing => return missing("no stack in user space"),
         };
+        self.is_doubtful = process.is_doubtful();
         if let Some(mode) = process.modes.take(outcome) {
             self.modes.push((sample.program, mode));
         }

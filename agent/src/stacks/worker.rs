@@ -2,6 +2,7 @@
 //! else waits for it.
 
 use std::{
+    collections::VecDeque,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
@@ -169,18 +170,24 @@ impl<T> Job<T> {
         SAMPLE_BYTES + user + size_of_val::<[u64]>(&self.kernel)
     }
 
-    fn resolve(&self, resolver: &mut Resolver) -> Stacks {
+    /// Its stacks, and whether one is doubtful.
+    fn resolve(&self, resolver: &mut Resolver) -> (Stacks, bool) {
         let user = match &self.user {
             Kept::Copy { registers, bytes, cut } => Taken::Copy { registers: *registers, bytes, cut: *cut },
             Kept::Addresses(addresses) => Taken::Addresses(addresses),
             Kept::Nothing => Taken::Nothing,
         };
-        let mut with =
-            |kernel| resolver.resolve(&Sample { program: self.program, tid: self.tid, user, kernel });
-        Stacks {
+        let mut is_doubtful = false;
+        let mut with = |kernel| {
+            let stack = resolver.resolve(&Sample { program: self.program, tid: self.tid, user, kernel });
+            is_doubtful |= resolver.is_doubtful();
+            stack
+        };
+        let stacks = Stacks {
             user: self.wants.user.then(|| with(&[])),
             kernel: self.wants.kernel.then(|| with(&self.kernel)),
-        }
+        };
+        (stacks, is_doubtful)
     }
 
     /// What comes of a sample on which the resolver fails.
@@ -194,50 +201,114 @@ impl<T> Job<T> {
 /// Why a sample has no stack on which the resolver panicked.
 const FAILED: &str = "the stack could not be read";
 
+/// Looks at a doubtful stack after the first one, and the time between them: all of them are over before the end of a trace
+/// stops waiting.
+const MORE_LOOKS: u32 = 4;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// Samples that wait for another look.
+const MOST_DOUBTFUL: usize = 4096;
+
+/// A sample whose stack was doubtful.
+struct Doubtful<T> {
+    job: Job<T>,
+    due: Instant,
+    more_looks: u32,
+}
+
+/// What the thread has.
+struct Thread<'a, T> {
+    outcomes: &'a mpsc::Sender<Outcome<T>>,
+    resolver: Resolver,
+    knows_nothing: bool,
+    tidied: Instant,
+    /// In the order in which they are due.
+    doubtful: VecDeque<Doubtful<T>>,
+}
+
+/// Nobody wants what comes of the samples.
+struct Unwanted;
+
 /// The thread: until nobody has work for it, or wants what comes of it.
 fn run<T>(work: &mpsc::Receiver<Work<T>>, outcomes: &mpsc::Sender<Outcome<T>>) {
-    let mut resolver = Resolver::new();
-    let mut tidied = Instant::now();
-    let mut knows_nothing = true;
+    let mut thread = Thread {
+        outcomes,
+        resolver: Resolver::new(),
+        knows_nothing: true,
+        tidied: Instant::now(),
+        doubtful: VecDeque::new(),
+    };
     loop {
-        let next = if knows_nothing {
-            work.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
-        } else {
-            work.recv_timeout(TIDY.saturating_sub(tidied.elapsed()))
+        let next = match thread.wait() {
+            None => work.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            Some(wait) => work.recv_timeout(wait),
         };
-        match next {
-            Ok(Work::Resolve(job)) => {
-                knows_nothing = false;
-                // Files of others decide what is read and unwound. No mistake in that may end more than one stack.
-                let resolved = catch_unwind(AssertUnwindSafe(|| job.resolve(&mut resolver)));
-                let stacks = resolved.unwrap_or_else(|_| {
-                    tracing::error!(
-                        pid = job.program.pid,
-                        "the resolver panicked on a stack and begins anew"
-                    );
-                    resolver = Resolver::new();
-                    job.failed()
-                });
-                let bytes = job.bytes();
-                if outcomes.send(Outcome::Resolved { stacks, bytes, tag: job.tag }).is_err() {
-                    return;
-                }
-            }
-            Ok(Work::Forget) => {
-                (resolver, knows_nothing) = (Resolver::new(), true);
-                continue;
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        let next = match next {
+            Ok(next) => Some(next),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
-        }
-        if tidied.elapsed() >= TIDY {
-            resolver.tidy();
-            tidied = Instant::now();
-        }
-        let modes = resolver.take_modes();
-        if !modes.is_empty() && outcomes.send(Outcome::Modes(modes)).is_err() {
+        };
+        if thread.turn(next).is_err() {
             return;
         }
+    }
+}
+
+impl<T> Thread<'_, T> {
+    /// Time until there is something to do without further work; without one, there never is.
+    fn wait(&self) -> Option<Duration> {
+        let tidy = (!self.knows_nothing).then(|| TIDY.saturating_sub(self.tidied.elapsed()));
+        let doubtful = self.doubtful.front().map(|next| next.due.saturating_duration_since(Instant::now()));
+        tidy.into_iter().chain(doubtful).min()
+    }
+
+    fn turn(&mut self, next: Option<Work<T>>) -> Result<(), Unwanted> {
+        match next {
+            Some(Work::Resolve(job)) => {
+                self.knows_nothing = false;
+                self.look(job, MORE_LOOKS)?;
+            }
+            Some(Work::Forget) => {
+                while let Some(Doubtful { job, .. }) = self.doubtful.pop_front() {
+                    self.look(job, 0)?;
+                }
+                (self.resolver, self.knows_nothing) = (Resolver::new(), true);
+                return Ok(());
+            }
+            None => {}
+        }
+        while let Some(Doubtful { job, more_looks, .. }) =
+            self.doubtful.pop_front_if(|next| next.due <= Instant::now())
+        {
+            self.look(job, more_looks)?;
+        }
+        if self.tidied.elapsed() >= TIDY {
+            self.resolver.tidy();
+            self.tidied = Instant::now();
+        }
+        let modes = self.resolver.take_modes();
+        if modes.is_empty() { Ok(()) } else { self.tell(Outcome::Modes(modes)) }
+    }
+
+    /// Resolves a sample. One that is doubtful waits for another look, if there are to be more.
+    fn look(&mut self, job: Job<T>, more_looks: u32) -> Result<(), Unwanted> {
+        // Files of others decide what is read and unwound. No mistake in that may end more than one stack.
+        let resolved = catch_unwind(AssertUnwindSafe(|| job.resolve(&mut self.resolver)));
+        let (stacks, is_doubtful) = resolved.unwrap_or_else(|_| {
+            tracing::error!(pid = job.program.pid, "the resolver panicked on a stack and begins anew");
+            self.resolver = Resolver::new();
+            (job.failed(), false)
+        });
+        if more_looks > 0 && is_doubtful && self.doubtful.len() < MOST_DOUBTFUL {
+            let due = Instant::now() + LOOK_AGAIN_AFTER;
+            self.doubtful.push_back(Doubtful { job, due, more_looks: more_looks - 1 });
+            return Ok(());
+        }
+        let bytes = job.bytes();
+        self.tell(Outcome::Resolved { stacks, bytes, tag: job.tag })
+    }
+
+    fn tell(&self, outcome: Outcome<T>) -> Result<(), Unwanted> {
+        self.outcomes.send(outcome).map_err(|_| Unwanted)
     }
 }
 

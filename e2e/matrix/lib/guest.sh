@@ -1,38 +1,43 @@
 # shellcheck shell=bash
-# What the guests run: our own programs, static, in an initial RAM file system.
-
-# rust_target ARCHITECTURE: the compiler's name for it.
-rust_target() {
-    case $1 in
-    amd64) echo x86_64-unknown-linux-gnu ;;
-    arm64) echo aarch64-unknown-linux-gnu ;;
-    esac
-}
+# What the guests run: our own programs and what they load, in an initial RAM file system.
 
 # build_programs ARCHITECTURE: prints the folder with the product and the programs of the suite.
 build_programs() {
-    local target
-    target=$(rust_target "$1")
     (
         cd "$REPOSITORY"
-        [[ $1 == amd64 ]] || use_rust_arm64
-        # There is no libc in the guest. For this target only: what runs at build time stays as it is.
-        variable=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_RUSTFLAGS
-        export "$variable=-C target-feature=+crt-static"
-        cargo build --locked --profile matrix --target "$target" --package traffictrace --package traffictrace-e2e \
-            --bin traffictrace --bin tt-init --bin tt-exact >&2
-        echo "${CARGO_TARGET_DIR:-$REPOSITORY/target}/$target/matrix"
-    ) || die "building the guest's programs for $target failed; the lines above are the compiler's"
+        if [[ $1 == amd64 ]]; then
+            # What `make build` builds, so that nothing is compiled for the guests alone.
+            cargo build --release --locked --workspace >&2
+            echo "${CARGO_TARGET_DIR:-$REPOSITORY/target}/release"
+        else
+            use_rust_arm64
+            # This machine has no libc that could be handed to the guest.
+            export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static'
+            cargo build --release --locked --target "$ARM64_TARGET" --package traffictrace --package traffictrace-e2e \
+                --bin traffictrace --bin tt-init --bin tt-exact >&2
+            echo "${CARGO_TARGET_DIR:-$REPOSITORY/target}/$ARM64_TARGET/release"
+        fi
+    ) || die "building the guest's programs for $1 failed; the lines above are the compiler's"
+}
+
+# libraries PROGRAM: the files that it loads, one a line. A static program has none, and makes ldd fail.
+libraries() {
+    { ldd "$1" 2>/dev/null || true; } | grep -oE '/[^ ]+' || true
 }
 
 # build_initrd ARCHITECTURE: prints the file.
 build_initrd() {
-    local programs root=$OUT/root-$1 initrd=$OUT/initrd-$1
+    local programs program library root=$OUT/root-$1 initrd=$OUT/initrd-$1
     programs=$(build_programs "$1") || return
     rm -rf "$root"
     mkdir -p "$root/bin"
     cp "$programs/traffictrace" "$programs/tt-exact" "$root/bin/"
     cp "$programs/tt-init" "$root/init"
+    for program in "$root/bin/traffictrace" "$root/bin/tt-exact" "$root/init"; do
+        while read -r library; do
+            install -D "$library" "$root$library"
+        done < <(libraries "$program")
+    done
     (cd "$root" && find . -print0 | LC_ALL=C sort -z | cpio --quiet --null --create --format=newc --owner=0:0) |
         gzip -1 >"$initrd"
     rm -rf "$root"

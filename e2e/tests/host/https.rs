@@ -70,6 +70,8 @@ fn compare(
     }
     let (pid, served) = (server.pid(), server.stop()?);
     let (requests, ending) = log.interrupt::<Request>()?;
+    // First, since it says what was lost.
+    let seen = ending.complete()?.requests;
     assert_eq!(shown(&requests, "Server", pid), served);
     assert_read(&ending.tls, pid, library)?;
     for (pid, client, asked) in &told {
@@ -83,7 +85,7 @@ fn compare(
         assert!(request.first_byte_microseconds <= Some(request.duration_microseconds), "{request:?}");
     }
     let both = 2 * u64::from(REQUESTS) * clients.len() as u64;
-    assert_eq!(ending.complete()?.requests, both);
+    assert_eq!(seen, both);
     Ok(())
 }
 

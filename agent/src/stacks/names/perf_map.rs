@@ -54,6 +54,11 @@ impl PerfMap {
         self.functions.len() * (size_of::<(u64, Made)>() * 3 / 2 + 4)
     }
 
+    /// Whether there is such a file, as far as is known.
+    pub(in crate::stacks) fn is_there(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Opens the file, so that it can be read when the process has ended.
     pub(in crate::stacks) fn open(&mut self, pid: u32) {
         self.file = self.found(pid).ok();

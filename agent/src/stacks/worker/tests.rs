@@ -1,4 +1,4 @@
-use std::{process, time::Instant};
+use std::{fs, io::Write as _, process, time::Instant};
 
 use super::*;
 
@@ -80,4 +80,55 @@ fn without_its_thread_nothing_is_taken_and_nothing_waits() {
     drop((to_do, done));
     assert!(!worker.give(&nothing(1), USER, 0));
     assert!(taken(&mut worker, LIMIT).is_empty());
+}
+
+/// Names that this process says it has given to functions, in the file that runtimes write.
+struct Written {
+    path: String,
+    file: fs::File,
+}
+
+impl Written {
+    fn new() -> Self {
+        let path = format!("/tmp/perf-{}.map", process::id());
+        Self { file: fs::File::create(&path).unwrap(), path }
+    }
+
+    fn add(&mut self, address: u64, name: &str) {
+        writeln!(self.file, "{address:x} 10 {name}").unwrap();
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        // A file that stays behind in /tmp spoils nothing.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[test]
+fn a_function_that_was_named_just_before_is_looked_at_again() {
+    // Nobody has code there.
+    const FIRST: u64 = 0x1000;
+    let mut written = Written::new();
+    let mut worker = Worker::start().unwrap();
+    let number = |round: u32| FIRST + u64::from(round) * 0x10;
+    // Only some of the looks come after the file was read last.
+    for round in 0..20 {
+        written.add(number(round), &format!("made{round}"));
+        let addresses = [number(round)];
+        let sample = Sample { user: Taken::Addresses(&addresses), ..nothing(process::id()) };
+        assert!(worker.give(&sample, USER, round));
+        // Wait for the look: it comes back at once, or waits for another.
+        taken(&mut worker, Some(Duration::from_millis(1))).iter().for_each(assert_named);
+        worker.stuck = false;
+    }
+    taken(&mut worker, LIMIT).iter().for_each(assert_named);
+    assert_eq!(worker.waiting, 0);
+}
+
+fn assert_named((round, stacks): &(u32, Stacks)) {
+    let names: Vec<_> =
+        stacks.user.iter().flat_map(|stack| &stack.frames).map(|frame| frame.name.clone()).collect();
+    assert_eq!(names, [format!("made{round}")]);
 }

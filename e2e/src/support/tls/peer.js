@@ -35,7 +35,7 @@ function connect(port, file, requests) {
   const next = () => {
     if (begun === requests) return;
     const number = begun++;
-    const path = ['/page', '/missing', '/bytes/100000'][number % 3];
+    const path = ['/page', '/missing', '/bytes/20000'][number % 3];
     const method = number % 5 === 0 ? 'POST' : 'GET';
     const request = https.request({ host: '127.0.0.1', port, path, method, agent }, (response) => {
       response.resume();
