@@ -96,12 +96,12 @@ impl Ending {
     /// # Errors
     ///
     /// If anything is missing in them.
-    pub fn complete(self) -> Result<Counts> {
+    pub fn complete(&self) -> Result<&Counts> {
         let missing = self.unobserved.iter().chain(&self.lost).any(|(_, count)| *count > 0);
         if missing {
             Err(TestError::unexpected("what is missing", format!("{self:?}")))
         } else {
-            Ok(self.totals)
+            Ok(&self.totals)
         }
     }
 }

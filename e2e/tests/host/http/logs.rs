@@ -22,7 +22,7 @@ fn both_sides_equal_the_logs_of_server_and_client() -> Result<()> {
         let command = if request.side == "Server" { "nginx" } else { "curl" };
         assert_eq!((request.command.as_str(), request.container_pid), (command, request.pid), "{request:?}");
     }
-    assert_eq!(ending.complete()?, sums(&requests));
+    assert_eq!(*ending.complete()?, sums(&requests));
     Ok(())
 }
 
@@ -47,7 +47,7 @@ fn http2_equals_the_log_of_the_server() -> Result<()> {
     assert!(logged.len() >= 12, "{logged:?}");
     assert_eq!(of_side(&requests, "Client").count(), logged.len(), "{requests:?}");
     assert_same(as_nginx(&requests), logged);
-    assert_eq!(ending.complete()?, sums(&requests));
+    assert_eq!(*ending.complete()?, sums(&requests));
     Ok(())
 }
 

@@ -34,7 +34,7 @@ fn every_way(directives: &str, client: &[&str]) -> Result<()> {
     };
     assert_same(as_curl(&requests).into_iter().map(bytes).collect(), asked.into_iter().map(bytes).collect());
     assert_same(as_nginx(&requests), logged.iter().map(|(request, _)| request.clone()).collect());
-    assert_eq!(ending.complete()?, sums(&requests));
+    assert_eq!(*ending.complete()?, sums(&requests));
     assert_times(&requests, logged);
     Ok(())
 }
