@@ -1,0 +1,183 @@
+//! The filter that people type: words that must all match, `port:443 process:nginx -pod:test`.
+
+use std::net::IpAddr;
+
+use traffictrace_crd::flow::Direction;
+
+use crate::{FilterError, snapshot::Flow};
+
+/// Names of the fields that a word can ask for.
+pub const FIELDS: [&str; 10] =
+    ["process", "pid", "pod", "container", "namespace", "peer", "port", "protocol", "direction", "state"];
+
+/// A filter of flows. The empty one takes all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    words: Vec<Word>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Word {
+    is_negated: bool,
+    wanted: Wanted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Part of a text of the field with this name; of any, without a name. In lower case.
+    Part(Option<&'static str>, String),
+    Pid(u32),
+    Port(u16),
+}
+
+impl Filter {
+    /// Reads a filter. A word is a part of any name or address, or `FIELD:VALUE`; with `-` before it, what matches is left
+    /// out. Case does not matter.
+    ///
+    /// # Errors
+    ///
+    /// [`FilterError`] for a field that does not exist, or a value that the field cannot have.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        text.split_whitespace().map(Word::parse).collect::<Result<_, _>>().map(|words| Self { words })
+    }
+
+    /// Whether it takes every flow.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Whether it takes a flow.
+    #[must_use]
+    pub fn takes(&self, flow: &Flow) -> bool {
+        self.words.iter().all(|word| word.wanted.matches(flow) != word.is_negated)
+    }
+}
+
+impl Word {
+    fn parse(text: &str) -> Result<Self, FilterError> {
+        let (is_negated, text) = match text.strip_prefix('-') {
+            Some(rest) if !rest.is_empty() => (true, rest),
+            _ => (false, text),
+        };
+        let wanted = match text.split_once(':') {
+            // An IPv6 address has colons of its own.
+            Some((field, value)) if text.parse::<IpAddr>().is_err() && !value.contains(':') => {
+                Wanted::of(field, value)?
+            }
+            Some((field, value)) if FIELDS.contains(&field.to_lowercase().as_str()) => {
+                Wanted::of(field, value)?
+            }
+            _ => Wanted::Part(None, text.to_lowercase()),
+        };
+        Ok(Self { is_negated, wanted })
+    }
+}
+
+impl Wanted {
+    fn of(field: &str, value: &str) -> Result<Self, FilterError> {
+        let lower = field.to_lowercase();
+        let Some(field) = FIELDS.into_iter().find(|known| *known == lower) else {
+            return Err(FilterError::Field { field: field.to_owned() });
+        };
+        let failed = |expected| FilterError::Value { field, value: value.to_owned(), expected };
+        match field {
+            "pid" => value.parse().map(Self::Pid).map_err(|_| failed("process id")),
+            "port" => value.parse().map(Self::Port).map_err(|_| failed("port, 0 to 65535")),
+            _ => Ok(Self::Part(Some(field), value.to_lowercase())),
+        }
+    }
+
+    fn matches(&self, flow: &Flow) -> bool {
+        match self {
+            Self::Pid(pid) => flow.pid == Some(*pid) || flow.container_pid == Some(*pid),
+            Self::Port(port) => flow.local_port == Some(*port) || flow.remote_port == Some(*port),
+            Self::Part(Some(field), part) => has(flow, field, part),
+            Self::Part(None, part) => FIELDS.iter().any(|field| has(flow, field, part)),
+        }
+    }
+}
+
+/// Whether a text of a field has a part.
+fn has(flow: &Flow, field: &str, part: &str) -> bool {
+    let named = |name: &Option<String>| name.as_ref().is_some_and(|name| name.to_lowercase().contains(part));
+    let shown = |text: &dyn ToString| text.to_string().to_lowercase().contains(part);
+    match field {
+        "process" => named(&flow.command),
+        "pod" => named(&flow.pod),
+        "container" => named(&flow.container),
+        "namespace" => named(&flow.namespace),
+        "peer" => named(&flow.peer) || flow.remote_address.is_some_and(|address| shown(&address)),
+        "protocol" => format!("{:?}", flow.protocol).to_lowercase().contains(part),
+        "direction" => {
+            let name = match flow.direction {
+                Direction::Inbound => "inbound",
+                Direction::Outbound => "outbound",
+                Direction::Unknown => "unknown",
+            };
+            name.contains(part)
+        }
+        "state" => format!("{:?}", flow.state).to_lowercase().contains(part),
+        // Numbers match as a whole, by their own words.
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::flow;
+
+    fn takes(filter: &str, flow: &Flow) -> bool {
+        Filter::parse(filter).unwrap().takes(flow)
+    }
+
+    #[test]
+    fn words_must_all_match() {
+        let mut flow = flow("nginx", 412);
+        flow.remote_address = "2001:db8::7".parse().ok();
+        flow.remote_port = Some(443);
+        flow.pod = Some("web-7c9f".to_owned());
+        for filter in [
+            "",
+            "NGINX",
+            "web",
+            "process:ngi port:443",
+            "-process:curl",
+            "pid:412",
+            "2001:db8::7",
+            "peer:2001:db8",
+            "protocol:tcp",
+            "direction:out",
+            "state:open",
+            "Pod:WEB",
+        ] {
+            assert!(takes(filter, &flow), "{filter}");
+        }
+        for filter in ["curl", "nginx curl", "-nginx", "port:44", "pid:41", "pod:nginx", "2001:db8::8"] {
+            assert!(!takes(filter, &flow), "{filter}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let told = |filter| Filter::parse(filter).unwrap_err().to_string();
+        assert_eq!(
+            told("poort:80"),
+            "there is no field \"poort\" to filter by; the fields are process, pid, pod, container, namespace, peer, port, protocol, direction, state"
+        );
+        assert_eq!(told("port:70000"), "port:70000 is not a port, 0 to 65535");
+        assert_eq!(told("pid:x"), "pid:x is not a process id");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_filter_or_an_error(text in ".{0,40}") {
+            if let Ok(filter) = Filter::parse(&text) {
+                let _ = filter.takes(&flow("nginx", 1));
+            }
+        }
+    }
+}

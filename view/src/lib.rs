@@ -1,0 +1,18 @@
+//! What people look at: tables, the live screen and the report, for `traffictrace top` and for the kubectl plugin alike.
+//!
+//! Everything here starts from a [`Snapshot`], plain data that a kernel, an API server or a file can have filled. Nothing here
+//! knows which.
+
+mod error;
+pub mod filter;
+pub mod history;
+pub mod pairs;
+pub mod rows;
+pub mod snapshot;
+pub mod sort;
+#[cfg(test)]
+mod testing;
+pub mod units;
+
+pub use error::FilterError;
+pub use snapshot::Snapshot;

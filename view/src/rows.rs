@@ -1,0 +1,422 @@
+//! The rows of a snapshot: its flows, filtered and grouped. The rows, what the filter leaves out and what is not listed add up
+//! to the totals, to the byte.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use traffictrace_crd::flow::{Direction, FlowState, Protocol};
+
+use crate::{
+    filter::Filter,
+    pairs::{Pair, pairs},
+    snapshot::{Flow, Snapshot},
+};
+
+/// What one row stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum View {
+    /// A process.
+    #[default]
+    Process,
+    /// A pod; on one host a container.
+    Pod,
+    /// A peer, whoever talks to it.
+    Peer,
+    /// A process and a service that it offers or uses: the clients' own ports are folded.
+    Endpoint,
+    /// A connection, or what the trace has folded into one flow.
+    Connection,
+}
+
+impl View {
+    /// All of them, in the order in which a key leads through them.
+    pub const ALL: [Self; 5] = [Self::Process, Self::Pod, Self::Peer, Self::Endpoint, Self::Connection];
+
+    /// Its name, as in `by process`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Pod => "pod",
+            Self::Peer => "peer",
+            Self::Endpoint => "endpoint",
+            Self::Connection => "connection",
+        }
+    }
+
+    /// The next one, in a circle.
+    #[must_use]
+    pub fn next(self) -> Self {
+        let place = Self::ALL.iter().position(|view| *view == self).unwrap_or(0);
+        Self::ALL[(place + 1) % Self::ALL.len()]
+    }
+
+    /// Whether a row can have two ends.
+    fn is_of_connections(self) -> bool {
+        matches!(self, Self::Endpoint | Self::Connection)
+    }
+}
+
+/// What is shown, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// What one row stands for.
+    pub view: View,
+    /// The flows that are shown.
+    pub filter: Filter,
+    /// Whether both ends of a connection have rows of their own, where both are in the trace.
+    pub both_ends: bool,
+}
+
+/// Sums of some flows. Counts are since the trace began, rates are of the last interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Number of flows.
+    pub flows: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Bytes received each second.
+    pub rx_rate: u64,
+    /// Bytes sent each second.
+    pub tx_rate: u64,
+    /// Connections opened, or found open.
+    pub connections: u64,
+    /// Connections that are open now.
+    pub connections_open: u64,
+    /// Connections that could not be opened.
+    pub connect_failures: u64,
+    /// TCP segments sent again.
+    pub retransmits: u64,
+}
+
+impl Sums {
+    /// Bytes in both directions.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.rx_bytes.saturating_add(self.tx_bytes)
+    }
+
+    /// Bytes each second in both directions.
+    #[must_use]
+    pub fn rate(&self) -> u64 {
+        self.rx_rate.saturating_add(self.tx_rate)
+    }
+
+    /// Adds other sums.
+    pub fn add(&mut self, other: &Self) {
+        self.each(other, u64::saturating_add);
+    }
+
+    /// What these sums have beyond others, none of them below 0.
+    #[must_use]
+    pub fn beyond(mut self, other: &Self) -> Self {
+        self.each(other, u64::saturating_sub);
+        self
+    }
+
+    fn each(&mut self, other: &Self, combine: impl Fn(u64, u64) -> u64) {
+        let Self {
+            flows,
+            rx_bytes,
+            tx_bytes,
+            rx_rate,
+            tx_rate,
+            connections,
+            connections_open,
+            connect_failures,
+            retransmits,
+        } = other;
+        self.flows = combine(self.flows, *flows);
+        self.rx_bytes = combine(self.rx_bytes, *rx_bytes);
+        self.tx_bytes = combine(self.tx_bytes, *tx_bytes);
+        self.rx_rate = combine(self.rx_rate, *rx_rate);
+        self.tx_rate = combine(self.tx_rate, *tx_rate);
+        self.connections = combine(self.connections, *connections);
+        self.connections_open = combine(self.connections_open, *connections_open);
+        self.connect_failures = combine(self.connect_failures, *connect_failures);
+        self.retransmits = combine(self.retransmits, *retransmits);
+    }
+}
+
+impl From<&Flow> for Sums {
+    fn from(flow: &Flow) -> Self {
+        Self {
+            flows: 1,
+            rx_bytes: flow.rx_bytes,
+            tx_bytes: flow.tx_bytes,
+            rx_rate: flow.rx_bytes_per_second,
+            tx_rate: flow.tx_bytes_per_second,
+            connections: flow.connections,
+            connections_open: flow.connections_open,
+            connect_failures: flow.connect_failures,
+            retransmits: flow.retransmits,
+        }
+    }
+}
+
+impl From<&Snapshot> for Sums {
+    fn from(snapshot: &Snapshot) -> Self {
+        let totals = &snapshot.totals;
+        Self {
+            flows: snapshot.flows_total,
+            rx_bytes: totals.rx_bytes,
+            tx_bytes: totals.tx_bytes,
+            rx_rate: totals.rx_bytes_per_second,
+            tx_rate: totals.tx_bytes_per_second,
+            connections: totals.connections,
+            connections_open: totals.connections_open,
+            connect_failures: totals.connect_failures,
+            retransmits: totals.retransmits,
+        }
+    }
+}
+
+/// The process, container and pod of a row, as far as its flows agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
+    /// Name of the pod.
+    pub pod: Option<String>,
+    /// Name of the container.
+    pub container: Option<String>,
+    /// Name of the process.
+    pub command: Option<String>,
+    /// Process id on the node.
+    pub pid: Option<u32>,
+}
+
+impl From<&Flow> for Owner {
+    fn from(flow: &Flow) -> Self {
+        Self {
+            namespace: flow.namespace.clone(),
+            pod: flow.pod.clone(),
+            container: flow.container.clone(),
+            command: flow.command.clone(),
+            pid: flow.pid,
+        }
+    }
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Tells the row from others, in this snapshot and in later ones.
+    pub key: String,
+    /// Its process and pod.
+    pub owner: Owner,
+    /// Number of processes.
+    pub processes: usize,
+    /// The process at the other end, where both ends are in the trace.
+    pub other_end: Option<Owner>,
+    /// The peer, as [`peer_of`] names it; nothing where there are several.
+    pub peer: Option<String>,
+    /// The local end, such as `10.0.0.7:80`, or `*:80` where several addresses are one; nothing where there are several.
+    pub local: Option<String>,
+    /// The protocol; nothing where there are several.
+    pub protocol: Option<Protocol>,
+    /// The side that began; nothing where there are both.
+    pub direction: Option<Direction>,
+    /// Whether more can come.
+    pub state: FlowState,
+    /// Round-trip time in microseconds of the flow with the most bytes.
+    pub rtt_microseconds: Option<u32>,
+    /// Its sums.
+    pub sums: Sums,
+    /// Places of its flows in the snapshot. The other ends of connections are not among them.
+    pub flows: Vec<usize>,
+}
+
+/// The rows of a snapshot, and what is in none of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// The rows, those with the most bytes first.
+    pub rows: Vec<Row>,
+    /// Flows that the filter leaves out.
+    pub filtered: Sums,
+    /// The other ends of connections that have one row for both.
+    pub other_ends: Sums,
+    /// Flows that the snapshot does not list.
+    pub unlisted: Sums,
+}
+
+/// The rows that are chosen of a snapshot.
+#[must_use]
+pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
+    let flows = &snapshot.flows;
+    let apart = |first| Pair { first, other: None };
+    let pairs: Vec<Pair> = if choice.view.is_of_connections() && !choice.both_ends {
+        pairs(flows)
+    } else {
+        (0..flows.len()).map(apart).collect()
+    };
+    let mut shown = Rows::default();
+    let mut listed = Sums::default();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for Pair { first, other } in pairs {
+        let ends = || [Some(first), other].into_iter().flatten().map(|place| &flows[place]);
+        ends().for_each(|flow| listed.add(&flow.into()));
+        if !ends().any(|flow| choice.filter.takes(flow)) {
+            ends().for_each(|flow| shown.filtered.add(&flow.into()));
+            continue;
+        }
+        if let Some(other) = other {
+            shown.other_ends.add(&(&flows[other]).into());
+        }
+        let key = key_of(&flows[first], choice.view);
+        let place = *places.entry(key).or_insert_with_key(|key| {
+            shown.rows.push(Row::new(key.clone(), &flows[first], choice.view));
+            shown.rows.len() - 1
+        });
+        shown.rows[place].take(flows, first, other);
+    }
+    for row in &mut shown.rows {
+        row.count_processes(flows);
+    }
+    shown.rows.sort_by(|a, b| b.sums.bytes().cmp(&a.sums.bytes()).then_with(|| a.key.cmp(&b.key)));
+    shown.unlisted = Sums::from(snapshot).beyond(&listed);
+    shown
+}
+
+/// The peer of a flow: its name and port, or its address and port.
+#[must_use]
+pub fn peer_of(flow: &Flow) -> Option<String> {
+    match (&flow.peer, flow.remote_address, flow.remote_port) {
+        (Some(name), _, Some(port)) => Some(format!("{name}:{port}")),
+        (Some(name), _, None) => Some(name.clone()),
+        (None, Some(address), port) => Some(end(address, port)),
+        (None, None, _) => None,
+    }
+}
+
+fn end(address: IpAddr, port: Option<u16>) -> String {
+    match (address, port) {
+        (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
+        (address, Some(port)) => format!("{address}:{port}"),
+        (address, None) => address.to_string(),
+    }
+}
+
+/// The service of a flow: what the process offers, or what it uses.
+fn service_of(flow: &Flow) -> Option<String> {
+    match flow.direction {
+        Direction::Inbound => flow.local_port.map(|port| format!("*:{port}")),
+        Direction::Outbound | Direction::Unknown => peer_of(flow),
+    }
+}
+
+fn local_of(flow: &Flow) -> Option<String> {
+    match (flow.local_address, flow.local_port) {
+        (Some(address), port) => Some(end(address, port)),
+        (None, Some(port)) => Some(format!("*:{port}")),
+        (None, None) => None,
+    }
+}
+
+/// The text that flows of one row share. No name can have a line feed: names with control characters keep to their field.
+fn key_of(flow: &Flow, view: View) -> String {
+    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().replace('\n', "\u{fffd}");
+    let pod = || format!("{}\n{}\n{}", text(&flow.namespace), text(&flow.pod), container_of(flow, view));
+    let process = || format!("{}\n{}\n{}", pod(), text(&flow.command), flow.pid.map_or(0, |pid| pid));
+    match view {
+        View::Pod => pod(),
+        View::Process => process(),
+        View::Peer => peer_of(flow).unwrap_or_default(),
+        View::Endpoint => format!(
+            "{}\n{:?}\n{:?}\n{}",
+            process(),
+            flow.protocol,
+            flow.direction,
+            service_of(flow).unwrap_or_default()
+        ),
+        View::Connection => format!(
+            "{}\n{:?}\n{:?}\n{}\n{}",
+            process(),
+            flow.protocol,
+            flow.direction,
+            local_of(flow).unwrap_or_default(),
+            peer_of(flow).unwrap_or_default()
+        ),
+    }
+}
+
+/// The container, but where a row stands for a whole pod.
+fn container_of(flow: &Flow, view: View) -> &str {
+    let is_whole_pod = view == View::Pod && flow.pod.is_some();
+    if is_whole_pod { "" } else { flow.container.as_deref().unwrap_or_default() }
+}
+
+impl Row {
+    fn new(key: String, flow: &Flow, view: View) -> Self {
+        Self {
+            key,
+            owner: flow.into(),
+            processes: 0,
+            other_end: None,
+            peer: if view == View::Endpoint { service_of(flow) } else { peer_of(flow) },
+            local: local_of(flow),
+            protocol: Some(flow.protocol),
+            direction: Some(flow.direction),
+            state: flow.state,
+            rtt_microseconds: None,
+            sums: Sums::default(),
+            flows: Vec::new(),
+        }
+    }
+
+    /// Adds a flow, and keeps of the row's texts what the flow agrees with.
+    fn take(&mut self, flows: &[Flow], place: usize, other: Option<usize>) {
+        let flow = &flows[place];
+        let is_first = self.flows.is_empty();
+        let other_end = other.map(|other| Owner::from(&flows[other]));
+        if is_first {
+            self.other_end = other_end;
+        } else if self.other_end != other_end {
+            self.other_end = None;
+        }
+        agree(&mut self.owner.namespace, &flow.namespace);
+        agree(&mut self.owner.pod, &flow.pod);
+        agree(&mut self.owner.container, &flow.container);
+        agree(&mut self.owner.command, &flow.command);
+        agree(&mut self.owner.pid, &flow.pid);
+        agree(&mut self.protocol, &Some(flow.protocol));
+        agree(&mut self.direction, &Some(flow.direction));
+        if self.peer.is_some() && self.peer != peer_of(flow) && self.peer != service_of(flow) {
+            self.peer = None;
+        }
+        if self.local.is_some() && self.local != local_of(flow) {
+            self.local = None;
+        }
+        let is_largest = self.flows.iter().all(|known| flows[*known].weight() < flow.weight());
+        if is_largest {
+            self.rtt_microseconds = flow.rtt_microseconds;
+        }
+        self.state = match (is_first, self.state, flow.state) {
+            (true, _, state) => state,
+            (_, FlowState::Open, _) | (_, _, FlowState::Open) => FlowState::Open,
+            (_, FlowState::Failed, FlowState::Failed) => FlowState::Failed,
+            _ => FlowState::Closed,
+        };
+        self.sums.add(&flow.into());
+        self.flows.push(place);
+    }
+
+    fn count_processes(&mut self, flows: &[Flow]) {
+        let of = |place: &usize| flows[*place].pid.map(|pid| (&flows[*place].pod, pid));
+        self.processes = self.flows.iter().filter_map(of).collect::<BTreeSet<_>>().len();
+    }
+}
+
+/// Forgets a value that others do not share.
+fn agree<T: PartialEq>(value: &mut Option<T>, other: &Option<T>) {
+    if value != other {
+        *value = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;
