@@ -205,8 +205,8 @@ const FAILED: &str = "the stack could not be read";
 /// stops waiting.
 const MORE_LOOKS: u32 = 4;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// Samples that wait for another look.
-const MOST_DOUBTFUL: usize = 4096;
+/// Bytes of samples that wait for another look: they take room from those that wait for their first one.
+const MOST_DOUBTFUL: usize = MOST_WAITING / 8;
 
 /// A sample whose stack was doubtful.
 struct Doubtful<T> {
@@ -223,6 +223,7 @@ struct Thread<'a, T> {
     tidied: Instant,
     /// In the order in which they are due.
     doubtful: VecDeque<Doubtful<T>>,
+    doubtful_bytes: usize,
 }
 
 /// Nobody wants what comes of the samples.
@@ -236,6 +237,7 @@ fn run<T>(work: &mpsc::Receiver<Work<T>>, outcomes: &mpsc::Sender<Outcome<T>>) {
         knows_nothing: true,
         tidied: Instant::now(),
         doubtful: VecDeque::new(),
+        doubtful_bytes: 0,
     };
     loop {
         let next = match thread.wait() {
@@ -268,18 +270,16 @@ impl<T> Thread<'_, T> {
                 self.look(job, MORE_LOOKS)?;
             }
             Some(Work::Forget) => {
-                while let Some(Doubtful { job, .. }) = self.doubtful.pop_front() {
-                    self.look(job, 0)?;
+                while let Some(doubtful) = self.doubtful.pop_front() {
+                    self.look_again(Doubtful { more_looks: 0, ..doubtful })?;
                 }
                 (self.resolver, self.knows_nothing) = (Resolver::new(), true);
                 return Ok(());
             }
             None => {}
         }
-        while let Some(Doubtful { job, more_looks, .. }) =
-            self.doubtful.pop_front_if(|next| next.due <= Instant::now())
-        {
-            self.look(job, more_looks)?;
+        while let Some(doubtful) = self.doubtful.pop_front_if(|next| next.due <= Instant::now()) {
+            self.look_again(doubtful)?;
         }
         if self.tidied.elapsed() >= TIDY {
             self.resolver.tidy();
@@ -287,6 +287,11 @@ impl<T> Thread<'_, T> {
         }
         let modes = self.resolver.take_modes();
         if modes.is_empty() { Ok(()) } else { self.tell(Outcome::Modes(modes)) }
+    }
+
+    fn look_again(&mut self, Doubtful { job, more_looks, .. }: Doubtful<T>) -> Result<(), Unwanted> {
+        self.doubtful_bytes -= job.bytes();
+        self.look(job, more_looks)
     }
 
     /// Resolves a sample. One that is doubtful waits for another look, if there are to be more.
@@ -298,12 +303,13 @@ impl<T> Thread<'_, T> {
             self.resolver = Resolver::new();
             (job.failed(), false)
         });
-        if more_looks > 0 && is_doubtful && self.doubtful.len() < MOST_DOUBTFUL {
+        let bytes = job.bytes();
+        if more_looks > 0 && is_doubtful && self.doubtful_bytes + bytes <= MOST_DOUBTFUL {
             let due = Instant::now() + LOOK_AGAIN_AFTER;
             self.doubtful.push_back(Doubtful { job, due, more_looks: more_looks - 1 });
+            self.doubtful_bytes += bytes;
             return Ok(());
         }
-        let bytes = job.bytes();
         self.tell(Outcome::Resolved { stacks, bytes, tag: job.tag })
     }
 

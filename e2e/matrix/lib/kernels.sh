@@ -71,6 +71,11 @@ kernel_has_http() {
     [[ $1 != *5.10 ]]
 }
 
+# kernel_has_stacks NAME: whether stacks can be taken there. They need the tracepoints of tp_btf.
+kernel_has_stacks() {
+    [[ ,$(kernel_tiers "$1"), == *,tp_btf,* ]]
+}
+
 # Modules that the guests load, as far as the kernel has them: kernel TLS, the ciphers that it asks for, and interfaces
 # whose packets a program carries.
 readonly MODULES=(tun tls gcm ctr gf128mul ghash-generic cryptd crypto_simd aesni-intel geniv seqiv crypto_null aead)

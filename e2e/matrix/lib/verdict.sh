@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Reads what the guests said, how each step ended and which cases it had, and makes the table of it.
 
-readonly COLUMNS=(check tp_btf fexit kretprobe http)
+readonly COLUMNS=(check tp_btf fexit kretprobe http stacks)
 
 # said LOG: the guest's console, as lines.
 said() {
@@ -87,7 +87,12 @@ cell() {
 
 # has_step NAME STEP: whether that kernel is asked for it.
 has_step() {
-    [[ $2 == check || ,$(tried_tiers "$1"), == *",$2,"* ]] || { [[ $2 == http ]] && kernel_has_http "$1"; }
+    case $2 in
+    check) ;;
+    http) kernel_has_http "$1" ;;
+    stacks) kernel_has_stacks "$1" ;;
+    *) [[ ,$(tried_tiers "$1"), == *",$2,"* ]] ;;
+    esac
 }
 
 # What a reader of the table asks next: which cases failed or were not seen, and why.

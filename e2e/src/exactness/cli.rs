@@ -24,6 +24,8 @@ pub(super) enum Command {
     OpenUnderLoad(OpenArgs),
     /// Send every odd form of HTTP, and compare what `traffictrace http` shows.
     Http(Options),
+    /// Send and receive by known functions, and compare what `traffictrace flamegraph` shows of each.
+    Stacks(Options),
     /// Send what no server of HTTP wants to read, from a cgroup, in a network namespace of its own.
     Hostile(HostileArgs),
     /// Run one case; started by the runner.
@@ -32,6 +34,9 @@ pub(super) enum Command {
     /// Play the cases of HTTP; started by their runner.
     #[command(hide = true)]
     HttpPlay(PlayArgs),
+    /// Send and receive by known functions; started by the runner of `stacks`.
+    #[command(hide = true)]
+    StacksSend(SendArgs),
 }
 
 /// What the runner tells the process that plays the cases of HTTP.
@@ -46,6 +51,14 @@ pub(super) struct PlayArgs {
     /// Only cases whose name contains this.
     #[arg(long)]
     pub(super) only: Vec<String>,
+}
+
+/// What the sender of `stacks` reads from its command line by itself.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SendArgs {
+    /// Port, file to wait for, rounds and seed.
+    #[arg(num_args = 4)]
+    _arguments: Vec<String>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -148,8 +161,10 @@ impl Cli {
             None => Some(&self.options),
             Some(Command::Soak(args)) => Some(&args.options),
             Some(Command::OpenUnderLoad(args)) => Some(&args.options),
-            Some(Command::Http(options)) => Some(options),
-            Some(Command::Case(_) | Command::HttpPlay(_) | Command::Hostile(_)) => None,
+            Some(Command::Http(options) | Command::Stacks(options)) => Some(options),
+            Some(Command::Case(_) | Command::HttpPlay(_) | Command::StacksSend(_) | Command::Hostile(_)) => {
+                None
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ mod runner;
 mod screen;
 mod soak;
 mod sockets;
+mod stacks;
 mod stage;
 mod sys;
 mod tally;
@@ -44,6 +45,8 @@ pub fn run(cli: Cli) -> Result<bool> {
         Some(cli::Command::HttpPlay(args)) => http::play_all(&args)
             .map(|()| true)
             .map_err(|error| TestError::unexpected("playing the cases", error)),
+        Some(cli::Command::Stacks(options)) => stacks::run(&options),
+        Some(cli::Command::StacksSend(_)) => stacks::send().map(|()| true),
         Some(cli::Command::Hostile(args)) => http::hostile::run(&args)
             .map(|()| true)
             .map_err(|error| TestError::unexpected("the hostile load", error)),

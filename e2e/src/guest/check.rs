@@ -12,7 +12,8 @@ pub(super) struct Findings {
     hook_tiers: Vec<Tier>,
     kernel_release: String,
     not_seen: Vec<NotSeen>,
-    http: Http,
+    http: Part,
+    stacks: Part,
     /// Whether `check` ended as if all were well.
     #[serde(skip)]
     is_well: bool,
@@ -23,10 +24,15 @@ impl Findings {
     pub(super) fn has_http(&self) -> bool {
         self.http.reason.is_none()
     }
+
+    /// Whether stacks can be taken here.
+    pub(super) fn has_stacks(&self) -> bool {
+        self.stacks.reason.is_none()
+    }
 }
 
 #[derive(Debug, Deserialize)]
-struct Http {
+struct Part {
     reason: Option<String>,
 }
 
@@ -58,7 +64,7 @@ pub(super) fn findings(product: &str) -> Result<Findings, String> {
 }
 
 /// Compares the tiers that work with those that this kernel must have, `expected`, best first. Prints what cannot be seen
-/// here, and whether HTTP can.
+/// here, and whether HTTP and stacks can.
 ///
 /// # Errors
 ///
@@ -78,12 +84,20 @@ pub(super) fn tiers(findings: &Findings, expected: &[String]) -> Result<(), Stri
             findings.hook_tier
         ));
     }
+    let has_tracepoints = expected.iter().any(|tier| tier == "tp_btf");
     let http = findings.http.reason.as_deref().unwrap_or("works");
     println!("http     {http}");
     // Of the kernels of the matrix, 5.10 alone is older than bpf_loop().
     let expected = if findings.kernel_release.starts_with("5.10.") { "bpf_loop" } else { "works" };
     if !http.contains(expected) {
         return Err(format!("check says of HTTP: {http}; expected was {expected}"));
+    }
+    let stacks = findings.stacks.reason.as_deref().unwrap_or("works");
+    println!("stacks   {stacks}");
+    // They need the tracepoints that came with the first tier.
+    let expected = if has_tracepoints { "works" } else { "sock_send_length" };
+    if !stacks.contains(expected) {
+        return Err(format!("check says of stacks: {stacks}; expected was {expected}"));
     }
     if findings.is_well { Ok(()) } else { Err("check ended as if something were wrong".to_owned()) }
 }

@@ -30,8 +30,8 @@ const CHECK_LIMIT: Duration = Duration::from_secs(120);
 /// The exactness suite takes a minute on a machine that emulates two processors with one.
 const EXACT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Makes the guest a machine, runs `check`, the exactness suite once for each tier to be tried, and that of
-/// HTTP where the kernel can trace it, and powers off.
+/// Makes the guest a machine, runs `check`, the exactness suite once for each tier to be tried, and those of
+/// HTTP and of stacks where the kernel can trace them, and powers off.
 ///
 /// # Errors
 ///
@@ -45,10 +45,10 @@ pub fn run() -> Result<Infallible> {
     println!("\n{MARK} kernel {}", uname.release().to_string_lossy());
     let (tiers, tried) = (tiers_in(TIERS)?, tiers_in(TRIED)?);
     step::run("words", PRODUCT, &["check"], CHECK_LIMIT);
-    let mut http = false;
+    let (mut http, mut stacks) = (false, false);
     step::compare("check", || {
         let findings = check::findings(PRODUCT)?;
-        http = findings.has_http();
+        (http, stacks) = (findings.has_http(), findings.has_stacks());
         check::tiers(&findings, &tiers)
     });
     for tier in tried {
@@ -56,6 +56,9 @@ pub fn run() -> Result<Infallible> {
     }
     if http {
         step::run("http", EXACT, &["http", "--product", PRODUCT], EXACT_LIMIT);
+    }
+    if stacks {
+        step::run("stacks", EXACT, &["stacks", "--product", PRODUCT], EXACT_LIMIT);
     }
     println!("{MARK} done");
     machine::power_off()

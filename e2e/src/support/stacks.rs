@@ -103,6 +103,17 @@ impl Sender {
         Ok(Self { command, folder })
     }
 
+    /// One that is there already, with its arguments before the usual ones.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for its folder.
+    pub fn existing(program: &Path, arguments: &[&str]) -> Result<Self> {
+        let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
+        let command = [program.to_owned()].into_iter().chain(arguments.iter().map(PathBuf::from)).collect();
+        Ok(Self { command, folder })
+    }
+
     /// Starts it in a cgroup. It begins when the file is there.
     ///
     /// # Errors

@@ -132,3 +132,16 @@ fn assert_named((round, stacks): &(u32, Stacks)) {
         stacks.user.iter().flat_map(|stack| &stack.frames).map(|frame| frame.name.clone()).collect();
     assert_eq!(names, [format!("made{round}")]);
 }
+
+#[test]
+fn what_waits_for_another_look_has_a_bound_and_comes_back_at_the_end() {
+    let mut worker = Worker::start().unwrap();
+    // Nothing is ever mapped there.
+    let addresses = [0x20; 1000];
+    let sample = Sample { user: Taken::Addresses(&addresses), ..nothing(process::id()) };
+    let most = MOST_WAITING / (SAMPLE_BYTES + size_of_val(&addresses));
+    let given = (0..most as u32).filter(|tag| worker.give(&sample, USER, *tag)).count();
+    worker.forget();
+    assert_eq!(taken(&mut worker, LIMIT).len(), given);
+    assert_eq!((worker.waiting, worker.waiting_bytes), (0, 0));
+}

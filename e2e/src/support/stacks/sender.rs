@@ -43,16 +43,18 @@ fn receive_all(mut stream: &TcpStream) -> io::Result<u64> {
     }
 }
 
-fn main() -> io::Result<()> {
-    let arguments: Vec<String> = env::args().collect();
+/// Its last arguments are the port, a file to wait for, the number of rounds and a seed.
+pub fn main() -> io::Result<()> {
+    let mut arguments: Vec<String> = env::args().collect();
+    let arguments = arguments.split_off(arguments.len() - 4);
     let number = |index: usize| arguments[index].parse::<u64>().expect("a number");
-    while !Path::new(&arguments[2]).exists() {
+    while !Path::new(&arguments[1]).exists() {
         thread::sleep(Duration::from_millis(10));
     }
-    let stream = TcpStream::connect(("127.0.0.1", number(1) as u16))?;
-    let mut random = Random(number(4));
+    let stream = TcpStream::connect(("127.0.0.1", number(0) as u16))?;
+    let mut random = Random(number(3));
     let (mut small, mut large) = (0, 0);
-    for round in 0..number(3) {
+    for round in 0..number(2) {
         small += send_small(&stream, &mut random)?;
         large += send_large(&stream, &mut random)?;
         if round == 0 {

@@ -1,0 +1,73 @@
+//! `tt-exact stacks`: functions of this program that send and receive, and what `traffictrace flamegraph` shows of each.
+//!
+//! The comparison needs no compiler and no program from a package: it also runs in an initramfs.
+
+use std::{env, fs};
+
+// The program that the tests of other languages are held beside, compiled by itself there.
+#[path = "../support/stacks/sender.rs"]
+mod sender;
+
+use super::{cli::Options, runner::Ground};
+use crate::support::{
+    Result, TestError,
+    stacks::{ANSWER, FlameGraph, Sender, Sink},
+};
+
+/// Rounds of two sends each: fewer than the budget of stacks has room for.
+const ROUNDS: u32 = 100;
+/// Name of the hidden command that runs the functions.
+const COMMAND: &str = "stacks-send";
+
+/// Runs the functions, as the process that is traced.
+pub(super) fn send() -> Result<()> {
+    sender::main().map_err(TestError::io("send by known functions"))
+}
+
+/// Compares the bytes of each function with and without a budget of stacks; `true` when nothing differs.
+pub(super) fn run(options: &Options) -> Result<bool> {
+    let ground = Ground::new(options)?;
+    let program = env::current_exe().map_err(TestError::io("find this program"))?;
+    let sender = Sender::existing(&program, &[COMMAND])?;
+    let mut is_exact = true;
+    for (name, budget) in [("every-call", &["--every-call"][..]), ("budget", &[])] {
+        is_exact &= compare(&ground, &sender, options, name, budget)?;
+    }
+    println!("seed {}", options.seed);
+    Ok(is_exact)
+}
+
+fn compare(ground: &Ground, sender: &Sender, options: &Options, name: &str, budget: &[&str]) -> Result<bool> {
+    let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
+    let go = folder.path().join("go");
+    let (selected, root) = (ground.selected.to_string_lossy(), ground.host.cgroup_root.to_string_lossy());
+    let sink = Sink::start()?;
+    let graph = FlameGraph::start(
+        &ground.host,
+        &[&["--cgroup", &selected, "--cgroup-root", &root], budget].concat(),
+    )?;
+    let running = sender.start(&ground.selected, &sink, &go, ROUNDS, options.seed as u32)?;
+    fs::write(&go, "").map_err(TestError::io("begin to send"))?;
+    let moved = running.moved()?;
+    let shown = graph.interrupt()?;
+    let of = |function: &str| moved.get(function).copied().unwrap_or_default();
+    let rows = [
+        ("sent", shown.total("sent"), of("send_small") + of("send_large")),
+        ("received", shown.total("received"), ANSWER),
+        ("send_small", shown.bytes("sent", "send_small"), of("send_small")),
+        ("send_large", shown.bytes("sent", "send_large"), of("send_large")),
+        ("receive_all", shown.bytes("received", "receive_all"), of("receive_all")),
+    ];
+    let mut is_exact = true;
+    for (what, shown, counted) in rows {
+        let verdict = if shown == counted && counted > 0 { "ok  " } else { "FAIL" };
+        is_exact &= verdict != "FAIL";
+        println!(
+            "{verdict}  {name}/{what}: {shown} bytes in the stacks, {counted} by the program's own count"
+        );
+    }
+    if !is_exact {
+        println!("{shown:#?}");
+    }
+    Ok(is_exact)
+}
