@@ -12,6 +12,7 @@ pub mod losses;
 mod names;
 pub mod pairs;
 pub mod replay;
+pub mod report;
 pub mod rows;
 pub mod snapshot;
 pub mod sort;
