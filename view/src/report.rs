@@ -82,13 +82,15 @@ impl Report {
 ///
 /// [`ReportError`], which only fixed parts of extraordinary size can cause.
 pub fn html(report: &Report) -> Result<String, ReportError> {
+    let mut page = page::Page::new(report);
     let mut size = 0;
     for rows in ROWS {
-        let page = page::Page::new(report, rows).render()?;
-        if page.len() <= MAX_SIZE {
-            return Ok(page);
+        page.set_tables(report, rows);
+        let text = page.render()?;
+        if text.len() <= MAX_SIZE {
+            return Ok(text);
         }
-        size = page.len();
+        size = text.len();
     }
     Err(ReportError::TooLarge(size))
 }

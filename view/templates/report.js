@@ -27,7 +27,10 @@ for (const section of document.querySelectorAll("section.data")) {
     button.type = "button";
     button.textContent = head.textContent;
     button.addEventListener("click", () => sort(place));
-    head.replaceChildren(button);
+    // Paper has the text without its button, which browsers leave out of the heads of further pages.
+    const plain = document.createElement("span");
+    plain.textContent = head.textContent;
+    head.replaceChildren(button, plain);
   });
   const label = section.querySelector(".filter");
   const input = label.querySelector("input");

@@ -61,8 +61,8 @@ struct Section {
 }
 
 impl Page {
-    /// The page of a report, whose tables have at most so many rows.
-    pub(super) fn new(report: &Report, rows: usize) -> Self {
+    /// The page of a report, without its tables.
+    pub(super) fn new(report: &Report) -> Self {
         let snapshot = &report.snapshot;
         let flame = report.flame_graph.as_deref().map(Flame::new);
         let subject = format::short(&human::printable(&snapshot.subject), 200);
@@ -93,10 +93,15 @@ impl Page {
             timeline: Timeline::new(&report.series),
             bars: bars(snapshot),
             sankey: Sankey::new(snapshot),
-            tables: sections(report, rows),
+            tables: Vec::new(),
             flame,
             written: format::time(snapshot.time),
         }
+    }
+
+    /// Gives the page its tables, of at most so many rows each.
+    pub(super) fn set_tables(&mut self, report: &Report, rows: usize) {
+        self.tables = sections(report, rows);
     }
 }
 
@@ -250,7 +255,7 @@ fn sections(report: &Report, rows: usize) -> Vec<Section> {
         sections.push(Section {
             heading: "HTTP endpoints",
             note: "Errors are answers 5xx and requests without an answer. Of 100 requests, 50, 90 and 99 took no longer than \
-                   p50, p90 and p99."
+                   p50, p90 and p99; asked and answered are bytes."
                 .to_owned(),
             table: tables::endpoints(http, rows / 2),
         });

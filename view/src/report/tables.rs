@@ -101,15 +101,12 @@ pub(super) fn flows(snapshot: &Snapshot, most: usize) -> Table {
     columns.extend([
         column("Peer"),
         column("Protocol"),
-        column("Direction"),
-        spare(column("Local end")),
-        spare(column("State")),
-        spare(number("Connections")),
+        spare(number("Conns.")),
         number("Received"),
         number("Sent"),
         sorted(number("Total")),
         spare(number("Rate")),
-        spare(number("Retransmits")),
+        spare(number("Retrans.")),
         spare(number("RTT")),
     ]);
     let mut ranked: Vec<&Flow> = snapshot.flows.iter().collect();
@@ -140,11 +137,12 @@ fn flow_row(flow: &Flow, has_pods: bool, largest: u64) -> Vec<Cell> {
     };
     let address = flow.peer.as_ref().and(flow.remote_address).map(|address| address.to_string());
     let local = match (flow.local_address, flow.local_port) {
-        (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
-        (Some(address), None) => address.to_string(),
-        (None, Some(port)) => format!("*:{port}"),
-        (None, None) => names::NONE.to_owned(),
+        (Some(address), Some(port)) => Some(format!("local {}", std::net::SocketAddr::new(address, port))),
+        (Some(address), None) => Some(format!("local {address}")),
+        (None, Some(port)) => Some(format!("local port {port}")),
+        (None, None) => None,
     };
+    let ends: Vec<String> = [address, local].into_iter().flatten().collect();
     let direction = match flow.direction {
         traffictrace_crd::flow::Direction::Inbound => "inbound",
         traffictrace_crd::flow::Direction::Outbound => "outbound",
@@ -156,15 +154,12 @@ fn flow_row(flow: &Flow, has_pods: bool, largest: u64) -> Vec<Cell> {
         cells.push(pod(&owner));
     }
     cells.extend([
-        detailed(name(peer_of(flow).as_deref()), address.unwrap_or_default()),
-        text(names::protocol(Some(flow.protocol))),
-        text(direction),
-        text(local),
-        text(names::flow_state(flow.state)),
+        detailed(name(peer_of(flow).as_deref()), ends.join(" · ")),
+        detailed(names::protocol(Some(flow.protocol)).to_owned(), direction.to_owned()),
         Cell {
             detail: match flow.connect_failures {
-                0 => String::new(),
-                failures => format!("{} failed", human::count(failures)),
+                0 => names::flow_state(flow.state).to_owned(),
+                failures => format!("{}, {} failed", names::flow_state(flow.state), human::count(failures)),
             },
             ..count(flow.connections)
         },
@@ -183,8 +178,8 @@ fn flow_row(flow: &Flow, has_pods: bool, largest: u64) -> Vec<Cell> {
 
 fn flow_sums(name: String, sums: &Sums, has_pods: bool) -> Vec<Cell> {
     let mut cells = vec![text(name)];
-    // Pod, peer, protocol, direction, local end and state.
-    cells.extend((0..5 + usize::from(has_pods)).map(|_| text("")));
+    // Pod, peer and protocol.
+    cells.extend((0..2 + usize::from(has_pods)).map(|_| text("")));
     let rate =
         Cell { text: human::bytes_per_second(sums.rate()), number: Some(sums.rate()), ..Cell::default() };
     cells.extend([
@@ -204,7 +199,6 @@ pub(super) fn endpoints(http: &Http, most: usize) -> Table {
     let columns = vec![
         column("Endpoint"),
         column("Process"),
-        column("Side"),
         sorted(number("Requests")),
         number("Errors"),
         column("Status"),
@@ -212,8 +206,8 @@ pub(super) fn endpoints(http: &Http, most: usize) -> Table {
         number("p90"),
         number("p99"),
         spare(number("Longest")),
-        spare(number("Request bytes")),
-        number("Response bytes"),
+        spare(number("Asked")),
+        number("Answered"),
     ];
     let largest = http.endpoints.iter().map(|endpoint| endpoint.requests).max().unwrap_or(0);
     let shown = || http.endpoints.iter().take(most);
@@ -222,7 +216,7 @@ pub(super) fn endpoints(http: &Http, most: usize) -> Table {
     let mut sums = Vec::new();
     let line = |name: String, requests, rest: [Cell; 2]| {
         let [errors, status] = rest;
-        let mut cells = vec![text(name), text(""), text(""), count(requests), errors, status];
+        let mut cells = vec![text(name), text(""), count(requests), errors, status];
         cells.extend((0..6).map(|_| text("")));
         cells
     };
@@ -243,6 +237,8 @@ fn endpoint_row(endpoint: &Endpoint, largest: u64) -> Vec<Cell> {
     let asked = format!("{method} {path}");
     let asked = if asked.trim().is_empty() { names::NONE.to_owned() } else { format::name(asked.trim()) };
     let detail = [host, &endpoint.protocol].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    let side = [Some(endpoint.side.to_lowercase()), names::place(&owner)].into_iter().flatten();
+    let side = side.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ");
     let time = |microseconds| Cell {
         text: units::duration(microseconds),
         number: Some(microseconds),
@@ -250,11 +246,7 @@ fn endpoint_row(endpoint: &Endpoint, largest: u64) -> Vec<Cell> {
     };
     vec![
         detailed(asked, format::name(&detail.join(" · "))),
-        detailed(
-            format::name(&names::shown(owner.command.as_deref())),
-            format::name(&names::place(&owner).unwrap_or_default()),
-        ),
-        text(format::name(&endpoint.side.to_lowercase())),
+        detailed(name(owner.command.as_deref()), format::name(&side)),
         barred(count(endpoint.requests), largest),
         errors_of(&endpoint.by_class, endpoint.requests),
         text(classes(&endpoint.by_class)),
@@ -331,7 +323,7 @@ pub(super) fn functions(functions: &Functions, most: usize) -> Table {
 
 /// The nodes, at most so many, with the age of their numbers.
 pub(super) fn nodes(snapshot: &Snapshot, most: usize) -> Table {
-    let columns = vec![column("Node"), sorted(column("Last numbers")), column("Notice")];
+    let columns = vec![column("Node"), column("Last numbers"), column("Notice")];
     let row = |node: &crate::snapshot::Node| {
         let read = match node.update_time {
             None => "none".to_owned(),

@@ -155,7 +155,7 @@ mod tests {
         let lines = lines(5000.0, 100.0, 0.01, 50.0);
         assert_eq!(
             lines.iter().map(|line| line.label.as_str()).collect::<Vec<_>>(),
-            ["2.0 KiB/s", "4.0 KiB/s"]
+            ["1.0 KiB/s", "2.0 KiB/s", "3.0 KiB/s", "4.0 KiB/s"]
         );
     }
 
