@@ -25,43 +25,20 @@ pub(super) struct Bar {
     pub(super) share: String,
 }
 
-/// The bars of a snapshot, the longest first, then those of what no process can be told of, and of all others.
+/// What a bar stands for.
+pub(super) struct Ranked {
+    pub(super) name: String,
+    detail: String,
+    pub(super) sums: Sums,
+    is_other: bool,
+}
+
+/// The bars of a snapshot.
 pub(super) fn bars(snapshot: &Snapshot) -> Vec<Bar> {
     let totals = Sums::from(snapshot);
-    // A program with many processes in a pod is one bar.
-    let mut by_name: BTreeMap<(bool, String, String), (Sums, Vec<u32>)> = BTreeMap::new();
-    let shown = rows(snapshot, &Choice::default());
-    for row in &shown.rows {
-        let is_unknown = row.owner.pid.is_none();
-        let place = if is_unknown { String::new() } else { names::place(&row.owner).unwrap_or_default() };
-        let entry = by_name.entry((is_unknown, names::process(&row.owner), place)).or_default();
-        entry.0.add(&row.sums);
-        entry.1.extend(row.owner.pid);
-    }
-    let mut named: Vec<_> = by_name.into_iter().collect();
-    named.sort_by(|a, b| {
-        a.0.0.cmp(&b.0.0).then_with(|| b.1.0.bytes().cmp(&a.1.0.bytes())).then_with(|| a.0.cmp(&b.0))
-    });
-    let mut other = shown.unlisted;
-    let mut drawn = Vec::new();
-    for ((is_unknown, name, place), (sums, pids)) in named {
-        if drawn.len() >= BARS && !is_unknown {
-            other.add(&sums);
-            continue;
-        }
-        let pids = match pids[..] {
-            [] => String::new(),
-            [pid] => format!("pid {pid}"),
-            [..] => format!("{} processes", pids.len()),
-        };
-        let parts: Vec<String> = [place, pids].into_iter().filter(|part| !part.is_empty()).collect();
-        drawn.push((name, parts.join(" · "), sums, is_unknown));
-    }
-    if other != Sums::default() {
-        drawn.push((names::other(other.flows), String::new(), other, true));
-    }
-    let longest = drawn.iter().map(|(_, _, sums, _)| sums.bytes()).max().unwrap_or(0);
-    let bar = |(name, detail, sums, is_other): (String, String, Sums, bool)| Bar {
+    let ranked = ranked(snapshot);
+    let longest = ranked.iter().map(|bar| bar.sums.bytes()).max().unwrap_or(0);
+    let bar = |Ranked { name, detail, sums, is_other }| Bar {
         name: format::name(&name),
         detail: format::name(&detail),
         is_other,
@@ -71,5 +48,44 @@ pub(super) fn bars(snapshot: &Snapshot) -> Vec<Bar> {
         tx_width: format::percent(sums.tx_bytes, longest),
         share: format::share(sums.bytes(), totals.bytes()),
     };
-    drawn.into_iter().map(bar).collect()
+    ranked.into_iter().map(bar).collect()
+}
+
+/// The processes with the most bytes, then what belongs to no known process, and all others. Their sums are the totals.
+pub(super) fn ranked(snapshot: &Snapshot) -> Vec<Ranked> {
+    // A program with many processes in a pod is one bar.
+    let mut by_name: BTreeMap<(bool, String, String), (Sums, Vec<u32>)> = BTreeMap::new();
+    let shown = rows(snapshot, &Choice::default());
+    for row in &shown.rows {
+        let is_unknown = row.owner.pid.is_none();
+        let place = if is_unknown { None } else { names::place(&row.owner) };
+        let name = (is_unknown, names::process(&row.owner), place.unwrap_or_default());
+        let (sums, pids) = by_name.entry(name).or_default();
+        sums.add(&row.sums);
+        pids.extend(row.owner.pid);
+    }
+    let mut named: Vec<_> = by_name.into_iter().collect();
+    named.sort_by(|a, b| {
+        a.0.0.cmp(&b.0.0).then_with(|| b.1.0.bytes().cmp(&a.1.0.bytes())).then_with(|| a.0.cmp(&b.0))
+    });
+    let mut other = shown.unlisted;
+    let mut ranked = Vec::new();
+    for ((is_other, name, place), (sums, pids)) in named {
+        if ranked.len() >= BARS && name != names::UNATTRIBUTED {
+            other.add(&sums);
+            continue;
+        }
+        let pids = match pids[..] {
+            [] => String::new(),
+            [pid] => format!("pid {pid}"),
+            [..] => format!("{} processes", pids.len()),
+        };
+        let parts: Vec<String> = [place, pids].into_iter().filter(|part| !part.is_empty()).collect();
+        ranked.push(Ranked { name, detail: parts.join(" · "), sums, is_other });
+    }
+    if other != Sums::default() {
+        let name = names::other(other.flows);
+        ranked.push(Ranked { name, detail: String::new(), sums: other, is_other: true });
+    }
+    ranked
 }

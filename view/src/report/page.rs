@@ -149,7 +149,7 @@ fn notices(report: &Report) -> Vec<String> {
             "The source of the numbers could not be reached: they are the last that were read.".to_owned(),
         ),
         State::Deleted => {
-            all.push("The trace was deleted: the numbers are the last that were read.".to_owned())
+            all.push("The trace was deleted: the numbers are the last that were read.".to_owned());
         }
         State::Failed => all.push("The trace failed.".to_owned()),
         _ => {}

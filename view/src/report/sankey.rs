@@ -52,6 +52,7 @@ pub(super) struct Band {
     pub(super) path: String,
     /// Number of its colour; that of others is [`ENDS`].
     pub(super) color: usize,
+    pub(super) bytes: u64,
     pub(super) title: String,
 }
 
@@ -255,7 +256,7 @@ fn bands(
             human::bytes(bytes.there),
             human::bytes(bytes.back)
         );
-        bands.push(Band { path, color: (*client).min(ENDS), title });
+        bands.push(Band { path, color: (*client).min(ENDS), bytes: bytes.sum(), title });
     }
     bands
 }

@@ -135,15 +135,46 @@ fn rows_and_others_are_the_totals_however_many_rows_there_are() {
         let (total, other) = table.sums.split_last().unwrap();
         let total = numbers(total);
         // Connections, received, sent, both and rate.
-        for column in 4..9 {
+        for (column, total) in total.iter().enumerate().take(9).skip(4) {
             let parts = table.rows.iter().chain(other).map(|row| numbers(row)[column].unwrap());
-            assert_eq!(Some(parts.sum::<u64>()), total[column], "{most} {column}");
+            assert_eq!(Some(parts.sum::<u64>()), *total, "{most} {column}");
         }
         assert_eq!(total[7], Some(Sums::from(&snapshot).bytes()));
         assert_eq!(table.rows.len(), most.min(4));
         let widths = table.rows.iter().chain(&table.sums).map(Vec::len);
         assert!(widths.into_iter().all(|width| width == table.columns.len()));
     }
+}
+
+#[test]
+fn bars_and_bands_are_the_totals() {
+    let mut snapshot = snapshot();
+    let client = snapshot.flows[0].clone();
+    snapshot.flows.push(Flow {
+        local_address: client.remote_address,
+        local_port: client.remote_port,
+        remote_address: client.local_address,
+        remote_port: client.local_port,
+        direction: traffictrace_crd::flow::Direction::Inbound,
+        ..flow("redis", 7)
+    });
+    snapshot.flows.extend((1000..1040).map(|pid| flow(&format!("worker-{pid}"), pid)));
+    let sum = |of: fn(&Flow) -> u64| snapshot.flows.iter().map(of).sum::<u64>();
+    (snapshot.totals.rx_bytes, snapshot.totals.tx_bytes) =
+        (sum(|flow| flow.rx_bytes), sum(|flow| flow.tx_bytes) + 99);
+    let totals = Sums::from(&snapshot);
+    let mut sums = Sums::default();
+    let bars = bars::ranked(&snapshot);
+    bars.iter().for_each(|bar| sums.add(&bar.sums));
+    assert_eq!((sums.rx_bytes, sums.tx_bytes), (totals.rx_bytes, totals.tx_bytes));
+    let names: Vec<_> = bars.iter().rev().take(2).map(|bar| bar.name.as_str()).collect();
+    assert!(names[0].starts_with("(other, ") && names[1] == "(unattributed)", "{names:?}");
+    let bands: u64 = sankey::Sankey::new(&snapshot).unwrap().bands.iter().map(|band| band.bytes).sum();
+    assert_eq!(
+        bands + 7 * 1100 + 99,
+        totals.bytes(),
+        "the other end of a connection, and what is not listed, are told"
+    );
 }
 
 #[test]
