@@ -57,4 +57,10 @@ if (frame) {
   const save = document.querySelector("#flame .save");
   save.href = frame.src;
   save.hidden = false;
+  // Paper gets a still picture, which fits its width. The frame keeps the width of the screen.
+  const still = document.createElement("img");
+  still.className = "paper";
+  still.alt = "Flame graph";
+  still.src = frame.src;
+  frame.after(still);
 }

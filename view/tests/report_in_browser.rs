@@ -53,7 +53,7 @@ window.addEventListener("load", () => setTimeout(() => {
       input.dispatchEvent(new Event("input"));
       return shown();
     };
-    seen.foreign = document.querySelectorAll("main script, img, [onerror], [onmouseover], [style]").length;
+    seen.foreign = document.querySelectorAll("main script, img:not(.paper), [onerror], [onmouseover], [style]").length;
     seen.came = shown();
     click("Process");
     seen.rising = shown();

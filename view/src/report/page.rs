@@ -114,7 +114,7 @@ fn policy(flame: Option<&Flame>) -> String {
     };
     let frames = if flame.is_some_and(|flame| flame.address.is_some()) { "data:" } else { "'none'" };
     format!(
-        "default-src 'none'; script-src {}; style-src {}; frame-src {frames}; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; script-src {}; style-src {}; frame-src {frames}; img-src {frames}; base-uri 'none'; form-action 'none'",
         with(SCRIPT, flame.map(|flame| &flame.scripts)),
         with(STYLE, flame.map(|flame| &flame.styles)),
     )

@@ -102,7 +102,7 @@ fn the_policy_lets_the_pages_own_script_run_and_nothing_else() {
     let (style, _) = style.split_once("</style>").unwrap();
     // Quotes are escaped in an attribute; a browser reads them back.
     let policy = format!(
-        "content=\"default-src 'none'; script-src {}; style-src {}; frame-src 'none'; base-uri 'none'; form-action 'none'\"",
+        "content=\"default-src 'none'; script-src {}; style-src {}; frame-src 'none'; img-src 'none'; base-uri 'none'; form-action 'none'\"",
         flame::source(script),
         flame::source(style)
     );
