@@ -1,4 +1,6 @@
-//! Errors of what people type.
+//! Errors of what people type, and of the files that they give.
+
+use std::io;
 
 use thiserror::Error;
 
@@ -20,5 +22,34 @@ pub enum FilterError {
         value: String,
         /// The form that the value must have, such as `port`.
         expected: &'static str,
+    },
+}
+
+/// A recording that cannot be read on. Lines are counted from 1.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// The file cannot be read.
+    #[error("cannot read line {line} of the recording: {source}")]
+    Read {
+        /// Number of the line.
+        line: u64,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A line is longer than any snapshot is.
+    #[error("line {line} of the recording has more than {limit} bytes, so it is no snapshot")]
+    TooLong {
+        /// Number of the line.
+        line: u64,
+        /// Maximum length of a line, in bytes.
+        limit: usize,
+    },
+    /// A line is no snapshot. The last line of a recording that was cut off is one.
+    #[error("line {line} of the recording is no snapshot of `traffictrace top -o json`: {source}")]
+    Malformed {
+        /// Number of the line.
+        line: u64,
+        /// The mistake and its place in the line.
+        source: serde_json::Error,
     },
 }

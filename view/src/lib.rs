@@ -3,16 +3,23 @@
 //! Everything here starts from a [`Snapshot`], plain data that a kernel, an API server or a file can have filled. Nothing here
 //! knows which.
 
+pub mod csv;
 mod error;
 pub mod filter;
 pub mod history;
+pub mod json;
+pub mod losses;
+mod names;
 pub mod pairs;
+pub mod replay;
+pub mod report;
 pub mod rows;
 pub mod snapshot;
 pub mod sort;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod units;
 
-pub use error::FilterError;
+pub use error::{FilterError, ReplayError};
 pub use snapshot::Snapshot;

@@ -1,0 +1,127 @@
+//! Invented HTTP requests and stacks.
+
+use std::{collections::BTreeMap, error::Error};
+
+use traffictrace_view::snapshot::{Endpoint, Function, Functions, Http};
+
+/// Method, path, host, protocol, requests by class, and the median in microseconds.
+type GivenEndpoint =
+    (&'static str, &'static str, &'static str, &'static str, &'static [(&'static str, u64)], u64);
+
+const ENDPOINTS: [GivenEndpoint; 7] = [
+    ("GET", "/products/{id}", "shop.example", "HTTP/2", &[("2xx", 18_231), ("4xx", 402), ("5xx", 31)], 4_100),
+    ("GET", "/", "shop.example", "HTTP/2", &[("2xx", 9_120), ("3xx", 77)], 900),
+    ("POST", "/cart", "shop.example", "HTTP/1.1", &[("2xx", 2_204), ("4xx", 19), ("noResponse", 6)], 18_200),
+    ("GET", "/search", "shop.example", "HTTP/2", &[("2xx", 1_811), ("5xx", 240)], 412_000),
+    ("POST", "/catalog.Catalog/List", "catalog:8080", "gRPC", &[("2xx", 1_204)], 7_300),
+    ("GET", "/img/<b onmouseover=alert(1)>.png", "cdn.example\"", "HTTP/1.1", &[("2xx", 204)], 12_000),
+    ("GET", "/healthz", "10.244.1.4", "HTTP/1.1", &[("2xx", 120)], 210),
+];
+
+pub(super) fn http() -> Http {
+    let endpoints: Vec<Endpoint> = ENDPOINTS
+        .into_iter()
+        .map(|(method, path, host, protocol, by_class, p50)| {
+            let by_class: BTreeMap<String, u64> =
+                by_class.iter().map(|(class, number)| ((*class).to_owned(), *number)).collect();
+            let requests = by_class.values().sum();
+            Endpoint {
+                namespace: Some("shop".to_owned()),
+                pod: Some("web-7c9f-x2x4l".to_owned()),
+                container: Some("nginx".to_owned()),
+                command: Some("nginx".to_owned()),
+                side: if protocol == "gRPC" { "Client" } else { "Server" }.to_owned(),
+                protocol: protocol.to_owned(),
+                method: Some(method.to_owned()),
+                host: Some(host.to_owned()),
+                path: Some(path.to_owned()),
+                requests,
+                by_class,
+                p50_microseconds: p50,
+                p90_microseconds: p50 * 3,
+                p99_microseconds: p50 * 9,
+                max_microseconds: p50 * 31,
+                request_bytes: requests * 640,
+                response_bytes: requests * 11_200,
+            }
+        })
+        .collect();
+    let mut by_class: BTreeMap<String, u64> = BTreeMap::new();
+    endpoints.iter().flat_map(|endpoint| &endpoint.by_class).for_each(|(class, number)| {
+        *by_class.entry(class.clone()).or_default() += number;
+    });
+    *by_class.entry("2xx".to_owned()).or_default() += 88;
+    let requests = by_class.values().sum();
+    Http { endpoints, requests, by_class, unobserved: BTreeMap::from([("ringFull".to_owned(), 14)]) }
+}
+
+/// Stacks with their bytes, from which come the functions and the picture.
+const STACKS: [(&str, u64); 9] = [
+    (
+        "sent;fluent-bit (3301);flb_engine_start;output_thread;cb_http_flush;flb_tls_net_write;SSL_write;__libc_write",
+        1_890_000_000,
+    ),
+    (
+        "sent;fluent-bit (3301);flb_engine_start;output_thread;cb_http_flush;flb_io_net_write;__libc_send",
+        475_000_000,
+    ),
+    (
+        "sent;nginx (412);ngx_worker_process_cycle;ngx_epoll_process_events;ngx_http_writer;ngx_linux_sendfile;sendfile64",
+        690_000_000,
+    ),
+    (
+        "sent;nginx (412);ngx_worker_process_cycle;ngx_epoll_process_events;ngx_http_upstream_handler;ngx_unix_send;__libc_send",
+        71_000_000,
+    ),
+    (
+        "received;nginx (412);ngx_worker_process_cycle;ngx_epoll_process_events;ngx_http_upstream_handler;ngx_readv_chain;__readv",
+        812_000_000,
+    ),
+    (
+        "received;java (9120);java.lang.Thread.run;HikariPool.getConnection;PgPreparedStatement.executeQuery;SocketInputStream.read;__libc_recv",
+        610_000_000,
+    ),
+    (
+        "sent;java (9120);java.lang.Thread.run;CatalogController.list;JsonWriter.<init>;SocketOutputStream.write;__libc_send",
+        801_000_000,
+    ),
+    ("sent;postgres (771);PostgresMain;exec_simple_query;pq_flush;secure_write;__libc_send", 612_000_000),
+    ("received;php-fpm (433);zend_execute;php_redis_read;__libc_recv", 91_000_000),
+];
+
+pub(super) fn functions() -> Functions {
+    let mut sums: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+    for (stack, bytes) in STACKS {
+        let mut frames = stack.split(';');
+        let is_sent = frames.next() == Some("sent");
+        let process = frames.next().and_then(|process| process.split(' ').next()).unwrap_or_default();
+        for frame in frames {
+            let sum = sums.entry((frame, process)).or_default();
+            if is_sent { sum.1 += bytes } else { sum.0 += bytes }
+        }
+    }
+    let module = |name: &str| if name.starts_with("__") { "libc.so.6" } else { "main" };
+    let mut functions: Vec<Function> = sums
+        .into_iter()
+        .map(|((name, process), (rx_bytes, tx_bytes))| Function {
+            name: name.to_owned(),
+            module: Some(module(name).to_owned()),
+            command: Some(process.to_owned()),
+            rx_bytes,
+            tx_bytes,
+        })
+        .collect();
+    functions.sort_by_key(|function| std::cmp::Reverse(function.rx_bytes + function.tx_bytes));
+    Functions { functions, bytes: STACKS.iter().map(|(_, bytes)| bytes).sum(), bytes_not_whole: 1_204_331 }
+}
+
+pub(super) fn flame_graph() -> Result<String, Box<dyn Error>> {
+    let mut options = inferno::flamegraph::Options::default();
+    options.title = "Bytes by the code that moves them".to_owned();
+    options.count_name = "bytes".to_owned();
+    let mut lines: Vec<String> = STACKS.iter().map(|(stack, bytes)| format!("{stack} {bytes}")).collect();
+    lines.sort();
+    let mut svg = Vec::new();
+    inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
+    Ok(String::from_utf8(svg)?)
+}

@@ -1,0 +1,79 @@
+//! Texts of a report. Escaping is the template's task.
+
+use jiff::Timestamp;
+use traffictrace_crd::human;
+
+/// Maximum number of characters of a name. Of a longer one the middle is left out.
+const MAX_NAME: usize = 96;
+
+/// A traced name without characters that move or hide others, of bounded length.
+pub(super) fn name(name: &str) -> String {
+    short(&human::printable(name), MAX_NAME)
+}
+
+/// A text of at most so many characters. Of a longer one the middle is left out.
+pub(super) fn short(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let room = most.saturating_sub(1);
+    let begin = text.chars().take(room - room / 2);
+    begin.chain(['…']).chain(text.chars().skip(count - room / 2)).collect()
+}
+
+/// A time in UTC, to the second: `2026-11-23 14:06:10 UTC`.
+pub(super) fn time(time: Timestamp) -> String {
+    time.strftime("%F %T UTC").to_string()
+}
+
+/// A length of time: `45 s`, `5 min 12 s`, `3 h 5 min`.
+pub(super) fn lasted(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, 0) => format!("{minutes} min"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// A part of a whole in percent, with one digit after the point: a number for the width of a bar.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        "0".to_owned()
+    } else {
+        format!("{:.1}", (part as f64 / whole as f64 * 100.0).min(100.0))
+    }
+}
+
+/// A share for people: `<1%`, `43%`.
+pub(super) fn share(part: u64, whole: u64) -> String {
+    let percent = if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 };
+    if part > 0 && percent < 1.0 { "<1%".to_owned() } else { format!("{percent:.0}%") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_bounded_and_read_well() {
+        assert_eq!(name(&"ab\u{202e}".repeat(500)).chars().count(), MAX_NAME);
+        assert_eq!(short("abcdef", 5), "ab…ef");
+        assert_eq!(
+            (short("abcdef", 1), short("abcdef", 0), short("", 0)),
+            ("…".into(), "…".into(), String::new())
+        );
+        assert_eq!(
+            [-1, 45, 300, 312, 7200, 11_100].map(lasted),
+            ["0 s", "45 s", "5 min", "5 min 12 s", "2 h", "3 h 5 min"]
+        );
+        assert_eq!(
+            (percent(1, 3), percent(2, 1), percent(1, 0)),
+            ("33.3".into(), "100.0".into(), "0".into())
+        );
+        assert_eq!((share(1, 1000), share(0, 5), share(1, 2)), ("<1%".into(), "0%".into(), "50%".into()));
+    }
+}

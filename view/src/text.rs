@@ -1,0 +1,208 @@
+//! The table for a pipe, and for a terminal without the live screen: no colour, no codes that move a cursor.
+//!
+//! One block for each snapshot: a heading that begins with `#`, the header of the columns, the rows, what is in no row, and the
+//! totals. The rows and what is in no row add up to the totals.
+
+mod columns;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use traffictrace_crd::human;
+use unicode_width::UnicodeWidthStr as _;
+
+use self::columns::{Column, chosen};
+use crate::{
+    Snapshot, losses, names,
+    rows::{self, Choice, Row, Sums},
+    sort::{self, Order},
+    units::Units,
+};
+
+/// Columns between two cells.
+const GAP: usize = 2;
+/// Smallest width that the name of a long one is cut to before columns are left out, in terminal columns.
+const NAME: usize = 16;
+
+/// The form of a table.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The rows.
+    pub choice: Choice,
+    /// Their order.
+    pub order: Order,
+    /// The units of amounts and rates.
+    pub units: Units,
+    /// Maximum number of rows; the others are in the row `(other, N flows)`.
+    pub rows: usize,
+    /// Maximum width in terminal columns. Less important columns are left out, long names are cut. Nothing: as wide as the
+    /// names are, for a pipe.
+    pub width: Option<usize>,
+    /// Whether there are columns for everything that is known.
+    pub wide: bool,
+    /// Whether there is a heading and a header. Losses and notices are told without them, too.
+    pub headers: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            choice: Choice::default(),
+            order: Order::default(),
+            units: Units::default(),
+            rows: usize::MAX,
+            width: None,
+            wide: false,
+            headers: true,
+        }
+    }
+}
+
+/// The table of a snapshot, with a line feed at the end of each line.
+#[must_use]
+pub fn table(snapshot: &Snapshot, options: &Options) -> String {
+    let mut shown = rows::rows(snapshot, &options.choice);
+    sort::sort(&mut shown.rows, options.order);
+    let mut other = shown.unlisted;
+    let cut = shown.rows.drain(options.rows.min(shown.rows.len())..);
+    cut.for_each(|row| other.add(&row.sums));
+    let mut columns = chosen(options.choice.view, options.wide, &shown.rows);
+
+    let mut cells: Vec<Vec<String>> =
+        shown.rows.iter().map(|row| row_of(row, &columns, options.units)).collect();
+    for (name, sums, is_always) in [
+        (names::other(other.flows), other, false),
+        (
+            format!("(filtered out, {})", human::number_of(shown.filtered.flows, "flow")),
+            shown.filtered,
+            false,
+        ),
+        (
+            format!("(other ends, {})", human::number_of(shown.other_ends.flows, "flow")),
+            shown.other_ends,
+            false,
+        ),
+        ("TOTAL".to_owned(), Sums::from(snapshot), true),
+    ] {
+        if is_always || sums != Sums::default() {
+            cells.push(sums_of(&name, &sums, &columns, options.units));
+        }
+    }
+    if let Some(width) = options.width {
+        fit(&mut columns, &mut cells, width);
+    }
+    let mut text = heading(snapshot, options.headers);
+    text.push_str(&drawn(&columns, cells, options.headers));
+    match options.width {
+        None => text,
+        Some(width) => text.lines().map(|line| names::cut(line, width) + "\n").collect(),
+    }
+}
+
+/// The lines above the table.
+fn heading(snapshot: &Snapshot, is_whole: bool) -> String {
+    let mut lines = Vec::new();
+    if is_whole {
+        let mut first = format!(
+            "# {} {} state={} interval={}s",
+            names::second(snapshot.time),
+            names::shown(Some(&snapshot.subject)),
+            names::state(snapshot.state),
+            snapshot.interval_seconds.0,
+        );
+        if let Some(pods) = snapshot.pods {
+            first.push_str(&format!(" pods={pods}"));
+        }
+        if !snapshot.nodes.is_empty() {
+            let reporting = snapshot.nodes.iter().filter(|node| node.update_time.is_some()).count();
+            first.push_str(&format!(" nodes={reporting}/{}", snapshot.nodes.len()));
+        }
+        let listed = snapshot.flows.len();
+        first.push_str(&format!(" flows={listed}/{} lost={}", snapshot.flows_total, losses::kinds(snapshot)));
+        lines.push(first);
+    }
+    lines.extend(losses::in_words(snapshot).into_iter().map(|loss| format!("# LOST: {loss}")));
+    lines.extend(snapshot.notices.iter().map(|notice| format!("# {}", human::printable(notice))));
+    for node in &snapshot.nodes {
+        let name = names::shown(Some(&node.name));
+        match (&node.notice, node.update_time) {
+            (Some(notice), _) => lines.push(format!("# {name}: {}", human::printable(notice))),
+            (None, None) => lines.push(format!("# {name}: no report yet")),
+            (None, Some(_)) => {}
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn row_of(row: &Row, columns: &[Column], units: Units) -> Vec<String> {
+    columns.iter().map(|column| column.text(row).unwrap_or_else(|| column.number(&row.sums, units))).collect()
+}
+
+/// A row that is no row of the view: its name in the first column.
+fn sums_of(name: &str, sums: &Sums, columns: &[Column], units: Units) -> Vec<String> {
+    let cells = columns.iter().map(|column| column.number(sums, units));
+    cells.enumerate().map(|(place, cell)| if place == 0 { name.to_owned() } else { cell }).collect()
+}
+
+/// Makes a table as narrow as the width: names are cut to a readable length, then columns left out, then names cut further.
+fn fit(columns: &mut Vec<Column>, cells: &mut [Vec<String>], width: usize) {
+    let width_of = |at: usize| {
+        let cells = cells.iter().map(|row| row[at].width());
+        cells.chain([columns[at].name().width()]).max().unwrap_or(0)
+    };
+    let mut widths: Vec<usize> = (0..columns.len()).map(width_of).collect();
+    shorten(columns, &mut widths, width, NAME);
+    for spare in Column::SPARE {
+        if surplus(&widths, width) == 0 {
+            break;
+        }
+        let Some(at) = columns.iter().skip(1).position(|column| column == spare) else { continue };
+        columns.remove(at + 1);
+        widths.remove(at + 1);
+        cells.iter_mut().for_each(|row| {
+            row.remove(at + 1);
+        });
+    }
+    shorten(columns, &mut widths, width, 1);
+    for row in cells {
+        for ((cell, column), width) in row.iter_mut().zip(columns.iter()).zip(&widths) {
+            if column.is_text() {
+                *cell = names::cut(cell, *width);
+            }
+        }
+    }
+}
+
+/// Terminal columns that a table is wider than the width.
+fn surplus(widths: &[usize], width: usize) -> usize {
+    let sum: usize = widths.iter().map(|width| width + GAP).sum();
+    sum.saturating_sub(GAP).saturating_sub(width)
+}
+
+/// Takes what is missing from the widest columns of texts, none of which gets narrower than `smallest`.
+fn shorten(columns: &[Column], widths: &mut [usize], width: usize, smallest: usize) {
+    for _ in 0..surplus(widths, width) {
+        let texts = columns.iter().zip(widths.iter_mut()).filter(|(column, _)| column.is_text());
+        match texts.map(|(_, width)| width).max() {
+            Some(widest) if *widest > smallest => *widest -= 1,
+            _ => break,
+        }
+    }
+}
+
+fn drawn(columns: &[Column], cells: Vec<Vec<String>>, has_header: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if has_header {
+        table.set_header(columns.iter().map(|column| column.name()));
+    }
+    table.add_rows(cells);
+    for (column, drawn) in columns.iter().zip(table.column_iter_mut()) {
+        drawn.set_padding((0, GAP as u16));
+        if !column.is_text() {
+            drawn.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt() + "\n"
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The report in a browser without a screen: its tables sort and filter, no name runs, and the browser complains of nothing.
+
+use std::{error::Error, fs, process::Command};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use traffictrace_crd::flow::{Direction, FlowState, Protocol};
+use traffictrace_view::{
+    Snapshot,
+    report::{self, Report},
+    snapshot::Flow,
+};
+
+/// What the page did.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    /// What went wrong.
+    error: Option<String>,
+    /// Directives of the policy that something violated.
+    violations: Vec<String>,
+    /// Elements that only a name can have brought in.
+    foreign: usize,
+    /// Processes of the rows: as they came, by name, by name the other way round, and by the bytes received.
+    came: Vec<String>,
+    rising: Vec<String>,
+    falling: Vec<String>,
+    received: Vec<String>,
+    /// Processes that two filters leave, and the words that tell their number.
+    filtered: Vec<String>,
+    without: Vec<String>,
+    told: String,
+    /// The last rows after all that.
+    sums: Vec<String>,
+    /// Whether the flame graph can be saved.
+    is_saved: bool,
+}
+
+/// Runs after the page's own script, and leaves what it saw in an attribute of the document.
+const SCRIPT: &str = r##"
+const seen = {violations: []};
+document.addEventListener("securitypolicyviolation", (event) => seen.violations.push(event.violatedDirective));
+window.addEventListener("load", () => setTimeout(() => {
+  try {
+    const flows = document.querySelector("#flows");
+    const shown = () => Array.from(flows.querySelectorAll("tbody tr")).filter((row) => !row.hidden)
+      .map((row) => row.cells[0].firstChild.textContent.trim());
+    const click = (name) => Array.from(flows.querySelectorAll("th button"))
+      .find((button) => button.textContent === name).click();
+    const filter = (text) => {
+      const input = flows.querySelector("input");
+      input.value = text;
+      input.dispatchEvent(new Event("input"));
+      return shown();
+    };
+    seen.foreign = document.querySelectorAll("main script, img:not(.paper), [onerror], [onmouseover], [style]").length;
+    seen.came = shown();
+    click("Process");
+    seen.rising = shown();
+    click("Process");
+    seen.falling = shown();
+    click("Received");
+    seen.received = shown();
+    seen.filtered = filter("WORKER peer-3");
+    seen.told = flows.querySelector("output").textContent;
+    seen.without = filter("-worker");
+    seen.sums = Array.from(flows.querySelectorAll("tfoot tr")).map((row) => row.cells[0].textContent.trim());
+    seen.is_saved = document.querySelector("#flame .save").href.startsWith("data:image/svg+xml");
+  } catch (error) {
+    seen.error = String(error);
+  }
+  document.documentElement.dataset.seen = encodeURIComponent(JSON.stringify(seen));
+}, 100));
+"##;
+
+/// A flame graph with the scripts, handler and styles of a real one.
+fn flame_graph() -> Result<String, Box<dyn Error>> {
+    let mut svg = Vec::new();
+    let stacks =
+        ["received;worker-a;read 700", "sent;worker-a;flush;<b>write</b> 1200", "sent;worker-b;write 2"];
+    inferno::flamegraph::from_lines(&mut inferno::flamegraph::Options::default(), stacks, &mut svg)?;
+    Ok(String::from_utf8(svg)?)
+}
+
+fn flow(command: &str, peer: &str, rx_bytes: u64, tx_bytes: u64) -> Flow {
+    Flow {
+        namespace: None,
+        pod: None,
+        container: None,
+        pid: Some(7),
+        container_pid: None,
+        command: Some(command.to_owned()),
+        protocol: Protocol::Tcp,
+        direction: Direction::Outbound,
+        state: FlowState::Open,
+        local_address: None,
+        local_port: None,
+        remote_address: "192.0.2.1".parse().ok(),
+        remote_port: Some(443),
+        peer: Some(peer.to_owned()),
+        rx_bytes,
+        tx_bytes,
+        rx_bytes_per_second: 0,
+        tx_bytes_per_second: 0,
+        connections: 1,
+        connections_open: 1,
+        connect_failures: 0,
+        retransmits: 0,
+        rtt_microseconds: None,
+    }
+}
+
+fn report() -> Result<Report, Box<dyn Error>> {
+    let flows = vec![
+        flow("worker-b", "peer-1", 5, 900),
+        flow("<script>document.title=1</script>", "\"><img src=x onerror=alert(1)>", 400, 400),
+        flow("worker-a", "peer-3", 300, 100),
+        flow("curl", "'onmouseover='alert(1)", 20, 0),
+    ];
+    let mut snapshot = Snapshot { flows_total: 9, flows, ..Snapshot::default() };
+    (snapshot.totals.rx_bytes, snapshot.totals.tx_bytes) = (1000, 2000);
+    let mut report = Report::of("<b>Who?</b>", [snapshot]).ok_or("no report")?;
+    report.flame_graph = Some(flame_graph()?);
+    Ok(report)
+}
+
+/// Opens the page with the script, which the page's policy is made to allow; what it saw, and the browser's messages.
+fn look(page: &str) -> Result<(Seen, String), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let sum = STANDARD.encode(Sha256::digest(SCRIPT));
+    let page = page.replacen("script-src ", &format!("script-src 'sha256-{sum}' "), 1);
+    let page = page.replacen("</body>", &format!("<script>{SCRIPT}</script></body>"), 1);
+    let file = folder.path().join("report.html");
+    fs::write(&file, page)?;
+    // Root has no sandbox. The document is written when no timer is left to run.
+    let output = Command::new("timeout")
+        .args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
+        .args(["--virtual-time-budget=10000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
+        .arg(format!("file://{}", file.display()))
+        .output()?;
+    let (dom, messages) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let seen = dom.split_once("data-seen=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let (seen, _) = seen.ok_or_else(|| format!("the browser saw nothing: {messages}"))?;
+    Ok((serde_json::from_str(&decoded(seen))?, messages.into_owned()))
+}
+
+/// A text without the percent signs that stand for other characters.
+fn decoded(text: &str) -> String {
+    let mut pieces = text.split('%');
+    let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.extend(byte);
+        decoded.extend(piece.bytes().skip(2));
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[test]
+fn tables_sort_and_filter_and_no_name_runs() -> Result<(), Box<dyn Error>> {
+    if Command::new("chromium").arg("--version").output().is_err() {
+        eprintln!("skipped: chromium is not installed");
+        return Ok(());
+    }
+    let report = report()?;
+    let (seen, messages) = look(&report::html(&report)?)?;
+    assert_eq!(seen.error, None, "{seen:?}");
+    assert_eq!((seen.violations.len(), seen.foreign), (0, 0), "{seen:?}");
+    assert!(!messages.contains("CONSOLE"), "{messages}");
+    let (hostile, a, b, curl) = ("<script>document.title=1</script>", "worker-a", "worker-b", "curl");
+    assert_eq!(seen.came, [b, hostile, a, curl], "most bytes first");
+    assert_eq!(seen.rising, [hostile, curl, a, b]);
+    assert_eq!(seen.falling, [b, a, curl, hostile]);
+    assert_eq!(seen.received, [hostile, a, curl, b], "as numbers");
+    assert_eq!((seen.filtered, seen.told.as_str()), (vec![a.to_owned()], "1 of 4 flows"));
+    assert_eq!(seen.without, [hostile, curl]);
+    assert_eq!(seen.sums, ["(other, 5 flows)", "Total"]);
+    assert!(seen.is_saved);
+    Ok(())
+}
