@@ -6,6 +6,7 @@
 mod error;
 pub mod filter;
 pub mod history;
+pub mod live;
 pub mod pairs;
 pub mod rows;
 pub mod snapshot;

@@ -1,6 +1,8 @@
 //! The rows of a snapshot: its flows, filtered and grouped. The rows, what the filter leaves out and what is not listed add up
 //! to the totals, to the byte.
 
+mod key;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
@@ -8,6 +10,7 @@ use std::{
 
 use traffictrace_crd::flow::{Direction, FlowState, Protocol};
 
+use self::key::{Key, key_of};
 use crate::{
     filter::Filter,
     pairs::{Pair, pairs},
@@ -227,6 +230,8 @@ pub struct Row {
     pub rtt_microseconds: Option<u32>,
     /// Its sums.
     pub sums: Sums,
+    /// Place of the flow with the most bytes.
+    pub busiest: usize,
     /// Places of its flows in the snapshot. The other ends of connections are not among them.
     pub flows: Vec<usize>,
 }
@@ -256,7 +261,7 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     };
     let mut shown = Rows::default();
     let mut listed = Sums::default();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: HashMap<Key<'_>, usize> = HashMap::new();
     for Pair { first, other } in pairs {
         let ends = || [Some(first), other].into_iter().flatten().map(|place| &flows[place]);
         ends().for_each(|flow| listed.add(&flow.into()));
@@ -267,19 +272,40 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
         if let Some(other) = other {
             shown.other_ends.add(&(&flows[other]).into());
         }
-        let key = key_of(&flows[first], choice.view);
-        let place = *places.entry(key).or_insert_with_key(|key| {
-            shown.rows.push(Row::new(key.clone(), &flows[first], choice.view));
+        let place = *places.entry(Key::of(&flows[first], choice.view)).or_insert_with(|| {
+            shown.rows.push(Row::new(flows, first, choice.view));
             shown.rows.len() - 1
         });
         shown.rows[place].take(flows, first, other);
     }
-    for row in &mut shown.rows {
-        row.count_processes(flows);
-    }
-    shown.rows.sort_by(|a, b| b.sums.bytes().cmp(&a.sums.bytes()).then_with(|| a.key.cmp(&b.key)));
+    finish(&mut shown.rows, flows);
     shown.unlisted = Sums::from(snapshot).beyond(&listed);
     shown
+}
+
+/// The flows of one row, grouped anew: the rows below it. Those with the most bytes are first.
+#[must_use]
+pub fn rows_below(snapshot: &Snapshot, row: &Row, view: View) -> Vec<Row> {
+    let flows = &snapshot.flows;
+    let mut below: Vec<Row> = Vec::new();
+    let mut places: HashMap<Key<'_>, usize> = HashMap::new();
+    for &first in row.flows.iter().filter(|place| **place < flows.len()) {
+        let place = *places.entry(Key::of(&flows[first], view)).or_insert_with(|| {
+            below.push(Row::new(flows, first, view));
+            below.len() - 1
+        });
+        below[place].take(flows, first, None);
+    }
+    finish(&mut below, flows);
+    below
+}
+
+/// Counts the processes of rows and brings the rows into their order.
+fn finish(rows: &mut [Row], flows: &[Flow]) {
+    for row in &mut *rows {
+        row.count_processes(flows);
+    }
+    rows.sort_by(|a, b| b.sums.bytes().cmp(&a.sums.bytes()).then_with(|| a.key.cmp(&b.key)));
 }
 
 /// The peer of a flow: its name and port, or its address and port.
@@ -317,43 +343,11 @@ fn local_of(flow: &Flow) -> Option<String> {
     }
 }
 
-/// The text that flows of one row share. No name can have a line feed: names with control characters keep to their field.
-fn key_of(flow: &Flow, view: View) -> String {
-    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().replace('\n', "\u{fffd}");
-    let pod = || format!("{}\n{}\n{}", text(&flow.namespace), text(&flow.pod), container_of(flow, view));
-    let process = || format!("{}\n{}\n{}", pod(), text(&flow.command), flow.pid.map_or(0, |pid| pid));
-    match view {
-        View::Pod => pod(),
-        View::Process => process(),
-        View::Peer => peer_of(flow).unwrap_or_default(),
-        View::Endpoint => format!(
-            "{}\n{:?}\n{:?}\n{}",
-            process(),
-            flow.protocol,
-            flow.direction,
-            service_of(flow).unwrap_or_default()
-        ),
-        View::Connection => format!(
-            "{}\n{:?}\n{:?}\n{}\n{}",
-            process(),
-            flow.protocol,
-            flow.direction,
-            local_of(flow).unwrap_or_default(),
-            peer_of(flow).unwrap_or_default()
-        ),
-    }
-}
-
-/// The container, but where a row stands for a whole pod.
-fn container_of(flow: &Flow, view: View) -> &str {
-    let is_whole_pod = view == View::Pod && flow.pod.is_some();
-    if is_whole_pod { "" } else { flow.container.as_deref().unwrap_or_default() }
-}
-
 impl Row {
-    fn new(key: String, flow: &Flow, view: View) -> Self {
+    fn new(flows: &[Flow], first: usize, view: View) -> Self {
+        let flow = &flows[first];
         Self {
-            key,
+            key: key_of(flow, view),
             owner: flow.into(),
             processes: 0,
             other_end: None,
@@ -364,6 +358,7 @@ impl Row {
             state: flow.state,
             rtt_microseconds: None,
             sums: Sums::default(),
+            busiest: first,
             flows: Vec::new(),
         }
     }
@@ -371,7 +366,8 @@ impl Row {
     /// Adds a flow, and keeps of the row's texts what the flow agrees with.
     fn take(&mut self, flows: &[Flow], place: usize, other: Option<usize>) {
         let flow = &flows[place];
-        let is_first = self.flows.is_empty();
+        let known = self.flows.first().map(|first| &flows[*first]);
+        let is_first = known.is_none();
         let other_end = other.map(|other| Owner::from(&flows[other]));
         if is_first {
             self.other_end = other_end;
@@ -385,14 +381,22 @@ impl Row {
         agree(&mut self.owner.pid, &flow.pid);
         agree(&mut self.protocol, &Some(flow.protocol));
         agree(&mut self.direction, &Some(flow.direction));
-        if self.peer.is_some() && self.peer != peer_of(flow) && self.peer != service_of(flow) {
-            self.peer = None;
+        if let Some(known) = known {
+            // The text of a peer or of a local end was made of the first flow.
+            let peer = |flow: &Flow| (flow.peer.is_none().then_some(flow.remote_address), flow.remote_port);
+            let is_service = known.direction == Direction::Inbound && known.local_port == flow.local_port;
+            if self.peer.is_some() && (known.peer != flow.peer || peer(known) != peer(flow)) {
+                let is_offered = self.peer == service_of(known) && self.direction == Some(Direction::Inbound);
+                if !(is_service && is_offered) {
+                    self.peer = None;
+                }
+            }
+            if (known.local_address, known.local_port) != (flow.local_address, flow.local_port) {
+                self.local = None;
+            }
         }
-        if self.local.is_some() && self.local != local_of(flow) {
-            self.local = None;
-        }
-        let is_largest = self.flows.iter().all(|known| flows[*known].weight() < flow.weight());
-        if is_largest {
+        if is_first || flows[self.busiest].weight() < flow.weight() {
+            self.busiest = place;
             self.rtt_microseconds = flow.rtt_microseconds;
         }
         self.state = match (is_first, self.state, flow.state) {

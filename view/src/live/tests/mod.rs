@@ -1,0 +1,3 @@
+//! Tests of the screen: its pictures, and its behaviour.
+
+mod screens;
