@@ -25,7 +25,7 @@ pub enum View {
     Process,
     /// A pod; on one host a container.
     Pod,
-    /// A peer, whoever talks to it.
+    /// A peer, whoever talks to it: a service with its port, a client without.
     Peer,
     /// A process and a service that it offers or uses: the clients' own ports are folded.
     Endpoint,
@@ -216,7 +216,8 @@ pub struct Row {
     pub processes: usize,
     /// The process at the other end, where both ends are in the trace.
     pub other_end: Option<Owner>,
-    /// The peer, as [`peer_of`] names it; nothing where there are several.
+    /// The peer, as [`peer_of`] names it, but a client without its port where the row stands for a peer, and the offered
+    /// service, such as `*:80`, where it stands for an endpoint; nothing where there are several.
     pub peer: Option<String>,
     /// The local end, such as `10.0.0.7:80`, or `*:80` where several addresses are one; nothing where there are several.
     pub local: Option<String>,
@@ -276,7 +277,7 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
             shown.rows.push(Row::new(flows, first, choice.view));
             shown.rows.len() - 1
         });
-        shown.rows[place].take(flows, first, other);
+        shown.rows[place].take(flows, first, other, choice.view);
     }
     finish(&mut shown.rows, flows);
     shown.unlisted = Sums::from(snapshot).beyond(&listed);
@@ -294,7 +295,7 @@ pub fn rows_below(snapshot: &Snapshot, row: &Row, view: View) -> Vec<Row> {
             below.push(Row::new(flows, first, view));
             below.len() - 1
         });
-        below[place].take(flows, first, None);
+        below[place].take(flows, first, None, view);
     }
     finish(&mut below, flows);
     below
@@ -335,6 +336,18 @@ fn service_of(flow: &Flow) -> Option<String> {
     }
 }
 
+/// The peer of a flow as a view names it. A client's own port tells nothing of who the client is.
+fn peer_in(flow: &Flow, view: View) -> Option<String> {
+    match (view, flow.direction) {
+        (View::Endpoint, _) => service_of(flow),
+        (View::Peer, Direction::Inbound) => match (&flow.peer, flow.remote_address) {
+            (Some(name), _) => Some(name.clone()),
+            (None, address) => address.map(|address| end(address, None)),
+        },
+        _ => peer_of(flow),
+    }
+}
+
 fn local_of(flow: &Flow) -> Option<String> {
     match (flow.local_address, flow.local_port) {
         (Some(address), port) => Some(end(address, port)),
@@ -351,7 +364,7 @@ impl Row {
             owner: flow.into(),
             processes: 0,
             other_end: None,
-            peer: if view == View::Endpoint { service_of(flow) } else { peer_of(flow) },
+            peer: peer_in(flow, view),
             local: local_of(flow),
             protocol: Some(flow.protocol),
             direction: Some(flow.direction),
@@ -364,7 +377,7 @@ impl Row {
     }
 
     /// Adds a flow, and keeps of the row's texts what the flow agrees with.
-    fn take(&mut self, flows: &[Flow], place: usize, other: Option<usize>) {
+    fn take(&mut self, flows: &[Flow], place: usize, other: Option<usize>, view: View) {
         let flow = &flows[place];
         let known = self.flows.first().map(|first| &flows[*first]);
         let is_first = known.is_none();
@@ -382,14 +395,9 @@ impl Row {
         agree(&mut self.protocol, &Some(flow.protocol));
         agree(&mut self.direction, &Some(flow.direction));
         if let Some(known) = known {
-            // The text of a peer or of a local end was made of the first flow.
-            let peer = |flow: &Flow| (flow.peer.is_none().then_some(flow.remote_address), flow.remote_port);
-            let is_service = known.direction == Direction::Inbound && known.local_port == flow.local_port;
-            if self.peer.is_some() && (known.peer != flow.peer || peer(known) != peer(flow)) {
-                let is_offered = self.peer == service_of(known) && self.direction == Some(Direction::Inbound);
-                if !(is_service && is_offered) {
-                    self.peer = None;
-                }
+            // The texts were made of the first flow.
+            if self.peer.is_some() && key::peer(known, view) != key::peer(flow, view) {
+                self.peer = None;
             }
             if (known.local_address, known.local_port) != (flow.local_address, flow.local_port) {
                 self.local = None;

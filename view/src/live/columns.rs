@@ -35,6 +35,8 @@ use Column::{
 
 const RATES: [Column; 3] = [RxRate, TxRate, Rate];
 const AMOUNTS: [Column; 3] = [Rx, Tx, Bytes];
+/// Columns of the terminal that the name of a connection has before details come.
+const NAME_OF_TWO: usize = 44;
 /// Columns between the marks of a row and its name.
 pub(super) const MARKS: usize = 3;
 
@@ -82,6 +84,9 @@ impl Choice {
     /// the other.
     pub(super) fn columns(&self, width: usize) -> Vec<Column> {
         let mut room = width.saturating_sub(MARKS - 1);
+        // Two ends need room before more than the first columns come.
+        let has_two_ends = matches!(self.view, View::Endpoint | View::Connection);
+        let reserved = if has_two_ends { NAME_OF_TWO - Name.minimum(self.units) } else { 0 };
         let mut columns = Vec::new();
         for column in self.ranked() {
             let needed = column.minimum(self.units) + 1;
@@ -89,7 +94,8 @@ impl Choice {
                 continue;
             }
             // The name and the rates are always there.
-            if needed > room && columns.len() >= 3 {
+            let reserved = if columns.len() > 3 { reserved } else { 0 };
+            if needed + reserved > room && columns.len() >= 3 {
                 break;
             }
             room = room.saturating_sub(needed);
@@ -180,7 +186,7 @@ impl Column {
     /// Columns of the terminal that it can use.
     pub(super) fn maximum(self) -> usize {
         match self {
-            Name => 64,
+            Name => 90,
             Owner | Peer => 48,
             Pod | Container => 40,
             Bar => 16,

@@ -18,7 +18,7 @@ use crate::{
 const MAX_FILTER: usize = 200;
 
 /// The keys and what they do, in the order of the help.
-pub(super) const HELP: [(&str, &str); 24] = [
+pub(super) const HELP: [(&str, &str); 22] = [
     ("q, Ctrl-C", "quit; the last screen stays"),
     ("?, h", "this help"),
     ("j k, arrows", "select a row"),
@@ -26,23 +26,21 @@ pub(super) const HELP: [(&str, &str); 24] = [
     ("g G", "first, last row"),
     ("Enter", "open or close a row"),
     ("d", "details of the row"),
-    ("i", "the trace: losses, nodes, notices"),
-    ("/", "filter, for example port:443"),
-    ("Esc", "close, then clear the filter"),
+    ("i", "losses, nodes, notices"),
+    ("/", "filter, such as port:443"),
+    ("Esc", "clear the filter, close rows"),
     ("Space, p", "pause; counting goes on"),
     ("s <  >", "sort by another column"),
     ("S", "turn the order round"),
-    ("v", "group by the next of:"),
-    ("1", "  process"),
-    ("2", "  pod"),
-    ("3", "  peer"),
-    ("4", "  endpoint"),
-    ("5", "  connection"),
+    ("v", "group rows by something else"),
+    ("1 2 3", "by process, pod, peer"),
+    ("4 5", "by endpoint, connection"),
     ("t", "rates or totals"),
     ("u", "bytes, bits, every digit"),
     ("w", "more columns"),
-    ("b", "both ends as rows of their own"),
-    ("n, Tab", "hide names; next tab"),
+    ("b", "both ends of a connection apart"),
+    ("n", "hide names and addresses"),
+    ("Tab", "flows, HTTP, functions"),
 ];
 
 impl App {

@@ -96,7 +96,7 @@ mod tests {
     fn a_long_text_keeps_its_start_and_its_end() {
         assert_eq!(fit("web-7c9f-x2x4l", 14, "…"), "web-7c9f-x2x4l");
         assert_eq!(fit("web-7c9f-x2x4l", 10, "…"), "web-…x2x4l");
-        assert_eq!(fit("日本語日本語", 7, "…"), "日…本語");
+        assert_eq!(fit("日本語日本語", 7, "…"), "日…語");
         assert_eq!((fit("abc", 1, "…").as_str(), fit("abc", 0, "…").as_str()), ("…", ""));
     }
 

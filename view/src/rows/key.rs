@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use traffictrace_crd::flow::{Direction, Protocol};
 
-use super::{View, local_of, peer_of, service_of};
+use super::{View, local_of, peer_in, peer_of};
 use crate::snapshot::Flow;
 
 /// The values that the flows of one row share. Grouping compares them as they are; texts are made once for each row.
@@ -14,20 +14,12 @@ pub(super) struct Key<'a> {
     process: Option<(Option<&'a str>, Option<u32>)>,
     kind: Option<(Protocol, Direction)>,
     local: Option<(Option<IpAddr>, Option<u16>)>,
-    peer: Option<(Option<&'a str>, Option<IpAddr>, Option<u16>)>,
+    peer: Option<Peer<'a>>,
 }
 
 impl<'a> Key<'a> {
     pub(super) fn of(flow: &'a Flow, view: View) -> Self {
         let local = (flow.local_address, flow.local_port);
-        // A peer that has a name is one peer at all of its addresses.
-        let address = if flow.peer.is_some() { None } else { flow.remote_address };
-        let has_peer = flow.peer.is_some() || address.is_some();
-        let peer = (flow.peer.as_deref(), address, flow.remote_port.filter(|_| has_peer));
-        let service = match flow.direction {
-            Direction::Inbound => (None, None, flow.local_port),
-            Direction::Outbound | Direction::Unknown => peer,
-        };
         let has_process = view != View::Pod && view != View::Peer;
         Self {
             pod: (view != View::Peer)
@@ -35,12 +27,24 @@ impl<'a> Key<'a> {
             process: has_process.then(|| (flow.command.as_deref(), flow.pid)),
             kind: view.is_of_connections().then_some((flow.protocol, flow.direction)),
             local: (view == View::Connection).then_some(local),
-            peer: match view {
-                View::Process | View::Pod => None,
-                View::Peer | View::Connection => Some(peer),
-                View::Endpoint => Some(service),
-            },
+            peer: (view != View::Process && view != View::Pod).then(|| peer(flow, view)),
         }
+    }
+}
+
+/// What makes a peer in a view: its name or else its address, and its port.
+type Peer<'a> = (Option<&'a str>, Option<IpAddr>, Option<u16>);
+
+/// The peer of a flow as a view tells peers apart.
+pub(super) fn peer(flow: &Flow, view: View) -> Peer<'_> {
+    // A peer that has a name is one peer at all of its addresses.
+    let address = if flow.peer.is_some() { None } else { flow.remote_address };
+    let has_peer = flow.peer.is_some() || address.is_some();
+    let port = flow.remote_port.filter(|_| has_peer);
+    match (view, flow.direction) {
+        (View::Endpoint, Direction::Inbound) => (None, None, flow.local_port),
+        (View::Peer, Direction::Inbound) => (flow.peer.as_deref(), address, None),
+        _ => (flow.peer.as_deref(), address, port),
     }
 }
 
@@ -52,13 +56,13 @@ pub(super) fn key_of(flow: &Flow, view: View) -> String {
     match view {
         View::Pod => pod(),
         View::Process => process(),
-        View::Peer => peer_of(flow).unwrap_or_default(),
+        View::Peer => peer_in(flow, view).unwrap_or_default(),
         View::Endpoint => format!(
             "{}\n{:?}\n{:?}\n{}",
             process(),
             flow.protocol,
             flow.direction,
-            service_of(flow).unwrap_or_default()
+            peer_in(flow, view).unwrap_or_default()
         ),
         View::Connection => format!(
             "{}\n{:?}\n{:?}\n{}\n{}",

@@ -83,6 +83,12 @@ impl App {
 
     fn draw_hints(&self, area: Rect, buffer: &mut Buffer) {
         let theme = self.theme;
+        if self.prompt.is_some() {
+            let keys = [("Enter keep", 3), ("Esc as before", 2), ("Ctrl-U clear", 1)];
+            let parts = keys.map(|(key, importance)| Part::left(key, theme.plain(), importance)).to_vec();
+            parts::draw(buffer, area, parts, self.symbols.ellipsis);
+            return;
+        }
         let mut parts = vec![
             Part::left("?help", theme.plain(), 90),
             Part::left("/filter", theme.plain(), 80),

@@ -386,7 +386,7 @@ mod tests {
     fn both_ends_of_a_connection_are_cut_evenly() {
         let label = Label::Two("log-shipper/fluent-bit".to_owned(), "→", "api/api:8080".to_owned());
         assert_eq!(label.fit(60, "…"), "log-shipper/fluent-bit → api/api:8080");
-        assert_eq!(label.fit(28, "…"), "log-sh…t-bit → api/api:8080");
+        assert_eq!(label.fit(28, "…"), "log-sh…nt-bit → api/api:8080");
         assert!(width(&label.fit(20, "…")) <= 20);
     }
 

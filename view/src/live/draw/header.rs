@@ -38,7 +38,7 @@ pub(super) fn pinned_lines(app: &App) -> Vec<(String, Sums)> {
     let flows = |sums: &Sums| number_of(i128::from(sums.flows), "flow");
     let lines = [
         (format!("(other, {})", flows(&rows.unlisted)), rows.unlisted),
-        (format!("(not in the filter, {})", flows(&rows.filtered)), rows.filtered),
+        (format!("(filtered out, {})", flows(&rows.filtered)), rows.filtered),
         (format!("(other ends, {})", flows(&rows.other_ends)), rows.other_ends),
     ];
     let is_something = |sums: &Sums| *sums != Sums::default();
@@ -72,7 +72,7 @@ impl App {
         let subject = if subject.is_empty() { &self.subject } else { subject };
         let (state, style) = self.state_in_words();
         let is_narrow = layout.title.width < NARROW;
-        let least = if is_narrow { 10 } else { 22 };
+        let least = if is_narrow { 10 } else { 30 };
         let mut parts = vec![Part::left(self.names.sentence(subject), theme.strong(), KEPT).or_cut_to(least)];
         let latest = self.latest.as_deref();
         let tabs = latest.map_or_else(Vec::new, tabs);

@@ -26,6 +26,8 @@ impl App {
         let tier = snapshot.hook_tier.as_deref().map_or_else(String::new, |tier| format!(", counted by {}", printable(tier)));
         let end = snapshot.end_time.map_or_else(String::new, |end| format!(", end {}", clock(end)));
         add(&format!("{state}{tier}{end}"), theme.plain());
+        let flows = format!("Flows: {}, of which {} are listed.", count(snapshot.flows_total), count(snapshot.flows.len() as u64));
+        add(&flows, theme.plain());
         let losses = self.losses_in_words();
         if losses.is_empty() {
             add("Nothing was lost.", theme.plain());

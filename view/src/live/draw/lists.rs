@@ -16,8 +16,12 @@ use crate::{
 
 /// Columns between the marks of a line and its text.
 const MARKS: u16 = 2;
-/// The least width of the first column, which takes all room that is left.
-const NAME: u16 = 20;
+/// The least widths of the first column, which takes all room that is left: on a narrow screen, and else.
+const NAME: (u16, u16) = (20, 36);
+/// Width below which a screen is narrow.
+const NARROW: u16 = 60;
+/// Numbers that matter more than the texts beside the first column.
+const FIRST: usize = 4;
 
 /// A line: texts that can be cut, the most important first, then numbers.
 struct Cells {
@@ -131,18 +135,19 @@ impl App {
         buffer: &mut Buffer,
     ) {
         let area = layout.headings;
-        let mut room = area.width.saturating_sub(MARKS + NAME + 1);
+        let least = if area.width < NARROW { NAME.0 } else { NAME.1 };
+        let mut room = area.width.saturating_sub(MARKS + least + 1);
         let fits = |width: u16, room: &mut u16| {
             let is_fit = width < *room;
-            *room = if is_fit { *room - width - 1 } else { 0 };
+            *room -= if is_fit { width + 1 } else { 0 };
             is_fit
         };
         // The first numbers matter more than who serves; the others less.
-        let (first, others) = heading.numbers.split_at(heading.numbers.len().min(3));
+        let (first, others) = heading.numbers.split_at(heading.numbers.len().min(FIRST));
         let mut numbers = first.iter().take_while(|(_, width, _)| fits(*width, &mut room)).count();
         let texts = heading.texts.iter().take_while(|(_, width)| fits(*width, &mut room)).count();
         numbers += others.iter().take_while(|(_, width, _)| fits(*width, &mut room)).count();
-        let name_width = NAME + room;
+        let name_width = least + room;
         let draw = |cells: &Cells, y: u16, style, buffer: &mut Buffer| {
             let row = Rect { x: area.x + MARKS, y, width: name_width, height: 1 };
             put(buffer, row, &fit(&cells.name, name_width.into(), self.symbols.ellipsis), style);

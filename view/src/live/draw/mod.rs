@@ -133,7 +133,7 @@ impl App {
             let pair = |place: usize| {
                 let left = entry(&left[place]);
                 let right = right.get(place).map(entry).unwrap_or_default();
-                format!("{left:<37} {right}")
+                format!("{left:<41} {right}")
             };
             (0..left.len()).map(pair).collect()
         } else {

@@ -6,7 +6,7 @@ use super::put;
 use crate::live::text::{fit, width};
 
 /// A part of a line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Part {
     text: String,
     style: Style,
