@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use traffictrace_crd::flow::{Direction, FlowState, Protocol};
 use traffictrace_view::{
     Snapshot,
-    live::{Settings, Update, run},
+    live::{Exit, Settings, Update, run},
     snapshot::{Endpoint, Flow, Function, Functions, Http, Node, Seconds},
 };
 
@@ -43,8 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             spawn(move || invent(Trace::small(), &updates));
         }
     }
-    let exit = run(settings, &source)?;
-    println!("{exit:?}");
+    match run(settings, &source)? {
+        Exit::Quit | Exit::TerminalGone => {}
+        Exit::Signal(signal) => eprintln!("Ended by signal {signal}."),
+    }
     Ok(())
 }
 
@@ -89,22 +91,31 @@ impl Trace {
             let peer = (Ipv4Addr::new(10, 0, 9, client + 10), Some(50_000 + u16::from(client)));
             add(between(&web, Direction::Inbound, (address, Some(8080)), peer), 18_000, 1_200_000);
         }
-        let mut redis = between(&web, Direction::Outbound, (address, None), (Ipv4Addr::new(10, 0, 3, 7), Some(6379)));
-        (redis.peer, redis.connections, redis.connections_open) = (Some("pod shop/redis-0".to_owned()), 80, 80);
+        let mut redis =
+            between(&web, Direction::Outbound, (address, None), (Ipv4Addr::new(10, 0, 3, 7), Some(6379)));
+        (redis.peer, redis.connections, redis.connections_open) =
+            (Some("pod shop/redis-0".to_owned()), 80, 80);
         add(redis, 10_300_000, 1_150_000);
         let mysql = (Ipv4Addr::new(10, 0, 9, 1), Some(3306));
         let mut mysql = between(&php, Direction::Outbound, (address, Some(40_100)), mysql);
         mysql.peer = Some("service shop/mysql".to_owned());
         add(mysql, 1_050_000, 3_000_000);
-        let (from, to) = ((Ipv4Addr::new(10, 0, 3, 9), Some(40_200)), (Ipv4Addr::new(10, 0, 3, 12), Some(8080)));
+        let (from, to) =
+            ((Ipv4Addr::new(10, 0, 3, 9), Some(40_200)), (Ipv4Addr::new(10, 0, 3, 12), Some(8080)));
         add(between(&shipper, Direction::Outbound, from, to), 12_000, 26_000_000);
         add(between(&api, Direction::Inbound, to, from), 26_000_000, 12_000);
         let outside = (Ipv4Addr::new(93, 184, 216, 34), Some(443));
-        add(between(&api, Direction::Outbound, (Ipv4Addr::new(10, 0, 3, 12), Some(40_300)), outside), 88_000, 180_000);
+        add(
+            between(&api, Direction::Outbound, (Ipv4Addr::new(10, 0, 3, 12), Some(40_300)), outside),
+            88_000,
+            180_000,
+        );
         let hostile = pod("job-\u{1b}[31mred", "日本語コンテナ", "naïve\u{202e}x", 77);
         add(between(&hostile, Direction::Unknown, (Ipv4Addr::new(10, 0, 3, 5), None), outside), 4000, 9000);
-        let mut nobody = between(&web, Direction::Outbound, (address, None), (Ipv4Addr::new(10, 0, 0, 10), Some(53)));
-        (nobody.command, nobody.pid, nobody.container_pid, nobody.protocol) = (None, None, None, Protocol::Udp);
+        let mut nobody =
+            between(&web, Direction::Outbound, (address, None), (Ipv4Addr::new(10, 0, 0, 10), Some(53)));
+        (nobody.command, nobody.pid, nobody.container_pid, nobody.protocol) =
+            (None, None, None, Protocol::Udp);
         add(nobody, 1024, 300);
         Self { flows, second: 0, has_more: true }
     }
@@ -164,7 +175,8 @@ impl Trace {
     }
 
     fn notices(&self) -> Vec<String> {
-        let lost = "The flow table of node-b is full: new flows are in (other). Totals are exact, rows may be low.";
+        let lost =
+            "The flow table of node-b is full: new flows are in (other). Totals are exact, rows may be low.";
         if self.second > 40 { vec![lost.to_owned()] } else { Vec::new() }
     }
 
@@ -225,7 +237,11 @@ impl Trace {
             function("ngx_unix_recv", "/usr/sbin/nginx", 55, 0),
             function("std::io::Write::write_all", "/usr/local/bin/api", 0, 20),
         ];
-        Functions { functions, bytes: totals.rx_bytes + totals.tx_bytes, bytes_not_whole: totals.rx_bytes / 50 }
+        Functions {
+            functions,
+            bytes: totals.rx_bytes + totals.tx_bytes,
+            bytes_not_whole: totals.rx_bytes / 50,
+        }
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) enum Column {
 }
 
 use Column::{
-    Bar, Bytes, Container, Failures, Name, Open, Owner, Peer, Pod, Processes, Protocol, Rate, Retransmits, Rtt, Rx,
-    RxRate, Sparkline, State, Tx, TxRate,
+    Bar, Bytes, Container, Failures, Name, Open, Owner, Peer, Pod, Processes, Protocol, Rate, Retransmits,
+    Rtt, Rx, RxRate, Sparkline, State, Tx, TxRate,
 };
 
 const RATES: [Column; 3] = [RxRate, TxRate, Rate];
@@ -64,19 +64,19 @@ impl Choice {
         };
         let (main, more) = place.split_at(place.len().min(1));
         let (basic, details): (Vec<Column>, Vec<Column>) = match self.view {
-            View::Process => ([&[Open], main].concat(), [&[Peer, Retransmits], more, &[Rtt, Failures]].concat()),
-            View::Pod => (vec![Open, Processes], vec![Retransmits, Failures]),
-            View::Peer => (vec![Open, Owner], vec![Retransmits, Rtt, Failures]),
-            View::Endpoint => (vec![Open], [&[Protocol, Rtt, Retransmits, Failures], place].concat()),
+            View::Process => ([&[Open], main].concat(), [&[Peer, Retransmits], more, &[Rtt]].concat()),
+            View::Pod => (vec![Open, Processes], vec![Retransmits]),
+            View::Peer => (vec![Open, Owner], vec![Retransmits, Rtt]),
+            View::Endpoint => (vec![Open], [&[Protocol, Rtt, Retransmits], place].concat()),
             View::Connection => (vec![Open], [&[Protocol, Rtt, Retransmits, State], place].concat()),
         };
         let bars: &[Column] = &[Bar, Sparkline];
         let first: &[Column] = &[Name, numbers[0], numbers[1]];
         if self.is_wide {
-            [first, &details, main, &[numbers[2]], &others, &[Open], bars].concat()
+            [first, &details, main, &[numbers[2]], &others, &[Open], bars, &[Failures]].concat()
         } else {
             let (bar, sparkline) = bars.split_at(1);
-            [first, &[numbers[2]], &basic, bar, &details, sparkline, &others].concat()
+            [first, &[numbers[2]], &basic, bar, &details, sparkline, &others, &[Failures]].concat()
         }
     }
 
@@ -232,7 +232,8 @@ mod tests {
                 for width in 40..300 {
                     let mut columns = choice.columns(width);
                     let needed: usize =
-                        columns.iter().map(|column| column.minimum(Units::Bytes) + 1).sum::<usize>() + MARKS - 1;
+                        columns.iter().map(|column| column.minimum(Units::Bytes) + 1).sum::<usize>() + MARKS
+                            - 1;
                     assert!(needed <= width, "{view:?} {columns:?} need {needed} of {width}");
                     let number = columns.len();
                     columns.dedup();

@@ -9,7 +9,8 @@ use super::{
     table::view_below,
 };
 use crate::{
-    filter::Filter,
+    FilterError,
+    filter::{FIELDS, Filter},
     rows::View,
     sort::{Column, Order},
 };
@@ -19,7 +20,7 @@ const MAX_FILTER: usize = 200;
 
 /// The keys and what they do, in the order of the help.
 pub(super) const HELP: [(&str, &str); 22] = [
-    ("q, Ctrl-C", "quit; the last screen stays"),
+    ("q, Ctrl-C", "quit; the screen stays"),
     ("?, h", "this help"),
     ("j k, arrows", "select a row"),
     ("PgUp PgDn", "a page up, down"),
@@ -28,17 +29,17 @@ pub(super) const HELP: [(&str, &str); 22] = [
     ("d", "details of the row"),
     ("i", "losses, nodes, notices"),
     ("/", "filter, such as port:443"),
-    ("Esc", "clear the filter, close rows"),
+    ("Esc", "clear filter, close rows"),
     ("Space, p", "pause; counting goes on"),
     ("s <  >", "sort by another column"),
     ("S", "turn the order round"),
-    ("v", "group rows by something else"),
+    ("v", "group by the next kind"),
     ("1 2 3", "by process, pod, peer"),
     ("4 5", "by endpoint, connection"),
     ("t", "rates or totals"),
     ("u", "bytes, bits, every digit"),
     ("w", "more columns"),
-    ("b", "both ends of a connection apart"),
+    ("b", "both ends as two rows"),
     ("n", "hide names and addresses"),
     ("Tab", "flows, HTTP, functions"),
 ];
@@ -47,7 +48,9 @@ impl App {
     pub(super) fn press(&mut self, key: KeyEvent) -> Outcome {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('c' | 'd') if is_control && (key.code == KeyCode::Char('c') || self.prompt.is_none()) => {
+            KeyCode::Char('c' | 'd')
+                if is_control && (key.code == KeyCode::Char('c') || self.prompt.is_none()) =>
+            {
                 return Outcome::Quit;
             }
             KeyCode::Char('z') if is_control => return Outcome::Suspend,
@@ -71,7 +74,8 @@ impl App {
     }
 
     fn press_key(&mut self, code: KeyCode) -> Outcome {
-        let page = Layout::of(self, self.size.0, self.size.1).map_or(1, |layout| layout.body.height.max(1)).into();
+        let page =
+            Layout::of(self, self.size.0, self.size.1).map_or(1, |layout| layout.body.height.max(1)).into();
         let at = self.list().at;
         match code {
             KeyCode::Up | KeyCode::Char('k') => self.select(at.saturating_sub(1)),
@@ -135,7 +139,13 @@ impl App {
     fn edit(&mut self, code: KeyCode, is_control: bool) -> Outcome {
         let Some(mut prompt) = self.prompt.take() else { return Outcome::Nothing };
         match code {
-            KeyCode::Enter => return Outcome::Draw,
+            KeyCode::Enter => {
+                // What cannot be understood stays in the line with its error.
+                if let Err(error) = self.filter_by(&prompt.text) {
+                    self.prompt = Some(Prompt { error: Some(error), ..prompt });
+                }
+                return Outcome::Draw;
+            }
             KeyCode::Esc => {
                 (self.filter, self.choice.filter) = prompt.before;
                 self.rebuild();
@@ -149,23 +159,26 @@ impl App {
                 let kept = prompt.text.trim_end();
                 prompt.text.truncate(kept.rfind(' ').map_or(0, |at| at + 1));
             }
-            KeyCode::Char(c) if !is_control && prompt.text.chars().count() < MAX_FILTER => prompt.text.push(c),
+            KeyCode::Char(c) if !is_control && prompt.text.chars().count() < MAX_FILTER => {
+                prompt.text.push(c)
+            }
             _ => {}
         }
-        match Filter::parse(&prompt.text) {
-            Ok(filter) => {
-                prompt.error = None;
-                self.filter.clone_from(&prompt.text);
-                if filter != self.choice.filter {
-                    self.choice.filter = filter;
-                    self.rebuild();
-                }
-            }
-            // What was understood before stays until this is.
-            Err(error) => prompt.error = Some(error),
-        }
+        // A word that may become the name of a field waits for its end: `port` before `:443` would hide everything.
+        prompt.error = self.filter_by(without_beginning(&prompt.text)).err();
         self.prompt = Some(prompt);
         Outcome::Draw
+    }
+
+    /// Shows what a filter takes. What was understood before stays where the text is not.
+    fn filter_by(&mut self, text: &str) -> Result<(), FilterError> {
+        let filter = Filter::parse(text)?;
+        text.clone_into(&mut self.filter);
+        if filter != self.choice.filter {
+            self.choice.filter = filter;
+            self.rebuild();
+        }
+        Ok(())
     }
 
     fn cover(&mut self, kind: OverlayKind) {
@@ -239,7 +252,8 @@ impl App {
                 let mut columns: Vec<Column> = Vec::new();
                 let layout = Layout::of(self, self.size.0, self.size.1);
                 for column in layout.iter().flat_map(|layout| &layout.columns) {
-                    columns.extend(column.sorted_by(self.choice.view).filter(|known| !columns.contains(known)));
+                    columns
+                        .extend(column.sorted_by(self.choice.view).filter(|known| !columns.contains(known)));
                 }
                 let column = next_in(&columns, self.order.column, forwards);
                 self.order = Order { column, is_reversed: false };
@@ -278,6 +292,14 @@ impl App {
         }
         self.rebuild();
     }
+}
+
+/// A filter without its last word, if that is the beginning of a field's name.
+fn without_beginning(text: &str) -> &str {
+    let start = text.rfind(' ').map_or(0, |at| at + 1);
+    let word = text[start..].trim_start_matches('-').to_lowercase();
+    let is_beginning = !word.is_empty() && FIELDS.iter().any(|field| field.starts_with(&word));
+    if is_beginning { &text[..start] } else { text }
 }
 
 fn next_in<T: Copy + PartialEq>(all: &[T], one: T, forwards: bool) -> T {

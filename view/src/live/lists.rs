@@ -252,8 +252,7 @@ mod tests {
         assert_eq!(of("", HttpColumn::P99, true), [0, 2, 1]);
         assert_eq!(of("/cart", HttpColumn::Requests, false), [1]);
         assert_eq!(of("direction:in", HttpColumn::Requests, false), [0, 1]);
-        let of =
-            |filter: &str, column| functions(&snapshot, &Filter::parse(filter).unwrap(), column, false);
+        let of = |filter: &str, column| functions(&snapshot, &Filter::parse(filter).unwrap(), column, false);
         assert_eq!(of("", FunctionColumn::Bytes), [0, 1, 2]);
         assert_eq!(of("libc", FunctionColumn::Bytes), [2]);
         assert_eq!(tabs(&snapshot), [Tab::Flows, Tab::Http, Tab::Functions]);

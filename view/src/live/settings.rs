@@ -53,7 +53,8 @@ impl Settings {
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let terminal = set("TERM").unwrap_or_default();
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).map(|locale| locale.to_lowercase());
+        let locale =
+            ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).map(|locale| locale.to_lowercase());
         // Where no locale is set, as in most containers, the terminal is still one of today.
         let is_utf8 = locale.is_none_or(|locale| locale.contains("utf-8") || locale.contains("utf8"));
         // The Linux console has letters of many languages but not these signs.
@@ -85,7 +86,10 @@ mod tests {
     fn the_environment_tells_what_the_terminal_can_show() {
         assert_eq!(signs_and_colours(&[("TERM", "xterm"), ("LANG", "de_DE.UTF-8")]), (true, true));
         assert_eq!(signs_and_colours(&[("TERM", "linux"), ("LANG", "C.utf8")]), (false, true));
-        assert_eq!(signs_and_colours(&[("TERM", "xterm"), ("LANG", "C.UTF-8"), ("LC_ALL", "C")]), (false, true));
+        assert_eq!(
+            signs_and_colours(&[("TERM", "xterm"), ("LANG", "C.UTF-8"), ("LC_ALL", "C")]),
+            (false, true)
+        );
         assert_eq!(signs_and_colours(&[("NO_COLOR", "1"), ("LANG", "C.UTF-8")]), (true, false));
         assert_eq!(signs_and_colours(&[("NO_COLOR", ""), ("LANG", "C.UTF-8")]), (true, true));
         assert_eq!(signs_and_colours(&[]), (true, true));

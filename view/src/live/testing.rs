@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use ratatui::{Terminal, backend::TestBackend, crossterm::event::KeyCode};
+use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, crossterm::event::KeyCode};
 use traffictrace_crd::flow::{Direction, FlowState};
 
 use super::{App, Event, Settings};
@@ -53,9 +53,11 @@ fn flows() -> Vec<Flow> {
     let served = moved(inbound(web()), ("10.0.3.4", 8080), ("10.0.9.9", 0), (200_000, 148_000_000));
     let api = moved(php(), ("10.0.3.4", 40_200), ("10.0.3.9", 3306), (10_000_000, 29_000_000));
     let database = in_pod(flow("mysqld", 77), "db-0", "mysql");
-    let database = moved(inbound(database), ("10.0.3.9", 3306), ("10.0.3.4", 40_200), (29_000_000, 10_000_000));
+    let database =
+        moved(inbound(database), ("10.0.3.9", 3306), ("10.0.3.4", 40_200), (29_000_000, 10_000_000));
     let ended = moved(job(), ("10.0.3.5", 40_300), ("2001:db8::17", 443), (880_000, 1_800_000));
-    let unattributed = moved(in_pod(flow("", 1), "job-8w2kd", "job"), ("10.0.3.5", 0), ("10.0.3.8", 53), (10_240, 0));
+    let unattributed =
+        moved(in_pod(flow("", 1), "job-8w2kd", "job"), ("10.0.3.5", 0), ("10.0.3.8", 53), (10_240, 0));
     vec![
         Flow { connections: 900, connections_open: 7, retransmits: 3, ..served },
         Flow { connections: 12, connections_open: 1, ..api },
@@ -161,9 +163,48 @@ pub(super) fn full() -> Snapshot {
     }
 }
 
+/// A trace with names that try to harm the terminal or the layout.
+pub(super) fn hostile() -> Snapshot {
+    let mut snapshot = full();
+    let names = [
+        "\u{1b}[2J\u{1b}]0;x\u{7}\n",
+        "a\u{202e}b\u{200f}\u{feff}",
+        "日本語のコンテナ名",
+        "",
+        "e\u{301}\u{301}👩‍👩‍👧❤\u{fe0f}",
+    ];
+    for (flow, name) in snapshot.flows.iter_mut().zip(names.into_iter().cycle()) {
+        let long = name.repeat(60);
+        (flow.command, flow.pod) = (Some(name.to_owned()), Some(long.clone()));
+        (flow.container, flow.namespace, flow.peer) =
+            (Some(name.to_owned()), Some(name.to_owned()), Some(long));
+    }
+    for (endpoint, name) in snapshot.http.as_mut().unwrap().endpoints.iter_mut().zip(names) {
+        (endpoint.path, endpoint.host) = (Some(name.repeat(60)), Some(name.to_owned()));
+        (endpoint.method, endpoint.protocol) = (Some(name.to_owned()), name.to_owned());
+        endpoint.by_class.insert(name.to_owned(), 1);
+    }
+    for (function, name) in snapshot.functions.as_mut().unwrap().functions.iter_mut().zip(names) {
+        (function.name, function.module) = (name.repeat(60), Some(name.to_owned()));
+    }
+    snapshot.subject = names.concat();
+    snapshot.hook_tier = Some(names[0].to_owned());
+    snapshot.notices = names.map(str::to_owned).to_vec();
+    snapshot.not_seen = names.map(str::to_owned).to_vec();
+    snapshot.lost = names.iter().map(|name| ((*name).to_owned(), 3)).collect();
+    snapshot.nodes[0].name = names[0].to_owned();
+    snapshot.nodes[1].notice = Some(names[1].to_owned());
+    snapshot
+}
+
 /// A screen that has seen a minute of a trace.
 pub(super) fn app(snapshot: &Snapshot) -> App {
-    let mut app = App::new(Settings { subject: "shop/checkout".to_owned(), ..Settings::default() }, start());
+    app_with(snapshot, Settings::default())
+}
+
+/// The same with other settings.
+pub(super) fn app_with(snapshot: &Snapshot, settings: Settings) -> App {
+    let mut app = App::new(settings, start());
     for step in 0..7_u32 {
         let mut earlier = snapshot.clone();
         let back = i64::from(6 - step) * 10;
@@ -199,10 +240,20 @@ pub(super) fn type_in(app: &mut App, keys: &str) {
     }
 }
 
-/// The screen as it is drawn in a size.
+/// The cells of the screen as it is drawn in a size.
+pub(super) fn cells(app: &mut App, columns: u16, rows: u16) -> Buffer {
+    app.apply(Event::Resize { columns, rows });
+    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
+    terminal.draw(|frame| app.draw(frame)).unwrap();
+    terminal.backend().buffer().clone()
+}
+
+/// The screen as it is drawn in a size, without the spaces at the ends of its lines.
 pub(super) fn drawn(app: &mut App, columns: u16, rows: u16) -> String {
     app.apply(Event::Resize { columns, rows });
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
     terminal.draw(|frame| app.draw(frame)).unwrap();
-    terminal.backend().to_string()
+    let text = terminal.backend().to_string();
+    let lines = text.lines().map(|line| line.strip_prefix('"').and_then(|line| line.strip_suffix('"')));
+    lines.map(|line| line.unwrap_or_default().trim_end()).collect::<Vec<_>>().join("\n")
 }

@@ -49,7 +49,8 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
         while width(word) > columns {
             // A wide character in a single column can only be passed over.
             let part = start_of(word, columns);
-            let part = if part.is_empty() { &word[..word.chars().next().map_or(0, char::len_utf8)] } else { part };
+            let part =
+                if part.is_empty() { &word[..word.chars().next().map_or(0, char::len_utf8)] } else { part };
             lines.push(part.to_owned());
             word = &word[part.len()..];
         }

@@ -56,11 +56,17 @@ impl App {
         let (text, style) = match (&self.message, self.sentences().first(), self.losses_in_words().first()) {
             (Some((message, _)), ..) => (message.clone(), theme.strong()),
             (None, Some(sentence), _) => (sentence.clone(), theme.strong()),
-            (None, None, Some(loss)) => (format!("Lost: {loss}. The totals or rows may be low."), theme.alarm()),
+            (None, None, Some(loss)) => {
+                (format!("Lost: {loss}. The totals or rows may be low."), theme.alarm())
+            }
             (None, None, None) => return false,
         };
         let number = self.sentences().len() + self.losses_in_words().len();
-        let more = if self.message.is_none() && number > 1 { format!("{} more: i", number - 1) } else { String::new() };
+        let more = if self.message.is_none() && number > 1 {
+            format!("{} more: i", number - 1)
+        } else {
+            String::new()
+        };
         let room = usize::from(area.width).saturating_sub(2);
         let is_cut = width(&text) > room;
         let more = if is_cut && more.is_empty() { "all: i".to_owned() } else { more };
@@ -100,7 +106,11 @@ impl App {
         }
         let pause = if self.paused_at.is_some() { "Space resume" } else { "Space pause" };
         parts.push(Part::left(pause, theme.plain(), 50));
-        if self.latest.as_ref().is_some_and(|snapshot| snapshot.http.is_some() || snapshot.functions.is_some()) {
+        if self
+            .latest
+            .as_ref()
+            .is_some_and(|snapshot| snapshot.http.is_some() || snapshot.functions.is_some())
+        {
             parts.push(Part::left("Tab tabs", theme.plain(), 75));
         }
         parts.push(Part::left("d details", theme.plain(), 40));
@@ -111,9 +121,8 @@ impl App {
         parts.push(Part::left("q quit", theme.plain(), 95));
         let number = self.number_of_lines(self.tab);
         if number > 0 {
-            let shown = usize::from(
-                Layout::of(self, area.width, self.size.1).map_or(0, |layout| layout.body.height),
-            );
+            let shown =
+                usize::from(Layout::of(self, area.width, self.size.1).map_or(0, |layout| layout.body.height));
             let first = self.list().first;
             let last = (first + shown).min(number);
             if last - first.min(last) < number {
@@ -125,11 +134,14 @@ impl App {
     }
 
     /// Says why the table is empty.
-    pub(super) fn draw_emptiness(&self, area: Rect, buffer: &mut Buffer) {
+    pub(super) fn draw_emptiness(&self, layout: &Layout, buffer: &mut Buffer) {
+        let area = layout.body;
         let mut sentences = Vec::new();
         let state = self.state();
         match (&self.latest, state) {
-            (None, State::Completed) => sentences.push("The trace ended before its first numbers.".to_owned()),
+            (None, State::Completed) => {
+                sentences.push("The trace ended before its first numbers.".to_owned())
+            }
             (None, _) => sentences.push("Waiting for the first numbers.".to_owned()),
             (Some(_), State::Waiting) => {
                 sentences.push("Nothing is traced yet.".to_owned());
@@ -139,19 +151,31 @@ impl App {
                 let filter = if self.names.are_hidden { "the filter" } else { self.filter.as_str() };
                 sentences.push(format!("Nothing matches {filter}. Esc clears the filter."));
             }
-            (Some(_), _) if self.tab == Tab::Http => sentences.push("No HTTP request was seen yet.".to_owned()),
-            (Some(_), _) if self.tab == Tab::Functions => sentences.push("No stack was taken yet.".to_owned()),
+            (Some(_), _) if self.tab == Tab::Http => {
+                sentences.push("No HTTP request was seen yet.".to_owned())
+            }
+            (Some(_), _) if self.tab == Tab::Functions => {
+                sentences.push("No stack was taken yet.".to_owned())
+            }
             (Some(snapshot), state) => {
                 sentences.push("No traffic was seen.".to_owned());
                 if state == State::Live && snapshot.interval_seconds.0 > 0.0 {
-                    sentences.push(format!("The next numbers come within {} s.", snapshot.interval_seconds.0));
+                    sentences
+                        .push(format!("The next numbers come within {} s.", snapshot.interval_seconds.0));
                 }
             }
         }
         let room = usize::from(area.width).saturating_sub(5);
         let lines = sentences.iter().flat_map(|sentence| wrap(sentence, room));
-        for (line, y) in lines.zip(area.y + u16::from(area.height > 3)..area.bottom()) {
-            put(buffer, Rect { x: area.x + 3, width: area.width - 3, y, height: 1 }, &line, self.theme.plain());
+        // The sums of what is not shown stand where the first rows would be.
+        let first = area.y + layout.pinned.height + u16::from(area.height > 3);
+        for (line, y) in lines.zip(first..area.bottom()) {
+            put(
+                buffer,
+                Rect { x: area.x + 3, width: area.width - 3, y, height: 1 },
+                &line,
+                self.theme.plain(),
+            );
         }
     }
 }

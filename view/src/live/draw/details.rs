@@ -23,18 +23,22 @@ impl App {
         let Some(table) = &self.table else { return Vec::new() };
         let at = self.list().at;
         let details = match self.tab {
-            Tab::Flows => self.selected_row().map(|row| {
-                self.details_of_row(row, table.snapshot.flows.get(row.busiest))
-            }),
+            Tab::Flows => {
+                self.selected_row().map(|row| self.details_of_row(row, table.snapshot.flows.get(row.busiest)))
+            }
             Tab::Http => {
                 let endpoints = table.snapshot.http.as_ref().map(|http| &http.endpoints);
                 let place = self.endpoints.get(at).copied();
-                place.and_then(|place| endpoints?.get(place)).map(|endpoint| self.details_of_endpoint(endpoint))
+                place
+                    .and_then(|place| endpoints?.get(place))
+                    .map(|endpoint| self.details_of_endpoint(endpoint))
             }
             Tab::Functions => {
                 let functions = table.snapshot.functions.as_ref().map(|functions| &functions.functions);
                 let place = self.functions.get(at).copied();
-                place.and_then(|place| functions?.get(place)).map(|function| self.details_of_function(function))
+                place
+                    .and_then(|place| functions?.get(place))
+                    .map(|function| self.details_of_function(function))
             }
         };
         let plain = self.theme.plain();
@@ -59,10 +63,13 @@ impl App {
             add("process", Some("not known: its traffic could not be attributed".to_owned()));
         }
         add("processes", (row.processes > 1).then(|| count(row.processes as u64)));
-        add("pid", owner.pid.map(|pid| match busiest.and_then(|flow| flow.container_pid) {
-            Some(inner) if inner != pid => format!("{pid}, in its container {inner}"),
-            _ => pid.to_string(),
-        }));
+        add(
+            "pid",
+            owner.pid.map(|pid| match busiest.and_then(|flow| flow.container_pid) {
+                Some(inner) if inner != pid => format!("{pid}, in its container {inner}"),
+                _ => pid.to_string(),
+            }),
+        );
         add("container", name(Kind::Container, &owner.container));
         add("pod", name(Kind::Pod, &owner.pod));
         add("namespace", name(Kind::Namespace, &owner.namespace));
@@ -74,18 +81,19 @@ impl App {
         }
         add("other end", row.other_end.as_ref().map(|other| self.names.owner(other)));
         add("protocol", row.protocol.map(|protocol| format!("{protocol:?}").to_uppercase()));
-        add("direction", row.direction.map(|direction| {
-            match direction {
-                Direction::Inbound => "inbound: the peer began",
-                Direction::Outbound => "outbound: this side began",
-                Direction::Unknown => "not known: older than the trace",
-            }
-            .to_owned()
-        }));
+        add(
+            "direction",
+            row.direction.map(|direction| {
+                match direction {
+                    Direction::Inbound => "inbound: the peer began",
+                    Direction::Outbound => "outbound: this side began",
+                    Direction::Unknown => "not known: older than the trace",
+                }
+                .to_owned()
+            }),
+        );
         add("state", Some(format!("{:?}", row.state).to_lowercase()));
-        let both = |rate, bytes| {
-            format!("{}, {} in all", self.units.rate(rate), self.units.amount(bytes))
-        };
+        let both = |rate, bytes| format!("{}, {} in all", self.units.rate(rate), self.units.amount(bytes));
         add("received", Some(both(sums.rx_rate, sums.rx_bytes)));
         add("sent", Some(both(sums.tx_rate, sums.tx_bytes)));
         add("exact", Some(format!("{} B received, {} B sent", count(sums.rx_bytes), count(sums.tx_bytes))));

@@ -68,7 +68,8 @@ impl App {
             let area = Rect { y, height: 1, ..body };
             self.draw_line(table, *line, area, &placed, buffer);
             if at == list.at {
-                buffer.set_style(Rect { x: area.x + 1, width: area.width - 1, ..area }, self.theme.selected());
+                buffer
+                    .set_style(Rect { x: area.x + 1, width: area.width - 1, ..area }, self.theme.selected());
                 put(buffer, area, self.symbols.selected, self.theme.plain());
             }
         }
@@ -80,7 +81,13 @@ impl App {
     }
 
     /// The columns with their places. Room that is left goes to texts that need it, then to bars.
-    fn placed(&self, layout: &Layout, table: &Table, lines: &[Line], pinned: &[(String, Sums)]) -> Vec<Placed> {
+    fn placed(
+        &self,
+        layout: &Layout,
+        table: &Table,
+        lines: &[Line],
+        pinned: &[(String, Sums)],
+    ) -> Vec<Placed> {
         let columns = &layout.columns;
         let mut widths: Vec<usize> = columns.iter().map(|column| column.minimum(self.units)).collect();
         let room = usize::from(layout.body.width).saturating_sub(MARKS);
@@ -156,7 +163,11 @@ impl App {
             match column {
                 Column::Name => {
                     let indent = indent(line) as u16;
-                    let cell = Rect { x: cell.x + indent.min(cell.width), width: cell.width.saturating_sub(indent), ..cell };
+                    let cell = Rect {
+                        x: cell.x + indent.min(cell.width),
+                        width: cell.width.saturating_sub(indent),
+                        ..cell
+                    };
                     let text = self.label(table, line).fit(cell.width.into(), self.symbols.ellipsis);
                     put(buffer, cell, &text, style);
                 }
@@ -331,13 +342,13 @@ impl App {
                 (Some(peer), _) => self.names.end(peer),
                 (None, 2..) => {
                     let busiest = table.snapshot.flows.get(row.busiest).and_then(crate::rows::peer_of);
-                    or_none(busiest.map(|peer| format!("{}, {}", self.names.end(&peer), self.symbols.ellipsis)))
+                    or_none(
+                        busiest.map(|peer| format!("{}, {}", self.names.end(&peer), self.symbols.ellipsis)),
+                    )
                 }
                 (None, _) => "-".to_owned(),
             },
-            Column::Protocol => {
-                or_none(row.protocol.map(|protocol| format!("{protocol:?}").to_uppercase()))
-            }
+            Column::Protocol => or_none(row.protocol.map(|protocol| format!("{protocol:?}").to_uppercase())),
             Column::State => format!("{:?}", row.state).to_lowercase(),
             Column::Processes => count(row.processes as u64),
             Column::Rtt => or_none(row.rtt_microseconds.map(|rtt| self.symbols.duration(rtt.into()))),

@@ -70,14 +70,16 @@ impl App {
         let theme = self.theme;
         let subject = self.latest.as_ref().map_or(&self.subject, |snapshot| &snapshot.subject);
         let subject = if subject.is_empty() { &self.subject } else { subject };
-        let (state, style) = self.state_in_words();
         let is_narrow = layout.title.width < NARROW;
+        let (state, style) = self.state_in_words(is_narrow);
         let least = if is_narrow { 10 } else { 30 };
         let mut parts = vec![Part::left(self.names.sentence(subject), theme.strong(), KEPT).or_cut_to(least)];
         let latest = self.latest.as_deref();
         let tabs = latest.map_or_else(Vec::new, tabs);
         if tabs.len() > 1 {
-            let name = |tab: &Tab| if *tab == self.tab { format!("[{}]", tab.name()) } else { tab.name().to_owned() };
+            let name = |tab: &Tab| {
+                if *tab == self.tab { format!("[{}]", tab.name()) } else { tab.name().to_owned() }
+            };
             let names: Vec<String> = tabs.iter().map(name).collect();
             parts.push(Part::left(names.join(" "), theme.plain(), 60));
         }
@@ -88,7 +90,11 @@ impl App {
             parts.push(Part::left("both ends", theme.plain(), 40));
         }
         if !self.choice.filter.is_empty() {
-            let filter = if self.names.are_hidden { "filtered".to_owned() } else { format!("filter: {}", self.filter) };
+            let filter = if self.names.are_hidden {
+                "filtered".to_owned()
+            } else {
+                format!("filter: {}", self.filter)
+            };
             parts.push(Part::left(filter, theme.strong(), 90).or_cut_to(8));
         }
         let is_marked = |column: &Column| column.sorted_by(self.choice.view) == Some(self.order.column);
@@ -133,15 +139,17 @@ impl App {
         if is_rising { self.symbols.rising } else { self.symbols.falling }
     }
 
-    fn state_in_words(&self) -> (String, Style) {
+    fn state_in_words(&self, is_narrow: bool) -> (String, Style) {
         let theme = self.theme;
         let latest = self.latest.as_deref();
         if let Some(since) = self.paused_at {
             let seconds = self.now.duration_since(since).as_secs().max(0);
-            let paused = format!("PAUSED {:02}:{:02}, still counting", seconds / 60, seconds % 60);
+            let more = if is_narrow { "" } else { ", still counting" };
+            let paused = format!("PAUSED {:02}:{:02}{more}", seconds / 60, seconds % 60);
             return (paused, theme.selected());
         }
-        let ended = || latest.map(|snapshot| clock(snapshot.end_time.unwrap_or(snapshot.time))).unwrap_or_default();
+        let ended =
+            || latest.map(|snapshot| clock(snapshot.end_time.unwrap_or(snapshot.time))).unwrap_or_default();
         match self.state() {
             State::Waiting => ("WAITING".to_owned(), theme.strong()),
             State::Live => {
@@ -154,7 +162,8 @@ impl App {
                     words.push_str(&format!(" ({})", traffictrace_crd::human::printable(tier)));
                 }
                 if behind > 0 {
-                    words.push_str(&format!(", {behind} of {} stale", number_of(nodes.len() as i128, "node")));
+                    words
+                        .push_str(&format!(", {behind} of {} stale", number_of(nodes.len() as i128, "node")));
                     return (words, theme.alarm());
                 }
                 (words, theme.good())
@@ -216,7 +225,8 @@ impl App {
             (0, Some(bytes)) => Part::right(format!("LOST {bytes}"), self.theme.alarm(), KEPT),
             (events, None) => Part::right(format!("LOST {}", count(events)), self.theme.alarm(), KEPT),
             (events, Some(bytes)) => {
-                Part::right(format!("LOST {}, {bytes}", count(events)), self.theme.alarm(), KEPT).or_cut_to(18)
+                Part::right(format!("LOST {}, {bytes}", count(events)), self.theme.alarm(), KEPT)
+                    .or_cut_to(18)
             }
         }
     }

@@ -79,7 +79,9 @@ impl App {
     }
 
     fn endpoint_name(&self, endpoint: &Endpoint) -> String {
-        let name = |kind, name: &Option<String>| name.as_ref().map(|name| self.names.shown(kind, name)).unwrap_or_default();
+        let name = |kind, name: &Option<String>| {
+            name.as_ref().map(|name| self.names.shown(kind, name)).unwrap_or_default()
+        };
         let method = printable(endpoint.method.as_deref().unwrap_or("(any)")).into_owned();
         let (host, path) = (name(Kind::Host, &endpoint.host), name(Kind::Path, &endpoint.path));
         let separator = if self.names.are_hidden && !path.is_empty() { "/" } else { "" };
@@ -169,7 +171,11 @@ impl App {
             numbers: heading
                 .numbers
                 .iter()
-                .map(|(name, _, is_sorted)| if *is_sorted { format!("{name}{arrow}") } else { (*name).to_owned() })
+                .map(
+                    |(name, _, is_sorted)| {
+                        if *is_sorted { format!("{name}{arrow}") } else { (*name).to_owned() }
+                    },
+                )
                 .collect(),
         };
         draw(&titles, area.y, self.theme.strong(), buffer);
@@ -181,7 +187,8 @@ impl App {
             draw(&cells, y, self.theme.plain(), buffer);
             if at == list.at {
                 let line = Rect { y, height: 1, ..body };
-                buffer.set_style(Rect { x: line.x + 1, width: line.width - 1, ..line }, self.theme.selected());
+                buffer
+                    .set_style(Rect { x: line.x + 1, width: line.width - 1, ..line }, self.theme.selected());
                 put(buffer, line, self.symbols.selected, self.theme.plain());
             }
         }

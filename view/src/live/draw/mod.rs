@@ -85,7 +85,12 @@ impl App {
             put(buffer, Rect { height: 1, ..area }, &title, self.theme.strong());
             let room = usize::from(area.height.saturating_sub(2));
             for (line, y) in lines.iter().skip(overlay.scroll).take(room).zip(1..) {
-                put(buffer, Rect { x: 1, y, width: area.width.saturating_sub(2), height: 1 }, &line.text, line.style);
+                put(
+                    buffer,
+                    Rect { x: 1, y, width: area.width.saturating_sub(2), height: 1 },
+                    &line.text,
+                    line.style,
+                );
             }
             let more = lines.len().saturating_sub(overlay.scroll + room);
             let keys = if more > 0 {
@@ -103,7 +108,7 @@ impl App {
             Tab::Functions => self.draw_functions(&layout, buffer),
         }
         if self.number_of_lines(self.tab) == 0 {
-            self.draw_emptiness(layout.body, buffer);
+            self.draw_emptiness(&layout, buffer);
         }
         self.draw_side(&layout, buffer);
         self.draw_bottom(&layout, buffer);
@@ -133,7 +138,7 @@ impl App {
             let pair = |place: usize| {
                 let left = entry(&left[place]);
                 let right = right.get(place).map(entry).unwrap_or_default();
-                format!("{left:<41} {right}")
+                format!("{left:<38} {right}")
             };
             (0..left.len()).map(pair).collect()
         } else {

@@ -126,25 +126,19 @@ mod tests {
 
     #[test]
     fn keys_of_several_terminals_are_known() {
-        assert_eq!(codes(b"\x1b[A\x1bOB\x1b[5~\x1b[6;5~"), [
-            KeyCode::Up,
-            KeyCode::Down,
-            KeyCode::PageUp,
-            KeyCode::PageDown
-        ]);
-        assert_eq!(codes(b"\x1b[1~\x1b[4~\x1b[H\x1bOF"), [
-            KeyCode::Home,
-            KeyCode::End,
-            KeyCode::Home,
-            KeyCode::End
-        ]);
+        assert_eq!(
+            codes(b"\x1b[A\x1bOB\x1b[5~\x1b[6;5~"),
+            [KeyCode::Up, KeyCode::Down, KeyCode::PageUp, KeyCode::PageDown]
+        );
+        assert_eq!(
+            codes(b"\x1b[1~\x1b[4~\x1b[H\x1bOF"),
+            [KeyCode::Home, KeyCode::End, KeyCode::Home, KeyCode::End]
+        );
         assert_eq!(codes("qé日".as_bytes()), ['q', 'é', '日'].map(KeyCode::Char));
-        assert_eq!(codes(b"\r\t\x7f\x1b[Z"), [
-            KeyCode::Enter,
-            KeyCode::Tab,
-            KeyCode::Backspace,
-            KeyCode::BackTab
-        ]);
+        assert_eq!(
+            codes(b"\r\t\x7f\x1b[Z"),
+            [KeyCode::Enter, KeyCode::Tab, KeyCode::Backspace, KeyCode::BackTab]
+        );
         assert_eq!(keys(b"\x03"), [KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)]);
         assert_eq!(keys(b"\x1bq"), [KeyEvent::new(KeyCode::Char('q'), KeyModifiers::ALT)]);
     }

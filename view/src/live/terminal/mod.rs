@@ -1,8 +1,8 @@
 //! The terminal around the screen: it is taken over, drawn on, and given back on every way out.
 
-mod guard;
 #[cfg(unix)]
 mod decode;
+mod guard;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "other.rs")]
 mod input;
@@ -129,7 +129,12 @@ impl Screen {
         exit
     }
 
-    fn watch(&mut self, input: &mut Input, source: &Receiver<Update>, guard: &Guard) -> Result<Exit, LiveError> {
+    fn watch(
+        &mut self,
+        input: &mut Input,
+        source: &Receiver<Update>,
+        guard: &Guard,
+    ) -> Result<Exit, LiveError> {
         let mut is_open = true;
         let mut next_tick = Instant::now();
         loop {

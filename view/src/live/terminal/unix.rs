@@ -89,7 +89,8 @@ impl Input {
         if let Some(exit) = self.end() {
             return Ok(exit);
         }
-        let is_gone = matches!(Errno::from_io_error(&error), Some(Errno::IO | Errno::PIPE | Errno::NXIO | Errno::BADF));
+        let is_gone =
+            matches!(Errno::from_io_error(&error), Some(Errno::IO | Errno::PIPE | Errno::NXIO | Errno::BADF));
         if is_gone { Ok(Exit::TerminalGone) } else { Err(LiveError::Terminal { action, source: error }) }
     }
 
