@@ -38,7 +38,7 @@ impl<'a> Ends<'a> {
             (Direction::Unknown, ..) => return None,
         };
         let is_loopback = local.0.is_loopback() && remote.0.is_loopback();
-        let pod = is_loopback.then(|| (flow.namespace.as_deref(), flow.pod.as_deref()));
+        let pod = is_loopback.then_some((flow.namespace.as_deref(), flow.pod.as_deref()));
         Some(Self { protocol: flow.protocol, ends, pod })
     }
 }

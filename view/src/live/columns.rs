@@ -73,7 +73,7 @@ impl Choice {
         let bars: &[Column] = &[Bar, Sparkline];
         let first: &[Column] = &[Name, numbers[0], numbers[1]];
         if self.is_wide {
-            [first, &details, main, &[numbers[2]], &others, &[Open], bars, &[Failures]].concat()
+            [first, main, &details, &[numbers[2]], &others, &[Open], bars, &[Failures]].concat()
         } else {
             let (bar, sparkline) = bars.split_at(1);
             [first, &[numbers[2]], &basic, bar, &details, sparkline, &others, &[Failures]].concat()

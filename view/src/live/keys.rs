@@ -160,7 +160,7 @@ impl App {
                 prompt.text.truncate(kept.rfind(' ').map_or(0, |at| at + 1));
             }
             KeyCode::Char(c) if !is_control && prompt.text.chars().count() < MAX_FILTER => {
-                prompt.text.push(c)
+                prompt.text.push(c);
             }
             _ => {}
         }

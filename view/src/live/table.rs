@@ -50,8 +50,9 @@ impl Table {
         if let Some(held) = held {
             rows.rows.sort_by_key(|row| held.get(&row.key).copied().unwrap_or(usize::MAX));
         }
-        let has_pods = rows.rows.iter().any(|row| row.owner.pod.is_some());
-        let has_containers = rows.rows.iter().any(|row| row.owner.container.is_some());
+        // Of all flows, so that the columns stay while a filter is typed.
+        let has_pods = snapshot.flows.iter().any(|flow| flow.pod.is_some());
+        let has_containers = snapshot.flows.iter().any(|flow| flow.container.is_some());
         let mut table =
             Self { snapshot, rows, below: HashMap::new(), lines: Vec::new(), has_pods, has_containers };
         table.lines.reserve(table.rows.rows.len());

@@ -250,10 +250,5 @@ pub(super) fn cells(app: &mut App, columns: u16, rows: u16) -> Buffer {
 
 /// The screen as it is drawn in a size, without the spaces at the ends of its lines.
 pub(super) fn drawn(app: &mut App, columns: u16, rows: u16) -> String {
-    app.apply(Event::Resize { columns, rows });
-    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
-    terminal.draw(|frame| app.draw(frame)).unwrap();
-    let text = terminal.backend().to_string();
-    let lines = text.lines().map(|line| line.strip_prefix('"').and_then(|line| line.strip_suffix('"')));
-    lines.map(|line| line.unwrap_or_default().trim_end()).collect::<Vec<_>>().join("\n")
+    super::draw::lines_of(&cells(app, columns, rows)).join("\n")
 }

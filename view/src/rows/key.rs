@@ -24,7 +24,7 @@ impl<'a> Key<'a> {
         Self {
             pod: (view != View::Peer)
                 .then(|| (flow.namespace.as_deref(), flow.pod.as_deref(), container_of(flow, view))),
-            process: has_process.then(|| (flow.command.as_deref(), flow.pid)),
+            process: has_process.then_some((flow.command.as_deref(), flow.pid)),
             kind: view.is_of_connections().then_some((flow.protocol, flow.direction)),
             local: (view == View::Connection).then_some(local),
             peer: (view != View::Process && view != View::Pod).then(|| peer(flow, view)),

@@ -55,6 +55,10 @@ impl App {
         }
         let (text, style) = match (&self.message, self.sentences().first(), self.losses_in_words().first()) {
             (Some((message, _)), ..) => (message.clone(), theme.strong()),
+            // The table's place has them.
+            (None, ..) if self.number_of_lines(self.tab) == 0 && self.state() == State::Waiting => {
+                return false;
+            }
             (None, Some(sentence), _) => (sentence.clone(), theme.strong()),
             (None, None, Some(loss)) => {
                 (format!("Lost: {loss}. The totals or rows may be low."), theme.alarm())
@@ -140,7 +144,7 @@ impl App {
         let state = self.state();
         match (&self.latest, state) {
             (None, State::Completed) => {
-                sentences.push("The trace ended before its first numbers.".to_owned())
+                sentences.push("The trace ended before its first numbers.".to_owned());
             }
             (None, _) => sentences.push("Waiting for the first numbers.".to_owned()),
             (Some(_), State::Waiting) => {
@@ -152,10 +156,10 @@ impl App {
                 sentences.push(format!("Nothing matches {filter}. Esc clears the filter."));
             }
             (Some(_), _) if self.tab == Tab::Http => {
-                sentences.push("No HTTP request was seen yet.".to_owned())
+                sentences.push("No HTTP request was seen yet.".to_owned());
             }
             (Some(_), _) if self.tab == Tab::Functions => {
-                sentences.push("No stack was taken yet.".to_owned())
+                sentences.push("No stack was taken yet.".to_owned());
             }
             (Some(snapshot), state) => {
                 sentences.push("No traffic was seen.".to_owned());

@@ -8,7 +8,7 @@ use crate::{
         app::App,
         lists::{self, Tab},
         names::Kind,
-        text::wrap,
+        text::{fit, wrap},
     },
     rows::{Row, peer_of},
     snapshot::{Endpoint, Flow, Function},
@@ -16,6 +16,8 @@ use crate::{
 
 /// Columns of the names of the details.
 const LABEL: usize = 13;
+/// Lines of one value.
+const MAX_LINES: usize = 3;
 
 impl App {
     /// The details of the selected row, in lines of at most `room` columns.
@@ -43,7 +45,8 @@ impl App {
         };
         let plain = self.theme.plain();
         let lines = details.unwrap_or_default().into_iter().flat_map(|(label, value)| {
-            let values = wrap(&value, room.saturating_sub(LABEL + 1));
+            let columns = room.saturating_sub(LABEL + 1);
+            let values = wrap(&fit(&value, columns * MAX_LINES, self.symbols.ellipsis), columns);
             let line = move |(place, value): (usize, String)| {
                 let label = if place == 0 { label } else { "" };
                 PageLine { text: format!("{label:<LABEL$} {value}"), style: plain }
@@ -134,8 +137,8 @@ impl App {
         ] {
             add(label, Some(self.symbols.duration(duration)));
         }
-        add("requests' size", Some(self.units.amount(endpoint.request_bytes)));
-        add("responses'", Some(self.units.amount(endpoint.response_bytes)));
+        add("in requests", Some(self.units.amount(endpoint.request_bytes)));
+        add("in responses", Some(self.units.amount(endpoint.response_bytes)));
         details
     }
 

@@ -14,7 +14,7 @@ use crate::{
         table::{Line, Table, view_below},
         text::{fit, width},
     },
-    rows::{Row, Sums, View},
+    rows::{Owner, Row, Sums, View},
 };
 
 /// A name, or the two ends of a connection with the sign between them.
@@ -46,6 +46,11 @@ impl Label {
         }
     }
 }
+
+/// Columns of the terminal that a name keeps where numbers are long.
+const LEAST_NAME: usize = 6;
+/// Width of a name below which the two ends of a connection have no room for their pods.
+const SHORT_NAME: u16 = 30;
 
 /// A column with its place.
 struct Placed {
@@ -91,11 +96,17 @@ impl App {
         let columns = &layout.columns;
         let mut widths: Vec<usize> = columns.iter().map(|column| column.minimum(self.units)).collect();
         let room = usize::from(layout.body.width).saturating_sub(MARKS);
+        let name = columns.iter().position(|column| *column == Column::Name);
         let used = |widths: &[usize]| widths.iter().sum::<usize>() + widths.len().saturating_sub(1);
+        let excess = used(&widths).saturating_sub(room);
         let mut left = room.saturating_sub(used(&widths));
+        if let Some(name) = name {
+            // A name can be cut further, and a number cannot.
+            widths[name] = widths[name].saturating_sub(excess).max(LEAST_NAME);
+        }
         let needs = |column: Column| {
             let of_lines = lines.iter().map(|line| match column {
-                Column::Name => self.label(table, *line).width() + indent(*line),
+                Column::Name => self.label(table, *line, false).width() + indent(*line),
                 _ => width(&self.cell(table, *line, column)),
             });
             let of_sums = pinned.iter().map(|(name, sums)| match column {
@@ -168,7 +179,9 @@ impl App {
                         width: cell.width.saturating_sub(indent),
                         ..cell
                     };
-                    let text = self.label(table, line).fit(cell.width.into(), self.symbols.ellipsis);
+                    let is_short = *width < SHORT_NAME;
+                    let text =
+                        self.label(table, line, is_short).fit(cell.width.into(), self.symbols.ellipsis);
                     put(buffer, cell, &text, style);
                 }
                 Column::Bar => {
@@ -216,24 +229,24 @@ impl App {
     }
 
     /// The name of a line.
-    pub(super) fn label(&self, table: &Table, line: Line) -> Label {
+    pub(super) fn label(&self, table: &Table, line: Line, is_short: bool) -> Label {
         let Some(row) = table.row(line) else { return Label::One(String::new()) };
         match line {
-            Line::Row(_) => self.label_of(row, self.choice.view),
+            Line::Row(_) => self.label_of(row, self.choice.view, is_short),
             Line::More(place) => {
                 let number = table.more(place).1;
                 Label::One(format!("(other, {})", number_of(number as i128, "row")))
             }
             Line::Below(..) => match view_below(self.choice.view) {
-                Some(View::Endpoint) => self.below_process(row),
-                Some(View::Connection) => self.connection(row, String::new()),
-                Some(view) => self.label_of(row, view),
+                Some(View::Endpoint) => self.below_process(row, is_short),
+                Some(View::Connection) => self.connection(row, String::new(), is_short),
+                Some(view) => self.label_of(row, view, is_short),
                 None => Label::One(String::new()),
             },
         }
     }
 
-    fn label_of(&self, row: &Row, view: View) -> Label {
+    fn label_of(&self, row: &Row, view: View, is_short: bool) -> Label {
         let owner = &row.owner;
         match view {
             View::Process => Label::One(self.names.process(owner.command.as_deref(), owner.pid)),
@@ -244,14 +257,19 @@ impl App {
                 let peer = row.peer.as_deref().map(|peer| self.names.end(peer));
                 Label::One(peer.unwrap_or_else(|| "(peer not known)".to_owned()))
             }
-            View::Endpoint => self.endpoint(row, self.names.owner(owner)),
-            View::Connection => self.connection(row, self.names.owner(owner)),
+            View::Endpoint => self.endpoint(row, self.end_of(owner, is_short), is_short),
+            View::Connection => self.connection(row, self.end_of(owner, is_short), is_short),
         }
     }
 
+    /// A process at one end of a connection, with its pod unless the room is short.
+    fn end_of(&self, owner: &Owner, is_short: bool) -> String {
+        if is_short { self.names.process(owner.command.as_deref(), None) } else { self.names.owner(owner) }
+    }
+
     /// A service with its process: `web/nginx:80 ← clients`, `web/nginx → 10.0.0.7:6379`.
-    fn endpoint(&self, row: &Row, owner: String) -> Label {
-        if let Some(both) = self.both_ends(row, &owner) {
+    fn endpoint(&self, row: &Row, owner: String, is_short: bool) -> Label {
+        if let Some(both) = self.both_ends(row, &owner, is_short) {
             return both;
         }
         match (row.direction, &row.peer) {
@@ -263,15 +281,15 @@ impl App {
         }
     }
 
-    fn below_process(&self, row: &Row) -> Label {
-        let Label::Two(left, sign, right) = self.endpoint(row, String::new()) else {
+    fn below_process(&self, row: &Row, is_short: bool) -> Label {
+        let Label::Two(left, sign, right) = self.endpoint(row, String::new(), is_short) else {
             return Label::One(String::new());
         };
         Label::One(if left.is_empty() { format!("{sign} {right}") } else { format!("{left} {sign} {right}") })
     }
 
-    fn connection(&self, row: &Row, owner: String) -> Label {
-        if let Some(both) = self.both_ends(row, &owner) {
+    fn connection(&self, row: &Row, owner: String, is_short: bool) -> Label {
+        if let Some(both) = self.both_ends(row, &owner, is_short) {
             return both;
         }
         let local = row.local.as_deref().map(|local| self.names.end(local)).unwrap_or_default();
@@ -287,8 +305,8 @@ impl App {
     }
 
     /// The processes at both ends: `log-shipper/fluent-bit → api/api:8080`.
-    fn both_ends(&self, row: &Row, owner: &str) -> Option<Label> {
-        let other = self.names.owner(row.other_end.as_ref()?);
+    fn both_ends(&self, row: &Row, owner: &str, is_short: bool) -> Option<Label> {
+        let other = self.end_of(row.other_end.as_ref()?, is_short);
         let service = if row.direction == Some(Direction::Inbound) { &row.local } else { &row.peer };
         let port = service.as_deref().and_then(|end| end.rsplit_once(':')).map(|(_, port)| port);
         let port = port.filter(|port| port.parse::<u16>().is_ok());

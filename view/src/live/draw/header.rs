@@ -60,7 +60,9 @@ impl App {
                     Part::left(peak, self.theme.faint(), 1),
                     self.losses(),
                 ];
-                parts::draw(buffer, area, parts, self.symbols.ellipsis);
+                if self.latest.is_some() {
+                    parts::draw(buffer, area, parts, self.symbols.ellipsis);
+                }
             }
         }
         parts::draw(buffer, layout.totals, totals, self.symbols.ellipsis);
@@ -95,7 +97,7 @@ impl App {
             } else {
                 format!("filter: {}", self.filter)
             };
-            parts.push(Part::left(filter, theme.strong(), 90).or_cut_to(8));
+            parts.push(Part::left(filter, theme.strong(), 90).or_cut_to(24));
         }
         let is_marked = |column: &Column| column.sorted_by(self.choice.view) == Some(self.order.column);
         if self.tab == Tab::Flows && !layout.columns.iter().any(is_marked) {
@@ -148,8 +150,12 @@ impl App {
             let paused = format!("PAUSED {:02}:{:02}{more}", seconds / 60, seconds % 60);
             return (paused, theme.selected());
         }
-        let ended =
-            || latest.map(|snapshot| clock(snapshot.end_time.unwrap_or(snapshot.time))).unwrap_or_default();
+        let ended = || {
+            let snapshot = latest?;
+            // An end that was only planned is none.
+            let end = snapshot.end_time.filter(|_| snapshot.state == State::Completed);
+            Some(format!(" {}", clock(end.unwrap_or(snapshot.time))))
+        };
         match self.state() {
             State::Waiting => ("WAITING".to_owned(), theme.strong()),
             State::Live => {
@@ -168,7 +174,7 @@ impl App {
                 }
                 (words, theme.good())
             }
-            State::Completed => (format!("COMPLETED {}", ended()), theme.strong()),
+            State::Completed => (format!("COMPLETED{}", ended().unwrap_or_default()), theme.strong()),
             State::Failed => ("FAILED".to_owned(), theme.alarm()),
             State::Deleted => ("DELETED".to_owned(), theme.alarm()),
             State::Unreachable => ("UNREACHABLE".to_owned(), theme.alarm()),

@@ -49,21 +49,7 @@ impl App {
         if let Some(hints) = Layout::of(self, columns, rows).and_then(|layout| layout.hints) {
             buffer.set_string(hints.x, hints.y, " ".repeat(hints.width.into()), Style::reset());
         }
-        let line = |y| {
-            let (mut line, mut covered) = (String::new(), 0);
-            for x in 0..columns {
-                // The second half of a wide character has no text of its own.
-                if covered > 0 {
-                    covered -= 1;
-                    continue;
-                }
-                let symbol = buffer.cell(Position { x, y }).map_or(" ", |cell| cell.symbol());
-                covered = symbol.width().saturating_sub(1);
-                line.push_str(symbol);
-            }
-            line.trim_end().to_owned()
-        };
-        let mut lines: Vec<String> = (0..rows).map(line).collect();
+        let mut lines = lines_of(&buffer);
         while lines.pop_if(|line| line.is_empty()).is_some() {}
         lines.join("\n")
     }
@@ -94,7 +80,7 @@ impl App {
             }
             let more = lines.len().saturating_sub(overlay.scroll + room);
             let keys = if more > 0 {
-                format!(" {more} more lines below: arrows.  Any other key closes.")
+                format!(" {more} more: arrows.  Other keys close.")
             } else {
                 " Any key closes.".to_owned()
             };
@@ -163,6 +149,26 @@ impl App {
             put(buffer, Rect { y, height: 1, ..inner }, &line.text, line.style);
         }
     }
+}
+
+/// The lines of a buffer as plain text, without the spaces at their ends.
+pub(super) fn lines_of(buffer: &Buffer) -> Vec<String> {
+    let area = buffer.area;
+    let line = |y| {
+        let (mut line, mut covered) = (String::new(), 0);
+        for x in area.left()..area.right() {
+            // The second half of a wide character has no text of its own.
+            if covered > 0 {
+                covered -= 1;
+                continue;
+            }
+            let symbol = buffer.cell(Position { x, y }).map_or(" ", |cell| cell.symbol());
+            covered = symbol.width().saturating_sub(1);
+            line.push_str(symbol);
+        }
+        line.trim_end().to_owned()
+    };
+    (area.top()..area.bottom()).map(line).collect()
 }
 
 /// Writes a text on the first line of an area, cut where the area ends.

@@ -196,7 +196,7 @@ fn pages_are_moved_by_arrows_and_left_by_other_keys() {
     let mut app = app(&plain());
     drawn(&mut app, 40, 10);
     type_in(&mut app, "?");
-    assert!(drawn(&mut app, 40, 10).contains("more lines below"));
+    assert!(drawn(&mut app, 40, 10).contains("more: arrows"));
     type_in(&mut app, "jj");
     assert!(drawn(&mut app, 40, 10).contains("j k, arrows"));
     for _ in 0..20 {

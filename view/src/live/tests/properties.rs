@@ -95,7 +95,7 @@ fn no_name_harms_the_terminal() {
                 };
                 assert!(!cell.symbol().contains(is_harmful), "{cell:?}");
             }
-            app.text(columns, rows);
+            assert!(!app.text(columns, rows).contains('\u{1b}'));
         }
     });
 }
