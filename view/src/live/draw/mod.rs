@@ -5,6 +5,7 @@ mod details;
 mod flows;
 mod header;
 mod information;
+mod labels;
 pub(super) mod layout;
 mod lists;
 mod parts;

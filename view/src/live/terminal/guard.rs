@@ -45,6 +45,8 @@ impl Guard {
 
     /// Takes the terminal over after it was given back, or after something else has changed it.
     pub(super) fn enter_again(&self) -> io::Result<()> {
+        // A shell that continues a stopped process may have changed the mode, and what is on is not switched on again.
+        let _ = disable_raw_mode();
         enable_raw_mode()?;
         self.is_entered.store(true, Ordering::SeqCst);
         execute!(stdout(), EnterAlternateScreen, DisableLineWrap, Hide)

@@ -8,13 +8,17 @@ mod guard;
 mod input;
 
 use std::{
-    io::{self, BufWriter, IsTerminal as _, Stdout, Write as _, stdin, stdout},
-    sync::mpsc::{Receiver, TryRecvError},
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write, stdin, stdout},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use ratatui::{Terminal, backend::CrosstermBackend, crossterm};
+use ratatui::{Terminal, backend::CrosstermBackend, crossterm, layout::Rect};
 use thiserror::Error;
 
 use self::{
@@ -99,22 +103,40 @@ pub fn run(settings: Settings, source: &Receiver<Update>) -> Result<Exit, LiveEr
     screen.run(&mut input, source, guard)
 }
 
-type Backend = CrosstermBackend<BufWriter<Stdout>>;
+/// Standard output until the terminal is gone. From then on nothing is written: ratatui shows the cursor when it is dropped,
+/// and panics where neither that nor its complaint can be written.
+struct Output {
+    stdout: BufWriter<Stdout>,
+    is_gone: Arc<AtomicBool>,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_gone.load(Ordering::SeqCst) { Ok(bytes.len()) } else { self.stdout.write(bytes) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.is_gone.load(Ordering::SeqCst) { Ok(()) } else { self.stdout.flush() }
+    }
+}
 
 struct Screen {
     app: App,
-    terminal: Terminal<Backend>,
+    terminal: Terminal<CrosstermBackend<Output>>,
+    is_gone: Arc<AtomicBool>,
     is_stale: bool,
 }
 
 impl Screen {
     fn new(settings: Settings) -> io::Result<Self> {
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, stdout()));
-        let mut terminal = Terminal::new(backend)?;
-        terminal.clear()?;
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let stdout = BufWriter::with_capacity(BUFFER, stdout());
+        let terminal =
+            Terminal::new(CrosstermBackend::new(Output { stdout, is_gone: Arc::clone(&is_gone) }))?;
         let app = App::new(settings, Timestamp::now());
-        let mut screen = Self { app, terminal, is_stale: true };
+        let mut screen = Self { app, terminal, is_gone, is_stale: true };
         screen.measure()?;
+        screen.clear()?;
         Ok(screen)
     }
 
@@ -122,6 +144,7 @@ impl Screen {
         let exit = self.watch(input, source, &guard);
         let is_there = matches!(exit, Ok(Exit::Quit | Exit::Signal(_)));
         drop(guard);
+        self.is_gone.store(!is_there, Ordering::SeqCst);
         if is_there {
             // A terminal that takes no more text must not keep the process from ending.
             let _ = self.leave_text();
@@ -156,7 +179,7 @@ impl Screen {
                         self.tell(Event::End(String::new()));
                         is_open = false;
                     }
-                };
+                }
             }
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
@@ -216,14 +239,21 @@ impl Screen {
         let app = &self.app;
         self.terminal.draw(|frame| app.draw(frame))?;
         self.terminal.backend_mut().queue(EndSynchronizedUpdate)?;
-        io::Write::flush(self.terminal.backend_mut())
+        Write::flush(self.terminal.backend_mut())
     }
 
     fn enter_again(&mut self, guard: &Guard) -> Result<(), LiveError> {
         guard.enter_again().map_err(LiveError::of("take over"))?;
-        self.terminal.clear().map_err(LiveError::of("draw on"))?;
+        self.clear().map_err(LiveError::of("draw on"))?;
         self.is_stale = true;
         Ok(())
+    }
+
+    /// Clears the terminal, so that the next frame is drawn whole. Ratatui's own way asks the terminal for its cursor and
+    /// would take keys for the answer.
+    fn clear(&mut self) -> io::Result<()> {
+        let (width, height) = self.app.size;
+        self.terminal.resize(Rect { x: 0, y: 0, width, height })
     }
 
     /// Writes the last screen as plain text.
