@@ -6,6 +6,8 @@ mod guard;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "other.rs")]
 mod input;
+#[cfg(all(test, unix))]
+mod tests;
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stdout, Write, stdin, stdout},
