@@ -6,7 +6,7 @@ mod guard;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "other.rs")]
 mod input;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -1,5 +1,7 @@
 //! The screen in a real pseudo-terminal. The test program runs itself there.
 
+#![cfg(unix)]
+
 use std::{
     env,
     os::fd::OwnedFd,
