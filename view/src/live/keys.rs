@@ -6,7 +6,7 @@ use super::{
     app::{App, Outcome, Overlay, OverlayKind, Prompt},
     draw::layout::Layout,
     lists::{self, FunctionColumn, HttpColumn, Tab},
-    table::view_below,
+    table::{Line, view_below},
 };
 use crate::{
     FilterError,
@@ -48,11 +48,7 @@ impl App {
     pub(super) fn press(&mut self, key: KeyEvent) -> Outcome {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('c' | 'd')
-                if is_control && (key.code == KeyCode::Char('c') || self.prompt.is_none()) =>
-            {
-                return Outcome::Quit;
-            }
+            KeyCode::Char('c') if is_control => return Outcome::Quit,
             KeyCode::Char('z') if is_control => return Outcome::Suspend,
             KeyCode::Char('l') if is_control => return Outcome::Repaint,
             _ => {}
@@ -66,11 +62,14 @@ impl App {
         if let Some(overlay) = self.overlay {
             return self.press_on(overlay, key.code);
         }
-        if is_control || key.modifiers.contains(KeyModifiers::ALT) {
-            return Outcome::Nothing;
-        }
+        let code = match key.code {
+            KeyCode::Char('d' | 'f') if is_control => KeyCode::PageDown,
+            KeyCode::Char('u' | 'b') if is_control => KeyCode::PageUp,
+            _ if is_control || key.modifiers.contains(KeyModifiers::ALT) => return Outcome::Nothing,
+            code => code,
+        };
         self.message = None;
-        self.press_key(key.code)
+        self.press_key(code)
     }
 
     fn press_key(&mut self, code: KeyCode) -> Outcome {
@@ -85,6 +84,8 @@ impl App {
             KeyCode::Home | KeyCode::Char('g') => self.select(0),
             KeyCode::End | KeyCode::Char('G') => self.select(usize::MAX),
             KeyCode::Enter => self.open(),
+            KeyCode::Right if self.is_open() == Some(false) => self.open(),
+            KeyCode::Left if self.is_open() == Some(true) => self.open(),
             KeyCode::Esc => self.step_back(),
             KeyCode::Char('?' | 'h') => self.cover(OverlayKind::Help),
             KeyCode::Char('i') => self.cover(OverlayKind::Information),
@@ -187,15 +188,19 @@ impl App {
         }
     }
 
+    /// Whether the selected row is open; nothing where it cannot be.
+    fn is_open(&self) -> Option<bool> {
+        let table = self.table.as_ref().filter(|_| self.tab == Tab::Flows)?;
+        let line = *table.lines.get(self.lists[0].at)?;
+        let is_row = matches!(line, Line::Row(_)) && view_below(self.choice.view).is_some();
+        is_row.then(|| table.is_open(line))
+    }
+
     /// Opens or closes the selected row; shows the details of one that has nothing below it.
     fn open(&mut self) {
-        let row = self.table.as_ref().and_then(|table| {
-            let line = *table.lines.get(self.lists[0].at)?;
-            let is_row = matches!(line, super::table::Line::Row(_));
-            (is_row && view_below(self.choice.view).is_some()).then(|| table.row(line))?
-        });
-        match row {
-            Some(row) if self.tab == Tab::Flows => {
+        let is_row = self.is_open().is_some();
+        match self.selected_row().filter(|_| is_row) {
+            Some(row) => {
                 let key = row.key.clone();
                 if !self.opened.remove(&key) {
                     self.opened.insert(key);

@@ -161,6 +161,14 @@ fn open_rows_show_what_is_below_and_stay_where_they_are() {
     type_in(&mut app, "k");
     press(&mut app, KeyCode::Enter);
     assert!(!drawn(&mut app, 80, 24).contains('▾'));
+    for (key, is_open) in [(KeyCode::Right, true), (KeyCode::Right, true), (KeyCode::Left, false)] {
+        press(&mut app, key);
+        assert_eq!(drawn(&mut app, 80, 24).contains('▾'), is_open);
+    }
+    control(&mut app, 'd');
+    assert_eq!(selected(&app), Some("curl"));
+    control(&mut app, 'u');
+    assert_eq!(selected(&app), Some("nginx"));
 }
 
 #[test]
