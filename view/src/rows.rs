@@ -3,11 +3,9 @@
 
 mod key;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
+use hashbrown::HashMap;
 use traffictrace_crd::flow::{Direction, FlowState, Protocol};
 
 use self::key::{Key, key_of};
@@ -54,6 +52,11 @@ impl View {
     pub fn next(self) -> Self {
         let place = Self::ALL.iter().position(|view| *view == self).unwrap_or(0);
         Self::ALL[(place + 1) % Self::ALL.len()]
+    }
+
+    /// Whether all flows of a row are of one process.
+    fn is_of_processes(self) -> bool {
+        matches!(self, Self::Process | Self::Endpoint | Self::Connection)
     }
 
     /// Whether a row can have two ends.
@@ -279,7 +282,7 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
         });
         shown.rows[place].take(flows, first, other, choice.view);
     }
-    finish(&mut shown.rows, flows);
+    finish(&mut shown.rows, flows, choice.view);
     shown.unlisted = Sums::from(snapshot).beyond(&listed);
     shown
 }
@@ -297,14 +300,14 @@ pub fn rows_below(snapshot: &Snapshot, row: &Row, view: View) -> Vec<Row> {
         });
         below[place].take(flows, first, None, view);
     }
-    finish(&mut below, flows);
+    finish(&mut below, flows, view);
     below
 }
 
 /// Counts the processes of rows and brings the rows into their order.
-fn finish(rows: &mut [Row], flows: &[Flow]) {
+fn finish(rows: &mut [Row], flows: &[Flow], view: View) {
     for row in &mut *rows {
-        row.count_processes(flows);
+        row.count_processes(flows, view);
     }
     rows.sort_by(|a, b| b.sums.bytes().cmp(&a.sums.bytes()).then_with(|| a.key.cmp(&b.key)));
 }
@@ -387,11 +390,14 @@ impl Row {
         } else if self.other_end != other_end {
             self.other_end = None;
         }
-        agree(&mut self.owner.namespace, &flow.namespace);
-        agree(&mut self.owner.pod, &flow.pod);
-        agree(&mut self.owner.container, &flow.container);
-        agree(&mut self.owner.command, &flow.command);
-        agree(&mut self.owner.pid, &flow.pid);
+        // Where a row is of one process, its flows agree about the owner.
+        if !view.is_of_processes() {
+            agree(&mut self.owner.namespace, &flow.namespace);
+            agree(&mut self.owner.pod, &flow.pod);
+            agree(&mut self.owner.container, &flow.container);
+            agree(&mut self.owner.command, &flow.command);
+            agree(&mut self.owner.pid, &flow.pid);
+        }
         agree(&mut self.protocol, &Some(flow.protocol));
         agree(&mut self.direction, &Some(flow.direction));
         if let Some(known) = known {
@@ -417,7 +423,11 @@ impl Row {
         self.flows.push(place);
     }
 
-    fn count_processes(&mut self, flows: &[Flow]) {
+    fn count_processes(&mut self, flows: &[Flow], view: View) {
+        if view.is_of_processes() {
+            self.processes = self.owner.pid.is_some().into();
+            return;
+        }
         let of = |place: &usize| flows[*place].pid.map(|pid| (&flows[*place].pod, pid));
         self.processes = self.flows.iter().filter_map(of).collect::<BTreeSet<_>>().len();
     }

@@ -20,7 +20,7 @@ pub(super) struct Key<'a> {
 impl<'a> Key<'a> {
     pub(super) fn of(flow: &'a Flow, view: View) -> Self {
         let local = (flow.local_address, flow.local_port);
-        let has_process = view != View::Pod && view != View::Peer;
+        let has_process = view.is_of_processes();
         Self {
             pod: (view != View::Peer)
                 .then(|| (flow.namespace.as_deref(), flow.pod.as_deref(), container_of(flow, view))),
