@@ -8,6 +8,7 @@ mod error;
 pub mod filter;
 pub mod history;
 pub mod json;
+pub mod live;
 pub mod losses;
 mod names;
 pub mod pairs;

@@ -1,13 +1,14 @@
 //! The rows of a snapshot: its flows, filtered and grouped. The rows, what the filter leaves out and what is not listed add up
 //! to the totals, to the byte.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-};
+mod key;
 
+use std::{collections::BTreeSet, net::IpAddr};
+
+use hashbrown::HashMap;
 use traffictrace_crd::flow::{Direction, FlowState, Protocol};
 
+use self::key::{Key, key_of};
 use crate::{
     filter::Filter,
     pairs::{Pair, pairs},
@@ -22,7 +23,7 @@ pub enum View {
     Process,
     /// A pod; on one host a container.
     Pod,
-    /// A peer, whoever talks to it.
+    /// A peer, whoever talks to it: a service with its port, a client without.
     Peer,
     /// A process and a service that it offers or uses: the clients' own ports are folded.
     Endpoint,
@@ -51,6 +52,11 @@ impl View {
     pub fn next(self) -> Self {
         let place = Self::ALL.iter().position(|view| *view == self).unwrap_or(0);
         Self::ALL[(place + 1) % Self::ALL.len()]
+    }
+
+    /// Whether all flows of a row are of one process.
+    fn is_of_processes(self) -> bool {
+        matches!(self, Self::Process | Self::Endpoint | Self::Connection)
     }
 
     /// Whether a row can have two ends.
@@ -213,7 +219,8 @@ pub struct Row {
     pub processes: usize,
     /// The process at the other end, where both ends are in the trace.
     pub other_end: Option<Owner>,
-    /// The peer, as [`peer_of`] names it; nothing where there are several.
+    /// The peer, as [`peer_of`] names it, but a client without its port where the row stands for a peer, and the offered
+    /// service, such as `*:80`, where it stands for an endpoint; nothing where there are several.
     pub peer: Option<String>,
     /// The local end, such as `10.0.0.7:80`, or `*:80` where several addresses are one; nothing where there are several.
     pub local: Option<String>,
@@ -227,6 +234,8 @@ pub struct Row {
     pub rtt_microseconds: Option<u32>,
     /// Its sums.
     pub sums: Sums,
+    /// Place of the flow with the most bytes.
+    pub busiest: usize,
     /// Places of its flows in the snapshot. The other ends of connections are not among them.
     pub flows: Vec<usize>,
 }
@@ -256,7 +265,7 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     };
     let mut shown = Rows::default();
     let mut listed = Sums::default();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: HashMap<Key<'_>, usize> = HashMap::new();
     for Pair { first, other } in pairs {
         let ends = || [Some(first), other].into_iter().flatten().map(|place| &flows[place]);
         ends().for_each(|flow| listed.add(&flow.into()));
@@ -267,19 +276,40 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
         if let Some(other) = other {
             shown.other_ends.add(&(&flows[other]).into());
         }
-        let key = key_of(&flows[first], choice.view);
-        let place = *places.entry(key).or_insert_with_key(|key| {
-            shown.rows.push(Row::new(key.clone(), &flows[first], choice.view));
+        let place = *places.entry(Key::of(&flows[first], choice.view)).or_insert_with(|| {
+            shown.rows.push(Row::new(flows, first, choice.view));
             shown.rows.len() - 1
         });
-        shown.rows[place].take(flows, first, other);
+        shown.rows[place].take(flows, first, other, choice.view);
     }
-    for row in &mut shown.rows {
-        row.count_processes(flows);
-    }
-    shown.rows.sort_by(|a, b| b.sums.bytes().cmp(&a.sums.bytes()).then_with(|| a.key.cmp(&b.key)));
+    finish(&mut shown.rows, flows, choice.view);
     shown.unlisted = Sums::from(snapshot).beyond(&listed);
     shown
+}
+
+/// The flows of one row, grouped anew: the rows below it. Those with the most bytes are first.
+#[must_use]
+pub fn rows_below(snapshot: &Snapshot, row: &Row, view: View) -> Vec<Row> {
+    let flows = &snapshot.flows;
+    let mut below: Vec<Row> = Vec::new();
+    let mut places: HashMap<Key<'_>, usize> = HashMap::new();
+    for &first in row.flows.iter().filter(|place| **place < flows.len()) {
+        let place = *places.entry(Key::of(&flows[first], view)).or_insert_with(|| {
+            below.push(Row::new(flows, first, view));
+            below.len() - 1
+        });
+        below[place].take(flows, first, None, view);
+    }
+    finish(&mut below, flows, view);
+    below
+}
+
+/// Counts the processes of rows and brings the rows into their order.
+fn finish(rows: &mut [Row], flows: &[Flow], view: View) {
+    for row in &mut *rows {
+        row.count_processes(flows, view);
+    }
+    rows.sort_by(|a, b| b.sums.bytes().cmp(&a.sums.bytes()).then_with(|| a.key.cmp(&b.key)));
 }
 
 /// The peer of a flow: its name and port, or its address and port.
@@ -309,6 +339,18 @@ fn service_of(flow: &Flow) -> Option<String> {
     }
 }
 
+/// The peer of a flow as a view names it. A client's own port tells nothing of who the client is.
+fn peer_in(flow: &Flow, view: View) -> Option<String> {
+    match (view, flow.direction) {
+        (View::Endpoint, _) => service_of(flow),
+        (View::Peer, Direction::Inbound) => match (&flow.peer, flow.remote_address) {
+            (Some(name), _) => Some(name.clone()),
+            (None, address) => address.map(|address| end(address, None)),
+        },
+        _ => peer_of(flow),
+    }
+}
+
 fn local_of(flow: &Flow) -> Option<String> {
     match (flow.local_address, flow.local_port) {
         (Some(address), port) => Some(end(address, port)),
@@ -317,82 +359,58 @@ fn local_of(flow: &Flow) -> Option<String> {
     }
 }
 
-/// The text that flows of one row share. No name can have a line feed: names with control characters keep to their field.
-fn key_of(flow: &Flow, view: View) -> String {
-    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().replace('\n', "\u{fffd}");
-    let pod = || format!("{}\n{}\n{}", text(&flow.namespace), text(&flow.pod), container_of(flow, view));
-    let process = || format!("{}\n{}\n{}", pod(), text(&flow.command), flow.pid.map_or(0, |pid| pid));
-    match view {
-        View::Pod => pod(),
-        View::Process => process(),
-        View::Peer => peer_of(flow).unwrap_or_default(),
-        View::Endpoint => format!(
-            "{}\n{:?}\n{:?}\n{}",
-            process(),
-            flow.protocol,
-            flow.direction,
-            service_of(flow).unwrap_or_default()
-        ),
-        View::Connection => format!(
-            "{}\n{:?}\n{:?}\n{}\n{}",
-            process(),
-            flow.protocol,
-            flow.direction,
-            local_of(flow).unwrap_or_default(),
-            peer_of(flow).unwrap_or_default()
-        ),
-    }
-}
-
-/// The container, but where a row stands for a whole pod.
-fn container_of(flow: &Flow, view: View) -> &str {
-    let is_whole_pod = view == View::Pod && flow.pod.is_some();
-    if is_whole_pod { "" } else { flow.container.as_deref().unwrap_or_default() }
-}
-
 impl Row {
-    fn new(key: String, flow: &Flow, view: View) -> Self {
+    fn new(flows: &[Flow], first: usize, view: View) -> Self {
+        let flow = &flows[first];
         Self {
-            key,
+            key: key_of(flow, view),
             owner: flow.into(),
             processes: 0,
             other_end: None,
-            peer: if view == View::Endpoint { service_of(flow) } else { peer_of(flow) },
+            peer: peer_in(flow, view),
             local: local_of(flow),
             protocol: Some(flow.protocol),
             direction: Some(flow.direction),
             state: flow.state,
             rtt_microseconds: None,
             sums: Sums::default(),
+            busiest: first,
             flows: Vec::new(),
         }
     }
 
     /// Adds a flow, and keeps of the row's texts what the flow agrees with.
-    fn take(&mut self, flows: &[Flow], place: usize, other: Option<usize>) {
+    fn take(&mut self, flows: &[Flow], place: usize, other: Option<usize>, view: View) {
         let flow = &flows[place];
-        let is_first = self.flows.is_empty();
+        let known = self.flows.first().map(|first| &flows[*first]);
+        let is_first = known.is_none();
         let other_end = other.map(|other| Owner::from(&flows[other]));
         if is_first {
             self.other_end = other_end;
         } else if self.other_end != other_end {
             self.other_end = None;
         }
-        agree(&mut self.owner.namespace, &flow.namespace);
-        agree(&mut self.owner.pod, &flow.pod);
-        agree(&mut self.owner.container, &flow.container);
-        agree(&mut self.owner.command, &flow.command);
-        agree(&mut self.owner.pid, &flow.pid);
+        // Where a row is of one process, its flows agree about the owner.
+        if !view.is_of_processes() {
+            agree(&mut self.owner.namespace, &flow.namespace);
+            agree(&mut self.owner.pod, &flow.pod);
+            agree(&mut self.owner.container, &flow.container);
+            agree(&mut self.owner.command, &flow.command);
+            agree(&mut self.owner.pid, &flow.pid);
+        }
         agree(&mut self.protocol, &Some(flow.protocol));
         agree(&mut self.direction, &Some(flow.direction));
-        if self.peer.is_some() && self.peer != peer_of(flow) && self.peer != service_of(flow) {
-            self.peer = None;
+        if let Some(known) = known {
+            // The texts were made of the first flow.
+            if self.peer.is_some() && key::peer(known, view) != key::peer(flow, view) {
+                self.peer = None;
+            }
+            if (known.local_address, known.local_port) != (flow.local_address, flow.local_port) {
+                self.local = None;
+            }
         }
-        if self.local.is_some() && self.local != local_of(flow) {
-            self.local = None;
-        }
-        let is_largest = self.flows.iter().all(|known| flows[*known].weight() < flow.weight());
-        if is_largest {
+        if is_first || flows[self.busiest].weight() < flow.weight() {
+            self.busiest = place;
             self.rtt_microseconds = flow.rtt_microseconds;
         }
         self.state = match (is_first, self.state, flow.state) {
@@ -405,7 +423,11 @@ impl Row {
         self.flows.push(place);
     }
 
-    fn count_processes(&mut self, flows: &[Flow]) {
+    fn count_processes(&mut self, flows: &[Flow], view: View) {
+        if view.is_of_processes() {
+            self.processes = self.owner.pid.is_some().into();
+            return;
+        }
         let of = |place: &usize| flows[*place].pid.map(|pid| (&flows[*place].pod, pid));
         self.processes = self.flows.iter().filter_map(of).collect::<BTreeSet<_>>().len();
     }

@@ -82,6 +82,16 @@ fn a_service_that_is_offered_is_one_endpoint() {
 }
 
 #[test]
+fn a_client_is_one_peer_whatever_its_ports_are() {
+    let mut snapshot = snapshot();
+    let inbound =
+        |port| Flow { direction: Direction::Inbound, remote_port: Some(port), ..flow("nginx", 412) };
+    snapshot.flows = vec![inbound(50_000), inbound(50_001), flow("curl", 412)];
+    let peers: Vec<_> = rows(&snapshot, &by(View::Peer)).rows.into_iter().map(|row| row.peer).collect();
+    assert_eq!(peers, [Some("10.1.1.156".to_owned()), Some("10.1.1.156:443".to_owned())]);
+}
+
+#[test]
 fn addresses_of_both_families_are_shown_with_their_ports() {
     let mut flow = flow("nginx", 1);
     flow.remote_address = "2001:db8::1".parse().ok();

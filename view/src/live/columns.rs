@@ -1,0 +1,245 @@
+//! The columns of the table of flows: which of them a width has room for, and the order in which they go.
+
+use crate::{rows::View, sort, units::Units};
+
+/// A column of the table of flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Column {
+    // In the order of their places on the screen.
+    Name,
+    Owner,
+    Pod,
+    Container,
+    Peer,
+    Protocol,
+    State,
+    Processes,
+    Open,
+    RxRate,
+    TxRate,
+    Rate,
+    Rx,
+    Tx,
+    Bytes,
+    Failures,
+    Retransmits,
+    Rtt,
+    Bar,
+    Sparkline,
+}
+
+use Column::{
+    Bar, Bytes, Container, Failures, Name, Open, Owner, Peer, Pod, Processes, Protocol, Rate, Retransmits,
+    Rtt, Rx, RxRate, Sparkline, State, Tx, TxRate,
+};
+
+const RATES: [Column; 3] = [RxRate, TxRate, Rate];
+const AMOUNTS: [Column; 3] = [Rx, Tx, Bytes];
+/// Columns of the terminal that the name of a connection has before details come.
+const NAME_OF_TWO: usize = 44;
+/// Columns between the marks of a row and its name.
+pub(super) const MARKS: usize = 3;
+
+/// The circumstances that decide about the columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    pub(super) view: View,
+    pub(super) units: Units,
+    /// Whether amounts have the places of rates.
+    pub(super) is_of_totals: bool,
+    /// Whether columns of details go before bars.
+    pub(super) is_wide: bool,
+    pub(super) has_pods: bool,
+    pub(super) has_containers: bool,
+}
+
+impl Choice {
+    /// All columns, the most important first.
+    fn ranked(&self) -> Vec<Column> {
+        let (numbers, others) = if self.is_of_totals { (AMOUNTS, RATES) } else { (RATES, AMOUNTS) };
+        let place = match (self.has_pods, self.has_containers) {
+            (true, _) => &[Pod, Container][..],
+            (false, true) => &[Container],
+            (false, false) => &[],
+        };
+        let (main, more) = place.split_at(place.len().min(1));
+        let (basic, details): (Vec<Column>, Vec<Column>) = match self.view {
+            View::Process => ([&[Open], main].concat(), [&[Peer, Retransmits], more, &[Rtt]].concat()),
+            View::Pod => (vec![Open, Processes], vec![Retransmits]),
+            View::Peer => (vec![Open, Owner], vec![Retransmits, Rtt]),
+            View::Endpoint => (vec![Open], [&[Protocol, Rtt, Retransmits], place].concat()),
+            View::Connection => (vec![Open], [&[Protocol, Rtt, Retransmits, State], place].concat()),
+        };
+        let bars: &[Column] = &[Bar, Sparkline];
+        let first: &[Column] = &[Name, numbers[0], numbers[1]];
+        if self.is_wide {
+            [first, main, &details, &[numbers[2]], &others, &[Open], bars, &[Failures]].concat()
+        } else {
+            let (bar, sparkline) = bars.split_at(1);
+            [first, &[numbers[2]], &basic, bar, &details, sparkline, &others, &[Failures]].concat()
+        }
+    }
+
+    /// The columns that `width` has room for, in the order of their places. The less important ones are left out, one after
+    /// the other.
+    pub(super) fn columns(&self, width: usize) -> Vec<Column> {
+        let mut room = width.saturating_sub(MARKS - 1);
+        // Two ends need room before more than the first columns come.
+        let has_two_ends = matches!(self.view, View::Endpoint | View::Connection);
+        let reserved = if has_two_ends { NAME_OF_TWO - Name.minimum(self.units) } else { 0 };
+        let mut columns = Vec::new();
+        for column in self.ranked() {
+            let needed = column.minimum(self.units) + 1;
+            if columns.contains(&column) {
+                continue;
+            }
+            // The name and the rates are always there.
+            let reserved = if columns.len() > 3 { reserved } else { 0 };
+            if needed + reserved > room && columns.len() >= 3 {
+                break;
+            }
+            room = room.saturating_sub(needed);
+            columns.push(column);
+        }
+        // Amounts beside rates are there together or not at all.
+        let others = if self.is_of_totals { RATES } else { AMOUNTS };
+        if !others.iter().all(|column| columns.contains(column)) && columns.len() > 3 {
+            columns.retain(|column| !others.contains(column));
+        }
+        columns.sort_unstable();
+        columns
+    }
+}
+
+impl Column {
+    /// Its heading.
+    pub(super) fn heading(self, view: View) -> &'static str {
+        match self {
+            Name => match view {
+                View::Process => "PROCESS",
+                View::Pod => "POD",
+                View::Peer => "PEER",
+                View::Endpoint => "ENDPOINT",
+                View::Connection => "CONNECTION",
+            },
+            Owner => "PROCESS",
+            Container => "CONTAINER",
+            Protocol => "PROT",
+            State => "STATE",
+            Processes => "PROCS",
+            Failures => "FAILED",
+            Bar => "SHARE",
+            Sparkline => "60 S",
+            Pod | Peer | Open | RxRate | TxRate | Rate | Rx | Tx | Bytes | Retransmits | Rtt => {
+                self.sorted_by(view).map_or("", sort::Column::name)
+            }
+        }
+    }
+
+    /// The order that the column stands for.
+    pub(super) fn sorted_by(self, view: View) -> Option<sort::Column> {
+        match self {
+            Name => match view {
+                View::Process | View::Endpoint | View::Connection => Some(sort::Column::Process),
+                View::Pod => Some(sort::Column::Pod),
+                View::Peer => Some(sort::Column::Peer),
+            },
+            Pod => Some(sort::Column::Pod),
+            Peer => Some(sort::Column::Peer),
+            Open => Some(sort::Column::Open),
+            RxRate => Some(sort::Column::RxRate),
+            TxRate => Some(sort::Column::TxRate),
+            Rate => Some(sort::Column::Rate),
+            Rx => Some(sort::Column::Rx),
+            Tx => Some(sort::Column::Tx),
+            Bytes => Some(sort::Column::Bytes),
+            Retransmits => Some(sort::Column::Retransmits),
+            Rtt => Some(sort::Column::Rtt),
+            Owner | Container | Protocol | State | Processes | Failures | Bar | Sparkline => None,
+        }
+    }
+
+    /// Whether its cells are texts that can be cut.
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, Name | Owner | Pod | Container | Peer | Protocol | State)
+    }
+
+    /// Columns of the terminal that it needs.
+    pub(super) fn minimum(self, units: Units) -> usize {
+        match self {
+            Name => 18,
+            Owner | Peer => 14,
+            Pod => 12,
+            Container | Sparkline => 10,
+            Protocol => 4,
+            Open | Processes => 5,
+            State | Failures | Retransmits | Bar => 6,
+            Rtt => 7,
+            RxRate | TxRate | Rate | Rx | Tx | Bytes => match units {
+                Units::Bytes => 8,
+                Units::Bits => 9,
+                Units::Exact => 14,
+            },
+        }
+    }
+
+    /// Columns of the terminal that it can use.
+    pub(super) fn maximum(self) -> usize {
+        match self {
+            Name => 90,
+            Owner | Peer => 48,
+            Pod | Container => 40,
+            Bar => 16,
+            Sparkline => 60,
+            _ => 28,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(view: View) -> Choice {
+        Choice {
+            view,
+            units: Units::Bytes,
+            is_of_totals: false,
+            is_wide: false,
+            has_pods: true,
+            has_containers: true,
+        }
+    }
+
+    #[test]
+    fn columns_go_in_the_said_order() {
+        let at = |width| choice(View::Process).columns(width);
+        assert_eq!(at(80), [Name, Pod, Open, RxRate, TxRate, Rate, Bar]);
+        assert_eq!(at(73), [Name, Pod, Open, RxRate, TxRate, Rate]);
+        assert_eq!(at(66), [Name, Open, RxRate, TxRate, Rate]);
+        assert_eq!(at(50), [Name, RxRate, TxRate, Rate]);
+        assert_eq!(at(40), [Name, RxRate, TxRate]);
+        assert_eq!(at(0), [Name, RxRate, TxRate]);
+    }
+
+    #[test]
+    fn no_column_is_there_twice_and_none_is_too_wide() {
+        for view in View::ALL {
+            for (is_of_totals, is_wide, has_pods) in
+                [(false, false, false), (true, false, true), (false, true, true), (true, true, false)]
+            {
+                let choice = Choice { is_of_totals, is_wide, has_pods, ..choice(view) };
+                for width in 40..300 {
+                    let mut columns = choice.columns(width);
+                    let needed: usize =
+                        columns.iter().map(|column| column.minimum(Units::Bytes) + 1).sum::<usize>() + MARKS
+                            - 1;
+                    assert!(needed <= width, "{view:?} {columns:?} need {needed} of {width}");
+                    let number = columns.len();
+                    columns.dedup();
+                    assert_eq!(columns.len(), number);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the screen: its pictures, its behaviour, and what holds for all of them.
+
+mod behaviour;
+mod properties;
+mod screens;
