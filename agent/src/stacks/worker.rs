@@ -203,7 +203,7 @@ const FAILED: &str = "the stack could not be read";
 
 /// Looks at a doubtful stack after the first one, and the time between them: all of them are over before the end of a trace
 /// stops waiting.
-const MORE_LOOKS: u32 = 4;
+const MORE_LOOKS: u32 = 2;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Bytes of samples that wait for another look: they take room from those that wait for their first one.
 const MOST_DOUBTFUL: usize = MOST_WAITING / 8;

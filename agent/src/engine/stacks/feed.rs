@@ -26,7 +26,7 @@ const RING_BYTES: u32 = 16 << 20;
 /// Records that are taken in one go: more than fit into the ring buffer, but not more than come while they are taken.
 const MOST_RECORDS: usize = 40_000;
 /// Time that a result waits for the names of stacks that were taken before it.
-const NAMED: Duration = Duration::from_secs(2);
+const NAMED: Duration = Duration::from_secs(4);
 /// Pause between two attempts to attach programs anew where the kernel refused that.
 const ATTACHED_AGAIN: Duration = Duration::from_secs(10);
 
