@@ -284,6 +284,10 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     }
     finish(&mut shown.rows, flows, choice.view);
     shown.unlisted = Sums::from(snapshot).beyond(&listed);
+    if shown.unlisted.flows == 0 {
+        // Rates of flows are rounded, each by itself.
+        (shown.unlisted.rx_rate, shown.unlisted.tx_rate) = (0, 0);
+    }
     shown
 }
 

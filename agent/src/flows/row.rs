@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
 
 use serde::Serialize;
+use traffictrace_crd as crd;
 use traffictrace_ebpf::layout::{self, Slot};
 
 use super::Counters;
@@ -83,6 +84,36 @@ pub enum FlowState {
     Closed,
     /// None, and none ever was: no connection could be opened.
     Failed,
+}
+
+impl From<Protocol> for crd::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+            Protocol::Icmp => Self::Icmp,
+        }
+    }
+}
+
+impl From<Direction> for crd::Direction {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Inbound => Self::Inbound,
+            Direction::Outbound => Self::Outbound,
+            Direction::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<FlowState> for crd::FlowState {
+    fn from(state: FlowState) -> Self {
+        match state {
+            FlowState::Open => Self::Open,
+            FlowState::Closed => Self::Closed,
+            FlowState::Failed => Self::Failed,
+        }
+    }
 }
 
 /// What makes flows one row. Pod and container are in every one of these, by the cgroup, and so is the process.

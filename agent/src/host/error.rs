@@ -50,6 +50,9 @@ pub(crate) enum HostError {
     /// Standard output does not take what was printed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// The live screen failed.
+    #[error(transparent)]
+    Screen(traffictrace_view::live::LiveError),
     /// Signals cannot be caught.
     #[error("cannot listen for signals: {0}")]
     Signal(io::Error),

@@ -14,7 +14,7 @@ pub(crate) use self::{
     args::{EngineArgs, TargetArgs, duration, interval, some_time},
     error::HostError,
     filter::FilterArgs,
-    table::{GAP, table},
+    table::table,
     target::Target,
 };
 

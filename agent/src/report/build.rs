@@ -11,7 +11,7 @@ use traffictrace_crd::{
 use super::identities::Owned;
 use super::{History, Identities, history, http, size};
 use crate::engine::{HttpSnapshot, Snapshot};
-use crate::flows::{Direction, FlowState, Protocol, Row, Totals};
+use crate::flows::{Direction, Row, Totals};
 use crate::session::Trace;
 
 /// Longest text about what is not enforced, in characters.
@@ -253,22 +253,10 @@ fn flow(row: &Row, owned: Option<Owned>, identities: &Identities) -> FlowRow {
         pid: some(key.pid),
         container_pid: some(key.container_pid),
         command: Some(human::printable(&key.command()).into_owned()).filter(|command| !command.is_empty()),
-        protocol: match key.protocol {
-            Protocol::Tcp => crd::Protocol::Tcp,
-            Protocol::Udp => crd::Protocol::Udp,
-            Protocol::Icmp => crd::Protocol::Icmp,
-        },
-        direction: match key.direction {
-            Direction::Inbound => crd::Direction::Inbound,
-            Direction::Outbound => crd::Direction::Outbound,
-            Direction::Unknown => crd::Direction::Unknown,
-        },
+        protocol: key.protocol.into(),
+        direction: key.direction.into(),
         // What was folded together because there was no room is open and closed at once.
-        state: (!row.folded).then_some(match row.state {
-            FlowState::Open => crd::FlowState::Open,
-            FlowState::Closed => crd::FlowState::Closed,
-            FlowState::Failed => crd::FlowState::Failed,
-        }),
+        state: (!row.folded).then_some(row.state.into()),
         local_address: key.local_address.map(|address| address.to_string()),
         local_port: key.local_port,
         remote_address: key.remote_address.map(|address| address.to_string()),

@@ -1,57 +1,61 @@
 //! `traffictrace top`: who uses the network in one container, cgroup or process, without Kubernetes.
 
 mod args;
-mod json;
 mod printer;
-mod table;
+mod screen;
+mod snapshot;
 
 use std::time::{Duration, Instant};
 
 use tokio::time::{timeout, timeout_at};
+use traffictrace_view::{Snapshot, live, losses};
 
 pub(crate) use self::args::TopArgs;
-use self::printer::Printer;
+use self::{args::Output, printer::Printer};
 use crate::{
-    engine::SessionSpec,
+    engine::{Engine, SessionId, SessionSpec},
     flows::GroupBy,
     host::{HostError, Target, interruption},
     logging,
 };
 
-/// How often the kernel's flow table is looked at between two tables on the screen.
+/// How often the kernel's flow table is looked at between two intervals.
 const TICK: Duration = Duration::from_millis(200);
 /// The only session here.
 const SESSION: &str = "top";
 
 /// Traces until Ctrl-C, SIGTERM, `--count` intervals, `--duration`, or the end of what is traced; then says a last time what
-/// was counted.
+/// was counted. On a terminal it shows the live screen, unless plain output is asked for.
 pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
-    let mut stopped = std::pin::pin!(interruption()?);
-    let filter = args.filter.read(&args.protocol)?;
-    let mut target = Target::find(&args.target)?;
-    let session = SESSION.to_owned();
-    let mut engine = args.engine.engine(target.root().to_owned());
-    let max_rows = args.engine.max_flows;
-    let spec = SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
-    target.start(&mut engine, &session, spec)?;
-    let heading = target.heading();
-    eprintln!("Tracing {heading}. Ctrl-C ends.");
+    let stopped = std::pin::pin!(interruption()?);
+    let mut traced = Traced::start(&args)?;
+    if args.wants_screen() && live::is_possible() {
+        return screen::run(&args, &mut traced, stopped).await;
+    }
+    eprintln!("Tracing {}. Ctrl-C ends.", traced.subject);
+    print(&args, &mut traced, stopped).await
+}
 
+/// Prints each interval.
+async fn print(
+    args: &TopArgs,
+    traced: &mut Traced,
+    mut stopped: impl Future<Output = ()> + Unpin,
+) -> Result<(), HostError> {
     let (mut printed, mut due) = (0, Instant::now() + args.interval());
     let end = args.duration.map(|duration| Instant::now() + duration);
-    let mut printer = Printer::new(&args, &heading);
+    let mut printer = Printer::new(args);
     loop {
         let tick = Instant::now() + TICK;
         let wake = if printer.is_busy() { tick } else { due.min(tick) };
         let wake = end.map_or(wake, |end| end.min(wake));
-        let mut last = timeout_at(wake.into(), stopped.as_mut()).await.is_ok();
+        let mut last = timeout_at(wake.into(), &mut stopped).await.is_ok();
         last |= end.is_some_and(|end| Instant::now() >= end);
-        if let Some(gone) = target.follow(&mut engine, &session)? {
+        if let Some(gone) = traced.follow()? {
             eprintln!("Tracing ends: {gone} is gone.");
             last = true;
         }
-        engine.tick();
         if printer.is_busy() && !last {
             continue;
         }
@@ -59,23 +63,25 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
         let wants_more = loop {
             match timeout(TICK, printer.finish()).await {
                 Ok(result) => break result.map_err(HostError::Output)?,
-                Err(_) => engine.tick(),
+                Err(_) => traced.engine.tick(),
             }
         };
         if !wants_more {
             break;
         }
-        if last || Instant::now() >= due {
-            // A snapshot may go by a drain some milliseconds old; the last document must have the last byte.
-            if last {
-                engine.drain_fully();
-            }
-            let Some(snapshot) = engine.snapshot(&session, args.top()) else { break };
-            printer.start(snapshot, engine.processes(&session));
+        let is_due = last || Instant::now() >= due;
+        if is_due {
+            let Some(snapshot) = traced.snapshot(args, last) else { break };
             printed += 1;
             due += args.interval();
+            last |= args.count.is_some_and(|count| printed >= count);
+            // CSV has no line for what is in no flow.
+            if last && args.output == Output::Csv {
+                losses::in_words(&snapshot).iter().for_each(|loss| eprintln!("{loss}"));
+            }
+            printer.start(snapshot);
         }
-        if last || args.count.is_some_and(|count| printed >= count) {
+        if last {
             printer.finish().await.map_err(HostError::Output)?;
             break;
         }
@@ -84,6 +90,50 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
             due = Instant::now() + args.interval();
         }
     }
-    engine.stop(&session);
+    traced.stop();
     Ok(())
+}
+
+/// What is traced, and the engine that does it.
+struct Traced {
+    engine: Engine,
+    target: Target,
+    session: SessionId,
+    /// What is traced, in words.
+    subject: String,
+}
+
+impl Traced {
+    fn start(args: &TopArgs) -> Result<Self, HostError> {
+        let filter = args.filter.read(&args.protocol)?;
+        let target = Target::find(&args.target)?;
+        let session = SESSION.to_owned();
+        let mut engine = args.engine.engine(target.root().to_owned());
+        let max_rows = args.engine.max_flows;
+        let spec = SessionSpec { filter, group_by: GroupBy::Connection, max_rows, ..SessionSpec::default() };
+        target.start(&mut engine, &session, spec)?;
+        let subject = target.heading();
+        Ok(Self { engine, target, session, subject })
+    }
+
+    /// Follows what is traced and reads the kernel's table; what is gone, if the trace has nothing left.
+    fn follow(&mut self) -> Result<Option<String>, HostError> {
+        let gone = self.target.follow(&mut self.engine, &self.session)?;
+        self.engine.tick();
+        Ok(gone.map(|gone| gone.to_string()))
+    }
+
+    /// The numbers now. The last ones have the last byte: others may go by a drain some milliseconds old.
+    fn snapshot(&mut self, args: &TopArgs, is_last: bool) -> Option<Snapshot> {
+        if is_last {
+            self.engine.drain_fully();
+        }
+        let snapshot = self.engine.snapshot(&self.session, args.listed())?;
+        let processes = self.engine.processes(&self.session);
+        Some(snapshot::of(&snapshot, &processes, &self.subject, args.interval()))
+    }
+
+    fn stop(&mut self) {
+        self.engine.stop(&self.session);
+    }
 }

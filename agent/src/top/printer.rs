@@ -8,25 +8,21 @@ use std::{
 
 use rustix::termios::tcgetwinsize;
 use tokio::task::{JoinHandle, spawn_blocking};
+use traffictrace_view::{Snapshot, csv, json, text};
 
-use super::{
-    args::{Output, TopArgs},
-    json,
-    table::{self, Terminal},
-};
-use crate::{engine::Snapshot, flows::Process};
+use super::args::{Output, TopArgs};
 
 /// Prints one snapshot at a time.
 #[derive(Debug)]
 pub(super) struct Printer {
     args: Arc<TopArgs>,
-    heading: Arc<str>,
+    is_first: bool,
     running: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Printer {
-    pub(super) fn new(args: &TopArgs, heading: &str) -> Self {
-        Self { args: Arc::new(args.clone()), heading: heading.into(), running: None }
+    pub(super) fn new(args: &TopArgs) -> Self {
+        Self { args: Arc::new(args.clone()), is_first: true, running: None }
     }
 
     /// Whether a snapshot is still being printed.
@@ -35,9 +31,10 @@ impl Printer {
     }
 
     /// Begins to print; what was printed before must have been [finished](Self::finish).
-    pub(super) fn start(&mut self, snapshot: Snapshot, processes: Vec<Process>) {
-        let (args, heading) = (Arc::clone(&self.args), Arc::clone(&self.heading));
-        self.running = Some(spawn_blocking(move || print(&args, &heading, &snapshot, &processes)));
+    pub(super) fn start(&mut self, snapshot: Snapshot) {
+        let args = Arc::clone(&self.args);
+        let is_first = std::mem::take(&mut self.is_first);
+        self.running = Some(spawn_blocking(move || print(&args, &snapshot, is_first)));
     }
 
     /// Waits until everything is printed. `false`: whoever read the output has had enough.
@@ -52,21 +49,22 @@ impl Printer {
     }
 }
 
-fn print(args: &TopArgs, heading: &str, snapshot: &Snapshot, processes: &[Process]) -> io::Result<()> {
-    let text = match args.output {
-        Output::Json => json::document(snapshot, processes, args.interval())?,
-        Output::Table => table::screen(heading, snapshot, processes, terminal(args)),
-    };
+fn print(args: &TopArgs, snapshot: &Snapshot, is_first: bool) -> io::Result<()> {
+    let mut out = Vec::new();
+    match args.output {
+        Output::Json => json::write(&mut out, snapshot)?,
+        Output::Csv => csv::Writer::new(&mut out, is_first && args.has_headers()).write(snapshot)?,
+        Output::Table => {
+            let width = tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col.into());
+            // A size that is not known is told as 0.
+            let options = text::Options { width: width.filter(|width| *width > 0), ..args.table() };
+            if !is_first {
+                out.push(b'\n');
+            }
+            out.extend(text::table(snapshot, &options).into_bytes());
+        }
+    }
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(&out)?;
     stdout.flush()
-}
-
-/// The terminal that standard output is, if it is one.
-fn terminal(args: &TopArgs) -> Option<Terminal> {
-    let size = tcgetwinsize(io::stdout()).ok()?;
-    // A size that is not known is told as 0.
-    let known = |cells: u16| if cells == 0 { usize::MAX } else { cells.into() };
-    let lines = if args.asks_for_flows() { usize::MAX } else { known(size.ws_row) };
-    Some(Terminal { columns: known(size.ws_col), lines })
 }

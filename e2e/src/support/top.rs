@@ -202,7 +202,7 @@ impl Top {
             let document = self.document()?;
             let left = document.flow_table.slots_in_use;
             if left == 0 || Instant::now() >= deadline {
-                let open = document.flows.into_iter().filter(|flow| flow.state == "open");
+                let open = document.flows.into_iter().filter(|flow| flow.state == "Open");
                 return Ok((left, open.collect()));
             }
         }

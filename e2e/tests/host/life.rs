@@ -99,7 +99,7 @@ fn a_cgroup_made_anew_is_followed_and_its_end_is_told() -> Result<()> {
     let mut lines = client(&service, at, &["--connections", "5", "--seed", &seed()])?;
     let closed = |flows: usize| {
         move |document: &Document| {
-            document.flows.len() == flows && document.flows.iter().all(|flow| flow.state == "closed")
+            document.flows.len() == flows && document.flows.iter().all(|flow| flow.state == "Closed")
         }
     };
     top.document_where("the first client's connections", closed(5))?;

@@ -7,7 +7,7 @@ use traffictrace_crd::decode_rows;
 use super::*;
 use crate::cgroups::PodKey;
 use crate::engine;
-use crate::flows::{GroupBy, Key, Seed};
+use crate::flows::{FlowState, GroupBy, Key, Protocol, Seed};
 use crate::session::{self, Pod};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;

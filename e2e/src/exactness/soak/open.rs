@@ -108,6 +108,6 @@ fn await_closed(top: &mut Top, since: Instant) -> Result<Vec<String>> {
 
 /// The rows that are shown as open.
 fn open(document: &Document) -> Vec<String> {
-    let open = document.flows.iter().filter(|flow| flow.state == "open");
+    let open = document.flows.iter().filter(|flow| flow.state == "Open");
     open.map(|flow| format!("open: {flow:?}")).collect()
 }

@@ -1,0 +1,84 @@
+//! The live screen over the engine: the screen has a thread of its own, and this one goes on counting whatever is on it.
+
+use std::{
+    sync::mpsc::{Sender, channel},
+    time::Instant,
+};
+
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::sleep_until,
+};
+use traffictrace_view::{
+    live::{self, Exit, LiveError, Update},
+    snapshot::State,
+};
+
+use super::{Traced, args::TopArgs};
+use crate::host::HostError;
+
+/// The screen's thread.
+type Screen = JoinHandle<Result<Exit, LiveError>>;
+
+/// Shows the screen until the user quits. When the trace ends before, its last numbers stay on the screen.
+pub(super) async fn run(
+    args: &TopArgs,
+    traced: &mut Traced,
+    stopped: impl Future<Output = ()> + Unpin,
+) -> Result<(), HostError> {
+    let (updates, source) = channel();
+    let settings = args.screen(traced.subject.clone());
+    let mut screen: Screen = spawn_blocking(move || live::run(settings, &source));
+    if let Some(exit) = follow(args, traced, &updates, &mut screen, stopped).await? {
+        return ended(exit);
+    }
+    drop(updates);
+    traced.stop();
+    ended(screen.await.map_err(|error| HostError::Output(std::io::Error::other(error)))?)
+}
+
+/// Sends the screen each interval's numbers. Returns how the screen has ended, or nothing when the trace has.
+async fn follow(
+    args: &TopArgs,
+    traced: &mut Traced,
+    updates: &Sender<Update>,
+    screen: &mut Screen,
+    mut stopped: impl Future<Output = ()> + Unpin,
+) -> Result<Option<Result<Exit, LiveError>>, HostError> {
+    let mut due = Instant::now() + args.interval();
+    let end = args.duration.map(|duration| Instant::now() + duration);
+    loop {
+        let tick = Instant::now() + super::TICK;
+        let wake = end.map_or(due.min(tick), |end| end.min(due).min(tick));
+        let mut over = tokio::select! {
+            exit = &mut *screen => {
+                return exit.map(Some).map_err(|error| HostError::Output(std::io::Error::other(error)));
+            }
+            () = &mut stopped => Some(String::new()),
+            () = sleep_until(wake.into()) => None,
+        };
+        if end.is_some_and(|end| Instant::now() >= end) {
+            over = Some(String::new());
+        }
+        if let Some(gone) = traced.follow()? {
+            over = Some(format!("{gone} is gone."));
+        }
+        if over.is_some() || Instant::now() >= due {
+            let Some(mut snapshot) = traced.snapshot(args, over.is_some()) else { return Ok(None) };
+            if over.is_some() {
+                snapshot.state = State::Completed;
+            }
+            // The screen that takes no more has ended, which is seen in the next turn.
+            let _ = updates.send(Update::Snapshot(Box::new(snapshot)));
+            due = (due + args.interval()).max(Instant::now());
+        }
+        if let Some(reason) = over {
+            let _ = updates.send(Update::End(reason));
+            return Ok(None);
+        }
+    }
+}
+
+fn ended(exit: Result<Exit, LiveError>) -> Result<(), HostError> {
+    exit.map(drop).map_err(HostError::Screen)
+}

@@ -1,0 +1,129 @@
+//! The plain data of an interval, as every output starts from.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use traffictrace_view::snapshot::{self as view, Seconds};
+
+use crate::{
+    engine::{Losses, Snapshot},
+    flows::{Process, Row},
+};
+
+/// An interval's numbers. `subject` is what is traced, in words; `interval` is the time that one was asked to have.
+pub(super) fn of(
+    snapshot: &Snapshot,
+    processes: &[Process],
+    subject: &str,
+    interval: Duration,
+) -> view::Snapshot {
+    view::Snapshot {
+        time: Timestamp::now(),
+        subject: subject.to_owned(),
+        interval_seconds: seconds(snapshot.interval, interval),
+        hook_tier: Some(snapshot.hook_tier.to_owned()),
+        totals: view::Totals {
+            rx_bytes: snapshot.totals.rx_bytes,
+            tx_bytes: snapshot.totals.tx_bytes,
+            rx_bytes_per_second: snapshot.rx_bytes_per_second,
+            tx_bytes_per_second: snapshot.tx_bytes_per_second,
+            connections: snapshot.totals.connections,
+            connections_open: snapshot.connections_open,
+            connect_failures: snapshot.totals.connect_failures,
+            retransmits: snapshot.totals.retransmits,
+        },
+        flows: snapshot.rows.iter().map(flow).collect(),
+        flows_total: snapshot.rows_total as u64,
+        processes: processes.iter().map(process).collect(),
+        older_sockets_found: Some(snapshot.older_sockets_found),
+        not_seen: snapshot.not_seen.iter().map(|unseen| unseen.name.to_owned()).collect(),
+        lost: lost(&snapshot.losses),
+        flow_table: Some(view::FlowTable {
+            slots: snapshot.slots as u64,
+            slots_in_use: snapshot.slots_in_use as u64,
+        }),
+        ..view::Snapshot::default()
+    }
+}
+
+/// Whole seconds where the interval is whole seconds; the last one may have been cut short and is at least 1.
+fn seconds(elapsed: Duration, interval: Duration) -> Seconds {
+    if interval.subsec_nanos() == 0 {
+        return Seconds(elapsed.as_secs_f64().round().max(1.0));
+    }
+    Seconds(elapsed.as_millis() as f64 / 1000.0)
+}
+
+fn flow(row: &Row) -> view::Flow {
+    let known = (row.key.pid != 0).then_some(row.key.pid);
+    view::Flow {
+        namespace: None,
+        pod: None,
+        container: None,
+        pid: known,
+        container_pid: known.map(|_| row.key.container_pid),
+        command: known.map(|_| row.key.command()),
+        protocol: row.key.protocol.into(),
+        direction: row.key.direction.into(),
+        state: row.state.into(),
+        local_address: row.key.local_address,
+        local_port: row.key.local_port,
+        remote_address: row.key.remote_address,
+        remote_port: row.key.remote_port,
+        peer: None,
+        rx_bytes: row.totals.rx_bytes,
+        tx_bytes: row.totals.tx_bytes,
+        rx_bytes_per_second: row.rx_bytes_per_second,
+        tx_bytes_per_second: row.tx_bytes_per_second,
+        connections: row.totals.connections,
+        connections_open: row.connections_open,
+        connect_failures: row.totals.connect_failures,
+        retransmits: row.totals.retransmits,
+        rtt_microseconds: (row.rtt_us != 0).then_some(row.rtt_us),
+    }
+}
+
+fn process(process: &Process) -> view::Process {
+    let known = (process.pid != 0).then_some(process.pid);
+    view::Process {
+        pid: known,
+        command: known.map(|_| process.command()),
+        connections_opened: process.totals.connections,
+        connections_open: process.connections_open,
+        connect_failures: process.totals.connect_failures,
+        rx_bytes: process.totals.rx_bytes,
+        tx_bytes: process.totals.tx_bytes,
+    }
+}
+
+fn lost(losses: &Losses) -> std::collections::BTreeMap<String, u64> {
+    let Losses { rx_bytes, tx_bytes, table_full, processes_lost, cgroups_not_named, missed_events, .. } =
+        *losses;
+    [
+        ("rxBytes", rx_bytes),
+        ("txBytes", tx_bytes),
+        ("tableFullEvents", table_full),
+        ("processesNotFollowed", processes_lost),
+        ("cgroupsNotNamed", cgroups_not_named),
+        ("missedEvents", missed_events),
+    ]
+    .map(|(kind, number)| (kind.to_owned(), number))
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_intervals_are_whole_numbers() {
+        let text = |elapsed, interval| {
+            serde_json::to_string(&seconds(Duration::from_millis(elapsed), Duration::from_millis(interval)))
+                .unwrap()
+        };
+        assert_eq!(text(1003, 1000), "1");
+        assert_eq!(text(120, 1000), "1");
+        assert_eq!(text(5020, 5000), "5");
+        assert_eq!(text(501, 500), "0.501");
+    }
+}
