@@ -10,6 +10,7 @@ mod http;
 mod https;
 mod life;
 mod of_pid;
+mod outputs;
 mod setup;
 mod stacks;
 mod standalone;

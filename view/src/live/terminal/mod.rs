@@ -20,7 +20,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ratatui::{Terminal, backend::CrosstermBackend, crossterm, layout::Rect};
+use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, crossterm, layout::Rect};
 use thiserror::Error;
 
 use self::{
@@ -133,8 +133,10 @@ impl Screen {
     fn new(settings: Settings) -> io::Result<Self> {
         let is_gone = Arc::new(AtomicBool::new(false));
         let stdout = BufWriter::with_capacity(BUFFER, stdout());
-        let terminal =
-            Terminal::new(CrosstermBackend::new(Output { stdout, is_gone: Arc::clone(&is_gone) }))?;
+        let backend = CrosstermBackend::new(Output { stdout, is_gone: Arc::clone(&is_gone) });
+        // A fixed part: ratatui would take the size that the system tells, which can be 0.
+        let viewport = Viewport::Fixed(Rect::default());
+        let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
         let app = App::new(settings, Timestamp::now());
         let mut screen = Self { app, terminal, is_gone, is_stale: true };
         screen.measure()?;
@@ -227,6 +229,7 @@ impl Screen {
         let (columns, rows) = input::size()?;
         if (columns, rows) != self.app.size {
             self.tell(Event::Resize { columns, rows });
+            self.clear()?;
         }
         Ok(())
     }

@@ -1,0 +1,101 @@
+//! The forms in which `top` shows the same numbers: CSV, and the live screen of a terminal.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use traffictrace_e2e::support::{Result, TestError, process::Process, workload::Workload};
+
+use crate::setup::{self, client, seed, text};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The last interval's lines add up to what each process counted.
+#[test]
+fn csv_adds_up_to_what_the_processes_counted() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let mut command = Command::new(&host.traffictrace);
+    command.args(["top", "-o", "csv", "--interval", "1s", "--cgroup", text(cgroup.path())]);
+    let top = Process::start(&mut command)?;
+    // The first line comes with the first interval.
+    let header = top.line(LIMIT)?.unwrap_or_default();
+    assert!(header.starts_with("time,namespace,pod,container,pid,"), "{header}");
+    let column = |name: &str| header.split(',').position(|column| column == name);
+    let (Some(pid), Some(rx), Some(tx)) = (column("pid"), column("rxBytes"), column("txBytes")) else {
+        return Err(TestError::unexpected("the columns", header));
+    };
+    let (server, at) = Workload::server(&cgroup.child("server")?, "127.0.0.1:0", &[])?;
+    let arguments = ["--connections", "50", "--concurrency", "4", "--seed", &seed()];
+    let counted = [client(&cgroup.child("client")?, at, &arguments)?, server.stop()?].concat();
+    top.signal(Signal::INT)?;
+    let ended = top.wait(LIMIT)?;
+    assert!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
+    let time = |line: &str| line.split(',').next().unwrap_or_default().to_owned();
+    let last = ended.lines.last().map(|line| time(line)).unwrap_or_default();
+    let mut shown: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for line in ended.lines.iter().filter(|line| time(line) == last) {
+        let cells: Vec<_> = line.split(',').collect();
+        let number = |place: usize| cells.get(place).and_then(|cell| cell.parse::<u64>().ok());
+        let (Some(rx), Some(tx)) = (number(rx), number(tx)) else {
+            return Err(TestError::unexpected("a line of CSV", line));
+        };
+        let sum = shown.entry(cells[pid].to_owned()).or_default();
+        *sum = (sum.0 + rx, sum.1 + tx);
+    }
+    // The line of what is not listed has no process.
+    assert_eq!(shown.remove(""), Some((0, 0)), "{shown:?}");
+    let counted: BTreeMap<_, _> =
+        counted.iter().map(|line| (line.pid.to_string(), (line.rx_bytes, line.tx_bytes))).collect();
+    assert_eq!(shown, counted);
+    Ok(())
+}
+
+/// On a terminal `top` shows the screen until `q`, and leaves its text behind.
+#[test]
+fn a_terminal_has_the_live_screen() -> Result<()> {
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    let (server, at) = Workload::server(&cgroup.child("server")?, "127.0.0.1:0", &["--comm", "answering"])?;
+    let top = format!("{} top --cgroup {}", host.traffictrace.display(), text(cgroup.path()));
+    let mut command = Command::new("timeout");
+    // A terminal of its own.
+    command.args(["60", "script", "--quiet", "--return", "--flush", "--command", &top, "/dev/null"]);
+    command.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").env_remove("NO_COLOR");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(TestError::io("start a terminal"))?;
+    let (Some(mut keys), Some(mut screen)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(TestError::unexpected("the terminal", "it has no input or output"));
+    };
+    let mut seen = Vec::new();
+    let mut see = |wanted: &str| {
+        let mut bytes = [0; 4096];
+        while !String::from_utf8_lossy(&seen).contains(wanted) {
+            match screen.read(&mut bytes).map_err(TestError::io("read the screen"))? {
+                0 => return Err(TestError::unexpected("the screen", String::from_utf8_lossy(&seen))),
+                length => seen.extend_from_slice(&bytes[..length]),
+            }
+        }
+        seen.clear();
+        Ok(())
+    };
+    see("LIVE")?;
+    client(&cgroup.child("client")?, at, &["--connections", "5", "--comm", "asking", "--seed", &seed()])?;
+    see("asking")?;
+    keys.write_all(b"q").map_err(TestError::io("press q"))?;
+    let mut rest = String::new();
+    screen.read_to_string(&mut rest).map_err(TestError::io("read the screen"))?;
+    // The usual screen (DECRST 1049) has the last picture as text.
+    let (_, text) = rest.split_once("\u{1b}[?1049l").unwrap_or_default();
+    drop(keys);
+    let status = child.wait().map_err(TestError::io("wait for the terminal"))?;
+    assert!(status.success(), "{status}");
+    assert!(["asking", "answering", "TOTAL/s"].iter().all(|word| text.contains(word)), "{rest}");
+    server.stop()?;
+    Ok(())
+}
