@@ -53,9 +53,11 @@ pub(super) struct PlayArgs {
     pub(super) only: Vec<String>,
 }
 
-/// What the sender of `stacks` reads from its command line by itself.
+/// The sender of `stacks`, which reads its last arguments by itself.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SendArgs {
+    /// The cgroup to move to.
+    pub(super) cgroup: PathBuf,
     /// Port, file to wait for, rounds and seed.
     #[arg(num_args = 4)]
     _arguments: Vec<String>,

@@ -46,7 +46,7 @@ pub fn run(cli: Cli) -> Result<bool> {
             .map(|()| true)
             .map_err(|error| TestError::unexpected("playing the cases", error)),
         Some(cli::Command::Stacks(options)) => stacks::run(&options),
-        Some(cli::Command::StacksSend(_)) => stacks::send().map(|()| true),
+        Some(cli::Command::StacksSend(args)) => stacks::send(&args).map(|()| true),
         Some(cli::Command::Hostile(args)) => http::hostile::run(&args)
             .map(|()| true)
             .map_err(|error| TestError::unexpected("the hostile load", error)),

@@ -8,7 +8,10 @@ use std::{env, fs};
 #[path = "../support/stacks/sender.rs"]
 mod sender;
 
-use super::{cli::Options, runner::Ground};
+use super::{
+    cli::{Options, SendArgs},
+    runner::Ground,
+};
 use crate::support::{
     Result, TestError,
     stacks::{ANSWER, FlameGraph, Sender, Sink},
@@ -20,7 +23,8 @@ const ROUNDS: u32 = 100;
 const COMMAND: &str = "stacks-send";
 
 /// Runs the functions, as the process that is traced.
-pub(super) fn send() -> Result<()> {
+pub(super) fn send(args: &SendArgs) -> Result<()> {
+    fs::write(args.cgroup.join("cgroup.procs"), "0").map_err(TestError::io("move to the traced cgroup"))?;
     sender::main().map_err(TestError::io("send by known functions"))
 }
 

@@ -25,8 +25,6 @@ pub const TRIED: &str = "TT_TRIED";
 const PRODUCT: &str = "/bin/traffictrace";
 const EXACT: &str = "/bin/tt-exact";
 
-/// `check` loads programs but moves no traffic.
-const CHECK_LIMIT: Duration = Duration::from_secs(120);
 /// The exactness suite takes a minute on a machine that emulates two processors with one.
 const EXACT_LIMIT: Duration = Duration::from_secs(600);
 
@@ -44,7 +42,6 @@ pub fn run() -> Result<Infallible> {
     // The firmware leaves the cursor in the middle of a line.
     println!("\n{MARK} kernel {}", uname.release().to_string_lossy());
     let (tiers, tried) = (tiers_in(TIERS)?, tiers_in(TRIED)?);
-    step::run("words", PRODUCT, &["check"], CHECK_LIMIT);
     let (mut http, mut stacks) = (false, false);
     step::compare("check", || {
         let findings = check::findings(PRODUCT)?;

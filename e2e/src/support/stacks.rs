@@ -65,6 +65,8 @@ fn drain(mut stream: TcpStream) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Sender {
     command: Vec<PathBuf>,
+    /// It moves to its cgroup by itself, whose folder is an argument before the usual ones. Others are moved by a shell.
+    moves_itself: bool,
     /// Its own; runtimes write into the folder that they are started in.
     folder: tempfile::TempDir,
 }
@@ -89,7 +91,7 @@ impl Sender {
         if !ended.status.success() {
             return Err(TestError::unexpected(format!("compiling {file}"), ended.stderr));
         }
-        Ok(Self { command: vec![program], folder })
+        Ok(Self { command: vec![program], moves_itself: false, folder })
     }
 
     /// One that a program runs, with its arguments before the file.
@@ -100,10 +102,11 @@ impl Sender {
     pub fn interpreted(file: &str, program: &[&str]) -> Result<Self> {
         let (folder, source) = written(file)?;
         let command = program.iter().map(PathBuf::from).chain([source]).collect();
-        Ok(Self { command, folder })
+        Ok(Self { command, moves_itself: false, folder })
     }
 
-    /// One that is there already, with its arguments before the usual ones.
+    /// One that is there already, with its arguments before the usual ones. It moves to its cgroup by itself, whose folder is
+    /// the argument after its own.
     ///
     /// # Errors
     ///
@@ -111,7 +114,7 @@ impl Sender {
     pub fn existing(program: &Path, arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         let command = [program.to_owned()].into_iter().chain(arguments.iter().map(PathBuf::from)).collect();
-        Ok(Self { command, folder })
+        Ok(Self { command, moves_itself: true, folder })
     }
 
     /// Starts it in a cgroup. It begins when the file is there.
@@ -120,8 +123,16 @@ impl Sender {
     ///
     /// When it cannot be started.
     pub fn start(&self, cgroup: &Path, to: &Sink, file: &Path, rounds: u32, seed: u32) -> Result<Running> {
-        let mut command = command_in(cgroup, self.command[0].to_str().unwrap_or_default());
-        command.args(&self.command[1..]).arg(to.port.to_string()).arg(file);
+        let mut command = if self.moves_itself {
+            let mut command = Command::new(&self.command[0]);
+            command.args(&self.command[1..]).arg(cgroup);
+            command
+        } else {
+            let mut command = command_in(cgroup, self.command[0].to_str().unwrap_or_default());
+            command.args(&self.command[1..]);
+            command
+        };
+        command.arg(to.port.to_string()).arg(file);
         command.args([rounds.to_string(), seed.to_string()]).current_dir(self.folder.path());
         Ok(Running(Process::start(&mut command)?))
     }
