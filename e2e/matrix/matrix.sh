@@ -16,6 +16,8 @@ source "$here/lib/debian.sh"
 source "$here/lib/rust_arm64.sh"
 # shellcheck source=e2e/matrix/lib/kernels.sh
 source "$here/lib/kernels.sh"
+# shellcheck source=e2e/cluster/lib/images.sh
+source "$here/../cluster/lib/images.sh"
 # shellcheck source=e2e/matrix/lib/guest.sh
 source "$here/lib/guest.sh"
 # shellcheck source=e2e/matrix/lib/boot.sh

@@ -2,23 +2,19 @@
 
 use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
 
-use serde::Serialize;
 use traffictrace_crd as crd;
 use traffictrace_ebpf::layout::{self, Slot};
 
 use super::Counters;
 
 /// Transport protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// TCP, also over MPTCP.
-    #[serde(rename = "TCP")]
     Tcp,
     /// UDP.
-    #[serde(rename = "UDP")]
     Udp,
     /// ICMP and ICMPv6.
-    #[serde(rename = "ICMP")]
     Icmp,
 }
 
@@ -53,7 +49,7 @@ impl Protocol {
 }
 
 /// Who opened the flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// The peer.
     Inbound,
@@ -75,8 +71,7 @@ impl Direction {
 }
 
 /// Whether any socket of the row is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowState {
     /// At least one.
     Open,
@@ -92,6 +87,26 @@ impl From<Protocol> for crd::Protocol {
             Protocol::Tcp => Self::Tcp,
             Protocol::Udp => Self::Udp,
             Protocol::Icmp => Self::Icmp,
+        }
+    }
+}
+
+impl From<crd::Protocol> for Protocol {
+    fn from(protocol: crd::Protocol) -> Self {
+        match protocol {
+            crd::Protocol::Tcp => Self::Tcp,
+            crd::Protocol::Udp => Self::Udp,
+            crd::Protocol::Icmp => Self::Icmp,
+        }
+    }
+}
+
+impl From<crd::Direction> for Direction {
+    fn from(direction: crd::Direction) -> Self {
+        match direction {
+            crd::Direction::Inbound => Self::Inbound,
+            crd::Direction::Outbound => Self::Outbound,
+            crd::Direction::Unknown => Self::Unknown,
         }
     }
 }

@@ -11,7 +11,7 @@ use traffictrace_crd::{
 
 use super::Identities;
 use super::endpoints::{ResumedHttp, resume};
-use crate::flows::{Direction, Key, Protocol, Seed, Totals};
+use crate::flows::{Key, Seed, Totals};
 use crate::session::{Planned, Uid};
 
 /// Most interruptions that a report lists.
@@ -166,16 +166,8 @@ fn seed(row: &FlowRow, namespace: &str, identities: &mut Identities) -> Seed {
             pid: row.pid.unwrap_or(0),
             container_pid: row.container_pid.unwrap_or(0),
             command,
-            protocol: match row.protocol {
-                crd::Protocol::Tcp => Protocol::Tcp,
-                crd::Protocol::Udp => Protocol::Udp,
-                crd::Protocol::Icmp => Protocol::Icmp,
-            },
-            direction: match row.direction {
-                crd::Direction::Inbound => Direction::Inbound,
-                crd::Direction::Outbound => Direction::Outbound,
-                crd::Direction::Unknown => Direction::Unknown,
-            },
+            protocol: row.protocol.into(),
+            direction: row.direction.into(),
             local_address: address(&row.local_address),
             remote_address: address(&row.remote_address),
             local_port: row.local_port,

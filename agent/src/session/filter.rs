@@ -11,19 +11,11 @@ pub(crate) fn filter_of(spec: &TrafficTraceSpec) -> Result<Filter, (&'static str
     let network =
         |cidr: &String| cidr.parse::<IpNet>().map_err(|e| ("remoteCIDRs", format!("{cidr:?}: {e}")));
     Ok(Filter {
-        protocols: spec.protocols.iter().copied().map(protocol).collect(),
+        protocols: spec.protocols.iter().copied().map(Protocol::from).collect(),
         ports: ports.map_err(|e| ("ports", e.to_string()))?,
         remote_cidrs: spec.remote_cidrs.iter().map(network).collect::<Result<_, _>>()?,
         direction: direction(spec.direction),
     })
-}
-
-fn protocol(protocol: crd::Protocol) -> Protocol {
-    match protocol {
-        crd::Protocol::Tcp => Protocol::Tcp,
-        crd::Protocol::Udp => Protocol::Udp,
-        crd::Protocol::Icmp => Protocol::Icmp,
-    }
 }
 
 fn direction(direction: crd::DirectionFilter) -> DirectionFilter {

@@ -107,9 +107,6 @@ enum Color {
     Always,
 }
 
-/// Flows that the live screen has at most. More cost it time, and nobody reads so many: their sums are in one row.
-const LISTED: usize = 2000;
-
 fn column(name: &str) -> Result<Column, String> {
     Column::named(name).ok_or_else(|| {
         let names = Column::ALL.map(Column::name);
@@ -163,10 +160,9 @@ impl TopArgs {
         !self.no_headers
     }
 
-    /// Number of flows that a snapshot lists at most.
+    /// Number of flows that a snapshot lists at most, where it is printed.
     pub(super) fn listed(&self) -> usize {
         match self.output {
-            Output::Table if self.wants_screen() => LISTED,
             // A row can be many flows.
             Output::Table => usize::MAX,
             Output::Json | Output::Csv => self.top.unwrap_or(usize::MAX),

@@ -71,7 +71,7 @@ async fn print(
         }
         let is_due = last || Instant::now() >= due;
         if is_due {
-            let Some(snapshot) = traced.snapshot(args, last) else { break };
+            let Some(snapshot) = traced.snapshot(args.listed(), args.interval(), last) else { break };
             printed += 1;
             due += args.interval();
             last |= args.count.is_some_and(|count| printed >= count);
@@ -123,14 +123,14 @@ impl Traced {
         Ok(gone.map(|gone| gone.to_string()))
     }
 
-    /// The numbers now. The last ones have the last byte: others may go by a drain some milliseconds old.
-    fn snapshot(&mut self, args: &TopArgs, is_last: bool) -> Option<Snapshot> {
+    /// The numbers now, with so many flows at most. The last ones have the last byte: others may go by a drain some milliseconds old.
+    fn snapshot(&mut self, listed: usize, interval: Duration, is_last: bool) -> Option<Snapshot> {
         if is_last {
             self.engine.drain_fully();
         }
-        let snapshot = self.engine.snapshot(&self.session, args.listed())?;
+        let snapshot = self.engine.snapshot(&self.session, listed)?;
         let processes = self.engine.processes(&self.session);
-        Some(snapshot::of(&snapshot, &processes, &self.subject, args.interval()))
+        Some(snapshot::of(&snapshot, &processes, &self.subject, interval))
     }
 
     fn stop(&mut self) {

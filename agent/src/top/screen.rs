@@ -17,6 +17,9 @@ use traffictrace_view::{
 use super::{Traced, args::TopArgs};
 use crate::host::HostError;
 
+/// Flows that the screen has at most. More cost it time, and nobody reads so many: their sums are in one row.
+const LISTED: usize = 2000;
+
 /// The screen's thread.
 type Screen = JoinHandle<Result<Exit, LiveError>>;
 
@@ -64,7 +67,9 @@ async fn follow(
             over = Some(format!("{gone} is gone."));
         }
         if over.is_some() || Instant::now() >= due {
-            let Some(mut snapshot) = traced.snapshot(args, over.is_some()) else { return Ok(None) };
+            let Some(mut snapshot) = traced.snapshot(LISTED, args.interval(), over.is_some()) else {
+                return Ok(None);
+            };
             if over.is_some() {
                 snapshot.state = State::Completed;
             }

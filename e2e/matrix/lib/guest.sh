@@ -20,11 +20,6 @@ build_programs() {
     ) || die "building the guest's programs for $1 failed; the lines above are the compiler's"
 }
 
-# libraries PROGRAM: the files that it loads, one a line. A static program has none, and makes ldd fail.
-libraries() {
-    { ldd "$1" 2>/dev/null || true; } | grep -oE '/[^ ]+' || true
-}
-
 # build_initrd ARCHITECTURE: prints the file.
 build_initrd() {
     local programs program library root=$OUT/root-$1 initrd=$OUT/initrd-$1
@@ -36,7 +31,7 @@ build_initrd() {
     for program in "$root/bin/traffictrace" "$root/bin/tt-exact" "$root/init"; do
         while read -r library; do
             install -D "$library" "$root$library"
-        done < <(libraries "$program")
+        done < <(libraries_of "$program")
     done
     (cd "$root" && find . -print0 | LC_ALL=C sort -z | cpio --quiet --null --create --format=newc --owner=0:0) |
         gzip -1 >"$initrd"
