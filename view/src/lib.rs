@@ -4,6 +4,7 @@
 //! knows which.
 
 pub mod csv;
+pub mod endpoints;
 mod error;
 pub mod filter;
 pub mod history;

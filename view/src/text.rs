@@ -111,9 +111,8 @@ fn heading(snapshot: &Snapshot, is_whole: bool) -> String {
         if let Some(pods) = snapshot.pods {
             first.push_str(&format!(" pods={pods}"));
         }
-        if !snapshot.nodes.is_empty() {
-            let reporting = snapshot.nodes.iter().filter(|node| node.update_time.is_some()).count();
-            first.push_str(&format!(" nodes={reporting}/{}", snapshot.nodes.len()));
+        if let Some((reporting, matched)) = snapshot.number_of_nodes() {
+            first.push_str(&format!(" nodes={reporting}/{matched}"));
         }
         let listed = snapshot.flows.len();
         first.push_str(&format!(" flows={listed}/{} lost={}", snapshot.flows_total, losses::kinds(snapshot)));

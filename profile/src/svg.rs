@@ -13,8 +13,7 @@ use jiff::Timestamp;
 use traffictrace_crd::human;
 
 use self::colors::Group;
-use super::{By, Graph, Row, coverage::share, folded::root_frames, names};
-use crate::stacks::Way;
+use super::{By, Graph, Row, Way, coverage::share, folded::root_frames, names};
 
 /// Frames that are narrower than this many percent of the picture are left out: the first of these numbers with which the
 /// picture is not too large, else the last.
@@ -80,7 +79,7 @@ impl Graph {
             }
         }
         let svg = String::from_utf8(svg).map_err(io::Error::other)?;
-        let svg = with_legend(with_style(svg));
+        let svg = with_legend(with_style(with_width(&svg)));
         Ok(if by == By::Bytes { with_sizes(&svg) } else { svg })
     }
 
@@ -157,6 +156,13 @@ fn with_style(svg: String) -> String {
         "opacity:0.7",
         1,
     )
+}
+
+/// Changes of the library's script: the width that it divides by is never 0 or less, as it is in a frame that a page has not
+/// laid out yet.
+fn with_width(svg: &str) -> String {
+    const WIDTH: &str = "svg.width.baseVal.value - xpad * 2";
+    svg.replacen(WIDTH, &format!("Math.max(1, {WIDTH})"), 1)
 }
 
 /// Gives the marks of the subtitle their colours.
