@@ -4,6 +4,8 @@
 //! `not-run` with the reason. `ctrl-c` marks commands that run until somebody interrupts them. In a block of `console` a
 //! command follows `$ `, and below it stands what it prints; a block of `sh` is one script.
 
+#[cfg(test)]
+mod links;
 mod page;
 mod world;
 
