@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Shows the main job on this machine, without Kubernetes: two workloads in cgroups of their own, the agent in its
-# standalone mode, one TrafficTrace, and who eats the network. Installs what the build needs, and cleans up.
+# Shows the main job on this machine, without Kubernetes: a shop, a backup that floods it, and a few customers, each in a
+# cgroup of its own, and the screen that says who eats the network. Installs what the build needs, and cleans up.
+#
+# On a terminal the live screen stays until q is pressed; elsewhere two plain tables are printed.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly SAMPLE=manifests/samples/tracetrace.yaml
+# The build of `make test`, without optimisation: it takes a third of the time of the release build.
+readonly TRAFFICTRACE=target/debug/traffictrace
 
 note() {
     printf '\n\033[1m%s\033[0m\n' "$*" >&2
@@ -24,7 +27,6 @@ cgroup2_mount() {
 # Only what this script started, by process id; then the cgroups, from the leaves up.
 clean_up() {
     local pid
-    note "cleaning up"
     for pid in "${pids[@]}"; do
         kill -TERM "$pid" 2>/dev/null || true
     done
@@ -35,11 +37,17 @@ clean_up() {
     rm -rf "$folder"
 }
 
-# run CGROUP PROGRAM...: starts a program in a cgroup below the demo's.
+# run CGROUP NAME PROGRAM ARGUMENT...: starts a program in a cgroup below the demo's, under a name of its own.
 run() {
-    local name=$1
-    shift
-    target/release/tt-workload --cgroup "$cgroup/$name" "$@" >"$folder/$name.count" 2>"$folder/$name.log" &
+    local group=$1 name=$2 program=$3
+    shift 3
+    # The kernel names a process after the file that it executes.
+    ln -sf "$program" "$folder/$name"
+    # The subshell enters the cgroup before the program is there.
+    (
+        echo "$BASHPID" >"$cgroup/$group/cgroup.procs"
+        exec "$folder/$name" "$@" </dev/null >"$folder/$name.log" 2>&1
+    ) &
     pids+=($!)
 }
 
@@ -48,16 +56,39 @@ await() {
     local what=$1 deadline=$((SECONDS + 30))
     shift
     until "$@"; do
-        ((SECONDS < deadline)) || {
-            cat "$folder/agent.log" >&2
-            fail "$what: not within 30 s; what the agent said is above"
-        }
-        sleep 0.2
+        ((SECONDS < deadline)) || fail "$what: not within 30 s; logs are in $folder"
+        sleep 0.1
     done
 }
 
-status_names_both_pods() {
-    [[ $(grep -Esc '^ *(- )?pod: (shop|backup)$' "$folder/whole-namespace.status.yaml") -ge 2 ]]
+port_of_shop() {
+    port=$(grep -Eso 'port [0-9]+' "$folder/shop-server.log" | grep -Eo '[0-9]+')
+}
+
+start_workloads() {
+    local python curl url
+    # Not the scripts that version managers have in their place, which go by their own name.
+    python=$(python3 -c 'import os, sys; print(os.path.realpath(sys.executable))')
+    curl=$(command -v curl)
+    # 16 GiB that take no room on the disk, and a page.
+    mkdir "$folder/files"
+    truncate --size 16G "$folder/files/dump.sql"
+    head -c 20000 /dev/zero >"$folder/files/index.html"
+    run shop shop-server "$python" -u -m http.server --bind 127.0.0.1 --directory "$folder/files" 0
+    await "the shop's port" port_of_shop
+    url=http://127.0.0.1:$port
+    run backup nightly-backup "$curl" --silent --limit-rate 4M --max-time 1800 --output /dev/null "$url/dump.sql"
+    run customers customer "$python" -c "
+import time, urllib.request
+for visit in range(9000):
+    urllib.request.urlopen('$url/index.html?visit=%d' % visit).read()
+    time.sleep(0.2)"
+}
+
+build() {
+    scripts/setup.sh demo
+    note "building; this takes some minutes the first time"
+    cargo build --locked -p traffictrace
 }
 
 main() {
@@ -65,44 +96,34 @@ main() {
         echo "demo: tracing needs root; asking for it with sudo" >&2
         # The toolchain is this user's: the build stays outside of sudo.
         build
-        exec sudo --preserve-env=PATH "${BASH_SOURCE[0]}"
+        exec sudo --preserve-env=PATH,TERM,COLORTERM,LANG,LC_ALL,NO_COLOR "${BASH_SOURCE[0]}" --built
     fi
-    build
-    pids=() cgroup=''
+    [[ ${1:-} == --built ]] || build
+    pids=() cgroup='' port=''
     folder=$(mktemp -d)
     trap clean_up EXIT
     trap 'exit 130' INT TERM
     cgroup=$(cgroup2_mount)/traffictrace-demo
-    mkdir -p "$cgroup"/{shop,backup}
+    mkdir -p "$cgroup"/{shop,backup,customers}
+    start_workloads
+    if [[ -t 0 && -t 1 ]]; then
+        note "traffictrace top --cgroup /traffictrace-demo"
+        $TRAFFICTRACE top --cgroup /traffictrace-demo
+    else
+        note "traffictrace top --cgroup /traffictrace-demo --count 2"
+        $TRAFFICTRACE top --cgroup /traffictrace-demo --count 2
+    fi
+    note "traffictrace http --cgroup /traffictrace-demo/customers --duration 2s"
+    $TRAFFICTRACE http --cgroup /traffictrace-demo/customers --duration 2s || true
+    cat >&2 <<END
 
-    note "two workloads, each in a cgroup of its own: a shop with a server, and a backup that sends 4 MiB/s to it"
-    run shop --comm shop-server server --listen 127.0.0.1:0 --for 120
-    await "the server's address" grep -qs listening "$folder/shop.count"
-    local address
-    address=$(grep -Eo '127\.0\.0\.1:[0-9]+' "$folder/shop.count" | head -n 1)
-    run backup --comm nightly-backup load --connect "$address" --rate 4MiB --for 120
-
-    note "traffictrace agent --standalone: $SAMPLE, and a file that says which cgroups are pods"
-    cp "$SAMPLE" "$folder/"
-    cat >"$folder/pods.yaml" <<YAML
-- {name: shop, namespace: default, labels: {app: shop}, cgroup: /traffictrace-demo/shop}
-- {name: backup, namespace: default, labels: {app: backup}, cgroup: /traffictrace-demo/backup}
-YAML
-    cat "$folder/pods.yaml" >&2
-    target/release/traffictrace agent --standalone "$folder" >"$folder/agent.log" 2>&1 &
-    pids+=($!)
-    await "a status with both pods" status_names_both_pods
-
-    note "the trace's status"
-    cat "$folder/whole-namespace.status.yaml"
-    note "traffictrace top --cgroup /traffictrace-demo --count 2"
-    target/release/traffictrace top --cgroup /traffictrace-demo --count 2
+Where to go from here:
+  sudo $TRAFFICTRACE top --pid PID         the container of a process of yours, live
+  sudo $TRAFFICTRACE check                 what this machine's kernel can show
+  make build                                        the fast binary, target/release/traffictrace
+  make demo-cluster                                 the same on a Kubernetes of two nodes on this machine
+  docs/one-host.md, docs/install.md                 everything on one host; your own cluster
+END
 }
 
-build() {
-    scripts/setup.sh
-    note "building (a few minutes the first time)"
-    cargo build --release --locked -p traffictrace -p traffictrace-e2e --bins
-}
-
-main
+main "$@"

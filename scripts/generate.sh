@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the files that are generated from the crd crate: manifests/crds and the chart's copies of them.
+# Writes the files that are generated from the crd crate: manifests/crds, the chart's copies of them, and
+# docs/reference.md.
 # With --check it changes nothing and fails when one of them is stale.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -2,12 +2,14 @@
 # Installs what building and testing need and this machine lacks, and says what. Safe to run again: it does nothing
 # then. The test cluster has packages of its own, which `make cluster-up` installs.
 #
-# usage: scripts/setup.sh [bench | monitoring]: also what the benchmark loads and compares with, or what the alerts are
-# tried with
+# usage: scripts/setup.sh [demo | bench | monitoring]: only what building and the demo need; or also what the benchmark
+# loads and compares with, or what the alerts are tried with
 set -euo pipefail
 
 # A command that must be in PATH, or a file that must be there, and the Debian package that has it.
-readonly NEEDED=(
+#
+# What building needs, and the demo's workloads.
+readonly BUILD=(
     cc:gcc
     g++:g++
     /usr/include/stdlib.h:libc6-dev
@@ -17,6 +19,12 @@ readonly NEEDED=(
     clang:clang
     llvm-strip:llvm
     /usr/include/bpf/bpf_helpers.h:libbpf-dev
+    python3:python3
+    curl:curl
+)
+
+readonly NEEDED=(
+    "${BUILD[@]}"
     # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check, programs of C++,
     # servers and clients of HTTP. Those in Go need the go command, which the test cluster's programs are built with, too.
     bpftool:bpftool
@@ -24,9 +32,7 @@ readonly NEEDED=(
     shellcheck:shellcheck
     c++:g++
     nginx:nginx-light
-    python3:python3
     node:nodejs
-    curl:curl
     wrk:wrk
     h2load:nghttp2-client
     # The browser that opens flame graphs, with a font.
@@ -98,6 +104,7 @@ without_service() {
 main() {
     local missing needed=("${NEEDED[@]}")
     case ${1:-} in
+    demo) needed=("${BUILD[@]}") ;;
     bench) needed+=("${COMPARED[@]}") ;;
     monitoring) needed+=("${MONITORING[@]}") ;;
     esac

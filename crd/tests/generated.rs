@@ -2,6 +2,8 @@
 //!
 //! `scripts/generate.sh` runs this test with `TRAFFICTRACE_GENERATE=1`, which writes the files; without it, it checks them.
 
+mod reference;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +27,7 @@ fn chart_template(yaml: &str) -> String {
 }
 
 fn generated_files() -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
+    let mut files = vec![(Path::new("docs/reference.md").to_owned(), reference::page(&all_crds()))];
     for (resource, crd) in all_crds() {
         let yaml = crd_yaml(resource, &crd).expect("a definition is plain data");
         let name = format!("{resource}.yaml");

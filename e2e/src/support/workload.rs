@@ -23,8 +23,18 @@ impl Workload {
     ///
     /// When it is not built or cannot be started.
     pub fn start(cgroup: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_for(Duration::from_secs(120), cgroup, arguments)
+    }
+
+    /// As [`Workload::start`], with whole seconds after which it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// When it is not built or cannot be started.
+    pub fn start_for(time: Duration, cgroup: &Path, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(needs::program("tt-workload")?);
-        command.arg("--cgroup").arg(cgroup).args(["--for", "120"]).args(arguments);
+        let seconds = time.as_secs().to_string();
+        command.arg("--cgroup").arg(cgroup).args(["--for", &seconds]).args(arguments);
         Ok(Self { process: Process::start(&mut command)? })
     }
 

@@ -5,6 +5,7 @@ mod answers;
 mod api;
 mod clock;
 mod controller;
+mod docs;
 mod exact;
 mod faults;
 mod filters;

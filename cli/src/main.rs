@@ -1,0 +1,86 @@
+//! `kubectl traffictrace`: traces from a shell, with the rights of whoever types.
+//!
+//! The plugin creates, follows and reads `TrafficTrace` objects, and talks to the API server alone. Each subcommand is a module
+//! of its own with its arguments and a function `run`.
+
+mod check;
+mod cluster;
+mod completion;
+mod error;
+mod get;
+mod run;
+mod snapshot;
+mod top;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{cluster::ClusterArgs, error::CliError};
+
+/// Find out which pods and processes use the network, and whom they talk to.
+///
+/// Traces are TrafficTrace objects of a namespace. Whoever may edit a namespace may trace its pods; nothing but the API server is
+/// talked to.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-traffictrace",
+    bin_name = "kubectl traffictrace",
+    version,
+    propagate_version = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Top(top::Args),
+    Get(get::Args),
+    Check(check::Args),
+    Completion(completion::Args),
+}
+
+impl Cli {
+    async fn run(&self) -> Result<ExitCode, CliError> {
+        let cluster = &self.cluster;
+        match &self.command {
+            Command::Run(args) => run::run(args, cluster).await,
+            Command::Top(args) => top::run(args, cluster).await,
+            Command::Get(args) => get::run(args, cluster).await,
+            Command::Check(args) => check::run(args, cluster).await,
+            Command::Completion(args) => completion::run(args),
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run().await {
+        Ok(code) => code,
+        // Whoever read the output has had enough.
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,14 @@
+//! `kubectl traffictrace run`.
+
+use std::process::ExitCode;
+
+use crate::{cluster::ClusterArgs, error::CliError};
+
+/// Trace pods and follow the trace live.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(_args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, CliError> {
+    let _cluster = cluster.connect().await?;
+    Ok(ExitCode::SUCCESS)
+}

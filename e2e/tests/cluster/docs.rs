@@ -1,0 +1,107 @@
+//! The documentation's commands, typed in the namespace of the shop's ten pods, and its uninstalling.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use traffictrace_e2e::support::{
+    Result, TestError,
+    cluster::{Cluster, Namespace},
+    docs::{Block, Place, World, blocks, pages},
+    wait,
+};
+
+/// Start of ten pods on a busy machine.
+const START: Duration = Duration::from_secs(180);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_for_a_cluster_works() -> Result<()> {
+    let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let world = world(&namespace)?;
+    kubectl(&world, &["apply", "-f", "e2e/cluster/demo.yaml"])?;
+    wait::until_async("the shop's pods to be ready", START, async || {
+        let pods = namespace.api::<Pod>().list(&ListParams::default()).await;
+        let pods = pods.map_err(TestError::kube("list the shop's pods"))?.items;
+        let waiting: Vec<_> =
+            pods.iter().filter(|pod| !is_ready(pod)).map(|pod| &pod.metadata.name).collect();
+        Ok(if pods.len() >= 10 && waiting.is_empty() { Ok(()) } else { Err(format!("not {waiting:?}")) })
+    })
+    .await?;
+    let blocks = blocks_at(&Place::Cluster)?;
+    assert!(!blocks.is_empty());
+    tokio::task::spawn_blocking(move || blocks.iter().try_for_each(|block| world.run(block)))
+        .await
+        .map_err(|error| TestError::unexpected("the pages' commands", error))?
+}
+
+/// Nothing of the product is left afterwards; then it is installed again as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn uninstalling_leaves_nothing() -> Result<()> {
+    let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
+    let namespace = cluster.namespace().await?;
+    let world = world(&namespace)?;
+    let release = ["--namespace", "traffictrace-system", "traffictrace"];
+    let values = shell(&world, "helm", &[&["get", "values", "-o", "yaml"], &release[..]].concat())?;
+    fs::write(world.folder().join("values.yaml"), values)
+        .map_err(TestError::io("keep the chart's values"))?;
+    let uninstalled = blocks_at(&Place::Uninstall)?.iter().try_for_each(|block| world.run(block));
+    let left = uninstalled.and_then(|()| left_behind(&world));
+    kubectl(&world, &["apply", "-f", "manifests/namespace.yaml"])?;
+    let install =
+        ["upgrade", "--install", "traffictrace", "charts/traffictrace", "--wait", "--timeout", "3m"];
+    let values = ["--namespace", "traffictrace-system", "--values", "values.yaml"];
+    shell(&world, "helm", &[&install[..], &values[..]].concat())?;
+    let left = left?;
+    assert!(left.is_empty(), "uninstalling has left {left}");
+    Ok(())
+}
+
+/// Names of the product's objects that an uninstalled cluster still has.
+fn left_behind(world: &World) -> Result<String> {
+    let kinds = "crd,clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,namespace";
+    let all = kubectl(world, &["get", kinds, "-o", "name"])?;
+    Ok(all.lines().filter(|name| name.contains("traffictrace")).collect::<Vec<_>>().join(", "))
+}
+
+/// The commands' folder, with a kubeconfig whose namespace is the test's own.
+fn world(namespace: &Namespace) -> Result<World> {
+    let mut world = World::new()?;
+    let kubeconfig = world.folder().join("kubeconfig");
+    let original = std::env::var("KUBECONFIG").unwrap_or_default();
+    fs::copy(Path::new(&original), &kubeconfig).map_err(TestError::io("copy the kubeconfig"))?;
+    world.set("KUBECONFIG", kubeconfig.display());
+    kubectl(&world, &["config", "set-context", "--current", "--namespace", namespace.name()])?;
+    // The image of the test cluster is there already, and so are the chart's values.
+    world.replace("--set image.repository=YOUR_REGISTRY/traffictrace", "--reuse-values");
+    Ok(world)
+}
+
+fn blocks_at(place: &Place) -> Result<Vec<Block>> {
+    let mut all = Vec::new();
+    for page in pages()? {
+        all.extend(blocks(&page)?.into_iter().filter(|block| block.place == *place));
+    }
+    Ok(all)
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn kubectl(world: &World, arguments: &[&str]) -> Result<String> {
+    shell(world, "kubectl", arguments)
+}
+
+/// Runs a program as the pages' commands are run; its standard output.
+fn shell(world: &World, program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    world.prepare(&mut command);
+    let output = command.args(arguments).output().map_err(TestError::io(format!("run {program}")))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(TestError::unexpected(format!("{program} {}", arguments.join(" ")), said));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
