@@ -9,6 +9,7 @@ mod error;
 pub mod filter;
 pub mod history;
 pub mod json;
+pub mod lines;
 pub mod live;
 pub mod losses;
 mod names;

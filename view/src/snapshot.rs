@@ -400,6 +400,9 @@ pub struct Functions {
     pub functions: Vec<Function>,
     /// Bytes of all stacks, and those of which no stack is known.
     pub bytes: u64,
+    /// Number of nodes whose profiles are in these sums. Absent on one host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u64>,
     /// Number of calls whose stack was taken.
     pub stacks: u64,
     /// Bytes, part of `bytes`, that stand at the very call that moved them. Others are spread over the stacks of their process.

@@ -84,3 +84,26 @@ fn a_snapshot_without_flows_has_one_line() {
         "1970-01-01T00:00:00Z,,,,,,,(other),,,,,,,,,0,0,,,0,0,0,0,0,0,"
     );
 }
+
+#[test]
+fn endpoints_add_up_to_the_requests() {
+    let mut snapshot = crate::live::testing::full();
+    let http = snapshot.http.as_mut().unwrap();
+    http.endpoints[1].path = Some("=1+\u{1b}".to_owned());
+    (http.request_bytes, http.response_bytes) = (40_096_341, 659_649_400);
+    http.by_class = [("2xx", 128_900), ("5xx", 443)].map(|(class, n)| (class.to_owned(), n)).into();
+    let mut out = Vec::new();
+    Writer::new(&mut out, true).write_endpoints(&snapshot).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    insta::assert_snapshot!(text.replace('\r', ""));
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+    let sum = |name: &str| {
+        let at = header.iter().position(|column| column == name).unwrap();
+        records.iter().map(|record| record[at].parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let http = snapshot.http.unwrap();
+    assert_eq!((sum("requests"), sum("2xx"), sum("5xx")), (http.requests, 128_900, 443));
+    assert_eq!((sum("requestBytes"), sum("responseBytes")), (http.request_bytes, http.response_bytes));
+}

@@ -39,7 +39,9 @@ impl Tab {
 pub(super) fn tabs(snapshot: &Snapshot) -> Vec<Tab> {
     let mut tabs = vec![Tab::Flows];
     tabs.extend(snapshot.http.is_some().then_some(Tab::Http));
-    tabs.extend(snapshot.functions.is_some().then_some(Tab::Functions));
+    // From a status alone the sums are known, and no function.
+    let has_functions = snapshot.functions.as_ref().is_some_and(|functions| !functions.functions.is_empty());
+    tabs.extend(has_functions.then_some(Tab::Functions));
     tabs
 }
 

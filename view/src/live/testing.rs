@@ -140,7 +140,7 @@ pub(super) fn plain() -> Snapshot {
 }
 
 /// A trace with requests and stacks too.
-pub(super) fn full() -> Snapshot {
+pub(crate) fn full() -> Snapshot {
     Snapshot {
         http: Some(Http {
             endpoints: vec![
@@ -168,7 +168,7 @@ pub(super) fn full() -> Snapshot {
 }
 
 /// A trace with names that try to harm the terminal or the layout.
-pub(super) fn hostile() -> Snapshot {
+pub(crate) fn hostile() -> Snapshot {
     let mut snapshot = full();
     let names = [
         "\u{1b}[2J\u{1b}]0;x\u{7}\n",

@@ -255,7 +255,7 @@ fn sections(report: &Report, rows: usize) -> Vec<Section> {
             table: tables::endpoints(http, rows / 2),
         });
     }
-    if let Some(functions) = &snapshot.functions {
+    if let Some(functions) = snapshot.functions.as_ref().filter(|functions| functions.bytes > 0) {
         sections.push(Section {
             heading: "Functions",
             note: "The bytes that a function moved by itself or by what it called, so the rows overlap."
