@@ -41,6 +41,16 @@ impl Graph {
     ///
     /// When there is nothing to draw.
     pub fn svg(&self, by: By) -> Result<String, DrawError> {
+        self.svg_within(by, MAX_SIZE)
+    }
+
+    /// Draws the picture in about `max` bytes: the narrowest frames are left out of a larger one. Where even the widest take
+    /// more, it is larger.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to draw.
+    pub fn svg_within(&self, by: By, max: usize) -> Result<String, DrawError> {
         let unit = match by {
             By::Bytes => "bytes",
             By::Calls => "calls",
@@ -74,7 +84,7 @@ impl Graph {
             options.palette_map = Some(&mut palette);
             svg.clear();
             from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
-            if svg.len() <= MAX_SIZE {
+            if svg.len() <= max {
                 break;
             }
         }

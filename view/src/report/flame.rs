@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use traffictrace_crd::human;
 
 /// Largest picture that is put into the page, in bytes. In the page it takes a third more.
-pub(super) const MAX_PICTURE: usize = 512 << 10;
+pub const MAX_PICTURE: usize = 512 << 10;
 /// Bounds of the frame's height, in pixels. A higher picture scrolls.
 const HEIGHTS: (u32, u32) = (120, 1600);
 

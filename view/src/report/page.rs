@@ -12,7 +12,7 @@ use super::{
     tables::{self, Table},
     timeline::Timeline,
 };
-use crate::{Snapshot, endpoints, losses, names, snapshot::State};
+use crate::{Snapshot, endpoints, losses, names, snapshot::State, units};
 
 const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
@@ -169,7 +169,7 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         None => fact("Last numbers", format::time(snapshot.time)),
     }
     if let Some(seconds) = seconds(report) {
-        fact("Lasted", format::lasted(seconds));
+        fact("Lasted", units::lasted(seconds));
     }
     if let Some((reporting, matched)) = snapshot.number_of_nodes() {
         fact(if matched == 1 { "Node" } else { "Nodes" }, nodes(snapshot, reporting, matched));
