@@ -9,6 +9,7 @@ mod completion;
 mod error;
 mod follow;
 mod get;
+mod object;
 mod run;
 mod snapshot;
 mod stop;

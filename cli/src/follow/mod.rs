@@ -13,12 +13,11 @@ use tokio::time::{Instant, sleep_until};
 use traffictrace_crd::{Phase, TrafficTrace};
 use traffictrace_view::{Snapshot, args::ViewArgs, live, losses, snapshot::State};
 
-use self::{
-    printer::Printer,
-    progress::Progress,
+pub(crate) use self::{
+    printer::Output,
     watch::{Event, Watch},
 };
-pub(crate) use self::printer::Output;
+use self::{printer::Printer, progress::Progress};
 use crate::{cluster::Cluster, error::CliError, snapshot, stop::Stop, text::say};
 
 /// Time after which a trace without numbers is told what it lacks.
@@ -133,7 +132,9 @@ impl Followed<'_> {
         match event {
             Event::Trace(trace) => self.trace = *trace,
             Event::Gone => return News::Over(Ending::Deleted, Some(self.snapshot_in(State::Deleted))),
-            Event::Interrupted(error) => return News::Unreachable(self.snapshot_in(State::Unreachable), error),
+            Event::Interrupted(error) => {
+                return News::Unreachable(self.snapshot_in(State::Unreachable), error);
+            }
             Event::Refused(error) => {
                 return News::Over(Ending::Refused(error), Some(self.snapshot_in(State::Unreachable)));
             }

@@ -1,7 +1,9 @@
 //! What is said of a trace until its first numbers are there.
 
 use jiff::{Timestamp, tz::TimeZone};
-use traffictrace_crd::{Phase, TrafficTrace, condition_reason as reason, condition_type as kind, human::printable};
+use traffictrace_crd::{
+    Phase, TrafficTrace, condition_reason as reason, condition_type as kind, human::printable,
+};
 
 /// Command that tells what is missing.
 const CHECK: &str = "`kubectl traffictrace check` tells what is there and what is missing";

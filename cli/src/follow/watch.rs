@@ -22,7 +22,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 
 /// News of a trace.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// The trace as it is now.
     Trace(Box<TrafficTrace>),
     /// There is no such trace any more.
@@ -34,7 +34,7 @@ pub(super) enum Event {
 }
 
 /// The watch of one trace.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     cluster: Cluster,
     name: String,
     /// The object's identity: one that was made anew under its name is another.
@@ -53,7 +53,7 @@ impl fmt::Debug for Watch {
 
 impl Watch {
     /// Watches a trace that exists.
-    pub(super) fn new(cluster: &Cluster, trace: &TrafficTrace) -> Self {
+    pub(crate) fn new(cluster: &Cluster, trace: &TrafficTrace) -> Self {
         let name = trace.name_any();
         let events = events(cluster, &name);
         let uid = trace.uid().unwrap_or_default();
@@ -61,7 +61,7 @@ impl Watch {
     }
 
     /// The next news. Nothing is lost when this is not awaited to its end.
-    pub(super) async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         loop {
             if let Some(moment) = self.next_attempt {
                 sleep_until(moment).await;
@@ -105,9 +105,7 @@ impl Watch {
         let is_final = match &error {
             // What is too old to be watched from is listed anew.
             kube::Error::Api(status) if status.code == 410 => return None,
-            kube::Error::Api(status) => {
-                matches!(status.code, 401 | 403) || is_unknown_resource(status)
-            }
+            kube::Error::Api(status) => matches!(status.code, 401 | 403) || is_unknown_resource(status),
             _ => false,
         };
         let error = self.cluster.explain(error).await;

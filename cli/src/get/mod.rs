@@ -78,7 +78,9 @@ enum Output {
 
 pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, CliError> {
     if args.watch && args.names.len() > 1 {
-        return Err(CliError::Usage("one trace or all of them can be watched: give one name or none".to_owned()));
+        return Err(CliError::Usage(
+            "one trace or all of them can be watched: give one name or none".to_owned(),
+        ));
     }
     let mut stop = Stop::listen()?;
     let cluster = cluster.connect().await?;
@@ -178,7 +180,9 @@ async fn watch(
                     print(args, columns, &table)?;
                     break;
                 }
-                WatchEvent::Error(status) => return Err(CliError::of(kube::Error::Api(status), &cluster.url)),
+                WatchEvent::Error(status) => {
+                    return Err(CliError::of(kube::Error::Api(status), &cluster.url));
+                }
             }
         }
     }
@@ -187,7 +191,9 @@ async fn watch(
 /// Prints the objects as they are.
 async fn documents(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
     if args.watch {
-        return Err(CliError::Usage("--watch prints tables and names: for documents, use kubectl get".to_owned()));
+        return Err(CliError::Usage(
+            "--watch prints tables and names: for documents, use kubectl get".to_owned(),
+        ));
     }
     let mut items = Vec::new();
     match args.names.as_slice() {
@@ -216,8 +222,9 @@ async fn documents(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
         [item] if args.names.len() == 1 => item.take(),
         _ => json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}),
     };
-    let unwritable = |cause: &dyn std::fmt::Display| {
-        CliError::Answer { url: cluster.url.clone(), cause: format!("it cannot be written as text: {cause}") }
+    let unwritable = |cause: &dyn std::fmt::Display| CliError::Answer {
+        url: cluster.url.clone(),
+        cause: format!("it cannot be written as text: {cause}"),
     };
     let text = match args.output {
         Some(Output::Yaml) => serde_saphyr::to_string(&document).map_err(|cause| unwritable(&cause))?,

@@ -202,8 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_null_is_nothing() {
-        let table: Table =
-            serde_json::from_value(json!({"columnDefinitions": null, "rows": null})).unwrap();
+        let table: Table = serde_json::from_value(json!({"columnDefinitions": null, "rows": null})).unwrap();
         assert!(table.rows.is_empty() && table.column_definitions.is_empty());
     }
 }

@@ -1,15 +1,14 @@
 //! `kubectl traffictrace run`: a trace that lasts as long as somebody looks at it.
 
-mod object;
+mod dry_run;
 mod selector;
 mod spec;
 mod target;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use clap::ValueEnum;
-use kube::{ResourceExt as _, api::PostParams};
-use tokio::time::timeout;
+use kube::ResourceExt as _;
 use traffictrace_crd::TrafficTrace;
 
 use self::{
@@ -17,17 +16,13 @@ use self::{
     target::{Found, Target},
 };
 use crate::{
-    cluster::{Cluster, ClusterArgs},
+    cluster::ClusterArgs,
     error::CliError,
     follow::{FollowArgs, Output, Plan, follow},
+    object,
     stop::Stop,
     text::say,
 };
-
-/// Name of the plugin among those that write objects.
-const MANAGER: &str = "kubectl-traffictrace";
-/// Time that is left for the answer to a request when the user wants to end.
-const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// Trace pods and follow the trace live.
 ///
@@ -154,14 +149,14 @@ impl Args {
 pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, CliError> {
     let (target, name) = args.target().map_err(CliError::Usage)?;
     if args.dry_run != DryRun::None {
-        return dry_run(args, &target, name, &cluster.connect().await?).await;
+        return dry_run::run(args, &target, name, &cluster.connect().await?).await;
     }
     let output = args.output().map_err(CliError::Usage)?;
     let mut stop = Stop::listen()?;
     let cluster = cluster.connect().await?;
     let found = target.find(&cluster).await?;
     let trace = trace(args, &target, name, &found);
-    let trace = create(&cluster, &trace, &mut stop).await?;
+    let trace = object::create(&cluster, &trace, &mut stop).await?;
     say(&format!("{} created", object::full_name(&trace)));
     if let Some(notice) = &found.notice {
         say(notice);
@@ -187,54 +182,6 @@ fn trace(args: &Args, target: &Target, name: Option<&str>, found: &Found) -> Tra
         trace.metadata.generate_name = Some(target.generate_name());
     }
     trace
-}
-
-/// Creates a trace. When the user wants to end meanwhile, the answer is still awaited for a moment: a trace that was created is to
-/// be deleted.
-async fn create(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Result<TrafficTrace, CliError> {
-    let traces = cluster.traces();
-    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    let mut request = std::pin::pin!(traces.create(&params, trace));
-    let answer = tokio::select! {
-        answer = &mut request => answer,
-        () = stop.asked(1) => match timeout(LAST_ANSWER, request).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                return Err(CliError::Failed(format!("no answer from {} when the command was to end", cluster.url)));
-            }
-        },
-    };
-    match answer {
-        Ok(trace) => Ok(trace),
-        Err(error) => Err(cluster.explain(error).await),
-    }
-}
-
-async fn dry_run(
-    args: &Args,
-    target: &Target,
-    name: Option<&str>,
-    cluster: &Cluster,
-) -> Result<ExitCode, CliError> {
-    let found = target.find(cluster).await?;
-    let mut trace = trace(args, target, name, &found);
-    trace.metadata.namespace = Some(cluster.namespace.clone());
-    if args.dry_run == DryRun::Server {
-        let params =
-            PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
-        trace = match cluster.traces().create(&params, &trace).await {
-            Ok(trace) => trace,
-            Err(error) => return Err(cluster.explain(error).await),
-        };
-        trace.metadata.managed_fields = None;
-    } else {
-        trace.validate().map_err(|failed| CliError::Failed(format!("the trace is invalid: {failed}")))?;
-    }
-    if let Some(notice) = &found.notice {
-        say(notice);
-    }
-    object::print(&trace, args.output, args.dry_run == DryRun::Server)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

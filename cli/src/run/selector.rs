@@ -118,7 +118,11 @@ fn key(text: &str) -> Result<String, String> {
 
 /// The value of a label, which can be empty.
 fn value(text: &str) -> Result<String, String> {
-    if is_label(text) { Ok(text.to_owned()) } else { Err(format!("{} is not the value of a label", quoted(text))) }
+    if is_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{} is not the value of a label", quoted(text)))
+    }
 }
 
 /// Whether a text is empty, or has at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.

@@ -205,8 +205,14 @@ mod tests {
     #[test]
     fn mistakes_are_refused_before_anything_is_created() {
         for line in [
-            "--duration soon", "--port http", "--port 8100-8000", "--protocol sctp", "--direction up", "--tls",
-            "--group-by pod", "--ttl later",
+            "--duration soon",
+            "--port http",
+            "--port 8100-8000",
+            "--protocol sctp",
+            "--direction up",
+            "--tls",
+            "--group-by pod",
+            "--ttl later",
         ] {
             assert!(Line::try_parse_from(["run"].into_iter().chain(line.split(' '))).is_err(), "{line}");
         }

@@ -74,7 +74,11 @@ impl Target {
         let known = KINDS.iter().find(|(_, names)| names.contains(&kind.to_lowercase().as_str()));
         let Some((kind, _)) = known else {
             let kinds: Vec<&str> = KINDS.iter().map(|(_, names)| names[0]).collect();
-            return Err(format!("cannot trace {}: write one of {} before the /", quoted(text), kinds.join(", ")));
+            return Err(format!(
+                "cannot trace {}: write one of {} before the /",
+                quoted(text),
+                kinds.join(", ")
+            ));
         };
         if name.is_empty() || name.contains('/') {
             return Err(format!("cannot trace {}: there must be one name after the /", quoted(text)));
@@ -119,11 +123,15 @@ impl Target {
             Kind::StatefulSet => Some(read::<StatefulSet>(cluster, name).await?.spec.selector),
             Kind::DaemonSet => Some(read::<DaemonSet>(cluster, name).await?.spec.selector),
             Kind::Job => read::<Job>(cluster, name).await?.spec.and_then(|spec| spec.selector),
-            Kind::Service => read::<Service>(cluster, name).await?.spec.and_then(|spec| of_labels(spec.selector)),
+            Kind::Service => {
+                read::<Service>(cluster, name).await?.spec.and_then(|spec| of_labels(spec.selector))
+            }
         };
         let selector = selector.filter(|selector| *selector != LabelSelector::default());
         let selector = selector.ok_or_else(|| {
-            CliError::Usage(format!("{name} selects no pods by labels: give those of the pods with --selector"))
+            CliError::Usage(format!(
+                "{name} selects no pods by labels: give those of the pods with --selector"
+            ))
         })?;
         Ok(Found { selector, ..Found::default() })
     }
@@ -131,7 +139,10 @@ impl Target {
 
 async fn read<K>(cluster: &Cluster, name: &str) -> Result<K, CliError>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
 {
     let objects: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     objects.get(name).await.map_err(|error| CliError::of(error, &cluster.url))

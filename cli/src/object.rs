@@ -1,33 +1,33 @@
-//! The object of a run: its names, its text, its end.
+//! Traces that a command makes: their names, their beginning and their end.
 
-use std::{
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::time::Duration;
 
 use kube::{
     Resource as _, ResourceExt as _,
-    api::{DeleteParams, Preconditions},
+    api::{DeleteParams, PostParams, Preconditions},
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use traffictrace_crd::{GROUP, TrafficTrace};
 
-use super::RunOutput;
 use crate::{cluster::Cluster, error::CliError, stop::Stop, text::say};
 
+/// Name of the plugin among those that write objects.
+const MANAGER: &str = "kubectl-traffictrace";
+/// Time that is left for the answer to a request when the user wants to end.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// Longest time to try to delete a trace.
 const DELETING: Duration = Duration::from_secs(15);
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The name of a trace as kubectl prints it.
-pub(super) fn full_name(trace: &TrafficTrace) -> String {
+pub(crate) fn full_name(trace: &TrafficTrace) -> String {
     let name = trace.metadata.name.as_ref().or(trace.metadata.generate_name.as_ref());
     format!("{}.{GROUP}/{}", TrafficTrace::kind(&()).to_lowercase(), name.map_or("", |name| name))
 }
 
 /// What to do with a trace that stays.
-pub(super) fn kept(trace: &TrafficTrace, namespace: &str) -> String {
+pub(crate) fn kept(trace: &TrafficTrace, namespace: &str) -> String {
     let name = trace.name_any();
     format!(
         "Trace {namespace}/{name} is kept; it ends {} after its start. To see it again: kubectl traffictrace top {name} -n \
@@ -36,26 +36,38 @@ pub(super) fn kept(trace: &TrafficTrace, namespace: &str) -> String {
     )
 }
 
-/// Prints an object that a dry run would have created.
-pub(super) fn print(trace: &TrafficTrace, output: RunOutput, is_of_server: bool) -> Result<(), CliError> {
-    let invalid = |cause: &dyn std::fmt::Display| {
-        CliError::Failed(format!("cannot write the trace as text: {cause}"))
+/// Creates a trace. When the user wants to end meanwhile, the answer is still awaited for a moment: a trace that was created is to
+/// be deleted.
+pub(crate) async fn create(
+    cluster: &Cluster,
+    trace: &TrafficTrace,
+    stop: &mut Stop,
+) -> Result<TrafficTrace, CliError> {
+    let traces = cluster.traces();
+    let params = parameters(false);
+    let mut request = std::pin::pin!(traces.create(&params, trace));
+    let answer = tokio::select! {
+        answer = &mut request => answer,
+        () = stop.asked(1) => match timeout(LAST_ANSWER, request).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                return Err(CliError::Failed(format!("no answer from {} when the command was to end", cluster.url)));
+            }
+        },
     };
-    let text = match output {
-        RunOutput::Name => full_name(trace) + "\n",
-        RunOutput::Yaml => serde_saphyr::to_string(trace).map_err(|cause| invalid(&cause))?,
-        RunOutput::Json => serde_json::to_string_pretty(trace).map_err(|cause| invalid(&cause))? + "\n",
-        RunOutput::Table => {
-            let whose = if is_of_server { "server dry run" } else { "dry run" };
-            format!("{} created ({whose})\n", full_name(trace))
-        }
-        RunOutput::Csv => return Err(CliError::Usage("--dry-run prints -o yaml, json or name".to_owned())),
-    };
-    Ok(io::stdout().write_all(text.as_bytes())?)
+    match answer {
+        Ok(trace) => Ok(trace),
+        Err(error) => Err(cluster.explain(error).await),
+    }
+}
+
+/// Parameters of a creation, or of one that only tries.
+pub(crate) fn parameters(dry_run: bool) -> PostParams {
+    PostParams { dry_run, field_manager: Some(MANAGER.to_owned()) }
 }
 
 /// Deletes a trace; one that is gone already is fine.
-pub(super) async fn delete(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Result<(), CliError> {
+pub(crate) async fn delete(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Result<(), CliError> {
     let name = trace.name_any();
     // Of that name there may be another by now.
     let preconditions = Preconditions { uid: trace.uid(), resource_version: None };
