@@ -3,16 +3,31 @@
 //! The plugin creates, follows and reads `TrafficTrace` objects, and talks to the API server alone. Each subcommand is a module
 //! of its own with its arguments and a function `run`.
 
+mod around;
+mod asked;
 mod check;
 mod cluster;
 mod completion;
+mod describe;
+mod diff;
 mod error;
+mod export;
+mod flamegraph;
+mod follow;
 mod get;
+mod http;
+mod object;
+mod profiles;
+mod report;
 mod run;
 mod snapshot;
+mod stop;
+#[cfg(test)]
+mod testing;
+mod text;
 mod top;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +57,12 @@ enum Command {
     Run(run::Args),
     Top(top::Args),
     Get(get::Args),
+    Describe(describe::Args),
+    Http(http::Args),
+    Flamegraph(flamegraph::Args),
+    Report(report::Args),
+    Export(export::Args),
+    Diff(diff::Args),
     Check(check::Args),
     Completion(completion::Args),
 }
@@ -53,21 +74,36 @@ impl Cli {
             Command::Run(args) => run::run(args, cluster).await,
             Command::Top(args) => top::run(args, cluster).await,
             Command::Get(args) => get::run(args, cluster).await,
+            Command::Describe(args) => describe::run(args, cluster).await,
+            Command::Http(args) => http::run(args, cluster).await,
+            Command::Flamegraph(args) => flamegraph::run(args, cluster).await,
+            Command::Report(args) => report::run(args, cluster).await,
+            Command::Export(args) => export::run(args, cluster).await,
+            Command::Diff(args) => diff::run(args, cluster).await,
             Command::Check(args) => check::run(args, cluster).await,
             Command::Completion(args) => completion::run(args),
         }
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.run().await {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            text::say(&format!("error: cannot start threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(cli.run());
+    // Output that nobody takes does not keep the process from ending.
+    runtime.shutdown_background();
+    match result {
         Ok(code) => code,
         // Whoever read the output has had enough.
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            text::say(&error.to_string());
             ExitCode::FAILURE
         }
     }

@@ -105,7 +105,7 @@ fn state(phase: Option<Phase>) -> State {
 
 fn interval(trace: &TrafficTrace, status: &TrafficTraceStatus) -> Seconds {
     let asked = || trace.spec.interval.get().map(|interval| interval.as_secs()).unwrap_or_default();
-    let seconds = status.report_interval_seconds.map_or_else(asked, |seconds| unsigned(seconds));
+    let seconds = status.report_interval_seconds.map_or_else(asked, unsigned);
     Seconds(u32::try_from(seconds).unwrap_or(u32::MAX).into())
 }
 
@@ -254,9 +254,8 @@ fn notices(trace: &TrafficTrace, status: &TrafficTraceStatus) -> Vec<String> {
     }
     if let Some(changed) = &status.filters_changed_time {
         let changed = changed.0;
-        notices.push(format!(
-            "The filters were changed at {changed}: what was counted before stays counted."
-        ));
+        notices
+            .push(format!("The filters were changed at {changed}: what was counted before stays counted."));
     }
     let http_truncated = status.http.as_ref().is_some_and(|http| http.truncated);
     for (what, is_truncated) in [("flows", status.truncated), ("HTTP endpoints", http_truncated)] {

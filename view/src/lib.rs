@@ -3,6 +3,7 @@
 //! Everything here starts from a [`Snapshot`], plain data that a kernel, an API server or a file can have filled. Nothing here
 //! knows which.
 
+pub mod args;
 pub mod csv;
 pub mod endpoints;
 mod error;
@@ -23,6 +24,7 @@ pub mod sort;
 mod testing;
 pub mod text;
 pub mod units;
+pub mod wrap;
 
 pub use error::{FilterError, ReplayError};
 pub use snapshot::Snapshot;

@@ -102,7 +102,7 @@ pub fn flows(snapshot: &Snapshot, options: &Options) -> String {
     if let Some(width) = options.width {
         fit(&mut columns, &mut cells, width);
     }
-    drawn(
+    grid(
         &columns.iter().map(|column| (column.name(), column.is_text())).collect::<Vec<_>>(),
         cells,
         options.headers,
@@ -199,8 +199,10 @@ fn shorten(columns: &[Column], widths: &mut [usize], width: usize, smallest: usi
     }
 }
 
-/// A table of columns, each with its name and whether its cells are texts, which are aligned at the left.
-fn drawn(columns: &[(&str, bool)], cells: Vec<Vec<String>>, has_header: bool) -> String {
+/// A table of columns, each with its name and whether its cells are texts, which are aligned at the left. Cells must be
+/// [printable](human::printable).
+#[must_use]
+pub fn grid(columns: &[(&str, bool)], cells: Vec<Vec<String>>, has_header: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if has_header {

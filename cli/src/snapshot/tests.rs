@@ -135,12 +135,16 @@ fn reports_name_every_node_with_its_age() {
         update_time: Some(Time(at(second))),
         ..TrafficTraceReportSpec::default()
     };
-    let refused = TrafficTraceReportSpec { refused: Some(Default::default()), ..report("node-c", "14:06:10") };
+    let refused =
+        TrafficTraceReportSpec { refused: Some(Default::default()), ..report("node-c", "14:06:10") };
     let partly =
         TrafficTraceReportSpec { not_enforced: vec!["http: no.".to_owned()], ..report("node-a", "14:06:02") };
     add_nodes(&mut snapshot, &[report("node-b", "14:06:10"), partly, refused]);
-    let nodes: Vec<_> =
-        snapshot.nodes.iter().map(|node| (node.name.as_str(), node.update_time, node.notice.is_some())).collect();
+    let nodes: Vec<_> = snapshot
+        .nodes
+        .iter()
+        .map(|node| (node.name.as_str(), node.update_time, node.notice.is_some()))
+        .collect();
     assert_eq!(
         nodes,
         [

@@ -39,7 +39,9 @@ pub(crate) fn completed() -> TrafficTrace {
     for condition in &mut status.conditions {
         let (holds, why, message) = match condition.type_.as_str() {
             kind::TRACING => ("False", reason::ENDED, "The trace is over."),
-            kind::COMPLETE => ("True", reason::ALL_NODES_REPORTED, "The trace is over; the numbers are final."),
+            kind::COMPLETE => {
+                ("True", reason::ALL_NODES_REPORTED, "The trace is over; the numbers are final.")
+            }
             kind::DEGRADED => ("False", reason::AS_ASKED, "Nothing is known to be missing."),
             _ => continue,
         };
@@ -80,7 +82,8 @@ pub(crate) fn hostile(name: &str) -> TrafficTrace {
     let status = status(&mut trace);
     for flow in &mut status.top_flows {
         (flow.pod, flow.namespace) = (long.clone(), name.to_owned());
-        (flow.container, flow.command, flow.peer) = (Some(name.into()), Some(name.into()), Some(long.clone()));
+        (flow.container, flow.command, flow.peer) =
+            (Some(name.into()), Some(name.into()), Some(long.clone()));
     }
     for condition in &mut status.conditions {
         condition.message.push_str(name);

@@ -159,6 +159,7 @@ pub(crate) fn full() -> Snapshot {
                 function("__send", "/lib/libc.so.6", 0, 20_000_000),
             ],
             bytes: 240_000_000,
+            nodes: None,
             stacks: 81_204,
             bytes_at_own_call: 199_000_000,
             bytes_without_stack: 9_000_000,

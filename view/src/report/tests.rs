@@ -119,10 +119,10 @@ fn the_policy_lets_the_pages_own_script_run_and_nothing_else() {
 #[test]
 fn a_picture_that_is_too_large_is_named_and_left_out() {
     let mut report = report();
-    report.flame_graph = Some("x".repeat(flame::MAX_PICTURE + 1));
+    report.flame_graph = Some("x".repeat(MAX_PICTURE + 1));
     let page = html(&report).unwrap();
     assert!(page.contains("The flame graph has 512 KiB") && !page.contains("<iframe"));
-    report.flame_graph = Some("x".repeat(flame::MAX_PICTURE));
+    report.flame_graph = Some("x".repeat(MAX_PICTURE));
     assert!(html(&report).unwrap().contains("<iframe"));
 }
 
@@ -211,7 +211,7 @@ fn the_largest_trace_is_a_small_page() {
     report.snapshot.notices = vec![name.clone().unwrap(); 500];
     report.snapshot.not_seen = report.snapshot.notices.clone();
     report.asked = vec![(name.clone().unwrap(), name.clone().unwrap()); 500];
-    report.flame_graph = Some("x".repeat(flame::MAX_PICTURE));
+    report.flame_graph = Some("x".repeat(MAX_PICTURE));
     let page = html(&report).unwrap();
     assert!(page.len() <= MAX_SIZE, "{}", page.len());
     assert!(page.contains("flows)") && page.contains("460 more."));

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use traffictrace_crd::human;
 
-use super::drawn;
+use super::grid;
 use crate::{
     endpoints::{Column, errors, errors_of_all, title, unlisted},
     losses, names,
@@ -53,7 +53,7 @@ pub fn endpoints(http: &Http, order: Column, most: usize, wide: bool, headers: b
         ..Endpoint::default()
     };
     cells.push(sums("TOTAL", &all, errors_of_all(http), wide));
-    drawn(&columns, cells, headers)
+    grid(&columns, cells, headers)
 }
 
 fn row(endpoint: &Endpoint, wide: bool) -> Vec<String> {
@@ -144,7 +144,7 @@ pub fn functions(functions: &Functions, most: usize) -> String {
             human::bytes(function.tx_bytes),
         ]
     });
-    drawn(&columns, cells.collect(), true)
+    grid(&columns, cells.collect(), true)
 }
 
 #[cfg(test)]

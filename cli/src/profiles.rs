@@ -1,0 +1,206 @@
+//! The profiles of a trace, from the API server: which code moved its bytes.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
+
+use kube::{Api, ResourceExt as _, api::ListParams};
+use traffictrace_crd::{TRACE_UID_LABEL, TrafficTrace, TrafficTraceProfile, human::printable};
+use traffictrace_profile::{By, Graph, Room, Way};
+use traffictrace_view::snapshot::{Function, Functions};
+
+use crate::{cluster::Cluster, error::CliError};
+
+/// Number of profiles in one answer: each has half a MiB at most.
+const IN_ONE_ANSWER: u32 = 16;
+/// Number of functions of a snapshot at most, those with the most bytes.
+const MAX_FUNCTIONS: usize = 1000;
+
+/// The profiles of all nodes of a trace, as one.
+#[derive(Debug, Default)]
+pub(crate) struct Profiles {
+    pub(crate) graph: Graph,
+    /// Number of profiles with stacks.
+    pub(crate) count: usize,
+    /// Nodes whose agents have written a profile without stacks.
+    pub(crate) empty: Vec<String>,
+}
+
+/// The profiles of a trace, merged.
+///
+/// # Errors
+///
+/// [`CliError`] when they cannot be listed, or one of them cannot be read.
+pub(crate) async fn of(cluster: &Cluster, trace: &TrafficTrace) -> Result<Profiles, CliError> {
+    let profiles: Api<TrafficTraceProfile> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let uid = trace.uid().unwrap_or_default();
+    let mut params = ListParams::default().labels(&format!("{TRACE_UID_LABEL}={uid}")).limit(IN_ONE_ANSWER);
+    let mut merging = Merging::new(uid);
+    loop {
+        let answer = match profiles.list(&params).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(cluster.explain(error).await),
+        };
+        for profile in answer.items {
+            merging.add(&profile).map_err(CliError::Failed)?;
+        }
+        match answer.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return merging.end().map_err(CliError::Failed),
+        }
+    }
+}
+
+/// Profiles that become one.
+struct Merging {
+    uid: String,
+    graphs: Vec<Graph>,
+    room: Room,
+    empty: Vec<String>,
+}
+
+impl Merging {
+    fn new(uid: String) -> Self {
+        Self { uid, graphs: Vec::new(), room: Room::of_many(), empty: Vec::new() }
+    }
+
+    /// Adds a profile, unless another trace with the same name had it.
+    fn add(&mut self, profile: &TrafficTraceProfile) -> Result<(), String> {
+        let spec = &profile.spec;
+        if spec.trace_uid != self.uid {
+            return Ok(());
+        }
+        if spec.profile.is_empty() {
+            self.empty.push(spec.node_name.clone());
+            return Ok(());
+        }
+        let graph = Graph::from_base64_within(&spec.profile, &mut self.room).map_err(|error| {
+            let (name, node) = (profile.name_any(), &spec.node_name);
+            format!(
+                "cannot read the TrafficTraceProfile {} of node {}: {error}",
+                printable(&name),
+                printable(node)
+            )
+        })?;
+        self.graphs.push(graph);
+        Ok(())
+    }
+
+    fn end(self) -> Result<Profiles, String> {
+        let count = self.graphs.len();
+        let graph =
+            Graph::sum(self.graphs).map_err(|error| format!("cannot add up the profiles: {error}"))?;
+        Ok(Profiles { graph, count, empty: self.empty })
+    }
+}
+
+/// The functions of a graph, with the bytes that each moved itself or by what it called.
+pub(crate) fn functions(graph: &Graph) -> Functions {
+    let mut sums: HashMap<(&str, &str, &str), (u64, u64)> = HashMap::new();
+    let mut on_stack = HashSet::new();
+    for row in graph.rows() {
+        on_stack.clear();
+        let frames = row.key.frames.iter();
+        // A function that calls itself moves its bytes once.
+        for frame in frames.filter(|frame| on_stack.insert((frame.name.as_str(), frame.module.as_str()))) {
+            let key = (frame.name.as_str(), frame.module.as_str(), row.key.process.command.as_str());
+            let sum = sums.entry(key).or_default();
+            match row.key.way {
+                Way::Received => sum.0 += row.bytes,
+                Way::Sent => sum.1 += row.bytes,
+            }
+        }
+    }
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let mut functions: Vec<Function> = sums
+        .into_iter()
+        .map(|((name, module, command), (rx_bytes, tx_bytes))| Function {
+            name: name.to_owned(),
+            module: some(module),
+            command: some(command),
+            rx_bytes,
+            tx_bytes,
+        })
+        .collect();
+    functions.sort_by(|a, b| {
+        let bytes = |function: &Function| Reverse(function.rx_bytes + function.tx_bytes);
+        let names =
+            |function: &Function| (function.name.clone(), function.module.clone(), function.command.clone());
+        bytes(a).cmp(&bytes(b)).then_with(|| names(a).cmp(&names(b)))
+    });
+    functions.truncate(MAX_FUNCTIONS);
+    let coverage = &graph.coverage;
+    Functions {
+        functions,
+        bytes: graph.total(Way::Received, By::Bytes) + graph.total(Way::Sent, By::Bytes),
+        nodes: None,
+        stacks: coverage.stacks,
+        bytes_at_own_call: coverage.own,
+        bytes_without_stack: coverage.without_stack(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use traffictrace_crd::TrafficTraceProfileSpec;
+    use traffictrace_profile::testing::graph;
+
+    use super::*;
+
+    /// The profile of a node as its agent writes it.
+    fn profile(uid: &str, node: &str, graph: &Graph) -> TrafficTraceProfile {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let spec = TrafficTraceProfileSpec {
+            trace_uid: uid.to_owned(),
+            node_name: node.to_owned(),
+            profile: STANDARD.encode(graph.pprof().unwrap()),
+            ..TrafficTraceProfileSpec::default()
+        };
+        let mut profile = TrafficTraceProfile { metadata: Default::default(), spec };
+        profile.metadata.name = Some(format!("{uid}.{node}"));
+        profile
+    }
+
+    #[test]
+    fn the_profiles_of_the_trace_add_up() {
+        let mut merging = Merging::new("u1".to_owned());
+        let one = graph(&[(Way::Sent, &["main", "write"], 10, 1)]);
+        let two = graph(&[(Way::Sent, &["main", "write"], 100, 1), (Way::Received, &["main", "read"], 5, 1)]);
+        merging.add(&profile("u1", "a", &one)).unwrap();
+        merging.add(&profile("u1", "b", &two)).unwrap();
+        merging.add(&profile("another", "a", &two)).unwrap();
+        let mut empty = profile("u1", "c", &one);
+        empty.spec.profile.clear();
+        merging.add(&empty).unwrap();
+        let profiles = merging.end().unwrap();
+        assert_eq!((profiles.count, profiles.empty), (2, vec!["c".to_owned()]));
+        assert_eq!(profiles.graph.total(Way::Sent, By::Bytes), 110);
+        assert_eq!(profiles.graph.total(Way::Received, By::Bytes), 5);
+    }
+
+    #[test]
+    fn a_damaged_profile_is_told_with_its_node() {
+        let mut damaged = profile("u1", "a\u{1b}", &graph(&[(Way::Sent, &["main"], 1, 1)]));
+        damaged.spec.profile = "&&&".to_owned();
+        let error = Merging::new("u1".to_owned()).add(&damaged).unwrap_err();
+        assert!(error.contains("of node a?: it is no base64"), "{error}");
+    }
+
+    #[test]
+    fn a_function_has_the_bytes_of_what_it_calls_once() {
+        let graph = graph(&[
+            (Way::Sent, &["main", "walk", "walk", "write"], 100, 1),
+            (Way::Received, &["main", "read"], 7, 1),
+            (Way::Sent, &["main", "write"], 20, 1),
+        ]);
+        let functions = functions(&graph);
+        let shown: Vec<_> = functions
+            .functions
+            .iter()
+            .map(|function| (function.name.as_str(), function.rx_bytes, function.tx_bytes))
+            .collect();
+        assert_eq!(shown, [("main", 7, 120), ("write", 0, 120), ("walk", 0, 100), ("read", 7, 0)]);
+        assert_eq!((functions.bytes, functions.functions[0].command.as_deref()), (127, Some("nginx")));
+    }
+}
