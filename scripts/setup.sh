@@ -20,7 +20,6 @@ readonly BUILD=(
     llvm-strip:llvm
     /usr/include/bpf/bpf_helpers.h:libbpf-dev
     python3:python3
-    curl:curl
 )
 
 readonly NEEDED=(
@@ -33,6 +32,7 @@ readonly NEEDED=(
     c++:g++
     nginx:nginx-light
     node:nodejs
+    curl:curl
     wrk:wrk
     h2load:nghttp2-client
     # The browser that opens flame graphs, with a font.
