@@ -2,8 +2,8 @@
 # Installs what building and testing need and this machine lacks, and says what. Safe to run again: it does nothing
 # then. The test cluster has packages of its own, which `make cluster-up` installs.
 #
-# usage: scripts/setup.sh [demo | bench | monitoring]: only what building and the demo need; or also what the benchmark
-# loads and compares with, or what the alerts are tried with
+# usage: scripts/setup.sh [demo | bench | monitoring | pictures]: only what building and the demo need; or also what the
+# benchmark loads and compares with, what the alerts are tried with, or what the pictures of the docs are made with
 set -euo pipefail
 
 # A command that must be in PATH, or a file that must be there, and the Debian package that has it.
@@ -44,6 +44,11 @@ readonly COMPARED=(
     tcpdump:tcpdump
     nethogs:nethogs
     bpftrace:bpftrace
+)
+
+readonly PICTURES=(
+    tmux:tmux
+    aha:aha
 )
 
 readonly MONITORING=(
@@ -106,6 +111,7 @@ main() {
     case ${1:-} in
     demo) needed=("${BUILD[@]}") ;;
     bench) needed+=("${COMPARED[@]}") ;;
+    pictures) needed+=("${PICTURES[@]}") ;;
     monitoring) needed+=("${MONITORING[@]}") ;;
     esac
     # The tools of a system administrator are not in every user's PATH.
