@@ -84,6 +84,8 @@ report() {
 start() {
     (
         echo "$BASHPID" >"$cgroup/cgroup.procs"
+        # Node leaves files where it runs.
+        cd "$folder"
         exec "$@" </dev/null >>"$folder/programs.log" 2>&1
     ) &
     pids+=($!)
@@ -94,7 +96,7 @@ answers() {
 }
 
 flame_graph() {
-    local port
+    local port height
     cgroup=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)/traffictrace-pictures
     mkdir "$cgroup"
     head -c 400000 /dev/zero >"$folder/page"
@@ -114,7 +116,8 @@ CONF
         pids+=($!)
     done
     "$PROGRAMS/traffictrace" flamegraph --cgroup /traffictrace-pictures --duration 8s --output "$folder/flamegraph.svg" >&2
-    photograph "$folder/flamegraph.svg" docs/flamegraph.png 1210 700
+    height=$(grep -Eo 'height="[0-9]+"' "$folder/flamegraph.svg" | grep -Eom 1 '[0-9]+' | head -n 1)
+    photograph "$folder/flamegraph.svg" docs/flamegraph.png 1210 "$height"
 }
 
 main() {
