@@ -5,6 +5,7 @@ use std::{error::Error as _, io};
 use kube::core::{Status, response::StatusCause};
 use thiserror::Error;
 use traffictrace_crd::human::printable;
+use traffictrace_view::live::LiveError;
 
 /// An error that ends the plugin with exit status 1. Its text is the whole line on standard error.
 #[derive(Debug, Error)]
@@ -53,6 +54,10 @@ pub(crate) enum CliError {
         /// What is wrong with the answer.
         cause: String,
     },
+
+    /// The live screen could not be shown.
+    #[error("error: {0}")]
+    Screen(#[source] LiveError),
 
     /// Output could not be written.
     #[error("error: cannot write: {0}")]

@@ -7,12 +7,16 @@ mod check;
 mod cluster;
 mod completion;
 mod error;
+mod follow;
 mod get;
+mod object;
 mod run;
 mod snapshot;
+mod stop;
+mod text;
 mod top;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -59,15 +63,24 @@ impl Cli {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.run().await {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            text::say(&format!("error: cannot start threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(cli.run());
+    // Output that nobody takes does not keep the process from ending.
+    runtime.shutdown_background();
+    match result {
         Ok(code) => code,
         // Whoever read the output has had enough.
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            text::say(&error.to_string());
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 //! Everything here starts from a [`Snapshot`], plain data that a kernel, an API server or a file can have filled. Nothing here
 //! knows which.
 
+pub mod args;
 pub mod csv;
 mod error;
 pub mod filter;

@@ -1,0 +1,81 @@
+//! A trace that is tried: what controller and agents make of it.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use tokio::time::{Instant, timeout_at};
+use traffictrace_crd::{TrafficTrace, TrafficTraceSpec, condition_reason as reason, condition_type as kind};
+
+use super::findings::Attempt;
+use crate::{
+    cluster::Cluster,
+    error::CliError,
+    follow::{Event, Watch},
+    object,
+    stop::Stop,
+};
+
+/// Longest time that answers are awaited.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Traces all pods of the namespace until every node has reported, or the time is over; then deletes the trace.
+pub(super) async fn run(cluster: &Cluster, stop: &mut Stop) -> Result<Attempt, CliError> {
+    let spec = TrafficTraceSpec {
+        selector: LabelSelector::default(),
+        top_flows: 1,
+        interval: traffictrace_crd::Duration::new("5s"),
+        duration: traffictrace_crd::Duration::new("1m"),
+        ttl_after_finished: traffictrace_crd::Duration::new("1m"),
+        ..TrafficTraceSpec::default()
+    };
+    let mut trace = TrafficTrace::new("", spec);
+    trace.metadata.name = None;
+    trace.metadata.generate_name = Some("check-".to_owned());
+    let trace = object::create(cluster, &trace, stop).await?;
+    let attempt = answers(cluster, &trace, stop).await;
+    object::delete(cluster, &trace, stop).await?;
+    attempt
+}
+
+async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Result<Attempt, CliError> {
+    let mut watch = Watch::new(cluster, trace);
+    let deadline = Instant::now() + PATIENCE;
+    let mut attempt = Attempt::default();
+    loop {
+        let event = tokio::select! {
+            event = timeout_at(deadline, watch.next()) => event,
+            () = stop.asked(1) => return Ok(attempt),
+        };
+        match event {
+            // What was seen so far is the answer.
+            Err(_) => return Ok(attempt),
+            Ok(Event::Trace(trace)) => {
+                attempt = seen(&trace);
+                let is_without_pods = attempt.controller_answers && attempt.nodes == 0;
+                if attempt.nodes > 0 && attempt.nodes_reporting >= attempt.nodes || is_without_pods {
+                    return Ok(attempt);
+                }
+            }
+            Ok(Event::Gone) => {
+                return Err(CliError::Failed("somebody has deleted the trace that was tried".to_owned()));
+            }
+            Ok(Event::Interrupted(_)) => {}
+            Ok(Event::Refused(error)) => return Err(error),
+        }
+    }
+}
+
+fn seen(trace: &TrafficTrace) -> Attempt {
+    let Some(status) = &trace.status else { return Attempt::default() };
+    let tracing = status.conditions.iter().find(|condition| condition.type_ == kind::TRACING);
+    let tracing = tracing.filter(|condition| condition.reason != reason::NO_PODS);
+    Attempt {
+        controller_answers: status.observed_generation.is_some(),
+        pods: status.pods_matched,
+        nodes: status.nodes_matched,
+        nodes_reporting: status.nodes_reporting,
+        message: tracing
+            .filter(|_| status.nodes_reporting < status.nodes_matched)
+            .map(|condition| condition.message.clone()),
+    }
+}

@@ -1,0 +1,61 @@
+//! The live screen of a trace: the screen has a thread of its own, and this one goes on watching.
+
+use std::{io, sync::mpsc::channel, time::Duration};
+
+use tokio::{task::spawn_blocking, time::timeout};
+use traffictrace_view::{
+    Snapshot,
+    live::{self, Exit, LiveError, Update},
+};
+
+use super::{Ending, Followed, News};
+use crate::error::CliError;
+
+/// Longest time that the screen takes to end after a signal.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Shows the screen until the user quits. When the trace ends before, its last numbers stay on the screen.
+pub(super) async fn run(
+    followed: &mut Followed<'_>,
+    settings: live::Settings,
+    first: Snapshot,
+) -> Result<Ending, CliError> {
+    let (updates, source) = channel();
+    // The screen that takes no more has ended, which is seen below.
+    let send = |update| drop(updates.send(update));
+    send(Update::Snapshot(Box::new(first)));
+    let mut screen = spawn_blocking(move || live::run(settings, &source));
+    let ending = loop {
+        let news = tokio::select! {
+            exit = &mut screen => return quit(exit),
+            news = followed.next() => news,
+        };
+        let (snapshot, over) = match news {
+            News::Numbers(snapshot) => (Some(snapshot), None),
+            News::Unreachable(snapshot, _) => (Some(snapshot), None),
+            News::Late(_) => (None, None),
+            News::Over(ending, snapshot) => (snapshot, Some(ending)),
+        };
+        if let Some(snapshot) = snapshot {
+            send(Update::Snapshot(Box::new(snapshot)));
+        }
+        if let Some(ending) = over {
+            break ending;
+        }
+    };
+    send(Update::End(ending.on_screen()));
+    if matches!(ending, Ending::Asked) {
+        // The screen was told by the same signal.
+        return match timeout(LAST, screen).await {
+            Ok(exit) => quit(exit),
+            Err(_) => Ok(Ending::Asked),
+        };
+    }
+    quit(screen.await)?;
+    Ok(ending)
+}
+
+fn quit(exit: Result<Result<Exit, LiveError>, tokio::task::JoinError>) -> Result<Ending, CliError> {
+    let exit = exit.map_err(|error| CliError::Output(io::Error::other(error)))?;
+    exit.map(|_| Ending::Asked).map_err(CliError::Screen)
+}

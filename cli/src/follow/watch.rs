@@ -1,0 +1,129 @@
+//! The watch of one trace, which goes on after failures.
+
+use std::{fmt, time::Duration};
+
+use futures::{StreamExt as _, stream::BoxStream};
+use kube::{
+    ResourceExt as _,
+    runtime::{watcher, watcher::watcher as watch},
+};
+use tokio::time::{Instant, sleep_until};
+use traffictrace_crd::TrafficTrace;
+
+use crate::{
+    cluster::Cluster,
+    error::{CliError, is_unknown_resource},
+};
+
+/// Seconds after which a watch is asked for anew. A connection that was dropped without a word is noticed 5 s later.
+const WATCH_SECONDS: u32 = 30;
+/// Shortest and longest pause before the next attempt.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+
+/// News of a trace.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The trace as it is now.
+    Trace(Box<TrafficTrace>),
+    /// There is no such trace any more.
+    Gone,
+    /// The API server cannot be reached, or has no answer now; the next attempt follows.
+    Interrupted(CliError),
+    /// The API server refuses the watch, and will go on doing so.
+    Refused(CliError),
+}
+
+/// The watch of one trace.
+pub(crate) struct Watch {
+    cluster: Cluster,
+    name: String,
+    /// The object's identity: one that was made anew under its name is another.
+    uid: String,
+    events: BoxStream<'static, watcher::Result<watcher::Event<TrafficTrace>>>,
+    is_seen: bool,
+    failures: u32,
+    next_attempt: Option<Instant>,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("name", &self.name).field("uid", &self.uid).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Watches a trace that exists.
+    pub(crate) fn new(cluster: &Cluster, trace: &TrafficTrace) -> Self {
+        let name = trace.name_any();
+        let events = events(cluster, &name);
+        let uid = trace.uid().unwrap_or_default();
+        Self { cluster: cluster.clone(), name, uid, events, is_seen: false, failures: 0, next_attempt: None }
+    }
+
+    /// The next news. Nothing is lost when this is not awaited to its end.
+    pub(crate) async fn next(&mut self) -> Event {
+        loop {
+            if let Some(moment) = self.next_attempt {
+                sleep_until(moment).await;
+                self.next_attempt = None;
+                // A list anew tells at once that the API server is back, and the trace.
+                self.events = events(&self.cluster, &self.name);
+            }
+            match self.events.next().await {
+                Some(Ok(watcher::Event::Init)) => self.is_seen = false,
+                Some(Ok(watcher::Event::InitApply(trace) | watcher::Event::Apply(trace))) => {
+                    self.failures = 0;
+                    if trace.uid().unwrap_or_default() != self.uid {
+                        return Event::Gone;
+                    }
+                    self.is_seen = true;
+                    return Event::Trace(Box::new(trace));
+                }
+                Some(Ok(watcher::Event::Delete(_))) => return Event::Gone,
+                Some(Ok(watcher::Event::InitDone)) if !self.is_seen => return Event::Gone,
+                Some(Ok(watcher::Event::InitDone)) => {}
+                Some(Err(error)) => {
+                    if let Some(event) = self.failed(error).await {
+                        return event;
+                    }
+                }
+                None => self.pause(),
+            }
+        }
+    }
+
+    async fn failed(&mut self, error: watcher::Error) -> Option<Event> {
+        self.pause();
+        let error = match error {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => error,
+            watcher::Error::WatchError(status) => kube::Error::Api(status),
+            // The watcher goes on by itself.
+            watcher::Error::NoResourceVersion => return None,
+        };
+        let is_final = match &error {
+            // What is too old to be watched from is listed anew.
+            kube::Error::Api(status) if status.code == 410 => return None,
+            kube::Error::Api(status) => matches!(status.code, 401 | 403) || is_unknown_resource(status),
+            _ => false,
+        };
+        let error = self.cluster.explain(error).await;
+        Some(if is_final { Event::Refused(error) } else { Event::Interrupted(error) })
+    }
+
+    fn pause(&mut self) {
+        let (first, longest) = PAUSES;
+        let pause = (first * 2_u32.saturating_pow(self.failures.min(8))).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        self.next_attempt = Some(Instant::now() + pause.mul_f64(0.5 + 0.5 * fastrand::f64()));
+    }
+}
+
+fn events(
+    cluster: &Cluster,
+    name: &str,
+) -> BoxStream<'static, watcher::Result<watcher::Event<TrafficTrace>>> {
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+    watch(cluster.traces(), config).boxed()
+}

@@ -1,0 +1,105 @@
+//! Traces that a command makes: their names, their beginning and their end.
+
+use std::time::Duration;
+
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use traffictrace_crd::{GROUP, TrafficTrace};
+
+use crate::{cluster::Cluster, error::CliError, stop::Stop, text::say};
+
+/// Name of the plugin among those that write objects.
+const MANAGER: &str = "kubectl-traffictrace";
+/// Time that is left for the answer to a request when the user wants to end.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+/// Longest time to try to delete a trace.
+const DELETING: Duration = Duration::from_secs(15);
+/// Time between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The name of a trace as kubectl prints it.
+pub(crate) fn full_name(trace: &TrafficTrace) -> String {
+    let name = trace.metadata.name.as_ref().or(trace.metadata.generate_name.as_ref());
+    format!("{}.{GROUP}/{}", TrafficTrace::kind(&()).to_lowercase(), name.map_or("", |name| name))
+}
+
+/// What to do with a trace that stays.
+pub(crate) fn kept(trace: &TrafficTrace, namespace: &str) -> String {
+    let name = trace.name_any();
+    format!(
+        "Trace {namespace}/{name} is kept; it ends {} after its start. To see it again: kubectl traffictrace top {name} -n \
+         {namespace}. To end and delete it: kubectl delete traffictrace {name} -n {namespace}",
+        trace.spec.duration
+    )
+}
+
+/// Creates a trace. When the user wants to end meanwhile, the answer is still awaited for a moment: a trace that was created is to
+/// be deleted.
+pub(crate) async fn create(
+    cluster: &Cluster,
+    trace: &TrafficTrace,
+    stop: &mut Stop,
+) -> Result<TrafficTrace, CliError> {
+    let traces = cluster.traces();
+    let params = parameters(false);
+    let mut request = std::pin::pin!(traces.create(&params, trace));
+    let answer = tokio::select! {
+        answer = &mut request => answer,
+        () = stop.asked(1) => match timeout(LAST_ANSWER, request).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                return Err(CliError::Failed(format!("no answer from {} when the command was to end", cluster.url)));
+            }
+        },
+    };
+    match answer {
+        Ok(trace) => Ok(trace),
+        Err(error) => Err(cluster.explain(error).await),
+    }
+}
+
+/// Parameters of a creation, or of one that only tries.
+pub(crate) fn parameters(dry_run: bool) -> PostParams {
+    PostParams { dry_run, field_manager: Some(MANAGER.to_owned()) }
+}
+
+/// Deletes a trace; one that is gone already is fine.
+pub(crate) async fn delete(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Result<(), CliError> {
+    let name = trace.name_any();
+    // Of that name there may be another by now.
+    let preconditions = Preconditions { uid: trace.uid(), resource_version: None };
+    let params = DeleteParams::background().preconditions(preconditions);
+    let traces = cluster.traces();
+    let deadline = Instant::now() + DELETING;
+    let mut is_told = false;
+    let last = loop {
+        let answer = tokio::select! {
+            answer = timeout_at(deadline, traces.delete(&name, &params)) => answer,
+            () = stop.asked(2) => break "the command was asked twice to end".to_owned(),
+        };
+        let error = match answer {
+            Ok(Ok(_)) => {
+                say(&format!("{} deleted", full_name(trace)));
+                return Ok(());
+            }
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => return Ok(()),
+            Ok(Err(error)) => CliError::of(error, &cluster.url).to_string(),
+            Err(_) => format!("no answer from {} within {} s", cluster.url, DELETING.as_secs()),
+        };
+        if Instant::now() + PAUSE >= deadline {
+            break error;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            say(&format!("{error}. Trying again to delete the trace; Ctrl-C leaves it."));
+        }
+        tokio::select! { () = sleep(PAUSE) => {}, () = stop.asked(2) => break error }
+    };
+    Err(CliError::Failed(format!(
+        "trace {}/{name} could not be deleted ({last}): it ends by itself {} after its start and is deleted {} later; to delete \
+         it now: kubectl delete traffictrace {name} -n {}",
+        cluster.namespace, trace.spec.duration, trace.spec.ttl_after_finished, cluster.namespace
+    )))
+}

@@ -1,0 +1,240 @@
+//! `kubectl traffictrace run`: a trace that lasts as long as somebody looks at it.
+
+mod dry_run;
+mod selector;
+mod spec;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use kube::ResourceExt as _;
+use traffictrace_crd::TrafficTrace;
+
+use self::{
+    spec::SpecArgs,
+    target::{Found, Target},
+};
+use crate::{
+    cluster::ClusterArgs,
+    error::CliError,
+    follow::{FollowArgs, Output, Plan, follow},
+    object,
+    stop::Stop,
+    text::say,
+};
+
+/// Trace pods and follow the trace live.
+///
+/// Creates a TrafficTrace, shows what it counts, and deletes it at the end: when the user quits, at Ctrl-C, or after --duration. On
+/// a terminal this is a live screen: ? shows its keys, q quits. In a pipe, or with --no-tui, a table is printed for each report of
+/// the nodes. It takes the right to edit the namespace, and nothing else.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  # Which process of these pods uses the network, and whom does it talk to?
+  kubectl traffictrace run -l app=web -n shop
+
+  # The same of a Deployment, for two minutes, HTTPS alone
+  kubectl traffictrace run deploy/web --duration 2m --port 443
+
+  # Every pod of the namespace, by pod, traffic to outside of the cluster
+  kubectl traffictrace run --all --by pod --direction Outbound --remote-cidr 0.0.0.0/0
+
+  # HTTP requests, and which code sends and receives; keep the trace for a report
+  kubectl traffictrace run -l app=web --http --stacks --keep checkout
+
+  # One line of JSON for each report
+  kubectl traffictrace run -l 'app in (web, api),!canary' -o json --duration 1m
+
+  # The manifest, without creating anything
+  kubectl traffictrace run deploy/web --dry-run=client -o yaml")]
+pub(crate) struct Args {
+    /// What to trace, as pod/NAME, deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME or svc/NAME, where no labels are given; then
+    /// the name of the trace [default: one that is made from what is traced].
+    #[arg(value_name = "KIND/NAME | TRACE", num_args = 0..=2)]
+    names: Vec<String>,
+
+    /// Labels of the pods to trace, such as app=web or 'app in (web, api),tier!=cache,!canary'.
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "all")]
+    selector: Option<String>,
+
+    /// Trace all pods of the namespace.
+    #[arg(long)]
+    all: bool,
+
+    /// Keep the trace at the end of this command. It goes on until --duration has passed.
+    #[arg(long)]
+    keep: bool,
+
+    /// Print what would be created, as this machine (client) or the API server (server) would take it, and create nothing.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHO",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = DryRun::None,
+        default_missing_value = "client"
+    )]
+    dry_run: DryRun,
+
+    /// How to print, where the live screen is not wanted; yaml and name are for --dry-run.
+    #[arg(short, long, value_enum, default_value_t = RunOutput::Table)]
+    output: RunOutput,
+
+    #[command(flatten)]
+    spec: SpecArgs,
+
+    #[command(flatten)]
+    follow: FollowArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DryRun {
+    None,
+    Client,
+    Server,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RunOutput {
+    Table,
+    Json,
+    Csv,
+    Yaml,
+    Name,
+}
+
+impl Args {
+    /// What is traced, and the name of the trace where one is given.
+    fn target(&self) -> Result<(Target, Option<&str>), String> {
+        let (object, name) = match self.names.as_slice() {
+            [] => (None, None),
+            [one] if one.contains('/') => (Some(one), None),
+            [one] => (None, Some(one.as_str())),
+            [object, name, ..] => (Some(object), Some(name.as_str())),
+        };
+        let target = match (object, &self.selector, self.all) {
+            (Some(object), None, false) => Target::object(object)?,
+            (None, Some(selector), false) => target::labels(selector)?,
+            (None, None, true) => target::labels("")?,
+            (Some(object), ..) => {
+                return Err(format!("{object} and labels cannot be given at once: leave one of them out"));
+            }
+            (None, ..) => {
+                return Err("say what to trace: -l LABELS, KIND/NAME such as deploy/web, or --all for every pod of the \
+                            namespace"
+                    .to_owned());
+            }
+        };
+        Ok((target, name))
+    }
+
+    /// How the numbers are printed; nothing for what is not of numbers.
+    fn output(&self) -> Result<Output, String> {
+        match self.output {
+            RunOutput::Table => Ok(Output::Table),
+            RunOutput::Json => Ok(Output::Json),
+            RunOutput::Csv => Ok(Output::Csv),
+            RunOutput::Yaml | RunOutput::Name => {
+                Err("-o yaml and -o name print what --dry-run would create; to print numbers, write -o table, json or \
+                     csv"
+                    .to_owned())
+            }
+        }
+    }
+}
+
+pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, CliError> {
+    let (target, name) = args.target().map_err(CliError::Usage)?;
+    if args.dry_run != DryRun::None {
+        return dry_run::run(args, &target, name, &cluster.connect().await?).await;
+    }
+    let output = args.output().map_err(CliError::Usage)?;
+    let mut stop = Stop::listen()?;
+    let cluster = cluster.connect().await?;
+    let found = target.find(&cluster).await?;
+    let trace = trace(args, &target, name, &found);
+    let trace = object::create(&cluster, &trace, &mut stop).await?;
+    say(&format!("{} created", object::full_name(&trace)));
+    if let Some(notice) = &found.notice {
+        say(notice);
+    }
+    let filter = found.pod.map(|pod| format!("pod:{pod}")).unwrap_or_default();
+    let plan = Plan { args: &args.follow, output, filter, limit: None };
+    let followed = follow(&cluster, trace.clone(), &plan, &mut stop).await;
+    let label = format!("{}/{}", cluster.namespace, trace.name_any());
+    let result = followed.and_then(|ending| ending.result(&label));
+    if args.keep {
+        say(&object::kept(&trace, &cluster.namespace));
+        return result;
+    }
+    let deleted = object::delete(&cluster, &trace, &mut stop).await;
+    result.and_then(|code| deleted.map(|()| code))
+}
+
+/// The object of the command line.
+fn trace(args: &Args, target: &Target, name: Option<&str>, found: &Found) -> TrafficTrace {
+    let mut trace = TrafficTrace::new("", args.spec.spec(found.selector.clone(), args.keep));
+    trace.metadata.name = name.map(str::to_owned);
+    if name.is_none() {
+        trace.metadata.generate_name = Some(target.generate_name());
+    }
+    trace
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(words: &[&str]) -> Result<Args, clap::Error> {
+        Line::try_parse_from(["run"].iter().chain(words)).map(|line| line.args)
+    }
+
+    #[test]
+    fn pods_are_named_by_labels_or_by_an_object_or_are_all() {
+        let name = |words: &[&str]| {
+            let args = args(words).unwrap();
+            args.target().map(|(target, name)| (target.generate_name(), name.map(str::to_owned)))
+        };
+        let named = |base: &str, name: Option<&str>| Ok((base.to_owned(), name.map(str::to_owned)));
+        assert_eq!(name(&["-l", "app=web"]), named("web-", None));
+        assert_eq!(name(&["-l", "app=web", "checkout"]), named("web-", Some("checkout")));
+        assert_eq!(name(&["deploy/web"]), named("web-", None));
+        assert_eq!(name(&["deploy/web", "checkout"]), named("web-", Some("checkout")));
+        assert_eq!(name(&["--all"]), named("trace-", None));
+        for (words, part) in [
+            (&["checkout"][..], "say what to trace"),
+            (&[], "say what to trace"),
+            (&["deploy/web", "-l", "app=web"], "at once"),
+            (&["deploy/web", "--all"], "at once"),
+            (&["node/a"], "cannot trace"),
+            (&["-l", "app in"], "the selector"),
+        ] {
+            let error = name(words).unwrap_err();
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
+        assert!(args(&["-l", "a=b", "--all"]).is_err());
+    }
+
+    #[test]
+    fn a_dry_run_is_asked_for_as_of_kubectl() {
+        for (words, expected) in [
+            (&["--all"][..], DryRun::None),
+            (&["--all", "--dry-run"], DryRun::Client),
+            (&["--all", "--dry-run=server"], DryRun::Server),
+            (&["--dry-run", "deploy/web"], DryRun::Client),
+        ] {
+            assert_eq!(args(words).unwrap().dry_run, expected, "{words:?}");
+        }
+    }
+}
