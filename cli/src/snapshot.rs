@@ -1,81 +1,305 @@
 //! The plain data of a trace's status, as every view starts from.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
-use traffictrace_crd::{Flow, FlowState, Phase, TrafficTrace};
-use traffictrace_view::{
-    self as view,
-    snapshot::{Seconds, State, Totals},
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{ResourceExt as _, core::Selector};
+use traffictrace_crd::{
+    Endpoint, Flow, HttpSide, HttpStatus, Phase, StacksStatus, TrafficTrace, TrafficTraceReportSpec,
+    TrafficTraceStatus, condition_type as kind,
 };
+use traffictrace_view::snapshot::{self as view, Seconds, Snapshot, State};
 
-/// The numbers of a trace.
-pub(crate) fn of(trace: &TrafficTrace) -> view::Snapshot {
-    let status = trace.status.clone().unwrap_or_default();
-    let flows: Vec<view::snapshot::Flow> = status.top_flows.iter().map(flow).collect();
-    let rate = |of: fn(&view::snapshot::Flow) -> u64| flows.iter().map(of).fold(0, u64::saturating_add);
-    view::Snapshot {
-        time: status.update_time.map_or_else(Timestamp::now, |time| time.0),
-        subject: format!("trace {}/{}", trace.namespace().unwrap_or_default(), trace.name_any()),
-        state: match status.phase {
-            None | Some(Phase::Pending) => State::Waiting,
-            Some(Phase::Running) => State::Live,
-            Some(Phase::Completed) => State::Completed,
-            Some(Phase::Failed) => State::Failed,
+/// The numbers of a trace, all that its status has. Rates of the totals are those of the listed flows: a status has no others.
+///
+/// Nodes are named as far as there is something to say about them; [`add_nodes`] has all.
+pub(crate) fn of(trace: &TrafficTrace) -> Snapshot {
+    let nothing = TrafficTraceStatus::default();
+    let status = trace.status.as_ref().unwrap_or(&nothing);
+    let flows: Vec<view::Flow> = status.top_flows.iter().map(flow).collect();
+    let sum = |of: fn(&view::Flow) -> u64| flows.iter().map(of).fold(0, u64::saturating_add);
+    let state = state(status.phase);
+    let newest = status.update_time.as_ref().or(trace.metadata.creation_timestamp.as_ref());
+    let newest = newest.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let oldest = time(status.oldest_update_time.as_ref()).filter(|oldest| *oldest < newest);
+    Snapshot {
+        time: newest,
+        oldest_time: oldest.filter(|_| state == State::Live),
+        subject: subject(trace),
+        state,
+        interval_seconds: interval(trace, status),
+        start_time: time(status.start_time.as_ref()),
+        end_time: time(status.end_time.as_ref()),
+        totals: view::Totals {
+            rx_bytes: unsigned(status.totals.rx_bytes),
+            tx_bytes: unsigned(status.totals.tx_bytes),
+            rx_bytes_per_second: sum(|flow| flow.rx_bytes_per_second),
+            tx_bytes_per_second: sum(|flow| flow.tx_bytes_per_second),
+            connections: unsigned(status.totals.connections),
+            connections_open: unsigned(status.totals.connections_open),
+            connect_failures: unsigned(status.totals.connect_failures),
+            retransmits: unsigned(status.totals.retransmits),
+            unattributed_bytes: Some(unsigned(status.totals.unattributed_bytes)),
+            unknown_direction_bytes: Some(unsigned(status.totals.unknown_direction_bytes)),
         },
-        interval_seconds: Seconds(status.report_interval_seconds.unwrap_or_default().into()),
-        end_time: status.end_time.map(|time| time.0),
-        totals: Totals {
-            rx_bytes: count(status.totals.rx_bytes),
-            tx_bytes: count(status.totals.tx_bytes),
-            rx_bytes_per_second: rate(|flow| flow.rx_bytes_per_second),
-            tx_bytes_per_second: rate(|flow| flow.tx_bytes_per_second),
-            connections: count(status.totals.connections),
-            connections_open: count(status.totals.connections_open),
-            connect_failures: count(status.totals.connect_failures),
-            retransmits: count(status.totals.retransmits),
-        },
+        flows_total: unsigned(status.flows_total).max(flows.len() as u64),
         flows,
-        flows_total: count(status.flows_total),
-        not_seen: status.not_seen,
-        lost: status.lost.into_iter().map(|(kind, number)| (kind, count(number))).collect(),
-        pods: Some(count(status.pods_matched.into())),
-        ..view::Snapshot::default()
+        not_seen: status.not_seen.clone(),
+        lost: counts(&status.lost),
+        pods: Some(unsigned(status.pods_matched)),
+        containers: Some(unsigned(status.containers_matched)),
+        nodes_matched: Some(unsigned(status.nodes_matched)),
+        nodes_reporting: Some(unsigned(status.nodes_reporting)),
+        nodes: nodes(status),
+        notices: notices(trace, status),
+        http: status.http.as_ref().map(http),
+        functions: status.stacks.as_ref().map(functions),
+        ..Snapshot::default()
     }
 }
 
-fn flow(flow: &Flow) -> view::snapshot::Flow {
+/// Names every node that has reported, with the age of its numbers.
+pub(crate) fn add_nodes(snapshot: &mut Snapshot, reports: &[TrafficTraceReportSpec]) {
+    for report in reports.iter().filter(|report| report.refused.is_none()) {
+        let update_time = time(report.update_time.as_ref());
+        match snapshot.nodes.iter_mut().find(|node| node.name == report.node_name) {
+            Some(node) => node.update_time = update_time,
+            None => {
+                let notice = (!report.not_enforced.is_empty()).then(|| report.not_enforced.join(" "));
+                snapshot.nodes.push(view::Node { name: report.node_name.clone(), update_time, notice });
+            }
+        }
+    }
+    snapshot.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+/// The selected pods in words: `app=web,tier in (a,b)`, or `all pods`.
+pub(crate) fn selected(selector: &LabelSelector) -> String {
+    match Selector::try_from(selector.clone()) {
+        Ok(selector) if selector.selects_all() => "all pods".to_owned(),
+        Ok(selector) => selector.to_string(),
+        // The definition lets no other operators pass.
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The condition of a kind, if it holds.
+pub(crate) fn holds<'a>(status: &'a TrafficTraceStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+fn subject(trace: &TrafficTrace) -> String {
+    let namespace = trace.namespace().unwrap_or_default();
+    format!("trace {namespace}/{} ({})", trace.name_any(), selected(&trace.spec.selector))
+}
+
+fn state(phase: Option<Phase>) -> State {
+    match phase {
+        None | Some(Phase::Pending) => State::Waiting,
+        Some(Phase::Running) => State::Live,
+        Some(Phase::Completed) => State::Completed,
+        Some(Phase::Failed) => State::Failed,
+    }
+}
+
+fn interval(trace: &TrafficTrace, status: &TrafficTraceStatus) -> Seconds {
+    let asked = || trace.spec.interval.get().map(|interval| interval.as_secs()).unwrap_or_default();
+    let seconds = status.report_interval_seconds.map_or_else(asked, |seconds| unsigned(seconds));
+    Seconds(u32::try_from(seconds).unwrap_or(u32::MAX).into())
+}
+
+fn flow(flow: &Flow) -> view::Flow {
     let address = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<IpAddr>().ok());
     let port = |port: Option<i32>| port.and_then(|port| u16::try_from(port).ok());
     let small = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
-    view::snapshot::Flow {
+    view::Flow {
         namespace: Some(flow.namespace.clone()),
         pod: Some(flow.pod.clone()),
         container: flow.container.clone(),
+        caller_container: flow.caller_container.clone(),
         pid: small(flow.pid),
         container_pid: small(flow.container_pid),
         command: flow.command.clone(),
-        protocol: flow.protocol,
-        direction: flow.direction,
-        state: flow.state.unwrap_or(FlowState::Open),
+        state: flow.state.unwrap_or_default(),
         local_address: address(&flow.local_address),
         local_port: port(flow.local_port),
         remote_address: address(&flow.remote_address),
         remote_port: port(flow.remote_port),
         peer: flow.peer.clone(),
-        rx_bytes: count(flow.rx_bytes),
-        tx_bytes: count(flow.tx_bytes),
-        rx_bytes_per_second: count(flow.rx_bytes_per_second),
-        tx_bytes_per_second: count(flow.tx_bytes_per_second),
-        connections: count(flow.connections),
-        connections_open: count(flow.connections_open),
-        connect_failures: count(flow.connect_failures),
-        retransmits: count(flow.retransmits),
+        rx_bytes: unsigned(flow.rx_bytes),
+        tx_bytes: unsigned(flow.tx_bytes),
+        rx_calls: unsigned(flow.rx_calls),
+        tx_calls: unsigned(flow.tx_calls),
+        rx_bytes_per_second: unsigned(flow.rx_bytes_per_second),
+        tx_bytes_per_second: unsigned(flow.tx_bytes_per_second),
+        connections: unsigned(flow.connections),
+        connections_open: unsigned(flow.connections_open),
+        connect_failures: unsigned(flow.connect_failures),
+        retransmits: unsigned(flow.retransmits),
         rtt_microseconds: small(flow.rtt_microseconds),
+        ..view::Flow::new(flow.protocol, flow.direction)
     }
 }
 
-fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
+fn http(http: &HttpStatus) -> view::Http {
+    let totals = &http.totals;
+    view::Http {
+        endpoints: http.top_endpoints.iter().map(endpoint).collect(),
+        endpoints_total: Some(unsigned(http.endpoints_total)),
+        requests: unsigned(totals.requests),
+        by_class: counts(&totals.by_class),
+        grpc_failed: unsigned(totals.grpc_failed),
+        request_bytes: unsigned(totals.request_bytes),
+        response_bytes: unsigned(totals.response_bytes),
+        unobserved: counts(&totals.unobserved),
+        lost: counts(&totals.lost),
+        tls: http
+            .tls
+            .iter()
+            .map(|tls| view::TlsProcesses {
+                readable: tls.readable,
+                pod: tls.pod.clone(),
+                container: tls.container.clone(),
+                command: tls.command.clone(),
+                library: tls.library.clone(),
+                reason: tls.reason.clone(),
+                processes: unsigned(tls.processes),
+            })
+            .collect(),
+    }
 }
+
+fn endpoint(endpoint: &Endpoint) -> view::Endpoint {
+    let side = match endpoint.side {
+        HttpSide::Server => "Server",
+        HttpSide::Client => "Client",
+    };
+    // The definition has the name.
+    let protocol = serde_json::to_value(endpoint.protocol).ok();
+    let protocol = protocol.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
+    view::Endpoint {
+        namespace: Some(endpoint.namespace.clone()),
+        pod: Some(endpoint.pod.clone()),
+        container: endpoint.container.clone(),
+        command: endpoint.command.clone(),
+        side: side.to_owned(),
+        protocol: protocol.to_owned(),
+        method: endpoint.method.clone(),
+        host: endpoint.host.clone(),
+        path: endpoint.path.clone(),
+        requests: unsigned(endpoint.requests),
+        by_class: counts(&endpoint.by_class),
+        grpc_failed: unsigned(endpoint.grpc_failed),
+        p50_microseconds: unsigned(endpoint.p50_microseconds),
+        p90_microseconds: unsigned(endpoint.p90_microseconds),
+        p99_microseconds: unsigned(endpoint.p99_microseconds),
+        max_microseconds: unsigned(endpoint.max_microseconds),
+        request_bytes: unsigned(endpoint.request_bytes),
+        response_bytes: unsigned(endpoint.response_bytes),
+        incomplete: !endpoint.complete,
+    }
+}
+
+/// The sums of the stacks. The functions are in the profiles alone.
+fn functions(stacks: &StacksStatus) -> view::Functions {
+    view::Functions {
+        functions: Vec::new(),
+        bytes: unsigned(stacks.totals.bytes),
+        nodes: Some(unsigned(stacks.nodes)),
+        stacks: unsigned(stacks.totals.stacks),
+        bytes_at_own_call: unsigned(stacks.totals.bytes_at_own_call),
+        bytes_without_stack: unsigned(stacks.totals.bytes_without_stack),
+    }
+}
+
+/// The nodes that the status names: those that do not trace, and those of which numbers are missing.
+fn nodes(status: &TrafficTraceStatus) -> Vec<view::Node> {
+    let node = |name: &str, notice: String| view::Node {
+        name: name.to_owned(),
+        update_time: None,
+        notice: Some(notice),
+    };
+    let refused = status.refused_nodes.iter();
+    let refused = refused.map(|refused| {
+        node(&refused.node_name, format!("does not trace ({}): {}", refused.reason, refused.message))
+    });
+    let is_refused = |name: &str| status.refused_nodes.iter().any(|refused| refused.node_name == name);
+    let missing = status.missing_nodes.iter().filter(|name| !is_refused(name));
+    let missing = missing.map(|name| node(name, "numbers from there are missing".to_owned()));
+    let mut nodes: Vec<view::Node> = refused.chain(missing).collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    nodes
+}
+
+/// What a person should know, in sentences, the most important first. Losses are not among them: they have numbers.
+fn notices(trace: &TrafficTrace, status: &TrafficTraceStatus) -> Vec<String> {
+    let mut notices = Vec::new();
+    let rejected = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind::ACCEPTED && condition.status == "False");
+    let failed = holds(status, kind::FAILED);
+    // A spec that was not understood is why the trace failed.
+    let first = failed.or(rejected.filter(|_| status.phase != Some(Phase::Running)));
+    notices.extend(first.map(|condition| condition.message.clone()));
+    let tracing = status.conditions.iter().find(|condition| condition.type_ == kind::TRACING);
+    let is_behind = tracing.is_some_and(|tracing| tracing.observed_generation < trace.metadata.generation);
+    if status.phase.is_none_or(|phase| phase == Phase::Pending) || is_behind && failed.is_none() {
+        notices.extend(tracing.map(|condition| condition.message.clone()));
+    }
+    if let Some(degraded) = holds(status, kind::DEGRADED) {
+        let sentences = sentences(&degraded.message);
+        notices.extend(sentences.filter(|sentence| !has_a_place(sentence)).map(str::to_owned));
+    }
+    if let Some(changed) = &status.filters_changed_time {
+        let changed = changed.0;
+        notices.push(format!(
+            "The filters were changed at {changed}: what was counted before stays counted."
+        ));
+    }
+    let http_truncated = status.http.as_ref().is_some_and(|http| http.truncated);
+    for (what, is_truncated) in [("flows", status.truncated), ("HTTP endpoints", http_truncated)] {
+        if is_truncated {
+            notices.push(format!(
+                "The status lists fewer {what} than were asked for, so that it stays small; its totals are exact."
+            ));
+        }
+    }
+    notices
+}
+
+/// The sentences of a message, each of which begins with a capital letter after a full stop.
+pub(crate) fn sentences(message: &str) -> impl Iterator<Item = &str> {
+    let mut rest = message.trim();
+    std::iter::from_fn(move || {
+        let ends = rest.match_indices(". ").map(|(at, _)| at + 1);
+        let mut ends = ends.filter(|at| rest[at + 1..].starts_with(char::is_uppercase));
+        let end = ends.next().unwrap_or(rest.len());
+        let (sentence, after) = rest.split_at(end);
+        rest = after.trim_start();
+        (!sentence.is_empty()).then_some(sentence)
+    })
+}
+
+/// Whether what a sentence of the condition Degraded tells has a place of its own in every view: losses, nodes that refuse.
+fn has_a_place(sentence: &str) -> bool {
+    let begins = ["Lost: ", "HTTP requests are missing from the counts", "Refused by "];
+    begins.iter().any(|begin| sentence.starts_with(begin))
+}
+
+fn time(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0)
+}
+
+fn counts(counts: &BTreeMap<String, i64>) -> BTreeMap<String, u64> {
+    counts.iter().map(|(name, count)| (name.clone(), unsigned(*count))).collect()
+}
+
+/// A count, which is never negative.
+fn unsigned(count: impl TryInto<u64>) -> u64 {
+    count.try_into().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use traffictrace_crd::flow::{Direction, FlowState, Protocol};
+use traffictrace_crd::flow::{Direction, Protocol};
 use traffictrace_view::{
     Snapshot,
     live::{Exit, Settings, Update, run},
@@ -211,6 +211,7 @@ impl Trace {
                 max_microseconds: p50 * 40,
                 request_bytes: requests * 412,
                 response_bytes: requests * 9123,
+                ..Endpoint::default()
             }
         };
         let endpoints = vec![
@@ -240,7 +241,8 @@ impl Trace {
         Functions {
             functions,
             bytes: totals.rx_bytes + totals.tx_bytes,
-            bytes_not_whole: totals.rx_bytes / 50,
+            bytes_without_stack: totals.rx_bytes / 50,
+            ..Functions::default()
         }
     }
 }
@@ -254,23 +256,10 @@ fn pod(pod: &str, container: &str, command: &str, pid: u32) -> Flow {
         pid: Some(pid),
         container_pid: Some(7),
         command: Some(command.to_owned()),
-        protocol: Protocol::Tcp,
-        direction: Direction::Unknown,
-        state: FlowState::Open,
-        local_address: None,
-        local_port: None,
-        remote_address: None,
-        remote_port: None,
-        peer: None,
-        rx_bytes: 0,
-        tx_bytes: 0,
-        rx_bytes_per_second: 0,
-        tx_bytes_per_second: 0,
         connections: 1,
         connections_open: 1,
-        connect_failures: 0,
-        retransmits: 0,
         rtt_microseconds: Some(420),
+        ..Flow::new(Protocol::Tcp, Direction::Unknown)
     }
 }
 

@@ -5,10 +5,12 @@
 
 pub mod args;
 pub mod csv;
+pub mod endpoints;
 mod error;
 pub mod filter;
 pub mod history;
 pub mod json;
+pub mod lines;
 pub mod live;
 pub mod losses;
 mod names;

@@ -8,7 +8,19 @@ use crate::Snapshot;
 #[must_use]
 pub fn in_words(snapshot: &Snapshot) -> Vec<String> {
     let some = snapshot.lost.iter().filter(|(_, number)| **number > 0);
-    some.map(|(kind, number)| sentence(kind, *number)).collect()
+    let mut all: Vec<String> = some.map(|(kind, number)| sentence(kind, *number)).collect();
+    let http = snapshot.http.iter();
+    let unobserved = http.clone().flat_map(|http| &http.unobserved).filter(|(_, number)| **number > 0);
+    all.extend(unobserved.map(|(reason, number)| {
+        let requests = human::count(*number);
+        format!("{requests} HTTP requests could not be observed: {}.", words(reason))
+    }));
+    let lost = http.flat_map(|http| &http.lost).filter(|(_, number)| **number > 0);
+    all.extend(lost.map(|(kind, number)| {
+        let number = human::count(*number);
+        format!("{number} {} of HTTP were lost before they were read.", words(kind))
+    }));
+    all
 }
 
 /// The kinds of losses with their numbers, such as `missedEvents:7,rxBytes:100`, or `0`.
@@ -38,6 +50,9 @@ fn sentence(kind: &str, number: u64) -> String {
         "processesNotFollowed" => {
             let children = if number == 1 { "child process" } else { "child processes" };
             format!("{} {children} could not be followed: their traffic is missing.", human::count(number))
+        }
+        "unreadableFlows" | "unreadableEndpoints" => {
+            format!("{} of a node's report could not be read, and are in the totals alone.", counted("row"))
         }
         "cgroupsNotNamed" => {
             format!("{} could not be given the name of a container.", counted("cgroup"))

@@ -17,7 +17,10 @@ use askama::Template as _;
 use jiff::Timestamp;
 use thiserror::Error;
 
-pub use self::series::{Moment, Series};
+pub use self::{
+    flame::MAX_PICTURE,
+    series::{Moment, Series},
+};
 use crate::Snapshot;
 
 /// Size that no report exceeds, in bytes.

@@ -13,8 +13,11 @@ use traffictrace_crd::flow::{Direction, FlowState, Protocol};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Snapshot {
-    /// Time at which the numbers were read.
+    /// Time at which the numbers were read; of several nodes the newest.
     pub time: Timestamp,
+    /// Time at which the oldest of the numbers were read, over the nodes that still trace. Absent: all were read at `time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_time: Option<Timestamp>,
     /// The traced container, process or pods, in words, such as `trace shop/checkout (app=web)`.
     pub subject: String,
     /// State of the trace.
@@ -24,6 +27,9 @@ pub struct Snapshot {
     /// Kernel hooks that count, such as `tp_btf`. Absent where nodes can differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook_tier: Option<String>,
+    /// Time at which the trace began. Absent where that is the time of the first snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Timestamp>,
     /// Time at which the trace ends by itself, or ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_time: Option<Timestamp>,
@@ -50,7 +56,16 @@ pub struct Snapshot {
     /// Pods that are or were traced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<u64>,
-    /// Nodes that trace, or have traced.
+    /// Containers that are or were traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containers: Option<u64>,
+    /// Number of nodes that have or had traced pods. Absent on one host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes_matched: Option<u64>,
+    /// Number of nodes that trace, or have traced. Absent on one host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes_reporting: Option<u64>,
+    /// The nodes by name: all of them, or only those that there is something to say about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<Node>,
     /// Sentences about what is missing or done otherwise than asked, the most important first.
@@ -62,6 +77,17 @@ pub struct Snapshot {
     /// The functions that move the bytes, where the trace has stacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub functions: Option<Functions>,
+}
+
+impl Snapshot {
+    /// Numbers of nodes: those that trace or have traced, and those that should. Nothing on one host.
+    #[must_use]
+    pub fn number_of_nodes(&self) -> Option<(u64, u64)> {
+        let known = self.nodes.iter().filter(|node| node.update_time.is_some()).count() as u64;
+        let all = self.nodes.len() as u64;
+        let (reporting, matched) = (self.nodes_reporting.unwrap_or(known), self.nodes_matched.unwrap_or(all));
+        (matched > 0 || reporting > 0).then_some((reporting, matched.max(reporting)))
+    }
 }
 
 /// A time in seconds, whole numbers without a fraction.
@@ -114,6 +140,13 @@ pub struct Totals {
     pub connect_failures: u64,
     /// TCP segments sent again.
     pub retransmits: u64,
+    /// Bytes, part of those received and sent, whose process or peer could not be told. Absent where nothing sums them up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unattributed_bytes: Option<u64>,
+    /// Bytes, part of those received and sent, of connections of which nothing tells who opened them. Absent where nothing
+    /// sums them up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_direction_bytes: Option<u64>,
 }
 
 /// One flow: a connection, or as many as were folded together.
@@ -129,6 +162,9 @@ pub struct Flow {
     /// Name of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// Name of the container of the process, where another one owns the socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_container: Option<String>,
     /// Process id on the node.
     pub pid: Option<u32>,
     /// Process id as the container sees it.
@@ -156,6 +192,12 @@ pub struct Flow {
     pub rx_bytes: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
+    /// Calls that received.
+    #[serde(default)]
+    pub rx_calls: u64,
+    /// Calls that sent.
+    #[serde(default)]
+    pub tx_calls: u64,
     /// Bytes received each second.
     pub rx_bytes_per_second: u64,
     /// Bytes sent each second.
@@ -173,6 +215,39 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// A flow of which nothing more is known, and that has moved nothing.
+    #[must_use]
+    pub fn new(protocol: Protocol, direction: Direction) -> Self {
+        Self {
+            namespace: None,
+            pod: None,
+            container: None,
+            caller_container: None,
+            pid: None,
+            container_pid: None,
+            command: None,
+            protocol,
+            direction,
+            state: FlowState::Open,
+            local_address: None,
+            local_port: None,
+            remote_address: None,
+            remote_port: None,
+            peer: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            rx_calls: 0,
+            tx_calls: 0,
+            rx_bytes_per_second: 0,
+            tx_bytes_per_second: 0,
+            connections: 0,
+            connections_open: 0,
+            connect_failures: 0,
+            retransmits: 0,
+            rtt_microseconds: None,
+        }
+    }
+
     /// Bytes in both directions, by which flows are ranked.
     #[must_use]
     pub fn weight(&self) -> u64 {
@@ -230,12 +305,47 @@ pub struct Node {
 pub struct Http {
     /// The endpoints with the most requests, most first.
     pub endpoints: Vec<Endpoint>,
+    /// Number of endpoints, those not listed included. Absent: all are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoints_total: Option<u64>,
     /// Requests, those of endpoints that are not listed included.
     pub requests: u64,
     /// The same by the class of the final status, such as `2xx`, `noResponse`.
     pub by_class: BTreeMap<String, u64>,
-    /// Requests that could not be observed, by reason.
+    /// Calls of gRPC whose own status was not 0. They are in a class too.
+    pub grpc_failed: u64,
+    /// Bytes of the requests.
+    pub request_bytes: u64,
+    /// Bytes of the responses.
+    pub response_bytes: u64,
+    /// Requests that could not be observed, by reason. They are in no other number.
     pub unobserved: BTreeMap<String, u64>,
+    /// Losses between kernel and agent, by kind. Their requests are in no other number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost: BTreeMap<String, u64>,
+    /// Processes that speak TLS, those whose requests cannot be read first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls: Vec<TlsProcesses>,
+}
+
+/// Processes that speak TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsProcesses {
+    /// Whether their requests can be read. Those of others are in no number.
+    pub readable: bool,
+    /// Name of the pod.
+    pub pod: String,
+    /// Name of the container.
+    pub container: Option<String>,
+    /// Name of the processes.
+    pub command: Option<String>,
+    /// The library with its version, such as `OpenSSL 3.0.19`.
+    pub library: Option<String>,
+    /// Why they are not readable, or not all of what they say is.
+    pub reason: Option<String>,
+    /// Number of the processes.
+    pub processes: u64,
 }
 
 /// The requests of one endpoint.
@@ -276,6 +386,10 @@ pub struct Endpoint {
     pub request_bytes: u64,
     /// Bytes of the responses.
     pub response_bytes: u64,
+    /// Calls of gRPC whose own status was not 0.
+    pub grpc_failed: u64,
+    /// Whether some requests of the endpoint are in other rows, or in the sums alone, because its row was given up for a time.
+    pub incomplete: bool,
 }
 
 /// The functions that move the bytes of a trace.
@@ -284,10 +398,17 @@ pub struct Endpoint {
 pub struct Functions {
     /// The functions with the most bytes, most first.
     pub functions: Vec<Function>,
-    /// Bytes of all stacks.
+    /// Bytes of all stacks, and those of which no stack is known.
     pub bytes: u64,
-    /// Bytes whose stack is not whole.
-    pub bytes_not_whole: u64,
+    /// Number of nodes whose profiles are in these sums. Absent on one host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u64>,
+    /// Number of calls whose stack was taken.
+    pub stacks: u64,
+    /// Bytes, part of `bytes`, that stand at the very call that moved them. Others are spread over the stacks of their process.
+    pub bytes_at_own_call: u64,
+    /// Bytes, part of `bytes`, of which no stack is known.
+    pub bytes_without_stack: u64,
 }
 
 /// The bytes that one function moves, by itself or by what it calls.

@@ -3,36 +3,30 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use jiff::Timestamp;
-use traffictrace_crd::flow::{Direction, FlowState, Protocol};
+use traffictrace_crd::flow::{Direction, Protocol};
 
 use crate::snapshot::{Flow, Seconds, Snapshot, Totals};
 
 /// A connection of a process to a peer of its own.
 pub(crate) fn flow(command: &str, pid: u32) -> Flow {
     Flow {
-        namespace: None,
-        pod: None,
-        container: None,
         pid: Some(pid),
         container_pid: Some(pid),
         command: Some(command.to_owned()),
-        protocol: Protocol::Tcp,
-        direction: Direction::Outbound,
-        state: FlowState::Open,
         local_address: Some(Ipv4Addr::new(10, 0, 0, 1).into()),
         local_port: Some(40_000),
         remote_address: Some(Ipv4Addr::from(0x0a01_0000 + pid).into()),
         remote_port: Some(443),
-        peer: None,
         rx_bytes: u64::from(pid) * 1000,
         tx_bytes: u64::from(pid) * 100,
+        rx_calls: u64::from(pid) * 3,
+        tx_calls: u64::from(pid) * 2,
         rx_bytes_per_second: u64::from(pid) * 10,
         tx_bytes_per_second: u64::from(pid),
         connections: 1,
         connections_open: 1,
-        connect_failures: 0,
-        retransmits: 0,
         rtt_microseconds: Some(150),
+        ..Flow::new(Protocol::Tcp, Direction::Outbound)
     }
 }
 
@@ -59,6 +53,7 @@ pub(crate) fn snapshot() -> Snapshot {
         connections_open: 4,
         connect_failures: 1,
         retransmits: 2,
+        ..Totals::default()
     };
     Snapshot {
         time: Timestamp::from_second(1_763_906_770).unwrap(),

@@ -4,12 +4,14 @@
 //! totals. The rows and what is in no row add up to the totals.
 
 mod columns;
+mod endpoints;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use traffictrace_crd::human;
 use unicode_width::UnicodeWidthStr as _;
 
 use self::columns::{Column, chosen};
+pub use self::endpoints::{endpoints, functions};
 use crate::{
     Snapshot, losses, names,
     rows::{self, Choice, Row, Sums},
@@ -56,9 +58,20 @@ impl Default for Options {
     }
 }
 
-/// The table of a snapshot, with a line feed at the end of each line.
+/// The heading and the table of a snapshot, with a line feed at the end of each line.
 #[must_use]
 pub fn table(snapshot: &Snapshot, options: &Options) -> String {
+    let mut text = heading(snapshot, options.headers);
+    text.push_str(&flows(snapshot, options));
+    match options.width {
+        None => text,
+        Some(width) => text.lines().map(|line| names::cut(line, width) + "\n").collect(),
+    }
+}
+
+/// The table of a snapshot's flows alone.
+#[must_use]
+pub fn flows(snapshot: &Snapshot, options: &Options) -> String {
     let mut shown = rows::rows(snapshot, &options.choice);
     sort::sort(&mut shown.rows, options.order);
     let mut other = shown.unlisted;
@@ -89,12 +102,11 @@ pub fn table(snapshot: &Snapshot, options: &Options) -> String {
     if let Some(width) = options.width {
         fit(&mut columns, &mut cells, width);
     }
-    let mut text = heading(snapshot, options.headers);
-    text.push_str(&drawn(&columns, cells, options.headers));
-    match options.width {
-        None => text,
-        Some(width) => text.lines().map(|line| names::cut(line, width) + "\n").collect(),
-    }
+    drawn(
+        &columns.iter().map(|column| (column.name(), column.is_text())).collect::<Vec<_>>(),
+        cells,
+        options.headers,
+    )
 }
 
 /// The lines above the table.
@@ -111,9 +123,8 @@ fn heading(snapshot: &Snapshot, is_whole: bool) -> String {
         if let Some(pods) = snapshot.pods {
             first.push_str(&format!(" pods={pods}"));
         }
-        if !snapshot.nodes.is_empty() {
-            let reporting = snapshot.nodes.iter().filter(|node| node.update_time.is_some()).count();
-            first.push_str(&format!(" nodes={reporting}/{}", snapshot.nodes.len()));
+        if let Some((reporting, matched)) = snapshot.number_of_nodes() {
+            first.push_str(&format!(" nodes={reporting}/{matched}"));
         }
         let listed = snapshot.flows.len();
         first.push_str(&format!(" flows={listed}/{} lost={}", snapshot.flows_total, losses::kinds(snapshot)));
@@ -188,16 +199,17 @@ fn shorten(columns: &[Column], widths: &mut [usize], width: usize, smallest: usi
     }
 }
 
-fn drawn(columns: &[Column], cells: Vec<Vec<String>>, has_header: bool) -> String {
+/// A table of columns, each with its name and whether its cells are texts, which are aligned at the left.
+fn drawn(columns: &[(&str, bool)], cells: Vec<Vec<String>>, has_header: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if has_header {
-        table.set_header(columns.iter().map(|column| column.name()));
+        table.set_header(columns.iter().map(|(name, _)| *name));
     }
     table.add_rows(cells);
-    for (column, drawn) in columns.iter().zip(table.column_iter_mut()) {
+    for ((_, is_text), drawn) in columns.iter().zip(table.column_iter_mut()) {
         drawn.set_padding((0, GAP as u16));
-        if !column.is_text() {
+        if !is_text {
             drawn.set_cell_alignment(CellAlignment::Right);
         }
     }

@@ -67,6 +67,19 @@ pub fn duration(microseconds: u64) -> String {
     }
 }
 
+/// A length of time: `45 s`, `5 min 12 s`, `3 h 5 min`.
+#[must_use]
+pub fn lasted(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, 0) => format!("{minutes} min"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +107,9 @@ mod tests {
         assert_eq!(duration(999), "999 µs");
         assert_eq!(duration(1250), "1.2 ms");
         assert_eq!(duration(3_400_000), "3.4 s");
+        assert_eq!(
+            [-1, 45, 300, 312, 7200, 11_100].map(lasted),
+            ["0 s", "45 s", "5 min", "5 min 12 s", "2 h", "3 h 5 min"]
+        );
     }
 }

@@ -5,7 +5,8 @@ use std::{error::Error, fs, process::Command};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use traffictrace_crd::flow::{Direction, FlowState, Protocol};
+use traffictrace_crd::flow::{Direction, Protocol};
+use traffictrace_profile::{By, Way, testing::graph};
 use traffictrace_view::{
     Snapshot,
     report::{self, Report},
@@ -75,38 +76,26 @@ window.addEventListener("load", () => setTimeout(() => {
 
 /// A flame graph with the scripts, handler and styles of a real one.
 fn flame_graph() -> Result<String, Box<dyn Error>> {
-    let mut svg = Vec::new();
-    let stacks =
-        ["received;worker-a;read 700", "sent;worker-a;flush;<b>write</b> 1200", "sent;worker-b;write 2"];
-    inferno::flamegraph::from_lines(&mut inferno::flamegraph::Options::default(), stacks, &mut svg)?;
-    Ok(String::from_utf8(svg)?)
+    let graph = graph(&[
+        (Way::Received, &["worker_a", "read"], 700, 1),
+        (Way::Sent, &["worker_a", "flush", "<b>write</b>"], 1200, 2),
+        (Way::Sent, &["worker_b", "write"], 2, 1),
+    ]);
+    Ok(graph.svg(By::Bytes)?)
 }
 
 fn flow(command: &str, peer: &str, rx_bytes: u64, tx_bytes: u64) -> Flow {
     Flow {
-        namespace: None,
-        pod: None,
-        container: None,
         pid: Some(7),
-        container_pid: None,
         command: Some(command.to_owned()),
-        protocol: Protocol::Tcp,
-        direction: Direction::Outbound,
-        state: FlowState::Open,
-        local_address: None,
-        local_port: None,
         remote_address: "192.0.2.1".parse().ok(),
         remote_port: Some(443),
         peer: Some(peer.to_owned()),
         rx_bytes,
         tx_bytes,
-        rx_bytes_per_second: 0,
-        tx_bytes_per_second: 0,
         connections: 1,
         connections_open: 1,
-        connect_failures: 0,
-        retransmits: 0,
-        rtt_microseconds: None,
+        ..Flow::new(Protocol::Tcp, Direction::Outbound)
     }
 }
 

@@ -3,12 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args};
+use traffictrace_profile::{By, Output};
 
-use super::output::Output;
-use crate::{
-    host::{EngineArgs, FilterArgs, TargetArgs, some_time},
-    stacks::profile::By,
-};
+use crate::host::{EngineArgs, FilterArgs, TargetArgs, some_time};
 
 /// Options that say what is traced and how; none of them goes with --from.
 const TRACING: [&str; 13] = [

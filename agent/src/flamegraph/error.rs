@@ -2,10 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{
-    host::HostError,
-    stacks::profile::{DrawError, ReadError, TooMuch, WriteError},
-};
+use traffictrace_profile::{OutputError, ReadError, TooMuch};
+
+use crate::host::HostError;
 
 /// One line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -21,16 +20,8 @@ pub(crate) enum FlamegraphError {
     )]
     OtherProcessIds,
     /// The result cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Output {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Standard output does not take the result.
-    #[error("cannot write to standard output: {0}")]
-    StandardOutput(io::Error),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Input {
@@ -72,12 +63,6 @@ pub(crate) enum FlamegraphError {
     /// The profiles together are too large.
     #[error("cannot add up the profiles: {0}")]
     TooMuch(#[from] TooMuch),
-    /// There is no picture.
-    #[error(transparent)]
-    Draw(#[from] DrawError),
-    /// There is no profile.
-    #[error(transparent)]
-    Write(#[from] WriteError),
 }
 
 fn of(name: &Option<String>) -> String {

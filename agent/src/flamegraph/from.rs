@@ -6,17 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use traffictrace_crd::human;
+use traffictrace_profile::{Graph, ReadError, Room};
 
 use super::error::FlamegraphError;
-use crate::stacks::profile::{Graph, Room};
 
 /// Largest file that is read, in bytes: profiles of some hundreds of nodes.
 const MAX_FILE: u64 = 256 << 20;
-/// Largest number of bytes of memory that the profiles of all files take, about.
-const MAX_MEMORY: u64 = 2 << 30;
 /// Kind of the objects that have a profile.
 const KIND: &str = "TrafficTraceProfile";
 /// How a file that is compressed by gzip begins.
@@ -29,7 +26,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 ///
 /// When one of them cannot be read.
 pub(super) fn read(files: &[PathBuf]) -> Result<(Graph, usize), FlamegraphError> {
-    let (mut all, mut room) = (Vec::new(), Room::new(MAX_MEMORY));
+    let (mut all, mut room) = (Vec::new(), Room::of_many());
     for file in files {
         all.extend(graphs(file, &mut room)?);
     }
@@ -39,15 +36,11 @@ pub(super) fn read(files: &[PathBuf]) -> Result<(Graph, usize), FlamegraphError>
 
 fn graphs(path: &Path, room: &mut Room) -> Result<Vec<Graph>, FlamegraphError> {
     let bytes = contents(path)?;
-    let mut profile = |name: Option<String>, bytes: &[u8]| {
-        Graph::from_pprof_within(bytes, room).map_err(|source| FlamegraphError::Profile {
-            path: path.to_owned(),
-            name,
-            source,
-        })
+    let failed = |name: Option<String>| {
+        |source: ReadError| FlamegraphError::Profile { path: path.to_owned(), name, source }
     };
     if bytes.starts_with(&GZIP) {
-        return Ok(vec![profile(None, &bytes)?]);
+        return Ok(vec![Graph::from_pprof_within(&bytes, room).map_err(failed(None))?]);
     }
     let wrong = |reason: String| FlamegraphError::NoProfile { path: path.to_owned(), reason };
     let objects = objects(&bytes).map_err(wrong)?;
@@ -66,10 +59,8 @@ fn graphs(path: &Path, room: &mut Room) -> Result<Vec<Graph>, FlamegraphError> {
             eprintln!("The {KIND} {name} has no profile and is left out.");
             continue;
         };
-        let bytes = STANDARD
-            .decode(&text)
-            .map_err(|error| wrong(format!("the profile of {name} is no base64: {error}")))?;
-        graphs.push(profile(Some(format!("of {name}")), &bytes)?);
+        let graph = Graph::from_base64_within(&text, room).map_err(failed(Some(format!("of {name}"))))?;
+        graphs.push(graph);
     }
     Ok(graphs)
 }

@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::time::sleep_until;
+use traffictrace_profile::{About, Graph, Place};
 
 use super::{args::FlamegraphArgs, error::FlamegraphError, progress::Progress};
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
     flows::GroupBy,
     host::{HostError, Target, interruption},
     kernel::{Readable, sees_all_processes},
-    stacks::profile::{About, Graph, Place},
 };
 
 /// How often the kernel's records are read.

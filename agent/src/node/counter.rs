@@ -1,12 +1,12 @@
 //! The counter that a node's state drives: the engine, or a stand-in in its tests.
 
 use traffictrace_http::endpoint::{Counts, Row};
+use traffictrace_profile::Place;
 
 use crate::engine::{Engine, EngineError, HttpOwner, HttpSnapshot, SessionSpec, Snapshot};
 use crate::flows::{Seed, Totals};
 use crate::report::{Owned, Profiled};
 use crate::session::Uid;
-use crate::stacks::profile::Place;
 
 /// Names the pod, as `namespace/name`, and the container of a cgroup; nothing for one whose traffic the trace does not want. The folder that the cgroup
 /// had is asked for where nothing else is known of it.

@@ -8,13 +8,10 @@ use traffictrace_crd::{
     PROFILE_BYTES, ProfileBytes, StackTotals, TRACE_LABEL, TrafficTraceProfile, TrafficTraceProfileSpec,
     trace_label,
 };
+use traffictrace_profile::{About, By, Graph, Way};
 
 use super::build::{metadata, signed};
 use crate::session::Trace;
-use crate::stacks::{
-    Way,
-    profile::{About, By, Graph},
-};
 
 /// What the stacks of a session showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -220,7 +217,7 @@ fn merge(earlier: &[u8], newer: &[u8], most: usize) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::session::example;
-    use crate::stacks::profile::testing::graph;
+    use traffictrace_profile::testing::graph;
 
     fn stacks(bytes: u64) -> Graph {
         graph(&[(Way::Sent, &["main", "write"], bytes, 1)])

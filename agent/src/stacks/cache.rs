@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Extent, Frame, FrameKind, Stack, known::Known};
+use traffictrace_profile::{Frame, FrameKind};
+
+use super::{Extent, Stack, known::Known};
 
 /// Addresses whose functions are remembered, and bytes of their names.
 const MOST_ADDRESSES: usize = 1 << 13;

@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Frame, cache};
+use traffictrace_profile::Frame;
+
+use super::cache;
 
 /// The frames that all processes have, so that equal ones are kept once.
 #[derive(Debug, Default)]
@@ -46,8 +48,9 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use traffictrace_profile::FrameKind;
+
     use super::*;
-    use crate::stacks::FrameKind;
 
     #[test]
     fn equal_frames_are_one_and_long_names_are_forgotten_first() {

@@ -34,16 +34,9 @@ pub mod worker;
 
 use std::sync::Arc;
 
-use self::resolver::Resolver;
+use traffictrace_profile::{Frame, Known};
 
-/// Which way bytes went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Way {
-    /// Out of the process.
-    Sent,
-    /// Into the process.
-    Received,
-}
+use self::resolver::Resolver;
 
 /// Registers of a thread in user mode, from which its stack is unwound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -115,29 +108,6 @@ pub enum Mode {
     FramePointers,
 }
 
-/// Where a function lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FrameKind {
-    /// A program or library.
-    User,
-    /// Code that a runtime wrote while it ran.
-    Jit,
-    /// The kernel.
-    Kernel,
-}
-
-/// A function on a stack.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Frame {
-    /// Its demangled name; `[FILE]`, `[jit]`, `[kernel]` or `[unknown]` where nothing names it, so that functions without a
-    /// name are one frame. It has no control characters and at most 512 bytes; it can have `;`.
-    pub name: String,
-    /// Name of its file without folder, such as `libc.so.6`; empty where there is none.
-    pub module: String,
-    /// Where it lives.
-    pub kind: FrameKind,
-}
-
 /// How much of a stack is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Extent {
@@ -147,6 +117,16 @@ pub enum Extent {
     Cut,
     /// Nothing of it, for this reason, in a few words.
     Missing(&'static str),
+}
+
+impl From<Extent> for Known {
+    fn from(extent: Extent) -> Self {
+        match extent {
+            Extent::Whole => Self::Whole,
+            Extent::Cut => Self::Cut,
+            Extent::Missing(reason) => Self::Missing(reason.into()),
+        }
+    }
 }
 
 /// A resolved stack.

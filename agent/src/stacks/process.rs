@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use traffictrace_profile::{Frame, FrameKind};
+
 use super::{
-    Extent, Frame, FrameKind, Program, Registers, Stack,
+    Extent, Program, Registers, Stack,
     cache::Cache,
     code::CodeMap,
     effort::{Effort, Pace, Slot, Slots},

@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use traffictrace_profile::{Frame, FrameKind};
+
 use super::{
-    Extent, Frame, FrameKind, Mode, Program, Sample, Stack, Taken, cache,
+    Extent, Mode, Program, Sample, Stack, Taken, cache,
     identity::Fate,
     names::{Kernel, clean},
     process::{Process, Shared},

@@ -31,6 +31,7 @@ pub(super) fn of(
             connections_open: snapshot.connections_open,
             connect_failures: snapshot.totals.connect_failures,
             retransmits: snapshot.totals.retransmits,
+            ..view::Totals::default()
         },
         flows: snapshot.rows.iter().map(flow).collect(),
         flows_total: snapshot.rows_total as u64,
@@ -57,22 +58,18 @@ fn seconds(elapsed: Duration, interval: Duration) -> Seconds {
 fn flow(row: &Row) -> view::Flow {
     let known = (row.key.pid != 0).then_some(row.key.pid);
     view::Flow {
-        namespace: None,
-        pod: None,
-        container: None,
         pid: known,
         container_pid: known.map(|_| row.key.container_pid),
         command: known.map(|_| row.key.command()),
-        protocol: row.key.protocol.into(),
-        direction: row.key.direction.into(),
         state: row.state.into(),
         local_address: row.key.local_address,
         local_port: row.key.local_port,
         remote_address: row.key.remote_address,
         remote_port: row.key.remote_port,
-        peer: None,
         rx_bytes: row.totals.rx_bytes,
         tx_bytes: row.totals.tx_bytes,
+        rx_calls: row.totals.rx_calls,
+        tx_calls: row.totals.tx_calls,
         rx_bytes_per_second: row.rx_bytes_per_second,
         tx_bytes_per_second: row.tx_bytes_per_second,
         connections: row.totals.connections,
@@ -80,6 +77,7 @@ fn flow(row: &Row) -> view::Flow {
         connect_failures: row.totals.connect_failures,
         retransmits: row.totals.retransmits,
         rtt_microseconds: (row.rtt_us != 0).then_some(row.rtt_us),
+        ..view::Flow::new(row.key.protocol.into(), row.key.direction.into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, error::Error};
 
+use traffictrace_profile::{About, By, Coverage, Frame, FrameKind, Graph, Known, Process, Row, RowKey, Way};
 use traffictrace_view::snapshot::{Endpoint, Function, Functions, Http};
 
 /// Method, path, host, protocol, requests by class, and the median in microseconds.
@@ -43,6 +44,7 @@ pub(super) fn http() -> Http {
                 max_microseconds: p50 * 31,
                 request_bytes: requests * 640,
                 response_bytes: requests * 11_200,
+                ..Endpoint::default()
             }
         })
         .collect();
@@ -52,7 +54,8 @@ pub(super) fn http() -> Http {
     });
     *by_class.entry("2xx".to_owned()).or_default() += 88;
     let requests = by_class.values().sum();
-    Http { endpoints, requests, by_class, unobserved: BTreeMap::from([("ringFull".to_owned(), 14)]) }
+    let unobserved = BTreeMap::from([("malformed".to_owned(), 14)]);
+    Http { endpoints, requests, by_class, unobserved, ..Http::default() }
 }
 
 /// Stacks with their bytes, from which come the functions and the picture.
@@ -89,6 +92,10 @@ const STACKS: [(&str, u64); 9] = [
     ("received;php-fpm (433);zend_execute;php_redis_read;__libc_recv", 91_000_000),
 ];
 
+fn module(name: &str) -> &'static str {
+    if name.starts_with("__") { "libc.so.6" } else { "main" }
+}
+
 pub(super) fn functions() -> Functions {
     let mut sums: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
     for (stack, bytes) in STACKS {
@@ -100,7 +107,6 @@ pub(super) fn functions() -> Functions {
             if is_sent { sum.1 += bytes } else { sum.0 += bytes }
         }
     }
-    let module = |name: &str| if name.starts_with("__") { "libc.so.6" } else { "main" };
     let mut functions: Vec<Function> = sums
         .into_iter()
         .map(|((name, process), (rx_bytes, tx_bytes))| Function {
@@ -112,16 +118,25 @@ pub(super) fn functions() -> Functions {
         })
         .collect();
     functions.sort_by_key(|function| std::cmp::Reverse(function.rx_bytes + function.tx_bytes));
-    Functions { functions, bytes: STACKS.iter().map(|(_, bytes)| bytes).sum(), bytes_not_whole: 1_204_331 }
+    let bytes = STACKS.iter().map(|(_, bytes)| bytes).sum();
+    Functions { functions, bytes, bytes_without_stack: 1_204_331, ..Functions::default() }
 }
 
 pub(super) fn flame_graph() -> Result<String, Box<dyn Error>> {
-    let mut options = inferno::flamegraph::Options::default();
-    options.title = "Bytes by the code that moves them".to_owned();
-    options.count_name = "bytes".to_owned();
-    let mut lines: Vec<String> = STACKS.iter().map(|(stack, bytes)| format!("{stack} {bytes}")).collect();
-    lines.sort();
-    let mut svg = Vec::new();
-    inferno::flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
-    Ok(String::from_utf8(svg)?)
+    let rows = STACKS.into_iter().map(|(stack, bytes)| {
+        let mut frames = stack.split(';');
+        let way = if frames.next() == Some("sent") { Way::Sent } else { Way::Received };
+        let (command, pid) = frames.next().and_then(|process| process.split_once(' ')).unwrap_or_default();
+        let pid = pid.trim_matches(['(', ')']).parse().unwrap_or(0);
+        let process = Process { command: command.to_owned(), pid, ..Process::default() };
+        let frame = |name: &str| Frame {
+            name: name.to_owned(),
+            module: module(name).to_owned(),
+            kind: FrameKind::User,
+        };
+        let frames = frames.map(|name| frame(name).into()).collect();
+        let key = RowKey { way, process: process.into(), thread: "".into(), frames, known: Known::Whole };
+        Row { key, bytes, calls: bytes / 8000 }
+    });
+    Ok(Graph::new(About::default(), rows, Coverage::default())?.svg(By::Bytes)?)
 }

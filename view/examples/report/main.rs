@@ -54,6 +54,7 @@ fn invented() -> Result<Report, Box<dyn Error>> {
         connections_open: sum(|flow| flow.connections_open) + 6,
         connect_failures: 12,
         retransmits: sum(|flow| flow.retransmits) + 9,
+        ..Totals::default()
     };
     let node = |name: &str| Node { name: name.to_owned(), update_time: Some(ended), notice: None };
     let snapshot = Snapshot {
@@ -115,6 +116,12 @@ fn flow(line: &str) -> Flow {
     let kib = |at| field(at).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
     let pid = field(1).and_then(|pid| pid.parse::<u32>().ok());
     let (rx, tx) = (kib(10), kib(11));
+    let protocol = if port(6) == Some(53) { Protocol::Udp } else { Protocol::Tcp };
+    let direction = match field(9) {
+        Some("in") => Direction::Inbound,
+        Some(_) => Direction::Outbound,
+        None => Direction::Unknown,
+    };
     Flow {
         namespace: Some("shop".to_owned()),
         pod: name(2),
@@ -122,13 +129,6 @@ fn flow(line: &str) -> Flow {
         pid,
         container_pid: pid.map(|pid| pid % 97 + 1),
         command: name(0),
-        protocol: if port(6) == Some(53) { Protocol::Udp } else { Protocol::Tcp },
-        direction: match field(9) {
-            Some("in") => Direction::Inbound,
-            Some(_) => Direction::Outbound,
-            None => Direction::Unknown,
-        },
-        state: FlowState::Open,
         local_address: field(7).and_then(|address| address.parse().ok()),
         local_port: port(8),
         remote_address: field(5).and_then(|address| address.parse().ok()),
@@ -140,9 +140,9 @@ fn flow(line: &str) -> Flow {
         tx_bytes_per_second: tx * 1024 / 580,
         connections: 1 + rx % 41,
         connections_open: 1,
-        connect_failures: 0,
         retransmits: tx / 90_000,
         rtt_microseconds: pid.filter(|_| port(6) != Some(53)).map(|pid| 180 + pid % 3000),
+        ..Flow::new(protocol, direction)
     }
 }
 

@@ -47,6 +47,7 @@ fn lines_add_up_to_the_totals() {
         connections_open: sum("connectionsOpen"),
         connect_failures: sum("connectFailures"),
         retransmits: sum("retransmits"),
+        ..Totals::default()
     };
     assert_eq!(read, snapshot.totals);
 }
@@ -72,7 +73,7 @@ fn hostile_names_neither_calculate_nor_leave_their_cell() {
         let text = written(std::slice::from_ref(&snapshot), true);
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let records: Vec<_> = reader.records().map(Result::unwrap).collect();
-        assert_eq!((records.len(), &records[0][6], &records[0][2], &records[0][14]), (5, cell, cell, cell));
+        assert_eq!((records.len(), &records[0][7], &records[0][2], &records[0][15]), (5, cell, cell, cell));
     }
 }
 
@@ -80,6 +81,29 @@ fn hostile_names_neither_calculate_nor_leave_their_cell() {
 fn a_snapshot_without_flows_has_one_line() {
     assert_eq!(
         written(&[Snapshot::default()], false).trim_end(),
-        "1970-01-01T00:00:00Z,,,,,,(other),,,,,,,,,0,0,0,0,0,0,0,0,"
+        "1970-01-01T00:00:00Z,,,,,,,(other),,,,,,,,,0,0,,,0,0,0,0,0,0,"
     );
+}
+
+#[test]
+fn endpoints_add_up_to_the_requests() {
+    let mut snapshot = crate::live::testing::full();
+    let http = snapshot.http.as_mut().unwrap();
+    http.endpoints[1].path = Some("=1+\u{1b}".to_owned());
+    (http.request_bytes, http.response_bytes) = (40_096_341, 659_649_400);
+    http.by_class = [("2xx", 128_900), ("5xx", 443)].map(|(class, n)| (class.to_owned(), n)).into();
+    let mut out = Vec::new();
+    Writer::new(&mut out, true).write_endpoints(&snapshot).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    insta::assert_snapshot!(text.replace('\r', ""));
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+    let sum = |name: &str| {
+        let at = header.iter().position(|column| column == name).unwrap();
+        records.iter().map(|record| record[at].parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let http = snapshot.http.unwrap();
+    assert_eq!((sum("requests"), sum("2xx"), sum("5xx")), (http.requests, 128_900, 443));
+    assert_eq!((sum("requestBytes"), sum("responseBytes")), (http.request_bytes, http.response_bytes));
 }

@@ -10,7 +10,7 @@ use ratatui::crossterm::event::KeyEvent;
 
 use super::{
     draw::layout::Layout,
-    lists::{self, FunctionColumn, HttpColumn, Tab},
+    lists::{self, FunctionColumn, Tab},
     names::Names,
     settings::Settings,
     symbols::{ASCII, Symbols, UNICODE},
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     FilterError, Snapshot,
+    endpoints::Column as EndpointColumn,
     filter::Filter,
     history::History,
     rows::{Choice, Row},
@@ -95,7 +96,7 @@ pub struct App {
     pub(super) lists: [List; 3],
     pub(super) endpoints: Vec<usize>,
     pub(super) functions: Vec<usize>,
-    pub(super) http_order: (HttpColumn, bool),
+    pub(super) http_order: (EndpointColumn, bool),
     pub(super) function_order: (FunctionColumn, bool),
     pub(super) overlay: Option<Overlay>,
     pub(super) message: Option<(String, Timestamp)>,

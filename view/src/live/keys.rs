@@ -5,11 +5,12 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{
     app::{App, Outcome, Overlay, OverlayKind, Prompt},
     draw::layout::Layout,
-    lists::{self, FunctionColumn, HttpColumn, Tab},
+    lists::{self, FunctionColumn, Tab},
     table::{Line, view_below},
 };
 use crate::{
     FilterError,
+    endpoints::Column as EndpointColumn,
     filter::{FIELDS, Filter},
     rows::View,
     sort::{Column, Order},
@@ -263,7 +264,9 @@ impl App {
                 let column = next_in(&columns, self.order.column, forwards);
                 self.order = Order { column, is_reversed: false };
             }
-            Tab::Http => self.http_order = (next_in(&HttpColumn::ALL, self.http_order.0, forwards), false),
+            Tab::Http => {
+                self.http_order = (next_in(&EndpointColumn::ALL, self.http_order.0, forwards), false);
+            }
             Tab::Functions => {
                 self.function_order = (next_in(&FunctionColumn::ALL, self.function_order.0, forwards), false);
             }

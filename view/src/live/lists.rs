@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 
-use traffictrace_crd::flow::{Direction, FlowState, Protocol};
+use traffictrace_crd::flow::{Direction, Protocol};
 
 use crate::{
     Snapshot,
+    endpoints::{Column as EndpointColumn, title},
     filter::Filter,
     snapshot::{Endpoint, Flow, Function},
 };
@@ -38,68 +39,10 @@ impl Tab {
 pub(super) fn tabs(snapshot: &Snapshot) -> Vec<Tab> {
     let mut tabs = vec![Tab::Flows];
     tabs.extend(snapshot.http.is_some().then_some(Tab::Http));
-    tabs.extend(snapshot.functions.is_some().then_some(Tab::Functions));
+    // From a status alone the sums are known, and no function.
+    let has_functions = snapshot.functions.as_ref().is_some_and(|functions| !functions.functions.is_empty());
+    tabs.extend(has_functions.then_some(Tab::Functions));
     tabs
-}
-
-/// A column that endpoints are sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum HttpColumn {
-    #[default]
-    Requests,
-    Errors,
-    P50,
-    P90,
-    P99,
-    Max,
-    Received,
-    Sent,
-}
-
-impl HttpColumn {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Requests,
-        Self::Errors,
-        Self::P50,
-        Self::P90,
-        Self::P99,
-        Self::Max,
-        Self::Received,
-        Self::Sent,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "REQUESTS",
-            Self::Errors => "ERRORS",
-            Self::P50 => "P50",
-            Self::P90 => "P90",
-            Self::P99 => "P99",
-            Self::Max => "MAX",
-            Self::Received => "REQ SIZE",
-            Self::Sent => "RESP SIZE",
-        }
-    }
-
-    pub(super) fn of(self, endpoint: &Endpoint) -> u64 {
-        match self {
-            Self::Requests => endpoint.requests,
-            Self::Errors => errors(endpoint),
-            Self::P50 => endpoint.p50_microseconds,
-            Self::P90 => endpoint.p90_microseconds,
-            Self::P99 => endpoint.p99_microseconds,
-            Self::Max => endpoint.max_microseconds,
-            Self::Received => endpoint.request_bytes,
-            Self::Sent => endpoint.response_bytes,
-        }
-    }
-}
-
-/// Requests that did not succeed: status classes 4xx and 5xx, and those without a response.
-pub(super) fn errors(endpoint: &Endpoint) -> u64 {
-    let is_error = |class: &str| !matches!(class, "1xx" | "2xx" | "3xx");
-    let errors = endpoint.by_class.iter().filter(|(class, _)| is_error(class)).map(|(_, number)| *number);
-    errors.fold(0, u64::saturating_add)
 }
 
 /// A column that functions are sorted by.
@@ -135,7 +78,7 @@ impl FunctionColumn {
 pub(super) fn endpoints(
     snapshot: &Snapshot,
     filter: &Filter,
-    column: HttpColumn,
+    column: EndpointColumn,
     is_reversed: bool,
 ) -> Vec<usize> {
     let endpoints = snapshot.http.as_ref().map_or(&[][..], |http| &http.endpoints);
@@ -157,7 +100,8 @@ pub(super) fn functions(
         let function = &functions[*place];
         let of = || {
             let peer = format!("{} {}", function.name, function.module.as_deref().unwrap_or_default());
-            Flow { command: function.command.clone(), peer: Some(peer), ..nothing() }
+            let nothing = Flow::new(Protocol::Tcp, Direction::Unknown);
+            Flow { command: function.command.clone(), peer: Some(peer), ..nothing }
         };
         filter.is_empty() || filter.takes(&of())
     };
@@ -173,53 +117,18 @@ fn in_order(number: u64, is_reversed: bool) -> Reverse<u64> {
 
 /// An endpoint as a flow, so that one language filters both: its method, host and path are its peer.
 fn as_flow(endpoint: &Endpoint) -> Flow {
+    let direction = match endpoint.side.as_str() {
+        "Server" => Direction::Inbound,
+        "Client" => Direction::Outbound,
+        _ => Direction::Unknown,
+    };
     Flow {
         namespace: endpoint.namespace.clone(),
         pod: endpoint.pod.clone(),
         container: endpoint.container.clone(),
         command: endpoint.command.clone(),
-        direction: match endpoint.side.as_str() {
-            "Server" => Direction::Inbound,
-            "Client" => Direction::Outbound,
-            _ => Direction::Unknown,
-        },
         peer: Some(format!("{} {}", title(endpoint), endpoint.protocol)),
-        ..nothing()
-    }
-}
-
-/// An endpoint in words: `GET shop.example/cart`.
-pub(super) fn title(endpoint: &Endpoint) -> String {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let method = endpoint.method.as_deref().unwrap_or("(any)");
-    format!("{method} {}{}", text(&endpoint.host), text(&endpoint.path))
-}
-
-fn nothing() -> Flow {
-    Flow {
-        namespace: None,
-        pod: None,
-        container: None,
-        pid: None,
-        container_pid: None,
-        command: None,
-        protocol: Protocol::Tcp,
-        direction: Direction::Unknown,
-        state: FlowState::Open,
-        local_address: None,
-        local_port: None,
-        remote_address: None,
-        remote_port: None,
-        peer: None,
-        rx_bytes: 0,
-        tx_bytes: 0,
-        rx_bytes_per_second: 0,
-        tx_bytes_per_second: 0,
-        connections: 0,
-        connections_open: 0,
-        connect_failures: 0,
-        retransmits: 0,
-        rtt_microseconds: None,
+        ..Flow::new(Protocol::Tcp, direction)
     }
 }
 
@@ -247,11 +156,11 @@ mod tests {
         let of = |filter: &str, column, is_reversed| {
             endpoints(&snapshot, &Filter::parse(filter).unwrap(), column, is_reversed)
         };
-        assert_eq!(of("", HttpColumn::Requests, false), [0, 1, 2]);
-        assert_eq!(of("", HttpColumn::P99, false), [1, 2, 0]);
-        assert_eq!(of("", HttpColumn::P99, true), [0, 2, 1]);
-        assert_eq!(of("/cart", HttpColumn::Requests, false), [1]);
-        assert_eq!(of("direction:in", HttpColumn::Requests, false), [0, 1]);
+        assert_eq!(of("", EndpointColumn::Requests, false), [0, 1, 2]);
+        assert_eq!(of("", EndpointColumn::P99, false), [1, 2, 0]);
+        assert_eq!(of("", EndpointColumn::P99, true), [0, 2, 1]);
+        assert_eq!(of("/cart", EndpointColumn::Requests, false), [1]);
+        assert_eq!(of("direction:in", EndpointColumn::Requests, false), [0, 1]);
         let of = |filter: &str, column| functions(&snapshot, &Filter::parse(filter).unwrap(), column, false);
         assert_eq!(of("", FunctionColumn::Bytes), [0, 1, 2]);
         assert_eq!(of("libc", FunctionColumn::Bytes), [2]);

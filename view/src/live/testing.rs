@@ -93,6 +93,7 @@ fn endpoint(side: &str, path: &str, requests: u64, errors: u64, p99: u64) -> End
         max_microseconds: p99 * 2,
         request_bytes: requests * 310,
         response_bytes: requests * 5100,
+        ..Endpoint::default()
     }
 }
 
@@ -125,6 +126,7 @@ pub(super) fn plain() -> Snapshot {
             connections_open: 94,
             connect_failures: 0,
             retransmits: 12,
+            ..Totals::default()
         },
         flows_total: flows.len() as u64 + 4,
         flows,
@@ -138,7 +140,7 @@ pub(super) fn plain() -> Snapshot {
 }
 
 /// A trace with requests and stacks too.
-pub(super) fn full() -> Snapshot {
+pub(crate) fn full() -> Snapshot {
     Snapshot {
         http: Some(Http {
             endpoints: vec![
@@ -157,14 +159,16 @@ pub(super) fn full() -> Snapshot {
                 function("__send", "/lib/libc.so.6", 0, 20_000_000),
             ],
             bytes: 240_000_000,
-            bytes_not_whole: 9_000_000,
+            stacks: 81_204,
+            bytes_at_own_call: 199_000_000,
+            bytes_without_stack: 9_000_000,
         }),
         ..plain()
     }
 }
 
 /// A trace with names that try to harm the terminal or the layout.
-pub(super) fn hostile() -> Snapshot {
+pub(crate) fn hostile() -> Snapshot {
     let mut snapshot = full();
     let names = [
         "\u{1b}[2J\u{1b}]0;x\u{7}\n",

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use traffictrace_crd::human;
 
 /// Largest picture that is put into the page, in bytes. In the page it takes a third more.
-pub(super) const MAX_PICTURE: usize = 512 << 10;
+pub const MAX_PICTURE: usize = 512 << 10;
 /// Bounds of the frame's height, in pixels. A higher picture scrolls.
 const HEIGHTS: (u32, u32) = (120, 1600);
 
@@ -27,7 +27,6 @@ pub(super) struct Flame {
 
 impl Flame {
     pub(super) fn new(svg: &str) -> Self {
-        let svg = &with_width(svg);
         let is_small = svg.len() <= MAX_PICTURE;
         let of = |elements: Vec<String>| elements.iter().map(|text| source(text)).collect::<Vec<_>>();
         let mut scripts = if is_small { of(elements(svg, "script")) } else { Vec::new() };
@@ -46,13 +45,6 @@ impl Flame {
             styles: if is_small { of(elements(svg, "style")) } else { Vec::new() },
         }
     }
-}
-
-/// The picture's script takes its margins from the frame's width, which is 0 until the page has its form: browsers complain of a
-/// width below 0, and of what is divided by it.
-fn with_width(svg: &str) -> String {
-    const WIDTH: &str = "svg.width.baseVal.value - xpad * 2";
-    svg.replacen(WIDTH, &format!("Math.max(1, {WIDTH})"), 1)
 }
 
 /// The name by which a policy allows exactly this script or style.

@@ -27,18 +27,6 @@ pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%F %T UTC").to_string()
 }
 
-/// A length of time: `45 s`, `5 min 12 s`, `3 h 5 min`.
-pub(super) fn lasted(seconds: i64) -> String {
-    let seconds = seconds.max(0);
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, 0) => format!("{minutes} min"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, 0, _) => format!("{hours} h"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
 /// A part of a whole in percent, with one digit after the point: a number for the width of a bar.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -65,10 +53,6 @@ mod tests {
         assert_eq!(
             (short("abcdef", 1), short("abcdef", 0), short("", 0)),
             ("…".into(), "…".into(), String::new())
-        );
-        assert_eq!(
-            [-1, 45, 300, 312, 7200, 11_100].map(lasted),
-            ["0 s", "45 s", "5 min", "5 min 12 s", "2 h", "3 h 5 min"]
         );
         assert_eq!(
             (percent(1, 3), percent(2, 1), percent(1, 0)),

@@ -12,7 +12,7 @@ use super::{
     tables::{self, Table},
     timeline::Timeline,
 };
-use crate::{losses, names, snapshot::State};
+use crate::{Snapshot, endpoints, losses, names, snapshot::State, units};
 
 const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
@@ -86,7 +86,7 @@ impl Page {
                 .command
                 .as_deref()
                 .map(|command| format::short(&human::printable(command), COMMAND)),
-            losses: sentences(losses(report)),
+            losses: sentences(losses::in_words(snapshot)),
             notices: sentences(notices(report)),
             not_seen: sentences(snapshot.not_seen.clone()),
             tiles: tiles(report),
@@ -131,16 +131,6 @@ fn sentences(all: Vec<String>) -> Vec<String> {
     kept
 }
 
-fn losses(report: &Report) -> Vec<String> {
-    let mut all = losses::in_words(&report.snapshot);
-    let unobserved = report.snapshot.http.iter().flat_map(|http| &http.unobserved);
-    for (reason, number) in unobserved.filter(|(_, number)| **number > 0) {
-        let requests = human::count(*number);
-        all.push(format!("{requests} HTTP requests could not be observed: {}.", losses::words(reason)));
-    }
-    all
-}
-
 fn notices(report: &Report) -> Vec<String> {
     let snapshot = &report.snapshot;
     let mut all = snapshot.notices.clone();
@@ -179,29 +169,36 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         None => fact("Last numbers", format::time(snapshot.time)),
     }
     if let Some(seconds) = seconds(report) {
-        fact("Lasted", format::lasted(seconds));
+        fact("Lasted", units::lasted(seconds));
     }
-    let mut names: Vec<&str> = snapshot.nodes.iter().map(|node| node.name.as_str()).collect();
-    names.sort_unstable();
-    if let [_, ..] = names[..] {
-        let reporting = snapshot.nodes.iter().filter(|node| node.update_time.is_some()).count();
-        let shown = names.iter().take(6).map(|name| format::name(name)).collect::<Vec<_>>().join(", ");
-        let more = if names.len() > 6 { ", …" } else { "" };
-        let count = if reporting == names.len() {
-            String::new()
-        } else {
-            format!(" ({reporting} of {} reported)", names.len())
-        };
-        fact(if names.len() == 1 { "Node" } else { "Nodes" }, format!("{shown}{more}{count}"));
+    if let Some((reporting, matched)) = snapshot.number_of_nodes() {
+        fact(if matched == 1 { "Node" } else { "Nodes" }, nodes(snapshot, reporting, matched));
     }
     if let Some(pods) = snapshot.pods {
         fact("Pods", human::count(pods));
+    }
+    if let Some(containers) = snapshot.containers {
+        fact("Containers", human::count(containers));
     }
     fact("Flows", human::count(snapshot.flows_total));
     if let Some(tier) = &snapshot.hook_tier {
         fact("Counted by", format::name(tier));
     }
     facts
+}
+
+/// The names of the nodes, where all are known, and how many of them reported.
+fn nodes(snapshot: &Snapshot, reporting: u64, matched: u64) -> String {
+    let mut names: Vec<&str> = snapshot.nodes.iter().map(|node| node.name.as_str()).collect();
+    names.sort_unstable();
+    let reported = format!("{reporting} of {matched} reported");
+    if (names.len() as u64) < matched {
+        return reported;
+    }
+    let shown = names.iter().take(6).map(|name| format::name(name)).collect::<Vec<_>>().join(", ");
+    let more = if names.len() > 6 { ", …" } else { "" };
+    let count = if reporting == matched { String::new() } else { format!(" ({reported})") };
+    format!("{shown}{more}{count}")
 }
 
 /// The seconds that the trace lasted, as far as numbers were read.
@@ -232,9 +229,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
         tile("Retransmits", human::count(totals.retransmits), "TCP segments sent again".to_owned()),
     ];
     if let Some(http) = &report.snapshot.http {
-        let errors = http.by_class.iter().filter(|(class, _)| class.starts_with('5'));
-        let errors = errors.fold(0_u64, |sum, (_, number)| sum.saturating_add(*number));
-        let detail = format!("{} answered 5xx", human::count(errors));
+        let detail = format!("{} failed", human::count(endpoints::errors_of_all(http)));
         tiles.push(tile("HTTP requests", human::count(http.requests), detail));
     }
     tiles
@@ -254,13 +249,13 @@ fn sections(report: &Report, rows: usize) -> Vec<Section> {
     if let Some(http) = &snapshot.http {
         sections.push(Section {
             heading: "HTTP endpoints",
-            note: "Errors are answers 5xx and requests without an answer. Of 100 requests, 50, 90 and 99 took no longer than \
+            note: "Errors are answers 5xx, requests without an answer, and calls of gRPC that failed. Of 100 requests, 50, 90 and 99 took no longer than \
                    p50, p90 and p99; asked and answered are bytes."
                 .to_owned(),
             table: tables::endpoints(http, rows / 2),
         });
     }
-    if let Some(functions) = &snapshot.functions {
+    if let Some(functions) = snapshot.functions.as_ref().filter(|functions| functions.bytes > 0) {
         sections.push(Section {
             heading: "Functions",
             note: "The bytes that a function moved by itself or by what it called, so the rows overlap."

@@ -4,7 +4,7 @@ use traffictrace_crd::human;
 
 use super::format;
 use crate::{
-    Snapshot, losses, names,
+    Snapshot, endpoints, losses, names,
     rows::{Owner, Sums, peer_of},
     snapshot::{Endpoint, Flow, Functions, Http},
     units,
@@ -224,7 +224,7 @@ pub(super) fn endpoints(http: &Http, most: usize) -> Table {
         let other = http.requests - listed;
         sums.push(line("(other endpoints)".to_owned(), other, [text(""), text("")]));
     }
-    let status = [errors_of(&http.by_class, http.requests), text(classes(&http.by_class))];
+    let status = [errors_of(endpoints::errors_of_all(http), http.requests), text(classes(&http.by_class))];
     sums.push(line("Total".to_owned(), http.requests.max(listed), status));
     Table { id: "endpoints", things: "endpoints", columns, rows, sums }
 }
@@ -248,7 +248,7 @@ fn endpoint_row(endpoint: &Endpoint, largest: u64) -> Vec<Cell> {
         detailed(asked, format::name(&detail.join(" · "))),
         detailed(name(owner.command.as_deref()), format::name(&side)),
         barred(count(endpoint.requests), largest),
-        errors_of(&endpoint.by_class, endpoint.requests),
+        errors_of(endpoints::errors(endpoint), endpoint.requests),
         text(classes(&endpoint.by_class)),
         time(endpoint.p50_microseconds),
         time(endpoint.p90_microseconds),
@@ -259,12 +259,8 @@ fn endpoint_row(endpoint: &Endpoint, largest: u64) -> Vec<Cell> {
     ]
 }
 
-/// Requests whose class is no success of a server: 5xx and those without a response.
-fn errors_of(by_class: &std::collections::BTreeMap<String, u64>, requests: u64) -> Cell {
-    let is_error =
-        |class: &str| class.starts_with('5') || !class.starts_with(|char: char| char.is_ascii_digit());
-    let errors = by_class.iter().filter(|(class, _)| is_error(class));
-    let errors = errors.fold(0_u64, |sum, (_, number)| sum.saturating_add(*number));
+/// Requests that failed, with their share.
+fn errors_of(errors: u64, requests: u64) -> Cell {
     Cell { detail: if errors > 0 { format::share(errors, requests) } else { String::new() }, ..count(errors) }
 }
 
@@ -308,8 +304,8 @@ pub(super) fn functions(functions: &Functions, most: usize) -> Table {
     if more > 0 {
         sums.push(line(format!("(other, {})", human::number_of(more as u64, "function")), text("")));
     }
-    if functions.bytes_not_whole > 0 {
-        sums.push(line("Stacks that are not whole".to_owned(), bytes(functions.bytes_not_whole)));
+    if functions.bytes_without_stack > 0 {
+        sums.push(line("Without a stack".to_owned(), bytes(functions.bytes_without_stack)));
     }
     sums.push(line("All stacks".to_owned(), bytes(functions.bytes)));
     Table {

@@ -186,7 +186,7 @@ fn every_table_has_a_cell_for_each_column() {
         for table in [
             tables::flows(&report.snapshot, most),
             tables::endpoints(&Http { requests: 9, ..http.clone() }, most),
-            tables::functions(&Functions { bytes_not_whole: 1, ..functions.clone() }, most),
+            tables::functions(&Functions { bytes_without_stack: 1, ..functions.clone() }, most),
             tables::nodes(&report.snapshot, most),
         ] {
             for row in table.rows.iter().chain(&table.sums) {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use traffictrace_ebpf::layout::stacks::{ADDRESSED, CLAIM, COPIED, CUT, Record, SENT};
+use traffictrace_profile::Way;
 
 use super::ledger::owner_of;
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     flows::Key,
     kernel::{Folders, KernelError, StackCapture, Tracer},
     stacks::{
-        Program, Registers, Sample, Taken, Way,
+        Program, Registers, Sample, Taken,
         profile::Owner,
         worker::{Stacks, Wants, Worker},
     },

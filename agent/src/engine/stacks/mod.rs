@@ -9,11 +9,13 @@ mod ledger;
 
 use std::collections::{BTreeMap, HashMap};
 
+use traffictrace_profile::{Graph, Place};
+
 use self::{feed::Namer, ledger::owner_of};
 pub(super) use self::{feed::StackFeed, ledger::StackLedger};
 use super::{Engine, EngineError, SessionId, session::Session};
 use crate::stacks::{
-    profile::{Graph, Owner, Place, Profile, Sums},
+    profile::{Owner, Profile, Sums},
     worker::Worker,
 };
 

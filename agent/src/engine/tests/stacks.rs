@@ -10,15 +10,10 @@ use std::{
 
 use rustix::fs::sendfile;
 use traffictrace_ebpf::layout::stacks::{CLAIM, Record};
+use traffictrace_profile::{Graph, Known, Place, Way};
 
 use super::{streams::splice_some, *};
-use crate::{
-    kernel::HookTier,
-    stacks::{
-        Way,
-        profile::{Graph, Known, Place},
-    },
-};
+use crate::kernel::HookTier;
 
 pub(super) const EVERY_CALL: StackSpec = StackSpec { every_call: true, kernel: false };
 /// Orders of a child: the address that it is to send to, and how many processes are to follow it.

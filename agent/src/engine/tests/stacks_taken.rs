@@ -9,12 +9,13 @@ use std::{
 };
 
 use traffictrace_ebpf::layout::stacks::{ADDRESSED, COPIED, CUT, SENT};
+use traffictrace_profile::Way;
 
 use super::{
     stacks::{EVERY_CALL, assert_whole, graph, inside, ledger, read, stacks, sums},
     *,
 };
-use crate::stacks::{Mode, Program, Way};
+use crate::stacks::{Mode, Program};
 
 /// The program of this process as the kernel counts it, by a stack of its own. There is one bench at a time: ask for this first.
 fn this_program() -> Program {

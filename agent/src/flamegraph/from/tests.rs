@@ -2,13 +2,11 @@
 
 use std::{fs, io::Write as _};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use traffictrace_profile::{By, Way, testing::graph};
 
 use super::*;
-use crate::stacks::{
-    Way,
-    profile::{By, testing::graph},
-};
 
 fn profile(bytes: u64) -> Vec<u8> {
     graph(&[(Way::Sent, &["main", "write"], bytes, 1)]).pprof().unwrap()
@@ -75,7 +73,7 @@ fn what_is_none_is_told_with_its_name() {
         (b"{\"kind\": \"List\", \"items\": []}".to_vec(), "it has no TrafficTraceProfile"),
         (b"".to_vec(), "it has no TrafficTraceProfile"),
         (empty.to_string().into_bytes(), "default/a (node worker) has no profile"),
-        (broken.to_string().into_bytes(), "default/a (node worker) is no base64"),
+        (broken.to_string().into_bytes(), "of default/a (node worker) in "),
         (foreign.to_string().into_bytes(), "the profile of default/a (node worker) in "),
     ] {
         let error = sent(&[&text]).unwrap_err();

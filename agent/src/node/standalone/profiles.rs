@@ -122,10 +122,7 @@ mod tests {
     use super::*;
     use crate::report::{Profiled, closing_profile, profile};
     use crate::session::example;
-    use crate::stacks::{
-        Way,
-        profile::{By, Graph, testing::graph},
-    };
+    use traffictrace_profile::{By, Graph, Way, testing::graph};
 
     fn made(epoch: i64, bytes: u64) -> Box<Profile> {
         let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);

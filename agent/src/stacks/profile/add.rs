@@ -7,9 +7,10 @@ use std::{
 };
 
 use hashbrown::{HashMap, HashSet};
+use traffictrace_profile::{Frame, Way};
 
 use super::memory;
-use crate::stacks::{Extent, Frame, Stack, Way};
+use crate::stacks::{Extent, Stack};
 
 /// Largest number of rows: stacks of threads, and what was folded. When there are more, the smallest quarter of the stacks is
 /// folded.

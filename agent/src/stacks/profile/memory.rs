@@ -5,8 +5,10 @@
 
 use std::{mem::size_of, sync::Arc};
 
+use traffictrace_profile::Frame;
+
 use super::add::{SampleKey, Tally};
-use crate::stacks::{Frame, Stack};
+use crate::stacks::Stack;
 
 /// Largest number of bytes that the profiles of all sessions of a process take, about.
 const TOTAL: usize = 32 << 20;

@@ -8,13 +8,13 @@ use std::{
 };
 
 use traffictrace_ebpf::layout;
+use traffictrace_profile::{About, Coverage, Graph, Known, Process, Row, RowKey, TooMuch, Way};
 
 use super::{
-    About, Coverage, Graph, Known, Owner, Process, Profile, Row, RowKey, TooMuch,
+    Owner, Profile,
     add::{FRACTION, SampleKey, Tally},
     shares::{split, take_from_largest},
 };
-use crate::stacks::Way;
 
 /// Reason for bytes of calls that were not sampled, of a process of which no stack tells where they belong.
 const OVER_BUDGET: &str = "over the budget";

@@ -4,9 +4,10 @@ use traffictrace_crd::{flow::Direction, human::count};
 
 use super::PageLine;
 use crate::{
+    endpoints::errors,
     live::{
         app::App,
-        lists::{self, Tab},
+        lists::Tab,
         names::Kind,
         text::{fit, wrap},
     },
@@ -74,6 +75,7 @@ impl App {
             }),
         );
         add("container", name(Kind::Container, &owner.container));
+        add("called from", busiest.and_then(|flow| name(Kind::Container, &flow.caller_container)));
         add("pod", name(Kind::Pod, &owner.pod));
         add("namespace", name(Kind::Namespace, &owner.namespace));
         add("local", row.local.as_deref().map(|local| self.names.end(local)));
@@ -104,6 +106,11 @@ impl App {
         let connections = format!("{} open of {}", count(sums.connections_open), count(sums.connections));
         add("connections", Some(connections));
         add("failed", Some(count(sums.connect_failures)));
+        let calls = busiest.filter(|flow| row.flows.len() == 1 && flow.rx_calls + flow.tx_calls > 0);
+        add(
+            "calls",
+            calls.map(|flow| format!("{} receive, {} send", count(flow.rx_calls), count(flow.tx_calls))),
+        );
         add("retransmits", Some(count(sums.retransmits)));
         add("round trip", row.rtt_microseconds.map(|rtt| self.symbols.duration(rtt.into())));
         details
@@ -124,11 +131,13 @@ impl App {
         add("pod", name(Kind::Pod, &endpoint.pod));
         add("namespace", name(Kind::Namespace, &endpoint.namespace));
         add("requests", Some(count(endpoint.requests)));
-        add("errors", Some(count(lists::errors(endpoint))));
+        add("errors", Some(count(errors(endpoint))));
         let classes = endpoint.by_class.iter();
         let classes: Vec<String> =
             classes.map(|(class, number)| format!("{} {}", plain(class), count(*number))).collect();
         add("by status", Some(classes.join(", ")).filter(|text| !text.is_empty()));
+        add("gRPC failed", (endpoint.grpc_failed > 0).then(|| count(endpoint.grpc_failed)));
+        add("incomplete", endpoint.incomplete.then(|| "some requests are in other rows".to_owned()));
         for (label, duration) in [
             ("median", endpoint.p50_microseconds),
             ("90 percent", endpoint.p90_microseconds),

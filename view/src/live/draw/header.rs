@@ -160,16 +160,20 @@ impl App {
             State::Waiting => ("WAITING".to_owned(), theme.strong()),
             State::Live => {
                 let mut words = if self.is_replay { "REPLAY".to_owned() } else { "LIVE".to_owned() };
-                let nodes = latest.map_or(&[][..], |snapshot| &snapshot.nodes);
-                let behind = nodes.iter().filter(|node| self.is_behind(node)).count();
                 if let Some(tier) = latest.and_then(|snapshot| snapshot.hook_tier.as_deref())
                     && tier != BEST_TIER
                 {
                     words.push_str(&format!(" ({})", traffictrace_crd::human::printable(tier)));
                 }
-                if behind > 0 {
-                    words
-                        .push_str(&format!(", {behind} of {} stale", number_of(nodes.len() as i128, "node")));
+                let (fresh, nodes) =
+                    latest.and_then(|snapshot| self.fresh_nodes(snapshot)).unwrap_or_default();
+                if fresh < nodes {
+                    let behind = nodes - fresh;
+                    words.push_str(&format!(", {behind} of {} stale", number_of(i128::from(nodes), "node")));
+                    return (words, theme.alarm());
+                }
+                if latest.and_then(|snapshot| snapshot.oldest_time).is_some_and(|time| self.is_old(time)) {
+                    words.push_str(", some numbers stale");
                     return (words, theme.alarm());
                 }
                 (words, theme.good())
@@ -181,11 +185,24 @@ impl App {
         }
     }
 
-    /// Whether a node has not reported, or not for more than three intervals.
+    /// Whether a node has not reported, or not for long.
     pub(super) fn is_behind(&self, node: &Node) -> bool {
+        node.update_time.is_none_or(|time| self.is_old(time))
+    }
+
+    /// Whether numbers of a time are older than those of a node that reports: nodes write at least once in three intervals.
+    fn is_old(&self, time: Timestamp) -> bool {
         let interval = self.latest.as_ref().map_or(0.0, |snapshot| snapshot.interval_seconds.0);
-        let limit = (3.0 * interval).max(15.0);
-        node.update_time.is_none_or(|time| self.now.duration_since(time).as_secs_f64() > limit)
+        let limit = (4.0 * interval).max(15.0);
+        self.now.duration_since(time).as_secs_f64() > limit
+    }
+
+    /// Numbers of nodes: those whose numbers are fresh, and all.
+    fn fresh_nodes(&self, snapshot: &Snapshot) -> Option<(u64, u64)> {
+        let (reporting, matched) = snapshot.number_of_nodes()?;
+        let reported = snapshot.nodes.iter().filter(|node| node.update_time.is_some());
+        let behind = reported.filter(|node| self.is_behind(node)).count() as u64;
+        Some((reporting.saturating_sub(behind), matched))
     }
 
     fn totals(&self, is_narrow: bool) -> Vec<Part> {
@@ -195,9 +212,8 @@ impl App {
         if let Some(pods) = snapshot.pods {
             parts.push(Part::left(number_of(i128::from(pods), "pod"), theme.plain(), 40));
         }
-        if !snapshot.nodes.is_empty() {
-            let fresh = snapshot.nodes.iter().filter(|node| !self.is_behind(node)).count();
-            parts.push(Part::left(format!("{fresh}/{} nodes", snapshot.nodes.len()), theme.plain(), 50));
+        if let Some((fresh, nodes)) = self.fresh_nodes(snapshot) {
+            parts.push(Part::left(format!("{fresh}/{nodes} nodes"), theme.plain(), 50));
         }
         let opened = format!("{} open", count(totals.connections_open));
         parts.push(Part::left(opened, theme.plain(), 30));

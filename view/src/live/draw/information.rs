@@ -47,8 +47,8 @@ impl App {
             add("Notices", theme.strong());
             sentences.iter().for_each(|sentence| add(&format!("- {sentence}"), theme.plain()));
         }
-        if !snapshot.nodes.is_empty() {
-            add("Nodes", theme.strong());
+        if let Some((reporting, matched)) = snapshot.number_of_nodes() {
+            add(&format!("Nodes: {reporting} of {matched} report."), theme.strong());
         }
         for node in &snapshot.nodes {
             let name = self.names.shown(Kind::Node, &node.name);
@@ -84,11 +84,12 @@ impl App {
                 );
             }
         }
-        if let Some(functions) = snapshot.functions.as_ref().filter(|functions| functions.bytes_not_whole > 0)
+        if let Some(functions) =
+            snapshot.functions.as_ref().filter(|functions| functions.bytes_without_stack > 0)
         {
             let text = format!(
-                "Stacks: {} of {} have a stack that is not whole.",
-                self.units.amount(functions.bytes_not_whole),
+                "Stacks: none is known of {} of {}.",
+                self.units.amount(functions.bytes_without_stack),
                 self.units.amount(functions.bytes)
             );
             add(&text, theme.plain());

@@ -5,9 +5,10 @@ use traffictrace_crd::human::{count, printable};
 
 use super::{layout::Layout, put, put_right};
 use crate::{
+    endpoints::Column as EndpointColumn,
     live::{
         app::{App, first_visible},
-        lists::{FunctionColumn, HttpColumn},
+        lists::FunctionColumn,
         names::Kind,
         text::fit,
     },
@@ -43,19 +44,19 @@ impl App {
     pub(super) fn draw_endpoints(&self, layout: &Layout, buffer: &mut Buffer) {
         let Some(http) = self.table.as_ref().and_then(|table| table.snapshot.http.as_ref()) else { return };
         let ranked = [
-            HttpColumn::Requests,
-            HttpColumn::Errors,
-            HttpColumn::P50,
-            HttpColumn::P99,
-            HttpColumn::Max,
-            HttpColumn::P90,
-            HttpColumn::Sent,
-            HttpColumn::Received,
+            EndpointColumn::Requests,
+            EndpointColumn::Errors,
+            EndpointColumn::P50,
+            EndpointColumn::P99,
+            EndpointColumn::Max,
+            EndpointColumn::P90,
+            EndpointColumn::ResponseBytes,
+            EndpointColumn::RequestBytes,
         ];
         let width = |column| match column {
-            HttpColumn::Requests | HttpColumn::Received => 9,
-            HttpColumn::Sent => 10,
-            HttpColumn::Errors => 7,
+            EndpointColumn::Requests | EndpointColumn::RequestBytes => 9,
+            EndpointColumn::ResponseBytes => 10,
+            EndpointColumn::Errors => 7,
             _ => 8,
         };
         let numbers = ranked.map(|column| (column.name(), width(column), column == self.http_order.0));
@@ -68,8 +69,10 @@ impl App {
         let cells = |at: usize| {
             let endpoint = http.endpoints.get(*self.endpoints.get(at)?)?;
             let numbers = ranked.map(|column| match column {
-                HttpColumn::Requests | HttpColumn::Errors => count(column.of(endpoint)),
-                HttpColumn::Received | HttpColumn::Sent => self.units.amount(column.of(endpoint)),
+                EndpointColumn::Requests | EndpointColumn::Errors => count(column.of(endpoint)),
+                EndpointColumn::RequestBytes | EndpointColumn::ResponseBytes => {
+                    self.units.amount(column.of(endpoint))
+                }
                 _ => self.symbols.duration(column.of(endpoint)),
             });
             let texts = vec![self.served_by(endpoint), printable(&endpoint.protocol).into_owned()];

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use traffictrace_profile::{Way, testing::graph};
 
 use super::*;
 use crate::kubeapi::ApiClock;
 use crate::report::{Profiled, closing_profile, profile};
 use crate::session::example;
-use crate::stacks::{Way, profile::testing::graph};
 
 /// The state of an API server that knows the trace `u1` and at most one profile.
 #[derive(Debug, Default)]

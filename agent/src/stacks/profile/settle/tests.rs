@@ -1,12 +1,10 @@
 //! Samples against the ledger.
 
 use proptest::{collection::vec, prelude::*};
+use traffictrace_profile::By;
 
 use super::*;
-use crate::stacks::profile::{
-    By,
-    testing::{missing, owner, place, stack, thread},
-};
+use crate::stacks::profile::testing::{missing, owner, place, stack, thread};
 
 const QUARTER: u32 = 1 << 30;
 

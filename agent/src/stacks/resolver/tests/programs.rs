@@ -1,9 +1,11 @@
 use std::{fs, path::Path, process::Command, sync::Arc, time::Instant};
 
+use traffictrace_profile::FrameKind;
+
 use super::dump::{Dump, Still, built};
 use crate::{
     stacks::resolver::{MOST_BYTES, Process, Shared},
-    stacks::{Extent, FrameKind, Mode, Program, Resolver, Sample, Stack, Taken},
+    stacks::{Extent, Mode, Program, Resolver, Sample, Stack, Taken},
     testing::skip,
 };
 

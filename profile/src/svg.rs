@@ -13,8 +13,7 @@ use jiff::Timestamp;
 use traffictrace_crd::human;
 
 use self::colors::Group;
-use super::{By, Graph, Row, coverage::share, folded::root_frames, names};
-use crate::stacks::Way;
+use super::{By, Graph, Row, Way, coverage::share, folded::root_frames, names};
 
 /// Frames that are narrower than this many percent of the picture are left out: the first of these numbers with which the
 /// picture is not too large, else the last.
@@ -42,6 +41,16 @@ impl Graph {
     ///
     /// When there is nothing to draw.
     pub fn svg(&self, by: By) -> Result<String, DrawError> {
+        self.svg_within(by, MAX_SIZE)
+    }
+
+    /// Draws the picture in about `max` bytes: the narrowest frames are left out of a larger one. Where even the widest take
+    /// more, it is larger.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to draw.
+    pub fn svg_within(&self, by: By, max: usize) -> Result<String, DrawError> {
         let unit = match by {
             By::Bytes => "bytes",
             By::Calls => "calls",
@@ -75,12 +84,12 @@ impl Graph {
             options.palette_map = Some(&mut palette);
             svg.clear();
             from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
-            if svg.len() <= MAX_SIZE {
+            if svg.len() <= max {
                 break;
             }
         }
         let svg = String::from_utf8(svg).map_err(io::Error::other)?;
-        let svg = with_legend(with_style(svg));
+        let svg = with_legend(with_style(with_width(&svg)));
         Ok(if by == By::Bytes { with_sizes(&svg) } else { svg })
     }
 
@@ -157,6 +166,13 @@ fn with_style(svg: String) -> String {
         "opacity:0.7",
         1,
     )
+}
+
+/// Changes of the library's script: the width that it divides by is never 0 or less, as it is in a frame that a page has not
+/// laid out yet.
+fn with_width(svg: &str) -> String {
+    const WIDTH: &str = "svg.width.baseVal.value - xpad * 2";
+    svg.replacen(WIDTH, &format!("Math.max(1, {WIDTH})"), 1)
 }
 
 /// Gives the marks of the subtitle their colours.

@@ -10,12 +10,9 @@ use super::{
     labels::{CONTAINER, PID, POD, PROCESS, STACK, THREAD, WAY, known_name},
     message::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType},
 };
-use crate::stacks::{
-    Frame, FrameKind,
-    profile::{
-        Graph, Row,
-        folded::{root_frames, way},
-    },
+use crate::{
+    Frame, FrameKind, Graph, Row,
+    folded::{root_frames, way},
 };
 
 /// Part of the room that a new attempt at a bounded profile aims at.

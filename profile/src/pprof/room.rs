@@ -23,6 +23,8 @@ pub(super) const MAX_COMMENTS: usize = 1024;
 
 /// The room of one profile: that of a hundred thousand stacks of forty functions each.
 const OF_ONE: u64 = 256 << 20;
+/// The room of many profiles that are read together, in bytes.
+const OF_MANY: u64 = 2 << 30;
 /// What a thing takes beside its texts, in bytes.
 const OF_THING: u64 = 256;
 /// What a function in a stack takes.
@@ -42,6 +44,11 @@ impl Room {
     /// Room for profiles of so many bytes of memory.
     pub fn new(total: u64) -> Self {
         Self { total, left: total }
+    }
+
+    /// Room for the profiles of all nodes of a trace.
+    pub fn of_many() -> Self {
+        Self::new(OF_MANY)
     }
 
     /// The room that is there for the next profile.

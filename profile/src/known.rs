@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use crate::stacks::Extent;
-
 /// How much is known of the functions of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Known {
@@ -28,16 +26,6 @@ impl Known {
             Self::Missing(reason) => Some(format!("[no stack: {reason}]").into()),
             Self::Folded => Some("[other stacks]".into()),
             Self::FoldedProcesses => Some("[other processes]".into()),
-        }
-    }
-}
-
-impl From<Extent> for Known {
-    fn from(extent: Extent) -> Self {
-        match extent {
-            Extent::Whole => Self::Whole,
-            Extent::Cut => Self::Cut,
-            Extent::Missing(reason) => Self::Missing(reason.into()),
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{By, Graph, Row, names};
-use crate::stacks::Way;
+use super::{By, Graph, Row, Way, names};
 
 /// Name of the first frame.
 pub(super) fn way(way: Way) -> &'static str {
@@ -67,7 +66,7 @@ fn line(row: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stacks::profile::testing::graph;
+    use crate::testing::graph;
 
     fn text(graph: &Graph, by: By) -> String {
         let mut out = Vec::new();

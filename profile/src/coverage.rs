@@ -48,8 +48,8 @@ impl Coverage {
         [self.own, self.spread, self.claimed, self.without_stack()].into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Counts a row: its bytes by how they were found.
-    pub(super) fn count(&mut self, known: &Known, [own, spread, claimed]: [u64; 3]) {
+    /// Counts a row: its bytes at their own call, spread, and claimed.
+    pub fn count(&mut self, known: &Known, [own, spread, claimed]: [u64; 3]) {
         let bytes = own.saturating_add(spread).saturating_add(claimed);
         let kind = match known {
             Known::Missing(reason) => return self.miss(reason, bytes),

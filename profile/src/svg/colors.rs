@@ -2,7 +2,7 @@
 
 use inferno::flamegraph::color::Color;
 
-use crate::stacks::FrameKind;
+use crate::FrameKind;
 
 /// What is drawn in one hue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

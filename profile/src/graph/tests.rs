@@ -1,7 +1,7 @@
 //! Merging and folding.
 
 use super::*;
-use crate::stacks::profile::testing::graph;
+use crate::testing::graph;
 
 #[test]
 fn equal_rows_of_two_profiles_become_one() {

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, io::Read as _, str, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::read::MultiGzDecoder;
 use prost::{DecodeError, Message};
 
@@ -13,14 +14,14 @@ use super::{
         MAX_COMMENTS, MAX_DEPTH, MAX_ENTRIES, MAX_LABELS, MAX_MESSAGE, MAX_SIZE, MAX_TEXT, OneRoom, Room,
     },
 };
-use crate::stacks::{
-    Frame, FrameKind,
-    profile::{About, Coverage, Graph, Process, Row, RowKey, TooMuch},
-};
+use crate::{About, Coverage, Frame, FrameKind, Graph, Process, Row, RowKey, TooMuch};
 
 /// Why a profile was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// It is not in base64, as profiles in objects are.
+    #[error("it is no base64: {0}")]
+    Base64(#[from] base64::DecodeError),
     /// It is not compressed by gzip, or damaged.
     #[error("it is no pprof profile compressed by gzip: {0}")]
     Gzip(std::io::Error),
@@ -67,6 +68,15 @@ impl Graph {
     /// [`ReadError`] for everything else.
     pub fn from_pprof(bytes: &[u8]) -> Result<Self, ReadError> {
         Self::from_pprof_within(bytes, &mut Room::default())
+    }
+
+    /// Reads one of several profiles as objects of Kubernetes have them, in base64.
+    ///
+    /// # Errors
+    ///
+    /// As [`Graph::from_pprof_within`].
+    pub fn from_base64_within(text: &str, room: &mut Room) -> Result<Self, ReadError> {
+        Self::from_pprof_within(&STANDARD.decode(text)?, room)
     }
 
     /// Reads one of several profiles, which have this room together.

@@ -4,8 +4,7 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use clap::ValueEnum;
 
-use super::{Coverage, Known};
-use crate::stacks::{Frame, Way};
+use super::{Coverage, Frame, Known, Way};
 
 /// Length in bytes beyond which the text that says what was profiled does not grow when profiles are merged.
 const MAX_WHAT: usize = 1000;
@@ -146,7 +145,7 @@ impl Graph {
     /// # Errors
     ///
     /// When the sum is too large.
-    pub(super) fn new(
+    pub fn new(
         about: About,
         rows: impl IntoIterator<Item = Row>,
         coverage: Coverage,

@@ -6,10 +6,7 @@ use super::{
     message::Label,
     read::{Parts, ReadError},
 };
-use crate::stacks::{
-    Way,
-    profile::{Known, Process},
-};
+use crate::{Known, Process, Way};
 
 /// Key of the label that says which way the bytes went.
 pub(super) const WAY: &str = "way";

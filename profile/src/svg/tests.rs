@@ -1,7 +1,7 @@
 //! The picture's text.
 
 use super::*;
-use crate::stacks::{FrameKind, profile::testing::graph};
+use crate::{FrameKind, testing::graph};
 
 #[test]
 fn both_ways_are_in_one_picture_with_titles_that_read_well() {
@@ -21,6 +21,8 @@ fn both_ways_are_in_one_picture_with_titles_that_read_well() {
     assert!(svg.contains("2023-11-14 22:13:20 UTC · 10.0 s · 100 % at their own call"), "{svg}");
     // The style of the library that is changed is there.
     assert!(svg.contains("font-size:14px; font-weight:bold") && svg.contains("opacity:0.7"), "{svg}");
+    // So is the script's.
+    assert!(svg.contains("Math.max(1, svg.width.baseVal.value - xpad * 2)"), "{svg}");
     // They are side by side.
     let sent = &svg[svg.find("<title>sent").unwrap()..];
     assert!(sent[..sent.find("/>").unwrap()].contains("fg:x=\"500\" fg:w=\"1234567\""), "{sent}");

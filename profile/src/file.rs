@@ -1,0 +1,91 @@
+//! Files that are there whole or as they were before.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use tempfile::{Builder, NamedTempFile};
+
+/// Makes sure, before any work is done, that a file can be written.
+///
+/// # Errors
+///
+/// When it cannot: its folder is not there or takes no files, or something else than a file has its name.
+pub fn check(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            let kind =
+                if metadata.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
+            return Err(io::Error::new(kind, "it is there, and no regular file"));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    beside(&target(path)).map(drop)
+}
+
+/// Writes a file whole. A link stays one, and the file that it leads to is written.
+///
+/// # Errors
+///
+/// When it cannot be written; a file of that name is as it was then.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = target(path);
+    let mut file = beside(&path)?;
+    file.write_all(bytes)?;
+    file.persist(&path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The file itself, where the name is that of a link to it.
+fn target(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A temporary file in the folder of `path`, which is removed when it is dropped.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = Builder::new();
+    builder.prefix(".traffictrace-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // The user's mask takes away from these rights.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("x.svg");
+        fs::create_dir(&directory).unwrap();
+        let error = check(&directory).unwrap_err().to_string();
+        assert!(error.contains("no regular file"), "{error}");
+        check(&folder.path().join("none/y.svg")).unwrap_err();
+        check(&folder.path().join("z.svg")).unwrap();
+        // Nothing is left of the attempt.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, there) = (folder.path().join("link"), folder.path().join("there"));
+        fs::write(&there, "before").unwrap();
+        std::os::unix::fs::symlink(&there, &link).unwrap();
+        write(&link, b"after").unwrap();
+        assert_eq!(fs::read_to_string(&there).unwrap(), "after");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}
