@@ -51,7 +51,7 @@ pub struct Registers {
     pub link: u64,
 }
 
-/// What the kernel took of a stack.
+/// The part of a user stack that the kernel took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken<'a> {
     /// The top of the user stack, from [`Registers::stack`] on.
@@ -60,62 +60,62 @@ pub enum Taken<'a> {
         registers: Registers,
         /// The bytes of the stack.
         bytes: &'a [u8],
-        /// There was more than was copied.
+        /// Set if the stack is longer than the copied part.
         cut: bool,
     },
-    /// Addresses in user space by frame pointers, innermost first. The first is that of an instruction; the others are return
-    /// addresses.
+    /// User-space addresses found by frame pointers, innermost first. The first is an instruction's address, the others
+    /// are return addresses.
     Addresses(&'a [u64]),
-    /// Nothing, as of a kernel thread.
+    /// No user stack, for example of a kernel thread.
     Nothing,
 }
 
-/// A process, and which of the programs that it has executed one after the other.
+/// A process, and which of the programs that it has executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {
     /// Process id on the host.
     pub pid: u32,
-    /// The kernel's count of what was executed (`self_exec_id`): it differs for each program of the process.
+    /// The kernel's counter of executed programs (`self_exec_id`), which differs for each program of the process.
     pub number: u32,
 }
 
-/// One stack as the kernel's programs took it.
+/// One stack as the kernel programs took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample<'a> {
     /// The process.
     pub program: Program,
     /// Thread id on the host.
     pub tid: u32,
-    /// The user's part.
+    /// The user's part of the stack.
     pub user: Taken<'a>,
-    /// Return addresses in the kernel, innermost first; empty unless they were asked for, or there is no user's part.
+    /// Return addresses in the kernel, innermost first. Empty unless they were asked for or there is no user's part.
     pub kernel: &'a [u64],
 }
 
-/// How the stacks of a process are taken.
+/// The way in which the stacks of a process are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// The top of the stack is copied, 8 KiB at most.
+    /// Up to 8 KiB of the stack are copied.
     #[default]
     Copy8,
-    /// 16 KiB at most.
+    /// Up to 16 KiB of the stack are copied.
     Copy16,
-    /// 32 KiB at most.
+    /// Up to 32 KiB of the stack are copied.
     Copy32,
-    /// 64 KiB at most.
+    /// Up to 64 KiB of the stack are copied.
     Copy64,
     /// The kernel follows frame pointers.
     FramePointers,
 }
 
-/// How much of a stack is known.
+/// Completeness of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Extent {
-    /// From the first function of the thread on.
+    /// The stack is complete up to the thread's first function.
     Whole,
     /// The outermost functions are missing.
     Cut,
-    /// Nothing of it, for this reason, in a few words.
+    /// The whole stack is missing, for this reason in a few words.
     Missing(&'static str),
 }
 
@@ -132,8 +132,8 @@ impl From<Extent> for Known {
 /// A resolved stack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stack {
-    /// Its functions, innermost first.
+    /// Functions of the stack, innermost first.
     pub frames: Vec<Arc<Frame>>,
-    /// How much of it is known.
+    /// Completeness of the stack.
     pub extent: Extent,
 }
