@@ -1,5 +1,5 @@
-//! When the programs for peers of ICMP messages are attached: always if a session's filter asks for ICMP; from the
-//! first ICMP message on if a session takes all protocols, since most containers never send any.
+//! The time at which the programs for peers of ICMP messages are attached: at once if a session's filter asks for ICMP;
+//! at the first ICMP message if a session takes all protocols, since most containers never send any.
 
 use traffictrace_ebpf::layout::Loss;
 

@@ -11,7 +11,7 @@ use crate::{
 /// Losses since the session began, of the whole node. All fields but the two of bytes are numbers of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Events that found the flow table full. Their bytes are in rows without process and peer.
+    /// Events that found no room in the flow table. Their bytes are in rows without process and peer.
     pub table_full: u64,
     /// Processes that could not be followed, or whose open files could not all be examined.
     pub processes_lost: u64,

@@ -22,7 +22,7 @@ pub struct EngineStats {
 /// The kernel's statistics of a program.
 #[derive(Debug, Clone)]
 pub struct ProgramStats {
-    /// Its name.
+    /// Name of the program.
     pub name: String,
     /// Total run time.
     pub time: Duration,

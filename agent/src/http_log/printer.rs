@@ -23,7 +23,7 @@ use crate::engine::HttpExchange;
 /// Number of bytes that are collected before they are written.
 const BUFFER: usize = 256 << 10;
 
-/// Something to print.
+/// A unit of output, printed as a whole.
 #[derive(Debug)]
 pub(super) enum Page {
     /// The heading before everything else.

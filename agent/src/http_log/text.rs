@@ -107,7 +107,7 @@ impl Lines {
             let colour = colour.filter(|_| self.colours && at == COLOURED);
             let (before, after) = if NUMBERS.contains(&at) { (padding, 0) } else { (0, padding) };
             let (begin, end) = colour.map_or(("", ""), |colour| (colour, "\x1b[0m"));
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(self.line, "{:before$}{begin}{cell}{end}{:after$}  ", "", "");
         }
         self.line.push_str(last);

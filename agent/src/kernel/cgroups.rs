@@ -102,7 +102,7 @@ impl CgroupPrograms {
         Ok(())
     }
 
-    /// Ids of the cgroups that a program is attached to.
+    /// Returns the ids of the cgroups to which a program is attached.
     #[cfg(test)]
     pub(super) fn cgroups_with(&self, program: &str) -> Vec<u64> {
         self.links.keys().filter(|(name, _)| *name == program).map(|(_, cgroup)| *cgroup).collect()

@@ -127,7 +127,7 @@ impl Tracer {
         self.hooks.twins.attach_all(&mut self.ebpf, &self.btf, alone);
     }
 
-    /// Ids of the cgroups that a program is attached to.
+    /// Returns the ids of the cgroups to which a program is attached.
     #[cfg(test)]
     pub fn cgroups_with(&self, program: &str) -> Vec<u64> {
         self.hooks.programs.cgroups_with(program)

@@ -172,8 +172,8 @@ impl TlsProbes {
 }
 
 impl TlsLinks {
-    /// Detaches the probes of processes. The kernel waits for some grace periods for each, so many are detached in
-    /// parallel.
+    /// Detaches the probes of processes. The kernel waits for several grace periods for each probe, so they are
+    /// detached in parallel.
     pub fn detach(all: Vec<Self>) {
         let links: Vec<OwnedFd> = all.into_iter().flat_map(|links| links.0).collect();
         let waiting = Mutex::new(links);

@@ -13,7 +13,7 @@ use super::nodes::Node;
 use super::text::clean;
 use super::{NodeReports, PeerNames};
 
-/// The merged list.
+/// The merged list of flows.
 pub(super) struct Top {
     pub(super) flows: Vec<Flow>,
     /// Set if a node's list was cut and may lack a flow that belongs here.

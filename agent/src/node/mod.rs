@@ -1,8 +1,8 @@
 //! `traffictrace agent`: traces the pods of one node.
 //!
-//! * [`state`]: traces, pods and cgroups in, reports out; the same everywhere.
-//! * [`cluster`]: from and to the API server.
-//! * [`standalone`]: from and to files.
+//! * [`state`] decides: traces, pods and cgroups are its input, reports its output. Both of the following use it.
+//! * [`cluster`] reads from the API server and writes to it.
+//! * [`standalone`] reads and writes files.
 
 mod cluster;
 mod counter;
@@ -51,22 +51,22 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "FILE", requires = "standalone")]
     pods: Option<PathBuf>,
 
-    /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
+    /// Path at which the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
     #[arg(long, value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
 
-    /// Cgroup below which this node's kubelet has its pods (its cgroupRoot), where several nodes share one kernel
+    /// Cgroup below which this node's kubelet has its pods (its cgroupRoot), needed if several nodes share one kernel
     /// [default: anywhere].
     #[arg(long, value_name = "PATH", conflicts_with = "standalone")]
     kubelet_cgroup: Option<PathBuf>,
 
-    /// The DaemonSet of the agents, as NAMESPACE/NAME: it knows how many nodes there are, over which the agents spread
-    /// what all of them do at once [default: the cluster counts as small].
+    /// The DaemonSet of the agents, as NAMESPACE/NAME. It gives the number of nodes: in a large cluster, agents spread
+    /// over time the requests that all of them make [default: the cluster counts as small].
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "standalone")]
     daemonset: Option<cluster::DaemonSetName>,
 
-    /// Flows that are kept at once, in the kernel and for each trace; about 200 bytes of kernel memory each, while any
-    /// trace runs.
+    /// Maximum number of flows that are kept at once, in the kernel and for each trace; about 200 bytes of kernel memory
+    /// each, while any trace runs.
     #[arg(long, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1024..=4_194_304))]
     max_flows: u32,
 
@@ -75,7 +75,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "TIER", default_value_t = TierChoice::Auto)]
     hook_tier: TierChoice,
 
-    /// What traces may not have here even if this process has the rights for it.
+    /// Features that traces may not use here, even if this process has the rights for them.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     deny: Vec<Deny>,
 

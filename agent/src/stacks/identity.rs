@@ -42,7 +42,7 @@ impl Identity {
     }
 }
 
-/// What has happened to a process.
+/// State of a process that was examined earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// The process still runs the same program.

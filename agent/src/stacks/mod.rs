@@ -1,16 +1,16 @@
-//! Stacks of traffic: which code sends and receives the bytes of a session.
+//! Stacks of traffic: the code that sends and receives the bytes of a session.
 //!
-//! The kernel's programs hand over samples ([`Sample`]): the call that just moved bytes, and what is needed of its stack. The
-//! resolver makes them stacks ([`Stack`]) while the process lives; the profile adds them up, and at the end spreads what
-//! no stack was taken of.
+//! The kernel programs hand over samples ([`Sample`]): the call that just moved bytes, and the needed part of its stack.
+//! The resolver turns samples into stacks ([`Stack`]) while the process lives. The profile adds the stacks up and, at the
+//! end, distributes the traffic of which no stack was taken.
 //!
-//! Looking into processes of other users needs CAP_SYS_PTRACE (`kernel::may_look_into_processes`), and process ids that are
-//! the host's (`hostPID`). Files that were replaced since they were mapped are found with CAP_CHECKPOINT_RESTORE or
-//! CAP_SYS_ADMIN alone, and the kernel's functions are named where `/proc/kallsyms` shows addresses (CAP_SYSLOG). What
-//! cannot be looked into has no stack, with this reason.
+//! Examining processes of other users needs CAP_SYS_PTRACE (`kernel::may_look_into_processes`) and the host's process ids
+//! (`hostPID`). Files that were replaced after they were mapped can be opened only with CAP_CHECKPOINT_RESTORE or
+//! CAP_SYS_ADMIN. Kernel functions are named if `/proc/kallsyms` shows addresses (CAP_SYSLOG). If a process cannot be
+//! examined, its stacks are missing for that reason.
 //!
-//! Names are those of symbols: functions that were inlined are part of their callers, and static functions of stripped
-//! files have their file's name. Code that a runtime makes is named by its perf map: `node --perf-basic-prof
+//! Names come from symbols: inlined functions are part of their callers, and static functions of stripped files get their
+//! file's name. Code that a runtime generates is named by its perf map: `node --perf-basic-prof
 //! --interpreted-frames-native-stack`, `python3 -X perf` (3.12 and later), `jcmd PID Compiler.perfmap` of Java with
 //! `-XX:+PreserveFramePointer`.
 
@@ -47,7 +47,7 @@ pub struct Registers {
     pub stack: u64,
     /// Frame pointer: `rbp`, or `x29`.
     pub frame: u64,
-    /// Return address of the innermost function, where the architecture keeps it in a register (`x30`); else 0.
+    /// Return address of the innermost function if the architecture keeps it in a register (`x30`); otherwise 0.
     pub link: u64,
 }
 

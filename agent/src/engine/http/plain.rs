@@ -20,7 +20,7 @@ const MOST_PIECES: usize = 16_384;
 const MOST_PROCESSES: usize = 16_384;
 /// Maximum number of channels that are remembered as given up.
 const MOST_GIVEN_UP: usize = 4096;
-/// When there is no room, one part in 4 of it is freed.
+/// One part in 4 of the room is freed if there is none left.
 const FREED_PART: usize = 4;
 /// Maximum time for which pieces wait, in nanoseconds.
 const LONGEST_WAIT: u64 = 10_000_000_000;

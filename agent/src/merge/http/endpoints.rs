@@ -14,7 +14,7 @@ use crate::merge::kept::Kept;
 use crate::merge::nodes::Node;
 use crate::merge::text::clean;
 
-/// The merged list.
+/// The merged list of endpoints.
 pub(super) struct Top {
     pub(super) endpoints: Vec<Endpoint>,
     /// Set if a node's list was cut and may lack an endpoint that belongs here.

@@ -1,15 +1,15 @@
-//! The node's side of all traces, the same with and without Kubernetes: what is known comes in as events, and [`State::step`]
-//! says what is to be written. Pure but for what it counts with: no I/O, no clock.
+//! The node's side of all traces, the same with and without Kubernetes: news comes in as events, and [`State::step`]
+//! returns what has to be written. Pure except for the counter: no I/O, no clock.
 //!
-//! A trace stands in one of four places ([`Stand`]), and moves like this:
+//! A trace is in one of four states ([`Stand`]), and moves between them as follows:
 //!
 //! | from | to | when |
 //! |---|---|---|
-//! | `Idle` | `Counting` | it selects a pod, or an agent before this one reported on it; the kernel takes it |
-//! | `Idle` | `Refused` | the same, but the kernel refuses, or all sessions are taken |
-//! | `Idle` | `Ended` | its time is over; the report of an agent before this one is closed |
-//! | `Counting` | `Refused` | another namespace has a right to its session; what it counted is kept |
-//! | `Refused` | `Counting` | there is room, or the kernel takes it at another try; it goes on from what is kept |
+//! | `Idle` | `Counting` | it selects a pod, or an earlier agent reported on it; the kernel accepts it |
+//! | `Idle` | `Refused` | the same, but the kernel refuses, or all sessions are in use |
+//! | `Idle` | `Ended` | its time is over; an earlier agent's report is made final |
+//! | `Counting` | `Refused` | another namespace has a right to its session; its counts are kept |
+//! | `Refused` | `Counting` | there is room, or the kernel accepts it at a later attempt; it continues from the kept counts |
 //! | `Counting`, `Refused` | `Ended` | its time is over; the last report is made |
 //! | any | forgotten | it was deleted |
 
