@@ -44,12 +44,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// Merge the nodes' reports into the status of each TrafficTrace; one per cluster
 ///
-/// Takes the cluster from its service account, or from KUBECONFIG. Waits while the API server is away or lacks the
-/// definitions. RUST_LOG sets how much it says, such as info or debug.
+/// Finds the cluster by its service account or KUBECONFIG. Waits while the API server is unreachable or lacks the
+/// definitions. RUST_LOG sets how much it logs, such as info or debug.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ControllerArgs {
-    /// The peers of flows that are named: pods and Services of all namespaces, or of the trace's own alone. Of others a
-    /// status then has only the address.
+    /// Peers of flows whose names are shown: pods and Services of all namespaces, or of the trace's own only. For other
+    /// peers a status has only the address.
     #[arg(long, value_enum, default_value_t)]
     peer_names: PeerScope,
 

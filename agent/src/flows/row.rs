@@ -234,9 +234,9 @@ pub struct Totals {
     pub rx_bytes: u64,
     /// Sent bytes.
     pub tx_bytes: u64,
-    /// Number of receive calls.
+    /// Number of receive calls that returned data. An empty datagram counts as data.
     pub rx_calls: u64,
-    /// Number of send calls.
+    /// Number of send calls that accepted data. An empty datagram counts as data.
     pub tx_calls: u64,
     /// Number of connections that were opened or found open.
     pub connections: u64,
