@@ -155,7 +155,7 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     ///
-    /// The system's error if the file ends before, or cannot be read.
+    /// The system's error if the file is shorter than the part says, or cannot be read.
     pub(super) fn bytes(&self, range: Range) -> io::Result<Vec<u8>> {
         self.file.read(range)
     }

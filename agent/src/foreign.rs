@@ -40,7 +40,7 @@ const MADE_UP: [i64; 12] = [
     0xde5e_81e4, // efivarfs
 ];
 
-/// Opens a file as a process has it mapped, even if its path leads to another file by now, if that is permitted.
+/// Opens a file as a process has it mapped. If permitted, this works even after the path was given to another file.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! The metadata of a trace that the controller writes. Agents watch only the metadata, so they learn from it when a
-//! trace began, how often to report, how often to write profiles of which size, and that the trace has finished.
+//! The metadata of a trace that the controller writes. Agents watch only the metadata. They learn from it when a trace
+//! began and finished, and how often to write reports and profiles, and of which size.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub(super) fn patch(object: &TrafficTrace, paces: &Paces) -> Option<Value> {
     if metadata.is_empty() {
         return None;
     }
-    // With the UID, the API server refuses the patch if another trace has the name by now, which has not finished.
+    // The UID protects another trace with the same name, which has not finished: the API server then refuses the patch.
     metadata.insert("uid".into(), meta.uid.clone()?.into());
     Some(json!({ "metadata": metadata }))
 }

@@ -69,7 +69,7 @@ impl Directory {
     }
 }
 
-/// Names of the cluster's nodes. A node that is created again with the same name counts as the same.
+/// Names of the cluster's nodes. A node that is deleted and created again with the same name counts as the same node.
 #[derive(Debug, Default)]
 pub(super) struct NodeSet {
     uids: HashMap<String, String>,

@@ -24,7 +24,7 @@ pub(super) struct PodRecord {
     addresses: Vec<IpAddr>,
     /// Set if the pod has run to its end. It then has no traffic, and other pods may get its address.
     finished: bool,
-    /// Time since when selectors count the pod as they do now.
+    /// Time since which selectors count the pod as they do now.
     since: Timestamp,
 }
 

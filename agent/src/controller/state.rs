@@ -286,7 +286,7 @@ impl State {
         self.schedule.set(uid, due);
     }
 
-    /// Returns the interval at which the nodes of a trace report and its status is written.
+    /// Returns the interval of a trace's node reports, which is also the interval at which its status is written.
     fn interval(&self, trace: &Trace) -> Duration {
         self.pace.interval(trace.namespace(), asked(trace))
     }

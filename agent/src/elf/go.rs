@@ -87,8 +87,8 @@ impl GoTable {
     ///
     /// # Errors
     ///
-    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if more has to be read than any
-    /// valid file needs.
+    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if it needs more reading than any
+    /// valid file.
     pub(crate) fn functions(&self, elf: &Elf<'_>, names: &[&str]) -> io::Result<Vec<Option<Defined>>> {
         let places = self.places_of(elf, names)?;
         let mut found = vec![None; names.len()];

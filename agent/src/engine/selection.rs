@@ -21,8 +21,8 @@ impl Engine {
         // Hooks come before the selection, so that everything that is counted has its hooks.
         self.attach()?;
         if old.filter.is_empty() && !new.filter.is_empty() {
-            // The filter comes before the selection as well, so that a program that sees the cgroup selected also sees
-            // that there is a filter.
+            // The filter comes before the selection as well: a program that sees a cgroup selected must also see its
+            // filter.
             self.publish()?;
         }
         for cgroup in old.cgroups.keys().chain(new.cgroups.keys()) {
@@ -79,8 +79,9 @@ impl Engine {
         }
     }
 
-    /// Removes a session from the flows that it no longer wants. New calls would not be counted in them anyway. But
-    /// bytes that no call reports would be, and the end of deselected datagram sockets is never reported.
+    /// Removes a session from the flows that it no longer wants. Their new calls are not counted in any case. But
+    /// without the removal, bytes that no call reports would be counted, and deselected datagram sockets would stay
+    /// open in the rows, since their end is never reported.
     pub(super) fn leave_deselected(&mut self, id: &SessionId) {
         let Self { tracer: Some(tracer), sessions, slots, .. } = self else { return };
         let Some(session) = sessions.get_mut(id).filter(|session| session.spec.processes.is_empty()) else {

@@ -39,8 +39,8 @@ pub(crate) struct CodeMapping {
 ///
 /// # Errors
 ///
-/// The system's error, for example without permission; [`io::ErrorKind::FileTooLarge`] if a limit is exceeded, since
-/// with a part of the mappings, functions could be missing unnoticed.
+/// The system's error, for example without permission; [`io::ErrorKind::FileTooLarge`] if a limit is exceeded. An
+/// incomplete list is not returned, since functions would be missing unnoticed.
 pub(crate) fn code_mappings(pid: u32) -> io::Result<Vec<CodeMapping>> {
     parse(BufReader::with_capacity(1 << 16, File::open(format!("/proc/{pid}/maps"))?))
 }

@@ -1,9 +1,9 @@
 //! Programs that are attached to cgroups: which program is attached to which cgroup, and why.
 //!
-//! A program on a cgroup sees the sockets of that cgroup and of all cgroups below, and each of their operations costs
-//! some time. Programs are therefore attached to the selected cgroups only, and only while a session uses them. On the
-//! root of the tree they see every socket of the machine. They are attached there while processes are selected by id,
-//! or while selected processes hold sockets of cgroups that no session selects.
+//! A program on a cgroup sees the sockets of that cgroup and of all cgroups below, and makes each of their operations
+//! slightly slower. Programs are therefore attached to the selected cgroups only, and only while a session uses them.
+//! On the root of the tree they see every socket of the machine. They are attached there while a session selects
+//! processes by id, or while selected processes hold sockets of unselected cgroups.
 
 use std::{
     collections::{BTreeMap, HashSet},

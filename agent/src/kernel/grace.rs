@@ -11,8 +11,8 @@ use rustix::thread::{MembarrierCommand, membarrier};
 /// grace period is over, no program finds, reads or writes a slot that was closed before the period began.
 /// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu()` (kernel/sched/membarrier.c).
 ///
-/// If the kernel refuses the call (EINVAL with nohz_full, ENOSYS), or has one CPU, where the call does nothing, the
-/// time for which a closed slot is left alone anyway has to suffice.
+/// The call does nothing on a machine with one CPU, and some kernels refuse it (EINVAL with nohz_full, ENOSYS). Then
+/// the minimum age of a closed slot has to suffice.
 pub(super) fn wait_for_programs() {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     if REFUSED.load(Relaxed) {

@@ -1,5 +1,5 @@
-//! Sockets that are older than their session, found by a program that the kernel runs for every open file of every
-//! process that this process can see.
+//! Search for sockets that are older than their session: the kernel runs a program for every open file of every process
+//! that is visible here.
 
 use std::{fs, io::Read as _};
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Waits until a descriptor is readable whose owner may replace it.
+/// Waits until a descriptor is readable. The owner of the descriptor may replace it at any time.
 #[derive(Debug, Default)]
 pub struct Readable {
     watched: Option<(RawFd, AsyncFd<OwnedFd>)>,

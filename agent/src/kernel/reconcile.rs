@@ -1,8 +1,8 @@
 //! Comparison of TCP connections with their sockets' own counters.
 //!
-//! The programs on send and receive tell which process moved bytes. The number of bytes is known to the TCP socket
-//! itself. The program `tt_reconcile` credits bytes that no call reported (splice, zero-copy receives, events that the
-//! kernel skipped), updates retransmits and the round-trip time, and closes the slot of a socket that is gone.
+//! The programs on send and receive know which process moved bytes, but the TCP socket knows how many. The program
+//! `tt_reconcile` credits the bytes that no call reported (splice, zero-copy receives, events that the kernel skipped).
+//! It also updates retransmits and the round-trip time, and closes the slots of destroyed sockets.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -126,7 +126,7 @@ mod tests {
         Look { state: State(OPEN | TCP << 8 | CONNECTION), called, idle }
     }
 
-    /// Returns the slots whose turn it is in a drain where the slots `0..slots` all look the same.
+    /// Returns the slots that are compared in a drain in which the slots `0..slots` all look the same.
     fn turns(reconcile: &mut Reconcile, slots: u32, look: Look) -> Vec<u32> {
         reconcile.begin(false);
         (0..slots).for_each(|number| reconcile.offer(number, look));

@@ -1,4 +1,4 @@
-//! The programs that take stacks of the calls that move bytes, an object of its own that is loaded while a session asks
+//! The programs that take stacks of calls that move bytes. They are an object of their own, loaded while a session asks
 //! for stacks.
 
 use std::{
@@ -118,9 +118,9 @@ impl StackCapture {
         if self.behind == tracer.twins_attached() { Ok(()) } else { self.attach(tracer) }
     }
 
-    /// Takes stacks for the `stacked` sessions from now on, and for no others. Sessions are given as bits. `every_call`
-    /// has those that want the stack of each call at any cost, `kernel` those that want the kernel's part beside the
-    /// user's.
+    /// Takes stacks for the `stacked` sessions from now on, and for no others. Sessions are given as bits. The
+    /// `every_call` sessions want the stack of each call at any cost. The `kernel` sessions want the kernel's part
+    /// beside the user's.
     ///
     /// # Errors
     ///

@@ -116,8 +116,9 @@ impl Table {
         self.used
     }
 
-    /// Returns true if the table fills up, so that the next drain should not wait: more than half of the slots that
-    /// were free after the last drain are taken, or the table is more than half full and slots can be freed.
+    /// Returns true if the table fills up, so that the next drain should not wait. This is so if more than half of the
+    /// slots that were free after the last drain are taken, or if the table is more than half full and slots can be
+    /// freed.
     pub(super) fn is_filling(&self) -> bool {
         let used = self.tags().filter(|tag| tag.load(Relaxed) != 0).count();
         let free_before = self.len().saturating_sub(self.used);

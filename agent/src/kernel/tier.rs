@@ -212,7 +212,8 @@ pub(super) const PEERS: [Hook; 4] = [
 /// The end of sockets that are not TCP.
 pub(super) const RELEASE: Hook = hook("tt_release", Kind::Cgroup, "sock_release");
 
-/// Sees the destination of messages sent by ping and raw sockets. In the other tiers the hooked call itself gives it.
+/// Sees the destination of messages sent by ping and raw sockets. In the other tiers the hooked call itself gives the
+/// destination.
 ///
 /// This hook and [`ICMP_RECV`] see every packet of a cgroup or of the machine, so they are attached only while a
 /// session wants the peers of ICMP messages.

@@ -50,7 +50,7 @@ pub struct TlsProbes {
     selected: BTreeSet<u64>,
 }
 
-/// The probes of one process. Dropping them detaches one after the other; [`TlsLinks::detach`] is faster.
+/// The probes of one process. Dropping this value detaches them one after the other; [`TlsLinks::detach`] is faster.
 #[derive(Debug, Default)]
 pub struct TlsLinks(Vec<OwnedFd>);
 
@@ -61,8 +61,8 @@ impl fmt::Debug for TlsProbes {
 }
 
 impl TlsProbes {
-    /// Loads the programs, and attaches those that report the sockets that threads use and the processes that begin.
-    /// `ring_bytes` is the size of the ring buffer for plain text, a power of two and a multiple of the page size.
+    /// Loads the programs, and attaches those that report new processes and the sockets that threads use. `ring_bytes`
+    /// is the size of the ring buffer for plain text, a power of two and a multiple of the page size.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Uprobes at many addresses by one link (`BPF_TRACE_UPROBE_MULTI`, Linux 6.6), which the loader cannot attach.
 //!
-//! The alternative, a perf event for each address, takes about 100 ms to detach each of them, one after the other,
-//! under a lock of the whole machine. A link of this kind waits once. The programs are relocated by the loader's own
+//! The alternative is a perf event for each address. Detaching one takes about 100 ms, one after the other, under a
+//! lock of the whole machine, while a link waits only once for all. The programs are relocated by the loader's own
 //! library, and share the maps of the object that it has loaded.
 
 use std::{

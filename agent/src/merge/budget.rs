@@ -19,8 +19,7 @@ const FEW_TLS: usize = 4;
 const SHORT_MESSAGE: usize = 160;
 
 /// Cuts lists until the status fits the number of flows and endpoints in the spec. Flows and HTTP requests have
-/// separate budgets, so that neither displaces the other. The few sums of stacks count for neither. Totals are never
-/// cut.
+/// separate budgets. The few sums of stacks count for neither. Totals are never cut.
 pub(super) fn fit(status: &mut TrafficTraceStatus, spec: &TrafficTraceSpec) {
     let number = |asked: i32| usize::try_from(asked).unwrap_or(1).max(1);
     let (http, stacks) = (status.http.take(), status.stacks.take());

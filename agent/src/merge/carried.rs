@@ -45,8 +45,8 @@ impl Carried {
             self.add_rows(old, &HashMap::new());
         } else {
             // The new run continued an older report of the previous run. The counts of single rows in that older report
-            // are unknown, so a row is carried only as far as it exceeds the new run's row: rather too little than
-            // twice.
+            // are unknown. A row is therefore carried only as far as it exceeds the new run's row, which may be too
+            // little but never counts twice.
             self.add_rows(old, &newest.rows());
         }
     }

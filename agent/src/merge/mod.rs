@@ -56,7 +56,7 @@ pub(crate) trait NodeNames {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LivePods {
     pub(crate) count: i32,
-    /// Time since when the node has any of them.
+    /// Time since which the node has any of them.
     pub(crate) since: Timestamp,
 }
 
@@ -188,8 +188,7 @@ fn skewed_clocks(inputs: &Inputs<'_>) -> Vec<SkewedClock> {
     named.collect()
 }
 
-/// Cuts a time to whole seconds, as Kubernetes' own times are, so that a status that is read back equals the one that
-/// was written.
+/// Cuts a time to whole seconds, like Kubernetes' own times, so that a status reads back as it was written.
 pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
     time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc))
         .unwrap_or(time)

@@ -100,7 +100,7 @@ pub(super) struct GoesOn {
     pub(super) at: Timestamp,
 }
 
-/// The reason why a trace is not counted, and since when.
+/// The reason why a trace is not counted, and the time since which it is not.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) why: Refused,

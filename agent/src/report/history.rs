@@ -30,7 +30,7 @@ pub(crate) struct History {
     /// Pods and containers that are or were selected.
     pub(crate) pods: BTreeSet<Uid>,
     pub(crate) containers: BTreeSet<(Uid, String)>,
-    /// Numbers of these in the last report of the previous agent.
+    /// Numbers of pods and containers in the last report of the previous agent.
     pub(crate) pods_before: i32,
     pub(crate) containers_before: i32,
     pub(crate) lost_before: Losses,

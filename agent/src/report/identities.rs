@@ -1,6 +1,6 @@
 //! The pod and container of each cgroup id.
 //!
-//! What is learnt here stays while a session may need it: a container and its folder may be gone before the kubelet
+//! Names and owners are kept while a session may need them: a container and its folder may be gone before the kubelet
 //! reports its name, and a pod may be deleted while its rows stay in the report.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -51,7 +51,8 @@ struct PodNames {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Owned {
     pub(crate) pod: String,
-    /// Unknown for the pod's own folder and its sandbox, and until the kubelet has reported it.
+    /// Name of the container; `None` for the pod's own folder and its sandbox, and until the kubelet has reported the
+    /// name.
     pub(crate) container: Option<String>,
 }
 
@@ -91,7 +92,7 @@ impl Identities {
         let Some(id) = container_of(folder).map(|found| found.name.id) else { return };
         let mut pods = self.pods.iter();
         let pod = match (pods.next(), pods.next()) {
-            // With a single pod known, the cgroup can only belong to that.
+            // If only one pod is known, the cgroup belongs to that pod.
             (Some(pod), None) => Some(pod),
             _ => self.pods.iter().find(|(_, names)| names.ids.contains_key(&id)),
         };

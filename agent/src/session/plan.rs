@@ -62,10 +62,10 @@ pub(crate) enum Refusal {
 
 /// Plans all traces that run now.
 ///
-/// A trace is planned if it selects a pod of this node, or did so earlier (`running`): it then stays planned until its
-/// end, so that the numbers of removed pods stay. At most 64 traces are armed, and sessions are shared fairly: a
-/// namespace with fewer sessions than its share comes before others' sessions beyond their share. Within a namespace,
-/// armed traces come first, then older ones, so that a new trace never displaces another one of its own namespace.
+/// A trace is planned if it selects a pod of this node, or did so earlier (`running`). It then stays planned until its
+/// end, so that the counts of removed pods stay. At most 64 traces are armed, and namespaces share the sessions fairly:
+/// a namespace below its share gets a session before a namespace above its share. Within a namespace, armed traces come
+/// first, then older ones, so that a new trace never displaces another one of its own namespace.
 pub(crate) fn plan<'a>(
     traces: impl Iterator<Item = &'a Trace>,
     pods: &BTreeMap<Uid, Pod>,

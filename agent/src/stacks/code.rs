@@ -32,7 +32,7 @@ const MOST_OPENED: usize = 64;
 /// Maximum number of further attempts to load files for which there was no room.
 const MOST_TRIES: u32 = 3;
 /// Maximum number of files of one process that are examined, and maximum bytes of their tables: half and three quarters
-/// of the global limits, so that one process cannot use up everything.
+/// of the limits for all processes.
 const MOST_IMAGES: usize = super::image::MOST_FILES / 2;
 const MOST_TABLES: usize = super::image::MOST_BYTES / 4 * 3;
 

@@ -146,7 +146,7 @@ mod tests {
         effort.spend(|| std::thread::sleep(Duration::from_millis(1)));
         assert!(effort.left.is_zero());
         effort.filled = Instant::now();
-        // A second adds a quarter of itself.
+        // One second adds 250 ms.
         effort.filled -= Duration::from_secs(1);
         assert!(effort.is_left() && effort.left >= Duration::from_millis(250));
         effort.filled -= Duration::from_secs(100);

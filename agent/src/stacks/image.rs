@@ -125,8 +125,8 @@ impl Default for Images {
 }
 
 impl Images {
-    /// Loads a file that a process has mapped, given by its path there. Returns it with the address, in the file's own
-    /// addresses, at which the mapping begins.
+    /// Loads a file that a process has mapped, given by its path there. Also returns the beginning of the mapping as
+    /// one of the file's own addresses.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl Images {
     pub(super) fn tidy(&mut self) -> bool {
         self.files.retain(|_, image| Arc::strong_count(image) > 1);
         self.tables.retain(|_, tables| tables.strong_count() > 0);
-        // After a refusal, there is room again only when half of it is free, which is enough for any file.
+        // After a refusal, there is room again only once half of each limit is free, which is enough for any file.
         self.refused &= self.files.len() > self.most_files / 2 || self.bytes() > MOST_BYTES / 2;
         !self.refused
     }

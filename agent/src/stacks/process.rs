@@ -22,7 +22,7 @@ use super::{
     unwind::{self, Copied, End, Unwinder},
 };
 
-/// Interval between checks if a process is still the same.
+/// Interval between checks that a process is still the same.
 const IDENTITY_PAUSE: Duration = Duration::from_millis(250);
 /// Minimum time between two reads of a process's list of generated code, while a function has no name yet.
 const PERF_MAP_PAUSE: Duration = Duration::from_millis(20);

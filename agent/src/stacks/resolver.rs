@@ -177,10 +177,9 @@ impl Resolver {
         self.keep_bounds();
     }
 
-    /// Enforces the limits. If processes use too much memory, the largest ones drop their caches first, and then are
-    /// dropped themselves, so that one process cannot displace others. If there are too many processes, or there was no
-    /// room for files, those that were idle for longest are dropped, since busy ones would read their files again at
-    /// once.
+    /// Enforces the limits. If processes use too much memory, the largest ones drop their caches, and are then dropped
+    /// themselves, so that one process cannot displace others. If there are too many processes, or there was no room
+    /// for files, the processes that were idle for longest are dropped. Busy ones would read their files again at once.
     fn keep_bounds(&mut self) {
         let mut by_size: Vec<(usize, u32)> =
             self.processes.iter().map(|(pid, process)| (process.bytes(), *pid)).collect();

@@ -211,7 +211,7 @@ mod tests {
 
     const START: u64 = 0x7fff_0000_0000;
 
-    /// Two functions with frame pointers, called by a third one.
+    /// The stack of a function with two callers, linked by frame pointers.
     fn stack() -> Vec<u8> {
         let words = [0, START + 32, 0x1111, 0, 0, 0x2222, 0];
         words.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect()

@@ -14,8 +14,8 @@ const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
 const GO_FLAGS: usize = 15;
 const GO_INLINE: u8 = 2;
 
-/// Returns name and version of an OpenSSL library, or of one that is linked into a program, from its own texts, for
-/// example `OpenSSL 3.0.19`.
+/// Returns name and version of an OpenSSL library, or of one that is linked into a program, for example `OpenSSL
+/// 3.0.19`. They come from the library's own texts.
 ///
 /// # Errors
 ///

@@ -84,8 +84,8 @@ impl<'a> Booking<'_, 'a, '_> {
         }
     }
 
-    /// Records exchanges of a connection without a slot in the sessions that need the slot to decide whether they want
-    /// them.
+    /// Counts exchanges of a connection without a slot as missing, in the sessions that need a slot to decide whether
+    /// they want them.
     fn miss_slot(&mut self, count: u64) {
         for session in self.books.sessions.iter_mut() {
             if !session.spec.needs_slot() || (self.tls && !session.spec.wants_tls()) {

@@ -87,8 +87,8 @@ pub(super) struct Connections {
     ending: [Vec<u64>; 2],
     /// Parts of plain text that the kernel need not copy, by cookie.
     skips: Vec<(u64, Skip)>,
-    /// Numbers of plain-text records that had been lost at the last sweep but one, and at the last sweep. A connection
-    /// whose first record is read now may have begun before the last sweep, but not before the one before it.
+    /// Numbers of plain-text records lost until the previous sweep, and until the last sweep. A connection whose first
+    /// record is read now began after the previous sweep, but possibly before the last one.
     texts_lost: [u64; 2],
     /// Positions at which messages begin again, for connections where the kernel lost its position, by cookie.
     pauses: HashMap<u64, Pause>,

@@ -1,8 +1,8 @@
 //! Plain text of TLS: the state of a connection that uses TLS, and pieces whose connection is not known yet.
 //!
 //! The records of packets and those of plain text arrive by two ring buffers, so either can be ahead of the other.
-//! Plain text waits until its socket was seen to use TLS, and a socket ends only after the plain text from before its
-//! end was read.
+//! Plain text waits until its socket was seen to use TLS. A socket is closed only when all plain text until its end has
+//! been read.
 
 use std::collections::{HashMap, HashSet};
 

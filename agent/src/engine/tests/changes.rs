@@ -1,5 +1,4 @@
-//! A selection that changes while flows are alive: flows that are no longer selected, and counts that must survive the
-//! change.
+//! Changes of a selection under open flows: some flows are no longer selected, and no earlier count may be lost.
 
 use std::{net::UdpSocket, thread};
 

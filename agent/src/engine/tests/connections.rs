@@ -5,7 +5,7 @@ use std::net::{IpAddr, Shutdown};
 use super::*;
 use crate::flows::{FlowState, Process};
 
-/// Numbers of connections that were opened, that are open, and that could not be opened.
+/// Numbers of opened connections, of open connections, and of failed attempts.
 pub(super) fn connections(bench: &mut Bench) -> (u64, u64, u64) {
     bench.engine.drain();
     let snapshot = bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap();

@@ -94,8 +94,8 @@ fn both_ends_call_connect() {
     settled(&mut bench, (1, 0, 0));
 }
 
-/// Opens a connection whose client end belongs to the test's cgroup and had to ask twice, so that one segment was sent
-/// again.
+/// Opens a connection whose client end belongs to the test's cgroup. The client has to ask twice, so one segment is
+/// sent again.
 fn asked_twice(bench: &Bench) -> (TcpStream, TcpStream) {
     let (listener, _first) = full_listener();
     let to = listener.local_addr().unwrap();

@@ -105,7 +105,7 @@ fn said(rng: &mut Rng, number: usize) -> Said {
     Said { method, path, status, request, response }
 }
 
-/// Sends bytes in random writes, while the other end reads them all and the engine reads the records.
+/// Sends bytes in random writes. Meanwhile the other end reads them, and the engine reads the records.
 fn say(rng: &mut Rng, engine: &mut Engine, from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     std::thread::scope(|scope| {
         let reads = scope.spawn(|| to.read_exact(&mut vec![0; bytes.len()]).unwrap());

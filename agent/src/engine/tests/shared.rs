@@ -64,7 +64,7 @@ fn child() {
     send_in_step(Duration::from_nanos(begin.trim().parse().unwrap()), number, &sockets, &peers);
 }
 
-/// Waits until the child has all its sockets.
+/// Returns true once the child has all its sockets, or false if it ended before.
 fn is_ready(child: &mut Child) -> bool {
     let mut lines = io::BufRead::lines(io::BufReader::new(child.stdout.as_mut().unwrap()));
     lines.any(|line| line.unwrap().ends_with("ready"))

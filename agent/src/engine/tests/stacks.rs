@@ -16,8 +16,8 @@ use super::{streams::splice_some, *};
 use crate::kernel::HookTier;
 
 pub(super) const EVERY_CALL: StackSpec = StackSpec { every_call: true, kernel: false };
-/// Environment variable with a child's orders: the address to send to, the number of processes that follow, and the
-/// other name.
+/// Environment variable with a child's orders: the address to send to, the number of processes that follow, and another
+/// path of the program.
 const ORDERS: &str = "TT_TEST_STACKS";
 
 /// Bytes and calls by process and direction.

@@ -53,8 +53,8 @@ impl<C: Counter> State<C> {
         true
     }
 
-    /// Marks the profile of earlier runs as final if no stacks are taken at the trace's end: the session was given to
-    /// another trace, the kernel refused it, or a later agent may not take stacks.
+    /// Marks the profile of earlier runs as final. This is needed if no stacks are taken at the trace's end: the
+    /// session was given to another trace, the kernel refused the trace, or a later agent may not take stacks.
     fn close_profile(&mut self, uid: &Uid, now: Now) {
         let Some(Tracked { trace, stand, .. }) = self.traces.get(uid) else { return };
         let (epoch, has_one) = match stand {

@@ -115,7 +115,7 @@ impl<C: Counter> State<C> {
                 self.counter.start(uid, without_stacks)?;
                 Ok((None, Some(error.to_string())))
             }
-            // HTTP, stacks or both may be the cause. Each is tried without the other to get its own error.
+            // HTTP, stacks or both may be the cause. Each of the two is tried without the other to get its own error.
             (true, true) => {
                 let Err(of_http) = self.counter.start(uid, without_stacks.clone()) else {
                     return Ok((None, Some(error.to_string())));

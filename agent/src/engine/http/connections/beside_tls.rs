@@ -86,7 +86,8 @@ impl Connections {
         self.strangers.push(cookie);
     }
 
-    /// Records the end of a direction. Plain text from before the end arrives by the other ring buffer.
+    /// Records the end of a direction. Plain text that was sent before the end may still arrive by the other ring
+    /// buffer.
     pub(super) fn note_end(&mut self, record: &Record<'_>, way: Way) {
         let Some(followed) = self.followed.get_mut(&record.cookie) else { return };
         if record.flags & RESET != 0 {
