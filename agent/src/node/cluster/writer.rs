@@ -138,7 +138,7 @@ impl Writer {
         }
     }
 
-    /// Waits before the next attempt. A single conflict is normal and causes no pause.
+    /// Waits before the next attempt. Single conflicts are normal and are not logged.
     async fn wait(&self, failure: &Failure, backoff: &mut Backoff) {
         let (cause, asked) = match failure {
             Failure::Outdated if backoff.attempts() < 2 => (None, None),
