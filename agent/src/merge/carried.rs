@@ -26,7 +26,8 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// Adds what the last report of a run had beyond the base of the next run. `beyond` is that part of the totals.
+    /// Adds the counts in the last report of a run that the base of the next run does not contain. `beyond` has their
+    /// totals.
     pub(super) fn carry(&mut self, old: &Kept, newest: &Kept, beyond: &Totals) {
         self.totals.add(beyond);
         // Pods and flows are not added up, since runs see the same ones again.

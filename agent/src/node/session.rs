@@ -107,7 +107,7 @@ pub(super) struct Refusal {
     pub(super) since: Timestamp,
     /// Time of the next attempt. If absent, the trace is tried as soon as the planner has room.
     pub(super) retry: Option<Duration>,
-    /// The last report from when the trace was counted, which is still shown.
+    /// The last report that was made while the trace was counted. It is still shown.
     pub(super) kept: Option<Box<TrafficTraceReportSpec>>,
 }
 
@@ -169,7 +169,7 @@ impl Refusal {
         Self { why, since: now.time, retry: Some(now.running + RETRY), kept: None }
     }
 
-    /// Adds the report from when the trace was counted.
+    /// Adds the last report that was made while the trace was counted.
     pub(super) fn keeping(self, kept: Option<Box<TrafficTraceReportSpec>>) -> Self {
         Self { kept, ..self }
     }

@@ -51,7 +51,7 @@ pub(crate) struct Counted {
 pub(crate) enum Outcome<'a> {
     /// The trace is counted.
     Counted(&'a Counted),
-    /// The trace is not counted, for this reason. The last report from when it was counted is still shown.
+    /// The trace is not counted, for this reason. The last report that was made while it was counted is still shown.
     Refused(Refused, Option<&'a TrafficTraceReportSpec>),
 }
 

@@ -23,7 +23,7 @@ pub(in crate::merge) struct CarriedHttp {
 }
 
 impl CarriedHttp {
-    /// Adds what the last report of a run had beyond the base of the next run, if anything.
+    /// Adds the requests in the last report of a run that the base of the next run does not contain.
     pub(in crate::merge) fn carry(carried: &mut Option<Self>, old: &Kept, newest: &Kept) {
         let (_, base) = sums(&newest.report);
         let beyond = sums(&old.report).0.beyond(&base);
