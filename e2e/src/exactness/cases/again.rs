@@ -106,7 +106,7 @@ fn same_ports(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     for _ in 0..4 {
         let (client, server) = connect_again(stage, &socket, &listener, at)?;
         exchange_partly(stage, &client, &server, receive)?;
-        // Waits for the reset to end the other end, which would keep the ports busy.
+        // The disconnect resets the connection, so that the server's end does not keep the ports busy.
         connect_unspec(&socket)?;
     }
     Ok(())
