@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Shows the main job on the test cluster: a shop of ten pods on two nodes, one TrafficTrace, and who eats the network. What it brings up it takes down again; a cluster that was up stays.
+# Shows the main job on the test cluster: a shop of ten pods on two nodes, one TrafficTrace, and which pod eats the
+# network. A cluster that this script starts is removed again; a cluster that was running stays.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,7 +20,7 @@ clean_up() {
     fi
 }
 
-# has_flows COUNT: whether the status shows at least so many flows.
+# has_flows TRACE COUNT: succeeds if the status shows at least COUNT flows.
 has_flows() {
     local flows
     flows=$(kubectl -n "$NAMESPACE" get traffictrace "$1" -o 'jsonpath={.status.topFlows[*].pod}')
