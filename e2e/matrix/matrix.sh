@@ -103,7 +103,7 @@ main() {
     set -m
     trap end_guests EXIT
     for name in "${tried[@]}"; do
-        # One guest runs at a time for each processor.
+        # As many guests run at a time as there are processors.
         ((running < $(nproc))) || { wait -n && running=$((running - 1)); }
         say "$name: booting $(basename "$(dirname "${images[$name]}")")"
         try_kernel "$name" "${images[$name]}" "$(with_modules "${initrds[$(kernel_architecture "$name")]}" \

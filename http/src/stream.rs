@@ -68,7 +68,7 @@ impl Held {
     }
 }
 
-/// The reordering of one way.
+/// One way of a connection, whose pieces are put in order.
 #[derive(Debug)]
 pub(crate) struct Stream {
     way: Way,

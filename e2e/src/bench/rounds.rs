@@ -1,8 +1,8 @@
-//! Rounds: the same workers take turns of a few milliseconds, in blocks with tracing off, on, and off again.
+//! Rounds: the same workers take turns of a few milliseconds, in blocks with a switch off, on, and off again.
 //!
 //! * Slices alternate, so other work of the machine affects all workers alike; a block's figure is its median slice.
-//! * A block with tracing on is compared with the mean of the blocks before and after it, so a machine that slows down
-//!   favours neither.
+//! * A block with the switch on is compared with the mean of the blocks before and after it, so a machine that slows
+//!   down favours neither.
 //! * Every round starts its own workers, since the memory layout of a process changes its speed by some thousandths.
 //! * The processor of the load never idles within a round: work after a pause is slower.
 
@@ -42,7 +42,7 @@ pub(super) struct Plan {
     pub(super) limit: Duration,
 }
 
-/// Cost of an operation in ns for each worker: with tracing off (mean of the blocks before and after), and on.
+/// Cost of an operation in ns for each worker: with the switch off (mean of the blocks before and after), and on.
 #[derive(Debug)]
 pub(super) struct Round {
     pub(super) off: Vec<f64>,

@@ -89,7 +89,7 @@ async fn through(cluster: &Cluster, detour: &Detour<'_>) -> Result<()> {
     let expired = json!({"watch": true, "share": 0.7, "status": 410});
     for faults in [json!([busy, slow]), json!([slow, expired, busy])] {
         detour.faults(&faults)?;
-        // The fault has to last for several report intervals.
+        // The length of the fault, which is several report intervals.
         tokio::time::sleep(Duration::from_secs(15)).await;
     }
     detour.faults(&json!([]))?;

@@ -136,7 +136,7 @@ async fn agent_killed() -> Result<()> {
 async fn api_server_stopped_for_a_minute() -> Result<()> {
     let Some(scene) = Scene::set(100).await? else { return Ok(()) };
     scene.levers.pull(&["api-stop"]).await?;
-    // The fault has to last for its whole time.
+    // The length of the fault, not a wait for a condition.
     tokio::time::sleep(Duration::from_secs(60)).await;
     scene.levers.pull(&["api-start"]).await?;
     let status = scene.ends_exactly().await?;
@@ -150,7 +150,7 @@ async fn node_cut_off() -> Result<()> {
     let Some(scene) = Scene::set(60).await? else { return Ok(()) };
     let node = scene.cluster.two_nodes().0.to_owned();
     scene.levers.pull(&["link-cut", &node]).await?;
-    // The fault has to last for several report intervals.
+    // The length of the fault, which is several report intervals.
     tokio::time::sleep(Duration::from_secs(20)).await;
     scene.levers.pull(&["link-join", &node]).await?;
     let status = scene.ends_exactly().await?;

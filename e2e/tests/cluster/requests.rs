@@ -52,7 +52,7 @@ async fn each_trace_costs_what_it_must() -> Result<()> {
     })
     .await?;
     let mark = levers.mark()?;
-    // The observation has to last for its whole time.
+    // The length of the observation, not a wait for a condition.
     tokio::time::sleep(WINDOW).await;
     let idle = asked("no trace", &mark)?;
     for account in [&agent, &other] {

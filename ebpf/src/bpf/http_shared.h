@@ -41,11 +41,11 @@ struct tt_http_connection {
 /* Bytes of a connection, which follow the struct. With TT_HTTP_BEGIN, only a struct tt_http_connection follows. */
 struct tt_http_record {
 	__u64 cookie; /* of the socket */
-	__u64 time;   /* when the packet passed, monotonic, in nanoseconds */
+	__u64 time;   /* time of the packet, monotonic, in nanoseconds */
 	__u32 sequence;
 	__u32 length; /* bytes that passed from `sequence` on, of which `copied` follow here */
 	__u16 copied;
-	__u16 skip;  /* bytes before them that are to be ignored */
+	__u16 skip;  /* number of bytes before them that must be ignored */
 	__u32 flags; /* enum tt_http_flag */
 };
 

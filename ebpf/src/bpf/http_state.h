@@ -31,7 +31,7 @@ enum said {
 	SAID_LENGTH = 1 << 0,
 	SAID_CHUNKED = 1 << 1,
 	SAID_H2C = 1 << 2,
-	SAID_DOUBT = 1 << 3, /* something that user space shall judge */
+	SAID_DOUBT = 1 << 3, /* something that user space must judge */
 	SAID_METHOD_HEAD = 1 << 4,
 	SAID_METHOD_CONNECT = 1 << 5,
 	SAID_START = 1 << 6, /* the start line was read */
@@ -172,10 +172,10 @@ struct packet {
 	struct connection *connection;
 	struct way *way;
 	__u64 first; /* position of its first byte */
-	__u64 last;  /* position behind its last byte */
-	__u64 time;  /* 0 until it is asked for */
+	__u64 last;  /* position after its last byte */
+	__u64 time;  /* monotonic, in nanoseconds; 0 until it is needed */
 	__u32 offset; /* of the first byte in the packet */
-	__u32 sent;   /* 0 or 1 */
+	__u32 sent;   /* 1 if the traced socket sends it, else 0 */
 };
 
 /* Offset and direction, packed into one number. */

@@ -15,9 +15,9 @@ enum event_kind {
 	TT_SENT,
 	TT_RECEIVED,
 	TT_CONNECTS,	/* a connection is being opened */
-	TT_ESTABLISHED, /* a connection is there, and no process is known to use it yet */
+	TT_ESTABLISHED, /* a connection is established, and no process is known to use it yet */
 	TT_FOUND,	/* an older connection was found open */
-	TT_CLOSES,	/* an accepted connection is closed that nothing was sent or received on */
+	TT_CLOSES,	/* an accepted connection is closed on which nothing was sent or received */
 };
 
 struct event {

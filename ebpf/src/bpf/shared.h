@@ -77,7 +77,7 @@ struct tt_slot {
 	__u8 sent_all;		/* main slot: nothing more can be sent; see `sent_final` */
 	__u8 ahead;		/* main slot: bytes may be counted that a call is yet to report, see counters.h */
 	__u8 shared;		/* main slot: further processes have used the socket */
-	__u32 epoch;		/* raised by user space each time it frees the slot: with its number, the flow's name */
+	__u32 epoch;		/* grows when user space frees the slot; with the slot's number, identifies the flow */
 
 	__u8 local_addr[16];
 	__u8 remote_addr[16];
@@ -94,7 +94,7 @@ struct tt_slot {
 	__u64 tx_base;
 	__u32 rx_first;		/* sequence number at which the connection's stream begins, by the counters */
 	__u32 tx_first;
-	__u32 retransmits;	/* segments since the slot was taken */
+	__u32 retransmits;	/* number of segments retransmitted since the slot was taken */
 	__u32 retransmits_base;
 	__u32 srtt_us;
 	__u32 sent_final;	/* with `sent_all`: lower half of all that was sent, bases included */

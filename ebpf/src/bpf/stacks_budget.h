@@ -20,11 +20,11 @@ const volatile __u64 stack_budget = 1000000000;
 
 /* The budget of a CPU. Times are in nanoseconds of the monotonic clock. */
 struct budget {
-	__u64 left;	/* grows with the time */
-	__u64 grown_at; /* the last time */
-	__u64 window;	/* begin of the window */
-	__u32 calls;	/* in the window */
-	__u32 taken;	/* by chance in the window */
+	__u64 left;	/* what is left of the budget, which grows with time */
+	__u64 grown_at; /* time at which it grew last */
+	__u64 window;	/* beginning of the window */
+	__u32 calls;	/* number of calls in the window */
+	__u32 taken;	/* number of stacks taken by chance in the window */
 	__u32 chance;	/* as a fraction of 2^32; 0: always */
 	__u32 by_chance;
 };

@@ -12,7 +12,7 @@
 
 /* The ways to take the user stacks of a process. */
 enum tt_stack_mode {
-	TT_STACK_COPY_8 = 0, /* at most 8 KiB of the top are copied; processes without an entry */
+	TT_STACK_COPY_8 = 0, /* at most 8 KiB of the top are copied; also for processes without an entry */
 	TT_STACK_COPY_16,
 	TT_STACK_COPY_32,
 	TT_STACK_COPY_64,
@@ -30,13 +30,13 @@ enum tt_stack_flag {
 /* A value of `tt_stack_modes`. */
 struct tt_stack_known {
 	__u32 mode;    /* enum tt_stack_mode */
-	__u32 program; /* which one the process executes, as in struct tt_stack */
+	__u32 program; /* number of the program that the process executes, as in struct tt_stack */
 };
 
 /* A note of the programs that count for those that take stacks, on one CPU and within one event. */
 struct tt_stack_note {
 	__u64 thread;	/* as bpf_get_current_pid_tgid() says; 0: the note was taken */
-	__u64 socket;	/* its address */
+	__u64 socket;	/* address of the socket */
 	__u64 sessions; /* those that count the call and want stacks */
 	__u32 slot;	/* number of the slot in which it was counted */
 	__u32 epoch;	/* of the slot */
@@ -46,8 +46,8 @@ struct tt_stack_note {
 struct tt_stack {
 	__u32 slot;
 	__u32 epoch;
-	__u32 bytes;  /* that the call moved */
-	__u32 chance; /* with which the call was taken, as a fraction of 2^32; 0: each one is */
+	__u32 bytes;  /* number of bytes that the call moved */
+	__u32 chance; /* chance that the call was taken, as a fraction of 2^32; 0 if every call is */
 	__u32 pid;    /* process id on the host */
 	__u32 tid;
 	char comm[16]; /* name of the thread */

@@ -17,8 +17,8 @@
 
 /* The origin of plain text. */
 struct tt_tls_origin {
-	__u64 channel; /* names the library's connection as long as the programs are loaded */
-	__u32 pid;     /* thread group, as the host sees it */
+	__u64 channel; /* number of the library's connection, unique while the programs are loaded */
+	__u32 pid;     /* process id on the host */
 	__u32 reserved;
 };
 
@@ -31,7 +31,7 @@ struct tt_tls_news {
 /* One way of a socket's plain text. */
 struct tt_tls_way {
 	__u64 cookie;
-	__u64 sent; /* 1 or 0 */
+	__u64 sent; /* 1: bytes that the socket sends; 0: bytes that it receives */
 };
 
 /*

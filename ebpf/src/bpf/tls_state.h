@@ -30,10 +30,10 @@ struct channel {
 struct call {
 	__u64 object;
 	__u64 buffer;
-	__u64 count_at; /* where the call writes the number of bytes; 0: it returns that */
+	__u64 count_at; /* address to which the call writes its number of bytes; 0 if it returns the number */
 	__u64 began;
-	__u64 stack; /* the stack pointer at its entry */
-	__u64 cookie; /* of the first socket that was used in it */
+	__u64 stack; /* stack pointer at the entry of the call */
+	__u64 cookie; /* of the first socket that was used in the call */
 	__u64 received; /* of the last socket that received bytes before the call */
 };
 

@@ -13,7 +13,7 @@ struct Doubt {
     /// Maximum number of responses, after those of the waiting requests, that may still come for requests that no
     /// longer wait; `None` if unknown.
     stale: Option<u64>,
-    /// Number of responses that may still come for requests that are counted.
+    /// Number of responses that may still come for requests that are already counted as unobserved.
     owed: u64,
     /// True if the connection began in doubt: requests passed unseen, and each is counted when its response comes.
     began: bool,

@@ -3,7 +3,7 @@
 use super::{block::Block, fields::Fields, frame::END_STREAM};
 use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
-/// A receiver of reports, together with the end that they are for.
+/// The receiver of reports on a connection, and the end of the connection that the reports are for.
 pub(super) struct Out<'a> {
     /// The end of the connection that the traced socket is.
     pub(super) side: Side,

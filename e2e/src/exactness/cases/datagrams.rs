@@ -186,7 +186,7 @@ fn receive_message(socket: &UdpSocket, buffer: &mut [u8]) -> Done<(usize, Option
 }
 
 fn write_vectored(socket: &UdpSocket, _: SocketAddr, bytes: &[u8]) -> Done<usize> {
-    // The kernel makes no datagram of an empty list (writev(2)).
+    // For an empty list of buffers, the kernel would send no datagram (writev(2)).
     if bytes.is_empty() {
         return Ok(write(socket, bytes)?);
     }
