@@ -29,7 +29,7 @@ clean_up() {
     rm -rf "$folder"
 }
 
-# await WHAT COMMAND...: until the command succeeds, or a minute has passed.
+# await WHAT COMMAND...: waits until the command succeeds, or fails after a minute.
 await() {
     local what=$1 deadline=$((SECONDS + 60))
     shift
@@ -42,7 +42,7 @@ await() {
     done
 }
 
-# photograph PAGE PICTURE WIDTH HEIGHT: a page in headless Chromium.
+# photograph PAGE PICTURE WIDTH HEIGHT: saves a picture of the page, by headless Chromium.
 photograph() {
     chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$folder/chromium" \
         --window-size="$3,$4" --screenshot="$PWD/$2" "file://$1" >/dev/null 2>"$folder/chromium.log"
@@ -53,7 +53,7 @@ screen() {
     tmux -L "$TMUX_SOCKET" capture-pane -p "$@"
 }
 
-# Its rates are over a whole interval then, and the history has a few of them.
+# Succeeds once the screen has rates of a whole interval, and a history of a few intervals.
 screen_is_full() {
     screen | grep -q pg_dumpall && [[ $(screen | grep -Eo '[▁▂▃▄▅▆▇█]{5}' | head -c 1) ]]
 }
@@ -80,11 +80,11 @@ report() {
     photograph "$folder/report.html" docs/report.png 1280 1500
 }
 
-# start PROGRAM ARGUMENT...: in the cgroup of the flame graph's programs.
+# start PROGRAM ARGUMENT...: starts a program in the cgroup that the flame graph traces.
 start() {
     (
         echo "$BASHPID" >"$cgroup/cgroup.procs"
-        # Node leaves files where it runs.
+        # Node writes files into its working folder.
         cd "$folder"
         exec "$@" </dev/null >>"$folder/programs.log" 2>&1
     ) &
