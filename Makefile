@@ -46,7 +46,7 @@ deploy: build ## build, pack and import the image, then install the chart; with 
 	@scripts/deploy.sh
 
 .PHONY: demo-cluster
-demo-cluster: setup build ## show the main job there: three pods, one TrafficTrace, its status
+demo-cluster: setup build ## show the main job there: a shop of ten pods, and who floods its network
 	@scripts/demo-cluster.sh
 
 .PHONY: cluster-down
@@ -96,6 +96,12 @@ setup: ## install what building and testing need and this machine lacks
 .PHONY: bench
 bench: ## what tracing costs, beside other tools, as tables for the README, in 20 minutes (root); BENCH="--only rates"
 	@scripts/bench.sh $(BENCH)
+
+##@ Documentation
+
+.PHONY: pictures
+pictures: build ## make the pictures of the docs from the real thing, with the cluster that KUBECONFIG names (root)
+	@scripts/pictures.sh
 
 ##@ Checks
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures what tracing costs (root), in less than 20 minutes; with `--only rates` in less than 5. Installs the tools
-# that it is compared with; arguments go to tt-bench.
+# Measures the cost of tracing, in less than 20 minutes (in less than 5 with `--only rates`); needs root. Installs the
+# tools for comparison; arguments are passed to tt-bench.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks what is not Rust: shell scripts, the Go programs of the test cluster, the chart.
+# Checks everything that is not Rust: shell scripts, the Go programs of the test cluster, the chart.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,13 +10,13 @@ skip() {
 }
 
 if command -v shellcheck >/dev/null; then
-    # Of the libraries, those that a script names are read with it.
+    # shellcheck also reads the libraries that these scripts source.
     shellcheck -x scripts/*.sh e2e/cluster/*.sh e2e/matrix/*.sh
 else
     skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"
 fi
 
-# First: it says so clearly when there is no Go.
+# This comes first, since it prints a clear error if there is no Go.
 bin=$(e2e/cluster/build.sh)
 unformatted=$(gofmt -l e2e/cluster e2e/peers)
 [[ -z $unformatted ]] || {
@@ -28,21 +28,21 @@ for module in e2e/cluster/tools e2e/peers/go e2e/peers/grpc; do
 done
 
 "$bin/helm" lint --strict --quiet charts/traffictrace
-# As for nodes with an old runtime and an old kernel.
+# The settings for nodes with an old container runtime and an old kernel.
 "$bin/helm" lint --strict --quiet charts/traffictrace \
     --set "agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=bpf.json,agent.extraCapabilities={SYS_RESOURCE}"
-# With the requests inside TLS, with stacks, and with both.
+# The settings with requests inside TLS, with stacks, and with both.
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true"
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.stacks=true"
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true,agent.stacks=true"
 
-# memory_limit VALUES: the memory limit of the agent's container.
+# memory_limit VALUES: prints the memory limit of the agent's container.
 memory_limit() {
     "$bin/helm" template traffictrace charts/traffictrace --show-only templates/agent/daemonset.yaml --set "$1" |
         sed -n '/^ *limits:/,/^ *requests:/s/^ *memory: *//p'
 }
 
-# Stacks take memory of their own; what somebody asks for stays.
+# Stacks add memory of their own, but a limit that the user sets stays.
 while read -r values expected; do
     limit=$(memory_limit "$values")
     [[ $limit == "$expected" ]] || {

@@ -1,14 +1,11 @@
 #!/usr/bin/env bash
-# Shows the main job on the test cluster: three pods on two nodes, one TrafficTrace, and who eats
-# the network. What it brings up it takes down again; a cluster that was up stays.
+# Shows the main job on the test cluster: a shop of ten pods on two nodes, one TrafficTrace, and which pod eats the
+# network. A cluster that this script starts is removed again; a cluster that was running stays.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly CLUSTER=e2e/cluster/cluster.sh
 readonly NAMESPACE=traffictrace-demo
-
-# A line of the top flows; what is folded or unknown is a dash.
-readonly FLOWS='{{printf "%-8s %-10s %-12s %7s  %-9s %-24s %14s %14s\n" "POD" "NODE PID" "COMMAND" "IN POD" "DIRECTION" "PEER" "RX BYTES" "TX BYTES"}}{{range .status.topFlows}}{{printf "%-8s %-10v %-12s %7v  %-9s %-24s %14v %14v\n" .pod (or .pid "-") (or .command "-") (or .containerPid "-") .direction (or .peer .remoteAddress "-") .rxBytes .txBytes}}{{end}}'
 
 note() {
     printf '\n\033[1m%s\033[0m\n' "$*" >&2
@@ -23,7 +20,7 @@ clean_up() {
     fi
 }
 
-# has_flows COUNT: whether the status shows at least so many flows.
+# has_flows TRACE COUNT: succeeds if the status shows at least COUNT flows.
 has_flows() {
     local flows
     flows=$(kubectl -n "$NAMESPACE" get traffictrace "$1" -o 'jsonpath={.status.topFlows[*].pod}')
@@ -39,9 +36,10 @@ main() {
     trap clean_up EXIT
     note "the agent on every node, and the controller"
     scripts/deploy.sh >&2
-    note "three pods that use the network"
-    kubectl apply -f e2e/cluster/demo.yaml >&2
-    kubectl -n "$NAMESPACE" wait --for=condition=Ready pod --all --timeout 60s >&2
+    note "a shop of ten pods"
+    kubectl create namespace "$NAMESPACE" >&2
+    kubectl -n "$NAMESPACE" apply -f e2e/cluster/demo.yaml >&2
+    kubectl -n "$NAMESPACE" wait --for=condition=Ready pod --all --timeout 90s >&2
     note "kubectl apply -f manifests/samples/tracetrace.yaml"
     trace=$(kubectl -n "$NAMESPACE" apply -f manifests/samples/tracetrace.yaml -o 'jsonpath={.metadata.name}')
     deadline=$((SECONDS + 60))
@@ -55,8 +53,13 @@ main() {
     done
     note "kubectl get traffictraces"
     kubectl -n "$NAMESPACE" get traffictraces
-    note "kubectl get traffictrace $trace -o go-template: top flows"
-    kubectl -n "$NAMESPACE" get traffictrace "$trace" -o go-template="$FLOWS"
+    if [[ -t 0 && -t 1 ]]; then
+        note "kubectl traffictrace top $trace"
+        target/release/kubectl-traffictrace top "$trace" --namespace "$NAMESPACE"
+    else
+        note "kubectl traffictrace top $trace --count 1"
+        target/release/kubectl-traffictrace top "$trace" --namespace "$NAMESPACE" --count 1
+    fi
 }
 
 main "$@"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Shows the main job on this machine, without Kubernetes: a shop, a backup that floods it, and a few customers, each in a
-# cgroup of its own, and the screen that says who eats the network. Installs what the build needs, and cleans up.
+# Shows the main job on this machine, without Kubernetes: a shop, a backup that floods it, and a few customers, each in
+# its own cgroup, and the screen that shows who eats the network. Installs what the build needs, and cleans up.
 #
 # On a terminal the live screen stays until q is pressed; elsewhere two plain tables are printed.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# The build of `make test`, without optimisation: it takes a third of the time of the release build.
+# The build that `make test` uses, without optimization: it takes a third of the time of a release build.
 readonly TRAFFICTRACE=target/debug/traffictrace
 
 note() {
@@ -18,13 +18,13 @@ fail() {
     exit 1
 }
 
-# The folder of the cgroup2 tree: /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host.
+# Prints the mount point of the cgroup2 tree: /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host.
 cgroup2_mount() {
     awk '$3 == "cgroup2" { print $2; found = 1; exit } END { exit !found }' /proc/self/mounts ||
         fail "no cgroup2 filesystem is mounted; traffictrace needs one to tell containers apart"
 }
 
-# Only what this script started, by process id; then the cgroups, from the leaves up.
+# Ends only the processes that this script started, by process id, and then removes the cgroups, from the leaves up.
 clean_up() {
     local pid
     for pid in "${pids[@]}"; do
@@ -37,13 +37,13 @@ clean_up() {
     rm -rf "$folder"
 }
 
-# run CGROUP NAME PROGRAM ARGUMENT...: starts a program in a cgroup below the demo's, under a name of its own.
+# run CGROUP NAME PROGRAM ARGUMENT...: starts a program under the given name, in a cgroup below the demo's.
 run() {
     local group=$1 name=$2 program=$3
     shift 3
     # The kernel names a process after the file that it executes.
     ln -sf "$program" "$folder/$name"
-    # The subshell enters the cgroup before the program is there.
+    # The subshell joins the cgroup before it executes the program.
     (
         echo "$BASHPID" >"$cgroup/$group/cgroup.procs"
         exec "$folder/$name" "$@" </dev/null >"$folder/$name.log" 2>&1
@@ -51,7 +51,7 @@ run() {
     pids+=($!)
 }
 
-# await WHAT COMMAND...: until the command succeeds, or half a minute has passed.
+# await WHAT COMMAND...: waits until the command succeeds, or fails after half a minute.
 await() {
     local what=$1 deadline=$((SECONDS + 30))
     shift
@@ -66,18 +66,21 @@ port_of_shop() {
 }
 
 start_workloads() {
-    local python curl url
-    # Not the scripts that version managers have in their place, which go by their own name.
+    local python url
+    # The real program, not the wrapper script of a version manager, whose name the process would have.
     python=$(python3 -c 'import os, sys; print(os.path.realpath(sys.executable))')
-    curl=$(command -v curl)
-    # 16 GiB that take no room on the disk, and a page.
+    # A sparse file of 16 GiB, which takes no room on the disk, and a page.
     mkdir "$folder/files"
     truncate --size 16G "$folder/files/dump.sql"
     head -c 20000 /dev/zero >"$folder/files/index.html"
     run shop shop-server "$python" -u -m http.server --bind 127.0.0.1 --directory "$folder/files" 0
     await "the shop's port" port_of_shop
     url=http://127.0.0.1:$port
-    run backup nightly-backup "$curl" --silent --limit-rate 4M --max-time 1800 --output /dev/null "$url/dump.sql"
+    run backup nightly-backup "$python" -c "
+import time, urllib.request
+with urllib.request.urlopen('$url/dump.sql') as dump:
+    while dump.read(1 << 19):
+        time.sleep(0.1)"
     run customers customer "$python" -c "
 import time, urllib.request
 for visit in range(9000):
@@ -94,7 +97,7 @@ build() {
 main() {
     if [[ $(id -u) != 0 ]]; then
         echo "demo: tracing needs root; asking for it with sudo" >&2
-        # The toolchain is this user's: the build stays outside of sudo.
+        # The toolchain belongs to this user, so the build does not run under sudo.
         build
         exec sudo --preserve-env=PATH,TERM,COLORTERM,LANG,LC_ALL,NO_COLOR "${BASH_SOURCE[0]}" --built
     fi

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Packs the release binary as an image, hands it to the nodes, and installs the chart. Further
-# arguments go to `helm upgrade`.
+# Packs the release binary as an image, loads it into the nodes, and installs the chart. Further arguments are passed to
+# `helm upgrade`.
 #
-# With KUBECONFIG unset, or that of the test cluster, the image is imported there. With another
-# one the test cluster is not touched: the image is left as an archive, which the command in
-# IMAGE_LOAD takes to the nodes, such as IMAGE_LOAD="kind load image-archive".
+# If KUBECONFIG is unset, or that of the test cluster, the image is imported there. With any other cluster, the test
+# cluster is not touched: the image is left as an archive, which the command in IMAGE_LOAD loads into the nodes, for
+# example IMAGE_LOAD="kind load image-archive".
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,7 +24,7 @@ hand_over() {
     archives=$(e2e/cluster/cluster.sh pack target/images)
     for archive in $archives; do
         if [[ -n ${IMAGE_LOAD:-} ]]; then
-            # Unquoted on purpose: it is a command with its arguments.
+            # Unquoted on purpose: the variable holds a command with its arguments.
             $IMAGE_LOAD "$archive" >&2 || die "\`$IMAGE_LOAD $archive\` failed"
         else
             say "the image is in $archive: if the nodes do not have it yet, load it there, or set IMAGE_LOAD=\"kind load image-archive\""
@@ -35,7 +35,7 @@ hand_over() {
 main() {
     local bin arguments
     bin=$(e2e/cluster/build.sh)
-    # A tag that stays: the pods are told apart by what is in it, so that a new build restarts them.
+    # The image's tag stays the same, so the binary's digest is passed on: a new build must restart the pods.
     local digest
     digest=$(sha256sum target/release/traffictrace | cut -c1-16)
     arguments=(
@@ -45,7 +45,7 @@ main() {
     if ours; then
         eval "$(e2e/cluster/cluster.sh env)"
         e2e/cluster/cluster.sh images
-        # Both nodes share one kernel, and so one cgroup tree.
+        # Both nodes share one kernel, and thus one cgroup tree.
         arguments+=(--set "agent.hostCgroupPath=$CGROUP2,agent.kubeletCgroup=/$CLUSTER_NAME-\$(NODE_NAME)")
     else
         say "KUBECONFIG is $KUBECONFIG, not the test cluster's: that cluster is left alone"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes the files that are generated from the crd crate: manifests/crds, the chart's copies of them, and
 # docs/reference.md.
-# With --check it changes nothing and fails when one of them is stale.
+# With --check, changes nothing and fails if a file is not up to date.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# manifests/install.yaml is the chart for those who do not use Helm: its templates with the values
-# as they are, behind the namespace. Without arguments this writes the file; with --check it
-# fails when the file is not what would be written.
+# Writes manifests/install.yaml, which is the chart for users without Helm: the namespace, followed by the templates
+# with the default values. With --check, changes nothing and fails if the file is not up to date.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,41 +1,42 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and this machine lacks, and says what. Safe to run again: it does nothing
-# then. The test cluster has packages of its own, which `make cluster-up` installs.
+# Installs the packages that building and testing need and this machine lacks, and prints their names. Another run
+# installs nothing. The test cluster has packages of its own, which `make cluster-up` installs.
 #
-# usage: scripts/setup.sh [demo | bench | monitoring]: only what building and the demo need; or also what the benchmark
-# loads and compares with, or what the alerts are tried with
+# usage: scripts/setup.sh [demo | bench | monitoring | pictures]: the packages for building and the demo only; or in
+# addition those that the benchmark uses, that the alerts are tested with, or that make the pictures of the docs
 set -euo pipefail
 
-# A command that must be in PATH, or a file that must be there, and the Debian package that has it.
+# A command that must be in PATH, or a file that must exist, with the Debian package that has it.
 #
-# What building needs, and the demo's workloads.
+# These are for building, and for the demo's workloads.
 readonly BUILD=(
     cc:gcc
     g++:g++
     /usr/include/stdlib.h:libc6-dev
     /usr/include/linux/bpf.h:linux-libc-dev
     make:make
-    # The kernel programs are C, compiled when the Rust crate is.
+    # The kernel programs are written in C, and compiled together with the Rust crate.
     clang:clang
     llvm-strip:llvm
     /usr/include/bpf/bpf_helpers.h:libbpf-dev
     python3:python3
-    curl:curl
 )
 
 readonly NEEDED=(
     "${BUILD[@]}"
-    # What the tests use: what the kernel has loaded, other users and namespaces, the scripts' own check, programs of C++,
-    # servers and clients of HTTP. Those in Go need the go command, which the test cluster's programs are built with, too.
+    # For the tests: inspection of the kernel's BPF objects, other users and namespaces, the check of scripts, C++
+    # programs, HTTP servers and clients. Those in Go need the go command, which also builds the test cluster's
+    # programs.
     bpftool:bpftool
     setpriv:util-linux
     shellcheck:shellcheck
     c++:g++
     nginx:nginx-light
     node:nodejs
+    curl:curl
     wrk:wrk
     h2load:nghttp2-client
-    # The browser that opens flame graphs, with a font.
+    # A browser that opens flame graphs, and a font for it.
     chromium:chromium
     /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf:fonts-dejavu-core
 )
@@ -44,6 +45,11 @@ readonly COMPARED=(
     tcpdump:tcpdump
     nethogs:nethogs
     bpftrace:bpftrace
+)
+
+readonly PICTURES=(
+    tmux:tmux
+    aha:aha
 )
 
 readonly MONITORING=(
@@ -94,8 +100,8 @@ install_packages() {
         die "apt-get could not install ${packages[*]}; its own words are above"
 }
 
-# The packages of nginx and Prometheus start a server, now and at every boot, which nobody asked for.
-# Where systemd is not the init that runs, as in a container, there is neither a service to stop nor a boot to start one.
+# Stops the server that a package (nginx, Prometheus) starts, now and at every boot, since nobody asked for it. If
+# systemd is not running, as in a container, there is no service to stop.
 without_service() {
     [[ -d /run/systemd/system ]] || return 0
     as_root systemctl disable --quiet --now "$1" || say "the service $1 was installed and could not be disabled"
@@ -106,16 +112,17 @@ main() {
     case ${1:-} in
     demo) needed=("${BUILD[@]}") ;;
     bench) needed+=("${COMPARED[@]}") ;;
+    pictures) needed+=("${PICTURES[@]}") ;;
     monitoring) needed+=("${MONITORING[@]}") ;;
     esac
-    # The tools of a system administrator are not in every user's PATH.
+    # Administrators' tools are not in every user's PATH.
     export PATH=$PATH:/usr/sbin:/sbin
     mapfile -t missing < <(missing_packages "${needed[@]}")
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
     [[ " ${missing[*]} " != *" nginx-light "* ]] || without_service nginx
     [[ " ${missing[*]} " != *" prometheus "* ]] || without_service prometheus
     command -v cargo >/dev/null || die "no cargo in PATH: install Rust with rustup (https://rustup.rs), then run this again"
-    # rustup fetches the toolchain that rust-toolchain.toml names when it is first asked for it.
+    # The first call makes rustup fetch the toolchain that rust-toolchain.toml names.
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
     cargo --version >/dev/null || die "cargo cannot run the toolchain that rust-toolchain.toml names; its own words are above"
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Puts random load of every kind on a traced cgroup and compares what TrafficTrace shows with what the processes
-# counted, byte for byte: everything mixed, connections as fast as they come, and UDP sockets for one query each. Then
-# loads that no server of HTTP wants, a million connections of one byte among them, beside a server whose requests all have
-# to be seen, for about five minutes.
+# Puts random load of every kind on a traced cgroup and compares what TrafficTrace shows with the counts of the
+# processes, byte for byte: everything mixed, new connections as fast as possible, and UDP sockets for one query each.
+# Then, for about five minutes, sends traffic that no HTTP server wants, including a million connections of one byte
+# each, beside a server whose requests must all be seen.
 #
 # usage: [SECONDS_EACH=600] [SEED=N] scripts/soak.sh
 set -euo pipefail

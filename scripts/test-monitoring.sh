@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Puts the chart's alerts and dashboard before a real Prometheus (root): the rules are checked and tried on series of their
-# own, and each query of the dashboard is asked of a Prometheus that watches an agent which traces a loopback transfer.
+# Tests the chart's alerts and dashboard with a real Prometheus (needs root): the rules are checked and tested on series
+# of their own, and each query of the dashboard is sent to a Prometheus that watches an agent which traces a loopback
+# transfer.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,7 +25,7 @@ clean_up() {
     [[ -z $work ]] || rm -rf "$work"
 }
 
-# wait_for WHAT COMMAND...: until it succeeds, for a minute at most.
+# wait_for WHAT COMMAND...: waits until the command succeeds, for at most a minute.
 wait_for() {
     local what=$1 deadline=$((SECONDS + 60))
     shift
@@ -38,12 +39,12 @@ query() {
     promtool query instant "http://$PROMETHEUS" "$1"
 }
 
-# has_value QUERY: it has a value that is not 0.
+# has_value QUERY: succeeds if the query returns a value that is not 0.
 has_value() {
     query "$1" | awk '{ if ($(NF - 1) + 0 != 0) found = 1 } END { exit !found }'
 }
 
-# The agent traces the processes that this starts, in a cgroup of the script's own.
+# Starts an agent that traces the processes in a cgroup of this script, and starts such processes.
 start_agent() {
     local root cgroup=test-monitoring-$$
     root=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests and ends with one line that counts them. What cannot run here says SKIPPED and why; with CI=true
-# that is a failure.
+# Runs the tests and ends with a line that counts them. A test that cannot run here prints SKIPPED and the reason; with
+# CI=true that is a failure.
 #
 # usage: scripts/test.sh unit|kernel|matrix|e2e|kubernetes-1.30|all
 set -euo pipefail
@@ -17,7 +17,8 @@ say() {
     echo "==> $*"
 }
 
-# step NAME COMMAND...: runs it to its end, whatever its outcome, and counts it: the tests that it reports, or itself.
+# step NAME COMMAND...: runs the command to its end, whatever the result, and counts the tests that it reports, or the
+# step itself.
 step() {
     local name=$1 log begin=$SECONDS status=0
     log=$LOGS/${name// /-}.log
@@ -30,7 +31,7 @@ step() {
 
 count() {
     local name=$1 log=$2 status=$3 tests_passed tests_failed tests_skipped
-    # A test that is skipped has passed for the test runner.
+    # To the test runner, a skipped test has passed.
     tests_skipped=$(grep -c 'SKIPPED: ' "$log" || true)
     read -r tests_passed tests_failed < <(awk '
         /^test result: / { for (i = 2; i <= NF; i++) { if ($i == "passed;") p += $(i-1); if ($i == "failed;") f += $(i-1) } }
@@ -40,7 +41,7 @@ count() {
     else
         tests_passed=$((tests_passed > tests_skipped ? tests_passed - tests_skipped : 0))
     fi
-    # Whatever failed counts, also where no test was reached.
+    # A failed step counts as a failure even if it ran no test.
     [[ $status == 0 ]] || tests_failed=$((tests_failed > 0 ? tests_failed : 1))
     passed=$((passed + tests_passed)) failed=$((failed + tests_failed)) skipped=$((skipped + tests_skipped))
     [[ $status == 0 ]] || failures+=("$name ($log)")
@@ -54,17 +55,17 @@ unit() {
 }
 
 kernel() {
-    # The suite runs the product's binary: it must be this tree's.
+    # The suite runs the product's binary, which must be built from this tree.
     step "build" cargo build --locked --workspace
     step "kernel tests" cargo test --locked --package traffictrace-e2e --test host
-    # Without optimisation the product falls behind a load that takes both CPUs.
+    # Without optimization, the product falls behind a load that uses both CPUs.
     step "release build" cargo build --release --locked --workspace
     step "soak" soak --seconds 60
     step "soak connections" soak --seconds 20 --connections
     step "soak udp queries" soak --seconds 30 --udp-queries
 }
 
-# Load at random, compared byte for byte; prints its seed.
+# Compares random load byte for byte; prints the seed.
 soak() {
     if [[ $(id -u) != 0 ]]; then
         echo "SKIPPED: soak: BPF programs need root"
@@ -75,7 +76,8 @@ soak() {
 }
 
 matrix() {
-    # The oldest and the newest kernel, which have all tiers between them. `make kernel-matrix` has the others, and those of
+    # The oldest and the newest kernel, which have all tiers between them. `make kernel-matrix` tests the others, and
+    # those of arm64, which need a second compiler and a second build.
     # arm64, which need a second compiler and a second build.
     step "kernel matrix" e2e/matrix/matrix.sh 5.10 newest:tp_btf
 }
@@ -84,7 +86,7 @@ is_other_cluster() {
     [[ -n ${KUBECONFIG:-} ]]
 }
 
-# The programs of the test cluster take long the first time: they are built beside everything else.
+# Starts to build the programs of the test cluster in the background, since their first build takes long.
 start_cluster_build() {
     is_other_cluster && return
     # A process group of its own, so that an interrupted run can end the compilers too.
@@ -119,12 +121,12 @@ e2e() {
         fi
     fi
     step "deploy" make deploy
-    # Tests that break things take the cluster for themselves; the others share it.
+    # Tests that break things lock the cluster for themselves; the others share it.
     step "cluster suite" cargo test --locked --package traffictrace-e2e --test cluster -- --test-threads=4
 }
 
-# What an API server decides, by the oldest one that is supported: definitions, admission policies, the accounts' rights.
-# It has a name and a folder of its own, so that it can run beside the usual test cluster.
+# Tests what only an API server decides, with the oldest supported version: definitions, admission policies, permissions
+# of the accounts. This cluster has a name and a folder of its own, so that it can run beside the usual test cluster.
 kubernetes_oldest() {
     export TRAFFICTRACE_KUBERNETES=$1
     export TRAFFICTRACE_CLUSTER=${TRAFFICTRACE_CLUSTER:-tt-$1}
@@ -142,7 +144,7 @@ kubernetes_oldest() {
     step "API tests on Kubernetes $1" cargo test --locked --package traffictrace-e2e --test cluster -- --test-threads=4 api::
 }
 
-# The chart as it is; its pods stay unscheduled, as nobody is there who makes them.
+# Installs the chart unchanged; its pods are never created, because only the API server is running.
 install_chart() {
     kubectl version
     kubectl apply -f manifests/namespace.yaml
@@ -154,7 +156,7 @@ skip_cluster() {
     [[ ${CI:-} != true ]]
 }
 
-# A cluster that was there before stays; what this run started goes, also when it is interrupted.
+# Removes only what this run started, even if it is interrupted; a cluster that was there before stays.
 clean_up() {
     [[ -z $cluster_build ]] || kill -- "-$cluster_build" 2>/dev/null || true
     [[ -z $cluster_is_ours ]] || e2e/cluster/cluster.sh down

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &CrdArgs) -> Result<(), CrdError> {
         }
     };
     match io::stdout().write_all(text.as_bytes()) {
-        // Whoever read the output has had enough.
+        // The reader of the output has closed it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(CrdError::Output),
     }

@@ -1,5 +1,5 @@
-//! The parts of an ELF file that are needed here, read piece by piece: executables can have gigabytes of symbols, and the
-//! headers may lie.
+//! Reading ELF files piece by piece, as far as needed here. Executables can have gigabytes of symbols, and headers may
+//! lie.
 
 mod go;
 mod pointers;
@@ -24,24 +24,24 @@ use self::{
     source::{Source, invalid},
 };
 
-/// Bytes that are read at once.
+/// Number of bytes in one read.
 const CHUNK: usize = 1 << 18;
-/// Size of an entry of a table, of symbols or of relocations.
+/// Size of an entry in a table of symbols or relocations, in bytes.
 const ENTRY: usize = 24;
-/// Length up to which a table or a section is looked through. The largest ones that are known, of a provider of Terraform
-/// (674 MiB), are 101 MiB of constants and 70 MiB of names; Node has 46 MiB, kubectl 11 MiB.
+/// Maximum length of a table or section that is searched. The largest known ones, of a Terraform provider (674 MiB),
+/// are 101 MiB of constants and 70 MiB of names; Node has 46 MiB, kubectl 11 MiB.
 const MOST_SCANNED: u64 = 128 << 20;
-/// Bytes of one file up to which it is read, however often its headers lead to the same ones: without symbols, that program
-/// needs 240 MiB, Node 160 MiB. A file with nothing in it costs as much.
+/// Maximum number of bytes that are read of one file, even if its headers lead to the same bytes repeatedly. Without
+/// symbols, that Terraform provider needs 240 MiB, Node 160 MiB. A sparse file costs as much as a full one.
 const MOST_READ: u64 = 256 << 20;
-/// Number of sections and segments up to which a file is looked at: 38 sections of Chromium, some thousand of programs whose
-/// linker left a section for each function.
+/// Maximum number of sections and segments. Chromium has 38 sections; a program whose linker keeps a section for each
+/// function has some thousand.
 const MOST_HEADERS: u16 = 4096;
-/// Bytes of the sections' names that are read: some hundred are needed.
+/// Maximum number of bytes of section names that are read. Some hundred are needed.
 const MOST_SECTION_NAMES: u64 = 1 << 16;
-/// Length of a function up to which its code is read.
+/// Maximum length of a function whose code is read, in bytes.
 const MOST_CODE: u64 = 1 << 16;
-/// Length of a text up to which it is read, in bytes.
+/// Maximum length of a text, in bytes.
 pub(super) const MOST_TEXT: usize = 1024;
 
 type Header = elf::FileHeader64<LittleEndian>;
@@ -62,19 +62,19 @@ pub(super) struct Range {
     pub(super) length: u64,
 }
 
-/// A section, and where it is loaded.
+/// A section, and the address to which it is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placed {
     pub(super) address: u64,
     pub(super) range: Range,
 }
 
-/// An ELF file of 64 bits, little-endian.
+/// A 64-bit little-endian ELF file.
 #[derive(Debug)]
 pub(super) struct Elf<'a> {
     file: Source<'a>,
     pub(super) machine: Machine,
-    /// What is loaded from the file.
+    /// The segments that are loaded from the file.
     loaded: Vec<Loaded>,
     sections: Vec<Section>,
     /// The sections' names.
@@ -82,20 +82,20 @@ pub(super) struct Elf<'a> {
 }
 
 impl<'a> Elf<'a> {
-    /// Reads the headers.
+    /// Reads the headers of a file.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidData`] if it is no such file; the system's error if it cannot be read.
+    /// [`io::ErrorKind::InvalidData`] if it is not such an ELF file; the system's error if it cannot be read.
     pub(super) fn read(file: &'a File) -> io::Result<Self> {
         Self::read_within(file, MOST_READ)
     }
 
-    /// Reads the headers of a file of which no more than this is read, in bytes, with all that comes later.
+    /// Reads the headers of a file. `most` limits the number of bytes that are read of this file, now and later.
     ///
     /// # Errors
     ///
-    /// As of [`Elf::read`].
+    /// The same as of [`Elf::read`].
     pub(super) fn read_within(file: &'a File, most: u64) -> io::Result<Self> {
         let file = Source::new(file, most.min(MOST_READ));
         let bytes = file.read(Range { offset: 0, length: size_of::<Header>() as u64 })?;
@@ -127,17 +127,17 @@ impl<'a> Elf<'a> {
             .collect();
         let names = sections.get(usize::from(header.e_shstrndx.get(LittleEndian))).and_then(range_of);
         let names = names.map(|names| Range { length: names.length.min(MOST_SECTION_NAMES), ..names });
-        // Without names there are no sections.
+        // If the names cannot be read, no section can be found.
         let names = names.and_then(|names| file.read(names).ok()).unwrap_or_default();
         Ok(Self { file, machine, loaded, sections, names })
     }
 
-    /// A section by its name.
+    /// Finds a section by its name.
     pub(super) fn section(&self, name: &str) -> Option<Range> {
         range_of(self.header_of(name)?)
     }
 
-    /// A section by its name, with its address.
+    /// Finds a section and its address by its name.
     pub(super) fn placed(&self, name: &str) -> Option<Placed> {
         let section = self.header_of(name)?;
         Some(Placed { address: section.sh_addr.get(LittleEndian), range: range_of(section)? })
@@ -151,16 +151,16 @@ impl<'a> Elf<'a> {
         })
     }
 
-    /// A part of the file, if it has so much.
+    /// Reads a part of the file.
     ///
     /// # Errors
     ///
-    /// The system's error if the file cannot be read.
+    /// The system's error if the file is shorter than the part says, or cannot be read.
     pub(super) fn bytes(&self, range: Range) -> io::Result<Vec<u8>> {
         self.file.read(range)
     }
 
-    /// The code of a function; none if it is not in the file, or longer than any function that is looked for.
+    /// Reads the code of a function. Returns `None` if it is not in the file, or longer than [`MOST_CODE`].
     ///
     /// # Errors
     ///
@@ -172,7 +172,7 @@ impl<'a> Elf<'a> {
         self.file.read(Range { offset, length: function.size }).map(Some)
     }
 
-    /// The first bytes of a section, up to `most`.
+    /// Reads the first bytes of a section, up to `most`.
     ///
     /// # Errors
     ///
@@ -181,7 +181,8 @@ impl<'a> Elf<'a> {
         self.file.read(Range { length: section.length.min(most), ..section })
     }
 
-    /// What comes first in a section behind `text` and passes `accepts`, which is given `behind` bytes of it.
+    /// Searches a section for `text`, and passes up to `behind` bytes after each match to `accepts`. Returns its first
+    /// result.
     ///
     /// # Errors
     ///
@@ -205,8 +206,8 @@ impl<'a> Elf<'a> {
         Ok(first)
     }
 
-    /// Calls `sink` with a section, piece by piece, and where each begins in it, until it breaks. Pieces have `overlap` bytes
-    /// in common.
+    /// Calls `sink` with each piece of a section and the piece's offset in it, until `sink` breaks. Neighbouring pieces
+    /// share `overlap` bytes.
     fn chunks(
         &self,
         section: Range,
@@ -215,7 +216,7 @@ impl<'a> Elf<'a> {
     ) -> io::Result<()> {
         let Range { offset, length } = section;
         let length = length.min(MOST_SCANNED);
-        // Whole entries of a table.
+        // A multiple of the entry size, so that no table entry is split.
         let step = CHUNK / ENTRY * ENTRY;
         let mut start = 0;
         while start < length {

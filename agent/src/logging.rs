@@ -1,4 +1,4 @@
-//! What goes to the standard error beside a command's last word.
+//! Logging to standard error.
 
 use std::{
     env,
@@ -8,26 +8,27 @@ use std::{
 use tracing_subscriber::EnvFilter;
 pub(crate) use tracing_subscriber::filter::LevelFilter;
 
-/// Begins to write log lines to the standard error: those of `level` and graver, unless RUST_LOG names another level, and
-/// those that RUST_LOG asks for by module.
+/// Begins to write log lines to standard error: those of `level` and above, unless RUST_LOG sets another level, and
+/// those of single modules that RUST_LOG names.
 pub(crate) fn init(level: LevelFilter) {
     let asked = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let filter = EnvFilter::builder().with_default_directive(level.into()).parse_lossy(&asked);
-    // A word that is no level, such as a misspelt one, passes for a module, and would switch off everything else.
+    // A word that is not a level, for example a misspelt one, counts as a module name, and would switch off everything
+    // else.
     let filter = if names_level(&asked) { filter } else { filter.add_directive(level.into()) };
-    // They call every failed request an error, and lack the remedy. Whoever sent the request says more.
+    // These modules log every failed request as an error, without advice. The sender of the request logs it better.
     let filter = ["kube_client::client::builder=off", "kube_runtime::watcher=off"]
         .iter()
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // A second call in one process (tests) changes nothing.
+    // A second call in one process (in tests) changes nothing.
     let _ = lines.with_ansi(io::stderr().is_terminal()).try_init();
 }
 
-/// Whether a filter, as RUST_LOG takes it, names a level for all modules.
+/// Returns true if a filter in the form of RUST_LOG sets a level for all modules.
 fn names_level(filter: &str) -> bool {
-    // No text at all passes for a level.
+    // Empty words are skipped, because an empty text parses as a level.
     let mut words = filter.split(',').map(str::trim).filter(|word| !word.is_empty());
     words.any(|word| word.parse::<LevelFilter>().is_ok())
 }

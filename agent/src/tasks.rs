@@ -1,18 +1,17 @@
-//! Tasks without which the process is of no use: one that ends takes the process with it, so that nothing goes on with
-//! what was true once.
+//! Tasks that the process needs. If one ends, the process ends too, so that it does not go on with outdated data.
 
 use std::collections::HashMap;
 
 use tokio::task::{Id, JoinSet};
 
-/// Some tasks, each with a name for messages.
+/// Tasks, each with a name for messages.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     set: JoinSet<()>,
     names: HashMap<Id, String>,
 }
 
-/// A task has ended that must not.
+/// A task ended that must not end.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} has ended: {cause}; the process cannot go on without it and begins anew")]
 pub(crate) struct TaskEnded {
@@ -21,13 +20,13 @@ pub(crate) struct TaskEnded {
 }
 
 impl Tasks {
-    /// Begins a task, such as `the watch of pods`.
+    /// Begins a task. The name is for messages, for example `the watch of pods`.
     pub(crate) fn spawn(&mut self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
         let id = self.set.spawn(task).id();
         self.names.insert(id, name.into());
     }
 
-    /// Waits for the first of them that ends; for ever while all go on.
+    /// Waits for the first task that ends; forever while all go on.
     pub(crate) async fn ended(&mut self) -> TaskEnded {
         let (id, cause) = match self.set.join_next_with_id().await {
             Some(Ok((id, ()))) => (id, "nothing more comes from it".to_owned()),

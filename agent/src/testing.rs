@@ -1,4 +1,4 @@
-//! What several tests need. A test that cannot run here says so and is counted as failed where `CI=true`.
+//! Helpers of several tests. A test that cannot run on a machine prints the reason, and fails if `CI=true`.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::cgroups::{CgroupRoot, find_root};
 
-/// The cgroup2 tree, when this process may make cgroups in it.
+/// Returns the cgroup2 tree, if this process may create cgroups in it.
 pub(crate) fn writable_cgroups() -> Option<CgroupRoot> {
     match find_root(None) {
         Ok(root) if rustix::fs::access(root.path(), rustix::fs::Access::WRITE_OK).is_ok() => Some(root),
@@ -17,15 +17,15 @@ pub(crate) fn writable_cgroups() -> Option<CgroupRoot> {
     }
 }
 
-/// Says why a test does not run; fails it where nothing may be left out.
+/// Prints why a test is skipped; fails if `CI=true`.
 pub(crate) fn skip<T>(why: &str) -> Option<T> {
-    // Past the test runner's capture, so that it is seen and counted although the test passes.
+    // Written past the test runner's capture, so that the line is seen and counted although the test passes.
     let _ = std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes());
     assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot run, and CI=true allows no skip: {why}");
     None
 }
 
-/// A cgroup for one test, removed at its end with everything below it.
+/// A cgroup for one test, which is removed at its end with everything below.
 pub(crate) struct TestCgroup {
     root: CgroupRoot,
     path: PathBuf,
@@ -40,12 +40,12 @@ impl TestCgroup {
         cgroup
     }
 
-    /// Relative to the root of the tree.
+    /// Path relative to the root of the tree.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes a cgroup below this one, and returns its path relative to the root of the tree.
+    /// Creates a cgroup below this one, and returns its path relative to the root of the tree.
     pub(crate) fn make(&self, below: &str) -> PathBuf {
         let path = self.path.join(below);
         fs::create_dir_all(self.root.path().join(&path)).unwrap();
@@ -56,7 +56,7 @@ impl TestCgroup {
         fs::remove_dir(self.root.path().join(&self.path).join(below)).unwrap();
     }
 
-    /// A sleeping process in a cgroup below this one.
+    /// Starts a sleeping process in a cgroup below this one.
     pub(crate) fn sleeper(&self, below: &str) -> Sleeper {
         let child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
         let procs = self.root.path().join(&self.path).join(below).join("cgroup.procs");
@@ -72,7 +72,7 @@ impl Drop for TestCgroup {
     }
 }
 
-/// A process that ends with the value.
+/// A process that is killed when the value is dropped.
 pub(crate) struct Sleeper(Child);
 
 impl Sleeper {
@@ -83,13 +83,13 @@ impl Sleeper {
 
 impl Drop for Sleeper {
     fn drop(&mut self) {
-        // The process may have ended already; there is nothing else to do about a failure here.
+        // The process may have ended already, and a failure here cannot be handled.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Removes cgroup folders from the leaves up; the files in them are the kernel's.
+/// Removes cgroup folders from the leaves up. Their files belong to the kernel and need no removal.
 fn remove_all(path: &Path) {
     if let Ok(entries) = fs::read_dir(path) {
         for entry in entries.filter_map(Result::ok).filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the product for arm64, static. Prints where it is.
+# Builds static programs of the product for arm64, and prints their folder.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

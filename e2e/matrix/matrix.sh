@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Boots Debian's kernels in QEMU under software emulation, tries the product there byte for byte with each tier of
-# hooks that the kernel has, and prints a table. Exit status 1 when a cell failed; what was not tried says SKIPPED.
+# Boots Debian's kernels in QEMU under software emulation, tests the product there byte for byte with each hook tier
+# that the kernel has, and prints a table. The exit status is 1 if a cell failed; a cell that was not tested says
+# SKIPPED.
 #
 # usage: matrix.sh [KERNEL[:TIER[,TIER...]]...]
 #                                   of 5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest; without: those
@@ -40,7 +41,7 @@ need_kernel_name() {
     die "no kernel '$1' in the matrix; there are ${KERNEL_NAMES[*]}"
 }
 
-# What QEMU and the images need, by the architectures that are asked for.
+# Installs QEMU and the tools for images that the given architectures need.
 install_emulators() {
     local needed=(cpio:cpio "$DEBIAN_KEYS:debian-archive-keyring") architecture
     for architecture in "$@"; do
@@ -52,7 +53,7 @@ install_emulators() {
     ensure_packages "${needed[@]}"
 }
 
-# try_kernel NAME VMLINUZ INITRD: boots it, its log named after it.
+# try_kernel NAME VMLINUZ INITRD: boots the kernel, with a log of its name.
 try_kernel() {
     local name=$1 begin=$SECONDS
     if boot_or_again "$name" "$2" "$3" "$OUT/$name.log"; then
@@ -98,11 +99,11 @@ main() {
     for architecture in "${!initrds[@]}"; do
         initrds[$architecture]=$(build_initrd "$architecture")
     done
-    # Each guest's shell is the first of a process group, so that an interrupted run can end QEMU too.
+    # Each guest's shell leads a process group, so that an interrupted run can end QEMU too.
     set -m
     trap end_guests EXIT
     for name in "${tried[@]}"; do
-        # As many guests at a time as there are processors: each has one.
+        # As many guests run at a time as there are processors.
         ((running < $(nproc))) || { wait -n && running=$((running - 1)); }
         say "$name: booting $(basename "$(dirname "${images[$name]}")")"
         try_kernel "$name" "${images[$name]}" "$(with_modules "${initrds[$(kernel_architecture "$name")]}" \

@@ -23,15 +23,15 @@ pub use self::{
 
 /// Maximum number of sessions (traces) that one node can serve at once.
 pub const SESSIONS: usize = 64;
-/// Slots of a set of the flow table.
+/// Number of slots in a set of the flow table.
 pub const WAYS: usize = 8;
-/// Bytes of a cgroup folder's name that are kept, with the closing zero.
+/// Maximum number of bytes of a cgroup folder's name that are kept, including the final zero.
 pub const FOLDER: usize = 128;
 /// Length of the array of losses.
 pub const LOSSES: usize = 16;
 /// Maximum number of slots that one run of `tt_reconcile` compares with their sockets.
 pub const WORK: usize = 256;
-/// No slot; ends a list of slots that is shorter than [`WORK`].
+/// Not a slot: ends a list of slots that is shorter than [`WORK`].
 pub const NO_SLOT: u64 = 0xffff_ffff;
 
 /// Bit of TCP in [`Filter::protocols`], and the protocol of a slot.
@@ -62,7 +62,7 @@ pub enum Loss {
     TxBytes = 2,
     /// Cgroups whose name and parent could not be kept.
     Folders = 3,
-    /// Processes that could not be followed, or not all of whose open files could be looked at.
+    /// Processes that could not be followed, or some of whose open files could not be checked.
     Processes = 4,
     /// Datagram sockets whose end was not reported; their slots are freed when they are idle.
     Ended = 5,
@@ -72,26 +72,26 @@ pub enum Loss {
     RescuedSends = 7,
     /// Not a loss: receives that the kernel skipped for the first program and that its twin counted.
     RescuedReceives = 8,
-    /// Not a loss: how often a cgroup was noted as a lender of sockets, see `lend.h`.
+    /// Not a loss: number of times that a cgroup was noted as a lender of sockets, see `lend.h`.
     Lenders = 9,
-    /// Not a loss: looks at an accepted connection from which bytes were read by no process that is known.
+    /// Not a loss: checks of an accepted connection whose bytes an unknown process reads.
     Unowned = 10,
 }
 
 /// Size of [`Folder`] in the kernel.
 pub const FOLDER_SIZE: usize = 8 + FOLDER;
 
-/// A cgroup on the way from a selected socket up to the selected cgroup.
+/// A cgroup on the path from a selected socket up to the selected cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
-    /// Id of the parent cgroup, 0 for the root.
+    /// Id of the parent cgroup; 0 for the root.
     pub parent: u64,
-    /// The folder's name; cut at 127 bytes.
+    /// Name of the folder, cut at 127 bytes.
     pub name: String,
 }
 
 impl Folder {
-    /// Reads `struct tt_folder`.
+    /// Parses `struct tt_folder`.
     pub fn from_bytes(bytes: &[u8; FOLDER_SIZE]) -> Self {
         let (parent, name) = bytes.split_at(8);
         let mut word = [0; 8];
@@ -107,12 +107,12 @@ pub type Overflow = [u64; 4];
 /// A selected process: its sessions, and those that its children inherit.
 pub type Process = [u64; 2];
 
-/// The address that 16 bytes in network order stand for, with `::ffff:a.b.c.d` as IPv4.
+/// Returns the address in 16 bytes in network order; `::ffff:a.b.c.d` becomes IPv4.
 pub fn address(bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
-/// The text before the first zero byte; bytes that are not UTF-8 are replaced.
+/// Returns the text before the first zero byte; bytes that are not UTF-8 are replaced.
 pub fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()

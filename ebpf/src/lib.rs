@@ -6,7 +6,7 @@ pub mod layout;
 #[cfg(test)]
 mod stack;
 
-/// Bytes that start at an address aligned for the ELF parser.
+/// Bytes at an address that is aligned for the ELF parser.
 #[repr(C, align(8))]
 struct Aligned<T: ?Sized>(T);
 
@@ -15,38 +15,39 @@ static PLAIN: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"),
 
 static HTTP_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/http.bpf.o")));
 
-/// The ELF object that sees HTTP: loaded beside the others while a session asks for requests.
+/// The ELF object that sees HTTP; loaded in addition while a session asks for requests.
 pub static HTTP_OBJECT: &[u8] = &HTTP_ALIGNED.0;
 
 static TLS_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/tls.bpf.o")));
 
-/// The ELF object that sees the plain text of TLS: loaded while a session asks for that.
+/// The ELF object that sees the plain text of TLS; loaded in addition while a session asks for that.
 pub static TLS_OBJECT: &[u8] = &TLS_ALIGNED.0;
 
 static STACKS_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/stacks.bpf.o")));
 
-/// The ELF object that takes stacks: loaded beside [`Variant::Typed`] while a session asks for them.
+/// The ELF object that takes stacks; loaded in addition to [`Variant::Typed`] while a session asks for them.
 pub static STACKS_OBJECT: &[u8] = &STACKS_ALIGNED.0;
 
-/// The two ELF objects. Each has all maps and the programs of its hooks; the loader fits it to the running kernel.
+/// The two ELF objects that count. Each has all maps and the programs for its hooks; the loader adapts it to the
+/// running kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
-    /// For tracepoints and fexit, by typed pointers (Linux 5.12 and later).
+    /// Object for tracepoints and fexit, with typed pointers (Linux 5.12 and later).
     Typed,
-    /// For kprobes, and for fexit on older kernels.
+    /// Object for kprobes, and for fexit on older kernels.
     Plain,
 }
 
 #[cfg(feature = "bench")]
 static EMPTY_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")));
 
-/// The ELF object with programs that do nothing on the same hooks, named `empty_` instead of `tt_`: the baseline of
-/// benchmarks.
+/// The ELF object whose programs do nothing on the same hooks, with names in `empty_` instead of `tt_`; used as a
+/// baseline in benchmarks.
 #[cfg(feature = "bench")]
 pub static EMPTY_OBJECT: &[u8] = &EMPTY_ALIGNED.0;
 
 impl Variant {
-    /// The object.
+    /// Returns the bytes of the object.
     pub fn object(self) -> &'static [u8] {
         match self {
             Self::Typed => &TYPED.0,
@@ -59,8 +60,8 @@ impl Variant {
 pub mod maps {
     /// One [`super::layout::Selection`]: global data of the programs.
     pub const SELECTION: &str = ".data.selection";
-    /// Bits of the pairs of programs that have a twin (`u64`): global data of the programs, in
-    /// [`super::Variant::Typed`] alone.
+    /// Bits of the pairs of programs that have a twin (`u64`): global data of the programs, only in
+    /// [`super::Variant::Typed`].
     pub const TWINS: &str = ".data.twins";
     /// The sets of the flow table, each with its [`super::layout::Tags`], mapped.
     pub const TAGS: &str = "tt_tags";
@@ -68,12 +69,12 @@ pub mod maps {
     pub const SLOTS: &str = "tt_slots";
     /// [`super::layout::SpillKey`] → number of a slot in the stash (`u32`).
     pub const SPILL: &str = "tt_spill";
-    /// Queue of cookies (`u64`) of sockets that have ended and whose slots user space is to close: those of datagrams, and of
-    /// TCP those beside the main one that may be in the stash.
+    /// Queue of cookies (`u64`) of ended sockets whose slots user space must close: slots of datagrams, and slots of
+    /// TCP other than the main one that may be in the stash.
     pub const ENDED: &str = "tt_ended";
-    /// Memory for the events at hand, the programs' own affair; its size depends on the number of CPUs.
+    /// Memory for current events, only used by the programs; its size depends on the number of CPUs.
     pub const CELLS: &str = "tt_cells";
-    /// Slots that `tt_reconcile` is to compare with their sockets (`u64`), mapped.
+    /// Slots that `tt_reconcile` must compare with their sockets (`u64`), mapped.
     pub const WORK: &str = "tt_work";
     /// Counters by [`super::layout::Loss`] (`u64`), mapped.
     pub const LOSSES: &str = "tt_losses";
@@ -87,7 +88,7 @@ pub mod maps {
     pub const OVERFLOW: &str = "tt_overflow";
     /// Cgroup id → [`super::layout::Folder`]. LRU.
     pub const FOLDERS: &str = "tt_folders";
-    /// The LRU maps that are the kernel's own affair, with the number of entries each must have room for.
+    /// The LRU maps that only the kernel uses, with the minimum number of entries of each.
     pub const KERNELS_OWN: [(&str, u32); 5] = [
         ("tt_directions", 8192),
         ("tt_origins", 2048),
@@ -101,49 +102,51 @@ pub mod maps {
     pub const HTTP_LOST: &str = "tt_http_lost";
     /// In [`super::HTTP_OBJECT`], cookie of a socket → [`super::layout::http::Pause`]. LRU.
     pub const HTTP_PAUSES: &str = "tt_http_pauses";
-    /// In [`super::HTTP_OBJECT`], a set of cookies of sockets that speak no HTTP (value `u8`). The programs remove them.
+    /// In [`super::HTTP_OBJECT`], cookies of sockets that do not speak HTTP (value `u8`). The programs remove entries.
     pub const HTTP_IGNORED: &str = "tt_http_ignored";
     /// In [`super::TLS_OBJECT`], the ring buffer of [`super::layout::http::Record`]s of plain text.
     pub const TLS_RING: &str = "tt_tls_ring";
-    /// In [`super::TLS_OBJECT`], the ring buffer of processes to be looked at: [`super::layout::tls::news`].
+    /// In [`super::TLS_OBJECT`], the ring buffer of processes that must be inspected: [`super::layout::tls::news`].
     pub const TLS_NEWS: &str = "tt_tls_news";
     /// In [`super::TLS_OBJECT`], cgroup id → [`super::layout::http::Lost`].
     pub const TLS_LOST: &str = "tt_tls_lost";
     /// In [`super::TLS_OBJECT`], the set of selected cgroups by id (value `u8`).
     pub const TLS_CGROUPS: &str = "tt_tls_cgroups";
-    /// In [`super::TLS_OBJECT`], [`super::layout::tls::Way`] → number of its bytes (`u64`) up to which none are of interest. LRU.
+    /// In [`super::TLS_OBJECT`], [`super::layout::tls::Way`] → number of its bytes (`u64`) up to which none are needed.
+    /// LRU.
     pub const TLS_BODIES: &str = "tt_tls_bodies";
-    /// Sessions that want stacks (`u64`): global data of the programs, in [`super::Variant::Typed`] alone.
+    /// Sessions that want stacks (`u64`): global data of the programs, only in [`super::Variant::Typed`].
     pub const STACKED: &str = ".data.stacked";
-    /// In [`super::Variant::Typed`], the note of each CPU for [`super::STACKS_OBJECT`]; the programs' own affair.
+    /// In [`super::Variant::Typed`], the note of each CPU for [`super::STACKS_OBJECT`]; only used by the programs.
     pub const STACK_NOTE: &str = "tt_stack_note";
     /// In [`super::STACKS_OBJECT`], an array of maps: its one element is [`STACK_NOTE`].
     pub const STACK_NOTES: &str = "tt_stack_notes";
     /// In [`super::STACKS_OBJECT`], the ring buffer of [`super::layout::stacks::Record`]s.
     pub const STACKS: &str = "tt_stacks";
-    /// In [`super::STACKS_OBJECT`], process id → number of the way its stacks are taken (`u32`). LRU.
+    /// In [`super::STACKS_OBJECT`], process id → [`super::layout::stacks::Known`]. LRU.
     pub const STACK_MODES: &str = "tt_stack_modes";
     /// In [`super::STACKS_OBJECT`], [`super::layout::stacks::Options`]: global data of the programs.
     pub const STACK_OPTIONS: &str = ".data.options";
-    /// In [`super::STACKS_OBJECT`], the number of records that the ring buffer refused (`u64`): global data of the programs.
+    /// In [`super::STACKS_OBJECT`], the number of records that the ring buffer refused (`u64`): global data.
     pub const STACKS_LOST: &str = ".data.lost";
-    /// In [`super::Variant::Plain`], a HASH of sockets that is the kernel's own affair and has one entry for each slot.
+    /// In [`super::Variant::Plain`], a HASH of sockets with one entry for each slot; only used by the programs.
     pub const IDS: &str = "tt_ids";
 }
 
 /// Names of the constants (`.rodata`) that user space sets before it loads an object.
 pub mod constants {
-    /// Number of the table's main sets minus one (`u32`); the number is a power of two.
+    /// Number of the table's main sets minus one (`u32`); the number of sets is a power of two.
     pub const SET_MASK: &str = "set_mask";
-    /// Number of the stash's sets (`u32`), which come after the main ones.
+    /// Number of the stash's sets (`u32`), which follow the main ones.
     pub const STASH_SETS: &str = "stash_sets";
-    /// In the objects that have a ring buffer, the bytes in it at which user space is woken (`u64`), a power of two.
+    /// In the objects with a ring buffer, the number of bytes in it at which user space is woken (`u64`), a power of
+    /// two.
     pub const WAKE_AT: &str = "wake_at";
     /// In [`super::STACKS_OBJECT`], the time in which a CPU's budget grows by one stack, in nanoseconds (`u64`).
     pub const STACK_PERIOD: &str = "stack_period";
-    /// In [`super::STACKS_OBJECT`], the most that a CPU's budget holds: the time in which it grows so far, in nanoseconds
+    /// In [`super::STACKS_OBJECT`], the maximum of a CPU's budget: the time in which it grows to that, in nanoseconds
     /// (`u64`).
     pub const STACK_BUDGET: &str = "stack_budget";
-    /// In [`super::Variant::Typed`], 1 if notes about messages are kept by thread and not in storage of tasks (`u8`).
+    /// In [`super::Variant::Typed`], 1 if notes about messages are kept by thread instead of in task storage (`u8`).
     pub const NOTES_BY_THREAD: &str = "notes_by_thread";
 }

@@ -1,5 +1,5 @@
-//! The stack of the kernel programs. The verifier adds up the frames of a chain of calls, each rounded up to 32 bytes before
-//! Linux 6.13, and refuses more than 512 bytes; it tells so only on the kernels that round.
+//! The stack usage of the kernel programs. The verifier adds up the frames of a call chain, each rounded up to 32 bytes
+//! before Linux 6.13, and rejects more than 512 bytes; only kernels that round would show the error.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,13 +13,13 @@ const ROUNDED_TO: u32 = 32;
 const CALL: u8 = 0x85;
 const ADD_IMMEDIATE: u8 = 0x07;
 const MOVE_REGISTER: u8 = 0xbf;
-/// The register that points to the frame, and what a call's source register says of a function of the object.
+/// The register that points to the frame, and the value of a call's source register for a function of the same object.
 const FRAME: u8 = 10;
 const OWN_FUNCTION: u8 = 1;
 
 #[derive(Debug, Default)]
 struct Function {
-    /// Bytes of its frame.
+    /// Size of its frame in bytes.
     frame: u32,
     calls: BTreeSet<String>,
 }
@@ -47,7 +47,7 @@ fn instructions(bytes: &[u8]) -> Vec<Instruction> {
         .collect()
 }
 
-/// The deepest byte that a function reaches below its frame's pointer.
+/// Returns the size of a function's frame: the deepest byte that it accesses below its frame pointer.
 fn frame(body: &[Instruction]) -> u32 {
     let accesses = body.iter().filter_map(|instruction| {
         let pointer = match instruction.operation & 7 {
@@ -69,7 +69,7 @@ fn frame(body: &[Instruction]) -> u32 {
 fn functions(elf: &[u8]) -> BTreeMap<String, Function> {
     let file = object::File::parse(elf).unwrap();
     let mut functions = BTreeMap::new();
-    // A call of a static function names its section and place.
+    // A call of a static function has its section and offset.
     let at: HashMap<_, _> = file
         .symbols()
         .filter(|symbol| symbol.kind() == SymbolKind::Text)
@@ -105,7 +105,7 @@ fn functions(elf: &[u8]) -> BTreeMap<String, Function> {
     functions
 }
 
-/// The deepest chain of calls that begins with a function.
+/// Returns the size of the deepest call chain that begins with a function, and its functions.
 fn deepest(name: &str, functions: &BTreeMap<String, Function>) -> (u32, Vec<String>) {
     let function = &functions[name];
     let below = function.calls.iter().map(|call| deepest(call, functions)).max();
@@ -121,7 +121,7 @@ fn every_chain_of_calls_fits_the_stack() {
     const OTHER_HTTP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/http.bpf.o"));
     const OTHER_TLS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/tls.bpf.o"));
     const OTHER_STACKS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/stacks.bpf.o"));
-    // With the least number of functions, and of bytes, that can be true.
+    // Each object has a minimum number of functions, and of bytes, that can be true.
     let objects = [
         ("typed", Variant::Typed.object(), 15, 300),
         ("plain", Variant::Plain.object(), 15, 300),

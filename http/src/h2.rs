@@ -1,15 +1,16 @@
 //! HTTP/2 (RFC 9113), as an observer of both ways reads it.
 //!
-//! The client's way is the one that begins with the preface. On a connection that was joined in its middle, header blocks
-//! tell: request pseudo-headers and priorities come from the client, `:status` and PUSH_PROMISE from the server. Until
-//! then no request counts as seen; frames are followed all the same, for the header tables.
+//! The client's way is the one that begins with the preface. On a connection that was joined in its middle, header
+//! blocks show the client's way: request pseudo-headers and priorities come from the client, `:status` and PUSH_PROMISE
+//! from the server. Until then, no request counts as seen; frames are parsed nevertheless, for the sake of the header
+//! tables.
 //!
-//! A way that lost its place, as a joined one has at first, finds it at a piece that begins with a plausible frame
-//! header. What its header table held before is unknown from there on (see [`hpack`]), and what the fields of an exchange
-//! lack by that is empty or [`Status::Unknown`](crate::Status::Unknown).
+//! A way whose position is lost, as in a joined connection at first, is found again at a piece that begins with a
+//! plausible frame header. The earlier contents of its header table are unknown from then on (see [`hpack`]), and
+//! fields of an exchange that need them are empty or [`Status::Unknown`](crate::Status::Unknown).
 //!
-//! Settings are not read. The header tables' sizes are signalled in the header blocks, and a frame is followed
-//! whatever its size: only header blocks are kept, and those are bounded here.
+//! Settings are not read. The sizes of header tables are signalled in the header blocks, and a frame can have any size:
+//! only header blocks are kept, and their size is limited here.
 
 mod block;
 mod fields;
@@ -33,19 +34,19 @@ use crate::{Reason, Side, Sink, Way, parser};
 /// A request of HTTP/1.1 that the server answered by switching to HTTP/2 (RFC 7540, section 3.2).
 #[derive(Debug)]
 pub(crate) struct Upgrade {
-    /// Which end the traced socket is.
+    /// The end of the connection that the traced socket is.
     pub(crate) side: Side,
-    /// The request's method.
+    /// Method of the request.
     pub(crate) method: String,
-    /// The request's host, as [`crate::Exchange`] has it.
+    /// Host of the request, as in [`crate::Exchange`].
     pub(crate) host: String,
-    /// The request's path likewise.
+    /// Path of the request, as in [`crate::Exchange`].
     pub(crate) path: String,
-    /// Time of the request's first byte.
+    /// Time of the first byte of the request.
     pub(crate) began: u64,
-    /// Bytes of the request, head and body.
+    /// Number of bytes of the request, head and body.
     pub(crate) request_bytes: u64,
-    /// Bytes of the 101 response, which count for the response as those of other interim ones.
+    /// Number of bytes of the 101 response, which are added to the response like those of other interim responses.
     pub(crate) response_bytes: u64,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Upgrade {
 #[derive(Debug)]
 pub(crate) struct Parser {
     halves: [Half; 2],
-    /// The way that the client sends, once it is known.
+    /// The way of the client's bytes, once it is known.
     client: Option<Way>,
     streams: Streams,
     /// Time of the last bytes that were fed.
@@ -61,14 +62,14 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
-    /// A parser of a connection that spoke HTTP/2 from its first byte on. `joined` says that bytes passed before.
+    /// Starts a connection that spoke HTTP/2 from its first byte on. `joined`: bytes passed before.
     pub(crate) fn new(joined: bool) -> Self {
         let half = if joined { Half::joined } else { Half::new };
         Self { halves: [half(), half()], client: None, streams: Streams::default(), time: 0 }
     }
 
-    /// A parser of what follows a request that was upgraded: the client's preface, and the server's frames after the head
-    /// of its 101 response. The request is stream 1, which gets the response.
+    /// Starts after a request that was upgraded: with the client's preface, and the server's frames after the head of
+    /// its 101 response. The request is stream 1, on which the response comes.
     pub(crate) fn upgraded(upgrade: Upgrade) -> Self {
         let Upgrade { side, method, host, path, began, request_bytes: bytes, response_bytes } = upgrade;
         let mut parser = Self::new(false);
@@ -90,7 +91,7 @@ impl Parser {
         &mut self.halves[way.index()]
     }
 
-    /// Returns where to report to, once it is known which way is the client's.
+    /// Returns the receiver of reports, once the client's way is known.
     fn out<'a>(&self, sink: &'a mut dyn Sink) -> Option<Out<'a>> {
         let side = match self.client? {
             Way::Received => Side::Server,
@@ -99,7 +100,7 @@ impl Parser {
         Some(Out { side, sink })
     }
 
-    /// Handles what frames of a way mean.
+    /// Handles an event in a way.
     fn event(&mut self, way: Way, event: Event, sink: &mut dyn Sink) {
         let time = self.time;
         let event = match event {
@@ -117,7 +118,7 @@ impl Parser {
             Event::Reset(stream) if from_client => self.streams.cancel(stream, time, out),
             Event::Reset(stream) => self.streams.refuse(stream, time, out),
             Event::GoAway(last) if !from_client => self.streams.go_away(last, time, out),
-            // A client's GOAWAY refuses pushed streams, which it resets as well.
+            // A client's GOAWAY refuses pushed streams, which the client resets too.
             Event::GoAway(_) | Event::Block(_) | Event::Lost(_) => {}
         }
     }
@@ -143,11 +144,11 @@ impl Parser {
                 None => self.streams.response_block(id, block, fields, time, out),
             }
         } else if push {
-            // Clients promise nothing.
+            // Clients send no PUSH_PROMISE.
         } else if !self.streams.is_new(id) {
             self.streams.request_part(id, block.wire, end, time, out);
         } else if fields.as_ref().is_none_or(|fields| fields.is_request() || (fields.may_be_head() && !end)) {
-            // Other blocks are trailers of a request whose head passed unseen, or cannot be told from them.
+            // Other blocks are trailers of a request whose head passed unseen, or look like such trailers.
             self.streams.opened(id);
             self.request(id, block, fields, end, out);
         }
@@ -164,7 +165,7 @@ impl Parser {
         }
     }
 
-    /// Decodes a header block, unless it is too large: then the table is unknown.
+    /// Decodes a header block. If the block is too large, its fields are lost, and the table becomes unknown.
     fn fields(&mut self, way: Way, block: &Block) -> Option<Fields> {
         let table = &mut self.half_mut(way).table;
         let Some(content) = block.content() else {
@@ -176,7 +177,7 @@ impl Parser {
         Some(decoded.map_or_else(|_| Fields::unknown(), |()| fields))
     }
 
-    /// Bytes of a way passed now: those of the server's way show that it lacks nothing that came before.
+    /// Notes that bytes of a way passed now. If they are the server's, no earlier bytes of the server are outstanding.
     fn confirm(&mut self, way: Way, sink: &mut dyn Sink) {
         let Some(out) = &mut self.out(sink) else { return };
         if self.client != Some(way) {
@@ -184,7 +185,7 @@ impl Parser {
         }
     }
 
-    /// Gives up a way's place.
+    /// Gives up the position in a way.
     fn lose(&mut self, way: Way, reason: Reason, sink: &mut dyn Sink) {
         let cut = self.half_mut(way).lose(reason);
         let Some(out) = &mut self.out(sink) else { return };

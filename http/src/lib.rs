@@ -1,13 +1,13 @@
-//! HTTP exchanges out of the bytes of TCP connections.
+//! HTTP exchanges, parsed from the bytes of TCP connections.
 //!
 //! The kernel hands over [`Piece`]s: the bytes of a connection that a parser needs, with their TCP sequence numbers. A
-//! [`Connection`] puts them in order, finds out which protocol they speak, and reports each [`Exchange`] (a request and
-//! its response) to a [`Sink`] when it is complete. What passed and could not be told is reported there as well, with
-//! the reason: exchanges seen and exchanges unobserved are all that there were. [`endpoint`] folds exchanges into rows
-//! by endpoint, with histograms that merge.
+//! [`Connection`] puts the bytes in order, detects their protocol, and reports each [`Exchange`] (a request and its
+//! response) to a [`Sink`] when it is complete. Exchanges that passed and could not be parsed are reported there as
+//! well, with the reason, so that observed and unobserved exchanges add up to all. [`endpoint`] counts exchanges in
+//! rows by endpoint, with histograms that can be merged.
 //!
-//! Nothing here does I/O, and every byte is taken for hostile: memory is bounded for each connection, and no input
-//! panics.
+//! The crate does no I/O, and treats every byte as hostile: memory is bounded for each connection, and no input causes
+//! a panic.
 
 mod connection;
 pub mod endpoint;

@@ -1,39 +1,40 @@
-//! What a stream's bytes are fed to.
+//! The interface between a stream and the parser of its protocol.
 
 use crate::{Sink, Way};
 
-/// A parser of one connection's protocol. Per way it is fed everything in order: bytes, skipped bytes of bodies, and
-/// holes.
+/// A parser of one connection's protocol. For each way, it receives everything in order: bytes, skipped bytes of
+/// bodies, and holes.
 pub(crate) trait Parser {
-    /// How many of the next bytes of this way may be missing without harm, because they belong to a body: `u64::MAX` if
-    /// the body goes on until the connection closes or the way is not parsed.
+    /// Returns the number of next bytes of this way that the parser does not need, because they belong to a body:
+    /// `u64::MAX` if the body lasts until the connection closes, or if the way is not parsed.
     fn skippable(&self, way: Way) -> u64;
 
-    /// The next bytes of a way. `starts` is as of [`crate::Piece`], for the first of them.
+    /// Receives the next bytes of a way. `starts` is that of [`crate::Piece`], for the first of them.
     fn bytes(&mut self, way: Way, time: u64, bytes: &[u8], starts: bool, sink: &mut dyn Sink);
 
-    /// The next `length` bytes of a way, at most as many as [`Self::skippable`], passed and are not at hand. `time` is when
-    /// the last of them passed, as far as that is known.
+    /// Receives the information that the next `length` bytes of a way, at most [`Self::skippable`], passed but are not
+    /// available. `time` is the time of the last of them, as far as it is known.
     fn skipped(&mut self, way: Way, time: u64, length: u64, sink: &mut dyn Sink);
 
-    /// The next `length` bytes of a way will not come. What follows is where the parser may find its place again.
-    /// `lost` says that they were lost between kernel and user space.
+    /// Receives the information that the next `length` bytes of a way will not come. The parser may find its position
+    /// again in the bytes that follow. `lost`: they were lost between kernel and user space.
     fn hole(&mut self, way: Way, length: u64, lost: bool, sink: &mut dyn Sink);
 
-    /// A way has ended in order (FIN): no byte follows.
+    /// Receives the regular end of a way (FIN): no byte follows.
     fn end(&mut self, way: Way, time: u64, sink: &mut dyn Sink);
 
-    /// The connection is gone (both ways closed, reset, or given up): everything open is reported. `lost` says that the
-    /// connection's last bytes may be missing, so that an open exchange is unobserved and not without a response.
+    /// Receives the end of the connection (both ways closed, reset, or given up) and reports everything open. `lost`:
+    /// the last bytes of the connection may be missing, so that an open exchange is unobserved, not without a response.
     fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink);
 
-    /// Number of exchanges under way: requests whose head has passed, and that are reported neither as an exchange nor as
-    /// unobserved yet.
+    /// Returns the number of exchanges under way: requests whose head has passed, and that are reported neither as an
+    /// exchange nor as unobserved.
     fn under_way(&self) -> usize;
 
-    /// Returns whether a message begins next on both ways and none is under way, or a frame of HTTP/2 does, beyond doubt.
+    /// Returns whether a message certainly begins at the next byte of both ways and no exchange is under way; for
+    /// HTTP/2, whether a frame certainly begins there.
     fn pauses(&self) -> bool;
 
-    /// Bytes of memory in use beside the parser's own size.
+    /// Returns the number of bytes of memory in use, in addition to the size of the parser.
     fn memory(&self) -> usize;
 }

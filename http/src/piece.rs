@@ -1,6 +1,6 @@
-//! What the kernel hands over of a connection.
+//! Pieces of connections, as the kernel hands them over.
 
-/// One of the two ways of a connection, as the traced socket sees it.
+/// The direction of bytes in a connection, as seen from the traced socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Way {
     /// Bytes that the traced socket receives.
@@ -10,10 +10,10 @@ pub enum Way {
 }
 
 impl Way {
-    /// Both, in the order of their index.
+    /// Both ways, in the order of their index.
     pub const BOTH: [Self; 2] = [Self::Received, Self::Sent];
 
-    /// The other way.
+    /// Returns the other way.
     pub fn other(self) -> Self {
         match self {
             Self::Received => Self::Sent,
@@ -21,7 +21,7 @@ impl Way {
         }
     }
 
-    /// Position in an array with one element for each way.
+    /// Returns the index in arrays with an element for each way.
     pub fn index(self) -> usize {
         self as usize
     }
@@ -29,25 +29,26 @@ impl Way {
 
 /// Bytes that passed one way.
 ///
-/// The kernel skips bytes it knows to be a message's body, so pieces do not cover all sequence numbers: what lies
-/// between two pieces was skipped, comes later (packets out of order), or was lost. The parser tells a skipped body from
-/// the others, since it has read the message's head; [`Self::lost_before`] tells what is lost.
+/// The kernel skips bytes that it knows to be a message's body, so pieces do not cover all sequence numbers: the bytes
+/// between two pieces were skipped, come later (packets out of order), or were lost. The parser recognizes a skipped
+/// body, since it has read the message's head; [`Self::lost_before`] marks losses.
 #[derive(Debug, Clone, Copy)]
 pub struct Piece<'a> {
-    /// Which way the bytes passed.
+    /// Way of the bytes.
     pub way: Way,
     /// Time at which the packet passed, in nanoseconds of the machine's monotonic clock.
     pub time: u64,
-    /// TCP sequence number of the first byte. Of plain text beside TLS: a count of bytes from 0, which wraps alike.
+    /// TCP sequence number of the first byte. For plain text of TLS, a count of bytes from 0, which wraps around in the
+    /// same way.
     pub sequence: u32,
-    /// Number of bytes that passed at `time` from `sequence` on: at least as many as `bytes` has. What `bytes` lacks at
-    /// the end was skipped as part of a body, or follows in a further piece.
+    /// Number of bytes that passed at `time` from `sequence` on: at least the length of `bytes`. The bytes that are
+    /// missing at the end of `bytes` were skipped as part of a body, or follow in another piece.
     pub length: u32,
-    /// The bytes, as far as the kernel copied them: none when a body passed whose end is of interest for its time.
+    /// The bytes that the kernel copied; none if the piece only shows the time at which a body ended.
     pub bytes: &'a [u8],
-    /// Whether the first byte begins a message (of HTTP/1) or a frame (of HTTP/2), as far as the kernel can tell: where a
-    /// parser that lost its place finds it again.
+    /// True if the first byte begins a message (of HTTP/1) or a frame (of HTTP/2), as far as the kernel can tell. A
+    /// parser that has lost its position finds it again here.
     pub starts: bool,
-    /// Whether bytes before `sequence` that are missing so far were lost on their way to user space and never come.
+    /// True if bytes before `sequence` that have not come yet were lost between kernel and user space, and never come.
     pub lost_before: bool,
 }

@@ -1,20 +1,19 @@
 //! One way of a connection, put in order.
 //!
-//! A [`Stream`] feeds a [`Parser`] with everything that one way carried, in the order of the TCP sequence numbers.
-//! Sequence numbers become 64-bit offsets, duplicates and overlaps are dropped, and bytes that are not at hand are told
-//! apart:
+//! A [`Stream`] passes everything in one way to a [`Parser`], in the order of the TCP sequence numbers. Sequence
+//! numbers become 64-bit offsets, and duplicates and overlaps are dropped. Bytes that are missing are of three kinds:
 //!
-//! * Bytes that the parser can do without, because they belong to a body, are skipped at once. Their time is that of the
+//! * Bytes that the parser does not need, because they belong to a body, are skipped at once. Their time is that of the
 //!   piece that showed the gap.
-//! * Bytes that were lost on their way to user space are a hole.
-//! * All others may still come: later pieces are held until then, or until [`MAX_HELD_BYTES`] or [`MAX_HELD_PIECES`] is
-//!   reached and the bytes are given up as a hole.
+//! * Bytes that were lost between kernel and user space are a hole.
+//! * All other bytes may still come: later pieces are held until they do, or until [`MAX_HELD_BYTES`] or
+//!   [`MAX_HELD_PIECES`] is reached and the bytes are given up as a hole.
 //!
-//! Times never go back on a way: bytes that were held have the time of the piece that made them deliverable, which is when
-//! the receiver could read them.
+//! Times never go backwards in a way: bytes that were held get the time of the piece that made them deliverable, which
+//! is when the receiver could read them.
 //!
-//! The bytes that a cut piece lacks at its end are skipped if the parser can do without them; otherwise further pieces
-//! are expected to bring them.
+//! If a piece is cut, the bytes missing at its end are skipped if the parser does not need them; otherwise they are
+//! expected in further pieces.
 
 use std::mem::size_of;
 
@@ -24,25 +23,25 @@ use crate::{Piece, Sink, Way};
 #[cfg(test)]
 mod tests;
 
-/// Maximum number of bytes held on one way while earlier bytes are missing: what is on its way until a lost packet is sent
-/// again, in a window of TCP such as large bodies have.
+/// Maximum number of bytes held in one way while earlier bytes are missing: the bytes in flight until a lost packet is
+/// sent again, in a TCP window as large bodies have it.
 pub(crate) const MAX_HELD_BYTES: usize = 1 << 20;
-/// Maximum number of pieces held on one way while earlier bytes are missing.
+/// Maximum number of pieces held in one way while earlier bytes are missing.
 pub(crate) const MAX_HELD_PIECES: usize = 1_024;
 
-/// Added to the first sequence number, so that no offset near it is negative.
+/// Value that is added to the first sequence number, so that no offset near it is negative.
 const ORIGIN: u64 = 1 << 32;
-/// Largest distance by which a TCP sequence number can lie behind: the largest window. One that seems to lie farther
-/// behind is ahead.
+/// Maximum distance by which a TCP sequence number can be behind, which is the largest window. A number that seems to
+/// be farther behind is ahead.
 const WINDOW: u32 = 1 << 30;
-/// Length of a body from which the sequence number of its end is ambiguous beside that of its beginning.
+/// Minimum length of a body whose end has a sequence number that can be confused with that of its beginning.
 const LONG_BODY: u64 = 1 << 31;
-/// Distance from the end of a long body within which a sequence number is taken to belong to that end.
+/// Maximum distance from the end of a long body at which a sequence number counts as belonging to that end.
 const NEAR: u32 = 1 << 26;
-/// Largest offset to which the end of a body may lead, so that sums of offsets and lengths do not overflow.
+/// Maximum offset of the end of a body, so that sums of offsets and lengths do not overflow.
 const MAX_OFFSET: u64 = 1 << 62;
 
-/// Bytes with their place in the stream: a piece, or one that is held.
+/// Bytes with their position in the stream: a new piece, or one that was held.
 #[derive(Debug, Clone, Copy)]
 struct Segment<'a> {
     offset: u64,
@@ -69,33 +68,34 @@ impl Held {
     }
 }
 
-/// The order of one way.
+/// One way of a connection, whose pieces are put in order.
 #[derive(Debug)]
 pub(crate) struct Stream {
     way: Way,
-    /// Offset of the next byte for the parser; none before the first piece if the first sequence number is unknown.
+    /// Offset of the next byte for the parser; `None` before the first piece if the first sequence number is unknown.
     next: Option<u64>,
-    /// Segments beyond a gap, by offset.
+    /// Segments after a gap, by offset.
     held: Vec<Held>,
     held_bytes: usize,
-    /// End and time of the last bytes of a cut piece whose end the parser does not know either.
+    /// End offset and time of a cut piece whose missing last bytes can be neither skipped nor given up yet: the next
+    /// message may begin in them.
     rest: Option<(u64, u64)>,
-    /// Latest time of what was delivered.
+    /// Latest time that was delivered.
     clock: u64,
     /// Offset and time of the FIN.
     fin: Option<(u64, u64)>,
-    /// The FIN was delivered.
+    /// True if the FIN was delivered.
     ended: bool,
 }
 
 impl Stream {
-    /// A way whose first byte has the sequence number `first`, if that is known.
+    /// Starts a way whose first byte has the sequence number `first`, if that is known.
     pub(crate) fn new(way: Way, first: Option<u32>) -> Self {
         let next = first.map(|first| ORIGIN + u64::from(first));
         Self { way, next, held: Vec::new(), held_bytes: 0, rest: None, clock: 0, fin: None, ended: false }
     }
 
-    /// Delivers a piece and what it makes deliverable, or holds it.
+    /// Delivers a piece and everything that it makes deliverable, or holds it.
     pub(crate) fn piece(&mut self, piece: &Piece<'_>, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         if self.ended {
             return;
@@ -122,7 +122,7 @@ impl Stream {
         self.try_end(parser, sink);
     }
 
-    /// Takes the FIN, which is delivered when everything before `sequence` was.
+    /// Handles the FIN, which is delivered after everything before `sequence`.
     pub(crate) fn fin(&mut self, sequence: u32, time: u64, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         if self.ended || self.fin.is_some() {
             return;
@@ -132,7 +132,7 @@ impl Stream {
         self.try_end(parser, sink);
     }
 
-    /// Delivers everything held, with holes for what did not come.
+    /// Delivers everything that is held, with holes for missing bytes.
     pub(crate) fn close(&mut self, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         while !self.held.is_empty() {
             self.give_up_first(parser, sink);
@@ -148,25 +148,26 @@ impl Stream {
         }
     }
 
-    /// Drops what is held and takes nothing any more.
+    /// Frees everything that is held, and ignores all further pieces.
     pub(crate) fn stop(&mut self) {
         self.held = Vec::new();
         self.held_bytes = 0;
         self.ended = true;
     }
 
-    /// Sequence number of the next byte, if all before it have been delivered and the way has not ended.
+    /// Returns the sequence number of the next byte, if everything before it has been delivered and the way has not
+    /// ended.
     pub(crate) fn next(&self) -> Option<u32> {
         let waits = !self.held.is_empty() || self.rest.is_some() || self.fin.is_some() || self.ended;
         self.next.filter(|_| !waits).map(low)
     }
 
-    /// Bytes of memory in use beside the stream's own size.
+    /// Returns the number of bytes of memory in use, in addition to the size of the stream.
     pub(crate) fn memory(&self) -> usize {
         self.held.capacity() * size_of::<Held>() + self.held_bytes
     }
 
-    /// Whether everything up to the last piece's end was delivered.
+    /// Returns whether everything up to the end of the last piece was delivered.
     pub(crate) fn is_in_order(&self) -> bool {
         self.held.is_empty() && self.rest.is_none_or(|(end, _)| end <= self.next_offset())
     }
@@ -175,7 +176,7 @@ impl Stream {
         self.next.unwrap_or(ORIGIN)
     }
 
-    /// The offset of a sequence number; that of the first one, if none is known yet, becomes the next.
+    /// Returns the offset of a sequence number. If none is known yet, that of the first one becomes the next offset.
     fn offset(&mut self, sequence: u32, starts: bool, parser: &dyn Parser) -> u64 {
         let Some(next) = self.next else {
             let origin = ORIGIN + u64::from(sequence);
@@ -203,7 +204,7 @@ impl Stream {
         if behind <= WINDOW { base - u64::from(behind) } else { base + u64::from(ahead) }
     }
 
-    /// Skips up to `target` as far as the parser can do without the bytes.
+    /// Skips bytes up to `target`, as far as the parser does not need them.
     fn skip_to(&mut self, target: u64, time: u64, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         loop {
             let next = self.next_offset();
@@ -217,7 +218,7 @@ impl Stream {
         }
     }
 
-    /// Delivers what is new of a segment that begins at the next offset or before.
+    /// Delivers the new bytes of a segment that begins at the next offset or before.
     fn deliver(&mut self, segment: Segment<'_>, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         let Segment { offset, time, length, starts, bytes } = segment;
         let next = self.next_offset();
@@ -236,12 +237,12 @@ impl Stream {
         if parser.skippable(self.way) < u64::MAX {
             self.skip_to(end, time, parser, sink);
         } else if self.rest.is_none_or(|(rest, _)| rest < end) {
-            // The next message may begin within these bytes, in a piece that follows.
+            // The next message may begin within these bytes, in a later piece.
             self.rest = Some((end, time));
         }
     }
 
-    /// Holds a segment beyond a gap, unless one that holds as much is there.
+    /// Holds a segment after a gap, unless an equal or larger one is already held.
     fn hold(&mut self, segment: Segment<'_>) {
         let Segment { offset, time, length, starts, bytes } = segment;
         let index = self.held.partition_point(|held| held.offset < offset);
@@ -255,7 +256,7 @@ impl Stream {
         self.held.insert(index, Held { offset, time, length, starts, bytes: bytes.into() });
     }
 
-    /// Delivers the held segments that no gap precedes any more.
+    /// Delivers the held segments that have no gap before them any more.
     fn drain(&mut self, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         while let Some(first) = self.held.first() {
             let (offset, time) = (first.offset, first.time);
@@ -279,7 +280,7 @@ impl Stream {
         }
     }
 
-    /// Gives up all missing bytes before `target`, and delivers what is held between them.
+    /// Gives up all missing bytes before `target`, and delivers the held segments between them.
     fn give_up(&mut self, target: u64, time: u64, lost: bool, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         loop {
             self.drain(parser, sink);
@@ -307,7 +308,7 @@ impl Stream {
     }
 }
 
-/// The sequence number of an offset.
+/// Returns the sequence number of an offset.
 #[expect(clippy::cast_possible_truncation, reason = "sequence numbers are offsets modulo 2^32")]
 fn low(offset: u64) -> u32 {
     offset as u32

@@ -1,4 +1,4 @@
-//! What was found out about this machine.
+//! The findings of `check` about this machine.
 
 use std::{
     os::unix::fs::MetadataExt as _,
@@ -16,67 +16,67 @@ use crate::{
     },
 };
 
-/// A ring buffer as small as one can be: nothing is read from it.
+/// The smallest possible size of a ring buffer, in bytes, since nothing is read from it.
 const RING_BYTES: u32 = 1 << 16;
 
-/// The answer of `check`; its JSON is the document that scripts read.
+/// The result of `check`. Its JSON is the document that scripts read.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Findings {
-    /// Whether a trace on this machine will count.
+    /// Set if a trace on this machine will count.
     pub(super) works: bool,
-    /// In one sentence.
+    /// The result in one sentence.
     pub(super) conclusion: String,
-    /// The hook tier that will be used.
+    /// Name of the hook tier that will be used.
     pub(super) hook_tier: Option<&'static str>,
     pub(super) kernel_release: String,
     pub(super) architecture: &'static str,
-    /// Whether the kernel has its type information.
+    /// Set if the kernel has its type information (BTF).
     pub(super) btf: bool,
     /// All tiers, best first.
     pub(super) hook_tiers: Vec<Tier>,
-    /// Where the cgroup2 tree is mounted.
+    /// Path of the mounted cgroup2 tree.
     pub(super) cgroup_root: Option<PathBuf>,
     /// Names of capabilities that tracing needs and this process lacks.
     pub(super) missing_capabilities: Vec<&'static str>,
-    /// Whether the peers of ICMP messages can be told.
+    /// Set if the peers of ICMP messages can be found.
     pub(super) icmp_peers: bool,
-    /// The answer about requests of HTTP.
+    /// Result for HTTP requests.
     pub(super) http: Answer,
-    /// The answer about the plain text of TLS.
+    /// Result for the plain text of TLS.
     pub(super) tls: Answer,
-    /// The answer about stacks of traffic.
+    /// Result for stacks of traffic.
     pub(super) stacks: Answer,
-    /// Whether all processes of the machine can be seen by their ids.
+    /// Set if all processes of the machine are visible by their ids.
     pub(super) sees_all_processes: bool,
-    /// Most memory that this process may lock, in bytes; null: no limit. Counts before Linux 5.11 alone.
+    /// Maximum memory that this process may lock, in bytes; null for no limit. Matters only before Linux 5.11.
     pub(super) locked_memory_limit_bytes: Option<u64>,
-    /// What tracing will not see here.
+    /// Traffic that tracing will not see here.
     pub(super) not_seen: Vec<NotSeen>,
-    /// What a person can do about what is missing.
+    /// Advice to the user about what is missing.
     pub(super) advice: Vec<String>,
 }
 
-/// Whether a tier works.
+/// Result for a hook tier.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tier {
     pub(super) name: &'static str,
     pub(super) works: bool,
-    /// Why not.
+    /// The reason why the tier does not work.
     pub(super) reason: Option<String>,
 }
 
-/// The answer to whether something can be seen beside flows.
+/// Result for a feature beside flows.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer {
     pub(super) works: bool,
-    /// Why not.
+    /// The reason why the feature does not work.
     pub(super) reason: Option<String>,
 }
 
-/// What tracing will not see here, as reports name it and in plain words.
+/// Traffic that tracing will not see here: its name in reports, and an explanation.
 #[derive(Debug, Serialize)]
 pub(super) struct NotSeen {
     pub(super) name: &'static str,
@@ -90,7 +90,7 @@ impl From<&Unseen> for NotSeen {
 }
 
 impl Findings {
-    /// Tries everything; leaves nothing behind.
+    /// Tries everything, and removes it again.
     pub(super) fn gather(cgroup_root: Option<&Path>) -> Self {
         let uname = rustix::system::uname();
         let missing_capabilities = missing_capabilities();
@@ -179,21 +179,21 @@ impl Findings {
     }
 }
 
-/// Loads a tier and attaches all that it may need.
+/// Loads a tier, and attaches every hook that it may need.
 fn try_tier(root: &Path, tier: HookTier) -> Result<Tracer, KernelError> {
     let mut tracer = Tracer::load(1, root, TierChoice::Only(tier))?;
     tracer.attach(Wanted { tcp: true, udp: true, icmp: true, by_process: true, ..Wanted::default() })?;
     Ok(tracer)
 }
 
-/// Loads the programs that see HTTP and attaches them, for a moment, to all cgroups.
+/// Loads the HTTP programs, and briefly attaches them to all cgroups.
 fn try_http(root: &Path) -> Result<(), KernelError> {
     let source = |source| KernelError::CgroupRoot { path: root.to_owned(), source };
     let id = root.metadata().map_err(source)?.ino();
     HttpCapture::load(root, RING_BYTES)?.select(&[(id, PathBuf::new())].into())
 }
 
-/// The reason of the only tier that was tried.
+/// Returns the reason of the only tier that was tried.
 fn reason(error: &KernelError) -> String {
     match error {
         KernelError::NoTier { failures } if failures.len() == 1 => failures[0].error.to_string(),

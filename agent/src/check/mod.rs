@@ -1,4 +1,4 @@
-//! `traffictrace check`: whether tracing will work on this machine, how, and what to do where it will not.
+//! `traffictrace check`: reports if and how tracing works on this machine, and what to do if it does not.
 
 mod findings;
 mod text;
@@ -16,27 +16,27 @@ use crate::logging;
 /// Say whether this machine can be traced: by loading and attaching what tracing needs, and removing it again.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CheckArgs {
-    /// How to print.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
 
-    /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
+    /// Path at which the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
     #[arg(long, value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For programs: one document.
+    /// One JSON document for programs.
     Json,
 }
 
-/// What ends `check` with a failure.
+/// The reason why `check` fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckError {
-    /// It does not work here.
+    /// Tracing does not work on this machine.
     #[error("tracing does not work here: {0}")]
     DoesNotWork(String),
     /// The answer could not be written.
@@ -44,11 +44,11 @@ pub(crate) enum CheckError {
     Output(#[from] io::Error),
 }
 
-/// Checks and prints.
+/// Checks this machine and prints the findings.
 ///
 /// # Errors
 ///
-/// [`CheckError::DoesNotWork`], after everything was printed, so that scripts can go by the exit status.
+/// [`CheckError::DoesNotWork`], after everything was printed, so that scripts can use the exit status.
 pub(crate) fn run(args: &CheckArgs) -> Result<(), CheckError> {
     logging::init(logging::LevelFilter::WARN);
     let findings = Findings::gather(args.cgroup_root.as_deref());

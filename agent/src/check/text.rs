@@ -1,13 +1,13 @@
-//! The findings as people read them: the conclusion first.
+//! The findings as text for people, conclusion first.
 
 use std::fmt::Write as _;
 
 use super::findings::Findings;
 
-/// Width of the left column.
+/// Width of the left column in characters.
 const LABEL: usize = 16;
 
-/// A short text with aligned columns.
+/// Formats the findings as a short text with aligned columns.
 pub(super) fn text(findings: &Findings) -> String {
     let mut out = String::new();
     let conclusion = &findings.conclusion;

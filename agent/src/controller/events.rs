@@ -1,4 +1,4 @@
-//! Kubernetes Events on a trace: each change that a person should hear of, once.
+//! Kubernetes Events on a trace: each noteworthy change is sent once.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use traffictrace_crd::{Phase, TrafficTraceStatus, condition_type, human};
 
 use crate::merge::{and_more, when};
 
-/// Longest note of an Event that the API server takes, in bytes.
+/// Maximum length of an Event's note that the API server accepts, in bytes.
 const NOTE: usize = 1024;
 
-/// An Event to be told.
+/// An Event to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Notice {
     is_warning: bool,
     pub(super) reason: &'static str,
     note: String,
-    /// The node where it happened, if it is about one.
+    /// The node that the Event is about, if there is one.
     node: Option<String>,
 }
 
@@ -34,13 +34,14 @@ impl From<Notice> for Event {
             reason: notice.reason.to_owned(),
             note: Some(notice.note),
             action: "Trace".to_owned(),
-            // Events that differ in their notes alone are counted as one with the first note: the node tells them apart.
+            // The API server counts Events that differ only in their notes as one, with the first note. The node keeps
+            // them apart.
             secondary: notice.node.map(node),
         }
     }
 }
 
-/// The Events of the change from one status of a trace to the next, at most one of each kind.
+/// Returns the Events for the change from one status of a trace to the next, at most one of each kind.
 pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceStatus) -> Vec<Notice> {
     let nothing = TrafficTraceStatus::default();
     let before = before.unwrap_or(&nothing);
@@ -118,20 +119,20 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
     events
 }
 
-/// The reasons of what could not be counted.
+/// Returns the reasons of losses.
 fn losses(status: &TrafficTraceStatus) -> BTreeSet<String> {
     let http =
         status.http.iter().flat_map(|http| http.totals.unobserved.keys().chain(http.totals.lost.keys()));
     status.lost.keys().cloned().chain(http.map(|reason| format!("HTTP {reason}"))).collect()
 }
 
-/// The first of some, and ` and N more`.
+/// Returns the first item, and ` and N more`.
 fn first_of<T>(mut some: impl Iterator<Item = T>) -> Option<(T, String)> {
     let first = some.next()?;
     Some((first, and_more(some.count())))
 }
 
-/// A note that the API server takes.
+/// Cuts a note to the length that the API server accepts.
 fn within_limit(mut note: String) -> String {
     note.truncate(note.floor_char_boundary(NOTE));
     note

@@ -1,8 +1,8 @@
-//! The filters of a trace, which a status is made for.
+//! The filters of a trace for which a status was made.
 
 use traffictrace_crd::{DirectionFilter, Protocol, TrafficTrace};
 
-/// The part of a spec that may change and that changes what is counted.
+/// The part of a spec that may change and decides which traffic is counted.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Filters {
     protocols: Vec<Protocol>,

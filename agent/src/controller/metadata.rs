@@ -1,5 +1,5 @@
-//! The metadata of a trace that the controller writes: agents watch the metadata alone, so that this is how they learn
-//! when a trace began, how often to report and to write profiles of which size, and that it has finished.
+//! The metadata of a trace that the controller writes. Agents watch only the metadata. They learn from it when a trace
+//! began and finished, and how often to write reports and profiles, and of which size.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use traffictrace_crd::{
 
 use crate::merge::is_over;
 
-/// Paces of a trace: how often, and how much, its nodes may write.
+/// Limits on how often and how much the nodes of a trace may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Paces {
-    /// The interval of reports.
+    /// Interval of reports.
     pub(super) reports: Duration,
-    /// The interval of profiles.
+    /// Interval of profiles.
     pub(super) profiles: Duration,
-    /// The largest profile of a node, in KiB.
+    /// Maximum size of a node's profile, in KiB.
     pub(super) profile_kibibytes: u64,
 }
 
-/// The merge patch that makes the metadata of a trace say what its status says, for nodes that write at these paces; `None`
-/// when it does already.
+/// Returns the merge patch that makes the metadata of a trace match its status and these paces, or `None` if it matches
+/// already.
 ///
-/// A manifest that was saved from a finished trace and is applied again has that trace's label and annotations. Agents
-/// would never look at the new trace, or end it at the old time: what is wrong is corrected.
+/// A manifest that was saved from a finished trace and is applied again has the old label and annotations. With these,
+/// agents would ignore the new trace or end it at the old time, so they are corrected.
 pub(super) fn patch(object: &TrafficTrace, paces: &Paces) -> Option<Value> {
     let (meta, status) = (&object.metadata, object.status.as_ref()?);
     let finished = meta.labels.as_ref().is_some_and(|labels| labels.contains_key(FINISHED_LABEL));
     let (mut labels, mut annotations) = (Map::new(), Map::new());
     match (status.phase.is_some_and(is_over), finished) {
         (true, true) => return None,
-        // Nobody reads the annotations any more.
+        // The annotations are no longer read.
         (true, false) => {
             labels.insert(FINISHED_LABEL.into(), "true".into());
         }
@@ -63,7 +63,7 @@ pub(super) fn patch(object: &TrafficTrace, paces: &Paces) -> Option<Value> {
     if metadata.is_empty() {
         return None;
     }
-    // The API server refuses the patch if another trace has the name by now: it is not that one that has finished.
+    // The UID protects another trace with the same name, which has not finished: the API server then refuses the patch.
     metadata.insert("uid".into(), meta.uid.clone()?.into());
     Some(json!({ "metadata": metadata }))
 }
@@ -72,8 +72,8 @@ fn annotation<'a>(object: &'a TrafficTrace, name: &str) -> Option<&'a str> {
     object.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-/// The start time, if agents take another one for it. Without the annotation they take the creation. One that is wrong is
-/// replaced and not removed, since agents that have read it go by it.
+/// Returns the start time, if agents would assume another one. Without the annotation they assume the creation time. A
+/// wrong annotation is replaced instead of removed, since agents that have read it keep its value.
 fn start_time(object: &TrafficTrace) -> Option<Value> {
     let start = object.status.as_ref()?.start_time.as_ref()?;
     let told = annotation(object, START_TIME_ANNOTATION);
@@ -84,12 +84,13 @@ fn start_time(object: &TrafficTrace) -> Option<Value> {
     (told != Some(&start)).then(|| start.into())
 }
 
-/// The seconds of an interval that is longer than the one that nodes go by if they are told none.
+/// Returns the seconds of an interval, if it is longer than the one that nodes use by default.
 fn slower(interval: Duration, usual: Duration) -> Option<u64> {
     Some(interval.as_secs()).filter(|_| interval > usual)
 }
 
-/// The number to tell, if it is news. Each change is sent to all agents: one that differs by one part in so many stays.
+/// Returns the number to write, if it has changed enough. Each change is sent to all agents, so a number that differs
+/// by at most one part in `part` stays.
 fn change(object: &TrafficTrace, name: &str, wanted: Option<u64>, part: u64) -> Option<Value> {
     let told = annotation(object, name);
     match (wanted, told.map(str::parse::<u64>)) {
@@ -107,7 +108,7 @@ mod tests {
     const CREATED: &str = "2026-11-23T10:00:00Z";
     const LATER: &str = "2026-11-23T11:00:00Z";
 
-    /// The change of the metadata of a trace that asks for reports each 10 s, and gets them at this interval.
+    /// Returns the metadata patch of a trace that asks for reports every 10 s and gets them at this interval.
     fn change(metadata: Value, status: Value, interval: u64) -> Option<Value> {
         change_of_all(metadata, status, (interval, 60, 512))
     }

@@ -1,6 +1,8 @@
-//! `traffictrace controller`: merges the nodes' reports into the status of each trace. One of it runs in a cluster.
+//! `traffictrace controller`: merges the nodes' reports into the status of each trace. One controller runs in a
+//! cluster.
 //!
-//! `run` has the map: watches tell `State` what is, `State` says what to do, `write` does it at the API server.
+//! `run` shows the whole: watches report changes to `State`, `State` decides what to do, and `write` does it at the API
+//! server.
 
 mod events;
 mod filters;
@@ -35,19 +37,19 @@ use crate::server::metrics::{ControllerMetrics, FIGURES};
 use crate::server::{Health, ServerArgs, ServerError};
 use crate::tasks::{TaskEnded, Tasks};
 
-/// Most changes that wait before the watches wait too.
+/// Maximum number of waiting changes. While the queue is full, the watches wait.
 const QUEUE: usize = 1024;
-/// The longest sleep when nothing is due: no harm if the clock was set meanwhile.
+/// Maximum sleep if nothing is due, so that a changed clock does no harm.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// Merge the nodes' reports into the status of each TrafficTrace; one per cluster
 ///
-/// Takes the cluster from its service account, or from KUBECONFIG. Waits while the API server is away or lacks the
-/// definitions. RUST_LOG sets how much it says, such as info or debug.
+/// Finds the cluster by its service account or KUBECONFIG. Waits while the API server is unreachable or lacks the
+/// definitions. RUST_LOG sets how much it logs, such as info or debug.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ControllerArgs {
-    /// The peers of flows that are named: pods and Services of all namespaces, or of the trace's own alone. Of others a
-    /// status then has only the address.
+    /// Peers of flows whose names are shown: pods and Services of all namespaces, or of the trace's own only. For other
+    /// peers a status has only the address.
     #[arg(long, value_enum, default_value_t)]
     peer_names: PeerScope,
 
@@ -55,7 +57,7 @@ pub(crate) struct ControllerArgs {
     server: ServerArgs,
 }
 
-/// The causes that end the controller.
+/// The reason why the controller ends.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControllerError {
     #[error(transparent)]
@@ -68,7 +70,7 @@ pub(crate) enum ControllerError {
     Task(#[from] TaskEnded),
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs the controller until SIGTERM or SIGINT.
 pub(crate) async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     logging::init(logging::LevelFilter::INFO);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signal)?;
@@ -86,7 +88,7 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     ended.map_or(Ok(()), |ended| Err(ended.into()))
 }
 
-/// Watches, merges and writes, until a part of it ends that must not.
+/// Watches, merges and writes, until a task ends that must not.
 async fn control(
     api: ApiServer,
     peer_scope: PeerScope,
@@ -129,14 +131,14 @@ async fn control(
             Some(change) = changes.recv() => {
                 let now = api.clock.now();
                 state.tell(change, now);
-                // What else is there already belongs to the same round.
+                // Changes that already wait belong to the same round.
                 while let Ok(change) = changes.try_recv() {
                     state.tell(change, now);
                 }
             }
             Some(answer) = requests.join_next() => match answer {
                 Ok((uid, outcome)) => state.done(&uid, outcome, api.clock.now()),
-                // Its trace would wait for the answer for ever.
+                // The trace would wait for the answer forever.
                 Err(failed) => {
                     return TaskEnded { name: "a request about a trace".into(), cause: failed.to_string() };
                 }
@@ -146,7 +148,7 @@ async fn control(
     }
 }
 
-/// The watches of all that the controller must know, a task each.
+/// The watches of everything that the controller has to know, with a task for each.
 struct Watches<'a> {
     source: Source,
     told: mpsc::Sender<Told>,
@@ -163,7 +165,7 @@ impl Watches<'_> {
     }
 }
 
-/// The time until a moment, a millisecond at least and a minute at most.
+/// Returns the time until a moment: at least a millisecond, at most a minute.
 fn until(now: Timestamp, due: Timestamp) -> Duration {
     let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
     left.clamp(Duration::from_millis(1), LONGEST_SLEEP)

@@ -1,4 +1,4 @@
-//! Who has which pod address, and who had it last.
+//! The current and the last pod of each address.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -7,22 +7,22 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::kubeapi::Key;
 
-/// Time for which an address still names the pod that gave it up, unless another pod takes it before. The last flows of a
-/// pod reach a status only after its end: a report's interval later, and that may be stretched.
+/// Time for which an address still names the pod that gave it up, unless another pod takes it. The last flows of a pod
+/// reach a status only after the pod's end: up to a report interval later, which may be long.
 const NAMED_FOR: SignedDuration = SignedDuration::from_mins(5);
 
 /// The pods' addresses.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
     owners: HashMap<IpAddr, Owner>,
-    /// Addresses that were given up, the first one first. One that was taken again since is passed over.
+    /// Addresses that were given up, oldest first. An address that was taken again is skipped.
     given_up: VecDeque<(Timestamp, IpAddr)>,
 }
 
 #[derive(Debug)]
 struct Owner {
     pod: Key,
-    /// Set once the pod has ended.
+    /// Time when the pod gave the address up.
     given_up: Option<Timestamp>,
 }
 
@@ -33,12 +33,12 @@ impl Owner {
 }
 
 impl Owners {
-    /// Gives an address to a pod, whoever had it.
+    /// Gives an address to a pod, whoever had it before.
     pub(super) fn take(&mut self, address: IpAddr, pod: &Key) {
         self.owners.insert(address, Owner { pod: pod.clone(), given_up: None });
     }
 
-    /// Notes that a pod has ended or changed its address, unless another pod has the address already.
+    /// Records that a pod has ended or changed its address, unless another pod already has the address.
     pub(super) fn give_up(&mut self, address: IpAddr, pod: &Key, now: Timestamp) {
         self.forget_old(now);
         let used =
@@ -49,7 +49,7 @@ impl Owners {
         }
     }
 
-    /// The pod that has an address, or else had it last.
+    /// Returns the pod that has an address, or had it last.
     pub(super) fn at(&self, address: IpAddr, now: Timestamp) -> Option<&Key> {
         self.owners.get(&address).filter(|owner| owner.is_named(now)).map(|owner| &owner.pod)
     }

@@ -1,4 +1,5 @@
-//! The pace at which nodes may report and write profiles, so that a large cluster's API server and etcd are not busy with them.
+//! Limits on how often nodes may report and write profiles, so that these do not overload the API server and etcd of a
+//! large cluster.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,37 +7,37 @@ use std::time::Duration;
 use jiff::Timestamp;
 use traffictrace_crd::{MAX_PROFILE_KIBIBYTES, MIN_PROFILE_KIBIBYTES};
 
-/// Report writes a second that the whole cluster may make: a quarter of a core of the API server.
+/// Maximum number of report writes per second in the whole cluster. They take a quarter of an API server's core.
 const WRITES_PER_SECOND: u64 = 30;
-/// KiB of profiles a minute that the nodes of the whole cluster may write before their traces end: half of what reports may
-/// write into etcd, which keeps about ten minutes of that.
+/// Maximum KiB of profiles per minute that all nodes of the cluster may write before their traces end. This is half of
+/// what reports may write into etcd, which keeps about ten minutes of it.
 const PROFILE_KIBIBYTES_PER_MINUTE: u64 = 8 << 10;
-/// KiB that the profiles of one trace may have together, on all its nodes: they stay in etcd, and in the API server's memory, as
-/// long as their trace.
+/// Maximum KiB of all profiles of one trace, over all nodes. They stay in etcd and in the API server's memory as long
+/// as the trace exists.
 const TRACE_KIBIBYTES: u64 = 16 << 10;
-/// Writes are counted in millionths, so that sums of them are exact.
+/// Writes are counted in millionths, so that their sums are exact.
 const WRITE: u64 = 1_000_000;
 
 /// The pace of reports.
 pub(super) type ReportPace = Pace<{ WRITES_PER_SECOND * WRITE }>;
-/// The pace of profiles, of which each KiB counts as a write.
+/// The pace of profiles, where each KiB counts as a write.
 pub(super) type ProfilePace = Pace<{ PROFILE_KIBIBYTES_PER_MINUTE * WRITE / 60 }>;
 
 /// The writes that all running traces ask for, and the share of each namespace.
 ///
-/// A namespace that asks for less than an equal share gets what it asks for; the rest is shared equally by those that ask
-/// for more, whose reports come less often.
+/// A namespace that asks for less than an equal share gets what it asks for. The rest is shared equally by the
+/// namespaces that ask for more, whose reports then come less often.
 ///
-/// `CAPACITY`: millionths of writes a second that the whole cluster may make.
+/// `CAPACITY` is the maximum for the whole cluster, in millionths of writes per second.
 #[derive(Debug, Default)]
 pub(super) struct Pace<const CAPACITY: u64> {
-    /// The demand of each trace: its namespace, the number of its nodes that write, and the writes they ask for.
+    /// The demand of each trace, by UID.
     traces: HashMap<String, Demand>,
-    /// Millionths of writes a second that the namespaces ask for.
+    /// Demand of each namespace, in millionths of writes per second.
     namespaces: HashMap<String, u64>,
     asked: u64,
     writing: u64,
-    /// The largest part that a namespace gets that asks for more, if some do.
+    /// Maximum share of a namespace in millionths of writes per second, if some ask for more.
     share: Option<u64>,
 }
 
@@ -48,7 +49,7 @@ struct Demand {
 }
 
 impl<const CAPACITY: u64> Pace<CAPACITY> {
-    /// Notes how many nodes of a trace write reports, and how often it asks for them.
+    /// Sets the number of nodes that write reports of a trace, and the interval that the trace asks for.
     pub(super) fn set(&mut self, uid: &str, namespace: &str, writing: u64, interval: Duration) {
         let asked = writing * WRITE / interval.as_secs().max(1);
         let demand = Demand { namespace: namespace.to_owned(), writing, asked };
@@ -65,14 +66,14 @@ impl<const CAPACITY: u64> Pace<CAPACITY> {
         self.share = self.fair_share();
     }
 
-    /// Forgets a trace.
+    /// Removes a trace.
     pub(super) fn remove(&mut self, uid: &str) {
         if self.subtract(uid) {
             self.share = self.fair_share();
         }
     }
 
-    /// The interval at which a trace's nodes are to report.
+    /// Returns the interval at which a trace's nodes have to report.
     pub(super) fn interval(&self, namespace: &str, asked: Duration) -> Duration {
         let demand = self.namespaces.get(namespace).copied().unwrap_or(0);
         match self.share {
@@ -83,7 +84,7 @@ impl<const CAPACITY: u64> Pace<CAPACITY> {
         }
     }
 
-    /// The number of nodes that write reports now, over all traces.
+    /// Number of nodes that write reports now, over all traces.
     pub(super) fn writing(&self) -> u64 {
         self.writing
     }
@@ -101,7 +102,7 @@ impl<const CAPACITY: u64> Pace<CAPACITY> {
         true
     }
 
-    /// The largest part that a namespace may have; nothing when all get what they ask for.
+    /// Returns the maximum share of a namespace, or `None` if all get what they ask for.
     fn fair_share(&self) -> Option<u64> {
         if self.asked <= CAPACITY {
             return None;
@@ -120,14 +121,14 @@ impl<const CAPACITY: u64> Pace<CAPACITY> {
     }
 }
 
-/// The largest profile of each of so many nodes of a trace, in KiB. It is a power of two, so that it changes rarely while nodes
-/// come.
+/// Returns the maximum size in KiB of each profile of a trace with this number of nodes. It is a power of two, so that
+/// it changes rarely while nodes are added.
 pub(super) fn profile_kibibytes(nodes: u64) -> u64 {
     let part = (TRACE_KIBIBYTES / nodes.max(1)).clamp(MIN_PROFILE_KIBIBYTES, MAX_PROFILE_KIBIBYTES);
     1 << part.ilog2()
 }
 
-/// A moment so much later; the end of time when there is none.
+/// Returns the time that is `span` after a moment, or the maximum time if that is out of range.
 pub(super) fn after(moment: Timestamp, span: Duration) -> Timestamp {
     moment.checked_add(span).unwrap_or(Timestamp::MAX)
 }
@@ -136,7 +137,7 @@ pub(super) fn after(moment: Timestamp, span: Duration) -> Timestamp {
 mod tests {
     use super::*;
 
-    /// A pace of traces, each with its namespace, nodes and interval in seconds.
+    /// Makes a pace with traces, each given by namespace, nodes and interval in seconds.
     fn pace(traces: &[(&str, u64, u64)]) -> ReportPace {
         let mut pace = ReportPace::default();
         for (at, (namespace, nodes, seconds)) in traces.iter().enumerate() {
@@ -162,7 +163,7 @@ mod tests {
     fn a_namespace_that_asks_for_little_does_not_wait_for_one_that_asks_for_much() {
         let pace = pace(&[("crowd", 10_000, 5), ("shop", 100, 10), ("web", 40, 10)]);
         assert_eq!((seconds(&pace, "shop", 10), seconds(&pace, "web", 10)), (10, 10));
-        // The rest: 30 - 10 - 4 writes a second.
+        // The rest: 30 - 10 - 4 writes per second.
         assert_eq!(seconds(&pace, "crowd", 5), 10_000 / 16);
         assert_eq!(pace.writing(), 10_140);
     }
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn profiles_of_large_traces_are_small_and_rare() {
-        // Nodes of one trace: the largest profile of each in KiB, and seconds between two of them.
+        // Number of nodes of one trace, maximum size of each profile in KiB, and interval of profiles in seconds.
         for (nodes, kibibytes, seconds) in [
             (0, 512, 60),
             (1, 512, 60),
@@ -200,7 +201,7 @@ mod tests {
             assert!(nodes * kibibytes * 60 <= PROFILE_KIBIBYTES_PER_MINUTE * interval, "{nodes}");
             assert!(nodes > 1024 || nodes * kibibytes <= TRACE_KIBIBYTES, "{nodes}");
         }
-        // Ten large traces of two namespaces share what one has.
+        // Ten large traces of two namespaces share what a single one would get.
         let mut pace = ProfilePace::default();
         for at in 0..10 {
             let namespace = if at < 8 { "many" } else { "few" };

@@ -1,4 +1,4 @@
-//! Names of the peers of flows: pods, Services and nodes, by address.
+//! Names of the peers of flows by address: pods, Services and nodes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ impl Addresses {
 }
 
 impl From<Service> for Addresses {
-    /// A Service's addresses inside the cluster; a headless one has none.
+    /// Reads a Service's addresses inside the cluster. A headless Service has none.
     fn from(service: Service) -> Self {
         let key = Key::of(&service);
         let spec = service.spec.unwrap_or_default();
@@ -69,7 +69,7 @@ impl Directory {
     }
 }
 
-/// The names of the nodes that the cluster has. A node that is made anew under its name is the same to a trace.
+/// Names of the cluster's nodes. A node that is deleted and created again with the same name counts as the same node.
 #[derive(Debug, Default)]
 pub(super) struct NodeSet {
     uids: HashMap<String, String>,
@@ -103,12 +103,12 @@ pub(crate) enum PeerScope {
     Namespace,
 }
 
-/// All three kinds together. A node's address names the node, also where a pod on the host network uses it.
+/// Resolver over all three kinds. A node's address names the node, even if a pod on the host network uses it.
 pub(super) struct Peers<'a> {
     pub(super) pods: &'a Pods,
     pub(super) services: &'a Directory,
     pub(super) nodes: &'a Directory,
-    /// The namespace whose pods and Services are named alone.
+    /// The only namespace whose pods and Services are named, if there is such a limit.
     pub(super) only: Option<&'a str>,
     pub(super) now: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! The pods of the cluster: which a selector matches, by node, and which addresses they have.
+//! The pods of the cluster: the number that a selector matches on each node, and their addresses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -12,19 +12,19 @@ use crate::kubeapi::Key;
 use crate::merge::LivePods;
 use crate::session::container_names;
 
-/// The part of a pod that is kept.
+/// The part of a pod that is kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PodRecord {
     key: Key,
     labels: Labels,
     node: Option<String>,
-    /// Names of its containers of all kinds.
+    /// Names of the pod's containers of all kinds.
     containers: BTreeSet<String>,
-    /// Its own addresses; none when it uses its node's.
+    /// The pod's own addresses; empty if it uses its node's.
     addresses: Vec<IpAddr>,
-    /// It has run to its end: it has neither traffic nor an address that another pod may not get.
+    /// Set if the pod has run to its end. It then has no traffic, and other pods may get its address.
     finished: bool,
-    /// The time since which selectors may count it as they do now.
+    /// Time since which selectors count the pod as they do now.
     since: Timestamp,
 }
 
@@ -67,7 +67,7 @@ impl PodRecord {
 /// A pod's labels.
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// All pods, by namespace, and who has or had which address.
+/// All pods by namespace, and the owners of addresses.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     namespaces: HashMap<String, HashMap<String, PodRecord>>,
@@ -75,8 +75,7 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// Takes a pod that is new or has changed. Returns its labels, old and new, if selectors may count it otherwise than
-    /// before.
+    /// Records a new or changed pod. Returns its old and new labels if selectors may now count it differently.
     pub(super) fn apply(&mut self, mut pod: PodRecord, now: Timestamp) -> Vec<Labels> {
         let key = pod.key.clone();
         let pods = self.namespaces.entry(key.namespace.clone()).or_default();
@@ -104,7 +103,7 @@ impl Pods {
                 self.addresses.give_up(*address, &old.key, now);
             }
         }
-        // One that was told of only after its end may have had its address at any time.
+        // A pod that is first seen after its end may have had its address at any time, so the address is not taken.
         for address in pod.addresses.iter().filter(|_| !pod.finished) {
             self.addresses.take(*address, &key);
         }
@@ -112,10 +111,10 @@ impl Pods {
         labels
     }
 
-    /// Takes a pod's end, and returns its labels.
+    /// Removes a pod, and returns its labels.
     pub(super) fn remove(&mut self, key: &Key, now: Timestamp) -> Option<Labels> {
         let pods = self.namespaces.get_mut(&key.namespace)?;
-        // One of the same name may have been made anew meanwhile.
+        // A pod with the same name may have been created again.
         if pods.get(&key.name)?.key != *key {
             return None;
         }
@@ -129,8 +128,8 @@ impl Pods {
         Some(old.labels)
     }
 
-    /// The pods of a namespace, by node, that the selector matches and that are on a node and not finished. With
-    /// `containers`, only pods that have one of these.
+    /// Counts, by node, the unfinished pods of a namespace that are scheduled and match the selector. With
+    /// `containers`, only pods that have one of these count.
     pub(super) fn by_node(
         &self,
         namespace: &str,
@@ -149,7 +148,7 @@ impl Pods {
         nodes
     }
 
-    /// The pod that has an address, or had it last, as [`Owners::at`] says.
+    /// Returns the pod that has an address, or had it last, as [`Owners::at`] does.
     pub(super) fn at(&self, address: IpAddr, now: Timestamp) -> Option<&Key> {
         self.addresses.at(address, now)
     }
@@ -183,7 +182,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// The numbers of pods by node.
+    /// Returns the number of pods by node.
     fn counts(pods: &Pods, selector: &Selector, containers: &[String]) -> Vec<(String, i32)> {
         let nodes = pods.by_node("shop", selector, containers);
         nodes.into_iter().map(|(node, live)| (node, live.count)).collect()
@@ -224,7 +223,7 @@ mod tests {
             let nodes = pods.by_node("shop", &Selector::from_iter([("app", app)]), &[]);
             nodes.get("n1").map(|live| live.since)
         };
-        // The controller may have begun later.
+        // The controller may have started later than the pod.
         pods.apply(placed("a", "web", "none"), at(50));
         assert_eq!(since(&pods, "web"), Some(at(10)));
         pods.apply(placed("a", "web", "10.0.0.1"), at(60));
@@ -265,11 +264,11 @@ mod tests {
         pods.remove(&key("a"), at(0));
         assert_eq!(pods.at(ip("10.0.0.1"), at(1)), Some(&key("b")));
 
-        // Its address is known only at its end.
+        // The address of this pod becomes known only at its end.
         pods.apply(pod("c", "n1", "web", "Pending", "none"), at(0));
         pods.apply(pod("c", "n1", "web", "Succeeded", "10.0.0.3"), at(0));
         assert_eq!(pods.at(ip("10.0.0.3"), at(1)), Some(&key("c")));
-        // Nobody knows when this one ended.
+        // It is unknown when this pod ended.
         pods.apply(pod("d", "n1", "web", "Succeeded", "10.0.0.4"), at(0));
         assert_eq!(pods.at(ip("10.0.0.4"), at(1)), None);
     }
@@ -296,7 +295,7 @@ mod tests {
         new.key.uid = "new".into();
         pods.apply(old.clone(), at(0));
         assert_eq!(pods.apply(new.clone(), at(0)), [old.labels.clone(), new.labels.clone()]);
-        // Its address names it for a while; nobody else has it.
+        // The address still names the old pod for some time, because no other pod has it.
         assert_eq!(pods.at(ip("10.0.0.1"), at(1)), Some(&old.key));
         assert_eq!(pods.at(ip("10.0.0.1"), at(1000)), None);
         assert_eq!(pods.remove(&old.key, at(0)), None);

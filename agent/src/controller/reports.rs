@@ -1,4 +1,4 @@
-//! The reports of all traces, each under the trace that it is of.
+//! The reports of all traces, grouped by trace.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,12 +7,13 @@ use traffictrace_crd::{TrafficTraceReport, report_name};
 use crate::kubeapi::Key;
 use crate::merge::NodeReports;
 
-/// The most reports of one namespace that wait for traces that nobody knows. The watch of traces is behind that of reports by
-/// a moment at most; more than these are forged, and must not fill the memory.
+/// Maximum number of reports of one namespace that wait for unknown traces. The watch of traces is at most slightly
+/// behind the watch of reports. More reports than these are forged, and must not fill the memory.
 pub(super) const WAITING: usize = 1000;
 
-/// The trace that a report is of: the one of its own namespace that it names, if the report has the name that this trace's
-/// report of this node has. Whoever may write reports in one namespace must not be able to change what another one sees.
+/// Returns the trace of a report: the trace in the report's namespace that the report names, if the report's own name
+/// matches trace and node. A user who can write reports in one namespace must not be able to change what another
+/// namespace sees.
 pub(super) fn trace_of(report: &TrafficTraceReport) -> Option<Key> {
     let spec = &report.spec;
     let name = report_name(&spec.trace_uid, &spec.node_name);
@@ -25,16 +26,17 @@ pub(super) fn trace_of(report: &TrafficTraceReport) -> Option<Key> {
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     by_trace: HashMap<Key, NodeReports>,
-    /// The reports that exist, by namespace and name.
+    /// The existing reports, by namespace and name.
     names: HashMap<(String, String), Named>,
-    /// The names of reports that came after the list of traces and are of none that is known, by namespace.
+    /// Names of reports of unknown traces that arrived after the list of traces, by namespace.
     waiting: HashMap<String, BTreeSet<String>>,
 }
 
-/// A report that exists.
+/// An existing report.
 #[derive(Debug)]
 struct Named {
-    /// Its own UID: one that is made anew under its name comes before the end of the old one.
+    /// The report's own UID. If a report is created again with the same name, the new one may be seen before the
+    /// deletion of the old one.
     uid: String,
     trace: Key,
     node: String,
@@ -45,18 +47,19 @@ impl Reports {
         self.by_trace.get(trace)
     }
 
-    /// The number of reports that exist.
+    /// Number of existing reports.
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// UIDs of the traces that have a report of a node. It looks at all traces: nodes seldom go.
+    /// UIDs of the traces that have a report of a node. Visits all traces, which is acceptable since nodes rarely
+    /// leave.
     pub(super) fn traces_on(&self, node: &str) -> Vec<String> {
         let with_node = self.by_trace.iter().filter(|(_, reports)| reports.has(node));
         with_node.map(|(trace, _)| trace.uid.clone()).collect()
     }
 
-    /// Takes a report of a trace.
+    /// Records a report of a trace.
     pub(super) fn apply(&mut self, trace: Key, report: TrafficTraceReport) {
         let key = Key::of(&report);
         let named = Named { uid: key.uid, trace: trace.clone(), node: report.spec.node_name.clone() };
@@ -64,13 +67,13 @@ impl Reports {
         self.by_trace.entry(trace).or_default().apply(report.spec);
     }
 
-    /// Says that a report of a trace that is not known may wait for it.
+    /// Returns true if a report of an unknown trace may be kept until its trace is seen.
     pub(super) fn may_wait(&mut self, report: &Key) -> bool {
         let waiting = self.waiting.entry(report.namespace.clone()).or_default();
         waiting.contains(&report.name) || (waiting.len() < WAITING && waiting.insert(report.name.clone()))
     }
 
-    /// The reports of a trace have waited long enough; tells whether there are any.
+    /// Ends the waiting of a trace's reports. Returns true if there are any.
     pub(super) fn claim(&mut self, trace: &Key) -> bool {
         if let Some(waiting) = self.waiting.get_mut(&trace.namespace) {
             let names = &self.names;
@@ -85,12 +88,12 @@ impl Reports {
         self.by_trace.contains_key(trace)
     }
 
-    /// Drops what the reports of a trace had.
+    /// Drops the counts of a trace's reports.
     pub(super) fn forget(&mut self, trace: &Key) {
         self.by_trace.remove(trace);
     }
 
-    /// Takes a report's end. What it had stays counted while its trace lives.
+    /// Records that a report was deleted. Its counts stay as long as its trace exists.
     pub(super) fn gone(&mut self, report: &Key, is_known: impl Fn(&Key) -> bool) {
         let name = (report.namespace.clone(), report.name.clone());
         if self.names.get(&name).is_none_or(|known| known.uid != report.uid) {
@@ -114,7 +117,7 @@ impl Reports {
         }
     }
 
-    /// The number of traces with reports in memory, and of reports that wait in a namespace.
+    /// Number of traces with reports in memory, and number of waiting reports of a namespace.
     #[cfg(test)]
     pub(super) fn in_memory(&self, namespace: &str) -> (usize, usize) {
         (self.by_trace.len(), self.waiting.get(namespace).map_or(0, BTreeSet::len))

@@ -1,10 +1,10 @@
-//! The moments at which traces are to be looked at, so that no event has to look at all of them.
+//! The times at which traces have to be looked at, so that no event needs to visit all of them.
 
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-/// A moment for each of some traces, by UID.
+/// One time for each scheduled trace, by UID.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     order: BTreeSet<(Timestamp, String)>,
@@ -12,7 +12,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Sets the moment of a trace, or takes it out.
+    /// Sets the time of a trace, or removes it.
     pub(super) fn set(&mut self, uid: &str, moment: Option<Timestamp>) {
         if self.moments.get(uid).copied() == moment {
             return;
@@ -26,7 +26,7 @@ impl Schedule {
         }
     }
 
-    /// Takes out the traces whose moment has come.
+    /// Removes and returns the traces whose time has come.
     pub(super) fn take(&mut self, now: Timestamp) -> Vec<String> {
         let mut due = Vec::new();
         while let Some((moment, _)) = self.order.first() {
@@ -41,7 +41,7 @@ impl Schedule {
         due
     }
 
-    /// The next moment of all.
+    /// Returns the earliest time.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.order.first().map(|(moment, _)| *moment)
     }

@@ -1,4 +1,4 @@
-//! The controller's knowledge, and what follows from it. No I/O: changes come in, actions go out.
+//! The controller's knowledge, and the decisions that follow from it. No I/O: changes come in, actions go out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::trace::Trace;
 use crate::kubeapi::{Change, Key};
 use crate::merge::{Inputs, Merged, NodeReports, merge};
 
-/// A change of something that is watched.
+/// A change of a watched object.
 #[derive(Debug)]
 pub(super) enum Told {
     Trace(Change<TrafficTrace>),
@@ -29,21 +29,21 @@ pub(super) enum Told {
     Node(Change<Addresses>),
 }
 
-/// A request to be made at the API server.
+/// A request to the API server.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    /// Write the status of this object, which has the version that it was made for, and then tell these Events of it.
+    /// Write the status of this object, whose version it was made for, and then send these Events about it.
     Write(Box<TrafficTrace>, Vec<Notice>),
-    /// Change the metadata of this object.
+    /// Patch the metadata of this object.
     Patch(Box<TrafficTrace>, Value),
-    /// Delete this object, whose time has come.
+    /// Delete this object, because its `ttlAfterFinished` is over.
     Delete(Box<TrafficTrace>),
-    /// Delete the reports of this object, whose status is final.
+    /// Delete the reports of this object, because its status is final.
     DeleteReports(Box<TrafficTrace>),
 }
 
 impl Action {
-    /// The trace that it is about.
+    /// Returns the trace that the action is about.
     pub(super) fn object(&self) -> &TrafficTrace {
         let (Self::Write(object, _)
         | Self::Patch(object, _)
@@ -53,25 +53,25 @@ impl Action {
     }
 }
 
-/// The result of an action.
+/// Result of an action.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// The object with its new status.
     Written(Box<TrafficTrace>),
     /// The object with its new metadata.
     Patched(Box<TrafficTrace>),
-    /// The request is done, and the object has not changed.
+    /// The request succeeded, and the object has not changed.
     Done,
-    /// Not done, or not yet visible: look again after a pause, as long as the server says if it does. Somebody else has
-    /// changed the object, the server was away, or the object is gone and the watch will tell.
+    /// Not done or not visible yet: try again later, after the server's Retry-After if it gave one. Somebody else has
+    /// changed the object, the server was unreachable, or the object is gone and the watch will report that.
     Again(Option<Duration>),
 }
 
-/// Everything that is known.
+/// The controller's knowledge.
 #[derive(Debug, Default)]
 pub(super) struct State {
     peer_scope: PeerScope,
-    /// Milliseconds by which this machine's clock is ahead of the API server's, if that is to be told.
+    /// Milliseconds by which this machine's clock is ahead of the API server's, if that has to be reported.
     clock_offset: Option<i64>,
     /// Traces by UID.
     traces: HashMap<String, Trace>,
@@ -86,7 +86,7 @@ pub(super) struct State {
     nodes: Directory,
     node_names: NodeSet,
     complete: Complete,
-    /// The number of times that a status was made.
+    /// Number of times that a status was made.
     merges: u64,
 }
 
@@ -105,18 +105,18 @@ impl State {
         Self { peer_scope, ..Self::default() }
     }
 
-    /// Takes how far this machine's clock is ahead of the API server's, in milliseconds, if that is to be told.
+    /// Sets how far this machine's clock is ahead of the API server's, in milliseconds, if that has to be reported.
     pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
         self.clock_offset = offset;
     }
 
-    /// Says that the first lists of everything are complete. Before, a status would be made from half of what there is.
+    /// Returns true if all first lists are complete. Before that, a status would be made from incomplete data.
     pub(super) fn is_complete(&self) -> bool {
         let Complete { traces, reports, pods, services, nodes } = self.complete;
         traces && reports && pods && services && nodes
     }
 
-    /// Takes in a change.
+    /// Records a change.
     pub(super) fn tell(&mut self, told: Told, now: Timestamp) {
         match told {
             Told::Trace(Change::Apply(trace)) => self.apply_trace(trace, now),
@@ -138,7 +138,7 @@ impl State {
                 self.pods_changed(&key.namespace, labels.as_slice(), now);
             }
             Told::Pod(Change::Complete) => self.complete.pods = true,
-            // A name for an address is looked up when a status is made; it is no reason to make one.
+            // Names are looked up when a status is made, so a changed address alone is no reason to make one.
             Told::Service(Change::Apply(service)) => self.services.apply(service),
             Told::Service(Change::Gone(key)) => self.services.remove(&key),
             Told::Service(Change::Complete) => self.complete.services = true,
@@ -156,7 +156,7 @@ impl State {
         if key.uid.is_empty() {
             return;
         }
-        // The owners of fields are not needed here and are larger than the rest. A write without them changes none.
+        // The owners of fields are not needed and are larger than the rest. A write without them does not change them.
         object.metadata.managed_fields = None;
         match self.traces.get_mut(&key.uid) {
             Some(trace) => trace.update(object, now),
@@ -201,7 +201,7 @@ impl State {
         }
     }
 
-    /// A pod with these labels, before or after, counts for other selectors than it did.
+    /// Schedules the traces whose selector matches one of a pod's old or new labels.
     fn pods_changed(&mut self, namespace: &str, labels: &[Labels], now: Timestamp) {
         if labels.is_empty() {
             return;
@@ -221,7 +221,7 @@ impl State {
         self.touch(self.reports.traces_on(&key.name), now);
     }
 
-    /// Something has changed that the statuses of some traces depend on, unless they are over.
+    /// Schedules traces whose status depends on something that has changed, unless they are over.
     fn touch(&mut self, uids: Vec<String>, now: Timestamp) {
         for uid in uids {
             if let Some(trace) = self.traces.get_mut(&uid).filter(|trace| !trace.is_over()) {
@@ -231,7 +231,8 @@ impl State {
         }
     }
 
-    /// The actions to begin now. None before all that exists is known: a status from half of it would be wrong.
+    /// Returns the actions that are due. There are none before all first lists are complete, since a status from
+    /// incomplete data would be wrong.
     pub(super) fn due(&mut self, now: Timestamp) -> Vec<Action> {
         if !self.is_complete() {
             return Vec::new();
@@ -244,12 +245,12 @@ impl State {
         actions
     }
 
-    /// The moment of the next action, if nothing is told before.
+    /// Returns the time of the next action, if no change comes before.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         if self.is_complete() { self.schedule.next() } else { None }
     }
 
-    /// Takes in the result of an action. The watch may have told of it before.
+    /// Records the result of an action. The watch may have reported it already.
     pub(super) fn done(&mut self, uid: &str, outcome: Outcome, now: Timestamp) {
         let Some(trace) = self.traces.get_mut(uid) else { return };
         match outcome {
@@ -263,7 +264,7 @@ impl State {
                 trace.done(Some(*object));
             }
             Outcome::Done => {
-                // Of actions without an answer only the deletion of its reports leaves the trace.
+                // Only the deletion of reports returns no object while the trace stays.
                 trace.has_reports = false;
                 trace.done(None);
             }
@@ -272,7 +273,7 @@ impl State {
         self.reckon(uid, now);
     }
 
-    /// Reckons anew when a trace is to be looked at, and what its reports cost.
+    /// Computes again when a trace has to be looked at, and the cost of its reports.
     fn reckon(&mut self, uid: &str, now: Timestamp) {
         let Some(trace) = self.traces.get(uid) else { return };
         let reports = self.reports.of(&Key::of(&trace.object));
@@ -285,12 +286,12 @@ impl State {
         self.schedule.set(uid, due);
     }
 
-    /// The interval at which the nodes of a trace report and its status is written.
+    /// Returns the interval of a trace's node reports, which is also the interval at which its status is written.
     fn interval(&self, trace: &Trace) -> Duration {
         self.pace.interval(trace.namespace(), asked(trace))
     }
 
-    /// The paces of a trace's nodes.
+    /// Returns the paces of a trace's nodes.
     fn paces(&self, trace: &Trace, reports: Option<&NodeReports>) -> Paces {
         let reports_every = self.interval(trace);
         if trace.object.spec.stacks.is_none() {
@@ -314,7 +315,7 @@ impl State {
         let action = if trace.deleted_at().is_some_and(|at| at <= now) {
             Some(Action::Delete(object()))
         } else if trace.reports_until().is_some_and(|until| until <= now) && trace.has_reports {
-            // Its status is final, and what it was made from is not needed any more.
+            // The status is final, so the reports are no longer needed.
             let action = Action::DeleteReports(object());
             self.reports.forget(&of);
             self.traces.get_mut(uid)?.looked(now);
@@ -339,7 +340,7 @@ impl State {
         if !trace.is_status_due(reports, interval, now) {
             return None;
         }
-        // A final status is not made anew from what is left of its reports.
+        // A final status is not made again from the remaining reports.
         let Merged { status, look_again } = if trace.is_over() && reports.is_none() {
             Merged { status: trace.status_of_this_spec()?, look_again: None }
         } else {
@@ -353,7 +354,8 @@ impl State {
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
-        // From the status that this one is made from: once it is written, the watch may have replaced that.
+        // Events compare with the status that this one is made from. Once it is written, the watch may have replaced
+        // that.
         let events = events(trace.object.status.as_ref(), &status);
         let mut object = trace.object.clone();
         object.status = Some(status);
@@ -391,7 +393,7 @@ impl State {
         })
     }
 
-    /// The longest time by which news are late: that no status has yet, and beyond the interval that a trace asks for.
+    /// Returns the maximum delay of news that are in no status yet, beyond the interval that a trace asks for.
     pub(super) fn oldest_news(&self, now: Timestamp) -> Duration {
         let late = |trace: &Trace| {
             let age = Duration::try_from(now.duration_since(trace.changed()?)).ok()?;
@@ -400,18 +402,18 @@ impl State {
         self.traces.values().filter_map(late).max().unwrap_or_default()
     }
 
-    /// The numbers of traces, of reports, and of nodes that go on writing reports.
+    /// Numbers of traces, of reports, and of nodes that keep writing reports.
     pub(super) fn counts(&self) -> (usize, usize, u64) {
         (self.traces.len(), self.reports.len(), self.pace.writing())
     }
 }
 
-/// The number of nodes that have reported on a trace.
+/// Number of nodes that have reported on a trace.
 fn nodes(reports: Option<&NodeReports>) -> u64 {
     reports.map_or(0, |reports| reports.names().count() as u64)
 }
 
-/// The interval at which a trace's spec asks for reports.
+/// Returns the interval of reports in a trace's spec.
 fn asked(trace: &Trace) -> Duration {
     trace.object.spec.interval.get().unwrap_or(Duration::from_secs(10))
 }

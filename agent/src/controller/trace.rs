@@ -1,4 +1,4 @@
-//! One trace as the controller knows it, and when it is to be looked at again.
+//! A trace as the controller knows it, and the time of its next look.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use super::pace::after;
 use crate::kubeapi::{Backoff, compare_versions};
 use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, UNTRACED_AFTER, is_over};
 
-/// The shortest time between two writes of one status, when something happened that nobody should wait for.
+/// Minimum time between two writes of one status, even for urgent news.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// The last reports of missing nodes are taken until so long after the end of a trace.
+/// Time after a trace's end for which the last reports of missing nodes are accepted.
 pub(super) const LATE: Duration = Duration::from_secs(600);
 
-/// The request about a trace that is under way, or has failed.
+/// State of the requests about a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
-    /// Nothing.
+    /// No request is under way.
     None,
-    /// One request is under way; the next waits for its answer.
+    /// A request is under way, and the next one waits for its answer.
     UnderWay,
-    /// The last one failed: nothing before this moment.
+    /// The last request failed, and the next one must not begin before this time.
     Pausing(Timestamp),
 }
 
@@ -34,23 +34,23 @@ enum Request {
 pub(super) struct Trace {
     /// The newest version that was read or written.
     pub(super) object: TrafficTrace,
-    /// Why the spec cannot be used, if it cannot; known once the spec is checked.
+    /// The reason why the spec cannot be used, if there is one. Known once the spec is checked.
     pub(super) invalid: Option<String>,
     is_checked: bool,
-    /// The selector, if it can be used.
+    /// The selector, if it is valid.
     pub(super) selector: Option<Selector>,
-    /// There may be reports of it at the API server.
+    /// Set if the API server may have reports of the trace.
     pub(super) has_reports: bool,
     request: Request,
     backoff: Backoff,
-    /// Since when something has changed that the status does not have yet.
+    /// Time of the oldest change that is not in the status yet.
     changed: Option<Timestamp>,
-    /// The time at which the status was last made, also if it was no news.
+    /// Time when the status was last made, even if it had not changed.
     looked: Option<Timestamp>,
     written: Option<Timestamp>,
-    /// The moment at which the status says more than now although nothing happens until then.
+    /// Time at which the status will say more, even without news.
     pub(super) look_again: Option<Timestamp>,
-    /// The filters that the shown status was made for, if this process has made it.
+    /// The filters for which the shown status was made, if this process made it.
     shown_filters: Option<Filters>,
 }
 
@@ -74,7 +74,7 @@ impl Trace {
         trace
     }
 
-    /// Takes another version of the object; one that is older than what is known changes nothing.
+    /// Records another version of the object. A version older than the known one is ignored.
     pub(super) fn update(&mut self, object: TrafficTrace, now: Timestamp) {
         if self.take(object) {
             self.touch(now);
@@ -94,12 +94,12 @@ impl Trace {
         true
     }
 
-    /// Something has changed that the status depends on.
+    /// Records a change on which the status depends.
     pub(super) fn touch(&mut self, now: Timestamp) {
         self.changed.get_or_insert(now);
     }
 
-    /// Since when something waits to be shown.
+    /// Returns the time of the oldest change that is not shown yet.
     pub(super) fn changed(&self) -> Option<Timestamp> {
         self.changed
     }
@@ -109,16 +109,16 @@ impl Trace {
         self.selector = Selector::try_from(self.object.spec.selector.clone()).ok();
     }
 
-    /// Checks the spec, unless that is done. Each check compiles the rules of the definition: finished traces, of which no
-    /// status is made any more, are not checked when the controller begins.
+    /// Validates the spec, once. Each validation compiles the definition's rules, so finished traces, which need no new
+    /// status, are not validated when the controller starts.
     pub(super) fn check_spec(&mut self) {
         if !std::mem::replace(&mut self.is_checked, true) {
             self.invalid = self.object.validate().err().map(|failed| failed.to_string());
         }
     }
 
-    /// Says that the filters differ from those that the shown status was made for. Another process may have made it: then
-    /// a changed spec counts as changed filters.
+    /// Returns true if the filters differ from those of the shown status. If another process made that status, any
+    /// changed spec counts as changed filters.
     pub(super) fn filters_changed(&self) -> bool {
         match &self.shown_filters {
             Some(shown) => *shown != Filters::of(&self.object),
@@ -126,7 +126,7 @@ impl Trace {
         }
     }
 
-    /// Says that the shown status was made for another spec.
+    /// Returns true if the shown status was made for another spec.
     fn respecified(&self) -> bool {
         let shown = self.status().and_then(|status| status.observed_generation);
         shown.is_some() && shown != self.object.metadata.generation
@@ -136,7 +136,8 @@ impl Trace {
         self.object.status.as_ref()
     }
 
-    /// The status as it is, said of the newest spec: of a trace that is over only `ttlAfterFinished` can change.
+    /// Returns the status with the newest spec's generation. In a trace that is over, only `ttlAfterFinished` can
+    /// change.
     pub(super) fn status_of_this_spec(&self) -> Option<TrafficTraceStatus> {
         let mut status = self.status()?.clone();
         let generation = self.object.metadata.generation;
@@ -153,20 +154,21 @@ impl Trace {
         self.object.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    /// Says that the written status is that of a trace that is over.
+    /// Returns true if the written status says that the trace is over.
     pub(super) fn is_over(&self) -> bool {
         self.status().and_then(|status| status.phase).is_some_and(is_over)
     }
 
-    /// Until when reports of a trace that is over are taken: for a while if some are missing, else no more.
+    /// Returns the time until which reports of a finished trace are accepted: [`LATE`] after its end if some are
+    /// missing, otherwise its end.
     pub(super) fn reports_until(&self) -> Option<Timestamp> {
         let status = self.status().filter(|_| self.is_over())?;
         let end = status.end_time.as_ref().map_or(Timestamp::MIN, |end| end.0);
         Some(if status.missing_nodes.is_empty() { end } else { after(end, LATE) })
     }
 
-    /// The time at which the trace is to be looked at next, if nothing more happens. Its status is written once in
-    /// the interval of its reports.
+    /// Returns the time at which the trace has to be looked at next, if nothing else happens. Its status is written
+    /// once per interval of its reports.
     pub(super) fn due(
         &self,
         reports: Option<&NodeReports>,
@@ -190,7 +192,7 @@ impl Trace {
         }
     }
 
-    /// Says that the status is to be made now.
+    /// Returns true if the status has to be made now.
     pub(super) fn is_status_due(
         &self,
         reports: Option<&NodeReports>,
@@ -201,32 +203,33 @@ impl Trace {
             || [self.next_of_life(), self.next_look(interval)].into_iter().flatten().any(|at| at <= now)
     }
 
-    /// The time of the next write of the status: at once for what people wait for, else once in an interval.
+    /// Returns the time of the next write of the status: soon for urgent news, otherwise once per interval.
     fn next_write(&self, reports: Option<&NodeReports>, interval: Duration, now: Timestamp) -> Timestamp {
         let Some(status) = self.status() else { return now };
         let Some(written) = self.written.filter(|_| !self.respecified()) else { return now };
         let (is, was) = (reports.map_or(0, NodeReports::reporting), status.nodes_reporting);
-        // In a large cluster nodes come one by one: not each of them is worth a write, but twice as many are, and all.
+        // In a large cluster nodes report one by one. A write is worthwhile only when their number has doubled, or when
+        // all have reported.
         let many_more = is > was && (is >= was.saturating_mul(2) || is >= status.nodes_matched);
         let ending = !self.is_over() && status.end_time.as_ref().is_some_and(|end| now >= end.0);
         let gap = if many_more || ending { SHORTEST } else { interval };
         after(written, gap)
     }
 
-    /// The moment at which nodes that said nothing are to be named, at most once in their time or in an interval.
+    /// Returns the time at which silent nodes have to be named, at most once per interval or [`UNTRACED_AFTER`].
     fn next_look(&self, interval: Duration) -> Option<Timestamp> {
         let at = self.look_again?;
         Some(self.written.map_or(at, |written| at.max(after(written, interval.min(UNTRACED_AFTER)))))
     }
 
-    /// The end of the trace, and after that, the end of the wait for its last reports.
+    /// Returns the end of the trace or, after that, the end of the wait for its last reports.
     fn next_of_life(&self) -> Option<Timestamp> {
         let end = self.status().filter(|_| !self.is_over())?.end_time.as_ref()?.0;
         let seen = self.looked.is_some_and(|looked| looked >= end);
         Some(if seen { after(end, LAST_REPORTS_WITHIN) } else { end })
     }
 
-    /// The time at which the object is to be deleted.
+    /// Returns the time at which the object has to be deleted.
     pub(super) fn deleted_at(&self) -> Option<Timestamp> {
         let status = self.status().filter(|_| self.is_over())?;
         let ttl = self.object.spec.ttl().ok().flatten()?;
@@ -236,18 +239,18 @@ impl Trace {
         Some(after(ended.map(|condition| condition.last_transition_time.0).min()?, ttl))
     }
 
-    /// The status has been made; it may be the one that is shown already.
+    /// Records that the status was made, even if it equals the shown one.
     pub(super) fn looked(&mut self, now: Timestamp) {
         self.changed = None;
         self.looked = Some(now);
     }
 
-    /// A request begins.
+    /// Records that a request begins.
     pub(super) fn begin_request(&mut self) {
         self.request = Request::UnderWay;
     }
 
-    /// A request is done; `object` is the answer, if it has one.
+    /// Records that a request succeeded. `object` is the answer, if it has one.
     pub(super) fn done(&mut self, object: Option<TrafficTrace>) {
         self.request = Request::None;
         self.backoff.reset();
@@ -256,19 +259,20 @@ impl Trace {
         }
     }
 
-    /// The status has been written; `object` is the answer. A newer version with other filters may be known by now.
+    /// Records that the status was written. `object` is the answer; a newer version with other filters may be known by
+    /// now.
     pub(super) fn written(&mut self, object: &TrafficTrace, now: Timestamp) {
         self.shown_filters = Some(Filters::of(object));
         self.written = Some(now);
     }
 
-    /// A request has failed; there is another after a pause, at least as long as the server asks.
+    /// Records that a request failed. The next one follows after a pause, at least as long as the server `asked` for.
     pub(super) fn failed(&mut self, asked: Option<Duration>, now: Timestamp) {
         self.touch(now);
         self.request = Request::Pausing(after(now, self.backoff.next(asked)));
     }
 
-    /// Says that a request is under way, or that the pause after a failed one is not over.
+    /// Returns true if a request is under way, or the pause after a failed one is not over.
     pub(super) fn is_busy(&self, now: Timestamp) -> bool {
         match self.request {
             Request::None => false,

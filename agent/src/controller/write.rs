@@ -1,4 +1,4 @@
-//! Requests to the API server, a few at a time.
+//! Requests to the API server, with a limit on their number at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use super::state::{Action, Outcome};
 use crate::kubeapi::{Key, explain, retry_after};
 use crate::server::metrics::{ControllerMetrics, Written};
 
-/// Most requests that are under way at once.
+/// Maximum number of requests that are under way at once.
 const AT_ONCE: usize = 4;
-/// The time after which a request counts as failed: a connection may have been dropped without a word.
+/// Time after which a request counts as failed, since a connection may have been dropped silently.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The name of this controller in the Events that it tells.
+/// Name of this controller in its Events.
 const REPORTER: &str = "traffictrace.dev/controller";
 
-/// Does actions. All copies share the connection and the limit of requests.
+/// Performs actions. All clones share the connection and the limit of requests.
 #[derive(Clone)]
 pub(super) struct Writer {
     client: Client,
@@ -39,7 +39,7 @@ impl Writer {
         Self { client, url: url.into(), places: Arc::new(Semaphore::new(AT_ONCE)), recorder, metrics }
     }
 
-    /// Does an action. Returns the UID of its trace with what has become of it.
+    /// Performs an action. Returns the UID of its trace, and the result.
     pub(super) async fn start(self, action: Action) -> (String, Outcome) {
         // The semaphore is never closed.
         let _place = self.places.acquire().await;
@@ -69,7 +69,7 @@ impl Writer {
         (key.uid, outcome)
     }
 
-    /// Tells what has happened to a trace. One that cannot be told is no loss for the status.
+    /// Sends Events about a trace. A failure is only logged, since the status does not depend on them.
     fn tell(&self, trace: &TrafficTrace, events: Vec<Notice>) {
         let (writer, reference, key) = (self.clone(), trace.object_ref(&()), Key::of(trace));
         tokio::spawn(async move {
@@ -101,7 +101,7 @@ impl Writer {
                 let this = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
                 let params = DeleteParams { preconditions: Some(this), ..DeleteParams::background() };
                 self.api(object).delete(&object.name_any(), &params).await?;
-                // The watch tells when it has gone.
+                // The watch reports when the object is gone.
                 Ok(Outcome::Again(None))
             }
             Action::DeleteReports(object) => {
@@ -121,7 +121,7 @@ impl Writer {
 
     fn failed(&self, error: &kube::Error, key: &Key) -> Outcome {
         match error {
-            // Changed or deleted by somebody meanwhile; the watch brings the news.
+            // Somebody else has changed or deleted the object; the watch will report that.
             kube::Error::Api(status) if [404, 409].contains(&status.code) => Outcome::Again(None),
             error => {
                 tracing::warn!(

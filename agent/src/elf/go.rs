@@ -1,5 +1,5 @@
-//! The functions of a program of Go by the table that its runtime needs (`.gopclntab`), which every program has, also a
-//! stripped one. The table stays in the file: a function is looked for in it, word by word.
+//! Lookup of a Go program's functions in the table that its runtime needs (`.gopclntab`), which every Go program has,
+//! even a stripped one. The table stays in the file and is read word by word.
 
 use std::{fs::File, io, ops::ControlFlow, os::unix::fs::FileExt as _};
 
@@ -7,53 +7,53 @@ use memchr::memmem::Finder;
 
 use super::{Defined, Elf, Placed, Range, source::Window, text_at};
 
-/// How tables begin, since Go 1.16, 1.18 and 1.20.
+/// First bytes of the table, since Go 1.16, 1.18 and 1.20.
 const GO_1_16: u32 = 0xffff_fffa;
 const GO_1_18: u32 = 0xffff_fff0;
 const GO_1_20: u32 = 0xffff_fff1;
-/// Where the table is: the second is that of a program that can be loaded anywhere.
+/// Names of the table's section; the second is used in position-independent programs.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
-/// Functions of a program up to which it is believed: eight times as many as the largest known program has (674 MiB).
+/// Maximum number of functions in a valid table: eight times as many as the largest known program has (674 MiB).
 const MOST_FUNCTIONS: u64 = 1 << 22;
-/// Bytes of the table's header.
+/// Size of the table's header in bytes.
 const HEADER: u64 = 72;
-/// Place of the beginning of the code in the runtime's description of the program (`.go.module`), since Go 1.26.
+/// Offset of the code's start address in the runtime's description of the program (`.go.module`), since Go 1.26.
 const MODULE_TEXT: u64 = 176;
 
-/// Where the table of a program has what.
+/// The layout of a program's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GoTable {
     /// Offset of the table in the file, and its length.
     start: u64,
     length: u64,
     count: u64,
-    /// Address from which functions are counted.
+    /// Address to which the functions' addresses are relative.
     text: u64,
-    /// Places in the table: of names, of what comes behind them, and of functions.
+    /// Offsets in the table: of the names, of their end, and of the functions.
     names: u64,
     names_end: u64,
     functions: u64,
-    /// Bytes of an address, before Go 1.18, or of a distance from the beginning of the code.
+    /// Size in bytes of a function's address (before Go 1.18), or of its distance from the beginning of the code.
     word: u64,
 }
 
 impl GoTable {
-    /// The table of a program; nothing if it has none, or one that is not known.
+    /// Finds the table of a program. Returns `None` if there is none, or its format is unknown.
     pub(crate) fn of(elf: &Elf<'_>) -> Option<Self> {
         Self::read(elf, SECTIONS.iter().find_map(|name| elf.placed(name))?)
     }
 
-    /// Finds the parts of the table.
+    /// Reads the layout of the table from its header.
     pub(super) fn read(elf: &Elf<'_>, table: Placed) -> Option<Self> {
         let header = elf.start(table.range, HEADER).ok()?;
         let word =
             |number: usize| header.get(8 + 8 * number..)?.first_chunk().map(|word| u64::from_le_bytes(*word));
         let magic = u32::from_le_bytes(*header.first_chunk()?);
-        // Addresses of eight bytes.
+        // Only programs with 8-byte addresses are supported.
         if header.get(7) != Some(&8) {
             return None;
         }
-        // Names, files by unit, files, programs, and functions follow each other.
+        // The table has, in this order: names, file numbers by unit, files, program counters, and functions.
         let (text, names, names_end, functions, size) = match magic {
             GO_1_16 => (0, word(2)?, word(3)?, word(6)?, 8),
             GO_1_18 | GO_1_20 => (text_of(elf, table.address)?, word(3)?, word(4)?, word(7)?, 4),
@@ -77,22 +77,23 @@ impl GoTable {
         })
     }
 
-    /// The name of the function at an address of the file.
+    /// Returns the name of the function at an address of the file.
     pub(crate) fn name_at(&self, file: &File, address: u64) -> Option<Vec<u8>> {
         let found = self.index_at(file, address)?;
         self.name_of(file, found)
     }
 
-    /// The functions of these names, in their order.
+    /// Finds functions by their names, and returns them in the order of the names.
     ///
     /// # Errors
     ///
-    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if that is more than any file needs.
+    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if it needs more reading than any
+    /// valid file.
     pub(crate) fn functions(&self, elf: &Elf<'_>, names: &[&str]) -> io::Result<Vec<Option<Defined>>> {
         let places = self.places_of(elf, names)?;
         let mut found = vec![None; names.len()];
         let mut left = places.iter().flatten().count();
-        // Functions and what describes them lie in the same order: both are read piece by piece.
+        // Functions and their descriptions have the same order, so both are read piece by piece.
         let table = Range { offset: self.start, length: self.length };
         let (mut functions, mut descriptions) =
             (Window::new(&elf.file, table), Window::new(&elf.file, table));
@@ -119,7 +120,7 @@ impl GoTable {
         Ok(found)
     }
 
-    /// Places where names begin in the table: each is there once, between zeros.
+    /// Returns the offset of each name in the table, where it occurs once, between zero bytes.
     fn places_of(&self, elf: &Elf<'_>, names: &[&str]) -> io::Result<Vec<Option<u64>>> {
         let wanted: Vec<Vec<u8>> = names.iter().map(|name| [&[0], name.as_bytes(), &[0]].concat()).collect();
         let finders: Vec<Finder<'_>> = wanted.iter().map(Finder::new).collect();
@@ -139,9 +140,10 @@ impl GoTable {
         Ok(places)
     }
 
-    /// The number of the function that begins last before an address; none before the first and behind the last.
+    /// Returns the index of the last function that begins at or before an address; `None` before the first function and
+    /// after the last.
     fn index_at(&self, file: &File, address: u64) -> Option<u64> {
-        // One more than there are functions, which is the end of the last.
+        // The entry after the last function is the end of the code.
         if address < self.entry(file, 0)? || address >= self.entry(file, self.count)? {
             return None;
         }
@@ -153,7 +155,7 @@ impl GoTable {
         Some(low)
     }
 
-    /// The address of a function.
+    /// Returns the address of a function.
     fn entry(&self, file: &File, index: u64) -> Option<u64> {
         self.number(file, self.functions + 2 * index * self.word, self.word)?.checked_add(self.text)
     }
@@ -164,13 +166,13 @@ impl GoTable {
 
     fn place_of_name(&self, file: &File, index: u64) -> Option<u64> {
         let function = self.number(file, self.functions + (2 * index + 1) * self.word, self.word)?;
-        // Its description has its address, and then the place of its name.
+        // The description begins with the function's address, followed by the offset of its name.
         let description = self.functions.checked_add(function)?;
         let name = self.names.checked_add(self.number(file, description.checked_add(self.word)?, 4)?)?;
         (name < self.length).then_some(name)
     }
 
-    /// A number of 4 or 8 bytes at a place in the table.
+    /// Reads a number of 4 or 8 bytes at an offset of the table.
     fn number(&self, file: &File, at: u64, size: u64) -> Option<u64> {
         let end = at.checked_add(size)?;
         let mut bytes = [0; 8];
@@ -183,7 +185,8 @@ impl GoTable {
     }
 }
 
-/// The address from which a table since Go 1.18 counts: the table has it, and since Go 1.26 the runtime's description.
+/// Returns the address to which a table since Go 1.18 is relative. It is in the table or, since Go 1.26, in the
+/// runtime's description of the program.
 fn text_of(elf: &Elf<'_>, table: u64) -> Option<u64> {
     let told = elf.word_at(table.checked_add(24)?).filter(|text| *text != 0);
     let module =

@@ -1,4 +1,4 @@
-//! Pointers in a file: as they are, or as relocations that are made when it is loaded anywhere.
+//! Pointers in a file, either stored directly or as relocations of a position-independent file.
 
 use std::{io, ops::ControlFlow};
 
@@ -6,17 +6,17 @@ use object::{LittleEndian, elf, pod::slice_from_all_bytes};
 
 use super::{Elf, Machine, Range};
 
-/// Where pointers to functions are.
+/// Sections that can contain pointers to functions.
 const SECTIONS: [&str; 4] = [".rodata", ".data.rel.ro", ".noptrdata", ".data"];
-/// Relocations that are made without symbols.
+/// Section of the relocations that need no symbols.
 const RELOCATIONS: &str = ".rela.dyn";
-/// Pointers to one address up to which they are remembered.
+/// Maximum number of pointers to one address that are collected.
 const MOST_POINTERS: usize = 4096;
 
 type Relocation = elf::Rela64<LittleEndian>;
 
 impl Elf<'_> {
-    /// The value of a 64-bit word that the file or, if it is zero there, a relocation gives.
+    /// Returns a 64-bit word at an address. If the file has a zero there, a relocation gives the value.
     pub(crate) fn word_at(&self, address: u64) -> Option<u64> {
         let offset = self.offset_of(address)?;
         let bytes = self.bytes(Range { offset, length: 8 }).ok()?;
@@ -34,7 +34,7 @@ impl Elf<'_> {
         addend
     }
 
-    /// The addresses of the pointers to each of these addresses, in order.
+    /// Returns, for each of the targets, the sorted addresses of the pointers to it.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Elf<'_> {
         Ok(found)
     }
 
-    /// Calls `sink` with the place and the value of each relocation that needs no symbol.
+    /// Calls `sink` with address and value of each relocation that needs no symbol.
     fn relocations(&self, mut sink: impl FnMut(u64, u64)) -> io::Result<()> {
         let relative = match self.machine {
             Machine::X86_64 => elf::R_X86_64_RELATIVE,

@@ -1,13 +1,13 @@
-//! What is loaded from a file, and where to.
+//! The segments that are loaded from a file, and their addresses.
 
 use super::{Elf, Range};
 
-/// The largest page of any system.
+/// Size of the largest page of any supported system.
 const LARGEST_PAGE: u64 = 1 << 16;
-/// Segments of code up to which they are kept: linkers make one or two.
+/// Maximum number of code segments that are kept. Linkers make one or two.
 const MOST_SEGMENTS: usize = 16;
 
-/// A segment that is loaded.
+/// A loaded segment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Loaded {
     pub(super) address: u64,
@@ -15,18 +15,18 @@ pub(super) struct Loaded {
     pub(super) executable: bool,
 }
 
-/// The segments of code of a file.
+/// The code segments of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct CodeSegments(Box<[Loaded]>);
 
 impl CodeSegments {
-    /// The address to which the code that is mapped from this offset on is loaded. Mappings begin with a page, also
-    /// where the segment does not.
+    /// Returns the address to which code at this file offset is loaded, where `offset` is that of a mapping. Mappings
+    /// begin at a page boundary, even if the segment does not.
     pub(crate) fn address_at(&self, offset: u64) -> Option<u64> {
         let mut mapped = self.0.iter().filter(|Loaded { range, .. }| {
             (range.offset & !(LARGEST_PAGE - 1)..range.offset.saturating_add(range.length)).contains(&offset)
         });
-        // Where two segments share a page, the one that begins before it is the one that is mapped.
+        // If two segments share a page, the mapped one is the one that begins at or before the offset.
         let first = mapped.next()?;
         let loaded = if first.range.offset <= offset { first } else { mapped.next().unwrap_or(first) };
         Some(loaded.address.wrapping_sub(loaded.range.offset).wrapping_add(offset))
@@ -34,19 +34,19 @@ impl CodeSegments {
 }
 
 impl Elf<'_> {
-    /// The segments of code.
+    /// Returns the code segments.
     pub(crate) fn code_segments(&self) -> CodeSegments {
         CodeSegments(
             self.loaded.iter().filter(|loaded| loaded.executable).take(MOST_SEGMENTS).copied().collect(),
         )
     }
 
-    /// The address to which the code that is mapped from this offset on is loaded.
+    /// Returns the address to which the code at the file offset of a mapping is loaded.
     pub(crate) fn code_at(&self, offset: u64) -> Option<u64> {
         self.code_segments().address_at(offset)
     }
 
-    /// The offset in the file of what is loaded to an address.
+    /// Returns the file offset of the byte that is loaded to an address.
     pub(crate) fn offset_of(&self, address: u64) -> Option<u64> {
         self.loaded.iter().find_map(|Loaded { address: start, range, .. }| {
             let within = address.checked_sub(*start).filter(|within| *within < range.length)?;

@@ -1,4 +1,4 @@
-//! A file of which only so much is read, however often its headers lead to the same bytes.
+//! A file with a limit on the number of bytes that are read, even if its headers lead to the same bytes repeatedly.
 
 use std::{cell::Cell, fs::File, io, os::unix::fs::FileExt as _};
 
@@ -6,11 +6,11 @@ use object::pod::slice_from_all_bytes;
 
 use super::{MOST_HEADERS, MOST_TEXT, Range};
 
-/// A file of which only so much is read.
+/// A file with a limit on the number of bytes that are read.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     file: &'a File,
-    /// Bytes that may still be read.
+    /// Number of bytes that may still be read.
     pub(super) left: Cell<u64>,
 }
 
@@ -25,7 +25,7 @@ impl<'a> Source<'a> {
         };
         self.left.set(left);
         let mut bytes = vec![0; usize::try_from(range.length).map_err(io::Error::other)?];
-        // The file's end is found by reading.
+        // The read fails if the file is shorter than its headers say.
         self.file.read_exact_at(&mut bytes, range.offset)?;
         Ok(bytes)
     }
@@ -39,29 +39,29 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A part of a file in which numbers are read at places that mostly follow each other.
+/// A part of a file from which numbers are read at mostly ascending offsets.
 #[derive(Debug)]
 pub(super) struct Window<'a> {
     source: &'a Source<'a>,
     part: Range,
-    /// Where the bytes begin in the part.
+    /// Offset of `bytes` in the part.
     start: u64,
     bytes: Vec<u8>,
 }
 
 impl<'a> Window<'a> {
-    /// Bytes that are read at once.
+    /// Number of bytes in one read.
     const LENGTH: u64 = 1 << 16;
 
     pub(super) fn new(source: &'a Source<'a>, part: Range) -> Self {
         Self { source, part, start: 0, bytes: Vec::new() }
     }
 
-    /// A number of up to 8 bytes at a place in the part; nothing beyond its end.
+    /// Reads a number of up to 8 bytes at an offset of the part. Returns `None` beyond its end.
     ///
     /// # Errors
     ///
-    /// As of [`Source::read`].
+    /// The same as of [`Source::read`].
     pub(super) fn number(&mut self, at: u64, size: usize) -> io::Result<Option<u64>> {
         let end = at.checked_add(size as u64).filter(|end| *end <= self.part.length);
         let (Some(end), Some(offset)) = (end, self.part.offset.checked_add(at)) else { return Ok(None) };
@@ -79,7 +79,7 @@ impl<'a> Window<'a> {
     }
 }
 
-/// A text in a file, from a place on, up to where it ends or is cut.
+/// Reads a text in a file from an offset up to the byte `end`, or up to the maximum length.
 pub(crate) fn text_at(file: &File, offset: u64, end: u8) -> Option<Vec<u8>> {
     let mut bytes = vec![0; MOST_TEXT];
     let read = file.read_at(&mut bytes, offset).ok()?;

@@ -1,4 +1,4 @@
-//! The table of symbols of a file.
+//! The symbol tables of a file.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +11,7 @@ use object::{LittleEndian, elf, pod::slice_from_all_bytes};
 
 use super::{Elf, Range, range_of};
 
-/// Places of a name in a table of names, up to which they are followed: each may be the end of a longer name.
+/// Maximum number of matches of a name in a string table that are followed, since each may be the end of a longer name.
 const MOST_NAMES: usize = 1024;
 
 type Symbol = elf::Sym64<LittleEndian>;
@@ -23,30 +23,30 @@ pub(crate) struct Defined {
     pub(crate) size: u64,
 }
 
-/// A function by the table of symbols.
+/// A function in the symbol table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionSymbol {
     pub(crate) address: u64,
-    /// Bytes of code; 0 if unknown.
+    /// Size of the code in bytes; 0 if unknown.
     pub(crate) size: u32,
-    /// Place of the name in the table of names.
+    /// Offset of the name in the string table.
     pub(crate) name: u32,
 }
 
 impl Elf<'_> {
-    /// Whether there is a table of symbols beside the one that the linker needs at run time.
+    /// Returns true if the file has a full symbol table, beside the one for dynamic linking.
     pub(crate) fn has_symbols(&self) -> bool {
         self.sections.iter().any(|section| section.sh_type.get(LittleEndian) == elf::SHT_SYMTAB)
     }
 
-    /// The symbols of these names that are defined in the file.
+    /// Finds symbols with these names that are defined in the file.
     ///
     /// # Errors
     ///
     /// The system's error if the file cannot be read.
     pub(crate) fn symbols(&self, names: &[&'static str]) -> io::Result<BTreeMap<&'static str, Defined>> {
         let mut found = BTreeMap::new();
-        // A file has at most one of each kind.
+        // A file has at most one table of each kind.
         for kind in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
             if let Some((symbols, strings)) = self.table_of(kind) {
                 self.symbols_of(symbols, strings, names, &mut found)?;
@@ -55,14 +55,14 @@ impl Elf<'_> {
         Ok(found)
     }
 
-    /// The first table of symbols of a kind, and its table of names.
+    /// Returns the first symbol table of a kind, and its string table.
     fn table_of(&self, kind: u32) -> Option<(Range, Range)> {
         let section = self.sections.iter().find(|section| section.sh_type.get(LittleEndian) == kind)?;
         let strings = self.sections.get(section.sh_link.get(LittleEndian) as usize)?;
         Some((range_of(section)?, range_of(strings)?))
     }
 
-    /// The most functions that [`Elf::functions`] can find.
+    /// Returns the maximum number of functions that [`Elf::functions`] can find.
     pub(crate) fn most_functions(&self) -> usize {
         let kinds = [elf::SHT_SYMTAB, elf::SHT_DYNSYM];
         let table = kinds.into_iter().find_map(|kind| self.table_of(kind));
@@ -71,8 +71,8 @@ impl Elf<'_> {
         })
     }
 
-    /// Functions that are defined in the file, by address, up to `most` as they come, and the table of their names: those of the full
-    /// table of symbols, else those of the one that the linker needs at run time.
+    /// Returns up to `most` functions that are defined in the file, sorted by address, and their string table. They
+    /// come from the full symbol table or, without one, from the table for dynamic linking.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Elf<'_> {
             ControlFlow::Continue(())
         })?;
         if is_cut {
-            // One without a size would reach over functions that are left out.
+            // If functions were left out, one without a size might extend over them.
             functions.retain(|function| function.size > 0);
         }
         functions.sort_unstable();
@@ -143,7 +143,7 @@ impl Elf<'_> {
         })
     }
 
-    /// The names by their places in a table of names, which is read once.
+    /// Returns the names by their offsets in a string table, which is read once.
     fn places_of(&self, strings: Range, names: &[&'static str]) -> io::Result<HashMap<u64, &'static str>> {
         let wanted: Vec<Vec<u8>> = names.iter().map(|name| [name.as_bytes(), &[0]].concat()).collect();
         let longest = wanted.iter().map(Vec::len).max().unwrap_or(1);
@@ -159,7 +159,7 @@ impl Elf<'_> {
                     if *left == 0 {
                         break;
                     }
-                    // What lies where two pieces overlap is found twice.
+                    // A match within the overlap of two pieces is found twice.
                     if by_place.insert(start + at as u64, *name).is_none() {
                         *left -= 1;
                     }

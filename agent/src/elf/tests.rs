@@ -1,4 +1,4 @@
-//! Headers that lead to the same bytes again and again.
+//! Tests of headers that lead to the same bytes again and again.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const STRINGS: u64 = 1 << 20;
 
-/// A sparse file whose every section is a table of symbols on the same strings.
+/// Makes a sparse file in which every section is a symbol table with the same strings.
 fn of_symbols(count: u16) -> File {
     let file = tempfile::tempfile().unwrap();
     let section = |kind: u32| {
@@ -57,7 +57,7 @@ fn file_of(bytes: &[u8]) -> File {
     file
 }
 
-/// Everything that is read of a file.
+/// Reads everything that can be read of a file.
 fn read_all(file: &File) -> io::Result<()> {
     let elf = Elf::read(file)?;
     let _ = (elf.code_at(0x1000), elf.offset_of(0x1000), elf.has_symbols(), elf.most_functions());
@@ -104,7 +104,7 @@ fn headers_that_lie_are_read_to_an_end() {
         read += u32::from(read_all(&file_of(&bytes)).is_ok());
     }
     assert!(read > 100, "{read}");
-    // Milliseconds each.
+    // Each file takes milliseconds.
     assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
 }
 
@@ -135,7 +135,7 @@ proptest::proptest! {
     }
 }
 
-/// A table that claims to have more than the largest program costs a part of that.
+/// A table that claims more functions than the largest known program has costs only a part of what it claims.
 #[test]
 fn a_table_of_go_without_an_end_is_not_read_to_it() {
     let file = tempfile::tempfile().unwrap();
@@ -161,7 +161,7 @@ fn a_table_of_go_without_an_end_is_not_read_to_it() {
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
 }
 
-/// Programs that are large, where this machine has them, are within the bounds.
+/// Large programs, if this machine has them, are within the limits.
 #[test]
 fn large_programs_are_read() {
     let large = ["/usr/bin/node", "/usr/lib/chromium/chromium", "/usr/lib/google-cloud-sdk/bin/kubectl"];

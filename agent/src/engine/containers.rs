@@ -1,26 +1,26 @@
-//! Which container the cgroup of a socket belongs to, for one session.
+//! The container to which the cgroup of a socket belongs, from the point of view of one session.
 
 use std::collections::HashMap;
 
 use super::{CgroupKind, SessionSpec};
 
-/// Deeper than any runtime nests; the kernel programs stop there too.
+/// Maximum number of levels searched, deeper than any runtime nests. The kernel programs stop at the same depth.
 const MAX_DEPTH: usize = 32;
 
-/// Answers that were found before; what is above a cgroup never changes.
+/// A cache of the answers. The ancestors of a cgroup never change.
 #[derive(Debug, Default)]
 pub(super) struct Containers {
     known: HashMap<u64, u64>,
 }
 
 impl Containers {
-    /// Forgets all answers: the session selects other cgroups now.
+    /// Clears the cache, because the session selects other cgroups now.
     pub(super) fn clear(&mut self) {
         self.known.clear();
     }
 
-    /// The cgroup that rows of a socket in `cgroup` are booked to: the selected container around it, or the child of
-    /// the selected pod. Where nothing is known of it, or it was selected by its process: `cgroup` itself.
+    /// Returns the cgroup whose rows a socket in `cgroup` is counted in: the selected container around it, or the child
+    /// of the selected pod. Returns `cgroup` itself if its ancestors are unknown, or if it was selected by a process.
     pub(super) fn of(
         &mut self,
         cgroup: u64,
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use crate::engine::SelectedCgroup;
 
-    /// 1 root, 2 pod, 3 container, 4 nested in it.
+    /// Cgroup 1 is the root, 2 a pod, 3 a container, and 4 nested in the container.
     fn parent(id: u64) -> Option<u64> {
         (1..=4).contains(&id).then(|| id - 1)
     }

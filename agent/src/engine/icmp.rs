@@ -1,5 +1,5 @@
-//! When the peers of ICMP messages are looked at: from the start if a session asks for ICMP by its filter; if a session
-//! takes everything, from the first ICMP message on, since most containers never send any.
+//! The programs for peers of ICMP messages are attached at once if a session's filter asks for ICMP. If a session takes
+//! all protocols, they are attached at the first ICMP message, since most containers never send any.
 
 use traffictrace_ebpf::layout::Loss;
 
@@ -11,12 +11,12 @@ use crate::{
 /// The programs that see the peers of ICMP messages.
 #[derive(Debug, Default)]
 pub(super) struct IcmpPrograms {
-    /// Whether the kernel refused them; it is not asked again.
+    /// Set once the kernel refused the programs, which are then not tried again.
     refused: bool,
 }
 
 impl IcmpPrograms {
-    /// Attaches or detaches the programs, by the filters of all sessions.
+    /// Attaches or detaches the programs as the filters of all sessions require.
     pub(super) fn update<'a>(
         &mut self,
         tracer: &mut Tracer,

@@ -1,4 +1,4 @@
-//! What could not be counted in its place, and where the bytes of what found no slot go.
+//! Losses: events and bytes that are in no row, or in a less precise one.
 
 use traffictrace_ebpf::layout::Loss;
 
@@ -8,14 +8,14 @@ use crate::{
     kernel::Tracer,
 };
 
-/// What could not be counted in its place since the session began. All but the bytes are counts of events, node-wide.
+/// Losses since the session began, of the whole node. All fields but the two of bytes are numbers of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Events that found the flow table full. Their bytes are in rows without process and peer.
+    /// Events that found no room in the flow table. Their bytes are in rows without process and peer.
     pub table_full: u64,
-    /// Processes that could not be followed, or not all of whose open files could be looked at.
+    /// Processes that could not be followed, or whose open files could not all be examined.
     pub processes_lost: u64,
-    /// Cgroups whose name and parent could not be kept; rows of a container may name a cgroup inside of it.
+    /// Cgroups whose name and parent could not be kept. Rows of a container may then name a cgroup inside it.
     pub cgroups_not_named: u64,
     /// Received bytes that are in no row and no total.
     pub rx_bytes: u64,
@@ -34,7 +34,7 @@ impl Losses {
             cgroups_not_named: self.cgroups_not_named - before.cgroups_not_named,
             rx_bytes: self.rx_bytes - before.rx_bytes,
             tx_bytes: self.tx_bytes - before.tx_bytes,
-            // An upper bound, which falls when it turns out that a twin stepped in.
+            // The value is an upper bound, which falls when a twin turns out to have counted the events.
             missed_events: self.missed_events.saturating_sub(before.missed_events),
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn losses(tracer: &Tracer, slots: &SlotRows) -> Losses {
     }
 }
 
-/// Books what found no slot: exact in sum, without process and peer.
+/// Adds the flows without a slot to the sessions' rows. The sums are exact, but process and peer are unknown.
 pub(super) fn book_overflow(tracer: &mut Tracer, by_number: &mut [Option<&mut Session>]) {
     let (rows, folders) = match tracer.overflow().and_then(|rows| Ok((rows, tracer.folders()?))) {
         Ok(both) => both,

@@ -1,7 +1,7 @@
-//! The one owner of the kernel programs: which sessions there are, what they select, and what they have counted.
+//! The only owner of the kernel programs: the sessions, their selection, and their counts.
 //!
-//! Both ends of the product use it alike: `top` with one session, the agent with up to 64. It holds no clock of its
-//! own beyond pacing; call [`Engine::tick`] a few times a second. With no session nothing is loaded.
+//! Both `top` (one session) and the agent (up to 64) use the engine. Apart from pacing it has no clock; call
+//! [`Engine::tick`] a few times a second. Without a session nothing is loaded.
 
 mod containers;
 mod http;
@@ -47,38 +47,38 @@ use crate::{
     kernel::{Depth, Drained, Folders, KernelError, TierChoice, Tracer, give_back_memory},
 };
 
-/// Longest time between two drains of the flow table.
+/// Maximum time between two drains of the flow table.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(950);
 
-/// Most times of drains that are kept for who asks for them.
+/// Maximum number of drain times that are kept until they are taken.
 const DRAINS: usize = 64;
 
 /// Settings of the engine.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Flows that the kernel's table holds at once; about 200 bytes each.
+    /// Number of flows that the kernel's table holds at once; each takes about 200 bytes.
     pub slots: usize,
     /// Root of the host's cgroup2 tree.
     pub cgroup_root: PathBuf,
-    /// Kernel hooks that may count.
+    /// Hook tiers that may be used.
     pub hook_tier: TierChoice,
 }
 
-/// Why the engine did not do what it was asked.
+/// The reason why the engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// All numbers are taken.
+    /// All session numbers are in use.
     #[error(
         "this node already serves {SESSIONS} traces, which is all it can; delete one or wait until one completes"
     )]
     Full,
-    /// The name is not known.
+    /// No session has this id.
     #[error("there is no session {0}")]
     NoSession(SessionId),
-    /// There can be no further thread.
+    /// The thread could not be started.
     #[error("start the thread that names the functions of stacks: {source}")]
     Thread {
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The kernel refused.
@@ -86,7 +86,7 @@ pub enum EngineError {
     Kernel(#[from] KernelError),
 }
 
-/// The sessions, and the programs while there are any.
+/// The sessions, and the programs while there are sessions.
 #[derive(Debug)]
 pub struct Engine {
     options: EngineOptions,
@@ -94,21 +94,21 @@ pub struct Engine {
     sessions: BTreeMap<SessionId, Session>,
     slots: SlotRows,
     icmp: IcmpPrograms,
-    /// While a session wants requests.
+    /// Present while a session wants requests.
     http: Option<HttpFeed>,
-    /// While a session wants stacks.
+    /// Present while a session wants stacks.
     stacks: Option<StackFeed>,
     naming: Naming,
-    /// Readable when records of one of the two should be taken; made for the first of them.
+    /// Descriptor that becomes readable when records of HTTP or stacks should be read. Created when first needed.
     records: Option<OwnedFd>,
     next_number: u8,
     drained: Instant,
-    /// Times of drains that nobody has asked for yet.
+    /// Durations of drains that were not taken yet.
     drains: Vec<Duration>,
 }
 
 impl Engine {
-    /// Loads nothing yet.
+    /// Creates an engine without sessions. Nothing is loaded yet.
     pub fn new(options: EngineOptions) -> Self {
         Self {
             options,
@@ -126,18 +126,18 @@ impl Engine {
         }
     }
 
-    /// Begins a session. The programs are loaded with the first one.
+    /// Begins a session. The first session loads the programs.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Full`] for the 65th; [`EngineError::Kernel`] if the kernel refuses, and then nothing is left of
-    /// the session.
+    /// [`EngineError::Full`] if 64 sessions exist already; [`EngineError::Kernel`] if the kernel refuses, and then
+    /// nothing of the session remains.
     pub fn start(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
         let number = self.take_number()?;
         let options = &self.options;
         let tracer = match &mut self.tracer {
             Some(tracer) => {
-                // For an event that was under way for very long when the number's last session ended.
+                // An event may have been under way for very long when the last session with this number ended.
                 tracer.end_sessions(1 << number);
                 tracer
             }
@@ -171,17 +171,18 @@ impl Engine {
         result
     }
 
-    /// The specification of a session as it is now.
+    /// Returns the current specification of a session.
     pub fn spec(&self, id: &SessionId) -> Option<&SessionSpec> {
         self.sessions.get(id).map(|session| &session.spec)
     }
 
-    /// Changes what a session selects or wants; what it counted before stays. `group_by` and `max_rows` stay too.
+    /// Changes what a session selects or wants. Its counts so far stay, and so do `group_by` and `max_rows`.
     pub fn update(&mut self, id: &SessionId, spec: SessionSpec) -> Result<(), EngineError> {
         let old = &self.sessions.get(id).ok_or_else(|| EngineError::NoSession(id.clone()))?.spec;
         let narrows = old.selects_more_than(&spec) || old.selects_anything() && old.filter != spec.filter;
         if narrows {
-            // What is selected no more is compared with its sockets a last time, and booked while it is known whose it is.
+            // Flows that are about to be deselected are compared with their sockets a last time, and counted while
+            // their owner is still known.
             self.drain_fully();
         }
         let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
@@ -192,9 +193,9 @@ impl Engine {
             self.leave_deselected(id);
         }
         match (result.is_ok(), self.sessions.get_mut(id)) {
-            // What is selected later can be as old as what is selected first.
+            // The newly selected sockets may be older than the change.
             (true, Some(session)) if session.spec.selects_more_than(&old) => self.find_older_sockets(id),
-            // The next attempt must see the difference again.
+            // The old specification is restored, so that the next attempt sees the difference again.
             (false, Some(session)) => {
                 let refused = std::mem::replace(&mut session.spec, old);
                 if let Err(error) = self.arm(id, &refused) {
@@ -206,7 +207,7 @@ impl Engine {
         result
     }
 
-    /// Ends a session and returns its sums. With the last one, the programs are unloaded.
+    /// Ends a session and returns its sums. The last session unloads the programs.
     pub fn stop(&mut self, id: &SessionId) -> Option<Totals> {
         let number = self.sessions.get(id)?.number;
         self.drain_fully();
@@ -234,7 +235,7 @@ impl Engine {
         totals
     }
 
-    /// Removes from the kernel what is left of a session that has ended, so that another one can have its number.
+    /// Removes everything of an ended session from the kernel, so that another session can use its number.
     fn forget(&mut self, number: u8) {
         let live = self.sessions_with(|_| true);
         let Some(tracer) = &mut self.tracer else { return };
@@ -246,7 +247,7 @@ impl Engine {
         self.update_icmp();
     }
 
-    /// Goes on from what was shown before this process began: `totals` in all, of which `rows` are known.
+    /// Continues from counts of before this process began: `totals` in all, of which `rows` are known.
     pub fn seed(&mut self, id: &SessionId, totals: &Totals, rows: Vec<Seed>) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.seed_stacks(|session| session.ledger.seed(totals, rows));
@@ -254,8 +255,8 @@ impl Engine {
         }
     }
 
-    /// Takes the records of HTTP and of stacks, and drains the flow table when it is time or when it fills up. Call it a few
-    /// times a second; [`Engine::records_readable`] tells when it should be sooner.
+    /// Reads the records of HTTP and stacks, and drains the flow table if that is due or the table fills up. Call this
+    /// a few times a second, and earlier if [`Engine::records_readable`] says so.
     pub fn tick(&mut self) {
         self.read_records();
         let Some(tracer) = &mut self.tracer else { return };
@@ -269,12 +270,12 @@ impl Engine {
         self.update_icmp();
     }
 
-    /// Reads everything that moved since the last drain.
+    /// Counts all traffic since the last drain.
     pub fn drain(&mut self) {
         self.drain_to(Depth::Usual);
     }
 
-    /// Reads everything that moved since the last drain, also what no call has reported yet.
+    /// Counts all traffic since the last drain, including bytes that no call has reported yet.
     pub fn drain_fully(&mut self) {
         self.drain_to(Depth::Full);
     }
@@ -304,7 +305,7 @@ impl Engine {
         self.drained = Instant::now();
     }
 
-    /// A number that no session has; the one that was free longest.
+    /// Returns the session number that was free longest.
     fn take_number(&mut self) -> Result<u8, EngineError> {
         let count = SESSIONS as u8;
         let number = (0..count)

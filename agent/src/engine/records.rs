@@ -1,4 +1,4 @@
-//! When the records of HTTP and of stacks are to be taken sooner than by the clock.
+//! Descriptors that say when the records of HTTP and stacks should be read earlier than the next tick.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -7,20 +7,21 @@ use rustix::event::epoll;
 use super::{Engine, http::HttpFeed, stacks::StackFeed};
 
 impl Engine {
-    /// Descriptor that is readable when records should be taken sooner than by the clock; none while no session wants HTTP or
-    /// stacks. A [`crate::kernel::Readable`] waits for it.
+    /// Descriptor that becomes readable when records should be read earlier than the next tick; `None` while no session
+    /// wants HTTP or stacks. Wait for it with a [`crate::kernel::Readable`].
     pub fn records_readable(&self) -> Option<BorrowedFd<'_>> {
         let wanted = self.http.is_some() || self.stacks.is_some();
         self.records.as_ref().filter(|_| wanted).map(|records| records.as_fd())
     }
 
-    /// Takes what waits in all ring buffers. Call it when [`Self::records_readable`] is readable.
+    /// Reads the waiting records of all ring buffers. Call this when [`Self::records_readable`] is readable.
     pub fn read_records(&mut self) {
         self.read_http();
         self.read_stacks();
     }
 
-    /// Waits for the ring buffers that there are now, by [`Self::records_readable`]. Those that are gone went by themselves.
+    /// Adds the current ring buffers to the descriptor of [`Self::records_readable`]. Closed ring buffers leave it by
+    /// themselves.
     pub(super) fn watch_records(&mut self) {
         let rings =
             [self.http.as_ref().map(HttpFeed::readable), self.stacks.as_ref().map(StackFeed::readable)];

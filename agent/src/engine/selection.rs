@@ -1,4 +1,4 @@
-//! The kernel's selection, kept in step with what the sessions select.
+//! Updates of the kernel's selection to match the sessions' selection.
 
 use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed};
 
@@ -8,7 +8,7 @@ use super::{Engine, EngineError, SessionId, SessionSpec, session::Session};
 use crate::kernel::{Folders, KernelError, Wanted};
 
 impl Engine {
-    /// Makes the kernel's selection what the spec of the session says, where it was `old` before.
+    /// Changes the kernel's selection of a session from `old` to the session's current specification.
     pub(super) fn arm(&mut self, id: &SessionId, old: &SessionSpec) -> Result<(), EngineError> {
         let no_session = || EngineError::NoSession(id.clone());
         let session = self.sessions.get_mut(id).ok_or_else(no_session)?;
@@ -18,10 +18,11 @@ impl Engine {
         if old.filter != new.filter || new.filter.is_empty() {
             tracer.set_filter(number, &new.filter.to_kernel())?;
         }
-        // Before anything is selected: whatever is counted must have its hooks.
+        // Hooks come before the selection, so that everything that is counted has its hooks.
         self.attach()?;
         if old.filter.is_empty() && !new.filter.is_empty() {
-            // Before anything is selected, too: who sees a cgroup selected must see that there is a filter.
+            // The filter comes before the selection as well: a program that sees a cgroup selected must also see its
+            // filter.
             self.publish()?;
         }
         for cgroup in old.cgroups.keys().chain(new.cgroups.keys()) {
@@ -33,7 +34,7 @@ impl Engine {
         self.update_http()?;
         self.update_stacks()?;
         self.watch_records();
-        // Last, so that all that is new begins at once.
+        // Publishing comes last, so that everything new begins at once.
         self.publish()?;
         self.update_icmp();
         Ok(())
@@ -56,7 +57,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes everything that a session selects out of the kernel's selection.
+    /// Removes a session from the kernel's selection.
     pub(super) fn disarm(&mut self, id: &SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let selected = std::mem::take(&mut session.spec.cgroups);
@@ -78,19 +79,20 @@ impl Engine {
         }
     }
 
-    /// Has a session leave the flows that it wants no more. Their calls are not counted from now on anyway; but bytes that
-    /// no call tells would be, and of datagram sockets that are not selected nobody tells the end.
+    /// Removes a session from the flows that it no longer wants. Their new calls are not counted in any case. But
+    /// without the removal, bytes that no call reports would be counted, and deselected datagram sockets would stay
+    /// open in the rows, since their end is never reported.
     pub(super) fn leave_deselected(&mut self, id: &SessionId) {
         let Self { tracer: Some(tracer), sessions, slots, .. } = self else { return };
         let Some(session) = sessions.get_mut(id).filter(|session| session.spec.processes.is_empty()) else {
             return;
         };
-        // An event that is under way may still go by the earlier selection.
+        // An event under way may still go by the earlier selection.
         tracer.wait_for_programs();
         let spec = &session.spec;
         let keep = |slot: &Slot, folders: &Folders<'_>| {
             spec.selects(slot.cgroup.load(Relaxed), |id| folders.parent(id))
-                // The ends of a connection that is being opened are not known yet; the kernel asks the filter then.
+                // While a connection is being opened, its ends are unknown, and the kernel asks the filter later.
                 && (slot.state().phase() == PENDING || spec.filter.wants(slot))
         };
         match tracer.leave(1 << session.number, keep) {
@@ -99,7 +101,7 @@ impl Engine {
         }
     }
 
-    /// Gives rows to the connections that are open as a session begins.
+    /// Gives rows to connections that are already open when a session begins.
     pub(super) fn find_older_sockets(&mut self, id: &SessionId) {
         let (Some(tracer), Some(session)) = (&mut self.tracer, self.sessions.get_mut(id)) else { return };
         match tracer.find_older_sockets() {
@@ -110,7 +112,7 @@ impl Engine {
         }
     }
 
-    /// Attaches the hooks that the sessions have a use for.
+    /// Attaches the hooks that the sessions need.
     pub(super) fn attach(&mut self) -> Result<(), KernelError> {
         let protocols = self.sessions.values().fold(0, |all, session| all | session.protocols);
         let selected = self.sessions.values().flat_map(|session| &session.spec.cgroups);
@@ -124,14 +126,14 @@ impl Engine {
         self.tracer.as_mut().map_or(Ok(()), |tracer| tracer.attach(wanted))
     }
 
-    /// Has the peers of ICMP messages looked at if a session wants that.
+    /// Attaches or detaches the programs for the peers of ICMP messages, as the sessions require.
     pub(super) fn update_icmp(&mut self) {
         if let Some(tracer) = &mut self.tracer {
             self.icmp.update(tracer, self.sessions.values().map(|session| &session.spec.filter));
         }
     }
 
-    /// Ids of the processes that a session selects, their children included where the session wants those.
+    /// Ids of the processes that a session selects, including their children if the session wants those.
     pub fn selected_processes(&mut self, id: &SessionId) -> Result<BTreeSet<u32>, EngineError> {
         let number = self.sessions.get(id).map(|session| session.number);
         match (&mut self.tracer, number) {
@@ -140,13 +142,13 @@ impl Engine {
         }
     }
 
-    /// The sessions for which something holds, one bit each.
+    /// Returns the bits of the sessions for which `holds` is true.
     pub(super) fn sessions_with(&self, holds: impl Fn(&Session) -> bool) -> u64 {
         let sessions = self.sessions.values().filter(|session| holds(session));
         sessions.fold(0, |bits, session| bits | 1u64 << session.number)
     }
 
-    /// Brings the kernel's selection of one cgroup up to date.
+    /// Updates the kernel's selection of one cgroup.
     fn select(&mut self, cgroup: u64) -> Result<(), KernelError> {
         let sessions = self.sessions_with(|session| session.spec.cgroups.contains_key(&cgroup));
         self.tracer.as_mut().map_or(Ok(()), |tracer| tracer.select_cgroup(cgroup, sessions))

@@ -1,4 +1,4 @@
-//! Which rows a slot of the flow table adds to.
+//! The rows to which the slots of the flow table are added.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -10,7 +10,7 @@ use crate::{
     kernel::Drained,
 };
 
-/// The rows of one flow: nearly always one, of one session.
+/// The rows of one flow. Nearly always there is one row of one session.
 #[derive(Debug, Default)]
 enum Rows {
     #[default]
@@ -19,11 +19,11 @@ enum Rows {
     Many(Box<[(u8, RowId)]>),
 }
 
-/// What a flow adds to. A slot belongs to one set of sessions, so its rows are found once.
+/// The destination of a flow's traffic. A slot belongs to one set of sessions, so its rows are looked up only once.
 #[derive(Debug, Default)]
 struct SlotRow {
     rows: Rows,
-    /// Whether it represents an open connection.
+    /// Set if the flow represents an open connection.
     connection: bool,
 }
 
@@ -31,18 +31,18 @@ struct SlotRow {
 #[derive(Debug, Default)]
 pub(super) struct SlotRows {
     flows: Vec<SlotRow>,
-    /// See [`Self::unbooked`].
+    /// Received and sent bytes, see [`Self::unbooked`].
     unbooked: (u64, u64),
 }
 
 impl SlotRows {
-    /// Bytes received and sent of flows that are no session's, or of a protocol that nobody knows. The kernel's programs
-    /// leave none.
+    /// Received and sent bytes of flows that belong to no session or to an unknown protocol. The kernel programs
+    /// produce none.
     pub(super) fn unbooked(&self) -> (u64, u64) {
         self.unbooked
     }
 
-    /// Nothing is booked to this number any more.
+    /// Removes the rows of the session with this number from all flows.
     pub(super) fn forget_session(&mut self, number: u8) {
         for flow in &mut self.flows {
             let left = flow.rows.as_slice().iter().copied().filter(|(of, _)| *of != number).collect();
@@ -50,7 +50,7 @@ impl SlotRows {
         }
     }
 
-    /// A session counts these flows no more: its rows of them are closed.
+    /// Closes a session's rows of these flows, which the session no longer counts.
     pub(super) fn leave(&mut self, flows: &[usize], session: &mut Session) {
         for flow in flows {
             let Some(flow) = self.flows.get_mut(*flow) else { continue };
@@ -64,7 +64,7 @@ impl SlotRows {
         }
     }
 
-    /// Books what a flow moved. `parent_of`: the parent of a cgroup, if it is known.
+    /// Adds the traffic of a flow to its rows. `parent_of` returns the parent of a cgroup if it is known.
     pub(super) fn book(
         &mut self,
         drained: &Drained<'_>,
@@ -75,7 +75,7 @@ impl SlotRows {
             self.open(drained, parent_of, sessions);
         }
         let Some(flow) = self.flows.get_mut(drained.flow) else { return };
-        // Not read without need: it lies in a cache line that else only connections touch.
+        // Read only for connections, because the field lies in a cache line that other flows do not touch.
         let rtt_us = if drained.state.has(CONNECTION) { drained.slot.srtt_us.load(Relaxed) } else { 0 };
         for (number, row) in flow.rows.as_slice() {
             let Some(session) = &mut sessions[usize::from(*number)] else { continue };
@@ -92,7 +92,7 @@ impl SlotRows {
         }
     }
 
-    /// Finds the rows of a new flow.
+    /// Looks up the rows of a new flow.
     fn open(
         &mut self,
         drained: &Drained<'_>,
@@ -123,8 +123,9 @@ impl SlotRows {
     }
 }
 
-/// What a new flow adds to the connections of a session. `new`: the kernel has not counted it for this session yet.
-/// `resumed`: the session goes on from another one, which has counted what is older.
+/// Returns what a new flow adds to a session's connections. `new` is set if the kernel has not counted the connection
+/// for this session before. `resumed` is set if the session continues an earlier one, which has counted older
+/// connections.
 fn opening(role: Role, new: bool, resumed: bool) -> Opening {
     match role {
         Role::Part => Opening::default(),

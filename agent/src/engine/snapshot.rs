@@ -1,4 +1,4 @@
-//! What a session has counted, up to a moment.
+//! Snapshots of a session's counts.
 
 use std::time::{Duration, Instant};
 
@@ -8,42 +8,42 @@ use crate::{
     kernel::{Tracer, Unseen},
 };
 
-/// A snapshot that follows a drain this closely takes what that one read.
+/// A snapshot that follows a drain within this time does not drain again.
 const FRESH: Duration = Duration::from_millis(20);
 
-/// What a session has counted.
+/// Counts of a session.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Sums of everything.
+    /// Sums of all traffic.
     pub totals: Totals,
-    /// Bytes received a second in the last interval, by all flows.
+    /// Received bytes per second of all flows in the last interval.
     pub rx_bytes_per_second: u64,
-    /// Bytes sent a second in the last interval, by all flows.
+    /// Sent bytes per second of all flows in the last interval.
     pub tx_bytes_per_second: u64,
     /// Number of connections that are open now.
     pub connections_open: u64,
-    /// The largest rows, first the one with the most bytes.
+    /// The largest rows, the one with the most bytes first.
     pub rows: Vec<Row>,
     /// Number of all rows.
     pub rows_total: usize,
-    /// What is missing or misplaced.
+    /// Missing or less precise counts.
     pub losses: Losses,
     /// Number of slots of the kernel's flow table, which all sessions share.
     pub slots: usize,
-    /// Those of them that flows have; a closed flow has its own for about a second more.
+    /// Number of slots in use. A closed flow keeps its slot for about a second.
     pub slots_in_use: usize,
-    /// The kernel hooks that counted.
+    /// Name of the hook tier that counted.
     pub hook_tier: &'static str,
-    /// Whether sockets older than the session were looked for in all processes of the machine.
+    /// Set if sockets older than the session were looked for in all processes of the machine.
     pub older_sockets_found: bool,
-    /// What is not seen on this machine.
+    /// Traffic that is not seen on this machine.
     pub not_seen: Vec<&'static Unseen>,
-    /// Time since the last snapshot, which the rates are over.
+    /// Time since the last snapshot, over which the rates are computed.
     pub interval: Duration,
 }
 
 impl Engine {
-    /// The `top` largest rows of a session and its sums, up to now.
+    /// Returns the `top` largest rows of a session and its sums, up to now.
     pub fn snapshot(&mut self, id: &SessionId, top: usize) -> Option<Snapshot> {
         if self.drained.elapsed() >= FRESH {
             self.drain();
@@ -73,12 +73,12 @@ impl Engine {
         })
     }
 
-    /// The sums of each process of a session as of the last drain, those with the most bytes first.
+    /// Returns the sums of each process of a session at the last drain, those with the most bytes first.
     pub fn processes(&self, id: &SessionId) -> Vec<Process> {
         self.sessions.get(id).map(|session| session.ledger.processes()).unwrap_or_default()
     }
 
-    /// Name of the folder of a cgroup that a counted socket belongs to, also when it is gone.
+    /// Returns the folder name of a cgroup that has or had a counted socket, even after its removal.
     pub fn container_folder(&self, cgroup: u64) -> Option<String> {
         self.tracer.as_ref()?.folders().ok()?.get(cgroup).map(|folder| folder.name)
     }

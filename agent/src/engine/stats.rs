@@ -4,34 +4,34 @@ use std::time::Duration;
 
 use super::{Engine, Losses, losses::losses};
 
-/// The engine as it stands.
+/// The current state of the engine.
 #[derive(Debug, Clone, Default)]
 pub struct EngineStats {
-    /// Cgroups that any session selects.
+    /// Number of cgroups that any session selects.
     pub cgroups: usize,
-    /// Slots of the flow table; 0 while nothing is loaded.
+    /// Number of slots of the flow table; 0 while nothing is loaded.
     pub slots: usize,
-    /// Those of them in use.
+    /// Number of slots in use.
     pub slots_in_use: usize,
     /// Losses since the programs were loaded.
     pub losses: Losses,
-    /// The kernel programs, where the kernel keeps statistics of them.
+    /// The kernel programs. Their figures are zero unless the kernel keeps statistics.
     pub programs: Vec<ProgramStats>,
 }
 
 /// The kernel's statistics of a program.
 #[derive(Debug, Clone)]
 pub struct ProgramStats {
-    /// Its name.
+    /// Name of the program.
     pub name: String,
-    /// The time that it has run.
+    /// Total run time.
     pub time: Duration,
-    /// The number of its runs.
+    /// Number of runs.
     pub runs: u64,
 }
 
 impl Engine {
-    /// Figures of now. Costs a few system calls for each program.
+    /// Returns the current figures. Costs a few system calls for each program.
     pub fn stats(&self) -> EngineStats {
         let Some(tracer) = &self.tracer else { return EngineStats::default() };
         let cgroups: std::collections::BTreeSet<&u64> =
@@ -47,7 +47,7 @@ impl Engine {
         }
     }
 
-    /// The time that each drain took since the last call, of the first 64.
+    /// Takes the durations of the drains since the last call, at most the first 64.
     pub fn take_drains(&mut self) -> Vec<Duration> {
         std::mem::take(&mut self.drains)
     }

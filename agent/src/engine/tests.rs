@@ -1,4 +1,4 @@
-//! The engine on the machine's own kernel: what is armed, changed and disarmed in the middle of a transfer.
+//! Tests of the engine on this machine's kernel: sessions begin, change and end in the middle of a transfer.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     testing::{TestCgroup, skip, writable_cgroups},
 };
 
-/// Moving this process between cgroups is something that only one test may do at a time.
+/// Only one test at a time may move this process between cgroups.
 static ALONE: Mutex<()> = Mutex::new(());
 
 struct Bench {
@@ -26,12 +26,12 @@ struct Bench {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// The hooks that the tests use: the best that work, or those that the environment names.
+/// The hook tier of the tests: the best that works, or the one that the environment names.
 fn hook_tier() -> TierChoice {
     std::env::var("TT_TEST_HOOK_TIER").map_or(TierChoice::Auto, |tier| tier.parse().unwrap())
 }
 
-/// An engine that can load its programs, and a cgroup; or the test is skipped.
+/// Makes an engine that can load its programs, and a cgroup. Otherwise the test is skipped.
 fn bench() -> Option<Bench> {
     let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let root = writable_cgroups()?;
@@ -85,12 +85,12 @@ impl Bench {
         snapshot.totals
     }
 
-    /// Number of slots of the flow table, and how many of them were used when the last drain began.
+    /// Number of slots of the flow table, and number of slots that were used when the last drain began.
     fn slot_use(&self) -> (usize, usize) {
         self.engine.tracer.as_ref().unwrap().slot_use()
     }
 
-    /// Drains, and gives back slots that are due, until at most so many are in use, or some seconds; the caller asserts it.
+    /// Drains until at most `slots` slots are in use, or some seconds have passed. The caller asserts the result.
     fn drain_to(&mut self, slots: usize) {
         wait_until(|| {
             self.engine.drain();
@@ -98,14 +98,14 @@ impl Bench {
         });
     }
 
-    /// A connection whose client end belongs to the test's cgroup and whose server end does not.
+    /// Opens a connection whose client end belongs to the test's cgroup and whose server end does not.
     fn connect(&self, below: &str) -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = self.inside(below, || TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         (client, listener.accept().unwrap().0)
     }
 
-    /// Does something while this process is in the test's cgroup: sockets stay with the cgroup they were made in.
+    /// Runs `action` while this process is in the test's cgroup. Sockets stay with the cgroup in which they were made.
     fn inside<T>(&self, below: &str, action: impl FnOnce() -> T) -> T {
         let home = self.root.of_pid(std::process::id()).unwrap();
         let enter = |cgroup: &Path| {
@@ -119,13 +119,13 @@ impl Bench {
     }
 }
 
-/// Sends from one end to the other and waits until all has arrived.
+/// Sends from one end to the other and waits until everything has arrived.
 fn transfer(from: &mut TcpStream, to: &mut TcpStream, bytes: usize) {
     from.write_all(&vec![7; bytes]).unwrap();
     to.read_exact(&mut vec![0; bytes]).unwrap();
 }
 
-/// Waits until something is so, or some seconds; the caller asserts it.
+/// Waits until a condition holds, or some seconds have passed. The caller asserts the result.
 fn wait_until(mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() && begin.elapsed() < Duration::from_secs(5) {
@@ -133,8 +133,8 @@ fn wait_until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A listener, and the one connection that fills its queue. The kernel drops who else asks, and that one asks again after
-/// a second.
+/// Makes a listener, and the one connection that fills its queue. The kernel drops further connection requests, which
+/// are repeated after a second.
 fn full_listener() -> (TcpListener, TcpStream) {
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -201,7 +201,7 @@ fn filters_choose_by_port_peer_direction_and_protocol() {
 fn connections_older_than_the_trace_know_who_opened_them() {
     let Some(mut bench) = bench() else { return };
     let (mut client, mut server) = bench.connect("");
-    // A server in the cgroup, with its client outside.
+    // A server inside the cgroup, with a client outside.
     let listener = bench.inside("", || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut accepted = listener.accept().unwrap().0;

@@ -1,28 +1,28 @@
-//! What a flow moved, and what it is to its connection, as its slot has both.
+//! The counters of a flow and its role in its connection, as read from its slot.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use traffictrace_ebpf::layout::{CONNECTION, FAILED, OLDER, Slot, State};
 
-/// Counters of a flow: since its slot was taken, or since they were last read.
+/// Counters of a flow, either since its slot was taken or since they were last read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Bytes received.
+    /// Received bytes.
     pub rx_bytes: u64,
-    /// Bytes sent.
+    /// Sent bytes.
     pub tx_bytes: u64,
-    /// Receive calls.
+    /// Number of receive calls.
     pub rx_calls: u32,
-    /// Send calls.
+    /// Number of send calls.
     pub tx_calls: u32,
-    /// Segments retransmitted.
+    /// Number of retransmitted segments.
     pub retransmits: u32,
 }
 
 impl Counters {
-    /// The counters of a slot as they are now. They go on moving.
+    /// Reads the current counters of a slot, which keep moving.
     pub fn of(slot: &Slot) -> Self {
-        // Those of a connection lie in another cache line, which a drain of many flows need not touch.
+        // Retransmits lie in another cache line, which is read for connections only.
         let connection = State(slot.state.load(Relaxed)).has(CONNECTION);
         Self {
             rx_bytes: slot.rx_bytes.load(Relaxed),
@@ -33,9 +33,9 @@ impl Counters {
         }
     }
 
-    /// Goes on to a later reading of the same slot and returns what moved since. Bytes that a slot credited too early
-    /// are taken out of it again, and a socket that is disconnected begins its retransmits again: where a counter fell,
-    /// nothing moved until it is past where it was.
+    /// Replaces these counters by a later reading of the same slot, and returns the difference. A counter can fall:
+    /// bytes that a slot credited too early are taken back, and a disconnected socket restarts its retransmits. Until
+    /// the counter exceeds its old value again, the difference is 0.
     pub fn advance(&mut self, now: Self) -> Self {
         let moved = Self {
             rx_bytes: now.rx_bytes.saturating_sub(self.rx_bytes),
@@ -53,20 +53,20 @@ impl Counters {
         moved
     }
 
-    /// Whether nothing moved.
+    /// Returns true if all counters are 0.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What a flow is to its connection. A connection has one flow for each of its processes.
+/// The role of a flow in its connection. A connection has one flow for each of its processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A flow of datagrams, or a further process of a TCP socket: the connection is not counted here.
+    /// A datagram flow, or a further process of a TCP socket. The connection is not counted here.
     Part,
     /// The flow represents its connection.
     Connection {
-        /// The connection is older than its selection: its opening was not seen.
+        /// Set if the connection is older than its selection, so that its opening was not seen.
         older: bool,
     },
     /// The flow represents a connection that could not be opened.
@@ -74,7 +74,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role that a slot's state tells.
+    /// Returns the role that a slot's state has.
     pub fn of(state: State) -> Self {
         if state.has(FAILED) {
             Self::Failed

@@ -1,4 +1,4 @@
-//! What a session wants of the traffic of its containers.
+//! The part of its containers' traffic that a session wants.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -11,20 +11,20 @@ use traffictrace_ebpf::layout::{self, Slot};
 
 use super::Protocol;
 
-/// Which opener of a flow a session wants.
+/// The direction in which a wanted flow was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DirectionFilter {
     /// Flows that the peer opened.
     Inbound,
     /// Flows that the container opened.
     Outbound,
-    /// All.
+    /// All flows.
     #[default]
     Both,
 }
 
 impl DirectionFilter {
-    /// The direction as the kernel's programs write it; 0: all.
+    /// Returns the direction as the kernel programs encode it; 0 for all.
     fn to_kernel(self) -> u32 {
         match self {
             Self::Both => 0,
@@ -34,26 +34,26 @@ impl DirectionFilter {
     }
 }
 
-/// A session's filter; empty parts want everything. The kernel applies it.
+/// A session's filter, which the kernel applies. Empty fields want everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Protocols.
+    /// Wanted protocols.
     pub protocols: Vec<Protocol>,
-    /// Ports, local or remote. At most [`layout::RANGES`].
+    /// Wanted local or remote ports. Maximum: [`layout::RANGES`] ranges.
     pub ports: Vec<RangeInclusive<u16>>,
-    /// Networks of peers. At most [`layout::NETWORKS`].
+    /// Wanted networks of peers. Maximum: [`layout::NETWORKS`] networks.
     pub remote_cidrs: Vec<IpNet>,
-    /// Who opened the flow. A flow of unknown direction always passes.
+    /// Wanted direction. A flow of unknown direction always passes.
     pub direction: DirectionFilter,
 }
 
 impl Filter {
-    /// Whether it wants everything.
+    /// Returns true if the filter wants everything.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether it wants every TCP flow.
+    /// Returns true if the filter wants every TCP flow.
     pub fn wants_all_tcp(&self) -> bool {
         (self.protocols.is_empty() || self.protocols.contains(&Protocol::Tcp))
             && self.ports.is_empty()
@@ -61,8 +61,9 @@ impl Filter {
             && self.direction == DirectionFilter::Both
     }
 
-    /// Whether it wants the flow of a slot whose ends are known. The kernel decides so for each new flow
-    /// (`session_wants()` in filter.h); this is for flows that it has a slot for when the filter changes.
+    /// Returns true if the filter wants the flow of a slot whose ends are known. The kernel decides the same for each
+    /// new flow (`session_wants()` in filter.h). This method is for flows that already have a slot when the filter
+    /// changes.
     pub fn wants(&self, slot: &Slot) -> bool {
         let state = slot.state();
         let protocol = Protocol::from_bit(state.protocol());
@@ -84,7 +85,7 @@ impl Filter {
         self.remote_cidrs.is_empty() || self.remote_cidrs.iter().any(|cidr| cidr.contains(&remote))
     }
 
-    /// The form the kernel reads.
+    /// Encodes the filter for the kernel.
     pub fn to_kernel(&self) -> layout::Filter {
         layout::Filter {
             protocols: self.protocols.iter().fold(0, |bits, protocol| bits | protocol.bit()),
@@ -95,7 +96,7 @@ impl Filter {
     }
 }
 
-/// Network address and mask of 16 bytes; IPv4 lies below `::ffff:0:0/96`.
+/// Returns address and mask of a network, 16 bytes each. IPv4 networks lie in `::ffff:0:0/96`.
 fn network(cidr: &IpNet) -> ([u8; 16], [u8; 16]) {
     let (address, prefix) = match cidr.network() {
         IpAddr::V4(v4) => (v4.to_ipv6_mapped(), cidr.prefix_len() + 96),

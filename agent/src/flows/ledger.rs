@@ -13,29 +13,30 @@ use hashbrown::HashTable;
 use self::entry::{Entry, rate};
 use super::{Counters, Direction, GroupBy, Key, Process, Row, Totals};
 
-/// Number of a row in its ledger. Valid while anything holds the row, see [`Ledger::hold`].
+/// Number of a row in its ledger. Valid while a flow holds the row, see [`Ledger::hold`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowId(u32);
 
-/// A row that was shown before this process began.
+/// A row with counts from before this process began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seed {
-    /// Its name.
+    /// Name of the row.
     pub key: Key,
-    /// What it had moved.
+    /// Counts of the row.
     pub totals: Totals,
 }
 
-/// What a new flow says of connections.
+/// Changes of the connection counts by a new flow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Opening {
-    /// It stands for a connection that was not counted before.
+    /// Number of connections that were not counted before: 1 if the flow represents one.
     pub connections: u64,
-    /// That one is older than the session, so that a session which this one goes on from has counted it.
+    /// Set if that connection is older than the session. An earlier session that this one continues has then counted
+    /// it.
     pub older: bool,
-    /// It stands for one that could not be opened.
+    /// Number of connections that could not be opened: 1 if the flow represents one.
     pub failures: u64,
-    /// It stands for an open one until it is closed.
+    /// Set if the flow represents an open connection, until it is closed.
     pub open: bool,
 }
 
@@ -45,22 +46,22 @@ pub struct Ledger {
     group_by: GroupBy,
     max_rows: usize,
     entries: Vec<Entry>,
-    /// Numbers of `entries` that hold no row.
+    /// Indices of `entries` that hold no row.
     vacant: Vec<u32>,
     by_key: HashTable<u32>,
     hasher: RandomState,
-    /// Closed rows, those first that closed first.
+    /// Closed rows, in the order in which they closed.
     closed: VecDeque<u32>,
     totals: Totals,
-    /// Bytes received and sent when the interval began.
+    /// Received and sent bytes at the beginning of the interval.
     bytes_before: (u64, u64),
     connections_open: u64,
     interval: u32,
 }
 
 impl Ledger {
-    /// An empty ledger that keeps about `max_rows` rows: beyond that, the rows that closed first fold into one for
-    /// each process and protocol.
+    /// Creates an empty ledger that keeps about `max_rows` rows. Beyond that, the rows that closed first are folded
+    /// into one row for each process and protocol.
     pub fn new(group_by: GroupBy, max_rows: usize) -> Self {
         Self {
             group_by,
@@ -77,8 +78,8 @@ impl Ledger {
         }
     }
 
-    /// Goes on from what was shown before: `totals` in all, of which `rows` are known one by one. It may come when this
-    /// session has counted already; connections that are older than it are in both.
+    /// Continues from earlier counts: `totals` in all, of which `rows` are known. This may be called after the session
+    /// has begun to count. Connections older than the session are then in both, and are counted once.
     pub fn seed(&mut self, totals: &Totals, rows: impl IntoIterator<Item = Seed>) {
         for entry in &mut self.entries {
             let older = std::mem::take(&mut entry.older);
@@ -98,7 +99,7 @@ impl Ledger {
         }
     }
 
-    /// The row of a flow, which may add to it until [`Self::release`].
+    /// Returns the row of a flow. The flow may add to the row until [`Self::release`].
     pub fn hold(&mut self, key: Key) -> RowId {
         let id = self.find_or_add(key.grouped(self.group_by), false);
         let entry = &mut self.entries[id as usize];
@@ -107,7 +108,7 @@ impl Ledger {
         RowId(id)
     }
 
-    /// Books what a flow of the row, just seen, says of connections.
+    /// Adds a new flow's connection counts to its row.
     pub fn open(&mut self, row: RowId, opening: Opening) {
         let Opening { connections, older, failures, open } = opening;
         self.book(row.0, &Totals { connections, connect_failures: failures, ..Totals::default() });
@@ -117,7 +118,8 @@ impl Ledger {
         self.connections_open += u64::from(open);
     }
 
-    /// A flow of the row has closed, and with it a `connection`. It may still add bytes that were under way.
+    /// Records that a flow of the row has closed, and with it a `connection` if set. Bytes under way may still be
+    /// added.
     pub fn close(&mut self, row: RowId, connection: bool) {
         let entry = &mut self.entries[row.0 as usize];
         entry.open = entry.open.saturating_sub(1);
@@ -125,14 +127,14 @@ impl Ledger {
         self.connections_open = self.connections_open.saturating_sub(u64::from(connection));
     }
 
-    /// A flow will not add to the row again.
+    /// Records that a flow will not add to the row again.
     pub fn release(&mut self, row: RowId) {
         let entry = &mut self.entries[row.0 as usize];
         entry.held = entry.held.saturating_sub(1);
         self.settle(row.0);
     }
 
-    /// Adds what a flow moved.
+    /// Adds traffic of a flow to its row. `rtt_us` is the round-trip time in microseconds, 0 if unknown.
     pub fn add(&mut self, row: RowId, moved: &Counters, rtt_us: u32) {
         let mut sum = Totals::default();
         sum.add_moved(moved);
@@ -142,29 +144,29 @@ impl Ledger {
         self.book(row.0, &sum);
     }
 
-    /// Adds what found no slot in the kernel to the row of that name.
+    /// Adds traffic of flows without a slot to the folded row with this name.
     pub fn add_folded(&mut self, key: Key, sum: &Totals) {
         let id = self.find_or_add(key, true);
         self.book(id, sum);
     }
 
-    /// Sums of everything, rows that are not shown included.
+    /// Sums of all rows, including those that are not shown.
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// Bytes received and sent each second since [`Self::rank`] was called last, `elapsed` ago; of all rows.
+    /// Received and sent bytes per second of all rows since the last call of [`Self::rank`], which was `elapsed` ago.
     pub fn rates(&self, elapsed: Duration) -> (u64, u64) {
         let (rx, tx) = self.bytes_before;
         (rate(self.totals.rx_bytes - rx, elapsed), rate(self.totals.tx_bytes - tx, elapsed))
     }
 
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     pub fn connections_open(&self) -> u64 {
         self.connections_open
     }
 
-    /// The sums of each process, those with the most bytes first. Costs a look at every row.
+    /// Returns the sums of each process, those with the most bytes first. Visits every row.
     pub fn processes(&self) -> Vec<Process> {
         let mut sums: HashMap<(u32, [u8; 16]), (Totals, u64)> = HashMap::new();
         for entry in self.entries.iter().filter(|entry| !entry.vacant) {
@@ -179,7 +181,7 @@ impl Ledger {
         processes
     }
 
-    /// The sums of the rows of which `name` says the same. Costs a look at every row.
+    /// Returns the sums of the rows by their value of `name`. Visits every row.
     pub fn sums<N: Hash + Eq>(&self, name: impl Fn(&Key) -> N) -> HashMap<N, Totals> {
         let mut sums: HashMap<N, Totals> = HashMap::new();
         for entry in self.entries.iter().filter(|entry| !entry.vacant) {
@@ -193,13 +195,13 @@ impl Ledger {
         self.by_key.len()
     }
 
-    /// The `top` rows with the most bytes since the session began, largest first, with their rates over the
-    /// `elapsed` time since the last call; a new interval begins.
+    /// Returns the `top` rows with the most bytes since the session began, largest first. Their rates are over the
+    /// `elapsed` time since the last call. Begins a new interval.
     pub fn rank(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
-        // In the order of memory; by way of the index every row would be a cache miss.
+        // Entries are visited in the order of memory; by the index, every row would be a cache miss.
         let rows = self.entries.iter().zip(0u32..).filter(|(entry, _)| !entry.vacant);
         let mut order: Vec<(u64, u32)> = rows.map(|(entry, id)| (entry.totals.bytes(), id)).collect();
-        // Rows with the same bytes: the older one first, at both ends of the cut, so that the table stands still.
+        // Of rows with the same bytes the older one comes first, also at the cut, so that the table does not flicker.
         let largest = |a: &(u64, u32), b: &(u64, u32)| b.0.cmp(&a.0).then(a.1.cmp(&b.1));
         if order.len() > top && top > 0 {
             order.select_nth_unstable_by(top - 1, largest);
@@ -252,7 +254,7 @@ impl Ledger {
         }
     }
 
-    /// Queues a row that nothing holds any more, and folds the oldest ones when there are too many.
+    /// Queues a row that no flow holds any more, and folds the oldest rows if there are too many.
     fn settle(&mut self, id: u32) {
         let entry = &mut self.entries[id as usize];
         if entry.held == 0 && !entry.queued && !entry.folded {

@@ -1,7 +1,7 @@
-//! From drained counters to ranked rows. Pure: no kernel, no clock, no I/O.
+//! The path from drained counters to ranked rows. Pure: no kernel, no clock, no I/O.
 //!
-//! A [`Ledger`] belongs to one session. It folds what slots moved into rows by the session's [`GroupBy`], keeps the
-//! totals, and picks the largest rows. The sum of its rows equals its totals at any time.
+//! A [`Ledger`] belongs to one session. It folds the traffic of slots into rows by the session's [`GroupBy`], keeps the
+//! totals, and ranks the rows. The sum of its rows equals its totals at any time.
 
 mod counters;
 mod filter;

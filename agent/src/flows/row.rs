@@ -1,4 +1,4 @@
-//! Rows: what a flow is called and what it has moved.
+//! Rows: the name of a flow, and its counts.
 
 use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
 
@@ -10,7 +10,7 @@ use super::Counters;
 /// Transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
-    /// TCP, also over MPTCP.
+    /// TCP, including MPTCP.
     Tcp,
     /// UDP.
     Udp,
@@ -19,7 +19,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol that the kernel programs call by this bit.
+    /// Returns the protocol with this bit in the kernel programs.
     pub fn from_bit(bit: u32) -> Option<Self> {
         match bit {
             layout::TCP => Some(Self::Tcp),
@@ -29,7 +29,7 @@ impl Protocol {
         }
     }
 
-    /// Its bit in the kernel programs.
+    /// Returns the protocol's bit in the kernel programs.
     pub fn bit(self) -> u32 {
         match self {
             Self::Tcp => layout::TCP,
@@ -38,7 +38,7 @@ impl Protocol {
         }
     }
 
-    /// As people write it.
+    /// Name of the protocol in text.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
@@ -48,19 +48,19 @@ impl Protocol {
     }
 }
 
-/// Who opened the flow.
+/// The side that opened the flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
-    /// The peer.
+    /// Opened by the peer.
     Inbound,
-    /// The process.
+    /// Opened by the process.
     Outbound,
-    /// Opened before anybody watched, and nothing tells by whom.
+    /// Opened before it was watched, by an unknown side.
     Unknown,
 }
 
 impl Direction {
-    /// As people write it.
+    /// Name of the direction in text.
     pub fn name(self) -> &'static str {
         match self {
             Self::Inbound => "Inbound",
@@ -70,14 +70,14 @@ impl Direction {
     }
 }
 
-/// Whether any socket of the row is open.
+/// State of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowState {
-    /// At least one.
+    /// At least one flow of the row is open.
     Open,
-    /// None.
+    /// No flow of the row is open.
     Closed,
-    /// None, and none ever was: no connection could be opened.
+    /// No flow of the row is or was open: no connection could be opened.
     Failed,
 }
 
@@ -131,34 +131,35 @@ impl From<FlowState> for crd::FlowState {
     }
 }
 
-/// What makes flows one row. Pod and container are in every one of these, by the cgroup, and so is the process.
+/// Grouping of flows into rows. Rows of different cgroups, and so of different pods or containers, or of different
+/// processes are never grouped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum GroupBy {
-    /// Each pair of addresses and ports by itself.
+    /// One row for each pair of addresses and ports.
     Connection,
-    /// Without the port that its opener took at random.
+    /// One row for all flows that differ only in the port that the opener chose at random.
     #[default]
     Endpoint,
-    /// Without addresses: one row for each process and protocol.
+    /// One row for each process and protocol, without addresses.
     Process,
 }
 
-/// The name of a row. `None` for what grouping took away, or was never known.
+/// The name of a row. A field is `None` if the grouping removed it or if it is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Id of the socket's cgroup.
     pub cgroup: u64,
-    /// Id of the calling process's cgroup; differs where a socket was handed over.
+    /// Id of the calling process's cgroup, which differs if the socket was handed over.
     pub caller_cgroup: u64,
-    /// Process id on the host; 0 where it is not known.
+    /// Process id on the host; 0 if it is not known.
     pub pid: u32,
     /// Process id as the process sees it.
     pub container_pid: u32,
-    /// Name of the process (its thread group leader), closed by a zero where it is shorter.
+    /// Name of the process (its thread group leader), padded with zeroes.
     pub command: [u8; 16],
-    /// Protocol.
+    /// Transport protocol.
     pub protocol: Protocol,
-    /// Who opened it.
+    /// The side that opened the flow.
     pub direction: Direction,
     /// Local address.
     pub local_address: Option<IpAddr>,
@@ -171,7 +172,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// The name of the flow in a slot. `None` for a protocol this build does not know.
+    /// Returns the name of the flow in a slot, or `None` if the protocol is unknown.
     pub fn of(slot: &Slot) -> Option<Self> {
         let state = slot.state();
         let protocol = Protocol::from_bit(state.protocol())?;
@@ -197,7 +198,7 @@ impl Key {
         })
     }
 
-    /// The name of the row that this flow belongs to.
+    /// Returns the name of the row that this flow belongs to.
     pub fn grouped(mut self, by: GroupBy) -> Self {
         match (by, self.direction) {
             (GroupBy::Connection, _) | (GroupBy::Endpoint, Direction::Unknown) => {}
@@ -208,7 +209,7 @@ impl Key {
         self
     }
 
-    /// The name of the row for everything that this process did over this protocol.
+    /// Returns the name of the row for all flows of this process with this protocol.
     pub fn of_process(self) -> Self {
         Self {
             direction: Direction::Unknown,
@@ -226,24 +227,24 @@ impl Key {
     }
 }
 
-/// Sums since the session began. All of them only grow.
+/// Sums since the session began. They never fall.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Bytes received.
+    /// Received bytes.
     pub rx_bytes: u64,
-    /// Bytes sent.
+    /// Sent bytes.
     pub tx_bytes: u64,
-    /// Receive calls that returned bytes.
+    /// Number of receive calls that returned data. An empty datagram counts as data.
     pub rx_calls: u64,
-    /// Send calls that accepted bytes.
+    /// Number of send calls that accepted data. An empty datagram counts as data.
     pub tx_calls: u64,
-    /// Connections opened, or found open.
+    /// Number of connections that were opened or found open.
     pub connections: u64,
-    /// Connections that the process tried to open in vain.
+    /// Number of failed attempts to open a connection.
     pub connect_failures: u64,
-    /// Segments retransmitted.
+    /// Number of retransmitted segments.
     pub retransmits: u64,
-    /// Bytes of flows whose opener is not known.
+    /// Bytes of flows of unknown direction.
     pub unknown_direction_bytes: u64,
 }
 
@@ -253,7 +254,7 @@ impl Totals {
         self.rx_bytes.saturating_add(self.tx_bytes)
     }
 
-    /// Adds what a flow moved.
+    /// Adds the traffic of a flow.
     pub fn add_moved(&mut self, moved: &Counters) {
         self.rx_bytes += moved.rx_bytes;
         self.tx_bytes += moved.tx_bytes;
@@ -275,43 +276,43 @@ impl Totals {
     }
 }
 
-/// What all rows of one process sum up to.
+/// Sums of all rows of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// Process id on the host; 0 for what is not attributed.
+    /// Process id on the host; 0 for traffic without a known process.
     pub pid: u32,
-    /// Its name, closed by a zero where it is shorter.
+    /// Name of the process, padded with zeroes.
     pub command: [u8; 16],
     /// Sums since the session began.
     pub totals: Totals,
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     pub connections_open: u64,
 }
 
 impl Process {
-    /// Its name as text.
+    /// Name of the process as text.
     pub fn command(&self) -> String {
         layout::text(&self.command)
     }
 }
 
-/// A row as it is shown.
+/// A row as shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Its name.
+    /// Name of the row.
     pub key: Key,
-    /// What it moved since the session began.
+    /// Sums since the session began.
     pub totals: Totals,
-    /// Bytes received a second in the last interval.
+    /// Received bytes per second in the last interval.
     pub rx_bytes_per_second: u64,
-    /// Bytes sent a second in the last interval.
+    /// Sent bytes per second in the last interval.
     pub tx_bytes_per_second: u64,
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     pub connections_open: u64,
-    /// Smoothed round-trip time in microseconds, as last seen; 0 where it is not known.
+    /// Latest smoothed round-trip time in microseconds; 0 if it is not known.
     pub rtt_us: u32,
-    /// Whether any of its sockets is open.
+    /// State of the row's flows.
     pub state: FlowState,
-    /// Whether it holds what found no row of its own.
+    /// Set if the row sums up flows that found no row of their own.
     pub folded: bool,
 }

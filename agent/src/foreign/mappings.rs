@@ -1,5 +1,5 @@
-//! What a process has mapped as code, by `/proc/PID/maps`. The kernel writes the lines; how many there are and which names
-//! they end with is up to the process.
+//! A process's mappings of code, from `/proc/PID/maps`. The kernel writes the lines, but the process decides on their
+//! number and on the names in them.
 
 use std::{
     ffi::OsStr,
@@ -10,14 +10,14 @@ use std::{
     sync::Arc,
 };
 
-/// Bytes of the list that are read: some 50,000 mappings, data included, where the kernel allows 65,530 by default. Browsers,
-/// databases and the JVM have some thousands at most.
+/// Maximum number of bytes of the list: some 50,000 mappings including data, while the kernel allows 65,530 by default.
+/// Browsers, databases and the JVM have at most some thousand.
 const MOST_READ: u64 = 4 << 20;
-/// Mappings of code that are kept. Programs with some hundred libraries, or whose runtime writes code, have some hundred.
+/// Maximum number of code mappings. Programs with many libraries, or whose runtime generates code, have some hundred.
 const MOST_MAPPINGS: usize = 4096;
-/// Bytes of their paths, each counted once while it repeats: a thousand libraries have 100 KiB.
+/// Maximum number of bytes of the paths, where a path that repeats is counted once. A thousand libraries need 100 KiB.
 const MOST_PATHS: usize = 256 << 10;
-/// Bytes of one line: a path of 4095 bytes, each written as four.
+/// Maximum number of bytes of one line: a path of 4095 bytes, each escaped as four.
 const MOST_LINE: u64 = 1 << 15;
 
 /// A mapping of code.
@@ -25,27 +25,27 @@ const MOST_LINE: u64 = 1 << 15;
 pub(crate) struct CodeMapping {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Place in the file.
+    /// Offset in the file.
     pub(crate) offset: u64,
-    /// Inode of the file; 0 if it is none.
+    /// Inode of the file; 0 if no file is mapped.
     pub(crate) inode: u64,
-    /// Path of a file, or the name of memory that has one; nothing of what the kernel names in brackets.
+    /// Path of the file, or name of named memory; `None` for names that the kernel writes in brackets.
     pub(crate) path: Option<Arc<Path>>,
-    /// The kernel's code for processes, `[vdso]`.
+    /// Set for `[vdso]`, the code that the kernel provides to processes.
     pub(crate) is_vdso: bool,
 }
 
-/// The mappings of code of a process, by address.
+/// Reads a process's mappings of code, in the order of their addresses.
 ///
 /// # Errors
 ///
-/// The system's error, as where there is no permission; [`io::ErrorKind::FileTooLarge`] if there are more than are kept, since
-/// of a part nobody can say which functions are missing.
+/// The system's error, for example without permission; [`io::ErrorKind::FileTooLarge`] if a limit is exceeded. An
+/// incomplete list is not returned, since functions would be missing unnoticed.
 pub(crate) fn code_mappings(pid: u32) -> io::Result<Vec<CodeMapping>> {
     parse(BufReader::with_capacity(1 << 16, File::open(format!("/proc/{pid}/maps"))?))
 }
 
-/// A line that is no mapping is left out.
+/// Parses the list. Lines that are not mappings are skipped.
 fn parse(list: impl BufRead) -> io::Result<Vec<CodeMapping>> {
     let mut list = list.take(MOST_READ + 1);
     let mut found: Vec<CodeMapping> = Vec::new();
@@ -59,11 +59,11 @@ fn parse(list: impl BufRead) -> io::Result<Vec<CodeMapping>> {
         if read == 0 {
             return Ok(found);
         }
-        // The rest of a line that is too long would be a line as the process likes.
+        // The rest of a line that is too long is skipped, since its contents are under the process's control.
         let is_line = !std::mem::replace(&mut is_rest, !line.ends_with(b"\n"));
         let whole = line.strip_suffix(b"\n").filter(|_| is_line);
         let Some(mut mapping) = whole.and_then(mapping_of) else { continue };
-        // Mappings of one file follow each other.
+        // Mappings of the same file follow each other, and share the path.
         let last = found.last().and_then(|last| last.path.as_ref());
         match (&mapping.path, last) {
             (Some(path), Some(last)) if path == last => mapping.path = Some(Arc::clone(last)),
@@ -74,7 +74,7 @@ fn parse(list: impl BufRead) -> io::Result<Vec<CodeMapping>> {
     }
 }
 
-/// `START-END PERMISSIONS OFFSET DEVICE INODE`, and behind spaces the name.
+/// Parses `START-END PERMISSIONS OFFSET DEVICE INODE`, followed by spaces and the name.
 fn mapping_of(line: &[u8]) -> Option<CodeMapping> {
     let mut fields = line.splitn(6, |byte| *byte == b' ');
     let mut next = || str::from_utf8(fields.next()?).ok();
@@ -98,7 +98,7 @@ fn mapping_of(line: &[u8]) -> Option<CodeMapping> {
     })
 }
 
-/// A name as it is: the kernel writes line breaks alone as numbers.
+/// Restores line breaks in a name, the only bytes that the kernel escapes.
 fn unescaped(name: &[u8]) -> Vec<u8> {
     const BREAK: &[u8] = b"\\012";
     let mut plain = Vec::with_capacity(name.len());
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    /// Start, offset, inode, path, and whether it is the kernel's code.
+    /// Start, offset, inode, path, and whether the mapping is `[vdso]`.
     type Short = (u64, u64, u64, Option<&'static [u8]>, bool);
 
     #[test]

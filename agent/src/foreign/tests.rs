@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, makedev, mknodat};
 
 use super::*;
 
-/// A folder as the root of a process.
+/// Opens a folder as the root of a process.
 fn handle_of(root: &Path) -> OwnedFd {
     rustix::fs::open(root, HANDLE | OFlags::DIRECTORY, Mode::empty()).unwrap()
 }
@@ -41,7 +41,8 @@ fn what_is_no_regular_file_is_not_opened_at_all() {
     let pipe = folder.path().join("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let root = handle_of(folder.path());
-    // A pipe tells whether somebody opened it to read: only then can it be opened to write without waiting.
+    // A pipe can be opened for writing without waiting only while it is open for reading, so this detects an opened
+    // pipe.
     let until = Instant::now() + Duration::from_millis(200);
     let (done, tries) = (std::sync::atomic::AtomicBool::new(false), 2000);
     std::thread::scope(|scope| {
@@ -57,7 +58,7 @@ fn what_is_no_regular_file_is_not_opened_at_all() {
             assert_eq!(written.unwrap_err(), rustix::io::Errno::NXIO, "a reader has opened the pipe");
         }
     });
-    // A device without a driver tells the two errors apart: opening it fails with another one.
+    // Opening a device without a driver fails with another error, so this detects an opened device.
     let device = folder.path().join("device");
     if mknodat(CWD, &device, FileType::CharacterDevice, Mode::RUSR, makedev(240, 255)).is_err() {
         return crate::testing::skip("devices are root's: run as root").unwrap_or_default();
@@ -87,14 +88,14 @@ fn a_mapped_file_is_opened_by_its_mapping_and_by_its_path() {
     assert_eq!(map.inode, inode);
     let same = |file: File| file.metadata().unwrap().ino() == inode;
     assert!(same(open_mapped(pid, &own, (map.start, map.end), inode).unwrap()));
-    // No mapping is there: the path leads to the file, if it is still the same one.
+    // There is no such mapping, so the path is used, if it still leads to the same file.
     assert!(same(open_mapped(pid, &own, (1, 2), inode).unwrap()));
     let other = open_mapped(pid, &own, (1, 2), inode + 1).unwrap_err();
     assert_eq!(other.kind(), io::ErrorKind::NotFound);
     assert!(open_mapped(pid, Path::new("/"), (1, 2), 2).is_err());
 }
 
-/// A file of a lower layer has another device in the mapping than by its path.
+/// For a file of a lower layer, the mapping shows another device than the path.
 #[test]
 fn a_file_of_an_overlay_is_opened_both_ways() {
     const SCRIPT: &str = "mount -t tmpfs tmpfs \"$0\" && cd \"$0\" && mkdir lower upper work merged && \

@@ -39,7 +39,7 @@ pub(crate) struct HttpArgs {
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(super) duration: Option<Duration>,
 
-    /// How to print.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub(super) output: Output,
 
@@ -49,22 +49,23 @@ pub(crate) struct HttpArgs {
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
 
-    // Last: its heading would be that of what follows, too.
+    // The filter comes last, because its heading would also apply to options that follow.
     #[command(flatten)]
     pub(super) filter: FilterArgs,
 }
 
-/// How to print.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For programs: one object a line. The last one has the totals of all requests, and what could not be observed.
+    /// JSON for programs, one object a line. The last one has the totals of all requests, and what could not be
+    /// observed.
     Json,
 }
 
 impl HttpArgs {
-    /// Largest number of endpoints of a summary.
+    /// Returns the maximum number of endpoints in a summary.
     pub(super) fn top(&self) -> usize {
         self.top.unwrap_or(match self.output {
             Output::Text => 20,

@@ -1,19 +1,20 @@
-//! The time of day of what the kernel stamps with its monotonic clock.
+//! Conversion of the kernel's monotonic timestamps into times of day.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Time between two comparisons of the clocks: the time of day is set and slewed.
+/// Interval between two comparisons of the clocks, since the time of day may be set or slewed.
 const COMPARED_EVERY: Duration = Duration::from_secs(1);
-/// Readings of one comparison, of which the quickest counts: this process may be interrupted between two clocks.
+/// Number of readings of one comparison. The quickest one counts, because this process may be interrupted between
+/// reading the two clocks.
 const READINGS: usize = 3;
 
 /// The difference between the time of day and the monotonic clock.
 #[derive(Debug)]
 pub(super) struct Clock {
-    /// Nanoseconds.
+    /// The difference in nanoseconds.
     difference: i128,
     compared: Instant,
 }
@@ -23,14 +24,14 @@ impl Clock {
         Self { difference: difference(), compared: Instant::now() }
     }
 
-    /// Compares the clocks again if that was some time ago.
+    /// Compares the clocks again if the last comparison is more than a second old.
     pub(super) fn follow(&mut self) {
         if self.compared.elapsed() >= COMPARED_EVERY {
             *self = Self::new();
         }
     }
 
-    /// The time of day of a moment, in nanoseconds of the monotonic clock.
+    /// Returns the time of day of a moment given in nanoseconds of the monotonic clock.
     pub(super) fn time_of(&self, moment: u64) -> Timestamp {
         Timestamp::from_nanosecond(i128::from(moment) + self.difference).unwrap_or(Timestamp::UNIX_EPOCH)
     }

@@ -1,4 +1,4 @@
-//! The JSON of `traffictrace http`: one object a line. What is not known is `null`.
+//! The JSON of `traffictrace http`: one object a line. Unknown values are `null`.
 
 use std::{
     borrow::Cow,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::engine::{HttpExchange, HttpOwner, TlsProcess};
 
-/// A request.
+/// A line for a request.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
@@ -33,7 +33,7 @@ struct Request<'a> {
     container_pid: Option<u32>,
     command: Option<String>,
     protocol: &'static str,
-    /// Whether the bytes were read beside TLS.
+    /// Set if the request was read as plain text of TLS.
     tls: bool,
     method: Option<Cow<'a, str>>,
     host: Option<Cow<'a, str>>,
@@ -57,15 +57,15 @@ struct Request<'a> {
 #[serde(rename_all = "camelCase")]
 struct Counts {
     requests: u64,
-    /// Of every class, also where there was none.
+    /// Number of requests of every class, including classes without any.
     by_class: BTreeMap<&'static str, u64>,
-    /// gRPC calls whose own status was not 0, which are in a class as well.
+    /// Number of gRPC calls whose own status was not 0. They are counted in a class as well.
     grpc_failed: u64,
     request_bytes: u64,
     response_bytes: u64,
 }
 
-/// An endpoint in an interval.
+/// Counts of an endpoint in an interval.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Endpoint<'a> {
@@ -83,7 +83,7 @@ struct Endpoint<'a> {
     max_microseconds: u64,
 }
 
-/// Requests that were seen in part, and connections not followed.
+/// Numbers of requests that were seen only in part, and of connections that were not followed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Unobserved {
@@ -93,11 +93,11 @@ struct Unobserved {
     no_memory: u64,
     missing_bytes: u64,
     connections_not_followed: u64,
-    /// At most so many, of flows that found no room in the flow table.
+    /// Upper bound of the requests of flows that found no room in the flow table.
     flow_not_known: u64,
 }
 
-/// What the kernel or the output could not take.
+/// Numbers of records and requests that the kernel or the output lost.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Lost {
@@ -107,39 +107,39 @@ struct Lost {
     unknown_records: u64,
     /// Requests in the totals that have no line.
     not_listed: u64,
-    /// Calls that found no room in the flow table: requests may lack their process.
+    /// Calls that found no room in the flow table. Requests may therefore lack their process.
     table_full_events: u64,
 }
 
-/// The last line: everything since the beginning.
+/// The last line: counts since the beginning.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Ending<'a> {
     totals: Counts,
-    /// With summaries alone: the endpoints that the filters leave.
+    /// The endpoints that pass the filters; present with summaries only.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<Vec<Endpoint<'a>>>,
     unobserved: Unobserved,
     lost: Lost,
-    /// Requests that had not ended by now, which are in no sum.
+    /// Requests that have not ended yet, which are in no sum.
     under_way: u64,
-    /// The processes that speak TLS.
+    /// The processes that use TLS.
     tls: Vec<Tls<'a>>,
 }
 
-/// A process that speaks TLS.
+/// A process that uses TLS.
 #[derive(Debug, Serialize)]
 struct Tls<'a> {
     pid: u32,
     command: Option<String>,
     library: Option<Cow<'a, str>>,
-    /// Whether its plain text is read.
+    /// Set if the process's plain text is read.
     readable: bool,
-    /// Why not, or not all of it.
+    /// The reason why plain text is missing, wholly or in part.
     reason: Option<&'a str>,
 }
 
-/// A summary's line. What is missing is since the beginning.
+/// A line for a summary. Missing requests are counted since the beginning.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Interval<'a> {
@@ -191,7 +191,7 @@ pub(super) fn request(request: &HttpExchange, clock: &Clock, out: &mut impl Writ
     write(&line, out)
 }
 
-/// Writes what one interval had.
+/// Writes the summary of one interval.
 pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     let line = Interval {
         time: format!("{:.6}", summary.ended),
@@ -206,7 +206,7 @@ pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) ->
     write(&line, out)
 }
 
-/// Writes the last line; `whole` is what the endpoints did since the beginning.
+/// Writes the last line. `whole` has the endpoints' counts since the beginning.
 pub(super) fn ending(whole: Option<&Summary>, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     let line = Ending {
         totals: Counts::from(&tally.totals.sums),
@@ -224,7 +224,8 @@ fn write(line: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// A text from traffic that is known: JSON may be printed to a terminal, too.
+/// Returns a text from traffic without control characters, if it is not empty, since JSON may be printed to a terminal,
+/// too.
 fn printable(text: &str) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then(|| human::printable(text))
 }

@@ -36,16 +36,16 @@ use crate::{
     logging,
 };
 
-/// Longest time between two looks at what the kernel has handed over.
+/// Maximum time between two reads of the kernel's records.
 const TICK: Duration = Duration::from_millis(100);
-/// Longest time that the end waits for what is being found out of processes that speak TLS.
+/// Maximum time for which the end waits for the examination of processes that use TLS.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The only session here.
 const SESSION: &str = "http";
 /// The protocol that carries HTTP.
 const PROTOCOL: &str = "TCP";
 
-/// Shows requests until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced; then says what was counted and what
+/// Shows requests until Ctrl-C, SIGTERM, `--duration`, or the end of the target. Then reports what was counted and what
 /// is missing.
 pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
@@ -108,16 +108,16 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     Ok(())
 }
 
-/// The session, and what is printed of it.
+/// The session, and the state of its output.
 #[derive(Debug)]
 struct Log {
     args: Arc<HttpArgs>,
     engine: Engine,
     session: SessionId,
     printer: Printer,
-    /// With `--summary`.
+    /// Present with `--summary`.
     summaries: Option<Summaries>,
-    /// End of the interval.
+    /// End of the current interval.
     due: Instant,
 }
 
@@ -134,8 +134,8 @@ impl Log {
         }
     }
 
-    /// Waits until everything is printed, while the kernel's records are taken. `false`: whoever read the output has had
-    /// enough.
+    /// Waits until everything is printed, and keeps reading the kernel's records meanwhile. Returns false if the reader
+    /// of the output has closed it.
     async fn printed(&mut self) -> Result<bool, HostError> {
         loop {
             match timeout(TICK, self.printer.finish()).await {
@@ -145,7 +145,7 @@ impl Log {
         }
     }
 
-    /// Begins to print what has come, or the interval if it is over.
+    /// Begins to print the requests that have arrived, or the summary if its interval is over.
     fn print(&mut self) {
         if self.summaries.is_some() {
             if Instant::now() >= self.due {
@@ -169,13 +169,13 @@ impl Log {
         if let Some(summary) = summaries.take(engine, session, args.top(), &mut tally) {
             self.printer.start(Page::Summary(Box::new(summary), Box::new(tally)));
         }
-        // After a stall, what was missed is not made up for with a burst of tables.
+        // After a stall, missed tables are not made up for.
         self.due = (self.due + args.interval).max(Instant::now());
     }
 
-    /// Prints what is left, and what the whole session has seen and not seen.
+    /// Prints the remaining requests, and the totals and losses of the whole session.
     async fn conclude(&mut self) -> Result<(), HostError> {
-        // The last requests must have their process.
+        // A last drain, so that the last requests have their process.
         self.engine.drain_fully();
         let end = Instant::now() + LAST_LOOK;
         while self.engine.looks_at_processes() && Instant::now() < end {
@@ -187,7 +187,7 @@ impl Log {
         let Some((tally, snapshot)) = Tally::read(&mut self.engine, &self.session, self.args.top()) else {
             return Ok(());
         };
-        // Every request of these totals has its line, as no record is read any more.
+        // No record is read after this, so every request in these totals gets its line.
         let mut rest = self.engine.take_exchanges(&self.session);
         let whole = self.summaries.as_mut().map(|summaries| {
             summaries.record(&std::mem::take(&mut rest), &self.args.selection);
@@ -201,7 +201,7 @@ impl Log {
         }
         self.printer.finish().await.map_err(HostError::Output)?;
         if self.args.output == Output::Text {
-            // A summary of all requests has said so.
+            // A summary of all requests contains this line already.
             if !self.args.summary || !self.args.selection.takes_all() {
                 let sums = &tally.totals.sums;
                 eprintln!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));

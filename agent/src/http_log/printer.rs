@@ -1,5 +1,5 @@
-//! Printing beside the tracing: a reader of the output that is slow, or has stopped reading for a while, must not keep
-//! the ring buffer from being read. Meanwhile requests wait in the engine, which counts what it cannot keep.
+//! Printing in the background. A slow reader of the output, or one that pauses, must not stop the reading of the ring
+//! buffer. Requests wait in the engine, which counts those that it cannot keep.
 
 use std::{
     env,
@@ -20,26 +20,26 @@ use super::{
 };
 use crate::engine::HttpExchange;
 
-/// Bytes that are collected before they are written.
+/// Number of bytes that are collected before they are written.
 const BUFFER: usize = 256 << 10;
 
-/// Something to print.
+/// A unit of output, printed as a whole.
 #[derive(Debug)]
 pub(super) enum Page {
-    /// What comes before everything else.
+    /// The heading before everything else.
     Heading,
-    /// Requests, of which the filters leave some.
+    /// Requests, of which those that pass the filters are printed.
     Requests(Vec<HttpExchange>),
-    /// An interval.
+    /// The summary of an interval.
     Summary(Box<Summary>, Box<Tally>),
-    /// What comes last; with summaries, what the endpoints did since the beginning.
+    /// The end. With summaries, it has the endpoints' counts since the beginning.
     Ending(Option<Box<Summary>>, Box<Tally>),
 }
 
-/// Prints one page at a time.
+/// Prints one page at a time in the background.
 #[derive(Debug)]
 pub(super) struct Printer {
-    /// While nothing is printed.
+    /// The writer, while nothing is being printed.
     writer: Option<Writer>,
     running: Option<JoinHandle<(Writer, io::Result<()>)>>,
 }
@@ -49,12 +49,12 @@ impl Printer {
         Self { writer: Some(Writer::new(args)), running: None }
     }
 
-    /// Whether a page is still being printed.
+    /// Returns true while a page is being printed.
     pub(super) fn is_busy(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.is_finished())
     }
 
-    /// Begins to print; what was printed before must have been [finished](Self::finish).
+    /// Begins to print a page. The previous one must have been [finished](Self::finish).
     pub(super) fn start(&mut self, page: Page) {
         if let Some(mut writer) = self.writer.take() {
             self.running = Some(spawn_blocking(move || {
@@ -64,7 +64,7 @@ impl Printer {
         }
     }
 
-    /// Waits until everything is printed. `false`: whoever read the output has had enough.
+    /// Waits until everything is printed. Returns false if the reader of the output has closed it.
     pub(super) async fn finish(&mut self) -> io::Result<bool> {
         let Some(running) = &mut self.running else { return Ok(true) };
         let (writer, result) = running.await.map_err(io::Error::other)?;
@@ -77,7 +77,7 @@ impl Printer {
     }
 }
 
-/// Turns pages into bytes.
+/// Formats and writes pages.
 #[derive(Debug)]
 struct Writer {
     args: Arc<HttpArgs>,
@@ -88,7 +88,7 @@ struct Writer {
 
 impl Writer {
     fn new(args: &Arc<HttpArgs>) -> Self {
-        // https://no-color.org: set, and not empty.
+        // By https://no-color.org, colours are off if the variable is set and not empty.
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let zone = TimeZone::system();
         Self {

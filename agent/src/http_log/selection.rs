@@ -1,4 +1,4 @@
-//! Which requests are shown.
+//! The selection of the requests that are shown.
 
 use std::{str::FromStr, time::Duration};
 
@@ -7,7 +7,7 @@ use traffictrace_http::{Exchange, Status};
 
 use crate::host::duration;
 
-/// Which requests to show; all where nothing is said.
+/// Requests to show; all if no option is given.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which requests to show (the totals at the end count all of them)")]
 pub(crate) struct SelectionArgs {
@@ -31,12 +31,12 @@ pub(crate) struct SelectionArgs {
 }
 
 impl SelectionArgs {
-    /// Whether every request is shown.
+    /// Returns true if every request is shown.
     pub(super) fn takes_all(&self) -> bool {
         self.status.is_empty() && self.path.is_empty() && self.method.is_empty() && self.slower.is_none()
     }
 
-    /// Whether a request is shown.
+    /// Returns true if the request is shown.
     pub(super) fn takes(&self, exchange: &Exchange) -> bool {
         let any = |empty: bool, matches: bool| empty || matches;
         any(self.status.is_empty(), self.status.iter().any(|status| status.matches(exchange.status)))
@@ -51,7 +51,7 @@ impl SelectionArgs {
     }
 }
 
-/// A status, or several.
+/// A status or a group of statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StatusPattern {
     Code(u16),
@@ -118,7 +118,7 @@ impl PathPattern {
         let Some(path) = path.strip_prefix(first).and_then(|path| path.strip_suffix(last)) else {
             return false;
         };
-        // The first place of each part leaves the most room for the next.
+        // Taking the first match of each part leaves the most room for the following parts.
         let mut left = path;
         middle.split('*').all(|part| match left.split_once(part) {
             Some((_, after)) => {

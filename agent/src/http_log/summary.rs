@@ -1,4 +1,4 @@
-//! What the endpoints did in an interval.
+//! Summaries of the endpoints' requests in an interval.
 
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,9 @@ const COLUMNS: [&str; 14] = [
     "REQUESTS", "1xx", "2xx", "3xx", "4xx", "5xx", "NONE", "P50", "P90", "P99", "MAX", "SIDE", "PROCESS",
     "REQUEST",
 ];
-/// Columns that are no numbers.
+/// Columns that contain text instead of numbers.
 const TEXTS: [&str; 3] = ["SIDE", "PROCESS", "REQUEST"];
-/// Columns of classes that are left out of a table where they are zero in every row.
+/// Columns of status classes. A column that is zero in every row is left out.
 const CLASSES: [(&str, &[Class]); 6] = [
     ("1xx", &[Class::Informational]),
     ("2xx", &[Class::Success]),
@@ -33,23 +33,23 @@ const CLASSES: [(&str, &[Class]); 6] = [
     ("NONE", &[Class::NoResponse, Class::Unknown]),
 ];
 
-/// What endpoints did in an interval, or since the beginning.
+/// Requests of endpoints in an interval, or since the beginning.
 #[derive(Debug)]
 pub(super) struct Summary {
-    /// Endpoints with requests, those with the most first.
+    /// Endpoints with requests, those with the most requests first.
     pub(super) rows: Vec<Row<HttpOwner>>,
-    /// Number of endpoints, those not listed included.
+    /// Number of endpoints, including those that are not listed.
     pub(super) rows_total: usize,
-    /// All requests that are shown.
+    /// Sums of all requests that are shown.
     pub(super) totals: Sums,
     pub(super) elapsed: Duration,
     pub(super) ended: Timestamp,
 }
 
-/// Where summaries come from.
+/// The source of summaries.
 #[derive(Debug)]
 pub(super) struct Summaries {
-    /// Endpoints of the requests that filters leave; absent: the engine's are shown.
+    /// Endpoints of the requests that pass the filters; `None` without filters, when the engine's endpoints are shown.
     filtered: Option<Table<HttpOwner>>,
     session_began: Instant,
     interval_began: Instant,
@@ -62,7 +62,7 @@ impl Summaries {
         Self { filtered, session_began: now, interval_began: now }
     }
 
-    /// Counts the requests that filters leave.
+    /// Counts the requests that pass the filters.
     pub(super) fn record(&mut self, requests: &[HttpExchange], selection: &SelectionArgs) {
         let Some(table) = &mut self.filtered else { return };
         for request in requests.iter().filter(|request| selection.takes(&request.exchange)) {
@@ -70,7 +70,7 @@ impl Summaries {
         }
     }
 
-    /// Takes what at most `top` endpoints did since the last call. What is missing by then is put into `tally`.
+    /// Returns the requests of up to `top` endpoints since the last call, and updates the missing requests in `tally`.
     pub(super) fn take(
         &mut self,
         engine: &mut Engine,
@@ -91,7 +91,8 @@ impl Summaries {
         Some(Summary::of_interval(interval, top, elapsed))
     }
 
-    /// What at most `top` endpoints did since the beginning; `requests` are the engine's, with as many rows.
+    /// Returns the requests of up to `top` endpoints since the beginning. `requests` is the engine's snapshot with the
+    /// same maximum.
     pub(super) fn whole(&self, requests: HttpSnapshot, top: usize) -> Summary {
         let (rows, rows_total, totals) = match &self.filtered {
             Some(table) => (table.top(top), table.len(), table.totals()),
@@ -110,7 +111,7 @@ impl Summary {
         Self { rows, rows_total, totals: totals.sums, elapsed, ended: Timestamp::now() }
     }
 
-    /// The text of an interval: a line of sums, the endpoints, and what is missing since the beginning.
+    /// Formats an interval: a line of sums, the endpoints, and what is missing since the beginning.
     pub(super) fn text(&self, tally: &Tally, zone: &TimeZone) -> String {
         let time = self.ended.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
         let requests = human::number_of(self.totals.requests(), "request");
@@ -124,7 +125,7 @@ impl Summary {
         text
     }
 
-    /// The text of the whole session: a line of sums, and the endpoints.
+    /// Formats the whole session: a line of sums, and the endpoints.
     pub(super) fn whole_text(&self) -> String {
         let requests = human::number_of(self.totals.requests(), "request");
         let seconds = self.elapsed.as_secs_f64();
@@ -175,7 +176,7 @@ impl Summary {
     }
 }
 
-/// Method, host and path, as far as they are known.
+/// Formats method, host and path, with `-` for those that are unknown.
 fn endpoint(row: &Row<HttpOwner>) -> String {
     let known =
         |text: &str| if text.is_empty() { "-".to_owned() } else { human::printable(text).into_owned() };

@@ -1,4 +1,4 @@
-//! What the whole session has seen and not seen, in sentences for people.
+//! Totals and losses of the whole session, in sentences for people.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +14,27 @@ use crate::engine::{Engine, HttpMissing, HttpSnapshot, SessionId, TlsProcess};
 /// Sums since the session began.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
-    /// All requests, whether they were shown or not.
+    /// Sums of all requests, shown or not.
     pub(super) totals: Totals,
-    /// What is in no sum.
+    /// Requests that are in no sum.
     pub(super) missing: HttpMissing,
-    /// Calls that found no room in the flow table, so that their process is not known.
+    /// Number of calls that found no room in the flow table, so that their process is unknown.
     pub(super) table_full: u64,
-    /// The processes that speak TLS.
+    /// The processes that use TLS.
     pub(super) tls: Vec<TlsProcess>,
 }
 
 impl Tally {
-    /// The sums up to now, and at most `top` endpoints. Requests that come later are in neither.
+    /// Reads the sums up to now, and up to `top` endpoints. Later requests are in neither.
     pub(super) fn read(engine: &mut Engine, session: &SessionId, top: usize) -> Option<(Self, HttpSnapshot)> {
         let table_full = engine.snapshot(session, 0).map_or(0, |snapshot| snapshot.losses.table_full);
-        // Last, since everything else reads requests as well.
+        // Read last, because the other calls also read requests.
         let requests = engine.http(session, top)?;
         let HttpSnapshot { totals, missing, ref tls, .. } = requests;
         Some((Self { totals, missing, table_full, tls: tls.clone() }, requests))
     }
 
-    /// What is missing, one sentence each, with what to do.
+    /// Describes what is missing, with a sentence for each reason that also says what to do.
     pub(super) fn sentences(&self) -> Vec<String> {
         let Self { totals, missing, table_full, .. } = self;
         let mut sentences = Vec::new();
@@ -87,12 +87,12 @@ impl Tally {
         sentences
     }
 
-    /// Which processes speak TLS and whether it was read, one sentence for each program and library.
+    /// Describes the processes that use TLS and whether they were read, with a sentence for each program and library.
     pub(super) fn tls_sentences(&self) -> Vec<String> {
         tls_sentences(&self.tls)
     }
 
-    /// What had not ended by the end, as a sentence.
+    /// Describes the requests that had not ended.
     pub(super) fn under_way(&self) -> Option<String> {
         let count = self.missing.under_way;
         (count > 0)
@@ -100,7 +100,7 @@ impl Tally {
     }
 }
 
-/// One sentence for the processes of each program and library that speak TLS.
+/// Makes a sentence for each program and library whose processes use TLS.
 fn tls_sentences(processes: &[TlsProcess]) -> Vec<String> {
     let mut groups: BTreeMap<_, u64> = BTreeMap::new();
     for TlsProcess { owner, library, readable, reason, .. } in processes {
@@ -118,14 +118,14 @@ fn tls_sentences(processes: &[TlsProcess]) -> Vec<String> {
     groups.into_iter().map(sentence).collect()
 }
 
-/// Numbers by class, without those that are zero: `90 2xx, 3 5xx, 1 no response`.
+/// Formats the numbers by class, without zeros: `90 2xx, 3 5xx, 1 no response`.
 pub(super) fn by_class(sums: &Sums) -> String {
     let classes = Class::ALL.into_iter().filter(|class| sums.of(*class) > 0);
     let texts: Vec<String> = classes.map(|class| format!("{} {}", sums.of(class), name(class))).collect();
     if texts.is_empty() { String::new() } else { format!(": {}", texts.join(", ")) }
 }
 
-/// A class's name for people.
+/// Returns the name of a class in text.
 pub(super) fn name(class: Class) -> &'static str {
     match class {
         Class::NoResponse => "no response",

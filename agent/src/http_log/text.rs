@@ -1,4 +1,4 @@
-//! The access log for people: one line a request, in columns.
+//! The access log for people: one line for each request, in columns.
 
 use std::{
     fmt::Write as _,
@@ -19,8 +19,8 @@ use super::{
 };
 use crate::engine::HttpExchange;
 
-/// Columns but the last one, which is not padded: name, width, and up to what width it grows with its values, so that a
-/// single long one does not push the others apart for good.
+/// All columns except the last one, which is not padded: name, width, and maximum width. A column grows with its values
+/// up to the maximum, so that a single long value does not widen it for good.
 const COLUMNS: [(&str, usize, usize); 12] = [
     ("TIME", 12, 12),
     ("SIDE", 6, 6),
@@ -35,16 +35,16 @@ const COLUMNS: [(&str, usize, usize); 12] = [
     ("RESPONSE", 8, 8),
     ("HOST", 18, 32),
 ];
-/// The last column: paths are long.
+/// The last column, because paths are long.
 const LAST: &str = "PATH";
-/// Columns of numbers with units, which are aligned at the right.
+/// Indices of columns with numbers and units, which are right-aligned.
 const NUMBERS: std::ops::RangeInclusive<usize> = 7..=10;
-/// The column that has a colour.
+/// Index of the coloured column.
 const COLOURED: usize = 6;
-/// Stands for what is not known or not there.
+/// Shown for a value that is unknown or absent.
 const NONE: &str = "-";
 
-/// Writes the lines.
+/// Formats and writes the lines.
 #[derive(Debug)]
 pub(super) struct Lines {
     widths: [usize; COLUMNS.len()],
@@ -107,7 +107,7 @@ impl Lines {
             let colour = colour.filter(|_| self.colours && at == COLOURED);
             let (before, after) = if NUMBERS.contains(&at) { (padding, 0) } else { (0, padding) };
             let (begin, end) = colour.map_or(("", ""), |colour| (colour, "\x1b[0m"));
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(self.line, "{:before$}{begin}{cell}{end}{:after$}  ", "", "");
         }
         self.line.push_str(last);
@@ -116,7 +116,7 @@ impl Lines {
     }
 }
 
-/// A process's name and id.
+/// Formats a process's name and id.
 fn process(request: &HttpExchange) -> String {
     if request.pid == 0 {
         return NONE.to_owned();
@@ -124,12 +124,12 @@ fn process(request: &HttpExchange) -> String {
     format!("{}({})", command(&request.owner).unwrap_or_default(), request.pid)
 }
 
-/// A text from traffic, made harmless.
+/// Returns a text from traffic without control characters, or `-` if it is empty.
 fn known(text: &str) -> String {
     if text.is_empty() { NONE.to_owned() } else { human::printable(text).into_owned() }
 }
 
-/// A status, of gRPC with its own: `200/14`.
+/// Formats a status. With gRPC, the call's own status follows: `200/14`.
 fn status(status: Status, grpc_status: Option<u32>) -> String {
     let http = match status {
         Status::Code(code) => code.to_string(),
@@ -142,7 +142,7 @@ fn status(status: Status, grpc_status: Option<u32>) -> String {
     }
 }
 
-/// The colour of a status's class, as an escape sequence (ECMA-48: SGR).
+/// Returns the colour of a status's class as an escape sequence (ECMA-48: SGR).
 fn colour(status: Status, grpc_status: Option<u32>) -> &'static str {
     match Class::of(status) {
         Class::Success if grpc_status.is_some_and(|status| status != 0) => "\x1b[31m",
@@ -158,7 +158,7 @@ fn nanoseconds(end: u64, begin: u64) -> String {
     microseconds(end.saturating_sub(begin) / 1000)
 }
 
-/// A duration with the unit that reads best: `999 µs`, `12.3 ms`, `4.56 s`.
+/// Formats a duration with the most readable unit: `999 µs`, `12.3 ms`, `4.56 s`.
 pub(super) fn microseconds(microseconds: u64) -> String {
     match microseconds {
         0..1_000 => format!("{microseconds} µs"),

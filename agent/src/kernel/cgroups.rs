@@ -1,9 +1,9 @@
-//! Programs attached to cgroups: which of them is attached to which, and why.
+//! Programs that are attached to cgroups: which program is attached to which cgroup, and why.
 //!
-//! A program at a cgroup sees the sockets of that cgroup and of all below it, and costs them something. So programs are
-//! attached to the selected cgroups only, each while a session has a use for it. At the root they see every socket of the
-//! machine; they are attached there while processes are selected by their ids, or hold sockets of cgroups that nobody
-//! selected.
+//! A program on a cgroup sees the sockets of that cgroup and of all cgroups below, and makes each of their operations
+//! slightly slower. Programs are therefore attached to the selected cgroups only, and only while a session uses them.
+//! On the root of the tree they see every socket of the machine. They are attached there while a session selects
+//! processes by id, or while selected processes hold sockets of unselected cgroups.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -27,22 +27,22 @@ use super::{
     tier::{Hook, ICMP_SEND, INGRESS, PEERS, RELEASE},
 };
 
-/// No flags: a link to a cgroup always allows others, and the kernel refuses the flag that says so
+/// Attach without flags: a cgroup link always allows further links, and the kernel refuses the flag that asks for it
 /// (`cgroup_bpf_link_attach()`).
 const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
-/// What is wanted at cgroups.
+/// Requirements of all sessions on cgroup programs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AtCgroups {
     /// Selected cgroups by id, with their folders relative to the root of the tree.
     pub(super) selected: BTreeMap<u64, PathBuf>,
-    /// Whether sockets of any cgroup may be counted.
+    /// Set if sockets of any cgroup may be counted.
     pub(super) everywhere: bool,
-    /// Whether peers of UDP are wanted; the kernel runs those programs for no other protocol.
+    /// Set if the peers of UDP are wanted. The kernel runs those programs for UDP alone.
     pub(super) peers: bool,
-    /// Whether the ends of sockets are wanted.
+    /// Set if the ends of sockets are wanted.
     pub(super) ends: bool,
-    /// Whether the destinations of ICMP messages are wanted.
+    /// Set if the destinations of ICMP messages are wanted.
     pub(super) icmp: bool,
 }
 
@@ -55,13 +55,13 @@ pub(super) struct CgroupPrograms {
 }
 
 impl CgroupPrograms {
-    /// Nothing is attached yet. `root` is the root of the cgroup2 tree.
+    /// Creates an empty set with nothing attached. `root` is the root of the cgroup2 tree.
     pub(super) fn new(root: &Path) -> Self {
         allow_many_links();
         Self { root: root.to_owned(), links: BTreeMap::new() }
     }
 
-    /// Attaches the programs where they are wanted, and detaches them where they are wanted no more.
+    /// Attaches each program to the cgroups that need it, and detaches it from those that no longer do.
     pub(super) fn update(
         &mut self,
         ebpf: &mut Ebpf,
@@ -76,8 +76,9 @@ impl CgroupPrograms {
         self.set(ebpf, btf, &hooks, &targets)
     }
 
-    /// Has these programs, and no others, be attached to these cgroups, and no others. What is attached is attached first,
-    /// so that no message passes without a program in between; running twice does no harm.
+    /// Attaches these programs, and no others, to these cgroups, and to no others. New links are made before old ones
+    /// are dropped, so that no message passes unseen in between. A program that runs twice for one message does no
+    /// harm.
     pub(super) fn set(
         &mut self,
         ebpf: &mut Ebpf,
@@ -101,13 +102,13 @@ impl CgroupPrograms {
         Ok(())
     }
 
-    /// Ids of the cgroups that a program is attached to.
+    /// Returns the ids of the cgroups to which a program is attached.
     #[cfg(test)]
     pub(super) fn cgroups_with(&self, program: &str) -> Vec<u64> {
         self.links.keys().filter(|(name, _)| *name == program).map(|(_, cgroup)| *cgroup).collect()
     }
 
-    /// The root alone, whose programs see the sockets of all cgroups.
+    /// Returns the root of the tree alone, where programs see the sockets of all cgroups.
     pub(super) fn everywhere(&self) -> Result<BTreeMap<u64, PathBuf>, KernelError> {
         let metadata = self.root.metadata();
         let metadata =
@@ -115,7 +116,7 @@ impl CgroupPrograms {
         Ok([(metadata.ino(), PathBuf::new())].into())
     }
 
-    /// Attaches a program to a cgroup; returns nothing if the cgroup is gone.
+    /// Attaches a program to a cgroup. Returns `None` if the cgroup no longer exists.
     fn attach(
         &self,
         ebpf: &mut Ebpf,
@@ -143,8 +144,8 @@ impl CgroupPrograms {
     }
 }
 
-/// Raises the soft limit of open files to the hard one: each link is a descriptor, and a node has some hundred pods. Many
-/// container runtimes start processes with a soft limit of 1024.
+/// Raises the soft limit of open files to the hard limit: each link needs a descriptor, and a node has some hundred
+/// pods. Many container runtimes start processes with a soft limit of 1024.
 fn allow_many_links() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some() && limit.current != limit.maximum {
@@ -155,7 +156,7 @@ fn allow_many_links() {
     }
 }
 
-/// The folder of a cgroup, unless it is gone or its path is that of another one by now.
+/// Opens the folder of a cgroup. Returns `None` if the cgroup is gone or its path now belongs to another cgroup.
 fn open(path: &Path, cgroup: u64) -> Option<File> {
     let folder = File::open(path).ok()?;
     folder.metadata().is_ok_and(|metadata| metadata.ino() == cgroup).then_some(folder)
@@ -181,11 +182,12 @@ fn attach(program: &mut Program, hook: Hook, folder: &File) -> Result<FdLink, Pr
         }
         _ => return Err(ProgramError::UnexpectedProgramType),
     };
-    // Since Linux 5.7 every link is one of the kernel's, with a descriptor.
+    // Since Linux 5.7 every cgroup link is a kernel object with a descriptor.
     link.map_err(|error: LinkError| ProgramError::IOError(io::Error::other(error)))
 }
 
-/// The cgroups that are not below another one of them: that one's programs see their sockets.
+/// Leaves out each cgroup that lies below another selected one, since the programs on the upper cgroup see its sockets
+/// too.
 pub(super) fn topmost(selected: &BTreeMap<u64, PathBuf>) -> BTreeMap<u64, PathBuf> {
     let paths: HashSet<&Path> = selected.values().map(PathBuf::as_path).collect();
     let is_topmost = |path: &Path| !path.ancestors().skip(1).any(|above| paths.contains(above));

@@ -1,4 +1,4 @@
-//! What can go wrong between this process and the kernel, said so that a person can act on it.
+//! Errors between this process and the kernel, worded so that the reader can act on them.
 
 use std::{error::Error, fmt::Write as _, fs, io, path::PathBuf};
 
@@ -9,125 +9,125 @@ use super::HookTier;
 /// A step towards tracing that the kernel refused.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// No BTF: the programs cannot be fitted to this kernel.
+    /// The kernel has no BTF, so the programs cannot be fitted to its types.
     #[error(
         "cannot read the kernel's type information (BTF) at /sys/kernel/btf/vmlinux: {source}; \
          use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as the large distributions' are"
     )]
     NoBtf {
-        /// Why it could not be read.
+        /// The reason why BTF could not be read.
         source: aya::BtfError,
     },
     /// The kernel has no such hook.
     #[error("this kernel has no {kind} {hook}")]
     NoHook {
-        /// Tracepoint, function or kprobe.
+        /// "tracepoint", "kernel function" or "kprobe", for example.
         kind: &'static str,
-        /// Its name.
+        /// Name of the hook.
         hook: &'static str,
     },
-    /// The kernel lacks a function for programs.
+    /// The kernel lacks a BPF helper function.
     #[error("this kernel cannot {feature}: it has no {helper}(); use Linux {since} or later")]
     NoHelper {
-        /// What needs it.
+        /// The feature that needs the helper.
         feature: &'static str,
-        /// Its name.
+        /// Name of the helper.
         helper: &'static str,
-        /// The first kernel that has it.
+        /// The first Linux version that has the helper.
         since: &'static str,
     },
-    /// What is to be read cannot be seen from here.
+    /// Something that has to be read is not visible to this process.
     #[error("{what}: {advice}")]
     OutOfSight {
-        /// What is missing.
+        /// The problem.
         what: &'static str,
-        /// What to do about it.
+        /// Advice to the user.
         advice: &'static str,
     },
-    /// Stacks are taken behind programs on tracepoints alone.
+    /// Stacks were asked for, but sends and receives are not counted by tracepoints here.
     #[error(
         "this kernel cannot take stacks of traffic: sends and receives are counted by {tier} here, and stacks need the \
          tracepoints sock_send_length and sock_recv_length (tp_btf); use Linux 6.3 or later"
     )]
     NoStacks {
-        /// What counts here.
+        /// The hook tier that is used instead.
         tier: HookTier,
     },
-    /// No hook tier that was tried works.
+    /// None of the hook tiers that were tried works.
     #[error(
         "this kernel offers no way to count sends and receives; use Linux 6.3 or later, or 5.10 or later with BPF \
          trampolines (fexit) or kprobes; `traffictrace check` says more. It was tried: {}", reasons(.failures)
     )]
     NoTier {
-        /// Why not, for each.
+        /// The reason for each tier.
         failures: Vec<TierFailure>,
     },
     /// The cgroup tree cannot be used.
     #[error("cannot open the root of the cgroup2 tree at {path}: {source}")]
     CgroupRoot {
-        /// Where it was looked for.
+        /// Path of the expected root.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// Not permitted.
+    /// This process lacks a permission.
     #[error("no permission to {step}: {advice}")]
     Permission {
-        /// What was attempted.
+        /// The step that was attempted.
         step: String,
-        /// What to do about it.
+        /// Advice to the user.
         advice: String,
     },
-    /// Anything else while loading the object or a program.
+    /// Any other error while loading the object or a program.
     #[error("cannot {step}: {source}")]
     Load {
-        /// What was attempted.
+        /// The step that was attempted.
         step: String,
-        /// What the loader said.
+        /// The loader's error.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The kernel's verifier refused a program.
     #[error("cannot {step}: {source}: {reason}")]
     Verifier {
-        /// What was attempted.
+        /// The step that was attempted.
         step: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
-        /// The last line of what the verifier said.
+        /// The last meaningful line of the verifier's log.
         reason: String,
     },
     /// A map operation failed.
     #[error("cannot {step} in the map {map}: {source}")]
     Map {
-        /// What was attempted.
+        /// The step that was attempted.
         step: &'static str,
-        /// Which map.
+        /// Name of the map.
         map: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Box<aya::maps::MapError>,
     },
     /// A map could not be mapped into memory.
     #[error("cannot map the map {map} into memory: {source}")]
     Mmap {
-        /// Which map.
+        /// Name of the map.
         map: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The embedded object does not have what this program expects.
+    /// The embedded object lacks something that this program expects.
     #[error("the embedded kernel object has no {0}; this binary was built wrong, build it again")]
     Object(&'static str),
 }
 
 impl KernelError {
-    /// Turns a loader's error into advice: most often a capability is missing.
+    /// Turns a loader's error into advice. The most common cause is a missing capability.
     pub(super) fn load(step: String, source: impl Error + Send + Sync + 'static) -> Self {
         let source: Box<dyn Error + Send + Sync> = Box::new(source);
         let source = match source.downcast::<ProgramError>() {
             Ok(error) => match *error {
                 ProgramError::LoadError { io_error, verifier_log } => {
                     let log = verifier_log.to_string();
-                    // EACCES is also what the verifier says, and then it says why.
+                    // The verifier also answers EACCES, and then its log gives the reason.
                     if let Some(reason) = verdict(&log) {
                         tracing::debug!(%step, "the kernel's verifier:\n{}", tail(&log));
                         return Self::Verifier { step, source: io_error, reason };
@@ -152,9 +152,9 @@ impl KernelError {
 /// A hook tier that does not work here.
 #[derive(Debug)]
 pub struct TierFailure {
-    /// Which one.
+    /// The tier.
     pub tier: HookTier,
-    /// Why not.
+    /// The reason.
     pub error: KernelError,
 }
 
@@ -167,7 +167,7 @@ fn reasons(failures: &[TierFailure]) -> String {
     text
 }
 
-/// The last line of a verifier's log that is no statistics; none where it did not come that far.
+/// Returns the last line of a verifier's log that is not statistics, or `None` if the verifier did not run.
 fn verdict(log: &str) -> Option<String> {
     let statistics = ["processed ", "verification time", "stack depth", "insns processed"];
     let mut lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
@@ -197,7 +197,8 @@ const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_NE
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_PTRACE: u32 = 19;
 
-/// Names of the capabilities that this process lacks for tracing. Empty with CAP_SYS_ADMIN, which covers them all.
+/// Names of the capabilities that this process lacks for tracing. The list is empty with CAP_SYS_ADMIN, which covers
+/// all of them.
 pub fn missing_capabilities() -> Vec<&'static str> {
     if has_capability(CAP_SYS_ADMIN) {
         return Vec::new();
@@ -205,12 +206,13 @@ pub fn missing_capabilities() -> Vec<&'static str> {
     NEEDED.iter().filter(|(_, bit)| !has_capability(*bit)).map(|(name, _)| *name).collect()
 }
 
-/// Whether this process may look into processes that have more rights than it has.
+/// Returns true if this process may look into processes that have more rights than it has (CAP_SYS_PTRACE).
 pub fn may_look_into_processes() -> bool {
     has_capability(CAP_SYS_PTRACE)
 }
 
-/// Whether a capability is in effect. Where the system does not say, it counts as there: what needs it fails then.
+/// Returns true if a capability is in effect. If `/proc` cannot be read, the capability counts as present, and the step
+/// that needs it fails later.
 fn has_capability(bit: u32) -> bool {
     let effective = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
         let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;

@@ -1,4 +1,4 @@
-//! Names and parents of the cgroups of counted sockets, which the kernel programs keep: a container that is gone can
+//! Names and parents of the cgroups of counted sockets, kept by the kernel programs, so that a removed container can
 //! still be named.
 
 use aya::{
@@ -12,7 +12,7 @@ use traffictrace_ebpf::{
 
 use super::KernelError;
 
-/// The kernel's memory of cgroup folders. Reading it borrows the maps only, not the flow table.
+/// The kernel programs' record of cgroup folders. Reading it borrows the maps only, not the flow table.
 #[derive(Debug)]
 pub struct Folders<'a>(HashMap<&'a MapData, u64, [u8; FOLDER_SIZE]>);
 
@@ -22,12 +22,13 @@ impl<'a> Folders<'a> {
         HashMap::try_from(map).map(Self).map_err(|e| KernelError::map("find keys", maps::FOLDERS, e))
     }
 
-    /// Name and parent of a cgroup that a counted socket belongs to, or of one above it; also when it is gone.
+    /// Returns the name and the parent of a cgroup that has a counted socket or lies above one that has, even after its
+    /// removal.
     pub fn get(&self, cgroup: u64) -> Option<Folder> {
         self.0.get(&cgroup, 0).ok().map(|bytes| Folder::from_bytes(&bytes))
     }
 
-    /// Id of the parent of such a cgroup; 0 for the root.
+    /// Returns the id of the parent of such a cgroup; 0 for the root.
     pub fn parent(&self, cgroup: u64) -> Option<u64> {
         self.get(cgroup).map(|folder| folder.parent)
     }

@@ -1,18 +1,18 @@
-//! Waiting until no program of the kernel can still use what it found in a map.
+//! A wait until no kernel program can still use an entry that it found in a map.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::thread::{MembarrierCommand, membarrier};
 
-/// Waits until each program that runs now has ended, some 10 to 30 ms, in which this thread sleeps.
+/// Waits until every program that runs now has ended. The calling thread sleeps for about 10 to 30 ms.
 ///
-/// Every program runs inside of `rcu_read_lock()`: on tracepoints, trampolines, kprobes and cgroups, also where it can
-/// be preempted or moved (on tracepoints since Linux 7.0, on trampolines always). So a slot that was closed before an
-/// RCU grace period began is not found, read or written by any program once the period is over.
+/// Every program runs inside `rcu_read_lock()`: on tracepoints, trampolines, kprobes and cgroups, even if the program
+/// can be preempted or moved to another CPU (on tracepoints since Linux 7.0, on trampolines always). So once an RCU
+/// grace period is over, no program finds, reads or writes a slot that was closed before the period began.
 /// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu()` (kernel/sched/membarrier.c).
 ///
-/// Where the kernel refuses it (EINVAL with nohz_full, ENOSYS), and on one CPU, where it does nothing, the time must do
-/// that a closed slot is left alone anyway.
+/// The call does nothing on a machine with one CPU, and some kernels refuse it (EINVAL with nohz_full, ENOSYS). Then
+/// the minimum age of a closed slot has to suffice.
 pub(super) fn wait_for_programs() {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     if REFUSED.load(Relaxed) {

@@ -1,4 +1,4 @@
-//! Hooks that cost something at each event: attached only while a session has a use for them.
+//! Hooks with a cost for each event, attached only while a session uses them.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -13,29 +13,29 @@ use super::{
     twins::Twins,
 };
 
-/// What all sessions together want to see.
+/// Requirements of all sessions together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Any session can want TCP.
+    /// At least one session can want TCP.
     pub tcp: bool,
-    /// Any session can want UDP.
+    /// At least one session can want UDP.
     pub udp: bool,
-    /// Any session can want ICMP.
+    /// At least one session can want ICMP.
     pub icmp: bool,
-    /// Any session selects processes by their ids, whatever cgroup their sockets are of.
+    /// At least one session selects processes by id, whatever cgroup their sockets belong to.
     pub by_process: bool,
     /// Selected cgroups by id, with their folders relative to the root of the cgroup2 tree.
     pub cgroups: BTreeMap<u64, PathBuf>,
 }
 
-/// The hooks of [`Wanted`] that are attached now. Dropping a link detaches its program.
+/// The hooks of [`Wanted`] that are currently attached. Dropping a link detaches its program.
 pub(super) struct Hooks {
     connections: Vec<BtfTracePointLink>,
     process_end: Option<BtfTracePointLink>,
     received_icmp: Option<BtfTracePointLink>,
-    /// While a session wants stacks.
+    /// Attached while a session wants stacks.
     pub(super) claims: Option<BtfTracePointLink>,
-    /// Whether this tier has programs on cgroups.
+    /// Set if this tier has programs on cgroups.
     has_cgroup_programs: bool,
     programs: CgroupPrograms,
     at_cgroups: AtCgroups,
@@ -68,7 +68,8 @@ impl fmt::Debug for Hooks {
 }
 
 impl Tracer {
-    /// Attaches what is wanted now, and detaches what is wanted no more. Call it before a larger selection is published.
+    /// Attaches the hooks that are wanted now, and detaches the others. Call this before a larger selection is
+    /// published.
     pub fn attach(&mut self, wanted: Wanted) -> Result<(), KernelError> {
         let Wanted { tcp, udp, icmp, by_process, cgroups } = wanted;
         if !tcp {
@@ -79,13 +80,13 @@ impl Tracer {
         }
         (self.hooks.by_process, self.hooks.datagrams) = (by_process, udp || icmp);
         let everywhere = self.sees_all_cgroups();
-        // Those for ICMP are attached when its messages are seen.
+        // ICMP programs stay as they are: [`Self::see_icmp_peers`] attaches them once ICMP messages are seen.
         let AtCgroups { icmp, .. } = self.hooks.at_cgroups;
         self.attach_to_cgroups(AtCgroups { selected: cgroups, everywhere, peers: udp, ends: true, icmp })?;
         self.update_twins()
     }
 
-    /// Begins or ends to look for the peers of ICMP messages, which costs something for each packet of the machine.
+    /// Starts or stops finding the peers of ICMP messages, which costs some time for each packet of the machine.
     pub fn see_icmp_peers(&mut self, wanted: bool) -> Result<(), KernelError> {
         if !wanted {
             self.hooks.received_icmp = None;
@@ -96,8 +97,8 @@ impl Tracer {
         self.attach_to_cgroups(at_cgroups)
     }
 
-    /// Follows what the programs have found out: that selected processes hold sockets of other cgroups, and that the
-    /// kernel skips events. Call it now and then.
+    /// Reacts to what the programs found out: that selected processes hold sockets of other cgroups, or that the kernel
+    /// skips events. Call this periodically.
     pub fn follow(&mut self) {
         let everywhere = self.sees_all_cgroups();
         if everywhere != self.hooks.at_cgroups.everywhere {
@@ -111,7 +112,7 @@ impl Tracer {
         }
     }
 
-    /// Attaches the program that follows the end of selected processes.
+    /// Attaches the program that reports the end of selected processes.
     pub(super) fn follow_processes(&mut self) -> Result<(), KernelError> {
         if self.hooks.process_end.is_none() {
             self.hooks.process_end = Some(attach_tracepoint(&mut self.ebpf, &self.btf, PROCESS_END)?);
@@ -119,25 +120,26 @@ impl Tracer {
         Ok(())
     }
 
-    /// Attaches twins from now on, whatever the kernel skips; with `alone`, they are all that counts messages.
+    /// Attaches all twins from now on, whether or not the kernel skips events. With `alone`, the twins alone count
+    /// messages.
     #[cfg(test)]
     pub fn use_twins(&mut self, alone: bool) {
         self.hooks.twins.attach_all(&mut self.ebpf, &self.btf, alone);
     }
 
-    /// Ids of the cgroups that a program is attached to.
+    /// Returns the ids of the cgroups to which a program is attached.
     #[cfg(test)]
     pub fn cgroups_with(&self, program: &str) -> Vec<u64> {
         self.hooks.programs.cgroups_with(program)
     }
 
-    /// Whether the life of TCP connections is followed.
+    /// Returns true if the programs that follow TCP connections are attached.
     #[cfg(test)]
     pub fn hooks_connections(&self) -> bool {
         !self.hooks.connections.is_empty()
     }
 
-    /// Whether sockets of cgroups that nobody selected can be counted.
+    /// Returns true if sockets of cgroups that no session selects can be counted.
     fn sees_all_cgroups(&self) -> bool {
         self.hooks.by_process || self.loss(Loss::Lenders) > 0
     }
@@ -147,7 +149,7 @@ impl Tracer {
             self.hooks.at_cgroups = wanted;
             return Ok(());
         }
-        // What is refused is not tried again before something else is wanted.
+        // Set first: a change that the kernel refuses is not tried again until something else is wanted.
         self.hooks.at_cgroups = wanted;
         self.hooks.programs.update(&mut self.ebpf, &self.btf, &self.hooks.at_cgroups)
     }

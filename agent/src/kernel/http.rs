@@ -1,4 +1,4 @@
-//! The programs that see HTTP: an object of its own, loaded while a session asks for requests.
+//! The programs that see HTTP, an object of its own that is loaded while a session asks for requests.
 
 use std::{
     collections::BTreeMap,
@@ -43,15 +43,16 @@ impl fmt::Debug for HttpCapture {
 }
 
 impl HttpCapture {
-    /// Loads the programs. They are attached to nothing yet. `root` is the root of the cgroup2 tree; `ring_bytes` the size
-    /// of the ring buffer, a power of two and a multiple of the page size.
+    /// Loads the programs without attaching them. `root` is the root of the cgroup2 tree. `ring_bytes` is the size of
+    /// the ring buffer, a power of two and a multiple of the page size.
     ///
     /// # Errors
     ///
     /// [`KernelError`] if the kernel has no BTF, is older than Linux 5.17, or refuses a map or a program.
     pub fn load(root: &Path, ring_bytes: u32) -> Result<Self, KernelError> {
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
-        // Without it, the verifier would go through every turn of every loop, which takes it minutes on old kernels.
+        // Without this helper, the verifier would walk through every turn of every loop, which takes minutes on old
+        // kernels.
         if matches!(is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_loop), Ok(false)) {
             return Err(KernelError::NoHelper { feature: "show HTTP", helper: "bpf_loop", since: "5.17" });
         }
@@ -62,35 +63,35 @@ impl HttpCapture {
         Ok(Self { ebpf, btf, records, ignored, pauses, programs: CgroupPrograms::new(root) })
     }
 
-    /// Attaches the programs to these cgroups, given by id with their folders relative to the root of the tree, and to no
-    /// others.
+    /// Attaches the programs to these cgroups and to no others. The cgroups are given by id, with their folders
+    /// relative to the root of the tree.
     pub fn select(&mut self, cgroups: &BTreeMap<u64, PathBuf>) -> Result<(), KernelError> {
         self.programs.set(&mut self.ebpf, &self.btf, &HTTP, &topmost(cgroups))
     }
 
-    /// Takes the records that wait, at most `most` of them, and returns how many there were.
+    /// Passes up to `most` waiting records to `sink`, and returns their number.
     pub fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) -> usize {
         self.records.read(most, sink)
     }
 
-    /// Has the programs hand over nothing more of a socket, which speaks no HTTP.
+    /// Makes the programs hand over nothing more of a socket, because its connection is not HTTP.
     pub fn ignore(&mut self, cookie: u64) {
-        // Without an entry more records come than are needed, and they are ignored.
+        // If the entry cannot be added, more records arrive than needed, and user space ignores them.
         let _ = self.ignored.insert(cookie, 1, 0);
     }
 
-    /// Tells the programs where the messages of a socket begin next, after a record with `RAW`.
+    /// Tells the programs where the next messages of a socket begin, after a record with `RAW`.
     pub fn resume(&mut self, cookie: u64, pause: Pause) {
-        // Without an entry everything goes on being handed over.
+        // If the entry cannot be added, the programs go on handing over everything.
         let _ = self.pauses.insert(cookie, pause, 0);
     }
 
-    /// Descriptor that is readable when the ring buffer gets full.
+    /// Descriptor that becomes readable when the ring buffer fills up.
     pub fn readable(&self) -> BorrowedFd<'_> {
         self.records.readable()
     }
 
-    /// What was lost so far, by cgroup of the sockets.
+    /// Losses so far, by cgroup of the sockets.
     pub fn lost(&self) -> Result<BTreeMap<u64, HttpLost>, KernelError> {
         self.records.lost()
     }

@@ -1,4 +1,4 @@
-//! Loading the programs of a hook tier, and attaching them.
+//! Loading and attaching the programs of a hook tier.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,17 +23,17 @@ use super::{
     tier::{CONNECTIONS, EVERYWHERE, Hook, HookTier, Kind, Needed, Plan, RECONCILE, TierChoice},
 };
 
-/// Threads that load programs; more of them than large programs would only wait.
+/// Maximum number of threads that load programs. There are few large programs, so further threads would only wait.
 const MOST_THREADS: usize = 4;
-/// Cgroup folders whose names are kept at least.
+/// Minimum number of cgroup folders whose names are kept.
 const FOLDERS: u32 = 4096;
 
-/// Programs that count, attached.
+/// The programs that count, loaded and attached.
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) tier: HookTier,
     pub(super) plan: &'static Plan,
-    /// Whether sockets are seen that a running process is given by another one.
+    /// Set if the programs see sockets that a running process receives from another one.
     pub(super) sees_given: bool,
 }
 
@@ -41,13 +41,13 @@ pub(super) struct Loaded {
 ///
 /// # Errors
 ///
-/// [`KernelError::NoTier`] with the reason of each, or the first error that has nothing to do with tiers.
+/// [`KernelError::NoTier`] with the reason for each tier, or the first error that does not depend on the tier.
 pub(super) fn load(btf: &Btf, geometry: Geometry, choice: TierChoice) -> Result<Loaded, KernelError> {
     let mut failures = Vec::new();
     for tier in choice.tiers().iter().copied() {
         match load_tier(btf, geometry, tier) {
             Ok(loaded) => return Ok(loaded),
-            // The same for each of them, and with a better message.
+            // The other tiers would fail in the same way, and this error has the better message.
             Err(error @ KernelError::Permission { .. }) if !missing_capabilities().is_empty() => {
                 return Err(error);
             }
@@ -61,17 +61,17 @@ pub(super) fn load(btf: &Btf, geometry: Geometry, choice: TierChoice) -> Result<
     Err(KernelError::NoTier { failures })
 }
 
-/// Loads one tier, by the first of its plans that works.
+/// Loads one tier by its first plan that works.
 fn load_tier(btf: &Btf, geometry: Geometry, tier: HookTier) -> Result<Loaded, KernelError> {
     let mut last = KernelError::Object("hook tier");
     for plan in tier.plans() {
         match load_plan(btf, geometry, plan) {
             Ok((ebpf, sees_given)) => return Ok(Loaded { ebpf, tier, plan, sees_given }),
-            // The tier's other plans have the same hooks.
+            // The tier's other plans use the same hooks.
             Err(error @ KernelError::NoHook { .. }) => return Err(error),
             Err(error) => {
                 tracing::debug!(%tier, ?plan.variant, plan.notes_by_thread, %error, "a plan does not work here");
-                // The last plan asks least of the kernel, so its reason says most.
+                // The last plan requires the least of the kernel, so its error is the most useful one.
                 last = error;
             }
         }
@@ -79,8 +79,8 @@ fn load_tier(btf: &Btf, geometry: Geometry, tier: HookTier) -> Result<Loaded, Ke
     Err(last)
 }
 
-/// Creates the maps and loads the programs of a plan; attaches those that are attached from the start. Returns also
-/// whether all hooks are there that are attached where possible.
+/// Creates the maps, loads the programs of a plan, and attaches those that are always attached. The flag is true if
+/// every optional hook could be attached as well.
 fn load_plan(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<(Ebpf, bool), KernelError> {
     let mut ebpf = create(btf, geometry, plan)?;
     let attached: Vec<_> = plan.hooks.iter().chain(&EVERYWHERE).copied().collect();
@@ -115,7 +115,7 @@ fn create(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<Ebpf, KernelErro
     let (sets, slots) = (geometry.sets() as u32, geometry.slots() as u32);
     let (set_mask, stash_sets) = (geometry.main_sets as u32 - 1, geometry.stash_sets as u32);
     let notes_by_thread = u8::from(plan.notes_by_thread);
-    // Without the number, the maps are as large as on a machine with many.
+    // If the number of CPUs is unknown, the maps get the size for a large machine.
     let cpus = nr_cpus().unwrap_or(128);
     let mut loader = EbpfLoader::new();
     loader
@@ -128,7 +128,7 @@ fn create(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<Ebpf, KernelErro
         .map_max_entries(maps::IDS, slots)
         .map_max_entries(maps::CELLS, sizes::cells(cpus))
         .map_max_entries(maps::FOLDERS, sizes::lru(FOLDERS, cpus))
-        // The programs alone use storage of tasks; the loader has no type for it.
+        // Task storage is used by the programs only, and the loader has no type for it.
         .allow_unsupported_maps();
     for (map, entries) in maps::KERNELS_OWN {
         loader.map_max_entries(map, sizes::lru(entries, cpus));
@@ -140,9 +140,9 @@ fn create(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<Ebpf, KernelErro
     loader.load(object).map_err(|e| KernelError::load("create the BPF maps".into(), e))
 }
 
-/// Loads programs on all processors. The kernel's verifier takes most of the time until a first trace is armed; it
-/// runs in the thread that loads the program, and keeps privileged ones from nothing (bpf_check()). Returns why some
-/// were refused. What comes after one without which tracing cannot go on is not loaded.
+/// Loads programs in parallel and returns the errors of the refused ones, by program. The kernel's verifier takes most
+/// of the time until a first trace is armed. It runs in the loading thread and takes no lock in privileged processes
+/// (`bpf_check()`). Loading stops at the first refused program that tracing needs.
 pub(super) fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<&'static str, ProgramError> {
     let position = |name: &str| hooks.iter().position(|hook| hook.program == name);
     let mut waiting: Vec<_> = ebpf
@@ -167,7 +167,7 @@ pub(super) fn verify(ebpf: &mut Ebpf, btf: &Btf, hooks: &[Hook]) -> HashMap<&'st
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     thread::scope(|scope| {
         for _ in 1..threads {
-            // Where no thread can be made, this one does it alone.
+            // If no thread can be started, the current one does all the work.
             let _ = thread::Builder::new().spawn_scoped(scope, work);
         }
         work();
@@ -186,7 +186,7 @@ pub(super) fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Resu
         Kind::Fexit => <&mut FExit>::try_from(program)?.load(hook.target, btf),
         Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
         Kind::Called => <&mut RawTracePoint>::try_from(program)?.load(),
-        // See `uprobes`.
+        // Uprobes are loaded in `uprobes`.
         Kind::Uprobe => Err(ProgramError::UnexpectedProgramType),
         Kind::Cgroup => match program {
             Program::CgroupSockAddr(program) => program.load(),
@@ -197,7 +197,7 @@ pub(super) fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Resu
     }
 }
 
-/// Attaches a program for good. A program that serves several functions is attached once for each.
+/// Attaches a program for as long as it is loaded. A program that serves several functions is attached once for each.
 fn attach_loaded(program: &mut Program, hook: Hook) -> Result<(), KernelError> {
     let attached = match hook.kind {
         Kind::Tracepoint => {
@@ -213,7 +213,7 @@ fn attach_loaded(program: &mut Program, hook: Hook) -> Result<(), KernelError> {
     attached.map_err(|error| attaching(hook, error))
 }
 
-/// Attaches a program to a tracepoint until the link is dropped; loads it the first time.
+/// Attaches a program to a tracepoint until the link is dropped, and loads the program first if necessary.
 pub(super) fn attach_tracepoint(
     ebpf: &mut Ebpf,
     btf: &Btf,

@@ -1,4 +1,4 @@
-//! What the programs counted elsewhere than in slots: losses by reason, and the sums of what found no slot.
+//! Counts that the programs keep outside of slots: losses by reason, and the sums of flows that found no slot.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -10,12 +10,13 @@ use traffictrace_ebpf::{
 
 use super::{KernelError, Tracer, gone_is_fine, map_data, mapped::Mapped};
 
-/// Mapped counters by [`Loss`], since the programs were loaded.
+/// Mapped counters, one for each [`Loss`], since the programs were loaded.
 pub(super) struct LossCounters(Mapped<AtomicU64>);
 
 impl LossCounters {
     pub(super) fn map(ebpf: &Ebpf) -> Result<Self, KernelError> {
-        // SAFETY: a mappable array of so many `u64` (shared.h, maps.h), which the kernel changes atomically.
+        // SAFETY: the map is a mappable array of `LOSSES` elements of `u64` (shared.h, maps.h), which the kernel
+        // changes atomically.
         #[expect(unsafe_code, reason = "see SAFETY")]
         let counters = unsafe { Mapped::new(map_data(ebpf, maps::LOSSES)?, maps::LOSSES, layout::LOSSES)? };
         Ok(Self(counters))
@@ -27,18 +28,18 @@ impl LossCounters {
 }
 
 impl Tracer {
-    /// Number of events, or of bytes, since the programs were loaded.
+    /// Number of lost events, or bytes for some reasons, since the programs were loaded.
     pub fn loss(&self, loss: Loss) -> u64 {
         self.losses.of(loss)
     }
 
-    /// Upper bound of the events since the programs were loaded that the kernel skipped and whose bytes are missing:
-    /// messages of datagram sockets, MPTCP and kernel TLS. Reads files: not for each drain.
+    /// Upper bound of the events that the kernel skipped since the programs were loaded and whose bytes are missing:
+    /// messages of datagram sockets, MPTCP and kernel TLS. Reads files, so do not call this in each drain.
     pub fn missed_events(&self) -> u64 {
         self.hooks.twins.missed(&self.ebpf, &|loss| self.losses.of(loss))
     }
 
-    /// The sums of what found no slot.
+    /// Returns the sums of the flows that found no slot.
     pub fn overflow(&mut self) -> Result<Vec<(OverflowKey, Overflow)>, KernelError> {
         let map = self.hash::<OverflowKey, Overflow>(maps::OVERFLOW)?;
         map.iter()
@@ -46,8 +47,8 @@ impl Tracer {
             .map_err(|e| KernelError::map("read the overflow rows", maps::OVERFLOW, e))
     }
 
-    /// Removes the overflow rows of sessions that have all ended, so that the map does not fill up with them. `live`:
-    /// the sessions that have not.
+    /// Removes the overflow rows of sessions that have all ended, so that the map does not fill up with them. `live`
+    /// has the bits of the sessions that still run.
     pub fn forget_overflow(&mut self, live: u64) -> Result<(), KernelError> {
         let failed = |e| KernelError::map("remove an overflow row", maps::OVERFLOW, e);
         let mut map = self.hash::<OverflowKey, Overflow>(maps::OVERFLOW)?;

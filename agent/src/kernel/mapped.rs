@@ -1,4 +1,4 @@
-//! BPF arrays as memory of this process: read and written without a system call.
+//! BPF arrays mapped into this process, which are read and written without a system call.
 
 use std::{io, ops::Deref, os::fd::AsRawFd as _, ptr, slice};
 
@@ -8,7 +8,7 @@ use super::KernelError;
 
 /// All elements of a mappable BPF array, shared with the kernel.
 ///
-/// The kernel keeps the memory as long as it is mapped, also after the map's descriptor was closed.
+/// The kernel keeps the memory as long as it is mapped, even after the map's descriptor was closed.
 #[derive(Debug)]
 pub(super) struct Mapped<T> {
     start: *mut T,
@@ -25,7 +25,8 @@ impl<T> Mapped<T> {
     /// borrowed must be atomics.
     #[expect(unsafe_code, reason = "the loader has no call for mapping an array")]
     pub(super) unsafe fn new(map: &MapData, name: &'static str, len: usize) -> Result<Self, KernelError> {
-        // SAFETY: a new mapping at an address that the kernel chooses; nothing of this process is touched.
+        // SAFETY: this makes a new mapping at an address that the kernel chooses, so no memory of this process is
+        // affected.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -45,7 +46,7 @@ impl<T> Mapped<T> {
 
 #[cfg(test)]
 impl<T> Mapped<T> {
-    /// Zeroed memory that no kernel program knows.
+    /// Zeroed memory that stands in for a map and is shared with no kernel program.
     ///
     /// # Safety
     ///
@@ -53,7 +54,8 @@ impl<T> Mapped<T> {
     #[expect(unsafe_code, reason = "it is made as the real one is")]
     pub(super) unsafe fn fake(len: usize) -> Self {
         let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping at an address that the kernel chooses; nothing of this process is touched.
+        // SAFETY: this makes a new mapping at an address that the kernel chooses, so no memory of this process is
+        // affected.
         let start = unsafe { libc::mmap(ptr::null_mut(), len * size_of::<T>(), access, flags, -1, 0) };
         assert_ne!(start, libc::MAP_FAILED);
         Self { start: start.cast(), len }
@@ -65,7 +67,8 @@ impl<T> Deref for Mapped<T> {
 
     #[expect(unsafe_code, reason = "the one place where mapped memory becomes a slice")]
     fn deref(&self) -> &[T] {
-        // SAFETY: `new` mapped `len` elements, page-aligned; its caller vouched for the contents; `drop` unmaps.
+        // SAFETY: `new` mapped `len` elements, page-aligned; its caller vouched for their contents; only `drop` unmaps
+        // them.
         unsafe { slice::from_raw_parts(self.start, self.len) }
     }
 }
@@ -73,14 +76,14 @@ impl<T> Deref for Mapped<T> {
 impl<T> Drop for Mapped<T> {
     #[expect(unsafe_code, reason = "the counterpart of mmap")]
     fn drop(&mut self) {
-        // SAFETY: exactly what `new` mapped; no reference outlives `self`.
+        // SAFETY: this is exactly the range that `new` mapped, and no reference outlives `self`.
         unsafe {
             libc::munmap(self.start.cast(), self.len * size_of::<T>());
         }
     }
 }
 
-// SAFETY: the memory is shared with the kernel anyway; every access from here goes through `&T`, so `T: Sync` is
+// SAFETY: the memory is shared with the kernel anyway. Every access in this process goes through `&T`, so `T: Sync` is
 // what sharing needs, and the mapping may be unmapped from any thread.
 #[expect(unsafe_code, reason = "a raw pointer hides that this is a shared slice")]
 unsafe impl<T: Sync> Send for Mapped<T> {}

@@ -1,7 +1,8 @@
-//! The kernel room: loads the programs, says what they select, reads what they counted. The only place with `unsafe`.
+//! The kernel room: loads the programs, sets what they select, and reads what they counted. All `unsafe` code of the
+//! agent is here.
 //!
-//! [`Tracer`] exists only while there is something to trace. Dropping it detaches every program and frees every map;
-//! nothing is pinned, so the same happens when the process is killed.
+//! [`Tracer`] exists only while there is something to trace. Dropping it detaches every program and frees every map.
+//! Nothing is pinned, so the same happens when the process is killed.
 
 mod cgroups;
 mod error;
@@ -62,12 +63,12 @@ pub use self::{
     unseen::Unseen,
 };
 
-/// Which TCP connections a drain compares with their sockets.
+/// Extent of a drain's comparison of TCP connections with their sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Those whose turn it is: most of them, but no more than fit into a few milliseconds.
+    /// Connections whose turn it is: most of them, but no more than fit into a few milliseconds.
     Usual,
-    /// All, as before the last look at a session.
+    /// All connections, as in the last drain of a session.
     Full,
 }
 
@@ -83,9 +84,9 @@ pub struct Tracer {
     hooks: Hooks,
     sees_given: bool,
     selection: Selection,
-    /// [`Loss::Ended`] as of the last drain.
+    /// Value of [`Loss::Ended`] in the last drain.
     ends_lost: u64,
-    /// [`Loss::Unowned`] as of the last drain.
+    /// Value of [`Loss::Unowned`] in the last drain.
     unowned: u64,
 }
 
@@ -103,8 +104,8 @@ impl fmt::Debug for Tracer {
 impl Tracer {
     /// Loads the programs and attaches those that are always needed. They select nothing yet.
     ///
-    /// `flows` is how many flows the table can hold at once; it is brought into a sane range. `root` is the root of the
-    /// cgroup2 tree; `choice` the hooks that may be used.
+    /// `flows` is the number of flows that the table can hold at once, and is brought into the supported range. `root`
+    /// is the root of the cgroup2 tree. `choice` names the hook tiers that may be used.
     pub fn load(flows: usize, root: &Path, choice: TierChoice) -> Result<Self, KernelError> {
         let geometry = Geometry::for_flows(flows);
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
@@ -125,22 +126,22 @@ impl Tracer {
         })
     }
 
-    /// The hooks that count sends and receives here.
+    /// Returns the hook tier that counts sends and receives here.
     pub fn hook_tier(&self) -> HookTier {
         self.tier
     }
 
-    /// Finds the sockets that are older than what was last published: open connections get their rows at once, and
-    /// sockets of other cgroups that selected processes hold are counted. Returns whether it looked into every process
-    /// of the machine.
+    /// Finds sockets that are older than the last published selection: open connections get their rows at once, and
+    /// sockets of other cgroups that selected processes hold are counted. Returns true if it could look into every
+    /// process of the machine.
     pub fn find_older_sockets(&mut self) -> Result<bool, KernelError> {
         older::find(&mut self.ebpf, &self.btf)?;
         self.follow();
         Ok(sees_all_processes())
     }
 
-    /// Calls `sink` for each flow that is new, moved something or ended since the last call. Frees the slots of flows
-    /// that ended a while ago.
+    /// Calls `sink` for each flow that is new, moved something or ended since the last drain. Frees the slots of flows
+    /// that ended some time ago.
     pub fn drain(
         &mut self,
         depth: Depth,
@@ -160,8 +161,8 @@ impl Tracer {
         self.free(now, sink)
     }
 
-    /// Looks for the processes of accepted connections from which everything is spliced: no call tells. The next drain
-    /// shows what is found.
+    /// Looks for the processes of accepted connections whose data is only spliced, which no call reports. The next
+    /// drain shows them.
     fn find_owners(&mut self) -> Result<(), KernelError> {
         let unowned = self.loss(Loss::Unowned);
         if std::mem::replace(&mut self.unowned, unowned) != unowned && sees_all_processes() {
@@ -170,7 +171,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// Has the kernel compare connections with their sockets, and looks again at those.
+    /// Makes the kernel compare connections with their sockets, and then visits their slots again.
     fn compare(
         &mut self,
         now: Instant,
@@ -184,7 +185,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// Closes idle flows of datagrams if their ends may have been missed, or if the table fills up.
+    /// Closes idle datagram flows if the ends of sockets may have been missed, or if the table is more than half full.
     fn close_idle(&mut self, now: Instant) {
         let ends_lost = self.loss(Loss::Ended);
         let missed = std::mem::replace(&mut self.ends_lost, ends_lost) != ends_lost;
@@ -193,8 +194,8 @@ impl Tracer {
         }
     }
 
-    /// Frees slots that were closed a while ago: first out of the map that leads to the stash, so that no program finds
-    /// them any more, then after a grace period, for which this thread sleeps some 10 to 30 ms.
+    /// Frees slots that were closed some time ago. First they are removed from the map that leads to the stash, so that
+    /// no program finds them any more. Then a grace period has to pass, for which this thread sleeps about 10 to 30 ms.
     fn free(
         &mut self,
         now: Instant,
@@ -208,7 +209,7 @@ impl Tracer {
         let keys = self.table.spill_keys(due);
         let mut spill = self.hash::<SpillKey, u32>(maps::SPILL)?;
         for (key, number) in &keys {
-            // A slot that was taken since can have the key by now.
+            // The key may lead to another slot by now, which must stay.
             if spill.get(key, 0).is_ok_and(|leads_to| leads_to == *number) {
                 gone_is_fine(spill.remove(key)).map_err(failed)?;
             }
@@ -219,7 +220,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// Cookies of the sockets that ended since the last call and that the kernel did not find all slots of.
+    /// Takes the cookies of sockets that ended since the last call and of which the kernel could not find all slots.
     fn ended_sockets(&mut self) -> Result<HashSet<u64>, KernelError> {
         let failed = |e| KernelError::map("take ended sockets", maps::ENDED, e);
         let map = self.ebpf.map_mut(maps::ENDED).ok_or(KernelError::Object(maps::ENDED))?;
@@ -234,13 +235,13 @@ impl Tracer {
         }
     }
 
-    /// Waits until no program counts by an earlier selection any more.
+    /// Waits until no program still counts by an earlier selection.
     pub fn wait_for_programs(&self) {
         grace::wait_for_programs();
     }
 
-    /// Has a session, given as its bit, leave the flows that it counts and does not keep. Returns their numbers, as in
-    /// [`Drained::flow`].
+    /// Removes a session, given as its bit, from the flows that it counts and does not want to keep. Returns their
+    /// numbers, as in [`Drained::flow`].
     pub fn leave(
         &mut self,
         session: u64,
@@ -250,43 +251,44 @@ impl Tracer {
         Ok(self.table.leave(session, |slot| keep(slot, &folders)))
     }
 
-    /// Has no slot count for these sessions any more. Their numbers can be given to other sessions.
+    /// Removes these sessions from all slots. Their numbers can then be given to other sessions.
     pub fn end_sessions(&mut self, sessions: u64) {
         self.table.end_sessions(sessions);
     }
 
-    /// Number of slots of the flow table, and how many of them were used when the last drain began.
+    /// Number of slots of the flow table, and number of slots that were used when the last drain began.
     pub fn slot_use(&self) -> (usize, usize) {
         (self.table.len(), self.table.used())
     }
 
-    /// Whether the flow table fills up, so that draining should not wait.
+    /// Returns true if the flow table fills up, so that the next drain should not wait.
     pub fn is_filling(&self) -> bool {
         self.table.is_filling()
     }
 
-    /// Name, time and number of runs of each program, as the kernel has counted them since it was loaded; zeros where it
-    /// does not (`kernel.bpf_stats_enabled`).
+    /// Name, run time and number of runs of each program since it was loaded. Both are zero unless the kernel counts
+    /// them (`kernel.bpf_stats_enabled`).
     pub fn program_stats(&self) -> Vec<(String, std::time::Duration, u64)> {
         let stats = self.ebpf.programs().filter_map(|(name, program)| {
-            // One that is not loaded here has none.
+            // Programs that are not loaded here have no statistics.
             let info = program.info().ok()?;
             Some((name.to_owned(), info.run_time(), info.run_count()))
         });
         stats.collect()
     }
 
-    /// The kernel's memory of cgroup folders.
+    /// Returns the kernel programs' record of cgroup folders.
     pub fn folders(&self) -> Result<Folders<'_>, KernelError> {
         Folders::of(&self.ebpf)
     }
 
-    /// The slot with a number, if it is still the flow's that it was in this epoch.
+    /// Returns a slot by its number, if it still belongs to the flow that it had in this epoch.
     pub fn slot(&self, number: u32, epoch: u32) -> Option<&Slot> {
         self.table.slot(number).filter(|slot| slot.epoch.load(Acquire) == epoch)
     }
 
-    /// The main slot of a TCP socket, by the socket's cookie: it tells the process and the ends.
+    /// Returns the main slot of a TCP socket by the socket's cookie. The slot has the process and both ends of the
+    /// connection.
     pub fn main_slot(&self, cookie: u64) -> Option<&Slot> {
         self.table.main_slot(cookie)
     }
@@ -300,8 +302,8 @@ impl Tracer {
     }
 }
 
-/// Gives freed memory back to the system. Loading parses the types of the whole kernel, tens of megabytes that the
-/// allocator would keep for the life of an agent that is idle nearly always.
+/// Returns freed memory to the system. Loading parses the types of the whole kernel, tens of megabytes that the
+/// allocator would otherwise keep for the life of an agent that is mostly idle.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) only touches memory that nothing uses, and may be called at any time from any thread.
@@ -312,8 +314,8 @@ pub fn give_back_memory() {
 }
 
 fn map_table(ebpf: &Ebpf, geometry: Geometry) -> Result<Table, KernelError> {
-    // SAFETY: these maps are mappable arrays with these elements (shared.h, held to `layout` by asserts on both sides),
-    // made with the lengths given here; any bytes are valid; all fields are atomics.
+    // SAFETY: these maps are mappable arrays with these elements (shared.h, which asserts on both sides compare with
+    // `layout`), made with the lengths given here. Any bytes are valid, and all fields are atomics.
     #[expect(unsafe_code, reason = "see SAFETY")]
     let (tags, slots) = unsafe {
         (
@@ -325,7 +327,7 @@ fn map_table(ebpf: &Ebpf, geometry: Geometry) -> Result<Table, KernelError> {
 }
 
 fn map_work(ebpf: &Ebpf) -> Result<Mapped<AtomicU64>, KernelError> {
-    // SAFETY: a mappable array of so many `u64` (shared.h, maps.h).
+    // SAFETY: the map is a mappable array of `WORK` elements of `u64` (shared.h, maps.h).
     #[expect(unsafe_code, reason = "see SAFETY")]
     unsafe {
         Mapped::new(map_data(ebpf, maps::WORK)?, maps::WORK, WORK)
@@ -339,7 +341,7 @@ fn map_data<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Kerne
     }
 }
 
-/// An entry may have gone by itself: its process ended, or it was never there.
+/// Ignores that an entry does not exist: its process may have ended, or it was never added.
 fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),

@@ -1,4 +1,4 @@
-//! Waiting for a descriptor of the kernel beside other work.
+//! An asynchronous wait for a kernel descriptor.
 
 use std::{
     future, io,
@@ -7,19 +7,19 @@ use std::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Waits until a descriptor is readable that its owner may replace.
+/// Waits until a descriptor is readable. The owner of the descriptor may replace it at any time.
 #[derive(Debug, Default)]
 pub struct Readable {
     watched: Option<(RawFd, AsyncFd<OwnedFd>)>,
 }
 
 impl Readable {
-    /// Waits for this descriptor from now on, through one of its own. Call it before each wait. A descriptor of the same
-    /// number is taken for the one before.
+    /// Waits for this descriptor from now on, through a duplicate of it. Call this before each wait. A descriptor with
+    /// the same number is taken to be the previous one.
     ///
     /// # Errors
     ///
-    /// The system's error if it has no room for another descriptor.
+    /// The system's error if no further descriptor can be opened.
     pub fn follow(&mut self, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let number = descriptor.map(|descriptor| descriptor.as_raw_fd());
         if self.watched.as_ref().map(|(number, _)| *number) != number {
@@ -29,11 +29,11 @@ impl Readable {
         Ok(())
     }
 
-    /// Waits until the descriptor becomes readable; for ever if there is none.
+    /// Waits until the descriptor becomes readable, or forever if there is none.
     ///
     /// # Errors
     ///
-    /// The system's error if it cannot be waited for.
+    /// The system's error if the wait fails.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.watched {
             Some((_, descriptor)) => descriptor.readable().await.map(|mut guard| guard.clear_ready()),
@@ -45,7 +45,7 @@ impl Readable {
 #[expect(unsafe_code, reason = "see SAFETY")]
 fn watch(descriptor: BorrowedFd<'_>) -> io::Result<(RawFd, AsyncFd<OwnedFd>)> {
     let own = descriptor.try_clone_to_owned()?;
-    // SAFETY: The descriptor is open and owned by the value that waits for it, which never hands it out.
+    // SAFETY: the descriptor is open and owned by the value that waits for it, which never hands it out.
     let watched = unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) }?;
     Ok((descriptor.as_raw_fd(), watched))
 }

@@ -1,8 +1,8 @@
-//! TCP connections compared with their sockets' own counters.
+//! Comparison of TCP connections with their sockets' own counters.
 //!
-//! Programs on send and receive tell who moved bytes; how many a TCP socket moved, it knows itself. The program
-//! `tt_reconcile` credits what no call reported (splice, receives without a copy, events that the kernel skipped),
-//! brings retransmits and round-trip time up to date, and closes the slot of a socket that is gone.
+//! The programs on send and receive know which process moved bytes, but the TCP socket knows how many. The program
+//! `tt_reconcile` credits the bytes that no call reported (splice, zero-copy receives, events that the kernel skipped).
+//! It also updates retransmits and the round-trip time, and closes the slots of destroyed sockets.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -15,36 +15,37 @@ use traffictrace_ebpf::layout::{CONNECTION, FAILED, NO_SLOT, PENDING, TCP, WORK}
 use super::{KernelError, mapped::Mapped, table::Look};
 
 const PROGRAM: &str = "tt_reconcile";
-/// Maximum number of slots in one drain, about 1 ms, and how many of these may belong to idle connections.
+/// Maximum number of slots compared in one drain, which takes about 1 ms, and maximum number of these that may belong
+/// to idle connections.
 const LIMIT: usize = 4096;
 const IDLE_LIMIT: usize = 1024;
-/// Seconds without any movement after which a connection's turn comes only among those of its kind.
+/// Seconds without traffic after which a connection counts as idle and shares the turns of idle connections.
 const IDLE: u32 = 60;
-/// A slot in which calls are counted all the time has its turn in every fifth drain.
+/// A slot that counts calls all the time is compared in every fifth drain.
 const BUSY_TURN: u32 = 5;
 
-/// The choice of the connections that have their turn in a drain.
+/// Chooses the connections that are compared in a drain.
 #[derive(Debug, Default)]
 pub(super) struct Reconcile {
     drain: u32,
-    /// Whether every connection has its turn in this drain.
+    /// Set if every connection is compared in this drain.
     all: bool,
-    /// The kernel refuses to run the program; it is not asked again.
+    /// Set once the kernel refused to run the program, which is then not tried again.
     refused: bool,
     active: Queue,
     idle: Queue,
 }
 
-/// Slots of one kind that want a turn, by their numbers.
+/// Numbers of the slots of one kind that wait to be compared.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<u32>,
-    /// The first number that was not served last time.
+    /// The first slot number after the last one that was served.
     next: u32,
 }
 
 impl Reconcile {
-    /// Begins a drain in which `all` or some connections have their turn.
+    /// Begins a drain that compares all connections, or only those whose turn it is.
     pub(super) fn begin(&mut self, all: bool) {
         self.drain = self.drain.wrapping_add(1);
         self.all = all;
@@ -52,8 +53,8 @@ impl Reconcile {
         self.idle.waiting.clear();
     }
 
-    /// Decides whether a used slot wants a turn. A slot has to wait while calls are counted in it: a call that moved
-    /// bytes and is not counted yet would be taken for a splice.
+    /// Queues a used slot if it may be compared now. A slot has to wait while calls are counted in it: the bytes of a
+    /// call that is not counted yet would be taken for a splice.
     pub(super) fn offer(&mut self, number: u32, look: Look) {
         let Look { state, called, idle } = look;
         if self.refused || state.protocol() != TCP || !state.has(CONNECTION) || state.has(FAILED) {
@@ -67,7 +68,7 @@ impl Reconcile {
         }
     }
 
-    /// Has the kernel compare the connections whose turn it is; returns their slots.
+    /// Makes the kernel compare the connections whose turn it is, and returns their slots.
     pub(super) fn run(&mut self, ebpf: &mut Ebpf, work: &Mapped<AtomicU64>) -> Vec<u32> {
         let turns = self.turns();
         if let Err(error) = compare(ebpf, work, &turns) {
@@ -77,7 +78,7 @@ impl Reconcile {
         turns
     }
 
-    /// The slots whose turn it is.
+    /// Takes the slots whose turn it is.
     fn turns(&mut self) -> Vec<u32> {
         let limit = |limit| if self.all { usize::MAX } else { limit };
         let (limit, idle_limit) = (limit(LIMIT), limit(IDLE_LIMIT));
@@ -88,7 +89,7 @@ impl Reconcile {
 }
 
 impl Queue {
-    /// Takes up to `limit` waiting slots, beginning where the last drain ended.
+    /// Takes up to `limit` waiting slots, beginning after the last one of the previous drain.
     fn serve(&mut self, limit: usize) -> Vec<u32> {
         let start = self.waiting.partition_point(|number| *number < self.next);
         self.waiting.rotate_left(start);
@@ -100,7 +101,7 @@ impl Queue {
     }
 }
 
-/// Has the kernel compare these slots with their sockets.
+/// Makes the kernel compare these slots with their sockets.
 fn compare(ebpf: &mut Ebpf, work: &Mapped<AtomicU64>, slots: &[u32]) -> Result<(), KernelError> {
     let failed = |e: ProgramError| KernelError::load(format!("run the BPF program {PROGRAM}"), e);
     let program = ebpf.program_mut(PROGRAM).ok_or(KernelError::Object(PROGRAM))?;
@@ -125,7 +126,7 @@ mod tests {
         Look { state: State(OPEN | TCP << 8 | CONNECTION), called, idle }
     }
 
-    /// The slots that have their turn in a drain where all slots below `slots` look the same.
+    /// Returns the slots that are compared in a drain in which the slots `0..slots` all look the same.
     fn turns(reconcile: &mut Reconcile, slots: u32, look: Look) -> Vec<u32> {
         reconcile.begin(false);
         (0..slots).for_each(|number| reconcile.offer(number, look));

@@ -1,4 +1,5 @@
-//! Objects that hand records over, those of HTTP, TLS and stacks: loading one, and its ring buffer with what that refused.
+//! Loading of the objects that hand over records (HTTP, TLS and stacks), their ring buffers, and the counts of records
+//! that found no room.
 
 use std::{
     collections::BTreeMap,
@@ -16,24 +17,24 @@ use traffictrace_ebpf::{
 
 use super::{KernelError, load, tier::Hook};
 
-/// Fill of the ring buffer, as a part of it, at which this process is woken.
+/// This process is woken when one part in 16 of the ring buffer is filled.
 const WAKE_AT_PART: u32 = 16;
 
-/// Losses between the kernel and user space of one cgroup, since the programs were loaded.
+/// Losses of one cgroup between the kernel and user space, since the programs were loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HttpLost {
     /// Records that found no room in the ring buffer.
     pub records: u64,
-    /// Requests of whose heads at least a part was lost.
+    /// Requests whose head was lost at least in part.
     pub requests: u64,
-    /// Responses likewise.
+    /// Responses whose head was lost at least in part.
     pub responses: u64,
     /// Lost records that may have held any number of messages.
     pub unknown: u64,
 }
 
 impl HttpLost {
-    /// The losses since `before`, none of them below 0.
+    /// Returns the losses since `before`, with 0 for a counter that fell.
     pub fn since(&self, before: &Self) -> Self {
         Self {
             records: self.records.saturating_sub(before.records),
@@ -53,16 +54,16 @@ impl std::ops::AddAssign for HttpLost {
     }
 }
 
-/// A ring buffer with records, and the map of what it refused.
+/// A ring buffer with records, and the map that counts the lost ones.
 pub(super) struct Records {
     ring: RingBuf<MapData>,
     lost: HashMap<MapData, u64, Lost>,
-    /// Name of that map.
+    /// Name of the map `lost`.
     lost_name: &'static str,
 }
 
 impl Records {
-    /// Takes the two maps of a loaded object, by their names.
+    /// Takes the two maps out of a loaded object by their names.
     pub(super) fn take(
         ebpf: &mut Ebpf,
         ring_name: &'static str,
@@ -71,7 +72,7 @@ impl Records {
         Ok(Self { ring: ring(ebpf, ring_name)?, lost: hash(ebpf, lost_name)?, lost_name })
     }
 
-    /// Takes the records that wait, at most `most` of them, and returns how many there were.
+    /// Passes up to `most` waiting records to `sink`, and returns their number.
     pub(super) fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) -> usize {
         read(&mut self.ring, most, &mut |bytes| {
             if let Some(record) = Record::from_bytes(bytes) {
@@ -80,12 +81,12 @@ impl Records {
         })
     }
 
-    /// Descriptor that is readable when the ring buffer gets full.
+    /// Descriptor that becomes readable when the ring buffer fills up.
     pub(super) fn readable(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
 
-    /// What was lost so far, by cgroup.
+    /// Losses so far, by cgroup.
     pub(super) fn lost(&self) -> Result<BTreeMap<u64, HttpLost>, KernelError> {
         let failed = |e| KernelError::map("read what was lost", self.lost_name, e);
         let entries = self.lost.iter().map(|entry| {
@@ -96,7 +97,7 @@ impl Records {
     }
 }
 
-/// Takes what waits in a ring buffer, at most `most` records, and returns how many there were.
+/// Passes up to `most` waiting records of a ring buffer to `sink`, and returns their number.
 pub(super) fn read(ring: &mut RingBuf<MapData>, most: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
     let mut taken = 0;
     while taken < most
@@ -108,9 +109,9 @@ pub(super) fn read(ring: &mut RingBuf<MapData>, most: usize, sink: &mut dyn FnMu
     taken
 }
 
-/// Creates the maps of an object and loads the programs of its hooks. `what` names it in errors; `ring_bytes` is the size of
-/// the ring buffer with this name. `sizes` are entries of maps by their names, and
-/// `constants` values by theirs.
+/// Creates the maps of an object and loads the programs of its hooks. `what` names the object in errors. `ring_bytes`
+/// is the size of the ring buffer `ring_name`. `sizes` has numbers of entries by map name, and `constants` has values
+/// by constant name.
 ///
 /// # Errors
 ///
@@ -130,7 +131,7 @@ pub(super) fn load(
         .btf(Some(btf))
         .map_max_entries(ring_name, ring_bytes)
         .override_global(WAKE_AT, &wake_at, true)
-        // The programs alone use storage of sockets and of tasks; the loader has no type for it.
+        // Storage of sockets and tasks is used by the programs only, and the loader has no type for it.
         .allow_unsupported_maps();
     for (map, entries) in sizes {
         loader.map_max_entries(map, *entries);

@@ -1,4 +1,4 @@
-//! What the kernel programs select: cgroups, processes and filters, for each session.
+//! The kernel programs' selection: cgroups, processes and filters of each session.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ impl Tracer {
         array.set(session.into(), filter.to_bytes(), 0).map_err(failed)
     }
 
-    /// Sets the sessions that select a cgroup and everything below it; none takes it out.
+    /// Sets the sessions that select a cgroup and everything below it. With no session, the cgroup is removed.
     pub fn select_cgroup(&mut self, id: u64, sessions: u64) -> Result<(), KernelError> {
         let mut map = self.hash::<u64, u64>(maps::CGROUPS)?;
         let result = if sessions == 0 { gone_is_fine(map.remove(&id)) } else { map.insert(id, sessions, 0) };
@@ -34,7 +34,7 @@ impl Tracer {
             .map_err(|e| KernelError::map("select a process", maps::PROCESSES, e))
     }
 
-    /// Ids of the processes that any of these sessions selects, children that inherit it included.
+    /// Ids of the processes that any of these sessions selects, including children that inherited the selection.
     pub fn selected_processes(&mut self, sessions: u64) -> Result<BTreeSet<u32>, KernelError> {
         let failed = |e| KernelError::map("list selected processes", maps::PROCESSES, e);
         let map = self.hash::<u32, Process>(maps::PROCESSES)?;
@@ -48,7 +48,7 @@ impl Tracer {
         Ok(pids)
     }
 
-    /// Takes sessions away from every selected process.
+    /// Removes sessions from every selected process.
     pub fn release_processes(&mut self, sessions: u64) -> Result<(), KernelError> {
         let failed = |e| KernelError::map("release processes", maps::PROCESSES, e);
         let mut map = self.hash::<u32, Process>(maps::PROCESSES)?;
@@ -64,15 +64,15 @@ impl Tracer {
         Ok(())
     }
 
-    /// Makes the changes since the last call take effect, on sockets that are open already too.
+    /// Makes the changes since the last call take effect, also on sockets that are already open.
     ///
-    /// `filtered`: sessions with any filter; `by_process`: sessions that select processes.
+    /// `filtered` has the bits of sessions with a filter, `by_process` those of sessions that select processes.
     pub fn publish(&mut self, filtered: u64, by_process: u64) -> Result<(), KernelError> {
         let failed = |e| KernelError::map("publish the selection", maps::SELECTION, e);
         let map = self.ebpf.map_mut(maps::SELECTION).ok_or(KernelError::Object(maps::SELECTION))?;
         let mut selection = Array::<_, Selection>::try_from(map).map_err(failed)?;
         let [generation, ..] = self.selection;
-        // The programs keep 32 bits of the generation.
+        // The programs keep only 32 bits of the generation.
         let next = if generation == u64::from(u32::MAX) { 1 } else { generation + 1 };
         for generation in [generation, next] {
             self.selection = [generation, filtered, by_process];

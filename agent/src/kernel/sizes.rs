@@ -1,66 +1,67 @@
-//! Sizes of the maps: the geometry of the flow table, and room for the kernel's reserve in LRU maps.
+//! Sizes of the maps: the geometry of the flow table, and the entries that the kernel reserves in LRU maps.
 
 use std::ops::RangeInclusive;
 
 use traffictrace_ebpf::layout::WAYS;
 
-/// Smallest and largest flow table, in slots of its main sets.
+/// Minimum and maximum size of the flow table, in slots of its main sets.
 const SLOTS: RangeInclusive<usize> = 16_384..=4_194_304;
-/// The stash has one set for so many main sets, but never fewer than [`LEAST_STASH`].
+/// Number of main sets for each set of the stash. The stash has at least [`LEAST_STASH`] sets.
 const MAIN_PER_STASH: usize = 32;
 const LEAST_STASH: usize = 64;
 /// Entries of an LRU map that each CPU keeps free for itself (`LOCAL_FREE_TARGET` in kernel/bpf/bpf_lru_list.c). Since
-/// about Linux 6.16 it is fewer in a small map; before that, a map without room for them evicts what is in use.
+/// about Linux 6.16 the number is smaller in a small map. Before that, a map without this extra room evicts entries
+/// that are in use.
 const LRU_RESERVE: u32 = 128;
-/// Programs that can interrupt or preempt each other on one CPU while they describe an event.
+/// Maximum number of programs that can interrupt or preempt each other on one CPU while they describe an event.
 const CELLS_PER_CPU: u32 = 8;
 
-/// How many sets the flow table has.
+/// Numbers of sets of the flow table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Geometry {
-    /// A power of two.
+    /// Number of main sets, a power of two.
     pub(super) main_sets: usize,
-    /// The sets after the main ones, for flows that find no room in theirs.
+    /// Number of stash sets, which follow the main ones and hold flows that found no room there.
     pub(super) stash_sets: usize,
 }
 
 impl Geometry {
-    /// The table for so many flows at once. The number of main sets is rounded up to a power of two, by which the
-    /// kernel chooses among them without a division.
+    /// Returns the geometry for a number of simultaneous flows. The number of main sets is rounded up to a power of
+    /// two, so that the kernel can choose a set without a division.
     pub(super) fn for_flows(flows: usize) -> Self {
         let main_sets = flows.clamp(*SLOTS.start(), *SLOTS.end()).div_ceil(WAYS).next_power_of_two();
         Self { main_sets, stash_sets: (main_sets / MAIN_PER_STASH).max(LEAST_STASH) }
     }
 
-    /// All sets.
+    /// Number of all sets.
     pub(super) fn sets(self) -> usize {
         self.main_sets + self.stash_sets
     }
 
-    /// All slots.
+    /// Number of all slots.
     pub(super) fn slots(self) -> usize {
         self.sets() * WAYS
     }
 
-    /// Slots of the main sets. The slots numbered from here on are the stash.
+    /// Number of slots in main sets. Slot numbers from here on belong to the stash.
     pub(super) fn main_slots(self) -> usize {
         self.main_sets * WAYS
     }
 
-    /// Slots of the stash.
+    /// Number of slots in the stash.
     pub(super) fn stash_slots(self) -> usize {
         self.stash_sets * WAYS
     }
 }
 
-/// The size of an LRU map that must have room for so many entries on a machine with so many possible CPUs.
+/// Returns the size of an LRU map that must have room for `entries` on a machine with this number of possible CPUs.
 pub(super) fn lru(entries: u32, cpus: usize) -> u32 {
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     entries.saturating_add(cpus.saturating_mul(LRU_RESERVE))
 }
 
-/// The number of cells in which programs describe events, on a machine with so many possible CPUs (`CELLS_PER_CPU` in
-/// `cells.h`).
+/// Returns the number of cells in which programs describe events, on a machine with this number of possible CPUs
+/// (`CELLS_PER_CPU` in `cells.h`).
 pub(super) fn cells(cpus: usize) -> u32 {
     u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(CELLS_PER_CPU)
 }

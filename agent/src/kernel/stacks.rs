@@ -1,4 +1,5 @@
-//! The programs that take stacks of the calls that move bytes: an object of its own, loaded while a session asks for them.
+//! The programs that take stacks of calls that move bytes. They are an object of their own, loaded while a session asks
+//! for stacks.
 
 use std::{
     fmt,
@@ -25,13 +26,14 @@ use super::{
 };
 use crate::stacks::{Mode, Program};
 
-/// Stacks that are taken each second once the burst is used up, on all CPUs together and on each at least.
+/// Stacks taken per second once the burst is used up: of all CPUs together, and the minimum of each CPU.
 const RATE: u64 = 1500;
 const LEAST_RATE: u64 = 50;
-/// Stacks that are taken of all calls before chance decides, on all CPUs together and on each at least.
+/// Number of stacks that are taken of every call before chance decides: of all CPUs together, and the minimum of each
+/// CPU.
 const BURST: u64 = 4096;
 const LEAST_BURST: u64 = 512;
-/// Processes whose mode is kept.
+/// Maximum number of processes whose mode is kept.
 const PROCESSES: u32 = 4096;
 
 /// The loaded programs. Dropping them detaches them.
@@ -43,7 +45,7 @@ pub struct StackCapture {
     lost: Array<MapData, u64>,
     options: Array<MapData, Options>,
     links: Vec<BtfTracePointLink>,
-    /// [`Tracer::twins_attached`] when the links were made.
+    /// Value of [`Tracer::twins_attached`] when the links were made.
     behind: u64,
 }
 
@@ -54,13 +56,13 @@ impl fmt::Debug for StackCapture {
 }
 
 impl StackCapture {
-    /// Loads the programs and attaches them behind those that count. Nothing is taken before [`Self::set_sessions`].
+    /// Loads the programs and attaches them behind those that count. No stack is taken before [`Self::set_sessions`].
     /// `ring_bytes` is the size of the ring buffer, a power of two and a multiple of the page size.
     ///
     /// # Errors
     ///
-    /// [`KernelError`] if the programs that count are not on tracepoints (Linux 6.3), or if the kernel refuses a map or a
-    /// program.
+    /// [`KernelError`] if sends and receives are not counted by tracepoints (Linux 6.3), or if the kernel refuses a map
+    /// or a program.
     pub fn load(tracer: &mut Tracer, ring_bytes: u32) -> Result<Self, KernelError> {
         if tracer.tier != HookTier::TpBtf {
             return Err(KernelError::NoStacks { tier: tracer.tier });
@@ -95,28 +97,30 @@ impl StackCapture {
         Ok(capture)
     }
 
-    /// Attaches the programs, behind those that are attached so far.
+    /// Attaches the programs behind those that are already attached.
     fn attach(&mut self, tracer: &mut Tracer) -> Result<(), KernelError> {
         tracer.note_claims()?;
         let links = STACKS.map(|hook| load::attach_tracepoint(&mut self.ebpf, &self.btf, hook));
-        // Those before are detached after that: a note is taken by the first program that reads it.
+        // The earlier links are dropped only after the new ones exist. No stack is taken twice, because the first
+        // program that reads a note removes it.
         self.links = links.into_iter().collect::<Result<_, _>>()?;
         self.behind = tracer.twins_attached();
         Ok(())
     }
 
-    /// Keeps the programs behind those that count, where a twin was attached since. Call it after [`Tracer::follow`] and
-    /// [`Tracer::attach`].
+    /// Attaches the programs again if a twin was attached since, so that they stay behind all programs that count. Call
+    /// this after [`Tracer::follow`] and [`Tracer::attach`].
     ///
     /// # Errors
     ///
-    /// [`KernelError`] if the kernel refuses to attach them anew.
+    /// [`KernelError`] if the kernel refuses to attach them.
     pub fn follow(&mut self, tracer: &mut Tracer) -> Result<(), KernelError> {
         if self.behind == tracer.twins_attached() { Ok(()) } else { self.attach(tracer) }
     }
 
-    /// Takes stacks for these sessions from now on, given as their bits, and for no others: `every_call` are those that want
-    /// the stack of each call whatever that costs, `kernel` those that want the kernel's part beside the user's.
+    /// Takes stacks for the `stacked` sessions from now on, and for no others. Sessions are given as bits. The
+    /// `every_call` sessions want the stack of each call at any cost. The `kernel` sessions want the kernel's part
+    /// beside the user's.
     ///
     /// # Errors
     ///
@@ -133,7 +137,7 @@ impl StackCapture {
         tracer.set_stacked(stacked)
     }
 
-    /// Takes the records that wait, at most `most` of them, and returns how many there were.
+    /// Passes up to `most` waiting records to `sink`, and returns their number.
     pub fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) -> usize {
         records::read(&mut self.ring, most, &mut |bytes| {
             if let Some(record) = Record::from_bytes(bytes) {
@@ -142,12 +146,13 @@ impl StackCapture {
         })
     }
 
-    /// Has the stacks of a process be taken in this way, as long as it executes this program. By [`Mode::Copy8`] it is forgotten: its next stack, or that of
-    /// another process with its number, is the first one again, which wakes user space.
+    /// Sets how the stacks of a process are taken, as long as it executes this program. [`Mode::Copy8`] removes the
+    /// entry: the next stack of the process, or of another one with the same id, counts as its first and wakes user
+    /// space.
     pub fn set_mode(&mut self, program: Program, mode: Mode) {
         let number = match mode {
             Mode::Copy8 => {
-                // Without an entry nothing is known of it already.
+                // An error means that there was no entry.
                 let _ = self.modes.remove(&program.pid);
                 return;
             }
@@ -156,7 +161,7 @@ impl StackCapture {
             Mode::Copy64 => 3,
             Mode::FramePointers => FRAME_POINTERS,
         };
-        // Without an entry the stacks come as they did before; the resolver asks again.
+        // If the entry cannot be added, stacks are taken as before, and the resolver asks again.
         let _ = self.modes.insert(program.pid, [number, program.number], 0);
     }
 
@@ -169,13 +174,14 @@ impl StackCapture {
         self.lost.get(&0, 0).map_err(|e| KernelError::map("read what was lost", maps::STACKS_LOST, e))
     }
 
-    /// Descriptor that is readable when the ring buffer gets full.
+    /// Descriptor that becomes readable when the ring buffer fills up.
     pub fn readable(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
 }
 
-/// Nanoseconds in which the budget of one of so many CPUs grows by one stack, and those of the whole budget.
+/// Returns the nanoseconds in which the budget of one CPU grows by one stack, and those of the full budget, for this
+/// number of CPUs.
 fn budget(cpus: usize) -> (u64, u64) {
     let cpus = cpus.max(1) as u64;
     let period = 1_000_000_000 / (RATE / cpus).max(LEAST_RATE);
@@ -196,7 +202,7 @@ impl Tracer {
         }
     }
 
-    /// Attaches the program that notes who receives without a call.
+    /// Attaches the program that notes which thread receives without a call.
     fn note_claims(&mut self) -> Result<(), KernelError> {
         if self.hooks.claims.is_none() {
             self.hooks.claims = Some(load::attach_tracepoint(&mut self.ebpf, &self.btf, STACKS_CLAIM)?);
@@ -204,8 +210,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// Has calls noted for these sessions, given as their bits. With none, nothing is noted, and what noted claims is
-    /// detached.
+    /// Makes the programs note calls for these sessions, given as bits. With no session nothing is noted, and the
+    /// program that notes claims is detached.
     pub fn set_stacked(&mut self, sessions: u64) -> Result<(), KernelError> {
         let failed = |e| KernelError::map("say which sessions want stacks", maps::STACKED, e);
         let map = self.ebpf.map_mut(maps::STACKED).ok_or(KernelError::Object(maps::STACKED))?;
@@ -216,7 +222,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// How often twins were attached. Each of them then stands behind whatever was on its hook.
+    /// Returns how often twins were attached. A twin is attached behind all programs that are on its hook at that time.
     fn twins_attached(&self) -> u64 {
         self.hooks.twins.attached()
     }

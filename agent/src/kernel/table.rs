@@ -1,7 +1,7 @@
-//! The flow table as user space sees it: which slots moved since the last look, and slots that are freed.
+//! The flow table as user space sees it: slots that moved since the last drain, and slots that are freed.
 //!
-//! A drain scans the tags, 32 bytes for eight slots, and looks only at the slots that are used. What it remembers of
-//! them lies close together, whatever their numbers, so that a large table with few flows costs little.
+//! A drain scans the tags, 32 bytes for eight slots, and looks only at slots in use. What it remembers of them is
+//! stored densely, whatever their numbers, so that a large table with few flows costs little.
 
 mod find;
 
@@ -20,40 +20,41 @@ use traffictrace_ebpf::layout::{CLOSED, CONNECTION, FREE, PENDING, Slot, SpillKe
 use super::{mapped::Mapped, sizes::Geometry};
 use crate::flows::Counters;
 
-/// How long a closed slot is left alone at least before it is freed. See [`super::grace`] for what is waited for beside.
+/// Minimum time for which a closed slot is left alone before it is freed. See [`super::grace`] for the second
+/// condition.
 const GRACE: Duration = Duration::from_millis(300);
-/// Sets of the table whose slots are loaded at once.
+/// Number of sets whose slots are loaded at once.
 const BATCH: usize = 16;
-/// Seconds without any movement after which a flow counts as idle.
+/// Seconds without traffic after which a flow counts as idle.
 const IDLE: u32 = 60;
 
-/// A slot that has something to tell.
+/// A slot with news for user space.
 #[derive(Debug)]
 pub struct Drained<'a> {
-    /// Number of the flow; it names the same flow from `opened` to `released`. Numbers are small and used again.
+    /// Number of the flow, which stays the same from `opened` to `released`. Numbers are small and reused.
     pub flow: usize,
-    /// The slot. Its counters go on moving, use `moved`.
+    /// The slot. Its counters keep moving; use `moved`.
     pub slot: &'a Slot,
-    /// The slot's state.
+    /// The slot's state when it was visited.
     pub state: State,
-    /// What the flow moved since it was last drained.
+    /// Bytes and events of the flow since it was last drained.
     pub moved: Counters,
-    /// First sight of this flow.
+    /// Set when the flow is seen for the first time.
     pub opened: bool,
-    /// The kernel is done with the flow; bytes of an event that was under way may still come.
+    /// Set when the kernel has closed the flow. Bytes of an event that was under way may still come.
     pub closed: bool,
-    /// Last sight of this flow: its number names another one from now on.
+    /// Set when the flow is seen for the last time. Its number may then be given to another flow.
     pub released: bool,
 }
 
-/// What is remembered of a used slot.
+/// User space's record of a used slot.
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     counters: Counters,
-    /// When the flow last moved, in seconds since the table was made.
+    /// Time of the flow's last traffic, in seconds since the table was made.
     moved: u32,
     closed: bool,
-    /// Closed without ever counting for a session: nothing is said of it.
+    /// Set if the slot was closed without ever counting for a session. It is not reported.
     silent: bool,
 }
 
@@ -61,9 +62,9 @@ struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) state: State,
-    /// Whether any call was counted since the last drain. Of a pending slot that is not known.
+    /// Set if a call was counted since the last drain. For a pending slot this is unknown, and true.
     pub(super) called: bool,
-    /// Seconds since the flow last moved.
+    /// Seconds since the flow's last traffic.
     pub(super) idle: u32,
 }
 
@@ -72,20 +73,20 @@ pub(super) struct Table {
     tags: Mapped<Tags>,
     slots: Mapped<Slot>,
     geometry: Geometry,
-    /// Number of the flow in each slot, plus one; 0: the slot is free, or not seen yet.
+    /// Number of the flow in each slot, plus one; 0 if the slot is free or not seen yet.
     flows: Vec<u32>,
     known: Vec<Known>,
-    /// Numbers of `known` that no flow has.
+    /// Unused indices of `known`.
     vacant: Vec<u32>,
-    /// Closed slots that wait for [`GRACE`], with the time they were seen closed, oldest first.
+    /// Closed slots that wait for [`GRACE`], with the time when they were first seen closed, oldest first.
     closing: VecDeque<(u32, Instant)>,
-    /// Slots that were used when the last drain began.
+    /// Number of slots that were used when the last drain began.
     used: usize,
     made: Instant,
 }
 
 impl Table {
-    /// Takes over mapped arrays of this geometry.
+    /// Creates a table over mapped arrays of this geometry.
     pub(super) fn new(tags: Mapped<Tags>, slots: Mapped<Slot>, geometry: Geometry) -> Self {
         Self {
             flows: vec![0; slots.len()],
@@ -105,7 +106,7 @@ impl Table {
         self.slots.len()
     }
 
-    /// The slot with a number.
+    /// Returns a slot by its number.
     pub(super) fn slot(&self, number: u32) -> Option<&Slot> {
         self.slots.get(number as usize)
     }
@@ -115,8 +116,9 @@ impl Table {
         self.used
     }
 
-    /// Whether the table fills up, so that draining should not wait: more than half of what was free after the last
-    /// drain is taken, or the table is more than half full and slots can be freed.
+    /// Returns true if the table fills up, so that the next drain should not wait. This is so if more than half of the
+    /// slots that were free after the last drain are taken, or if the table is more than half full and slots can be
+    /// freed.
     pub(super) fn is_filling(&self) -> bool {
         let used = self.tags().filter(|tag| tag.load(Relaxed) != 0).count();
         let free_before = self.len().saturating_sub(self.used);
@@ -124,9 +126,9 @@ impl Table {
             || used > self.len() / 2 && self.due(Instant::now()) > 0
     }
 
-    /// Looks at all used slots: calls `sink` for each that is new, moved something or was closed, and `look` for each
-    /// that the kernel still counts in. Slots of the sockets in `ended` are closed first, but for those that represent a
-    /// connection: these the kernel closes, and the socket may have another one.
+    /// Visits all used slots: calls `sink` for each that is new, moved something or was closed, and `look` for each
+    /// that the kernel still counts in. Before that it closes the slots of the sockets in `ended`, except main slots:
+    /// the kernel closes those itself, and the socket may have another one by now.
     pub(super) fn scan(
         &mut self,
         now: Instant,
@@ -155,8 +157,8 @@ impl Table {
         self.used = used;
     }
 
-    /// Appends the numbers of the slots that are used in [`BATCH`] sets, and has the processor load what a visit reads
-    /// of them: one after the other, each would be waited for.
+    /// Appends the numbers of the used slots in [`BATCH`] sets, and loads what a visit reads of them into the cache
+    /// together. Otherwise each visit would wait for memory.
     fn load(&self, first: usize, used: &mut Vec<usize>) {
         for (set, tags) in self.tags.iter().enumerate().skip(first).take(BATCH) {
             let ways = tags.iter().enumerate().filter(|(_, tag)| tag.load(Acquire) != 0);
@@ -167,7 +169,7 @@ impl Table {
         }
     }
 
-    /// Looks at one used slot as [`Self::scan`] does. Returns nothing if the kernel counts in it no more, or not yet.
+    /// Visits one used slot as [`Self::scan`] does. Returns `None` if the kernel no longer counts in it, or not yet.
     pub(super) fn visit(
         &mut self,
         number: usize,
@@ -178,7 +180,7 @@ impl Table {
         let state = slot.state();
         match state.phase() {
             FREE => return None,
-            // Its bytes are reported once it is open.
+            // The bytes of a pending slot are reported once it is open.
             PENDING => return Some(Look { state, called: true, idle: 0 }),
             _ => {}
         }
@@ -212,19 +214,19 @@ impl Table {
         state.is_live().then(|| Look { state, called, idle: second.saturating_sub(known.moved) })
     }
 
-    /// Number of slots that were seen closed at least [`GRACE`] before `now`, when this drain began.
+    /// Number of slots that were first seen closed at least [`GRACE`] before `now`, the time when this drain began.
     pub(super) fn due(&self, now: Instant) -> usize {
         self.closing.partition_point(|(_, closed)| now.saturating_duration_since(*closed) >= GRACE)
     }
 
-    /// Those of the first `count` closed slots that are in the stash, and the keys that lead to them.
+    /// Returns the stash slots among the first `count` closed slots, each with the key that leads to it.
     pub(super) fn spill_keys(&self, count: usize) -> Vec<(SpillKey, u32)> {
         let numbers = self.closing.iter().take(count).map(|(number, _)| *number as usize);
         let in_stash = numbers.filter(|number| *number >= self.geometry.main_slots());
         in_stash.map(|number| (self.slots[number].spill_key(), number as u32)).collect()
     }
 
-    /// Frees the first `count` closed slots. Nothing in the kernel may find them any more.
+    /// Frees the first `count` closed slots. No kernel program may be able to find them any more.
     pub(super) fn free(&mut self, count: usize, sink: &mut dyn FnMut(&Drained<'_>)) {
         for (number, _) in self.closing.drain(..count) {
             let number = number as usize;
@@ -243,7 +245,7 @@ impl Table {
         }
     }
 
-    /// Closes the slots of datagrams that were idle for a minute.
+    /// Closes datagram slots that were idle for [`IDLE`] seconds.
     pub(super) fn close_idle(&self, now: Instant) {
         let second = now.duration_since(self.made).as_secs() as u32;
         for (slot, flow) in self.slots.iter().zip(&self.flows).filter(|(_, flow)| **flow != 0) {
@@ -254,8 +256,8 @@ impl Table {
         }
     }
 
-    /// Has no slot count for these sessions any more, and closes those that count for no other. From then on a session
-    /// that is given one of the numbers meets no slot of the session that had it before.
+    /// Removes these sessions from all slots, and closes slots that then have no session. A later session with one of
+    /// these numbers therefore meets no slot of the earlier one.
     pub(super) fn end_sessions(&self, sessions: u64) {
         for (tag, slot) in self.tags().zip(self.slots.iter()) {
             if tag.load(Acquire) == 0 || !slot.state().is_live() {
@@ -268,8 +270,8 @@ impl Table {
         }
     }
 
-    /// Takes a session, as its bit in the words of sessions, out of the slots in use that it does not keep, and closes those
-    /// that count for no other. Returns the flows that it leaves.
+    /// Removes a session, given as its bit, from the used slots that `keep` rejects, and closes slots that then have no
+    /// session. Returns the flows that the session leaves.
     pub(super) fn leave(&self, session: u64, keep: impl Fn(&Slot) -> bool) -> Vec<usize> {
         let mut left = Vec::new();
         for ((tag, slot), flow) in self.tags().zip(self.slots.iter()).zip(&self.flows) {
@@ -295,7 +297,7 @@ impl Table {
     }
 }
 
-/// Closes a slot if the kernel counts in it. The kernel may change the state at the same moment.
+/// Closes a slot if the kernel counts in it. The kernel may change the state at the same time.
 fn close(slot: &Slot) {
     let close = |word| Some(State(word)).filter(|state| state.is_live()).map(|state| state.closed().0);
     // An error means that the slot was not live.

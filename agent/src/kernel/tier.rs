@@ -1,17 +1,18 @@
-//! Hook tiers: by which hooks of the kernel sends and receives are counted.
+//! Hook tiers: the sets of kernel hooks that can count sends and receives.
 
 use std::{fmt, path::Path};
 
 use clap::ValueEnum;
 use traffictrace_ebpf::Variant;
 
-/// The hooks that count sends and receives, best first. Which of them a kernel has is found out by trying.
+/// A set of hooks that can count sends and receives, best first. The tiers that a kernel supports are found by trying
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HookTier {
     /// The tracepoints `sock_send_length` and `sock_recv_length` (Linux 6.3).
     #[value(name = "tp_btf")]
     TpBtf,
-    /// The exits of the functions that every send and receive passes (BPF trampolines).
+    /// The exits of the functions that every send and receive passes through (BPF trampolines).
     #[value(name = "fexit")]
     Fexit,
     /// Kprobes and kretprobes.
@@ -19,21 +20,21 @@ pub enum HookTier {
     Kretprobe,
 }
 
-/// What `--hook-tier` says.
+/// The choice that `--hook-tier` makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TierChoice {
-    /// The first that works.
+    /// The first tier that works.
     #[default]
     Auto,
-    /// This one or none.
+    /// This tier, and no other.
     Only(HookTier),
 }
 
 impl HookTier {
-    /// All, in the order in which they are tried.
+    /// All tiers, in the order in which they are tried.
     pub const ALL: [Self; 3] = [Self::TpBtf, Self::Fexit, Self::Kretprobe];
 
-    /// As it is written on the command line and in reports.
+    /// Name of the tier on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::TpBtf => "tp_btf",
@@ -59,7 +60,7 @@ impl fmt::Display for HookTier {
 }
 
 impl TierChoice {
-    /// The tiers to try.
+    /// The tiers to try, in order.
     pub fn tiers(self) -> &'static [HookTier] {
         match self {
             Self::Auto => &HookTier::ALL,
@@ -98,18 +99,18 @@ pub(super) enum Kind {
     Tracepoint,
     Fentry,
     Fexit,
-    /// At the entry or the return of a function, as the program's section says.
+    /// The entry or the return of a function, as the program's section says.
     Kprobe,
-    /// At cgroups, as the program's section says.
+    /// A hook of cgroups, as the program's section says.
     Cgroup,
-    /// At functions or instructions of a process, as the program's section says.
+    /// A function or an instruction of a process, as the program's section says.
     Uprobe,
-    /// At nothing: user space runs the program.
+    /// No hook: user space runs the program.
     Called,
 }
 
 impl Kind {
-    /// The kind as people call it.
+    /// Name of the kind in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Tracepoint => "tracepoint",
@@ -122,19 +123,19 @@ impl Kind {
     }
 }
 
-/// When a hook may be missing.
+/// Conditions under which a hook may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needed {
     Always,
-    /// Where the kernel has IPv6.
+    /// Needed if the kernel has IPv6.
     Ipv6,
-    /// Where the kernel has the function: of a protocol that may not be there, or of some kernels alone.
+    /// Attached if the kernel has the function, which belongs to an optional protocol or exists in some kernels only.
     IfThere,
-    /// Where it can be attached at all; otherwise what it would see is reported as not seen.
+    /// Attached if possible. Otherwise the events that it would see are reported as not seen.
     IfPossible,
 }
 
-/// A program of the object, and what it is attached to.
+/// A program of the object, and the hook that it is attached to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hook {
     pub(super) program: &'static str,
@@ -147,16 +148,16 @@ pub(super) struct Hook {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) variant: Variant,
-    /// Whether notes about messages are kept by thread instead of in the storage of tasks.
+    /// Set if notes about messages are kept by thread instead of in task storage.
     pub(super) notes_by_thread: bool,
-    /// What is attached from the start, beside [`EVERYWHERE`].
+    /// Hooks that are always attached, beside [`EVERYWHERE`].
     pub(super) hooks: &'static [Hook],
-    /// What is loaded from the start and attached to cgroups while it is wanted.
+    /// Hooks that are loaded from the start, and attached to cgroups while they are wanted.
     pub(super) cgroup_hooks: &'static [Hook],
 }
 
 impl Needed {
-    /// Whether tracing must not go on without the hook.
+    /// Returns true if tracing cannot go on without the hook on this machine.
     pub(super) fn here(self) -> bool {
         match self {
             Self::Always => true,
@@ -182,25 +183,25 @@ const fn if_possible(program: &'static str, kind: Kind, target: &'static str) ->
     Hook { program, kind, target, needed: Needed::IfPossible }
 }
 
-/// Attached in every tier: processes that come into a cgroup.
+/// Hooks of every tier that follow processes into cgroups.
 pub(super) const EVERYWHERE: [Hook; 2] = [
     hook("tt_attach", Kind::Tracepoint, "cgroup_attach_task"),
     hook("tt_fork", Kind::Tracepoint, "sched_process_fork"),
 ];
 
-/// In every tier, beginning and end of TCP connections; attached from the first session on that can want TCP.
+/// Hooks of every tier that see the beginning and end of TCP connections, attached while a session can want TCP.
 pub(super) const CONNECTIONS: [Hook; 2] = [
     hook("tt_state", Kind::Tracepoint, "inet_sock_set_state"),
     hook("tt_destroy", Kind::Tracepoint, "tcp_destroy_sock"),
 ];
 
-/// In every tier, the program that compares connections with their sockets.
+/// The program of every tier that compares connections with their sockets.
 pub(super) const RECONCILE: Hook = hook("tt_reconcile", Kind::Called, "TCP connections");
 
-/// The end of processes that were selected by their id; only while a session selects so.
+/// The end of processes that were selected by id, attached once a session selects so.
 pub(super) const PROCESS_END: Hook = hook("tt_exit", Kind::Tracepoint, "sched_process_free");
 
-/// The peers of messages whose address the application gives or asks for.
+/// Hooks that see the peers of messages whose address the application gives or asks for.
 pub(super) const PEERS: [Hook; 4] = [
     hook("tt_sendmsg4", Kind::Cgroup, "sendmsg4"),
     hook("tt_sendmsg6", Kind::Cgroup, "sendmsg6"),
@@ -211,21 +212,22 @@ pub(super) const PEERS: [Hook; 4] = [
 /// The end of sockets that are not TCP.
 pub(super) const RELEASE: Hook = hook("tt_release", Kind::Cgroup, "sock_release");
 
-/// Sees the destination of what ping and raw sockets send. Where calls are hooked, the call itself names it.
+/// Sees the destination of messages sent by ping and raw sockets. In the other tiers the hooked call itself gives the
+/// destination.
 ///
-/// This and [`ICMP_RECV`] see every packet of a cgroup or of the machine, so they are attached only while a session wants
-/// the peers of ICMP messages.
+/// This hook and [`ICMP_RECV`] see every packet of a cgroup or of the machine, so they are attached only while a
+/// session wants the peers of ICMP messages.
 pub(super) const ICMP_SEND: Hook = hook("tt_icmp_send", Kind::Cgroup, EGRESS);
 
 /// Targets of programs that see the packets of a cgroup's sockets.
 pub(super) const INGRESS: &str = "ingress";
 const EGRESS: &str = "egress";
 
-/// What sees HTTP, in an object of its own.
+/// Hooks that see HTTP, in an object of their own.
 pub(super) const HTTP: [Hook; 2] =
     [hook("tt_http_in", Kind::Cgroup, INGRESS), hook("tt_http_out", Kind::Cgroup, EGRESS)];
 
-/// What sees the plain text of TLS, in an object of its own: what is attached from the start.
+/// Hooks for the plain text of TLS, in an object of their own, that are attached from the start.
 pub(super) const TLS: [Hook; 4] = [
     hook("tt_tls_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_tls_recv", Kind::Tracepoint, "sock_recv_length"),
@@ -233,7 +235,7 @@ pub(super) const TLS: [Hook; 4] = [
     hook("tt_tls_fork", Kind::Tracepoint, "sched_process_fork"),
 ];
 
-/// What is attached to the functions of TLS libraries, in selected processes.
+/// Hooks on functions of TLS libraries, attached in selected processes.
 pub(super) const TLS_PROBES: [Hook; 12] = [
     hook("tt_tls_read", Kind::Uprobe, "SSL_read"),
     hook("tt_tls_read_ret", Kind::Uprobe, "SSL_read"),
@@ -249,33 +251,34 @@ pub(super) const TLS_PROBES: [Hook; 12] = [
     hook("tt_tls_go_write", Kind::Uprobe, "crypto/tls.(*Conn).Write"),
 ];
 
-/// What takes stacks, in an object of its own.
+/// Hooks that take stacks, in an object of their own.
 pub(super) const STACKS: [Hook; 3] = [
     hook("tt_stack_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_stack_recv", Kind::Tracepoint, "sock_recv_length"),
     hook("tt_stack_claim", Kind::Tracepoint, "tcp_rcv_space_adjust"),
 ];
 
-/// Notes who receives without a call that reports it, for the last of [`STACKS`]; only while a session wants stacks.
+/// Notes which thread receives without a call that reports it, for the last of [`STACKS`]. Attached only while a
+/// session wants stacks.
 pub(super) const STACKS_CLAIM: Hook = hook("tt_claim", Kind::Tracepoint, "tcp_rcv_space_adjust");
 
-/// Sees the source of what ping and raw sockets receive.
+/// Sees the source of messages that ping and raw sockets receive.
 pub(super) const ICMP_RECV: Hook = hook("tt_icmp_recv", Kind::Tracepoint, "consume_skb");
 
-/// Sockets that a process is given by another one. Function entries, where they can be hooked.
+/// Sees sockets that a process receives from another one. Attached if function entries can be hooked.
 const GIVEN: Hook = if_possible("tt_fe_receive", Kind::Fentry, "security_file_receive");
 
 const TRACEPOINTS: &[Hook] = &[
     hook("tt_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_recv", Kind::Tracepoint, "sock_recv_length"),
-    // Linux 6.3 and 6.4 send files past the tracepoint.
+    // In Linux 6.3 and 6.4, sendfile bypasses the tracepoint.
     if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
     GIVEN,
 ];
 
 const AT_CGROUPS: &[Hook] = &[PEERS[0], PEERS[1], PEERS[2], PEERS[3], RELEASE];
 
-/// Until Linux 6.12, programs on cgroups have no storage of tasks.
+/// Up to Linux 6.12, programs on cgroups have no task storage.
 const TP_BTF: &[Plan] = &[
     Plan { variant: Variant::Typed, notes_by_thread: false, hooks: TRACEPOINTS, cgroup_hooks: AT_CGROUPS },
     Plan { variant: Variant::Typed, notes_by_thread: true, hooks: TRACEPOINTS, cgroup_hooks: AT_CGROUPS },
@@ -287,13 +290,13 @@ const CALLS: &[Hook] = &[
     hook("tt_fx_recv", Kind::Fexit, "inet_recvmsg"),
     ipv6("tt_fx_recv6", Kind::Fexit, "inet6_recvmsg"),
     ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
-    // Until Linux 6.5.
+    // The function exists up to Linux 6.4.
     if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
     hook("tt_fe_release", Kind::Fentry, "inet_release"),
     GIVEN,
 ];
 
-/// Linux 5.10 and 5.11 follow no typed pointers to a socket's cookie.
+/// Linux 5.10 and 5.11 cannot follow typed pointers to a socket's cookie.
 const FEXIT: &[Plan] = &[
     Plan { variant: Variant::Typed, notes_by_thread: false, hooks: CALLS, cgroup_hooks: &[] },
     Plan { variant: Variant::Plain, notes_by_thread: true, hooks: CALLS, cgroup_hooks: &[] },

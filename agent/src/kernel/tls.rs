@@ -1,5 +1,5 @@
-//! The programs that see the plain text of TLS: an object of its own, loaded while a session asks for it. They are attached
-//! to functions of selected processes; a process without probes never runs them.
+//! The programs that see the plain text of TLS, an object of its own that is loaded while a session asks for it. They
+//! are attached to functions of selected processes. A process without probes never runs them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,22 +34,23 @@ use super::{
 };
 use crate::tls::{Function, Placed};
 
-/// Threads that detach probes: each only waits.
+/// Maximum number of threads that detach probes. Each of them mostly waits.
 const MOST_DETACHERS: usize = 64;
-/// Bytes of stack of each.
+/// Stack size of each such thread, in bytes.
 const DETACHER_STACK: usize = 64 << 10;
 
-/// The loaded programs. Dropping them detaches them from the kernel's hooks; from processes, dropping the links does.
+/// The loaded programs. Dropping this value detaches them from the kernel's hooks; dropping the links detaches them
+/// from processes.
 pub struct TlsProbes {
     ebpf: Ebpf,
     probes: Uprobes,
-    /// Held for its drop.
+    /// Kept only for the detaching on drop.
     _hooks: Vec<BtfTracePointLink>,
     news: RingBuf<MapData>,
     selected: BTreeSet<u64>,
 }
 
-/// The probes of one process. Dropping them detaches them one by one; [`TlsLinks::detach`] is faster.
+/// The probes of one process. Dropping this value detaches them one after the other; [`TlsLinks::detach`] is faster.
 #[derive(Debug, Default)]
 pub struct TlsLinks(Vec<OwnedFd>);
 
@@ -60,12 +61,12 @@ impl fmt::Debug for TlsProbes {
 }
 
 impl TlsProbes {
-    /// Loads the programs, and attaches those that say which sockets threads use and which processes begin.
-    /// `ring_bytes` is the size of the ring buffer for plain text, a power of two and a multiple of the page size.
+    /// Loads the programs, and attaches those that report new processes and the sockets that threads use. `ring_bytes`
+    /// is the size of the ring buffer for plain text, a power of two and a multiple of the page size.
     ///
     /// # Errors
     ///
-    /// [`KernelError`] if this process does not see the others or may not look into them, if the kernel has no BTF, is older
+    /// [`KernelError`] if this process cannot see or look into other processes, or if the kernel has no BTF, is older
     /// than Linux 6.6, or refuses a map or a program.
     pub fn load(ring_bytes: u32) -> Result<(Self, TlsText), KernelError> {
         if !sees_all_processes() {
@@ -92,7 +93,7 @@ impl TlsProbes {
         Ok((Self { ebpf, probes, _hooks: hooks, news, selected: BTreeSet::new() }, text))
     }
 
-    /// Has new processes of these cgroups and of those below them be told.
+    /// Sets the cgroups whose new processes are reported, including processes of cgroups below them.
     pub fn select(&mut self, cgroups: &BTreeSet<u64>) -> Result<(), KernelError> {
         let failed = |e| KernelError::map("select a cgroup", maps::TLS_CGROUPS, e);
         let map = self.ebpf.map_mut(maps::TLS_CGROUPS).ok_or(KernelError::Object(maps::TLS_CGROUPS))?;
@@ -107,7 +108,8 @@ impl TlsProbes {
         Ok(())
     }
 
-    /// Ids of processes that have begun in selected cgroups, or run another program now, since the last call.
+    /// Takes the ids of processes that began in selected cgroups, or started to execute another program, since the last
+    /// call.
     pub fn new_processes(&mut self) -> BTreeSet<u32> {
         let mut pids = BTreeSet::new();
         while let Some(item) = self.news.next() {
@@ -116,19 +118,20 @@ impl TlsProbes {
         pids
     }
 
-    /// Descriptor that is readable when a process has begun.
+    /// Descriptor that becomes readable when a process has begun.
     pub fn news(&self) -> BorrowedFd<'_> {
         self.news.as_fd()
     }
 
-    /// Attaches the programs to functions of a process, given by its id as this process sees it. The kernel waits for a grace
-    /// period at the first probe of some time, so all are attached at once.
+    /// Attaches the programs to functions of a process, given by its id as this process sees it. The kernel waits for a
+    /// grace period when it attaches, so all probes are attached in parallel.
     ///
     /// # Errors
     ///
-    /// [`KernelError`] if the kernel refuses; nothing stays attached then.
+    /// [`KernelError`] if the kernel refuses a probe. Then nothing stays attached.
     pub fn attach(&self, pid: u32, placed: &Placed) -> Result<TlsLinks, KernelError> {
-        // The kernel takes a path. This one leads to the file that was looked into, whatever became of its name.
+        // The kernel takes a path. This one leads to the file that was examined, even if its name now belongs to
+        // another file.
         let path = format!("/proc/self/fd/{}", placed.file.as_raw_fd());
         let path = CString::new(path).map_err(|_| KernelError::Object("path"))?;
         let mut offsets: BTreeMap<(&str, bool), Vec<u64>> = BTreeMap::new();
@@ -154,13 +157,13 @@ impl TlsProbes {
             for (key, offsets) in &offsets {
                 match thread::Builder::new().spawn_scoped(scope, move || probe(*key, offsets)) {
                     Ok(thread) => threads.push(thread),
-                    // This thread does it where no other can be made.
+                    // If no thread can be started, the current one does the work.
                     Err(_) => done.push(probe(*key, offsets)),
                 }
             }
             let joined =
                 threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            // All threads are waited for, whatever one says.
+            // All threads are joined, even if one of them failed.
             done.extend(joined);
             done
         });
@@ -169,7 +172,8 @@ impl TlsProbes {
 }
 
 impl TlsLinks {
-    /// Detaches the probes of processes. The kernel waits for some grace periods for each, so many are detached at once.
+    /// Detaches the probes of processes. The kernel waits for several grace periods for each probe, so they are
+    /// detached in parallel.
     pub fn detach(all: Vec<Self>) {
         let links: Vec<OwnedFd> = all.into_iter().flat_map(|links| links.0).collect();
         let waiting = Mutex::new(links);
@@ -178,7 +182,7 @@ impl TlsLinks {
         let threads = waiting.lock().unwrap_or_else(PoisonError::into_inner).len().min(MOST_DETACHERS);
         thread::scope(|scope| {
             for _ in 1..threads {
-                // Where no thread can be made, fewer do it.
+                // If no thread can be started, fewer threads do the work.
                 let _ = thread::Builder::new().stack_size(DETACHER_STACK).spawn_scoped(scope, work);
             }
             work();
@@ -186,7 +190,7 @@ impl TlsLinks {
     }
 }
 
-/// The programs for the entry of a function and for its end.
+/// Names of the programs for the entry and for the end of a function.
 fn programs(function: Function) -> (&'static str, Option<&'static str>) {
     match function {
         Function::Read => ("tt_tls_read", Some("tt_tls_read_ret")),
@@ -200,7 +204,7 @@ fn programs(function: Function) -> (&'static str, Option<&'static str>) {
     }
 }
 
-/// What the programs hand over.
+/// Plain text that the programs hand over.
 pub struct TlsText {
     records: Records,
     bodies: HashMap<MapData, Way, u64>,
@@ -213,23 +217,24 @@ impl fmt::Debug for TlsText {
 }
 
 impl TlsText {
-    /// Takes the records that wait, at most `most` of them, and returns how many there were.
+    /// Passes up to `most` waiting records to `sink`, and returns their number.
     pub fn read(&mut self, most: usize, sink: &mut dyn FnMut(&Record<'_>)) -> usize {
         self.records.read(most, sink)
     }
 
-    /// Has the programs copy no bytes of a socket's way before so many of them have passed: they belong to a body.
+    /// Makes the programs copy no bytes of one direction of a socket until this number of bytes has passed, since they
+    /// belong to a body.
     pub fn skip(&mut self, cookie: u64, sent: bool, until: u64) {
-        // Without an entry more bytes come than are needed.
+        // If the entry cannot be added, more bytes arrive than needed.
         let _ = self.bodies.insert([cookie, u64::from(sent)], until, 0);
     }
 
-    /// Descriptor that is readable when the ring buffer gets full.
+    /// Descriptor that becomes readable when the ring buffer fills up.
     pub fn readable(&self) -> BorrowedFd<'_> {
         self.records.readable()
     }
 
-    /// What was lost so far, by cgroup of the processes.
+    /// Losses so far, by cgroup of the processes.
     pub fn lost(&self) -> Result<BTreeMap<u64, HttpLost>, KernelError> {
         self.records.lost()
     }

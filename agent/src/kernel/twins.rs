@@ -1,8 +1,8 @@
-//! Messages that the kernel did not run a program for, and the twins that step in. `twin.h` says why.
+//! Messages for which the kernel skipped a program, and the twins that count them instead. `twin.h` explains why.
 //!
-//! Only what a message's event alone tells can be missed: the bytes of datagrams, of MPTCP and of kernel TLS. What a TCP
-//! connection moved is compared with its socket (`reconcile.rs`), and the programs on a connection's life make up for each
-//! other.
+//! Only bytes that are known from the message's event alone can be missed: those of datagrams, MPTCP and kernel TLS.
+//! The bytes of TCP connections are compared with their sockets (`reconcile.rs`), and the programs on a connection's
+//! life make up for each other.
 
 use std::{
     fs,
@@ -18,13 +18,13 @@ use super::{
     tier::{Hook, Kind, hook},
 };
 
-/// A program and the program that counts where it was skipped.
+/// A program, and the twin that counts events for which the kernel skipped it.
 struct Pair {
     first: &'static str,
     twin: Hook,
     /// The pair's bit in [`maps::TWINS`].
     bit: u64,
-    /// Counter of the events that the twin alone has counted.
+    /// Counter of the events that only the twin counted.
     rescued: Loss,
 }
 
@@ -57,16 +57,17 @@ const OTHERS: [&str; 12] = [
     "tt_kr_send",
     "tt_kr_recv",
 ];
-/// How long a twin stays after its first program was skipped the last time.
+/// Time for which a twin stays attached after its first program was last skipped.
 const STAYS: Duration = Duration::from_secs(600);
-/// How often is looked whether programs were skipped.
+/// Interval between checks for skipped programs.
 const LOOK: Duration = Duration::from_secs(1);
-/// Types that a kernel has whose tracepoints can be preempted (Linux 7.0): they are guarded by the fast kind of SRCU.
-/// 6.18 has the one without the other, 6.12 the other without the one.
+/// Types that together exist only in kernels whose tracepoint programs can be preempted (Linux 7.0), since tracepoints
+/// are guarded by the fast kind of SRCU there. Linux 6.18 and 6.12 have one of them each.
 const PREEMPTED: [&[u8]; 2] = [b"\0tracepoint_srcu_srcu_data\0", b"\0srcu_ctr\0"];
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// Whether this kernel can preempt a program on a tracepoint, so that another task's event on the same CPU is skipped.
+/// Returns true if this kernel can preempt a program on a tracepoint, so that another task's event on the same CPU is
+/// skipped.
 fn tracepoints_are_preempted() -> bool {
     let Ok(types) = fs::read(KERNEL_BTF) else { return false };
     let has = |name: &&[u8]| types.windows(name.len()).any(|part| part == *name);
@@ -76,26 +77,28 @@ fn tracepoints_are_preempted() -> bool {
 /// Readings of a pair's counters.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reading {
-    /// Events for which the first program was skipped.
+    /// Number of events for which the first program was skipped.
     first: u64,
-    /// Events for which the twin was skipped.
+    /// Number of events for which the twin was skipped.
     twin: u64,
-    /// Events that the twin alone has counted.
+    /// Number of events that only the twin counted.
     rescued: u64,
 }
 
-/// One twin.
+/// State of one twin.
 #[derive(Debug, Default)]
 struct Twin {
     link: Option<BtfTracePointLink>,
-    /// How often the twin was attached.
+    /// Number of times that the twin was attached.
     attached: u64,
-    /// The kernel refused the twin; it is not asked again.
+    /// Set once the kernel refused the twin, which is then not tried again.
     refused: bool,
-    /// Events lost, at most, until the twin was attached or detached the last time, and the counters at that moment.
+    /// Upper bound of the events that were lost until the twin was last attached or detached, and the counters at that
+    /// time.
     lost_before: u64,
     before: Reading,
-    /// How often the first program had been skipped at the last look, and when that last grew.
+    /// Number of times that the first program had been skipped at the last check, and the time when that number last
+    /// grew.
     seen: u64,
     grew: Option<Instant>,
 }
@@ -104,29 +107,30 @@ struct Twin {
 #[derive(Debug)]
 pub(super) struct Twins {
     twins: [Twin; PAIRS.len()],
-    /// Whether any task's event can be skipped because of another task's.
+    /// Set if one task's event can be skipped because of another task's.
     preempted: bool,
     looked: Option<Instant>,
 }
 
 impl Twins {
-    /// No twin is attached yet.
+    /// Creates the twins with none attached.
     pub(super) fn new() -> Self {
         Self { twins: Default::default(), preempted: tracepoints_are_preempted(), looked: None }
     }
 
-    /// Whether any twin is attached.
+    /// Returns true if any twin is attached.
     pub(super) fn any(&self) -> bool {
         self.twins.iter().any(|twin| twin.link.is_some())
     }
 
-    /// How often twins were attached.
+    /// Returns how often twins were attached.
     pub(super) fn attached(&self) -> u64 {
         self.twins.iter().map(|twin| twin.attached).sum()
     }
 
-    /// Attaches a twin behind each program that was skipped, at most once a second; from the start where tracepoints can
-    /// be preempted and `datagrams` are wanted. Detaches it when it was of no use for a while.
+    /// Attaches a twin behind each program that was skipped. Checks at most once a second. If tracepoint programs can
+    /// be preempted and `datagrams` are wanted, twins are attached from the start. A twin that was of no use for
+    /// [`STAYS`] is detached.
     pub(super) fn update(
         &mut self,
         ebpf: &mut Ebpf,
@@ -165,14 +169,14 @@ impl Twins {
     }
 }
 
-/// Whether the kernel has skipped a program that counts the calls of tracepoints or trampolines.
+/// Returns true if the kernel skipped any program that counts calls.
 pub(super) fn skipped_calls(ebpf: &Ebpf) -> bool {
     let counting = PAIRS.iter().map(|pair| pair.first).chain(OTHERS);
     counting.into_iter().any(|name| misses(ebpf, name) > 0)
 }
 
 impl Twin {
-    /// Begins to count what the first program of the pair is skipped for.
+    /// Attaches the twin, which begins to count the events for which the first program is skipped.
     fn attach(
         &mut self,
         pair: &Pair,
@@ -180,9 +184,9 @@ impl Twin {
         btf: &Btf,
         loss: &dyn Fn(Loss) -> u64,
     ) -> Result<(), KernelError> {
-        // Not asked again if anything fails.
+        // If anything below fails, the twin is not tried again.
         self.refused = true;
-        // First, so that no event is counted by both.
+        // The bit is set first, so that no event is counted by both programs.
         set_bit(ebpf, pair.bit, true)?;
         let link = load::attach_tracepoint(ebpf, btf, pair.twin)?;
         self.mark(read(ebpf, pair, loss));
@@ -203,14 +207,15 @@ impl Twin {
         set_bit(ebpf, pair.bit, false)
     }
 
-    /// Begins a time with the twin, or without it.
+    /// Begins a period with the twin, or without it.
     fn mark(&mut self, now: Reading) {
         self.lost_before += self.lost_since(now);
         self.before = now;
     }
 
-    /// Upper bound of the events lost since the last mark. With a twin, an event is lost if both programs were skipped.
-    /// Of those that the first one missed, some are of sockets that nobody selected: for these nothing is counted.
+    /// Upper bound of the events lost since the last mark. With a twin, an event is lost only if both programs were
+    /// skipped. Some of the events that the first program missed belong to sockets that no session selects, so the twin
+    /// counts nothing for them.
     fn lost_since(&self, now: Reading) -> u64 {
         let first = now.first.saturating_sub(self.before.first);
         match self.link {
@@ -224,7 +229,7 @@ impl Twin {
     }
 }
 
-/// Tells the programs whether a pair has its twin.
+/// Tells the programs whether a pair's twin is attached.
 fn set_bit(ebpf: &mut Ebpf, bit: u64, set: bool) -> Result<(), KernelError> {
     let failed = |e| KernelError::map("say which programs have twins", maps::TWINS, e);
     let map = ebpf.map_mut(maps::TWINS).ok_or(KernelError::Object(maps::TWINS))?;
@@ -242,7 +247,7 @@ fn is_loaded(ebpf: &Ebpf, name: &str) -> bool {
     ebpf.program(name).is_some_and(|program| program.fd().is_ok())
 }
 
-/// How often the kernel skipped a program; 0 if it is not loaded.
+/// Returns how often the kernel skipped a program; 0 if it is not loaded.
 fn misses(ebpf: &Ebpf, name: &str) -> u64 {
     let read = || {
         let fd = ebpf.program(name)?.fd().ok()?.as_fd().as_raw_fd();
@@ -255,7 +260,7 @@ fn misses(ebpf: &Ebpf, name: &str) -> u64 {
 
 #[cfg(test)]
 impl Twins {
-    /// Attaches all twins; with `alone`, as if the kernel skipped every event of the first programs.
+    /// Attaches all twins. With `alone`, the first programs are unloaded, as if the kernel skipped all their events.
     pub(super) fn attach_all(&mut self, ebpf: &mut Ebpf, btf: &Btf, alone: bool) {
         for (pair, twin) in PAIRS.iter().zip(&mut self.twins) {
             twin.attach(pair, ebpf, btf, &|_| 0).unwrap();

@@ -1,15 +1,16 @@
-//! What cannot be seen on this machine, whatever a session asks for. One list for `check`, `top`, reports and statuses.
+//! Traffic that cannot be seen on this machine, whatever a session asks for. `check`, `top`, reports and statuses share
+//! this list.
 
 use std::{fs, sync::OnceLock};
 
 use super::{HookTier, Tracer, older::sees_all_processes, twins::skipped_calls};
 
-/// A gap: something that is not counted, or of which not everything is known.
+/// A gap: something that is not counted, or that is not known in full.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unseen {
-    /// Short name, as reports and statuses have it.
+    /// Short name, as in reports and statuses.
     pub name: &'static str,
-    /// In plain words.
+    /// Explanation in plain words.
     pub meaning: &'static str,
 }
 
@@ -82,7 +83,7 @@ static TLS_LOADED_LATER: Unseen = Unseen {
     meaning: "Kernel TLS, when its module is loaded after the first trace has begun.",
 };
 
-/// Whether this kernel splices out of an MPTCP connection past the receive call (Linux 7).
+/// Returns true if this kernel splices data out of an MPTCP connection without the receive call (Linux 7).
 fn mptcp_splices() -> bool {
     static SPLICES: OnceLock<bool> = OnceLock::new();
     *SPLICES.get_or_init(|| {
@@ -91,7 +92,7 @@ fn mptcp_splices() -> bool {
 }
 
 impl Tracer {
-    /// What is not seen here.
+    /// Lists the gaps of this machine.
     pub fn not_seen(&self) -> Vec<&'static Unseen> {
         let by_tier: &[&Unseen] = match self.tier {
             HookTier::TpBtf if self.hooks.twins.any() || self.missed_events() > 0 => {
@@ -119,7 +120,7 @@ impl Tracer {
         let by_machine = [
             (&HANDED_BEFORE, all),
             (&PASSED_LATER, self.sees_given),
-            // Probes on the socket's lock see its sequence numbers before anything is read.
+            // The kprobes on the socket's lock see its sequence numbers before anything is read.
             (&SPLICED_FIRST, all || self.tier == HookTier::Kretprobe),
             (&SKIPPED_CALLS, !skipped_calls(&self.ebpf)),
             (&MPTCP_SPLICE, !mptcp_splices()),

@@ -1,8 +1,8 @@
-//! Uprobes at many places by one link (`BPF_TRACE_UPROBE_MULTI`, Linux 6.6), which the loader cannot attach.
+//! Uprobes at many addresses by one link (`BPF_TRACE_UPROBE_MULTI`, Linux 6.6), which the loader cannot attach.
 //!
-//! The other way, a perf event for each place, waits some 100 ms for each that is detached, one after the other, under a lock
-//! of the whole machine. A link like these waits once. The programs are relocated by the loader's own library and share the
-//! maps of the object that it has loaded.
+//! The alternative is a perf event for each address. Detaching one takes about 100 ms, one after the other, under a
+//! lock of the whole machine, while a link waits only once for all. The programs are relocated by the loader's own
+//! library, and share the maps of the object that it has loaded.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -23,23 +23,23 @@ use super::{KernelError, tier::Hook};
 const AT_RETURN: u32 = 1;
 /// `BPF_F_SLEEPABLE`: the program can wait for memory.
 const SLEEPABLE: u32 = 1 << 4;
-/// Room for what the verifier says of a program that it refuses, in bytes.
+/// Size of the buffer for the verifier's log of a refused program, in bytes.
 const LOG: usize = 1 << 20;
-/// The most that is said.
+/// The most detailed log level.
 const LOG_LEVEL: u32 = 1 | 4;
 
-/// Where a program is to be attached.
+/// The functions to which a program is attached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target<'a> {
-    /// The file with the code.
+    /// Path of the file with the code.
     pub(super) path: &'a CStr,
-    /// Offsets in the file.
+    /// Offsets of the functions in the file.
     pub(super) offsets: &'a [u64],
-    /// What the program is told at each of these.
+    /// Value that the program reads at each of these functions.
     pub(super) cookie: u64,
-    /// Whether it runs when the functions return that begin there.
+    /// Set if the program runs when the functions return, instead of when they are entered.
     pub(super) at_return: bool,
-    /// Process by its id as this process sees it.
+    /// Process id, as this process sees it.
     pub(super) pid: u32,
 }
 
@@ -48,11 +48,11 @@ pub(super) struct Target<'a> {
 pub(super) struct Uprobes(BTreeMap<&'static str, OwnedFd>);
 
 impl Uprobes {
-    /// Loads programs of an object that was loaded before, and whose maps they share.
+    /// Loads programs of an object. They share the maps of `ebpf`, which was loaded from the same object.
     ///
     /// # Errors
     ///
-    /// [`KernelError`] if the kernel refuses one.
+    /// [`KernelError`] if the kernel refuses a program.
     pub(super) fn load(object: &[u8], ebpf: &Ebpf, btf: &Btf, hooks: &[Hook]) -> Result<Self, KernelError> {
         let failed = |step: &str| {
             let step = step.to_owned();
@@ -102,7 +102,7 @@ impl Uprobes {
         let mut attr = no_attributes();
         attr.link_create.__bindgen_anon_1.prog_fd = number(program.as_fd());
         attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
-        // SAFETY: The whole union was zeroed, and zeroes are a valid value of this member.
+        // SAFETY: the whole union was zeroed, and zeroes are a valid value of this member.
         #[expect(unsafe_code, reason = "see SAFETY")]
         let multi = unsafe { &mut attr.link_create.__bindgen_anon_3.uprobe_multi };
         multi.path = target.path.as_ptr() as u64;
@@ -111,14 +111,14 @@ impl Uprobes {
         multi.cnt = target.offsets.len().try_into().map_err(io::Error::other)?;
         multi.flags = if target.at_return { AT_RETURN } else { 0 };
         multi.pid = target.pid;
-        // What the addresses lead to lives until the call has returned.
+        // The memory that the addresses point to lives until the call has returned.
         call(bpf_cmd::BPF_LINK_CREATE, &mut attr)
     }
 }
 
 fn load_types(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut attr = no_attributes();
-    // SAFETY: The whole union was zeroed, and zeroes are a valid value of this member.
+    // SAFETY: the whole union was zeroed, and zeroes are a valid value of this member.
     #[expect(unsafe_code, reason = "see SAFETY")]
     let types = unsafe { &mut attr.__bindgen_anon_7 };
     types.btf = bytes.as_ptr() as u64;
@@ -136,7 +136,7 @@ fn load_program(
     let mut log = Vec::new();
     loop {
         let mut attr = no_attributes();
-        // SAFETY: The whole union was zeroed, and zeroes are a valid value of this member.
+        // SAFETY: the whole union was zeroed, and zeroes are a valid value of this member.
         #[expect(unsafe_code, reason = "see SAFETY")]
         let load = unsafe { &mut attr.__bindgen_anon_3 };
         let room = load.prog_name.len() - 1;
@@ -170,7 +170,7 @@ fn load_program(
         }
         match call(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
             Ok(descriptor) => return Ok(descriptor),
-            // Again, to be told why.
+            // Load again with a log, to learn the reason.
             Err(_) if log.is_empty() => log = vec![0; LOG],
             Err(io_error) => {
                 let text =
@@ -181,7 +181,7 @@ fn load_program(
     }
 }
 
-/// The descriptor of a map of one of the types that the object has.
+/// Returns the descriptor of a map, if it has one of the types that the object uses.
 fn descriptor(map: &Map) -> Option<RawFd> {
     match map {
         Map::Array(data)
@@ -194,7 +194,7 @@ fn descriptor(map: &Map) -> Option<RawFd> {
 }
 
 fn no_attributes() -> bpf_attr {
-    // SAFETY: Every member is made of integers, for which zeroes are valid.
+    // SAFETY: every member is made of integers, for which zeroes are valid.
     #[expect(unsafe_code, reason = "see SAFETY")]
     unsafe {
         mem::zeroed()
@@ -203,14 +203,14 @@ fn no_attributes() -> bpf_attr {
 
 /// Makes a call that returns a descriptor. The addresses in its attributes must be valid.
 fn call(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: The kernel reads and writes no more than the size says; the callers here fill in addresses and lengths of
+    // SAFETY: the kernel reads and writes no more than the size says. The callers here fill in addresses and lengths of
     // buffers that outlive the call.
     #[expect(unsafe_code, reason = "see SAFETY")]
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw mut *attributes, size_of::<bpf_attr>())
     };
     match RawFd::try_from(result) {
-        // SAFETY: These calls return a new descriptor, which is nobody else's; the kernel closes it on exec().
+        // SAFETY: these calls return a new descriptor that nothing else owns; the kernel closes it on exec().
         #[expect(unsafe_code, reason = "see SAFETY")]
         Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
         _ => Err(io::Error::last_os_error()),
@@ -221,7 +221,7 @@ fn number(descriptor: BorrowedFd<'_>) -> u32 {
     descriptor.as_raw_fd().unsigned_abs()
 }
 
-/// A number of things in this binary's own object, which are few.
+/// Converts a length within this binary's own object, which is small.
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -1,21 +1,21 @@
-//! Waiting between attempts, the same for every request and watch.
+//! Pauses between attempts, the same for every request and watch.
 
 use std::time::Duration;
 
-/// First and longest pause of its own making.
+/// First and longest pause if the API server asks for none.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
-/// Longest pause that the API server may ask for. One that starts asks for up to 30 s.
+/// Longest pause that the API server may ask for. A starting API server asks for up to 30 s.
 const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
-/// Growing pauses between attempts, spread so that the nodes of a cluster do not all come back at once.
+/// Growing, randomized pauses, so that the nodes of a cluster do not all return at once.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     attempts: u32,
 }
 
 impl Backoff {
-    /// The next pause: what the server asks for and up to a quarter more, else one that doubles from half a second to
-    /// a quarter of a minute, of which up to a half is left out.
+    /// Returns the next pause. If the server asked for one, that pause is used (at most 30 s), plus up to a quarter.
+    /// Otherwise the pause doubles from 0.5 s to 15 s, minus up to a half.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let (first, longest) = PAUSES;
         let own = (first * 2_u32.saturating_pow(self.attempts.min(8))).min(longest);
@@ -26,12 +26,12 @@ impl Backoff {
         }
     }
 
-    /// The number of pauses since it last worked.
+    /// Number of pauses since the last success.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Begins with short pauses again: it worked.
+    /// Records a success, so that pauses are short again.
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }

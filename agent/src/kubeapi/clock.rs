@@ -1,8 +1,8 @@
-//! The API server's time. Traces begin at the API server's `creationTimestamp` and end by it, so a node whose clock is off
-//! would trace at another time than the rest, or not at all.
+//! The API server's time. Traces begin at the API server's `creationTimestamp` and end relative to it, so a node with a
+//! wrong clock would trace at another time than the others, or not at all.
 //!
-//! Every answer carries the server's time in the header `Date` (RFC 9110, section 6.6.1), in whole seconds. No request is
-//! made for it.
+//! Every answer carries the server's time in the header `Date` (RFC 9110, section 6.6.1), in whole seconds. No extra
+//! request is made for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,14 +14,15 @@ use http::{Request, Response, header};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use tower::{Layer, Service};
 
-/// A clock that is off by less than that is not told of, and not corrected.
+/// Minimum clock error that is reported and corrected.
 const TOLERATED: SignedDuration = SignedDuration::from_secs(2);
-/// An answer that took longer says too little.
+/// Maximum duration of a request whose answer is used, since the error grows with the duration.
 const LONGEST_ANSWER: SignedDuration = SignedDuration::from_secs(2);
-/// No difference is known, or none that is told.
+/// Stored if the clock error is unknown or tolerated.
 const NONE: i64 = i64::MIN;
 
-/// Bounds of the time by which this machine's clock is ahead of the API server's; negative: behind.
+/// Bounds of the time by which this machine's clock is ahead of the API server's. Negative values mean that it is
+/// behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offset {
     least: SignedDuration,
@@ -29,20 +30,21 @@ pub(crate) struct Offset {
 }
 
 impl Offset {
-    /// From when a request was sent, when its answer came, and the whole second of the server's time that the answer has.
+    /// Computes the bounds from the time when a request was sent, the time when its answer arrived, and the server's
+    /// time in the answer, which is cut to whole seconds.
     fn of(sent: Timestamp, answered: Timestamp, date: Timestamp) -> Self {
         let second = SignedDuration::from_secs(1);
         Self { least: sent.duration_since(date) - second, most: answered.duration_since(date) }
     }
 
-    /// The difference, if it is certainly more than what is tolerated.
+    /// Returns the clock error, if it is certainly above the tolerance.
     fn told(self) -> Option<SignedDuration> {
         let off = self.least > TOLERATED || self.most < -TOLERATED;
         off.then(|| (self.least + self.most) / 2)
     }
 }
 
-/// The API server's time as this process knows it; all copies are one.
+/// The API server's time as this process knows it. All clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiClock {
     offset_ms: Arc<AtomicI64>,
@@ -53,14 +55,15 @@ impl ApiClock {
         Self { offset_ms: Arc::new(AtomicI64::new(NONE)) }
     }
 
-    /// The time now by the API server's clock: this machine's own, unless that is known to be off.
+    /// Returns the current time by the API server's clock, which is this machine's own unless that is known to be
+    /// wrong.
     pub(crate) fn now(&self) -> Timestamp {
         let own = Timestamp::now();
         let ahead = SignedDuration::from_millis(self.offset_milliseconds().unwrap_or(0));
         own.checked_sub(ahead).unwrap_or(own)
     }
 
-    /// By how many milliseconds this machine's clock is ahead, where that is more than is tolerated.
+    /// Milliseconds by which this machine's clock is ahead, if they exceed the tolerance.
     pub(crate) fn offset_milliseconds(&self) -> Option<i64> {
         Some(self.offset_ms.load(Ordering::Relaxed)).filter(|offset| *offset != NONE)
     }
@@ -94,7 +97,7 @@ impl<S> Layer<S> for ApiClock {
     }
 }
 
-/// A client that listens for the time in every answer.
+/// A client layer that reads the server's time from every answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Listening<S> {
     clock: ApiClock,

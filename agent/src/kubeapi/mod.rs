@@ -1,5 +1,5 @@
-//! The one door to the API server, which may be away: connecting, waiting for the definitions, watching, pausing between
-//! attempts, saying what is wrong.
+//! The only access to the API server: connecting, waiting for the definitions, watching, pausing between attempts, and
+//! explaining errors. The API server may be unreachable at any time.
 
 mod backoff;
 mod clock;
@@ -17,7 +17,7 @@ pub(crate) use self::clock::ApiClock;
 pub(crate) use self::version::compare_versions;
 pub(crate) use self::watch::{Change, Key, Source, watch, watch_metadata};
 
-/// A cluster cannot even be asked.
+/// The reason why no request can be made to a cluster.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error("cannot find a cluster to talk to: {0}; run in a pod with a service account, or set KUBECONFIG")]
@@ -26,21 +26,21 @@ pub(crate) enum ConnectError {
     Unusable { url: String, cause: kube::Error },
 }
 
-/// The cluster that the environment names.
+/// The API server of the cluster that the environment configures.
 #[derive(Clone)]
 pub(crate) struct ApiServer {
     pub(crate) client: Client,
-    /// Its address, for messages.
+    /// The API server's address, for messages.
     pub(crate) url: String,
-    /// Its time.
+    /// The API server's time.
     pub(crate) clock: ApiClock,
 }
 
-/// Finds the cluster that the environment names. No request is made.
+/// Finds the cluster that the environment configures. No request is made.
 ///
 /// # Errors
 ///
-/// [`ConnectError`] when there is no configuration, or one that cannot be used.
+/// [`ConnectError`] if there is no configuration, or it cannot be used.
 pub(crate) async fn connect() -> Result<ApiServer, ConnectError> {
     let config = Config::infer().await.map_err(ConnectError::NoConfig)?;
     let url = config.cluster_url.to_string();
@@ -52,14 +52,14 @@ pub(crate) async fn connect() -> Result<ApiServer, ConnectError> {
     Ok(ApiServer { client, url, clock })
 }
 
-/// What went wrong with a request about `what`, and what to do about it.
+/// Explains a failed request about `what`, and what to do about it.
 pub(crate) fn explain(error: &kube::Error, what: &str, url: &str) -> String {
     match error {
         kube::Error::Api(status) if status.code == 404 => format!(
             "the API server at {url} does not know {what}: install the definitions with \
              `traffictrace crd | kubectl apply -f -` or with the chart"
         ),
-        // Of a namespace that goes; in words only, since the API server has no code for it.
+        // The namespace is being deleted. Only the message says so, since the API server has no code for it.
         kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated") => {
             format!(
                 "the namespace is being deleted, and the API server at {url} takes no {what} in it any more"
@@ -76,7 +76,7 @@ pub(crate) fn explain(error: &kube::Error, what: &str, url: &str) -> String {
     }
 }
 
-/// The innermost error, which says most: `connection refused`, not `service error`.
+/// Returns the innermost error, which is the most specific one: `connection refused`, not `service error`.
 fn root_cause(error: &kube::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
@@ -85,7 +85,7 @@ fn root_cause(error: &kube::Error) -> String {
     if error.source().is_some() { cause.to_string() } else { error.to_string() }
 }
 
-/// How long the API server asks to wait, if it does.
+/// Returns the pause that the API server asks for, if it does.
 pub(crate) fn retry_after(error: &kube::Error) -> Option<Duration> {
     match error {
         kube::Error::Api(status) => {

@@ -1,15 +1,15 @@
-//! The order of the versions of an object.
+//! The order of the resource versions of an object.
 
 use std::cmp::Ordering;
 
-/// Compares two versions (`metadata.resourceVersion`) of objects of one resource. Kubernetes 1.35 says that they are
-/// integers that grow, without leading zeros and of any length; with etcd they have always been. `None` if one of the two
-/// is not such a number: then nothing is known of their order.
+/// Compares two versions (`metadata.resourceVersion`) of objects of one resource. By Kubernetes 1.35 they are growing
+/// integers of any length without leading zeros, and with etcd they have always been. Returns `None` if one of the two
+/// is not such a number, because their order is then unknown.
 pub(crate) fn compare_versions(one: Option<&str>, other: Option<&str>) -> Option<Ordering> {
     Some(number(one?)?.cmp(&number(other?)?))
 }
 
-/// A number of any length in a form that sorts as it does.
+/// Converts a number of any length into a form that sorts in the same order.
 fn number(version: &str) -> Option<(usize, &str)> {
     let is_number = version.bytes().all(|byte| byte.is_ascii_digit()) && !version.starts_with('0');
     (is_number && !version.is_empty()).then_some((version.len(), version))

@@ -1,4 +1,4 @@
-//! Watches that never end: objects come as they are and go by name, and errors are waited out.
+//! Watches that never end: each reports changed and removed objects, and waits after errors.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -15,11 +15,12 @@ use tokio::sync::mpsc::Sender;
 use super::{ApiServer, Backoff, explain, retry_after};
 use crate::server::metrics::Common;
 
-/// A watch ends after so long, in seconds, and is asked for anew: a connection that was dropped without a word is noticed
-/// 5 s later. Each process takes a time of its own between the two, so that those of a cluster do not all ask at once.
+/// Range of the duration of a watch in seconds, after which it is requested again. A connection that was silently
+/// dropped is noticed 5 s later. Each process picks its own duration, so that those of a cluster do not all ask at
+/// once.
 const WATCH_SECONDS: std::ops::Range<u32> = 90..150;
 
-/// An object: namespace (empty for nodes), name, and UID, since one that was made anew under its name is another.
+/// Identity of an object: namespace (empty for nodes), name, and UID, which differs if the object was created again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) namespace: String,
@@ -47,18 +48,18 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// News of a watch.
+/// A change reported by a watch.
 #[derive(Debug)]
 pub(crate) enum Change<K> {
     /// The object is new or has changed.
     Apply(K),
-    /// There is no such object any more, or it is not selected any more.
+    /// The object no longer exists or is no longer selected.
     Gone(Key),
-    /// All objects that exist have been told. Comes again after each interruption.
+    /// All existing objects have been reported. Comes again after each interruption.
     Complete,
 }
 
-/// The objects to watch, and the server that has them.
+/// The objects to watch, and the API server that has them.
 #[derive(Clone)]
 pub(crate) struct Source {
     client: Client,
@@ -69,39 +70,40 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// All objects of the cluster, listed from the watch cache of the API server: it answers without etcd, and what it
-    /// does not have yet the watch brings.
+    /// Selects all objects of the cluster. They are listed from the API server's watch cache, which answers without
+    /// etcd. Newer changes arrive by the watch.
     pub(crate) fn new(api: &ApiServer, metrics: Common) -> Self {
         let config = watcher::Config::default().any_semantic().timeout(fastrand::u32(WATCH_SECONDS));
         Self { client: api.client.clone(), url: api.url.clone(), metrics, config }
     }
 
-    /// Only the objects with these fields.
+    /// Limits the watch to objects with these fields.
     pub(crate) fn fields(mut self, selector: &str) -> Self {
         self.config = self.config.fields(selector);
         self
     }
 
-    /// Only the objects with these labels.
+    /// Limits the watch to objects with these labels.
     pub(crate) fn labels(mut self, selector: &str) -> Self {
         self.config = self.config.labels(selector);
         self
     }
 }
 
-/// Watches `K` until nobody listens. `tell` makes of each change what is sent, and keeps of an object only what is needed.
+/// Watches objects of type `K` until the receiver is dropped. `tell` converts each change into a message, and keeps
+/// only the needed part of an object.
 pub(crate) async fn watch<K, T>(source: Source, told: Sender<T>, tell: impl Fn(Change<K>) -> T)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    // One object that cannot be read must not stop the others.
+    // An object that cannot be read must not stop the others.
     let api = Api::<DeserializeGuard<K>>::all(source.client);
     let events = watcher::watcher(api, source.config);
     let interruptions = Interruptions::of(&K::plural(&()), source.url, source.metrics);
     follow(events, interruptions, told, |object| object.0.map_err(|e| e.to_string()), tell).await;
 }
 
-/// The same of the objects' metadata alone, which the API server sends without the rest.
+/// Watches the objects' metadata only, so that the API server sends nothing else.
 pub(crate) async fn watch_metadata<K, T>(
     source: Source,
     told: Sender<T>,
@@ -169,7 +171,7 @@ async fn follow<G, K, T>(
 }
 
 impl<K> Change<K> {
-    /// The same change of what is kept of an object.
+    /// Converts the object of a change.
     pub(crate) fn map<S>(self, small: impl FnOnce(K) -> S) -> Change<S> {
         match self {
             Self::Apply(object) => Change::Apply(small(object)),
@@ -179,7 +181,7 @@ impl<K> Change<K> {
     }
 }
 
-/// Which objects are known, to tell which of them a new list lacks.
+/// The known objects, to find those that a new list lacks.
 #[derive(Debug, Default)]
 struct Keys {
     known: HashSet<Key>,
@@ -202,7 +204,7 @@ impl Keys {
         self.known.remove(key);
     }
 
-    /// The list is complete: what was known and is not in it.
+    /// Completes the list. Returns the known objects that the list lacks.
     fn missing(&mut self) -> Vec<Key> {
         let listed = self.listed.take().unwrap_or_default();
         let missing = self.known.difference(&listed).cloned().collect();
@@ -211,7 +213,7 @@ impl Keys {
     }
 }
 
-/// The interruptions of one watch: said once, and waited out.
+/// Interruptions of one watch. Each is logged once and followed by a pause.
 #[derive(Debug)]
 struct Interruptions {
     what: String,
@@ -222,17 +224,17 @@ struct Interruptions {
 }
 
 impl Interruptions {
-    /// Of the watch of `what`, such as `pods`.
+    /// Creates the record for the watch of `what`, such as `pods`.
     fn of(what: &str, url: String, metrics: Common) -> Self {
         Self { what: what.to_owned(), url, said: String::new(), backoff: Backoff::default(), metrics }
     }
 
-    /// Waits before the watch is polled again.
+    /// Pauses before the watch is polled again.
     async fn wait_out(&mut self, error: watcher::Error) {
         self.metrics.watch_interrupted(&self.what);
         let asked = match request(error) {
-            // The server does not know any more what the watch would go on from, after its restart for one: the watch
-            // lists anew. That is no trouble, but a pause spreads the lists of all the nodes.
+            // The server no longer has the version that the watch would continue from, for example after a restart, so
+            // the watch lists again. That is normal, but a pause spreads the lists of all nodes.
             Ok(kube::Error::Api(status)) if status.code == 410 => None,
             Ok(error) => {
                 self.say(explain(&error, &self.what, &self.url));
@@ -246,7 +248,7 @@ impl Interruptions {
         tokio::time::sleep(self.backoff.next(asked)).await;
     }
 
-    /// The watch has told of something. That a list is about to be asked for is no success yet.
+    /// Records news of the watch. `Init` only means that a list is about to be requested, which is no success yet.
     fn heard<K>(&mut self, event: &Event<K>) {
         if matches!(event, Event::Init) {
             return;
@@ -266,7 +268,7 @@ impl Interruptions {
     }
 }
 
-/// The request that failed below a watch, or what else is wrong with it.
+/// Returns the failed request of a watch, or the text of another error.
 fn request(error: watcher::Error) -> Result<kube::Error, String> {
     use watcher::Error;
     match error {
@@ -298,7 +300,7 @@ mod tests {
         keys.begin();
         keys.seen(key("c"));
         assert_eq!(keys.missing(), [key("b")]);
-        // A list that breaks off and is begun again.
+        // A list that is interrupted and started again.
         keys.begin();
         keys.begin();
         keys.seen(key("d"));

@@ -1,25 +1,25 @@
-//! Keeps a status small: every write of it is stored whole and sent to everybody who watches.
+//! Limits on the size of a status, since every write of it is stored as a whole and sent to all watchers.
 
 use traffictrace_crd::{HttpStatus, TrafficTraceSpec, TrafficTraceStatus};
 
 use super::text::shorten;
 
-/// Most bytes of JSON of a status besides its flows; five conditions are half of it.
+/// Maximum size of a status's JSON without its flows, in bytes. Five conditions take half of it.
 const FIXED: usize = 4096;
-/// Most bytes of JSON of one flow, on average.
+/// Maximum average size of a flow's JSON, in bytes.
 const PER_FLOW: usize = 450;
-/// Most bytes of JSON of the HTTP requests besides their endpoints: sums, and what is known of TLS.
+/// Maximum size of the HTTP requests' JSON without their endpoints (sums and findings about TLS), in bytes.
 const HTTP_FIXED: usize = 2048;
-/// Most bytes of JSON of one endpoint, on average.
+/// Maximum average size of an endpoint's JSON, in bytes.
 const PER_ENDPOINT: usize = 450;
-/// Entries of processes that speak TLS that stay where there is no room for all of them.
+/// Minimum number of entries about processes with TLS that stay if there is no room for all.
 const FEW_TLS: usize = 4;
 
-/// The characters that stay of a long message where there is no room for all of it.
+/// Number of characters that stay of a long message if there is no room for all of it.
 const SHORT_MESSAGE: usize = 160;
 
-/// Cuts lists until a status fits that lists as many flows and endpoints as the spec asks for. Flows and HTTP requests have
-/// a part each, so that neither takes the other's; the few sums of stacks are in neither. Totals are never touched.
+/// Cuts lists until the status fits the number of flows and endpoints in the spec. Flows and HTTP requests have
+/// separate budgets. The few sums of stacks count for neither. Totals are never cut.
 pub(super) fn fit(status: &mut TrafficTraceStatus, spec: &TrafficTraceSpec) {
     let number = |asked: i32| usize::try_from(asked).unwrap_or(1).max(1);
     let (http, stacks) = (status.http.take(), status.stacks.take());
@@ -46,9 +46,9 @@ fn fit_endpoints(http: &mut HttpStatus, budget: usize) {
     }
 }
 
-/// Cuts first what is only an example, then long messages, then flows.
+/// Cuts lists of examples first, then long messages, then flows.
 fn fit_flows(status: &mut TrafficTraceStatus, budget: usize) {
-    // Cut by what each entry takes, not one at a time with the whole measured again.
+    // The size is reduced by each removed entry, instead of measuring the whole status again each time.
     let mut over = size(status).saturating_sub(budget);
     while over > 0 {
         let freed = if status.interruptions.len() > 1 {
@@ -75,14 +75,14 @@ fn fit_flows(status: &mut TrafficTraceStatus, budget: usize) {
     }
 }
 
-/// The first message that is longer than what must stay: those of refusals, then those of conditions.
+/// Returns the first message that is too long: first messages of refusals, then those of conditions.
 fn long_message(status: &mut TrafficTraceStatus) -> Option<&mut String> {
     let refusals = status.refused_nodes.iter_mut().map(|node| &mut node.message);
     let conditions = status.conditions.iter_mut().map(|condition| &mut condition.message);
     refusals.chain(conditions).find(|message| message.chars().count() > SHORT_MESSAGE)
 }
 
-/// Bytes of the JSON of a value.
+/// Returns the size of a value's JSON in bytes.
 fn size<T: serde::Serialize>(value: &T) -> usize {
     serde_json::to_vec(value).map_or(0, |json| json.len())
 }

@@ -1,4 +1,4 @@
-//! The counts of a node that its newest report does not contain, because an agent began again without its last report.
+//! Counts of a node that its newest report lacks, because an agent restarted without its last report.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,11 +9,11 @@ use super::kept::Kept;
 use super::nodes::{LISTED, add_losses};
 use super::rows;
 
-/// Most rows of earlier runs of an agent that are kept: as many as a status can list. Which of rows of one size stay does
-/// not matter.
+/// Maximum number of rows of earlier runs that are kept, which is as many as a status can list. Among rows of the same
+/// size, any may be kept.
 const CARRIED_ROWS: usize = 100;
 
-/// The sum of the runs of an agent whose report was lost before the next run could go on from it.
+/// Sum of the runs of an agent whose report was lost before the next run could continue it.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     pub(super) totals: Totals,
@@ -26,10 +26,11 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// Adds what the last report of a run had beyond the base of the run after it, of which `beyond` are the totals.
+    /// Adds the counts in the last report of a run that the base of the next run does not contain. `beyond` has their
+    /// totals.
     pub(super) fn carry(&mut self, old: &Kept, newest: &Kept, beyond: &Totals) {
         self.totals.add(beyond);
-        // Runs see the same pods and flows again: they are not added.
+        // Pods and flows are not added up, since runs see the same ones again.
         self.pods = self.pods.max(old.report.pods_matched);
         self.containers = self.containers.max(old.report.containers_matched);
         self.flows = self.flows.max(old.report.flows_total);
@@ -44,13 +45,14 @@ impl Carried {
             add_losses(&mut self.lost, &old.report.lost);
             self.add_rows(old, &HashMap::new());
         } else {
-            // The new run went on from an older report of the run before. The counts that a single row had in that report
-            // are not known: a row is carried as far as the new run's own row does not reach, too little rather than twice.
+            // The new run continued an older report of the previous run. The counts of single rows in that older report
+            // are unknown. A row is therefore carried only as far as it exceeds the new run's row, which may be too
+            // little but never counts twice.
             self.add_rows(old, &newest.rows());
         }
     }
 
-    /// Adds the rows of a report beyond those that are known otherwise; the largest are kept.
+    /// Adds the rows of a report, without the counts in `known`. Only the largest are kept.
     fn add_rows(&mut self, old: &Kept, known: &HashMap<rows::Key, FlowRow>) {
         for (key, row) in old.rows() {
             let mut row =

@@ -1,4 +1,4 @@
-//! The conditions of a status: what programs wait for, and what people should know.
+//! The conditions of a status, for programs that wait and for people.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -9,10 +9,10 @@ use super::life::Times;
 use super::text::{shorten, wanted_pod};
 use super::{Inputs, LAST_REPORTS_WITHIN, Nodes, life};
 
-/// Longest message of a condition, in characters.
+/// Maximum length of a condition's message, in characters.
 const MESSAGE: usize = 1024;
 
-/// One condition before it has a time.
+/// A status condition before its transition time is set.
 struct Draft {
     kind: &'static str,
     holds: bool,
@@ -21,7 +21,7 @@ struct Draft {
     generation: Option<i64>,
 }
 
-/// All conditions of a status whose other fields are done.
+/// Makes all conditions of a status. Its other fields must be complete.
 pub(super) fn conditions(
     inputs: &Inputs<'_>,
     before: &TrafficTraceStatus,
@@ -61,7 +61,7 @@ pub(super) fn conditions(
             reason: draft.reason.into(),
             message: shorten(draft.message, MESSAGE),
             observed_generation: draft.generation,
-            // The time tells since when it holds; another message is no transition.
+            // The time changes only with the condition's status; a new message is no transition.
             last_transition_time: same.map_or(Time(now), |old| old.last_transition_time.clone()),
         }
     })
@@ -78,7 +78,7 @@ fn accepted(inputs: &Inputs<'_>) -> Told {
     }
 }
 
-/// `behind`: how many nodes still trace by an older spec.
+/// Makes the condition Tracing. `behind` is the number of nodes that still trace by an older spec.
 fn tracing(
     inputs: &Inputs<'_>,
     status: &TrafficTraceStatus,
@@ -89,7 +89,8 @@ fn tracing(
     if status.phase.is_some_and(life::is_over) {
         return (false, reason::ENDED, "The trace is over.".into());
     }
-    // The rule on changes of the spec goes by this reason: whatever is still on its way, nothing begins again.
+    // The rule on changes of the spec relies on this reason: nothing begins again, even if last reports are still on
+    // their way.
     if ended {
         return (false, reason::ENDED, awaiting(nodes));
     }
@@ -120,7 +121,7 @@ fn tracing(
     (false, reason::WAITING_FOR_NODES, message)
 }
 
-/// The message of a trace that has ended and is not over.
+/// Makes the message of a trace that has ended and waits for last reports.
 fn awaiting(nodes: &Nodes) -> String {
     format!("The trace has ended; the last numbers of {} are awaited.", listed(&nodes.awaited))
 }
@@ -156,7 +157,7 @@ fn failed(
     if status.phase != Some(Phase::Failed) {
         return (false, reason::NOT_FAILED, "The trace has not failed.".into());
     }
-    // The first reason stays: reports, and the pods that could be seen, go later.
+    // The first reason stays, since reports and pods may disappear later.
     let told = before.conditions.iter().find(|old| old.type_ == kind::FAILED && old.status == "True");
     let (reason, message) = life::failure(inputs, nodes);
     match told {

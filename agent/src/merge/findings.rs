@@ -1,4 +1,4 @@
-//! The findings that make a trace Degraded: numbers that are missing, and what is done otherwise than asked.
+//! Findings that make a trace Degraded: missing numbers, and parts of the spec that are not applied.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use super::life::{Times, is_over};
 use super::text::{and_more, when};
 use super::{Inputs, Nodes};
 
-/// The intervals for which a node may be silent before that is told: it writes at least once in three.
+/// Number of intervals for which a node may be silent before that is reported. A node writes at least once in three.
 const SILENT_INTERVALS: u32 = 4;
-/// The time that is added for reports on their way.
+/// Time that is added for reports on their way.
 const SILENT_MORE: Duration = Duration::from_secs(30);
 
-/// Something that a person should know of the numbers: a reason for programs, and a sentence with the remedy.
+/// A problem with the numbers: a reason for programs, and a sentence with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
-/// Everything that is known to be missing, the worst first.
+/// Returns all known problems, the worst first.
 pub(super) fn findings(
     inputs: &Inputs<'_>,
     status: &TrafficTraceStatus,
@@ -108,7 +108,7 @@ pub(super) fn findings(
     found
 }
 
-/// Processes whose TLS is asked for and cannot be read.
+/// Finds processes whose TLS is asked for but cannot be read.
 fn inside_tls(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
     inputs.trace.spec.http.as_ref().filter(|http| http.tls)?;
     let mut unread = status.http.as_ref()?.tls.iter().filter(|entry| !entry.readable);
@@ -123,7 +123,7 @@ fn inside_tls(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String
     ))
 }
 
-/// Nodes that should have written and have not.
+/// Finds nodes whose report is overdue.
 fn silent(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
     if status.phase != Some(Phase::Running) || status.end_time.as_ref().is_some_and(|end| inputs.now >= end.0)
     {
@@ -141,7 +141,7 @@ fn silent(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
     ))
 }
 
-/// The moment at which a node that reports now will have been silent for too long.
+/// Returns the time at which a node that reports now will have been silent for too long.
 pub(super) fn next_silence(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<Timestamp> {
     let longest = silent_after(inputs);
     let oldest = inputs.reports.oldest_since(inputs.now.checked_sub(longest).ok()?)?;
@@ -153,7 +153,7 @@ fn silent_after(inputs: &Inputs<'_>) -> Duration {
     inputs.report_interval * SILENT_INTERVALS + SILENT_MORE
 }
 
-/// The message about nodes that were taken away in good order, but too soon to be asked.
+/// Makes the message about nodes that were removed properly, but before their agents had reported the last bytes.
 fn drained(inputs: &Inputs<'_>, nodes: &Nodes) -> String {
     let names = listed(&nodes.drained);
     let since = nodes.drained.iter().filter_map(|node| inputs.reports.update_time_of(node)).min();
@@ -174,12 +174,12 @@ fn interrupted(last: &Interruption, count: usize) -> String {
     format!("Tracing on {node} was interrupted, and bytes {when} may be missing ({reason}{earlier}).")
 }
 
-/// A text that ends like a sentence.
+/// Ends a text like a sentence.
 fn sentence(text: &str) -> String {
     if text.ends_with(['.', ')']) { text.to_owned() } else { format!("{text}.") }
 }
 
-/// The first names of a set, and how many more there are.
+/// Lists the first names of a set, and the number of the others.
 pub(super) fn listed(names: &BTreeSet<String>) -> String {
     let first: Vec<&str> = names.iter().take(2).map(String::as_str).collect();
     match names.len().saturating_sub(first.len()) {

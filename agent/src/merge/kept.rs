@@ -1,4 +1,4 @@
-//! One report as the controller keeps it.
+//! A report in the form in which the controller keeps it.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,20 +12,20 @@ use super::http;
 use super::rows;
 use super::text::clean_report;
 
-/// A report as it is kept: thousands of them are in memory, and most of their rows are never shown.
+/// A kept report. Thousands are in memory, and most of their rows are never shown, so rows stay encoded.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// The report; without its columns where they are this version's own.
+    /// The report, without its columns if they are the usual ones.
     pub(super) report: TrafficTraceReportSpec,
-    /// The bytes by which each row is ranked; `None` for a row that cannot be read.
+    /// Number of bytes by which each row is ranked; `None` for a row that cannot be decoded.
     weights: Vec<Option<i64>>,
-    /// The requests by which each endpoint is ranked; `None` for one that cannot be read.
+    /// Number of requests by which each endpoint is ranked; `None` for one that cannot be decoded.
     endpoint_weights: Vec<Option<i64>>,
 }
 
-/// The columns that nearly every report has.
+/// Columns of flows that nearly every report has.
 static OWN_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(column_names);
-/// The columns of endpoints that nearly every report has.
+/// Columns of endpoints that nearly every report has.
 static OWN_ENDPOINT_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(endpoint_column_names);
 
 impl Kept {
@@ -49,24 +49,24 @@ impl Kept {
         if self.report.columns.is_empty() { &OWN_COLUMNS } else { &self.report.columns }
     }
 
-    /// The bytes by which each row is ranked, with its place.
+    /// Returns the index of each row, and the bytes by which it is ranked.
     pub(super) fn weights(&self) -> impl Iterator<Item = (usize, i64)> {
         self.weights.iter().enumerate().filter_map(|(place, weight)| Some((place, (*weight)?)))
     }
 
-    /// The row at a place, if there is one that can be read.
+    /// Decodes the row at an index.
     pub(super) fn row(&self, place: usize) -> Option<FlowRow> {
         let rows = self.report.flows.get(place..=place)?;
         decode_rows(self.columns(), rows).next()?.ok()
     }
 
-    /// All rows that can be read.
+    /// Decodes all rows, except those that cannot be decoded.
     pub(super) fn rows(&self) -> HashMap<rows::Key, FlowRow> {
         let rows = decode_rows(self.columns(), &self.report.flows).filter_map(Result::ok);
         rows.map(|row| (rows::Key::of(&row), row)).collect()
     }
 
-    /// The endpoints in a part of the list; nothing for one that cannot be read.
+    /// Decodes a part of the endpoints; `None` for each that cannot be decoded.
     fn decoded_endpoints(
         &self,
         part: impl std::slice::SliceIndex<[String], Output = [String]> + Clone,
@@ -78,34 +78,34 @@ impl Kept {
         })
     }
 
-    /// The requests by which each endpoint is ranked, with its place.
+    /// Returns the index of each endpoint, and the requests by which it is ranked.
     pub(super) fn endpoint_weights(&self) -> impl Iterator<Item = (usize, i64)> {
         let weights = self.endpoint_weights.iter().enumerate();
         weights.filter_map(|(place, weight)| Some((place, (*weight)?)))
     }
 
-    /// The endpoint at a place, if there is one that can be read.
+    /// Decodes the endpoint at an index.
     pub(super) fn endpoint(&self, place: usize) -> Option<EndpointRow> {
         self.decoded_endpoints(place..=place).next()?
     }
 
-    /// The number of endpoints that cannot be read.
+    /// Number of endpoints that cannot be decoded.
     pub(super) fn unreadable_endpoints(&self) -> usize {
         self.endpoint_weights.iter().filter(|weight| weight.is_none()).count()
     }
 
-    /// The largest endpoint that the report may have left out because it had to stay small; 0 if it left out none.
+    /// Upper bound of the requests of an endpoint that the report left out to stay small; 0 if it left out none.
     pub(super) fn endpoints_left_out(&self) -> i64 {
         let least = self.endpoint_weights.iter().flatten().min().copied().unwrap_or(i64::MAX);
         if self.report.http.as_ref().is_some_and(|http| http.truncated) { least } else { 0 }
     }
 
-    /// The number of rows that cannot be read.
+    /// Number of rows that cannot be decoded.
     pub(super) fn unreadable(&self) -> usize {
         self.weights.iter().filter(|weight| weight.is_none()).count()
     }
 
-    /// The largest flow that the report may have left out because it had to stay small; 0 if it left out none.
+    /// Upper bound of the bytes of a flow that the report left out to stay small; 0 if it left out none.
     pub(super) fn left_out(&self) -> i64 {
         let least = self.weights.iter().flatten().min().copied().unwrap_or(i64::MAX);
         if self.report.truncated { least } else { 0 }

@@ -8,11 +8,11 @@ use traffictrace_crd::{Phase, TrafficTrace, TrafficTraceStatus, condition_reason
 use super::text::{and_more, wanted_pod};
 use super::{Inputs, NodeReports, Nodes};
 
-/// The last reports of a trace's nodes are waited for until so long after its end.
+/// Time after a trace's end for which the last reports of its nodes are awaited.
 pub(crate) const LAST_REPORTS_WITHIN: Duration = Duration::from_secs(30);
 
-/// A trace that is older than that when the controller first sees it, and that no node has traced, begins then and not
-/// at its creation.
+/// Age above which a trace begins now instead of at its creation, if the controller sees it for the first time and no
+/// node has traced it.
 const SEEN_LATE: Duration = Duration::from_secs(60);
 
 /// The beginning and the end of a trace.
@@ -20,22 +20,22 @@ const SEEN_LATE: Duration = Duration::from_secs(60);
 pub(crate) struct Times {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
-    /// The spec was changed after the end, and asks for another end, which is not to be had any more.
+    /// Set if the spec was changed after the end and asks for another end, which is no longer possible.
     pub(crate) changed_too_late: bool,
 }
 
 impl Times {
-    /// The times of a trace; `None` when its duration cannot be read.
+    /// Returns the times of a trace, or `None` if its duration cannot be read.
     ///
-    /// A trace begins when it is created: agents begin then, and know its end without the controller. Only a trace that
-    /// was created long ago and that no node has traced (nothing was installed then) begins now.
+    /// A trace begins when it is created: agents begin then, and know the end without the controller. Only a trace that
+    /// was created long ago and that no node has traced (because nothing was installed) begins now.
     pub(crate) fn of(trace: &TrafficTrace, reports: &NodeReports, now: Timestamp) -> Option<Self> {
         let before = trace.status.as_ref();
         let shown =
             before.and_then(|status| Some((status.start_time.as_ref()?.0, status.end_time.as_ref()?.0)));
         let over = before.is_some_and(|status| status.phase.is_some_and(is_over));
         let asked_end = |start: Timestamp| start.checked_add(trace.spec.duration.get().ok()?).ok();
-        // An end that has passed stays: agents have stopped by it.
+        // An end that has passed is final, because agents have stopped.
         if let Some((start, end)) = shown.filter(|(_, end)| over || now >= *end) {
             return Some(Self { start, end, changed_too_late: asked_end(start) != Some(end) });
         }
@@ -47,17 +47,17 @@ impl Times {
             let late = created.checked_add(SEEN_LATE).is_ok_and(|limit| now > limit);
             if late && reports.is_empty() { now } else { created }
         });
-        // The end follows the spec: a trace that runs may be made longer or shorter.
+        // The end follows the spec: a running trace may be made longer or shorter.
         Some(Self { start, end: asked_end(start)?, changed_too_late: false })
     }
 }
 
-/// Says that a phase is one that a trace does not leave.
+/// Returns true if a trace never leaves this phase.
 pub(crate) fn is_over(phase: Phase) -> bool {
     matches!(phase, Phase::Completed | Phase::Failed)
 }
 
-/// The phase of a trace now.
+/// Returns the current phase of a trace.
 pub(super) fn phase(
     inputs: &Inputs<'_>,
     before: &TrafficTraceStatus,
@@ -69,7 +69,7 @@ pub(super) fn phase(
         return shown;
     }
     let Some(times) = times else { return Phase::Failed };
-    // A change for the worse of a trace that runs does not throw away what it has: agents keep to the spec they know.
+    // An invalid change does not end a running trace. Agents keep using the last valid spec.
     if inputs.invalid.is_some() && shown == Phase::Pending {
         return Phase::Failed;
     }
@@ -82,7 +82,7 @@ pub(super) fn phase(
     if traced { Phase::Running } else { Phase::Pending }
 }
 
-/// Why a trace has failed: a reason, and a sentence with the remedy.
+/// Returns why a trace has failed: a reason, and a sentence with the remedy.
 pub(super) fn failure(inputs: &Inputs<'_>, nodes: &Nodes) -> (&'static str, String) {
     if let Some(why) = inputs.invalid {
         return (reason::INVALID_SPEC, format!("The spec cannot be used: {why}."));

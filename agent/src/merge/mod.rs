@@ -1,7 +1,7 @@
-//! From the reports of all nodes to the one status of a trace. No I/O: everything it needs is an argument, so that the
-//! controller and the standalone agent answer alike.
+//! The merge of all nodes' reports into the one status of a trace. No I/O: everything is passed as an argument, so that
+//! the controller and the standalone agent give the same result.
 //!
-//! Read `merge` first; it has the map.
+//! Read `merge` first; it shows the whole process.
 
 mod budget;
 mod carried;
@@ -34,66 +34,67 @@ use presence::Nodes;
 pub(crate) use presence::UNTRACED_AFTER;
 pub(crate) use text::{and_more, when};
 
-/// The names of peers.
+/// Resolves names of peers.
 pub(crate) trait PeerNames {
-    /// `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if something that is running has the address.
+    /// Returns `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if something that exists now has the
+    /// address.
     fn name_of(&self, address: IpAddr) -> Option<String>;
 
-    /// Says that a name that the status before has may be shown on.
+    /// Returns true if a name from the last status may still be shown.
     fn may_show(&self, _name: &str) -> bool {
         true
     }
 }
 
-/// The nodes of a cluster.
+/// Knows the nodes of a cluster.
 pub(crate) trait NodeNames {
-    /// Says that there is a node of this name.
+    /// Returns true if a node with this name exists.
     fn has_node(&self, name: &str) -> bool;
 }
 
-/// The pods of a trace on one node that are placed there and not finished.
+/// Unfinished pods of a trace that are scheduled to one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LivePods {
     pub(crate) count: i32,
-    /// The time since which the node has one of them.
+    /// Time since which the node has any of them.
     pub(crate) since: Timestamp,
 }
 
 /// The result of [`merge`].
 pub(crate) struct Merged {
     pub(crate) status: TrafficTraceStatus,
-    /// The moment at which the status says more than now although nothing is told until then.
+    /// Time at which the status has to be computed again even without news, because it will say more then.
     pub(crate) look_again: Option<Timestamp>,
 }
 
 /// The arguments of [`merge`].
 pub(crate) struct Inputs<'a> {
-    /// The trace, with the status that was shown last.
+    /// The trace, with the last shown status.
     pub(crate) trace: &'a TrafficTrace,
-    /// Why the spec cannot be used, if it cannot.
+    /// The reason why the spec cannot be used, if there is one.
     pub(crate) invalid: Option<&'a str>,
-    /// The nodes' reports, of this trace (same UID) only.
+    /// The nodes' reports for this trace (same UID) only.
     pub(crate) reports: &'a NodeReports,
     /// Pods that the selector matches now, by node.
     pub(crate) live_pods: &'a BTreeMap<String, LivePods>,
-    /// Names of the nodes that the cluster has; nothing where that is not known.
+    /// Names of the nodes in the cluster, or `None` if they are unknown.
     pub(crate) existing_nodes: Option<&'a dyn NodeNames>,
-    /// Milliseconds by which this machine's clock is ahead of the API server's, if that is to be told.
+    /// Milliseconds by which this machine's clock is ahead of the API server's, if that has to be reported.
     pub(crate) clock_offset: Option<i64>,
-    /// The names of peers.
+    /// Resolver of peers' names.
     pub(crate) peers: &'a dyn PeerNames,
-    /// The interval at which nodes are to report.
+    /// Interval at which nodes have to report.
     pub(crate) report_interval: Duration,
-    /// Protocols, ports, networks or direction have changed since the status that was shown last.
+    /// Set if protocols, ports, networks or direction have changed since the last shown status.
     pub(crate) filters_changed: bool,
-    /// The time.
+    /// Current time.
     pub(crate) now: Timestamp,
 }
 
 /// Makes the status of a trace.
 ///
-/// Shown totals never fall: what a vanished report had is kept by [`NodeReports`], and where that is not known any more
-/// (the controller has restarted too) no total is less than the one shown last.
+/// Shown totals never fall. [`NodeReports`] keeps the counts of reports that vanished. If the controller has restarted
+/// as well and these are lost, no total is less than the last shown one.
 pub(crate) fn merge(inputs: &Inputs<'_>) -> Merged {
     let trace = inputs.trace;
     let before = trace.status.clone().unwrap_or_default();
@@ -165,7 +166,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> Merged {
     Merged { status, look_again }
 }
 
-/// Most nodes that a status names for one reason.
+/// Maximum number of nodes that a status names for one reason.
 const NAMED: usize = 8;
 
 fn refused_nodes(inputs: &Inputs<'_>) -> Vec<RefusedNode> {
@@ -187,7 +188,7 @@ fn skewed_clocks(inputs: &Inputs<'_>) -> Vec<SkewedClock> {
     named.collect()
 }
 
-/// A status carries whole seconds, as Kubernetes' own times do, so that what is read back equals what was written.
+/// Cuts a time to whole seconds, like Kubernetes' own times, so that a status reads back as it was written.
 pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
     time.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc))
         .unwrap_or(time)

@@ -1,4 +1,4 @@
-//! The reports of one trace, by node, and what is kept of an agent whose report was lost.
+//! The reports of one trace, by node, including the counts of agents whose report was lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,26 +11,26 @@ use super::http::CarriedHttp;
 use super::kept::Kept;
 use super::rows;
 
-/// Most interruptions, and most pods that cannot be seen, in a status.
+/// Maximum number of interruptions, and of pods that cannot be seen, in a status.
 pub(super) const LISTED: usize = 8;
-/// Most kinds of unseen traffic in a status.
+/// Maximum number of kinds of unseen traffic in a status.
 const UNSEEN: usize = 16;
-/// Most reasons of loss in a status.
+/// Maximum number of reasons of loss in a status.
 const REASONS: usize = 16;
 
-/// The newest report of every node, and what earlier runs of its agent had counted that it does not contain.
+/// The newest report of every node, and the counts of earlier runs of its agent that the report lacks.
 #[derive(Debug, Default)]
 pub(crate) struct NodeReports {
     nodes: BTreeMap<String, Node>,
     counts: Counts,
 }
 
-/// Numbers of nodes, kept up to date with each report, so that no event has to look at all of them.
+/// Numbers of nodes, updated with each report, so that an event need not visit all nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
-    /// Trace or have traced.
+    /// Number of nodes that trace or have traced.
     reporting: u32,
-    /// Go on writing reports.
+    /// Number of nodes that keep writing reports.
     writing: u32,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Node {
     newest: Kept,
     carried: Option<Carried>,
     carried_http: Option<CarriedHttp>,
-    /// The node traces or has traced: it has numbers to show, also while it refuses.
+    /// Set if the node traces or has traced. It then has numbers to show, even while it refuses.
     traced: bool,
 }
 
@@ -52,23 +52,23 @@ impl Node {
         Counts { reporting: u32::from(self.traced), writing: u32::from(!self.newest.report.is_final) }
     }
 
-    /// The newest report.
+    /// Returns the newest report.
     pub(super) fn newest(&self) -> &Kept {
         &self.newest
     }
 
-    /// The rows of runs before, which add to those of the newest report.
+    /// Returns the rows of earlier runs, which have to be added to those of the newest report.
     pub(super) fn carried_rows(&self) -> Option<&HashMap<rows::Key, FlowRow>> {
         self.carried.as_ref().map(|carried| &carried.rows).filter(|rows| !rows.is_empty())
     }
 
-    /// The HTTP requests of runs before, which add to those of the newest report.
+    /// Returns the HTTP requests of earlier runs, which have to be added to those of the newest report.
     pub(super) fn carried_http(&self) -> Option<&CarriedHttp> {
         self.carried_http.as_ref()
     }
 
-    /// Takes a report that is newer than the one known. Where it is of another run of the agent, what the run before had
-    /// counted beyond the base of the new one is carried.
+    /// Replaces the report by a newer one. If that belongs to another run of the agent, counts of the previous run
+    /// beyond the new base are carried.
     fn replace(&mut self, newest: Kept) {
         self.traced |= has_traced(&newest.report);
         let old = std::mem::replace(&mut self.newest, newest);
@@ -86,16 +86,16 @@ impl Node {
     }
 }
 
-/// Says that a report is of a node that traces or has traced. One that refused from the start has counted nothing; one
-/// that gave way to others goes on saying what it had.
+/// Returns true if the report's node traces or has traced. A node that refused from the start has counted nothing; one
+/// that gave up its session keeps reporting its counts.
 fn has_traced(report: &TrafficTraceReportSpec) -> bool {
     report.refused.is_none() || report.base.is_some() || report.totals != Totals::default()
 }
 
 impl NodeReports {
-    /// Takes a report that is new or has changed; one that is older than the one known changes nothing.
+    /// Records a new or changed report. A report older than the known one is ignored.
     ///
-    /// A report that vanishes is kept, so that shown totals do not fall: nothing is to be called for that.
+    /// A vanished report needs no call and is kept, so that shown totals do not fall.
     pub(crate) fn apply(&mut self, report: TrafficTraceReportSpec) {
         let age = |report: &TrafficTraceReportSpec| (report.epoch, report.sequence);
         match self.nodes.get_mut(&report.node_name) {
@@ -137,40 +137,40 @@ impl NodeReports {
         self.nodes.contains_key(node)
     }
 
-    /// Says that a node has sent its last numbers.
+    /// Returns true if a node has sent its final report.
     pub(crate) fn is_final(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|node| node.newest.report.is_final)
     }
 
-    /// Says that a node's last report was made when nothing was left there to count.
+    /// Returns true if a node's last report was made when it had no selected pods left.
     pub(crate) fn is_idle(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|node| node.newest.report.active_pods == 0)
     }
 
-    /// Says that a node refuses and has no numbers.
+    /// Returns true if a node refuses and has no numbers.
     pub(crate) fn refuses(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|node| !node.traced)
     }
 
-    /// Every refusal, by node, also of nodes that have traced before.
+    /// Returns every refusal by node, including nodes that traced earlier.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (&str, &Refused)> {
         self.nodes
             .iter()
             .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.refused.as_ref()?)))
     }
 
-    /// The number of nodes that trace or have traced.
+    /// Number of nodes that trace or have traced.
     pub(crate) fn reporting(&self) -> i32 {
         i32::try_from(self.counts.reporting).unwrap_or(i32::MAX)
     }
 
-    /// The number of nodes that go on writing reports.
+    /// Number of nodes that keep writing reports.
     pub(crate) fn writing(&self) -> u64 {
         self.counts.writing.into()
     }
 
     pub(crate) fn pods_of(&self, node: &str) -> i32 {
-        // An agent that began again sees the same pods again: they are not added.
+        // Not added up, since a restarted agent sees the same pods again.
         let pods = |node: &Node| {
             node.newest.report.pods_matched.max(node.carried.as_ref().map_or(0, |carried| carried.pods))
         };
@@ -204,12 +204,12 @@ impl NodeReports {
         self.nodes.values().map(flows).fold(0, i64::saturating_add)
     }
 
-    /// The time at which the newest numbers were read.
+    /// Returns the time of the newest numbers.
     pub(crate) fn update_time(&self) -> Option<Time> {
         self.reports().filter_map(|report| report.update_time.as_ref()).max_by_key(|time| time.0).cloned()
     }
 
-    /// The time at which the oldest numbers were read, over the nodes that still trace, or over all when none does.
+    /// Returns the time of the oldest numbers: among nodes that still trace or, if none does, among all.
     pub(crate) fn oldest_update_time(&self) -> Option<Time> {
         let times = |of: &dyn Fn(&&TrafficTraceReportSpec) -> bool| {
             self.reports()
@@ -220,7 +220,7 @@ impl NodeReports {
         times(&|report| !report.is_final && report.refused.is_none()).or_else(|| times(&|_| true)).cloned()
     }
 
-    /// The nodes that should report and have not done so since a moment.
+    /// Returns the nodes that should report and have not done so since `moment`.
     pub(crate) fn silent_since(&self, moment: Timestamp) -> BTreeSet<&str> {
         let silent = |node: &Node| {
             let report = &node.newest.report;
@@ -229,20 +229,20 @@ impl NodeReports {
         self.nodes.iter().filter(|(_, node)| silent(node)).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// The oldest time since a moment at which a node that should go on reporting has last done so.
+    /// Returns the oldest report time since `moment` among the nodes that have to keep reporting.
     pub(super) fn oldest_since(&self, moment: Timestamp) -> Option<Timestamp> {
         let live = self.reports().filter(|report| !report.is_final);
         let times = live.filter_map(|report| Some(report.update_time.as_ref()?.0));
         times.filter(|time| *time >= moment).min()
     }
 
-    /// The time at which the newest numbers of a node were read.
+    /// Returns the time of a node's newest numbers.
     pub(super) fn update_time_of(&self, node: &str) -> Option<Timestamp> {
         Some(self.nodes.get(node)?.newest.report.update_time.as_ref()?.0)
     }
 
-    /// The lowest generation of the spec by which a node that still traces works, and how many work by one that is lower
-    /// than `newest`.
+    /// Returns the lowest spec generation among nodes that still trace, and the number of nodes whose generation is
+    /// lower than `newest`.
     pub(crate) fn behind(&self, newest: i64) -> (Option<i64>, usize) {
         let live = self.reports().filter(|report| !report.is_final && report.refused.is_none());
         let generations: Vec<i64> = live.filter_map(|report| report.observed_generation).collect();
@@ -250,14 +250,14 @@ impl NodeReports {
         (generations.into_iter().min(), behind)
     }
 
-    /// Nodes whose clock is off, by name, with the milliseconds that it is ahead.
+    /// Returns the nodes with wrong clocks, with the milliseconds by which each is ahead.
     pub(crate) fn clock_offsets(&self) -> impl Iterator<Item = (&str, i64)> {
         self.nodes
             .iter()
             .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.clock_offset_milliseconds?)))
     }
 
-    /// Losses of all nodes by reason; the reasons beyond what a status lists are one.
+    /// Returns the losses of all nodes by reason. Reasons beyond the maximum are summed up.
     pub(crate) fn lost(&self) -> Losses {
         let mut all = Losses::new();
         for node in self.nodes.values() {
@@ -274,7 +274,7 @@ impl NodeReports {
         all
     }
 
-    /// The last interruptions of all nodes, oldest first.
+    /// Returns the newest interruptions of all nodes, oldest first.
     pub(crate) fn interruptions(&self) -> Vec<Interruption> {
         let mut all: Vec<Interruption> = Vec::new();
         for (name, node) in &self.nodes {
@@ -295,13 +295,13 @@ impl NodeReports {
         all.into_iter().take(LISTED).cloned().collect()
     }
 
-    /// The kinds of traffic that some node cannot see.
+    /// Returns the kinds of traffic that at least one node cannot see.
     pub(crate) fn not_seen(&self) -> Vec<String> {
         let all: BTreeSet<&String> = self.reports().flat_map(|report| &report.not_seen).collect();
         all.into_iter().take(UNSEEN).cloned().collect()
     }
 
-    /// Parts of the spec that nodes do not enforce, each with the names of these nodes.
+    /// Returns the parts of the spec that nodes do not apply, each with the names of these nodes.
     pub(crate) fn not_enforced(&self) -> BTreeMap<&str, BTreeSet<String>> {
         let mut parts: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for report in self.reports() {
@@ -312,19 +312,19 @@ impl NodeReports {
         parts
     }
 
-    /// Rows that cannot be read.
+    /// Number of rows that cannot be decoded.
     pub(crate) fn unreadable(&self) -> i64 {
         let count: usize = self.nodes.values().map(|node| node.newest.unreadable()).sum();
         i64::try_from(count).unwrap_or(i64::MAX)
     }
 
-    /// Endpoints that cannot be read.
+    /// Number of endpoints that cannot be decoded.
     pub(crate) fn unreadable_endpoints(&self) -> i64 {
         let count: usize = self.nodes.values().map(|node| node.newest.unreadable_endpoints()).sum();
         i64::try_from(count).unwrap_or(i64::MAX)
     }
 
-    /// Every node's reports.
+    /// Returns the state of every node.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
     }

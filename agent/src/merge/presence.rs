@@ -1,4 +1,4 @@
-//! The nodes of a trace by what has come from them: numbers, a refusal, or nothing yet.
+//! The nodes of a trace by what they have sent: numbers, a refusal, or nothing yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,33 +9,33 @@ use traffictrace_crd::{Phase, TrafficTraceStatus};
 use super::life::Times;
 use super::{Inputs, LivePods, is_over};
 
-/// The time after which a node with selected pods from which nothing has come is named. A first report takes three
-/// seconds and, in a large cluster, twenty more, whatever the interval is.
+/// Time after which a node with selected pods that has sent nothing is named. A first report takes three seconds and,
+/// in a large cluster, up to twenty more, whatever the interval is.
 pub(crate) const UNTRACED_AFTER: Duration = Duration::from_secs(30);
-/// Most nodes that a status names as missing.
+/// Maximum number of nodes that a status names as missing.
 const MISSING: usize = 16;
 
-/// The nodes of a trace, counted.
+/// The nodes of a trace, by state.
 pub(super) struct Nodes {
-    /// Pods that are or were traced, or would be if their node's agent were there.
+    /// Number of pods that are or were traced, or would be if their node had an agent.
     pub(super) pods: i32,
-    /// Nodes that have or had such pods.
+    /// Number of nodes that have or had such pods.
     pub(super) matched: i32,
-    /// Nodes that trace or have traced.
+    /// Number of nodes that trace or have traced.
     pub(super) reporting: i32,
-    /// Nodes that refuse, with no numbers.
+    /// Nodes that refuse and have no numbers.
     pub(super) refusing: BTreeSet<String>,
-    /// The number of nodes that refuse now, with numbers of before or without.
+    /// Number of nodes that refuse now, whether or not they have earlier numbers.
     pub(super) refusals: usize,
-    /// Nodes whose last numbers are not in and may come.
+    /// Nodes whose last numbers are missing and may still come.
     pub(super) awaited: BTreeSet<String>,
-    /// Nodes that left the cluster while pods of the trace were on them, before their last numbers were in.
+    /// Nodes that left the cluster with pods of the trace, before their last numbers arrived.
     pub(super) left: BTreeSet<String>,
-    /// Nodes that left the cluster after the trace's pods on them had gone, before they had reported that.
+    /// Nodes that left the cluster after the trace's pods on them had ended, but before they reported that.
     pub(super) drained: BTreeSet<String>,
-    /// Nodes with selected pods from which no report has come in time.
+    /// Nodes with selected pods that have not reported in time.
     pub(super) untraced: BTreeSet<String>,
-    /// The moment at which the next node will be untraced, unless a report comes from it.
+    /// Time at which the next node will count as untraced unless it reports.
     pub(super) next_untraced: Option<Timestamp>,
 }
 
@@ -43,8 +43,8 @@ impl Nodes {
     pub(super) fn of(inputs: &Inputs<'_>, times: Option<Times>, before: &TrafficTraceStatus) -> Self {
         let reports = inputs.reports;
         let over = before.phase.is_some_and(is_over);
-        // A trace that is over does not look at the pods of today, nor one that has ended at those that came later, and
-        // of one whose spec cannot be used nobody is expected to trace any.
+        // Pods are ignored after the trace is over. Those that appear after its end are ignored as well, and so are all
+        // pods if the spec cannot be used, since nobody is expected to trace them.
         let usable = inputs.invalid.is_none() || before.phase == Some(Phase::Running);
         let counts = |pods: &LivePods| !over && usable && times.is_none_or(|times| pods.since < times.end);
         let live_pods: BTreeMap<&str, LivePods> = inputs
@@ -53,7 +53,7 @@ impl Nodes {
             .filter(|(_, pods)| counts(pods))
             .map(|(name, pods)| (name.as_str(), *pods))
             .collect();
-        // Pods that nobody traced may have gone meanwhile: what they moved is missing all the same.
+        // Pods that nobody traced may have ended since. Their traffic is missing all the same.
         let untraced: BTreeSet<&str> =
             before.missing_nodes.iter().map(String::as_str).filter(|name| !reports.has(name)).collect();
         let names: BTreeSet<&str> =
@@ -84,7 +84,7 @@ impl Nodes {
                 continue;
             }
             if !exists(name) {
-                // One whose pods had gone for good had nothing more to count.
+                // A node without selected pods had nothing left to count.
                 if reports.has(name) && !reports.is_idle(name) {
                     let had_pods = if over { missed(before, name) } else { count > 0 };
                     let of = if had_pods { &mut nodes.left } else { &mut nodes.drained };
@@ -100,12 +100,12 @@ impl Nodes {
             }
         }
         if over || nodes.reporting == 0 {
-            // While nobody reports, the status alone knows of the pods that have gone.
+            // If no node reports, only the last status knows the pods that have ended.
             nodes.matched = nodes.matched.max(before.nodes_matched);
             nodes.pods = nodes.pods.max(before.pods_matched);
         }
         if over {
-            // Nodes that were missing at the end are missing until their last report comes after all.
+            // A node that was missing at the end stays missing until its last report arrives.
             let absent = before.missing_nodes.iter().filter(|name| !reports.is_final(name));
             let absent = absent.filter(|name| !nodes.left.contains(*name)).cloned().collect::<Vec<_>>();
             nodes.awaited.extend(absent);
@@ -113,7 +113,7 @@ impl Nodes {
         nodes
     }
 
-    /// Takes a node with selected pods from which nothing has come yet.
+    /// Adds a node with selected pods that has sent nothing yet.
     fn expect(&mut self, name: &str, live: LivePods, times: Option<Times>, now: Timestamp) {
         let begun = times.map_or(live.since, |times| live.since.max(times.start));
         match begun.checked_add(UNTRACED_AFTER) {
@@ -126,13 +126,13 @@ impl Nodes {
         }
     }
 
-    /// The nodes of which numbers are missing at this phase, by name.
+    /// Returns the names of the nodes whose numbers are missing in this phase.
     pub(super) fn all_missing(&self, phase: Phase) -> BTreeSet<&str> {
         let awaited = self.awaited.iter().filter(|_| is_over(phase));
         awaited.chain(&self.left).chain(&self.untraced).map(String::as_str).collect()
     }
 
-    /// The first of them, which a status names.
+    /// Returns the first of these names, for the status.
     pub(super) fn missing(&self, phase: Phase) -> Vec<String> {
         self.all_missing(phase).into_iter().take(MISSING).map(str::to_owned).collect()
     }

@@ -1,7 +1,7 @@
-//! The top flows of the cluster from the top flows of its nodes.
+//! The top flows of the cluster, from the top flows of its nodes.
 //!
-//! A pod lives on one node and every row belongs to one pod, so that no row has parts on two nodes: the first K of all
-//! nodes' first K are the first K of the cluster.
+//! A pod lives on one node and every row belongs to one pod, so no row has parts on two nodes. The first K of all
+//! nodes' first K rows are therefore the first K of the cluster.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,17 +13,17 @@ use super::nodes::Node;
 use super::text::clean;
 use super::{NodeReports, PeerNames};
 
-/// The merged list.
+/// The merged list of flows.
 pub(super) struct Top {
     pub(super) flows: Vec<Flow>,
-    /// A node's list was cut, and what it left out might belong here.
+    /// Set if a node's list was cut and may lack a flow that belongs here.
     pub(super) truncated: bool,
 }
 
-/// The `wanted` flows with the most bytes of all nodes, most first, with the peers that have a name.
+/// Returns the `wanted` flows with the most bytes of all nodes, most first, with the names of their peers.
 ///
-/// A flow that was listed before keeps the name that its peer had then: the pod may be gone now, and its address may belong
-/// to another.
+/// A flow that was already listed keeps its peer's name: the pod may be gone, and its address may belong to another pod
+/// by now.
 pub(super) fn top(
     reports: &NodeReports,
     namespace: &str,
@@ -32,11 +32,11 @@ pub(super) fn top(
     peers: &dyn PeerNames,
 ) -> Top {
     let mut rows = candidates(reports, wanted);
-    // Equal weights in one order always, so that a status does not change when nothing has.
+    // Rows with equal weights have a fixed order, so that a status without news does not change.
     rows.sort_unstable_by(|a, b| weight(&b.1).cmp(&weight(&a.1)).then_with(|| a.0.cmp(&b.0)));
     rows.truncate(wanted);
     let last = rows.last().map_or(0, |(_, row)| weight(row));
-    // What a cut list leaves out is at most as large as its last row.
+    // A row that a cut list lacks is at most as large as the last row in the list.
     let cut_at = reports.nodes().map(|node| node.newest().left_out()).max().unwrap_or(0);
     let truncated = cut_at > 0 && (rows.len() < wanted || cut_at > last);
 
@@ -54,7 +54,7 @@ pub(super) fn top(
     Top { flows: flows.collect(), truncated }
 }
 
-/// The rows that may be among the first `wanted`; only these are read in full.
+/// Returns the rows that may be among the first `wanted`. Only these are decoded.
 fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, FlowRow)> {
     let mut rows: Vec<(Key, FlowRow)> = Vec::new();
     let mut ranked: Vec<(i64, &Kept, usize)> = Vec::new();
@@ -68,7 +68,7 @@ fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, FlowRow)> {
         }
     }
     ranked.sort_unstable_by_key(|(weight, _, _)| std::cmp::Reverse(*weight));
-    // All that are as large as the last one wanted: which of them come first is decided by their names.
+    // All rows as large as the last wanted one are included, since the order among them is decided by their keys.
     let least = ranked.get(wanted - 1).map_or(0, |(weight, _, _)| *weight);
     let largest = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
     rows.extend(largest.filter_map(|(_, kept, place)| {
@@ -78,7 +78,7 @@ fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, FlowRow)> {
     rows
 }
 
-/// The rows of a node whose agent began again: what was counted before and after is one row.
+/// Adds the rows of earlier runs to those of the newest run of a restarted agent.
 fn sums(node: &Node, carried: &HashMap<Key, FlowRow>) -> HashMap<Key, FlowRow> {
     let mut rows = carried.clone();
     let newest = node.newest();
@@ -92,7 +92,7 @@ fn sums(node: &Node, carried: &HashMap<Key, FlowRow>) -> HashMap<Key, FlowRow> {
     rows
 }
 
-/// A row whose texts are fit to be shown.
+/// Makes the texts of a row safe to show.
 fn shown(row: FlowRow) -> FlowRow {
     FlowRow {
         pod: clean(row.pod),
@@ -105,12 +105,12 @@ fn shown(row: FlowRow) -> FlowRow {
     }
 }
 
-/// The rank of a row: bytes in both directions since the trace began.
+/// Returns the bytes in both directions since the trace began, by which rows are ranked.
 pub(super) fn weight(row: &FlowRow) -> i64 {
     row.rx_bytes.saturating_add(row.tx_bytes)
 }
 
-/// The fields that make a row of a node a row of its own.
+/// Fields that identify a row of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     pod: String,
@@ -140,7 +140,7 @@ impl Key {
     }
 }
 
-/// The fields by which a flow of a status is the same as one of the status before.
+/// Fields by which a flow is found again in the previous status.
 #[derive(PartialEq, Eq, Hash)]
 struct FlowName<'a> {
     pod: &'a str,
@@ -168,7 +168,7 @@ impl<'a> FlowName<'a> {
     }
 }
 
-/// Adds what was counted later to the same row.
+/// Adds later counts of the same row.
 pub(super) fn add(row: &mut FlowRow, later: FlowRow) {
     row.rx_bytes = row.rx_bytes.saturating_add(later.rx_bytes);
     row.tx_bytes = row.tx_bytes.saturating_add(later.tx_bytes);
@@ -185,7 +185,7 @@ pub(super) fn add(row: &mut FlowRow, later: FlowRow) {
     row.state = later.state;
 }
 
-/// Takes out of a row what the same row has elsewhere. No count falls below zero.
+/// Subtracts counts of the same row. No count falls below zero.
 pub(super) fn subtract(row: &mut FlowRow, part: &FlowRow) {
     for (count, part) in [
         (&mut row.rx_bytes, part.rx_bytes),

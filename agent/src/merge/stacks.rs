@@ -1,10 +1,10 @@
-//! How much of the traffic is known by its stacks, over all nodes. The stacks themselves stay in the nodes' profiles.
+//! The part of all nodes' traffic that is known by stacks. The stacks themselves stay in the nodes' profiles.
 
 use traffictrace_crd::{StackTotals, StacksStatus, TRACE_LABEL, trace_label};
 
 use super::Inputs;
 
-/// The sums of the profiles of a trace that asks for stacks.
+/// Returns the sums of the profiles of a trace that asks for stacks.
 pub(super) fn stacks(inputs: &Inputs<'_>, before: Option<&StacksStatus>) -> Option<StacksStatus> {
     inputs.trace.spec.stacks.as_ref()?;
     let (mut totals, mut nodes) = (StackTotals::default(), 0_i32);
@@ -20,7 +20,7 @@ pub(super) fn stacks(inputs: &Inputs<'_>, before: Option<&StacksStatus>) -> Opti
     Some(StacksStatus { nodes, totals, picture })
 }
 
-/// The command that makes a picture of the nodes' profiles.
+/// Returns the command that makes a picture of the nodes' profiles.
 fn picture(inputs: &Inputs<'_>) -> String {
     let metadata = &inputs.trace.metadata;
     let (namespace, name) =

@@ -7,13 +7,13 @@ use traffictrace_crd::{Flow, HttpTotals, Losses, Summary, TrafficTraceStatus, co
 use super::Nodes;
 use super::text::shorten;
 
-/// Longest text of a column, in characters.
+/// Maximum length of a column's text, in characters.
 const COLUMN: usize = 96;
-/// Longest message column, in characters.
+/// Maximum length of the message column, in characters.
 const MESSAGE: usize = 160;
 
-/// The columns' texts, from a status whose other fields are done. `without_http`: nodes that do not count the HTTP requests
-/// that are asked for.
+/// Makes the columns' texts. The status's other fields must be complete. `without_http` is the number of nodes that do
+/// not count the requested HTTP requests.
 pub(super) fn summary(status: &TrafficTraceStatus, nodes: &Nodes, without_http: usize) -> Summary {
     Summary {
         rx: human::bytes(unsigned(status.totals.rx_bytes)),
@@ -26,7 +26,8 @@ pub(super) fn summary(status: &TrafficTraceStatus, nodes: &Nodes, without_http: 
     }
 }
 
-/// The column of losses, and of what may be missing; `none` only where nothing is known to be.
+/// Makes the column of losses and of numbers that may be missing. It says `none` only if nothing is known to be
+/// missing.
 fn lost(status: &TrafficTraceStatus, nodes: &Nodes, without_http: usize) -> String {
     let mut parts = Vec::new();
     if !status.lost.is_empty() {
@@ -54,13 +55,13 @@ fn lost(status: &TrafficTraceStatus, nodes: &Nodes, without_http: usize) -> Stri
     if parts.is_empty() { "none".into() } else { parts.join("; ") }
 }
 
-/// Losses by reason as a text: `tableFull 12, other 3`.
+/// Formats losses by reason, for example `tableFull 12, other 3`.
 pub(super) fn losses(lost: &Losses) -> String {
     let each: Vec<String> = lost.iter().map(|(reason, times)| format!("{reason} {times}")).collect();
     each.join(", ")
 }
 
-/// What is missing of the HTTP requests, by reason: `unobserved: malformed 2; lost: records 3`.
+/// Formats missing HTTP requests by reason, for example `unobserved: malformed 2; lost: records 3`.
 pub(super) fn http_losses(totals: &HttpTotals) -> Option<String> {
     let parts = [("unobserved", &totals.unobserved), ("lost", &totals.lost)];
     let told = parts.into_iter().filter(|(_, counts)| !counts.is_empty());
@@ -68,7 +69,7 @@ pub(super) fn http_losses(totals: &HttpTotals) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-/// The requests, and those that failed: `1,234 requests, 5 5xx`.
+/// Formats the requests and failures, for example `1,234 requests, 5 5xx`.
 fn requests(totals: &HttpTotals) -> String {
     let number = |count: i64| human::count(unsigned(count));
     let plural = if totals.requests == 1 { "" } else { "s" };
@@ -84,7 +85,7 @@ fn requests(totals: &HttpTotals) -> String {
     text
 }
 
-/// One flow as a text: who, with whom, how much.
+/// Formats one flow: pod and process, peer, and bytes.
 fn talker(flow: &Flow) -> String {
     let peer = flow.peer.as_deref().or(flow.remote_address.as_deref());
     let process = flow.command.as_deref().map(|command| format!("/{command}")).unwrap_or_default();
@@ -92,7 +93,7 @@ fn talker(flow: &Flow) -> String {
     format!("{}{process}{to} ({})", flow.pod, human::bytes(unsigned(flow.weight())))
 }
 
-/// The most important message: why the trace failed, what is missing, or where the trace is in its life.
+/// Returns the most important message: why the trace failed, what is missing, or the state of the trace.
 fn message(status: &TrafficTraceStatus) -> String {
     let of = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
     let rejected = of(condition_type::ACCEPTED).filter(|condition| condition.status == "False");

@@ -1,11 +1,11 @@
-//! Texts of statuses: those of reports made fit to be shown, and what several messages say alike.
+//! Texts of statuses: cleaned texts of reports, and phrases that several messages share.
 
 use std::borrow::Cow;
 
 use super::http::clean_http;
 use traffictrace_crd::{Interruption, NotVisible, Refused, TrafficTraceReportSpec, human};
 
-/// A text without control characters. An agent takes them out, but a report may be of somebody else.
+/// Removes control characters. Agents remove them, too, but a report may have been written by somebody else.
 pub(super) fn clean(text: String) -> String {
     match human::printable(&text) {
         Cow::Borrowed(_) => text,
@@ -13,7 +13,7 @@ pub(super) fn clean(text: String) -> String {
     }
 }
 
-/// A report whose texts are fit to be shown, all but its rows', of which only the largest are read at all.
+/// Makes a report's texts safe to show, except those in rows, of which only the largest are ever decoded.
 pub(super) fn clean_report(report: TrafficTraceReportSpec) -> TrafficTraceReportSpec {
     let list = |texts: Vec<String>| texts.into_iter().map(clean).collect();
     TrafficTraceReportSpec {
@@ -38,12 +38,12 @@ pub(super) fn clean_report(report: TrafficTraceReportSpec) -> TrafficTraceReport
     }
 }
 
-/// ` and N more`, unless there are none.
+/// Returns ` and N more`, or nothing if `count` is 0.
 pub(crate) fn and_more(count: usize) -> String {
     if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 
-/// Names as alternatives: `a, b or c`.
+/// Lists names as alternatives: `a, b or c`.
 fn either(names: &[String]) -> String {
     match names {
         [] => String::new(),
@@ -52,7 +52,8 @@ fn either(names: &[String]) -> String {
     }
 }
 
-/// What a pod must be to be traced, as a part of a sentence: `matches the selector and has a container named a or b`.
+/// Describes a pod that would be traced, as a part of a sentence: `matches the selector and has a container named a or
+/// b`.
 pub(super) fn wanted_pod(containers: &[String], past: bool) -> String {
     let (matches, has) = if past { ("matched", "had") } else { ("matches", "has") };
     let named = either(containers);
@@ -62,7 +63,7 @@ pub(super) fn wanted_pod(containers: &[String], past: bool) -> String {
     format!("{matches} the selector and {has} a container named {named}")
 }
 
-/// The time of an interruption, as a part of a sentence: `between A and B`.
+/// Describes the time of an interruption, as a part of a sentence: `between A and B`.
 pub(crate) fn when(interruption: &Interruption) -> String {
     match &interruption.since {
         Some(since) => format!("between {} and {}", since.0, interruption.time.0),
@@ -70,7 +71,7 @@ pub(crate) fn when(interruption: &Interruption) -> String {
     }
 }
 
-/// A text of at most so many characters, cut with an ellipsis.
+/// Cuts a text to at most `most` characters, with an ellipsis.
 pub(super) fn shorten(text: String, most: usize) -> String {
     if text.chars().count() <= most {
         return text;

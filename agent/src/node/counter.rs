@@ -1,4 +1,4 @@
-//! The counter that a node's state drives: the engine, or a stand-in in its tests.
+//! The interface to the counter that drives a node's traffic counts: the engine, or a fake in tests.
 
 use traffictrace_http::endpoint::{Counts, Row};
 use traffictrace_profile::Place;
@@ -8,51 +8,52 @@ use crate::flows::{Seed, Totals};
 use crate::report::{Owned, Profiled};
 use crate::session::Uid;
 
-/// Names the pod, as `namespace/name`, and the container of a cgroup; nothing for one whose traffic the trace does not want. The folder that the cgroup
-/// had is asked for where nothing else is known of it.
+/// Returns the pod of a cgroup, as `namespace/name`, and its container, or `None` for traffic that the trace does not
+/// want. The second argument returns the name of the cgroup's folder, and is called if nothing else is known.
 pub(super) type OwnerOf<'a> = dyn FnMut(u64, &dyn Fn() -> Option<String>) -> Option<Owned> + 'a;
 
-/// Counts the traffic of sessions, which are named by the UIDs of their traces.
+/// Counts the traffic of sessions, which are identified by the UIDs of their traces.
 pub(super) trait Counter {
     /// Begins a session.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses, or there is no room for another session; nothing is left of it then.
+    /// [`EngineError`] if the kernel refuses or all sessions are taken. Nothing of the session remains then.
     fn start(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError>;
 
-    /// Changes what a session selects or wants; what it counted stays.
+    /// Changes what a session selects or wants. Its counts stay.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses; the session goes on as it was then.
+    /// [`EngineError`] if the kernel refuses. The session then continues unchanged.
     fn update(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError>;
 
-    /// The specification of a session as it is now.
+    /// Returns the current specification of a session.
     fn spec(&self, id: &Uid) -> Option<&SessionSpec>;
 
-    /// Goes on from what was counted before.
+    /// Continues from earlier counts.
     fn seed(&mut self, id: &Uid, totals: &Totals, rows: Vec<Seed>);
 
-    /// The `top` largest rows of a session and its sums, up to now.
+    /// Returns the `top` largest rows of a session and its sums, up to now.
     fn snapshot(&mut self, id: &Uid, top: usize) -> Option<Snapshot>;
 
-    /// Goes on from the HTTP requests that were counted before: those of rows, and the rest.
+    /// Continues from earlier HTTP requests: those of rows, and the rest.
     fn seed_http(&mut self, id: &Uid, rows: &[Row<HttpOwner>], rest: &Counts);
 
-    /// All endpoints of a session and the sums of its HTTP requests, up to now; nothing if it does not count any.
+    /// Returns all endpoints of a session and the sums of its HTTP requests, up to now; `None` if it counts no
+    /// requests.
     fn http(&mut self, id: &Uid) -> Option<HttpSnapshot>;
 
-    /// What the stacks of a session show, up to now; nothing if it takes none.
+    /// Returns the profile of a session's stacks, up to now; `None` if it takes no stacks.
     fn profile(&mut self, id: &Uid, owner_of: &mut OwnerOf<'_>) -> Option<Profiled>;
 
     /// Ends a session.
     fn stop(&mut self, id: &Uid);
 
-    /// Does what is due; called a few times a second.
+    /// Does the periodic work. Call this a few times a second.
     fn tick(&mut self);
 
-    /// The folder that a container's cgroup had, if the kernel told of it.
+    /// Returns the folder name of a container's cgroup, if the kernel has reported it.
     fn container_folder(&self, cgroup: u64) -> Option<String>;
 }
 
@@ -82,7 +83,8 @@ impl Counter for Engine {
     }
 
     fn http(&mut self, id: &Uid) -> Option<HttpSnapshot> {
-        // Rows of containers that began again are one to the user, which the ranking must know.
+        // All endpoints are needed for the ranking, because rows of a restarted container are merged with those of its
+        // predecessor.
         self.http(id, usize::MAX)
     }
 

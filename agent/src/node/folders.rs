@@ -1,4 +1,4 @@
-//! The cgroup folders of this node's pods, held open.
+//! The cgroup folders of this node's pods, kept open.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,21 +7,21 @@ use crate::cgroups::{CgroupFolder, CgroupRoot, PodKey};
 use crate::engine::CgroupKind;
 use crate::session::{Place, Pod, Uid};
 
-/// A folder of a pod, held open.
+/// An open cgroup folder of a pod.
 #[derive(Debug)]
 pub(super) struct Located {
     pub(super) folder: CgroupFolder,
     pub(super) kind: CgroupKind,
-    /// The container's name, where the folder is one container's.
+    /// The container's name, if the folder belongs to one container.
     pub(super) container: Option<String>,
 }
 
-/// Every folder of every pod.
+/// All folders of all pods.
 #[derive(Debug)]
 pub(super) struct Folders {
     root: CgroupRoot,
     of_pods: BTreeMap<Uid, Vec<Located>>,
-    /// Folders that are gone, held until the kernel does not select them any more.
+    /// Removed folders, kept open until the kernel no longer selects them.
     released: Vec<Located>,
 }
 
@@ -30,7 +30,7 @@ impl Folders {
         Self { root, of_pods: BTreeMap::new(), released: Vec::new() }
     }
 
-    /// Takes the pod folders that exist now, relative to the root.
+    /// Sets the pod folders that exist now, with paths relative to the root.
     pub(super) fn locate<'a>(
         &mut self,
         pods: impl Iterator<Item = &'a Pod>,
@@ -46,7 +46,7 @@ impl Folders {
                     self.released.extend(other);
                     match self.root.open(path) {
                         Ok(folder) => Located { folder, kind: CgroupKind::Pod, container: None },
-                        // Gone since it was listed.
+                        // The folder was removed after it was listed.
                         Err(error) => {
                             tracing::debug!("pod {}/{}: {error}", pod.namespace, pod.name);
                             continue;
@@ -59,23 +59,23 @@ impl Folders {
         self.released.extend(old.into_values().flatten());
     }
 
-    /// Takes the folders of one pod.
+    /// Sets the folders of one pod.
     pub(super) fn place(&mut self, pod: &Uid, located: Vec<Located>) {
         let old = self.of_pods.insert(pod.clone(), located);
         self.released.extend(old.into_iter().flatten());
     }
 
-    /// Forgets the folders of one pod.
+    /// Removes the folders of one pod.
     pub(super) fn displace(&mut self, pod: &Uid) {
         self.released.extend(self.of_pods.remove(pod).into_iter().flatten());
     }
 
-    /// The folders that a pod has.
+    /// Returns the folders of a pod.
     pub(super) fn of(&self, pod: &Uid) -> &[Located] {
         self.of_pods.get(pod).map_or(&[], Vec::as_slice)
     }
 
-    /// All of them, as the planner needs them.
+    /// Returns all folders in the form that the planner needs.
     pub(super) fn places(&self) -> BTreeMap<Uid, Vec<Place>> {
         let place = |Located { folder, kind, container }: &Located| Place {
             cgroup: folder.id(),
@@ -86,24 +86,24 @@ impl Folders {
         self.of_pods.iter().map(|(uid, located)| (uid.clone(), located.iter().map(place).collect())).collect()
     }
 
-    /// The paths of the folders of a pod, relative to the root.
+    /// Returns the paths of a pod's folders, relative to the root.
     pub(super) fn paths(&self, pod: &Uid) -> Vec<PathBuf> {
         self.of(pod).iter().map(|located| located.folder.path().to_owned()).collect()
     }
 
-    /// Ids and paths of the cgroups directly below a pod's own, which are its containers'.
+    /// Returns ids and paths of the cgroups directly below a pod's cgroup, which belong to its containers.
     pub(super) fn children(&self, pod: &Uid) -> Vec<(u64, PathBuf)> {
         let own = self.of(pod).iter().filter(|located| located.kind == CgroupKind::Pod);
         own.flat_map(|located| {
             let path = located.folder.path();
             self.root.children(path).into_iter().map(|child| path.join(child))
         })
-        // One that is gone since it was listed has no id.
+        // A folder that was removed after it was listed has no id.
         .filter_map(|path| self.root.id_of(&path).ok().map(|id| (id, path)))
         .collect()
     }
 
-    /// Lets the folders go that are gone: the kernel does not select them any more.
+    /// Closes the removed folders, which the kernel no longer selects.
     pub(super) fn release(&mut self) {
         self.released.clear();
     }

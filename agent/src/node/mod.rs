@@ -1,8 +1,8 @@
 //! `traffictrace agent`: traces the pods of one node.
 //!
-//! * [`state`]: traces, pods and cgroups in, reports out; the same everywhere.
-//! * [`cluster`]: from and to the API server.
-//! * [`standalone`]: from and to files.
+//! * [`state`] decides: traces, pods and cgroups are its input, reports its output. Both of the following use it.
+//! * [`cluster`] reads from the API server and writes to it.
+//! * [`standalone`] reads and writes files.
 
 mod cluster;
 mod counter;
@@ -30,7 +30,7 @@ use crate::server::metrics::{AgentMetrics, FIGURES};
 use crate::server::{Health, ServerArgs, ServerError};
 use crate::tasks::{TaskEnded, Tasks};
 
-/// How often counters are looked at and what is due is done.
+/// Interval of the periodic work.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Trace the pods of this node, as the TrafficTraces of the cluster ask for.
@@ -51,22 +51,22 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "FILE", requires = "standalone")]
     pods: Option<PathBuf>,
 
-    /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
+    /// Path at which the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
     #[arg(long, value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
 
-    /// Cgroup below which this node's kubelet has its pods (its cgroupRoot), where several nodes share one kernel
+    /// Cgroup below which this node's kubelet has its pods (its cgroupRoot), needed if several nodes share one kernel
     /// [default: anywhere].
     #[arg(long, value_name = "PATH", conflicts_with = "standalone")]
     kubelet_cgroup: Option<PathBuf>,
 
-    /// The DaemonSet of the agents, as NAMESPACE/NAME: it knows how many nodes there are, over which the agents spread
-    /// what all of them do at once [default: the cluster counts as small].
+    /// The DaemonSet of the agents, as NAMESPACE/NAME. It gives the number of nodes: in a large cluster, agents spread
+    /// over time the requests that all of them make [default: the cluster counts as small].
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "standalone")]
     daemonset: Option<cluster::DaemonSetName>,
 
-    /// Flows that are kept at once, in the kernel and for each trace; about 200 bytes of kernel memory each, while any
-    /// trace runs.
+    /// Maximum number of flows that are kept at once, in the kernel and for each trace; about 200 bytes of kernel memory
+    /// each, while any trace runs.
     #[arg(long, default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1024..=4_194_304))]
     max_flows: u32,
 
@@ -75,7 +75,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "TIER", default_value_t = TierChoice::Auto)]
     hook_tier: TierChoice,
 
-    /// What traces may not have here even if this process has the rights for it.
+    /// Features that traces may not use here, even if this process has the rights for them.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     deny: Vec<Deny>,
 
@@ -83,7 +83,7 @@ pub(crate) struct NodeArgs {
     server: ServerArgs,
 }
 
-/// Something that traces may not have.
+/// A feature that can be denied to traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Deny {
     /// Requests inside TLS.
@@ -92,12 +92,13 @@ enum Deny {
     Stacks,
 }
 
-/// All that traces may not have on this node.
+/// Features denied to traces on this node.
 #[derive(Debug, Clone)]
 struct Denied(Vec<Deny>);
 
 impl Denied {
-    /// The settings of a node's state: with why this agent cannot or may not read TLS and take stacks, if so.
+    /// Returns the settings of a node's state, including the reasons why this agent cannot or may not read TLS and take
+    /// stacks.
     fn settings(&self, node: String, max_rows: usize) -> Settings {
         let obstacle = |of: Deny, value: &str| obstacle(self.0.contains(&of), value);
         Settings {
@@ -110,30 +111,30 @@ impl Denied {
     }
 }
 
-/// What ends the agent.
+/// The reason why the agent ends.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
     /// The cgroup tree cannot be used.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    /// No cluster is named, or it cannot be used.
+    /// No cluster is configured, or the cluster cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// Signals cannot be received.
     #[error("cannot listen for signals: {source}")]
     Signal {
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The folder of a standalone agent cannot be read.
     #[error("cannot read the folder {path} with the TrafficTraces: {source}")]
     Folder {
-        /// Which folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// Nothing could be traced.
+    /// This process lacks capabilities without which nothing can be traced.
     #[error(
         "this process lacks {missing}, without which the kernel loads no programs: run it as root, or grant it"
     )]
@@ -144,35 +145,35 @@ pub(crate) enum NodeError {
     /// Metrics and health cannot be served.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// A part of the agent has ended that must not.
+    /// A part of the agent ended unexpectedly.
     #[error(transparent)]
     Task(#[from] TaskEnded),
     /// The kernel's records of HTTP cannot be waited for.
     #[error("cannot wait for the kernel's HTTP records: {source}")]
     Records {
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// inotify has stopped working.
     #[error("cannot follow the cgroups of pods any more: {source}")]
     Watch {
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// The parts of an agent that others watch, and the tasks that must not end beside it.
+/// Metrics and health of the agent, and the background tasks that must not end.
 struct Watched {
     metrics: AgentMetrics,
     health: Health,
     tasks: Tasks,
 }
 
-/// Runs until SIGINT or SIGTERM.
+/// Runs the agent until SIGINT or SIGTERM.
 ///
 /// # Errors
 ///
-/// [`NodeError`], when it cannot begin or go on. An API server that is not there is no reason.
+/// [`NodeError`] if the agent cannot begin or continue. An unreachable API server is not an error.
 pub(crate) async fn run(args: NodeArgs) -> Result<(), NodeError> {
     logging::init(logging::LevelFilter::INFO);
     let max_rows = args.max_flows as usize;
@@ -205,7 +206,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), NodeError> {
     }
 }
 
-/// Brings the metrics up to date that are about traces and the kernel.
+/// Updates the metrics of traces and of the kernel programs.
 fn show(state: &mut State<Engine>, metrics: &AgentMetrics) {
     let (counting, refused) = state.standing();
     metrics.set_state(counting, refused, state.pods().count());
@@ -214,13 +215,13 @@ fn show(state: &mut State<Engine>, metrics: &AgentMetrics) {
     engine.take_drains().into_iter().for_each(|took| metrics.drained(took));
 }
 
-/// Has the agent woken when the kernel's records of HTTP fill up, while a trace asks for requests.
+/// Wakes the agent when the kernel's records fill their ring buffer, while a trace asks for requests or stacks.
 fn follow_records(records: &mut Readable, state: &mut State<Engine>) -> Result<(), NodeError> {
     records.follow(state.counter().records_readable()).map_err(|source| NodeError::Records { source })
 }
 
-/// Why this agent cannot look into the processes of other containers, or may not, if so: it must read their programs and
-/// libraries. `value`: the chart's value that lets it.
+/// Returns the reason why this agent cannot or may not read programs and libraries of processes in other containers, if
+/// there is one. `value` names the chart's setting that allows it.
 fn obstacle(is_denied: bool, value: &str) -> Option<String> {
     if is_denied {
         return Some(format!("the agents are not allowed to: set {value}=true in the values of the chart"));
@@ -241,7 +242,7 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Resolves when the process is told to end.
+/// Returns a future that resolves when the process is asked to stop.
 fn stopped() -> Result<impl Future<Output = ()>, NodeError> {
     let listen = |kind| signal(kind).map_err(|source| NodeError::Signal { source });
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);

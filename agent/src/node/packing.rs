@@ -1,4 +1,4 @@
-//! What takes long of a profile, beside the loop that reads the kernel's records: compressing it, and joining two.
+//! The slow work on profiles (compressing, joining), outside of the loop that reads the kernel's records.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use traffictrace_crd::TrafficTraceProfileSpec;
 
 use crate::report::{Packed, Profile};
 
-/// Packs profiles, one at a time: each takes several times its memory meanwhile. All copies are one.
+/// Packs profiles one at a time, since packing takes several times a profile's memory. All clones share the limit.
 #[derive(Clone, Debug)]
 pub(super) struct Packing(Arc<Semaphore>);
 
@@ -23,7 +23,7 @@ impl Packing {
         self.beside(move || profile.pack()).await
     }
 
-    /// Adds to a profile what an earlier run of counting had written.
+    /// Adds the profile of an earlier run of counting.
     pub(super) async fn join(&self, mut profile: Packed, earlier: Arc<TrafficTraceProfileSpec>) -> Packed {
         self.beside(move || {
             profile.go_on(&earlier);
@@ -33,11 +33,11 @@ impl Packing {
     }
 
     async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        // It is never closed.
+        // The semaphore is never closed.
         let _alone = self.0.acquire().await;
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
-            // Work that has begun is not cancelled.
+            // Blocking work that has begun is not cancelled, so this error is a panic.
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }

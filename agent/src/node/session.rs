@@ -1,4 +1,4 @@
-//! One trace on this node, and where it stands.
+//! A trace on this node, and its state.
 
 use std::time::Duration;
 
@@ -10,68 +10,69 @@ use crate::engine::EngineError;
 use crate::report::History;
 use crate::session::{Trace, Uid};
 
-/// The first report comes this long after the trace was armed: soon enough for a person who waits, late enough to
-/// have something to say. Spread, because all nodes see a new trace at once.
+/// Earliest and latest time of the first report after the trace was armed: soon enough for a waiting user, late enough
+/// to contain traffic. The reports are spread, because all nodes see a new trace at the same time.
 const FIRST_REPORT: (Duration, Duration) = (Duration::from_millis(800), Duration::from_millis(2500));
-/// How long a trace that the kernel refused waits for another try.
+/// Pause before the next attempt for a trace that the kernel refused.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// The stand of a trace on this node. `state/mod.rs` has the transitions.
+/// State of a trace on this node. `state/mod.rs` has the transitions.
 #[derive(Debug)]
 pub(super) enum Stand {
-    /// Nothing is to be done for it here.
+    /// Nothing has to be done for the trace here.
     Idle,
-    /// Its bytes are counted in the kernel.
+    /// The trace's traffic is counted.
     Counting(Session),
-    /// Its bytes should be counted and are not.
+    /// The trace's traffic should be counted, but is not.
     Refused(Session, Refusal),
-    /// Over here for good: its last report is made.
+    /// The trace is over on this node, and its last report is made.
     Ended,
 }
 
-/// A trace that is reported on.
+/// A trace that this node reports on.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) history: History,
-    /// The number of pods that it selects now.
+    /// Number of pods that the trace selects now.
     pub(super) active_pods: usize,
     pub(super) not_visible: Vec<NotVisible>,
-    /// When the next report is due.
+    /// Time of the next report.
     pub(super) due: Duration,
-    /// Until when no report may come before its interval is over: one has, and pods may come and go all the time.
+    /// Time until which the last pod's end causes no early report, because one was sent already and pods may come and
+    /// go all the time.
     unhurried_until: Duration,
-    /// The next report needs all rows.
+    /// Set if the next report needs all rows.
     pub(super) all_rows: bool,
-    /// The report that its next one goes on from. Not at once: only when the containers of its pods have been looked at
-    /// can rows of before be told to be of the same container as what is counted now.
+    /// An earlier report that this session continues. This happens only once the pods' containers were found, since
+    /// only then can earlier rows be matched with the rows counted now.
     pub(super) goes_on: Option<GoesOn>,
     /// The profile of this run of counting.
     pub(super) profile: ProfileState,
 }
 
-/// What is known of the profile of a run of counting.
+/// State of the profile of one run of counting.
 #[derive(Debug)]
 pub(super) struct ProfileState {
-    /// The beginning of the run.
+    /// Beginning of the run.
     pub(super) began: Timestamp,
-    /// The same, by the agent's own time.
+    /// Beginning of the run in the agent's running time.
     begin: Duration,
-    /// When the last profile was made.
+    /// Time of the last profile.
     made: Option<Duration>,
-    /// A part of the interval at random, so that nodes do not all write at once.
+    /// A random part of the interval, so that not all nodes write at once.
     part: f64,
-    /// The sums of the last one.
+    /// Sums of the last profile.
     pub(super) last: Option<StackTotals>,
 }
 
 impl ProfileState {
-    /// Of a run that begins now.
+    /// Creates the state of a run that begins now.
     pub(super) fn new(now: Now) -> Self {
         Self { began: now.time, begin: now.running, made: None, part: fastrand::f64(), last: None }
     }
 
-    /// The time of the next profile, of which there is one in an interval that can change. The first ones of all nodes, which
-    /// begin at one time, are spread over the whole of it.
+    /// Returns the time of the next profile, of which there is one per interval. The interval can change. The first
+    /// profiles of all nodes begin at the same time, so they are spread over the whole interval.
     pub(super) fn due(&self, interval: Duration) -> Duration {
         let quarter = self.part / 4.0;
         match self.made {
@@ -83,35 +84,36 @@ impl ProfileState {
         }
     }
 
-    /// Notes that a profile is made.
+    /// Records that a profile was made.
     pub(super) fn made(&mut self, now: Now) {
         (self.made, self.part) = (Some(now.running), fastrand::f64());
     }
 }
 
-/// A report of before that is gone on from.
+/// An earlier report that a session continues.
 #[derive(Debug)]
 pub(super) struct GoesOn {
     pub(super) kept: Box<TrafficTraceReportSpec>,
-    /// Why tracing was interrupted.
+    /// The reason for the interruption.
     pub(super) reason: String,
-    /// The time at which tracing went on.
+    /// The time at which tracing continued.
     pub(super) at: Timestamp,
 }
 
-/// Why and since when a trace does not count.
+/// The reason why a trace is not counted, and the time since which it is not.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) why: Refused,
     pub(super) since: Timestamp,
-    /// The moment of another try; without it, as soon as the planner has room.
+    /// Time of the next attempt. If absent, the trace is tried as soon as the planner has room.
     pub(super) retry: Option<Duration>,
-    /// The last report of when it counted, which is shown on.
+    /// The last report that was made while the trace was counted. It is still shown.
     pub(super) kept: Option<Box<TrafficTraceReportSpec>>,
 }
 
 impl Session {
-    /// Of a trace that begins now. `spread`: how long its nodes' first reports are spread over.
+    /// Creates the session of a trace that begins now. `spread` is the time over which the first reports of its nodes
+    /// are spread.
     pub(super) fn new(trace: &Trace, epoch: i64, spread: Duration, now: Now) -> Self {
         let (earliest, latest) = FIRST_REPORT;
         Self {
@@ -126,14 +128,14 @@ impl Session {
         }
     }
 
-    /// The number of rows that the next report needs.
+    /// Returns the number of rows that the next report needs.
     pub(super) fn rows(&self, trace: &Trace) -> usize {
         if self.all_rows { usize::MAX } else { trace.top_flows }
     }
 
-    /// Takes the number of pods that are selected now. When the last one is gone, the node says so soon and not at the end
-    /// of the interval, since a node that is drained is often deleted next. The reports of several nodes are spread: all
-    /// pods of a Deployment may go at once.
+    /// Sets the number of selected pods. If the last pod is gone, the node reports soon instead of at the end of the
+    /// interval, since a drained node is often deleted next. Reports of several nodes are spread, because all pods of a
+    /// Deployment may end at once.
     pub(super) fn select(&mut self, active_pods: usize, interval: Duration, spread: Duration, now: Now) {
         let emptied = self.active_pods > 0 && active_pods == 0;
         self.active_pods = active_pods;
@@ -143,8 +145,7 @@ impl Session {
         }
     }
 
-    /// Sets the time of the next report: after the interval, give or take a twentieth, so that nodes do not all write
-    /// at once.
+    /// Sets the time of the next report: after the interval, plus or minus 5 % so that not all nodes write at once.
     pub(super) fn reported(&mut self, report: &TrafficTraceReportSpec, interval: Duration, now: Now) {
         self.due = now.running + interval.mul_f64(0.95 + 0.1 * fastrand::f64());
         // Bytes without a process or peer are summed over all rows.
@@ -168,14 +169,14 @@ impl Refusal {
         Self { why, since: now.time, retry: Some(now.running + RETRY), kept: None }
     }
 
-    /// The same with what was counted before.
+    /// Adds the last report that was made while the trace was counted.
     pub(super) fn keeping(self, kept: Option<Box<TrafficTraceReportSpec>>) -> Self {
         Self { kept, ..self }
     }
 }
 
 impl Stand {
-    /// Of a trace that this node reports on.
+    /// Returns the session, if this node reports on the trace.
     pub(super) fn session(&self) -> Option<&Session> {
         match self {
             Self::Counting(session) | Self::Refused(session, _) => Some(session),
@@ -196,21 +197,21 @@ impl Stand {
 pub(super) struct Tracked {
     pub(super) trace: Trace,
     pub(super) stand: Stand,
-    /// The part of its newest spec that is not done here, and why.
+    /// The part of the newest spec that is not applied here, and the reason.
     pub(super) not_enforced: Option<String>,
-    /// Why its HTTP requests are not counted here, if the kernel refused that; its flows are.
+    /// The reason why HTTP requests are not counted here, if the kernel refused that. Flows are counted.
     pub(super) without_http: Option<String>,
-    /// Why no stacks are taken for it here, if the kernel refused that; its flows are counted.
+    /// The reason why no stacks are taken here, if the kernel refused that. Flows are counted.
     pub(super) without_stacks: Option<String>,
 }
 
 impl Tracked {
-    /// A trace of which nothing was tried yet.
+    /// Creates the record of a trace that was not tried yet.
     pub(super) fn new(trace: Trace, stand: Stand) -> Self {
         Self { trace, stand, not_enforced: None, without_http: None, without_stacks: None }
     }
 
-    /// The parts of its newest spec that are not done here, each with its field and the reason.
+    /// Returns the parts of the newest spec that are not applied here, each with its field and the reason.
     pub(super) fn all_not_enforced(&self, settings: &Settings) -> Vec<String> {
         let without_tls = settings.without_tls.as_deref();
         let asks_for_tls = self.trace.http.as_ref().is_some_and(|http| http.tls);
@@ -224,7 +225,7 @@ impl Tracked {
         self.not_enforced.iter().cloned().chain(http).chain(stacks).collect()
     }
 
-    /// The pods that it selects or has selected.
+    /// Returns the pods that the trace selects or has selected.
     pub(super) fn pods(&self) -> impl Iterator<Item = &Uid> {
         self.stand.session().into_iter().flat_map(|session| &session.history.pods)
     }

@@ -1,4 +1,4 @@
-//! The report itself.
+//! The construction of a report.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -14,48 +14,48 @@ use crate::engine::{HttpSnapshot, Snapshot};
 use crate::flows::{Direction, Row, Totals};
 use crate::session::Trace;
 
-/// Longest text about what is not enforced, in characters.
+/// Maximum length of a text about a part that is not enforced, in characters.
 const NOT_ENFORCED: usize = 256;
 
-/// What a report is made of.
+/// Inputs of a report.
 pub(crate) struct Inputs<'a> {
     pub(crate) trace: &'a Trace,
     pub(crate) node: &'a str,
     pub(crate) identities: &'a Identities,
     pub(crate) history: &'a History,
-    /// The number of pods that are selected now.
+    /// Number of pods that are selected now.
     pub(crate) active_pods: usize,
     pub(crate) not_visible: &'a [NotVisible],
-    /// The parts of the newest spec that are not done here, and why.
+    /// The parts of the newest spec that are not applied here, and the reasons.
     pub(crate) not_enforced: &'a [String],
-    /// By how many milliseconds this machine's clock is ahead of the API server's, if that is to be told.
+    /// Milliseconds by which this machine's clock is ahead of the API server's, if that has to be reported.
     pub(crate) clock_offset: Option<i64>,
-    /// The sums of the profile that this run of counting made last, if it takes stacks.
+    /// Sums of the last profile of this run of counting, if the trace takes stacks.
     pub(crate) stacks: Option<&'a StackTotals>,
     pub(crate) outcome: Outcome<'a>,
-    /// The trace is over here.
+    /// Set if the trace is over on this node.
     pub(crate) is_final: bool,
     pub(crate) now: Timestamp,
 }
 
-/// What was counted of a trace.
+/// Counts of a trace.
 pub(crate) struct Counted {
-    /// The flows. For a trace that names containers all rows must be there, since those of the other containers are taken
-    /// out of the totals; else the largest are enough.
+    /// The flows. If the trace names containers, all rows must be present, since rows of other containers are
+    /// subtracted from the totals. Otherwise the largest rows suffice.
     pub(crate) flows: Snapshot,
-    /// The HTTP requests with all rows; nothing where they are not asked for, or cannot be counted.
+    /// The HTTP requests with all rows; `None` if they are not asked for or cannot be counted.
     pub(crate) http: Option<HttpSnapshot>,
 }
 
 /// The outcome to report.
 pub(crate) enum Outcome<'a> {
-    /// What was counted.
+    /// The trace is counted.
     Counted(&'a Counted),
-    /// Why nothing is counted, and the last report of when something was: what it showed stays.
+    /// The trace is not counted, for this reason. The last report that was made while it was counted is still shown.
     Refused(Refused, Option<&'a TrafficTraceReportSpec>),
 }
 
-/// This node's report.
+/// Makes this node's report.
 pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
     let Inputs { trace, node, history, .. } = *inputs;
     let counted_before = history.pods_before.max(0);
@@ -71,7 +71,7 @@ pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
         base: history.base.clone(),
         clock_offset_milliseconds: inputs.clock_offset,
         active_pods: count(inputs.active_pods),
-        // After a restart the same pods are selected again; those that were gone by then are in the count only.
+        // After a restart the same pods are selected again. Pods that were gone by then are only in the earlier number.
         pods_matched: count(history.pods.len()).max(counted_before),
         containers_matched: count(history.containers.len()).max(history.containers_before.max(0)),
         not_visible: inputs.not_visible.to_vec(),
@@ -103,7 +103,7 @@ pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
     report
 }
 
-/// The last report of an agent before this one as the last one of a trace that ended while no agent ran.
+/// Turns the last report of an earlier agent into the final report of a trace that ended while no agent ran.
 pub(crate) fn closing(last: &TrafficTraceReportSpec, trace: &Trace, now: Timestamp) -> TrafficTraceReport {
     let mut spec = last.clone();
     spec.is_final = true;
@@ -120,7 +120,7 @@ pub(crate) fn closing(last: &TrafficTraceReportSpec, trace: &Trace, now: Timesta
     TrafficTraceReport { metadata: metadata(trace, &last.node_name), spec }
 }
 
-/// The sums of the profiles of this run of counting and those before.
+/// Returns the sums of the profiles of this run of counting and of the earlier ones.
 fn stacks(history: &History, run: Option<&StackTotals>) -> Option<StackTotals> {
     let mut sums = history.stacks_before.clone();
     if let Some(run) = run {
@@ -129,7 +129,7 @@ fn stacks(history: &History, run: Option<&StackTotals>) -> Option<StackTotals> {
     sums
 }
 
-/// Takes over what an earlier report shows, without what is of its time only.
+/// Copies an earlier report's counts, without rates and open connections, which held at its time only.
 fn keep(spec: &mut TrafficTraceReportSpec, kept: &TrafficTraceReportSpec) {
     spec.hook_tier.clone_from(&kept.hook_tier);
     spec.totals = crd::Totals { connections_open: 0, ..kept.totals.clone() };
@@ -141,7 +141,7 @@ fn keep(spec: &mut TrafficTraceReportSpec, kept: &TrafficTraceReportSpec) {
     spec.flows = rows.map(|row| still(row).encode()).collect();
 }
 
-/// A text of at most `most` characters. What is cut says where the rest is.
+/// Cuts a text to at most `most` characters. A cut text says where the rest can be found.
 pub(super) fn shorten(text: &str, most: usize) -> String {
     const REST: &str = "... (the agent's log has the rest)";
     if text.chars().count() <= most {
@@ -214,15 +214,15 @@ fn fill(spec: &mut TrafficTraceReportSpec, inputs: &Inputs<'_>, snapshot: &Snaps
     add_losses(&mut spec.lost, snapshot);
 }
 
-/// Whether a row is of a container that the trace wants. While the name of its container is not known it is left out
-/// of a trace that names some, so that nothing that was shown ever has to be taken back.
+/// Returns true if a row belongs to a container that the trace wants. If the trace names containers, a row is left out
+/// while the name of its container is unknown, so that no shown row has to be taken back.
 pub(crate) fn is_wanted(trace: &Trace, owned: Option<&Owned>) -> bool {
     trace.containers.is_empty()
         || owned.and_then(|owned| owned.container.as_deref()).is_some_and(|name| trace.wants(name))
 }
 
-/// Whether the process of a row, or its peer, could not be told. Where rows have no addresses by their grouping, only
-/// the former can be seen.
+/// Returns true if the process or the peer of a row is unknown. If the grouping removes addresses, only a missing
+/// process can be detected.
 fn is_unattributed(row: &Row) -> bool {
     let no_peer = row.key.remote_address.is_none() && row.key.local_address.is_some();
     row.key.pid == 0 || no_peer
@@ -255,7 +255,7 @@ fn flow(row: &Row, owned: Option<Owned>, identities: &Identities) -> FlowRow {
         command: Some(human::printable(&key.command()).into_owned()).filter(|command| !command.is_empty()),
         protocol: key.protocol.into(),
         direction: key.direction.into(),
-        // What was folded together because there was no room is open and closed at once.
+        // A folded row sums up both open and closed flows.
         state: (!row.folded).then_some(row.state.into()),
         local_address: key.local_address.map(|address| address.to_string()),
         local_port: key.local_port,
@@ -275,7 +275,7 @@ fn flow(row: &Row, owned: Option<Owned>, identities: &Identities) -> FlowRow {
     }
 }
 
-/// Adds what was lost since this agent began to what was lost before.
+/// Adds the losses since this agent began to the earlier ones.
 fn add_losses(lost: &mut Losses, snapshot: &Snapshot) {
     let losses = &snapshot.losses;
     for (reason, times) in [

@@ -1,4 +1,4 @@
-//! Endpoints between the engine's form and that of a report.
+//! Conversion of endpoints between the engine's form and a report's.
 
 use traffictrace_crd::{
     ClassCounts, EndpointRow, HttpProtocol, HttpReport, HttpSide, REQUEST_CLASSES, decode_endpoints, human,
@@ -19,15 +19,15 @@ pub(super) struct Named {
     pub(super) command: [u8; 16],
 }
 
-/// The HTTP requests that an agent goes on from.
+/// The HTTP requests that an agent continues from.
 #[derive(Debug)]
 pub(crate) struct ResumedHttp {
     pub(crate) rows: Vec<Row<HttpOwner>>,
-    /// Those of the totals that no row has, without their durations.
+    /// The part of the totals that no row has, without durations.
     pub(crate) rest: Counts,
 }
 
-/// Reads the last report that was made of this trace on this node.
+/// Reads the HTTP part of the last report of this trace on this node.
 pub(super) fn resume(last: &HttpReport, namespace: &str, identities: &mut Identities) -> ResumedHttp {
     let totals = &last.totals;
     let mut rest = Sums {
@@ -44,7 +44,7 @@ pub(super) fn resume(last: &HttpReport, namespace: &str, identities: &mut Identi
                 subtract(&mut rest, &row.counts.sums);
                 rows.push(row);
             }
-            // Its requests stay in the totals.
+            // The row's requests stay in the totals.
             Err(error) => {
                 tracing::warn!("an endpoint of the report from before the restart is left out: {error}");
             }
@@ -53,7 +53,7 @@ pub(super) fn resume(last: &HttpReport, namespace: &str, identities: &mut Identi
     ResumedHttp { rows, rest: Counts { sums: rest, ..Counts::default() } }
 }
 
-/// A row of a report as one of the engine's.
+/// Converts a report's row into an engine's row.
 fn restored(
     row: &EndpointRow,
     namespace: &str,
@@ -89,7 +89,7 @@ fn restored(
     })
 }
 
-/// A row as a report has it.
+/// Converts an engine's row into a report's row.
 pub(super) fn row(row: &Row<Named>) -> EndpointRow {
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let Owned { pod, container } = row.owner.owned.clone();
@@ -120,7 +120,7 @@ pub(super) fn row(row: &Row<Named>) -> EndpointRow {
     }
 }
 
-/// The name of a process, if it is known.
+/// Returns the name of a process, if it is known.
 pub(super) fn command(kernel: &[u8; 16]) -> Option<String> {
     let name = layout::text(kernel);
     (!name.is_empty()).then(|| human::printable(&name).into_owned())
@@ -131,7 +131,7 @@ pub(super) fn classes(sums: &Sums) -> ClassCounts {
     Class::ALL.map(|class| signed(sums.of(class)))
 }
 
-/// Takes a part out of sums.
+/// Subtracts a part from sums.
 pub(super) fn subtract(sums: &mut Sums, part: &Sums) {
     for (count, part) in sums.by_class.iter_mut().zip(part.by_class) {
         *count = count.saturating_sub(part);

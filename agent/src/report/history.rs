@@ -1,5 +1,5 @@
-//! What a report says of the time before: when tracing began here, what interrupted it, and, after a restart, what the
-//! agent before this one had counted.
+//! The past of a trace in its reports: the beginning of tracing on this node, its interruptions and, after a restart,
+//! the counts of the previous agent.
 
 use std::collections::BTreeSet;
 
@@ -14,40 +14,40 @@ use super::endpoints::{ResumedHttp, resume};
 use crate::flows::{Key, Seed, Totals};
 use crate::session::{Planned, Uid};
 
-/// Most interruptions that a report lists.
+/// Maximum number of interruptions in a report.
 const INTERRUPTIONS: usize = 8;
 
-/// What a session's reports carry on.
+/// State that is carried from one report of a session to the next.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct History {
-    /// When this node began to trace.
+    /// Time when this node began to trace.
     pub(crate) started: Timestamp,
-    /// Which run of counting this is. Grows from one run to the next.
+    /// Number of this run of counting, which grows from one run to the next.
     pub(crate) epoch: i64,
-    /// Sums that earlier runs counted.
+    /// Sums of earlier runs.
     pub(crate) base: Option<crd::Totals>,
     pub(crate) interruptions: Vec<Interruption>,
     /// Pods and containers that are or were selected.
     pub(crate) pods: BTreeSet<Uid>,
     pub(crate) containers: BTreeSet<(Uid, String)>,
-    /// The counts of these in the last report of the agent before.
+    /// Numbers of pods and containers in the last report of the previous agent.
     pub(crate) pods_before: i32,
     pub(crate) containers_before: i32,
     pub(crate) lost_before: Losses,
-    /// Unattributed bytes of rows that the report before did not list.
+    /// Unattributed bytes of rows that the previous agent's last report did not list.
     pub(crate) unattributed_before: i64,
-    /// The HTTP requests of the last report before.
+    /// The HTTP requests of the previous agent's last report.
     pub(crate) http_before: Option<HttpReport>,
-    /// The sums of the profiles that earlier runs made.
+    /// Sums of the profiles of earlier runs.
     pub(crate) stacks_before: Option<StackTotals>,
 }
 
-/// What an agent that has restarted goes on from.
+/// The counts that a restarted agent continues from.
 #[derive(Debug)]
 pub(crate) struct Resumed {
     pub(crate) totals: Totals,
     pub(crate) rows: Vec<Seed>,
-    /// The HTTP requests, if there were any to go on from.
+    /// The HTTP requests, if the report had any.
     pub(crate) http: Option<ResumedHttp>,
 }
 
@@ -69,13 +69,13 @@ impl History {
         }
     }
 
-    /// Adds what is selected now.
+    /// Adds the pods and containers that are selected now.
     pub(crate) fn select(&mut self, planned: &Planned) {
         self.pods.extend(planned.pods.iter().cloned());
         self.containers.extend(planned.containers.iter().cloned());
     }
 
-    /// Takes over what the last report that was made of this trace on this node says of the time before.
+    /// Copies the past from the last report of this trace on this node.
     pub(crate) fn inherit(&mut self, last: &TrafficTraceReportSpec) {
         if let Some(started) = &last.start_time {
             self.started = started.0;
@@ -89,8 +89,8 @@ impl History {
         self.stacks_before.clone_from(&last.stacks);
     }
 
-    /// Goes on from the last report that was made of this trace on this node. Its interruptions go on too; the one that
-    /// ends now is the caller's to note.
+    /// Continues from the last report of this trace on this node, including its list of interruptions. The caller adds
+    /// the interruption that ends now.
     pub(crate) fn resume(
         &mut self,
         last: &TrafficTraceReportSpec,
@@ -108,7 +108,7 @@ impl History {
                     }
                     rows.push(seed(&row, namespace, identities));
                 }
-                // Its bytes stay in the totals.
+                // The row's bytes stay in the totals.
                 Err(error) => {
                     tracing::warn!("a row of the report from before the restart is left out: {error}");
                 }
@@ -119,7 +119,7 @@ impl History {
         Resumed { totals: totals(&last.totals), rows, http }
     }
 
-    /// Notes an interruption that ended `now`; what was moved since `since` may be missing.
+    /// Records an interruption that ended `now`. Traffic after `since` may be missing.
     pub(crate) fn interrupted(&mut self, reason: &str, since: Option<Timestamp>, now: Timestamp) {
         let interruption = Interruption {
             time: Time(now),
@@ -131,7 +131,7 @@ impl History {
     }
 }
 
-/// Adds an interruption to a list that keeps the last ones.
+/// Adds an interruption to a list that keeps the newest ones.
 pub(super) fn push(interruptions: &mut Vec<Interruption>, interruption: Interruption) {
     interruptions.push(interruption);
     let surplus = interruptions.len().saturating_sub(INTERRUPTIONS);
@@ -186,7 +186,7 @@ fn seed(row: &FlowRow, namespace: &str, identities: &mut Identities) -> Seed {
     }
 }
 
-/// The name of a process as the kernel keeps it.
+/// Returns the name of a process in the kernel's form.
 pub(super) fn kernel_command(name: Option<&str>) -> [u8; 16] {
     let mut command = [0; 16];
     let name = name.unwrap_or_default().as_bytes();

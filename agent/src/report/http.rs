@@ -1,4 +1,4 @@
-//! The HTTP requests of a report.
+//! The HTTP requests in a report.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use super::endpoints::{Named, classes, command, row, signed, subtract};
 use super::identities::Owned;
 use crate::engine::{HttpSnapshot, TlsProcess};
 
-/// Stands for a cgroup of which nothing is known.
+/// The owner of a cgroup about which nothing is known.
 const UNKNOWN: Owned = Owned { pod: String::new(), container: None };
 
-/// What was counted of this trace's requests. `snapshot` must have all rows: those of containers that began again are one
-/// here, and those of containers that the trace does not want are taken out of the totals.
+/// Makes the HTTP part of a report. `snapshot` must have all rows: rows of restarted containers are merged here, and
+/// rows of containers that the trace does not want are subtracted from the totals.
 pub(super) fn requests(inputs: &Inputs<'_>, snapshot: &HttpSnapshot) -> HttpReport {
     let Inputs { trace, identities, history, .. } = inputs;
     let mut sums = snapshot.totals.sums;
@@ -51,7 +51,7 @@ pub(super) fn requests(inputs: &Inputs<'_>, snapshot: &HttpSnapshot) -> HttpRepo
     }
 }
 
-/// Takes over the requests of a report of before, of which nothing is counted any more.
+/// Keeps the requests of an earlier report of a trace that is no longer counted.
 pub(super) fn kept(inputs: &Inputs<'_>, kept: &HttpReport) -> HttpReport {
     let base = inputs.history.http_before.as_ref().map(|before| before.totals.clone());
     HttpReport { base, ..kept.clone() }
@@ -102,7 +102,7 @@ fn reason_name(reason: Reason) -> &'static str {
     }
 }
 
-/// The processes that speak TLS, those of one name together; and the number of such entries, listed or not.
+/// Groups the processes that use TLS by name, and returns the listed groups and the number of all groups.
 fn tls(inputs: &Inputs<'_>, processes: &[TlsProcess]) -> (Vec<TlsProcesses>, i64) {
     let mut groups: BTreeMap<TlsProcesses, i64> = BTreeMap::new();
     for process in processes {

@@ -1,7 +1,7 @@
-//! Which pod and container a cgroup id means.
+//! The pod and container of each cgroup id.
 //!
-//! What is learnt here stays while a session may need it: a container can be gone, folder and all, before the kubelet
-//! has told its name, and a pod can be deleted while its rows stay in the report.
+//! Names and owners are kept while a session may need them: a container and its folder may be gone before the kubelet
+//! reports its name, and a pod may be deleted while its rows stay in the report.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -9,11 +9,11 @@ use std::path::Path;
 use crate::cgroups::container_of;
 use crate::session::{Pod, Uid};
 
-/// Ids from here on stand for containers of the past, whose cgroup is not known any more. The kernel counts its own
-/// from 1 on (`kernfs_node.id`: a generation above 32 bits of number), so that it does not come this far.
+/// Smallest id that stands for a container of the past, whose cgroup is unknown. The kernel counts its ids up from 1
+/// (`kernfs_node.id`: a 32-bit number, with a generation above it), so they do not reach this value.
 const PAST: u64 = 1 << 63;
 
-/// Everything that is known about cgroups and their owners.
+/// Known cgroups and their owners.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
     cgroups: HashMap<u64, Owner>,
@@ -31,9 +31,9 @@ struct Owner {
 enum Container {
     /// The pod's own folder, outside of any container.
     None,
-    /// A container's folder, by the runtime's id in its name.
+    /// A container's folder, by the runtime's id in the folder's name.
     Id(String),
-    /// A container by its name.
+    /// A container, by its name.
     Name(String),
 }
 
@@ -41,9 +41,9 @@ enum Container {
 struct PodNames {
     namespace: String,
     name: String,
-    /// Every name that a runtime's id ever had.
+    /// The container's name for every runtime id that the pod ever had.
     ids: BTreeMap<String, String>,
-    /// The only container, if it is.
+    /// Name of the only container, if the pod has just one.
     only: Option<String>,
 }
 
@@ -51,12 +51,13 @@ struct PodNames {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Owned {
     pub(crate) pod: String,
-    /// Unknown for the pod's own folder, its sandbox, and until the kubelet has told it.
+    /// Name of the container; `None` for the pod's own folder and its sandbox, and until the kubelet has reported the
+    /// name.
     pub(crate) container: Option<String>,
 }
 
 impl Identities {
-    /// Learns the names of a pod and its containers; what was known of it stays known.
+    /// Records the names of a pod and its containers. Earlier container ids are kept.
     pub(crate) fn learn(&mut self, pod: &Pod) {
         let names = self.pods.entry(pod.uid.clone()).or_insert_with(|| PodNames {
             namespace: pod.namespace.clone(),
@@ -69,29 +70,29 @@ impl Identities {
         names.only = containers.next().filter(|_| containers.next().is_none()).cloned();
     }
 
-    /// A cgroup is a pod's own.
+    /// Records a pod's own cgroup.
     pub(crate) fn saw_pod(&mut self, cgroup: u64, pod: &Uid) {
         self.cgroups.insert(cgroup, Owner { pod: pod.clone(), container: Container::None });
     }
 
-    /// A cgroup is a container of this name.
+    /// Records the cgroup of a container with this name.
     pub(crate) fn saw_named(&mut self, cgroup: u64, pod: &Uid, name: &str) {
         self.cgroups.insert(cgroup, Owner { pod: pod.clone(), container: Container::Name(name.to_owned()) });
     }
 
-    /// A cgroup is a folder directly below a pod's.
+    /// Records a cgroup directly below a pod's.
     pub(crate) fn saw_child(&mut self, cgroup: u64, pod: &Uid, folder: &Path) {
         let container = container_of(folder).map_or(Container::None, |found| Container::Id(found.name.id));
         self.cgroups.insert(cgroup, Owner { pod: pod.clone(), container });
     }
 
-    /// A cgroup was a container's folder of this name, below a pod that is not known. The pod is found once its status
-    /// tells the container's id.
+    /// Records a container's folder name that the kernel reported for a cgroup, without its pod. The pod is found once
+    /// its status has the container's id.
     pub(crate) fn saw_folder(&mut self, cgroup: u64, folder: &Path) {
         let Some(id) = container_of(folder).map(|found| found.name.id) else { return };
         let mut pods = self.pods.iter();
         let pod = match (pods.next(), pods.next()) {
-            // There is no other that it could be of.
+            // If only one pod is known, the cgroup belongs to that pod.
             (Some(pod), None) => Some(pod),
             _ => self.pods.iter().find(|(_, names)| names.ids.contains_key(&id)),
         };
@@ -100,12 +101,12 @@ impl Identities {
         }
     }
 
-    /// Whether anything is known of a cgroup.
+    /// Returns true if the cgroup has a recorded owner.
     pub(crate) fn knows(&self, cgroup: u64) -> bool {
         cgroup >= PAST || self.cgroups.contains_key(&cgroup)
     }
 
-    /// The names for a cgroup.
+    /// Returns the names of a cgroup's pod and container.
     pub(crate) fn resolve(&self, cgroup: u64) -> Option<Owned> {
         if let Some(at) = cgroup.checked_sub(PAST) {
             return self.past.get(usize::try_from(at).ok()?).cloned();
@@ -120,7 +121,8 @@ impl Identities {
         Some(Owned { pod: pod.name.clone(), container })
     }
 
-    /// An id for a container of an earlier report: its cgroup's, if it is still there.
+    /// Returns an id for a container of an earlier report: the id of its cgroup if that still exists, otherwise a new
+    /// id of the past.
     pub(crate) fn id_for(&mut self, namespace: &str, pod: &str, container: Option<&str>) -> u64 {
         let owned = Owned { pod: pod.to_owned(), container: container.map(str::to_owned) };
         let same_pod = |uid: &Uid| {
@@ -131,7 +133,7 @@ impl Identities {
             .iter()
             .filter(|(_, owner)| same_pod(&owner.pod))
             .map(|(cgroup, _)| *cgroup)
-            // Of several with the same name (one ended), any: the process ids tell their rows apart.
+            // If several have the same name (one has ended), any will do, since rows also differ by process id.
             .filter(|cgroup| self.resolve(*cgroup).as_ref() == Some(&owned))
             .max();
         present.unwrap_or_else(|| {
@@ -140,7 +142,7 @@ impl Identities {
         })
     }
 
-    /// Forgets all pods but these, and everything when there are none.
+    /// Forgets all other pods. If `pods` is empty, forgets everything.
     pub(crate) fn keep(&mut self, pods: &BTreeSet<&Uid>) {
         self.pods.retain(|uid, _| pods.contains(uid));
         self.cgroups.retain(|_, owner| pods.contains(&owner.pod));
@@ -190,12 +192,12 @@ mod tests {
         identities.saw_pod(10, &"u1".to_owned());
         identities.saw_child(11, &"u1".to_owned(), &child("aa"));
         assert_eq!(named(&identities, 11), None);
-        // The status now has another container only, and then both, one of them ended.
+        // The status first has only another container, and later both, one of them ended.
         identities.learn(&pod(&["main", "sidecar"], &[("bb", "main")]));
         assert_eq!(named(&identities, 11), None);
         identities.learn(&pod(&["main", "sidecar"], &[("aa", "sidecar")]));
         assert_eq!(named(&identities, 11).as_deref(), Some("sidecar"));
-        // A status that forgets it changes nothing.
+        // A status that no longer lists the container changes nothing.
         identities.learn(&pod(&["main", "sidecar"], &[]));
         assert_eq!(named(&identities, 11).as_deref(), Some("sidecar"));
         assert_eq!(identities.resolve(10), Some(Owned { pod: "shop-0".into(), container: None }));

@@ -1,4 +1,4 @@
-//! From what the engine counted to this node's report of a trace. Pure: no I/O, no clock.
+//! The path from the engine's counts to this node's report of a trace. Pure: no I/O, no clock.
 
 mod build;
 mod endpoints;

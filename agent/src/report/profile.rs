@@ -1,4 +1,4 @@
-//! The profile of a trace on this node: which code moved its bytes.
+//! The profile of a trace on this node: the code that moved its bytes.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,24 +13,24 @@ use traffictrace_profile::{About, By, Graph, Way};
 use super::build::{metadata, signed};
 use crate::session::Trace;
 
-/// What the stacks of a session showed.
+/// The profile of a session's stacks, with its sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Profiled {
-    /// Bytes sent and received, with those of which no stack is known.
+    /// Sent and received bytes, including those without a known stack.
     pub(crate) sent: u64,
     pub(crate) received: u64,
-    /// Calls whose stack was taken.
+    /// Number of calls whose stack was taken.
     pub(crate) stacks: u64,
-    /// Bytes at the very call that moved them.
+    /// Bytes attributed to the very call that moved them.
     pub(crate) bytes_at_own_call: u64,
-    /// Bytes of which no stack is known.
+    /// Bytes without a known stack.
     pub(crate) bytes_without_stack: u64,
     /// The stacks.
     pub(crate) graph: Graph,
 }
 
 impl Profiled {
-    /// What a finished profile shows.
+    /// Computes the sums of a finished profile.
     pub(crate) fn of(graph: Graph) -> Self {
         Self {
             sent: graph.total(Way::Sent, By::Bytes),
@@ -42,7 +42,7 @@ impl Profiled {
         }
     }
 
-    /// The sums alone.
+    /// Returns the sums alone.
     pub(crate) fn totals(&self) -> StackTotals {
         StackTotals {
             bytes: signed(self.sent.saturating_add(self.received)),
@@ -53,17 +53,17 @@ impl Profiled {
     }
 }
 
-/// A profile whose stacks are not compressed yet, which takes long.
+/// A profile whose stacks are not compressed yet. Compressing is slow.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Profile {
     object: TrafficTraceProfile,
-    /// Nothing where the profile says no more than that the trace is over: the stacks are those of the run before.
+    /// `None` if the profile only says that the trace is over; the stacks are then those of the previous run.
     stacks: Option<Graph>,
-    /// Most bytes of the stacks when they are compressed.
+    /// Maximum size of the compressed stacks, in bytes.
     most: usize,
 }
 
-/// The profile of a run of counting that began at `began`.
+/// Makes the profile of a run of counting that began at `began`.
 pub(crate) fn profile(
     trace: &Trace,
     node: &str,
@@ -92,7 +92,7 @@ pub(crate) fn profile(
     Profile { object: object(trace, node, spec), stacks: Some(graph), most: trace.profile_bytes() }
 }
 
-/// The last profile of a trace of which no stacks are taken at its end: what was written before is all there is.
+/// Makes the last profile of a trace that takes no stacks at its end. The stored stacks are then complete.
 pub(crate) fn closing_profile(trace: &Trace, node: &str, epoch: i64, now: Timestamp) -> Profile {
     let spec = TrafficTraceProfileSpec { is_final: true, ..bare(trace, node, epoch, (now, now)) };
     Profile { object: object(trace, node, spec), stacks: None, most: trace.profile_bytes() }
@@ -122,12 +122,12 @@ fn object(trace: &Trace, node: &str, spec: TrafficTraceProfileSpec) -> TrafficTr
 }
 
 impl Profile {
-    /// All but the stacks.
+    /// Returns the object without its stacks.
     pub(crate) fn object(&self) -> &TrafficTraceProfile {
         &self.object
     }
 
-    /// The profile with its stacks compressed. It takes up to a second, and for that time several times the memory of the stacks.
+    /// Compresses the stacks. This takes up to a second and temporarily several times the memory of the stacks.
     pub(crate) fn pack(self) -> Packed {
         let Self { object, stacks, most } = self;
         let closes = stacks.is_none();
@@ -150,23 +150,23 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// All but the stacks.
+    /// Returns the object without its stacks.
     pub(crate) fn object(&self) -> &TrafficTraceProfile {
         &self.object
     }
 
-    /// The stacks as a gzipped pprof.
+    /// Returns the stacks as a gzipped pprof.
     pub(crate) fn pprof(&self) -> &[u8] {
         &self.pprof
     }
 
-    /// Whether it only closes a profile that is written, and there is none.
+    /// Returns true if this profile only closes a stored one and has no stacks, so that there is nothing to write.
     pub(crate) fn says_nothing(&self) -> bool {
         self.closes && self.pprof.is_empty()
     }
 
-    /// Adds what an earlier run of counting had written. Where that cannot be read, or has no room, it is left out, and the
-    /// profile says that it was interrupted in either case: what the run before had after its last writing is not there.
+    /// Adds the profile of an earlier run of counting and marks the profile as interrupted, since the earlier run's
+    /// traffic after its last write is missing. If the earlier profile cannot be read or has no room, it is left out.
     pub(crate) fn go_on(&mut self, earlier: &TrafficTraceProfileSpec) {
         let spec = &mut self.object.spec;
         spec.interrupted = true;
@@ -198,7 +198,7 @@ impl Packed {
         spec.bytes_without_stack = sum(spec.bytes_without_stack, earlier.bytes_without_stack);
     }
 
-    /// The object with its stacks in it.
+    /// Returns the object with its stacks.
     pub(crate) fn into_object(self) -> TrafficTraceProfile {
         let mut object = self.object;
         object.spec.profile = BASE64_STANDARD.encode(self.pprof);
@@ -206,7 +206,7 @@ impl Packed {
     }
 }
 
-/// One gzipped pprof of two; nothing where one cannot be read.
+/// Merges two gzipped pprofs into one; `None` if either cannot be read.
 fn merge(earlier: &[u8], newer: &[u8], most: usize) -> Option<Vec<u8>> {
     let [earlier, newer] = [earlier, newer].map(Graph::from_pprof);
     let sum = Graph::sum([earlier.ok()?, newer.ok()?]).ok()?;

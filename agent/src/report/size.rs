@@ -1,9 +1,10 @@
-//! The size of a report: 2 KiB and 220 bytes for each flow that the trace asks for, and, where it asks for HTTP requests,
-//! 2 KiB and 500 bytes for each endpoint. A report without any row has 1.4 KiB: metadata, totals, the names of the columns,
-//! and what cannot be seen.
+//! The size of a report: at most 2 KiB, and 220 bytes for each flow that the trace asks for. If the trace asks for HTTP
+//! requests, 2 KiB more, and 500 bytes for each endpoint. A report without any row has 1.4 KiB: metadata, totals, the
+//! names of the columns, and what cannot be seen.
 //!
-//! Most of an endpoint's bytes are the histogram of its durations, which merges exactly over runs of an agent: where they
-//! spread over four orders of magnitude, 120 characters for a hundred requests, 290 for 3,000 and 400 for 20,000.
+//! Most of an endpoint's bytes are the histogram of its durations, which merges exactly over runs of an agent. With
+//! durations over four orders of magnitude, the histogram has 120 characters for a hundred requests, 290 for 3,000, and
+//! 400 for 20,000.
 
 use traffictrace_crd::{HttpReport, TrafficTraceReport};
 
@@ -16,14 +17,14 @@ const BYTES_PER_ENDPOINT: usize = 500;
 
 /// Bytes between two entries of a list.
 const COMMA: usize = 1;
-/// What a list that was cut says of itself.
+/// JSON that marks a list as cut.
 const TRUNCATED: &str = "\"truncated\":true,";
 
-/// Entries of processes that speak TLS that stay where there is no room for all of them.
+/// Minimum number of entries about processes with TLS that stay if there is no room for all.
 const FEW_TLS: usize = 4;
 
-/// Takes rows from the ends of the lists until the report is as small as it must be. Totals stay as they are, and the few
-/// sums of stacks are in neither budget.
+/// Removes rows from the ends of the lists until the report fits into its budgets. Totals stay, and the few sums of
+/// stacks count for neither budget.
 pub(super) fn fit(report: &mut TrafficTraceReport, trace: &Trace) {
     let (http, stacks) = (report.spec.http.take(), report.spec.stacks.take());
     fit_flows(report, FIXED_BYTES + BYTES_PER_FLOW * trace.top_flows);
@@ -53,7 +54,7 @@ fn fit_endpoints(http: &mut HttpReport, budget: usize) {
     }
     while size > budget {
         let Some(row) = http.endpoints.pop() else { break };
-        // A row is a text in the report: its quotes are escaped there.
+        // A row is a JSON string in the report, so its quotes are escaped.
         size = size.saturating_sub(measure(&row) + COMMA);
         if !http.truncated {
             http.truncated = true;
@@ -62,7 +63,7 @@ fn fit_endpoints(http: &mut HttpReport, budget: usize) {
     }
 }
 
-/// Bytes of the JSON of a value.
+/// Returns the size of a value's JSON in bytes.
 fn measure<T: serde::Serialize>(value: &T) -> usize {
     serde_json::to_vec(value).map_or(0, |json| json.len())
 }

@@ -1,13 +1,13 @@
-//! The health of the process: that it is alive, and that it is of use.
+//! Health of the process: liveness and readiness.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The main loop counts as stuck when it has not come round for so long.
+/// Time without a heartbeat after which the main loop counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// Signs of life of the main loop; all copies are one.
+/// Health of the process, with heartbeats of the main loop. All clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     state: Arc<Mutex<State>>,
@@ -16,34 +16,34 @@ pub(crate) struct Health {
 #[derive(Debug)]
 struct State {
     beat: Instant,
-    /// The things that are needed before the process is of use, each with why it is not there yet.
+    /// Components that must be present before the process is ready. The value says why a component is not present yet.
     needed: BTreeMap<&'static str, Option<String>>,
 }
 
 impl Health {
-    /// Of a process that begins, and that needs these things before it is of use.
+    /// Creates the health of a starting process that needs these components.
     pub(crate) fn new(needed: &[&'static str]) -> Self {
         let not_yet = |name: &&'static str| (*name, Some("not yet".to_owned()));
         let state = State { beat: Instant::now(), needed: needed.iter().map(not_yet).collect() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The main loop has come round.
+    /// Records a heartbeat of the main loop.
     pub(crate) fn beat(&self) {
         self.with(|state| state.beat = Instant::now());
     }
 
-    /// Something that is needed is there.
+    /// Records that a component is present.
     pub(crate) fn has(&self, name: &'static str) {
         self.with(|state| state.needed.insert(name, None));
     }
 
-    /// Something that is needed is not there, and why.
+    /// Records that a component is missing, and why.
     pub(crate) fn lacks(&self, name: &'static str, why: String) {
         self.with(|state| state.needed.insert(name, Some(why)));
     }
 
-    /// Says that the main loop goes round, or why not.
+    /// Returns the liveness as text; an error if the main loop is stuck.
     pub(super) fn alive(&self) -> Result<String, String> {
         let since = self.with(|state| state.beat.elapsed());
         if since < STUCK {
@@ -52,7 +52,7 @@ impl Health {
         Err(format!("the main loop has not come round for {} s\n", since.as_secs()))
     }
 
-    /// A line for each thing that is needed; an error when one is not there.
+    /// Returns a line for each component; an error if one is missing.
     pub(super) fn ready(&self) -> Result<String, String> {
         self.with(|state| {
             let lines = state.needed.iter().map(|(name, lacks)| match lacks {
@@ -65,7 +65,7 @@ impl Health {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        // Nothing here can be half changed.
+        // A panic elsewhere cannot leave the state half changed.
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,7 +1,7 @@
-//! `/metrics`, `/healthz` and `/readyz`, for whoever watches the agent or the controller.
+//! `/metrics`, `/healthz` and `/readyz` of agent and controller.
 //!
-//! [`ServerArgs::start`] serves them beside the main loop, which keeps [`Health`] and the metrics of [`metrics`] up to date.
-//! The requests are few and small, so that hyper, which the API client brings along, is enough for a server.
+//! [`ServerArgs::start`] serves them beside the main loop, which updates [`Health`] and the metrics of [`metrics`].
+//! Requests are few and small, so hyper, which the API client needs anyway, suffices as the server.
 
 mod health;
 pub(crate) mod metrics;
@@ -26,11 +26,11 @@ use tokio::sync::Semaphore;
 pub(crate) use self::health::Health;
 use crate::tasks::Tasks;
 
-/// Connections that are served at once; further ones wait.
+/// Maximum number of connections that are served at once. Further ones wait.
 const CONNECTIONS: usize = 16;
-/// A connection ends that has not sent a whole request after this time, or that lasts so long at most.
+/// Maximum time for the head of a request. A connection may last three times as long.
 const REQUEST: Duration = Duration::from_secs(10);
-/// The format that `prometheus-client` writes.
+/// Content type of the format that `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The address at which to serve metrics and health.
@@ -41,7 +41,7 @@ pub(crate) struct ServerArgs {
     listen: Option<SocketAddr>,
 }
 
-/// The address cannot be had.
+/// The server cannot listen at the address.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot serve metrics and health at {address}: {source}; give --listen an address of this machine and a free port"
@@ -51,18 +51,19 @@ pub(crate) struct ServerError {
     source: io::Error,
 }
 
-/// The content that is served.
+/// Contents that are served.
 struct Site {
     registry: Registry,
     health: Health,
 }
 
 impl ServerArgs {
-    /// Begins to serve, as one of `tasks`. Returns the address, whose port the system chooses where 0 was asked for.
+    /// Begins to serve, as one of `tasks`. Returns the address, with the port that the system chose if port 0 was asked
+    /// for.
     ///
     /// # Errors
     ///
-    /// [`ServerError`] when the address cannot be listened at.
+    /// [`ServerError`] if it cannot listen at the address.
     pub(crate) async fn start(
         &self,
         registry: Registry,
@@ -79,7 +80,7 @@ impl ServerArgs {
     }
 }
 
-/// Listens at an address. `[::]` is every address of both families, and where the kernel has no IPv6, of IPv4.
+/// Listens at an address. `[::]` means every address of both families, or of IPv4 only if the kernel has no IPv6.
 async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(error) if address.ip().is_unspecified() && no_such_family(&error) => {
@@ -102,7 +103,7 @@ async fn serve(listener: TcpListener, site: Arc<Site>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // A client that has gone, or no descriptor free: neither lasts.
+                // The client has gone, or no descriptor is free. Both are temporary.
                 tracing::debug!("cannot accept a connection: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -118,7 +119,7 @@ async fn serve(listener: TcpListener, site: Arc<Site>) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(REQUEST)
                 .serve_connection(TokioIo::new(stream), service);
-            // A client may go at any time.
+            // A client may disconnect at any time.
             let _ = tokio::time::timeout(REQUEST * 3, connection).await;
             drop(place);
         });

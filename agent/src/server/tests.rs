@@ -12,7 +12,7 @@ async fn started(health: &Health) -> (SocketAddr, Tasks) {
     (address, tasks)
 }
 
-/// The whole answer to one request.
+/// Returns the whole answer to one request.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");

@@ -1,11 +1,11 @@
-//! What a spec wants of the traffic of its containers, in the form that the kernel's filter is made from.
+//! Conversion of a spec into a filter, from which the kernel's filter is made.
 
 use ipnet::IpNet;
 use traffictrace_crd::{self as crd, TrafficTraceSpec, parse_port};
 
 use crate::flows::{DirectionFilter, Filter, Protocol};
 
-/// The filter of a spec; the error is the field and what is wrong with it.
+/// Returns the filter of a spec. An error has the field and its problem.
 pub(crate) fn filter_of(spec: &TrafficTraceSpec) -> Result<Filter, (&'static str, String)> {
     let ports = spec.ports.iter().map(parse_port).collect::<Result<_, _>>();
     let network =

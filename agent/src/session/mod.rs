@@ -1,6 +1,6 @@
-//! Which of this node's cgroups each trace selects. Pure: no I/O, no clock.
+//! The selection of this node's cgroups for each trace. Pure: no I/O, no clock.
 //!
-//! [`Trace`] and [`Pod`] are the parts of the API objects that matter on a node; [`plan`] brings them together.
+//! [`Trace`] and [`Pod`] are the parts of the API objects that matter on a node; [`plan`] combines them.
 
 mod filter;
 mod plan;

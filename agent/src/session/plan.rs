@@ -1,4 +1,4 @@
-//! Traces × this node's pods → what the kernel must filter.
+//! Planning: from traces and this node's pods to the kernel's selection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::{Pod, Trace, Uid};
 use crate::cgroups::PodKey;
 use crate::engine::{CgroupKind, HttpSpec, SelectedCgroup, SessionSpec, StackSpec};
 
-/// Most pods that a report names as not visible.
+/// Maximum number of pods that a report names as not visible.
 const NOT_VISIBLE: usize = 8;
 
 /// A cgroup of a pod.
@@ -22,50 +22,50 @@ pub(crate) struct Place {
     pub(crate) kind: CgroupKind,
     /// The cgroup's folder, relative to the root of the tree.
     pub(crate) path: PathBuf,
-    /// Which container it is, where it is one by itself.
+    /// Name of the container, if the cgroup belongs to a single one.
     pub(crate) container: Option<String>,
 }
 
-/// A trace that this node has to do with already.
+/// State of a trace that this node already works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Running {
-    /// Its bytes are counted in the kernel.
+    /// The trace is counted in the kernel.
     Armed,
-    /// The trace was refused, or an agent before this one traced it.
+    /// The trace was refused, or an earlier agent traced it.
     Waiting,
 }
 
-/// What each trace needs on this node. A trace that needs nothing here is not in it.
+/// Needs of the traces on this node. A trace that needs nothing here is absent.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) traces: BTreeMap<Uid, Planned>,
 }
 
-/// What one trace needs.
+/// Needs of one trace.
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) spec: SessionSpec,
-    /// The pods it selects now.
+    /// The pods that the trace selects now.
     pub(crate) pods: BTreeSet<Uid>,
-    /// The containers it selects now: pod and name.
+    /// The containers that the trace selects now, by pod and name.
     pub(crate) containers: BTreeSet<(Uid, String)>,
     pub(crate) not_visible: Vec<NotVisible>,
     pub(crate) refused: Option<Refusal>,
 }
 
-/// Why this node does not trace.
+/// The reason why a trace gets no session on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// All sessions are taken.
+    /// All sessions are in use.
     TooManySessions,
 }
 
 /// Plans all traces that run now.
 ///
-/// A trace is planned when it selects a pod of this node, or when it did (`running`): it then goes on until its end,
-/// so that the numbers of pods that are gone stay. At most 64 are armed, and they are shared fairly: as long as a
-/// namespace has fewer than its share, it comes before what others have beyond theirs. Within a namespace those that are
-/// armed already come first, then older ones, so that a new trace never pushes out another of its own namespace.
+/// A trace is planned if it selects a pod of this node, or did so earlier (`running`). It then stays planned until its
+/// end, so that the counts of removed pods stay. At most 64 traces are armed, and namespaces share the sessions fairly:
+/// a namespace below its share gets a session before a namespace above its share. Within a namespace, armed traces come
+/// first, then older ones, so that a new trace never displaces another one of its own namespace.
 pub(crate) fn plan<'a>(
     traces: impl Iterator<Item = &'a Trace>,
     pods: &BTreeMap<Uid, Pod>,
@@ -89,7 +89,8 @@ pub(crate) fn plan<'a>(
     plan
 }
 
-/// The traces in the order in which they get a session: the first of each namespace, then the second of each, and so on.
+/// Sorts traces into the order in which they get a session: the first of each namespace, then the second of each, and
+/// so on.
 fn fair_order<'a>(
     mut wanted: Vec<(&'a Trace, Planned)>,
     running: &BTreeMap<Uid, Running>,
@@ -105,13 +106,13 @@ fn fair_order<'a>(
         namespace = &trace.namespace;
         ranked.push((rank, trace, planned));
     }
-    // At the same rank, what is armed stays.
+    // Among traces of the same rank, armed ones come first.
     ranked.sort_by_key(|(rank, trace, _)| (*rank, !is_armed(trace), trace.created, trace.uid.clone()));
     ranked.into_iter().map(|(_, trace, planned)| (trace, planned)).collect()
 }
 
-/// The pod that each folder belongs to. Annotations can claim the folder of a static pod, so the oldest pod that
-/// claims one has it: the real one was there before.
+/// Returns the pod that each folder belongs to. Annotations can claim the folder of a static pod, so the oldest pod
+/// that claims a folder gets it: the real one existed before.
 fn folder_owners(pods: &BTreeMap<Uid, Pod>) -> BTreeMap<&PodKey, &Uid> {
     let mut owners: BTreeMap<&PodKey, &Pod> = BTreeMap::new();
     for pod in pods.values() {
@@ -167,9 +168,9 @@ fn select(
         }
         planned.containers.extend(containers.into_iter().map(|name| (pod.uid.clone(), name.clone())));
         for place in places {
-            // A container's name is known only some time after its start, its first byte must be counted all the
-            // same. So the whole pod is armed, also for a trace that names containers; the report leaves out the
-            // rows of the others. Only a place that is one container is armed by its name.
+            // A container's name becomes known only some time after its start, but its first byte must be counted. So
+            // the whole pod is armed, even if the trace names containers, and the report leaves out the rows of other
+            // containers. A cgroup of a single container, whose name is known, is armed only if the trace wants it.
             if place.container.as_ref().is_none_or(|name| trace.wants(name)) {
                 let selected = SelectedCgroup { kind: place.kind, path: place.path.clone() };
                 planned.spec.cgroups.insert(place.cgroup, selected);
@@ -179,11 +180,11 @@ fn select(
     planned
 }
 
-/// Why nothing can be seen of a pod, if so. It must not look as if it had no traffic.
+/// Returns the reason why a pod's traffic cannot be seen, if there is one. Such a pod must not look idle.
 fn not_visible(pod: &Pod, places: &[Place]) -> Option<String> {
     match &pod.sandboxed {
         Some(class) => Some(format!("SandboxedRuntime ({class})")),
-        // Its folder is made before its containers start, and goes after they have ended.
+        // A pod's folder exists from before its containers start until after they have ended.
         None if pod.running && places.is_empty() => Some("CgroupNotFound".to_owned()),
         None => None,
     }
@@ -379,7 +380,7 @@ mod tests {
         let traces: Vec<Trace> = (0..=SESSIONS)
             .map(|at| {
                 let mut trace = trace(&format!("t{at:02}"), &[], &[]);
-                // The last one is the oldest.
+                // The last trace is the oldest.
                 trace.created = Timestamp::from_second(100 - at as i64).unwrap();
                 trace
             })

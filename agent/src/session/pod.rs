@@ -1,4 +1,4 @@
-//! What a node must know of a pod.
+//! The parts of a pod that matter on a node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,12 @@ use k8s_openapi::api::core::v1 as api;
 use super::Uid;
 use crate::cgroups::PodKey;
 
-/// kubelet's marks on the object that stands for a static pod in the API server.
+/// kubelet's annotations on the API object that represents a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
-/// Parts of the names that RuntimeClasses of sandboxed runtimes have in the field: gVisor and Kata. What runs inside
-/// such a sandbox uses the sockets of its own kernel, which the host's kernel does not see.
+/// Parts of common RuntimeClass names of sandboxed runtimes: gVisor and Kata. Processes in such a sandbox use the
+/// sockets of its own kernel, which the host's kernel does not see.
 const SANDBOXED: [&str; 3] = ["gvisor", "runsc", "kata"];
 
 /// A pod of this node.
@@ -21,33 +21,33 @@ const SANDBOXED: [&str; 3] = ["gvisor", "runsc", "kata"];
 pub(crate) struct Pod {
     /// UID of the object in the API.
     pub(crate) uid: Uid,
-    /// What kubelet names its folder by.
+    /// Key by which kubelet names the pod's folder.
     pub(crate) key: PodKey,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) created: Timestamp,
     pub(crate) labels: BTreeMap<String, String>,
-    /// All its containers have ended for good.
+    /// Set if all containers have ended for good.
     pub(crate) finished: bool,
-    /// Its containers run, as far as the kubelet has told, and it is not being deleted.
+    /// Set if the kubelet reports the pod as running and it is not being deleted.
     pub(crate) running: bool,
-    /// Names of all its containers: init, sidecar, ephemeral and ordinary ones.
+    /// Names of all containers: init, sidecar, ephemeral and ordinary ones.
     pub(crate) containers: BTreeSet<String>,
-    /// Runtime's id of a container → its name, for those that the kubelet has told, ended ones too.
+    /// Name of a container by its runtime id, for all that the kubelet has reported, including ended ones.
     pub(crate) container_ids: BTreeMap<String, String>,
-    /// The RuntimeClass, when it is that of a sandboxed runtime.
+    /// Name of the RuntimeClass, if it is a sandboxed runtime.
     pub(crate) sandboxed: Option<String>,
 }
 
 impl Pod {
-    /// Reads a pod. `None` when it lacks what every pod has.
+    /// Reads a pod. Returns `None` if a field is missing that every pod has.
     pub(crate) fn read(object: &api::Pod, now: Timestamp) -> Option<Self> {
         let meta = &object.metadata;
         let uid = meta.uid.clone()?;
         let spec = object.spec.as_ref()?;
         let mark = |name: &str| meta.annotations.as_ref().and_then(|marks| marks.get(name));
-        // Only a mirror pod is found by its manifest's hash. Anybody who makes pods can write the annotations, so
-        // the planner also sees to it that no two pods have one folder.
+        // Only a mirror pod's folder is named by its manifest's hash. Anybody who can create pods can write these
+        // annotations, so the planner also ensures that no two pods share a folder.
         let hash = mark(MIRROR).and_then(|_| mark(CONFIG_HASH)).and_then(|hash| PodKey::of_config_hash(hash));
         let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
         Some(Self {
@@ -66,7 +66,7 @@ impl Pod {
     }
 }
 
-/// Names of all containers of a pod: init, sidecar, ephemeral and ordinary ones.
+/// Returns the names of all containers of a pod: init, sidecar, ephemeral and ordinary ones.
 pub(crate) fn container_names(spec: &api::PodSpec) -> BTreeSet<String> {
     let init = spec.init_containers.iter().flatten().map(|container| &container.name);
     let ordinary = spec.containers.iter().map(|container| &container.name);
@@ -87,7 +87,7 @@ fn ids(status: &api::PodStatus) -> BTreeMap<String, String> {
         };
         let known = [container.container_id.clone(), ended(&container.state), ended(&container.last_state)];
         for id in known.into_iter().flatten() {
-            // `containerd://<id>`; the runtime's name is not part of the folder's.
+            // The form is `containerd://<id>`; folders are named by the id alone.
             let id = id.split_once("://").map_or(id.as_str(), |(_, id)| id);
             if !id.is_empty() {
                 ids.insert(id.to_owned(), container.name.clone());

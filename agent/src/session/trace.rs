@@ -1,4 +1,4 @@
-//! What a node must know of a trace.
+//! The parts of a trace that matter on a node.
 
 use std::time::Duration;
 
@@ -14,52 +14,52 @@ use traffictrace_crd::{
 use super::{Uid, filter::filter_of};
 use crate::flows::{Filter, GroupBy};
 
-/// The longest interval that the controller can ask for.
+/// Maximum interval that the controller can ask for.
 const LONGEST_PACE: Duration = Duration::from_secs(3600);
 
-/// How old a trace may be without a start time and still count from its creation. An older one was made when no
-/// controller ran, and begins when the controller says so. The controller goes by the same limit.
+/// Maximum age of a trace without a start time that counts as started at its creation. An older one was created while
+/// no controller ran, and begins when the controller says so. The controller uses the same limit.
 const SEEN_LATE: Duration = Duration::from_secs(60);
 
-/// A trace, checked and in the forms that a node works with.
+/// A trace, validated and converted for the node.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
-    /// UID of the object: a trace of the same name that is made anew is another one.
+    /// UID of the object. A trace that is created again with the same name has another UID.
     pub(crate) uid: Uid,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) generation: Option<i64>,
     pub(crate) created: Timestamp,
-    /// Which pods.
+    /// Selector of the pods.
     pub(crate) selector: Selector,
-    /// Names of containers; empty: all.
+    /// Names of the wanted containers; empty for all.
     pub(crate) containers: Vec<String>,
     pub(crate) filter: Filter,
     pub(crate) group_by: GroupBy,
-    /// Rows in the report.
+    /// Number of flows in the report.
     pub(crate) top_flows: usize,
-    /// The HTTP requests that it asks for; absent: none.
+    /// HTTP settings; `None` if the trace does not ask for requests.
     pub(crate) http: Option<HttpSpec>,
-    /// The stacks that it asks for; absent: none.
+    /// Stack settings; `None` if the trace does not ask for stacks.
     pub(crate) stacks: Option<StacksSpec>,
-    /// The interval of reports that the spec asks for.
+    /// Interval of reports in the spec.
     pub(crate) asked_interval: Duration,
-    /// The interval that the controller asks for, if it is longer.
+    /// Interval of reports that the controller asks for. The longer one of the two is used.
     pub(crate) pace: Option<Duration>,
-    /// The interval of profiles that the controller asks for, if it is longer than a minute.
+    /// Interval of profiles that the controller asks for, used if it is longer than a minute.
     pub(crate) profile_pace: Option<Duration>,
-    /// The largest profile that the controller lets this node write, in KiB of its base64.
+    /// Maximum size of a profile that the controller allows this node, in KiB of its base64.
     pub(crate) profile_kibibytes: Option<u64>,
-    /// The time of its beginning; unknown while it waits for the controller to begin it.
+    /// Time when the trace began; `None` while it waits for the controller to start it.
     pub(crate) started: Option<Timestamp>,
     pub(crate) duration: Duration,
-    /// The time of its end, if the status says that it has ended. A change of the spec after that comes too late.
+    /// Time when the trace ended, if the status has one. Later changes of the spec come too late.
     pub(crate) ended: Option<Timestamp>,
-    /// The controller has closed it.
+    /// Set if the controller has closed the trace.
     pub(crate) closed: bool,
 }
 
-/// A trace that a node cannot work with, though the API server took it.
+/// The reason why a node cannot use a trace that the API server accepted.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use the trace {namespace}/{name}: spec.{field}: {cause}")]
 pub(crate) struct Unusable {
@@ -70,11 +70,11 @@ pub(crate) struct Unusable {
 }
 
 impl Trace {
-    /// Reads a trace. `now` decides whether one without a start time was seen late.
+    /// Reads a trace. `now` decides whether a trace without a start time was seen too late.
     ///
     /// # Errors
     ///
-    /// [`Unusable`] with the first field that has no meaning here.
+    /// [`Unusable`] with the first field that cannot be used here.
     pub(crate) fn read(object: &TrafficTrace, now: Timestamp) -> Result<Self, Unusable> {
         let (meta, spec) = (&object.metadata, &object.spec);
         let namespace = meta.namespace.clone().unwrap_or_default();
@@ -120,14 +120,14 @@ impl Trace {
         Ok(trace)
     }
 
-    /// Takes what the controller says to all nodes, in the trace's metadata.
+    /// Applies the controller's annotations and labels on the trace.
     pub(crate) fn follow(&mut self, meta: &ObjectMeta) {
         let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name));
         let number = |name: &str| annotation(name).and_then(|number| number.parse().ok());
         self.pace = number(REPORT_INTERVAL_ANNOTATION).map(Duration::from_secs);
         self.profile_pace = number(PROFILE_INTERVAL_ANNOTATION).map(Duration::from_secs);
         self.profile_kibibytes = number(PROFILE_SIZE_ANNOTATION);
-        // One from before the creation is of another object, such as a manifest that was saved and applied again.
+        // A start before the creation belongs to another object, for example if a saved manifest was applied again.
         let start = annotation(START_TIME_ANNOTATION).and_then(|time| time.parse().ok());
         if let Some(start) = start.filter(|start| *start >= self.created) {
             self.started = Some(start);
@@ -135,23 +135,24 @@ impl Trace {
         self.closed |= meta.labels.as_ref().is_some_and(|labels| labels.contains_key(FINISHED_LABEL));
     }
 
-    /// The interval of reports: `spec.interval`, or longer if the controller asks for that, at most an hour.
+    /// Returns the interval of reports: `spec.interval`, or a longer one that the controller asks for, of at most an
+    /// hour.
     pub(crate) fn interval(&self) -> Duration {
         self.asked_interval.max(self.pace.unwrap_or_default().min(LONGEST_PACE))
     }
 
-    /// The interval of profiles: a minute, or longer if the controller asks for that, at most an hour.
+    /// Returns the interval of profiles: a minute, or a longer one that the controller asks for, of at most an hour.
     pub(crate) fn profile_interval(&self) -> Duration {
         PROFILE_INTERVAL.max(self.profile_pace.unwrap_or_default().min(LONGEST_PACE))
     }
 
-    /// Most bytes of a gzipped profile of this node.
+    /// Returns the maximum size of a gzipped profile of this node, in bytes.
     pub(crate) fn profile_bytes(&self) -> usize {
         let most = self.profile_kibibytes.unwrap_or(MAX_PROFILE_KIBIBYTES);
         crd::profile_bytes(most.clamp(MIN_PROFILE_KIBIBYTES, MAX_PROFILE_KIBIBYTES))
     }
 
-    /// What a profile of it shows, for people: its name, and which pods and containers it is about.
+    /// Describes the trace in a profile: its name, and the pods and containers that it selects.
     pub(crate) fn description(&self) -> String {
         let selector = self.selector.to_string();
         let pods = Some(selector).filter(|selector| !selector.is_empty());
@@ -162,38 +163,38 @@ impl Trace {
         format!("trace {} ({selection})", self.label())
     }
 
-    /// The time of its end; unknown while it waits for the controller to begin it.
+    /// Returns the time when the trace ends; `None` while it waits for the controller to start it.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         self.ended.or_else(|| self.started?.checked_add(self.duration).ok())
     }
 
-    /// Namespace and name, for people.
+    /// Returns namespace and name for messages.
     pub(crate) fn label(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Whether it is over by the node's own clock, with or without the controller.
+    /// Returns true if the trace is over by the node's own clock, with or without the controller.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.closed || self.deadline().is_some_and(|deadline| now >= deadline)
     }
 
-    /// Whether it may be armed.
+    /// Returns true if the trace may be armed.
     pub(crate) fn is_running(&self, now: Timestamp) -> bool {
         self.started.is_some() && !self.is_over(now)
     }
 
-    /// Number of endpoints in the report.
+    /// Returns the maximum number of endpoints in the report.
     pub(crate) fn top_endpoints(&self) -> usize {
         self.http.as_ref().map_or(0, |http| usize::try_from(http.top_endpoints).unwrap_or(1))
     }
 
-    /// Whether a container of this name is wanted.
+    /// Returns true if the trace wants the container with this name.
     pub(crate) fn wants(&self, container: &str) -> bool {
         self.containers.is_empty() || self.containers.iter().any(|name| name == container)
     }
 }
 
-/// When a trace began: what the controller wrote, or its creation while the controller has not written yet.
+/// Returns the time when a trace began: the controller's time or, until there is one, its creation.
 fn start(object: &TrafficTrace, created: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let written = object.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
     let late = created.checked_add(SEEN_LATE).is_ok_and(|limit| now > limit);
@@ -208,7 +209,7 @@ fn group_by(group_by: crd::GroupBy) -> GroupBy {
     }
 }
 
-/// A trace of all pods of the namespace `web`, from the epoch on for ten minutes.
+/// A trace of all pods of the namespace `web`, which runs for ten minutes from the epoch.
 #[cfg(test)]
 pub(crate) fn example(uid: &str) -> Trace {
     Trace {
@@ -315,7 +316,7 @@ mod tests {
         let led = Trace::read(&object(spec(), status.clone()), at("2026-11-23T10:05:00Z")).unwrap();
         assert_eq!(led.deadline(), Some(at("2026-11-23T10:02:30Z")));
         assert!(led.is_over(at("2026-11-23T10:05:00Z")));
-        // A duration that was changed counts at once, not when the controller has written the new end.
+        // A changed duration counts at once, before the controller has written the new end.
         let mut longer = spec();
         longer["duration"] = json!("10m");
         let longer = Trace::read(&object(longer, status), at("2026-11-23T10:01:00Z")).unwrap();

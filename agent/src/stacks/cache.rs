@@ -1,5 +1,5 @@
-//! What is remembered of a process to be faster, within bounds of bytes, which names and depths of stacks use up sooner than
-//! their number. All of it can be forgotten at any time.
+//! Caches of one process, with limits in bytes, because long names and deep stacks matter more than their number. All
+//! of them can be dropped at any time.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,20 +7,20 @@ use traffictrace_profile::{Frame, FrameKind};
 
 use super::{Extent, Stack, known::Known};
 
-/// Addresses whose functions are remembered, and bytes of their names.
+/// Maximum number of addresses whose functions are cached, and maximum bytes of their names.
 const MOST_ADDRESSES: usize = 1 << 13;
 const MOST_NAMES: usize = 1 << 20;
-/// Stacks that are remembered by their addresses, and their bytes.
+/// Maximum number of stacks that are cached by their addresses, and their maximum size in bytes.
 const MOST_STACKS: usize = 1 << 10;
 const MOST_STACK_BYTES: usize = 1 << 20;
-/// What the allocator takes beside each allocation.
+/// Overhead of each allocation in bytes.
 const ALLOCATION: usize = 16;
 
-/// Functions and stacks of a process.
+/// Cached functions and stacks of a process.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     frames: HashMap<u64, Arc<Frame>>,
-    /// Bytes of the frames that nothing but this process had when they were remembered.
+    /// Bytes of the frames that only this process had when they were cached.
     names: usize,
     stacks: HashMap<Box<[u64]>, Arc<Stack>>,
     stack_bytes: usize,
@@ -36,7 +36,7 @@ impl Cache {
         if self.frames.len() >= MOST_ADDRESSES || self.names >= MOST_NAMES {
             (self.frames, self.names) = (HashMap::new(), 0);
         }
-        // The caller's, and the one of all processes.
+        // The other references are the caller's, and the one in [`super::frames`].
         if Arc::strong_count(frame) <= 2 {
             self.names += bytes_of(frame);
         }
@@ -55,19 +55,19 @@ impl Cache {
         self.stacks.insert(addresses.into(), Arc::clone(stack));
     }
 
-    /// Forgets what the process wrote: code can have been made where other code was.
+    /// Drops everything about code that the process generated, since other code may have replaced it.
     pub(super) fn forget_written(&mut self) {
         self.frames.retain(|_, frame| frame.kind != FrameKind::Jit);
         (self.stacks, self.stack_bytes) = (HashMap::new(), 0);
         self.known.clear();
     }
 
-    /// Forgets everything.
+    /// Drops everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// About how many bytes are kept.
+    /// Approximate size of the caches in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.names
             + table_bytes::<(u64, Arc<Frame>)>(self.frames.capacity())
@@ -77,9 +77,9 @@ impl Cache {
     }
 }
 
-/// Bytes of a function.
+/// Size of a frame in bytes.
 pub(super) fn bytes_of(frame: &Frame) -> usize {
-    // Two counters, and three allocations.
+    // Two reference counters, and three allocations.
     2 * size_of::<usize>()
         + size_of::<Frame>()
         + frame.name.capacity()
@@ -87,12 +87,12 @@ pub(super) fn bytes_of(frame: &Frame) -> usize {
         + 3 * ALLOCATION
 }
 
-/// Bytes of a stack, whose functions are others'.
+/// Size of a stack in bytes, without its frames, which are shared.
 pub(super) fn bytes_of_stack(stack: &Stack) -> usize {
     2 * size_of::<usize>() + size_of::<Stack>() + size_of_val(stack.frames.as_slice()) + 2 * ALLOCATION
 }
 
-/// Bytes of a table of the standard library: one byte beside each entry, an eighth is empty.
+/// Size in bytes of a hash table of the standard library: one more byte for each entry, and an eighth is empty.
 pub(super) fn table_bytes<T>(capacity: usize) -> usize {
     (capacity + capacity / 7) * (size_of::<T>() + 1)
 }

@@ -18,32 +18,33 @@ use super::{
 };
 use crate::foreign::open_mapped;
 
-/// Shortest time between two looks at a process's mappings where something is not in them.
+/// Minimum time between two reads of a process's mappings if an address is not in them.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Time after which the mappings of a busy process are read again in any case: other code may lie where some was.
+/// Time after which the mappings of a busy process are read again in any case, since code may have been replaced.
 const STALE: Duration = Duration::from_secs(10);
-/// Time after which files that were opened in advance are closed: a process that lives so long is there to open them by.
+/// Time after which files that were opened in advance are closed. A process that lives this long allows opening them
+/// later.
 const KEPT_OPEN: Duration = Duration::from_secs(5);
-/// Addresses of a process of which it is remembered whether they may be followed.
+/// Maximum number of addresses of a process for which it is cached whether they may be followed.
 const MOST_ADDRESSES: usize = 1 << 13;
-/// Files of a process that are opened when it is first seen.
+/// Maximum number of files that are opened when a process is first seen.
 const MOST_OPENED: usize = 64;
-/// How often files that found no room are tried again.
+/// Maximum number of further attempts to load files for which there was no room.
 const MOST_TRIES: u32 = 3;
-/// Files of one process that are looked at, and bytes of their tables: half and three quarters of what all have, so that one
-/// process cannot take everything.
+/// Maximum number of files of one process that are examined, and maximum bytes of their tables: half and three quarters
+/// of the limits for all processes.
 const MOST_IMAGES: usize = super::image::MOST_FILES / 2;
 const MOST_TABLES: usize = super::image::MOST_BYTES / 4 * 3;
 
-/// A mapping of code, and its file once something of it was on a stack.
+/// A mapping of code, and its file once one of its addresses was on a stack.
 #[derive(Debug)]
 pub(super) struct Code {
     pub(super) mapping: Mapping,
     looked: bool,
-    /// The file, until it is looked at: it is opened at once, since the process may not live long.
+    /// The open file, until it is examined. It is opened early, since the process may not live long.
     file: Option<(File, Slot)>,
     pub(super) image: Option<Arc<Image>>,
-    /// The file's own address of the beginning.
+    /// Address of the mapping's beginning in the file's own addresses.
     origin: u64,
 }
 
@@ -52,14 +53,14 @@ impl Code {
         Self { mapping, looked: false, file: None, image: None, origin: 0 }
     }
 
-    /// Opens the file, if it comes from one.
+    /// Opens the file of the mapping, if it has one.
     fn open(&self, pid: u32) -> Option<io::Result<File>> {
         let Mapping { start, end, backing } = &self.mapping;
         let Backing::File { path, inode, .. } = backing else { return None };
         Some(open_mapped(pid, path, (*start, *end), *inode))
     }
 
-    /// An address of the process as one of the file.
+    /// Converts an address of the process into an address of the file.
     pub(super) fn within(&self, address: u64) -> u64 {
         self.origin.wrapping_add(address.wrapping_sub(self.mapping.start))
     }
@@ -72,23 +73,23 @@ pub(super) struct CodeMap {
     code: Vec<Code>,
     begun: Instant,
     pace: Pace,
-    /// Bytes of the tables that the functions at these addresses are followed by; nothing if they may not be.
+    /// Size in bytes of the unwinding entry for each of these addresses; `None` if it must not be followed.
     sound: HashMap<u64, Option<usize>>,
-    /// The code is no longer what it was.
+    /// Set if the code has changed.
     changed: bool,
-    /// Something was looked for where nothing is mapped.
+    /// Set if an address was looked up that is not mapped.
     missed: bool,
-    /// Files found no room.
+    /// Set if there was no room for a file.
     refused: bool,
     tries: u32,
 }
 
 impl CodeMap {
-    /// Reads what a process has mapped.
+    /// Reads the mappings of a process.
     ///
     /// # Errors
     ///
-    /// The system's error, as where there is no permission; [`io::ErrorKind::FileTooLarge`] if it is too much.
+    /// The system's error, for example without permission; [`io::ErrorKind::FileTooLarge`] if there are too many.
     pub(super) fn of(pid: u32, shared: &Shared) -> io::Result<Self> {
         let mut pace = Pace::new(PAUSE);
         let mappings = pace.keep(|| maps::read(pid))?;
@@ -96,7 +97,8 @@ impl CodeMap {
             return Err(io::ErrorKind::NotFound.into());
         }
         let mut code: Vec<Code> = mappings.into_iter().map(Code::of).collect();
-        // A quarter of what is left, so that other processes find room, too. What is not opened now is when it is needed.
+        // Only a quarter of the remaining room is used, so that other processes find room, too. Other files are opened
+        // when they are needed.
         for code in code.iter_mut().take(MOST_OPENED.min(shared.unread.left() / 4)) {
             code.file = code.open(pid).and_then(Result::ok).zip(shared.unread.take());
         }
@@ -113,14 +115,14 @@ impl CodeMap {
         })
     }
 
-    /// The mapping at an address.
+    /// Returns the mapping at an address.
     pub(super) fn at(&self, address: u64) -> Option<&Code> {
         let behind = self.code.partition_point(|code| code.mapping.start <= address);
         self.code[..behind].last().filter(|code| address < code.mapping.end)
     }
 
-    /// Bytes of the tables by which the function at an address is unwound, if it may be; its file is read first. Also
-    /// whether that is certain, as of [`CodeMap::look_at`].
+    /// Returns the size in bytes of the unwinding entry of the function at an address, or `None` if it must not be
+    /// followed. Its file is loaded first. The flag says if the answer is certain, as in [`CodeMap::look_at`].
     pub(super) fn may_follow(
         &mut self,
         unwinder: &mut Unwinder,
@@ -143,8 +145,8 @@ impl CodeMap {
         (sound, is_certain)
     }
 
-    /// Reads the file at an address, once; and the mappings again, if there is none. What is found then is not certain where
-    /// that has to wait: nothing of it may be remembered.
+    /// Loads the file at an address if necessary, and reads the mappings again if the address is in none. Returns false
+    /// if that has to wait; the result is then uncertain and must not be cached.
     pub(super) fn look_at(&mut self, unwinder: &mut Unwinder, shared: &mut Shared, address: u64) -> bool {
         if self.at(address).is_none() {
             self.missed = true;
@@ -167,7 +169,7 @@ impl CodeMap {
         true
     }
 
-    /// Reads the file of a mapping.
+    /// Loads the file of a mapping.
     fn load(&mut self, number: usize, unwinder: &mut Unwinder, images: &mut super::image::Images) {
         let held = self.held();
         let code = &mut self.code[number];
@@ -198,7 +200,7 @@ impl CodeMap {
         }
     }
 
-    /// The files that were looked at.
+    /// Returns the files that were loaded.
     fn held(&self) -> Vec<Arc<Image>> {
         let mut held: Vec<Arc<Image>> = self.code.iter().filter_map(|code| code.image.clone()).collect();
         held.sort_unstable_by_key(Arc::as_ptr);
@@ -206,11 +208,11 @@ impl CodeMap {
         held
     }
 
-    /// Reads the mappings again, of which those that are new have no file yet.
+    /// Reads the mappings again. New mappings have no open file yet.
     fn read_again(&mut self, unwinder: &mut Unwinder) {
         let pid = self.pid;
         let Ok(mappings) = self.pace.keep(|| maps::read(pid)) else { return };
-        // A process that has ended has none, and stacks that were taken before.
+        // A process that has ended has no mappings, but stacks that were taken before may still arrive.
         if mappings.is_empty() || mappings.iter().eq(self.code.iter().map(|code| &code.mapping)) {
             return;
         }
@@ -221,7 +223,7 @@ impl CodeMap {
             known.unwrap_or_else(|| Code::of(mapping))
         });
         self.code = kept.collect();
-        // What is gone must not be followed: the rest is added again.
+        // Removed mappings must not be followed, so the unwinder is rebuilt from the remaining ones.
         *unwinder = Unwinder::default();
         for code in &self.code {
             if let Some(sections) = code.image.as_ref().and_then(|image| image.sections()) {
@@ -232,12 +234,13 @@ impl CodeMap {
         self.changed = true;
     }
 
-    /// Whether the code changed since the last call: what was known by addresses is void then.
+    /// Returns true if the code has changed since the last call. Everything cached by address is then invalid.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// Reads mappings again that may be old, as of a process that was used then, and tries files that found no room again.
+    /// Reads mappings again that may be outdated, given when the process was last `used`, and retries files for which
+    /// there was no room.
     pub(super) fn tidy(&mut self, unwinder: &mut Unwinder, shared: &mut Shared, used: Instant) {
         if self.begun.elapsed() > KEPT_OPEN {
             for code in &mut self.code {
@@ -260,17 +263,17 @@ impl CodeMap {
         }
     }
 
-    /// Forgets what can be found out again.
+    /// Drops everything that can be computed again.
     pub(super) fn shed(&mut self) {
         self.sound = HashMap::new();
     }
 
-    /// About how many bytes are kept.
+    /// Approximate size in bytes.
     pub(super) fn bytes(&self) -> usize {
-        /// Of a file that is open, in the kernel.
+        /// Size of an open file in the kernel.
         const OPEN: usize = 512;
         let files = self.code.iter().filter(|code| code.file.is_some()).count() * OPEN;
-        // Paths are shared by neighbours, and counted for each.
+        // Neighbouring mappings share a path, which is counted for each.
         let paths: usize = self.code.iter().map(|code| code.mapping.path_bytes()).sum();
         self.code.capacity() * size_of::<Code>()
             + paths
@@ -279,7 +282,7 @@ impl CodeMap {
     }
 }
 
-/// Whether something that failed may come to pass later: there is no room, or no file can be opened.
+/// Returns true if an error may be temporary: there is no room, or no further file can be opened.
 fn is_for_now(error: &io::Error) -> bool {
     use rustix::io::Errno;
     error.kind() == io::ErrorKind::StorageFull

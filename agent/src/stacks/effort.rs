@@ -1,4 +1,4 @@
-//! Bounds of the time that is spent on processes that make much work, and of the files that are kept open for them.
+//! Limits on the time that is spent on processes, and on the files that are kept open for them.
 
 use std::{
     sync::Arc,
@@ -7,8 +7,8 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 
-/// Time for looking into processes and their files: a share of each second, saved up to a bound. Each look is bounded by
-/// itself, and there can be any number of processes.
+/// Time budget for examining processes and their files: a share of each second, saved up to a maximum. Each examination
+/// has its own limits, but the number of processes has none.
 #[derive(Debug)]
 pub(super) struct Effort {
     left: Duration,
@@ -22,12 +22,12 @@ impl Default for Effort {
 }
 
 impl Effort {
-    /// Time that is saved: some hundred processes are looked into in it, with their files.
+    /// Maximum saved time, enough to examine some hundred processes with their files.
     const SAVED: Duration = Duration::from_secs(2);
-    /// One in so many seconds is spent.
+    /// One part in 4 of the time may be spent.
     const SHARE: u32 = 4;
 
-    /// Whether there is any.
+    /// Returns true if any time is left.
     pub(super) fn is_left(&mut self) -> bool {
         let now = Instant::now();
         let passed = now.duration_since(self.filled);
@@ -35,7 +35,7 @@ impl Effort {
         !self.left.is_zero()
     }
 
-    /// Does something, and takes the time.
+    /// Does some work, and subtracts its duration from the budget.
     pub(super) fn spend<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let done = work();
@@ -43,14 +43,14 @@ impl Effort {
         done
     }
 
-    /// Takes time that was spent.
+    /// Subtracts time that was spent.
     pub(super) fn take(&mut self, time: Duration) {
         self.left = self.left.saturating_sub(time);
     }
 }
 
-/// When something of a process is read again: after a pause that is longer where reading again takes long. What is read
-/// first says nothing about that.
+/// Decides when something of a process is read again: after a pause, which is longer if re-reading takes long. The
+/// first read does not count, since it is usually slower.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     shortest: Duration,
@@ -59,7 +59,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Pauses are so many times as long as what was done between them.
+    /// A pause is at least this many times as long as the last re-read.
     const RATIO: u32 = 20;
 
     pub(super) fn new(shortest: Duration) -> Self {
@@ -70,12 +70,12 @@ impl Pace {
         Instant::now() >= self.next
     }
 
-    /// When it was read last.
+    /// Returns the time of the last read.
     pub(super) fn read(&self) -> Option<Instant> {
         self.read
     }
 
-    /// Does it.
+    /// Does the read, and sets the time of the next one.
     pub(super) fn keep<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let done = work();
@@ -87,7 +87,7 @@ impl Pace {
     }
 }
 
-/// A number of files that may be open at once.
+/// A limit on the number of files that are open at once.
 #[derive(Debug)]
 pub(super) struct Slots {
     most: usize,
@@ -101,8 +101,8 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    /// Room for so many files, but not for more than an eighth of those that this process may open: others are its
-    /// connections, and its links to programs in the kernel.
+    /// Creates room for `most` files, but at most for an eighth of the files that this process may open, since it also
+    /// needs connections and links to kernel programs.
     pub(super) fn new(most: usize) -> Self {
         Self { most: most.min(allowed() / 8), taken: Arc::new(()) }
     }
@@ -116,7 +116,7 @@ impl Slots {
     }
 }
 
-/// Files that this process may open.
+/// Number of files that this process may open.
 fn allowed() -> usize {
     getrlimit(Resource::Nofile)
         .current
@@ -146,7 +146,7 @@ mod tests {
         effort.spend(|| std::thread::sleep(Duration::from_millis(1)));
         assert!(effort.left.is_zero());
         effort.filled = Instant::now();
-        // A second gives a quarter of it.
+        // One second adds 250 ms.
         effort.filled -= Duration::from_secs(1);
         assert!(effort.is_left() && effort.left >= Duration::from_millis(250));
         effort.filled -= Duration::from_secs(100);

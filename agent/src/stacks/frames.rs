@@ -1,4 +1,4 @@
-//! Functions by their names, kept once for all processes.
+//! Frames (functions with names), stored once for all processes.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -6,16 +6,16 @@ use traffictrace_profile::Frame;
 
 use super::cache;
 
-/// The frames that all processes have, so that equal ones are kept once.
+/// The frames of all processes, where equal ones are stored once.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     known: HashSet<Arc<Frame>>,
-    /// Bytes of the frames themselves.
+    /// Size of the frames in bytes.
     bytes: usize,
 }
 
 impl Frames {
-    /// Frames that are kept though nothing has them, and their bytes.
+    /// Maximum number of frames that are kept without users, and their maximum size in bytes.
     const MOST: usize = 1 << 14;
     const MOST_BYTES: usize = 4 << 20;
 
@@ -31,7 +31,7 @@ impl Frames {
         frame
     }
 
-    /// Forgets those that nothing has, once there are many. Others are kept by profiles, too, which have bounds of their own.
+    /// Drops unused frames if there are many. Frames in use may belong to profiles, which have limits of their own.
     pub(super) fn tidy(&mut self) {
         if self.known.len() > Self::MOST || self.bytes > Self::MOST_BYTES {
             self.known.retain(|frame| Arc::strong_count(frame) > 1);
@@ -40,7 +40,7 @@ impl Frames {
         }
     }
 
-    /// About how many bytes are kept.
+    /// Approximate size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes + cache::table_bytes::<Arc<Frame>>(self.known.capacity())
     }

@@ -1,14 +1,14 @@
-//! The index of a file's table for unwinding (`.eh_frame_hdr`), for files that have none.
+//! An index of a file's unwinding table (`.eh_frame_hdr`), made for files that have none.
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection as _};
 
-/// Functions up to which an index is made.
+/// Maximum number of functions in an index.
 const MOST_FUNCTIONS: usize = 1 << 19;
-/// Pointers of eight bytes, and numbers of four, as they are (DW_EH_PE_udata8, DW_EH_PE_udata4).
+/// Encodings of the index: absolute pointers of eight bytes and numbers of four (DW_EH_PE_udata8, DW_EH_PE_udata4).
 const EIGHT: u8 = 4;
 const FOUR: u8 = 3;
 
-/// Makes the index of a table at an address. Where the table is broken, it has what comes before.
+/// Makes the index of a table at an address. If the table is broken, the index covers the part before.
 pub(super) fn of(eh_frame: &[u8], address: u64, text: u64, got: u64) -> Vec<u8> {
     let bases = BaseAddresses::default().set_eh_frame(address).set_text(text).set_got(got);
     let mut section = EhFrame::new(eh_frame, LittleEndian);
@@ -18,7 +18,7 @@ pub(super) fn of(eh_frame: &[u8], address: u64, text: u64, got: u64) -> Vec<u8> 
     let mut entries = section.entries(&bases);
     while let Ok(Some(entry)) = entries.next() {
         let CieOrFde::Fde(entry) = entry else { continue };
-        // Most functions have the same common part.
+        // Most functions share the same common part, which is therefore cached.
         let found = entry.parse(|section, bases, offset| match &common {
             Some((known, part)) if *known == offset => Ok(gimli::CommonInformationEntry::clone(part)),
             _ => {

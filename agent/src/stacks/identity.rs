@@ -1,16 +1,17 @@
-//! Whether a process is still the one that was looked at.
+//! Checks if a process is still the one that was examined.
 
 use std::io;
 
 use procfs::{ProcError, process::Process as Procfs};
 
-/// Why a process that may have more rights than this one is not looked into.
+/// Reason shown for a process that may have more rights than this one.
 const NOT_PERMITTED: &str = "no permission to look into the process: CAP_SYS_PTRACE is missing";
-/// Why a process with too much mapped is not looked into.
+/// Reason shown for a process with too many mappings.
 const TOO_LARGE: &str = "the process has too many mappings";
 const ENDED: &str = "the process has ended";
 
-/// What tells a process from another one with its number, and from itself before it executed another program.
+/// Values that distinguish a process from another one with the same id, and from itself before it executed another
+/// program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     start_time: u64,
@@ -19,7 +20,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Reads it.
+    /// Reads the identity of a process.
     ///
     /// # Errors
     ///
@@ -29,11 +30,11 @@ impl Identity {
         Ok(Self { start_time: stat.starttime, code: stat.startcode, stack: stat.startstack })
     }
 
-    /// What became of the process with this number.
+    /// Returns what has happened to the process with this id since.
     pub(super) fn fate(self, pid: u32) -> Fate {
         match Self::of(pid) {
             Ok(identity) if identity == self => Fate::Lives,
-            // Nobody has waited for it yet: the kernel tells no addresses of what has no memory any more.
+            // A zombie: the kernel shows no addresses of a process that has no memory any more.
             Ok(Self { start_time, code: 0, .. }) if start_time == self.start_time => Fate::Ended,
             Ok(_) => Fate::Another,
             Err(_) => Fate::Ended,
@@ -41,25 +42,26 @@ impl Identity {
     }
 }
 
-/// What became of a process.
+/// State of a process that was examined earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// Nothing.
+    /// The process still runs the same program.
     Lives,
-    /// It has ended; what was taken of its stacks before can still be read.
+    /// The process has ended. Stacks that were taken before can still be resolved.
     Ended,
-    /// It executes another program, or another process has its number.
+    /// The process executes another program, or its id belongs to another process.
     Another,
 }
 
-/// The number of a process in its own namespace. Its name, which comes first in the file, can be any bytes.
+/// Returns the id of a process in its own pid namespace. The file is read as bytes, because the name in it can contain
+/// any bytes.
 pub(super) fn inner_number(pid: u32) -> Option<u32> {
     let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
     str::from_utf8(line).ok()?.split_whitespace().last()?.parse().ok()
 }
 
-/// Why there is nothing to see, in a few words.
+/// Returns the reason for an error, in a few words.
 pub(super) fn reason(error: &ProcError) -> &'static str {
     match error {
         ProcError::PermissionDenied(_) => NOT_PERMITTED,
@@ -67,7 +69,7 @@ pub(super) fn reason(error: &ProcError) -> &'static str {
     }
 }
 
-/// Why the mappings cannot be seen, in a few words.
+/// Returns the reason why mappings cannot be read, in a few words.
 pub(super) fn reason_of(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => NOT_PERMITTED,

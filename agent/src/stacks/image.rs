@@ -1,5 +1,5 @@
-//! Files of code: their tables for unwinding, and the names of their functions. A file is read once, piece by piece; tables
-//! with the same contents, as of one image's containers, are kept once.
+//! Files of code: their unwinding tables, and the names of their functions. A file is read once, piece by piece. Equal
+//! tables, for example in containers of one image, are stored once.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::RandomState},
@@ -14,23 +14,24 @@ use std::{
 use super::{effort::Slots, header, names::Symbols, sound, unwind::Sections};
 use crate::elf::{CodeSegments, Elf, FunctionSymbol, GoTable, Range};
 
-/// Bytes of one file that are read: twice its share of the tables for symbols that are no functions, and relocations of Go.
+/// Maximum number of bytes that are read of one file: twice its share of the tables, to allow for symbols that are not
+/// functions and for relocations of Go.
 const MOST_READ: u64 = 96 << 20;
-/// Bytes of the tables of one file, half of what all have. Those of rustc's library, which is large, take 10 MiB, Node's 5 and
-/// libjvm's 3. Beyond, functions are left out, which then have the file's name; and where the table for unwinding alone is
-/// longer, stacks are followed by frame pointers.
+/// Maximum size of the tables of one file, half of the global limit, in bytes. rustc's large library needs 10 MiB, Node
+/// 5, and libjvm 3. Beyond the limit, functions are left out, which then get the file's name. If the unwinding table
+/// alone is larger, stacks are followed by frame pointers.
 const MOST_OF_FILE: usize = MOST_BYTES / 2;
-/// Files that are remembered to be of no use.
+/// Maximum number of files that are remembered as useless.
 const MOST_USELESS: usize = 1 << 12;
-/// Files that are kept open.
+/// Maximum number of files that are kept open.
 pub(super) const MOST_FILES: usize = 256;
-/// Bytes of all tables.
+/// Maximum size of all tables in bytes.
 pub(super) const MOST_BYTES: usize = 40 << 20;
 
-/// Device, inode, length and time of change.
+/// Device, inode, length and change time (seconds and nanoseconds).
 type Key = (u64, u64, u64, i64, i64);
 
-/// What is kept of a file's contents in memory.
+/// The part of a file's contents that is kept in memory.
 #[derive(Debug)]
 struct Tables {
     sections: Option<Sections>,
@@ -47,33 +48,34 @@ impl Tables {
 /// A file of code.
 #[derive(Debug)]
 pub(super) struct Image {
-    /// Its name without folder.
+    /// Name of the file without its folder.
     pub(super) name: String,
     file: File,
     tables: Arc<Tables>,
-    /// The table of the functions' names.
+    /// Location of the string table with the functions' names.
     names: Range,
     go: Option<GoTable>,
     segments: CodeSegments,
 }
 
 impl Image {
-    /// Bytes of its tables.
+    /// Size of the file's tables in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.tables.bytes()
     }
 
-    /// The tables by which its functions are unwound.
+    /// Returns the tables for unwinding the file's functions.
     pub(super) fn sections(&self) -> Option<&Sections> {
         self.tables.sections.as_ref()
     }
 
-    /// Whether the functions' table of Go is there.
+    /// Returns true if the file has Go's function table.
     pub(super) fn is_go(&self) -> bool {
         self.go.is_some()
     }
 
-    /// Bytes of the table of the function at an address of the file, if it may be followed.
+    /// Returns the size in bytes of the unwinding entry of the function at an address of the file, or `None` if it must
+    /// not be followed.
     pub(super) fn sound_at(&self, address: u64) -> Option<usize> {
         self.sections().map_or(Some(0), |sections| {
             let tables = sound::Tables {
@@ -88,24 +90,24 @@ impl Image {
         })
     }
 
-    /// The name of the function at an address of the file, as it is written there.
+    /// Returns the name of the function at an address of the file, as it is stored there.
     pub(super) fn function_at(&self, address: u64) -> Option<Vec<u8>> {
         let symbols = Symbols { functions: &self.tables.functions, file: &self.file, names: self.names };
         symbols.name_at(address).or_else(|| self.go.as_ref()?.name_at(&self.file, address))
     }
 }
 
-/// The files of the processes that are known.
+/// The files of all known processes.
 #[derive(Debug)]
 pub(super) struct Images {
     files: HashMap<Key, Arc<Image>>,
     tables: HashMap<(u64, u64), Weak<Tables>>,
-    /// Files that cannot be read as code, or not at an offset: whoever maps them, they are tried once.
+    /// Files that cannot be read as code, as a whole or at an offset. They are tried once, whoever maps them.
     useless: HashSet<(Key, Option<u64>)>,
-    /// Something found no room.
+    /// Set if there was no room for a file.
     refused: bool,
     most_files: usize,
-    /// With keys that nobody can know, so that no file can be made to look like another one.
+    /// Hashers with secret keys, so that no file can be made to look like another one.
     hashers: (RandomState, RandomState),
 }
 
@@ -123,13 +125,13 @@ impl Default for Images {
 }
 
 impl Images {
-    /// A file that a process has mapped, by its path there, and where a mapping of its code begins in the file's own
-    /// addresses.
+    /// Loads a file that a process has mapped, given by its path there. Also returns the beginning of the mapping as
+    /// one of the file's own addresses.
     ///
     /// # Errors
     ///
     /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if it has no such code;
-    /// [`io::ErrorKind::StorageFull`] if there is no room for it, until others are forgotten.
+    /// [`io::ErrorKind::StorageFull`] if there is no room for it until others are dropped.
     pub(super) fn load(&mut self, file: File, path: &Path, offset: u64) -> io::Result<(Arc<Image>, u64)> {
         let metadata = file.metadata()?;
         let key = (metadata.dev(), metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec());
@@ -178,7 +180,7 @@ impl Images {
         self.useless.insert(file);
     }
 
-    /// The same tables, if another file has them.
+    /// Returns the same tables from another file, if one has them.
     fn shared(&mut self, tables: Tables) -> Arc<Tables> {
         let sections = tables.sections.as_ref();
         let contents = (
@@ -198,18 +200,18 @@ impl Images {
         tables
     }
 
-    /// Forgets the files that no process has any more; whether there is room for others.
+    /// Drops the files that no process uses any more. Returns true if there is room for others.
     pub(super) fn tidy(&mut self) -> bool {
         self.files.retain(|_, image| Arc::strong_count(image) > 1);
         self.tables.retain(|_, tables| tables.strong_count() > 0);
-        // Where something was refused, as much is made free as anything can need.
+        // After a refusal, there is room again only once half of each limit is free, which is enough for any file.
         self.refused &= self.files.len() > self.most_files / 2 || self.bytes() > MOST_BYTES / 2;
         !self.refused
     }
 
-    /// About how many bytes are kept, tables above all.
+    /// Approximate size in bytes, mostly of tables.
     pub(super) fn bytes(&self) -> usize {
-        /// Of a file: its name, its place here, and the open file in the kernel.
+        /// Size of a file's record, and of the open file in the kernel.
         const FILE: usize = size_of::<Image>() + 1024;
         let useless = super::cache::table_bytes::<(Key, Option<u64>)>(self.useless.capacity());
         self.files.len() * FILE + useless + self.table_bytes()
@@ -220,12 +222,12 @@ impl Images {
     }
 }
 
-/// What is to be kept of a file, within its share.
+/// The part of a file that will be kept, within its share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
-    /// Bytes of the tables for unwinding; 0 if there are none, or they are too long.
+    /// Size of the unwinding tables in bytes; 0 if there are none, or they are too large.
     sections: usize,
-    /// Functions at most.
+    /// Maximum number of functions.
     functions: usize,
 }
 
@@ -234,7 +236,7 @@ impl Plan {
         let length =
             |name: &str| elf.section(name).map(|range| usize::try_from(range.length).unwrap_or(usize::MAX));
         let frames = length(".eh_frame").unwrap_or(0);
-        // An index that is made here has 16 bytes for an entry of as many at least.
+        // An index that is made here has 16 bytes for each entry, and an entry has at least 16 bytes.
         let sections = frames.saturating_add(length(".eh_frame_hdr").unwrap_or(frames));
         let sections = if sections <= MOST_OF_FILE { sections } else { 0 };
         let most = (MOST_OF_FILE - sections) / size_of::<FunctionSymbol>();
@@ -246,7 +248,7 @@ impl Plan {
     }
 }
 
-/// The tables by which functions are unwound; nothing where they are not there.
+/// Reads the tables for unwinding functions; `None` if there are none.
 fn sections_of(elf: &Elf<'_>) -> Option<Sections> {
     let frames = elf.placed(".eh_frame")?;
     let address = |name: &str| elf.placed(name).map_or(0, |placed| placed.address);
@@ -254,7 +256,7 @@ fn sections_of(elf: &Elf<'_>) -> Option<Sections> {
     let eh_frame = elf.bytes(frames.range).ok()?;
     let (header, header_address) = match elf.placed(".eh_frame_hdr") {
         Some(header) => (elf.bytes(header.range).ok()?, header.address),
-        // As of a program that was linked statically.
+        // The index is missing, for example in statically linked programs.
         None => (header::of(&eh_frame, frames.address, text, got), frames.address),
     };
     Some(Sections {

@@ -1,17 +1,17 @@
-//! Copies of stacks that were seen before. Unwinding depends on the registers and on the few words that it reads: where they
-//! are the same, so is the stack.
+//! A cache of copied stacks. Unwinding depends on the registers and on the few words that it reads: if they are equal,
+//! so is the stack.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{Registers, Stack, cache, modes::Outcome, unwind::Copied};
 
-/// Stacks that are remembered of a process, and their bytes.
+/// Maximum number of stacks that are cached for a process, and their maximum size in bytes.
 const MOST: usize = 512;
 const MOST_BYTES: usize = 1 << 20;
-/// Words of one stack up to which it is remembered.
+/// Maximum number of words by which a stack is cached.
 const MOST_WORDS: usize = 512;
 
-/// A stack, and the words that it was found by.
+/// A stack, and the words that were read to unwind it.
 #[derive(Debug)]
 struct Seen {
     words: Box<[(u32, u64)]>,
@@ -19,16 +19,16 @@ struct Seen {
     outcome: Outcome,
 }
 
-/// The stacks that a process had.
+/// The cached stacks of a process.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     by_registers: HashMap<Registers, Seen>,
-    /// Bytes of their words and functions, with those that others came in place of.
+    /// Size in bytes of words and frames, including those of replaced entries.
     bytes: usize,
 }
 
 impl Known {
-    /// The stack that a copy is of, if it was seen before.
+    /// Returns the stack of a copy, if it is cached.
     pub(super) fn find(&self, registers: &Registers, copied: Copied<'_>) -> Option<(Arc<Stack>, Outcome)> {
         let seen = self.by_registers.get(registers)?;
         let is_same = |(place, value): &(u32, u64)| {
@@ -42,7 +42,7 @@ impl Known {
         seen.words.iter().all(is_same).then(|| (Arc::clone(&seen.stack), seen.outcome))
     }
 
-    /// Remembers a stack by the words that led to its root.
+    /// Caches a stack by the words that were read up to its root.
     pub(super) fn insert(
         &mut self,
         registers: Registers,
@@ -64,7 +64,7 @@ impl Known {
         *self = Self::default();
     }
 
-    /// About how many bytes are kept.
+    /// Approximate size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes + cache::table_bytes::<(Registers, Seen)>(self.by_registers.capacity())
     }

@@ -1,22 +1,22 @@
-//! What lies at the mappings of code of a process.
+//! The contents of a process's mappings of code.
 
 use std::{io, path::Path, sync::Arc};
 
 use crate::foreign::{CodeMapping, code_mappings};
 
-/// What lies at a mapping.
+/// The contents of a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Backing {
     /// A file, from `offset` on.
     File { path: Arc<Path>, inode: u64, offset: u64 },
-    /// The kernel's code for processes.
+    /// The code that the kernel provides to processes.
     Vdso,
-    /// Code that was written at run time.
+    /// Code that was generated at run time.
     Written,
 }
 
 impl Backing {
-    /// Whether there is memory instead of a file of a folder; runtimes also map such that has a name, and write code to it.
+    /// Returns true for memory without a file in a folder. Runtimes also map named memory, and write code to it.
     pub(super) fn is_memory(&self) -> bool {
         match self {
             Self::File { path, .. } => path.as_os_str().as_encoded_bytes().starts_with(b"/memfd:"),
@@ -35,7 +35,7 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    /// Bytes of its path.
+    /// Size of the path in bytes.
     pub(super) fn path_bytes(&self) -> usize {
         match &self.backing {
             Backing::File { path, .. } => path.as_os_str().len(),
@@ -44,16 +44,16 @@ impl Mapping {
     }
 }
 
-/// The mappings of code of a process, by address.
+/// Reads a process's mappings of code, in the order of their addresses.
 ///
 /// # Errors
 ///
-/// As of [`code_mappings`].
+/// The same as of [`code_mappings`].
 pub(super) fn read(pid: u32) -> io::Result<Vec<Mapping>> {
     code_mappings(pid).map(joined)
 }
 
-/// Written code that lies side by side is one mapping: runtimes write it page by page.
+/// Joins adjacent mappings of generated code, since runtimes write it page by page.
 fn joined(mappings: Vec<CodeMapping>) -> Vec<Mapping> {
     let mut found: Vec<Mapping> = Vec::with_capacity(mappings.len());
     for CodeMapping { start, end, offset, inode, path, is_vdso } in mappings {
@@ -96,7 +96,7 @@ mod tests {
             path: name.map(|name| Path::new(name).into()),
             is_vdso: false,
         };
-        // Shared memory has a name and no file.
+        // Shared memory has a name, but no file.
         let maps =
             [(0x1000, 0, None), (0x2000, 0, Some("/dev/zero")), (0x4000, 0, None), (0x5000, 7, Some("/a"))];
         let found = joined(maps.into_iter().map(|(start, inode, name)| map(start, inode, name)).collect());

@@ -1,16 +1,16 @@
-//! Stacks of traffic: which code sends and receives the bytes of a session.
+//! Stacks of traffic: the code that sends and receives the bytes of a session.
 //!
-//! The kernel's programs hand over samples ([`Sample`]): the call that just moved bytes, and what is needed of its stack. The
-//! resolver makes them stacks ([`Stack`]) while the process lives; the profile adds them up, and at the end spreads what
-//! no stack was taken of.
+//! The kernel programs hand over samples ([`Sample`]): the call that just moved bytes, and the needed part of its stack.
+//! The resolver turns samples into stacks ([`Stack`]) while the process lives. The profile adds the stacks up and, at the
+//! end, distributes the traffic of which no stack was taken.
 //!
-//! Looking into processes of other users needs CAP_SYS_PTRACE (`kernel::may_look_into_processes`), and process ids that are
-//! the host's (`hostPID`). Files that were replaced since they were mapped are found with CAP_CHECKPOINT_RESTORE or
-//! CAP_SYS_ADMIN alone, and the kernel's functions are named where `/proc/kallsyms` shows addresses (CAP_SYSLOG). What
-//! cannot be looked into has no stack, with this reason.
+//! Examining processes of other users needs CAP_SYS_PTRACE (`kernel::may_look_into_processes`) and the host's process ids
+//! (`hostPID`). Files that were replaced after they were mapped can be opened only with CAP_CHECKPOINT_RESTORE or
+//! CAP_SYS_ADMIN. Kernel functions are named if `/proc/kallsyms` shows addresses (CAP_SYSLOG). If a process cannot be
+//! examined, its stacks are missing for that reason.
 //!
-//! Names are those of symbols: functions that were inlined are part of their callers, and static functions of stripped
-//! files have their file's name. Code that a runtime makes is named by its perf map: `node --perf-basic-prof
+//! Names come from symbols: inlined functions are part of their callers, and static functions of stripped files get their
+//! file's name. Code that a runtime generates is named by its perf map: `node --perf-basic-prof
 //! --interpreted-frames-native-stack`, `python3 -X perf` (3.12 and later), `jcmd PID Compiler.perfmap` of Java with
 //! `-XX:+PreserveFramePointer`.
 
@@ -47,11 +47,11 @@ pub struct Registers {
     pub stack: u64,
     /// Frame pointer: `rbp`, or `x29`.
     pub frame: u64,
-    /// Return address of the innermost function, where the architecture keeps it in a register (`x30`); else 0.
+    /// Return address of the innermost function if the architecture keeps it in a register (`x30`); otherwise 0.
     pub link: u64,
 }
 
-/// What the kernel took of a stack.
+/// The part of a user stack that the kernel took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken<'a> {
     /// The top of the user stack, from [`Registers::stack`] on.
@@ -60,62 +60,62 @@ pub enum Taken<'a> {
         registers: Registers,
         /// The bytes of the stack.
         bytes: &'a [u8],
-        /// There was more than was copied.
+        /// Set if the stack is longer than the copied part.
         cut: bool,
     },
-    /// Addresses in user space by frame pointers, innermost first. The first is that of an instruction; the others are return
-    /// addresses.
+    /// User-space addresses found by frame pointers, innermost first. The first is an instruction's address, the others
+    /// are return addresses.
     Addresses(&'a [u64]),
-    /// Nothing, as of a kernel thread.
+    /// No user stack, for example of a kernel thread.
     Nothing,
 }
 
-/// A process, and which of the programs that it has executed one after the other.
+/// A process, and which of the programs that it has executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {
     /// Process id on the host.
     pub pid: u32,
-    /// The kernel's count of what was executed (`self_exec_id`): it differs for each program of the process.
+    /// The kernel's counter of executed programs (`self_exec_id`), which differs for each program of the process.
     pub number: u32,
 }
 
-/// One stack as the kernel's programs took it.
+/// One stack as the kernel programs took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample<'a> {
     /// The process.
     pub program: Program,
     /// Thread id on the host.
     pub tid: u32,
-    /// The user's part.
+    /// The user's part of the stack.
     pub user: Taken<'a>,
-    /// Return addresses in the kernel, innermost first; empty unless they were asked for, or there is no user's part.
+    /// Return addresses in the kernel, innermost first. Empty unless they were asked for or there is no user's part.
     pub kernel: &'a [u64],
 }
 
-/// How the stacks of a process are taken.
+/// The way in which the stacks of a process are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// The top of the stack is copied, 8 KiB at most.
+    /// Up to 8 KiB of the stack are copied.
     #[default]
     Copy8,
-    /// 16 KiB at most.
+    /// Up to 16 KiB of the stack are copied.
     Copy16,
-    /// 32 KiB at most.
+    /// Up to 32 KiB of the stack are copied.
     Copy32,
-    /// 64 KiB at most.
+    /// Up to 64 KiB of the stack are copied.
     Copy64,
     /// The kernel follows frame pointers.
     FramePointers,
 }
 
-/// How much of a stack is known.
+/// Completeness of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Extent {
-    /// From the first function of the thread on.
+    /// The stack is complete up to the thread's first function.
     Whole,
     /// The outermost functions are missing.
     Cut,
-    /// Nothing of it, for this reason, in a few words.
+    /// The whole stack is missing, for this reason in a few words.
     Missing(&'static str),
 }
 
@@ -132,8 +132,8 @@ impl From<Extent> for Known {
 /// A resolved stack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stack {
-    /// Its functions, innermost first.
+    /// Functions of the stack, innermost first.
     pub frames: Vec<Arc<Frame>>,
-    /// How much of it is known.
+    /// Completeness of the stack.
     pub extent: Extent,
 }

@@ -1,37 +1,38 @@
-//! Which way the stacks of a process are taken, by what came of those before.
+//! The decision on how a process's stacks are taken, based on the results so far.
 
 use super::Mode;
 
-/// Whole stacks in a row, all found by frame pointers as well, after which the kernel is to follow them.
+/// Number of whole stacks in a row, all of them found by frame pointers as well, after which the kernel follows frame
+/// pointers.
 const AGREED: u32 = 50;
-/// What that number grows to where it proved too low.
+/// Maximum of that number, which grows if it proved too low.
 const MOST_AGREED: u32 = 50 << 8;
-/// Functions a stack has at least to say something.
+/// Minimum number of functions for a stack to be significant.
 const FEWEST_FRAMES: usize = 3;
-/// How much a bad stack weighs against good ones.
+/// Weight of a bad stack against good ones.
 const WEIGHT: u32 = 16;
-/// Weight of bad stacks at which the way is changed: three in a row, or one in sixteen for long.
+/// Weight of bad stacks at which the mode is changed: three in a row, or more than one in sixteen for long.
 const ENOUGH: u32 = 3 * WEIGHT;
 
-/// What came of a stack.
+/// Result of resolving a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// A copy led to the root, over so many functions, and frame pointers led over the same ones.
+    /// A copy led to the root over this number of functions, and frame pointers led over the same ones.
     Agreed(usize),
-    /// A copy led to the root, and frame pointers did not.
+    /// A copy led to the root, but frame pointers did not.
     Whole,
-    /// A copy of so many bytes was too short.
+    /// A copy of this number of bytes was too short.
     Short(usize),
-    /// A copy led nowhere.
+    /// A copy could not be followed.
     Lost,
     /// The kernel's frame pointers led to the root.
     Chain,
-    /// They did not.
+    /// The kernel's frame pointers did not lead to the root.
     BrokenChain,
 }
 
 impl Mode {
-    /// Bytes that are copied at most.
+    /// Maximum number of bytes that are copied.
     pub(super) fn bytes(self) -> usize {
         match self {
             Self::Copy8 => 8 << 10,
@@ -52,15 +53,15 @@ impl Mode {
     }
 }
 
-/// The way a process's stacks are taken.
+/// State of the decision for one process.
 #[derive(Debug)]
 pub(super) struct Modes {
     mode: Mode,
-    /// The copies that were taken before frame pointers were followed.
+    /// The mode before frame pointers were followed.
     copies: Mode,
-    /// Whole stacks in a row that frame pointers find as well.
+    /// Number of whole stacks in a row that frame pointers find as well.
     agreed: u32,
-    /// How many of them are asked for.
+    /// Number of such stacks that are needed.
     needed: u32,
     /// Weight of the bad stacks.
     bad: u32,
@@ -77,10 +78,10 @@ impl Modes {
         self.mode
     }
 
-    /// Takes what came of a stack; another way, if there is to be one from now on.
+    /// Records the result of a stack. Returns the new mode if it has to change.
     pub(super) fn take(&mut self, outcome: Outcome) -> Option<Mode> {
         let followed = self.mode == Mode::FramePointers;
-        // Samples that were on their way while the mode changed say nothing about the new one.
+        // Samples that were on their way while the mode changed say nothing about the new mode.
         match outcome {
             Outcome::Agreed(_) | Outcome::Whole | Outcome::Short(_) | Outcome::Lost if followed => None,
             Outcome::Chain | Outcome::BrokenChain if !followed => None,
@@ -138,7 +139,7 @@ impl Modes {
 mod tests {
     use super::*;
 
-    /// What is asked for while the same comes again and again, with the number of stacks after which it was.
+    /// Records the same result `count` times. Returns each new mode, with the number of the stack that caused it.
     fn repeat(modes: &mut Modes, outcome: Outcome, count: u32) -> Vec<(u32, Mode)> {
         (1..=count).filter_map(|number| modes.take(outcome).map(|mode| (number, mode))).collect()
     }
@@ -179,7 +180,7 @@ mod tests {
         assert_eq!(repeat(&mut modes, Outcome::BrokenChain, 3), [(3, Mode::Copy16)]);
         assert_eq!(repeat(&mut modes, Outcome::BrokenChain, 9), [], "on its way before");
         assert_eq!(repeat(&mut modes, Outcome::Agreed(9), 300), [(200, Mode::FramePointers)]);
-        // One broken chain in thirty is a thread that begins elsewhere.
+        // One broken chain in thirty comes from a thread that begins elsewhere.
         for _ in 0..100 {
             assert_eq!(modes.take(Outcome::BrokenChain), None);
             assert_eq!(repeat(&mut modes, Outcome::Chain, 30), []);

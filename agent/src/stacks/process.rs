@@ -1,4 +1,4 @@
-//! A process as it was first seen: its files of code, and what is known of its stacks.
+//! A process as it was first seen: its files of code, and caches about its stacks.
 
 use std::{
     collections::HashSet,
@@ -22,31 +22,31 @@ use super::{
     unwind::{self, Copied, End, Unwinder},
 };
 
-/// Time between two looks at whether a process is still the same.
+/// Interval between checks that a process is still the same.
 const IDENTITY_PAUSE: Duration = Duration::from_millis(250);
-/// Time between two looks at what a process wrote about its code, where functions have no name yet.
+/// Minimum time between two reads of a process's list of generated code, while a function has no name yet.
 const PERF_MAP_PAUSE: Duration = Duration::from_millis(20);
-/// Bytes of tables that one stack is unwound by: five hundred functions have half a hundred each.
+/// Maximum bytes of unwinding entries for one stack: five hundred functions have about fifty bytes each.
 const MOST_FOLLOWED: usize = 64 << 10;
-/// Files that are opened in advance, of all processes.
+/// Maximum number of files that are opened in advance, of all processes.
 const MOST_UNREAD: usize = 512;
-/// What processes wrote about their code, of which as many can be open.
+/// Maximum number of open lists of generated code, of all processes.
 const MOST_PERF_MAPS: usize = 256;
-/// First functions of threads that are remembered.
+/// Maximum number of thread entry points that are remembered.
 const MOST_ROOTS: usize = 64;
-/// What threads begin with, for processes of which no stack was copied yet.
+/// Names of functions with which threads begin, used while no stack of a process was copied yet.
 const ROOTS: [&str; 8] =
     ["_start", "clone", "__clone", "clone3", "__clone3", "start_thread", "thread_start", "runtime.goexit"];
-/// The function in which the C library begins `main`, behind which `_start` alone comes.
+/// The C library's functions that call `main`. Only `_start` lies further out.
 const MAIN: [&str; 2] = ["__libc_start_main", "__libc_start_call_main"];
 
-/// What is shared by processes.
+/// State that processes share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) images: Images,
     pub(super) frames: Frames,
     pub(super) effort: Effort,
-    /// Files that are open and were not read yet.
+    /// Room for files that are open and were not read yet.
     pub(super) unread: Slots,
     perf_maps: Slots,
 }
@@ -66,13 +66,13 @@ impl Default for Shared {
 /// A process.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// The process, or a thread of it if the first one has ended.
+    /// The process id, or that of one of its threads if the first thread has ended.
     pid: u32,
-    /// What it executed when it was looked at.
+    /// The program that the process executed when it was examined.
     pub(super) program: Program,
     identity: Identity,
     checked: Instant,
-    /// When it last had a sample.
+    /// Time of the last sample.
     pub(super) used: Instant,
     code: CodeMap,
     unwinder: Unwinder,
@@ -80,19 +80,19 @@ pub(super) struct Process {
     /// Outermost addresses of whole stacks.
     roots: HashSet<u64>,
     pub(super) modes: Modes,
-    /// What the process wrote about its code, where there is room for its file.
+    /// The process's list of generated code, if there is room for its file.
     perf_map: Option<(PerfMap, Slot)>,
     perf_map_pace: Pace,
-    /// The stack at hand has something that may be otherwise in a moment.
+    /// Set if the current stack has a part that may be found better a moment later.
     is_doubtful: bool,
 }
 
 impl Process {
-    /// Looks at a process, by its id or that of one of its threads.
+    /// Examines a process, given by its id or that of one of its threads.
     ///
     /// # Errors
     ///
-    /// Why there is nothing to see, in a few words.
+    /// The reason why it cannot be examined, in a few words.
     pub(super) fn look(pid: u32, program: Program, shared: &Shared) -> Result<Self, &'static str> {
         let identity = Identity::of(pid).map_err(|error| reason(&error))?;
         let code = CodeMap::of(pid, shared).map_err(|error| reason_of(&error))?;
@@ -119,7 +119,7 @@ impl Process {
         })
     }
 
-    /// Whether the number is still that of the process that was looked at. The system is asked now and then.
+    /// Returns what has happened to the process. The system is asked only once per [`IDENTITY_PAUSE`].
     pub(super) fn fate(&mut self, now: Instant) -> Fate {
         if now.duration_since(self.checked) < IDENTITY_PAUSE {
             return Fate::Lives;
@@ -128,7 +128,7 @@ impl Process {
         self.identity.fate(self.pid)
     }
 
-    /// The stack of a copy.
+    /// Resolves a copied stack.
     pub(super) fn copied(
         &mut self,
         shared: &mut Shared,
@@ -171,7 +171,7 @@ impl Process {
         (stack, outcome)
     }
 
-    /// The stack of addresses that the kernel found.
+    /// Resolves a stack of addresses that the kernel found.
     pub(super) fn addressed(&mut self, shared: &mut Shared, addresses: &[u64]) -> (Arc<Stack>, Outcome) {
         let length = addresses.iter().position(|address| *address == 0).unwrap_or(addresses.len());
         let addresses = &addresses[..length.min(unwind::MOST_FRAMES)];
@@ -192,8 +192,8 @@ impl Process {
         (self.named(shared, addresses, extent), outcome)
     }
 
-    /// Whether the kernel would find what the tables led to. The system call of a program of Go has no frame of its own,
-    /// so that the function that calls it is left out: both are the runtime's.
+    /// Returns true if the kernel's frame pointers would lead to the same stack as the tables. In a Go program, the
+    /// system call has no frame of its own, so its caller may be missing: both functions belong to the runtime.
     fn agrees(&self, whole: &[u64], by_frame_pointers: &[u64]) -> bool {
         let is_go = || {
             let image = whole.first().and_then(|at| self.code.at(*at)).and_then(|code| code.image.as_ref());
@@ -204,7 +204,7 @@ impl Process {
         whole == by_frame_pointers || without_caller() && is_go()
     }
 
-    /// The stack of addresses: the first is that of an instruction, the others are behind calls.
+    /// Makes the stack of addresses. The first address is an instruction's, the others lie after calls.
     fn named(&mut self, shared: &mut Shared, addresses: &[u64], extent: Extent) -> Arc<Stack> {
         if let Some(known) = self.cache.stack(addresses, extent) {
             return Arc::clone(known);
@@ -212,7 +212,7 @@ impl Process {
         let mut frames: Vec<Arc<Frame>> = Vec::with_capacity(addresses.len());
         for (number, address) in addresses.iter().enumerate() {
             let frame = self.frame_at(shared, address.wrapping_sub(u64::from(number > 0)));
-            // Functions without a name that call each other are one frame: how many there are says nothing.
+            // Nameless functions that call each other form one frame, since their number says nothing.
             let again =
                 frame.name.starts_with('[') && frames.last().is_some_and(|last| Arc::ptr_eq(last, &frame));
             if !again {
@@ -246,8 +246,8 @@ impl Process {
         frame
     }
 
-    /// A function that the process made, and whether another look would not find more: it can have written the name since
-    /// its file was read last.
+    /// Returns a generated function, and whether the result is certain. It is uncertain if the process may have written
+    /// the name since its list was last read.
     fn made_at(&mut self, shared: &mut Shared, address: u64) -> (Frame, bool) {
         let mut name = self.written_at(address);
         let was_read = name.is_none() && self.perf_map_pace.is_due() && self.read_perf_map(shared);
@@ -265,17 +265,17 @@ impl Process {
         (Frame { name, module: String::new(), kind }, is_settled)
     }
 
-    /// Whether the process writes about its code.
+    /// Returns true if the process writes a list of its generated code.
     fn writes_names(&self) -> bool {
         self.perf_map.as_ref().is_some_and(|(perf_map, _)| perf_map.is_there())
     }
 
-    /// The name that the process wrote of a function.
+    /// Returns the name of a generated function.
     fn written_at(&self, address: u64) -> Option<Vec<u8>> {
         self.perf_map.as_ref()?.0.name_at(address)
     }
 
-    /// A function in a file.
+    /// Returns a function in a file.
     fn filed_at(&self, address: u64) -> Frame {
         let kind = FrameKind::User;
         let Some(code) = self.code.at(address) else {
@@ -292,7 +292,7 @@ impl Process {
         Frame { name, module, kind }
     }
 
-    /// Reads what is new of what the process wrote about its code, if there is time for it.
+    /// Reads new lines of the list of generated code, if there is time for it.
     fn read_perf_map(&mut self, shared: &mut Shared) -> bool {
         let Some((perf_map, _)) = self.perf_map.as_mut().filter(|_| shared.effort.is_left()) else {
             return false;
@@ -303,19 +303,19 @@ impl Process {
         true
     }
 
-    /// Whether another look soon might find more of the last stack: something had to wait.
+    /// Returns true if the last stack may be resolved better a moment later, because a read had to wait.
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }
 
-    /// Forgets what was known by addresses, if other code is there now.
+    /// Drops the caches if other code is mapped now.
     fn forget_changed(&mut self) {
         if self.code.take_changed() {
             self.cache.clear();
         }
     }
 
-    /// Remembers as much as it can.
+    /// Fills the caches to their limits.
     #[cfg(test)]
     pub(super) fn fill(&mut self) {
         let frame = Arc::new(Frame { name: "a".repeat(512), module: String::new(), kind: FrameKind::User });
@@ -328,13 +328,14 @@ impl Process {
         }
     }
 
-    /// Outermost addresses of its whole stacks.
+    /// Outermost addresses of the process's whole stacks.
     #[cfg(test)]
     pub(super) fn roots(&self) -> &HashSet<u64> {
         &self.roots
     }
 
-    /// Reads what the process wrote about its code since, if it has such code on its stacks.
+    /// Reads new lines of the list of generated code, if the process has such code on its stacks, and updates its
+    /// mappings.
     pub(super) fn tidy(&mut self, shared: &mut Shared) {
         if self.perf_map_pace.read().is_some() && self.perf_map_pace.is_due() {
             self.read_perf_map(shared);
@@ -343,15 +344,15 @@ impl Process {
         self.forget_changed();
     }
 
-    /// Forgets what can be found out again, and no more: the process stays known.
+    /// Drops everything that can be computed again. The process itself stays known.
     pub(super) fn shed(&mut self) {
         self.cache.clear();
         self.code.shed();
     }
 
-    /// About how many bytes are kept beside the files' tables.
+    /// Approximate size in bytes, without the files' tables.
     pub(super) fn bytes(&self) -> usize {
-        /// Of the unwinder's rules and rows.
+        /// Size of the unwinder's rules and rows.
         const BASE: usize = 48 << 10;
         let perf_map = self.perf_map.as_ref().map_or(0, |(perf_map, _)| perf_map.bytes());
         BASE + size_of::<Self>() + self.cache.bytes() + self.code.bytes() + perf_map

@@ -1,4 +1,4 @@
-//! From samples to stacks.
+//! The resolver: from samples to stacks.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -15,23 +15,23 @@ use super::{
     process::{Process, Shared},
 };
 
-/// Processes that are known at once.
+/// Maximum number of processes that are known at once.
 const MOST_PROCESSES: usize = 256;
-/// Bytes of what is known of processes, beside the tables of their files.
+/// Maximum size in bytes of the state of processes, without the tables of their files.
 const MOST_BYTES: usize = 20 << 20;
-/// Time after which a process without samples makes room for others.
+/// Time after which a process without samples may be dropped for another.
 const IDLE: Duration = Duration::from_secs(10);
-/// Time for which a process that has ended is kept after its last sample.
+/// Time for which an ended process is kept after its last sample.
 const LINGER: Duration = Duration::from_secs(2);
-/// Samples after which the bounds are looked at.
+/// Number of samples between checks of the limits.
 const BOUNDS_EVERY: u32 = 1024;
 
-/// Makes stacks of samples, while the processes live.
+/// Resolves samples to stacks, while their processes live.
 ///
-/// It looks into processes and their files, for which CAP_SYS_PTRACE is needed where they have other rights, and the
-/// host's process ids. What it keeps has bounds: 40 MiB of files' tables, 20 MiB of what is known of processes, 4 MiB of names,
-/// and the kernel's list of some 5 MiB. So has the time that it spends on what it does not know yet, a quarter of a
-/// processor's, and the number of files that it has open, 1024.
+/// The resolver reads processes and their files. That needs CAP_SYS_PTRACE if they have other rights, and the host's
+/// process ids. Its memory is limited: 40 MiB of files' tables, 20 MiB of processes' state, 4 MiB of names, and about 5
+/// MiB of the kernel's list. Its time for what it does not know yet is limited to a quarter of a processor, and its
+/// open files to 1024.
 #[derive(Debug, Default)]
 pub struct Resolver {
     processes: HashMap<u32, Process>,
@@ -44,17 +44,18 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// One that knows nothing yet.
+    /// Creates an empty resolver.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether the last stack may lack what would be found a moment later: reading it had to wait, for its bounds in time.
+    /// Returns true if the last stack may be resolved better a moment later, because a read had to wait for its time
+    /// limit.
     pub fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }
 
-    /// The stack of a sample.
+    /// Resolves the stack of a sample.
     pub fn resolve(&mut self, sample: &Sample<'_>) -> Arc<Stack> {
         self.samples = self.samples.wrapping_add(1);
         self.is_doubtful = false;
@@ -91,7 +92,7 @@ impl Resolver {
         let process = match self.processes.entry(sample.program.pid) {
             Entry::Occupied(mut known) => {
                 let before = known.get().program;
-                // The number grows, and after very long begins anew.
+                // The number grows, and wraps around after very long.
                 if before.number.wrapping_sub(sample.program.number).cast_signed() > 0 {
                     return missing(EXECUTES_ANOTHER);
                 }
@@ -148,18 +149,19 @@ impl Resolver {
         frame
     }
 
-    /// Changes of the way in which processes' stacks are to be taken since the last call, in their order. The default way also says that nothing is known of the process any more.
+    /// Takes the changes of processes' modes since the last call, in their order. The default mode also means that
+    /// nothing is known about the process any more.
     pub fn take_modes(&mut self) -> Vec<(Program, Mode)> {
         std::mem::take(&mut self.modes)
     }
 
-    /// Forgets processes that have ended, and keeps the bounds; about once a second.
+    /// Drops processes that have ended, and enforces the limits. Call this about once a second.
     pub fn tidy(&mut self) {
         let now = Instant::now();
         let Self { processes, modes, shared, .. } = self;
         processes.retain(|_, process| {
             let fate = process.fate(now);
-            // Stacks that were taken before its end may still wait.
+            // Stacks that were taken before the process ended may still wait.
             let is_kept = match fate {
                 Fate::Lives => true,
                 Fate::Ended => now.duration_since(process.used) < LINGER,
@@ -175,9 +177,9 @@ impl Resolver {
         self.keep_bounds();
     }
 
-    /// Keeps the bounds. Where processes take too much, the largest forget what can be found out again, and then are
-    /// forgotten themselves, so that one cannot push out others. Where there are too many, or files found no room, those make
-    /// it that were idle for longest: those that are busy would read their files again at once.
+    /// Enforces the limits. If processes use too much memory, the largest ones drop their caches, and are then dropped
+    /// themselves, so that one process cannot displace others. If there are too many processes, or there was no room
+    /// for files, the processes that were idle for longest are dropped. Busy ones would read their files again at once.
     fn keep_bounds(&mut self) {
         let mut by_size: Vec<(usize, u32)> =
             self.processes.iter().map(|(pid, process)| (process.bytes(), *pid)).collect();
@@ -219,7 +221,7 @@ impl Resolver {
         }
     }
 
-    /// About how many bytes are kept.
+    /// Approximate size in bytes.
     pub fn bytes(&self) -> usize {
         let processes: usize = self.processes.values().map(Process::bytes).sum();
         let kernel =
@@ -228,15 +230,15 @@ impl Resolver {
     }
 }
 
-/// Addresses in the kernel whose functions are remembered.
+/// Maximum number of kernel addresses whose functions are cached.
 const MOST_KERNEL_FRAMES: usize = 1 << 13;
-/// What nothing names in the kernel.
+/// Name of a kernel function whose name is unknown.
 const UNNAMED: &str = "[kernel]";
 
-/// Why a process is not looked into while others take all the time that there is for it.
+/// Reason shown for a process that was not examined because others used all the time.
 const BUSY: &str = "too many processes to look into";
 
-/// Looks at the process of a sample. One whose first thread alone has ended is seen by another thread.
+/// Examines the process of a sample. If only its first thread has ended, it is examined through another thread.
 fn looked(sample: &Sample<'_>, shared: &mut Shared) -> Result<Process, &'static str> {
     if !shared.effort.is_left() {
         return Err(BUSY);
@@ -252,7 +254,7 @@ fn looked(sample: &Sample<'_>, shared: &mut Shared) -> Result<Process, &'static 
     found
 }
 
-/// Why a stack has no names that was taken before its process executed another program.
+/// Reason shown for a stack that was taken before its process executed another program.
 const EXECUTES_ANOTHER: &str = "the process executes another program now";
 
 fn missing(reason: &'static str) -> Arc<Stack> {

@@ -1,34 +1,34 @@
-//! The check of a function's unwinding table before it is followed: it comes from whoever runs the process, may hold a
-//! program that never ends, and is evaluated without a limit.
+//! The check of a function's unwinding entry before it is followed. Entries come from the owner of the process, may
+//! contain a program that never ends, and are evaluated without a limit.
 
 use gimli::{
     BaseAddresses, CallFrameInstruction, CallFrameInstructionIter, EhFrame, EhFrameHdr, EhFrameOffset,
     Encoding, EndianSlice, LittleEndian, Operation, UnwindExpression, UnwindSection as _,
 };
 
-/// Length of a function's entry up to which it is followed, in bytes. The longest that are known are 20 KiB of GCC and 12 KiB of
-/// rustc, and 3 KiB of Node and LLVM; half a hundred bytes are usual.
+/// Maximum length of a function's entry, in bytes. The longest known ones are 20 KiB in GCC, 12 KiB in rustc, and 3 KiB
+/// in Node and LLVM. About fifty bytes are usual.
 const MOST_ENTRY: usize = 1 << 15;
-/// Addresses below which a file may want to be loaded; no process has higher ones.
+/// Upper bound of addresses that a file may ask for. No process has higher ones.
 const MOST_ADDRESS: u64 = 1 << 56;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
-/// The tables of a file by which its functions are unwound.
+/// The tables for unwinding a file's functions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tables<'a> {
     pub(super) eh_frame: &'a [u8],
     pub(super) eh_frame_address: u64,
     pub(super) header: &'a [u8],
     pub(super) header_address: u64,
-    /// Addresses of `.text` and `.got`, from which others are counted.
+    /// Addresses of `.text` and `.got`, to which others are relative.
     pub(super) text: u64,
     pub(super) got: u64,
 }
 
 impl Tables<'_> {
-    /// Bytes of the entry of the function at an address of the file, if it may be followed. One that is not there may: it is
-    /// unwound by its frame pointer.
+    /// Returns the size in bytes of the entry of the function at an address of the file, or `None` if it must not be
+    /// followed. Without an entry the size is 0, and the function is unwound by its frame pointer.
     pub(super) fn sound_at(&self, address: u64) -> Option<usize> {
         let addresses = [self.eh_frame_address, self.header_address, self.text, self.got, address];
         if addresses.iter().any(|address| *address >= MOST_ADDRESS) {
@@ -37,7 +37,7 @@ impl Tables<'_> {
         self.entry_at(address).unwrap_or(Some(0))
     }
 
-    /// Nothing where the unwinder finds no entry either.
+    /// Returns `None` if the unwinder would find no entry either.
     #[expect(
         clippy::option_option,
         reason = "an entry that is not there differs from one that is not followed"
@@ -81,7 +81,7 @@ fn is_sound(
                 | CallFrameInstruction::ValExpression { expression, .. },
             )) => expression,
             Ok(Some(_)) => continue,
-            // What cannot be read is not evaluated either.
+            // Instructions that cannot be parsed are not evaluated either.
             Ok(None) | Err(_) => return true,
         };
         if !ends(expression, section, encoding) {
@@ -90,7 +90,7 @@ fn is_sound(
     }
 }
 
-/// Whether an expression has no jumps, without which it ends.
+/// Returns true if an expression has no jumps, so that it ends.
 fn ends(expression: UnwindExpression<usize>, section: &EhFrame<Slice<'_>>, encoding: Encoding) -> bool {
     let Ok(expression) = expression.get(section) else { return true };
     let mut operations = expression.operations(encoding);

@@ -1,4 +1,4 @@
-//! From registers and the top of a stack to return addresses.
+//! Unwinding: from registers and the top of a stack to return addresses.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ mod native {
     pub(super) type Cache = CacheAarch64;
     pub(super) type Native = UnwindRegsAarch64;
 
-    /// Bits of an address without its signature: of 48 bits, or of 52.
+    /// Mask that removes the signature from an address of 48 or 52 bits.
     const ADDRESS: u64 = (1 << 52) - 1;
 
     pub(super) fn registers(from: &super::Registers) -> Native {
@@ -35,17 +35,17 @@ mod native {
     }
 }
 
-/// Bytes of a table, which several unwinders have.
+/// Bytes of a table, shared by several unwinders.
 pub(super) type Bytes = Arc<[u8]>;
 
-/// Functions of one stack up to which it is followed.
+/// Maximum number of functions of one stack that are followed.
 pub(super) const MOST_FRAMES: usize = 512;
-/// The lowest address that a stack can have.
+/// Lowest possible address of a stack.
 const LOWEST: u64 = 1 << 12;
-/// The highest one.
+/// Upper bound of addresses of a stack.
 const HIGHEST: u64 = 1 << 56;
 
-/// The tables of a file, and where a process has mapped its code.
+/// A file's unwinding tables, with their addresses.
 #[derive(Debug, Clone)]
 pub(super) struct Sections {
     pub(super) eh_frame: Bytes,
@@ -56,14 +56,14 @@ pub(super) struct Sections {
     pub(super) got: u64,
 }
 
-/// How a walk along a stack ended.
+/// The end of a walk along a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// With the thread's first function.
+    /// The walk reached the thread's first function.
     Root,
-    /// What comes next lies beyond the copied bytes.
+    /// The next word lies beyond the copied bytes.
     Beyond,
-    /// The stack, or what is known of the code, leads nowhere.
+    /// The walk failed: the stack or the tables lead nowhere.
     Lost,
 }
 
@@ -75,20 +75,20 @@ pub(super) struct Copied<'a> {
 }
 
 impl Copied<'_> {
-    /// The word at an address.
+    /// Returns the word at an address.
     pub(super) fn word(&self, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(self.start)?).ok()?;
         self.bytes.get(at..)?.first_chunk().map(|word| u64::from_ne_bytes(*word))
     }
 }
 
-/// What a walk along a stack found.
+/// Result of a walk along a stack.
 #[derive(Debug)]
 pub(super) struct Walk {
-    /// Address of the instruction, then return addresses, innermost first.
+    /// The instruction's address, followed by return addresses, innermost first.
     pub(super) addresses: Vec<u64>,
     pub(super) end: End,
-    /// Which words of the copy it was found by: their places and values.
+    /// Offsets and values of the words in the copy that were read.
     pub(super) read: Vec<(u32, u64)>,
 }
 
@@ -111,8 +111,8 @@ impl Default for Unwinder {
 }
 
 impl Unwinder {
-    /// Adds a mapping of a file's code; `origin` is the file's own address of its beginning. A file with addresses that no
-    /// process has is left out: sums of them would overflow.
+    /// Adds a mapping of a file's code. `origin` is the address of its beginning in the file's own addresses. Files
+    /// with impossibly high addresses are left out, because sums of these would overflow.
     pub(super) fn add(&mut self, start: u64, end: u64, origin: u64, sections: &Sections) {
         let addresses =
             [origin, sections.text, sections.got, sections.eh_frame_address, sections.header_address];
@@ -133,7 +133,8 @@ impl Unwinder {
         self.unwinder.add_module(Module::new(String::new(), start..end, start, sections));
     }
 
-    /// Follows a stack. `may_follow` is asked before each function, by an address in it, and may add its mapping.
+    /// Follows a stack. Before each function, `may_follow` is called with an address in it; it decides whether to
+    /// continue, and may add the mapping.
     pub(super) fn walk(
         &mut self,
         from: &Registers,
@@ -183,7 +184,7 @@ impl Unwinder {
     }
 }
 
-/// What the kernel finds when it follows frame pointers.
+/// Returns the addresses that the kernel would find by following frame pointers.
 pub(super) fn by_frame_pointers(from: &Registers, copied: Copied<'_>) -> Vec<u64> {
     let mut addresses = vec![from.instruction];
     let mut frame = from.frame;
@@ -195,7 +196,7 @@ pub(super) fn by_frame_pointers(from: &Registers, copied: Copied<'_>) -> Vec<u64
             break;
         }
         addresses.push(address);
-        // A chain that goes back would have no end.
+        // A chain that leads backwards might never end.
         if next <= frame {
             break;
         }
@@ -210,7 +211,7 @@ mod tests {
 
     const START: u64 = 0x7fff_0000_0000;
 
-    /// Two functions with frame pointers above a third one.
+    /// The stack of a function with two callers, linked by frame pointers.
     fn stack() -> Vec<u8> {
         let words = [0, START + 32, 0x1111, 0, 0, 0x2222, 0];
         words.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect()

@@ -1,5 +1,5 @@
-//! The resolver on a thread of its own: what it reads are files of others, which can be slow and are not to be trusted. Nothing
-//! else waits for it.
+//! The resolver on a thread of its own, since it reads foreign files, which can be slow and must not be trusted.
+//! Nothing else waits for it.
 
 use std::{
     collections::VecDeque,
@@ -12,14 +12,14 @@ use std::{
 
 use super::{Extent, Mode, Program, Registers, Resolver, Sample, Stack, Taken};
 
-/// Bytes of samples that may wait.
+/// Maximum number of bytes of waiting samples.
 const MOST_WAITING: usize = 16 << 20;
-/// What a sample takes beside its bytes, about.
+/// Approximate size of a sample in bytes, without its stack.
 const SAMPLE_BYTES: usize = 256;
-/// How often the resolver tidies up while it knows something.
+/// Interval at which the resolver tidies up while it knows any process.
 const TIDY: Duration = Duration::from_secs(1);
 
-/// What the kernel took of a user's stack, kept.
+/// An owned copy of [`Taken`].
 #[derive(Debug)]
 enum Kept {
     Copy { registers: Registers, bytes: Box<[u8]>, cut: bool },
@@ -27,7 +27,7 @@ enum Kept {
     Nothing,
 }
 
-/// A sample, and what is wanted of it.
+/// A sample, and the stacks that are wanted of it.
 #[derive(Debug)]
 struct Job<T> {
     program: Program,
@@ -50,42 +50,42 @@ enum Outcome<T> {
     Modes(Vec<(Program, Mode)>),
 }
 
-/// Which of a sample's stacks are wanted.
+/// The stacks that are wanted of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wants {
     /// The user's part alone.
     pub user: bool,
-    /// With the kernel's part.
+    /// The user's part with the kernel's part.
     pub kernel: bool,
 }
 
-/// The stacks of a sample that were wanted.
+/// The wanted stacks of a sample.
 #[derive(Debug, Default)]
 pub struct Stacks {
     /// The user's part alone.
     pub user: Option<Arc<Stack>>,
-    /// With the kernel's part.
+    /// The user's part with the kernel's part.
     pub kernel: Option<Arc<Stack>>,
 }
 
-/// The thread, seen from the one that has the samples. Each sample comes back with the tag that it was given.
+/// Handle of the thread for the owner of the samples. Each sample comes back with the tag that it was given.
 #[derive(Debug)]
 pub struct Worker<T> {
     work: mpsc::Sender<Work<T>>,
     outcomes: mpsc::Receiver<Outcome<T>>,
-    /// Samples that have not come back, and their bytes.
+    /// Number of samples that have not come back, and their size in bytes.
     waiting: usize,
     waiting_bytes: usize,
-    /// The last wait was in vain, and nothing came back since.
+    /// Set if the last wait timed out and nothing has come back since.
     stuck: bool,
 }
 
 impl<T: Send + 'static> Worker<T> {
-    /// Starts the thread. It ends when this is dropped, after what waits.
+    /// Starts the thread. When this handle is dropped, the thread resolves the waiting samples and ends.
     ///
     /// # Errors
     ///
-    /// The system's error if there can be no further thread.
+    /// The system's error if no further thread can be started.
     pub fn start() -> io::Result<Self> {
         let (work, to_do) = mpsc::channel();
         let (done, outcomes) = mpsc::channel();
@@ -93,7 +93,7 @@ impl<T: Send + 'static> Worker<T> {
         Ok(Self { work, outcomes, waiting: 0, waiting_bytes: 0, stuck: false })
     }
 
-    /// Hands over a sample; whether there was room for it.
+    /// Passes a sample to the thread. Returns false if there was no room for it.
     pub fn give(&mut self, sample: &Sample<'_>, wants: Wants, tag: T) -> bool {
         let user = match sample.user {
             Taken::Copy { registers, bytes, cut } => Kept::Copy { registers, bytes: bytes.into(), cut },
@@ -111,21 +111,21 @@ impl<T: Send + 'static> Worker<T> {
         true
     }
 
-    /// Forgets all processes, once what waits is resolved.
+    /// Makes the resolver forget all processes, once the waiting samples are resolved.
     pub fn forget(&mut self) {
-        // Without its thread nothing is known any more.
+        // An error means that the thread has ended, so nothing is known anyway.
         let _ = self.work.send(Work::Forget);
     }
 
-    /// Takes what has come back: the samples by `booked`, and by `mode` in which way the stacks of a program are to be taken
-    /// from now on. With a `limit` it waits for so long, if it must, until everything has come back.
+    /// Takes the results: `booked` receives each sample's stacks and tag, and `mode` receives changed modes of
+    /// programs. With a `limit`, waits up to that time until all samples have come back.
     pub fn take(
         &mut self,
         limit: Option<Duration>,
         booked: &mut dyn FnMut(Stacks, T),
         mode: &mut dyn FnMut(Program, Mode),
     ) {
-        // What did not come in time before does not hold up the caller again and again.
+        // After a wait that timed out, the caller is not made to wait again.
         let end = limit.filter(|_| !self.stuck).map(|limit| Instant::now() + limit);
         loop {
             let outcome = match end {
@@ -170,7 +170,7 @@ impl<T> Job<T> {
         SAMPLE_BYTES + user + size_of_val::<[u64]>(&self.kernel)
     }
 
-    /// Its stacks, and whether one is doubtful.
+    /// Returns the sample's stacks, and whether any of them is doubtful.
     fn resolve(&self, resolver: &mut Resolver) -> (Stacks, bool) {
         let user = match &self.user {
             Kept::Copy { registers, bytes, cut } => Taken::Copy { registers: *registers, bytes, cut: *cut },
@@ -190,7 +190,7 @@ impl<T> Job<T> {
         (stacks, is_doubtful)
     }
 
-    /// What comes of a sample on which the resolver fails.
+    /// Returns the stacks of a sample on which the resolver panicked.
     fn failed(&self) -> Stacks {
         let stack = Arc::new(Stack { frames: Vec::new(), extent: Extent::Missing(FAILED) });
         let of = |wanted: bool| wanted.then(|| Arc::clone(&stack));
@@ -198,14 +198,14 @@ impl<T> Job<T> {
     }
 }
 
-/// Why a sample has no stack on which the resolver panicked.
+/// Reason shown for a sample on which the resolver panicked.
 const FAILED: &str = "the stack could not be read";
 
-/// Looks at a doubtful stack after the first one, and the time between them: all of them are over before the end of a trace
+/// Number of further attempts for a doubtful stack, and the time between them. All are over before the end of a trace
 /// stops waiting.
 const MORE_LOOKS: u32 = 2;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// Bytes of samples that wait for another look: they take room from those that wait for their first one.
+/// Maximum bytes of samples that wait for another attempt, since these take room from new samples.
 const MOST_DOUBTFUL: usize = MOST_WAITING / 8;
 
 /// A sample whose stack was doubtful.
@@ -215,21 +215,21 @@ struct Doubtful<T> {
     more_looks: u32,
 }
 
-/// What the thread has.
+/// State of the thread.
 struct Thread<'a, T> {
     outcomes: &'a mpsc::Sender<Outcome<T>>,
     resolver: Resolver,
     knows_nothing: bool,
     tidied: Instant,
-    /// In the order in which they are due.
+    /// Doubtful samples in the order of their next attempts.
     doubtful: VecDeque<Doubtful<T>>,
     doubtful_bytes: usize,
 }
 
-/// Nobody wants what comes of the samples.
+/// The receiver of the results is gone.
 struct Unwanted;
 
-/// The thread: until nobody has work for it, or wants what comes of it.
+/// Runs the thread until the handle is dropped.
 fn run<T>(work: &mpsc::Receiver<Work<T>>, outcomes: &mpsc::Sender<Outcome<T>>) {
     let mut thread = Thread {
         outcomes,
@@ -256,7 +256,7 @@ fn run<T>(work: &mpsc::Receiver<Work<T>>, outcomes: &mpsc::Sender<Outcome<T>>) {
 }
 
 impl<T> Thread<'_, T> {
-    /// Time until there is something to do without further work; without one, there never is.
+    /// Returns the time until work is due without further samples; `None` if there will be none.
     fn wait(&self) -> Option<Duration> {
         let tidy = (!self.knows_nothing).then(|| TIDY.saturating_sub(self.tidied.elapsed()));
         let doubtful = self.doubtful.front().map(|next| next.due.saturating_duration_since(Instant::now()));
@@ -294,9 +294,9 @@ impl<T> Thread<'_, T> {
         self.look(job, more_looks)
     }
 
-    /// Resolves a sample. One that is doubtful waits for another look, if there are to be more.
+    /// Resolves a sample. A doubtful one is kept for another attempt, if more are allowed.
     fn look(&mut self, job: Job<T>, more_looks: u32) -> Result<(), Unwanted> {
-        // Files of others decide what is read and unwound. No mistake in that may end more than one stack.
+        // Foreign files decide what is read and unwound. A bug there must not affect more than one stack.
         let resolved = catch_unwind(AssertUnwindSafe(|| job.resolve(&mut self.resolver)));
         let (stacks, is_doubtful) = resolved.unwrap_or_else(|_| {
             tracing::error!(pid = job.program.pid, "the resolver panicked on a stack and begins anew");

@@ -1,29 +1,30 @@
-//! The code of Go's functions: where a call has its arguments and enough stack, and where it returns.
+//! The code of Go functions: the instruction at which a call has its arguments and enough stack, and the return
+//! instructions.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 
 use crate::elf::Machine;
 
-/// Instructions at the beginning of a function among which the check of the stack's room ends.
+/// Number of instructions at the beginning of a function within which its stack check ends.
 const PROLOGUE: usize = 6;
-/// `RET` of arm64, to the address in the link register.
+/// `RET` of arm64, which returns to the address in the link register.
 const ARM64_RET: u32 = 0xd65f_03c0;
 /// `B.LS` of arm64, without its distance.
 const ARM64_BRANCH_LOWER_OR_SAME: u32 = 0x5400_0009;
-/// The bits of a conditional branch of arm64 that are not its distance.
+/// Mask of the bits of an arm64 conditional branch that are not its distance.
 const ARM64_BRANCH_MASK: u32 = 0xff00_001f;
 
-/// Places in a function's code, in bytes from its beginning.
+/// Points in a function's code, in bytes from its beginning.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Points {
-    /// Behind the check of the stack's room. A call whose stack must grow begins again, so that its first instruction runs
-    /// twice.
+    /// First instruction after the stack check. A call whose stack must grow starts again, so its first instruction
+    /// runs twice.
     pub(super) begins: u64,
     /// The return instructions.
     pub(super) returns: Vec<u64>,
 }
 
-/// Reads a function of Go; nothing if it is not code, or never returns.
+/// Reads the code of a Go function. Returns `None` if the bytes are not valid code or contain no return.
 pub(super) fn points(machine: Machine, code: &[u8]) -> Option<Points> {
     let points = match machine {
         Machine::X86_64 => x86_64(code)?,
@@ -39,7 +40,7 @@ fn x86_64(code: &[u8]) -> Option<Points> {
         if instruction.code() == Code::INVALID {
             return None;
         }
-        // cmp rsp, [r14+0x10]; jbe: the stack's bound is in the goroutine.
+        // cmp rsp, [r14+0x10]; jbe: the limit of the stack is kept in the goroutine.
         let compares = instruction.mnemonic() == Mnemonic::Cmp
             && (0..2).any(|operand| instruction.op_kind(operand) == OpKind::Memory)
             && instruction.memory_base() == Register::R14;

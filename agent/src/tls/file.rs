@@ -1,4 +1,4 @@
-//! What a file has of TLS.
+//! The TLS functions in a file.
 
 use std::{fs::File, io};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::elf::{Defined, Elf, GoTable};
 
-/// What OpenSSL's functions are called.
+/// Names of OpenSSL's functions.
 const OPENSSL: [(&str, Function); 6] = [
     ("SSL_read", Function::Read),
     ("SSL_write", Function::Write),
@@ -17,27 +17,27 @@ const OPENSSL: [(&str, Function); 6] = [
     ("SSL_sendfile", Function::Sendfile),
     ("SSL_free", Function::Free),
 ];
-/// What Go's are called.
+/// Names of Go's functions.
 const GO: [&str; 2] = ["crypto/tls.(*Conn).Read", "crypto/tls.(*Conn).Write"];
-/// The table of methods by which Go takes a TCP socket for a connection, as linkers since Go 1.20 and before call it.
+/// Names of the method table through which Go uses a TCP socket as a `net.Conn`: since Go 1.20, and before.
 const GO_TCP: [&str; 2] = ["go:itab.*net.TCPConn,net.Conn", "go.itab.*net.TCPConn,net.Conn"];
 
-/// Two methods of that table, with their places in it: behind a header come the methods of `net.Conn` by their names,
-/// `Close`, `LocalAddr`, `Read`, `RemoteAddr`, `SetDeadline`, `SetReadDeadline`, `SetWriteDeadline`, `Write`. `crypto/tls`
-/// calls both, so that the linker leaves them there.
+/// Two methods of that table, with their offsets in it: a header is followed by the methods of `net.Conn`, sorted by
+/// name: `Close`, `LocalAddr`, `Read`, `RemoteAddr`, `SetDeadline`, `SetReadDeadline`, `SetWriteDeadline`, `Write`.
+/// `crypto/tls` calls both, so the linker keeps them.
 const GO_TCP_METHODS: [(&str, u64); 2] =
     [("net.(*TCPConn).Read", 24 + 2 * 8), ("net.(*TCPConn).Write", 24 + 7 * 8)];
 
-/// What a file has of TLS.
+/// The TLS functions in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// The library with its version; empty if there is none.
+    /// Name and version of the library; empty if there is none.
     pub(super) library: String,
-    /// Where its plain text passes; empty if that is not known.
+    /// The functions that carry plain text; empty if they are unknown.
     pub(super) places: Vec<Place>,
-    /// Of Go, the address of the table of methods of TCP sockets.
+    /// For Go, the address of the method table of TCP sockets.
     pub(super) go_tcp: u64,
-    /// Why there are no places, as the rest of a sentence about the process.
+    /// The reason why `places` is empty, as the rest of a sentence about the process.
     pub(super) problem: Option<String>,
 }
 
@@ -47,11 +47,11 @@ impl Contents {
     }
 }
 
-/// Looks into a program.
+/// Examines a program.
 ///
 /// # Errors
 ///
-/// The system's error if it cannot be read, or it is no program of this kind.
+/// The system's error if the file cannot be read, [`io::ErrorKind::InvalidData`] if it is not a supported ELF file.
 pub(super) fn program(file: &File, name: &str) -> io::Result<Contents> {
     let elf = Elf::read(file)?;
     if let Some(go) = version::go(&elf)? {
@@ -68,11 +68,11 @@ pub(super) fn program(file: &File, name: &str) -> io::Result<Contents> {
     Ok(Contents::default())
 }
 
-/// Looks into a shared library of OpenSSL or of its kin.
+/// Examines a shared library of OpenSSL or of a fork.
 ///
 /// # Errors
 ///
-/// As of [`program`].
+/// The same as of [`program`].
 pub(super) fn library(file: &File) -> io::Result<Contents> {
     let elf = Elf::read(file)?;
     let places = openssl_places(&elf)?;
@@ -80,11 +80,11 @@ pub(super) fn library(file: &File) -> io::Result<Contents> {
     Ok(Contents { library, places, ..Contents::default() })
 }
 
-/// The version of OpenSSL by its other library, which has it always.
+/// Reads the version of OpenSSL from libcrypto, which always has it.
 ///
 /// # Errors
 ///
-/// As of [`program`].
+/// The same as of [`program`].
 pub(super) fn crypto(file: &File) -> io::Result<Contents> {
     let library = version::openssl(&Elf::read(file)?)?.unwrap_or_default();
     Ok(Contents { library, ..Contents::default() })
@@ -92,7 +92,7 @@ pub(super) fn crypto(file: &File) -> io::Result<Contents> {
 
 fn openssl_places(elf: &Elf<'_>) -> io::Result<Vec<Place>> {
     let found = elf.symbols(&OPENSSL.map(|(name, _)| name))?;
-    // Both ways, or none: half of a dialogue is none.
+    // Both directions or none, since half of a conversation is of no use.
     if !found.contains_key("SSL_read") || !found.contains_key("SSL_write") {
         return Ok(Vec::new());
     }
@@ -114,7 +114,7 @@ fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
     let found = if elf.has_symbols() { by_symbols(elf)? } else { by_table(elf)? };
     let GoFunctions { read, write, tcp } = match found {
         Found::All(functions) => functions,
-        // A program that uses TLS over TCP has them.
+        // A program that uses TLS over TCP has all of them, so this one does not.
         Found::Nothing => return Ok(Contents::default()),
         Found::Unclear => {
             let problem =
@@ -132,12 +132,12 @@ fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
     Ok(Contents { library, places, go_tcp: tcp, problem: None })
 }
 
-/// What is needed of a program of Go.
+/// The parts of a Go program that are needed.
 #[derive(Debug)]
 struct GoFunctions {
     read: Defined,
     write: Defined,
-    /// The address of the table of methods by which it takes a TCP socket for a connection.
+    /// Address of the method table through which the program uses a TCP socket as a `net.Conn`.
     tcp: u64,
 }
 
@@ -145,7 +145,7 @@ struct GoFunctions {
 enum Found {
     All(GoFunctions),
     Nothing,
-    /// More than one table of methods could be the one.
+    /// More than one table could be the method table.
     Unclear,
 }
 
@@ -158,7 +158,8 @@ fn by_symbols(elf: &Elf<'_>) -> io::Result<Found> {
     Ok(Found::All(GoFunctions { read, write, tcp: tcp.address }))
 }
 
-/// Finds a stripped program's functions by its runtime's own table, and the table of methods by the functions in it.
+/// Finds the functions of a stripped program in its runtime's own table, and the method table by the functions that it
+/// points to.
 fn by_table(elf: &Elf<'_>) -> io::Result<Found> {
     let Some(table) = GoTable::of(elf) else { return Ok(Found::Nothing) };
     let names: Vec<&str> = GO.into_iter().chain(GO_TCP_METHODS.map(|(name, _)| name)).collect();

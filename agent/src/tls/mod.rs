@@ -1,8 +1,8 @@
-//! TLS libraries in running processes: which one a process has, and where its plain text passes. Nothing here changes
-//! anything; `kernel` attaches probes to what is found.
+//! TLS libraries in running processes: their versions, and the functions that carry plain text. This module changes
+//! nothing; `kernel` attaches probes to the functions found.
 //!
-//! Files and memory maps belong to whoever runs the process, so all of it is hostile: reads have bounds, tables are scanned
-//! in pieces, and a file is looked at once.
+//! Files and memory maps belong to the owner of the process, so all of them may be hostile: reads are bounded, tables
+//! are scanned in pieces, and each file is examined once.
 
 mod code;
 mod file;
@@ -11,7 +11,7 @@ mod version;
 
 pub use self::process::{Finder, Placed};
 
-/// A function whose calls carry plain text, or end a connection.
+/// A function whose calls carry plain text, or which ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Function {
     /// `int SSL_read(SSL *, void *, int)`.
@@ -37,8 +37,9 @@ pub enum Function {
 pub struct Place {
     /// The function.
     pub function: Function,
-    /// Offset in the file at which a call begins, with its arguments in their registers.
+    /// Offset in the file at which a call has its arguments in their registers.
     pub begins: u64,
-    /// Offsets of the return instructions; of Go alone, as C functions return to where the kernel can wait.
+    /// Offsets of the return instructions. Used for Go only; returns of C functions are seen by the kernel's return
+    /// probes.
     pub returns: Vec<u64>,
 }

@@ -20,9 +20,9 @@ use super::{
     file::{self, Contents},
 };
 
-/// Files that are remembered.
+/// Maximum number of files that are remembered.
 const MOST_FILES: usize = 512;
-/// Libraries that cannot be read, by the beginnings of their files' names.
+/// Libraries that cannot be read, by the beginning of their file names.
 const UNSUPPORTED: [(&str, &str); 8] = [
     ("libgnutls", "GnuTLS"),
     ("libssl3.so", "NSS"),
@@ -33,34 +33,34 @@ const UNSUPPORTED: [(&str, &str); 8] = [
     ("libs2n", "s2n-tls"),
     ("libconscrypt", "Conscrypt"),
 ];
-/// .NET calls OpenSSL through this file, and passes bytes on between threads, so that nobody can tell the socket.
+/// .NET calls OpenSSL through this file, and passes bytes between threads, so that the socket cannot be determined.
 const DOTNET: &str = "libSystem.Security.Cryptography.Native.OpenSsl";
 
-/// Functions of a process that are to be probed.
+/// Functions of a process that have to be probed.
 #[derive(Debug, Clone)]
 pub struct Placed {
-    /// The file that has them.
+    /// The file that contains the functions.
     pub file: Arc<File>,
-    /// Names the file on this machine: device and inode.
+    /// Identity of the file on this machine: device and inode.
     pub identity: (u64, u64),
-    /// Where they are in it.
+    /// The functions in the file.
     pub places: Arc<[Place]>,
-    /// Of Go, the address in the process of the table of methods of TCP sockets; otherwise 0.
+    /// For Go, the address of the method table of TCP sockets in the process; otherwise 0.
     pub go_tcp: u64,
 }
 
-/// What a process has of TLS.
+/// Result of examining a process for TLS.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// The libraries with their versions; empty if there is none that is known.
+    /// Names and versions of the libraries; empty if no known library is used.
     pub library: String,
-    /// What is to be probed.
+    /// The functions to be probed.
     pub placed: Vec<Placed>,
-    /// Why there is nothing, as a sentence; empty if there is nothing to say.
+    /// A sentence that says why nothing is probed; empty if there is no reason to give.
     pub reason: String,
 }
 
-/// How a file is looked into.
+/// The way in which a file is examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Role {
     Program,
@@ -68,26 +68,26 @@ enum Role {
     Crypto,
 }
 
-/// Device, inode, length and time of change of a file, and how it was looked into.
+/// Device, inode, length and change time of a file, and the way in which it was examined.
 type Key = (u64, u64, u64, i64, Role);
 
-/// A file as it was when it was looked into.
+/// Contents of a file when it was examined.
 #[derive(Debug, Clone)]
 struct Known {
     contents: Arc<Contents>,
     places: Arc<[Place]>,
 }
 
-/// Looks into processes, and remembers files.
+/// Examines processes, and remembers files.
 #[derive(Debug, Default)]
 pub struct Finder {
     files: HashMap<Key, Known>,
-    /// Where libraries with places were found, for processes that are about to map them.
+    /// Paths at which libraries with functions to probe were found, for processes that are about to map them.
     paths: HashMap<PathBuf, (u64, u64)>,
 }
 
 impl Finder {
-    /// Looks into a process.
+    /// Examines a process.
     pub fn look(&mut self, pid: u32) -> Found {
         match self.try_look(pid) {
             Ok(found) => found,
@@ -95,8 +95,8 @@ impl Finder {
         }
     }
 
-    /// The libraries that other processes of the same files had, where a process that has just begun may map them: it can
-    /// be probed before its first call.
+    /// Returns the libraries that other processes have mapped from the same files. A process that has just begun may
+    /// map them too, and can then be probed before its first call.
     pub fn expect(&mut self, pid: u32) -> Vec<Placed> {
         let Ok(root) = root_of(pid) else { return Vec::new() };
         let mut expected = Vec::new();
@@ -166,7 +166,8 @@ impl Finder {
                 name.clone_from(&crypto);
             }
         }
-        // A library that is only there, as a dependency of another one, is of no interest beside one that is read.
+        // An unsupported library may be mapped only as a dependency, so it is not reported beside a library that is
+        // read.
         if found.placed.is_empty() {
             names.extend(unsupported.iter().map(|name| (*name).to_owned()));
         }
@@ -181,7 +182,7 @@ impl Finder {
         Ok(found)
     }
 
-    /// Remembers where a library was found.
+    /// Remembers the path of a library.
     fn expect_again(&mut self, path: &Path, file: &File) {
         if let Ok(identity) = identity(file)
             && self.paths.len() < MOST_FILES
@@ -201,7 +202,7 @@ impl Finder {
             Role::Library => file::library(file),
             Role::Crypto => file::crypto(file),
         };
-        // What cannot be read now cannot be read later.
+        // A file that cannot be read now is not tried again.
         let contents = contents.unwrap_or_default();
         let known = Known { places: contents.places.clone().into(), contents: contents.into() };
         if self.files.len() >= MOST_FILES {
@@ -212,7 +213,7 @@ impl Finder {
     }
 }
 
-/// The files that are mapped as code, by the first such mapping of each.
+/// Returns the files that are mapped as code, each with its first mapping.
 fn code_of(maps: &[CodeMapping]) -> Vec<(&Path, &CodeMapping)> {
     let mut files: Vec<(&Path, &CodeMapping)> = Vec::new();
     for map in maps {
@@ -229,7 +230,7 @@ fn identity(file: &File) -> io::Result<(u64, u64)> {
     file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// By how much a program is loaded above the addresses in its file.
+/// Returns the difference between the addresses of a loaded program and those in its file.
 fn bias(file: &File, map: &CodeMapping) -> Option<u64> {
     Some(map.start.wrapping_sub(Elf::read(file).ok()?.code_at(map.offset)?))
 }

@@ -1,20 +1,21 @@
-//! Versions of TLS libraries, by the texts that they carry.
+//! Versions of TLS libraries, found in the texts that the libraries contain.
 
 use std::io;
 
 use crate::elf::{Elf, Range};
 
-/// Length of a version up to which it is read.
+/// Maximum length of a version, in bytes.
 const MOST: usize = 48;
-/// Length of the header before the texts of Go's build information.
+/// Length of the header before the texts in Go's build information.
 const GO_HEADER: usize = 32;
-/// What it begins with.
+/// Magic bytes at the beginning of the header.
 const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
-/// Position of its flags, and the one that says that texts follow (Go 1.18 and later).
+/// Offset of the flags, and the flag that says that texts follow (Go 1.18 and later).
 const GO_FLAGS: usize = 15;
 const GO_INLINE: u8 = 2;
 
-/// What is known of a library, or of one that is linked into a program, by its own texts: `OpenSSL 3.0.19`.
+/// Returns name and version of an OpenSSL library, or of one that is linked into a program, for example `OpenSSL
+/// 3.0.19`. They come from the library's own texts.
 ///
 /// # Errors
 ///
@@ -32,26 +33,27 @@ pub(super) fn openssl(elf: &Elf<'_>) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// The number at the beginning of a text: it has two dots, and ends before anything that is no part of one.
+/// Returns the version number at the beginning of a text. It has two dots or more, and ends before the first byte that
+/// cannot be part of it.
 fn version(text: &[u8]) -> Option<String> {
     let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b".+-".contains(byte);
     let number: Vec<u8> = text.iter().take_while(is_part).copied().collect();
     let dots = number.iter().filter(|byte| **byte == b'.').count();
     let is_number = number.first().is_some_and(u8::is_ascii_digit) && dots >= 2;
-    // Where the text ends is unknown if nothing else came.
+    // If the number reaches the end of the bytes, it may be cut.
     (is_number && number.len() < text.len()).then(|| String::from_utf8_lossy(&number).into_owned())
 }
 
-/// The version of Go that a program was built with, or why it is not known.
+/// The version of Go that a program was built with, or the reason why it is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Go {
-    /// Such as `go1.26.0`.
+    /// A version such as `go1.26.0`.
     Version(String),
-    /// Before Go 1.18.
+    /// A version before Go 1.18.
     Old,
 }
 
-/// Reads Go's build information; nothing if the program is not of Go.
+/// Reads Go's build information. Returns `None` if the program was not built by Go.
 ///
 /// # Errors
 ///
@@ -69,14 +71,14 @@ fn build_information(bytes: &[u8]) -> Option<Go> {
         return Some(Go::Old);
     }
     let (length, text) = bytes.get(GO_HEADER..)?.split_first()?;
-    // Longer lengths have more bytes, and their version would be cut.
+    // Lengths of 128 and more take several bytes, but such a version would be cut anyway.
     let text = text.get(..usize::from(*length).min(MOST))?;
-    // Experiments follow a space.
+    // Names of experiments follow after a space.
     let name = text.split(|byte| *byte == b' ').next()?;
     name.iter().all(u8::is_ascii_graphic).then(|| Go::Version(String::from_utf8_lossy(name).into_owned()))
 }
 
-/// The name of a section with texts that tell a library which has no symbols.
+/// Returns true if the library's texts contain `name`, which identifies a library without symbols.
 ///
 /// # Errors
 ///

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# What the scripts of the kernel matrix share: places, what is said, what this machine must have.
+# Shared parts of the kernel matrix: folders, messages, and packages that this machine needs.
 
 MATRIX_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 REPOSITORY=$(cd "$MATRIX_DIR/../.." && pwd)
 
-# Packages of Debian, by their versions: once for all clones on a machine.
+# Cache of Debian packages by version, shared by all clones of the repository on a machine.
 readonly CACHE=${TRAFFICTRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/traffictrace}
-# What this tree built and what its boots said.
+# Files that this tree has built, and logs of its boots.
 readonly OUT=$REPOSITORY/target/kernel-matrix
 
-# Progress goes to stderr: stdout is for what a function returns.
+# Prints progress to stderr, since stdout is for the results of functions.
 say() {
     echo "kernel-matrix: $*" >&2
 }
@@ -19,7 +19,8 @@ die() {
     exit 1
 }
 
-# ensure_packages COMMAND:PACKAGE...: installs the Debian packages whose command, or file, is not there, saying so.
+# ensure_packages COMMAND:PACKAGE...: installs the Debian packages whose command, or file, is missing, and prints their
+# names.
 ensure_packages() {
     local pair missing=() as_root=()
     for pair in "$@"; do

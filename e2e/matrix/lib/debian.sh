@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# Packages of any suite and architecture of Debian, without touching the machine's own apt: sources, lists and
-# downloads have a folder of their own. Nothing is installed; packages are unpacked where they are needed.
+# Packages of any suite and architecture of Debian. The machine's own apt is not touched: sources, lists and downloads
+# have a folder of their own. Nothing is installed; packages are unpacked where they are needed.
 
 readonly DEBIAN_KEYS=/usr/share/keyrings/debian-archive-keyring.gpg
-# Lists younger than this are taken as they are.
+# Maximum age of package lists in minutes before they are fetched again.
 readonly LISTS_MINUTES=1440
 
-# debian_archive SUITE: the archive that has it.
+# debian_archive SUITE: prints the archive that has the suite.
 debian_archive() {
     if [[ $1 == *-security ]]; then echo debian-security; else echo debian; fi
 }
 
-# debian_mirror ARCHIVE: the one that this machine's apt uses; where it has none of Debian, the one in the folder that
-# TRAFFICTRACE_DEBIAN_MIRROR names.
+# debian_mirror ARCHIVE: prints the mirror that this machine's apt uses. If apt uses no mirror of Debian, prints the
+# archive's folder under TRAFFICTRACE_DEBIAN_MIRROR.
 debian_mirror() {
     local uri
     # shellcheck disable=SC2016 # apt expands it
@@ -26,15 +26,15 @@ debian_mirror() {
     echo "$uri"
 }
 
-# debian_open SUITE ARCHITECTURE: directs apt in this shell to the suite alone, with lists not older than a day.
-# Fails when they cannot be had.
+# debian_open SUITE ARCHITECTURE: limits apt in this shell to the suite, with lists that are at most a day old. Fails
+# when the lists cannot be fetched.
 debian_open() {
     local suite=$1 architecture=$2 home=$CACHE/apt/$1-$2 mirror
     mirror=$(debian_mirror "$(debian_archive "$suite")") || return
     mkdir -p "$home/state/lists/partial" "$home/cache/archives/partial"
     : >"$home/status"
     echo "deb [signed-by=$DEBIAN_KEYS] $mirror $suite main" >"$home/sources.list"
-    # Of the machine's configuration only how things are fetched (proxies, time-outs) is kept.
+    # Of the machine's apt configuration, only the settings for downloads (proxies, timeouts) are kept.
     {
         env -u APT_CONFIG apt-config dump Acquire | grep -v '^Acquire::\(IndexTargets\|Languages\|GzipIndexes\)'
         cat <<EOF
@@ -66,17 +66,17 @@ EOF
     touch "$home/updated"
 }
 
-# debian_depends PACKAGE: the names of the packages that it depends on directly.
+# debian_depends PACKAGE: prints the names of the packages that it depends on directly.
 debian_depends() {
     apt-cache depends --important "$1" | awk '$1 == "Depends:" { print $2 }'
 }
 
-# debian_version PACKAGE: the version that would be fetched.
+# debian_version PACKAGE: prints the version that would be fetched.
 debian_version() {
     apt-cache show --no-all-versions "$1" | awk '$1 == "Version:" { print $2; exit }'
 }
 
-# debian_fetch FOLDER PACKAGE...: their files, checked by apt against the signed lists.
+# debian_fetch FOLDER PACKAGE...: downloads the packages' files; apt checks them against the signed lists.
 debian_fetch() {
     local folder=$1
     shift

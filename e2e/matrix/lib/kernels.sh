@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# The kernels of the matrix: which there are, what they have, and where to get them.
+# The kernels of the matrix: their names, their features, and their sources.
 
 readonly KERNEL_NAMES=(5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest)
 
-# kernel_suites NAME: the suites of Debian that have this kernel, in the order in which they are tried, one a line.
+# kernel_suites NAME: prints the suites of Debian that have this kernel, one a line, in the order in which they are
+# tried.
 kernel_suites() {
     case $1 in
     # The security archive still lists arm64 packages of bullseye, but no longer has their files.
@@ -16,13 +17,13 @@ kernel_suites() {
     esac
 }
 
-# kernel_architecture NAME: as Debian calls it.
+# kernel_architecture NAME: prints the architecture by Debian's name.
 kernel_architecture() {
     if [[ $1 == arm64-* ]]; then echo arm64; else echo amd64; fi
 }
 
-# kernel_tiers NAME: the tiers of hooks that the kernel must have, best first. The tracepoints of tp_btf came with Linux
-# 6.3. On arm64, kernel functions can be hooked by fexit since 6.4 (DYNAMIC_FTRACE_WITH_DIRECT_CALLS).
+# kernel_tiers NAME: prints the hook tiers that the kernel must have, best first. The tracepoints of tp_btf exist since
+# Linux 6.3. On arm64, fexit can hook kernel functions since 6.4 (DYNAMIC_FTRACE_WITH_DIRECT_CALLS).
 kernel_tiers() {
     case $1 in
     arm64-5.10 | arm64-6.1) echo kretprobe ;;
@@ -31,18 +32,18 @@ kernel_tiers() {
     esac
 }
 
-# Tiers to try of a kernel, by its name, where not all are.
+# The tiers to test by the kernel's name, if not all of its tiers are tested.
 declare -A ONLY_TIERS=()
 
-# tried_tiers NAME: the tiers that the suite is run with.
+# tried_tiers NAME: prints the tiers that the suite runs with.
 tried_tiers() {
     echo "${ONLY_TIERS[$1]:-$(kernel_tiers "$1")}"
 }
 
-# kernel_unfound NAME TIER: cases of which not all bytes need be seen there, by the beginning of their names, and why.
-# `check` says the same of each.
+# kernel_unfound NAME TIER: prints cases with bytes that the kernel need not see, by the beginning of their names, and
+# why. `check` reports the same limits.
 kernel_unfound() {
-    # Only TCP does without them.
+    # Only TCP does not need return probes.
     if [[ $2 == kretprobe ]]; then
         echo "udp/ more calls at one moment than the kernel has return probes"
         echo "icmp/ more calls at one moment than the kernel has return probes"
@@ -50,15 +51,15 @@ kernel_unfound() {
     fi
 }
 
-# kernel_skips NAME: whether the kernel skips an event while another task is preempted inside the same program, as
-# Debian's newest does. Emulation, where a program runs a hundred times longer, makes it frequent. At tracepoints a
-# second copy of a program steps in, elsewhere the events are told as missed.
+# kernel_skips NAME: succeeds if the kernel skips an event while another task is preempted inside the same program, as
+# Debian's newest does. Under emulation this is frequent, because a program runs a hundred times longer. At tracepoints,
+# a second copy of the program handles the event; elsewhere the event is reported as missed.
 kernel_skips() {
     [[ ${1#arm64-} == newest ]]
 }
 
-# kernel_package ARCHITECTURE: the package that holds the image, of the suite that is open. In newer suites the
-# package with the name of the image depends on the one that has it.
+# kernel_package ARCHITECTURE: prints the package with the kernel's image in the suite that is open. In newer suites,
+# the package with the image's name depends on another one that has the file.
 kernel_package() {
     local image binary
     image=$(debian_depends "linux-image-cloud-$1" | grep -m 1 '^linux-image-') || return
@@ -66,21 +67,21 @@ kernel_package() {
     echo "${binary:-$image}"
 }
 
-# kernel_has_http NAME: whether HTTP can be traced there. The programs need bpf_loop(), which came with Linux 5.17.
+# kernel_has_http NAME: succeeds if HTTP can be traced there. The programs need bpf_loop(), which exists since Linux
+# 5.17.
 kernel_has_http() {
     [[ $1 != *5.10 ]]
 }
 
-# kernel_has_stacks NAME: whether stacks can be taken there. They need the tracepoints of tp_btf.
+# kernel_has_stacks NAME: succeeds if stacks can be taken there. They need the tracepoints of tp_btf.
 kernel_has_stacks() {
     [[ ,$(kernel_tiers "$1"), == *,tp_btf,* ]]
 }
 
-# Modules that the guests load, as far as the kernel has them: kernel TLS, the ciphers that it asks for, and interfaces
-# whose packets a program carries.
+# Modules that the guests load if the kernel has them: kernel TLS, the ciphers that it uses, and TUN interfaces.
 readonly MODULES=(tun tls gcm ctr gf128mul ghash-generic cryptd crypto_simd aesni-intel geniv seqiv crypto_null aead)
 
-# kernel_modules ARCHITECTURE PACKAGE: the packages that have the modules of the kernel in PACKAGE.
+# kernel_modules ARCHITECTURE PACKAGE: prints the packages with the modules of the kernel in PACKAGE.
 kernel_modules() {
     local modules
     modules=$(debian_depends "$(debian_depends "linux-image-cloud-$1" | grep -m 1 '^linux-image-')" |
@@ -88,7 +89,7 @@ kernel_modules() {
     echo "${modules:-$2}"
 }
 
-# unpack_modules FROM TO: as files that a kernel takes.
+# unpack_modules FROM TO: copies the modules, decompressed, so that every kernel can load them.
 unpack_modules() {
     local name file
     mkdir -p "$2"
@@ -102,7 +103,7 @@ unpack_modules() {
     done
 }
 
-# unpack_kernel PACKAGE MODULES FOLDER: makes the folder, with `vmlinuz` and `mod/`.
+# unpack_kernel PACKAGE MODULES FOLDER: creates the folder, with `vmlinuz` and `mod/`.
 unpack_kernel() {
     local package=$1 modules=$2 folder=$3 part=$3.part deb
     rm -rf "$part"
@@ -116,7 +117,7 @@ unpack_kernel() {
             tar -x -C "$part" --wildcards './boot/vmlinu[xz]-*' './usr/lib/modules/*/vmlinu[xz]' '*.ko*' 2>/dev/null || true
     done
     unpack_modules "$part" "$part/mod"
-    # One of the two places has it.
+    # The image is in one of the two packages.
     find "$part" -name 'vmlinu[xz]*' -type f -exec mv {} "$part/vmlinuz" \;
     [[ -s $part/vmlinuz ]] || {
         say "no kernel image in $package"
@@ -127,11 +128,11 @@ unpack_kernel() {
     mv "$part" "$folder"
 }
 
-# fetch_from SUITE ARCHITECTURE: prints the folder that has the suite's kernel as `vmlinuz`; fetches it if needed.
+# fetch_from SUITE ARCHITECTURE: prints the folder with the suite's kernel as `vmlinuz`, which is fetched if needed.
 fetch_from() {
     local suite=$1 architecture=$2 package modules folder
     debian_open "$suite" "$architecture" && package=$(kernel_package "$architecture") || return
-    # Another choice of modules has another folder.
+    # The folder's name depends on the list of modules, so that another list has another folder.
     folder=$CACHE/kernels/${package}_$(debian_version "$package")_${architecture}_$(cksum <<<"${MODULES[*]}" | cut -d ' ' -f 1)
     [[ -d $folder/mod ]] || {
         say "fetching $package of $suite"
@@ -142,17 +143,18 @@ fetch_from() {
     echo "$folder"
 }
 
-# fetch_kernel NAME: prints the folder that has its `vmlinuz`. If no suite can be read, the one fetched last is taken.
+# fetch_kernel NAME: prints the folder with the kernel's `vmlinuz`. If no suite can be read, this is the kernel that was
+# fetched last.
 fetch_kernel() {
     local name=$1 architecture suite suites folder='' last=$CACHE/kernels/$1
     architecture=$(kernel_architecture "$name")
     mapfile -t suites < <(kernel_suites "$name")
     mkdir -p "$CACHE/kernels"
-    # Two runs at once would both download.
+    # The lock keeps two simultaneous runs from both downloading.
     exec 9>"$CACHE/kernels/lock"
     flock 9
     for suite in "${suites[@]}"; do
-        # In a shell of its own, since it directs apt.
+        # A subshell, because the function changes apt's configuration.
         folder=$(fetch_from "$suite" "$architecture") && break
         say "kernel $name: $suite does not offer it"
     done

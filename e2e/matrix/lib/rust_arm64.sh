@@ -1,25 +1,26 @@
 # shellcheck shell=bash
-# A Rust compiler for arm64: rustup's, where that target is installed, or Debian's, unpacked into the cache.
+# A Rust compiler for arm64: rustup's if that target is installed, otherwise Debian's, unpacked into the cache.
 
 readonly ARM64_TARGET=aarch64-unknown-linux-gnu
 readonly ARM64_LINKER=aarch64-linux-gnu-gcc
-# Its compiler is new enough for this workspace, and its standard library exists for both architectures.
+# The suite of Debian whose compiler is used: new enough for this workspace, with a standard library for both
+# architectures.
 readonly RUST_SUITE=forky
 
 rustup_has_arm64() {
     command -v rustup >/dev/null && (cd "$REPOSITORY" && rustup target list --installed 2>/dev/null) | grep -qx "$ARM64_TARGET"
 }
 
-# The compiler's own packages, with the libraries that it is linked to. Their names carry versions, which move.
+# Prints the compiler's packages, with the libraries that it is linked to. Their names contain versions, which change.
 compiler_packages() {
     local library
     library=$(debian_depends libstd-rust-dev | grep -m 1 '^libstd-rust-') || return
     printf '%s\n' rustc libstd-rust-dev
-    # Names of packages begin their lines; those of packages that do not exist by themselves are in brackets.
+    # Names of packages begin a line; virtual packages are in brackets.
     apt-cache depends --recurse --important "$library" | grep -E '^[a-z]'
 }
 
-# The compiler is linked to a newer C library than this machine may have: it runs with its own.
+# Writes a script that runs the compiler with its own C library, since it may need a newer one than this machine has.
 write_wrapper() {
     cat >"$1/rustc" <<EOF
 #!/bin/sh
@@ -46,7 +47,7 @@ unpack_compiler() {
     mv "$part" "$folder"
 }
 
-# debian_compiler: prints the program to use as RUSTC. Without a network, the one fetched last is taken.
+# debian_compiler: prints the program to use as RUSTC. Without a network, this is the compiler that was fetched last.
 debian_compiler() {
     local folder last=$CACHE/rust-arm64/last
     mkdir -p "$CACHE/rust-arm64"
@@ -62,7 +63,7 @@ debian_compiler() {
     echo "$(readlink -f "$last")/rustc"
 }
 
-# use_rust_arm64: directs cargo in this shell to arm64, with a target folder of its own, since the compiler is another.
+# use_rust_arm64: directs cargo in this shell to arm64, with a target folder of its own, since the compiler differs.
 use_rust_arm64() {
     local compiler
     ensure_packages "$ARM64_LINKER:gcc-aarch64-linux-gnu" /usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross \
@@ -74,6 +75,6 @@ use_rust_arm64() {
         export CARGO_TARGET_DIR=$REPOSITORY/target/arm64
     fi
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$ARM64_LINKER
-    # Static: it runs on a machine of any libc.
+    # Static, so that the program runs with any libc.
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static"
 }

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# Reads what the guests said, how each step ended and which cases it had, and makes the table of it.
+# Reads the guests' consoles for the results of each step and its cases, and prints them as a table.
 
 readonly COLUMNS=(check tp_btf fexit kretprobe http stacks)
 
-# said LOG: the guest's console, as lines.
+# said LOG: prints the guest's console without carriage returns.
 said() {
     tr -d '\r' <"$1"
 }
 
-# step_lines NAME STEP: what it printed. A case of which the kernel need not see all is not a failure.
+# step_lines NAME STEP: prints the step's output. A case with bytes that the kernel need not see is no failure.
 step_lines() {
     said "$OUT/$1.log" | awk -v step="$2" -v unfound="$(kernel_unfound "$1" "$2")" '
         BEGIN { rules = split(unfound, rule, "\n") }
@@ -29,29 +29,29 @@ step_lines() {
         $1 == "##matrix" && $2 == "begin" && $3 == step { inside = 1 }'
 }
 
-# step_end LOG STEP: how it ended; nothing when it did not.
+# step_end LOG STEP: prints the step's result; nothing if the step did not end.
 step_end() {
     said "$1" | sed -n "s/^##matrix end $2 [0-9]* s: //p"
 }
 
-# guest_kernel LOG: what the guest's kernel calls itself.
+# guest_kernel LOG: prints the release of the guest's kernel.
 guest_kernel() {
     said "$1" | sed -n 's/^##matrix kernel //p'
 }
 
-# cases NAME STEP: how many there were: ok, FAIL, unseen, skipped.
+# cases NAME STEP: prints the number of cases by result: ok, FAIL, unseen, skipped.
 cases() {
     step_lines "$1" "$2" | awk '
         $1 == "ok" { ok++ } $1 == "FAIL" { fail++ } $1 == "unseen" { unseen++ } $1 == "SKIPPED:" { skipped++ }
         END { print ok + 0, fail + 0, unseen + 0, skipped + 0 }'
 }
 
-# missed NAME STEP: how many events the product told that the kernel skipped.
+# missed NAME STEP: prints the number of events that the product reported as skipped by the kernel.
 missed() {
     step_lines "$1" "$2" | sed -n 's/^FAIL *lost missedEvents: //p'
 }
 
-# cell NAME STEP: what the table says about it.
+# cell NAME STEP: prints the cell of the table.
 cell() {
     local end passed failed unseen skipped missed text
     end=$(step_end "$OUT/$1.log" "$2")
@@ -85,7 +85,7 @@ cell() {
     esac
 }
 
-# has_step NAME STEP: whether that kernel is asked for it.
+# has_step NAME STEP: succeeds if the step is run on that kernel.
 has_step() {
     case $2 in
     check) ;;
@@ -95,20 +95,20 @@ has_step() {
     esac
 }
 
-# What a reader of the table asks next: which cases failed or were not seen, and why.
+# Prints which cases failed or were not seen, and why.
 details() {
     local name step lines
     for name in "$@"; do
         for step in "${COLUMNS[@]}"; do
             has_step "$name" "$step" || continue
-            # What a kernel does not have is no skipped test.
+            # A feature that a kernel lacks is not a skipped test.
             lines=$(step_lines "$name" "$step" | sed 's/^SKIPPED:/not here/' | grep -E '^(FAIL|unseen|not here) ' || true)
             [[ -z $lines ]] || printf '\n%s, %s (%s):\n%s\n' "$name" "$step" "$OUT/$name.log" "$lines"
         done
     done
 }
 
-# verdict NAME...: prints details, the table, and a line that counts its cells. Fails when one failed.
+# verdict NAME...: prints details, the table, and a line that counts its cells. Fails when a cell failed.
 verdict() {
     local name step text passed=0 failed=0 row rows=()
     rows+=("KERNEL|ARCHITECTURE|RELEASE$(printf '|%s' "${COLUMNS[@]}")")

@@ -1,5 +1,5 @@
-//! The kernel's statistics of BPF programs (`run_time_ns`), which cost every run of every program some tens of
-//! nanoseconds: needed for events, forbidden for rates.
+//! //! The kernel's statistics of BPF programs (`run_time_ns`). They cost some tens of nanoseconds for each run of a
+//! program, so they are on while events are measured and must be off while rates are.
 
 use std::{fs, os::fd::OwnedFd};
 
@@ -9,7 +9,7 @@ use crate::support::{Result, TestError};
 
 const SYSCTL: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// Statistics that are on for as long as this lives. The kernel ends them with the descriptor, however the process ends;
+/// Keeps the statistics on until dropped. The kernel ends them when the descriptor is closed, however the process ends;
 /// the sysctl stays 0.
 pub(super) struct Statistics {
     _on: OwnedFd,
@@ -22,7 +22,7 @@ impl Statistics {
     }
 }
 
-/// Sets the sysctl to 0 if it is not, and says so: something before this run left it.
+/// Sets the sysctl to 0, and prints that, if something before this run left it on.
 pub(super) fn switch_off() -> Result<()> {
     let value = fs::read_to_string(SYSCTL).map_err(TestError::io(format!("read {SYSCTL}")))?;
     if value.trim() != "0" {

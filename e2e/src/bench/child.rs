@@ -1,4 +1,4 @@
-//! Commands whose processes end with the benchmark, however it ends.
+//! Commands that the kernel ends together with the benchmark, however the benchmark ends.
 
 use std::{
     ffi::OsStr,
@@ -14,7 +14,7 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// As [`command`], in a cgroup and on one processor.
+/// Returns a [`command`] that first joins a cgroup and is bound to one processor.
 pub(super) fn command_in(cgroup: &Path, cpu: usize, program: impl AsRef<OsStr>) -> Command {
     let mut command = command("sh");
     command.args(["-c", "echo 0 >\"$0/cgroup.procs\" && exec taskset -c \"$@\""]);

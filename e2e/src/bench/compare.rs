@@ -1,4 +1,4 @@
-//! The table of a kind of load: what tracing takes from it, beside other tools.
+//! The table of one kind of load: the share of its rate that tracing costs, compared with other tools.
 
 use std::{path::Path, time::Duration};
 
@@ -13,32 +13,32 @@ use super::{
 };
 use crate::support::{Result, TestError};
 
-/// Loads that are compared in one table.
+/// A set of loads that are compared in one table.
 pub(super) trait Subject {
-    /// Its name, for the progress.
+    /// Name of the set, for progress messages.
     const NAME: &'static str;
-    /// The loads, for the head of the table.
+    /// Description of the loads, for the table's title.
     const TITLE: &'static str;
-    /// The columns: one load each.
+    /// Names of the columns, one for each load.
     const LANES: &'static [&'static str];
-    /// Passes through the workers in a block.
+    /// Number of passes through the workers in a block.
     const PASSES: usize;
-    /// Time for the product, and for each other tool.
+    /// Time limits: for measuring the product, and for each other tool.
     const LIMITS: (Duration, Duration);
 
     /// Starts the worker of a lane, with its sockets in a cgroup.
     fn hire(&self, lane: usize, cgroup: &Path, cpu: usize) -> Result<Box<dyn Worker>>;
 }
 
-/// Figure of a round for a lane. Ratios are those of rates, thus inverse ones of costs.
+/// A figure of a round for a lane. It is a ratio of rates, which is the inverse of the ratio of costs.
 type Figure = fn(&Round, usize) -> f64;
 
-/// Place in a crew of a lane's worker in the container that is traced.
+/// Index in the crew of a lane's worker in the traced container.
 const fn traced(lane: usize) -> usize {
     lane * 2
 }
 
-/// Place in a crew of a lane's worker in the container that nobody traces.
+/// Index in the crew of a lane's worker in the container that is not traced.
 const fn plain(lane: usize) -> usize {
     lane * 2 + 1
 }
@@ -57,7 +57,7 @@ const EQUAL: (&str, Figure) = ("control: one container against another, tracing 
     round.off[plain(lane)] / round.off[traced(lane)]
 });
 
-/// Measures, and prints the table.
+/// Measures the loads and prints the table.
 pub(super) fn run<S: Subject>(bench: &Bench, subject: &S) -> Result<()> {
     bpf_stats::switch_off()?;
     let stage = Stage::new(&bench.host)?;
@@ -73,7 +73,7 @@ pub(super) fn run<S: Subject>(bench: &Bench, subject: &S) -> Result<()> {
     Ok(())
 }
 
-/// The rows about the product, and the control that comes with them.
+/// Measures the product. Returns its rows of the table, and the control that was measured in the same rounds.
 fn product<S: Subject>(bench: &Bench, subject: &S, stage: &Stage) -> Result<(Vec<Vec<String>>, Vec<String>)> {
     let hire = || {
         let mut crew = Crew::new();
@@ -109,7 +109,7 @@ fn product<S: Subject>(bench: &Bench, subject: &S, stage: &Stage) -> Result<(Vec
     Ok((rows, ratios(EQUAL)))
 }
 
-/// Fails unless the product counts what the traced container moves.
+/// Fails unless the product counts the bytes that the traced container moves.
 fn prove(mut product: Product, crew: &mut Crew) -> Result<()> {
     rounds::to(&mut product, Some(0), crew)?;
     match product.finish()? {
@@ -118,7 +118,8 @@ fn prove(mut product: Product, crew: &mut Crew) -> Result<()> {
     }
 }
 
-/// The row about another tool, which does not tell containers apart.
+/// Measures another tool and returns its row. Other tools do not distinguish containers, so their workers are all in
+/// one.
 fn other<S: Subject>(bench: &Bench, subject: &S, stage: &Stage, tool: &mut Tool) -> Result<Vec<String>> {
     let hire = || (0..S::LANES.len()).map(|lane| subject.hire(lane, stage.plain(), bench.cpu)).collect();
     let figure: Figure = |round, lane| round.off[lane] / round.on[lane];

@@ -1,4 +1,4 @@
-//! Time and memory that many flows cost the process that reads and ranks them.
+//! CPU time and memory that the process which reads and ranks flows uses when there are many.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{Bench, child, interrupt, load::Kind, stats::Estimate, table, usage, 
 use crate::support::{Result, TestError, bpf, cgroup::Cgroup, process::Process};
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// Intervals of one second that are measured.
+/// Number of one-second intervals that are measured.
 const INTERVALS: u32 = 10;
 const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
@@ -29,17 +29,17 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
     let cgroup = Cgroup::new(&bench.host.cgroup_root)?;
     let mut command = child::command(&bench.host.traffictrace);
     command.args(["top", "-o", "json", "--top", "20", "--interval", "1s", "--cgroup"]).arg(cgroup.path());
-    // Less than half full, as in normal use: beyond that, reading it is done more often.
+    // Leaves the table less than half full, as in normal use; beyond that, it is read more often.
     let top = Process::start(command.args(["--max-flows", &(flows * 2 + flows / 4 + 1000).to_string()]))?;
     next(&top)?;
     let mut peers = LoadWorker::start_cold(Kind::Peers, cgroup.path(), Some(bench.cpu), flows)?;
     peers.work(1)?;
-    // Until all flows are known and ranked.
+    // Waits until all flows are known and ranked.
     for _ in 0..3 {
         next(&top)?;
     }
     let idle = cpu_of_intervals(&top, |_| Ok(()))?;
-    // At most once an interval, as often as the sender is done.
+    // The sender uses each flow at most once an interval, or as often as it manages.
     let moved =
         if flows <= 100_000 { Some(cpu_of_intervals(&top, |_| peers.work(1).map(drop))?) } else { None };
     let resident = |name| usage::memory(top.pid(), name).map(|kib| format!("{:.0}", kib / 1024.0));
@@ -63,9 +63,9 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
     ])
 }
 
-/// Milliseconds of CPU that a process uses for one interval.
+/// Measures the milliseconds of CPU that a process uses in one interval.
 fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -> Result<Estimate> {
-    // What was printed meanwhile is not waited for again.
+    // Documents that were printed meanwhile are skipped.
     while top.line(Duration::ZERO).is_ok_and(|line| line.is_some()) {}
     next(top)?;
     let mut used = Vec::new();

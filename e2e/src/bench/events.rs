@@ -1,4 +1,4 @@
-//! Nanoseconds of each program, by the kernel's own statistics.
+//! Nanoseconds of CPU that each program takes, by the kernel's own statistics.
 
 use std::collections::BTreeMap;
 
@@ -22,15 +22,15 @@ const LOADS: [(Kind, &str); 3] = [
     (Kind::UdpPingPong, "UDP ping-pong"),
 ];
 const ROUNDS: usize = 9;
-/// Operations of a load in a round.
+/// Number of operations of a load in a round.
 const OPERATIONS: u64 = 4000;
-/// Runs below which a program is not counted: every operation runs the programs on its hooks at least once, so other
-/// processes ran this one.
+/// Minimum number of runs for a program to be measured: every operation runs the programs on its hooks at least once,
+/// so a program with fewer runs was run by other processes.
 const FEW: f64 = OPERATIONS as f64;
-/// Name of the rows with the time of all programs together for one operation.
+/// Name of the rows with the total time of all programs for one operation.
 const ALL: &str = "all, for an operation";
 
-/// Columns of the table.
+/// The columns of the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Setting {
     Empty,
@@ -38,7 +38,7 @@ enum Setting {
     Selected,
 }
 
-/// Nanoseconds of each round by load, hook and setting.
+/// Nanoseconds measured in each round, by load, hook and setting.
 type Measured = BTreeMap<(usize, String, Setting), Vec<f64>>;
 
 pub(super) fn run(bench: &Bench) -> Result<()> {
@@ -63,7 +63,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Runs each load once, and adds the times of a process's programs.
+/// Runs each load once and records the times of the process's programs.
 fn measure(bench: &Bench, stage: &Stage, setting: Setting, pid: u32, measured: &mut Measured) -> Result<()> {
     let cgroup = if setting == Setting::NotSelected { stage.plain() } else { stage.traced() };
     for (load, (kind, _)) in LOADS.iter().enumerate() {
@@ -85,7 +85,7 @@ fn measure(bench: &Bench, stage: &Stage, setting: Setting, pid: u32, measured: &
     Ok(())
 }
 
-/// The hook of a program, which the product's and the empty one have in common.
+/// Returns the hook of a program: the product's program and the empty one on the same hook give the same name.
 fn hook(program: &str) -> &str {
     program.trim_start_matches("tt_").trim_start_matches("empty_")
 }
@@ -96,7 +96,7 @@ fn print(measured: &Measured) {
     };
     let mut rows = Vec::new();
     for (load, hook, _) in measured.keys().filter(|(.., setting)| *setting == Setting::Selected) {
-        // The product may have programs on hooks that no empty one stands for.
+        // The product may have programs on hooks for which there is no empty one.
         let empty = nanos(*load, hook, Setting::Empty);
         let cell = |setting| match (nanos(*load, hook, setting), empty) {
             (Some(nanos), Some(empty)) => format!("{nanos:.0} ({:+.0})", nanos - empty),

@@ -1,4 +1,4 @@
-//! The price of hooks that are attached at all: of 1, 2, 3, … programs that do nothing.
+//! The cost of attached hooks themselves: of 1, 2, 3, … programs that do nothing.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: the measurement stops at its next step, so that every guard undoes what it made. A second signal
-//! ends the process at once.
+//! Handling of Ctrl-C and SIGTERM: the measurement stops at its next step, so that every guard undoes what it set up. A
+//! second signal ends the process at once.
 
 use std::{
     io,
@@ -18,10 +18,10 @@ use crate::support::{Result, TestError};
 
 static SEEN: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Begins to note the signals.
+/// Installs the signal handlers.
 pub(super) fn listen() -> Result<()> {
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag unset.
+        // The order matters: the conditional shutdown runs first, and must find the flag unset at the first signal.
         let registered = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&SEEN))
             .and_then(|_| flag::register(signal, Arc::clone(&SEEN)));
         registered.map_err(TestError::io("listen for signals"))?;
@@ -29,7 +29,7 @@ pub(super) fn listen() -> Result<()> {
     Ok(())
 }
 
-/// Fails after a signal.
+/// Fails if a signal has arrived.
 pub(super) fn check() -> Result<()> {
     if SEEN.load(Relaxed) {
         return Err(TestError::io("go on")(io::ErrorKind::Interrupted.into()));

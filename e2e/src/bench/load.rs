@@ -1,4 +1,4 @@
-//! Load on loopback: operations on request, in a process that can be put into a cgroup.
+//! Load on loopback: a process that can be put into a cgroup does operations on request.
 
 use std::{
     fs,
@@ -19,28 +19,28 @@ use crate::support::{Result, TestError};
 pub(super) enum Kind {
     /// One byte there and back over one TCP connection.
     PingPong,
-    /// 64 KiB there over one TCP connection.
+    /// 64 KiB in one direction over one TCP connection.
     Bulk,
-    /// Connect, one byte there and back, close.
+    /// A connection that is opened, moves one byte there and back, and is closed.
     Connect,
-    /// One byte there and back by unconnected UDP sockets.
+    /// One byte there and back between unconnected UDP sockets.
     UdpPingPong,
-    /// One byte there and back through pipes, which no socket program sees.
+    /// One byte there and back through pipes, which no program on sockets sees.
     Pipe,
     /// A datagram from one UDP socket to each of many peers.
     Peers,
 }
 
-/// Time after which a call that waits for the other end fails.
+/// Timeout of a call that waits for the other end.
 const STUCK: Duration = Duration::from_secs(5);
 
-/// Bytes of one bulk write.
+/// Number of bytes of one bulk write.
 const BULK: usize = 64 << 10;
 
 type Operation = Box<dyn FnMut() -> io::Result<()>>;
 
-/// Serves requests from standard input until it is closed: for each line with a number of operations, does them and
-/// prints the nanoseconds that they took. A line `ready` comes first.
+/// Serves requests from standard input until it is closed. Prints the line `ready` first; then each line of input is a
+/// number of operations, which are done and answered with the nanoseconds that they took.
 pub(super) fn serve(kind: Kind, cgroup: &Path, cpu: Option<usize>, peers: u32) -> Result<()> {
     let joined = fs::write(cgroup.join("cgroup.procs"), "0");
     joined.map_err(TestError::io(format!("join {}", cgroup.display())))?;
@@ -100,7 +100,7 @@ fn ping_pong() -> io::Result<Operation> {
     }))
 }
 
-/// The other end reads as much at once as is written at once.
+/// Prepares bulk writes; the other end reads with buffers of the same size.
 fn bulk() -> io::Result<Operation> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
@@ -115,8 +115,8 @@ fn bulk() -> io::Result<Operation> {
     Ok(Box::new(move || client.write_all(&bytes)))
 }
 
-/// Every connection leaves its port in TIME_WAIT for a minute, and the fewer ports an address has left, the longer is the
-/// search for one. So the server's address changes often.
+/// Prepares connections that are opened and closed. The server's address changes often: each connection leaves its port
+/// in TIME_WAIT for a minute, and the search for a free port takes longer the fewer an address has left.
 fn connect() -> io::Result<Operation> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let port = listener.local_addr()?.port();
@@ -162,8 +162,8 @@ fn pipe() -> io::Result<Operation> {
     }))
 }
 
-/// A datagram to each address is a flow, the cheapest there is. Ports that nobody listens on answer with an error that an
-/// unconnected socket does not see.
+/// Prepares datagrams to many addresses, each of which is a flow: the cheapest way to make one. The ports are closed;
+/// an unconnected socket does not see the errors that they answer with.
 fn send_to_peers(peers: u32) -> io::Result<Operation> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     Ok(Box::new(move || {

@@ -1,4 +1,4 @@
-//! The machine: a description for the head of the tables, and the processor that is kept for the load.
+//! The machine: its description for the head of the tables, and the processor that is reserved for the load.
 
 use std::{fs, path::Path, process::Command, thread::available_parallelism};
 
@@ -6,7 +6,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::support::{Result, TestError};
 
-/// Kernel, processors and version of the product, without which figures say nothing.
+/// Describes the kernel, the processors and the version of the product.
 pub(super) fn describe(product: &Path) -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let release = read("/proc/sys/kernel/osrelease");
@@ -26,7 +26,7 @@ pub(super) fn describe(product: &Path) -> String {
 }
 
 /// Reserves the last processor for the load and returns its number. This process and all that it starts stay on the
-/// others, so the product's own work never takes the load's time.
+/// other processors, so that the product's own work takes no time from the load.
 pub(super) fn reserve() -> Result<usize> {
     let failed = |error: rustix::io::Errno| TestError::io("choose processors")(error.into());
     let mut cpus = sched_getaffinity(None).map_err(failed)?;
@@ -41,7 +41,7 @@ pub(super) fn reserve() -> Result<usize> {
     Ok(load)
 }
 
-/// Keeps the calling thread, and threads that it starts, on one processor.
+/// Binds the calling thread, and the threads that it starts, to one processor.
 pub(super) fn pin(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu);

@@ -1,14 +1,14 @@
-//! `make bench`: what tracing costs. Every figure is a ratio of the same load in alternating slices of one run, with a
+//! `make bench`: the cost of tracing. Every figure is a ratio of the same load in alternating slices of one run, with a
 //! 95 % interval, because machines differ and are shared.
 //!
 //! * [`events`]: nanoseconds of each program, by the kernel's statistics.
 //! * [`rates`] and [`nginx`], by [`compare`]: small operations, and a real server.
 //! * [`http`]: a real server whose requests are shown.
-//! * [`stacks`]: stacks of the calls that send and receive.
+//! * [`stacks`]: calls whose stacks are taken.
 //! * [`hooks`]: programs that do nothing.
 //! * [`drain`]: reading and ranking many flows.
 //!
-//! Below them: [`rounds`] of [`worker`]s that take turns while a [`switch`] goes on and off.
+//! They are built on [`rounds`] of [`worker`]s that take turns while a [`switch`] goes on and off.
 
 mod bpf_stats;
 mod child;
@@ -89,27 +89,27 @@ enum Command {
     },
 }
 
-/// Surroundings that all parts need.
+/// The environment that all parts need.
 #[derive(Debug)]
 struct Bench {
     host: Host,
-    /// The processor that is the load's alone.
+    /// Number of the processor that is reserved for the load.
     cpu: usize,
     patience: f64,
 }
 
 impl Bench {
-    /// A time limit, with the patience that was asked for.
+    /// Multiplies a time limit by the patience that the command line asks for.
     fn limit(&self, limit: Duration) -> Duration {
         limit.mul_f64(self.patience)
     }
 }
 
-/// Runs what the command line asks for.
+/// Runs the parts that the command line asks for.
 ///
 /// # Errors
 ///
-/// When the machine lacks something, a part of it fails, or a signal ends it.
+/// Fails when the machine lacks something, when a part fails, or after a signal.
 pub fn run(cli: Cli) -> Result<()> {
     if let Some(Command::Load { kind, cgroup, cpu, peers }) = cli.command {
         return load::serve(kind, &cgroup, cpu, peers);
@@ -131,7 +131,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Part::Stacks => stacks::run(&bench),
             Part::Drain => drain::run(&bench, cli.flows),
         };
-        // After a signal, that is why something failed.
+        // After a signal, the part failed because of that.
         interrupt::check()?;
         done?;
     }

@@ -1,4 +1,4 @@
-//! A real server: nginx with one process under wrk, both on one processor.
+//! The cost for a real server: nginx with one process, and wrk, both on one processor.
 
 use std::{path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::Result;
 
-/// A file of 1 KiB, over connections that last or over one for each request.
+/// Requests for a file of 1 KiB, over lasting connections or with a connection for each.
 struct Nginx;
 
 impl Subject for Nginx {

@@ -1,21 +1,21 @@
-//! The BPF programs that a process has attached, read from the kernel.
+//! The BPF programs that a process has attached, as the kernel lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{Result, TestError, bpf};
 
-/// The kernel's counters of one name's programs.
+/// The kernel's counters of all programs of one name.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
-    /// Runs that statistics counted.
+    /// Number of runs that the statistics counted.
     pub(super) runs: f64,
-    /// Time of these runs, ns.
+    /// Total time of these runs in ns.
     pub(super) nanos: f64,
-    /// Events for which the program did not run, since it was running on that CPU already.
+    /// Number of events for which the program did not run because it was already running on that CPU.
     pub(super) recursion_misses: u64,
 }
 
-/// Programs that links of a process attach, by name.
+/// Lists the programs that the links of a process attach, by name.
 pub(super) fn attached(pid: u32) -> Result<BTreeMap<String, Counters>> {
     let held = bpf::held_by(pid)?.links;
     let links = bpf::show("link")?;
@@ -29,7 +29,7 @@ pub(super) fn attached(pid: u32) -> Result<BTreeMap<String, Counters>> {
         let (Some(id), Some(name)) = (program["id"].as_u64(), program["name"].as_str()) else { continue };
         if ids.contains(&id) {
             let counters = programs.entry(name.to_owned()).or_default();
-            // Fields that are 0 are left out.
+            // The fields are missing if they are 0.
             counters.runs += program["run_cnt"].as_f64().unwrap_or(0.0);
             counters.nanos += program["run_time_ns"].as_f64().unwrap_or(0.0);
             counters.recursion_misses += program["recursion_misses"].as_u64().unwrap_or(0);
@@ -38,24 +38,24 @@ pub(super) fn attached(pid: u32) -> Result<BTreeMap<String, Counters>> {
     Ok(programs)
 }
 
-/// Ids of all links of the machine, none where they cannot be listed.
+/// Lists the ids of all links of the machine; empty if they cannot be listed.
 pub(super) fn links() -> BTreeSet<u64> {
     let links = bpf::show("link").unwrap_or_default();
     links.iter().filter_map(|link| link["id"].as_u64()).collect()
 }
 
-/// Programs seen attached in the course of a measurement, with the sum of their recursion misses.
+/// Programs that were attached during a measurement, with the sum of their recursion misses.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     misses: BTreeMap<String, u64>,
 }
 
 impl Seen {
-    /// Adds the programs of a process that is about to detach them.
+    /// Adds the programs of a process; called just before it detaches them.
     ///
     /// # Errors
     ///
-    /// When statistics of BPF programs were on, so that rates are not what they seem.
+    /// Fails when the statistics of BPF programs were on, because they distort rates.
     pub(super) fn add(&mut self, pid: u32) -> Result<()> {
         for (name, counters) in attached(pid)? {
             if counters.runs > 0.0 {
@@ -67,7 +67,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Prints them.
+    /// Prints the programs and their recursion misses.
     pub(super) fn print(&self) {
         let names: Vec<&str> = self.misses.keys().map(String::as_str).collect();
         let missed: Vec<String> = self

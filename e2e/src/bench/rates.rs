@@ -1,4 +1,4 @@
-//! Rates of the smallest operations, where what tracing adds weighs most.
+//! Rates of the smallest operations, for which the cost of tracing weighs most.
 
 use std::{path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::support::Result;
 
-/// One byte there and back. The pipe is a control: no program sees it.
+/// Loads that move one byte there and back. The pipe is a control: no program sees it.
 pub(super) struct Rates;
 
 const KINDS: [Kind; 4] = [Kind::PingPong, Kind::Connect, Kind::UdpPingPong, Kind::Pipe];

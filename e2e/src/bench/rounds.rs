@@ -1,10 +1,10 @@
-//! Rounds: the same workers take turns of a few milliseconds in blocks with something off, on, and off again.
+//! Rounds: the same workers take turns of a few milliseconds, in blocks with a switch off, on, and off again.
 //!
-//! * Slices alternate, so anything else that the machine does meets all workers alike; a block counts its median slice.
-//! * A block that is on is compared with the mean of the blocks before and after, so a machine that gets slower favours
-//!   neither.
-//! * Every round has workers of its own: the place of a process in memory is worth some thousandths.
-//! * The processor of the load never rests within a round: a pause makes what follows it slower.
+//! * Slices alternate, so other work of the machine affects all workers alike; a block's figure is its median slice.
+//! * A block with the switch on is compared with the mean of the blocks before and after it, so a machine that slows
+//!   down favours neither.
+//! * Every round starts its own workers, since the memory layout of a process changes its speed by some thousandths.
+//! * The processor of the load never idles within a round: work after a pause is slower.
 
 use std::time::{Duration, Instant};
 
@@ -19,30 +19,30 @@ use crate::support::{Result, TestError};
 /// Workers that take turns.
 pub(super) type Crew = Vec<Box<dyn Worker>>;
 
-/// Half of a 95 % interval that is narrow enough.
+/// Half-width of a 95 % interval that is narrow enough.
 const PRECISE: f64 = 0.007;
-/// Rounds before a narrow interval is believed.
+/// Minimum number of rounds before a narrow interval is trusted.
 const BELIEVED: usize = 12;
-/// Rounds before the time is over, however long they take: of fewer, a bootstrap says too little.
+/// Minimum number of rounds, even when the time is over: a bootstrap of fewer says too little.
 const FEWEST: usize = 6;
-/// Time that switching may take.
+/// Timeout of a switch to another level.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Passes through the crew after switching, before slices count.
+/// Number of passes through the crew after a switch, before slices count.
 const SETTLING: usize = 1;
 
 /// Description of a measurement.
 pub(super) struct Plan {
     /// Name of the measurement, for the progress on standard error.
     pub(super) name: String,
-    /// Passes through the crew in each block; each worker has two slices in a pass.
+    /// Number of passes through the crew in each block; each worker has two slices in a pass.
     pub(super) passes: usize,
-    /// Levels that are switched on, one after the other.
+    /// Number of levels that are switched on, one after the other.
     pub(super) levels: usize,
-    /// Time after which no round begins.
+    /// Time after which no new round begins.
     pub(super) limit: Duration,
 }
 
-/// Cost of an operation in ns for each worker, around and while something was on.
+/// Cost of an operation in ns for each worker: with the switch off (mean of the blocks before and after), and on.
 #[derive(Debug)]
 pub(super) struct Round {
     pub(super) off: Vec<f64>,
@@ -60,13 +60,13 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// Estimates a figure of the rounds of a level.
+    /// Estimates a figure from the rounds of a level.
     pub(super) fn estimate(&self, level: usize, figure: impl Fn(&Round) -> f64) -> Estimate {
         let values: Vec<f64> = self.levels[level].iter().map(figure).collect();
         Estimate::of(&values)
     }
 
-    /// Number of rounds, the time that they took, and a warning if there were other BPF programs.
+    /// Describes the number of rounds, the time that they took, and other BPF programs, if there were any.
     pub(super) fn effort(&self) -> String {
         let rounds = self.levels.first().map_or(0, Vec::len);
         let mut text = format!("{rounds} rounds in {:.0} s", self.took.as_secs_f64());
@@ -99,7 +99,7 @@ pub(super) fn run(
         measured.foreign = measured.foreign.max(before.len()).max(after.len());
         measured.took = begin.elapsed();
         let over = measured.took >= plan.limit && count >= FEWEST;
-        // An estimate takes about as long as a slice.
+        // Estimates are computed only now and then, since each takes about as long as a slice.
         if over || count.is_multiple_of(4) {
             let worst = watched(&measured).iter().map(Estimate::uncertainty).fold(0.0, f64::max);
             eprintln!("{}: {}, ±{:.1} %", plan.name, measured.effort(), worst * 100.0);
@@ -111,7 +111,7 @@ pub(super) fn run(
     Ok(measured)
 }
 
-/// Off, on, off for each level; what is off between two levels counts for both.
+/// Runs one round: off, on, off for each level. A block that is off between two levels counts for both.
 fn round(plan: &Plan, switch: &mut dyn Switch, crew: &mut Crew, measured: &mut Measured) -> Result<()> {
     let mut order: Vec<usize> = (0..plan.levels).collect();
     fastrand::shuffle(&mut order);
@@ -160,8 +160,8 @@ fn settle(crew: &mut Crew) -> Result<()> {
     block(crew, SETTLING).map(drop)
 }
 
-/// The median slice of each worker. Each pass is in an order of its own, there and back, so that none of them is earlier,
-/// warmer or behind the same other one on average.
+/// Returns the median slice of each worker. Each pass has a random order and runs it forwards and backwards, so that on
+/// average no worker is earlier, warmer or behind the same other one.
 fn block(crew: &mut Crew, passes: usize) -> Result<Vec<f64>> {
     let mut slices = vec![Vec::new(); crew.len()];
     let mut order: Vec<usize> = (0..crew.len()).collect();
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// A machine on which every slice makes the next one slower.
+    /// A fake machine on which every slice makes the next one slower.
     #[derive(Default)]
     struct Machine {
         slices: Cell<u32>,
@@ -191,7 +191,7 @@ mod tests {
     struct Fake {
         machine: Rc<Machine>,
         cost: f64,
-        /// Share of its cost that it pays more for each level.
+        /// Share of its cost that the worker pays in addition for each level.
         pays: f64,
     }
 
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    /// Two workers, of which the second pays a tenth for each level.
+    /// Measures two workers, the second of which pays a tenth more for each level.
     fn measured(levels: usize) -> Result<Measured> {
         let machine = Rc::new(Machine::default());
         let plan = Plan { name: "test".to_owned(), passes: 3, levels, limit: Duration::ZERO };

@@ -1,4 +1,4 @@
-//! An nginx with one process and a wrk that asks it, both on one processor.
+//! An nginx with one process and a wrk that sends requests to it, both on one processor.
 
 use std::{
     fs,
@@ -20,26 +20,26 @@ const SLICE: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(10);
 /// Number of connections that wrk keeps busy.
 const CONNECTIONS: &str = "8";
-/// Bytes of the file that is asked for.
+/// Size in bytes of the file that is requested.
 const FILE: usize = 1024;
-/// Bytes of the text that is compressed for each request.
+/// Size in bytes of the text that is compressed for each request.
 const TEXT: usize = 8192;
-/// Bytes by which TLS 1.3 makes a small response longer: a record's header, the type of what is in it, and the tag (RFC 8446,
+/// Number of bytes that TLS 1.3 adds to a small response: a record's header, its content type and its tag (RFC 8446,
 /// section 5.2).
 const RECORD: f64 = 5.0 + 1.0 + 16.0;
-/// Connections that nginx takes at most.
+/// Maximum number of connections that nginx accepts.
 const MOST_CONNECTIONS: u32 = 20_000;
 
-/// What is asked for.
+/// The page that is requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Page {
-    /// Two bytes that nginx has at hand: nothing is cheaper to serve.
+    /// Two bytes from nginx's memory: the cheapest response.
     Empty,
-    /// A file of 1 KiB, by sendfile.
+    /// A file of 1 KiB, sent by sendfile.
     File,
-    /// A text of 8 KiB, compressed: as much work as a request that is computed takes at least.
+    /// A text of 8 KiB, compressed for each request: a lower bound of the work of a computed response.
     Compressed,
-    /// The two bytes by TLS.
+    /// The two bytes over TLS.
     Encrypted,
 }
 
@@ -53,7 +53,7 @@ impl Page {
     }
 }
 
-/// Returns whether nginx and wrk are installed; says what is not measured without them.
+/// Returns whether nginx and wrk are installed; if not, prints the part that is not measured.
 pub(super) fn is_installed(part: &str) -> bool {
     let missing: Vec<&str> =
         ["nginx", "wrk"].into_iter().filter(|program| child::installed(program).is_none()).collect();
@@ -67,13 +67,13 @@ pub(super) fn is_installed(part: &str) -> bool {
 pub(super) struct Nginx {
     process: Guarded,
     at: SocketAddr,
-    /// Where it speaks TLS, if it does.
+    /// Address of the TLS listener, with its certificate, if there is one.
     tls: Option<(SocketAddr, Certificate)>,
     _folder: tempfile::TempDir,
 }
 
 impl Nginx {
-    /// Starts it on a processor, and waits until it listens; if it `encrypts`, at a second address by TLS.
+    /// Starts nginx on a processor and waits until it listens; with `encrypts`, also at a second address with TLS.
     pub(super) fn start(encrypts: bool, cgroup: &Path, cpu: usize) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         let free = || Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
@@ -89,23 +89,23 @@ impl Nginx {
         Ok(Self { process, at, tls, _folder: folder })
     }
 
-    /// Where it listens.
+    /// Address of the listener without TLS.
     pub(super) fn at(&self) -> SocketAddr {
         self.at
     }
 }
 
-/// An nginx, and a wrk outside of its cgroup, both stopped between slices.
+/// An nginx, and a wrk outside its cgroup. Both are stopped between slices.
 pub(super) struct Server {
     nginx: Nginx,
     wrk: Guarded,
-    /// Bytes that nginx writes for a request.
+    /// Number of bytes that nginx writes for a request.
     response: f64,
     begun: (Instant, f64),
 }
 
 impl Server {
-    /// Starts both; with `keep_alive`, requests share connections, else each has its own.
+    /// Starts both. With `keep_alive`, requests share connections; otherwise each has its own.
     pub(super) fn start(page: Page, keep_alive: bool, cgroup: &Path, cpu: usize) -> Result<Self> {
         let nginx = Nginx::start(matches!(page, Page::Encrypted), cgroup, cpu)?;
         let connection = if keep_alive { "keep-alive" } else { "close" };
@@ -121,7 +121,7 @@ impl Server {
         command.args(["-H", &format!("Connection: {connection}"), "-H", "Accept-Encoding: gzip"]);
         command.arg(format!("{scheme}://{end}/{}", page.path()));
         let wrk = Guarded::start(&mut command)?;
-        // Connected and warm.
+        // Waits until wrk's connections are open and warm.
         let warm = before + response * 200.0;
         wait::until("wrk to ask nginx", LIMIT, || {
             let written = nginx.process.written()?;
@@ -132,16 +132,16 @@ impl Server {
         Ok(Self { nginx, wrk, response, begun: (Instant::now(), 0.0) })
     }
 
-    /// Has wrk ask for this long; returns the number of requests.
+    /// Lets wrk send requests for this long; returns their number.
     pub(super) fn serve(&mut self, slice: Duration) -> Result<f64> {
         self.begin()?;
         Ok(self.stop_after(slice)?.1)
     }
 
-    /// Stops both when a slice of this length is over; returns what it took, and the number of requests.
+    /// Stops both at the end of a slice of this length; returns its actual length and the number of requests.
     fn stop_after(&mut self, slice: Duration) -> Result<(Duration, f64)> {
         let (begin, before) = self.begun;
-        // Longer where other processes keep them from the processor.
+        // The slice is prolonged if other processes kept both from the processor.
         while begin.elapsed() < slice
             || self.nginx.process.written()? <= before && begin.elapsed() < slice + LIMIT
         {
@@ -198,7 +198,7 @@ fn configure(folder: &Path, at: SocketAddr, tls: Option<&(SocketAddr, Certificat
     Ok(())
 }
 
-/// One request, as wrk makes them.
+/// Sends one request in wrk's form and reads the response.
 fn ask(at: SocketAddr, page: Page, connection: &str) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(at)?;
     write!(
@@ -219,7 +219,7 @@ impl Guarded {
         Ok(Self(child.map_err(TestError::io("start nginx or wrk"))?))
     }
 
-    /// Bytes that it wrote to files and sockets.
+    /// Number of bytes that the process has written to files and sockets.
     fn written(&self) -> Result<f64> {
         let file = format!("/proc/{}/io", self.0.id());
         let text = fs::read_to_string(&file).map_err(TestError::io(format!("read {file}")))?;

@@ -1,7 +1,7 @@
-//! What it costs a program when the stacks of its calls are taken, beside tracing without them.
+//! The cost of taking the stacks of a program's calls, compared with tracing without stacks.
 //!
-//! The median slice of a block is from after the burst with which every trace begins, so the figures are those of the
-//! budget that holds from then on; with every call's stack, there is none.
+//! Every trace begins with a burst of stacks. A block's median slice comes after that burst, so the figures show the
+//! budget that holds from then on; if every call's stack is taken, there is no budget.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::support::{Result, TestError};
 
 const TOP: &[&str] = &["top", "-o", "json", "--interval", "5s", "--protocol", "TCP"];
 const FLAME_GRAPH: &[&str] = &["flamegraph", "--duration", "10m", "--protocol", "TCP", "-o"];
-/// Levels: tracing without stacks, with a budget, and with the stack of every call.
+/// Indexes of the levels: tracing without stacks, with a budget, and with the stack of every call.
 const TRACING: usize = 0;
 const STACKS: usize = 1;
 const EVERY_CALL: usize = 2;
 const LANES: [(Kind, &str); 2] =
     [(Kind::PingPong, "TCP ping-pong, 1 byte"), (Kind::Bulk, "TCP bulk, 64 KiB")];
-/// Passes through the workers in a block: the burst takes less than half of them.
+/// Number of passes through the workers in a block: the burst takes less than half of them.
 const PASSES: usize = 8;
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -65,7 +65,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless stacks are taken: without that, the figures mean nothing.
+/// Fails unless stacks are taken; without them, the figures would mean nothing.
 fn check(commands: &mut Commands<'_>, mut crew: Crew) -> Result<()> {
     rounds::to(commands, Some(STACKS), &mut crew)?;
     rounds::to(commands, None, &mut crew)?;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Result, cgroup::Cgroup, needs::Host};
 
-/// Containers that are traced beside the load's, as on a busy node.
+/// Number of other containers that are traced beside the load's, as on a busy node.
 const OTHERS: usize = 200;
 
-/// Two pods with a container each, of which one can be traced, and others to be traced beside it.
+/// Two pods with a container each, one of which can be traced, and other pods that are traced with it.
 pub(super) struct Stage {
     _cgroup: Cgroup,
     traced: PathBuf,
@@ -24,17 +24,17 @@ impl Stage {
         Ok(Self { _cgroup: cgroup, traced, plain, others })
     }
 
-    /// The container whose pod a trace selects.
+    /// Cgroup of the container whose pod a trace selects.
     pub(super) fn traced(&self) -> &Path {
         &self.traced
     }
 
-    /// The container that nobody traces.
+    /// Cgroup of the container that is not traced.
     pub(super) fn plain(&self) -> &Path {
         &self.plain
     }
 
-    /// Pods that a trace selects.
+    /// Cgroups of all pods that a trace selects.
     pub(super) fn selected(&self) -> impl Iterator<Item = &Path> {
         let pod = self.traced.parent().unwrap_or(&self.traced);
         self.others.iter().map(PathBuf::as_path).chain([pod])

@@ -1,10 +1,10 @@
-//! Medians and their intervals.
+//! Medians and their confidence intervals.
 
 use std::fmt;
 
-/// Resamples that an interval is taken from.
+/// Number of resamples that an interval is computed from.
 const RESAMPLES: usize = 1000;
-/// Shares of the resampled medians below and above a 95 % interval.
+/// Shares of the resampled medians below the lower and below the upper end of a 95 % interval.
 const TAILS: (f64, f64) = (0.025, 0.975);
 
 /// A median with its 95 % interval.
@@ -16,8 +16,9 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Estimates the median of what `values` were drawn from, by bootstrapping: the interval holds the middle 95 % of the
-    /// medians of samples that are drawn from `values` with replacement. The draws are the same in every run.
+    /// Estimates the median of the population that `values` come from, by bootstrapping: the interval holds the middle
+    /// 95 % of the medians of samples that are drawn from `values` with replacement. The draws are the same in every
+    /// run.
     pub(super) fn of(values: &[f64]) -> Self {
         let mut random = fastrand::Rng::with_seed(1);
         let mut sample = vec![0.0; values.len()];
@@ -37,7 +38,7 @@ impl Estimate {
     }
 }
 
-/// `0.969 [0.965, 0.973]`; the formatter's precision applies to all three.
+/// Formats as `0.969 [0.965, 0.973]`; the formatter's precision applies to all three numbers.
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let precision = f.precision().unwrap_or(3);
@@ -50,7 +51,7 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// The middle value; the mean of the two middle ones of an even number; NaN of none.
+/// Median of the values: the mean of the two middle ones if their number is even, NaN if there is none.
 pub(super) fn median(values: &[f64]) -> f64 {
     median_of(&mut values.to_vec())
 }
@@ -90,7 +91,7 @@ mod tests {
         assert!(close(estimate.median, 0.5, 0.0) && close(estimate.uncertainty(), 0.0, 0.0));
     }
 
-    /// By order statistics, the 95 % interval of the median of 0..=100 is from the 40th to the 60th value or one beside.
+    /// By order statistics, the 95 % interval of the median of 0..=100 runs from about the 40th to the 60th value.
     #[test]
     fn an_interval_is_that_of_the_order_statistics() {
         let values: Vec<f64> = (0..=100).map(f64::from).collect();
@@ -100,7 +101,7 @@ mod tests {
         assert!(close(estimate.high, 60.0, 2.0), "{estimate}");
     }
 
-    /// Of 400 samples of 41 values, about 95 % have an interval that holds the true median.
+    /// Draws 400 samples of 41 values: about 95 % of their intervals must hold the true median.
     #[test]
     fn an_interval_holds_the_truth_as_often_as_it_says() {
         let mut random = fastrand::Rng::with_seed(7);

@@ -1,6 +1,6 @@
-//! Tables as Markdown, so that they can go into a README as they are.
+//! Tables in Markdown, which can be pasted into the documentation unchanged.
 
-/// Prints a table; all cells are text already.
+/// Prints a table of cells that are already formatted.
 pub(super) fn print(title: &str, header: &[&str], rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {

@@ -1,10 +1,10 @@
-//! What a process uses.
+//! CPU time and memory of a process.
 
 use std::fs;
 
 use crate::support::{Result, TestError};
 
-/// Milliseconds that all threads of a process ran (`/proc/PID/task/*/schedstat`, in ns).
+/// Milliseconds of CPU time of all threads of a process (from `/proc/PID/task/*/schedstat`, which is in ns).
 pub(super) fn cpu(pid: u32) -> Result<f64> {
     let folder = format!("/proc/{pid}/task");
     let mut sum = 0.0;
@@ -15,7 +15,7 @@ pub(super) fn cpu(pid: u32) -> Result<f64> {
     Ok(sum)
 }
 
-/// Memory of a process in KiB, by the name of a line in `/proc/PID/status`.
+/// A memory figure of a process in KiB, by its name in `/proc/PID/status`.
 pub(super) fn memory(pid: u32, name: &str) -> Result<f64> {
     let file = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&file).map_err(TestError::io(format!("read {file}")))?;

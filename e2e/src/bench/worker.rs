@@ -1,4 +1,4 @@
-//! Workers, which make load for the length of a slice when they are told to.
+//! Workers: each makes load for the length of a slice on request.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -12,15 +12,15 @@ use clap::ValueEnum as _;
 use super::{child, load::Kind};
 use crate::support::{Result, TestError};
 
-/// A maker of load that rests between slices.
+/// A source of load that is idle between slices.
 pub(super) trait Worker {
     /// Begins a slice.
     fn begin(&mut self) -> Result<()>;
 
-    /// Waits for the end of the slice; returns the nanoseconds of one operation.
+    /// Waits for the end of the slice; returns the nanoseconds that one operation took.
     fn end(&mut self) -> Result<f64>;
 
-    /// Runs a whole slice; returns the nanoseconds of one operation.
+    /// Runs a whole slice; returns the nanoseconds that one operation took.
     fn slice(&mut self) -> Result<f64> {
         self.begin()?;
         self.end()
@@ -29,7 +29,7 @@ pub(super) trait Worker {
 
 /// Length of a slice of a load.
 const SLICE: Duration = Duration::from_millis(3);
-/// Operations that warm a new process up, and then tell the number that fills a slice.
+/// Number of operations that warm a new process up and, repeated, give the number that fills a slice.
 const WARM_UP: u64 = 100;
 
 /// A process that makes one kind of load.
@@ -37,12 +37,12 @@ pub(super) struct LoadWorker {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// Operations of a slice.
+    /// Number of operations in a slice.
     operations: u64,
 }
 
 impl LoadWorker {
-    /// Starts it in a cgroup, on one processor, and warms it up.
+    /// Starts the process in a cgroup, on one processor, and warms it up.
     pub(super) fn start(kind: Kind, cgroup: &Path, cpu: usize) -> Result<Self> {
         let mut worker = Self::start_cold(kind, cgroup, Some(cpu), 0)?;
         worker.work(WARM_UP)?;
@@ -51,7 +51,7 @@ impl LoadWorker {
         Ok(worker)
     }
 
-    /// Starts it without having it work; `peers` is for [`Kind::Peers`].
+    /// Starts the process without making it work; `peers` is for [`Kind::Peers`].
     pub(super) fn start_cold(kind: Kind, cgroup: &Path, cpu: Option<usize>, peers: u32) -> Result<Self> {
         let program = std::env::current_exe().map_err(TestError::io("find this program"))?;
         let name = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
@@ -73,7 +73,7 @@ impl LoadWorker {
         Ok(worker)
     }
 
-    /// Has it do a number of operations; returns the nanoseconds of all of them.
+    /// Makes the process do a number of operations; returns the nanoseconds that all of them took.
     pub(super) fn work(&mut self, operations: u64) -> Result<f64> {
         self.ask(operations)?;
         self.took()

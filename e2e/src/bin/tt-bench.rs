@@ -1,4 +1,4 @@
-//! `tt-bench`: what the product costs, measured beside a baseline of the same run.
+//! `tt-bench`: measures the cost of the product, compared with a baseline in the same run.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! `tt-exact`: does every operation that moves bytes through a socket and compares what the product shows.
+//! `tt-exact`: does every operation that moves bytes through a socket, and compares the results with what the product
+//! shows.
 
 use std::process::ExitCode;
 

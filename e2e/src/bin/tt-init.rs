@@ -1,4 +1,4 @@
-//! `tt-init`: the first process of a guest of the kernel matrix. It tests the kernel that it runs on and powers off.
+//! `tt-init`: the first process of a guest of the kernel matrix. It tests the guest's kernel and powers off.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use traffictrace_e2e::guest;
 fn main() -> ExitCode {
     match guest::run() {
         Ok(never) => match never {},
-        // The end of the first process stops the guest, which the host sees.
+        // When the first process ends, the guest stops, which the host notices.
         Err(error) => {
             eprintln!("tt-init: {error}");
             ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! The channel between a process of a case and a child of it.
+//! The channel between a process of a case and its child.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -14,11 +14,11 @@ use super::{
     tally::ProcessCount,
 };
 
-/// A child process that has not been waited for yet.
+/// A child process that has not been waited for.
 #[derive(Debug)]
 #[must_use = "its count is collected by Stage::join"]
 pub struct Child {
-    /// Its id.
+    /// Process id of the child.
     pub pid: Pid,
     channel: BufReader<UnixStream>,
 }
@@ -27,46 +27,46 @@ pub struct Child {
 #[derive(Debug)]
 pub struct Channel(UnixStream);
 
-/// What a child hands to its parent, a line each.
+/// A report of a child to its parent, as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
     counts: Vec<ProcessCount>,
-    /// Whether the child goes on when it is told to.
+    /// True if the child waits for the parent's answer.
     waits: bool,
     failure: Option<String>,
     unsupported: bool,
 }
 
-/// How a child ended.
+/// The outcome of a child that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// What it and its own children counted.
+    /// Counts of the child and of its own children.
     pub counts: Vec<ProcessCount>,
-    /// What went wrong in it.
+    /// The error that ended the child, if any.
     pub failure: Option<CaseError>,
 }
 
 impl Channel {
-    /// The end that [`Child::new`] has the other one of.
+    /// Wraps the child's end of the channel; [`Child::new`] has the other end.
     pub fn new(parent: UnixStream) -> Self {
         Self(parent)
     }
 
-    /// Hands counts over and waits until the parent says to go on.
+    /// Reports counts and waits until the parent lets the child go on.
     ///
     /// # Errors
     ///
-    /// When the parent is gone.
+    /// Fails when the parent has ended.
     pub fn wait(&mut self, counts: Vec<ProcessCount>) -> Done {
         self.tell(&Report { counts, waits: true, failure: None, unsupported: false })?;
         Ok(self.0.read_exact(&mut [0])?)
     }
 
-    /// Hands the last counts over.
+    /// Reports the last counts.
     ///
     /// # Errors
     ///
-    /// When the parent is gone.
+    /// Fails when the parent has ended.
     pub fn end(&mut self, counts: Vec<ProcessCount>, failure: Option<CaseError>) -> Done {
         let unsupported = matches!(failure, Some(CaseError::Unsupported(_)));
         let failure = failure.map(|error| error.to_string());
@@ -82,16 +82,16 @@ impl Channel {
 }
 
 impl Child {
-    /// The process that was just made.
+    /// Wraps a process that was just forked, and the parent's end of its channel.
     pub fn new(pid: Pid, channel: UnixStream) -> Self {
         Self { pid, channel: BufReader::new(channel) }
     }
 
-    /// Waits until the child waits for its parent; what it counted so far.
+    /// Waits until the child waits for its parent; returns its counts so far.
     ///
     /// # Errors
     ///
-    /// When it ends instead.
+    /// Fails when the child ends instead.
     pub fn await_waiting(&mut self) -> Done<Vec<ProcessCount>> {
         let report = self.report()?;
         if report.waits {
@@ -101,20 +101,20 @@ impl Child {
         Err(self.failure(failure, report.unsupported))
     }
 
-    /// Lets a child go on that waits for its parent.
+    /// Lets a child continue that waits for its parent.
     ///
     /// # Errors
     ///
-    /// When it is gone.
+    /// Fails when the child has ended.
     pub fn go_on(&mut self) -> Done {
         Ok(self.channel.get_mut().write_all(&[1])?)
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the child.
     ///
     /// # Errors
     ///
-    /// When it handed over no count.
+    /// Fails when the child reported no counts.
     pub fn join(mut self) -> Done<Ended> {
         let report = self.report()?;
         waitpid(Some(self.pid), WaitOptions::empty())?;
@@ -122,22 +122,22 @@ impl Child {
         Ok(Ended { counts: report.counts, failure })
     }
 
-    /// Kills it where it waits for its parent; what it had counted.
+    /// Waits until the child waits for its parent, and kills it there; returns its counts.
     ///
     /// # Errors
     ///
-    /// When it ended by itself.
+    /// Fails when the child ended by itself.
     pub fn kill(mut self) -> Done<Vec<ProcessCount>> {
         let counts = self.await_waiting()?;
         self.kill_now()?;
         Ok(counts)
     }
 
-    /// Kills it wherever it is.
+    /// Kills the child wherever it is.
     ///
     /// # Errors
     ///
-    /// When it is gone.
+    /// Fails when the child has ended.
     pub fn kill_now(self) -> Done {
         kill_process(self.pid, Signal::KILL)?;
         waitpid(Some(self.pid), WaitOptions::empty())?;

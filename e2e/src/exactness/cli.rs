@@ -18,20 +18,20 @@ pub struct Cli {
 
 #[derive(Subcommand, Clone, Debug)]
 pub(super) enum Command {
-    /// Move bytes at random for a while, and compare.
+    /// Move random amounts of bytes for some time, and compare.
     Soak(SoakArgs),
-    /// Open and close connections beside busy loops, again and again, and look for some that stay open.
+    /// Open and close connections beside busy loops, repeatedly, and look for connections that stay open.
     OpenUnderLoad(OpenArgs),
-    /// Send every odd form of HTTP, and compare what `traffictrace http` shows.
+    /// Send every unusual form of HTTP, and compare with the output of `traffictrace http`.
     Http(Options),
-    /// Send and receive by known functions, and compare what `traffictrace flamegraph` shows of each.
+    /// Send and receive by known functions, and compare with the output of `traffictrace flamegraph` for each.
     Stacks(Options),
-    /// Send what no server of HTTP wants to read, from a cgroup, in a network namespace of its own.
+    /// Send traffic that no HTTP server wants, from a cgroup, in a network namespace of its own.
     Hostile(HostileArgs),
     /// Run one case; started by the runner.
     #[command(hide = true)]
     Case(LeaderArgs),
-    /// Play the cases of HTTP; started by their runner.
+    /// Play the HTTP cases; started by their runner.
     #[command(hide = true)]
     HttpPlay(PlayArgs),
     /// Send and receive by known functions; started by the runner of `stacks`.
@@ -39,70 +39,70 @@ pub(super) enum Command {
     StacksSend(SendArgs),
 }
 
-/// What the runner tells the process that plays the cases of HTTP.
+/// Arguments of the process that plays the HTTP cases.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PlayArgs {
-    /// The cgroup that is traced.
+    /// Cgroup that is traced.
     #[arg(long)]
     pub(super) selected: PathBuf,
-    /// Seed of what is random.
+    /// Seed of the random numbers.
     #[arg(long)]
     pub(super) seed: u64,
-    /// Only cases whose name contains this.
+    /// Run only cases whose name contains this text.
     #[arg(long)]
     pub(super) only: Vec<String>,
 }
 
-/// The sender of `stacks`, which reads its last arguments by itself.
+/// Arguments of the sender of `stacks`, which parses the last ones itself.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SendArgs {
-    /// The cgroup to move to.
+    /// Cgroup to move to.
     pub(super) cgroup: PathBuf,
-    /// Port, file to wait for, rounds and seed.
+    /// Port, file to wait for, number of rounds, and seed.
     #[arg(num_args = 4)]
     _arguments: Vec<String>,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct HostileArgs {
-    /// What to send.
+    /// Kind of traffic to send.
     #[arg(value_enum)]
     pub(super) kind: Hostility,
-    /// How many connections to make.
+    /// Number of connections.
     #[arg(long, default_value_t = 1_000)]
     pub(super) connections: u32,
-    /// The cgroup to do it in.
+    /// Cgroup to join first.
     #[arg(long)]
     pub(super) cgroup: PathBuf,
-    /// Seed of what is random.
+    /// Seed of the random numbers.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
 }
 
-/// What to send.
+/// Kind of traffic to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Hostility {
-    /// Random bytes both ways, from the beginning or behind what looks like HTTP.
+    /// Random bytes in both directions, from the beginning or after a first part that looks like HTTP.
     Noise,
-    /// Heads of a megabyte.
+    /// Heads of one megabyte.
     Heads,
     /// One byte on each connection.
     OneByte,
-    /// Requests byte by byte, on all connections at a time.
+    /// Requests sent byte by byte, on all connections at the same time.
     Drip,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct SoakArgs {
-    /// How long to go on.
+    /// Duration in seconds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(super) seconds: u64,
 
-    /// Only new TCP connections, as many as this machine can.
+    /// Only new TCP connections, as many as this machine manages.
     #[arg(long, conflicts_with = "udp_queries")]
     pub(super) connections: bool,
 
-    /// Only UDP sockets for one query each, 5,000 a second.
+    /// Only UDP sockets that are used for one query each, 5,000 a second.
     #[arg(long)]
     pub(super) udp_queries: bool,
 
@@ -112,11 +112,11 @@ pub(super) struct SoakArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct OpenArgs {
-    /// How often.
+    /// Number of runs.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) runs: u32,
 
-    /// Busy loops beside it.
+    /// Number of busy loops.
     #[arg(long, default_value_t = 3)]
     pub(super) loops: u32,
 
@@ -134,11 +134,11 @@ pub(super) struct Options {
     #[arg(long, value_name = "NAME")]
     pub(super) hook_tier: Option<String>,
 
-    /// Where the cgroup2 tree is mounted [default: found in /proc/self/mounts].
+    /// Mount point of the cgroup2 tree [default: found in /proc/self/mounts].
     #[arg(long, value_name = "DIR")]
     pub(super) cgroup_root: Option<PathBuf>,
 
-    /// Only cases whose name contains this; may be given several times.
+    /// Run only cases whose name contains this text; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     pub(super) only: Vec<String>,
 
@@ -146,18 +146,18 @@ pub(super) struct Options {
     #[arg(long, default_value_t = fastrand::u64(..), hide_default_value = true)]
     pub(super) seed: u64,
 
-    /// Let packets interrupt other CPUs than the one that sends them, in a network namespace of its own: the kernel skips
-    /// programs then, as it does now and then on every busy machine.
+    /// Handle packets on other CPUs than the sender's, in a network namespace of its own. The kernel then skips
+    /// programs, as it does now and then on every busy machine.
     #[arg(long)]
     pub(super) spread: bool,
 
-    /// How to print.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
 }
 
 impl Cli {
-    /// The options of a command that has them.
+    /// Returns the options of the chosen command, if it has any.
     pub(super) fn options(&self) -> Option<&Options> {
         match &self.command {
             None => Some(&self.options),
@@ -171,11 +171,11 @@ impl Cli {
     }
 }
 
-/// How to print.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
-    /// For people, a line for each case.
+    /// A line for each case, for people.
     Table,
-    /// For programs, one document.
+    /// One JSON document, for programs.
     Json,
 }

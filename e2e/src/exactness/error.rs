@@ -1,39 +1,39 @@
-//! Why a case could not be done.
+//! Errors of cases.
 
 use std::{io, panic::Location};
 
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// What every step of a case returns.
+/// The result of a step of a case.
 pub type Done<T = ()> = Result<T, CaseError>;
 
-/// A case that did not come to its end.
+/// The reason why a case did not finish.
 #[derive(Debug, Error)]
 pub enum CaseError {
-    /// This kernel, or its settings, do not have what the case is about.
+    /// This kernel or its settings lack the feature that the case tests.
     #[error("{0}")]
     Unsupported(String),
-    /// A system call failed that should not have.
+    /// A system call failed unexpectedly.
     #[error("{at}: {source}")]
     Call {
-        /// Where in the suite.
+        /// Source location of the call in the suite.
         at: &'static Location<'static>,
-        /// The system's answer.
+        /// Error that the call returned.
         source: io::Error,
     },
-    /// Something is not as the case needs it.
+    /// The case found a state or result other than the one it needs.
     #[error("{0}")]
     Unexpected(String),
 }
 
 impl CaseError {
-    /// The case needs something that is not here.
+    /// Returns an error for a feature that is missing here.
     pub fn unsupported(what: impl Into<String>) -> Self {
         Self::Unsupported(what.into())
     }
 
-    /// One error of two. What is not supported at one end makes the other end fail.
+    /// Combines two errors into one. Unsupported wins, since a feature that one end lacks makes the other end fail too.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -42,7 +42,7 @@ impl CaseError {
         }
     }
 
-    /// The case found something else than it must.
+    /// Returns an error for an unexpected state or result.
     pub fn unexpected(what: impl Into<String>) -> Self {
         Self::Unexpected(what.into())
     }

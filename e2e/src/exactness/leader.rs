@@ -1,5 +1,5 @@
-//! The process that leads one case. It is this program again, so that each case begins with one thread, which may
-//! fork, and with no descriptors of other cases.
+//! The process that leads one case. It is a new instance of this program, so that each case begins with a single
+//! thread, which may fork, and without descriptors of other cases.
 
 use std::{
     io::{self, Write as _},
@@ -19,63 +19,63 @@ use super::{
     tally::{Detail, ProcessCount},
 };
 
-/// A case that takes longer than asked for is killed; under emulation everything takes many times as long.
+/// Time limit of a case, beyond its requested duration; under emulation everything takes many times as long.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the runner tells a leader.
+/// Arguments of a leader.
 #[derive(Args, Clone, Debug)]
 pub struct LeaderArgs {
     /// Name of the case.
     pub name: String,
-    /// The cgroup that is traced.
+    /// Cgroup that is traced.
     #[arg(long)]
     pub selected: PathBuf,
-    /// One beside it.
+    /// Cgroup that is not traced.
     #[arg(long)]
     pub outside: PathBuf,
-    /// Seed of the amounts.
+    /// Seed of the amounts of bytes.
     #[arg(long)]
     pub seed: u64,
-    /// How long it goes on, where it goes on for a time.
+    /// Duration in seconds, for cases that run for a given time.
     #[arg(long, default_value_t = 0)]
     pub seconds: u64,
-    /// How finely it counts.
+    /// Granularity of the counts.
     #[arg(long, value_enum, default_value_t = Detail::Flows)]
     pub detail: Detail,
 }
 
-/// One line of a leader's output. To all but the last, the runner answers with a line when it has done its part.
+/// One line of a leader's output. The runner answers every line but the last when it has done what the line asks for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase")]
 pub enum Message {
-    /// The trace may begin.
+    /// The case is ready for the trace to begin.
     Ready,
-    /// The product is to print so many documents.
+    /// The leader waits until the product has printed a number of documents.
     AwaitDocuments {
-        /// How many.
+        /// Number of documents.
         count: u32,
     },
-    /// The product is to show these counts while the case goes on.
+    /// The leader waits until the product shows these counts while the case continues.
     Compare {
-        /// What the case's processes have counted so far.
+        /// Counts of the case's processes so far.
         counts: Vec<ProcessCount>,
     },
     /// The case is over.
     Ended {
-        /// What its processes counted.
+        /// Final counts of the case's processes.
         counts: Vec<ProcessCount>,
-        /// Why it did not come to its end.
+        /// Reason why the case did not finish.
         failure: Option<String>,
-        /// Why this kernel cannot do it.
+        /// Reason why this kernel cannot run the case.
         unsupported: Option<String>,
     },
 }
 
-/// Prints a line for the runner.
+/// Prints a message for the runner.
 ///
 /// # Errors
 ///
-/// When the runner is gone.
+/// Fails when the runner has ended.
 pub fn tell(message: &Message) -> Done {
     let mut line =
         serde_json::to_string(message).map_err(|error| CaseError::unexpected(error.to_string()))?;
@@ -87,7 +87,7 @@ pub fn tell(message: &Message) -> Done {
 ///
 /// # Errors
 ///
-/// When there is no such case or its outcome cannot be told.
+/// Fails when there is no such case, or its outcome cannot be printed.
 pub fn run(args: LeaderArgs) -> Done {
     let name = &args.name;
     let time = Duration::from_secs(args.seconds);
@@ -97,7 +97,7 @@ pub fn run(args: LeaderArgs) -> Done {
         .find(|case| case.name == *name)
         .ok_or_else(|| CaseError::unexpected(format!("there is no case {name}")))?;
     sys::end_with_parent(time + LIMIT)?;
-    // Each case has amounts of its own.
+    // The seed depends on the case's name, so that each case has amounts of its own.
     let seed = name.bytes().fold(args.seed, |seed, byte| seed.rotate_left(5) ^ u64::from(byte));
     let mut stage = Stage::new(args.selected.clone(), args.outside, args.detail, seed);
     stage.enter(&args.selected)?;

@@ -1,4 +1,4 @@
-//! The runner's side of the processes that lead cases.
+//! The runner's side of the leaders, which are the processes that run the cases.
 
 use std::{
     env,
@@ -16,13 +16,13 @@ use super::{
 };
 use crate::support::{Result, TestError, process::Process, top::Document, wait::POLL};
 
-/// Documents within which the product must show what a case has counted while its sockets are open: it has a drain or
-/// two to find out, and the machine may be busy.
+/// Maximum number of documents until the product must show what a case has counted while its sockets are open: it needs
+/// a drain or two, and the machine may be busy.
 const DOCUMENTS: u32 = 10;
-/// As many documents one after another must agree with the counts.
+/// Number of consecutive documents that must agree with the counts.
 const AGREEING: u32 = 2;
 
-/// What a leader is to do.
+/// Description of what a leader has to run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Task {
     pub(super) case: String,
@@ -31,18 +31,18 @@ pub(super) struct Task {
     pub(super) detail: Detail,
 }
 
-/// The process of a case.
+/// A running leader.
 pub(super) struct Leader {
     task: Task,
     process: Process,
     stdin: Option<ChildStdin>,
     asked: Option<Asked>,
     ended: Option<Message>,
-    /// What was different while the case was running.
+    /// Differences that were found while the case was running.
     differences: Vec<String>,
 }
 
-/// What a leader waits for.
+/// A request of the leader that is not yet answered.
 enum Asked {
     Documents { left: u32 },
     Agreement { counts: Vec<ProcessCount>, left: u32, agreed: u32 },
@@ -61,7 +61,7 @@ impl Leader {
         Ok(Self { task, process, stdin, asked: None, ended: None, differences: Vec::new() })
     }
 
-    /// Waits until everything is there that must be older than the trace; or until it has failed.
+    /// Waits until the case has made everything that must be older than the trace, or has failed.
     pub(super) fn ready(mut self) -> Result<Self> {
         match self.message(LIMIT)? {
             Message::Ready => {}
@@ -70,15 +70,15 @@ impl Leader {
         Ok(self)
     }
 
-    /// Tells it that what it waits for has come.
+    /// Tells the leader that its request is fulfilled.
     pub(super) fn go_on(&mut self) {
-        // Where it has ended already, its outcome says why.
+        // If the leader has ended already, its outcome says why.
         if let Some(stdin) = &mut self.stdin {
             let _ = answer(stdin);
         }
     }
 
-    /// Whether it has said its last word.
+    /// Returns whether the leader has sent its last message.
     pub(super) fn has_ended(&mut self) -> Result<bool> {
         while self.ended.is_none() && self.asked.is_none() {
             match self.message(Duration::ZERO) {
@@ -89,10 +89,10 @@ impl Leader {
         Ok(self.ended.is_some())
     }
 
-    /// Its outcome, when it has come to its end.
+    /// Waits for the end of the leader and returns its outcome.
     pub(super) fn end(mut self) -> Result<Outcome> {
         let message = match self.ended.take().map_or_else(|| self.message(LIMIT), Ok) {
-            // A case that hangs is that case's failure. Its process ends with this value.
+            // A case that hangs has failed, and others go on. Its process is killed when this value is dropped.
             Err(TestError::Deadline { .. }) => {
                 let Self { task, differences, .. } = self;
                 let failure = Some(format!("it did not end within {} s", LIMIT.as_secs()));
@@ -127,7 +127,7 @@ impl Leader {
         }
     }
 
-    /// Looks whether a document is what it waits for.
+    /// Checks a document against the leader's request.
     fn show(&mut self, document: &Document) {
         let done = match &mut self.asked {
             None => return,
@@ -152,7 +152,7 @@ impl Leader {
         }
     }
 
-    /// Its next line. A leader that ended without one has failed, and says why on standard error.
+    /// Waits for the leader's next line. A leader that ended without one has failed, and its standard error says why.
     fn message(&self, limit: Duration) -> Result<Message> {
         match self.process.line(limit)? {
             Some(line) => serde_json::from_str(&line)
@@ -168,7 +168,7 @@ impl Leader {
     }
 }
 
-/// Brings cases that run at the same time to their ends, and gives them the documents that they wait for.
+/// Runs simultaneous cases to their ends, and passes them the documents that they wait for.
 pub(super) fn lead(mut leaders: Vec<Leader>, screen: &Screen) -> Result<Vec<Outcome>> {
     let mut seen = 0;
     loop {

@@ -1,9 +1,9 @@
 //! `tt-exact`: does every operation that moves bytes through a socket, and compares what the product shows with what
 //! each process counted for itself, byte for byte.
 //!
-//! It needs root, a cgroup2 tree and the product's binary, nothing else: it also runs in an initramfs. One `top` serves
-//! all cases; each case is a process of its own ([`leader`]) inside the traced cgroup, with as many children as it
-//! needs. What a process counts is what its own calls returned ([`tally`]).
+//! It needs only root, a cgroup2 tree and the product's binary, so it also runs in an initramfs. One `top` serves all
+//! cases; each case is a process of its own ([`leader`]) inside the traced cgroup, with as many children as it needs. A
+//! process counts the results of its own calls ([`tally`]).
 
 mod cases;
 mod child;
@@ -28,11 +28,11 @@ pub use cli::Cli;
 
 use crate::support::{Result, TestError};
 
-/// Runs one invocation; `true` when nothing failed.
+/// Runs the command line; returns true if nothing failed.
 ///
 /// # Errors
 ///
-/// When the surroundings are missing, or the product does not come up or breaks its own rules.
+/// Fails when the environment lacks something, or when the product does not start or breaks its own rules.
 pub fn run(cli: Cli) -> Result<bool> {
     if cli.options().is_some_and(|options| options.spread) {
         sys::spread::spread_packets().map_err(TestError::io("spread packets over the CPUs"))?;

@@ -1,4 +1,4 @@
-//! The report, for people and for programs.
+//! Printing of the report, for people and for programs.
 
 use std::io::{self, Write as _};
 
@@ -16,7 +16,7 @@ pub(super) fn print(report: &Report, output: Output) -> Result<()> {
     }
 }
 
-/// A line for each case, its notes below, and a summary.
+/// Prints a line for each case with its notes below, and a summary.
 fn table(report: &Report) -> Result<()> {
     let width = report.cases.iter().map(|line| line.case.len()).max().unwrap_or_default();
     let mut text = String::new();
@@ -40,7 +40,7 @@ fn table(report: &Report) -> Result<()> {
     write(&text)
 }
 
-/// One document.
+/// Prints the report as one JSON document.
 fn json(report: &Report) -> Result<()> {
     let text = serde_json::to_string(report).map_err(|error| TestError::unexpected("the report", error))?;
     write(&format!("{text}\n"))

@@ -1,4 +1,4 @@
-//! Running cases against one `top`.
+//! The runner: runs cases against one `top`.
 
 use std::{
     env,
@@ -22,15 +22,15 @@ use crate::support::{
     top::Top,
 };
 
-/// A case that takes longer is told, so that it is known what to look at.
+/// Duration from which a case is listed as slow, so that somebody looks at it.
 const SLOW: Duration = Duration::from_secs(20);
 
-/// The cgroups of a run.
+/// The environment of a run: the host and the cgroups.
 pub(super) struct Ground {
     pub(super) host: Host,
     pub(super) selected: PathBuf,
     pub(super) outside: PathBuf,
-    /// Holds both; goes last.
+    /// The folder with both cgroups, which is removed last.
     _cgroup: Cgroup,
 }
 
@@ -43,7 +43,7 @@ impl Ground {
         Ok(Self { host: Host { cgroup_root, traffictrace }, selected, outside, _cgroup: cgroup })
     }
 
-    /// A `top` on the selected cgroup, armed.
+    /// Starts a `top` on the selected cgroup and waits until it traces.
     pub(super) fn top(&self, options: &Options, more: &[&str]) -> Result<Top> {
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         let (selected, root) = (text(&self.selected), text(&self.host.cgroup_root));
@@ -56,7 +56,7 @@ impl Ground {
     }
 }
 
-/// Runs the chosen cases; `true` when nothing failed.
+/// Runs the chosen cases; returns true if nothing failed.
 pub(super) fn run(options: &Options) -> Result<bool> {
     let ground = Ground::new(options)?;
     let seed = options.seed;
@@ -114,7 +114,7 @@ fn run_group(
     Ok(report)
 }
 
-/// A program of this workspace.
+/// Returns the path of a program that was built beside this one.
 fn beside(name: &str) -> Result<PathBuf> {
     let own = env::current_exe().map_err(TestError::io("find this program"))?;
     Ok(own.with_file_name(name))

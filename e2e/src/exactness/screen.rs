@@ -1,4 +1,4 @@
-//! The documents of a running `top`, read as they come, so that whoever looks sees the latest.
+//! The documents of a running `top`. A thread reads them as they come, so that a reader always gets the latest one.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use crate::support::{
     top::{Document, Top},
 };
 
-/// Reads the documents of a `top` in a thread.
+/// A thread that reads the documents of a `top`.
 pub(super) struct Screen {
     shared: Arc<Shared>,
     reader: JoinHandle<Result<Top>>,
@@ -46,11 +46,11 @@ impl Screen {
         Self { shared, reader }
     }
 
-    /// The latest document, when it has another number than `seen` or comes to have one within `wait`; with its number.
+    /// Returns the latest document and its number if that is not `seen`; waits up to `wait` for it.
     ///
     /// # Errors
     ///
-    /// When there will be none, because `top` has ended or has broken its own rules.
+    /// Fails when no more documents come, because `top` has ended or has broken its own rules.
     pub(super) fn newer(&self, seen: u64, wait: Duration) -> Result<Option<(u64, Arc<Document>)>> {
         let latest = self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let (latest, _) = self
@@ -67,11 +67,11 @@ impl Screen {
         }
     }
 
-    /// Gives the `top` back. Its next document is younger than this call.
+    /// Stops reading and returns the `top`, whose next document is printed after this call.
     ///
     /// # Errors
     ///
-    /// What went wrong with it meanwhile.
+    /// Fails with the error of reading, if there was one.
     pub(super) fn stop(self) -> Result<Top> {
         self.shared.stopped.store(true, Ordering::Release);
         self.reader.join().unwrap_or_else(|_| Err(TestError::unexpected("the reader of top", "it panicked")))

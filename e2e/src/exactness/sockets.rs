@@ -1,4 +1,4 @@
-//! Sockets that book what their calls return.
+//! Sockets that record the results of their calls.
 
 use std::{
     io::{self, ErrorKind},
@@ -15,23 +15,23 @@ use super::{
     tally::{Direction, Flow, Protocol, Tally},
 };
 
-/// A call that waits longer fails, so that a case ends with a message and not with its limit.
+/// Socket timeout, shorter than the time limit of a case, so that a stuck call reports an error.
 const CALL_LIMIT: Duration = Duration::from_secs(100);
 
-/// By which addresses two ends talk.
+/// The kind of addresses that two ends use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
     V4,
     /// IPv6.
     V6,
-    /// IPv4 through IPv6 sockets, at both ends.
+    /// IPv4 addresses on IPv6 sockets, at both ends.
     Mapped,
 }
 
-/// Each of them.
+/// All families.
 pub const FAMILIES: [Family; 3] = [Family::V4, Family::V6, Family::Mapped];
-/// Those between sockets of one version of the protocol.
+/// The families without mapped addresses.
 pub const VERSIONS: [Family; 2] = [Family::V4, Family::V6];
 
 impl Family {
@@ -44,7 +44,7 @@ impl Family {
         }
     }
 
-    /// Its sockets' address family.
+    /// The address family (`AF_*`) of the sockets.
     pub fn number(self) -> i32 {
         match self {
             Self::V4 => libc::AF_INET,
@@ -52,7 +52,7 @@ impl Family {
         }
     }
 
-    /// Where a socket of this family is reached.
+    /// The loopback address with a port, as a socket of this family names it.
     pub fn at(self, port: u16) -> SocketAddr {
         match self {
             Self::V4 => (Ipv4Addr::LOCALHOST, port).into(),
@@ -61,7 +61,7 @@ impl Family {
         }
     }
 
-    /// Where it is bound to be reached there.
+    /// The address to which a socket is bound so that [`Family::at`] reaches it, with any port.
     fn bound(self) -> SocketAddr {
         match self {
             Self::V4 | Self::V6 => self.at(0),
@@ -70,22 +70,22 @@ impl Family {
     }
 }
 
-/// A listening socket and how to reach it.
+/// Opens a listener; returns it with its address.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn listen(family: Family) -> Done<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(family.bound())?;
     let port = listener.local_addr()?.port();
     Ok((listener, family.at(port)))
 }
 
-/// Both ends of a new connection: the one that opened it, and the one that accepted it.
+/// Opens a connection; returns the end that opened it, and the end that accepted it.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn connected(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
     let (listener, at) = listen(family)?;
     let client = Stream::connect(stage, at)?;
@@ -95,7 +95,7 @@ pub fn connected(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
 /// One end of a TCP connection.
 #[derive(Debug)]
 pub struct Stream {
-    /// The socket, for calls that are not booked.
+    /// The socket, for calls whose results are not recorded.
     pub socket: TcpStream,
     flow: Flow,
     direction: Option<Direction>,
@@ -103,21 +103,21 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Books for this process from here on.
+    /// Records for this process from now on.
     ///
     /// # Errors
     ///
-    /// When the socket is not connected.
+    /// Fails when the socket is not connected.
     pub fn new(stage: &Stage, socket: TcpStream, direction: Option<Direction>) -> Done<Self> {
         let peer = socket.peer_addr()?;
         Self::to(stage, socket, peer, direction)
     }
 
-    /// As [`Stream::new`], for a socket that does not tell its peer, as it is not connected yet or any more.
+    /// Records as [`Stream::new`] does, for a socket that cannot name its peer because it is not connected now.
     ///
     /// # Errors
     ///
-    /// When the socket has no address.
+    /// Fails when the socket has no address.
     pub fn to(
         stage: &Stage,
         socket: TcpStream,
@@ -134,7 +134,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// When the peer refuses.
+    /// Fails when the peer refuses.
     pub fn connect(stage: &Stage, to: SocketAddr) -> Done<Self> {
         Self::new(stage, TcpStream::connect(to)?, Some(Direction::Outbound))
     }
@@ -143,31 +143,31 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// Fails when the kernel refuses.
     pub fn accept(stage: &Stage, listener: &TcpListener) -> Done<Self> {
         Self::new(stage, listener.accept()?.0, Some(Direction::Inbound))
     }
 
-    /// What the product tells its bytes apart by.
+    /// The flow that the product must show the bytes in.
     pub fn flow(&self) -> Flow {
         self.flow
     }
 
-    /// Books what a send call returned.
+    /// Records the result of a send call.
     pub fn sent(&self, bytes: usize) {
         self.tally.book(self.flow, self.direction, 0, bytes);
     }
 
-    /// Books what a receive call returned.
+    /// Records the result of a receive call.
     pub fn received(&self, bytes: usize) {
         self.tally.book(self.flow, self.direction, bytes, 0);
     }
 
-    /// Receives until the peer ends; how many bytes came.
+    /// Receives until the peer closes; returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// The call's own.
+    /// Fails with the error of the call.
     #[track_caller]
     pub fn receive_to_end(&self) -> Done<usize> {
         match self.receive_to_any_end()? {
@@ -176,11 +176,12 @@ impl Stream {
         }
     }
 
-    /// Receives until the peer ends or resets the connection; how many bytes came, and whether it was a reset.
+    /// Receives until the peer closes or resets the connection; returns the number of bytes, and true if it was a
+    /// reset.
     ///
     /// # Errors
     ///
-    /// The call's own.
+    /// Fails with the error of the call.
     #[track_caller]
     pub fn receive_to_any_end(&self) -> Done<(usize, bool)> {
         let (mut buffer, mut sum) = ([0; 9_001], 0);
@@ -201,7 +202,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// The call's own.
+    /// Fails with the error of the call.
     #[track_caller]
     pub fn send_by<E: Into<io::Error>>(
         &self,
@@ -224,7 +225,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// The call's own, or when the peer ends too early.
+    /// Fails with the error of the call, or when the peer closes too early.
     #[track_caller]
     pub fn receive_by<E: Into<io::Error>>(
         &self,
@@ -249,11 +250,11 @@ impl Stream {
         Ok(())
     }
 
-    /// Says that nothing more follows, and waits until the peer says so too.
+    /// Shuts the sending direction down, and waits until the peer closes.
     ///
     /// # Errors
     ///
-    /// When the peer has more.
+    /// Fails when the peer still sends.
     pub fn finish(&self) -> Done {
         self.socket.shutdown(Shutdown::Write)?;
         match unless_interrupted(|| recv(&self.socket, &mut [0; 1], RecvFlags::empty()))?.0 {
@@ -263,11 +264,11 @@ impl Stream {
     }
 }
 
-/// Calls again where a ring of this process that was just given up interrupted the call.
+/// Repeats a call that was interrupted. Closing an io_uring of this process can interrupt its calls.
 ///
 /// # Errors
 ///
-/// The call's own.
+/// Fails with the error of the call.
 pub fn unless_interrupted<T, E: Into<io::Error>>(mut call: impl FnMut() -> Result<T, E>) -> io::Result<T> {
     loop {
         match call().map_err(Into::into) {
@@ -280,40 +281,40 @@ pub fn unless_interrupted<T, E: Into<io::Error>>(mut call: impl FnMut() -> Resul
 /// A UDP socket.
 #[derive(Debug)]
 pub struct Datagrams {
-    /// The socket, for calls that are not booked.
+    /// The socket, for calls whose results are not recorded.
     pub socket: UdpSocket,
     direction: Option<Direction>,
     tally: Tally,
 }
 
 impl Datagrams {
-    /// Books for this process from here on.
+    /// Records for this process from now on.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// Fails when the kernel refuses.
     pub fn new(stage: &Stage, socket: UdpSocket, direction: Option<Direction>) -> Done<Self> {
         socket.set_read_timeout(Some(CALL_LIMIT))?;
         socket.set_write_timeout(Some(CALL_LIMIT))?;
         Ok(Self { socket, direction, tally: stage.tally.clone() })
     }
 
-    /// Books what a send call returned.
+    /// Records the result of a send call.
     ///
     /// # Errors
     ///
-    /// When the socket has no address.
+    /// Fails when the socket has no address.
     pub fn sent(&self, to: SocketAddr, bytes: usize) -> Done {
         let flow = Flow::new(Protocol::Udp, self.socket.local_addr()?, to);
         self.tally.book(flow, self.direction, 0, bytes);
         Ok(())
     }
 
-    /// Books what a receive call returned; without a peer where none is known.
+    /// Records the result of a receive call; `from` is `None` if the sender is not known.
     ///
     /// # Errors
     ///
-    /// When the socket has no address.
+    /// Fails when the socket has no address.
     pub fn received(&self, from: Option<SocketAddr>, bytes: usize) -> Done {
         let local = self.socket.local_addr()?;
         let flow = match from {
@@ -325,11 +326,11 @@ impl Datagrams {
     }
 }
 
-/// A bound UDP socket and how to reach it.
+/// Binds a UDP socket; returns it with its address.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn bind(family: Family) -> Done<(UdpSocket, SocketAddr)> {
     let socket = UdpSocket::bind(family.bound())?;
     let port = socket.local_addr()?.port();

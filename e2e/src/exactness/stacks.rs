@@ -1,10 +1,11 @@
-//! `tt-exact stacks`: functions of this program that send and receive, and what `traffictrace flamegraph` shows of each.
+//! `tt-exact stacks`: compares the bytes of functions of this program that send and receive with the output of
+//! `traffictrace flamegraph` for each.
 //!
-//! The comparison needs no compiler and no program from a package: it also runs in an initramfs.
+//! The comparison needs no compiler and no program from a package, so it also runs in an initramfs.
 
 use std::{env, fs};
 
-// The program that the tests of other languages are held beside, compiled by itself there.
+// The same source is compiled as a program of its own where senders in other languages are tested.
 #[path = "../support/stacks/sender.rs"]
 mod sender;
 
@@ -17,20 +18,20 @@ use crate::support::{
     stacks::{ANSWER, FlameGraph, Sender, Sink},
 };
 
-/// Rounds of two sends each: fewer than the budget of stacks has room for.
+/// Number of rounds of two sends each: few enough for the budget of stacks.
 const ROUNDS: u32 = 100;
-/// The frame in place of a stack that was not taken begins so.
+/// Beginning of the frame that stands for a stack that was not taken.
 const NO_STACK: &str = "[no stack";
-/// Name of the hidden command that runs the functions.
+/// Name of the hidden subcommand that runs the functions.
 const COMMAND: &str = "stacks-send";
 
-/// Runs the functions, as the process that is traced.
+/// Runs the functions in the process that is traced.
 pub(super) fn send(args: &SendArgs) -> Result<()> {
     fs::write(args.cgroup.join("cgroup.procs"), "0").map_err(TestError::io("move to the traced cgroup"))?;
     sender::main().map_err(TestError::io("send by known functions"))
 }
 
-/// Compares the bytes of each function with and without a budget of stacks; `true` when nothing differs.
+/// Compares the bytes of each function with and without a budget of stacks; returns true if nothing differs.
 pub(super) fn run(options: &Options) -> Result<bool> {
     let ground = Ground::new(options)?;
     let program = env::current_exe().map_err(TestError::io("find this program"))?;
@@ -70,7 +71,7 @@ fn compare(ground: &Ground, sender: &Sender, options: &Options, name: &str, budg
         let verdict = match shown {
             _ if counted == 0 => "FAIL",
             _ if shown == counted => "ok",
-            // A kernel that skips an event takes no stack of it, which is told.
+            // No stack is taken of an event that the kernel skips; the product reports that.
             _ if shown < counted && shown + without >= counted => "unseen",
             _ => "FAIL",
         };

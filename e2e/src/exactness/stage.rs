@@ -1,4 +1,4 @@
-//! What a process of a case has at hand: its count, children, cgroups, and what the runner does for it while it runs.
+//! The tools of a process of a case: its counts, its children, cgroups, and requests to the runner.
 
 use std::{
     fs,
@@ -17,47 +17,47 @@ use super::{
     tally::{Bytes, Detail, Flow, ProcessCount, Tally},
 };
 
-/// One process of a case. The leader has the first one; each child gets its own.
+/// The state of one process of a case: the leader has one, and each child gets its own.
 #[derive(Debug)]
 pub struct Stage {
-    /// What this process counted.
+    /// Counts of this process.
     pub tally: Tally,
-    /// Amounts that differ from run to run.
+    /// Source of random amounts, which differ from run to run.
     pub random: fastrand::Rng,
-    /// The cgroup that is traced.
+    /// Cgroup that is traced.
     pub selected: PathBuf,
-    /// One beside it.
+    /// Cgroup that is not traced.
     pub outside: PathBuf,
     detail: Detail,
     /// Counts of children that have ended.
     children: Vec<ProcessCount>,
-    /// To the parent, in a child.
+    /// In a child, the channel to its parent.
     parent: Option<Channel>,
 }
 
 impl Stage {
-    /// For the leader of a case.
+    /// Makes the state of a leader.
     pub fn new(selected: PathBuf, outside: PathBuf, detail: Detail, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
         let (tally, children) = (Tally::new(detail), Vec::new());
         Self { tally, random, selected, outside, detail, children, parent: None }
     }
 
-    /// A number of bytes that no other transfer is likely to have.
+    /// Returns a number of bytes that no other transfer is likely to have.
     pub fn amount(&mut self) -> usize {
         self.random.usize(20_000..90_000)
     }
 
-    /// Lengths of a few datagrams, small enough together for a socket's default receive buffer.
+    /// Returns the lengths of six datagrams, which fit together into a socket's default receive buffer.
     pub fn datagrams(&mut self) -> Vec<usize> {
         (0..6).map(|_| self.random.usize(1..1400)).collect()
     }
 
-    /// Moves this process into a cgroup; sockets that it makes from now on belong there.
+    /// Moves this process into a cgroup; sockets that it creates from now on belong to that cgroup.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// Fails when the kernel refuses.
     pub fn enter(&self, cgroup: &Path) -> Done {
         if cgroup.as_os_str().is_empty() {
             return Err(CaseError::unsupported("no cgroups of the case's own"));
@@ -65,34 +65,34 @@ impl Stage {
         Ok(fs::write(cgroup.join("cgroup.procs"), "0")?)
     }
 
-    /// Says that everything that must be older than the trace is there, and waits until the trace has begun.
+    /// Reports that everything that must be older than the trace exists, and waits until the trace has begun.
     ///
     /// # Errors
     ///
-    /// When the runner is gone.
+    /// Fails when the runner has ended.
     pub fn await_trace(&self) -> Done {
         ask_runner(&Message::Ready)?;
-        // The time until the trace began was not the case's.
+        // The time limit of the case starts anew, without the wait for the trace.
         Ok(sys::end_with_parent(leader::LIMIT)?)
     }
 
-    /// Waits until the product has printed `count` documents more: each comes after one drain or several. For leaders
-    /// alone.
+    /// Waits until the product has printed `count` more documents, each of which comes after one or more drains. Only
+    /// for leaders.
     ///
     /// # Errors
     ///
-    /// When the runner is gone.
+    /// Fails when the runner has ended.
     pub fn await_documents(&self, count: u32) -> Done {
         ask_runner(&Message::AwaitDocuments { count })
     }
 
-    /// Lets the runner compare what this process and its children have counted so far, while their sockets are open:
-    /// it waits for a document that shows this, and notes the difference when there is none. Each of `waiting` is in
-    /// [`Stage::wait_for_parent`], or is going to be, and goes on afterwards. For leaders alone.
+    /// Makes the runner compare the counts so far of this process and its children, while their sockets are open: the
+    /// runner waits for a document that agrees and records the difference if none comes. Each child in `waiting` calls
+    /// [`Stage::wait_for_parent`], and continues afterwards. Only for leaders.
     ///
     /// # Errors
     ///
-    /// When the runner or a child is gone.
+    /// Fails when the runner or a child has ended.
     pub fn compare(&self, waiting: &mut [&mut Child]) -> Done {
         let mut counts = self.counts()?;
         for child in &mut *waiting {
@@ -102,11 +102,11 @@ impl Stage {
         waiting.iter_mut().try_for_each(|child| child.go_on())
     }
 
-    /// In a child: hands the counts so far to the parent, and waits until it says to go on.
+    /// Reports the counts of a child to its parent, and waits until the parent lets the child continue.
     ///
     /// # Errors
     ///
-    /// When the parent is gone.
+    /// Fails when the parent has ended.
     pub fn wait_for_parent(&mut self) -> Done {
         let counts = self.counts()?;
         match &mut self.parent {
@@ -115,20 +115,20 @@ impl Stage {
         }
     }
 
-    /// Runs `work` in a child process, which counts for itself. Must be called while this process has one thread.
+    /// Runs `work` in a child process, which has counts of its own. This process must have a single thread.
     ///
     /// # Errors
     ///
-    /// When the process cannot be made.
+    /// Fails when the process cannot be created.
     pub fn fork(&mut self, work: impl FnOnce(&mut Self) -> Done) -> Done<Child> {
         self.fork_into(None, work)
     }
 
-    /// Likewise; with a cgroup, in a child that is born there.
+    /// Runs `work` in a child process as [`Stage::fork`] does; the child is created in the cgroup, if one is given.
     ///
     /// # Errors
     ///
-    /// When the process cannot be made.
+    /// Fails when the process cannot be created.
     pub fn fork_into(&mut self, cgroup: Option<&Path>, work: impl FnOnce(&mut Self) -> Done) -> Done<Child> {
         let cgroup = cgroup.map(fs::File::open).transpose()?;
         let (mine, childs) = UnixStream::pair()?;
@@ -147,11 +147,11 @@ impl Stage {
         sys::exit_now(i32::from(told.is_err()))
     }
 
-    /// Runs `theirs` in a child process while this one does `mine`; the error of either, or of both.
+    /// Runs `theirs` in a child process while this process runs `mine`.
     ///
     /// # Errors
     ///
-    /// As said.
+    /// Fails with the error of either, or with both combined.
     pub fn with_child(
         &mut self,
         theirs: impl FnOnce(&mut Self) -> Done,
@@ -165,32 +165,32 @@ impl Stage {
         }
     }
 
-    /// Waits for a child and takes its counts over.
+    /// Waits for a child and adds its counts to those of this process.
     ///
     /// # Errors
     ///
-    /// What went wrong in the child.
+    /// Fails with the error of the child.
     pub fn join(&mut self, child: Child) -> Done {
         let ended = child.join()?;
         self.children.extend(ended.counts);
         ended.failure.map_or(Ok(()), Err)
     }
 
-    /// Kills a child that waits for its parent, or is going to, and takes the counts over that it handed to it.
+    /// Waits until a child waits for its parent, kills it there, and adds the counts that it had reported.
     ///
     /// # Errors
     ///
-    /// When it ended by itself.
+    /// Fails when the child ended by itself.
     pub fn kill(&mut self, child: Child) -> Done {
         self.children.extend(child.kill()?);
         Ok(())
     }
 
-    /// Counts for a child what it cannot count itself.
+    /// Adds counts for a child that cannot count them itself.
     ///
     /// # Errors
     ///
-    /// As [`Tally::count`].
+    /// Fails as [`Tally::count`] does.
     pub fn count_for(&mut self, child: Pid, flow: Flow, bytes: &Bytes) -> Done {
         let tally = Tally::new(self.detail);
         tally.add(flow, bytes);
@@ -199,11 +199,11 @@ impl Stage {
         Ok(())
     }
 
-    /// The counts of this process, and of its children that have ended.
+    /// Returns the counts of this process, and of its children that have ended.
     ///
     /// # Errors
     ///
-    /// As [`Tally::count`].
+    /// Fails as [`Tally::count`] does.
     pub fn counts(&self) -> Done<Vec<ProcessCount>> {
         let mut counts = self.children.clone();
         counts.push(self.tally.count()?);
@@ -211,7 +211,7 @@ impl Stage {
     }
 }
 
-/// Tells the runner something and waits for its answer.
+/// Sends a message to the runner and waits for the answer.
 fn ask_runner(message: &Message) -> Done {
     leader::tell(message)?;
     match io::stdin().lock().read_line(&mut String::new())? {
@@ -220,7 +220,7 @@ fn ask_runner(message: &Message) -> Done {
     }
 }
 
-/// The runner's answer.
+/// Sends the runner's answer.
 pub fn answer(to: &mut impl io::Write) -> io::Result<()> {
     to.write_all(b"\n")
 }

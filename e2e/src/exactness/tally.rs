@@ -1,4 +1,4 @@
-//! What one process counted: the truth that the product is held against.
+//! The count of one process, which is the truth that the product is compared with.
 
 use std::{
     collections::BTreeMap,
@@ -13,27 +13,27 @@ use serde::{Deserialize, Serialize};
 /// A protocol as the product names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
-    /// And MPTCP.
+    /// TCP and MPTCP.
     #[serde(rename = "TCP")]
     Tcp,
-    /// Connected or not.
+    /// UDP, connected or not.
     #[serde(rename = "UDP")]
     Udp,
-    /// And ICMPv6; ping sockets and raw sockets.
+    /// ICMP and ICMPv6, on ping sockets and raw sockets.
     #[serde(rename = "ICMP")]
     Icmp,
 }
 
-/// Who opened a connection, or sent the first datagram between a socket and its peer.
+/// The side that opened a connection, or sent the first datagram between a socket and its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
-    /// The peer.
+    /// The peer opened it.
     Inbound,
-    /// The process itself.
+    /// The process itself opened it.
     Outbound,
 }
 
-/// What bytes are told apart by.
+/// The key by which bytes are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flow {
@@ -41,41 +41,42 @@ pub struct Flow {
     pub protocol: Protocol,
     /// Port of the socket; 0 for ICMP.
     pub local_port: u16,
-    /// The peer, port 0 for ICMP; `None` where no call tells it, so that the product must not guess either.
+    /// Address of the peer, with port 0 for ICMP; `None` if no call returns it, so that the product must not guess
+    /// either.
     pub remote: Option<SocketAddr>,
 }
 
 impl Flow {
-    /// A flow with its peer. IPv4 peers of an IPv6 socket are IPv4.
+    /// Makes the flow of a known peer. IPv4 peers of an IPv6 socket are IPv4 addresses.
     pub fn new(protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Self {
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
         Self { protocol, local_port: local.port(), remote: Some(remote) }
     }
 
-    /// Stands for all flows of this protocol.
+    /// Returns the flow that stands for all flows of this protocol.
     pub fn of_process(self) -> Self {
         Self { local_port: 0, remote: None, ..self }
     }
 }
 
-/// Bytes of a flow.
+/// Counts of bytes of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bytes {
-    /// That receive calls returned.
+    /// Number of bytes that receive calls returned.
     pub rx: u64,
-    /// That send calls returned.
+    /// Number of bytes that send calls returned.
     pub tx: u64,
-    /// Where the case knows it.
+    /// Direction, if the case knows it.
     pub direction: Option<Direction>,
-    /// Of `rx` and `tx`, what a call had moved when the trace began that returned after this: it counts whole or not at
-    /// all, by whether the call or the socket is asked.
+    /// Part of `rx` and `tx` that a call had moved before the trace began, although it returned later. This part counts
+    /// entirely or not at all: it does if the call's result is used, and does not if the socket's counters are.
     #[serde(default)]
     pub straddling: (u64, u64),
 }
 
 impl Bytes {
-    /// Adds.
+    /// Adds other counts to these.
     pub fn add(&mut self, other: &Self) {
         self.rx += other.rx;
         self.tx += other.tx;
@@ -84,37 +85,37 @@ impl Bytes {
         self.direction = self.direction.or(other.direction);
     }
 
-    /// Whether this is what the product should show.
+    /// Returns whether the product may show these numbers for the counts.
     pub fn is_shown_by(&self, rx: u64, tx: u64) -> bool {
         let one = |counted, straddling, shown| shown == counted || shown == counted - straddling;
         one(self.rx, self.straddling.0, rx) && one(self.tx, self.straddling.1, tx)
     }
 }
 
-/// What one process counted.
+/// The counts of one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessCount {
-    /// Its id.
+    /// Process id.
     pub pid: u32,
-    /// Its name as the kernel shows it.
+    /// Name of the process as the kernel shows it.
     pub command: String,
-    /// Its flows.
+    /// Counts by flow.
     pub flows: Vec<(Flow, Bytes)>,
 }
 
-/// How finely is counted and compared.
+/// The granularity of counting and comparing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Detail {
-    /// By flow.
+    /// Count by flow.
     #[default]
     Flows,
-    /// By process and protocol: for runs of more flows than the product keeps apart.
+    /// Count by process and protocol: for runs with more flows than the product keeps apart.
     Processes,
 }
 
 impl Detail {
-    /// Its name on the command line.
+    /// Name of the granularity on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Flows => "flows",
@@ -123,7 +124,7 @@ impl Detail {
     }
 }
 
-/// The running count of this process, shared by its threads.
+/// The running counts of this process, shared by its threads.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     flows: Arc<Mutex<BTreeMap<Flow, Bytes>>>,
@@ -131,17 +132,17 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// Starts without counts.
     pub fn new(detail: Detail) -> Self {
         Self { detail, ..Self::default() }
     }
 
-    /// Books what a call returned.
+    /// Records the result of a call.
     pub fn book(&self, flow: Flow, direction: Option<Direction>, rx: usize, tx: usize) {
         self.add(flow, &Bytes { rx: rx as u64, tx: tx as u64, direction, ..Bytes::default() });
     }
 
-    /// Adds to a flow.
+    /// Adds counts to a flow.
     pub fn add(&self, flow: Flow, bytes: &Bytes) {
         let (flow, direction) = match self.detail {
             Detail::Flows => (flow, bytes.direction),
@@ -151,11 +152,11 @@ impl Tally {
         flows.entry(flow).or_default().add(&Bytes { direction, ..*bytes });
     }
 
-    /// The count of this process up to now.
+    /// Returns the counts of this process so far.
     ///
     /// # Errors
     ///
-    /// When the process cannot read its own name.
+    /// Fails when the process cannot read its own name.
     pub fn count(&self) -> io::Result<ProcessCount> {
         let flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(ProcessCount {

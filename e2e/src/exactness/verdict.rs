@@ -1,4 +1,4 @@
-//! Holding what `top` shows against what the processes counted; pure.
+//! The comparison of the output of `top` with the counts of the processes; pure.
 
 mod compare;
 
@@ -11,30 +11,30 @@ use super::{
 };
 use crate::support::top::{self, Document};
 
-/// How a case went, before the comparison.
+/// The result of a case, before the comparison.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) case: String,
     pub(super) counts: Vec<ProcessCount>,
     pub(super) failure: Option<String>,
     pub(super) unsupported: Option<String>,
-    /// What was different while its sockets were open.
+    /// Differences that were found while the sockets of the case were open.
     pub(super) differences: Vec<String>,
-    /// What it has to tell besides.
+    /// Standard error of the case, for the report.
     pub(super) told: String,
 }
 
-/// How a case ended.
+/// The verdict on a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Verdict {
-    /// Not a byte of difference.
+    /// No difference.
     Ok,
-    /// A difference, or it could not be done.
+    /// There is a difference, or the case did not finish.
     Fail,
-    /// A difference in what the product says that it does not see.
+    /// There is a difference that a declared limit of the product explains.
     Unseen,
-    /// This kernel cannot do it.
+    /// This kernel cannot run the case.
     Skipped,
 }
 
@@ -50,22 +50,22 @@ impl Verdict {
 pub(super) struct Line {
     pub(super) verdict: Verdict,
     pub(super) case: String,
-    /// Bytes that the processes counted, both directions together.
+    /// Number of bytes that the processes counted, both directions together.
     pub(super) expected_bytes: u64,
-    /// Bytes that the product shows for these processes.
+    /// Number of bytes that the product shows for these processes.
     pub(super) shown_bytes: u64,
-    /// Each difference, or why the case could not be done.
+    /// The differences, or the reason why the case did not finish.
     pub(super) notes: Vec<String>,
 }
 
-/// A whole run.
+/// The report of a whole run.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
-    /// The amounts follow from it.
+    /// Seed from which the amounts were computed.
     pub(super) seed: u64,
     pub(super) cases: Vec<Line>,
-    /// Rows of processes that belong to no case, and what the product says it lost: each is a failure.
+    /// Failures of the run as a whole: rows of processes that belong to no case, and losses that the product reports.
     pub(super) problems: Vec<String>,
     pub(super) ok: usize,
     pub(super) unseen: usize,
@@ -74,7 +74,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Flows stay in the kernel's table although all sockets are gone: a problem, unless there are none.
+    /// Adds a problem if flows are left in the kernel's table although all sockets are closed.
     pub(super) fn slots_left(&mut self, left: u64, open: &[top::Flow]) {
         const LISTED: usize = 5;
         if left == 0 {
@@ -89,7 +89,7 @@ impl Report {
         self.failed += 1;
     }
 
-    /// Adds what ran against another `top`.
+    /// Adds the report of cases that ran against another `top`.
     pub(super) fn add(&mut self, other: Self) {
         self.cases.extend(other.cases);
         self.problems.extend(other.problems);
@@ -103,14 +103,14 @@ impl Report {
 /// The product's count of events that the kernel may have skipped.
 const MISSED_EVENTS: &str = "missedEvents";
 
-/// Compares.
+/// Compares the outcomes with the product's last document.
 pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail) -> Report {
     let mut rows = Rows::of(document, detail);
     let mut problems = std::mem::take(&mut rows.strange);
     for (reason, count) in document.lost.iter().filter(|(_, count)| **count > 0) {
         problems.push(format!("lost {reason}: {count}"));
     }
-    // Exact rows first, so that a process id that was used again does not move rows to another case.
+    // Exact rows are claimed first, so that a reused process id does not move rows to another case.
     let mut compared: Vec<_> = outcomes.iter().map(|outcome| rows.claim(&outcome.counts)).collect();
     for (compared, outcome) in compared.iter_mut().zip(&outcomes) {
         rows.claim_rest(&outcome.counts, compared);
@@ -127,10 +127,10 @@ pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail
     Report { seed: 0, cases, problems, ok, unseen, skipped, failed }
 }
 
-/// The differences between what a case's processes have counted so far and a document of that time, except for those
-/// that the product's own limits excuse.
+/// Returns the differences between the counts so far of a case's processes and a document of that time, except for
+/// differences that the product's own limits excuse.
 pub(super) fn difference_now(case: &str, counts: &[ProcessCount], document: &Document) -> Vec<String> {
-    // What an event moved that the kernel skipped is counted some time later.
+    // Bytes of an event that the kernel skipped are only counted some time later.
     if document.not_seen.iter().any(|name| name == "SkippedCalls") {
         return Vec::new();
     }
@@ -143,7 +143,7 @@ pub(super) fn difference_now(case: &str, counts: &[ProcessCount], document: &Doc
     }
 }
 
-/// The limit that explains why a case's differences are no failure.
+/// Returns the product's limit that excuses the differences of a case, if there is one.
 fn excuse(case: &str, compared: &Compared, document: &Document) -> Option<&'static str> {
     let excused = EXCUSED.iter().find(|excused| {
         case.starts_with(excused.cases)
@@ -165,7 +165,7 @@ fn judge(compared: Compared, outcome: &Outcome, document: &Document) -> Line {
             notes.insert(0, failure.clone());
             Verdict::Fail
         }
-        // What it did before it found out must be counted all the same.
+        // Bytes from before the case found that the kernel lacks a feature must be counted all the same.
         (None, Some(why), _) if notes.is_empty() => {
             notes.push(why.clone());
             Verdict::Skipped

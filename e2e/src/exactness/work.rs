@@ -1,5 +1,5 @@
-//! Every operation inside a container, without the product and without cgroups: `tt-workload operations`. What is
-//! compared with a trace of the container from outside.
+//! `tt-workload operations`: does every operation inside a container, without the product and without cgroups. The
+//! printed counts are compared with a trace of the container from outside.
 
 use std::path::PathBuf;
 
@@ -13,19 +13,19 @@ use super::{
 };
 use crate::workload::count::{Event, Line, Role};
 
-/// Cases of which no kernel sees all bytes; `EXCUSED` says why.
+/// Cases with bytes that no kernel sees; `EXCUSED` gives the reasons.
 const NEVER_SEEN: [&str; 2] = ["urgent/skipped-after-splice", "tls/splice-out"];
 
-/// Runs the cases one after another, each in a process of its own; a line for each process and protocol, and a last one
-/// that says what could not be done.
+/// Runs the cases one after another, each in a process of its own. Returns a line for each process and protocol, and a
+/// last one that lists the cases that could not be run.
 ///
 /// # Errors
 ///
-/// When no process can be made.
+/// Fails when no process can be created.
 pub fn run(seed: u64) -> Done<Vec<Line>> {
     let mut stage = Stage::new(PathBuf::new(), PathBuf::new(), Detail::Processes, seed);
     let (mut failures, mut skipped) = (Vec::new(), Vec::new());
-    // Those that are about cgroups, about the time before the trace or about the product's documents are for the runner.
+    // Cases about cgroups, about the time before the trace or about the product's documents need the runner.
     let is_seen = |case: &Case| !NEVER_SEEN.iter().any(|name| case.name.starts_with(name));
     let alone = |case: &Case| case.when == When::Alone && !case.name.starts_with("cgroup/") && is_seen(case);
     for case in cases::all().into_iter().filter(alone) {

@@ -1,10 +1,10 @@
-//! Does the product say of this kernel what is known of it?
+//! The comparison of what `traffictrace check` reports about this kernel with what is known of the kernel.
 
 use std::{collections::BTreeSet, process::Command};
 
 use serde::Deserialize;
 
-/// What `traffictrace check -o json` says; these fields alone are read.
+/// The output of `traffictrace check -o json`, reduced to the fields that are compared.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Findings {
@@ -14,18 +14,18 @@ pub(super) struct Findings {
     not_seen: Vec<NotSeen>,
     http: Part,
     stacks: Part,
-    /// Whether `check` ended as if all were well.
+    /// True if `check` ended with status 0.
     #[serde(skip)]
     is_well: bool,
 }
 
 impl Findings {
-    /// Whether HTTP can be traced here.
+    /// Returns whether HTTP can be traced here.
     pub(super) fn has_http(&self) -> bool {
         self.http.reason.is_none()
     }
 
-    /// Whether stacks can be taken here.
+    /// Returns whether stacks can be taken here.
     pub(super) fn has_stacks(&self) -> bool {
         self.stacks.reason.is_none()
     }
@@ -48,11 +48,11 @@ struct Tier {
     works: bool,
 }
 
-/// Runs `check`.
+/// Runs `check` and parses its output.
 ///
 /// # Errors
 ///
-/// When it does not answer.
+/// Fails when `check` prints no such output.
 pub(super) fn findings(product: &str) -> Result<Findings, String> {
     let output = Command::new(product)
         .args(["check", "-o", "json"])
@@ -63,12 +63,12 @@ pub(super) fn findings(product: &str) -> Result<Findings, String> {
     Ok(Findings { is_well: output.status.success(), ..findings })
 }
 
-/// Compares the tiers that work with those that this kernel must have, `expected`, best first. Prints what cannot be seen
-/// here, and whether HTTP and stacks can.
+/// Compares the working tiers with the `expected` ones of this kernel, best first. Prints the limits of this kernel,
+/// and whether HTTP and stacks can be traced.
 ///
 /// # Errors
 ///
-/// What is not as expected, in one line.
+/// Fails with the first difference, in one line.
 pub(super) fn tiers(findings: &Findings, expected: &[String]) -> Result<(), String> {
     for NotSeen { name, meaning } in &findings.not_seen {
         println!("unseen   {name}: {meaning}");
@@ -87,14 +87,14 @@ pub(super) fn tiers(findings: &Findings, expected: &[String]) -> Result<(), Stri
     let has_tracepoints = expected.iter().any(|tier| tier == "tp_btf");
     let http = findings.http.reason.as_deref().unwrap_or("works");
     println!("http     {http}");
-    // Of the kernels of the matrix, 5.10 alone is older than bpf_loop().
+    // Of the kernels in the matrix, only 5.10 is older than bpf_loop().
     let expected = if findings.kernel_release.starts_with("5.10.") { "bpf_loop" } else { "works" };
     if !http.contains(expected) {
         return Err(format!("check says of HTTP: {http}; expected was {expected}"));
     }
     let stacks = findings.stacks.reason.as_deref().unwrap_or("works");
     println!("stacks   {stacks}");
-    // They need the tracepoints that came with the first tier.
+    // Stacks need the tracepoints of the first tier.
     let expected = if has_tracepoints { "works" } else { "sock_send_length" };
     if !stacks.contains(expected) {
         return Err(format!("check says of stacks: {stacks}; expected was {expected}"));

@@ -1,4 +1,4 @@
-//! What an init system does: file systems, the loopback interface, the end.
+//! The tasks of an init system: file systems, the loopback interface, powering off.
 
 use std::{convert::Infallible, fs, io};
 
@@ -10,7 +10,7 @@ use rustix::{
 
 use crate::support::{Result, TestError};
 
-/// Kind and place of each file system. cgroup2 has all controllers: there is no other hierarchy.
+/// Type and mount point of each file system. cgroup2 has all controllers, because there is no other hierarchy.
 const MOUNTS: [(&str, &str); 7] = [
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),
@@ -21,11 +21,11 @@ const MOUNTS: [(&str, &str); 7] = [
     ("tmpfs", "/tmp"),
 ];
 
-/// Mounts what the programs expect of a machine.
+/// Mounts the file systems that programs expect on a machine.
 ///
 /// # Errors
 ///
-/// When the kernel refuses one.
+/// Fails when the kernel refuses a mount.
 pub(super) fn mount_all() -> Result<()> {
     for (kind, place) in MOUNTS {
         fs::create_dir_all(place).map_err(TestError::io(format!("make the folder {place}")))?;
@@ -35,8 +35,8 @@ pub(super) fn mount_all() -> Result<()> {
     Ok(())
 }
 
-/// Loads the modules in `/mod`. Some need others that come later, so all are tried as long as one more is taken; what a
-/// kernel does not take at all, it has built in or cannot use.
+/// Loads the modules in `/mod`. Some depend on modules that come later, so all are tried again as long as one more can
+/// be loaded; a module that never can is built in, or not usable on this kernel.
 pub(super) fn load_modules() {
     let mut left: Vec<_> =
         fs::read_dir("/mod").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -52,11 +52,11 @@ pub(super) fn load_modules() {
     }
 }
 
-/// Raises `lo`; the kernel gives it `127.0.0.1` and `::1`.
+/// Brings `lo` up; the kernel gives it `127.0.0.1` and `::1`.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub(super) fn raise_loopback() -> Result<()> {
     let answer =
         ask_routing(&raise_interface(LOOPBACK)).map_err(TestError::io("raise the loopback interface"))?;
@@ -66,11 +66,11 @@ pub(super) fn raise_loopback() -> Result<()> {
     }
 }
 
-/// The loopback interface is the first of every network namespace.
+/// Index of the loopback interface, which is the first one in every network namespace.
 const LOOPBACK: i32 = 1;
 
-/// Netlink messages in the host's byte order, see rtnetlink(7): `nlmsghdr` (length, type, flags, sequence, port),
-/// then `ifinfomsg` (family, type, index, flags, changed flags).
+/// Encodes a netlink message that brings an interface up, in the host's byte order; see rtnetlink(7): `nlmsghdr`
+/// (length, type, flags, sequence, port), then `ifinfomsg` (family, type, index, flags, changed flags).
 fn raise_interface(index: i32) -> Vec<u8> {
     const LENGTH: u32 = 32;
     const RTM_NEWLINK: u16 = 16;
@@ -87,9 +87,9 @@ fn raise_interface(index: i32) -> Vec<u8> {
     message
 }
 
-/// Sends one request to the kernel's routing and returns the error number of its acknowledgement.
+/// Sends one request to the kernel's routing; returns the error number of the acknowledgement.
 fn ask_routing(message: &[u8]) -> io::Result<i32> {
-    // Of the netlink protocols, routing is number 0, the default.
+    // The netlink protocol of routing has the number 0, which is the default.
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     send(&socket, message, SendFlags::empty())?;
     let mut answer = [0; 128];
@@ -99,11 +99,11 @@ fn ask_routing(message: &[u8]) -> io::Result<i32> {
     Ok(-i32::from_ne_bytes(error))
 }
 
-/// Ends the guest.
+/// Powers the guest off.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub(super) fn power_off() -> Result<Infallible> {
     reboot(RebootCommand::PowerOff).map_err(|error| TestError::io("power off")(error.into()))?;
     Err(TestError::unexpected("powering off", "the call came back"))

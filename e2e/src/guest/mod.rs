@@ -1,9 +1,8 @@
-//! What runs inside a guest of the kernel matrix: as its first process, and nothing but our own programs after it.
+//! The program that runs as the first process of a guest of the kernel matrix, and starts nothing but our own programs.
 //!
-//! The host names the tiers of hooks that the kernel must have in the variable [`TIERS`], and those to be tried in
-//! [`TRIED`] (on the kernel's command line, which hands them to its first process). The console is the only way out:
-//! what the programs print goes there as it is, and lines that begin with [`MARK`] tell the host where each step begins
-//! and how it ended.
+//! The kernel's command line sets two variables for its first process: [`TIERS`] names the hook tiers that the kernel
+//! must have, and [`TRIED`] those that are tested. The console is the only output: it shows what the programs print,
+//! and lines that begin with [`MARK`] report the beginning and the result of each step to the host.
 
 mod check;
 mod machine;
@@ -13,27 +12,27 @@ use std::{convert::Infallible, env, time::Duration};
 
 use crate::support::{Result, TestError};
 
-/// Begins the lines that are for the host.
+/// Prefix of lines that are meant for the host.
 pub const MARK: &str = "##matrix";
 
-/// Names the variable with the tiers that `check` must find, best first, joined by commas.
+/// Variable with the tiers that `check` must find, best first, separated by commas.
 pub const TIERS: &str = "TT_TIERS";
 
-/// Names the variable with the tiers that the exactness suite is run with, joined by commas.
+/// Variable with the tiers that the exactness suite runs with, separated by commas.
 pub const TRIED: &str = "TT_TRIED";
 
 const PRODUCT: &str = "/bin/traffictrace";
 const EXACT: &str = "/bin/tt-exact";
 
-/// The exactness suite takes a minute on a machine that emulates two processors with one.
+/// Time limit of the exactness suite, which takes a minute on a machine that emulates two processors with one.
 const EXACT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Makes the guest a machine, runs `check`, the exactness suite once for each tier to be tried, and those of
-/// HTTP and of stacks where the kernel can trace them, and powers off.
+/// Sets the guest up, runs `check`, the exactness suite once for each tier to be tested, and the suites of HTTP and
+/// stacks if the kernel can trace them, and powers off.
 ///
 /// # Errors
 ///
-/// When the guest cannot be made ready, or cannot be powered off. How steps end is told on the console.
+/// Fails when the guest cannot be set up or powered off. The results of steps are printed on the console.
 pub fn run() -> Result<Infallible> {
     machine::mount_all()?;
     machine::raise_loopback()?;
@@ -61,7 +60,7 @@ pub fn run() -> Result<Infallible> {
     machine::power_off()
 }
 
-/// The tiers in the environment variable `name`.
+/// Reads the tiers in the environment variable `name`.
 fn tiers_in(name: &'static str) -> Result<Vec<String>> {
     let tiers =
         env::var(name).map_err(|_| TestError::unexpected(name, "not set on the kernel's command line"))?;

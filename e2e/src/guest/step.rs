@@ -1,4 +1,4 @@
-//! One program of the guest's plan, from beginning to end.
+//! A step of the guest's plan: one program, from start to end.
 
 use std::{
     os::unix::process::CommandExt as _,
@@ -15,7 +15,7 @@ use rustix::{
 
 use super::MARK;
 
-/// Runs a program and tells the host how it ended: its exit status, `signal N`, `timeout` or `error: why`.
+/// Runs a program and reports its result to the host: exit status, `signal N`, `timeout` or `error: reason`.
 pub(super) fn run(name: &str, program: &str, arguments: &[&str], limit: Duration) {
     println!("{MARK} begin {name}");
     let begin = Instant::now();
@@ -23,7 +23,7 @@ pub(super) fn run(name: &str, program: &str, arguments: &[&str], limit: Duration
     println!("{MARK} end {name} {} s: {end}", begin.elapsed().as_secs());
 }
 
-/// Tells the host how a comparison ended: 0 or why it did not hold.
+/// Runs a comparison and reports its result to the host: 0, or the difference.
 pub(super) fn compare(name: &str, holds: impl FnOnce() -> Result<(), String>) {
     println!("{MARK} begin {name}");
     let begin = Instant::now();
@@ -32,9 +32,9 @@ pub(super) fn compare(name: &str, holds: impl FnOnce() -> Result<(), String>) {
 }
 
 fn end_of(program: &str, arguments: &[&str], limit: Duration) -> String {
-    // A group of its own, so that a program that hangs goes with those it started.
+    // The program has a process group of its own, so that a program that hangs is killed together with its children.
     let mut command = Command::new(program);
-    // The console is a terminal, but a file is what reads it.
+    // The console looks like a terminal, but its reader is a file.
     command.args(arguments).env("TERM", "dumb").env("NO_COLOR", "1").stdin(Stdio::null()).process_group(0);
     let child = command.spawn();
     let child = match child.map(|child| Pid::from_child(&child)) {
@@ -44,7 +44,7 @@ fn end_of(program: &str, arguments: &[&str], limit: Duration) -> String {
     let (ended, watched) = channel::<()>();
     let watchdog = thread::spawn(move || {
         let late = watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
-        // It may have ended by itself at that moment.
+        // The program may have ended by itself at that moment.
         late && kill_process_group(child, Signal::KILL).is_ok()
     });
     let status = wait_for(child);
@@ -59,7 +59,7 @@ fn end_of(program: &str, arguments: &[&str], limit: Duration) -> String {
     }
 }
 
-/// Waits for `child`, and reaps all who lose their parent meanwhile: that is a first process's duty.
+/// Waits for `child` and reaps all orphans meanwhile, as a first process must.
 fn wait_for(child: Pid) -> Result<WaitStatus, Errno> {
     loop {
         match wait(WaitOptions::empty()) {

@@ -1,4 +1,4 @@
-//! Which objects of the kernel's BPF system a process holds, and whether they still exist.
+//! The objects of the kernel's BPF subsystem that a process holds, and whether they still exist.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -6,33 +6,33 @@ use serde_json::Value;
 
 use super::{Result, TestError};
 
-/// What `bpftool` says of an object that another process is making at this moment (EAGAIN of `bpf_link_by_id()`).
+/// Error of `bpftool` for a link that another process is creating at this moment (EAGAIN of `bpf_link_by_id()`).
 const BEING_MADE: &str = "Resource temporarily unavailable";
-/// Further attempts at a list that such an object has spoilt.
+/// Number of times that a list is repeated after this error.
 const LISTS: usize = 10;
 
-/// Ids of programs, maps and links.
+/// Ids of BPF objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Objects {
-    /// Programs.
+    /// Ids of programs.
     pub programs: BTreeSet<u64>,
-    /// Maps, those among them that only a program holds.
+    /// Ids of maps, also of those that only a program holds.
     pub maps: BTreeSet<u64>,
-    /// Links.
+    /// Ids of links.
     pub links: BTreeSet<u64>,
 }
 
 impl Objects {
-    /// Whether there are none.
+    /// Returns whether there is no object.
     pub fn is_empty(&self) -> bool {
         self.programs.is_empty() && self.maps.is_empty() && self.links.is_empty()
     }
 
-    /// Those of them that exist now.
+    /// Returns those of the objects that still exist.
     ///
     /// # Errors
     ///
-    /// When `bpftool` cannot be run.
+    /// Fails when `bpftool` cannot be run.
     pub fn still_there(&self) -> Result<Self> {
         let left = |kind, ids: &BTreeSet<u64>| -> Result<BTreeSet<u64>> {
             let all: BTreeSet<u64> = show(kind)?.iter().filter_map(|object| object["id"].as_u64()).collect();
@@ -46,17 +46,18 @@ impl Objects {
     }
 }
 
-/// What a running process holds: by its descriptors (`/proc/PID/fdinfo`), and the maps of its programs.
+/// Returns the objects that a running process holds by its descriptors (`/proc/PID/fdinfo`), and the maps of its
+/// programs.
 ///
 /// # Errors
 ///
-/// When the process is gone or `bpftool` cannot be run.
+/// Fails when the process has ended or `bpftool` cannot be run.
 pub fn held_by(pid: u32) -> Result<Objects> {
     let folder = format!("/proc/{pid}/fdinfo");
     let mut objects = Objects::default();
     for entry in fs::read_dir(&folder).map_err(TestError::io(format!("read {folder}")))? {
         let path = entry.map_err(TestError::io(format!("read {folder}")))?.path();
-        // A descriptor may be closed meanwhile.
+        // The descriptor may have been closed meanwhile.
         let Ok(text) = fs::read_to_string(&path) else { continue };
         for line in text.lines() {
             let Some((name, Ok(id))) = line.split_once(':').map(|(name, id)| (name, id.trim().parse()))
@@ -80,11 +81,11 @@ pub fn held_by(pid: u32) -> Result<Objects> {
     Ok(objects)
 }
 
-/// All objects of a kind, as `bpftool` tells them.
+/// Lists all objects of a kind, as `bpftool` prints them.
 ///
 /// # Errors
 ///
-/// When `bpftool` cannot be run.
+/// Fails when `bpftool` cannot be run.
 pub fn show(kind: &str) -> Result<Vec<Value>> {
     let mut listed = bpftool(&[kind, "show"]);
     for _ in 0..LISTS {
@@ -96,11 +97,11 @@ pub fn show(kind: &str) -> Result<Vec<Value>> {
     listed
 }
 
-/// The entries of a map; none when it has gone since it was listed, as that of another process may at any time.
+/// Returns the entries of a map; none if the map is gone, which may happen to another process's map at any time.
 ///
 /// # Errors
 ///
-/// When `bpftool` cannot be run.
+/// Fails when `bpftool` cannot be run.
 pub fn dump_map(id: u64) -> Result<Vec<Value>> {
     let entries = bpftool(&["map", "dump", "id", &id.to_string()]);
     let gone = |ids: Vec<Value>| ids.iter().all(|map| map["id"].as_u64() != Some(id));
@@ -121,7 +122,7 @@ fn bpftool(arguments: &[&str]) -> Result<Vec<Value>> {
     if !output.status.success() {
         return Err(TestError::unexpected(&what, text));
     }
-    // Nothing at all is printed in place of an empty list.
+    // bpftool prints nothing instead of an empty list.
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }

@@ -1,4 +1,4 @@
-//! A cgroup that goes away with its test.
+//! A temporary cgroup for a test.
 
 use std::{
     fs,
@@ -13,18 +13,18 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Result, TestError, wait};
 
-/// A folder of the cgroup2 tree. When dropped, its processes are killed and it is removed with all below it.
+/// A cgroup of the cgroup2 tree. When dropped, its processes are killed, and it is removed with all cgroups below.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
 }
 
 impl Cgroup {
-    /// Makes a cgroup with a name that no other test has, directly below `root`.
+    /// Creates a cgroup with a unique name, directly below `root`.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made.
+    /// Fails when the folder cannot be created.
     pub fn new(root: &Path) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tt-e2e-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -33,16 +33,16 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Its folder.
+    /// Folder of the cgroup.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes a cgroup below it; it goes away with this one.
+    /// Creates a cgroup below this one, which is removed together with it.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made.
+    /// Fails when the folder cannot be created.
     pub fn child(&self, name: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
         make(&path)?;
@@ -50,11 +50,11 @@ impl Cgroup {
     }
 }
 
-/// The id that the kernel gives a cgroup: the inode of its folder in the cgroup2 tree.
+/// Returns the kernel's id of a cgroup, which is the inode of its folder in the cgroup2 tree.
 ///
 /// # Errors
 ///
-/// When the folder cannot be read.
+/// Fails when the folder cannot be read.
 pub fn id(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path).map_err(TestError::io(format!("read {}", path.display())))?.ino())
 }
@@ -66,7 +66,8 @@ fn make(path: &Path) -> Result<()> {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let removed = wait::until("the cgroup to be empty and removed", Duration::from_secs(10), || {
-            // In every round: on an old kernel, a process that was just killed may have had a child.
+            // Killed in every round: without `cgroup.kill`, a process may have forked a child just before it was
+            // killed.
             kill_tree(&self.path)
                 .map_err(TestError::io(format!("kill the processes of {}", self.path.display())))?;
             Ok(remove_tree(&self.path).map_err(|error| error.to_string()))
@@ -77,11 +78,11 @@ impl Drop for Cgroup {
     }
 }
 
-/// Kills every process in the folder and below.
+/// Kills every process in the cgroup and below.
 fn kill_tree(path: &Path) -> io::Result<()> {
     match fs::OpenOptions::new().write(true).open(path.join("cgroup.kill")) {
         Ok(mut kill) => return kill.write_all(b"1"),
-        // Before Linux 5.14.
+        // Linux before 5.14 has no `cgroup.kill`.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -93,13 +94,13 @@ fn kill_tree(path: &Path) -> io::Result<()> {
     }
     let processes = fs::read_to_string(path.join("cgroup.procs"))?;
     for process in processes.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
-        // It may have ended meanwhile.
+        // The process may have ended meanwhile.
         let _ = kill_process(process, Signal::KILL);
     }
     Ok(())
 }
 
-/// Removes the folders from the deepest up; the kernel's files in them go with them.
+/// Removes the folders from the deepest one up; the kernel's files in them disappear with them.
 fn remove_tree(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;

@@ -1,66 +1,66 @@
-//! Why a test could not go on.
+//! Errors of tests.
 
 use std::{fmt::Display, io, time::Duration};
 
 use thiserror::Error;
 
-/// What every helper returns.
+/// The result of a helper.
 pub type Result<T, E = TestError> = std::result::Result<T, E>;
 
-/// A failure of the test's surroundings or of the product; an `assert` says the rest.
+/// A failure of the environment or of the product; differences in values fail an `assert` instead.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TestError {
-    /// The system refused something.
+    /// A system call failed.
     #[error("cannot {action}: {source}")]
     Io {
-        /// The attempt and its object, as an infinitive.
+        /// The attempted action and its object, as an infinitive.
         action: String,
-        /// The system's answer.
+        /// Error of the system.
         source: io::Error,
     },
-    /// The API server refused something, or does not answer.
+    /// The API server refused a request, or does not answer.
     #[error("cannot {action}: {source}")]
     Kube {
-        /// The attempt and its object, as an infinitive.
+        /// The attempted action and its object, as an infinitive.
         action: String,
-        /// The client's answer.
+        /// Error of the client.
         source: Box<kube::Error>,
     },
-    /// Something awaited did not come.
+    /// A condition did not become true in time.
     #[error("waited {limit:?} for {what}; last seen: {last}")]
     Deadline {
-        /// What was awaited.
+        /// The condition.
         what: String,
-        /// For how long.
+        /// Time that was waited.
         limit: Duration,
-        /// What was there instead.
+        /// The last observed state.
         last: String,
     },
-    /// Output that is not what it should be.
+    /// Output has another form or value than expected.
     #[error("{what} is not as expected: {found}")]
     Unexpected {
-        /// What was read.
+        /// The output that was read.
         what: String,
-        /// What it was.
+        /// The content that was found.
         found: String,
     },
 }
 
 impl TestError {
-    /// Wraps the answer of a system call.
+    /// Wraps the error of a system call.
     pub fn io(action: impl Display) -> impl FnOnce(io::Error) -> Self {
         let action = action.to_string();
         move |source| Self::Io { action, source }
     }
 
-    /// Wraps the answer of the API server.
+    /// Wraps the error of a request to the API server.
     pub fn kube(action: impl Display) -> impl FnOnce(kube::Error) -> Self {
         let action = action.to_string();
         move |source| Self::Kube { action, source: Box::new(source) }
     }
 
-    /// Says that `what` was `found` where something else was needed.
+    /// Reports that `what` was `found` to be something unexpected.
     pub fn unexpected(what: impl Display, found: impl Display) -> Self {
         Self::Unexpected { what: what.to_string(), found: found.to_string() }
     }

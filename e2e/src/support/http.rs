@@ -1,4 +1,4 @@
-//! `traffictrace http -o json`: its lines, and running it.
+//! Running `traffictrace http -o json`, and parsing its lines.
 
 use std::{collections::BTreeMap, net::IpAddr, process::Command, time::Duration};
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::{Result, TestError, needs::Host, process::Process};
 
-/// How long a line may take: loading programs is slow under emulation.
+/// Time limit for a line: loading the programs is slow under emulation.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A request. People's scripts read these fields: all are required, with these names and types; others may be added.
+/// A request. Scripts of users read these fields, so all are required with these names and types; others may be added.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names are the product's documented output")]
@@ -33,7 +33,7 @@ pub struct Request {
     pub path: String,
     pub status: Option<u16>,
     pub outcome: String,
-    /// Of gRPC alone.
+    /// Status of gRPC; only present for gRPC.
     pub grpc_status: Option<u32>,
     pub first_byte_microseconds: Option<u64>,
     pub duration_microseconds: u64,
@@ -45,14 +45,14 @@ pub struct Request {
     pub remote_port: u16,
 }
 
-/// What is not known is `null`: zero or empty here.
+/// Reads a field that is `null` if its value is unknown, which becomes zero or empty here.
 fn known<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     value: D,
 ) -> std::result::Result<T, D::Error> {
     Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
-/// Sums of requests.
+/// Sums over requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names are the product's documented output")]
@@ -63,19 +63,19 @@ pub struct Counts {
     pub response_bytes: u64,
 }
 
-/// The last line.
+/// The last line of the output.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ending {
     /// All requests of the session.
     pub totals: Counts,
-    /// Numbers of requests that could not be observed, by reason.
+    /// Number of requests that could not be observed, by reason.
     pub unobserved: BTreeMap<String, u64>,
-    /// Numbers of what was lost, by kind.
+    /// Number of lost items, by kind.
     pub lost: BTreeMap<String, u64>,
-    /// Number of requests that had not ended, which the totals lack.
+    /// Number of requests that had not ended and are not in the totals.
     pub under_way: u64,
-    /// The processes that speak TLS.
+    /// Processes that speak TLS.
     pub tls: Vec<TlsProcess>,
 }
 
@@ -91,11 +91,11 @@ pub struct TlsProcess {
 }
 
 impl Ending {
-    /// The totals.
+    /// Returns the totals.
     ///
     /// # Errors
     ///
-    /// If anything is missing in them.
+    /// Fails when anything is missing in the totals.
     pub fn complete(&self) -> Result<&Counts> {
         let missing = self.unobserved.iter().chain(&self.lost).any(|(_, count)| *count > 0);
         if missing {
@@ -113,22 +113,22 @@ pub struct HttpLog {
 }
 
 impl HttpLog {
-    /// Starts it with JSON output, and waits until it traces.
+    /// Starts the command with JSON output, and waits until it traces.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when the command does not start to trace.
     pub fn start(host: &Host, arguments: &[&str]) -> Result<Self> {
         Self::start_plain(host, &[&["-o", "json"], arguments].concat())
     }
 
-    /// As [`HttpLog::start`], with the output that the arguments say.
+    /// Starts the command as [`HttpLog::start`] does, with the output format that the arguments name.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when the command does not start to trace.
     pub fn start_plain(host: &Host, arguments: &[&str]) -> Result<Self> {
-        // What it says first, on standard error, tells that it traces.
+        // The first line, on standard error, reports that the command traces.
         let mut command = Command::new(&host.traffictrace);
         command.arg("http").args(arguments);
         let process = Process::start_merged(&mut command)?;
@@ -138,7 +138,7 @@ impl HttpLog {
         }
     }
 
-    /// Its process id.
+    /// Process id of the command.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -147,17 +147,17 @@ impl HttpLog {
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// Fails when no request comes in time.
     pub fn request(&self) -> Result<Request> {
         let line = self.process.line(LIMIT)?;
         parse(&line.ok_or_else(|| TestError::unexpected("http", "it ended"))?)
     }
 
-    /// Ctrl-C: all lines as they are. The exit status must be 0.
+    /// Interrupts the command as Ctrl-C does; returns all lines as they are. The exit status must be 0.
     ///
     /// # Errors
     ///
-    /// When it does not end, or not so.
+    /// Fails when the command does not end, or ends with another status.
     pub fn interrupt_plain(self) -> Result<Vec<String>> {
         self.process.signal(Signal::INT)?;
         let ended = self.process.wait(LIMIT)?;
@@ -168,11 +168,11 @@ impl HttpLog {
         }
     }
 
-    /// Ctrl-C: all lines but the last one, and that one.
+    /// Interrupts the command as Ctrl-C does; returns all lines but the last, and the last one parsed.
     ///
     /// # Errors
     ///
-    /// When it does not end with status 0, or a line is not of its form.
+    /// Fails when the command does not end with status 0, or a line has another form.
     pub fn interrupt<Line: DeserializeOwned>(self) -> Result<(Vec<Line>, Ending)> {
         let mut lines = self.interrupt_plain()?;
         let last = lines.pop().unwrap_or_default();

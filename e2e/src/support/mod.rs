@@ -1,4 +1,4 @@
-//! What tests share. Every guard undoes what it made when it is dropped, also when its test fails.
+//! Helpers that tests share. Every guard undoes its changes when it is dropped, even if its test fails.
 
 pub mod bpf;
 pub mod cgroup;

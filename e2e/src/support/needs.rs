@@ -1,4 +1,4 @@
-//! What a test needs from the machine, and the one way to be skipped.
+//! Requirements of a test on the machine, and the one way to skip a test.
 
 use std::{
     env,
@@ -10,31 +10,31 @@ use std::{
 
 use super::{Result, TestError};
 
-/// Says on standard error that the calling test is skipped; the caller returns then.
+/// Prints on standard error that the calling test is skipped; the caller then returns.
 ///
-/// It is written past libtest's capture, so that the line is seen and counted although the test passes.
+/// The line bypasses libtest's capture, so that it is seen and counted although the test passes.
 ///
 /// # Panics
 ///
-/// With `CI=true`: there, what cannot run is a failure.
+/// With `CI=true`, a test that cannot run is a failure.
 pub fn skip(why: impl Display) {
     assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "cannot run, and CI=true: {why}");
     let thread = std::thread::current();
-    // One write, so that lines of tests that run at the same time stay whole.
+    // One write keeps the lines of simultaneous tests whole.
     let line = format!("SKIPPED: {}: {why}\n", thread.name().unwrap_or("a test"));
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// What tests on the machine's own kernel need.
+/// The requirements of tests on the machine's own kernel.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Where the cgroup2 tree is mounted.
+    /// Mount point of the cgroup2 tree.
     pub cgroup_root: PathBuf,
-    /// The product.
+    /// Path of the product's binary.
     pub traffictrace: PathBuf,
 }
 
-/// Root, a cgroup2 tree that can be written, and the built binary; or the test is [skipped](skip).
+/// Finds root permissions, a writable cgroup2 tree and the built binary; otherwise the test is [skipped](skip).
 pub fn host() -> Option<Host> {
     let found = (|| {
         if !rustix::process::geteuid().is_root() {
@@ -45,11 +45,11 @@ pub fn host() -> Option<Host> {
     found.inspect_err(|why| skip(why)).ok()
 }
 
-/// The mount point of the cgroup2 tree: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on a hybrid host.
+/// Finds the mount point of the cgroup2 tree: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on a hybrid host.
 ///
 /// # Errors
 ///
-/// When there is none.
+/// Fails when there is no cgroup2 tree.
 pub fn cgroup2_mount() -> Result<PathBuf> {
     const MOUNTS: &str = "/proc/self/mounts";
     let mounts = fs::read_to_string(MOUNTS).map_err(TestError::io(format!("read {MOUNTS}")))?;
@@ -64,11 +64,11 @@ pub fn cgroup2_mount() -> Result<PathBuf> {
         .ok_or_else(|| TestError::unexpected(MOUNTS, "no cgroup2 below /sys/fs/cgroup"))
 }
 
-/// A binary of this workspace, from the folder that the running test or program was built in.
+/// Finds a binary of this workspace in the folder that the running test or program was built in.
 ///
 /// # Errors
 ///
-/// When it was not built.
+/// Fails when the binary was not built.
 pub fn program(name: &str) -> Result<PathBuf> {
     let test = env::current_exe().map_err(TestError::io("find the running test's binary"))?;
     // target/<profile>/<program> or target/<profile>/deps/<test> -> target/<profile>/<name>

@@ -1,4 +1,4 @@
-//! Servers and clients of HTTP in other languages (`e2e/peers`), which print what they were asked and answered.
+//! HTTP servers and clients in other languages (`e2e/peers`), which print their requests and answers.
 
 use std::{
     collections::BTreeMap,
@@ -17,24 +17,24 @@ use super::{
     server::{command_in, installed},
 };
 
-/// How long a peer may take to begin, or a client to end.
+/// Time limit for a peer to start, or for a client to end.
 const LIMIT: Duration = Duration::from_secs(60);
-/// A first build fetches modules and compiles them.
+/// Time limit of a build: the first one fetches modules and compiles them.
 const BUILD_LIMIT: Duration = Duration::from_secs(300);
 
 /// Number of requests by method, path and status.
 pub type Counted = BTreeMap<(String, String, u16), u64>;
 
-/// The folder of the peers' sources.
+/// Folder with the sources of the peers.
 pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
 
-/// Builds a peer that is written in Go, once for each run of the tests. `None` if the calling test was skipped.
+/// Builds a peer written in Go, once for each run of the tests; `None` if the calling test was skipped.
 ///
 /// # Errors
 ///
-/// When it cannot be built although there is a compiler.
+/// Fails when the build fails although Go is installed.
 pub fn go(name: &'static str) -> Result<Option<PathBuf>> {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     if !installed(&["go"]) {
@@ -54,7 +54,7 @@ pub fn go(name: &'static str) -> Result<Option<PathBuf>> {
     if ended.status.success() {
         return Ok(Some(program));
     }
-    // Modules that are not in the cache need a proxy, which not every machine reaches.
+    // Modules that are not cached are fetched from a proxy, which not every machine can reach.
     if ended.stderr.contains("dial tcp") || ended.stderr.contains("no such host") {
         needs::skip(format!("the modules of {name} cannot be fetched: {}", ended.stderr));
         return Ok(None);
@@ -70,11 +70,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts a server in a cgroup, and waits until it says where it listens.
+    /// Starts a server in a cgroup, and waits until it prints its address.
     ///
     /// # Errors
     ///
-    /// When it does not.
+    /// Fails when the server prints no address in time.
     pub fn start(cgroup: &Path, program: &str, arguments: &[&str]) -> Result<Self> {
         let mut command = command_in(cgroup, program);
         command.args(arguments);
@@ -86,26 +86,26 @@ impl Peer {
         Ok(Self { process, at: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
     }
 
-    /// Its process id.
+    /// Process id of the server.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Where it listens.
+    /// Address of the server.
     pub fn address(&self) -> SocketAddr {
         self.at
     }
 
-    /// The address of a path.
+    /// URL of a path on the server.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.at)
     }
 
-    /// Waits until it has told of so many requests, and ends it; what they were.
+    /// Waits until the server has printed `requests` requests, and stops it; returns them.
     ///
     /// # Errors
     ///
-    /// When it tells of fewer.
+    /// Fails when the server prints fewer requests.
     pub fn stop(self, requests: usize) -> Result<Counted> {
         let mut lines = Vec::new();
         while lines.len() < requests {
@@ -120,11 +120,11 @@ impl Peer {
     }
 }
 
-/// Runs a client in a cgroup; what it was answered.
+/// Runs a client in a cgroup; returns the answers that it received.
 ///
 /// # Errors
 ///
-/// When it fails.
+/// Fails when the client fails.
 pub fn client(cgroup: &Path, program: &str, arguments: &[&str]) -> Result<Counted> {
     let mut command = command_in(cgroup, program);
     command.args(arguments);

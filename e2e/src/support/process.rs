@@ -1,4 +1,4 @@
-//! A child process that ends with its test, and whose lines can be awaited.
+//! A child process that ends with its test, and whose output can be awaited line by line.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Result, TestError};
 
-/// A running program. When dropped, it is killed and reaped.
+/// A running program. It is killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -21,32 +21,32 @@ pub struct Process {
     errors: Option<JoinHandle<String>>,
 }
 
-/// How a program ended.
+/// The result of a program that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit status.
+    /// Exit status of the program.
     pub status: ExitStatus,
-    /// Lines of its standard output that nobody had read.
+    /// Lines of standard output that had not been read.
     pub lines: Vec<String>,
-    /// Its standard error, whole.
+    /// The whole standard error.
     pub stderr: String,
 }
 
 impl Process {
-    /// Starts `command`, reading its standard output and standard error.
+    /// Starts `command` and captures its standard output and standard error.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Fails when the command cannot be started.
     pub fn start(command: &mut Command) -> Result<Self> {
         Self::start_with(command, |_| {})
     }
 
-    /// As [`Process::start`]; `started` may take the child's standard input.
+    /// Starts `command` as [`Process::start`] does; `started` may take the child's standard input.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Fails when the command cannot be started.
     pub fn start_with(command: &mut Command, started: impl FnOnce(&mut Child)) -> Result<Self> {
         let name = format!("{:?}", command.get_program());
         let mut child = command
@@ -66,32 +66,32 @@ impl Process {
         Ok(Self { name, child, lines, errors })
     }
 
-    /// Starts `command`, whose lines are those of its standard output and of its standard error, as they come.
+    /// Starts `command`; its lines are those of standard output and standard error, in the order in which they come.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Fails when the command cannot be started.
     pub fn start_merged(command: &mut Command) -> Result<Self> {
         let name = format!("{:?}", command.get_program());
         let failed = || TestError::io(format!("start {name}"));
         let (reader, writer) = std::io::pipe().map_err(failed())?;
         let second = writer.try_clone().map_err(failed())?;
         let child = command.stdout(writer).stderr(second).spawn().map_err(failed())?;
-        // The command holds ends of the pipe, which would never be closed.
+        // The command holds ends of the pipe, which must be dropped so that the pipe can be closed.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self { name, child, lines: lines_of(Some(reader)), errors: None })
     }
 
-    /// Its process id.
+    /// Id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The next line of its standard output; `None` when there will be none.
+    /// Returns the next line of standard output; `None` after the end of the output.
     ///
     /// # Errors
     ///
-    /// When none comes in time.
+    /// Fails when no line comes in time.
     pub fn line(&self, limit: Duration) -> Result<Option<String>> {
         match self.lines.recv_timeout(limit) {
             Ok(line) => Ok(Some(line)),
@@ -108,7 +108,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When it has ended already.
+    /// Fails when the process has already ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| TestError::unexpected("a process id", self.child.id()))?;
@@ -116,18 +116,18 @@ impl Process {
             .map_err(|error| TestError::io(format!("signal {}", self.name))(error.into()))
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     ///
     /// # Errors
     ///
-    /// When it does not end in time; it is killed then.
+    /// Fails when the process does not end in time; it is killed then.
     pub fn wait(mut self, limit: Duration) -> Result<Ended> {
         let deadline = Instant::now() + limit;
         let mut lines = Vec::new();
         while let Some(line) = self.line(deadline.saturating_duration_since(Instant::now()))? {
             lines.push(line);
         }
-        // Its standard output is closed, so its end is near.
+        // Standard output is closed, so the process is about to end.
         let status = super::wait::until("the end of a process", Duration::from_secs(10), || {
             let status = self.child.try_wait().map_err(TestError::io(format!("wait for {}", self.name)))?;
             Ok(status.ok_or_else(|| format!("{} runs", self.name)))
@@ -137,12 +137,12 @@ impl Process {
     }
 }
 
-/// The lines that can be read, as they come.
+/// Reads lines in a thread; returns the channel that delivers them.
 fn lines_of(from: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (sender, lines) = channel();
     if let Some(from) = from {
         thread::spawn(move || {
-            // Ends with the program, or when nobody listens any more.
+            // The thread ends with the program, or when the receiver is dropped.
             BufReader::new(from).lines().map_while(std::io::Result::ok).try_for_each(|line| sender.send(line))
         });
     }

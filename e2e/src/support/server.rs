@@ -1,4 +1,4 @@
-//! Real HTTP servers and clients, with the logs that they write themselves.
+//! Real HTTP servers and clients, and the logs that they write themselves.
 
 use std::{
     fs,
@@ -12,17 +12,17 @@ use rustix::process::Signal;
 
 use super::{Result, TestError, needs, process::Process, tls::Certificate, wait};
 
-/// How long a server or a client may take.
+/// Time limit of a server or a client.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A command that runs in a cgroup.
+/// Returns a command that first joins a cgroup.
 pub fn command_in(cgroup: &Path, program: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "echo 0 >\"$0/cgroup.procs\" && exec \"$@\""]).arg(cgroup).arg(program);
     command
 }
 
-/// Whether all of these programs are installed; the calling test is [skipped](needs::skip) otherwise.
+/// Returns whether all of these programs are installed; if not, the calling test is [skipped](needs::skip).
 pub fn installed(programs: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
@@ -36,11 +36,11 @@ pub fn installed(programs: &[&str]) -> bool {
     missing.is_empty()
 }
 
-/// A port of this machine on which nothing listens.
+/// Finds a port of this machine on which nothing listens.
 ///
 /// # Errors
 ///
-/// When there is none.
+/// Fails when no port is free.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TestError::io("find a port"))?;
     Ok(listener.local_addr().map_err(TestError::io("find a port"))?.port())
@@ -52,8 +52,8 @@ fn await_listener(at: SocketAddr) -> Result<()> {
     })
 }
 
-/// An nginx that serves a folder with one file, `page`, `/moved` as a redirection and `/broken` as a failure. It speaks
-/// HTTP/1, and at a second address HTTP/2; with a certificate both by TLS.
+/// An nginx that serves a folder with one file, `page`, a redirection at `/moved` and an error at `/broken`. HTTP/1 and
+/// HTTP/2 have an address each, both with TLS if there is a certificate.
 #[derive(Debug)]
 pub struct Nginx {
     process: Process,
@@ -76,29 +76,29 @@ pub struct NginxRequest {
 }
 
 impl Nginx {
-    /// Starts it in a cgroup: one process that serves, and one that is its parent.
+    /// Starts nginx in a cgroup: a parent process, and one worker that serves.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when nginx does not start.
     pub fn start(cgroup: &Path) -> Result<Self> {
         Self::start_as(cgroup, "sendfile on;", None)
     }
 
-    /// As [`Nginx::start`], with these directives of its `http` block.
+    /// Starts nginx as [`Nginx::start`] does, with directives for the `http` block.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when nginx does not start.
     pub fn start_with(cgroup: &Path, directives: &str) -> Result<Self> {
         Self::start_as(cgroup, directives, None)
     }
 
-    /// As [`Nginx::start`], with this certificate.
+    /// Starts nginx as [`Nginx::start`] does, with TLS and this certificate.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when nginx does not start.
     pub fn start_tls(cgroup: &Path, certificate: &Certificate) -> Result<Self> {
         Self::start_as(cgroup, "sendfile on;", Some(certificate))
     }
@@ -136,16 +136,16 @@ impl Nginx {
         Ok(nginx)
     }
 
-    /// Id of the parent of the process that serves.
+    /// Process id of the parent of the worker.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Has it read its configuration again: the process that serves is another one then, whose id is returned.
+    /// Makes nginx reload its configuration, which replaces the worker; returns the process id of the new one.
     ///
     /// # Errors
     ///
-    /// When no other process comes in its place.
+    /// Fails when no new worker appears.
     pub fn reload(&self) -> Result<u32> {
         let workers = || {
             let path = format!("/proc/{0}/task/{0}/children", self.pid());
@@ -160,31 +160,31 @@ impl Nginx {
         })
     }
 
-    /// The address of a path.
+    /// URL of a path with HTTP/1.
     pub fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.at)
     }
 
-    /// The address of a path where HTTP/2 is spoken.
+    /// URL of a path at the address for HTTP/2.
     pub fn http2_url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.http2_at)
     }
 
-    /// Stops it when it has answered everything; what it logged, in order.
+    /// Stops nginx after it has answered everything; returns the logged requests in order.
     ///
     /// # Errors
     ///
-    /// When it does not end, or its log is not as expected.
+    /// Fails when nginx does not end, or its log has another form.
     pub fn stop(self) -> Result<Vec<NginxRequest>> {
         Ok(self.stop_timed()?.into_iter().map(|(request, _)| request).collect())
     }
 
-    /// As [`Nginx::stop`], with the time from the first byte that nginx read to the last one that it sent, of which its clock
-    /// counts milliseconds.
+    /// Stops nginx as [`Nginx::stop`] does; also returns the time of each request from the first byte that nginx read
+    /// to the last one that it sent, in whole milliseconds.
     ///
     /// # Errors
     ///
-    /// As [`Nginx::stop`].
+    /// Fails as [`Nginx::stop`] does.
     pub fn stop_timed(self) -> Result<Vec<(NginxRequest, Duration)>> {
         self.process.signal(Signal::QUIT)?;
         self.process.wait(LIMIT)?;
@@ -209,7 +209,7 @@ impl Nginx {
     }
 }
 
-/// Python's own server, of a folder with one file, `page`.
+/// The HTTP server of Python's library, which serves a folder with one file, `page`.
 #[derive(Debug)]
 pub struct Python {
     process: Process,
@@ -218,11 +218,11 @@ pub struct Python {
 }
 
 impl Python {
-    /// Starts it in a cgroup.
+    /// Starts the server in a cgroup.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when the server does not start.
     pub fn start(cgroup: &Path) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         fs::write(folder.path().join("page"), "hello\n").map_err(TestError::io("write a page"))?;
@@ -235,16 +235,16 @@ impl Python {
         Ok(python)
     }
 
-    /// The address of a path.
+    /// URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.at)
     }
 
-    /// Stops it; method, target and status of the requests that it logged, in order.
+    /// Stops the server; returns method, target and status of the logged requests in order.
     ///
     /// # Errors
     ///
-    /// When it does not end.
+    /// Fails when the server does not end.
     pub fn stop(self) -> Result<Vec<(String, String, u16)>> {
         self.process.signal(Signal::INT)?;
         let log = self.process.wait(LIMIT)?.stderr;
@@ -260,30 +260,30 @@ impl Python {
     }
 }
 
-/// What curl tells of a request that it made.
+/// A request as curl reports it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asked {
-    /// The method.
+    /// Method of the request.
     pub method: String,
-    /// The status, 0 without a response.
+    /// Status of the response; 0 if there was none.
     pub status: u16,
-    /// The port that it asked from.
+    /// Local port of the request.
     pub local_port: u16,
-    /// Bytes of a request without a body. With one, versions of curl differ in what they count.
+    /// Number of bytes of the request; `None` if it has a body, because versions of curl count those differently.
     pub request_bytes: Option<u64>,
-    /// Bytes of the response, head and body.
+    /// Number of bytes of the response, head and body.
     pub response_bytes: u64,
 }
 
-/// What curl writes after each request.
+/// Format of the line that curl writes after each request.
 const ASKED: &str =
     "%{method} %{http_code} %{local_port} %{size_request} %{size_upload} %{size_header} %{size_download}\\n";
 
-/// Runs curl in a cgroup with these arguments, which name the addresses; one connection serves all that it can.
+/// Runs curl in a cgroup with these arguments and URLs; connections are reused as far as possible.
 ///
 /// # Errors
 ///
-/// When it cannot be run or says nothing of a request. Whether the requests succeed does not matter.
+/// Fails when curl cannot be run, or reports nothing for a request. Requests may fail.
 pub fn curl(cgroup: &Path, arguments: &[&str], urls: &[String]) -> Result<Vec<Asked>> {
     let mut command = command_in(cgroup, "curl");
     command.args(["-s", "-w", ASKED]);

@@ -1,4 +1,4 @@
-//! Programs whose sending and receiving functions are known, and `traffictrace flamegraph` beside them.
+//! Programs whose sending and receiving functions are known, and running `traffictrace flamegraph` on them.
 
 use std::{
     collections::BTreeMap,
@@ -20,23 +20,23 @@ use super::{
     server::command_in,
 };
 
-/// How long anything here may take: compilers and runtimes are slow the first time.
+/// Time limit of every step: compilers and runtimes are slow the first time.
 const LIMIT: Duration = Duration::from_secs(300);
-/// Bytes that a [`Sink`] sends to each client.
+/// Number of bytes that a [`Sink`] sends to each client.
 pub const ANSWER: u64 = 10_000;
 
-/// A server that reads each connection to its end, and sends [`ANSWER`] bytes then. It goes on as long as the test does.
+/// A server that reads each connection to its end and then sends [`ANSWER`] bytes. It runs as long as the test does.
 #[derive(Debug)]
 pub struct Sink {
     port: u16,
 }
 
 impl Sink {
-    /// Begins to listen.
+    /// Starts to listen.
     ///
     /// # Errors
     ///
-    /// When there is no port.
+    /// Fails when no port is free.
     pub fn start() -> Result<Self> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TestError::io("listen for a sender"))?;
@@ -49,7 +49,7 @@ impl Sink {
         Ok(Self { port })
     }
 
-    /// Its port.
+    /// Port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -61,26 +61,27 @@ fn drain(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(&vec![0; ANSWER as usize])
 }
 
-/// A program that sends by two functions and receives by a third.
+/// A program that sends by two functions and receives by a third one.
 #[derive(Debug)]
 pub struct Sender {
     command: Vec<PathBuf>,
-    /// It moves to its cgroup by itself, whose folder is an argument before the usual ones. Others are moved by a shell.
+    /// True if the program joins its cgroup itself; the cgroup's folder is then an argument before the usual ones.
+    /// Other programs are moved by a shell.
     moves_itself: bool,
-    /// Its own; runtimes write into the folder that they are started in.
+    /// Working folder of the program, since runtimes write into the folder that they are started in.
     folder: tempfile::TempDir,
 }
 
-/// Bytes by the names of the functions in C: `send_small`, `send_large`, `receive_all`; those of `soak.c` by `sent` and
-/// `received`.
+/// Number of bytes by function, with the names of C: `send_small`, `send_large`, `receive_all`. `soak.c` has only
+/// `sent` and `received`.
 pub type Moved = BTreeMap<String, u64>;
 
 impl Sender {
-    /// Compiles one: a file of the folder `stacks` by a command, whose arguments before the file and its output are given.
+    /// Compiles a file of the folder `stacks` by a command; the arguments `-o OUTPUT FILE` follow those given.
     ///
     /// # Errors
     ///
-    /// When it does not compile.
+    /// Fails when the file does not compile.
     pub fn compiled(file: &str, compiler: &[&str]) -> Result<Self> {
         let (folder, source) = written(file)?;
         let program = folder.path().join("sender");
@@ -94,34 +95,34 @@ impl Sender {
         Ok(Self { command: vec![program], moves_itself: false, folder })
     }
 
-    /// One that a program runs, with its arguments before the file.
+    /// Uses a file that an interpreter runs, with the interpreter's arguments before the file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// Fails when the file cannot be written.
     pub fn interpreted(file: &str, program: &[&str]) -> Result<Self> {
         let (folder, source) = written(file)?;
         let command = program.iter().map(PathBuf::from).chain([source]).collect();
         Ok(Self { command, moves_itself: false, folder })
     }
 
-    /// One that is there already, with its arguments before the usual ones. It moves to its cgroup by itself, whose folder is
-    /// the argument after its own.
+    /// Uses an existing program, with its own arguments before the usual ones. The program joins its cgroup itself; the
+    /// cgroup's folder is the first argument after its own.
     ///
     /// # Errors
     ///
-    /// When there is no room for its folder.
+    /// Fails when the working folder cannot be created.
     pub fn existing(program: &Path, arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         let command = [program.to_owned()].into_iter().chain(arguments.iter().map(PathBuf::from)).collect();
         Ok(Self { command, moves_itself: true, folder })
     }
 
-    /// Starts it in a cgroup. It begins when the file is there.
+    /// Starts the program in a cgroup. It begins to send when the file exists.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Fails when the program cannot be started.
     pub fn start(&self, cgroup: &Path, to: &Sink, file: &Path, rounds: u32, seed: u32) -> Result<Running> {
         let mut command = if self.moves_itself {
             let mut command = Command::new(&self.command[0]);
@@ -160,16 +161,16 @@ fn written(file: &str) -> Result<(tempfile::TempDir, PathBuf)> {
 pub struct Running(Process);
 
 impl Running {
-    /// Its process id.
+    /// Process id of the program.
     pub fn pid(&self) -> u32 {
         self.0.pid()
     }
 
-    /// Waits for its end: what its functions have moved.
+    /// Waits for the end of the program; returns the bytes that its functions have moved.
     ///
     /// # Errors
     ///
-    /// When it fails, or does not end.
+    /// Fails when the program fails, or does not end in time.
     pub fn moved(self) -> Result<Moved> {
         let Ended { status, lines, stderr } = self.0.wait(LIMIT)?;
         let line = lines.last().filter(|_| status.success());
@@ -186,21 +187,21 @@ pub struct FlameGraph {
     folder: tempfile::TempDir,
 }
 
-/// What a flame graph shows.
+/// The contents of a flame graph.
 #[derive(Debug)]
 pub struct Shown {
-    /// The folded stacks: frames from the root on, and bytes.
+    /// The folded stacks: frames from the root on, and number of bytes.
     pub stacks: Vec<(Vec<String>, u64)>,
-    /// What was printed.
+    /// Lines that the command printed.
     pub printed: Vec<String>,
 }
 
 impl FlameGraph {
-    /// Starts it, and waits until it traces.
+    /// Starts the command, and waits until it traces.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when the command does not start to trace.
     pub fn start(host: &Host, arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         let mut command = Command::new(&host.traffictrace);
@@ -213,16 +214,16 @@ impl FlameGraph {
         }
     }
 
-    /// Its process id.
+    /// Process id of the command.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Ctrl-C: what it shows.
+    /// Interrupts the command as Ctrl-C does; returns its flame graph.
     ///
     /// # Errors
     ///
-    /// When it does not end with status 0, or its file is not of its form.
+    /// Fails when the command does not end with status 0, or its file has another form.
     pub fn interrupt(self) -> Result<Shown> {
         self.process.signal(Signal::INT)?;
         let ended = self.process.wait(LIMIT)?;
@@ -247,12 +248,13 @@ impl FlameGraph {
 }
 
 impl Shown {
-    /// Bytes of one way, `sent` or `received`, below a function whose name has this part.
+    /// Returns the number of bytes of one direction, `sent` or `received`, below functions whose name contains
+    /// `function`.
     pub fn bytes(&self, way: &str, function: &str) -> u64 {
         self.of(way, |frames| frames.iter().any(|frame| frame.contains(function)))
     }
 
-    /// Bytes of one way in all.
+    /// Returns the number of all bytes of one direction.
     pub fn total(&self, way: &str) -> u64 {
         self.of(way, |_| true)
     }

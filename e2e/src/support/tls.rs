@@ -1,4 +1,4 @@
-//! Servers and clients of HTTPS that count their own requests, and whether probes are in a process.
+//! HTTPS servers and clients that count their own requests, and detection of probes in a process.
 
 use std::{
     fs::{self, File},
@@ -14,21 +14,21 @@ use rustix::process::Signal;
 pub use super::peer::Counted;
 use super::{Result, TestError, process::Process, server::command_in, wait};
 
-/// How long anything here may take: Go compiles its library the first time.
+/// Time limit of every step: Go compiles its library the first time.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// A certificate for this machine, with its key.
+/// A certificate for this machine, and its key.
 #[derive(Debug)]
 pub struct Certificate {
     folder: tempfile::TempDir,
 }
 
 impl Certificate {
-    /// Makes one with the program `openssl`.
+    /// Creates a certificate with the program `openssl`.
     ///
     /// # Errors
     ///
-    /// When that fails.
+    /// Fails when `openssl` does.
     pub fn new() -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         let mut command = Command::new("openssl");
@@ -39,12 +39,12 @@ impl Certificate {
         Ok(Self { folder })
     }
 
-    /// The file with the certificate.
+    /// Path of the certificate.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("certificate.pem")
     }
 
-    /// The file with its key.
+    /// Path of the key.
     pub fn key(&self) -> PathBuf {
         self.folder.path().join("key.pem")
     }
@@ -58,11 +58,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles the one in Go, with these flags.
+    /// Compiles the peer that is written in Go, with these flags.
     ///
     /// # Errors
     ///
-    /// When it does not compile.
+    /// Fails when the peer does not compile.
     pub fn go(flags: &[&str]) -> Result<Self> {
         let (folder, source) = written("peer.go", include_str!("tls/peer.go"))?;
         let program = folder.path().join("go-peer");
@@ -73,21 +73,21 @@ impl Program {
         Ok(Self { command: vec![program], _folder: folder })
     }
 
-    /// The one for Node.
+    /// Prepares the peer for Node.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// Fails when the peer's file cannot be written.
     pub fn node() -> Result<Self> {
         let (folder, source) = written("peer.js", include_str!("tls/peer.js"))?;
         Ok(Self { command: vec!["node".into(), source], _folder: folder })
     }
 
-    /// The one in Python.
+    /// Prepares the peer for Python.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// Fails when the peer's file cannot be written.
     pub fn python() -> Result<Self> {
         let (folder, source) = written("peer.py", include_str!("tls/peer.py"))?;
         Ok(Self { command: vec!["python3".into(), source], _folder: folder })
@@ -112,7 +112,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when the server does not start.
     pub fn serve(program: &Program, cgroup: &Path, certificate: &Certificate) -> Result<Self> {
         let arguments = [Path::new("server"), &certificate.certificate(), &certificate.key()];
         let process = program.start(cgroup, &arguments)?;
@@ -121,11 +121,11 @@ impl Peer {
         Ok(Self { process, port })
     }
 
-    /// Starts a client of a server in a cgroup. It asks when the file is there.
+    /// Starts a client in a cgroup, which sends its requests when the file exists.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Fails when the client cannot be started.
     pub fn connect(
         program: &Program,
         cgroup: &Path,
@@ -149,21 +149,21 @@ impl Peer {
         self.process.pid()
     }
 
-    /// Terminates a server: what it has counted.
+    /// Terminates a server; returns its counts.
     ///
     /// # Errors
     ///
-    /// When it fails.
+    /// Fails when the server does.
     pub fn stop(self) -> Result<Counted> {
         self.process.signal(Signal::TERM)?;
         self.counted()
     }
 
-    /// Waits for a client's end: what it has counted.
+    /// Waits for the end of a client; returns its counts.
     ///
     /// # Errors
     ///
-    /// When it fails.
+    /// Fails when the client does.
     pub fn counted(self) -> Result<Counted> {
         let ended = self.process.wait(LIMIT)?;
         if !ended.status.success() {
@@ -182,16 +182,16 @@ impl Peer {
     }
 }
 
-/// Whether the code of a process, in a file whose name contains `name`, differs from the file: there are probes.
+/// Returns whether a process has probes in the code of a file whose name contains `name`: memory and file then differ.
 ///
 /// # Errors
 ///
-/// When the process has no such code, or it cannot be read.
+/// Fails when the process has no such code, or the code cannot be read.
 pub fn is_probed(pid: u32, name: &str) -> Result<bool> {
     probes(pid, name).map(|probes| probes > 0)
 }
 
-/// Number of bytes of code that are not those of the file.
+/// Returns the number of bytes in which the code in memory differs from the file.
 fn probes(pid: u32, name: &str) -> Result<usize> {
     let maps =
         fs::read_to_string(format!("/proc/{pid}/maps")).map_err(TestError::io("read a process's maps"))?;
@@ -204,7 +204,7 @@ fn probes(pid: u32, name: &str) -> Result<usize> {
     code.iter().map(differs).sum()
 }
 
-/// A mapping of code.
+/// An executable mapping of a process.
 struct Code<'a> {
     start: u64,
     end: u64,
@@ -229,7 +229,7 @@ impl<'a> Code<'a> {
     fn differs(&self, pid: u32) -> io::Result<usize> {
         let length = usize::try_from(self.end - self.start).map_err(io::Error::other)?;
         let (mut in_file, mut in_memory) = (vec![0; length], vec![0; length]);
-        // The last page can go beyond the file's end.
+        // The last page can extend beyond the end of the file.
         let in_file_length = File::open(self.path)?.read_at(&mut in_file, self.offset)?;
         File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut in_memory, self.start)?;
         Ok(in_file
@@ -241,14 +241,14 @@ impl<'a> Code<'a> {
     }
 }
 
-/// Time for which the number of probes must not change before they are all there: they come one after the other.
+/// Time for which the number of probes must stay the same to count as complete, since they are added one by one.
 const STEADY: Duration = Duration::from_millis(300);
 
-/// Waits until the probes are in a process, or are not.
+/// Waits until a process has probes, or has none.
 ///
 /// # Errors
 ///
-/// When that does not happen.
+/// Fails when that does not happen in time.
 pub fn await_probes(pid: u32, name: &str, there: bool) -> Result<()> {
     let (mut last, mut since) = (None, Instant::now());
     wait::until("the probes to come or go", LIMIT, || {

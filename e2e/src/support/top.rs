@@ -1,4 +1,4 @@
-//! `traffictrace top -o json`: its documents, and running it.
+//! Running `traffictrace top -o json`, and parsing its documents.
 
 use std::{
     collections::BTreeMap,
@@ -16,54 +16,55 @@ use super::{
     process::{Ended, Process},
 };
 
-/// How long a document may take: loading programs, which is slow under emulation, then an interval of one second.
+/// Time limit for a document: loading the programs, which is slow under emulation, and an interval of one second.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// One interval. People's scripts read these fields: all are required, with these names and types; others may be added.
+/// The document of one interval. Scripts of users read these fields, so all are required with these names and types;
+/// others may be added.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
-    /// Length of the interval.
+    /// Length of the interval in seconds.
     pub interval_seconds: u64,
-    /// Bytes since tracing began.
+    /// Number of bytes since tracing began.
     pub totals: Totals,
-    /// One entry a connection and process.
+    /// One entry for each connection and process.
     pub flows: Vec<Flow>,
-    /// Names of what is not seen on this machine.
+    /// Names of the limits that apply on this machine.
     #[serde(default)]
     pub not_seen: Vec<String>,
-    /// What could not be counted or told apart, by reason.
+    /// Number of items that could not be counted or told apart, by reason.
     pub lost: BTreeMap<String, u64>,
-    /// The kernel's flow table.
+    /// Use of the kernel's flow table.
     pub flow_table: FlowTable,
 }
 
-/// The kernel's flow table.
+/// Use of the kernel's flow table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FlowTable {
-    /// Flows that it can hold.
+    /// Number of flows that the table can hold.
     pub slots: u64,
-    /// Flows in it; one that has ended stays for about a second.
+    /// Number of flows in the table; a flow that has ended stays for about a second.
     pub slots_in_use: u64,
 }
 
-/// Sums.
+/// Sums over all flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
-    /// Bytes received.
+    /// Number of bytes received.
     pub rx_bytes: u64,
-    /// Bytes sent.
+    /// Number of bytes sent.
     pub tx_bytes: u64,
 }
 
-/// A process's part of a connection.
+/// A connection's traffic of one process.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names are the product's documented output")]
 pub struct Flow {
-    /// 0 in rows of what has no process; so is `container_pid`, and `command` is empty.
+    /// Process id; 0 in rows without a process, which also have a `container_pid` of 0 and an empty `command`.
     #[serde(deserialize_with = "or_default")]
     pub pid: u32,
     #[serde(deserialize_with = "or_default")]
@@ -87,7 +88,7 @@ pub struct Flow {
     pub tx_bytes_per_second: u64,
 }
 
-/// A field that may be null but not missing (serde takes a plain `Option` for both).
+/// Reads a field that may be null but not missing (serde accepts both for a plain `Option`).
 fn nullable<'de, D, T>(deserializer: D) -> std::result::Result<Option<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -96,7 +97,7 @@ where
     Option::deserialize(deserializer)
 }
 
-/// A field that is null where there is nothing to tell, but never missing.
+/// Reads a field that is null if there is no value, but never missing.
 fn or_default<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -129,12 +130,12 @@ pub struct Top {
 }
 
 impl Top {
-    /// Starts it with JSON output and room for every flow, and waits for its first document: from there on the
-    /// kernel's filter is armed.
+    /// Starts `top` with JSON output and room for every flow, and waits for its first document: from then on, the
+    /// kernel counts.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when `top` does not start to trace.
     pub fn start(host: &Host, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(&host.traffictrace);
         command.args(["top", "-o", "json", "--top", "1000000"]).args(arguments);
@@ -149,16 +150,17 @@ impl Top {
         }
     }
 
-    /// Its process id.
+    /// Process id of `top`.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// The next document; its flows add up to its totals, which never fall.
+    /// Returns the next document, after checking that its flows add up to its totals, and that the totals have not
+    /// fallen.
     ///
     /// # Errors
     ///
-    /// When there is none, or one of these does not hold.
+    /// Fails when no document comes, or a check fails.
     pub fn document(&mut self) -> Result<Document> {
         let line = self.process.line(LIMIT)?.ok_or_else(|| TestError::unexpected("top", "it ended"))?;
         self.check(&line)
@@ -174,11 +176,11 @@ impl Top {
         Ok(document)
     }
 
-    /// Documents until one satisfies `condition`.
+    /// Returns the first document that satisfies `condition`.
     ///
     /// # Errors
     ///
-    /// When none of the next 30 does.
+    /// Fails when none of the next 30 documents satisfies it.
     pub fn document_where(&mut self, what: &str, condition: impl Fn(&Document) -> bool) -> Result<Document> {
         let mut last = None;
         for _ in 0..30 {
@@ -191,11 +193,12 @@ impl Top {
         Err(TestError::Deadline { what: what.to_owned(), limit: LIMIT, last: format!("{last:?}") })
     }
 
-    /// Documents until no flow has a slot of the kernel's table, for half a minute; the flows that still do.
+    /// Reads documents, for up to half a minute, until no slot of the flow table is in use; returns the number of slots
+    /// that still are, and the open flows.
     ///
     /// # Errors
     ///
-    /// As [`Top::document`].
+    /// Fails as [`Top::document`] does.
     pub fn await_free_slots(&mut self) -> Result<(u64, Vec<Flow>)> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -208,21 +211,22 @@ impl Top {
         }
     }
 
-    /// Ctrl-C: the last document, which has everything up to the signal. The exit status must be 0.
+    /// Interrupts `top` as Ctrl-C does; returns the last document, which has everything up to the signal. The exit
+    /// status must be 0.
     ///
     /// # Errors
     ///
-    /// When it does not end, or not so.
+    /// Fails when `top` does not end, or ends with another status.
     pub fn interrupt(self) -> Result<Document> {
         self.process.signal(Signal::INT)?;
         self.end().map(|(document, _)| document)
     }
 
-    /// Its last document and what it wrote to standard error, when it ends by itself. The exit status must be 0.
+    /// Waits until `top` ends by itself; returns its last document and its standard error. The exit status must be 0.
     ///
     /// # Errors
     ///
-    /// When it does not end, or not so.
+    /// Fails when `top` does not end, or ends with another status.
     pub fn end(mut self) -> Result<(Document, String)> {
         let mut last = None;
         while let Some(line) = self.process.line(LIMIT)? {
@@ -235,11 +239,11 @@ impl Top {
         }
     }
 
-    /// `kill -9`.
+    /// Kills `top` with SIGKILL.
     ///
     /// # Errors
     ///
-    /// When it has ended already.
+    /// Fails when `top` has already ended.
     pub fn kill(self) -> Result<()> {
         self.process.signal(Signal::KILL)?;
         self.process.wait(LIMIT).map(drop)

@@ -1,29 +1,29 @@
-//! Comparing what a trace says with what the workloads counted.
+//! The comparison of what a trace shows with the counts of the workloads.
 
 use std::{collections::BTreeMap, fmt::Debug, net::SocketAddr};
 
 use super::{Result, TestError, top};
 use crate::workload::count::{Line, Role};
 
-/// One process's end of one connection.
+/// A row: one process's end of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// Process id, as the machine sees it.
     pub pid: u32,
-    /// Process name.
+    /// Name of the process.
     pub command: String,
-    /// `Inbound` at the end that accepted.
+    /// `Inbound` at the end that accepted the connection.
     pub direction: &'static str,
-    /// This end.
+    /// Address of this end.
     pub local: SocketAddr,
-    /// The other end.
+    /// Address of the other end.
     pub remote: SocketAddr,
 }
 
-/// Received and sent bytes.
+/// Number of bytes received, and sent.
 pub type Bytes = (u64, u64);
 
-/// What the workloads counted. Processes here and in the machine have the same ids: there is no pid namespace.
+/// Returns the counts of the workloads by row. There is no pid namespace, so process ids are those of the machine.
 pub fn counted<'a>(lines: impl IntoIterator<Item = &'a Line>) -> BTreeMap<Key, Bytes> {
     let mut counted = BTreeMap::new();
     for line in lines {
@@ -41,7 +41,7 @@ pub fn counted<'a>(lines: impl IntoIterator<Item = &'a Line>) -> BTreeMap<Key, B
     counted
 }
 
-/// The direction of a connection, told from the end that has this role.
+/// Returns the direction of a connection for the end with this role.
 pub fn direction(role: Role) -> &'static str {
     match role {
         Role::Server => "Inbound",
@@ -49,12 +49,12 @@ pub fn direction(role: Role) -> &'static str {
     }
 }
 
-/// What a document of `top` says, by the same keys. Rows without a byte are left out: a socket that was only
-/// opened or closed in time has one, and the truth has none for a connection that the trace did not see.
+/// Returns the rows of a `top` document. Rows without bytes are left out: a socket that was only opened or closed
+/// during the trace has such a row, but the workloads do not count a connection that moved nothing in that time.
 ///
 /// # Errors
 ///
-/// When two rows have the same key, or a row is not TCP, lacks an address or has an unknown direction.
+/// Fails when two rows have the same key, or a row is not TCP, lacks an address or has an unknown direction.
 pub fn shown(document: &top::Document) -> Result<BTreeMap<Key, Bytes>> {
     let mut shown = BTreeMap::new();
     for flow in document.flows.iter().filter(|flow| flow.rx_bytes + flow.tx_bytes > 0) {
@@ -84,7 +84,7 @@ pub fn shown(document: &top::Document) -> Result<BTreeMap<Key, Bytes>> {
 ///
 /// # Errors
 ///
-/// When they differ in one row or one byte.
+/// Fails when a row or a number of bytes differs.
 pub fn compare<K: Ord + Debug, V: PartialEq + Debug>(
     counted: &BTreeMap<K, V>,
     shown: &BTreeMap<K, V>,

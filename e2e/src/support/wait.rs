@@ -1,4 +1,4 @@
-//! Waiting for a condition, never for a time.
+//! Waiting for a condition, never for a fixed time.
 
 use std::{
     thread,
@@ -7,14 +7,14 @@ use std::{
 
 use super::{Result, TestError};
 
-/// How often a condition is asked again.
+/// Interval at which a condition is checked.
 pub const POLL: Duration = Duration::from_millis(20);
 
-/// Asks `probe` until it answers `Ok(Ok(value))`; `Ok(Err(seen))` says what was there instead.
+/// Calls `probe` until it returns `Ok(Ok(value))`; it returns `Ok(Err(state))` as long as the condition does not hold.
 ///
 /// # Errors
 ///
-/// The probe's own error at once, or [`TestError::Deadline`] with what was last seen.
+/// Fails at once with the error of the probe, or with [`TestError::Deadline`] and the last state.
 pub fn until<T>(
     what: &str,
     limit: Duration,
@@ -32,11 +32,11 @@ pub fn until<T>(
     }
 }
 
-/// [`until`] for probes that talk to the API server.
+/// Waits as [`until`] does, with a probe that talks to the API server.
 ///
 /// # Errors
 ///
-/// As [`until`].
+/// Fails as [`until`] does.
 pub async fn until_async<T>(
     what: &str,
     limit: Duration,

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::{Result, TestError, needs, process::Process, wait};
 use crate::workload::count::{Event, Line};
 
-/// How long a workload may take to answer; its own limit is longer.
+/// Time limit for an answer of a workload, shorter than the workload's own limit.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// One run of `tt-workload`.
@@ -17,20 +17,20 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Starts it inside `cgroup`, with the rest of its command line.
+    /// Starts the workload inside `cgroup`, with the rest of its command line.
     ///
     /// # Errors
     ///
-    /// When it is not built or cannot be started.
+    /// Fails when the program is not built or cannot be started.
     pub fn start(cgroup: &Path, arguments: &[&str]) -> Result<Self> {
         Self::start_for(Duration::from_secs(120), cgroup, arguments)
     }
 
-    /// As [`Workload::start`], with whole seconds after which it ends by itself.
+    /// Starts the workload as [`Workload::start`] does, with a number of whole seconds after which it ends by itself.
     ///
     /// # Errors
     ///
-    /// When it is not built or cannot be started.
+    /// Fails when the program is not built or cannot be started.
     pub fn start_for(time: Duration, cgroup: &Path, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(needs::program("tt-workload")?);
         let seconds = time.as_secs().to_string();
@@ -38,11 +38,11 @@ impl Workload {
         Ok(Self { process: Process::start(&mut command)? })
     }
 
-    /// Starts a server on a free port of `address` and waits until it listens; the second value is where.
+    /// Starts a server on a free port of `address` and waits until it listens; returns it with its address.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when the server does not start.
     pub fn server(cgroup: &Path, address: &str, arguments: &[&str]) -> Result<(Self, SocketAddr)> {
         let listen = [&["server", "--listen", address], arguments].concat();
         let server = Self::start(cgroup, &listen)?;
@@ -52,16 +52,16 @@ impl Workload {
         Ok((server, *at))
     }
 
-    /// Its process id, as the machine sees it.
+    /// Process id of the workload, as the machine sees it.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Waits for its next line, which must be of that kind.
+    /// Waits for the workload's next line, which must be of kind `event`.
     ///
     /// # Errors
     ///
-    /// When it ends, stays silent or tells something else.
+    /// Fails when the workload ends, prints nothing in time or prints another event.
     pub fn event(&self, event: Event) -> Result<Line> {
         let text = self.process.line(LIMIT)?;
         let text = text.ok_or_else(|| TestError::unexpected("tt-workload", "it ended"))?;
@@ -69,21 +69,21 @@ impl Workload {
         if line.event == event { Ok(line) } else { Err(TestError::unexpected("tt-workload's line", text)) }
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the workload.
     ///
     /// # Errors
     ///
-    /// When it has ended already.
+    /// Fails when the workload has already ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)
     }
 
-    /// Asks a server for its count, while its only client stands still, until it has booked what the client `paused`
-    /// with: a server thread may be held up between its last call and its count.
+    /// Asks a server for its count until it has counted everything that its only client had when it printed `paused`. A
+    /// server thread may be delayed between its last call and its count.
     ///
     /// # Errors
     ///
-    /// When the two never agree.
+    /// Fails when the two counts do not become equal in time.
     pub fn snapshot_at(&self, paused: &Line) -> Result<Line> {
         wait::until("the server's count to be the paused client's", LIMIT, || {
             self.process.signal(Signal::USR1)?;
@@ -93,11 +93,11 @@ impl Workload {
         })
     }
 
-    /// Waits until it has done all of its work; the last line of each of its processes.
+    /// Waits until the workload has ended; returns the last line of each of its processes.
     ///
     /// # Errors
     ///
-    /// When it fails, or does not end in time.
+    /// Fails when the workload fails, or does not end in time.
     pub fn finish(self) -> Result<Vec<Line>> {
         let ended = self.process.wait(LIMIT)?;
         let lines = ended.lines.iter().map(|line| parse(line)).collect::<Result<Vec<_>>>()?;
@@ -109,11 +109,11 @@ impl Workload {
         Ok(lines.into_iter().filter(|line| line.event == Event::Done).collect())
     }
 
-    /// Tells it to stop, then as [`Workload::finish`].
+    /// Stops the workload, and waits for its end as [`Workload::finish`] does.
     ///
     /// # Errors
     ///
-    /// As [`Workload::finish`].
+    /// Fails as [`Workload::finish`] does.
     pub fn stop(self) -> Result<Vec<Line>> {
         self.process.signal(Signal::TERM)?;
         self.finish()

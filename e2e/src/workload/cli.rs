@@ -20,7 +20,7 @@ pub struct Cli {
     pub(super) command: Command,
 }
 
-/// What holds for a process in every role.
+/// Options of a process in every role.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ProcessArgs {
     /// Join this cgroup (a folder) first.
@@ -29,19 +29,19 @@ pub(super) struct ProcessArgs {
     /// Set the process name (at most 15 bytes are shown).
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) comm: Option<String>,
-    /// Do the work in that many child processes, each of which prints its own line.
+    /// Do the work in this many child processes, each of which prints its own line.
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub(super) fork: u16,
-    /// Stop after that many seconds.
+    /// Stop after this many seconds.
     #[arg(long = "for", global = true, value_name = "SECONDS", default_value_t = 600)]
     pub(super) seconds: u32,
-    /// Append each line to this file too.
+    /// Also append each line to this file.
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) result: Option<PathBuf>,
-    /// Leave the list of connections out.
+    /// Leave out the list of connections.
     #[arg(long, global = true)]
     pub(super) totals_only: bool,
-    /// The listening socket of the parent process is this one's standard input.
+    /// The listening socket of the parent is this process's standard input.
     #[arg(long, global = true, hide = true)]
     pub(super) inherited_listener: bool,
 }
@@ -58,15 +58,15 @@ pub(super) enum Command {
     Server(ServerArgs),
     /// Exchange random amounts over many connections.
     Client(ClientArgs),
-    /// Keep a steady rate for the seconds of --for; up to a minute longer when it was held up.
+    /// Keep a steady rate for the seconds of --for, or up to a minute longer if it was held up.
     Load(LoadArgs),
-    /// Do every operation that moves bytes through a socket, between processes of this one.
+    /// Do every operation that moves bytes through a socket, between child processes.
     Operations {
-        /// Where the random amounts come from.
+        /// Seed of the random amounts.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Let a paused client go on, by making the file that it waits for.
+    /// Let a paused client continue by creating the file that it waits for.
     Release {
         /// The file that was given to --pause.
         file: PathBuf,
@@ -75,20 +75,20 @@ pub(super) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServerArgs {
-    /// Address and port; port 0 takes a free one, which is printed. `[::]:PORT` serves IPv4 too.
+    /// Address and port; port 0 selects a free one, which is printed. `[::]:PORT` serves IPv4 too.
     #[arg(long, required = true, value_name = "ADDR:PORT")]
     pub(super) listen: Vec<SocketAddr>,
-    /// End after that many connections were closed.
+    /// End after this many connections have been closed.
     #[arg(long, value_name = "N")]
     pub(super) connections: Option<usize>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct TargetArgs {
-    /// Servers, used in turn.
+    /// Addresses of the servers, used in turn.
     #[arg(long, required = true, value_name = "ADDR:PORT")]
     pub(super) connect: Vec<SocketAddr>,
-    /// Try again for that many seconds when a server does not answer.
+    /// Retry for this many seconds if a server does not answer.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(super) wait: u32,
 }
@@ -97,28 +97,28 @@ pub(super) struct TargetArgs {
 pub(super) struct ClientArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// How many connections to make in all.
+    /// Total number of connections.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) connections: usize,
-    /// How many of them are open at a time, each in a thread of its own.
+    /// Number of connections that are open at a time, each in a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) concurrency: usize,
-    /// Least bytes of a connection, in each direction.
+    /// Minimum number of bytes of a connection in each direction.
     #[arg(long, value_name = "BYTES", default_value = "1", value_parser = parse_size)]
     pub(super) bytes_min: u64,
-    /// Most bytes of a connection, in each direction.
+    /// Maximum number of bytes of a connection in each direction.
     #[arg(long, value_name = "BYTES", default_value = "64KiB", value_parser = parse_size)]
     pub(super) bytes_max: u64,
-    /// Where the random amounts come from; the same seed gives the same amounts.
+    /// Seed of the random amounts; the same seed gives the same amounts.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// Requests and answers that the amount of a connection is split into.
+    /// Number of requests and answers that the amount of a connection is split into.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(super) rounds: u64,
-    /// At most that many bytes a second, both directions together.
+    /// Maximum number of bytes a second, both directions together.
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     pub(super) rate: Option<u64>,
-    /// Pause when each thread is in the middle of its first connection, print the count, and go on when this file
+    /// Pause when each thread is in the middle of its first connection, print the count, and continue when this file
     /// appears (`stdin`: when a line can be read).
     #[arg(long, value_name = "FILE|stdin")]
     pub(super) pause: Option<Trigger>,
@@ -152,13 +152,13 @@ impl ClientArgs {
 pub(super) struct LoadArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// Bytes to send each second, all connections together.
+    /// Number of bytes to send each second, all connections together.
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
     pub(super) rate: u64,
-    /// Bytes to ask back each second, all connections together.
+    /// Number of bytes to request each second, all connections together.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = parse_size)]
     pub(super) reply: u64,
-    /// How many connections carry it.
+    /// Number of connections that carry the load.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) connections: usize,
 }
@@ -181,7 +181,7 @@ impl LoadArgs {
     }
 }
 
-/// Reads `1500`, `64KiB`, `2MiB` or `1GiB`.
+/// Parses a size such as `1500`, `64KiB`, `2MiB` or `1GiB`.
 fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {

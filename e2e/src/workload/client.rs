@@ -1,4 +1,4 @@
-//! The connecting end.
+//! The end that connects.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -20,12 +20,12 @@ use super::{
     stop::Stop,
 };
 
-/// How much longer a steady load may take to move what it planned, where the network stood still meanwhile.
+/// Extra time for a steady load to move all that it planned, if the network stood still meanwhile.
 pub(super) const LATE: Duration = Duration::from_secs(60);
-/// Slices of a second that a steady load is cut into.
+/// Number of slices of a second that a steady load is divided into.
 const SLICES: u32 = 20;
 
-/// What a client is to do, settled before it starts.
+/// The plan of a client, complete before it starts.
 #[derive(Debug)]
 pub(super) struct ClientPlan {
     pub(super) targets: Vec<SocketAddr>,
@@ -36,12 +36,12 @@ pub(super) struct ClientPlan {
     pub(super) work: Work,
 }
 
-/// The rounds of each connection, in the order in which connections are made.
+/// The rounds of each connection, in the order in which the connections are opened.
 #[derive(Debug)]
 pub(super) struct Work(Vec<Vec<Round>>);
 
 impl Work {
-    /// Random amounts, each connection's split into `rounds` of random size.
+    /// Plans random amounts; those of each connection are split into `rounds` rounds of random size.
     pub(super) fn random(seed: u64, connections: usize, bytes: RangeInclusive<u64>, rounds: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let connection = |_| {
@@ -52,7 +52,7 @@ impl Work {
         Self((0..connections).map(connection).collect())
     }
 
-    /// The same small round again and again, for as long as `time_limit` lasts at this rate.
+    /// Plans equal small rounds, as many as fill `time_limit` at this rate.
     pub(super) fn steady(rate: u64, reply: u64, connections: usize, time_limit: Duration) -> Self {
         let parts = (connections as u64).saturating_mul(SLICES.into());
         let round = Round { send: rate.div_ceil(parts), want: reply.div_ceil(parts) };
@@ -61,7 +61,7 @@ impl Work {
     }
 }
 
-/// Cuts `bytes` into `parts` random pieces (some may be 0) that add up to it.
+/// Splits `bytes` into `parts` random pieces, some of which may be 0.
 fn split(bytes: u64, parts: u64, random: &mut fastrand::Rng) -> Vec<u64> {
     let mut left = bytes;
     (1..=parts)
@@ -73,7 +73,7 @@ fn split(bytes: u64, parts: u64, random: &mut fastrand::Rng) -> Vec<u64> {
         .collect()
 }
 
-/// Does the work; `true` when all of it was done.
+/// Runs the plan; returns true if everything was moved.
 pub(super) fn run(plan: &ClientPlan, stop: &Stop, output: &Output) -> Result<bool, WorkloadError> {
     let ledger = Ledger::default();
     let gate = plan.pause.as_ref().map(|trigger| Gate::new(trigger.clone(), plan.concurrency));
@@ -88,7 +88,7 @@ pub(super) fn run(plan: &ClientPlan, stop: &Stop, output: &Output) -> Result<boo
     };
     thread::scope(|scope| {
         for _ in 0..plan.concurrency {
-            // Like the server's threads, these carry a name that no trace may show.
+            // These threads have a name that no trace may show, like the server's.
             let spawned =
                 thread::Builder::new().name("tt-ask".to_owned()).spawn_scoped(scope, || pool.work());
             spawned.map_err(|source| WorkloadError::system("start a thread", source))?;
@@ -113,7 +113,7 @@ struct Pool<'a> {
 }
 
 impl Pool<'_> {
-    /// One thread: one connection after the other.
+    /// Runs one worker thread: one connection after the other.
     fn work(&self) {
         let mut gate = self.gate;
         let mut pace = Pace::new(self.plan.rate, self.plan.concurrency);
@@ -134,7 +134,7 @@ impl Pool<'_> {
                 Err(End::Broken(error)) => self.ledger.failed(|| format!("{target}: {error}")),
             }
         }
-        // A thread without a connection keeps nobody waiting.
+        // A thread that gets no connection must not keep the others waiting.
         if let Some(gate) = gate {
             gate.leave();
         }

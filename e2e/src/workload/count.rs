@@ -1,4 +1,4 @@
-//! Counting, and the line that tells the count.
+//! Counting, and the line that reports the counts.
 
 use std::{
     fs::OpenOptions,
@@ -15,82 +15,82 @@ use serde::{Deserialize, Serialize};
 
 use super::{WorkloadError, stop};
 
-/// One JSON line of the output.
+/// One line of the output, in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// Why the line was printed.
+    /// Event that the line was printed for.
     pub event: Event,
-    /// Which end of its connections this process is.
+    /// Role of this process in its connections.
     pub role: Role,
     /// `getpid()` of the process that counted, in its own pid namespace.
     pub pid: u32,
-    /// Its name as the kernel shows it.
+    /// Name of the process as the kernel shows it.
     pub command: String,
     /// Addresses that a server listens on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listening: Vec<SocketAddr>,
-    /// Bytes that receive calls returned, all connections together.
+    /// Number of bytes that receive calls returned, all connections together.
     pub rx_bytes: u64,
-    /// Bytes that send calls returned, all connections together.
+    /// Number of bytes that send calls returned, all connections together.
     pub tx_bytes: u64,
-    /// Connections that were opened or accepted.
+    /// Number of connections that were opened or accepted.
     pub connection_count: u64,
-    /// Connections that could not be made or that broke.
+    /// Number of connections that could not be opened or that broke.
     pub failures: u64,
-    /// The first failure.
+    /// Description of the first failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<String>,
-    /// Each connection; empty with `--totals-only`.
+    /// Counts of each connection; empty with `--totals-only`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<ConnectionLine>,
-    /// Of which protocol these are, where a process has a line for each.
+    /// Protocol of the counts, if a process has a line for each protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
-    /// What could not be done here, and why.
+    /// Operations that could not be done here, with reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
 }
 
-/// Why a [`Line`] was printed.
+/// The event that a [`Line`] was printed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Event {
-    /// A server accepts connections now.
+    /// A server accepts connections from now on.
     Listening,
-    /// A client waits in the middle of its work.
+    /// A client has paused in the middle of its work.
     Paused,
-    /// SIGUSR1 asked for the count so far.
+    /// SIGUSR1 requested the counts so far.
     Snapshot,
-    /// The last line of a process: nothing moves any more.
+    /// The process has moved all of its bytes; this is its last line.
     Done,
 }
 
-/// Which end of the connections a process is.
+/// The role of a process in its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Role {
-    /// It accepts connections.
+    /// The process accepts connections.
     Server,
-    /// It opens connections.
+    /// The process opens connections.
     Client,
 }
 
-/// The count of one connection. IPv4 peers of an IPv6 socket are shown as IPv4.
+/// The counts of one connection. IPv4 peers of an IPv6 socket are shown as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionLine {
-    /// This end.
+    /// Address of this end.
     pub local: SocketAddr,
-    /// The other end.
+    /// Address of the other end.
     pub remote: SocketAddr,
-    /// Bytes that receive calls returned.
+    /// Number of bytes that receive calls returned.
     pub rx_bytes: u64,
-    /// Bytes that send calls returned.
+    /// Number of bytes that send calls returned.
     pub tx_bytes: u64,
 }
 
-/// The running count of one connection.
+/// The running counts of one connection.
 #[derive(Debug)]
 pub(super) struct Count {
     local: SocketAddr,
@@ -109,7 +109,7 @@ impl Count {
     }
 }
 
-/// Every connection of this process.
+/// All connections of this process.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     connections: Mutex<Vec<Arc<Count>>>,
@@ -176,7 +176,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Where the lines go.
+/// The destination of the lines.
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     file: Option<PathBuf>,
@@ -188,7 +188,7 @@ impl Output {
         Self { file, totals_only }
     }
 
-    /// Prints the count so far.
+    /// Prints the counts so far.
     pub(super) fn print(
         &self,
         ledger: &Ledger,
@@ -206,7 +206,7 @@ impl Output {
         self.write(&text)
     }
 
-    /// Passes on a line that a child process printed.
+    /// Prints a line, also one that a child process printed.
     pub(super) fn write(&self, text: &str) -> Result<(), WorkloadError> {
         let mut stdout = io::stdout().lock();
         stdout

@@ -1,40 +1,40 @@
-//! What can go wrong outside of a connection.
+//! Errors of the workload, apart from those of a connection.
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use thiserror::Error;
 
-/// Says what was attempted, on what, and where it is not obvious what to do.
+/// An error that names what was attempted, on what and, if it is not obvious, what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum WorkloadError {
     /// An address could not be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address of `--listen`.
+        /// Address that `--listen` gave.
         address: SocketAddr,
-        /// The system's answer.
+        /// Error of the system.
         source: io::Error,
     },
     /// A file of `/proc`, of the cgroup tree or of `--result` could not be used.
     #[error("cannot {action} {path}: {source}")]
     File {
-        /// The attempt, as an infinitive.
+        /// The attempted action, as an infinitive.
         action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's answer.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A system call that is about no file failed.
+    /// A system call that concerns no file failed.
     #[error("cannot {action}: {source}")]
     System {
-        /// The attempt, as an infinitive.
+        /// The attempted action, as an infinitive.
         action: &'static str,
-        /// The system's answer.
+        /// Error of the system.
         source: io::Error,
     },
-    /// The operations could not be begun, or their count not told.
+    /// The operations could not be started, or their counts not printed.
     #[error("cannot do every operation: {0}")]
     Operations(String),
     /// Options that contradict each other.

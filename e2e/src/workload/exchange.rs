@@ -1,8 +1,9 @@
-//! The protocol, and the only place that moves and counts bytes.
+//! The protocol of the workload, and the only place that moves and counts bytes.
 //!
-//! A connection is a row of rounds. The client sends 16 bytes, how much it will send and how much it wants back
-//! (two big-endian 64-bit numbers), then that much; the server reads all of it, then answers. A closed connection
-//! in place of a round is the orderly end. The 16 bytes are counted like all others.
+//! A connection is a sequence of rounds. In each, the client sends a header of 16 bytes with the number of bytes that
+//! it will send and the number that it wants back (two big-endian 64-bit numbers), and then its bytes; the server reads
+//! all of them and answers. A connection that is closed between two rounds has ended properly. The header is counted
+//! like all other bytes.
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
@@ -26,20 +27,20 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// What the round moves at the client's end, both directions together.
+    /// Number of bytes that the round moves, both directions together.
     pub(super) fn total(self) -> u64 {
         (HEADER_BYTES as u64).saturating_add(self.send).saturating_add(self.want)
     }
 }
 
-/// Why a connection carried no more.
+/// The reason why a connection has ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The other end closed it where it may.
+    /// The other end closed it between two rounds.
     Closed,
-    /// This process was told to stop.
+    /// This process was stopped.
     Stopped,
-    /// It broke, or the other end closed it inside a round.
+    /// The connection broke, or the other end closed it inside a round.
     Broken(io::Error),
 }
 
@@ -49,7 +50,7 @@ impl From<io::Error> for End {
     }
 }
 
-/// One connection with its count.
+/// One connection with its counts.
 #[derive(Debug)]
 pub(super) struct Connection<'a> {
     stream: TcpStream,
@@ -75,7 +76,7 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// The client's side of a round.
+    /// Plays the client's side of a round.
     pub(super) fn ask(&mut self, round: Round) -> Result<(), End> {
         let mut header = [0; HEADER_BYTES];
         header[..8].copy_from_slice(&round.send.to_be_bytes());
@@ -85,7 +86,7 @@ impl<'a> Connection<'a> {
         self.receive(round.want)
     }
 
-    /// The server's side of a connection: rounds until the client closes it.
+    /// Plays the server's side: answers rounds until the client closes.
     pub(super) fn answer_all(&mut self) -> End {
         loop {
             if let Err(end) = self.answer() {
@@ -110,7 +111,7 @@ impl<'a> Connection<'a> {
         self.send(number(want))
     }
 
-    /// Tells the other end that no round follows, and waits until it has closed too: its count is complete then.
+    /// Tells the other end that no round follows, and waits until it has closed too; its counts are complete then.
     pub(super) fn finish(mut self) -> Result<(), End> {
         self.stream.shutdown(std::net::Shutdown::Write)?;
         let mut rest = [0; 1];
@@ -150,7 +151,8 @@ impl<'a> Connection<'a> {
         outcome
     }
 
-    /// Calls of many sizes, small ones too: an error by one byte in a hundred calls must show.
+    /// Returns the size of the next call. Sizes vary and are often small, so that an error of one byte in a hundred
+    /// calls shows.
     fn call_size(&mut self, remaining: u64) -> usize {
         let most = 1_usize << self.sizes.u32(0..=16);
         usize::try_from(remaining).unwrap_or(usize::MAX).min(most).min(BUFFER_BYTES)

@@ -1,7 +1,7 @@
 //! `--fork N`: the same work in child processes.
 //!
-//! A child is the same program run again, since `fork` alone would need `unsafe`. To the kernel it is what a
-//! pre-forking server is: a process of its own that accepts on a socket which its parent made.
+//! A child is a new instance of the same program, since `fork` alone would need `unsafe`. To the kernel, the children
+//! look like those of a pre-forking server: separate processes that accept on a socket of their parent.
 
 use std::{
     env,
@@ -22,7 +22,7 @@ use super::{
     stop::{CALL_TIMEOUT, Stop},
 };
 
-/// Runs the children and passes their lines on; `true` when each did all of its work.
+/// Runs the children and prints their lines; returns true if each of them did all of its work.
 pub(super) fn run(
     process: &ProcessArgs,
     command: &Command,
@@ -73,7 +73,7 @@ pub(super) fn run(
     Ok(complete)
 }
 
-/// Runs this program again with the same arguments, but without `--fork` and with a seed of its own.
+/// Starts this program again with the same arguments, but without `--fork` and with a seed of its own.
 fn spawn(
     process: &ProcessArgs,
     command: &Command,
@@ -94,7 +94,8 @@ fn spawn(
     child.stdin(stdin).stdout(Stdio::piped()).spawn().map_err(failed)
 }
 
-/// `--fork` and `--result` are the parent's alone; later options win over earlier ones, so the seed is appended.
+/// Returns the arguments of a child. `--fork` and `--result` are only for the parent; later options override earlier
+/// ones, so the seed is appended.
 fn child_arguments(
     arguments: impl Iterator<Item = String>,
     process: &ProcessArgs,

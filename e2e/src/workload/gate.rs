@@ -1,4 +1,4 @@
-//! The handshake "in the middle of a running transfer".
+//! The handshake by which a client pauses in the middle of a running transfer.
 
 use std::{
     convert::Infallible,
@@ -17,12 +17,12 @@ use super::{
     stop::{CALL_TIMEOUT, Stop},
 };
 
-/// What lets a paused client go on.
+/// The event that lets a paused client continue.
 #[derive(Clone, Debug)]
 pub(super) enum Trigger {
-    /// A line, or the end, of standard input.
+    /// A line on standard input, or its end.
     Stdin,
-    /// A file that appears.
+    /// The appearance of a file.
     File(PathBuf),
 }
 
@@ -35,7 +35,7 @@ impl FromStr for Trigger {
 }
 
 impl Trigger {
-    /// Whether it has come, after waiting for it for a moment.
+    /// Returns whether the event has happened, after waiting for it for a moment.
     fn came(&self) -> bool {
         match self {
             Self::File(file) => {
@@ -55,12 +55,12 @@ impl Trigger {
     }
 }
 
-/// Makes the file that a paused client waits for.
+/// Creates the file that a paused client waits for.
 pub(super) fn release(file: &Path) -> Result<(), WorkloadError> {
     fs::write(file, "").map_err(|source| WorkloadError::file("create", file, source))
 }
 
-/// Holds every worker at its named point until all are there and the trigger came.
+/// A gate that holds every worker in the middle of its work until all have arrived and the trigger has come.
 #[derive(Debug)]
 pub(super) struct Gate {
     trigger: Trigger,
@@ -79,19 +79,19 @@ impl Gate {
         Self { trigger, state: Mutex::new(State { expected: workers, open: false }), changed: Condvar::new() }
     }
 
-    /// A worker arrives and waits.
+    /// Arrives at the gate and waits until it opens.
     pub(super) fn pass(&self, stop: &Stop) {
         self.leave();
         self.wait_until(stop, |state| state.open);
     }
 
-    /// A worker that will not come.
+    /// Stops the gate from waiting for this worker.
     pub(super) fn leave(&self) {
         self.lock().expected -= 1;
         self.changed.notify_all();
     }
 
-    /// The main thread: waits for the workers, tells `paused`, waits for the trigger, opens.
+    /// Runs on the main thread: waits for the workers, calls `paused`, waits for the trigger, and opens the gate.
     pub(super) fn hold(
         &self,
         stop: &Stop,

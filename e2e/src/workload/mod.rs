@@ -1,11 +1,11 @@
-//! `tt-workload`, the ground truth of every exactness test.
+//! `tt-workload`, the source of the known amounts in exactness tests.
 //!
-//! It counts what its own system calls return, connection by connection, and prints the count as one JSON
-//! line ([`count::Line`]). It knows nothing of TrafficTrace, so that the two can only agree by both being right.
+//! The program counts the results of its own system calls for each connection, and prints the counts as one line of
+//! JSON ([`count::Line`]). It shares no code with the product, so the two only agree if both are right.
 //!
-//! One thread serves one connection. All threads share a [`count::Ledger`]; a byte is booked after the call that
-//! moved it returned and before the next call, so a count printed after the threads have ended is exact, also when
-//! a signal or the time limit ended them.
+//! One thread serves one connection. All threads share a [`count::Ledger`]; a byte is counted after the call that moved
+//! it returned and before the next call, so counts that are printed after the threads have ended are exact, even if a
+//! signal or the time limit ended them.
 
 mod cli;
 mod client;
@@ -29,18 +29,18 @@ use stop::Stop;
 
 use crate::exactness::work;
 
-/// Runs one invocation; `true` when everything that was planned was moved.
+/// Runs the command line; returns true if everything that was planned was moved.
 ///
 /// # Errors
 ///
-/// When the process cannot be set up as asked (name, cgroup, addresses) or its count cannot be written.
-/// A connection that fails is no error: it is counted in [`count::Line::failures`].
+/// Fails when the process cannot be set up as requested (name, cgroup, addresses) or its counts cannot be written. A
+/// failed connection is no error: it is counted in [`count::Line::failures`].
 pub fn run(cli: Cli) -> Result<bool, WorkloadError> {
     let Cli { process, command } = cli;
     if let Command::Release { file } = &command {
         return gate::release(file).map(|()| true);
     }
-    // Before any thread begins: its processes fork.
+    // This comes before any thread is started, because the operations fork.
     if let Command::Operations { seed } = &command {
         return operations(*seed);
     }

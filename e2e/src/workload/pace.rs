@@ -7,7 +7,7 @@ use std::{
 
 use super::stop::{CALL_TIMEOUT, Stop};
 
-/// One thread's share of the rate.
+/// The share of the rate that one thread has.
 #[derive(Debug)]
 pub(super) struct Pace {
     bytes_per_second: Option<f64>,
@@ -21,7 +21,7 @@ impl Pace {
         Self { bytes_per_second, start: Instant::now(), moved: 0 }
     }
 
-    /// Waits until `bytes` more may be moved; `false` when told to stop first.
+    /// Waits until `bytes` more bytes may be moved; returns false if the process was stopped first.
     pub(super) fn wait(&mut self, bytes: u64, stop: &Stop) -> bool {
         let Some(rate) = self.bytes_per_second else { return !stop.is_set() };
         let due = self.start + Duration::from_secs_f64(self.moved as f64 / rate);

@@ -1,4 +1,4 @@
-//! The accepting end.
+//! The end that accepts.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ use super::{
     stop::{CALL_TIMEOUT, Stop},
 };
 
-/// Serves until told to stop; `true` when no connection broke.
+/// Serves until the process is stopped; returns true if no connection broke.
 pub(super) fn run(
     args: &ServerArgs,
     process: &ProcessArgs,
@@ -48,14 +48,14 @@ pub(super) fn run(
     Ok(ledger.failures() == 0)
 }
 
-/// Binds every address; connections wait in the kernel's queue from here on.
+/// Binds every address; from then on, connections wait in the kernel's queue.
 pub(super) fn bind(listen: &[SocketAddr]) -> Result<Vec<TcpListener>, WorkloadError> {
     listen
         .iter()
         .map(|address| {
             let listener = TcpListener::bind(address)
                 .map_err(|source| WorkloadError::Listen { address: *address, source })?;
-            // Several processes may be woken for one connection; those that come late must not sleep in accept.
+            // Several processes may be woken for one connection; those that come too late must not block in accept.
             listener
                 .set_nonblocking(true)
                 .map_err(|source| WorkloadError::Listen { address: *address, source })?;
@@ -80,7 +80,7 @@ fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, WorkloadError
         .map_err(|source| WorkloadError::system("read the address of a listening socket", source))
 }
 
-/// The listeners that have a connection waiting; none when a signal came or [`CALL_TIMEOUT`] passed.
+/// Returns the listeners that have a waiting connection; none after a signal or after [`CALL_TIMEOUT`].
 fn ready(listeners: &[TcpListener]) -> Result<Vec<&TcpListener>, WorkloadError> {
     let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
     let timeout = Timespec::try_from(CALL_TIMEOUT)
@@ -105,7 +105,7 @@ impl<'scope> Service<'scope> {
     fn accept(self, scope: &'scope Scope<'scope, '_>, listener: &TcpListener) {
         match listener.accept() {
             Ok((stream, _)) => {
-                // The kernel's name of this thread must not be what the trace shows: the leader's is.
+                // A trace must show the name of the thread group's leader, so this thread has another name.
                 let spawned =
                     thread::Builder::new().name("tt-serve".to_owned()).spawn_scoped(scope, move || {
                         self.serve(stream);

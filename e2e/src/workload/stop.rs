@@ -1,4 +1,4 @@
-//! When to stop, and what a process sets on itself before it starts.
+//! The end of a run, and settings that a process applies to itself before it starts.
 
 use std::{
     fs, io,
@@ -14,11 +14,11 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use super::WorkloadError;
 
-/// How long a thread stays in one system call before it looks at [`Stop`] again. A call that times out moved
-/// nothing, so this changes no count.
+/// Maximum time that a thread spends in one system call before it checks [`Stop`] again. A call that times out has
+/// moved nothing, so the timeout changes no count.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Ends a run at SIGTERM, at SIGINT or at the time limit, whichever is first.
+/// The condition that ends a run: SIGTERM, SIGINT or the time limit, whichever comes first.
 #[derive(Clone, Debug)]
 pub(super) struct Stop {
     signalled: Arc<AtomicBool>,
@@ -44,22 +44,22 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Whether every thread should end now.
+    /// Returns whether every thread should end now.
     pub(super) fn is_set(&self) -> bool {
         self.by_signal() || self.finished.load(Ordering::Relaxed) || Instant::now() >= self.deadline
     }
 
-    /// Whether a signal, not the clock, asked for the end.
+    /// Returns whether a signal ended the run, not the time limit.
     pub(super) fn by_signal(&self) -> bool {
         self.signalled.load(Ordering::Relaxed)
     }
 
-    /// Ends the other threads: the work is done.
+    /// Ends the other threads because the work is done.
     pub(super) fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);
     }
 
-    /// Whether SIGUSR1 asked for the count so far since the last call.
+    /// Returns whether SIGUSR1 has requested the counts since the last call.
     pub(super) fn take_snapshot_request(&self) -> bool {
         self.snapshot.swap(false, Ordering::Relaxed)
     }
@@ -69,20 +69,20 @@ impl Stop {
     }
 }
 
-/// Names this process as the kernel shows it: `comm` of the thread group leader, cut to 15 bytes by the kernel
-/// (proc_pid_comm(5)).
+/// Sets the name that the kernel shows for this process, which is the `comm` of the thread group leader. The kernel
+/// cuts it to 15 bytes (proc_pid_comm(5)).
 pub(super) fn set_process_name(name: &str) -> Result<(), WorkloadError> {
     const COMM: &str = "/proc/self/comm";
     fs::write(COMM, name).map_err(|source| WorkloadError::file("set the process name in", COMM, source))
 }
 
-/// The name that the kernel shows for this process.
+/// Returns the name that the kernel shows for this process.
 pub(super) fn process_name() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/self/comm")?.trim_end_matches('\n').to_owned())
 }
 
-/// Moves this process into a cgroup; "0" stands for the writer (cgroups(7)). Sockets belong to the cgroup that
-/// their maker was in, so this comes before the first one.
+/// Moves this process into a cgroup; "0" stands for the writing process (cgroups(7)). A socket belongs to the cgroup in
+/// which it was created, so this must come before the first one.
 pub(super) fn join_cgroup(cgroup: &Path) -> Result<(), WorkloadError> {
     let procs = cgroup.join("cgroup.procs");
     fs::write(&procs, "0").map_err(|source| WorkloadError::file("join the cgroup by writing", procs, source))

@@ -1,4 +1,4 @@
-//! An API server that refuses, is slow and forgets: nothing is lost, and the status catches up.
+//! An API server that refuses writes, is slow and expires watches: nothing is lost, and the status catches up.
 
 use std::{fs, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     setup::{finish, reporting, shows_exactly, transfer},
 };
 
-/// The server in front of the API server, to which agents and controller are sent; it ends when dropped.
+/// A proxy in front of the API server, which the agents and the controller are directed to; it ends when dropped.
 struct Detour<'a> {
     levers: &'a Levers,
     host: String,
@@ -32,12 +32,12 @@ impl<'a> Detour<'a> {
         Ok(Self { levers, host: (*host).to_owned(), port: (*port).to_owned(), faults: (*faults).to_owned() })
     }
 
-    /// Sets the faults of the proxy from now on.
+    /// Sets the proxy's faults from now on.
     fn faults(&self, faults: &Value) -> Result<()> {
         println!("faults: {faults}");
         let written = fs::write(format!("{}.new", self.faults), faults.to_string());
         written.map_err(TestError::io("write the faults"))?;
-        // At once: the server reads the file for each request.
+        // Replaced in one step, because the server reads the file for each request.
         fs::rename(format!("{}.new", self.faults), &self.faults).map_err(TestError::io("rename the faults"))
     }
 }
@@ -50,7 +50,7 @@ impl Drop for Detour<'_> {
     }
 }
 
-/// Sends agents and controller to an address, or back to the API server's own, and waits until they run there.
+/// Directs agents and controller to an address, or back to the API server's own, and waits until they run with it.
 async fn send(cluster: &Cluster, to: Option<(&str, &str)>) -> Result<()> {
     let host_and_port = to.map(|(host, port)| [host, port]);
     let variable = |(place, name): (usize, &str)| match host_and_port {
@@ -63,15 +63,15 @@ async fn send(cluster: &Cluster, to: Option<(&str, &str)>) -> Result<()> {
     roll_out(cluster, &containers("agent"), Some(&containers("controller"))).await
 }
 
-/// Half of all writes are refused with 429, every answer is late, and watches are told that they are too old (410), in
-/// the middle of a transfer.
+/// In the middle of a transfer, half of all writes are refused with 429, every answer is late, and watches expire
+/// (410).
 #[tokio::test]
 async fn refusals_delays_and_expired_watches() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let Some(levers) = Levers::find() else { return Ok(()) };
     let detour = Detour::open(&levers)?;
     let done = through(&cluster, &detour).await;
-    // Whatever came of it, the next test finds them at the API server.
+    // Whatever the result, the next test must find them connected to the API server again.
     send(&cluster, None).await?;
     done
 }
@@ -89,7 +89,7 @@ async fn through(cluster: &Cluster, detour: &Detour<'_>) -> Result<()> {
     let expired = json!({"watch": true, "share": 0.7, "status": 410});
     for faults in [json!([busy, slow]), json!([slow, expired, busy])] {
         detour.faults(&faults)?;
-        // The fault is its length: some report intervals.
+        // The length of the fault, which is several report intervals.
         tokio::time::sleep(Duration::from_secs(15)).await;
     }
     detour.faults(&json!([]))?;

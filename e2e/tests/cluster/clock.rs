@@ -1,4 +1,4 @@
-//! Agents whose clock is a minute off: they trace by the API server's time, and are named.
+//! Agents whose clock is a minute off: they trace by the API server's time, and the status names them.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use crate::{
     setup::{REPORTED, exchange, finish, reporting, shows_exactly},
 };
 
-/// Where Debian puts the library that lies about the time.
+/// Folders in which Debian installs the library that fakes the time.
 const FOLDERS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime"];
 
-/// A trace that is shorter than the clocks are ahead runs its whole time all the same, exact to the byte.
+/// A trace that is shorter than the clocks are ahead still runs for its whole time, exact to the byte.
 #[tokio::test]
 async fn a_minute_ahead() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };

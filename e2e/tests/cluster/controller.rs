@@ -1,4 +1,4 @@
-//! The controller is killed, doubled, or sees a trace made anew: what was counted is shown, once.
+//! The controller is killed or runs twice, or a trace is created again: all bytes are shown, and only once.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{exchange, finish, reporting, server, shows_exactly, start_server, transfer};
 
-/// The longest time that a Deployment may take to have its pods.
+/// Maximum time until a Deployment has all of its pods.
 const ROLLED_OUT: Duration = Duration::from_secs(120);
 
-/// The Deployment of the controller, which must be there.
+/// Finds the controller's Deployment, which must exist.
 async fn deployment(cluster: &Cluster) -> Result<(Api<Deployment>, String)> {
     let accounts = Accounts::find(cluster.client()).await?;
     Ok((Api::namespaced(cluster.client().clone(), &accounts.namespace), accounts.deployment))
 }
 
-/// Waits until the controller has so many pods that are ready.
+/// Waits until the controller has `replicas` ready pods.
 async fn scaled(cluster: &Cluster, replicas: i32) -> Result<()> {
     let (deployments, name) = deployment(cluster).await?;
     let what = format!("{replicas} controllers");
@@ -47,7 +47,7 @@ async fn scale(cluster: &Cluster, replicas: i32) -> Result<()> {
     scaled(cluster, replicas).await
 }
 
-/// The next one goes on where it was: totals do not fall, and the end is exact.
+/// The next controller continues from the status: totals do not fall, and the final status is exact.
 #[tokio::test]
 async fn killed_in_mid_trace() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -61,7 +61,7 @@ async fn killed_in_mid_trace() -> Result<()> {
         let before = levers.run(&["controller-pid"])?;
         levers.pull(&["controller-kill"]).await?;
         wait::until_async("another controller", ROLLED_OUT, async || {
-            // There is none for a moment.
+            // No controller runs for a moment.
             let now = levers.run(&["controller-pid"]).unwrap_or_else(|_| before.clone());
             Ok(if now == before { Err(format!("still {before}")) } else { Ok(()) })
         })
@@ -75,7 +75,7 @@ async fn killed_in_mid_trace() -> Result<()> {
     Ok(())
 }
 
-/// Two of them write one status after the other: none of them writes over what the other wrote unseen.
+/// Two controllers write the same status alternately: neither overwrites what the other wrote without having read it.
 #[tokio::test]
 async fn doubled() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -86,14 +86,14 @@ async fn doubled() -> Result<()> {
     let never_falls = trace.watch();
     let counted = finish(&namespace, &pods.each_ref()).await?;
     let shown = shows_exactly(&trace, &counted, GroupBy::Endpoint).await;
-    // Whatever came of it, the next test finds one.
+    // Whatever the result, the next test must find one controller.
     scale(&cluster, 1).await?;
     shown?;
     never_falls.end().await?;
     Ok(())
 }
 
-/// A trace that is deleted and created at once under its name shows what was moved since, and nothing of before.
+/// A trace that is deleted and immediately created again under its name shows only the bytes that were moved since.
 #[tokio::test]
 async fn made_anew_under_its_name() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -114,7 +114,7 @@ async fn made_anew_under_its_name() -> Result<()> {
     Ok(())
 }
 
-/// A namespace that goes takes its traces out of the kernel, and leaves no writer behind that asks for ever.
+/// The deletion of a namespace removes its traces from the kernel, and no writer keeps sending requests.
 #[tokio::test]
 async fn namespace_deleted_in_mid_trace() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };

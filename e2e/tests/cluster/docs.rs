@@ -1,4 +1,4 @@
-//! The documentation's commands, typed in the namespace of the shop's ten pods, and its uninstalling.
+//! The documentation's commands, run in the namespace of the shop's ten pods, and the commands for uninstalling.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -11,7 +11,7 @@ use traffictrace_e2e::support::{
     wait,
 };
 
-/// Start of ten pods on a busy machine.
+/// Time limit for the start of ten pods on a busy machine.
 const START: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +35,7 @@ async fn every_command_for_a_cluster_works() -> Result<()> {
         .map_err(|error| TestError::unexpected("the pages' commands", error))?
 }
 
-/// Nothing of the product is left afterwards; then it is installed again as it was.
+/// Uninstalling leaves nothing of the product behind; afterwards it is installed again as it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn uninstalling_leaves_nothing() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -57,14 +57,14 @@ async fn uninstalling_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Names of the product's objects that an uninstalled cluster still has.
+/// Returns the names of the product's objects that are left in the cluster.
 fn left_behind(world: &World) -> Result<String> {
     let kinds = "crd,clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,namespace";
     let all = kubectl(world, &["get", kinds, "-o", "name"])?;
     Ok(all.lines().filter(|name| name.contains("traffictrace")).collect::<Vec<_>>().join(", "))
 }
 
-/// The commands' folder, with a kubeconfig whose namespace is the test's own.
+/// Prepares the commands' folder, with a kubeconfig for the namespace of the test.
 fn world(namespace: &Namespace) -> Result<World> {
     let mut world = World::new()?;
     let kubeconfig = world.folder().join("kubeconfig");
@@ -72,7 +72,7 @@ fn world(namespace: &Namespace) -> Result<World> {
     fs::copy(Path::new(&original), &kubeconfig).map_err(TestError::io("copy the kubeconfig"))?;
     world.set("KUBECONFIG", kubeconfig.display());
     kubectl(&world, &["config", "set-context", "--current", "--namespace", namespace.name()])?;
-    // The image of the test cluster is there already, and so are the chart's values.
+    // The nodes of the test cluster have the image already, and the release has its values.
     world.replace("--set image.repository=YOUR_REGISTRY/traffictrace", "--reuse-values");
     Ok(world)
 }
@@ -94,7 +94,7 @@ fn kubectl(world: &World, arguments: &[&str]) -> Result<String> {
     shell(world, "kubectl", arguments)
 }
 
-/// Runs a program as the pages' commands are run; its standard output.
+/// Runs a program in the environment of the pages' commands; returns its standard output.
 fn shell(world: &World, program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     world.prepare(&mut command);

@@ -1,4 +1,4 @@
-//! What the status shows is what the programs counted: both sides, every process, no one else.
+//! The status shows exactly what the programs counted: both sides, every process, and nothing of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{self, arguments, by_pod, finish, reporting, seed, server, shows_exactly, start_server};
 
-/// A client with two processes on one node, a server on the other, over IPv4 and IPv6 where the cluster has both.
+/// Runs a client with two processes on one node and a server on the other, over IPv4 and, if the cluster has it, IPv6.
 async fn pair(
     cluster: &Cluster,
     namespace: &Namespace,
@@ -33,8 +33,8 @@ async fn pair(
     Ok([server, client])
 }
 
-/// Two groups of pods on the same two nodes move traffic at the same time, a trace for each. Each trace shows its own
-/// group's flows, all of them, and nothing of the other's.
+/// Two groups of pods on the same two nodes move traffic at the same time, with a trace for each. Each trace shows all
+/// flows of its own group, and none of the other.
 #[tokio::test]
 async fn two_traces_each_show_their_own_pods() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -55,7 +55,7 @@ async fn two_traces_each_show_their_own_pods() -> Result<()> {
     Ok(())
 }
 
-/// Numbers of pods, containers, nodes and connections, and the peers' names.
+/// Asserts the numbers of pods, containers, nodes and connections, and the names of the peers.
 fn counts_are_right(namespace: &Namespace, status: &TrafficTraceStatus, counted: &[Counted]) {
     assert_eq!((status.pods_matched, status.containers_matched), (2, 2));
     assert_eq!((status.nodes_matched, status.nodes_reporting), (2, 2));
@@ -65,12 +65,13 @@ fn counts_are_right(namespace: &Namespace, status: &TrafficTraceStatus, counted:
     assert!(status.lost.values().all(|lost| *lost == 0), "{:?}", status.lost);
     let names: BTreeSet<_> = status.top_flows.iter().filter_map(|flow| flow.peer.clone()).collect();
     let pods: BTreeSet<_> = counted.iter().map(|c| format!("pod {}/{}", namespace.name(), c.pod)).collect();
-    // A pod that ended before its flows were listed has its name all the same.
+    // Pods have their names even if they ended before their flows were listed.
     assert_eq!(names, pods, "peers");
     assert!(!status.summary.rx.is_empty() && !status.summary.top_talker.is_empty(), "{:?}", status.summary);
 }
 
-/// Each pod's flows are in exactly one node's report, the one it ran on, and the reports' totals add up to the status.
+/// Asserts that each pod's flows are only in the report of the node that it ran on, and that the reports' totals add up
+/// to the status.
 async fn reports_add_up(
     cluster: &Cluster,
     trace: &Trace,
@@ -101,7 +102,7 @@ async fn reports_add_up(
     Ok(())
 }
 
-/// The three groupings of the same traffic, by three traces at once.
+/// Three traces show the same traffic with the three groupings.
 #[tokio::test]
 async fn groupings() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -115,7 +116,7 @@ async fn groupings() -> Result<()> {
         let spec = TrafficTraceSpec { group_by, ..spec("green") };
         traces.push((namespace.trace(name, spec).await?, group_by));
     }
-    // Both ends of 2 × 20 connections are 80 rows: all of them fit the status.
+    // Both ends of 2 × 20 connections give 80 rows, which all fit into the status.
     let pods = pair(&cluster, &namespace, "green", 20).await?;
     let counted = finish(&namespace, &pods.each_ref()).await?;
     for (trace, group_by) in &traces {
@@ -124,7 +125,7 @@ async fn groupings() -> Result<()> {
     Ok(())
 }
 
-/// A trace that begins in the middle of a steady transfer counts from there on: never more than was moved since.
+/// A trace that begins in the middle of a steady transfer counts only the bytes that were moved since then.
 #[tokio::test]
 async fn a_transfer_older_than_the_trace() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -155,7 +156,7 @@ async fn a_transfer_older_than_the_trace() -> Result<()> {
     let (rx, tx) = by_pod(&counted).values().fold((0, 0), |sum, pod| (sum.0 + pod.0, sum.1 + pod.1));
     assert!(late.totals.rx_bytes.cast_unsigned() < rx, "{:?} of {rx}", late.totals);
     assert!(late.totals.tx_bytes.cast_unsigned() < tx, "{:?} of {tx}", late.totals);
-    // The ends of the old connections are known all the same.
+    // The direction of the old connections is known.
     assert!(
         late.top_flows.iter().all(|flow| flow.direction != traffictrace_crd::Direction::Unknown),
         "{late:?}"

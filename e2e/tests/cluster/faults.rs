@@ -1,5 +1,5 @@
-//! Faults, each in the middle of a transfer: shown totals never fall, and only an agent that is killed may lose
-//! bytes, which the status then says.
+//! Faults in the middle of a transfer: the shown totals never fall, and only a killed agent may lose bytes, which the
+//! status then reports.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,11 +17,11 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{RUN, arguments, finish, server, shows_exactly, start_server};
 
-/// A status may be late by a fault's length: connections of the API's clients must find out that they are dead.
+/// Maximum delay of a status after a fault: clients of the API must find out that their connections are dead.
 const RECOVERED: Duration = Duration::from_secs(150);
 
-/// A transfer between two nodes that goes on, a trace of both ends that has seen its first bytes, and a look-out for
-/// totals that fall.
+/// A running transfer between two nodes, a trace of both ends that has seen its first bytes, and a check that totals
+/// never fall.
 struct Scene {
     cluster: Cluster,
     levers: Levers,
@@ -33,7 +33,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `seconds`: how long the transfer lasts.
+    /// Sets the scene up, with a transfer that lasts for `seconds`.
     async fn set(seconds: u32) -> Result<Option<Self>> {
         let Some(cluster) = Cluster::alone().await? else { return Ok(None) };
         let Some(levers) = Levers::find() else { return Ok(None) };
@@ -53,7 +53,7 @@ impl Scene {
         Ok(Some(scene))
     }
 
-    /// Waits until the trace shows that many received bytes; the status.
+    /// Waits until the trace shows more than `bytes` received bytes; returns the status.
     async fn more_than(&self, bytes: i64) -> Result<TrafficTraceStatus> {
         let what = format!("more than {bytes} received bytes");
         let status = self.trace.status_where(&what, RECOVERED, |status| {
@@ -66,8 +66,8 @@ impl Scene {
         status.await
     }
 
-    /// Waits until the status names an interruption on the node: the agent there counts again, and a container that
-    /// starts from now on is counted from its first byte.
+    /// Waits until the status names an interruption on the node. The agent there then counts again, and a container
+    /// that starts from now on is counted from its first byte.
     async fn interruption_told(&self, node: &str) -> Result<()> {
         let interrupted = self.trace.status_where("the interruption", RECOVERED, |status| {
             if names_interruption(status, node) { Ok(()) } else { Err(format!("{:?}", status.interruptions)) }
@@ -75,7 +75,7 @@ impl Scene {
         interrupted.await
     }
 
-    /// The transfer ends; the status must show exactly what both ends counted.
+    /// Waits until the transfer ends; the status must show exactly what both ends counted.
     async fn ends_exactly(self) -> Result<TrafficTraceStatus> {
         let counted = finish(&self.namespace, &[&self.server, &self.client]).await?;
         let status = self.exactly(&counted).await?;
@@ -97,7 +97,7 @@ fn names_interruption(status: &TrafficTraceStatus, node: &str) -> bool {
     status.interruptions.iter().any(|interruption| interruption.node_name.as_deref() == Some(node))
 }
 
-/// No row shows more than was counted.
+/// Asserts that no row shows more than was counted.
 fn nothing_invented(counted: &[Counted], status: &TrafficTraceStatus) -> Result<()> {
     let truth: BTreeMap<Row, Bytes> = rows::counted(counted, GroupBy::Endpoint);
     for (row, shown) in rows::shown(&status.top_flows)? {
@@ -109,7 +109,7 @@ fn nothing_invented(counted: &[Counted], status: &TrafficTraceStatus) -> Result<
     Ok(())
 }
 
-/// The agent is killed: its successor goes on from the last report, and the status says that there was a gap.
+/// The agent is killed: its successor continues from the last report, and the status reports the gap.
 #[tokio::test]
 async fn agent_killed() -> Result<()> {
     let Some(scene) = Scene::set(60).await? else { return Ok(()) };
@@ -117,7 +117,7 @@ async fn agent_killed() -> Result<()> {
     let before = scene.trace.status().await?.totals;
     scene.levers.pull(&["agent-kill", &node]).await?;
     scene.interruption_told(&node).await?;
-    // The successor counts on: more than the other node's end alone can have added.
+    // The successor counts: the other node's end alone cannot have added so many bytes.
     scene.more_than(before.rx_bytes + (4 << 20)).await?;
     let counted = finish(&scene.namespace, &[&scene.server, &scene.client]).await?;
     let server_rows = rows::counted(&counted[..1], GroupBy::Endpoint);
@@ -136,7 +136,7 @@ async fn agent_killed() -> Result<()> {
 async fn api_server_stopped_for_a_minute() -> Result<()> {
     let Some(scene) = Scene::set(100).await? else { return Ok(()) };
     scene.levers.pull(&["api-stop"]).await?;
-    // The fault is its length.
+    // The length of the fault, not a wait for a condition.
     tokio::time::sleep(Duration::from_secs(60)).await;
     scene.levers.pull(&["api-start"]).await?;
     let status = scene.ends_exactly().await?;
@@ -144,13 +144,13 @@ async fn api_server_stopped_for_a_minute() -> Result<()> {
     Ok(())
 }
 
-/// One node is cut off from everything for a while: the transfer stands still, then both go on.
+/// One node is cut off from everything for a while: the transfer stalls, and then everything continues.
 #[tokio::test]
 async fn node_cut_off() -> Result<()> {
     let Some(scene) = Scene::set(60).await? else { return Ok(()) };
     let node = scene.cluster.two_nodes().0.to_owned();
     scene.levers.pull(&["link-cut", &node]).await?;
-    // The fault is its length: several report intervals.
+    // The length of the fault, which is several report intervals.
     tokio::time::sleep(Duration::from_secs(20)).await;
     scene.levers.pull(&["link-join", &node]).await?;
     let status = scene.ends_exactly().await?;
@@ -158,7 +158,7 @@ async fn node_cut_off() -> Result<()> {
     Ok(())
 }
 
-/// A pod is deleted: what it moved stays in the status, the other end's rows are exact.
+/// A pod is deleted: the bytes that it moved stay in the status, and the rows of the other end are exact.
 #[tokio::test]
 async fn pod_deleted() -> Result<()> {
     let Some(scene) = Scene::set(120).await? else { return Ok(()) };
@@ -171,8 +171,8 @@ async fn pod_deleted() -> Result<()> {
         let rows = status.top_flows.iter().filter(|flow| flow.pod == "client");
         rows.fold((0, 0), |(rx, tx), flow| (rx + flow.rx_bytes, tx + flow.tx_bytes))
     };
-    // The client cannot be asked any more. What it sent, the server received, but for what was under way. Each node
-    // reports at its own pace, so both are waited for.
+    // The client is gone, so its counts are unknown. The server received everything that it sent, except for bytes in
+    // flight. Each node reports at its own pace, so both ends are awaited.
     let status = scene.trace.status_where(
         "the server's exact rows and all that the client sent",
         RECOVERED,
@@ -205,8 +205,8 @@ async fn node_killed_and_started() -> Result<()> {
     scene.levers.pull(&["node-kill", &node]).await?;
     let counted = scene.namespace.finished(&scene.server, RUN).await?;
     scene.levers.pull(&["node-start", &node]).await?;
-    // On the same two nodes, after the fault. A node is Ready before the agent's pod runs on it, so the client waits
-    // until the agent there has gone on with the trace, for which it needs a pod to trace.
+    // The new pods are on the same two nodes. A node is Ready before the agent's pod runs on it, so the client waits
+    // until the agent there has resumed the trace, for which it needs a pod to trace.
     let (here, there) = scene.cluster.two_nodes();
     let server = server("server-after", here, "fault", 20);
     let addresses = start_server(&scene.namespace, &server).await?;
@@ -228,7 +228,7 @@ async fn node_killed_and_started() -> Result<()> {
     Ok(())
 }
 
-/// After all of the above a new trace is as exact as ever.
+/// After all the faults above, a new trace is exact.
 #[tokio::test]
 async fn exact_without_a_fault() -> Result<()> {
     let Some(scene) = Scene::set(15).await? else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Filters, on real pods: each shows its part of one traffic and nothing else, and may change while a trace runs.
+//! Filters on real pods: each trace shows only its part of the same traffic, and filters may change while a trace runs.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ use traffictrace_e2e::{
 
 use crate::setup::{PORT, REPORTED, arguments, finish, reporting, seed, server, shows_exactly, start_server};
 
-/// A client of servers at two ports, and these servers.
+/// Runs a client of servers at two ports to its end; returns the counts of both ends.
 async fn round(cluster: &Cluster, namespace: &Namespace, group: &str, name: &str) -> Result<Vec<Counted>> {
     let (here, there) = cluster.two_nodes();
     let listen = |port: u16| format!("[::]:{port}");
@@ -55,7 +55,7 @@ async fn round(cluster: &Cluster, namespace: &Namespace, group: &str, name: &str
     finish(namespace, &[&server, &client]).await
 }
 
-/// What was counted, of some of the connections.
+/// Returns the counts without the connections that are not `wanted`.
 fn only(
     counted: &[Counted],
     wanted: impl Fn(Role, &traffictrace_e2e::workload::count::ConnectionLine) -> bool,
@@ -68,7 +68,7 @@ fn only(
     counted
 }
 
-/// Does the connection use this port, at either end?
+/// Returns whether the connection uses this port at either end.
 fn uses(connection: &traffictrace_e2e::workload::count::ConnectionLine, port: u16) -> bool {
     connection.local.port() == port || connection.remote.port() == port
 }
@@ -122,8 +122,7 @@ async fn each_shows_its_part() -> Result<()> {
     Ok(())
 }
 
-/// A trace of some networks shows the connections to them and no other: those to one of two servers, and those of one
-/// family of addresses.
+/// A trace of some networks shows only connections to them: to one of two servers, or over one IP version.
 #[tokio::test]
 async fn networks_show_their_part() -> Result<()> {
     const CONNECTIONS: usize = 20;
@@ -162,13 +161,13 @@ async fn networks_show_their_part() -> Result<()> {
         let shown = rows::counted(&part, GroupBy::Endpoint).len();
         println!("{name}: {shown} of {all} rows");
         shows_exactly(trace, &part, GroupBy::Endpoint).await?;
-        // Where pods have addresses of one family alone, that one is everything.
+        // If pods have addresses of one IP version only, its trace shows everything.
         assert!(shown < all || *name == "ipv4" && addresses[0].len() == 1, "{name} is no part of it");
     }
     Ok(())
 }
 
-/// The condition Tracing was made for this generation: every node goes by it.
+/// Checks that the condition Tracing was set for this generation, which means that every node has applied it.
 fn goes_by(status: &TrafficTraceStatus, generation: i64) -> Result<(), String> {
     let tracing = status.conditions.iter().find(|condition| condition.type_ == condition_type::TRACING);
     match tracing {
@@ -177,7 +176,7 @@ fn goes_by(status: &TrafficTraceStatus, generation: i64) -> Result<(), String> {
     }
 }
 
-/// Counts of before a change stay, and from then on the new filter counts: exactly, on both nodes.
+/// Counts from before a change stay, and from then on the new filter counts exactly, on both nodes.
 #[tokio::test]
 async fn changed_while_a_trace_runs() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -204,7 +203,7 @@ async fn changed_while_a_trace_runs() -> Result<()> {
     Ok(())
 }
 
-/// Peers have the names of what has their addresses: a pod, and a Service where a client used its address.
+/// A peer has the name of the object with its address: a pod, or a Service if the client used the Service's address.
 #[tokio::test]
 async fn peers_have_names() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -229,7 +228,7 @@ async fn peers_have_names() -> Result<()> {
     let trace = namespace.trace("peers", spec("peers")).await?;
     let server = server("server", there, "peers", 1);
     start_server(&namespace, &server).await?;
-    // Longer than an interval: a pod that has ended has no address any more, and the name of none.
+    // The load lasts longer than an interval, because the address of a pod that has ended gives no name.
     let work = ["load", "--for", "15", "--rate", "64KiB", "--reply", "32KiB", "--wait", "60", "--connect"];
     let client = PodPlan::new(
         "client",

@@ -1,4 +1,5 @@
-//! HTTP requests: both sides show what the server's own log has, and nobody pays who does not ask.
+//! HTTP requests: both sides show what the server's own log has, and a trace that does not ask for requests loads
+//! nothing.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,7 +17,7 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{self, REPORTED, reporting};
 
-/// Time for an agent that was killed to be back, and to report.
+/// Time limit for a killed agent to be back and to report.
 const RECOVERED: Duration = Duration::from_secs(150);
 
 const ASKS: [Ask; 7] = [
@@ -33,7 +34,7 @@ fn asking(group: &str) -> TrafficTraceSpec {
     TrafficTraceSpec { http: Some(HttpSpec { tls: false, top_endpoints: 100 }), ..spec(group) }
 }
 
-/// Waits until both sides show these requests; that status.
+/// Waits until both sides show these requests; returns that status.
 async fn shows(trace: &Trace, requests: &Requests) -> Result<TrafficTraceStatus> {
     let status = trace.status_where("the requests of the log", RECOVERED, |status| {
         let http = status.http.as_ref().ok_or("no requests")?;
@@ -52,8 +53,8 @@ fn sum(requests: &Requests) -> i64 {
     requests.values().sum()
 }
 
-/// A client and a server on different nodes, and the server's agent killed between two runs of the client: no request is
-/// missing and none is counted twice.
+/// A client and a server run on different nodes, and the server's agent is killed between two runs of the client: no
+/// request is missing, and none is counted twice.
 #[tokio::test]
 async fn both_sides_show_what_the_server_logged() -> Result<()> {
     if !server::installed(&["nginx", "curl"]) {
@@ -100,7 +101,7 @@ async fn both_sides_show_what_the_server_logged() -> Result<()> {
         }
     };
     trace.status_where("the interruption", RECOVERED, interrupted).await?;
-    // Nothing was asked meanwhile.
+    // No request was sent meanwhile.
     shows(&trace, &logged).await?;
     let again = namespace.run_curl("client-again", here, "http", address, &ASKS).await?;
     assert_eq!(again, asked);
@@ -115,7 +116,7 @@ async fn both_sides_show_what_the_server_logged() -> Result<()> {
     Ok(())
 }
 
-/// Names of the programs that the agent of a node has in the kernel.
+/// Returns the names of the programs that a node's agent has in the kernel.
 fn programs(levers: &Levers, node: &str) -> Result<BTreeSet<String>> {
     let held = levers.kernel_objects(node)?.programs;
     let is_held = |program: &serde_json::Value| program["id"].as_u64().is_some_and(|id| held.contains(&id));
@@ -127,7 +128,7 @@ fn of_http(programs: &BTreeSet<String>) -> Vec<&str> {
     programs.iter().map(String::as_str).filter(|name| name.starts_with("tt_http")).collect()
 }
 
-/// Waits until the agent of a node has no program that looks at packets.
+/// Waits until a node's agent has no program that looks at packets.
 async fn without_http(levers: &Levers, node: &str) -> Result<()> {
     wait::until_async("HTTP's programs to go", REPORTED, async || {
         let left = programs(levers, node)?;
@@ -136,14 +137,14 @@ async fn without_http(levers: &Levers, node: &str) -> Result<()> {
     .await
 }
 
-/// The programs that look at packets come with the first trace that asks for requests, and go with the last.
+/// The programs that look at packets are loaded with the first trace that asks for requests, and removed with the last.
 #[tokio::test]
 async fn nothing_is_loaded_that_nobody_asks_for() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let Some(levers) = Levers::find() else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let (here, _) = cluster.two_nodes();
-    // Traces of the tests before may still be being deleted.
+    // Traces of earlier tests may not be deleted yet.
     without_http(&levers, here).await?;
     namespace.start(&setup::server("server", here, "quiet", 1)).await?;
     namespace.addresses("server").await?;

@@ -1,4 +1,4 @@
-//! How traces end, and what they leave in the kernel.
+//! The ends of traces, and what they leave in the kernel.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{REPORTED, exchange, finish, reporting, server, shows_exactly, start_server};
 
-/// A trace that ends by itself has the exact numbers as its last word, and takes its programs with it.
+/// A trace that ends by itself has exact numbers in its final status, and its programs are removed.
 #[tokio::test]
 async fn expiry_completes() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -33,7 +33,7 @@ async fn expiry_completes() -> Result<()> {
     assert!(condition.is_some_and(|condition| condition.status == "True"), "{:?}", complete.conditions);
     assert!(complete.missing_nodes.is_empty(), "{:?}", complete.missing_nodes);
     shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
-    // What the final status was made from is not needed any more, and agents do not watch the trace any more.
+    // The final status no longer needs the reports, and agents no longer watch the trace.
     wait::until_async("the reports to be deleted", REPORTED, async || {
         let reports = trace.reports().await?;
         Ok(if reports.is_empty() { Ok(()) } else { Err(format!("{} reports", reports.len())) })
@@ -46,7 +46,7 @@ async fn expiry_completes() -> Result<()> {
     Ok(())
 }
 
-/// `ttlAfterFinished` takes the trace away, and its reports with it.
+/// `ttlAfterFinished` deletes the trace together with its reports.
 #[tokio::test]
 async fn finished_traces_go_away() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -71,7 +71,7 @@ async fn finished_traces_go_away() -> Result<()> {
     .await
 }
 
-/// A trace that no node traces fails at its end and says why, and nobody who waits for its completion goes on.
+/// A trace that no node traces fails at its end with the reason, and a wait for its completion does not succeed.
 #[tokio::test]
 async fn what_nobody_traced_fails() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -92,7 +92,7 @@ async fn what_nobody_traced_fails() -> Result<()> {
     };
     assert_eq!(of(condition_type::FAILED), "True NoPods", "{failed:?}");
     assert_eq!(of(condition_type::COMPLETE), "False Failed", "{failed:?}");
-    // It is over: a longer duration is refused with what to do.
+    // The trace is over: a longer duration is refused, and the refusal names the remedy.
     let traces = namespace.api::<traffictrace_crd::TrafficTrace>();
     let longer = kube::api::Patch::Merge(serde_json::json!({"spec": {"duration": "1h"}}));
     match traces.patch("nobody", &kube::api::PatchParams::default(), &longer).await {
@@ -104,14 +104,14 @@ async fn what_nobody_traced_fails() -> Result<()> {
     Ok(())
 }
 
-/// The kernel's filter has the pods of each trace while the trace is there, and nothing is left after the last one.
+/// The kernel's filter has the pods of each trace as long as the trace exists, and nothing is left after the last one.
 #[tokio::test]
 async fn deletion_takes_everything_out_of_the_kernel() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let Some(levers) = Levers::find() else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let (node, _) = cluster.two_nodes();
-    // With no trace there is nothing; those of the tests before are being deleted.
+    // Without a trace, agents hold no kernel objects; traces of earlier tests are being deleted.
     levers.nothing_left(node, &Objects::default()).await?;
     let mut cgroups = Vec::new();
     for group in ["one", "two"] {
@@ -141,7 +141,7 @@ async fn deletion_takes_everything_out_of_the_kernel() -> Result<()> {
     levers.nothing_left(node, &held).await
 }
 
-/// A trace that matches no pod, and one of pods that cannot be, change nothing for the one beside them.
+/// A trace that matches no pod, and one of pods that cannot exist, do not affect another trace.
 #[tokio::test]
 async fn traces_of_nobody_disturb_nobody() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };

@@ -1,5 +1,5 @@
-//! The product on a real cluster of two nodes, with real pods. `KUBECONFIG` says which; without it every test says
-//! `SKIPPED` (a failure when `CI=true`).
+//! The product on a real cluster of two nodes, with real pods. `KUBECONFIG` names the cluster; without it every test
+//! prints `SKIPPED` (a failure if `CI=true`).
 
 mod answers;
 mod api;

@@ -1,5 +1,5 @@
-//! Nodes that are drained and deleted, agents that come back to a node that has nothing left to trace, and nodes without
-//! an agent.
+//! Nodes that are drained and deleted, agents that return to a node with nothing left to trace, and nodes without an
+//! agent.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{REPORTED, exchange, finish, server, shows_exactly, start_server, transfer};
 
-/// The time that a node has for its first report.
+/// Time until a node without a report counts as not traced.
 const UNTRACED_AFTER: Duration = Duration::from_secs(30);
 /// Labels of the agents and of the controller.
 const AGENTS: &str = "app.kubernetes.io/name=traffictrace,app.kubernetes.io/component=agent";
@@ -33,7 +33,7 @@ fn degraded(status: &TrafficTraceStatus) -> Option<&Condition> {
     status.conditions.iter().find(|condition| condition.type_ == condition_type::DEGRADED)
 }
 
-/// The status with this reason of the condition Degraded.
+/// Waits until the condition Degraded has this reason; returns the status.
 async fn lacks(trace: &Trace, reason: &str, limit: Duration) -> Result<TrafficTraceStatus> {
     trace
         .status_where(reason, limit, |status| match degraded(status) {
@@ -43,7 +43,7 @@ async fn lacks(trace: &Trace, reason: &str, limit: Duration) -> Result<TrafficTr
         .await
 }
 
-/// The final status.
+/// Waits for the final status.
 async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
     trace
         .status_where("its end", Duration::from_secs(120), |status| {
@@ -53,7 +53,8 @@ async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
         .await
 }
 
-/// Two nodes, of which the second may end: without a controller nobody would tell of it for a minute.
+/// Returns the two nodes, the controller's first. The second one may end: without a controller, nobody would report
+/// that for a minute.
 async fn controller_and_other(cluster: &Cluster) -> Result<(&str, &str)> {
     let pods: Api<Pod> = Api::all(cluster.client().clone());
     let found = pods.list(&ListParams::default().labels(CONTROLLER)).await;
@@ -74,8 +75,8 @@ async fn delete_node(cluster: &Cluster, node: &str) -> Result<()> {
     deleted.map(drop).map_err(TestError::kube("delete a node"))
 }
 
-/// The pods of a trace are gone from a node when its agent is killed: the next one finds the report of the one before, and
-/// tells the gap at once.
+/// The pods of a trace have left a node when its agent is killed: the next agent finds the report of its predecessor
+/// and reports the gap at once.
 #[tokio::test]
 async fn agent_killed_where_no_pod_is_left() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -95,14 +96,14 @@ async fn agent_killed_where_no_pod_is_left() -> Result<()> {
         if found { Ok(()) } else { Err(format!("{:?}", status.interruptions)) }
     };
     trace.status_where("the interruption", REPORTED, told).await?;
-    // Nothing moved meanwhile, so what is shown stays exact.
+    // Nothing moved meanwhile, so the shown numbers stay exact.
     let status = shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
     assert!(status.summary.lost.contains("interrupted on 1 node"), "{:?}", status.summary);
     Ok(())
 }
 
-/// A node whose pods were taken away before it left the cluster had nothing more to count: the trace ends in time, and
-/// lacks nothing.
+/// A node whose pods were removed before it left the cluster had nothing more to count: the trace ends in time, and its
+/// status reports no loss.
 #[tokio::test]
 async fn drained_and_deleted() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -114,7 +115,7 @@ async fn drained_and_deleted() -> Result<()> {
     let [server, client] = exchange(&namespace, (there, here), "drained", "drained", 6).await?;
     let counted = finish(&namespace, &[&server, &client]).await?;
     shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
-    // As kubectl drain does; the agent's own pod stays, as those of every DaemonSet.
+    // Pods are deleted as by kubectl drain; the agent's own pod stays, as it belongs to a DaemonSet.
     namespace.delete_pod(&client.name).await?;
     let reports = wait::until_async("the report that nothing is left there", REPORTED, async || {
         let reports = trace.reports().await?;
@@ -123,7 +124,7 @@ async fn drained_and_deleted() -> Result<()> {
         Ok(if idle { Ok(()) } else { Err(format!("{reports:?}")) })
     });
     reports.await?;
-    // Its kubelet must not make it anew.
+    // The node's kubelet must not create the node again.
     levers.pull(&["node-kill", there]).await?;
     delete_node(&cluster, there).await?;
     let over = over(&trace).await;
@@ -136,8 +137,8 @@ async fn drained_and_deleted() -> Result<()> {
     Ok(())
 }
 
-/// A node whose agent dies before its pods are deleted, and that then leaves the cluster, is not missing: its pods had gone,
-/// and the status says that their last interval may lack bytes.
+/// A node whose agent dies before its pods are deleted, and which then leaves the cluster, is not missing: its pods are
+/// gone, and the status reports that their last interval may lack bytes.
 #[tokio::test]
 async fn deleted_before_its_last_report() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -147,7 +148,7 @@ async fn deleted_before_its_last_report() -> Result<()> {
     let minute = TrafficTraceSpec { duration: Span::new("75s"), ..spec("unreported") };
     let trace = namespace.trace("unreported", minute).await?;
     let [server_pod, client] = exchange(&namespace, (there, here), "unreported", "unreported", 6).await?;
-    // Its connection never comes: it runs until it is deleted.
+    // This server waits for a connection that never comes, so it runs until it is deleted.
     start_server(&namespace, &server("idle", there, "unreported", 1)).await?;
     let counted = finish(&namespace, &[&server_pod, &client]).await?;
     shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
@@ -165,7 +166,7 @@ async fn deleted_before_its_last_report() -> Result<()> {
     Ok(())
 }
 
-/// Deletes the pods of a dead node and then the node. The statuses of while the trace runs and of its end.
+/// Deletes the pods of a dead node and then the node; returns the status before the trace ends, and the final one.
 async fn left_after_its_pods(
     cluster: &Cluster,
     namespace: &Namespace,
@@ -173,7 +174,7 @@ async fn left_after_its_pods(
     node: &str,
 ) -> Result<[TrafficTraceStatus; 2]> {
     let pods: Api<Pod> = namespace.api();
-    // Nobody is there who would end them in good order.
+    // Deleted without a grace period, because the node can no longer end them.
     for pod in ["unreported-client", "idle"] {
         let deleted = pods.delete(pod, &DeleteParams::default().grace_period(0)).await;
         deleted.map_err(TestError::kube(format!("delete the pod {pod}")))?;
@@ -186,15 +187,15 @@ async fn left_after_its_pods(
     Ok([running, over])
 }
 
-/// A node with pods of a trace has no agent: the status says so while the trace runs. The agent that comes at last says
-/// what it could not count.
+/// A node with pods of a trace has no agent: the status reports that while the trace runs. The agent that is started at
+/// last reports what it could not count.
 #[tokio::test]
 async fn without_an_agent() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let (here, there) = cluster.two_nodes();
     let trace = namespace.trace("absent", spec("absent")).await?;
-    // Agents go where the label says Linux. Changing their DaemonSet would restart that of the other node too.
+    // Agents run on nodes whose label says Linux. Changing their DaemonSet would restart the other node's agent too.
     agent_wanted(&cluster, there, false).await?;
     let told = untraced(&namespace, &trace, (here, there)).await;
     agent_wanted(&cluster, there, true).await?;
@@ -222,7 +223,7 @@ async fn without_an_agent() -> Result<()> {
     Ok(())
 }
 
-/// Starts a transfer between two nodes, of which the second has no agent; the status that names it.
+/// Starts a transfer between two nodes, the second of which has no agent; returns the status that names that node.
 async fn untraced(
     namespace: &Namespace,
     trace: &Trace,
@@ -232,7 +233,7 @@ async fn untraced(
     lacks(trace, condition_reason::NODES_MISSING, UNTRACED_AFTER + REPORTED).await
 }
 
-/// Lets the DaemonSet take its agent from a node or make one there, and waits for that.
+/// Makes the DaemonSet remove its agent from a node, or create one there, and waits for that.
 async fn agent_wanted(cluster: &Cluster, node: &str, wanted: bool) -> Result<()> {
     let nodes: Api<Node> = Api::all(cluster.client().clone());
     let system = if wanted { "linux" } else { "none" };

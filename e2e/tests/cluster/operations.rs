@@ -1,4 +1,4 @@
-//! Every way in and out of a socket, by an agent in its pod as the chart installs it.
+//! Every operation that moves bytes through a socket, traced by an agent in its pod as the chart installs it.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{REPORTED, RUN, reporting, seed};
 
-/// Process in the container, and protocol.
+/// Key of a count: process id in the container, and protocol.
 type Name = (i64, String);
-/// Received and sent.
+/// Number of bytes received, and sent.
 type Bytes = (u64, u64);
 
-/// A pod does all of them; the trace's totals, and every row that it lists, are what the processes counted. Traces of some
-/// protocols show these and no others.
+/// A pod does all operations; the trace's totals, and every row that it lists, equal what the processes counted. Traces
+/// of some protocols show only these.
 #[tokio::test]
 async fn every_operation_in_a_pod() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -81,7 +81,7 @@ async fn every_operation_in_a_pod() -> Result<()> {
     Ok(())
 }
 
-/// The name of a protocol in a line of the workload.
+/// Returns the name of a protocol as the workload's lines have it.
 fn name_of(protocol: &Protocol) -> String {
     format!("{protocol:?}").to_uppercase()
 }

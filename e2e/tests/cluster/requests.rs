@@ -1,4 +1,4 @@
-//! What a trace costs the API server, counted by its own audit log.
+//! The cost of a trace for the API server: requests, counted by its own audit log.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,10 +17,10 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{REPORTED, arguments, reporting, server, start_server};
 
-/// The time that each of the situations is looked at: many report intervals of 5 s.
+/// Length of each observation: many report intervals of 5 s.
 const WINDOW: Duration = Duration::from_secs(45);
 
-/// Prints and returns what was asked since `mark`.
+/// Returns the requests since `mark`, after printing them.
 fn asked(what: &str, mark: &Mark) -> Result<BTreeMap<Account, Requests>> {
     let requests = mark.requests()?;
     println!("{what}, {} s:", WINDOW.as_secs());
@@ -31,20 +31,20 @@ fn asked(what: &str, mark: &Mark) -> Result<BTreeMap<Account, Requests>> {
     Ok(requests)
 }
 
-/// The number of an account's requests for something whose name has this part.
+/// Returns the number of an account's requests whose verb and resource contain `part`.
 fn count(requests: &BTreeMap<Account, Requests>, account: &Account, part: &str) -> u32 {
     let of_account = requests.get(account).into_iter().flatten();
     of_account.filter(|(what, _)| what.contains(part)).map(|(_, count)| count).sum()
 }
 
-/// No trace, ten traces of a namespace without pods, and one trace with a pod on one of two nodes.
+/// Counts requests with no trace, with ten traces of a namespace without pods, and with a pod on one of two nodes.
 #[tokio::test]
 async fn each_trace_costs_what_it_must() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let Some(levers) = Levers::find() else { return Ok(()) };
     let (here, there) = cluster.two_nodes();
     let (agent, other) = (Account::Agent(here.to_owned()), Account::Agent(there.to_owned()));
-    // Those of the tests before are being deleted.
+    // Traces of earlier tests are being deleted.
     let traces: Api<TrafficTrace> = Api::all(cluster.client().clone());
     wait::until_async("no trace in the cluster", REPORTED * 3, async || {
         let left = traces.list(&ListParams::default()).await.map_err(TestError::kube("list the traces"))?;
@@ -52,7 +52,7 @@ async fn each_trace_costs_what_it_must() -> Result<()> {
     })
     .await?;
     let mark = levers.mark()?;
-    // The situation is its length.
+    // The length of the observation, not a wait for a condition.
     tokio::time::sleep(WINDOW).await;
     let idle = asked("no trace", &mark)?;
     for account in [&agent, &other] {
@@ -75,7 +75,7 @@ async fn each_trace_costs_what_it_must() -> Result<()> {
     let namespace = cluster.namespace().await?;
     let server = server("server", here, "cost", 1);
     let addresses = start_server(&namespace, &server).await?;
-    // Not selected: the other node has no part in it.
+    // The trace does not select the client, so the other node has no part in it.
     let work = ["load", "--for", "120", "--rate", "64KiB", "--wait", "60"];
     let client = PodPlan::new("client", there, "other", arguments(&[&work], &addresses[..1]));
     start_server(&namespace, &client).await?;
@@ -91,7 +91,7 @@ async fn each_trace_costs_what_it_must() -> Result<()> {
     let updates = of("update traffictracereports");
     let most = u32::try_from(WINDOW.as_secs() / 5).unwrap_or(u32::MAX) + 3;
     assert!((4..=most).contains(&updates), "{updates} reports, at most {most} expected: {busy:?}");
-    // The other node has a pod in the namespace, so it reads the trace, and nothing more.
+    // The other node has a pod in the namespace, so its agent reads the trace, and sends nothing else.
     assert_eq!(count(&busy, &other, "get traffictraces"), 1, "{busy:?}");
     assert_eq!(count(&busy, &other, "traffictracereports"), 0, "{busy:?}");
     let statuses = count(&busy, &Account::Controller, "update traffictraces/status");

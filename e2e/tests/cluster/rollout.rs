@@ -1,4 +1,4 @@
-//! Changing how agents and controller run, as a `kubectl patch` would.
+//! Changes of the pods of agents and controller, as by `kubectl patch`.
 
 use std::time::Duration;
 
@@ -14,10 +14,11 @@ use traffictrace_e2e::support::{
     wait,
 };
 
-/// The longest time that agents and controller may take to begin anew.
+/// Maximum time until agents and controller have restarted.
 const ROLLED_OUT: Duration = Duration::from_secs(180);
 
-/// Changes the pods of the agents and, if there is a change for it, of the controller, and waits until they run so.
+/// Changes the pods of the agents and, if there is a change for it, of the controller, and waits until all have
+/// restarted.
 pub(crate) async fn roll_out(cluster: &Cluster, agent: &Value, controller: Option<&Value>) -> Result<()> {
     let accounts = Accounts::find(cluster.client()).await?;
     let (set, deployment) = (accounts.daemon_set, accounts.deployment);

@@ -1,4 +1,4 @@
-//! A node has 64 sessions: who is refused is told why, and no namespace takes all of them from another.
+//! The 64 sessions of a node: a refused trace is told why, and no namespace can take all of them from another.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{REPORTED, reporting, server, start_server};
 
-/// All sessions of a node.
+/// Number of sessions that a node has.
 const SESSIONS: usize = 64;
 
-/// A trace of the group that does not report often, since there are many of them.
+/// Creates a trace of the group with a long report interval, since there are many such traces.
 async fn calm(namespace: &Namespace, name: &str) -> Result<Trace> {
     let spec = TrafficTraceSpec { interval: Span::new("30s"), top_flows: 5, ..spec("crowd") };
     namespace.trace(name, spec).await
 }
 
-/// A status that names the refusal of one node.
+/// Checks that a status names the refusal of one node.
 fn refused(status: &TrafficTraceStatus) -> Result<(), String> {
     match status.refused_nodes.as_slice() {
         [one] if one.reason == "TooManySessions" && one.message.contains("delete one") => Ok(()),
@@ -30,8 +30,8 @@ fn refused(status: &TrafficTraceStatus) -> Result<(), String> {
     }
 }
 
-/// The 65th trace of a namespace is refused with the reason, one of another namespace is not, and one that waited goes
-/// on when there is room.
+/// The 65th trace of a namespace is refused with the reason, a trace of another namespace is not, and a trace that
+/// waited begins when there is room.
 #[tokio::test]
 async fn the_65th_is_refused_and_namespaces_share() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -55,7 +55,8 @@ async fn the_65th_is_refused_and_namespaces_share() -> Result<()> {
     assert!(status.summary.message.contains(node), "{:?}", status.summary);
     told(&crowd, &last, "NodeRefused").await?;
 
-    // A namespace with less than its share gets a session; one of the crowd gives way and keeps what it shows.
+    // A namespace with less than its share gets a session; a trace of the crowd loses its session, but keeps what it
+    // shows.
     let wanted = calm(&other, "wanted").await?;
     reporting(&wanted, 1).await?;
     wait::until_async("one of the crowd to give way", Duration::from_secs(90), async || {
@@ -76,7 +77,7 @@ async fn the_65th_is_refused_and_namespaces_share() -> Result<()> {
     last.status_where("a session of its own", Duration::from_secs(90), gone).await
 }
 
-/// Waits for an Event of this reason on a trace.
+/// Waits for an Event with this reason on a trace.
 async fn told(namespace: &Namespace, trace: &Trace, reason: &str) -> Result<()> {
     let events = namespace.api::<Event>();
     wait::until_async(&format!("the Event {reason}"), REPORTED, async || {

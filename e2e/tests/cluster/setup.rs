@@ -10,12 +10,12 @@ use traffictrace_e2e::support::{
 
 /// Port of every server of the suite.
 pub(crate) const PORT: u16 = 7000;
-/// A pod's run to its end.
+/// Time limit for a pod to run to its end.
 pub(crate) const RUN: Duration = Duration::from_secs(240);
-/// Two report intervals of 5 s, and time to spare on a busy machine.
+/// Time limit for a report: two intervals of 5 s, and spare time for a busy machine.
 pub(crate) const REPORTED: Duration = Duration::from_secs(40);
 
-/// A server that ends by itself when that many connections were closed.
+/// Plans a server that ends by itself when `connections` connections have been closed.
 pub(crate) fn server(name: &str, node: &str, group: &str, connections: usize) -> PodPlan {
     let connections = connections.to_string();
     let listen = format!("[::]:{PORT}");
@@ -28,28 +28,28 @@ pub(crate) async fn start_server(namespace: &Namespace, server: &PodPlan) -> Res
     namespace.addresses(&server.name).await
 }
 
-/// `--connect` for each of the addresses.
+/// Returns `--connect` with each of the addresses.
 pub(crate) fn connect(addresses: &[IpAddr]) -> Vec<String> {
     let ends = addresses.iter().map(|&ip| std::net::SocketAddr::new(ip, PORT).to_string());
     ends.flat_map(|end| ["--connect".to_owned(), end]).collect()
 }
 
-/// Arguments out of parts.
+/// Joins the parts of a command line, followed by `--connect` with each of the addresses.
 pub(crate) fn arguments(parts: &[&[&str]], addresses: &[IpAddr]) -> Vec<String> {
     let fixed = parts.iter().flat_map(|part| part.iter().map(|&argument| argument.to_owned()));
     fixed.chain(connect(addresses)).collect()
 }
 
-/// A seed that differs in every run, printed so that a failure can be repeated.
+/// Returns a seed that differs in every run, and prints it so that a failure can be repeated.
 pub(crate) fn seed() -> String {
     let seed = fastrand::u32(..).to_string();
     println!("seed {seed}");
     seed
 }
 
-/// Starts a server, and a client that makes so many connections to it, each from its own node.
+/// Starts a server, and a client that opens `connections` connections to it, on one node each.
 ///
-/// The pods are called NAME-server and NAME-client, and carry the label that selects `group`.
+/// The pods are named NAME-server and NAME-client, and have the label that selects `group`.
 pub(crate) async fn exchange(
     namespace: &Namespace,
     (client_node, server_node): (&str, &str),
@@ -67,9 +67,9 @@ pub(crate) async fn exchange(
     Ok([server, client])
 }
 
-/// Starts a transfer of two connections that lasts so many seconds: 600 KiB/s from the client, 200 KiB/s from the server.
+/// Starts a transfer of two connections that lasts for `seconds`: 600 KiB/s from the client, 200 KiB/s from the server.
 ///
-/// The pods are called GROUP-server and GROUP-client.
+/// The pods are named GROUP-server and GROUP-client.
 pub(crate) async fn transfer(
     namespace: &Namespace,
     (client_node, server_node): (&str, &str),
@@ -86,7 +86,7 @@ pub(crate) async fn transfer(
     Ok([server, client])
 }
 
-/// Runs started pods to their end; what each counted.
+/// Waits until started pods have ended; returns their counts.
 pub(crate) async fn finish(namespace: &Namespace, pods: &[&PodPlan]) -> Result<Vec<Counted>> {
     let mut counted = Vec::new();
     for pod in pods {
@@ -95,7 +95,7 @@ pub(crate) async fn finish(namespace: &Namespace, pods: &[&PodPlan]) -> Result<V
     Ok(counted)
 }
 
-/// Waits until a trace shows exactly what these pods counted; that status.
+/// Waits until a trace shows exactly what these pods counted; returns that status.
 pub(crate) async fn shows_exactly(
     trace: &Trace,
     counted: &[Counted],
@@ -110,7 +110,7 @@ pub(crate) async fn shows_exactly(
         .await
 }
 
-/// Waits until a trace's status says that so many nodes report: their filters are armed then.
+/// Waits until a trace's status reports this number of nodes: their kernels count from then on.
 pub(crate) async fn reporting(trace: &Trace, nodes: i32) -> Result<()> {
     trace
         .status_where("reporting nodes", REPORTED, |status| {
@@ -119,7 +119,7 @@ pub(crate) async fn reporting(trace: &Trace, nodes: i32) -> Result<()> {
         .await
 }
 
-/// Bytes of each pod's rows.
+/// Sums the bytes of each pod's rows.
 pub(crate) fn by_pod(counted: &[Counted]) -> BTreeMap<String, (u64, u64)> {
     let mut pods: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for counted in counted {

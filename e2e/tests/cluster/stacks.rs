@@ -1,4 +1,5 @@
-//! Stacks: a profile of each node, whose sums are the status's, and only where who runs the cluster lets agents take them.
+//! Stacks: each node has a profile, the status has the profiles' sums, and agents take stacks only if the cluster's
+//! operator allows it.
 
 use std::time::Duration;
 
@@ -30,19 +31,19 @@ use crate::{
     },
 };
 
-/// The argument by which the chart tells agents not to take stacks.
+/// Argument by which the chart forbids agents to take stacks.
 const DENIED: &str = "--deny=stacks";
-/// How a gzipped file begins, in base64.
+/// First bytes of a gzip file, in base64.
 const GZIP: &str = "H4sI";
-/// The end of a trace of a minute, with its last reports.
+/// Time limit until a trace of one minute has ended, with its last reports.
 const OVER: Duration = Duration::from_secs(120);
 
-/// A trace of a minute that asks for stacks.
+/// Spec of a trace of one minute with stacks.
 fn asking(group: &str) -> TrafficTraceSpec {
     TrafficTraceSpec { stacks: Some(StacksSpec::default()), duration: Span::new("60s"), ..spec(group) }
 }
 
-/// Runs a test while agents may take stacks, or may not, as with the chart's value `agent.stacks`.
+/// Runs a test with agents that may take stacks, or may not, as the chart's value `agent.stacks` sets it.
 async fn where_stacks_are(allowed: bool, test: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let accounts = Accounts::find(cluster.client()).await?;
@@ -79,7 +80,7 @@ async fn where_stacks_are(allowed: bool, test: impl AsyncFnOnce(&Cluster) -> Res
     done
 }
 
-/// The message of the condition Degraded; empty where nothing is missing.
+/// Returns the message of the condition Degraded; empty if nothing is missing.
 fn degraded(status: &TrafficTraceStatus) -> &str {
     let of_kind = |c: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
         c.type_ == condition_type::DEGRADED && c.status == "True"
@@ -87,7 +88,7 @@ fn degraded(status: &TrafficTraceStatus) -> &str {
     status.conditions.iter().find(of_kind).map_or("", |condition| condition.message.as_str())
 }
 
-/// Waits until a trace is over; its last status.
+/// Waits until a trace is over; returns its final status.
 async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
     let completed = trace.status_where("its end", OVER, |status| {
         if status.phase == Some(Phase::Completed) {
@@ -99,7 +100,7 @@ async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
     completed.await
 }
 
-/// Waits until a trace has a last profile of so many nodes.
+/// Waits until a trace has the last profiles of `nodes` nodes.
 async fn last_profiles(trace: &Trace, nodes: usize) -> Result<Vec<TrafficTraceProfile>> {
     wait::until_async("the last profiles", REPORTED, async || {
         let profiles = trace.profiles().await?;
@@ -109,8 +110,8 @@ async fn last_profiles(trace: &Trace, nodes: usize) -> Result<Vec<TrafficTracePr
     .await
 }
 
-/// Two pods on two nodes: the sums of both nodes' profiles are those of the status, which are what the pods moved, and the
-/// profiles go with their trace.
+/// With two pods on two nodes, the sums of the profiles equal those of the status and the bytes that the pods moved,
+/// and the profiles are deleted with their trace.
 #[tokio::test]
 async fn the_profiles_of_all_nodes_add_up_to_the_bytes() -> Result<()> {
     where_stacks_are(true, async |cluster| {
@@ -167,7 +168,7 @@ async fn the_profiles_of_all_nodes_add_up_to_the_bytes() -> Result<()> {
     .await
 }
 
-/// Without the chart's value a trace says in one sentence what is missing, and counts its flows.
+/// Without the chart's value, a trace counts its flows and reports in one sentence what is missing.
 #[tokio::test]
 async fn where_agents_may_not_take_stacks_the_condition_says_so() -> Result<()> {
     where_stacks_are(false, async |cluster| {
@@ -197,7 +198,7 @@ async fn where_agents_may_not_take_stacks_the_condition_says_so() -> Result<()> 
     .await
 }
 
-/// What the token of one node's agent can do to profiles: write its own node's.
+/// The token of one node's agent can only write the profiles of that node.
 #[tokio::test]
 async fn a_stolen_token_writes_its_own_nodes_profiles_alone() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -208,7 +209,7 @@ async fn a_stolen_token_writes_its_own_nodes_profiles_alone() -> Result<()> {
     let trace = namespace.trace("robbed", asking("robbed")).await?;
     let profiles = || ours(namespace.name(), "traffictraceprofiles");
     let (own, foreign) = (profile_of(&trace, here), profile_of(&trace, there));
-    // It would keep the other node from writing its own.
+    // This profile would keep the other node from writing its own.
     let mut squatting = own.clone();
     squatting.metadata.name = foreign.metadata.name.clone();
     let mut ownerless = own.clone();

@@ -1,4 +1,4 @@
-//! Pods that start after the trace are caught from their first byte, however short they live.
+//! Pods that start after the trace are counted from their first byte, however short they live.
 
 use traffictrace_crd::{GroupBy, TrafficTraceSpec};
 use traffictrace_e2e::support::{
@@ -8,13 +8,13 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{PORT, arguments, finish, seed, server, shows_exactly, start_server};
 
-/// An init container and two containers that each live a fraction of a second, each with bytes of its own.
+/// An init container and two containers live for a fraction of a second each; each has its own bytes.
 #[tokio::test]
 async fn short_lived_containers() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let (here, there) = cluster.two_nodes();
-    // Not selected: only the short-lived end is.
+    // The server is not selected, only the short-lived end is.
     let server = server("server", there, "other", 9);
     let addresses = start_server(&namespace, &server).await?;
     let trace = namespace.trace("short", spec("short")).await?;
@@ -33,7 +33,7 @@ async fn short_lived_containers() -> Result<()> {
     Ok(())
 }
 
-/// With `containers`, only those that are named, from their first byte all the same.
+/// With `containers`, only the named containers are counted, also from their first byte.
 #[tokio::test]
 async fn named_containers_only() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -58,7 +58,8 @@ async fn named_containers_only() -> Result<()> {
     Ok(())
 }
 
-/// Containers of one pod over its loopback: both ends are in the same pod, and each is booked to its own container.
+/// Two containers of one pod talk over its loopback: both ends are in the same pod, and each counts for its own
+/// container.
 #[tokio::test]
 async fn containers_of_one_pod_over_loopback() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };

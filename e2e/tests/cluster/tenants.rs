@@ -1,4 +1,4 @@
-//! What tenants, and whoever steals an agent's token, can do to others: nothing.
+//! Attacks of tenants, and of somebody with a stolen agent's token, on others: none succeeds.
 
 use std::{fs, time::Duration};
 
@@ -27,12 +27,12 @@ use crate::setup::{
     PORT, REPORTED, arguments, finish, reporting, seed, server, shows_exactly, start_server, transfer,
 };
 
-/// Where every pod finds the token of its account.
+/// Path at which every pod has the token of its account.
 const TOKEN: &str = "var/run/secrets/kubernetes.io/serviceaccount/token";
-/// More bytes than a test moves.
+/// A number of bytes that no test moves.
 const FORGED_BYTES: i64 = 1 << 50;
 
-/// The token of the agent that runs on a node now, taken out of its pod.
+/// Takes the token of the agent that runs on a node out of its pod.
 pub(crate) fn stolen_token(levers: &Levers, node: &str) -> Result<String> {
     let file = format!("/proc/{}/root/{TOKEN}", levers.agent_pid(node)?);
     let token = fs::read_to_string(&file).map_err(TestError::io(format!("read {file}")));
@@ -43,7 +43,7 @@ pub(crate) fn json_of(object: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(object).map_err(|error| TestError::unexpected("an object of the test", error))
 }
 
-/// Paths of resources in a namespace.
+/// Path of a kind of product objects in a namespace.
 pub(crate) fn ours(namespace: &str, kind: &str) -> String {
     format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{kind}")
 }
@@ -56,7 +56,7 @@ pub(crate) fn everywhere(kind: &str) -> String {
     format!("/apis/{GROUP}/{VERSION}/{kind}")
 }
 
-/// The answer that is expected.
+/// The answer that an attempt must get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     Allowed,
@@ -67,7 +67,7 @@ use Expected::{Allowed, NoRight, Policy};
 
 pub(crate) type Attempts = Vec<(&'static str, Attempt, Expected)>;
 
-/// Sends each, prints all answers as a table, and asserts them.
+/// Sends each attempt, prints all answers as a table, and asserts them.
 pub(crate) async fn assert_answers(client: &Client, attempts: &Attempts) -> Result<()> {
     let mut wrong = Vec::new();
     for (what, attempt, expected) in attempts {
@@ -86,11 +86,11 @@ pub(crate) async fn assert_answers(client: &Client, attempts: &Attempts) -> Resu
     Ok(())
 }
 
-/// Two tenants, a node of theirs whose agent was robbed, and a transfer of the first tenant's that goes on.
+/// Two tenants, a node with their pods whose agent's token was stolen, and a running transfer of the first tenant.
 struct Scene {
     cluster: Cluster,
     accounts: Accounts,
-    /// Requests with the stolen token.
+    /// Client with the stolen token.
     thief: Client,
     victim: Namespace,
     other: Namespace,
@@ -99,7 +99,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `seconds`: how long the transfer lasts.
+    /// Sets the scene up, with a transfer that lasts for `seconds`.
     async fn set(seconds: u32) -> Result<Option<Self>> {
         let Some(cluster) = Cluster::shared().await? else { return Ok(None) };
         let Some(levers) = Levers::find() else { return Ok(None) };
@@ -117,7 +117,7 @@ impl Scene {
         Ok(Some(Self { cluster, accounts, thief, victim, other, trace, pods }))
     }
 
-    /// The report that a node's agent keeps of the trace.
+    /// Returns the report that a node's agent keeps on the trace.
     async fn report(&self, node: &str) -> Result<TrafficTraceReport> {
         let reports = self.trace.reports().await?;
         let report = reports.into_iter().find(|report| report.spec.node_name == node);
@@ -125,7 +125,7 @@ impl Scene {
     }
 }
 
-/// Everything that the token of one node's agent could be used for, tried.
+/// The stolen token of one node's agent is tried on everything, and can only write that node's reports.
 #[tokio::test]
 async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
     let Some(scene) = Scene::set(30).await? else { return Ok(()) };
@@ -213,7 +213,7 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
     let name = || "victim".to_owned();
     let trace = scene.victim.api::<TrafficTrace>().get("victim").await;
     let mut trace = json_of(&trace.map_err(TestError::kube("read the trace"))?)?;
-    // A typed object is written without these, and the API server wants them.
+    // These fields are missing in a serialized object, but the API server needs them.
     trace["apiVersion"] = format!("{GROUP}/{VERSION}").into();
     trace["kind"] = "TrafficTrace".into();
     let new = json_of(&TrafficTrace::new("new", spec("nobody")))?;
@@ -235,7 +235,7 @@ async fn a_stolen_token_writes_its_own_nodes_reports_alone() -> Result<()> {
     assert_answers(&scene.thief, &beyond_the_product(&scene, victim, system)).await
 }
 
-/// What has nothing to do with traces, but would be worth having.
+/// Attempts on resources outside the product that an attacker would want.
 fn beyond_the_product(scene: &Scene, victim: &str, system: &str) -> Attempts {
     let pod = || "server".to_owned();
     let (pods, accounts) = (core(victim, "pods"), core(system, "serviceaccounts"));
@@ -328,8 +328,8 @@ fn beyond_the_product(scene: &Scene, victim: &str, system: &str) -> Attempts {
     ]
 }
 
-/// A report of another namespace that names the trace's UID counts for nothing, which the API server cannot know; one
-/// beside the node's own, under another name, is refused.
+/// A report in another namespace that names the trace's UID counts for nothing, although the API server cannot refuse
+/// it. A second report of the node, under another name, is refused.
 #[tokio::test]
 async fn forged_reports_count_for_nothing() -> Result<()> {
     let Some(scene) = Scene::set(40).await? else { return Ok(()) };
@@ -385,7 +385,8 @@ async fn bind(namespace: &Namespace, role: &str, user: &Identity) -> Result<()> 
     created.map(drop).map_err(TestError::kube(format!("bind {role}")))
 }
 
-/// Who may edit a namespace may trace it, and who may view it may look; neither writes what the product says.
+/// A user with the role edit in a namespace may trace it, and one with view may read; neither may write what the
+/// product reports.
 #[tokio::test]
 async fn the_roles_edit_and_view() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -396,7 +397,7 @@ async fn the_roles_edit_and_view() -> Result<()> {
     let trace = own.trace("theirs", spec("nobody")).await?;
     let (editing, viewing) = (editor.client().await?, viewer.client().await?);
     let (traces, foreign) = (ours(own.name(), "traffictraces"), ours(other.name(), "traffictraces"));
-    // The controller manager gathers the roles a moment after they were installed.
+    // The controller manager aggregates the roles some time after they were installed.
     let limit = Duration::from_secs(30);
     wait::until_async("the right to list traces", limit, async || {
         let answers = (
@@ -448,14 +449,14 @@ async fn the_roles_edit_and_view() -> Result<()> {
     .await
 }
 
-/// Names and labels at the limits of what Kubernetes takes are traced like others; beyond them they are refused.
+/// Names and labels at the limits that Kubernetes allows are traced like others; beyond the limits they are refused.
 #[tokio::test]
 async fn odd_names_and_labels() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let (here, there) = cluster.two_nodes();
     let traces = namespace.api::<TrafficTrace>();
-    // Not allowed by Kubernetes' own rules for names.
+    // Names that Kubernetes' own rules do not allow.
     for name in ["../../etc", "UPPER", "a b", "a\u{1b}[31m", "-a", "a..b", "$(id)", &"x".repeat(254)] {
         let refused = traces.create(&PostParams::default(), &TrafficTrace::new(name, spec("odd"))).await;
         assert!(
@@ -475,7 +476,7 @@ async fn odd_names_and_labels() -> Result<()> {
     let changed = traces.patch(&longest, &PatchParams::default(), &Patch::Merge(odd)).await;
     changed.map_err(TestError::kube("set odd labels"))?;
 
-    // Names of pods that a careless reader would take apart.
+    // Names of pods that a careless parser would split.
     let server = server("0.server-with.dots", there, "odd", 10);
     let addresses = start_server(&namespace, &server).await?;
     let work = ["client", "--connections", "10", "--wait", "60"];
@@ -488,8 +489,8 @@ async fn odd_names_and_labels() -> Result<()> {
     Ok(())
 }
 
-/// A trace that is deleted with `--cascade=orphan` goes: no policy keeps the garbage collector from taking the owner out
-/// of its reports.
+/// A trace that is deleted with `--cascade=orphan` disappears: no policy keeps the garbage collector from removing the
+/// owner from its reports.
 #[tokio::test]
 async fn a_trace_that_leaves_its_reports_behind_goes() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What a user waits for, and what not. The times are printed: on a machine that others share they are no budget to hold.
+//! The delays that users see. The times are only printed, because there is no fixed limit on a machine that is shared.
 
 use std::time::{Duration, Instant};
 
@@ -16,21 +16,21 @@ use traffictrace_e2e::support::{
 use crate::setup::{REPORTED, arguments, server, start_server};
 
 const TIMES: usize = 10;
-/// The interval of the traces. A first report that waited for it would come after this time, give or take a twentieth.
+/// Interval of the traces. A first report that waited for an interval would come after this time, plus or minus 5 %.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// What nobody told of, the agent finds when it looks at all cgroups, each 15 s. A filter that waited for that would take
-/// longer than this in every third of the tries.
+/// Limit on the delay of the filter. Cgroups that nothing announced are found by a scan every 15 s; a filter that
+/// waited for the scan would exceed this limit in every third try.
 const TOLD: Duration = Duration::from_secs(10);
 
-/// The values at the middle and at the end of what was measured: of few values, p99 is the largest.
+/// Prints the median and the largest time; with so few values, the largest is the 99th percentile.
 fn print(what: &str, times: &mut [Duration]) {
     times.sort();
     let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
     println!("{what}: p50 {middle:?}, p99 {last:?} of {} times", times.len());
 }
 
-/// The filter is in the kernel, and the status has flows, long before an interval is over. Both ends run on this machine, so
-/// its clock is the only one.
+/// The filter is in the kernel, and the status has flows, long before an interval is over. Both ends run on this
+/// machine, so there is only one clock.
 #[tokio::test]
 async fn neither_the_filter_nor_the_first_flows_wait_for_an_interval() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -55,7 +55,7 @@ async fn neither_the_filter_nor_the_first_flows_wait_for_an_interval() -> Result
     };
     let spec =
         || TrafficTraceSpec { interval: Span::new(format!("{}s", INTERVAL.as_secs())), ..spec("timing") };
-    // The first trace of a node loads the programs; one beside it finds them there.
+    // The first trace of a node loads the programs; a second one finds them loaded.
     for (what, beside) in [("the first trace of a node", 0), ("a trace beside another", 1)] {
         if beside == 1 {
             namespace.trace("beside", spec()).await?;

@@ -1,4 +1,4 @@
-//! What goes wrong says in one line what was tried, on what, and what to do.
+//! Errors name in one line what was attempted, on what, and what to do.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::setup::{self, text};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs to a failure; its message, which must be one line that names everything in `expected`.
+/// Runs a command that must fail; the message must be one line with everything in `expected`.
 fn refused(command: &mut Command, expected: &[&str]) -> Result<()> {
     let ended = Process::start(command)?.wait(LIMIT)?;
     assert!(!ended.status.success(), "{command:?} succeeded: {:?}", ended.lines);
@@ -41,11 +41,11 @@ fn folder_that_is_no_cgroup() -> Result<()> {
 #[test]
 fn pid_that_is_not_there() -> Result<()> {
     let Some((host, _cgroup)) = setup::cgroup() else { return Ok(()) };
-    // Above the largest pid that Linux can give (PID_MAX_LIMIT, 4 Mi).
+    // The process id is above the largest that Linux allows (PID_MAX_LIMIT, 4 Mi).
     refused(Command::new(&host.traffictrace).args(["top", "--pid", "4194305"]), &["4194305"])
 }
 
-/// Filters are refused with what the API server says of the same field.
+/// Wrong filters are refused with the same words as by the API server for the same field.
 #[test]
 fn filters_that_mean_nothing() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -63,7 +63,7 @@ fn filters_that_mean_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Each capability alone is named when it is the one that is missing.
+/// If a single capability is missing, the error names it.
 #[test]
 fn capability_that_is_missing() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -76,11 +76,11 @@ fn capability_that_is_missing() -> Result<()> {
     Ok(())
 }
 
-/// Without any privilege.
+/// A user without any privilege gets an error.
 #[test]
 fn plain_user() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
-    // The folders of the build may be closed to other users; a copy is not.
+    // Other users may have no access to the build's folders, so the program is copied.
     let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
     let copy = folder.path().join("traffictrace");
     let readable = fs::Permissions::from_mode(0o755);
@@ -93,7 +93,8 @@ fn plain_user() -> Result<()> {
     refused(&mut command, &["CAP_BPF"])
 }
 
-/// Runs the product in a mount namespace of its own, after a command that hides a part of the kernel there.
+/// Returns a command that runs the product in a mount namespace of its own, after `hide` has hidden a part of the
+/// kernel.
 fn hidden(hide: &str, host: &Host, arguments: &str) -> Command {
     let script = format!("{hide} && exec {} {arguments}", text(&host.traffictrace));
     let mut command = Command::new("unshare");

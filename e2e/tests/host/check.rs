@@ -1,4 +1,4 @@
-//! `traffictrace check`: the answer, and the exit status that scripts go by.
+//! `traffictrace check`: the answer, and the exit status that scripts rely on.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
@@ -21,7 +21,7 @@ fn check(command: &mut Command) -> Result<(Ended, Value)> {
     Ok((ended, document))
 }
 
-/// The product, run by `setpriv` with these arguments, from a copy that every user can read.
+/// Returns a command that runs the product by `setpriv` with these arguments, from a copy that every user can read.
 fn without(host: &Host, folder: &tempfile::TempDir, arguments: &[&str]) -> Result<Command> {
     let copy = folder.path().join("traffictrace");
     let readable = fs::Permissions::from_mode(0o755);
@@ -46,7 +46,7 @@ fn as_root_it_says_what_is_used() -> Result<()> {
         ["tp_btf", "fexit", "kretprobe"],
         "{document}"
     );
-    // The first that works is the one that is used; one that does not says why.
+    // The first working tier is the one in use; a tier that does not work gives a reason.
     let first = tiers.iter().find(|tier| tier["works"] == true).map(|tier| tier["name"].clone());
     assert_eq!(first, Some(used.into()), "{document}");
     for tier in tiers.iter().filter(|tier| tier["works"] == false) {
@@ -54,7 +54,7 @@ fn as_root_it_says_what_is_used() -> Result<()> {
     }
     assert_eq!(document["missingCapabilities"], Value::Array(Vec::new()), "{document}");
     for answer in ["http", "tls"] {
-        // Each works, or says why not.
+        // Each feature works, or gives a reason.
         let (works, reason) = (&document[answer]["works"], &document[answer]["reason"]);
         assert!(works == true && reason.is_null() || works == false && reason.is_string(), "{document}");
     }
@@ -62,7 +62,7 @@ fn as_root_it_says_what_is_used() -> Result<()> {
     Ok(())
 }
 
-/// What `check` says is not seen here, `top` says with its numbers, and `check` explains it.
+/// The limits that `check` reports are also in the output of `top`, and `check` explains each.
 #[test]
 fn top_names_what_check_explains() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -92,7 +92,7 @@ fn a_plain_user_is_told_what_is_missing() -> Result<()> {
     Ok(())
 }
 
-/// What the chart's pod has is enough; without one of them it says which.
+/// The capabilities of the chart's pod are enough; if one is missing, `check` names it.
 #[test]
 fn some_capabilities() -> Result<()> {
     let Some(host) = needs::host() else { return Ok(()) };

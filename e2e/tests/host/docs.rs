@@ -1,4 +1,4 @@
-//! The documentation's commands for one host, typed beside an nginx that answers a curl.
+//! The documentation's commands for one host, run while a curl sends requests to an nginx.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Byte for byte, per process and connection.
+//! Exactness of `top`, byte for byte, per process and connection.
 
 use std::net::SocketAddr;
 
@@ -9,12 +9,13 @@ use traffictrace_e2e::{
 
 use crate::setup::{self, Go, client, compare, seed, text};
 
-/// The server on `port` by IPv4, by IPv6 and by IPv4 through an IPv6 socket.
+/// Returns the addresses of the server on `port` over IPv4, over IPv6 and over IPv4 through an IPv6 socket.
 fn addresses(port: u16) -> [String; 3] {
     ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"].map(|ip| format!("{ip}:{port}"))
 }
 
-/// Connections over IPv4, IPv6 and IPv4 through an IPv6 socket, most of which open and close between two ticks.
+/// Connections over IPv4, IPv6 and IPv4 through an IPv6 socket are counted, although most open and close between two
+/// ticks.
 #[test]
 fn short_connections() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -35,7 +36,7 @@ fn short_connections() -> Result<()> {
     compare(&lines, &top.interrupt()?)
 }
 
-/// A transfer of many intervals: the count agrees while it stands still in its middle, and at its end.
+/// A transfer of many intervals is exact while it pauses in the middle, and at its end.
 #[test]
 fn long_connections() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -64,7 +65,7 @@ fn long_connections() -> Result<()> {
     compare(&lines, &top.interrupt()?)
 }
 
-/// Children that accept on a socket which their parent made, and children that connect, have rows of their own.
+/// Children that accept on a socket of their parent, and children that connect, have rows of their own.
 #[test]
 fn processes_that_fork() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -78,7 +79,7 @@ fn processes_that_fork() -> Result<()> {
     compare(&[clients, servers].concat(), &top.interrupt()?)
 }
 
-/// Only the selected cgroup's sockets are there: neither the other end of its connections nor its neighbours.
+/// Only the sockets of the selected cgroup are shown, neither the other ends of their connections nor their neighbors.
 #[test]
 fn unselected_processes_appear_nowhere() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -95,7 +96,7 @@ fn unselected_processes_appear_nowhere() -> Result<()> {
     compare(&server.stop()?, &top.interrupt()?)
 }
 
-/// Sockets that were open before the trace are counted from their next call, and it is known who opened them.
+/// Sockets that were open before the trace are counted from their next call, with the right direction.
 #[test]
 fn sockets_older_than_the_trace() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -139,7 +140,7 @@ fn sockets_older_than_the_trace() -> Result<()> {
     truth::compare(&counted, &truth::shown(&top.interrupt()?)?)
 }
 
-/// Beyond `--max-flows` the oldest closed connections fold into one row for each process; no byte is lost.
+/// Beyond `--max-flows`, the oldest closed connections are folded into one row for each process; no byte is lost.
 #[test]
 fn more_connections_than_rows() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -153,8 +154,8 @@ fn more_connections_than_rows() -> Result<()> {
     let lines = [clients, server.stop()?].concat();
     let sum = |bytes: fn(&Line) -> u64| lines.iter().map(bytes).sum::<u64>();
     let all = (sum(|line| line.rx_bytes), sum(|line| line.tx_bytes));
-    // Rows fold when the kernel's slot is free again, a drain after the connection closed. What was printed in the
-    // middle of the transfer may have few rows too.
+    // Rows are folded when the kernel's slot is free again, which is one drain after the connection closed. A document
+    // from the middle of the transfer may have few rows too.
     let document = top.document_where("all bytes in folded rows", |document| {
         document.flows.len() <= 102 && (document.totals.rx_bytes, document.totals.tx_bytes) == all
     })?;

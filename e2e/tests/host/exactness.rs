@@ -7,7 +7,8 @@ use traffictrace_e2e::support::{Result, TestError, needs, process::Process};
 
 use crate::setup::text;
 
-/// Runs `tt-exact` with these arguments; its document. What this kernel cannot do is told as skipped.
+/// Runs `tt-exact` with these arguments and asserts its document. Cases that this kernel cannot run are printed as
+/// skipped.
 fn exact(arguments: &[&str]) -> Result<()> {
     let Some(host) = needs::host() else { return Ok(()) };
     let mut command = Command::new(needs::program("tt-exact")?);
@@ -24,7 +25,7 @@ fn exact(arguments: &[&str]) -> Result<()> {
     let none = problems.as_array().is_some_and(Vec::is_empty);
     assert!(failed.is_empty() && none, "seed {}: {problems}\n{}", report["seed"], failed.join("\n"));
     let named = |case: &Value| format!("{} ({})", case["case"], case["notes"][0]);
-    // Kernels without a module for TLS are common; the guests of the kernel matrix have it.
+    // Many kernels have no module for TLS; the guests of the kernel matrix do.
     let (elsewhere, skipped): (Vec<_>, Vec<_>) =
         with("skipped").partition(|case| case["case"].as_str().is_some_and(|name| name.starts_with("tls/")));
     if !elsewhere.is_empty() {
@@ -42,7 +43,7 @@ fn every_operation() -> Result<()> {
     exact(&[])
 }
 
-/// Every odd form of HTTP, and connections over a link that loses, repeats and reorders packets.
+/// Every unusual form of HTTP is shown exactly, and connections over a link that loses, repeats and reorders packets.
 #[test]
 fn every_form_of_http() -> Result<()> {
     let Some(host) = needs::host() else { return Ok(()) };

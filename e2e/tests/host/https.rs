@@ -1,4 +1,4 @@
-//! `traffictrace http --tls`: what it shows of HTTPS, against the logs of the servers and the counts of the clients.
+//! `traffictrace http --tls`: HTTPS requests compared with the logs of the servers and the counts of the clients.
 
 use std::path::Path;
 
@@ -16,12 +16,12 @@ use crate::{
     setup::{self, text},
 };
 
-/// Requests of each client.
+/// Number of requests of each client.
 const REQUESTS: u32 = 100;
-/// What the file with OpenSSL's functions is called.
+/// Beginning of the name of OpenSSL's library file.
 const OPENSSL: &str = "libssl";
 
-/// The requests of one side and program, as the peers count.
+/// Converts the requests of one side and process to the form in which the peers count.
 fn shown(requests: &[Request], side: &str, pid: u32) -> Counted {
     let mut counted = Counted::new();
     for request in of_side(requests, side).filter(|request| request.pid == pid) {
@@ -43,7 +43,7 @@ fn assert_read(processes: &[TlsProcess], pid: u32, library: &str) -> Result<()> 
     Ok(())
 }
 
-/// A server and clients of it, all traced from before the first connection on: both sides equal what each counted.
+/// Traces a server and its clients from before the first connection on: both sides equal what each counted.
 fn compare(
     host: &Host,
     cgroup: &Cgroup,
@@ -70,7 +70,7 @@ fn compare(
     }
     let (pid, served) = (server.pid(), server.stop()?);
     let (requests, ending) = log.interrupt::<Request>()?;
-    // First, since it says what was lost.
+    // This comes first, because its error names what was lost.
     let seen = ending.complete()?.requests;
     assert_eq!(shown(&requests, "Server", pid), served);
     assert_read(&ending.tls, pid, library)?;
@@ -89,7 +89,7 @@ fn compare(
     Ok(())
 }
 
-/// A client of [`compare`]: its program, the file that has the library, and its name.
+/// A client of [`compare`]: its program, the file that contains the library, and the library's name.
 #[derive(Debug)]
 struct Client<'a> {
     program: &'a Program,
@@ -140,7 +140,8 @@ fn ask(folder: &Path, nginx: &Nginx) -> Result<()> {
     Ok(())
 }
 
-/// HTTP/1.1 and HTTP/2, in a worker that a reload has forked; nobody else has probes, and nobody has them afterwards.
+/// HTTP/1.1 and HTTP/2 are read in a worker that a reload has forked; no other process has probes, and none has them
+/// afterwards.
 #[test]
 fn nginx_equals_its_log_and_others_have_no_probes() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -171,7 +172,7 @@ fn nginx_equals_its_log_and_others_have_no_probes() -> Result<()> {
     Ok(())
 }
 
-/// What is not read is named with its library and the reason: nobody asked.
+/// TLS that is not read is named with its library and the reason, which is that nobody asked for it.
 #[test]
 fn what_is_not_read_is_said() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

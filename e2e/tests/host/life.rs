@@ -1,4 +1,4 @@
-//! How `top` ends, and that nothing of it stays in the kernel.
+//! The ways in which `top` ends, and that nothing stays in the kernel.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -14,7 +14,7 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{self, client, compare, seed, text};
 
-/// The kernel frees objects a moment after their last holder is gone (after an RCU grace period).
+/// Waits until the kernel has freed the objects, which takes an RCU grace period after the last holder is gone.
 fn gone(held: &Objects) -> Result<()> {
     wait::until("the kernel to free every object", Duration::from_secs(10), || {
         let left = held.still_there()?;
@@ -22,7 +22,7 @@ fn gone(held: &Objects) -> Result<()> {
     })
 }
 
-/// The document that Ctrl-C prints has what moved after the last tick, and nothing stays attached.
+/// The document that Ctrl-C prints includes what moved after the last tick, and nothing stays attached.
 #[test]
 fn ctrl_c_prints_a_last_complete_interval() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -36,7 +36,7 @@ fn ctrl_c_prints_a_last_complete_interval() -> Result<()> {
     gone(&held)
 }
 
-/// A killed `top` cannot clean up; the kernel does, since links die with their holder.
+/// A killed `top` cannot clean up; the kernel does, since links are freed with their holder.
 #[test]
 fn kill_leaves_nothing_in_the_kernel() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -47,13 +47,13 @@ fn kill_leaves_nothing_in_the_kernel() -> Result<()> {
     client(cgroup.path(), at, &["--connections", "5"])?;
     top.kill()?;
     gone(&held)?;
-    // What it traced is none the worse for it.
+    // The processes that were traced are not affected.
     client(cgroup.path(), at, &["--connections", "5"])?;
     server.stop()?;
     Ok(())
 }
 
-/// `--count` ends by itself after that many documents, with status 0.
+/// With `--count`, `top` ends by itself after that number of documents, with status 0.
 #[test]
 fn count_ends_by_itself() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -65,20 +65,20 @@ fn count_ends_by_itself() -> Result<()> {
     Ok(())
 }
 
-/// `--pid` goes on while a descendant of the process does, and ends with the last of them.
+/// With `--pid`, `top` runs as long as a descendant of the process does, and ends with the last of them.
 #[test]
 fn the_end_of_the_last_descendant_is_told() -> Result<()> {
     let Some((host, _cgroup)) = setup::cgroup() else { return Ok(()) };
     let (reader, writer) = std::io::pipe().map_err(TestError::io("make a pipe"))?;
     let mut command = Command::new("sh");
-    // The child ends when nobody holds the pipe's other end any more.
+    // The child ends when the last holder of the pipe's other end closes it.
     command.args(["-c", "exec 3<&0; cat <&3 >/dev/null & exec sleep 600"]).stdin(reader);
     let process = Process::start(&mut command)?;
     drop(command);
     let pid = process.pid().to_string();
     let mut top = Top::start(&host, &["--interval", "1s", "--pid", &pid])?;
     process.signal(Signal::TERM)?;
-    // Without the child it would have ended by then.
+    // Without the child, `top` would have ended by then.
     for _ in 0..4 {
         top.document()?;
     }
@@ -88,8 +88,8 @@ fn the_end_of_the_last_descendant_is_told() -> Result<()> {
     Ok(())
 }
 
-/// A service that restarts gets a new cgroup under its old name; what moves there is counted too. When the name is gone,
-/// `top` says so and ends.
+/// A service that restarts gets a new cgroup with its old name, and traffic there is counted too. When the name is
+/// gone, `top` reports that and ends.
 #[test]
 fn a_cgroup_made_anew_is_followed_and_its_end_is_told() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -105,7 +105,7 @@ fn a_cgroup_made_anew_is_followed_and_its_end_is_told() -> Result<()> {
     top.document_where("the first client's connections", closed(5))?;
     remove(&service)?;
     cgroup.child("service")?;
-    // Each document is made after a look at the cgroup; the first may have begun before.
+    // The cgroup is looked up before each document, but the first one may have begun before the change.
     for _ in 0..2 {
         top.document()?;
     }

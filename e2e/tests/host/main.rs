@@ -1,5 +1,5 @@
-//! The product on this machine's own kernel, without a cluster: what `top` shows against what the workloads counted.
-//! Needs root and a cgroup2 tree; says `SKIPPED` without (a failure when `CI=true`).
+//! The product on this machine's own kernel, without a cluster: the output of `top` compared with the workloads'
+//! counts. Needs root and a cgroup2 tree; prints `SKIPPED` without them (a failure if `CI=true`).
 
 mod bad_input;
 mod check;

@@ -1,4 +1,4 @@
-//! `top --pid`: whose flows it shows.
+//! `top --pid`: the processes whose flows are shown.
 
 use std::{process::Command, time::Duration};
 
@@ -6,12 +6,12 @@ use traffictrace_e2e::support::{Result, process::Process, top::Top, workload::Wo
 
 use crate::setup::{self, client, compare, seed};
 
-/// A cgroup with the name that a container engine gives.
+/// Returns the name of a cgroup as a container engine forms it.
 fn container_name() -> String {
     format!("docker-{}.scope", "0123456789abcdef".repeat(4))
 }
 
-/// The flows of all processes of the container, those below it too, and no others.
+/// For a process of a container, the flows of all processes in the container and below are shown, and no others.
 #[test]
 fn of_a_container_shows_all_of_its_processes() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -28,7 +28,7 @@ fn of_a_container_shows_all_of_its_processes() -> Result<()> {
     compare(&[inside, first.stop()?, second.stop()?].concat(), &top.interrupt()?)
 }
 
-/// Outside of a container: the process and its descendants, wherever they are.
+/// Outside a container, the flows of the process and its descendants are shown, whatever cgroup they are in.
 #[test]
 fn of_a_plain_process_shows_its_descendants() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -43,7 +43,7 @@ fn of_a_plain_process_shows_its_descendants() -> Result<()> {
     compare(&server.stop()?, &top.interrupt()?)
 }
 
-/// `--only-pid`: that one process, not its neighbours in the container.
+/// With `--only-pid`, only that process is shown, not its neighbors in the container.
 #[test]
 fn only_pid_shows_one_process() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -58,7 +58,7 @@ fn only_pid_shows_one_process() -> Result<()> {
     compare(&one.stop()?, &top.interrupt()?)
 }
 
-/// The heading of the table says which of the two `--pid` means.
+/// The heading of the table shows whether `--pid` selects a container or a process.
 #[test]
 fn heading_says_container_or_process() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! The forms in which `top` shows the same numbers: CSV, and the live screen of a terminal.
+//! Other forms in which `top` shows the same numbers: CSV, and the live screen of a terminal.
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +14,14 @@ use crate::setup::{self, client, seed, text};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The last interval's lines add up to what each process counted.
+/// The lines of the last interval add up to what each process counted.
 #[test]
 fn csv_adds_up_to_what_the_processes_counted() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
     let mut command = Command::new(&host.traffictrace);
     command.args(["top", "-o", "csv", "--interval", "1s", "--cgroup", text(cgroup.path())]);
     let top = Process::start(&mut command)?;
-    // The first line comes with the first interval.
+    // The heading is printed with the first interval.
     let header = top.line(LIMIT)?.unwrap_or_default();
     assert!(header.starts_with("time,namespace,pod,container,pid,"), "{header}");
     let column = |name: &str| header.split(',').position(|column| column == name);
@@ -46,7 +46,7 @@ fn csv_adds_up_to_what_the_processes_counted() -> Result<()> {
         let sum = shown.entry(cells[pid].to_owned()).or_default();
         *sum = (sum.0 + rx, sum.1 + tx);
     }
-    // The line of what is not listed has no process.
+    // The line for flows that are not listed has no process.
     assert_eq!(shown.remove(""), Some((0, 0)), "{shown:?}");
     let counted: BTreeMap<_, _> =
         counted.iter().map(|line| (line.pid.to_string(), (line.rx_bytes, line.tx_bytes))).collect();
@@ -54,14 +54,14 @@ fn csv_adds_up_to_what_the_processes_counted() -> Result<()> {
     Ok(())
 }
 
-/// On a terminal `top` shows the screen until `q`, and leaves its text behind.
+/// On a terminal, `top` shows the live screen until `q`, and leaves its last picture as text.
 #[test]
 fn a_terminal_has_the_live_screen() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
     let (server, at) = Workload::server(&cgroup.child("server")?, "127.0.0.1:0", &["--comm", "answering"])?;
     let top = format!("{} top --cgroup {}", host.traffictrace.display(), text(cgroup.path()));
     let mut command = Command::new("timeout");
-    // A terminal of its own.
+    // `script` gives the command a terminal of its own.
     command.args(["60", "script", "--quiet", "--return", "--flush", "--command", &top, "/dev/null"]);
     command.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").env_remove("NO_COLOR");
     let mut child = command
@@ -90,7 +90,7 @@ fn a_terminal_has_the_live_screen() -> Result<()> {
     keys.write_all(b"q").map_err(TestError::io("press q"))?;
     let mut rest = String::new();
     screen.read_to_string(&mut rest).map_err(TestError::io("read the screen"))?;
-    // The usual screen (DECRST 1049) has the last picture as text.
+    // After the return to the normal screen (DECRST 1049), the last picture is printed as text.
     let (_, text) = rest.split_once("\u{1b}[?1049l").unwrap_or_default();
     drop(keys);
     let status = child.wait().map_err(TestError::io("wait for the terminal"))?;

@@ -1,4 +1,4 @@
-//! What the tests of this folder start from.
+//! Common steps at the beginning of the tests in this folder.
 
 use std::{
     fs,
@@ -18,30 +18,30 @@ use traffictrace_e2e::{
     workload::count::Line,
 };
 
-/// A cgroup of the test's own, or nothing when the test was skipped.
+/// Creates a cgroup for the test; `None` if the test was skipped.
 pub(crate) fn cgroup() -> Option<(Host, Cgroup)> {
     let host = needs::host()?;
     let cgroup = Cgroup::new(&host.cgroup_root).inspect_err(|why| needs::skip(why)).ok()?;
     Some((host, cgroup))
 }
 
-/// `path` as an argument.
+/// Converts a path to an argument.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
 
-/// Compares a document with everything that was counted.
+/// Compares a document with all counts.
 pub(crate) fn compare(lines: &[Line], document: &Document) -> Result<()> {
     truth::compare(&truth::counted(lines), &truth::shown(document)?)
 }
 
-/// A client that runs to its end against `server`; what it counted.
+/// Runs a client of `server` to its end; returns its counts.
 pub(crate) fn client(cgroup: &Path, server: SocketAddr, arguments: &[&str]) -> Result<Vec<Line>> {
     let server = server.to_string();
     Workload::start(cgroup, &[&["client", "--connect", &server], arguments].concat())?.finish()
 }
 
-/// A seed that differs in every run, printed so that a failure can be repeated.
+/// Returns a seed that differs in every run, and prints it so that a failure can be repeated.
 pub(crate) fn seed() -> String {
     let seed = fastrand::u32(..).to_string();
     println!("seed {seed}");

@@ -1,4 +1,4 @@
-//! `traffictrace flamegraph`: which function moves which bytes, against what the programs themselves count by function.
+//! `traffictrace flamegraph`: the bytes of each function, compared with what the programs count by function.
 
 use std::path::Path;
 
@@ -10,15 +10,15 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{self, text};
 
-/// Rounds of two sends each, all of whose stacks are taken without any budget being lifted.
+/// Number of rounds of two sends each: few enough that the budget takes all of their stacks.
 const FEW: u32 = 100;
-/// Rounds far beyond what the budget has stacks for, about ten seconds of them.
+/// Number of rounds for about ten seconds, far more than the budget has stacks for.
 const MANY: u32 = 2_000_000;
-/// Part by which a function's bytes may differ then. In ten seconds it has some thousand samples, so that a difference of
-/// 4 % is usual; in a minute it is 1 to 2 %.
+/// Share by which a function's bytes may then differ. In ten seconds a function has some thousand samples, so that a
+/// difference of 4 % is usual; in a minute it is 1 to 2 %.
 const WITHIN: f64 = 0.16;
 
-/// Names of the functions, as a flame graph has them, by the names in C.
+/// Pairs of a function's name in C, and in the flame graph.
 type Names<'a> = [(&'a str, &'a str); 3];
 
 const C: Names<'_> =
@@ -30,10 +30,10 @@ const CPP: Names<'_> = [
 ];
 const GO: Names<'_> =
     [("send_small", "main.sendSmall"), ("send_large", "main.sendLarge"), ("receive_all", "main.receiveAll")];
-/// What reads is the event loop, in a function of a library without a name.
+/// Node receives in its event loop, in a library function without a name.
 const NODE: &[(&str, &str)] = &[("send_small", "sendSmall"), ("send_large", "sendLarge")];
 
-/// Runs one sender, traced from its first byte on.
+/// Runs a sender that is traced from its first byte on; returns the flame graph and the sender's counts.
 fn trace(sender: &Sender, rounds: u32, arguments: &[&str]) -> Result<Option<(Shown, Moved)>> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(None) };
     let (sink, go) = (Sink::start()?, setup::Go::new()?);
@@ -44,7 +44,7 @@ fn trace(sender: &Sender, rounds: u32, arguments: &[&str]) -> Result<Option<(Sho
     Ok(Some((graph.interrupt()?, moved)))
 }
 
-/// Each function has exactly the bytes that it counted, with and without a budget.
+/// Asserts that each function has exactly the bytes that it counted, with and without a budget.
 fn assert_exact(sender: &Sender, names: &[(&str, &str)]) -> Result<()> {
     for arguments in [&["--every-call"][..], &[]] {
         let Some((shown, moved)) = trace(sender, FEW, arguments)? else { return Ok(()) };
@@ -118,7 +118,8 @@ fn in_node() -> Result<()> {
     assert_exact(&Sender::interpreted("sender.js", &flags)?, NODE)
 }
 
-/// Debian's Python has no names of its functions to give: its interpreter's own are seen, from the first one on.
+/// Debian's Python does not expose the names of Python functions; the interpreter's own functions are seen, from the
+/// first one on.
 #[test]
 fn in_python() -> Result<()> {
     const PYTHON: &str = "/usr/bin/python3";
@@ -135,7 +136,7 @@ fn in_python() -> Result<()> {
     Ok(())
 }
 
-/// Beyond the budget the sum is exact, and each function has about its part.
+/// Beyond the budget the sum is exact, and each function has about its share.
 #[test]
 fn beyond_the_budget() -> Result<()> {
     let sender = Sender::compiled("sender.c", &["cc", "-O2", "-fno-optimize-sibling-calls"])?;
@@ -148,7 +149,7 @@ fn beyond_the_budget() -> Result<()> {
     Ok(())
 }
 
-/// Processes that come and go, several at a time: the sum is that of what all of them moved.
+/// Several short-lived processes run at a time: the sum is that of what all of them moved.
 #[test]
 fn many_short_processes() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -170,9 +171,9 @@ fn many_short_processes() -> Result<()> {
     Ok(())
 }
 
-/// Forks, programs that are executed at an open connection, threads, and first threads that end before the others: the sum is
-/// that of what all of them moved. A good part of it has names, though the processes live for some 20 ms, of which a busy
-/// machine leaves little to look into them.
+/// Processes fork, execute programs with an open connection, and start threads, some of which outlive the first thread:
+/// the sum is that of what all of them moved. A good part of it has names, although the processes live for some 20 ms,
+/// of which a busy machine leaves little for looking at them.
 #[test]
 fn a_soak_of_forks_execs_and_threads() -> Result<()> {
     const GENERATIONS: u32 = 60;

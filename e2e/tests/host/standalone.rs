@@ -1,4 +1,4 @@
-//! The agent without a cluster: manifests and pods from files, statuses beside them.
+//! The agent without a cluster: manifests and pods are read from files, and statuses are written beside them.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use traffictrace_e2e::{
 
 use crate::setup::{self, client, seed, text};
 
-/// How long the agent may take for anything here.
+/// Time limit of every step.
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
@@ -33,14 +33,14 @@ struct StatusFile {
     status: TrafficTraceStatus,
 }
 
-/// A folder with manifests, and the agent that follows it.
+/// A folder with manifests, and the agent that watches it.
 struct Agent {
     folder: tempfile::TempDir,
     process: Process,
 }
 
 impl Agent {
-    /// Starts it on these pods, each of which is one cgroup with its name as label `app`.
+    /// Starts the agent with these pods: each is one cgroup, and has its name as label `app`.
     fn start(host: &Host, pods: &[(&str, &Path)], manifests: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         write(folder.path(), "pods.yaml", &pods_file(pods))?;
@@ -56,7 +56,7 @@ impl Agent {
         self.folder.path().join(format!("{trace}.status.yaml"))
     }
 
-    /// Waits until the status of a trace is as wanted.
+    /// Waits until `wanted` accepts the status of a trace; returns that status.
     fn status(
         &self,
         trace: &str,
@@ -66,7 +66,7 @@ impl Agent {
         let file = self.status_file(trace);
         wait::until(what, LIMIT, || {
             let Ok(text) = fs::read_to_string(&file) else { return Ok(Err("no status".to_owned())) };
-            // The file is replaced in one step: what is there can always be read.
+            // The file is replaced in one step, so it can always be parsed.
             let found: StatusFile =
                 serde_saphyr::from_str(&text).map_err(|error| TestError::unexpected(text.clone(), error))?;
             Ok(if wanted(&found.status) { Ok(found.status) } else { Err(text) })
@@ -77,7 +77,7 @@ impl Agent {
         self.status(trace, "the trace to run", |status| status.phase == Some(Phase::Running))
     }
 
-    /// Ctrl-C; what it said, and the folder with what it wrote.
+    /// Interrupts the agent; returns its output, and the folder with the files that it wrote.
     fn interrupt(self) -> Result<(String, tempfile::TempDir)> {
         self.process.signal(Signal::INT)?;
         let ended = self.process.wait(LIMIT)?;
@@ -164,7 +164,7 @@ fn each_trace_shows_its_own_pods_exactly() -> Result<()> {
     Ok(())
 }
 
-/// With `spec.http`, the requests of a pod stand beside its flows, as many as the server's own log has.
+/// With `spec.http`, the status shows the requests of a pod beside its flows, as many as in the server's own log.
 #[test]
 fn requests_are_beside_the_flows() -> Result<()> {
     if !server::installed(&["nginx", "curl"]) {
@@ -192,8 +192,8 @@ fn requests_are_beside_the_flows() -> Result<()> {
     Ok(())
 }
 
-/// A bad manifest is told with file, line and field, and stops no other; one that is removed ends its trace, and the
-/// last one leaves nothing in the kernel.
+/// A bad manifest is reported with file, line and field, and affects no other. A removed manifest ends its trace, and
+/// the last one leaves nothing in the kernel.
 #[test]
 fn manifests_are_followed_while_it_runs() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -234,8 +234,8 @@ fn manifests_are_followed_while_it_runs() -> Result<()> {
     Ok(())
 }
 
-/// In the middle of a transfer, while both ends stand still, one trace's filter is changed to leave it out and a second
-/// trace begins: the first shows exactly what was moved before, the second exactly what was moved after.
+/// A transfer pauses in the middle, where one trace's filter is changed to leave the transfer out, and a second trace
+/// begins: the first shows exactly the bytes from before, the second exactly those from after.
 #[test]
 fn a_filter_changes_and_a_trace_begins_in_the_middle_of_a_transfer() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -270,7 +270,7 @@ fn a_filter_changes_and_a_trace_begins_in_the_middle_of_a_transfer() -> Result<(
     Ok(())
 }
 
-/// What cannot work is said in one line, with status 1.
+/// An error that prevents the start is printed in one line, with status 1.
 #[test]
 fn a_folder_that_is_not_there_is_one_line() -> Result<()> {
     let Some((host, _cgroup)) = setup::cgroup() else { return Ok(()) };

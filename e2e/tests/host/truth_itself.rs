@@ -1,4 +1,4 @@
-//! The ground truth must be true: both ends of `tt-workload` count the same, however they end.
+//! The counts of the workloads must be right: both ends of `tt-workload` count the same, however they end.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use traffictrace_e2e::{
 
 use crate::setup::{Go, client, seed, text};
 
-/// Root and a cgroup2 tree; the product is not needed.
+/// Creates a cgroup, for which the test needs root and a cgroup2 tree; it does not need the product.
 fn cgroup() -> Option<Cgroup> {
     needs::cgroup2_mount().and_then(|root| Cgroup::new(&root)).inspect_err(|why| needs::skip(why)).ok()
 }
 
-/// The connections of an end as the other end must have counted them.
+/// Returns the connections of one end in the form in which the other end must have counted them.
 fn mirrored(lines: &[Line]) -> BTreeMap<(String, String), truth::Bytes> {
     let connections = lines.iter().flat_map(|line| &line.connections);
     connections.map(|c| ((c.remote.to_string(), c.local.to_string()), (c.tx_bytes, c.rx_bytes))).collect()
@@ -37,7 +37,7 @@ fn both_ends_count_the_same() -> Result<()> {
     truth::compare(&mirrored(&clients), &plain(&servers))
 }
 
-/// A client that is told to stop while it stands still prints what it moved until then.
+/// A client that is stopped while it pauses still prints what it has moved so far.
 #[test]
 fn terminated_in_the_middle() -> Result<()> {
     let Some(cgroup) = cgroup() else { return Ok(()) };

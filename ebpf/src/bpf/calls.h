@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Sends and receives as the calls of functions, for kernels without sock_send_length and sock_recv_length. Every send and
- * receive of an inet socket passes inet_sendmsg(), inet_recvmsg(), their counterparts for IPv6, for receives of raw and ping
- * sockets of IPv6 sock_common_recvmsg(), and for sendfile before Linux 6.5 inet_sendpage(). Their arguments have been the
- * same since 5.10. The message names the peer, in kernel memory, of each protocol but TCP: as the application gave it or, if
- * it asked, as the protocol filled it in.
+ * Sends and receives as function calls, for kernels without sock_send_length and sock_recv_length. Every send and
+ * receive of an inet socket passes inet_sendmsg(), inet_recvmsg(), their counterparts for IPv6, sock_common_recvmsg()
+ * for receives of raw and ping sockets of IPv6, or inet_sendpage() for sendfile before Linux 6.5. Their arguments have
+ * been the same since 5.10. For every protocol but TCP, the message in kernel memory has the peer: as the application
+ * gave it or, if the application asked for it, as the protocol filled it in.
  */
 #ifndef TT_CALLS_H
 #define TT_CALLS_H
 
 #include "life.h"
 
-/* Counts a call of the current process that has sent or received so many bytes by a message, which may be 0. */
+/* Counts a call of the current process that has sent or received `bytes` bytes; `message` may be 0. */
 OWN_FUNCTION int count_call(HANDED(struct sock) socket, HANDED(struct msghdr) message, __u64 bytes, __u64 sent)
 {
 	transfer((struct sock *)socket, bytes, sent, false, (struct msghdr *)message);
@@ -36,7 +36,10 @@ static __always_inline int received(struct socket *socket, struct msghdr *msg, i
 	return 0;
 }
 
-/* Whether inet_sendpage() goes to the protocol; where not, it goes through inet_sendmsg(), which counts it. */
+/*
+ * Returns whether inet_sendpage() calls the protocol directly. If not, it calls inet_sendmsg(), which is counted
+ * itself.
+ */
 static __always_inline bool sends_pages(struct sock *sk)
 {
 	struct proto *proto = BPF_CORE_READ(sk, __sk_common.skc_prot);
@@ -44,7 +47,7 @@ static __always_inline bool sends_pages(struct sock *sk)
 	return bpf_core_field_exists(proto->sendpage) && BPF_CORE_READ(proto, sendpage);
 }
 
-/* The application has closed a socket. TCP goes on after that; see destroy(). */
+/* Handles a socket that the application has closed. TCP continues after that; see destroy(). */
 static __always_inline int released(struct socket *socket)
 {
 	struct sock *sk = FIELD(socket, sk);
@@ -101,7 +104,7 @@ int BPF_PROG(tt_fx_page, struct socket *socket, void *page, int offset, unsigned
 	return sk && sends_pages(sk) ? sent(socket, 0, ret) : 0;
 }
 
-/* Each way by which a process is given another one's open file passes it, before the file is there. */
+/* Every way of passing an open file to another process calls this function, before the file is installed there. */
 SEC("fentry/security_file_receive")
 int BPF_PROG(tt_fe_receive, struct file *file)
 {

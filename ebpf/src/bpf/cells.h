@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Memory for what is too large for the stack, of which all functions of a program that call each other share 512 bytes.
- * Functions that are checked once find it by its number. Eight cells for each CPU serve programs that interrupt or preempt
- * each other.
+ * Memory for data that is too large for the stack, since all functions of a program that call each other share 512
+ * bytes of stack. Functions that are verified once find a cell by its number. Eight cells for each CPU serve programs
+ * that interrupt or preempt each other.
  */
 #ifndef TT_CELLS_H
 #define TT_CELLS_H
@@ -16,7 +16,7 @@ struct cell {
 	__u64 memory[CELL_SIZE / 8];
 };
 
-/* Sized by user space. */
+/* User space sets the size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CELLS_PER_CPU);
@@ -31,7 +31,7 @@ static __always_inline void *cell_at(__u32 number)
 	return cell ? cell->memory : 0;
 }
 
-/* Takes a cell, cleared; returns its number plus one, or 0 if all are in use. */
+/* Takes and clears a cell; returns its number plus one, or 0 if all are in use. */
 CHECKED_ONCE __u64 take_cell(void)
 {
 	__u32 i, number;

@@ -2,14 +2,14 @@
 /*
  * The programs that both objects have:
  *
- *  inet_sock_set_state    who opens a connection, whether that fails, and its bytes when one side of it ends
- *  tcp_destroy_sock       the end of a TCP socket: its last bytes, and its slots are closed
- *  cgroup_attach_task     a process comes into a cgroup with sockets of another one, see lend.h
- *  sched_process_fork     the same where a process is born there; and children of a process selected by its id
+ *  inet_sock_set_state    the opening of a connection, its failure, and its bytes when one side ends
+ *  tcp_destroy_sock       the end of a TCP socket: counts its last bytes and closes its slots
+ *  cgroup_attach_task     a process that comes into a cgroup with sockets of another one, see lend.h
+ *  sched_process_fork     the same for a process that is created there; children of selected processes
  *  sched_process_free     the end of a process, after its files were closed; only while a session selects processes
  *  iter/task_file         sockets older than their session; runs once for each
- *  consume_skb            whom an ICMP message came from; only while a session wants ICMP
- *  tt_reconcile           is on no hook: user space runs it over connections that live
+ *  consume_skb            the sender of an ICMP message; only while a session wants ICMP
+ *  tt_reconcile           on no hook: user space runs it for open connections
  */
 #ifndef TT_COMMON_H
 #define TT_COMMON_H
@@ -49,7 +49,7 @@ int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
 
 	if (parent_id == child_id)
 		return 0;
-	/* CLONE_INTO_CGROUP. */
+	/* The child was created in another cgroup by CLONE_INTO_CGROUP. */
 	if (BPF_CORE_READ(parent, cgroups, dfl_cgrp) != BPF_CORE_READ(child, cgroups, dfl_cgrp))
 		note_arrival(child);
 	process = bpf_map_lookup_elem(&tt_processes, &parent_id);
@@ -67,7 +67,7 @@ int BPF_PROG(tt_exit, struct task_struct *task)
 {
 	__u32 id = FIELD(task, tgid);
 
-	/* The first thread is kept for the last one. */
+	/* The entry of the first thread is kept until the last thread ends. */
 	if (FIELD(task, pid) == (int)id)
 		bpf_map_delete_elem(&tt_processes, &id);
 	return 0;
@@ -96,8 +96,8 @@ int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
 }
 
 /*
- * Compares a connection that lives with its socket's counters. What is sent is told by calls, whatever their kind: if it is
- * missing and no call is under way, the kernel has skipped one.
+ * Compares an open connection with its socket's counters. Every way to send is a call that is counted: if sent bytes
+ * are missing and no call is under way, the kernel has skipped an event.
  */
 __noinline int look_at(__u32 number)
 {
@@ -113,11 +113,11 @@ __noinline int look_at(__u32 number)
 		return 0;
 	cookie = main->cookie;
 	/*
-	 * The memory of TCP sockets is only ever used for others of them. If another one is there, or none, the event that
-	 * told the end of this one was skipped.
+	 * The memory of a TCP socket is only ever reused for other TCP sockets. If another one is there, or none, the
+	 * event for the end of this one was skipped.
 	 */
 	if (cookie_at(main->socket) != cookie) {
-		/* What was sent is known without the socket once a FIN was. */
+		/* Once a FIN was sent, the number of sent bytes is known without the socket. */
 		if (main->sent_all)
 			credit_sent(main, &counters, 0);
 		if (state_of(main) == TT_PENDING)
@@ -131,13 +131,13 @@ __noinline int look_at(__u32 number)
 	gone = !BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter);
 	if (!main->based && !gone)
 		return 0;
-	/* The counters may have been another's by the time they were read. */
+	/* By the time they were read, the counters may have belonged to another socket. */
 	if (cookie_at(main->socket) != cookie)
 		return 0;
 	if (sent_first(&counters) == main->tx_first)
 		note_health(main, BPF_CORE_READ(tcp, total_retrans), BPF_CORE_READ(tcp, srtt_us));
 	if (gone) {
-		/* Its memory is as the socket left it: the event that told its end was skipped. */
+		/* The memory still has the socket's last values: the event for its end was skipped. */
 		finish_unseen(main, &counters, BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans));
 		credit_sent(main, &counters, 0);
 		credit_received(main, &counters, 0);
@@ -149,12 +149,15 @@ __noinline int look_at(__u32 number)
 	now = BPF_CORE_READ(sk, __sk_common.skc_prot);
 	made = BPF_CORE_READ(sk, sk_prot_creator);
 	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops) || BPF_CORE_READ(now, recvmsg) != BPF_CORE_READ(made, recvmsg)) {
-		/* As counts_itself() has it: a layer has come, or a sockmap. */
+		/* An upper layer was added, or a sockmap: see counts_itself(). */
 		main->based = 0;
 		return 0;
 	}
 	credit_received(main, &counters, 0);
-	/* Everything is spliced from an accepted connection: its process is among those that have it open. */
+	/*
+	 * All bytes of an accepted connection were spliced, so its process is only known as one of those that have it
+	 * open.
+	 */
 	if (!main->owner && main->rx_bytes)
 		count_loss(TT_LOSS_UNOWNED, 1);
 	if (!main->sent_all && is_after_fin(BPF_CORE_READ(sk, __sk_common.skc_state)))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The way of every send and receive to its slot. transfer() is the fast path; open_slot() is the rest. */
+/* The path of every send and receive to its slot: transfer() is the fast path, open_slot() is the slow one. */
 #ifndef TT_COUNT_H
 #define TT_COUNT_H
 
@@ -7,7 +7,7 @@
 #include "peer.h"
 #include "twin.h"
 
-/* Counts what found no slot by container, sessions and protocol. */
+/* Counts an event that found no slot, by container, sessions and protocol. */
 static __noinline int count_overflow(struct event *event)
 {
 	struct tt_overflow_key key = {
@@ -33,13 +33,15 @@ static __noinline int count_overflow(struct event *event)
 	return 0;
 }
 
-/* Bytes of a TCP socket are counted elsewhere than in its main slot, or not at all: its counters must not bring them. */
+/*
+ * Records bytes of a TCP socket that are counted outside its main slot, or not at all: they must not be credited to it.
+ */
 static __always_inline void count_beside(struct tt_slot *main, __u64 bytes, bool sent)
 {
 	__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, bytes);
 }
 
-/* The same by the flow's key, if there is a main slot. */
+/* The same by the flow's key, if the socket has a main slot. */
 static __always_inline void count_beside_main(struct tt_key *key, __u64 bytes, bool sent)
 {
 	struct tt_slot *main = key->datagram || !bytes ? 0 : main_slot(key->cookie);
@@ -58,7 +60,7 @@ static __always_inline void describe_process(struct event *event, struct task_st
 
 	event->ns_tgid = FIELD(task, tgid);
 	if (level) {
-		/* numbers[] has one entry for each namespace; the last one is what the process itself sees. */
+		/* numbers[] has one entry for each namespace; the last one is the id that the process itself sees. */
 		bpf_core_read(&number, sizeof(number), &pid->numbers[level & 31]);
 		event->ns_tgid = number.nr;
 	}
@@ -78,7 +80,7 @@ CHECKED_ONCE int describe_caller(__u32 cell)
 	return 0;
 }
 
-/* A connection that was just established: nothing of it is counted. The SYN has a number in the sequence. */
+/* Describes a connection that was just established, of which nothing is counted. The SYN takes one sequence number. */
 static __always_inline void describe_new(struct event *event, struct sock *sk)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
@@ -92,8 +94,8 @@ static __always_inline void describe_new(struct event *event, struct sock *sk)
 }
 
 /*
- * Finds what a connection's counters say of the time before the event, unless its slot knows, and credits what calls left out
- * until then.
+ * Finds the values of a connection's counters before the event, unless its slot has them, and credits bytes that calls
+ * had left out until then.
  */
 CHECKED_ONCE int describe_connection(__u32 cell)
 {
@@ -136,7 +138,7 @@ CHECKED_ONCE int describe_connection(__u32 cell)
 			if (!BPF_CORE_READ(sk, sk_write_pending))
 				credit_sent(main, &counters, event->kind == TT_SENT ? event->bytes : 0);
 		}
-		/* A slot that takes this one's place goes on where it ends, also if that is ahead of the calls. */
+		/* A slot that replaces this one begins where this one ends, even if a credit is ahead of the calls. */
 		event->rx_base = main->rx_base + main->rx_bytes;
 		event->tx_base = main->tx_base + main->tx_bytes;
 		event->retransmits = main->retransmits_base + main->retransmits;
@@ -161,8 +163,9 @@ CHECKED_ONCE int describe_connection(__u32 cell)
 }
 
 /*
- * The slow way of an event. Returns the slot's handle, or 0 if the event is nobody's or was counted as overflow.
- * `what`: see WHAT(). A connection that was just established is no process's yet; all other events are the current one's.
+ * The slow path of an event. Returns the slot's handle, or 0 if no session wants the event or it was counted as
+ * overflow. `what`: see WHAT(). A connection that was just established has no process yet; all other events belong to
+ * the current process.
  */
 static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 bytes, __u32 what, __u64 cgroup)
 {
@@ -174,7 +177,7 @@ static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 byt
 	if (selection.filtered && unwanted_flows[hash % UNWANTED_FLOWS] == unwanted_flow(key, hash, generation)) {
 		if (kind != TT_CONNECTS)
 			return NOBODY;
-		/* The socket's next connection has another peer. */
+		/* Forgets the flow, because the socket's next connection has another peer. */
 		unwanted_flows[hash % UNWANTED_FLOWS] = 0;
 	}
 	if (key->owner)
@@ -182,7 +185,7 @@ static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 byt
 	else
 		selected = cgroup_sessions_of(sk, cgroup, generation);
 	if (!selected) {
-		/* What processes that nobody selected move by a shared socket must not be taken for another's. */
+		/* Bytes that unselected processes move over a shared socket must not be credited to another process. */
 		count_beside_main(key, bytes, kind == TT_SENT);
 		return NOBODY;
 	}
@@ -230,7 +233,7 @@ static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 byt
 	return handle;
 }
 
-/* Adds to a slot, whose handle is known. */
+/* Adds to a slot with a known handle. */
 static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 handle, __u64 bytes, bool sent)
 {
 	struct tt_slot *main = slot;
@@ -248,7 +251,7 @@ static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 h
 	}
 	count_bytes(sk, main, slot, bytes, sent);
 	__sync_fetch_and_add(sent ? &slot->tx_calls : &slot->rx_calls, 1);
-	/* The round-trip time is read now and then: at the 1st, 2nd, 4th, 8th ... and at every 64th send. */
+	/* The round-trip time is read only sometimes: at the 1st, 2nd, 4th, 8th ... and at every 64th send. */
 	calls = slot->tx_calls;
 	if (main && sent && (!(calls & (calls - 1)) || !(calls & 63))) {
 		tcp = tcp_of(sk);
@@ -269,7 +272,7 @@ static __always_inline void count_message(struct tt_slot *slot, __u64 bytes, boo
 	}
 }
 
-/* Whether the counters of a TCP socket, where it has its own, are compared with what is counted. */
+/* Returns whether what is counted is compared with the socket's own counters, which requires valid counters of TCP. */
 static __always_inline bool is_compared(struct tt_slot *slot)
 {
 	struct tt_slot *main = is_main(slot) ? slot : main_slot(slot->cookie);
@@ -277,17 +280,17 @@ static __always_inline bool is_compared(struct tt_slot *slot)
 	return main && main->based;
 }
 
-/* Whether the current process may count in a slot that was found for it, as long as the selection has not changed. */
+/* Returns whether the current process may count in the slot found for it, while the selection has not changed. */
 static __always_inline bool is_settled(struct tt_slot *slot)
 {
 	__u32 state = *(volatile __u32 *)&slot->state & (TT_STATE_MASK | TT_LENT);
 
-	/* A process can leave the cgroup by which it was selected. */
+	/* A process may leave the cgroup by which it was selected. */
 	return state == TT_OPEN || (state == (TT_OPEN | TT_LENT) && slot->caller_cgroup == bpf_get_current_cgroup_id());
 }
 
 /*
- * One call of the current process that sent or received so many bytes. `twin`: whether this is the second program on the
+ * Counts one call of the current process that sent or received `bytes` bytes. `twin`: this is the second program on the
  * hook. `msg`: the message, which may name its peer, or 0.
  */
 static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bool twin, struct msghdr *msg)
@@ -307,7 +310,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	if (is_unwanted(cgroup, generation))
 		return;
 	protocol = protocol_of(sk);
-	/* An empty datagram is a call; a stream that has ended is not. */
+	/* An empty datagram counts as a call; a receive at the end of a stream does not. */
 	if (!protocol || (protocol == TT_TCP && !bytes))
 		return;
 	key.cookie = cookie_of(sk);
@@ -324,7 +327,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	if (!slot || slot->generation != generation || !is_settled(slot)) {
 		__u32 what = WHAT(sent ? TT_SENT : TT_RECEIVED, protocol);
 
-		/* What finds no slot is counted on the way, and must not be by both. */
+		/* Overflow is counted on the way, which only one of the two programs may do. */
 		if (!key.datagram && !asked) {
 			asked = true;
 			if (counted_by_twin(twin, bit, rescued))

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the kernel itself counts of a TCP socket, in 64 bits and exactly:
+ * The kernel's own counters of a TCP socket, which are exact and have 64 bits:
  *
  *	sent by the application      bytes_acked + (write_seq - snd_una), less one for the SYN at the end that connected
  *	received by the application  bytes_received - (rcv_nxt - copied_seq), less one for a FIN that was consumed
  *
- * The calls on a socket tell who moved bytes, and how often. What they leave out, since splice and zero-copy receives are
- * no calls of that kind and the kernel can skip an event, is the difference between these counters and what is counted. It
- * is credited to the process that used the socket last: when the socket ends, and now and then while it lives. What a call
- * has moved that is still under way is missing too. Of a task that waits for room to send the kernel tells; a receive that
- * waits to be filled can be credited early. So a call that comes after a credit counts as much as the counters have beyond
- * what is counted, and no more.
+ * Calls on a socket show who moved bytes, and how often. The difference between these counters and what is counted
+ * shows the bytes that calls leave out: splice and zero-copy receives are no such calls, and the kernel can skip an
+ * event. The difference is credited to the process that used the socket last, when the socket ends and from time to
+ * time while it lives. Bytes of a call that is still under way are missing too. The kernel shows that a task waits for
+ * room to send, but a receive that waits for more bytes can be credited early. A call that comes after a credit
+ * therefore counts only as many bytes as the counters have beyond what is counted.
  *
- * The main slot's bases are what the counters said of bytes that are not counted in this slot. The stream's beginning, by
- * which the counters are told from those of another connection, and from a pair that was read while it changed, is
- * snd_una - bytes_acked and rcv_nxt - bytes_received: both are constant as long as the connection lives.
+ * The bases of the main slot are the values of the counters for bytes that are not counted in this slot. The start of
+ * the stream is snd_una - bytes_acked and rcv_nxt - bytes_received, which are both constant as long as the connection
+ * lives. By the start, the counters are distinguished from those of another connection, and from a pair that was read
+ * while it changed.
  *
- * With an upper layer (kernel TLS, and MPTCP below its own socket) and in a sockmap, others use the socket's queues: there
- * the calls alone count. So they do of what is received once there was an urgent byte: that byte has its number in the
- * sequence, and the stream can pass it without anybody receiving it.
+ * With an upper layer (kernel TLS, and MPTCP below its own socket) and in a sockmap, others use the socket's queues, so
+ * only the calls count. The same holds for received bytes once there was an urgent byte: that byte has a sequence
+ * number, and the stream can skip it without anybody receiving it.
  */
 #ifndef TT_COUNTERS_H
 #define TT_COUNTERS_H
@@ -68,15 +69,15 @@ static __always_inline __u64 sent_of(const struct counters *counters)
 
 static __always_inline __u64 received_of(const struct counters *counters)
 {
-	/* The FIN has a number in the sequence and is no byte. */
+	/* The FIN takes a sequence number, but is no byte. */
 	return counters->got - (__s32)(counters->next - counters->copied) -
 	       (counters->fin && counters->copied == counters->next);
 }
 
 /*
- * Whether a socket's counters are its application's bytes. To be asked early in a program, where the verifier has few states:
- * it searches through all types of the kernel for each of these pointers. (A socket that an MPTCP listener accepted from a peer without
- * MPTCP has functions of its own, but receives as TCP does.)
+ * Returns whether a socket's counters are those of its application. To be called early in a program, while the verifier
+ * has few states: it searches all types of the kernel for each of these pointers. (A socket that an MPTCP listener
+ * accepted from a peer without MPTCP has functions of its own, but receives as TCP does.)
  */
 static __always_inline bool counts_itself(struct sock *sk)
 {
@@ -90,7 +91,7 @@ static __always_inline bool counts_itself(struct sock *sk)
 	return now == made || FIELD(now, recvmsg) == FIELD(made, recvmsg);
 }
 
-/* The slot whose process has used a socket last. */
+/* Returns the slot of the process that used a socket last. */
 static __always_inline struct tt_slot *last_slot(struct tt_slot *main)
 {
 	__u32 number = main->last;
@@ -99,16 +100,19 @@ static __always_inline struct tt_slot *last_slot(struct tt_slot *main)
 	return last && last->cookie == main->cookie && is_live(last) ? last : main;
 }
 
-/* Bytes that a socket sent beyond what is counted; 0 if that cannot be told, negative if too many are counted. */
+/*
+ * Returns the number of bytes that a socket sent beyond what is counted; 0 if unknown, negative if too many are
+ * counted.
+ */
 static __always_inline __s64 missing_sent(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
 	if (main->sent_all)
-		/* 0: not there yet, as this CPU sees it. */
+		/* 0: the value is not visible to this CPU yet. */
 		return main->sent_final ? (__s32)(main->sent_final - (__u32)counted) : 0;
 	return main->based && sent_first(counters) == main->tx_first ? sent_of(counters) - counted : 0;
 }
 
-/* The same of what it received. */
+/* The same for received bytes. */
 static __always_inline __s64 missing_received(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
 	if (counters->urgent)
@@ -117,8 +121,8 @@ static __always_inline __s64 missing_received(struct tt_slot *main, const struct
 }
 
 /*
- * Credits what was sent, or received, beyond what is counted, except `bytes` that the call at hand is about to count. Fails if
- * a call counts at that very moment, and returns whether it did not.
+ * Credits the bytes sent, or received, beyond what is counted, except `bytes`, which the current call is about to
+ * count. Returns false if another call counts at the same moment, so that nothing is credited.
  */
 static __always_inline bool credit(struct tt_slot *main, const struct counters *counters, __u64 bytes, bool sent)
 {
@@ -150,7 +154,10 @@ static __always_inline void credit_received(struct tt_slot *main, const struct c
 	credit(main, counters, bytes, false);
 }
 
-/* Nothing more can be sent: the connection is over, or a FIN is about to take its number, or has one, as `fin` says. */
+/*
+ * Notes that nothing more can be sent: the connection has ended, or a FIN takes the next sequence number or, with
+ * `fin`, has one.
+ */
 static __always_inline void finish_sending(struct tt_slot *main, const struct counters *counters, bool fin)
 {
 	if (!main->based || main->sent_all || sent_first(counters) != main->tx_first)
@@ -161,8 +168,8 @@ static __always_inline void finish_sending(struct tt_slot *main, const struct co
 }
 
 /*
- * The same for a socket that is gone, of which no change of state was seen. `segments`: bytes that were sent in segments,
- * each once; a FIN and a SYN are none.
+ * The same for a socket that is gone and whose change of state was not seen. `segments`: number of bytes that were sent
+ * in segments, each counted once, without FIN and SYN.
  */
 static __always_inline void finish_unseen(struct tt_slot *main, const struct counters *counters, __u64 segments)
 {
@@ -170,23 +177,23 @@ static __always_inline void finish_unseen(struct tt_slot *main, const struct cou
 		finish_sending(main, counters, segments + (direction_of(main) == TT_OUTBOUND) != sent_of(counters));
 }
 
-/* Whether a FIN can have taken a number in a state of a TCP socket. */
+/* Returns whether a FIN may have a sequence number in a state of a TCP socket. */
 static __always_inline bool is_after_fin(int state)
 {
 	return state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_SYN_RECV && state != TCP_SYN_SENT;
 }
 
-/* How often a call tries again when others count in its slot at the same moment. */
+/* Maximum number of times that a call tries again if others count in its slot at the same moment. */
 #define COUNT_TRIES 8
 
-/* Bytes of the call at hand that were credited before, if it is to count so many and `counted` of the socket are. */
+/* Returns how many of the call's `bytes` were credited before, given that `counted` bytes of the socket are counted. */
 static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, __u64 counted, __u64 bytes, bool sent)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
 	struct counters counters;
 	__s64 missing;
 
-	/* Where the counters do not tell, there is nothing to compare with. */
+	/* If the counters are not valid, there is nothing to compare with. */
 	if (!tcp || !counts_itself(sk))
 		return 0;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
@@ -199,18 +206,18 @@ static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, _
 	return missing <= 0 ? bytes : bytes - missing;
 }
 
-/* Whether a credit may have come before what was read of the counts: the CPU reads this after `counted`. */
+/* Returns whether a credit may have come before the counts were read: the CPU reads this after `counted`. */
 static __always_inline bool is_ahead(struct tt_slot *main, __u64 counted)
 {
-	/* An address that depends on what was read before: arm64 reads in that order then, without a barrier. */
+	/* The address depends on the value that was read before, so arm64 reads in that order without a barrier. */
 	asm volatile("%0 &= 0" : "+r"(counted));
 	return *((volatile __u8 *)&main->ahead + counted);
 }
 
 /*
- * Counts bytes of a call, except what was credited before. What is counted beside the main slot is in its base too, which goes
- * first. A credit sets `ahead` first, and adds only to what it has seen: so either the credit comes first, and the call sees
- * it, or the call, and the credit fails.
+ * Counts the bytes of a call, except those that were credited before. Bytes that are counted beside the main slot are
+ * in its base too, which is updated first. A credit sets `ahead` first, and adds only to the value that it has read: if
+ * the credit comes first, the call sees `ahead`; if the call comes first, the credit fails.
  */
 static __always_inline void count_bytes(struct sock *sk, struct tt_slot *main, struct tt_slot *slot, __u64 bytes, bool sent)
 {
@@ -238,11 +245,11 @@ static __always_inline void count_bytes(struct sock *sk, struct tt_slot *main, s
 		__sync_fetch_and_add(sent ? &slot->tx_bytes : &slot->rx_bytes, more);
 }
 
-/* Keeps what the kernel knows of a connection: segments sent again, and the round-trip time. */
+/* Stores the kernel's figures of a connection: the number of retransmitted segments, and the round-trip time. */
 static __always_inline void note_health(struct tt_slot *main, __u32 retransmits, __u32 srtt)
 {
 	retransmits -= main->retransmits_base;
-	/* A socket that is disconnected, or closed without lingering, begins at 0 again. */
+	/* The count of a socket that is disconnected, or closed without lingering, begins at 0 again. */
 	if ((__s32)retransmits > (__s32)main->retransmits)
 		main->retransmits = retransmits;
 	main->srtt_us = srtt >> 3;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Programs that do nothing, on the hooks of those that count: what a benchmark compares these with. */
+/* Programs that do nothing, on the hooks of the programs that count; a benchmark compares the two. */
 #include "kernel.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -6,11 +6,11 @@
 #include "socket.h"
 
 /*
- * Returns the session's bit if its filter wants the flow, else 0. `facts`: see wanted_sessions().
+ * Returns the session's bit if its filter accepts the flow, else 0. `facts`: see wanted_sessions().
  *
  * Since the function is not static, the verifier checks it once by itself instead of once for each of the 64 sessions,
- * and knows nothing of what it returns, which keeps the number of states in the caller's loop small. Such a function may
- * take a pointer only from Linux 5.12 on.
+ * and assumes nothing about its result, which keeps the number of states in the caller's loop small. Such a function
+ * may take a pointer only from Linux 5.12 on.
  */
 __noinline __u64 session_wants(__u64 facts, __u64 addr0, __u64 addr1, __u32 session)
 {
@@ -45,7 +45,7 @@ __noinline __u64 session_wants(__u64 facts, __u64 addr0, __u64 addr1, __u32 sess
 	return found ? 1ull << (session & (TT_SESSIONS - 1)) : 0;
 }
 
-/* Returns those of `sessions` whose filter lets the flow pass. Not static, for the same reason. */
+/* Returns those of `sessions` whose filter accepts the flow. Not static, for the same reason. */
 __noinline __u64 filter_sessions(__u64 facts, __u64 addr0, __u64 addr1, __u64 sessions)
 {
 	__u64 wanted = 0;

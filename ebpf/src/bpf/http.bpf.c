@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The bytes of HTTP that pass the sockets of selected cgroups: an object of its own, loaded while a session asks for
- * requests.
+ * The bytes of HTTP that pass the sockets of selected cgroups. This object is loaded while a session asks for requests.
  *
- *  cgroup_skb/ingress, egress   every packet of the sockets, before TCP has put it in order, retransmits included
+ *  cgroup_skb/ingress, egress   every packet of the sockets, before TCP has put it in order, including retransmits
  *
- * Bodies are skipped as far as their length is known. What a parser needs goes through a ring buffer: see http_shared.h
- * for its records, http_begin.h for what a connection is taken for, http_walk.h for the way through a packet, http_head.h
- * for the heads of messages. Packets always pass.
+ * Bodies are skipped as far as their length is known. The bytes that a parser needs go through a ring buffer: see
+ * http_shared.h for its records, http_begin.h for the detection of a connection's protocol, http_walk.h for the way
+ * through a packet, http_head.h for the heads of messages. Packets are never dropped.
  */
 #include "http_begin.h"
 
@@ -15,7 +14,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 enum { PASS = 1 };
 
-/* Fill of the ring buffer up to which it takes bytes for which there is no socket yet, as a multiple of wake_at. */
+/* Fill level of the ring buffer, as a multiple of wake_at, up to which it accepts bytes that have no socket yet. */
 #define EARLY_SHARE 4
 
 struct tcp_header {
@@ -94,8 +93,8 @@ static __always_inline bool early_record(struct __sk_buff *skb, const struct hea
 }
 
 /*
- * Hands over what a listening socket receives: the connection has no socket of its own yet. Whoever can reach the port can
- * send such packets, so they get a part of the ring buffer alone.
+ * Hands over bytes that a listening socket receives, because their connection has no socket of its own yet. Anybody who
+ * can reach the port can send such packets, so they may only use a part of the ring buffer.
  */
 static __always_inline void early(struct __sk_buff *skb, const struct headers *headers)
 {
@@ -112,7 +111,7 @@ static __always_inline void early(struct __sk_buff *skb, const struct headers *h
 		__sync_fetch_and_add(&lost->unknown, 1);
 }
 
-/* Takes what is at the way's `end`. */
+/* Handles the message, line or frame at the way's `end`. */
 __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {
 	struct packet packet;
@@ -121,7 +120,7 @@ __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection
 		return 0;
 	switch (packet.way->place) {
 	case PLACE_MESSAGE:
-		/* After Upgrade: h2c. */
+		/* The server has agreed to Upgrade: h2c. */
 		if (packet.connection->h2) {
 			begin_preface(&packet, packet.way->end);
 			return 0;
@@ -138,7 +137,10 @@ __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection
 	return 0;
 }
 
-/* Whether user space wants no more of a connection. Asked where everything is handed over, which costs most. */
+/*
+ * Returns whether user space wants no more of a connection. Checked only if everything is handed over, which costs
+ * most.
+ */
 static __always_inline bool is_ignored(struct packet *packet)
 {
 	__u64 cookie = packet->connection->cookie;
@@ -151,8 +153,8 @@ static __always_inline bool is_ignored(struct packet *packet)
 }
 
 /*
- * Finds the way's place again, at the beginning of a packet: user space has told where it is, and nothing has passed since.
- * The requests' way does so first, since a request is what ends a pause.
+ * Finds the position of a way again, at the beginning of a packet: user space has reported it, and nothing has passed
+ * since. The way of the requests does so first, since a request is what ends a pause.
  */
 static __always_inline bool resume(struct packet *packet)
 {
@@ -183,14 +185,14 @@ static __always_inline bool resume(struct packet *packet)
 		connection->resume_at = other->end;
 		connection->resumes = 1;
 	}
-	/* Nothing is outstanding. */
+	/* No request is outstanding. */
 	connection->requests = connection->responses;
 	connection->uncounted = 0;
 	begin_message(way, way->end);
 	return true;
 }
 
-/* Whether the place of this way, or of the responses to what passes on it, is lost. */
+/* Returns whether the position is lost in this way, or in the way of the responses to its requests. */
 static __always_inline bool is_lost(struct packet *packet)
 {
 	struct connection *connection = packet->connection;
@@ -199,7 +201,7 @@ static __always_inline bool is_lost(struct packet *packet)
 	return way->place == PLACE_RAW || (other->place == PLACE_RAW && way->place == PLACE_MESSAGE && way->is_request);
 }
 
-/* Walks from the way's `end` to the packet's. */
+/* Processes the bytes from the way's `end` to the end of the packet. */
 static __always_inline void walk(struct packet *packet)
 {
 	struct connection *connection = packet->connection;
@@ -208,7 +210,7 @@ static __always_inline void walk(struct packet *packet)
 
 	if (is_lost(packet) && resume(packet))
 		way->has_hole = 0;
-	/* Most packets take one step, and that into a head. */
+	/* Most packets take a single step, into a head. */
 	if (way->place == PLACE_MESSAGE && !connection->h2)
 		tt_http_head(packet->skb, packet->connection, packet->first, packet->last, WHERE(packet));
 	for (step = 0; step < STEPS; step++) {
@@ -227,7 +229,7 @@ static __always_inline void walk(struct packet *packet)
 	way->end = packet->last;
 }
 
-/* Gives the way's place up if a message may have begun in bytes that were handed over aside, up to `end`. */
+/* Gives up the way's position if a message may have begun in bytes that were handed over aside, up to `end`. */
 static __always_inline void settle(struct packet *packet, __u64 end)
 {
 	struct way *way = packet->way;
@@ -239,7 +241,7 @@ static __always_inline void settle(struct packet *packet, __u64 end)
 	}
 }
 
-/* Bytes have passed. */
+/* Handles the bytes of a packet. */
 static __always_inline void pass(struct packet *packet)
 {
 	struct way *way = packet->way;
@@ -255,7 +257,7 @@ static __always_inline void pass(struct packet *packet)
 		if (way->place == PLACE_JOINED)
 			return;
 	} else if (packet->last <= way->end) {
-		/* What is done with, or a body. */
+		/* These bytes are already handled, or belong to a body. */
 		if (way->place == PLACE_RAW && way->has_hole)
 			hand_over_aside(packet, packet->first, packet->last);
 		else if (packet->last == way->end && way->awaited) {
@@ -264,7 +266,7 @@ static __always_inline void pass(struct packet *packet)
 		}
 		return;
 	} else if (packet->first > way->end) {
-		/* Something before is still to come. */
+		/* Earlier bytes are still to come. */
 		hand_over_aside(packet, packet->first, packet->last);
 		if (way->place == PLACE_RAW) {
 			way->has_hole = 1;
@@ -276,7 +278,7 @@ static __always_inline void pass(struct packet *packet)
 	} else if (way->place == PLACE_NEW) {
 		begin_new(packet);
 	}
-	/* A packet that is sent again can have more than the first time. */
+	/* A retransmitted packet can have more bytes than the first one. */
 	if (way->place == PLACE_RAW && way->has_hole && packet->first < way->end)
 		hand_over_aside(packet, packet->first, way->end);
 	way->awaited = 0;
@@ -285,12 +287,15 @@ static __always_inline void pass(struct packet *packet)
 	way->ahead = 0;
 }
 
-/* Takes a packet's bytes, alone or beside another CPU. */
+/* Handles a packet. If another CPU is handling one of the same way, the bytes are only handed over. */
 static __always_inline void enter(struct packet *packet)
 {
 	struct way *way = packet->way;
 
-	/* Both may see each other, and then both stand aside. Adding is what every architecture's programs can do. */
+	/*
+	 * Two CPUs may see each other, and then both stand aside. Plain additions work in programs of every
+	 * architecture.
+	 */
 	__sync_fetch_and_add(&way->entered, 1);
 	if (*(volatile __u32 *)&way->entered - *(volatile __u32 *)&way->left == 1) {
 		pass(packet);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The beginning of a connection: its state, and which protocol it speaks, by the first bytes of each way. */
+/* The beginning of a connection: its state, and its protocol, which is detected from the first bytes of each way. */
 #ifndef TT_HTTP_BEGIN_H
 #define TT_HTTP_BEGIN_H
 
 #include "http_walk.h"
 
-/* Packets of a connection that are handed over while the message is looked for that follows its early bytes. */
+/* Number of packets that are handed over while the first message after a connection's early bytes is searched for. */
 #define EARLY_PACKETS 64
 
-/* What is needed of a packet's headers. */
+/* The parts of a packet's headers that are needed. */
 struct headers {
 	__u32 sequence; /* of the first byte */
 	__u32 offset;	/* of the first byte in the packet */
@@ -16,16 +16,16 @@ struct headers {
 	__u8 flags;
 };
 
-/* What the first bytes of a way are. */
+/* The kind of a way's first bytes. */
 enum kind { KIND_OTHER, KIND_REQUEST, KIND_RESPONSE, KIND_PREFACE, KIND_FRAMES, KIND_TLS };
 
-/* A sequence number as a position. There is room below, for packets that come late. */
+/* Converts a sequence number to a position. There is room below, for packets that come late. */
 static __always_inline __u64 position_of(__u32 sequence)
 {
 	return 1ull << 32 | sequence;
 }
 
-/* Makes the state of a socket that was not seen before. */
+/* Creates the state of a socket that was not seen before. */
 static __always_inline struct connection *begin(struct __sk_buff *skb, struct bpf_sock *sk, const struct headers *headers,
 						bool sent)
 {
@@ -37,7 +37,7 @@ static __always_inline struct connection *begin(struct __sk_buff *skb, struct bp
 	if (!tcp)
 		return 0;
 	nothing_in = tcp->data_segs_in == 0;
-	/* bytes_acked counts the SYN. */
+	/* bytes_acked includes the SYN. */
 	nothing_out = tcp->bytes_acked <= 1 &&
 		      (sent ? connecting || tcp->snd_una == headers->sequence : tcp->data_segs_out == 0);
 	connection = bpf_sk_storage_get(&tt_http_sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -51,7 +51,7 @@ static __always_inline struct connection *begin(struct __sk_buff *skb, struct bp
 		connection->known |= TT_HTTP_SENDS;
 		connection->first[1] = sent ? headers->sequence : tcp->snd_una;
 		sends->seen = sends->end = position_of(connection->first[1]);
-		/* Bytes that a listening socket received: user space has them, see early(). */
+		/* User space has the bytes that the listening socket received: see early(). */
 		connection->uncounted = !nothing_in;
 	}
 	if (connection->uncounted) {
@@ -71,7 +71,7 @@ static __always_inline struct connection *begin(struct __sk_buff *skb, struct bp
 	return connection;
 }
 
-/* Whether the bytes are a word of capital letters and the beginning of a target, or can become that. */
+/* Returns whether the bytes are a word of capital letters and the beginning of a target, or can become that. */
 static __always_inline bool is_request(const __u8 *bytes, __u32 length, bool whole)
 {
 	bool in_method = true;
@@ -99,14 +99,17 @@ static __always_inline bool is_response(const __u8 *bytes, __u32 length, bool wh
 
 	if (length >= 7)
 		return (first & MASK7) == text;
-	/* One letter tells nothing: it may be a method's. */
+	/* One letter is not enough, since it may begin a method. */
 	return !whole && length >= 2 && ((first ^ text) << (64 - 8 * length)) == 0;
 }
 
-/* Whether the bytes can be the header of a frame; `type` is the one it must have, or FRAME_TYPES for any. */
+/* Returns whether the bytes can be a frame header; `type` is the required type, or FRAME_TYPES for any. */
 static __always_inline bool is_frame(const __u8 *bytes, __u32 length, __u8 type)
 {
-	/* A frame has at most 16 KiB unless both have agreed on more. Stream 0 is for SETTINGS and others, not for HEADERS. */
+	/*
+	 * A frame has at most 16 KiB unless both ends have agreed on more. Stream 0 is for SETTINGS and the like, not
+	 * for HEADERS.
+	 */
 	__u32 stream = (bytes[5] & 0x7f) << 24 | bytes[6] << 16 | bytes[7] << 8 | bytes[8];
 
 	if (length < FRAME_HEADER || bytes[0] > 0 || bytes[1] > 0x40 || bytes[5] & 0x80)
@@ -116,7 +119,7 @@ static __always_inline bool is_frame(const __u8 *bytes, __u32 length, __u8 type)
 	return bytes[3] == type && (type == FRAME_SETTINGS ? stream == 0 : stream & 1 && !(bytes[4] & ~0x2d));
 }
 
-/* What the first bytes of a way are; with `whole`, what is cut counts for nothing. */
+/* Returns the kind of a way's first bytes. With `whole`, a message that is cut off does not count. */
 static __always_inline enum kind kind_of(const __u8 *bytes, __u32 length, bool whole)
 {
 	if (word(bytes) == TEXT8('P', 'R', 'I', ' ', '*', ' ', 'H', 'T'))
@@ -125,7 +128,7 @@ static __always_inline enum kind kind_of(const __u8 *bytes, __u32 length, bool w
 		return KIND_RESPONSE;
 	if (is_request(bytes, length, whole))
 		return KIND_REQUEST;
-	/* A record of a handshake; of a connection whose beginning was not seen, of data. */
+	/* A TLS record of a handshake, or of data if the beginning of the connection was not seen. */
 	if (length >= 3 && (bytes[0] == 0x16 || (whole && bytes[0] == 0x17)) && bytes[1] == 3)
 		return KIND_TLS;
 	return KIND_OTHER;
@@ -150,7 +153,7 @@ static __always_inline void begin_preface(struct packet *packet, __u64 from)
 	hand_over(packet, from, packet->last < way->end ? packet->last : way->end, TT_HTTP_STARTS, REFUSED_UNKNOWN);
 }
 
-/* Finds out what a new connection's way carries. */
+/* Detects what a way of a new connection carries. */
 static __always_inline void begin_new(struct packet *packet)
 {
 	struct connection *connection = packet->connection;
@@ -168,11 +171,11 @@ static __always_inline void begin_new(struct packet *packet)
 	} else if (kind == KIND_PREFACE) {
 		begin_preface(packet, way->end);
 	} else if (kind == KIND_REQUEST || kind == KIND_RESPONSE) {
-		/* The first letter of a response alone looks like a method's. */
+		/* A response of which only the first letter has come looks like a method. */
 		way->is_request = kind == KIND_REQUEST && !other->is_request;
 		begin_message(way, way->end);
 	} else if (connection->begun) {
-		/* The other way is HTTP; user space shall say what this is. */
+		/* The other way is HTTP; user space must judge this one. */
 		give_up(packet);
 	} else {
 		connection->off = 1;
@@ -181,7 +184,7 @@ static __always_inline void begin_new(struct packet *packet)
 	}
 }
 
-/* Whether all bytes before the packet's have arrived, as far as TCP has got with them. */
+/* Returns whether all bytes before those of the packet have arrived, as far as TCP has processed them. */
 static __always_inline bool is_next(struct packet *packet)
 {
 	struct bpf_sock *sk = packet->skb->sk;
@@ -194,8 +197,9 @@ static __always_inline bool is_next(struct packet *packet)
 }
 
 /*
- * Finds the first message of a connection of which bytes had passed before, at the beginning of a packet. If user space has
- * those bytes, it gets all that come before that message, too: they may belong to the first one, in any order.
+ * Finds the first message of a connection whose earlier bytes were not seen, at the beginning of a packet. If user
+ * space has those earlier bytes, it also gets all bytes before that message: they may belong to the first message, in
+ * any order.
  */
 static __always_inline void begin_joined(struct packet *packet)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Records for user space: taken from the ring buffer, filled, submitted, or counted as refused. */
+/* Records for user space: reserved in the ring buffer, filled, and submitted, or counted as refused. */
 #ifndef TT_HTTP_COPY_H
 #define TT_HTTP_COPY_H
 
 #include "http_state.h"
 
-/* Records that one packet can need: BIG TCP makes packets of up to 512 KiB. */
+/* Maximum number of records that one packet needs: BIG TCP makes packets of up to 512 KiB. */
 #define SLICES 130
 
-/* What was refused. */
+/* The kind of bytes that the ring buffer refused. */
 enum refused { REFUSED_HEAD, REFUSED_KNOWN, REFUSED_UNKNOWN };
 
 static __noinline void refuse(struct packet *packet, enum refused what)
@@ -46,18 +46,18 @@ static __always_inline void fill(struct packet *packet, struct tt_http_record *r
 	record->length = length;
 	record->copied = copied;
 	record->skip = 0;
-	/* Without branches: the verifier would follow each value. */
+	/* Without branches, because the verifier would follow each value. */
 	record->flags = flags | packet->sent * TT_HTTP_SENT | (packet->way->lost & 1) * TT_HTTP_LOST_BEFORE;
 }
 
-/* Hands a record over that lies in the ring buffer. */
+/* Submits a record that lies in the ring buffer. */
 static __always_inline void submit(struct packet *packet, struct tt_http_record *record, __u32 size)
 {
 	packet->way->lost = 0;
 	submit_to(&tt_http_ring, record, size);
 }
 
-/* Tells user space whose connection it is. Returns false if the ring buffer has no room for that. */
+/* Reports the owner of a connection to user space. Returns false if the ring buffer has no room for that. */
 __noinline int tt_http_introduce(struct __sk_buff *skb, struct connection *connection, __u32 where)
 {
 	struct tt_http_connection *to;
@@ -103,19 +103,19 @@ __noinline int tt_http_introduce(struct __sk_buff *skb, struct connection *conne
 	return 1;
 }
 
-/* Whether user space knows whose connection it is. */
+/* Returns whether user space knows the owner of the connection, which is reported if needed. */
 static __always_inline bool is_known(struct packet *packet)
 {
 	return packet->connection->begun || tt_http_introduce(packet->skb, packet->connection, WHERE(packet));
 }
 
-/* Takes room in the ring buffer, once user space knows whose connection it is. */
+/* Reserves room in the ring buffer, once user space knows the owner of the connection. */
 static __always_inline struct tt_http_record *reserve(struct packet *packet, const __u32 size)
 {
 	return is_known(packet) ? bpf_ringbuf_reserve(&tt_http_ring, size, 0) : 0;
 }
 
-/* Hands a record over that lies in a scratch, with `length` bytes of data. Returns false if it is refused. */
+/* Submits a record from a scratch buffer, with `length` bytes of data. Returns false if the ring buffer refuses it. */
 static __always_inline bool submit_scratch(struct packet *packet, struct scratch *scratch, __u64 length)
 {
 	__u64 size = sizeof(scratch->record) + length, bytes = ring_bytes(size);
@@ -130,8 +130,9 @@ static __always_inline bool submit_scratch(struct packet *packet, struct scratch
 }
 
 /*
- * Reads a packet's bytes; `most` is the room there is. The length is made from its last byte's number, which the compiler
- * must not see through: before Linux 6.10 the verifier does not learn from a comparison of one what the other is.
+ * Reads bytes of a packet; `most` is the size of the buffer. The length is computed from the number of its last byte,
+ * in a way that the compiler must not see through: before Linux 6.10, a comparison of one does not tell the verifier
+ * the bounds of the other.
  */
 static __always_inline bool load(struct __sk_buff *skb, void *to, __u32 offset, __u64 length, const __u64 most)
 {
@@ -154,7 +155,9 @@ static __always_inline __u32 offset_of(struct packet *packet, __u64 position)
 	return packet->offset + (__u32)(position - packet->first);
 }
 
-/* Tells that bytes passed which are not handed over, or how a way ended. `what` has their length, and above it flags. */
+/*
+ * Reports bytes that passed and are not handed over, or the end of a way. `what` has their length, and flags above it.
+ */
 __noinline int tt_http_tell(struct __sk_buff *skb, struct connection *connection, __u64 position, __u64 what, __u32 where)
 {
 	__u32 length = what;
@@ -201,7 +204,7 @@ struct copying {
 	__u32 flags;
 };
 
-/* Hands one record over. Returns whether there is nothing more to do. */
+/* Hands over one record. Returns 1 when nothing is left to do. */
 static long copy_turn(__u32 turn, struct copying *copying)
 {
 	__u32 length = copying->length, slice = length < TT_HTTP_LARGE ? length : TT_HTTP_LARGE;
@@ -221,8 +224,8 @@ static long copy_turn(__u32 turn, struct copying *copying)
 }
 
 /*
- * Hands the bytes from a position on over, in as many records as it takes. `what` has their number, above it flags, and
- * above those what is lost.
+ * Hands over the bytes from position `from` on, in as many records as needed. `what` has the number of bytes, above it
+ * flags, and above those the kind of loss if a record is refused.
  */
 __noinline int tt_http_copy(struct __sk_buff *skb, struct connection *connection, __u64 from, __u64 what, __u32 where)
 {
@@ -242,14 +245,14 @@ static __always_inline void copy(struct packet *packet, __u64 from, __u64 to, __
 		     offset_of(packet, from) << 1 | packet->sent);
 }
 
-/* Hands the bytes from one position to another over, wherever the way's place is. */
+/* Hands over the bytes from one position to another, whatever the way's own position is. */
 static __always_inline void hand_over_aside(struct packet *packet, __u64 from, __u64 to)
 {
 	if (from < to)
 		copy(packet, from, to, 0, REFUSED_UNKNOWN);
 }
 
-/* Hands the bytes from one position to another over; before the latter, nothing is to be handed over any more. */
+/* Hands over the bytes from one position to another; afterwards, no byte before `to` needs to be handed over. */
 static __always_inline void hand_over(struct packet *packet, __u64 from, __u64 to, __u32 flags, enum refused what)
 {
 	if (from >= to)

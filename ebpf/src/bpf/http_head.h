@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The heads of HTTP/1 messages, read as far as it takes to know where the message ends. User space parses the same bytes
- * again and has the last word; in any doubt it gets all of them.
+ * Reads the heads of HTTP/1 messages as far as needed to know where a message ends. User space parses the same bytes
+ * again, and its result counts; in any doubt it gets all bytes.
  */
 #ifndef TT_HTTP_HEAD_H
 #define TT_HTTP_HEAD_H
 
 #include "http_copy.h"
 
-/* Eight bytes as a number whose lowest byte is the first. */
+/* A number made of eight bytes, the first of which is the lowest. */
 #define TEXT8(a, b, c, d, e, f, g, h)                                                                             \
 	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | \
 	 (__u64)(g) << 48 | (__u64)(h) << 56)
@@ -19,10 +19,10 @@
 #define MASK3 0xffffffull
 #define MASK5 0xffffffffffull
 #define MASK7 0xffffffffffffffull
-/* Results of scan() that are no position. */
+/* Results of scan() other than a position. */
 #define SCAN_MORE 0u
 #define SCAN_DOUBT 0xffffffffu
-/* Turns of scan() at most: each takes a byte at least. */
+/* Maximum number of turns of scan(): each consumes at least one byte. */
 #define TURNS TT_HTTP_SMALL
 
 static __always_inline __u64 word(const __u8 *at)
@@ -30,10 +30,10 @@ static __always_inline __u64 word(const __u8 *at)
 	return *(const __u64 *)at;
 }
 
-/* Bytes in which scan() looks for a line feed in one turn. */
+/* Number of bytes in which scan() looks for a line feed in one turn. */
 #define STRIDE 32
 
-/* The line feeds of eight bytes, as far as the first: its highest bit is that byte's highest, and nothing is below it. */
+/* Marks line feeds in eight bytes: the lowest bit of the result is the highest bit of the first line feed's byte. */
 static __always_inline __u64 line_feeds(__u64 bytes)
 {
 	__u64 x = bytes ^ 0x0a0a0a0a0a0a0a0aull;
@@ -41,7 +41,7 @@ static __always_inline __u64 line_feeds(__u64 bytes)
 	return (x - 0x0101010101010101ull) & ~x & 0x8080808080808080ull;
 }
 
-/* Position, within STRIDE bytes, of the first that is a line feed; STRIDE if none is. */
+/* Returns the index of the first line feed within STRIDE bytes; STRIDE if there is none. */
 static __always_inline __u32 line_feed(const __u8 *bytes)
 {
 	__u64 found;
@@ -50,7 +50,10 @@ static __always_inline __u32 line_feed(const __u8 *bytes)
 #pragma unroll
 	for (i = 0; i < STRIDE; i += 8) {
 		found = line_feeds(word(bytes + i));
-		/* The lowest bit, moved to the lowest one of its byte, brings the byte's number to the top. */
+		/*
+		 * The lowest bit, shifted to the bottom of its byte, brings the byte's number to the top by
+		 * multiplication.
+		 */
 		if (found)
 			return i + ((((found & -found) >> 7) * 0x0001020304050607ull) >> 56);
 	}
@@ -62,7 +65,7 @@ static __always_inline bool is_token_start(__u8 c)
 	return c >= 'A' && c <= 'Z';
 }
 
-/* Reads the first 16 bytes of a head. */
+/* Evaluates the first 16 bytes of a head. */
 static __always_inline void read_start(struct way *way, __u64 first, __u64 second)
 {
 	way->said |= SAID_START;
@@ -84,7 +87,7 @@ static __always_inline void read_start(struct way *way, __u64 first, __u64 secon
 	}
 }
 
-/* Sets the body's length to the `digits` decimal digits at `text`, eight at a time and without a loop. */
+/* Sets the body's length to the number in `digits` decimal digits at `text`, eight at a time and without a loop. */
 static __always_inline void read_digits(struct way *way, const __u8 *text, __u32 digits)
 {
 	__u64 number;
@@ -93,22 +96,22 @@ static __always_inline void read_digits(struct way *way, const __u8 *text, __u32
 		way->said |= SAID_DOUBT;
 		return;
 	}
-	/* Zeros come in at the low end, which is the text's beginning. */
+	/* Zeros are shifted in at the low end, which is the beginning of the text. */
 	number = word(text) << (64 - 8 * digits) | (ZEROS >> (8 * digits - 1)) >> 1;
 	if ((number & HIGH_HALVES) != ZEROS || ((number + SIXES) & HIGH_HALVES) != ZEROS)
 		way->said |= SAID_DOUBT;
 	number -= ZEROS;
-	/* Pairs of digits, then pairs of those, then both halves. */
+	/* Combines digits to pairs, pairs to fours, and fours to the number. */
 	number = number * 10 + (number >> 8);
 	number = ((number & 0x000000ff000000ffull) * 0x000f424000000064ull +
 		  (number >> 16 & 0x000000ff000000ffull) * 0x0000271000000001ull) >> 32;
 	way->length = way->length * 100000000 + (__u32)number;
 }
 
-/* Reads the value of Content-Length: up to 16 digits, a space before them and a carriage return behind them. */
+/* Reads the value of Content-Length: up to 16 digits, possibly with a space before and a carriage return after them. */
 static __always_inline void read_length(struct way *way, const __u8 *text, __u32 length)
 {
-	/* User space knows what to do about several. */
+	/* User space decides what several of these fields mean. */
 	if (way->said & SAID_LENGTH || length < 2) {
 		way->said |= SAID_DOUBT;
 		return;
@@ -129,7 +132,7 @@ static __always_inline void read_length(struct way *way, const __u8 *text, __u32
 	read_digits(way, text, length);
 }
 
-/* Reads a line of a head, which is whole. `data` goes on for 40 bytes behind the line's first. */
+/* Reads a complete line of a head. At least 40 bytes from the line's first one on can be read. */
 static __always_inline void read_line(struct way *way, const __u8 *line, __u32 at, __u32 length)
 {
 	const __u8 *data = line + at;
@@ -141,7 +144,7 @@ static __always_inline void read_line(struct way *way, const __u8 *line, __u32 a
 	}
 	next = word(data + 8) | LOWER;
 	if ((first & 0xff) == ' ' || (first & 0xff) == '\t') {
-		/* The line before goes on. */
+		/* A folded line, which continues the previous one. */
 		way->said |= SAID_DOUBT;
 	} else if (name == TEXT8('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
 		if ((next & MASK7) == TEXT8('l', 'e', 'n', 'g', 't', 'h', ':', 0) && length > 15)
@@ -163,7 +166,7 @@ static __always_inline void read_line(struct way *way, const __u8 *line, __u32 a
 	}
 }
 
-/* Keeps the beginning of a line whose end has not passed. */
+/* Keeps the beginning of a line whose end is in a later packet. */
 static __always_inline bool keep(struct way *way, const __u8 *data, __u32 length)
 {
 	__u64 name = word(data) | LOWER;
@@ -188,13 +191,13 @@ static __always_inline bool keep(struct way *way, const __u8 *data, __u32 length
 	return true;
 }
 
-/* A head at hand. */
+/* A head that is being scanned. */
 struct scanning {
 	struct way *way;
 	const __u8 *data;
 };
 
-/* Goes on to the next line feed, but STRIDE bytes at most. Returns whether there is nothing more to do. */
+/* Continues to the next line feed, but at most STRIDE bytes. Returns 1 when nothing is left to do. */
 static long scan_turn(__u32 turn, struct scanning *scanning)
 {
 	struct way *way = scanning->way;
@@ -220,16 +223,16 @@ static long scan_turn(__u32 turn, struct scanning *scanning)
 		way->result = at + 1;
 		return 1;
 	}
-	/* Empty lines may come before a start line. */
+	/* Empty lines may precede a start line. */
 	if (!empty)
 		read_line(way, data, start, at - start);
 	return way->said & SAID_DOUBT ? 1 : 0;
 }
 
 /*
- * Reads `have` bytes of a head, line by line. Returns the position behind the head's end; SCAN_MORE if the end has not
- * passed, after keeping what the next packet needs; SCAN_DOUBT if it is not to be known. `data` has room for
- * TT_HTTP_SMALL bytes and SLACK, whatever lies there.
+ * Reads `have` bytes of a head, line by line. Returns the position after the head's end; SCAN_MORE if the end has not
+ * passed, after keeping the bytes that the next packet needs; SCAN_DOUBT if the end cannot be determined. `data` has
+ * room for TT_HTTP_SMALL bytes and SLACK, with arbitrary contents after the head.
  */
 static __always_inline __u32 scan(struct way *way, const __u8 *data, __u32 have)
 {

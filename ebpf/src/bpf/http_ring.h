@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is counted of the records of HTTP and TLS that a ring buffer refuses. */
+/* Counts of the records of HTTP and TLS that a ring buffer refuses. */
 #ifndef TT_HTTP_RING_H
 #define TT_HTTP_RING_H
 
 #include "ring.h"
 #include "http_shared.h"
 
-/* Counts a record of a cgroup as lost. Returns where the rest of what was lost is counted, or 0. */
+/*
+ * Counts a record of a cgroup as lost. Returns the cgroup's counts, to which the other kinds of losses are added, or 0.
+ */
 static __always_inline struct tt_http_lost *lose(void *map, __u64 cgroup)
 {
 	struct tt_http_lost none = {}, *lost = bpf_map_lookup_elem(map, &cgroup);

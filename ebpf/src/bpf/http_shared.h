@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the HTTP programs hand to user space. `ebpf/src/layout/http.rs` mirrors every struct; the asserts at the end and
- * the ones there fail the build when the two part ways.
+ * The data that the HTTP programs share with user space. `ebpf/src/layout/http.rs` mirrors every struct; the asserts at
+ * the end and the ones there fail the build if the two differ.
  */
 #ifndef TT_HTTP_SHARED_H
 #define TT_HTTP_SHARED_H
 
-/* Bytes that records carry at most; most heads fit into the small one. */
+/* Maximum number of bytes in a record; most heads fit into the small size. */
 #define TT_HTTP_SMALL 480
 #define TT_HTTP_LARGE 4096
 
 enum tt_http_flag {
 	TT_HTTP_SENT = 1 << 0,	      /* the traced socket sent the bytes; else it received them */
-	TT_HTTP_STARTS = 1 << 1,      /* the first byte begins a message or a frame, as far as can be told */
+	TT_HTTP_STARTS = 1 << 1,      /* the first byte begins a message or a frame, as far as the programs can tell */
 	TT_HTTP_LOST_BEFORE = 1 << 2, /* records of this way were refused since the last one */
 	TT_HTTP_FIN = 1 << 3,	      /* the way has ended: no byte comes at or after `sequence` */
 	TT_HTTP_RESET = 1 << 4,	      /* the connection was reset */
-	TT_HTTP_BEGIN = 1 << 5,	      /* the connection's first record, which tells whose it is */
+	TT_HTTP_BEGIN = 1 << 5,	      /* the connection's first record, which names its owner */
 	TT_HTTP_JOINED = 1 << 6,      /* with BEGIN: bytes had passed before */
 	TT_HTTP_RECEIVES = 1 << 7,    /* with BEGIN: `first_received` is known */
 	TT_HTTP_SENDS = 1 << 8,	      /* with BEGIN: `first_sent` is known */
-	TT_HTTP_TLS = 1 << 9,	      /* the connection speaks TLS; there is nothing else to come */
+	TT_HTTP_TLS = 1 << 9,	      /* the connection speaks TLS; no record follows */
 	TT_HTTP_EARLY = 1 << 10,      /* bytes that a listening socket received, of a connection that is not accepted yet: both a
 					 connection, whose cookie is 0, and the bytes follow */
-	TT_HTTP_RAW = 1 << 12,	      /* everything of this way is handed over: see struct tt_http_pause */
+	TT_HTTP_RAW = 1 << 12,	      /* all bytes of this way are handed over: see struct tt_http_pause */
 };
 
-/* Whose connection it is. Addresses and ports as the socket has them, in the forms of shared.h. */
+/* The owner of a connection. Addresses and ports are those of the socket, in the forms of shared.h. */
 struct tt_http_connection {
 	__u64 cgroup;
 	__u32 first_received; /* sequence numbers of the first bytes */
@@ -38,32 +38,33 @@ struct tt_http_connection {
 	__u32 reserved;
 };
 
-/* Bytes of a connection. They follow the struct; with TT_HTTP_BEGIN, a struct tt_http_connection does, and nothing else. */
+/* Bytes of a connection, which follow the struct. With TT_HTTP_BEGIN, only a struct tt_http_connection follows. */
 struct tt_http_record {
 	__u64 cookie; /* of the socket */
-	__u64 time;   /* when the packet passed, monotonic, in nanoseconds */
+	__u64 time;   /* time of the packet, monotonic, in nanoseconds */
 	__u32 sequence;
 	__u32 length; /* bytes that passed from `sequence` on, of which `copied` follow here */
 	__u16 copied;
-	__u16 skip;  /* bytes before them that are to be ignored */
+	__u16 skip;  /* number of bytes before them that must be ignored */
 	__u32 flags; /* enum tt_http_flag */
 };
 
 /*
- * Where a message begins next on both ways of a connection while none is under way, or of HTTP/2 a frame: sequence numbers.
- * User space tells it of connections with TT_HTTP_RAW. If nothing has passed since, the place is known again.
+ * The sequence numbers at which a message begins next on both ways of a connection while none is under way, or for
+ * HTTP/2 a frame. User space reports them for connections with TT_HTTP_RAW. If nothing has passed since, the position
+ * is known again.
  */
 struct tt_http_pause {
 	__u32 received;
 	__u32 sent;
 };
 
-/* What the ring buffer refused, by cgroup of the sockets. */
+/* Number of items that the ring buffer refused, by cgroup of the sockets. */
 struct tt_http_lost {
 	__u64 records;
-	__u64 requests;	 /* heads of which a part was refused */
-	__u64 responses; /* likewise */
-	__u64 unknown;	 /* records with bytes of which nobody knows how many messages they had */
+	__u64 requests;	 /* request heads of which a part was refused */
+	__u64 responses; /* response heads of which a part was refused */
+	__u64 unknown;	 /* records with an unknown number of messages */
 };
 
 _Static_assert(sizeof(struct tt_http_connection) == 56, "shared with Rust");

@@ -1,27 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The way through a packet: from the end of one message, chunk or frame to the next. */
+/* The way through a packet, from the end of one message, chunk or frame to the next. */
 #ifndef TT_HTTP_WALK_H
 #define TT_HTTP_WALK_H
 
 #include "http_head.h"
 
 /*
- * Heads, parts of them, chunks and frames that are looked at in one packet; the rest is user space's to judge. A packet of
- * 64 KiB that is part of a head has no more.
+ * Maximum number of heads, parts of heads, chunks and frames that are examined in one packet; the rest is left to user
+ * space. A packet of 64 KiB that is part of a head has no more.
  */
 #define STEPS 160
-/* Bytes of the line that gives a chunk's size that are read at once. */
+/* Number of bytes that are read at once of the line with a chunk's size. */
 #define CHUNK_LINE 16
-/* Bytes of a head that are read at once; most heads fit. */
+/* Number of bytes of a head that are read at once; most heads fit. */
 #define SLICE (TT_HTTP_SMALL - KEPT)
-/* Bytes of a head that are handed over: somewhat more than the parser keeps, which then counts the head as too large. */
+/*
+ * Maximum number of bytes of a head that are handed over: somewhat more than the parser keeps, which then counts the
+ * head as too large.
+ */
 #define HEAD_MOST (68 << 10)
 #define FRAME_HEADER 9
 #define PREFACE 24
 
 enum frame_type { FRAME_DATA = 0, FRAME_HEADERS = 1, FRAME_SETTINGS = 4, FRAME_TYPES = 10 };
 
-/* Nobody can tell any more where this way's messages begin: user space gets everything. */
+/* Gives up the way's position: it is unknown where messages begin, so user space gets everything. */
 static __always_inline void give_up(struct packet *packet)
 {
 	packet->way->place = PLACE_RAW;
@@ -60,7 +63,7 @@ static __always_inline void begin_chunks(struct way *way, __u64 end)
 	way->within = 0;
 }
 
-/* A request's head has ended at `end`. */
+/* Handles the end of a request's head, at position `end`. */
 static __always_inline void end_request_head(struct packet *packet, __u64 end)
 {
 	struct connection *connection = packet->connection;
@@ -82,7 +85,7 @@ static __always_inline void end_request_head(struct packet *packet, __u64 end)
 	}
 }
 
-/* A response's head has ended at `end`. */
+/* Handles the end of a response's head, at position `end`. */
 static __always_inline void end_response_head(struct packet *packet, __u64 end)
 {
 	struct connection *connection = packet->connection;
@@ -119,12 +122,12 @@ static __always_inline void end_response_head(struct packet *packet, __u64 end)
 	} else if (way->said & SAID_LENGTH) {
 		begin_message(way, end + way->length);
 	} else {
-		/* The body ends with the connection. */
+		/* The body lasts until the connection ends. */
 		begin_message(way, NEVER);
 	}
 }
 
-/* Ends a head at a position. */
+/* Handles the end of a head, at a position. */
 static __always_inline void end_head(struct packet *packet, __u64 end)
 {
 	struct way *way = packet->way;
@@ -137,7 +140,7 @@ static __always_inline void end_head(struct packet *packet, __u64 end)
 		end_response_head(packet, end);
 }
 
-/* Reads a slice of a head, as tt_http_head() does, into a scratch. Returns false if it cannot. */
+/* Reads a slice of a head into a scratch buffer, for tt_http_head(). Returns false on failure. */
 static __always_inline bool read_head(struct packet *packet, struct scratch *scratch)
 {
 	struct way *way = packet->way;
@@ -153,7 +156,10 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 		((__u64 *)data)[2] = ((__u64 *)way->line)[2];
 		((__u64 *)data)[3] = ((__u64 *)way->line)[3];
 	}
-	/* The verifier may have forgotten the bounds of what was on the stack. There is room for as much as the mask lets. */
+	/*
+	 * The verifier may have forgotten the bounds of a value on the stack. The buffer has room for all values of the
+	 * mask.
+	 */
 	asm volatile("" : "+r"(kept));
 	kept &= 2 * KEPT - 1;
 	if (!read_bytes(packet, data + kept, offset_of(packet, from), length, SLICE))
@@ -167,10 +173,10 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 	if (result == SCAN_DOUBT) {
 		give_up(packet);
 	} else if (result != SCAN_MORE) {
-		/* Positions in `data` begin with the bytes that were kept. */
+		/* Positions in `data` include the bytes that were kept before. */
 		end_head(packet, from + result - kept);
 		if (way->place == PLACE_MESSAGE) {
-			/* Of the body, what is in this packet passed now. */
+			/* The part of the body in this packet has passed with it. */
 			copied = result - kept;
 			passed = (packet->last < way->end ? packet->last : way->end) - from;
 			way->awaited = packet->last < way->end;
@@ -188,8 +194,8 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 }
 
 /*
- * Reads a slice of a head, or of the lines after the last chunk, from `end` on, and hands it over. While the ring buffer is
- * full, it is read all the same, so that the way's place is known when there is room again.
+ * Reads a slice of a head, or of the lines after the last chunk, from `end` on, and hands it over. While the ring
+ * buffer is full, the slice is read nevertheless, so that the way's position is known when there is room again.
  */
 __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {
@@ -205,9 +211,9 @@ __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection
 		return 0;
 	taken = *(volatile __u64 *)&scratches->taken;
 	free = ~taken & (taken + 1);
-	/* Of 1, 2, 4, 8: 0, 1, 2, 3. One value for the verifier, which would follow each. */
+	/* Turns 1, 2, 4, 8 into 0, 1, 2, 3, as one value for the verifier, which would follow each. */
 	index = (free >> 1) - (free >> 3);
-	/* All are taken, or an interrupting program took this one, which hardly ever happens. */
+	/* All buffers are in use, or an interrupting program took this one, which is very rare. */
 	if (index >= SCRATCHES || __sync_val_compare_and_swap(&scratches->taken, taken, taken | free) != taken) {
 		give_up(&packet);
 		return 0;
@@ -218,15 +224,15 @@ __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection
 	return 0;
 }
 
-/* Takes one byte of the line that gives a chunk's size. Returns whether the line has ended. */
+/* Parses one byte of the line with a chunk's size. Returns whether the line has ended. */
 static __always_inline bool chunk_byte(struct way *way, __u8 c)
 {
-	/* Before the digits is the line end behind the last chunk, which user space reads, too. */
+	/* The line end after the previous chunk precedes the digits; user space reads it too. */
 	if (c == '\n')
 		return way->digits > 0;
 	if (c == '\r' && way->digits == 0)
 		return false;
-	/* Behind them are extensions. */
+	/* Extensions follow the digits. */
 	if (way->within || c == '\r' || c == ';' || c == ' ' || c == '\t') {
 		way->within = 1;
 		return false;
@@ -242,7 +248,7 @@ static __always_inline bool chunk_byte(struct way *way, __u8 c)
 	return false;
 }
 
-/* Reads the line that gives a chunk's size, or what the packet has of it, and skips the chunk. */
+/* Reads the line with a chunk's size, or the packet's part of it, and skips the chunk. */
 __noinline int tt_http_chunk(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {
 	struct packet packet;
@@ -284,7 +290,7 @@ __noinline int tt_http_chunk(struct __sk_buff *skb, struct connection *connectio
 	return 0;
 }
 
-/* Reads the header of a frame, of which all but DATA are handed over. What is left of it is skipped, or copied as it passes. */
+/* Reads a frame header. All frames but DATA are handed over. The rest of a frame is skipped, or copied as it passes. */
 __noinline int tt_http_frame(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {
 	__u8 header[FRAME_HEADER] = {};
@@ -298,11 +304,11 @@ __noinline int tt_http_frame(struct __sk_buff *skb, struct connection *connectio
 	way = packet.way;
 	from = way->end;
 	starts = way->kept ? 0 : TT_HTTP_STARTS;
-	/* What is left of a small packet is handed over as a whole. */
+	/* The rest of a small packet is handed over as a whole. */
 	if (last - from <= TT_HTTP_SMALL && way->handed < last)
 		hand_over(&packet, from, last, starts, REFUSED_UNKNOWN);
 	if (way->kept || last - from < FRAME_HEADER) {
-		/* A header in pieces, byte by byte. `length` holds the first four bytes of it. */
+		/* A header in pieces is read byte by byte; `length` holds its first four bytes. */
 		__u8 byte = 0;
 
 		if (!read_bytes(&packet, &byte, offset_of(&packet, from), 1, 1)) {

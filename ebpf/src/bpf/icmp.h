@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Whom the messages of ping and raw sockets go to and come from: cgroup/sendmsg and recvmsg are not run for them. The
- * packets are seen in the caller's task all the same: sent ones at the egress of their cgroup, inside the call; received
- * ones when the call frees them, before its length is told. Both hooks see every packet of the machine, so they are
- * attached only while a session wants ICMP and there is any.
+ * The peers of messages on ping and raw sockets, for which cgroup/sendmsg and recvmsg are not run. Their packets are
+ * seen in the caller's task nevertheless: sent ones at the egress of their cgroup, inside the call; received ones when
+ * the call frees them, before their length is reported. Both hooks see every packet of the machine, so they are
+ * attached only while a session wants ICMP and there is some.
  */
 #ifndef TT_ICMP_H
 #define TT_ICMP_H
@@ -16,9 +16,8 @@ static __always_inline bool is_icmp(__u32 protocol)
 }
 
 /*
- * Keeps the address for the event that follows in this task. The kernel's own answers pass here too, from a softirq on
- * top of the task that is sending: they must not replace what was just noted. Only a socket that is known to be
- * selected does.
+ * Keeps the address for the next event of this task. The kernel's own replies pass here too, in a softirq on top of the
+ * task that is sending, and must not replace the note: only a socket that is known to be selected does.
  */
 static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, bool known)
 {
@@ -33,7 +32,7 @@ static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, 
 	note->socket = socket;
 }
 
-/* Whether the event that follows may be counted; `known`: whether that is sure. */
+/* Returns whether the next event may be counted; `known` is set if that is certain. */
 static __always_inline bool may_count(__u64 cgroup, bool *known)
 {
 	__u64 sessions = 0;
@@ -54,10 +53,10 @@ static __always_inline void note_received_icmp(struct sk_buff *skb)
 	__u64 addr[2] = {};
 	__be32 ipv4;
 
-	/* A packet that came in from an interface; one that is sent bears its socket as well. */
+	/* Only packets that came in from an interface; a packet that is being sent has its socket as well. */
 	if (!sk || !FIELD(skb, skb_iif))
 		return;
-	/* Others are not whole sockets. */
+	/* Objects in other states are not full sockets. */
 	state = FIELD(sk, __sk_common.skc_state);
 	if ((state != TCP_CLOSE && state != TCP_ESTABLISHED) || !is_icmp(FIELD(sk, sk_protocol)))
 		return;

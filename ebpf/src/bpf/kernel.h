@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The few kernel types and fields that the programs read. Offsets here mean nothing: `preserve_access_index`
- * makes the loader take them from the running kernel's BTF (CO-RE). Only names and types must match.
+ * The kernel types and fields that the programs read. The offsets here mean nothing: `preserve_access_index` makes the
+ * loader take them from the running kernel's BTF (CO-RE). Only names and types must match.
  */
 #ifndef TT_KERNEL_H
 #define TT_KERNEL_H
@@ -39,7 +39,7 @@ enum { BPF_F_USER_STACK = 256 }; /* of bpf_get_stack(); its lowest byte is the n
 enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 }; /* also of sockets' storage */
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 
-/* What programs on cgroups are given of a socket; the verifier checks each access. */
+/* The socket that programs on cgroups get; the verifier checks each access. */
 struct bpf_sock {
 	__u32 bound_dev_if;
 	__u32 family;
@@ -57,7 +57,7 @@ struct bpf_sock {
 };
 _Static_assert(__builtin_offsetof(struct bpf_sock, state) == 72, "include/uapi/linux/bpf.h");
 
-/* What bpf_tcp_sock() tells of a TCP socket. */
+/* The TCP fields of a socket, as bpf_tcp_sock() returns them. */
 struct bpf_tcp_sock {
 	__u32 not_used[4];
 	__u32 rcv_nxt;
@@ -75,7 +75,7 @@ struct bpf_tcp_sock {
 _Static_assert(__builtin_offsetof(struct bpf_tcp_sock, data_segs_in) == 60, "include/uapi/linux/bpf.h");
 _Static_assert(__builtin_offsetof(struct bpf_tcp_sock, bytes_acked) == 88, "include/uapi/linux/bpf.h");
 
-/* What programs on cgroup_skb are given. */
+/* Context of cgroup_skb programs. */
 struct __sk_buff {
 	__u32 len;
 	__u32 pkt_type;
@@ -108,9 +108,9 @@ enum { AF_INET = 2, AF_INET6 = 10 };
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_ICMPV6 = 58, IPPROTO_MPTCP = 262 };
 enum { SOCK_STREAM = 1, SOCK_RAW = 3 };
 enum { MSG_PEEK = 2, MSG_ERRQUEUE = 0x2000 };
-/* From include/uapi/linux/magic.h: the file system that sockets' files are of. */
+/* From include/uapi/linux/magic.h: the file system of socket files. */
 #define SOCKFS_MAGIC 0x534f434b
-/* From include/net/sock.h: bits of skc_flags, set by the FIN that a TCP socket received, and by SO_OOBINLINE. */
+/* From include/net/sock.h: bits of skc_flags, which are set by a received FIN of TCP, and by SO_OOBINLINE. */
 enum { SOCK_DONE = 1, SOCK_URGINLINE = 2 };
 /* From include/net/tcp_states.h. */
 enum {
@@ -123,7 +123,7 @@ enum {
 	TCP_LAST_ACK = 9,
 	TCP_LISTEN = 10,
 };
-/* What a kprobe is given: arch/x86/include/uapi/asm/ptrace.h, arch/arm64/include/uapi/asm/ptrace.h. */
+/* Context of a kprobe: arch/x86/include/uapi/asm/ptrace.h, arch/arm64/include/uapi/asm/ptrace.h. */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8;
@@ -137,13 +137,15 @@ struct user_pt_regs {
 };
 struct pt_regs;
 #endif
-/* From include/uapi/linux/if_ether.h, and where the addresses are in an IP header (RFC 791, RFC 8200). */
+/* From include/uapi/linux/if_ether.h, and the offsets of addresses in an IP header (RFC 791, RFC 8200). */
 enum { ETH_P_IP = 0x0800, ETH_P_IPV6 = 0x86dd };
 enum { IPV4_SOURCE = 12, IPV4_DESTINATION = 16, IPV6_SOURCE = 8, IPV6_DESTINATION = 24 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-/* The registers of user mode as the kernel has kept them. What follows the three underscores is no part of the name. */
+/*
+ * The user-mode registers that the kernel has saved. Three underscores and what follows are no part of a type's name.
+ */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs___kernel {
 	unsigned long bp, orig_ax, ip, sp;
@@ -176,7 +178,7 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-/* Whole, since the distance between the members of numbers[] is this one's size and is not relocated. */
+/* Complete, since the distance between members of numbers[] is the size of this struct and is not relocated. */
 struct upid {
 	int nr;
 	struct pid_namespace *ns;
@@ -214,7 +216,7 @@ struct mm_struct {
 };
 
 struct task_struct {
-	struct mm_struct *mm; /* 0: a thread of the kernel */
+	struct mm_struct *mm; /* 0 for a kernel thread */
 	int pid;
 	int tgid;
 	__u64 self_exec_id;
@@ -341,7 +343,7 @@ struct tcp_sock {
 	__u32 snd_una;
 	__u32 urg_seq; /* of the last urgent byte; 0: there was none */
 	__u32 srtt_us;
-	__u64 bytes_sent; /* data in segments, also that sent again */
+	__u64 bytes_sent; /* bytes in segments, including retransmits */
 	__u64 bytes_retrans;
 	__u32 total_retrans;
 	__u64 bytes_received;
@@ -350,7 +352,10 @@ struct tcp_sock {
 
 #pragma clang attribute pop
 
-/* sockaddr_in and sockaddr_in6 in one, from include/uapi/linux/in.h and in6.h. Not relocated: these never change. */
+/*
+ * sockaddr_in and sockaddr_in6 in one, from include/uapi/linux/in.h and in6.h. Not relocated, because they never
+ * change.
+ */
 struct socket_address {
 	__u16 family;
 	__be16 port;

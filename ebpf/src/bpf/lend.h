@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Sockets of one cgroup in the hands of a process of another: a service is given the listener that its manager made
- * (socket activation), a process that is moved takes its sockets along, a message carries one (SCM_RIGHTS). A socket
- * goes on to belong to the cgroup of its creator, and what a listener accepts belongs there too.
+ * Sockets of one cgroup that a process of another cgroup uses: a service gets the listener that its manager made
+ * (socket activation), a process that moves takes its sockets along, a message carries a socket (SCM_RIGHTS). A socket
+ * always belongs to the cgroup of its creator, and so do the sockets that a listener accepts.
  *
- * To look at the caller's cgroup at each event of a socket that nobody selected would cost too much. So arrivals are
- * watched: of a process in a selected cgroup, by cgroup_attach_task or, where it is born there, sched_process_fork; of a
- * socket in a process, by security_file_receive() where functions can be hooked; and what is older than its session is
- * searched for (older.h). Wherever a selected process is found to hold a socket of a cgroup that nobody selected,
- * that cgroup is noted as a lender. From then on its sockets are selected by the cgroup of the process that calls.
+ * Looking at the caller's cgroup at each event of an unselected socket would cost too much. Instead, arrivals are
+ * watched: of a process in a selected cgroup, by cgroup_attach_task or, if it is created there, sched_process_fork; of
+ * a socket in a process, by security_file_receive() if functions can be hooked. Sockets that are older than their
+ * session are searched for (older.h). If a selected process is found to hold a socket of an unselected cgroup, that
+ * cgroup is noted as a lender. From then on, its sockets are selected by the cgroup of the calling process.
  */
 #ifndef TT_LEND_H
 #define TT_LEND_H
 
 #include "origins.h"
 
-/* Open files of a process that are looked at when it arrives: so many groups of so many. */
+/* Maximum number of open files of an arriving process that are checked: LENT_GROUPS groups of LENT_GROUP. */
 #define LENT_GROUPS 64
 #define LENT_GROUP 64
 
-/* Whether a connection that was just accepted came to a listener that selected processes may hold. */
+/* Returns whether a connection that was just accepted came to a listener that selected processes may hold. */
 static __always_inline bool is_accepted_by_lent(struct sock *sk)
 {
 	return lenders &&
@@ -27,8 +27,8 @@ static __always_inline bool is_accepted_by_lent(struct sock *sk)
 }
 
 /*
- * The sessions that select a socket in the current task: by its cgroup, which has this id, or by the task's where that is
- * a lender, as `lent` says; and by the process itself.
+ * Returns the sessions that select a socket in the current task: by the socket's cgroup, which is `id`; by the task's
+ * cgroup if `id` is a lender, which sets `lent`; and by the process itself.
  */
 static __always_inline __u64 socket_sessions_of(struct sock *sk, __u64 id, __u32 generation, bool *lent)
 {
@@ -57,7 +57,7 @@ static __always_inline void note_lender(__u64 id, __u16 port)
 	count_loss(TT_LOSS_LENDERS, 1);
 }
 
-/* A selected process holds the socket with this address. */
+/* Notes that a selected process holds the socket at this address. */
 static __always_inline void lend(__u64 socket)
 {
 	struct sock *sk = (struct sock *)socket;
@@ -74,7 +74,7 @@ static __always_inline void lend(__u64 socket)
 		note_lender(id, bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
 }
 
-/* The socket that an open file is; 0 where it is something else. */
+/* Returns the socket of an open file; 0 if the file is something else. */
 static __always_inline struct sock *sock_of_file(struct file *file)
 {
 	struct socket *socket;
@@ -85,7 +85,7 @@ static __always_inline struct sock *sock_of_file(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-/* A selected process holds the file with this address, which need not be a socket. Not static: the verifier looks once. */
+/* Notes a file, socket or not, that a selected process holds. Not static, so that the verifier checks it once. */
 __noinline int lend_file(__u64 address)
 {
 	struct sock *sk = sock_of_file((struct file *)address);
@@ -98,9 +98,8 @@ __noinline int lend_file(__u64 address)
 }
 
 /*
- * A selected process holds LENT_GROUP open files, or fewer: the address is that of their place in its table. Of two loops,
- * one inside the other and in functions that the verifier looks at once, it walks through the sum of the rounds, not the
- * product.
+ * Notes up to LENT_GROUP open files that a selected process holds; the address is that of their place in its table. For
+ * nested loops in functions that the verifier checks once, it goes through the sum of the rounds, not the product.
  */
 __noinline int lend_files(__u64 address)
 {
@@ -116,7 +115,7 @@ __noinline int lend_files(__u64 address)
 	return 0;
 }
 
-/* A process has come into a cgroup, with its open files. */
+/* Handles a process that has come into a cgroup, with its open files. */
 static __always_inline void note_arrival(struct task_struct *task)
 {
 	struct fdtable *table;
@@ -134,14 +133,17 @@ static __always_inline void note_arrival(struct task_struct *task)
 		lend_files((__u64)files);
 		files += LENT_GROUP;
 		groups--;
-		/* The verifier of Linux 5.10 fails on a loop that ends where two numbers are equal: clang would make one. */
+		/*
+		 * The verifier of Linux 5.10 rejects a loop that ends when two numbers are equal, which clang would
+		 * make of this.
+		 */
 		barrier_var(groups);
 	}
 	if (groups)
 		count_loss(TT_LOSS_PROCESSES, 1);
 }
 
-/* The current process is given an open file by another one. */
+/* Handles an open file that another process passes to the current one. */
 static __always_inline void note_received(struct file *file)
 {
 	if (task_sessions(current_task(), selection.generation))

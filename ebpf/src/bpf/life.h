@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The life of a TCP connection, apart from its calls: who opens it, whether that fails, connections on which nothing was
- * ever sent, and the bytes that no call told.
+ * The life of a TCP connection, apart from its calls: its opening process, failed attempts, connections on which
+ * nothing was ever sent, and bytes that no call reported.
  *
- * connect() goes from CLOSE to SYN_SENT in the task that calls it; what follows can run in any task. So the slot is taken
- * there, pending, and is opened when the connection is established or has failed. An accepted connection's slot is taken
- * when it is established, pending until a process uses the connection; without any use, the process that closes it counts.
+ * connect() goes from CLOSE to SYN_SENT in the calling task; what follows can run in any task. So the slot is taken
+ * there, as pending, and is opened when the connection is established or has failed. The slot of an accepted connection
+ * is taken when it is established, and is pending until a process uses the connection; if none does, the connection
+ * counts for the process that closes it.
  */
 #ifndef TT_LIFE_H
 #define TT_LIFE_H
 
 #include "count.h"
 
-/* connect() has succeeded or failed. */
+/* Handles the result of a connect(). */
 static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, bool established)
 {
 	__u32 word = slot->state & ~TT_STATE_MASK;
@@ -21,7 +22,7 @@ static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, boo
 	struct flow flow = {};
 
 	if (established && slot->generation != (__u32)selection.generation) {
-		/* The selection has changed meanwhile. The connection's first bytes find out who wants it now. */
+		/* The selection has changed meanwhile. The connection's first bytes show who wants it now. */
 		drop_slot(slot);
 		remember_opening(sk, TT_OUTBOUND);
 		return;
@@ -31,7 +32,7 @@ static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, boo
 	describe_ends(&flow, sk);
 	__builtin_memcpy(slot->local_addr, flow.local_addr, 16);
 	slot->local_port = flow.local_port;
-	/* Ports are known now, and with them what the filters say. */
+	/* The ports are known now, so the filters can be applied. */
 	slot->sessions = wanted_sessions(&flow, slot->sessions);
 	slot->connections = established ? slot->sessions : 0;
 	if (tcp)
@@ -44,22 +45,24 @@ static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, boo
 		READ_COUNTERS(FIELD, &counters, sk, tcp);
 		slot->rx_first = received_first(&counters);
 		slot->tx_first = sent_first(&counters);
-		/* The SYN has a number in the sequence. What other processes have sent by now is in the base already. */
+		/*
+		 * The SYN takes a sequence number. Bytes that other processes have sent by now are in the base already.
+		 */
 		__sync_fetch_and_add(&slot->tx_base, 1);
 		slot->based = 1;
 	}
 	publish(&slot->state, word | TT_OPEN);
 }
 
-/* Whether it is not known yet what became of a connect(). */
+/* Returns whether the result of a connect() is still unknown. */
 static __always_inline bool is_connecting(struct tt_slot *main)
 {
 	return state_of(main) == TT_PENDING && main->owner && direction_of(main) == TT_OUTBOUND;
 }
 
 /*
- * Whether somebody may want a connection whose process is not known yet: any of the machine, while processes are selected.
- * What they open themselves is known from begin_connecting() on, but for MPTCP.
+ * Returns whether a session may want a connection whose process is not known yet: while processes are selected, any
+ * connection on the machine. Connections that they open themselves are known from begin_connecting() on, except MPTCP.
  */
 static __always_inline bool may_be_wanted(struct sock *sk, __u8 direction)
 {
@@ -68,7 +71,10 @@ static __always_inline bool may_be_wanted(struct sock *sk, __u8 direction)
 	return direction == TT_INBOUND && is_accepted_by_lent(sk);
 }
 
-/* Whether something was kept of a socket that has to be counted now: how it began, or bytes that no call told. */
+/*
+ * Returns whether something was kept of a socket that must be counted now: its beginning, or bytes that no call
+ * reported.
+ */
 static __always_inline bool has_origin(struct sock *sk)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
@@ -92,8 +98,8 @@ static __always_inline bool has_origin(struct sock *sk)
 }
 
 /*
- * Whether an accepted connection is in the hands of a process that closes it, or its side of it, and that is the first to use
- * it: the connection is this process's then. `main`: its main slot, or 0.
+ * Returns whether the process that closes an accepted connection, or its side of it, is the first to use it: the
+ * connection then belongs to this process. `main`: its main slot, or 0.
  */
 static __always_inline bool is_unused(struct sock *sk, struct tt_slot *main)
 {
@@ -103,9 +109,9 @@ static __always_inline bool is_unused(struct sock *sk, struct tt_slot *main)
 }
 
 /*
- * A connection ends, or one side of it: nothing more can be sent. Calls may still be under way, so that what is missing is
- * credited only when the socket is destroyed; but if a process is about to use it again, its counters begin anew. `fin`: a
- * FIN was sent before, and the kernel skipped the event that told.
+ * Handles the end of a connection, or of one side of it: nothing more can be sent. Calls may still be under way, so
+ * missing bytes are credited only when the socket is destroyed; but if a process is about to use the socket again, its
+ * counters begin anew. `fin`: a FIN was sent before, and the kernel skipped its event.
  */
 static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool itself, bool begins_anew, bool fin)
 {
@@ -116,7 +122,7 @@ static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool i
 		return;
 	note_health(main, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
 	if (!itself) {
-		/* Whatever the counters mean from now on, they are not this connection's bytes. */
+		/* Whatever the counters mean from now on, they do not count this connection's bytes. */
 		main->based = 0;
 		return;
 	}
@@ -129,7 +135,7 @@ static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool i
 	credit_received(main, &counters, 0);
 }
 
-/* Credits what no call told of a socket that is gone. */
+/* Credits the bytes of a destroyed socket that no call reported. */
 static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, bool itself)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
@@ -142,14 +148,14 @@ static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, b
 		return;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
 	finish_unseen(main, &counters, FIELD(tcp, bytes_sent) - FIELD(tcp, bytes_retrans));
-	/* A drain may credit at the same moment, and less. */
+	/* A drain may credit at the same moment, and fewer bytes, so a failed credit is tried again. */
 	if (!credit(main, &counters, 0, true))
 		credit(main, &counters, 0, true);
 	if (!credit(main, &counters, 0, false))
 		credit(main, &counters, 0, false);
 }
 
-/* Whether a state is of those that something is done at. */
+/* Returns whether a state is one that is handled. */
 static __always_inline bool matters(int state)
 {
 	return 1u << (state & 31) & (1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_FIN_WAIT1 | 1u << TCP_CLOSE |
@@ -173,7 +179,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	itself = counts_itself(sk);
 	key.cookie = known_cookie(sk);
 	main = key.cookie ? main_slot(key.cookie) : 0;
-	/* If the event of the establishment was skipped, the next one tells that there was one. */
+	/* If the event for the establishment was skipped, the next one shows that it happened. */
 	if (main && now != TCP_SYN_SENT && is_connecting(main)) {
 		fails = now == TCP_CLOSE && (before == TCP_SYN_SENT || before == TCP_SYN_RECV);
 		end_connecting(sk, main, !fails);
@@ -182,7 +188,10 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	}
 	switch (now) {
 	case TCP_SYN_SENT:
-		/* MPTCP tells its peer to the first subflow alone. */
+		/*
+		 * The MPTCP socket itself does not know its peer yet: connect() passes the address only to the first
+		 * subflow.
+		 */
 		if (!itself)
 			break;
 		/* A socket can be used again after it failed or was disconnected. */
@@ -192,7 +201,10 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		what = WHAT(TT_CONNECTS, TT_TCP);
 		break;
 	case TCP_ESTABLISHED:
-		/* Both ends may have called connect() at the same moment; what MPTCP accepts comes from TCP_LISTEN. */
+		/*
+		 * Both ends may have called connect() at the same moment; a socket that MPTCP accepts comes from
+		 * TCP_LISTEN.
+		 */
 		if (before != TCP_SYN_SENT && before != TCP_SYN_RECV && before != TCP_LISTEN)
 			break;
 		direction = before == TCP_SYN_SENT ? TT_OUTBOUND : TT_INBOUND;
@@ -204,9 +216,12 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		}
 		break;
 	case TCP_CLOSE:
-		/* Closed at once, as with data that nobody read. Only a process that uses the socket owns its lock. */
+		/* Closed at once, for example with unread data. Only a process that uses the socket owns its lock. */
 		owned = FIELD(sk, sk_lock.owned);
-		/* A FIN was sent, and what is received still counts in the end, if the socket is not used again. */
+		/*
+		 * After a FIN, the end was handled already; received bytes count when the socket is destroyed, unless
+		 * it is used again.
+		 */
 		ends = before != TCP_LISTEN && (owned || !main || !main->sent_all);
 		opens = ends && owned && is_unused(sk, main);
 		what = WHAT(TT_CLOSES, TT_TCP);
@@ -230,7 +245,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		finish(sk, main, itself, owned, now == TCP_CLOSE && is_after_fin(before));
 }
 
-/* The last event of a TCP socket. */
+/* Handles the last event of a TCP socket. */
 static __always_inline void destroy(struct sock *sk)
 {
 	struct tt_key key = { .cookie = known_cookie(sk), .owner = owner_of(current_task()) };
@@ -252,11 +267,11 @@ static __always_inline void destroy(struct sock *sk)
 		main = main_slot(key.cookie);
 	}
 	if (main) {
-		/* No event told what became of its connect(). A SYN that was answered is acknowledged. */
+		/* No event reported the result of the connect(). If the SYN was answered, bytes_acked includes it. */
 		if (tcp && is_connecting(main))
 			end_connecting(sk, main, FIELD(tcp, bytes_acked));
 		finish_last(sk, main, itself);
-		/* If an event was skipped, bytes can be left over of a connection whose process is not known. */
+		/* If an event was skipped, the slot can have bytes of a connection whose process is not known. */
 		if (state_of(main) == TT_PENDING && !main->rx_bytes && !main->tx_bytes)
 			drop_slot(main);
 		close_socket(main);
@@ -264,7 +279,7 @@ static __always_inline void destroy(struct sock *sk)
 	forget_cookie(sk);
 }
 
-/* A datagram socket is released, or one of MPTCP, on which nothing can be sent or received any more. */
+/* Handles the release of a datagram or MPTCP socket, on which nothing can be sent or received any more. */
 static __always_inline void release(__u64 cookie, __u32 protocol)
 {
 	struct tt_slot *main;
@@ -277,7 +292,7 @@ static __always_inline void release(__u64 cookie, __u32 protocol)
 	main = main_slot(cookie);
 	if (!main)
 		return;
-	/* An accepted connection that nobody has used is this process's. */
+	/* An accepted connection that nobody has used belongs to this process. */
 	if (!main->owner && claim(&main->owner, owner_of(current_task()))) {
 		__u32 cell = take_cell() - 1;
 		struct event *event = event_at(cell);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Every map that both objects have, and who writes it. Names stay within the 15 bytes that the kernel shows. */
+/* The maps that both objects have, and their writers. Names have at most the 15 bytes that the kernel shows. */
 #ifndef TT_MAPS_H
 #define TT_MAPS_H
 
 #include "kernel.h"
 #include "shared.h"
 
-/* Global data needs no look-up. The section of its own lets user space write the selection as a whole. */
+/* Global data needs no look-up. A section of its own lets user space write the selection as a whole. */
 volatile struct tt_selection selection SEC(".data.selection");
 
 /*
- * The flow table, see table.h: sized by user space and mapped there, so that reading it costs no system call. User space
- * scans the tags and looks at the slots that are in use.
+ * The flow table, see table.h. User space sets its size and maps it, so that reading it costs no system call: it scans
+ * the tags and reads the slots that are in use.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -29,7 +29,7 @@ struct {
 	__type(value, struct tt_slot);
 } tt_slots SEC(".maps");
 
-/* Flow -> slot in the stash, for what found no room in its two sets. User space removes entries with their slots. */
+/* Flow -> slot in the stash, for flows without room in their two sets. User space removes entries with their slots. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -37,7 +37,7 @@ struct {
 	__type(value, __u32);
 } tt_spill SEC(".maps");
 
-/* Sums by container, sessions and protocol of what found no slot at all. User space removes those of ended sessions. */
+/* Sums by container, sessions and protocol of events without a slot. User space removes those of ended sessions. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -55,8 +55,8 @@ struct {
 } tt_losses SEC(".maps");
 
 /*
- * Cookies of sockets that have ended and whose slots user space is to close: those of datagrams lie in many sets, and of TCP
- * those beside the main slot can be in the stash.
+ * Cookies of ended sockets whose slots user space must close: slots of datagrams lie in many sets, and slots beside the
+ * main slot of a TCP socket can be in the stash.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
@@ -64,7 +64,7 @@ struct {
 	__type(value, __u64);
 } tt_ended SEC(".maps");
 
-/* Numbers of the slots that `tt_reconcile` is to look at. Mapped; written by user space. */
+/* Numbers of the slots that `tt_reconcile` must check. Mapped; written by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -98,11 +98,13 @@ struct {
 } tt_processes SEC(".maps");
 
 /*
- * The maps below forget what was not asked for the longest when they fill up. User space sizes them by the number of
- * CPUs, since the kernel keeps 128 free entries ready for each.
+ * The maps below evict the least recently used entries when they are full. User space sizes them by the number of CPUs,
+ * since the kernel keeps 128 free entries ready for each.
  */
 
-/* Cgroup -> parent and name, for the cgroups of selected sockets: user space can name a container that is gone. */
+/*
+ * Cgroup -> parent and name, for the cgroups of selected sockets, so that user space can name a container that is gone.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -118,7 +120,7 @@ struct {
 	__type(value, __u8);
 } tt_directions SEC(".maps");
 
-/* A cgroup whose sockets selected processes hold, or a port of it that they listen on; see lend.h. */
+/* A cgroup whose sockets selected processes hold, or one of its ports that they listen on; see lend.h. */
 struct lender {
 	__u64 cgroup;
 	__u64 port; /* 0: the cgroup itself */
@@ -131,7 +133,7 @@ struct {
 	__type(value, __u32);
 } tt_lenders SEC(".maps");
 
-/* What was found out of a TCP socket before anybody could give it a slot, by the socket's address; see origins.h. */
+/* Facts about a TCP socket from before it could get a slot, by the socket's address; see origins.h. */
 struct origin {
 	__u64 rx_base;	/* as in struct tt_slot */
 	__u64 tx_base;
@@ -149,17 +151,17 @@ struct {
 	__type(value, struct origin);
 } tt_origins SEC(".maps");
 
-/* What was noted of the current task, for the event that follows in it: see peer.h and twin.h. */
+/* A note about the current task, for its next event: see peer.h and twin.h. */
 struct note {
-	__u64 socket;	/* of a message: its socket's address, or cookie where the hook has no address; 0: none */
-	__u64 addr[2];	/* whom the message goes to or came from */
+	__u64 socket;	/* of a message: its socket's address, or cookie if the hook has no address; 0: none */
+	__u64 addr[2];	/* address of the message's peer */
 	__u16 port;
 	__u8 received;	/* whether the message was received; ICMP alone */
 	__u8 counted;	/* the first of two twin programs has counted the event */
 	__u8 pad[4];
 };
 
-/* By the thread's id, where tasks have no storage. */
+/* Notes by thread id, for kernels without task storage. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -174,7 +176,7 @@ static __always_inline struct note *thread_note(void)
 	return bpf_map_lookup_elem(&tt_messages, &thread);
 }
 
-/* Makes a note if there is none. */
+/* Returns the note of the thread, which is created if there is none. */
 static __always_inline struct note *make_thread_note(void)
 {
 	struct note *known = thread_note(), none = {};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Sockets that are older than their session, found by going through the open files of all processes that can be seen: open
- * connections have their rows and owners at once, what they move next is known to the byte, and sockets from elsewhere are
+ * Sockets that are older than their session, found by going through the open files of all visible processes: open
+ * connections get rows and owners at once, their next bytes are counted exactly, and sockets from other cgroups are
  * found (lend.h).
  */
 #ifndef TT_OLDER_H
@@ -9,7 +9,7 @@
 
 #include "count.h"
 
-/* What a program on iter/task_file is given. */
+/* Context of a program on iter/task_file. */
 struct bpf_iter__task_file {
 	void *meta;
 	struct task_struct *task;

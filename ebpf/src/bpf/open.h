@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The slow way from an event to its slot: the first event of a flow, and the first one after the selection changed. The
- * event describes its socket and process; settle() then asks the filters and takes a slot.
+ * The slow path from an event to its slot, for the first event of a flow and the first one after the selection changed.
+ * The event describes its socket and process; settle() then applies the filters and takes a slot.
  */
 #ifndef TT_OPEN_H
 #define TT_OPEN_H
@@ -10,21 +10,21 @@
 #include "filter.h"
 #include "lend.h"
 
-/* What happened. */
+/* The kind of an event. */
 enum event_kind {
 	TT_SENT,
 	TT_RECEIVED,
 	TT_CONNECTS,	/* a connection is being opened */
-	TT_ESTABLISHED, /* a connection is there, and no process is known to use it yet */
+	TT_ESTABLISHED, /* a connection is established, and no process is known to use it yet */
 	TT_FOUND,	/* an older connection was found open */
-	TT_CLOSES,	/* an accepted connection is closed that nothing was sent or received on */
+	TT_CLOSES,	/* an accepted connection is closed on which nothing was sent or received */
 };
 
 struct event {
 	struct tt_key key;
 	struct flow flow;
-	__u64 socket;	  /* its address */
-	__u64 cgroup;	  /* that the flow belongs to */
+	__u64 socket;	  /* address of the socket */
+	__u64 cgroup;	  /* cgroup that the flow belongs to */
 	__u64 selected;	  /* sessions that select the socket or the process */
 	__u64 sessions;	  /* those of them whose filter wants the flow; valid after settling */
 	__u64 bytes;
@@ -33,7 +33,7 @@ struct event {
 	__u32 rx_first;
 	__u32 tx_first;
 	__u32 retransmits;
-	__u32 generation; /* of the selection that this event goes by */
+	__u32 generation; /* of the selection that this event uses */
 	__u8 kind;
 	__u8 based;	  /* the bases are valid */
 	__u8 older;	  /* the connection is older than its selection */
@@ -56,23 +56,23 @@ static __always_inline struct event *event_at(__u32 cell)
 _Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
 
 /*
- * What open_slot() is told in one word: kind of event, protocol, direction of a connection that was just established, and
- * whether the socket's counters are its application's bytes.
+ * The arguments of open_slot() in one word: kind of event, protocol, direction of a connection that was just
+ * established, and whether the socket's counters are those of its application.
  */
 #define WHAT(kind, protocol) ((kind) | (protocol) << 8)
 #define WHAT_DIRECTION(direction) ((direction) << 16)
 #define WHAT_COUNTS_ITSELF (1u << 24)
 
-/* Results of settle() besides a slot's handle. */
+/* Results of settle() other than a slot's handle. */
 #define NOBODY 0	   /* no session wants the flow */
 #define OVERFLOW 0xffffffffu /* the table is full */
 
-/* How often a process tries to make a main slot when another one does at the same moment. */
+/* Maximum number of attempts to make a main slot while another process does the same. */
 #define RIVAL_TRIES 3
 
 /*
- * Flows that no session wants, by their keys' hashes, so that their further events cost no filters. A hash of 64 bits that
- * is another flow's would need as many flows as no machine ever has.
+ * Hashes of flows that no session wants, so that their later events need no filters. Hashes have 64 bits: for two flows
+ * to have the same one, there would have to be more flows than any machine ever has.
  */
 #define UNWANTED_FLOWS 4096
 volatile __u64 unwanted_flows[UNWANTED_FLOWS];
@@ -82,12 +82,13 @@ static __always_inline __u64 unwanted_flow(const struct tt_key *key, __u64 hash,
 	return hash ^ ((__u64)key->owner << 32 | generation) * 0x9e3779b97f4a7c15ull;
 }
 
-/* Whether any datagram was ever counted; if not, the ends of datagram sockets are nobody's. */
+/* Set once a datagram was counted; until then, the ends of datagram sockets do not matter. */
 volatile __u64 datagrams;
 
 /*
- * Finds out who began to send between a datagram socket and a peer: the first message tells. A flow has it in its slot;
- * one that every filter refuses has none, and must not be taken for another at its next message.
+ * Finds the direction of the flow between a datagram socket and a peer, which is that of the first message. A flow
+ * keeps it in its slot; a flow that every filter rejects has no slot, and must still have the same direction at its
+ * next message.
  */
 static __always_inline __u8 datagram_direction(struct event *event)
 {
@@ -120,7 +121,7 @@ static __always_inline void fill_ends(struct tt_slot *slot, struct event *event)
 	slot->remote_port = event->flow.remote_port;
 }
 
-/* Fills a slot that was just taken; all but its state. */
+/* Fills a slot that was just taken, except its state. */
 static __always_inline void fill_slot(struct tt_slot *slot, struct event *event, __u64 connections)
 {
 	fill_process(slot, event);
@@ -145,8 +146,8 @@ static __always_inline void fill_bases(struct tt_slot *slot, struct event *event
 }
 
 /*
- * A pending slot gets a process, or its connection is there: now it is known who wants it, and user space may show it.
- * Returns as settle().
+ * Opens a pending slot that gets a process, or whose connection is established: it is now known who wants the
+ * connection, and user space may show it. Returns as settle() does.
  */
 static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *event, __u32 handle)
 {
@@ -159,7 +160,7 @@ static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *ev
 	}
 	if (!slot->based) {
 		fill_bases(slot, event);
-		/* MPTCP did not know its peer earlier. */
+		/* An MPTCP socket knows its peer only now. */
 		fill_ends(slot, event);
 	}
 	publish(&slot->state, (slot->state & ~TT_STATE_MASK) | TT_OPEN);
@@ -167,8 +168,9 @@ static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *ev
 }
 
 /*
- * Finds out which sessions want the flow of an event and gives it a slot. A slot belongs to one set of sessions: if the flow's counts
- * for that very set it stays; otherwise another one is taken, so that user space never has to split what it read.
+ * Finds the sessions that want the flow of an event and gives the flow a slot. A slot belongs to one set of sessions:
+ * if the flow's slot has exactly that set, it stays; otherwise another one is taken, so that user space never has to
+ * split what it read.
  *
  * Returns the slot's handle, NOBODY or OVERFLOW.
  */
@@ -183,7 +185,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 
 	if (!event)
 		return NOBODY;
-	/* Sockets without a cookie are more than there is room for. */
+	/* A socket has no cookie if there are more sockets than room for cookies. */
 	if (!event->key.cookie) {
 		event->sessions = event->selected;
 		count_loss(TT_LOSS_TABLE_FULL, 1);
@@ -206,7 +208,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 			fill_process(slot, event);
 			adopted = true;
 		} else if (main && event->kind == TT_FOUND) {
-			/* Who only holds a connection has moved nothing yet. */
+			/* A process that only holds a connection has moved nothing yet. */
 			return NOBODY;
 		} else if (main) {
 			slot = find_slot(&event->key, hash, &handle);
@@ -214,7 +216,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	}
 	event->sessions = event->opening ? event->selected : wanted_sessions(&event->flow, event->selected);
 	if (slot && state_of(slot) == TT_PENDING) {
-		/* Whoever has claimed an accepted connection opens it. */
+		/* The process that has claimed an accepted connection opens it. */
 		if (event->opening || (!adopted && event->flow.direction == TT_INBOUND))
 			return handle;
 		return open_pending(slot, event, handle);
@@ -229,33 +231,33 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 		close_slot(slot);
 	}
 	if (!event->sessions) {
-		/* What other processes counted of the socket would be found by nobody at its end. */
+		/* At the socket's end, nothing would find the slots of other processes. */
 		if (shared)
 			close_all(event->key.cookie);
 		if (!main || slot == main)
 			unwanted_flows[hash % UNWANTED_FLOWS] = unwanted_flow(&event->key, hash, event->generation);
 		return NOBODY;
 	}
-	/* A socket has one main slot; the other slots stand beside it. */
+	/* A socket has one main slot; its other slots are beside that one. */
 	beside = event->key.datagram;
 	if (main && slot != main)
 		beside = 1;
 	handle = 0;
 	for (i = 0; i < RIVAL_TRIES; i++) {
-		/* Numbers that the compiler must not make out of pointers. */
+		/* Keeps the compiler from computing these numbers from pointers. */
 		barrier_var(beside);
 		/* The key of a main slot has no owner. */
 		handle = take_slot(event->key.cookie, event->key.addr[0], event->key.addr[1],
 				   beside ? rest_of(&event->key) : 0, !beside && !event->new);
 		if (handle != CONTESTED)
 			break;
-		/* The other one is there by now, or it has given way too. */
+		/* The other main slot exists by now, or its maker has given way too. */
 		handle = 0;
 		main = main_slot(event->key.cookie);
 		if (main)
 			beside = 1;
 	}
-	/* Whoever makes the main slot was interrupted on the way. What this process moves must not wait. */
+	/* The process that makes the main slot was interrupted. Bytes of this process must not wait for it. */
 	if (i == RIVAL_TRIES) {
 		beside = 1;
 		handle = take_slot(event->key.cookie, 0, 0, rest_of(&event->key), false);
@@ -279,7 +281,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 		main->shared = 1;
 	}
 	fill_slot(new, event, connections);
-	/* Who sees the state sees all of the above. */
+	/* A reader that sees the state also sees everything above. */
 	publish(&new->state, TT_STATE(state, event->flow.protocol, event->flow.direction));
 	return handle;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What was found out of a TCP socket that could not be given a slot at that moment: which process will use a connection that
- * is accepted while sessions select processes is not known, and of what a process brings along into a cgroup, or of what
- * waits in a listener's queue, the address alone. So the bases of its counters are kept by its address until it is used;
- * splice as the first thing that is done with the socket is then counted to the byte. An address can be another socket's by
- * then, whose stream has another beginning.
+ * Facts about TCP sockets that cannot be given a slot yet. If a connection is accepted while sessions select processes,
+ * the process that will use it is unknown; of a socket that a process brings into a cgroup, or that waits in a
+ * listener's queue, only the address is known. The bases of such a socket's counters are kept by its address until it
+ * is used, so that splice as the first operation on the socket is counted exactly. By then, the address can be that of
+ * another socket, whose stream starts at other numbers.
  */
 #ifndef TT_ORIGINS_H
 #define TT_ORIGINS_H
@@ -12,13 +12,13 @@
 #include "counters.h"
 #include "select.h"
 
-/* Connections in a listener's queue that are looked at. */
+/* Maximum number of connections in a listener's queue that are checked. */
 #define QUEUE_MAX 1024
 
-/* Whether any origin was ever kept. */
+/* Set once an origin was kept. */
 volatile __u64 origins;
 
-/* Keeps the direction of a connection that was just made. With `based`, nothing of it was counted yet. */
+/* Keeps the direction of a connection that was just made. With `based`, none of its bytes were counted yet. */
 static __always_inline void remember_opening(struct sock *sk, __u8 direction)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
@@ -37,7 +37,7 @@ static __always_inline void remember_opening(struct sock *sk, __u8 direction)
 	origins = 1;
 }
 
-/* Keeps how far the socket at an address was used. Not static, as the address comes from anywhere. */
+/* Keeps the counters of the socket at an address. Not static, as the address can come from anywhere. */
 __noinline int remember_brought(__u64 address)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)address;
@@ -54,13 +54,13 @@ __noinline int remember_brought(__u64 address)
 	origin.tx_base = sent_of(&counters);
 	origin.rx_first = received_first(&counters);
 	origin.tx_first = sent_first(&counters);
-	/* What is known of its beginning stays. */
+	/* Facts that are already known about its beginning stay. */
 	bpf_map_update_elem(&tt_origins, &address, &origin, BPF_NOEXIST);
 	origins = 1;
 	return 0;
 }
 
-/* Keeps this of each connection that waits to be accepted. */
+/* Keeps these facts for each connection that waits to be accepted. */
 __noinline int remember_queue(__u64 address)
 {
 	struct inet_connection_sock *listener = (struct inet_connection_sock *)address;
@@ -74,7 +74,7 @@ __noinline int remember_queue(__u64 address)
 	return 0;
 }
 
-/* Finds what was kept of the socket at an address, if that is of the connection whose counters are given. */
+/* Returns what was kept for the socket at an address, if it belongs to the connection with these counters. */
 static __always_inline struct origin *find_origin(const __u64 *address, const struct counters *counters)
 {
 	struct origin *kept = origins ? bpf_map_lookup_elem(&tt_origins, address) : 0;
@@ -84,7 +84,7 @@ static __always_inline struct origin *find_origin(const __u64 *address, const st
 	return kept->based && kept->rx_first == received_first(counters) && kept->tx_first == sent_first(counters) ? kept : 0;
 }
 
-/* What was kept of the socket at an address is in its slot now. */
+/* Removes what was kept for the socket at an address, because it is in the slot now. */
 static __always_inline void forget_origin(__u64 address)
 {
 	if (origins)

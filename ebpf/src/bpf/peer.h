@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Whom a datagram goes to or came from. The hooks that count have the socket and the length, not the address. If the
- * application gives or asks for one, cgroup/sendmsg and cgroup/recvmsg see it in the same task just before.
+ * The peers of datagrams. The hooks that count have the socket and the length, but not the address. If the application
+ * gives an address or asks for one, cgroup/sendmsg and cgroup/recvmsg see it in the same task just before.
  */
 #ifndef TT_PEER_H
 #define TT_PEER_H
@@ -10,8 +10,8 @@
 #include "socket.h"
 
 /*
- * Writes the address in a message into a key; returns false if it has none. What is received fills `msg_name` wherever the
- * application asked for it; its length is told later, by inet_recvmsg() itself before Linux 7.
+ * Writes the address in a message into a key; returns false if there is none. A receive fills `msg_name` if the
+ * application asked for the address; before Linux 7, inet_recvmsg() itself sets the length of the address later.
  */
 static __always_inline bool named_peer(struct msghdr *msg, struct tt_key *key, bool sent)
 {
@@ -28,7 +28,7 @@ static __always_inline bool named_peer(struct msghdr *msg, struct tt_key *key, b
 	if (head.family == AF_INET6) {
 		bpf_probe_read_kernel(key->addr, sizeof(key->addr), name->ipv6);
 	} else {
-		/* An IPv4 socket takes AF_UNSPEC for it too. */
+		/* For AF_UNSPEC, an IPv4 socket uses the address as well. */
 		bpf_probe_read_kernel(&ipv4, sizeof(ipv4), &name->ipv4);
 		map_ipv4(key->addr, ipv4);
 	}
@@ -36,7 +36,7 @@ static __always_inline bool named_peer(struct msghdr *msg, struct tt_key *key, b
 	return true;
 }
 
-/* A call that failed was told its address too; it must not be taken for the next message's. */
+/* Removes the note of a failed call, whose address must not be used for the next message. */
 static __always_inline void forget_message(void)
 {
 	struct note *note = task_note();
@@ -46,9 +46,9 @@ static __always_inline void forget_message(void)
 }
 
 /*
- * Takes what was noted of the message that is being counted; returns whether there was anything. `cookie`: of the socket.
- * ICMP's notes have more to compare: the program that saw a message leave knows the cookie alone, and a note can be left
- * over from a receive that failed in the end.
+ * Removes the note about the message that is being counted; returns whether there was one. `cookie`: of the socket. For
+ * ICMP more is compared: the program that saw a message leave only knows the cookie, and a note can be left over from a
+ * receive that failed in the end.
  */
 static __always_inline bool take_message(struct sock *sk, __u64 cookie, __u64 *addr, __u16 *port, __u8 protocol,
 					 bool received)
@@ -69,9 +69,9 @@ static __always_inline bool take_message(struct sock *sk, __u64 cookie, __u64 *a
 }
 
 /*
- * Finds the peer of the message that was just sent or received: as the application named it or asked for it; else as the
- * socket is connected. Zeroes if neither tells: what a socket that is not connected receives can be from anybody, whomever
- * it sent to before.
+ * Finds the peer of the message that was just sent or received: the address that the application gave or asked for;
+ * otherwise the peer that the socket is connected to. Zeroes if there is neither: a message that an unconnected socket
+ * receives can come from anybody, whoever the socket sent to before.
  */
 static __always_inline void find_peer(struct sock *sk, struct tt_key *key, __u8 protocol, bool received)
 {

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The programs for Linux 5.10 and for kprobes, over the same table. Beside those of common.h and calls.h:
+ * The programs for Linux 5.10 and for kprobes, with the same table. In addition to those of common.h and calls.h:
  *
- * A kretprobe has few instances (twice the CPUs, at least 10; before Linux 5.17 without preemption as many as CPUs), and a
- * call that waits keeps one: return probes on what receives would lose events. So TCP is counted by its own counters alone,
- * as they stand each time that a process gives back the socket's lock (release_sock()); who calls, splices or receives
- * without a copy has taken it before (lock_sock_nested()), and so does a call that waits. Received UDP is counted in
- * skb_consume_udp(), which is told the length; everything else by return probes on functions that seldom wait.
+ * A kretprobe has few instances (twice the number of CPUs, at least 10; before Linux 5.17 without preemption, the
+ * number of CPUs), and a call that waits occupies one: return probes on receiving functions would lose events. TCP is
+ * therefore only counted by its own counters, each time that a process releases the socket's lock (release_sock()). A
+ * process that sends, splices or receives without a copy has taken the lock before (lock_sock_nested()), and so has a
+ * call that waits. Received UDP is counted in skb_consume_udp(), which gets the length; everything else by return
+ * probes on functions that seldom wait.
  */
 #include "probed.h"
 
-/* A call that a thread is in, by the thread's id. Threads end in the middle of calls, so the oldest make room. */
+/*
+ * The current call of a thread, by the thread's id. Threads can end in the middle of calls, so the oldest are evicted.
+ */
 struct call {
 	struct sock *sk;
 	struct msghdr *msg;
@@ -26,7 +29,7 @@ struct {
 
 static __always_inline struct sock *sock_of_file(struct file *file);
 
-/* The socket that an open file is; 0 if it is something else. */
+/* Returns the socket of an open file; 0 if the file is something else. */
 static __always_inline struct sock *sock_in(struct file *file)
 {
 	return sock_of_file(file);
@@ -54,7 +57,7 @@ static __always_inline bool may_be_selected(struct sock *sk, __u64 cgroup)
 	       !is_unwanted(cgroup, selection.generation);
 }
 
-/* The main slot of the socket at an address. */
+/* Returns the main slot of the socket at an address. */
 static __always_inline struct tt_slot *main_at(__u64 address)
 {
 	__u64 cookie = cookie_at(address);
@@ -62,7 +65,7 @@ static __always_inline struct tt_slot *main_at(__u64 address)
 	return cookie ? main_slot(cookie) : 0;
 }
 
-/* The current process takes the lock of a socket. If the socket has no slot yet, its counters are kept as they are now. */
+/* The current process takes the lock of a socket. If the socket has no slot yet, its present counters are kept. */
 static __always_inline void lock_taken(struct sock *sk)
 {
 	__u64 cgroup = socket_cgroup_id(sk);
@@ -75,7 +78,7 @@ static __always_inline void lock_taken(struct sock *sk)
 	remember_brought((__u64)sk);
 }
 
-/* Bytes that the counters of a socket have beyond what is counted. */
+/* Returns the number of bytes that the counters of a socket have beyond what is counted. */
 CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 {
 	struct sock *sk = (struct sock *)address;
@@ -84,7 +87,7 @@ CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 	struct origin *origin;
 
 	READ_COUNTERS(FIELD, &counters, sk, (struct tcp_sock *)sk);
-	/* No call tells of an urgent byte here: it counts when the stream passes it. */
+	/* No call shows an urgent byte here: it counts when the stream passes it. */
 	counters.urgent = false;
 	if (sent && is_after_fin(FIELD(sk, __sk_common.skc_state)) && (!main || !main->sent_all))
 		return 0;
@@ -99,7 +102,7 @@ CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 	return sent ? sent_of(&counters) - origin->tx_base : received_of(&counters) - origin->rx_base;
 }
 
-/* The current process is about to give it back: what the counters have beyond what is counted is this process's. */
+/* The current process is about to release the lock: bytes beyond what is counted belong to this process. */
 static __always_inline void lock_released(struct sock *sk)
 {
 	__u64 address = (__u64)sk;
@@ -113,7 +116,7 @@ static __always_inline void lock_released(struct sock *sk)
 	received = missing_at(address, false);
 	if (received > 0)
 		count_call(address, 0, received, false);
-	/* What nobody wanted must not be counted when somebody does. */
+	/* Bytes that nobody wanted must not be counted once somebody wants the socket. */
 	if ((sent > 0 || received > 0) && !main_at(address))
 		forget_origin(address);
 }
@@ -132,7 +135,7 @@ int BPF_KPROBE(tt_kp_unlock, struct sock *sk)
 	return 0;
 }
 
-/* Keeps what the return probe of the same call will need. `counts`: whether the call moves anything. */
+/* Keeps what the return probe of the same call needs. `counts`: the call moves bytes. */
 static __always_inline int note_call(struct socket *socket, struct msghdr *msg, bool sent, bool counts)
 {
 	struct sock *sk = FIELD(socket, sk);
@@ -170,7 +173,7 @@ int BPF_KPROBE(tt_kp_recv, struct socket *socket, struct msghdr *msg, unsigned l
 	return note_call(socket, msg, false, !(flags & (MSG_PEEK | MSG_ERRQUEUE)));
 }
 
-/* udp_recvmsg() waits; but it ends with this, told how much it copied. */
+/* udp_recvmsg() can wait, but it ends with this function, which gets the number of copied bytes. */
 SEC("kprobe/skb_consume_udp")
 int BPF_KPROBE(tt_kp_udp, struct sock *sk, void *skb, int len)
 {
@@ -186,7 +189,7 @@ int BPF_KPROBE(tt_kp_udp, struct sock *sk, void *skb, int len)
 	return 0;
 }
 
-/* A protocol's function for sending. IPv6's may call IPv4's, which then returns first and takes the call. */
+/* Return of a protocol's sending function. IPv6's may call IPv4's, which returns first and then counts the call. */
 SEC("kretprobe/udp_sendmsg")
 int BPF_KRETPROBE(tt_kr_send, int ret)
 {

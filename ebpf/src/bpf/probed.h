@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Access to the kernel for kprobes, and for Linux 5.10: pointers are numbers that a helper reads through, sockets have no
- * cookie that a program could ask for, and of atomic instructions there is addition alone (arm64's until about 5.17 knows
- * no other). typed.h has the same names for what can do more.
+ * Access to the kernel for kprobes, and for Linux 5.10: pointers are numbers that a helper reads through, programs
+ * cannot get a socket's cookie, and the only atomic instruction is addition (the only one on arm64 until about 5.17).
+ * typed.h has the same names for kernels and hooks that can do more.
  */
 #ifndef TT_ACCESS_H
 #define TT_ACCESS_H
 
 #include "maps.h"
 
-/* A field of a kernel struct, behind one pointer. */
+/* Reads a field of a kernel struct through one pointer. */
 #define FIELD(pointer, field) BPF_CORE_READ(pointer, field)
 
-/* A function that the verifier checks once for each program, apart from its callers: it is not static, and takes numbers. */
+/*
+ * A function that the verifier checks once for each program, apart from its callers. It is not static and takes
+ * numbers.
+ */
 #define CHECKED_ONCE __noinline
 
-/* Pointers are numbers anyway, so even a function that takes them can be checked once. */
+/* Pointers are numbers here, so a function that takes them can also be checked once. */
 #define OWN_FUNCTION __noinline
 #define HANDED(type) __u64
 #define HAND(pointer) address_of(pointer)
@@ -33,15 +36,15 @@ static __always_inline struct task_struct *current_task(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
-/* Identifies a process and the program that it runs; see typed.h. */
+/* Returns a number for a process and the program that it runs; see typed.h. */
 static __always_inline __u32 owner_of(struct task_struct *task)
 {
 	return FIELD(task, tgid) | (__u32)FIELD(task, self_exec_id) << 22;
 }
 
 /*
- * A number for each socket that was counted, by the socket's address, until the socket ends. The address alone would not do:
- * the kernel uses it again at once, while user space still has the slots of earlier sockets.
+ * Socket address -> number of the socket, for each socket that was counted, until the socket ends. The address alone
+ * would not be enough: the kernel reuses it at once, while user space still has the slots of earlier sockets.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -71,7 +74,7 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 		return known;
 	id = bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);
 	bpf_map_update_elem(&tt_ids, &address, &id, BPF_NOEXIST);
-	/* Another CPU may have been faster. With the map full, the socket's flows have no slots. */
+	/* Another CPU may have been faster. If the map is full, the socket's flows get no slots. */
 	return cookie_at(address);
 }
 
@@ -94,8 +97,8 @@ static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
 	__u64 value = 0;
 
 	/*
-	 * The first member, whatever it is called. Before Linux 5.15 it has no name of its own, and with net_cls or
-	 * net_prio in use, which its lowest bits tell, the kernel keeps their numbers there instead.
+	 * Reads the first member, whatever its name: before Linux 5.15 it has none. If net_cls or net_prio is in use,
+	 * which its lowest bits show, the kernel keeps their numbers there instead.
 	 */
 	bpf_core_read(&value, sizeof(value), &sk->sk_cgrp_data);
 	return value & 3 ? 0 : (struct cgroup *)value;
@@ -115,7 +118,7 @@ static __always_inline void fence(void)
 	__sync_fetch_and_add(&fences, 1);
 }
 #else
-/* Written to for the sake of the lock that the kernel takes and gives back. */
+/* A map that is written to because the kernel then takes and releases a lock. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -123,12 +126,12 @@ struct {
 	__type(value, __u32);
 } tt_fence SEC(".maps");
 
-/* Key and value of the map, in global data because the chains of calls have no room left on the stack. */
+/* Key and value of the map, in global data because the call chains have no room left on the stack. */
 __u32 fence_word;
 
 /*
- * A full barrier out of two spin locks: what was written before is there when the first lock is given back (release), and
- * what follows comes after the second was taken (acquire), which comes after the first was given back.
+ * A full barrier made of two spin locks: earlier writes are visible when the first lock is released, and later accesses
+ * come after the second one was taken (acquire), which is after the first was released.
  */
 static __always_inline void fence(void)
 {
@@ -138,8 +141,8 @@ static __always_inline void fence(void)
 #endif
 
 /*
- * Sets a word from 0 to a value. Whoever finds that its own addition is all there is has the word; all others take theirs
- * back. So at most one has it, and of two at the same moment perhaps none.
+ * Sets a word from 0 to a value. A CPU whose own addition is the only one has claimed the word; all others take theirs
+ * back. So at most one claims it, and of two at the same moment possibly none.
  */
 static __always_inline bool claim(__u32 *word, __u32 value)
 {
@@ -164,7 +167,9 @@ static __always_inline void publish(__u32 *word, __u32 value)
 	*(volatile __u32 *)word = value;
 }
 
-/* Adds to a word unless somebody else was seen to change it; what comes between is not noticed. */
+/*
+ * Adds to a word unless a change by somebody else is seen; a change between the check and the addition is not noticed.
+ */
 static __always_inline bool add_if_unchanged(__u64 *word, __u64 old, __u64 amount)
 {
 	if (*(volatile __u64 *)word != old)
@@ -189,7 +194,7 @@ static __always_inline struct note *make_task_note(void)
 	return make_thread_note();
 }
 
-/* Stacks are taken at tracepoints alone, by the object that typed.h is for. */
+/* Stacks are only taken at tracepoints, with the object that uses typed.h. */
 static __always_inline void note_for_stack(struct sock *sk, struct tt_slot *slot, __u32 handle)
 {
 }

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which sessions select a socket: by its cgroup or one of that cgroup's ancestors, or by the calling process. */
+/* The sessions that select a socket: by its cgroup or one of that cgroup's ancestors, or by the calling process. */
 #ifndef TT_SELECT_H
 #define TT_SELECT_H
 
 #include "cells.h"
 
-/* Deeper than any runtime nests; the kernel's own limit is INT_MAX. */
+/* Maximum depth of cgroups, deeper than any runtime nests; the kernel's own limit is INT_MAX. */
 #define MAX_DEPTH 32
 #define CACHE_SIZE 256
 #define LENDER_MARKS 256
 
 /*
- * The answer for a cgroup, positive or negative, so that a socket which nobody selects costs no look-up in a hash.
- * CPUs write entries without a lock. `check` ties the three words together: an entry that two writers tore apart
- * does not match and is a miss. It contains the generation, so that a change of the selection empties the cache.
+ * The cached sessions of a cgroup, or none, so that an unselected socket costs no hash look-up. CPUs write entries
+ * without a lock. `check` ties the three words together: an entry that two writers have torn does not match, and is a
+ * miss. It includes the generation, so a change of the selection empties the cache.
  */
 struct cached {
 	__u64 id;
@@ -35,11 +35,11 @@ static __always_inline __u64 id_of(struct cgroup *cgroup)
 	return FIELD(kn, id);
 }
 
-/* How often a lender was noted, and which cgroups may be some, by their ids: most that are none are never looked up. */
+/* Number of times that a lender was noted, and marks by cgroup id, so that most other cgroups need no look-up. */
 volatile __u64 lenders SEC(".data.lent");
 volatile __u8 lender_marks[LENDER_MARKS];
 
-/* Whether a cgroup, or a port of it, was noted as a lender, see lend.h. */
+/* Returns whether a cgroup, or one of its ports, was noted as a lender; see lend.h. */
 static __always_inline bool is_lender(__u64 id, __u16 port)
 {
 	struct lender key = { .cgroup = id, .port = port };
@@ -48,8 +48,8 @@ static __always_inline bool is_lender(__u64 id, __u16 port)
 }
 
 /*
- * Ids of cgroups whose sockets are nobody's, whoever calls; with the generation, and in one word, so that the events of
- * most sockets of a machine end after one comparison. The lower half of an id is never 0.
+ * Ids of cgroups whose sockets nobody wants, whoever calls, each in one word with the generation, so that the events of
+ * most sockets on a machine end after one comparison. The lower half of an id is never 0.
  */
 volatile __u64 unwanted[CACHE_SIZE];
 
@@ -63,12 +63,12 @@ static __always_inline bool is_unwanted(__u64 id, __u32 generation)
 	return unwanted[id % CACHE_SIZE] == unwanted_word(id, generation);
 }
 
-/* `lenders_before`: their number before it was found out that nobody wants the cgroup. */
+/* Notes that nobody wants a cgroup. `lenders_before`: value of `lenders` before that was determined. */
 static __always_inline void note_unwanted(__u64 id, __u32 generation, __u64 lenders_before)
 {
 	if (selection.by_process || is_lender(id, 0))
 		return;
-	/* Whoever notes a lender counts it first and then forgets the word. */
+	/* A CPU that notes a lender counts it first, and then clears the word. */
 	store_first(&unwanted[id % CACHE_SIZE], unwanted_word(id, generation));
 	if (lenders != lenders_before)
 		unwanted[id % CACHE_SIZE] = 0;
@@ -80,9 +80,9 @@ static __always_inline void forget_unwanted(__u64 id)
 }
 
 /*
- * The slow way, once for a cgroup and generation. Cgroups are addresses here and functions are not static, so that the
- * verifier looks at each function once by itself: with typed pointers it walks through every round of the loops, for
- * each program again, and that took most of the time to load them.
+ * The slow path, once for a cgroup and generation. Cgroups are addresses here and functions are not static, so that the
+ * verifier checks each function once by itself. With typed pointers, it would walk through every round of the loops
+ * again for each program, which took most of the time of loading.
  */
 
 __noinline __u64 cgroup_parent(__u64 cgroup)
@@ -90,7 +90,7 @@ __noinline __u64 cgroup_parent(__u64 cgroup)
 	return (__u64)BPF_CORE_READ((struct cgroup *)cgroup, self.parent, cgroup);
 }
 
-/* The sessions that select this very cgroup. */
+/* Returns the sessions that select exactly this cgroup. */
 __noinline __u64 sessions_of(__u64 cgroup)
 {
 	__u64 id = BPF_CORE_READ((struct cgroup *)cgroup, kn, id);
@@ -99,7 +99,7 @@ __noinline __u64 sessions_of(__u64 cgroup)
 	return found ? *found : 0;
 }
 
-/* Keeps name and parent of a cgroup. Returns whether they were known already. */
+/* Keeps the name and parent of a cgroup. Returns whether they were already known. */
 __noinline int remember_folder(__u64 cgroup)
 {
 	struct kernfs_node *kn = BPF_CORE_READ((struct cgroup *)cgroup, kn);
@@ -124,7 +124,7 @@ __noinline int remember_folder(__u64 cgroup)
 	return 0;
 }
 
-/* Finds the sessions that select the cgroup or one of its ancestors, and puts the answer into the cache. */
+/* Finds the sessions that select the cgroup or one of its ancestors, and caches them. */
 __noinline __u64 learn_sessions(__u64 cgroup, __u64 id, __u32 generation)
 {
 	struct cached *entry = &cgroup_cache[id % CACHE_SIZE];
@@ -149,7 +149,7 @@ __noinline __u64 learn_sessions(__u64 cgroup, __u64 id, __u32 generation)
 	return sessions;
 }
 
-/* Whether the cache knows the cgroup; if so, the sessions that select it. */
+/* Returns whether the cache has the cgroup; if so, also the sessions that select it. */
 static __always_inline bool cached_sessions(__u64 id, __u32 generation, __u64 *sessions)
 {
 	struct cached *entry = &cgroup_cache[id % CACHE_SIZE];
@@ -158,7 +158,7 @@ static __always_inline bool cached_sessions(__u64 id, __u32 generation, __u64 *s
 	return entry->id == id && entry->check == checksum(id, *sessions, generation);
 }
 
-/* The id of the socket's cgroup; 0 where the kernel does not say. */
+/* Returns the id of the socket's cgroup; 0 if the kernel does not know it. */
 static __always_inline __u64 socket_cgroup_id(struct sock *sk)
 {
 	struct cgroup *cgroup = socket_cgroup(sk);
@@ -166,7 +166,7 @@ static __always_inline __u64 socket_cgroup_id(struct sock *sk)
 	return cgroup ? id_of(cgroup) : 0;
 }
 
-/* The sessions that select a socket by its cgroup, which has this id. */
+/* Returns the sessions that select a socket by its cgroup, which has this id. */
 static __always_inline __u64 cgroup_sessions_of(struct sock *sk, __u64 id, __u32 generation)
 {
 	__u64 sessions;
@@ -178,7 +178,7 @@ static __always_inline __u64 cgroup_sessions_of(struct sock *sk, __u64 id, __u32
 	return learn_sessions(socket_cgroup_address(sk), id, generation);
 }
 
-/* The sessions that select a cgroup, given by its address. */
+/* Returns the sessions that select the cgroup at an address. */
 static __always_inline __u64 sessions_at(__u64 cgroup, __u32 generation)
 {
 	__u64 id = BPF_CORE_READ((struct cgroup *)cgroup, kn, id), sessions;
@@ -188,7 +188,7 @@ static __always_inline __u64 sessions_at(__u64 cgroup, __u32 generation)
 	return learn_sessions(cgroup, id, generation);
 }
 
-/* The sessions that select the cgroup of a task. */
+/* Returns the sessions that select the cgroup of a task. */
 static __always_inline __u64 task_sessions(struct task_struct *task, __u32 generation)
 {
 	return sessions_at((__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp), generation);

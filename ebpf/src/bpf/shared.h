@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the kernel programs and user space both read and write. `ebpf/src/layout.rs` mirrors every struct; the
- * asserts at the end and the ones there fail the build when the two part ways.
+ * The data that the kernel programs and user space share. `ebpf/src/layout.rs` mirrors every struct; the asserts at the
+ * end and the ones there fail the build if the two differ.
  *
  * All addresses are 16 bytes in network order; IPv4 is written as ::ffff:a.b.c.d. Ports are in host order.
  */
 #ifndef TT_SHARED_H
 #define TT_SHARED_H
 
-/* Sessions (traces) that one node can serve at once: one bit each in a 64-bit word. */
+/*
+ * Maximum number of sessions (traces) on one node, with one bit each in a 64-bit word. SESSIONS in layout.rs is the
+ * same.
+ */
 #define TT_SESSIONS 64
 /* Maximum number of port ranges, and of peer networks, in one session's filter. */
 #define TT_RANGES 16
 #define TT_NETWORKS 16
-/* Slots of a set: their tags share half a cache line. */
+/* Number of slots in a set: their tags share half a cache line. */
 #define TT_WAYS 8
-/* Longest cgroup folder name kept; "cri-containerd-<64 hex>.scope" has 85 bytes. */
+/* Maximum length of a cgroup folder's name that is kept; "cri-containerd-<64 hex>.scope" has 85 bytes. */
 #define TT_FOLDER 128
-/* Slots that one run of the program `tt_reconcile` looks at, at most. */
+/* Maximum number of slots that one run of the program `tt_reconcile` checks. */
 #define TT_WORK 256
-/* No slot; ends the list of work. */
+/* Not a slot: ends the list of work. */
 #define TT_NO_SLOT 0xffffffffu
 
 /*
@@ -38,7 +41,7 @@ enum tt_slot_state { TT_FREE = 0, TT_OPEN = 1, TT_CLOSED = 2, TT_PENDING = 3 };
 enum tt_direction { TT_UNKNOWN = 0, TT_INBOUND = 1, TT_OUTBOUND = 2 };
 enum tt_protocol { TT_TCP = 1, TT_UDP = 2, TT_ICMP = 4 };
 
-/* Why something could not be counted where it belongs; indexes of `tt_losses`. */
+/* The reasons why something could not be counted where it belongs; indexes of `tt_losses`. */
 enum tt_loss {
 	TT_LOSS_TABLE_FULL = 0,	 /* events of flows that found no slot; their bytes are in `tt_overflow` */
 	TT_LOSS_RX_BYTES,	 /* bytes that not even `tt_overflow` took */
@@ -46,18 +49,18 @@ enum tt_loss {
 	TT_LOSS_FOLDERS,	 /* cgroups whose name and parent could not be kept */
 	TT_LOSS_PROCESSES,	 /* processes that could not be followed, or not all of whose files could be looked at */
 	TT_LOSS_ENDED,		 /* sockets whose end was not told by `tt_ended`; slots of datagrams are freed when idle */
-	TT_LOSS_ICMP_PEER,	 /* ICMP messages whose peer nothing told; user space attaches the programs that do */
+	TT_LOSS_ICMP_PEER,	 /* ICMP messages without a known peer; user space attaches the programs that see it */
 	TT_LOSS_RESCUED_SENDS,	 /* no losses: messages that only a twin counted, see twin.h */
 	TT_LOSS_RESCUED_RECEIVES,
-	TT_LOSS_LENDERS,	 /* no losses: how often a lender was noted, see lend.h */
-	TT_LOSS_UNOWNED,	 /* no losses: looks at a connection from which bytes were read by nobody that is known */
+	TT_LOSS_LENDERS,	 /* no losses: number of times that a lender was noted, see lend.h */
+	TT_LOSS_UNOWNED,	 /* no losses: checks of a connection whose bytes an unknown process reads */
 	TT_LOSSES = 16,
 };
 
 /*
- * The counters of one flow: one socket, process, peer and set of sessions. Each 64 bytes are a cache line: what an event
- * touches; what names the flow; and the rest. The kernel fills a slot after taking its tag and publishes it by `state`.
- * User space alone frees slots: it clears the slot, then the tag.
+ * The counters of one flow: one socket, process, peer and set of sessions. Each 64 bytes are a cache line: the fields
+ * that an event changes, the names of the flow, and the rest. The kernel fills a slot after taking its tag, and
+ * publishes it by writing `state`. Only user space frees slots: it clears the slot, then the tag.
  */
 struct tt_slot {
 	__u64 cookie;		/* of the socket; 0: not filled yet */
@@ -69,12 +72,12 @@ struct tt_slot {
 	__u32 tx_calls;
 	__u32 state;		/* TT_STATE(), written last */
 	__u32 last;		/* main slot: handle of the slot whose process used the socket last; 0: this */
-	__u64 sessions;		/* those that the slot counts for; user space takes out those that end */
+	__u64 sessions;		/* those that the slot counts for; user space removes those that end */
 	__u8 based;		/* main slot: the four bases below are valid */
-	__u8 sent_all;		/* main slot: all that was sent is counted, and nothing more can be */
-	__u8 ahead;		/* main slot: bytes may be counted that a call will report yet, see counters.h */
+	__u8 sent_all;		/* main slot: nothing more can be sent; see `sent_final` */
+	__u8 ahead;		/* main slot: bytes may be counted that a call is yet to report, see counters.h */
 	__u8 shared;		/* main slot: further processes have used the socket */
-	__u32 epoch;		/* raised by user space each time it frees the slot: with its number, the flow's name */
+	__u32 epoch;		/* grows when user space frees the slot; with the slot's number, identifies the flow */
 
 	__u8 local_addr[16];
 	__u8 remote_addr[16];
@@ -91,7 +94,7 @@ struct tt_slot {
 	__u64 tx_base;
 	__u32 rx_first;		/* sequence number at which the connection's stream begins, by the counters */
 	__u32 tx_first;
-	__u32 retransmits;	/* segments since the slot was taken */
+	__u32 retransmits;	/* number of segments retransmitted since the slot was taken */
 	__u32 retransmits_base;
 	__u32 srtt_us;
 	__u32 sent_final;	/* with `sent_all`: lower half of all that was sent, bases included */
@@ -103,8 +106,8 @@ struct tt_tags {
 };
 
 /*
- * What is selected, as every event needs it. User space writes it by system call and raises the generation last, in a
- * call of its own, so that whoever sees the new generation sees the rest of it and of the maps.
+ * The selection, as every event needs it. User space writes it by a system call and changes the generation last, in
+ * another call, so that whoever sees the new generation also sees the rest of the selection and of the maps.
  */
 struct tt_selection {
 	__u64 generation;	/* another one after every change of what is selected; never 0 */
@@ -122,7 +125,7 @@ struct tt_network {
 	__u64 mask[2];
 };
 
-/* What a session wants of the sockets of its cgroups; zeroes mean everything. */
+/* The filter of a session for the sockets of its cgroups; zeroes mean everything. */
 struct tt_filter {
 	__u32 protocols;	/* enum tt_protocol, ored; 0: all */
 	__u32 direction;	/* enum tt_direction; 0: both. Unknown passes. */
@@ -132,13 +135,13 @@ struct tt_filter {
 	struct tt_network network[TT_NETWORKS];
 };
 
-/* A cgroup on the way from a selected socket up to the cgroup that a session named. */
+/* A cgroup on the path from a selected socket up to the cgroup that a session named. */
 struct tt_folder {
 	__u64 parent;
 	char name[TT_FOLDER];
 };
 
-/* Where bytes go that found no slot: exact in sum, without process and peer. */
+/* Key of the sums of events that found no slot: exact in total, without process and peer. */
 struct tt_overflow_key {
 	__u64 cgroup;
 	__u64 sessions;
@@ -152,7 +155,7 @@ struct tt_overflow {
 	__u64 tx_calls;
 };
 
-/* A flow, as its slot is found: by socket, process and, for datagrams, peer. */
+/* The key by which a flow's slot is found: socket, process and, for datagrams, peer. */
 struct tt_key {
 	__u64 cookie;
 	__u64 addr[2];		/* datagrams: the peer's, 0 if it is not known */
@@ -161,7 +164,7 @@ struct tt_key {
 	__u16 datagram;		/* 0: TCP, whose peer is no part of the key */
 };
 
-/* A process that sessions selected by itself; its children follow when `inherit` is set. */
+/* A process that sessions have selected by its id; its children are selected too by the sessions in `inherit`. */
 struct tt_process {
 	__u64 sessions;
 	__u64 inherit;

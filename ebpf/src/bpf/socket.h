@@ -34,10 +34,10 @@ static __always_inline void copy_ipv6(__u64 *out, struct in6_addr *address)
 }
 
 /*
- * Who opened a connection that was established before anybody watched it. An accepted socket keeps the interface that
- * the handshake came in by where others keep the one for multicast (tcp_v4_syn_recv_sock(), tcp_v6_syn_recv_sock()).
- * Nothing else can set it: IP_MULTICAST_IF and IPV6_MULTICAST_IF are refused on stream sockets. Above MPTCP's
- * subflows it is not kept, so there nothing tells.
+ * Returns the direction of a connection that was established before it was watched. An accepted socket stores the
+ * interface of its handshake in a field where others have the one for multicast (tcp_v4_syn_recv_sock(),
+ * tcp_v6_syn_recv_sock()). Nothing else can set the field: IP_MULTICAST_IF and IPV6_MULTICAST_IF are refused on stream
+ * sockets. An MPTCP socket above its subflows does not have it, so its direction is unknown.
  */
 static __always_inline __u8 guess_direction(struct sock *sk)
 {
@@ -70,8 +70,9 @@ static __always_inline __u8 protocol_numbered(__u16 number)
 }
 
 /*
- * Returns the `enum tt_protocol` of a socket; 0 if the socket is not counted. Raw sockets get copies of packets that others
- * receive, and of TCP have neither its states nor its end; only for ICMP they are what programs use.
+ * Returns the `enum tt_protocol` of a socket; 0 if the socket is not counted. Raw sockets get copies of packets that
+ * others receive, and have neither TCP's states nor its end; they are only counted for ICMP, for which programs use
+ * them.
  */
 static __always_inline __u8 protocol_of(struct sock *sk)
 {
@@ -99,14 +100,14 @@ static __always_inline __u16 local_port(struct sock *sk)
 {
 	__u16 port = FIELD(sk, __sk_common.skc_num);
 
-	/* For a raw socket it is no port. */
+	/* A raw socket has a protocol number instead of a port. */
 	if (FIELD(sk, sk_type) == SOCK_RAW)
 		return 0;
-	/* It is 0 once both ends have closed, while the last bytes are still read. */
+	/* This number is 0 once both ends have closed, while the last bytes are still being read. */
 	return port ? port : bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 }
 
-/* Writes both ends of a connection, or of a datagram socket the local one alone. */
+/* Writes both ends of a connection, or only the local end of a datagram socket. */
 static __always_inline void describe_ends(struct flow *flow, struct sock *sk)
 {
 	if (FIELD(sk, __sk_common.skc_family) == AF_INET) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Stacks of the calls that move bytes: an object of its own, loaded while a session asks for them. Its programs stand behind
- * those that count, and read what these have noted (stacks_note.h):
+ * The stacks of calls that move bytes. This object is loaded while a session asks for stacks. Its programs are attached
+ * after those that count, and read their notes (stacks_note.h):
  *
  *  sock_send_length, sock_recv_length   the stack of a call that was counted
  *  tcp_rcv_space_adjust                 the stack of a thread that receives without such a call
@@ -12,17 +12,19 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The hooks' own frames of a kernel stack: the program, what runs it, and the tracepoint. */
+/*
+ * Number of frames at the top of a kernel stack that are the hook's own: the program, its caller, and the tracepoint.
+ */
 #define OWN_FRAMES 3
-/* A copy that reaches the end of the stack's memory is brought as close to it, in bytes. */
+/* A copy that reaches the end of the stack's memory gets this close to it, in bytes. */
 #define LEAST_STEP 256
 
 volatile struct tt_stack_options options SEC(".data.options");
 
-/* Records that found no room in the ring buffer. Read by user space. */
+/* Number of records that found no room in the ring buffer. Read by user space. */
 volatile __u64 lost SEC(".data.lost");
 
-/* One element, put there by user space: `tt_stack_note` of the object that counts. */
+/* One element, set by user space: the map `tt_stack_note` of the object that counts. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
@@ -30,13 +32,13 @@ struct {
 	__array(values, struct {
 		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 		__uint(max_entries, 1);
-		/* By sizes, since the compiler leaves out types that are only named here. */
+		/* Sizes are given instead of types, since the compiler omits types that are only named here. */
 		__uint(key_size, sizeof(__u32));
 		__uint(value_size, sizeof(struct tt_stack_note));
 	});
 } tt_stack_notes SEC(".maps");
 
-/* Process -> how its stacks are taken, from the first one of its program on. User space changes it. */
+/* Process -> mode in which its stacks are taken, from its program's first stack on. User space changes the mode. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -49,7 +51,7 @@ struct {
 	__uint(max_entries, 1 << 16);
 } tt_stacks SEC(".maps");
 
-/* A call whose stack is to be taken. */
+/* A call whose stack is being taken. */
 struct taken {
 	struct tt_stack_note note;
 	__u64 instruction;
@@ -64,7 +66,7 @@ struct taken {
 	bool fresh; /* the first stack of its program */
 };
 
-/* Takes the note of the event at hand away; returns false if there is none. */
+/* Removes and returns the note of the current event; returns false if there is none. */
 static __always_inline bool take_note(struct sock *sk, struct tt_stack_note *taken)
 {
 	struct tt_stack_note *note;
@@ -79,19 +81,19 @@ static __always_inline bool take_note(struct sock *sk, struct tt_stack_note *tak
 		return false;
 	*taken = *note;
 	note->thread = 0;
-	/* Else the program that was to take it was skipped. */
+	/* Otherwise, the program that should have removed it was skipped. */
 	return taken->thread == bpf_get_current_pid_tgid() && taken->socket == (__u64)sk;
 }
 
 /*
- * Copies the top of a stack. Memory that ends is copied as far as it goes, to some bytes; returns how many were copied.
- * `wanted` is the size at most.
+ * Copies the top of a stack, up to `wanted` bytes and at most `size`. If the memory ends, the copy is cut a few bytes
+ * short of that; returns the number of copied bytes.
  */
 static __always_inline __u32 copy_stack(__u8 *to, const __u32 size, __u64 from, __u64 wanted)
 {
 	__u32 at = 0, step, length = wanted < size ? wanted : size;
 
-	/* For the verifier, which does not follow the comparison above through the compiler's registers. */
+	/* This is for the verifier, which does not follow the comparison above through the compiler's registers. */
 	barrier_var(length);
 	if (length > size)
 		return 0;
@@ -101,13 +103,13 @@ static __always_inline __u32 copy_stack(__u8 *to, const __u32 size, __u64 from, 
 	for (step = size / 2; step >= LEAST_STEP; step /= 2) {
 		if (at <= size - step && !bpf_probe_read_user(to + at, step, (void *)(from + at)))
 			at += step;
-		/* The verifier would look at each sum of steps by itself. */
+		/* Keeps the verifier from checking each sum of steps by itself. */
 		barrier_var(at);
 	}
 	return at;
 }
 
-/* Hands over a stack with room for so many bytes of its user's part. The size is a constant wherever this is called. */
+/* Hands over a stack with room for `size` bytes of its user part. The size is a constant in every call. */
 static __always_inline int hand_over(void *ctx, struct taken *taken, const __u32 size)
 {
 	struct tt_stack *stack;
@@ -152,7 +154,7 @@ static __always_inline int hand_over(void *ctx, struct taken *taken, const __u32
 		if (length > 0)
 			stack->kernel_count = length / sizeof(__u64);
 	}
-	/* User space looks into a process while it lives: at once, as that may not be long. */
+	/* User space can inspect a process only while it lives, so it is woken at once. */
 	if (taken->fresh)
 		bpf_ringbuf_submit(stack, BPF_RB_FORCE_WAKEUP);
 	else
@@ -160,7 +162,7 @@ static __always_inline int hand_over(void *ctx, struct taken *taken, const __u32
 	return 0;
 }
 
-/* Reads the registers of a thread in user mode; there are none of the kernel's threads. Returns whether it has a stack. */
+/* Reads the user-mode registers of a thread, which kernel threads do not have. Returns whether it has a user stack. */
 static __always_inline bool read_registers(struct task_struct *task, struct taken *taken)
 {
 	struct pt_regs___kernel *registers;
@@ -180,10 +182,10 @@ static __always_inline bool read_registers(struct task_struct *task, struct take
 	taken->frame = registers->user_regs.regs[29];
 	taken->link = registers->user_regs.regs[30];
 #endif
-	/* Above are arguments and environment, no frames. Threads' stacks and those of languages lie elsewhere. */
+	/* Above are arguments and environment, not frames. Stacks of threads and of language runtimes are elsewhere. */
 	begin = mm->start_stack;
 	taken->left = begin > taken->stack ? begin - taken->stack : ~0ull;
-	/* Workers of io_uring have the memory of their process and no stack. */
+	/* Workers of io_uring have the memory of their process, but no stack. */
 	return taken->stack != 0;
 }
 
@@ -202,7 +204,7 @@ static __always_inline int take(void *ctx, struct sock *sk, int ret, __u32 flags
 		return hand_over(ctx, &taken, 0);
 	pid = taken.note.thread >> 32;
 	known = bpf_map_lookup_elem(&tt_stack_modes, &pid);
-	/* Counts what the thread has executed; those that it begins go on from its number. */
+	/* Number of the program, which grows with each exec; threads inherit it. */
 	taken.program = task->self_exec_id;
 	if (known && known->program == taken.program) {
 		mode = known->mode;

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which calls have their stack taken. Each CPU has a budget: as long as it lasts, each call does. When it is used up, each does
- * by chance, so that the rate at which the budget grows is kept to; until half of it is there again.
+ * The choice of the calls whose stacks are taken. Each CPU has a budget: as long as it lasts, the stack of every call
+ * is taken. When it is used up, stacks are taken by chance, at the rate at which the budget grows, until half of the
+ * budget is there again.
  */
 #ifndef TT_STACKS_BUDGET_H
 #define TT_STACKS_BUDGET_H
 
 #include "kernel.h"
 
-/* Nanoseconds in which a CPU's budget grows by one stack, and the most that it has, in nanoseconds. Set by user space. */
+/* Time in ns in which a CPU's budget grows by one stack, and the maximum of the budget in ns. Set by user space. */
 const volatile __u64 stack_period = 1000000;
 const volatile __u64 stack_budget = 1000000000;
 
-/* Time after which the chance is found anew, in nanoseconds. */
+/* Time in ns after which the chance is computed anew. */
 #define WINDOW 100000000ull
-/* The chance is found anew sooner when that many times the stacks that fit into the budget's growth were taken. */
+/* The chance is computed earlier if this many times more stacks were taken than the budget's growth allows. */
 #define TOO_MANY 4
 
-/* Times are in nanoseconds of the monotonic clock. */
+/* The budget of a CPU. Times are in nanoseconds of the monotonic clock. */
 struct budget {
-	__u64 left;	/* grows with the time */
-	__u64 grown_at; /* the last time */
-	__u64 window;	/* begin of the window */
-	__u32 calls;	/* in the window */
-	__u32 taken;	/* by chance in the window */
+	__u64 left;	/* what is left of the budget, which grows with time */
+	__u64 grown_at; /* time at which it grew last */
+	__u64 window;	/* beginning of the window */
+	__u32 calls;	/* number of calls in the window */
+	__u32 taken;	/* number of stacks taken by chance in the window */
 	__u32 chance;	/* as a fraction of 2^32; 0: always */
 	__u32 by_chance;
 };
@@ -35,12 +36,12 @@ struct {
 	__type(value, struct budget);
 } tt_stack_budget SEC(".maps");
 
-/* Finds the chance by the calls of the window, and begins the next one. */
+/* Computes the chance from the calls in the window, and starts the next one. */
 static __always_inline void renew(struct budget *budget, __u64 now)
 {
 	__u64 elapsed = now - budget->window, fits, calls = budget->calls;
 
-	/* What was seldom called for long says nothing of what begins now. */
+	/* A long time with few calls says nothing about the calls that begin now. */
 	if (elapsed > 10 * WINDOW)
 		elapsed = 10 * WINDOW;
 	fits = elapsed / stack_period + 1;
@@ -50,7 +51,10 @@ static __always_inline void renew(struct budget *budget, __u64 now)
 	budget->taken = 0;
 }
 
-/* Whether the call at hand has its stack taken; sets the chance that it had, as a fraction of 2^32, or 0 if it had to be. */
+/*
+ * Returns whether the current call's stack is taken; sets its chance, as a fraction of 2^32, or 0 if it is taken
+ * surely.
+ */
 static __always_inline bool is_taken(__u32 *chance)
 {
 	__u64 now = bpf_ktime_get_ns(), left;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Bytes that a thread receives without a call that reports them: by splice(), and by getsockopt(TCP_ZEROCOPY_RECEIVE). The
- * socket's counters bring the bytes; the note that is left here has the thread's stack claim them. In the other direction both
- * ways end in a send that is counted as any other.
+ * Bytes that a thread receives without a call that reports them: by splice(), and by getsockopt(TCP_ZEROCOPY_RECEIVE).
+ * The bytes are known from the socket's counters; the note that is left here makes the thread's stack claim them. In
+ * the other direction, both ways end in a send that is counted like any other.
  */
 #ifndef TT_STACKS_CLAIM_H
 #define TT_STACKS_CLAIM_H
@@ -18,7 +18,7 @@ enum { CALL_GETSOCKOPT = 209, CALL_SPLICE = 76 };
 #define SYSTEM_CALL(registers) (registers)->syscallno
 #endif
 
-/* A thread is about to be given bytes of a TCP socket. */
+/* Notes that a thread is about to receive bytes of a TCP socket. */
 static __always_inline void note_receiver(struct sock *sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

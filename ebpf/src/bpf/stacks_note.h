@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Notes for the object of stacks (stacks.bpf.c). Its programs stand behind those that count, on the same hooks: what was
- * counted is told them by a note of the CPU, which they read in the same event.
+ * Notes for the object of stacks (stacks.bpf.c). Its programs are attached after those that count, on the same hooks: a
+ * note of the CPU describes what was counted, and is read in the same event.
  */
 #ifndef TT_STACKS_NOTE_H
 #define TT_STACKS_NOTE_H

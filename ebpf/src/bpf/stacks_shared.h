@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the programs that take stacks hand to user space. `ebpf/src/layout/stacks.rs` mirrors every struct; the asserts at the
- * end and the ones there fail the build when the two part ways.
+ * The data that the programs that take stacks share with user space. `ebpf/src/layout/stacks.rs` mirrors every struct;
+ * the asserts at the end and the ones there fail the build if the two differ.
  */
 #ifndef TT_STACKS_SHARED_H
 #define TT_STACKS_SHARED_H
 
-/* Addresses of a user stack, and of a kernel stack, at most. */
+/* Maximum number of addresses of a user stack, and of a kernel stack. */
 #define TT_STACK_ADDRESSES 127
 #define TT_STACK_KERNEL 48
 
-/* How the user stacks of a process are taken. */
+/* The ways to take the user stacks of a process. */
 enum tt_stack_mode {
-	TT_STACK_COPY_8 = 0, /* at most 8 KiB of the top are copied; processes without an entry */
+	TT_STACK_COPY_8 = 0, /* at most 8 KiB of the top are copied; also for processes without an entry */
 	TT_STACK_COPY_16,
 	TT_STACK_COPY_32,
 	TT_STACK_COPY_64,
@@ -30,24 +30,24 @@ enum tt_stack_flag {
 /* A value of `tt_stack_modes`. */
 struct tt_stack_known {
 	__u32 mode;    /* enum tt_stack_mode */
-	__u32 program; /* which one the process executes, as in struct tt_stack */
+	__u32 program; /* number of the program that the process executes, as in struct tt_stack */
 };
 
-/* What the programs that count tell those that take stacks, on one CPU and within one event. */
+/* A note of the programs that count for those that take stacks, on one CPU and within one event. */
 struct tt_stack_note {
 	__u64 thread;	/* as bpf_get_current_pid_tgid() says; 0: the note was taken */
-	__u64 socket;	/* its address */
+	__u64 socket;	/* address of the socket */
 	__u64 sessions; /* those that count the call and want stacks */
 	__u32 slot;	/* number of the slot in which it was counted */
 	__u32 epoch;	/* of the slot */
 };
 
-/* One call, or claim. `length` bytes of the user's part follow. */
+/* The record of one call, or claim. `length` bytes of the user's part follow. */
 struct tt_stack {
 	__u32 slot;
 	__u32 epoch;
-	__u32 bytes;  /* that the call moved */
-	__u32 chance; /* with which the call was taken, as a fraction of 2^32; 0: each one is */
+	__u32 bytes;  /* number of bytes that the call moved */
+	__u32 chance; /* chance that the call was taken, as a fraction of 2^32; 0 if every call is */
 	__u32 pid;    /* process id on the host */
 	__u32 tid;
 	char comm[16]; /* name of the thread */
@@ -55,15 +55,15 @@ struct tt_stack {
 	__u64 stack;
 	__u64 frame;
 	__u64 link;
-	__u64 sessions;	    /* for which the stack was taken */
-	__u32 flags;	    /* enum tt_stack_flag */
-	__u32 length;	    /* of what follows, in bytes */
-	__u32 kernel_count; /* addresses of the kernel stack */
+	__u64 sessions;	    /* sessions for which the stack was taken */
+	__u32 flags;	    /* enum tt_stack_flag, ored */
+	__u32 length;	    /* length of the user's part, in bytes */
+	__u32 kernel_count; /* number of addresses of the kernel stack */
 	__u32 program;	    /* differs for each program that the process has executed */
 	__u64 kernel[TT_STACK_KERNEL];
 };
 
-/* What sessions ask for, one bit each. Written by user space. */
+/* The options of sessions, one bit each. Written by user space. */
 struct tt_stack_options {
 	__u64 every_call; /* those that want the stack of each call */
 	__u64 kernel;	  /* those that want the kernel's part beside the user's */

@@ -1,30 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The flow table: sets of eight slots, each with a compact line of tags. A flow's key names two sets; its slot is in one
- * of them, at its preferred way if that was free. What finds room in neither is in the stash, to which `tt_spill` leads.
+ * The flow table: sets of eight slots, each with a compact line of tags. A flow's key is hashed to two sets; its slot
+ * is in one of them, at its preferred way if that was free. A flow without room in either is in the stash, to which
+ * `tt_spill` leads.
  *
- * A slot's handle is its number plus one; 0 is no slot. A slot is taken by its tag and published by its state. All slots of a
- * TCP socket are in the same two sets, so the end of the socket finds them. One of them is the main slot: it represents the
- * connection and knows what the others counted.
+ * A slot's handle is its number plus one; 0 is no slot. A slot is taken by its tag and published by its state. All
+ * slots of a TCP socket are in the same two sets, so the end of the socket finds them. One of them is the main slot,
+ * which represents the connection and knows what the others counted.
  */
 #ifndef TT_TABLE_H
 #define TT_TABLE_H
 
-/* Sets besides the stash: a power of two, less one. Sets of the stash, which come after these. Given by user space. */
+/*
+ * Number of sets minus one, without the stash (a power of two minus one), and number of the stash's sets, which follow.
+ * Set by user space.
+ */
 const volatile __u32 set_mask;
 const volatile __u32 stash_sets;
 
-/* Whether the stash was ever used. */
+/* Set once the stash was used. */
 volatile __u64 spilled;
 
-/* Sets of the stash that are tried for a flow. */
+/* Number of sets of the stash that are tried for a flow. */
 #define STASH_TRIES 16
-/* A set with as many free ways takes a flow without a look at the other one. */
+/* Number of free ways from which a set takes a flow without a look at the other set. */
 #define FREE_ENOUGH 4
 
 /*
- * Returns a number of which the verifier knows nothing, so that it looks once at what follows, and not once for each way that
- * led there.
+ * Returns a number of which the verifier knows nothing, so that it checks the code after the call once, and not once
+ * for each path that leads there.
  */
 CHECKED_ONCE __u64 any(__u64 number)
 {
@@ -43,7 +47,9 @@ static __always_inline struct tt_tags *tags_at(__u32 set)
 	return bpf_map_lookup_elem(&tt_tags, &set);
 }
 
-/* The finalizer of SplitMix64, over what makes the sets of a flow: a TCP socket's cookie, or cookie and peer. */
+/*
+ * The finalizer of SplitMix64, applied to what selects a flow's sets: the cookie of a TCP socket, or cookie and peer.
+ */
 static __always_inline __u64 hash_of(const struct tt_key *key)
 {
 	__u64 hash = key->cookie;
@@ -66,7 +72,7 @@ static __always_inline __u32 first_set(__u64 hash)
 	return hash >> 32 & set_mask;
 }
 
-/* Never the first one. */
+/* Returns the second set, which is never the first one. */
 static __always_inline __u32 second_set(__u64 hash)
 {
 	return (first_set(hash) ^ ((__u32)hash * 0x5bd1e995u >> 8 | 1)) & set_mask;
@@ -77,7 +83,7 @@ static __always_inline __u32 preferred_way(__u64 hash)
 	return hash >> 61;
 }
 
-/* Whether events may count in a slot: it is open or pending. */
+/* Returns whether events may count in a slot, which is true if it is open or pending. */
 static __always_inline bool is_live(struct tt_slot *slot)
 {
 	return *(volatile __u32 *)&slot->state & 1;
@@ -109,8 +115,8 @@ static __always_inline bool is_flow(struct tt_slot *slot, const struct tt_key *k
 }
 
 /*
- * Finds the slot that `tt_spill` leads to, if it is not closed; returns its handle, or 0. The key of a main slot has
- * no owner. User space removes a closed slot's key only later.
+ * Finds the slot that `tt_spill` leads to, if it is not closed; returns its handle, or 0. The key of a main slot has no
+ * owner. User space removes the key of a closed slot only later.
  */
 static __always_inline __u32 find_spilled(const struct tt_key *key)
 {
@@ -121,7 +127,8 @@ static __always_inline __u32 find_spilled(const struct tt_key *key)
 }
 
 /*
- * A key in numbers, for functions that are checked once: cookie, the two words of the peer's address, and the rest in one.
+ * A key as numbers, for functions that are checked once: the cookie, the two words of the peer's address, and the rest
+ * in one word.
  */
 #define NUMBERS(key) (key)->cookie, (key)->addr[0], (key)->addr[1], rest_of(key)
 #define KEY_OF(cookie, addr0, addr1, rest)                                                                        \
@@ -164,7 +171,7 @@ CHECKED_ONCE __u64 find_in_sets(__u64 cookie, __u64 addr0, __u64 addr1, __u64 re
 	return 0;
 }
 
-/* Finds a flow's slot, or a socket's main slot, in the stash. Returns as find_in_sets(). */
+/* Finds a flow's slot, or a socket's main slot, in the stash. Returns as find_in_sets() does. */
 CHECKED_ONCE __u64 find_in_stash(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest, __u32 main)
 {
 	struct tt_key key = KEY_OF(cookie, addr0, addr1, rest);
@@ -238,7 +245,7 @@ static __always_inline __u32 free_ways(__u32 set)
 		return 0;
 #pragma unroll
 	for (way = 0; way < TT_WAYS; way++)
-		/* Free of branches, which would double the states that the verifier walks through with each way. */
+		/* Without branches, each of which would double the states that the verifier walks through. */
 		free += (__u32)(((__u64)tags->tag[way] - 1) >> 63);
 	return free;
 }
@@ -259,7 +266,7 @@ CHECKED_ONCE __u64 take_way(__u32 set, __u32 preferred, __u32 tag)
 	return 0;
 }
 
-/* Takes a slot of the emptier of two sets, as long as the first is not rather empty itself. Returns as take_way(). */
+/* Takes a slot in the emptier of two sets, or in the first if that has free ways enough. Returns as take_way() does. */
 CHECKED_ONCE __u64 take_in_sets(__u64 hash)
 {
 	__u32 first = first_set(hash), second = second_set(hash), free = free_ways(first), taken;
@@ -272,7 +279,7 @@ CHECKED_ONCE __u64 take_in_sets(__u64 hash)
 	return taken ? taken : take_way(second, preferred_way(hash), tag_of(hash));
 }
 
-/* Takes a slot of the stash. Returns as take_way(). */
+/* Takes a slot of the stash. Returns as take_way() does. */
 CHECKED_ONCE __u64 take_in_stash(__u64 hash)
 {
 	__u32 i, taken;
@@ -292,7 +299,7 @@ static __always_inline bool is_in_stash(__u32 number)
 	return number / TT_WAYS > set_mask;
 }
 
-/* Gives back a slot that was taken and not filled. */
+/* Returns a slot that was taken and not filled. */
 static __always_inline void give_back(__u32 number, __u64 hash)
 {
 	struct tt_tags *tags = tags_at(number / TT_WAYS);
@@ -302,9 +309,9 @@ static __always_inline void give_back(__u32 number, __u64 hash)
 }
 
 /*
- * Whether another main slot of the same socket is there or on its way, besides the one that was just taken and is not filled
- * yet: two processes can use a connection that nobody knew before at the same moment. Each takes its tag before it looks, so
- * at least one of them sees the other.
+ * Returns whether the same socket has, or is about to get, another main slot besides the one that was just taken and is
+ * not filled yet: two processes can use an unknown connection at the same moment. Each takes its tag before it looks,
+ * so at least one of them sees the other.
  */
 CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
 {
@@ -322,7 +329,7 @@ CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
 			slot = slot_at(set * TT_WAYS + way);
 			if (!slot)
 				return false;
-			/* Unknown to the verifier, which would look at each count of ways by itself. */
+			/* Unknown to the verifier, which would otherwise check each count of ways by itself. */
 			found += state_of(slot) == TT_FREE || (slot->cookie == cookie && is_main(slot) && is_live(slot));
 			barrier_var(found);
 		}
@@ -331,12 +338,12 @@ CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
 	return found > 1;
 }
 
-/* Returned by take_slot(): another process is about to make the socket's main slot, or has made it. */
+/* Result of take_slot(): another process has made the socket's main slot, or is about to. */
 #define CONTESTED 0xffffffffu
 
 /*
- * Takes a slot for a flow, whose key is given by NUMBERS(); that of a main slot has no owner. `contested`: a main slot that
- * others may be about to make. Returns the slot's handle; 0: the table is full.
+ * Takes a slot for a flow, whose key is given by NUMBERS(); the key of a main slot has no owner. `contested`: others
+ * may be about to make the same main slot. Returns the slot's handle; 0 if the table is full.
  */
 CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest, __u32 contested)
 {
@@ -350,7 +357,7 @@ CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest,
 		if (!taken)
 			return 0;
 		spilled = 1;
-		/* A closed slot's key is this one's now; whoever comes later sees that. */
+		/* The key of a closed slot leads to this slot now, which later calls see. */
 		if (find_spilled(&key) || bpf_map_update_elem(&tt_spill, &key, &number, BPF_ANY)) {
 			give_back(number, hash);
 			return contested ? CONTESTED : 0;
@@ -368,13 +375,13 @@ CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest,
 	return CONTESTED;
 }
 
-/* Closes a slot: no event finds it any more, and user space frees it once its bytes were read. */
+/* Closes a slot: no event finds it any more, and user space frees it after reading its bytes. */
 static __always_inline void close_slot(struct tt_slot *slot)
 {
 	publish(&slot->state, (*(volatile __u32 *)&slot->state & ~TT_STATE_MASK) | TT_CLOSED);
 }
 
-/* Closes a slot of which user space is to show nothing. */
+/* Closes a slot that user space must not show. */
 static __always_inline void drop_slot(struct tt_slot *slot)
 {
 	slot->sessions = 0;
@@ -410,7 +417,7 @@ CHECKED_ONCE int close_all(__u64 cookie)
 		slot = slot_at(number - 1);
 		if (number && slot && slot->cookie == cookie && is_live(slot))
 			close_slot(slot);
-		/* Slots of further processes may be there as well; their keys are not known here. */
+		/* Slots of other processes may be there too; their keys are not known here. */
 		if (bpf_map_push_elem(&tt_ended, &cookie, 0))
 			count_loss(TT_LOSS_ENDED, 1);
 	}

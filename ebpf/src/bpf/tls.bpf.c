@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The plain text of TLS connections, at the calls into the libraries: an object of its own, loaded while a session asks for
- * it. The probes are in the selected processes alone.
+ * The plain text of TLS connections, taken at the calls into the libraries. This object is loaded while a session asks
+ * for it. The probes are only in the selected processes.
  *
  *  uprobe, uretprobe                    SSL_read, SSL_write, their _ex forms, SSL_sendfile and SSL_free of OpenSSL:
  *                                       tls_openssl.h; (*Conn).Read and Write of Go's crypto/tls: tls_go.h
- *  sock_send_length, sock_recv_length   which socket a thread uses within a call, or used last before it
- *  sched_process_exec, _fork            processes in selected cgroups, for user space to look at
+ *  sock_send_length, sock_recv_length   the socket that a thread uses within a call, or used last before it
+ *  sched_process_exec, _fork            processes in selected cgroups, which user space must inspect
  */
 #include "tls_openssl.h"
 #include "tls_go.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Levels of cgroups at which a selected one is looked for. */
+/* Number of cgroup levels at which a selected one is looked for. */
 #define LEVELS 24
 
 static __always_inline __u64 tcp_cookie(struct sock *sk)
@@ -27,7 +27,7 @@ static __always_inline __u64 tcp_cookie(struct sock *sk)
 	return cookie ? cookie : bpf_get_socket_cookie(sk);
 }
 
-/* Notes the socket of a call that is under way; returns false if none is. */
+/* Notes the socket of the current library call of a thread; returns false if no call is under way. */
 static __always_inline bool note_in_call(struct thread *thread, struct sock *sk)
 {
 	__u32 depth = thread->depth;
@@ -79,7 +79,7 @@ static __always_inline void tell_process(__u32 pid)
 	bpf_loop(LEVELS, ancestor_turn, &selected, 0);
 	if (!selected)
 		return;
-	/* What finds no room is found by the next look at the cgroups. */
+	/* A process without room here is found at the next look at the cgroups. */
 	news = bpf_ringbuf_reserve(&tt_tls_news, sizeof(*news), 0);
 	if (!news)
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Plain text for user space: read from the process, handed over, or counted as refused. Programs that hand over can sleep,
- * since what a process sends need not be in memory yet.
+ * Plain text for user space: read from the process, handed over, or counted as refused. Programs that hand it over can
+ * sleep, since the bytes that a process sends need not be in memory yet.
  */
 #ifndef TT_TLS_COPY_H
 #define TT_TLS_COPY_H
@@ -46,7 +46,7 @@ static __always_inline void fill(struct copying *copying, struct tt_http_record 
 	channel->lost[sent] = 0;
 }
 
-/* Hands over that bytes passed which are not copied. */
+/* Reports that bytes passed which are not copied. */
 static __always_inline void tell(struct copying *copying, __u64 length)
 {
 	const __u32 size = sizeof(struct tt_http_record) + sizeof(struct tt_tls_origin);
@@ -70,7 +70,7 @@ static __always_inline bool copy_slice(struct copying *copying, __u64 length, co
 	if (!record)
 		return false;
 	to = (void *)(record + 1) + sizeof(struct tt_tls_origin);
-	/* As in http_copy.h: the length is made from its last byte's number. */
+	/* As in http_copy.h, the length is computed from the number of its last byte. */
 	asm volatile("" : "+r"(last));
 	if (last >= most || bpf_copy_from_user(to, last + 1, (void *)copying->from)) {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
@@ -81,7 +81,7 @@ static __always_inline bool copy_slice(struct copying *copying, __u64 length, co
 	return true;
 }
 
-/* Hands one record over. Returns whether there is nothing more to do. */
+/* Hands over one record. Returns 1 when nothing is left to do. */
 static long copy_turn(__u32 turn, struct copying *copying)
 {
 	__u32 left = copying->left, slice = left < TT_HTTP_LARGE ? left : TT_HTTP_LARGE;
@@ -99,8 +99,9 @@ static long copy_turn(__u32 turn, struct copying *copying)
 }
 
 /*
- * Hands over `length` bytes that passed a channel. What goes beyond the bound is told without its bytes. Of bodies that user
- * space has read the heads of, only the end is told. `buffer` is 0 for bytes that never were in the process's memory.
+ * Hands over `length` bytes that passed a channel. Bytes beyond the limit are reported without their contents. Of
+ * bodies whose heads user space has read, only the end is reported. `buffer` is 0 for bytes that were never in the
+ * process's memory.
  */
 static __noinline void hand_over(struct channel *channel, __u32 sent, __u64 buffer, __u64 length, __u64 time)
 {

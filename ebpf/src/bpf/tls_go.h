@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Calls of Go's crypto/tls, Go 1.17 and later, whose functions take their arguments in registers. Goroutines move between
- * threads, so a call is known by its goroutine; their stacks move, so nothing is attached to returns but to the return
- * instructions. Bytes written are handed over at the entry: another goroutine can read the answer before the call returns.
+ * Calls of Go's crypto/tls, in Go 1.17 and later, whose functions take their arguments in registers. Goroutines move
+ * between threads, so a call is identified by its goroutine. Their stacks move too, so probes are not attached to
+ * returns, but to the return instructions. Bytes that are written are handed over at the entry, because another
+ * goroutine can read the answer before the call returns.
  */
 #ifndef TT_TLS_GO_H
 #define TT_TLS_GO_H
@@ -23,7 +24,7 @@
 #define GO_ROUTINE(ctx) (((const struct user_pt_regs *)(ctx))->regs[28])
 #endif
 
-/* Where internal/poll.FD has its Sysfd: behind the fdMutex. It is the first field of net.netFD. */
+/* Offset of Sysfd in internal/poll.FD, after the fdMutex. FD is the first field of net.netFD. */
 #define SYSFD 16
 
 static __always_inline __u64 user_word(__u64 address)
@@ -34,7 +35,9 @@ static __always_inline __u64 user_word(__u64 address)
 	return word;
 }
 
-/* Returns the cookie of the TCP socket that is open as `fd` in the current process; 0 if there is none, or it has none. */
+/*
+ * Returns the cookie of the TCP socket that is open as `fd` in the current process; 0 if there is none, or no cookie.
+ */
 static __always_inline __u64 cookie_of_descriptor(__u64 fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -59,8 +62,8 @@ static __always_inline __u64 cookie_of_descriptor(__u64 fd)
 }
 
 /*
- * Returns the cookie of a tls.Conn's socket. Its first field is a net.Conn: the table of a type's methods, and a value. Only
- * *net.TCPConn is followed; where its table is, the attachment's cookie says.
+ * Returns the cookie of a tls.Conn's socket. The first field of a tls.Conn is a net.Conn: the table of a type's
+ * methods, and a value. Only *net.TCPConn is followed; the attachment's cookie has the address of its table.
  */
 static __always_inline __u64 cookie_of_connection(struct pt_regs *ctx, __u64 connection)
 {
@@ -71,7 +74,10 @@ static __always_inline __u64 cookie_of_connection(struct pt_regs *ctx, __u64 con
 	return cookie_of_descriptor(user_word(user_word(value) + SYSFD));
 }
 
-/* Returns the channel of a connection. Nobody tells the end of one, whose memory another can have then. */
+/*
+ * Returns the channel of a connection. The end of a connection is not reported, so its memory may be another one's by
+ * now.
+ */
 static __always_inline struct channel *go_channel(__u64 connection, __u64 cookie)
 {
 	struct object object = { .address = connection, .pid = current_pid() };
@@ -91,7 +97,7 @@ int tt_tls_go_write(struct pt_regs *ctx)
 	__u64 connection = GO_RECEIVER(ctx), length = GO_LENGTH(ctx);
 	struct channel *channel;
 
-	/* No slice is longer. */
+	/* No slice is longer than this. */
 	if (length == 0 || length >> 48)
 		return 0;
 	channel = go_channel(connection, cookie_of_connection(ctx, connection));
@@ -111,7 +117,7 @@ int tt_tls_go_read(struct pt_regs *ctx)
 	return 0;
 }
 
-/* At each return instruction of Read. */
+/* Runs at each return instruction of Read. */
 SEC("uprobe.s")
 int tt_tls_go_read_ret(struct pt_regs *ctx)
 {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Calls into OpenSSL. An SSL object is used by one thread at a time, so its bytes are handed over at the return of a call,
- * when their number and the socket are known. Their time is that of the return of a read, and of the entry of a write.
+ * Calls into OpenSSL. An SSL object is used by one thread at a time, so its bytes are handed over at the return of a
+ * call, when their number and the socket are known. Their time is that of the return of a read, and of the entry of a
+ * write.
  */
 #ifndef TT_TLS_OPENSSL_H
 #define TT_TLS_OPENSSL_H
 
 #include "tls_copy.h"
 
-/* By how much the stack pointer after a return is above that at the entry: x86 has the return address on the stack. */
+/* Distance of the stack pointer after a return from that at the entry: on x86, the return address is on the stack. */
 #if defined(__TARGET_ARCH_x86)
 #define RETURN_POPS 8
 #else
@@ -27,12 +28,12 @@ static __always_inline void enter(struct pt_regs *ctx, __u64 ssl, __u64 buffer, 
 	call.stack = PT_REGS_SP(ctx);
 	call.began = bpf_ktime_get_ns();
 	if (reads) {
-		/* Bytes from the network are decrypted once. */
+		/* Bytes from the network are decrypted only once. */
 		call.received = thread->received;
 		thread->received = 0;
 	}
 	depth = thread->depth;
-	/* Calls that were left by a jump or an exception lie at or below the stack pointer. */
+	/* Calls that were left by a jump or an exception are at or below the stack pointer. */
 	if (depth >= 2 && thread->calls[1].stack <= call.stack)
 		depth = 1;
 	if (depth == 1 && thread->calls[0].stack <= call.stack)
@@ -44,12 +45,12 @@ static __always_inline void enter(struct pt_regs *ctx, __u64 ssl, __u64 buffer, 
 	thread->depth = depth + 1;
 }
 
-/* Returns the channel of an object that uses this socket, which is 0 if it is not known. */
+/* Returns the channel of an object that uses this socket; the cookie is 0 if the socket is not known. */
 static __always_inline struct channel *channel_of(const struct object *object, __u64 cookie)
 {
 	struct channel *channel = bpf_map_lookup_elem(&tt_tls_channels, object), fresh = {};
 
-	/* The object's memory was used by a connection before. */
+	/* The object's memory was used by an earlier connection. */
 	if (channel && cookie && channel->cookie && channel->cookie != cookie) {
 		bpf_map_delete_elem(&tt_tls_channels, object);
 		channel = 0;
@@ -65,7 +66,7 @@ static __always_inline struct channel *channel_of(const struct object *object, _
 	return channel;
 }
 
-/* The end of a call. `counts`: it returns a number of bytes, and else whether it succeeded. */
+/* Handles the end of a call. `counts`: the call returns a number of bytes; otherwise it returns success or failure. */
 static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 {
 	struct thread *thread = bpf_task_storage_get(&tt_tls_threads, bpf_get_current_task_btf(), 0, 0);
@@ -80,22 +81,25 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 		return 0;
 	depth = thread->depth;
 	if (depth > DEPTH) {
-		/* Calls deeper than those that are kept lie below them. */
+		/* Calls that are nested too deeply to be kept are below these on the stack. */
 		if (stack < thread->calls[1].stack) {
 			thread->depth = depth - 1;
 			return 0;
 		}
 		depth = DEPTH;
 	}
-	/* A call that was left by a jump or an exception lies below the one that returns. */
+	/* A call that was left by a jump or an exception is below the one that returns. */
 	if (depth == 2 && thread->calls[1].stack < stack)
 		depth = 1;
 	call = thread->calls[(depth - 1) & (DEPTH - 1)];
-	/* The return of a call whose entry was not seen. */
+	/* The entry of this call was not seen. */
 	if (call.stack != stack)
 		return 0;
 	thread->depth = depth - 1;
-	/* A function that calls another one for the same object, as LibreSSL's SSL_read_ex does, hands the bytes over. */
+	/*
+	 * If a function calls another one for the same object, as LibreSSL's SSL_read_ex does, the outer one hands the
+	 * bytes over.
+	 */
 	if (depth == 2 && thread->calls[0].object == call.object) {
 		if (!thread->calls[0].cookie)
 			thread->calls[0].cookie = call.cookie;
@@ -115,7 +119,7 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 	channel = channel_of(&object, call.cookie);
 	if (!channel)
 		return 0;
-	/* Without a socket in any call, the process feeds the library: what it decrypts was received just before. */
+	/* If no call uses a socket, the process feeds the library: it decrypts bytes that were received just before. */
 	if (!channel->cookie && !sent)
 		channel->cookie = call.received;
 	hand_over(channel, sent, call.buffer, length, sent ? call.began : bpf_ktime_get_ns());
@@ -175,7 +179,7 @@ int tt_tls_sendfile_ret(struct pt_regs *ctx)
 	return leave(ctx, true, true);
 }
 
-/* The object's memory can be another connection's from now on. */
+/* From now on, the object's memory may be another connection's. */
 SEC("uprobe")
 int tt_tls_free(struct pt_regs *ctx)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the TLS programs share with user space. `ebpf/src/layout/tls.rs` mirrors every struct; the asserts at the end and
- * the ones there fail the build when the two part ways.
+ * The data that the TLS programs share with user space. `ebpf/src/layout/tls.rs` mirrors every struct; the asserts at
+ * the end and the ones there fail the build if the two differ.
  */
 #ifndef TT_TLS_SHARED_H
 #define TT_TLS_SHARED_H
@@ -9,20 +9,20 @@
 #include "http_shared.h"
 
 /*
- * Plain text is handed over in the records of HTTP. Behind each struct tt_http_record is a struct tt_tls_origin, and
- * behind that are the bytes. `cookie` is 0 while the socket is not known; `sequence` counts the bytes of the channel's way
- * from 0 on, and wraps.
+ * Flag of records with plain text. They have the form of HTTP's: each struct tt_http_record is followed by a struct
+ * tt_tls_origin, and that by the bytes. `cookie` is 0 while the socket is not known; `sequence` counts the bytes of the
+ * channel's way from 0 on, and wraps around.
  */
 #define TT_TLS_PLAIN (1 << 11)
 
-/* Whose plain text it is. */
+/* The origin of plain text. */
 struct tt_tls_origin {
-	__u64 channel; /* names the library's connection as long as the programs are loaded */
-	__u32 pid;     /* thread group, as the host sees it */
+	__u64 channel; /* number of the library's connection, unique while the programs are loaded */
+	__u32 pid;     /* process id on the host */
 	__u32 reserved;
 };
 
-/* A process has come into a selected cgroup, or runs another program now. */
+/* A process has come into a selected cgroup, or has executed another program. */
 struct tt_tls_news {
 	__u32 pid;
 	__u32 reserved;
@@ -31,10 +31,12 @@ struct tt_tls_news {
 /* One way of a socket's plain text. */
 struct tt_tls_way {
 	__u64 cookie;
-	__u64 sent; /* 1 or 0 */
+	__u64 sent; /* 1: bytes that the socket sends; 0: bytes that it receives */
 };
 
-/* The end of a body that ends with its connection: lengths are told, and no bytes. Up to ~0ull, nothing is of interest. */
+/*
+ * The end of a body that ends with its connection: only lengths are reported. With ~0ull, nothing is needed any more.
+ */
 #define TT_TLS_ENDLESS (~0ull - 1)
 
 _Static_assert(sizeof(struct tt_tls_origin) == 16, "shared with Rust");

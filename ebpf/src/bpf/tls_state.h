@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is kept of calls into TLS libraries and of their connections, and the maps. */
+/* The state of calls into TLS libraries and of their connections, and the maps. */
 #ifndef TT_TLS_STATE_H
 #define TT_TLS_STATE_H
 
 #include "http_ring.h"
 #include "tls_shared.h"
 
-/* Bytes of one call that are handed over at most: more would fill the ring buffer with bodies. */
+/* Maximum number of bytes of one call that are handed over: more would fill the ring buffer with bodies. */
 #define MOST_COPIED (64 * 1024)
-/* Calls of a thread that can be under way inside each other: TLS within TLS. */
+/* Maximum number of nested calls of a thread, as for TLS within TLS. */
 #define DEPTH 2
 
-/* Names a library's connection object. */
+/* The key of a library's connection object. */
 struct object {
 	__u64 address;
 	__u32 pid;
 	__u32 reserved;
 };
 
-/* A library's connection. Of each way only one call is under way at a time. */
+/* A connection of a library. Each way has only one call under way at a time. */
 struct channel {
 	__u64 id;
 	__u64 cookie; /* of the socket; 0 while it is not known */
@@ -30,11 +30,11 @@ struct channel {
 struct call {
 	__u64 object;
 	__u64 buffer;
-	__u64 count_at; /* where the call writes the number of bytes; 0: it returns that */
+	__u64 count_at; /* address to which the call writes its number of bytes; 0 if it returns the number */
 	__u64 began;
-	__u64 stack; /* the stack pointer at its entry */
-	__u64 cookie; /* of the first socket that was used in it */
-	__u64 received; /* of the last socket that was received from before it */
+	__u64 stack; /* stack pointer at the entry of the call */
+	__u64 cookie; /* of the first socket that was used in the call */
+	__u64 received; /* of the last socket that received bytes before the call */
 };
 
 /* A thread that has called a library. */
@@ -45,7 +45,7 @@ struct thread {
 	__u64 received; /* cookie of the last socket from which bytes came outside of any call */
 };
 
-/* A goroutine. */
+/* The key of a goroutine. */
 struct routine {
 	__u64 address;
 	__u32 pid;
@@ -72,7 +72,7 @@ struct {
 	__type(value, struct thread);
 } tt_tls_threads SEC(".maps");
 
-/* Reads of goroutines that are under way. Those of processes that ended are never removed, so the oldest go. */
+/* Current reads of goroutines. Reads of processes that ended are never removed, so the oldest are evicted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -80,19 +80,19 @@ struct {
 	__type(value, struct go_call);
 } tt_tls_routines SEC(".maps");
 
-/* Records for user space, which sets the size. */
+/* Ring buffer of the records for user space, which sets its size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 22);
 } tt_tls_ring SEC(".maps");
 
-/* Processes to be looked at. */
+/* Processes that user space must inspect. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 16);
 } tt_tls_news SEC(".maps");
 
-/* Cgroup of the process -> what was refused. */
+/* Cgroup of the process -> counts of what was refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -100,7 +100,7 @@ struct {
 	__type(value, struct tt_http_lost);
 } tt_tls_lost SEC(".maps");
 
-/* Selected cgroups. User space makes the table as large as it needs. */
+/* Selected cgroups. User space sizes the map as needed. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -109,7 +109,7 @@ struct {
 	__type(value, __u8);
 } tt_tls_cgroups SEC(".maps");
 
-/* Ways that carry a body, or nothing of interest, up to this count of bytes. Set by user space. */
+/* Ways that carry a body, or nothing that is needed, up to this count of bytes. Set by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The programs for tracepoints and trampolines, one for each hook; each leaves the work to the headers. Beside those of
+ * The programs for tracepoints and trampolines, one for each hook; the headers do the work. In addition to those of
  * common.h:
  *
- *  sock_send_length, sock_recv_length   every send and receive of every socket, in the caller's context, with the length
+ *  sock_send_length, sock_recv_length   all sends and receives of all sockets, in the caller's context, with the length
  *                                       that the call returned (Linux 6.3)
- *  (name)_twin                          a second program on the hook, where the kernel skips events; see twin.h
+ *  (name)_twin                          a second program on the hook, if the kernel skips events; see twin.h
  *  cgroup/sendmsg4,6, recvmsg4,6        the peer of a datagram
  *  cgroup/sock_release                  the end of datagram sockets, and of MPTCP's
- *  cgroup_skb/egress                    whom an ICMP message goes to; only while a session wants ICMP
- *  tcp_rcv_space_adjust                 who receives without a call that reports it; only while a session wants stacks
+ *  cgroup_skb/egress                    the receiver of an ICMP message; only while a session wants ICMP
+ *  tcp_rcv_space_adjust                 receives that no call reports; only while a session wants stacks
  *
- * Those on cgroups are attached to the selected ones. Where the two tracepoints are missing, functions are hooked: calls.h.
+ * Programs for cgroups are attached to the selected ones. If the two tracepoints are missing, functions are hooked:
+ * calls.h.
  */
 #include "typed.h"
 
-/* The socket that an open file is; 0 if it is something else. */
+/* Returns the socket of an open file; 0 if the file is something else. */
 static __always_inline struct sock *sock_in(struct file *file)
 {
 	struct socket *socket = bpf_sock_from_file(file);
@@ -26,7 +27,7 @@ static __always_inline struct sock *sock_in(struct file *file)
 #include "common.h"
 #include "stacks_claim.h"
 
-/* A call has failed. If it was told the address of a message, the next one is another. */
+/* Handles a failed call. If it noted the address of a message, the next message has another one. */
 static __always_inline void forget_call(struct sock *sk)
 {
 	__u16 family = FIELD(sk, __sk_common.skc_family);
@@ -48,7 +49,9 @@ static __always_inline int count_send(struct sock *sk, int ret, bool twin)
 
 static __always_inline int count_receive(struct sock *sk, int ret, int flags, bool twin)
 {
-	/* What is peeked at is read later; the error queue gives a sender its own packets back. */
+	/*
+	 * A peeked message is read again later, and the error queue returns packets to their sender, so neither counts.
+	 */
 	if (ret >= 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
 		transfer(sk, ret, false, twin, 0);
 	else
@@ -80,7 +83,10 @@ int BPF_PROG(tt_recv_twin, struct sock *sk, int ret, int flags)
 	return count_receive(sk, ret, flags, true);
 }
 
-/* Keeps the address of a message for the event that follows in this task. A note too many does no harm: it says whose it is. */
+/*
+ * Keeps the address of a message for the next event of this task. A note too many does no harm, since it names its
+ * socket.
+ */
 static __always_inline int note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 {
 	struct note *note;
@@ -114,7 +120,9 @@ static __always_inline int note_ipv6(struct bpf_sock_addr *ctx)
 	return note_message(ctx, addr);
 }
 
-/* An IPv6 socket that sends to an IPv4 address passes sendmsg4, and gets the answer by recvmsg6 as ::ffff:a.b.c.d. */
+/*
+ * An IPv6 socket that sends to an IPv4 address passes sendmsg4, and receives the answer in recvmsg6 as ::ffff:a.b.c.d.
+ */
 SEC("cgroup/sendmsg4")
 int tt_sendmsg4(struct bpf_sock_addr *ctx)
 {
@@ -139,7 +147,7 @@ int tt_recvmsg6(struct bpf_sock_addr *ctx)
 	return note_ipv6(ctx);
 }
 
-/* The packet leaves inside the call that sends it. */
+/* Notes the destination of an ICMP packet, which leaves inside the call that sends it. */
 static __always_inline void note_sent_icmp(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -172,7 +180,7 @@ int tt_icmp_send(struct __sk_buff *skb)
 SEC("cgroup/sock_release")
 int tt_release(struct bpf_sock *sk)
 {
-	/* TCP goes on after the application has closed; see destroy(). */
+	/* TCP continues after the application has closed; see destroy(). */
 	if (sk->protocol != IPPROTO_TCP && protocol_numbered(sk->protocol))
 		release(bpf_get_socket_cookie(sk), sk->protocol);
 	return 1;

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Events that the kernel skips, and the way out.
+ * Events that the kernel skips, and a second program that sees them.
  *
  * The kernel does not run a tracing program on a CPU that is in the middle of the same program: it counts that in the
- * program's recursion_misses, and the event is gone. A softirq on top of a task can do that, and from Linux 7.0 on any
- * other task: there programs on tracepoints can be preempted. A TCP socket's own counters make up for that. What a datagram
- * moved is told by its event alone, and so are the bytes of MPTCP and kernel TLS. For these a twin stands behind the program
- * that was skipped: the first one marks the task when it has counted an event, and the twin takes the mark away or, if there
- * is none, counts. An event is lost only if both are skipped.
+ * program's recursion_misses, and the event is lost. This happens when a softirq runs on top of a task and, from Linux
+ * 7.0 on, with any other task, because programs on tracepoints can be preempted there. The own counters of a TCP socket
+ * make up for that. The bytes of a datagram are only known from its event, and so are those of MPTCP and kernel TLS.
+ * For these, a twin is attached after the program that was skipped: the first one marks the task when it has counted an
+ * event, and the twin removes the mark or, if there is none, counts. An event is lost only if both are skipped.
  */
 #ifndef TT_TWIN_H
 #define TT_TWIN_H
 
-/* Which programs have twins: bit 0 what counts sends, bit 1 receives. Written by user space before they are attached. */
+/*
+ * The programs that have twins: bit 0 for sends, bit 1 for receives. Written by user space before twins are attached.
+ */
 volatile __u64 twins SEC(".data.twins");
 
 /*
- * Whether the first program has counted the event at hand; if not, the caller is about to count it. `bit`: the pair's in
- * `twins`. `rescued`: counter of the events that the first one missed.
+ * Returns whether the first program has counted the current event; if not, the caller is about to count it. `bit`: the
+ * bit of the pair in `twins`. `rescued`: counter of the events that the first program missed.
  */
 static __always_inline bool counted_by_twin(bool twin, __u64 bit, __u32 rescued)
 {
@@ -40,7 +42,7 @@ static __always_inline bool counted_by_twin(bool twin, __u64 bit, __u32 rescued)
 	return false;
 }
 
-/* Takes the mark away of an event of which the twin will see by itself that it is counted. */
+/* Removes the mark of an event that the twin will recognize as counted without it. */
 static __always_inline void take_mark(void)
 {
 	struct note *note = task_note();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Access to the kernel for programs on tracepoints and trampolines, Linux 5.12 and later: typed pointers, which a program
- * follows without a helper, cookies of sockets, and atomic exchanges. probed.h has the same names for kernels and hooks
- * without these; the headers of both objects are written on top of them.
+ * Access to the kernel for programs on tracepoints and trampolines, Linux 5.12 and later: typed pointers, which a
+ * program follows without a helper, cookies of sockets, and atomic exchanges. probed.h has the same names for kernels
+ * and hooks without these; the headers of both objects only use these names.
  */
 #ifndef TT_ACCESS_H
 #define TT_ACCESS_H
@@ -11,17 +11,18 @@
 #include "stacks_note.h"
 
 /*
- * A field of a kernel struct, behind one pointer. What follows pointers off the fast path uses BPF_CORE_READ(): for each
- * pointer that a program loads, the verifier searches through all types of the kernel, some 0.1 ms each time.
+ * A field of a kernel struct, through one pointer. Code off the fast path follows pointers by BPF_CORE_READ(): for each
+ * pointer that a program loads, the verifier searches all types of the kernel, which takes some 0.1 ms.
  */
 #define FIELD(pointer, field) ((pointer)->field)
 
-/* A function that the verifier checks once for each program, apart from its callers: it is not static, and takes numbers. */
+/*
+ * A function that the verifier checks once for each program, apart from its callers. It is not static and takes
+ * numbers.
+ */
 #define CHECKED_ONCE __noinline
 
-/*
- * A function that is looked at apart from its callers takes typed pointers as they are. Only a static one may.
- */
+/* A function that is not inlined, and takes typed pointers as they are, which only a static function may. */
 #define OWN_FUNCTION static __noinline
 #define HANDED(type) type *
 #define HAND(pointer) (pointer)
@@ -41,16 +42,18 @@ static __always_inline struct task_struct *current_task(void)
 }
 
 /*
- * Returns what tells a process, and the program that it runs, from others: the process's id, which is below 2^22
- * (PID_MAX_LIMIT), and the lower bits of how often it has begun another program (self_exec_id, the same for all threads).
- * After exec() a process is another owner, so its bytes are not shown under the earlier program's name.
+ * Returns a number for a process and the program that it runs: the process's id, which is below 2^22 (PID_MAX_LIMIT),
+ * and the lower bits of its number of executed programs (self_exec_id, the same for all threads). After exec() a
+ * process is another owner, so its bytes are not shown under the earlier program's name.
  */
 static __always_inline __u32 owner_of(struct task_struct *task)
 {
 	return FIELD(task, tgid) | (__u32)FIELD(task, self_exec_id) << 22;
 }
 
-/* Returns the number that names a socket as long as the machine runs; the kernel makes one the first time. */
+/*
+ * Returns the number of a socket, which is unique until the machine restarts; the kernel assigns it at the first call.
+ */
 static __always_inline __u64 cookie_of(struct sock *sk)
 {
 	__u64 cookie = FIELD(sk, __sk_common.skc_cookie.counter);
@@ -58,18 +61,18 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 	return cookie ? cookie : bpf_get_socket_cookie(sk);
 }
 
-/* Returns the number that names a socket, or 0 if none was made: then no slot is the socket's. */
+/* Returns the number of a socket, or 0 if none was assigned: the socket then has no slots. */
 static __always_inline __u64 known_cookie(struct sock *sk)
 {
 	return FIELD(sk, __sk_common.skc_cookie.counter);
 }
 
-/* The number goes with its socket. */
+/* Nothing to do: the number disappears with its socket. */
 static __always_inline void forget_cookie(struct sock *sk)
 {
 }
 
-/* Returns the number that names the socket at an address, if there is still one. */
+/* Returns the number of the socket at an address, if there is still one. */
 static __always_inline __u64 cookie_at(__u64 socket)
 {
 	return BPF_CORE_READ((struct sock *)socket, __sk_common.skc_cookie.counter);
@@ -117,16 +120,16 @@ static __always_inline bool add_if_unchanged(__u64 *word, __u64 old, __u64 amoun
 	return __sync_val_compare_and_swap(word, old, old + amount) == old;
 }
 
-/* Stores a word before everything that is read after. */
+/* Stores a word before all later reads. */
 static __always_inline void store_first(volatile __u64 *word, __u64 value)
 {
 	__sync_lock_test_and_set(word, value);
 }
 
 /*
- * Notes about the current task live in storage of the task, which the kernel frees with it. Until Linux 6.12, programs on
- * cgroups have no such storage: there user space asks for notes by the thread's id. The verifier does not look at the
- * branch that this constant rules out.
+ * Notes about the current task are in storage of the task, which the kernel frees with it. Until Linux 6.12, programs
+ * on cgroups have no such storage: user space then asks for notes by thread id. The verifier ignores the branch that
+ * this constant rules out.
  */
 const volatile __u8 notes_by_thread;
 

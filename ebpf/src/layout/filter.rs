@@ -10,7 +10,7 @@ pub const FILTER_SIZE: usize = 16 + 4 * RANGES + 32 * NETWORKS;
 /// A session's filter. Empty fields mean everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// [`TCP`](super::TCP), [`UDP`](super::UDP), [`ICMP`](super::ICMP), ored; 0 is all.
+    /// [`TCP`](super::TCP), [`UDP`](super::UDP) and [`ICMP`](super::ICMP), ored; 0 means all.
     pub protocols: u32,
     /// 1 inbound, 2 outbound, 0 both.
     pub direction: u32,
@@ -21,7 +21,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The bytes of `struct tt_filter`. Ranges and networks beyond the limits are left out: callers check first.
+    /// Returns the bytes of `struct tt_filter`. Ranges and networks beyond the limits are omitted, so callers must
+    /// check first.
     pub fn to_bytes(&self) -> [u8; FILTER_SIZE] {
         let mut bytes = [0; FILTER_SIZE];
         let ranges = self.ports.len().min(RANGES);

@@ -1,4 +1,4 @@
-//! Rust mirror of `src/bpf/http_shared.h`: what the HTTP programs hand over.
+//! Rust mirror of `src/bpf/http_shared.h`: the records of the HTTP programs.
 
 use std::net::IpAddr;
 
@@ -26,24 +26,25 @@ pub const JOINED: u32 = 1 << 6;
 pub const RECEIVES: u32 = 1 << 7;
 /// With [`BEGIN`]: [`Connection::first_sent`] is known.
 pub const SENDS: u32 = 1 << 8;
-/// The connection speaks TLS; no bytes of it come.
+/// The connection speaks TLS; no bytes of it follow.
 pub const TLS: u32 = 1 << 9;
 /// Bytes that a listening socket received, of a connection that it has not accepted yet: a [`Connection`] and the bytes
 /// follow, and the cookie is 0.
 pub const EARLY: u32 = 1 << 10;
-/// Everything of this way is handed over, since the kernel has lost its place: a [`Pause`] tells it again.
+/// All bytes of this way are handed over, since the kernel has lost its position; a [`Pause`] gives it a new one.
 pub const RAW: u32 = 1 << 12;
 
-/// Size of `struct tt_http_record`, before what follows it.
+/// Size of `struct tt_http_record`, without what follows it.
 pub const RECORD_SIZE: usize = 32;
 /// Size of `struct tt_http_connection`.
 pub const CONNECTION_SIZE: usize = 56;
 
-/// What the ring buffer refused for a cgroup: records; heads of requests, and of responses, of which a part was refused;
-/// records of which nobody knows how many messages they had.
+/// Numbers of items that the ring buffer refused for a cgroup: records; heads of requests, and of responses, of which a
+/// part was refused; records with an unknown number of messages.
 pub type Lost = [u64; 4];
 
-/// Sequence numbers at which a message or frame begins next: of the way that the socket receives, and the one that it sends.
+/// Sequence numbers at which a message or frame begins next: in the way that the socket receives, and in the one that
+/// it sends.
 pub type Pause = [u32; 2];
 
 /// A record of the ring buffer.
@@ -57,17 +58,17 @@ pub struct Record<'a> {
     pub sequence: u32,
     /// Number of bytes that passed from there on.
     pub length: u32,
-    /// [`SENT`] and the others, ored.
+    /// [`SENT`] and the other flags, ored.
     pub flags: u32,
-    /// The bytes, as far as they were copied.
+    /// The bytes that were copied.
     pub bytes: &'a [u8],
-    /// Whose connection it is, with [`BEGIN`] and [`EARLY`].
+    /// Owner and addresses of the connection, with [`BEGIN`] and [`EARLY`].
     pub connection: Option<Connection>,
-    /// Whose plain text it is, with [`PLAIN`].
+    /// Origin of plain text, with [`PLAIN`].
     pub origin: Option<Origin>,
 }
 
-/// The ends of a connection.
+/// The cgroup of a connection's socket, and the two ends of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection {
     /// Id of the socket's cgroup.
@@ -83,7 +84,7 @@ pub struct Connection {
 }
 
 impl<'a> Record<'a> {
-    /// Reads a record; nothing if it is shorter than it says.
+    /// Parses a record; `None` if it is shorter than its fields say.
     pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (head, rest) = bytes.split_first_chunk::<RECORD_SIZE>()?;
         let flags = word32(head, 28)?;

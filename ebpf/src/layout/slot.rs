@@ -1,4 +1,4 @@
-//! A slot of the flow table. The kernel fills and changes it while user space reads, so every field is atomic.
+//! The slots of the flow table. The kernel changes them while user space reads, so every field is atomic.
 
 use std::{
     mem::{offset_of, size_of},
@@ -8,13 +8,13 @@ use std::{
     },
 };
 
-/// Phase of a slot that nobody uses or, while its tag is not 0, that the kernel is filling.
+/// Phase of a slot that is unused or, if its tag is not 0, being filled by the kernel.
 pub const FREE: u32 = 0;
 /// Phase: the kernel counts in the slot.
 pub const OPEN: u32 = 1;
 /// Phase: the kernel is done with the slot; user space drains it once more and frees it.
 pub const CLOSED: u32 = 2;
-/// Phase: the connection is being opened, or no process has used it yet; nothing is shown of it.
+/// Phase: the connection is being opened, or no process has used it yet; nothing of it is shown.
 pub const PENDING: u32 = 3;
 
 /// Flag in the state word: the slot represents its TCP connection, so the connection is counted here.
@@ -24,7 +24,7 @@ pub const FAILED: u32 = 1 << 25;
 /// Flag in the state word: the connection is older than its selection.
 pub const OLDER: u32 = 1 << 26;
 
-/// Bits of [`Slot::owner`] that are the process id; above them are bits of how often it began another program.
+/// Number of bits of [`Slot::owner`] with the process id; the bits above count the programs that the process executed.
 const PID_BITS: u32 = 22;
 
 /// Sixteen bytes that the kernel writes before it publishes a slot: an address or a name.
@@ -34,7 +34,7 @@ pub struct Bytes([AtomicU64; 2]);
 
 /// The counters of one flow: one socket, process, peer and set of sessions.
 ///
-/// The fields without a description in Rust are the kernel's own.
+/// Private fields are only used by the kernel.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Slot {
@@ -43,21 +43,21 @@ pub struct Slot {
     /// The process and the program it runs; see [`Slot::pid`].
     pub owner: AtomicU32,
     generation: AtomicU32,
-    /// Bytes received.
+    /// Number of bytes received.
     pub rx_bytes: AtomicU64,
-    /// Bytes sent.
+    /// Number of bytes sent.
     pub tx_bytes: AtomicU64,
-    /// Receive calls that returned a length.
+    /// Number of receive calls that returned a length.
     pub rx_calls: AtomicU32,
-    /// Send calls that returned a length.
+    /// Number of send calls that returned a length.
     pub tx_calls: AtomicU32,
     /// The state word, see [`State`]. The kernel writes it last.
     pub state: AtomicU32,
     last: AtomicU32,
-    /// The sessions that the slot counts for, one bit each. User space takes out those that end.
+    /// The sessions that the slot counts for, one bit each. User space removes those that end.
     pub sessions: AtomicU64,
     marks: AtomicU32,
-    /// Raised each time that the slot is freed; with the slot's number, the flow's name.
+    /// Number that grows each time the slot is freed; together with the slot's number, it identifies the flow.
     pub epoch: AtomicU32,
     /// Local address.
     pub local_addr: Bytes,
@@ -69,18 +69,18 @@ pub struct Slot {
     pub remote_port: AtomicU16,
     /// Process id as the process itself sees it (innermost pid namespace).
     pub ns_tgid: AtomicU32,
-    /// Name of the thread group leader, closed by a zero if it is shorter.
+    /// Name of the thread group leader, with a final zero if it is shorter.
     pub comm: Bytes,
     socket: AtomicU64,
     /// Id of the socket's cgroup.
     pub cgroup: AtomicU64,
     /// Id of the calling process's cgroup.
     pub caller_cgroup: AtomicU64,
-    /// Those of `sessions` that count the connection here.
+    /// Those of `sessions` that count the connection in this slot.
     pub connections: AtomicU64,
     bases: [AtomicU64; 2],
     firsts: [AtomicU32; 2],
-    /// Segments retransmitted since the slot was taken; 0 if the slot does not represent a connection.
+    /// Number of segments retransmitted since the slot was taken; 0 if the slot does not represent a connection.
     pub retransmits: AtomicU32,
     retransmits_before: AtomicU32,
     /// Smoothed round-trip time in microseconds; 0 if the slot does not represent a connection.
@@ -93,54 +93,54 @@ pub struct Slot {
 pub struct State(pub u32);
 
 impl State {
-    /// [`FREE`], [`OPEN`], [`CLOSED`] or [`PENDING`].
+    /// Returns the phase: [`FREE`], [`OPEN`], [`CLOSED`] or [`PENDING`].
     pub fn phase(self) -> u32 {
         self.0 & 0xff
     }
 
-    /// Whether the kernel counts in the slot: open or pending.
+    /// Returns whether the kernel counts in the slot, which is open or pending.
     pub fn is_live(self) -> bool {
         matches!(self.phase(), OPEN | PENDING)
     }
 
-    /// [`TCP`](super::TCP), [`UDP`](super::UDP) or [`ICMP`](super::ICMP).
+    /// Returns the protocol: [`TCP`](super::TCP), [`UDP`](super::UDP) or [`ICMP`](super::ICMP).
     pub fn protocol(self) -> u32 {
         self.0 >> 8 & 0xff
     }
 
-    /// 0 unknown, 1 inbound, 2 outbound.
+    /// Returns the direction: 0 unknown, 1 inbound, 2 outbound.
     pub fn direction(self) -> u32 {
         self.0 >> 16 & 0xff
     }
 
-    /// Whether one of these flags is set: [`CONNECTION`], [`FAILED`], [`OLDER`].
+    /// Returns whether a flag is set: [`CONNECTION`], [`FAILED`] or [`OLDER`].
     pub fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
     }
 
-    /// The same state in phase [`CLOSED`].
+    /// Returns the same state in phase [`CLOSED`].
     pub fn closed(self) -> Self {
         Self(self.0 & !0xff | CLOSED)
     }
 }
 
-/// `struct tt_key` as bytes: cookie, peer's address, owner, peer's port, and whether the flow is one of datagrams. It
-/// is the key by which the kernel finds a slot of the stash.
+/// `struct tt_key` as bytes: cookie, peer's address, owner, peer's port, and whether the flow is one of datagrams. The
+/// kernel finds a slot of the stash by this key.
 pub type SpillKey = [u8; 32];
 
 impl Slot {
-    /// The state, and with it everything that the kernel wrote before it.
+    /// Returns the state. Everything that the kernel wrote before it is visible afterwards.
     pub fn state(&self) -> State {
         State(self.state.load(Acquire))
     }
 
-    /// Process id (thread group) as the host sees it.
+    /// Returns the process id (thread group) on the host.
     pub fn pid(&self) -> u32 {
         self.owner.load(Relaxed) & ((1 << PID_BITS) - 1)
     }
 
-    /// The key that leads to this slot if it is in the stash. The slot that represents a TCP connection, also one that
-    /// could not be opened, is found without its owner.
+    /// Returns the key that leads to this slot if it is in the stash. The key of a slot that represents a TCP
+    /// connection, including a failed one, has no owner.
     pub fn spill_key(&self) -> SpillKey {
         let state = self.state();
         let mut key = [0; 32];
@@ -156,10 +156,10 @@ impl Slot {
         key
     }
 
-    /// Sets everything to 0 but the epoch, which it raises by one. The state comes last: a slot with a tag and without
-    /// a state is one that is being filled.
+    /// Sets everything to 0 except the epoch, which is increased by one. The state comes last: a slot with a tag and
+    /// without a state is being filled.
     pub fn clear(&self) {
-        // Every field is named here, so that the compiler reports one that is forgotten.
+        // Every field is named here, so that the compiler reports a missing one.
         let Self {
             cookie,
             owner,
@@ -212,7 +212,7 @@ impl Slot {
 }
 
 impl Bytes {
-    /// The bytes in the order of memory.
+    /// Returns the bytes in memory order.
     pub fn load(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         for (chunk, word) in bytes.chunks_exact_mut(8).zip(&self.0) {

@@ -1,4 +1,4 @@
-//! Rust mirror of `src/bpf/stacks_shared.h`: what the programs that take stacks hand over.
+//! Rust mirror of `src/bpf/stacks_shared.h`: the records of the programs that take stacks.
 
 use super::{word32, word64};
 
@@ -18,18 +18,18 @@ pub const ADDRESSES: usize = 127;
 /// Maximum number of addresses of a kernel stack.
 pub const KERNEL: usize = 48;
 
-/// How a process's user stacks are taken: at most so many bytes are copied, in the order of these numbers from 0 on.
+/// Maximum number of bytes of a user stack that are copied, by the number of the mode, from 0 on.
 pub const COPIES: [usize; 4] = [8 << 10, 16 << 10, 32 << 10, 64 << 10];
-/// The number of the way that follows frame pointers in the kernel.
+/// Number of the mode in which the kernel follows frame pointers.
 pub const FRAME_POINTERS: u32 = 4;
 
-/// A value of `tt_stack_modes`: the number of the way, and the program as [`Record::program`].
+/// A value of `tt_stack_modes`: number of the mode, and program as in [`Record::program`].
 pub type Known = [u32; 2];
 
-/// Size of `struct tt_stack`, before the user's part.
+/// Size of `struct tt_stack`, without the user's part.
 pub const RECORD_SIZE: usize = 96 + 8 * KERNEL;
 
-/// What sessions ask for, one bit each: the stack of each call, and the kernel's part beside the user's.
+/// Options of sessions, one bit each: the stack of every call, and the kernel's part in addition to the user's.
 pub type Options = [u64; 2];
 
 /// A record of the ring buffer: one call, or claim.
@@ -37,33 +37,33 @@ pub type Options = [u64; 2];
 pub struct Record<'a> {
     /// Number of the slot in the flow table in which the call was counted.
     pub slot: u32,
-    /// The slot's epoch at that time.
+    /// Epoch of the slot at that time.
     pub epoch: u32,
     /// Number of bytes that the call moved.
     pub bytes: u32,
-    /// Chance with which the call was taken, as a fraction of 2³²; 0: each one is.
+    /// Chance with which the call was taken, as a fraction of 2³²; 0 if every call is taken.
     pub chance: u32,
     /// Process id on the host.
     pub pid: u32,
     /// Thread id on the host.
     pub tid: u32,
-    /// Name of the thread, closed by a zero where it is shorter.
+    /// Name of the thread, with a final zero if it is shorter.
     pub comm: [u8; 16],
-    /// Registers in user mode: address of the instruction, stack pointer, frame pointer, return address.
+    /// User-mode registers: address of the instruction, stack pointer, frame pointer, return address.
     pub registers: [u64; 4],
     /// Sessions for which the stack was taken, one bit each.
     pub sessions: u64,
-    /// [`SENT`] and the others, ored.
+    /// [`SENT`] and the other flags, ored.
     pub flags: u32,
-    /// Differs for each program that the process has executed; 0 without [`COPIED`] and [`ADDRESSED`].
+    /// Number that differs for each program that the process has executed; 0 without [`COPIED`] and [`ADDRESSED`].
     pub program: u32,
-    /// The user's part.
+    /// The user's part: bytes, or addresses.
     pub body: &'a [u8],
     kernel: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// Reads a record; nothing if it is shorter than it says.
+    /// Parses a record; `None` if it is shorter than its fields say.
     pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (head, rest) = bytes.split_first_chunk::<RECORD_SIZE>()?;
         let length = usize::try_from(word32(head, 84)?).ok()?;
@@ -85,12 +85,12 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Addresses of the user stack, innermost first, with [`ADDRESSED`].
+    /// Returns the addresses of the user stack, innermost first, with [`ADDRESSED`].
     pub fn addresses(&self) -> impl Iterator<Item = u64> {
         words(self.body)
     }
 
-    /// Return addresses of the kernel stack, innermost first.
+    /// Returns the return addresses of the kernel stack, innermost first.
     pub fn kernel(&self) -> impl Iterator<Item = u64> {
         words(self.kernel)
     }

@@ -1,20 +1,20 @@
-//! Rust mirror of `src/bpf/tls_shared.h`: what the TLS programs share beside the records of [`super::http`].
+//! Rust mirror of `src/bpf/tls_shared.h`: the data of the TLS programs, except for the records of [`super::http`].
 
 use super::{word32, word64};
 
-/// Flag of [`Record::flags`](super::http::Record::flags): plain text beside TLS. An [`Origin`] follows the record, and the
-/// bytes follow that.
+/// Flag of [`Record::flags`](super::http::Record::flags): plain text of TLS. The record is followed by an [`Origin`],
+/// and that by the bytes.
 pub const PLAIN: u32 = 1 << 11;
 
 /// Size of `struct tt_tls_origin`.
 pub const ORIGIN_SIZE: usize = 16;
 
-/// Whose plain text it is.
+/// The origin of plain text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// Names the library's connection as long as the programs are loaded.
+    /// Number of the library's connection, which is unique while the programs are loaded.
     pub channel: u64,
-    /// Process id as the host sees it.
+    /// Process id on the host.
     pub pid: u32,
 }
 
@@ -24,14 +24,14 @@ impl Origin {
     }
 }
 
-/// Reads `struct tt_tls_news`: the id of a process to be looked at.
+/// Parses `struct tt_tls_news`, and returns the id of a process that must be inspected.
 pub fn news(bytes: &[u8]) -> Option<u32> {
     word32(bytes, 0)
 }
 
-/// `struct tt_tls_way`: a socket's cookie, and 1 for what it sends or 0 for what it receives.
+/// `struct tt_tls_way`: a socket's cookie, and 1 for the bytes that it sends or 0 for those that it receives.
 pub type Way = [u64; 2];
 
-/// The end of a body that ends with its connection: the lengths of its bytes are handed over, and none of them. Up to
-/// `u64::MAX` nothing is.
+/// The end of a body that ends with its connection: the lengths of its bytes are handed over, but not the bytes. With
+/// `u64::MAX`, nothing is.
 pub const ENDLESS: u64 = u64::MAX - 1;

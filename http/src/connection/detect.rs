@@ -1,4 +1,4 @@
-//! The protocol by the first bytes of a way.
+//! Detection of a connection's protocol from the first bytes of a way.
 
 use crate::h1::is_token;
 
@@ -6,9 +6,9 @@ use crate::h1::is_token;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Length of an HTTP/2 frame's header.
 const FRAME_HEADER: usize = 9;
-/// Maximum payload of a frame that tells HTTP/2 in the middle of a connection.
+/// Maximum payload of a frame by which HTTP/2 is recognized in the middle of a connection.
 const MAX_FRAME: u32 = 1 << 20;
-/// Maximum length of a method that tells HTTP/1.
+/// Maximum length of a method by which HTTP/1 is recognized.
 const MAX_METHOD: usize = 32;
 
 /// Number of first bytes that [`detect`] reads.
@@ -25,7 +25,7 @@ pub(super) enum Verdict {
     Response,
     /// The beginning of an HTTP/2 client.
     Preface,
-    /// What an HTTP/2 server sends first, or alike: the other way decides.
+    /// The beginning of an HTTP/2 server, or something like it: the other way decides.
     Settings,
     /// A frame of HTTP/2, in the middle of a connection.
     Frame,
@@ -33,7 +33,8 @@ pub(super) enum Verdict {
     Other,
 }
 
-/// Whether bytes look like the beginning of a message of HTTP/1 or of a frame of HTTP/2: see [`crate::Piece::starts`].
+/// Returns whether bytes look like the beginning of an HTTP/1 message or of an HTTP/2 frame: see
+/// [`crate::Piece::starts`].
 pub fn begins_message(bytes: &[u8]) -> bool {
     !matches!(
         detect(&bytes[..bytes.len().min(PROBE)], true),
@@ -66,7 +67,7 @@ pub(super) fn detect(bytes: &[u8], joined: bool) -> Verdict {
     request(text)
 }
 
-/// A method, a space, and the first byte of a target.
+/// Recognizes a request by a method, a space, and the first byte of a target.
 fn request(text: &[u8]) -> Verdict {
     let method = text.iter().take(MAX_METHOD + 1).take_while(|&&byte| is_token(byte)).count();
     if method == 0 || method > MAX_METHOD {
@@ -87,7 +88,7 @@ fn request(text: &[u8]) -> Verdict {
     }
 }
 
-/// Tells whether bytes are, or begin, the header of a SETTINGS frame.
+/// Returns whether bytes are, or begin, the header of a SETTINGS frame.
 fn is_settings(bytes: &[u8]) -> bool {
     let at = |index: usize, valid: fn(u8) -> bool| bytes.get(index).is_none_or(|&byte| valid(byte));
     at(0, |byte| byte == 0)
@@ -97,14 +98,14 @@ fn is_settings(bytes: &[u8]) -> bool {
         && (4..FRAME_HEADER).all(|index| at(index, |byte| byte == 0))
 }
 
-/// Tells whether bytes begin with a frame header that HTTP/2 allows (RFC 9113, section 6).
+/// Returns whether bytes begin with a frame header that HTTP/2 allows (RFC 9113, section 6).
 fn is_frame(bytes: &[u8]) -> bool {
     let Some(&[l0, l1, l2, kind, flags, s0, s1, s2, s3]) = bytes.first_chunk::<FRAME_HEADER>() else {
         return false;
     };
     let length = u32::from_be_bytes([0, l0, l1, l2]);
     let stream = u32::from_be_bytes([s0, s1, s2, s3]);
-    // The largest payload, the flags, and whether the frame belongs to a stream (or to none, or either).
+    // The limit on the payload, the allowed flags, and whether the frame belongs to a stream (`None`: either).
     let (valid_length, valid_flags, of_stream) = match kind {
         0 => (length <= MAX_FRAME, 0x09, Some(true)),
         1 => (length <= MAX_FRAME, 0x2d, Some(true)),

@@ -1,4 +1,4 @@
-//! The parser of whatever protocol a connection turns out to speak.
+//! The parser of a connection, for the protocol that the connection turns out to speak.
 
 use super::Language;
 use super::detect::{PROBE, Verdict, detect};
@@ -8,8 +8,8 @@ use crate::{Side, Sink, Start, Way, h1, h2};
 
 /// Maximum number of bytes kept of a way until the protocol is known: a server's first frames of HTTP/2.
 const MAX_KEPT: usize = 16 << 10;
-/// Number of pieces of a joined connection that start a message, as the kernel takes it, and are no HTTP, after which the
-/// connection is taken to speak something else.
+/// Number of pieces of a joined connection that are no HTTP, although the kernel took them for the start of a message,
+/// after which the connection counts as another protocol.
 const MAX_MISSES: u32 = 16;
 
 /// The parser of a connection.
@@ -17,7 +17,7 @@ const MAX_MISSES: u32 = 16;
 pub(super) struct Dialogue {
     state: State,
     start: Start,
-    /// Number of pieces that started a message and were no HTTP.
+    /// Number of pieces that were marked as the start of a message and were no HTTP.
     misses: u32,
 }
 
@@ -29,7 +29,7 @@ enum State {
     Other,
 }
 
-/// What passed while the protocol is unknown.
+/// The first bytes of both ways, while the protocol is unknown.
 #[derive(Debug, Default)]
 struct Undecided {
     kept: [Kept; 2],
@@ -65,7 +65,7 @@ impl Dialogue {
         }
     }
 
-    /// Takes bytes while the protocol is unknown.
+    /// Handles bytes while the protocol is unknown.
     fn undecided(&mut self, way: Way, time: u64, bytes: &[u8], starts: bool, sink: &mut dyn Sink) {
         let joined = self.is_joined();
         let State::Undecided(undecided) = &mut self.state else { return };
@@ -100,7 +100,8 @@ impl Dialogue {
         self.replay(way.other(), other, sink);
     }
 
-    /// Takes first bytes that are no HTTP. On a joined connection they may have been no first bytes.
+    /// Handles first bytes that are no HTTP. On a joined connection, the piece may have come from the middle of a
+    /// message.
     fn miss(&mut self) {
         self.misses += 1;
         let again = self.is_joined() && self.misses < MAX_MISSES;

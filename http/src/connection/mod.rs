@@ -1,4 +1,4 @@
-//! One connection: its order, its protocol, its exchanges.
+//! One connection: the order of its bytes, its protocol, its exchanges.
 
 mod detect;
 mod dialogue;
@@ -12,7 +12,7 @@ use crate::parser::Parser;
 use crate::stream::Stream;
 use crate::{Piece, Side, Sink, Start, Way};
 
-/// Known facts of a connection when its first piece comes.
+/// Facts that are known about a connection when its first piece arrives.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beginning {
     /// Traffic before the first piece.
@@ -21,7 +21,7 @@ pub struct Beginning {
     pub first: [Option<u32>; 2],
 }
 
-/// The language of a connection.
+/// The protocol family of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
     /// Not known yet.
@@ -45,13 +45,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection of which no piece has come.
+    /// Starts a connection, before its first piece.
     pub fn begin(beginning: Beginning) -> Self {
         let streams = Way::BOTH.map(|way| Stream::new(way, beginning.first[way.index()]));
         Self { streams, dialogue: Dialogue::new(beginning.start), last: 0 }
     }
 
-    /// Takes a piece, in the order in which the kernel handed them over.
+    /// Handles a piece. Pieces must be passed in the order in which the kernel handed them over.
     pub fn piece(&mut self, piece: &Piece<'_>, sink: &mut dyn Sink) {
         self.last = self.last.max(piece.time);
         if self.is_over() {
@@ -61,7 +61,7 @@ impl Connection {
         self.release();
     }
 
-    /// Takes the FIN of a way, with its sequence number: that of the first byte that does not come any more.
+    /// Handles the FIN of a way. `sequence` is its sequence number, which follows that of the last byte.
     pub fn fin(&mut self, way: Way, sequence: u32, time: u64, sink: &mut dyn Sink) {
         self.last = self.last.max(time);
         if self.is_over() {
@@ -71,11 +71,11 @@ impl Connection {
         self.release();
     }
 
-    /// Takes the end of the connection: everything open is reported. `lost` says that its last pieces may be missing. No
-    /// piece is taken afterwards.
+    /// Handles the end of the connection: everything open is reported. `lost`: the last pieces may be missing. Later
+    /// pieces are ignored.
     pub fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink) {
         self.last = self.last.max(time);
-        // Requests first: their responses are paired with them.
+        // Requests are first, because responses are paired with them.
         let mut ways = Way::BOTH;
         if self.side() == Some(Side::Client) {
             ways.reverse();
@@ -89,42 +89,43 @@ impl Connection {
         }
     }
 
-    /// The end that the traced socket is, as soon as it is known. Of an HTTP/2 connection that was joined in its middle only
-    /// the exchanges tell it.
+    /// Returns which end the traced socket is, once that is known. For an HTTP/2 connection that was joined in its
+    /// middle, only the exchanges show it.
     pub fn side(&self) -> Option<Side> {
         self.dialogue.side()
     }
 
-    /// The language that the connection speaks.
+    /// Returns the protocol family of the connection.
     pub fn language(&self) -> Language {
         self.dialogue.language()
     }
 
-    /// Number of the next bytes of a way that need not come, because they belong to a body: `u64::MAX` if none need come any
-    /// more. They are those behind the last piece; 0 if bytes before that are missing.
+    /// Returns the number of bytes after the last piece that the parser does not need, because they belong to a body:
+    /// `u64::MAX` if it needs no more bytes at all, 0 if earlier bytes are missing.
     pub fn skippable(&self, way: Way) -> u64 {
         if self.streams[way.index()].is_in_order() { self.dialogue.skippable(way) } else { 0 }
     }
 
-    /// Time of the last piece or FIN, in nanoseconds of the monotonic clock; 0 if none came.
+    /// Returns the time of the last piece or FIN, in nanoseconds of the monotonic clock; 0 if there was none.
     pub fn idle_since(&self) -> u64 {
         self.last
     }
 
-    /// Number of exchanges under way: their requests' heads have passed, and nothing is reported of them yet.
+    /// Returns the number of exchanges whose request head has passed and that are not reported yet.
     pub fn under_way(&self) -> usize {
         self.dialogue.under_way()
     }
 
-    /// While the connection pauses, the sequence numbers of the next bytes by [`Way::index`]: a message begins there on both
-    /// ways and none is under way, or of HTTP/2 a frame does, beyond doubt.
+    /// If the connection pauses, returns the sequence numbers of the next bytes by [`Way::index`]. A connection pauses
+    /// if a message certainly begins at these bytes on both ways and no exchange is under way; for HTTP/2, a frame must
+    /// begin there.
     pub fn pause(&self) -> Option<[u32; 2]> {
         let [received, sent] = &self.streams;
         let next = [received.next()?, sent.next()?];
         self.dialogue.pauses().then_some(next)
     }
 
-    /// Bytes of memory in use beside the connection's own size.
+    /// Returns the number of bytes of memory in use, in addition to the size of the struct.
     pub fn memory(&self) -> usize {
         self.streams.iter().map(Stream::memory).sum::<usize>() + self.dialogue.memory()
     }
@@ -133,7 +134,7 @@ impl Connection {
         matches!(self.language(), Language::Other | Language::Left)
     }
 
-    /// Drops what is held of a connection that is not parsed any more.
+    /// Frees the memory of a connection that is no longer parsed.
     fn release(&mut self) {
         if self.is_over() {
             for stream in &mut self.streams {

@@ -1,4 +1,4 @@
-//! Connections from pieces to exchanges.
+//! Tests of connections: pieces go in, exchanges come out.
 
 mod forms;
 mod generated;
@@ -10,9 +10,9 @@ mod peer;
 use super::{Beginning, Connection, Language};
 use crate::{Exchange, Piece, Protocol, Reason, Side, Sink, Start, Status, Way};
 
-/// The client's way of a traced server.
+/// The way of requests if the traced socket is the server's.
 const REQUESTS: Way = Way::Received;
-/// The server's way of a traced server.
+/// The way of responses if the traced socket is the server's.
 const RESPONSES: Way = Way::Sent;
 
 /// A sink that keeps everything.
@@ -27,7 +27,7 @@ impl Record {
         self.unobserved.iter().map(|(_, count)| count).sum()
     }
 
-    /// One line an exchange: method, host, path, status, bytes of request and response.
+    /// Formats each exchange as a line: method, host, path, status, bytes of request and response.
     fn lines(&self) -> Vec<String> {
         self.exchanges.iter().map(line).collect()
     }
@@ -91,7 +91,7 @@ impl Talk {
         self.pass(RESPONSES, text);
     }
 
-    /// Passes a piece of which `bytes` are at hand.
+    /// Passes a piece of `length` bytes, only the first of which are available as `bytes`.
     fn piece(&mut self, way: Way, bytes: &[u8], length: usize, starts: bool, lost_before: bool) {
         self.time += 1;
         let sequence = self.sequence[way.index()];

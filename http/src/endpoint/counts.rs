@@ -1,4 +1,4 @@
-//! Counts of exchanges, and of what could not be observed.
+//! Counts of exchanges, and of exchanges that could not be observed.
 
 use super::Histogram;
 use crate::{Exchange, Reason, Status};
@@ -6,10 +6,10 @@ use crate::{Exchange, Reason, Status};
 /// Nanoseconds in a microsecond.
 const NANOSECONDS: u64 = 1_000;
 
-/// What an exchange's response says.
+/// The class of an exchange's final status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
-    /// 100 to 199, which is final for 101 alone.
+    /// 100 to 199, of which only 101 is final.
     Informational,
     /// 200 to 299.
     Success,
@@ -40,7 +40,7 @@ impl Class {
         Self::Unknown,
     ];
 
-    /// The class of a status.
+    /// Returns the class of a status.
     pub fn of(status: Status) -> Self {
         match status {
             Status::Code(100..=199) => Self::Informational,
@@ -53,7 +53,7 @@ impl Class {
         }
     }
 
-    /// The class's name, as in a column's head or a field.
+    /// Returns the name of the class, for the head of a column or a field.
     pub fn name(self) -> &'static str {
         match self {
             Self::Informational => "1xx",
@@ -67,17 +67,17 @@ impl Class {
     }
 }
 
-/// Numbers of exchanges and bytes. They stay at their maximum rather than overflow.
+/// Numbers of exchanges and of bytes. They saturate instead of overflowing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Number of exchanges by class, in the order of [`Class::ALL`]. A gRPC exchange counts by its HTTP status here.
     pub by_class: [u64; Class::COUNT],
-    /// Number of the exchanges whose `grpc-status` came and was not 0. They are counted in [`Self::by_class`] as well,
-    /// mostly as [`Class::Success`], since gRPC reports failures with an HTTP status of 200.
+    /// Number of exchanges with a `grpc-status` other than 0. They are counted in [`Self::by_class`] too, mostly as
+    /// [`Class::Success`], since gRPC reports failures with an HTTP status of 200.
     pub grpc_failed: u64,
-    /// Bytes of the requests.
+    /// Number of bytes of the requests.
     pub request_bytes: u64,
-    /// Bytes of the responses.
+    /// Number of bytes of the responses.
     pub response_bytes: u64,
 }
 
@@ -90,12 +90,12 @@ impl Sums {
         add(&mut self.response_bytes, exchange.response_bytes);
     }
 
-    /// Number of exchanges of a class.
+    /// Returns the number of exchanges of a class.
     pub fn of(&self, class: Class) -> u64 {
         self.by_class[class as usize]
     }
 
-    /// Number of exchanges.
+    /// Returns the number of exchanges.
     pub fn requests(&self) -> u64 {
         self.by_class.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
@@ -116,8 +116,8 @@ impl Sums {
 pub struct Counts {
     /// Numbers of exchanges and bytes.
     pub sums: Sums,
-    /// Durations in microseconds, from the request's first byte to the exchange's last one, of every exchange: of one
-    /// without a response until its connection closed.
+    /// Durations of all exchanges in microseconds, from the first byte of the request to the last byte of the exchange.
+    /// An exchange without a response lasts until its connection closes.
     pub durations: Histogram,
 }
 
@@ -128,7 +128,7 @@ impl Counts {
         self.durations.record(exchange.ended.saturating_sub(exchange.began) / NANOSECONDS);
     }
 
-    /// Number of exchanges.
+    /// Returns the number of exchanges.
     pub fn requests(&self) -> u64 {
         self.sums.requests()
     }
@@ -140,7 +140,7 @@ impl Counts {
     }
 }
 
-/// Numbers of what could not be observed.
+/// Counts of exchanges that could not be observed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unobserved {
     /// Number of exchanges by reason, in the order of [`Self::REASONS`].
@@ -159,7 +159,7 @@ impl Unobserved {
         Reason::MissingBytes,
     ];
 
-    /// A reason's index. A new reason does not compile until it has one.
+    /// Returns the index of a reason. A new reason does not compile until it has one.
     fn index(reason: Reason) -> usize {
         match reason {
             Reason::LostResponse => 0,
@@ -175,17 +175,17 @@ impl Unobserved {
         add(&mut self.by_reason[Self::index(reason)], count);
     }
 
-    /// Number of exchanges that were not observed for a reason.
+    /// Returns the number of exchanges that were not observed for a reason.
     pub fn of(&self, reason: Reason) -> u64 {
         self.by_reason[Self::index(reason)]
     }
 
-    /// Number of exchanges that were not observed.
+    /// Returns the number of exchanges that were not observed.
     pub fn exchanges(&self) -> u64 {
         self.by_reason.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// Adds other numbers.
+    /// Adds other counts.
     pub fn merge(&mut self, other: &Self) {
         for (count, more) in self.by_reason.iter_mut().zip(other.by_reason) {
             add(count, more);
@@ -194,12 +194,12 @@ impl Unobserved {
     }
 }
 
-/// Everything that was observed, and what was not.
+/// All observed exchanges, and counts of those that were not observed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Exchanges that were observed.
+    /// Sums of the observed exchanges.
     pub sums: Sums,
-    /// What was not observed.
+    /// Counts of exchanges that were not observed.
     pub unobserved: Unobserved,
 }
 
@@ -211,7 +211,7 @@ impl Totals {
     }
 }
 
-/// Adds to a count, up to its maximum.
+/// Adds to a count, which saturates.
 fn add(count: &mut u64, more: u64) {
     *count = count.saturating_add(more);
 }

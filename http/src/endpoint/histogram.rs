@@ -1,12 +1,12 @@
-//! Durations in buckets.
+//! Histograms of durations.
 //!
-//! The buckets are those of an HDR histogram with one significant digit: exact up to 31 µs, and 16 of equal width to each
-//! doubling above. A percentile is the middle of its bucket, so it is at most 3.2 % off (one part in 32); the maximum is
-//! exact. Durations above [`LONGEST`] share the last bucket. Merging adds the buckets, so the histogram of several nodes
-//! is the same as if one had seen everything.
+//! The buckets are those of an HDR histogram with one significant digit: exact up to 31 µs, and 16 of equal width to
+//! each doubling above. A percentile is the middle of its bucket, so its error is at most 3.2 % (one part in 32); the
+//! maximum is exact. Durations above [`LONGEST`] share the last bucket. Merging adds the buckets, so the merged
+//! histogram of several nodes equals that of a single observer.
 //!
-//! Most endpoints have few requests. A histogram keeps a short list of the buckets in use (4 bytes each) until it is
-//! longer than [`MAX_SPARSE`] or one bucket outgrows its 16 bits, and becomes an array of all buckets (3.7 KB) then.
+//! Most endpoints have few requests. A histogram keeps a short list of the buckets in use (4 bytes each) until the list
+//! is longer than [`MAX_SPARSE`] or a count exceeds 16 bits, and then becomes an array of all buckets (3.7 KB).
 
 mod text;
 
@@ -19,34 +19,34 @@ pub use text::TextError;
 /// Longest duration with a bucket of its own: one hour, in microseconds.
 pub const LONGEST: u64 = 3_600_000_000;
 
-/// Significant decimal digits of a duration.
+/// Number of significant decimal digits of a duration.
 const DIGITS: u8 = 1;
 
-/// Largest number of buckets in a list.
+/// Maximum number of buckets in a list.
 const MAX_SPARSE: usize = 64;
 
-/// Largest number of durations in a histogram: further ones are not counted. At a million each second it is reached
-/// after 285 years.
+/// Maximum number of durations in a histogram; further ones are not counted. With a million a second, the limit is
+/// reached after 285 years.
 const MAX_COUNT: u64 = 1 << 53;
 
-/// A histogram without durations. Its geometry is the only definition of the buckets.
+/// A histogram without durations. Its parameters are the only definition of the buckets.
 static EMPTY: LazyLock<Hdr<u64>> = LazyLock::new(|| {
     Hdr::new_with_max(LONGEST, DIGITS).expect("bounds and digits are within what the crate allows")
 });
 
-/// The least duration of each bucket, in ascending order.
+/// The shortest duration of each bucket, in ascending order.
 static BUCKETS: LazyLock<Vec<u64>> = LazyLock::new(|| {
     std::iter::successors(Some(0), |least| Some(EMPTY.next_non_equivalent(*least)))
         .take_while(|least| *least <= LONGEST)
         .collect()
 });
 
-/// Durations in microseconds.
+/// A histogram of durations in microseconds.
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
     /// The buckets.
     buckets: Buckets,
-    /// The longest duration.
+    /// Longest duration in microseconds.
     max: u64,
 }
 
@@ -79,11 +79,11 @@ impl Default for Buckets {
 pub struct Latency {
     /// The median.
     pub p50: u64,
-    /// Nine of ten exchanges took no longer.
+    /// The duration that 90 % of the exchanges did not exceed.
     pub p90: u64,
-    /// 99 of 100 exchanges took no longer.
+    /// The duration that 99 % of the exchanges did not exceed.
     pub p99: u64,
-    /// The longest duration, exactly.
+    /// The longest duration, which is exact.
     pub max: u64,
 }
 
@@ -102,7 +102,7 @@ impl Histogram {
         }
     }
 
-    /// Number of durations.
+    /// Returns the number of durations.
     pub fn count(&self) -> u64 {
         match &self.buckets {
             Buckets::Sparse(buckets) => buckets.iter().map(|bucket| u64::from(bucket.count)).sum(),
@@ -114,7 +114,7 @@ impl Histogram {
     pub fn latency(&self) -> Latency {
         let dense = self.dense();
         let at = |percent: u64| {
-            // The last of all durations is the longest one, which is known exactly.
+            // The last of all durations is the longest one, whose exact value is known.
             if dense.len().saturating_mul(percent).div_ceil(100) == dense.len() {
                 return self.max;
             }
@@ -124,7 +124,7 @@ impl Histogram {
         Latency { p50: at(50), p90: at(90), p99: at(99), max: self.max }
     }
 
-    /// Bytes on the heap.
+    /// Returns the number of bytes on the heap.
     pub fn memory(&self) -> usize {
         match &self.buckets {
             Buckets::Sparse(buckets) => buckets.capacity() * size_of::<Bucket>(),
@@ -132,7 +132,7 @@ impl Histogram {
         }
     }
 
-    /// Adds to a bucket.
+    /// Adds durations to a bucket.
     fn add(&mut self, index: usize, count: u64) {
         let count = count.min(MAX_COUNT - self.count());
         if let Buckets::Sparse(buckets) = &mut self.buckets {
@@ -146,7 +146,7 @@ impl Histogram {
         }
     }
 
-    /// The buckets in use with their counts, in ascending order.
+    /// Returns the indexes and counts of the buckets in use, in ascending order.
     fn buckets(&self) -> Box<dyn Iterator<Item = (usize, u64)> + '_> {
         match &self.buckets {
             Buckets::Sparse(buckets) => {
@@ -158,7 +158,7 @@ impl Histogram {
         }
     }
 
-    /// The histogram as an array of all buckets.
+    /// Returns the histogram as an array of all buckets.
     fn dense(&self) -> Cow<'_, Hdr<u64>> {
         match &self.buckets {
             Buckets::Sparse(buckets) => {
@@ -181,7 +181,8 @@ impl PartialEq for Histogram {
 
 impl Eq for Histogram {}
 
-/// Adds to a bucket of a list. Returns false, with nothing done, if the list would grow beyond its bounds.
+/// Adds durations to a bucket of a list. Returns false, and changes nothing, if the list or the count would exceed its
+/// limit.
 fn add_sparse(buckets: &mut Vec<Bucket>, index: usize, count: u64) -> bool {
     let (Ok(index), Ok(count)) = (u16::try_from(index), u16::try_from(count)) else {
         return false;
@@ -203,7 +204,7 @@ fn add_sparse(buckets: &mut Vec<Bucket>, index: usize, count: u64) -> bool {
     true
 }
 
-/// Index of the bucket of a duration.
+/// Returns the index of the bucket of a duration.
 fn index_of(microseconds: u64) -> usize {
     let microseconds = microseconds.min(LONGEST);
     BUCKETS.partition_point(|least| *least <= microseconds) - 1

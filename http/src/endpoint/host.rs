@@ -1,25 +1,26 @@
-//! Hosts in one spelling.
+//! Hosts in a uniform spelling.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use super::INVALID;
 
-/// Longest host that is shown: a DNS name has at most 253 characters, and a port takes six more.
+/// Maximum length of a host that is shown: a DNS name has at most 253 characters, and a port takes six more.
 const MAX_HOST: usize = 259;
 
-/// Default ports, which are cut.
+/// Default ports, which are removed.
 const DEFAULT_PORTS: [&str; 3] = ["", "80", "443"];
 
-/// Brings a host into one spelling: lower case, without the default ports 80 and 443 and without the root's dot at the
-/// end. What cannot be a name or an address, with or without a port, becomes `{invalid}`; an absent host stays empty.
+/// Converts a host to a uniform spelling: lower case, without the default ports 80 and 443 and without the root's dot
+/// at the end. A text that cannot be a name or an address, with or without a port, becomes `{invalid}`; an absent host
+/// stays empty.
 pub fn normalise(host: &str) -> Cow<'_, str> {
     if host.is_empty() {
         return Cow::Borrowed(host);
     }
     match split(host) {
         Some((name, port)) if DEFAULT_PORTS.contains(&port) => lower(name),
-        // Without a dot at the name's end, name and port are what was given.
+        // If the name does not end in a dot, name and port are unchanged.
         Some((name, port)) if name.len() + 1 + port.len() == host.len() => lower(host),
         Some((name, port)) => Cow::Owned(format!("{}:{port}", lower(name))),
         None => Cow::Borrowed(INVALID),
@@ -43,7 +44,7 @@ fn split(host: &str) -> Option<(&str, &str)> {
     (valid && !name.is_empty() && is_port(port)).then_some((name, port))
 }
 
-/// Returns whether a port is absent or a number that fits.
+/// Returns whether a port is absent or a valid number.
 fn is_port(port: &str) -> bool {
     port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
 }

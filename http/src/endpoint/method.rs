@@ -2,8 +2,8 @@
 
 use super::OTHER;
 
-/// Methods that are shown by name: those of RFC 9110, PATCH, HTTP/2's preface, WebDAV (RFC 4918, 3253, 3744, 5323, 4791),
-/// QUERY, and PURGE as caches know it.
+/// Methods that are shown by name: those of RFC 9110, PATCH, PRI of HTTP/2's preface, WebDAV (RFC 4918, 3253, 3744,
+/// 5323, 4791), QUERY, and PURGE of caches.
 const KNOWN: [&str; 26] = [
     "GET",
     "POST",
@@ -33,8 +33,8 @@ const KNOWN: [&str; 26] = [
     "PURGE",
 ];
 
-/// Returns the name under which a method is counted: its own if it is a known one, `{other}` if not, and nothing if it is
-/// unknown (a joined HTTP/2 connection). Methods are case-sensitive.
+/// Returns the name under which a method is counted: its own if the method is a known one, `{other}` if it is not, and
+/// an empty text if the method could not be read (joined HTTP/2 connection). Methods are case-sensitive.
 pub fn normalise(method: &str) -> &'static str {
     if method.is_empty() {
         return "";

@@ -1,13 +1,13 @@
-//! Exchanges folded into rows by endpoint.
+//! Exchanges counted in rows by endpoint.
 //!
-//! A [`Table`] takes [`crate::Exchange`]s and keeps one [`Row`] for each owner and [`Endpoint`]: side, protocol, method,
-//! host and folded path. Three rules hold for everything that leaves this module:
+//! A [`Table`] counts [`crate::Exchange`]s in one [`Row`] for each owner and [`Endpoint`], which is side, protocol,
+//! method, host and folded path. Three rules hold for everything that leaves this module:
 //!
 //! * **Sums are exact.** All rows of a table, with [`Table::rest`], add up to [`Table::totals`], whatever was folded
-//!   together to stay within the bounds.
-//! * **Text is safe.** Methods are known ones, hosts and paths are printable ASCII (but for the `…` of a cut path) of
-//!   bounded length, without query, path parameters and what looks like a secret.
-//! * **Memory is bounded.** Every table has a fixed number of owners, rows and hosts.
+//!   together to stay within the limits.
+//! * **Text is safe.** Methods are known ones; hosts and paths are printable ASCII (except for the `…` of a cut path)
+//!   of bounded length, without query, path parameters and anything that looks like a secret.
+//! * **Memory is bounded.** Every table has a maximum number of owners, rows and hosts.
 //!
 //! Rows of several nodes merge by their key ([`merge`]); their [`Histogram`]s merge exactly.
 
@@ -29,8 +29,8 @@ pub use path::{fold, redact};
 pub use row::{Endpoint, Row, merge};
 pub use table::{Interval, MAX_HOSTS, MAX_OWNER_ROWS, MAX_OWNERS, MAX_ROWS, Table};
 
-/// Stands for all methods, hosts or paths that have no row of their own.
+/// Placeholder for all methods, hosts or paths that have no row of their own.
 pub const OTHER: &str = "{other}";
 
-/// Stands for a host or path that is not well-formed.
+/// Placeholder for a host or path that is not well-formed.
 pub const INVALID: &str = "{invalid}";

@@ -45,37 +45,38 @@ use segment::Segment;
 
 use super::INVALID;
 
-/// Largest number of segments of a folded path.
+/// Maximum number of segments of a folded path.
 const MAX_SEGMENTS: usize = 16;
 
-/// Length in bytes above which a folded path is cut. The `/…` of the cut comes on top.
+/// Maximum length in bytes of a folded path, without the `/…` of a cut.
 const MAX_FOLDED: usize = 256;
 
-/// Length in bytes above which a masked path is cut: three times what is kept of a path, since bytes may be
+/// Maximum length in bytes of a masked path: three times the length that is kept of a path, since bytes may become
 /// percent-encoded.
 const MAX_REDACTED: usize = 3 * 1024;
 
-/// Stands for the rest of a path that is too long.
+/// Text that stands for the rest of a path that is too long.
 const CUT: &str = "…";
 
-/// What is replaced in a path.
+/// The parts of a path that are replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
     /// Everything that differs from object to object.
     Fold,
-    /// What looks like a secret.
+    /// Only what looks like a secret.
     Redact,
 }
 
-/// Returns the path with everything replaced that differs from object to object, by the rules of this module. Folding
-/// a folded path changes nothing.
+/// Replaces everything in a path that differs from object to object, by the rules of this module. Folding a folded path
+/// changes nothing.
 pub fn fold(path: &str) -> String {
     let mut folded = String::with_capacity(path.len().min(MAX_FOLDED));
     fold_into(path, &mut folded);
     folded
 }
 
-/// Returns the path as it was sent, without query and path parameters, with what looks like a secret masked.
+/// Returns the path as it was sent, but without query and path parameters, and with everything masked that looks like a
+/// secret.
 pub fn redact(path: &str) -> String {
     let mut redacted = String::with_capacity(path.len().min(MAX_REDACTED));
     write(path, Level::Redact, usize::MAX, MAX_REDACTED, &mut redacted);
@@ -87,7 +88,7 @@ pub(super) fn fold_into(path: &str, out: &mut String) {
     write(path, Level::Fold, MAX_SEGMENTS, MAX_FOLDED, out);
 }
 
-/// Appends the path to `out`, segment by segment, until a bound is reached.
+/// Appends the path to `out`, segment by segment, until a limit is reached.
 fn write(path: &str, level: Level, max_segments: usize, max_bytes: usize, out: &mut String) {
     let query = path.bytes().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
     let path = &path[..query];

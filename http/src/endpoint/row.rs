@@ -1,4 +1,4 @@
-//! Rows: what an owner's endpoint was asked for.
+//! Rows: counts of the exchanges of an owner's endpoint.
 
 use std::cmp::{Ordering, Reverse};
 use std::hash::Hash;
@@ -12,56 +12,57 @@ use crate::{Protocol, Side};
 /// The key of a row among those of its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// Which end the traced sockets are.
+    /// The end of the connection that the traced sockets are.
     pub side: Side,
-    /// The protocol.
+    /// Protocol of the exchanges.
     pub protocol: Protocol,
-    /// The method, as by [`super::normalise_method`].
+    /// Method, as returned by [`super::normalise_method`].
     pub method: &'static str,
-    /// The host, as by [`super::normalise_host`], or [`OTHER`].
+    /// Host, as returned by [`super::normalise_host`], or [`OTHER`].
     pub host: Arc<str>,
-    /// The path, as by [`super::fold`], or [`OTHER`].
+    /// Path, as returned by [`super::fold`], or [`OTHER`].
     pub path: Box<str>,
 }
 
 impl Endpoint {
-    /// The endpoint with these names, which are brought into the form of a row's. Names that are in this form, as those
-    /// of a report's rows, stay as they are.
+    /// Makes an endpoint from names that may need to be normalized. Names that are normalized already, such as those in
+    /// the rows of a report, stay the same.
     pub fn new(side: Side, protocol: Protocol, method: &str, host: &str, path: &str) -> Self {
         let host = if host == OTHER { OTHER.into() } else { normalise_host(host).into() };
         let path = if path == OTHER { OTHER.into() } else { fold(path).into() };
         Self { side, protocol, method: normalise_method(method), host, path }
     }
 
-    /// The endpoint that stands for all of a side and protocol that have no row of their own.
+    /// Returns the endpoint that stands for all endpoints of a side and protocol that have no row of their own.
     pub fn other(side: Side, protocol: Protocol) -> Self {
         Self { side, protocol, method: OTHER, host: OTHER.into(), path: OTHER.into() }
     }
 
-    /// Returns whether the endpoint stands for all that have no row of their own. No path folds to this text.
+    /// Returns whether the endpoint stands for those that have no row of their own. No path folds to this text.
     pub fn is_other(&self) -> bool {
         *self.path == *OTHER
     }
 
-    /// The endpoint as what is looked for.
+    /// Returns the key by which the endpoint is looked up.
     pub(super) fn key(&self) -> Key<'_> {
         let Self { side, protocol, method, host, path } = self;
         Key { side: *side, protocol: *protocol, method, host, path }
     }
 }
 
-/// An [`Endpoint`] that is looked for. The fields are in the order of the endpoint's, so that both hash alike.
+/// A key for looking up an [`Endpoint`]. Its fields are in the order of the endpoint's, so that both have the same
+/// hash.
 #[derive(Debug, Clone, Copy, Hash)]
 pub(super) struct Key<'a> {
-    /// Which end the traced socket is.
+    /// The end of the connection that the traced socket is.
     pub side: Side,
-    /// The protocol.
+    /// Protocol of the exchanges.
     pub protocol: Protocol,
-    /// The method.
+    /// Normalized method.
     pub method: &'static str,
-    /// The host.
+    /// Normalized host.
     pub host: &'a str,
-    /// The path.
+    /// Folded path.
     pub path: &'a str,
 }
 
@@ -78,14 +79,14 @@ impl Equivalent<Endpoint> for Key<'_> {
 /// The exchanges of one owner's endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row<Owner> {
-    /// Whose socket it was.
+    /// Owner of the sockets.
     pub owner: Owner,
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// What was counted.
+    /// Counts of the exchanges.
     pub counts: Counts,
-    /// Whether the counts hold every exchange of the endpoint. A row may lack some if it began after rows of its owner
-    /// had been folded to stay within the table's bounds.
+    /// True if the counts include every exchange of the endpoint. A row may lack some if it began after rows of its
+    /// owner had been folded to stay within the table's limits.
     pub complete: bool,
 }
 
@@ -94,8 +95,9 @@ pub(super) fn order(one: (u64, &Endpoint), two: (u64, &Endpoint)) -> Ordering {
     Reverse(one.0).cmp(&Reverse(two.0)).then_with(|| one.1.cmp(two.1))
 }
 
-/// Merges rows with equal owner and endpoint, as those of several nodes. The rows with the most requests come first; the
-/// order does not depend on the order of the given rows as long as owners with equal endpoints have different counts.
+/// Merges rows with equal owner and endpoint, such as those of several nodes. The rows with the most requests come
+/// first. The result does not depend on the order of the given rows, unless owners with equal endpoints have equal
+/// counts.
 pub fn merge<Owner: Clone + Eq + Hash>(rows: impl IntoIterator<Item = Row<Owner>>) -> Vec<Row<Owner>> {
     let mut merged: Vec<Row<Owner>> = Vec::new();
     let mut places: HashMap<(Owner, Endpoint), usize> = HashMap::new();
@@ -124,7 +126,7 @@ mod tests {
     use crate::endpoint::INVALID;
     use crate::endpoint::testing::exchange;
 
-    /// A row with a number of requests.
+    /// Makes a row with a number of requests.
     fn row(owner: &str, path: &str, requests: u64, complete: bool) -> Row<String> {
         let mut counts = Counts::default();
         for _ in 0..requests {

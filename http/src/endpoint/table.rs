@@ -17,62 +17,62 @@ use super::row::{Key, order};
 use super::{Counts, OTHER, Row, Totals, Unobserved, method, normalise_host, path};
 use crate::{Exchange, Reason};
 
-/// Largest number of rows of a table, beside the `{other}` rows: at most one for each owner, side and protocol.
+/// Maximum number of rows of a table, without the `{other}` rows: at most one for each owner, side and protocol.
 pub const MAX_ROWS: usize = 2_000;
 
-/// Largest number of rows of an owner, beside its `{other}` rows.
+/// Maximum number of rows of an owner, without its `{other}` rows.
 pub const MAX_OWNER_ROWS: usize = 500;
 
-/// Largest number of hosts of an owner.
+/// Maximum number of hosts of an owner.
 pub const MAX_HOSTS: usize = 64;
 
-/// Largest number of owners of a table.
+/// Maximum number of owners of a table.
 pub const MAX_OWNERS: usize = 1_000;
 
-/// What part of the owners is folded when there are too many: one in so many.
+/// Denominator of the share of owners that is folded when there are too many.
 const FOLDED_OWNERS: usize = 4;
 
-/// Exchanges by owner and endpoint, since the beginning and since the last interval.
+/// Counts of exchanges by owner and endpoint, since the beginning and since the last interval.
 ///
 /// # Bounds
 ///
-/// Where a bound is reached, what has the fewest requests is folded, so that a scanner that sends random paths or hosts
-/// costs the busy endpoints nothing:
+/// When a limit is reached, the rows with the fewest requests are folded, so that a scanner which sends random paths or
+/// hosts does not affect the busy endpoints:
 ///
-/// * An owner with [`MAX_OWNER_ROWS`] rows: the rarer half becomes part of its `{other}` row (of equal side and
+/// * An owner has [`MAX_OWNER_ROWS`] rows: the rarer half is added to its `{other}` rows (of the same side and
 ///   protocol).
-/// * An owner with [`MAX_HOSTS`] hosts: the rows of the rarer half get `{other}` as their host.
-/// * A table with [`MAX_ROWS`] rows: the rarer half of the owner with the most rows becomes part of its `{other}` row.
-/// * A table with [`MAX_OWNERS`] owners: the quarter with the fewest requests becomes part of [`Self::rest`].
+/// * An owner has [`MAX_HOSTS`] hosts: the rows of the rarer half get `{other}` as their host.
+/// * A table has [`MAX_ROWS`] rows: the rarer half of the owner with the most rows is added to its `{other}` rows.
+/// * A table has [`MAX_OWNERS`] owners: the quarter with the fewest requests is added to [`Self::rest`].
 ///
-/// A folded endpoint that is asked for again gets a row again, which is marked as not complete. An owner whose process
-/// or container has ended keeps its rows.
+/// A folded endpoint that is requested again gets a new row, which is marked as not complete. An owner whose process or
+/// container has ended keeps its rows.
 #[derive(Debug)]
 pub struct Table<Owner> {
     /// Rows by owner.
     owners: HashMap<Owner, Endpoints>,
-    /// Number of rows but the `{other}` rows.
+    /// Number of rows, without the `{other}` rows.
     named: usize,
-    /// Number of owners so far, by which they are ordered.
+    /// Number of owners so far, which gives their order.
     owners_seen: u64,
-    /// Whether owners were folded.
+    /// True if owners were folded.
     folded: bool,
     /// Exchanges of the owners that were folded.
     rest: Span<Counts>,
-    /// Everything.
+    /// Sums of all exchanges.
     totals: Span<Totals>,
     /// Buffer for a folded path.
     path: String,
 }
 
-/// What happened between two calls of [`Table::take_interval`].
+/// Counts of the time between two calls of [`Table::take_interval`].
 #[derive(Debug, Clone)]
 pub struct Interval<Owner> {
-    /// Rows with requests in the interval, those with the most requests first.
+    /// Rows with requests in the interval, the largest numbers of requests first.
     pub rows: Vec<Row<Owner>>,
-    /// Exchanges of owners without rows.
+    /// Counts of owners without rows.
     pub rest: Counts,
-    /// Everything in the interval.
+    /// Sums of all exchanges in the interval.
     pub totals: Totals,
 }
 
@@ -94,7 +94,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
     /// Counts an exchange of an owner.
     pub fn record(&mut self, owner: &Owner, exchange: &Exchange) {
         self.totals.now().sums.record(exchange);
-        // The buffer is taken out while the table changes.
+        // The buffer is moved out while the table changes.
         let mut path = std::mem::take(&mut self.path);
         path.clear();
         path::fold_into(&exchange.path, &mut path);
@@ -121,8 +121,8 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         *lost = lost.saturating_add(count);
     }
 
-    /// Adds a row that was counted before this table began, as one of the last report before a restart. It belongs to no
-    /// interval.
+    /// Adds a row that was counted before this table began, such as one of the last report before a restart. The row
+    /// belongs to no interval.
     pub fn restore(&mut self, row: &Row<Owner>) {
         self.totals.before().sums.merge(&row.counts.sums);
         self.update(&row.owner, &row.endpoint.key(), |entry| {
@@ -132,8 +132,9 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         });
     }
 
-    /// Adds what was counted before this table began beside the restored rows, all of which come before; its durations may be
-    /// missing. If these are exchanges, then rows that were not restored are not complete, those to come included.
+    /// Adds the counts from before this table began that are not in restored rows, which must all be added first; the
+    /// durations may be missing. If there are such exchanges, rows that were not restored are not complete, including
+    /// later ones.
     pub fn restore_rest(&mut self, rest: &Counts, unobserved: &Unobserved) {
         let totals = self.totals.before();
         totals.sums.merge(&rest.sums);
@@ -145,17 +146,17 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         }
     }
 
-    /// Everything since the beginning.
+    /// Returns the sums of everything since the beginning.
     pub fn totals(&self) -> Totals {
         self.totals.all()
     }
 
-    /// Exchanges since the beginning of owners that have no rows.
+    /// Returns the counts since the beginning of owners that have no rows.
     pub fn rest(&self) -> Counts {
         self.rest.all()
     }
 
-    /// Number of rows, the `{other}` rows included.
+    /// Returns the number of rows, including the `{other}` rows.
     pub fn len(&self) -> usize {
         self.owners.values().map(Endpoints::len).sum()
     }
@@ -165,14 +166,14 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         self.len() == 0
     }
 
-    /// Bytes in use, about: the owners' own memory is not included.
+    /// Returns the approximate number of bytes in use, without memory that the owner values themselves hold.
     pub fn memory(&self) -> usize {
         self.owners.capacity() * size_of::<(Owner, Endpoints)>()
             + self.owners.values().map(Endpoints::memory).sum::<usize>()
     }
 
-    /// The rows with the most requests since the beginning, at most `count`. Rows with equally many are ordered by
-    /// endpoint, then by which owner came first.
+    /// Returns the rows with the most requests since the beginning, at most `count`. Rows with equal numbers are
+    /// ordered by endpoint, and then by the order in which their owners appeared.
     pub fn top(&self, count: usize) -> Vec<Row<Owner>> {
         let mut rows: Vec<_> = self
             .owners
@@ -197,8 +198,8 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
             .collect()
     }
 
-    /// Takes what happened since the last call, or since the beginning. What is counted since the beginning does not
-    /// change.
+    /// Returns the counts since the last call, or since the beginning, and starts a new interval. The counts since the
+    /// beginning do not change.
     pub fn take_interval(&mut self) -> Interval<Owner> {
         let mut rows = Vec::new();
         for (owner, endpoints) in &mut self.owners {
@@ -219,7 +220,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         Interval { rows, rest: self.rest.take(), totals: self.totals.take() }
     }
 
-    /// Folds the rows with the fewest requests, if there are too many for one more of an owner with a host.
+    /// Folds the rows with the fewest requests if there is no room for another row of this owner with this host.
     fn make_room(&mut self, owner: &Owner, host: &str) {
         if let Some(endpoints) = self.owners.get_mut(owner) {
             let before = endpoints.named();
@@ -238,7 +239,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         }
     }
 
-    /// Folds the owners with the fewest requests; of those with equally many, the newest.
+    /// Folds the owners with the fewest requests; of those with equal numbers, the newest.
     fn fold_owners(&mut self) {
         self.folded = true;
         let mut owners: Vec<_> = self
@@ -259,7 +260,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         }
     }
 
-    /// Updates the entry of an owner's endpoint, which gets one if it has none.
+    /// Updates the entry of an owner's endpoint, which is created if it does not exist.
     fn update(&mut self, owner: &Owner, key: &Key<'_>, update: impl FnOnce(&mut Entry)) {
         if let Some(endpoints) = self.owners.get_mut(owner)
             && let Some(entry) = endpoints.find(key)
@@ -270,7 +271,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         if !self.owners.contains_key(owner) && self.owners.len() >= MAX_OWNERS {
             self.fold_owners();
         }
-        // An `{other}` row needs no room.
+        // An `{other}` row does not count against the limits.
         if key.path != OTHER {
             self.make_room(owner, key.host);
             self.named += 1;

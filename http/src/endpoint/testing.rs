@@ -2,7 +2,7 @@
 
 use crate::{Exchange, Protocol, Side, Status};
 
-/// A GET of a path with a status code, which took 1 ms.
+/// Makes a GET exchange with a path and a status code, which took 1 ms.
 pub(super) fn exchange(path: &str, code: u16) -> Exchange {
     Exchange {
         side: Side::Server,

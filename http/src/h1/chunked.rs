@@ -1,4 +1,4 @@
-//! The chunked transfer coding (RFC 9112, section 7.1), as far as the end of a body is told by it.
+//! The chunked transfer coding (RFC 9112, section 7.1), as far as finding the end of a body needs it.
 
 use super::Malformed;
 
@@ -10,25 +10,25 @@ pub(super) struct Chunked(State);
 enum State {
     /// In the hexadecimal size of a chunk.
     Size { value: u64, digits: u32 },
-    /// Behind the size of a chunk, before the end of its line.
+    /// After the size of a chunk, before the end of its line.
     Extension { value: u64 },
-    /// In the data of a chunk, with so many bytes left.
+    /// In the data of a chunk, with this number of bytes left.
     Data(u64),
-    /// Behind the data of a chunk, before the end of the line.
+    /// After the data of a chunk, before the end of the line.
     DataEnd,
-    /// In the trailer section; `blank` if the line has no byte so far.
+    /// In the trailer section; `blank` if the line has no byte yet.
     Trailer { blank: bool },
 }
 
 const BEFORE_SIZE: State = State::Size { value: 0, digits: 0 };
 
 impl Chunked {
-    /// The beginning of a chunked body.
+    /// Starts a chunked body.
     pub(super) fn new() -> Self {
         Self(BEFORE_SIZE)
     }
 
-    /// Number of the next bytes that are data of a chunk.
+    /// Returns the number of next bytes that are data of a chunk.
     pub(super) fn skippable(&self) -> u64 {
         match self.0 {
             State::Data(left) => left,
@@ -36,14 +36,14 @@ impl Chunked {
         }
     }
 
-    /// Passes over at most [`Self::skippable`] bytes.
+    /// Skips at most [`Self::skippable`] bytes.
     pub(super) fn skip(&mut self, length: u64) {
         if let State::Data(left) = self.0 {
             self.0 = after_data(left.saturating_sub(length));
         }
     }
 
-    /// Takes the body's next bytes. Returns how many of them belong to the body, and whether the body ends with them.
+    /// Parses the next bytes. Returns how many of them belong to the body, and true if the body ends with them.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Malformed> {
         let mut used = 0;
         while let Some(&byte) = bytes.get(used) {

@@ -1,11 +1,11 @@
-//! Header fields that are read: those that frame a message, `Host` and `Upgrade`.
+//! The header fields that are evaluated: those that frame a message, `Host` and `Upgrade`.
 
 use super::Malformed;
 
-/// How the end of a message's body is told.
+/// The way in which the end of a message's body is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// After so many bytes.
+    /// After a number of bytes.
     Length(u64),
     /// By the chunked transfer coding.
     Chunked,
@@ -34,16 +34,16 @@ enum Coding {
 /// The fields of one head.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
-    /// The first `Host`.
+    /// Value of the first `Host` field.
     pub(super) host: Option<&'a [u8]>,
-    /// `Upgrade` names HTTP/2.
+    /// True if `Upgrade` names HTTP/2.
     pub(super) h2c: bool,
     length: Length,
     coding: Coding,
 }
 
 impl<'a> Fields<'a> {
-    /// Takes one field.
+    /// Evaluates one field.
     pub(super) fn add(&mut self, name: &str, value: &'a [u8]) {
         if name.eq_ignore_ascii_case("content-length") {
             for item in items(value) {
@@ -79,7 +79,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The framing of a request (RFC 9112, section 6.3).
+    /// Returns the framing of a request (RFC 9112, section 6.3).
     pub(super) fn of_request(&self) -> Result<Framing, Malformed> {
         match (self.coding, self.length) {
             (Coding::Chunked, _) => Ok(Framing::Chunked),
@@ -89,7 +89,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The framing of a response with a body of its own.
+    /// Returns the framing of a response that has a body of its own.
     pub(super) fn of_response(&self) -> Result<Framing, Malformed> {
         match (self.coding, self.length) {
             (Coding::Chunked, _) => Ok(Framing::Chunked),
@@ -100,7 +100,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The items of a comma-separated list, without the white space around them.
+/// Splits a comma-separated list into its items, without the white space around them.
 fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }

@@ -1,4 +1,4 @@
-//! Heads: what httparse reads, as far as it is of use here.
+//! Heads of messages, parsed by httparse.
 
 use std::{borrow::Cow, mem::MaybeUninit};
 
@@ -16,9 +16,9 @@ pub(super) struct RequestHead {
     pub(super) host: String,
     pub(super) path: String,
     pub(super) protocol: Protocol,
-    /// The body's framing; a request whose framing cannot be told was a request all the same.
+    /// Framing of the body. A request whose framing is malformed still counts as a request.
     pub(super) framing: Result<Framing, Malformed>,
-    /// The request offers an upgrade to HTTP/2.
+    /// True if the request offers an upgrade to HTTP/2.
     pub(super) h2c: bool,
 }
 
@@ -26,19 +26,19 @@ pub(super) struct RequestHead {
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) code: u16,
-    /// The framing of a body of its own.
+    /// Framing of the body, if the response has one of its own.
     pub(super) framing: Result<Framing, Malformed>,
-    /// The response agrees to an upgrade to HTTP/2.
+    /// True if the response accepts an upgrade to HTTP/2.
     pub(super) h2c: bool,
 }
 
-/// Room for the fields of a head.
+/// Memory for the fields of a head.
 type Room<'a> = [MaybeUninit<Header<'a>>];
 
-/// Number of lines of a head for whose fields there is room on the stack.
+/// Maximum number of lines of a head whose fields are stored on the stack.
 const FEW_LINES: usize = 32;
 
-/// Reads a complete request head.
+/// Parses a complete request head.
 pub(super) fn request(head: &[u8]) -> Result<RequestHead, Malformed> {
     let (head, lines) = one_line_each(head);
     let (mut few, mut many) = ([MaybeUninit::uninit(); FEW_LINES], Vec::new());
@@ -48,14 +48,14 @@ pub(super) fn request(head: &[u8]) -> Result<RequestHead, Malformed> {
     if matches!(parsed, Ok(httparse::Status::Complete(_))) {
         return request_head(&request);
     }
-    // A valid request line makes a request, whatever follows.
+    // A valid request line makes a request, even if the fields are not valid.
     let line = [first_line(&head), b"\r\n\r\n"].concat();
     let mut request = Request::new(&mut []);
     config().parse_request(&mut request, &line).map_err(|_| Malformed)?;
     Ok(RequestHead { framing: Err(Malformed), ..request_head(&request)? })
 }
 
-/// Reads a complete response head.
+/// Parses a complete response head.
 pub(super) fn response(head: &[u8]) -> Result<ResponseHead, Malformed> {
     let (head, lines) = one_line_each(head);
     let (mut few, mut many) = ([MaybeUninit::uninit(); FEW_LINES], Vec::new());
@@ -67,13 +67,13 @@ pub(super) fn response(head: &[u8]) -> Result<ResponseHead, Malformed> {
     Ok(ResponseHead { code, framing: fields.of_response(), h2c: fields.h2c })
 }
 
-/// Tells whether a line, with its end, is a request line of HTTP/1.
+/// Returns whether a line, including its end, is a request line of HTTP/1.
 pub(super) fn is_request_line(line: &[u8]) -> bool {
     let line = [&*one_line_each(first_line(line)).0, b"\r\n\r\n"].concat();
     config().parse_request(&mut Request::new(&mut []), &line).is_ok_and(|parsed| parsed.is_complete())
 }
 
-/// Tells whether a line, with its end, is a status line of HTTP/1.
+/// Returns whether a line, including its end, is a status line of HTTP/1.
 pub(super) fn is_status_line(line: &[u8]) -> bool {
     let line = [first_line(line), b"\r\n\r\n"].concat();
     config().parse_response(&mut Response::new(&mut []), &line).is_ok_and(|parsed| parsed.is_complete())
@@ -98,7 +98,7 @@ fn fields<'a>(headers: &[Header<'a>]) -> Fields<'a> {
     fields
 }
 
-/// The leniency that servers and clients have as well.
+/// Returns a parser as lenient as servers and clients are.
 fn config() -> ParserConfig {
     let mut config = ParserConfig::default();
     config
@@ -109,7 +109,7 @@ fn config() -> ParserConfig {
     config
 }
 
-/// Room for the fields of a head with so many lines: of few, on the stack.
+/// Returns memory for the fields of a head with `lines` lines; on the stack if there are few.
 fn room<'a, 'b>(
     lines: usize,
     few: &'a mut Room<'b>,
@@ -127,8 +127,8 @@ fn first_line(head: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// The head with folded lines unfolded (RFC 9112, section 5.2) and a first line of valid UTF-8, both of which httparse
-/// insists on, and the number of its lines.
+/// Returns the head in the form that httparse requires, with folded lines unfolded (RFC 9112, section 5.2) and a first
+/// line of valid UTF-8, and the number of its lines.
 fn one_line_each(head: &[u8]) -> (Cow<'_, [u8]>, usize) {
     let mut head = Cow::Borrowed(head);
     let line = first_line(&head).len();

@@ -1,33 +1,37 @@
 //! HTTP/1.0 and HTTP/1.1.
 //!
-//! Heads are read by httparse; this module frames the messages (RFC 9112, section 6) and pairs requests with responses.
-//! Of the header fields only `Host`, `Content-Length`, `Transfer-Encoding` and `Upgrade` are read, and none is kept.
+//! Heads are parsed by httparse; this module frames the messages (RFC 9112, section 6) and pairs requests with
+//! responses. Of the header fields, only `Host`, `Content-Length`, `Transfer-Encoding` and `Upgrade` are evaluated, and
+//! none is kept.
 //!
 //! # Pairing
 //!
-//! Responses belong to requests by their order alone, never by their time. Every request whose head was read is reported
-//! exactly once: as an exchange, or as unobserved. A response for which no request waits is ignored.
+//! Responses are paired with requests by their order, never by their time. Every request whose head was read is
+//! reported exactly once: as an exchange, or as unobserved. A response for which no request waits is ignored.
 //!
-//! After a loss the order holds only as far as it is certain:
+//! After a loss, the order is only relied on as far as it is certain:
 //!
-//! * A hole on the way of the responses, between messages or within one, certainly hits the response of the oldest waiting
-//!   request, and possibly those of others. All waiting requests are unobserved. If others than the oldest waited, their
-//!   responses may still come: so many responses are *stale*, and new requests are in doubt.
-//! * A hole on the way of the requests may hide requests, whose number is unknown. The requests that wait keep their
-//!   responses, which come first; but a request whose own bytes are in the hole is unobserved. New requests are in doubt.
-//! * While the place on the way of the responses is lost, bytes that pass may be responses: they count as a further hole.
+//! * A hole in the way of the responses, between messages or within one, certainly affects the response of the oldest
+//!   waiting request, and possibly others. All waiting requests become unobserved. If more than one was waiting, the
+//!   responses of the others may still come: that number of responses is *stale*, and new requests are in doubt.
+//! * A hole in the way of the requests may hide an unknown number of requests. The waiting requests keep their
+//!   responses, which come first, but a request with bytes of its own in the hole becomes unobserved. New requests are
+//!   in doubt.
+//! * While the position in the way of the responses is lost, any bytes there may be responses: they count as another
+//!   hole.
 //!
-//! A request in doubt is unobserved. Doubt ends with a request that begins while no request waits, if either all stale
-//! responses have passed, or the client is one that waits for each response before it sends the next request: then a new request tells that all earlier ones were answered. A client is taken for such a one if it was
-//! seen to wait (without doubt once, or in sixteen turns in a row) and never to do otherwise. A connection that was joined
-//! in its middle begins without doubt, unless its server had received something and sent nothing: the first response is stale
-//! then, and every response that nobody waits for counts as a request unobserved.
+//! A request in doubt becomes unobserved. Doubt ends with a request that begins while no request waits, in two cases:
+//! all stale responses have passed; or the client waits for each response before it sends the next request, so that a
+//! new request means that all earlier ones were answered. A client counts as one that waits if it was seen to do so
+//! (once without doubt, or in sixteen turns in a row) and never seen to do otherwise. A connection that was joined in
+//! its middle begins without doubt, unless its server had received something and sent nothing: the first response is
+//! stale then, and every response that no request waits for counts as an unobserved request.
 //!
-//! A pairing can hence be wrong only for a client that pipelines and that was never seen to do so: because it begins to in
-//! the very moment of a loss, or because its first requests were lost or not traced and it keeps a constant number of
-//! requests waiting from then on, which looks like turns.
+//! Therefore a pairing can only be wrong for a client that pipelines and was never seen to do so: because it starts to
+//! pipeline at the very moment of a loss, or because its first requests were lost or not traced and it keeps a constant
+//! number of requests waiting from then on, which looks like taking turns.
 //!
-//! The place is found again at a piece that starts a message and has a valid head.
+//! The position is found again at a piece that starts a message and has a valid head.
 
 mod chunked;
 mod fields;
@@ -46,25 +50,25 @@ use reader::{Head, Reader};
 use crate::parser::Parser as Feed;
 use crate::{Exchange, Reason, Side, Sink, Way};
 
-/// Maximum length of a head, or of what is kept of one.
+/// Maximum length of a head, or of the part of it that is kept.
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 
-/// Bytes that are not what the protocol has at their place.
+/// An error: bytes that the protocol does not allow at their position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Malformed;
 
 /// Traffic of a connection before its first piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
-    /// Nothing: the first piece begins a message.
+    /// None: the first piece begins a message.
     #[default]
     Whole,
-    /// Anything: the socket is older than the trace, and the first piece may come from the middle of a message.
+    /// Unknown: the socket is older than the trace, and the first piece may come from the middle of a message.
     Joined,
-    /// Bytes were received that no piece has, and nothing was sent. Of a server, a response is still to come that belongs to
-    /// none of the requests in the pieces; its request is counted as unobserved then.
+    /// Bytes were received that are in no piece, and nothing was sent. If the traced socket is the server's, a response
+    /// is still to come that belongs to none of the requests in the pieces; its request counts as unobserved.
     Unanswered,
-    /// Bytes that were lost between kernel and user space.
+    /// Unknown, because bytes were lost between kernel and user space.
     Lost,
 }
 
@@ -75,16 +79,16 @@ pub(crate) struct Parser {
     request: Reader,
     response: Reader,
     pairing: Pairing,
-    /// A valid head was seen.
+    /// True if a valid head was seen.
     spoken: bool,
-    /// The first bytes were no HTTP.
+    /// True if the first bytes were no HTTP.
     refused: bool,
-    /// HTTP/2 goes on with this request.
+    /// The request with which the connection is upgraded to HTTP/2.
     upgrade: Option<Exchange>,
 }
 
 impl Parser {
-    /// A connection whose requests pass on `request_way`.
+    /// Starts a connection whose requests are in `request_way`.
     pub(crate) fn new(request_way: Way, start: Start) -> Self {
         let place = || match start {
             Start::Whole => Reader::Head(Head::default()),
@@ -101,32 +105,33 @@ impl Parser {
         }
     }
 
-    /// The end that the traced socket is, once a valid head was seen.
+    /// Returns which end the traced socket is, once a valid head was seen.
     pub(crate) fn side(&self) -> Option<Side> {
         self.spoken.then(|| self.pairing.side())
     }
 
-    /// Tells whether a valid head was seen.
+    /// Returns whether a valid head was seen.
     pub(crate) fn has_spoken(&self) -> bool {
         self.spoken
     }
 
-    /// Tells whether the first message was none of HTTP/1. The parser is of no use then, and has reported nothing.
+    /// Returns whether the first message was not HTTP/1. The parser is useless then, and has reported nothing.
     pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
 
-    /// Tells whether the connection has left HTTP, by CONNECT or an upgrade.
+    /// Returns whether the connection has left HTTP, by CONNECT or an upgrade.
     pub(crate) fn has_left(&self) -> bool {
         matches!((&self.request, &self.response), (Reader::Off, Reader::Off)) && self.upgrade.is_none()
     }
 
-    /// Takes the request with which the connection goes on in HTTP/2.
+    /// Returns the request with which the connection is upgraded to HTTP/2, once.
     pub(crate) fn take_upgrade(&mut self) -> Option<Exchange> {
         self.upgrade.take()
     }
 
-    /// Takes bytes as [`Feed::bytes`] does. Returns how many are used: all, unless the connection goes on in HTTP/2.
+    /// Parses bytes as [`Feed::bytes`] does. Returns the number of bytes used: all, unless the connection is upgraded
+    /// to HTTP/2.
     pub(crate) fn feed(
         &mut self,
         way: Way,
@@ -144,7 +149,7 @@ impl Parser {
     }
 }
 
-/// The end that the traced socket is if requests pass on `request_way`.
+/// Returns which end the traced socket is if requests are in `request_way`.
 pub(crate) fn side_of(request_way: Way) -> Side {
     match request_way {
         Way::Received => Side::Server,

@@ -1,4 +1,4 @@
-//! Requests and their responses, paired by order. [`Trust`] tells which are paired after a loss.
+//! Pairing of requests with their responses by order. [`Trust`] decides which are paired after a loss.
 
 use std::collections::VecDeque;
 use std::mem::size_of;
@@ -10,22 +10,22 @@ use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
 /// Maximum number of requests of a connection that wait for their responses.
 pub(super) const MAX_OUTSTANDING: usize = 128;
-/// Number of waiting requests whose memory is kept when none waits.
+/// Capacity of the queue that is kept while no request waits.
 const IDLE_CAPACITY: usize = 4;
 
 /// A request that waits for its response, or for its own end.
 #[derive(Debug)]
 struct Outstanding {
     exchange: Exchange,
-    /// Counted as unobserved already: here to keep the order only.
+    /// True if the request is already counted as unobserved and only keeps its position in the order.
     counted: bool,
-    /// The request has ended.
+    /// True if the request has ended.
     complete: bool,
-    /// What of the request the framing of its response depends on.
+    /// Facts about the request that its response's framing depends on.
     asked: Asked,
 }
 
-/// What of a request the framing of its response depends on.
+/// Facts about a request that the framing of its response depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Asked {
     pub(super) head: bool,
@@ -39,24 +39,24 @@ impl Outstanding {
     }
 }
 
-/// The request whose bytes are passing.
+/// The request whose bytes are being received.
 #[derive(Debug)]
 enum Receiving {
-    /// None, or one that nobody waits for.
+    /// No request, or one that is not waiting for a response.
     Nothing,
-    /// The newest of the queue.
+    /// The newest request in the queue.
     Newest,
-    /// One whose response has ended already.
+    /// A request whose response has already ended.
     Answered(Box<Outstanding>),
 }
 
-/// The request whose response is passing.
+/// The request whose response is being received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Responding {
     Nothing,
-    /// The oldest of the queue.
+    /// The oldest request in the queue.
     Oldest,
-    /// One that is not in the queue.
+    /// A request that is not in the queue.
     Ignored,
 }
 
@@ -69,12 +69,12 @@ pub(super) struct Pairing {
     receiving: Receiving,
     responding: Responding,
     trust: Trust,
-    /// Time of the last response, or interim one, that belonged to no request of the queue.
+    /// Time of the last response, or interim one, that belonged to no request in the queue.
     ignored: Option<u64>,
 }
 
 impl Pairing {
-    /// No requests so far, of a connection that begins in this way.
+    /// Starts a connection without requests; `start` describes its traffic before the first piece.
     pub(super) fn new(side: Side, start: Start) -> Self {
         Self {
             side,
@@ -91,7 +91,7 @@ impl Pairing {
         self.side
     }
 
-    /// Number of requests that are not reported yet.
+    /// Returns the number of requests that are not reported yet.
     pub(super) fn under_way(&self) -> usize {
         let answered = match &self.receiving {
             Receiving::Answered(request) => Some(&**request),
@@ -100,7 +100,7 @@ impl Pairing {
         self.queue.iter().chain(answered).filter(|request| !request.counted).count()
     }
 
-    /// Tells whether nothing is under way, and nothing that was lost may still be.
+    /// Returns whether no exchange is under way, and certainly none that was lost.
     pub(super) fn pauses(&self) -> bool {
         self.queue.is_empty()
             && matches!(self.receiving, Receiving::Nothing)
@@ -112,7 +112,7 @@ impl Pairing {
         self.queue.capacity() * size_of::<Outstanding>() + self.queue_memory
     }
 
-    /// Takes a request's head of `length` bytes, the last of which passed at `time`.
+    /// Handles a request's head of `length` bytes, the last of which passed at `time`.
     pub(super) fn request(
         &mut self,
         head: RequestHead,
@@ -139,7 +139,7 @@ impl Pairing {
         self.push(Outstanding { exchange, counted: false, complete: false, asked }, None, sink);
     }
 
-    /// Takes a request that is counted as unobserved: it only keeps its place in the order.
+    /// Handles a request that counts as unobserved and only keeps its position in the order.
     pub(super) fn unobserved_request(&mut self, head: bool, reason: Reason, began: u64, sink: &mut dyn Sink) {
         let exchange = Exchange {
             side: self.side,
@@ -167,7 +167,7 @@ impl Pairing {
             return;
         }
         if self.ignored.is_some_and(|ignored| request.exchange.began < ignored) {
-            // The response that was ignored may have been this request's.
+            // The ignored response may have been the one to this request.
             sink.unobserved(self.side, refused.unwrap_or(Reason::MissingBytes), 1);
             return;
         }
@@ -186,7 +186,7 @@ impl Pairing {
         self.queue.push_back(request);
     }
 
-    /// Adds bytes to the request that is passing.
+    /// Adds bytes to the current request.
     pub(super) fn request_bytes(&mut self, length: u64) {
         let request = match &mut self.receiving {
             Receiving::Nothing => None,
@@ -198,7 +198,7 @@ impl Pairing {
         }
     }
 
-    /// Ends the request that is passing.
+    /// Ends the current request.
     pub(super) fn request_end(&mut self, time: u64, sink: &mut dyn Sink) {
         match std::mem::replace(&mut self.receiving, Receiving::Nothing) {
             Receiving::Nothing => {}
@@ -212,12 +212,12 @@ impl Pairing {
         }
     }
 
-    /// Tells whether the response to the request that is passing has ended.
+    /// Returns whether the response to the current request has already ended.
     pub(super) fn answered_early(&self) -> bool {
         matches!(self.receiving, Receiving::Answered(_))
     }
 
-    /// Takes a loss of place on the way of the requests.
+    /// Handles a loss of position in the way of the requests.
     pub(super) fn request_hole(&mut self, reason: Reason, sink: &mut dyn Sink) {
         match std::mem::replace(&mut self.receiving, Receiving::Nothing) {
             Receiving::Nothing => {}
@@ -234,7 +234,7 @@ impl Pairing {
         self.trust.requests_lost(reason);
     }
 
-    /// Adds the bytes of an interim response, which began at `began`.
+    /// Adds the bytes of an interim response, whose first byte passed at `began`.
     pub(super) fn interim(&mut self, length: u64, began: u64) {
         self.trust.response();
         if self.queue.is_empty() {
@@ -249,8 +249,8 @@ impl Pairing {
         }
     }
 
-    /// Takes the head of a final response, `length` bytes from `began` on. Returns what its request asked for; none if the
-    /// request is unknown, so that the response is ignored.
+    /// Handles the head of a final response of `length` bytes, the first of which passed at `began`. Returns the facts
+    /// about its request; `None` if the request is unknown, so that the response is ignored.
     pub(super) fn response(
         &mut self,
         code: u16,
@@ -277,14 +277,14 @@ impl Pairing {
         Some(oldest.asked)
     }
 
-    /// Adds bytes to the response that is passing.
+    /// Adds bytes to the current response.
     pub(super) fn response_bytes(&mut self, length: u64) {
         if self.responding == Responding::Oldest {
             self.add_response_bytes(length);
         }
     }
 
-    /// Ends the response that is passing.
+    /// Ends the current response.
     pub(super) fn response_end(&mut self, time: u64, sink: &mut dyn Sink) {
         if self.responding == Responding::Oldest
             && let Some(mut oldest) = self.pop()
@@ -301,8 +301,8 @@ impl Pairing {
         }
     }
 
-    /// Takes a loss of place on the way of the responses. `between` says that the missing bytes may belong to no request
-    /// of the queue: otherwise they certainly belong to the response of the oldest.
+    /// Handles a loss of position in the way of the responses. `between`: the missing bytes may belong to no request in
+    /// the queue; otherwise they certainly belong to the response of the oldest one.
     pub(super) fn response_hole(&mut self, reason: Reason, between: bool, sink: &mut dyn Sink) {
         let ignored = self.responding == Responding::Ignored;
         let open = self.queue.len() as u64;
@@ -312,12 +312,12 @@ impl Pairing {
         self.trust.responses_lost(stale, reason);
     }
 
-    /// Takes the response that is passing, and that belongs to no waiting request, for ended at an unknown place.
+    /// Ends the current response at an unknown position; it belongs to no waiting request.
     pub(super) fn forget_response(&mut self) {
         self.responding = Responding::Nothing;
     }
 
-    /// Takes bytes on the way of the responses that passed unread and may have been any response.
+    /// Handles unread bytes in the way of the responses, which may have been any response.
     pub(super) fn unread(&mut self, sink: &mut dyn Sink) {
         if self.is_waiting() {
             self.response_hole(Reason::MissingBytes, true, sink);
@@ -326,29 +326,29 @@ impl Pairing {
         }
     }
 
-    /// Tells whether a request waits for its response.
+    /// Returns whether a request waits for its response.
     pub(super) fn is_waiting(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// Ends HTTP with the response whose head has come: its exchange is complete.
+    /// Ends HTTP with the response whose head was just read, which completes its exchange.
     pub(super) fn switched(&mut self, time: u64, sink: &mut dyn Sink) {
         if let Some(exchange) = self.switching(sink) {
             sink.exchange(Exchange { ended: time, ..exchange });
         }
     }
 
-    /// Takes the exchange with whose response HTTP/1 ends, unless it was counted.
+    /// Removes the exchange whose response ends HTTP/1; `None` if it is already counted.
     pub(super) fn switching(&mut self, sink: &mut dyn Sink) -> Option<Exchange> {
         let oldest = self.pop();
         self.receiving = Receiving::Nothing;
         self.responding = Responding::Nothing;
-        // What was taken for requests behind it belonged to the other protocol, or was never answered as HTTP.
+        // What looked like later requests belonged to the other protocol, or was never answered as HTTP.
         self.drop_queue(Reason::Malformed, sink);
         oldest.filter(|oldest| !oldest.counted).map(|oldest| oldest.exchange)
     }
 
-    /// Takes the end of the way of the responses: requests that are complete are not answered any more.
+    /// Handles the end of the way of the responses: complete requests get no response any more.
     pub(super) fn responses_end(&mut self, time: u64, sink: &mut dyn Sink) {
         self.response_end(time, sink);
         while self.queue.front().is_some_and(|oldest| oldest.complete) {
@@ -358,7 +358,8 @@ impl Pairing {
         }
     }
 
-    /// Reports everything open at the end of the connection. `lost` is the reason why responses may have been missed.
+    /// Reports everything open at the end of the connection. `lost` is the reason why responses may have been missed,
+    /// if they may.
     pub(super) fn close(&mut self, time: u64, lost: Option<Reason>, sink: &mut dyn Sink) {
         let early = std::mem::replace(&mut self.receiving, Receiving::Nothing);
         if let Some(reason) = lost {
@@ -387,7 +388,7 @@ impl Pairing {
         Some(oldest)
     }
 
-    /// Drops all of the queue as unobserved.
+    /// Removes all requests from the queue, as unobserved.
     fn drop_queue(&mut self, reason: Reason, sink: &mut dyn Sink) {
         if matches!(self.receiving, Receiving::Newest) {
             self.receiving = Receiving::Nothing;

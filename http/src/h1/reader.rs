@@ -1,4 +1,4 @@
-//! One way's position: in a head, in a body, or nowhere.
+//! The position in one way of a connection: in a head, in a body, or unknown.
 
 use std::borrow::Cow;
 
@@ -8,36 +8,36 @@ use super::chunked::Chunked;
 use super::fields::Framing;
 use super::{MAX_HEAD, Malformed, head};
 
-/// Number of a head's first bytes by which it is told from other bytes.
+/// Number of first bytes by which a head is recognized.
 const PROBE: usize = 64;
 
-/// Length of an unfinished request line that has all that is kept of one: a method, a host and a path.
+/// Length from which an unfinished request line has everything that is kept of one: a method, a host and a path.
 const CUT_LINE: usize = 4_096;
 
-/// Kind of the messages of a way.
+/// The kind of messages in a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Request,
     Response,
 }
 
-/// Position of a way.
+/// The position in a way.
 #[derive(Debug)]
 pub(super) enum Reader {
     /// Between messages, or in a head.
     Head(Head),
     /// In a body.
     Body(Body),
-    /// In a request head that was answered before its end: until a piece starts a message, bytes belong to the request.
+    /// In a request head that was answered before its end; bytes belong to the request until a piece starts a message.
     Cut,
-    /// At an unknown place, until a piece starts a message.
+    /// At an unknown position, until a piece starts a message.
     Lost,
-    /// Behind the last message: nothing is parsed any more.
+    /// After the last message: nothing is parsed any more.
     Off,
 }
 
 impl Reader {
-    /// How many of the next bytes may be missing.
+    /// Returns the number of next bytes that the parser does not need.
     pub(super) fn skippable(&self) -> u64 {
         match self {
             Self::Head(_) | Self::Cut => 0,
@@ -46,12 +46,12 @@ impl Reader {
         }
     }
 
-    /// Tells whether a message begins next, beyond doubt.
+    /// Returns whether a message certainly begins at the next byte.
     pub(super) fn pauses(&self) -> bool {
         matches!(self, Self::Head(head) if head.is_empty() && !head.unsure)
     }
 
-    /// Bytes of memory in use beside the reader's own size.
+    /// Returns the number of bytes of memory in use, in addition to the size of the reader.
     pub(super) fn memory(&self) -> usize {
         match self {
             Self::Head(head) => head.kept.capacity(),
@@ -60,18 +60,18 @@ impl Reader {
     }
 }
 
-/// Position between messages or in a head.
+/// A position between messages or in a head.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     /// The head's bytes so far, if it came in several pieces.
     kept: Vec<u8>,
-    /// The last bytes, as far as they matter to the end of the head.
+    /// State of the search for the end of the head, which depends on the last bytes.
     ending: Ending,
     /// Time of the first byte.
     pub(super) began: u64,
-    /// The parser had lost its place: whether a message begins here is not sure.
+    /// True if it is uncertain that a message begins here, because the position had been lost.
     pub(super) unsure: bool,
-    /// The first line has ended.
+    /// True if the first line has ended.
     line_ended: bool,
 }
 
@@ -84,7 +84,7 @@ enum Ending {
 }
 
 impl Ending {
-    /// The ending with further bytes of the same line.
+    /// Returns the state after further bytes of the same line.
     fn and(self, bytes: &[u8]) -> Self {
         match (self, bytes) {
             (ending, []) => ending,
@@ -94,31 +94,32 @@ impl Ending {
     }
 }
 
-/// Result of [`Head::take`].
+/// The result of [`Head::take`].
 #[derive(Debug)]
 pub(super) enum Step<'a> {
-    /// The head goes on.
+    /// The head is not complete yet.
     More,
     /// The bytes are no head.
     Invalid,
-    /// The head is longer than [`MAX_HEAD`]; these are its first bytes.
+    /// The head is longer than [`MAX_HEAD`]; its first bytes.
     TooLarge(Vec<u8>),
-    /// The head is complete.
+    /// The head is complete; its bytes.
     Complete(Cow<'a, [u8]>),
 }
 
 impl Head {
-    /// The position at a place where a message may begin.
+    /// Starts at a position at which a message may begin.
     pub(super) fn unsure() -> Self {
         Self { unsure: true, ..Self::default() }
     }
 
-    /// Tells whether no byte of a head has come.
+    /// Returns whether no byte of a head has come.
     pub(super) fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// The bytes so far, completed to a head, and their number: if they have all that is kept of a request line.
+    /// Returns the bytes so far, completed to a valid head, and their number; `None` if the request line is too
+    /// incomplete.
     pub(super) fn cut(&self) -> Option<(Vec<u8>, usize)> {
         if self.unsure || !(self.line_ended || self.kept.len() >= CUT_LINE) {
             return None;
@@ -127,8 +128,8 @@ impl Head {
         Some(([&self.kept, end].concat(), self.kept.len()))
     }
 
-    /// Takes the next bytes. Returns how many of them belong to the head, and empty lines before it, and what they make
-    /// of it. `check` asks for the first line to be checked as soon as it ends.
+    /// Parses the next bytes. Returns how many of them belong to the head and to empty lines before it, and the result.
+    /// `check`: the first line must be validated as soon as it ends.
     pub(super) fn take<'a>(
         &mut self,
         kind: Kind,
@@ -193,7 +194,7 @@ impl Head {
     }
 }
 
-/// Tells whether bytes may begin a head.
+/// Returns whether these bytes may begin a head.
 pub(super) fn plausible(kind: Kind, bytes: &[u8]) -> bool {
     match kind {
         Kind::Request => {
@@ -204,18 +205,19 @@ pub(super) fn plausible(kind: Kind, bytes: &[u8]) -> bool {
     }
 }
 
-/// Tells whether a byte may stand in a method (RFC 9110, section 5.6.2).
+/// Returns whether a byte may be part of a method (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Position in a body.
+/// A position in a body.
 #[derive(Debug)]
 pub(super) struct Body {
     rest: Rest,
-    /// No byte of the body has passed.
+    /// True if no byte of the body has passed.
     pub(super) untouched: bool,
-    /// The framing is a guess, since the request that it depends on is unknown: a piece that starts a message ends it.
+    /// True if the framing is a guess, because the request that it depends on is unknown: the body then ends at a piece
+    /// that starts a message.
     pub(super) unsure: bool,
 }
 
@@ -227,7 +229,7 @@ enum Rest {
 }
 
 impl Body {
-    /// The beginning of a body; none if it is empty.
+    /// Starts a body; `None` if it is empty.
     pub(super) fn new(framing: Framing, unsure: bool) -> Option<Self> {
         let rest = match framing {
             Framing::Length(0) => return None,
@@ -246,7 +248,7 @@ impl Body {
         }
     }
 
-    /// Passes over at most as many bytes as may be missing. Returns whether the body ends with them.
+    /// Skips bytes that the parser does not need, at most `length`. Returns true if the body ends with them.
     pub(super) fn skip(&mut self, length: u64) -> bool {
         self.untouched = false;
         match &mut self.rest {
@@ -262,7 +264,7 @@ impl Body {
         }
     }
 
-    /// Takes the next bytes. Returns how many of them belong to the body, and whether the body ends with them.
+    /// Parses the next bytes. Returns how many of them belong to the body, and true if the body ends with them.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Malformed> {
         self.untouched = false;
         match &mut self.rest {

@@ -1,4 +1,4 @@
-//! The way of the requests.
+//! The parser of the way of the requests.
 
 use super::head::{self, RequestHead};
 use super::reader::{Body, Head, Kind, Reader, Step, plausible};
@@ -43,7 +43,7 @@ impl Parser {
                 }
                 Reader::Body(body) => {
                     if body.untouched && self.pairing.answered_early() && begins_with_request(bytes) {
-                        // The client takes the early response for a reason not to send the body.
+                        // The client does not send the body, because of the early response.
                         self.pairing.request_end(time, sink);
                         self.request = Reader::Head(Head::default());
                         continue;
@@ -86,7 +86,7 @@ impl Parser {
         }
     }
 
-    /// Takes a request whose head has not ended for complete, since its response has come (such as 414 or 431).
+    /// Completes a request whose head has not ended, because its response (such as 414 or 431) has come.
     pub(super) fn cut_request(&mut self, sink: &mut dyn Sink) {
         if let Reader::Head(head) = &self.request
             && let Some((bytes, length)) = head.cut()
@@ -109,7 +109,7 @@ impl Parser {
         } else if unsure {
             self.request = Reader::Lost;
         } else {
-            // A server answers this, too, with an error that belongs to no request.
+            // A server answers this too, with an error that belongs to no request.
             sink.unobserved(self.pairing.side(), Reason::Malformed, 1);
             self.lose_request(Reason::Malformed, sink);
         }
@@ -127,7 +127,7 @@ impl Parser {
     }
 }
 
-/// Tells whether bytes begin with a whole request line.
+/// Returns whether bytes begin with a complete request line.
 fn begins_with_request(bytes: &[u8]) -> bool {
     plausible(Kind::Request, bytes)
         && bytes

@@ -1,4 +1,4 @@
-//! The way of the responses.
+//! The parser of the way of the responses.
 
 use super::fields::Framing;
 use super::head::{self, ResponseHead};
@@ -134,7 +134,7 @@ impl Parser {
         self.pairing.response_hole(reason, false, sink);
     }
 
-    /// Takes bytes that passed unread while the place was not sure: they may have been responses.
+    /// Handles bytes that passed unread while the position was uncertain: they may have been responses.
     pub(super) fn pass_lost_response(&mut self, sink: &mut dyn Sink) {
         self.pairing.unread(sink);
     }

@@ -1,4 +1,4 @@
-//! Request targets (RFC 9112, section 3.2), without anything private.
+//! Request targets (RFC 9112, section 3.2), without their private parts.
 
 /// Maximum length of a host that is kept.
 const MAX_HOST: usize = 255;
@@ -7,12 +7,13 @@ const MAX_PATH: usize = 1_024;
 /// Maximum length of a method that is kept.
 const MAX_METHOD: usize = 32;
 
-/// The method as it is kept.
+/// Cuts a method to the length that is kept.
 pub(super) fn method(method: &str) -> String {
     cut(method, MAX_METHOD).to_owned()
 }
 
-/// Host and path of a request. Query, fragment and userinfo are cut; the target's authority beats `Host`.
+/// Returns host and path of a request. Query, fragment and userinfo are removed; the authority of the target takes
+/// precedence over `Host`.
 pub(super) fn host_and_path(method: &str, target: &str, host: Option<&[u8]>) -> (String, String) {
     if method == "CONNECT" {
         return (authority(target), String::new());
@@ -42,14 +43,14 @@ fn without_query(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// An authority in lower case, without userinfo and without what a target would have behind it.
+/// Returns an authority in lower case, without userinfo and without anything that follows it in a target.
 fn authority(text: &str) -> String {
     let text = text.split(['/', '?', '#']).next().unwrap_or_default();
     let host = text.rsplit('@').next().unwrap_or_default().trim();
     cut(host, MAX_HOST).to_ascii_lowercase()
 }
 
-/// The longest beginning of a text that has at most `length` bytes.
+/// Returns the longest prefix of a text that has at most `length` bytes.
 fn cut(text: &str, length: usize) -> &str {
     &text[..text.floor_char_boundary(length)]
 }

@@ -3,50 +3,51 @@
 use super::Start;
 use crate::{Reason, Side};
 
-/// Number of turns (a request, its response, and only then the next request) by which a client that was never seen
-/// without doubt is taken for one that does not pipeline.
+/// Number of turns (a request, its response, and only then the next request) after which a client counts as one that
+/// does not pipeline, even if it was never certainly seen to wait.
 const TURNS: u32 = 16;
 
-/// State in which new requests cannot be paired.
+/// A state in which new requests cannot be paired.
 #[derive(Debug, Clone, Copy)]
 struct Doubt {
-    /// Largest number of responses that may come, after those of the waiting requests, to requests that do not wait; none
-    /// if unknown.
+    /// Maximum number of responses, after those of the waiting requests, that may still come for requests that no
+    /// longer wait; `None` if unknown.
     stale: Option<u64>,
-    /// Number of responses that may come to requests that are counted.
+    /// Number of responses that may still come for requests that are already counted as unobserved.
     owed: u64,
-    /// The connection began with it: requests passed unseen, and each is counted when its response comes.
+    /// True if the connection began in doubt: requests passed unseen, and each is counted when its response comes.
     began: bool,
     reason: Reason,
 }
 
 impl Doubt {
-    /// No response is stale, and no request was hidden.
+    /// Returns a doubt with no stale response and no hidden request.
     fn none(reason: Reason) -> Self {
         Self { stale: Some(0), owed: 0, began: false, reason }
     }
 }
 
-/// Facts about a client by which requests are paired after a loss.
+/// The facts about a client that decide how requests are paired after a loss.
 #[derive(Debug)]
 pub(super) struct Trust {
     doubt: Option<Doubt>,
-    /// The client certainly sent a request before the response to an earlier one began.
+    /// True if the client certainly sent a request before the response to an earlier one began.
     pipelines: bool,
-    /// The client was seen to wait for a response before the next request.
+    /// True if the client was seen to wait for a response before it sent the next request.
     waits: bool,
-    /// Turns in a row.
+    /// Number of turns in a row.
     turns: u32,
-    /// A response has ended since the last request began.
+    /// True if a response has ended since the last request began.
     answered: bool,
-    /// A request began and nothing has passed the other way since.
+    /// True if a request began and nothing has passed the other way since.
     unanswered: bool,
-    /// Two requests began and nothing seems to have passed the other way between them: certain if no loss shows there.
+    /// True if two requests began and nothing seems to have passed the other way between them; certain unless a loss
+    /// becomes visible there.
     suspected: bool,
 }
 
 impl Trust {
-    /// Facts about a client of which nothing was seen.
+    /// Returns the facts about a client of which nothing was seen.
     pub(super) fn new(side: Side, start: Start) -> Self {
         let doubt = match start {
             Start::Lost => Some(Doubt { stale: None, ..Doubt::none(Reason::LostResponse) }),
@@ -66,13 +67,13 @@ impl Trust {
         }
     }
 
-    /// Tells whether the next request can be paired for sure.
+    /// Returns whether the next request can be paired with certainty.
     pub(super) fn is_sure(&self) -> bool {
         self.doubt.is_none()
     }
 
-    /// Takes a request that begins while requests wait, or a response is passing. Fails with the reason if the request is
-    /// in doubt: its response is stale when it comes.
+    /// Notes a request that begins; `waiting` and `responding` tell whether requests wait and a response is being
+    /// received. Returns the reason as an error if the request is in doubt: its response will be stale.
     pub(super) fn request(&mut self, waiting: bool, responding: bool) -> Result<(), Reason> {
         let idle = !waiting && !responding;
         if idle && self.answered {
@@ -95,19 +96,19 @@ impl Trust {
         Err(doubt.reason)
     }
 
-    /// Takes a response, or an interim one, that begins in order.
+    /// Notes that a response, or an interim one, begins in order.
     pub(super) fn response(&mut self) {
         self.pipelines |= std::mem::take(&mut self.suspected);
         self.unanswered = false;
     }
 
-    /// Takes the certainty that a request was sent before the response to an earlier one began.
+    /// Notes that a request was certainly sent before the response to an earlier one began.
     pub(super) fn pipelined(&mut self) {
         self.pipelines = true;
     }
 
-    /// Takes a response that belongs to no waiting request. Returns the reason why its request is unobserved, if that has
-    /// to be counted now because the request passed unseen.
+    /// Notes a response that belongs to no waiting request. Returns the reason why its request is unobserved, if that
+    /// request must be counted now because it passed unseen.
     pub(super) fn ignored(&mut self) -> Option<Reason> {
         let doubt = self.doubt.as_mut()?;
         doubt.stale = doubt.stale.map(|stale| stale.saturating_sub(1));
@@ -118,12 +119,12 @@ impl Trust {
         doubt.began.then_some(doubt.reason)
     }
 
-    /// Takes the end of a response.
+    /// Notes the end of a response.
     pub(super) fn response_end(&mut self) {
         self.answered = true;
     }
 
-    /// Takes a loss of responses, up to `stale` of which may still come to requests that do not wait any more.
+    /// Notes a loss of responses: up to `stale` more may come for requests that no longer wait.
     pub(super) fn responses_lost(&mut self, stale: u64, reason: Reason) {
         self.unanswered = false;
         self.suspected = false;
@@ -135,12 +136,12 @@ impl Trust {
         }
     }
 
-    /// Takes a loss of requests, whose number is unknown.
+    /// Notes a loss of an unknown number of requests.
     pub(super) fn requests_lost(&mut self, reason: Reason) {
         self.doubt = Some(Doubt { stale: None, ..Doubt::none(reason) });
     }
 
-    /// Takes a request that does not wait, though its response will come.
+    /// Notes a request that does not wait, although its response will come.
     pub(super) fn request_refused(&mut self, reason: Reason) {
         self.doubt = Some(Doubt { stale: Some(1), ..Doubt::none(reason) });
     }

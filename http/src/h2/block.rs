@@ -1,30 +1,30 @@
-//! A header block, put together from its frames.
+//! Header blocks, assembled from their frames.
 
 use super::frame::{Frame, HEADER, Kind, PADDED, PRIORITY};
 
-/// Longest header block that is decoded, padding included. Servers refuse less.
+/// Maximum length of a header block that is decoded, including padding. Servers accept less.
 pub(super) const MAX_BLOCK: usize = 64 << 10;
-/// Largest number of frames of a header block that is decoded: floods of empty CONTINUATION frames have no end.
+/// Maximum number of frames of a header block that is decoded: a flood of empty CONTINUATION frames could be endless.
 pub(super) const MAX_FRAMES: u32 = 128;
 
 /// A header block.
 #[derive(Debug)]
 pub(super) struct Block {
-    /// The HEADERS or PUSH_PROMISE frame that it began with.
+    /// The HEADERS or PUSH_PROMISE frame that begins the block.
     pub(super) frame: Frame,
     /// The stream that a PUSH_PROMISE reserves, once it is known.
     pub(super) promised: Option<u32>,
-    /// Time of the first byte.
+    /// Time of the first byte of the block.
     pub(super) began: u64,
-    /// Bytes on the connection, with the frames' headers.
+    /// Number of bytes on the connection, including frame headers.
     pub(super) wire: u64,
     frames: u32,
-    /// The payloads so far; none when the block is too large.
+    /// The payloads so far; `None` if the block is too large.
     content: Option<Vec<u8>>,
 }
 
 impl Block {
-    /// Begins a block with the header of a HEADERS or PUSH_PROMISE frame.
+    /// Starts a block with the header of a HEADERS or PUSH_PROMISE frame.
     pub(super) fn new(frame: Frame, began: u64) -> Self {
         let wire = HEADER as u64 + u64::from(frame.length);
         Self { frame, promised: None, began, wire, frames: 1, content: Some(Vec::new()) }
@@ -50,8 +50,8 @@ impl Block {
         }
     }
 
-    /// Takes padding, priority and the promised stream from the first frame's payload, which is complete. Returns
-    /// whether they were as they must be.
+    /// Removes padding, priority and the promised stream from the payload of the first frame, which must be complete.
+    /// Returns whether they were valid.
     pub(super) fn strip(&mut self) -> bool {
         let Some(content) = &mut self.content else { return true };
         let padded = usize::from(self.frame.has(PADDED));
@@ -76,12 +76,12 @@ impl Block {
         true
     }
 
-    /// The block's bytes, unless it is too large.
+    /// Returns the bytes of the block; `None` if it is too large.
     pub(super) fn content(&self) -> Option<&[u8]> {
         self.content.as_deref()
     }
 
-    /// Bytes of memory in use.
+    /// Returns the number of bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         self.content.as_ref().map_or(0, Vec::capacity)
     }

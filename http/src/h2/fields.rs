@@ -1,36 +1,36 @@
-//! Header fields: the few that are looked at, and what is kept of them.
+//! Header fields: the few that are evaluated, and the parts of them that are kept.
 
 use crate::Status;
 
-/// Longest method kept.
+/// Maximum length of a method that is kept.
 const METHOD: usize = 32;
-/// Longest host kept.
+/// Maximum length of a host that is kept.
 const HOST: usize = 255;
-/// Longest path kept.
+/// Maximum length of a path that is kept.
 const PATH: usize = 1024;
-/// Longest value kept of a field that is only compared or parsed: longer ones are none that count.
+/// Maximum length that is kept of a value that is only compared or parsed: no longer value is meaningful.
 const SHORT: usize = 16;
 
-/// A field's name, as far as it counts.
+/// The name of a field, as far as it is relevant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
     Method,
     Authority,
     Path,
     Status,
-    /// A pseudo-header that is not looked at.
+    /// A pseudo-header that is not evaluated.
     Pseudo,
     Host,
     ContentType,
     GrpcStatus,
-    /// A field that is not looked at.
+    /// A field that is not evaluated.
     Other,
-    /// A name in a part of the header table that was filled unseen.
+    /// A name in a part of the header table whose contents are unknown.
     Unknown,
 }
 
 impl Name {
-    /// Returns the name that a field of this name counts as.
+    /// Returns the relevant name for the name of a field.
     pub(super) fn of(name: &[u8]) -> Self {
         match name {
             b":method" => Self::Method,
@@ -45,7 +45,8 @@ impl Name {
         }
     }
 
-    /// Returns what is kept of a value of this field: nothing of most, and never a query, a fragment or userinfo.
+    /// Returns the part of a value that is kept for this field: none for most fields, and never a query, a fragment or
+    /// userinfo.
     pub(super) fn keep(self, value: &[u8]) -> Option<Box<str>> {
         match self {
             Self::Method => Some(cut(value, METHOD)),
@@ -55,7 +56,7 @@ impl Name {
             }
             Self::Path => Some(cut(path(value), PATH)),
             Self::Status | Self::GrpcStatus => Some(cut(value, SHORT)),
-            // gRPC-Web, which keeps its status in the body, has another type before the suffix.
+            // gRPC-Web has another type before the suffix; it sends its status in the body.
             Self::ContentType => {
                 let essence =
                     value.split(|byte| matches!(byte, b';' | b'+' | b' ')).next().unwrap_or_default();
@@ -84,12 +85,12 @@ fn path(target: &[u8]) -> &[u8] {
 
 /// Returns at most `limit` bytes of a value as text.
 fn cut(value: &[u8], limit: usize) -> Box<str> {
-    // Three more bytes keep a character whole that the limit cuts, so that it is left out and not replaced.
+    // Three more bytes complete a character that the limit cuts, so that the character is omitted and not replaced.
     let text = String::from_utf8_lossy(&value[..value.len().min(limit + 3)]);
     text[..text.floor_char_boundary(limit)].into()
 }
 
-/// What is kept of a header block.
+/// The evaluated fields of a header block.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     /// Name of the first field, which is a pseudo-header in every head and in no trailers.
@@ -100,18 +101,18 @@ pub(super) struct Fields {
     host: Option<Box<str>>,
     pub(super) path: Option<Box<str>>,
     pub(super) status: Option<Status>,
-    /// Whether the content type is gRPC's.
+    /// True if the content type is that of gRPC.
     pub(super) grpc: bool,
     pub(super) grpc_status: Option<u32>,
 }
 
 impl Fields {
-    /// The fields of a block that could not be decoded.
+    /// Returns the fields of a block that could not be decoded.
     pub(super) fn unknown() -> Self {
         Self { first: Some(Name::Unknown), ..Self::default() }
     }
 
-    /// Takes the next field. The first of a name counts, as repetitions are malformed.
+    /// Adds the next field. Only the first field of a name counts, since repetitions are malformed.
     pub(super) fn add(&mut self, name: Name, value: Option<&str>) {
         self.first.get_or_insert(name);
         let keep = |slot: &mut Option<Box<str>>| {
@@ -134,7 +135,7 @@ impl Fields {
         self.request |= matches!(name, Name::Method | Name::Authority | Name::Path | Name::Pseudo);
     }
 
-    /// Returns whether the block is certainly a request's head.
+    /// Returns whether the block is certainly the head of a request.
     pub(super) fn is_request(&self) -> bool {
         self.request
     }
@@ -144,18 +145,18 @@ impl Fields {
         self.request || self.status.is_some() || self.first == Some(Name::Unknown)
     }
 
-    /// Takes the host out.
+    /// Removes and returns the host.
     pub(super) fn take_host(&mut self) -> Box<str> {
         self.authority.take().or(self.host.take()).unwrap_or_default()
     }
 }
 
-/// Reads a number of decimal digits only.
+/// Parses a number that consists of decimal digits only.
 fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Reads a status code.
+/// Parses a status code.
 fn status(text: &str) -> Option<Status> {
     let code = if text.len() == 3 { number(text)? } else { return None };
     u16::try_from(code).ok().filter(|code| *code >= 100).map(Status::Code)

@@ -1,6 +1,6 @@
 //! Frame headers (RFC 9113, section 4.1).
 
-/// Size of a frame's header.
+/// Size of a frame header in bytes.
 pub(super) const HEADER: usize = 9;
 
 /// Flag of DATA and HEADERS: the sender's half of the stream ends with this frame.
@@ -11,7 +11,7 @@ pub(super) const END_HEADERS: u8 = 0x4;
 pub(super) const PADDED: u8 = 0x8;
 /// Flag of HEADERS: the payload has priority fields before the header block.
 pub(super) const PRIORITY: u8 = 0x20;
-/// Flag of SETTINGS and PING: the frame acknowledges the peer's.
+/// Flag of SETTINGS and PING: the frame acknowledges the peer's frame.
 const ACK: u8 = 0x1;
 
 /// Types of frames.
@@ -27,7 +27,7 @@ pub(super) enum Kind {
     GoAway,
     WindowUpdate,
     Continuation,
-    /// An extension, which a receiver that does not know it ignores.
+    /// A frame of an extension, which receivers ignore if they do not know it.
     Other,
 }
 
@@ -52,18 +52,18 @@ impl From<u8> for Kind {
 /// A frame's header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
-    /// Length of the payload, at most 2^24 - 1.
+    /// Length of the payload in bytes, at most 2^24 - 1.
     pub(super) length: u32,
     pub(super) kind: Kind,
     pub(super) flags: u8,
-    /// The stream's identifier; 0 is the connection.
+    /// Identifier of the stream; 0 stands for the connection.
     pub(super) stream: u32,
-    /// The bit before the stream's identifier, which senders leave 0.
+    /// The bit before the stream's identifier, which is always 0.
     reserved: bool,
 }
 
 impl Frame {
-    /// Reads a frame's header.
+    /// Parses a frame header.
     pub(super) fn parse(bytes: [u8; HEADER]) -> Self {
         let [a, b, c, kind, flags, d, e, f, g] = bytes;
         let stream = u32::from_be_bytes([d, e, f, g]);
@@ -80,7 +80,7 @@ impl Frame {
         self.flags & flag != 0
     }
 
-    /// Returns whether the frame is none that every receiver answers by closing the connection.
+    /// Returns false if every receiver would answer the frame by closing the connection.
     pub(super) fn is_valid(&self) -> bool {
         let on_stream = self.stream != 0;
         match self.kind {
@@ -95,8 +95,8 @@ impl Frame {
         }
     }
 
-    /// Returns whether bytes that may be anything are probably a frame's header: a valid one of a known type, with no
-    /// bit set that its type does not define. Text never is: all types are control characters.
+    /// Returns whether arbitrary bytes are probably a frame header: a valid one of a known type, with no flag that its
+    /// type does not define. Text never is, since all types are control characters.
     pub(super) fn is_plausible(&self) -> bool {
         let defined = match self.kind {
             Kind::Data => END_STREAM | PADDED,

@@ -1,4 +1,4 @@
-//! One way of a connection: from bytes to frames, and from frames to what they mean for their streams.
+//! One way of a connection: bytes are parsed into frames, and frames into events.
 
 use super::{
     block::Block,
@@ -7,46 +7,45 @@ use super::{
 };
 use crate::Reason;
 
-/// What a client sends first (RFC 9113, section 3.4).
+/// The first bytes of a client (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What frames mean for their streams.
+/// An event in a way, as its frames report it.
 #[derive(Debug)]
 pub(super) enum Event {
     /// Bytes of a DATA frame passed; `end` if the last of them ended the sender's half of the stream.
     Data { stream: u32, bytes: u64, end: bool },
     /// A header block is complete.
     Block(Block),
-    /// The stream was reset.
+    /// A stream was reset.
     Reset(u32),
-    /// Streams that the peer opened above this one were not processed and will not be.
+    /// The sender has not processed streams above this one that the peer opened, and will not.
     GoAway(u32),
-    /// The place is lost: bytes are no frame where one should begin, or where one was looked for. The way must be given
-    /// up with [`Half::lose`].
+    /// The position is lost: bytes are no frame where a frame must begin, or where one was expected. The caller must
+    /// give the way up with [`Half::lose`].
     Lost(Reason),
 }
 
-/// Bytes that are no frame where one must begin.
+/// The event for bytes that are no frame where a frame must begin.
 const MALFORMED: Event = Event::Lost(Reason::Malformed);
 
-/// Where in a way's bytes the parser is.
+/// The position in a way.
 #[derive(Debug)]
 enum State {
     /// Before the first byte.
     Start,
-    /// In the client's preface, of which so many bytes have passed.
+    /// In the client's preface, after this number of its bytes.
     Preface(usize),
-    /// In a frame's header. `lost` says why the parser has to find its place here, if it has to: then the header must be
-    /// plausible.
+    /// In a frame header. `lost` is the reason why the position was lost, if it was: the header must then be plausible.
     Header { bytes: [u8; HEADER], filled: usize, began: u64, lost: Option<Reason> },
-    /// In a frame's payload, of which so many bytes are left.
+    /// In the payload of a frame, with `left` bytes left.
     Payload { frame: Frame, left: u32 },
-    /// The place is lost, for this reason, until a piece begins with a frame.
+    /// Unknown, for this reason, until a piece begins with a frame.
     Lost(Reason),
 }
 
 impl State {
-    /// The state before a frame.
+    /// Returns the state before a frame.
     fn header(lost: Option<Reason>) -> Self {
         Self::Header { bytes: [0; HEADER], filled: 0, began: 0, lost }
     }
@@ -65,12 +64,12 @@ pub(super) struct Half {
 }
 
 impl Half {
-    /// A way that is seen from its beginning.
+    /// Starts a way that is seen from its beginning.
     pub(super) fn new() -> Self {
         Self { state: State::Start, block: None, last_stream: [0; 4], table: Table::new() }
     }
 
-    /// A way that is joined in its middle.
+    /// Starts a way that is joined in its middle.
     pub(super) fn joined() -> Self {
         Self { state: State::Lost(Reason::MissingBytes), table: Table::unknown(), ..Self::new() }
     }
@@ -80,12 +79,12 @@ impl Half {
         matches!(self.state, State::Start)
     }
 
-    /// Begins with the client's preface, or the server's first frame.
+    /// Starts with the client's preface, or with the server's first frame.
     pub(super) fn begin(&mut self, client: bool) {
         self.state = if client { State::Preface(0) } else { State::header(None) };
     }
 
-    /// Why the place is lost, if it is.
+    /// Returns the reason why the position is lost, if it is.
     pub(super) fn lost(&self) -> Option<Reason> {
         match self.state {
             State::Lost(reason) => Some(reason),
@@ -93,26 +92,26 @@ impl Half {
         }
     }
 
-    /// Loses the place, and with it the header table and an incomplete block, which is returned.
+    /// Gives up the position, and with it the header table and an incomplete block, which is returned.
     pub(super) fn lose(&mut self, reason: Reason) -> Option<Block> {
         self.state = State::Lost(reason);
         self.table = Table::unknown();
         self.block.take()
     }
 
-    /// Looks for a frame's header here if the place is lost.
+    /// Expects a frame header at the next byte, if the position is lost.
     pub(super) fn resume(&mut self) {
         if let State::Lost(reason) = self.state {
             self.state = State::header(Some(reason));
         }
     }
 
-    /// Returns whether a frame begins next, beyond doubt.
+    /// Returns whether a frame certainly begins at the next byte.
     pub(super) fn pauses(&self) -> bool {
         matches!(self.state, State::Header { filled: 0, lost: None, .. })
     }
 
-    /// How many of the next bytes need not be at hand.
+    /// Returns the number of next bytes that the parser does not need.
     pub(super) fn skippable(&self) -> u64 {
         match &self.state {
             State::Payload { frame, left } if !self.needs(*frame) => u64::from(*left),
@@ -121,12 +120,12 @@ impl Half {
         }
     }
 
-    /// Bytes of memory in use.
+    /// Returns the number of bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         self.table.memory() + self.block.as_ref().map_or(0, Block::memory)
     }
 
-    /// Takes bytes from `input` until they mean something.
+    /// Parses bytes from `input` up to the next event.
     pub(super) fn advance(&mut self, time: u64, input: &mut &[u8]) -> Option<Event> {
         while !input.is_empty() {
             match &mut self.state {
@@ -170,7 +169,7 @@ impl Half {
         None
     }
 
-    /// Passes over bytes of a payload, at most [`Self::skippable`].
+    /// Skips bytes of a payload, at most [`Self::skippable`].
     pub(super) fn skip(&mut self, length: u64) -> Option<Event> {
         match self.state {
             State::Payload { frame, left } => {
@@ -189,7 +188,7 @@ impl Half {
         }
     }
 
-    /// Begins a frame.
+    /// Starts a frame.
     fn frame(&mut self, frame: Frame, began: u64, lost: Option<Reason>) -> Option<Event> {
         match lost {
             Some(reason) if !frame.is_plausible() => return Some(Event::Lost(reason)),
@@ -200,7 +199,7 @@ impl Half {
             (Some(block), Kind::Continuation) if block.frame.stream == frame.stream => {
                 block.continue_with(frame);
             }
-            // Frames of a block follow each other; a block whose beginning was lost cannot be decoded.
+            // The frames of a block follow each other. A block whose beginning was lost cannot be decoded.
             (Some(_), _) => return Some(MALFORMED),
             (None, Kind::Continuation) if lost.is_none() => return Some(MALFORMED),
             (None, Kind::Headers | Kind::PushPromise) => self.block = Some(Block::new(frame, began)),
@@ -217,7 +216,7 @@ impl Half {
         if frame.length == 0 { self.end_frame(frame) } else { None }
     }
 
-    /// Passes `amount` of the `left` bytes of a payload.
+    /// Consumes `amount` of the `left` bytes of a payload.
     fn payload(&mut self, frame: Frame, left: u32, amount: u32, bytes: Option<&[u8]>) -> Option<Event> {
         if let Some(bytes) = bytes {
             if frame.kind == Kind::GoAway {
@@ -243,7 +242,7 @@ impl Half {
 
     /// Ends a frame other than DATA.
     fn end_frame(&mut self, frame: Frame) -> Option<Event> {
-        // More of a block whose beginning was lost may follow.
+        // More frames of a block whose beginning was lost may follow.
         let orphan = frame.kind == Kind::Continuation && self.block.is_none() && !frame.has(END_HEADERS);
         self.state = State::header(orphan.then_some(Reason::MissingBytes));
         match frame.kind {
@@ -260,7 +259,7 @@ impl Half {
     }
 }
 
-/// Takes at most `most` bytes from the front of `input`.
+/// Removes at most `most` bytes from the front of `input` and returns them.
 fn take<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
     let (taken, rest) = input.split_at(most.min(input.len()));
     *input = rest;

@@ -1,15 +1,15 @@
-//! HPACK (RFC 7541) as an observer reads it.
+//! HPACK (RFC 7541), as an observer decodes it.
 //!
-//! An observer may come late or miss bytes, so that entries were inserted into the dynamic table unseen. Indices still
-//! tell right: they count from the newest entry on, so what was inserted since is found where it should be, and what
-//! lies behind is [`Name::Unknown`]. For the same reason the table's exact size decides nothing: eviction takes the
-//! oldest entries and shifts no index, and no encoder refers to an entry that it evicted. A table that keeps more than
-//! its encoder does gives the same answers; one that keeps less gives `Unknown`. So sizes that cannot be known are taken
-//! for others: an entry with an unknown name for a smaller one, and a table whose size update may have been missed for
-//! one of [`UNSEEN_TABLE`]. No table keeps more than [`MAX_TABLE`].
+//! An observer may come late or miss bytes, so that entries are inserted into the dynamic table unseen. Indices are
+//! still right: they count from the newest entry on, so entries inserted since then are found where they should be, and
+//! earlier ones are [`Name::Unknown`]. For the same reason, the exact size of the table does not matter: eviction
+//! removes the oldest entries and shifts no index, and no encoder refers to an entry that it has evicted. A table that
+//! keeps more than its encoder does gives the same answers; one that keeps less gives `Unknown`. Sizes that cannot be
+//! known are therefore replaced: an entry with an unknown name counts as a smaller one, and a table that may have
+//! missed a size update as one of [`UNSEEN_TABLE`]. No table keeps more than [`MAX_TABLE`].
 //!
-//! `SETTINGS_HEADER_TABLE_SIZE` is not needed: every change that it leads to is signalled in the header blocks
-//! themselves (section 4.2), and so in order with them, which settings and their acknowledgement are not.
+//! `SETTINGS_HEADER_TABLE_SIZE` is not needed: every change that it causes is signalled in the header blocks themselves
+//! (section 4.2), and thus in order with them, unlike settings and their acknowledgements.
 
 mod table;
 #[cfg(test)]
@@ -22,16 +22,16 @@ pub(super) use table::STATIC;
 
 use super::fields::Name;
 
-/// Bound on a table's size as RFC 7541 counts it (browsers ask for 64 KiB): older entries are forgotten.
+/// Maximum size of a table in the sense of RFC 7541 (browsers ask for 64 KiB): older entries are forgotten.
 pub(super) const MAX_TABLE: usize = 64 << 10;
 /// Size of a table before its first size update.
 const INITIAL_TABLE: usize = 4096;
-/// Size of a table whose size updates may have been missed: more than encoders use unless they say so.
+/// Size of a table that may have missed size updates: larger than what encoders use without an update.
 const UNSEEN_TABLE: usize = 16 << 10;
-/// Size that an entry counts beside its name and value.
+/// Overhead of an entry, which RFC 7541 adds to the lengths of its name and value.
 const OVERHEAD: usize = 32;
 
-/// A header block that is no HPACK.
+/// An error: the header block is not valid HPACK.
 #[derive(Debug, thiserror::Error)]
 #[error("The header block is not valid HPACK.")]
 pub(super) struct Invalid;
@@ -42,48 +42,48 @@ struct Entry {
     name: Name,
     /// Length of the name, 0 if it is unknown.
     name_length: u32,
-    /// What is kept of the value: see [`Name::keep`].
+    /// The part of the value that is kept: see [`Name::keep`].
     value: Option<Box<str>>,
     /// Length of the value.
     value_length: u32,
 }
 
 impl Entry {
-    /// Size as RFC 7541 counts it; less if the name is unknown.
+    /// Returns the size in the sense of RFC 7541; smaller if the name is unknown.
     fn size(&self) -> usize {
         OVERHEAD + self.name_length as usize + self.value_length as usize
     }
 }
 
-/// The decoder of one way's header blocks: its dynamic table.
+/// The decoder of the header blocks of one way, which is its dynamic table.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// The newest first.
+    /// The entries, newest first.
     entries: VecDeque<Entry>,
     size: usize,
     capacity: usize,
-    /// Bytes of the values that are kept.
+    /// Number of bytes of the values that are kept.
     kept: usize,
 }
 
 impl Table {
-    /// The table of a connection that is seen from its beginning.
+    /// Returns the table of a connection that is seen from its beginning.
     pub(super) fn new() -> Self {
         Self { entries: VecDeque::new(), size: 0, capacity: INITIAL_TABLE, kept: 0 }
     }
 
-    /// A table that was filled unseen.
+    /// Returns a table with unknown contents.
     pub(super) fn unknown() -> Self {
         Self { capacity: UNSEEN_TABLE, ..Self::new() }
     }
 
-    /// Bytes of memory in use.
+    /// Returns the number of bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>() + self.kept
     }
 
-    /// Decodes a whole header block and hands over each field: its name, and what is kept of its value. After an error
-    /// the table is unknown.
+    /// Decodes a whole header block and passes each field to `field`: its name, and the part of its value that is kept.
+    /// After an error, the contents of the table are unknown.
     pub(super) fn decode(
         &mut self,
         block: &[u8],
@@ -102,7 +102,7 @@ impl Table {
         Ok(())
     }
 
-    /// Decodes one representation and returns whether it was a field's. `begun` says that a field came before.
+    /// Decodes one representation and returns whether it was a field. `begun`: a field came before.
     fn decode_field(
         &mut self,
         input: &mut Octets<'_>,
@@ -132,7 +132,7 @@ impl Table {
         Ok(true)
     }
 
-    /// Hands over the field at an index.
+    /// Passes on the field at an index.
     fn indexed(&self, index: u32, field: &mut dyn FnMut(Name, Option<&str>)) -> Result<(), Invalid> {
         let index = (index as usize).checked_sub(1).ok_or(Invalid)?;
         if let Some((name, value)) = STATIC.get(index) {
@@ -146,7 +146,7 @@ impl Table {
         Ok(())
     }
 
-    /// Reads a literal, as the entry that it may become.
+    /// Decodes a literal field, as the entry that it may become.
     fn literal(&self, input: &mut Octets<'_>, prefix: u32) -> Result<Entry, Invalid> {
         let (name, name_length) = match integer(input, prefix)? as usize {
             0 => string(input, |name| (Name::of(name), name.len() as u32))?,
@@ -162,7 +162,7 @@ impl Table {
         Ok(Entry { name, name_length, value, value_length })
     }
 
-    /// Inserts an entry. One that is larger than the table empties it (section 4.4).
+    /// Inserts an entry. An entry that is larger than the table empties it (section 4.4).
     fn insert(&mut self, entry: Entry) {
         self.evict(entry.size());
         if entry.size() <= self.capacity {
@@ -182,7 +182,7 @@ impl Table {
     }
 }
 
-/// Reads an integer with a prefix of so many bits (section 5.1).
+/// Decodes an integer with a prefix of `prefix` bits (section 5.1).
 fn integer(input: &mut Octets<'_>, prefix: u32) -> Result<u32, Invalid> {
     let mask = (1u8 << prefix) - 1;
     let first = input.get_u8().map_err(|_| Invalid)? & mask;
@@ -190,7 +190,7 @@ fn integer(input: &mut Octets<'_>, prefix: u32) -> Result<u32, Invalid> {
     if first < mask {
         return Ok(first.into());
     }
-    // A setting's 32 bits need no more than five bytes.
+    // The 32 bits of a setting need no more than five bytes.
     for shift in [0, 7, 14, 21, 28] {
         let byte = input.get_u8().map_err(|_| Invalid)?;
         value += u64::from(byte & 0x7f) << shift;
@@ -201,13 +201,13 @@ fn integer(input: &mut Octets<'_>, prefix: u32) -> Result<u32, Invalid> {
     Err(Invalid)
 }
 
-/// Reads a string (section 5.2).
+/// Decodes a string (section 5.2).
 fn string<T>(input: &mut Octets<'_>, read: impl FnOnce(&[u8]) -> T) -> Result<T, Invalid> {
     let huffman = input.peek_u8().map_err(|_| Invalid)? & 0x80 != 0;
     let length = integer(input, 7)? as usize;
     let mut bytes = input.get_bytes(length).map_err(|_| Invalid)?;
     if huffman {
-        // The shortest code has five bits, so a string decodes to less than twice its bytes.
+        // The shortest Huffman code has five bits, so a string decodes to less than twice its length.
         Ok(read(&bytes.get_huffman_decoded().map_err(|_| Invalid)?))
     } else {
         Ok(read(bytes.buf()))

@@ -1,13 +1,13 @@
-//! One stream: its request, its response, and how it is reported.
+//! One stream: its request, its response, and its report.
 
 use super::{block::Block, fields::Fields, frame::END_STREAM};
 use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
-/// Where exchanges are reported to, and as whose.
+/// The receiver of reports on a connection, and the end of the connection that the reports are for.
 pub(super) struct Out<'a> {
-    /// Which end the traced socket is.
+    /// The end of the connection that the traced socket is.
     pub(super) side: Side,
-    /// Where to report to.
+    /// The receiver.
     pub(super) sink: &'a mut dyn Sink,
 }
 
@@ -21,20 +21,20 @@ impl Out<'_> {
 /// A request.
 #[derive(Debug)]
 pub(super) struct Request {
-    /// Method, host and path are as in [`Exchange`].
+    /// Method, with host and path below as in [`Exchange`].
     pub(super) method: Box<str>,
     pub(super) host: Box<str>,
     pub(super) path: Box<str>,
-    /// Whether the content type is gRPC's.
+    /// True if the content type is that of gRPC.
     pub(super) grpc: bool,
-    /// Bytes so far, with the frames' headers.
+    /// Number of bytes so far, including frame headers.
     pub(super) bytes: u64,
     /// Time of the first byte.
     pub(super) began: u64,
 }
 
 impl Request {
-    /// Makes a request of a header block.
+    /// Makes a request from a header block.
     pub(super) fn new(block: &Block, mut fields: Fields) -> Self {
         Self {
             host: fields.take_host(),
@@ -46,40 +46,40 @@ impl Request {
         }
     }
 
-    /// Bytes of memory of its texts.
+    /// Returns the number of bytes of its texts.
     pub(super) fn memory(&self) -> usize {
         self.method.len() + self.host.len() + self.path.len()
     }
 }
 
-/// What is known of a response.
+/// The known facts about a response.
 #[derive(Debug, Default)]
 pub(super) struct Response {
-    /// Bytes so far, with the frames' headers.
+    /// Number of bytes so far, including frame headers.
     pub(super) bytes: u64,
-    /// Status of the final head, once that came.
+    /// Status of the final head, once it has come.
     pub(super) status: Option<Status>,
-    /// Time of the final head's first byte.
+    /// Time of the first byte of the final head.
     pub(super) first_byte: Option<u64>,
-    /// Whether the content type is gRPC's.
+    /// True if the content type is that of gRPC.
     pub(super) grpc: bool,
     /// Value of `grpc-status`.
     pub(super) grpc_status: Option<u32>,
-    /// Whether bytes of the body have passed.
+    /// True if bytes of the body have passed.
     pub(super) body: bool,
-    /// Whether the last byte has passed.
+    /// True if the last byte has passed.
     pub(super) ended: bool,
 }
 
 impl Response {
-    /// Takes a header block: an interim or final head, or trailers. Returns whether the final head has come or may still
-    /// come. `doubt` says that the final head may have passed unseen.
+    /// Handles a header block: an interim or final head, or trailers. Returns whether the final head has come or may
+    /// still come. `doubt`: the final head may have passed unseen.
     pub(super) fn headers(&mut self, block: &Block, fields: Fields, doubt: bool) -> bool {
         let end = block.frame.has(END_STREAM);
         let head = match self.status {
-            // In doubt, a block that begins with something unknown may be trailers.
+            // In doubt, a block that begins with an unknown field may be trailers.
             None => fields.status.is_some() || (fields.may_be_head() && !doubt),
-            // Trailers end the stream, so what was taken for the final head was an interim one.
+            // Trailers end the stream, so the supposed final head was an interim one.
             Some(Status::Unknown) => !self.body && (fields.status.is_some() || !end),
             Some(_) => false,
         };
@@ -98,8 +98,8 @@ impl Response {
         self.status.is_some()
     }
 
-    /// Forgets the time of a head whose status is unknown and that no body followed: if it was an interim response's,
-    /// the final head came later or is missing.
+    /// Forgets the time of a head with an unknown status that no body followed: if it was an interim response, the
+    /// final head came later or is missing.
     pub(super) fn forget_interim(&mut self) {
         if self.status == Some(Status::Unknown) && !self.body {
             self.first_byte = None;
@@ -111,14 +111,14 @@ impl Response {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) request: Request,
-    /// Whether the request's end has passed, or is not waited for.
+    /// True if the request has ended, or its end is no longer awaited.
     pub(super) request_ended: bool,
     pub(super) response: Response,
     /// Time of the last byte so far.
     pub(super) last: u64,
-    /// Why the response's head or end may have passed unseen, if it may.
+    /// Reason why the response's head or end may have passed unseen, if it may.
     pub(super) doubt: Option<Reason>,
-    /// When the client reset the stream, if it did.
+    /// Time at which the client reset the stream, if it did.
     pub(super) cancelled: Option<u64>,
 }
 
@@ -143,7 +143,7 @@ impl Stream {
         });
     }
 
-    /// Reports a stream that ends now, with a response that is complete, cut off, missing, or not known.
+    /// Reports a stream that ends now, with a response that is complete, cut off, missing, or unknown.
     pub(super) fn settle(mut self, time: u64, out: &mut Out<'_>) {
         let time = self.cancelled.unwrap_or(time);
         let status = self.response.status;

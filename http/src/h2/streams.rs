@@ -1,18 +1,19 @@
-//! The open streams of a connection, and what becomes of them.
+//! The open streams of a connection, and their ends.
 //!
 //! Every request that was seen is reported once: as an exchange, or as unobserved. An exchange is complete when its
-//! response has ended and its request has as well, or was reset, or is known to end no more.
+//! response has ended, and its request has ended, was reset, or is known not to end any more.
 //!
-//! A missing response is reported as such only if it is certain. When bytes of the server's way are missing, the
+//! A missing response is reported as such only if that is certain. When bytes of the server's way are missing, the
 //! response of every open stream is in doubt:
 //!
-//! * If its head and its end are seen later, the exchange is reported. Its byte counts lack what was missing, but no
-//!   time and no status is taken from what may be another part of the response.
-//! * If a GOAWAY says that the server did not process it, it has no response.
-//! * Otherwise the request is unobserved once the stream is reset, the response's end comes without its head, the
-//!   connection ends, or the stream's place is needed for another.
+//! * If its head and its end are seen later, the exchange is reported. Its byte counts lack the missing bytes, but
+//!   times and the status are not taken from what may be another part of the response.
+//! * If a GOAWAY says that the server did not process the stream, there is no response.
+//! * Otherwise the request is unobserved as soon as the stream is reset, the response ends without a known head, the
+//!   connection ends, or the stream's place is needed for another one.
 //!
-//! A loss shows only when the next piece of its way comes. So a stream that the client resets is settled when bytes of
+//! A loss only becomes visible with the next piece of its way. A stream that the client resets is therefore reported
+//! when later bytes of the server's way have come, or the connection ends.
 //! the server's way follow, or the connection ends.
 
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::Reason;
 
-/// Largest number of streams that are followed at once. Servers allow 100 to 250.
+/// Maximum number of streams that are followed at a time. Servers allow 100 to 250.
 pub(super) const MAX_STREAMS: usize = 1024;
 /// Capacity that the table keeps when it is empty.
 const KEPT_CAPACITY: usize = 64;
@@ -36,18 +37,18 @@ const KEPT_CAPACITY: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     open: HashMap<u32, Stream>,
-    /// The highest stream that the client opened.
+    /// Highest number of a stream that the client opened.
     highest: u32,
-    /// The highest stream with an answer whose request had not been seen by then.
+    /// Highest number of a stream that was answered before its request was seen.
     answered: u32,
     /// Streams that the client reset, by time.
     cancelled: BTreeSet<(u64, u32)>,
-    /// Bytes of the requests' texts.
+    /// Number of bytes of the requests' texts.
     text: usize,
 }
 
 impl Streams {
-    /// The streams of a connection whose first request came by HTTP/1.1.
+    /// Returns the streams of a connection whose first request came by HTTP/1.1.
     pub(super) fn upgraded(request: Request, response_bytes: u64) -> Self {
         let (text, last) = (request.memory(), request.began);
         let response = Response { bytes: response_bytes, ..Response::default() };
@@ -55,28 +56,28 @@ impl Streams {
         Self { open: HashMap::from_iter([(1, stream)]), highest: 1, text, ..Self::default() }
     }
 
-    /// Number of requests that are not reported yet.
+    /// Returns the number of requests that are not reported yet.
     pub(super) fn under_way(&self) -> usize {
         self.open.len()
     }
 
-    /// Bytes of memory in use.
+    /// Returns the number of bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         let streams = self.open.capacity() * size_of::<(u32, Stream)>();
         streams + self.cancelled.len() * size_of::<(u64, u32)>() + self.text
     }
 
-    /// Returns whether a header block on the client's way opens this stream.
+    /// Returns whether a header block in the client's way opens this stream.
     pub(super) fn is_new(&self, id: u32) -> bool {
         id % 2 == 1 && id > self.highest
     }
 
-    /// Notes that the client opened a stream, whatever becomes of it.
+    /// Notes that the client opened a stream, whether or not it is followed.
     pub(super) fn opened(&mut self, id: u32) {
         self.highest = self.highest.max(id);
     }
 
-    /// Takes a request's head. `doubt` says why its response may pass unseen, if it may.
+    /// Handles the head of a request. `doubt` is the reason why its response may pass unseen, if it may.
     pub(super) fn request(
         &mut self,
         id: u32,
@@ -90,10 +91,10 @@ impl Streams {
             out.unobserved(Reason::NoMemory);
             return;
         }
-        // The answer came while bytes before the request were waited for.
+        // The answer came while bytes before the request were still awaited.
         let missed = id % 2 == 1 && id <= self.answered;
         let doubt = doubt.or(missed.then_some(Reason::MissingBytes));
-        // Only promised streams can come twice, from a server that breaks the rules.
+        // Only promised streams can come twice, from a server that violates the protocol.
         self.settle(id, time, out);
         self.text += request.memory();
         let response = Response::default();
@@ -101,7 +102,7 @@ impl Streams {
         self.open.insert(id, stream);
     }
 
-    /// Takes bytes of a request after its head; `end` if they are the last.
+    /// Handles bytes of a request after its head; `end` if they are the last.
     pub(super) fn request_part(&mut self, id: u32, bytes: u64, end: bool, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.last = stream.last.max(time);
@@ -112,7 +113,7 @@ impl Streams {
         }
     }
 
-    /// Takes bytes of a response's body; `end` if they are the response's last.
+    /// Handles bytes of a response's body; `end` if they are the last of the response.
     pub(super) fn response_part(&mut self, id: u32, bytes: u64, end: bool, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.last = stream.last.max(time);
@@ -123,8 +124,8 @@ impl Streams {
         }
     }
 
-    /// Takes a response's header block: an interim or final head, or trailers. `fields` is none if the block is too
-    /// large.
+    /// Handles a header block of a response: an interim or final head, or trailers. `fields` is `None` if the block is
+    /// too large.
     pub(super) fn response_block(
         &mut self,
         id: u32,
@@ -161,14 +162,14 @@ impl Streams {
         }
     }
 
-    /// Takes the server's reset of a stream. A server may send a whole response and reset the stream to stop the request's
-    /// body: the response counts.
+    /// Handles the server's reset of a stream. A server may send a complete response and then reset the stream to stop
+    /// the request's body: the response counts.
     pub(super) fn refuse(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         self.settle(id, time, out);
     }
 
-    /// Takes the client's reset of a stream. Whether a response came before it is only known once the server's way is
-    /// known to lack nothing until then.
+    /// Handles the client's reset of a stream. Whether a response came before is only known once no bytes of the
+    /// server's way from before the reset are outstanding.
     pub(super) fn cancel(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.request_ended = true;
@@ -180,15 +181,15 @@ impl Streams {
         }
     }
 
-    /// Settles the streams that the client reset before this time: all that the server sent before has been seen, or is
-    /// known to be missing.
+    /// Reports the streams that the client reset before this time: everything that the server sent before has been
+    /// seen, or is known to be missing.
     pub(super) fn confirm(&mut self, time: u64, out: &mut Out<'_>) {
         while let Some((at, id)) = self.cancelled.first().copied().filter(|(at, _)| *at <= time) {
             self.settle(id, at, out);
         }
     }
 
-    /// Takes the server's word that it did not process streams above `last`.
+    /// Handles the server's statement that it did not process streams above `last`.
     pub(super) fn go_away(&mut self, last: u32, time: u64, out: &mut Out<'_>) {
         for id in self.sorted(|id, _| id % 2 == 1 && id > last) {
             if let Some(stream) = self.open.get_mut(&id)
@@ -200,7 +201,7 @@ impl Streams {
         }
     }
 
-    /// Puts every open response in doubt: bytes of the server's way are missing.
+    /// Puts every open response in doubt, because bytes of the server's way are missing.
     pub(super) fn doubt_responses(&mut self, reason: Reason) {
         for stream in self.open.values_mut().filter(|stream| !stream.response.ended) {
             stream.doubt.get_or_insert(reason);
@@ -208,7 +209,7 @@ impl Streams {
         }
     }
 
-    /// Waits for no request's end any more: the client's way has ended, or bytes of it are missing.
+    /// Stops waiting for the ends of requests, because the client's way has ended, or bytes of it are missing.
     pub(super) fn end_requests(&mut self, time: u64, out: &mut Out<'_>) {
         for stream in self.open.values_mut() {
             stream.request_ended = true;
@@ -218,7 +219,7 @@ impl Streams {
         }
     }
 
-    /// Settles all streams: no response follows. `lost` says that the last bytes may be missing.
+    /// Reports all streams, since no response can follow. `lost`: the last bytes may be missing.
     pub(super) fn close(&mut self, time: u64, lost: bool, out: &mut Out<'_>) {
         if lost {
             self.doubt_responses(Reason::LostResponse);
@@ -243,8 +244,8 @@ impl Streams {
         }
     }
 
-    /// Frees the place of a stream that the client reset, or that waits only for its request's end, or else of the oldest
-    /// in doubt.
+    /// Removes a stream that the client reset, or that only waits for the end of its request, or else the oldest one in
+    /// doubt.
     fn make_room(&mut self, out: &mut Out<'_>) -> bool {
         let least = |wanted: fn(&Stream) -> bool| {
             self.open.iter().filter(|(_, stream)| wanted(stream)).map(|(id, _)| *id).min()
@@ -259,7 +260,7 @@ impl Streams {
         id.is_some()
     }
 
-    /// Ids of some streams, in order.
+    /// Returns the ids of the `wanted` streams in ascending order.
     fn sorted(&self, wanted: impl Fn(u32, &Stream) -> bool) -> Vec<u32> {
         let mut ids: Vec<u32> =
             self.open.iter().filter(|(id, stream)| wanted(**id, stream)).map(|(id, _)| *id).collect();

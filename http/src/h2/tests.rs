@@ -13,7 +13,7 @@ use encoder::{Encoder, frame};
 use super::*;
 use crate::{Exchange, Protocol, Status, parser::Parser as _};
 
-/// Takes what a parser reports.
+/// A sink that records the reports.
 #[derive(Debug, Default)]
 struct Reports {
     exchanges: Vec<Exchange>,
@@ -36,7 +36,7 @@ impl Reports {
     }
 }
 
-/// The client's preface and its first SETTINGS.
+/// Returns the client's preface and its first SETTINGS frame.
 fn preface() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")].concat()
 }
@@ -45,7 +45,7 @@ const GET: &[(&str, &str)] =
     &[(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/a?b=c")];
 const OK: &[(&str, &str)] = &[(":status", "200"), ("content-type", "text/plain")];
 
-/// A traced server's connection, with an encoder for each way. The time is the number of calls so far.
+/// A traced server's connection, with an encoder for each way. The clock is the number of calls so far.
 struct Fixture {
     parser: Parser,
     reports: Reports,
@@ -57,7 +57,7 @@ const CLIENT: Way = Way::Received;
 const SERVER: Way = Way::Sent;
 
 impl Fixture {
-    /// A connection whose prefaces have passed.
+    /// Starts a connection whose prefaces have passed.
     fn new() -> Self {
         let mut fixture = Self::with(Parser::new(false));
         fixture.bytes(CLIENT, &preface());
@@ -74,7 +74,7 @@ impl Fixture {
         Self { parser, reports: Reports::default(), encoders, time: 0 }
     }
 
-    /// Bytes that begin with a frame.
+    /// Passes bytes that begin with a frame.
     fn bytes(&mut self, way: Way, bytes: &[u8]) {
         self.time += 1;
         self.parser.bytes(way, self.time, bytes, true, &mut self.reports);
@@ -84,14 +84,14 @@ impl Fixture {
         self.encoders[way.index()].block(fields)
     }
 
-    /// A HEADERS frame with a whole block; returns its size.
+    /// Passes a HEADERS frame with a whole block; returns the frame's size.
     fn headers(&mut self, way: Way, stream: u32, end: bool, fields: &[(&str, &str)]) -> u64 {
         let block = self.block(way, fields);
         self.bytes(way, &frame(1, 4 | u8::from(end), stream, &block));
         block.len() as u64 + 9
     }
 
-    /// A DATA frame with ten bytes.
+    /// Passes a DATA frame with ten bytes.
     fn data(&mut self, way: Way, stream: u32, end: bool) {
         self.bytes(way, &frame(0, u8::from(end), stream, &[b'x'; 10]));
     }
@@ -109,7 +109,7 @@ impl Fixture {
         self.parser.close(self.time, false, &mut self.reports);
     }
 
-    /// The statuses of the exchanges so far.
+    /// Returns the statuses of the exchanges so far.
     fn statuses(&self) -> Vec<Status> {
         self.reports.exchanges.iter().map(|exchange| exchange.status).collect()
     }

@@ -1,9 +1,9 @@
-//! Streams before a parser that writes down what it is fed.
+//! Tests of streams, with a parser that records its calls.
 
 use super::*;
 use crate::{Exchange, Reason, Side};
 
-/// A parser that keeps a line for each call and can do without `skippable` bytes.
+/// A parser that records a line for each call and does not need `skippable` bytes.
 #[derive(Debug, Default)]
 struct Notes {
     skippable: u64,
@@ -196,7 +196,7 @@ fn bodies_may_be_longer_than_sequence_numbers_reach() {
             ["1: ab".to_owned(), format!("2: skipped {length}"), "2: cd starts".into()]
         );
     }
-    // A repetition near the beginning of such a body is none of its end.
+    // A repetition near the beginning of such a body does not belong to its end.
     let mut fixture = Fixture::new((1 << 32) + 2);
     fixture.piece(0, "ab").piece(0, "ab").piece(2, "c");
     assert_eq!(fixture.lines(), ["1: ab", "3: c"]);

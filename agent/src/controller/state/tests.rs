@@ -6,7 +6,7 @@ use traffictrace_crd::{Phase, TrafficTraceStatus, report_name};
 use super::super::reports::WAITING;
 use super::*;
 
-/// When every trace of these tests is created.
+/// Creation time of every trace in these tests, in seconds since the epoch.
 const CREATED: i64 = 1_800_000_000;
 
 fn at(seconds: f64) -> Timestamp {
@@ -60,7 +60,7 @@ fn minute() -> Value {
     json!({ "selector": {}, "duration": "1m" })
 }
 
-/// A report of the trace `t`, the newer the more bytes it has.
+/// Makes a report of the trace `t`. A report with more bytes is newer.
 fn report(node: &str, uid: &str, rx_bytes: i64, is_final: bool) -> TrafficTraceReport {
     serde_json::from_value(json!({
         "apiVersion": "traffictrace.dev/v1alpha1", "kind": "TrafficTraceReport",
@@ -79,7 +79,7 @@ fn key(uid: &str) -> Key {
     Key { namespace: "shop".into(), name: "t".into(), uid: uid.into() }
 }
 
-/// The one action that is due now.
+/// Returns the only action that is due.
 fn one(state: &mut State, seconds: f64) -> Action {
     let mut actions = state.due(at(seconds));
     assert_eq!(actions.len(), 1, "at {seconds}: {actions:?}");
@@ -87,14 +87,14 @@ fn one(state: &mut State, seconds: f64) -> Action {
     actions.remove(0)
 }
 
-/// The object as it is after a write.
+/// Returns the object as it is after a write.
 fn newer(mut object: TrafficTrace) -> TrafficTrace {
     let version: u64 = object.metadata.resource_version.as_ref().unwrap().parse().unwrap();
     object.metadata.resource_version = Some((version + 1).to_string());
     object
 }
 
-/// The one status to be written now; the write succeeds, and the watch tells of it too.
+/// Writes the only status that is due. The write succeeds, and the watch reports it, too.
 fn write(state: &mut State, seconds: f64) -> TrafficTraceStatus {
     let Action::Write(object, _) = one(state, seconds) else { panic!("no status at {seconds}") };
     let object = newer(*object);
@@ -104,7 +104,7 @@ fn write(state: &mut State, seconds: f64) -> TrafficTraceStatus {
     object.status.unwrap()
 }
 
-/// The one change of metadata to be made now; it succeeds.
+/// Makes the only metadata patch that is due. It succeeds.
 fn patch(state: &mut State, seconds: f64) -> Value {
     let Action::Patch(object, patch) = one(state, seconds) else { panic!("no patch at {seconds}") };
     let mut object = newer(*object);
@@ -127,7 +127,7 @@ fn patch(state: &mut State, seconds: f64) -> Value {
     changes.into()
 }
 
-/// Goes through the end of a trace after its final status: its reports are deleted, and agents are told in the trace's metadata.
+/// Completes a trace after its final status: its reports are deleted, and its metadata is marked as finished.
 fn finish(state: &mut State, seconds: f64) {
     let Action::DeleteReports(object) = one(state, seconds) else {
         panic!("no deletion of reports at {seconds}")
@@ -159,7 +159,7 @@ fn a_life() {
     assert_eq!((status.phase, status.report_interval_seconds), (Some(Phase::Pending), Some(10)));
     nothing_until(&mut state, 0.2, 60.0);
 
-    // What people wait for comes within a second of the last write, the rest once in an interval.
+    // News that people wait for are written a second after the last write, others once per interval.
     tell_report(&mut state, "n1", 10, false, 0.3);
     nothing_until(&mut state, 0.5, 1.2);
     assert_eq!(write(&mut state, 1.2).phase, Some(Phase::Running));
@@ -170,7 +170,7 @@ fn a_life() {
     assert_eq!(write(&mut state, 2.2).totals.rx_bytes, 25);
     nothing_until(&mut state, 2.2, 60.0);
 
-    // The same again is no news.
+    // An identical report is no news.
     tell_report(&mut state, "n2", 5, false, 3.0);
     assert!(state.due(at(12.2)).is_empty());
     nothing_until(&mut state, 12.2, 60.0);
@@ -208,7 +208,7 @@ fn a_changed_spec_is_answered_at_once() {
     change(&mut state, 3, json!({ "selector": {}, "duration": "2m", "ports": [443] }));
     assert_eq!(write(&mut state, 5.0).filters_changed_time.map(|time| time.0), Some(at(5.0)));
 
-    // An older version that comes late does not bring the old spec back.
+    // An older version that arrives late does not restore the old spec.
     tell_trace(&mut state, trace("u1", minute()), 6.0);
     assert!(state.due(at(6.0)).is_empty());
 }
@@ -223,7 +223,7 @@ fn the_watch_may_tell_of_a_write_before_its_answer_comes() {
     let reasons: Vec<&str> = events.iter().map(|event| event.reason).collect();
     assert_eq!(reasons, ["Started"], "before the answer, from the status that was shown");
 
-    // The write, and then another change of the filters, both before the answer.
+    // The watch reports the write and then another change of the filters, both before the answer.
     let written = newer(*object);
     tell_trace(&mut state, written.clone(), 2.1);
     let mut changed = newer(written.clone());
@@ -280,7 +280,7 @@ fn reports_of_a_node_that_stays_missing_are_given_up_after_ten_minutes() {
     nothing_until(&mut state, 91.0, 660.0);
     let Action::DeleteReports(_) = one(&mut state, 660.0) else { panic!("reports are given up") };
     state.done("u1", Outcome::Done, at(660.1));
-    // What comes after that is deleted too, and changes nothing.
+    // Later reports are deleted as well, and change nothing.
     tell_report(&mut state, "n1", 5, true, 700.0);
     let Action::DeleteReports(_) = one(&mut state, 700.0) else { panic!("a stray report goes") };
     state.done("u1", Outcome::Done, at(700.1));
@@ -396,7 +396,7 @@ fn agents_learn_a_late_start_and_the_pace_from_the_metadata() {
     assert_eq!(write(&mut state, 3600.0).start_time.map(|time| time.0), Some(at(3600.0)));
     let start = json!({ "annotations": { "traffictrace.dev/start-time": at(3600.0).to_string() } });
     assert_eq!(patch(&mut state, 3600.1), start);
-    // 360 nodes report: 12 s. With 400 it would be 14 s, which is not worth telling everybody.
+    // With 360 reporting nodes the interval is 12 s. With 400 it would be 14 s, too small a change to be sent to all.
     let tell_nodes = |state: &mut State, range: std::ops::Range<u32>| {
         for node in range {
             tell_node(state, &format!("m{node}"));
@@ -421,13 +421,13 @@ fn reports_belong_to_a_uid_and_not_to_a_name() {
     tell_trace(&mut state, trace("u1", minute()), 0.0);
     tell_report(&mut state, "n1", 10, false, 0.5);
     assert_eq!(write(&mut state, 1.0).totals.rx_bytes, 10);
-    // A list tells the new one before it tells that the old one has gone.
+    // A list reports the new trace before the deletion of the old one.
     tell_trace(&mut state, trace("u2", minute()), 2.0);
     state.tell(Told::Trace(Change::Gone(key("u1"))), at(2.0));
     assert_eq!(write(&mut state, 2.0).totals.rx_bytes, 0);
     assert_eq!(state.traces.len(), 1);
 
-    // A report may come before its trace, and one of a trace that has gone is not kept.
+    // A report may arrive before its trace, and a report of a deleted trace is not kept.
     state.tell(Told::Trace(Change::Gone(key("u2"))), at(2.0));
     let third = report("n1", "u3", 7, false);
     state.tell(Told::Report(Change::Apply(third.clone())), at(2.0));
@@ -458,7 +458,7 @@ fn a_report_of_another_namespace_or_under_another_name_counts_for_nothing() {
     elsewhere.metadata.namespace = Some("evil".into());
     let mut renamed = report("n1", "u1", 1000, false);
     renamed.metadata.name = Some("t-0123456789".into());
-    // Of the trace's UID, but under another name of it.
+    // This report has the trace's UID, but names another trace.
     let mut other = report("n1", "u1", 1000, false);
     other.spec.trace_name = "other".into();
     for forged in [elsewhere, renamed, other] {
@@ -480,13 +480,13 @@ fn forged_reports_of_traces_that_do_not_exist_fill_only_a_bounded_room_of_their_
         state.tell(Told::Report(Change::Apply(forged("evil", at))), self::at(0.1));
     }
     assert_eq!(state.reports.in_memory("evil"), (WAITING, WAITING));
-    // One that goes makes room, and one that is known may change.
+    // A deleted report makes room for another, and a known one may change.
     state.tell(Told::Report(Change::Gone(Key::of(&forged("evil", 3)))), at(0.2));
     for at in [5, WAITING + 5, WAITING + 6] {
         state.tell(Told::Report(Change::Apply(forged("evil", at))), self::at(0.2));
     }
     assert_eq!(state.reports.in_memory("evil"), (WAITING, WAITING));
-    // Others do not notice: a report may come before its trace.
+    // Other namespaces are not affected: a report may still arrive before its trace.
     tell_report(&mut state, "n1", 10, false, 0.3);
     tell_trace(&mut state, trace("u1", minute()), 0.4);
     assert_eq!(write(&mut state, 1.0).totals.rx_bytes, 10);

@@ -1,4 +1,4 @@
-//! To whom a connection's exchanges belong.
+//! The owner of a connection's exchanges.
 
 use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
 
@@ -18,19 +18,19 @@ pub(super) struct Ends {
     pub(super) remote: (IpAddr, u16),
 }
 
-/// Everything that a booking needs: the flow table, the names of cgroups, and the sessions.
+/// Everything needed to assign exchanges to owners: the flow table, the names of cgroups, and the sessions.
 pub(super) struct Books<'a, 'b> {
     pub(super) tracer: &'a Tracer,
     pub(super) folders: &'a Folders<'a>,
     pub(super) sessions: &'a mut [&'b mut Session],
 }
 
-/// Books what a connection reports, to the sessions that count its flow.
+/// Adds the exchanges of a connection to the sessions that count its flow.
 pub(super) struct Booking<'c, 'a, 'b> {
     pub(super) cookie: u64,
     pub(super) cgroup: u64,
     pub(super) ends: Ends,
-    /// Set for bytes that were read beside TLS, which some sessions want.
+    /// Set for plain text that was read from a TLS library. Only some sessions want it.
     pub(super) tls: bool,
     pub(super) books: &'c mut Books<'a, 'b>,
 }
@@ -40,7 +40,7 @@ impl<'a> Booking<'_, 'a, '_> {
         self.each_session(self.slot(), |http, _| http.miss_connection());
     }
 
-    /// Notes that the connection speaks TLS. Returns the process's id if it is known by now.
+    /// Records that the connection uses TLS. Returns the process id if it is known by now.
     pub(super) fn speaks_tls(&mut self) -> Option<u32> {
         let slot = self.slot().filter(|slot| slot.state().phase() != PENDING && slot.pid() != 0)?;
         let (pid, command) = (slot.pid(), slot.comm.load());
@@ -48,26 +48,26 @@ impl<'a> Booking<'_, 'a, '_> {
         Some(pid)
     }
 
-    /// Notes that no plain text of the connection came.
+    /// Records that no plain text of the connection was seen.
     pub(super) fn is_unread(&mut self, pid: u32) {
         self.each_session(self.slot(), |http, _| http.is_unread(pid));
     }
 
-    /// Returns whether any session counts the connection.
+    /// Returns true if any session counts the connection.
     pub(super) fn is_counted(&mut self) -> bool {
         let mut is_counted = false;
         self.each_session(self.slot(), |_, _| is_counted = true);
         is_counted
     }
 
-    /// The connection's slot in the flow table.
+    /// Returns the connection's slot in the flow table.
     fn slot(&self) -> Option<&'a Slot> {
         self.books.tracer.main_slot(self.cookie)
     }
 
-    /// Calls `book` with the requests of each session that counts the connection's flow, which has this slot, and the
-    /// container that the session books it to. A session whose filter takes every TCP flow counts one without a slot by its
-    /// cgroups.
+    /// Calls `book` for each session that counts the connection's flow, with the session's requests and the container
+    /// that the connection belongs to. Without a slot, the sessions whose filter takes every TCP flow decide by the
+    /// cgroup.
     fn each_session(&mut self, slot: Option<&Slot>, mut book: impl FnMut(&mut HttpLedger, u64)) {
         let wanted = slot.map(|slot| slot.sessions.load(Relaxed));
         let folders = self.books.folders;
@@ -84,7 +84,8 @@ impl<'a> Booking<'_, 'a, '_> {
         }
     }
 
-    /// Notes exchanges of a connection without a slot with the sessions that could tell by it whether they want them.
+    /// Counts exchanges of a connection without a slot as missing, in the sessions that need a slot to decide whether
+    /// they want them.
     fn miss_slot(&mut self, count: u64) {
         for session in self.books.sessions.iter_mut() {
             if !session.spec.needs_slot() || (self.tls && !session.spec.wants_tls()) {

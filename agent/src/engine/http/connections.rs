@@ -1,4 +1,4 @@
-//! The connections whose bytes come.
+//! The connections whose packets the kernel hands over.
 
 mod beside_tls;
 
@@ -20,21 +20,22 @@ use super::{
     plain::{self, Skip, Waiting},
 };
 
-/// Connections that are followed at once.
+/// Maximum number of connections that are followed at once.
 const MOST_CONNECTIONS: usize = 131_072;
-/// Memory of all parsers beside their own size.
+/// Maximum memory of all parsers beyond their own size, in bytes.
 const MOST_MEMORY: usize = 64 << 20;
-/// Memory of a parser that is not given up for the sake of others: what holds much is.
+/// Memory in bytes that a parser may always keep. Above the total limit, a connection whose parser holds more is given
+/// up.
 const SHARE: usize = 1 << 10;
-/// Packets of connections that are not accepted yet, kept for their acceptance.
+/// Maximum number of packets that are kept for connections that are not accepted yet.
 const MOST_EARLY: usize = 1024;
-/// Cgroups for which it is counted what was given up of them.
+/// Maximum number of cgroups for which given-up packets are counted.
 const MOST_CGROUPS: usize = 4096;
-/// Time between two looks for connections that ended unseen.
+/// Interval between searches for connections whose end was not seen.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// A connection without packets for so long is looked up in the flow table: its end may have been lost.
+/// A connection without packets for this time is looked up in the flow table, because its end may have been lost.
 const IDLE_NANOSECONDS: u64 = 30_000_000_000;
-/// Time that packets out of order have after both ways of a connection have ended.
+/// Time for which packets may still arrive out of order after both directions of a connection have ended.
 const LINGER_NANOSECONDS: u64 = 1_000_000_000;
 
 #[derive(Debug)]
@@ -42,21 +43,21 @@ pub(super) struct Followed {
     connection: Connection,
     ends: Ends,
     cgroup: u64,
-    /// When it began, if its first bytes were seen.
+    /// Time when the connection began, if its first bytes were seen.
     began: Option<u64>,
-    /// Time of the newest record of its packets.
+    /// Time of the newest record of the connection's packets.
     last: u64,
-    /// Ways that have ended.
+    /// Set for each direction that has ended.
     ended: [bool; 2],
-    /// The kernel hands everything over of a way, since it has lost its place.
+    /// Set while the kernel hands over every byte of a direction, because it lost its position there.
     is_raw: bool,
-    /// As of the last record.
+    /// Memory of the parser at the last record, in bytes.
     memory: usize,
-    /// If it speaks TLS. The parser is that of the plain text then.
+    /// State of TLS, if the connection uses it. The parser then reads the plain text.
     tls: Option<Box<plain::Tls>>,
 }
 
-/// A packet that came before its connection was accepted.
+/// A packet that arrived before its connection was accepted.
 #[derive(Debug)]
 struct Early {
     ends: Ends,
@@ -66,29 +67,30 @@ struct Early {
     bytes: Vec<u8>,
 }
 
-/// All connections whose bytes come.
+/// All connections that are followed.
 #[derive(Debug)]
 pub(super) struct Connections {
     followed: HashMap<u64, Followed>,
     early: VecDeque<Early>,
-    /// Packets of `early` for which there was no room, by cgroup.
+    /// Number of early packets for which there was no room, by cgroup.
     early_given_up: HashMap<u64, u64>,
     memory: usize,
     swept: Instant,
-    /// Cookies of sockets that turned out to speak no HTTP.
+    /// Cookies of sockets whose connections turned out not to be HTTP.
     ignored: Vec<u64>,
     /// Plain text whose connection is not known yet.
     waiting: Waiting,
-    /// Cookies of sockets that speak TLS and whose process is not known yet.
+    /// Cookies of sockets that use TLS and whose process is not known yet.
     strangers: Vec<u64>,
-    /// Cookies of sockets that speak TLS and have ended: since the call before, and before that.
+    /// Cookies of TLS sockets with a direction that ended: since the last call of [`Connections::end_tls`], and before
+    /// it.
     ending: [Vec<u64>; 2],
-    /// Parts of plain text that need not come, by cookie.
+    /// Parts of plain text that the kernel need not copy, by cookie.
     skips: Vec<(u64, Skip)>,
-    /// Number of lost records of plain text, as the sweep before the last one and the last one read it. A connection whose
-    /// first record is taken now can have begun before the last sweep, but not before the one before it.
+    /// Numbers of plain-text records lost until the previous sweep, and until the last sweep. A connection whose first
+    /// record is read now began after the previous sweep, but possibly before the last one.
     texts_lost: [u64; 2],
-    /// Pauses of connections whose place the kernel has lost, by cookie.
+    /// Positions at which messages begin again, for connections where the kernel lost its position, by cookie.
     pauses: HashMap<u64, Pause>,
 }
 
@@ -112,13 +114,13 @@ impl Default for Connections {
 }
 
 impl Followed {
-    /// A booking that borrows nothing of the connection.
+    /// Makes a booking that borrows nothing of the connection.
     fn booking<'c, 'a, 'b>(&self, cookie: u64, books: &'c mut Books<'a, 'b>) -> Booking<'c, 'a, 'b> {
         Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books }
     }
 
-    /// Ends the connection where it is. `lost`: bytes of it may be missing; `texts_lost`: records of plain text that have been
-    /// lost so far, of all connections.
+    /// Ends the connection where it stands. `lost` is set if bytes of it may be missing. `texts_lost` is the number of
+    /// plain-text records lost so far, of all connections.
     fn close(&mut self, cookie: u64, lost: bool, texts_lost: u64, books: &mut Books<'_, '_>) {
         let mut sink = self.booking(cookie, books);
         let Some(tls) = &self.tls else {
@@ -134,7 +136,7 @@ impl Followed {
 }
 
 impl Connections {
-    /// Takes a record of the packets.
+    /// Processes a record of packets.
     pub(super) fn take(&mut self, record: &layout::Record<'_>, books: &mut Books<'_, '_>) {
         if let Some(connection) = &record.connection {
             let ends = Ends { local: connection.local, remote: connection.remote };
@@ -170,33 +172,33 @@ impl Connections {
         if followed.is_raw
             && let Some(pause) = followed.connection.pause()
         {
-            // Once, unless it does not help: then the next record says so.
+            // The position is sent once. If the kernel could not use it, the next record says so.
             followed.is_raw = false;
             self.pauses.insert(record.cookie, pause);
         }
         let memory = followed.connection.memory();
         self.memory = self.memory + memory - std::mem::replace(&mut followed.memory, memory);
         let ended = followed.ended == [true; 2] && memory == 0;
-        // Nothing of the connection is of interest any more.
+        // The connection is not HTTP, or is HTTP no more.
         let has_left = followed.connection.language() == Language::Left;
         let is_over = has_left || followed.connection.language() == Language::Other;
         let is_too_much = self.memory > MOST_MEMORY && memory > SHARE;
         if ended || is_over || is_too_much {
             followed.connection.close(record.time, !ended, &mut sink);
             self.remove(record.cookie);
-            // The kernel has seen it, too, when a connection was left.
+            // The kernel notices by itself when a connection leaves HTTP, so only other connections are ignored here.
             if !ended && !has_left {
                 self.ignored.push(record.cookie);
             }
         }
     }
 
-    /// Takes the pauses of connections whose place the kernel has lost.
+    /// Takes the positions at which messages begin again, for connections where the kernel lost its position.
     pub(super) fn take_pauses(&mut self) -> HashMap<u64, Pause> {
         std::mem::take(&mut self.pauses)
     }
 
-    /// Takes the cookies of sockets of which nothing more is wanted.
+    /// Takes the cookies of sockets whose packets are no longer wanted.
     pub(super) fn take_ignored(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.ignored)
     }
@@ -212,7 +214,7 @@ impl Connections {
         let mut early = self.take_early(ends);
         early.sort_by_key(|early| early.sequence.wrapping_sub(of.first_received));
         let has_first = early.first().is_some_and(|early| early.sequence == of.first_received);
-        // Of a connection that was joined before anything was sent, the kernel knows both ways.
+        // If a connection was joined before anything was sent, the kernel knows both directions from the beginning.
         let start = match (knows(JOINED), knows(SENDS)) {
             (false, _) => Start::Whole,
             (true, true) if has_first => Start::Whole,
@@ -254,9 +256,9 @@ impl Connections {
         }
     }
 
-    /// Ends connections whose end was seen or must have been missed, and finds out who speaks TLS. Call it when all records
-    /// are taken that wait. `texts_lost`: records of plain text that have been lost by now. Returns the processes that are found
-    /// to speak TLS.
+    /// Ends connections whose end was seen or must have been missed, and finds the processes that use TLS. Call this
+    /// after all waiting records were read. `texts_lost` is the number of plain-text records lost by now. Returns the
+    /// processes that were found to use TLS.
     pub(super) fn sweep(
         &mut self,
         books: &mut Books<'_, '_>,
@@ -291,7 +293,7 @@ impl Connections {
         speakers
     }
 
-    /// Number of exchanges that are under way on connections that any of the books' sessions counts.
+    /// Number of exchanges under way on connections that any of the sessions in `books` counts.
     pub(super) fn under_way(&self, books: &mut Books<'_, '_>) -> u64 {
         let mut sum = 0;
         for (cookie, followed) in &self.followed {
@@ -347,7 +349,7 @@ fn piece<'a>(way: Way, record: &layout::Record<'a>) -> Piece<'a> {
     }
 }
 
-/// Nanoseconds of the monotonic clock.
+/// Returns the monotonic clock in nanoseconds.
 pub(super) fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let nanoseconds = Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0));

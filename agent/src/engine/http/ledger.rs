@@ -1,4 +1,4 @@
-//! The requests of one session: sums by endpoint, and each of them if the session asked for that.
+//! The requests of one session: sums by endpoint, and each single request if the session asked for it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,19 +13,19 @@ use traffictrace_http::{
 
 use crate::kernel::HttpLost;
 
-/// Exchanges that wait for [`HttpLedger::take_exchanges`] at most; further ones are counted.
+/// Maximum number of exchanges that wait for [`HttpLedger::take_exchanges`]. Further ones are only counted.
 const MOST_WAITING: usize = 200_000;
-/// Cgroups for which [`HttpLedger::miss_slot`] counts apart; the counts of others are not kept.
+/// Maximum number of cgroups for which [`HttpLedger::miss_slot`] counts. The counts of further cgroups are dropped.
 const MOST_CGROUPS: usize = 4096;
-/// Processes that are kept of those that speak TLS.
+/// Maximum number of processes kept as users of TLS.
 const MOST_TLS_PROCESSES: usize = 1024;
 
-/// The container and the program that a row counts the exchanges of.
+/// The container and program whose exchanges a row counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HttpOwner {
     /// Id of the container's cgroup, as in the rows of flows.
     pub cgroup: u64,
-    /// Name of the process that used the socket, closed by a zero if it is shorter; zeroes if it is not known.
+    /// Name of the process that used the socket, padded with zeroes; all zeroes if it is not known.
     pub command: [u8; 16],
 }
 
@@ -34,7 +34,7 @@ pub struct HttpOwner {
 pub struct HttpExchange {
     /// The container and the program that used the socket.
     pub owner: HttpOwner,
-    /// Process id as the host sees it; 0 if it is not known.
+    /// Process id as seen from the host; 0 if it is not known.
     pub pid: u32,
     /// Process id as the process itself sees it; 0 if it is not known.
     pub container_pid: u32,
@@ -42,29 +42,29 @@ pub struct HttpExchange {
     pub local: (IpAddr, u16),
     /// Address and port of its peer.
     pub remote: (IpAddr, u16),
-    /// Set if it was read beside TLS.
+    /// Set if the exchange was read as plain text of TLS.
     pub tls: bool,
     /// The exchange.
     pub exchange: Exchange,
 }
 
-/// Requests of a session that could not be observed, beside those that the parser gives a reason for.
+/// Requests of a session that could not be observed, except those that the parser itself gives a reason for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HttpMissing {
     /// Losses between the kernel and user space.
     pub lost: HttpLost,
-    /// Connections that were not followed, since there were too many at once.
+    /// Connections that were not followed because there were too many at once.
     pub connections: u64,
-    /// Exchanges that are in the sums and were not kept for [`HttpLedger::take_exchanges`].
+    /// Exchanges that are in the sums but were not kept for [`HttpLedger::take_exchanges`].
     pub not_listed: u64,
-    /// Upper bound of the exchanges of flows that found no room in the flow table, so that nobody can tell whether the
+    /// Upper bound of the exchanges whose flow found no room in the flow table, so that it is unknown whether the
     /// session wants them.
     pub without_flow: u64,
-    /// Exchanges that are under way at this moment, which are in no sum yet.
+    /// Exchanges under way now, which are in no sum yet.
     pub under_way: u64,
 }
 
-/// Requests that are missing in a session's sums and of which its ledger does not know; fields as of [`HttpMissing`].
+/// The parts of [`HttpMissing`] that the ledger itself does not know.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Beside {
     pub(super) lost: HttpLost,
@@ -72,10 +72,10 @@ pub(super) struct Beside {
     pub(super) under_way: u64,
 }
 
-/// A session's requests, up to a moment.
+/// A session's requests so far.
 #[derive(Debug, Clone)]
 pub struct HttpSnapshot {
-    /// Sums of everything.
+    /// Sums of all requests.
     pub totals: Totals,
     /// The endpoints with the most requests.
     pub rows: Vec<Row<HttpOwner>>,
@@ -83,29 +83,29 @@ pub struct HttpSnapshot {
     pub rows_total: usize,
     /// Requests that are in no row.
     pub missing: HttpMissing,
-    /// The processes that speak TLS, whether or not the session asked for its plain text.
+    /// The processes that use TLS, whether or not the session asked for plain text.
     pub tls: Vec<TlsProcess>,
 }
 
-/// A process that speaks TLS, and whether its plain text is read.
+/// A process that uses TLS.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TlsProcess {
     /// The container and the program.
     pub owner: HttpOwner,
-    /// Process id as the host sees it.
+    /// Process id as seen from the host.
     pub pid: u32,
     /// The library with its version, such as `OpenSSL 3.0.19` or `Go crypto/tls (go1.26.0)`; empty if it is not known.
     pub library: String,
     /// Set if the plain text of the process is read.
     pub readable: bool,
-    /// Why it is not, or not all of it, as a sentence; empty if there is nothing to say.
+    /// A sentence that says why plain text is missing, wholly or in part; empty if nothing is missing.
     pub reason: String,
 }
 
-/// A session's requests between two moments.
+/// A session's requests between two points in time.
 #[derive(Debug)]
 pub struct HttpInterval {
-    /// The endpoints' requests between them.
+    /// The endpoints' requests in the interval.
     pub interval: Interval<HttpOwner>,
     /// Requests that are missing since the session began.
     pub missing: HttpMissing,
@@ -118,24 +118,25 @@ pub(in super::super) struct HttpLedger {
     waiting: Option<VecDeque<HttpExchange>>,
     not_listed: u64,
     connections_missing: u64,
-    /// Exchanges that were not counted, since their flow has no slot, by cgroup of the socket.
+    /// Number of exchanges that were not counted because their flow has no slot, by cgroup of the socket.
     without_slot: HashMap<u64, u64>,
-    /// What had been lost before the session.
+    /// Losses from before the session began, by cgroup.
     lost_before: BTreeMap<u64, HttpLost>,
-    /// The processes that speak TLS, by id.
+    /// The processes that use TLS, by id.
     tls: BTreeMap<u32, TlsSpeaker>,
 }
 
-/// A process that speaks TLS.
+/// A process that uses TLS.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TlsSpeaker {
     pub(super) owner: HttpOwner,
-    /// Connections that ended without any plain text.
+    /// Number of connections that ended without any plain text.
     pub(super) unread: u64,
 }
 
 impl HttpLedger {
-    /// Nothing has happened yet. `each`: exchanges are kept one by one; `lost_before`: by cgroup, before now.
+    /// Creates an empty ledger. With `each`, single exchanges are kept as well. `lost_before` has the losses so far, by
+    /// cgroup.
     pub(super) fn new(each: bool, lost_before: BTreeMap<u64, HttpLost>) -> Self {
         Self {
             table: Table::default(),
@@ -157,7 +158,7 @@ impl HttpLedger {
         }
     }
 
-    /// Adds what was counted before this process began: rows, and the rest.
+    /// Adds counts from before this process began: rows, and the rest that no row has.
     pub(super) fn seed(&mut self, rows: &[Row<HttpOwner>], rest: &Counts) {
         for row in rows {
             self.table.restore(row);
@@ -169,28 +170,29 @@ impl HttpLedger {
         self.table.unobserved(reason, count);
     }
 
-    /// A connection is not followed.
+    /// Counts a connection that is not followed.
     pub(super) fn miss_connection(&mut self) {
         self.connections_missing += 1;
     }
 
-    /// Exchanges are not counted: their flow has no slot, so that the session does not want it, or there was no room.
+    /// Counts exchanges whose flow has no slot, either because the session does not want it or because the table had no
+    /// room.
     pub(super) fn miss_slot(&mut self, cgroup: u64, count: u64) {
         if self.without_slot.len() < MOST_CGROUPS || self.without_slot.contains_key(&cgroup) {
             *self.without_slot.entry(cgroup).or_default() += count;
         }
     }
 
-    /// Number of exchanges that were not counted of sockets of this cgroup, since their flow has no slot.
+    /// Number of exchanges at sockets of this cgroup that were not counted because their flow has no slot.
     pub(super) fn without_slot(&self, cgroup: u64) -> u64 {
         self.without_slot.get(&cgroup).copied().unwrap_or_default()
     }
 
-    /// A process speaks TLS.
+    /// Records that a process uses TLS.
     pub(super) fn speaks_tls(&mut self, pid: u32, owner: HttpOwner) {
         let has_room = self.tls.len() < MOST_TLS_PROCESSES;
         match self.tls.get_mut(&pid) {
-            // A process of another program, or in another container, has the id now.
+            // The process id now belongs to another program, or to a process in another container.
             Some(speaker) if speaker.owner != owner => *speaker = TlsSpeaker { owner, unread: 0 },
             Some(_) => {}
             None if has_room => {
@@ -200,14 +202,14 @@ impl HttpLedger {
         }
     }
 
-    /// No plain text came of a connection of this process.
+    /// Counts a connection of this process that had no plain text.
     pub(super) fn is_unread(&mut self, pid: u32) {
         if let Some(speaker) = self.tls.get_mut(&pid) {
             speaker.unread += 1;
         }
     }
 
-    /// The processes that speak TLS.
+    /// Returns the processes that use TLS.
     pub(super) fn tls_speakers(&self) -> impl Iterator<Item = (u32, TlsSpeaker)> {
         self.tls.iter().map(|(pid, speaker)| (*pid, *speaker))
     }
@@ -216,7 +218,7 @@ impl HttpLedger {
         self.waiting.as_mut().map(|waiting| waiting.drain(..).collect()).unwrap_or_default()
     }
 
-    /// What a cgroup has lost since the session began.
+    /// Returns the losses of a cgroup since the session began.
     pub(super) fn lost_since(&self, cgroup: u64, now: &HttpLost) -> HttpLost {
         now.since(&self.lost_before.get(&cgroup).copied().unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! HTTP: what the sessions that ask for it see of the requests of their sockets.
+//! HTTP: the requests that sessions see on their sockets, if they ask for HTTP.
 
 mod booking;
 mod connections;
@@ -23,24 +23,25 @@ use traffictrace_http::{
 use super::{Engine, SessionId, session::Session};
 use crate::kernel::{Folders, HttpCapture, HttpLost, KernelError};
 
-/// Size of the ring buffer: at 50,000 exchanges a second, both of whose heads are some 600 bytes in it, about 100 ms.
+/// Size of the ring buffer in bytes. At 50,000 exchanges a second, with about 600 bytes for the heads of each, it holds
+/// about 100 ms.
 const RING_BYTES: u32 = 8 << 20;
-/// Records that are taken in one go, before the flow table has its turn.
+/// Maximum number of records that are read before the flow table has its turn.
 const MOST_RECORDS: usize = 100_000;
 
-/// What a session wants of HTTP.
+/// A session's settings for HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpSpec {
-    /// Keep each exchange for [`Engine::take_exchanges`], beside the sums by endpoint.
+    /// Keeps each exchange for [`Engine::take_exchanges`], beside the sums by endpoint.
     pub each: bool,
-    /// Read the plain text of TLS, too, where the processes' libraries allow it.
+    /// Reads the plain text of TLS as well, if the processes' libraries allow that.
     pub tls: bool,
-    /// Cgroups that are looked at beside the selected ones: those of the selected processes. Exchanges of other sockets
-    /// there are not counted.
+    /// Cgroups of the selected processes, whose packets are read beside those of the selected cgroups. Exchanges of
+    /// other sockets there are not counted.
     pub cgroups: BTreeMap<u64, PathBuf>,
 }
 
-/// The programs, and what is known of the connections.
+/// The HTTP programs, and the state of the connections.
 #[derive(Debug)]
 pub(super) struct HttpFeed {
     capture: HttpCapture,
@@ -50,7 +51,8 @@ pub(super) struct HttpFeed {
 }
 
 impl HttpFeed {
-    /// Losses so far, by cgroup, of what a session with this specification wants. Those that cannot be read are absent.
+    /// Losses so far, by cgroup, of the records that a session with these settings needs. Losses that cannot be read
+    /// are left out.
     fn lost(&self, spec: &HttpSpec) -> BTreeMap<u64, HttpLost> {
         let mut lost = self.capture.lost().unwrap_or_else(|error| {
             tracing::error!(%error, "the number of lost HTTP records is not known");
@@ -67,17 +69,17 @@ impl HttpFeed {
         lost
     }
 
-    /// Descriptor that is readable when records should be taken sooner than by the clock.
+    /// Descriptor that becomes readable when records should be read earlier than the next tick.
     pub(super) fn readable(&self) -> BorrowedFd<'_> {
         self.tls.readable(&self.capture)
     }
 
-    /// What was lost of the sockets that a session selects, since the session began.
+    /// Losses at the sockets that a session selects, since the session began.
     fn lost_of(&self, session: &Session, folders: &Folders<'_>) -> Option<HttpLost> {
         let ledger = session.http.as_ref()?;
         let mut sum = HttpLost::default();
         for (cgroup, lost) in self.lost(session.spec.http.as_ref()?) {
-            // A cgroup of which nothing is known counts as selected.
+            // A cgroup whose ancestors are unknown counts as selected.
             if !session.spec.processes.is_empty() || session.spec.selects(cgroup, |id| folders.parent(id)) {
                 sum += ledger.lost_since(cgroup, &lost);
             }
@@ -87,8 +89,8 @@ impl HttpFeed {
 }
 
 impl Engine {
-    /// Loads the HTTP programs when a session begins to want them, attaches them to what is selected, and unloads them
-    /// when no session wants them any more.
+    /// Loads the HTTP programs once a session wants them, attaches them to the selected cgroups, and unloads them when
+    /// no session wants them any more.
     pub(super) fn update_http(&mut self) -> Result<(), KernelError> {
         let mut wanted = BTreeMap::new();
         for spec in self.sessions.values().map(|session| &session.spec) {
@@ -126,8 +128,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes what the HTTP programs have handed over, as [`Engine::tick`] does, too. Sockets' processes are known by the flow
-    /// table, so this comes before a drain frees slots.
+    /// Reads the records of the HTTP programs, as [`Engine::tick`] does. The flow table gives the sockets' processes,
+    /// so this has to happen before a drain frees slots.
     pub(super) fn read_http(&mut self) {
         self.follow_tls();
         let Self { http: Some(feed), tracer: Some(tracer), sessions, .. } = self else { return };
@@ -165,7 +167,8 @@ impl Engine {
         }
     }
 
-    /// Keeps up with the processes that sessions select by their ids: their children are known to the kernel.
+    /// Updates the processes that sessions select by id. The kernel knows which of their children inherit the
+    /// selection.
     fn follow_tls(&mut self) {
         let by_process =
             self.sessions_with(|session| session.spec.wants_tls() && !session.spec.processes.is_empty());
@@ -180,19 +183,19 @@ impl Engine {
         }
     }
 
-    /// Returns whether processes that speak TLS are being looked at still, so that [`HttpSnapshot::tls`] lacks what they have.
+    /// Returns true while processes that use TLS are still being examined, so that [`HttpSnapshot::tls`] is incomplete.
     pub fn looks_at_processes(&self) -> bool {
         self.http.as_ref().is_some_and(|feed| feed.tls.is_busy())
     }
 
-    /// The exchanges that completed since the last call, in the order of their completion on each connection. Empty unless
-    /// the session asked for [`HttpSpec::each`].
+    /// Takes the exchanges that completed since the last call, in the order of their completion on each connection. The
+    /// list is empty unless the session asked for [`HttpSpec::each`].
     pub fn take_exchanges(&mut self, id: &SessionId) -> Vec<HttpExchange> {
         let ledger = self.sessions.get_mut(id).and_then(|session| session.http.as_mut());
         ledger.map(HttpLedger::take_exchanges).unwrap_or_default()
     }
 
-    /// The `top` endpoints with the most requests of a session, and its sums, up to now.
+    /// Returns the `top` endpoints of a session with the most requests, and its sums, up to now.
     pub fn http(&mut self, id: &SessionId, top: usize) -> Option<HttpSnapshot> {
         self.read_http();
         let beside = self.beside(id)?;
@@ -202,14 +205,14 @@ impl Engine {
         Some(ledger.snapshot(top, beside, tls))
     }
 
-    /// Goes on from what was shown before this process began: these rows, and the `rest` that no row has.
+    /// Continues from counts of before this process began: these rows, and the `rest` that no row has.
     pub fn seed_http(&mut self, id: &SessionId, rows: &[Row<HttpOwner>], rest: &Counts) {
         if let Some(ledger) = self.sessions.get_mut(id).and_then(|session| session.http.as_mut()) {
             ledger.seed(rows, rest);
         }
     }
 
-    /// What a session's endpoints did since the last call, those with the most requests first.
+    /// Returns the requests of a session's endpoints since the last call, those with the most requests first.
     pub fn take_http_interval(&mut self, id: &SessionId) -> Option<HttpInterval> {
         self.read_http();
         let beside = self.beside(id)?;
@@ -217,7 +220,7 @@ impl Engine {
         Some(ledger.take_interval(beside))
     }
 
-    /// What is missing in a session's sums.
+    /// Returns the missing requests that the session's ledger does not know.
     fn beside(&mut self, id: &SessionId) -> Option<Beside> {
         let Self { http: Some(feed), tracer: Some(tracer), sessions, .. } = self else { return None };
         let folders = tracer.folders().ok()?;

@@ -1,8 +1,8 @@
-//! Plain text beside TLS: what is known of a connection that speaks TLS, and the pieces whose connection is not known yet.
+//! Plain text of TLS: the state of a connection that uses TLS, and pieces whose connection is not known yet.
 //!
-//! The records of packets and those of plain text come through two ring buffers, so either can be ahead of the other: plain
-//! text waits until its socket has been seen to speak TLS, and the end of a socket is taken when what was read before it
-//! has come.
+//! The records of packets and those of plain text arrive by two ring buffers, so either can be ahead of the other.
+//! Plain text waits until its socket was seen to use TLS. A socket is closed only when all plain text until its end has
+//! been read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,23 +12,23 @@ use traffictrace_ebpf::layout::{
 };
 use traffictrace_http::{Connection, Language, Piece, Sink, Way, begins_message};
 
-/// Bytes that wait for their connection, of all channels.
+/// Maximum number of bytes that wait for their connection, of all channels.
 const MOST_BYTES: usize = 4 << 20;
-/// Pieces that wait for their connection, of all channels.
+/// Maximum number of pieces that wait for their connection, of all channels.
 const MOST_PIECES: usize = 16_384;
-/// Processes of which it is counted what was given up.
+/// Maximum number of processes whose given-up channels are counted.
 const MOST_PROCESSES: usize = 16_384;
-/// Channels that are remembered as given up.
+/// Maximum number of channels that are remembered as given up.
 const MOST_GIVEN_UP: usize = 4096;
-/// Part of the room that is made when there is none: one in so many.
+/// One part in 4 of the room is freed if there is none left.
 const FREED_PART: usize = 4;
-/// Time for which they wait, in nanoseconds.
+/// Maximum time for which pieces wait, in nanoseconds.
 const LONGEST_WAIT: u64 = 10_000_000_000;
-/// Length of the rest of a body from which the kernel is told to skip it.
+/// Minimum rest of a body, in bytes, that the kernel is asked to skip.
 const LONG_BODY: u64 = 8 << 10;
-/// Difference of two counts from which one is taken to lie behind the other.
+/// Two counts that differ by at least this much are taken to be in the opposite order.
 const NEAR: u32 = 1 << 31;
-/// Size of a waiting piece beside its bytes, about.
+/// Approximate size of a waiting piece without its bytes.
 const PIECE_SIZE: usize = size_of::<Text>();
 
 /// A piece of plain text.
@@ -55,72 +55,73 @@ impl Text {
     }
 }
 
-/// What is known of a connection that speaks TLS.
+/// State of a connection that uses TLS.
 #[derive(Debug, Default)]
 pub(super) struct Tls {
-    /// Its process; 0 while it is not known.
+    /// The connection's process id; 0 while it is not known.
     pub(super) pid: u32,
-    /// The library's connection.
+    /// The TLS library's own connection.
     channel: Option<Origin>,
-    /// Two of the library's connections claimed the socket.
+    /// Set if two of the library's connections claimed the socket.
     disputed: bool,
-    /// Bytes that have passed, by way.
+    /// Number of bytes that have passed, by direction.
     passed: [u64; 2],
-    /// Up to where the kernel was told to skip.
+    /// Number of bytes up to which the kernel was asked to skip, by direction.
     skipped: [u64; 2],
-    /// Number of records of plain text that had been lost, of all connections, when it began.
+    /// Number of plain-text records that had been lost when the connection began, of all connections.
     lost_before: u64,
-    /// The probes are younger than the connection.
+    /// Set if the connection is older than the probes.
     joined: bool,
-    /// While no message is known to begin.
+    /// Present until a message is known to begin.
     joining: Option<Joining>,
 }
 
-/// What has been seen of a connection that is older than the probes.
+/// Observations of a connection that is older than the probes.
 #[derive(Debug, Default)]
 struct Joining {
     has_received: bool,
 }
 
-/// Bytes that the kernel need not copy: the way, and the count of bytes up to which.
+/// Bytes that the kernel need not copy: the direction, and the count of bytes up to which it skips.
 pub(super) type Skip = (Way, u64);
 
 impl Tls {
-    /// Nothing has come yet. `lost`: number of records of plain text that had been lost by then.
+    /// Creates the state of a new connection. `lost` is the number of plain-text records lost by then.
     pub(super) fn begin(lost: u64) -> Self {
         Self { lost_before: lost, ..Self::default() }
     }
 
-    /// Whether plain text has come.
+    /// Returns true if plain text has arrived that is known to belong to this connection.
     pub(super) fn is_read(&self) -> bool {
         self.channel.is_some() && !self.disputed
     }
 
-    /// Whether this is the channel's connection. The first one has it; a second one means that a socket was taken for
-    /// another's, and then neither is believed.
+    /// Returns true if this is the connection of the channel. The first channel gets the connection. A second one means
+    /// that a socket was confused with another, and then neither is believed.
     pub(super) fn belongs_to(&mut self, channel: Origin) -> bool {
         self.disputed |= *self.channel.get_or_insert(channel) != channel;
         !self.disputed
     }
 
-    /// Text of before may not have been seen: the probes are younger than the connection.
+    /// Marks the connection as older than the probes, so that earlier text may not have been seen.
     pub(super) fn join(&mut self) {
         self.joined = true;
         self.joining = Some(Joining::default());
     }
 
-    /// Whether text is to be left out, because no message is known to begin there.
+    /// Returns true if text is to be left out because no message is known to begin there.
     ///
-    /// A read that was under way when the probes came is not seen. If it is a client's, the response to the first request
-    /// that is seen is lost with it, without a trace: a request that is sent counts only when a read has been seen before.
+    /// A read that was under way when the probes were attached is not seen. If it belongs to a client, the response to
+    /// the first request that is seen may be lost with it, without a trace. A sent request therefore counts only after
+    /// a read was seen.
     pub(super) fn passes_over(&mut self, text: &Text) -> bool {
         let Some(joining) = &mut self.joining else { return false };
         let is_answer = text.bytes.starts_with(b"HTTP/1.");
-        // Nothing was sent before it, so no read can have been under way that matters.
+        // The preface is the first thing that is sent, so no earlier read can matter.
         let is_preface = text.bytes.starts_with(b"PRI * HTTP/2.0");
         let is_sure = text.way == Way::Received || is_answer || is_preface || joining.has_received;
         joining.has_received |= text.way == Way::Received;
-        // A body can have words that would do for the beginning of a line.
+        // A body may contain words that look like the beginning of a line.
         let line = text.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let is_frame = line.first().is_some_and(|byte| !byte.is_ascii_graphic());
         let is_head =
@@ -131,12 +132,12 @@ impl Tls {
         self.joining.is_some()
     }
 
-    /// Whether plain text has come of which nothing could be made.
+    /// Returns true if the connection's plain text is missing or could not be understood.
     pub(super) fn is_unread(&self, connection: &Connection) -> bool {
         !self.is_read() || self.joining.is_some() || (self.joined && connection.language() == Language::Other)
     }
 
-    /// Feeds plain text; returns what need not come of what follows.
+    /// Feeds plain text to the parser. Returns the following bytes that the kernel need not copy.
     pub(super) fn feed(
         &mut self,
         connection: &mut Connection,
@@ -151,7 +152,7 @@ impl Tls {
         let rest = connection.skippable(way);
         let until = match connection.language() {
             Language::Other | Language::Left => u64::MAX,
-            // Up to the end of the connection, whose bytes are counted.
+            // A body that lasts until the end of the connection, whose bytes are counted.
             _ => passed.saturating_add(rest).min(ENDLESS),
         };
         (until - *passed >= LONG_BODY && *skipped != until).then(|| {
@@ -160,20 +161,21 @@ impl Tls {
         })
     }
 
-    /// Whether its last pieces may be missing: a refused record is told by the next one of its way alone, and after the last
-    /// one there is none. `lost`: number of records of plain text that have been lost by now.
+    /// Returns true if the connection's last pieces may be missing. The loss of a record is reported by the next record
+    /// of its direction only, and after the last record there is none. `lost` is the number of plain-text records lost
+    /// by now.
     fn may_lack_its_end(&self, lost: u64) -> bool {
         lost != self.lost_before
     }
 
-    /// Ends a way where it is. `lost`: number of records of plain text that have been lost by now.
+    /// Ends a direction where it stands. `lost` is the number of plain-text records lost by now.
     pub(super) fn end_way(&self, way: Way, connection: &mut Connection, lost: u64, sink: &mut dyn Sink) {
         if self.is_read() && !self.may_lack_its_end(lost) {
             connection.fin(way, low(self.passed[way.index()]), connection.idle_since(), sink);
         }
     }
 
-    /// Ends both ways where they are; `lost` as of [`Tls::end_way`].
+    /// Ends both directions where they stand. `lost` is the same as for [`Tls::end_way`].
     pub(super) fn end(&self, connection: &mut Connection, lost: u64, sink: &mut dyn Sink) {
         for way in Way::BOTH {
             self.end_way(way, connection, lost, sink);
@@ -182,7 +184,7 @@ impl Tls {
     }
 }
 
-/// Pieces of one channel.
+/// The waiting pieces of one channel.
 #[derive(Debug)]
 struct Channel {
     cookie: u64,
@@ -191,22 +193,22 @@ struct Channel {
     bytes: usize,
 }
 
-/// Pieces whose connection is not known yet, by channel.
+/// The pieces whose connection is not known yet, by channel.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     channels: HashMap<Origin, Channel>,
-    /// Channel by the cookie of its socket, which has not been seen to speak TLS.
+    /// Channel by the cookie of its socket, which was not seen to use TLS yet.
     sockets: HashMap<u64, Origin>,
     bytes: usize,
     pieces: usize,
     /// Number of channels that were given up, by process.
     given_up: HashMap<u32, u64>,
-    /// Those of them whose further pieces do not wait.
+    /// Channels that were given up and whose further pieces are dropped.
     dropped: HashSet<Origin>,
 }
 
 impl Waiting {
-    /// Keeps a piece.
+    /// Keeps a piece until its connection is known.
     pub(super) fn keep(&mut self, origin: Origin, cookie: u64, now: u64, text: Text) {
         if self.dropped.contains(&origin) {
             return;
@@ -218,7 +220,7 @@ impl Waiting {
         if self.pieces >= MOST_PIECES {
             self.make_room(MOST_PIECES, |waiting| waiting.pieces, |channel| channel.pieces.len());
         }
-        // The room can have been made at its own cost.
+        // The channel itself may have been given up to make room.
         if self.dropped.contains(&origin) {
             return;
         }
@@ -234,7 +236,7 @@ impl Waiting {
         self.pieces += 1;
     }
 
-    /// The pieces of a channel, in their order.
+    /// Takes the pieces of a channel, in their order.
     pub(super) fn take(&mut self, origin: Origin) -> Vec<Text> {
         let Some(of) = self.channels.remove(&origin) else { return Vec::new() };
         self.sockets.remove(&of.cookie);
@@ -243,12 +245,12 @@ impl Waiting {
         of.pieces
     }
 
-    /// The channel that waits for a socket to speak TLS.
+    /// Returns the channel that waits until this socket is seen to use TLS.
     pub(super) fn channel_of(&self, cookie: u64) -> Option<Origin> {
         self.sockets.get(&cookie).copied()
     }
 
-    /// Gives up what has waited for too long. `now` is in nanoseconds of the monotonic clock.
+    /// Gives up the channels that have waited too long. `now` is in nanoseconds of the monotonic clock.
     pub(super) fn sweep(&mut self, now: u64) {
         let is_over = |channel: &Channel| now.saturating_sub(channel.since) > LONGEST_WAIT;
         let over: Vec<Origin> =
@@ -258,8 +260,8 @@ impl Waiting {
         }
     }
 
-    /// Gives up the channels with the most of what there is too much of, until a part of the room is free: the others go on
-    /// waiting.
+    /// Gives up the channels that use the most of a limited resource, until a part of it is free. The other channels
+    /// keep waiting.
     fn make_room(&mut self, most: usize, used: impl Fn(&Self) -> usize, size: impl Fn(&Channel) -> usize) {
         let mut largest: Vec<(usize, Origin)> =
             self.channels.iter().map(|(id, channel)| (size(channel), *id)).collect();
@@ -272,7 +274,7 @@ impl Waiting {
         }
     }
 
-    /// Gives up a channel, once.
+    /// Gives up a channel and counts it for its process.
     fn give_up(&mut self, origin: Origin) {
         if self.given_up.len() >= MOST_PROCESSES {
             self.given_up.clear();
@@ -291,8 +293,9 @@ impl Waiting {
     }
 }
 
-/// The count of bytes up to the end of a piece, which comes without its upper half. `passed`: the largest count so far;
-/// `skipped`: of the end of a body, whose last piece alone comes. What lies behind changes nothing.
+/// Returns the 64-bit count of bytes at the end of a piece, of which only the lower half is known. `passed` is the
+/// largest count so far. `skipped` is the end of a skipped body, of which only the last piece arrives. A piece that
+/// lies before `passed` changes nothing.
 fn end_of(end: u32, passed: u64, skipped: u64) -> u64 {
     if passed < skipped && skipped < ENDLESS && low(skipped) == end {
         return skipped;
@@ -301,7 +304,7 @@ fn end_of(end: u32, passed: u64, skipped: u64) -> u64 {
     if ahead < NEAR { passed + u64::from(ahead) } else { passed }
 }
 
-/// The lower half of a count.
+/// Returns the lower half of a count.
 #[expect(clippy::cast_possible_truncation, reason = "sequence numbers of plain text wrap")]
 fn low(count: u64) -> u32 {
     count as u32

@@ -1,5 +1,5 @@
-//! TLS: the programs and the thread that finds processes, while a session asks for plain text; and what is known of the
-//! processes that speak it.
+//! TLS: the programs, the thread that finds processes while a session asks for plain text, and findings about the
+//! processes that use TLS.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,24 +20,24 @@ use crate::{
     kernel::{HttpCapture, TlsProbes, TlsText},
 };
 
-/// Size of the ring buffer of plain text: at most 64 KiB of a call are in it.
+/// Size of the ring buffer of plain text in bytes. A call takes at most 64 KiB of it.
 const RING_BYTES: u32 = 8 << 20;
 
-/// What is there of TLS.
+/// The parts of TLS that are in use.
 #[derive(Debug, Default)]
 pub(super) struct TlsFeed {
-    /// While a session asks for plain text.
+    /// Present while a session asks for plain text.
     pub(super) text: Option<TlsText>,
-    /// From the first process on that speaks TLS, or is to be read.
+    /// Present once a process uses TLS or is to be probed.
     watcher: Option<Watcher>,
-    /// Readable when one of the two ring buffers gets full.
+    /// Descriptor that becomes readable when either ring buffer fills up.
     both: Option<OwnedFd>,
-    /// Why no plain text can be read here.
+    /// The reason why no plain text can be read on this machine.
     problem: Option<String>,
 }
 
 impl TlsFeed {
-    /// Loads the programs when a session begins to ask for plain text, and unloads them when none does any more.
+    /// Loads the programs once a session asks for plain text, and unloads them when no session does any more.
     pub(super) fn update<'a>(
         &mut self,
         specs: impl Iterator<Item = &'a SessionSpec> + Clone,
@@ -68,13 +68,13 @@ impl TlsFeed {
             let data = epoll::EventData::new_u64(number as u64);
             epoll::add(&both, ring, data, epoll::EventFlags::IN).map_err(|error| failed(&error))?;
         }
-        // The one before attaches nothing.
+        // Replaces a watcher without probes.
         self.watcher = Some(Watcher::start(Some(probes)).map_err(|error| failed(&error))?);
         (self.text, self.both) = (Some(text), Some(both));
         Ok(())
     }
 
-    /// Changes what is selected. `processes` are those that the kernel follows.
+    /// Changes the selection. `processes` are those that the kernel follows.
     pub(super) fn select<'a>(
         &self,
         specs: impl Iterator<Item = &'a SessionSpec>,
@@ -93,7 +93,7 @@ impl TlsFeed {
         watcher.select(wanted);
     }
 
-    /// Has processes that speak TLS be looked at.
+    /// Asks the watcher to examine processes that use TLS.
     pub(super) fn ask(&mut self, pids: Vec<u32>) {
         if pids.is_empty() {
             return;
@@ -110,22 +110,22 @@ impl TlsFeed {
         }
     }
 
-    /// Whether processes are still to be looked at that speak TLS.
+    /// Returns true while processes that use TLS are still to be examined.
     pub(super) fn is_busy(&self) -> bool {
         self.watcher.as_ref().is_some_and(Watcher::is_busy)
     }
 
-    /// When the probes of a process were attached.
+    /// Returns the time when the probes of a process were attached, in nanoseconds of the monotonic clock.
     pub(super) fn probed(&self, pid: u32) -> Option<u64> {
         self.watcher.as_ref()?.probed(pid)
     }
 
-    /// Descriptor that is readable when records should be taken.
+    /// Descriptor that becomes readable when records should be read.
     pub(super) fn readable<'a>(&'a self, packets: &'a HttpCapture) -> BorrowedFd<'a> {
         self.both.as_ref().map_or_else(|| packets.readable(), |both| both.as_fd())
     }
 
-    /// What is known of the processes of a session that speak TLS.
+    /// Describes the processes of a session that use TLS.
     pub(super) fn processes(
         &self,
         ledger: &HttpLedger,
@@ -177,7 +177,7 @@ impl TlsFeed {
         }
     }
 
-    /// What was lost of plain text so far, by cgroup.
+    /// Losses of plain text so far, by cgroup.
     pub(super) fn lost(&self) -> BTreeMap<u64, crate::kernel::HttpLost> {
         let lost = self.text.as_ref().map(TlsText::lost);
         lost.transpose().map(Option::unwrap_or_default).unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! The thread that looks into processes for their TLS libraries, and attaches the probes: both take milliseconds, which the
+//! The thread that searches processes for TLS libraries and attaches the probes. Both take milliseconds, for which the
 //! owner of the programs must not wait.
 
 mod work;
@@ -21,10 +21,10 @@ use rustix::{
 use self::work::Work;
 use crate::kernel::TlsProbes;
 
-/// Time after which a process is looked at again that speaks TLS and has no probes.
+/// Time after which a process that uses TLS and has no probes may be examined again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// What the sessions select.
+/// The sessions' selection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     /// Selected cgroups by id, with their folders.
@@ -35,26 +35,26 @@ pub(super) struct Wanted {
     pub(super) processes: BTreeSet<u32>,
 }
 
-/// What is known of a process.
+/// Result of examining a process.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
-    /// Its libraries with their versions.
+    /// Names and versions of the process's TLS libraries.
     pub(super) library: String,
-    /// Why nothing is read, or not all.
+    /// The reason why no plain text is read, or not all of it.
     pub(super) reason: String,
-    /// When its probes were attached, in nanoseconds of the monotonic clock.
+    /// Time when the probes were attached, in nanoseconds of the monotonic clock.
     pub(super) probed: Option<u64>,
     looked: Instant,
-    /// It is known to speak TLS.
+    /// Set if the process is known to use TLS.
     speaks: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     wanted: Wanted,
-    /// Processes that speak TLS and are to be looked at.
+    /// Processes that use TLS and are to be examined.
     asked: BTreeSet<u32>,
-    /// They are being looked at.
+    /// Set while asked processes are being examined.
     is_busy: bool,
     findings: HashMap<u32, Finding>,
     ends: bool,
@@ -72,13 +72,13 @@ impl Shared {
     }
 
     fn wake(&self) {
-        // It fails only when the thread is awake.
+        // The write fails only if the thread is already awake.
         let _ = write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
-/// The thread. Dropping it has the thread detach everything and end. Nobody waits for that: files of others are read there,
-/// and the kernel takes its time to detach.
+/// The handle of the thread. Dropping it makes the thread detach all probes and end. Nobody waits for that, because the
+/// thread reads foreign files and the kernel is slow to detach.
 #[derive(Debug)]
 pub(super) struct Watcher {
     shared: Arc<Shared>,
@@ -86,7 +86,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts the thread; without probes it only looks at what speaks TLS.
+    /// Starts the thread. Without probes it only examines processes that use TLS.
     ///
     /// # Errors
     ///
@@ -100,12 +100,12 @@ impl Watcher {
         Ok(Self { shared, probes: has_probes })
     }
 
-    /// Whether it attaches probes.
+    /// Returns true if the thread attaches probes.
     pub(super) fn has_probes(&self) -> bool {
         self.probes
     }
 
-    /// Changes what is selected.
+    /// Changes the selection.
     pub(super) fn select(&self, wanted: Wanted) {
         let mut state = self.shared.lock();
         if state.wanted != wanted {
@@ -115,7 +115,8 @@ impl Watcher {
         }
     }
 
-    /// Has processes that speak TLS be looked at, unless they have probes or were looked at just now.
+    /// Asks for an examination of processes that use TLS, unless they have probes or were examined less than [`AGAIN`]
+    /// ago.
     pub(super) fn ask(&self, mut pids: Vec<u32>) {
         let mut state = self.shared.lock();
         pids.retain(|pid| {
@@ -130,18 +131,18 @@ impl Watcher {
         }
     }
 
-    /// Whether processes are still to be looked at that speak TLS.
+    /// Returns true while processes that use TLS are still to be examined.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.shared.lock();
         state.is_busy || !state.asked.is_empty()
     }
 
-    /// What is known of a process; nothing if it has not been looked at yet.
+    /// Returns the finding about a process, or `None` if it was not examined yet.
     pub(super) fn finding(&self, pid: u32) -> Option<Finding> {
         self.shared.lock().findings.get(&pid).cloned()
     }
 
-    /// When the probes of a process were attached.
+    /// Returns the time when the probes of a process were attached, in nanoseconds of the monotonic clock.
     pub(super) fn probed(&self, pid: u32) -> Option<u64> {
         self.shared.lock().findings.get(&pid)?.probed
     }

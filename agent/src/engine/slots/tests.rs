@@ -73,7 +73,7 @@ fn a_flow_of_an_ended_session_is_not_the_next_ones_with_the_same_number() {
     book(&mut rows, &moved(&slot, true), Some(&mut first));
     assert_eq!(first.ledger.connections_open(), 1);
     rows.forget_session(0);
-    // The kernel closes the slot; what it still had is nobody's.
+    // The kernel then closes the slot. Its remaining bytes belong to no session.
     book(&mut rows, &Drained { closed: true, ..moved(&slot, false) }, Some(&mut second));
     book(&mut rows, &Drained { released: true, ..moved(&slot, false) }, Some(&mut second));
     assert_eq!((second.ledger.totals(), second.ledger.len()), (Default::default(), 0));

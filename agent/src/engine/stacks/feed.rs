@@ -1,4 +1,4 @@
-//! From the kernel's records to the sessions' profiles.
+//! The path from the kernel's records to the sessions' profiles.
 
 use std::{
     fs,
@@ -22,47 +22,49 @@ use crate::{
     },
 };
 
-/// Size of the ring buffer: the first burst of stacks, half of them short, and more than the rate brings in a second.
+/// Size of the ring buffer in bytes. It holds the first burst of stacks if half of them are short, and more than one
+/// second of stacks at the later rate.
 const RING_BYTES: u32 = 16 << 20;
-/// Records that are taken in one go: more than fit into the ring buffer, but not more than come while they are taken.
+/// Maximum number of records in one read: more than the ring buffer holds, but not so many that new records keep the
+/// read going.
 const MOST_RECORDS: usize = 40_000;
-/// Time that a result waits for the names of stacks that were taken before it.
+/// Maximum time that a result waits for the names of stacks that were taken before it.
 const NAMED: Duration = Duration::from_secs(4);
-/// Pause between two attempts to attach programs anew where the kernel refused that.
+/// Pause before programs are attached again after the kernel refused that.
 const ATTACHED_AGAIN: Duration = Duration::from_secs(10);
 
-/// A booking that waits for the names of a stack.
+/// The destination of a stack that waits for its names.
 #[derive(Debug)]
 pub(super) struct Booking {
     to: Vec<Target>,
     thread: [u8; 16],
     way: Way,
-    /// Bytes of the call and the chance with which its stack was taken; absent for a claim.
+    /// Bytes of the call, and the chance with which its stack was taken; `None` for a claim.
     call: Option<(u64, u32)>,
 }
 
 /// A session that wants a stack.
 #[derive(Debug)]
 struct Target {
-    /// Number of its ledger, which no other one ever has.
+    /// Number of the session's ledger, which is never reused.
     ledger: u64,
     owner: Owner,
     with_kernel: bool,
 }
 
-/// Names stacks; kept while the programs are not loaded, so that there is never more than one thread.
+/// Thread that names stacks. It outlives the programs, so that there is never more than one.
 pub(super) type Namer = Worker<Booking>;
 
-/// The programs, and what names their stacks.
+/// The loaded programs, and the state of reading them.
 #[derive(Debug)]
 pub(in crate::engine) struct StackFeed {
     pub(in crate::engine) capture: StackCapture,
-    /// When the kernel refused to attach the programs anew.
+    /// Time when the kernel refused to attach the programs again.
     refused: Option<Instant>,
-    /// As [`StackCapture::set_sessions`] was told last.
+    /// Arguments of the last call of [`StackCapture::set_sessions`].
     pub(super) asked: (u64, u64, u64),
-    /// Records whose slot was given to another flow before they were read, or that the thread that names them had no room for,
-    /// since the programs were loaded.
+    /// Number of records, since the programs were loaded, whose slot was given to another flow before they were read,
+    /// or for which the naming thread had no room.
     missed: u64,
 }
 
@@ -72,7 +74,7 @@ impl StackFeed {
         Ok(Self { capture, refused: None, asked: (0, 0, 0), missed: 0 })
     }
 
-    /// Keeps the programs behind those that count.
+    /// Keeps the programs attached behind those that count.
     pub(in crate::engine) fn follow(&mut self, tracer: &mut Tracer) {
         if self.refused.is_some_and(|refused| refused.elapsed() < ATTACHED_AGAIN) {
             return;
@@ -84,12 +86,12 @@ impl StackFeed {
         }
     }
 
-    /// Descriptor that is readable when records should be taken sooner than by the clock.
+    /// Descriptor that becomes readable when records should be read earlier than the next tick.
     pub(in crate::engine) fn readable(&self) -> BorrowedFd<'_> {
         self.capture.readable()
     }
 
-    /// Stacks that were taken and not read in time, since the programs were loaded.
+    /// Number of stacks, since the programs were loaded, that were taken but not read in time.
     pub(super) fn lost(&self) -> u64 {
         let lost = self.capture.lost().unwrap_or_else(|error| {
             tracing::error!(%error, "the number of lost stacks is not known");
@@ -98,7 +100,7 @@ impl StackFeed {
         lost + self.missed
     }
 
-    /// Has what waits named, for the sessions that want it.
+    /// Reads the waiting records, and passes those that a session wants to the naming thread.
     pub(super) fn read(
         &mut self,
         tracer: &Tracer,
@@ -129,8 +131,8 @@ impl StackFeed {
         });
     }
 
-    /// Books the stacks that have names by now; those that were taken before this call too, if `all` are asked for and no file
-    /// is very slow to read.
+    /// Adds the named stacks to the profiles. With `all`, waits up to [`NAMED`] for the names of all stacks taken
+    /// before this call.
     pub(super) fn book(&mut self, namer: &mut Namer, all: bool, sessions: &mut [&mut Session]) {
         let capture = &mut self.capture;
         let mut book = |stacks: Stacks, Booking { to, thread, way, call }: Booking| {
@@ -139,7 +141,7 @@ impl StackFeed {
                 let of = |session: &&mut &mut Session| {
                     session.stacks.as_ref().is_some_and(|stacks| stacks.number == ledger)
                 };
-                // The session may have ended meanwhile.
+                // The session may have ended by now.
                 let session = sessions.iter_mut().find(of).and_then(|session| session.stacks.as_mut());
                 let (Some(stack), Some(ledger)) = (stack, session) else { continue };
                 match call {
@@ -152,21 +154,21 @@ impl StackFeed {
     }
 }
 
-/// The key with the process of a claim, where the slot has none yet: no process has made a call at the connection.
+/// Fills in the process of a claim if the slot has none yet, because no process has made a call on the connection.
 fn named(key: Key, pid: u32) -> Key {
     if key.pid != 0 {
         return key;
     }
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let mut command = [0; 16];
-    // The last byte closes the name, here by a line feed.
+    // The last byte must be zero; the kernel ends the name with a line feed here.
     for (to, from) in command.iter_mut().zip(name.iter().take(15).take_while(|byte| **byte != b'\n')) {
         *to = *from;
     }
     Key { pid, command, ..key }
 }
 
-/// Gives a record to the thread that names stacks; whether there was room for it.
+/// Passes a record to the thread that names stacks. Returns false if there was no room for it.
 fn give(namer: &mut Namer, record: &Record<'_>, to: Vec<Target>) -> bool {
     let addresses: Vec<u64> = record.addresses().collect();
     let kernel: Vec<u64> = record.kernel().collect();
@@ -179,7 +181,7 @@ fn give(namer: &mut Namer, record: &Record<'_>, to: Vec<Target>) -> bool {
     } else {
         Taken::Nothing
     };
-    // One session may have asked for the kernel's part and another one not.
+    // One session may want the kernel's part and another may not.
     let wants = Wants {
         user: to.iter().any(|target| !target.with_kernel),
         kernel: to.iter().any(|target| target.with_kernel),

@@ -8,15 +8,15 @@ use crate::{
     stacks::profile::{Owner, Profile, Sums},
 };
 
-/// What was seen of a session's stacks.
+/// The stacks that were taken for a session.
 #[derive(Debug)]
 pub(in crate::engine) struct StackLedger {
-    /// A number that no other one ever has.
+    /// Number of this ledger, which is never reused.
     pub(super) number: u64,
     pub(super) profile: Profile,
-    /// Sums of each process when the session began to ask for stacks.
+    /// Sums of each process at the time when the session began to ask for stacks.
     pub(super) before: HashMap<Owner, Totals>,
-    /// Stacks lost for all sessions up to then or, later, up to the last time that the profile was told.
+    /// Number of stacks lost for all sessions until then, or until the profile was last reported.
     pub(super) lost_before: u64,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn owner_of(key: &Key) -> Owner {
 }
 
 impl Session {
-    /// Has something be booked that was counted before the session asked for stacks.
+    /// Adds counts from before the session asked for stacks, by means of `book`.
     pub(in crate::engine) fn seed_stacks(&mut self, book: impl FnOnce(&mut Self)) {
         let before = self.stacks.is_some().then(|| self.ledger.sums(owner_of));
         book(self);
@@ -36,7 +36,7 @@ impl Session {
         }
     }
 
-    /// What each process has moved since the session asked for stacks.
+    /// Returns the traffic of each process since the session asked for stacks.
     pub(super) fn stack_sums(&self) -> Vec<Sums> {
         let Some(stacks) = &self.stacks else { return Vec::new() };
         let sums = self.ledger.sums(owner_of).into_iter().map(|(owner, now)| {
@@ -48,7 +48,7 @@ impl Session {
     }
 }
 
-/// Bytes and calls since an earlier sum.
+/// Returns the bytes and calls since an earlier sum.
 fn since(now: &Totals, before: Option<&Totals>) -> Totals {
     let before = before.copied().unwrap_or_default();
     Totals {

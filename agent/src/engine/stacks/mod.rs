@@ -1,8 +1,8 @@
-//! Stacks: which code of the sessions that ask for it moves their bytes.
+//! Stacks: the code that moves bytes, for the sessions that ask for it.
 //!
-//! The programs of an object of their own take stacks while a session asks for them. Each comes with the slot of the flow table
-//! in which its call was counted, which names the process as the ledger's rows do. What no stack was taken of is known from the
-//! ledger.
+//! A separate object of programs takes stacks while a session asks for them. Each record names the slot of the flow
+//! table in which its call was counted, and the slot names the process in the same way as the ledger's rows. Traffic of
+//! which no stack was taken is known from the ledger.
 
 mod feed;
 mod ledger;
@@ -19,40 +19,41 @@ use crate::stacks::{
     worker::Worker,
 };
 
-/// Says by the id of a cgroup, and by the name of its folder if that is asked for and known, where its processes are.
+/// Returns the place of a cgroup's processes, by the cgroup's id and, on demand, the name of its folder if it is known.
 pub type PlaceOf<'a> = dyn FnMut(u64, &dyn Fn() -> Option<String>) -> Option<Place> + 'a;
 
-/// What a session wants of stacks.
+/// A session's settings for stacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StackSpec {
-    /// The stack of each call, whatever that costs; otherwise of as many as a budget allows.
+    /// Takes the stack of each call at any cost. Otherwise a budget limits the number of stacks.
     pub every_call: bool,
-    /// The kernel's part of each stack, too.
+    /// Takes the kernel's part of each stack, too.
     pub kernel: bool,
 }
 
-/// The thread that names stacks, and how many ledgers there were.
+/// The thread that names stacks, and the number of ledgers made so far.
 #[derive(Debug, Default)]
 pub(super) struct Naming {
     namer: Option<Namer>,
     ledgers: u64,
 }
 
-/// The sessions that want stacks.
+/// Returns the sessions that want stacks.
 fn wanting(sessions: &mut BTreeMap<SessionId, Session>) -> Vec<&mut Session> {
     sessions.values_mut().filter(|session| session.stacks.is_some()).collect()
 }
 
 impl Engine {
-    /// Loads the programs when a session begins to ask for stacks, tells them which sessions want what, and unloads them when
-    /// none asks any more. Call it before what a new session selects is published, so that its first call has a stack.
+    /// Loads the programs once a session asks for stacks, tells them the sessions' settings, and unloads them when no
+    /// session asks any more. Call this before the selection of a new session is published, so that its first call has
+    /// a stack.
     pub(super) fn update_stacks(&mut self) -> Result<(), EngineError> {
         let wanted = |wants: &dyn Fn(&StackSpec) -> bool| {
             self.sessions_with(|session| session.spec.stacks.as_ref().is_some_and(wants))
         };
         let asked = (wanted(&|_| true), wanted(&|spec| spec.every_call), wanted(&|spec| spec.kernel));
         if self.sessions.values().any(|session| session.spec.stacks.is_some() && session.stacks.is_none()) {
-            // What was counted until now is no stack's.
+            // Traffic until now must not count as traffic without a stack.
             self.drain_fully();
         }
         let Some(tracer) = &mut self.tracer else { return Ok(()) };
@@ -75,7 +76,7 @@ impl Engine {
         let feed = match &mut self.stacks {
             Some(feed) => feed,
             none => {
-                // A part of the programs may be attached already when another one is refused.
+                // Some programs may be attached already when another one is refused.
                 let loaded = StackFeed::load(tracer).inspect_err(|_| drop(tracer.set_stacked(0)));
                 none.insert(loaded?)
             }
@@ -104,8 +105,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the stacks that wait named, and books those that are. They name their flows by slots, so this comes before a drain
-    /// frees slots.
+    /// Passes the waiting stacks to the naming thread, and adds those that have names. Records name their flows by
+    /// slots, so this has to happen before a drain frees slots.
     pub(super) fn read_stacks(&mut self) {
         let Self { stacks: Some(feed), tracer: Some(tracer), sessions, naming, .. } = self else { return };
         let Some(namer) = &mut naming.namer else { return };
@@ -126,10 +127,10 @@ impl Engine {
             .map_or(0, |stacks| stacks.profile.taken())
     }
 
-    /// The stacks of a session's traffic since it began to ask for them, up to now; nothing if it does not. `place_of` says
-    /// where the processes of a cgroup are; what is in one of which it says nothing is left out.
+    /// Returns the stacks of a session's traffic since it began to ask for them, or `None` if it does not. `place_of`
+    /// returns the place of a cgroup's processes; cgroups without a place are left out.
     pub fn graph(&mut self, id: &SessionId, place_of: &mut PlaceOf<'_>) -> Option<Graph> {
-        // What has a stack is counted before, and the drain reads what is counted after.
+        // A call is counted before its stack is taken, so this drain reads the counts of all stacks.
         self.drain_fully();
         let Self { stacks: Some(feed), tracer: Some(tracer), sessions, naming, .. } = self else {
             return None;

@@ -1,4 +1,4 @@
-//! A selection that changes under flows that live: what is selected no more, and what a change must not forget.
+//! Changes of a selection under open flows: some flows are no longer selected, and no earlier count may be lost.
 
 use std::{net::UdpSocket, thread};
 
@@ -9,8 +9,8 @@ use rustix::net::{
 use super::{streams::splice_some, *};
 
 impl Bench {
-    /// Two containers below the test's own cgroup, `stays` and `leaves`: a session of both, and what it is without the
-    /// second.
+    /// Two containers below the test's cgroup, `stays` and `leaves`. Returns a session of both, and the same session
+    /// without the second.
     fn both_and_one(&self) -> (SessionSpec, SessionSpec) {
         let selected = ["stays", "leaves"].map(|below| {
             let path = self.cgroup.make(below);

@@ -1,11 +1,11 @@
-//! What is told of connections beside their bytes.
+//! Reports about connections beside their bytes.
 
 use std::net::{IpAddr, Shutdown};
 
 use super::*;
 use crate::flows::{FlowState, Process};
 
-/// Those that were opened, those that are open, and those that could not be opened.
+/// Numbers of opened connections, of open connections, and of failed attempts.
 pub(super) fn connections(bench: &mut Bench) -> (u64, u64, u64) {
     bench.engine.drain();
     let snapshot = bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap();
@@ -19,7 +19,7 @@ fn rows(bench: &mut Bench) -> Vec<Row> {
     bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap().rows
 }
 
-/// A port of the loopback interface that nobody listens on.
+/// A loopback address with a port on which nobody listens.
 fn refused() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
@@ -80,7 +80,7 @@ fn a_socket_can_fail_and_then_succeed() {
     assert_eq!(rows(&mut bench)[0].key.remote_port, Some(server.local_addr().unwrap().port()));
 }
 
-/// The first connection of a table that has slot 0, which is also what a socket says that has no slot yet.
+/// Slot 0, the first in the table, must not be confused with the value 0 that marks a socket without a slot.
 #[test]
 fn a_connection_that_waits_keeps_its_slot_while_others_begin() {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
@@ -119,7 +119,7 @@ fn an_accepted_connection_without_a_byte_is_one() {
     for _ in 0..5 {
         let client = TcpStream::connect(to).unwrap();
         let accepted = listener.accept().unwrap().0;
-        // Either end may be the first to close.
+        // Either end may close first.
         client.shutdown(Shutdown::Write).unwrap();
         drop(accepted);
         let client = TcpStream::connect(to).unwrap();

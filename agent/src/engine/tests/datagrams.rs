@@ -1,10 +1,10 @@
-//! Datagrams: each with its peer, however the application names it.
+//! Datagrams: each is counted with its peer, however the application names the peer.
 
 use std::net::UdpSocket;
 
 use super::*;
 
-/// A socket in the test's cgroup, not connected.
+/// Makes an unconnected socket in the test's cgroup.
 fn inside(bench: &Bench, address: &str) -> UdpSocket {
     bench.inside("", || UdpSocket::bind(address).unwrap())
 }
@@ -13,7 +13,7 @@ fn outside() -> UdpSocket {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
 }
 
-/// Peer's port, direction, received and sent bytes of each row, by port.
+/// Returns the peer's port, direction, received bytes and sent bytes of each row, sorted by port.
 fn rows(bench: &mut Bench) -> Vec<(Option<u16>, Direction, u64, u64)> {
     bench.totals("a");
     let rows = bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap().rows;
@@ -43,7 +43,7 @@ fn one_socket_with_several_peers() {
                 socket.send_to(&vec![1; 100 + number], peer.local_addr().unwrap()).unwrap();
             }
         });
-        // Outside: a process inside would count for its sockets from elsewhere too.
+        // This runs outside the cgroup, since a process inside would also be counted for sockets from elsewhere.
         for peer in &peers {
             peer.recv(&mut buffer).unwrap();
             peer.send_to(&vec![2; 7 * round], socket.local_addr().unwrap()).unwrap();
@@ -68,7 +68,7 @@ fn a_server_sees_who_asked_first() {
     let server = inside(&bench, "[::]:0");
     let client = outside();
     let mut buffer = [0; 2000];
-    // An IPv6 socket with an IPv4 peer: one hook sees the address in one form, the other in the other.
+    // For an IPv6 socket with an IPv4 peer, one hook sees the mapped address and another the IPv4 address.
     client.send_to(&[1; 30], (Ipv4Addr::LOCALHOST, port(&server))).unwrap();
     bench.inside("", || {
         let (_, from) = server.recv_from(&mut buffer).unwrap();
@@ -129,13 +129,14 @@ fn an_address_of_a_failed_call_is_not_taken_for_the_next() {
     let (connected, other) = (outside(), outside());
     let socket = inside(&bench, "127.0.0.1:0");
     socket.connect(connected.local_addr().unwrap()).unwrap();
-    // Longer than any datagram can be: refused after the address was looked at.
+    // The message is longer than any datagram, so it is refused after its address was read.
     socket.send_to(&vec![1; 70_000], other.local_addr().unwrap()).unwrap_err();
     socket.send(&[1; 5]).unwrap();
     assert_eq!(rows(&mut bench), [(Some(port(&connected)), Direction::Outbound, 0, 5)]);
 }
 
-/// Sends from each of so many sockets that are closed then; every fifth has several peers. Returns the datagrams.
+/// Sends from each of `sockets` new sockets, which are then closed. Every fifth has several peers. Returns the number
+/// of datagrams.
 fn send_from_new_sockets(sockets: u32, peer: &UdpSocket, others: &[UdpSocket]) -> u64 {
     let mut count = 0;
     for number in 0..sockets {
@@ -153,10 +154,11 @@ fn send_from_new_sockets(sockets: u32, peer: &UdpSocket, others: &[UdpSocket]) -
 fn a_caller_from_elsewhere_is_counted_with_its_peers() {
     let Some(mut bench) = bench() else { return };
     bench.start("a", Filter::default());
-    // In this order: with a socket from elsewhere in its hands inside, this process would have lent its own cgroup's.
+    // The order matters: if this process used a socket from elsewhere inside the cgroup, its own cgroup would count as
+    // a lender.
     let socket = inside(&bench, "127.0.0.1:0");
     let peer = outside();
-    // From here on the programs know that nobody selected this process's own cgroup.
+    // From here on the programs know that no session selects this process's own cgroup.
     outside().send_to(&[1], peer.local_addr().unwrap()).unwrap();
     for bytes in [10, 20] {
         socket.send_to(&vec![1; bytes], peer.local_addr().unwrap()).unwrap();
@@ -174,7 +176,7 @@ fn slots_of_closed_sockets_are_used_again() {
     let mut count = 0;
     for _ in 0..20 {
         count += bench.inside("", || send_from_new_sockets(1000, &peer, &others));
-        // What was closed in one drain is given back in one that comes later.
+        // Slots closed in one drain are freed in a later one.
         bench.drain_to(bench.slot_use().0 / 2);
     }
     assert_eq!(bench.totals("a").tx_bytes, 3 * count);
@@ -185,7 +187,7 @@ fn slots_of_closed_sockets_are_used_again() {
 #[test]
 fn a_direction_filter_holds_for_both_ways_of_an_exchange() {
     let Some(mut bench) = bench() else { return };
-    // One at a time: where any session wants a flow, the flow has a slot that knows.
+    // One session at a time: if any session wants a flow, the flow has a slot that remembers its direction.
     for (direction, expected) in
         [(DirectionFilter::Inbound, (100, 300)), (DirectionFilter::Outbound, (300, 100))]
     {

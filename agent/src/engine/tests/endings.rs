@@ -1,4 +1,4 @@
-//! Connections that begin or end in unusual ways: none may stay open for ever, none be counted twice or not at all.
+//! Connections that begin or end in unusual ways. None may stay open forever, be counted twice, or not at all.
 
 use std::os::fd::OwnedFd;
 
@@ -6,13 +6,13 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, socket, soc
 
 use super::{connections::connections, *};
 
-/// The kernel closes some sockets a moment after the application did.
+/// Waits for the expected numbers, because the kernel closes some sockets a moment after the application.
 fn settled(bench: &mut Bench, expected: (u64, u64, u64)) {
     wait_until(|| connections(bench) == expected);
     assert_eq!(connections(bench), expected);
 }
 
-/// So that close() sends a reset.
+/// Makes close() send a reset.
 fn no_linger(socket: &TcpStream) {
     sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
 }
@@ -23,26 +23,26 @@ fn accepted_connections_that_are_reset_are_counted() {
     bench.start("a", Filter::default());
     let listener = bench.inside("", || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let to = listener.local_addr().unwrap();
-    // With data that nobody read.
+    // Closed with unread data.
     let mut client = TcpStream::connect(to).unwrap();
     let accepted = listener.accept().unwrap().0;
     client.write_all(&[1; 10]).unwrap();
     accepted.peek(&mut [0; 10]).unwrap();
     drop(accepted);
     settled(&mut bench, (1, 0, 0));
-    // Without lingering.
+    // Closed without lingering.
     let client = TcpStream::connect(to).unwrap();
     let accepted = listener.accept().unwrap().0;
     no_linger(&accepted);
     drop((accepted, client));
     settled(&mut bench, (2, 0, 0));
-    // By the client, before it was accepted.
+    // Closed by the client, before it was accepted.
     let client = TcpStream::connect(to).unwrap();
     no_linger(&client);
     drop(client);
     drop(listener.accept().unwrap());
     settled(&mut bench, (3, 0, 0));
-    // Never accepted: of no process.
+    // Never accepted, so it belongs to no process.
     let client = TcpStream::connect(to).unwrap();
     drop(listener);
     drop(client);
@@ -64,7 +64,7 @@ fn a_process_is_told_its_accepted_connections() {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let accepted = listener.accept().unwrap().0;
     drop(accepted);
-    // The first read is none by a receive call.
+    // The first data is spliced, not received by a call.
     let mut second = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     second.write_all(&[1; 2000]).unwrap();
     let accepted = listener.accept().unwrap().0;
@@ -94,7 +94,8 @@ fn both_ends_call_connect() {
     settled(&mut bench, (1, 0, 0));
 }
 
-/// A connection whose client end belongs to the test's cgroup and had to ask twice: one segment was sent again.
+/// Opens a connection whose client end belongs to the test's cgroup. The client has to ask twice, so one segment is
+/// sent again.
 fn asked_twice(bench: &Bench) -> (TcpStream, TcpStream) {
     let (listener, _first) = full_listener();
     let to = listener.local_addr().unwrap();
@@ -114,7 +115,7 @@ fn asked_twice(bench: &Bench) -> (TcpStream, TcpStream) {
 #[test]
 fn retransmits_do_not_fall_with_a_socket_that_is_disconnected() {
     let Some(mut bench) = bench() else { return };
-    // What asks again is one segment more, before anybody looks.
+    // The repeated request is one retransmit from before the session began.
     let (mut client, mut server) = asked_twice(&bench);
     bench.start("a", Filter::default());
     transfer(&mut client, &mut server, 10);
@@ -165,7 +166,7 @@ fn mptcp_connections_end_like_others() {
         drop(listener.accept().unwrap());
     }
     settled(&mut bench, (3, 0, 0));
-    // It can go on after the process has closed its half.
+    // An MPTCP connection can continue after the process has closed its half.
     let client = streams::mptcp_socket();
     connect(&client, &listener.local_addr().unwrap()).unwrap();
     let mut accepted = listener.accept().unwrap().0;

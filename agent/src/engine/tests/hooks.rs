@@ -1,9 +1,9 @@
-//! Hooks that are attached only while a session has a use for them.
+//! Hooks that are attached only while a session needs them.
 
 use super::*;
 
-/// The cgroups that have the programs for the ends of sockets and for the peers of datagrams, and whether TCP is hooked;
-/// none where the hook tier has no programs on cgroups.
+/// Returns the cgroups with the program for ends of sockets, the cgroups with the program for peers of datagrams, and
+/// whether TCP is hooked. Returns `None` if the hook tier has no programs on cgroups.
 fn hooks(bench: &Bench) -> Option<(Vec<u64>, Vec<u64>, bool)> {
     let tracer = bench.engine.tracer.as_ref().unwrap();
     if tracer.hook_tier() != HookTier::TpBtf {

@@ -1,18 +1,18 @@
-//! HTTP on real sockets: what the engine reports of what was really sent.
+//! HTTP on real sockets: the engine's exchanges are compared with what was really sent.
 
 use traffictrace_http::{Exchange, Protocol as HttpProtocol, Side, Status};
 
 use super::*;
 
 impl Bench {
-    /// A session that keeps each exchange.
+    /// Begins a session that keeps each exchange.
     fn start_http(&mut self, id: &str, filter: Filter) {
         let http = Some(HttpSpec { each: true, ..HttpSpec::default() });
         let spec = SessionSpec { http, ..self.spec(filter) };
         self.engine.start(&id.to_owned(), spec).unwrap();
     }
 
-    /// The exchanges so far, once there are `count`, or some seconds have passed.
+    /// Returns the exchanges so far, once there are `count` or some seconds have passed.
     fn exchanges(&mut self, id: &str, count: usize) -> Vec<HttpExchange> {
         let mut all = Vec::new();
         wait_until(|| {
@@ -23,7 +23,7 @@ impl Bench {
         all
     }
 
-    /// What the exchanges say, once there are `count` of them.
+    /// Returns request and status of each exchange, once there are `count` or some seconds have passed.
     fn told(&mut self, id: &str, count: usize) -> Vec<(String, Status)> {
         let told = |exchange: &Exchange| {
             (format!("{} {}{}", exchange.method, exchange.host, exchange.path), exchange.status)
@@ -32,7 +32,7 @@ impl Bench {
     }
 }
 
-/// Sends some bytes and waits until they have arrived.
+/// Sends bytes and waits until they have arrived.
 fn say(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     from.write_all(bytes).unwrap();
     to.read_exact(&mut vec![0; bytes.len()]).unwrap();
@@ -116,7 +116,7 @@ fn messages_follow_each_other_whatever_their_form() {
         &[&upload],
         &[b"HTTP/1.1 100 Continue\r\n\r\n", &response("201 Created", 0)],
     );
-    // No body, whatever the head says.
+    // These responses have no body, whatever their heads say.
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n";
     talk(&mut client, &mut server, &[&request("HEAD /head")], &[head]);
     let not_modified = b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n";
@@ -139,7 +139,7 @@ fn messages_follow_each_other_whatever_their_form() {
     let cookies =
         format!("GET /cookies HTTP/1.1\r\nCookie: {}\r\nHost: shop.example\r\n\r\n", "c".repeat(6000));
     talk(&mut client, &mut server, &[cookies.as_bytes()], &[&response("200 OK", 1)]);
-    // Several requests before the first answer.
+    // Several requests before the first response.
     let both = [request("GET /one"), request("HEAD /two"), request("GET /three")].concat();
     let answers = [response("200 OK", 9), head.to_vec(), response("404 Not Found", 9)].concat();
     talk(&mut client, &mut server, &[&both], &[&answers]);

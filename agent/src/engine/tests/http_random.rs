@@ -1,4 +1,4 @@
-//! Random HTTP/1.1 conversations on real sockets, cut into random writes, against what was really said.
+//! Random HTTP/1.1 conversations on real sockets, cut into random writes, compared with what was really sent.
 
 use fastrand::Rng;
 use traffictrace_http::Status;
@@ -6,10 +6,10 @@ use traffictrace_http::Status;
 use super::*;
 use crate::kernel::HttpLost;
 
-/// Conversations.
+/// Number of conversations.
 const SEEDS: u64 = 30;
 
-/// What one exchange is, and the bytes of it.
+/// One exchange and its bytes.
 struct Said {
     method: &'static str,
     path: String,
@@ -18,7 +18,7 @@ struct Said {
     response: Vec<u8>,
 }
 
-/// A number that is small mostly and large sometimes.
+/// Returns a size that is mostly small and sometimes large.
 fn size(rng: &mut Rng) -> usize {
     match rng.u8(..10) {
         0 => 0,
@@ -29,7 +29,7 @@ fn size(rng: &mut Rng) -> usize {
 }
 
 fn filler(rng: &mut Rng, length: usize) -> Vec<u8> {
-    // Bodies that look like heads and chunks must not be taken for any.
+    // Body text that looks like heads and chunks but must not be parsed as such.
     let text = [
         "GET /false HTTP/1.1\r\n\r\n",
         "HTTP/1.1 500 False\r\n\r\n",
@@ -60,7 +60,7 @@ fn chunked(rng: &mut Rng, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Header fields around those that give the length.
+/// Makes a message with random header fields around those that give the length.
 fn message(rng: &mut Rng, start: &str, body: Option<Vec<u8>>) -> Vec<u8> {
     let mut head = format!("{start}\r\n");
     for number in 0..rng.usize(..6) {
@@ -105,14 +105,14 @@ fn said(rng: &mut Rng, number: usize) -> Said {
     Said { method, path, status, request, response }
 }
 
-/// Sends bytes in random writes, while the other end reads all of them and the engine takes what is handed over.
+/// Sends bytes in random writes. Meanwhile the other end reads them, and the engine reads the records.
 fn say(rng: &mut Rng, engine: &mut Engine, from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     std::thread::scope(|scope| {
         let reads = scope.spawn(|| to.read_exact(&mut vec![0; bytes.len()]).unwrap());
         let writes = scope.spawn(|| {
             let mut rest = bytes;
             let most = *rng.choice(&[3, 40, 2_000, 400_000]).unwrap();
-            // What is sent byte by byte is not long.
+            // Only short messages are sent byte by byte.
             let most = if bytes.len() > 5_000 { most.max(2_000) } else { most };
             while !rest.is_empty() {
                 let (part, more) = rest.split_at(rng.usize(1..=most.min(rest.len())));
@@ -158,7 +158,8 @@ fn random_conversations_are_told_as_they_were() {
         });
         let missing = bench.engine.http(&"a".to_owned(), 1).unwrap().missing;
         if std::mem::replace(&mut lost, missing.lost) != missing.lost {
-            // This machine is too slow for what an unoptimised engine has to read: that is counted, and no truth is known.
+            // This machine was too slow for the unoptimised engine. The losses are counted, and the exchanges cannot be
+            // compared.
             lossy += 1;
             continue;
         }

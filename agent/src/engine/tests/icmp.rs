@@ -7,19 +7,20 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto, recv
 
 use super::*;
 
-/// An echo request, without its checksum: the loopback interface does not look at it where the kernel makes it.
+/// Makes an echo request.
 fn echo_request(version: u8, payload: usize) -> Vec<u8> {
     let kind = if version == 4 { 8 } else { 128 };
     let mut message = vec![0; 8 + payload];
     message[0] = kind;
     message[7] = 1;
-    // RFC 1071; of ICMPv6 the kernel makes it.
+    // Checksum by RFC 1071. For ICMPv6 the kernel computes it.
     let checksum = !(u16::from(kind) << 8).wrapping_add(1);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
     message
 }
 
-/// Lets this process make ping sockets while it lives; most distributions let everybody, the kernel by itself nobody.
+/// Lets this process make ping sockets while this value lives. Most distributions allow that to everybody, the kernel's
+/// default to nobody.
 struct PingAllowed {
     before: String,
 }
@@ -37,7 +38,7 @@ impl PingAllowed {
 
 impl Drop for PingAllowed {
     fn drop(&mut self) {
-        // Nothing else can be done about a failure here, and a test that fails already says more.
+        // A failure here cannot be handled, and a test that fails already says more.
         let _ = fs::write(Self::FILE, &self.before);
     }
 }
@@ -58,8 +59,8 @@ impl Pinger {
         Self { socket, version }
     }
 
-    /// Sends a request to the address and waits for the answer; adds to the rows what the calls told of both. On the
-    /// loopback interface a raw socket gets the request as well.
+    /// Sends a request to the address and waits for the reply. Adds the bytes that the calls returned to `rows`. On the
+    /// loopback interface a raw socket receives the request as well.
     fn ping(&self, to: IpAddr, payload: usize, rows: &mut Rows) {
         let request = echo_request(self.version, payload);
         let sent = sendto(&self.socket, &request, SendFlags::empty(), &SocketAddr::new(to, 0)).unwrap();
@@ -69,7 +70,7 @@ impl Pinger {
             let (_, got, from) = recvfrom(&self.socket, &mut answer, RecvFlags::empty()).unwrap();
             let from = SocketAddr::try_from(from.unwrap()).unwrap().ip();
             rows.entry(Some(from)).or_default().0 += got as u64;
-            // A raw socket of IPv4 gets the IP header too.
+            // A raw IPv4 socket receives the IP header, too.
             let kind = if self.version == 4 && got == request.len() + 20 { answer[20] } else { answer[0] };
             if kind == 0 || kind == 129 {
                 return;

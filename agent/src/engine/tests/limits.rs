@@ -1,4 +1,4 @@
-//! More than there is room for: what is told of single flows may suffer, the sums may not.
+//! More flows than there is room for: details of single flows may be lost, but the sums must not.
 
 use std::net::UdpSocket;
 
@@ -8,14 +8,14 @@ use super::*;
 const PEERS: u16 = 18_000;
 const FIRST_PORT: u16 = 20_000;
 
-/// Sends so many bytes to each of the ports from one socket.
+/// Sends a message of `bytes` bytes to each of the ports from one socket, and returns the number of bytes sent.
 fn send_to_many(bench: &Bench, bytes: usize) -> u64 {
     let socket = bench.inside("", || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let message = vec![1; bytes];
     let mut sent = 0;
     bench.inside("", || {
         for port in FIRST_PORT..FIRST_PORT + PEERS {
-            // Nobody is there, and some of the refusals are told by the next call.
+            // Nobody listens there, and some of the refusals are reported by the next call.
             if let Ok(bytes) = socket.send_to(&message, (Ipv4Addr::LOCALHOST, port)) {
                 sent += bytes as u64;
             }
@@ -97,7 +97,7 @@ fn each_of_64_sessions_gets_what_its_filter_wants() {
     }
 }
 
-/// More cgroups than the kernel's map has room for.
+/// The session selects more cgroups than the kernel's map has room for.
 #[test]
 fn a_refused_session_leaves_nothing_behind() {
     let Some(mut bench) = bench() else { return };
@@ -108,7 +108,7 @@ fn a_refused_session_leaves_nothing_behind() {
     assert!(matches!(error, EngineError::Kernel(_)), "{error}");
     bench.start("a", ports(1));
     let spec = SessionSpec { max_rows: 10, ..SessionSpec::default() };
-    // One of them has the number that the refused one had.
+    // One of these sessions gets the number of the refused one.
     for number in 0..SESSIONS - 1 {
         bench.engine.start(&format!("session {number}"), spec.clone()).unwrap();
     }

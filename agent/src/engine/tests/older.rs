@@ -1,9 +1,9 @@
-//! Sockets that are older than their session, and sockets from elsewhere.
+//! Sockets that are older than their session, and sockets from other cgroups.
 
 use super::*;
 use crate::kernel::sees_all_processes;
 
-/// Whether sockets can be found that are older than their session.
+/// Skips the test if sockets older than their session cannot be found.
 fn finds_older() -> Option<()> {
     match sees_all_processes() {
         true => Some(()),
@@ -24,7 +24,7 @@ fn open_connections_are_rows_before_they_move_a_byte() {
     assert_eq!((row.key.pid, row.key.direction), (std::process::id(), Direction::Outbound));
     assert_eq!(row.key.remote_port, Some(server.local_addr().unwrap().port()));
     assert_eq!((row.totals.bytes(), row.totals.connections, snapshot.connections_open), (0, 1, 1));
-    // Known to the byte although the first thing that happens is no receive call.
+    // The bytes are exact although the first data is spliced.
     let moved = streams::splice_some(&client, 2000);
     assert_eq!(bench.totals("a").rx_bytes, moved);
     assert_eq!(bench.totals("b").connections, 0);
@@ -35,7 +35,7 @@ fn open_connections_are_rows_before_they_move_a_byte() {
 #[test]
 fn a_listener_from_elsewhere_counts_for_the_process_that_was_given_it() {
     let Some(mut bench) = bench() else { return };
-    // As systemd makes one and hands it over, or as a process does that is moved later.
+    // A listener from elsewhere, as systemd hands one over, or as a process keeps one when it is moved.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let spec = bench.spec(Filter::default());
     let engine = &mut bench.engine;
@@ -59,7 +59,8 @@ fn a_listener_from_elsewhere_counts_for_the_process_that_was_given_it() {
     let row = rows.iter().find(|row| row.key.remote_port == Some(near)).unwrap();
     assert_eq!((row.key.cgroup, row.key.direction), (id, Direction::Inbound));
     assert_eq!((row.totals.tx_bytes, row.totals.connections), (400, 1));
-    // By a process from elsewhere it is nobody's, and what that one reads is not taken for what is read next.
+    // A process from elsewhere moves these bytes. They belong to nobody, and the next counted read must not include
+    // them.
     transfer(&mut accepted, &mut client, 50);
     transfer(&mut client, &mut accepted, 3000);
     client.write_all(&[1; 70]).unwrap();
@@ -68,7 +69,7 @@ fn a_listener_from_elsewhere_counts_for_the_process_that_was_given_it() {
     assert_eq!((totals.tx_bytes, totals.rx_bytes), (400, 70));
 }
 
-/// Known to the byte from the first call on, although the first thing that happens is no receive call.
+/// The bytes are exact from the first call on, although the first data is spliced.
 #[test]
 fn what_a_process_brings_along_is_spliced() {
     let Some(mut bench) = bench() else { return };

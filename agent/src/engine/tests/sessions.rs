@@ -1,4 +1,4 @@
-//! Several sessions at once, and numbers that sessions have one after the other.
+//! Several sessions at once, and session numbers that are used again.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn a_number_that_is_used_again_does_not_inherit_a_socket() {
     let (mut client, mut server) = bench.connect("");
     transfer(&mut client, &mut server, 1000);
     bench.engine.stop(&"first".to_owned());
-    // All other numbers come and go while the socket is idle; then the first one's is taken again.
+    // Every other number is used once while the socket is idle. Then the first session's number is used again.
     for number in 2..SESSIONS {
         let id = number.to_string();
         bench.start(&id, ports(1));
@@ -44,7 +44,8 @@ fn a_number_that_is_used_again_does_not_inherit_a_socket() {
     assert_eq!(bench.totals("stays").tx_bytes, 1005);
 }
 
-/// All numbers come and go while a connection is idle; then its session's number is another's, which selects another cgroup.
+/// Every number is used once while a connection is idle. Then its session's number belongs to a session that selects
+/// another cgroup.
 #[test]
 fn a_number_that_is_used_again_does_not_inherit_a_connection_of_another_cgroup() {
     let Some(mut bench) = bench() else { return };

@@ -15,35 +15,36 @@ use super::*;
 
 const SOCKETS: usize = 1500;
 const PROCESSES: usize = 3;
-/// Messages of each process on each socket.
+/// Number of messages of each process on each socket.
 const ROUNDS: usize = 2;
-/// Between one socket and the next: a moment that all processes wait for.
+/// Time between one socket and the next. All processes wait for the same moment.
 const STEP: Duration = Duration::from_micros(100);
-/// Orders of a child: its number, its parent, ports of the peers, and file descriptors of the parent.
+/// Environment variable with a child's orders: its number, its parent, ports of the peers, and file descriptors of the
+/// parent.
 const ORDERS: &str = "TT_TEST_SHARED_SOCKETS";
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// Sends on every socket, each at its moment: to one peer first, that is the same for all, then to one of its own.
+/// Sends on every socket at its moment: first to a peer that all processes share, then to one of its own.
 fn send_in_step(begin: Duration, number: usize, sockets: &[UdpSocket], peers: &[SocketAddr]) {
     for round in 0..ROUNDS {
         for (index, socket) in sockets.iter().enumerate() {
             let moment = begin + STEP * (round * sockets.len() + index) as u32;
             let waits = Instant::now();
-            // Bounded, for clocks that are set back.
+            // The wait is bounded, in case the clock is set back.
             while now() < moment && waits.elapsed() < Duration::from_secs(2) {
                 std::hint::spin_loop();
             }
-            // What is connected takes no notice of the address.
+            // A connected socket ignores the address.
             let peer = peers[(index + round * number) % peers.len()];
             assert_eq!(socket.send_to(&vec![1; 1 + number], peer).unwrap(), 1 + number);
         }
     }
 }
 
-/// What a child does.
+/// The child process.
 #[test]
 #[ignore = "the tests of shared sockets run it"]
 fn child() {
@@ -63,13 +64,13 @@ fn child() {
     send_in_step(Duration::from_nanos(begin.trim().parse().unwrap()), number, &sockets, &peers);
 }
 
-/// Whether the child has all its sockets.
+/// Returns true once the child has all its sockets, or false if it ended before.
 fn is_ready(child: &mut Child) -> bool {
     let mut lines = io::BufRead::lines(io::BufReader::new(child.stdout.as_mut().unwrap()));
     lines.any(|line| line.unwrap().ends_with("ready"))
 }
 
-/// Room for the sockets of a test and their other ends.
+/// Raises the limit of open files for the sockets of a test and their peers.
 fn allow_many_files() -> Option<()> {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
@@ -80,8 +81,8 @@ fn allow_many_files() -> Option<()> {
     }
 }
 
-/// Has all processes send on the sockets; each of them must be shown with all its bytes, and no slot be left when the
-/// sockets are gone. Returns the connections that were counted.
+/// Makes all processes send on the sockets. Every socket must be shown with all its bytes, and no slot may remain when
+/// the sockets are gone. Returns the number of connections that were counted.
 fn share(bench: &mut Bench, sockets: Vec<UdpSocket>, others: impl Sized) -> Option<u64> {
     let peers: Vec<_> = (0..PROCESSES).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
     let addresses: Vec<_> = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! Stacks: what they add up to, and whose they are.
+//! Stacks: their sums and their owners.
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +16,11 @@ use super::{streams::splice_some, *};
 use crate::kernel::HookTier;
 
 pub(super) const EVERY_CALL: StackSpec = StackSpec { every_call: true, kernel: false };
-/// Orders of a child: the address that it is to send to, and how many processes are to follow it.
+/// Environment variable with a child's orders: the address to send to, the number of processes that follow, and another
+/// path of the program.
 const ORDERS: &str = "TT_TEST_STACKS";
 
-/// Bytes and calls by process and way.
+/// Bytes and calls by process and direction.
 type Sums = BTreeMap<(u32, Way), (u64, u64)>;
 
 fn start(bench: &mut Bench, id: &str, stacks: StackSpec) {
@@ -27,7 +28,7 @@ fn start(bench: &mut Bench, id: &str, stacks: StackSpec) {
     bench.engine.start(&id.to_owned(), spec).unwrap();
 }
 
-/// A bench whose session `a` wants stacks, or the test is skipped.
+/// Makes a bench whose session `a` wants stacks. Otherwise the test is skipped.
 pub(super) fn stacks(spec: StackSpec) -> Option<Bench> {
     let mut bench = bench()?;
     bench.start("tier", Filter::default());
@@ -40,7 +41,7 @@ pub(super) fn stacks(spec: StackSpec) -> Option<Bench> {
     Some(bench)
 }
 
-/// A container named by its cgroup.
+/// A place whose container is named by the cgroup's id.
 fn place_of(cgroup: u64, _: &dyn Fn() -> Option<String>) -> Option<Place> {
     Some(Place { container: cgroup.to_string(), ..Place::default() })
 }
@@ -61,7 +62,7 @@ pub(super) fn sums(graph: &Graph, with_stack: bool) -> Sums {
     sums
 }
 
-/// What the ledger says; what was not moved is left out.
+/// Sums of the ledger, without those that are zero.
 pub(super) fn ledger(bench: &Bench, id: &str) -> Sums {
     let mut sums = Sums::new();
     for process in bench.engine.processes(&id.to_owned()) {
@@ -77,7 +78,7 @@ pub(super) fn ledger(bench: &Bench, id: &str) -> Sums {
     sums
 }
 
-/// Every byte and call of the ledger has the stack of its call.
+/// Asserts that every byte and call of the ledger has a stack.
 pub(super) fn assert_whole(bench: &mut Bench) -> Graph {
     let graph = graph(bench, "a");
     let expected = ledger(bench, "a");
@@ -91,7 +92,8 @@ fn outside() -> UdpSocket {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
 }
 
-/// A datagram socket of the test's cgroup, connected to nobody who listens for long: what is sent is thrown away.
+/// Makes a connected datagram socket in the test's cgroup, and its peer. The peer reads nothing, so most messages are
+/// dropped.
 pub(super) fn inside(bench: &Bench) -> (UdpSocket, UdpSocket) {
     let peer = outside();
     let socket = bench.inside("", outside);
@@ -149,7 +151,7 @@ fn each_thread_has_the_bytes_of_its_own_calls() {
     assert_eq!(by_thread, expected.collect());
 }
 
-/// What a child does: sends, runs the same program under another name, has a child of its own, and ends.
+/// The child process: sends, runs the same program under another name, starts a child of its own, and ends.
 #[test]
 #[ignore = "the test of processes runs it"]
 fn child() {
@@ -193,7 +195,7 @@ fn processes_that_come_and_go_add_up() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
-        // 3, 2, 1 and 0 to follow, and twice the one that runs under another name.
+        // Connections of the processes with 3, 2, 1 and 0 to follow, and two from the program under another name.
         for _ in 0..6 {
             let mut stream = listener.accept().unwrap().0;
             stream.write_all(&[1; 5]).unwrap();
@@ -208,13 +210,13 @@ fn processes_that_come_and_go_add_up() {
             .spawn()
             .unwrap()
     });
-    // Stacks are read while processes live, as the engine does it in the field.
+    // Stacks are read while the processes live, as in real use.
     while child.try_wait().unwrap().is_none() {
         bench.engine.tick();
         thread::sleep(Duration::from_millis(5));
     }
     server.join().unwrap();
-    // A process may be gone before it was looked into. Its bytes are there all the same.
+    // A process may end before it was examined. Its bytes are counted all the same.
     let graph = graph(&mut bench, "a");
     let mut all = sums(&graph, true);
     for (key, (bytes, calls)) in sums(&graph, false) {
@@ -290,7 +292,7 @@ fn nothing_is_loaded_while_nobody_asks() {
     assert!(bench.engine.records_readable().is_some());
     bench.update("b", Filter::default());
     assert!(!loaded(&bench).0);
-    // Of programs that were never asked for stacks, not even the one for claims is loaded.
+    // If no session asks for stacks, not even the program for claims is loaded.
     bench.engine.stop(&"b".to_owned());
     bench.start("c", Filter::default());
     assert_eq!(loaded(&bench), (false, false));
@@ -312,7 +314,7 @@ fn each_session_has_its_own() {
     assert!(graph(&mut bench, "elsewhere").rows().is_empty());
     let with = graph(&mut bench, "with");
     assert_eq!(sums(&with, true), all);
-    // Only one of them has asked for the kernel's part.
+    // Only one of the sessions asked for the kernel's part.
     let depth = |graph: &Graph| graph.rows()[0].key.frames.len();
     assert!(depth(&with) > depth(&graph(&mut bench, "a")), "{with:?}");
 }

@@ -1,4 +1,4 @@
-//! Stacks as the kernel's programs take them: which, how much of each, and what is lost.
+//! Stacks as the kernel programs take them: of which calls, how much of each, and the losses.
 
 use std::{
     hint::black_box,
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::stacks::{Mode, Program};
 
-/// The program of this process as the kernel counts it, by a stack of its own. There is one bench at a time: ask for this first.
+/// Returns the kernel programs' number of this process's program, learnt from a stack. Only one bench can exist at a
+/// time, so call this before making another.
 fn this_program() -> Program {
     static NUMBER: OnceLock<u32> = OnceLock::new();
     let number = *NUMBER.get_or_init(|| {
@@ -57,7 +58,7 @@ fn a_chatty_program_is_sampled_at_the_rate() {
     if calls < 50_000 {
         return skip("the machine is too slow to exceed the budget").unwrap_or(());
     }
-    // The thread can be on any CPU.
+    // The thread may run on any CPU.
     let burst = 4096.0;
     assert!((taken as f64) < burst + 1.3 * 1500.0 * seconds, "{taken} taken in {seconds} s");
     assert!(by_chance as f64 > 0.5 * 50.0 * seconds && lost == 0, "{by_chance}, {lost} lost");
@@ -71,7 +72,7 @@ fn a_full_ring_loses_no_byte() {
     let Some(mut bench) = stacks(EVERY_CALL) else { return };
     bench.engine.stacks.as_mut().unwrap().capture.set_mode(program, Mode::Copy64);
     let (socket, _peer) = inside(&bench);
-    // Each stack takes at least 2 KiB; this thread's, which is not the first one, 64 KiB.
+    // Each stack takes at least 2 KiB, and 64 KiB in this mode on a thread that is not the first.
     for _ in 0..10_000 {
         socket.send(&[1; 7]).unwrap();
     }
@@ -83,7 +84,7 @@ fn a_full_ring_loses_no_byte() {
     assert!(!with.is_empty() && !without.is_empty(), "{with:?} {without:?}");
 }
 
-/// Sends one datagram from a function with these bytes on its stack, `depth` bytes below the caller.
+/// Sends one datagram from a function that has `marker` on its stack, `depth` bytes below the caller.
 #[inline(never)]
 fn send_below(socket: &UdpSocket, marker: [u8; 16], depth: usize) {
     let on_stack = black_box(marker);
@@ -134,8 +135,8 @@ fn a_copy_reaches_as_far_as_the_mode_says() {
     assert_eq!(addresses[0].0, Some(addresses[0].1), "the first is the instruction");
 }
 
-/// The memory of a new thread's stack ends near its first function: all of it is copied. Other memory can lie right behind it,
-/// which is one mapping with it then.
+/// The stack of a new thread ends near its first function, and all of it is copied. Other memory can follow directly,
+/// and is then part of the same mapping.
 #[test]
 fn a_copy_ends_with_the_stack() {
     let program = this_program();

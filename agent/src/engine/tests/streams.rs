@@ -1,4 +1,4 @@
-//! Bytes that leave a TCP socket in other ways than by a receive call, and sockets that were read before.
+//! Bytes that leave a TCP socket without a receive call, and sockets that were read before the session.
 
 use std::{net::Shutdown, os::fd::OwnedFd, process::Command, thread};
 
@@ -9,7 +9,7 @@ use rustix::{
 
 use super::*;
 
-/// Splices up to `bytes` from a socket into a pipe and reads them from there; returns how many there were.
+/// Splices up to `bytes` from a socket into a pipe and reads them from there. Returns their number.
 pub(super) fn splice_some(socket: &TcpStream, bytes: usize) -> u64 {
     let (out, into) = pipe().unwrap();
     let moved = splice(socket, None, &into, None, bytes, SpliceFlags::empty()).unwrap();
@@ -18,7 +18,7 @@ pub(super) fn splice_some(socket: &TcpStream, bytes: usize) -> u64 {
     moved as u64
 }
 
-/// What a socket that was read to its end has received, by the kernel's own count.
+/// Splices until the end of the stream, and returns the number of bytes.
 fn splice_all(socket: &TcpStream) -> u64 {
     let mut sum = 0;
     loop {
@@ -41,7 +41,7 @@ fn spliced_bytes_are_received_bytes() {
     sum += splice_some(&client, 1) + client.read(&mut [0; 3000]).unwrap() as u64;
     client.peek(&mut [0; 100]).unwrap();
     assert_eq!(bench.totals("a").rx_bytes, sum);
-    // The end of the stream has a sequence number too.
+    // The end of the stream takes a sequence number, too.
     server.write_all(&[1; 100]).unwrap();
     server.shutdown(Shutdown::Write).unwrap();
     sum += splice_all(&client);
@@ -151,7 +151,7 @@ fn threads_that_read_one_socket_count_each_byte_once() {
     assert_eq!((bench.totals("a").rx_bytes, sum), (2000 * 977, 2000 * 977));
 }
 
-/// A listener over MPTCP on the loopback interface, as Go makes them; none where the kernel has no MPTCP.
+/// Makes an MPTCP listener on the loopback interface, as Go does; `None` if the kernel has no MPTCP.
 pub(super) fn mptcp_listener() -> Option<TcpListener> {
     let Ok(socket) = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))
     else {
@@ -221,7 +221,7 @@ fn what_a_process_moves_after_exec_is_of_its_new_program() {
     let (client, mut server) = bench.connect("");
     server.write_all(&[[1; 99].as_slice(), b"\n", &[1; 600]].concat()).unwrap();
     server.shutdown(Shutdown::Write).unwrap();
-    // The shell's `read` takes one byte at a time, and so the first line alone.
+    // The shell's `read` reads single bytes, so it takes the first line only.
     let mut command = Command::new("sh");
     command.args(["-c", "read -r line; exec wc -c"]).stdin(OwnedFd::from(client));
     let output = command.output().unwrap();

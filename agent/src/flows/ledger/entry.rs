@@ -4,39 +4,39 @@ use std::time::Duration;
 
 use crate::flows::{FlowState, Key, Row, Totals};
 
-/// A row, or the place of one.
+/// A row, or a vacant entry.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: Key,
     pub(super) totals: Totals,
-    /// Open flows in this row.
+    /// Number of open flows in this row.
     pub(super) open: u32,
-    /// Open connections in this row.
+    /// Number of open connections in this row.
     pub(super) connections_open: u64,
-    /// Connections in `totals` that are older than the session.
+    /// Number of connections in `totals` that are older than the session.
     pub(super) older: u64,
-    /// Flows that can still add to this row; it keeps its number until there are none.
+    /// Number of flows that can still add to this row. The row keeps its index until there are none.
     pub(super) held: u32,
     pub(super) rtt_us: u32,
-    /// The interval in which it last moved, and its sums when that interval began.
+    /// The interval in which the row last changed, and its received and sent bytes when that interval began.
     pub(super) interval: u32,
     pub(super) rx_before: u64,
     pub(super) tx_before: u64,
-    /// Whether it waits in `closed` to be folded.
+    /// Set if the row waits in `closed` to be folded.
     pub(super) queued: bool,
     pub(super) folded: bool,
-    /// Holds no row; its number is in `vacant`.
+    /// Set if the entry holds no row; its index is then in `vacant`.
     pub(super) vacant: bool,
 }
 
-/// Bytes each second.
+/// Returns bytes per second.
 pub(super) fn rate(bytes: u64, elapsed: Duration) -> u64 {
     let seconds = elapsed.as_secs_f64();
     if seconds > 0.0 { (bytes as f64 / seconds).round() as u64 } else { 0 }
 }
 
 impl Entry {
-    /// A row that nothing has added to yet.
+    /// Creates a row without counts.
     pub(super) fn new(key: Key, folded: bool) -> Self {
         Self {
             key,
@@ -55,7 +55,7 @@ impl Entry {
         }
     }
 
-    /// The row as it is shown in this interval, which has lasted for `elapsed`.
+    /// Returns the row as it is shown in this interval, which has lasted for `elapsed`.
     pub(super) fn show(&self, interval: u32, elapsed: Duration) -> Row {
         let rate = |now, before| if self.interval == interval { rate(now - before, elapsed) } else { 0 };
         Row {

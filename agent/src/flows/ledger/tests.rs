@@ -21,10 +21,10 @@ fn sent(bytes: u64) -> Counters {
     Counters { tx_bytes: bytes, tx_calls: 1, ..Counters::default() }
 }
 
-/// What the first flow of a connection says.
+/// Connection counts of the first flow of a connection.
 const CONNECTION: Opening = Opening { connections: 1, older: false, failures: 0, open: true };
 
-/// A connection that opened, sent and closed between two looks.
+/// Adds a connection that opened, sent and closed between two drains.
 fn short_connection(ledger: &mut Ledger, key: Key, bytes: u64) {
     let row = ledger.hold(key);
     ledger.open(row, CONNECTION);

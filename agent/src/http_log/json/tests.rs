@@ -1,4 +1,4 @@
-//! The fields that people's scripts read.
+//! Tests of the fields that users' scripts read.
 
 use serde_json::{Value, json};
 use traffictrace_http::{Exchange, Protocol};

@@ -1,11 +1,11 @@
-//! Lines as people see them.
+//! Tests of the lines as users see them.
 
 use traffictrace_http::{Exchange, Protocol};
 
 use super::*;
 use crate::http_log::testing::{exchange, of_nginx, unknown};
 
-/// The lines of these requests, without the time of day.
+/// Returns the lines of these requests, without the time of day.
 fn lines(colours: bool, requests: &[HttpExchange]) -> Vec<String> {
     let (mut lines, mut text, clock) = (Lines::new(colours, TimeZone::UTC), Vec::new(), Clock::new());
     lines.heading(&mut text).unwrap();

@@ -1,4 +1,4 @@
-//! The programs on this machine's kernel, at the sockets of a connection of the test's own.
+//! Tests of the programs on this machine's kernel, at both sockets of a connection that the test makes.
 
 use std::{
     fs,
@@ -12,16 +12,16 @@ use traffictrace_ebpf::layout::http::{BEGIN, RAW};
 use super::*;
 use crate::testing::{skip, writable_cgroups};
 
-/// Bytes of a body that takes far more room than any head.
+/// Size of a body in bytes, far larger than any head.
 const BODY: usize = 100_000;
-/// Bytes of heads that one exchange can have.
+/// Upper bound of the bytes of both heads of one exchange.
 const HEADS: usize = 2_000;
-/// Records that are taken at once: more than wait.
+/// Maximum number of records in one read, more than can be waiting.
 const ALL: usize = 1_000_000;
 
 const GET: &str = "GET /page HTTP/1.1\r\nHost: h\r\n\r\n";
 const HEAD: &str = "HEAD /page HTTP/1.1\r\nHost: h\r\n\r\n";
-/// A head of which only user space knows what to make: a line that goes on in the next one.
+/// A request whose head only user space can parse: one header line continues in the next line.
 const FOLDED: &str = "GET /page HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n";
 
 /// A connection within this process, and the programs at both of its sockets.
@@ -29,9 +29,9 @@ struct Fixture {
     capture: HttpCapture,
     client: TcpStream,
     server: TcpStream,
-    /// Cookies of the client's socket and the server's.
+    /// Socket cookies of the client and of the server.
     cookies: [u64; 2],
-    /// Sequence numbers of the next request's first byte and the next response's.
+    /// Sequence numbers of the first byte of the next request and of the next response.
     next: [u32; 2],
 }
 
@@ -47,7 +47,7 @@ impl Fixture {
             ) => return skip(&error.to_string()),
             Err(error) => panic!("{error}"),
         };
-        // Other tests move this process between cgroups.
+        // The root cgroup is selected, because other tests move this process between cgroups.
         let id = fs::metadata(root.path()).unwrap().ino();
         capture.select(&[(id, PathBuf::new())].into()).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -61,7 +61,7 @@ impl Fixture {
         Some(fixture)
     }
 
-    /// Has the first exchange pass, with whose records the programs say whose connection it is.
+    /// Runs a first exchange. The programs' first records say which connection each socket belongs to.
     fn introduce(&mut self) {
         let ports = [&self.client, &self.server].map(|stream| stream.local_addr().unwrap().port());
         self.pass(GET, &response(""));
@@ -93,8 +93,8 @@ impl Fixture {
         self.client.read_exact(&mut vec![0; response.len()]).unwrap();
     }
 
-    /// Has an exchange pass. Returns for each socket the number of bytes that were handed over, and whether the place of
-    /// one of its ways is lost.
+    /// Runs an exchange. Returns for each socket the number of bytes that were handed over, and whether the programs
+    /// lost the position in one of its directions.
     fn exchange(&mut self, request: &str, response: &str) -> [(usize, bool); 2] {
         self.pass(request, response);
         self.advance(request, response);
@@ -109,7 +109,7 @@ impl Fixture {
         sums
     }
 
-    /// Tells both sockets' programs that messages begin here, for each the received way first.
+    /// Tells the programs of both sockets where the next messages begin. The received direction comes first.
     fn resume(&mut self, [request, response]: [u32; 2]) {
         let [client, server] = self.cookies;
         self.capture.resume(client, [response, request]);
@@ -143,7 +143,7 @@ fn a_place_that_is_lost_is_found_again_in_a_pause() {
     fixture.resume(fixture.next);
     let sums = fixture.exchange(GET, &page);
     assert!(is_skipped(sums), "{sums:?}");
-    // Responses belong to their requests again: one to HEAD has no body.
+    // Responses are matched with their requests again: a response to HEAD has no body.
     let sums = fixture.exchange(HEAD, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
     assert!(is_skipped(sums), "{sums:?}");
     let sums = fixture.exchange(GET, &page);
@@ -167,7 +167,7 @@ fn what_was_a_pause_before_something_passed_tells_nothing() {
     assert!(is_skipped(sums), "{sums:?}");
 }
 
-/// A request that waits for its response while a pause is told that was before it.
+/// A position that is older than a waiting request does not end the handing over.
 #[test]
 fn a_way_alone_does_not_end_a_pause() {
     let Some(mut fixture) = Fixture::new() else { return };
@@ -182,7 +182,7 @@ fn a_way_alone_does_not_end_a_pause() {
     fixture.advance(GET, &page);
     fixture.resume(fixture.next);
     let sums = fixture.exchange(GET, &page);
-    // The records of the exchange before, whose body was handed over, are among these.
+    // The records include those of the previous exchange, whose body was handed over.
     assert!(sums.iter().all(|(bytes, raw)| (BODY..2 * BODY).contains(bytes) && *raw), "{sums:?}");
     let sums = fixture.exchange(GET, &page);
     assert!(is_skipped(sums), "{sums:?}");

@@ -1,4 +1,4 @@
-//! The programs on this machine's kernel.
+//! Tests of the programs on this machine's kernel.
 
 use super::*;
 use crate::{

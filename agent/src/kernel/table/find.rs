@@ -1,4 +1,4 @@
-//! The slot of a socket, found as the kernel finds it: `table.h` is the original.
+//! Finding the slot of a socket in the way that the kernel does: `table.h` is the original.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -6,18 +6,18 @@ use traffictrace_ebpf::layout::{CONNECTION, FREE, Slot};
 
 use super::{Geometry, Table};
 
-/// Sets of the stash in which the kernel looks for room for a flow.
+/// Number of stash sets in which the kernel looks for room for a flow.
 const STASH_TRIES: u32 = 16;
 
 impl Table {
-    /// The main slot of a TCP socket, open or closed but not freed, by the socket's cookie.
+    /// Returns the main slot of a TCP socket by the socket's cookie. The slot may be closed, but not freed.
     pub(in super::super) fn main_slot(&self, cookie: u64) -> Option<&Slot> {
         let hash = hash_of(cookie);
         let tag = hash as u32 | 1 << 31;
         let mask = self.geometry.main_sets as u32 - 1;
         let first = (hash >> 32) as u32 & mask;
         let second = (first ^ ((hash as u32).wrapping_mul(0x5bd1_e995) >> 8 | 1)) & mask;
-        // The stash is rarely used: what is in it is looked for last, in the sets that the kernel tries.
+        // The stash is rarely used, so its sets are searched last, in the order in which the kernel tries them.
         let Geometry { main_sets, stash_sets } = self.geometry;
         let stashed = (hash >> 32) as u32;
         let stash = (0..STASH_TRIES).map(|turn| main_sets + stashed.wrapping_add(turn) as usize % stash_sets);
@@ -33,7 +33,7 @@ impl Table {
     }
 }
 
-/// The hash of a TCP socket's cookie.
+/// Hashes a TCP socket's cookie as the kernel programs do.
 fn hash_of(cookie: u64) -> u64 {
     let mut hash = cookie.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash ^= hash >> 27;

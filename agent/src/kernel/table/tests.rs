@@ -4,14 +4,14 @@ use traffictrace_ebpf::layout::{CONNECTION, OPEN, SESSIONS, UDP, WAYS};
 
 use super::*;
 
-/// What a drain says of a flow: its number and remote port, bytes received, and whether it opened, closed, was released.
+/// A drain's news of a flow: number, remote port, bytes received, and whether it was opened, closed and released.
 type Said = (usize, u16, u64, bool, bool, bool);
 
 fn geometry() -> Geometry {
     Geometry { main_sets: 4, stash_sets: 2 }
 }
 
-/// A table in memory that no kernel program knows.
+/// A table in ordinary memory, shared with no kernel program.
 fn table() -> Table {
     let geometry = geometry();
     // SAFETY: all fields are integers.
@@ -52,7 +52,7 @@ fn scan(table: &mut Table) -> Vec<Said> {
     scan_at(table, Instant::now(), &[])
 }
 
-/// Frees what was closed long enough before a moment after the grace time.
+/// Frees the slots that are already closed, as if the grace time had passed.
 fn free(table: &mut Table) -> Vec<Said> {
     let mut all = Vec::new();
     let due = table.due(Instant::now() + GRACE);
@@ -75,7 +75,7 @@ fn a_flow_is_new_once_moves_and_is_released() {
     assert_eq!(scan(&mut table), [(0, 9, 7, false, true, false)]);
     assert_eq!((scan(&mut table), table.used()), (vec![], 1));
     assert_eq!(table.due(Instant::now()), 0, "not before the grace time");
-    // An event that was under way.
+    // The bytes of an event that was under way at the close.
     receive(&table, 9, 3);
     assert_eq!(free(&mut table), [(0, 9, 3, false, false, true)]);
     assert_eq!((scan(&mut table), table.used()), (vec![], 0));

@@ -1,4 +1,4 @@
-//! The requests of a node that its newest report does not contain, because an agent began again without its last report.
+//! HTTP requests of a node that its newest report lacks, because an agent restarted without its last report.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,21 +9,21 @@ use super::endpoints::{self, Key};
 use super::sums;
 use crate::merge::kept::Kept;
 
-/// Most rows of earlier runs of an agent that are kept: as many as a status can list.
+/// Maximum number of rows of earlier runs that are kept, which is as many as a status can list.
 const CARRIED_ROWS: usize = 100;
 
-/// The sum of the runs of an agent whose report was lost before the next run could go on from it.
+/// Sum of the runs of an agent whose report was lost before the next run could continue it.
 #[derive(Debug, Default)]
 pub(in crate::merge) struct CarriedHttp {
     pub(super) totals: HttpTotals,
     pub(super) rows: HashMap<Key, EndpointRow>,
     pub(super) endpoints_total: i64,
-    /// A part of the totals is in no row: how much of a run the next one had in which row was not known.
+    /// Set if a part of the totals is in no row, because the split of an earlier run into rows was unknown.
     pub(super) lacks_rows: bool,
 }
 
 impl CarriedHttp {
-    /// Adds what the last report of a run had beyond the base of the run after it, if it had anything more.
+    /// Adds the requests in the last report of a run that the base of the next run does not contain.
     pub(in crate::merge) fn carry(carried: &mut Option<Self>, old: &Kept, newest: &Kept) {
         let (_, base) = sums(&newest.report);
         let beyond = sums(&old.report).0.beyond(&base);
@@ -37,13 +37,13 @@ impl CarriedHttp {
         if base == HttpTotals::default() {
             carried.add_rows(old);
         } else {
-            // The new run went on from an older report of the run before, whose rows are not known any more: rows tell too
-            // little rather than anything twice.
+            // The new run continued an older report of the previous run, whose rows are unknown by now. Rows show
+            // rather too little than anything twice.
             carried.lacks_rows = true;
         }
     }
 
-    /// Adds the rows of a report; those with the most requests are kept.
+    /// Adds the rows of a report. Only those with the most requests are kept.
     fn add_rows(&mut self, old: &Kept) {
         for row in old.endpoint_weights().filter_map(|(place, _)| old.endpoint(place)) {
             match self.rows.entry(Key::of(&row)) {

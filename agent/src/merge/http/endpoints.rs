@@ -1,7 +1,7 @@
-//! The top endpoints of the cluster from those of its nodes.
+//! The top endpoints of the cluster, from those of its nodes.
 //!
-//! A pod lives on one node and every row belongs to one pod, so that no row has parts on two nodes. Rows of a node's
-//! earlier runs add to those of its newest one; their histograms merge exactly.
+//! A pod lives on one node and every row belongs to one pod, so no row has parts on two nodes. Rows of a node's earlier
+//! runs are added to those of its newest run, and their histograms merge exactly.
 
 use std::collections::HashMap;
 
@@ -14,14 +14,14 @@ use crate::merge::kept::Kept;
 use crate::merge::nodes::Node;
 use crate::merge::text::clean;
 
-/// The merged list.
+/// The merged list of endpoints.
 pub(super) struct Top {
     pub(super) endpoints: Vec<Endpoint>,
-    /// A node's list was cut, and what it left out might belong here.
+    /// Set if a node's list was cut and may lack an endpoint that belongs here.
     pub(super) truncated: bool,
 }
 
-/// The fields that make a row of a node a row of its own.
+/// Fields that identify a row of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::merge) struct Key {
     pod: String,
@@ -49,12 +49,12 @@ impl Key {
     }
 }
 
-/// The rank of a row; nothing for one whose durations cannot be read.
+/// Returns the number of requests, by which rows are ranked, or `None` if the row's durations cannot be read.
 pub(in crate::merge) fn weight(row: &EndpointRow) -> Option<i64> {
     row.durations.parse::<Histogram>().is_ok().then(|| row.total())
 }
 
-/// Adds what was counted at another time to the same row.
+/// Adds counts of the same row from another time.
 pub(super) fn add(row: &mut EndpointRow, other: &EndpointRow) {
     for (count, more) in row.requests.iter_mut().zip(other.requests) {
         *count = count.saturating_add(more);
@@ -68,25 +68,25 @@ pub(super) fn add(row: &mut EndpointRow, other: &EndpointRow) {
     row.complete &= other.complete;
 }
 
-/// The durations of a row that has a [weight].
+/// Returns the durations of a row that has a [weight].
 fn histogram(row: &EndpointRow) -> Histogram {
     row.durations.parse().unwrap_or_default()
 }
 
-/// The `wanted` endpoints with the most requests of all nodes, most first.
+/// Returns the `wanted` endpoints with the most requests of all nodes, most first.
 pub(super) fn top(reports: &NodeReports, namespace: &str, wanted: usize) -> Top {
     let mut rows = candidates(reports, wanted);
-    // Equal numbers in one order always, so that a status does not change when nothing has.
+    // Rows with equal numbers have a fixed order, so that a status without news does not change.
     rows.sort_unstable_by(|(one, a), (other, b)| b.total().cmp(&a.total()).then_with(|| one.cmp(other)));
     rows.truncate(wanted);
     let last = rows.last().map_or(0, |(_, row)| row.total());
-    // What a cut list leaves out is at most as large as its last row.
+    // A row that a cut list lacks has at most as many requests as the last row in the list.
     let cut_at = reports.nodes().map(|node| node.newest().endpoints_left_out()).max().unwrap_or(0);
     let truncated = cut_at > 0 && (rows.len() < wanted || cut_at > last);
     Top { endpoints: rows.into_iter().map(|(_, row)| shown(row, namespace)).collect(), truncated }
 }
 
-/// The rows that may be among the first `wanted`; only these are read in full.
+/// Returns the rows that may be among the first `wanted`. Only these are decoded.
 fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, EndpointRow)> {
     let mut rows: Vec<(Key, EndpointRow)> = Vec::new();
     let mut ranked: Vec<(i64, &Kept, usize)> = Vec::new();
@@ -100,7 +100,7 @@ fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, EndpointRow)> {
         }
     }
     ranked.sort_unstable_by_key(|(weight, _, _)| std::cmp::Reverse(*weight));
-    // All that are as large as the last one wanted: which of them come first is decided by their names.
+    // All rows as large as the last wanted one are included, since the order among them is decided by their keys.
     let least = wanted.checked_sub(1).and_then(|last| ranked.get(last)).map_or(0, |(weight, _, _)| *weight);
     let largest = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
     rows.extend(largest.filter_map(|(_, kept, place)| {
@@ -110,7 +110,7 @@ fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, EndpointRow)> {
     rows
 }
 
-/// The rows of a node whose agent began again: what was counted before and after is one row.
+/// Adds the rows of earlier runs to those of the newest run of a restarted agent.
 fn combined(node: &Node, carried: &CarriedHttp) -> HashMap<Key, EndpointRow> {
     let mut rows = carried.rows.clone();
     let newest = node.newest();
@@ -125,7 +125,7 @@ fn combined(node: &Node, carried: &CarriedHttp) -> HashMap<Key, EndpointRow> {
     rows
 }
 
-/// An endpoint whose texts are fit to be shown.
+/// Converts a row into an endpoint whose texts are safe to show.
 fn shown(row: EndpointRow, namespace: &str) -> Endpoint {
     let latency = histogram(&row).latency();
     let microseconds = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);

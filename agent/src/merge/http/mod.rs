@@ -1,4 +1,4 @@
-//! The HTTP requests of all nodes.
+//! HTTP requests of all nodes.
 
 mod carried;
 mod endpoints;
@@ -14,7 +14,7 @@ use super::{Inputs, NodeReports};
 pub(super) use carried::CarriedHttp;
 pub(super) use endpoints::weight;
 
-/// The requests of a trace that asks for them, or for which some were shown before.
+/// Returns the requests of a trace that asks for them, or for which requests were already shown.
 pub(super) fn requests(inputs: &Inputs<'_>, before: Option<&HttpStatus>) -> Option<HttpStatus> {
     let asked = inputs.trace.spec.http.as_ref();
     if asked.is_none() && before.is_none() {
@@ -40,17 +40,17 @@ pub(super) fn requests(inputs: &Inputs<'_>, before: Option<&HttpStatus>) -> Opti
     })
 }
 
-/// The number of nodes that count the flows of a trace but not the requests that it asks for.
+/// Number of nodes that count a trace's flows but not the requests that it asks for.
 pub(super) fn nodes_without(inputs: &Inputs<'_>) -> usize {
     if inputs.trace.spec.http.is_none() {
         return 0;
     }
     let reports = inputs.reports.nodes().map(|node| &node.newest().report);
-    // A node that refuses is told of as such.
+    // A node that refuses the trace is reported as such.
     reports.filter(|report| report.refused.is_none() && report.http.is_none()).count()
 }
 
-/// The sums of a report, and the part of them that runs of the agent before had counted.
+/// Returns the sums of a report, and the part of them that earlier runs of the agent counted.
 pub(super) fn sums(report: &TrafficTraceReportSpec) -> (HttpTotals, HttpTotals) {
     let http = report.http.as_ref();
     (
@@ -59,7 +59,8 @@ pub(super) fn sums(report: &TrafficTraceReportSpec) -> (HttpTotals, HttpTotals) 
     )
 }
 
-/// A report's requests whose texts are fit to be shown, but for the rows, of which only the largest are read at all.
+/// Makes the texts of a report's requests safe to show, except those in rows, of which only the largest are ever
+/// decoded.
 pub(super) fn clean_http(http: HttpReport) -> HttpReport {
     let clean_entry = |entry: TlsProcesses| TlsProcesses {
         pod: clean(entry.pod),
@@ -77,8 +78,8 @@ pub(super) fn clean_http(http: HttpReport) -> HttpReport {
     }
 }
 
-/// Sums with the known classes alone, what has an unknown reason as one, and no count below 0: a report may be of somebody
-/// else, and the API server must take the status.
+/// Keeps only known classes, merges unknown reasons into one, and removes negative counts. A report may have been
+/// written by somebody else, and the API server has to accept the status.
 fn clean_totals(totals: HttpTotals) -> HttpTotals {
     let by_class = by_class(&REQUEST_CLASSES.map(|class| totals.by_class.get(class).copied().unwrap_or(0)));
     HttpTotals {
@@ -119,7 +120,7 @@ fn endpoints_total(reports: &NodeReports) -> i64 {
     reports.nodes().map(of_node).fold(0, i64::saturating_add)
 }
 
-/// The processes that speak TLS: a process is on one node alone.
+/// Returns the processes that use TLS, and their number. Each process is on one node only.
 fn tls(reports: &NodeReports) -> (Vec<TlsProcesses>, i64) {
     let https = || reports.nodes().filter_map(|node| node.newest().report.http.as_ref());
     let mut all: Vec<&TlsProcesses> = https().flat_map(|http| &http.tls).collect();

@@ -6,7 +6,7 @@ use traffictrace_http::endpoint::Histogram;
 
 use super::*;
 
-/// A row of so many requests that succeeded, each of which took so many microseconds.
+/// Makes a row of successful requests that took `microseconds` each.
 fn endpoint(pod: &str, requests: i64, microseconds: u64) -> EndpointRow {
     let mut durations = Histogram::default();
     (0..requests).for_each(|_| durations.record(microseconds));
@@ -28,7 +28,7 @@ fn endpoint(pod: &str, requests: i64, microseconds: u64) -> EndpointRow {
     }
 }
 
-/// The totals of rows, and `more` requests that no row has.
+/// Makes the totals of rows, and of `more` requests that no row has.
 fn totals(rows: &[EndpointRow], more: i64) -> HttpTotals {
     let requests = rows.iter().map(EndpointRow::total).sum::<i64>() + more;
     let by_class = by_class(&[0, requests, 0, 0, 0, 0, 0]);
@@ -89,13 +89,13 @@ fn what_a_lost_report_had_is_added_once_with_its_durations() {
     let run = |epoch, rows: &[EndpointRow]| TrafficTraceReportSpec { epoch, ..with_rows("n1", rows) };
     case.apply(run(1, &[endpoint("a", 10, 20)]));
     assert_eq!(pods(&case.status_at(1)), [("a", 10)]);
-    // The next agent found no report: it begins at nothing.
+    // The next agent found no report, so it begins at zero.
     case.apply(run(2, &[endpoint("a", 30, 5), endpoint("b", 1, 5)]));
     let status = case.status_at(2);
     assert_eq!((pods(&status), http(&status).totals.requests), (vec![("a", 40), ("b", 1)], 41));
     let row = &http(&status).top_endpoints[0];
     assert_eq!((row.p50_microseconds, row.p90_microseconds, row.max_microseconds), (5, 20, 20));
-    // The third one found the second one's report.
+    // The third agent found the second one's report.
     let mut third = run(3, &[endpoint("a", 31, 5)]);
     let base = totals(&[endpoint("a", 30, 5), endpoint("b", 1, 5)], 0);
     let http_of = third.http.as_mut().unwrap();
@@ -110,7 +110,7 @@ fn shown_requests_never_fall() {
     let mut case = case(5);
     case.apply(with_rows("n1", &[endpoint("a", 10, 20)]));
     case.status_at(1);
-    // The controller began again, and the report is gone.
+    // The controller restarted, and the report is gone.
     case.reports = NodeReports::default();
     case.apply(with_rows("n2", &[endpoint("b", 1, 20)]));
     let status = case.status_at(2);
@@ -183,7 +183,7 @@ fn rows_that_cannot_be_read_are_counted_and_stop_nothing() {
     assert_eq!(status.lost, [("unreadableEndpoints".to_owned(), 1)].into());
 }
 
-/// What the API server would refuse in a status, it would refuse for ever.
+/// A status that the API server refuses once would be refused forever.
 #[test]
 fn sums_that_nobody_counted_do_not_reach_the_status() {
     let mut case = case(5);

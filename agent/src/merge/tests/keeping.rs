@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A report of a later run of the agent, which went on from `base` received bytes.
+/// Makes a report of a later run of the agent, which continued from `base` received bytes.
 fn next_run(epoch: i64, base: i64, report: TrafficTraceReportSpec) -> TrafficTraceReportSpec {
     let base = (base > 0).then(|| Totals { rx_bytes: base, ..Default::default() });
     TrafficTraceReportSpec { epoch, base, ..report }
@@ -72,7 +72,7 @@ fn a_report_that_is_older_than_the_one_known_changes_nothing() {
         case.apply(late);
         assert_eq!(case.status_at(1).totals.rx_bytes, 50);
     }
-    // A relist tells the same again, and a report that was deleted is written anew by the same run.
+    // A relist brings the same report again, and a deleted report is written again by the same run.
     case.apply(of(2, 7, 50));
     case.apply(of(2, 8, 60));
     assert_eq!(case.status_at(2).totals.rx_bytes, 60);
@@ -83,7 +83,7 @@ fn a_run_that_went_on_from_an_older_report_loses_nothing_and_counts_nothing_twic
     let mut case = Case::new();
     case.apply(report("n1", &[("a", 100), ("gone", 50)]));
     case.status_at(1);
-    // It read a report with 80 bytes of a alone, and counted 5 since.
+    // The new run read a report with 80 bytes of `a` alone, and has counted 5 since.
     case.apply(next_run(1, 80, report("n1", &[("a", 85)])));
     let status = case.status_at(2);
     let flows: Vec<(&str, i64)> =
@@ -94,8 +94,8 @@ fn a_run_that_went_on_from_an_older_report_loses_nothing_and_counts_nothing_twic
     assert_eq!((status.totals.rx_bytes, status.top_flows[0].rx_bytes), (165, 110));
 }
 
-/// Every way in which reports are lost, read late, refused and delivered out of order, over several pods: totals are exact,
-/// and no row and no sum of rows is ever more than was counted.
+/// Tests all ways in which reports are lost, read late, refused and delivered out of order, over several pods. Totals
+/// are exact, and no row and no sum of rows ever exceeds what was counted.
 #[test]
 fn whatever_happens_to_reports_totals_are_exact_and_rows_never_too_much() {
     let mut random = fastrand::Rng::with_seed(20_261_126);
@@ -104,7 +104,7 @@ fn whatever_happens_to_reports_totals_are_exact_and_rows_never_too_much() {
         case.trace.spec.top_flows = 100;
         let pods = ["a", "b", "c"];
         let mut counted = [0_i64; 3];
-        // The reports that the API server, or a cache of it, may give to an agent that begins.
+        // Reports that the API server, or its cache, may give to an agent that begins.
         let mut stored: Vec<([i64; 3], i64)> = Vec::new();
         let mut sent: Vec<TrafficTraceReportSpec> = Vec::new();
         for epoch in 1..=random.i64(1..6) {
@@ -145,15 +145,15 @@ fn whatever_happens_to_reports_totals_are_exact_and_rows_never_too_much() {
     }
 }
 
-/// Runs of an agent of any number, each of which goes on from the last report, unless that was deleted: whatever was
-/// counted is shown, once.
+/// Tests any number of runs of an agent, each of which continues the last report unless that was deleted. All counts
+/// are shown exactly once.
 #[test]
 fn any_row_of_runs_sums_up_to_what_was_counted() {
     for _ in 0..300 {
         let mut case = Case::new();
         case.trace.spec.top_flows = 100;
         let (mut counted, mut epoch, mut sequence) = (0, 0, 0);
-        // What the API server has: totals of the report, if there is one.
+        // Totals of the report that the API server has, if there is one.
         let mut stored: Option<i64> = None;
         for _ in 0..fastrand::u8(1..8) {
             epoch += fastrand::i64(1..100);
@@ -192,7 +192,7 @@ fn what_is_carried_of_earlier_runs_is_bounded() {
     assert_eq!(status.totals.rx_bytes, 50 * (1..=10).sum::<i64>());
     assert!(case.reports.nodes().all(|node| node.carried_rows().is_some_and(|rows| rows.len() <= 100)));
     assert!(status.top_flows[..50].iter().all(|flow| flow.rx_bytes == 10), "the largest stay");
-    // Rows of one size count too.
+    // The limit also holds for rows of the same size.
     for run in 10..30 {
         let names: Vec<String> = (0..50).map(|at| format!("p{run}-{at}")).collect();
         let flows: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 10)).collect();

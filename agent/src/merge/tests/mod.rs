@@ -20,10 +20,10 @@ use traffictrace_crd::{
 
 use super::{Inputs, LivePods, Merged, NodeNames, NodeReports, PeerNames, merge};
 
-/// When every trace of these tests is created.
+/// Creation time of every trace in these tests, in seconds since the epoch.
 const CREATED: i64 = 1_800_000_000;
 
-/// A trace, what is known about it, and the status shown last.
+/// A trace, the other inputs of the merge, and the last shown status.
 struct Case {
     trace: TrafficTrace,
     reports: NodeReports,
@@ -49,7 +49,7 @@ impl NodeNames for BTreeSet<String> {
 }
 
 impl Case {
-    /// A trace of one minute in namespace `shop`, just created.
+    /// Makes a trace of one minute in namespace `shop`, just created.
     fn new() -> Self {
         let spec = TrafficTraceSpec { duration: Duration::new("1m"), ..Default::default() };
         let mut trace = TrafficTrace::new("t", spec);
@@ -69,7 +69,7 @@ impl Case {
         }
     }
 
-    /// The status at so many seconds after the creation; it is what was shown last from then on.
+    /// Returns the status at a number of seconds after the creation, and stores it as the last shown one.
     fn status_at(&mut self, seconds: i64) -> TrafficTraceStatus {
         let Merged { status, look_again } = merge(&Inputs {
             trace: &self.trace,
@@ -96,7 +96,7 @@ impl Case {
         self.reports.apply(report);
     }
 
-    /// Nodes have so many selected pods, the first of which was there when the trace began.
+    /// Sets the number of selected pods of each node. They exist since the trace began.
     fn live(&mut self, pods: &[(&str, i32)]) {
         let live = |count| LivePods { count, since: at(0) };
         self.live = pods.iter().map(|(node, count)| ((*node).to_owned(), live(*count))).collect();
@@ -107,7 +107,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(CREATED + seconds).unwrap()
 }
 
-/// A report of a node with flows of these pods and received bytes; one pod for each flow.
+/// Makes a report of a node, with a flow for each pod and its received bytes.
 fn report(node: &str, flows: &[(&str, i64)]) -> TrafficTraceReportSpec {
     let total: i64 = flows.iter().map(|(_, bytes)| bytes).sum();
     TrafficTraceReportSpec {
@@ -169,7 +169,7 @@ fn condition<'a>(status: &'a TrafficTraceStatus, kind: &str) -> &'a Condition {
     status.conditions.iter().find(|condition| condition.type_ == kind).unwrap()
 }
 
-/// Status and reason of a condition: `True AllNodesReported`.
+/// Returns status and reason of a condition, for example `True AllNodesReported`.
 fn condition_of(status: &TrafficTraceStatus, kind: &str) -> String {
     let condition = condition(status, kind);
     format!("{} {}", condition.status, condition.reason)

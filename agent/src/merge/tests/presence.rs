@@ -1,4 +1,4 @@
-//! Nodes from which nothing comes, or nothing more.
+//! Nodes that send nothing, or nothing more.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn degraded(status: &TrafficTraceStatus) -> (String, &str, &str) {
     )
 }
 
-/// A trace of an hour with pods on `n1`, which reports, and on `n2`, which does not.
+/// Makes a trace of an hour with pods on `n1`, which reports, and on `n2`, which does not.
 fn half() -> Case {
     let mut case = Case::new();
     case.trace.spec.duration = Duration::new("1h");
@@ -34,7 +34,7 @@ fn a_node_that_nobody_traces_is_named_while_the_trace_runs() {
     assert_eq!((status.missing_nodes.as_slice(), status.summary.nodes.as_str()), (&["n2".into()][..], "1/2"));
     assert_eq!(case.look_again, None);
 
-    // Its agent begins late, and tells what it could not count.
+    // The agent of `n2` begins late and reports the gap.
     let mut late = report("n2", &[("b", 5)]);
     late.interruptions = vec![traffictrace_crd::Interruption {
         time: Time(at(100)),
@@ -96,7 +96,7 @@ fn what_untraced_pods_moved_stays_missing_when_they_are_gone() {
         ("True NodesMissing", "not traced on 1 node")
     );
     assert_eq!(status.summary.nodes, "1/2");
-    // Nothing can come from there any more: the end does not wait for it.
+    // Nothing can come from this node any more, so the end does not wait for it.
     case.apply(TrafficTraceReportSpec { is_final: true, sequence: 1, ..report("n1", &[("a", 10)]) });
     let status = case.status_at(3600);
     assert_eq!(status.phase, Some(Phase::Completed));
@@ -141,7 +141,7 @@ fn a_node_that_was_drained_and_left_may_lack_its_last_interval_and_no_more() {
     };
     case.apply(last.clone());
     case.status_at(21);
-    // Its pods were deleted, and then the node, all before its next report.
+    // The node's pods were deleted, and then the node, all before its next report.
     case.live(&[("n1", 1)]);
     case.existing = Some(["n1".to_owned()].into());
     let status = case.status_at(25);
@@ -158,7 +158,7 @@ fn a_node_that_was_drained_and_left_may_lack_its_last_interval_and_no_more() {
     );
     assert_eq!(degraded(&status).0, "True NodesLeft");
 
-    // The report that nothing is left there may come after the node has gone.
+    // The report that no pods are left may arrive after the node has gone.
     let mut case = half();
     case.existing = Some(["n1".to_owned()].into());
     case.live(&[("n1", 1)]);

@@ -1,4 +1,4 @@
-//! Requests that an agent makes before it begins.
+//! Requests that an agent makes before it begins to trace.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,18 +13,18 @@ use traffictrace_crd::{NODE_LABEL, TrafficTraceReport, node_label};
 
 use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
 
-/// Most nodes that may write or ask in a second when all of them have the same reason.
+/// Maximum number of nodes that may send a request in one second when all nodes have the same reason to.
 const NODES_PER_SECOND: f64 = 200.0;
-/// The longest time that something is spread over, however large the cluster is.
+/// Maximum time over which requests are spread, however large the cluster is.
 const LONGEST_SPREAD: Duration = Duration::from_secs(10);
-/// The size of the cluster is learnt anew after this time, and up to as much more.
+/// Minimum time after which the size of the cluster is read again; up to as much again is added at random.
 const LEARN_AGAIN: Duration = Duration::from_secs(3600);
 
-/// The reports that agents of this node have written before. Asks until there is an answer: without it, what this agent
-/// would write could be less than what was shown.
+/// Reads the reports that earlier agents of this node wrote. Retries until there is an answer: without these reports,
+/// this agent might report less than was already shown.
 pub(super) async fn own_reports(api: &ApiServer, node: &str) -> Vec<TrafficTraceReport> {
     let reports: Api<DeserializeGuard<TrafficTraceReport>> = Api::all(api.client.clone());
-    // Not from a cache, which may lack what was written a moment ago.
+    // The list does not come from the API server's cache, which may lack a report that was written a moment ago.
     let ours = ListParams::default().labels(&format!("{NODE_LABEL}={}", node_label(node)));
     let (mut backoff, mut said) = (Backoff::default(), String::new());
     loop {
@@ -71,12 +71,12 @@ impl std::str::FromStr for DaemonSetName {
     }
 }
 
-/// The time that what all nodes do for one reason is spread over. It grows with the cluster, whose size the agents' own
-/// DaemonSet knows; without it, the cluster counts as small. All copies are one.
+/// The time over which requests of all nodes are spread. It grows with the cluster, whose size is read from the agents'
+/// own DaemonSet; without one, the cluster counts as small. All clones share the value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     milliseconds: Arc<AtomicU64>,
-    /// Cancelled when there is no more time to wait.
+    /// Cancelled when there is no time left to wait.
     hurry: CancellationToken,
 }
 
@@ -85,12 +85,12 @@ impl Spread {
         Duration::from_millis(self.milliseconds.load(Ordering::Relaxed))
     }
 
-    /// A part of it at random.
+    /// Returns a random part of the time.
     pub(super) fn part(&self) -> Duration {
         self.get().mul_f64(fastrand::f64())
     }
 
-    /// Waits for a part of it at random, or until this process has no more time.
+    /// Waits for a random part of the time, or until this process has no time left.
     pub(super) async fn pause(&self) {
         tokio::select! {
             () = self.hurry.cancelled() => {}
@@ -98,12 +98,12 @@ impl Spread {
         }
     }
 
-    /// Ends all pauses: the process is told to end.
+    /// Ends all pauses, because the process is ending.
     pub(super) fn hurry(&self) {
         self.hurry.cancel();
     }
 
-    /// Asks for the size of the cluster. Without an answer, what is known stays.
+    /// Reads the size of the cluster. If that fails, the last known size stays.
     pub(super) async fn learn(&self, api: &ApiServer, DaemonSetName { namespace, name }: &DaemonSetName) {
         let sets: Api<DaemonSet> = Api::namespaced(api.client.clone(), namespace);
         match sets.get(name).await {
@@ -120,7 +120,7 @@ impl Spread {
         }
     }
 
-    /// Asks again each hour or two, for ever: a cluster grows.
+    /// Reads the size again every one to two hours, since clusters grow.
     pub(super) async fn follow(self, api: ApiServer, daemon_set: DaemonSetName) {
         loop {
             tokio::time::sleep(LEARN_AGAIN.mul_f64(1.0 + fastrand::f64())).await;

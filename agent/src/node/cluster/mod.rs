@@ -1,7 +1,7 @@
 //! The agent on a node of a cluster.
 //!
-//! Two watches and this node's cgroup tree come in, reports go out through one writer for each trace; [`run`] is where they
-//! meet. What follows from what is the business of [`State`].
+//! Two watches and this node's cgroup tree are the inputs, and reports leave through one writer for each trace. [`run`]
+//! connects them; [`State`] decides.
 
 mod beginning;
 mod outbox;
@@ -38,33 +38,33 @@ use crate::kubeapi::{ApiServer, Change, Key, Source, connect, explain, retry_aft
 use crate::server::Health;
 use crate::session::{Pod, Trace, Uid};
 
-/// Names of the things that an agent needs before it is of use.
+/// Components without which the agent is not ready.
 pub(super) const NEEDED: [&str; 4] = ["bpf", "ownReports", "pods", "traces"];
-/// The interval at which kubelets are looked for, and cgroups without a notice.
+/// Interval at which kubelet's pod folders and unannounced cgroups are searched.
 const REFRESH: Duration = Duration::from_secs(15);
-/// Changes that may wait; watches stop reading meanwhile.
+/// Maximum number of changes that wait. While the queue is full, the watches stop reading.
 const CHANGES: usize = 256;
 
-/// What the agent is to do where.
+/// Settings of the agent.
 pub(super) struct Settings {
     pub(super) node: String,
     pub(super) root: CgroupRoot,
-    /// Below which cgroup this node's kubelet has its pods; empty: anywhere.
+    /// The cgroup below which this node's kubelet has its pods; if empty, the whole tree is searched.
     pub(super) kubelet_cgroup: PathBuf,
     pub(super) engine: Engine,
     pub(super) max_rows: usize,
     pub(super) denied: Denied,
-    /// The DaemonSet of the agents, which knows how large the cluster is.
+    /// The DaemonSet of the agents, which gives the size of the cluster.
     pub(super) daemon_set: Option<DaemonSetName>,
 }
 
-/// Something that a watch has told.
+/// A change reported by a watch.
 enum Told {
     Trace(Change<TraceMeta>),
     Pod(Change<Option<Pod>>),
 }
 
-/// A trace that was read, or why not.
+/// A trace that was read, or the error.
 struct Read {
     key: Key,
     result: kube::Result<DeserializeGuard<TrafficTrace>>,
@@ -77,17 +77,17 @@ struct Agent {
     state: State<Engine>,
     tree: PodTree,
     folders: Folders,
-    /// Cgroups may have come or gone since they were looked for.
+    /// Set if cgroups may have come or gone since the last search.
     look: bool,
     traces: Traces,
     reading: FuturesUnordered<BoxFuture<'static, Read>>,
-    /// Traces that agents before this one have reported on.
+    /// Traces that earlier agents have reported on.
     unfinished: BTreeSet<Uid>,
     outbox: Outbox,
     health: Health,
 }
 
-/// Traces what the cluster's TrafficTraces ask for, until the process is told to end.
+/// Serves the cluster's TrafficTraces until the process is asked to stop.
 pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), NodeError> {
     let Watched { metrics, health, mut tasks } = watched;
     let Settings { node, root, kubelet_cgroup, engine, max_rows, denied, daemon_set } = settings;
@@ -246,7 +246,7 @@ impl Agent {
         }
     }
 
-    /// Begins to read the traces that this node has to do with and does not know yet.
+    /// Begins to read the traces that concern this node and that it does not know yet.
     fn read_traces(&mut self) {
         let namespaces: BTreeSet<&str> = self.state.pods().map(|pod| pod.namespace.as_str()).collect();
         let concerns = |key: &Key| {
@@ -256,7 +256,8 @@ impl Agent {
         };
         let (now, spread) = (self.api.clock.now(), self.spread.get());
         for Reading { key, created } in self.traces.due(concerns) {
-            // Many nodes read a trace that is new; one that was there before the pod is wanted before the pod starts.
+            // A new trace is read by many nodes at once, so the reads are spread. A trace that is older than its pod is
+            // read at once, before the pod starts.
             let is_new = created.is_some_and(|created| {
                 Duration::try_from(now.duration_since(created)).unwrap_or_default() <= spread
             });
@@ -270,7 +271,8 @@ impl Agent {
             Api::namespaced(self.api.client.clone(), &key.namespace);
         let read = async move {
             tokio::time::sleep(after).await;
-            // From the watch cache, which the news came from; what is older than these is asked for again.
+            // Read from the API server's watch cache, where the change came from. An answer older than the change is
+            // asked for again.
             let result = api.get_with(&key.name, &GetParams::any()).await;
             Read { key, result }
         };
@@ -300,7 +302,7 @@ impl Agent {
                 self.traces.unreadable(&uid);
                 self.state.apply(Event::Unusable(uid, invalid.to_string()), now);
             }
-            // Deleted, or not in the cache yet. In the latter case the watch brings it again.
+            // The trace was deleted, or is not in the cache yet. In the latter case the watch reports it again.
             Err(kube::Error::Api(status)) if status.is_not_found() => self.traces.absent(&uid),
             Err(error) => {
                 tracing::warn!(
@@ -315,7 +317,7 @@ impl Agent {
         }
     }
 
-    /// Brings the kernel up to date, and hands over what is to be written.
+    /// Updates the kernel's selection, and sends the reports that are due.
     fn step(&mut self) {
         let now = self.now();
         let looked = self.look && self.state.needs_places();
@@ -337,18 +339,18 @@ impl Agent {
         }
     }
 
-    /// Looks for the containers of the selected pods, so that their cgroups have a name also when they are gone.
+    /// Finds the containers of the selected pods, so that their cgroups can be named even after they are gone.
     fn find_containers(&mut self) {
         for uid in self.state.selected_pods() {
             for path in self.folders.paths(&uid) {
-                // Watched before it is listed, so that no container is missed between the two.
+                // The folder is watched before it is listed, so that no container is missed in between.
                 self.tree.watch_pod(&path);
             }
             self.state.saw_containers(&uid, self.folders.children(&uid));
         }
     }
 
-    /// Stops counting and waits for the last reports.
+    /// Stops counting, and waits until the last reports are written.
     async fn shut_down(mut self) {
         let now = self.now();
         let actions = self.state.shut_down(now);

@@ -1,4 +1,5 @@
-//! The reports and profiles on their way out: one writer of each for each trace, so that a slow one holds up no other.
+//! Reports and profiles on their way to the API server. Each trace has a writer of its own for each of the two, so that
+//! a slow one delays no other.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +20,10 @@ use crate::server::metrics::AgentMetrics;
 use crate::session::Uid;
 use crate::tasks::TaskEnded;
 
-/// The longest time for the last reports and profiles when the agent is told to end.
+/// Maximum time for writing the last reports and profiles when the agent is asked to stop.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
-/// Since when reports wait to be written, by trace; all copies are one.
+/// Times since which reports wait to be written, by trace. All clones share the values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting {
     since: Arc<Mutex<BTreeMap<Uid, Instant>>>,
@@ -42,21 +43,21 @@ impl Waiting {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut BTreeMap<Uid, Instant>) -> T) -> T {
-        // Nothing here can be half changed.
+        // A panic elsewhere cannot leave this map half changed.
         look(&mut self.since.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The ways in which a writer tells what becomes of its reports.
+/// Receivers of a writer's news about its reports.
 pub(super) struct Tell {
     pub(super) waiting: Waiting,
     pub(super) metrics: AgentMetrics,
 }
 
-/// The writers, and the ways to them.
+/// The writers, and the channels to them.
 pub(super) struct Outbox {
     api: ApiServer,
-    /// The reports of agents before this one, which the first reports of this one go on from.
+    /// The reports of earlier agents, which this agent's first reports continue.
     earlier: BTreeMap<Uid, TrafficTraceReport>,
     spread: Spread,
     ways: BTreeMap<Uid, Way>,
@@ -73,8 +74,7 @@ struct Way {
 }
 
 struct ProfileWay {
-    /// No draft takes the place of another one's before the writer has seen which runs of counting they are of. There is one a
-    /// minute at most.
+    /// A queue, because the writer must see the drafts of every run of counting. There is at most one draft a minute.
     drafts: mpsc::UnboundedSender<Profile>,
     writer: AbortHandle,
 }
@@ -100,7 +100,7 @@ impl Outbox {
         }
     }
 
-    /// Hands a report or a profile to its writer, or ends the writers of a trace that is gone.
+    /// Passes a report or a profile to its writer, or stops the writers of a trace that is gone.
     pub(super) fn send(&mut self, action: Action) {
         match action {
             Action::Report { report, interval } => {
@@ -118,7 +118,7 @@ impl Outbox {
                     way.drafts.send_replace(Some(Draft { report: *report, interval }));
                 }
                 if is_final {
-                    // The writer ends when it has written this one.
+                    // The writer ends after it has written this report.
                     self.ways.remove(&uid);
                 }
             }
@@ -141,22 +141,22 @@ impl Outbox {
             let (drafts, received) = mpsc::unbounded_channel();
             ProfileWay { drafts, writer: self.writers.spawn(writer.run(received)) }
         });
-        // A writer has ended if its trace is gone.
+        // An error means that the writer has ended, because its trace is gone.
         let _ = way.drafts.send(profile);
         if is_final {
-            // The writer ends when it has written this one.
+            // The writer ends after it has written this profile.
             self.profiles.remove(&uid);
         }
     }
 
-    /// Brings the metrics of reports that wait up to date.
+    /// Updates the metrics of waiting reports.
     pub(super) fn show(&self) {
         let (count, oldest) = self.waiting.look();
         self.metrics.set_reports_waiting(count, oldest);
     }
 
-    /// Waits until a writer fails, which must not: its trace's reports would not be written any more. Those that have
-    /// written their last report, or whose trace is gone, are let go.
+    /// Waits until a writer panics, which ends the agent, because the reports of its trace would no longer be written.
+    /// Writers that ended normally are dropped.
     pub(super) async fn failed(&mut self) -> TaskEnded {
         loop {
             match self.writers.join_next().await {
@@ -172,7 +172,7 @@ impl Outbox {
         }
     }
 
-    /// Hands over the last reports and waits until they are written.
+    /// Sends the last reports and waits until they are written.
     pub(super) async fn finish(mut self, actions: Vec<Action>) {
         let count = actions.len();
         self.spread.hurry();

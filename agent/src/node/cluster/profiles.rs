@@ -1,4 +1,4 @@
-//! Writes the profiles of one trace.
+//! The writer of one trace's profiles.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
 use crate::node::packing::Packing;
 use crate::report::{Packed, Profile};
 
-/// The name under which the API server keeps which fields of a profile are the agent's: all.
+/// Field manager of server-side apply: the API server records that all fields of a profile belong to the agent.
 const MANAGER: &str = "traffictrace-agent";
-/// Most runs of counting whose profiles wait to be written.
+/// Maximum number of runs of counting whose profiles wait to be written.
 const MOST_RUNS: usize = 4;
 
-/// The one writer of a profile.
+/// The only writer of a profile.
 pub(super) struct ProfileWriter {
     profiles: Api<TrafficTraceProfile>,
     traces: Api<TrafficTrace>,
     trace_name: String,
     trace_uid: String,
     profile_name: String,
-    /// The API server's address, for messages.
+    /// The API server's address, for error messages.
     url: String,
-    /// The run of counting that was written last.
+    /// The run of counting that was last written.
     epoch: Option<i64>,
-    /// The last profile of the run before that one, to which its own are added.
+    /// The last profile of the previous run, to which this run's profiles are added.
     earlier: Option<Arc<TrafficTraceProfileSpec>>,
-    /// The last profiles of a trace's nodes are spread over this time.
+    /// The time over which the last profiles of a trace's nodes are spread.
     spread: Spread,
     packing: Packing,
 }
 
-/// Profiles that are not written yet: the newest of each run of counting, the oldest run first. A run goes on from what the one
-/// before it has written, so that is written before it.
+/// Profiles that are not written yet: the newest of each run of counting, the oldest run first. A run continues the
+/// stored profile of the previous run, so runs are written in order.
 #[derive(Default)]
 struct Waiting(VecDeque<Packed>);
 
@@ -54,7 +54,7 @@ impl Waiting {
                 trace = spec.trace_name,
                 "stacks of a run of counting are left out of the profile: too many runs wait to be written"
             );
-            // The last one is behind those that it goes on from.
+            // The oldest run is dropped, and the newest one is kept.
             self.0.pop_front();
         }
         self.0.push_back(draft);
@@ -62,7 +62,7 @@ impl Waiting {
 }
 
 impl ProfileWriter {
-    /// A writer of profiles like `first`.
+    /// Creates a writer for profiles of the same trace and node as `first`.
     pub(super) fn new(api: &ApiServer, first: &Profile, spread: Spread, packing: Packing) -> Self {
         let object = first.object();
         let (namespace, spec) = (object.metadata.namespace.clone().unwrap_or_default(), &object.spec);
@@ -80,8 +80,8 @@ impl ProfileWriter {
         }
     }
 
-    /// Writes the newest profile of each run of counting, until the last one is written, its trace is gone, or no more can
-    /// come.
+    /// Writes the newest profile of each run of counting, until the last profile is written, the trace is gone, or the
+    /// channel is closed.
     pub(super) async fn run(mut self, mut drafts: mpsc::UnboundedReceiver<Profile>) {
         let mut backoff = Backoff::default();
         let mut waiting = Waiting::default();
@@ -91,7 +91,7 @@ impl ProfileWriter {
                 let Some(draft) = drafts.recv().await else { return };
                 waiting.add(self.packing.pack(draft).await);
             }
-            // Those that came while one was written.
+            // Profiles that arrived while another one was written.
             while let Ok(draft) = drafts.try_recv() {
                 waiting.add(self.packing.pack(draft).await);
             }
@@ -106,14 +106,14 @@ impl ProfileWriter {
                     waiting.0.pop_front();
                     backoff.reset();
                 }
-                // Deleted meanwhile, with its namespace or without.
+                // The trace was deleted, alone or with its namespace.
                 Err(_) if self.is_gone().await => return,
                 Err(failure) => self.wait(&failure, &mut backoff).await,
             }
         }
     }
 
-    /// Creates the profile, or replaces all of it.
+    /// Creates the profile, or replaces it as a whole.
     async fn write(&mut self, mut draft: Packed) -> Result<(), Failure> {
         let epoch = draft.object().spec.epoch;
         if self.epoch != Some(epoch) {
@@ -131,13 +131,13 @@ impl ProfileWriter {
         within(self.profiles.patch(&self.profile_name, &params, &patch)).await.map(drop)
     }
 
-    /// The profile of this trace and node as it is stored, if there is one.
+    /// Reads the stored profile of this trace and node, if there is one.
     async fn read(&self) -> Result<Option<TrafficTraceProfileSpec>, Failure> {
         let found = within(self.profiles.get_opt(&self.profile_name)).await?;
         Ok(found.map(|found| found.spec).filter(|spec| spec.trace_uid == self.trace_uid))
     }
 
-    /// Asks whether the trace is not there any more. Without an answer it counts as there.
+    /// Returns true if the trace no longer exists. Without an answer, it is assumed to exist.
     async fn is_gone(&self) -> bool {
         match within(self.traces.get_opt(&self.trace_name)).await {
             Ok(found) => found.is_none_or(|trace| trace.metadata.uid.as_ref() != Some(&self.trace_uid)),
@@ -145,7 +145,7 @@ impl ProfileWriter {
         }
     }
 
-    /// Waits before another try.
+    /// Waits before the next attempt.
     async fn wait(&self, failure: &Failure, backoff: &mut Backoff) {
         let (cause, asked) = match failure {
             Failure::Outdated => ("the API server says that it is outdated".to_owned(), None),

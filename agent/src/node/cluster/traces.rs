@@ -1,7 +1,7 @@
-//! Which TrafficTraces this node has to read.
+//! The TrafficTraces that this node has to read.
 //!
-//! Only their metadata is watched: a status is written every few seconds and read by people, not by nodes. A trace is read
-//! when its generation changes, which is when its spec does, and only if this node has to do with its namespace.
+//! Only their metadata is watched: a status is written every few seconds, for people and not for nodes. A trace is read
+//! when its generation changes, which happens when its spec does, and only if its namespace concerns this node.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ use traffictrace_crd::{GROUP, TrafficTrace};
 use crate::kubeapi::{Backoff, Key, compare_versions};
 use crate::session::Uid;
 
-/// The metadata of a trace, as it is watched.
+/// The watched metadata of a trace.
 pub(super) type TraceMeta = PartialObjectMeta<TrafficTrace>;
 
-/// The labels and annotations in which the controller speaks to all nodes.
+/// Labels and annotations by which the controller speaks to all nodes.
 #[derive(Debug)]
 struct Notes {
-    /// The version of the object that they are of.
+    /// Resource version of the object that they were read from.
     version: Option<String>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
@@ -41,59 +41,60 @@ impl Notes {
         }
     }
 
-    /// The order of a version of the object and the one that these are of, where both are numbers.
+    /// Compares a version of the object with the version of these notes. Returns `None` unless both are numbers.
     fn compare(&self, meta: &ObjectMeta) -> Option<Ordering> {
         compare_versions(meta.resource_version.as_deref(), self.version.as_deref())
     }
 }
 
-/// What is known of a trace.
+/// State of a known trace.
 #[derive(Debug)]
 struct Known {
     key: Key,
     notes: Notes,
     created: Option<Timestamp>,
-    /// The newest generation that was heard of.
+    /// The newest generation seen.
     generation: i64,
     /// The generation that was read.
     read: Option<i64>,
-    /// The trace was read before anybody had begun it, which changes no generation: it is read again when it changes.
+    /// Set if the trace was read before the controller started it. Starting changes no generation, so the trace is read
+    /// again at its next change.
     unstarted: bool,
-    /// Something has changed since it was read.
+    /// Set if the metadata has changed since the trace was read.
     changed: bool,
-    /// The trace is being read, or will be after a pause.
+    /// Set while the trace is being read or waits for another attempt.
     reading: bool,
     backoff: Backoff,
 }
 
-/// A trace that is to be read.
+/// A trace that has to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) key: Key,
-    /// The time of its creation: many nodes read a new one at the same time.
+    /// Time of creation. Many nodes read a new trace at the same time.
     pub(super) created: Option<Timestamp>,
 }
 
-/// What an answer of the API server is worth.
+/// Assessment of an answer of the API server.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The newest spec, with the newest notes to all nodes.
+    /// The newest spec, combined with the newest notes.
     Newest(Box<TrafficTrace>),
-    /// It is older than what is known, or of another trace of this name: it is to be asked for again after this pause.
+    /// The answer is outdated or about another trace with this name. Ask again after this pause.
     Again(Duration),
-    /// Nobody knows the trace any more.
+    /// The trace is no longer known.
     Unknown,
 }
 
-/// The traces of the cluster that have not finished.
+/// The unfinished traces of the cluster.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
     known: BTreeMap<Uid, Known>,
 }
 
 impl Traces {
-    /// Takes the metadata of a trace that is new or has changed. Returns whether its notes are the newest: a list from the
-    /// cache of another API server can be behind what the watch has told.
+    /// Records the metadata of a new or changed trace. Returns true if its notes are the newest: a list from another
+    /// API server's cache can be older than the last watch event.
     pub(super) fn apply(&mut self, meta: &TraceMeta) -> bool {
         let key = Key::of(meta);
         let meta = &meta.metadata;
@@ -123,7 +124,7 @@ impl Traces {
         self.known.remove(uid);
     }
 
-    /// The traces that are to be read now, of those that the node has to do with. Each is read once at a time.
+    /// Returns the traces that have to be read now, among those that `concerns` accepts. Each is read once at a time.
     pub(super) fn due(&mut self, concerns: impl Fn(&Key) -> bool) -> Vec<Reading> {
         let mut due = Vec::new();
         for known in self.known.values_mut() {
@@ -137,8 +138,8 @@ impl Traces {
         due
     }
 
-    /// Takes what was read, which came from a cache: of the notes to all nodes it may have older ones than the watch has
-    /// told. Where the order of the two is not known, the watch is believed, as it brings what is newer.
+    /// Records a trace that was read. The answer comes from a cache, so its notes may be older than those of the watch.
+    /// If the versions cannot be compared, the watch's notes are kept, because it reports newer ones later.
     pub(super) fn read(&mut self, uid: &Uid, mut trace: TrafficTrace) -> Answer {
         let Some(known) = self.known.get_mut(uid) else { return Answer::Unknown };
         let generation = trace.metadata.generation.unwrap_or(0);
@@ -159,13 +160,13 @@ impl Traces {
         Answer::Newest(Box::new(trace))
     }
 
-    /// A trace could not be read. Returns the pause before the next try, at least as long as the server asks; nothing when
-    /// nobody knows the trace any more.
+    /// Records that a trace could not be read. Returns the pause before the next attempt, at least as long as the
+    /// server `asked` for, or `None` if the trace is no longer known.
     pub(super) fn again(&mut self, uid: &Uid, asked: Option<Duration>) -> Option<Duration> {
         Some(self.known.get_mut(uid)?.backoff.next(asked))
     }
 
-    /// A trace makes no sense to this version, and is not read again before its spec changes.
+    /// Records that this version cannot understand the trace, which is not read again until its spec changes.
     pub(super) fn unreadable(&mut self, uid: &Uid) {
         if let Some(known) = self.known.get_mut(uid) {
             known.reading = false;
@@ -174,7 +175,7 @@ impl Traces {
         }
     }
 
-    /// A trace was not there, and is to be read when it changes.
+    /// Records that the trace was not found. It is read again when it changes.
     pub(super) fn absent(&mut self, uid: &Uid) {
         if let Some(known) = self.known.get_mut(uid) {
             known.reading = false;

@@ -1,4 +1,4 @@
-//! Writes the reports of one trace.
+//! The writer of one trace's reports.
 
 use std::time::Duration;
 
@@ -12,47 +12,47 @@ use super::outbox::Tell;
 use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
 use crate::server::metrics::Written;
 
-/// How long one request may take, the waiting that the API server asks for by `Retry-After` included.
+/// Maximum time of one request, including a pause that the API server asks for by `Retry-After`.
 pub(super) const REQUEST: Duration = Duration::from_secs(40);
-/// A report that says the same as the last one is written after so many intervals all the same: it says that the node
-/// still traces, and how old the numbers are.
+/// Number of intervals after which an unchanged report is written all the same, to show that the node still traces and
+/// how old the numbers are.
 const STILL_THERE: u32 = 3;
 
-/// A report to be written, of a trace that reports at this interval.
+/// A report to be written, and the interval at which its trace reports.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub(super) report: TrafficTraceReport,
     pub(super) interval: Duration,
 }
 
-/// The one writer of a report.
+/// The only writer of a report.
 pub(super) struct Writer {
     reports: Api<TrafficTraceReport>,
     traces: Api<TrafficTrace>,
-    /// The trace, for messages and to ask whether it is still there.
+    /// Name of the trace, for messages and to check whether it still exists.
     trace_name: String,
     trace_uid: String,
     report_name: String,
-    /// The API server's address, for messages.
+    /// The API server's address, for error messages.
     url: String,
-    /// The report as the API server has it.
+    /// The report as last stored by the API server.
     stored: Option<Box<TrafficTraceReport>>,
-    /// Grows with each write, also when the stored report was lost.
+    /// Number of writes so far. It keeps growing if the stored report was lost.
     sequence: i64,
-    /// The last reports of a trace's nodes are spread over this time.
+    /// The time over which the last reports of a trace's nodes are spread.
     spread: Spread,
     tell: Tell,
 }
 
-/// What became of a request.
+/// Reason why a request failed.
 pub(super) enum Failure {
-    /// The stored report is another than the one thought of; the newest is known now.
+    /// Conflict: the stored report has changed and was read again.
     Outdated,
-    /// There is no such object, namespace or type.
+    /// The object, its namespace or its type does not exist.
     Missing,
-    /// Anything else; worth another try later.
+    /// Any other error. A later attempt may succeed.
     Request(kube::Error),
-    /// No answer in time.
+    /// There was no answer in time.
     Silence,
 }
 
@@ -68,7 +68,7 @@ impl Failure {
 }
 
 impl Writer {
-    /// A writer of reports like `first`, the first of which goes on from what is `stored`.
+    /// Creates a writer for reports of the same trace and node as `first`. The first report continues `stored`.
     pub(super) fn new(
         api: &ApiServer,
         first: &TrafficTraceReport,
@@ -91,14 +91,14 @@ impl Writer {
         }
     }
 
-    /// Writes each report that differs from the one before, the newest first, until the last one is written or no more
-    /// can come.
+    /// Writes the newest report whenever it differs from the last one, until the final report is written or the channel
+    /// is closed.
     pub(super) async fn run(mut self, mut drafts: watch::Receiver<Option<Draft>>) {
         let mut backoff = Backoff::default();
         let mut spread_out = false;
         let mut written = tokio::time::Instant::now();
         loop {
-            // A report that was given while the last one was written, or when no more can come, is still to be written.
+            // A report that arrived during the last write, or just before the channel closed, still has to be written.
             if backoff.attempts() == 0 && drafts.changed().await.is_err() {
                 return;
             }
@@ -138,7 +138,7 @@ impl Writer {
         }
     }
 
-    /// Waits before another try. Being outdated is no trouble, unless it happens again and again.
+    /// Waits before the next attempt. Single conflicts are normal and are not logged.
     async fn wait(&self, failure: &Failure, backoff: &mut Backoff) {
         let (cause, asked) = match failure {
             Failure::Outdated if backoff.attempts() < 2 => (None, None),
@@ -163,8 +163,8 @@ impl Writer {
         tokio::time::sleep(backoff.next(asked)).await;
     }
 
-    /// Creates or replaces the report. The resource version of the last answer makes sure that no other writer's work
-    /// is overwritten unseen.
+    /// Creates or replaces the report. The resource version of the last answer prevents overwriting another writer's
+    /// work unseen.
     async fn write(&mut self, mut draft: TrafficTraceReport) -> Result<(), Failure> {
         let params = PostParams::default();
         draft.spec.sequence = self.sequence.saturating_add(1);
@@ -185,7 +185,7 @@ impl Writer {
                 self.find().await?;
                 Err(Failure::Outdated)
             }
-            // Somebody has deleted it: it is made anew, if it is still wanted.
+            // The stored report was deleted. It is created again if it is still wanted.
             Err(Failure::Missing) if self.stored.take().is_some() && !draft.spec.is_final => {
                 Err(Failure::Outdated)
             }
@@ -193,7 +193,7 @@ impl Writer {
         }
     }
 
-    /// Looks the stored report up. By a list of one: an agent has no right to read any report by its name.
+    /// Reads the stored report by listing it, because an agent has no permission to get a report by name.
     async fn find(&mut self) -> Result<(), Failure> {
         let this = ListParams::default().fields(&format!("metadata.name={}", self.report_name));
         let found = within(self.reports.list(&this)).await?.items.pop();
@@ -202,8 +202,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Asks whether nobody waits for the last report any more: the trace is gone, or has its final status, whose reports
-    /// the controller deletes.
+    /// Returns true if nobody waits for the last report any more: the trace is gone, or it has its final status, and
+    /// the controller deletes its reports.
     async fn is_unwanted(&self) -> bool {
         let Ok(found) = within(self.traces.get_opt(&self.trace_name)).await else { return false };
         let Some(trace) = found.filter(|trace| trace.metadata.uid.as_ref() == Some(&self.trace_uid)) else {
@@ -215,18 +215,18 @@ impl Writer {
     }
 }
 
-/// Compares two reports but for when and how often they were written.
+/// Returns true if two reports differ only in the time and number of their writing.
 fn says_the_same(stored: &TrafficTraceReportSpec, draft: &TrafficTraceReportSpec) -> bool {
     let draft = TrafficTraceReportSpec {
         sequence: stored.sequence,
         update_time: stored.update_time.clone(),
         ..draft.clone()
     };
-    // Times lose their fractions of a second on the way through the API server.
+    // Compared as JSON, because times lose their fractions of a second on the way through the API server.
     serde_json::to_value(&draft).ok() == serde_json::to_value(stored).ok()
 }
 
-/// A request's answer, or why there is none in time.
+/// Waits for a request's answer, and maps errors and a timeout to [`Failure`].
 pub(super) async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
     match tokio::time::timeout(REQUEST, request).await {
         Ok(Ok(answer)) => Ok(answer),

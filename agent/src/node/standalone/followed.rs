@@ -1,4 +1,4 @@
-//! One trace from a file, and the status that is written beside it.
+//! A trace from a manifest file, and the status file beside the manifest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,22 +18,22 @@ use super::manifests::STATUS_SUFFIX;
 use super::replace;
 use crate::merge::{self, NodeReports, PeerNames};
 
-/// What the name of a profile ends in, behind that of its trace.
+/// Suffix of a profile file, after the trace's name.
 const PROFILE_SUFFIX: &str = ".pb.gz";
 
 /// A trace that a manifest asks for.
 #[derive(Debug)]
 pub(super) struct Followed {
-    /// As an API server would have it: with UID, generation, creation time and status.
+    /// The trace as an API server would store it, with UID, generation, creation time and status.
     pub(super) object: TrafficTrace,
     reports: NodeReports,
     filters_changed: bool,
     file: PathBuf,
-    /// Where its profile is written, if it asks for stacks.
+    /// Path of the profile, if the trace asks for stacks.
     profile_file: PathBuf,
 }
 
-/// What a status file has in it.
+/// Contents of a status file.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusFile<'a> {
@@ -49,7 +49,7 @@ struct Names<'a> {
     namespace: &'a str,
 }
 
-/// Nothing here knows whose an address is.
+/// The resolver of peers without a cluster, which knows no names.
 struct Nobody;
 
 impl PeerNames for Nobody {
@@ -59,7 +59,7 @@ impl PeerNames for Nobody {
 }
 
 impl Followed {
-    /// A trace that is new. Its UID has the time in it: a manifest that is removed and put back is another trace.
+    /// Creates a new trace. Its UID contains the time, so a manifest that is removed and put back is a different trace.
     pub(super) fn new(mut object: TrafficTrace, folder: &Path, now: Timestamp) -> Self {
         let name = object.metadata.name.clone().unwrap_or_default();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
@@ -75,11 +75,11 @@ impl Followed {
         }
     }
 
-    /// Takes the manifest as it is now. `Ok(false)`: it asks for what it did before.
+    /// Applies a changed manifest. Returns `Ok(false)` if its spec is unchanged.
     ///
     /// # Errors
     ///
-    /// [`ValidationFailed`] when it changes what cannot change; the trace goes on as it was.
+    /// [`ValidationFailed`] if the manifest changes a field that cannot change. The trace then continues unchanged.
     pub(super) fn change(&mut self, manifest: &TrafficTrace) -> Result<bool, ValidationFailed> {
         let (old, new) = (&self.object.spec, &manifest.spec);
         if old == new {
@@ -98,16 +98,16 @@ impl Followed {
         Ok(true)
     }
 
-    /// Takes this node's report.
+    /// Adds this node's report.
     pub(super) fn report(&mut self, report: TrafficTraceReport) {
         self.reports.apply(report.spec);
     }
 
-    /// Makes the status anew and writes it, if it is another.
+    /// Computes the status again, and writes it if it changed.
     ///
     /// # Errors
     ///
-    /// The system's, when the file cannot be written.
+    /// The system's error if the file cannot be written.
     pub(super) fn refresh(
         &mut self,
         node: &str,
@@ -117,7 +117,7 @@ impl Followed {
     ) -> io::Result<()> {
         let live_pods = match i32::try_from(pods).unwrap_or(i32::MAX) {
             0 => BTreeMap::new(),
-            // This process is the node's agent: nobody else is waited for.
+            // This process is the only agent, so no other node is waited for.
             count => BTreeMap::from([(node.to_owned(), merge::LivePods { count, since: now })]),
         };
         let merge::Merged { mut status, .. } = merge::merge(&merge::Inputs {
@@ -145,7 +145,7 @@ impl Followed {
         Ok(())
     }
 
-    /// Removes the status: its trace is gone.
+    /// Removes the status file, because the trace is gone.
     pub(super) fn forget(&self) {
         if let Err(error) = fs::remove_file(&self.file)
             && error.kind() != io::ErrorKind::NotFound
@@ -154,12 +154,12 @@ impl Followed {
         }
     }
 
-    /// Where the profile is.
+    /// Returns the path of the profile.
     pub(super) fn profile_file(&self) -> &Path {
         &self.profile_file
     }
 
-    /// Where the status is.
+    /// Returns the path of the status file.
     pub(super) fn file(&self) -> &Path {
         &self.file
     }

@@ -1,4 +1,4 @@
-//! The TrafficTrace manifests in a folder, as they come, change and go.
+//! The TrafficTrace manifests in a folder, which may appear, change and disappear.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,17 +12,17 @@ use super::DEFAULT_NAMESPACE;
 use super::stamp::Stamp;
 use super::yaml::{Fault, documents};
 
-/// What a status file's name ends in; such files are written, not read.
+/// Suffix of status files, which are written and never read.
 pub(super) const STATUS_SUFFIX: &str = ".status.yaml";
 
 /// The manifests of a folder.
 #[derive(Debug)]
 pub(super) struct Manifests {
     folder: PathBuf,
-    /// Files that are no manifests.
+    /// The pods file, which lies in the folder but is no manifest.
     except: PathBuf,
     stamps: BTreeMap<PathBuf, Stamp>,
-    /// The last readable state of each file: a file that is being written does not stop its traces.
+    /// The last readable traces of each file, so that a half-written file does not stop its traces.
     traces: BTreeMap<PathBuf, Vec<TrafficTrace>>,
 }
 
@@ -36,12 +36,12 @@ impl Manifests {
         }
     }
 
-    /// Reads what has changed since the last call. `None`: nothing has. Else all traces there are now, by namespace and
-    /// name, and what is wrong with the files that changed.
+    /// Reads the files that changed since the last call. Returns `None` if none did. Otherwise returns all current
+    /// traces, each with a unique name, and the faults of the changed files.
     ///
     /// # Errors
     ///
-    /// The system's, when the folder cannot be read.
+    /// The system's error if the folder cannot be read.
     pub(super) fn poll(&mut self) -> io::Result<Option<(Vec<TrafficTrace>, Vec<Fault>)>> {
         let stamps = self.stamps()?;
         if stamps == self.stamps {
@@ -79,7 +79,7 @@ impl Manifests {
         Ok(stamps)
     }
 
-    /// All traces, each name once: the status beside them is called by it.
+    /// Returns all traces with a unique name, since the status file beside them is named by it.
     fn unique(&self, faults: &mut Vec<Fault>) -> Vec<TrafficTrace> {
         let mut files: BTreeMap<&str, &Path> = BTreeMap::new();
         let mut unique = Vec::new();
@@ -136,7 +136,7 @@ fn read(file: &Path) -> Result<Vec<TrafficTrace>, Vec<Fault>> {
                     continue;
                 }
                 trace.metadata.namespace.get_or_insert_with(|| DEFAULT_NAMESPACE.to_owned());
-                // A status is made here, not taken from a file.
+                // A status in the file is ignored, since the agent makes it.
                 trace.status = None;
                 traces.push(trace);
             }
@@ -146,7 +146,7 @@ fn read(file: &Path) -> Result<Vec<TrafficTrace>, Vec<Fault>> {
     if faults.is_empty() { Ok(traces) } else { Err(faults) }
 }
 
-/// Whether a name can be one of an object, and of a file: no slash, no dot in front.
+/// Returns true if a name is valid for an object and for a file: no slash, and no dot at the beginning.
 fn is_name(name: &str) -> bool {
     let inside = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
     let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -216,7 +216,7 @@ mod tests {
         let text = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(text.contains("bad.yaml:7: spec.topFlows:"), "{text}");
         assert!(text.contains("bad.yaml:8: spec.ports[0]: the port range"), "{text}");
-        // The good one is broken while it runs.
+        // The valid file is broken while its trace runs.
         folder.write("a.yaml", "apiVersion: [\n");
         let polled = manifests.poll().unwrap();
         assert_eq!(names(&polled), ["a"]);

@@ -1,7 +1,8 @@
-//! The agent without a cluster: TrafficTraces from a folder, pods from a file, and each trace's status beside it.
+//! The agent without a cluster: TrafficTraces come from a folder, pods from a file, and each trace's status is written
+//! beside its manifest.
 //!
-//! Planning, counting and ranking are those of a node of a cluster; only the ends differ. What an API server does to a
-//! manifest (defaults, limits, rules on changes) is done here too.
+//! Planning, counting and ranking are the same as on a node of a cluster. What an API server does to a manifest
+//! (defaults, limits, rules on changes) is done here as well.
 
 mod followed;
 mod manifests;
@@ -34,12 +35,12 @@ use crate::engine::{CgroupKind, Engine};
 use crate::kernel::{Readable, missing_capabilities};
 use crate::session::{Trace, Uid};
 
-/// The namespace of what names none.
+/// Namespace of objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
-/// How often statuses are made anew without a report: phases and times change by themselves.
+/// Interval at which statuses are computed again without a report, since phases and times change by themselves.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// What the agent is to do where.
+/// Settings of the agent.
 pub(super) struct Settings {
     pub(super) node: String,
     pub(super) folder: PathBuf,
@@ -63,12 +64,12 @@ struct Agent {
     pods_file: PathBuf,
     pods_stamp: Option<Stamp>,
     pods: BTreeMap<Uid, LocalPod>,
-    /// Cgroups that are waited for, by their message, which is said once.
+    /// Messages about missing cgroups, kept so that each is logged once.
     missing: BTreeSet<String>,
     refreshed: Instant,
 }
 
-/// Traces what the manifests in the folder ask for, until the process is told to end.
+/// Serves the manifests in the folder until the process is asked to stop.
 pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), NodeError> {
     let Watched { metrics, health, mut tasks } = watched;
     let Settings { node, folder, pods_file, root, engine, max_rows, denied } = settings;
@@ -79,7 +80,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     let mut stop = std::pin::pin!(stopped()?);
     let began = Instant::now();
     let settings = denied.settings(node.clone(), max_rows);
-    // A status from before is no report: a trace begins with the agent.
+    // No earlier reports: a status file is not a report, so every trace begins with the agent.
     let now = Now { time: Timestamp::now(), running: Duration::ZERO };
     let mut agent = Agent {
         began,
@@ -153,7 +154,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Follows the manifests. Says whether there is something new.
+    /// Reads changed manifests. Returns true if any trace may have changed.
     fn read_traces(&mut self, now: Now) -> Result<bool, NodeError> {
         let polled = self
             .manifests
@@ -196,7 +197,7 @@ impl Agent {
         }
     }
 
-    /// Follows the pods file. One that cannot be read changes nothing.
+    /// Reads the pods file if it changed. An unreadable file changes nothing.
     fn read_pods(&mut self, now: Now) {
         let stamp = Stamp::of(&self.pods_file);
         if stamp == self.pods_stamp {
@@ -225,7 +226,7 @@ impl Agent {
         self.pods = pods;
     }
 
-    /// Finds the cgroups of the pods, which may come and go. Says whether one did.
+    /// Finds the cgroups of the pods, which may come and go. Returns true if any did.
     fn find_cgroups(&mut self) -> bool {
         let mut changed = false;
         for (uid, local) in &self.pods {
@@ -276,7 +277,7 @@ impl Agent {
             let of_trace = match &action {
                 Action::Report { report, .. } => &report.spec.trace_uid,
                 Action::Profile(profile) => &profile.object().spec.trace_uid,
-                // The files of a trace whose manifest is gone have been removed.
+                // The files of a trace whose manifest is gone are already removed.
                 Action::Forget(_) => continue,
             };
             let found = self.traces.values_mut().find(|followed| uid(followed) == *of_trace);
@@ -311,7 +312,7 @@ fn key(located: &Located) -> (u64, Option<&String>) {
     (located.folder.id(), located.container.as_ref())
 }
 
-/// Replaces a file in one step, so that a reader never sees half of it.
+/// Replaces a file in one step, so that readers never see half of it.
 fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let draft = file.with_file_name(format!(".{name}.tmp"));
@@ -319,7 +320,7 @@ fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
     fs::rename(&draft, file)
 }
 
-/// Where the pods file is when nothing else is said.
+/// Returns the default path of the pods file.
 pub(super) fn default_pods_file(folder: &Path) -> PathBuf {
     folder.join("pods.yaml")
 }

@@ -1,4 +1,4 @@
-//! The file that says which cgroups are pods, where there is no kubelet.
+//! The file that lists the pods and their cgroups, in place of a kubelet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ struct Entry {
     namespace: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    /// The cgroup of the only container, which then has the pod's name.
+    /// The cgroup of the pod's only container, which then has the pod's name.
     cgroup: Option<PathBuf>,
     #[serde(default)]
     containers: Vec<Container>,
@@ -34,7 +34,7 @@ struct Container {
     cgroup: PathBuf,
 }
 
-/// A pod and where its containers are.
+/// A pod, and the cgroups of its containers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LocalPod {
     pub(super) pod: Pod,
@@ -42,14 +42,14 @@ pub(super) struct LocalPod {
     pub(super) containers: Vec<(String, PathBuf)>,
 }
 
-/// Reads a pods file: a list of `{name, namespace, labels, cgroup}`, or with `containers: [{name, cgroup}]` in place
-/// of `cgroup`.
+/// Reads a pods file: a list of `{name, namespace, labels, cgroup}`, or with `containers: [{name, cgroup}]` in place of
+/// `cgroup`.
 ///
 /// # Errors
 ///
-/// [`Fault`] with the first place that is wrong.
+/// [`Fault`] with the first mistake.
 pub(super) fn read(file: &Path, text: &str) -> Result<BTreeMap<Uid, LocalPod>, Fault> {
-    // An empty file has no pods.
+    // An empty file lists no pods.
     let entries: Option<Vec<Spanned<Entry>>> =
         serde_saphyr::from_str(text).map_err(|error| Fault::of_yaml(file, &error))?;
     let mut pods = BTreeMap::new();
@@ -80,7 +80,7 @@ pub(super) fn read(file: &Path, text: &str) -> Result<BTreeMap<Uid, LocalPod>, F
             created: Timestamp::UNIX_EPOCH,
             labels: entry.labels,
             finished: false,
-            // Its cgroup is waited for: until then it is not visible.
+            // The pod counts as running, and is reported as not visible until its cgroup exists.
             running: true,
             containers: names,
             container_ids: BTreeMap::new(),

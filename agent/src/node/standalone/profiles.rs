@@ -1,4 +1,5 @@
-//! Writes the profiles of traces into files, beside the loop that reads the kernel's records: compressing one takes long.
+//! The writing of profiles into files, outside of the loop that reads the kernel's records, because compressing is
+//! slow.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ use traffictrace_crd::TrafficTraceProfileSpec;
 use super::replace;
 use crate::report::Profile;
 
-/// The one that writes, and the way to it.
+/// The channel to the writing task, and the task.
 pub(super) struct ProfileFiles {
     jobs: mpsc::UnboundedSender<Job>,
     writer: JoinHandle<()>,
@@ -36,12 +37,12 @@ impl ProfileFiles {
         Self { jobs, writer }
     }
 
-    /// Writes a profile in the place of the one before it.
+    /// Replaces a trace's profile.
     pub(super) fn write(&self, file: &Path, profile: Box<Profile>) {
         self.give(Job::Write(file.to_owned(), profile));
     }
 
-    /// Removes the profile of a trace that is gone, also one that is still to be written.
+    /// Removes the profile of a trace that is gone, including one that still waits to be written.
     pub(super) fn remove(&self, file: &Path) {
         self.give(Job::Remove(file.to_owned()));
     }
@@ -52,7 +53,7 @@ impl ProfileFiles {
         }
     }
 
-    /// Waits until all are written.
+    /// Waits until all profiles are written.
     pub(super) async fn finish(self) {
         drop(self.jobs);
         if let Err(error) = self.writer.await {
@@ -61,7 +62,7 @@ impl ProfileFiles {
     }
 }
 
-/// What was written, by file.
+/// Written profiles, by file.
 #[derive(Default)]
 struct Files(BTreeMap<PathBuf, Written>);
 
@@ -69,7 +70,7 @@ struct Written {
     /// The run of counting.
     epoch: i64,
     profile: Arc<TrafficTraceProfileSpec>,
-    /// The last profile of the run before it, which is added to each of this one.
+    /// The last profile of the previous run, which is added to each profile of this run.
     earlier: Option<Arc<TrafficTraceProfileSpec>>,
 }
 

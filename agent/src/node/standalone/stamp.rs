@@ -1,10 +1,10 @@
-//! Whether a file has changed since it was read.
+//! Detection of files that have changed since they were read.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// What tells one state of a file from another: a new file in its place, a new time, or a new length.
+/// Identity of a file's state. It changes with a replaced file, a new time or a new length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     inode: u64,
@@ -13,7 +13,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// `None` when there is no such file.
+    /// Reads the stamp of a file; `None` if the file does not exist.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         Some(Self {

@@ -1,4 +1,4 @@
-//! YAML with the line of every field, so that a message can say where to look.
+//! YAML with the line of every field, so that messages can name the line.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
-/// What is wrong with a file, in one line: file, line, and what to do.
+/// A mistake in a file: file, line, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) struct Fault {
     pub(super) file: PathBuf,
@@ -27,7 +27,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// A text that is no YAML, or not of the wanted form.
+    /// Converts an error about text that is not YAML or not of the expected form.
     pub(super) fn of_yaml(file: &Path, error: &serde_saphyr::Error) -> Self {
         let message = error.without_snippet().to_string();
         Self {
@@ -42,14 +42,14 @@ impl Fault {
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) value: Value,
-    /// Where it begins, from 1.
+    /// First line of the document, counted from 1.
     pub(super) line: u64,
-    /// Path of each field, such as `spec.ports[0]`, and its line.
+    /// Path and line of each field. A path looks like `spec.ports[0]`.
     lines: Vec<(String, u64)>,
 }
 
 impl Document {
-    /// The line of a field, or of the innermost one around it that is there.
+    /// Returns the line of a field, or of the innermost enclosing field that exists.
     pub(super) fn line_of(&self, field: &str) -> u64 {
         let mut path = field;
         loop {
@@ -64,11 +64,11 @@ impl Document {
     }
 }
 
-/// Reads all documents of a text; those with nothing in them are left out.
+/// Reads all documents of a text except empty ones.
 ///
 /// # Errors
 ///
-/// [`Fault`] with the first place that is no YAML.
+/// [`Fault`] with the first place that is not YAML.
 pub(super) fn documents(file: &Path, text: &str) -> Result<Vec<Document>, Fault> {
     let trees: Vec<Spanned<Tree>> =
         serde_saphyr::from_multiple(text).map_err(|error| Fault::of_yaml(file, &error))?;
@@ -82,7 +82,7 @@ fn document(tree: Spanned<Tree>) -> Document {
     Document { value, line, lines }
 }
 
-/// A value whose parts know their lines.
+/// A YAML value with the lines of its parts.
 #[derive(Debug)]
 enum Tree {
     Scalar(Value),

@@ -1,12 +1,13 @@
-//! What was there when the agent began: what its first list of a kind has.
+//! Objects that existed when the agent began, known from its first list of each kind.
 //!
-//! Times alone cannot tell. The API server's are whole seconds, and a clock that is off is known to a second or so.
+//! Times do not suffice to tell: the API server's times are whole seconds, and the error of a wrong clock is known to
+//! about a second only.
 
 use std::collections::BTreeSet;
 
 use crate::session::Uid;
 
-/// The objects of one kind that were there when the agent began.
+/// The objects of one kind that existed when the agent began.
 #[derive(Debug, Default)]
 pub(super) struct FirstList {
     uids: BTreeSet<Uid>,
@@ -14,19 +15,20 @@ pub(super) struct FirstList {
 }
 
 impl FirstList {
-    /// Takes note of an object, which is of the first list unless that is complete.
+    /// Records an object. It belongs to the first list unless that is complete.
     pub(super) fn note(&mut self, uid: &Uid) {
         if !self.complete {
             self.uids.insert(uid.clone());
         }
     }
 
-    /// Whatever comes from now on was made since.
+    /// Completes the first list. Objects that appear from now on are newer than the agent.
     pub(super) fn close(&mut self) {
         self.complete = true;
     }
 
-    /// Returns whether an object may have been there. As long as the list is not complete, every one may.
+    /// Returns true if an object may have existed when the agent began. Until the list is complete, every object may
+    /// have.
     pub(super) fn may_have(&self, uid: &Uid) -> bool {
         !self.complete || self.uids.contains(uid)
     }

@@ -1,15 +1,15 @@
-//! The node's side of all traces, the same with and without Kubernetes: what is known comes in as events, and [`State::step`]
-//! says what is to be written. Pure but for what it counts with: no I/O, no clock.
+//! The node's side of all traces, the same with and without Kubernetes: news comes in as events, and [`State::step`]
+//! returns what has to be written. Pure except for the counter: no I/O, no clock.
 //!
-//! A trace stands in one of four places ([`Stand`]), and moves like this:
+//! A trace is in one of four states ([`Stand`]), and moves between them as follows:
 //!
 //! | from | to | when |
 //! |---|---|---|
-//! | `Idle` | `Counting` | it selects a pod, or an agent before this one reported on it; the kernel takes it |
-//! | `Idle` | `Refused` | the same, but the kernel refuses, or all sessions are taken |
-//! | `Idle` | `Ended` | its time is over; the report of an agent before this one is closed |
-//! | `Counting` | `Refused` | another namespace has a right to its session; what it counted is kept |
-//! | `Refused` | `Counting` | there is room, or the kernel takes it at another try; it goes on from what is kept |
+//! | `Idle` | `Counting` | it selects a pod, or an earlier agent reported on it; the kernel accepts it |
+//! | `Idle` | `Refused` | the same, but the kernel refuses, or all sessions are in use |
+//! | `Idle` | `Ended` | its time is over; an earlier agent's report is made final |
+//! | `Counting` | `Refused` | another namespace has a right to its session; its counts are kept |
+//! | `Refused` | `Counting` | there is room, or the kernel accepts it at a later attempt; it continues from the kept counts |
 //! | `Counting`, `Refused` | `Ended` | its time is over; the last report is made |
 //! | any | forgotten | it was deleted |
 
@@ -33,46 +33,46 @@ use crate::engine::SessionSpec;
 use crate::report::{Identities, Profile};
 use crate::session::{self, Place, Planned, Pod, Running, Trace, Uid};
 
-/// A moment, by two clocks.
+/// A point in time, by two clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
-    /// The time of the day, by the API server's clock where there is one.
+    /// Wall-clock time, by the API server's clock if there is one.
     pub(super) time: Timestamp,
-    /// The time that the agent has run. It does not jump when a clock is set.
+    /// Time since the agent began. It does not jump when a clock is set.
     pub(super) running: Duration,
 }
 
-/// Something that happened elsewhere.
+/// Input of the state.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A trace is new, or its spec has changed.
+    /// A trace is new, or its spec changed.
     Trace(Box<Trace>),
-    /// The metadata of a trace has changed, in which the controller speaks to all nodes.
+    /// The metadata of a trace changed, by which the controller speaks to all nodes.
     Metadata(Uid, Box<ObjectMeta>),
-    /// The newest spec of a trace makes no sense here; it goes on with the one it had.
+    /// The newest spec of a trace cannot be understood. The trace continues with its last spec. The text is the reason.
     Unusable(Uid, String),
-    /// A trace was deleted, or the controller has closed it.
+    /// A trace was deleted or closed by the controller.
     TraceGone(Uid),
     /// A pod of the node is new or has changed.
     Pod(Box<Pod>),
-    /// A pod is gone from the API.
+    /// A pod was deleted from the API.
     PodGone(Uid),
     /// The cgroups of all pods.
     Places(BTreeMap<Uid, Vec<Place>>),
-    /// All traces that were there when the agent began have been told of, by their metadata at least.
+    /// All traces that existed when the agent began are known, at least by their metadata.
     TracesListed,
-    /// All pods that were there when the agent began have been told of.
+    /// All pods that existed when the agent began are known.
     PodsListed,
 }
 
-/// Something that is to be done elsewhere.
+/// Output of the state.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Write a report of a trace that reports at this interval.
+    /// Write a report of a trace, which reports at this interval.
     Report { report: Box<TrafficTraceReport>, interval: Duration },
     /// Write a profile of a trace.
     Profile(Box<Profile>),
-    /// Write no more reports and profiles of a trace: they go with it.
+    /// Stop writing reports and profiles of a trace, because they are deleted with it.
     Forget(Uid),
 }
 
@@ -80,18 +80,18 @@ pub(super) enum Action {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) node: String,
-    /// Rows that a session keeps.
+    /// Maximum number of rows that a session keeps.
     pub(super) max_rows: usize,
-    /// Why this agent cannot, or may not, read requests inside TLS, if so.
+    /// The reason why this agent cannot or may not read requests inside TLS, if there is one.
     pub(super) without_tls: Option<String>,
-    /// Why this agent cannot, or may not, take stacks, if so.
+    /// The reason why this agent cannot or may not take stacks, if there is one.
     pub(super) without_stacks: Option<String>,
-    /// Whoever runs the agent does not let it read requests inside TLS, even if it could.
+    /// Set if the administrator denies reading requests inside TLS, even if the agent could.
     pub(super) denies_tls: bool,
 }
 
 impl Settings {
-    /// Takes out of a specification what this agent cannot or may not do.
+    /// Removes from a specification the features that this agent cannot or may not provide.
     fn restrict(&self, spec: &mut SessionSpec) {
         if self.without_stacks.is_some() {
             spec.stacks = None;
@@ -102,32 +102,33 @@ impl Settings {
     }
 }
 
-/// See the module.
+/// The node's traces, pods and sessions.
 pub(super) struct State<C> {
     settings: Settings,
     counter: C,
     began: Timestamp,
     epoch: i64,
     clock_offset: Option<i64>,
-    /// The time that the first reports of a trace's nodes are spread over.
+    /// Time over which the first reports of a trace's nodes are spread.
     spread: Duration,
     identities: Identities,
     traces: BTreeMap<Uid, Tracked>,
     pods: BTreeMap<Uid, Pod>,
-    /// Pods that are gone from the API, but whose cgroups are still there: a pod that is deleted by force runs on.
+    /// Pods that were deleted from the API while their cgroups still exist: a pod that is deleted by force keeps
+    /// running.
     leaving: BTreeSet<Uid>,
     places: BTreeMap<Uid, Vec<Place>>,
-    /// The reports that agents before this one wrote, by trace.
+    /// Reports of earlier agents, by trace.
     earlier: BTreeMap<Uid, TrafficTraceReportSpec>,
     first_traces: FirstList,
     first_pods: FirstList,
     actions: Vec<Action>,
-    /// Something has changed since the kernel's selection was brought up to date.
+    /// Set if something has changed since the kernel's selection was last updated.
     stale: bool,
 }
 
 impl<C: Counter> State<C> {
-    /// Of an agent that begins `now`, after others that wrote the `earlier` reports.
+    /// Creates the state of an agent that begins `now`, after others that wrote the `earlier` reports.
     pub(super) fn new(
         settings: Settings,
         counter: C,
@@ -136,7 +137,7 @@ impl<C: Counter> State<C> {
     ) -> Self {
         let earlier: BTreeMap<Uid, _> =
             earlier.into_iter().map(|report| (report.trace_uid.clone(), report)).collect();
-        // The epoch grows from one agent to the next, also when the clock was set back between them.
+        // The epoch grows from one agent to the next, even if the clock was set back in between.
         let newest = earlier.values().map(|report| report.epoch).max().unwrap_or(0);
         Self {
             settings,
@@ -158,7 +159,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Takes in what happened. Nothing is done about it before [`State::step`].
+    /// Records an event. Its consequences follow in [`State::step`].
     pub(super) fn apply(&mut self, event: Event, now: Now) {
         match event {
             Event::Trace(trace) => self.take_trace(*trace),
@@ -181,7 +182,7 @@ impl<C: Counter> State<C> {
             Event::Pod(pod) => {
                 self.leaving.remove(&pod.uid);
                 self.first_pods.note(&pod.uid);
-                // With no trace of its namespace it is nothing but noted.
+                // A pod without a trace in its namespace needs no new plan.
                 self.stale |= self.traces.values().any(|known| known.trace.namespace == pod.namespace);
                 self.pods.insert(pod.uid.clone(), *pod);
             }
@@ -212,17 +213,17 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Takes how far this machine's clock is ahead of the API server's, in milliseconds, if that is to be told.
+    /// Sets how far this machine's clock is ahead of the API server's, in milliseconds, if that has to be reported.
     pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
         self.clock_offset = offset;
     }
 
-    /// Takes the time that the first reports of a trace's nodes are spread over: it grows with the cluster.
+    /// Sets the time over which the first reports of a trace's nodes are spread. It grows with the cluster.
     pub(super) fn set_spread(&mut self, spread: Duration) {
         self.spread = spread;
     }
 
-    /// Does what is due, and says what is to be written. Called a few times a second, and after events.
+    /// Does the work that is due, and returns what has to be written. Call this a few times a second, and after events.
     pub(super) fn step(&mut self, now: Now) -> Vec<Action> {
         let retries = self.traces.values().any(|tracked| match &tracked.stand {
             Stand::Refused(_, refusal) => refusal.retry.is_some_and(|retry| now.running >= retry),
@@ -239,7 +240,7 @@ impl<C: Counter> State<C> {
                 (Stand::Idle, true) => self.close(&uid, now),
                 (Stand::Counting(_) | Stand::Refused(..), true) => {
                     self.end(&uid, true, now);
-                    // There may be room now for a trace that was refused.
+                    // A refused trace may have room now.
                     self.stale = true;
                 }
                 (Stand::Counting(session) | Stand::Refused(session, _), false) => {
@@ -257,7 +258,8 @@ impl<C: Counter> State<C> {
         std::mem::take(&mut self.actions)
     }
 
-    /// Stops everything, and says what is to be written: not the traces' last reports, since another agent goes on.
+    /// Stops everything, and returns what has to be written. These are not the traces' final reports, since another
+    /// agent continues.
     pub(super) fn shut_down(&mut self, now: Now) -> Vec<Action> {
         for uid in self.traces.keys().cloned().collect::<Vec<_>>() {
             self.end(&uid, false, now);
@@ -274,12 +276,12 @@ impl<C: Counter> State<C> {
         self.pods.values()
     }
 
-    /// The counter, for figures about it.
+    /// Returns the counter, for its metrics.
     pub(super) fn counter(&mut self) -> &mut C {
         &mut self.counter
     }
 
-    /// The number of traces that count, and of those that are refused.
+    /// Number of traces that are counted, and number of those that are refused.
     pub(super) fn standing(&self) -> (usize, usize) {
         self.traces.values().fold((0, 0), |(counting, refused), tracked| match tracked.stand {
             Stand::Counting(_) => (counting + 1, refused),
@@ -288,22 +290,22 @@ impl<C: Counter> State<C> {
         })
     }
 
-    /// Says that it matters which cgroups there are.
+    /// Returns true if any trace needs to know the cgroups.
     pub(super) fn needs_places(&self) -> bool {
         self.traces.values().any(|tracked| !matches!(tracked.stand, Stand::Ended))
     }
 
-    /// The traces of agents before this one that have no last report yet, with their namespaces' names unknown here.
+    /// Returns the traces of earlier agents that have no final report yet.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &Uid> {
         self.earlier.iter().filter(|(_, report)| !report.is_final).map(|(uid, _)| uid)
     }
 
-    /// The pods that any trace selects or has selected.
+    /// Returns the pods that any trace selects or has selected.
     pub(super) fn selected_pods(&self) -> BTreeSet<Uid> {
         self.traces.values().flat_map(Tracked::pods).cloned().collect()
     }
 
-    /// Takes the cgroups directly below a selected pod's own, so that they have a name also when they are gone.
+    /// Records the cgroups directly below a selected pod's cgroup, so that they can be named even after they are gone.
     pub(super) fn saw_containers(&mut self, pod: &Uid, children: Vec<(u64, PathBuf)>) {
         for (id, path) in children {
             if !self.identities.knows(id) {
@@ -332,7 +334,7 @@ impl<C: Counter> State<C> {
         let Some(tracked) = self.traces.get(uid) else { return };
         if tracked.stand.session().is_some() {
             self.stale = true;
-            // One that the controller has closed because its time was over still gets this node's last numbers.
+            // A trace that the controller closed because its time was over still gets this node's last numbers.
             if tracked.trace.is_over(now.time) {
                 self.end(uid, true, now);
             } else {
@@ -345,7 +347,7 @@ impl<C: Counter> State<C> {
         self.earlier.remove(uid);
     }
 
-    /// Brings the kernel's selection up to date with traces, pods and cgroups.
+    /// Updates the kernel's selection to match traces, pods and cgroups.
     fn plan(&mut self, now: Now) {
         let running = self.traces.iter().filter_map(|(uid, tracked)| {
             let running = match tracked.stand {
@@ -362,7 +364,7 @@ impl<C: Counter> State<C> {
         let mut plan =
             session::plan(traces, &self.pods, &self.places, &running, self.settings.max_rows, now.time);
         plan.traces.values_mut().for_each(|planned| self.settings.restrict(&mut planned.spec));
-        // Those that give way first: their sessions are for others.
+        // Traces that give way come first, because their sessions are needed by others.
         let (giving_way, others): (Vec<_>, Vec<_>) =
             plan.traces.into_iter().partition(|(_, planned)| planned.refused.is_some());
         for (uid, planned) in giving_way.into_iter().chain(others) {
@@ -375,7 +377,7 @@ impl<C: Counter> State<C> {
                 session.not_visible = planned.not_visible;
             }
         }
-        // Also of pods that have ended: a container's name can be told after that.
+        // This includes pods that have ended, whose container names may become known later.
         let in_use: BTreeSet<&Uid> = self.traces.values().flat_map(Tracked::pods).collect();
         for pod in in_use.iter().filter_map(|uid| self.pods.get(*uid)) {
             self.identities.learn(pod);
@@ -383,7 +385,7 @@ impl<C: Counter> State<C> {
         self.identities.keep(&in_use);
     }
 
-    /// Notes whose the cgroups of the selected pods are.
+    /// Records the owner of each selected cgroup.
     fn identify(&mut self, planned: &Planned) {
         for uid in &planned.pods {
             for place in self.places.get(uid).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Profiles of the traces that ask for stacks.
+//! Profiles of traces that ask for stacks.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::report::{Owned, closing_profile, is_wanted, profile};
 use crate::session::Uid;
 
 impl<C: Counter> State<C> {
-    /// Makes the profile of a trace up to now, which is written if it says something new or is the last one, and sets the
-    /// time of its next one.
+    /// Makes the profile of a trace up to now, and sets the time of the next one. The profile is written if it has
+    /// changed or is the last one.
     pub(super) fn profile(&mut self, uid: &Uid, is_final: bool, now: Now) {
         self.go_on(uid);
         if !self.profile_of_run(uid, is_final, now) && is_final {
@@ -18,7 +18,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Makes the profile of this run of counting, if there is one.
+    /// Makes the profile of this run of counting. Returns false if there is none.
     fn profile_of_run(&mut self, uid: &Uid, is_final: bool, now: Now) -> bool {
         let Self { traces, counter, identities, .. } = self;
         let Some(Tracked { trace, stand: Stand::Counting(session), .. }) = traces.get_mut(uid) else {
@@ -53,8 +53,8 @@ impl<C: Counter> State<C> {
         true
     }
 
-    /// Says that no more comes for the profile of runs before, where no stacks are taken at the trace's end: it gave its session
-    /// to others, the kernel refused it, or an agent after the one that took them may not.
+    /// Marks the profile of earlier runs as final. This is needed if no stacks are taken at the trace's end: the
+    /// session was given to another trace, the kernel refused the trace, or a later agent may not take stacks.
     fn close_profile(&mut self, uid: &Uid, now: Now) {
         let Some(Tracked { trace, stand, .. }) = self.traces.get(uid) else { return };
         let (epoch, has_one) = match stand {

@@ -1,4 +1,4 @@
-//! Reports of what was counted.
+//! Reports of traces.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ impl<C: Counter> State<C> {
         self.actions.push(Action::Report { report: Box::new(report), interval });
     }
 
-    /// The report of a trace as it stands; nothing for one that is not reported on.
+    /// Returns the current report of a trace, or `None` if this node does not report on it.
     pub(super) fn make_report(&mut self, uid: &Uid, is_final: bool, now: Now) -> Option<TrafficTraceReport> {
         self.go_on(uid);
         let Tracked { trace, stand, .. } = self.traces.get(uid)?;
@@ -61,7 +61,7 @@ impl<C: Counter> State<C> {
         }))
     }
 
-    /// Asks the kernel for the folders of cgroups that came and went unseen.
+    /// Asks the kernel for the folder names of cgroups that existed too briefly to be seen.
     fn name_rows(&mut self, counted: &Counted) {
         let flows = counted.flows.rows.iter().map(|row| row.key.cgroup);
         let http = counted.http.iter();

@@ -1,4 +1,4 @@
-//! The moves of a trace from one stand to the next; the table is in the module above.
+//! The transitions of a trace from one state to the next; the table is in the parent module.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::report::{closing, closing_profile};
 use crate::session::{self, Planned, Uid};
 
 impl<C: Counter> State<C> {
-    /// Moves one trace on to where the plan wants it.
+    /// Moves a trace into the state that the plan asks for.
     pub(super) fn advance(&mut self, uid: &Uid, planned: &Planned, now: Now) {
         let Some(tracked) = self.traces.get_mut(uid) else { return };
         match &mut tracked.stand {
@@ -76,7 +76,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Begins to count. A kernel that cannot show HTTP, or take stacks, counts the flows all the same.
+    /// Begins to count. If the kernel cannot show HTTP or take stacks, flows are counted all the same.
     fn start(&mut self, uid: &Uid, spec: &SessionSpec) -> Result<(), EngineError> {
         let (without_http, without_stacks) = self.start_with_most(uid, spec)?;
         if let Some(tracked) = self.traces.get_mut(uid) {
@@ -91,8 +91,8 @@ impl<C: Counter> State<C> {
         Ok(())
     }
 
-    /// Begins to count with as much of a specification as the kernel takes. Returns why HTTP and stacks are left out, if they
-    /// are.
+    /// Begins to count with as much of a specification as the kernel accepts. Returns the reasons why HTTP and stacks
+    /// are left out, if they are.
     fn start_with_most(
         &mut self,
         uid: &Uid,
@@ -115,7 +115,7 @@ impl<C: Counter> State<C> {
                 self.counter.start(uid, without_stacks)?;
                 Ok((None, Some(error.to_string())))
             }
-            // One of the two is to blame, or both: the refusal of each is the one that comes without the other.
+            // HTTP, stacks or both may be the cause. Each of the two is tried without the other to get its own error.
             (true, true) => {
                 let Err(of_http) = self.counter.start(uid, without_stacks.clone()) else {
                     return Ok((None, Some(error.to_string())));
@@ -129,7 +129,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Goes on from a report of before, if the session has one to go on from.
+    /// Continues from an earlier report, if the session has one.
     pub(super) fn go_on(&mut self, uid: &Uid) {
         let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(uid) else { return };
         let Stand::Counting(session) = stand else { return };
@@ -140,12 +140,13 @@ impl<C: Counter> State<C> {
         if let Some(http) = resumed.http {
             self.counter.seed_http(uid, &http.rows, &http.rest);
         }
-        // One that was refused had not counted since it began, for all that is known.
+        // A refused trace counted nothing between its start and now, as far as is known.
         let since = if kept.refused.is_some() { &kept.start_time } else { &kept.update_time };
         session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
     }
 
-    /// Tells of pods that were there before this agent was, as their trace was: it cannot know what they moved.
+    /// Records the gap for pods that existed, like their trace, before this agent began. Their earlier traffic is
+    /// unknown.
     fn note_late(&self, uid: &Uid, session: &mut Session, planned: &Planned, now: Now) {
         let Some(started) = self.traces.get(uid).and_then(|tracked| tracked.trace.started) else { return };
         if !self.first_traces.may_have(uid) {
@@ -158,7 +159,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// A trace that counts yields its session; what it counted stays.
+    /// Makes a trace give up its session. Its counts stay.
     fn give_way(&mut self, uid: &Uid, now: Now) {
         self.profile(uid, false, now);
         let kept = self.make_report(uid, false, now).map(|report| Box::new(report.spec));
@@ -205,15 +206,15 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// The time of a trace is over that this agent has not traced.
+    /// Closes a trace whose time is over and that this agent has not traced.
     pub(super) fn close(&mut self, uid: &Uid, now: Now) {
         let last = self.earlier.remove(uid).filter(|last| !last.is_final);
         let Some(tracked) = self.traces.get_mut(uid) else { return };
         tracked.stand = Stand::Ended;
-        // Nobody else says that no more is to come.
+        // No other agent marks the report as final.
         if let Some(last) = last {
             if last.stacks.is_some() {
-                // Without stacks of its own: the writer adds those of the agent before.
+                // The profile has no stacks of its own; the writer adds those of the earlier agent.
                 let epoch = last.epoch.saturating_add(1);
                 let profile = closing_profile(&tracked.trace, &self.settings.node, epoch, now.time);
                 self.actions.push(Action::Profile(Box::new(profile)));
@@ -223,7 +224,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Ends a trace here, for good or until another agent goes on.
+    /// Ends a trace here, either for good or until another agent continues.
     pub(super) fn end(&mut self, uid: &Uid, is_final: bool, now: Now) {
         let Some(tracked) = self.traces.get(uid) else { return };
         if tracked.stand.session().is_none() {
@@ -233,7 +234,7 @@ impl<C: Counter> State<C> {
         if let Stand::Counting(_) = tracked.stand {
             self.deselect(uid);
         }
-        // While the counter still has the programs, which know the folders of cgroups that are gone.
+        // The counter still has the programs here, which know the folders of removed cgroups.
         self.profile(uid, is_final, now);
         self.report(uid, is_final, now);
         self.counter.stop(uid);
@@ -245,7 +246,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Counts no more, but keeps what was counted.
+    /// Stops counting, but keeps the counts.
     fn deselect(&mut self, uid: &Uid) {
         let Some(spec) = self.counter.spec(uid).filter(|spec| !spec.cgroups.is_empty()) else { return };
         let nothing = SessionSpec { cgroups: BTreeMap::new(), ..spec.clone() };

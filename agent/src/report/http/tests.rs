@@ -15,7 +15,7 @@ use crate::report::{Counted, History, Identities, Outcome, report};
 use crate::session::{self, Pod, Trace};
 
 const MAIN: u64 = 11;
-/// The same container after it began again.
+/// Cgroup of the same container after a restart.
 const MAIN_AGAIN: u64 = 12;
 const SIDECAR: u64 = 13;
 
@@ -211,7 +211,7 @@ fn what_is_missing_is_told_by_reason() {
     assert_eq!(totals.lost, lost.map(|(name, count)| (name.to_owned(), count)).into());
 }
 
-/// Requests whose durations spread over four orders of magnitude.
+/// Makes requests whose durations spread over four orders of magnitude.
 fn busy(endpoints: u64, requests: u64, path: impl Fn(u64) -> String) -> HttpSnapshot {
     let mut random = fastrand::Rng::with_seed(7);
     let rows: Vec<Row<HttpOwner>> = (0..endpoints)

@@ -16,7 +16,7 @@ struct Program {
     program: String,
 }
 
-/// Figures of an agent; all copies are one.
+/// Metrics of an agent. All clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AgentMetrics {
     pub(crate) common: Common,
@@ -36,7 +36,7 @@ pub(crate) struct AgentMetrics {
 }
 
 impl AgentMetrics {
-    /// The metrics, and the registry that has them all.
+    /// Creates the metrics, and a registry that contains them all.
     pub(crate) fn new() -> (Self, Registry) {
         let (metrics, mut registry) = (Self::default(), Registry::with_prefix("traffictrace_agent"));
         metrics.common.register(&mut registry);
@@ -89,19 +89,19 @@ impl AgentMetrics {
         (metrics, registry)
     }
 
-    /// Takes how the traces stand: how many count, how many are refused, and how many pods there are.
+    /// Sets the number of traces that are counted, of traces that are refused, and of pods.
     pub(crate) fn set_state(&self, counting: usize, refused: usize, pods: usize) {
         self.sessions.set(signed(counting as u64));
         self.sessions_refused.set(signed(refused as u64));
         self.pods.set(signed(pods as u64));
     }
 
-    /// Takes what the engine tells of itself.
+    /// Sets the figures about the engine.
     pub(crate) fn set_engine(&self, stats: &EngineStats) {
         self.cgroups.set(signed(stats.cgroups as u64));
         self.flows.set(signed(stats.slots_in_use as u64));
         self.flow_table_size.set(signed(stats.slots as u64));
-        // With the programs go their figures.
+        // When the programs are unloaded, their figures are removed.
         self.program_time.clear();
         self.program_runs.clear();
         for program in stats.programs.iter().filter(|program| program.runs > 0) {
@@ -112,7 +112,7 @@ impl AgentMetrics {
         self.add_losses(&stats.losses);
     }
 
-    /// The engine's losses only grow, but for an upper bound that can fall.
+    /// Adds the growth of the engine's losses. One of them is an upper bound that can fall.
     fn add_losses(&self, losses: &Losses) {
         let Losses { table_full, processes_lost, cgroups_not_named, rx_bytes, tx_bytes, missed_events } =
             losses;
@@ -129,17 +129,17 @@ impl AgentMetrics {
         }
     }
 
-    /// A drain of the flow table took so long.
+    /// Records the duration of a drain of the flow table.
     pub(crate) fn drained(&self, took: Duration) {
         self.drain.observe(took);
     }
 
-    /// A report was written, or not.
+    /// Counts an attempt to write a report, by its result.
     pub(crate) fn report_written(&self, written: Written) {
         self.report_writes.get_or_create(&written.label()).inc();
     }
 
-    /// Takes the number of reports that wait to be written, and the time that the oldest has waited.
+    /// Sets the number of reports that wait to be written, and the waiting time of the oldest.
     pub(crate) fn set_reports_waiting(&self, count: usize, oldest: Duration) {
         self.reports_waiting.set(signed(count as u64));
         self.report_age.set(oldest.as_secs_f64());

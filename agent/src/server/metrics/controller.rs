@@ -9,7 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Common, Fraction, Result, Times, Written, register, signed};
 
-/// Figures of the controller; all copies are one.
+/// Metrics of the controller. All clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ControllerMetrics {
     pub(crate) common: Common,
@@ -23,7 +23,7 @@ pub(crate) struct ControllerMetrics {
 }
 
 impl ControllerMetrics {
-    /// The metrics, and the registry that has them all.
+    /// Creates the metrics, and a registry that contains them all.
     pub(crate) fn new() -> (Self, Registry) {
         let (metrics, mut registry) = (Self::default(), Registry::with_prefix("traffictrace_controller"));
         metrics.common.register(&mut registry);
@@ -53,7 +53,7 @@ impl ControllerMetrics {
         (metrics, registry)
     }
 
-    /// Takes how much is known, and how long the oldest news waits that no status has.
+    /// Sets the numbers of traces and reports, and the waiting time of the oldest news that is in no status yet.
     pub(crate) fn set_state(&self, traces: usize, reports: usize, running: u64, oldest: Duration) {
         self.traces.set(signed(traces as u64));
         self.reports.set(signed(reports as u64));
@@ -61,13 +61,13 @@ impl ControllerMetrics {
         self.status_age.set(oldest.as_secs_f64());
     }
 
-    /// A request is done.
+    /// Records the result and duration of a write.
     pub(crate) fn written(&self, written: Written, took: Duration) {
         self.status_writes.get_or_create(&written.label()).inc();
         self.write_duration.observe(took);
     }
 
-    /// An Event was told.
+    /// Counts an Event that was sent.
     pub(crate) fn told(&self) {
         self.events.inc();
     }

@@ -1,5 +1,5 @@
-//! Metrics of agent and controller. No label comes from traffic, and none has the name of a user's object: how many there
-//! are of them must not depend on what users do.
+//! Metrics of agent and controller. No label contains data from traffic or names of users' objects, so that users
+//! cannot influence the number of series.
 
 mod agent;
 mod controller;
@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) use self::agent::AgentMetrics;
 pub(crate) use self::controller::ControllerMetrics;
 
-/// The interval at which metrics are brought up to date.
+/// Interval at which metrics are updated.
 pub(crate) const FIGURES: Duration = Duration::from_secs(5);
 
 /// A gauge with a fraction.
@@ -42,16 +42,16 @@ pub(crate) struct Resource {
     resource: String,
 }
 
-/// The outcome of a write, for the label `result`.
+/// Result of a write, for the label `result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// The API server took it.
+    /// The API server accepted the write.
     Ok,
-    /// Somebody else had written meanwhile.
+    /// Another writer had changed the object in between.
     Conflict,
-    /// The object, its namespace or its type was gone.
+    /// The object, its namespace or its type did not exist.
     Gone,
-    /// The API server refused it.
+    /// The API server refused the write.
     Refused,
     /// There was no answer.
     Unanswered,
@@ -69,7 +69,7 @@ impl Written {
         Result { result }
     }
 
-    /// The outcome of a request that failed.
+    /// Returns the result of a failed request.
     pub(crate) fn failed(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => match status.code {
@@ -82,7 +82,7 @@ impl Written {
     }
 }
 
-/// Figures that agent and controller have alike.
+/// Metrics that agent and controller share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Common {
     watch_interruptions: Family<Resource, Counter>,
@@ -108,19 +108,20 @@ impl Common {
         registry.register("queue", "Events from watches that wait", self.queue.clone());
     }
 
-    /// A watch was interrupted.
+    /// Counts an interruption of a watch.
     pub(crate) fn watch_interrupted(&self, resource: &str) {
         self.watch_interruptions.get_or_create(&Resource { resource: resource.to_owned() }).inc();
     }
 
-    /// Takes the milliseconds by which this machine's clock is ahead of the API server's, and the events that wait.
+    /// Sets the milliseconds by which this machine's clock is ahead of the API server's, and the number of waiting
+    /// events.
     pub(crate) fn set_state(&self, clock_offset: Option<i64>, events: usize) {
         self.clock_offset.set(clock_offset.unwrap_or(0) as f64 / 1000.0);
         self.queue.set(signed(events as u64));
     }
 }
 
-/// A histogram of times from a tenth of a millisecond to some seconds.
+/// A histogram of durations from 0.1 ms to some seconds.
 #[derive(Clone, Debug)]
 struct Times(Histogram);
 
@@ -140,7 +141,7 @@ impl Times {
     }
 }
 
-/// Registers gauges, each with its name and what it tells.
+/// Registers gauges, each with its name and help text.
 fn register(registry: &mut Registry, gauges: &[(&str, &str, &Gauge)]) {
     for (name, help, gauge) in gauges {
         registry.register(*name, *help, (*gauge).clone());

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use super::*;
 use crate::engine::{EngineStats, ProgramStats};
 
-/// The text of all metrics, each of which has a value.
+/// Returns the text of all metrics, with a value for each.
 fn text() -> String {
     let (agent, agents) = AgentMetrics::new();
     agent.common.watch_interrupted("pods");
@@ -27,7 +27,7 @@ fn text() -> String {
     encode(&agents) + &encode(&controllers)
 }
 
-/// The names under which Prometheus knows them.
+/// Returns the names of the metrics in Prometheus.
 fn names(text: &str) -> BTreeSet<String> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
@@ -72,7 +72,7 @@ fn losses_are_counters_that_do_not_fall() {
     }
 }
 
-/// The rules and the dashboard of the chart name no metric that there is none of.
+/// Every metric that the chart's rules and dashboard name must exist.
 #[test]
 fn rules_and_dashboard_name_metrics_that_exist() {
     let known = names(&text());

@@ -9,8 +9,8 @@ use crate::stacks::{
 const START: u64 = 0x5555_0000_0000;
 const STACK: u64 = 0x7fff_0000_0000;
 
-/// The part of this program that has its first page of code, its tables and its headers is too large to be changed again
-/// and again; a library of the system is not.
+/// Returns a library of the system, and the file offset of its code. This program itself would be too large to be
+/// changed again and again.
 fn library() -> Option<(Vec<u8>, u64)> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let line = maps.lines().find(|line| line.contains(" r-xp ") && line.contains("libgcc_s"))?;
@@ -77,7 +77,7 @@ fn hostile_files_are_read_and_followed_to_an_end() {
         }
     }
     assert!(loaded > 500, "{loaded}");
-    // One takes far below a millisecond.
+    // Each file takes far less than a millisecond.
     assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }
 
@@ -130,7 +130,7 @@ fn files_beyond_the_room_are_refused_until_there_is_some() {
     assert!(images.tidy());
 }
 
-/// A file that is mapped as code from 0x1000 on, with sections of these names and lengths, and nothing in them.
+/// Makes a file whose code is mapped from 0x1000 on, with empty sections of these names and lengths.
 fn sparse(folder: &Path, sections: &[(&str, u32, u64)]) -> File {
     use std::os::unix::fs::FileExt as _;
     const BODIES: u64 = 1 << 20;
@@ -198,7 +198,7 @@ fn one_file_takes_half_of_the_room_at_most() {
         let mut images = Images::default();
         let (image, _) = images.load(file, Path::new("/a"), 0x1000).unwrap();
         assert_eq!(image.bytes() as u64, mib(kept));
-        // Tens of milliseconds, although the file claims to have two gigabytes.
+        // This takes tens of milliseconds, although the file claims to have two gigabytes.
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 }

@@ -4,14 +4,14 @@ use std::fmt::{self, Write};
 
 use crate::elf::MOST_TEXT;
 
-/// Length of a name up to which it is shown, in bytes.
+/// Maximum length of a name, in bytes.
 const MOST_SHOWN: usize = 512;
-/// What a name that was cut ends with.
+/// End of a name that was cut.
 const CUT: char = '…';
-/// Nesting up to which a name of C++ is followed.
+/// Maximum nesting of a C++ name.
 const MOST_NESTED: u32 = 128;
 
-/// A text that ends when it is long enough: a short name can stand for an endless one.
+/// A text of limited length, since a short symbol can stand for an endless name.
 #[derive(Debug, Default)]
 struct Bounded {
     text: String,
@@ -25,14 +25,14 @@ impl Write for Bounded {
     }
 }
 
-/// The name of a function of C, C++, Rust or Go, by its symbol.
+/// Returns the name of a C, C++, Rust or Go function from its symbol.
 pub(in crate::stacks) fn demangled(symbol: &[u8]) -> String {
     let text = String::from_utf8_lossy(symbol);
-    // What was cut when it was read would be read wrong.
+    // A symbol that was cut when it was read would be demangled wrongly.
     if symbol.len() >= MOST_TEXT {
         return clean(&text);
     }
-    // A part that the compiler made of a function: `name.cold`, `name.isra.0`.
+    // The suffix marks a part that the compiler split off a function: `name.cold`, `name.isra.0`.
     let (whole, _) = text.split_once('.').unwrap_or((&text, ""));
     let found = rust(&text).or_else(|| cpp(&text)).or_else(|| cpp(whole));
     clean(found.as_deref().unwrap_or(&text))
@@ -41,7 +41,7 @@ pub(in crate::stacks) fn demangled(symbol: &[u8]) -> String {
 fn rust(symbol: &str) -> Option<String> {
     let name = rustc_demangle::try_demangle(symbol).ok()?;
     let mut to = Bounded::default();
-    // Without the hash. What is too long is cut.
+    // The name without its hash. A name that is too long is cut.
     let _ = write!(to, "{name:#}");
     (!to.text.is_empty()).then_some(to.text)
 }
@@ -60,7 +60,7 @@ fn cpp(symbol: &str) -> Option<String> {
     (written.is_ok() || is_cut).then_some(to.text).filter(|text| !text.is_empty())
 }
 
-/// A name without control characters, and no longer than is shown.
+/// Removes control characters from a name, and cuts it to the maximum length.
 pub(in crate::stacks) fn clean(name: &str) -> String {
     let mut shown: String =
         name.chars().map(|c| if is_plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect();
@@ -71,7 +71,8 @@ pub(in crate::stacks) fn clean(name: &str) -> String {
     shown
 }
 
-/// Control characters, and those that turn the direction of a text, would spoil what is around them.
+/// Returns false for control characters and for those that change the direction of text, which would spoil the text
+/// around them.
 fn is_plain(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_short_symbol_of_an_endless_name_is_cut() {
-        // Each substitution is twice the one before.
+        // Each substitution is twice as long as the one before.
         let symbol = format!("_Z1fI{}E", "St4pairIS_S_E".repeat(70));
         assert!(demangled(symbol.as_bytes()).len() <= MOST_SHOWN);
         let types: String = (0..30).map(|number| format!("1aIS{number}_S{number}_E")).collect();

@@ -1,4 +1,4 @@
-//! The kernel's functions, by its own list.
+//! The kernel's functions, from its own list (`/proc/kallsyms`).
 
 use std::{
     fs::File,
@@ -6,28 +6,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes of the list that are read.
+/// Maximum number of bytes that are read of the list.
 const MOST_READ: u64 = 64 << 20;
-/// Functions that are kept.
+/// Maximum number of functions that are kept.
 const MOST_FUNCTIONS: usize = 1 << 19;
-/// Bytes of names that are kept.
+/// Maximum number of bytes of names that are kept.
 const MOST_NAMES: usize = 16 << 20;
-/// Time between two tries to read the list.
+/// Minimum time between two attempts to read the list.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The functions of the kernel that runs.
+/// The functions of the running kernel.
 #[derive(Debug, Default)]
 pub(in crate::stacks) struct Kernel {
-    /// Addresses, and places of names, by address.
+    /// Addresses with the offsets of their names, sorted by address.
     functions: Vec<(u64, u32)>,
-    /// Names, each ended by a line break, with the module in brackets behind a tab.
+    /// Names, each ended by a line break. A module's name follows after a tab, in brackets.
     names: String,
     read: Option<Instant>,
 }
 
 impl Kernel {
-    /// The name of the function at an address, and the module that has it, if it is one; nothing where the kernel does not
-    /// tell addresses, as to programs without the right to see them.
+    /// Returns the name of the function at an address, and its module if it has one. Returns `None` if the kernel does
+    /// not show addresses, for example to programs without the right to see them.
     pub(in crate::stacks) fn name_at(&mut self, address: u64) -> Option<(&str, &str)> {
         if self.read.is_none_or(|read| self.functions.is_empty() && read.elapsed() >= PAUSE) {
             self.refresh();
@@ -46,7 +46,7 @@ impl Kernel {
         }
     }
 
-    /// Bytes that are kept.
+    /// Size in bytes.
     pub(in crate::stacks) fn bytes(&self) -> usize {
         self.names.len() + self.functions.len() * size_of::<(u64, u32)>()
     }

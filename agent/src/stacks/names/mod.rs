@@ -1,7 +1,7 @@
-//! Names of functions: by a file's table of symbols, by Go's own table (`elf`), by what a runtime writes about the code that it
-//! makes, and by the kernel's list.
+//! Names of functions: from a file's symbol table, from Go's own table (`elf`), from a runtime's list of generated
+//! code, and from the kernel's list.
 //!
-//! Tables of names stay in their files; a name is read when a function is first seen.
+//! Tables of names stay in their files. A name is read when a function is first seen.
 
 mod clean;
 mod kernel;

@@ -1,5 +1,5 @@
-//! What runtimes write about the code that they make: `/tmp/perf-PID.map`, a line for each function, with its address, its
-//! length and its name. Only new lines are read; names stay in the file.
+//! A runtime's list of its generated code: `/tmp/perf-PID.map` has a line for each function, with address, length and
+//! name. Only new lines are read, and names stay in the file.
 
 use std::{
     collections::BTreeMap,
@@ -14,52 +14,52 @@ use crate::{
     foreign::{open_within, root_of},
 };
 
-/// Bytes that are read at once.
+/// Number of bytes in one read.
 const CHUNK: usize = 1 << 20;
-/// Chunks that are read in one go: a hostile process can write all the time.
+/// Maximum number of such reads in a row, since a hostile process can write all the time.
 const MOST_CHUNKS: usize = 2;
-/// Functions of a process that are kept.
+/// Maximum number of functions of a process that are kept.
 const MOST_FUNCTIONS: usize = 1 << 16;
-/// Length of a line up to which it is read.
+/// Maximum length of a line, in bytes.
 const MOST_LINE: usize = 1 << 14;
 
-/// Code that a process made.
+/// A generated function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Made {
     end: u64,
-    /// Place of the name in the file.
+    /// Offset of the name in the file.
     name: u64,
 }
 
-/// The functions that a process made.
+/// The generated functions of a process.
 #[derive(Debug)]
 pub(in crate::stacks) struct PerfMap {
     path: PathBuf,
     file: Option<File>,
-    /// Up to where the file was read.
+    /// Offset up to which the file was read.
     read: u64,
-    /// By address; none overlaps another.
+    /// The functions by address, which do not overlap.
     functions: BTreeMap<u64, Made>,
 }
 
 impl PerfMap {
-    /// That of a process, by its number in its own namespace.
+    /// Creates the list of a process, given by its id in its own pid namespace.
     pub(in crate::stacks) fn new(number: u32) -> Self {
         let path = format!("/tmp/perf-{number}.map").into();
         Self { path, file: None, read: 0, functions: BTreeMap::new() }
     }
 
-    /// About how many bytes are kept: the tree's nodes are two thirds full.
+    /// Approximate size in bytes. The tree's nodes are about two thirds full.
     pub(in crate::stacks) fn bytes(&self) -> usize {
         self.functions.len() * (size_of::<(u64, Made)>() * 3 / 2 + 4)
     }
 
-    /// Whether there is such a file, as far as is known.
+    /// Returns true if the file is known to exist.
     pub(in crate::stacks) fn is_there(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Opens the file, so that it can be read when the process has ended.
+    /// Opens the file, so that it can be read after the process has ended.
     pub(in crate::stacks) fn open(&mut self, pid: u32) {
         self.file = self.found(pid).ok();
     }
@@ -68,7 +68,7 @@ impl PerfMap {
         root_of(pid).and_then(|root| open_within(&root, &self.path))
     }
 
-    /// Reads what was written since; whether there was anything.
+    /// Reads what was written since the last call. Returns true if there was anything.
     pub(in crate::stacks) fn refresh(&mut self, pid: u32) -> bool {
         let opened = self.found(pid).or_else(|error| match &self.file {
             Some(file) => file.try_clone(),
@@ -102,16 +102,16 @@ impl PerfMap {
         Ok(self.read != before)
     }
 
-    /// Reads the next whole lines; false at the end of the file.
+    /// Reads the next whole lines. Returns false at the end of the file.
     fn read_chunk(&mut self) -> io::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
-        // Often there are a few new lines.
+        // Often there are only a few new lines, so the buffer has their size.
         let new = file.metadata()?.len().saturating_sub(self.read);
         let mut bytes = vec![0; usize::try_from(new).unwrap_or(CHUNK).min(CHUNK)];
         let length = file.read_at(&mut bytes, self.read)?;
         let bytes = &bytes[..length];
         let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') else {
-            // A line without an end is left out, once it is longer than any.
+            // An unfinished line is skipped once it exceeds the maximum.
             self.read += if length > MOST_LINE { length as u64 } else { 0 };
             return Ok(length > MOST_LINE);
         };
@@ -130,7 +130,7 @@ impl PerfMap {
         Ok(true)
     }
 
-    /// Adds a function in place of all that it overlaps: they are older, and their code is gone.
+    /// Adds a function, and removes older ones that it overlaps, whose code is gone.
     fn insert(&mut self, address: u64, made: Made) {
         while let Some((older, _)) =
             self.functions.range(..made.end).next_back().filter(|(_, older)| older.end > address)
@@ -143,7 +143,7 @@ impl PerfMap {
         }
     }
 
-    /// The name of the function at an address.
+    /// Returns the name of the function at an address.
     pub(in crate::stacks) fn name_at(&self, address: u64) -> Option<Vec<u8>> {
         let (_, made) =
             self.functions.range(..=address).next_back().filter(|(_, made)| address < made.end)?;
@@ -151,7 +151,7 @@ impl PerfMap {
     }
 }
 
-/// Address and length in bytes, and where the name begins in the line; nothing if it is no such line.
+/// Parses a line into address, length in bytes, and offset of the name in the line; `None` if it is malformed.
 fn parse(line: &[u8]) -> Option<(u64, u64, usize)> {
     let mut fields = line.splitn(3, |byte| *byte == b' ');
     let (address, length, name) = (fields.next()?, fields.next()?, fields.next()?);
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(name(&map, 0x5000).as_deref(), Some("cut"));
         assert_eq!(name(&map, 0x1010).as_deref(), Some("newer"));
         assert_eq!(name(&map, 0x1000), None, "it was overwritten");
-        // A shorter file is another one.
+        // A file that became shorter is a new file.
         fs::write(&path, "6000 10 d\n").unwrap();
         assert!(map.refresh_from(open()).unwrap());
         assert_eq!((name(&map, 0x6000).as_deref(), map.functions.len()), (Some("d"), 1));

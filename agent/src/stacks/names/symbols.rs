@@ -1,30 +1,31 @@
-//! A file's table of symbols.
+//! Names of functions in a file's symbol table.
 
 use std::fs::File;
 
 use crate::elf::{FunctionSymbol, Range, text_at};
 
-/// Names of one function among which the best is chosen.
+/// Maximum number of names of one function from which the best is chosen.
 const MOST_ALIASES: usize = 16;
-/// Functions before an address that are asked whether they reach up to it: they can lie within each other.
+/// Maximum number of earlier functions that are checked for whether they extend to an address, since functions can be
+/// nested.
 const MOST_NESTED: usize = 8;
 
 /// The functions of a file.
 #[derive(Debug)]
 pub(in crate::stacks) struct Symbols<'a> {
-    /// By address.
+    /// Functions in the order of their addresses.
     pub(in crate::stacks) functions: &'a [FunctionSymbol],
     pub(in crate::stacks) file: &'a File,
-    /// Where the names are.
+    /// Location of the string table.
     pub(in crate::stacks) names: Range,
 }
 
 impl Symbols<'_> {
-    /// The name of the function at an address of the file.
+    /// Returns the name of the function at an address of the file.
     pub(in crate::stacks) fn name_at(&self, address: u64) -> Option<Vec<u8>> {
         let behind = self.functions.partition_point(|function| function.address <= address);
         let before = self.functions[..behind].iter().rev();
-        // One without a size reaches up to the next.
+        // A function without a size extends to the next one.
         let covers = |function: &&FunctionSymbol| match function.size {
             0 => self.functions[behind - 1].address == function.address,
             size => address - function.address < u64::from(size),

@@ -1,4 +1,4 @@
-//! Stacks of real programs, which stand still in a system call.
+//! Stacks of real programs that wait in a system call.
 
 mod dump;
 mod programs;

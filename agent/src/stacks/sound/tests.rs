@@ -4,7 +4,7 @@ const HEADER: u64 = 0x1000;
 const FRAMES: u64 = 0x2000;
 const CODE: u64 = 0x10_0000;
 
-/// Tables with one function of 256 bytes, whose instructions these are.
+/// Makes tables with one function of 256 bytes, with these unwinding instructions.
 fn tables_of(instructions: &[u8]) -> (Vec<u8>, Vec<u8>) {
     // Version 1, no augmentation, code factor 1, data factor -8, return address in register 16; cfa = rsp + 8.
     let mut common = vec![0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0x0c, 7, 8, 0x90, 1];
@@ -19,7 +19,7 @@ fn tables_of(instructions: &[u8]) -> (Vec<u8>, Vec<u8>) {
     frames.extend(256_u64.to_le_bytes());
     frames.extend(instructions);
     frames.extend([0; 4]);
-    // Version 1; the pointer absolute of 8 bytes, the count of 4, the table absolute of 8.
+    // Version 1; encodings: absolute pointer of 8 bytes, count of 4, table of absolute addresses of 8.
     let mut header = vec![1, 4, 3, 4];
     header.extend(FRAMES.to_le_bytes());
     header.extend(1_u32.to_le_bytes());
@@ -39,7 +39,7 @@ fn tables<'a>(eh_frame: &'a [u8], header: &'a [u8]) -> Tables<'a> {
 
 #[test]
 fn expressions_that_jump_are_not_followed() {
-    // DW_CFA_def_cfa_expression of DW_OP_breg7 8, as of a procedure linkage table.
+    // DW_CFA_def_cfa_expression of DW_OP_breg7 8, as in a procedure linkage table.
     assert!(sound(&[0x0f, 2, 0x77, 8]));
     // DW_OP_skip -3, which never ends.
     assert!(!sound(&[0x0f, 3, 0x2f, 0xfd, 0xff]));
@@ -48,7 +48,7 @@ fn expressions_that_jump_are_not_followed() {
     // DW_CFA_expression and DW_CFA_val_expression of rbp.
     assert!(!sound(&[0x10, 6, 3, 0x2f, 0xfd, 0xff]));
     assert!(!sound(&[0x16, 6, 3, 0x2f, 0xfd, 0xff]));
-    // Behind others.
+    // The same after other instructions.
     assert!(!sound(&[0x0e, 16, 0x0f, 3, 0x2f, 0xfd, 0xff]));
 }
 

@@ -9,14 +9,14 @@ fn nothing(pid: u32) -> Sample<'static> {
     Sample { program: Program { pid, number: 0 }, tid: pid, user: Taken::Nothing, kernel: &[] }
 }
 
-/// The tags that have come back, with their stacks.
+/// Takes the results that have come back.
 fn taken(worker: &mut Worker<u32>, limit: Option<Duration>) -> Vec<(u32, Stacks)> {
     let mut taken = Vec::new();
     worker.take(limit, &mut |stacks, tag| taken.push((tag, stacks)), &mut |_, _| {});
     taken
 }
 
-/// One without a thread: nothing ever comes back.
+/// Makes a handle without a thread, so that nothing ever comes back.
 fn without_thread() -> (Worker<u32>, mpsc::Receiver<Work<u32>>, mpsc::Sender<Outcome<u32>>) {
     let (work, to_do) = mpsc::channel();
     let (done, outcomes) = mpsc::channel();
@@ -67,7 +67,7 @@ fn a_wait_in_vain_is_not_repeated() {
     let begin = Instant::now();
     assert!(taken(&mut worker, Some(limit)).is_empty());
     assert!(begin.elapsed() >= limit && worker.stuck);
-    // An hour would be noticed.
+    // A wait of an hour would be noticed.
     assert!(taken(&mut worker, Some(Duration::from_secs(3600))).is_empty());
     done.send(Outcome::Resolved { stacks: Stacks::default(), bytes: SAMPLE_BYTES, tag: 7 }).unwrap();
     assert_eq!(taken(&mut worker, LIMIT).len(), 1);
@@ -82,7 +82,7 @@ fn without_its_thread_nothing_is_taken_and_nothing_waits() {
     assert!(taken(&mut worker, LIMIT).is_empty());
 }
 
-/// Names that this process says it has given to functions, in the file that runtimes write.
+/// A list of generated code for this process, in the form that runtimes write.
 struct Written {
     path: String,
     file: fs::File,
@@ -101,25 +101,25 @@ impl Written {
 
 impl Drop for Written {
     fn drop(&mut self) {
-        // A file that stays behind in /tmp spoils nothing.
+        // A file that stays in /tmp does no harm.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 #[test]
 fn a_function_that_was_named_just_before_is_looked_at_again() {
-    // Nobody has code there.
+    // No process has code at this address.
     const FIRST: u64 = 0x1000;
     let mut written = Written::new();
     let mut worker = Worker::start().unwrap();
     let number = |round: u32| FIRST + u64::from(round) * 0x10;
-    // Only some of the looks come after the file was read last.
+    // Only some of the attempts come after the last read of the list.
     for round in 0..20 {
         written.add(number(round), &format!("made{round}"));
         let addresses = [number(round)];
         let sample = Sample { user: Taken::Addresses(&addresses), ..nothing(process::id()) };
         assert!(worker.give(&sample, USER, round));
-        // Wait for the look: it comes back at once, or waits for another.
+        // Waits for the attempt: the sample comes back at once, or waits for another attempt.
         taken(&mut worker, Some(Duration::from_millis(1))).iter().for_each(assert_named);
         worker.stuck = false;
     }
@@ -136,7 +136,7 @@ fn assert_named((round, stacks): &(u32, Stacks)) {
 #[test]
 fn what_waits_for_another_look_has_a_bound_and_comes_back_at_the_end() {
     let mut worker = Worker::start().unwrap();
-    // Nothing is ever mapped there.
+    // Nothing is ever mapped at this address.
     let addresses = [0x20; 1000];
     let sample = Sample { user: Taken::Addresses(&addresses), ..nothing(process::id()) };
     let most = MOST_WAITING / (SAMPLE_BYTES + size_of_val(&addresses));

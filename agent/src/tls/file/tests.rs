@@ -1,16 +1,16 @@
-//! Against real programs, where this machine has them.
+//! Tests with real programs, if this machine has them.
 
 use std::{fs, path::Path, process::Command};
 
 use super::*;
 
-/// Whether something needed is missing; says so, and fails where everything must be there.
+/// Reports that something needed is missing; fails if `CI=true`.
 fn skip(what: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what} is missing");
     eprintln!("SKIPPED: {what} is missing");
 }
 
-/// A program that uses TLS, built by Go; nothing if there is no Go.
+/// Builds a Go program that uses TLS; `None` if Go is not installed.
 fn go_program(folder: &Path, flags: &[&str]) -> Option<File> {
     const SOURCE: &str = "package main\n\
         import (\"crypto/tls\"; \"io\")\n\
@@ -53,21 +53,21 @@ fn a_program_of_go_has_a_probe_at_each_return() {
         assert!(write.returns.is_empty());
         let all = fs::read(folder.path().join("program")).unwrap();
         if cfg!(target_arch = "x86_64") {
-            // push rbp, or sub rsp: what comes behind the check of the stack.
+            // push rbp, or sub rsp, which follow the stack check.
             assert!(matches!(all[read.begins as usize], 0x55 | 0x48), "{read:?}");
             assert!(read.returns.iter().all(|at| all[*at as usize] == 0xc3), "{read:?}");
         }
     }
 }
 
-/// Both are built with the same flags of the linker but for the symbols, which come last in a file.
+/// Both programs are linked with the same flags, except for the symbols, which come last in a file.
 #[test]
 fn a_stripped_program_of_go_has_the_same_places() {
     for mode in ["-buildmode=exe", "-buildmode=pie"] {
         let folder = tempfile::tempdir().unwrap();
         let Some(whole) = go_program(folder.path(), &[mode, "-ldflags=-w"]) else { return };
         let by_symbols = program(&whole, "program").unwrap();
-        // The same file without its table of symbols.
+        // The same file with its symbol table hidden.
         let mut bytes = fs::read(folder.path().join("program")).unwrap();
         let sections = usize::try_from(u64::from_le_bytes(*bytes[40..].first_chunk().unwrap())).unwrap();
         let count = usize::from(u16::from_le_bytes(*bytes[60..].first_chunk().unwrap()));
@@ -116,7 +116,7 @@ fn hostile_files_have_nothing() {
     };
     assert!(program(&open(b""), "x").is_err());
     assert!(program(&open(&own[..64]), "x").is_err(), "tables beyond the end");
-    // Random bytes in the headers and in the tables of sections lead nowhere, and end.
+    // Random bytes in the headers and section tables cause neither a panic nor an endless loop.
     let small = &own[..own.len().min(1 << 16)];
     let table = usize::try_from(u64::from_le_bytes(*own[40..].first_chunk().unwrap())).unwrap();
     let sections = &own[table..];

@@ -1,4 +1,4 @@
-//! Memory that open connections take: of the process that follows them, and of the kernel.
+//! Memory that open connections take in the process that follows them, and in the kernel.
 
 use std::{
     io::{Read, Write},
@@ -21,12 +21,12 @@ use crate::{
     support::{Result, TestError, bpf},
 };
 
-/// Connections that are open at once.
+/// Number of connections that are open at once.
 const CONNECTIONS: u32 = 10_000;
-/// Files that this process needs beside connections.
+/// Number of file descriptors that this process needs besides its connections.
 const SPARE: u64 = 200;
 const LIMIT: Duration = Duration::from_secs(10);
-/// The map with what is kept of each socket, by the beginning of its name: the kernel cuts names.
+/// Name of the map with the state of each socket, cut as the kernel cuts names.
 const SOCKETS: &str = "tt_http_sockets";
 
 pub(super) fn run(bench: &Bench, stage: &Stage) -> Result<()> {
@@ -46,7 +46,7 @@ pub(super) fn run(bench: &Bench, stage: &Stage) -> Result<()> {
     let pid = commands.pid()?;
     let before = usage::memory(pid, "RssAnon")?;
     let connections = (0..CONNECTIONS).map(|_| ask(&nginx)).collect::<Result<Vec<TcpStream>>>()?;
-    // Once more, by the end of which it has taken what the first requests were.
+    // One more request each: when they are answered, the first ones have been processed.
     for connection in &connections {
         exchange(connection, &nginx).map_err(TestError::io("ask nginx"))?;
     }
@@ -85,7 +85,7 @@ pub(super) fn run(bench: &Bench, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Connects, and has the first request answered.
+/// Opens a connection and completes a first request on it.
 fn ask(nginx: &Nginx) -> Result<TcpStream> {
     interrupt::check()?;
     let connection = TcpStream::connect(nginx.at()).map_err(TestError::io("connect to nginx"))?;
@@ -94,7 +94,7 @@ fn ask(nginx: &Nginx) -> Result<TcpStream> {
     Ok(connection)
 }
 
-/// A request and its response, which is small enough for one read after its head has come.
+/// Sends a request and reads its response, which is small enough for one read once its head has come.
 fn exchange(mut connection: impl Read + Write, nginx: &Nginx) -> std::io::Result<()> {
     write!(connection, "GET /empty HTTP/1.1\r\nHost: {}\r\n\r\n", nginx.at())?;
     let mut response = Vec::new();

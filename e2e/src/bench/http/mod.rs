@@ -1,9 +1,9 @@
-//! What it costs a real server, and the process that reads, when its requests are shown.
+//! The cost of showing HTTP requests, for a real server and for the process that reads them.
 //!
-//! * [`rates`]: throughput, beside tracing without HTTP and beside nothing.
-//! * [`tls`]: throughput of a server that speaks TLS, whose plain text is read.
+//! * [`rates`]: throughput of a server, compared with tracing without HTTP and with no tracing.
+//! * [`tls`]: throughput of a server that speaks TLS, while its plain text is read.
 //! * [`reader`]: CPU of the process that parses, for each 10,000 requests.
-//! * [`memory`]: what many open connections take.
+//! * [`memory`]: memory that many open connections take.
 
 mod memory;
 mod rates;
@@ -21,15 +21,15 @@ use super::{
 };
 use crate::support::{Result, TestError};
 
-/// Arguments of what is switched on, by level: tracing alone, and with requests.
+/// Arguments of the command for each level: tracing alone, and with requests.
 const LEVELS: [&[&str]; 2] =
     [&["top", "-o", "json", "--interval", "5s", "--protocol", "TCP"], &["http", "-o", "json", "--summary"]];
-/// The level that has tracing alone.
+/// Index of the level that traces without requests.
 const TRACING: usize = 0;
-/// The level that has requests.
+/// Index of the level that traces with requests.
 const HTTP: usize = 1;
 
-/// What the servers are asked for, with the columns' names.
+/// The pages that are requested, with the names of their columns.
 const PAGES: [(Page, &str); 3] =
     [(Page::Empty, "2 bytes"), (Page::File, "a file of 1 KiB"), (Page::Compressed, "8 KiB compressed")];
 
@@ -44,7 +44,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     memory::run(bench, &stage)
 }
 
-/// Requests that the command counted that was switched off last, and records that it lost.
+/// Returns the number of requests that the last command counted, and the number of records that it lost.
 fn counted(commands: &Commands<'_>) -> Result<(f64, f64)> {
     let line = commands.last_line();
     let ending: Value =
@@ -55,7 +55,7 @@ fn counted(commands: &Commands<'_>) -> Result<(f64, f64)> {
     }
 }
 
-/// Fails unless requests are counted at this level: without that, its figures mean nothing.
+/// Fails unless requests are counted at this level; without that, its figures would mean nothing.
 fn check_counts(commands: &mut Commands<'_>, level: usize, mut crew: Crew) -> Result<()> {
     rounds::to(commands, Some(level), &mut crew)?;
     rounds::to(commands, None, &mut crew)?;

@@ -1,4 +1,4 @@
-//! Throughput of nginx, traced with requests, traced without them, and not traced.
+//! Throughput of nginx while it is traced with requests, traced without them, and not traced.
 
 use std::{path::Path, time::Duration};
 
@@ -17,21 +17,21 @@ use crate::{
     support::Result,
 };
 
-/// Passes through the workers in a block.
+/// Number of passes through the workers in a block.
 const PASSES: usize = 2;
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Place in a crew of a page's worker in the container that is traced.
+/// Index in the crew of a page's worker in the traced container.
 const fn traced(page: usize) -> usize {
     page * 2
 }
 
-/// Place in a crew of a page's worker in the container that nobody traces.
+/// Index in the crew of a page's worker in the container that is not traced.
 const fn plain(page: usize) -> usize {
     page * 2 + 1
 }
 
-/// Rate while a level was on, as a share of the rate around it, of each page's worker.
+/// Rate of each page's worker at a level, as a share of its rate while tracing was off just before and after.
 fn against_off(measured: &Measured, level: usize, worker: fn(usize) -> usize) -> Vec<Estimate> {
     let page = |page| measured.estimate(level, |round| round.off[worker(page)] / round.on[worker(page)]);
     (0..PAGES.len()).map(page).collect()
@@ -41,7 +41,8 @@ fn against_off(measured: &Measured, level: usize, worker: fn(usize) -> usize) ->
 fn against_tracing(measured: &Measured) -> Vec<Estimate> {
     let pairs = || measured.levels[TRACING].iter().zip(&measured.levels[HTTP]);
     let page = |page| {
-        // Each beside what was off around it, since there may be some seconds between the two.
+        // Each level is compared with the blocks around it that were off, since some seconds may lie between the two
+        // levels.
         let share = |(tracing, http): (&rounds::Round, &rounds::Round)| {
             let cost = |round: &rounds::Round| round.on[traced(page)] / round.off[traced(page)];
             cost(tracing) / cost(http)

@@ -1,4 +1,4 @@
-//! CPU of the process that reads and parses, for each 10,000 requests.
+//! CPU time of the process that reads and parses, for each 10,000 requests.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{
     support::Result,
 };
 
-/// Slices of each load, and their length.
+/// Number of slices of each load, and their length.
 const SLICES: usize = 8;
 const SLICE: Duration = Duration::from_millis(1000);
-/// Requests that the figures are for.
+/// Number of requests that the figures are given for.
 const REQUESTS: f64 = 10_000.0;
 
 pub(super) fn run(bench: &Bench, stage: &Stage) -> Result<()> {

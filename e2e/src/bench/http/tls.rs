@@ -1,4 +1,4 @@
-//! Throughput of an nginx that speaks TLS, with its plain text read and with its packets alone looked at.
+//! Throughput of an nginx that speaks TLS: while its plain text is read, and while only its packets are looked at.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     support::Result,
 };
 
-/// Arguments by level: requests without those inside TLS, and with them.
+/// Arguments of the command for each level: without the requests inside TLS, and with them.
 const LEVELS: [&[&str]; 2] = [super::LEVELS[HTTP], &["http", "-o", "json", "--summary", "--tls"]];
 const WITHOUT: usize = 0;
 const WITH: usize = 1;

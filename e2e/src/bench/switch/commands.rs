@@ -1,4 +1,4 @@
-//! The product on one host: a command for each level, started to switch it on and interrupted to switch it off.
+//! The product on one host: each level is a command that is started to switch it on and interrupted to switch it off.
 
 use std::{ffi::OsStr, fmt, path::Path, time::Duration};
 
@@ -10,28 +10,28 @@ use crate::{
     support::{Result, TestError, needs::Host, process::Process},
 };
 
-/// Beginning of the line that says that it traces.
+/// Beginning of the line that the product prints once it traces.
 const READY: &str = "Tracing ";
 
 /// Commands of the product that trace one cgroup.
 pub(in crate::bench) struct Commands<'a> {
     host: &'a Host,
     cgroup: &'a Path,
-    /// Arguments of each level's command, but for the cgroup.
+    /// Arguments of each level's command, without the cgroup.
     levels: &'a [&'a [&'a str]],
     process: Option<Process>,
     on: bool,
-    /// The last line that it printed.
+    /// The last line that the command printed.
     last: String,
 }
 
 impl<'a> Commands<'a> {
-    /// None of them runs yet.
+    /// Prepares the commands; none runs yet.
     pub(in crate::bench) fn new(host: &'a Host, cgroup: &'a Path, levels: &'a [&'a [&'a str]]) -> Self {
         Self { host, cgroup, levels, process: None, on: false, last: String::new() }
     }
 
-    /// The process id of the command that runs.
+    /// Process id of the running command.
     pub(in crate::bench) fn pid(&self) -> Result<u32> {
         let process = self.process.as_ref();
         Ok(process.ok_or_else(|| TestError::unexpected("the product", "it is switched off"))?.pid())
@@ -51,7 +51,7 @@ impl Switch for Commands<'_> {
         }
         if let Some(level) = level {
             let mut command = child::command("sh");
-            // It says on standard error that it traces.
+            // The command reports on standard error that it traces, so both outputs are merged.
             command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(&self.host.traffictrace);
             command.args(self.levels[level]).arg(OsStr::new("--cgroup")).arg(self.cgroup);
             self.process = Some(Process::start(&mut command)?);
@@ -67,7 +67,7 @@ impl Switch for Commands<'_> {
                 Ok(Some(line)) => self.last = line,
                 Ok(None) if self.on => return Err(TestError::unexpected("the product's end", &self.last)),
                 Ok(None) => {
-                    // Its output is closed: it is about to be gone, which dropping waits for.
+                    // Its output is closed, so the process is about to end; dropping it waits for that.
                     self.process = None;
                     return Ok(true);
                 }

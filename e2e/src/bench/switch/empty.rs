@@ -11,8 +11,8 @@ use traffictrace_ebpf::EMPTY_OBJECT;
 use super::Switch;
 use crate::support::{Result, TestError};
 
-/// Hooks in the order in which they are added, by the name of their program without `empty_`. The first of them are
-/// tracepoints, which every socket of the machine runs into; the others are attached to one cgroup.
+/// Hooks in the order in which they are added, by the name of their program without `empty_`. The first ones are
+/// tracepoints, which run for every socket of the machine; the others are attached to one cgroup.
 const HOOKS: [(&str, &str); 7] = [
     ("send", "sock_send_length"),
     ("recv", "sock_recv_length"),
@@ -27,14 +27,14 @@ const HOOKS: [(&str, &str); 7] = [
 pub(in crate::bench) struct Empty {
     programs: Ebpf,
     cgroup: File,
-    /// Undo what was attached.
+    /// Closures that detach the attached programs.
     attached: Vec<Detach>,
 }
 
 type Detach = Box<dyn FnOnce(&mut Program) -> Result<()>>;
 
 impl Empty {
-    /// Loads them; those of cgroups will be attached to this one.
+    /// Loads the programs; programs for cgroups will be attached to this one.
     pub(in crate::bench) fn load(cgroup: &Path) -> Result<Self> {
         let btf = Btf::from_sys_fs().map_err(failed)?;
         let mut programs = Ebpf::load(EMPTY_OBJECT).map_err(failed)?;
@@ -58,7 +58,7 @@ impl Empty {
 
     fn attach(&mut self, name: &str) -> Result<()> {
         const ALONE: CgroupAttachMode = CgroupAttachMode::Single;
-        /// Attaches, and keeps how to detach.
+        /// Attaches a program and keeps a closure that detaches it.
         macro_rules! link {
             ($kind:ident, $program:expr, $($argument:expr),*) => {{
                 let link = $program.attach($($argument),*).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! Things that are switched on and off while load runs.
+//! Things that can be switched on and off while load runs.
 
 mod commands;
 mod empty;
@@ -10,11 +10,11 @@ use std::fmt;
 pub(super) use self::{commands::Commands, empty::Empty, product::Product, tool::Tool};
 use crate::support::Result;
 
-/// Something with one or more levels that can be on, or off. Its display is its name in tables.
+/// Something that can be off, or on at one or more levels. Its `Display` is its name in tables.
 pub(super) trait Switch: fmt::Display {
-    /// Begins to go to a level, or off, without waiting for it.
+    /// Begins to switch to a level, or off, without waiting for the end.
     fn begin(&mut self, level: Option<usize>) -> Result<()>;
 
-    /// Returns true once that level has been reached, or all is off; does not wait.
+    /// Returns true once the level is reached, or everything is off; does not wait.
     fn done(&mut self) -> Result<bool>;
 }

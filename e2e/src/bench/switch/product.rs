@@ -1,4 +1,4 @@
-//! The product, as a node runs it: an agent that stays, and a trace that comes and goes.
+//! The product as it runs on a node: an agent that stays, and a trace that is added and removed.
 
 use std::{
     fmt, fs,
@@ -14,25 +14,25 @@ use crate::{
     support::{Result, TestError, bpf, needs::Host, process::Process},
 };
 
-/// Time for which the number of links must not change before they are all there.
+/// Time for which the number of links must stay the same before all of them count as attached.
 const STEADY: Duration = Duration::from_millis(60);
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A standalone agent. Switched on, one trace selects the stage's pods, all but the plain one.
+/// A standalone agent. Switched on, one trace selects all pods of the stage except the plain one.
 pub(in crate::bench) struct Product {
     process: Process,
     folder: tempfile::TempDir,
-    /// Number of traces so far; each has a name of its own.
+    /// Number of traces so far, which gives each trace its own name.
     traces: u32,
     on: bool,
-    /// Number of links that the process holds, and the time since which it has not changed.
+    /// Number of links that the process holds, and the time since which it is unchanged.
     links: usize,
     since: Instant,
     seen: Option<Seen>,
 }
 
 impl Product {
-    /// Starts the agent. With `rates`, switching it off fails when the kernel's BPF statistics were on.
+    /// Starts the agent. With `rates`, switching it off fails if the kernel's BPF statistics were on.
     pub(in crate::bench) fn start(host: &Host, stage: &Stage, rates: bool) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         let mut pods = String::new();
@@ -52,16 +52,16 @@ impl Product {
         self.process.pid()
     }
 
-    /// Programs that were attached while it traced.
+    /// Programs that were attached while the agent traced.
     pub(in crate::bench) fn seen(&self) -> Option<&Seen> {
         self.seen.as_ref()
     }
 
-    /// Ends the agent while it traces; returns the bytes that the trace counted, received and sent.
+    /// Ends the agent while it traces; returns the bytes that the trace counted, received and sent together.
     ///
     /// # Errors
     ///
-    /// When it ends in any other way, or its status has no totals.
+    /// Fails when the agent ends in any other way, or when its status has no totals.
     pub(in crate::bench) fn finish(self) -> Result<u64> {
         self.process.signal(Signal::INT)?;
         let ended = self.process.wait(LIMIT)?;
@@ -98,13 +98,13 @@ impl Switch for Product {
              spec: {{selector: {{}}, duration: 1h}}\n",
             self.traces
         );
-        // Renamed, so that the agent never reads half of it.
+        // The file is renamed into place, so that the agent never reads half of it.
         let draft = self.folder.path().join("draft");
         write(&draft, &manifest)?;
         fs::rename(draft, self.manifest()).map_err(TestError::io("add a trace"))
     }
 
-    /// Off means that no link is left; on, that their number has not changed for a while.
+    /// Off is reached when no link is left; on, when the number of links has been stable for a while.
     fn done(&mut self) -> Result<bool> {
         let links = bpf::held_by(self.process.pid())?.links.len();
         if links != self.links {

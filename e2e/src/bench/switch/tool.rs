@@ -1,4 +1,4 @@
-//! Other tools that show the users of the network.
+//! Other tools that show which processes use the network.
 
 use std::{fmt, time::Duration};
 
@@ -12,23 +12,23 @@ use crate::{
 
 /// A tool that is started to switch it on and killed to switch it off.
 pub(in crate::bench) struct Tool {
-    /// Its name in tables.
+    /// Name of the tool in tables.
     title: &'static str,
     /// Program that must be installed.
     program: &'static str,
-    /// Command for the shell, which it replaces.
+    /// Shell command; it ends in `exec`, so that the tool replaces the shell.
     command: &'static str,
-    /// Word that it prints once it counts.
+    /// Text that the tool prints once it counts.
     ready: &'static str,
     process: Option<Process>,
     on: bool,
 }
 
-/// Title, program, command, and the word that says that it counts.
+/// Title, program, command, and the text that shows that the tool counts.
 const TOOLS: [(&str, &str, &str, &str); 3] = [
     ("`tcpdump -w /dev/null`", "tcpdump", "exec tcpdump -i lo -w /dev/null 2>&1", "listening on"),
     ("`nethogs`", "nethogs", "exec nethogs -t -a -d 1", "Refreshing"),
-    // Its tracepoints need tracefs, which is mounted for it alone where it is not.
+    // bpftrace needs tracefs, which is mounted in a namespace of its own if the machine has not mounted it.
     (
         "`bpftrace`, bytes by process",
         "bpftrace",
@@ -42,7 +42,7 @@ const TOOLS: [(&str, &str, &str, &str); 3] = [
 ];
 
 impl Tool {
-    /// Tools that are installed; prints the names of those that are not.
+    /// Returns the tools that are installed and prints the names of the others.
     pub(in crate::bench) fn installed() -> Vec<Self> {
         TOOLS
             .into_iter()
@@ -57,7 +57,8 @@ impl Tool {
             .collect()
     }
 
-    /// A program that does nothing and takes as long to start as the others. Its cost is the measurement's own error.
+    /// A program that does nothing and takes as long to start as the tools. Its cost shows the error of the
+    /// measurement.
     pub(in crate::bench) fn nothing() -> Self {
         Self::new(
             "control: a program that does nothing",
@@ -76,7 +77,7 @@ impl Switch for Tool {
     fn begin(&mut self, level: Option<usize>) -> Result<()> {
         self.on = level.is_some();
         match &self.process {
-            // Not all of them heed a milder signal.
+            // SIGKILL, since not all tools react to a milder signal.
             Some(process) => process.signal(Signal::KILL),
             None => {
                 self.process = Some(Process::start(child::command("sh").args(["-c", self.command]))?);
@@ -93,7 +94,7 @@ impl Switch for Tool {
                 Ok(Some(_)) => {}
                 Ok(None) if self.on => return Err(TestError::unexpected(self.program, "it ended by itself")),
                 Ok(None) => {
-                    // Its output is closed: it is about to be gone, which dropping waits for.
+                    // Its output is closed, so the process is about to end; dropping it waits for that.
                     self.process = None;
                     return Ok(true);
                 }

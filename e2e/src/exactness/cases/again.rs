@@ -1,4 +1,5 @@
-//! One socket, several connections: disconnect(2) by connect(AF_UNSPEC), and opening again what failed.
+//! Several connections of one socket, one after the other: disconnect(2) by connect(AF_UNSPEC), and another try after a
+//! failed one.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -46,7 +47,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Another connection of the socket, with nothing moved yet.
+/// Opens another connection of the socket, on which nothing has moved yet.
 fn connect_again(
     stage: &Stage,
     socket: impl AsFd,
@@ -58,7 +59,7 @@ fn connect_again(
     Ok((Stream::new(stage, client, Some(Outbound))?, Stream::accept(stage, listener)?))
 }
 
-/// Moves bytes in both directions, and leaves some at both ends that nobody reads.
+/// Moves bytes in both directions and leaves some unread at both ends.
 fn exchange_partly(stage: &mut Stage, client: &Stream, server: &Stream, receive: Receive) -> Done {
     let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
     send_plain(client, &up)?;
@@ -79,7 +80,7 @@ fn new_socket(family: Family) -> Done<OwnedFd> {
     Ok(socket(family.number(), libc::SOCK_STREAM, 0)?)
 }
 
-/// Each disconnect finds bytes that have arrived and that nobody has read.
+/// Disconnects while bytes have arrived that nobody has read.
 fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let socket = new_socket(family)?;
     for _ in 0..3 {
@@ -96,7 +97,7 @@ fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     server.finish()
 }
 
-/// All connections of the socket have the same two addresses, and so one name.
+/// Opens connections that all have the same two addresses, and so one row.
 fn same_ports(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (listener, at) = listen(family)?;
     let socket = new_socket(family)?;
@@ -105,13 +106,13 @@ fn same_ports(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     for _ in 0..4 {
         let (client, server) = connect_again(stage, &socket, &listener, at)?;
         exchange_partly(stage, &client, &server, receive)?;
-        // The reset ends the other end, which would keep the ports busy.
+        // The disconnect resets the connection, so that the server's end does not keep the ports busy.
         connect_unspec(&socket)?;
     }
     Ok(())
 }
 
-/// A socket that was connected becomes a listening one.
+/// Turns a connected socket into a listening one.
 fn then_listens(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (listener, at) = listen(family)?;
     let socket = new_socket(family)?;
@@ -127,7 +128,7 @@ fn then_listens(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     exchange(stage, &client, &server, receive)
 }
 
-/// The disconnect throws bytes away that were taken from the application and never left.
+/// Disconnects with unsent bytes: bytes that send accepted are thrown away and never leave.
 fn unsent(stage: &mut Stage, family: Family) -> Done {
     let socket = new_socket(family)?;
     for _ in 0..2 {
@@ -141,7 +142,7 @@ fn unsent(stage: &mut Stage, family: Family) -> Done {
     exchange(stage, &client, &server, recv_plain)
 }
 
-/// Sends until the kernel takes no more.
+/// Sends until the kernel accepts no more.
 pub(super) fn fill(stream: &Stream) -> Done {
     loop {
         match send(&stream.socket, &[1; 50_021], SendFlags::DONTWAIT) {
@@ -167,21 +168,21 @@ fn after_refusal(stage: &mut Stage, family: Family) -> Done {
     exchange(stage, &client, &server, recv_plain)
 }
 
-/// The peer has reset the connection before the socket is connected again.
+/// Connects the socket again after the peer has reset the connection.
 fn after_reset(stage: &mut Stage, family: Family) -> Done {
     let socket = new_socket(family)?;
     for _ in 0..3 {
         let (listener, at) = listen(family)?;
         let (client, server) = connect_again(stage, &socket, &listener, at)?;
         exchange_partly(stage, &client, &server, recv_plain)?;
-        // With bytes that it has not read, the end of the server's end is a reset.
+        // The server's end closes with unread bytes, which resets the connection.
         drop(server);
         connect_unspec(&socket)?;
     }
     Ok(())
 }
 
-/// The socket that is disconnected was accepted, and opens a connection afterwards.
+/// Disconnects an accepted socket, which then opens a connection itself.
 fn accepted_end(stage: &mut Stage, family: Family) -> Done {
     let (listener, at) = listen(family)?;
     let peer = Stream::connect(stage, at)?;
@@ -192,7 +193,7 @@ fn accepted_end(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connect_again(stage, &accepted.socket, &listener, at)?;
     exchange(stage, &client, &server, splice_out)?;
     connect_unspec(&accepted.socket)?;
-    // Once more as the end that accepts.
+    // Then the socket listens, and accepts once more.
     bind(&accepted.socket, &family.at(0))?;
     start_listening(&accepted.socket, 16)?;
     let listener = TcpListener::from(OwnedFd::from(accepted.socket));

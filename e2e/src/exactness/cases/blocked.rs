@@ -1,4 +1,4 @@
-//! Calls that wait for seconds: the product looks at the socket several times before they return.
+//! Calls that block for seconds: the product reads the socket's counters several times before they return.
 
 use std::{
     fs,
@@ -34,11 +34,11 @@ use crate::{
     support::wait::POLL,
 };
 
-/// What one call sends: many times what the two sockets hold.
+/// Number of bytes that one call sends: many times the size of both socket buffers.
 pub(super) const LENGTH: usize = 2 << 20;
-/// What the peer reads between two documents.
+/// Number of bytes that the peer reads between two documents.
 const PART: usize = 128 << 10;
-/// Most bytes that each of the two sockets holds; the kernel doubles it.
+/// Size that each of the two socket buffers is set to; the kernel doubles it.
 const HELD: usize = 64 << 10;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -73,7 +73,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A connection whose ends hold few bytes.
+/// Opens a connection with small socket buffers at both ends.
 pub(super) fn narrow(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
     let (client, listener) = half_narrow(stage, family)?;
     Ok((client, Stream::accept(stage, &listener)?))
@@ -82,34 +82,34 @@ pub(super) fn narrow(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
 /// The same, before the connection is accepted.
 fn half_narrow(stage: &Stage, family: Family) -> Done<(Stream, TcpListener)> {
     let (listener, at) = listen(family)?;
-    // What is accepted has it from its listener.
+    // An accepted socket inherits the size from its listener.
     sockopt::set_socket_recv_buffer_size(&listener, HELD)?;
     let client = Stream::connect(stage, at)?;
     sockopt::set_socket_send_buffer_size(&client.socket, HELD)?;
     Ok((client, listener))
 }
 
-/// One call that sends [`LENGTH`] bytes.
+/// Makes one call that sends [`LENGTH`] bytes; returns the number of bytes that it accepted.
 pub(super) fn send_at_once(stream: &Stream) -> Done<usize> {
     let sent = send(&stream.socket, &vec![1; LENGTH], SendFlags::NOSIGNAL)?;
     stream.sent(sent);
     Ok(sent)
 }
 
-/// Waits until a thread sleeps in a call because the socket takes no more.
+/// Waits until a thread sleeps in a call because the socket accepts no more bytes.
 pub(super) fn await_blocked(socket: impl AsFd, process: Pid, thread: Pid) -> Done {
     await_asleep(process, thread, || {
         Ok(poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&Timespec::default()))? == 0)
     })
 }
 
-/// Waits until `is_so`, and the thread sleeps.
+/// Waits until `is_so` returns true and the thread sleeps.
 pub(super) fn await_asleep(process: Pid, thread: Pid, is_so: impl Fn() -> Done<bool>) -> Done {
     let (process, thread) = (process.as_raw_nonzero(), thread.as_raw_nonzero());
     let path = format!("/proc/{process}/task/{thread}/stat");
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {
-        // The state follows the name, which stands in brackets.
+        // The state follows the name, which is in brackets.
         let state = fs::read_to_string(&path)?;
         if is_so()? && state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S')) {
             return Ok(());
@@ -129,7 +129,7 @@ fn read_slowly(stage: &Stage, server: &Stream, length: usize, receive: Receive) 
     receive(server, length - 3 * PART)
 }
 
-/// Threads of one process or of two, each in one call on the same socket, while the peer reads slowly.
+/// Blocks threads of one process or of two in one call each on the same socket, while the peer reads slowly.
 fn by_processes(
     stage: &mut Stage,
     family: Family,
@@ -151,7 +151,7 @@ fn by_processes(
                     }
                 })
             })?;
-            // The answer comes while everything is still open.
+            // The answer arrives while everything is still open.
             stage.wait_for_parent()?;
             recv_plain(&client, 3_000)
         })?);
@@ -163,7 +163,7 @@ fn by_processes(
     stage.compare(&mut [])
 }
 
-/// The kernel sends a file in one call.
+/// Sends a file by a single call, sendfile.
 fn of_file(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = narrow(stage, family)?;
     let mut child = stage.fork(|stage| {
@@ -176,8 +176,8 @@ fn of_file(stage: &mut Stage, family: Family) -> Done {
     stage.join(child)
 }
 
-/// While one thread waits in send, another one ends the connection's direction, and the call returns what it has got
-/// rid of so far. Or it closes the descriptor, which ends nothing before the call has returned.
+/// Ends the call of one thread from another one. Shutting the direction down makes the waiting call return the number
+/// of bytes that it has sent so far; closing the descriptor changes nothing before the call has returned.
 fn ended_by_thread(stage: &mut Stage, family: Family, shuts_down: bool) -> Done {
     let (client, server) = narrow(stage, family)?;
     let (flow, socket) = (client.flow(), client.socket);
@@ -204,7 +204,7 @@ fn ended_by_thread(stage: &mut Stage, family: Family, shuts_down: bool) -> Done 
     stage.await_documents(3)?;
     child.go_on()?;
     if shuts_down {
-        // The call returns without anybody reading.
+        // The call returns although nobody reads.
         stage.join(child)?;
         server.receive_to_end()?;
     } else {
@@ -215,9 +215,10 @@ fn ended_by_thread(stage: &mut Stage, family: Family, shuts_down: bool) -> Done 
     stage.compare(&mut [])
 }
 
-/// The peer resets the connection while a call waits, which returns what it has got rid of so far.
+/// Resets the connection from the peer while a call waits; the call returns the number of bytes that it has sent so
+/// far.
 fn reset(stage: &mut Stage, family: Family) -> Done {
-    // The child must not have the other end, which only the last of its holders can close.
+    // The child must not inherit the other end, which is only closed when its last holder closes it.
     let (client, listener) = half_narrow(stage, family)?;
     let mut child = stage.fork(|stage| {
         let client = Stream::new(stage, client.socket.try_clone()?, Some(Outbound))?;
@@ -237,7 +238,7 @@ fn reset(stage: &mut Stage, family: Family) -> Done {
     stage.join(child)
 }
 
-/// A process is killed in the call. What the call had got rid of arrives, and is the process's.
+/// Kills a process inside its call. The bytes that the call had sent by then arrive, and are counted for that process.
 fn killed(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = narrow(stage, family)?;
     let child = stage.fork(|stage| {
@@ -256,7 +257,7 @@ fn killed(stage: &mut Stage, family: Family) -> Done {
     stage.compare(&mut [])
 }
 
-/// MSG_WAITALL: the call has half of what it wants for several documents.
+/// Receives with MSG_WAITALL: for several documents, the call has half of the bytes that it waits for.
 fn wait_all(stage: &mut Stage, family: Family) -> Done {
     let (listener, at) = listen(family)?;
     let client = Stream::connect(stage, at)?;

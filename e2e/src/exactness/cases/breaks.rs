@@ -1,4 +1,5 @@
-//! Connections that break off, with bytes under way: what calls returned counts, whatever becomes of the bytes.
+//! Connections that break off with bytes in flight: the bytes that calls returned count, whatever happens to them
+//! later.
 
 use std::{
     net::Shutdown,
@@ -60,7 +61,7 @@ fn on(stage: &mut Stage, family: Family, run: Run, receive: Receive) -> Done {
     run(stage, client, server, receive)
 }
 
-/// Bytes in both directions, of which each end has read a part.
+/// Moves bytes in both directions; each end reads a part of them.
 fn begin(stage: &mut Stage, client: &Stream, server: &Stream, receive: Receive) -> Done {
     let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
     send_plain(client, &up)?;
@@ -69,14 +70,14 @@ fn begin(stage: &mut Stage, client: &Stream, server: &Stream, receive: Receive) 
     receive(client, down.len() / 2)
 }
 
-/// Closed with bytes that nobody read: a reset.
+/// Closes an end with unread bytes, which resets the connection.
 fn close_unread(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     drop(client);
     await_end(&server)
 }
 
-/// Closed without lingering, with bytes that nobody read and bytes that have not left.
+/// Closes an end without lingering, with unread bytes and bytes that have not been sent.
 fn reset_unread_unsent(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     fill(&client)?;
@@ -85,7 +86,7 @@ fn reset_unread_unsent(stage: &mut Stage, client: Stream, server: Stream, receiv
     await_end(&server)
 }
 
-/// The same, but everything was read.
+/// The same, but with everything read.
 fn reset_unsent(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     let down = vec![1; stage.amount()];
     send_plain(&server, &down)?;
@@ -96,12 +97,12 @@ fn reset_unsent(stage: &mut Stage, client: Stream, server: Stream, receive: Rece
     await_end(&server)
 }
 
-/// What had arrived before the reset can be read after it, up to the error.
+/// Resets the connection; the bytes that arrived before can still be read, up to the error.
 fn reset_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     let rest = vec![1; stage.amount()];
     send_plain(&client, &rest)?;
-    // What has not left the socket yet is thrown away with it.
+    // Bytes that have not left the sender's socket are thrown away with it.
     let deadline = Instant::now() + Duration::from_secs(20);
     while ioctl_fionread(&server.socket)? < (rest.len() / 3) as u64 {
         if Instant::now() > deadline {
@@ -119,7 +120,7 @@ fn reset_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Rec
     }
 }
 
-/// The reader closes when it has read everything up to the peer's FIN, which the last call passes over or does not.
+/// Closes the reader after it has read everything up to the peer's FIN; its last call may or may not pass the FIN.
 fn end_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     let up = vec![1; stage.amount()];
     send_plain(&client, &up)?;
@@ -132,7 +133,7 @@ fn end_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Recei
     Ok(())
 }
 
-/// One direction has ended, and the other goes on.
+/// Ends one direction, and goes on with the other.
 fn shutdown_write(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     client.socket.shutdown(Shutdown::Write)?;
@@ -142,7 +143,7 @@ fn shutdown_write(stage: &mut Stage, client: Stream, server: Stream, receive: Re
     receive(&client, down.len())
 }
 
-/// The kernel goes on to take what the peer sends, and to give it to who asks.
+/// Shuts the reading side down; the kernel still accepts the peer's bytes and returns them to calls.
 fn shutdown_read(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     client.socket.shutdown(Shutdown::Read)?;
@@ -153,7 +154,7 @@ fn shutdown_read(stage: &mut Stage, client: Stream, server: Stream, receive: Rec
     receive(&server, 4_444)
 }
 
-/// What is under way at that moment leads to a reset.
+/// Shuts both directions down; bytes in flight at that moment cause a reset.
 fn shutdown_both(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     client.socket.shutdown(Shutdown::Both)?;
@@ -162,7 +163,7 @@ fn shutdown_both(stage: &mut Stage, client: Stream, server: Stream, receive: Rec
     Ok(())
 }
 
-/// The kernel goes on to send after the application has closed.
+/// Closes an end while the kernel still has bytes to send, which it goes on sending.
 fn close_unsent(_: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     fill(&client)?;
     drop(client);
@@ -171,7 +172,7 @@ fn close_unsent(_: &mut Stage, client: Stream, server: Stream, receive: Receive)
     Ok(())
 }
 
-/// The kernel closes what a process has open that is killed, with bytes that nobody read and bytes that have not left.
+/// Kills a process with open connections; the kernel closes them with unread and unsent bytes.
 fn killed(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     let child = stage.fork(|stage| {
         let client = Stream::new(stage, client.socket.try_clone()?, None)?;
@@ -185,7 +186,7 @@ fn killed(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -
     await_end(&server)
 }
 
-/// Waits until the socket knows that the connection has broken off.
+/// Waits until the socket has noticed the end of the connection.
 fn await_end(stream: &Stream) -> Done {
     poll(&mut [PollFd::new(&stream.socket, PollFlags::RDHUP)], None)?;
     Ok(())

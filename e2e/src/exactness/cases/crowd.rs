@@ -14,7 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![Case::new("crowd/short-lived-clients", short_lived)]
 }
 
-/// Processes that open one connection each and are gone, many at a time.
+/// Starts many processes at a time, each of which opens one connection and ends.
 fn short_lived(stage: &mut Stage) -> Done {
     const PROCESSES: usize = 300;
     const TOGETHER: usize = 50;

@@ -1,4 +1,4 @@
-//! Every way to send and receive UDP datagrams.
+//! The ways to send and receive UDP datagrams.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -31,19 +31,19 @@ const NO_SEND: SendFlags = SendFlags::empty();
 const NO_RECV: RecvFlags = RecvFlags::empty();
 const BUFFER: usize = 9_000;
 
-/// Sends one datagram; what the call returned.
+/// Sends one datagram; returns the length that the call returned.
 type Send = fn(&UdpSocket, SocketAddr, &[u8]) -> Done<usize>;
-/// Receives one datagram; what the call returned, and from where.
+/// Receives one datagram; returns the length that the call returned and, if the call reports it, the sender.
 type Receive = fn(&UdpSocket, &mut [u8]) -> Done<(usize, Option<SocketAddr>)>;
 
-/// Ways that name the peer and ask for it, on sockets that are not connected.
+/// Calls with an address, on unconnected sockets.
 const ADDRESSED: &[(&str, Send, Receive)] = &[
     ("sendto-recvfrom", send_to, receive_from),
     ("sendmsg-recvmsg", send_message_to, receive_message),
     ("peek", send_to, peek_and_receive_from),
 ];
 
-/// Ways without an address, on connected sockets.
+/// Calls without an address, on connected sockets.
 const CONNECTED: &[(&str, Send, Receive)] = &[
     (
         "send-recv",
@@ -63,7 +63,7 @@ const CONNECTED: &[(&str, Send, Receive)] = &[
         |socket, _, bytes| Ok(send(socket, bytes, NO_SEND)?),
         |socket, buffer| Ok((recv(socket, &mut buffer[..50], NO_RECV)?.0, None)),
     ),
-    // What the call returned is the truth: the whole length, although only 50 bytes were copied.
+    // The call's result is the truth: it returns the whole length although only 50 bytes are copied.
     (
         "trunc",
         |socket, _, bytes| Ok(send(socket, bytes, NO_SEND)?),
@@ -118,7 +118,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A client asks in its own process, a server answers; an empty datagram is among them. Lengths differ both ways.
+/// A client asks from its own process, and a server answers. One datagram is empty; lengths differ in both directions.
 fn exchange(stage: &mut Stage, family: Family, connected: bool, send: Send, receive: Receive) -> Done {
     let (server, server_at) = bind(family)?;
     let (client, client_at) = bind(family)?;
@@ -186,7 +186,7 @@ fn receive_message(socket: &UdpSocket, buffer: &mut [u8]) -> Done<(usize, Option
 }
 
 fn write_vectored(socket: &UdpSocket, _: SocketAddr, bytes: &[u8]) -> Done<usize> {
-    // Of an empty list the kernel makes no datagram (writev(2)).
+    // For an empty list of buffers, the kernel would send no datagram (writev(2)).
     if bytes.is_empty() {
         return Ok(write(socket, bytes)?);
     }
@@ -207,7 +207,7 @@ fn uring_receive(socket: &UdpSocket, buffer: &mut [u8], mode: Mode) -> Done<(usi
     Ok((Ring::new(mode, opcode::Recv::CODE)?.receive(socket, buffer)?, None))
 }
 
-/// Several datagrams a call, from a socket that is not connected to one that is.
+/// Sends several datagrams in a call, from an unconnected socket to a connected one.
 fn many_messages(stage: &mut Stage, family: Family) -> Done {
     let ((server, server_at), (client, client_at)) = (bind(family)?, bind(family)?);
     server.connect(client_at)?;
@@ -242,7 +242,7 @@ fn many_messages(stage: &mut Stage, family: Family) -> Done {
     )
 }
 
-/// UDP_CORK and MSG_MORE: several calls make one datagram; each call's own bytes are its count.
+/// UDP_CORK and MSG_MORE: several calls make one datagram; each call counts its own bytes.
 fn corked(stage: &mut Stage, family: Family) -> Done {
     let ((server, server_at), (client, client_at)) = (bind(family)?, bind(family)?);
     client.connect(server_at)?;
@@ -270,7 +270,7 @@ fn corked(stage: &mut Stage, family: Family) -> Done {
     Ok(())
 }
 
-/// UDP_SEGMENT: one call sends several datagrams; UDP_GRO: one call receives several.
+/// UDP_SEGMENT: one call sends several datagrams. UDP_GRO: one call receives several.
 fn segmented(stage: &mut Stage, family: Family) -> Done {
     const SEGMENT: i32 = 700;
     let ((server, _), (client, client_at)) = (bind(family)?, bind(family)?);
@@ -293,7 +293,7 @@ fn segmented(stage: &mut Stage, family: Family) -> Done {
     Ok(())
 }
 
-/// One socket talks with four others in turn: each peer has its own bytes.
+/// Talks with four peers in turn on one socket: bytes count for the peer that they belong to.
 fn several_peers(stage: &mut Stage, family: Family) -> Done {
     let (server, server_at) = bind(family)?;
     let peers = (0..4).map(|_| bind(family)).collect::<Done<Vec<_>>>()?;
@@ -323,7 +323,7 @@ fn several_peers(stage: &mut Stage, family: Family) -> Done {
     )
 }
 
-/// A reader that is not connected and asks for no address: nothing tells the peer, so none may be shown.
+/// Receives on an unconnected socket without asking for the address: no peer is known, so none may be shown.
 fn no_address(stage: &mut Stage, family: Family, peers: usize) -> Done {
     let (server, server_at) = bind(family)?;
     let server = Datagrams::new(stage, server, Some(Inbound))?;
@@ -337,8 +337,8 @@ fn no_address(stage: &mut Stage, family: Family, peers: usize) -> Done {
     Ok(())
 }
 
-/// A socket sends to one peer and then receives from another without asking for its address: what it received is not
-/// the first peer's.
+/// Sends to one peer and then receives from another one without asking for its address: the received bytes must not be
+/// shown for the first peer.
 fn after_sending(stage: &mut Stage, family: Family) -> Done {
     let (server, server_at) = bind(family)?;
     let (first, first_at) = bind(family)?;
@@ -356,7 +356,7 @@ fn after_sending(stage: &mut Stage, family: Family) -> Done {
     server.received(None, recv(&server.socket, &mut [0; BUFFER], NO_RECV)?.0)
 }
 
-/// Four threads receive from and send on one socket, each datagram from another peer.
+/// Receives and sends on one socket in four threads, with a different peer for each datagram.
 fn threads(stage: &mut Stage, family: Family) -> Done {
     const THREADS: usize = 4;
     const EACH: usize = 8;
@@ -395,7 +395,7 @@ fn threads(stage: &mut Stage, family: Family) -> Done {
     )
 }
 
-/// A new socket for each question, as resolvers do.
+/// Opens a new socket for each query, as resolvers do.
 fn one_query(stage: &mut Stage, family: Family) -> Done {
     const QUERIES: usize = 100;
     let (server, server_at) = bind(family)?;
@@ -424,7 +424,7 @@ fn one_query(stage: &mut Stage, family: Family) -> Done {
     )
 }
 
-/// A connected socket is connected to another peer: what follows is that one's.
+/// Connects a connected socket to another peer, for which the following bytes count.
 fn reconnect(stage: &mut Stage) -> Done {
     let (client, client_at) = bind(Family::V4)?;
     let client = Datagrams::new(stage, client, Some(Outbound))?;

@@ -1,4 +1,4 @@
-//! How connections end, and what of them is used again.
+//! The ends of connections, and the reuse of sockets and ports.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// The receiver has read a part when the sender resets the connection; what had arrived can still be read.
+/// Resets the connection when the receiver has read a part; bytes that had arrived can still be read.
 fn reset(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
@@ -49,7 +49,7 @@ fn reset(stage: &mut Stage, family: Family) -> Done {
     }
 }
 
-/// One direction ends long before the other.
+/// Ends one direction long before the other.
 fn half_close(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);
@@ -65,7 +65,7 @@ fn half_close(stage: &mut Stage, family: Family) -> Done {
     server.finish()
 }
 
-/// Both ends have said FIN, and the socket is in its last state, when the bytes are read.
+/// Reads after both ends have sent their FIN, when the socket is in its last state.
 fn read_after_fin(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
@@ -80,7 +80,7 @@ fn read_after_fin(stage: &mut Stage, family: Family) -> Done {
     }
 }
 
-/// What the sender's call returned counts, although the receiver closes without reading all of it.
+/// Closes the receiver before it has read everything: all bytes that the sender's call returned count.
 fn closed_early(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];
@@ -90,7 +90,7 @@ fn closed_early(stage: &mut Stage, family: Family) -> Done {
     Ok(())
 }
 
-/// Connections one after the other between the very same two ports: rows of the same name add up.
+/// Opens connections one after the other between the same two ports: their bytes add up in one row.
 fn same_port(stage: &mut Stage) -> Done {
     let (listener, at) = listen(Family::V4)?;
     let mut port = 0;
@@ -107,13 +107,13 @@ fn same_port(stage: &mut Stage) -> Done {
         recv_plain(&server, bytes.len())?;
         send_plain(&server, &bytes[..100])?;
         recv_plain(&client, 100)?;
-        // A reset leaves no state behind that would keep the port busy.
+        // A reset leaves no state that would keep the port busy.
         sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO))?;
     }
     Ok(())
 }
 
-/// Cgroups below the selected one belong to it, also those that were made after the trace began.
+/// Uses cgroups below the selected one, which belong to it even if they are created after the trace began.
 fn nested(stage: &mut Stage) -> Done {
     let mut inner = stage.selected.clone();
     for name in ["nested", "deeper", "deepest"] {

@@ -1,4 +1,4 @@
-//! Calls that fail or report failures move no byte, and do not disturb the count of those that follow.
+//! Calls that fail or report errors: they move no byte and do not disturb the counts of later calls.
 
 use std::{
     net::{Shutdown, SocketAddr},
@@ -47,7 +47,7 @@ fn expect<T: std::fmt::Debug>(result: Result<T, Errno>, expected: Errno) -> Done
     }
 }
 
-/// Waits until the kernel has something to tell on the socket.
+/// Waits until poll(2) reports `what` on the socket.
 fn await_note(socket: &impl std::os::fd::AsFd, what: PollFlags) -> Done {
     let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
     match poll(&mut [PollFd::new(socket, what)], Some(&limit))? {
@@ -56,7 +56,7 @@ fn await_note(socket: &impl std::os::fd::AsFd, what: PollFlags) -> Done {
     }
 }
 
-/// Sends after the end of the own direction: EPIPE. The other direction goes on.
+/// Sends after the socket's own direction has ended (EPIPE). The other direction goes on.
 fn broken_pipe(stage: &mut Stage, family: Family) -> Done {
     let (listener, at) = listen(family)?;
     let client = Stream::connect(stage, at)?;
@@ -81,12 +81,12 @@ fn refused_connection(stage: &mut Stage, family: Family) -> Done {
     }
 }
 
-/// A port that nobody listens on; no other socket takes it meanwhile, as it was just in use.
+/// Returns a port that nobody listens on; it was just in use, so no other socket gets it soon.
 fn free_port(family: Family) -> Done<SocketAddr> {
     Ok(bind(family)?.1)
 }
 
-/// The first datagram is sent, the answer is an ICMP error, which the next call reports instead of sending.
+/// Sends to a closed port: the first datagram is sent, and the next call reports the ICMP error instead of sending.
 fn refused_datagram(stage: &mut Stage, family: Family) -> Done {
     let nobody = free_port(family)?;
     let client = Datagrams::new(stage, bind(family)?.0, Some(Outbound))?;
@@ -102,12 +102,12 @@ fn refused_datagram(stage: &mut Stage, family: Family) -> Done {
     expect(recv(&client.socket, &mut [0; 10], RecvFlags::empty()).map(|got| got.0), Errno::CONNREFUSED)
 }
 
-/// The peer of a call that failed must not become the peer of the next one.
+/// Sends to another peer after a failed call: the peer of the failed call must not be shown for it.
 fn refused_then_other(stage: &mut Stage, family: Family) -> Done {
     let (server, at) = bind(family)?;
     let server = Datagrams::new(stage, server, Some(Inbound))?;
     let client = Datagrams::new(stage, bind(family)?.0, Some(Outbound))?;
-    // To everybody without SO_BROADCAST; longer than any datagram can be.
+    // Two calls that fail: a broadcast without SO_BROADCAST, and more bytes than a datagram can have.
     let (nobody, too_much) = match family {
         Family::V4 => (SocketAddr::from(([255; 4], 9)), 10),
         _ => (family.at(9), 70_000),
@@ -148,7 +148,7 @@ fn too_long(stage: &mut Stage, family: Family) -> Done {
     server.received(from.map(SocketAddr::try_from).transpose()?, length)
 }
 
-/// Reads the error queue until it has given one message, which is a copy of what this socket itself had sent.
+/// Reads the error queue until it returns one message, which is a copy of what this socket had sent.
 fn read_error_queue(client: &Datagrams) -> Done<usize> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -162,7 +162,7 @@ fn read_error_queue(client: &Datagrams) -> Done<usize> {
     }
 }
 
-/// IP_RECVERR: the datagram that was refused comes back by the error queue.
+/// IP_RECVERR: the refused datagram is returned by the error queue.
 fn error_queue(stage: &mut Stage, family: Family) -> Done {
     let nobody = free_port(family)?;
     let client = Datagrams::new(stage, bind(family)?.0, Some(Outbound))?;
@@ -178,7 +178,7 @@ fn error_queue(stage: &mut Stage, family: Family) -> Done {
     }
 }
 
-/// SO_TIMESTAMPING: what was sent comes back by the error queue with the time when it was.
+/// SO_TIMESTAMPING: the error queue returns what was sent, with the time of sending.
 fn timestamps(stage: &mut Stage, family: Family) -> Done {
     const TX_SOFTWARE: i32 = 1 << 1; // linux/net_tstamp.h
     const SOFTWARE: i32 = 1 << 4;

@@ -1,4 +1,4 @@
-//! TCP Fast Open: bytes that go with the first segment, before there is a connection.
+//! TCP Fast Open: bytes that are sent with the first segment, before the connection exists.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -27,16 +27,16 @@ use crate::exactness::{
     tally::Direction::Outbound,
 };
 
-/// How a client asks for it.
+/// The call by which a client uses Fast Open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// MSG_FASTOPEN: the first call that sends is the one that connects.
+    /// MSG_FASTOPEN: the first call that sends also connects.
     Message,
-    /// TCP_FASTOPEN_CONNECT: connect() waits for the first call that sends.
+    /// TCP_FASTOPEN_CONNECT: connect() is deferred to the first call that sends.
     Deferred,
 }
 
-/// Whether calls wait.
+/// Blocking mode of the client's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Calls {
     Blocking,
@@ -68,9 +68,9 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A listener that takes bytes with the first segment.
+/// Opens a listener that accepts bytes with the first segment.
 fn fast_listener(family: Family) -> Done<(TcpListener, SocketAddr)> {
-    // Clients and servers alike.
+    // The value 3 enables Fast Open for clients and servers.
     network::enter_with("ipv4/tcp_fastopen", "3")?;
     let (listener, at) = listen(family)?;
     set_option(&listener, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, 16)?;
@@ -88,7 +88,7 @@ fn client_socket(family: Family, way: Way, calls: Calls) -> Done<OwnedFd> {
     Ok(client)
 }
 
-/// Opens a connection and sends; how many bytes the call took.
+/// Opens a connection and sends; returns the number of bytes that the call accepted.
 fn open(client: &OwnedFd, at: SocketAddr, way: Way, bytes: &[u8]) -> Result<usize, Errno> {
     match way {
         Way::Message => sendto(client, bytes, SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32), &at),
@@ -99,7 +99,7 @@ fn open(client: &OwnedFd, at: SocketAddr, way: Way, bytes: &[u8]) -> Result<usiz
     }
 }
 
-/// The client's end after [`open`], as blocking as sockets are.
+/// Wraps the client's socket after [`open`], in blocking mode.
 fn opened(stage: &Stage, client: OwnedFd, at: SocketAddr, sent: usize) -> Done<Stream> {
     let client = TcpStream::from(client);
     client.set_nonblocking(false)?;
@@ -108,7 +108,7 @@ fn opened(stage: &Stage, client: OwnedFd, at: SocketAddr, sent: usize) -> Done<S
     Ok(client)
 }
 
-/// A first connection, by which the client learns the server's cookie.
+/// Opens a first connection, by which the client learns the server's cookie.
 fn learn_cookie(stage: &Stage, family: Family, listener: &TcpListener, at: SocketAddr) -> Done {
     let client = client_socket(family, Way::Message, Calls::Blocking)?;
     let sent = open(&client, at, Way::Message, &[1; 700])?;
@@ -119,7 +119,7 @@ fn learn_cookie(stage: &Stage, family: Family, listener: &TcpListener, at: Socke
     recv_plain(&client, 70)
 }
 
-/// The rest of an exchange whose first `sent` bytes are on their way.
+/// Moves the rest of an exchange whose first `sent` bytes have been sent.
 fn exchange_rest(stage: &mut Stage, client: &Stream, server: &Stream, up: &[u8], sent: usize) -> Done {
     send_plain(client, &up[sent..])?;
     recv_plain(server, up.len())?;
@@ -128,7 +128,7 @@ fn exchange_rest(stage: &mut Stage, client: &Stream, server: &Stream, up: &[u8],
     recv_plain(client, down.len())
 }
 
-/// The client knows the cookie: its first bytes are in the first segment.
+/// Sends with a known cookie: the first bytes are in the first segment.
 fn known(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     let (listener, at) = fast_listener(family)?;
     learn_cookie(stage, family, &listener, at)?;
@@ -146,7 +146,7 @@ fn known(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     Ok(())
 }
 
-/// The client does not know the cookie: it asks for it, and the bytes come after the handshake.
+/// Sends without a cookie: the client requests one, and the bytes follow after the handshake.
 fn unknown(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     let (listener, at) = fast_listener(family)?;
     let up = vec![1; stage.amount()];
@@ -160,7 +160,7 @@ fn unknown(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     exchange_rest(stage, &client, &server, &up, sent)
 }
 
-/// The server does not want bytes this early: they are sent again after the handshake.
+/// Sends to a server that does not accept early bytes: the kernel sends them again after the handshake.
 fn ignored(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     let (listener, at) = fast_listener(family)?;
     learn_cookie(stage, family, &listener, at)?;
@@ -177,7 +177,8 @@ fn ignored(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     stage.compare(&mut [])
 }
 
-/// Nobody listens. What a call took that did not wait was sent; a call that waited fails, and has sent nothing.
+/// Sends to a closed port. Bytes that a non-blocking call accepted count as sent; a blocking call fails and has sent
+/// nothing.
 fn refused(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     let (listener, at) = fast_listener(family)?;
     learn_cookie(stage, family, &listener, at)?;
@@ -197,8 +198,8 @@ fn refused(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     }
 }
 
-/// The server reads and answers, and maybe closes, while the handshake lacks its last segment: the client hears nothing
-/// so long.
+/// Holds back the last segment of the handshake: the server reads, answers and maybe closes, while the client hears
+/// nothing.
 fn early(stage: &mut Stage, family: Family, way: Way, calls: Calls, closes: bool) -> Done {
     let (listener, at) = fast_listener(family)?;
     learn_cookie(stage, family, &listener, at)?;

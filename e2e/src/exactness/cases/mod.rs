@@ -1,4 +1,4 @@
-//! The cases: each does one thing with sockets and books what its own calls returned.
+//! The cases: each does one thing with sockets and records the results of its own calls.
 
 mod again;
 mod blocked;
@@ -23,27 +23,27 @@ mod urgent;
 
 use super::{error::Done, stage::Stage};
 
-/// One case.
+/// A case of the suite.
 pub struct Case {
-    /// Group, operation, variant.
+    /// Name in the form `group/operation/variant`.
     pub name: String,
-    /// When it runs.
+    /// Phase of the run in which the case runs.
     pub when: When,
-    /// Protocols that the product is asked for, where it is not asked for everything.
+    /// Protocol that the product is asked for, if it is not asked for everything.
     pub protocol: Option<&'static str>,
-    /// Does it; runs in a process of its own inside the selected cgroup.
+    /// Function of the case; it runs in a process of its own inside the selected cgroup.
     pub run: Box<dyn Fn(&mut Stage) -> Done>,
 }
 
-/// When a case runs.
+/// The phase of the run in which a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// It does something before the trace begins, and calls [`Stage::await_trace`] once then; afterwards it is as
+    /// The case does something before the trace begins, then calls [`Stage::await_trace`] once, and goes on as with
     /// [`When::Together`].
     Before,
-    /// At the same time as others, since it waits: for documents of the product, or for the kernel's timers.
+    /// At the same time as other cases, because it waits for documents of the product or for the kernel's timers.
     Together,
-    /// After those, one at a time.
+    /// After those, one case at a time.
     Alone,
 }
 
@@ -67,30 +67,31 @@ impl Case {
     }
 }
 
-/// Cases that may differ where the product says that it does not see what they do.
+/// Cases whose results may differ on kernels for which the product declares a limit.
 #[derive(Debug)]
 pub struct Excused {
-    /// The beginning of the cases' names.
+    /// Beginning of the cases' names.
     pub cases: &'static str,
-    /// The product's name for what it does not see.
+    /// The product's name for the limit.
     pub limit: &'static str,
-    /// What may differ.
+    /// Kind of difference that is allowed.
     pub what: Excuse,
 }
 
-/// What may differ.
+/// The difference that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excuse {
     /// Bytes may be missing.
     Bytes,
-    /// Each flow has all of its bytes, but a process may be shown those of another one that shares the socket.
+    /// Each flow has all of its bytes, but they may be shown for another process that shares the socket.
     Process,
 }
 
-/// The product's name for events that the kernel skips. It counts them, and excuses nothing as long as there are none.
+/// The product's name for events that the kernel skips. They are counted, and excuse a difference only if there were
+/// any.
 pub const SKIPPED_EVENTS: &str = "SkippedEvents";
 
-/// All of them.
+/// All excused cases.
 pub const EXCUSED: &[Excused] = &[
     Excused { cases: "cgroup/passed-into-the-cgroup", limit: "SocketsPassedLater", what: Excuse::Bytes },
     Excused { cases: "shared/splice-", limit: "SplicedBy", what: Excuse::Process },

@@ -1,4 +1,4 @@
-//! MPTCP: sockets above subflows, whose own counters are none of the application's.
+//! MPTCP: sockets on top of subflows, whose own counters are not those of the application.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
@@ -61,7 +61,7 @@ fn new_socket(family: Family) -> Done<std::os::fd::OwnedFd> {
         .map_err(|error| CaseError::unsupported(format!("no MPTCP here: {error}")))
 }
 
-/// A listener that speaks MPTCP, as programs in Go have by default.
+/// Opens a listener that speaks MPTCP and TCP, as Go programs do by default.
 fn listen_both(family: Family) -> Done<(TcpListener, SocketAddr)> {
     let listener = new_socket(family)?;
     bind(&listener, &family.at(0))?;
@@ -77,14 +77,14 @@ fn connect_to(stage: &Stage, family: Family, at: SocketAddr) -> Done<Stream> {
     Stream::new(stage, TcpStream::from(client), Some(Outbound))
 }
 
-/// Whether the kernel is older than a release.
+/// Returns whether the running kernel is older than a release.
 fn is_before(major: u32, minor: u32) -> bool {
     let release = uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     (numbers.next(), numbers.next()) < (Some(major), Some(minor))
 }
 
-/// A client and a server, of which one or both speak MPTCP; else it falls back to TCP.
+/// Runs a client and a server, one or both of which speak MPTCP; if only one does, the connection falls back to TCP.
 fn exchange(
     stage: &mut Stage,
     family: Family,
@@ -114,12 +114,12 @@ fn exchange(
     )
 }
 
-/// A connection of two subflows, from two addresses of the client.
+/// Uses a connection of two subflows, from two addresses of the client.
 fn subflows(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done {
     if !network::enter()? {
         return Err(CaseError::unsupported("no network namespace whose addresses can be changed"));
     }
-    // All of 127.0.0.0/8 is this host's; of IPv6 only one address is.
+    // All of 127.0.0.0/8 belongs to this host, but only one IPv6 address does.
     let second = match family {
         Family::V4 => IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)),
         _ => IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
@@ -130,11 +130,11 @@ fn subflows(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> 
     netlink::add_mptcp_subflow(second)
         .map_err(|error| CaseError::unsupported(format!("no path manager of MPTCP here: {error}")))?;
     let (listener, at) = listen_both(family)?;
-    // Which subflow carries what is the kernel's choice, and it can choose one for a whole connection.
+    // The kernel chooses which subflow carries the bytes, and can choose the same one for a whole connection.
     for _ in 0..8 {
         let client = connect_to(stage, family, at)?;
         let server = Stream::accept(stage, &listener)?;
-        // A subflow joins after the first bytes have shown that both ends mean it.
+        // A second subflow joins only after first bytes have confirmed MPTCP at both ends.
         exchange_between(stage, &client, &server, send, receive)?;
         await_subflow(&client)?;
         for _ in 0..3 {
@@ -152,7 +152,7 @@ fn subflows(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> 
     Err(CaseError::unexpected("one subflow has always carried everything"))
 }
 
-/// So much that one subflow has more than it can take.
+/// Moves more bytes than one subflow can take at once.
 fn bulk(from: &Stream, to: &Stream, send: Send, receive: Receive) -> Done {
     let bytes = vec![1; 4 << 20];
     thread::scope(|scope| {
@@ -162,11 +162,11 @@ fn bulk(from: &Stream, to: &Stream, send: Send, receive: Receive) -> Done {
     })
 }
 
-/// Whether each subflow has sent a good deal; taken for granted where the kernel does not tell.
+/// Returns whether each subflow has sent more than 10,000 bytes; true if the kernel does not report that.
 fn both_carry(stream: &Stream) -> Done<bool> {
     Ok(match tcp::subflow_bytes(&stream.socket) {
         Ok(sent) => sent.len() > 1 && sent.iter().all(|bytes| *bytes > 10_000),
-        // Before Linux 5.16.
+        // MPTCP_INFO has no such report before Linux 5.16.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => true,
         Err(error) => return Err(error.into()),
     })

@@ -7,8 +7,8 @@ use crate::exactness::{
     sys::own_network,
 };
 
-/// Moves this process into a network namespace of its own, whose settings end with the case; `false` where it may not. A
-/// plain container has one of its own already, with settings that are not ours to change.
+/// Moves this process into a new network namespace, whose settings end with the case. Returns false if that is not
+/// permitted; a plain container has a namespace of its own, whose settings must not be changed.
 pub(super) fn enter() -> Done<bool> {
     match own_network() {
         Ok(()) => Ok(true),
@@ -17,7 +17,7 @@ pub(super) fn enter() -> Done<bool> {
     }
 }
 
-/// Enters a namespace that has a setting, such as `ipv4/tcp_fastopen`.
+/// Enters a namespace and gives a setting, such as `ipv4/tcp_fastopen`, a value there.
 pub(super) fn enter_with(name: &str, value: &str) -> Done {
     let path = format!("/proc/sys/net/{name}");
     if enter()? {

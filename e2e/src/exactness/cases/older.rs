@@ -1,4 +1,4 @@
-//! Sockets that were there before the trace, and sockets that came into the cgroup.
+//! Sockets that are older than the trace, and sockets that enter the cgroup during the trace.
 
 use std::{
     io::{Read as _, Write as _},
@@ -43,7 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// What a connection moved before the trace is not the trace's; everything after it is.
+/// Uses a connection before and after the trace begins: only the later bytes belong to the trace.
 fn older_connection(stage: &mut Stage, ends: (Stream, Stream), send: Send, receive: Receive) -> Done {
     let (client, server) = ends;
     let bytes = vec![1; stage.amount()];
@@ -68,7 +68,7 @@ fn older_connection(stage: &mut Stage, ends: (Stream, Stream), send: Send, recei
     )
 }
 
-/// Bytes that arrived before the trace and are read after its beginning were received in the trace.
+/// Reads bytes in the trace that arrived before it: they count as received in the trace.
 fn unread(stage: &mut Stage) -> Done {
     let (client, server) = connected(stage, Family::V4)?;
     let bytes = vec![1; 30_000];
@@ -80,8 +80,8 @@ fn unread(stage: &mut Stage) -> Done {
     recv_plain(&server, 20_000)
 }
 
-/// A listener that was made outside the cgroup and is used by a process inside, as with socket activation. `born`:
-/// whether that process begins there, as newer service managers have it, or moves.
+/// Uses a listener inside the cgroup that was opened outside, as with socket activation. `born`: the process starts
+/// inside, as with newer service managers, instead of moving there.
 fn activated(stage: &mut Stage, before: bool, born: bool) -> Done {
     stage.enter(&stage.outside)?;
     let (listener, at) = listen(Family::V4)?;
@@ -99,7 +99,7 @@ fn activated(stage: &mut Stage, before: bool, born: bool) -> Done {
         stream.finish()
     })?;
     drop(go);
-    // The server is inside when the trace begins, and holds the listener.
+    // The server is inside, and holds the listener, when the trace begins.
     if rustix::io::read(&ready, &mut [0; 1])? == 0 {
         return stage.join(server);
     }
@@ -114,7 +114,7 @@ fn activated(stage: &mut Stage, before: bool, born: bool) -> Done {
     stage.join(server)
 }
 
-/// A server listens, and is moved into the cgroup afterwards.
+/// Moves a server into the cgroup that already listens.
 fn moved(stage: &mut Stage, before: bool) -> Done {
     stage.enter(&stage.outside)?;
     let (listener, at) = listen(Family::V4)?;
@@ -139,8 +139,8 @@ fn moved(stage: &mut Stage, before: bool) -> Done {
     )
 }
 
-/// A process inside is passed a connection by one outside, while it runs; what the one outside does with it goes on
-/// to be nobody's.
+/// Passes a connection to a process inside from one outside. What the process outside does with it still belongs to no
+/// trace.
 fn passed_in(stage: &mut Stage) -> Done {
     stage.enter(&stage.outside)?;
     let (mine, theirs) = UnixStream::pair()?;

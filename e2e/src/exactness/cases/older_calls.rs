@@ -1,4 +1,4 @@
-//! Connections that are in the middle of something when the trace begins.
+//! Connections in the middle of something when the trace begins.
 
 use std::net::Shutdown;
 
@@ -49,20 +49,20 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Waits for the trace; what was counted before it does not count.
+/// Waits until the trace has begun and discards the counts from before.
 fn begin(stage: &mut Stage) -> Done {
     stage.await_trace()?;
     stage.tally = Tally::default();
     Ok(())
 }
 
-/// The end of a connection that counts from here on.
+/// Wraps an end of a connection, to count from now on.
 fn from_here(stage: &Stage, stream: &Stream) -> Done<Stream> {
     Stream::new(stage, stream.socket.try_clone()?, None)
 }
 
-/// A call that sends waits since before the trace. What it had got rid of by then is no byte of the trace for who looks
-/// at the socket, and is one for who looks at the call, which returns in the trace.
+/// Begins the trace while a send call blocks. The bytes that the call has sent by then belong to the trace if it is the
+/// call's result that counts, and do not if it is the socket's counters.
 fn in_send(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (client, server) = narrow(stage, family)?;
     let mut child = stage.fork(|stage| {
@@ -81,7 +81,7 @@ fn in_send(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     stage.join(child)
 }
 
-/// A call that receives waits since before the trace, with `half` bytes already in its buffer.
+/// Begins the trace while a receive call blocks with `half` bytes already in its buffer.
 fn in_recv(stage: &mut Stage, family: Family, half: usize) -> Done {
     let (client, server) = connected(stage, family)?;
     let length = half + stage.random.usize(1_000..20_000);
@@ -104,7 +104,7 @@ fn in_recv(stage: &mut Stage, family: Family, half: usize) -> Done {
     stage.join(child)
 }
 
-/// Bytes arrived before the trace, and the first that happens in it is that they are read.
+/// Begins the trace with unread bytes: reading them is the first event in the trace.
 fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (client, server) = connected(stage, family)?;
     send_plain(&client, &[1; 40_000])?;
@@ -114,7 +114,7 @@ fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     receive(&server, 12_345)?;
     stage.compare(&mut [])?;
     receive(&server, 40_000 - 10_000 - 12_345)?;
-    // Nothing but this way, for a while.
+    // Only this way of receiving is used for a while.
     for _ in 0..3 {
         let bytes = vec![1; stage.amount()];
         send_plain(&client, &bytes)?;
@@ -124,7 +124,7 @@ fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     stage.compare(&mut [])
 }
 
-/// The peer had ended, too, before the bytes are read.
+/// The same, but the peer has also closed before the bytes are read.
 fn ended(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (client, server) = connected(stage, family)?;
     send_plain(&client, &[1; 40_000])?;
@@ -140,7 +140,7 @@ fn ended(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     receive(&client, 5_000)
 }
 
-/// The end that receives in the trace has said before it that it sends no more.
+/// Receives in the trace at an end that had shut down its sending side before.
 fn half_closed(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (client, server) = connected(stage, family)?;
     send_plain(&client, &[1; 1_000])?;
@@ -157,7 +157,8 @@ fn half_closed(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     Ok(())
 }
 
-/// The connection waits with its bytes in the listener's queue; maybe its client has ended already.
+/// Begins the trace while the connection and its bytes wait in the listener's queue; with `ended`, its client has
+/// closed.
 fn not_accepted(stage: &mut Stage, family: Family, receive: Receive, ended: bool) -> Done {
     let (listener, at) = listen(family)?;
     let client = Stream::connect(stage, at)?;

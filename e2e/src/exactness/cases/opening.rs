@@ -1,4 +1,4 @@
-//! Connections without a listener: both ends open it at the same time, or one socket with itself.
+//! Connections without a listener: two sockets open one at the same time, or a socket connects to itself.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpStream},
@@ -67,8 +67,8 @@ fn connected(stage: &Stage, socket: OwnedFd) -> Done<Stream> {
     Stream::new(stage, socket, Some(Outbound))
 }
 
-/// The second end opens the connection while the first one is opening it: nobody answers the first one's segment, since
-/// a listener that lets nothing in has the second one's port at that moment.
+/// Opens a connection from both ends. Nobody answers the first end's SYN, because a listener that accepts nothing holds
+/// the second end's port at that moment; then the second end connects too.
 fn by_both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done {
     let (first, first_at) = bound(family, 0)?;
     let (deaf, second_at) = bound(family, 0)?;
@@ -95,7 +95,7 @@ fn by_both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> D
     second.finish()
 }
 
-/// What the socket sends it receives.
+/// Connects a socket to itself: it receives what it sends.
 fn with_itself(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done {
     let (socket, at) = bound(family, 0)?;
     begin(&socket, at)?;

@@ -17,14 +17,14 @@ use crate::exactness::{
     tally::{Direction, Flow, Protocol},
 };
 
-/// How a socket is told its peer.
+/// The call that gives a socket its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
-    /// In each call.
+    /// Each call has the peer's address.
     ByAddress,
-    /// Once, by connect.
+    /// The socket is connected.
     Connected,
-    /// The sender names it, the reader does not ask.
+    /// The sender gives the address; the reader does not ask for it.
     NotAsked,
 }
 
@@ -49,13 +49,13 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// The product looks for the peers of ICMP messages from the first one on when it is asked for ICMP, else soon after
-/// it has seen one.
+/// Makes a case that asks the product for ICMP, so that peers are known from the first message on. Without that, the
+/// product looks for them only soon after it has seen a message.
 fn case(name: String, run: impl Fn(&mut Stage) -> Done + 'static) -> Case {
     Case { protocol: Some("ICMP"), ..Case::new(name, run) }
 }
 
-/// A socket for echo requests to `peer`.
+/// Opens a socket for echo requests to `peer`.
 fn icmp_socket(kind: i32, peer: IpAddr) -> Done<OwnedFd> {
     let (family, protocol) = match peer {
         IpAddr::V4(_) => (libc::AF_INET, libc::IPPROTO_ICMP),
@@ -71,15 +71,15 @@ fn enter_network() -> Done {
     if !network::enter()? {
         return Ok(());
     }
-    // Who may open ping sockets: groups of this namespace (icmp(7)).
+    // Ping sockets are only open to a range of groups in this namespace (icmp(7)).
     match fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => Ok(other?),
     }
 }
 
-/// An echo request of `length` bytes. The checksum of ICMPv4 is ours to fill in on raw sockets; the kernel fills in
-/// the others.
+/// Makes an echo request of `length` bytes. On raw sockets the sender must fill in the checksum of ICMPv4; all others
+/// are filled in by the kernel.
 fn request(peer: IpAddr, length: usize, number: u8) -> Vec<u8> {
     let mut packet = vec![0; length.max(8)];
     packet[0] = if peer.is_ipv4() { 8 } else { 128 };
@@ -97,7 +97,7 @@ fn flow(peer: IpAddr) -> Flow {
     Flow { protocol: Protocol::Icmp, local_port: 0, remote: Some(SocketAddr::new(peer, 0)) }
 }
 
-/// Requests to the own host, which answers them. A raw socket gets the request too, as every raw socket does.
+/// Sends requests to this host, which answers them. A raw socket receives the request too, as every raw socket does.
 fn echo(stage: &mut Stage, kind: i32, peer: IpAddr, told: Told) -> Done {
     enter_network()?;
     let socket = icmp_socket(kind, peer)?;
@@ -125,11 +125,11 @@ fn echo(stage: &mut Stage, kind: i32, peer: IpAddr, told: Told) -> Done {
     Ok(())
 }
 
-/// A raw socket hears from two hosts and does not ask who they are: the packets tell.
+/// Receives from two hosts on a raw socket without asking for the address: the packets name their source.
 fn two_peers(stage: &mut Stage, peer: IpAddr) -> Done {
     enter_network()?;
     let listener = icmp_socket(libc::SOCK_RAW, peer)?;
-    // Every address of 127.0.0.0/8 is this host's; IPv6 has one only.
+    // Every address of 127.0.0.0/8 is this host's; IPv6 has only one.
     let peers = match peer {
         IpAddr::V4(_) => [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from),
         IpAddr::V6(_) => [peer; 2],
@@ -139,7 +139,8 @@ fn two_peers(stage: &mut Stage, peer: IpAddr) -> Done {
         let packet = request(peer, stage.random.usize(20..500), number);
         let sent = sendto(&sender, &packet, SendFlags::empty(), &SocketAddr::new(peer, 0))?;
         stage.tally.book(flow(peer), None, 0, sent);
-        // The request and the answer. IPv4 packets come with their header, which has the source at its 12th byte.
+        // Each is received: the request and the answer. IPv4 packets come with their header, which has the source at
+        // byte 12.
         for _ in 0..2 {
             let mut packet = [0; 4_000];
             let length = recv(&listener, &mut packet, RecvFlags::empty())?.0;

@@ -1,4 +1,4 @@
-//! A proxy: bytes go from one connection to another through a process, mostly without being copied to it.
+//! A proxy: bytes go from one connection to another through a process, mostly without being copied into it.
 
 use std::os::fd::OwnedFd;
 
@@ -19,20 +19,20 @@ use crate::exactness::{
     tally::Tally,
 };
 
-/// How bytes pass the proxy.
+/// The calls that move bytes through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// By splice alone.
+    /// By splice only.
     Spliced,
-    /// By recv and send alone.
+    /// By recv and send only.
     Copied,
     /// By both in turns, on the same sockets.
     Mixed,
 }
 
-/// The first thing that happens on the connections, several documents long, is splice.
+/// The rounds in order: for several documents, splice is the only thing that happens on the connections.
 const ROUNDS: [Way; 5] = [Way::Spliced, Way::Spliced, Way::Mixed, Way::Copied, Way::Spliced];
-/// Pieces that no buffer or page of the kernel has the size of.
+/// Number of bytes of a piece, which is not the size of any buffer or page of the kernel.
 const PIECE: usize = 6_007;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -46,12 +46,12 @@ pub(super) fn cases() -> Vec<Case> {
     VERSIONS.into_iter().flat_map(of).collect()
 }
 
-/// A client, a server and this process between them, compared after each round while both connections are open.
+/// Puts this process between a client and a server; compares after each round, while both connections are open.
 fn proxy(stage: &mut Stage, family: Family, older: bool) -> Done {
     let (client, front) = connected(stage, family)?;
     let (back, server) = connected(stage, family)?;
     if older {
-        // As long as the trace has not begun it is as if nothing happened.
+        // Bytes before the trace do not count.
         send_plain(&client, &[1; 5_000])?;
         let through = Pipe::new()?;
         relay(&through, &front, &back, 5_000, Way::Spliced)?;
@@ -88,12 +88,12 @@ fn proxy(stage: &mut Stage, family: Family, older: bool) -> Done {
     stage.join(answering)
 }
 
-/// The end of a connection that counts for this process, from here on.
+/// Wraps an end of a connection, to count for this process from now on.
 fn mine(stage: &Stage, stream: &Stream) -> Done<Stream> {
     Stream::new(stage, stream.socket.try_clone()?, None)
 }
 
-/// Keeps bytes between two sockets.
+/// A pipe that holds bytes between two sockets.
 struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
@@ -117,7 +117,7 @@ fn relay(through: &Pipe, from: &Stream, to: &Stream, count: usize, way: Way) -> 
     Ok(())
 }
 
-/// As much as one call takes, at most `most`.
+/// Moves as many bytes as one call takes, at most `most`.
 fn splice_once(through: &Pipe, from: &Stream, to: &Stream, most: usize) -> Done<usize> {
     let moved = splice(&from.socket, None, &through.into, None, most, SpliceFlags::MOVE)?;
     from.received(moved);

@@ -1,4 +1,4 @@
-//! Sockets that several processes or threads use: the bytes of each process are its own.
+//! Sockets that several processes or threads use: each process has its own bytes counted.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -34,7 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A connection goes to another process (SCM_RIGHTS), which uses it; then this one uses it again.
+/// Passes a connection to another process (SCM_RIGHTS), which uses it; then this process uses it again.
 fn passed(stage: &mut Stage, out_of_the_cgroup: bool) -> Done {
     let (client, server) = connected(stage, Family::V4)?;
     let (mine, theirs) = UnixStream::pair()?;
@@ -53,7 +53,7 @@ fn passed(stage: &mut Stage, out_of_the_cgroup: bool) -> Done {
         |_| {
             pass_socket(&mine, &server.socket)?;
             recv_plain(&client, sizes[2])?;
-            // This process again, on the same socket.
+            // This process uses the same socket again.
             send_plain(&server, &vec![1; sizes[3]])?;
             recv_plain(&client, sizes[3])
         },
@@ -81,7 +81,7 @@ pub(super) fn receive_socket(from: &UnixStream) -> Done<TcpStream> {
     Ok(TcpStream::from(rights.ok_or_else(|| CaseError::unexpected("no descriptor came"))?))
 }
 
-/// Parent and children use the same two sockets in turns, more of them than a socket has places for.
+/// Parent and children use the same two sockets in turns; there are more of them than a socket has slots.
 fn forked(stage: &mut Stage, children: usize) -> Done {
     let (client, server) = connected(stage, Family::V4)?;
     let bytes = vec![1; stage.random.usize(3_000..9_000)];
@@ -92,7 +92,7 @@ fn forked(stage: &mut Stage, children: usize) -> Done {
             use_both(&client, &server, &bytes[..1_000])?;
         }
     }
-    // All at the same time: each reads as much as each sends, but not whose it is.
+    // All run at the same time: each reads as many bytes as it sends, but not its own ones.
     let together: Vec<_> =
         (0..children).map(|_| user(stage, &client, &server, &bytes)).collect::<Done<_>>()?;
     use_both(&client, &server, &bytes)?;
@@ -114,7 +114,7 @@ fn use_both(client: &Stream, server: &Stream, bytes: &[u8]) -> Done {
     recv_plain(client, bytes.len() / 2)
 }
 
-/// Threads that read and write the same connection at the same time.
+/// Reads and writes the same connection in several threads at the same time.
 fn threads(stage: &mut Stage) -> Done {
     const THREADS: usize = 4;
     let (client, server) = connected(stage, Family::V4)?;

@@ -1,4 +1,4 @@
-//! Every way to send to and receive from a TCP connection.
+//! The ways to send to and receive from a TCP connection.
 
 use std::{
     io::{ErrorKind, IoSlice, IoSliceMut, Write as _},
@@ -28,19 +28,19 @@ use crate::exactness::{
     },
 };
 
-/// Sends all of the bytes, booking each call.
+/// Sends all of the bytes and records the result of each call.
 pub type Send = fn(&Stream, &[u8]) -> Done;
-/// Receives that many bytes, booking each call.
+/// Receives a number of bytes and records the result of each call.
 pub type Receive = fn(&Stream, usize) -> Done;
 
 const NO_SEND: SendFlags = SendFlags::empty();
 const NO_RECV: RecvFlags = RecvFlags::empty();
-/// Pieces that no buffer or page of the kernel has the size of.
+/// Number of bytes of a piece, which is not the size of any buffer or page of the kernel.
 const PIECE: usize = 5_003;
-/// As much as a pipe takes at once.
+/// Number of bytes that a pipe takes at once.
 const PIPE: usize = 64 << 10;
 
-/// Both directions of a connection use the same pair of ways.
+/// Pairs of a way to send and a way to receive, which are used in both directions of a connection.
 pub const WAYS: &[(&str, Send, Receive)] = &[
     ("send-recv", send_plain, recv_plain),
     ("write-read", write_plain, read_plain),
@@ -68,7 +68,7 @@ pub const WAYS: &[(&str, Send, Receive)] = &[
     ("io-uring-send-zc", uring_send_zc, uring_receive),
 ];
 
-/// Those that connections older than the trace use.
+/// The ways that are used on connections older than the trace.
 pub(super) const WAYS_OF_OLDER: &[(&str, Send, Receive)] = &[
     ("send-recv", send_plain, recv_plain),
     ("sendfile-splice", send_file, splice_out),
@@ -89,7 +89,7 @@ pub(super) fn cases() -> Vec<Case> {
     WAYS.iter().flat_map(each).collect()
 }
 
-/// A client that sends and is answered, in a process of its own, and its server.
+/// Runs a client, in a process of its own, that sends and is answered by its server.
 pub(super) fn exchange(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done {
     let (listener, at) = listen(family)?;
     let (up, down) = (vec![1; stage.amount()], vec![2; stage.amount()]);
@@ -109,7 +109,7 @@ pub(super) fn exchange(stage: &mut Stage, family: Family, send: Send, receive: R
     )
 }
 
-/// The one end sends and is answered by the other, in one process.
+/// Sends from one end and answers from the other, in one process.
 pub(super) fn exchange_between(
     stage: &mut Stage,
     one: &Stream,
@@ -188,7 +188,7 @@ fn send_messages(stream: &Stream, bytes: &[u8]) -> Done {
             .collect();
         let count = rustix::net::sendmmsg(&stream.socket, &mut messages, NO_SEND)?;
         let lengths: Vec<_> = messages.iter().take(count).map(|message| message.bytes_sent()).collect();
-        // A blocking socket takes each message whole.
+        // A blocking socket accepts each message as a whole.
         lengths.iter().for_each(|length| stream.sent(*length));
         rest = &rest[lengths.iter().sum()..];
     }
@@ -198,7 +198,7 @@ fn send_messages(stream: &Stream, bytes: &[u8]) -> Done {
 fn receive_messages(stream: &Stream, count: usize) -> Done {
     let mut rest = count;
     while rest > 0 {
-        // Not more buffers than bytes to come; the last call returns with fewer messages.
+        // The buffers together are no larger than the bytes to come; the last call returns fewer messages.
         let size = rest.div_ceil(2).min(PIECE);
         let mut buffers = vec![0; 2 * size];
         let (a, b) = buffers.split_at_mut(size);
@@ -227,7 +227,7 @@ pub(super) fn send_file(stream: &Stream, bytes: &[u8]) -> Done {
     stream.send_by(bytes, usize::MAX, |rest| sendfile(&stream.socket, &file, Some(&mut at), rest.len()))
 }
 
-/// By way of a pipe, as proxies do.
+/// Sends through a pipe by splice, as proxies do.
 pub(super) fn splice_in(stream: &Stream, bytes: &[u8]) -> Done {
     let (out, into) = pipe()?;
     for part in bytes.chunks(PIECE) {
@@ -246,7 +246,7 @@ pub(super) fn splice_out(stream: &Stream, count: usize) -> Done {
     })
 }
 
-/// Half of the bytes by splice, half by recv, in turns.
+/// Receives half of the bytes by splice and half by recv, in turns.
 fn splice_and_recv(stream: &Stream, count: usize) -> Done {
     let mut rest = count;
     while rest > 0 {
@@ -271,12 +271,12 @@ fn drain(pipe: &OwnedFd, sink: &mut [u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// MSG_ZEROCOPY, whose completions come by the error queue: reading them moves no byte.
+/// Sends with MSG_ZEROCOPY, whose completions are read from the error queue; reading them moves no byte.
 fn send_zero_copy(stream: &Stream, bytes: &[u8]) -> Done {
     set_option(&stream.socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1)?;
     let flags = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
     stream.send_by(bytes, 20_011, |piece| send(&stream.socket, piece, flags))?;
-    // The kernel notes the calls of one connection together, so one note or more will do.
+    // The kernel merges the completions of several calls, so one is enough.
     poll(&mut [PollFd::new(&stream.socket, PollFlags::ERR)], None)?;
     let mut buffer = [0; 512];
     match recv(&stream.socket, &mut buffer, RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT) {
@@ -285,7 +285,7 @@ fn send_zero_copy(stream: &Stream, bytes: &[u8]) -> Done {
     }
 }
 
-/// Whole pages of their own, as the kernel can map them at the other end: those of a pipe.
+/// Sends whole pages from a pipe, which the kernel can map at the other end.
 fn send_pages(stream: &Stream, bytes: &[u8]) -> Done {
     let (out, into) = pipe()?;
     for part in bytes.chunks(PIPE) {
@@ -295,7 +295,7 @@ fn send_pages(stream: &Stream, bytes: &[u8]) -> Done {
     Ok(())
 }
 
-/// Whole pages by mapping them, the rest by recv.
+/// Receives whole pages by mapping them, and the rest by recv.
 fn receive_zero_copy(stream: &Stream, count: usize) -> Done {
     let unsupported =
         |error: std::io::Error| CaseError::unsupported(format!("no mapping of sockets: {error}"));
@@ -307,7 +307,7 @@ fn receive_zero_copy(stream: &Stream, count: usize) -> Done {
         stream.received(done.mapped);
         rest -= done.mapped;
         mapped += done.mapped;
-        // What lies in no whole page must be copied; less than a page is left at the end.
+        // Bytes that do not fill a page must be copied; less than a page is left at the end.
         let skip = if done.mapped + done.skip == 0 { rest.min(4096) } else { done.skip.min(rest) };
         recv_plain(stream, skip)?;
         rest -= skip;
@@ -318,7 +318,7 @@ fn receive_zero_copy(stream: &Stream, count: usize) -> Done {
     Ok(())
 }
 
-/// MSG_PEEK moves nothing.
+/// Receives after MSG_PEEK, which moves nothing.
 fn peek_and_recv(stream: &Stream, count: usize) -> Done {
     stream.receive_by(count, PIECE, |buffer| {
         let half = buffer.len().div_ceil(2);
@@ -327,7 +327,7 @@ fn peek_and_recv(stream: &Stream, count: usize) -> Done {
     })
 }
 
-/// MSG_TRUNC throws bytes away instead of copying them; they have been received all the same (tcp(7)).
+/// Receives with MSG_TRUNC, which discards bytes instead of copying them; they count as received (tcp(7)).
 fn recv_discarding(stream: &Stream, count: usize) -> Done {
     stream.receive_by(count, PIECE, |buffer| recv(&stream.socket, buffer, RecvFlags::TRUNC).map(|got| got.1))
 }
@@ -337,7 +337,7 @@ fn recv_all(stream: &Stream, count: usize) -> Done {
         .receive_by(count, 17_011, |buffer| recv(&stream.socket, buffer, RecvFlags::WAITALL).map(|got| got.0))
 }
 
-/// Calls that fail with EAGAIN move nothing.
+/// Sends without blocking; calls that fail with EAGAIN move nothing.
 fn send_not_waiting(stream: &Stream, bytes: &[u8]) -> Done {
     stream.send_by(bytes, usize::MAX, |piece| {
         retry(

@@ -1,4 +1,4 @@
-//! Kernel TLS: the application moves plain bytes, and the connection's own counters are those of the records.
+//! Kernel TLS: the application moves plain bytes, while the connection's own counters count the encrypted records.
 
 use std::{io, net::Shutdown};
 
@@ -49,14 +49,14 @@ fn layered(stream: &Stream) -> Done {
     add_layer(&stream.socket).map_err(|error| CaseError::unsupported(format!("no kernel TLS here: {error}")))
 }
 
-/// One direction is encrypted from here on.
+/// Encrypts one direction from now on.
 fn encrypt(from: &Stream, to: &Stream, key: [u8; 16]) -> Done {
     let lacking = |error: io::Error| CaseError::unsupported(format!("kernel TLS lacks AES-GCM: {error}"));
     set_key(&from.socket, Use::Sending, key).map_err(lacking)?;
     set_key(&to.socket, Use::Receiving, key).map_err(lacking)
 }
 
-/// A connection on which plain bytes were moved in both directions, with the layer on both ends.
+/// Opens a connection, moves plain bytes in both directions, and then adds the TLS layer at both ends.
 fn after_plain_bytes(stage: &mut Stage, family: Family) -> Done<(Stream, Stream)> {
     let (client, server) = connected(stage, family)?;
     exchange_between(stage, &client, &server, send_plain, recv_plain)?;
@@ -65,7 +65,7 @@ fn after_plain_bytes(stage: &mut Stage, family: Family) -> Done<(Stream, Stream)
     Ok((client, server))
 }
 
-/// Both directions, in the middle of a connection.
+/// Encrypts both directions in the middle of a connection.
 fn both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     encrypt(&client, &server, KEYS[0])?;
@@ -77,7 +77,7 @@ fn both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done
     exchange_between(stage, &client, &server, send, receive)
 }
 
-/// With the layer, which changes nothing without keys.
+/// Adds the layer without keys, which changes nothing.
 fn keyless(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     for (_, send, receive) in WAYS.into_iter().filter(|(way, ..)| *way != "splice-out") {
@@ -86,7 +86,7 @@ fn keyless(stage: &mut Stage, family: Family) -> Done {
     stage.compare(&mut [])
 }
 
-/// The other direction goes on with plain bytes.
+/// Encrypts one direction, while the other one goes on with plain bytes.
 fn one_direction(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     encrypt(&client, &server, KEYS[0])?;
@@ -96,7 +96,7 @@ fn one_direction(stage: &mut Stage, family: Family) -> Done {
     stage.compare(&mut [])
 }
 
-/// The keys are there before the first byte.
+/// Sets the keys before the first byte.
 fn at_once(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     layered(&client)?;
@@ -107,14 +107,14 @@ fn at_once(stage: &mut Stage, family: Family) -> Done {
     stage.compare(&mut [])
 }
 
-/// The peer has no kernel TLS: it receives records, which are its bytes.
+/// The peer has no kernel TLS: it receives records, whose bytes count for it.
 fn encrypts(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     encrypted(stage, &client, &server)?;
     stage.compare(&mut [])
 }
 
-/// Sends plain bytes in records, and ends; the records, and how many plain bytes are in them.
+/// Sends plain bytes in records and closes; returns the records, and the number of plain bytes in them.
 fn encrypted(stage: &mut Stage, client: &Stream, server: &Stream) -> Done<(Vec<u8>, usize)> {
     set_key(&client.socket, Use::Sending, KEYS[0])
         .map_err(|error| CaseError::unsupported(format!("kernel TLS lacks AES-GCM: {error}")))?;
@@ -138,7 +138,7 @@ fn encrypted(stage: &mut Stage, client: &Stream, server: &Stream) -> Done<(Vec<u
     Ok((records, bytes.len()))
 }
 
-/// The peer encrypts by itself: it sends records, which are its bytes.
+/// The peer encrypts in user space: it sends records, whose bytes count for it.
 fn decrypts(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     layered(&client)?;
@@ -150,7 +150,7 @@ fn decrypts(stage: &mut Stage, family: Family) -> Done {
     stage.compare(&mut [])
 }
 
-/// Closed in the middle of a record, with more records unread.
+/// Closes in the middle of a record, with more records unread.
 fn unread(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     encrypt(&client, &server, KEYS[0])?;
@@ -160,7 +160,7 @@ fn unread(stage: &mut Stage, family: Family) -> Done {
     Ok(())
 }
 
-/// The peer ends, and everything is read up to its FIN.
+/// Closes the peer, and reads everything up to its FIN.
 fn ended(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     encrypt(&client, &server, KEYS[0])?;

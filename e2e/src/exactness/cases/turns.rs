@@ -1,4 +1,5 @@
-//! A connection that two processes have: both receive or send on it by calls, or one of them without any.
+//! A connection that two processes share: both receive or send by calls, or one of them by splice, without any call on
+//! the socket.
 
 use std::net::Shutdown;
 
@@ -22,13 +23,13 @@ use crate::exactness::{
     },
 };
 
-/// How often each process has its turn.
+/// Number of turns of each process.
 const TURNS: usize = 6;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for family in VERSIONS {
-        // Which process spliced may be a guess, so their names differ: see `EXCUSED`.
+        // The cases have names of their own, because a spliced byte may be shown for the wrong process: see `EXCUSED`.
         let reads: [(&str, Receive, Receive); 4] = [
             ("recv", recv_plain, recv_plain),
             ("splice-and-recv", splice_out, recv_plain),
@@ -61,7 +62,7 @@ fn receive_in_turns(stage: &mut Stage, family: Family, mine: Receive, theirs: Re
     receive_each(stage, &client, &server, mine, theirs)
 }
 
-/// The connection is older than the trace, and so are both processes that have it.
+/// Uses a connection that is older than the trace, as are both processes that share it.
 fn older_in_turns(stage: &mut Stage, family: Family, mine: Receive, theirs: Receive) -> Done {
     let (client, server) = connected(stage, family)?;
     send_plain(&client, &[1; 3_000])?;
@@ -88,20 +89,20 @@ fn receive_each(stage: &mut Stage, client: &Stream, server: &Stream, mine: Recei
         send_plain(client, &vec![1; *my_amount])?;
         mine(server, *my_amount)?;
         send_plain(client, &vec![1; *their_amount])?;
-        // Once for the beginning of the child's turn, and once for its end.
+        // The child waits at the beginning and at the end of its turn.
         for _ in 0..2 {
             child.await_waiting()?;
             child.go_on()?;
         }
     }
     stage.compare(&mut [&mut child])?;
-    // An answer by each, so that both are known by a call.
+    // Each process sends an answer, so that a call of each is seen.
     send_plain(server, &[1; 999])?;
     recv_plain(client, 999)?;
     stage.join(child)
 }
 
-/// Both receive what comes, until the end.
+/// Receives in both processes at the same time, until the end of the stream.
 fn receive_at_once(stage: &mut Stage, family: Family, splices: bool) -> Done {
     let (client, server) = connected(stage, family)?;
     let sending = stage.fork(|stage| {
@@ -129,7 +130,8 @@ fn splice_to_end(stream: &Stream) -> Done {
     let mut sink = vec![0; 1 << 16];
     loop {
         match splice(&stream.socket, None, &into, None, sink.len(), SpliceFlags::MOVE)? {
-            // What the other process has just taken looks the same.
+            // A result of 0 also means that the other process has just taken the bytes, so the end is verified by a
+            // peek.
             0 if recv(&stream.socket, &mut [0; 1], RecvFlags::PEEK)?.0 == 0 => return Ok(()),
             moved => {
                 stream.received(moved);

@@ -1,4 +1,4 @@
-//! Urgent bytes (MSG_OOB). Each has its number in the sequence, but passing over it is not receiving it.
+//! Urgent bytes (MSG_OOB). Each has a sequence number, but a reader that skips it has not received it.
 
 use std::net::Shutdown;
 
@@ -18,7 +18,7 @@ use crate::exactness::{
     sys::sockets::set_option,
 };
 
-/// What a case does with the client's and the server's end of a connection.
+/// Function that runs a case on the client's and the server's end of a connection.
 type Run = fn(&mut Stage, &Stream, &Stream) -> Done;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -42,13 +42,13 @@ pub(super) fn cases() -> Vec<Case> {
     all.into_iter().flat_map(of).collect()
 }
 
-/// The case on a new connection, and some more bytes in both directions.
+/// Runs the case on a new connection, and then moves some more bytes in both directions.
 fn on(stage: &mut Stage, family: Family, run: Run) -> Done {
     let (client, server) = connected(stage, family)?;
     run(stage, &client, &server)
 }
 
-/// Sends bytes of which the last is urgent, and waits until the other end knows.
+/// Sends bytes, the last of which is urgent, and waits until the other end has noticed that.
 fn send_urgent(from: &Stream, to: &Stream, length: usize) -> Done {
     let bytes = vec![1; length];
     let sent = send(&from.socket, &bytes, SendFlags::OOB)?;
@@ -64,7 +64,7 @@ fn receive_urgent(stream: &Stream) -> Done {
     stream.receive_by(1, 1, |buffer| recv(&stream.socket, buffer, RecvFlags::OOB).map(|got| got.0))
 }
 
-/// Some bytes that are not urgent, and an answer.
+/// Moves some bytes that are not urgent, and an answer.
 fn go_on(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     let bytes = vec![1; stage.amount()];
     send_plain(client, &bytes)?;
@@ -100,7 +100,7 @@ fn peeked(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     go_on(stage, client, server)
 }
 
-/// No call returns it.
+/// No call returns the urgent byte.
 fn skipped(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     for length in [1, 400] {
         send_urgent(client, server, length)?;
@@ -110,7 +110,7 @@ fn skipped(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     go_on(stage, client, server)
 }
 
-/// Splice ends at the mark, and recv passes it.
+/// Splice ends at the urgent mark, and recv passes it.
 fn skipped_after_splice(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 9_000)?;
     send_plain(client, &[1; 600])?;
@@ -120,7 +120,7 @@ fn skipped_after_splice(stage: &mut Stage, client: &Stream, server: &Stream) -> 
     go_on(stage, client, server)
 }
 
-/// It is the last one before the end of the stream.
+/// The urgent byte is the last one before the end of the stream.
 fn skipped_then_end(_: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 200)?;
     client.socket.shutdown(Shutdown::Write)?;
@@ -130,7 +130,7 @@ fn skipped_then_end(_: &mut Stage, client: &Stream, server: &Stream) -> Done {
     }
 }
 
-/// The reader wants it among the others.
+/// The reader receives the urgent byte in line with the others (SO_OOBINLINE).
 fn inline(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     set_option(&server.socket, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)?;
     for length in [1, 777] {
@@ -150,13 +150,13 @@ fn inline_spliced(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     go_on(stage, client, server)
 }
 
-/// The second one comes before the first was read, which is a byte like others then; where the reader stood at the
-/// first one, the kernel passes it without a call.
+/// A second urgent byte arrives before the first was read, which makes the first one an ordinary byte. If the reader is
+/// at the first one, the kernel skips it without a call.
 fn two_at_once(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 10)?;
     recv_plain(server, 9)?;
     send_urgent(client, server, 20)?;
-    // A mark that the reader stands at is told by the byte after it: this is not the place to wait for a number of bytes.
+    // A reader at a mark is only woken by the byte after it, so it must not wait for a fixed number of bytes here.
     send_plain(client, &[1; 30])?;
     client.socket.shutdown(Shutdown::Write)?;
     server.receive_to_end()?;
@@ -165,7 +165,7 @@ fn two_at_once(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     recv_plain(client, answer.len())
 }
 
-/// The urgent byte is all that is read.
+/// The urgent byte is the only one that is read.
 fn unread_at_close(_: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 500)?;
     receive_urgent(server)

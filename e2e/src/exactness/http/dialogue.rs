@@ -1,10 +1,10 @@
-//! A connection's script: who sends which bytes, and the exchanges that they are.
+//! The script of a connection: the bytes that each end sends, and the exchanges that they form.
 
 use std::collections::BTreeMap;
 
 use super::known::Known;
 
-/// The host that requests name unless they say otherwise.
+/// Host of the requests, unless a request names another one.
 pub(super) const HOST: &str = "odd.example";
 
 /// An end of a connection.
@@ -17,7 +17,7 @@ pub(super) enum End {
 /// One step of a script.
 #[derive(Clone, Debug)]
 pub(super) enum Turn {
-    /// An end sends bytes, in writes of so many; the other end reads all of them.
+    /// An end sends bytes, in writes of at most `piece` bytes; the other end reads all of them.
     Say { by: End, bytes: Vec<u8>, piece: usize },
     /// An end sends its FIN and goes on reading.
     Shut(End),
@@ -31,7 +31,7 @@ pub(super) struct Dialogue {
     pub(super) name: &'static str,
     pub(super) turns: Vec<Turn>,
     pub(super) exchanges: Vec<Known>,
-    /// Number of exchanges that cannot be observed, on each side, by the name that the product has for the reason.
+    /// Number of exchanges that cannot be observed, on each side, by the product's name for the reason.
     pub(super) unobserved: BTreeMap<String, u64>,
     /// Index of the oldest exchange without an answer.
     answered: usize,
@@ -43,7 +43,7 @@ impl Dialogue {
         Self { name, turns, exchanges, unobserved, answered: 0 }
     }
 
-    /// The client sends a request, `line` its method and path.
+    /// Adds a request of the client; `line` is its method and path.
     pub(super) fn ask(&mut self, line: &str, bytes: impl AsRef<[u8]>) -> &mut Self {
         let (method, path) = line.split_once(' ').unwrap_or((line, ""));
         let bytes = bytes.as_ref();
@@ -51,7 +51,7 @@ impl Dialogue {
         self.say(End::Client, bytes)
     }
 
-    /// The client sends more bytes of its last request.
+    /// Adds more bytes of the client's last request.
     pub(super) fn ask_on(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let bytes = bytes.as_ref();
         if let Some(Known { request_bytes: Some(count), .. }) = self.exchanges.last_mut() {
@@ -60,13 +60,13 @@ impl Dialogue {
         self.say(End::Client, bytes)
     }
 
-    /// The server sends bytes that are counted with the next answer.
+    /// Adds bytes of the server that count for its next answer.
     pub(super) fn interim(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let at = self.answered;
         self.add_answer(at, bytes.as_ref())
     }
 
-    /// The server answers the oldest request.
+    /// Adds the server's answer to the oldest open request.
     pub(super) fn answer(&mut self, status: u16, bytes: impl AsRef<[u8]>) -> &mut Self {
         let at = self.answered;
         self.exchanges[at].answer(status);
@@ -74,7 +74,7 @@ impl Dialogue {
         self.add_answer(at, bytes.as_ref())
     }
 
-    /// The server sends more bytes of its last answer.
+    /// Adds more bytes of the server's last answer.
     pub(super) fn answer_on(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let at = self.answered - 1;
         self.add_answer(at, bytes.as_ref())
@@ -87,20 +87,20 @@ impl Dialogue {
         self.say(End::Server, bytes)
     }
 
-    /// An end sends bytes that belong to no exchange, or whose exchange is told by [`Dialogue::know`].
+    /// Adds bytes of an end that belong to no exchange, or to one that [`Dialogue::know`] adds.
     pub(super) fn say(&mut self, by: End, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.turns.push(Turn::Say { by, bytes: bytes.as_ref().to_vec(), piece: usize::MAX });
         self
     }
 
-    /// Adds an exchange whose bytes other calls send.
+    /// Adds an exchange whose bytes are sent by other calls.
     pub(super) fn know(&mut self, known: Known) -> &mut Self {
         self.exchanges.push(known);
         self.answered = self.exchanges.len();
         self
     }
 
-    /// The bytes of the last turn go in writes of so many.
+    /// Splits the bytes of the last turn into writes of at most `of` bytes.
     pub(super) fn in_pieces(&mut self, of: usize) -> &mut Self {
         if let Some(Turn::Say { piece, .. }) = self.turns.last_mut() {
             *piece = of;
@@ -108,7 +108,7 @@ impl Dialogue {
         self
     }
 
-    /// The last so many turns, all of one end, go in one write.
+    /// Joins the last `count` turns, all of one end, into one write.
     pub(super) fn in_one_write(&mut self, count: usize) -> &mut Self {
         let mut all = Vec::new();
         let mut sender = End::Client;
@@ -131,7 +131,7 @@ impl Dialogue {
         self
     }
 
-    /// Changes what is known of the last exchange.
+    /// Changes the expectation of the last exchange.
     pub(super) fn but(&mut self, change: impl FnOnce(&mut Known)) -> &mut Self {
         if let Some(known) = self.exchanges.last_mut() {
             change(known);
@@ -139,7 +139,7 @@ impl Dialogue {
         self
     }
 
-    /// The last request cannot be observed, for a reason as the product names it.
+    /// Marks the last request as one that cannot be observed, with the product's name for the reason.
     pub(super) fn unobserved(&mut self, reason: &str) -> &mut Self {
         self.exchanges.pop();
         self.answered = self.answered.min(self.exchanges.len());
@@ -148,12 +148,12 @@ impl Dialogue {
     }
 }
 
-/// A request without a body.
+/// Formats a request without a body.
 pub(super) fn request(line: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
 }
 
-/// A response with a body of so many bytes.
+/// Formats a response with a body of `length` bytes.
 pub(super) fn response(status: u16, length: usize) -> String {
     format!("HTTP/1.1 {status} Words\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length))
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::exactness::error::{CaseError, Done};
 
-/// Connections at a time, with requests of each, and their bodies.
+/// Number of connections at a time, number of requests on each, and kind of their bodies.
 #[derive(Clone, Copy)]
 struct Plan {
     connections: usize,
@@ -25,18 +25,18 @@ struct Plan {
     bodies: Bodies,
 }
 
-/// Lengths of bodies.
+/// The distribution of body lengths.
 #[derive(Clone, Copy)]
 enum Bodies {
-    /// Few bytes mostly, many packets now and then.
+    /// Mostly few bytes, and sometimes many packets.
     Mixed,
-    /// Such that TCP's windows are large: many packets pass before a lost one is sent again.
+    /// So many bytes that TCP's windows grow: many packets pass before a lost one is sent again.
     Large,
 }
 
 const MIXED: Plan = Plan { connections: 12, requests: 30, bodies: Bodies::Mixed };
 const LARGE: Plan = Plan { connections: 2, requests: 6, bodies: Bodies::Large };
-/// How long a call may wait: packets that are lost are sent again after longer and longer times.
+/// Timeout of a call: lost packets are sent again after longer and longer times.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn cases() -> Vec<Case> {
@@ -67,7 +67,7 @@ fn disordered(plan: Plan, faults: Faults, seed: u64) -> Done<Played> {
     Ok(Played { connections, disordered, note: Some(note), ..Played::default() })
 }
 
-/// Does something for each connection at the same time.
+/// Runs a function for all connections at the same time.
 fn on_each<T: Send>(plan: Plan, work: impl Fn(usize) -> Done<T> + Sync) -> Done<Vec<T>> {
     thread::scope(|scope| {
         let work = &work;
@@ -89,12 +89,13 @@ impl Bodies {
     }
 }
 
-/// The client's end: every third connection with small bodies keeps up to three requests waiting.
+/// Plays the client: every third connection with small bodies sends up to three requests before it reads an answer.
 fn ask(at: SocketAddr, plan: Plan, number: usize, seed: u64) -> Done<Connection> {
     let mut rng = Rng::with_seed(seed);
     let stream = TcpStream::connect(at)?;
     set_up(&stream)?;
-    // Large bodies fill the buffers of both ways: who writes several requests without reading can wait for ever.
+    // Large bodies fill the buffers of both directions: a client that writes several requests without reading can block
+    // forever.
     let waits = matches!(plan.bodies, Bodies::Mixed) && number.is_multiple_of(3);
     let depth = if waits { 3 } else { 1 };
     let (mut writer, mut reader) = (&stream, BufReader::new(&stream));
@@ -122,7 +123,7 @@ fn ask(at: SocketAddr, plan: Plan, number: usize, seed: u64) -> Done<Connection>
     Ok(Connection { ends, exchanges, unobserved: std::collections::BTreeMap::new() })
 }
 
-/// The server's end: answers until the client closes.
+/// Plays the server: answers until the client closes.
 fn serve(stream: TcpStream) -> Done {
     set_up(&stream)?;
     let (mut writer, mut reader) = (&stream, BufReader::new(&stream));

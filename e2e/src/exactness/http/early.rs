@@ -1,4 +1,4 @@
-//! Requests that arrive before the server has a connection to accept them from.
+//! Requests that arrive before the server has accepted their connection.
 
 use std::{
     collections::HashMap,
@@ -31,8 +31,8 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Connections that send at once, and are accepted when all of them have, in whatever order they are established: the
-/// last packets of two handshakes may be handled by two CPUs.
+/// Sends on several connections at once, and accepts them only then. They may be established in any order, since two
+/// CPUs may handle the last packets of two handshakes.
 fn before_accept() -> Done<Played> {
     const CONNECTIONS: usize = 20;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -57,13 +57,14 @@ fn before_accept() -> Done<Played> {
     Ok(Played { connections, ..Played::default() })
 }
 
-/// TCP Fast Open: the first connection learns the server's cookie, those that follow send with the first segment.
+/// Uses TCP Fast Open: the first connection learns the server's cookie, and the following ones send with their first
+/// segment.
 fn with_the_first_segment() -> Done<Played> {
     const NAME: &str = "/proc/sys/net/ipv4/tcp_fastopen";
     const SERVERS: u32 = 2;
     let set = std::fs::read_to_string(NAME)?;
     if set.trim().parse().unwrap_or(0) & SERVERS == 0 {
-        // In a namespace of its own, whose settings are nobody else's: that of this thread and its sockets alone.
+        // The setting is changed in a network namespace of its own, which only this thread and its sockets use.
         return std::thread::scope(|scope| {
             let own = scope.spawn(|| {
                 own_network()?;
@@ -99,7 +100,7 @@ fn send_first(client: &OwnedFd, at: SocketAddr, bytes: &[u8]) -> Done {
     if sent == bytes.len() { Ok(()) } else { Err(CaseError::unexpected(format!("{sent} bytes were taken"))) }
 }
 
-/// Answers a request that was sent, and lets another one follow.
+/// Answers the request that was sent, and plays one more.
 fn answer(client: TcpStream, mut server: TcpStream, asked: &str, path: &str) -> Done<Connection> {
     server.read_exact(&mut vec![0; asked.len()])?;
     let (mut ends, connection) = Ends::of(client, server)?;

@@ -1,4 +1,4 @@
-//! Bytes of HTTP/2, written by hand.
+//! HTTP/2 frames, encoded by hand.
 
 use super::{
     dialogue::{
@@ -9,7 +9,7 @@ use super::{
     known::Known,
 };
 
-/// What a client sends first.
+/// The bytes with which a client begins a connection.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(super) const DATA: u8 = 0;
@@ -26,7 +26,7 @@ pub(super) const END_HEADERS: u8 = 0x4;
 pub(super) const PADDED: u8 = 0x8;
 pub(super) const PRIORITY: u8 = 0x20;
 
-/// A frame.
+/// Encodes a frame.
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = payload.len() as u32;
     let mut bytes = length.to_be_bytes()[1..].to_vec();
@@ -36,7 +36,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// The length of a text without Huffman coding (RFC 7541, section 5.2).
+/// Encodes a string without Huffman coding (RFC 7541, section 5.2).
 fn text(text: &str) -> Vec<u8> {
     let length = text.len();
     let mut bytes = Vec::new();
@@ -55,22 +55,22 @@ fn text(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Fields, none of which enters the header table.
+/// Encodes fields that do not enter the header table.
 pub(super) fn fields(list: &[(&str, &str)]) -> Vec<u8> {
     list.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
 
-/// Fields, all of which enter the header table.
+/// Encodes fields that enter the header table.
 pub(super) fn kept_fields(list: &[(&str, &str)]) -> Vec<u8> {
     list.iter().flat_map(|(name, value)| [vec![0x40], text(name), text(value)].concat()).collect()
 }
 
-/// A request's fields.
+/// Returns the fields of a request.
 pub(super) fn asks<'a>(method: &'a str, path: &'a str) -> [(&'a str, &'a str); 4] {
     [(":method", method), (":scheme", "http"), (":authority", HOST), (":path", path)]
 }
 
-/// What is known of an exchange of HTTP/2.
+/// Returns the expectation of an HTTP/2 exchange.
 pub(super) fn known(method: &str, path: &str, status: Option<u16>, request: usize, response: usize) -> Known {
     Known {
         protocol: "HTTP/2".to_owned(),
@@ -80,14 +80,14 @@ pub(super) fn known(method: &str, path: &str, status: Option<u16>, request: usiz
     }
 }
 
-/// Both ends begin with HTTP/2.
+/// Adds the beginning of an HTTP/2 connection at both ends.
 pub(super) fn begin(d: &mut Dialogue) {
     d.say(Client, [PREFACE, &frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])].concat());
     d.say(Server, frame(SETTINGS, 0, 0, b"")).say(Client, frame(SETTINGS, 1, 0, b""));
     d.say(Server, frame(SETTINGS, 1, 0, b""));
 }
 
-/// One exchange with a body in the response.
+/// Adds one exchange whose response has a body.
 pub(super) fn exchange(d: &mut Dialogue, stream: u32, method: &str, path: &str, status: u16, body: &[u8]) {
     let request = frame(HEADERS, END_HEADERS | END_STREAM, stream, &fields(&asks(method, path)));
     let code = status.to_string();

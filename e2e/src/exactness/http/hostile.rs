@@ -1,4 +1,4 @@
-//! Loads that no server of HTTP wants: what a tracer must bear without growing and without losing what others send.
+//! Traffic that no HTTP server wants: a tracer must bear it without growing and without losing the requests of others.
 
 use std::{
     io::{self, Write as _},
@@ -20,24 +20,24 @@ use crate::exactness::{
     sys,
 };
 
-/// Threads that connect, and as many that accept.
+/// Number of threads that connect, and of threads that accept.
 const THREADS: u32 = 4;
-/// How long the whole load may take.
+/// Time limit of the whole load.
 const LIMIT: Duration = Duration::from_secs(900);
-/// Size of a head that nobody wants.
+/// Number of bytes of a large head.
 const HEAD: usize = 1 << 20;
-/// Largest amount of noise of one way of a connection.
+/// Maximum number of random bytes in each direction of a connection.
 const NOISE: usize = 64 << 10;
-/// Bytes that a dripping connection sends.
+/// Number of bytes that a slow connection sends.
 const DRIPS: usize = 40;
-/// Time between two of them.
+/// Pause between two bytes of a slow connection.
 const BETWEEN_DRIPS: Duration = Duration::from_millis(50);
 
-/// Puts a load on the connections of this process.
+/// Runs a kind of hostile load.
 pub(in crate::exactness) fn run(args: &HostileArgs) -> Done {
     sys::end_with_parent(LIMIT)?;
     std::fs::write(args.cgroup.join("cgroup.procs"), "0")?;
-    // Nobody else's ports and tables of connections.
+    // The network namespace keeps the load out of the machine's ports and connection tables.
     sys::own_network()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let at = listener.local_addr()?;
@@ -56,7 +56,7 @@ pub(in crate::exactness) fn run(args: &HostileArgs) -> Done {
             end.join().map_err(|_| CaseError::unexpected("a thread panicked"))?
         };
         let sent = clients.into_iter().try_for_each(end);
-        // A connection that was reset while the queue of the listener was full never comes out of it.
+        // A connection that was reset while the listener's queue was full is never returned by accept.
         if sent.is_err() || matches!(args.kind, Hostility::OneByte) {
             shutdown(&listener, Shutdown::Both).map_err(io::Error::from)?;
         }
@@ -64,11 +64,11 @@ pub(in crate::exactness) fn run(args: &HostileArgs) -> Done {
     })
 }
 
-/// What calls say of a connection that the other end has closed.
+/// Errors of calls on a connection that the other end has closed.
 const CLOSED: [io::ErrorKind; 3] =
     [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::NotConnected];
 
-/// Nothing is said about an end that the other one has closed.
+/// Ignores errors of a connection that the other end has closed.
 fn unless_closed(done: io::Result<()>) -> Done {
     match done {
         Err(error) if CLOSED.contains(&error.kind()) => Ok(()),
@@ -83,7 +83,7 @@ fn connect(kind: Hostility, at: SocketAddr, count: u32, rng: &mut Rng) -> Done {
         match kind {
             Hostility::OneByte => {
                 stream.write_all(b"G")?;
-                // No port waits for its next use.
+                // A reset leaves no port in TIME_WAIT.
                 set_socket_linger(&stream, Some(Duration::ZERO))?;
             }
             Hostility::Noise => {
@@ -126,7 +126,7 @@ fn accept(kind: Hostility, listener: &TcpListener, count: u32, rng: &mut Rng) ->
         .try_for_each(|mut stream| unless_closed(io::copy(&mut stream, &mut io::sink()).map(drop)))
 }
 
-/// Random bytes, behind something that looks like HTTP or not.
+/// Sends random bytes, sometimes after a first part that looks like HTTP.
 fn noise(stream: &mut TcpStream, rng: &mut Rng, beginnings: &[&[u8]]) -> io::Result<()> {
     if rng.bool()
         && let Some(beginning) = rng.choice(beginnings)
@@ -139,7 +139,7 @@ fn noise(stream: &mut TcpStream, rng: &mut Rng, beginnings: &[&[u8]]) -> io::Res
     stream.shutdown(std::net::Shutdown::Write)
 }
 
-/// A head of a megabyte, in a single line or in many.
+/// Sends a head of one megabyte, in a single line or in many.
 fn large_head(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(b"GET /large HTTP/1.1\r\n")?;
     let line = format!("X-Large: {}\r\n", "l".repeat(8_000));

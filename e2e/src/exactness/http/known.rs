@@ -1,4 +1,4 @@
-//! What both ends of a connection know of its exchanges, held against what the product shows; pure.
+//! The exchanges of a connection as its two ends know them, compared with what the product shows; pure.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,25 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::http::{Ending, Request};
 
-/// An exchange as its ends know it.
+/// An exchange as the ends of its connection know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
     pub(super) protocol: String,
     pub(super) method: String,
     pub(super) host: String,
-    /// No other exchange of the connection has the same.
+    /// Path of the request, unique within its connection.
     pub(super) path: String,
-    /// `None` if the server did not answer.
+    /// Status of the response; `None` if the server did not answer.
     pub(super) status: Option<u16>,
     pub(super) grpc_status: Option<u32>,
-    /// Bytes of the request; not compared if `None`.
+    /// Number of bytes of the request; not compared if `None`.
     pub(super) request_bytes: Option<u64>,
-    /// Bytes of the response; not compared if `None`.
+    /// Number of bytes of the response; not compared if `None`.
     pub(super) response_bytes: Option<u64>,
 }
 
 impl Known {
-    /// A request of HTTP/1.1 that is not answered yet.
+    /// Returns an HTTP/1.1 request that has no answer yet.
     pub(super) fn asked(method: &str, host: &str, path: &str, bytes: u64) -> Self {
         Self {
             protocol: "HTTP/1.1".to_owned(),
@@ -70,10 +70,10 @@ impl Known {
     }
 }
 
-/// One connection of a case.
+/// A connection of a case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Connection {
-    /// Addresses of its client and its server, by which the product's lines are found.
+    /// Addresses of the client and the server, by which the product's lines are found.
     pub(super) ends: (SocketAddr, SocketAddr),
     pub(super) exchanges: Vec<Known>,
     /// Number of exchanges that cannot be observed, on each side, by reason.
@@ -84,20 +84,20 @@ pub(super) struct Connection {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Played {
     pub(super) case: String,
-    /// The process that had both ends.
+    /// Id of the process that had both ends.
     pub(super) pid: u32,
     pub(super) connections: Vec<Connection>,
-    /// Packets came late, twice or not at all: exchanges may be missing if they are counted as unobserved.
+    /// True if packets came late, twice or not at all: exchanges may then be missing if they are counted as unobserved.
     pub(super) disordered: bool,
-    /// Why the case did not come to its end.
+    /// Reason why the case did not finish.
     pub(super) failure: Option<String>,
-    /// Why this machine cannot play it.
+    /// Reason why this machine cannot play the case.
     pub(super) unsupported: Option<String>,
-    /// What is worth telling of it.
+    /// Remark for the report.
     pub(super) note: Option<String>,
 }
 
-/// The product's output, by case.
+/// The product's output, by connection and path.
 #[derive(Debug)]
 pub(super) struct Shown {
     by_connection: HashMap<((SocketAddr, SocketAddr), String), Vec<Request>>,
@@ -115,7 +115,7 @@ impl Shown {
         Self { by_connection }
     }
 
-    /// Takes out what belongs to a case. Returns the differences, and the number of exchanges that are missing.
+    /// Removes the lines of a case. Returns the differences, and the number of missing exchanges.
     pub(super) fn take(&mut self, played: &Played) -> (Vec<String>, u64) {
         let (mut notes, mut missing) = (Vec::new(), 0);
         for connection in &played.connections {
@@ -128,7 +128,7 @@ impl Shown {
         (notes, missing)
     }
 
-    /// Lines that belong to no case.
+    /// Returns the lines that belong to no case.
     pub(super) fn rest(self) -> impl Iterator<Item = Request> {
         self.by_connection.into_values().flatten()
     }
@@ -160,7 +160,8 @@ fn compare(of: &Connection, side: &str, shown: &[Request], played: &Played, note
     left.len() as u64
 }
 
-/// Holds the last line against what the cases know. `missing` exchanges of cases with disorder must be counted in it.
+/// Compares the product's last line with the cases. It must count the `missing` exchanges of disordered cases as
+/// unobserved.
 pub(super) fn compare_ending(cases: &[Played], missing: u64, ending: &Ending) -> Vec<String> {
     let connections = || cases.iter().flat_map(|case| &case.connections);
     let known = 2 * connections().map(|connection| connection.exchanges.len() as u64).sum::<u64>();
@@ -184,15 +185,15 @@ pub(super) fn compare_ending(cases: &[Played], missing: u64, ending: &Ending) ->
         }
     }
     notes.extend(expected.iter().map(|(reason, count)| format!("unobserved {reason}: 0, not {count}")));
-    // Of connections in disorder everything is handed over. What a product without optimisation finds no room for on a busy
-    // machine is counted as records: of how many exchanges, nobody knows.
+    // All bytes of disordered connections are handed to user space. On a busy machine a build without optimization may
+    // have no room for some; they are counted as lost records, whose number of exchanges is unknown.
     let lost = ending.lost.iter().filter(|(_, count)| **count > 0);
     let lost: Vec<_> = lost.map(|(what, count)| format!("lost {what}: {count}")).collect();
     if !lost.is_empty() && cases.iter().any(|case| case.disordered) {
         return notes;
     }
     notes.extend(lost);
-    // Missing bytes may have been several requests, the number of which nobody knows who has not seen them.
+    // Missing bytes count as one unobserved exchange, although they may have been several requests.
     if beside > missing || (missing > 0 && beside == 0) {
         notes.push(format!(
             "{missing} exchanges are missing in disorder, and counted are {:?}",

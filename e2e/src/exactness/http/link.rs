@@ -1,5 +1,5 @@
-//! A link between two network namespaces that loses, repeats and reorders packets as a seed says. Kernels of machines often
-//! lack netem, and this one is the same everywhere.
+//! A link between two network namespaces that loses, repeats and reorders packets, repeatably for a seed. Many kernels
+//! are built without netem, and this link is the same on all of them.
 
 use std::{
     fs::File,
@@ -27,12 +27,12 @@ use crate::exactness::{
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 99, 7, 1);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 7, 2);
 
-/// Time after which a packet that is held back is delivered although too few have overtaken it.
+/// Time after which a delayed packet is delivered even if too few others have overtaken it.
 const HELD: Duration = Duration::from_millis(3);
-/// How often packets that are held back are looked at.
+/// Interval at which delayed packets are checked.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-/// Faults of a link: each strikes one packet in so many, none if 0.
+/// Faults of a link: each affects one in so many packets, or none if 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
     pub(super) loses: u32,
@@ -41,10 +41,10 @@ pub(super) struct Faults {
     pub(super) delays: u32,
 }
 
-/// Largest number of packets that overtake a delayed one.
+/// Maximum number of packets that overtake a delayed one.
 const DISTANCE: u32 = 8;
 
-/// What a link did to packets.
+/// Counts of the packets that a link carried, and of its faults.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Passed {
     pub(super) packets: u64,
@@ -53,8 +53,8 @@ pub(super) struct Passed {
     pub(super) delayed: u64,
 }
 
-/// Runs a client and a server at the two ends of a link, each in a network namespace of its own. The threads that they
-/// start belong to the same one.
+/// Runs a client and a server at the two ends of a link, each in a network namespace of its own, which the threads that
+/// they start share.
 pub(super) fn between<C: Send, S: Send>(
     faults: Faults,
     seed: u64,
@@ -100,14 +100,14 @@ fn receive<T>(from: &Receiver<T>) -> Done<T> {
     from.recv().map_err(|_| CaseError::unexpected("the other end of the link has failed"))
 }
 
-/// A packet that others overtake.
+/// A packet that is delayed until others have overtaken it.
 struct Held {
     packet: Vec<u8>,
     overtaken: u32,
     since: Instant,
 }
 
-/// The link itself.
+/// The relay that carries the packets of a link.
 struct Relay {
     ends: [File; 2],
     held: [Vec<Held>; 2],
@@ -122,8 +122,8 @@ impl Relay {
         Self { ends, held, faults, rng, passed: Passed::default() }
     }
 
-    /// Carries packets until both ends are done. It stays on one CPU: each has a queue of its own for what arrives, and
-    /// packets of two queues overtake each other beyond what is asked for.
+    /// Carries packets until both ends are done. The relay stays on one CPU, because every CPU has its own queue for
+    /// arriving packets, and packets of two queues would overtake each other in addition to the requested faults.
     fn run(mut self, stop: &AtomicBool) -> Done<Passed> {
         let mut cpus = CpuSet::new();
         cpus.set(sched_getcpu());
@@ -171,7 +171,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Delivers the packets that enough others have overtaken, or that have waited too long for them.
+    /// Delivers the packets that enough others have overtaken, or that have waited too long.
     fn release(&mut self, to: usize) -> Done {
         let due = |held: &mut Held| held.overtaken == 0 || held.since.elapsed() > HELD;
         for Held { packet, .. } in self.held[to].extract_if(.., due) {

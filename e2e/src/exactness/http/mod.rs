@@ -1,8 +1,8 @@
-//! `tt-exact http`: every odd form of HTTP between sockets of one process, which knows what it sent, against what
-//! `traffictrace http` shows of both ends.
+//! `tt-exact http`: compares every unusual form of HTTP with the output of `traffictrace http` for both ends. One
+//! process has both ends of each connection, so it knows what was sent.
 //!
-//! It needs no server and no client from a package: it also runs in an initramfs. The exchanges of each case are compared
-//! by the address of their client; the last line of the product is compared with all cases.
+//! The command needs no server and no client from a package, so it also runs in an initramfs. The exchanges of each
+//! case are found by the address of their client; the product's last line is compared with all cases together.
 
 mod dialogue;
 mod disorder;
@@ -35,10 +35,10 @@ use crate::support::{
     process::Process,
 };
 
-/// How long all cases may take; under emulation everything takes many times as long.
+/// Time limit of all cases together; under emulation everything takes many times as long.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// One case: plays connections, and says what they were.
+/// A case: a function that plays connections and returns their exchanges.
 struct Case {
     name: String,
     run: Box<dyn Fn(u64) -> Done<Played>>,
@@ -74,7 +74,7 @@ pub(super) fn play_all(args: &PlayArgs) -> Done {
     Ok(())
 }
 
-/// Runs the cases against one `traffictrace http`; `true` when nothing differs.
+/// Runs the cases against one `traffictrace http`; returns true if nothing differs.
 pub(super) fn run(options: &Options) -> Result<bool> {
     let ground = Ground::new(options)?;
     let (selected, root) = (ground.selected.to_string_lossy(), ground.host.cgroup_root.to_string_lossy());
@@ -116,7 +116,7 @@ pub(super) fn run(options: &Options) -> Result<bool> {
         missing += if case.disordered { absent } else { 0 };
         report.case(case, notes, absent);
     }
-    // The ends of a case that failed in its middle are not known.
+    // If a case failed halfway, the addresses of its connections are unknown.
     if cases.iter().all(|case| case.failure.is_none()) {
         let mut notes: Vec<_> =
             shown.rest().map(|request| format!("belongs to no case: {request:?}")).collect();
@@ -126,7 +126,7 @@ pub(super) fn run(options: &Options) -> Result<bool> {
     report.print(options.seed)
 }
 
-/// The lines of the outcome.
+/// The lines of the report.
 #[derive(Default)]
 struct Report {
     text: String,

@@ -1,4 +1,4 @@
-//! Plays a script: one process has both ends of the connection.
+//! The player of scripts: one process has both ends of the connection.
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,24 +15,24 @@ use super::{
 };
 use crate::exactness::error::{CaseError, Done};
 
-/// How long a call may wait for the other end.
+/// Timeout of a call that waits for the other end.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Both ends of a connection; an end that was closed is gone.
+/// Both ends of a connection; `None` after an end was closed.
 pub(super) struct Ends {
     client: Option<TcpStream>,
     server: Option<TcpStream>,
 }
 
 impl Ends {
-    /// A connection over the loopback interface.
+    /// Opens a connection over the loopback interface.
     pub(super) fn connect() -> Done<(Self, Connection)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let client = TcpStream::connect(listener.local_addr()?)?;
         Self::of(client, listener.accept()?.0)
     }
 
-    /// These ends, and their connection without any exchange.
+    /// Wraps two ends, and returns them with their connection, which has no exchanges yet.
     pub(super) fn of(client: TcpStream, server: TcpStream) -> Done<(Self, Connection)> {
         for end in [&client, &server] {
             end.set_nodelay(true)?;
@@ -54,7 +54,7 @@ impl Ends {
         }
     }
 
-    /// Sends bytes from one end, in writes of `piece`, while the other one reads them.
+    /// Sends bytes from one end, in writes of at most `piece` bytes, while the other end reads them.
     pub(super) fn say(&mut self, by: End, bytes: &[u8], piece: usize) -> Done {
         let (Some(client), Some(server)) = (&self.client, &self.server) else {
             return Err(CaseError::unexpected("an end that is closed is to send or to read"));
@@ -77,7 +77,7 @@ impl Ends {
                 if let Some(stream) = self.end(*end) {
                     stream.shutdown(Shutdown::Write)?;
                 }
-                // What follows comes after the FIN.
+                // Waits for the FIN, so that later turns follow it.
                 let other = if *end == End::Client { End::Server } else { End::Client };
                 match self.end(other).as_mut().map(|stream| stream.read(&mut [0])) {
                     Some(Ok(0)) => Ok(()),

@@ -1,5 +1,5 @@
-//! Connections as fast as two CPUs make them, up to a rate that the flow table is large enough for: on each CPU a server, and
-//! a client that opens and closes.
+//! A soak of short connections: on each of two CPUs a server, and a client that opens and closes, as fast as possible
+//! up to a rate that the flow table is large enough for.
 
 use std::{
     io::{self, Write as _},
@@ -27,26 +27,27 @@ use crate::exactness::{
 };
 
 const PAIRS: usize = 2;
-/// Connections a second of a pair at most. Both ends of each take a slot for two to three seconds; a full table folds flows,
-/// and then processes are not told apart.
+/// Maximum number of connections a second of a pair. Both ends of each take a slot for two to three seconds; a full
+/// table folds flows, and then processes cannot be told apart.
 const RATE: u64 = 15_000;
-/// Connections that a client opens before it closes the first of them, so that client and server take turns less often.
+/// Number of connections that a client opens before it closes the first, so that client and server take turns less
+/// often.
 const TOGETHER: usize = 16;
-/// Of so many connections one ends by FIN, and leaves a TIME_WAIT behind; the others are reset.
+/// One connection in this many ends by FIN, which leaves a TIME_WAIT behind; the others are reset.
 const ORDERLY: u64 = 64;
-/// A request that begins with it ends the server.
+/// First byte of a request that stops the server.
 const STOP: u8 = 1;
 const REQUEST: usize = 100;
 const ANSWER: usize = 300;
 
-/// Who resets the connections of a pair.
+/// The process that resets the connections of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resets {
     Client,
     Server,
 }
 
-/// Bytes received and sent. Counted here, since the tally is not made for this rate.
+/// Sums of bytes received and sent. The tally is too slow for this rate.
 #[derive(Default)]
 struct Sum {
     rx: usize,
@@ -63,7 +64,7 @@ pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         let port = listener.local_addr()?.port();
         if resets == Resets::Server {
-            // What is accepted has it from its listener.
+            // An accepted socket inherits the option from its listener.
             sockopt::set_socket_linger(&listener, Some(Duration::ZERO))?;
         }
         servers.push(stage.fork(|stage| {
@@ -78,7 +79,7 @@ pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
             let (sum, count) = ask(&mut stage.random, port, resets, end)?;
             book(stage, &sum);
             let rate = count as f64 / began.elapsed().as_secs_f64();
-            // Whole, beside what the other processes say.
+            // One write for the whole line, since other processes write to standard error, too.
             let line =
                 format!("CPU {cpu}: {count} connections, {rate:.0}/s, closed by the {resets:?}'s reset\n");
             Ok(io::stderr().write_all(line.as_bytes())?)
@@ -94,7 +95,7 @@ pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
     Ok(())
 }
 
-/// The CPUs that this process may use.
+/// Returns CPUs that this process may use, one for each pair.
 fn cpus() -> Done<Vec<usize>> {
     let allowed = sched_getaffinity(None)?;
     let cpus: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).take(PAIRS).collect();
@@ -112,7 +113,7 @@ fn book(stage: &Stage, sum: &Sum) {
     stage.tally.book(all, None, sum.rx, sum.tx);
 }
 
-/// Answers until a request says that it was the last one.
+/// Answers until a request says that it is the last one.
 fn serve(listener: &TcpListener) -> Done<Sum> {
     let mut sum = Sum::default();
     loop {
@@ -125,14 +126,14 @@ fn serve(listener: &TcpListener) -> Done<Sum> {
     }
 }
 
-/// Opens and closes connections until `end`, and stops the server; the number of connections.
+/// Opens and closes connections until `end` and stops the server; returns the sums, and the number of connections.
 fn ask(random: &mut Rng, port: u16, resets: Resets, end: Instant) -> Done<(Sum, u64)> {
     let (mut sum, mut count) = (Sum::default(), 0);
     let began = Instant::now();
     let mut open = Vec::with_capacity(TOGETHER);
     while before(end) {
         for _ in 0..TOGETHER {
-            // All of 127.0.0.0/8 is this host's: no pair of ports has to be used again soon.
+            // All of 127.0.0.0/8 belongs to this host, so no pair of ports has to be reused soon.
             let host = Ipv4Addr::new(127, random.u8(1..), random.u8(..), random.u8(1..255));
             open.push(open_one((host, port).into(), 0, &mut sum)?);
         }
@@ -158,7 +159,7 @@ fn open_one(at: SocketAddr, first: u8, sum: &mut Sum) -> Done<OwnedFd> {
     Ok(stream)
 }
 
-/// So few bytes fit whole.
+/// Sends a few bytes, which always fit into the socket's buffer.
 fn send_all(stream: &OwnedFd, length: usize, first: u8, sum: &mut Sum) -> Done {
     let mut bytes = [0; ANSWER];
     bytes[0] = first;
@@ -167,7 +168,7 @@ fn send_all(stream: &OwnedFd, length: usize, first: u8, sum: &mut Sum) -> Done {
     if sent == length { Ok(()) } else { Err(CaseError::unexpected(format!("{sent} of {length} bytes sent"))) }
 }
 
-/// The first of `length` bytes.
+/// Receives `length` bytes and returns the first.
 fn receive(stream: &OwnedFd, length: usize, sum: &mut Sum) -> Done<u8> {
     let (mut bytes, mut filled) = ([0; ANSWER], 0);
     while filled < length {

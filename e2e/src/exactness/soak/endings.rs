@@ -1,4 +1,4 @@
-//! Connections that are accepted, or never are, and end in every way: afterwards none may be shown as open.
+//! Connections that are accepted or not, and end in every way. None of them may be shown as open afterwards.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpListener},
@@ -16,41 +16,41 @@ use crate::exactness::{
     stage::Stage,
 };
 
-/// Connections of each pair of processes.
+/// Number of connections of each pair of processes.
 const CONNECTIONS: usize = 12;
 
-/// How a process ends its connections.
+/// The way in which a process ends its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// By closing each.
+    /// Closes each one.
     Closes,
-    /// By closing each in another thread.
+    /// Closes each one in another thread.
     ClosesInThread,
-    /// By a reset.
+    /// Resets each one.
     Resets,
-    /// By saying that nothing more follows, and closing when the peer has said so too.
+    /// Shuts its direction down, and closes when the peer has done the same.
     Finishes,
-    /// By its own end.
+    /// Exits with the connections open.
     Exits,
-    /// By being killed.
+    /// Is killed with the connections open.
     IsKilled,
 }
 
 const ENDS: [End; 6] =
     [End::Closes, End::ClosesInThread, End::Resets, End::Finishes, End::Exits, End::IsKilled];
 
-/// What the server does before it ends its connections.
+/// Behavior of the server before it ends its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
-    /// It accepts them and answers.
+    /// Accepts connections and answers.
     Answers,
-    /// It accepts them and reads nothing.
+    /// Accepts connections and reads nothing.
     Accepts,
-    /// It does not accept them: they end with the listener.
+    /// Accepts nothing: the connections end with the listener.
     Listens,
 }
 
-/// A pair of processes for each two ways to end, all at the same time.
+/// Runs a pair of processes for each combination of two ways to end, all at the same time.
 pub(super) fn run(stage: &mut Stage) -> Done {
     let mut pairs = Vec::new();
     for (number, (server, client)) in ENDS.into_iter().flat_map(|one| ENDS.map(|two| (one, two))).enumerate()
@@ -72,13 +72,13 @@ pub(super) fn run(stage: &mut Stage) -> Done {
     pairs.into_iter().try_for_each(|[one, two]| end_pair(stage, one, two))
 }
 
-/// The one ends its connections before the other does.
+/// Ends the connections of the first process before those of the second.
 fn end_pair(stage: &mut Stage, mut one: (End, Child), mut two: (End, Child)) -> Done {
-    // Both have all of their connections.
+    // Waits until both have all of their connections.
     one.1.await_waiting()?;
     two.1.await_waiting()?;
     one.1.go_on()?;
-    // This takes both.
+    // Finishing a connection needs both ends.
     if one.0 == End::Finishes {
         two.1.go_on()?;
         finish(stage, two)?;
@@ -120,7 +120,7 @@ fn ask(stage: &mut Stage, at: SocketAddr, service: Service, how: End) -> Done {
     end(stage, how, (streams, None))
 }
 
-/// Ends the connections of this process when it is told to.
+/// Ends the connections of this process when the parent lets it continue.
 fn end(stage: &mut Stage, how: End, sockets: (Vec<Stream>, Option<TcpListener>)) -> Done {
     stage.wait_for_parent()?;
     match how {
@@ -135,7 +135,7 @@ fn end(stage: &mut Stage, how: End, sockets: (Vec<Stream>, Option<TcpListener>))
             }
         }
         End::Finishes => {
-            // Some connections were reset by the peer, and some are with nobody.
+            // Errors do not matter: the peer has reset some connections, and others were never accepted.
             drop(sockets.1);
             for stream in &sockets.0 {
                 let _ = stream.socket.shutdown(Shutdown::Write);
@@ -144,7 +144,7 @@ fn end(stage: &mut Stage, how: End, sockets: (Vec<Stream>, Option<TcpListener>))
                 let _ = unless_interrupted(|| recv(&stream.socket, &mut [0; 1], RecvFlags::PEEK));
             }
         }
-        // Nothing closes them but the end of the process.
+        // Only the end of the process closes the connections.
         End::Exits => std::mem::forget(sockets),
         End::IsKilled => {
             stage.wait_for_parent()?;

@@ -1,4 +1,5 @@
-//! Processes, threads, forks, connections that come and go, every way to send and receive, TCP and UDP.
+//! A soak of everything together: processes, threads, forks, short connections, all ways to send and receive, TCP and
+//! UDP.
 
 use std::{
     net::SocketAddr,
@@ -18,16 +19,17 @@ use crate::exactness::{
     tally::Direction::Outbound,
 };
 
-/// Two numbers begin a round: bytes that the client sends, and bytes that it wants back.
+/// Length of the header that begins a round: two numbers, the bytes that the client sends and the bytes that it wants
+/// back.
 const HEADER: usize = 16;
-/// In place of the first number: the server ends.
+/// Value of the first number that stops the server.
 const STOP: u64 = u64::MAX;
 const CLIENTS: usize = 2;
 const THREADS: usize = 3;
 
 pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
     let end = Instant::now() + time;
-    // One listener for each family; that of `Mapped` takes IPv4 too.
+    // One listener for each family; the one of `Mapped` accepts IPv4 too.
     let listeners = FAMILIES.map(listen).into_iter().collect::<Done<Vec<_>>>()?;
     let (socket, _) = bind(Family::Mapped)?;
     let port = socket.local_addr()?.port();
@@ -68,11 +70,11 @@ pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
     Ok(())
 }
 
-/// Tells a server to stop: by a header, and by one more connection, since it waits for the next one.
+/// Stops a server by a header, and by one more connection, since the server waits for the next one.
 fn stop(stage: &Stage, at: SocketAddr) -> Done {
     let stream = Stream::connect(stage, at)?;
     send_plain(&stream, &[STOP.to_be_bytes(), [0; 8]].concat())?;
-    // Its end says that the header was read.
+    // The end of the connection confirms that the header was read.
     match recv(&stream.socket, &mut [0; 1], RecvFlags::empty())?.0 {
         0 => Stream::connect(stage, at).map(drop),
         _ => Err(CaseError::unexpected("an answer where the end was due")),
@@ -94,14 +96,14 @@ fn client(stage: &mut Stage, servers: &[SocketAddr], end: Instant) -> Done {
     Ok(())
 }
 
-/// Small ones mostly, up to 64 KiB.
+/// Returns a random size of up to 64 KiB, mostly a small one.
 fn size(random: &mut Rng) -> usize {
     let most = 1 << random.u32(0..=16);
     random.usize(1..=most)
 }
 
-/// Any way, except that of mapping, which needs whole pages. That with a thread of the kernel takes long to begin and
-/// to end, so it comes rarely.
+/// Returns a random way to send and receive, except mapping, which needs whole pages. The way that uses a kernel thread
+/// is slow to begin and end, so it is chosen rarely.
 fn way(random: &mut Rng) -> (Send, Receive) {
     loop {
         let (name, send, receive) = WAYS[random.usize(..WAYS.len())];
@@ -120,7 +122,7 @@ fn connection(stage: &Stage, servers: &[SocketAddr], random: &mut Rng) -> Done {
         let (send, receive) = way(random);
         send_plain(&stream, &[(up as u64).to_be_bytes(), (down as u64).to_be_bytes()].concat())?;
         send(&stream, &vec![1; up])?;
-        // Now and then nobody waits for the answer.
+        // Sometimes the client closes without waiting for the answer.
         if random.u8(..16) == 0 {
             return Ok(sockopt::set_socket_linger(&stream.socket, Some(Duration::ZERO))?);
         }
@@ -132,7 +134,7 @@ fn connection(stage: &Stage, servers: &[SocketAddr], random: &mut Rng) -> Done {
     Ok(())
 }
 
-/// Rounds until the client ends the connection; whether it told the server to stop.
+/// Serves rounds until the client closes; returns true if the client stopped the server.
 fn serve(stream: &Stream, random: &mut Rng) -> Done<bool> {
     stream.socket.set_nodelay(random.u8(..8) > 0)?;
     while let Some([up, down]) = header(stream)? {
@@ -146,7 +148,7 @@ fn serve(stream: &Stream, random: &mut Rng) -> Done<bool> {
     Ok(false)
 }
 
-/// The two numbers of the next round; none when the client has ended.
+/// Reads the two numbers of the next round; `None` if the client has closed.
 fn header(stream: &Stream) -> Done<Option<[u64; 2]>> {
     let mut header = [0; HEADER];
     let mut filled = 0;
@@ -164,7 +166,7 @@ fn header(stream: &Stream) -> Done<Option<[u64; 2]>> {
     Ok(Some([number(up), number(down)]))
 }
 
-/// Sockets for one question, and sockets for many; connected ones and others.
+/// Sends queries on new sockets for one query each and on sockets for many, connected or not.
 fn datagram_client(stage: &mut Stage, port: u16, end: Instant) -> Done {
     let (seed, count) = (stage.random.u64(..), AtomicU64::new(0));
     let stage: &Stage = stage;

@@ -1,4 +1,4 @@
-//! `tt-exact soak`: known amounts at random, for a while, ending at a difference of 0.
+//! `tt-exact soak`: moves random but known amounts for some time; the difference must be 0 in the end.
 
 mod connections;
 mod endings;
@@ -20,13 +20,13 @@ use super::{
 };
 use crate::support::Result;
 
-/// Beyond this many seconds there can be more flows than the product keeps apart, on a fast machine.
+/// Duration in seconds beyond which a fast machine may make more flows than the product can keep apart.
 const FLOWS_FOR: u64 = 15;
-/// Flows that the product keeps; and slots of the kernel's table, which must do for some seconds of new flows: a busy
-/// machine may not let the product look more often.
+/// Number of flows that the product keeps, and so of slots in the kernel's table. The table must hold several seconds
+/// of new flows, since the product may not get to read it more often on a busy machine.
 const FLOWS: &str = "300000";
 
-/// What can be run for a while.
+/// Returns the cases that run for a given time.
 pub(super) fn cases(time: Duration) -> Vec<Case> {
     vec![
         Case::new("soak/mixed", move |stage| mixed::run(stage, time)),
@@ -36,7 +36,7 @@ pub(super) fn cases(time: Duration) -> Vec<Case> {
     ]
 }
 
-/// Runs one of them; `true` when not a byte is missing and every slot came back.
+/// Runs one of the cases; returns true if no byte is missing and every slot was freed.
 pub(super) fn run(args: &SoakArgs) -> Result<bool> {
     let case = match args {
         SoakArgs { connections: true, .. } => "soak/connections",

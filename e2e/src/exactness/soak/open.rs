@@ -1,4 +1,4 @@
-//! `tt-exact open-under-load`: whether connections stay open in the product's view that are closed, on a busy machine.
+//! `tt-exact open-under-load`: checks that no closed connection is shown as open on a busy machine.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -20,13 +20,13 @@ use crate::{
     },
 };
 
-/// The product may take so long to show the end of a connection.
+/// Maximum time until the product shows that a connection has ended.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Open connections that a failure lists.
+/// Maximum number of open connections that a failure lists.
 const LISTED: usize = 4;
 
-/// Runs the case again and again, each time with a `top` of its own, beside busy loops; `true` when all were exact and
-/// nothing was left open.
+/// Runs the case repeatedly, each time with a `top` of its own, beside busy loops. Returns true if all counts were
+/// exact and no connection was left open.
 pub(in crate::exactness) fn run(args: &OpenArgs) -> Result<bool> {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -67,7 +67,7 @@ fn runs(args: &OpenArgs) -> Result<bool> {
     Ok(failed == 0)
 }
 
-/// What was wrong, and how long it took until nothing was open.
+/// Runs the case once; returns the problems, and the time until no connection was open.
 fn one_run(ground: &Ground, options: &Options, seed: u64) -> Result<(Vec<String>, Duration)> {
     let mut top = ground.top(options, &[])?;
     let task = Task { case: "soak/endings".to_owned(), seed, ..Task::default() };
@@ -84,7 +84,7 @@ fn one_run(ground: &Ground, options: &Options, seed: u64) -> Result<(Vec<String>
     Ok((problems, took))
 }
 
-/// Waits until no connection is shown as open and no slot is in use; the others, when they stay so.
+/// Waits until no connection is shown as open and no slot is in use; returns the problems if that takes too long.
 fn await_closed(top: &mut Top, since: Instant) -> Result<Vec<String>> {
     loop {
         let document = top.document()?;
@@ -106,7 +106,7 @@ fn await_closed(top: &mut Top, since: Instant) -> Result<Vec<String>> {
     }
 }
 
-/// The rows that are shown as open.
+/// Lists the rows that are shown as open.
 fn open(document: &Document) -> Vec<String> {
     let open = document.flows.iter().filter(|flow| flow.state == "Open");
     open.map(|flow| format!("open: {flow:?}")).collect()

@@ -1,4 +1,4 @@
-//! UDP sockets for one query each, as resolvers make them, at a steady rate.
+//! A soak of UDP sockets that are used for one query each, as by resolvers, at a steady rate.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -16,10 +16,10 @@ use crate::exactness::{
     tally::Direction::Outbound,
 };
 
-/// Queries a second, all threads together.
+/// Number of queries a second of all threads together.
 const RATE: u64 = 5_000;
 const THREADS: u64 = 4;
-/// Queries of a thread before it looks at the clock.
+/// Number of queries of a thread between two looks at the clock.
 const BATCH: u64 = 25;
 
 pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
@@ -34,7 +34,7 @@ pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
             for batch in 1.. {
                 for query in 0..BATCH {
                     let client = Datagrams::new(stage, bind(Family::V4)?.0, Some(Outbound))?;
-                    // Half of the resolvers connect.
+                    // Half of the resolvers connect their socket.
                     if query % 2 == 0 {
                         client.socket.connect(at)?;
                         client.sent(at, send(&client.socket, &[0; 40], SendFlags::empty())?)?;

@@ -1,4 +1,4 @@
-//! Servers that answer until they are told to stop, and what their clients share.
+//! Servers of the soaks, which answer until they are stopped, and helpers of their clients.
 
 use std::{
     io::ErrorKind,
@@ -21,12 +21,12 @@ use crate::exactness::{
     tally::Direction::Inbound,
 };
 
-/// A datagram of this length ends the thread that receives it.
+/// Length of a datagram that ends the thread that receives it.
 const STOP: usize = 3;
-/// Longest datagram.
+/// Maximum length of a datagram.
 pub(super) const LONGEST: usize = 9_000;
 
-/// Runs `work` in some threads and returns the first error of any.
+/// Runs `work` in `count` threads and returns the first error.
 pub(super) fn in_threads(count: usize, work: impl Fn(usize) -> Done + Sync) -> Done {
     thread::scope(|scope| {
         let work = &work;
@@ -37,13 +37,15 @@ pub(super) fn in_threads(count: usize, work: impl Fn(usize) -> Done + Sync) -> D
     })
 }
 
-/// Accepts until one is told to stop; a thread `serve`s each connection and says whether that one told it.
+/// Accepts connections until one of them stops the server. A thread runs `serve` for each connection, which returns
+/// true to stop.
 pub(super) fn accept_until_told(
     stage: &Stage,
     listener: &TcpListener,
     serve: impl Fn(&Stream, u64) -> Done<bool> + Sync,
 ) -> Done {
-    // The stream lives until its thread has told: whoever sees the end of the connection may go by it.
+    // The stream is dropped only after its thread has set the flag: the client may take the end of the connection as
+    // the sign that the server has been stopped.
     let (serve, told, failure) = (&serve, &AtomicBool::new(false), &Mutex::new(Ok(())));
     thread::scope(|scope| {
         for number in 0.. {
@@ -52,13 +54,13 @@ pub(super) fn accept_until_told(
                 break;
             }
             let stream = match accepted {
-                // Broken off before it was accepted.
+                // The connection broke off before it was accepted.
                 Err(error) if is_broken(&error) => continue,
                 accepted => accepted?,
             };
             scope.spawn(move || match serve(&stream, number) {
                 Ok(stop) => told.fetch_or(stop, Ordering::Release),
-                // As good an end as any other: what was moved was counted.
+                // A connection that breaks off is fine: the bytes that were moved are counted.
                 Err(error) if is_broken(&error) => false,
                 Err(error) => {
                     *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
@@ -71,7 +73,7 @@ pub(super) fn accept_until_told(
     std::mem::replace(&mut *failure.lock().unwrap_or_else(PoisonError::into_inner), Ok(()))
 }
 
-/// Whether it says that the peer broke the connection off.
+/// Returns whether the error means that the peer broke the connection off.
 fn is_broken(error: &CaseError) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
     match error {
@@ -82,7 +84,7 @@ fn is_broken(error: &CaseError) -> bool {
     }
 }
 
-/// A server process that answers every datagram, in `threads` threads on one socket.
+/// Starts a server process that answers every datagram, with `threads` threads on one socket.
 pub(super) fn answer_datagrams(stage: &mut Stage, socket: &UdpSocket, threads: usize) -> Done<Child> {
     stage.fork(|stage| {
         let server = Datagrams::new(stage, socket.try_clone()?, Some(Inbound))?;
@@ -103,13 +105,13 @@ pub(super) fn answer_datagrams(stage: &mut Stage, socket: &UdpSocket, threads: u
     })
 }
 
-/// Ends the threads of [`answer_datagrams`].
+/// Stops the threads of [`answer_datagrams`].
 pub(super) fn stop_datagrams(client: &Datagrams, at: SocketAddr, threads: usize) -> Done {
     (0..threads)
         .try_for_each(|_| client.sent(at, sendto(&client.socket, &[0; STOP], SendFlags::empty(), &at)?))
 }
 
-/// Whether there is time left.
+/// Returns whether there is time left.
 pub(super) fn before(end: Instant) -> bool {
     Instant::now() < end
 }

@@ -1,4 +1,4 @@
-//! Requests to the kernel by netlink(7): addresses of an interface, and what MPTCP does with them.
+//! Requests to the kernel by netlink(7): addresses of an interface, and their use by MPTCP.
 
 use std::{io, net::IpAddr, os::fd::OwnedFd};
 
@@ -10,11 +10,11 @@ use rustix::net::{
 const LOOPBACK: u32 = 1;
 const HEADER: usize = 16;
 
-/// Gives `lo` another address.
+/// Adds an address to `lo`.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn add_address(address: IpAddr) -> io::Result<()> {
     const RTM_NEWADDR: u16 = 20;
     const IFA_LOCAL: u16 = 2;
@@ -29,11 +29,11 @@ pub fn add_address(address: IpAddr) -> io::Result<()> {
     request(&open(None)?, RTM_NEWADDR, CREATE, &body).map(drop)
 }
 
-/// Lets MPTCP connections of this namespace have a second subflow, from `address`.
+/// Lets MPTCP connections of this namespace open a second subflow, from `address`.
 ///
 /// # Errors
 ///
-/// When the kernel refuses, or has no path manager.
+/// Fails when the kernel refuses, or has no path manager.
 pub fn add_mptcp_subflow(address: IpAddr) -> io::Result<()> {
     // linux/mptcp_pm.h
     const ADD_ADDR: u8 = 1;
@@ -79,7 +79,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Length, kind and value, filled up to a multiple of four bytes.
+/// Encodes an attribute: length, kind and value, padded to a multiple of four bytes.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());
@@ -88,12 +88,12 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A command of a family of generic netlink, version 1.
+/// Encodes a command of a generic netlink family, version 1.
 fn generic(command: u8, attributes: &[u8]) -> Vec<u8> {
     [&[command, 1, 0, 0], attributes].concat()
 }
 
-/// The number that generic netlink has for a family.
+/// Returns the number of a generic netlink family.
 fn generic_family(socket: &OwnedFd, name: &str) -> io::Result<u16> {
     // linux/genetlink.h
     const CONTROL: u16 = 16;
@@ -113,19 +113,19 @@ fn generic_family(socket: &OwnedFd, name: &str) -> io::Result<u16> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Without a protocol, for the kernel's routing.
+/// Opens a netlink socket; without a protocol, for the kernel's routing.
 fn open(protocol: Option<Protocol>) -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?)
 }
 
-/// Sends a request and awaits its acknowledgement; the message before that, where there is one.
+/// Sends a request and waits for its acknowledgement; returns the message before that, if there is one.
 fn request(socket: &OwnedFd, kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
     const REQUEST_AND_ACK: u16 = 1 | 4;
     const ERROR: u16 = 2;
     let mut message = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
     message.extend((REQUEST_AND_ACK | flags).to_ne_bytes());
-    // Sequence and port.
+    // Sequence number and port, both 0.
     message.extend([0; 8]);
     message.extend(body);
     send(socket, &message, SendFlags::empty())?;
@@ -134,7 +134,7 @@ fn request(socket: &OwnedFd, kind: u16, flags: u16, body: &[u8]) -> io::Result<V
         let mut buffer = [0; 8192];
         let (length, _) = recv(socket, &mut buffer, RecvFlags::empty())?;
         let received = buffer.get(..length).unwrap_or_default();
-        // The number of the error follows the header, and is 0 where there is none.
+        // The error number follows the header; 0 means success.
         match received {
             [_, _, _, _, low, high, ..] if u16::from_ne_bytes([*low, *high]) == ERROR => {
                 let number = received.get(HEADER..HEADER + 4).and_then(|bytes| bytes.try_into().ok());

@@ -9,37 +9,37 @@ use std::{
 
 use super::check;
 
-/// socket(2) with any numbers.
+/// Calls socket(2) with numbers that the standard library does not support.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     #[expect(unsafe_code, reason = "see SAFETY")]
-    // SAFETY: makes a descriptor, which nobody else owns.
+    // SAFETY: the call returns a new descriptor, which nobody else owns.
     unsafe {
         Ok(OwnedFd::from_raw_fd(check(libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol))?))
     }
 }
 
-/// send(2) on a descriptor that another thread may close meanwhile.
+/// Calls send(2) on a descriptor that another thread may close meanwhile.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn send_by_number(descriptor: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let (start, length) = (bytes.as_ptr().cast(), bytes.len());
     #[expect(unsafe_code, reason = "the types of the standard library forbid to close it meanwhile")]
-    // SAFETY: the kernel reads `bytes`, and refuses a descriptor that is none.
+    // SAFETY: the kernel only reads `bytes`, and refuses a number that is not an open descriptor.
     let sent = unsafe { libc::send(descriptor, start, length, libc::MSG_NOSIGNAL) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// setsockopt(2) with a number.
+/// Sets an option to a number by setsockopt(2).
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn set_option(socket: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     let (fd, length) = (socket.as_fd().as_raw_fd(), size_of::<i32>() as libc::socklen_t);
     #[expect(unsafe_code, reason = "rustix has no call for options that it does not know")]
@@ -47,17 +47,17 @@ pub fn set_option(socket: impl AsFd, level: i32, name: i32, value: i32) -> io::R
     check(unsafe { libc::setsockopt(fd, level, name, ptr::from_ref(&value).cast(), length) }).map(drop)
 }
 
-/// recvmmsg(2) into one buffer for each message, without addresses; the length of each message.
+/// Calls recvmmsg(2) with one buffer for each message, without addresses; returns the length of each message.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn receive_many(socket: impl AsFd, buffers: &mut [IoSliceMut<'_>], flags: i32) -> io::Result<Vec<usize>> {
     let mut headers: Vec<libc::mmsghdr> = buffers
         .iter_mut()
         .map(|buffer| {
             #[expect(unsafe_code, reason = "see SAFETY")]
-            // SAFETY: a header of zeroes is one without address, buffers and control data.
+            // SAFETY: a zeroed header means no address, no buffers and no control data.
             let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
             // IoSliceMut has the layout of iovec.
             header.msg_hdr.msg_iov = ptr::from_mut(buffer).cast();
@@ -73,14 +73,14 @@ pub fn receive_many(socket: impl AsFd, buffers: &mut [IoSliceMut<'_>], flags: i3
     Ok(headers.iter().take(received as usize).map(|header| header.msg_len as usize).collect())
 }
 
-/// Memory into which the kernel maps what a TCP socket received.
+/// A mapping into which the kernel maps the pages that a TCP socket received.
 #[derive(Debug)]
 pub struct ZeroCopyWindow {
     start: *mut libc::c_void,
     length: usize,
 }
 
-/// First fields of `struct tcp_zerocopy_receive` (linux/tcp.h); the kernel takes the structure at this length.
+/// The first fields of `struct tcp_zerocopy_receive` (linux/tcp.h); the kernel accepts the structure at this length.
 #[repr(C)]
 #[derive(Default)]
 struct ZeroCopyReceive {
@@ -89,21 +89,21 @@ struct ZeroCopyReceive {
     recv_skip_hint: u32,
 }
 
-/// What one call of TCP_ZEROCOPY_RECEIVE did.
+/// The result of one TCP_ZEROCOPY_RECEIVE call.
 #[derive(Clone, Copy, Debug)]
 pub struct ZeroCopied {
-    /// Bytes that were received by being mapped.
+    /// Number of bytes that were received by mapping.
     pub mapped: usize,
-    /// Bytes that come next and must be received by other calls.
+    /// Number of bytes that come next and must be received by other calls.
     pub skip: usize,
 }
 
 impl ZeroCopyWindow {
-    /// A window of `length` bytes, a multiple of the page size, onto a TCP socket.
+    /// Maps a window of `length` bytes, a multiple of the page size, of a TCP socket.
     ///
     /// # Errors
     ///
-    /// When the kernel cannot.
+    /// Fails when the kernel does not support mapping.
     pub fn new(socket: impl AsFd, length: usize) -> io::Result<Self> {
         let fd = socket.as_fd().as_raw_fd();
         #[expect(unsafe_code, reason = "see SAFETY")]
@@ -112,11 +112,11 @@ impl ZeroCopyWindow {
         if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self { start, length }) }
     }
 
-    /// Receives up to `most` bytes, as much as lies in whole pages.
+    /// Receives up to `most` bytes, as many as fill whole pages.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses.
+    /// Fails when the kernel refuses.
     pub fn receive(&self, socket: impl AsFd, most: usize) -> io::Result<ZeroCopied> {
         const TCP_ZEROCOPY_RECEIVE: i32 = 35; // linux/tcp.h
         let mut call = ZeroCopyReceive {
@@ -146,11 +146,11 @@ impl Drop for ZeroCopyWindow {
     }
 }
 
-/// Brings up `lo` of this process's network namespace; the kernel gives it its addresses.
+/// Brings `lo` of this process's network namespace up; the kernel then adds its addresses.
 pub(super) fn loopback_up() -> io::Result<()> {
     let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
     #[expect(unsafe_code, reason = "see SAFETY")]
-    // SAFETY: a request of zeroes is one without a name and flags.
+    // SAFETY: a zeroed request has an empty name and no flags.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = *from as libc::c_char;

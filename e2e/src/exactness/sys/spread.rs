@@ -1,4 +1,4 @@
-//! Packets that are handled on top of whatever another CPU is doing.
+//! Packets that are handled on another CPU than the sender's, on top of whatever that CPU is doing.
 
 use std::{fs, io, path::Path, thread::available_parallelism};
 
@@ -6,20 +6,20 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, moun
 
 use super::{check, own_network};
 
-/// Moves this process into a network namespace of its own, on whose loopback a packet is handled by a CPU that its
-/// addresses choose (RPS), and not by the one that sends it. So packets interrupt programs of the kernel that are at
-/// work there, and where two of them would be the same program, the kernel skips the second one.
+/// Moves this process into a new network namespace in which loopback packets are handled by a CPU that depends on their
+/// addresses (RPS), not by the sender's CPU. Packets thereby interrupt BPF programs that are running there; if the
+/// packet would run the same program, the kernel skips that run.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn spread_packets() -> io::Result<()> {
     own_network()?;
     #[expect(unsafe_code, reason = "neither the standard library nor an enabled part of rustix has unshare")]
-    // SAFETY: changes what this process sees of file systems, no memory.
+    // SAFETY: the call changes the mounts that this process sees, not its memory.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    // What is mounted at /sys shows the interfaces of another namespace.
+    // The mounted /sys shows the interfaces of another namespace, so a new one is mounted.
     let folder = std::env::temp_dir().join(format!("tt-exact-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let written =

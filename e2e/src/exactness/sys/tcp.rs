@@ -1,4 +1,4 @@
-//! What TCP sockets tell of themselves, and a filter that lets nothing in.
+//! Information about TCP sockets from the kernel, and a filter that drops everything.
 
 use std::{
     io,
@@ -11,19 +11,19 @@ use crate::exactness::error::{CaseError, Done};
 
 /// State of a TCP socket whose handshake lacks its last segment (net/tcp_states.h).
 pub const SYN_RECV: u8 = 3;
-/// Bit of `tcpi_options`: the peer has taken the bytes that came with the first segment (linux/tcp.h).
+/// Bit of `tcpi_options`: the peer has accepted the bytes of the first segment (linux/tcp.h).
 const OPTION_SYN_DATA: u8 = 32;
 /// Offsets in `struct tcp_info` (Linux 4.2).
 const BYTES_ACKED: usize = 120;
 const BYTES_RECEIVED: usize = 128;
-/// As much of it as is read.
+/// Number of bytes of the structure that are read.
 const INFORMATION: usize = BYTES_RECEIVED + 8;
 
-/// Reads an option into `value`; the number of bytes that the kernel wrote.
+/// Reads an option into `value`; returns the number of bytes that the kernel wrote.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn read_option(socket: impl AsFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
     let (fd, mut length) = (socket.as_fd().as_raw_fd(), value.len() as libc::socklen_t);
     #[expect(unsafe_code, reason = "rustix has no call for options that it does not know")]
@@ -32,11 +32,11 @@ pub fn read_option(socket: impl AsFd, level: i32, name: i32, value: &mut [u8]) -
     Ok(length as usize)
 }
 
-/// Sets an option to bytes.
+/// Sets an option to the bytes of `value`.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn write_option(socket: impl AsFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     let (fd, length) = (socket.as_fd().as_raw_fd(), value.len() as libc::socklen_t);
     #[expect(unsafe_code, reason = "rustix has no call for options that it does not know")]
@@ -44,61 +44,62 @@ pub fn write_option(socket: impl AsFd, level: i32, name: i32, value: &[u8]) -> i
     check(unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), length) }).map(drop)
 }
 
-/// The state of a socket, as [`SYN_RECV`].
+/// Returns the state of a socket, such as [`SYN_RECV`].
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn state(socket: impl AsFd) -> io::Result<u8> {
     Ok(information(socket)?[0])
 }
 
-/// Whether bytes went, or came, with the first segment and were taken.
+/// Returns whether bytes were sent, or received, with the first segment and accepted.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn has_fast_opened(socket: impl AsFd) -> io::Result<bool> {
     Ok(information(socket)?[5] & OPTION_SYN_DATA != 0)
 }
 
-/// Bytes that have arrived, read or not.
+/// Returns the number of bytes that have arrived, read or not.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn received(socket: impl AsFd) -> io::Result<u64> {
     Ok(number_at(&information(socket)?, BYTES_RECEIVED))
 }
 
-/// Bytes that a socket which opened its connection has taken from the application, sent or not.
+/// Returns the number of bytes that a connection's client has accepted from its application, sent or not.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn taken(socket: impl AsFd) -> io::Result<u64> {
     let mut unacknowledged: libc::c_int = 0;
     let fd = socket.as_fd().as_raw_fd();
     #[expect(unsafe_code, reason = "rustix has no call for it")]
     // SAFETY: the kernel writes one integer.
     check(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, ptr::from_mut(&mut unacknowledged)) })?;
-    // The first segment was acknowledged as if it were a byte.
+    // The SYN is acknowledged as one byte.
     let acknowledged = number_at(&information(socket)?, BYTES_ACKED) - 1;
     Ok(acknowledged + u64::from(unacknowledged.unsigned_abs()))
 }
 
-/// Level of the options of MPTCP.
+/// Protocol level of the MPTCP options.
 pub const SOL_MPTCP: i32 = 284;
 
-/// What each subflow of an MPTCP socket has sent (Linux 5.16).
+/// Returns the number of bytes that each subflow of an MPTCP socket has sent (Linux 5.16).
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn subflow_bytes(socket: impl AsFd) -> io::Result<Vec<u64>> {
     const MPTCP_TCPINFO: i32 = 2;
     const MOST: usize = 4;
-    /// `struct mptcp_subflow_data`: its size, number of subflows, size of one in the kernel, and here.
+    /// Size of `struct mptcp_subflow_data`: its own size, the number of subflows, and the size of an entry in the
+    /// kernel and here.
     const HEADER: usize = 16;
     let mut answer = [0; HEADER + MOST * INFORMATION];
     for (at, size) in [(0, HEADER), (12, INFORMATION)] {
@@ -110,7 +111,7 @@ pub fn subflow_bytes(socket: impl AsFd) -> io::Result<Vec<u64>> {
     Ok(each.map(|information| number_at(information, BYTES_ACKED)).collect())
 }
 
-/// The beginning of `struct tcp_info`.
+/// Reads the beginning of `struct tcp_info`.
 fn information(socket: impl AsFd) -> io::Result<[u8; INFORMATION]> {
     let mut information = [0; INFORMATION];
     read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut information)?;
@@ -122,13 +123,13 @@ fn number_at(information: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(bytes.unwrap_or_default())
 }
 
-/// From now on the kernel throws away what arrives for the socket, without an answer.
+/// Makes the kernel drop all packets for the socket from now on, without an answer.
 ///
 /// # Errors
 ///
-/// [`CaseError::Unsupported`] where filters of sockets are not for everybody.
+/// Fails with [`CaseError::Unsupported`] if socket filters are not permitted.
 pub fn let_nothing_in(socket: impl AsFd) -> Done {
-    // The only instruction: of the packet, nothing.
+    // The only instruction keeps 0 bytes of the packet.
     let mut nothing = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: ptr::from_mut(&mut nothing) };
     let (fd, length) = (socket.as_fd().as_raw_fd(), size_of::<libc::sock_fprog>() as libc::socklen_t);
@@ -144,13 +145,13 @@ pub fn let_nothing_in(socket: impl AsFd) -> Done {
     }
 }
 
-/// Packets for the socket that the kernel threw away.
+/// Returns the number of packets for the socket that the kernel dropped.
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn dropped(socket: impl AsFd) -> io::Result<u32> {
-    /// Place in the array of SO_MEMINFO (linux/sock_diag.h).
+    /// Index in the array of SO_MEMINFO (linux/sock_diag.h).
     const DROPS: usize = 8;
     let mut numbers = [0; 4 * (DROPS + 1)];
     read_option(socket, libc::SOL_SOCKET, libc::SO_MEMINFO, &mut numbers)?;
@@ -158,11 +159,11 @@ pub fn dropped(socket: impl AsFd) -> io::Result<u32> {
     Ok(u32::from_ne_bytes(last))
 }
 
-/// Ends [`let_nothing_in`].
+/// Removes the filter of [`let_nothing_in`].
 ///
 /// # Errors
 ///
-/// When the kernel refuses.
+/// Fails when the kernel refuses.
 pub fn let_everything_in(socket: impl AsFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
 }

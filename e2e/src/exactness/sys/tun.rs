@@ -10,15 +10,16 @@ use super::{check, sockets::socket};
 
 /// Name of the interface, in its own namespace.
 const NAME: &[u8] = b"tt0";
-/// Largest packet: as of Ethernet, so that messages have many.
+/// Maximum size of a packet: that of Ethernet, so that a message takes many packets.
 pub const MTU: i32 = 1500;
 
-/// Makes an interface in this thread's network namespace, with an address in a network of 24 bits. What is written to the
-/// file arrives at the interface, packet by packet, and what is sent through it can be read there; it ends with the file.
+/// Creates an interface in this thread's network namespace, with an address in a /24 network. Each packet that is
+/// written to the file arrives at the interface, and packets sent through the interface can be read from the file. The
+/// interface is removed when the file is closed.
 ///
 /// # Errors
 ///
-/// When the kernel refuses, or has no such interfaces.
+/// Fails when the kernel refuses, or has no TUN devices.
 pub fn open(address: Ipv4Addr) -> io::Result<File> {
     let tun = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
     ask(&tun, libc::TUNSETIFF, |request| {
@@ -36,28 +37,28 @@ pub fn open(address: Ipv4Addr) -> io::Result<File> {
     Ok(tun)
 }
 
-/// Sends one request about the interface.
+/// Sends one ioctl request about the interface.
 fn ask(
     to: &impl std::os::fd::AsRawFd,
     what: libc::Ioctl,
     fill: impl FnOnce(&mut libc::ifreq),
 ) -> io::Result<()> {
     #[expect(unsafe_code, reason = "see SAFETY")]
-    // SAFETY: zeroes are valid for a struct of integers and a union of such.
+    // SAFETY: zeroes are valid for a struct of integers and a union of integers.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(NAME) {
         *to = *from as libc::c_char;
     }
     fill(&mut request);
     #[expect(unsafe_code, reason = "rustix has no call for it")]
-    // SAFETY: the kernel reads and writes `request`, which is what these requests take.
+    // SAFETY: the kernel reads and writes `request`, which is the argument that these requests take.
     check(unsafe { libc::ioctl(to.as_raw_fd(), what, &mut request) }).map(drop)
 }
 
-/// An address as the requests take it.
+/// Converts an address to the form that the requests take.
 fn ipv4(address: Ipv4Addr) -> libc::sockaddr {
     let mut data = [0; 14];
-    // Behind the port.
+    // The address follows the port.
     for (to, from) in data[2..6].iter_mut().zip(address.octets()) {
         *to = from as libc::c_char;
     }

@@ -9,10 +9,10 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types::Fd};
 
 use crate::exactness::error::{CaseError, Done};
 
-/// How operations are submitted.
+/// The way in which operations are submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As applications do by default.
+    /// By the calling thread, as applications do by default.
     Plain,
     /// By a worker thread of the kernel (IOSQE_ASYNC).
     Async,
@@ -28,11 +28,12 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring for the operation `code`.
+    /// Creates a ring for the operation `code`.
     ///
     /// # Errors
     ///
-    /// [`CaseError::Unsupported`] where the kernel has no io_uring, switched it off or does not know the operation.
+    /// Fails with [`CaseError::Unsupported`] if the kernel has no io_uring, has disabled it or does not know the
+    /// operation.
     pub fn new(mode: Mode, code: u8) -> Done<Self> {
         let mut builder = IoUring::builder();
         if mode == Mode::Polled {
@@ -52,51 +53,51 @@ impl Ring {
         }
     }
 
-    /// Sends; what the operation returned.
+    /// Sends bytes; returns the result of the operation.
     ///
     /// # Errors
     ///
-    /// The operation's own.
+    /// Fails with the error of the operation.
     pub fn send(&mut self, socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
         let fd = Fd(socket.as_fd().as_raw_fd());
         self.run(opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).build())
     }
 
-    /// Sends without copying.
+    /// Sends bytes without copying them; returns the result of the operation.
     ///
     /// # Errors
     ///
-    /// The operation's own.
+    /// Fails with the error of the operation.
     pub fn send_zc(&mut self, socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
         let fd = Fd(socket.as_fd().as_raw_fd());
         self.run(opcode::SendZc::new(fd, bytes.as_ptr(), bytes.len() as u32).build())
     }
 
-    /// Writes.
+    /// Writes bytes; returns the result of the operation.
     ///
     /// # Errors
     ///
-    /// The operation's own.
+    /// Fails with the error of the operation.
     pub fn write(&mut self, socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
         let fd = Fd(socket.as_fd().as_raw_fd());
         self.run(opcode::Write::new(fd, bytes.as_ptr(), bytes.len() as u32).build())
     }
 
-    /// Receives.
+    /// Receives into a buffer; returns the result of the operation.
     ///
     /// # Errors
     ///
-    /// The operation's own.
+    /// Fails with the error of the operation.
     pub fn receive(&mut self, socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
         let fd = Fd(socket.as_fd().as_raw_fd());
         self.run(opcode::Recv::new(fd, buffer.as_mut_ptr(), buffer.len() as u32).build())
     }
 
-    /// Reads.
+    /// Reads into a buffer; returns the result of the operation.
     ///
     /// # Errors
     ///
-    /// The operation's own.
+    /// Fails with the error of the operation.
     pub fn read(&mut self, socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
         let fd = Fd(socket.as_fd().as_raw_fd());
         self.run(opcode::Read::new(fd, buffer.as_mut_ptr(), buffer.len() as u32).build())
@@ -106,7 +107,7 @@ impl Ring {
     fn run(&mut self, entry: squeue::Entry) -> io::Result<usize> {
         let flags = if self.mode == Mode::Async { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
         #[expect(unsafe_code, reason = "the kernel reads the entry's buffer")]
-        // SAFETY: the caller's buffer is borrowed until this function returns, and it returns after the last completion.
+        // SAFETY: the caller's buffer is borrowed until this function returns, which is after the last completion.
         unsafe { self.ring.submission().push(&entry.flags(flags)) }.map_err(io::Error::other)?;
         let mut result = None;
         loop {
@@ -120,7 +121,7 @@ impl Ring {
                 }
             }
             while let Some(completion) = self.ring.completion().next() {
-                // A notification says that the buffer is free; the result came before it.
+                // A notification means that the buffer is free again; the result came before.
                 if !cqueue::notif(completion.flags()) {
                     result = Some(completion.result());
                 }

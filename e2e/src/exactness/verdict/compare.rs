@@ -1,4 +1,4 @@
-//! Rows of a document beside the counts of a case's processes.
+//! The comparison of a document's rows with the counts of a case's processes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use crate::{
 
 type Key = (u32, Flow);
 
-/// Rows of one name together.
+/// The sum of rows with the same key.
 #[derive(Clone, Debug, Default)]
 struct Shown {
     rx: u64,
@@ -25,20 +25,20 @@ struct Shown {
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     rows: BTreeMap<Key, Shown>,
-    /// Rows that no case can have.
+    /// Rows that cannot belong to any case.
     pub(super) strange: Vec<String>,
 }
 
-/// A case's counts beside what is shown of its processes.
+/// The counts of a case compared with the rows of its processes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Compared {
-    /// Bytes that the processes counted, both directions together.
+    /// Number of bytes that the processes counted, both directions together.
     pub(super) expected_bytes: u64,
-    /// Bytes that the product shows for these processes.
+    /// Number of bytes that the product shows for these processes.
     pub(super) shown_bytes: u64,
-    /// The differences.
+    /// Descriptions of the differences.
     pub(super) notes: Vec<String>,
-    /// By flow, received and sent: what all processes together counted, less what is shown of them.
+    /// Bytes received and sent by flow: the counts of all processes together, minus the bytes that are shown for them.
     balance: BTreeMap<Flow, (i128, i128)>,
 }
 
@@ -60,7 +60,7 @@ impl Rows {
         all
     }
 
-    /// Claims the rows that the processes counted.
+    /// Claims the rows for flows that the processes counted.
     pub(super) fn claim(&mut self, counts: &[ProcessCount]) -> Compared {
         let mut compared = Compared::default();
         for ((pid, flow), (command, counted)) in sums(counts) {
@@ -72,7 +72,7 @@ impl Rows {
         compared
     }
 
-    /// Claims the rows of these processes that they did not count.
+    /// Claims the remaining rows of these processes, whose flows they did not count.
     pub(super) fn claim_rest(&mut self, counts: &[ProcessCount], compared: &mut Compared) {
         let own: BTreeSet<u32> = counts.iter().map(|process| process.pid).collect();
         let rest: Vec<Key> = self.rows.keys().filter(|(pid, _)| own.contains(pid)).copied().collect();
@@ -84,7 +84,7 @@ impl Rows {
         }
     }
 
-    /// The rows that nobody claimed.
+    /// Describes the rows that nobody claimed.
     pub(super) fn unclaimed(&self) -> impl Iterator<Item = String> {
         self.rows.iter().map(|((pid, flow), bytes)| {
             format!("not of any case: process {pid} {} {}", name(flow), told(bytes.rx, bytes.tx))
@@ -102,13 +102,13 @@ impl Compared {
         balance.1 += less(counted.tx, found.tx);
     }
 
-    /// Whether every flow has its bytes, although not each process has its own.
+    /// Returns whether every flow has its bytes, although some are shown for the wrong process.
     pub(super) fn differs_by_process_alone(&self) -> bool {
         self.balance.values().all(|balance| *balance == (0, 0))
     }
 }
 
-/// What the processes counted. In a long run a process id comes again: what has the same name adds up.
+/// Sums the counts by process id and flow, since process ids are reused in a long run.
 fn sums(counts: &[ProcessCount]) -> BTreeMap<Key, (&str, Bytes)> {
     let mut sums = BTreeMap::<Key, (&str, Bytes)>::new();
     for process in counts {
@@ -136,7 +136,7 @@ fn difference(command: &str, counted: &Bytes, found: &Shown) -> Option<String> {
     (!as_shown).then(|| format!("the direction is {expected}, shown {:?}", found.directions))
 }
 
-/// The name of a row; `None` where it names no process or protocol.
+/// Returns the key of a row; `None` if the row names no process or no known protocol.
 fn key(flow: &top::Flow, detail: Detail) -> Option<Key> {
     let protocol = match flow.protocol.as_str() {
         "TCP" => Protocol::Tcp,

@@ -1,4 +1,4 @@
-//! Asking the API server as somebody else: by impersonation, or with a token of theirs.
+//! Requests to the API server as another user: by impersonation, or with that user's token.
 
 use std::fmt::{self, Display};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::PRODUCT;
 use crate::support::{Result, TestError};
 
-/// The claim of a bound token that names the node of its pod.
+/// Name of the claim with the node of the pod that a token is bound to.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// A user of the API server.
@@ -21,36 +21,35 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A user by name, without groups but those that the API server adds.
+    /// Returns a user who is only in the groups that the API server adds.
     pub fn user(name: impl Into<String>) -> Self {
         Self { user: name.into(), groups: Vec::new(), node: None }
     }
 
-    /// The same user as a member of a group.
+    /// Adds the user to a group.
     #[must_use]
     pub fn in_group(mut self, group: &str) -> Self {
         self.groups.push(group.to_owned());
         self
     }
 
-    /// The same user with a token that is bound to a pod of this node.
+    /// Gives the user a token that is bound to a pod of this node.
     #[must_use]
     pub fn on_node(mut self, node: &str) -> Self {
         self.node = Some(node.to_owned());
         self
     }
 
-    /// The user's name.
+    /// Name of the user.
     pub fn name(&self) -> &str {
         &self.user
     }
 
-    /// A client whose requests the API server takes for this user's. Whoever `KUBECONFIG` names must be allowed to
-    /// impersonate.
+    /// Returns a client whose requests are made as this user. The user in `KUBECONFIG` must be allowed to impersonate.
     ///
     /// # Errors
     ///
-    /// When there is no cluster, or a name cannot be sent.
+    /// Fails when there is no cluster, or when a name is not valid in a header.
     pub async fn client(&self) -> Result<Client> {
         let mut config = config().await?;
         let mut headers = vec![("impersonate-user".to_owned(), &self.user)];
@@ -75,11 +74,11 @@ impl Display for Identity {
     }
 }
 
-/// A client that has nothing but a bearer token.
+/// Returns a client whose only credential is a bearer token.
 ///
 /// # Errors
 ///
-/// When there is no cluster.
+/// Fails when there is no cluster.
 pub async fn client_with_token(token: &str) -> Result<Client> {
     let mut config = config().await?;
     config.auth_info = serde_json::from_value(json!({ "token": token }))
@@ -94,24 +93,24 @@ async fn config() -> Result<Config> {
 /// The service accounts of the installed product.
 #[derive(Clone, Debug)]
 pub struct Accounts {
-    /// Namespace of the product.
+    /// Namespace that the product is installed in.
     pub namespace: String,
     /// Name of the DaemonSet.
     pub daemon_set: String,
     /// Name of the controller's Deployment.
     pub deployment: String,
-    /// Name of the agents' account.
+    /// Name of the agents' service account.
     pub agent: String,
-    /// Name of the controller's account.
+    /// Name of the controller's service account.
     pub controller: String,
 }
 
 impl Accounts {
-    /// Those of the product in this cluster.
+    /// Finds the service accounts of the product in this cluster.
     ///
     /// # Errors
     ///
-    /// When it is not installed.
+    /// Fails when the product is not installed.
     pub async fn find(client: &Client) -> Result<Self> {
         let ours = ListParams::default().labels(PRODUCT);
         let agents = Api::<DaemonSet>::all(client.clone()).list(&ours).await;
@@ -132,17 +131,17 @@ impl Accounts {
         })
     }
 
-    /// The agent of a node.
+    /// Identity of a node's agent.
     pub fn agent_on(&self, node: &str) -> Identity {
         self.agents().on_node(node)
     }
 
-    /// The agents' account with a token that is bound to no pod.
+    /// Identity of the agents' account with a token that is bound to no pod.
     pub fn agents(&self) -> Identity {
         Identity::user(format!("system:serviceaccount:{}:{}", self.namespace, self.agent))
     }
 
-    /// The controller.
+    /// Identity of the controller.
     pub fn controller(&self) -> Identity {
         Identity::user(format!("system:serviceaccount:{}:{}", self.namespace, self.controller))
     }

@@ -1,4 +1,4 @@
-//! Requests that are tried to see whether they are refused, and by whom.
+//! Requests that are sent only to see whether they are refused, and by which check.
 
 use std::fmt::{self, Display};
 
@@ -11,20 +11,20 @@ use serde_json::Value;
 
 use crate::support::{Result, TestError};
 
-/// A request, by the path of the resource. What would change something is a dry run, so that nothing has happened
-/// where it is allowed.
+/// A request, by the path of the resource. Requests that would change something are dry runs, so that nothing happens
+/// if they are allowed.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each is what its name says")]
 pub enum Attempt {
     List(String),
     Get(String, String),
-    /// A subresource, such as a pod's log.
+    /// Reads a subresource, such as a pod's log.
     GetPart(String, String, &'static str),
     Create(String, Value),
-    /// To a subresource, such as a token of an account.
+    /// Creates a subresource, such as a token of an account.
     CreatePart(String, String, &'static str, Value),
     Replace(String, String, Value),
-    /// The status.
+    /// Replaces the status.
     ReplaceStatus(String, String, Value),
     Patch(String, String, Value),
     Delete(String, String),
@@ -34,22 +34,22 @@ pub enum Attempt {
 /// The answer to an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is allowed.
+    /// The request is allowed.
     Allowed,
-    /// The account has no right to it.
+    /// The account lacks the permission (RBAC).
     NoRight,
-    /// An admission policy refuses it, saying this.
+    /// An admission policy refuses the request with this message.
     Policy(String),
-    /// The API server refuses it for another reason.
+    /// The API server refuses the request for another reason.
     Other(String),
 }
 
 impl Attempt {
-    /// Sends the request.
+    /// Sends the request and returns the answer.
     ///
     /// # Errors
     ///
-    /// When the API server does not answer.
+    /// Fails when the API server does not answer.
     pub async fn send(&self, client: &Client) -> Result<Answer> {
         let mut attempt = self.clone();
         loop {
@@ -57,7 +57,7 @@ impl Attempt {
                 attempt.request().map_err(|error| TestError::unexpected(format!("{attempt:?}"), error))?;
             match client.request_text(request).await {
                 Ok(_) => return Ok(Answer::Allowed),
-                // The product has written the object since the test read it, which says nothing about rights.
+                // The product has written the object since the test read it, which is no answer about permissions.
                 Err(kube::Error::Api(status)) if status.code == 409 && attempt.refresh(client).await? => {}
                 Err(kube::Error::Api(status)) => return Ok(Answer::of(&status.message)),
                 Err(error) => return Err(TestError::kube(format!("send {attempt:?}"))(error)),
@@ -65,7 +65,7 @@ impl Attempt {
         }
     }
 
-    /// Takes the object's version of now for one that is replaced, found by a list; `false` for other attempts.
+    /// Updates the resource version of a replacement from a list of the objects; returns false for other attempts.
     async fn refresh(&mut self, client: &Client) -> Result<bool> {
         let Self::Replace(path, name, value) = self else { return Ok(false) };
         let this = ListParams::default().fields(&format!("metadata.name={name}"));

@@ -1,4 +1,4 @@
-//! An nginx and a curl in pods, and what each of them says of the requests.
+//! nginx and curl in pods, and the requests that each of them logged.
 
 use std::{
     collections::BTreeMap,
@@ -17,14 +17,14 @@ use traffictrace_crd::{HttpProtocol, HttpSide, HttpStatus};
 use super::Namespace;
 use crate::support::{Result, TestError, wait};
 
-/// Start or end of a pod on a busy machine.
+/// Time limit for a pod to start or to end on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Port of HTTP/1.
+/// Port of nginx for HTTP/1.
 const PORT: u16 = 8080;
-/// Port of HTTP/2 without TLS.
+/// Port of nginx for HTTP/2 without TLS.
 const HTTP2_PORT: u16 = 8081;
 
-/// Every path but a few is answered with 200; the log has a line for each request.
+/// Configuration of nginx: all paths but a few are answered with 200, and the log has a line for each request.
 const NGINX: &str = "daemon off; pid /work/pid; error_log stderr; events {} http {
     log_format requests '$server_protocol $request_method $uri $status';
     access_log /dev/stdout requests;
@@ -37,38 +37,38 @@ const NGINX: &str = "daemon off; pid /work/pid; error_log stderr; events {} http
     }
 }";
 
-/// What requests have in common: protocol, method, path with its numbers folded, class of the status.
+/// The key by which requests are counted: protocol, method, path with its numbers folded, class of the status.
 pub type Kind = (String, String, String, String);
-/// Numbers of requests by kind.
+/// Number of requests by kind.
 pub type Requests = BTreeMap<Kind, i64>;
 
-/// Hosts that each request of HTTP/2 is made to, so that each has a connection of its own: curl 7.88 cannot use one again.
+/// Hosts of HTTP/2 requests. Each host has a connection of its own, since curl 7.88 cannot reuse one.
 const HTTP2_HOSTS: &str = "h[1-8].example";
 
-/// Requests of one run of curl: a method, a path that may have a range such as `[1-9]`, and whether they use HTTP/2, of which
-/// there are eight for each.
+/// Requests of one run of curl. If they use HTTP/2, each is sent to eight hosts.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
-    /// The method.
+    /// Method of the requests.
     pub method: &'static str,
-    /// The path.
+    /// Path of the requests, which may contain a range such as `[1-9]`.
     pub path: &'static str,
-    /// HTTP/2.
+    /// True if the requests use HTTP/2.
     pub http2: bool,
 }
 
 impl Namespace {
-    /// Starts an nginx on a node and waits until it listens; its address, of IPv4 if it has one.
+    /// Starts an nginx on a node and waits until it listens; returns its address, preferably an IPv4 one.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails when nginx does not start.
     pub async fn start_nginx(&self, name: &str, node: &str, group: &str) -> Result<IpAddr> {
         let config = json!({ "metadata": { "name": name }, "data": { "nginx.conf": NGINX } });
         self.make::<ConfigMap>(&config).await?;
         let container = json!({
             "name": "nginx", "command": ["/nginx", "-p", "/work", "-e", "stderr", "-c", "/config/nginx.conf"],
-            // Without an account of its own, nginx would look for one in a file that the image does not have.
+            // With a user id of its own, nginx looks for no user name, which would need a file that the image does not
+            // have.
             "securityContext": { "runAsUser": 65534, "runAsGroup": 65534 },
             "readinessProbe": { "tcpSocket": { "port": PORT }, "periodSeconds": 1 },
             "volumeMounts": [
@@ -88,11 +88,11 @@ impl Namespace {
         addresses.first().copied().ok_or_else(|| TestError::unexpected("the pod's addresses", "none"))
     }
 
-    /// Runs curl in a pod on a node to its end; the requests that it made.
+    /// Runs curl in a pod on a node until it ends; returns the requests that it made.
     ///
     /// # Errors
     ///
-    /// When it does not end, or its output is not as expected.
+    /// Fails when curl does not end, or its output has another form.
     pub async fn run_curl(
         &self,
         name: &str,
@@ -112,11 +112,11 @@ impl Namespace {
         self.logged(name).await
     }
 
-    /// The requests that a pod's program wrote to its log.
+    /// Returns the requests that a pod's program wrote to its log.
     ///
     /// # Errors
     ///
-    /// When the log cannot be read or has other lines.
+    /// Fails when the log cannot be read or has other lines.
     pub async fn logged(&self, pod: &str) -> Result<Requests> {
         let log = self.api::<Pod>().logs(pod, &LogParams::default()).await;
         let log = log.map_err(TestError::kube(format!("read the log of {pod}")))?;
@@ -148,7 +148,7 @@ impl Namespace {
 fn pod(name: &str, node: &str, group: &str, container: &Value, volumes: &Value) -> Value {
     let mut container = container.clone();
     container["image"] = json!("traffictrace-e2e-http:dev");
-    // The image comes from no registry.
+    // The image is loaded into the nodes, and is in no registry.
     container["imagePullPolicy"] = json!("Never");
     json!({
         "metadata": { "name": name, "labels": { "app": name, "trace": group } },
@@ -163,7 +163,7 @@ fn pod(name: &str, node: &str, group: &str, container: &Value, volumes: &Value) 
     })
 }
 
-/// One curl for all, which keeps its connections.
+/// Arguments of a single curl for all requests, so that it reuses its connections.
 fn arguments(server: IpAddr, asks: &[Ask]) -> Vec<String> {
     let mut arguments: Vec<String> = Vec::new();
     for ask in asks {
@@ -187,7 +187,7 @@ fn arguments(server: IpAddr, asks: &[Ask]) -> Vec<String> {
     arguments
 }
 
-/// A line such as `HTTP/1.1 GET /items/7 200`, or with an address before the path.
+/// Parses a line such as `HTTP/1.1 GET /items/7 200`, also with an address before the path.
 fn kind(line: &str) -> Option<Kind> {
     let mut words = line.split(' ');
     let protocol = words.next()?;
@@ -205,7 +205,7 @@ fn kind(line: &str) -> Option<Kind> {
     Some((protocol.to_owned(), method, path, format!("{}xx", status / 100)))
 }
 
-/// The requests that a status shows of one side.
+/// Returns the requests that a status shows for one side.
 pub fn shown(http: &HttpStatus, side: HttpSide) -> Requests {
     let mut requests = Requests::new();
     for row in http.top_endpoints.iter().filter(|row| row.side == side) {

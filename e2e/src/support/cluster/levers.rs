@@ -1,5 +1,5 @@
-//! What the suite breaks, and what it looks up in the kernel behind the agents. Both need the test cluster, whose
-//! nodes run on this machine.
+//! Faults that the suite causes, and facts that it reads from the kernel under the agents. Both need the test cluster,
+//! whose nodes run on this machine.
 
 use std::{
     collections::BTreeMap,
@@ -17,14 +17,15 @@ use crate::support::{
     cgroup, needs, wait,
 };
 
-/// The script that brings the test cluster up, and breaks it.
+/// The script that starts the test cluster and causes faults in it.
 #[derive(Clone, Debug)]
 pub struct Levers {
     script: PathBuf,
 }
 
 impl Levers {
-    /// Of the test cluster; nothing when `KUBECONFIG` names another, and the test was [skipped](needs::skip).
+    /// Finds the script; `None` if `KUBECONFIG` names another cluster, in which case the test was
+    /// [skipped](needs::skip).
     pub fn find() -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/cluster.sh");
         let levers = Self { script };
@@ -38,11 +39,11 @@ impl Levers {
         Some(levers)
     }
 
-    /// What the script prints for a command; see `cluster.sh help`.
+    /// Runs a command of the script, see `cluster.sh help`; returns the output.
     ///
     /// # Errors
     ///
-    /// When the script fails.
+    /// Fails when the script does.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         let what = format!("{} {}", self.script.display(), arguments.join(" "));
         let output = Command::new(&self.script).args(arguments).output();
@@ -53,11 +54,11 @@ impl Levers {
         Err(TestError::unexpected(what, String::from_utf8_lossy(&output.stderr)))
     }
 
-    /// Pulls a lever by its name; see `cluster.sh help`. Runs beside the test's other tasks.
+    /// Runs a command of the script, see `cluster.sh help`, beside the test's other tasks.
     ///
     /// # Errors
     ///
-    /// When the script fails.
+    /// Fails when the script does.
     pub async fn pull(&self, arguments: &[&str]) -> Result<()> {
         println!("pulling: {}", arguments.join(" "));
         let (levers, arguments) = (self.clone(), arguments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>());
@@ -67,30 +68,30 @@ impl Levers {
         pulled.await.map_err(|error| TestError::unexpected("a lever", error))?.map(drop)
     }
 
-    /// The process id of the agent of a node, as this machine sees it.
+    /// Returns the process id of a node's agent, as this machine sees it.
     ///
     /// # Errors
     ///
-    /// When none runs there.
+    /// Fails when no agent runs on the node.
     pub fn agent_pid(&self, node: &str) -> Result<u32> {
         let pid = self.run(&["agent-pid", node])?;
         pid.trim().parse().map_err(|_| TestError::unexpected("the agent's pid", pid))
     }
 
-    /// What the agent of a node has in the kernel.
+    /// Returns the kernel objects that a node's agent holds.
     ///
     /// # Errors
     ///
-    /// When no agent runs there or `bpftool` cannot be run.
+    /// Fails when no agent runs there or `bpftool` cannot be run.
     pub fn kernel_objects(&self, node: &str) -> Result<Objects> {
         bpf::held_by(self.agent_pid(node)?)
     }
 
-    /// Waits until the agent of a node has nothing in the kernel, and what it `held` is gone.
+    /// Waits until a node's agent holds no kernel objects, and the objects that it `held` are gone.
     ///
     /// # Errors
     ///
-    /// When something stays.
+    /// Fails when an object stays.
     pub async fn nothing_left(&self, node: &str, held: &Objects) -> Result<()> {
         let what = format!("the agent of {node} to have nothing in the kernel");
         wait::until_async(&what, Duration::from_secs(20), async || {
@@ -102,11 +103,11 @@ impl Levers {
     }
 }
 
-/// What a process's kernel filter selects, its map `tt_cgroups`: ids of cgroups, and a bit for each trace.
+/// Reads the kernel's selection of a process, which is its map `tt_cgroups`: cgroup ids, and a bit for each trace.
 ///
 /// # Errors
 ///
-/// When `bpftool` cannot be run.
+/// Fails when `bpftool` cannot be run.
 pub fn selected_cgroups(objects: &Objects) -> Result<BTreeMap<u64, u64>> {
     let mut selected = BTreeMap::new();
     for map in bpf::show("map")? {
@@ -121,8 +122,8 @@ pub fn selected_cgroups(objects: &Objects) -> Result<BTreeMap<u64, u64>> {
     Ok(selected)
 }
 
-/// A 64-bit key, or the sessions that a value begins with, as `bpftool` prints them with the map's type information or,
-/// without, as bytes of the machine's order.
+/// Reads a 64-bit key, or the sessions at the beginning of a value. `bpftool` prints them as numbers if the map has
+/// type information, and as bytes in the machine's order if not.
 fn word(entry: &Value, name: &str) -> Option<u64> {
     let formatted = &entry["formatted"][name];
     if let Some(word) = formatted.as_u64().or_else(|| formatted["sessions"].as_u64()) {
@@ -136,17 +137,17 @@ fn word(entry: &Value, name: &str) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.collect::<Option<Vec<_>>>()?.try_into().ok()?))
 }
 
-/// The id of a pod's cgroup on this machine; nothing while it is not made.
+/// Returns the id of a pod's cgroup on this machine; `None` until the cgroup exists.
 ///
 /// # Errors
 ///
-/// When the machine has no cgroup2 tree.
+/// Fails when the machine has no cgroup2 tree.
 pub fn pod_cgroup(pod_uid: &str) -> Result<Option<u64>> {
     let mut folders = vec![needs::cgroup2_mount()?];
-    // Pods are at most this deep: root, node, kubepods, class, pod.
+    // The folder of a pod is at most at this depth: root, node, kubepods, class, pod.
     for _ in 0..4 {
         let below = |folder: PathBuf| {
-            // A folder may go while it is looked at.
+            // A folder may be removed while it is read.
             std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|e| e.path().is_dir())
         };
         folders = folders.into_iter().flat_map(below).map(|entry| entry.path()).collect();

@@ -1,4 +1,4 @@
-//! Figures of agents, read through the API server as a person would.
+//! Metrics of agents, read through the API server as a person would.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use kube::{Api, api::ListParams};
 use super::Cluster;
 use crate::support::{Result, TestError, wait};
 
-/// The port of metrics and health, as the chart has it.
+/// Port of metrics and health in the chart.
 const PORT: u16 = 9464;
 
 impl Cluster {
-    /// The answer of a node's agent to a path such as `/metrics`.
+    /// Requests a path such as `/metrics` from a node's agent and returns the answer.
     ///
     /// # Errors
     ///
-    /// When there is no agent on the node, or it does not answer with success.
+    /// Fails when there is no agent on the node, or its answer is not a success.
     pub async fn ask_agent(&self, node: &str, path: &str) -> Result<String> {
         let pods: Api<Pod> = Api::all(self.client().clone());
         let here = ListParams::default()
@@ -34,11 +34,11 @@ impl Cluster {
         self.client().request_text(request).await.map_err(TestError::kube(action))
     }
 
-    /// Waits until the agent of a node is ready. A node that starts again is Ready before its agent runs.
+    /// Waits until a node's agent is ready. After a restart, a node is Ready before its agent runs.
     ///
     /// # Errors
     ///
-    /// When it is not ready within two minutes.
+    /// Fails when the agent is not ready within two minutes.
     pub async fn agent_ready(&self, node: &str) -> Result<()> {
         let what = format!("the agent of {node} to be ready");
         wait::until_async(&what, Duration::from_secs(120), async || {
@@ -48,11 +48,11 @@ impl Cluster {
         .await
     }
 
-    /// The value of a metric of the agent of a node that has no labels.
+    /// Returns the value of a metric without labels of a node's agent.
     ///
     /// # Errors
     ///
-    /// As [`Cluster::ask_agent`], or when there is no such metric.
+    /// Fails as [`Cluster::ask_agent`] does, or when there is no such metric.
     pub async fn agent_metric(&self, node: &str, name: &str) -> Result<f64> {
         let text = self.ask_agent(node, "/metrics").await?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -1,4 +1,4 @@
-//! Driving a real cluster, whichever `KUBECONFIG` names, with the product installed on it.
+//! Access to the real cluster that `KUBECONFIG` names, which has the product installed.
 
 pub mod access;
 pub mod attempt;
@@ -22,16 +22,16 @@ use access::Accounts;
 pub use namespace::{Container, Counted, Namespace, PodPlan};
 pub use trace::{NeverFalls, Trace, profile_of, report_of, report_rows, spec};
 
-/// Label of all objects of the product.
+/// Label of all objects that belong to the product.
 const PRODUCT: &str = "app.kubernetes.io/name=traffictrace";
 
-/// How long a cluster may feel the fault of the test before.
+/// Maximum time for a cluster to recover from the faults of the test before.
 const RECOVERED: Duration = Duration::from_secs(180);
 
-/// Tests that break or measure something take the cluster alone; the others share it.
+/// Lock of the cluster: tests that break or measure something hold it alone; the others share it.
 static TURNS: RwLock<()> = RwLock::const_new(());
 
-/// The cluster, for as long as it is this test's turn.
+/// The cluster, while it is this test's turn.
 pub struct Cluster {
     client: Client,
     nodes: Vec<String>,
@@ -46,27 +46,27 @@ enum Turn {
 }
 
 impl Cluster {
-    /// For tests that do not mind others beside them. Nothing when the test was [skipped](needs::skip).
+    /// Returns the cluster for a test that may run beside others; `None` if the test was [skipped](needs::skip).
     ///
     /// # Errors
     ///
-    /// When there is a cluster, but it does not answer or the product is not installed on it.
+    /// Fails when there is a cluster, but it does not answer or does not have the product.
     pub async fn shared() -> Result<Option<Self>> {
         Self::take(Turn::Shared(TURNS.read().await)).await
     }
 
-    /// For tests that must be the only one. Nothing when the test was [skipped](needs::skip).
+    /// Returns the cluster for a test that must run alone; `None` if the test was [skipped](needs::skip).
     ///
     /// # Errors
     ///
-    /// As [`Cluster::shared`].
+    /// Fails as [`Cluster::shared`] does.
     pub async fn alone() -> Result<Option<Self>> {
         Self::take(Turn::Alone(TURNS.write().await)).await
     }
 
     async fn take(turn: Turn) -> Result<Option<Self>> {
         let Some(client) = connect().await? else { return Ok(None) };
-        // A fault of the test before may still be felt: nodes become ready again, agents start anew.
+        // After the faults of the test before, nodes become ready again and agents restart.
         wait::until_async("the agents of all nodes to be ready", RECOVERED, async || {
             installed(&client).await
         })
@@ -85,14 +85,14 @@ impl Cluster {
         &self.client
     }
 
-    /// Two different nodes.
+    /// Names of two different nodes.
     pub fn two_nodes(&self) -> (&str, &str) {
         (&self.nodes[0], &self.nodes[1])
     }
 }
 
-/// An API server that knows the product's definitions, policies and accounts. Whether there are nodes, and whether
-/// anything runs on them, does not matter: tests that need no more run on every supported Kubernetes.
+/// An API server with the product's definitions, policies and accounts. It may have no nodes, or nothing running on
+/// them, so tests that need no more run on every supported version of Kubernetes.
 pub struct ApiServer {
     client: Client,
     accounts: Accounts,
@@ -100,11 +100,11 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// For tests that do not mind others beside them. Nothing when the test was [skipped](needs::skip).
+    /// Returns the API server for a test that may run beside others; `None` if the test was [skipped](needs::skip).
     ///
     /// # Errors
     ///
-    /// When there is one, but it does not answer or the product is not installed.
+    /// Fails when there is an API server, but it does not answer or does not have the product.
     pub async fn shared() -> Result<Option<Self>> {
         let turn = Turn::Shared(TURNS.read().await);
         let Some(client) = connect().await? else { return Ok(None) };
@@ -117,22 +117,22 @@ impl ApiServer {
         &self.client
     }
 
-    /// The product's service accounts.
+    /// Service accounts of the product.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
     }
 
-    /// Makes a namespace for one test, in which no pod may start.
+    /// Creates a namespace for one test, in which no pod may start.
     ///
     /// # Errors
     ///
-    /// When the API server refuses it.
+    /// Fails when the API server refuses the namespace.
     pub async fn namespace(&self) -> Result<Namespace> {
         Namespace::create(&self.client).await
     }
 }
 
-/// The API server of `KUBECONFIG`. Nothing when the test was [skipped](needs::skip).
+/// Connects to the API server of `KUBECONFIG`; `None` if the test was [skipped](needs::skip).
 async fn connect() -> Result<Option<Client>> {
     if env::var_os("KUBECONFIG").is_none_or(|path| path.is_empty()) {
         needs::skip("no cluster: KUBECONFIG is not set (make test-e2e brings one up)");
@@ -141,7 +141,7 @@ async fn connect() -> Result<Option<Client>> {
     Client::try_default().await.map(Some).map_err(TestError::kube("use the cluster of KUBECONFIG"))
 }
 
-/// Names of the nodes that take ordinary pods, when all of these are ready.
+/// Returns the names of the nodes that accept ordinary pods, if all of them are ready.
 async fn ready(client: &Client) -> Result<Result<Vec<String>, String>> {
     let nodes: Api<Node> = Api::all(client.clone());
     let nodes = nodes.list(&ListParams::default()).await.map_err(TestError::kube("list the nodes"))?;
@@ -151,7 +151,7 @@ async fn ready(client: &Client) -> Result<Result<Vec<String>, String>> {
     Ok(if nodes.iter().all(is_ready) { Ok(names) } else { Err(format!("not all of {names:?}")) })
 }
 
-/// Without a taint that keeps an ordinary pod away, but for those of a node's passing conditions.
+/// Returns whether no taint keeps ordinary pods away. Taints of a node's temporary conditions do not count.
 fn takes_pods(node: &Node) -> bool {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     taints.into_iter().all(|taint| {
@@ -168,7 +168,7 @@ fn is_ready(node: &Node) -> bool {
     ready && !tainted
 }
 
-/// Whether the product is installed and an agent is ready on every node that should have one.
+/// Checks that the product is installed and an agent is ready on every node that should have one.
 async fn installed(client: &Client) -> Result<Result<(), String>> {
     let agents: Api<DaemonSet> = Api::all(client.clone());
     let ours = ListParams::default().labels(PRODUCT);

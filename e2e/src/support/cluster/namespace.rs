@@ -1,4 +1,4 @@
-//! A namespace that goes away with its test, and the pods in it.
+//! A temporary namespace for a test, and the pods in it.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     workload::count::{Event, Line},
 };
 
-/// Scheduling, sandbox and start of a pod on a busy machine.
+/// Time limit for a pod's scheduling, sandbox and start on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
 /// A temporary namespace. When dropped, it is deleted with everything in it.
@@ -26,32 +26,32 @@ pub struct Namespace {
     name: String,
 }
 
-/// A pod of workloads to be run.
+/// Description of a pod that runs workloads.
 #[derive(Clone, Debug)]
 pub struct PodPlan {
-    /// Its name; also the label `app`.
+    /// Name of the pod; also its label `app`.
     pub name: String,
-    /// The node that it must run on.
+    /// Name of the node that the pod must run on.
     pub node: String,
-    /// Label `trace`, which traces of the suite select by.
+    /// Value of the label `trace`, by which traces of the suite select pods.
     pub group: String,
-    /// Containers that run one after the other before the rest.
+    /// Containers that run one after the other before the others.
     pub init: Vec<Container>,
-    /// Containers.
+    /// The other containers.
     pub containers: Vec<Container>,
 }
 
 /// A container that runs `tt-workload`.
 #[derive(Clone, Debug)]
 pub struct Container {
-    /// Its name.
+    /// Name of the container.
     pub name: String,
-    /// The command line.
+    /// Arguments of `tt-workload`.
     pub arguments: Vec<String>,
 }
 
 impl Container {
-    /// A container with this name and command line.
+    /// Describes a container with this name and these arguments.
     pub fn new<S: ToString>(name: &str, arguments: impl IntoIterator<Item = S>) -> Self {
         Self {
             name: name.to_owned(),
@@ -64,7 +64,7 @@ impl Container {
         ContainerSpec {
             name: self.name.clone(),
             image: Some(image.unwrap_or_else(|_| "traffictrace-e2e-workload:dev".to_owned())),
-            // The image comes from no registry.
+            // The image is loaded into the nodes, and is in no registry.
             image_pull_policy: Some("Never".to_owned()),
             command: Some(vec!["/tt-workload".to_owned()]),
             args: Some(self.arguments.clone()),
@@ -74,7 +74,7 @@ impl Container {
 }
 
 impl PodPlan {
-    /// A pod with one container, `main`.
+    /// Describes a pod with one container, `main`.
     pub fn new<S: ToString>(
         name: &str,
         node: &str,
@@ -116,14 +116,15 @@ impl PodPlan {
 }
 
 impl Cluster {
-    /// Makes a namespace for one test.
+    /// Creates a namespace for one test.
     ///
     /// # Errors
     ///
-    /// When the API server refuses it.
+    /// Fails when the API server refuses the namespace.
     pub async fn namespace(&self) -> Result<Namespace> {
         let namespace = Namespace::create(&self.client).await?;
-        // Without it the API server refuses pods; after an outage its maker takes a while to come back.
+        // The API server refuses pods without this account; after an outage, the controller that creates it needs a
+        // while.
         let accounts: Api<ServiceAccount> = namespace.api();
         wait::until_async("the default ServiceAccount", RECOVERED, async || {
             let account = accounts.get_opt("default").await;
@@ -150,12 +151,12 @@ impl Namespace {
         Ok(Self { client: client.clone(), name })
     }
 
-    /// Its name.
+    /// Name of the namespace.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The API of a namespaced kind here.
+    /// API of a namespaced kind in this namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -168,7 +169,7 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// When the API server refuses it.
+    /// Fails when the API server refuses the trace.
     pub async fn trace(&self, name: &str, spec: traffictrace_crd::TrafficTraceSpec) -> Result<Trace> {
         Trace::create(self, name, spec).await
     }
@@ -177,7 +178,7 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// When the API server refuses it.
+    /// Fails when the API server refuses the pod.
     pub async fn start(&self, plan: &PodPlan) -> Result<()> {
         let created = self.api::<Pod>().create(&PostParams::default(), &plan.to_pod()).await;
         created.map(drop).map_err(TestError::kube(format!("create the pod {}", plan.name)))
@@ -187,7 +188,7 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// When it is not there.
+    /// Fails when there is no such pod.
     pub async fn pod(&self, name: &str) -> Result<Pod> {
         self.api::<Pod>().get(name).await.map_err(TestError::kube(format!("read the pod {name}")))
     }
@@ -196,7 +197,7 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// When it does not go.
+    /// Fails when the pod does not disappear in time.
     pub async fn delete_pod(&self, name: &str) -> Result<()> {
         let pods = self.api::<Pod>();
         let action = format!("delete the pod {name}");
@@ -208,11 +209,11 @@ impl Namespace {
         .await
     }
 
-    /// Waits for a pod's addresses, IPv4 first; it has them when its sandbox is made.
+    /// Waits for a pod's addresses, IPv4 first; they exist once the pod's sandbox does.
     ///
     /// # Errors
     ///
-    /// When it gets none.
+    /// Fails when the pod gets no address in time.
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>> {
         wait::until_async(&format!("an address of the pod {name}"), START, async || {
             let status = self.pod(name).await?.status.unwrap_or_default();
@@ -224,11 +225,11 @@ impl Namespace {
         .await
     }
 
-    /// Waits until a pod's containers have ended, well or not, and reads their last lines.
+    /// Waits until a pod's containers have ended, successfully or not; returns the last lines of their output.
     ///
     /// # Errors
     ///
-    /// When they do not end in time.
+    /// Fails when the containers do not end in time.
     pub async fn finished(&self, plan: &PodPlan, limit: Duration) -> Result<Vec<Counted>> {
         let name = &plan.name;
         wait::until_async(&format!("the end of the pod {name}"), limit, async || {
@@ -248,7 +249,7 @@ impl Namespace {
         Ok(counted)
     }
 
-    /// The last lines of the processes of a container.
+    /// Returns the last line of each process of a container.
     async fn lines(&self, pod: &str, container: &str) -> Result<Vec<Line>> {
         let parameters = LogParams { container: Some(container.to_owned()), ..LogParams::default() };
         let log = self.api::<Pod>().logs(pod, &parameters).await;
@@ -263,12 +264,12 @@ impl Namespace {
     }
 }
 
-/// What the processes of a container counted.
+/// The counts of a container's processes.
 #[derive(Clone, Debug)]
 pub struct Counted {
-    /// The pod.
+    /// Name of the pod.
     pub pod: String,
-    /// The container.
+    /// Name of the container.
     pub container: String,
     /// A line for each process.
     pub lines: Vec<Line>,
@@ -276,7 +277,7 @@ pub struct Counted {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // A client and a runtime of its own: the test's may be ending.
+        // The deletion has a client and a runtime of its own, because the test's runtime may be ending.
         let name = self.name.clone();
         let deleted = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

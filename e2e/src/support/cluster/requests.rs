@@ -1,4 +1,4 @@
-//! Requests of agents and controller, as the API server's own audit log has them.
+//! Requests of the agents and the controller, from the API server's own audit log.
 
 use std::{
     collections::BTreeMap,
@@ -13,31 +13,31 @@ use serde_json::Value;
 use super::levers::Levers;
 use crate::support::{Result, TestError};
 
-/// A place in the audit log.
+/// A position in the audit log.
 #[derive(Debug)]
 pub struct Mark {
     log: PathBuf,
     offset: u64,
 }
 
-/// An account that asks: the agent of a node, or the controller.
+/// An account that sends requests: the agent of a node, or the controller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Account {
-    /// The agent of this node.
+    /// The agent of a node.
     Agent(String),
     /// The controller.
     Controller,
 }
 
-/// Requests of one account by verb and resource, such as `get traffictraces`.
+/// Number of requests of one account by verb and resource, such as `get traffictraces`.
 pub type Requests = BTreeMap<String, u32>;
 
 impl Levers {
-    /// The end of the audit log as it is now.
+    /// Marks the current end of the audit log.
     ///
     /// # Errors
     ///
-    /// When the log cannot be read.
+    /// Fails when the log cannot be read.
     pub fn mark(&self) -> Result<Mark> {
         let log = PathBuf::from(self.run(&["audit-log"])?.trim());
         let length = std::fs::metadata(&log).map_err(TestError::io("look at the audit log"))?.len();
@@ -46,20 +46,20 @@ impl Levers {
 }
 
 impl Mark {
-    /// The requests that were noted since, by account. A watch is noted when it ends or its time is over.
+    /// Returns the requests since the mark, by account. A watch is logged when it ends or times out.
     ///
     /// # Errors
     ///
-    /// When the log cannot be read.
+    /// Fails when the log cannot be read.
     pub fn requests(&self) -> Result<BTreeMap<Account, Requests>> {
         let mut log = File::open(&self.log).map_err(TestError::io("open the audit log"))?;
         log.seek(SeekFrom::Start(self.offset)).map_err(TestError::io("read the audit log"))?;
         let mut all: BTreeMap<Account, Requests> = BTreeMap::new();
         for line in BufReader::new(log).lines() {
             let line = line.map_err(TestError::io("read the audit log"))?;
-            // The last line may be on its way.
+            // The last line may be incomplete.
             let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
-            // A watch has two lines: when it starts to answer, and when it has ended.
+            // A watch has two lines: one when its answer starts, and one when it has ended.
             if event["stage"] == "ResponseStarted" {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Rows of a status against what the workloads counted.
+//! The comparison of a status' rows with the counts of the workloads.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
     workload::count::{ConnectionLine, Role},
 };
 
-/// What names a row.
+/// The key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are those of the product's API")]
 pub struct Row {
@@ -31,7 +31,7 @@ pub struct Row {
     pub remote_port: Option<u16>,
 }
 
-/// Rows that the workloads' own count makes when grouped so.
+/// Groups the counts of the workloads into rows.
 pub fn counted(pods: &[Counted], group_by: GroupBy) -> BTreeMap<Row, Bytes> {
     let mut rows: BTreeMap<Row, Bytes> = BTreeMap::new();
     for counted in pods {
@@ -44,7 +44,7 @@ pub fn counted(pods: &[Counted], group_by: GroupBy) -> BTreeMap<Row, Bytes> {
                     container_pid: line.pid,
                     command: line.command.clone(),
                     direction: match group_by {
-                        // A process does both, so its row has neither.
+                        // A process has connections in both directions, so its row has none.
                         GroupBy::Process => "Unknown",
                         GroupBy::Connection | GroupBy::Endpoint => truth::direction(line.role),
                     }
@@ -63,7 +63,7 @@ pub fn counted(pods: &[Counted], group_by: GroupBy) -> BTreeMap<Row, Bytes> {
     rows
 }
 
-/// What a grouping leaves of a connection's ends.
+/// The parts of a connection's addresses that a grouping keeps.
 struct Ends {
     local: Option<SocketAddr>,
     local_port: Option<u16>,
@@ -76,19 +76,19 @@ fn ends(connection: &ConnectionLine, role: Role, group_by: GroupBy) -> Ends {
     let (local_port, remote_port) = (Some(connection.local.port()), Some(connection.remote.port()));
     match (group_by, role) {
         (GroupBy::Connection, _) => Ends { local, local_port, remote, remote_port },
-        // The port that the client's end got at random is folded.
+        // The random port of the client is folded.
         (GroupBy::Endpoint, Role::Server) => Ends { local, local_port, remote, remote_port: None },
         (GroupBy::Endpoint, Role::Client) => Ends { local, local_port: None, remote, remote_port },
         (GroupBy::Process, _) => Ends { local: None, local_port: None, remote: None, remote_port: None },
     }
 }
 
-/// The rows of a status, but for connections that could not be opened: a workload tries again until the other end can
-/// be reached, and does not list those.
+/// Returns the rows of a status, except for connections that could not be opened: a workload retries until the other
+/// end can be reached, and does not list the failed attempts.
 ///
 /// # Errors
 ///
-/// When a row lacks what every row has, or two have the same name.
+/// Fails when a row lacks a required field, or two rows have the same key.
 pub fn shown(flows: &[Flow]) -> Result<BTreeMap<Row, Bytes>> {
     let mut rows = BTreeMap::new();
     let failed = |flow: &Flow| flow.state == Some(FlowState::Failed) && flow.rx_bytes + flow.tx_bytes == 0;
@@ -127,11 +127,11 @@ fn bytes(count: i64) -> Result<u64> {
     u64::try_from(count).map_err(|_| TestError::unexpected("a count of bytes", count))
 }
 
-/// Whether a status has exactly these rows, and totals that are their sum.
+/// Checks that a status has exactly these rows, and totals that are their sum.
 ///
 /// # Errors
 ///
-/// What differs.
+/// Fails with a description of the difference.
 pub fn compare(counted: &BTreeMap<Row, Bytes>, status: &TrafficTraceStatus) -> Result<(), String> {
     truth::compare(counted, &shown(&status.top_flows).map_err(|error| error.to_string())?)
         .map_err(|error| error.to_string())?;
@@ -140,7 +140,7 @@ pub fn compare(counted: &BTreeMap<Row, Bytes>, status: &TrafficTraceStatus) -> R
     if totals == sum { Ok(()) } else { Err(format!("totals {totals:?}, sum of the rows {sum:?}")) }
 }
 
-/// All rows together.
+/// Sums all rows.
 pub fn sum(rows: &BTreeMap<Row, Bytes>) -> Bytes {
     rows.values().fold((0, 0), |(rx, tx), row| (rx + row.0, tx + row.1))
 }

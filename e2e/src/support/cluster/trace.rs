@@ -1,4 +1,4 @@
-//! A `TrafficTrace` on the cluster, and watching its status.
+//! A `TrafficTrace` on the cluster, and observation of its status.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use traffictrace_crd::{
 use super::{super::wait, Namespace};
 use crate::support::{Result, TestError};
 
-/// A trace of pods whose label `trace` is `group`, with the shortest interval that is allowed.
+/// Spec of a trace of the pods whose label `trace` is `group`, with the shortest allowed interval.
 pub fn spec(group: &str) -> TrafficTraceSpec {
     let labels = BTreeMap::from([("trace".to_owned(), group.to_owned())]);
     TrafficTraceSpec {
@@ -31,7 +31,7 @@ pub fn spec(group: &str) -> TrafficTraceSpec {
     }
 }
 
-/// A trace that was created.
+/// A trace that was created on the cluster.
 #[derive(Clone, Debug)]
 pub struct Trace {
     api: Api<TrafficTrace>,
@@ -50,16 +50,16 @@ impl Trace {
         Ok(Self { api, reports: namespace.api(), profiles: namespace.api(), name: name.to_owned(), uid })
     }
 
-    /// Its UID.
+    /// UID of the trace.
     pub fn uid(&self) -> &str {
         &self.uid
     }
 
-    /// Its status; empty while there is none.
+    /// Reads the status of the trace; empty if there is none yet.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
+    /// Fails when the trace cannot be read.
     pub async fn status(&self) -> Result<TrafficTraceStatus> {
         let trace = self.api.get(&self.name).await;
         Ok(trace
@@ -68,11 +68,11 @@ impl Trace {
             .unwrap_or_default())
     }
 
-    /// Waits until the status is such that `check` is content; its error says what is missing.
+    /// Waits until `check` accepts the status; an error of `check` describes what is missing.
     ///
     /// # Errors
     ///
-    /// When it never is.
+    /// Fails when `check` does not accept the status in time.
     pub async fn status_where<T>(
         &self,
         what: &str,
@@ -80,7 +80,7 @@ impl Trace {
         check: impl Fn(&TrafficTraceStatus) -> Result<T, String>,
     ) -> Result<T> {
         wait::until_async(&format!("{what} in the status of {}", self.name), limit, async || {
-            // An API server that is away comes back, or the deadline passes.
+            // If the API server is away, it is asked again until the deadline.
             match self.status().await {
                 Ok(status) => Ok(check(&status)),
                 Err(error) => Ok(Err(error.to_string())),
@@ -89,46 +89,46 @@ impl Trace {
         .await
     }
 
-    /// The reports of its nodes.
+    /// Lists the reports of all nodes on this trace.
     ///
     /// # Errors
     ///
-    /// When they cannot be listed.
+    /// Fails when the reports cannot be listed.
     pub async fn reports(&self) -> Result<Vec<TrafficTraceReport>> {
         let reports = self.reports.list(&ListParams::default()).await;
         let reports = reports.map_err(TestError::kube(format!("list the reports of {}", self.name)))?;
         Ok(reports.items.into_iter().filter(|report| report.spec.trace_uid == self.uid).collect())
     }
 
-    /// The profiles of its nodes, found as people find them.
+    /// Lists the profiles of all nodes for this trace, by the label that people use.
     ///
     /// # Errors
     ///
-    /// When they cannot be listed.
+    /// Fails when the profiles cannot be listed.
     pub async fn profiles(&self) -> Result<Vec<TrafficTraceProfile>> {
         let of_trace = ListParams::default().labels(&format!("{TRACE_LABEL}={}", trace_label(&self.name)));
         let profiles = self.profiles.list(&of_trace).await;
         Ok(profiles.map_err(TestError::kube(format!("list the profiles of {}", self.name)))?.items)
     }
 
-    /// Deletes it.
+    /// Deletes the trace.
     ///
     /// # Errors
     ///
-    /// When the API server refuses.
+    /// Fails when the API server refuses.
     pub async fn delete(&self) -> Result<()> {
         let deleted = self.api.delete(&self.name, &DeleteParams::default()).await;
         deleted.map(drop).map_err(TestError::kube(format!("delete the trace {}", self.name)))
     }
 
-    /// Looks at the status again and again, until told to end, for a number that falls.
+    /// Starts a task that reads the status repeatedly and looks for totals that fall.
     pub fn watch(&self) -> NeverFalls {
         let (end, ended) = oneshot::channel();
         NeverFalls { end, task: tokio::spawn(watch(self.clone(), ended)) }
     }
 }
 
-/// The report that the agent of a node would write of a trace, without numbers.
+/// Returns the report that a node's agent would write about a trace, without counts.
 pub fn report_of(trace: &Trace, node: &str) -> TrafficTraceReport {
     let labels = [(TRACE_UID_LABEL, trace.uid.clone()), (NODE_LABEL, node_label(node))];
     TrafficTraceReport {
@@ -153,7 +153,7 @@ pub fn report_of(trace: &Trace, node: &str) -> TrafficTraceReport {
     }
 }
 
-/// The profile that the agent of a node would write of a trace, without stacks.
+/// Returns the profile that a node's agent would write for a trace, without stacks.
 pub fn profile_of(trace: &Trace, node: &str) -> TrafficTraceProfile {
     let mut metadata = report_of(trace, node).metadata;
     metadata.labels.get_or_insert_default().insert(TRACE_LABEL.to_owned(), trace_label(&trace.name));
@@ -168,18 +168,18 @@ pub fn profile_of(trace: &Trace, node: &str) -> TrafficTraceProfile {
     }
 }
 
-/// The rows of a report.
+/// Decodes the rows of a report.
 ///
 /// # Errors
 ///
-/// When one cannot be read.
+/// Fails when a row cannot be decoded.
 pub fn report_rows(report: &TrafficTraceReport) -> Result<Vec<FlowRow>> {
     decode_rows(&report.spec.columns, &report.spec.flows)
         .collect::<std::result::Result<_, _>>()
         .map_err(|error| TestError::unexpected("a report", error))
 }
 
-/// A look-out for totals that fall.
+/// A task that checks that totals never fall.
 #[derive(Debug)]
 pub struct NeverFalls {
     end: oneshot::Sender<()>,
@@ -187,13 +187,13 @@ pub struct NeverFalls {
 }
 
 impl NeverFalls {
-    /// Ends the look-out; how often the status was read.
+    /// Ends the task; returns the number of times that the status was read.
     ///
     /// # Errors
     ///
-    /// When a total fell, or the status was never read.
+    /// Fails when a total fell, or the status was never read.
     pub async fn end(self) -> Result<u32> {
-        // The watch may have ended by itself, with a failure.
+        // The task may have ended by itself, with a failure.
         let _ = self.end.send(());
         let reads = self.task.await.map_err(|error| TestError::unexpected("the look-out", error))??;
         if reads == 0 {
@@ -207,7 +207,7 @@ async fn watch(trace: Trace, mut ended: oneshot::Receiver<()>) -> Result<u32> {
     let begin = Instant::now();
     let (mut rx, mut tx, mut requests, mut reads) = (0, 0, 0, 0);
     while ended.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
-        // It may be away meanwhile: that is a fault of the test's own making.
+        // The API server may be away, if the test causes that.
         if let Ok(status) = trace.status().await {
             let (totals, http) = (status.totals, status.http.map(|http| http.totals).unwrap_or_default());
             if totals.rx_bytes < rx || totals.tx_bytes < tx || http.requests < requests {

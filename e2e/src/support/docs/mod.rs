@@ -1,8 +1,9 @@
-//! The commands of the documentation, run as a reader would.
+//! The commands in the documentation, run as a reader would run them.
 //!
-//! Each block of shell in a page says behind its language where it is run: `host`, `cluster`, `uninstall`, `make` or
-//! `not-run` with the reason. `ctrl-c` marks commands that run until somebody interrupts them. In a block of `console` a
-//! command follows `$ `, and below it stands what it prints; a block of `sh` is one script.
+//! The info string of each shell block in a page names, after the language, the place where the block is run: `host`,
+//! `cluster`, `uninstall`, `make`, or `not-run` with the reason. `ctrl-c` marks commands that run until somebody
+//! interrupts them. In a block of `console`, each command follows `$ ` and has its output below; a block of `sh` is one
+//! script.
 
 #[cfg(test)]
 mod links;

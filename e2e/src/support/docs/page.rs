@@ -1,4 +1,4 @@
-//! Pages and the blocks of shell in them.
+//! Pages of the documentation and the shell blocks in them.
 
 use std::{
     fs,
@@ -9,55 +9,55 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
 use crate::support::{Result, TestError};
 
-/// Place where a block's commands are run.
+/// The place where a block's commands are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// This machine, beside the workloads of the host's suite.
+    /// This machine, with the workloads of the host's suite.
     Host,
-    /// The namespace of the ten pods of `e2e/cluster/demo.yaml`.
+    /// The namespace with the ten pods of `e2e/cluster/demo.yaml`.
     Cluster,
-    /// The cluster, which is without the product afterwards.
+    /// The cluster, from which the block removes the product.
     Uninstall,
-    /// Nowhere: the commands are targets of the Makefile, which must be there.
+    /// Not run: the commands are targets of the Makefile, and only checked to exist.
     Make,
-    /// Nowhere, for a reason.
+    /// Not run, for this reason.
     NotRun(String),
 }
 
-/// A block of shell.
+/// A shell block of a page.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The page, from the root of the repository.
+    /// Path of the page from the root of the repository.
     pub page: PathBuf,
-    /// Line of the page on which the block begins.
+    /// Number of the line on which the block begins.
     pub line: usize,
-    /// Place where it is run.
+    /// Place where the block is run.
     pub place: Place,
-    /// Commands that run until they are interrupted.
+    /// True if the commands run until they are interrupted.
     pub is_endless: bool,
-    /// The commands, in their order.
+    /// The commands, in order.
     pub commands: Vec<Command>,
 }
 
-/// A command, and what the page says that it prints.
+/// A command and the output that the page shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
-    /// Its text, of several lines where they end in a backslash.
+    /// Text of the command; it has several lines if they end in a backslash.
     pub text: String,
-    /// Lines that follow the command.
+    /// Lines of output that follow the command in the page.
     pub shown: Vec<String>,
 }
 
-/// The root of the repository.
+/// Path of the repository's root.
 pub(super) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All pages of the documentation, from the root of the repository.
+/// Lists the pages of the documentation, from the root of the repository.
 ///
 /// # Errors
 ///
-/// When the folder `docs` cannot be read.
+/// Fails when the folder `docs` cannot be read.
 pub fn pages() -> Result<Vec<PathBuf>> {
     let folder = repository().join("docs");
     let entries = fs::read_dir(&folder).map_err(TestError::io("read the folder docs"))?;
@@ -71,11 +71,11 @@ pub fn pages() -> Result<Vec<PathBuf>> {
     Ok(pages)
 }
 
-/// The blocks of shell of a page.
+/// Returns the shell blocks of a page.
 ///
 /// # Errors
 ///
-/// When the page cannot be read, or a block does not say where it is run.
+/// Fails when the page cannot be read, or a block does not name its place.
 pub fn blocks(page: &Path) -> Result<Vec<Block>> {
     let text = fs::read_to_string(repository().join(page))
         .map_err(TestError::io(format!("read the page {}", page.display())))?;
@@ -107,7 +107,7 @@ fn blocks_of(page: &Path, text: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// A block of shell, or nothing if the block is of something else.
+/// Parses a block; `None` if it is not a shell block.
 fn block(page: &Path, line: usize, info: &str, contents: &str) -> Result<Option<Block>> {
     let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
     if !["sh", "bash", "shell", "console"].contains(&language) {
@@ -144,7 +144,7 @@ fn block(page: &Path, line: usize, info: &str, contents: &str) -> Result<Option<
     Ok(Some(Block { page: page.to_owned(), line, place, is_endless, commands }))
 }
 
-/// The commands of a console, each with what it prints.
+/// Returns the commands of a console block, each with its output.
 fn typed(contents: &str) -> Vec<Command> {
     let mut commands: Vec<Command> = Vec::new();
     let mut is_continued = false;
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Whatever is not run by a test of the host or the cluster: a target that the Makefile has, or a reason.
+    /// Blocks that no test runs are targets that the Makefile has, or give a reason.
     #[test]
     fn every_block_of_the_documentation_has_a_place() -> Result<()> {
         let makefile =

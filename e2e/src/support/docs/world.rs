@@ -1,4 +1,4 @@
-//! What the commands of a page find: files of the repository, programs, and names that stand for others.
+//! The environment of a page's commands: files of the repository, programs, and replacements for names in the page.
 
 use std::{
     env, fs,
@@ -11,12 +11,12 @@ use std::{
 use super::page::{Block, Command, repository};
 use crate::support::{Result, TestError, needs};
 
-/// Time that a command may take.
+/// Time limit of a command.
 const LIMIT: Duration = Duration::from_secs(180);
-/// Time after which a command that runs until somebody interrupts it is interrupted, in seconds.
+/// Time in seconds after which a command that runs until it is interrupted gets interrupted.
 const INTERRUPTED: &str = "8";
 
-/// A folder that commands run in, with what they name.
+/// A folder in which commands run, with the files and programs that they use.
 #[derive(Debug)]
 pub struct World {
     folder: tempfile::TempDir,
@@ -25,11 +25,12 @@ pub struct World {
 }
 
 impl World {
-    /// A folder in which the repository's files are found, and in PATH its programs. What commands write stays in the folder.
+    /// Creates a folder with the repository's files, and its programs in PATH. Files that commands write stay in this
+    /// folder.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made, or the programs were not built.
+    /// Fails when the folder cannot be created, or when the programs were not built.
     pub fn new() -> Result<Self> {
         let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
         let root = fs::canonicalize(repository()).map_err(TestError::io("find the repository"))?;
@@ -47,32 +48,32 @@ impl World {
         Ok(Self { folder, environment: vec![("PATH".to_owned(), path)], replaced: Vec::new() })
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Sets a variable of the environment.
+    /// Sets an environment variable of the commands.
     pub fn set(&mut self, name: &str, value: impl ToString) {
         self.environment.push((name.to_owned(), value.to_string()));
     }
 
-    /// Has commands use `real` where the pages say `written`.
+    /// Makes commands use `real` instead of the text `written` in the pages.
     pub fn replace(&mut self, written: &str, real: impl ToString) {
         self.replaced.push((written.to_owned(), real.to_string()));
     }
 
-    /// Has a command run as those of the pages do: in the folder, with its programs in PATH.
+    /// Prepares a command to run as those of the pages do: in the folder, with its programs in PATH.
     pub fn prepare(&self, command: &mut Process) {
         command.current_dir(self.folder.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 
-    /// Runs the commands of a block, one after the other.
+    /// Runs the commands of a block one after the other.
     ///
     /// # Errors
     ///
-    /// When one fails, does not end, or does not print the heading that the page shows.
+    /// Fails when a command fails, does not end, or does not print the heading that the page shows.
     pub fn run(&self, block: &Block) -> Result<()> {
         block.commands.iter().try_for_each(|command| self.run_command(block, command))
     }
@@ -82,7 +83,7 @@ impl World {
         let text = self.replaced.iter().fold(command.text.clone(), |text, (from, to)| text.replace(from, to));
         let limit = LIMIT.as_secs().to_string();
         let (signal, limit) = if block.is_endless { ("INT", INTERRUPTED) } else { ("KILL", &limit[..]) };
-        // `timeout` has a process group of its own, so that the signal reaches what the shell has started.
+        // `timeout` has a process group of its own, so that its signal reaches all processes of the shell.
         let mut timeout = Process::new("timeout");
         timeout.args(["--preserve-status", "--kill-after=20", "--signal", signal, limit]);
         timeout.args(["bash", "-euo", "pipefail", "-c", &text]);
@@ -93,7 +94,7 @@ impl World {
         let printed =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         println!("{at}: {} after {:.1} s", output.status, began.elapsed().as_secs_f64());
-        // The shell that waits for an interrupted command ends by the same signal.
+        // A shell whose command is interrupted ends by the same signal.
         let is_interrupted = block.is_endless && output.status.code().is_none_or(|code| code == 130);
         if !output.status.success() && !is_interrupted {
             return Err(TestError::unexpected(at, format!("{}, {printed}", output.status)));
@@ -105,7 +106,7 @@ impl World {
     }
 }
 
-/// The heading of a table: two words or more, all of capital letters.
+/// Returns whether a line is the heading of a table: two or more words in capital letters.
 fn is_heading(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     let is_upper =
@@ -113,7 +114,7 @@ fn is_heading(line: &str) -> bool {
     words.len() > 1 && words.iter().all(is_upper)
 }
 
-/// A line of the same words, however far they are apart.
+/// Returns whether a line has the same words, with any space between them.
 fn has_line(printed: &str, wanted: &str) -> bool {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let wanted = words(wanted);

@@ -1,5 +1,7 @@
-/* Sends by two functions and receives by a third, and prints how many bytes each has moved. Arguments: the port of the
- * other end, a file that is awaited, the number of rounds, a seed. */
+/*
+ * Sends by two functions and receives by a third one, and prints the number of bytes that each has moved. Arguments:
+ * port of the other end, file to wait for, number of rounds, seed.
+ */
 #include <arpa/inet.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* In microseconds: a process that is gone at once cannot be looked into. */
+/* In microseconds. The process stays this long, because a process that has ended can no longer be inspected. */
 #define MOMENT 300000
 
 static char bytes[1 << 16];

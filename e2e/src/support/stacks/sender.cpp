@@ -1,4 +1,4 @@
-// Sends by two member functions and receives by a third, as sender.c does.
+// Sends by two member functions and receives by a third one, as sender.c does.
 #include <arpa/inet.h>
 #include <cstdint>
 #include <cstdio>

@@ -1,4 +1,4 @@
-// Sends by two functions and receives by a third, as sender.c does.
+// Sends by two functions and receives by a third one, as sender.c does.
 package main
 
 import (

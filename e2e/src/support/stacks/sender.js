@@ -1,5 +1,5 @@
-// Sends by two functions and receives as Node does, by its event loop. What one function has sent has left when the next
-// one begins: it waits for the callback.
+// Sends by two functions, and receives by Node's event loop. Each function waits for its callback, so its bytes have
+// left before the next function begins.
 const fs = require('fs');
 const net = require('net');
 

@@ -1,4 +1,4 @@
-//! Sends by two functions and receives by a third, as sender.c does.
+//! Sends by two functions and receives by a third one, as sender.c does.
 
 use std::{
     env,
@@ -43,7 +43,7 @@ fn receive_all(mut stream: &TcpStream) -> io::Result<u64> {
     }
 }
 
-/// Its last arguments are the port, a file to wait for, the number of rounds and a seed.
+/// Runs the program. The last arguments are the port, the file to wait for, the number of rounds and the seed.
 pub fn main() -> io::Result<()> {
     let mut arguments: Vec<String> = env::args().collect();
     let arguments = arguments.split_off(arguments.len() - 4);

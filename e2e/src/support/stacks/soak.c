@@ -1,5 +1,7 @@
-/* Forks, executes itself, begins and ends threads, all of which send and receive, and prints how many bytes they have moved.
- * Arguments: the port of the other end, a file that is awaited, the number of generations, a seed. */
+/*
+ * Forks, executes itself, and starts and ends threads, all of which send and receive; prints the number of bytes that
+ * they have moved. Arguments: port of the other end, file to wait for, number of generations, seed.
+ */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -15,7 +17,7 @@
 #define THREADS 4
 #define AT_ONCE 3
 
-/* What all processes have moved: in a file without a name, which goes on after exec. */
+/* Number of bytes that all processes have moved, in a file without a name, which survives exec. */
 static struct moved {
 	uint64_t sent, received;
 } *moved;
@@ -64,7 +66,7 @@ static int dial(void)
 	return fd;
 }
 
-/* A thread with a connection of its own, and part of everybody's. */
+/* Thread with a connection of its own, which also uses the shared one. */
 static void *thread(void *shared)
 {
 	int own = dial(), i;
@@ -88,7 +90,7 @@ static void threads(int shared)
 		pthread_join(all[i], NULL);
 }
 
-/* The last of a chain: its first thread ends before the one that receives. */
+/* The last process of a chain: its first thread ends before the one that receives. */
 static void *last(void *shared)
 {
 	usleep(2000);
@@ -112,7 +114,7 @@ static void wait_for(pid_t child)
 	check(WIFEXITED(status) && !WEXITSTATUS(status), "a child");
 }
 
-/* A child: it sends, has a child of its own that sends at the same connection, and executes the same program again. */
+/* A child process: it sends, has a child that sends on the same connection, and executes the same program again. */
 static void generation(void)
 {
 	char text[3][16];

@@ -1,5 +1,5 @@
-// A server or a client of HTTPS that counts its own requests: "server CERTIFICATE KEY", which prints its port and, when it is
-// terminated, its counts; or "client PORT FILE REQUESTS h1|h2", which waits for the file and prints its counts.
+// An HTTPS server or client that counts its own requests. "server CERTIFICATE KEY" prints its port and, when
+// terminated, its counts. "client PORT FILE REQUESTS h1|h2" waits for the file and prints its counts.
 package main
 
 import (
@@ -72,7 +72,7 @@ func serve(certificate, key string) {
 }
 
 func ask(client *http.Client, url string, number int) {
-	// Smaller than what would fill the ring buffers while a busy machine lets nobody read them.
+	// The bodies are too small to fill the ring buffers while a busy machine keeps the reader from running.
 	path := []string{"/page", "/missing", "/bytes/20000"}[number%3]
 	method, body := "GET", ""
 	if number%5 == 0 {

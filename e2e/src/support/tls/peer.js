@@ -1,4 +1,4 @@
-// As peer.go, of HTTP/1.1.
+// The same as peer.go, for HTTP/1.1.
 'use strict';
 const fs = require('fs');
 const https = require('https');

@@ -1,4 +1,4 @@
-# As peer.go, a server alone, of HTTP/1.0: every body ends with its connection.
+# The server of peer.go, for HTTP/1.0: every body ends with its connection.
 import collections
 import http.server
 import signal

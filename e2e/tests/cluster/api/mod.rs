@@ -1,5 +1,5 @@
-//! What the API server itself decides, by the product's definitions, policies and roles. These tests need no nodes, and
-//! run on the oldest supported Kubernetes too: `make test-kubernetes-1.30`.
+//! Decisions of the API server alone, by the product's definitions, policies and roles. These tests need no nodes, and
+//! also run on the oldest supported Kubernetes: `make test-kubernetes-1.30`.
 
 mod pods;
 mod policy;

@@ -1,4 +1,4 @@
-//! What the product's pods need of the Pod Security levels: the controller nothing, the agent what its documentation says.
+//! The Pod Security levels that the product's pods need: the controller runs at every level, the agent as documented.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use traffictrace_e2e::support::{
     wait,
 };
 
-/// Tries to create a pod of a template; the refusal's message.
+/// Tries to create a pod from a template; returns the message of the refusal, if any.
 async fn try_pod(
     namespace: &Namespace,
     template: &PodTemplateSpec,
@@ -56,7 +56,7 @@ async fn pods_need_the_documented_security_level() -> Result<()> {
         let labelled =
             namespaces.patch(namespace.name(), &PatchParams::default(), &Patch::Merge(label)).await;
         labelled.map_err(TestError::kube("set the Pod Security level"))?;
-        // The API server learns of the label by a watch of its own, and goes by the level before until then.
+        // The API server notices the label by a watch, and applies the previous level until then.
         let what = format!("the answer of the level {level} to the agent's pod");
         wait::until_async(&what, Duration::from_secs(30), async || {
             let answer = try_pod(&namespace, &agent).await?;

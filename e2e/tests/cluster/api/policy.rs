@@ -1,4 +1,4 @@
-//! The admission policies: whom the API server lets write reports, statuses, and what agents read of a trace's metadata.
+//! The admission policies: who may write reports, statuses, and the metadata of a trace that agents read.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -28,12 +28,12 @@ use traffictrace_e2e::support::{
 
 const NODE: &str = "node-a";
 const OTHER: &str = "node-b";
-/// The account by which Kubernetes' garbage collector asks.
+/// Account of Kubernetes' garbage collector.
 const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
-/// The group that may do everything, so that nothing but the policies refuses.
+/// A group with all permissions, so that only the policies can refuse.
 const MASTERS: &str = "system:masters";
 
-/// An API server that enforces the policies, and a trace.
+/// An API server that enforces the policies, with a trace.
 struct Scene {
     server: ApiServer,
     namespace: Namespace,
@@ -46,7 +46,7 @@ impl Scene {
         let namespace = server.namespace().await?;
         let trace = namespace.trace("policy", spec("nobody")).await?;
         let scene = Self { server, namespace, trace };
-        // The API server learns of a policy a moment after it was created.
+        // The API server enforces a policy some time after its creation.
         wait::until_async("the policies to be enforced", Duration::from_secs(30), async || {
             let refused = create(&scene.reports(scene.server.client()), &scene.report(NODE)).await;
             Ok(match refused {
@@ -71,7 +71,7 @@ impl Scene {
     }
 }
 
-/// Creates a report for a try, without keeping it; the refusal's message.
+/// Creates a report as a dry run; returns the message of the refusal, if any.
 async fn create(
     reports: &Api<TrafficTraceReport>,
     report: &TrafficTraceReport,
@@ -87,7 +87,7 @@ fn refusal<T>(answer: kube::Result<T>) -> std::result::Result<(), String> {
     }
 }
 
-/// Asserts that an answer is what is `expected`: nothing, or parts of the refusal's message.
+/// Asserts that an answer is as `expected`: accepted if empty, else a refusal whose message has all of these parts.
 fn assert_answer(what: &str, answer: &std::result::Result<(), String>, expected: &[&str]) {
     println!("{what}: {}", answer.as_ref().err().map_or("accepted", |message| message));
     match answer {
@@ -106,7 +106,8 @@ async fn an_agent_writes_reports_of_its_own_node() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
     let accounts = scene.server.accounts();
     let agent = accounts.agent_on(NODE);
-    // As an agent of another release would ask, if somebody gave it all rights.
+    // An account with the agent's name in another namespace, as an agent of another release would have, with all
+    // permissions.
     let namesake = Identity::user(format!("system:serviceaccount:elsewhere:{}", accounts.agent));
     let namesake = namesake.in_group(MASTERS).on_node(NODE);
     let admin = Identity::user("somebody").in_group(MASTERS);
@@ -125,14 +126,14 @@ async fn an_agent_writes_reports_of_its_own_node() -> Result<()> {
     Ok(())
 }
 
-/// What a new report must say of itself.
+/// A new report must name its node, its trace and its owner.
 #[tokio::test]
 async fn a_report_belongs_to_its_trace_and_node() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
     let reports = scene.reports(&scene.server.accounts().agent_on(NODE).client().await?);
     type Change = fn(&mut TrafficTraceReport);
     let cases: [(&str, Change, &[&str]); 10] = [
-        // It would keep the namespace of whom the report is made for.
+        // A finalizer would keep the namespace of the trace's user from being deleted.
         ("a finalizer", |r| r.finalizers_mut().push("example.com/never".into()), &["finalizers"]),
         ("no owner", |r| r.metadata.owner_references = None, &["one owner"]),
         (
@@ -174,7 +175,7 @@ async fn a_report_belongs_to_its_trace_and_node() -> Result<()> {
     Ok(())
 }
 
-/// Profiles belong to their node and trace as reports do; people find them by the trace's name.
+/// Profiles belong to their node and trace as reports do; users find them by the trace's name.
 #[tokio::test]
 async fn an_agent_writes_profiles_of_its_own_node() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
@@ -210,7 +211,7 @@ async fn an_agent_writes_profiles_of_its_own_node() -> Result<()> {
     Ok(())
 }
 
-/// Names of nodes may be longer than values of labels.
+/// Names of nodes can be longer than values of labels.
 #[tokio::test]
 async fn long_names_of_nodes() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
@@ -229,7 +230,8 @@ async fn long_names_of_nodes() -> Result<()> {
     Ok(())
 }
 
-/// A report stays that of its node and trace, whoever writes it next; its own agent and the garbage collector go on.
+/// A report keeps its node and trace, whoever updates it; its own agent and the garbage collector may go on updating
+/// it.
 #[tokio::test]
 async fn updates_keep_node_and_trace() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
@@ -262,7 +264,7 @@ async fn updates_keep_node_and_trace() -> Result<()> {
     let answer = refusal(own.replace(&name, &dry, &moved).await);
     assert_answer("the report of another trace in its place", &answer, &["stay"]);
 
-    // As for a trace that is deleted with --cascade=orphan, which would not go if this were refused.
+    // The update of a trace's deletion with --cascade=orphan; the deletion would never finish if it were refused.
     let collector = scene.reports(&Identity::user(GARBAGE_COLLECTOR).client().await?);
     let orphaned = Patch::Merge(json!({ "metadata": { "ownerReferences": null } }));
     let answer = refusal(collector.patch(&name, &PatchParams::default(), &orphaned).await);
@@ -286,13 +288,13 @@ async fn the_controller_alone_writes_statuses() -> Result<()> {
     for (what, identity, expected) in cases {
         let traces = scene.traces(&identity.client().await?);
         let answer = loop {
-            // Read by the test, as the controller itself may only list.
+            // Read with the test's client, because the controller may only list traces.
             let trace = scene.traces(scene.server.client()).get("policy").await;
             let mut trace = trace.map_err(TestError::kube("read the trace"))?;
             trace.status.get_or_insert_default().phase = Some(Phase::Pending);
             let dry = PostParams { dry_run: true, ..PostParams::default() };
             match traces.replace_status("policy", &dry, &trace).await {
-                // The product's own controller wrote one meanwhile.
+                // The product's own controller wrote a status meanwhile.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 answer => break refusal(answer),
             }
@@ -302,7 +304,7 @@ async fn the_controller_alone_writes_statuses() -> Result<()> {
     Ok(())
 }
 
-/// What agents learn from a trace's metadata is the controller's to say; all else there is the user's.
+/// Only the controller may change the metadata that agents read; all other metadata of a trace is the user's.
 #[tokio::test]
 async fn metadata_that_agents_follow() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
@@ -337,7 +339,7 @@ async fn metadata_that_agents_follow() -> Result<()> {
                 metadata.remove(key);
                 metadata.extend(changed.map(|value| (key.to_owned(), value.to_owned())));
                 match admin.replace(name, &try_out, &trace).await {
-                    // The product's own controller changed it meanwhile.
+                    // The product's own controller changed the trace meanwhile.
                     Err(kube::Error::Api(status)) if status.code == 409 => {}
                     answer => break refusal(answer),
                 }
@@ -364,17 +366,17 @@ async fn metadata_that_agents_follow() -> Result<()> {
     Ok(())
 }
 
-/// The labels or annotations of a trace.
+/// Returns the labels or annotations of a trace.
 fn metadata<'a>(trace: &'a mut TrafficTrace, kind: &str) -> &'a mut BTreeMap<String, String> {
     if kind == "labels" { trace.labels_mut() } else { trace.annotations_mut() }
 }
 
-/// A token that the API server bound to a pod says which node the pod is on, and a token of no pod says none.
+/// A token that the API server bound to a pod names the pod's node, and a token without a pod names none.
 #[tokio::test]
 async fn real_tokens() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
     let accounts = scene.server.accounts();
-    // A pod of a node that is not there, so that nothing runs.
+    // The pod is on a node that does not exist, so nothing runs.
     let pods: Api<Pod> = Api::namespaced(scene.server.client().clone(), &accounts.namespace);
     let pod = json!({
         "metadata": { "generateName": "e2e-token-" },

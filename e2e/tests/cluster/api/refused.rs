@@ -1,4 +1,4 @@
-//! What the API server refuses says which field it is and what to do; the samples are accepted.
+//! Refusals of the API server name the field and the remedy; the samples are accepted.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,7 @@ use traffictrace_e2e::support::{
     cluster::{ApiServer, Namespace, spec},
 };
 
-/// A part of a spec, and what the refusal must name.
+/// Parts of a spec, each with the words that the refusal must have.
 fn invalid_specs() -> [(Value, &'static [&'static str]); 15] {
     [
         (json!({"selector": null}), &["selector"]),
@@ -76,7 +76,7 @@ async fn invalid_traces() -> Result<()> {
     Ok(())
 }
 
-/// What may not change in a running trace says so, with the remedy.
+/// The refusal of a change that a running trace does not allow names the remedy.
 #[tokio::test]
 async fn changes_that_are_not_possible() -> Result<()> {
     let Some(server) = ApiServer::shared().await? else { return Ok(()) };

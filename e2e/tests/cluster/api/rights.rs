@@ -1,4 +1,4 @@
-//! What the product's accounts may do: exactly the listed verbs, of everything that the API server knows.
+//! The permissions of the product's accounts: exactly the listed verbs, out of everything that the API server knows.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,9 @@ use traffictrace_e2e::support::{
     cluster::{ApiServer, access::Identity},
 };
 
-/// Questions under way at a time.
+/// Number of simultaneous queries.
 const AT_ONCE: usize = 16;
-/// Verbs that discovery does not list, and the resources that know them.
+/// Verbs that discovery does not list, with the resources that have them.
 const SPECIAL_VERBS: [(&str, &[&str]); 4] = [
     ("impersonate", &["users", "groups", "serviceaccounts"]),
     ("bind", &["roles", "clusterroles"]),
@@ -26,7 +26,7 @@ const SPECIAL_VERBS: [(&str, &[&str]); 4] = [
     ("approve", &["signers"]),
 ];
 
-/// A verb, a group and a resource, or a part of one.
+/// A permission: a verb on a resource or subresource of a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Right {
     group: String,
@@ -45,7 +45,7 @@ fn rights(of: &[(&str, &str, &[&str])]) -> BTreeSet<Right> {
     each.collect()
 }
 
-/// Everything that can be asked of this API server.
+/// Lists all permissions that exist on this API server.
 async fn all_rights(client: &Client) -> Result<BTreeSet<Right>> {
     let failed = || TestError::kube("ask the API server what it knows");
     let mut all = BTreeSet::new();
@@ -78,7 +78,7 @@ async fn all_rights(client: &Client) -> Result<BTreeSet<Right>> {
     Ok(all)
 }
 
-/// Whether somebody may do something, in all namespaces or in one, with all objects or one.
+/// Asks whether a user has a permission, in all namespaces or in one, for all objects or for one.
 async fn may(
     client: &Client,
     identity: &Identity,
@@ -107,7 +107,7 @@ async fn may(
     .await
 }
 
-/// The groups that the API server gives to a service account.
+/// Returns the groups that the API server gives a service account.
 fn groups(identity: &Identity) -> Vec<String> {
     let namespace = identity.name().split(':').nth(2).unwrap_or_default();
     vec![
@@ -124,7 +124,7 @@ async fn ask(client: &Client, spec: SubjectAccessReviewSpec) -> Result<bool> {
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// Of all that can be asked, what somebody may do.
+/// Returns those of all permissions that a user has.
 async fn allowed(
     client: &Client,
     identity: &Identity,
@@ -139,7 +139,7 @@ async fn allowed(
     Ok(allowed.into_iter().flatten().collect())
 }
 
-/// Asserts that an account may do exactly this, beside what every account may.
+/// Asserts that an account has exactly these permissions, apart from those that every account has.
 async fn assert_exactly(server: &ApiServer, account: &Identity, expected: &BTreeSet<Right>) -> Result<()> {
     let client = server.client();
     let all = all_rights(client).await?;
@@ -189,7 +189,7 @@ async fn agents() -> Result<()> {
     let accounts = server.accounts();
     let agents = accounts.agents();
     assert_exactly(&server, &agents, &expected).await?;
-    // One object more, by its name.
+    // One more object, which is named.
     let read = Right { group: "apps".into(), resource: "daemonsets".into(), verb: "get".into() };
     let own = (Some(accounts.namespace.as_str()), Some(accounts.daemon_set.as_str()));
     for (namespace, name, expected) in [

@@ -1,4 +1,4 @@
-//! A picture in a browser without a screen.
+//! A flame graph in a browser without a screen.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -7,31 +7,31 @@ use traffictrace_e2e::support::{Result, TestError, process::Process};
 
 use crate::setup::text;
 
-/// How long the browser may take.
+/// Time limit of the browser.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the picture's own functions did.
+/// The results of the picture's own functions.
 #[derive(Debug, Deserialize)]
 pub(super) struct Seen {
-    /// What went wrong.
+    /// Error of the script, if any.
     pub(super) error: Option<String>,
-    /// Width of the whole picture, in bytes.
+    /// Width of the whole picture in bytes.
     pub(super) total: u64,
-    /// Percentage that a search for the name matched.
+    /// Percentage of bytes that a search for the name matched.
     pub(super) matched: f64,
-    /// Frames that the search marks by their colour.
+    /// Frames that the search highlights.
     pub(super) marked: Vec<String>,
-    /// Number of frames that are shown at first, after a zoom to the name, and after the way back.
+    /// Number of visible frames at first.
     pub(super) before: usize,
-    /// See `before`.
+    /// Number of visible frames after a zoom to the name.
     pub(super) zoomed: usize,
-    /// See `before`.
+    /// Number of visible frames after zooming out again.
     pub(super) after: usize,
-    /// Width of the frame that was zoomed to.
+    /// Width of the frame after the zoom to it.
     pub(super) width: String,
 }
 
-/// Runs after the picture has set itself up, and leaves what it saw in an attribute of the document.
+/// Script that runs after the picture has set itself up, and leaves its results in an attribute of the document.
 const SCRIPT: &str = r#"<script><![CDATA[
 window.addEventListener("load", function () { setTimeout(function () {
     var seen = {total: 0, matched: 0, marked: [], before: 0, zoomed: 0, after: 0, width: ""};
@@ -70,7 +70,7 @@ pub(super) fn look(picture: &Path, name: &str) -> Result<Seen> {
     let text_of_page = format!("{}{script}{}", &svg[..end], &svg[end..]);
     fs::write(&page, text_of_page).map_err(TestError::io("write the page"))?;
     let mut command = Command::new("chromium");
-    // Root has no sandbox. The document is written when no timer is left to run.
+    // The sandbox does not work for root. The browser prints the document when no timer is left to run.
     command.args([
         "--headless",
         "--no-sandbox",
@@ -87,7 +87,7 @@ pub(super) fn look(picture: &Path, name: &str) -> Result<Seen> {
     serde_json::from_str(&decoded(seen)).map_err(|error| TestError::unexpected("what the browser saw", error))
 }
 
-/// A text without the percent signs that stand for other characters.
+/// Decodes the percent-encoded characters of a text.
 fn decoded(text: &str) -> String {
     let mut pieces = text.split('%');
     let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! `traffictrace flamegraph`: its files against what the workloads counted, and its picture in a browser.
+//! `traffictrace flamegraph`: its files compared with the workloads' counts, and its picture in a browser.
 
 mod browser;
 
@@ -26,16 +26,16 @@ use traffictrace_e2e::{
 
 use crate::setup::{self, client, seed, text};
 
-/// How long the command may take to begin, or to write.
+/// Time limit for the command to start to trace, or to write.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A trace that goes on until it is interrupted.
+/// A running command that traces until it is interrupted.
 struct Flamegraph {
     process: Process,
 }
 
 impl Flamegraph {
-    /// Starts it, and waits until it traces.
+    /// Starts the command, and waits until it traces.
     fn start(host: &Host, cgroup: &Cgroup, output: &Path) -> Result<Self> {
         let mut command = Command::new(&host.traffictrace);
         command.args(["flamegraph", "--duration", "5m", "--cgroup", text(cgroup.path()), "-o", text(output)]);
@@ -46,7 +46,7 @@ impl Flamegraph {
         }
     }
 
-    /// Interrupts it; its last line.
+    /// Interrupts the command; returns its last line.
     fn interrupt(self) -> Result<String> {
         self.process.signal(Signal::INT)?;
         let ended = self.process.wait(LIMIT)?;
@@ -55,14 +55,14 @@ impl Flamegraph {
     }
 }
 
-/// Runs the command to its end with these arguments: its standard output, and its standard error if it failed.
+/// Runs the command to its end; returns its standard output, or its standard error if it failed.
 fn run(host: &Host, arguments: &[&str]) -> Result<std::result::Result<Vec<String>, String>> {
     let mut command = Command::new(&host.traffictrace);
     let ended = Process::start(command.arg("flamegraph").args(arguments))?.wait(LIMIT)?;
     Ok(if ended.status.success() { Ok(ended.lines) } else { Err(ended.stderr) })
 }
 
-/// Bytes by way and process, as the frames of folded text name them.
+/// Number of bytes by direction and process, as the frames of folded text name them.
 type Sums = BTreeMap<(String, String), u64>;
 
 fn folded_sums(lines: &[String]) -> Result<Sums> {
@@ -92,7 +92,8 @@ fn counted(lines: &[Line]) -> Sums {
     sums
 }
 
-/// A server and a client that exchange random bytes while they are traced into `output`; what they counted.
+/// Runs a server and a client that exchange random bytes while they are traced into `output`; returns their counts, and
+/// the command's last line.
 fn exchange(host: &Host, cgroup: &Cgroup, output: &Path) -> Result<(Vec<Line>, String)> {
     let (server, at) = Workload::server(cgroup.path(), "127.0.0.1:0", &[])?;
     let trace = Flamegraph::start(host, cgroup, output)?;
@@ -105,7 +106,7 @@ fn folder() -> Result<tempfile::TempDir> {
     tempfile::tempdir().map_err(TestError::io("make a folder"))
 }
 
-/// The sum of all stacks is what each process sent and received, to the byte, also in profiles that were merged.
+/// The sum of all stacks equals what each process sent and received, to the byte, also in merged profiles.
 #[test]
 fn stacks_add_up_to_what_was_moved() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -142,7 +143,7 @@ fn what_cannot_be_written_is_refused_before_tracing() -> Result<()> {
     Ok(())
 }
 
-/// A file that is no profile of ours is named, and what was there stays.
+/// A file that is no profile of ours is named in the error, and the existing output stays.
 #[test]
 fn files_that_are_no_profiles_are_named() -> Result<()> {
     let Some((host, _cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -158,7 +159,8 @@ fn files_that_are_no_profiles_are_named() -> Result<()> {
     Ok(())
 }
 
-/// The picture itself finds a function, whose share is that of the bytes that it counted, and zooms to it and back.
+/// The picture's own search finds a function, whose share is that of the bytes that it counted; the picture zooms in
+/// and out.
 #[test]
 fn the_picture_searches_and_zooms() -> Result<()> {
     const FUNCTION: &str = "send_large";
@@ -184,7 +186,7 @@ fn the_picture_searches_and_zooms() -> Result<()> {
     let share = 100.0 * moved[FUNCTION] as f64 / all as f64;
     assert!((seen.matched - share).abs() <= 0.1, "{share}: {seen:?}");
     assert!(!seen.marked.is_empty() && seen.marked.iter().all(|name| name.starts_with(FUNCTION)), "{seen:?}");
-    // Zoomed, the function is as wide as the picture, and what is not below it is gone.
+    // After the zoom, the function is as wide as the picture, and frames that are not below it are hidden.
     assert_eq!(seen.width, "100.0000%", "{seen:?}");
     assert!(seen.zoomed < seen.before && seen.after == seen.before, "{seen:?}");
     Ok(())

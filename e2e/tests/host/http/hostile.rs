@@ -1,5 +1,5 @@
-//! Loads that no server wants, beside a well-behaved server of the same trace: memory stays bounded, and none of the server's
-//! requests is lost. `TT_HOSTILE_FACTOR` makes them longer, as `make soak` does.
+//! Hostile loads beside a well-behaved server in the same trace: memory stays bounded, and none of the server's
+//! requests is lost. `TT_HOSTILE_FACTOR` makes the loads longer, as `make soak` does.
 
 use std::{env, fs};
 
@@ -7,18 +7,19 @@ use traffictrace_e2e::support::{http::Ending, needs};
 
 use super::*;
 
-/// Largest growth of the product's resident memory, in KiB, whatever comes: the parsers' bound and the allocator's slack.
+/// Maximum growth of the product's resident memory in KiB under any load: the parsers' limit and slack of the
+/// allocator.
 const GROWTH: u64 = 96 << 10;
-/// How long the load and what is asked beside it may take, a factor of 1 given.
+/// Time limit of the load and the requests beside it, for a factor of 1.
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
-/// Requests of the well-behaved client in one go.
+/// Number of requests that the well-behaved client sends in one go.
 const ASKED: usize = 20;
 
 fn factor() -> u32 {
     env::var("TT_HOSTILE_FACTOR").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
 }
 
-/// Resident memory of a process and its children, in KiB.
+/// Returns the resident memory of a process and its children in KiB.
 fn resident(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).map_err(TestError::io(format!("read {path}")))?;
@@ -27,7 +28,7 @@ fn resident(pid: u32) -> Result<u64> {
     number.ok_or_else(|| TestError::unexpected(path, status))
 }
 
-/// Puts a load beside nginx, asks it all the while, and compares what is shown of it with its log.
+/// Runs a hostile load beside nginx, keeps sending requests to nginx, and compares those that are shown with its log.
 fn beside(kind: &str, connections: u32) -> Result<Ending> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(Ending::default()) };
     if !installed(&["nginx", "curl"]) {
@@ -66,7 +67,7 @@ fn beside(kind: &str, connections: u32) -> Result<Ending> {
         assert_same(as_nginx(&ours), logged);
         assert_same(as_curl(&ours), asked);
     } else {
-        // What finds no room beside hostile bytes is counted; nothing else may be missing.
+        // Records that find no room beside hostile bytes are counted as lost; nothing else may be missing.
         let missing =
             ending.lost["requests"] + ending.lost["responses"] + ending.unobserved.values().sum::<u64>();
         assert!(
@@ -95,7 +96,7 @@ fn heads_of_a_megabyte() -> Result<()> {
     beside("heads", 40).map(drop)
 }
 
-/// What has sent one letter has asked nothing.
+/// A connection that has sent a single byte has made no request.
 #[test]
 fn connections_of_one_byte() -> Result<()> {
     let ending = beside("one-byte", 50_000)?;

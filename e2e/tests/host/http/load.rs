@@ -1,11 +1,11 @@
-//! Many requests: what is shown and what is counted as missing are all that there were.
+//! Many requests: those that are shown and those that are counted as missing add up to all.
 
 use traffictrace_e2e::support::http::Ending;
 
 use super::*;
 
-/// Every request of a server's log is in the totals, or it is counted as missing, or it had not ended: one waits at the end of
-/// the trace if the last records of its connection were lost, the connection's end among them.
+/// Asserts that every request in a server's log is in the totals, counted as missing, or not ended. A request has not
+/// ended if the last records of its connection, including its end, were lost.
 fn assert_all_counted(ending: &Ending, logged: usize) {
     let count = |of: &BTreeMap<String, u64>, what: &str| of.get(what).copied().unwrap_or_default();
     let (seen, waiting) = (ending.totals.requests, ending.under_way);
@@ -15,13 +15,13 @@ fn assert_all_counted(ending: &Ending, logged: usize) {
         ending.unobserved, ending.lost
     );
     assert!(seen + missing <= logged as u64, "{ending:?}");
-    // Of how many requests records were whose content nobody knows, nobody knows either.
+    // The number of requests in lost records of unknown content is unknown.
     if count(&ending.lost, "unknownRecords") == 0 {
         assert!(seen + missing + waiting >= logged as u64, "{ending:?}");
     }
 }
 
-/// Puts h2load on nginx: so many connections, each at 1,000 requests a second, or all at once.
+/// Runs h2load against nginx with a number of connections, each at 1,000 requests a second, or all at full speed.
 fn load(version: &[&str], connections: u32, requests: u32) -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
     if !installed(&["nginx", "h2load"]) {
@@ -31,7 +31,7 @@ fn load(version: &[&str], connections: u32, requests: u32) -> Result<()> {
     let nginx = Nginx::start_with(&server, "sendfile on; keepalive_requests 1000000;")?;
     let http2 = version.is_empty();
     let url = if http2 { nginx.http2_url("/missing") } else { nginx.url("/missing") };
-    // The lines of so many requests would be what is measured.
+    // A summary, because printing a line for each request would dominate the measurement.
     let log = HttpLog::start(&host, &["--cgroup", text(&server), "--summary", "--interval", "1s"])?;
     let mut command = command_in(&cgroup.child("client")?, "h2load");
     command.args(version).args(["-c", &connections.to_string(), "-n", &requests.to_string()]);

@@ -1,8 +1,8 @@
-//! What is shown of requests, against the logs of servers and clients.
+//! Shown requests, compared with the logs of servers and clients.
 
 use super::*;
 
-/// Both ends of every request, with the bytes that nginx and curl counted; the last line has the sums of all.
+/// Both ends of every request are shown, with the bytes that nginx and curl counted; the last line has the sums of all.
 #[test]
 fn both_sides_equal_the_logs_of_server_and_client() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -26,7 +26,7 @@ fn both_sides_equal_the_logs_of_server_and_client() -> Result<()> {
     Ok(())
 }
 
-/// HTTP/2 without TLS, with the bytes that nginx counted.
+/// HTTP/2 without TLS is shown with the bytes that nginx counted.
 #[test]
 fn http2_equals_the_log_of_the_server() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -51,7 +51,7 @@ fn http2_equals_the_log_of_the_server() -> Result<()> {
     Ok(())
 }
 
-/// Python's server answers in HTTP/1.0, whose bodies end with their connection.
+/// Python's server answers in HTTP/1.0, whose bodies end with the connection.
 #[test]
 fn a_server_that_closes_each_connection() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

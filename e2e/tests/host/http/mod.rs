@@ -1,4 +1,4 @@
-//! `traffictrace http`: what it shows of real servers and clients, against their own logs.
+//! `traffictrace http` with real servers and clients, compared with their own logs.
 
 mod hostile;
 mod load;
@@ -30,10 +30,10 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{self, text};
 
-/// How long anything here may take.
+/// Time limit of every step.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Every kind of answer that the server knows, over one connection and over several.
+/// Requests every kind of answer that the server has, over one connection and over several.
 fn ask_nginx(cgroup: &Path, nginx: &Nginx) -> Result<Vec<Asked>> {
     let paths = ["/page", "/page?user=me", "/missing", "/moved", "/broken", "/users/7/orders"];
     let urls = paths.map(|path| nginx.url(path));
@@ -51,7 +51,7 @@ pub(crate) fn of_side<'a>(requests: &'a [Request], side: &'a str) -> impl Iterat
     requests.iter().filter(move |request| request.side == side)
 }
 
-/// The server's requests as nginx logs them.
+/// Converts the server's requests to the form of nginx' log.
 pub(crate) fn as_nginx(requests: &[Request]) -> Vec<NginxRequest> {
     of_side(requests, "Server")
         .map(|request| NginxRequest {
@@ -65,7 +65,7 @@ pub(crate) fn as_nginx(requests: &[Request]) -> Vec<NginxRequest> {
         .collect()
 }
 
-/// The client's requests as curl tells them.
+/// Converts the client's requests to the form of curl's output.
 fn as_curl(requests: &[Request]) -> Vec<Asked> {
     of_side(requests, "Client")
         .map(|request| Asked {
@@ -78,7 +78,7 @@ fn as_curl(requests: &[Request]) -> Vec<Asked> {
         .collect()
 }
 
-/// Compares two lists in any order; what is in both is not printed.
+/// Asserts that two lists are equal in any order; prints only what differs.
 pub(crate) fn assert_same<T: Ord + Debug>(mut shown: Vec<T>, mut expected: Vec<T>) {
     shown.sort();
     expected.sort();
@@ -92,7 +92,7 @@ pub(crate) fn assert_same<T: Ord + Debug>(mut shown: Vec<T>, mut expected: Vec<T
     assert!(shown.is_empty() && expected.is_empty(), "only shown: {shown:#?}\nnot shown: {expected:#?}");
 }
 
-/// The sums of these requests.
+/// Sums these requests.
 fn sums(requests: &[Request]) -> Counts {
     let classes = ["1xx", "2xx", "3xx", "4xx", "5xx", "noResponse", "unknown"];
     let mut sums = Counts {

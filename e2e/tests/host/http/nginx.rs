@@ -1,16 +1,18 @@
-//! The ways in which nginx sends: counts, bytes and times against its log.
+//! The ways in which nginx sends: counts, bytes and times compared with its log.
 
 use std::collections::HashMap;
 
 use super::*;
 
-/// Time by which our duration and that of nginx, whose clock has milliseconds and is read once a turn, may differ.
+/// Maximum difference between our duration and that of nginx, whose clock has milliseconds and is read once in each
+/// turn of its event loop.
 const CLOCKS: Duration = Duration::from_millis(2);
-/// Share of the requests that may last longer than nginx says: a busy machine delays it between a packet and the turn in
-/// which it begins to count.
+/// Share of the requests that may last longer than nginx logs: on a busy machine, nginx starts counting some time after
+/// the packet has arrived.
 const LATE: f64 = 0.5;
 
-/// Asks in every way, with compression as the client likes it; both sides must equal the logs, and so must the times.
+/// Sends requests in every way, with compression as the client asks for it; both sides must equal the logs, and so must
+/// the times.
 fn every_way(directives: &str, client: &[&str]) -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
     if !installed(&["nginx", "curl"]) {
@@ -27,7 +29,7 @@ fn every_way(directives: &str, client: &[&str]) -> Result<()> {
     }
     let logged = nginx.stop_timed()?;
     let (requests, ending) = log.interrupt::<Request>()?;
-    // Of chunks, curl counts what is in them.
+    // For chunked bodies, curl counts only the contents of the chunks.
     let bytes = |asked: Asked| Asked {
         response_bytes: if client.is_empty() { asked.response_bytes } else { 0 },
         ..asked
@@ -39,9 +41,9 @@ fn every_way(directives: &str, client: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The durations of the server's requests are those of its log.
+/// Asserts that the durations of the server's requests are those in its log.
 fn assert_times(requests: &[Request], logged: Vec<(NginxRequest, Duration)>) {
-    // On a connection, one follows the other.
+    // Requests of one connection follow each other.
     let mut ours: HashMap<u16, Vec<Duration>> = HashMap::new();
     for request in of_side(requests, "Server") {
         ours.entry(request.remote_port)
@@ -53,7 +55,7 @@ fn assert_times(requests: &[Request], logged: Vec<(NginxRequest, Duration)>) {
     let all = logged.len();
     for (request, theirs) in logged {
         let our = ours.get_mut(&request.remote_port).and_then(Vec::pop).unwrap_or_default();
-        // What nginx counts has passed on the wire. It may pass a little before nginx looks at its clock.
+        // The bytes that nginx times have passed on the wire, possibly a little before nginx reads its clock.
         assert!(our + CLOCKS >= theirs, "{our:?}, in the log {theirs:?}: {request:?}");
         if our > theirs + CLOCKS {
             late.push((our, theirs, request));
@@ -77,7 +79,7 @@ fn without_keep_alive() -> Result<()> {
     every_way("sendfile on; keepalive_timeout 0;", &[])
 }
 
-/// A body that is compressed while it is sent has chunks, and HTTP/1.0 has it until the connection ends.
+/// A body that is compressed while it is sent is chunked; with HTTP/1.0 it ends with the connection.
 #[test]
 fn compressed_in_chunks() -> Result<()> {
     every_way(
@@ -86,7 +88,7 @@ fn compressed_in_chunks() -> Result<()> {
     )
 }
 
-/// The proxy is a server for curl, and a client of another server: three sorts of lines for each request.
+/// The proxy is a server to curl and a client of another server: each request has lines of three kinds.
 #[test]
 fn a_proxy_is_both_sides() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -126,7 +128,7 @@ fn a_proxy_is_both_sides() -> Result<()> {
     Ok(())
 }
 
-/// A server block of nginx, whose port 0 becomes a free one.
+/// Returns a server block of nginx in which port 0 is replaced by a free port, and the port.
 fn with_free_port(block: &str) -> Result<(String, u16)> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(TestError::io("find a port"))?;
     let port = listener.local_addr().map_err(TestError::io("find a port"))?.port();

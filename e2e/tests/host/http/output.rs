@@ -1,8 +1,8 @@
-//! How requests are shown, and how showing them ends.
+//! The output of requests, and its end.
 
 use super::*;
 
-/// No status is invented for a server that closes the connection instead of answering.
+/// If a server closes the connection instead of answering, no status is invented.
 #[test]
 fn a_missing_response_is_told() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -19,7 +19,7 @@ fn a_missing_response_is_told() -> Result<()> {
             stream.read_exact(&mut byte)?;
             request.extend(byte);
         }
-        // Bytes that are no response.
+        // These bytes are no response.
         stream.write_all(b"")
     });
     let arguments = ["--cgroup", text(cgroup.path())];
@@ -42,7 +42,7 @@ fn a_missing_response_is_told() -> Result<()> {
     Ok(())
 }
 
-/// A request that is not answered when the trace ends is in no total, and told.
+/// A request without an answer at the end of the trace is in no total, and reported as under way.
 #[test]
 fn a_request_under_way_is_told() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -73,7 +73,7 @@ fn a_request_under_way_is_told() -> Result<()> {
     Ok(())
 }
 
-/// An interval of `--summary`.
+/// A line of `--summary`, which covers one interval.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Interval {
@@ -92,7 +92,7 @@ struct Endpoint {
     max_microseconds: u64,
 }
 
-/// The intervals of a summary add up to the totals, by endpoint with the paths folded.
+/// The intervals of a summary add up to the totals, by endpoint, with folded paths.
 #[test]
 fn summaries_add_up_to_the_totals() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -127,7 +127,7 @@ fn summaries_add_up_to_the_totals() -> Result<()> {
     Ok(())
 }
 
-/// A reader that has had enough ends it with status 0, and nothing stays in the kernel.
+/// When the reader of the output closes it, the command ends with status 0, and nothing stays in the kernel.
 #[test]
 fn a_closed_output_ends_it() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

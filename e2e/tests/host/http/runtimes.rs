@@ -1,13 +1,13 @@
-//! Servers and clients of other languages, whose own lines tell what they were asked and answered.
+//! Servers and clients in other languages, which print their own requests and answers.
 
 use traffictrace_e2e::support::peer::{self, Counted, Peer};
 
 use super::*;
 
-/// How curl is told to speak HTTP/2 from the beginning.
+/// Option that makes curl use HTTP/2 from the beginning.
 const HTTP2: &str = "--http2-prior-knowledge";
 
-/// What is shown, as peers count.
+/// Converts shown requests to the form in which the peers count.
 fn as_counted<'a>(requests: impl Iterator<Item = &'a Request>) -> Counted {
     let mut counted = Counted::new();
     for request in requests {
@@ -17,7 +17,7 @@ fn as_counted<'a>(requests: impl Iterator<Item = &'a Request>) -> Counted {
     counted
 }
 
-/// Asks a server with curl, every kind of answer several times; how many requests that were.
+/// Sends requests for every kind of answer several times with curl; returns the number of requests.
 fn ask(cgroup: &Path, server: &Peer, version: &str) -> Result<usize> {
     let paths = [
         "/bytes/0",
@@ -33,7 +33,7 @@ fn ask(cgroup: &Path, server: &Peer, version: &str) -> Result<usize> {
     for method in [&[][..], &["-I"], &["-d", "some body"], &["-X", "DELETE"]] {
         let arguments = [&[version], method].concat();
         if version == HTTP2 {
-            // curl 7.88 cannot use such a connection again.
+            // curl 7.88 cannot reuse such a connection.
             for url in &urls {
                 count += curl(cgroup, &arguments, std::slice::from_ref(url))?.len();
             }
@@ -44,7 +44,7 @@ fn ask(cgroup: &Path, server: &Peer, version: &str) -> Result<usize> {
     Ok(count)
 }
 
-/// Both sides of conversations between curl and a server.
+/// Compares both sides of requests between curl and a server.
 fn with_curl(program: &str, arguments: &[&str], version: &str, protocol: &str) -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
     if !installed(&["curl", program]) {
@@ -75,7 +75,7 @@ fn node_over_http2() -> Result<()> {
     with_curl("node", &[&script.to_string_lossy(), "http2"], HTTP2, "HTTP/2")
 }
 
-/// A program of Go asks another one, several requests at a time.
+/// Compares both sides of requests between two Go programs, several at a time.
 fn go_asks_go(version: &str, protocol: &str) -> Result<()> {
     const REQUESTS: usize = 200;
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -106,7 +106,7 @@ fn go_over_http2() -> Result<()> {
     go_asks_go("http2", "HTTP/2")
 }
 
-/// Go's server of gRPC and its client, which are one process, agree on the statuses in trailers.
+/// Go's gRPC server and its client, which are one process, agree on the statuses in trailers.
 #[test]
 fn grpc_of_go() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -118,7 +118,7 @@ fn grpc_of_go() -> Result<()> {
     let (requests, ending) = log.interrupt::<Request>()?;
     for side in ["Server", "Client"] {
         let line = |request: &Request| {
-            // The client gives a stream up that it has read from: no status came, which it takes for 0 until then.
+            // The client cancels a stream that it has read from: no status has arrived, which the client takes for 0.
             let watch = request.path.ends_with("/Watch");
             let status = request.grpc_status.or(watch.then_some(0));
             format!("{} {}", request.path, status.map_or("none".to_owned(), |status| status.to_string()))

@@ -1,8 +1,8 @@
-//! Which requests are shown.
+//! The selection of the requests that are shown.
 
 use super::*;
 
-/// Filters leave lines out, and nothing of the totals.
+/// Filters remove lines from the output, but nothing from the totals.
 #[test]
 fn filters_show_a_part_and_totals_count_everything() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -26,7 +26,7 @@ fn filters_show_a_part_and_totals_count_everything() -> Result<()> {
     Ok(())
 }
 
-/// Outside of a container: the process and its descendants, and no other server in its cgroup.
+/// Outside a container, the process and its descendants are shown, and no other server in its cgroup.
 #[test]
 fn of_a_process_shows_its_descendants() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -40,7 +40,7 @@ fn of_a_process_shows_its_descendants() -> Result<()> {
         curl(&service, &[], &[server.url("/page"), server.url("/missing")])?;
     }
     assert_eq!(other.stop()?.len(), 2);
-    // Before the process ends, with which tracing would end, too, and say so.
+    // Interrupted before the process ends, which would end the trace too, with a message.
     let (requests, ending) = log.interrupt::<Request>()?;
     let logged = nginx.stop()?;
     assert_same(as_nginx(&requests), logged);
@@ -48,7 +48,7 @@ fn of_a_process_shows_its_descendants() -> Result<()> {
     Ok(())
 }
 
-/// A descendant that moves to a cgroup of its own after the trace began, as a container below its engine.
+/// A descendant is followed that moves to a cgroup of its own after the trace began, like a container below its engine.
 #[test]
 fn of_a_process_follows_descendants_to_other_cgroups() -> Result<()> {
     const SCRIPT: &str = "until [ -e \"$0\" ]; do sleep 0.1; done
@@ -70,7 +70,7 @@ fn of_a_process_follows_descendants_to_other_cgroups() -> Result<()> {
     Ok(())
 }
 
-/// A container by the twelve digits that `docker ps` prints.
+/// A container is selected by the twelve digits that `docker ps` prints.
 #[test]
 fn of_a_container_by_its_id() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

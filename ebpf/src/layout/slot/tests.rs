@@ -1,7 +1,7 @@
 use super::*;
 use crate::layout::{TCP, UDP};
 
-/// A slot none of whose bytes is zero.
+/// Makes a slot in which no byte is zero.
 fn full(state: u32) -> Slot {
     let slot = Slot::default();
     for word in [&slot.cookie, &slot.sessions, &slot.connections, &slot.cgroup, &slot.rx_bytes] {

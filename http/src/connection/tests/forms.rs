@@ -1,8 +1,8 @@
-//! The forms that HTTP/1 messages have.
+//! Tests of the forms of HTTP/1 messages.
 
 use super::*;
 
-/// Runs a conversation in whole pieces and byte by byte, and returns its exchanges.
+/// Plays a conversation in whole pieces and byte by byte, and returns its exchanges.
 fn converse(script: &[(Way, &str)]) -> Vec<String> {
     let mut whole = Talk::new();
     let mut single = Talk::new();
@@ -19,7 +19,7 @@ fn converse(script: &[(Way, &str)]) -> Vec<String> {
     whole.lines()
 }
 
-/// The exchange of one request and one response.
+/// Plays one request and one response, and returns their exchange.
 fn exchange(request: &str, response: &str) -> Vec<String> {
     converse(&[(REQUESTS, request), (RESPONSES, response)])
 }
@@ -310,7 +310,7 @@ fn a_connection_pauses_where_messages_begin_on_both_ways() {
     assert!(passed(RESPONSES, "k"));
     assert!(!passed(REQUESTS, GET));
     assert!(passed(RESPONSES, OK));
-    // A piece that waits for bytes before it.
+    // This piece waits for the missing bytes before it.
     talk.miss(RESPONSES, 5);
     talk.piece(RESPONSES, b"x", 1, false, false);
     assert_eq!(talk.connection.pause(), None);
@@ -321,7 +321,7 @@ fn a_connection_with_a_loss_behind_it_pauses_only_when_its_order_is_sure() {
     let mut talk = Talk::new();
     talk.request(GET);
     talk.response(OK);
-    // Requests may have been lost here whose responses come.
+    // Requests whose responses are still to come may have been lost here.
     talk.miss(REQUESTS, 100);
     talk.after_loss(REQUESTS, "");
     assert_eq!(talk.connection.pause(), None);

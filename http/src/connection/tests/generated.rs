@@ -1,4 +1,4 @@
-//! Generated conversations: the same exchanges however the bytes pass, and no wrong one whatever is lost.
+//! Generated conversations: exchanges are the same however the bytes are divided, and never wrong, whatever is lost.
 
 use std::collections::HashMap;
 
@@ -36,16 +36,16 @@ fn run(conversation: &Conversation, pieces: &[OwnedPiece], lost: bool) -> Record
     record
 }
 
-/// What a ring buffer that refuses pieces leaves.
+/// The pieces that are left after a ring buffer has refused some.
 #[derive(Debug)]
 struct Remains {
     pieces: Vec<OwnedPiece>,
-    /// The last pieces of a way were lost.
+    /// True if the last pieces of a way were lost.
     open: bool,
     losses: usize,
 }
 
-/// Loses pieces from `spared` on, each one in `rarity`, with up to `run_length` in a row.
+/// Drops pieces after the first `spared` bytes of each way: one in `rarity`, with up to `run_length` in a row.
 fn lose(
     all: Vec<OwnedPiece>,
     spared: [usize; 2],
@@ -104,7 +104,7 @@ proptest! {
     ) {
         let conversation = Conversation::new(&planned, burst, rolling);
         let mut dice = Dice(seed);
-        // A client that keeps several requests waiting shows that with its first response.
+        // The first response shows that the client keeps several requests waiting, so nothing is lost up to there.
         let spared = if rolling && burst > 1 { conversation.first_flights(1) } else { [0; 2] };
         let all = conversation.pieces(&mut dice, false);
         let Remains { pieces, open, .. } = lose(all, spared, rarity, run_length, &mut dice);
@@ -127,7 +127,7 @@ proptest! {
     ) {
         let conversation = Conversation::new(&planned, 1, false);
         let mut dice = Dice(seed);
-        // That a client waits shows with its second request.
+        // The second request shows that the client waits for responses, so nothing is lost up to there.
         let spared = conversation.first_flights(2);
         let all = conversation.pieces(&mut dice, false);
         let Remains { pieces, open, losses } = lose(all, spared, 50, 1, &mut dice);

@@ -1,12 +1,12 @@
-//! Bytes of any kind: no panic, bounded memory, and nothing counted that is no HTTP.
+//! Arbitrary bytes: the parser must not panic, must bound its memory, and must not count anything that is no HTTP.
 
 use proptest::prelude::*;
 
 use super::kernel::{Conversation, Dice, planned};
 use super::*;
 
-/// Bound on the memory of a connection beside its own size: a way's held pieces and half-read head, and the requests that
-/// wait.
+/// Limit on the memory of a connection in addition to its own size: pieces held back, a half-read head, and waiting
+/// requests.
 const MAX_MEMORY: usize = 3 << 20;
 
 fn piece() -> impl Strategy<Value = (bool, u32, u32, Vec<u8>, bool, bool)> {

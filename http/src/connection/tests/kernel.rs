@@ -1,16 +1,16 @@
-//! Conversations with known exchanges, and a stand-in for the kernel that makes pieces of them.
+//! Conversations with known exchanges, and a simulation of the kernel that divides them into pieces.
 
 use proptest::prelude::*;
 
 use super::{REQUESTS, RESPONSES};
 use crate::Way;
 
-/// Repeatable choices.
+/// Random numbers that are repeatable for a seed.
 #[derive(Debug, Clone)]
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    /// A number below `bound` (splitmix64).
+    /// Returns a number below `bound` (splitmix64).
     pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -19,7 +19,7 @@ impl Dice {
         usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).expect("it is below the bound")
     }
 
-    /// True once in `bound` times.
+    /// Returns true once in `bound` times on average.
     pub(super) fn once_in(&mut self, bound: usize) -> bool {
         self.below(bound) == 0
     }
@@ -58,7 +58,7 @@ pub(super) fn planned() -> impl Strategy<Value = Planned> {
     )
 }
 
-/// Bytes of one way: which of them the parser needs, and where messages start.
+/// The bytes of one way, with marks for those that the parser needs and for starts of messages.
 #[derive(Debug, Default)]
 struct Stream {
     bytes: Vec<u8>,
@@ -100,15 +100,15 @@ impl Stream {
 #[derive(Debug)]
 pub(super) struct Conversation {
     streams: [Stream; 2],
-    /// Ends of the flights: the bytes that pass one way before the other way's turn.
+    /// Ends of the flights. A flight is the bytes that pass one way before the other way has its turn.
     flights: Vec<(Way, usize)>,
-    /// The line of each exchange, with its first byte on either way.
+    /// The line of each exchange, with the positions of its first bytes on both ways.
     pub(super) exchanges: Vec<(String, usize, usize)>,
 }
 
 impl Conversation {
-    /// A conversation of requests, `burst` of them (at least one) sent at once. The next requests follow when all of these
-    /// are answered or, if `rolling`, one for each response.
+    /// Builds a conversation. The client sends `burst` requests (at least one) at once; the next ones follow when all
+    /// of these are answered or, if `rolling`, one for each response.
     pub(super) fn new(planned: &[Planned], burst: usize, rolling: bool) -> Self {
         let mut streams = [Stream::default(), Stream::default()];
         let (mut flights, mut exchanges) = (Vec::new(), Vec::new());
@@ -138,7 +138,7 @@ impl Conversation {
             stream.message(&format!("HTTP/1.1 {code} x"), response, !head && !matches!(code, 204 | 304));
             exchanges[answered].0 += &format!(" {}", stream.bytes.len() - before);
             answered += 1;
-            // Responses that nothing separates share packets.
+            // Consecutive responses share packets.
             if !rolling && answered < asked {
                 continue;
             }
@@ -147,12 +147,12 @@ impl Conversation {
         Self { streams, flights, exchanges }
     }
 
-    /// The length of a way.
+    /// Returns the number of bytes of a way.
     pub(super) fn length(&self, way: Way) -> usize {
         self.streams[way.index()].bytes.len()
     }
 
-    /// The end of each way's first flights, so many of them.
+    /// Returns the ends of the first `count` flights of each way.
     pub(super) fn first_flights(&self, count: usize) -> [usize; 2] {
         Way::BOTH.map(|way| {
             let flights = self.flights.iter().filter(|flight| flight.0 == way);
@@ -160,7 +160,7 @@ impl Conversation {
         })
     }
 
-    /// The pieces of all packets, in the order in which they pass.
+    /// Returns the pieces of all packets, in the order in which they pass.
     pub(super) fn pieces(&self, dice: &mut Dice, disorder: bool) -> Vec<OwnedPiece> {
         let mut pieces = Vec::new();
         let mut begins = [0, 0];
@@ -202,7 +202,7 @@ impl Conversation {
             (Some(&first), Some(_)) if dice.once_in(2) => (first, range.end),
             (Some(&first), Some(&last)) => (first, last + 1),
             _ => {
-                // A body, whose end alone is of interest.
+                // A body: only its end is passed.
                 if stream.needed.get(range.end).is_none_or(|&needed| needed) {
                     let piece = OwnedPiece { way, time, begin: range.end, ..OwnedPiece::default() };
                     pieces.push(piece);
@@ -228,7 +228,8 @@ impl Conversation {
         }
     }
 
-    /// The time of each byte of a way: that at which the last byte passed of those up to it that the parser needs.
+    /// Returns a time for each byte of a way: the time of the piece with the last byte up to there that the parser
+    /// needs.
     pub(super) fn passed(&self, pieces: &[OwnedPiece], way: Way) -> Vec<u64> {
         let needed = &self.streams[way.index()].needed;
         let mut times = vec![0; needed.len()];
@@ -245,7 +246,7 @@ impl Conversation {
         times
     }
 
-    /// Requests whose heads stand whole in a piece that starts with them.
+    /// Counts the requests whose head lies completely in a piece that starts with it.
     pub(super) fn surely_seen(&self, pieces: &[OwnedPiece]) -> usize {
         let heads = self.streams[REQUESTS.index()].starts.iter();
         let whole = |start: usize| {
@@ -260,7 +261,7 @@ impl Conversation {
     }
 }
 
-/// Swaps, repeats and widens packets; all of these are out of order.
+/// Swaps, repeats and enlarges packets, which are marked as out of order.
 fn disarrange(packets: &mut Vec<(usize, usize, bool)>, dice: &mut Dice) {
     for index in 1..packets.len() {
         if dice.once_in(4) {
@@ -280,7 +281,7 @@ fn disarrange(packets: &mut Vec<(usize, usize, bool)>, dice: &mut Dice) {
     }
 }
 
-/// A piece, by its place in the way's bytes.
+/// A piece, by its position in the bytes of its way.
 #[derive(Debug, Clone)]
 pub(super) struct OwnedPiece {
     pub(super) way: Way,

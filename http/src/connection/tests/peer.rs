@@ -1,4 +1,4 @@
-//! Conversations of hyper's client with hyper's server, which know nothing of this crate.
+//! Conversations between hyper's client and server, which are independent of this crate.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use super::*;
 type Body = BoxBody<Bytes, Infallible>;
 type Passed = Arc<Mutex<Vec<(Way, Vec<u8>)>>>;
 
-/// A body with a length, or in chunks of 1,000 bytes.
+/// Makes a body with a length, or in chunks of 1,000 bytes.
 fn body(length: usize, chunked: bool) -> Body {
     if !chunked {
         return Full::new(Bytes::from(vec![b'x'; length])).boxed();
@@ -25,7 +25,7 @@ fn body(length: usize, chunked: bool) -> Body {
     StreamBody::new(futures::stream::iter(frames)).boxed()
 }
 
-/// Answers `/status/length/chunked`, after it has read the request's body.
+/// Answers `/status/length/chunked` after reading the request's body.
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let (head, received) = request.into_parts();
     received.collect().await.expect("the client sends its body");
@@ -37,7 +37,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
     Ok(response.expect("the status is valid"))
 }
 
-/// Passes on everything that one end sends, and keeps it.
+/// Forwards the bytes that one end sends, and records them.
 async fn tap(
     way: Way,
     mut from: tokio::io::ReadHalf<DuplexStream>,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The histogram of some durations.
+/// Makes a histogram of some durations.
 fn histogram(durations: &[u64]) -> Histogram {
     let mut histogram = Histogram::default();
     for duration in durations {
@@ -13,7 +13,7 @@ fn histogram(durations: &[u64]) -> Histogram {
     histogram
 }
 
-/// Durations as servers have them, and hostile ones.
+/// Generates durations that are usual for servers, and extreme ones.
 fn durations(count: usize) -> impl Strategy<Value = Vec<u64>> {
     let duration = prop_oneof![
         0_u64..50,
@@ -67,7 +67,7 @@ fn few_requests_take_few_bytes() {
 
 #[test]
 fn usual_texts_are_short() {
-    // Most requests take 0.5 to 2 ms, one in ten up to 20 ms, one in a hundred up to 1 s.
+    // Most requests take 0.5 to 2 ms, one in ten up to 20 ms, and one in a hundred up to 1 s.
     let mut state = 1_u64;
     let mut random = |bound: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

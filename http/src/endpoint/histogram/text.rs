@@ -1,10 +1,11 @@
 //! The compact text form of a histogram, for a string in a report.
 //!
-//! The text is a sequence of numbers: the maximum, then, for each bucket in use, its count, with the number of empty
-//! buckets before it if there are any. Counts are even (twice the count), gaps odd (twice the number plus one). A number
-//! is written in base 64 with the alphabet of base64url, five bits a character from the lowest on; the sixth bit says
-//! that more follow. An empty histogram is the empty text. A histogram over four orders of magnitude with thousands of
-//! requests takes about 200 characters, none more than [`MAX_TEXT`].
+//! The text is a sequence of numbers: the maximum in µs, and then, for each bucket in use, its count, preceded by the
+//! number of empty buckets before it if there are any. A count is written as an even number (twice the count), a gap as
+//! an odd one (twice the number of buckets plus one). A number is written in base 64 with the alphabet of base64url,
+//! five bits a character, the lowest first; the sixth bit means that more characters follow. An empty histogram is the
+//! empty text. A histogram over four orders of magnitude with thousands of requests takes about 200 characters, and
+//! none takes more than [`MAX_TEXT`].
 
 use std::str::FromStr;
 
@@ -12,19 +13,20 @@ use thiserror::Error;
 
 use super::{BUCKETS, Histogram, MAX_COUNT, index_of};
 
-/// Upper bound of a text's length: a count of [`MAX_COUNT`] takes eleven characters, and there are fewer than 512 buckets.
+/// Upper bound of the length of a text: a count of [`MAX_COUNT`] takes eleven characters, and there are fewer than 512
+/// buckets.
 pub const MAX_TEXT: usize = 6 * 1024;
 
-/// Digits, by their value.
+/// The digits, in the order of their values.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Bits of a number in one character.
+/// Number of bits of a number in one character.
 const BITS: u32 = 5;
 
-/// The bit of a character that says that more of its number follow.
+/// Bit of a character which means that more characters of the number follow.
 const MORE: u64 = 1 << BITS;
 
-/// Why a text is not a histogram.
+/// The reason why a text is not a histogram.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TextError {
     /// The text is longer than any histogram's.
@@ -33,7 +35,7 @@ pub enum TextError {
     /// A character that is not of the alphabet.
     #[error("histogram text has an invalid character at byte {0}")]
     Character(usize),
-    /// A number that does not fit.
+    /// A number that does not fit into 64 bits.
     #[error("histogram text has a number above 64 bits at byte {0}")]
     Number(usize),
     /// The text ends within a number or after a gap.
@@ -45,7 +47,7 @@ pub enum TextError {
     /// A bucket beyond the last one.
     #[error("histogram text has a bucket beyond the last one before byte {0}")]
     Bucket(usize),
-    /// More durations than a histogram counts.
+    /// More durations than a histogram can count.
     #[error("histogram text has more than {MAX_COUNT} durations")]
     Count,
     /// A maximum that is not in the last bucket in use.
@@ -54,7 +56,7 @@ pub enum TextError {
 }
 
 impl Histogram {
-    /// Appends the compact text form.
+    /// Appends the compact text form to `out`.
     pub fn write_text(&self, out: &mut String) {
         let mut next = 0;
         for (index, count) in self.buckets() {
@@ -69,7 +71,7 @@ impl Histogram {
         }
     }
 
-    /// The compact text form.
+    /// Returns the compact text form.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         self.write_text(&mut text);
@@ -120,7 +122,7 @@ impl FromStr for Histogram {
     }
 }
 
-/// Appends a number.
+/// Appends a number to `out`.
 fn write_number(mut number: u64, out: &mut String) {
     loop {
         let more = if number >= MORE { MORE } else { 0 };
@@ -132,16 +134,16 @@ fn write_number(mut number: u64, out: &mut String) {
     }
 }
 
-/// The numbers of a text.
+/// An iterator over the numbers of a text.
 struct Numbers<'a> {
     /// The text.
     text: &'a [u8],
-    /// Where the next number begins.
+    /// Position of the next number.
     at: usize,
 }
 
 impl Numbers<'_> {
-    /// The next number, or nothing at the text's end.
+    /// Returns the next number, or `None` at the end of the text.
     fn next(&mut self) -> Result<Option<u64>, TextError> {
         let begin = self.at;
         let mut number = 0;
@@ -162,7 +164,7 @@ impl Numbers<'_> {
     }
 }
 
-/// The value of a digit.
+/// Returns the value of a digit.
 fn value_of(byte: u8) -> Option<u64> {
     let value = match byte {
         b'A'..=b'Z' => byte - b'A',

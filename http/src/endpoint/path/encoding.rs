@@ -11,7 +11,7 @@ pub(super) struct Decoded {
 }
 
 impl Decoded {
-    /// Decodes a segment. A `%` without two hexadecimal digits stays itself. Returns nothing if the segment is too long.
+    /// Decodes a segment. A `%` without two hexadecimal digits stays. Returns `None` if the segment is too long.
     pub(super) fn new(raw: &[u8]) -> Option<Self> {
         let mut decoded = Self { bytes: [0; MAX_SEGMENT], length: 0 };
         let mut rest = raw;
@@ -41,17 +41,17 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// Appends decoded bytes: as they are if a path may hold them, else percent-encoded.
+/// Appends decoded bytes, percent-encoding those that a path may not contain as they are.
 pub(super) fn push(text: &[u8], out: &mut String) {
     push_plain(text, |byte| PLAIN[usize::from(*byte)], out);
 }
 
-/// Appends bytes as they were sent: percent-encoded only what is not printable ASCII.
+/// Appends bytes as they were sent, percent-encoding those that are not printable ASCII.
 pub(super) fn push_raw(text: &[u8], out: &mut String) {
     push_plain(text, u8::is_ascii_graphic, out);
 }
 
-/// Appends bytes: as they are if they are plain, which only ASCII may be, else percent-encoded.
+/// Appends bytes, percent-encoding those that are not plain; only ASCII bytes may be plain.
 fn push_plain(text: &[u8], is_plain: impl Fn(&u8) -> bool, out: &mut String) {
     for chunk in text.chunk_by(|one, two| is_plain(one) && is_plain(two)) {
         match std::str::from_utf8(chunk) {
@@ -61,7 +61,7 @@ fn push_plain(text: &[u8], is_plain: impl Fn(&u8) -> bool, out: &mut String) {
     }
 }
 
-/// Whether a path may hold a byte as it is.
+/// Table of the bytes that a path may contain as they are.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;

@@ -1,24 +1,24 @@
-//! Telling random characters from words.
+//! Detection of random characters, as opposed to words.
 //!
-//! Words and names are made of pairs of letters that are common; in random characters, most pairs are not. Each pair of
+//! Words and names consist of pairs of letters that are common; in random characters, most pairs are rare. Each pair of
 //! adjacent letters or digits counts as common or rare; two digits, and the border of two words in camel case (a lower
-//! case letter before an upper case one), count as neither. Of the identifiers of 16 letters or more in a body of source
-//! code, 0.3 % look random by these bounds; of random strings of 16 letters and digits, 99 %.
+//! case letter before an upper case one), do not count. With these limits, 0.3 % of the identifiers of 16 letters or
+//! more in a body of source code look random, and 99 % of random strings of 16 letters and digits.
 
-/// Number of characters from which random characters are taken for a secret.
+/// Minimum number of random characters that count as a secret.
 pub(super) const MIN_SECRET: usize = 16;
 
-/// Number of characters from which random ones with digits are taken for an identifier.
+/// Minimum number of random characters, with digits among them, that count as an identifier.
 pub(super) const MIN_ID: usize = 10;
 
-/// Length of the longest word from which several words are taken for one random text with separators in it.
+/// Minimum length of the longest word in several words that count as one random text with separators.
 const MIN_WORD: usize = 8;
 
-/// Number of counted pairs below which nothing can be told.
+/// Minimum number of counted pairs that a decision needs.
 const MIN_PAIRS: u32 = 5;
 
-/// The second letters of common pairs, by the first letter: the most frequent third of all pairs, which makes 90 % of
-/// the pairs in English words and names.
+/// The second letters of common pairs, by the first letter. They are the most frequent third of all pairs, which makes
+/// up 90 % of the pairs in English words and names.
 const COMMON: [&[u8]; 26] = [
     b"bcdgiklmnprstuvy",
     b"aeilorsu",
@@ -51,7 +51,8 @@ const COMMON: [&[u8]; 26] = [
 /// Code of a decimal digit in [`CODES`].
 const DIGIT: u8 = 26;
 
-/// Distance of an upper case letter's code from the lower case one's, which is the letter's place in the alphabet.
+/// Difference between the codes of an upper case letter and the lower case one, whose code is its index in the
+/// alphabet.
 const UPPER: u8 = 32;
 
 /// Code of a character that is neither letter nor digit.
@@ -74,7 +75,7 @@ const CODES: [u8; 256] = {
     codes
 };
 
-/// Whether a pair of codes counts (1) and whether it is rare (2).
+/// Flags of a pair of codes: 1 if the pair counts, 2 if it is rare.
 const KINDS: [[u8; 64]; 64] = {
     let mut kinds = [[0; 64]; 64];
     let mut first = 0;
@@ -89,7 +90,7 @@ const KINDS: [[u8; 64]; 64] = {
     kinds
 };
 
-/// The kind of a pair of codes, as in [`KINDS`].
+/// Returns the flags of a pair of codes, as in [`KINDS`].
 const fn kind(first: u8, second: u8) -> u8 {
     let (letter, next) = (first % UPPER, second % UPPER);
     let letters = letter < DIGIT && next < DIGIT;
@@ -112,7 +113,8 @@ const fn kind(first: u8, second: u8) -> u8 {
 }
 
 /// Returns whether a text of at least [`MIN_SECRET`] characters looks random. Characters other than letters and digits
-/// part words. Many short words with digits are rather a name (`x86_64-linux-musl2`), so that more pairs must be rare.
+/// separate words. A text of many short words with digits is rather a name (`x86_64-linux-musl2`), so more of its pairs
+/// must be rare.
 pub(super) fn is_secret(text: &[u8]) -> bool {
     if text.len() < MIN_SECRET {
         return false;
@@ -130,12 +132,12 @@ pub(super) fn is_id(text: &[u8]) -> bool {
         && Pairs::of(text).reach(60)
 }
 
-/// The pairs of a text.
+/// Counts of the pairs in a text.
 #[derive(Default)]
 struct Pairs {
     /// Number of pairs that count.
     counted: u32,
-    /// Number of those that are rare in words.
+    /// Number of these pairs that are rare in words.
     rare: u32,
 }
 
@@ -154,7 +156,7 @@ impl Pairs {
         pairs
     }
 
-    /// Returns whether enough pairs count and at least so many percent of them are rare.
+    /// Returns whether enough pairs count, and at least `percent` percent of them are rare.
     fn reach(&self, percent: u32) -> bool {
         self.counted >= MIN_PAIRS && self.rare * 100 >= self.counted * percent
     }

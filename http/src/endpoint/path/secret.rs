@@ -1,6 +1,6 @@
-//! Credentials that tell what they are, by how they begin or by the name before them.
+//! Credentials that are recognized by their first characters or by the name before them.
 
-/// Beginnings of credentials that no name has.
+/// First characters of credentials, which no name begins with.
 const CERTAIN: [&[u8]; 30] = [
     b"sk_live_",
     b"sk_test_",
@@ -34,22 +34,22 @@ const CERTAIN: [&[u8]; 30] = [
     b"eyJ",
 ];
 
-/// Beginnings of credentials that a name may have too: a digit must follow.
+/// First characters of credentials that a name may begin with too: a digit must follow.
 const LIKELY: [&[u8]; 5] = [b"sk-", b"npm_", b"hf_", b"hvs.", b"SG."];
 
-/// Beginnings of the identifiers of AWS access keys, which upper case letters and digits follow.
+/// First characters of the identifiers of AWS access keys, which upper case letters and digits follow.
 const AWS: [&[u8]; 2] = [b"AKIA", b"ASIA"];
 
 /// Length of the identifier of an AWS access key.
 const AWS_LENGTH: usize = 20;
 
-/// Shortest credential, its beginning included.
+/// Minimum length of a credential, including its first characters.
 const MIN_LENGTH: usize = 16;
 
-/// Number of bytes that are looked at.
+/// Maximum number of bytes that are examined.
 const MAX_LENGTH: usize = 48;
 
-/// Names whose value is a secret. They are compared without regard to case, `-` and `_`.
+/// Names whose value is a secret. Case, `-` and `_` are ignored in comparisons.
 const NAMES: [&[u8]; 20] = [
     b"accesskey",
     b"accesstoken",
@@ -73,7 +73,7 @@ const NAMES: [&[u8]; 20] = [
     b"token",
 ];
 
-/// Longest name that is compared, with its separators.
+/// Maximum length of a name that is compared, with its separators.
 const MAX_NAME: usize = 24;
 
 /// Returns whether a text begins like a known credential.
@@ -96,7 +96,7 @@ pub(super) fn begins(text: &[u8]) -> bool {
             && text[..AWS_LENGTH].iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
-/// Returns whether a credential may begin with two bytes, which spares most texts the comparisons.
+/// Returns whether a credential may begin with these two bytes, which saves most texts the comparisons.
 fn is_possible(first: u8, second: u8) -> bool {
     matches!(
         (first, second),
@@ -116,8 +116,8 @@ fn is_possible(first: u8, second: u8) -> bool {
     )
 }
 
-/// Returns whether a text, which an equals sign follows, ends with the name of a secret, as its last word or with
-/// separators in it (`api_key`).
+/// Returns whether a text before an equals sign ends with the name of a secret, as its last word or with separators in
+/// it (`api_key`).
 pub(super) fn is_named(text: &[u8]) -> bool {
     let mut name = [0; MAX_NAME];
     let mut free = MAX_NAME;

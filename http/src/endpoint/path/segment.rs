@@ -6,19 +6,19 @@ use super::value::{
 };
 use super::{Level, random, secret, shape};
 
-/// Length of a decoded segment in bytes above which it is data rather than a name.
+/// Maximum length in bytes of a decoded segment; longer ones are data rather than names.
 pub(super) const MAX_SEGMENT: usize = 128;
 
-/// Length of a segment below which one of letters and separators alone folds nothing.
+/// Minimum length of a segment that can be folded although it has only letters and separators.
 const MIN_FOLDING: usize = random::MIN_SECRET;
 
-/// Writes one segment.
+/// A writer of one segment.
 pub(super) struct Segment<'a> {
-    /// What is replaced.
+    /// The parts that are replaced.
     level: Level,
-    /// Where the segment is appended.
+    /// The text that the segment is appended to.
     out: &'a mut String,
-    /// Whether anything was replaced.
+    /// True if anything was replaced.
     replaced: bool,
 }
 
@@ -60,12 +60,12 @@ impl<'a> Segment<'a> {
             Some(placeholder) if self.level == Level::Fold || placeholder == Placeholder::Token => {
                 self.replace(placeholder);
             }
-            // A part of what is kept as a whole may be a secret, as the user of an e-mail address.
+            // A part of a value that is kept as a whole may be a secret, for example the user of an e-mail address.
             _ => self.pieces(text),
         }
     }
 
-    /// Appends a segment that is no single value: runs of name characters, and what stands between them.
+    /// Appends a segment that is not a single value: runs of name characters, and the characters between them.
     fn pieces(&mut self, text: &[u8]) {
         let mut at = shape::version(text).unwrap_or_default();
         self.keep(&text[..at]);
@@ -101,7 +101,7 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Appends a run of name characters. UUIDs are looked for first, since they look random.
+    /// Appends a run of name characters. UUIDs are searched first, since they look random.
     fn run(&mut self, mut text: &[u8]) {
         if text.len() < MIN_NUMBER || text.len() < MIN_FOLDING && !text.iter().any(u8::is_ascii_digit) {
             self.keep(text);
@@ -117,8 +117,8 @@ impl<'a> Segment<'a> {
         self.words(text);
     }
 
-    /// Appends words with separators between them. What stands before and after a replaced word is looked at again by
-    /// itself, so that folding it a second time finds nothing new.
+    /// Appends words with separators between them. The texts before and after a replaced word are examined again on
+    /// their own, so that folding the result a second time finds nothing new.
     fn words(&mut self, mut text: &[u8]) {
         while !self.token(text) {
             let Some(Found { from, to, placeholder }) = first_value(text) else {
@@ -133,7 +133,7 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Replaces words that look random as a whole, but for the separators around them. Returns whether they do.
+    /// Replaces words that together look random, but keeps the separators around them. Returns whether they do.
     fn token(&mut self, text: &[u8]) -> bool {
         let is_separator = |byte: &&u8| !byte.is_ascii_alphanumeric();
         let before = text.iter().take_while(is_separator).count();
@@ -172,8 +172,8 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// Returns whether nothing in a segment can fold, as is so for most: it is short, and it has letters and separators only
-/// or is as short as `v1`.
+/// Returns whether nothing in a segment can fold, which is true for most: the segment is short, and it has only letters
+/// and separators or is as short as `v1`.
 fn is_name_alone(text: &[u8]) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_' | b'.');
     if text.len() < MIN_NUMBER {
@@ -183,13 +183,13 @@ fn is_name_alone(text: &[u8]) -> bool {
     }
 }
 
-/// Returns the length that a text will have when it is decoded.
+/// Returns the length of a text after decoding.
 fn decoded_length(text: &str) -> usize {
     text.len() - 2 * text.bytes().filter(|byte| *byte == b'%').count()
 }
 
-/// Returns the length of the words with which a text that looks random begins, if what follows still does: `nginx-` of
-/// a pod's name, `cus_` of an identifier.
+/// Returns the length of the words at the beginning of a text that looks random, if the rest still looks random:
+/// `nginx-` of a pod's name, `cus_` of an identifier.
 fn leading_words(text: &[u8]) -> usize {
     let words =
         text.iter().take_while(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_')).count();
@@ -200,18 +200,19 @@ fn leading_words(text: &[u8]) -> usize {
     if is_random && !random::is_secret(before) && first_value(before).is_none() { words } else { 0 }
 }
 
-/// Returns the number of digits with which a segment begins, if they are a file's name (`1343.png`, `1343@2x.png`).
+/// Returns the number of digits at the beginning of a segment, if they are the name of a file (`1343.png`,
+/// `1343@2x.png`).
 fn numeric_stem(text: &[u8]) -> Option<usize> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (digits > 0 && matches!(text.get(digits), Some(b'.' | b'@'))).then_some(digits)
 }
 
-/// Returns where in the run of name characters with which a text begins a known credential begins.
+/// Returns the position of a known credential within the first `run` bytes of a text.
 fn credential(text: &[u8], run: usize) -> Option<usize> {
     (0..run).find(|at| (*at == 0 || !text[*at - 1].is_ascii_alphanumeric()) && secret::begins(&text[*at..]))
 }
 
-/// Returns whether a byte belongs to a run of name characters: those of base64 and base64url.
+/// Returns whether a byte belongs to a run of name characters, which are those of base64 and base64url.
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'/')
 }

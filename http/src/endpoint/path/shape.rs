@@ -8,7 +8,7 @@ pub(super) const UUID: usize = 36;
 /// Length of a date such as `2024-01-31`.
 pub(super) const DATE: usize = 10;
 
-/// Longest group of digits in a version: longer ones are times and build numbers.
+/// Maximum number of digits of a group in a version; longer groups are times and build numbers.
 const MAX_VERSION_GROUP: usize = 4;
 
 /// Returns whether a text is a number, or several with commas between them.
@@ -113,7 +113,7 @@ pub(super) fn starts_with_uuid(text: &[u8]) -> bool {
         })
 }
 
-/// Returns the length of the version with which a text begins (`v1.31`, `1.2.3`), or nothing.
+/// Returns the length of the version at the beginning of a text (`v1.31`, `1.2.3`), if there is one.
 pub(super) fn version(text: &[u8]) -> Option<usize> {
     let mut at = usize::from(text.first().is_some_and(|byte| matches!(byte, b'v' | b'V')));
     let mut groups = 0;

@@ -1,21 +1,21 @@
-//! Values in a path: what they are, and what stands for them.
+//! Values in a path, and their placeholders.
 
 use super::{random, secret, shape};
 
-/// Number of hexadecimal digits from which letters and digits together are a hash.
+/// Minimum number of hexadecimal digits that, with letters and decimal digits among them, are a hash.
 const MIN_HASH: usize = 8;
 
-/// Number of hexadecimal digits from which a hash is taken for a secret.
+/// Minimum number of hexadecimal digits of a hash that counts as a secret.
 pub(super) const MIN_SECRET_HASH: usize = 16;
 
-/// Number of decimal digits from which a number inside a name is an identifier: four may be a year.
+/// Minimum number of decimal digits of a number inside a name that is an identifier: four may be a year.
 pub(super) const MIN_NUMBER: usize = 5;
 
-/// Number of decimal digits from which a number right after letters is an identifier: five are usual in names such as
-/// `ed25519`.
+/// Minimum number of decimal digits of a number right after letters that is an identifier: five are usual in names such
+/// as `ed25519`.
 const MIN_ATTACHED_NUMBER: usize = 6;
 
-/// What stands for a replaced text.
+/// The placeholder of a replaced text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Placeholder {
     /// A number or a short random identifier.
@@ -24,7 +24,7 @@ pub(super) enum Placeholder {
     Uuid,
     /// Hexadecimal digits.
     Hash,
-    /// What looks like a secret.
+    /// Something that looks like a secret.
     Token,
     /// An e-mail address.
     Email,
@@ -38,7 +38,7 @@ impl Placeholder {
     /// All placeholders.
     const ALL: [Self; 7] = [Self::Id, Self::Uuid, Self::Hash, Self::Token, Self::Email, Self::Date, Self::Ip];
 
-    /// The text that is shown.
+    /// Returns the text that is shown.
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Id => "{id}",
@@ -52,22 +52,22 @@ impl Placeholder {
     }
 }
 
-/// Returns the placeholder with which a text begins.
+/// Returns the placeholder at the beginning of a text.
 pub(super) fn placeholder_at(text: &[u8]) -> Option<&'static str> {
     Placeholder::ALL.into_iter().map(Placeholder::text).find(|name| text.starts_with(name.as_bytes()))
 }
 
 /// A part of a text that is replaced.
 pub(super) struct Found {
-    /// Where it begins.
+    /// Position of the first byte.
     pub from: usize,
-    /// Where it ends.
+    /// Position after the last byte.
     pub to: usize,
-    /// What stands for it.
+    /// The placeholder that replaces the part.
     pub placeholder: Placeholder,
 }
 
-/// Returns what stands for a segment that is one value.
+/// Returns the placeholder of a segment that is a single value.
 pub(super) fn whole(text: &[u8]) -> Option<Placeholder> {
     let placeholder = if text.is_empty() {
         return None;
@@ -115,7 +115,7 @@ pub(super) fn first_value(text: &[u8]) -> Option<Found> {
     None
 }
 
-/// Returns what stands for a word of letters and digits, and the number of letters before it that stay.
+/// Returns the placeholder of a word of letters and digits, and the number of letters before it that stay.
 fn value(word: &[u8]) -> Option<(usize, Placeholder)> {
     let digits = word.iter().filter(|byte| byte.is_ascii_digit()).count();
     let trailing = word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();

@@ -13,18 +13,18 @@ use crate::endpoint::{Counts, Endpoint, INVALID, OTHER};
 /// The counts of one endpoint.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// The counts.
+    /// Counts of the exchanges.
     pub counts: Span<Counts>,
-    /// Whether they hold every exchange of the endpoint.
+    /// True if the counts include every exchange of the endpoint.
     pub complete: bool,
-    /// Whether what was counted before the table began was added to them.
+    /// True if counts from before the table began were added.
     pub restored: bool,
-    /// Position in the order in which the owner's endpoints came.
+    /// Position of the endpoint in the order in which the owner's endpoints appeared.
     sequence: u64,
 }
 
 impl Entry {
-    /// Number of requests since the beginning.
+    /// Returns the number of requests since the beginning.
     pub(super) fn requests(&self) -> u64 {
         self.counts.requests()
     }
@@ -35,67 +35,67 @@ impl Entry {
 pub(super) struct Endpoints {
     /// Counts by endpoint.
     entries: HashMap<Endpoint, Entry>,
-    /// Hosts of the endpoints, beside those that stand for no host in particular.
+    /// Hosts of the endpoints, without the placeholders and the empty host.
     hosts: HashSet<Arc<str>>,
     /// Number of `{other}` rows among the entries.
     others: usize,
-    /// Position of the owner in the order in which owners came.
+    /// Position of the owner in the order in which owners appeared.
     sequence: u64,
     /// Number of entries so far.
     entries_seen: u64,
-    /// Whether an endpoint that has no entry may have had one before.
+    /// True if an endpoint without an entry may have had one before.
     folded: bool,
 }
 
 impl Endpoints {
-    /// The endpoints of an owner that has none yet.
+    /// Makes the endpoints of a new owner, which has none yet.
     pub(super) fn new(sequence: u64, folded: bool) -> Self {
         Self { entries: HashMap::new(), hosts: HashSet::new(), others: 0, sequence, entries_seen: 0, folded }
     }
 
-    /// Position of the owner in the order in which owners came.
+    /// Returns the position of the owner in the order in which owners appeared.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Number of rows but the `{other}` rows.
+    /// Returns the number of rows, without the `{other}` rows.
     pub(super) fn named(&self) -> usize {
         self.entries.len() - self.others
     }
 
-    /// Number of requests since the beginning.
+    /// Returns the number of requests since the beginning.
     pub(super) fn requests(&self) -> u64 {
         self.entries.values().fold(0, |sum, entry| sum.saturating_add(entry.requests()))
     }
 
-    /// The rows.
+    /// Returns the rows.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Endpoint, &Entry)> {
         self.entries.iter()
     }
 
-    /// The rows.
+    /// Returns the rows for changing them.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Endpoint, &mut Entry)> {
         self.entries.iter_mut()
     }
 
-    /// Bytes on the heap, about.
+    /// Returns the approximate number of bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<(Endpoint, Entry)>()
             + self.hosts.iter().map(|host| size_of::<Arc<str>>() + host.len()).sum::<usize>()
             + self.iter().map(|(endpoint, entry)| endpoint.path.len() + entry.counts.memory()).sum::<usize>()
     }
 
-    /// The entry of an endpoint that has a row.
+    /// Returns the entry of an endpoint, if there is one.
     pub(super) fn find(&mut self, key: &Key<'_>) -> Option<&mut Entry> {
         self.entries.get_mut(key)
     }
 
-    /// Records that endpoints that were not restored may have had exchanges before the table began.
+    /// Notes that endpoints which were not restored may have had exchanges before the table began.
     pub(super) fn lack_earlier(&mut self) {
         self.folded = true;
         for entry in self.entries.values_mut() {
@@ -103,7 +103,8 @@ impl Endpoints {
         }
     }
 
-    /// The entry of an endpoint, which gets one if it has none. [`Self::make_room`] is to be called before.
+    /// Returns the entry of an endpoint, which is created if it does not exist. [`Self::make_room`] must be called
+    /// before.
     pub(super) fn insert(&mut self, key: &Key<'_>) -> &mut Entry {
         let host = match self.hosts.get(key.host) {
             Some(host) => Arc::clone(host),
@@ -119,7 +120,7 @@ impl Endpoints {
         self.entry(Endpoint { side, protocol, method, host, path: path.into() })
     }
 
-    /// Folds the rarest rows or hosts, if there are too many for one more with this host.
+    /// Folds the rarest rows or hosts if there is no room for another row with this host.
     pub(super) fn make_room(&mut self, host: &str) {
         if self.hosts.len() >= MAX_HOSTS && is_particular(host) && !self.hosts.contains(host) {
             self.fold_hosts();
@@ -129,8 +130,8 @@ impl Endpoints {
         }
     }
 
-    /// Moves the rarer half of the rows, at least one, into the `{other}` rows; of rows with equally many requests, the
-    /// newest.
+    /// Moves the rarer half of the rows, at least one, into the `{other}` rows; of rows with equal numbers of requests,
+    /// the newest ones.
     pub(super) fn fold_rows(&mut self) {
         let mut rarest: Vec<_> = self
             .entries
@@ -152,8 +153,8 @@ impl Endpoints {
             .collect();
     }
 
-    /// Gives the rows of the rarer half of the hosts `{other}` as their host; of hosts with equally many requests, the
-    /// newest.
+    /// Gives the rows of the rarer half of the hosts the host `{other}`; of hosts with equal numbers of requests, the
+    /// newest ones are folded.
     fn fold_hosts(&mut self) {
         let mut hosts: HashMap<Arc<str>, (u64, u64)> = HashMap::new();
         for (endpoint, entry) in &self.entries {
@@ -181,7 +182,7 @@ impl Endpoints {
         self.hosts.retain(|host| !rarest.contains(host));
     }
 
-    /// Moves the counts of one endpoint to another one.
+    /// Adds the counts of one endpoint to another one.
     fn fold(&mut self, endpoint: &Endpoint, into: Endpoint) {
         self.folded = true;
         if let Some(folded) = self.entries.remove(endpoint) {
@@ -189,7 +190,7 @@ impl Endpoints {
         }
     }
 
-    /// The entry of an endpoint, which gets one if it has none.
+    /// Returns the entry of an endpoint, which is created if it does not exist.
     fn entry(&mut self, endpoint: Endpoint) -> &mut Entry {
         let is_other = endpoint.is_other();
         self.entries.entry(endpoint).or_insert_with(|| {
@@ -205,7 +206,7 @@ impl Endpoints {
     }
 }
 
-/// Returns whether a host is one in particular, so that it counts among the hosts of an owner.
+/// Returns whether a host is a specific one, which counts among the hosts of an owner.
 fn is_particular(host: &str) -> bool {
     !host.is_empty() && host != OTHER && host != INVALID
 }

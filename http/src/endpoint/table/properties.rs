@@ -1,4 +1,4 @@
-//! Properties of the table: whatever is recorded, sums are exact and bounds hold.
+//! Properties of the table: whatever is recorded, sums are exact and limits hold.
 
 use proptest::prelude::*;
 
@@ -8,26 +8,26 @@ use crate::endpoint::testing::exchange;
 use crate::endpoint::{Endpoint, merge};
 use crate::{Protocol, Status};
 
-/// Many exchanges that are alike.
+/// Many similar exchanges.
 #[derive(Debug, Clone)]
 struct Burst {
-    /// The first owner, and how many take turns.
+    /// The first owner, and the number of owners that take turns.
     owners: (u32, u32),
-    /// The first path, and how many take turns.
+    /// The first path, and the number of paths that take turns.
     paths: (u32, u32),
-    /// The first host, and how many take turns.
+    /// The first host, and the number of hosts that take turns.
     hosts: (u32, u32),
     /// Number of exchanges.
     count: u32,
-    /// How they ended.
+    /// Status of the exchanges.
     status: Status,
-    /// Whether they are gRPC.
+    /// True if the exchanges are gRPC.
     grpc: bool,
-    /// Whether an interval ends after them.
+    /// True if an interval ends after the exchanges.
     interval: bool,
 }
 
-/// Bursts that reach every bound.
+/// Generates bursts that reach every limit.
 fn burst() -> impl Strategy<Value = Burst> {
     let spread = |most: u32| (0..most, prop_oneof![Just(1), Just(3), 1..=most]);
     let status =
@@ -78,7 +78,7 @@ proptest! {
         prop_assert_eq!(&sum(&table.top(usize::MAX), &table.rest()), &all);
         intervals.merge(&table.take_interval().totals);
         prop_assert_eq!(intervals.sums, all.sums);
-        // A table that goes on after a restart has the same totals.
+        // A table that is restored after a restart has the same totals.
         let mut restored = Table::default();
         table.top(usize::MAX).iter().for_each(|row| restored.restore(row));
         restored.restore_rest(&table.rest(), &Unobserved::default());
@@ -86,7 +86,7 @@ proptest! {
         prop_assert_eq!(restored.totals(), table.totals());
         prop_assert_eq!(restored.top(usize::MAX).len(), table.len());
         prop_assert!(restored.take_interval().rows.is_empty());
-        // Merging the rows of one table changes nothing, of two doubles them.
+        // Merging the rows of one table changes nothing; merging them twice doubles the counts.
         let rows = table.top(usize::MAX);
         let merged = merge(rows.iter().chain(&rows).cloned());
         prop_assert_eq!(merged.len(), rows.len());

@@ -1,10 +1,10 @@
-//! Counts since the beginning that know what is new.
+//! Counts since the beginning, together with those of the current interval.
 
 use crate::endpoint::{Counts, Totals};
 
-/// What is added up.
+/// Counts that can be added.
 pub(super) trait Merge: Default + Clone {
-    /// Adds another one.
+    /// Adds other counts.
     fn merge(&mut self, other: &Self);
 }
 
@@ -20,41 +20,41 @@ impl Merge for Totals {
     }
 }
 
-/// Counts before and since the last interval. Something new is counted once only.
+/// Counts from before the current interval, and counts of it. Everything is counted in only one of the two.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Span<T> {
-    /// What was counted before the last interval ended.
+    /// Counts from before the current interval.
     before: T,
-    /// What was counted since.
+    /// Counts of the current interval.
     now: T,
 }
 
 impl<T: Merge> Span<T> {
-    /// Where something new is counted.
+    /// Returns the counts of the current interval, to add new exchanges.
     pub(super) fn now(&mut self) -> &mut T {
         &mut self.now
     }
 
-    /// Where something is counted that is not new.
+    /// Returns the counts from before the current interval, to add older exchanges.
     pub(super) fn before(&mut self) -> &mut T {
         &mut self.before
     }
 
-    /// What was counted since the beginning.
+    /// Returns the counts since the beginning.
     pub(super) fn all(&self) -> T {
         let mut all = self.before.clone();
         all.merge(&self.now);
         all
     }
 
-    /// Ends the interval and takes what was counted in it.
+    /// Ends the interval and returns its counts.
     pub(super) fn take(&mut self) -> T {
         let now = std::mem::take(&mut self.now);
         self.before.merge(&now);
         now
     }
 
-    /// Adds another one, old to old and new to new.
+    /// Adds another span: earlier counts to earlier ones, new ones to new ones.
     pub(super) fn merge(&mut self, other: &Self) {
         self.before.merge(&other.before);
         self.now.merge(&other.now);
@@ -62,12 +62,12 @@ impl<T: Merge> Span<T> {
 }
 
 impl Span<Counts> {
-    /// Number of requests since the beginning.
+    /// Returns the number of requests since the beginning.
     pub(super) fn requests(&self) -> u64 {
         self.before.requests().saturating_add(self.now.requests())
     }
 
-    /// Bytes on the heap.
+    /// Returns the number of bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         self.before.durations.memory() + self.now.durations.memory()
     }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Fields of a block as the decoder tells them.
+/// The fields that a decoder returns.
 type Told = Vec<(Name, Option<String>)>;
 
 fn decode(table: &mut Table, block: &[u8]) -> Result<Told, Invalid> {
@@ -19,10 +19,10 @@ fn told(fields: &[(Name, &str)]) -> Told {
     fields.iter().map(|(name, text)| (*name, value(*name, text))).collect()
 }
 
-/// A block, its fields, and the table's size after it.
+/// A block, its fields, and the size of the table after it.
 type Example = (&'static str, &'static [(Name, &'static str)], usize);
 
-/// Decodes the blocks of an example in turn and compares the fields and the table's size after each.
+/// Decodes the blocks of an example one after the other, and compares the fields and the size of the table after each.
 #[track_caller]
 fn example(mut table: Table, blocks: &[Example]) {
     for (block, fields, size) in blocks {
@@ -33,7 +33,7 @@ fn example(mut table: Table, blocks: &[Example]) {
     }
 }
 
-/// A table as in the examples of responses.
+/// Returns a table as in RFC 7541's examples of responses.
 fn small() -> Table {
     Table { capacity: 256, ..Table::new() }
 }
@@ -130,7 +130,7 @@ const OK: &[(Name, &str)] = &[
     (Name::Other, "foo"),
 ];
 
-/// RFC 7541, C.5: responses that evict.
+/// RFC 7541, C.5: responses that evict entries.
 #[test]
 fn responses_without_huffman() {
     example(
@@ -181,16 +181,16 @@ fn responses_with_huffman() {
 #[test]
 fn what_was_inserted_unseen_is_unknown_and_what_follows_is_found() {
     let mut table = Table::unknown();
-    // Entry 62 stood there before; its name is used for a new one, which is unknown as well.
+    // Entry 62 is from before; its name is reused for a new entry, which is therefore unknown too.
     assert_eq!(decode(&mut table, &[0xbe]).unwrap(), [(Name::Unknown, None)]);
     assert_eq!(decode(&mut table, &[0x7e, 1, b'x']).unwrap(), [(Name::Unknown, None)]);
-    // A path is inserted before it.
+    // A path is inserted in front of it.
     assert_eq!(decode(&mut table, &[0x44, 2, b'/', b'a']).unwrap(), [(Name::Path, Some("/a".to_owned()))]);
     assert_eq!(
         decode(&mut table, &[0xbe, 0xbf, 0xc0]).unwrap(),
         [(Name::Path, Some("/a".to_owned())), (Name::Unknown, None), (Name::Unknown, None)]
     );
-    // The path's name is known where it moved to.
+    // The name of the path is known at its new index.
     decode(&mut table, &[0x40, 1, b'q', 1, b'r']).unwrap();
     assert_eq!(
         decode(&mut table, &[0x0f, 0x30, 2, b'/', b'b']).unwrap(),
@@ -221,7 +221,8 @@ fn an_entry_larger_than_the_table_empties_it() {
 
 #[test]
 fn what_is_invalid_makes_the_table_unknown() {
-    // Index 0, a string longer than the block, padding of a Huffman string with zeros, and its end code.
+    // The blocks: index 0, a string longer than the block, a Huffman string padded with zeros, and one with the end
+    // code.
     for block in [&[0x80][..], &[0x44, 9, b'/'], &[0x44, 0x81, 0x00], &[0x44, 0x84, 0xff, 0xff, 0xff, 0xff]] {
         let mut table = Table::new();
         decode(&mut table, &[0x44, 2, b'/', b'a']).unwrap();

@@ -1,10 +1,10 @@
-//! An encoder of frames and header blocks that shares nothing with the decoder but RFC 7541's static table.
+//! An encoder of frames and header blocks that shares only RFC 7541's static table with the decoder.
 
 use octets::OctetsMut;
 
 use crate::h2::hpack::STATIC;
 
-/// Makes a frame.
+/// Encodes a frame.
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
@@ -13,7 +13,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     frame
 }
 
-/// A source of numbers that look random (xorshift).
+/// A source of pseudo-random numbers (xorshift).
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -22,7 +22,7 @@ impl Random {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -31,9 +31,9 @@ impl Random {
     }
 }
 
-/// Encodes the header blocks of one way, each field in one of the forms that are possible.
+/// An encoder of the header blocks of one way, which encodes each field in a random one of the possible forms.
 pub(super) struct Encoder {
-    /// The newest first.
+    /// Entries of the table, newest first.
     table: Vec<(String, String)>,
     capacity: usize,
     random: Random,

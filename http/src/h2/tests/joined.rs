@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_side_is_told_by_pseudo_headers() {
-    // A response first, a request first, a promise first.
+    // The first frame is a response, a request, or a promise.
     for (way, first, side) in [
         (CLIENT, frame(1, 5, 9, &[0x88]), Side::Client),
         (CLIENT, frame(1, 5, 9, &[0xbe, 0x82]), Side::Server),
@@ -26,7 +26,7 @@ fn the_side_is_told_by_pseudo_headers() {
 #[test]
 fn what_the_table_lacks_is_unknown() {
     let mut f = Fixture::joined();
-    // The server's way has its place when the request comes.
+    // The position in the server's way is known when the request comes.
     f.bytes(SERVER, &frame(4, 1, 0, b""));
     f.bytes(CLIENT, &frame(1, 5, 9, &[0x82, 0xc0, 0xc1]));
     f.bytes(SERVER, &frame(1, 4, 9, &[0xc2, 0xc3]));

@@ -1,4 +1,4 @@
-//! The kernel's side: hands packets to a parser as the programs on the sockets do.
+//! A simulation of the kernel: passes packets to a parser as the programs on the sockets do.
 
 use super::*;
 
@@ -10,21 +10,22 @@ pub(super) struct Packet {
     pub(super) bytes: Vec<u8>,
 }
 
-/// How far the kernel has followed one way.
+/// The kernel's position in one way.
 #[derive(Debug, Default)]
 struct Followed {
-    /// Bytes of the preface that are left.
+    /// Number of bytes of the preface that are left.
     preface: usize,
     header: Vec<u8>,
-    /// Bytes of the payload that are left, and whether they are DATA.
+    /// Number of bytes of the payload that are left; `data` is true if they are DATA.
     left: usize,
     data: bool,
-    /// Bytes that were lost since the last piece.
+    /// Number of bytes that were lost since the last piece.
     gap: u64,
 }
 
 impl Followed {
-    /// How many of the next bytes are alike, and whether they are a body's and whether they begin a frame.
+    /// Returns the number of next bytes of the same kind, whether they belong to a body, and whether they begin a
+    /// frame.
     fn next(&self) -> (usize, bool, bool) {
         match (self.preface, self.left) {
             (0, 0) => (9 - self.header.len(), false, self.header.is_empty()),
@@ -50,10 +51,10 @@ impl Followed {
     }
 }
 
-/// The way of packets to a parser.
+/// The simulated kernel between packets and a parser.
 pub(super) struct Kernel {
     ways: [Followed; 2],
-    /// Whether bodies are skipped.
+    /// True if bodies are skipped.
     skips: bool,
 }
 
@@ -64,8 +65,8 @@ impl Kernel {
         Self { ways, skips }
     }
 
-    /// A packet passes whose pieces are not handed over; `lost` if the parser must take this for a loss, and not for
-    /// what passed before its time.
+    /// Handles a packet whose pieces are not passed on. `lost`: the parser must treat it as a loss, and not as bytes
+    /// from before the connection was joined.
     pub(super) fn pass_unseen(&mut self, packet: &Packet, lost: bool) {
         let followed = &mut self.ways[packet.way.index()];
         let mut rest = &packet.bytes[..];
@@ -82,7 +83,7 @@ impl Kernel {
         self.ways.iter().any(|followed| followed.gap > 0)
     }
 
-    /// Hands over a packet's pieces.
+    /// Passes on the pieces of a packet.
     pub(super) fn pass(&mut self, packet: &Packet, parser: &mut Parser, sink: &mut Reports) {
         let (way, time) = (packet.way, packet.time);
         let followed = &mut self.ways[way.index()];

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A response whose head or end may have been in a hole.
+/// If a hole may contain the head or the end of a response, its request is unobserved.
 #[test]
 fn a_response_in_a_hole_is_unobserved() {
     for (lost, reason) in [(true, Reason::LostResponse), (false, Reason::MissingBytes)] {
@@ -39,7 +39,7 @@ fn the_end_of_a_response_without_its_head_is_unobserved() {
     f.hole(SERVER, true);
     f.data(SERVER, 1, true);
     f.headers(SERVER, 3, true, &[("grpc-status", "0")]);
-    // An entry that was inserted unseen: a head or trailers.
+    // The entry was inserted unseen, so the block is a head or trailers.
     f.bytes(SERVER, &frame(1, 5, 5, &[0xbe]));
     f.reset(SERVER, 7);
     f.close();

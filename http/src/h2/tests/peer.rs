@@ -1,4 +1,4 @@
-//! Conversations of another implementation.
+//! Conversations of another implementation of HTTP/2.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -12,22 +12,22 @@ use super::{
     *,
 };
 
-/// Size of the larger bodies: several frames.
+/// Size of the larger bodies, which take several frames.
 const BODY: usize = 50_000;
 
-/// Time after which a conversation is stuck.
+/// Time limit of a conversation.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What passed, in order.
+/// The recorded packets, in order.
 type Record = Rc<RefCell<Vec<Packet>>>;
 
-/// Copies bytes one way until it ends, and records them.
+/// Forwards bytes in one direction until its end, and records them.
 async fn relay(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, way: Way, record: Record) {
     let mut buffer = vec![0; 3000];
     loop {
         let count = from.read(&mut buffer).await.unwrap_or(0);
         if count == 0 {
-            // The other end may be gone already.
+            // The other end may have closed already.
             to.shutdown().await.ok();
             return;
         }
@@ -39,7 +39,7 @@ async fn relay(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
     }
 }
 
-/// Answers requests by their path.
+/// Answers requests depending on their path.
 async fn serve(io: DuplexStream) {
     let mut connection = server::handshake(io).await.unwrap();
     while let Some(accepted) = connection.accept().await {
@@ -73,7 +73,7 @@ async fn serve(io: DuplexStream) {
     }
 }
 
-/// Sends requests, all at once, and waits for the responses.
+/// Sends all requests at once, and waits for the responses.
 async fn ask(io: DuplexStream, rounds: usize) {
     let (sender, connection) = client::handshake(io).await.unwrap();
     let driver = tokio::task::spawn_local(connection);
@@ -135,7 +135,7 @@ fn record(rounds: usize) -> Vec<Packet> {
     record.take()
 }
 
-/// Hands packets to a parser, those from `from` on.
+/// Passes packets to a parser, from index `from` on.
 fn replay(packets: &[Packet], from: usize, skips: bool) -> Reports {
     let mut parser = Parser::new(from > 0);
     let mut kernel = Kernel::new(CLIENT, skips);

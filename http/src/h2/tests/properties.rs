@@ -1,4 +1,4 @@
-//! Properties of random conversations and random bytes.
+//! Properties that hold for random conversations and random bytes.
 
 use proptest::prelude::*;
 
@@ -9,11 +9,11 @@ use super::{
     *,
 };
 
-/// Bound on a connection's memory: streams with the longest texts, and for each way a header table and a block.
+/// Limit on a connection's memory: streams with the longest texts, and for each way a header table and a block.
 const BOUND: usize = 4 << 20;
 
-/// Compares what is reported with what is true: each field is right, or unknown if that is allowed. Bytes that were
-/// lost are not counted.
+/// Compares a reported exchange with the true ones: each field is right, or unknown if that is allowed. Lost bytes need
+/// not be counted.
 fn compare(reported: &Exchange, truth: &[Exchange], losses: bool) {
     let fits = |truth: &&Exchange| {
         let text = |reported: &str, truth: &str| reported == truth || reported.is_empty();
@@ -131,7 +131,7 @@ proptest! {
     }
 }
 
-/// Bytes that are partly frames.
+/// Generates bytes that are partly frames.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop::collection::vec(prop_oneof![any::<u8>(), Just(0x82), Just(0x88), Just(0x44)], 0..40);
     prop_oneof![

@@ -1,4 +1,4 @@
-//! Random conversations, and what is true of them.
+//! Random conversations, and their true exchanges.
 
 use super::{
     encoder::Random,
@@ -17,7 +17,7 @@ enum Step {
     Reset(Way),
 }
 
-/// A stream and what is true of it. Times are places in a way's bytes until the packets are made.
+/// A stream and the facts about it. Times are positions in a way's bytes until the packets are made.
 #[derive(Debug)]
 struct Script {
     id: u32,
@@ -28,9 +28,9 @@ struct Script {
     response_open: bool,
     began: (Way, usize),
     first_byte: Option<usize>,
-    /// Last bytes, of which the latest counts.
+    /// Candidates for the last byte, of which the latest counts.
     last: Vec<(Way, usize)>,
-    /// The last byte of a reset that cut the response.
+    /// The last byte of a reset that cut the response off.
     cut: Option<(Way, usize)>,
 }
 
@@ -43,10 +43,10 @@ pub(super) struct Talk {
     pub(super) close: u64,
     random: Random,
     encoders: [Encoder; 2],
-    /// Bytes so far of each way, and those that no packet has taken.
+    /// Number of bytes so far of each way; `pending` has those that are in no packet yet.
     sent: [usize; 2],
     pending: [Vec<u8>; 2],
-    /// For each way the place of each packet's end, and its time.
+    /// End position and time of each packet, by way.
     ends: [Vec<(usize, u64)>; 2],
 }
 
@@ -54,7 +54,7 @@ const METHODS: [&str; 4] = ["GET", "POST", "DELETE", "PROPFIND"];
 const STATUSES: [(&str, u16); 5] = [("200", 200), ("204", 204), ("404", 404), ("302", 302), ("503", 503)];
 
 impl Talk {
-    /// A conversation of so many requests.
+    /// Makes a conversation of `requests` requests.
     pub(super) fn new(seed: u64, requests: usize) -> Self {
         let mut random = Random::new(seed);
         let client = Way::BOTH[random.below(2)];
@@ -116,7 +116,8 @@ impl Talk {
         self.truth = done.into_iter().map(|script| self.judge(script)).collect();
     }
 
-    /// Appends bytes to a way and returns the place of the first of them. What the other way has sent passes before.
+    /// Appends bytes to a way and returns the position of the first of them. Pending bytes of the other way pass
+    /// before.
     fn send(&mut self, way: Way, bytes: &[u8]) -> usize {
         self.flush(way.other());
         let place = self.sent[way.index()];
@@ -128,7 +129,7 @@ impl Talk {
         place
     }
 
-    /// Makes packets of what is pending.
+    /// Divides the pending bytes into packets.
     fn flush(&mut self, way: Way) {
         let mut bytes = std::mem::take(&mut self.pending[way.index()]);
         while !bytes.is_empty() {
@@ -142,7 +143,7 @@ impl Talk {
         }
     }
 
-    /// Time at which the byte at a place passed.
+    /// Returns the time at which the byte at a position passed.
     fn time(&self, (way, place): (Way, usize)) -> u64 {
         let ends = &self.ends[way.index()];
         ends[ends.partition_point(|(end, _)| *end <= place)].1
@@ -228,7 +229,7 @@ impl Talk {
         Script { id, steps, grpc, truth, request_open, response_open, began, first_byte, last, cut }
     }
 
-    /// Steps of a response.
+    /// Returns the steps of a random response.
     fn response(&mut self, grpc: bool) -> Vec<Step> {
         let server = self.client.other();
         let mut steps = vec![Step::Interim; self.random.below(5) / 4];
@@ -246,7 +247,7 @@ impl Talk {
         steps
     }
 
-    /// Sends a header block as HEADERS or PUSH_PROMISE, with padding, priority and CONTINUATION now and then.
+    /// Sends a header block as HEADERS or PUSH_PROMISE, sometimes with padding, priority or CONTINUATION.
     fn headers(
         &mut self,
         way: Way,
@@ -328,7 +329,7 @@ impl Talk {
         }
     }
 
-    /// Returns what is true of a stream when all is over.
+    /// Returns the true exchange of a stream after the end of the conversation.
     fn judge(&self, script: Script) -> Exchange {
         let last = script.last.iter().map(|last| self.time(*last)).max().unwrap_or_default();
         Exchange {
@@ -343,13 +344,13 @@ impl Talk {
         }
     }
 
-    /// Exchanges in the order of their beginning.
+    /// Sorts exchanges by the time of their beginning.
     pub(super) fn sorted(mut exchanges: Vec<Exchange>) -> Vec<Exchange> {
         exchanges.sort_by_cached_key(|exchange| (exchange.began, format!("{exchange:?}")));
         exchanges
     }
 
-    /// Hands the conversation to a parser: from packet `from` on, but not the packets that are `lost`.
+    /// Passes the conversation to a parser, from packet `from` on, without the packets that are `lost`.
     pub(super) fn replay(&self, skips: bool, from: usize, lost: impl Fn(usize) -> bool) -> Reports {
         let mut parser = Parser::new(from > 0);
         let mut kernel = Kernel::new(self.client, skips);

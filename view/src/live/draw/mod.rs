@@ -51,7 +51,8 @@ impl App {
             buffer.set_string(hints.x, hints.y, " ".repeat(hints.width.into()), Style::reset());
         }
         let mut lines = lines_of(&buffer);
-        while lines.pop_if(|line| line.is_empty()).is_some() {}
+        // Rows below the last one of the table have the edge of the details alone.
+        while lines.pop_if(|line| line.trim_matches([' ', '│', '|']).is_empty()).is_some() {}
         lines.join("\n")
     }
 

@@ -1,4 +1,4 @@
-//! Nodes from which nothing comes, or nothing more, and which nobody else would tell of.
+//! Nodes that send nothing, or nothing more, so that no event announces them.
 
 use traffictrace_crd::condition_type;
 
@@ -26,7 +26,7 @@ fn node_leaves(state: &mut State, node: &str, seconds: f64) {
     state.tell(Told::Node(Change::Gone(Key::of(&node_object(node)))), at(seconds));
 }
 
-/// The reason of the condition Degraded, and the column of losses.
+/// Returns the reason of the condition Degraded, and the column of losses.
 fn lacks(status: &TrafficTraceStatus) -> (&str, &str) {
     let degraded = status.conditions.iter().find(|condition| condition.type_ == condition_type::DEGRADED);
     (degraded.map_or("", |condition| condition.reason.as_str()), status.summary.lost.as_str())
@@ -47,7 +47,7 @@ fn a_node_without_an_agent_is_named_when_its_time_has_passed_and_nothing_else_ha
     assert_eq!(status.phase, Some(Phase::Running));
     assert_eq!(lacks(&status), ("NodesMissing", "not traced on 1 node"));
     nothing_until(&mut state, 30.0, 3600.0);
-    // Its agent comes.
+    // The node's agent starts.
     tell_report(&mut state, "n2", 10, false, 100.0);
     assert_eq!(lacks(&write(&mut state, 100.0)), ("AsAsked", "none"));
 }
@@ -59,12 +59,12 @@ fn a_trace_with_a_long_interval_does_not_wait_for_it_to_name_a_node() {
     let spec = json!({ "selector": {}, "duration": "1h", "interval": "10m" });
     tell_trace(&mut state, trace("u1", spec), 20.0);
     write(&mut state, 20.0);
-    // Not twice within the time that a node has.
+    // Looked at once only within the time that a node has for its first report.
     nothing_until(&mut state, 20.0, 50.0);
     assert_eq!(lacks(&write(&mut state, 50.0)), ("NodesMissing", "not traced on 1 node"));
 }
 
-/// A trace of a minute, of which node n1 has sent its last report and n2 only its first.
+/// Makes a trace of a minute, of which node n1 has sent its last report and n2 only its first.
 fn with_one_node_that_is_not_done() -> State {
     let mut state = state();
     tell_pod(&mut state, "n2", 0.0);

@@ -1,4 +1,4 @@
-//! Connections that speak TLS: their plain text, whose processes they are, and their ends.
+//! Connections that use TLS: their plain text, their processes, and their ends.
 
 use hashbrown::HashMap;
 use traffictrace_ebpf::layout::{
@@ -16,7 +16,7 @@ use super::{
 };
 
 impl Connections {
-    /// Takes a record of plain text. `probed` says when the probes of a process were attached.
+    /// Processes a record of plain text. `probed` returns the time when the probes of a process were attached.
     pub(in super::super) fn take_plain(
         &mut self,
         record: &Record<'_>,
@@ -51,7 +51,7 @@ impl Connections {
             return;
         }
         if is_first {
-            // The probes see everything of a connection that is younger.
+            // If the connection is younger than the probes, they see all of its plain text.
             let whole = followed.began.zip(probed(origin.pid)).is_some_and(|(began, probed)| probed < began);
             let first = [whole.then_some(0); 2];
             let start = if whole { Start::Whole } else { Start::Joined };
@@ -74,7 +74,7 @@ impl Connections {
         }
     }
 
-    /// A socket speaks TLS: its packets say no more, and its plain text may have come already.
+    /// Marks a socket as using TLS. Its packets say no more, and its plain text may have arrived already.
     pub(super) fn begin_tls(&mut self, cookie: u64) {
         let Some(followed) = self.followed.get_mut(&cookie) else { return };
         if followed.tls.is_some() {
@@ -86,7 +86,8 @@ impl Connections {
         self.strangers.push(cookie);
     }
 
-    /// Notes the end of a way. What was read before comes by the other ring buffer.
+    /// Records the end of a direction. Plain text that was sent before the end may still arrive by the other ring
+    /// buffer.
     pub(super) fn note_end(&mut self, record: &Record<'_>, way: Way) {
         let Some(followed) = self.followed.get_mut(&record.cookie) else { return };
         if record.flags & RESET != 0 {
@@ -99,12 +100,12 @@ impl Connections {
         }
     }
 
-    /// Takes what need not come of plain text, by the cookies of the sockets.
+    /// Takes the parts of plain text that the kernel need not copy, with the cookies of their sockets.
     pub(in super::super) fn take_skips(&mut self) -> Vec<(u64, Skip)> {
         std::mem::take(&mut self.skips)
     }
 
-    /// Feeds what waited for its socket to speak TLS.
+    /// Feeds the plain text that waited until its socket was known to use TLS.
     pub(super) fn feed_waiting(&mut self, books: &mut Books<'_, '_>, probed: &dyn Fn(u32) -> Option<u64>) {
         for cookie in self.strangers.clone() {
             let Some(origin) = self.waiting.channel_of(cookie) else { continue };
@@ -131,8 +132,9 @@ impl Connections {
         found
     }
 
-    /// Ends the ways of TLS whose ends were seen before the last call: their plain text has been read since. What a socket
-    /// has received is read by its process later than its end came, so the way that it sends must have ended, too.
+    /// Ends the directions of TLS connections whose ends were seen before the last call, since their plain text has
+    /// been read by now. A process reads received data later than the end arrives, so a received direction ends only if
+    /// the sent direction has ended, too.
     pub(super) fn end_tls(&mut self, books: &mut Books<'_, '_>) {
         let [now, before] = &mut self.ending;
         let over = std::mem::replace(before, std::mem::take(now));
@@ -150,7 +152,7 @@ impl Connections {
         }
     }
 
-    /// Number of open connections of each process whose plain text came and of which nothing could be made so far.
+    /// Number of open connections of each process whose plain text arrived but could not be understood so far.
     pub(in super::super) fn unread(&self) -> HashMap<u32, u64> {
         let mut unread = HashMap::new();
         for Followed { connection, tls, .. } in self.followed.values() {
@@ -163,7 +165,7 @@ impl Connections {
         unread
     }
 
-    /// Number of a process's connections whose plain text came and whose sockets were not found.
+    /// Number of a process's connections whose plain text arrived and whose sockets were not found.
     pub(in super::super) fn unplaced(&self, pid: u32) -> u64 {
         self.waiting.given_up(pid)
     }

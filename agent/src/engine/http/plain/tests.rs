@@ -1,10 +1,10 @@
-//! Plain text that comes before its connection is known, and what the kernel is told of it.
+//! Tests of plain text that arrives before its connection is known, and of the bytes that the kernel is asked to skip.
 
 use traffictrace_http::{Beginning, Exchange, Reason, Side, Start, Status};
 
 use super::*;
 
-/// What a connection reports.
+/// The reports of a connection.
 #[derive(Debug, Default)]
 struct Seen {
     exchanges: Vec<Exchange>,
@@ -26,7 +26,7 @@ fn text(way: Way, sequence: u32, bytes: &[u8]) -> Text {
     Text { way, time: 1, sequence, length, bytes: bytes.to_vec(), lost_before: false }
 }
 
-/// A connection whose every byte is seen.
+/// A connection of which every byte is seen.
 fn whole() -> Connection {
     Connection::begin(Beginning { start: Start::Whole, first: [Some(0); 2] })
 }
@@ -43,7 +43,7 @@ fn a_long_body_is_left_to_the_kernel() {
     let end = head.len() as u64 + 100_000;
     let skip = tls.feed(&mut connection, &text(Way::Sent, 0, head), &mut seen);
     assert_eq!(skip, Some((Way::Sent, end)));
-    // The end of the body is told, and nothing before it.
+    // Only the end of the body is reported.
     let last = Text { length: 1000, ..text(Way::Sent, u32::try_from(end).unwrap() - 1000, b"") };
     assert_eq!(tls.feed(&mut connection, &last, &mut seen), None);
     let [exchange] = seen.exchanges.as_slice() else { panic!("{seen:?}") };
@@ -86,7 +86,8 @@ fn what_is_no_http_is_not_copied() {
     assert_eq!(skip, Some((Way::Received, u64::MAX)));
 }
 
-/// A response whose read was under way when the probes came is not seen: its request must not get the next one's.
+/// The response to a read that was under way when the probes were attached is not seen. Its request must not be matched
+/// with the next response.
 #[test]
 fn a_client_that_is_joined_is_believed_when_it_has_read() {
     let (mut tls, mut seen) = (Tls::default(), Seen::default());

@@ -1,4 +1,4 @@
-//! What the thread does.
+//! The work of the thread.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,11 +21,11 @@ use crate::{
     tls::{Finder, Placed},
 };
 
-/// Time between two looks for processes in the selected cgroups.
+/// Interval between searches for processes in the selected cgroups.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// A scan may take one part in so many of the time.
+/// A scan may take at most one part in 50 of the time.
 const SCAN_SHARE: u32 = 50;
-/// Times after the beginning of a process at which it is looked at: its libraries come one by one.
+/// Times after the beginning of a process at which it is examined, because its libraries are loaded one by one.
 const LOOKS: [Duration; 6] = [
     Duration::ZERO,
     Duration::from_millis(3),
@@ -34,25 +34,26 @@ const LOOKS: [Duration; 6] = [
     Duration::from_millis(200),
     Duration::from_secs(1),
 ];
-/// Processes that are looked at.
+/// Maximum number of processes that are tracked.
 const MOST_PROCESSES: usize = 16_384;
-/// Time for which a process that has ended is remembered without being known to speak TLS: that may come to be known still.
+/// Time for which the finding about an ended process is kept if the process is not known to use TLS. A connection may
+/// still show that it did.
 const KEPT_WITHOUT_CONNECTION: Duration = Duration::from_secs(10);
-/// Levels of cgroups below a selected one that are looked into.
+/// Maximum number of cgroup levels searched below a selected one.
 const MOST_LEVELS: usize = 16;
 
 /// A selected process.
 #[derive(Debug)]
 struct Tracked {
-    /// When it began to run its program, as far as that was seen.
+    /// Time when the process began to run its program, as far as that was seen.
     since: Instant,
-    /// Looks at it since then.
+    /// Number of examinations since then.
     looks: usize,
-    /// Its probes, by the device and inode of the file.
+    /// The process's probes, by device and inode of the file.
     links: Vec<((u64, u64), TlsLinks)>,
     probed: Option<u64>,
-    /// When the process itself began, in the kernel's clock ticks: another one can have its id later, the same one runs
-    /// several programs. None if it ended before that was read.
+    /// Time when the process itself began, in the kernel's clock ticks. It tells a process that runs another program
+    /// from a later process with the same id. `None` if the process ended before the time was read.
     began: Option<u64>,
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Work {
     wanted: Wanted,
     tracked: HashMap<u32, Tracked>,
     next_scan: Instant,
-    /// Probes that are to be detached.
+    /// Probes that wait to be detached.
     detaching: Vec<TlsLinks>,
     detacher: Option<JoinHandle<()>>,
 }
@@ -89,7 +90,7 @@ impl Work {
         }
     }
 
-    /// Works until the owner ends it.
+    /// Works until the handle is dropped.
     pub(super) fn run(mut self) {
         loop {
             self.wait();
@@ -120,12 +121,12 @@ impl Work {
         let tracked = self.tracked.into_values().flat_map(|tracked| tracked.links).map(|(_, links)| links);
         TlsLinks::detach(self.detaching.into_iter().chain(tracked).collect());
         if let Some(detacher) = self.detacher {
-            // What it says of a panic was printed.
+            // A panic of the thread was already printed.
             let _ = detacher.join();
         }
     }
 
-    /// Detaches probes aside, as the kernel takes its time.
+    /// Detaches probes on another thread, because the kernel is slow to detach.
     fn detach(&mut self) {
         if self.detaching.is_empty() || self.detacher.as_ref().is_some_and(|detacher| !detacher.is_finished())
         {
@@ -134,14 +135,14 @@ impl Work {
         let links = std::mem::take(&mut self.detaching);
         match thread::Builder::new().name("tls-detach".into()).spawn(|| TlsLinks::detach(links)) {
             Ok(detacher) => self.detacher = Some(detacher),
-            // The links were closed with what was to become the thread, which detaches the probes.
+            // The closure that holds the links was dropped with the failed thread, which detaches the probes here.
             Err(error) => {
                 tracing::debug!(%error, "no thread can be made to detach probes; it was waited for");
             }
         }
     }
 
-    /// Waits for the owner, for a new process, or for what is due.
+    /// Waits for the handle, for a new process, or until an examination is due.
     fn wait(&mut self) {
         let looks = self.tracked.values().filter_map(Tracked::next_look);
         let due = looks.chain([self.next_scan]).min().unwrap_or(self.next_scan);
@@ -154,7 +155,7 @@ impl Work {
         }
         // A signal only ends the wait early.
         let _ = poll(&mut descriptors, Some(&timeout));
-        // Nothing to read means that something else ended it.
+        // An error means that something else ended the wait.
         let _ = read(&self.shared.wake, &mut [0; 8]);
     }
 
@@ -168,7 +169,7 @@ impl Work {
         self.next_scan = Instant::now();
     }
 
-    /// Takes the processes that have begun. Where single processes are selected, only those are of interest.
+    /// Takes the processes that have begun. If single processes are selected, only those matter.
     fn take_news(&mut self) {
         let Some(probes) = &mut self.probes else { return };
         let pids = probes.new_processes();
@@ -177,7 +178,7 @@ impl Work {
             if all || self.wanted.processes.contains(&pid) || self.tracked.contains_key(&pid) {
                 self.begin(pid);
             } else {
-                // In a selected cgroup all processes are.
+                // The new process may lie in a cgroup whose processes are all selected, so a scan follows soon.
                 self.next_scan = self.next_scan.min(Instant::now() + LOOKS[1]);
             }
         }
@@ -190,10 +191,10 @@ impl Work {
             Some(tracked) => {
                 (tracked.since, tracked.looks) = (since, 0);
                 if tracked.began == began {
-                    // The kernel puts the probes into the program that the process runs now, as it maps the file.
+                    // The kernel inserts the existing probes into the new program when it maps the file.
                     tracked.probed = tracked.probed.map(|_| now());
                 } else {
-                    // The probes are those of the process that had the id before.
+                    // The probes belong to an earlier process with the same id.
                     tracked.began = began;
                     tracked.probed = None;
                     self.detaching.extend(tracked.links.drain(..).map(|(_, links)| links));
@@ -206,7 +207,7 @@ impl Work {
         }
     }
 
-    /// Looks for processes that have come and for those that are gone.
+    /// Finds processes that have begun, and those that have ended.
     fn scan(&mut self) {
         let begin = Instant::now();
         let mut there = BTreeSet::new();
@@ -242,19 +243,19 @@ impl Work {
         for pid in due {
             if self.tracked.get(&pid).is_some_and(|tracked| tracked.looks == 0) {
                 for placed in self.finder.expect(pid) {
-                    // Most processes do not map the library; nothing is said of them.
+                    // Most processes do not map the library, so errors are not reported.
                     let _ = self.attach(pid, &placed);
                 }
             }
             self.look(pid, false);
             if let Some(tracked) = self.tracked.get_mut(&pid) {
-                // Looks that were missed are not made up for.
+                // Examinations whose time has passed are not made up for.
                 tracked.looks = LOOKS.iter().filter(|after| tracked.since + **after <= now).count();
             }
         }
     }
 
-    /// Looks at a process, and attaches probes if it is selected. `speaks`: it is known to speak TLS.
+    /// Examines a process, and attaches probes if it is selected. `speaks` is set if the process is known to use TLS.
     fn look(&mut self, pid: u32, speaks: bool) {
         let found = self.finder.look(pid);
         let mut refused = String::new();
@@ -272,7 +273,7 @@ impl Work {
         let looked = Instant::now();
         let speaks = speaks || findings.get(&pid).is_some_and(|known| known.speaks);
         match findings.get_mut(&pid) {
-            // What it was before it ended is known better.
+            // The finding from before the end of the process is better.
             Some(known) if is_over => (known.looked, known.speaks) = (looked, speaks),
             _ => {
                 let reason = if refused.is_empty() { found.reason } else { refused };
@@ -295,10 +296,10 @@ impl Work {
     }
 }
 
-/// Adds the processes of a cgroup and of those below it. One that is gone has none.
+/// Adds the processes of a cgroup and of the cgroups below it. A removed cgroup has none.
 fn add_processes(folder: &Path, levels: usize, to: &mut BTreeSet<u32>) {
     let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-    // Processes that are not visible here have the number 0.
+    // Processes that are not visible in this pid namespace have the id 0.
     to.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0));
     let Some(levels) = levels.checked_sub(1) else { return };
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

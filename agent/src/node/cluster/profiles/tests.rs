@@ -1,4 +1,4 @@
-//! The writer before an API server of one profile.
+//! Tests of the writer with an API server that stores one profile.
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use crate::session::example;
 #[derive(Debug, Default)]
 struct Stored {
     trace_is_gone: bool,
-    /// So many writes are refused, as in a namespace that is being deleted.
+    /// Number of writes that are refused, as in a namespace that is being deleted.
     refuses: usize,
     profile: Option<Value>,
     requests: Vec<String>,
@@ -85,19 +85,19 @@ fn trace() -> Value {
     })
 }
 
-/// A profile of so many sent bytes.
+/// Makes a profile with this number of sent bytes.
 fn made(epoch: i64, sent: u64, is_final: bool) -> Profile {
     let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
     let profiled = Profiled::of(graph(&[(Way::Sent, &["main", "write"], sent, 1)]));
     profile(&example("u1"), "node1", epoch, times, is_final, profiled)
 }
 
-/// The last profile of a trace of which no stacks are taken at its end.
+/// Makes the last profile of a trace that takes no stacks at its end.
 fn closing(epoch: i64) -> Profile {
     closing_profile(&example("u1"), "node1", epoch, Timestamp::UNIX_EPOCH)
 }
 
-/// Has one writer write each profile, after the one before it.
+/// Writes the profiles one after the other with one writer.
 async fn write(server: &Server, profiles: Vec<Profile>) {
     let client = Client::new(server.clone(), "web");
     let api = ApiServer { client, url: "https://k".into(), clock: ApiClock::new() };
@@ -107,7 +107,7 @@ async fn write(server: &Server, profiles: Vec<Profile>) {
     }
 }
 
-/// Has a writer run until it ends by itself, with profiles that all wait when it begins.
+/// Runs a writer until it ends by itself, with all profiles waiting from the beginning.
 async fn run(server: &Server, profiles: Vec<Profile>) {
     let client = Client::new(server.clone(), "web");
     let api = ApiServer { client, url: "https://k".into(), clock: ApiClock::new() };
@@ -146,7 +146,7 @@ async fn each_profile_takes_the_place_of_the_one_before() {
 async fn what_an_earlier_run_wrote_is_gone_on_from() {
     let server = Server::default();
     write(&server, vec![made(7, 10, false)]).await;
-    // The next agent, and in it another run, as after giving way to others.
+    // The next agent, which has two runs, as after yielding its session to another namespace.
     write(&server, vec![made(8, 1, false), made(8, 2, false), made(9, 5, true)]).await;
     let gets = requests(&server).iter().filter(|request| request.starts_with("GET")).count();
     assert_eq!(gets, 3, "once for each run");
@@ -190,14 +190,14 @@ async fn a_failure_is_tried_again_as_long_as_the_trace_is_there() {
 #[tokio::test]
 async fn of_profiles_that_wait_the_newest_of_each_run_is_written() {
     let server = Server::default();
-    // A run that gave way, and the end of its trace right after that.
+    // A run that yielded its session, and then the end of its trace.
     run(&server, vec![made(7, 10, false), made(7, 25, false), closing(8)]).await;
     let patches = requests(&server).iter().filter(|request| request.starts_with("PATCH")).count();
     assert_eq!(patches, 2);
     let spec = stored(&server);
     assert_eq!((spec.bytes.sent, spec.is_final, spec.interrupted), (25, true, true));
     assert!(!spec.profile.is_empty());
-    // Another run that went on.
+    // A second run that continued the first.
     let server = Server::default();
     run(&server, vec![made(7, 25, false), made(8, 100, false), made(8, 300, true)]).await;
     let spec = stored(&server);

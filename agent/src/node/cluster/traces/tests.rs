@@ -39,7 +39,7 @@ fn a_trace_is_read_once_for_each_generation() {
     assert_eq!(due(&mut traces), 1);
     assert_eq!(due(&mut traces), 0, "it is being read");
     assert!(is_newest(traces.read(&"u1".into(), trace("u1", 1, &started()))));
-    // Its status is written again and again.
+    // A change of the status only, which happens often.
     traces.apply(&meta("u1", 1));
     assert_eq!(due(&mut traces), 0);
     traces.apply(&meta("u1", 2));
@@ -68,7 +68,7 @@ fn an_answer_that_is_older_than_what_is_known_is_asked_for_again() {
     assert!(matches!(traces.read(&"u1".into(), trace("u1", 2, &started())), Answer::Unknown));
 }
 
-/// A version of the metadata, or of the whole, in which the controller asks for reports at this interval.
+/// Returns a version of the object in which the controller asks for reports at the interval `pace`.
 fn paced(mut object: serde_json::Value, version: &str, pace: &str) -> serde_json::Value {
     object["metadata"]["resourceVersion"] = version.into();
     object["metadata"]["annotations"] = json!({ REPORT_INTERVAL_ANNOTATION: pace, "other": "note" });

@@ -1,4 +1,4 @@
-//! A counter that counts what the test says.
+//! A fake counter that counts what the test tells it.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use crate::node::counter::{Counter, OwnerOf};
 use crate::report::Profiled;
 use crate::session::Uid;
 
-/// The sessions, and what goes wrong.
+/// The sessions, and the failures to simulate.
 #[derive(Debug, Default)]
 pub(super) struct Fake {
     pub(super) sessions: BTreeMap<Uid, Session>,
-    /// The kernel refuses to begin or change anything, with a message of so many characters.
+    /// If set, the kernel refuses every start and change, with a message of this number of characters.
     pub(super) refuses: Option<usize>,
-    /// The kernel refuses to show HTTP.
+    /// Set if the kernel refuses to show HTTP.
     pub(super) refuses_http: bool,
-    /// The kernel refuses to take stacks.
+    /// Set if the kernel refuses to take stacks.
     pub(super) refuses_stacks: bool,
 }
 
-/// A session, all of whose bytes are one row.
+/// A session with a single row.
 #[derive(Debug)]
 pub(super) struct Session {
     spec: SessionSpec,
@@ -33,12 +33,12 @@ pub(super) struct Session {
     /// Bytes received by this run of counting.
     stacked_bytes: u64,
     requests: Table<HttpOwner>,
-    /// Records that were lost between kernel and agent.
+    /// Number of records lost between the kernel and the agent.
     pub(super) lost_records: u64,
 }
 
 impl Fake {
-    /// A traced container receives so many bytes; they count while its session selects anything.
+    /// Receives bytes in a traced container. They count if the session selects anything.
     pub(super) fn receive(&mut self, id: &str, bytes: u64) {
         if let Some(session) = self.sessions.get_mut(id).filter(|session| !session.spec.cgroups.is_empty()) {
             session.rx_bytes += bytes;
@@ -46,7 +46,7 @@ impl Fake {
         }
     }
 
-    /// A traced container answers a request; it counts while its session asks for requests.
+    /// Answers a request in a traced container. The request counts if the session asks for requests.
     pub(super) fn answer(&mut self, id: &str, path: &str, status: u16) {
         let wants = |session: &&mut Session| session.spec.http.is_some() && !session.spec.cgroups.is_empty();
         if let Some(session) = self.sessions.get_mut(id).filter(wants) {

@@ -1,4 +1,4 @@
-//! The HTTP requests of a trace that asks for them.
+//! HTTP requests of a trace that asks for them.
 
 use traffictrace_crd::{EndpointRow, HttpReport, HttpSpec, decode_endpoints};
 
@@ -8,7 +8,7 @@ fn asking(uid: &str) -> Trace {
     Trace { http: Some(HttpSpec::default()), ..session::example(uid) }
 }
 
-/// A node that counts `t1`, which asks for requests.
+/// Makes a node count `t1`, which asks for requests.
 fn counting(mut node: Node) -> Node {
     node.apply(Event::Trace(Box::new(asking("t1")))).pod("p1", "web", 11).step();
     node
@@ -23,7 +23,7 @@ fn rows(report: &TrafficTraceReportSpec) -> Vec<EndpointRow> {
     decode_endpoints(&http.columns, &http.endpoints).collect::<Result<_, _>>().unwrap()
 }
 
-/// Paths with their requests.
+/// Returns each path with its number of requests.
 fn paths(report: &TrafficTraceReportSpec) -> Vec<(String, i64)> {
     rows(report).into_iter().map(|row| (row.path.clone().unwrap(), row.total())).collect()
 }
@@ -66,7 +66,7 @@ fn the_next_agent_goes_on_and_counts_nothing_twice() {
     let totals = &http(report).totals;
     assert_eq!((totals.requests, totals.by_class["4xx"], totals.lost["records"]), (5, 1, 7));
     assert_eq!(http(report).base.as_ref(), Some(&http(&last).totals));
-    // And a third one that finds nothing new shows the same.
+    // A third agent that finds nothing new shows the same.
     let last = report.clone();
     let mut third = counting(Node::after(vec![last.clone()], 40));
     third.wait(3);
@@ -109,7 +109,7 @@ fn a_kernel_that_cannot_show_http_counts_flows_and_says_so() {
     assert_eq!(report.not_enforced.len(), 1);
     let why = &report.not_enforced[0];
     assert!(why.starts_with("http: ") && why.contains("bpf_loop"), "{why}");
-    // A pod that comes later changes the selection, and nothing is refused by that.
+    // A later pod changes the selection, which the kernel accepts.
     node.pod("p2", "web", 12).wait(11);
     assert_eq!(node.last("t1").not_enforced.len(), 1);
     assert_eq!(node.fake().sessions.len(), 1);

@@ -1,19 +1,19 @@
-//! From the first pod of a trace to its end.
+//! The life of a trace, from its first pod to its end.
 
 use super::*;
 
-/// A trace of 60 s that counts.
+/// Makes a node count a trace of 60 s.
 fn counting(node: &mut Node) {
     node.trace("t1", "web", 60).pod("p1", "web", 11).step();
 }
 
-/// The same that the kernel refuses.
+/// Does the same with a kernel that refuses.
 fn refused(node: &mut Node) {
     node.fake().refuses = Some(10);
     counting(node);
 }
 
-/// Each line of the table in the module's text.
+/// Tests each line of the table in the module's documentation.
 #[test]
 fn a_trace_moves_as_the_table_says() {
     type Do = dyn Fn(&mut Node);
@@ -185,7 +185,7 @@ fn a_node_whose_last_pod_goes_says_so_at_once_and_once_in_an_interval() {
     let report = node.last("t1");
     assert_eq!((node.reports.len(), report.active_pods), (written + 1, 0));
     assert_eq!((report.totals.rx_bytes, report.is_final), (1000, false));
-    // Pods that come and go all the time make no more reports than that.
+    // Pods that come and go all the time cause no further early reports.
     for _ in 0..5 {
         node.pod("p3", "web", 13).step();
         node.gone("p3").step();
@@ -228,7 +228,7 @@ fn a_deleted_trace_is_written_no_more_unless_its_time_was_over() {
     node.trace("t1", "web", 60).trace("t2", "web", 60).pod("p1", "web", 11).step();
     node.apply(Event::TraceGone("t1".into())).step();
     assert_eq!(node.forgotten, ["t1"]);
-    // The controller closes a trace at its end; this node is a little late.
+    // The controller closes the trace at its end, while this node is slightly late.
     node.now.time = node.now.time.checked_add(Duration::from_secs(60)).unwrap();
     node.apply(Event::TraceGone("t2".into())).step();
     assert!(node.last("t2").is_final);
@@ -247,7 +247,7 @@ fn a_refusal_is_told_at_once_whatever_its_length() {
         "{}",
         refused.message.len()
     );
-    // What was moved until the kernel took it may be missing, and that is told.
+    // Traffic until the kernel accepted the trace may be missing, and the report says so.
     node.fake().refuses = None;
     node.wait(31).wait(1);
     let report = node.last("t1");
@@ -305,7 +305,7 @@ fn a_trace_beyond_its_namespaces_share_gives_way_and_keeps_its_numbers() {
     let report = node.last(&gave);
     assert_eq!(report.refused.as_ref().unwrap().reason, "TooManySessions");
     assert_eq!((report.totals.rx_bytes, row_bytes(report)), (1000, 1000), "what it counted stays");
-    // The other namespace's trace ends, and it goes on.
+    // The other namespace's trace ends, and this one continues.
     node.wait(60).wait(1);
     assert_eq!(node.seen(&gave), Seen::Counting);
     node.fake().receive(&gave, 5);

@@ -1,4 +1,4 @@
-//! The life of a trace on a node, without a kernel or a cluster.
+//! Tests of a trace's life on a node, without a kernel or a cluster.
 
 mod fake;
 mod http;
@@ -16,7 +16,7 @@ use super::*;
 use crate::cgroups::PodKey;
 use crate::engine::CgroupKind;
 
-/// What a test looks at of a trace.
+/// State of a trace as tests compare it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     Idle,
@@ -26,7 +26,7 @@ enum Seen {
     Unknown,
 }
 
-/// A node with pods `p1` and so on, one for each namespace, at a time that the test moves on.
+/// A node with pods `p1` and so on, one for each namespace. The test advances the time.
 struct Node {
     state: State<Fake>,
     now: Now,
@@ -40,7 +40,7 @@ impl Node {
         Self::after(Vec::new(), 0)
     }
 
-    /// An agent that begins so many seconds after the epoch, after another one that wrote these reports.
+    /// An agent that begins this number of seconds after the epoch, after another agent that wrote these reports.
     fn after(earlier: Vec<TrafficTraceReportSpec>, seconds: i64) -> Self {
         let settings = Settings {
             node: "node1".into(),
@@ -54,7 +54,7 @@ impl Node {
         Self { state, now, reports: Vec::new(), profiles: Vec::new(), forgotten: Vec::new() }
     }
 
-    /// Lets time pass, with a step in each second.
+    /// Advances the time, with a step each second.
     fn wait(&mut self, seconds: u64) -> &mut Self {
         self.step();
         for _ in 0..seconds {
@@ -81,7 +81,7 @@ impl Node {
         self
     }
 
-    /// A trace of a namespace that was made now and runs for so many seconds.
+    /// Adds a trace of a namespace that is created now and runs for this number of seconds.
     fn trace(&mut self, uid: &str, namespace: &str, seconds: u64) -> &mut Self {
         let trace = Trace {
             namespace: namespace.to_owned(),
@@ -93,7 +93,7 @@ impl Node {
         self.apply(Event::Trace(Box::new(trace)))
     }
 
-    /// A pod of a namespace, made at the epoch, and its cgroup.
+    /// Adds a pod of a namespace, created at the epoch, and its cgroup.
     fn pod(&mut self, uid: &str, namespace: &str, cgroup: u64) -> &mut Self {
         let pod = Pod {
             uid: uid.into(),
@@ -115,7 +115,7 @@ impl Node {
         self.apply(Event::Places(places))
     }
 
-    /// A pod ends: it is gone from the API, and its cgroup is gone too.
+    /// Removes a pod from the API, and its cgroup.
     fn gone(&mut self, uid: &str) -> &mut Self {
         self.apply(Event::PodGone(uid.into()));
         let mut places = self.state.places.clone();
@@ -137,14 +137,14 @@ impl Node {
         &mut self.state.counter
     }
 
-    /// The newest report of a trace.
+    /// Returns the newest report of a trace.
     fn last(&self, uid: &str) -> &TrafficTraceReportSpec {
         let of_trace = |report: &&TrafficTraceReport| report.spec.trace_uid == uid;
         &self.reports.iter().rev().find(of_trace).expect("a report").spec
     }
 }
 
-/// Received bytes of the rows of a report.
+/// Returns the received bytes of all rows of a report.
 fn row_bytes(report: &TrafficTraceReportSpec) -> i64 {
     decode_rows(&report.columns, &report.flows).map(|row| row.unwrap().rx_bytes).sum()
 }

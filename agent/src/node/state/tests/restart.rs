@@ -1,8 +1,9 @@
-//! What becomes of a trace when the agent dies and another one begins.
+//! A trace whose agent dies and is followed by another.
 
 use super::*;
 
-/// An agent that has counted so many bytes of `t1`, which runs 600 s from the epoch on, and dies; its last report.
+/// Runs an agent that counts `bytes` of `t1`, which runs for 600 s from the epoch, and then dies. Returns its last
+/// report.
 fn first_run(bytes: u64) -> TrafficTraceReportSpec {
     let mut node = Node::new();
     node.trace("t1", "web", 600).pod("p1", "web", 11).step();
@@ -11,7 +12,7 @@ fn first_run(bytes: u64) -> TrafficTraceReportSpec {
     node.last("t1").clone()
 }
 
-/// The trace as another agent reads it.
+/// Adds the trace as another agent reads it.
 fn same_trace(node: &mut Node) -> &mut Node {
     node.apply(Event::Trace(Box::new(session::example("t1"))))
 }
@@ -69,7 +70,7 @@ fn a_trace_that_ended_without_an_agent_is_closed() {
     assert_eq!(node.reports.len(), 1);
 }
 
-/// A node that refuses after a restart shows what was counted, and nothing is counted twice when it counts again.
+/// After a restart, a node that refuses still shows the earlier counts. Once it counts again, nothing is counted twice.
 #[test]
 fn refused_after_a_restart_and_then_taken() {
     let mut node = Node::after(vec![first_run(1000)], 20);
@@ -79,11 +80,11 @@ fn refused_after_a_restart_and_then_taken() {
     assert!(report.refused.is_some());
     assert_eq!((report.totals.rx_bytes, report.base.as_ref().unwrap().rx_bytes), (1000, 1000));
     assert_eq!(row_bytes(report), 1000);
-    // A third agent finds the report of the refused one.
+    // A third agent finds the report of the second one, which was refused.
     let mut third = Node::after(vec![report.clone()], 40);
     same_trace(&mut third).pod("p1", "web", 11).wait(3);
     assert_eq!((third.last("t1").totals.rx_bytes, row_bytes(third.last("t1"))), (1000, 1000));
-    // And the second one is taken at last.
+    // The second agent's kernel finally accepts the trace.
     node.fake().refuses = None;
     node.wait(31);
     node.fake().receive("t1", 5);
@@ -104,7 +105,7 @@ fn an_agent_that_ends_leaves_a_report_that_the_next_one_goes_on_from() {
     assert!(node.fake().sessions.is_empty());
 }
 
-/// An agent that comes to a node whose pods were there before it, without a report of an earlier one.
+/// The node's pods are older than its first agent, and there is no earlier report.
 #[test]
 fn what_was_there_before_the_first_agent_is_told() {
     let mut node = Node::after(Vec::new(), 20);
@@ -115,7 +116,7 @@ fn what_was_there_before_the_first_agent_is_told() {
         (told.reason.as_str(), told.since.as_ref().unwrap().0),
         ("AgentStartedLate", Timestamp::UNIX_EPOCH)
     );
-    // A trace that is newer than the agent has no such gap, whatever the times say: they are whole seconds.
+    // A trace newer than the agent has no such gap, even if its time, in whole seconds, looks older.
     let newer = Trace { started: Some(Timestamp::from_second(19).unwrap()), ..session::example("t2") };
     node.apply(Event::Trace(Box::new(newer))).wait(3);
     assert!(node.last("t2").interruptions.is_empty());
@@ -124,7 +125,7 @@ fn what_was_there_before_the_first_agent_is_told() {
 #[test]
 fn a_pod_that_is_newer_than_the_agent_has_no_gap() {
     let mut node = Node::after(Vec::new(), 20);
-    // Its metadata is listed before the trace is read.
+    // The trace's metadata is listed before the trace is read.
     node.apply(Event::Metadata("t1".into(), Box::default())).apply(Event::TracesListed);
     node.apply(Event::PodsListed).pod("p1", "web", 11);
     same_trace(&mut node).wait(3);

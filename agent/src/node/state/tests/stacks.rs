@@ -1,4 +1,4 @@
-//! The profiles of a trace that asks for stacks.
+//! Profiles of a trace that asks for stacks.
 
 use traffictrace_crd::{StacksSpec, TrafficTraceProfileSpec};
 
@@ -8,7 +8,7 @@ fn asking(uid: &str) -> Trace {
     Trace { stacks: Some(StacksSpec::default()), ..session::example(uid) }
 }
 
-/// A node that counts `t1`, which asks for stacks and ends after ten minutes.
+/// Makes a node count `t1`, which asks for stacks and ends after ten minutes.
 fn counting(mut node: Node) -> Node {
     node.apply(Event::Trace(Box::new(asking("t1")))).pod("p1", "web", 11).step();
     node
@@ -41,7 +41,7 @@ fn profiles_are_made_rarely_and_at_the_end() {
     let made = node.profiles.len();
     node.wait(200);
     assert_eq!(node.profiles.len(), made, "the last one is the last");
-    // The last report says the same.
+    // The last report has the same sums.
     let report = node.last("t1");
     let stacks = report.stacks.as_ref().expect("sums of stacks");
     assert!(report.is_final);
@@ -114,7 +114,7 @@ fn a_trace_that_ended_without_an_agent_has_its_profile_closed() {
     assert_eq!(node.profiles.len(), 1);
 }
 
-/// The last profile says no more than that the one before it is the last.
+/// Asserts that the last profile only marks the previous one as final.
 fn assert_closed(node: &Node, before: i64) {
     assert!(last(node).is_final && last(node).epoch > before, "{:?}", last(node));
     let closing = node.profiles.last().cloned().map(Profile::pack);
@@ -124,7 +124,7 @@ fn assert_closed(node: &Node, before: i64) {
 #[test]
 fn a_trace_that_gave_its_session_away_has_its_profile_closed_at_its_end() {
     let mut node = Node::new();
-    // All sessions are one namespace's, of which another one gets its part.
+    // One namespace has all sessions, until another namespace gets its share.
     for at in 0..traffictrace_ebpf::layout::SESSIONS {
         node.apply(Event::Trace(Box::new(asking(&format!("t{at:02}")))));
     }
@@ -150,7 +150,7 @@ fn a_trace_that_gave_its_session_away_has_its_profile_closed_at_its_end() {
         assert_eq!(given.len(), 1, "what it had, when it gave way");
         assert_eq!((given[0].object().spec.bytes.received, given[0].object().spec.is_final), (10, false));
     }
-    // The others stay as long as they do.
+    // The other traces run as long as the refused ones.
     for uid in (0..traffictrace_ebpf::layout::SESSIONS).map(|at| format!("t{at:02}")) {
         let ends = Trace { duration: Duration::from_secs(30), ..asking(&uid) };
         node.apply(Event::Trace(Box::new(ends)));
@@ -182,7 +182,7 @@ fn an_agent_that_is_refused_closes_the_profile_of_the_one_before() {
     first.fake().receive("t1", 70);
     let actions = first.state.shut_down(first.now);
     let Some(Action::Report { report, .. }) = actions.last() else { panic!("{actions:?}") };
-    // The kernel refuses all, or the stacks alone.
+    // The kernel refuses everything, or the stacks only.
     for refuses in [Some(10), None] {
         let mut node = Node::after(vec![report.spec.clone()], 20);
         (node.fake().refuses, node.fake().refuses_stacks) = (refuses, refuses.is_none());
@@ -220,7 +220,7 @@ fn the_controller_says_how_often_profiles_are_made() {
         node.wait(1);
         made = node.profiles.len();
     }
-    // The first one after 60 to 315 s, the next ones after 300 to 375 s more.
+    // The first profile comes after 60 to 315 s, the next ones 300 to 375 s later each.
     assert!((1..=2).contains(&made), "{made}");
     node.wait(2);
     assert_eq!((node.profiles.len(), last(&node).is_final), (made + 1, true));

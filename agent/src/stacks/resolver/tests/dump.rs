@@ -1,5 +1,5 @@
-//! Registers and stacks of other processes, as the kernel's programs would hand them over: a program in C stops a thread
-//! and reads them.
+//! Registers and stacks of other processes, in the form in which the kernel programs hand them over. A program in C
+//! stops a thread and reads them.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     testing::skip,
 };
 
-/// Prints the registers of a stopped thread, and the top of its stack.
+/// Source of a program that prints the registers of a stopped thread, and the top of its stack.
 const SOURCE: &str = r#"
 #include <elf.h>
 #include <stdio.h>
@@ -49,7 +49,7 @@ int main(int argc, char **argv)
 }
 "#;
 
-/// A compiler and its arguments, run in a folder; false if it is not installed.
+/// Runs a compiler with arguments in a folder. Returns false if it is not installed.
 pub(super) fn built(folder: &Path, file: &str, source: &str, command: &[&str]) -> bool {
     fs::write(folder.join(file), source).unwrap();
     let mut builds = Command::new(command[0]);
@@ -63,17 +63,17 @@ pub(super) fn built(folder: &Path, file: &str, source: &str, command: &[&str]) -
     }
 }
 
-/// A program that stands still, and ends with the value.
+/// A program that waits in a system call, and is killed when the value is dropped.
 pub(super) struct Still {
     child: Child,
-    /// The process of the program: the child's, or one of its descendants'.
+    /// The process of the program: the child, or one of its descendants.
     pub(super) pid: u32,
     tid: u32,
     folder: tempfile::TempDir,
 }
 
 impl Still {
-    /// Runs a command, waits until it printed a line, and then until one of its threads reads its standard input.
+    /// Runs a command, waits until it has printed a line, and then until one of its threads reads standard input.
     pub(super) fn run(command: &mut Command) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         if !built(folder.path(), "dump.c", SOURCE, &["cc", "-O1", "-o", "dump", "dump.c"]) {
@@ -103,7 +103,7 @@ impl Still {
                 let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
                 let call = read("syscall");
                 let arguments: Vec<&str> = call.split(' ').collect();
-                // read(0, …), by both architectures' numbers.
+                // read(0, …), by the system call numbers of both architectures.
                 if matches!(arguments[..], ["0" | "63", "0x0", ..]) {
                     self.pid = pid;
                     self.tid = thread.file_name().to_string_lossy().parse().unwrap();
@@ -117,7 +117,7 @@ impl Still {
         false
     }
 
-    /// What the kernel would hand over in a mode.
+    /// Returns what the kernel programs would hand over in a mode.
     pub(super) fn dump(&self, mode: Mode) -> Dump {
         let output = Command::new(self.folder.path().join("dump"))
             .args([self.tid.to_string(), mode.bytes().to_string()])
@@ -132,7 +132,7 @@ impl Still {
         Dump { pid: self.pid, tid: self.tid, registers, bytes, cut }
     }
 
-    /// Lets the program go on.
+    /// Writes to the program's standard input, so that it continues.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         self.child.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
@@ -140,7 +140,7 @@ impl Still {
 
 impl Drop for Still {
     fn drop(&mut self) {
-        // A program in a namespace of its own does not end with the one that made it.
+        // A program in a pid namespace of its own does not end with its parent.
         drop(self.child.stdin.take());
         if self.pid != self.child.id() {
             let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap());

@@ -33,7 +33,7 @@ fn names(stack: &Stack) -> Vec<&str> {
     stack.frames.iter().map(|frame| frame.name.as_str()).collect()
 }
 
-/// Whether these names are among others, in this order, innermost first.
+/// Returns true if the stack has these names in this order, innermost first, possibly with others in between.
 fn has(stack: &Stack, wanted: &[&str]) -> bool {
     let mut names = names(stack).into_iter();
     wanted.iter().all(|wanted| names.any(|name| name == *wanted))
@@ -105,7 +105,7 @@ fn go_with_and_without_symbols() {
         let root = stack.frames.last().unwrap();
         assert!(root.name.starts_with("runtime.goexit"), "{root:?}");
         assert!(has(&stack, &wanted), "{flags:?}: {:#?}", names(&stack));
-        // The kernel finds the same by frame pointers.
+        // The kernel finds the same stack by frame pointers.
         for _ in 0..60 {
             resolver.resolve(&dump.sample());
         }
@@ -123,7 +123,7 @@ fn python_as_the_distribution_has_it() {
     let mut program = Command::new("/usr/bin/python3");
     let Some((_still, _, _, stack)) = whole(program.args(["-c", PYTHON]), Mode::Copy8) else { return };
     assert!(has(&stack, &["_PyEval_EvalFrameDefault", "Py_RunMain", "_start"]), "{:#?}", names(&stack));
-    // Its own functions without a name are one frame.
+    // Python's own nameless functions form one frame.
     let pairs = stack.frames.windows(2);
     assert!(
         pairs.into_iter().all(|pair| !pair[0].name.starts_with('[') || pair[0] != pair[1]),
@@ -134,7 +134,7 @@ fn python_as_the_distribution_has_it() {
 
 #[test]
 fn node_writes_names_in_its_own_namespaces() {
-    // Its own /tmp, and the number 1 for itself.
+    // The process has its own /tmp, and the id 1 in its own pid namespace.
     let inside = "mount -t tmpfs tmpfs /tmp && exec node --perf-basic-prof --interpreted-frames-native-stack -e \"$0\"";
     let run = |command: &mut Command| {
         let Some((_still, _, _, stack)) = whole(command, Mode::Copy32) else { return };
@@ -151,9 +151,9 @@ fn node_writes_names_in_its_own_namespaces() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
-    // Node writes a log of its own to where it runs.
+    // Node writes a log into its working directory.
     command.current_dir(folder.path()).args(["--pid", "--fork", "--mount", "--", "sh", "-c", inside, NODE]);
-    // It complains when its child is killed.
+    // unshare prints an error when its child is killed.
     run(command.stderr(std::process::Stdio::null()));
 }
 
@@ -261,7 +261,7 @@ fn a_process_that_executes_another_program_is_another_one() {
         return;
     };
     assert!(has(&stack, &["inner", "main"]));
-    // A byte of zero: the program goes on to the second.
+    // A zero byte makes the program go on to the second one.
     still.write(&[0]);
     let name = || fs::read_to_string(format!("/proc/{}/comm", dump.pid)).unwrap();
     let until = Instant::now() + std::time::Duration::from_secs(20);
@@ -320,7 +320,7 @@ fn a_process_whose_first_thread_has_ended_is_seen_by_another() {
     assert!(has(&stack, &["inner", "middle", "outer", "work"]), "{:#?}", names(&stack));
 }
 
-/// A resolver that knows one process, and a sample of that; with the folder of its program.
+/// Makes a resolver that knows one process, and a sample of that process. The folder contains its program.
 fn known() -> Option<(tempfile::TempDir, Still, Resolver, Dump)> {
     let folder = tempfile::tempdir().unwrap();
     if !built(folder.path(), "a.c", C, &["cc", "-O1", "-o", "a", "a.c"]) {
@@ -333,7 +333,7 @@ fn known() -> Option<(tempfile::TempDir, Still, Resolver, Dump)> {
 #[test]
 fn the_processes_that_were_idle_for_longest_make_room() {
     let Some((_folder, _still, mut resolver, dump)) = known() else { return };
-    // Numbers that no process has: what is known of them is of this one.
+    // Ids that no process has, with the state of this process.
     for number in 0..300 {
         let program = Program { pid: u32::MAX - number, number: 0 };
         let mut process = Process::look(dump.pid, program, &resolver.shared).unwrap();
@@ -356,7 +356,7 @@ fn the_processes_that_were_idle_for_longest_make_room() {
     );
 }
 
-/// Waits for a second function in a library that is loaded later than the process was looked at.
+/// The program waits in a function of a library that it loads after it was first examined.
 #[test]
 fn code_that_was_mapped_a_moment_ago_is_named_after_a_while() {
     let folder = tempfile::tempdir().unwrap();
@@ -392,7 +392,7 @@ fn code_that_was_mapped_a_moment_ago_is_named_after_a_while() {
 #[test]
 fn a_process_with_too_many_mappings_has_no_stack() {
     let folder = tempfile::tempdir().unwrap();
-    // Neighbours differ, so that the kernel keeps each by itself.
+    // Neighbouring mappings differ, so that the kernel does not join them.
     let source = C.replace("#include <unistd.h>", "#include <unistd.h>\n#include <sys/mman.h>").replace(
         "int main(void) {",
         "int main(void) { for (int i = 0; i < 20000; i++) mmap(0, 4096, PROT_READ | (i % 2 ? PROT_EXEC : 0), \
@@ -411,7 +411,7 @@ fn a_process_with_too_many_mappings_has_no_stack() {
 #[test]
 fn a_process_that_takes_too_much_forgets_what_it_remembers_and_stays() {
     let Some((_folder, _still, mut resolver, dump)) = known() else { return };
-    // Numbers that no process has, each with the most that a process remembers.
+    // Ids that no process has, each with caches at their limits.
     for number in 0..20 {
         let mut process = Process::look(dump.pid, dump.program(), &resolver.shared).unwrap();
         process.fill();
@@ -437,13 +437,13 @@ fn open_files_have_a_bound_for_all_processes() {
                 .unwrap()
         })
         .collect();
-    // Other tests open files, too.
+    // Other tests open files as well.
     assert!(shared.unread.left() < all && count() < before + all + 300, "{before} {}", count());
     drop(processes);
     assert_eq!(shared.unread.left(), all);
 }
 
-/// The resolver moves to a thread of its own.
+/// The resolver must be movable to another thread.
 #[test]
 fn a_resolver_can_be_sent() {
     fn sent<T: Send>(_: T) {}

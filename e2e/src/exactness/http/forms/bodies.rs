@@ -1,4 +1,4 @@
-//! Bodies of HTTP/1 and where they end.
+//! Bodies of HTTP/1 and the ways in which they end.
 
 use super::script;
 use crate::exactness::http::dialogue::{Dialogue, HOST, request, response};
@@ -65,7 +65,7 @@ pub(super) fn all() -> Vec<Dialogue> {
         }),
         script("continue-refused", |d| {
             d.ask("PUT /up", put("/up", 100_000)).answer(417, response(417, 0));
-            // The client sends no body: the connection can only end.
+            // The client sends no body, so the connection cannot be used any more.
         }),
         script("answered-before-the-end-of-the-request", |d| {
             let head = format!("PUT /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 30000\r\n\r\n");
@@ -97,7 +97,7 @@ fn put(path: &str, length: usize) -> String {
     format!("PUT {path} HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
 }
 
-/// Sends this body both ways, and asks once more.
+/// Sends this body in both directions, and then one more request.
 fn up_and_down(d: &mut Dialogue, body: &str) {
     let length = body.len();
     d.ask("PUT /up", format!("PUT /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n{body}"));

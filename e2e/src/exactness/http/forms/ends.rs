@@ -1,4 +1,4 @@
-//! How connections of HTTP/1 end.
+//! The ways in which HTTP/1 connections end.
 
 use super::script;
 use crate::exactness::http::dialogue::{

@@ -1,4 +1,4 @@
-//! Heads of HTTP/1: their lines, their pieces, their order.
+//! Heads of HTTP/1: their lines, their order, and their division into writes.
 
 use super::script;
 use crate::exactness::http::dialogue::{Dialogue, HOST, request, response};
@@ -38,7 +38,7 @@ pub(super) fn all() -> Vec<Dialogue> {
             d.ask("GET /next", request("GET /next")).answer(204, "HTTP/1.1 204 None\r\n\r\n");
         }),
         script("head-too-large", |d| {
-            // A client that was seen to wait for its answers loses no request behind the large one.
+            // The client has been seen waiting for its answers, so no request after the large one is lost.
             for path in ["/1", "/2"] {
                 d.ask(&format!("GET {path}"), request(&format!("GET {path}"))).answer(200, response(200, 1));
             }

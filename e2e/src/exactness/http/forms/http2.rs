@@ -1,4 +1,4 @@
-//! HTTP/2 by prior knowledge, frame by frame.
+//! HTTP/2 with prior knowledge, frame by frame.
 
 use super::script;
 use crate::exactness::http::{
@@ -137,7 +137,7 @@ pub(super) fn all() -> Vec<Dialogue> {
             let response = frame(HEADERS, END_HEADERS | END_STREAM, 1, &kept_fields(&[(":status", "201")]));
             d.know(known("GET", "/table", Some(201), first.len(), response.len()));
             d.say(Client, first).say(Server, response);
-            // The newest entry has number 62: the path; the others are behind it.
+            // The newest entry of the table has index 62: the path. Older entries have higher indexes.
             let indexed =
                 [&[0x80 | 65, 0x80 | 64, 0x80 | 63][..], &fields(&[(":path", "/indexed")])].concat();
             let second = frame(HEADERS, END_HEADERS | END_STREAM, 3, &indexed);
@@ -188,7 +188,7 @@ fn interleaved(d: &mut Dialogue) {
     }
 }
 
-/// Statuses of gRPC: in trailers, in a head without a body, and none at all.
+/// gRPC statuses: in trailers, in a head without a body, and a missing one.
 fn grpc(d: &mut Dialogue) {
     const TYPE: (&str, &str) = ("content-type", "application/grpc+proto");
     begin(d);

@@ -1,4 +1,4 @@
-//! The forms of HTTP, each a script.
+//! The forms of HTTP, each as a script.
 
 mod bodies;
 mod ends;
@@ -8,12 +8,12 @@ mod switching;
 
 use super::dialogue::Dialogue;
 
-/// Every script.
+/// Returns all scripts.
 pub(super) fn all() -> Vec<Dialogue> {
     [heads::all(), bodies::all(), ends::all(), switching::all(), http2::all()].into_iter().flatten().collect()
 }
 
-/// A script, written by a function.
+/// Makes a script, whose turns `write` adds.
 fn script(name: &'static str, write: impl FnOnce(&mut Dialogue)) -> Dialogue {
     let mut dialogue = Dialogue::new(name);
     write(&mut dialogue);
