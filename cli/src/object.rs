@@ -66,8 +66,12 @@ pub(crate) fn parameters(dry_run: bool) -> PostParams {
     PostParams { dry_run, field_manager: Some(MANAGER.to_owned()) }
 }
 
-/// Deletes a trace; one that is gone already is fine.
-pub(crate) async fn delete(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Result<(), CliError> {
+/// Deletes a trace. `false`: it is gone already.
+pub(crate) async fn delete(
+    cluster: &Cluster,
+    trace: &TrafficTrace,
+    stop: &mut Stop,
+) -> Result<bool, CliError> {
     let name = trace.name_any();
     // Of that name there may be another by now.
     let preconditions = Preconditions { uid: trace.uid(), resource_version: None };
@@ -81,11 +85,8 @@ pub(crate) async fn delete(cluster: &Cluster, trace: &TrafficTrace, stop: &mut S
             () = stop.asked(2) => break "the command was asked twice to end".to_owned(),
         };
         let error = match answer {
-            Ok(Ok(_)) => {
-                say(&format!("{} deleted", full_name(trace)));
-                return Ok(());
-            }
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => return Ok(()),
+            Ok(Ok(_)) => return Ok(true),
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => return Ok(false),
             Ok(Err(error)) => CliError::of(error, &cluster.url).to_string(),
             Err(_) => format!("no answer from {} within {} s", cluster.url, DELETING.as_secs()),
         };

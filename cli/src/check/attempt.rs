@@ -15,8 +15,9 @@ use crate::{
     stop::Stop,
 };
 
-/// Longest time that answers are awaited.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time that the controller's answer is awaited, and those of the nodes.
+const CONTROLLER: Duration = Duration::from_secs(5);
+const NODES: Duration = Duration::from_secs(10);
 
 /// Traces all pods of the namespace until every node has reported, or the time is over; then deletes the trace.
 pub(super) async fn run(cluster: &Cluster, stop: &mut Stop) -> Result<Attempt, CliError> {
@@ -39,9 +40,10 @@ pub(super) async fn run(cluster: &Cluster, stop: &mut Stop) -> Result<Attempt, C
 
 async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Result<Attempt, CliError> {
     let mut watch = Watch::new(cluster, trace);
-    let deadline = Instant::now() + PATIENCE;
+    let begin = Instant::now();
     let mut attempt = Attempt::default();
     loop {
+        let deadline = begin + if attempt.controller_answers { NODES } else { CONTROLLER };
         let event = tokio::select! {
             event = timeout_at(deadline, watch.next()) => event,
             () = stop.asked(1) => return Ok(attempt),

@@ -7,7 +7,7 @@ use traffictrace_crd::{VERSION, human::number_of};
 /// Oldest minor version of Kubernetes 1 that is supported.
 const OLDEST: u32 = 30;
 /// Resources that a trace needs.
-const RESOURCES: [&str; 3] = ["traffictraces", "traffictracereports", "traffictraceprofiles"];
+pub(super) const RESOURCES: [&str; 3] = ["traffictraces", "traffictracereports", "traffictraceprofiles"];
 
 /// The answer of `check`; its JSON is the document that scripts read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -186,6 +186,7 @@ impl Findings {
         };
         let advice = obstacles.into_iter().map(|(_, advice)| advice).filter(|advice| !advice.is_empty());
         self.advice = advice.chain(self.hints()).collect();
+        self.advice.dedup();
         self
     }
 

@@ -30,7 +30,9 @@ pub(super) fn not_ready(pod: &Pod) -> Option<String> {
         return None;
     }
     let told = |reason: &str, message: Option<&String>| {
-        let message = message.map(|message| format!(": {}", printable(message.trim()))).unwrap_or_default();
+        let message = message
+            .map(|message| format!(": {}", printable(message.trim().trim_end_matches('.'))))
+            .unwrap_or_default();
         format!("{}{message}", printable(reason))
     };
     let states = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
@@ -50,7 +52,12 @@ pub(super) fn not_ready(pod: &Pod) -> Option<String> {
     }
     if let Some(scheduled) = condition("PodScheduled").filter(|scheduled| scheduled.status == "False") {
         let reason = scheduled.reason.clone().unwrap_or_else(|| "Unscheduled".to_owned());
-        return Some(told(&reason, scheduled.message.as_ref()));
+        // What preemption could not do either says nothing more.
+        let message = scheduled
+            .message
+            .as_ref()
+            .map(|text| text.split(" preemption:").next().unwrap_or(text).to_owned());
+        return Some(told(&reason, message.as_ref()));
     }
     let phase = status.phase.unwrap_or_else(|| "Pending".to_owned());
     match (status.reason, phase.as_str()) {

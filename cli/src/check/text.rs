@@ -2,7 +2,7 @@
 
 use traffictrace_crd::{VERSION, human::printable};
 
-use super::findings::Findings;
+use super::findings::{Findings, RESOURCES};
 
 /// The findings, the conclusion first.
 pub(super) fn of(findings: &Findings) -> String {
@@ -21,9 +21,13 @@ pub(super) fn of(findings: &Findings) -> String {
         line("", &format!("{VERSION} lacks {}", definitions.missing.join(", ")));
     }
     let rights = |allowed| {
-        let some = findings.rights.iter().filter(move |right| right.allowed == allowed);
-        let some: Vec<String> = some.map(|right| format!("{} {}", right.verb, right.resource)).collect();
-        some.join(", ")
+        let of = |resource: &str| {
+            let some =
+                findings.rights.iter().filter(|right| right.allowed == allowed && right.resource == resource);
+            let verbs: Vec<&str> = some.map(|right| right.verb).collect();
+            (!verbs.is_empty()).then(|| format!("{} {resource}", verbs.join(", ")))
+        };
+        RESOURCES.into_iter().filter_map(of).collect::<Vec<_>>().join("; ")
     };
     for (name, allowed, none) in [("Allowed", true, "nothing"), ("Not allowed", false, "")] {
         match rights(allowed).as_str() {
@@ -105,7 +109,7 @@ Tracing works in the namespace shop, on 2 of 3 nodes.
 
   API server    v1.30.4 at https://k
   Definitions   v1alpha1
-  Allowed       create traffictraces, list traffictraceprofiles
+  Allowed       create traffictraces; list traffictraceprofiles
   Controller    ready (s/controller, image t:1)
   Agents        ready on 2 of 3 nodes (s/agent, image t:1)
                 n3: no agent: taint

@@ -94,8 +94,8 @@ enum News {
     Numbers(Snapshot),
     /// The API server cannot be reached. The numbers are the last ones.
     Unreachable(Snapshot, CliError),
-    /// Some seconds have passed since the beginning.
-    Late(Duration),
+    /// Nothing has changed for some seconds.
+    Late,
     /// Nothing more will come. The numbers are the last ones, where they have changed.
     Over(Ending, Option<Snapshot>),
 }
@@ -122,7 +122,7 @@ impl Followed<'_> {
             () = moment(self.end) => News::Over(Ending::Asked, None),
             () = moment(self.late) => {
                 self.late = None;
-                News::Late(LATE)
+                News::Late
             }
             event = self.watch.next() => self.apply(event),
         }
@@ -210,14 +210,16 @@ async fn first_numbers(followed: &mut Followed<'_>) -> First {
                 outage.over();
                 if let Some(news) = progress.news(&followed.trace) {
                     say(&news);
+                    // What is awaited now has its own time.
+                    followed.late = Some(Instant::now() + LATE);
                 }
                 if progress::phase(&followed.trace) == Some(Phase::Running) {
                     return First::Numbers(snapshot);
                 }
             }
             News::Unreachable(_, error) => outage.begin(&error),
-            News::Late(passed) => {
-                if let Some(missing) = progress::missing(&followed.trace, passed.as_secs()) {
+            News::Late => {
+                if let Some(missing) = progress::missing(&followed.trace, LATE.as_secs()) {
                     say(&missing);
                 }
             }
@@ -262,7 +264,7 @@ async fn print(
                 outage.begin(&error);
                 (None, None)
             }
-            News::Late(_) => (None, None),
+            News::Late => (None, None),
             News::Over(ending @ Ending::Completed, snapshot) => (snapshot, Some(ending)),
             News::Over(ending, _) => return Ok(ending),
         };

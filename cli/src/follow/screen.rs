@@ -33,7 +33,7 @@ pub(super) async fn run(
         let (snapshot, over) = match news {
             News::Numbers(snapshot) => (Some(snapshot), None),
             News::Unreachable(snapshot, _) => (Some(snapshot), None),
-            News::Late(_) => (None, None),
+            News::Late => (None, None),
             News::Over(ending, snapshot) => (snapshot, Some(ending)),
         };
         if let Some(snapshot) = snapshot {

@@ -17,6 +17,8 @@ use crate::{
 
 /// Seconds after which a watch is asked for anew. A connection that was dropped without a word is noticed 5 s later.
 const WATCH_SECONDS: u32 = 30;
+/// Time for which a watch that worked may be refused: an API server that has just started does not know all rights yet.
+const REFUSED: Duration = Duration::from_secs(30);
 /// Shortest and longest pause before the next attempt.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
@@ -41,6 +43,9 @@ pub(crate) struct Watch {
     uid: String,
     events: BoxStream<'static, watcher::Result<watcher::Event<TrafficTrace>>>,
     is_seen: bool,
+    /// Whether the API server has answered before.
+    has_worked: bool,
+    refused_since: Option<Instant>,
     failures: u32,
     next_attempt: Option<Instant>,
 }
@@ -57,7 +62,17 @@ impl Watch {
         let name = trace.name_any();
         let events = events(cluster, &name);
         let uid = trace.uid().unwrap_or_default();
-        Self { cluster: cluster.clone(), name, uid, events, is_seen: false, failures: 0, next_attempt: None }
+        Self {
+            cluster: cluster.clone(),
+            name,
+            uid,
+            events,
+            is_seen: false,
+            has_worked: false,
+            refused_since: None,
+            failures: 0,
+            next_attempt: None,
+        }
     }
 
     /// The next news. Nothing is lost when this is not awaited to its end.
@@ -72,7 +87,7 @@ impl Watch {
             match self.events.next().await {
                 Some(Ok(watcher::Event::Init)) => self.is_seen = false,
                 Some(Ok(watcher::Event::InitApply(trace) | watcher::Event::Apply(trace))) => {
-                    self.failures = 0;
+                    (self.failures, self.refused_since, self.has_worked) = (0, None, true);
                     if trace.uid().unwrap_or_default() != self.uid {
                         return Event::Gone;
                     }
@@ -102,11 +117,15 @@ impl Watch {
             // The watcher goes on by itself.
             watcher::Error::NoResourceVersion => return None,
         };
-        let is_final = match &error {
+        let is_refused = match &error {
             // What is too old to be watched from is listed anew.
             kube::Error::Api(status) if status.code == 410 => return None,
             kube::Error::Api(status) => matches!(status.code, 401 | 403) || is_unknown_resource(status),
             _ => false,
+        };
+        let is_final = is_refused && {
+            let since = *self.refused_since.get_or_insert_with(Instant::now);
+            !self.has_worked || since.elapsed() >= REFUSED
         };
         let error = self.cluster.explain(error).await;
         Some(if is_final { Event::Refused(error) } else { Event::Interrupted(error) })

@@ -172,7 +172,10 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
         return result;
     }
     let deleted = object::delete(&cluster, &trace, &mut stop).await;
-    result.and_then(|code| deleted.map(|()| code))
+    if deleted.as_ref().is_ok_and(|is_deleted| *is_deleted) {
+        say(&format!("{} deleted", object::full_name(&trace)));
+    }
+    result.and_then(|code| deleted.map(|_| code))
 }
 
 /// The object of the command line.
