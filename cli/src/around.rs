@@ -114,6 +114,29 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
+    use crate::testing::{cluster, forbidden, running};
+
+    #[tokio::test]
+    async fn what_may_not_be_read_is_left_out() {
+        let trace = running();
+        let uid = trace.uid().unwrap();
+        let report = |uid: &str, node: &str| json!({"metadata": {"name": node}, "traceName": "checkout", "traceUID": uid, "nodeName": node});
+        let cluster = cluster(move |path| {
+            if path.contains("/events") {
+                return forbidden();
+            }
+            // A label can be of anybody's making.
+            (200, json!({"metadata": {}, "items": [report(&uid, "a"), report("another", "b")]}))
+        });
+        let around = Around::of(&cluster, &trace).await.unwrap();
+        assert_eq!(around.events, None);
+        let nodes: Vec<_> = around.reports.unwrap().into_iter().map(|report| report.node_name).collect();
+        assert_eq!(nodes, ["a"]);
+        let gone = crate::testing::cluster(|_| {
+            (500, json!({"code": 500, "message": "broken", "reason": "InternalError"}))
+        });
+        assert!(Around::of(&gone, &trace).await.is_err());
+    }
 
     #[test]
     fn events_are_in_their_order_and_counted() {

@@ -143,24 +143,11 @@ pub(crate) fn functions(graph: &Graph) -> Functions {
 
 #[cfg(test)]
 mod tests {
-    use traffictrace_crd::TrafficTraceProfileSpec;
+    use serde_json::json;
     use traffictrace_profile::testing::graph;
 
     use super::*;
-
-    /// The profile of a node as its agent writes it.
-    fn profile(uid: &str, node: &str, graph: &Graph) -> TrafficTraceProfile {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let spec = TrafficTraceProfileSpec {
-            trace_uid: uid.to_owned(),
-            node_name: node.to_owned(),
-            profile: STANDARD.encode(graph.pprof().unwrap()),
-            ..TrafficTraceProfileSpec::default()
-        };
-        let mut profile = TrafficTraceProfile { metadata: Default::default(), spec };
-        profile.metadata.name = Some(format!("{uid}.{node}"));
-        profile
-    }
+    use crate::testing::{cluster, forbidden, profile, running};
 
     #[test]
     fn the_profiles_of_the_trace_add_up() {
@@ -177,6 +164,32 @@ mod tests {
         assert_eq!((profiles.count, profiles.empty), (2, vec!["c".to_owned()]));
         assert_eq!(profiles.graph.total(Way::Sent, By::Bytes), 110);
         assert_eq!(profiles.graph.total(Way::Received, By::Bytes), 5);
+    }
+
+    #[tokio::test]
+    async fn all_answers_of_the_api_server_are_read() {
+        let trace = running();
+        let uid = trace.uid().unwrap();
+        let cluster = cluster(move |path| {
+            assert!(path.contains(&format!("labelSelector=traffictrace.dev%2Ftrace-uid%3D{uid}")), "{path}");
+            let is_second = path.contains("continue=more");
+            let bytes = if is_second { 1 } else { 1000 };
+            let profile = profile(&uid, &format!("n{bytes}"), &graph(&[(Way::Sent, &["main"], bytes, 1)]));
+            let next = if is_second { "" } else { "more" };
+            let list = json!({
+                "kind": "TrafficTraceProfileList", "apiVersion": "traffictrace.dev/v1alpha1",
+                "metadata": {"continue": next}, "items": [profile],
+            });
+            (200, list)
+        });
+        let profiles = of(&cluster, &trace).await.unwrap();
+        assert_eq!((profiles.count, profiles.graph.total(Way::Sent, By::Bytes)), (2, 1001));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_profiles_is_told_so() {
+        let error = of(&cluster(|_| forbidden()), &running()).await.unwrap_err();
+        assert_eq!(error.to_string(), "Error from server (Forbidden): no");
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! `kubectl traffictrace report`: a trace as one HTML file, to send to a colleague.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use kube::ResourceExt as _;
 use traffictrace_crd::{Phase, TrafficTrace, human};
@@ -12,7 +16,9 @@ use crate::{
     asked,
     cluster::{Cluster, ClusterArgs},
     error::CliError,
+    follow::{Seen, await_end},
     profiles, snapshot,
+    stop::Stop,
     text::say,
 };
 
@@ -25,7 +31,10 @@ use crate::{
 #[command(after_help = "\
 Examples:
   # The trace checkout of the namespace shop, as a page
-  kubectl traffictrace report checkout -n shop -o checkout.html --title 'Who floods the uplink?'")]
+  kubectl traffictrace report checkout -n shop -o checkout.html --title 'Who floods the uplink?'
+
+  # The same with the totals over time, when the trace is over
+  kubectl traffictrace report checkout -o checkout.html --follow")]
 pub(crate) struct Args {
     /// Name of the trace.
     #[arg(value_name = "TRACE")]
@@ -38,39 +47,66 @@ pub(crate) struct Args {
     /// Heading of the page [default: the name of the trace].
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
+
+    /// Wait for the end of the trace, and show the totals over the time from now on. Ctrl-C ends earlier, and still writes.
+    #[arg(long)]
+    follow: bool,
 }
 
 pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, CliError> {
-    let failed = |error| CliError::Failed(format!("cannot write {}: {error}", args.output.display()));
-    file::check(&args.output).map_err(failed)?;
+    check(&args.output)?;
     let cluster = cluster.connect().await?;
-    let trace = cluster.trace(&args.name).await?;
-    let page = page(&cluster, &trace, args.title.as_deref(), Series::default()).await?;
-    file::write(&args.output, page.as_bytes()).map_err(failed)?;
-    say(&written(&args.output, &page));
-    Ok(ExitCode::SUCCESS)
+    let mut seen = Seen::new(cluster.trace(&args.name).await?);
+    let mut result = Ok(ExitCode::SUCCESS);
+    if args.follow && !is_over(&seen.trace) {
+        let mut stop = Stop::listen()?;
+        say("Following the trace to its end. Ctrl-C ends earlier.");
+        let ending = await_end(&cluster, &mut seen, &mut stop).await;
+        result = ending.result(&format!("{}/{}", cluster.namespace, args.name));
+    }
+    write(&cluster, seen, args.title.as_deref(), &args.output).await?;
+    result
 }
 
-/// What was written, in a sentence.
-pub(crate) fn written(path: &std::path::Path, page: &str) -> String {
-    format!("{} of report in {}: open it in a browser.", human::bytes(page.len() as u64), path.display())
+fn is_over(trace: &TrafficTrace) -> bool {
+    let phase = trace.status.as_ref().and_then(|status| status.phase);
+    matches!(phase, Some(Phase::Completed | Phase::Failed))
 }
 
-/// The page of a trace, with its totals over time as far as they were followed.
-pub(crate) async fn page(
+/// Makes sure that a report can be written, before a trace is made for it.
+pub(crate) fn check(path: &Path) -> Result<(), CliError> {
+    file::check(path).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> CliError {
+    CliError::Failed(format!("cannot write {}: {error}", path.display()))
+}
+
+/// Writes the report of a trace, and says where it is.
+pub(crate) async fn write(
     cluster: &Cluster,
-    trace: &TrafficTrace,
+    seen: Seen,
     title: Option<&str>,
-    series: Series,
-) -> Result<String, CliError> {
-    let around = Around::of(cluster, trace).await?;
+    path: &Path,
+) -> Result<(), CliError> {
+    let Seen { trace, series } = seen;
+    // Of one status alone the mean is known, which is no curve.
+    let series = if series.moments().len() > 2 { series } else { Series::default() };
+    let around = Around::of(cluster, &trace).await?;
     let graph = match trace.spec.stacks {
-        Some(_) => Some(profiles::of(cluster, trace).await?).filter(|profiles| profiles.count > 0),
+        Some(_) => Some(profiles::of(cluster, &trace).await?).filter(|profiles| profiles.count > 0),
         None => None,
     };
     let graph = graph.map(|profiles| profiles.graph);
-    let report = report(trace, &around, title, series, graph.as_ref());
-    html(&report).map_err(|error| CliError::Failed(error.to_string()))
+    let report = report(&trace, &around, title, series, graph.as_ref());
+    let page = html(&report).map_err(|error| CliError::Failed(error.to_string()))?;
+    file::write(path, page.as_bytes()).map_err(|error| cannot_write(path, &error))?;
+    say(&format!(
+        "The report is {} ({}): open it in a browser.",
+        path.display(),
+        human::bytes(page.len() as u64)
+    ));
+    Ok(())
 }
 
 fn report(
@@ -90,13 +126,12 @@ fn report(
         functions.functions = profiles::functions(graph).functions;
     }
     let name = || format!("Trace {}/{}", trace.namespace().unwrap_or_default(), trace.name_any());
-    let is_over = trace.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Completed));
     Report {
         title: title.map_or_else(name, str::to_owned),
         asked: asked::pairs(trace),
         command: asked::command(trace),
         began: snapshot.start_time,
-        ended: snapshot.end_time.filter(|_| is_over),
+        ended: snapshot.end_time.filter(|_| is_over(trace)),
         series,
         flame_graph,
         snapshot,
@@ -108,7 +143,9 @@ mod tests {
     use traffictrace_profile::{Way, testing::graph};
 
     use super::*;
-    use crate::testing::{HOSTILE, completed, created, hostile, running};
+    use traffictrace_view::report::Moment;
+
+    use crate::testing::{HOSTILE, cluster, completed, created, hostile, profile, running};
 
     fn written_page(trace: &TrafficTrace, graph: Option<&Graph>) -> String {
         html(&report(trace, &Around::default(), None, Series::default(), graph)).unwrap()
@@ -148,6 +185,35 @@ mod tests {
         let report = report(&created(), &Around::default(), Some("Why?"), Series::default(), None);
         assert_eq!((report.title.as_str(), report.ended), ("Why?", None));
         html(&report).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_followed_is_a_curve_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.html");
+        let uid = running().uid().unwrap();
+        let cluster = cluster(move |url| {
+            let profile = profile(&uid, "a", &graph(&[(Way::Received, &["main", "recv_all"], 700, 1)]));
+            let items = if url.contains("profiles") {
+                vec![serde_json::to_value(profile).unwrap()]
+            } else {
+                Vec::new()
+            };
+            (200, serde_json::json!({"metadata": {}, "items": items}))
+        });
+        let mut seen = Seen::new(running());
+        write(&cluster, Seen { series: seen.series.clone(), trace: seen.trace.clone() }, None, &path)
+            .await
+            .unwrap();
+        let page = std::fs::read_to_string(&path).unwrap();
+        assert!(page.contains("recv_all") && page.contains("No course over time"), "a curve of one status");
+        let later =
+            Moment { time: crate::testing::at("14:07:00"), rx_bytes: 60_000_000, tx_bytes: 190_840_832 };
+        seen.series.add(later);
+        write(&cluster, seen, None, &path).await.unwrap();
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("No course over time"), "no curve");
+        let error = check(&folder.path().join("none/x.html")).unwrap_err().to_string();
+        assert!(error.starts_with("error: cannot write ") && error.contains("x.html"), "{error}");
     }
 
     #[test]

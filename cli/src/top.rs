@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use crate::{
     cluster::ClusterArgs,
     error::CliError,
-    follow::{FollowArgs, Output, Plan, follow},
+    follow::{FollowArgs, Output, Plan, Seen, follow},
     stop::Stop,
 };
 
@@ -50,6 +50,6 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     let cluster = cluster.connect().await?;
     let trace = cluster.trace(&args.name).await?;
     let plan = Plan { args: &args.follow, output: args.output, filter: String::new(), limit: args.duration };
-    let ending = follow(&cluster, trace, &plan, &mut stop).await?;
+    let ending = follow(&cluster, &mut Seen::new(trace), &plan, &mut stop).await?;
     ending.result(&format!("{}/{}", cluster.namespace, args.name))
 }

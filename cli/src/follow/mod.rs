@@ -11,7 +11,13 @@ use clap::Args;
 use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep_until};
 use traffictrace_crd::{Phase, TrafficTrace};
-use traffictrace_view::{Snapshot, args::ViewArgs, live, losses, snapshot::State};
+use traffictrace_view::{
+    Snapshot,
+    args::ViewArgs,
+    live, losses,
+    report::{Moment, Series},
+    snapshot::State,
+};
 
 pub(crate) use self::{
     printer::Output,
@@ -100,11 +106,38 @@ enum News {
     Over(Ending, Option<Snapshot>),
 }
 
+/// The last state of a trace that is followed, and its totals over time.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) trace: TrafficTrace,
+    pub(crate) series: Series,
+}
+
+impl Seen {
+    /// A trace that was just read.
+    pub(crate) fn new(trace: TrafficTrace) -> Self {
+        let mut seen = Self { trace, series: Series::default() };
+        seen.note();
+        seen
+    }
+
+    /// Adds the totals of the trace as it is now.
+    fn note(&mut self) {
+        let status = self.trace.status.as_ref();
+        let Some(status) = status.filter(|status| status.update_time.is_some()) else { return };
+        if let Some(start) = &status.start_time {
+            // A trace begins without bytes. Once there are later moments, this adds nothing.
+            self.series.add(Moment { time: start.0, ..Moment::default() });
+        }
+        self.series.add(Moment::from(&snapshot::of(&self.trace)));
+    }
+}
+
 /// A trace that is followed.
 struct Followed<'a> {
     watch: Watch,
     stop: &'a mut Stop,
-    trace: TrafficTrace,
+    seen: &'a mut Seen,
     late: Option<Instant>,
     end: Option<Instant>,
 }
@@ -130,7 +163,10 @@ impl Followed<'_> {
 
     fn apply(&mut self, event: Event) -> News {
         match event {
-            Event::Trace(trace) => self.trace = *trace,
+            Event::Trace(trace) => {
+                self.seen.trace = *trace;
+                self.seen.note();
+            }
             Event::Gone => return News::Over(Ending::Deleted, Some(self.snapshot_in(State::Deleted))),
             Event::Interrupted(error) => {
                 return News::Unreachable(self.snapshot_in(State::Unreachable), error);
@@ -139,18 +175,19 @@ impl Followed<'_> {
                 return News::Over(Ending::Refused(error), Some(self.snapshot_in(State::Unreachable)));
             }
         }
-        match progress::phase(&self.trace) {
-            Some(Phase::Completed) => News::Over(Ending::Completed, Some(snapshot::of(&self.trace))),
+        let trace = &self.seen.trace;
+        match progress::phase(trace) {
+            Some(Phase::Completed) => News::Over(Ending::Completed, Some(snapshot::of(trace))),
             Some(Phase::Failed) => {
-                News::Over(Ending::Failed(progress::failure(&self.trace)), Some(snapshot::of(&self.trace)))
+                News::Over(Ending::Failed(progress::failure(trace)), Some(snapshot::of(trace)))
             }
-            _ => News::Numbers(snapshot::of(&self.trace)),
+            _ => News::Numbers(snapshot::of(trace)),
         }
     }
 
     /// The last numbers, in another state.
     fn snapshot_in(&self, state: State) -> Snapshot {
-        Snapshot { state, ..snapshot::of(&self.trace) }
+        Snapshot { state, ..snapshot::of(&self.seen.trace) }
     }
 }
 
@@ -161,7 +198,7 @@ impl Followed<'_> {
 /// [`CliError`] when the output cannot be written, or the filter not be read.
 pub(crate) async fn follow(
     cluster: &Cluster,
-    trace: TrafficTrace,
+    seen: &mut Seen,
     plan: &Plan<'_>,
     stop: &mut Stop,
 ) -> Result<Ending, CliError> {
@@ -170,12 +207,12 @@ pub(crate) async fn follow(
     let table = view.table(plan.args.top.unwrap_or(20), &plan.filter).map_err(wrong_filter)?;
     let printer = Printer::new(plan.output, table, plan.args.top.unwrap_or(usize::MAX));
     let now = Instant::now();
-    let subject = format!("trace {}/{}", cluster.namespace, trace.name_any());
+    let subject = format!("trace {}/{}", cluster.namespace, seen.trace.name_any());
     let settings = view.screen(subject, &plan.filter).map_err(wrong_filter)?;
     let mut followed = Followed {
-        watch: Watch::new(cluster, &trace),
+        watch: Watch::new(cluster, &seen.trace),
         stop,
-        trace,
+        seen,
         late: Some(now + LATE),
         end: plan.limit.map(|limit| now + limit),
     };
@@ -195,6 +232,21 @@ pub(crate) async fn follow(
     print(&mut followed, printer, first, plan.args.count.unwrap_or(u64::MAX)).await
 }
 
+/// Follows a trace to its end, or until the user has waited enough, without showing it.
+pub(crate) async fn await_end(cluster: &Cluster, seen: &mut Seen, stop: &mut Stop) -> Ending {
+    let watch = Watch::new(cluster, &seen.trace);
+    let mut followed = Followed { watch, stop, seen, late: None, end: None };
+    let mut outage = Outage::default();
+    loop {
+        match followed.next().await {
+            News::Numbers(_) => outage.over(),
+            News::Unreachable(_, error) => outage.begin(&error),
+            News::Late => {}
+            News::Over(ending, _) => return ending,
+        }
+    }
+}
+
 enum First {
     Numbers(Snapshot),
     Over(Ending, Option<Snapshot>),
@@ -208,18 +260,18 @@ async fn first_numbers(followed: &mut Followed<'_>) -> First {
         match followed.next().await {
             News::Numbers(snapshot) => {
                 outage.over();
-                if let Some(news) = progress.news(&followed.trace) {
+                if let Some(news) = progress.news(&followed.seen.trace) {
                     say(&news);
                     // What is awaited now has its own time.
                     followed.late = Some(Instant::now() + LATE);
                 }
-                if progress::phase(&followed.trace) == Some(Phase::Running) {
+                if progress::phase(&followed.seen.trace) == Some(Phase::Running) {
                     return First::Numbers(snapshot);
                 }
             }
             News::Unreachable(_, error) => outage.begin(&error),
             News::Late => {
-                if let Some(missing) = progress::missing(&followed.trace, LATE.as_secs()) {
+                if let Some(missing) = progress::missing(&followed.seen.trace, LATE.as_secs()) {
                     say(&missing);
                 }
             }

@@ -5,7 +5,7 @@ pub(crate) mod selector;
 mod spec;
 mod target;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::ValueEnum;
 use kube::ResourceExt as _;
@@ -19,8 +19,8 @@ use self::{
 use crate::{
     cluster::ClusterArgs,
     error::CliError,
-    follow::{FollowArgs, Output, Plan, follow},
-    object,
+    follow::{FollowArgs, Output, Plan, Seen, follow},
+    object, report,
     stop::Stop,
     text::say,
 };
@@ -45,6 +45,9 @@ Examples:
   # HTTP requests, and which code sends and receives; keep the trace for a report
   kubectl traffictrace run -l app=web --http --stacks --keep checkout
 
+  # Five minutes, and a page about them to send to a colleague
+  kubectl traffictrace run -l app=web --duration 5m --report web.html
+
   # One line of JSON for each report
   kubectl traffictrace run -l 'app in (web, api),!canary' -o json --duration 1m
 
@@ -67,6 +70,10 @@ pub(crate) struct Args {
     /// Keep the trace at the end of this command. It goes on until --duration has passed.
     #[arg(long)]
     keep: bool,
+
+    /// Write a report of the trace to this file at the end, as the command report does, with the totals over time.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 
     /// Print what would be created, as this machine (client) or the API server (server) would take it, and create nothing.
     #[arg(
@@ -153,6 +160,9 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
         return dry_run::run(args, &target, name, &cluster.connect().await?).await;
     }
     let output = args.output().map_err(CliError::Usage)?;
+    if let Some(path) = &args.report {
+        report::check(path)?;
+    }
     let mut stop = Stop::listen()?;
     let cluster = cluster.connect().await?;
     let found = target.find(&cluster).await?;
@@ -164,9 +174,18 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     }
     let filter = found.pod.map(|pod| format!("pod:{pod}")).unwrap_or_default();
     let plan = Plan { args: &args.follow, output, filter, limit: None };
-    let followed = follow(&cluster, trace.clone(), &plan, &mut stop).await;
+    let mut seen = Seen::new(trace.clone());
+    let followed = follow(&cluster, &mut seen, &plan, &mut stop).await;
     let label = format!("{}/{}", cluster.namespace, trace.name_any());
-    let result = followed.and_then(|ending| ending.result(&label));
+    let mut result = followed.and_then(|ending| ending.result(&label));
+    if let Some(path) = &args.report {
+        // Profiles go with their trace, so the report comes before its end.
+        let reported = tokio::select! {
+            reported = report::write(&cluster, seen, None, path) => reported,
+            () = stop.asked(2) => Err(CliError::Failed("the report was not written: the command was to end".to_owned())),
+        };
+        result = result.and_then(|code| reported.map(|()| code));
+    }
     if args.keep {
         say(&object::kept(&trace, &cluster.namespace));
         return result;

@@ -1,10 +1,54 @@
 //! Traces as the API server has them, for tests.
 
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::client::Body;
+use serde_json::{Value, json};
 use traffictrace_crd::{
-    Phase, TrafficTrace, TrafficTraceSpec, TrafficTraceStatus, condition_reason as reason,
-    condition_type as kind,
+    Phase, TrafficTrace, TrafficTraceProfile, TrafficTraceProfileSpec, TrafficTraceSpec, TrafficTraceStatus,
+    condition_reason as reason, condition_type as kind,
 };
+use traffictrace_profile::Graph;
+
+use crate::cluster::Cluster;
+
+/// A cluster whose API server answers each path with a status and an object, for tests of requests.
+pub(crate) fn cluster(answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static) -> Cluster {
+    let answer = Arc::new(answer);
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (status, object) = answer(&request.uri().to_string());
+            let body = Body::from(object.to_string().into_bytes());
+            http::Response::builder().status(status).body(body)
+        }
+    });
+    let client = kube::Client::new(service, "shop");
+    Cluster { client, url: "https://k".to_owned(), namespace: "shop".to_owned() }
+}
+
+/// The answer to somebody who may not do that.
+pub(crate) fn forbidden() -> (u16, Value) {
+    let status =
+        json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no"});
+    (403, status)
+}
+
+/// The profile of a node as its agent writes it.
+pub(crate) fn profile(trace_uid: &str, node: &str, graph: &Graph) -> TrafficTraceProfile {
+    let spec = TrafficTraceProfileSpec {
+        trace_uid: trace_uid.to_owned(),
+        node_name: node.to_owned(),
+        profile: STANDARD.encode(graph.pprof().unwrap()),
+        ..TrafficTraceProfileSpec::default()
+    };
+    let mut profile = TrafficTraceProfile { metadata: ObjectMeta::default(), spec };
+    profile.metadata.name = Some(format!("{trace_uid}.{node}"));
+    profile
+}
 
 /// A trace that runs, of which something of everything is missing.
 pub(crate) fn running() -> TrafficTrace {
