@@ -5,6 +5,7 @@
 
 mod check;
 mod cluster;
+mod complete;
 mod completion;
 mod error;
 mod follow;
@@ -48,6 +49,8 @@ enum Command {
     Get(get::Args),
     Check(check::Args),
     Completion(completion::Args),
+    #[command(name = complete::NAME, hide = true)]
+    Complete(complete::Args),
 }
 
 impl Cli {
@@ -59,6 +62,7 @@ impl Cli {
             Command::Get(args) => get::run(args, cluster).await,
             Command::Check(args) => check::run(args, cluster).await,
             Command::Completion(args) => completion::run(args),
+            Command::Complete(args) => complete::run(args).await,
         }
     }
 }
