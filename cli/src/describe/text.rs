@@ -191,15 +191,15 @@ fn missing(snapshot: &Snapshot, status: &TrafficTraceStatus) -> Vec<String> {
             .skip(1)
             .map(|pod| format!("The traffic of pod {} cannot be seen, either: {}.", pod.pod, pod.reason)),
     );
+    let is_started = status.phase.is_some_and(|phase| phase == Phase::Running || phase == Phase::Completed);
+    if lines.is_empty() && is_started {
+        lines.push("Nothing is known to be missing, and nothing was lost.".to_owned());
+    }
     if !snapshot.not_seen.is_empty() {
         lines.push(format!(
             "The kernels of some nodes do not see everything: {}. `traffictrace check` on a node explains each.",
             snapshot.not_seen.join(", ")
         ));
-    }
-    let is_started = status.phase.is_some_and(|phase| phase == Phase::Running || phase == Phase::Completed);
-    if lines.is_empty() && is_started {
-        lines.push("Nothing is known to be missing, and nothing was lost.".to_owned());
     }
     lines
 }
