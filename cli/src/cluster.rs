@@ -11,7 +11,10 @@ use kube::{
 use tower::{timeout::TimeoutLayer, util::option_layer};
 use traffictrace_crd::{GROUP, TrafficTrace, VERSION};
 
-use crate::error::{CliError, is_unknown_resource};
+use crate::{
+    error::{CliError, is_unknown_resource},
+    text::quoted,
+};
 
 /// Environment variable with the paths of the configuration files.
 const KUBECONFIG: &str = "KUBECONFIG";
@@ -58,8 +61,11 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
+    if let Some(milliseconds) = text.strip_suffix("ms").and_then(|number| number.parse().ok()) {
+        return Ok(Duration::from_millis(milliseconds));
+    }
     let duration = traffictrace_crd::Duration::new(text).get();
-    duration.map_err(|_| "write a number of seconds, or a time such as 10s or 1m".to_owned())
+    duration.map_err(|_| "write a number of seconds, or a time such as 500ms, 10s or 1m".to_owned())
 }
 
 /// A cluster and a namespace of it.
@@ -138,7 +144,10 @@ impl ClusterArgs {
 }
 
 fn config_error(error: KubeconfigError) -> CliError {
-    CliError::Config(format!("cannot use the kubeconfig file: {error}"))
+    CliError::Config(match error {
+        KubeconfigError::LoadContext(name) => format!("context {} does not exist", quoted(&name)),
+        other => format!("cannot use the kubeconfig file: {other}"),
+    })
 }
 
 impl Cluster {
@@ -181,6 +190,7 @@ mod tests {
 
     #[test]
     fn times_are_read_as_kubectl_reads_them() {
+        assert_eq!(request_timeout("500ms"), Ok(Duration::from_millis(500)));
         for (text, seconds) in [("0", 0), ("15", 15), ("10s", 10), ("1m30s", 90)] {
             assert_eq!(request_timeout(text), Ok(Duration::from_secs(seconds)), "{text}");
         }

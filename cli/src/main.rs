@@ -7,6 +7,7 @@ mod around;
 mod asked;
 mod check;
 mod cluster;
+mod complete;
 mod completion;
 mod describe;
 mod diff;
@@ -65,6 +66,8 @@ enum Command {
     Diff(diff::Args),
     Check(check::Args),
     Completion(completion::Args),
+    #[command(name = complete::NAME, hide = true)]
+    Complete(complete::Args),
 }
 
 impl Cli {
@@ -82,6 +85,7 @@ impl Cli {
             Command::Diff(args) => diff::run(args, cluster).await,
             Command::Check(args) => check::run(args, cluster).await,
             Command::Completion(args) => completion::run(args),
+            Command::Complete(args) => complete::run(args).await,
         }
     }
 }
