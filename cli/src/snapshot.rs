@@ -116,6 +116,7 @@ fn flow(flow: &Flow) -> view::Flow {
     view::Flow {
         namespace: Some(flow.namespace.clone()),
         pod: Some(flow.pod.clone()),
+        node: flow.node_name.clone(),
         container: flow.container.clone(),
         caller_container: flow.caller_container.clone(),
         pid: small(flow.pid),
