@@ -118,7 +118,6 @@ pub(crate) fn command(trace: &TrafficTrace) -> Option<String> {
     option("--ttl", (is_kept && ttl != kept).then_some(ttl));
     let stacks = spec.stacks.as_ref();
     for (flag, is_set) in [
-        ("--all", selector.selects_all()),
         ("--http", spec.http.is_some()),
         ("--tls", spec.http.as_ref().is_some_and(|http| http.tls)),
         ("--stacks", stacks.is_some()),

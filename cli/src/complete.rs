@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(answered("get --watch w"), Answer::Trace);
         assert_eq!(answered("get web w"), Answer::Trace);
         assert_eq!(answered("top --by p"), words(&["process", "pod", "peer"]));
-        assert_eq!(answered("run --all --dry-run -o y"), words(&["yaml"]));
+        assert_eq!(answered("run --dry-run -o y"), words(&["yaml"]));
         assert_eq!(answered("top --no-t"), words(&["--no-tui"]));
         assert_eq!(answered("top --kubec"), words(&["--kubeconfig"]));
         assert_eq!(answered("completion z"), words(&["zsh"]));

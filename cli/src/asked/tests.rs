@@ -54,7 +54,7 @@ fn the_command_asks_for_the_same() {
     trace.metadata.namespace = Some("shop".to_owned());
     trace.spec.ttl_after_finished = Duration::new(TTL);
     (trace.spec.top_flows, trace.spec.interval) = (100, Duration::new("5s"));
-    assert_eq!(command(&trace).unwrap(), "kubectl traffictrace run -n shop --duration 10m --all");
+    assert_eq!(command(&trace).unwrap(), "kubectl traffictrace run -n shop --duration 10m");
     trace.spec.selector = selector::parse("tier in (web, api),!canary").unwrap();
     let line = command(&trace).unwrap();
     assert!(line.contains("-l 'tier in (api,web),!canary'"), "{line}");

@@ -33,14 +33,17 @@ use crate::{
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
+  # Which process of the namespace floods the network?
+  kubectl traffictrace run
+
   # Which process of these pods uses the network, and whom does it talk to?
   kubectl traffictrace run -l app=web -n shop
 
   # The same of a Deployment, for two minutes, HTTPS alone
   kubectl traffictrace run deploy/web --duration 2m --port 443
 
-  # Every pod of the namespace, by pod, traffic to outside of the cluster
-  kubectl traffictrace run --all --by pod --direction Outbound --remote-cidr 0.0.0.0/0
+  # Of every pod of the namespace, by pod, what goes outside of the cluster
+  kubectl traffictrace run --by pod --direction Outbound --remote-cidr 0.0.0.0/0
 
   # HTTP requests, and which code sends and receives; keep the trace for a report
   kubectl traffictrace run -l app=web --http --stacks --keep checkout
@@ -54,18 +57,14 @@ Examples:
   # The manifest, without creating anything
   kubectl traffictrace run deploy/web --dry-run=client -o yaml")]
 pub(crate) struct Args {
-    /// What to trace, as pod/NAME, deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME or svc/NAME, where no labels are given; then
-    /// the name of the trace [default: one that is made from what is traced].
+    /// What to trace, as pod/NAME, deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME or svc/NAME [default: every pod of the
+    /// namespace, or those with the labels of -l]; then the name of the trace [default: one that is made from what is traced].
     #[arg(value_name = "KIND/NAME | TRACE", num_args = 0..=2)]
     names: Vec<String>,
 
     /// Labels of the pods to trace, such as app=web or 'app in (web, api),tier!=cache,!canary'.
-    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "all")]
+    #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<String>,
-
-    /// Trace all pods of the namespace.
-    #[arg(long)]
-    all: bool,
 
     /// Keep the trace at the end of this command. It goes on until --duration has passed.
     #[arg(long)]
@@ -123,17 +122,11 @@ impl Args {
             [one] => (None, Some(one.as_str())),
             [object, name, ..] => (Some(object), Some(name.as_str())),
         };
-        let target = match (object, &self.selector, self.all) {
-            (Some(object), None, false) => Target::object(object)?,
-            (None, Some(selector), false) => target::labels(selector)?,
-            (None, None, true) => target::labels("")?,
-            (Some(object), ..) => {
+        let target = match (object, &self.selector) {
+            (Some(object), None) => Target::object(object)?,
+            (None, selector) => target::labels(selector.as_deref().unwrap_or_default())?,
+            (Some(object), Some(_)) => {
                 return Err(format!("{object} and labels cannot be given at once: leave one of them out"));
-            }
-            (None, ..) => {
-                return Err("say what to trace: -l LABELS, KIND/NAME such as deploy/web, or --all for every pod of the \
-                            namespace"
-                    .to_owned());
             }
         };
         Ok((target, name))
@@ -218,9 +211,6 @@ pub(crate) fn parsed(words: &[String]) -> Result<traffictrace_crd::TrafficTraceS
     let words = ["run"].into_iter().chain(words.iter().map(String::as_str));
     let Line { args } = clap::Parser::try_parse_from(words).map_err(|error| error.to_string())?;
     let selector = selector::parse(args.selector.as_deref().unwrap_or_default())?;
-    if args.selector.is_none() && !args.all {
-        return Err("no pods are named".to_owned());
-    }
     Ok(args.spec.spec(selector, args.keep))
 }
 
@@ -251,27 +241,24 @@ mod tests {
         assert_eq!(name(&["-l", "app=web", "checkout"]), named("web-", Some("checkout")));
         assert_eq!(name(&["deploy/web"]), named("web-", None));
         assert_eq!(name(&["deploy/web", "checkout"]), named("web-", Some("checkout")));
-        assert_eq!(name(&["--all"]), named("trace-", None));
+        assert_eq!(name(&[]), named("trace-", None));
+        assert_eq!(name(&["checkout"]), named("trace-", Some("checkout")));
         for (words, part) in [
-            (&["checkout"][..], "say what to trace"),
-            (&[], "say what to trace"),
-            (&["deploy/web", "-l", "app=web"], "at once"),
-            (&["deploy/web", "--all"], "at once"),
+            (&["deploy/web", "-l", "app=web"][..], "at once"),
             (&["node/a"], "cannot trace"),
             (&["-l", "app in"], "the selector"),
         ] {
             let error = name(words).unwrap_err();
             assert!(error.contains(part), "{words:?}: {error}");
         }
-        assert!(args(&["-l", "a=b", "--all"]).is_err());
     }
 
     #[test]
     fn a_dry_run_is_asked_for_as_of_kubectl() {
         for (words, expected) in [
-            (&["--all"][..], DryRun::None),
-            (&["--all", "--dry-run"], DryRun::Client),
-            (&["--all", "--dry-run=server"], DryRun::Server),
+            (&[][..], DryRun::None),
+            (&["--dry-run"], DryRun::Client),
+            (&["--dry-run=server"], DryRun::Server),
             (&["--dry-run", "deploy/web"], DryRun::Client),
         ] {
             assert_eq!(args(words).unwrap().dry_run, expected, "{words:?}");
