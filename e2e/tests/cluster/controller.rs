@@ -33,13 +33,14 @@ async fn scaled(cluster: &Cluster, replicas: i32) -> Result<()> {
     wait::until_async(&what, ROLLED_OUT, async || {
         let found = deployments.get(&name).await.map_err(TestError::kube("read the Deployment"))?;
         let status = found.status.unwrap_or_default();
-        let right = status.ready_replicas == Some(replicas) && status.replicas == Some(replicas);
+        let right = [status.ready_replicas, status.replicas].map(Option::unwrap_or_default) == [replicas; 2];
         Ok(if right { Ok(()) } else { Err(format!("{status:?}")) })
     })
     .await
 }
 
-async fn scale(cluster: &Cluster, replicas: i32) -> Result<()> {
+/// Runs so many controllers.
+pub(crate) async fn scale(cluster: &Cluster, replicas: i32) -> Result<()> {
     let (deployments, name) = deployment(cluster).await?;
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas, "strategy": {"type": "Recreate"}}}));
     let scaled_to = deployments.patch(&name, &PatchParams::default(), &patch).await;

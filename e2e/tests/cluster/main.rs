@@ -13,6 +13,7 @@ mod http;
 mod life;
 mod nodes;
 mod operations;
+mod plugin;
 mod plugin_views;
 mod requests;
 mod rollout;

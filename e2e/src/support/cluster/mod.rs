@@ -6,6 +6,7 @@ pub mod http;
 pub mod levers;
 mod metrics;
 mod namespace;
+pub mod plugin;
 pub mod requests;
 pub mod rows;
 mod trace;
