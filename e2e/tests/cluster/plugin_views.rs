@@ -1,17 +1,12 @@
 //! `kubectl traffictrace` shows of a trace what the programs counted, in every form.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
 use traffictrace_crd::{GroupBy, human};
 use traffictrace_e2e::support::{
     Result, TestError,
-    cluster::{Cluster, Namespace, http::Requests, rows, spec},
+    cluster::{Cluster, http::Requests, plugin::Plugin, rows, spec},
     needs, server,
 };
 
@@ -20,23 +15,6 @@ use crate::{
     setup::{by_pod, exchange, finish, shows_exactly, transfer},
     stacks,
 };
-
-/// Runs the plugin in a namespace and returns what it printed, whatever its exit status is.
-fn plugin(namespace: &Namespace, arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(needs::program("kubectl-traffictrace")?);
-    command.args(arguments).args(["--namespace", namespace.name()]);
-    command.output().map_err(TestError::io(format!("run kubectl traffictrace {}", arguments.join(" "))))
-}
-
-/// Runs the plugin, which must succeed, and returns its standard output.
-fn printed(namespace: &Namespace, arguments: &[&str]) -> Result<String> {
-    let output = plugin(namespace, arguments)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(TestError::unexpected(format!("kubectl traffictrace {}", arguments.join(" ")), said))
-}
 
 fn parsed(text: &str) -> Result<Value> {
     serde_json::from_str(text).map_err(|error| TestError::unexpected("JSON", format!("{error}: {text}")))
@@ -65,81 +43,92 @@ fn column(text: &str, name: &str) -> Vec<u64> {
 
 /// Checks that flows, pods and totals are those of the workloads in every form of `export`, in the words of `describe`, on the
 /// page of `report` and in `diff`.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn every_form_has_the_bytes_of_the_programs() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let (here, there) = cluster.two_nodes();
+    let plugin = Plugin::of_editor(&namespace).await?;
     let trace = namespace.trace("views", spec("views")).await?;
     let pods = exchange(&namespace, (here, there), "views", "views", 60).await?;
     let counted = finish(&namespace, &pods.each_ref()).await?;
     let status = shows_exactly(&trace, &counted, GroupBy::Endpoint).await?;
     let (rx, tx) = rows::sum(&rows::counted(&counted, GroupBy::Endpoint));
 
-    let object = parsed(&printed(&namespace, &["export", "views", "-o", "json"])?)?;
+    let object = parsed(&plugin.output(&["export", "views", "-o", "json"])?)?;
     assert_eq!((number(&object["totals"], "rxBytes"), number(&object["totals"], "txBytes")), (rx, tx));
     assert_eq!(number(&object, "flowsTotal"), status.flows_total.cast_unsigned());
-    let yaml: Value = serde_saphyr::from_str(&printed(&namespace, &["export", "views", "-o", "yaml"])?)
+    let yaml: Value = serde_saphyr::from_str(&plugin.output(&["export", "views", "-o", "yaml"])?)
         .map_err(|error| TestError::unexpected("YAML", error))?;
     assert_eq!(yaml["totals"], object["totals"]);
-    let flows = lines(&printed(&namespace, &["export", "views", "-o", "jsonl"])?)?;
+    let flows = lines(&plugin.output(&["export", "views", "-o", "jsonl"])?)?;
     let mut shown: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for flow in flows.iter().filter(|flow| !flow["pod"].is_null()) {
         let sum = shown.entry(flow["pod"].as_str().unwrap_or_default().to_owned()).or_default();
         *sum = (sum.0 + number(flow, "rxBytes"), sum.1 + number(flow, "txBytes"));
     }
     assert_eq!(shown, by_pod(&counted), "bytes of each pod");
-    let csv = printed(&namespace, &["export", "views", "-o", "csv"])?;
+    let csv = plugin.output(&["export", "views", "-o", "csv"])?;
     let sums = ["rxBytes", "txBytes"].map(|name| column(&csv, name).iter().sum::<u64>());
     assert_eq!(sums, [rx, tx], "{csv}");
 
-    let described = printed(&namespace, &["describe", "views"])?;
-    println!("{described}");
-    // Lines are broken anywhere.
-    let words = described.split_whitespace().collect::<Vec<_>>().join(" ");
-    for part in [
-        format!("{} received and {} sent in ", human::bytes(rx), human::bytes(tx)),
-        format!("{here}: traces 1 pod"),
-        format!("{there}: traces 1 pod"),
-        "Nothing is known to be missing, and nothing was lost.".to_owned(),
-        "Started: Tracing has begun".to_owned(),
-        "pods with trace=views".to_owned(),
+    let sums = format!("{} received and {} sent in ", human::bytes(rx), human::bytes(tx));
+    let both = [
+        sums.as_str(),
+        "Nothing is known to be missing, and nothing was lost.",
+        "Started: Tracing has begun",
+        "pods with trace=views",
+    ];
+    // Reports are for whoever runs the cluster.
+    let nodes = [here, there].map(|node| format!("{node}: traces 1 pod"));
+    let admin = Plugin::of_admin(&namespace)?;
+    for (plugin, of_nodes) in [
+        (&plugin, &["2 nodes: you may not read the reports of them"][..]),
+        (&admin, &[nodes[0].as_str(), nodes[1].as_str()]),
     ] {
-        assert!(words.contains(&part), "{part} is not in {words}");
+        let described = plugin.output(&["describe", "views"])?;
+        println!("{described}");
+        // Lines are broken anywhere.
+        let words = described.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in both.iter().chain(of_nodes) {
+            assert!(words.contains(part), "{part} is not in {words}");
+        }
     }
 
     let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
-    let page = report(&namespace, "views", folder.path())?;
-    for part in [&human::bytes(rx), &human::bytes(tx), "views-server", "views-client", here, there, "--all"] {
-        assert_eq!(page.contains(part), part != "--all", "{part}");
+    let page = report(&admin, "views", folder.path())?;
+    let sums = [human::bytes(rx), human::bytes(tx)];
+    for part in
+        [&sums[0], &sums[1], "views-server", "views-client", here, there, "run -n ", "-l trace=views "]
+    {
+        assert!(page.contains(part), "{part}");
     }
-    assert!(page.contains("-l trace=views"), "the command for another trace");
 
-    let same = plugin(&namespace, &["diff", "views", "views", "-o", "json"])?;
+    let same = plugin.run(&["diff", "views", "views", "-o", "json"])?;
     assert_eq!(same.status.code(), Some(0), "{same:?}");
     namespace.trace("nobody", spec("nobody")).await?;
-    let other = plugin(&namespace, &["diff", "views", "nobody", "-o", "json", "--by", "pod"])?;
+    let other = plugin.run(&["diff", "views", "nobody", "-o", "json", "--by", "pod"])?;
     assert_eq!(other.status.code(), Some(1), "{other:?}");
-    let difference = parsed(&String::from_utf8_lossy(&other.stdout))?;
+    let difference = parsed(&other.lines.join("\n"))?;
     let totals = &difference["totals"];
     assert_eq!((number(&totals["rxBytes"], "a"), number(&totals["rxBytes"], "b")), (rx, 0));
     assert_eq!(totals["txBytes"]["difference"], -i64::try_from(tx).unwrap_or(i64::MAX));
     assert!(difference["rows"].as_array().is_some_and(|rows| rows.iter().all(|row| row["change"] == "Gone")));
-    assert_eq!(plugin(&namespace, &["diff", "views", "absent"])?.status.code(), Some(2));
+    assert_eq!(plugin.run(&["diff", "views", "absent"])?.status.code(), Some(2));
     Ok(())
 }
 
 /// Writes the report of a trace and returns its page.
-fn report(namespace: &Namespace, name: &str, folder: &Path) -> Result<String> {
+fn report(plugin: &Plugin, name: &str, folder: &Path) -> Result<String> {
     let path = folder.join("report.html");
-    printed(namespace, &["report", name, "-o", &path.display().to_string()])?;
+    plugin.output(&["report", name, "-o", &path.display().to_string()])?;
     let page = fs::read_to_string(&path).map_err(TestError::io("read the report"))?;
     assert!(page.len() < 1 << 20, "{} bytes", page.len());
     Ok(page)
 }
 
 /// Checks that the endpoints of `http` and of `export --http` are the requests that the server logged.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_are_those_of_the_servers_log() -> Result<()> {
     if !server::installed(&["nginx", "curl"]) {
         return Ok(());
@@ -147,6 +136,7 @@ async fn requests_are_those_of_the_servers_log() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let (here, there) = cluster.two_nodes();
+    let plugin = Plugin::of_editor(&namespace).await?;
     let trace = namespace.trace("asked", http::asking("asked")).await?;
     let address = namespace.start_nginx("server", there, "asked").await?;
     namespace.run_curl("client", here, "asked", address, &ASKS).await?;
@@ -154,15 +144,15 @@ async fn requests_are_those_of_the_servers_log() -> Result<()> {
     http::shows(&trace, &logged).await?;
     let all = 2 * http::sum(&logged).cast_unsigned();
 
-    let object = parsed(&printed(&namespace, &["http", "asked", "-o", "json"])?)?;
+    let object = parsed(&plugin.output(&["http", "asked", "-o", "json"])?)?;
     assert_eq!(number(&object, "requests"), all);
-    let endpoints = lines(&printed(&namespace, &["export", "asked", "-o", "jsonl", "--http"])?)?;
+    let endpoints = lines(&plugin.output(&["export", "asked", "-o", "jsonl", "--http"])?)?;
     for side in ["Server", "Client"] {
         assert_eq!(requests(&endpoints, side), logged, "{side}");
     }
-    let csv = printed(&namespace, &["http", "asked", "-o", "csv", "--sort-by", "p99", "--top", "2"])?;
+    let csv = plugin.output(&["http", "asked", "-o", "csv", "--sort-by", "p99", "--top", "2"])?;
     assert_eq!(column(&csv, "requests").iter().sum::<u64>(), all, "{csv}");
-    let table = printed(&namespace, &["http", "asked", "--sort-by", "errors", "-o", "wide"])?;
+    let table = plugin.output(&["http", "asked", "--sort-by", "errors", "-o", "wide"])?;
     println!("{table}");
     assert!(table.contains(&format!(": {all} requests at ")) && !table.contains("MISSING"), "{table}");
     let first = table.lines().find(|line| !line.starts_with(['#']) && !line.starts_with("ENDPOINT"));
@@ -188,11 +178,12 @@ fn requests(endpoints: &[Value], side: &str) -> Requests {
 
 /// Checks that the stacks of both nodes' profiles, as `flamegraph` merges them, have the bytes of the programs, and are on the page
 /// of `report`.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn stacks_have_the_bytes_of_the_programs() -> Result<()> {
     stacks::where_stacks_are(true, async |cluster| {
         let namespace = cluster.namespace().await?;
         let (here, there) = cluster.two_nodes();
+        let plugin = Plugin::of_editor(&namespace).await?;
         let trace = namespace.trace("drawn", stacks::asking("drawn")).await?;
         let [server, client] = transfer(&namespace, (here, there), "drawn", 15).await?;
         let counted = finish(&namespace, &[&server, &client]).await?;
@@ -204,7 +195,7 @@ async fn stacks_have_the_bytes_of_the_programs() -> Result<()> {
         stacks::last_profiles(&trace, 2).await?;
         let (rx, tx) = rows::sum(&rows::counted(&counted, GroupBy::Endpoint));
 
-        let folded = printed(&namespace, &["flamegraph", "drawn", "-o", "-"])?;
+        let folded = plugin.output(&["flamegraph", "drawn", "-o", "-"])?;
         let sum = |way: &str| {
             let of_way = folded.lines().filter(|line| line.starts_with(way));
             of_way.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
@@ -218,13 +209,13 @@ async fn stacks_have_the_bytes_of_the_programs() -> Result<()> {
             [("a.svg", &b"<?xml"[..]), ("a.pb.gz", &[0x1f, 0x8b]), ("a.folded", b"received;")]
         {
             let path = folder.path().join(name);
-            printed(&namespace, &["flamegraph", "drawn", "-o", &path.display().to_string()])?;
+            plugin.output(&["flamegraph", "drawn", "-o", &path.display().to_string()])?;
             let written = fs::read(&path).map_err(TestError::io("read the picture"))?;
             assert!(written.starts_with(begin), "{name}");
         }
-        let page = report(&namespace, "drawn", folder.path())?;
+        let page = report(&plugin, "drawn", folder.path())?;
         assert!(page.contains("data:image/svg+xml;base64,"), "no flame graph on the page");
-        let refused = plugin(&namespace, &["flamegraph", "drawn", "-o", "a.png"])?;
+        let refused = plugin.run(&["flamegraph", "drawn", "-o", "a.png"])?;
         assert!(!refused.status.success());
         Ok(())
     })
