@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     name: String,
 
-    /// How to print.
+    /// Form of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 
