@@ -20,6 +20,10 @@ build: ## build the release binary, target/release/traffictrace
 build-arm64: ## build the release binary for arm64, static; fetches a compiler when rustup has none
 	@e2e/matrix/build-arm64.sh
 
+.PHONY: plugin
+plugin: ## pack the kubectl plugin for this machine, or others: PLUGIN_TARGETS="aarch64-apple-darwin x86_64-pc-windows-gnu"
+	@scripts/plugin.sh archive $(PLUGIN_TARGETS)
+
 .PHONY: generate
 generate: ## write the generated files: CRDs, and manifests/install.yaml from the chart
 	scripts/generate.sh

@@ -121,6 +121,7 @@ e2e() {
         fi
     fi
     step "deploy" make deploy
+    step "kubectl plugin" cargo build --locked --package traffictrace-cli
     # Tests that break things lock the cluster for themselves; the others share it.
     step "cluster suite" cargo test --locked --package traffictrace-e2e --test cluster -- --test-threads=4
 }

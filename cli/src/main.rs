@@ -43,7 +43,17 @@ use crate::{cluster::ClusterArgs, error::CliError};
     name = "kubectl-traffictrace",
     bin_name = "kubectl traffictrace",
     version,
-    propagate_version = true
+    propagate_version = true,
+    after_help = "\
+Examples:
+  # Who uses the network in this namespace, and talking to whom? Live; q quits
+  kubectl traffictrace run
+
+  # The pods of a Deployment, with their HTTP requests
+  kubectl traffictrace run deploy/web --http -n shop
+
+  # Does tracing work here, and if not, why?
+  kubectl traffictrace check -n shop"
 )]
 struct Cli {
     #[command(subcommand)]

@@ -48,6 +48,7 @@ pub struct ViewArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
     Process,
+    #[value(alias = "container")]
     Pod,
     Peer,
     Endpoint,

@@ -195,7 +195,7 @@ impl Findings {
         if let Some(attempt) = &self.attempt
             && attempt.nodes > 0
         {
-            return format!(", on all {} with pods of it", number_of(attempt.nodes, "node"));
+            return format!(", on all {} with pods in it", number_of(attempt.nodes, "node"));
         }
         match &self.agents {
             Some(agents) if agents.not_ready.is_empty() => {
@@ -270,12 +270,10 @@ impl Findings {
                     "Ask whoever runs the cluster whether TrafficTrace's controller runs.".to_owned(),
                 ));
             } else if attempt.nodes_reporting < attempt.nodes {
+                let missing = attempt.nodes - attempt.nodes_reporting;
+                let nodes = number_of(attempt.nodes, "node");
                 found.push((
-                    format!(
-                        "{} of {} with pods of it report",
-                        attempt.nodes_reporting,
-                        number_of(attempt.nodes, "node")
-                    ),
+                    format!("no agent reports from {missing} of {nodes} with pods in it"),
                     "Ask whoever runs the cluster whether TrafficTrace's agents run on these nodes."
                         .to_owned(),
                 ));
@@ -360,9 +358,9 @@ pub(super) mod tests {
         let attempt =
             Attempt { controller_answers: true, pods: 3, nodes: 2, nodes_reporting: 2, message: None };
         let tried = blind.clone().with_attempt(attempt.clone());
-        assert_eq!(tried.conclusion, "Tracing works in the namespace shop, on all 2 nodes with pods of it.");
+        assert_eq!(tried.conclusion, "Tracing works in the namespace shop, on all 2 nodes with pods in it.");
         let half = blind.clone().with_attempt(Attempt { nodes_reporting: 1, ..attempt });
-        assert!(!half.works && half.conclusion.contains("1 of 2 nodes"), "{half:?}");
+        assert!(!half.works && half.conclusion.contains("no agent reports from 1 of 2 nodes"), "{half:?}");
         assert!(!blind.with_attempt(Attempt::default()).works);
     }
 

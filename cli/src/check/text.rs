@@ -1,6 +1,9 @@
 //! The findings as text.
 
-use traffictrace_crd::{VERSION, human::printable};
+use traffictrace_crd::{
+    VERSION,
+    human::{number_of, printable},
+};
 
 use super::findings::{Findings, RESOURCES};
 
@@ -74,7 +77,8 @@ pub(super) fn of(findings: &Findings) -> String {
     }
     if let Some(attempt) = &findings.attempt {
         let answer = if attempt.controller_answers {
-            format!("{} pods, {} of {} nodes report", attempt.pods, attempt.nodes_reporting, attempt.nodes)
+            let (pods, nodes) = (number_of(attempt.pods, "pod"), number_of(attempt.nodes, "node"));
+            format!("{pods} on {nodes}, of which {} with an agent that reports", attempt.nodes_reporting)
         } else {
             "no controller has answered".to_owned()
         };

@@ -38,11 +38,11 @@ Examples:
   kubectl traffictrace diff before after -o json | jq '.rows[] | select(.txBytes.ratio >= 2)'")]
 pub(crate) struct Args {
     /// The first trace, as NAME or NAMESPACE/NAME.
-    #[arg(value_name = "A")]
+    #[arg(value_name = "TRACE")]
     a: String,
 
     /// The second trace, as NAME or NAMESPACE/NAME.
-    #[arg(value_name = "B")]
+    #[arg(value_name = "TRACE")]
     b: String,
 
     /// Things that rows stand for. Processes and endpoints are those of all pods, whose names change with each roll-out.

@@ -196,7 +196,7 @@ async fn refusals_are_those_of_the_api_server() -> Result<()> {
         ),
         (&["get", "nowhere"], &["Error from server (NotFound)"]),
         (&["get", "-A"], &["Error from server (Forbidden)", "at the cluster scope"]),
-        (&["run", "--all", "-n", other.name()], &["Error from server (Forbidden)", "cannot create resource"]),
+        (&["run", "-n", other.name()], &["Error from server (Forbidden)", "cannot create resource"]),
         (&["top", "x", "--context", "nowhere"], &["context \"nowhere\" does not exist"]),
     ] {
         let ended = plugin.run(arguments)?;
