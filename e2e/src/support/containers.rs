@@ -18,6 +18,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const IMAGE: &str = "localhost/tt-e2e:1";
 /// Folders of the machine that a workload needs, in the container as they are outside.
 const SHARED: [&str; 3] = ["/usr", "/lib", "/lib64"];
+/// Folder that Docker makes wherever its others are.
+const PLUGINS: &str = "/run/docker/plugins";
 /// Place of this workspace's programs in a container.
 const PROGRAMS: &str = "/programs";
 
@@ -41,6 +43,8 @@ pub struct Runtime {
     parent: PathBuf,
     programs: PathBuf,
     daemons: Vec<Process>,
+    /// Whether a daemon has made [`PLUGINS`].
+    made_plugins: bool,
 }
 
 impl Runtime {
@@ -67,6 +71,7 @@ impl Runtime {
             parent: cgroup.path().strip_prefix(root).unwrap_or(cgroup.path()).to_owned(),
             programs: programs.parent().unwrap_or(Path::new("/")).to_owned(),
             daemons: Vec::new(),
+            made_plugins: kind == Kind::Docker && !Path::new(PLUGINS).exists(),
         };
         runtime.make_folders()?;
         match kind {
@@ -238,13 +243,24 @@ impl Runtime {
 }
 
 impl Drop for Runtime {
-    /// Ends the daemons, and removes the cgroups that runtimes leave in the hierarchies of version 1.
+    /// Ends the daemons, and removes what they leave: mounts, and cgroups in the hierarchies of version 1.
     fn drop(&mut self) {
         for daemon in self.daemons.drain(..).rev() {
             let ended = daemon.signal(Signal::TERM).and_then(|()| daemon.wait(LIMIT));
             if let Err(error) = ended {
                 eprintln!("left behind: {error}");
             }
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let targets = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        // Docker leaves the network namespace that it made for itself.
+        for target in targets.filter(|target| Path::new(target).starts_with(self.folder.path())) {
+            if let Err(error) = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH) {
+                eprintln!("left behind: {target}: {error}");
+            }
+        }
+        if self.made_plugins {
+            let _ = fs::remove_dir(PLUGINS).and_then(|()| fs::remove_dir("/run/docker"));
         }
         let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(io::Result::ok);
         for hierarchy in hierarchies.filter(|entry| entry.path().join("tasks").is_file()) {
