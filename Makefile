@@ -87,6 +87,10 @@ test-kubernetes-1.30: ## definitions, policies and rights on an API server of th
 test-monitoring: ## the chart's alerts and dashboard before a real Prometheus (root)
 	@scripts/test-monitoring.sh
 
+.PHONY: test-otlp
+test-otlp: ## the export by OTLP to a real OpenTelemetry collector, which it builds from Go modules
+	@scripts/test-otlp.sh
+
 .PHONY: kernel-matrix
 kernel-matrix: ## the product on Debian's kernels in QEMU, or on some of them: KERNELS="5.10 6.1 6.12 newest arm64-5.10"
 	@e2e/matrix/matrix.sh $(KERNELS)

@@ -18,7 +18,7 @@ fi
 
 # This comes first, since it prints a clear error if there is no Go.
 bin=$(e2e/cluster/build.sh)
-unformatted=$(gofmt -l e2e/cluster e2e/peers)
+unformatted=$(gofmt -l e2e/cluster e2e/otel e2e/peers)
 [[ -z $unformatted ]] || {
     echo "not as gofmt would write it: $unformatted" >&2
     exit 1
@@ -31,6 +31,9 @@ done
 # The settings for nodes with an old container runtime and an old kernel.
 "$bin/helm" lint --strict --quiet charts/traffictrace \
     --set "agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=bpf.json,agent.extraCapabilities={SYS_RESOURCE}"
+# The settings with the export by OTLP.
+"$bin/helm" lint --strict --quiet charts/traffictrace \
+    --set "otlp.endpoint=http://otel-collector.monitoring:4318,otlp.headersFrom.name=otlp,otlp.headersFrom.key=headers"
 # The settings with requests inside TLS, with stacks, and with both.
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true"
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.stacks=true"

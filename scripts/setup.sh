@@ -36,6 +36,7 @@ readonly NEEDED=(
     curl:curl
     wrk:wrk
     h2load:nghttp2-client
+    openssl:openssl
     # A browser that opens flame graphs, and a font for it.
     chromium:chromium
     /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf:fonts-dejavu-core

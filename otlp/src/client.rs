@@ -84,7 +84,10 @@ impl Client {
                 let mut grpc = MetricsServiceClient::with_origin(http, settings.endpoint.clone())
                     .max_decoding_message_size(LARGEST_ANSWER);
                 if settings.gzip {
-                    grpc = grpc.send_compressed(CompressionEncoding::Gzip);
+                    // Receivers answer as they are asked.
+                    grpc = grpc
+                        .send_compressed(CompressionEncoding::Gzip)
+                        .accept_compressed(CompressionEncoding::Gzip);
                 }
                 Transport::Grpc(Box::new(grpc))
             }

@@ -132,7 +132,8 @@ pub(super) async fn grpc_receiver(reply: GrpcReply) -> (String, Requests) {
     let (listener, url) = listener().await;
     let requests = Requests::default();
     let service = MetricsServiceServer::new(Grpc { received: Arc::clone(&requests), reply })
-        .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
+        .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+        .send_compressed(tonic::codec::CompressionEncoding::Gzip);
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
     (url, requests)
