@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks everything that is not Rust: shell scripts, the Go programs of the test cluster, the chart.
+# Checks everything that is not Rust: shell scripts, the format of the kernel programs, the Go programs of the test cluster, the chart.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,6 +14,12 @@ if command -v shellcheck >/dev/null; then
     shellcheck -x scripts/*.sh e2e/cluster/*.sh e2e/matrix/*.sh
 else
     skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"
+fi
+
+if command -v clang-format >/dev/null; then
+    clang-format --dry-run -Werror ebpf/src/bpf/*.[ch]
+else
+    skip "the format of the kernel programs is not checked: no clang-format here (apt-get install clang-format)"
 fi
 
 # This comes first, since it prints a clear error if there is no Go.

@@ -30,6 +30,7 @@ readonly NEEDED=(
     bpftool:bpftool
     setpriv:util-linux
     shellcheck:shellcheck
+    clang-format:clang-format
     c++:g++
     nginx:nginx-light
     node:nodejs
