@@ -113,6 +113,18 @@ pictures: build ## make the pictures of the docs from the real thing, with the c
 
 ##@ Checks
 
+.PHONY: deny
+deny: ## licences, sources and known faults of the crates that others wrote
+	@scripts/supply-chain.sh deny
+
+.PHONY: sbom
+sbom: ## the list of these crates (CycloneDX), in target/sbom
+	@scripts/supply-chain.sh sbom
+
+.PHONY: licenses
+licenses: ## the licences of these crates, as the image has them, in target/licenses
+	@scripts/supply-chain.sh licenses
+
 .PHONY: check-scripts
-check-scripts: ## shellcheck, go vet, helm lint, and whether generated manifests are up to date
+check-scripts: ## shellcheck, clang-format, go vet, helm lint, and whether generated manifests are up to date
 	@scripts/check-scripts.sh
