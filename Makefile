@@ -24,6 +24,14 @@ build-arm64: ## build the release binary for arm64, static; fetches a compiler w
 plugin: ## pack the kubectl plugin for this machine, or others: PLUGIN_TARGETS="aarch64-apple-darwin x86_64-pc-windows-gnu"
 	@scripts/plugin.sh archive $(PLUGIN_TARGETS)
 
+.PHONY: dist
+dist: ## what a release consists of, small and stripped, in target/artifacts
+	@scripts/dist.sh
+
+.PHONY: image
+image: ## the image for both architectures, by docker buildx; IMAGE=REGISTRY/NAME:TAG pushes it
+	@scripts/image.sh
+
 .PHONY: generate
 generate: ## write the generated files: CRDs, and manifests/install.yaml from the chart
 	scripts/generate.sh
