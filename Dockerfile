@@ -35,7 +35,7 @@ LABEL org.opencontainers.image.title="TrafficTrace" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.source="${SOURCE}"
 COPY --from=build /image /
-COPY LICENSE target/licenses/THIRD-PARTY.txt /licenses/
+COPY LICENSE target/licenses/traffictrace.txt /licenses/
 # No user: the agent needs root for its capabilities, and the chart gives the controller another one.
 WORKDIR /
 ENTRYPOINT ["/traffictrace"]

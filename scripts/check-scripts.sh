@@ -10,7 +10,7 @@ skip() {
 }
 
 if command -v shellcheck >/dev/null; then
-    # shellcheck also reads the libraries that these scripts source.
+    # The libraries that these scripts source are read, too.
     shellcheck -x scripts/*.sh e2e/cluster/*.sh e2e/matrix/*.sh
 else
     skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"

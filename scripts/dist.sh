@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes what a release consists of, for this machine's architecture, in target/artifacts: the program as a tar archive with
-# its licences, the chart, the manifests, the SBOM and the sums of all. The same commit gives the same archives. The image
-# is made by scripts/image.sh.
+# Makes the files of a release in target/artifacts, for this machine's architecture: the program as a tar archive with its
+# licences, the archives of the kubectl plugin, the chart, the manifests, the SBOMs and the sums of all. The same commit gives the same
+# archives. scripts/image.sh makes the image.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -49,7 +49,9 @@ main() {
     scripts/supply-chain.sh sbom
     cargo build --profile dist --locked --package traffictrace
     archive "traffictrace-$version-linux-$(architecture)" \
-        "${CARGO_TARGET_DIR:-target}/dist/traffictrace" LICENSE target/licenses/THIRD-PARTY.txt
+        "${CARGO_TARGET_DIR:-target}/dist/traffictrace" LICENSE target/licenses/traffictrace.txt
+    scripts/plugin.sh archive >&2
+    cp -t "$OUT" target/plugin/*.tar.gz target/licenses/traffictrace-cli.txt
     "$helm" package charts/traffictrace --destination "$OUT" >&2
     cp manifests/install.yaml "$OUT/traffictrace-$version-install.yaml"
     for sbom in target/sbom/*.cdx.json; do

@@ -13,18 +13,27 @@ say() {
     echo "supply-chain: $*" >&2
 }
 
+# The crates of the programs that are shipped.
+readonly SHIPPED=(agent cli)
+
+# The name of the package in a folder.
+name_of() {
+    sed -n 's/^name = "\(.*\)"$/\1/p' "$1/Cargo.toml" | head -n 1
+}
+
 # tool NAME VERSION ARGUMENT...: makes sure that there is the command, which `cargo install` makes with the arguments.
 tool() {
     export PATH=$TOOLS/bin:$PATH
     command -v "$1" >/dev/null && return
     say "building $1 $2 (some minutes, once)"
-    # Not optimised: building takes longer than running.
-    cargo install --quiet --locked --debug --root "$TOOLS" --version "$2" "${@:3}" "$1" ||
+    cargo install --quiet --locked --root "$TOOLS" --version "$2" "${@:3}" "$1" ||
         { say "error: $1 could not be installed; its own words are above"; exit 1; }
 }
 
 deny() {
-    tool cargo-deny "$DENY"
+    # Not optimised: building takes longer than running.
+    tool cargo-deny "$DENY" --debug
+    cargo fetch --quiet --locked
     cargo deny --locked --offline check bans licenses sources
     if timeout 120 cargo deny fetch db >/dev/null 2>&1; then
         cargo deny --locked check --disable-fetch advisories
@@ -37,15 +46,13 @@ deny() {
 # One list for each program that is shipped, in the format of CycloneDX.
 sbom() {
     local crate name out=target/sbom
-    tool cargo-cyclonedx "$CYCLONEDX"
+    tool cargo-cyclonedx "$CYCLONEDX" --debug
     mkdir -p "$out"
-    # The kubectl plugin has one, too, where there is one.
-    for crate in agent cli; do
-        [[ -d $crate ]] || continue
+    for crate in "${SHIPPED[@]}"; do
         # It writes beside the manifests of all crates of the workspace, and nowhere else.
         cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --target x86_64-unknown-linux-gnu \
             --manifest-path "$crate/Cargo.toml" --override-filename sbom
-        name=$(sed -n 's/^name = "\(.*\)"$/\1/p' "$crate/Cargo.toml" | head -n 1)
+        name=$(name_of "$crate")
         # Where it was built is nobody's business.
         sed "s|file://$PWD|file:///src|g" "$crate/sbom.json" >"$out/$name.cdx.json"
         rm -- */sbom.json
@@ -53,12 +60,19 @@ sbom() {
     ls "$out"/*.cdx.json
 }
 
+# One text for each program that is shipped.
 licenses() {
-    local out=target/licenses
+    local crate name out=target/licenses
+    # Optimised: comparing texts takes many minutes otherwise.
     tool cargo-about "$ABOUT" --features cli
+    cargo fetch --quiet --locked
     mkdir -p "$out"
-    cargo about generate --locked --offline --fail --manifest-path agent/Cargo.toml --output-file "$out/THIRD-PARTY.txt" about.hbs
-    ls "$out/THIRD-PARTY.txt"
+    for crate in "${SHIPPED[@]}"; do
+        name=$(name_of "$crate")
+        cargo about generate --locked --offline --fail --manifest-path "$crate/Cargo.toml" \
+            --output-file "$out/$name.txt" about.hbs
+    done
+    ls "$out"/*.txt
 }
 
 case ${1:-} in
