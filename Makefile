@@ -24,6 +24,14 @@ build-arm64: ## build the release binary for arm64, static; fetches a compiler w
 plugin: ## pack the kubectl plugin for this machine, or others: PLUGIN_TARGETS="aarch64-apple-darwin x86_64-pc-windows-gnu"
 	@scripts/plugin.sh archive $(PLUGIN_TARGETS)
 
+.PHONY: dist
+dist: ## what a release consists of, small and stripped, in target/artifacts
+	@scripts/dist.sh
+
+.PHONY: image
+image: ## the image for both architectures, by docker buildx; IMAGE=REGISTRY/NAME:TAG pushes it
+	@scripts/image.sh
+
 .PHONY: generate
 generate: ## write the generated files: CRDs, and manifests/install.yaml from the chart
 	scripts/generate.sh
@@ -87,6 +95,10 @@ test-kubernetes-1.30: ## definitions, policies and rights on an API server of th
 test-monitoring: ## the chart's alerts and dashboard before a real Prometheus (root)
 	@scripts/test-monitoring.sh
 
+.PHONY: test-otlp
+test-otlp: ## the export by OTLP to a real OpenTelemetry collector, which it builds from Go modules
+	@scripts/test-otlp.sh
+
 .PHONY: kernel-matrix
 kernel-matrix: ## the product on Debian's kernels in QEMU, or on some of them: KERNELS="5.10 6.1 6.12 newest arm64-5.10"
 	@e2e/matrix/matrix.sh $(KERNELS)
@@ -109,6 +121,18 @@ pictures: build ## make the pictures of the docs from the real thing, with the c
 
 ##@ Checks
 
+.PHONY: deny
+deny: ## licences, sources and known faults of the crates that others wrote
+	@scripts/supply-chain.sh deny
+
+.PHONY: sbom
+sbom: ## the list of these crates (CycloneDX), in target/sbom
+	@scripts/supply-chain.sh sbom
+
+.PHONY: licenses
+licenses: ## the licences of these crates, as the image has them, in target/licenses
+	@scripts/supply-chain.sh licenses
+
 .PHONY: check-scripts
-check-scripts: ## shellcheck, go vet, helm lint, and whether generated manifests are up to date
+check-scripts: ## shellcheck, clang-format, go vet, helm lint, and whether generated manifests are up to date
 	@scripts/check-scripts.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks everything that is not Rust: shell scripts, the Go programs of the test cluster, the chart.
+# Checks everything that is not Rust: shell scripts, the format of the kernel programs, the Go programs of the test cluster, the chart.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,15 +10,21 @@ skip() {
 }
 
 if command -v shellcheck >/dev/null; then
-    # shellcheck also reads the libraries that these scripts source.
+    # The libraries that these scripts source are read, too.
     shellcheck -x scripts/*.sh e2e/cluster/*.sh e2e/matrix/*.sh
 else
     skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"
 fi
 
+if command -v clang-format >/dev/null; then
+    clang-format --dry-run -Werror ebpf/src/bpf/*.[ch]
+else
+    skip "the format of the kernel programs is not checked: no clang-format here (apt-get install clang-format)"
+fi
+
 # This comes first, since it prints a clear error if there is no Go.
 bin=$(e2e/cluster/build.sh)
-unformatted=$(gofmt -l e2e/cluster e2e/peers)
+unformatted=$(gofmt -l e2e/cluster e2e/otel e2e/peers)
 [[ -z $unformatted ]] || {
     echo "not as gofmt would write it: $unformatted" >&2
     exit 1
@@ -31,6 +37,9 @@ done
 # The settings for nodes with an old container runtime and an old kernel.
 "$bin/helm" lint --strict --quiet charts/traffictrace \
     --set "agent.seccompProfile.type=Localhost,agent.seccompProfile.localhostProfile=bpf.json,agent.extraCapabilities={SYS_RESOURCE}"
+# The settings with the export by OTLP.
+"$bin/helm" lint --strict --quiet charts/traffictrace \
+    --set "otlp.endpoint=http://otel-collector.monitoring:4318,otlp.headersFrom.name=otlp,otlp.headersFrom.key=headers"
 # The settings with requests inside TLS, with stacks, and with both.
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true"
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.stacks=true"

@@ -30,6 +30,7 @@ readonly NEEDED=(
     bpftool:bpftool
     setpriv:util-linux
     shellcheck:shellcheck
+    clang-format:clang-format
     c++:g++
     nginx:nginx-light
     node:nodejs
@@ -41,6 +42,7 @@ readonly NEEDED=(
     runc:runc
     podman:podman
     conmon:conmon
+    openssl:openssl
     # A browser that opens flame graphs, and a font for it.
     chromium:chromium
     /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf:fonts-dejavu-core

@@ -7,6 +7,7 @@
 mod events;
 mod filters;
 mod metadata;
+mod otlp;
 mod owners;
 mod pace;
 mod peers;
@@ -29,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use traffictrace_crd::{TrafficTrace, TrafficTraceReport};
 
+use self::otlp::{OtlpArgs, OtlpError, OtlpNews};
 use self::peers::PeerScope;
 use self::state::{State, Told};
 use crate::kubeapi::{ApiServer, Change, ConnectError, Source, connect, watch};
@@ -54,6 +56,9 @@ pub(crate) struct ControllerArgs {
     peer_names: PeerScope,
 
     #[command(flatten)]
+    otlp: OtlpArgs,
+
+    #[command(flatten)]
     server: ServerArgs,
 }
 
@@ -67,6 +72,8 @@ pub(crate) enum ControllerError {
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
+    Otlp(#[from] OtlpError),
+    #[error(transparent)]
     Task(#[from] TaskEnded),
 }
 
@@ -79,10 +86,11 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     let (metrics, registry) = ControllerMetrics::new();
     let (health, mut tasks) = (Health::new(&["lists"]), Tasks::default());
     args.server.start(registry, health.clone(), &mut tasks).await?;
+    let news = args.otlp.start(&api.clock, &metrics.otlp, &mut tasks)?;
     let ended = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
-        ended = control(api, args.peer_names, &metrics, &health, tasks) => Some(ended),
+        ended = control(api, args.peer_names, news, &metrics, &health, tasks) => Some(ended),
     };
     tracing::info!("controller ends");
     ended.map_or(Ok(()), |ended| Err(ended.into()))
@@ -92,6 +100,7 @@ pub(crate) async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
 async fn control(
     api: ApiServer,
     peer_scope: PeerScope,
+    news: Option<OtlpNews>,
     metrics: &ControllerMetrics,
     health: &Health,
     mut tasks: Tasks,
@@ -110,6 +119,12 @@ async fn control(
     let mut requests = JoinSet::new();
     let mut state = State::new(peer_scope);
     let mut figures = tokio::time::interval(FIGURES);
+    let tell = |state: &mut State, change: Told, now| {
+        if let (Some(news), Told::Trace(change)) = (&news, &change) {
+            news.tell(change, now);
+        }
+        state.tell(change, now);
+    };
     loop {
         let now = api.clock.now();
         health.beat();
@@ -130,10 +145,10 @@ async fn control(
             }
             Some(change) = changes.recv() => {
                 let now = api.clock.now();
-                state.tell(change, now);
+                tell(&mut state, change, now);
                 // Changes that already wait belong to the same round.
                 while let Ok(change) = changes.try_recv() {
-                    state.tell(change, now);
+                    tell(&mut state, change, now);
                 }
             }
             Some(answer) = requests.join_next() => match answer {

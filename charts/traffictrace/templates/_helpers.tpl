@@ -138,3 +138,39 @@ tolerations:
 {{- toYaml . -}}
 {{- end -}}
 {{- end }}
+
+{{/* The environment variables of OpenTelemetry. Nothing without an endpoint. Takes the values of `otlp`. */}}
+{{- define "traffictrace.otlpEnvironment" -}}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ .protocol | quote }}
+- name: OTEL_EXPORTER_OTLP_COMPRESSION
+  value: {{ .compression | quote }}
+- name: OTEL_EXPORTER_OTLP_TIMEOUT
+  value: {{ mul 1000 .timeoutSeconds | quote }}
+- name: OTEL_METRIC_EXPORT_INTERVAL
+  value: {{ mul 1000 .intervalSeconds | quote }}
+{{- with .headersFrom }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name | quote }}
+      key: {{ .key | quote }}
+{{- end }}
+{{- if .certificateFrom }}
+- name: OTEL_EXPORTER_OTLP_CERTIFICATE
+  value: /etc/traffictrace/otlp/ca.pem
+{{- end }}
+{{- with .resourceAttributes }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  {{- $pairs := list }}
+  {{- range $key, $value := . }}
+  {{- /* As a part of a URL it has + for a space, which nobody reads back. */}}
+  {{- $pairs = append $pairs (printf "%s=%s" $key (urlquery $value | replace "+" "%20")) }}
+  {{- end }}
+  value: {{ join "," $pairs | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}

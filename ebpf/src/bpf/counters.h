@@ -39,17 +39,16 @@ struct counters {
 };
 
 /* Reads the counters of a socket whose memory `read` can follow. */
-#define READ_COUNTERS(read, counters, sk, tcp)                                            \
-	do {                                                                              \
-		(counters)->acked = read(tcp, bytes_acked);                               \
-		(counters)->unacked = read(tcp, snd_una);                                 \
-		(counters)->written = read(tcp, write_seq);                               \
-		(counters)->got = read(tcp, bytes_received);                              \
-		(counters)->next = read(tcp, rcv_nxt);                                    \
-		(counters)->copied = read(tcp, copied_seq);                               \
-		(counters)->fin = read(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;       \
-		(counters)->urgent = read(tcp, urg_seq) &&                                \
-				     !(read(sk, __sk_common.skc_flags) >> SOCK_URGINLINE & 1); \
+#define READ_COUNTERS(read, counters, sk, tcp)                                                                       \
+	do {                                                                                                         \
+		(counters)->acked = read(tcp, bytes_acked);                                                          \
+		(counters)->unacked = read(tcp, snd_una);                                                            \
+		(counters)->written = read(tcp, write_seq);                                                          \
+		(counters)->got = read(tcp, bytes_received);                                                         \
+		(counters)->next = read(tcp, rcv_nxt);                                                               \
+		(counters)->copied = read(tcp, copied_seq);                                                          \
+		(counters)->fin = read(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;                                  \
+		(counters)->urgent = read(tcp, urg_seq) && !(read(sk, __sk_common.skc_flags) >> SOCK_URGINLINE & 1); \
 	} while (0)
 
 static __always_inline __u32 sent_first(const struct counters *counters)

@@ -4,11 +4,11 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define EMPTY(name, hook, answer)              \
-	SEC(hook)                              \
-	int empty_##name(void *ctx)            \
-	{                                      \
-		return answer;                 \
+#define EMPTY(name, hook, answer)   \
+	SEC(hook)                   \
+	int empty_##name(void *ctx) \
+	{                           \
+		return answer;      \
 	}
 
 EMPTY(send, "tp_btf/sock_send_length", 0)

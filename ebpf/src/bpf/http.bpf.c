@@ -224,8 +224,7 @@ static __always_inline void walk(struct packet *packet)
 		give_up(packet);
 	if (is_ignored(packet))
 		return;
-	hand_over(packet, way->end > way->handed ? way->end : way->handed, packet->last, TT_HTTP_RAW,
-		  REFUSED_UNKNOWN);
+	hand_over(packet, way->end > way->handed ? way->end : way->handed, packet->last, TT_HTTP_RAW, REFUSED_UNKNOWN);
 	way->end = packet->last;
 }
 

@@ -83,7 +83,8 @@ static __always_inline bool is_request(const __u8 *bytes, __u32 length, bool who
 		if (i >= length)
 			break;
 		if (!in_method)
-			return c == '/' || c == '*' || (c | 0x20) == 'h' || word(bytes) == TEXT8('C', 'O', 'N', 'N', 'E', 'C', 'T', ' ');
+			return c == '/' || c == '*' || (c | 0x20) == 'h' ||
+			       word(bytes) == TEXT8('C', 'O', 'N', 'N', 'E', 'C', 'T', ' ');
 		if (c == ' ' && i > 0)
 			in_method = false;
 		else if ((c < 'A' || c > 'Z') && (i == 0 || (c != '-' && c != '_')))

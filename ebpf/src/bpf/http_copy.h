@@ -212,9 +212,8 @@ static long copy_turn(__u32 turn, struct copying *copying)
 
 	if (length == 0)
 		return 1;
-	taken = slice <= TT_HTTP_SMALL ?
-			copy_slice(&copying->packet, copying->from, slice, copying->flags, TT_HTTP_SMALL) :
-			copy_slice(&copying->packet, copying->from, slice, copying->flags, TT_HTTP_LARGE);
+	taken = slice <= TT_HTTP_SMALL ? copy_slice(&copying->packet, copying->from, slice, copying->flags, TT_HTTP_SMALL) :
+					 copy_slice(&copying->packet, copying->from, slice, copying->flags, TT_HTTP_LARGE);
 	if (!taken)
 		return 1;
 	copying->flags &= ~TT_HTTP_STARTS;

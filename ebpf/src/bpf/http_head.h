@@ -9,7 +9,7 @@
 #include "http_copy.h"
 
 /* A number made of eight bytes, the first of which is the lowest. */
-#define TEXT8(a, b, c, d, e, f, g, h)                                                                             \
+#define TEXT8(a, b, c, d, e, f, g, h)                                                                               \
 	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | \
 	 (__u64)(g) << 48 | (__u64)(h) << 56)
 #define LOWER 0x2020202020202020ull
@@ -104,7 +104,8 @@ static __always_inline void read_digits(struct way *way, const __u8 *text, __u32
 	/* Combines digits to pairs, pairs to fours, and fours to the number. */
 	number = number * 10 + (number >> 8);
 	number = ((number & 0x000000ff000000ffull) * 0x000f424000000064ull +
-		  (number >> 16 & 0x000000ff000000ffull) * 0x0000271000000001ull) >> 32;
+		  (number >> 16 & 0x000000ff000000ffull) * 0x0000271000000001ull) >>
+		 32;
 	way->length = way->length * 100000000 + (__u32)number;
 }
 

@@ -21,9 +21,9 @@ enum tt_http_flag {
 	TT_HTTP_RECEIVES = 1 << 7,    /* with BEGIN: `first_received` is known */
 	TT_HTTP_SENDS = 1 << 8,	      /* with BEGIN: `first_sent` is known */
 	TT_HTTP_TLS = 1 << 9,	      /* the connection speaks TLS; no record follows */
-	TT_HTTP_EARLY = 1 << 10,      /* bytes that a listening socket received, of a connection that is not accepted yet: both a
+	TT_HTTP_EARLY = 1 << 10, /* bytes that a listening socket received, of a connection that is not accepted yet: both a
 					 connection, whose cookie is 0, and the bytes follow */
-	TT_HTTP_RAW = 1 << 12,	      /* all bytes of this way are handed over: see struct tt_http_pause */
+	TT_HTTP_RAW = 1 << 12,	 /* all bytes of this way are handed over: see struct tt_http_pause */
 };
 
 /* The owner of a connection. Addresses and ports are those of the socket, in the forms of shared.h. */

@@ -16,14 +16,14 @@
 
 /* The meaning of the byte at a way's `end`. */
 enum place {
-	PLACE_NEW = 0,	 /* the connection's first */
-	PLACE_JOINED,	 /* unknown, since bytes had passed before: each packet may begin a message */
-	PLACE_MESSAGE,	 /* the first of a message */
-	PLACE_HEAD,	 /* within a head */
-	PLACE_CHUNK,	 /* within the line that gives a chunk's size */
-	PLACE_TRAILER,	 /* within the lines after the last chunk */
-	PLACE_FRAME,	 /* the first of an HTTP/2 frame, or within its header */
-	PLACE_RAW,	 /* unknown: everything is handed over */
+	PLACE_NEW = 0, /* the connection's first */
+	PLACE_JOINED,  /* unknown, since bytes had passed before: each packet may begin a message */
+	PLACE_MESSAGE, /* the first of a message */
+	PLACE_HEAD,    /* within a head */
+	PLACE_CHUNK,   /* within the line that gives a chunk's size */
+	PLACE_TRAILER, /* within the lines after the last chunk */
+	PLACE_FRAME,   /* the first of an HTTP/2 frame, or within its header */
+	PLACE_RAW,     /* unknown: everything is handed over */
 };
 
 /* Facts that a head has given so far. */
@@ -43,14 +43,14 @@ enum said {
  * state.
  */
 struct way {
-	__u64 end;	 /* start of the next thing to be examined; bytes before it are done, or a body's */
-	__u64 seen;	 /* the highest position that passed */
-	__u64 handed;	 /* bytes before this position were handed over, if they lie at or after `end` */
-	__u64 copy_to;	 /* bytes before this position are handed over as they pass */
-	__u64 length;	 /* of the body, or of the chunk */
-	__u64 ahead;	 /* end of the bytes that passed out of order */
-	__u64 raced;	 /* end of the bytes that passed while another CPU handled this way */
-	__u32 entered;	 /* number of packets whose handling began */
+	__u64 end;     /* start of the next thing to be examined; bytes before it are done, or a body's */
+	__u64 seen;    /* the highest position that passed */
+	__u64 handed;  /* bytes before this position were handed over, if they lie at or after `end` */
+	__u64 copy_to; /* bytes before this position are handed over as they pass */
+	__u64 length;  /* of the body, or of the chunk */
+	__u64 ahead;   /* end of the bytes that passed out of order */
+	__u64 raced;   /* end of the bytes that passed while another CPU handled this way */
+	__u32 entered; /* number of packets whose handling began */
 	__u32 left;
 	__u8 place;
 	__u8 said;
@@ -86,13 +86,13 @@ struct connection {
 	__u8 begun;	    /* user space knows the connection */
 	__u8 joined;
 	__u8 h2;
-	__u8 uncounted;	    /* requests may have passed that are not in `requests` */
-	__u8 early;	    /* packets still to be handed over: user space has bytes from before the socket existed */
-	__u8 resumes;	    /* the requests' way has found its position again, and the other one must */
+	__u8 uncounted; /* requests may have passed that are not in `requests` */
+	__u8 early;	/* packets still to be handed over: user space has bytes from before the socket existed */
+	__u8 resumes;	/* the requests' way has found its position again, and the other one must */
 	__u8 reserved;
-	__u32 known;	    /* TT_HTTP_RECEIVES, TT_HTTP_SENDS */
+	__u32 known; /* TT_HTTP_RECEIVES, TT_HTTP_SENDS */
 	__u32 reserved_too;
-	__u64 resume_at;    /* with `resumes`: position of the responses' way at that time */
+	__u64 resume_at; /* with `resumes`: position of the responses' way at that time */
 	__u64 cookie;
 	__u32 first[2];
 };
@@ -171,9 +171,9 @@ struct packet {
 	struct __sk_buff *skb;
 	struct connection *connection;
 	struct way *way;
-	__u64 first; /* position of its first byte */
-	__u64 last;  /* position after its last byte */
-	__u64 time;  /* monotonic, in nanoseconds; 0 until it is needed */
+	__u64 first;  /* position of its first byte */
+	__u64 last;   /* position after its last byte */
+	__u64 time;   /* monotonic, in nanoseconds; 0 until it is needed */
 	__u32 offset; /* of the first byte in the packet */
 	__u32 sent;   /* 1 if the traced socket sends it, else 0 */
 };

@@ -35,7 +35,7 @@ enum {
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
-enum { BPF_F_USER_STACK = 256 }; /* of bpf_get_stack(); its lowest byte is the number of frames to skip */
+enum { BPF_F_USER_STACK = 256 };	     /* of bpf_get_stack(); its lowest byte is the number of frames to skip */
 enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 }; /* also of sockets' storage */
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 

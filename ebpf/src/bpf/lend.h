@@ -22,8 +22,7 @@
 /* Returns whether a connection that was just accepted came to a listener that selected processes may hold. */
 static __always_inline bool is_accepted_by_lent(struct sock *sk)
 {
-	return lenders &&
-	       is_lender(socket_cgroup_id(sk), bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
+	return lenders && is_lender(socket_cgroup_id(sk), bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport)));
 }
 
 /*

@@ -158,8 +158,8 @@ static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, b
 /* Returns whether a state is one that is handled. */
 static __always_inline bool matters(int state)
 {
-	return 1u << (state & 31) & (1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_FIN_WAIT1 | 1u << TCP_CLOSE |
-				     1u << TCP_LAST_ACK);
+	return 1u << (state & 31) &
+	       (1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_FIN_WAIT1 | 1u << TCP_CLOSE | 1u << TCP_LAST_ACK);
 }
 
 static __always_inline void change_state(struct sock *sk, int before, int now)

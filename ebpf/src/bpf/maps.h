@@ -135,7 +135,7 @@ struct {
 
 /* Facts about a TCP socket from before it could get a slot, by the socket's address; see origins.h. */
 struct origin {
-	__u64 rx_base;	/* as in struct tt_slot */
+	__u64 rx_base; /* as in struct tt_slot */
 	__u64 tx_base;
 	__u32 rx_first;
 	__u32 tx_first;
@@ -153,11 +153,11 @@ struct {
 
 /* A note about the current task, for its next event: see peer.h and twin.h. */
 struct note {
-	__u64 socket;	/* of a message: its socket's address, or cookie if the hook has no address; 0: none */
-	__u64 addr[2];	/* address of the message's peer */
+	__u64 socket;  /* of a message: its socket's address, or cookie if the hook has no address; 0: none */
+	__u64 addr[2]; /* address of the message's peer */
 	__u16 port;
-	__u8 received;	/* whether the message was received; ICMP alone */
-	__u8 counted;	/* the first of two twin programs has counted the event */
+	__u8 received; /* whether the message was received; ICMP alone */
+	__u8 counted;  /* the first of two twin programs has counted the event */
 	__u8 pad[4];
 };
 

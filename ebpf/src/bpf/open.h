@@ -23,25 +23,25 @@ enum event_kind {
 struct event {
 	struct tt_key key;
 	struct flow flow;
-	__u64 socket;	  /* address of the socket */
-	__u64 cgroup;	  /* cgroup that the flow belongs to */
-	__u64 selected;	  /* sessions that select the socket or the process */
-	__u64 sessions;	  /* those of them whose filter wants the flow; valid after settling */
+	__u64 socket;	/* address of the socket */
+	__u64 cgroup;	/* cgroup that the flow belongs to */
+	__u64 selected; /* sessions that select the socket or the process */
+	__u64 sessions; /* those of them whose filter wants the flow; valid after settling */
 	__u64 bytes;
-	__u64 rx_base;	  /* as in struct tt_slot */
+	__u64 rx_base; /* as in struct tt_slot */
 	__u64 tx_base;
 	__u32 rx_first;
 	__u32 tx_first;
 	__u32 retransmits;
 	__u32 generation; /* of the selection that this event uses */
 	__u8 kind;
-	__u8 based;	  /* the bases are valid */
-	__u8 older;	  /* the connection is older than its selection */
-	__u8 opening;	  /* connect() has begun and the connection is not there yet */
-	__u8 new;	  /* no process but this one can have the connection yet, and it has no slot */
+	__u8 based;	    /* the bases are valid */
+	__u8 older;	    /* the connection is older than its selection */
+	__u8 opening;	    /* connect() has begun and the connection is not there yet */
+	__u8 new;	    /* no process but this one can have the connection yet, and it has no slot */
 	__u8 counts_itself; /* the socket's counters are its application's bytes */
-	__u8 lent;	  /* selected by the cgroup of the process */
-	__u8 ahead;	  /* as in struct tt_slot */
+	__u8 lent;	    /* selected by the cgroup of the process */
+	__u8 ahead;	    /* as in struct tt_slot */
 	__u64 caller_cgroup;
 	char comm[16];
 	__u32 ns_tgid;
@@ -64,7 +64,7 @@ _Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
 #define WHAT_COUNTS_ITSELF (1u << 24)
 
 /* Results of settle() other than a slot's handle. */
-#define NOBODY 0	   /* no session wants the flow */
+#define NOBODY 0	     /* no session wants the flow */
 #define OVERFLOW 0xffffffffu /* the table is full */
 
 /* Maximum number of attempts to make a main slot while another process does the same. */

@@ -81,7 +81,8 @@ static __always_inline struct origin *find_origin(const __u64 *address, const st
 
 	if (!kept || !counters)
 		return kept;
-	return kept->based && kept->rx_first == received_first(counters) && kept->tx_first == sent_first(counters) ? kept : 0;
+	return kept->based && kept->rx_first == received_first(counters) && kept->tx_first == sent_first(counters) ? kept :
+														     0;
 }
 
 /* Removes what was kept for the socket at an address, because it is in the slot now. */

@@ -43,17 +43,17 @@ enum tt_protocol { TT_TCP = 1, TT_UDP = 2, TT_ICMP = 4 };
 
 /* The reasons why something could not be counted where it belongs; indexes of `tt_losses`. */
 enum tt_loss {
-	TT_LOSS_TABLE_FULL = 0,	 /* events of flows that found no slot; their bytes are in `tt_overflow` */
-	TT_LOSS_RX_BYTES,	 /* bytes that not even `tt_overflow` took */
+	TT_LOSS_TABLE_FULL = 0, /* events of flows that found no slot; their bytes are in `tt_overflow` */
+	TT_LOSS_RX_BYTES,	/* bytes that not even `tt_overflow` took */
 	TT_LOSS_TX_BYTES,
-	TT_LOSS_FOLDERS,	 /* cgroups whose name and parent could not be kept */
-	TT_LOSS_PROCESSES,	 /* processes that could not be followed, or not all of whose files could be looked at */
-	TT_LOSS_ENDED,		 /* sockets whose end was not told by `tt_ended`; slots of datagrams are freed when idle */
-	TT_LOSS_ICMP_PEER,	 /* ICMP messages without a known peer; user space attaches the programs that see it */
-	TT_LOSS_RESCUED_SENDS,	 /* no losses: messages that only a twin counted, see twin.h */
+	TT_LOSS_FOLDERS,       /* cgroups whose name and parent could not be kept */
+	TT_LOSS_PROCESSES,     /* processes that could not be followed, or not all of whose files could be looked at */
+	TT_LOSS_ENDED,	       /* sockets whose end was not told by `tt_ended`; slots of datagrams are freed when idle */
+	TT_LOSS_ICMP_PEER,     /* ICMP messages without a known peer; user space attaches the programs that see it */
+	TT_LOSS_RESCUED_SENDS, /* no losses: messages that only a twin counted, see twin.h */
 	TT_LOSS_RESCUED_RECEIVES,
-	TT_LOSS_LENDERS,	 /* no losses: number of times that a lender was noted, see lend.h */
-	TT_LOSS_UNOWNED,	 /* no losses: checks of a connection whose bytes an unknown process reads */
+	TT_LOSS_LENDERS, /* no losses: number of times that a lender was noted, see lend.h */
+	TT_LOSS_UNOWNED, /* no losses: checks of a connection whose bytes an unknown process reads */
 	TT_LOSSES = 16,
 };
 
@@ -63,41 +63,41 @@ enum tt_loss {
  * publishes it by writing `state`. Only user space frees slots: it clears the slot, then the tag.
  */
 struct tt_slot {
-	__u64 cookie;		/* of the socket; 0: not filled yet */
-	__u32 owner;		/* process and program, see owner_of(); 0: not known yet */
-	__u32 generation;	/* of the selection for which the slot was settled last */
+	__u64 cookie;	  /* of the socket; 0: not filled yet */
+	__u32 owner;	  /* process and program, see owner_of(); 0: not known yet */
+	__u32 generation; /* of the selection for which the slot was settled last */
 	__u64 rx_bytes;
 	__u64 tx_bytes;
 	__u32 rx_calls;
 	__u32 tx_calls;
-	__u32 state;		/* TT_STATE(), written last */
-	__u32 last;		/* main slot: handle of the slot whose process used the socket last; 0: this */
-	__u64 sessions;		/* those that the slot counts for; user space removes those that end */
-	__u8 based;		/* main slot: the four bases below are valid */
-	__u8 sent_all;		/* main slot: nothing more can be sent; see `sent_final` */
-	__u8 ahead;		/* main slot: bytes may be counted that a call is yet to report, see counters.h */
-	__u8 shared;		/* main slot: further processes have used the socket */
-	__u32 epoch;		/* grows when user space frees the slot; with the slot's number, identifies the flow */
+	__u32 state;	/* TT_STATE(), written last */
+	__u32 last;	/* main slot: handle of the slot whose process used the socket last; 0: this */
+	__u64 sessions; /* those that the slot counts for; user space removes those that end */
+	__u8 based;	/* main slot: the four bases below are valid */
+	__u8 sent_all;	/* main slot: nothing more can be sent; see `sent_final` */
+	__u8 ahead;	/* main slot: bytes may be counted that a call is yet to report, see counters.h */
+	__u8 shared;	/* main slot: further processes have used the socket */
+	__u32 epoch;	/* grows when user space frees the slot; with the slot's number, identifies the flow */
 
 	__u8 local_addr[16];
 	__u8 remote_addr[16];
 	__u16 local_port;
 	__u16 remote_port;
-	__u32 ns_tgid;		/* process id as the process sees itself */
-	char comm[16];		/* name of the thread group leader */
-	__u64 socket;		/* address of the socket */
+	__u32 ns_tgid; /* process id as the process sees itself */
+	char comm[16]; /* name of the thread group leader */
+	__u64 socket;  /* address of the socket */
 
-	__u64 cgroup;		/* of the socket: kernfs id */
-	__u64 caller_cgroup;	/* of the process */
-	__u64 connections;	/* those of `sessions` that count the connection here; 0 but in a main slot */
-	__u64 rx_base;		/* bytes that the socket had received, as its counters say, and that are not counted here */
+	__u64 cgroup;	     /* of the socket: kernfs id */
+	__u64 caller_cgroup; /* of the process */
+	__u64 connections;   /* those of `sessions` that count the connection here; 0 but in a main slot */
+	__u64 rx_base;	     /* bytes that the socket had received, as its counters say, and that are not counted here */
 	__u64 tx_base;
-	__u32 rx_first;		/* sequence number at which the connection's stream begins, by the counters */
+	__u32 rx_first; /* sequence number at which the connection's stream begins, by the counters */
 	__u32 tx_first;
-	__u32 retransmits;	/* number of segments retransmitted since the slot was taken */
+	__u32 retransmits; /* number of segments retransmitted since the slot was taken */
 	__u32 retransmits_base;
 	__u32 srtt_us;
-	__u32 sent_final;	/* with `sent_all`: lower half of all that was sent, bases included */
+	__u32 sent_final; /* with `sent_all`: lower half of all that was sent, bases included */
 };
 
 /* The tags of a set, one for each of its slots; 0: the slot is free. */
@@ -110,9 +110,9 @@ struct tt_tags {
  * another call, so that whoever sees the new generation also sees the rest of the selection and of the maps.
  */
 struct tt_selection {
-	__u64 generation;	/* another one after every change of what is selected; never 0 */
-	__u64 filtered;		/* sessions that have any filter at all */
-	__u64 by_process;	/* sessions that select processes instead of cgroups */
+	__u64 generation; /* another one after every change of what is selected; never 0 */
+	__u64 filtered;	  /* sessions that have any filter at all */
+	__u64 by_process; /* sessions that select processes instead of cgroups */
 };
 
 struct tt_range {
@@ -121,14 +121,14 @@ struct tt_range {
 };
 
 struct tt_network {
-	__u64 address[2];	/* network order, already masked */
+	__u64 address[2]; /* network order, already masked */
 	__u64 mask[2];
 };
 
 /* The filter of a session for the sockets of its cgroups; zeroes mean everything. */
 struct tt_filter {
-	__u32 protocols;	/* enum tt_protocol, ored; 0: all */
-	__u32 direction;	/* enum tt_direction; 0: both. Unknown passes. */
+	__u32 protocols; /* enum tt_protocol, ored; 0: all */
+	__u32 direction; /* enum tt_direction; 0: both. Unknown passes. */
 	__u32 ranges;
 	__u32 networks;
 	struct tt_range range[TT_RANGES];
@@ -158,10 +158,10 @@ struct tt_overflow {
 /* The key by which a flow's slot is found: socket, process and, for datagrams, peer. */
 struct tt_key {
 	__u64 cookie;
-	__u64 addr[2];		/* datagrams: the peer's, 0 if it is not known */
+	__u64 addr[2]; /* datagrams: the peer's, 0 if it is not known */
 	__u32 owner;
 	__u16 port;
-	__u16 datagram;		/* 0: TCP, whose peer is no part of the key */
+	__u16 datagram; /* 0: TCP, whose peer is no part of the key */
 };
 
 /* A process that sessions have selected by its id; its children are selected too by the sessions in `inherit`. */

@@ -29,13 +29,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-		__uint(max_entries, 1);
-		/* Sizes are given instead of types, since the compiler omits types that are only named here. */
-		__uint(key_size, sizeof(__u32));
-		__uint(value_size, sizeof(struct tt_stack_note));
-	});
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+			__uint(max_entries, 1);
+			/* Sizes are given instead of types, since the compiler omits types that are only named here. */
+			__uint(key_size, sizeof(__u32));
+			__uint(value_size, sizeof(struct tt_stack_note));
+		});
 } tt_stack_notes SEC(".maps");
 
 /* Process -> mode in which its stacks are taken, from its program's first stack on. User space changes the mode. */

@@ -55,7 +55,8 @@ static __always_inline __u64 hash_of(const struct tt_key *key)
 	__u64 hash = key->cookie;
 
 	if (key->datagram)
-		hash ^= (key->addr[0] ^ key->addr[1] * 0x9e3779b97f4a7c15ull ^ (__u64)key->port << 48) * 0xd6e8feb86659fd93ull;
+		hash ^= (key->addr[0] ^ key->addr[1] * 0x9e3779b97f4a7c15ull ^ (__u64)key->port << 48) *
+			0xd6e8feb86659fd93ull;
 	hash *= 0xbf58476d1ce4e5b9ull;
 	hash ^= hash >> 27;
 	hash *= 0x94d049bb133111ebull;
@@ -131,10 +132,13 @@ static __always_inline __u32 find_spilled(const struct tt_key *key)
  * in one word.
  */
 #define NUMBERS(key) (key)->cookie, (key)->addr[0], (key)->addr[1], rest_of(key)
-#define KEY_OF(cookie, addr0, addr1, rest)                                                                        \
-	{                                                                                                         \
-		(cookie), { (addr0), (addr1) }, (__u32)(rest), (__u16)((rest) >> 32), (__u16)((rest) >> 48)       \
+/* Versions of clang-format differ here. */
+/* clang-format off */
+#define KEY_OF(cookie, addr0, addr1, rest)                                                                  \
+	{                                                                                                   \
+		(cookie), { (addr0), (addr1) }, (__u32)(rest), (__u16)((rest) >> 32), (__u16)((rest) >> 48) \
 	}
+/* clang-format on */
 
 static __always_inline __u64 rest_of(const struct tt_key *key)
 {

@@ -89,7 +89,8 @@ static long copy_turn(__u32 turn, struct copying *copying)
 
 	if (left == 0)
 		return 1;
-	taken = slice <= TT_HTTP_SMALL ? copy_slice(copying, slice, TT_HTTP_SMALL) : copy_slice(copying, slice, TT_HTTP_LARGE);
+	taken = slice <= TT_HTTP_SMALL ? copy_slice(copying, slice, TT_HTTP_SMALL) :
+					 copy_slice(copying, slice, TT_HTTP_LARGE);
 	if (!taken)
 		return 1;
 	copying->from += slice;

@@ -21,8 +21,8 @@ struct object {
 /* A connection of a library. Each way has only one call under way at a time. */
 struct channel {
 	__u64 id;
-	__u64 cookie; /* of the socket; 0 while it is not known */
-	__u64 end[2]; /* bytes received and sent so far */
+	__u64 cookie;  /* of the socket; 0 while it is not known */
+	__u64 end[2];  /* bytes received and sent so far */
 	__u32 lost[2]; /* records of the way were refused since the last accepted one */
 };
 
@@ -32,8 +32,8 @@ struct call {
 	__u64 buffer;
 	__u64 count_at; /* address to which the call writes its number of bytes; 0 if it returns the number */
 	__u64 began;
-	__u64 stack; /* stack pointer at the entry of the call */
-	__u64 cookie; /* of the first socket that was used in the call */
+	__u64 stack;	/* stack pointer at the entry of the call */
+	__u64 cookie;	/* of the first socket that was used in the call */
 	__u64 received; /* of the last socket that received bytes before the call */
 };
 

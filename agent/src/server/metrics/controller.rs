@@ -20,6 +20,57 @@ pub(crate) struct ControllerMetrics {
     write_duration: Times,
     status_age: Fraction,
     events: Counter,
+    pub(crate) otlp: OtlpMetrics,
+}
+
+/// Figures of the export to OpenTelemetry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OtlpMetrics {
+    requests: Family<Result, Counter>,
+    series: Gauge,
+    traces_left_out: Gauge,
+    last_values_lost: Counter,
+}
+
+impl OtlpMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("otlp");
+        registry.register(
+            "requests",
+            "Requests with metrics of traces to the receiver of OTLP, by what became of them",
+            self.requests.clone(),
+        );
+        let gauges = [
+            ("series", "Series of traces that are exported", &self.series),
+            (
+                "traces_left_out",
+                "Traces that are not exported, since there are as many series as may be",
+                &self.traces_left_out,
+            ),
+        ];
+        register(registry, &gauges);
+        registry.register(
+            "last_values_lost",
+            "Traces that ended and whose last values no receiver has taken within 15 minutes",
+            self.last_values_lost.clone(),
+        );
+    }
+
+    /// A request is done; `result` is `ok` or the reason for which it failed.
+    pub(crate) fn sent(&self, result: &'static str) {
+        self.requests.get_or_create(&Result { result }).inc();
+    }
+
+    /// Takes how many series are exported, and how many traces are left out.
+    pub(crate) fn set_state(&self, series: usize, left_out: usize) {
+        self.series.set(signed(series as u64));
+        self.traces_left_out.set(signed(left_out as u64));
+    }
+
+    /// Last values of so many traces are given up.
+    pub(crate) fn lost(&self, traces: usize) {
+        self.last_values_lost.inc_by(traces as u64);
+    }
 }
 
 impl ControllerMetrics {
@@ -50,6 +101,7 @@ impl ControllerMetrics {
             metrics.status_age.clone(),
         );
         registry.register("events", "Kubernetes Events told", metrics.events.clone());
+        metrics.otlp.register(&mut registry);
         (metrics, registry)
     }
 

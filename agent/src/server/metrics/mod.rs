@@ -16,7 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use self::agent::AgentMetrics;
-pub(crate) use self::controller::ControllerMetrics;
+pub(crate) use self::controller::{ControllerMetrics, OtlpMetrics};
 
 /// Interval at which metrics are updated.
 pub(crate) const FIGURES: Duration = Duration::from_secs(5);

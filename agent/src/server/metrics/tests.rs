@@ -19,6 +19,7 @@ fn text() -> String {
     let (controller, controllers) = ControllerMetrics::new();
     controller.common.watch_interrupted("pods");
     controller.written(Written::Conflict, Duration::from_millis(2));
+    controller.otlp.sent("ok");
     let encode = |registry: &Registry| {
         let mut text = String::new();
         prometheus_client::encoding::text::encode_registry(&mut text, registry).unwrap();

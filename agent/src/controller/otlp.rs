@@ -1,0 +1,235 @@
+//! The export of statuses as metrics, where the environment names a receiver of OTLP. It has a task of its own: a receiver
+//! that is slow or away holds up nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::MissedTickBehavior;
+use traffictrace_crd::TrafficTrace;
+use traffictrace_otlp::{
+    Batch, Book, Client, ExportError, Limits, Settings, SettingsError, Snapshot, TraceId,
+};
+
+use crate::kubeapi::{ApiClock, Change, Key};
+use crate::server::metrics::OtlpMetrics;
+use crate::tasks::Tasks;
+
+/// A trace that ended longer ago than that was exported by whoever ran then.
+const STALE: Duration = Duration::from_secs(15 * 60);
+/// The shortest time between two warnings.
+const WARN_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// Export of the statuses as metrics by OTLP, where OTEL_EXPORTER_OTLP_ENDPOINT names a receiver
+///
+/// The other variables of OpenTelemetry for exporters of metrics hold as well, OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS, _TIMEOUT,
+/// _COMPRESSION and _CERTIFICATE among them, OTEL_METRIC_EXPORT_INTERVAL and OTEL_RESOURCE_ATTRIBUTES.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct OtlpArgs {
+    /// Most series of all traces that are exported by OTLP. What finds no room is in one series of its trace, and a trace
+    /// for which that is none is left out.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().all)]
+    otlp_max_series: usize,
+    /// Most series of one trace that are exported by OTLP.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().trace)]
+    otlp_max_series_of_trace: usize,
+    /// Export process.network.io too, with the names of processes.
+    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    otlp_processes: bool,
+}
+
+/// The export was asked for and cannot be done.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot export metrics by OTLP: {0}")]
+pub(crate) enum OtlpError {
+    Settings(#[from] SettingsError),
+    Client(#[from] ExportError),
+}
+
+/// News of traces for the export. As many wait as there are traces: of each the newest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OtlpNews(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The watch has delivered its first list.
+    listed: bool,
+    news: BTreeMap<TraceId, News>,
+}
+
+/// What has become of the trace of a name.
+#[derive(Debug, Default)]
+struct News {
+    snapshot: Option<Snapshot>,
+    /// The UID of a trace that was deleted.
+    gone: Option<String>,
+}
+
+impl OtlpArgs {
+    /// Begins to export as one of `tasks`, if the environment names a receiver.
+    pub(super) fn start(
+        &self,
+        clock: &ApiClock,
+        metrics: &OtlpMetrics,
+        tasks: &mut Tasks,
+    ) -> Result<Option<OtlpNews>, OtlpError> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let Some(mut settings) = Settings::from_environment(variable)? else { return Ok(None) };
+        settings.processes = self.otlp_processes;
+        settings.limits = Limits { all: self.otlp_max_series, trace: self.otlp_max_series_of_trace };
+        // Sums of a process that begins again are other series than those of the one before: the list of flows may be
+        // another by then.
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "controller".into());
+        let instance = format!("{host}-{:x}", Timestamp::now().as_millisecond());
+        let client = Client::new(&settings, &instance)?;
+        let (endpoint, every) = (client.endpoint(), settings.interval());
+        tracing::info!(
+            "exporting metrics of traces to {endpoint} by {} every {every:?}",
+            settings.protocol().name()
+        );
+        let news = OtlpNews::default();
+        let exporter = Exporter {
+            book: Book::new(settings.limits, settings.processes),
+            left_out: BTreeMap::new(),
+            client,
+            metrics: metrics.clone(),
+            warnings: Warnings::default(),
+        };
+        tasks.spawn("the export by OTLP", exporter.run(news.clone(), clock.clone(), every));
+        Ok(Some(news))
+    }
+}
+
+impl OtlpNews {
+    /// Takes a change of a trace.
+    pub(super) fn tell(&self, change: &Change<TrafficTrace>, now: Timestamp) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Complete => waiting.listed = true,
+            Change::Gone(Key { namespace, name, uid }) => {
+                let id = TraceId { namespace: namespace.clone(), name: name.clone() };
+                waiting.news.entry(id).or_default().gone = Some(uid.clone());
+            }
+            Change::Apply(trace) => {
+                let Some(snapshot) = Snapshot::of(trace) else { return };
+                let ended =
+                    snapshot.end().map(|end| Duration::try_from(now.duration_since(end)).unwrap_or_default());
+                if ended.is_some_and(|ago| !waiting.listed || ago >= STALE) {
+                    return;
+                }
+                let id = snapshot.id();
+                waiting.news.entry(id).or_default().snapshot = Some(snapshot);
+            }
+        }
+    }
+
+    fn take(&self) -> BTreeMap<TraceId, News> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).news)
+    }
+}
+
+/// The export.
+struct Exporter {
+    book: Book,
+    /// The UIDs of traces for which there was no room.
+    left_out: BTreeMap<TraceId, String>,
+    client: Client,
+    metrics: OtlpMetrics,
+    warnings: Warnings,
+}
+
+impl Exporter {
+    async fn run(mut self, news: OtlpNews, clock: ApiClock, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.learn(news.take(), clock.now());
+            self.export(clock.now()).await;
+        }
+    }
+
+    fn learn(&mut self, news: BTreeMap<TraceId, News>, now: Timestamp) {
+        self.metrics.lost(self.book.forget_ended(now));
+        for (id, News { snapshot, gone }) in news {
+            if let Some(snapshot) = snapshot {
+                if self.book.update(&snapshot, now) || snapshot.end().is_some() {
+                    self.left_out.remove(&id);
+                } else {
+                    self.left_out.insert(id.clone(), snapshot.uid().to_owned());
+                }
+            }
+            if let Some(uid) = gone {
+                self.book.gone(&id, &uid, now);
+                if self.left_out.get(&id) == Some(&uid) {
+                    self.left_out.remove(&id);
+                }
+            }
+        }
+        if !self.left_out.is_empty() {
+            let count = self.left_out.len();
+            self.warnings.warn(&format!(
+                "{count} traces are not exported by OTLP: there are as many series as --otlp-max-series allows"
+            ));
+        }
+        self.metrics.set_state(self.book.series(), self.left_out.len());
+    }
+
+    async fn export(&mut self, now: Timestamp) {
+        for Batch { request, traces, .. } in self.book.batches(self.client.resource(), now) {
+            match self.client.send(request).await {
+                Ok(answer) => {
+                    self.book.delivered(&traces);
+                    if answer.rejected == 0 {
+                        self.metrics.sent("ok");
+                        self.warnings.all_is_well(self.client.endpoint());
+                    } else {
+                        self.metrics.sent("rejected");
+                        let (endpoint, rejected) = (self.client.endpoint(), answer.rejected);
+                        let why = answer.message;
+                        self.warnings
+                            .warn(&format!("{endpoint} did not take {rejected} of the data points: {why}"));
+                    }
+                }
+                Err(error) => {
+                    self.metrics.sent(error.reason());
+                    self.warnings.warn(&format!("{error}; trying again with newer numbers"));
+                    // The other requests would wait in vain for the same receiver.
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Warnings with pauses, so that a receiver that is away does not fill the log.
+#[derive(Debug, Default)]
+struct Warnings {
+    last: Option<Instant>,
+    since: u64,
+}
+
+impl Warnings {
+    fn warn(&mut self, text: &str) {
+        if self.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
+            self.since += 1;
+            return;
+        }
+        match std::mem::take(&mut self.since) {
+            0 => tracing::warn!("{text}"),
+            since => tracing::warn!("{text} ({since} more warnings since the last one)"),
+        }
+        self.last = Some(Instant::now());
+    }
+
+    fn all_is_well(&mut self, endpoint: &str) {
+        if self.last.take().is_some() {
+            tracing::info!("{endpoint} takes metrics again");
+        }
+        self.since = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests;
