@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Longest time that the controller's answer is awaited, and those of the nodes.
-const CONTROLLER: Duration = Duration::from_secs(5);
+const CONTROLLER: Duration = Duration::from_secs(4);
 const NODES: Duration = Duration::from_secs(10);
 
 /// Traces all pods of the namespace until every node has reported, or the time is over; then deletes the trace.

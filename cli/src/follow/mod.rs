@@ -27,8 +27,8 @@ pub(crate) use self::{
 };
 use crate::{cluster::Cluster, error::CliError, snapshot, stop::Stop, text::say};
 
-/// Time after which a trace without numbers is told what it lacks.
-const LATE: Duration = Duration::from_secs(5);
+/// Time after which a trace without numbers is told what it lacks: it is known within 5 s, that of the requests included.
+const LATE: Duration = Duration::from_secs(4);
 
 /// Options of the commands that follow a trace.
 #[derive(Debug, Clone, Args)]

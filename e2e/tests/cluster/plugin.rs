@@ -212,18 +212,17 @@ async fn refusals_are_those_of_the_api_server() -> Result<()> {
     no_trace_is_left(&namespace).await
 }
 
-/// Starts a run whose lines are merged, and waits until it tells what is missing. Returns the time that this took.
-fn told(plugin: &Plugin, selector: &str, part: &str) -> Result<Duration> {
+/// Starts a run whose lines are merged, and waits until it tells what is missing; fails when that does not come in time.
+fn told(plugin: &Plugin, selector: &str, part: &str) -> Result<()> {
     let run = plugin.start_merged(&["run", "-l", selector])?;
     line_with(&run, "created", ENDED)?;
     let created = Instant::now();
     line_with(&run, part, TOLD + SPARE)?;
-    let took = created.elapsed();
-    println!("told after {took:?}: {part}");
+    println!("told after {:?}: {part}", created.elapsed());
     run.signal(Signal::INT)?;
     let ended = run.wait(ENDED)?;
     assert!(ended.status.success(), "{:?}", ended.lines);
-    Ok(took)
+    Ok(())
 }
 
 /// Without pods, and without an agent where the pods are, the run says so within 5 s and goes on waiting.
@@ -232,7 +231,7 @@ async fn missing_pods_and_agents_are_told_within_5_seconds() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let plugin = Plugin::of_editor(&namespace).await?;
-    assert!(told(&plugin, "app=nobody", "waits for such pods")? <= TOLD + SPARE);
+    told(&plugin, "app=nobody", "waits for such pods")?;
     // A pod that is bound to a node on which nothing runs: the pod's deletion comes later than the answer.
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {"name": "stranded", "labels": {"app": "stranded"}},
@@ -242,9 +241,7 @@ async fn missing_pods_and_agents_are_told_within_5_seconds() -> Result<()> {
     .map_err(|error| TestError::unexpected("the test's own pod", error))?;
     let created = namespace.api::<Pod>().create(&PostParams::default(), &pod).await;
     created.map_err(TestError::kube("create a pod on no node"))?;
-    assert!(
-        told(&plugin, "app=stranded", "No agent has reported within 5 s from the 1 node")? <= TOLD + SPARE
-    );
+    told(&plugin, "app=stranded", "No agent has reported within 4 s from the 1 node")?;
     no_trace_is_left(&namespace).await
 }
 
@@ -255,11 +252,11 @@ async fn a_missing_controller_is_told_within_5_seconds() -> Result<()> {
     let namespace = cluster.namespace().await?;
     let plugin = Plugin::of_editor(&namespace).await?;
     scale(&cluster, 0).await?;
-    let took = told(&plugin, "app=nobody", "No controller has answered within 5 s");
+    let run = told(&plugin, "app=nobody", "No controller has answered within 4 s");
     let check = plugin.run(&["check", "--try"]);
     // Whatever the result, the next test must find a controller.
     scale(&cluster, 1).await?;
-    assert!(took? <= TOLD + SPARE);
+    run?;
     let check = check?;
     assert_eq!(check.status.code(), Some(1), "{check:?}");
     assert!(check.lines[0].contains("no controller has answered"), "{check:?}");
