@@ -1,4 +1,4 @@
-//! What else the API server has of a trace: the reports of its nodes, and its Events. Most users may read the Events alone.
+//! The reports of a trace's nodes, and its Events. Most users may read the Events alone.
 
 use std::cmp::Ordering;
 
@@ -13,7 +13,7 @@ use crate::{cluster::Cluster, error::CliError};
 /// Number of objects in one answer.
 const IN_ONE_ANSWER: u32 = 200;
 
-/// What else is known of a trace; nothing of what the user may not read.
+/// The objects around a trace; nothing in place of those that the user may not read.
 #[derive(Debug, Default)]
 pub(crate) struct Around {
     pub(crate) reports: Option<Vec<TrafficTraceReportSpec>>,
@@ -28,7 +28,7 @@ pub(crate) struct Happened {
     pub(crate) is_warning: bool,
     pub(crate) reason: String,
     pub(crate) message: String,
-    /// How often it happened.
+    /// Number of times that it happened.
     pub(crate) count: i32,
 }
 

@@ -1,4 +1,4 @@
-//! What a trace asks for: in words, and as the command line that asks for the same again.
+//! A trace's spec in words, and as the command line that asks for the same again.
 
 use kube::{ResourceExt as _, core::Selector};
 use shlex::Quoter;
@@ -9,7 +9,7 @@ use crate::{
     snapshot::selected,
 };
 
-/// What was asked, as names and values.
+/// The spec as names and values.
 pub(crate) fn pairs(trace: &TrafficTrace) -> Vec<(String, String)> {
     let spec = &trace.spec;
     let some = |values: Vec<String>| (!values.is_empty()).then(|| values.join(", "));
@@ -47,7 +47,7 @@ pub(crate) fn pairs(trace: &TrafficTrace) -> Vec<(String, String)> {
     .collect()
 }
 
-/// What was asked, in a sentence.
+/// The spec in a sentence or two.
 pub(crate) fn sentence(spec: &TrafficTraceSpec) -> String {
     let protocols = match spec.protocols.as_slice() {
         [] => "all".to_owned(),

@@ -16,7 +16,8 @@ use crate::{
 ///
 /// json is one object with everything, the same as a line of top -o json; yaml is the same in YAML. csv and jsonl have a line for each
 /// flow, and a last one, whose command is (other) and which has no process id, with the sums of all flows that the trace does not
-/// list: the lines add up to the totals. With --http the lines are of HTTP endpoints. What was lost is told on standard error.
+/// list: the lines add up to the totals. With --http the lines are of HTTP endpoints. These forms have no line for what was lost,
+/// which is told on standard error.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -64,7 +65,9 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     let snapshot =
         if args.http { http::requests(&trace).map_err(CliError::Failed)? } else { snapshot::of(&trace) };
     print(&text(args, &snapshot)?)?;
-    losses::in_words(&snapshot).iter().for_each(|loss| say(loss));
+    if matches!(args.output, Output::Csv | Output::Jsonl) {
+        losses::in_words(&snapshot).iter().for_each(|loss| say(loss));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -59,7 +59,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why there is nothing to draw, and what to do.
+/// Makes sure that there is something to draw.
 ///
 /// # Errors
 ///

@@ -44,12 +44,12 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     name: String,
 
-    /// How to print.
+    /// Form of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 
     /// Column to sort by, the largest first.
-    #[arg(long, value_enum, value_name = "COLUMN", default_value_t = SortBy::Requests)]
+    #[arg(long, value_enum, value_name = "COLUMN", ignore_case = true, default_value_t = SortBy::Requests)]
     sort_by: SortBy,
 
     /// Show this many endpoints [default: all that the trace lists].
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn endpoints_with_what_is_missing() {
         let all =
-            ["", "--sort-by p99 --top 1 -o wide", "--no-headers"].map(|options| shown(&running(), options));
+            ["", "--sort-by P99 --top 1 -o wide", "--no-headers"].map(|options| shown(&running(), options));
         insta::assert_snapshot!(all.join("\n"));
         assert!(!shown(&completed(), "").contains("MISSING"));
     }

@@ -90,7 +90,7 @@ pub(crate) async fn write(
     path: &Path,
 ) -> Result<(), CliError> {
     let Seen { trace, series } = seen;
-    // Of one status alone the mean is known, which is no curve.
+    // One status tells the mean alone, which is no curve.
     let series = if series.moments().len() > 2 { series } else { Series::default() };
     let around = Around::of(cluster, &trace).await?;
     let graph = match trace.spec.stacks {

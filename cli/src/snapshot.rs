@@ -116,6 +116,7 @@ fn flow(flow: &Flow) -> view::Flow {
     view::Flow {
         namespace: Some(flow.namespace.clone()),
         pod: Some(flow.pod.clone()),
+        node: flow.node_name.clone(),
         container: flow.container.clone(),
         caller_container: flow.caller_container.clone(),
         pid: small(flow.pid),
@@ -232,7 +233,7 @@ fn nodes(status: &TrafficTraceStatus) -> Vec<view::Node> {
     nodes
 }
 
-/// What a person should know, in sentences, the most important first. Losses are not among them: they have numbers.
+/// Sentences about what a person should know, the most important first. Losses are not among them: they have numbers.
 fn notices(trace: &TrafficTrace, status: &TrafficTraceStatus) -> Vec<String> {
     let mut notices = Vec::new();
     let rejected = status
@@ -281,7 +282,8 @@ pub(crate) fn sentences(message: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether what a sentence of the condition Degraded tells has a place of its own in every view: losses, nodes that refuse.
+/// Says that a sentence of the condition Degraded is about something that has a place of its own in every view: losses, and
+/// nodes that refuse.
 fn has_a_place(sentence: &str) -> bool {
     let begins = ["Lost: ", "HTTP requests are missing from the counts", "Refused by "];
     begins.iter().any(|begin| sentence.starts_with(begin))

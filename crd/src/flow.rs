@@ -136,6 +136,9 @@ pub struct Flow {
     pub namespace: String,
     /// Name of the pod.
     pub pod: String,
+    /// Name of the pod's node. Absent in a status that an older version wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
     /// Name of the container whose socket it is. Absent while the kubelet has not told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,

@@ -131,6 +131,7 @@ impl FlowRow {
         Flow {
             namespace: namespace.to_owned(),
             pod: self.pod,
+            node_name: None,
             container: self.container,
             caller_container: self.caller_container,
             pid: self.pid.map(i64::from),

@@ -1,4 +1,4 @@
-//! How much of a profile was seen as it happened, and how much was estimated.
+//! The shares of a profile that were seen as they happened, and that were estimated.
 
 use std::collections::BTreeMap;
 

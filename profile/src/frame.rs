@@ -1,6 +1,6 @@
 //! Functions of stacks, and the way that bytes went.
 
-/// Which way bytes went.
+/// Direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Way {
     /// Out of the process.
@@ -9,7 +9,7 @@ pub enum Way {
     Received,
 }
 
-/// Where a function lives.
+/// Place of a function's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FrameKind {
     /// A program or library.
@@ -28,6 +28,6 @@ pub struct Frame {
     pub name: String,
     /// Name of its file without folder, such as `libc.so.6`; empty where there is none.
     pub module: String,
-    /// Where it lives.
+    /// Place of its code.
     pub kind: FrameKind,
 }

@@ -8,10 +8,10 @@ use super::{Coverage, Frame, Known, Way};
 
 /// Length in bytes beyond which the text that says what was profiled does not grow when profiles are merged.
 const MAX_WHAT: usize = 1000;
-/// What stands between the parts of that text.
+/// Separator of the parts of that text.
 const AND: &str = ", ";
 
-/// Which of its two numbers a row is drawn by.
+/// The one of its two numbers by which a row is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum By {
     /// Bytes that were moved.
@@ -20,7 +20,7 @@ pub enum By {
     Calls,
 }
 
-/// Where a process runs.
+/// Place of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
     /// Namespace and name of the pod; empty outside of Kubernetes.
@@ -45,7 +45,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Where it runs: `pod/container`, or what is known of that.
+    /// Its place: `pod/container`, or what is known of that.
     pub fn place(&self) -> String {
         match (self.pod.is_empty(), self.container.is_empty()) {
             (true, _) => self.container.clone(),
@@ -60,18 +60,18 @@ impl Process {
     }
 }
 
-/// What a row stands for.
+/// The stack and the process of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowKey {
-    /// Which way the bytes went.
+    /// Direction of the bytes.
     pub way: Way,
-    /// Who moved them.
+    /// The process that moved them.
     pub process: Arc<Process>,
     /// Name of the thread; empty if the row is of no single one.
     pub thread: Arc<str>,
     /// Functions, outermost first.
     pub frames: Vec<Arc<Frame>>,
-    /// How much is known of the functions.
+    /// The part of the functions that is known.
     pub known: Known,
 }
 
@@ -94,7 +94,7 @@ impl RowKey {
 /// A stack of one thread of one process, and what it moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What it stands for.
+    /// Its stack and process.
     pub key: RowKey,
     /// Bytes.
     pub bytes: u64,
@@ -112,25 +112,25 @@ impl Row {
     }
 }
 
-/// What was profiled, and when.
+/// Subject and time of a profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
-    /// What was profiled, for people.
+    /// The subject, for people.
     pub what: String,
     /// When it began, in nanoseconds since 1970; 0 if not known.
     pub began: i64,
-    /// How long it took, in nanoseconds; 0 if not known.
+    /// Duration in nanoseconds; 0 if not known.
     pub lasted: i64,
 }
 
 /// A finished profile. All bytes together, and all calls, are at most `i64::MAX`, which is what pprof can say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
-    /// What was profiled, and when.
+    /// Subject and time of a profile.
     pub about: About,
     /// Stacks, those with the most bytes first.
     rows: Vec<Row>,
-    /// How they were found.
+    /// Shares of the bytes by how their stacks were found.
     pub coverage: Coverage,
 }
 
@@ -242,7 +242,7 @@ impl Graph {
     }
 }
 
-/// Whether a text of several parts has this one.
+/// Says that a text of several parts has this one.
 fn is_named(text: &str, what: &str) -> bool {
     text.match_indices(what).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + what.len()..]);

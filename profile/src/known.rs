@@ -1,8 +1,8 @@
-//! How much is known of the functions of a row.
+//! The part of a row's functions that is known.
 
 use std::borrow::Cow;
 
-/// How much is known of the functions of a row.
+/// The part of a row's functions that is known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Known {
     /// Every function from the first one of the thread on.

@@ -21,7 +21,7 @@ pub enum Format {
     Pprof,
 }
 
-/// Where a graph goes.
+/// Destination of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Folded text on standard output.
@@ -38,7 +38,7 @@ pub enum OutputError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// Standard output does not take the text.

@@ -23,7 +23,7 @@ const MAX_SIZE: usize = 8 << 20;
 /// Most characters of the title, which has room between the two buttons of a picture 1,000 pixels wide.
 const MAX_TITLE: usize = 92;
 
-/// Why there is no picture.
+/// A picture that was not drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum DrawError {
     /// Nothing was moved.

@@ -7,8 +7,19 @@ use traffictrace_crd::flow::Direction;
 use crate::{FilterError, snapshot::Flow};
 
 /// Names of the fields that a word can ask for.
-pub const FIELDS: [&str; 10] =
-    ["process", "pid", "pod", "container", "namespace", "peer", "port", "protocol", "direction", "state"];
+pub const FIELDS: [&str; 11] = [
+    "process",
+    "pid",
+    "pod",
+    "container",
+    "namespace",
+    "node",
+    "peer",
+    "port",
+    "protocol",
+    "direction",
+    "state",
+];
 
 /// A filter of flows. The empty one takes all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,6 +118,7 @@ fn has(flow: &Flow, field: &str, part: &str) -> bool {
         "pod" => named(&flow.pod),
         "container" => named(&flow.container),
         "namespace" => named(&flow.namespace),
+        "node" => named(&flow.node),
         "peer" => named(&flow.peer) || flow.remote_address.is_some_and(|address| shown(&address)),
         "protocol" => format!("{:?}", flow.protocol).to_lowercase().contains(part),
         "direction" => {
@@ -139,7 +151,7 @@ mod tests {
         let mut flow = flow("nginx", 412);
         flow.remote_address = "2001:db8::7".parse().ok();
         flow.remote_port = Some(443);
-        flow.pod = Some("web-7c9f".to_owned());
+        (flow.pod, flow.node) = (Some("web-7c9f".to_owned()), Some("worker-3".to_owned()));
         for filter in [
             "",
             "NGINX",
@@ -153,10 +165,13 @@ mod tests {
             "direction:out",
             "state:open",
             "Pod:WEB",
+            "node:worker-3",
         ] {
             assert!(takes(filter, &flow), "{filter}");
         }
-        for filter in ["curl", "nginx curl", "-nginx", "port:44", "pid:41", "pod:nginx", "2001:db8::8"] {
+        for filter in
+            ["curl", "nginx curl", "-nginx", "node:4", "port:44", "pid:41", "pod:nginx", "2001:db8::8"]
+        {
             assert!(!takes(filter, &flow), "{filter}");
         }
     }
@@ -166,7 +181,7 @@ mod tests {
         let told = |filter| Filter::parse(filter).unwrap_err().to_string();
         assert_eq!(
             told("poort:80"),
-            "there is no field \"poort\" to filter by; the fields are process, pid, pod, container, namespace, peer, port, protocol, direction, state"
+            "there is no field \"poort\" to filter by; the fields are process, pid, pod, container, namespace, node, peer, port, protocol, direction, state"
         );
         assert_eq!(told("port:70000"), "port:70000 is not a port, 0 to 65535");
         assert_eq!(told("pid:x"), "pid:x is not a process id");

@@ -188,6 +188,8 @@ pub struct Owner {
     pub namespace: Option<String>,
     /// Name of the pod.
     pub pod: Option<String>,
+    /// Name of the node.
+    pub node: Option<String>,
     /// Name of the container.
     pub container: Option<String>,
     /// Name of the process.
@@ -201,6 +203,7 @@ impl From<&Flow> for Owner {
         Self {
             namespace: flow.namespace.clone(),
             pod: flow.pod.clone(),
+            node: flow.node.clone(),
             container: flow.container.clone(),
             command: flow.command.clone(),
             pid: flow.pid,
@@ -398,6 +401,7 @@ impl Row {
         if !view.is_of_processes() {
             agree(&mut self.owner.namespace, &flow.namespace);
             agree(&mut self.owner.pod, &flow.pod);
+            agree(&mut self.owner.node, &flow.node);
             agree(&mut self.owner.container, &flow.container);
             agree(&mut self.owner.command, &flow.command);
             agree(&mut self.owner.pid, &flow.pid);

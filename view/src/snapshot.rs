@@ -159,6 +159,9 @@ pub struct Flow {
     /// Name of the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// Name of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Name of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
@@ -221,6 +224,7 @@ impl Flow {
         Self {
             namespace: None,
             pod: None,
+            node: None,
             container: None,
             caller_container: None,
             pid: None,

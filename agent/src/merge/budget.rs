@@ -7,7 +7,7 @@ use super::text::shorten;
 /// Maximum size of a status's JSON without its flows, in bytes. Five conditions take half of it.
 const FIXED: usize = 4096;
 /// Maximum average size of a flow's JSON, in bytes.
-const PER_FLOW: usize = 450;
+const PER_FLOW: usize = 490;
 /// Maximum size of the HTTP requests' JSON without their endpoints (sums and findings about TLS), in bytes.
 const HTTP_FIXED: usize = 2048;
 /// Maximum average size of an endpoint's JSON, in bytes.

@@ -33,17 +33,18 @@ pub(super) fn top(
 ) -> Top {
     let mut rows = candidates(reports, wanted);
     // Rows with equal weights have a fixed order, so that a status without news does not change.
-    rows.sort_unstable_by(|a, b| weight(&b.1).cmp(&weight(&a.1)).then_with(|| a.0.cmp(&b.0)));
+    rows.sort_unstable_by(|a, b| weight(&b.row).cmp(&weight(&a.row)).then_with(|| a.key.cmp(&b.key)));
     rows.truncate(wanted);
-    let last = rows.last().map_or(0, |(_, row)| weight(row));
+    let last = rows.last().map_or(0, |last| weight(&last.row));
     // A row that a cut list lacks is at most as large as the last row in the list.
     let cut_at = reports.nodes().map(|node| node.newest().left_out()).max().unwrap_or(0);
     let truncated = cut_at > 0 && (rows.len() < wanted || cut_at > last);
 
     let named: HashMap<FlowName<'_>, &String> =
         listed_before.iter().filter_map(|flow| Some((FlowName::of(flow), flow.peer.as_ref()?))).collect();
-    let flows = rows.into_iter().map(|(_, row)| {
+    let flows = rows.into_iter().map(|Candidate { row, node, .. }| {
         let mut flow = shown(row).into_flow(namespace);
+        flow.node_name = Some(clean(node.to_owned()));
         let address = flow.remote_address.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
         let now = || address.and_then(|address| peers.name_of(address.to_canonical()));
         let peer = named.get(&FlowName::of(&flow)).filter(|name| peers.may_show(name));
@@ -54,9 +55,17 @@ pub(super) fn top(
     Top { flows: flows.collect(), truncated }
 }
 
+/// A row that may be listed.
+struct Candidate<'a> {
+    key: Key,
+    row: FlowRow,
+    /// Name of the node that reported it.
+    node: &'a str,
+}
+
 /// Returns the rows that may be among the first `wanted`. Only these are decoded.
-fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, FlowRow)> {
-    let mut rows: Vec<(Key, FlowRow)> = Vec::new();
+fn candidates(reports: &NodeReports, wanted: usize) -> Vec<Candidate<'_>> {
+    let mut rows: Vec<Candidate<'_>> = Vec::new();
     let mut ranked: Vec<(i64, &Kept, usize)> = Vec::new();
     for node in reports.nodes() {
         match node.carried_rows() {
@@ -64,7 +73,14 @@ fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, FlowRow)> {
                 let newest = node.newest();
                 ranked.extend(newest.weights().map(|(place, weight)| (weight, newest, place)));
             }
-            Some(carried) => rows.extend(sums(node, carried)),
+            Some(carried) => {
+                let name = node.newest().report.node_name.as_str();
+                rows.extend(sums(node, carried).into_iter().map(|(key, row)| Candidate {
+                    key,
+                    row,
+                    node: name,
+                }));
+            }
         }
     }
     ranked.sort_unstable_by_key(|(weight, _, _)| std::cmp::Reverse(*weight));
@@ -73,7 +89,7 @@ fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, FlowRow)> {
     let largest = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
     rows.extend(largest.filter_map(|(_, kept, place)| {
         let row = kept.row(place)?;
-        Some((Key::of(&row), row))
+        Some(Candidate { key: Key::of(&row), row, node: &kept.report.node_name })
     }));
     rows
 }

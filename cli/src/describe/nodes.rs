@@ -1,4 +1,4 @@
-//! What happened on which node.
+//! The nodes of a trace, with what happened on each.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ pub(super) fn lines(
     lines
 }
 
-/// What a node has reported.
+/// Describes what a node has reported.
 fn reported(report: &TrafficTraceReportSpec, now: Timestamp) -> Vec<String> {
     let unsigned = |count: i64| u64::try_from(count).unwrap_or(0);
     if let Some(refused) = &report.refused {

@@ -1,4 +1,4 @@
-//! What a trace shows: its traffic, its requests, and the code that moved the bytes.
+//! The numbers of a trace: its traffic, its requests, and the code that moved the bytes.
 
 use traffictrace_crd::human::{bytes, count};
 use traffictrace_view::{
@@ -76,7 +76,7 @@ pub(super) fn busiest_endpoints(http: &Http) -> String {
     indented(&tables::endpoints(http, endpoints::Column::default(), ENDPOINTS, false, true))
 }
 
-/// How much is known of the code that moved the bytes, in a sentence.
+/// The stacks in a sentence: how much is known of the code that moved the bytes.
 pub(super) fn stacks(functions: &Functions) -> String {
     let nodes = functions.nodes.unwrap_or(0);
     if nodes == 0 {

@@ -80,7 +80,7 @@ fn list(items: &[String], heading: &str, columns: usize) -> String {
     text
 }
 
-/// Where the trace is in its life.
+/// The state of the trace, with its times.
 fn life(trace: &TrafficTrace, status: &TrafficTraceStatus, now: Timestamp) -> Option<String> {
     let label = format!("Trace {}/{}", trace.namespace().unwrap_or_default(), trace.name_any());
     let at = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
@@ -121,7 +121,7 @@ fn life(trace: &TrafficTrace, status: &TrafficTraceStatus, now: Timestamp) -> Op
     })
 }
 
-/// Who made the trace, as far as the API server notes that: with which program.
+/// The time at which the trace was created, and the program that did it. The API server notes no user.
 fn created(trace: &TrafficTrace) -> Option<String> {
     let created = trace.metadata.creation_timestamp.as_ref()?.0;
     let fields = trace.metadata.managed_fields.iter().flatten().find(|fields| fields.subresource.is_none());
@@ -159,9 +159,9 @@ fn matched(status: &TrafficTraceStatus, is_over: bool, now: Timestamp) -> Option
     Some(text)
 }
 
-/// What is missing from the numbers, the most important first.
+/// Sentences about what is missing from the numbers, the most important first.
 fn missing(snapshot: &Snapshot, status: &TrafficTraceStatus) -> Vec<String> {
-    // Why a trace waits or has failed was said at the beginning.
+    // The reason of a trace that waits or has failed was said at the beginning.
     let is_waiting = status.phase.is_none_or(|phase| phase == Phase::Pending);
     let said = status.conditions.iter().filter(|condition| match condition.type_.as_str() {
         kind::FAILED => true,
@@ -191,15 +191,15 @@ fn missing(snapshot: &Snapshot, status: &TrafficTraceStatus) -> Vec<String> {
             .skip(1)
             .map(|pod| format!("The traffic of pod {} cannot be seen, either: {}.", pod.pod, pod.reason)),
     );
+    let is_started = status.phase.is_some_and(|phase| phase == Phase::Running || phase == Phase::Completed);
+    if lines.is_empty() && is_started {
+        lines.push("Nothing is known to be missing, and nothing was lost.".to_owned());
+    }
     if !snapshot.not_seen.is_empty() {
         lines.push(format!(
             "The kernels of some nodes do not see everything: {}. `traffictrace check` on a node explains each.",
             snapshot.not_seen.join(", ")
         ));
-    }
-    let is_started = status.phase.is_some_and(|phase| phase == Phase::Running || phase == Phase::Completed);
-    if lines.is_empty() && is_started {
-        lines.push("Nothing is known to be missing, and nothing was lost.".to_owned());
     }
     lines
 }

@@ -56,7 +56,7 @@ pub(super) struct Pair {
     pub(super) b: u64,
 }
 
-/// What is in both traces, or in one.
+/// A row of both traces, or of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     /// The process, pod, peer or endpoint.
@@ -163,7 +163,7 @@ impl Measure {
 }
 
 impl Pair {
-    /// How much more the second trace has.
+    /// The second number less the first one.
     pub(super) fn difference(self) -> i128 {
         i128::from(self.b) - i128::from(self.a)
     }
@@ -192,13 +192,13 @@ impl Comparison {
         Self { a, b, view, totals, rows }
     }
 
-    /// Whether all numbers are the same.
+    /// Says that all numbers are the same.
     pub(super) fn is_equal(&self) -> bool {
         self.totals.iter().all(|(_, pair)| pair.a == pair.b)
             && self.rows.iter().all(|row| row.change == Change::Same)
     }
 
-    /// Whether the traces are of times that differ by more than one part in fifty.
+    /// Says that the traces lasted for times that differ by more than one part in fifty.
     pub(super) fn lasted_differently(&self) -> bool {
         let (Some(a), Some(b)) = (self.a.seconds, self.b.seconds) else { return false };
         a.abs_diff(b) > a.max(b) / 50
@@ -257,7 +257,7 @@ fn change([a, b]: [Option<Sums>; 2], [unlisted_a, unlisted_b]: [Sums; 2]) -> Cha
     }
 }
 
-/// What two traces have in common of a row: no process ids, and no names of pods but where rows are pods.
+/// The parts of a row's name that two traces can share: no process ids, and names of pods only where rows are pods.
 fn name(row: &Shown, view: View) -> Name {
     let text = |text: &Option<String>| {
         text.as_deref().filter(|text| !text.is_empty()).map(|text| printable(text).into_owned())

@@ -38,18 +38,18 @@ Examples:
   kubectl traffictrace diff before after -o json | jq '.rows[] | select(.txBytes.ratio >= 2)'")]
 pub(crate) struct Args {
     /// The first trace, as NAME or NAMESPACE/NAME.
-    #[arg(value_name = "A")]
+    #[arg(value_name = "TRACE")]
     a: String,
 
     /// The second trace, as NAME or NAMESPACE/NAME.
-    #[arg(value_name = "B")]
+    #[arg(value_name = "TRACE")]
     b: String,
 
-    /// What one row stands for. Processes and endpoints are those of all pods, whose names change with each roll-out.
+    /// Things that rows stand for. Processes and endpoints are those of all pods, whose names change with each roll-out.
     #[arg(long, value_enum, default_value_t = By::Process)]
     by: By,
 
-    /// How to print.
+    /// Form of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 
@@ -58,7 +58,7 @@ pub(crate) struct Args {
     top: Option<usize>,
 }
 
-/// What a row stands for.
+/// The thing that a row stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
     Process,
@@ -92,7 +92,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     match compare(args, cluster).await {
         Ok(true) => Ok(ExitCode::SUCCESS),
         Ok(false) => Ok(DIFFERENT.into()),
-        // Whoever read the output has had enough.
+        // The reader of the output has had enough.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             Ok(DIFFERENT.into())
         }

@@ -1,5 +1,6 @@
 //! Following a trace: its progress until the first numbers are there, then the live screen or plain output, to its end.
 
+mod functions;
 mod printer;
 mod progress;
 mod screen;
@@ -19,11 +20,11 @@ use traffictrace_view::{
     snapshot::State,
 };
 
+use self::{functions::Functions, printer::Printer, progress::Progress};
 pub(crate) use self::{
     printer::Output,
     watch::{Event, Watch},
 };
-use self::{printer::Printer, progress::Progress};
 use crate::{cluster::Cluster, error::CliError, snapshot, stop::Stop, text::say};
 
 /// Time after which a trace without numbers is told what it lacks: it is known within 5 s, that of the requests included.
@@ -138,6 +139,7 @@ struct Followed<'a> {
     watch: Watch,
     stop: &'a mut Stop,
     seen: &'a mut Seen,
+    functions: Functions,
     late: Option<Instant>,
     end: Option<Instant>,
 }
@@ -157,6 +159,7 @@ impl Followed<'_> {
                 self.late = None;
                 News::Late
             }
+            () = self.functions.read() => News::Numbers(self.snapshot()),
             event = self.watch.next() => self.apply(event),
         }
     }
@@ -166,6 +169,7 @@ impl Followed<'_> {
             Event::Trace(trace) => {
                 self.seen.trace = *trace;
                 self.seen.note();
+                self.functions.look(&self.seen.trace, Instant::now());
             }
             Event::Gone => return News::Over(Ending::Deleted, Some(self.snapshot_in(State::Deleted))),
             Event::Interrupted(error) => {
@@ -177,17 +181,24 @@ impl Followed<'_> {
         }
         let trace = &self.seen.trace;
         match progress::phase(trace) {
-            Some(Phase::Completed) => News::Over(Ending::Completed, Some(snapshot::of(trace))),
+            Some(Phase::Completed) => News::Over(Ending::Completed, Some(self.snapshot())),
             Some(Phase::Failed) => {
-                News::Over(Ending::Failed(progress::failure(trace)), Some(snapshot::of(trace)))
+                News::Over(Ending::Failed(progress::failure(trace)), Some(self.snapshot()))
             }
-            _ => News::Numbers(snapshot::of(trace)),
+            _ => News::Numbers(self.snapshot()),
         }
+    }
+
+    /// The last numbers.
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = snapshot::of(&self.seen.trace);
+        self.functions.add_to(&mut snapshot);
+        snapshot
     }
 
     /// The last numbers, in another state.
     fn snapshot_in(&self, state: State) -> Snapshot {
-        Snapshot { state, ..snapshot::of(&self.seen.trace) }
+        Snapshot { state, ..self.snapshot() }
     }
 }
 
@@ -209,10 +220,13 @@ pub(crate) async fn follow(
     let now = Instant::now();
     let subject = format!("trace {}/{}", cluster.namespace, seen.trace.name_any());
     let settings = view.screen(subject, &plan.filter).map_err(wrong_filter)?;
+    let wants_screen = plan.output == Output::Table && plan.args.count.is_none() && view.wants_screen();
+    let on_screen = wants_screen && live::is_possible();
     let mut followed = Followed {
         watch: Watch::new(cluster, &seen.trace),
         stop,
         seen,
+        functions: Functions::new(on_screen.then_some(cluster)),
         late: Some(now + LATE),
         end: plan.limit.map(|limit| now + limit),
     };
@@ -225,8 +239,7 @@ pub(crate) async fn follow(
             return Ok(ending);
         }
     };
-    let wants_screen = plan.output == Output::Table && plan.args.count.is_none() && view.wants_screen();
-    if wants_screen && live::is_possible() {
+    if on_screen {
         return screen::run(&mut followed, settings, first).await;
     }
     print(&mut followed, printer, first, plan.args.count.unwrap_or(u64::MAX)).await
@@ -235,7 +248,7 @@ pub(crate) async fn follow(
 /// Follows a trace to its end, or until the user has waited enough, without showing it.
 pub(crate) async fn await_end(cluster: &Cluster, seen: &mut Seen, stop: &mut Stop) -> Ending {
     let watch = Watch::new(cluster, &seen.trace);
-    let mut followed = Followed { watch, stop, seen, late: None, end: None };
+    let mut followed = Followed { watch, stop, seen, functions: Functions::new(None), late: None, end: None };
     let mut outage = Outage::default();
     loop {
         match followed.next().await {

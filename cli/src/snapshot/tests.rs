@@ -66,6 +66,7 @@ fn names_are_those_of_the_status() {
     let snapshot = of(&running());
     assert_eq!((snapshot.subject.as_str(), snapshot.state), ("trace shop/checkout (app=web)", State::Live));
     let flow = &snapshot.flows[1];
+    assert_eq!(flow.node.as_deref(), Some("node-a"));
     assert_eq!(
         (flow.caller_container.as_deref(), flow.peer.as_deref(), flow.remote_port, flow.local_port),
         (Some("debug"), Some("pod shop/db-0"), Some(8006), None)

@@ -125,7 +125,7 @@ pub(crate) fn hostile(name: &str) -> TrafficTrace {
     let long = name.repeat(40);
     let status = status(&mut trace);
     for flow in &mut status.top_flows {
-        (flow.pod, flow.namespace) = (long.clone(), name.to_owned());
+        (flow.pod, flow.namespace, flow.node_name) = (long.clone(), name.to_owned(), Some(name.into()));
         (flow.container, flow.command, flow.peer) =
             (Some(name.into()), Some(name.into()), Some(long.clone()));
     }

@@ -20,7 +20,7 @@ use crate::setup::{self, REPORTED, reporting};
 /// Time limit for a killed agent to be back and to report.
 const RECOVERED: Duration = Duration::from_secs(150);
 
-const ASKS: [Ask; 7] = [
+pub(crate) const ASKS: [Ask; 7] = [
     Ask { method: "GET", path: "/items/[1-300]", http2: false },
     Ask { method: "GET", path: "/absent/[1-20]", http2: false },
     Ask { method: "DELETE", path: "/items/[1-30]", http2: false },
@@ -30,12 +30,12 @@ const ASKS: [Ask; 7] = [
     Ask { method: "GET", path: "/items/7", http2: true },
 ];
 
-fn asking(group: &str) -> TrafficTraceSpec {
+pub(crate) fn asking(group: &str) -> TrafficTraceSpec {
     TrafficTraceSpec { http: Some(HttpSpec { tls: false, top_endpoints: 100 }), ..spec(group) }
 }
 
 /// Waits until both sides show these requests; returns that status.
-async fn shows(trace: &Trace, requests: &Requests) -> Result<TrafficTraceStatus> {
+pub(crate) async fn shows(trace: &Trace, requests: &Requests) -> Result<TrafficTraceStatus> {
     let status = trace.status_where("the requests of the log", RECOVERED, |status| {
         let http = status.http.as_ref().ok_or("no requests")?;
         for side in [HttpSide::Server, HttpSide::Client] {
@@ -49,7 +49,7 @@ async fn shows(trace: &Trace, requests: &Requests) -> Result<TrafficTraceStatus>
     status.await
 }
 
-fn sum(requests: &Requests) -> i64 {
+pub(crate) fn sum(requests: &Requests) -> i64 {
     requests.values().sum()
 }
 

@@ -14,6 +14,7 @@ mod life;
 mod nodes;
 mod operations;
 mod plugin;
+mod plugin_views;
 mod requests;
 mod rollout;
 mod sessions;

@@ -39,12 +39,15 @@ const GZIP: &str = "H4sI";
 const OVER: Duration = Duration::from_secs(120);
 
 /// Spec of a trace of one minute with stacks.
-fn asking(group: &str) -> TrafficTraceSpec {
+pub(crate) fn asking(group: &str) -> TrafficTraceSpec {
     TrafficTraceSpec { stacks: Some(StacksSpec::default()), duration: Span::new("60s"), ..spec(group) }
 }
 
 /// Runs a test with agents that may take stacks, or may not, as the chart's value `agent.stacks` sets it.
-async fn where_stacks_are(allowed: bool, test: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
+pub(crate) async fn where_stacks_are(
+    allowed: bool,
+    test: impl AsyncFnOnce(&Cluster) -> Result<()>,
+) -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
     let accounts = Accounts::find(cluster.client()).await?;
     let sets: Api<DaemonSet> = Api::namespaced(cluster.client().clone(), &accounts.namespace);
@@ -81,7 +84,7 @@ async fn where_stacks_are(allowed: bool, test: impl AsyncFnOnce(&Cluster) -> Res
 }
 
 /// Returns the message of the condition Degraded; empty if nothing is missing.
-fn degraded(status: &TrafficTraceStatus) -> &str {
+pub(crate) fn degraded(status: &TrafficTraceStatus) -> &str {
     let of_kind = |c: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
         c.type_ == condition_type::DEGRADED && c.status == "True"
     };
@@ -89,7 +92,7 @@ fn degraded(status: &TrafficTraceStatus) -> &str {
 }
 
 /// Waits until a trace is over; returns its final status.
-async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
+pub(crate) async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
     let completed = trace.status_where("its end", OVER, |status| {
         if status.phase == Some(Phase::Completed) {
             Ok(status.clone())
@@ -101,7 +104,7 @@ async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
 }
 
 /// Waits until a trace has the last profiles of `nodes` nodes.
-async fn last_profiles(trace: &Trace, nodes: usize) -> Result<Vec<TrafficTraceProfile>> {
+pub(crate) async fn last_profiles(trace: &Trace, nodes: usize) -> Result<Vec<TrafficTraceProfile>> {
     wait::until_async("the last profiles", REPORTED, async || {
         let profiles = trace.profiles().await?;
         let last = profiles.iter().filter(|profile| profile.spec.is_final).count();

@@ -23,7 +23,7 @@ fn csv_adds_up_to_what_the_processes_counted() -> Result<()> {
     let top = Process::start(&mut command)?;
     // The heading is printed with the first interval.
     let header = top.line(LIMIT)?.unwrap_or_default();
-    assert!(header.starts_with("time,namespace,pod,container,pid,"), "{header}");
+    assert!(header.starts_with("time,namespace,pod,node,container,callerContainer,pid,"), "{header}");
     let column = |name: &str| header.split(',').position(|column| column == name);
     let (Some(pid), Some(rx), Some(tx)) = (column("pid"), column("rxBytes"), column("txBytes")) else {
         return Err(TestError::unexpected("the columns", header));

@@ -66,7 +66,7 @@ impl Owner<'_> {
     }
 }
 
-/// What the labels of a sample say.
+/// The labels of a sample.
 #[derive(Debug)]
 pub(super) struct Labels<'a> {
     pub(super) way: Way,

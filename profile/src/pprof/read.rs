@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{About, Coverage, Frame, FrameKind, Graph, Process, Row, RowKey, TooMuch};
 
-/// Why a profile was not read.
+/// A profile that was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It is not in base64, as profiles in objects are.
@@ -30,7 +30,7 @@ pub enum ReadError {
     TooLarge {
         /// The limit.
         most: u64,
-        /// Of what.
+        /// The things that are too many.
         what: &'static str,
     },
     /// It would be read, if it were not for those that were read before.

@@ -25,12 +25,12 @@ pub(super) const MAX_COMMENTS: usize = 1024;
 const OF_ONE: u64 = 256 << 20;
 /// The room of many profiles that are read together, in bytes.
 const OF_MANY: u64 = 2 << 30;
-/// What a thing takes beside its texts, in bytes.
+/// Bytes that a thing takes beside its texts.
 const OF_THING: u64 = 256;
-/// What a function in a stack takes.
+/// Bytes that a function in a stack takes.
 const OF_FRAME: u64 = 32;
-/// Who compares two stacks goes through the names of their functions: a function in a stack takes one part in so many of its
-/// name, too.
+/// A function in a stack takes one part in so many of its name, too, since comparing two stacks goes through the names of
+/// their functions.
 const OF_NAME: u64 = 8;
 
 /// Memory that profiles from files may take together.

@@ -18,7 +18,7 @@ use crate::{
 /// Part of the room that a new attempt at a bounded profile aims at.
 const AIM: (usize, usize) = (9, 10);
 
-/// Why a profile was not written.
+/// A profile that was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// Not even the sums have room.
@@ -76,7 +76,7 @@ impl Graph {
     }
 }
 
-/// What a location stands for: one of the frames that say whose a stack is, or a function.
+/// Meaning of a location: one of the frames that say whose a stack is, or a function.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Place<'a> {
     Note(String),

@@ -4,7 +4,7 @@ use inferno::flamegraph::color::Color;
 
 use crate::FrameKind;
 
-/// What is drawn in one hue.
+/// Frames that are drawn in one hue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
     /// Way, container, process and thread.
@@ -15,11 +15,11 @@ pub(super) enum Group {
     Jit,
     /// The kernel.
     Kernel,
-    /// What is not known of a stack.
+    /// The part of a stack that is not known.
     NoStack,
 }
 
-/// What the picture's subtitle explains.
+/// The legend in the picture's subtitle.
 pub(super) const LEGEND: [(Group, &str); 5] = [
     (Group::Owner, "process"),
     (Group::User, "program"),

@@ -73,7 +73,7 @@ fn hostile_names_neither_calculate_nor_leave_their_cell() {
         let text = written(std::slice::from_ref(&snapshot), true);
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let records: Vec<_> = reader.records().map(Result::unwrap).collect();
-        assert_eq!((records.len(), &records[0][7], &records[0][2], &records[0][15]), (5, cell, cell, cell));
+        assert_eq!((records.len(), &records[0][8], &records[0][2], &records[0][16]), (5, cell, cell, cell));
     }
 }
 
@@ -81,7 +81,7 @@ fn hostile_names_neither_calculate_nor_leave_their_cell() {
 fn a_snapshot_without_flows_has_one_line() {
     assert_eq!(
         written(&[Snapshot::default()], false).trim_end(),
-        "1970-01-01T00:00:00Z,,,,,,,(other),,,,,,,,,0,0,,,0,0,0,0,0,0,"
+        "1970-01-01T00:00:00Z,,,,,,,,(other),,,,,,,,,0,0,,,0,0,0,0,0,0,"
     );
 }
 

@@ -17,6 +17,7 @@ pub struct FlowLine {
     pub time: String,
     pub namespace: Option<String>,
     pub pod: Option<String>,
+    pub node: Option<String>,
     pub container: Option<String>,
     pub caller_container: Option<String>,
     pub pid: Option<u32>,
@@ -59,6 +60,7 @@ impl FlowLine {
             time,
             namespace: flow.namespace,
             pod: flow.pod,
+            node: flow.node,
             container: flow.container,
             caller_container: flow.caller_container,
             pid: flow.pid,
@@ -103,8 +105,8 @@ impl FlowLine {
     }
 
     /// The texts that were traced.
-    pub(crate) fn names(&mut self) -> [&mut Option<String>; 6] {
-        let Self { namespace, pod, container, caller_container, command, peer, .. } = self;
-        [namespace, pod, container, caller_container, command, peer]
+    pub(crate) fn names(&mut self) -> [&mut Option<String>; 7] {
+        let Self { namespace, pod, node, container, caller_container, command, peer, .. } = self;
+        [namespace, pod, node, container, caller_container, command, peer]
     }
 }

@@ -10,6 +10,7 @@ pub(super) enum Column {
     Owner,
     Pod,
     Container,
+    Node,
     Peer,
     Protocol,
     State,
@@ -29,8 +30,8 @@ pub(super) enum Column {
 }
 
 use Column::{
-    Bar, Bytes, Container, Failures, Name, Open, Owner, Peer, Pod, Processes, Protocol, Rate, Retransmits,
-    Rtt, Rx, RxRate, Sparkline, State, Tx, TxRate,
+    Bar, Bytes, Container, Failures, Name, Node, Open, Owner, Peer, Pod, Processes, Protocol, Rate,
+    Retransmits, Rtt, Rx, RxRate, Sparkline, State, Tx, TxRate,
 };
 
 const RATES: [Column; 3] = [RxRate, TxRate, Rate];
@@ -51,6 +52,7 @@ pub(super) struct Choice {
     pub(super) is_wide: bool,
     pub(super) has_pods: bool,
     pub(super) has_containers: bool,
+    pub(super) has_nodes: bool,
 }
 
 impl Choice {
@@ -63,12 +65,13 @@ impl Choice {
             (false, false) => &[],
         };
         let (main, more) = place.split_at(place.len().min(1));
+        let node: &[Column] = if self.has_nodes { &[Node] } else { &[] };
         let (basic, details): (Vec<Column>, Vec<Column>) = match self.view {
-            View::Process => ([&[Open], main].concat(), [&[Peer, Retransmits], more, &[Rtt]].concat()),
-            View::Pod => (vec![Open, Processes], vec![Retransmits]),
+            View::Process => ([&[Open], main].concat(), [&[Peer, Retransmits], more, node, &[Rtt]].concat()),
+            View::Pod => (vec![Open, Processes], [node, &[Retransmits]].concat()),
             View::Peer => (vec![Open, Owner], vec![Retransmits, Rtt]),
-            View::Endpoint => (vec![Open], [&[Protocol, Rtt, Retransmits], place].concat()),
-            View::Connection => (vec![Open], [&[Protocol, Rtt, Retransmits, State], place].concat()),
+            View::Endpoint => (vec![Open], [&[Protocol, Rtt, Retransmits], place, node].concat()),
+            View::Connection => (vec![Open], [&[Protocol, Rtt, Retransmits, State], place, node].concat()),
         };
         let bars: &[Column] = &[Bar, Sparkline];
         let first: &[Column] = &[Name, numbers[0], numbers[1]];
@@ -124,6 +127,7 @@ impl Column {
             },
             Owner => "PROCESS",
             Container => "CONTAINER",
+            Node => "NODE",
             Protocol => "PROT",
             State => "STATE",
             Processes => "PROCS",
@@ -155,13 +159,13 @@ impl Column {
             Bytes => Some(sort::Column::Bytes),
             Retransmits => Some(sort::Column::Retransmits),
             Rtt => Some(sort::Column::Rtt),
-            Owner | Container | Protocol | State | Processes | Failures | Bar | Sparkline => None,
+            Owner | Container | Node | Protocol | State | Processes | Failures | Bar | Sparkline => None,
         }
     }
 
     /// Whether its cells are texts that can be cut.
     pub(super) fn is_text(self) -> bool {
-        matches!(self, Name | Owner | Pod | Container | Peer | Protocol | State)
+        matches!(self, Name | Owner | Pod | Container | Node | Peer | Protocol | State)
     }
 
     /// Columns of the terminal that it needs.
@@ -170,7 +174,7 @@ impl Column {
             Name => 18,
             Owner | Peer => 14,
             Pod => 12,
-            Container | Sparkline => 10,
+            Container | Node | Sparkline => 10,
             Protocol => 4,
             Open | Processes => 5,
             State | Failures | Retransmits | Bar => 6,
@@ -188,7 +192,7 @@ impl Column {
         match self {
             Name => 90,
             Owner | Peer => 48,
-            Pod | Container => 40,
+            Pod | Container | Node => 40,
             Bar => 16,
             Sparkline => 60,
             _ => 28,
@@ -208,6 +212,7 @@ mod tests {
             is_wide: false,
             has_pods: true,
             has_containers: true,
+            has_nodes: true,
         }
     }
 

@@ -34,6 +34,7 @@ pub(super) struct Table {
     pub(super) lines: Vec<Line>,
     pub(super) has_pods: bool,
     pub(super) has_containers: bool,
+    pub(super) has_nodes: bool,
 }
 
 impl Table {
@@ -53,8 +54,16 @@ impl Table {
         // Of all flows, so that the columns stay while a filter is typed.
         let has_pods = snapshot.flows.iter().any(|flow| flow.pod.is_some());
         let has_containers = snapshot.flows.iter().any(|flow| flow.container.is_some());
-        let mut table =
-            Self { snapshot, rows, below: HashMap::new(), lines: Vec::new(), has_pods, has_containers };
+        let has_nodes = snapshot.flows.iter().any(|flow| flow.node.is_some());
+        let mut table = Self {
+            snapshot,
+            rows,
+            below: HashMap::new(),
+            lines: Vec::new(),
+            has_pods,
+            has_containers,
+            has_nodes,
+        };
         table.lines.reserve(table.rows.rows.len());
         for place in 0..table.rows.rows.len() {
             table.lines.push(Line::Row(place));

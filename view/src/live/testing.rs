@@ -22,6 +22,7 @@ fn in_pod(flow: Flow, pod: &str, container: &str) -> Flow {
     Flow {
         namespace: Some("shop".to_owned()),
         pod: Some(pod.to_owned()),
+        node: Some(if pod.starts_with("db") { "node-b" } else { "node-a" }.to_owned()),
         container: Some(container.to_owned()),
         ..flow
     }
@@ -181,6 +182,7 @@ pub(crate) fn hostile() -> Snapshot {
     for (flow, name) in snapshot.flows.iter_mut().zip(names.into_iter().cycle()) {
         let long = name.repeat(60);
         (flow.command, flow.pod) = (Some(name.to_owned()), Some(long.clone()));
+        flow.node = Some(name.to_owned());
         (flow.container, flow.namespace, flow.peer) =
             (Some(name.to_owned()), Some(name.to_owned()), Some(long));
     }

@@ -84,10 +84,10 @@ fn name(name: Option<&str>) -> String {
     format::name(&names::shown(name))
 }
 
-/// The pod, with its namespace and container below; nothing on one host.
+/// The pod, with its namespace, container and node below; nothing on one host.
 fn pod(owner: &Owner) -> Cell {
     let detail: Vec<&str> =
-        [&owner.namespace, &owner.container].into_iter().flatten().map(String::as_str).collect();
+        [&owner.namespace, &owner.container, &owner.node].into_iter().flatten().map(String::as_str).collect();
     detailed(name(owner.pod.as_deref()), format::name(&detail.join(" · ")))
 }
 
@@ -231,7 +231,7 @@ pub(super) fn endpoints(http: &Http, most: usize) -> Table {
 
 fn endpoint_row(endpoint: &Endpoint, largest: u64) -> Vec<Cell> {
     let Endpoint { namespace, pod, container, command, .. } = endpoint.clone();
-    let owner = Owner { namespace, pod, container, command, pid: None };
+    let owner = Owner { namespace, pod, container, command, ..Owner::default() };
     let [method, host, path] =
         [&endpoint.method, &endpoint.host, &endpoint.path].map(|part| part.as_deref().unwrap_or_default());
     let asked = format!("{method} {path}");

@@ -14,6 +14,7 @@ pub(super) enum Column {
     Pod,
     Container,
     Namespace,
+    Node,
     Processes,
     Protocol,
     Direction,
@@ -32,8 +33,8 @@ pub(super) enum Column {
 }
 
 use Column::{
-    Connections, Container, Direction, Failed, Local, Namespace, Open, Peer, Pid, Pod, Process, Processes,
-    Protocol, Retransmits, Rtt, Rx, RxRate, State, Tx, TxRate,
+    Connections, Container, Direction, Failed, Local, Namespace, Node, Open, Peer, Pid, Pod, Process,
+    Processes, Protocol, Retransmits, Rtt, Rx, RxRate, State, Tx, TxRate,
 };
 
 /// The numbers that every view has.
@@ -51,6 +52,7 @@ impl Column {
         State,
         Namespace,
         Container,
+        Node,
         Local,
         Processes,
         Direction,
@@ -70,6 +72,7 @@ impl Column {
             Pod => "POD",
             Container => "CONTAINER",
             Namespace => "NAMESPACE",
+            Node => "NODE",
             Processes => "PROCESSES",
             Protocol => "PROTO",
             Direction => "DIR",
@@ -90,7 +93,10 @@ impl Column {
 
     /// Whether its cells are texts, aligned at the left.
     pub(super) fn is_text(self) -> bool {
-        matches!(self, Process | Pod | Container | Namespace | Protocol | Direction | Local | Peer | State)
+        matches!(
+            self,
+            Process | Pod | Container | Namespace | Node | Protocol | Direction | Local | Peer | State
+        )
     }
 
     /// The cell of a row, but for sums.
@@ -111,6 +117,7 @@ impl Column {
             },
             Container => names::shown(owner.container.as_deref()),
             Namespace => names::shown(owner.namespace.as_deref()),
+            Node => names::shown(owner.node.as_deref()),
             Processes => row.processes.to_string(),
             Protocol => names::protocol(row.protocol).to_owned(),
             Direction => names::direction(row.direction).to_owned(),
@@ -143,12 +150,12 @@ impl Column {
 /// The columns of a view. Those of pods are left out where no row has any: on one host.
 pub(super) fn chosen(view: View, is_wide: bool, rows: &[Row]) -> Vec<Column> {
     let (first, more): (&[Column], &[Column]) = match view {
-        View::Process => (&[Process, Pid, Pod], &[Container, Namespace, Peer]),
-        View::Pod => (&[Pod, Processes], &[Container, Namespace]),
+        View::Process => (&[Process, Pid, Pod], &[Container, Namespace, Node, Peer]),
+        View::Pod => (&[Pod, Processes], &[Container, Namespace, Node]),
         View::Peer => (&[Peer, Process], &[Protocol]),
-        View::Endpoint => (&[Process, Pid, Pod, Direction, Peer], &[Container, Namespace, Protocol]),
+        View::Endpoint => (&[Process, Pid, Pod, Direction, Peer], &[Container, Namespace, Node, Protocol]),
         View::Connection => {
-            (&[Process, Pid, Pod, Protocol, Direction, Peer, State], &[Container, Namespace, Local])
+            (&[Process, Pid, Pod, Protocol, Direction, Peer, State], &[Container, Namespace, Node, Local])
         }
     };
     let has = |of: fn(&Row) -> bool| rows.iter().any(of);
@@ -160,6 +167,7 @@ pub(super) fn chosen(view: View, is_wide: bool, rows: &[Row]) -> Vec<Column> {
         }
         Container => has(|row| row.owner.container.is_some()),
         Namespace => has(|row| row.owner.namespace.is_some()),
+        Node => has(|row| row.owner.node.is_some()),
         _ => true,
     };
     let mut columns: Vec<Column> = first.iter().copied().filter(|column| is_known(*column)).collect();

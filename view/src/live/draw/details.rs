@@ -78,6 +78,7 @@ impl App {
         add("called from", busiest.and_then(|flow| name(Kind::Container, &flow.caller_container)));
         add("pod", name(Kind::Pod, &owner.pod));
         add("namespace", name(Kind::Namespace, &owner.namespace));
+        add("node", name(Kind::Node, &owner.node));
         add("local", row.local.as_deref().map(|local| self.names.end(local)));
         add("peer", row.peer.as_deref().map(|peer| self.names.end(peer)));
         if row.peer.is_none() {

@@ -213,11 +213,17 @@ impl App {
         let is_below = matches!(line, Line::Below(..));
         match column {
             Column::Pod if is_below && self.choice.view != View::Peer => String::new(),
-            Column::Container if is_below && self.choice.view == View::Process => String::new(),
+            Column::Container | Column::Node if is_below && self.choice.view == View::Process => {
+                String::new()
+            }
             Column::Pod => or_none(self.names.place(owner).filter(|_| owner.pod.is_some())),
             Column::Container => {
                 let name = |name: &String| self.names.shown(crate::live::names::Kind::Container, name);
                 or_none(owner.container.as_ref().map(name))
+            }
+            Column::Node => {
+                let name = |name: &String| self.names.shown(crate::live::names::Kind::Node, name);
+                or_none(owner.node.as_ref().map(name))
             }
             Column::Owner => match (row.processes, is_below) {
                 (_, true) => self.names.place(owner).unwrap_or_default(),

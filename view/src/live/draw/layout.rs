@@ -57,6 +57,7 @@ impl Layout {
             is_wide: app.is_wide,
             has_pods: app.table.as_ref().is_some_and(|table| table.has_pods),
             has_containers: app.table.as_ref().is_some_and(|table| table.has_containers),
+            has_nodes: app.table.as_ref().is_some_and(|table| table.has_nodes),
         };
         Some(Self {
             title: row(0),

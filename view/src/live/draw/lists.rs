@@ -97,7 +97,7 @@ impl App {
             pod: endpoint.pod.clone(),
             container: endpoint.container.clone(),
             command: endpoint.command.clone(),
-            pid: None,
+            ..crate::rows::Owner::default()
         };
         let name = self.names.owner(&owner);
         // The other side asks; who answers is not in the trace.

@@ -1,0 +1,139 @@
+//! The functions that move the bytes of a trace with stacks. Their profiles are large, so they are read beside the watch, rarely.
+
+use std::time::Duration;
+
+use tokio::{task::JoinHandle, time::Instant};
+use traffictrace_crd::{StackTotals, TrafficTrace};
+use traffictrace_view::{Snapshot, snapshot::Function};
+
+use crate::{cluster::Cluster, error::CliError, profiles};
+
+/// Shortest time between two readings: nodes write a profile once a minute at most.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The functions of a trace, as far as its profiles were read.
+pub(super) struct Functions {
+    /// Nothing where nobody wants functions.
+    cluster: Option<Cluster>,
+    known: Vec<Function>,
+    /// Sums of the stacks at the last reading.
+    read: StackTotals,
+    next: Option<Instant>,
+    reading: Option<JoinHandle<Result<Vec<Function>, CliError>>>,
+}
+
+impl Functions {
+    pub(super) fn new(cluster: Option<&Cluster>) -> Self {
+        Self {
+            cluster: cluster.cloned(),
+            known: Vec::new(),
+            read: StackTotals::default(),
+            next: None,
+            reading: None,
+        }
+    }
+
+    /// Begins to read the profiles, if they have changed and were not read for a while.
+    pub(super) fn look(&mut self, trace: &TrafficTrace, now: Instant) {
+        let Some(cluster) = self.cluster.clone() else { return };
+        let stacks = trace.status.as_ref().and_then(|status| status.stacks.as_ref());
+        let Some(stacks) = stacks.filter(|stacks| stacks.totals != self.read) else { return };
+        if self.reading.is_some() || self.next.is_some_and(|next| next > now) {
+            return;
+        }
+        self.read = stacks.totals.clone();
+        self.next = Some(now + PAUSE);
+        let trace = trace.clone();
+        self.reading = Some(tokio::spawn(async move {
+            let profiles = profiles::of(&cluster, &trace).await?;
+            Ok(profiles::functions(&profiles.graph).functions)
+        }));
+    }
+
+    /// Waits until profiles were read. Whoever may not read them, or cannot just now, goes without. Nothing is lost when this is
+    /// not awaited to its end.
+    pub(super) async fn read(&mut self) {
+        loop {
+            let Some(reading) = &mut self.reading else { return std::future::pending().await };
+            let read = reading.await;
+            self.reading = None;
+            if let Ok(Ok(functions)) = read {
+                self.known = functions;
+                return;
+            }
+        }
+    }
+
+    /// Adds the functions to the numbers of the trace.
+    pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
+        if let Some(functions) = &mut snapshot.functions {
+            functions.functions.clone_from(&self.known);
+        }
+    }
+}
+
+impl Drop for Functions {
+    fn drop(&mut self) {
+        if let Some(reading) = &self.reading {
+            reading.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use serde_json::json;
+    use traffictrace_profile::{Way, testing::graph};
+
+    use super::*;
+    use crate::{
+        snapshot,
+        testing::{cluster, forbidden, profile, running, status},
+    };
+
+    #[tokio::test]
+    async fn profiles_are_read_when_they_have_changed_and_rarely() {
+        let (requests, uid) = (Arc::new(AtomicU32::new(0)), running().metadata.uid.unwrap());
+        let counted = Arc::clone(&requests);
+        let cluster = cluster(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let profile = profile(&uid, "a", &graph(&[(Way::Sent, &["main", "write"], 700, 1)]));
+            (200, json!({"metadata": {}, "items": [profile]}))
+        });
+        let mut functions = Functions::new(Some(&cluster));
+        let (mut trace, now) = (running(), Instant::now());
+        functions.look(&trace, now);
+        functions.look(&trace, now);
+        functions.read().await;
+        let mut snapshot = snapshot::of(&trace);
+        functions.add_to(&mut snapshot);
+        let shown = &snapshot.functions.as_ref().unwrap().functions;
+        assert_eq!((shown.len(), shown[1].name.as_str(), shown[1].tx_bytes), (2, "write", 700));
+        // The same sums, and newer ones too soon.
+        functions.look(&trace, now + PAUSE);
+        assert!(functions.reading.is_none());
+        status(&mut trace).stacks.as_mut().unwrap().totals.bytes += 1;
+        functions.look(&trace, now + PAUSE / 2);
+        assert!(functions.reading.is_none());
+        functions.look(&trace, now + PAUSE);
+        functions.read().await;
+        assert_eq!(requests.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_trace_without_stacks_and_a_user_without_the_right_go_without() {
+        let mut functions = Functions::new(Some(&cluster(|_| forbidden())));
+        let mut plain = running();
+        status(&mut plain).stacks = None;
+        functions.look(&plain, Instant::now());
+        assert!(functions.reading.is_none());
+        functions.look(&running(), Instant::now());
+        let waited = tokio::time::timeout(Duration::from_millis(300), functions.read()).await;
+        assert!(waited.is_err() && functions.reading.is_none() && functions.known.is_empty());
+    }
+}
