@@ -36,6 +36,11 @@ readonly NEEDED=(
     curl:curl
     wrk:wrk
     h2load:nghttp2-client
+    # Runtimes of containers, whose names the product must find.
+    containerd:containerd
+    runc:runc
+    podman:podman
+    conmon:conmon
     # A browser that opens flame graphs, and a font for it.
     chromium:chromium
     /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf:fonts-dejavu-core
@@ -107,6 +112,23 @@ without_service() {
     as_root systemctl disable --quiet --now "$1" || say "the service $1 was installed and could not be disabled"
 }
 
+# Unpacks Docker where the suite looks for it, below target/, unless it is installed. The package would start a daemon, which
+# changes the machine's firewall.
+unpack_docker() {
+    local folder=target/tools/docker
+    if command -v dockerd >/dev/null || [[ -x $folder/usr/sbin/dockerd ]]; then
+        return
+    fi
+    say "unpacking docker.io in $folder"
+    mkdir -p "$folder"
+    (
+        cd "$folder"
+        { apt-get download -q docker.io || { as_root apt-get update -q && apt-get download -q docker.io; }; } >&2
+        dpkg -x docker.io_*.deb .
+        rm docker.io_*.deb
+    ) || die "docker.io could not be unpacked; apt-get's own words are above"
+}
+
 main() {
     local missing needed=("${NEEDED[@]}")
     case ${1:-} in
@@ -121,10 +143,12 @@ main() {
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
     [[ " ${missing[*]} " != *" nginx-light "* ]] || without_service nginx
     [[ " ${missing[*]} " != *" prometheus "* ]] || without_service prometheus
+    [[ " ${missing[*]} " != *" containerd "* ]] || without_service containerd
     command -v cargo >/dev/null || die "no cargo in PATH: install Rust with rustup (https://rustup.rs), then run this again"
     # The first call makes rustup fetch the toolchain that rust-toolchain.toml names.
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
     cargo --version >/dev/null || die "cargo cannot run the toolchain that rust-toolchain.toml names; its own words are above"
+    [[ ${1:-} == demo ]] || unpack_docker
 }
 
 main "$@"

@@ -79,6 +79,19 @@ pub(crate) fn open_within(root: &OwnedFd, path: &Path) -> io::Result<File> {
     opened(handle_within(root, path)?)
 }
 
+/// Opens a path from the folder above the one that a process works in. Links are not followed. Regular files alone are
+/// opened, without waiting.
+///
+/// # Errors
+///
+/// As [`open_within`].
+pub(crate) fn open_beside(pid: u32, path: &Path) -> io::Result<File> {
+    let flags = HANDLE | OFlags::DIRECTORY;
+    let folder = rustix::fs::open(format!("/proc/{pid}/cwd"), flags, Mode::empty())?;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    opened(rustix::fs::openat2(&folder, Path::new("..").join(path), HANDLE, Mode::empty(), resolve)?)
+}
+
 fn handle_within(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     Ok(rustix::fs::openat2(root, path, HANDLE, Mode::empty(), resolve)?)

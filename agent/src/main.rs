@@ -16,7 +16,9 @@ mod kubeapi;
 mod logging;
 mod merge;
 mod node;
+mod record;
 mod report;
+mod report_command;
 mod server;
 mod session;
 #[expect(dead_code, reason = "its users come with it")]
@@ -43,6 +45,8 @@ struct Cli {
 enum Command {
     Agent(node::NodeArgs),
     Top(top::TopArgs),
+    Record(record::RecordArgs),
+    Report(report_command::ReportArgs),
     Http(http_log::HttpArgs),
     Flamegraph(flamegraph::FlamegraphArgs),
     Check(check::CheckArgs),
@@ -55,6 +59,8 @@ async fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Cli::parse().command {
         Command::Agent(args) => node::run(args).await.map_err(Into::into),
         Command::Top(args) => top::run(args).await.map_err(Into::into),
+        Command::Record(args) => record::run(args).await.map_err(Into::into),
+        Command::Report(args) => report_command::run(args).await.map_err(Into::into),
         Command::Http(args) => http_log::run(args).await.map_err(Into::into),
         Command::Flamegraph(args) => flamegraph::run(args).await.map_err(Into::into),
         Command::Check(args) => check::run(&args).map_err(Into::into),

@@ -64,6 +64,8 @@ pub fn parse_port(port: &IntOrString) -> Result<RangeInclusive<u16>, PortRangeEr
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -85,5 +87,35 @@ mod tests {
     fn a_reversed_range_is_told_how_to_stand() {
         let message = parse_ports("8100-8000").unwrap_err().to_string();
         assert!(message.contains("write 8000-8100"), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_range_is_read_as_it_is_written(first in 1..=u16::MAX, last in 1..=u16::MAX) {
+            let text = format!("{first}-{last}");
+            match parse_ports(&text) {
+                Ok(range) => prop_assert_eq!(range, first..=last),
+                Err(error) => {
+                    prop_assert!(first > last);
+                    prop_assert_eq!(error, PortRangeError::Reversed { text, first, last });
+                }
+            }
+            prop_assert_eq!(parse_ports(&first.to_string()), Ok(first..=first));
+        }
+
+        #[test]
+        fn any_other_text_is_refused_by_its_words(text in "\\PC{0,12}|[0-9 +.-]{0,12}") {
+            match parse_ports(&text) {
+                // What is read can be written back: nothing was overlooked.
+                Ok(range) if range.start() == range.end() && !text.contains('-') => {
+                    prop_assert_eq!(text, range.start().to_string());
+                }
+                Ok(range) => prop_assert_eq!(text, format!("{}-{}", range.start(), range.end())),
+                Err(error) => {
+                    let (message, written) = (error.to_string(), format!("{text:?}"));
+                    prop_assert!(message.contains(&written), "{message}");
+                }
+            }
+        }
     }
 }

@@ -99,6 +99,8 @@ impl<R: BufRead> Iterator for Lines<R> {
 mod tests {
     use std::io::{self, BufReader, Read};
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{json, testing::snapshot};
 
@@ -156,5 +158,44 @@ mod tests {
         let error = lines.next().unwrap().unwrap_err();
         assert_eq!(error.to_string(), "cannot read line 1 of the recording: the disk is gone");
         assert!(lines.next().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_between_the_snapshots_they_are_read(
+            between in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..6),
+            size in 1..64_usize,
+        ) {
+            let line = json::line(&snapshot()).unwrap();
+            let mut file = Vec::new();
+            for bytes in &between {
+                file.extend_from_slice(bytes);
+                file.push(b'\n');
+                file.extend_from_slice(line.as_bytes());
+            }
+            // However the file comes in parts.
+            let told: Vec<_> = read(BufReader::with_capacity(size, &file[..])).collect();
+            prop_assert_eq!(told.iter().filter(|read| read.is_ok()).count(), between.len());
+            let lines = file.iter().filter(|byte| **byte == b'\n').count() as u64;
+            for error in told.into_iter().filter_map(Result::err) {
+                let ReplayError::Malformed { line, .. } = error else { panic!("{error}") };
+                prop_assert!((1..=lines).contains(&line));
+            }
+        }
+
+        #[test]
+        fn a_recording_that_is_cut_anywhere_is_read_up_to_there(place in 0.0..1.0_f64) {
+            let line = json::line(&snapshot()).unwrap();
+            let file = line.repeat(3);
+            let cut = (file.len() as f64 * place) as usize;
+            let told: Vec<_> = read(&file.as_bytes()[..cut]).collect();
+            // A line is whole without its line feed, too.
+            let whole = (cut + 1) / line.len();
+            prop_assert_eq!(told.iter().take_while(|read| read.is_ok()).count(), whole);
+            let is_cut = |read: &Result<Snapshot, ReplayError>| {
+                matches!(read, Err(ReplayError::Malformed { source, .. }) if source.is_eof())
+            };
+            prop_assert!(told.len() == whole || told.len() == whole + 1 && is_cut(&told[whole]));
+        }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) fn container_of(path: &Path) -> Option<ContainerPath> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::forms::Runtime;
     use super::*;
 
@@ -169,5 +171,50 @@ mod tests {
         assert_eq!(found.to_string(), format!("container abababababab (containerd) of pod {UID}"));
         let found = container_of(Path::new("/default/my-redis")).unwrap();
         assert_eq!(found.to_string(), "container my-redis (containerd)");
+    }
+
+    /// Names of folders as runtimes make them, nearly so, and as anybody may.
+    fn folder() -> impl Strategy<Value = String> {
+        let digits = "[0-9a-f]{64}|[0-9a-fA-F_]{60,66}";
+        prop_oneof![
+            digits,
+            (
+                r"docker-|cri-containerd-|libpod-|crio-conmon-|kubepods-pod|:|[^/\x00]{0,5}",
+                digits,
+                r"\.scope|\.slice|"
+            )
+                .prop_map(|(prefix, id, suffix)| format!("{prefix}{id}{suffix}")),
+            Just(format!("pod{UID}")),
+            Just(format!("kubepods-burstable-pod{SLICE_UID}.slice")),
+            r"machine-(\\x[0-9a-g]{0,2}|[^/\x00]){0,6}\.scope",
+            "lxc|lxc\\.payload\\.[^/\x00]{0,4}|default|system\\.slice|k8s\\.io",
+            "[^/\x00]{1,40}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_names_a_container_on_it_or_none(names in prop::collection::vec(folder(), 0..8)) {
+            let path = PathBuf::from(names.join("/"));
+            let found = container_of(&path);
+            if let Some(container) = &found {
+                prop_assert!(path.starts_with(&container.path), "{path:?}: {container:?}");
+                // Its own folder has the same name.
+                prop_assert_eq!(container_of(&container.path), found.clone());
+                prop_assert!(!container.path.as_os_str().is_empty());
+            }
+            // A slash in front changes nothing.
+            prop_assert_eq!(container_of(&Path::new("/").join(&path)), found);
+        }
+
+        #[test]
+        fn what_is_in_a_container_belongs_to_it(names in prop::collection::vec(folder(), 1..5)) {
+            let path = PathBuf::from(names.join("/"));
+            if let Some(container) = container_of(&path) {
+                // No runtime's form ends so.
+                let inner = path.join("init.service");
+                prop_assert_eq!(container_of(&inner).map(|inner| inner.path.starts_with(&container.path)), Some(true));
+            }
+        }
     }
 }

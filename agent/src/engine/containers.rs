@@ -76,6 +76,14 @@ mod tests {
     }
 
     #[test]
+    fn in_a_tree_each_cgroup_stands_for_itself_but_inside_a_selected_container() {
+        let mut spec = selecting(1, CgroupKind::Tree);
+        assert_eq!(search(4, &spec, parent), 4);
+        spec.cgroups.extend(selecting(3, CgroupKind::Container).cgroups);
+        assert_eq!((search(4, &spec, parent), search(2, &spec, parent)), (3, 2));
+    }
+
+    #[test]
     fn nested_cgroups_belong_to_their_container() {
         assert_eq!(search(4, &selecting(3, CgroupKind::Container), parent), 3);
         assert_eq!(search(9, &selecting(3, CgroupKind::Container), parent), 9, "not known");

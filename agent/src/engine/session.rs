@@ -21,6 +21,8 @@ pub enum CgroupKind {
     Pod,
     /// A container's cgroup, or any other whose whole subtree is one unit to the user.
     Container,
+    /// Of many containers and services: rows are booked to the socket's own cgroup, unless a container around it is selected.
+    Tree,
 }
 
 /// A cgroup that a session selects, with everything below it.

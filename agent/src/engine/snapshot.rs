@@ -1,6 +1,9 @@
 //! Snapshots of a session's counts.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use super::{Engine, Losses, SessionId, losses::losses};
 use crate::{
@@ -10,6 +13,9 @@ use crate::{
 
 /// A snapshot that follows a drain within this time does not drain again.
 const FRESH: Duration = Duration::from_millis(20);
+
+/// Deeper than any runtime nests; the kernel programs stop there too.
+const MAX_DEPTH: usize = 32;
 
 /// Counts of a session.
 #[derive(Debug, Clone)]
@@ -81,5 +87,22 @@ impl Engine {
     /// Returns the folder name of a cgroup that has or had a counted socket, even after its removal.
     pub fn container_folder(&self, cgroup: u64) -> Option<String> {
         self.tracer.as_ref()?.folders().ok()?.get(cgroup).map(|folder| folder.name)
+    }
+
+    /// The path of a cgroup that a counted socket belongs to, relative to the root of the tree, also when it is gone. Nothing
+    /// where it begins below the root, as all do whose selected cgroup is not the root.
+    pub fn cgroup_path(&self, cgroup: u64) -> Option<PathBuf> {
+        let tracer = self.tracer.as_ref()?;
+        let folders = tracer.folders().ok()?;
+        let (mut names, mut level) = (Vec::new(), cgroup);
+        for _ in 0..MAX_DEPTH {
+            let folder = folders.get(level)?;
+            if folder.parent == 0 {
+                return Some(names.iter().rev().collect());
+            }
+            names.push(folder.name);
+            level = folder.parent;
+        }
+        None
     }
 }

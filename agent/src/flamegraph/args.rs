@@ -8,10 +8,13 @@ use traffictrace_profile::{By, Output};
 use crate::host::{EngineArgs, FilterArgs, TargetArgs, some_time};
 
 /// Options that say what is traced and how; none of them goes with --from.
-const TRACING: [&str; 13] = [
+const TRACING: [&str; 16] = [
     "cgroup",
     "container",
+    "wait",
     "pid",
+    "all",
+    "host",
     "only_pid",
     "cgroup_root",
     "duration",
@@ -33,7 +36,7 @@ const TRACING: [&str; 13] = [
 #[derive(Debug, Clone, Args)]
 #[command(
     mut_group("target", |group| group.required(false)),
-    group = ArgGroup::new("source").required(true).args(["cgroup", "container", "pid", "from"]),
+    group = ArgGroup::new("source").required(true).args(["container", "all", "host", "cgroup", "pid", "from"]),
 )]
 pub(crate) struct FlamegraphArgs {
     #[command(flatten)]
@@ -111,7 +114,10 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_refused() {
         for (line, part) in [
-            ("-o out.svg", "<--cgroup <PATH>|--container <ID>|--pid <PID>|--from <FILE>...>"),
+            (
+                "-o out.svg",
+                "<--container <NAME|ID>|--all|--host|--cgroup <PATH>|--pid <PID>|--from <FILE>...>",
+            ),
             ("--pid 1", "--output <FILE>"),
             ("--pid 1 --cgroup / -o out.svg", "cannot be used with"),
             ("--from a.pb.gz --pid 1 -o out.svg", "cannot be used with"),

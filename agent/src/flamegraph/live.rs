@@ -1,7 +1,7 @@
 //! The tracing: one session whose stacks are taken, until its time is over.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     pin::{Pin, pin},
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use super::{args::FlamegraphArgs, error::FlamegraphError, progress::Progress};
 use crate::{
     engine::{Engine, SessionId, SessionSpec, StackSpec},
     flows::GroupBy,
-    host::{HostError, Target, interruption},
+    host::{HostError, Names, Target, interruption},
     kernel::{Readable, sees_all_processes},
 };
 
@@ -23,8 +23,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// The only session here.
 const SESSION: &str = "flamegraph";
 
-/// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
-pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Graph, FlamegraphError> {
+/// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced. Nothing, if the container that is waited for did
+/// not start before.
+pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Option<Graph>, FlamegraphError> {
     if !sees_all_processes() {
         return Err(FlamegraphError::OtherProcessIds);
     }
@@ -41,6 +42,9 @@ pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Graph, FlamegraphErro
         ..SessionSpec::default()
     };
     target.start(&mut engine, &session, spec)?;
+    if !target.wait(&mut engine, &session, stopped.as_mut()).await? {
+        return Ok(None);
+    }
     eprintln!("Tracing {}. Ctrl-C ends.", target.heading());
 
     let (began, begin) = (Timestamp::now(), Instant::now());
@@ -50,13 +54,15 @@ pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Graph, FlamegraphErro
     loop {
         let tick = ticked + TICK;
         records.follow(engine.records_readable()).map_err(HostError::Wait)?;
+        let mut has_changed = false;
         let mut last = tokio::select! {
             biased;
             () = stopped.as_mut() => true,
             readable = records.readable() => readable.map(|()| false).map_err(HostError::Wait)?,
+            changed = target.changed() => changed.map(|()| has_changed = true).map(|()| false)?,
             () = sleep_until(end.min(tick).into()) => Instant::now() >= end,
         };
-        if !last && Instant::now() < tick {
+        if !last && !has_changed && Instant::now() < tick {
             engine.read_records();
             continue;
         }
@@ -74,7 +80,10 @@ pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Graph, FlamegraphErro
     }
     let lasted = begin.elapsed();
     progress.end();
-    let mut place_of = |_, folder: &dyn Fn() -> Option<String>| Some(place(folder().as_deref()));
+    let mut place_of = |cgroup, folder: &dyn Fn() -> Option<String>| {
+        let names = target.names_of(cgroup, || folder().map(PathBuf::from));
+        Some(names.map_or_else(|| place(folder().as_deref()), named))
+    };
     let mut graph = engine.graph(&session, &mut place_of).unwrap_or_default();
     engine.stop(&session);
     graph.about = About {
@@ -82,13 +91,19 @@ pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Graph, FlamegraphErro
         began: began.as_nanosecond().try_into().unwrap_or_default(),
         lasted: lasted.as_nanos().try_into().unwrap_or(i64::MAX),
     };
-    Ok(graph)
+    Ok(Some(graph))
 }
 
 /// Bytes that were moved so far, and number of stacks that were taken.
 fn counted(engine: &Engine, session: &SessionId) -> (u64, u64) {
     let bytes = engine.processes(session).iter().map(|process| process.totals.bytes()).sum();
     (bytes, engine.stacks_taken(session))
+}
+
+/// A container as its runtime names it.
+fn named(names: Names) -> Place {
+    let pod = Names { container: None, ..names.clone() };
+    Place { pod: pod.to_string(), container: names.container.unwrap_or_default() }
 }
 
 /// A container as its cgroup's folder names it.

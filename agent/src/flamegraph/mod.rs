@@ -17,7 +17,8 @@ pub(crate) async fn run(args: FlamegraphArgs) -> Result<(), FlamegraphError> {
     logging::init(logging::LevelFilter::WARN);
     args.output.check()?;
     let graph = if args.from.is_empty() {
-        live::trace(&args).await?
+        let Some(graph) = live::trace(&args).await? else { return Ok(()) };
+        graph
     } else {
         let (graph, count) = from::read(&args.from)?;
         eprintln!("{} read.", human::number_of(count as u64, "profile"));

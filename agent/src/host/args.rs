@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args};
 
-use super::container::ContainerId;
+use super::containers::ContainerPattern;
 use crate::{
     engine::{Engine, EngineOptions},
     kernel::TierChoice,
@@ -12,29 +12,51 @@ use crate::{
 
 /// What is traced.
 #[derive(Debug, Clone, Args)]
-#[command(group = ArgGroup::new("target").required(true).args(["cgroup", "container", "pid"]))]
+#[command(group = ArgGroup::new("target").required(true).args(["container", "all", "host", "cgroup", "pid"]))]
 pub(crate) struct TargetArgs {
+    /// Trace this container: its name in Docker, Podman or nerdctl; of a pod CONTAINER, POD, POD/CONTAINER or
+    /// NAMESPACE/POD/CONTAINER; or its id, of which four characters are enough. If it starts again under its name, the trace
+    /// goes on; three seconds after its end the trace ends, unless --wait is given.
+    #[arg(short, long, value_name = "NAME|ID")]
+    pub(super) container: Option<ContainerPattern>,
+
+    /// With --container: wait for one that has not started yet, without end or for a time such as --wait=5m, and again
+    /// whenever it has ended.
+    #[arg(long, value_name = "TIME", requires = "container", conflicts_with_all = ["all", "host", "cgroup", "pid"], num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait)]
+    pub(super) wait: Option<Wait>,
+
+    /// Trace all containers of this host, also those that start later.
+    #[arg(short, long)]
+    pub(super) all: bool,
+
+    /// Trace everything on this host: containers, services and sessions of systemd, the kernel.
+    #[arg(long)]
+    pub(super) host: bool,
+
     /// Trace this cgroup and everything below it, named from the root of the cgroup2 tree (see /proc/PID/cgroup). If it is
     /// made anew, as for a service that restarts, the trace goes on.
     #[arg(long, value_name = "PATH")]
     pub(super) cgroup: Option<PathBuf>,
-
-    /// Trace the container whose id begins with this text, as crictl, docker, podman and kubectl print it; at least 4
-    /// characters.
-    #[arg(long, value_name = "ID")]
-    pub(super) container: Option<ContainerId>,
 
     /// Trace the container of this process, or, if it is in none, the process and its descendants.
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) pid: Option<u32>,
 
     /// With --pid: trace that one process alone.
-    #[arg(long, requires = "pid", conflicts_with_all = ["cgroup", "container"])]
+    #[arg(long, requires = "pid", conflicts_with_all = ["cgroup", "container", "all", "host"])]
     pub(super) only_pid: bool,
 
     /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
     #[arg(long, value_name = "PATH")]
     pub(super) cgroup_root: Option<PathBuf>,
+}
+
+/// Longest time for which a container is waited for; without one there is no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wait(pub(super) Option<Duration>);
+
+fn wait(text: &str) -> Result<Wait, String> {
+    if text.is_empty() { Ok(Wait(None)) } else { some_time(text).map(|limit| Wait(Some(limit))) }
 }
 
 /// How the kernel counts.
@@ -108,6 +130,9 @@ mod tests {
             assert!(interval(bad).is_err(), "{bad}");
         }
         assert_eq!(some_time("1ms"), Ok(Duration::from_millis(1)));
+        assert_eq!(wait(""), Ok(Wait(None)));
+        assert_eq!(wait("5m"), Ok(Wait(Some(Duration::from_secs(300)))));
+        assert!(wait("0s").is_err() && wait("soon").is_err());
         assert!(some_time("0s").is_err_and(|error| error.contains("more than nothing")));
     }
 }

@@ -1,6 +1,6 @@
 //! Why tracing on one host cannot begin or go on.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use crate::{cgroups::CgroupError, engine::EngineError};
 
@@ -10,27 +10,40 @@ pub(crate) enum HostError {
     /// The cgroup or process cannot be traced.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    /// No container has the id.
+    /// No container is meant.
     #[error(
-        "no container's id begins with {id:?} among the {seen} containers in the cgroup2 tree at {root}: see `crictl \
-         ps`, `docker ps` or `podman ps` for the ids, or use --pid with one of the container's processes"
+        "no container is named {text} or has an id that begins so in the cgroup2 tree at {root}; running: {there}. Start the \
+         container, let --wait wait for it, or use --pid with one of its processes"
     )]
     NoContainer {
-        /// The id's beginning.
-        id: String,
-        /// Number of containers that were found.
-        seen: usize,
+        /// The text on the command line.
+        text: String,
+        /// Containers that run.
+        there: String,
         /// Root of the tree.
         root: PathBuf,
     },
-    /// More than one container has the id.
-    #[error("several containers' ids begin with {id:?}: write more characters of one of {candidates}")]
+    /// More than one container is meant.
+    #[error(
+        "several containers are meant by {text}: {candidates}; write NAMESPACE/POD/CONTAINER or more of an id"
+    )]
     SeveralContainers {
-        /// The id's beginning.
-        id: String,
+        /// The text on the command line.
+        text: String,
         /// The containers.
         candidates: String,
     },
+    /// The container did not come.
+    #[error("no container {text} started within {} s; write a longer time behind --wait=, or none to wait without end", .waited.as_secs_f64())]
+    NotStarted {
+        /// The text on the command line.
+        text: String,
+        /// Time that it had.
+        waited: Duration,
+    },
+    /// New containers cannot be followed.
+    #[error("cannot follow the containers of this host: {0}")]
+    Follow(io::Error),
     /// A filter has no meaning.
     #[error("{0}")]
     Filter(String),
@@ -50,6 +63,30 @@ pub(crate) enum HostError {
     /// Standard output does not take what was printed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// A recording cannot be opened or written.
+    #[error("cannot {action} the recording {}: {source}", .path.display())]
+    Recording {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// There is a file already.
+    #[error("there is a file {} already: choose another name, or replace it with --overwrite", .0.display())]
+    RecordingExists(PathBuf),
+    /// A recording cannot be read on.
+    #[error("{}: {source}", .path.display())]
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// The line, and what is wrong with it.
+        source: traffictrace_view::ReplayError,
+    },
+    /// A file is no recording.
+    #[error("{} has no snapshot in it: give a file that `traffictrace record` has written", .0.display())]
+    EmptyRecording(PathBuf),
     /// The live screen failed.
     #[error(transparent)]
     Screen(traffictrace_view::live::LiveError),

@@ -85,6 +85,8 @@ fn refusal(failed: &ValidationFailed) -> HostError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::flows::{DirectionFilter, Protocol};
 
@@ -129,6 +131,45 @@ mod tests {
         ] {
             let message = args.read(&protocols).unwrap_err().to_string();
             assert!(message.starts_with(flag) && message.contains(part), "{message}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_network_is_taken_as_it_is_written(
+            address in any::<std::net::IpAddr>(),
+            length in 0..=128_u8,
+            port in 1..=u16::MAX,
+        ) {
+            let cidr = format!("{address}/{length}");
+            let args = FilterArgs { remote_cidr: vec![cidr.clone()], port: vec![port.to_string()], direction: None };
+            match args.read(&[]) {
+                Ok(filter) => {
+                    prop_assert_eq!(&filter.ports, &[port..=port]);
+                    prop_assert_eq!(filter.remote_cidrs.len(), 1);
+                    prop_assert!(filter.remote_cidrs[0].contains(&address), "{cidr}");
+                    prop_assert_eq!(filter.remote_cidrs[0].prefix_len(), length);
+                }
+                Err(error) => {
+                    // An IPv4 address in the form of IPv6 is refused like the API server does it.
+                    let is_mapped = address.is_ipv6() && cidr.contains('.');
+                    prop_assert!(address.is_ipv4() && length > 32 || is_mapped, "{cidr}: {error}");
+                    prop_assert!(error.to_string().contains("--remote-cidr: "), "{error}");
+                }
+            }
+        }
+
+        #[test]
+        fn hostile_filters_are_refused_in_one_sentence_of_their_flag(
+            cidr in "\\PC{0,20}|[0-9a-f:./]{0,30}",
+            port in "\\PC{0,12}|[0-9-]{0,12}",
+            direction in "\\PC{0,12}",
+        ) {
+            let args = FilterArgs { remote_cidr: vec![cidr], port: vec![port], direction: Some(direction) };
+            if let Err(error) = args.read(&[]) {
+                let text = error.to_string();
+                prop_assert!(["--remote-cidr", "--port", "--direction"].iter().any(|flag| text.contains(flag)), "{text}");
+            }
         }
     }
 }

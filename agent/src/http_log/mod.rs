@@ -1,4 +1,4 @@
-//! `traffictrace http`: the HTTP requests of one container, cgroup or process, without Kubernetes.
+//! `traffictrace http`: the HTTP requests of containers, a cgroup or a process, without Kubernetes.
 
 mod args;
 mod clock;
@@ -63,6 +63,9 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     };
     let session = SESSION.to_owned();
     target.start(&mut engine, &session, spec)?;
+    if !target.wait(&mut engine, &session, stopped.as_mut()).await? {
+        return Ok(());
+    }
     eprintln!("Tracing {}. Ctrl-C ends.", target.heading());
 
     let mut log = Log::new(args, engine, session);
@@ -73,13 +76,15 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
         let tick = ticked + TICK;
         let wake = end.map_or(tick, |end| end.min(tick));
         records.follow(log.engine.records_readable()).map_err(HostError::Wait)?;
+        let mut has_changed = false;
         let mut last = tokio::select! {
             biased;
             () = stopped.as_mut() => true,
             readable = records.readable() => readable.map(|()| false).map_err(HostError::Wait)?,
+            changed = target.changed() => changed.map(|()| has_changed = true).map(|()| false)?,
             () = sleep_until(wake.into()) => end.is_some_and(|end| Instant::now() >= end),
         };
-        if Instant::now() >= tick {
+        if has_changed || Instant::now() >= tick {
             ticked = Instant::now();
             if let Some(gone) = target.follow(&mut log.engine, &log.session)? {
                 eprintln!("Tracing ends: {gone} is gone.");

@@ -3,7 +3,7 @@
 //! A program on a cgroup sees the sockets of that cgroup and of all cgroups below, and makes each of their operations
 //! slightly slower. Programs are therefore attached to the selected cgroups only, and only while a session uses them.
 //! On the root of the tree they see every socket of the machine. They are attached there while a session selects
-//! processes by id, or while selected processes hold sockets of unselected cgroups.
+//! processes by id, while selected processes hold sockets of unselected cgroups, or while very many cgroups are selected.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -30,6 +30,10 @@ use super::{
 /// Attach without flags: a cgroup link always allows further links, and the kernel refuses the flag that asks for it
 /// (`cgroup_bpf_link_attach()`).
 const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+
+/// Maximum number of cgroups that have programs of their own. Each link takes a file descriptor and a moment to attach; beyond
+/// that number one program on the root costs less than one on each of most cgroups.
+const MAX_CGROUPS: usize = 512;
 
 /// Requirements of all sessions on cgroup programs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +76,9 @@ impl CgroupPrograms {
             [(wanted.peers, &PEERS), (wanted.ends, &[RELEASE]), (wanted.icmp, &[ICMP_SEND])];
         let hooks = groups.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, hooks)| hooks);
         let hooks: Vec<_> = hooks.copied().collect();
-        let targets = if wanted.everywhere { self.everywhere()? } else { topmost(&wanted.selected) };
+        let topmost = topmost(&wanted.selected);
+        let is_everywhere = wanted.everywhere || topmost.len() > MAX_CGROUPS;
+        let targets = if is_everywhere { self.everywhere()? } else { topmost };
         self.set(ebpf, btf, &hooks, &targets)
     }
 

@@ -1,8 +1,8 @@
 //! The command line of `traffictrace top`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use traffictrace_view::{
     live,
     rows::{Choice, View},
@@ -12,11 +12,43 @@ use traffictrace_view::{
 
 use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval, some_time};
 
-/// Show who uses the network in one container, cgroup or process.
+/// Options that say what is traced and how; none of them goes with --from.
+const TRACING: [&str; 15] = [
+    "cgroup",
+    "container",
+    "wait",
+    "pid",
+    "all",
+    "host",
+    "only_pid",
+    "cgroup_root",
+    "interval",
+    "duration",
+    "max_flows",
+    "hook_tier",
+    "protocol",
+    "port",
+    "remote_cidr",
+];
+
+/// Show who uses the network in containers, a cgroup, a process or on the whole host, or what a recording has of it.
 #[derive(Debug, Clone, Args)]
+#[command(
+    mut_group("target", |group| group.required(false)),
+    group = ArgGroup::new("source").required(true).args(["container", "all", "host", "cgroup", "pid", "from"]),
+)]
 pub(crate) struct TopArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+
+    /// Trace nothing, and show this recording of `traffictrace record`, or of `traffictrace top -o json`; `-` is standard
+    /// input. The live screen shows it at the pace at which it was made, other output at once.
+    #[arg(long, value_name = "FILE", conflicts_with_all = TRACING, conflicts_with = "direction")]
+    pub(super) from: Option<PathBuf>,
+
+    /// With --from: how many times as fast as it was made the live screen shows the recording, such as 10 or 0.5.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed, conflicts_with_all = ["container", "all", "host", "cgroup", "pid"])]
+    pub(super) speed: f64,
 
     /// Time between two tables, such as 1s, 500ms or 1m; at least 100ms.
     #[arg(long, default_value = "1s", value_parser = interval)]
@@ -39,7 +71,7 @@ pub(crate) struct TopArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
 
-    /// One row for each of these, in a table.
+    /// One row for each of these. A pod is one container.
     #[arg(long, value_enum, default_value_t = By::Process, help_heading = "View")]
     by: By,
 
@@ -94,6 +126,8 @@ pub(crate) enum Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
     Process,
+    #[value(alias = "pod")]
+    Container,
     Peer,
     Endpoint,
     Connection,
@@ -105,6 +139,13 @@ enum Color {
     Auto,
     Never,
     Always,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(speed) if (0.001..=1_000_000.0).contains(&speed) => Ok(speed),
+        _ => Err("must be a number from 0.001 to 1000000".into()),
+    }
 }
 
 fn column(name: &str) -> Result<Column, String> {
@@ -141,6 +182,7 @@ impl TopArgs {
     pub(super) fn table(&self) -> text::Options {
         let view = match self.by {
             By::Process => View::Process,
+            By::Container => View::Pod,
             By::Peer => View::Peer,
             By::Endpoint => View::Endpoint,
             By::Connection => View::Connection,
@@ -166,6 +208,58 @@ impl TopArgs {
             // A row can be many flows.
             Output::Table => usize::MAX,
             Output::Json | Output::Csv => self.top.unwrap_or(usize::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: TopArgs,
+    }
+
+    fn read(line: &str) -> Result<TopArgs, String> {
+        let words = std::iter::once("top").chain(line.split(' '));
+        Cli::try_parse_from(words).map(|cli| cli.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        for line in [
+            "--container web --wait",
+            "-c web --wait=5m",
+            "--all --by container",
+            "--host --by pod",
+            "--from - --speed 10",
+        ] {
+            assert!(read(line).is_ok(), "{line}: {:?}", read(line));
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (line, part) in [
+            ("-o json", "<--container <NAME|ID>|--all|--host|--cgroup <PATH>|--pid <PID>|--from <FILE>>"),
+            ("--all --host", "cannot be used with"),
+            ("--all --container web", "cannot be used with"),
+            ("--all --only-pid", "cannot be used with"),
+            ("--wait --all", "cannot be used with"),
+            ("--container web --wait=soon", "whole number with its unit"),
+            ("--container web --speed 2", "cannot be used with"),
+            ("--from a.jsonl --all", "cannot be used with"),
+            ("--from a.jsonl --interval 2s", "cannot be used with"),
+            ("--from a.jsonl --port 80", "cannot be used with"),
+            ("--from a.jsonl --speed 0", "0.001"),
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
         }
     }
 }

@@ -5,17 +5,14 @@ use std::{
     time::Instant,
 };
 
-use tokio::{
-    task::{JoinHandle, spawn_blocking},
-    time::sleep_until,
-};
+use tokio::task::{JoinHandle, spawn_blocking};
 use traffictrace_view::{
     live::{self, Exit, LiveError, Update},
     snapshot::State,
 };
 
-use super::{Traced, args::TopArgs};
-use crate::host::HostError;
+use super::args::TopArgs;
+use crate::host::{HostError, Traced};
 
 /// Flows that the screen has at most. More cost it time, and nobody reads so many: their sums are in one row.
 const LISTED: usize = 2000;
@@ -51,14 +48,13 @@ async fn follow(
     let mut due = Instant::now() + args.interval();
     let end = args.duration.map(|duration| Instant::now() + duration);
     loop {
-        let tick = Instant::now() + super::TICK;
-        let wake = end.map_or(due.min(tick), |end| end.min(due).min(tick));
+        let wake = end.map_or(due, |end| end.min(due));
         let mut over = tokio::select! {
             exit = &mut *screen => {
                 return exit.map(Some).map_err(|error| HostError::Output(std::io::Error::other(error)));
             }
             () = &mut stopped => Some(String::new()),
-            () = sleep_until(wake.into()) => None,
+            waited = traced.wait(wake) => waited.map(|()| None)?,
         };
         if end.is_some_and(|end| Instant::now() >= end) {
             over = Some(String::new());

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn row() -> FlowRow {
@@ -123,4 +125,57 @@ fn a_full_row_stays_within_its_budget() {
     // As the API server stores it: a JSON text, with its quotes escaped.
     let stored = serde_json::to_string(&full.encode()).unwrap();
     assert!(stored.len() <= 220, "{} bytes: {stored}", stored.len());
+}
+
+/// Any text that a process or a user can choose.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[\\[\\]\\\\\",{}\x00-\x1f]{0,30}", "\\PC{0,260}"]
+}
+
+fn any_row() -> impl Strategy<Value = FlowRow> {
+    let names = (name(), prop::option::of(name()), prop::option::of(name()), prop::option::of(name()));
+    let numbers = (any::<Option<u32>>(), any::<Option<u16>>(), 0..=i64::MAX, 0..=i64::MAX);
+    let kinds = (0..3_usize, 0..3_usize, prop::option::of(0..3_usize));
+    (names, numbers, kinds).prop_map(|((pod, container, command, address), (pid, port, one, two), kinds)| {
+        let (protocol, direction, state) = kinds;
+        FlowRow {
+            pod,
+            container,
+            command,
+            remote_address: address,
+            pid,
+            remote_port: port,
+            rx_bytes: one,
+            connect_failures: two,
+            protocol: [Protocol::Tcp, Protocol::Udp, Protocol::Icmp][protocol],
+            direction: [Direction::Inbound, Direction::Outbound, Direction::Unknown][direction],
+            state: state.map(|state| [FlowState::Open, FlowState::Closed, FlowState::Failed][state]),
+            ..row()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_row_is_read_as_it_was_written(row in any_row()) {
+        let text = row.encode();
+        prop_assert!(!text.contains('\n'), "{text}");
+        prop_assert_eq!(decode(&column_names(), &[text]), vec![Ok(row)]);
+    }
+
+    #[test]
+    fn hostile_rows_and_columns_are_told_one_by_one(
+        columns in prop::collection::vec(prop_oneof![name(), prop::sample::select(column_names())], 0..40),
+        texts in prop::collection::vec(prop_oneof![name(), "\\[[0-9eE.,\"\\[\\]null-]{0,60}\\]"], 0..5),
+    ) {
+        let rows: Vec<String> = texts.iter().cloned().chain([row().encode()]).collect();
+        prop_assert_eq!(decode(&columns, &rows).len(), rows.len());
+        let decoded = decode(&column_names(), &rows);
+        prop_assert_eq!(decoded.last(), Some(&Ok(row())), "a whole row behind others is read");
+        for (at, read) in decoded.iter().enumerate() {
+            if let Err(RowError::NotAnArray { row, .. } | RowError::Column { row, .. }) = read {
+                prop_assert_eq!(*row, at);
+            }
+        }
+    }
 }

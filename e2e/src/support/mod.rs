@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod cgroup;
 pub mod cluster;
+pub mod containers;
 pub mod docs;
 mod error;
 pub mod http;

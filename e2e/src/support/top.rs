@@ -64,6 +64,13 @@ pub struct Totals {
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names are the product's documented output")]
 pub struct Flow {
+    /// The names of the container, where several are traced, or one by its name.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    #[serde(default)]
+    pub pod: Option<String>,
+    #[serde(default)]
+    pub container: Option<String>,
     /// Process id; 0 in rows without a process, which also have a `container_pid` of 0 and an empty `command`.
     #[serde(deserialize_with = "or_default")]
     pub pid: u32,
@@ -122,6 +129,12 @@ impl Document {
     }
 }
 
+fn command(host: &Host, arguments: &[&str]) -> Command {
+    let mut command = Command::new(&host.traffictrace);
+    command.args(["top", "-o", "json", "--top", "1000000"]).args(arguments);
+    command
+}
+
 /// A running `top`.
 #[derive(Debug)]
 pub struct Top {
@@ -137,9 +150,8 @@ impl Top {
     ///
     /// Fails when `top` does not start to trace.
     pub fn start(host: &Host, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new(&host.traffictrace);
-        command.args(["top", "-o", "json", "--top", "1000000"]).args(arguments);
-        let mut top = Self { process: Process::start(&mut command)?, totals: Totals::default() };
+        let process = Process::start(&mut command(host, arguments))?;
+        let mut top = Self { process, totals: Totals::default() };
         match top.document() {
             Ok(_) => Ok(top),
             Err(error) => {
@@ -147,6 +159,22 @@ impl Top {
                 let told = top.process.wait(LIMIT).map(|ended| ended.stderr).unwrap_or_default();
                 Err(TestError::unexpected("the start of top", format!("{error}; {told}")))
             }
+        }
+    }
+
+    /// As [`Top::start`] for a container that is not there: waits until `top` waits for it. Documents come when it has started.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_waiting(host: &Host, arguments: &[&str]) -> Result<Self> {
+        let top = Self {
+            process: Process::start_merged(&mut command(host, arguments))?,
+            totals: Totals::default(),
+        };
+        match top.process.line(LIMIT)? {
+            Some(line) if line.starts_with("Waiting for ") => Ok(top),
+            line => Err(TestError::unexpected("the first line of top", format!("{line:?}"))),
         }
     }
 
@@ -162,8 +190,18 @@ impl Top {
     ///
     /// Fails when no document comes, or a check fails.
     pub fn document(&mut self) -> Result<Document> {
-        let line = self.process.line(LIMIT)?.ok_or_else(|| TestError::unexpected("top", "it ended"))?;
+        let line = self.line()?.ok_or_else(|| TestError::unexpected("top", "it ended"))?;
         self.check(&line)
+    }
+
+    /// The next line that is a document's; others are words for people.
+    fn line(&self) -> Result<Option<String>> {
+        loop {
+            match self.process.line(LIMIT)? {
+                Some(line) if !line.starts_with('{') => {}
+                line => return Ok(line),
+            }
+        }
     }
 
     fn check(&mut self, line: &str) -> Result<Document> {
@@ -229,7 +267,7 @@ impl Top {
     /// Fails when `top` does not end, or ends with another status.
     pub fn end(mut self) -> Result<(Document, String)> {
         let mut last = None;
-        while let Some(line) = self.process.line(LIMIT)? {
+        while let Some(line) = self.line()? {
             last = Some(self.check(&line)?);
         }
         let Ended { status, stderr, .. } = self.process.wait(LIMIT)?;

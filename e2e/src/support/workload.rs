@@ -35,7 +35,16 @@ impl Workload {
         let mut command = Command::new(needs::program("tt-workload")?);
         let seconds = time.as_secs().to_string();
         command.arg("--cgroup").arg(cgroup).args(["--for", &seconds]).args(arguments);
-        Ok(Self { process: Process::start(&mut command)? })
+        Self::of(&mut command)
+    }
+
+    /// Starts a command that runs it, as in a container.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn of(command: &mut Command) -> Result<Self> {
+        Ok(Self { process: Process::start(command)? })
     }
 
     /// Starts a server on a free port of `address` and waits until it listens; returns it with its address.
@@ -45,11 +54,19 @@ impl Workload {
     /// Fails when the server does not start.
     pub fn server(cgroup: &Path, address: &str, arguments: &[&str]) -> Result<(Self, SocketAddr)> {
         let listen = [&["server", "--listen", address], arguments].concat();
-        let server = Self::start(cgroup, &listen)?;
-        let line = server.event(Event::Listening)?;
+        Self::start(cgroup, &listen)?.listening()
+    }
+
+    /// Waits until it listens; the second value is where.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn listening(self) -> Result<(Self, SocketAddr)> {
+        let line = self.event(Event::Listening)?;
         let at =
             line.listening.first().ok_or_else(|| TestError::unexpected("the server's line", "no address"))?;
-        Ok((server, *at))
+        Ok((self, *at))
     }
 
     /// Process id of the workload, as the machine sees it.

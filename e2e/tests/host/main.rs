@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod check;
+mod containers;
 mod docs;
 mod exact;
 mod exactness;
@@ -12,6 +13,7 @@ mod https;
 mod life;
 mod of_pid;
 mod outputs;
+mod recordings;
 mod setup;
 mod stacks;
 mod standalone;

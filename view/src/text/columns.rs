@@ -11,7 +11,10 @@ use crate::{
 pub(super) enum Column {
     Process,
     Pid,
+    /// The pod; of what is in none the container.
     Pod,
+    /// The same where there are no pods.
+    Place,
     Container,
     Namespace,
     Node,
@@ -33,7 +36,7 @@ pub(super) enum Column {
 }
 
 use Column::{
-    Connections, Container, Direction, Failed, Local, Namespace, Node, Open, Peer, Pid, Pod, Process,
+    Connections, Container, Direction, Failed, Local, Namespace, Node, Open, Peer, Pid, Place, Pod, Process,
     Processes, Protocol, Retransmits, Rtt, Rx, RxRate, State, Tx, TxRate,
 };
 
@@ -58,6 +61,7 @@ impl Column {
         Direction,
         Protocol,
         Pod,
+        Place,
         Open,
         Pid,
         Rx,
@@ -70,7 +74,7 @@ impl Column {
             Process => "PROCESS",
             Pid => "PID",
             Pod => "POD",
-            Container => "CONTAINER",
+            Container | Place => "CONTAINER",
             Namespace => "NAMESPACE",
             Node => "NODE",
             Processes => "PROCESSES",
@@ -95,7 +99,17 @@ impl Column {
     pub(super) fn is_text(self) -> bool {
         matches!(
             self,
-            Process | Pod | Container | Namespace | Node | Protocol | Direction | Local | Peer | State
+            Process
+                | Pod
+                | Place
+                | Container
+                | Namespace
+                | Node
+                | Protocol
+                | Direction
+                | Local
+                | Peer
+                | State
         )
     }
 
@@ -109,11 +123,9 @@ impl Column {
                 None => names::process_of(row),
             },
             Pid => owner.pid.map_or_else(|| names::NONE.to_owned(), |pid| pid.to_string()),
-            Pod => match row.other_end.as_ref().and_then(|other| other.pod.as_deref()) {
-                Some(other) => {
-                    format!("{} → {}", names::shown(owner.pod.as_deref()), names::shown(Some(other)))
-                }
-                None => names::shown(owner.pod.as_deref()),
+            Pod | Place => match (names::place(owner), row.other_end.as_ref().and_then(names::place)) {
+                (place, Some(other)) => format!("{} → {other}", place.as_deref().unwrap_or(names::NONE)),
+                (place, None) => place.unwrap_or_else(|| names::NONE.to_owned()),
             },
             Container => names::shown(owner.container.as_deref()),
             Namespace => names::shown(owner.namespace.as_deref()),
@@ -158,24 +170,26 @@ pub(super) fn chosen(view: View, is_wide: bool, rows: &[Row]) -> Vec<Column> {
             (&[Process, Pid, Pod, Protocol, Direction, Peer, State], &[Container, Namespace, Node, Local])
         }
     };
-    let has = |of: fn(&Row) -> bool| rows.iter().any(of);
+    let ends = || rows.iter().flat_map(|row| std::iter::once(&row.owner).chain(&row.other_end));
+    let (has_pods, has_containers) =
+        (ends().any(|owner| owner.pod.is_some()), ends().any(|owner| owner.container.is_some()));
     let is_known = |column: Column| match column {
-        // On one host a row stands for a container.
-        Pod if view == View::Pod => has(|row| row.owner.pod.is_some()),
-        Pod => {
-            has(|row| row.owner.pod.is_some() || row.other_end.as_ref().is_some_and(|end| end.pod.is_some()))
-        }
-        Container => has(|row| row.owner.container.is_some()),
-        Namespace => has(|row| row.owner.namespace.is_some()),
-        Node => has(|row| row.owner.node.is_some()),
+        Pod => has_pods || has_containers,
+        Container => has_containers,
+        Namespace => ends().any(|owner| owner.namespace.is_some()),
+        Node => ends().any(|owner| owner.node.is_some()),
         _ => true,
     };
-    let mut columns: Vec<Column> = first.iter().copied().filter(|column| is_known(*column)).collect();
-    if view == View::Pod && columns.first() != Some(&Pod) {
-        columns.insert(0, Container);
+    // On one host a row stands for a container, or for a pod beside which others are containers without one.
+    let of_host = |column: Column| if column == Pod && !has_pods { Place } else { column };
+    let mut columns: Vec<Column> =
+        first.iter().copied().filter(|column| is_known(*column)).map(of_host).collect();
+    if view == View::Pod && !is_known(Pod) {
+        columns.insert(0, Place);
     }
     if is_wide {
-        let is_new = |column: &Column| is_known(*column) && columns.first() != Some(column);
+        let is_new =
+            |column: &Column| is_known(*column) && !(*column == Container && columns.contains(&Place));
         let more: Vec<Column> = more.iter().copied().filter(is_new).collect();
         columns.extend(more);
         columns.extend(MORE_NUMBERS);

@@ -76,3 +76,26 @@ fn programs_are_at_the_root_once_a_process_brought_a_socket_along() {
     bench.engine.tick();
     assert_eq!(hooks(&bench).unwrap().0, [root]);
 }
+
+#[test]
+fn programs_are_at_the_root_while_very_many_cgroups_are_selected() {
+    let Some(mut bench) = bench() else { return };
+    let root = bench.root.id_of(Path::new("")).unwrap();
+    bench.start("a", Filter::default());
+    let Some((before, ..)) = hooks(&bench) else { return };
+    let others = TestCgroup::new(&bench.root);
+    let mut spec = bench.spec(Filter::default());
+    for at in 0..600 {
+        let path = others.make(&at.to_string());
+        let id = bench.root.id_of(&path).unwrap();
+        spec.cgroups.insert(id, SelectedCgroup { kind: CgroupKind::Container, path });
+    }
+    bench.engine.start(&"many".to_owned(), spec.clone()).unwrap();
+    assert_eq!(hooks(&bench).unwrap(), (vec![root], vec![root], true));
+    bench.engine.stop(&"many".to_owned());
+    assert_eq!(hooks(&bench).unwrap().0, before);
+    bench.engine.start(&"many".to_owned(), spec).unwrap();
+    let (mut client, mut server) = bench.connect("");
+    transfer(&mut client, &mut server, 10);
+    assert_eq!(bench.totals("many").tx_bytes, 10);
+}

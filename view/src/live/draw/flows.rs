@@ -216,7 +216,7 @@ impl App {
             Column::Container | Column::Node if is_below && self.choice.view == View::Process => {
                 String::new()
             }
-            Column::Pod => or_none(self.names.place(owner).filter(|_| owner.pod.is_some())),
+            Column::Pod => or_none(self.names.place(owner)),
             Column::Container => {
                 let name = |name: &String| self.names.shown(crate::live::names::Kind::Container, name);
                 or_none(owner.container.as_ref().map(name))

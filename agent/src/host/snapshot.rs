@@ -5,17 +5,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 use traffictrace_view::snapshot::{self as view, Seconds};
 
+use super::Names;
 use crate::{
     engine::{Losses, Snapshot},
     flows::{Process, Row},
 };
 
-/// An interval's numbers. `subject` is what is traced, in words; `interval` is the time that one was asked to have.
+/// An interval's numbers. `subject` is what is traced, in words; `interval` is the time that one was asked to have;
+/// `names_of` has the names of the container that a cgroup belongs to, where there are several.
 pub(super) fn of(
     snapshot: &Snapshot,
     processes: &[Process],
     subject: &str,
     interval: Duration,
+    names_of: &mut dyn FnMut(u64) -> Option<Names>,
 ) -> view::Snapshot {
     view::Snapshot {
         time: Timestamp::now(),
@@ -33,7 +36,7 @@ pub(super) fn of(
             retransmits: snapshot.totals.retransmits,
             ..view::Totals::default()
         },
-        flows: snapshot.rows.iter().map(flow).collect(),
+        flows: snapshot.rows.iter().map(|row| flow(row, names_of(row.key.cgroup))).collect(),
         flows_total: snapshot.rows_total as u64,
         processes: processes.iter().map(process).collect(),
         older_sockets_found: Some(snapshot.older_sockets_found),
@@ -55,9 +58,13 @@ fn seconds(elapsed: Duration, interval: Duration) -> Seconds {
     Seconds(elapsed.as_millis() as f64 / 1000.0)
 }
 
-fn flow(row: &Row) -> view::Flow {
+fn flow(row: &Row, names: Option<Names>) -> view::Flow {
+    let Names { namespace, pod, container } = names.unwrap_or_default();
     let known = (row.key.pid != 0).then_some(row.key.pid);
     view::Flow {
+        namespace,
+        pod,
+        container,
         pid: known,
         container_pid: known.map(|_| row.key.container_pid),
         command: known.map(|_| row.key.command()),

@@ -1,0 +1,199 @@
+//! The process that supervises a container, and what its command line and its files tell.
+//!
+//! It is an ancestor of the container's processes and outside of the container's cgroup, so nothing inside the container can
+//! pose as it. A supervisor inside another container is that container's, and can name nothing but what is nested there.
+
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use procfs::process::Process;
+
+use super::{
+    Names,
+    bundle::{Specification, dockers_name},
+};
+use crate::{
+    cgroups::{CgroupRoot, ContainerPath, container_of},
+    foreign,
+};
+
+/// Most ancestors that are looked at. A container's first process has one or two, others as many as shells are nested.
+const MAX_ANCESTORS: usize = 64;
+/// Most bytes of a command line that are read.
+const MAX_COMMAND: u64 = 64 * 1024;
+/// Most bytes of a file that are read; the specification of a container has some ten thousand.
+const MAX_FILE: u64 = 4 << 20;
+/// Most folders of a container that are looked at for a process.
+const MAX_FOLDERS: usize = 64;
+/// Folders of CRI-O and Podman, which have one for each container: for a supervisor whose command line does not tell.
+const OF_STORAGE: [&str; 2] =
+    ["/run/containers/storage/overlay-containers", "/var/lib/containers/storage/overlay-containers"];
+
+/// What is known of a container's name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The name.
+    Named(Names),
+    /// The container has no process yet.
+    Empty,
+    /// Nobody is there who would know.
+    Unknown,
+}
+
+/// Asks for the name of a container that has processes.
+pub(super) fn ask(root: &CgroupRoot, container: &ContainerPath) -> Answer {
+    let Some(pid) = a_process_of(root, container) else { return Answer::Empty };
+    let mut pid = pid;
+    for _ in 0..MAX_ANCESTORS {
+        match parent_of(pid) {
+            Some(parent) if parent > 0 => pid = parent,
+            _ => break,
+        }
+        let is_inside = || root.of_pid(pid).is_ok_and(|cgroup| cgroup.starts_with(&container.path));
+        let command = command_of(pid);
+        if let Some(supervisor) = Supervisor::of(&command)
+            && !is_inside()
+            && let Some(names) = supervisor.names(pid, &container.name.id)
+        {
+            return Answer::Named(names);
+        }
+    }
+    Answer::Unknown
+}
+
+/// A supervisor, as its command line tells.
+#[derive(Debug, PartialEq, Eq)]
+enum Supervisor {
+    /// A shim of containerd, also under Docker and nerdctl. It works in the folder of the first container that it serves,
+    /// beside which the others of the same pod have theirs.
+    Shim,
+    /// conmon, of Podman and CRI-O, with the name that it was given.
+    Conmon(Option<String>),
+}
+
+impl Supervisor {
+    fn of(command: &[String]) -> Option<Self> {
+        let program = Path::new(command.first()?).file_name()?.to_str()?;
+        if program.starts_with("containerd-shim") {
+            return Some(Self::Shim);
+        }
+        if program != "conmon" && program != "conmonrs" {
+            return None;
+        }
+        // What follows are words of another command line.
+        let own = command.iter().take_while(|word| *word != "--exit-command").collect::<Vec<_>>();
+        let name = own
+            .windows(2)
+            .find(|pair| matches!(pair[0].as_str(), "-n" | "--name"))
+            .map(|pair| pair[1].clone());
+        Some(Self::Conmon(name))
+    }
+
+    fn names(&self, pid: u32, id: &str) -> Option<Names> {
+        match self {
+            Self::Conmon(Some(name)) => Names::single(name),
+            Self::Conmon(None) => {
+                let root = foreign::root_of(pid).ok()?;
+                let files = OF_STORAGE.map(|folder| Path::new(folder).join(id).join("userdata/config.json"));
+                files.iter().find_map(|file| Specification::read(&read_within(&root, file)?)?.names())
+            }
+            Self::Shim => {
+                let file = foreign::open_beside(pid, &PathBuf::from(id).join("config.json")).ok()?;
+                let specification = Specification::read(&read(file)?)?;
+                specification.names().or_else(|| {
+                    let root = foreign::root_of(pid).ok()?;
+                    dockers_name(&read_within(&root, &specification.dockers_file(id)?)?)
+                })
+            }
+        }
+    }
+}
+
+/// A process in a container's folder or below, but not of a container that is nested in it.
+fn a_process_of(root: &CgroupRoot, container: &ContainerPath) -> Option<u32> {
+    let mut open = vec![container.path.clone()];
+    for _ in 0..MAX_FOLDERS {
+        let folder = open.pop()?;
+        let processes =
+            fs::read_to_string(root.path().join(&folder).join("cgroup.procs")).unwrap_or_default();
+        // Processes that cannot be seen from here are listed as 0.
+        if let Some(pid) = processes.lines().filter_map(|line| line.parse().ok()).find(|pid| *pid != 0) {
+            return Some(pid);
+        }
+        let children = root.children(&folder).into_iter().map(|name| folder.join(name));
+        open.extend(children.filter(|child| container_of(child).is_some_and(|of| of.path == container.path)));
+    }
+    None
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = Process::new(pid.try_into().ok()?).and_then(|process| process.stat()).ok()?;
+    stat.ppid.try_into().ok()
+}
+
+/// The words of a process's command line.
+fn command_of(pid: u32) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let file = File::open(format!("/proc/{pid}/cmdline"));
+    if file.is_ok_and(|file| file.take(MAX_COMMAND).read_to_end(&mut bytes).is_ok()) {
+        return bytes
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+    }
+    Vec::new()
+}
+
+fn read_within(root: &OwnedFd, path: &Path) -> Option<Vec<u8>> {
+    read(foreign::open_within(root, path).ok()?)
+}
+
+/// The whole of a file; nothing of one that is too long.
+fn read(file: File) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= MAX_FILE).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Option<Supervisor> {
+        Supervisor::of(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn supervisors_are_known_by_their_command_lines() {
+        assert_eq!(
+            of("/usr/bin/containerd-shim-runc-v2 -namespace moby -id 4f1c -address /x"),
+            Some(Supervisor::Shim)
+        );
+        assert_eq!(
+            of(
+                "/usr/bin/conmon --api-version 1 -c 4f1c -n web --exit-command /usr/bin/podman --exit-command-arg -n"
+            ),
+            Some(Supervisor::Conmon(Some("web".into())))
+        );
+        assert_eq!(of("conmon -c 4f1c --exit-command podman -n other"), Some(Supervisor::Conmon(None)));
+        assert_eq!(of("/bin/sh -c conmon"), None);
+        assert_eq!(of(""), None);
+    }
+
+    #[test]
+    fn a_process_without_a_supervisor_names_nothing() {
+        let Some(root) = crate::testing::writable_cgroups() else { return };
+        let cgroup = crate::testing::TestCgroup::new(&root);
+        let path = cgroup.make(&"ab".repeat(32));
+        let container = container_of(&path).unwrap();
+        assert_eq!(ask(&root, &container), Answer::Empty);
+        // Deeper down, as Podman has it.
+        cgroup.make(&format!("{}/container", "ab".repeat(32)));
+        let _process = cgroup.sleeper(&format!("{}/container", "ab".repeat(32)));
+        assert_eq!(ask(&root, &container), Answer::Unknown);
+    }
+}

@@ -1,0 +1,203 @@
+//! `traffictrace record`: the numbers of every interval in a file, to look at later.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use clap::Args;
+use traffictrace_crd::human;
+use traffictrace_view::json;
+
+use crate::{
+    host::{
+        EngineArgs, FilterArgs, HostError, Plan, Printer, TargetArgs, Traced, interruption, interval,
+        some_time,
+    },
+    logging,
+};
+
+/// Record who uses the network, to show it later with `top --from` or `report`.
+///
+/// The file has one JSON object a line and interval, as `traffictrace top -o json` prints them, each complete in itself. A
+/// line is written whole, so that a recording that was ended by any means can be read up to its last line.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RecordArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// Write to this file; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Replace the file if it is there already.
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Time between two snapshots, such as 1s, 500ms or 1m; at least 100ms.
+    #[arg(long, default_value = "1s", value_parser = interval)]
+    interval: Duration,
+
+    /// End after this time, such as 30s or 5m [default: go on until Ctrl-C].
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    duration: Option<Duration>,
+
+    /// List so many flows in each snapshot, those with the most bytes. The totals are those of all. A flow takes about 500
+    /// bytes.
+    #[arg(long, value_name = "FLOWS", default_value_t = 1000, value_parser = listed)]
+    top: usize,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+
+    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = FilterArgs::HEADING)]
+    protocol: Vec<String>,
+
+    // Last: its heading would be that of what follows, too.
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+fn listed(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(flows @ 0..=400_000) => Ok(flows),
+        _ => Err("must be a number from 0 to 400000".into()),
+    }
+}
+
+/// Records until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
+pub(crate) async fn run(args: RecordArgs) -> Result<(), HostError> {
+    logging::init(logging::LevelFilter::WARN);
+    let mut stopped = pin!(interruption()?);
+    let filter = args.filter.read(&args.protocol)?;
+    // Before anything is traced.
+    let recording = Recording::create(&args.output, args.overwrite)?;
+    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, stopped.as_mut()).await? else {
+        return Ok(());
+    };
+    eprintln!("Recording {}. Ctrl-C ends.", traced.subject);
+    let plan = Plan { interval: args.interval, count: None, duration: args.duration, listed: args.top };
+    let written = recording.written();
+    traced.each_interval(&plan, recording.printer(), stopped).await.map_err(|error| match error {
+        HostError::Output(source) => {
+            HostError::Recording { action: "write", path: args.output.clone(), source }
+        }
+        other => other,
+    })?;
+    let (lines, bytes) = written.read();
+    let snapshots = human::number_of(lines, "snapshot");
+    if args.output == Path::new("-") {
+        eprintln!("{snapshots}.");
+    } else {
+        let path = args.output.display();
+        eprintln!(
+            "{snapshots} in {path} ({}). Look at them with `traffictrace top --from {path}`, or make a page of them with \
+             `traffictrace report {path} -o report.html`.",
+            human::bytes(bytes)
+        );
+    }
+    Ok(())
+}
+
+/// The file that is written.
+struct Recording {
+    out: Mutex<Box<dyn Write + Send>>,
+    written: Arc<Written>,
+}
+
+/// Lines and bytes that are in the file.
+#[derive(Debug, Default)]
+struct Written {
+    lines: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Written {
+    fn read(&self) -> (u64, u64) {
+        (self.lines.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl Recording {
+    fn create(path: &Path, overwrite: bool) -> Result<Self, HostError> {
+        let out: Box<dyn Write + Send> = if path == Path::new("-") {
+            Box::new(io::stdout())
+        } else {
+            Box::new(create(path, overwrite).map_err(|source| match source.kind() {
+                io::ErrorKind::AlreadyExists => HostError::RecordingExists(path.to_owned()),
+                _ => HostError::Recording { action: "create", path: path.to_owned(), source },
+            })?)
+        };
+        Ok(Self { out: Mutex::new(out), written: Arc::default() })
+    }
+
+    fn written(&self) -> Arc<Written> {
+        Arc::clone(&self.written)
+    }
+
+    /// A printer that adds a line for each snapshot.
+    fn printer(self) -> Printer {
+        Printer::new(move |snapshot, _| {
+            let line = json::line(&snapshot)?;
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            // At once: nothing is kept back that would be lost with this process.
+            out.write_all(line.as_bytes())?;
+            out.flush()?;
+            self.written.lines.fetch_add(1, Ordering::Relaxed);
+            self.written.bytes.fetch_add(line.len() as u64, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+}
+
+fn create(path: &Path, overwrite: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if overwrite {
+        options.create(true).truncate(true).open(path)
+    } else {
+        options.create_new(true).open(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::BufReader};
+
+    use traffictrace_view::{Snapshot, replay};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_recorded_is_read_back_and_nothing_is_replaced_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let recording = Recording::create(&path, false).unwrap();
+        let written = recording.written();
+        let mut printer = recording.printer();
+        let snapshots = [1, 2].map(|flows_total| Snapshot { flows_total, ..Snapshot::default() });
+        for snapshot in &snapshots {
+            printer.start(snapshot.clone());
+            assert!(printer.finish().await.unwrap());
+        }
+        let read: Vec<_> =
+            replay::read(BufReader::new(File::open(&path).unwrap())).map(Result::unwrap).collect();
+        assert_eq!(read, snapshots);
+        assert_eq!(written.read(), (2, fs::metadata(&path).unwrap().len()));
+
+        let refused = Recording::create(&path, false).err().unwrap().to_string();
+        assert!(refused.contains("a.jsonl") && refused.contains("--overwrite"), "{refused}");
+        Recording::create(&path, true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        let refused = Recording::create(&folder.path().join("none/b"), true).err().unwrap().to_string();
+        assert!(refused.contains("none/b"), "{refused}");
+    }
+}

@@ -1,0 +1,224 @@
+//! `traffictrace report`: one HTML page of a recording, or of a trace that is made for it.
+
+use std::{
+    io,
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use clap::{ArgGroup, Args};
+use traffictrace_crd::human;
+use traffictrace_profile::file;
+use traffictrace_view::{
+    Snapshot,
+    report::{self, Report, ReportError},
+};
+
+use crate::{
+    host::{
+        EngineArgs, FilterArgs, HostError, Plan, Printer, Recording, TargetArgs, Traced, interruption,
+        some_time,
+    },
+    logging,
+};
+
+/// Time between two points of the curve of a trace that is made for the report.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Most flows that are taken for the page, which has room for some hundred rows.
+const LISTED: usize = 5000;
+
+/// Options that say what is traced and how; none of them goes with a recording.
+const TRACING: [&str; 14] = [
+    "cgroup",
+    "container",
+    "wait",
+    "pid",
+    "all",
+    "host",
+    "only_pid",
+    "cgroup_root",
+    "duration",
+    "max_flows",
+    "hook_tier",
+    "protocol",
+    "port",
+    "remote_cidr",
+];
+
+/// Make one HTML page of a recording, or of a trace: who talks to whom, totals over time, tables that sort and filter. It
+/// opens without a network and can be sent to anybody.
+#[derive(Debug, Clone, Args)]
+#[command(
+    mut_group("target", |group| group.required(false)),
+    group = ArgGroup::new("source").required(true).args(["container", "all", "host", "cgroup", "pid", "recording"]),
+)]
+pub(crate) struct ReportArgs {
+    /// A recording of `traffictrace record`, or of `traffictrace top -o json`; `-` is standard input.
+    #[arg(value_name = "RECORDING", conflicts_with_all = TRACING, conflicts_with = "direction")]
+    recording: Option<PathBuf>,
+
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// Write the page to this file.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Heading of the page [default: what was traced].
+    #[arg(long)]
+    title: Option<String>,
+
+    /// Trace for this time, such as 30s or 5m; Ctrl-C ends earlier, and still writes.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = some_time)]
+    duration: Duration,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+
+    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = FilterArgs::HEADING)]
+    protocol: Vec<String>,
+
+    // Last: its heading would be that of what follows, too.
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReportCommandError {
+    /// The recording or the trace failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The page cannot be made.
+    #[error(transparent)]
+    Page(#[from] ReportError),
+    /// The page cannot be written.
+    #[error("cannot write the report to {}: {source}", .path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// Reads the recording, or traces, and writes the page.
+pub(crate) async fn run(args: ReportArgs) -> Result<(), ReportCommandError> {
+    logging::init(logging::LevelFilter::WARN);
+    let failed = |source| ReportCommandError::Output { path: args.output.clone(), source };
+    file::check(&args.output).map_err(failed)?;
+    let snapshots = match &args.recording {
+        Some(path) => thinned(Recording::open(path)?)?,
+        None => trace(&args).await?,
+    };
+    let subject = snapshots.last().map(|last| last.subject.clone()).unwrap_or_default();
+    let title = args.title.clone().unwrap_or_else(|| format!("Network traffic of {subject}"));
+    let Some(report) = Report::of(&title, snapshots) else { return Ok(()) };
+    let report = Report {
+        asked: vec![("Traced".to_owned(), subject)],
+        command: args.recording.is_none().then(command_line),
+        ..report
+    };
+    let page = report::html(&report)?;
+    file::write(&args.output, page.as_bytes()).map_err(failed)?;
+    let path = args.output.display();
+    eprintln!("{path} has {}. Open it in a browser.", human::bytes(page.len() as u64));
+    Ok(())
+}
+
+/// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
+async fn trace(args: &ReportArgs) -> Result<Vec<Snapshot>, HostError> {
+    let mut stopped = pin!(interruption()?);
+    let filter = args.filter.read(&args.protocol)?;
+    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, stopped.as_mut()).await? else {
+        return Ok(Vec::new());
+    };
+    eprintln!("Tracing {} for {} s. Ctrl-C ends.", traced.subject, args.duration.as_secs_f64());
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let printer = Printer::new({
+        let kept = Arc::clone(&kept);
+        move |snapshot, _| {
+            keep(&mut kept.lock().unwrap_or_else(PoisonError::into_inner), snapshot);
+            Ok(())
+        }
+    });
+    let plan = Plan { interval: INTERVAL, count: None, duration: Some(args.duration), listed: LISTED };
+    traced.each_interval(&plan, printer, stopped).await?;
+    Ok(std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+fn thinned(recording: Recording) -> Result<Vec<Snapshot>, HostError> {
+    let mut kept = Vec::new();
+    for snapshot in recording {
+        keep(&mut kept, snapshot?);
+    }
+    Ok(kept)
+}
+
+/// Adds a snapshot. The page has the flows of the last one alone, and the totals of all.
+fn keep(kept: &mut Vec<Snapshot>, snapshot: Snapshot) {
+    if let Some(before) = kept.last_mut() {
+        *before = Snapshot { time: before.time, totals: before.totals, ..Snapshot::default() };
+    }
+    kept.push(snapshot);
+}
+
+/// The command line of this process, as a shell would read it.
+fn command_line() -> String {
+    let words = std::env::args().skip(1).map(|word| quoted(&word));
+    std::iter::once("traffictrace".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: ReportArgs,
+    }
+
+    fn read(line: &str) -> Result<ReportArgs, String> {
+        let words = std::iter::once("report").chain(line.split(' '));
+        Cli::try_parse_from(words).map(|cli| cli.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_recording_or_a_target_but_not_both() {
+        Cli::command().debug_assert();
+        for line in ["a.jsonl -o r.html", "- -o r.html --title x", "--host --duration 5m -o r.html"] {
+            assert!(read(line).is_ok(), "{line}: {:?}", read(line));
+        }
+        for (line, part) in [
+            ("-o r.html", "RECORDING"),
+            ("a.jsonl", "--output <FILE>"),
+            ("a.jsonl --pid 1 -o r.html", "cannot be used with"),
+            ("a.jsonl --duration 5s -o r.html", "cannot be used with"),
+            ("a.jsonl --port 80 -o r.html", "cannot be used with"),
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_command_can_be_typed_again() {
+        assert_eq!(quoted("--cgroup=/a.slice/b@1.service"), "--cgroup=/a.slice/b@1.service");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+    }
+}
