@@ -48,9 +48,13 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     args.output.check().map_err(|error| CliError::Failed(error.to_string()))?;
     let cluster = cluster.connect().await?;
     let trace = cluster.trace(&args.name).await?;
-    let profiles = profiles::of(&cluster, &trace).await?;
+    let (profiles, awaited) = profiles::settled(&cluster, &trace).await?;
     found(&trace, &profiles).map_err(CliError::Failed)?;
     say(&format!("{} read.", human::number_of(profiles.count as u64, "profile")));
+    if awaited > 0 {
+        let nodes = human::number_of(awaited, "node");
+        say(&format!("The last profile of {nodes} is not there: what moved at the end may be missing."));
+    }
     if !profiles.empty.is_empty() {
         say(&without_stacks(&profiles.empty));
     }

@@ -3,10 +3,12 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
+    time::Duration,
 };
 
 use kube::{Api, ResourceExt as _, api::ListParams};
-use traffictrace_crd::{TRACE_UID_LABEL, TrafficTrace, TrafficTraceProfile, human::printable};
+use tokio::time::{Instant, sleep};
+use traffictrace_crd::{Phase, TRACE_UID_LABEL, TrafficTrace, TrafficTraceProfile, human::printable};
 use traffictrace_profile::{By, Graph, Room, Way};
 use traffictrace_view::snapshot::{Function, Functions};
 
@@ -14,6 +16,10 @@ use crate::{cluster::Cluster, error::CliError};
 
 /// Number of profiles in one answer: each has half a MiB at most.
 const IN_ONE_ANSWER: u32 = 16;
+/// Maximum time to wait for the last profiles of a trace that is over, and the time between two looks. Agents write them within
+/// seconds of their last reports.
+const LAST_WITHIN: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
 /// Number of functions of a snapshot at most, those with the most bytes.
 const MAX_FUNCTIONS: usize = 1000;
 
@@ -25,6 +31,33 @@ pub(crate) struct Profiles {
     pub(crate) count: usize,
     /// Nodes whose agents have written a profile without stacks.
     pub(crate) empty: Vec<String>,
+    /// Number of profiles that are the last of their nodes.
+    pub(crate) last: u64,
+}
+
+/// The profiles of a trace, merged. Those of a trace that is over are waited for, as long as nodes write their last ones. Returns the
+/// number of last profiles that are still not there, too.
+///
+/// # Errors
+///
+/// As [`of`].
+pub(crate) async fn settled(cluster: &Cluster, trace: &TrafficTrace) -> Result<(Profiles, u64), CliError> {
+    let deadline = Instant::now() + LAST_WITHIN;
+    loop {
+        let profiles = of(cluster, trace).await?;
+        let awaited = last_expected(trace).saturating_sub(profiles.last);
+        if awaited == 0 || Instant::now() >= deadline {
+            return Ok((profiles, awaited));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Number of last profiles that a trace has when all are written; 0 while it goes on.
+fn last_expected(trace: &TrafficTrace) -> u64 {
+    let status = trace.status.as_ref().filter(|status| status.phase == Some(Phase::Completed));
+    let stacks = status.and_then(|status| status.stacks.as_ref());
+    stacks.and_then(|stacks| u64::try_from(stacks.nodes).ok()).unwrap_or(0)
 }
 
 /// The profiles of a trace, merged.
@@ -58,11 +91,12 @@ struct Merging {
     graphs: Vec<Graph>,
     room: Room,
     empty: Vec<String>,
+    last: u64,
 }
 
 impl Merging {
     fn new(uid: String) -> Self {
-        Self { uid, graphs: Vec::new(), room: Room::of_many(), empty: Vec::new() }
+        Self { uid, graphs: Vec::new(), room: Room::of_many(), empty: Vec::new(), last: 0 }
     }
 
     /// Adds a profile, unless another trace with the same name had it.
@@ -71,6 +105,7 @@ impl Merging {
         if spec.trace_uid != self.uid {
             return Ok(());
         }
+        self.last += u64::from(spec.is_final);
         if spec.profile.is_empty() {
             self.empty.push(spec.node_name.clone());
             return Ok(());
@@ -91,7 +126,7 @@ impl Merging {
         let count = self.graphs.len();
         let graph =
             Graph::sum(self.graphs).map_err(|error| format!("cannot add up the profiles: {error}"))?;
-        Ok(Profiles { graph, count, empty: self.empty })
+        Ok(Profiles { graph, count, empty: self.empty, last: self.last })
     }
 }
 
@@ -143,11 +178,16 @@ pub(crate) fn functions(graph: &Graph) -> Functions {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
     use serde_json::json;
     use traffictrace_profile::testing::graph;
 
     use super::*;
-    use crate::testing::{cluster, forbidden, profile, running};
+    use crate::testing::{cluster, completed, forbidden, profile, running};
 
     #[test]
     fn the_profiles_of_the_trace_add_up() {
@@ -184,6 +224,26 @@ mod tests {
         });
         let profiles = of(&cluster, &trace).await.unwrap();
         assert_eq!((profiles.count, profiles.graph.total(Way::Sent, By::Bytes)), (2, 1001));
+    }
+
+    #[tokio::test]
+    async fn the_last_profiles_of_a_trace_that_is_over_are_waited_for() {
+        let (requests, uid) = (Arc::new(AtomicU64::new(0)), running().uid().unwrap());
+        let asked = Arc::clone(&requests);
+        let cluster = cluster(move |_| {
+            let is_late = asked.fetch_add(1, Ordering::Relaxed) > 0;
+            let profile = |node, is_final| {
+                let mut profile = profile(&uid, node, &graph(&[(Way::Sent, &["main"], 10, 1)]));
+                profile.spec.is_final = is_final;
+                profile
+            };
+            (200, json!({"metadata": {}, "items": [profile("a", true), profile("b", is_late)]}))
+        });
+        let (profiles, awaited) = settled(&cluster, &completed()).await.unwrap();
+        assert_eq!((profiles.last, awaited, requests.load(Ordering::Relaxed)), (2, 0, 2));
+        // A trace that goes on has no last ones.
+        let (_, awaited) = settled(&cluster, &running()).await.unwrap();
+        assert_eq!((awaited, requests.load(Ordering::Relaxed)), (0, 3));
     }
 
     #[tokio::test]

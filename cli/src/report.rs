@@ -94,7 +94,7 @@ pub(crate) async fn write(
     let series = if series.moments().len() > 2 { series } else { Series::default() };
     let around = Around::of(cluster, &trace).await?;
     let graph = match trace.spec.stacks {
-        Some(_) => Some(profiles::of(cluster, &trace).await?).filter(|profiles| profiles.count > 0),
+        Some(_) => Some(profiles::settled(cluster, &trace).await?.0).filter(|profiles| profiles.count > 0),
         None => None,
     };
     let graph = graph.map(|profiles| profiles.graph);

@@ -1,6 +1,7 @@
 //! `kubectl traffictrace check`: what of TrafficTrace is in the cluster, and what this account may do with it.
 
 mod attempt;
+mod conclusion;
 mod findings;
 mod nodes;
 mod parts;

@@ -97,9 +97,9 @@ pub(super) fn of(findings: &Findings) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::findings::{
-            NotReady, Parts,
-            tests::{findings, parts},
+        super::{
+            conclusion::tests::{findings, parts},
+            findings::{NotReady, Parts},
         },
         *,
     };

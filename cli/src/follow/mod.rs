@@ -1,31 +1,32 @@
 //! Following a trace: its progress until the first numbers are there, then the live screen or plain output, to its end.
 
+mod followed;
 mod functions;
+mod lines;
 mod printer;
 mod progress;
 mod screen;
 mod watch;
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 use kube::ResourceExt as _;
-use tokio::time::{Instant, sleep_until};
-use traffictrace_crd::{Phase, TrafficTrace};
-use traffictrace_view::{
-    Snapshot,
-    args::ViewArgs,
-    live, losses,
-    report::{Moment, Series},
-    snapshot::State,
-};
+use tokio::time::Instant;
+use traffictrace_view::{args::ViewArgs, live};
 
-use self::{functions::Functions, printer::Printer, progress::Progress};
 pub(crate) use self::{
+    followed::{Ending, Seen},
     printer::Output,
     watch::{Event, Watch},
 };
-use crate::{cluster::Cluster, error::CliError, snapshot, stop::Stop, text::say};
+use self::{
+    followed::{Followed, News},
+    functions::Functions,
+    lines::{First, Outage, first_numbers, print},
+    printer::Printer,
+};
+use crate::{cluster::Cluster, error::CliError, stop::Stop};
 
 /// Time after which a trace without numbers is told what it lacks: it is known within 5 s, that of the requests included.
 const LATE: Duration = Duration::from_secs(4);
@@ -55,151 +56,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) filter: String,
     /// Longest time to follow.
     pub(crate) limit: Option<Duration>,
-}
-
-/// The way in which following a trace ended.
-#[derive(Debug)]
-pub(crate) enum Ending {
-    /// The trace is over.
-    Completed,
-    /// The trace could not be done, for this reason.
-    Failed(String),
-    /// Somebody has deleted the trace.
-    Deleted,
-    /// The user has seen enough.
-    Asked,
-    /// The API server does not let the trace be watched any more.
-    Refused(CliError),
-}
-
-impl Ending {
-    /// The sentence at the end of the live screen.
-    fn on_screen(&self) -> String {
-        match self {
-            Self::Completed | Self::Asked => String::new(),
-            Self::Failed(why) => why.clone(),
-            Self::Deleted => "The trace was deleted.".to_owned(),
-            Self::Refused(error) => error.to_string(),
-        }
-    }
-
-    /// The exit status: that of an error for what ended too early.
-    pub(crate) fn result(self, trace: &str) -> Result<ExitCode, CliError> {
-        match self {
-            Self::Completed | Self::Asked => Ok(ExitCode::SUCCESS),
-            Self::Failed(why) => Err(CliError::Failed(format!("trace {trace} failed: {why}"))),
-            Self::Deleted => Err(CliError::Failed(format!("trace {trace} was deleted"))),
-            Self::Refused(error) => Err(error),
-        }
-    }
-}
-
-/// News for whoever shows a trace.
-#[derive(Debug)]
-enum News {
-    /// The trace has changed.
-    Numbers(Snapshot),
-    /// The API server cannot be reached. The numbers are the last ones.
-    Unreachable(Snapshot, CliError),
-    /// Nothing has changed for some seconds.
-    Late,
-    /// Nothing more will come. The numbers are the last ones, where they have changed.
-    Over(Ending, Option<Snapshot>),
-}
-
-/// The last state of a trace that is followed, and its totals over time.
-#[derive(Debug)]
-pub(crate) struct Seen {
-    pub(crate) trace: TrafficTrace,
-    pub(crate) series: Series,
-}
-
-impl Seen {
-    /// A trace that was just read.
-    pub(crate) fn new(trace: TrafficTrace) -> Self {
-        let mut seen = Self { trace, series: Series::default() };
-        seen.note();
-        seen
-    }
-
-    /// Adds the totals of the trace as it is now.
-    fn note(&mut self) {
-        let status = self.trace.status.as_ref();
-        let Some(status) = status.filter(|status| status.update_time.is_some()) else { return };
-        if let Some(start) = &status.start_time {
-            // A trace begins without bytes. Once there are later moments, this adds nothing.
-            self.series.add(Moment { time: start.0, ..Moment::default() });
-        }
-        self.series.add(Moment::from(&snapshot::of(&self.trace)));
-    }
-}
-
-/// A trace that is followed.
-struct Followed<'a> {
-    watch: Watch,
-    stop: &'a mut Stop,
-    seen: &'a mut Seen,
-    functions: Functions,
-    late: Option<Instant>,
-    end: Option<Instant>,
-}
-
-impl Followed<'_> {
-    async fn next(&mut self) -> News {
-        let moment = |at: Option<Instant>| async move {
-            match at {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.stop.asked(1) => News::Over(Ending::Asked, None),
-            () = moment(self.end) => News::Over(Ending::Asked, None),
-            () = moment(self.late) => {
-                self.late = None;
-                News::Late
-            }
-            () = self.functions.read() => News::Numbers(self.snapshot()),
-            event = self.watch.next() => self.apply(event),
-        }
-    }
-
-    fn apply(&mut self, event: Event) -> News {
-        match event {
-            Event::Trace(trace) => {
-                self.seen.trace = *trace;
-                self.seen.note();
-                self.functions.look(&self.seen.trace, Instant::now());
-            }
-            Event::Gone => return News::Over(Ending::Deleted, Some(self.snapshot_in(State::Deleted))),
-            Event::Interrupted(error) => {
-                return News::Unreachable(self.snapshot_in(State::Unreachable), error);
-            }
-            Event::Refused(error) => {
-                return News::Over(Ending::Refused(error), Some(self.snapshot_in(State::Unreachable)));
-            }
-        }
-        let trace = &self.seen.trace;
-        match progress::phase(trace) {
-            Some(Phase::Completed) => News::Over(Ending::Completed, Some(self.snapshot())),
-            Some(Phase::Failed) => {
-                News::Over(Ending::Failed(progress::failure(trace)), Some(self.snapshot()))
-            }
-            _ => News::Numbers(self.snapshot()),
-        }
-    }
-
-    /// The last numbers.
-    fn snapshot(&self) -> Snapshot {
-        let mut snapshot = snapshot::of(&self.seen.trace);
-        self.functions.add_to(&mut snapshot);
-        snapshot
-    }
-
-    /// The last numbers, in another state.
-    fn snapshot_in(&self, state: State) -> Snapshot {
-        Snapshot { state, ..self.snapshot() }
-    }
 }
 
 /// Follows a trace to its end, or until the user has seen enough.
@@ -256,102 +112,6 @@ pub(crate) async fn await_end(cluster: &Cluster, seen: &mut Seen, stop: &mut Sto
             News::Unreachable(_, error) => outage.begin(&error),
             News::Late => {}
             News::Over(ending, _) => return ending,
-        }
-    }
-}
-
-enum First {
-    Numbers(Snapshot),
-    Over(Ending, Option<Snapshot>),
-}
-
-/// Tells of the progress of a trace until a node has reported.
-async fn first_numbers(followed: &mut Followed<'_>) -> First {
-    let mut progress = Progress::default();
-    let mut outage = Outage::default();
-    loop {
-        match followed.next().await {
-            News::Numbers(snapshot) => {
-                outage.over();
-                if let Some(news) = progress.news(&followed.seen.trace) {
-                    say(&news);
-                    // What is awaited now has its own time.
-                    followed.late = Some(Instant::now() + LATE);
-                }
-                if progress::phase(&followed.seen.trace) == Some(Phase::Running) {
-                    return First::Numbers(snapshot);
-                }
-            }
-            News::Unreachable(_, error) => outage.begin(&error),
-            News::Late => {
-                if let Some(missing) = progress::missing(&followed.seen.trace, LATE.as_secs()) {
-                    say(&missing);
-                }
-            }
-            News::Over(ending, snapshot) => return First::Over(ending, snapshot),
-        }
-    }
-}
-
-/// Prints the numbers whenever they have changed.
-async fn print(
-    followed: &mut Followed<'_>,
-    mut printer: Printer,
-    first: Snapshot,
-    count: u64,
-) -> Result<Ending, CliError> {
-    let mut outage = Outage::default();
-    let (mut snapshot, mut ending) = (Some(first), None);
-    loop {
-        if let Some(snapshot) = snapshot.filter(|snapshot| printer.is_news(snapshot)) {
-            let wants_more = tokio::select! {
-                wants_more = printer.print(&snapshot) => wants_more?,
-                () = followed.stop.asked(1) => false,
-            };
-            let is_last = ending.is_some() || !wants_more || printer.printed >= count;
-            // CSV has no line for what is in no flow.
-            if is_last && printer.output == Output::Csv {
-                losses::in_words(&snapshot).iter().for_each(|loss| say(loss));
-            }
-            if is_last {
-                return Ok(ending.unwrap_or(Ending::Asked));
-            }
-        }
-        if let Some(ending) = ending {
-            return Ok(ending);
-        }
-        (snapshot, ending) = match followed.next().await {
-            News::Numbers(snapshot) => {
-                outage.over();
-                (Some(snapshot), None)
-            }
-            News::Unreachable(_, error) => {
-                outage.begin(&error);
-                (None, None)
-            }
-            News::Late => (None, None),
-            News::Over(ending @ Ending::Completed, snapshot) => (snapshot, Some(ending)),
-            News::Over(ending, _) => return Ok(ending),
-        };
-    }
-}
-
-/// A time without the API server, which is told once.
-#[derive(Debug, Default)]
-struct Outage {
-    is_told: bool,
-}
-
-impl Outage {
-    fn begin(&mut self, error: &CliError) {
-        if !std::mem::replace(&mut self.is_told, true) {
-            say(&format!("{error}. Trying again."));
-        }
-    }
-
-    fn over(&mut self) {
-        if std::mem::take(&mut self.is_told) {
-            say("The server answers again.");
         }
     }
 }

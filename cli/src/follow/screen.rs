@@ -8,7 +8,7 @@ use traffictrace_view::{
     live::{self, Exit, LiveError, Update},
 };
 
-use super::{Ending, Followed, News};
+use super::followed::{Ending, Followed, News};
 use crate::error::CliError;
 
 /// Longest time that the screen takes to end after a signal.

@@ -1,0 +1,166 @@
+//! A trace that is followed: what is known of it, what comes next, and how it ends.
+
+use std::process::ExitCode;
+
+use tokio::time::{Instant, sleep_until};
+use traffictrace_crd::{Phase, TrafficTrace};
+use traffictrace_view::{
+    Snapshot,
+    report::{Moment, Series},
+    snapshot::State,
+};
+
+use super::{
+    functions::Functions,
+    progress,
+    watch::{Event, Watch},
+};
+use crate::{error::CliError, snapshot, stop::Stop};
+
+/// The way in which following a trace ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The trace is over.
+    Completed,
+    /// The trace could not be done, for this reason.
+    Failed(String),
+    /// Somebody has deleted the trace.
+    Deleted,
+    /// The user has seen enough.
+    Asked,
+    /// The API server does not let the trace be watched any more.
+    Refused(CliError),
+}
+
+impl Ending {
+    /// The sentence at the end of the live screen.
+    pub(super) fn on_screen(&self) -> String {
+        match self {
+            Self::Completed | Self::Asked => String::new(),
+            Self::Failed(why) => why.clone(),
+            Self::Deleted => "The trace was deleted.".to_owned(),
+            Self::Refused(error) => error.to_string(),
+        }
+    }
+
+    /// The exit status: that of an error for what ended too early.
+    pub(crate) fn result(self, trace: &str) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Completed | Self::Asked => Ok(ExitCode::SUCCESS),
+            Self::Failed(why) => Err(CliError::Failed(format!("trace {trace} failed: {why}"))),
+            Self::Deleted => Err(CliError::Failed(format!("trace {trace} was deleted"))),
+            Self::Refused(error) => Err(error),
+        }
+    }
+}
+
+/// News for whoever shows a trace.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The trace has changed.
+    Numbers(Snapshot),
+    /// The API server cannot be reached. The numbers are the last ones.
+    Unreachable(Snapshot, CliError),
+    /// Nothing has changed for some seconds.
+    Late,
+    /// Nothing more will come. The numbers are the last ones, where they have changed.
+    Over(Ending, Option<Snapshot>),
+}
+
+/// The last state of a trace that is followed, and its totals over time.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) trace: TrafficTrace,
+    pub(crate) series: Series,
+}
+
+impl Seen {
+    /// A trace that was just read.
+    pub(crate) fn new(trace: TrafficTrace) -> Self {
+        let mut seen = Self { trace, series: Series::default() };
+        seen.note();
+        seen
+    }
+
+    /// Adds the totals of the trace as it is now.
+    fn note(&mut self) {
+        let status = self.trace.status.as_ref();
+        let Some(status) = status.filter(|status| status.update_time.is_some()) else { return };
+        if let Some(start) = &status.start_time {
+            // A trace begins without bytes. Once there are later moments, this adds nothing.
+            self.series.add(Moment { time: start.0, ..Moment::default() });
+        }
+        self.series.add(Moment::from(&snapshot::of(&self.trace)));
+    }
+}
+
+/// A trace that is followed.
+pub(super) struct Followed<'a> {
+    pub(super) watch: Watch,
+    pub(super) stop: &'a mut Stop,
+    pub(super) seen: &'a mut Seen,
+    pub(super) functions: Functions,
+    /// The moment at which a trace that has not changed is late.
+    pub(super) late: Option<Instant>,
+    /// The moment at which nobody wants to follow the trace any more.
+    pub(super) end: Option<Instant>,
+}
+
+impl Followed<'_> {
+    /// The next news.
+    pub(super) async fn next(&mut self) -> News {
+        let moment = |at: Option<Instant>| async move {
+            match at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.stop.asked(1) => News::Over(Ending::Asked, None),
+            () = moment(self.end) => News::Over(Ending::Asked, None),
+            () = moment(self.late) => {
+                self.late = None;
+                News::Late
+            }
+            () = self.functions.read() => News::Numbers(self.snapshot()),
+            event = self.watch.next() => self.apply(event),
+        }
+    }
+
+    fn apply(&mut self, event: Event) -> News {
+        match event {
+            Event::Trace(trace) => {
+                self.seen.trace = *trace;
+                self.seen.note();
+                self.functions.look(&self.seen.trace, Instant::now());
+            }
+            Event::Gone => return News::Over(Ending::Deleted, Some(self.snapshot_in(State::Deleted))),
+            Event::Interrupted(error) => {
+                return News::Unreachable(self.snapshot_in(State::Unreachable), error);
+            }
+            Event::Refused(error) => {
+                return News::Over(Ending::Refused(error), Some(self.snapshot_in(State::Unreachable)));
+            }
+        }
+        let trace = &self.seen.trace;
+        match progress::phase(trace) {
+            Some(Phase::Completed) => News::Over(Ending::Completed, Some(self.snapshot())),
+            Some(Phase::Failed) => {
+                News::Over(Ending::Failed(progress::failure(trace)), Some(self.snapshot()))
+            }
+            _ => News::Numbers(self.snapshot()),
+        }
+    }
+
+    /// The last numbers.
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = snapshot::of(&self.seen.trace);
+        self.functions.add_to(&mut snapshot);
+        snapshot
+    }
+
+    /// The last numbers, in another state.
+    fn snapshot_in(&self, state: State) -> Snapshot {
+        Snapshot { state, ..self.snapshot() }
+    }
+}
