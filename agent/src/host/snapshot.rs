@@ -36,7 +36,7 @@ pub(super) fn of(
             retransmits: snapshot.totals.retransmits,
             ..view::Totals::default()
         },
-        flows: snapshot.rows.iter().map(|row| flow(row, names_of(row.key.cgroup))).collect(),
+        flows: snapshot.rows.iter().map(|row| flow(row, names_of)).collect(),
         flows_total: snapshot.rows_total as u64,
         processes: processes.iter().map(process).collect(),
         older_sockets_found: Some(snapshot.older_sockets_found),
@@ -58,12 +58,15 @@ fn seconds(elapsed: Duration, interval: Duration) -> Seconds {
     Seconds(elapsed.as_millis() as f64 / 1000.0)
 }
 
-fn flow(row: &Row, names: Option<Names>) -> view::Flow {
-    let Names { namespace, pod, container } = names.unwrap_or_default();
+fn flow(row: &Row, names_of: &mut dyn FnMut(u64) -> Option<Names>) -> view::Flow {
+    let Names { namespace, pod, container } = names_of(row.key.cgroup).unwrap_or_default();
+    let is_of_another = row.key.caller_cgroup != row.key.cgroup;
+    let caller = is_of_another.then(|| names_of(row.key.caller_cgroup)).flatten().unwrap_or_default();
     let known = (row.key.pid != 0).then_some(row.key.pid);
     view::Flow {
         namespace,
         pod,
+        caller_container: caller.container.filter(|caller| container.as_ref() != Some(caller)),
         container,
         pid: known,
         container_pid: known.map(|_| row.key.container_pid),

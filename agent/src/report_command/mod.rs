@@ -62,7 +62,7 @@ pub(crate) struct ReportArgs {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// Write the page to this file.
+    /// Write the page to this file. One of that name is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
@@ -125,7 +125,7 @@ pub(crate) async fn run(args: ReportArgs) -> Result<(), ReportCommandError> {
     let page = report::html(&report)?;
     file::write(&args.output, page.as_bytes()).map_err(failed)?;
     let path = args.output.display();
-    eprintln!("{path} has {}. Open it in a browser.", human::bytes(page.len() as u64));
+    eprintln!("The report is {path} ({}): open it in a browser.", human::bytes(page.len() as u64));
     Ok(())
 }
 

@@ -220,11 +220,13 @@ impl ContainersTarget {
 
     /// Keeps the names of containers for their rows, which stay when they end.
     fn remember_names(&mut self) {
-        for container in self.tree.containers() {
-            if let Some(names) = &container.names
-                && !self.names.contains_key(&container.cgroup)
-            {
-                self.names.insert(container.cgroup, names.clone());
+        let Self { tree, names, .. } = self;
+        for container in tree.containers() {
+            // A name can come late.
+            let is_known =
+                names.get(&container.cgroup).is_some_and(|known| Some(known) == container.names.as_ref());
+            if !is_known {
+                names.insert(container.cgroup, best_names(tree, container));
             }
         }
         if self.names.len() > MAX_NAMES {
@@ -243,18 +245,25 @@ impl ContainersTarget {
             return Some(names.clone());
         }
         let path = path()?;
-        let (names, is_final) = match self.tree.around(&path) {
-            Some(container) => match &container.names {
-                Some(names) => (names.clone(), true),
-                None => (named(&container.path.name.id), false),
-            },
-            None => (named(&outside(&path)), true),
-        };
-        if is_final {
+        let container = self.tree.around(&path);
+        let names =
+            container.map_or_else(|| named(&outside(&path)), |container| best_names(&self.tree, container));
+        if container.is_none_or(|container| container.names.is_some()) {
             self.names.insert(cgroup, names.clone());
         }
         Some(names)
     }
+}
+
+/// The names of a container; of one that has none, those of the innermost around it, or its id.
+fn best_names(tree: &ContainerTree, container: &Container) -> Names {
+    let around = tree.around(&container.path.path).and_then(|around| around.names.clone());
+    around.unwrap_or_else(|| named(&short(&container.path.name.id)))
+}
+
+/// An id as container tools print it.
+fn short(id: &str) -> String {
+    id.get(..12).filter(|_| id.len() == 64).unwrap_or(id).to_owned()
 }
 
 fn named(name: &str) -> Names {
@@ -265,7 +274,7 @@ fn named(name: &str) -> Names {
 /// systemd, else its folder.
 fn outside(path: &Path) -> String {
     if let Some(container) = crate::cgroups::container_of(path) {
-        return container.name.id;
+        return short(&container.name.id);
     }
     let names = path.iter().rev().filter_map(|name| name.to_str());
     let unit = names.into_iter().find(|name| name.ends_with(".service") || name.ends_with(".scope"));
@@ -274,7 +283,10 @@ fn outside(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::testing::{TestCgroup, writable_cgroups};
 
     #[test]
     fn what_is_in_no_container_is_named_by_its_unit_or_folder() {
@@ -287,6 +299,22 @@ mod tests {
         ] {
             assert_eq!(outside(Path::new(path)), name, "{path}");
         }
-        assert_eq!(outside(Path::new("docker").join("ab".repeat(32)).as_path()), "ab".repeat(32));
+        assert_eq!(outside(Path::new("docker").join("ab".repeat(32)).as_path()), "abababababab");
+    }
+
+    #[tokio::test]
+    async fn a_container_that_nobody_names_has_its_id() {
+        let Some(root) = writable_cgroups() else { return };
+        let cgroup = TestCgroup::new(&root);
+        let path = cgroup.make(&"ab".repeat(32));
+        let id = root.id_of(&path).unwrap();
+        let mut target = ContainersTarget::find(root, Wanted::All).unwrap();
+        target.remember_names();
+        assert_eq!(target.names_of(id, || None), Some(named("abababababab")));
+        // Its row keeps the name.
+        cgroup.remove(&"ab".repeat(32));
+        timeout(Duration::from_secs(5), target.changed()).await.unwrap().unwrap();
+        target.remember_names();
+        assert_eq!(target.names_of(id, || None), Some(named("abababababab")));
     }
 }

@@ -83,7 +83,7 @@ impl App {
                 Column::Name => width(name),
                 _ => width(&self.number(column, sums).unwrap_or_default()),
             });
-            let heading = width(column.heading(self.choice.view)) + 1;
+            let heading = width(self.heading(column)) + 1;
             of_lines.chain(of_sums).chain([heading]).max().unwrap_or(0)
         };
         for pass in [false, true] {
@@ -114,10 +114,19 @@ impl App {
         columns.iter().zip(widths).map(place).collect()
     }
 
+    /// The heading of a column. On a host without pods the rows by pod are containers.
+    fn heading(&self, column: Column) -> &'static str {
+        let has_no_pods = self.table.as_ref().is_some_and(|table| table.has_containers && !table.has_pods);
+        if column == Column::Name && self.choice.view == View::Pod && has_no_pods {
+            return Column::Container.heading(View::Pod);
+        }
+        column.heading(self.choice.view)
+    }
+
     fn draw_headings(&self, area: Rect, placed: &[Placed], buffer: &mut Buffer) {
         for Placed { column, x, width } in placed {
             let area = Rect { x: *x, width: *width, ..area };
-            let mut heading = column.heading(self.choice.view).to_owned();
+            let mut heading = self.heading(*column).to_owned();
             let is_sorted = column.sorted_by(self.choice.view) == Some(self.order.column);
             if is_sorted {
                 heading.push_str(self.arrow(self.is_rising()));
