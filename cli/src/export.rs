@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use traffictrace_crd::TrafficTrace;
+use traffictrace_otlp::Settings;
 use traffictrace_view::{Snapshot, csv, json, losses};
 
 use crate::{
@@ -18,6 +20,9 @@ use crate::{
 /// flow, and a last one, whose command is (other) and which has no process id, with the sums of all flows that the trace does not
 /// list: the lines add up to the totals. With --http the lines are of HTTP endpoints. These forms have no line for what was lost,
 /// which is told on standard error.
+///
+/// --otlp sends the bytes by pod and by process to an OpenTelemetry collector in place of printing; sending a trace again does not count it
+/// twice. The variables OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS, _TIMEOUT, _CERTIFICATE and _COMPRESSION are obeyed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,6 +33,9 @@ Examples:
   kubectl traffictrace export checkout -o jsonl |
     jq -s 'group_by(.command)[] | {process: .[0].command, sent: map(.txBytes) | add}'
 
+  # To an OpenTelemetry collector
+  kubectl traffictrace export checkout --otlp http://localhost:4318
+
   # The object itself
   kubectl traffictrace get checkout -o yaml")]
 pub(crate) struct Args {
@@ -36,8 +44,12 @@ pub(crate) struct Args {
     name: String,
 
     /// Form of the numbers.
-    #[arg(short, long, value_enum)]
-    output: Output,
+    #[arg(short, long, value_enum, required_unless_present = "otlp")]
+    output: Option<Output>,
+
+    /// Send the numbers by OTLP to this URL [default: that of OTEL_EXPORTER_OTLP_ENDPOINT].
+    #[arg(long, value_name = "URL", num_args = 0..=1, conflicts_with_all = ["output", "http"])]
+    otlp: Option<Option<String>>,
 
     /// Lines of HTTP endpoints in place of flows, in csv and jsonl. json and yaml have both.
     #[arg(long)]
@@ -57,23 +69,55 @@ enum Output {
 }
 
 pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, CliError> {
-    if args.http && matches!(args.output, Output::Json | Output::Yaml) {
-        return Err(CliError::Usage("--http is for -o csv and jsonl: json and yaml have both".to_owned()));
+    match (&args.otlp, args.output) {
+        (Some(url), _) => {
+            let settings = settings(url.as_deref()).map_err(CliError::Usage)?;
+            send(&cluster.connect().await?.trace(&args.name).await?, &settings).await
+        }
+        (None, Some(Output::Json | Output::Yaml)) if args.http => {
+            Err(CliError::Usage("--http is for -o csv and jsonl: json and yaml have both".to_owned()))
+        }
+        (None, Some(output)) => {
+            print_as(output, args.http, &cluster.connect().await?.trace(&args.name).await?)
+        }
+        (None, None) => {
+            Err(CliError::Usage("say a form of the numbers, such as -o csv, or --otlp".to_owned()))
+        }
     }
-    let cluster = cluster.connect().await?;
-    let trace = cluster.trace(&args.name).await?;
-    let snapshot =
-        if args.http { http::requests(&trace).map_err(CliError::Failed)? } else { snapshot::of(&trace) };
-    print(&text(args, &snapshot)?)?;
-    if matches!(args.output, Output::Csv | Output::Jsonl) {
+}
+
+fn print_as(output: Output, http: bool, trace: &TrafficTrace) -> Result<ExitCode, CliError> {
+    let snapshot = if http { http::requests(trace).map_err(CliError::Failed)? } else { snapshot::of(trace) };
+    print(&text(output, http, &snapshot)?)?;
+    if matches!(output, Output::Csv | Output::Jsonl) {
         losses::in_words(&snapshot).iter().for_each(|loss| say(loss));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(args: &Args, snapshot: &Snapshot) -> Result<Vec<u8>, CliError> {
+/// The receiver of metrics: a URL, or what the environment names.
+fn settings(url: Option<&str>) -> Result<Settings, String> {
+    let variable = |name: &str| std::env::var(name).ok();
+    match url {
+        Some(url) => Settings::of_endpoint("--otlp", url, variable).map_err(|error| error.to_string()),
+        None => Settings::from_environment(variable).map_err(|error| error.to_string())?.ok_or_else(|| {
+            "--otlp has no URL, and OTEL_EXPORTER_OTLP_ENDPOINT is not set: write one, such as http://localhost:4318"
+                .to_owned()
+        }),
+    }
+}
+
+async fn send(trace: &TrafficTrace, settings: &Settings) -> Result<ExitCode, CliError> {
+    let sent = traffictrace_otlp::export(trace, settings).await;
+    let sent = sent.map_err(|error| CliError::Failed(error.to_string()))?;
+    say(&format!("{} series sent to {}", sent.series, settings.endpoint()));
+    sent.warning.iter().for_each(|warning| say(&format!("{} warns: {warning}", settings.endpoint())));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(output: Output, http: bool, snapshot: &Snapshot) -> Result<Vec<u8>, CliError> {
     let mut out = Vec::new();
-    match (args.output, args.http) {
+    match (output, http) {
         (Output::Json, _) => json::write(&mut out, snapshot)?,
         (Output::Yaml, _) => {
             let text = serde_saphyr::to_string(snapshot).map_err(std::io::Error::other)?;
@@ -94,14 +138,12 @@ fn text(args: &Args, snapshot: &Snapshot) -> Result<Vec<u8>, CliError> {
 mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
-    use traffictrace_crd::TrafficTrace;
 
     use super::*;
     use crate::testing::{HOSTILE, hostile, running, status};
 
     fn exported(trace: &TrafficTrace, output: Output, http: bool) -> String {
-        let args = Args { name: "checkout".to_owned(), output, http };
-        String::from_utf8(text(&args, &snapshot::of(trace)).unwrap()).unwrap()
+        String::from_utf8(text(output, http, &snapshot::of(trace)).unwrap()).unwrap()
     }
 
     /// Sums of a column of numbers, in the lines of a form.
