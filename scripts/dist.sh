@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the files of a release in target/artifacts, for this machine's architecture: the program as a tar archive with its
-# licences, the archives of the kubectl plugin, the chart, the manifests, the SBOMs and the sums of all. The same commit gives the same
-# archives. scripts/image.sh makes the image.
+# licences, the archives of the kubectl plugin, the chart, the manifests, the SBOMs and the sums of all. The same commit gives
+# the same archives. scripts/image.sh makes the image.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
