@@ -3,8 +3,6 @@
 use clap::{Args, ValueEnum};
 
 use crate::{
-    FilterError,
-    filter::Filter,
     live,
     rows::{Choice, View},
     sort::{Column, Order},
@@ -15,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "View")]
 pub struct ViewArgs {
-    /// One row for each of these, in a table.
+    /// One row for each of these. On one host a pod is one container.
     #[arg(long, value_enum, default_value_t = By::Process)]
     by: By,
 
@@ -83,12 +81,9 @@ impl ViewArgs {
         !self.no_headers
     }
 
-    /// The settings of the live screen of `subject`, which begins with a filter.
-    ///
-    /// # Errors
-    ///
-    /// [`FilterError`] when the filter cannot be read.
-    pub fn screen(&self, subject: String, filter: &str) -> Result<live::Settings, FilterError> {
+    /// The settings of the live screen of `subject`.
+    #[must_use]
+    pub fn screen(&self, subject: String) -> live::Settings {
         let settings = live::Settings::from_environment();
         let colour = match self.color {
             Color::Auto => settings.colour,
@@ -96,27 +91,23 @@ impl ViewArgs {
             Color::Always => true,
         };
         let order = Order { column: self.sort_by.unwrap_or_default(), is_reversed: false };
-        let choice = self.choice(filter)?;
-        Ok(live::Settings { subject, colour, choice, filter: filter.to_owned(), order, ..settings })
+        live::Settings { subject, colour, choice: self.choice(), order, ..settings }
     }
 
-    /// The form of a table of so many rows at most, of the flows that a filter takes.
-    ///
-    /// # Errors
-    ///
-    /// [`FilterError`] when the filter cannot be read.
-    pub fn table(&self, rows: usize, filter: &str) -> Result<text::Options, FilterError> {
-        Ok(text::Options {
-            choice: self.choice(filter)?,
+    /// The form of a table of so many rows at most.
+    #[must_use]
+    pub fn table(&self, rows: usize) -> text::Options {
+        text::Options {
+            choice: self.choice(),
             order: Order { column: self.sort_by.unwrap_or(Column::Bytes), is_reversed: false },
             rows,
             wide: self.wide,
             headers: self.has_headers(),
             ..text::Options::default()
-        })
+        }
     }
 
-    fn choice(&self, filter: &str) -> Result<Choice, FilterError> {
+    fn choice(&self) -> Choice {
         let view = match self.by {
             By::Process => View::Process,
             By::Pod => View::Pod,
@@ -124,6 +115,6 @@ impl ViewArgs {
             By::Endpoint => View::Endpoint,
             By::Connection => View::Connection,
         };
-        Ok(Choice { view, filter: Filter::parse(filter)?, both_ends: self.both_ends })
+        Choice { view, both_ends: self.both_ends, ..Choice::default() }
     }
 }

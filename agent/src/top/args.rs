@@ -3,12 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, ValueEnum};
-use traffictrace_view::{
-    live,
-    rows::{Choice, View},
-    sort::{Column, Order},
-    text,
-};
+use traffictrace_view::{args::ViewArgs, live, text};
 
 use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval, some_time};
 
@@ -71,36 +66,12 @@ pub(crate) struct TopArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
 
-    /// One row for each of these. A pod is one container.
-    #[arg(long, value_enum, default_value_t = By::Process, help_heading = "View")]
-    by: By,
-
-    /// Sort by this column, such as RECV, SENT/s, RETX or PROCESS [default: TOTAL in a table, TOTAL/s on the live screen].
-    #[arg(long, value_name = "COLUMN", value_parser = column, help_heading = "View")]
-    sort_by: Option<Column>,
-
-    /// Show both ends of a connection as rows of their own, where both are traced.
-    #[arg(long, help_heading = "View")]
-    both_ends: bool,
-
-    /// Print every column that is known.
-    #[arg(long, help_heading = "View")]
-    wide: bool,
-
-    /// Print no heading and no names of columns.
-    #[arg(long, help_heading = "View")]
-    no_headers: bool,
-
-    /// Print plain tables also on a terminal, in place of the live screen.
-    #[arg(long, help_heading = "View")]
-    no_tui: bool,
-
-    /// When to use colours on the live screen; NO_COLOR in the environment turns them off, too.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "View")]
-    color: Color,
-
     #[command(flatten)]
     pub(super) engine: EngineArgs,
+
+    // After what has no heading: a heading would be that of what follows, too.
+    #[command(flatten)]
+    view: ViewArgs,
 
     /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = FilterArgs::HEADING)]
@@ -122,37 +93,11 @@ pub(crate) enum Output {
     Csv,
 }
 
-/// What a row of a table stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum By {
-    Process,
-    #[value(alias = "pod")]
-    Container,
-    Peer,
-    Endpoint,
-    Connection,
-}
-
-/// When to use colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Color {
-    Auto,
-    Never,
-    Always,
-}
-
 fn speed(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(speed) if (0.001..=1_000_000.0).contains(&speed) => Ok(speed),
         _ => Err("must be a number from 0.001 to 1000000".into()),
     }
-}
-
-fn column(name: &str) -> Result<Column, String> {
-    Column::named(name).ok_or_else(|| {
-        let names = Column::ALL.map(Column::name);
-        format!("there is no column {name:?}; the columns are {}", names.join(", "))
-    })
 }
 
 impl TopArgs {
@@ -163,43 +108,22 @@ impl TopArgs {
 
     /// Whether the live screen is wanted, if the terminal can show it.
     pub(super) fn wants_screen(&self) -> bool {
-        self.output == Output::Table && self.count.is_none() && !self.no_tui
+        self.output == Output::Table && self.count.is_none() && self.view.wants_screen()
     }
 
     /// The settings of the live screen.
     pub(super) fn screen(&self, subject: String) -> live::Settings {
-        let settings = live::Settings::from_environment();
-        let colour = match self.color {
-            Color::Auto => settings.colour,
-            Color::Never => false,
-            Color::Always => true,
-        };
-        let order = Order { column: self.sort_by.unwrap_or_default(), is_reversed: false };
-        live::Settings { subject, colour, choice: self.table().choice, order, ..settings }
+        self.view.screen(subject)
     }
 
     /// The form of a table.
     pub(super) fn table(&self) -> text::Options {
-        let view = match self.by {
-            By::Process => View::Process,
-            By::Container => View::Pod,
-            By::Peer => View::Peer,
-            By::Endpoint => View::Endpoint,
-            By::Connection => View::Connection,
-        };
-        text::Options {
-            choice: Choice { view, both_ends: self.both_ends, ..Choice::default() },
-            order: Order { column: self.sort_by.unwrap_or(Column::Bytes), is_reversed: false },
-            rows: self.top.unwrap_or(20),
-            wide: self.wide,
-            headers: self.has_headers(),
-            ..text::Options::default()
-        }
+        self.view.table(self.top.unwrap_or(20))
     }
 
     /// Whether columns are named.
     pub(super) fn has_headers(&self) -> bool {
-        !self.no_headers
+        self.view.has_headers()
     }
 
     /// Number of flows that a snapshot lists at most, where it is printed.

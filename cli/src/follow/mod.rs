@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use kube::ResourceExt as _;
 use tokio::time::Instant;
-use traffictrace_view::{args::ViewArgs, live};
+use traffictrace_view::{args::ViewArgs, filter::Filter, live};
 
 pub(crate) use self::{
     followed::{Ending, Seen},
@@ -70,12 +70,14 @@ pub(crate) async fn follow(
     stop: &mut Stop,
 ) -> Result<Ending, CliError> {
     let view = &plan.args.view;
-    let wrong_filter = |error: traffictrace_view::FilterError| CliError::Usage(error.to_string());
-    let table = view.table(plan.args.top.unwrap_or(20), &plan.filter).map_err(wrong_filter)?;
+    let filter = Filter::parse(&plan.filter).map_err(|error| CliError::Usage(error.to_string()))?;
+    let mut table = view.table(plan.args.top.unwrap_or(20));
+    table.choice.filter = filter.clone();
     let printer = Printer::new(plan.output, table, plan.args.top.unwrap_or(usize::MAX));
     let now = Instant::now();
-    let subject = format!("trace {}/{}", cluster.namespace, seen.trace.name_any());
-    let settings = view.screen(subject, &plan.filter).map_err(wrong_filter)?;
+    let mut settings = view.screen(format!("trace {}/{}", cluster.namespace, seen.trace.name_any()));
+    settings.choice.filter = filter;
+    settings.filter.clone_from(&plan.filter);
     let wants_screen = plan.output == Output::Table && plan.args.count.is_none() && view.wants_screen();
     let on_screen = wants_screen && live::is_possible();
     let mut followed = Followed {
