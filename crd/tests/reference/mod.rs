@@ -1,6 +1,6 @@
 //! The reference of the fields for people: `docs/reference.md`, from the definitions' schemas.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
@@ -16,33 +16,33 @@ between agents and the controller, and is not described here.
 ";
 
 /// The page.
-pub(crate) fn page(definitions: &[(&str, CustomResourceDefinition)]) -> String {
+pub(crate) fn page(definitions: &[(&str, CustomResourceDefinition)]) -> Result<String, fmt::Error> {
     let mut page = HEAD.to_owned();
     for (resource, definition) in definitions {
         if *resource == "traffictracereports" {
             continue;
         }
         let definition = serde_json::to_value(definition).expect("a definition is plain data");
-        kind(&mut page, &definition);
+        kind(&mut page, &definition)?;
     }
-    page
+    Ok(page)
 }
 
-fn kind(page: &mut String, definition: &Value) {
+fn kind(page: &mut String, definition: &Value) -> fmt::Result {
     let version = &definition["spec"]["versions"][0];
     let schema = &version["schema"]["openAPIV3Schema"];
     let names = &definition["spec"]["names"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    writeln!(page, "\n## {}\n", text(&names["kind"])).unwrap();
-    writeln!(page, "{}\n", in_a_table(&text(&schema["description"]))).unwrap();
+    writeln!(page, "\n## {}\n", text(&names["kind"]))?;
+    writeln!(page, "{}\n", in_a_table(&text(&schema["description"])))?;
     let group = text(&definition["spec"]["group"]);
     let short = names["shortNames"].as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
-    writeln!(page, "`{group}/{}`, short name `{short}`.", text(&version["name"])).unwrap();
+    writeln!(page, "`{group}/{}`, short name `{short}`.", text(&version["name"]))?;
     for part in ["spec", "status"] {
         let fields = &schema["properties"][part];
         if fields.is_object() {
-            table(page, part, fields, part);
-            rules(page, part, fields);
+            table(page, part, fields, part)?;
+            rules(page, part, fields)?;
         }
     }
     let mut others = schema["properties"].clone();
@@ -50,18 +50,20 @@ fn kind(page: &mut String, definition: &Value) {
         others.as_object_mut().map(|fields| fields.remove(known));
     }
     if others.as_object().is_some_and(|fields| !fields.is_empty()) {
-        table(page, "Fields", &serde_json::json!({ "properties": others }), "");
+        table(page, "Fields", &serde_json::json!({ "properties": others }), "")?;
     }
-    columns(page, version);
+    columns(page, version)?;
+    Ok(())
 }
 
-fn table(page: &mut String, part: &str, fields: &Value, prefix: &str) {
-    writeln!(page, "\n### {part}\n\n| field | type | meaning |\n|---|---|---|").unwrap();
-    rows(page, fields, prefix);
+fn table(page: &mut String, part: &str, fields: &Value, prefix: &str) -> fmt::Result {
+    writeln!(page, "\n### {part}\n\n| field | type | meaning |\n|---|---|---|")?;
+    rows(page, fields, prefix)?;
+    Ok(())
 }
 
 /// One row for each field, those of objects below it.
-fn rows(page: &mut String, schema: &Value, prefix: &str) {
+fn rows(page: &mut String, schema: &Value, prefix: &str) -> fmt::Result {
     let required: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -71,17 +73,18 @@ fn rows(page: &mut String, schema: &Value, prefix: &str) {
         }
         if let Some(default) = field.get("default") {
             let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
-            write!(meaning, " Default: `{default}`.").unwrap();
+            write!(meaning, " Default: `{default}`.")?;
         }
-        writeln!(page, "| `{path}` | {} | {meaning} |", type_of(field)).unwrap();
+        writeln!(page, "| `{path}` | {} | {meaning} |", type_of(field))?;
         // Those of Kubernetes itself are known from elsewhere.
         if name == "selector" || name == "conditions" {
             continue;
         }
-        rows(page, field, &path);
-        rows(page, &field["items"], &format!("{path}[]"));
-        rows(page, &field["additionalProperties"], &format!("{path}.*"));
+        rows(page, field, &path)?;
+        rows(page, &field["items"], &format!("{path}[]"))?;
+        rows(page, &field["additionalProperties"], &format!("{path}.*"))?;
     }
+    Ok(())
 }
 
 fn type_of(field: &Value) -> String {
@@ -109,16 +112,17 @@ fn type_of(field: &Value) -> String {
 }
 
 /// The rules that hold between fields, as the API server words them when it refuses.
-fn rules(page: &mut String, part: &str, fields: &Value) {
+fn rules(page: &mut String, part: &str, fields: &Value) -> fmt::Result {
     let mut messages = Vec::new();
     collect_rules(fields, part, &mut messages);
     if messages.is_empty() {
-        return;
+        return Ok(());
     }
-    writeln!(page, "\nWhat the API server refuses, in its words:\n").unwrap();
+    writeln!(page, "\nWhat the API server refuses, in its words:\n")?;
     for (path, message) in messages {
-        writeln!(page, "* `{path}`: {message}").unwrap();
+        writeln!(page, "* `{path}`: {message}")?;
     }
+    Ok(())
 }
 
 fn collect_rules(schema: &Value, path: &str, messages: &mut Vec<(String, String)>) {
@@ -135,13 +139,14 @@ fn collect_rules(schema: &Value, path: &str, messages: &mut Vec<(String, String)
     }
 }
 
-fn columns(page: &mut String, version: &Value) {
-    writeln!(page, "\n### Columns of `kubectl get`\n\n| column | where | meaning |\n|---|---|---|").unwrap();
+fn columns(page: &mut String, version: &Value) -> fmt::Result {
+    writeln!(page, "\n### Columns of `kubectl get`\n\n| column | where | meaning |\n|---|---|---|")?;
     for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {
         let text = |name: &str| in_a_table(column[name].as_str().unwrap_or_default());
         let place = if column["priority"].as_i64().unwrap_or(0) > 0 { "`-o wide`" } else { "always" };
-        writeln!(page, "| {} | {place} | {} |", text("name"), text("description")).unwrap();
+        writeln!(page, "| {} | {place} | {} |", text("name"), text("description"))?;
     }
+    Ok(())
 }
 
 /// A text as a cell of a table.
