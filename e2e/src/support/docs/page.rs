@@ -65,7 +65,13 @@ pub fn pages() -> Result<Vec<PathBuf>> {
         .filter_map(|entry| Some(Path::new("docs").join(entry.ok()?.file_name())))
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect();
-    let others = ["README.md", "CONTRIBUTING.md", "charts/traffictrace/README.md", "e2e/cluster/README.md"];
+    let others = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "charts/traffictrace/README.md",
+        "e2e/cluster/README.md",
+        "e2e/matrix/README.md",
+    ];
     pages.extend(others.map(PathBuf::from));
     pages.sort();
     Ok(pages)
