@@ -29,8 +29,8 @@ use crate::stacks::{Mode, Program};
 /// Stacks taken per second once the burst is used up: of all CPUs together, and the minimum of each CPU.
 const RATE: u64 = 1500;
 const LEAST_RATE: u64 = 50;
-/// Number of stacks that are taken of every call before chance decides: of all CPUs together, and the minimum of each
-/// CPU.
+/// Full budget in stacks. While a CPU's share lasts, the stack of every call is taken; then calls are sampled. `BURST` is
+/// shared by all CPUs, and each has at least `LEAST_BURST`.
 const BURST: u64 = 4096;
 const LEAST_BURST: u64 = 512;
 /// Maximum number of processes whose mode is kept.

@@ -222,7 +222,7 @@ impl Images {
     }
 }
 
-/// The part of a file that will be kept, within its share.
+/// Amount of a file's tables that is kept in memory, at most `MOST_OF_FILE` bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
     /// Size of the unwinding tables in bytes; 0 if there are none, or they are too large.

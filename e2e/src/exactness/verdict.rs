@@ -130,7 +130,7 @@ pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail
 /// Returns the differences between the counts so far of a case's processes and a document of that time, except for
 /// differences that the product's own limits excuse.
 pub(super) fn difference_now(case: &str, counts: &[ProcessCount], document: &Document) -> Vec<String> {
-    // Bytes of an event that the kernel skipped are only counted some time later.
+    // If calls can be skipped, their bytes are counted some time later, so nothing can be compared now.
     if document.not_seen.iter().any(|name| name == "SkippedCalls") {
         return Vec::new();
     }

@@ -57,7 +57,7 @@ static __always_inline bool may_be_selected(struct sock *sk, __u64 cgroup)
 	       !is_unwanted(cgroup, selection.generation);
 }
 
-/* Returns the main slot of the socket at an address. */
+/* Returns the main slot of the socket at this address in the kernel's memory; 0 if it has none. */
 static __always_inline struct tt_slot *main_at(__u64 address)
 {
 	__u64 cookie = cookie_at(address);

@@ -77,7 +77,7 @@ fn both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done
     exchange_between(stage, &client, &server, send, receive)
 }
 
-/// Adds the layer without keys, which changes nothing.
+/// Adds the kernel's TLS layer but sets no keys: bytes stay plain and are counted as before.
 fn keyless(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     for (_, send, receive) in WAYS.into_iter().filter(|(way, ..)| *way != "splice-out") {
