@@ -26,6 +26,8 @@ pub enum Column {
     Tx,
     /// Bytes in both directions.
     Bytes,
+    /// Connections that could not be opened.
+    Failures,
     /// TCP segments sent again.
     Retransmits,
     /// Round-trip time.
@@ -34,7 +36,7 @@ pub enum Column {
 
 impl Column {
     /// All of them, in the order of their places on a screen.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Process,
         Self::Pod,
         Self::Peer,
@@ -45,6 +47,7 @@ impl Column {
         Self::Rx,
         Self::Tx,
         Self::Bytes,
+        Self::Failures,
         Self::Retransmits,
         Self::Rtt,
     ];
@@ -63,6 +66,7 @@ impl Column {
             Self::Rx => "RECV",
             Self::Tx => "SENT",
             Self::Bytes => "TOTAL",
+            Self::Failures => "FAILED",
             Self::Retransmits => "RETX",
             Self::Rtt => "RTT",
         }
@@ -91,6 +95,7 @@ impl Column {
             Self::Rx => sums.rx_bytes,
             Self::Tx => sums.tx_bytes,
             Self::Bytes => sums.bytes(),
+            Self::Failures => sums.connect_failures,
             Self::Retransmits => sums.retransmits,
             Self::Rtt => row.rtt_microseconds.map_or(0, u64::from),
         }

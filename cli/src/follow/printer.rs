@@ -38,9 +38,9 @@ impl Printer {
         Self { output, table: Arc::new(table), flows, last: None, printed: 0 }
     }
 
-    /// Whether a snapshot has what was not printed yet.
+    /// Whether a snapshot has what was not printed yet: other numbers, or the same ones of a later time.
     pub(super) fn is_news(&self, snapshot: &Snapshot) -> bool {
-        self.last.as_ref().is_none_or(|last| Snapshot { time: snapshot.time, ..last.clone() } != *snapshot)
+        self.last.as_ref() != Some(snapshot)
     }
 
     /// Prints a snapshot. `false`: whoever read the output has had enough.

@@ -131,10 +131,9 @@ impl Column {
             Protocol => "PROT",
             State => "STATE",
             Processes => "PROCS",
-            Failures => "FAILED",
             Bar => "SHARE",
             Sparkline => "60 S",
-            Pod | Peer | Open | RxRate | TxRate | Rate | Rx | Tx | Bytes | Retransmits | Rtt => {
+            Pod | Peer | Open | RxRate | TxRate | Rate | Rx | Tx | Bytes | Failures | Retransmits | Rtt => {
                 self.sorted_by(view).map_or("", sort::Column::name)
             }
         }
@@ -157,9 +156,10 @@ impl Column {
             Rx => Some(sort::Column::Rx),
             Tx => Some(sort::Column::Tx),
             Bytes => Some(sort::Column::Bytes),
+            Failures => Some(sort::Column::Failures),
             Retransmits => Some(sort::Column::Retransmits),
             Rtt => Some(sort::Column::Rtt),
-            Owner | Container | Node | Protocol | State | Processes | Failures | Bar | Sparkline => None,
+            Owner | Container | Node | Protocol | State | Processes | Bar | Sparkline => None,
         }
     }
 
