@@ -48,7 +48,7 @@ pub(crate) async fn create(
     let mut request = std::pin::pin!(traces.create(&params, trace));
     let answer = tokio::select! {
         answer = &mut request => answer,
-        () = stop.asked(1) => match timeout(LAST_ANSWER, request).await {
+        () = stop.asked() => match timeout(LAST_ANSWER, request).await {
             Ok(answer) => answer,
             Err(_) => {
                 return Err(CliError::Failed(format!("no answer from {} when the command was to end", cluster.url)));
@@ -66,12 +66,10 @@ pub(crate) fn parameters(dry_run: bool) -> PostParams {
     PostParams { dry_run, field_manager: Some(MANAGER.to_owned()) }
 }
 
-/// Deletes a trace. `false`: it is gone already.
-pub(crate) async fn delete(
-    cluster: &Cluster,
-    trace: &TrafficTrace,
-    stop: &mut Stop,
-) -> Result<bool, CliError> {
+/// Deletes a trace. `false`: it is gone already. Requests to end from before are for what came before: those from now on end the
+/// attempts, of which there is always one.
+pub(crate) async fn delete(cluster: &Cluster, trace: &TrafficTrace, stop: &Stop) -> Result<bool, CliError> {
+    let mut stop = stop.anew();
     let name = trace.name_any();
     // Of that name there may be another by now.
     let preconditions = Preconditions { uid: trace.uid(), resource_version: None };
@@ -80,9 +78,13 @@ pub(crate) async fn delete(
     let deadline = Instant::now() + DELETING;
     let mut is_told = false;
     let last = loop {
+        let mut request = std::pin::pin!(timeout_at(deadline, traces.delete(&name, &params)));
         let answer = tokio::select! {
-            answer = timeout_at(deadline, traces.delete(&name, &params)) => answer,
-            () = stop.asked(2) => break "the command was asked twice to end".to_owned(),
+            answer = &mut request => answer,
+            () = stop.asked() => match timeout(LAST_ANSWER, request).await {
+                Ok(answer) => answer,
+                Err(_) => break format!("no answer from {} when the command was to end", cluster.url),
+            },
         };
         let error = match answer {
             Ok(Ok(_)) => return Ok(true),
@@ -96,11 +98,65 @@ pub(crate) async fn delete(
         if !std::mem::replace(&mut is_told, true) {
             say(&format!("{error}. Trying again to delete the trace; Ctrl-C leaves it."));
         }
-        tokio::select! { () = sleep(PAUSE) => {}, () = stop.asked(2) => break error }
+        tokio::select! { () = sleep(PAUSE) => {}, () = stop.asked() => break error }
     };
     Err(CliError::Failed(format!(
         "trace {}/{name} could not be deleted ({last}): it ends by itself {} after its start and is deleted {} later; to delete \
          it now: kubectl delete traffictrace {name} -n {}",
         cluster.namespace, trace.spec.duration, trace.spec.ttl_after_finished, cluster.namespace
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{cluster, running};
+
+    /// A cluster that answers deletions so, and the number of them.
+    fn deleting(status: u16) -> (Cluster, Arc<AtomicU32>) {
+        let attempts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&attempts);
+        let cluster = cluster(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let word = if status == 200 { "Success" } else { "Failure" };
+            (
+                status,
+                json!({"kind": "Status", "status": word, "code": status, "message": "no", "reason": "InternalError"}),
+            )
+        });
+        (cluster, attempts)
+    }
+
+    #[tokio::test]
+    async fn earlier_requests_to_end_do_not_keep_a_trace_from_being_deleted() {
+        let (requests, stop) = Stop::by_hand();
+        requests.send_replace(2);
+        let (cluster, attempts) = deleting(200);
+        assert!(delete(&cluster, &running(), &stop).await.unwrap());
+        assert_eq!(attempts.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_request_to_end_leaves_a_trace_that_cannot_be_deleted() {
+        let (requests, stop) = Stop::by_hand();
+        let (cluster, attempts) = deleting(500);
+        let trace = running();
+        let ask = async {
+            while attempts.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+            requests.send_replace(1);
+        };
+        let (deleted, ()) = tokio::join!(delete(&cluster, &trace, &stop), ask);
+        let error = deleted.unwrap_err().to_string();
+        assert!(error.contains("could not be deleted") && error.contains("to delete it now"), "{error}");
+        assert!(attempts.load(Ordering::Relaxed) <= 2);
+    }
 }

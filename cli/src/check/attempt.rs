@@ -46,7 +46,7 @@ async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Re
         let deadline = begin + if attempt.controller_answers { NODES } else { CONTROLLER };
         let event = tokio::select! {
             event = timeout_at(deadline, watch.next()) => event,
-            () = stop.asked(1) => return Ok(attempt),
+            () = stop.asked() => return Ok(attempt),
         };
         match event {
             // What was seen so far is the answer.

@@ -72,7 +72,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     let cluster = cluster.connect().await?;
     let findings = tokio::select! {
         findings = gather(args, &cluster) => findings?,
-        () = stop.asked(1) => return Ok(ExitCode::FAILURE),
+        () = stop.asked() => return Ok(ExitCode::FAILURE),
     };
     let findings = match args.attempt && findings.may_trace() {
         true => findings.with_attempt(attempt::run(&cluster, &mut stop).await?),

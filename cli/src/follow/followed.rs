@@ -116,7 +116,7 @@ impl Followed<'_> {
             }
         };
         tokio::select! {
-            () = self.stop.asked(1) => News::Over(Ending::Asked, None),
+            () = self.stop.asked() => News::Over(Ending::Asked, None),
             () = moment(self.end) => News::Over(Ending::Asked, None),
             () = moment(self.late) => {
                 self.late = None;

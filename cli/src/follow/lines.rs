@@ -59,7 +59,7 @@ pub(super) async fn print(
         if let Some(snapshot) = snapshot.filter(|snapshot| printer.is_news(snapshot)) {
             let wants_more = tokio::select! {
                 wants_more = printer.print(&snapshot) => wants_more?,
-                () = followed.stop.asked(1) => false,
+                () = followed.stop.asked() => false,
             };
             let is_last = ending.is_some() || !wants_more || printer.printed >= count;
             // CSV has no line for what is in no flow.

@@ -92,7 +92,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     };
     tokio::select! {
         shown = shown => shown.map(|()| ExitCode::SUCCESS),
-        () = stop.asked(1) => Ok(ExitCode::SUCCESS),
+        () = stop.asked() => Ok(ExitCode::SUCCESS),
     }
 }
 

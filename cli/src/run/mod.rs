@@ -172,22 +172,34 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     let label = format!("{}/{}", cluster.namespace, trace.name_any());
     let mut result = followed.and_then(|ending| ending.result(&label));
     if let Some(path) = &args.report {
+        let mut stop = stop.anew();
         // Profiles go with their trace, so the report comes before its end.
         let reported = tokio::select! {
             reported = report::write(&cluster, seen, None, path) => reported,
-            () = stop.asked(2) => Err(CliError::Failed("the report was not written: the command was to end".to_owned())),
+            () = stop.asked() => Err(CliError::Failed("the report was not written: the command was to end".to_owned())),
         };
-        result = result.and_then(|code| reported.map(|()| code));
+        result = and_then(result, reported);
     }
     if args.keep {
         say(&object::kept(&trace, &cluster.namespace));
         return result;
     }
-    let deleted = object::delete(&cluster, &trace, &mut stop).await;
+    let deleted = object::delete(&cluster, &trace, &stop).await;
     if deleted.as_ref().is_ok_and(|is_deleted| *is_deleted) {
         say(&format!("{} deleted", object::full_name(&trace)));
     }
-    result.and_then(|code| deleted.map(|_| code))
+    and_then(result, deleted.map(drop))
+}
+
+/// The first failure of two. The second one is told at once, where there are both.
+fn and_then(result: Result<ExitCode, CliError>, later: Result<(), CliError>) -> Result<ExitCode, CliError> {
+    match (result, later) {
+        (Err(first), Err(later)) => {
+            say(&later.to_string());
+            Err(first)
+        }
+        (result, later) => result.and_then(|code| later.map(|()| code)),
+    }
 }
 
 /// The object of the command line.
