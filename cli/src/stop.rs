@@ -124,7 +124,7 @@ mod tests {
 
     fn raise(signal: &str) {
         let own = std::process::id().to_string();
-        assert!(Command::new("kill").args([signal, &own]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &own]).status().is_ok_and(|status| status.success()));
     }
 
     #[tokio::test]

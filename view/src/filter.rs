@@ -2,9 +2,13 @@
 
 use std::net::IpAddr;
 
-use traffictrace_crd::flow::Direction;
+use traffictrace_crd::flow::{Direction, Protocol};
 
-use crate::{FilterError, snapshot::Flow};
+use crate::{
+    FilterError, Snapshot,
+    endpoints::title,
+    snapshot::{Endpoint, Flow},
+};
 
 /// Names of the fields that a word can ask for.
 pub const FIELDS: [&str; 11] = [
@@ -37,13 +41,15 @@ struct Word {
 enum Wanted {
     /// Part of a text of the field with this name; of any, without a name. In lower case.
     Part(Option<&'static str>, String),
+    /// The whole text of the field with this name, in lower case.
+    Whole(&'static str, String),
     Pid(u32),
     Port(u16),
 }
 
 impl Filter {
-    /// Reads a filter. A word is a part of any name or address, or `FIELD:VALUE`; with `-` before it, what matches is left
-    /// out. Case does not matter.
+    /// Reads a filter. A word is a part of any name or address, or `FIELD:VALUE`, of which `VALUE` is a part too, or
+    /// `FIELD:=VALUE`, of which it is the whole; with `-` before it, what matches is left out. Case does not matter.
     ///
     /// # Errors
     ///
@@ -62,6 +68,20 @@ impl Filter {
     #[must_use]
     pub fn takes(&self, flow: &Flow) -> bool {
         self.words.iter().all(|word| word.wanted.matches(flow) != word.is_negated)
+    }
+
+    /// Whether it takes an endpoint of HTTP, whose method, host and path are its peer.
+    #[must_use]
+    pub fn takes_endpoint(&self, endpoint: &Endpoint) -> bool {
+        self.is_empty() || self.takes(&as_flow(endpoint))
+    }
+
+    /// Leaves the flows and the endpoints that it does not take out of a snapshot's lists. The totals stay.
+    pub fn retain(&self, snapshot: &mut Snapshot) {
+        snapshot.flows.retain(|flow| self.takes(flow));
+        if let Some(http) = &mut snapshot.http {
+            http.endpoints.retain(|endpoint| self.takes_endpoint(endpoint));
+        }
     }
 }
 
@@ -95,7 +115,10 @@ impl Wanted {
         match field {
             "pid" => value.parse().map(Self::Pid).map_err(|_| failed("process id")),
             "port" => value.parse().map(Self::Port).map_err(|_| failed("port, 0 to 65535")),
-            _ => Ok(Self::Part(Some(field), value.to_lowercase())),
+            _ => Ok(match value.strip_prefix('=') {
+                Some(whole) => Self::Whole(field, whole.to_lowercase()),
+                None => Self::Part(Some(field), value.to_lowercase()),
+            }),
         }
     }
 
@@ -103,16 +126,36 @@ impl Wanted {
         match self {
             Self::Pid(pid) => flow.pid == Some(*pid) || flow.container_pid == Some(*pid),
             Self::Port(port) => flow.local_port == Some(*port) || flow.remote_port == Some(*port),
-            Self::Part(Some(field), part) => has(flow, field, part),
-            Self::Part(None, part) => FIELDS.iter().any(|field| has(flow, field, part)),
+            Self::Part(Some(field), part) => has(flow, field, &|text| text.contains(part)),
+            Self::Part(None, part) => {
+                FIELDS.iter().any(|field| has(flow, field, &|text| text.contains(part)))
+            }
+            Self::Whole(field, whole) => has(flow, field, &|text| text == whole),
         }
     }
 }
 
-/// Whether a text of a field has a part.
-fn has(flow: &Flow, field: &str, part: &str) -> bool {
-    let named = |name: &Option<String>| name.as_ref().is_some_and(|name| name.to_lowercase().contains(part));
-    let shown = |text: &dyn ToString| text.to_string().to_lowercase().contains(part);
+/// An endpoint as a flow, so that one language filters both: its method, host and path are its peer.
+fn as_flow(endpoint: &Endpoint) -> Flow {
+    let direction = match endpoint.side.as_str() {
+        "Server" => Direction::Inbound,
+        "Client" => Direction::Outbound,
+        _ => Direction::Unknown,
+    };
+    Flow {
+        namespace: endpoint.namespace.clone(),
+        pod: endpoint.pod.clone(),
+        container: endpoint.container.clone(),
+        command: endpoint.command.clone(),
+        peer: Some(format!("{} {}", title(endpoint), endpoint.protocol)),
+        ..Flow::new(Protocol::Tcp, direction)
+    }
+}
+
+/// Whether a text of a field, in lower case, is as wanted.
+fn has(flow: &Flow, field: &str, is_wanted: &dyn Fn(&str) -> bool) -> bool {
+    let named = |name: &Option<String>| name.as_ref().is_some_and(|name| is_wanted(&name.to_lowercase()));
+    let shown = |text: &dyn ToString| is_wanted(&text.to_string().to_lowercase());
     match field {
         "process" => named(&flow.command),
         "pod" => named(&flow.pod),
@@ -120,16 +163,16 @@ fn has(flow: &Flow, field: &str, part: &str) -> bool {
         "namespace" => named(&flow.namespace),
         "node" => named(&flow.node),
         "peer" => named(&flow.peer) || flow.remote_address.is_some_and(|address| shown(&address)),
-        "protocol" => format!("{:?}", flow.protocol).to_lowercase().contains(part),
+        "protocol" => is_wanted(&format!("{:?}", flow.protocol).to_lowercase()),
         "direction" => {
             let name = match flow.direction {
                 Direction::Inbound => "inbound",
                 Direction::Outbound => "outbound",
                 Direction::Unknown => "unknown",
             };
-            name.contains(part)
+            is_wanted(name)
         }
-        "state" => format!("{:?}", flow.state).to_lowercase().contains(part),
+        "state" => is_wanted(&format!("{:?}", flow.state).to_lowercase()),
         // Numbers match as a whole, by their own words.
         _ => false,
     }
@@ -140,7 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::flow;
+    use crate::{live::testing::full, testing::flow};
 
     fn takes(filter: &str, flow: &Flow) -> bool {
         Filter::parse(filter).unwrap().takes(flow)
@@ -166,14 +209,43 @@ mod tests {
             "state:open",
             "Pod:WEB",
             "node:worker-3",
+            "pod:=WEB-7c9f",
+            "peer:=2001:db8::7",
+            "-pod:=web",
+            "state:=open",
         ] {
             assert!(takes(filter, &flow), "{filter}");
         }
-        for filter in
-            ["curl", "nginx curl", "-nginx", "node:4", "port:44", "pid:41", "pod:nginx", "2001:db8::8"]
-        {
+        for filter in [
+            "curl",
+            "nginx curl",
+            "-nginx",
+            "node:4",
+            "port:44",
+            "pid:41",
+            "pod:nginx",
+            "2001:db8::8",
+            "pod:=web-7c9",
+            "pod:=",
+            "direction:=out",
+        ] {
             assert!(!takes(filter, &flow), "{filter}");
         }
+    }
+
+    #[test]
+    fn lists_lose_what_is_not_taken_and_totals_keep_it() {
+        let mut snapshot = full();
+        let all = snapshot.clone();
+        let pod = snapshot.flows[0].pod.clone().unwrap();
+        snapshot.flows[1].pod = Some(format!("{pod}0"));
+        Filter::parse(&format!("pod:={pod}")).unwrap().retain(&mut snapshot);
+        assert!(!snapshot.flows.is_empty() && snapshot.flows.len() < all.flows.len());
+        assert!(snapshot.flows.iter().all(|flow| flow.pod.as_ref() == Some(&pod)));
+        assert_eq!((snapshot.totals, snapshot.flows_total), (all.totals, all.flows_total));
+        Filter::parse("/cart").unwrap().retain(&mut snapshot);
+        let (http, all) = (snapshot.http.unwrap(), all.http.unwrap());
+        assert_eq!((http.endpoints, http.requests), (vec![all.endpoints[1].clone()], all.requests));
     }
 
     #[test]

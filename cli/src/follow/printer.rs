@@ -43,13 +43,21 @@ impl Printer {
         self.last.as_ref() != Some(snapshot)
     }
 
+    /// A snapshot with what is listed of it. The table says itself how much it leaves out; in the other forms the totals have what is
+    /// not listed.
+    fn listed(&self, snapshot: &Snapshot) -> Snapshot {
+        let mut listed = snapshot.clone();
+        if self.output != Output::Table {
+            self.table.choice.filter.retain(&mut listed);
+            listed.flows.truncate(self.flows);
+        }
+        listed
+    }
+
     /// Prints a snapshot. `false`: whoever read the output has had enough.
     pub(super) async fn print(&mut self, snapshot: &Snapshot) -> io::Result<bool> {
         let (output, table, is_first) = (self.output, Arc::clone(&self.table), self.printed == 0);
-        let mut printed = snapshot.clone();
-        if output != Output::Table {
-            printed.flows.truncate(self.flows);
-        }
+        let printed = self.listed(snapshot);
         // A reader that is slow does not keep signals from being heard.
         let done = spawn_blocking(move || print(output, &table, &printed, is_first)).await;
         self.printed += 1;
@@ -79,4 +87,28 @@ fn print(output: Output, table: &text::Options, snapshot: &Snapshot, is_first: b
     let mut stdout = stdout().lock();
     stdout.write_all(&out)?;
     stdout.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use traffictrace_view::filter::Filter;
+
+    use super::*;
+    use crate::{snapshot, testing::running};
+
+    #[test]
+    fn every_form_is_filtered() {
+        let snapshot = snapshot::of(&running());
+        let pod = snapshot.flows[0].pod.clone().unwrap();
+        let mut table = text::Options::default();
+        table.choice.filter = Filter::parse(&format!("pod:={pod}")).unwrap();
+        let expected = snapshot.flows.iter().filter(|flow| flow.pod.as_ref() == Some(&pod)).count();
+        assert!(expected < snapshot.flows.len());
+        for output in [Output::Json, Output::Csv] {
+            let listed = Printer::new(output, table.clone(), usize::MAX).listed(&snapshot);
+            assert_eq!((listed.flows.len(), listed.totals), (expected, snapshot.totals), "{output:?}");
+            assert_eq!(Printer::new(output, table.clone(), 0).listed(&snapshot).flows.len(), 0);
+        }
+        assert_eq!(Printer::new(Output::Table, table, 0).listed(&snapshot), snapshot);
+    }
 }

@@ -42,8 +42,8 @@ Examples:
   # The same of a Deployment, for two minutes, HTTPS alone
   kubectl traffictrace run deploy/web --duration 2m --port 443
 
-  # Of every pod of the namespace, by pod, what goes outside of the cluster
-  kubectl traffictrace run --by pod --direction Outbound --remote-cidr 0.0.0.0/0
+  # Of every pod of the namespace, by pod, the connections that it opens to a network outside of the cluster
+  kubectl traffictrace run --by pod --direction Outbound --remote-cidr 203.0.113.0/24
 
   # HTTP requests, and which code sends and receives; keep the trace for a report
   kubectl traffictrace run -l app=web --http --stacks --keep checkout
@@ -165,7 +165,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     if let Some(notice) = &found.notice {
         say(notice);
     }
-    let filter = found.pod.map(|pod| format!("pod:{pod}")).unwrap_or_default();
+    let filter = found.pod.map(|pod| format!("pod:={pod}")).unwrap_or_default();
     let plan = Plan { args: &args.follow, output, filter, limit: None };
     let mut seen = Seen::new(trace.clone());
     let followed = follow(&cluster, &mut seen, &plan, &mut stop).await;

@@ -178,7 +178,8 @@ fn shared(name: &str, selector: LabelSelector, pods: Vec<String>) -> Found {
         return Found { selector, ..Found::default() };
     }
     let notice = format!(
-        "Pod {name} shares its labels with {}, so they are traced too: only the flows of {name} are shown.",
+        "Pod {name} shares its labels with {}, so they are traced too: only the flows of {name} are listed. The totals, \
+         functions, flame graphs and reports are of all of these pods.",
         if let [other] = others.as_slice() { other.clone() } else { format!("{} other pods", others.len()) }
     );
     Found { selector, pod: Some(name.to_owned()), notice: Some(notice) }

@@ -82,7 +82,7 @@ pub(super) fn endpoints(
     is_reversed: bool,
 ) -> Vec<usize> {
     let endpoints = snapshot.http.as_ref().map_or(&[][..], |http| &http.endpoints);
-    let taken = |place: &usize| filter.is_empty() || filter.takes(&as_flow(&endpoints[*place]));
+    let taken = |place: &usize| filter.takes_endpoint(&endpoints[*place]);
     let mut places: Vec<usize> = (0..endpoints.len()).filter(taken).collect();
     places.sort_by_key(|place| in_order(column.of(&endpoints[*place]), is_reversed));
     places
@@ -113,23 +113,6 @@ pub(super) fn functions(
 /// From the largest to the smallest, or turned round.
 fn in_order(number: u64, is_reversed: bool) -> Reverse<u64> {
     Reverse(if is_reversed { u64::MAX - number } else { number })
-}
-
-/// An endpoint as a flow, so that one language filters both: its method, host and path are its peer.
-fn as_flow(endpoint: &Endpoint) -> Flow {
-    let direction = match endpoint.side.as_str() {
-        "Server" => Direction::Inbound,
-        "Client" => Direction::Outbound,
-        _ => Direction::Unknown,
-    };
-    Flow {
-        namespace: endpoint.namespace.clone(),
-        pod: endpoint.pod.clone(),
-        container: endpoint.container.clone(),
-        command: endpoint.command.clone(),
-        peer: Some(format!("{} {}", title(endpoint), endpoint.protocol)),
-        ..Flow::new(Protocol::Tcp, direction)
-    }
 }
 
 /// The text that tells an endpoint from others.

@@ -133,8 +133,8 @@ impl App {
             HELP.iter().map(entry).collect()
         };
         let about = "Rates are means over the interval. A filter is words that must all match: part of any name or \
-            address, or process: pid: pod: container: namespace: peer: port: protocol: direction: state: with a value; \
-            a minus before a word leaves out what matches.";
+            address, or process: pid: pod: container: namespace: peer: port: protocol: direction: state: with a value, \
+            which is a part of the name, or with = before it the whole, as in pod:=db-1; a minus before a word leaves out what matches.";
         texts.push(String::new());
         texts.extend(wrap(about, room));
         texts.into_iter().map(|text| PageLine { text, style: self.theme.plain() }).collect()
