@@ -48,6 +48,7 @@ pub fn endpoints(http: &Http, order: Column, most: usize, wide: bool, headers: b
     let all = Endpoint {
         requests: http.requests,
         by_class: http.by_class.clone(),
+        grpc_failed: http.grpc_failed,
         request_bytes: http.request_bytes,
         response_bytes: http.response_bytes,
         ..Endpoint::default()
@@ -157,7 +158,7 @@ mod tests {
         let mut http = full().http.unwrap();
         http.endpoints_total = Some(7);
         (http.requests, http.request_bytes, http.response_bytes) = (129_363, 40_100_000, 659_700_000);
-        http.endpoints[0].grpc_failed = 3;
+        (http.endpoints[0].grpc_failed, http.grpc_failed) = (3, 5);
         http.by_class = [("2xx", 128_880), ("5xx", 443), ("noResponse", 20)]
             .map(|(class, number)| (class.to_owned(), number))
             .into();
