@@ -46,7 +46,7 @@ async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Re
         let deadline = begin + if attempt.controller_answers { NODES } else { CONTROLLER };
         let event = tokio::select! {
             event = timeout_at(deadline, watch.next()) => event,
-            () = stop.asked() => return Ok(attempt),
+            () = stop.asked() => return Err(interrupted()),
         };
         match event {
             // What was seen so far is the answer.
@@ -67,6 +67,14 @@ async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Re
     }
 }
 
+fn interrupted() -> CliError {
+    CliError::Failed(
+        "interrupted before controller and agents had the time to answer the trace that was tried: whether they do is not \
+         known; to try again: kubectl traffictrace check --try"
+            .to_owned(),
+    )
+}
+
 fn seen(trace: &TrafficTrace) -> Attempt {
     let Some(status) = &trace.status else { return Attempt::default() };
     let tracing = status.conditions.iter().find(|condition| condition.type_ == kind::TRACING);
@@ -79,5 +87,28 @@ fn seen(trace: &TrafficTrace) -> Attempt {
         message: tracing
             .filter(|_| status.nodes_reporting < status.nodes_matched)
             .map(|condition| condition.message.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{cluster, created};
+
+    #[tokio::test]
+    async fn an_interrupted_attempt_concludes_nothing() {
+        // The list of the watch has the trace without an answer, and nothing comes after.
+        let cluster = cluster(|url| match url.contains("watch=true") {
+            true => (500, json!({"kind": "Status", "status": "Failure", "code": 500, "message": "no"})),
+            false => (200, json!({"metadata": {"resourceVersion": "1"}, "items": [created()]})),
+        });
+        let (requests, mut stop) = Stop::by_hand();
+        let trace = created();
+        let (answer, _) =
+            tokio::join!(answers(&cluster, &trace, &mut stop), async { requests.send_replace(1) });
+        let error = answer.unwrap_err().to_string();
+        assert!(error.starts_with("error: interrupted"), "{error}");
     }
 }
