@@ -152,6 +152,12 @@ impl Followed<'_> {
         }
     }
 
+    /// The last numbers of a trace that is over, with the functions of its last profiles.
+    pub(super) async fn with_last_functions(&mut self) -> Snapshot {
+        self.functions.read_last(&self.seen.trace).await;
+        self.snapshot()
+    }
+
     /// The last numbers.
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = snapshot::of(&self.seen.trace);

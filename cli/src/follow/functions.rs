@@ -64,6 +64,18 @@ impl Functions {
         }
     }
 
+    /// Reads the last profiles of a trace that is over, which agents write after their last numbers. Whoever may not read them, or
+    /// cannot just now, keeps those that were read before.
+    pub(super) async fn read_last(&mut self, trace: &TrafficTrace) {
+        let Some(cluster) = &self.cluster else { return };
+        if trace.status.as_ref().is_none_or(|status| status.stacks.is_none()) {
+            return;
+        }
+        if let Ok((profiles, _)) = profiles::settled(cluster, trace).await {
+            self.known = profiles::functions(&profiles.graph).functions;
+        }
+    }
+
     /// Adds the functions to the numbers of the trace.
     pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
         if let Some(functions) = &mut snapshot.functions {
@@ -93,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{
         snapshot,
-        testing::{cluster, forbidden, profile, running, status},
+        testing::{cluster, completed, forbidden, profile, running, status},
     };
 
     #[tokio::test]
@@ -123,6 +135,34 @@ mod tests {
         functions.look(&trace, now + PAUSE);
         functions.read().await;
         assert_eq!(requests.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn the_last_profiles_are_read_however_soon_a_trace_ends() {
+        let requests = Arc::new(AtomicU32::new(0));
+        let (counted, trace) = (Arc::clone(&requests), completed());
+        let uid = trace.metadata.uid.clone().unwrap();
+        let cluster = cluster(move |_| {
+            // The reading that the end of the trace overtakes is the first one.
+            let bytes = if counted.fetch_add(1, Ordering::Relaxed) == 0 { 100 } else { 700 };
+            let mut items = Vec::new();
+            for node in ["a", "b", "c"] {
+                let mut profile = profile(&uid, node, &graph(&[(Way::Sent, &["main", "write"], bytes, 1)]));
+                profile.spec.is_final = true;
+                items.push(profile);
+            }
+            (200, json!({"metadata": {}, "items": items}))
+        });
+        let mut functions = Functions::new(Some(&cluster));
+        functions.look(&running(), Instant::now());
+        functions.read().await;
+        functions.look(&trace, Instant::now());
+        assert!(functions.reading.is_none(), "too soon for another look");
+        functions.read_last(&trace).await;
+        assert_eq!(functions.known.iter().map(|function| function.tx_bytes).max(), Some(2100));
+        let mut unread = Functions::new(None);
+        unread.read_last(&trace).await;
+        assert!(unread.known.is_empty() && requests.load(Ordering::Relaxed) == 2);
     }
 
     #[tokio::test]

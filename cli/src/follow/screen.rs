@@ -43,6 +43,12 @@ pub(super) async fn run(
             break ending;
         }
     };
+    if matches!(ending, Ending::Completed) {
+        tokio::select! {
+            exit = &mut screen => return quit(exit),
+            last = followed.with_last_functions() => send(Update::Snapshot(Box::new(last))),
+        }
+    }
     send(Update::End(ending.on_screen()));
     if matches!(ending, Ending::Asked) {
         // The screen was told by the same signal.
