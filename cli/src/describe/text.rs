@@ -33,7 +33,8 @@ pub(super) fn of(trace: &TrafficTrace, around: &Around, now: Timestamp, columns:
     let mut sections = vec![
         paragraph(&[life(trace, status, now), created(trace)], columns),
         paragraph(&[Some(asked::sentence(&trace.spec)), matched(status, is_over, now)], columns),
-        list(&missing(&snapshot, status), "What is missing, and what to do", columns),
+        lost(&missing(&snapshot, status), status, columns),
+        paragraph(&[not_seen(&snapshot)], columns),
         list(&nodes, "Nodes", columns),
         list(&events(around.events.as_deref(), trace), "What happened", columns),
     ];
@@ -191,17 +192,27 @@ fn missing(snapshot: &Snapshot, status: &TrafficTraceStatus) -> Vec<String> {
             .skip(1)
             .map(|pod| format!("The traffic of pod {} cannot be seen, either: {}.", pod.pod, pod.reason)),
     );
-    let is_started = status.phase.is_some_and(|phase| phase == Phase::Running || phase == Phase::Completed);
-    if lines.is_empty() && is_started {
-        lines.push("Nothing is known to be missing, and nothing was lost.".to_owned());
-    }
-    if !snapshot.not_seen.is_empty() {
-        lines.push(format!(
-            "The kernels of some nodes do not see everything: {}. `traffictrace check` on a node explains each.",
-            snapshot.not_seen.join(", ")
-        ));
-    }
     lines
+}
+
+/// The section of what is missing. A trace that counts and misses nothing says so.
+fn lost(missing: &[String], status: &TrafficTraceStatus, columns: usize) -> String {
+    let is_started = matches!(status.phase, Some(Phase::Running | Phase::Completed));
+    if missing.is_empty() && is_started {
+        return paragraph(&[Some("Nothing is known to be missing.".to_owned())], columns);
+    }
+    list(missing, "What is missing, and what to do", columns)
+}
+
+/// The limits of the kernels, which are no losses: every trace on these nodes has them.
+fn not_seen(snapshot: &Snapshot) -> Option<String> {
+    let names = snapshot.not_seen.join(", ");
+    (!names.is_empty()).then(|| {
+        format!(
+            "What these kernels cannot show, whatever the trace asks for: {names}. `traffictrace check` on a node explains \
+             each."
+        )
+    })
 }
 
 /// The Events, the earliest first.

@@ -70,6 +70,19 @@ fn a_trace_that_is_over_ends_with_the_command_for_another() {
 }
 
 #[test]
+fn limits_of_the_kernels_are_nothing_missing() {
+    let mut trace = completed();
+    status(&mut trace).not_seen = vec!["SplicedFirst".to_owned()];
+    let text = of(&trace, &Around::default(), at("15:00:00"), 100);
+    assert!(text.contains("\nNothing is known to be missing.\n"), "{text}");
+    assert!(
+        text.contains("\nWhat these kernels cannot show, whatever the trace asks for: SplicedFirst."),
+        "{text}"
+    );
+    assert!(!text.contains("What is missing"), "{text}");
+}
+
+#[test]
 fn traces_without_numbers_say_why() {
     let nothing = Around { reports: Some(Vec::new()), events: Some(Vec::new()) };
     let mut waiting = running();
