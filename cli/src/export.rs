@@ -21,8 +21,9 @@ use crate::{
 /// list: the lines add up to the totals. With --http the lines are of HTTP endpoints. These forms have no line for what was lost,
 /// which is told on standard error.
 ///
-/// --otlp sends the bytes by pod and by process to an OpenTelemetry collector in place of printing; sending a trace again does not count it
-/// twice. The variables OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS, _TIMEOUT, _CERTIFICATE and _COMPRESSION are obeyed.
+/// --otlp sends the bytes by pod and by process to an OpenTelemetry collector in place of printing; sending a trace again does
+/// not count it twice. A trace that the controller sends there too has its series from both, with different
+/// service.instance.id: sums over them count it twice. The variables OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS, _TIMEOUT, _CERTIFICATE and _COMPRESSION are obeyed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
