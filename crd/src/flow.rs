@@ -30,7 +30,8 @@ pub enum Direction {
     Inbound,
     /// The container opened the connection, or sent the first datagram.
     Outbound,
-    /// It began before the trace, and nothing tells who began it.
+    /// The connection or exchange began before the trace and nothing tells who began it, or the row sums flows of several
+    /// directions.
     #[default]
     Unknown,
 }
@@ -50,7 +51,8 @@ pub enum FlowState {
     Failed,
 }
 
-/// How often something was lost, by reason. What is counted here is in no flow; totals say whether they have it.
+/// Losses by reason: a number of events, or of bytes if the reason ends with `Bytes`. Depending on the reason the bytes are in a
+/// less precise row, in the totals alone, or nowhere.
 pub type Losses = BTreeMap<String, i64>;
 
 /// Sums over all flows, also those that are not listed. Counts since the trace began.
