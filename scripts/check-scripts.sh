@@ -40,6 +40,21 @@ done
 # The settings with the export by OTLP.
 "$bin/helm" lint --strict --quiet charts/traffictrace \
     --set "otlp.endpoint=http://otel-collector.monitoring:4318,otlp.headersFrom.name=otlp,otlp.headersFrom.key=headers"
+# A release that was installed by a chart without `otlp` has none of its values with --reuse-values.
+"$bin/helm" lint --strict --quiet charts/traffictrace --set "otlp=null"
+# otlp_controller VALUES: prints the controller's Deployment with the export by OTLP.
+otlp_controller() {
+    "$bin/helm" template traffictrace charts/traffictrace --show-only templates/controller/deployment.yaml \
+        --set "otlp.endpoint=http://otel-collector.monitoring:4318$1"
+}
+missing=$(sed -n '/^otlp:/,/^[a-z]/s/^  \([a-zA-Z]*\):.*/\1/p' charts/traffictrace/values.yaml | grep -v '^endpoint$' |
+    sed 's/.*/,otlp.&=null/' | tr -d '\n')
+with_values=$(otlp_controller "")
+without_values=$(otlp_controller "$missing")
+diff <(echo "$with_values") <(echo "$without_values") || {
+    echo "the export by OTLP differs where values of otlp are missing: see traffictrace.otlpArguments in _helpers.tpl" >&2
+    exit 1
+}
 # The settings with requests inside TLS, with stacks, and with both.
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true"
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.stacks=true"
