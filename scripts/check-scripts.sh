@@ -16,10 +16,17 @@ else
     skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"
 fi
 
-if command -v clang-format >/dev/null; then
-    clang-format --dry-run -Werror ebpf/src/bpf/*.[ch]
-else
+# Releases of clang-format that were compared and agree on the kernel programs.
+readonly OLDEST_FORMAT=14 NEWEST_FORMAT=21
+if ! command -v clang-format >/dev/null; then
     skip "the format of the kernel programs is not checked: no clang-format here (apt-get install clang-format)"
+else
+    release=$(clang-format --version | sed -n 's/.*version \([0-9]*\)\..*/\1/p')
+    if ((release >= OLDEST_FORMAT && release <= NEWEST_FORMAT)); then
+        clang-format --dry-run -Werror ebpf/src/bpf/*.[ch]
+    else
+        skip "the format of the kernel programs is not checked: clang-format $release may format otherwise than $OLDEST_FORMAT to $NEWEST_FORMAT do"
+    fi
 fi
 
 # This comes first, since it prints a clear error if there is no Go.

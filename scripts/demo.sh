@@ -89,7 +89,7 @@ for visit in range(9000):
 }
 
 build() {
-    scripts/setup.sh demo
+    scripts/setup.sh build
     note "building; this takes some minutes the first time"
     cargo build --locked -p traffictrace
 }
