@@ -107,6 +107,10 @@ kernel-matrix: ## the product on Debian's kernels in QEMU, or on some of them: K
 setup: ## install what building and testing need and this machine lacks
 	@scripts/setup.sh
 
+.PHONY: setup-build
+setup-build: ## install what building alone needs
+	@scripts/setup.sh build
+
 ##@ Measurements
 
 .PHONY: bench

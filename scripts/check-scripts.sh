@@ -16,10 +16,17 @@ else
     skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"
 fi
 
-if command -v clang-format >/dev/null; then
-    clang-format --dry-run -Werror ebpf/src/bpf/*.[ch]
-else
+# Releases of clang-format that were compared and agree on the kernel programs.
+readonly OLDEST_FORMAT=14 NEWEST_FORMAT=21
+if ! command -v clang-format >/dev/null; then
     skip "the format of the kernel programs is not checked: no clang-format here (apt-get install clang-format)"
+else
+    release=$(clang-format --version | sed -n 's/.*version \([0-9]*\)\..*/\1/p')
+    if ((release >= OLDEST_FORMAT && release <= NEWEST_FORMAT)); then
+        clang-format --dry-run -Werror ebpf/src/bpf/*.[ch]
+    else
+        skip "the format of the kernel programs is not checked: clang-format $release may format otherwise than $OLDEST_FORMAT to $NEWEST_FORMAT do"
+    fi
 fi
 
 # This comes first, since it prints a clear error if there is no Go.
@@ -40,6 +47,21 @@ done
 # The settings with the export by OTLP.
 "$bin/helm" lint --strict --quiet charts/traffictrace \
     --set "otlp.endpoint=http://otel-collector.monitoring:4318,otlp.headersFrom.name=otlp,otlp.headersFrom.key=headers"
+# A release that was installed by a chart without `otlp` has none of its values with --reuse-values.
+"$bin/helm" lint --strict --quiet charts/traffictrace --set "otlp=null"
+# otlp_controller VALUES: prints the controller's Deployment with the export by OTLP.
+otlp_controller() {
+    "$bin/helm" template traffictrace charts/traffictrace --show-only templates/controller/deployment.yaml \
+        --set "otlp.endpoint=http://otel-collector.monitoring:4318$1"
+}
+missing=$(sed -n '/^otlp:/,/^[a-z]/s/^  \([a-zA-Z]*\):.*/\1/p' charts/traffictrace/values.yaml | grep -v '^endpoint$' |
+    sed 's/.*/,otlp.&=null/' | tr -d '\n')
+with_values=$(otlp_controller "")
+without_values=$(otlp_controller "$missing")
+diff <(echo "$with_values") <(echo "$without_values") || {
+    echo "the export by OTLP differs where values of otlp are missing: see traffictrace.otlpArguments in _helpers.tpl" >&2
+    exit 1
+}
 # The settings with requests inside TLS, with stacks, and with both.
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.tls=true"
 "$bin/helm" lint --strict --quiet charts/traffictrace --set "agent.stacks=true"

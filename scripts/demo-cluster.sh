@@ -4,6 +4,9 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=e2e/cluster/lib/common.sh
+source e2e/cluster/lib/common.sh
+
 readonly CLUSTER=e2e/cluster/cluster.sh
 readonly NAMESPACE=traffictrace-demo
 
@@ -28,11 +31,14 @@ has_flows() {
 }
 
 main() {
-    local trace deadline
+    local environment trace deadline
     was_up=
     $CLUSTER env >/dev/null 2>&1 && was_up=yes
     note "a Kubernetes of two nodes on this machine"
-    eval "$($CLUSTER up)"
+    # Two steps, since eval would hide that the cluster did not come up, and the rest would go to another cluster.
+    environment=$($CLUSTER up)
+    eval "$environment"
+    [[ $KUBECONFIG == "$STATE/kubeconfig" ]] || die "KUBECONFIG is $KUBECONFIG, and not that of the test cluster"
     trap clean_up EXIT
     note "the agent on every node, and the controller"
     scripts/deploy.sh >&2

@@ -89,7 +89,7 @@ for visit in range(9000):
 }
 
 build() {
-    scripts/setup.sh demo
+    scripts/setup.sh build
     note "building; this takes some minutes the first time"
     cargo build --locked -p traffictrace
 }
@@ -99,7 +99,7 @@ main() {
         echo "demo: tracing needs root; asking for it with sudo" >&2
         # The toolchain belongs to this user, so the build does not run under sudo.
         build
-        exec sudo --preserve-env=PATH,TERM,COLORTERM,LANG,LC_ALL,NO_COLOR "${BASH_SOURCE[0]}" --built
+        exec sudo --preserve-env=PATH,TERM,COLORTERM,LANG,LC_ALL,NO_COLOR scripts/demo.sh --built
     fi
     [[ ${1:-} == --built ]] || build
     pids=() cgroup='' port=''

@@ -33,7 +33,7 @@ hand_over() {
 }
 
 main() {
-    local bin arguments
+    local bin arguments environment
     bin=$(e2e/cluster/build.sh)
     # The image's tag stays the same, so the binary's digest is passed on: a new build must restart the pods.
     local digest
@@ -43,7 +43,9 @@ main() {
         --set-string "agent.podAnnotations.traffictrace\.dev/program=$digest,controller.podAnnotations.traffictrace\.dev/program=$digest"
     )
     if ours; then
-        eval "$(e2e/cluster/cluster.sh env)"
+        # Two steps, since eval would hide that the cluster is not up, and the chart would go to another cluster.
+        environment=$(e2e/cluster/cluster.sh env)
+        eval "$environment"
         e2e/cluster/cluster.sh images
         # Both nodes share one kernel, and thus one cgroup tree.
         arguments+=(--set "agent.hostCgroupPath=$CGROUP2,agent.kubeletCgroup=/$CLUSTER_NAME-\$(NODE_NAME)")

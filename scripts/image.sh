@@ -10,6 +10,11 @@ die() {
     exit 1
 }
 
+# The URL of the repository for the image's label, without the user and the password or token that it may have.
+source_url() {
+    git config --get remote.origin.url | sed -E 's|^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@|\1|' || true
+}
+
 main() {
     local RUST_IMAGE='' version revision created output=()
     docker buildx version >/dev/null 2>&1 ||
@@ -33,7 +38,7 @@ main() {
     scripts/supply-chain.sh licenses
     docker buildx build --platform linux/amd64,linux/arm64 \
         --build-arg RUST_IMAGE="$RUST_IMAGE" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
-        --build-arg CREATED="$created" --build-arg SOURCE="$(git config --get remote.origin.url || true)" "${output[@]}" .
+        --build-arg CREATED="$created" --build-arg SOURCE="$(source_url)" "${output[@]}" .
 }
 
 main

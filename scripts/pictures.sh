@@ -44,7 +44,9 @@ await() {
 
 # photograph PAGE PICTURE WIDTH HEIGHT: saves a picture of the page, by headless Chromium.
 photograph() {
-    chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$folder/chromium" \
+    local browser
+    browser=$(command -v chromium || command -v google-chrome)
+    "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$folder/chromium" \
         --window-size="$3,$4" --screenshot="$PWD/$2" "file://$1" >/dev/null 2>"$folder/chromium.log"
     say "$2"
 }

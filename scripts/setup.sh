@@ -2,11 +2,12 @@
 # Installs the packages that building and testing need and this machine lacks, and prints their names. Another run
 # installs nothing. The test cluster has packages of its own, which `make cluster-up` installs.
 #
-# usage: scripts/setup.sh [demo | bench | monitoring | pictures]: the packages for building and the demo only; or in
+# usage: scripts/setup.sh [build | bench | monitoring | pictures]: the packages for building and the demo only; or in
 # addition those that the benchmark uses, that the alerts are tested with, or that make the pictures of the docs
 set -euo pipefail
 
-# A command that must be in PATH, or a file that must exist, with the Debian package that has it.
+# A command that must be in PATH, or a file that must exist, with the Debian package that has it. Of several commands
+# (a|b) one suffices.
 #
 # These are for building, and for the demo's workloads.
 readonly BUILD=(
@@ -44,7 +45,7 @@ readonly NEEDED=(
     conmon:conmon
     openssl:openssl
     # A browser that opens flame graphs, and a font for it.
-    chromium:chromium
+    "chromium|google-chrome:chromium"
     /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf:fonts-dejavu-core
 )
 
@@ -74,10 +75,15 @@ die() {
 }
 
 is_there() {
-    case $1 in
-    /*) [[ -e $1 ]] ;;
-    *) command -v "$1" >/dev/null ;;
-    esac
+    local names name
+    IFS='|' read -ra names <<<"$1"
+    for name in "${names[@]}"; do
+        case $name in
+        /*) [[ ! -e $name ]] || return 0 ;;
+        *) ! command -v "$name" >/dev/null || return 0 ;;
+        esac
+    done
+    return 1
 }
 
 missing_packages() {
@@ -95,14 +101,32 @@ as_root() {
     fi
 }
 
+# Debian and Ubuntu do not have the same packages: Ubuntu 24.04 has no chromium.
+has_package() {
+    apt-get install --simulate -q --no-install-recommends "$1" >/dev/null 2>&1
+}
+
+# is_for_build PACKAGE: succeeds if nothing can be built without the package.
+is_for_build() {
+    [[ " ${BUILD[*]#*:} " == *" $1 "* ]]
+}
+
 install_packages() {
-    local packages=("$@")
+    local package packages=() wanted=("$@")
     command -v apt-get >/dev/null ||
-        die "missing: ${packages[*]} (names of Debian packages), and there is no apt-get here: install them by hand"
+        die "missing: ${wanted[*]} (names of Debian packages), and there is no apt-get here: install them by hand"
     [[ $(id -u) == 0 ]] || command -v sudo >/dev/null ||
-        die "missing: ${packages[*]}; run this as root: apt-get install ${packages[*]}"
-    say "installing with apt-get: ${packages[*]}"
+        die "missing: ${wanted[*]}; run this as root: apt-get install ${wanted[*]}"
     as_root apt-get update -q >&2 || die "apt-get update failed; its own words are above"
+    for package in "${wanted[@]}"; do
+        if is_for_build "$package" || has_package "$package"; then
+            packages+=("$package")
+        else
+            say "this distribution has no package $package that can be installed: tests that need it say SKIPPED"
+        fi
+    done
+    ((${#packages[@]} > 0)) || return 0
+    say "installing with apt-get: ${packages[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" >&2 ||
         die "apt-get could not install ${packages[*]}; its own words are above"
 }
@@ -114,27 +138,37 @@ without_service() {
     as_root systemctl disable --quiet --now "$1" || say "the service $1 was installed and could not be disabled"
 }
 
+# unpack FOLDER PACKAGE: unpacks a package there, and installs nothing.
+unpack() {
+    say "unpacking $2 in $1"
+    mkdir -p "$1"
+    (
+        cd "$1" || exit
+        { apt-get download -q "$2" || { as_root apt-get update -q && apt-get download -q "$2"; }; } >&2 &&
+            dpkg -x "$2"_*.deb . && rm "$2"_*.deb
+    ) || die "$2 could not be unpacked; apt-get's own words are above"
+}
+
 # Unpacks Docker where the suite looks for it, below target/, unless it is installed. The package would start a daemon, which
 # changes the machine's firewall.
 unpack_docker() {
     local folder=target/tools/docker
-    if command -v dockerd >/dev/null || [[ -x $folder/usr/sbin/dockerd ]]; then
+    if command -v dockerd >/dev/null && command -v docker >/dev/null; then
         return
     fi
-    say "unpacking docker.io in $folder"
-    mkdir -p "$folder"
-    (
-        cd "$folder"
-        { apt-get download -q docker.io || { as_root apt-get update -q && apt-get download -q docker.io; }; } >&2
-        dpkg -x docker.io_*.deb .
-        rm docker.io_*.deb
-    ) || die "docker.io could not be unpacked; apt-get's own words are above"
+    if ! command -v apt-get >/dev/null; then
+        say "there is no Docker here, and no apt-get to unpack it with: tests that need it say SKIPPED"
+        return
+    fi
+    [[ -x $folder/usr/sbin/dockerd ]] || unpack "$folder" docker.io
+    # From Debian 13 on the client is a package of its own.
+    [[ -x $folder/usr/bin/docker ]] || unpack "$folder" docker-cli
 }
 
 main() {
     local missing needed=("${NEEDED[@]}")
     case ${1:-} in
-    demo) needed=("${BUILD[@]}") ;;
+    build) needed=("${BUILD[@]}") ;;
     bench) needed+=("${COMPARED[@]}") ;;
     pictures) needed+=("${PICTURES[@]}") ;;
     monitoring) needed+=("${MONITORING[@]}") ;;
@@ -150,7 +184,7 @@ main() {
     # The first call makes rustup fetch the toolchain that rust-toolchain.toml names.
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
     cargo --version >/dev/null || die "cargo cannot run the toolchain that rust-toolchain.toml names; its own words are above"
-    [[ ${1:-} == demo ]] || unpack_docker
+    [[ ${1:-} == build ]] || unpack_docker
 }
 
 main "$@"

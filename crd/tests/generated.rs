@@ -7,6 +7,7 @@ mod reference;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ipnet::Ipv4Net;
 use traffictrace_crd::TrafficTrace;
 use traffictrace_crd::yaml::{all_crds, crd_yaml};
 
@@ -106,4 +107,19 @@ fn check_fields(schema: &serde_json::Value, path: &str, undescribed: &mut Vec<St
         check_fields(field, &path, undescribed);
         check_fields(&field["items"], &format!("{path}[]"), undescribed);
     }
+}
+
+#[test]
+fn the_sample_of_outbound_traffic_has_all_of_ipv4_but_one_network() {
+    let path = repository().join("manifests/samples/processes.yaml");
+    let manifest: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let trace = TrafficTrace::from_manifest(&manifest).unwrap();
+    let mut networks: Vec<Ipv4Net> =
+        trace.spec.remote_cidrs.iter().filter_map(|network| network.parse().ok()).collect();
+    assert_eq!(networks.len() + 1, trace.spec.remote_cidrs.len(), "one network is of IPv6");
+    let inside: Ipv4Net = "10.0.0.0/8".parse().unwrap();
+    let overlaps = |network: &Ipv4Net| network.contains(&inside) || inside.contains(network);
+    assert!(!networks.iter().any(overlaps), "{networks:?}");
+    networks.push(inside);
+    assert_eq!(Ipv4Net::aggregate(&networks), ["0.0.0.0/0".parse().unwrap()]);
 }

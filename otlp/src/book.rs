@@ -16,13 +16,15 @@ const SERIES_OF_REQUEST: usize = 4000;
 /// late and change them.
 const KEPT: SignedDuration = SignedDuration::from_mins(15);
 
-/// The namespace and the name of a trace.
+/// The identity of a trace. A trace that is deleted and made anew under its name is another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TraceId {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Its UID.
+    pub uid: String,
 }
 
 /// The series of all traces that are exported.
@@ -40,13 +42,25 @@ pub struct Book {
 
 #[derive(Debug)]
 struct Entry {
-    uid: String,
     start: Timestamp,
     series: TraceSeries,
     /// Since when nothing more is to come.
     over: Option<Timestamp>,
     /// The receiver has taken the last values.
     told: bool,
+}
+
+impl TraceId {
+    fn has_name_of(&self, other: &Self) -> bool {
+        (&self.namespace, &self.name) == (&other.namespace, &other.name)
+    }
+}
+
+impl Entry {
+    /// The order of traces of the same name: those that are over come first.
+    fn turn(&self) -> (bool, Timestamp) {
+        (self.over.is_none(), self.start)
+    }
 }
 
 /// A request with all series of some traces.
@@ -70,17 +84,14 @@ impl Book {
     /// Takes in the numbers of a trace. Returns whether there was room for it.
     pub fn update(&mut self, snapshot: &Snapshot, now: Timestamp) -> bool {
         let id = snapshot.id();
-        // Another trace of the same name: its predecessor is gone.
-        if self.traces.get(&id).is_some_and(|entry| entry.uid != snapshot.uid) {
-            self.traces.remove(&id);
-        }
+        self.end_others_of_name(&id, now);
         let mut free = self.limits.all.saturating_sub(self.series());
         if !self.traces.contains_key(&id) {
             let series = TraceSeries::new(self.processes);
             let Some(left) = free.checked_sub(series.len()) else { return false };
             free = left;
-            let (uid, start) = (snapshot.uid.clone(), snapshot.start);
-            self.traces.insert(id.clone(), Entry { uid, start, series, over: None, told: false });
+            let start = snapshot.start;
+            self.traces.insert(id.clone(), Entry { start, series, over: None, told: false });
         }
         if let Some(entry) = self.traces.get_mut(&id) {
             let room = free.min(self.limits.trace.saturating_sub(entry.series.len()));
@@ -93,9 +104,18 @@ impl Book {
         true
     }
 
+    /// A name belongs to one trace at a time: the predecessors of this one are gone.
+    fn end_others_of_name(&mut self, id: &TraceId, now: Timestamp) {
+        let first = TraceId { uid: String::new(), ..id.clone() };
+        let of_name = self.traces.range_mut(first..).take_while(|(other, _)| other.has_name_of(id));
+        for (_, entry) in of_name.filter(|(other, _)| *other != id) {
+            entry.over.get_or_insert(now);
+        }
+    }
+
     /// Takes the end of a trace that was deleted. Its last values are still sent, once.
-    pub fn gone(&mut self, id: &TraceId, uid: &str, now: Timestamp) {
-        if let Some(entry) = self.traces.get_mut(id).filter(|entry| entry.uid == uid) {
+    pub fn gone(&mut self, id: &TraceId, now: Timestamp) {
+        if let Some(entry) = self.traces.get_mut(id) {
             entry.over.get_or_insert(now);
         }
     }
@@ -116,11 +136,25 @@ impl Book {
         self.traces.iter().filter(|(_, entry)| !entry.told)
     }
 
-    /// The requests that tell all series as they are now, each of whole traces.
+    /// The traces of the next round. The UID is in no series, so that a trace and its successor of the same name would give
+    /// two values to one series at one time: the successor waits until the last values of its predecessors are taken.
+    fn round(&self) -> impl Iterator<Item = (&TraceId, &Entry)> {
+        let mut round: Vec<(&TraceId, &Entry)> = Vec::new();
+        for (id, entry) in self.to_tell() {
+            match round.last_mut().filter(|(other, _)| other.has_name_of(id)) {
+                Some(known) if entry.turn() < known.1.turn() => *known = (id, entry),
+                Some(_) => {}
+                None => round.push((id, entry)),
+            }
+        }
+        round.into_iter()
+    }
+
+    /// The requests that tell the series as they are now, each of whole traces.
     #[must_use]
     pub fn batches(&self, resource: &Resource, now: Timestamp) -> Vec<Batch> {
         let mut batches: Vec<(Vec<request::TraceView<'_>>, usize)> = Vec::new();
-        for (id, entry) in self.to_tell() {
+        for (id, entry) in self.round() {
             let (count, view) =
                 (entry.series.len(), request::TraceView { id, start: entry.start, series: &entry.series });
             match batches.last_mut() {

@@ -135,6 +135,13 @@ impl ExportError {
             Self::Rejected { .. } => "rejected",
         }
     }
+
+    /// Reports whether the receiver refused this one request for good, such as one that is too large for it. Other requests
+    /// may still be taken, unlike those to a receiver that is away or overloaded.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { again: false, .. })
+    }
 }
 
 fn colon(message: &str) -> String {

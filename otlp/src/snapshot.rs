@@ -62,10 +62,10 @@ impl Snapshot {
         })
     }
 
-    /// The namespace and the name of the trace.
+    /// The identity of the trace.
     #[must_use]
     pub fn id(&self) -> TraceId {
-        TraceId { namespace: self.namespace.clone(), name: self.name.clone() }
+        TraceId { namespace: self.namespace.clone(), name: self.name.clone(), uid: self.uid.clone() }
     }
 
     /// The UID of the trace.

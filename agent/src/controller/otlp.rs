@@ -1,7 +1,7 @@
 //! The export of statuses as metrics, where the environment names a receiver of OTLP. It has a task of its own: a receiver
 //! that is slow or away holds up nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::tasks::Tasks;
 
 /// A trace that ended longer ago than that was exported by whoever ran then.
 const STALE: Duration = Duration::from_secs(15 * 60);
-/// The shortest time between two warnings.
+/// The shortest time between two warnings of a kind.
 const WARN_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// Export of the statuses as metrics by OTLP, where OTEL_EXPORTER_OTLP_ENDPOINT names a receiver
@@ -58,12 +58,12 @@ struct Waiting {
     news: BTreeMap<TraceId, News>,
 }
 
-/// What has become of the trace of a name.
+/// News of one trace.
 #[derive(Debug, Default)]
 struct News {
     snapshot: Option<Snapshot>,
-    /// The UID of a trace that was deleted.
-    gone: Option<String>,
+    /// The trace was deleted.
+    gone: bool,
 }
 
 impl OtlpArgs {
@@ -91,7 +91,7 @@ impl OtlpArgs {
         let news = OtlpNews::default();
         let exporter = Exporter {
             book: Book::new(settings.limits, settings.processes),
-            left_out: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             client,
             metrics: metrics.clone(),
             warnings: Warnings::default(),
@@ -108,8 +108,8 @@ impl OtlpNews {
         match change {
             Change::Complete => waiting.listed = true,
             Change::Gone(Key { namespace, name, uid }) => {
-                let id = TraceId { namespace: namespace.clone(), name: name.clone() };
-                waiting.news.entry(id).or_default().gone = Some(uid.clone());
+                let id = TraceId { namespace: namespace.clone(), name: name.clone(), uid: uid.clone() };
+                waiting.news.entry(id).or_default().gone = true;
             }
             Change::Apply(trace) => {
                 let Some(snapshot) = Snapshot::of(trace) else { return };
@@ -132,8 +132,8 @@ impl OtlpNews {
 /// The export.
 struct Exporter {
     book: Book,
-    /// The UIDs of traces for which there was no room.
-    left_out: BTreeMap<TraceId, String>,
+    /// The traces for which there was no room.
+    left_out: BTreeSet<TraceId>,
     client: Client,
     metrics: OtlpMetrics,
     warnings: Warnings,
@@ -152,82 +152,117 @@ impl Exporter {
 
     fn learn(&mut self, news: BTreeMap<TraceId, News>, now: Timestamp) {
         self.metrics.lost(self.book.forget_ended(now));
-        for (id, News { snapshot, gone }) in news {
+        // A trace comes before its successor of the same name, which would end it.
+        let (gone, there): (Vec<_>, Vec<_>) = news.into_iter().partition(|(_, news)| news.gone);
+        for (id, News { snapshot, gone }) in gone.into_iter().chain(there) {
             if let Some(snapshot) = snapshot {
                 if self.book.update(&snapshot, now) || snapshot.end().is_some() {
                     self.left_out.remove(&id);
                 } else {
-                    self.left_out.insert(id.clone(), snapshot.uid().to_owned());
+                    self.left_out.insert(id.clone());
                 }
             }
-            if let Some(uid) = gone {
-                self.book.gone(&id, &uid, now);
-                if self.left_out.get(&id) == Some(&uid) {
-                    self.left_out.remove(&id);
-                }
+            if gone {
+                self.book.gone(&id, now);
+                self.left_out.remove(&id);
             }
         }
         if !self.left_out.is_empty() {
             let count = self.left_out.len();
-            self.warnings.warn(&format!(
+            let text = format!(
                 "{count} traces are not exported by OTLP: there are as many series as --otlp-max-series allows"
-            ));
+            );
+            self.warnings.warn(Warning::LeftOut, &text);
         }
         self.metrics.set_state(self.book.series(), self.left_out.len());
     }
 
     async fn export(&mut self, now: Timestamp) {
+        let (mut taken, mut faults) = (0, 0);
         for Batch { request, traces, .. } in self.book.batches(self.client.resource(), now) {
             match self.client.send(request).await {
                 Ok(answer) => {
                     self.book.delivered(&traces);
                     if answer.rejected == 0 {
                         self.metrics.sent("ok");
-                        self.warnings.all_is_well(self.client.endpoint());
+                        taken += 1;
                     } else {
                         self.metrics.sent("rejected");
+                        faults += 1;
                         let (endpoint, rejected) = (self.client.endpoint(), answer.rejected);
                         let why = answer.message;
-                        self.warnings
-                            .warn(&format!("{endpoint} did not take {rejected} of the data points: {why}"));
+                        let text = format!("{endpoint} did not take {rejected} of the data points: {why}");
+                        self.warnings.warn(Warning::Rejected, &text);
                     }
                 }
                 Err(error) => {
                     self.metrics.sent(error.reason());
-                    self.warnings.warn(&format!("{error}; trying again with newer numbers"));
-                    // The other requests would wait in vain for the same receiver.
-                    return;
+                    faults += 1;
+                    let is_final = error.is_final();
+                    let kind = if is_final { Warning::Refused } else { Warning::Away };
+                    self.warnings.warn(kind, &format!("{error}; trying again with newer numbers"));
+                    if !is_final {
+                        // The other requests would wait in vain for the same receiver.
+                        return;
+                    }
                 }
             }
         }
+        if taken > 0 && faults == 0 {
+            self.warnings.all_is_well(self.client.endpoint());
+        }
     }
+}
+
+/// Kinds of warnings, each with pauses of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Warning {
+    /// There is no room for all traces.
+    LeftOut,
+    /// The receiver took a part of a request.
+    Rejected,
+    /// The receiver refused a request for good.
+    Refused,
+    /// The receiver is away, slow or overloaded.
+    Away,
 }
 
 /// Warnings with pauses, so that a receiver that is away does not fill the log.
 #[derive(Debug, Default)]
-struct Warnings {
-    last: Option<Instant>,
+struct Warnings(BTreeMap<Warning, Pause>);
+
+/// The pause after a warning.
+#[derive(Debug)]
+struct Pause {
+    last: Instant,
+    /// The number of warnings that were not logged since.
     since: u64,
 }
 
 impl Warnings {
-    fn warn(&mut self, text: &str) {
-        if self.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
-            self.since += 1;
-            return;
-        }
-        match std::mem::take(&mut self.since) {
+    fn warn(&mut self, kind: Warning, text: &str) {
+        let since = match self.0.get_mut(&kind) {
+            Some(pause) if pause.last.elapsed() < WARN_EVERY => {
+                pause.since += 1;
+                return;
+            }
+            Some(pause) => pause.since,
+            None => 0,
+        };
+        match since {
             0 => tracing::warn!("{text}"),
-            since => tracing::warn!("{text} ({since} more warnings since the last one)"),
+            since => tracing::warn!("{text} ({since} more such warnings since the last one)"),
         }
-        self.last = Some(Instant::now());
+        self.0.insert(kind, Pause { last: Instant::now(), since: 0 });
     }
 
+    /// Logs the end of a time in which requests were not taken, and ends the pauses of its warnings.
     fn all_is_well(&mut self, endpoint: &str) {
-        if self.last.take().is_some() {
+        let was_away = self.0.remove(&Warning::Away).is_some();
+        let had_refused = self.0.remove(&Warning::Refused).is_some();
+        if was_away || had_refused {
             tracing::info!("{endpoint} takes metrics again");
         }
-        self.since = 0;
     }
 }
 

@@ -139,19 +139,29 @@ tolerations:
 {{- end -}}
 {{- end }}
 
-{{/* The environment variables of OpenTelemetry. Nothing without an endpoint. Takes the values of `otlp`. */}}
+{{/* The arguments of the controller for the export. Nothing without an endpoint. Takes the values of `otlp`, of which any
+may be missing: `helm upgrade --reuse-values` does not add those that the release's former chart did not have. */}}
+{{- define "traffictrace.otlpArguments" -}}
+{{- if .endpoint }}
+- --otlp-max-series={{ int (default 20000 .maxSeries) }}
+- --otlp-max-series-of-trace={{ int (default 1000 .maxSeriesOfTrace) }}
+- --otlp-processes={{ ne (toString .processes) "false" }}
+{{- end }}
+{{- end -}}
+
+{{/* The environment variables of OpenTelemetry, from the same values. */}}
 {{- define "traffictrace.otlpEnvironment" -}}
 {{- if .endpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ .endpoint | quote }}
 - name: OTEL_EXPORTER_OTLP_PROTOCOL
-  value: {{ .protocol | quote }}
+  value: {{ .protocol | default "http/protobuf" | quote }}
 - name: OTEL_EXPORTER_OTLP_COMPRESSION
-  value: {{ .compression | quote }}
+  value: {{ .compression | default "gzip" | quote }}
 - name: OTEL_EXPORTER_OTLP_TIMEOUT
-  value: {{ mul 1000 .timeoutSeconds | quote }}
+  value: {{ mul 1000 (default 10 .timeoutSeconds) | quote }}
 - name: OTEL_METRIC_EXPORT_INTERVAL
-  value: {{ mul 1000 .intervalSeconds | quote }}
+  value: {{ mul 1000 (default 60 .intervalSeconds) | quote }}
 {{- with .headersFrom }}
 - name: OTEL_EXPORTER_OTLP_HEADERS
   valueFrom:

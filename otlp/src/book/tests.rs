@@ -155,7 +155,7 @@ fn series_are_bounded_and_the_rest_has_what_finds_no_room() {
 #[test]
 fn last_values_are_told_once_and_again_when_late_reports_change_them() {
     let mut book = Book::new(Limits::default(), true);
-    let id = TraceId { namespace: "shop".into(), name: "web".into() };
+    let id = TraceId { namespace: "shop".into(), name: "web".into(), uid: "uid-web".into() };
     let over = |rx| Snapshot::of(&trace("web", Vec::new(), [rx, 0], Phase::Completed)).unwrap();
     let (begin, mut now) = (now(), now());
     book.update(&over(5), now);
@@ -173,12 +173,37 @@ fn last_values_are_told_once_and_again_when_late_reports_change_them() {
     // A trace that is deleted while it runs.
     book.update(&running("web", Vec::new(), [1, 0]), now);
     book.delivered(std::slice::from_ref(&id));
-    book.gone(&id, "another", now);
+    book.gone(&TraceId { uid: "another".into(), ..id.clone() }, now);
     book.delivered(std::slice::from_ref(&id));
     assert_eq!(book.traces(), 1);
-    book.gone(&id, "uid-web", now);
+    book.gone(&id, now);
     book.delivered(std::slice::from_ref(&id));
     assert_eq!(book.traces(), 0);
+}
+
+#[test]
+fn a_trace_that_is_made_anew_waits_until_its_predecessor_is_told() {
+    let made = |uid: &str, rx| {
+        let mut trace = trace("web", Vec::new(), [rx, 0], Phase::Running);
+        trace.metadata.uid = Some(uid.into());
+        Snapshot::of(&trace).unwrap()
+    };
+    // The order of the UIDs is not that of the traces.
+    let (old, new) = (made("f", 5), made("a", 3));
+    let mut book = Book::new(Limits::default(), true);
+    book.update(&old, now());
+    book.gone(&old.id(), now());
+    book.update(&new, now());
+    let told = |book: &Book| sum(&series(book), POD, "receive");
+    assert_eq!((told(&book), book.traces()), (5, 2));
+    book.delivered(&[old.id()]);
+    assert_eq!((told(&book), book.traces()), (3, 1));
+    // The end of the predecessor was not seen.
+    book.update(&made("c", 9), now());
+    assert_eq!(told(&book), 3);
+    book.delivered(&[new.id()]);
+    assert_eq!(told(&book), 9);
+    assert_eq!(book.forget_ended(now() + SignedDuration::from_mins(16)), 0);
 }
 
 #[test]

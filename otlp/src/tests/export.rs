@@ -103,7 +103,7 @@ async fn refusals_say_why() {
         let error = export(&trace(), &settings(&url, &[])).await.unwrap_err();
         let ExportError::Refused { status, message: told, again, .. } = &error else { panic!("{error}") };
         assert!(status.starts_with(&code.to_string()), "{status}");
-        assert_eq!((told.as_str(), *again), (message, is_later));
+        assert_eq!((told.as_str(), *again, error.is_final()), (message, is_later, !is_later));
         assert!(
             error.to_string().starts_with(&format!("{url}/v1/metrics refused the metrics: {code}")),
             "{error}"
