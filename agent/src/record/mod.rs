@@ -148,7 +148,7 @@ impl Recording {
         Printer::new(move |snapshot, _| {
             let line = json::line(&snapshot)?;
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            // At once: nothing is kept back that would be lost with this process.
+            // Each line is flushed at once, so that a killed process loses none that it has written.
             out.write_all(line.as_bytes())?;
             out.flush()?;
             self.written.lines.fetch_add(1, Ordering::Relaxed);
