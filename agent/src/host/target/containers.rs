@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::selected;
+use traffictrace_crd::human;
+
+use super::{selected, shown};
 use crate::{
     cgroups::{CgroupError, CgroupFolder, CgroupRoot},
     engine::{CgroupKind, Engine, SessionId, SessionSpec},
@@ -109,7 +111,7 @@ impl ContainersTarget {
         match found {
             Ok(container) => {
                 let heading =
-                    format!("container {}, cgroup /{}", described(container), container.path.path.display());
+                    format!("container {}, cgroup {}", described(container), shown(&container.path.path));
                 self.identity = Some((Identity::of(container), heading));
                 Ok(())
             }
@@ -297,7 +299,7 @@ fn outside(path: &Path) -> String {
     }
     let names = path.iter().rev().filter_map(|name| name.to_str());
     let unit = names.into_iter().find(|name| name.ends_with(".service") || name.ends_with(".scope"));
-    unit.map_or_else(|| format!("/{}", path.display()), str::to_owned)
+    unit.map_or_else(|| shown(path), |unit| human::printable(unit).into_owned())
 }
 
 #[cfg(test)]
@@ -320,6 +322,8 @@ mod tests {
             ("user.slice/user-0.slice/session-3.scope", "session-3.scope"),
             ("tt-node1/system/kubelet", "/tt-node1/system/kubelet"),
             ("", "/"),
+            ("a/\u{1b}[2J", "/a/?[2J"),
+            ("a/\u{1b}[2J.service", "?[2J.service"),
         ] {
             assert_eq!(outside(Path::new(path)), name, "{path}");
         }
