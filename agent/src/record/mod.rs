@@ -4,7 +4,6 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -76,17 +75,17 @@ fn listed(text: &str) -> Result<usize, String> {
 /// Records until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
 pub(crate) async fn run(args: RecordArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
-    let mut stopped = pin!(interruption()?);
+    let mut stopped = interruption()?;
     let filter = args.filter.read(&args.protocol)?;
     // Before anything is traced.
     let recording = Recording::create(&args.output, args.overwrite)?;
-    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, stopped.as_mut()).await? else {
+    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {
         return Ok(());
     };
     eprintln!("Recording {}. Ctrl-C ends.", traced.subject);
     let plan = Plan { interval: args.interval, count: None, duration: args.duration, listed: args.top };
     let written = recording.written();
-    traced.each_interval(&plan, recording.printer(), stopped).await.map_err(|error| match error {
+    traced.each_interval(&plan, recording.printer(), &mut stopped).await.map_err(|error| match error {
         HostError::Output(source) => {
             HostError::Recording { action: "write", path: args.output.clone(), source }
         }

@@ -3,7 +3,6 @@
 use std::{
     io,
     path::PathBuf,
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -131,9 +130,9 @@ pub(crate) async fn run(args: ReportArgs) -> Result<(), ReportCommandError> {
 
 /// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
 async fn trace(args: &ReportArgs) -> Result<Vec<Snapshot>, HostError> {
-    let mut stopped = pin!(interruption()?);
+    let mut stopped = interruption()?;
     let filter = args.filter.read(&args.protocol)?;
-    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, stopped.as_mut()).await? else {
+    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {
         return Ok(Vec::new());
     };
     eprintln!("Tracing {} for {} s. Ctrl-C ends.", traced.subject, args.duration.as_secs_f64());
@@ -146,7 +145,7 @@ async fn trace(args: &ReportArgs) -> Result<Vec<Snapshot>, HostError> {
         }
     });
     let plan = Plan { interval: INTERVAL, count: None, duration: Some(args.duration), listed: LISTED };
-    traced.each_interval(&plan, printer, stopped).await?;
+    traced.each_interval(&plan, printer, &mut stopped).await?;
     Ok(std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
