@@ -7,14 +7,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::spawn_blocking;
-use traffictrace_view::live::{self, Settings, Update};
+use tokio::{sync::mpsc, task::spawn_blocking};
+use traffictrace_view::{
+    Snapshot,
+    live::{self, Settings, Update},
+};
 
 use super::{args::TopArgs, print};
 use crate::host::{HostError, Recording};
 
 /// Longest time between two snapshots on the screen, at the pace of the recording.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// The snapshots of a recording as they are read.
+type Read = mpsc::Receiver<Result<Snapshot, HostError>>;
 
 /// Shows the recording.
 pub(super) async fn run(
@@ -23,16 +29,27 @@ pub(super) async fn run(
     has_screen: bool,
     mut stopped: impl Future<Output = ()> + Unpin,
 ) -> Result<(), HostError> {
-    let recording = Recording::open(file)?;
+    let mut recording = read(Recording::open(file)?);
     if has_screen {
-        return show(args, recording).await;
+        // What is no recording is told in plain words, not on a screen.
+        let first = tokio::select! {
+            first = recording.recv() => first.transpose()?,
+            () = &mut stopped => None,
+        };
+        return match first {
+            Some(first) => show(args, first, recording).await,
+            None => Ok(()),
+        };
     }
     let mut printer = print::printer(args);
-    for (at, snapshot) in recording.enumerate() {
-        if args.count.is_some_and(|count| at as u64 >= count) {
-            break;
-        }
-        printer.start(snapshot?);
+    let mut printed = 0;
+    while args.count.is_none_or(|count| printed < count) {
+        let snapshot = tokio::select! {
+            snapshot = recording.recv() => snapshot.transpose()?,
+            () = &mut stopped => None,
+        };
+        let Some(snapshot) = snapshot else { break };
+        printer.start(snapshot);
         let wants_more = tokio::select! {
             finished = printer.finish() => finished.map_err(HostError::Output)?,
             () = &mut stopped => false,
@@ -40,19 +57,33 @@ pub(super) async fn run(
         if !wants_more {
             break;
         }
+        printed += 1;
     }
     Ok(())
 }
 
-async fn show(args: &TopArgs, mut recording: Recording) -> Result<(), HostError> {
-    // What is no recording is told in plain words, not on a screen.
-    let Some(first) = recording.next().transpose()? else { return Ok(()) };
+/// Reads a recording in a thread of its own, because a pipe may have nothing to read for any time. The thread ends with the
+/// recording, when nothing is taken any more, or with this process.
+fn read(recording: Recording) -> Read {
+    let (snapshots, read) = mpsc::channel(1);
+    thread::spawn(move || {
+        for snapshot in recording {
+            if snapshots.blocking_send(snapshot).is_err() {
+                return;
+            }
+        }
+    });
+    read
+}
+
+async fn show(args: &TopArgs, first: Snapshot, mut recording: Read) -> Result<(), HostError> {
     let settings = Settings { is_replay: true, ..args.screen(first.subject.clone()) };
     let speed = args.speed;
     let (updates, source) = channel();
     // The thread ends with the screen, which takes no more then, or with this process.
     thread::spawn(move || {
-        let snapshots = std::iter::once(Ok(first)).chain(recording);
+        let rest = std::iter::from_fn(|| recording.blocking_recv());
+        let snapshots = std::iter::once(Ok(first)).chain(rest);
         play(snapshots, speed, &updates);
     });
     let screen = spawn_blocking(move || live::run(settings, &source));
@@ -61,11 +92,7 @@ async fn show(args: &TopArgs, mut recording: Recording) -> Result<(), HostError>
 }
 
 /// Sends the screen each snapshot when its time has come.
-fn play(
-    snapshots: impl Iterator<Item = Result<traffictrace_view::Snapshot, HostError>>,
-    speed: f64,
-    updates: &Sender<Update>,
-) {
+fn play(snapshots: impl Iterator<Item = Result<Snapshot, HostError>>, speed: f64, updates: &Sender<Update>) {
     let mut before = None;
     for snapshot in snapshots {
         let update = match snapshot {
