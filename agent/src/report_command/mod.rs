@@ -167,7 +167,7 @@ fn keep(kept: &mut Vec<Snapshot>, snapshot: Snapshot) {
 
 /// The command line of this process, as a shell would read it.
 fn command_line() -> String {
-    let words = std::env::args().skip(1).map(|word| quoted(&word));
+    let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
     std::iter::once("traffictrace".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
