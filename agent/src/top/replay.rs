@@ -1,7 +1,7 @@
 //! A recording, on the live screen at the pace at which it was made, or printed at once.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc::{Sender, channel},
     thread,
     time::Duration,
@@ -29,7 +29,7 @@ pub(super) async fn run(
     has_screen: bool,
     mut stopped: impl Future<Output = ()> + Unpin,
 ) -> Result<(), HostError> {
-    let mut recording = read(Recording::open(file)?);
+    let mut recording = read(file.to_owned());
     if has_screen {
         // What is no recording is told in plain words, not on a screen.
         let first = tokio::select! {
@@ -62,11 +62,15 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Reads a recording in a thread of its own, because a pipe may have nothing to read for any time. The thread ends with the
+/// Opens and reads a recording in a thread of its own, because a pipe may have no writer, or nothing to read, for any time. The thread ends with the
 /// recording, when nothing is taken any more, or with this process.
-fn read(recording: Recording) -> Read {
+fn read(file: PathBuf) -> Read {
     let (snapshots, read) = mpsc::channel(1);
     thread::spawn(move || {
+        let recording = match Recording::open(&file) {
+            Ok(recording) => recording,
+            Err(error) => return drop(snapshots.blocking_send(Err(error))),
+        };
         for snapshot in recording {
             if snapshots.blocking_send(snapshot).is_err() {
                 return;
@@ -110,4 +114,39 @@ fn play(snapshots: impl Iterator<Item = Result<Snapshot, HostError>>, speed: f64
         }
     }
     let _ = updates.send(Update::End("End of the recording.".to_owned()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, future::ready};
+
+    use clap::Parser;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: TopArgs,
+    }
+
+    #[tokio::test]
+    async fn an_idle_pipe_does_not_keep_a_signal_from_ending_the_replay() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        for has_writer in [false, true] {
+            let writer = has_writer.then(|| File::options().read(true).write(true).open(&pipe).unwrap());
+            for has_screen in [false, true] {
+                let cli = Cli::parse_from(["top".into(), "--from".into(), pipe.clone().into_os_string()]);
+                run(&cli.args, &pipe, has_screen, ready(())).await.unwrap();
+            }
+            drop(writer);
+        }
+        let missing = folder.path().join("missing");
+        let cli = Cli::parse_from(["top".into(), "--from".into(), missing.clone().into_os_string()]);
+        let error = run(&cli.args, &missing, false, std::future::pending()).await.unwrap_err().to_string();
+        assert!(error.contains("missing"), "{error}");
+    }
 }
