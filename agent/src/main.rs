@@ -29,9 +29,10 @@ mod testing;
 mod tls;
 mod top;
 
-use std::process::ExitCode;
+use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 
 /// Find out what uses the network: which pod, which process, talking to whom.
 #[derive(Debug, Parser)]
@@ -54,9 +55,8 @@ enum Command {
     Controller(controller::ControllerArgs),
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let result: Result<(), Box<dyn std::error::Error>> = match Cli::parse().command {
+async fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
         Command::Agent(args) => node::run(args).await.map_err(Into::into),
         Command::Top(args) => top::run(args).await.map_err(Into::into),
         Command::Record(args) => record::run(args).await.map_err(Into::into),
@@ -66,7 +66,21 @@ async fn main() -> ExitCode {
         Command::Check(args) => check::run(&args).map_err(Into::into),
         Command::Controller(args) => controller::run(args).await.map_err(Into::into),
         Command::Crd(args) => crd_command::run(&args).map_err(Into::into),
+    }
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("traffictrace: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
     };
+    let result = runtime.block_on(run(command));
+    // A thread that still waits, as for a reader of the output, does not keep the process from ending.
+    runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,8 +1,8 @@
 //! A trace's spec in words, and as the command line that asks for the same again.
 
 use kube::{ResourceExt as _, core::Selector};
-use shlex::Quoter;
 use traffictrace_crd::{DirectionFilter, GroupBy, HttpSpec, TrafficTrace, TrafficTraceSpec};
+use traffictrace_view::shell;
 
 use crate::{
     run::{INTERVAL, TOP_FLOWS, TTL},
@@ -129,17 +129,8 @@ pub(crate) fn command(trace: &TrafficTrace) -> Option<String> {
             words.push(flag.to_owned());
         }
     }
-    let quoted: Option<Vec<String>> = words.iter().map(|word| quoted(word)).collect();
+    let quoted: Option<Vec<String>> = words.iter().map(|word| shell::quoted(word)).collect();
     Some(quoted?.join(" "))
-}
-
-/// A word for a shell. Nothing for a text that no command line can have.
-fn quoted(word: &str) -> Option<String> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,=".contains(&byte);
-    if !word.is_empty() && !word.starts_with('=') && word.bytes().all(is_plain) {
-        return Some(word.to_owned());
-    }
-    Quoter::new().quote(word).ok().map(|word| word.into_owned())
 }
 
 fn protocols(spec: &TrafficTraceSpec) -> Vec<String> {

@@ -8,6 +8,9 @@ use std::{
 
 use tempfile::{Builder, NamedTempFile};
 
+/// Most links that are followed, which is Linux's limit.
+const MAX_LINKS: usize = 40;
+
 /// Makes sure, before any work is done, that a file can be written.
 ///
 /// # Errors
@@ -24,25 +27,39 @@ pub fn check(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    beside(&target(path)).map(drop)
+    beside(&target(path)?).map(drop)
 }
 
-/// Writes a file whole. A link stays one, and the file that it leads to is written.
+/// Writes a file whole. A link stays one, and the file that it leads to is written. A file that is replaced keeps its
+/// permissions.
 ///
 /// # Errors
 ///
 /// When it cannot be written; a file of that name is as it was then.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = target(path);
+    let path = target(path)?;
     let mut file = beside(&path)?;
+    // Before the first byte, which may be for the owner's eyes alone.
+    #[cfg(unix)]
+    match fs::metadata(&path) {
+        Ok(before) => file.as_file().set_permissions(before.permissions())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     file.write_all(bytes)?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(())
 }
 
-/// The file itself, where the name is that of a link to it.
-fn target(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+/// The file itself, where the name is that of a link to it. The file may be missing.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = fs::read_link(&target) else { return Ok(target) };
+        target = target.parent().unwrap_or(Path::new("")).join(next);
+    }
+    // The system says what is wrong with so many.
+    fs::canonicalize(path)
 }
 
 /// A temporary file in the folder of `path`, which is removed when it is dropped.
@@ -87,5 +104,32 @@ mod tests {
         assert_eq!(fs::read_to_string(&there).unwrap(), "after");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+
+        // What it leads to may be missing.
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        std::os::unix::fs::symlink("second", &first).unwrap();
+        std::os::unix::fs::symlink("new", &second).unwrap();
+        check(&first).unwrap();
+        write(&first, b"new").unwrap();
+        assert!([&first, &second].iter().all(|link| fs::symlink_metadata(link).unwrap().is_symlink()));
+        assert_eq!(fs::read_to_string(folder.path().join("new")).unwrap(), "new");
+
+        fs::remove_file(&second).unwrap();
+        std::os::unix::fs::symlink("first", &second).unwrap();
+        assert!(check(&first).is_err() && write(&first, b"").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_permissions() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("private.html");
+        fs::write(&path, "before").unwrap();
+        for mode in [0o600, 0o664] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            write(&path, b"after").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+        }
     }
 }

@@ -18,6 +18,7 @@ pub mod pairs;
 pub mod replay;
 pub mod report;
 pub mod rows;
+pub mod shell;
 pub mod snapshot;
 pub mod sort;
 #[cfg(test)]

@@ -12,7 +12,12 @@ mod table;
 mod target;
 mod traced;
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use self::{
     args::{EngineArgs, TargetArgs, duration, interval, some_time},
@@ -26,11 +31,27 @@ pub(crate) use self::{
     traced::{Plan, Traced},
 };
 
-/// Begins to catch Ctrl-C and SIGTERM; the returned future ends with the first of them.
-pub(crate) fn interruption() -> Result<impl Future<Output = ()>, HostError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(HostError::Signal)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(HostError::Signal)?;
-    Ok(async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    })
+/// Ctrl-C and SIGTERM. The future ends with the first of them, and can be awaited again for the next.
+#[derive(Debug)]
+pub(crate) struct Interruption {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Future for Interruption {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match (self.interrupt.poll_recv(cx), self.terminate.poll_recv(cx)) {
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    }
+}
+
+/// Begins to catch Ctrl-C and SIGTERM.
+pub(crate) fn interruption() -> Result<Interruption, HostError> {
+    let interrupt = signal(SignalKind::interrupt()).map_err(HostError::Signal)?;
+    let terminate = signal(SignalKind::terminate()).map_err(HostError::Signal)?;
+    Ok(Interruption { interrupt, terminate })
 }

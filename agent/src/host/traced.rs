@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until};
 use traffictrace_view::{Snapshot, snapshot::State};
 
-use super::{EngineArgs, HostError, Printer, Target, TargetArgs, snapshot};
+use super::{EngineArgs, HostError, Interruption, Printer, Target, TargetArgs, snapshot};
 use crate::{
     engine::{Engine, SessionId, SessionSpec},
     flows::{Filter, GroupBy},
@@ -95,12 +95,13 @@ impl Traced {
     }
 
     /// Prints a snapshot each interval and a last one when `stopped` comes, the plan is over or nothing is left to trace;
-    /// then ends the trace and returns the last snapshot.
+    /// then ends the trace and returns the last snapshot. The last one waits for a reader of the output that has stopped; when
+    /// `stopped` comes again, nothing waits any more.
     pub(crate) async fn each_interval(
         &mut self,
         plan: &Plan,
         mut printer: Printer,
-        mut stopped: impl Future<Output = ()> + Unpin,
+        stopped: &mut Interruption,
     ) -> Result<Option<Snapshot>, HostError> {
         let (mut printed, mut due) = (0, Instant::now() + plan.interval);
         let end = plan.duration.map(|duration| Instant::now() + duration);
@@ -111,7 +112,7 @@ impl Traced {
             let wake = end.map_or(wake, |end| end.min(wake));
             let mut last = tokio::select! {
                 biased;
-                () = &mut stopped => true,
+                () = &mut *stopped => true,
                 waited = self.wait(wake) => waited.map(|()| false)?,
             };
             last |= end.is_some_and(|end| Instant::now() >= end);
@@ -124,9 +125,11 @@ impl Traced {
             }
             // The last document waits for the one before; others are left out while the reader is slow.
             let wants_more = loop {
-                match timeout(TICK, printer.finish()).await {
-                    Ok(result) => break result.map_err(HostError::Output)?,
-                    Err(_) => self.engine.tick(),
+                tokio::select! {
+                    biased;
+                    finished = printer.finish() => break finished.map_err(HostError::Output)?,
+                    () = &mut *stopped, if last => break false,
+                    () = sleep(TICK) => self.engine.tick(),
                 }
             };
             if !wants_more {
@@ -144,7 +147,11 @@ impl Traced {
                 printer.start(snapshot);
             }
             if last {
-                printer.finish().await.map_err(HostError::Output)?;
+                tokio::select! {
+                    biased;
+                    finished = printer.finish() => finished.map_err(HostError::Output).map(drop)?,
+                    () = &mut *stopped => {}
+                }
                 break;
             }
             // After a stall, what was missed is not made up for with a burst of tables.

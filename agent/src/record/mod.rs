@@ -1,10 +1,9 @@
 //! `traffictrace record`: the numbers of every interval in a file, to look at later.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -76,17 +75,17 @@ fn listed(text: &str) -> Result<usize, String> {
 /// Records until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
 pub(crate) async fn run(args: RecordArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
-    let mut stopped = pin!(interruption()?);
+    let mut stopped = interruption()?;
     let filter = args.filter.read(&args.protocol)?;
-    // Before anything is traced.
+    // Before anything is traced, so that a file that cannot be written is known at once.
     let recording = Recording::create(&args.output, args.overwrite)?;
-    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, stopped.as_mut()).await? else {
+    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {
         return Ok(());
     };
     eprintln!("Recording {}. Ctrl-C ends.", traced.subject);
     let plan = Plan { interval: args.interval, count: None, duration: args.duration, listed: args.top };
     let written = recording.written();
-    traced.each_interval(&plan, recording.printer(), stopped).await.map_err(|error| match error {
+    traced.each_interval(&plan, recording.printer(), &mut stopped).await.map_err(|error| match error {
         HostError::Output(source) => {
             HostError::Recording { action: "write", path: args.output.clone(), source }
         }
@@ -131,7 +130,7 @@ impl Recording {
         let out: Box<dyn Write + Send> = if path == Path::new("-") {
             Box::new(io::stdout())
         } else {
-            Box::new(create(path, overwrite).map_err(|source| match source.kind() {
+            Box::new(Output::open(path, overwrite).map_err(|source| match source.kind() {
                 io::ErrorKind::AlreadyExists => HostError::RecordingExists(path.to_owned()),
                 _ => HostError::Recording { action: "create", path: path.to_owned(), source },
             })?)
@@ -148,7 +147,7 @@ impl Recording {
         Printer::new(move |snapshot, _| {
             let line = json::line(&snapshot)?;
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            // At once: nothing is kept back that would be lost with this process.
+            // Each line is flushed at once, so that a killed process loses none that it has written.
             out.write_all(line.as_bytes())?;
             out.flush()?;
             self.written.lines.fetch_add(1, Ordering::Relaxed);
@@ -158,19 +157,58 @@ impl Recording {
     }
 }
 
-fn create(path: &Path, overwrite: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    if overwrite {
-        options.create(true).truncate(true).open(path)
-    } else {
-        options.create_new(true).open(path)
+/// A file that is as it was before until the first line is written: what was there is still there if the trace does not
+/// begin, and a file that is new is removed then.
+struct Output {
+    file: File,
+    path: PathBuf,
+    is_new: bool,
+    has_lines: bool,
+}
+
+impl Output {
+    fn open(path: &Path, overwrite: bool) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        let (file, is_new) = match options.clone().create_new(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && overwrite => {
+                (options.create(true).truncate(false).open(path)?, false)
+            }
+            created => (created?, true),
+        };
+        Ok(Self { file, path: path.to_owned(), is_new, has_lines: false })
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A pipe or a device has no length.
+        if !self.has_lines && self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.has_lines = true;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if self.is_new
+            && !self.has_lines
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            eprintln!("cannot remove {}, which is empty: {error}", self.path.display());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::BufReader};
+    use std::io::BufReader;
 
     use traffictrace_view::{Snapshot, replay};
 
@@ -195,9 +233,27 @@ mod tests {
 
         let refused = Recording::create(&path, false).err().unwrap().to_string();
         assert!(refused.contains("a.jsonl") && refused.contains("--overwrite"), "{refused}");
-        Recording::create(&path, true).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"");
         let refused = Recording::create(&folder.path().join("none/b"), true).err().unwrap().to_string();
         assert!(refused.contains("none/b"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_as_before_until_the_first_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        // A trace that does not begin leaves no empty file, which the next attempt would not replace.
+        drop(Recording::create(&path, false).unwrap());
+        assert!(!path.exists());
+
+        let before = "a longer recording than the next one\n".repeat(1000);
+        fs::write(&path, &before).unwrap();
+        drop(Recording::create(&path, true).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+
+        let mut printer = Recording::create(&path, true).unwrap().printer();
+        printer.start(Snapshot::default());
+        assert!(printer.finish().await.unwrap());
+        drop(printer);
+        assert_eq!(fs::read_to_string(&path).unwrap(), json::line(&Snapshot::default()).unwrap());
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     io,
     path::PathBuf,
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,6 +13,7 @@ use traffictrace_profile::file;
 use traffictrace_view::{
     Snapshot,
     report::{self, Report, ReportError},
+    shell,
 };
 
 use crate::{
@@ -131,9 +131,9 @@ pub(crate) async fn run(args: ReportArgs) -> Result<(), ReportCommandError> {
 
 /// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
 async fn trace(args: &ReportArgs) -> Result<Vec<Snapshot>, HostError> {
-    let mut stopped = pin!(interruption()?);
+    let mut stopped = interruption()?;
     let filter = args.filter.read(&args.protocol)?;
-    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, stopped.as_mut()).await? else {
+    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {
         return Ok(Vec::new());
     };
     eprintln!("Tracing {} for {} s. Ctrl-C ends.", traced.subject, args.duration.as_secs_f64());
@@ -146,7 +146,7 @@ async fn trace(args: &ReportArgs) -> Result<Vec<Snapshot>, HostError> {
         }
     });
     let plan = Plan { interval: INTERVAL, count: None, duration: Some(args.duration), listed: LISTED };
-    traced.each_interval(&plan, printer, stopped).await?;
+    traced.each_interval(&plan, printer, &mut stopped).await?;
     Ok(std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
@@ -168,16 +168,8 @@ fn keep(kept: &mut Vec<Snapshot>, snapshot: Snapshot) {
 
 /// The command line of this process, as a shell would read it.
 fn command_line() -> String {
-    let words = std::env::args().skip(1).map(|word| quoted(&word));
+    let words = std::env::args_os().skip(1).filter_map(|word| shell::quoted(&word.to_string_lossy()));
     std::iter::once("traffictrace".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -213,12 +205,5 @@ mod tests {
             let error = read(line).unwrap_err();
             assert!(error.contains(part), "{line}: {error}");
         }
-    }
-
-    #[test]
-    fn the_command_can_be_typed_again() {
-        assert_eq!(quoted("--cgroup=/a.slice/b@1.service"), "--cgroup=/a.slice/b@1.service");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quoted(""), "''");
     }
 }

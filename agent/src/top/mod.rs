@@ -19,22 +19,22 @@ use crate::{
 /// was counted. On a terminal it shows the live screen, unless plain output is asked for.
 pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
-    let mut stopped = std::pin::pin!(interruption()?);
+    let mut stopped = interruption()?;
     let has_screen = args.wants_screen() && live::is_possible();
     if let Some(file) = &args.from {
-        return replay::run(&args, file, has_screen, stopped).await;
+        return replay::run(&args, file, has_screen, &mut stopped).await;
     }
     let filter = args.filter.read(&args.protocol)?;
-    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, stopped.as_mut()).await? else {
+    let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {
         return Ok(());
     };
     if has_screen {
-        return screen::run(&args, &mut traced, stopped).await;
+        return screen::run(&args, &mut traced, &mut stopped).await;
     }
     eprintln!("Tracing {}. Ctrl-C ends.", traced.subject);
     let plan =
         Plan { interval: args.interval(), count: args.count, duration: args.duration, listed: args.listed() };
-    let last = traced.each_interval(&plan, print::printer(&args), stopped).await?;
+    let last = traced.each_interval(&plan, print::printer(&args), &mut stopped).await?;
     // CSV has no line for what is in no flow.
     if args.output == Output::Csv
         && let Some(last) = last

@@ -1,20 +1,26 @@
 //! A recording, on the live screen at the pace at which it was made, or printed at once.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc::{Sender, channel},
     thread,
     time::Duration,
 };
 
-use tokio::task::spawn_blocking;
-use traffictrace_view::live::{self, Settings, Update};
+use tokio::{sync::mpsc, task::spawn_blocking};
+use traffictrace_view::{
+    Snapshot,
+    live::{self, Settings, Update},
+};
 
 use super::{args::TopArgs, print};
 use crate::host::{HostError, Recording};
 
 /// Longest time between two snapshots on the screen, at the pace of the recording.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// The snapshots of a recording as they are read.
+type Read = mpsc::Receiver<Result<Snapshot, HostError>>;
 
 /// Shows the recording.
 pub(super) async fn run(
@@ -23,16 +29,27 @@ pub(super) async fn run(
     has_screen: bool,
     mut stopped: impl Future<Output = ()> + Unpin,
 ) -> Result<(), HostError> {
-    let recording = Recording::open(file)?;
+    let mut recording = read(file.to_owned());
     if has_screen {
-        return show(args, recording).await;
+        // What is no recording is told in plain words, not on a screen.
+        let first = tokio::select! {
+            first = recording.recv() => first.transpose()?,
+            () = &mut stopped => None,
+        };
+        return match first {
+            Some(first) => show(args, first, recording).await,
+            None => Ok(()),
+        };
     }
     let mut printer = print::printer(args);
-    for (at, snapshot) in recording.enumerate() {
-        if args.count.is_some_and(|count| at as u64 >= count) {
-            break;
-        }
-        printer.start(snapshot?);
+    let mut printed = 0;
+    while args.count.is_none_or(|count| printed < count) {
+        let snapshot = tokio::select! {
+            snapshot = recording.recv() => snapshot.transpose()?,
+            () = &mut stopped => None,
+        };
+        let Some(snapshot) = snapshot else { break };
+        printer.start(snapshot);
         let wants_more = tokio::select! {
             finished = printer.finish() => finished.map_err(HostError::Output)?,
             () = &mut stopped => false,
@@ -40,19 +57,37 @@ pub(super) async fn run(
         if !wants_more {
             break;
         }
+        printed += 1;
     }
     Ok(())
 }
 
-async fn show(args: &TopArgs, mut recording: Recording) -> Result<(), HostError> {
-    // What is no recording is told in plain words, not on a screen.
-    let Some(first) = recording.next().transpose()? else { return Ok(()) };
+/// Opens and reads a recording in a thread of its own, because a pipe may have no writer, or nothing to read, for any time. The thread ends with the
+/// recording, when nothing is taken any more, or with this process.
+fn read(file: PathBuf) -> Read {
+    let (snapshots, read) = mpsc::channel(1);
+    thread::spawn(move || {
+        let recording = match Recording::open(&file) {
+            Ok(recording) => recording,
+            Err(error) => return drop(snapshots.blocking_send(Err(error))),
+        };
+        for snapshot in recording {
+            if snapshots.blocking_send(snapshot).is_err() {
+                return;
+            }
+        }
+    });
+    read
+}
+
+async fn show(args: &TopArgs, first: Snapshot, mut recording: Read) -> Result<(), HostError> {
     let settings = Settings { is_replay: true, ..args.screen(first.subject.clone()) };
     let speed = args.speed;
     let (updates, source) = channel();
     // The thread ends with the screen, which takes no more then, or with this process.
     thread::spawn(move || {
-        let snapshots = std::iter::once(Ok(first)).chain(recording);
+        let rest = std::iter::from_fn(|| recording.blocking_recv());
+        let snapshots = std::iter::once(Ok(first)).chain(rest);
         play(snapshots, speed, &updates);
     });
     let screen = spawn_blocking(move || live::run(settings, &source));
@@ -61,11 +96,7 @@ async fn show(args: &TopArgs, mut recording: Recording) -> Result<(), HostError>
 }
 
 /// Sends the screen each snapshot when its time has come.
-fn play(
-    snapshots: impl Iterator<Item = Result<traffictrace_view::Snapshot, HostError>>,
-    speed: f64,
-    updates: &Sender<Update>,
-) {
+fn play(snapshots: impl Iterator<Item = Result<Snapshot, HostError>>, speed: f64, updates: &Sender<Update>) {
     let mut before = None;
     for snapshot in snapshots {
         let update = match snapshot {
@@ -83,4 +114,39 @@ fn play(
         }
     }
     let _ = updates.send(Update::End("End of the recording.".to_owned()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, future::ready};
+
+    use clap::Parser;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: TopArgs,
+    }
+
+    #[tokio::test]
+    async fn an_idle_pipe_does_not_keep_a_signal_from_ending_the_replay() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        for has_writer in [false, true] {
+            let writer = has_writer.then(|| File::options().read(true).write(true).open(&pipe).unwrap());
+            for has_screen in [false, true] {
+                let cli = Cli::parse_from(["top".into(), "--from".into(), pipe.clone().into_os_string()]);
+                run(&cli.args, &pipe, has_screen, ready(())).await.unwrap();
+            }
+            drop(writer);
+        }
+        let missing = folder.path().join("missing");
+        let cli = Cli::parse_from(["top".into(), "--from".into(), missing.clone().into_os_string()]);
+        let error = run(&cli.args, &missing, false, std::future::pending()).await.unwrap_err().to_string();
+        assert!(error.contains("missing"), "{error}");
+    }
 }

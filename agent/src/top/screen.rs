@@ -29,12 +29,18 @@ pub(super) async fn run(
     let (updates, source) = channel();
     let settings = args.screen(traced.subject.clone());
     let mut screen: Screen = spawn_blocking(move || live::run(settings, &source));
-    if let Some(exit) = follow(args, traced, &updates, &mut screen, stopped).await? {
+    let followed = follow(args, traced, &updates, &mut screen, stopped).await;
+    if let Ok(Some(exit)) = followed {
         return ended(exit);
+    }
+    if let Err(error) = &followed {
+        let _ = updates.send(Update::End(format!("{error}.")));
     }
     drop(updates);
     traced.stop();
-    ended(screen.await.map_err(|error| HostError::Output(std::io::Error::other(error)))?)
+    // The screen gives the terminal back, also before an error is printed there.
+    let exit = screen.await.map_err(|error| HostError::Output(std::io::Error::other(error)))?;
+    followed.and_then(|_| ended(exit))
 }
 
 /// Sends the screen each interval's numbers. Returns how the screen has ended, or nothing when the trace has.

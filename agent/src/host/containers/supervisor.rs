@@ -53,10 +53,11 @@ pub(super) fn ask(root: &CgroupRoot, container: &ContainerPath) -> Answer {
             Some(parent) if parent > 0 => pid = parent,
             _ => break,
         }
-        let is_inside = || root.of_pid(pid).is_ok_and(|cgroup| cgroup.starts_with(&container.path));
+        // Unless it is known to be outside, a process may be one of the container's own that poses as a supervisor.
+        let is_outside = || root.of_pid(pid).is_ok_and(|cgroup| !cgroup.starts_with(&container.path));
         let command = command_of(pid);
         if let Some(supervisor) = Supervisor::of(&command)
-            && !is_inside()
+            && is_outside()
             && let Some(names) = supervisor.names(pid, &container.name.id)
         {
             return Answer::Named(names);

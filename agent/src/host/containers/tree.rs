@@ -86,6 +86,8 @@ pub(crate) struct ContainerTree {
     containers: BTreeMap<PathBuf, Container>,
     /// Whether a part of the tree is not watched.
     is_blind: bool,
+    /// Whether the user was told so.
+    was_told: bool,
     scanned: Instant,
     /// Moment until which the time that events have taken is used up.
     paid: Instant,
@@ -120,6 +122,7 @@ impl ContainerTree {
             watched: HashMap::new(),
             containers: BTreeMap::new(),
             is_blind: false,
+            was_told: false,
             scanned: now,
             paid: now,
         };
@@ -288,7 +291,9 @@ impl ContainerTree {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                if !self.is_blind {
+                self.is_blind = true;
+                // Each scan tries again, and there may be a live screen by then.
+                if !std::mem::replace(&mut self.was_told, true) {
                     tracing::warn!(
                         "cannot watch {} ({error}): new containers are seen within {} s only; raise the sysctl \
                          fs.inotify.max_user_watches",
@@ -296,7 +301,6 @@ impl ContainerTree {
                         SCAN_INTERVAL.as_secs()
                     );
                 }
-                self.is_blind = true;
             }
         }
     }

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::selected;
+use traffictrace_crd::human;
+
+use super::{selected, shown};
 use crate::{
     cgroups::{CgroupError, CgroupFolder, CgroupRoot},
     engine::{CgroupKind, Engine, SessionId, SessionSpec},
@@ -52,6 +54,14 @@ impl Identity {
             None => Self::Id(container.path.name.id.clone()),
         }
     }
+
+    /// Whether a container is the one that is meant. A name can come later than the id, which stays valid then.
+    fn is_of(&self, container: &Container) -> bool {
+        match self {
+            Self::Names(names) => container.names.as_ref() == Some(names),
+            Self::Id(id) => container.path.name.id == *id,
+        }
+    }
 }
 
 /// Containers that are traced.
@@ -86,16 +96,22 @@ impl ContainersTarget {
         Ok(target)
     }
 
-    /// Finds the container that is meant. One that is waited for may be absent.
+    /// Finds the container that is meant, or the names of one that was found by its id. One that is waited for may be absent.
     fn identify(&mut self) -> Result<(), HostError> {
         let Wanted::Named { pattern, wait } = &self.wanted else { return Ok(()) };
-        if self.identity.is_some() {
-            return Ok(());
-        }
-        match pattern.find(self.tree.containers(), self.root.path()) {
+        let found = match &self.identity {
+            Some((Identity::Names(_), _)) => return Ok(()),
+            Some((id, _)) => {
+                let named = |container: &&Container| container.names.is_some() && id.is_of(container);
+                let Some(container) = self.tree.containers().find(named) else { return Ok(()) };
+                Ok(container)
+            }
+            None => pattern.find(self.tree.containers(), self.root.path()),
+        };
+        match found {
             Ok(container) => {
                 let heading =
-                    format!("container {}, cgroup /{}", described(container), container.path.path.display());
+                    format!("container {}, cgroup {}", described(container), shown(&container.path.path));
                 self.identity = Some((Identity::of(container), heading));
                 Ok(())
             }
@@ -158,14 +174,7 @@ impl ContainersTarget {
     ) -> Result<Option<String>, HostError> {
         self.tree.refresh();
         self.identify()?;
-        let wanted: BTreeMap<u64, PathBuf> = match &self.wanted {
-            Wanted::Host => [(self.root.id_of(Path::new(""))?, PathBuf::new())].into(),
-            Wanted::All => self.running(|_| true),
-            Wanted::Named { .. } => match &self.identity {
-                Some((identity, _)) => self.running(|container| Identity::of(container) == *identity),
-                None => BTreeMap::new(),
-            },
-        };
+        let wanted = self.wanted()?;
         let is_same = wanted.len() == self.open.len() && wanted.keys().all(|id| self.open.contains_key(id));
         if !is_same {
             self.select(wanted)?;
@@ -180,6 +189,18 @@ impl ContainersTarget {
         }
         self.remember_names();
         Ok(self.gone())
+    }
+
+    /// The folders that are to be selected now, by the id of their cgroups.
+    fn wanted(&self) -> Result<BTreeMap<u64, PathBuf>, HostError> {
+        Ok(match &self.wanted {
+            Wanted::Host => [(self.root.id_of(Path::new(""))?, PathBuf::new())].into(),
+            Wanted::All => self.running(|_| true),
+            Wanted::Named { .. } => match &self.identity {
+                Some((identity, _)) => self.running(|container| identity.is_of(container)),
+                None => BTreeMap::new(),
+            },
+        })
     }
 
     fn running(&self, is_wanted: impl Fn(&Container) -> bool) -> BTreeMap<u64, PathBuf> {
@@ -278,11 +299,16 @@ fn outside(path: &Path) -> String {
     }
     let names = path.iter().rev().filter_map(|name| name.to_str());
     let unit = names.into_iter().find(|name| name.ends_with(".service") || name.ends_with(".scope"));
-    unit.map_or_else(|| format!("/{}", path.display()), str::to_owned)
+    unit.map_or_else(|| shown(path), |unit| human::printable(unit).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        os::unix::process::CommandExt as _,
+        process::{Command, Stdio},
+    };
+
     use tokio::time::timeout;
 
     use super::*;
@@ -296,6 +322,8 @@ mod tests {
             ("user.slice/user-0.slice/session-3.scope", "session-3.scope"),
             ("tt-node1/system/kubelet", "/tt-node1/system/kubelet"),
             ("", "/"),
+            ("a/\u{1b}[2J", "/a/?[2J"),
+            ("a/\u{1b}[2J.service", "?[2J.service"),
         ] {
             assert_eq!(outside(Path::new(path)), name, "{path}");
         }
@@ -316,5 +344,40 @@ mod tests {
         timeout(Duration::from_secs(5), target.changed()).await.unwrap().unwrap();
         target.remember_names();
         assert_eq!(target.names_of(id, || None), Some(named("abababababab")));
+    }
+
+    /// A container that is created before it runs is found by its id, and its supervisor, which names it, comes later.
+    #[tokio::test]
+    async fn a_container_that_is_meant_by_its_id_stays_selected_when_its_name_comes() {
+        let Some(root) = writable_cgroups() else { return };
+        let cgroup = TestCgroup::new(&root);
+        let id = "ab".repeat(32);
+        let path = cgroup.make(&id);
+        let cgroup_id = root.id_of(&path).unwrap();
+        let pattern = id.parse().unwrap();
+        let wanted = Wanted::Named { pattern, wait: Some(Wait(None)) };
+        let mut target = ContainersTarget::find(root.clone(), wanted).unwrap();
+        let selected = BTreeMap::from([(cgroup_id, path.clone())]);
+        assert_eq!(target.wanted().unwrap(), selected);
+
+        // A shell under the name of Podman's supervisor. Its child, the container's process, ends with its input.
+        let procs = root.path().join(&path).join("cgroup.procs");
+        let mut supervisor = Command::new("sh")
+            .arg0("conmon")
+            .args(["-c", r#"sh -c 'echo 0 > "$0" && cat' "$0" <&0 & wait"#])
+            .arg(&procs)
+            .args(["-n", "web"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !target.heading().contains("web") {
+            timeout(Duration::from_secs(5), target.changed()).await.expect("no name comes").unwrap();
+            target.identify().unwrap();
+            assert_eq!(target.wanted().unwrap(), selected);
+        }
+        assert_eq!(target.identity.as_ref().unwrap().0, Identity::Names(named("web")));
+        drop(supervisor.stdin.take());
+        supervisor.wait().unwrap();
     }
 }

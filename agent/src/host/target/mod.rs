@@ -59,9 +59,9 @@ impl Target {
             let folder = root.open(path)?;
             let heading = match container_of(folder.path()) {
                 Some(container) if container.path == folder.path() => {
-                    format!("{container}, cgroup /{}", folder.path().display())
+                    format!("{}, cgroup {}", human::printable(&container.to_string()), shown(folder.path()))
                 }
-                _ => format!("cgroup /{}", folder.path().display()),
+                _ => format!("cgroup {}", shown(folder.path())),
             };
             return Ok(Self::Cgroup { root, folder, heading });
         };
@@ -74,13 +74,14 @@ impl Target {
         match container_of(&path) {
             Some(container) => {
                 let folder = root.open(&container.path)?;
+                let container = human::printable(&container.to_string()).into_owned();
                 let heading = format!("{container}, which process {pid} ({name}) is in");
                 Ok(Self::Cgroup { root, folder, heading })
             }
             None => {
                 let heading = format!(
-                    "process {pid} ({name}) and its descendants: it is in no container (cgroup /{})",
-                    path.display()
+                    "process {pid} ({name}) and its descendants: it is in no container (cgroup {})",
+                    shown(&path)
                 );
                 Ok(Self::Process(ProcessTarget::new(root, pid, true, heading)))
             }
@@ -173,7 +174,7 @@ impl Target {
                 let path = folder.path();
                 let current = match root.open(path) {
                     Err(CgroupError::NoSuchCgroup { .. }) => {
-                        return Ok(Some(format!("cgroup /{}", path.display())));
+                        return Ok(Some(format!("cgroup {}", shown(path))));
                     }
                     current => current?,
                 };
@@ -199,6 +200,11 @@ impl Target {
             Self::Cgroup { .. } | Self::Process(_) => None,
         }
     }
+}
+
+/// A cgroup's path for people. Whoever made the cgroup has chosen its name.
+fn shown(path: &Path) -> String {
+    human::printable(&format!("/{}", path.display())).into_owned()
 }
 
 /// The cgroup of a folder, as a session selects it.
