@@ -57,7 +57,7 @@ screen() {
 
 # Succeeds once the screen has rates of a whole interval, and a history of a few intervals.
 screen_is_full() {
-    screen | grep -q pg_dumpall && [[ $(screen | grep -Eo '[▁▂▃▄▅▆▇█]{5}' | head -c 1) ]]
+    screen | LC_ALL=C.UTF-8 grep -Eq '[▁▂▃▄▅▆▇█]{20}' && screen | grep -q '2/2 nodes'
 }
 
 live_screen() {

@@ -66,6 +66,8 @@ impl Choice {
         };
         let (main, more) = place.split_at(place.len().min(1));
         let node: &[Column] = if self.has_nodes { &[Node] } else { &[] };
+        // The node takes room that few readers want to give, so the column comes last unless details are asked for.
+        let (node, last_node) = if self.is_wide { (node, &[][..]) } else { (&[][..], node) };
         let (basic, details): (Vec<Column>, Vec<Column>) = match self.view {
             View::Process => ([&[Open], main].concat(), [&[Peer, Retransmits], more, node, &[Rtt]].concat()),
             View::Pod => (vec![Open, Processes], [node, &[Retransmits]].concat()),
@@ -79,7 +81,7 @@ impl Choice {
             [first, main, &details, &[numbers[2]], &others, &[Open], bars, &[Failures]].concat()
         } else {
             let (bar, sparkline) = bars.split_at(1);
-            [first, &[numbers[2]], &basic, bar, &details, sparkline, &others, &[Failures]].concat()
+            [first, &[numbers[2]], &basic, bar, &details, sparkline, &others, last_node, &[Failures]].concat()
         }
     }
 
