@@ -90,6 +90,6 @@ fn of_a_container_by_its_id() -> Result<()> {
     command.args(["http", "--container", "0123deadbeef"]);
     let ended = Process::start(&mut command)?.wait(LIMIT)?;
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.stderr.contains("no container's id begins with \"0123deadbeef\""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no container is named 0123deadbeef"), "{}", ended.stderr);
     Ok(())
 }
