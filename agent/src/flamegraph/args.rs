@@ -5,27 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgGroup, Args};
 use traffictrace_profile::{By, Output};
 
-use crate::host::{EngineArgs, FilterArgs, TargetArgs, some_time};
-
-/// Options that say what is traced and how; none of them goes with --from.
-const TRACING: [&str; 16] = [
-    "cgroup",
-    "container",
-    "wait",
-    "pid",
-    "all",
-    "host",
-    "only_pid",
-    "cgroup_root",
-    "duration",
-    "every_call",
-    "kernel",
-    "max_flows",
-    "hook_tier",
-    "protocol",
-    "port",
-    "remote_cidr",
-];
+use crate::host::{EngineArgs, TRACING, TargetArgs, TrafficArgs, some_time};
 
 /// Draw which code of a container, cgroup or process sends and receives its bytes.
 ///
@@ -44,7 +24,7 @@ pub(crate) struct FlamegraphArgs {
 
     /// Trace nothing, and show these profiles together: files that were written as .pb.gz, or what
     /// `kubectl get traffictraceprofiles -o json` (or yaml) prints; `-` is standard input.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = TRACING, conflicts_with = "direction")]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = TRACING, conflicts_with_all = ["duration", "every_call", "kernel"])]
     pub(super) from: Vec<PathBuf>,
 
     /// Write to this file, whose name says the format: .svg, a picture for every browser that searches and zooms; .folded,
@@ -72,13 +52,9 @@ pub(crate) struct FlamegraphArgs {
     #[command(flatten)]
     pub(super) engine: EngineArgs,
 
-    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
-    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = FilterArgs::HEADING)]
-    pub(super) protocol: Vec<String>,
-
     // Last: its heading would be that of what follows, too.
     #[command(flatten)]
-    pub(super) filter: FilterArgs,
+    pub(super) filter: TrafficArgs,
 }
 
 #[cfg(test)]

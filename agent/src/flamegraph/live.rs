@@ -30,7 +30,7 @@ pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Option<Graph>, Flameg
         return Err(FlamegraphError::OtherProcessIds);
     }
     let mut stopped: Pin<&mut _> = pin!(interruption()?);
-    let filter = args.filter.read(&args.protocol)?;
+    let filter = args.filter.read()?;
     let mut target = Target::find(&args.target)?;
     let session = SESSION.to_owned();
     let mut engine = args.engine.engine(target.root().to_owned());

@@ -10,6 +10,24 @@ use crate::{
     kernel::TierChoice,
 };
 
+/// Options that say what is traced and how, of every command that traces. None of them goes with a file in place of a trace.
+pub(crate) const TRACING: [&str; 14] = [
+    "cgroup",
+    "container",
+    "wait",
+    "pid",
+    "all",
+    "host",
+    "only_pid",
+    "cgroup_root",
+    "max_flows",
+    "hook_tier",
+    "protocol",
+    "port",
+    "remote_cidr",
+    "direction",
+];
+
 /// What is traced.
 #[derive(Debug, Clone, Args)]
 #[command(group = ArgGroup::new("target").required(true).args(["container", "all", "host", "cgroup", "pid"]))]

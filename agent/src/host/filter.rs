@@ -32,9 +32,28 @@ pub(crate) struct FilterArgs {
     direction: Option<String>,
 }
 
+/// The filters of a command that counts all protocols.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = FilterArgs::HEADING)]
+pub(crate) struct TrafficArgs {
+    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
+    protocol: Vec<String>,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl TrafficArgs {
+    /// Reads the filters, as [`FilterArgs::read`] does.
+    pub(crate) fn read(&self) -> Result<Filter, HostError> {
+        self.filter.read(&self.protocol)
+    }
+}
+
 impl FilterArgs {
     /// Heading of these options in the help.
-    pub(crate) const HEADING: &'static str = "Filters, applied in the kernel";
+    const HEADING: &'static str = "Filters, applied in the kernel";
 
     /// Reads the filters as the API server reads those of a TrafficTrace. No protocols means all.
     pub(crate) fn read(&self, protocols: &[String]) -> Result<Filter, HostError> {

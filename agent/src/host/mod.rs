@@ -20,10 +20,10 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use self::{
-    args::{EngineArgs, TargetArgs, duration, interval, some_time},
+    args::{EngineArgs, TRACING, TargetArgs, duration, interval, some_time},
     containers::Names,
     error::HostError,
-    filter::FilterArgs,
+    filter::{FilterArgs, TrafficArgs},
     printer::Printer,
     recording::Recording,
     table::table,

@@ -17,7 +17,7 @@ use traffictrace_view::json;
 
 use crate::{
     host::{
-        EngineArgs, FilterArgs, HostError, Plan, Printer, TargetArgs, Traced, interruption, interval,
+        EngineArgs, HostError, Plan, Printer, TargetArgs, Traced, TrafficArgs, interruption, interval,
         some_time,
     },
     logging,
@@ -56,13 +56,9 @@ pub(crate) struct RecordArgs {
     #[command(flatten)]
     engine: EngineArgs,
 
-    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
-    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = FilterArgs::HEADING)]
-    protocol: Vec<String>,
-
     // Last: its heading would be that of what follows, too.
     #[command(flatten)]
-    filter: FilterArgs,
+    filter: TrafficArgs,
 }
 
 fn listed(text: &str) -> Result<usize, String> {
@@ -76,7 +72,7 @@ fn listed(text: &str) -> Result<usize, String> {
 pub(crate) async fn run(args: RecordArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
     let mut stopped = interruption()?;
-    let filter = args.filter.read(&args.protocol)?;
+    let filter = args.filter.read()?;
     // Before anything is traced, so that a file that cannot be written is known at once.
     let recording = Recording::create(&args.output, args.overwrite)?;
     let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {

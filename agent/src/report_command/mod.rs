@@ -18,8 +18,8 @@ use traffictrace_view::{
 
 use crate::{
     host::{
-        EngineArgs, FilterArgs, HostError, Plan, Printer, Recording, TargetArgs, Traced, interruption,
-        some_time,
+        EngineArgs, HostError, Plan, Printer, Recording, TRACING, TargetArgs, Traced, TrafficArgs,
+        interruption, some_time,
     },
     logging,
 };
@@ -28,24 +28,6 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Most flows that are taken for the page, which has room for some hundred rows.
 const LISTED: usize = 5000;
-
-/// Options that say what is traced and how; none of them goes with a recording.
-const TRACING: [&str; 14] = [
-    "cgroup",
-    "container",
-    "wait",
-    "pid",
-    "all",
-    "host",
-    "only_pid",
-    "cgroup_root",
-    "duration",
-    "max_flows",
-    "hook_tier",
-    "protocol",
-    "port",
-    "remote_cidr",
-];
 
 /// Make one HTML page of a recording, or of a trace: who talks to whom, totals over time, tables that sort and filter. It
 /// opens without a network and can be sent to anybody.
@@ -56,7 +38,7 @@ const TRACING: [&str; 14] = [
 )]
 pub(crate) struct ReportArgs {
     /// A recording of `traffictrace record`, or of `traffictrace top -o json`; `-` is standard input.
-    #[arg(value_name = "RECORDING", conflicts_with_all = TRACING, conflicts_with = "direction")]
+    #[arg(value_name = "RECORDING", conflicts_with_all = TRACING, conflicts_with_all = ["duration"])]
     recording: Option<PathBuf>,
 
     #[command(flatten)]
@@ -77,13 +59,9 @@ pub(crate) struct ReportArgs {
     #[command(flatten)]
     engine: EngineArgs,
 
-    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
-    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = FilterArgs::HEADING)]
-    protocol: Vec<String>,
-
     // Last: its heading would be that of what follows, too.
     #[command(flatten)]
-    filter: FilterArgs,
+    filter: TrafficArgs,
 }
 
 /// Why there is no report.
@@ -132,7 +110,7 @@ pub(crate) async fn run(args: ReportArgs) -> Result<(), ReportCommandError> {
 /// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
 async fn trace(args: &ReportArgs) -> Result<Vec<Snapshot>, HostError> {
     let mut stopped = interruption()?;
-    let filter = args.filter.read(&args.protocol)?;
+    let filter = args.filter.read()?;
     let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {
         return Ok(Vec::new());
     };

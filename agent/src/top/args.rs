@@ -5,26 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgGroup, Args, ValueEnum};
 use traffictrace_view::{args::ViewArgs, live, text};
 
-use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval, some_time};
-
-/// Options that say what is traced and how; none of them goes with --from.
-const TRACING: [&str; 15] = [
-    "cgroup",
-    "container",
-    "wait",
-    "pid",
-    "all",
-    "host",
-    "only_pid",
-    "cgroup_root",
-    "interval",
-    "duration",
-    "max_flows",
-    "hook_tier",
-    "protocol",
-    "port",
-    "remote_cidr",
-];
+use crate::host::{EngineArgs, TRACING, TargetArgs, TrafficArgs, interval, some_time};
 
 /// Show who uses the network in containers, a cgroup, a process or on the whole host, or what a recording has of it.
 #[derive(Debug, Clone, Args)]
@@ -38,7 +19,7 @@ pub(crate) struct TopArgs {
 
     /// Trace nothing, and show this recording of `traffictrace record`, or of `traffictrace top -o json`; `-` is standard
     /// input. The live screen shows it at the pace at which it was made, other output at once.
-    #[arg(long, value_name = "FILE", conflicts_with_all = TRACING, conflicts_with = "direction")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = TRACING, conflicts_with_all = ["interval", "duration"])]
     pub(super) from: Option<PathBuf>,
 
     /// With --from: how many times as fast as it was made the live screen shows the recording, such as 10 or 0.5.
@@ -73,13 +54,9 @@ pub(crate) struct TopArgs {
     #[command(flatten)]
     view: ViewArgs,
 
-    /// Only these protocols: TCP, UDP, ICMP (ICMPv6 too).
-    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', help_heading = FilterArgs::HEADING)]
-    pub(super) protocol: Vec<String>,
-
     // Last: its heading would be that of what follows, too.
     #[command(flatten)]
-    pub(super) filter: FilterArgs,
+    pub(super) filter: TrafficArgs,
 }
 
 /// How to print.

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
     if let Some(file) = &args.from {
         return replay::run(&args, file, has_screen, &mut stopped).await;
     }
-    let filter = args.filter.read(&args.protocol)?;
+    let filter = args.filter.read()?;
     let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {
         return Ok(());
     };
