@@ -1,6 +1,6 @@
-//! Connections whose two ends are both in a trace.
+//! Pairs of flows that are the two ends of one connection, both traced.
 //!
-//! Each end is a flow of its own. Shown apart they look like twice the traffic, so views of connections show them as one row.
+//! Each end is a flow. Shown separately they look like twice the traffic, so views of connections show both as one row.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -8,22 +8,22 @@ use traffictrace_crd::flow::{Direction, Protocol};
 
 use crate::snapshot::Flow;
 
-/// One row of a view of connections, by the places of its flows.
+/// One row of a view of connections. The numbers are indexes of flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The flow, or the end that opened the connection.
+    /// The flow or, of two ends, the one that opened the connection.
     pub first: usize,
-    /// The other end, if it is in the trace too.
+    /// The other end, if it is traced too.
     pub other: Option<usize>,
 }
 
-/// The two ends of a connection. Where both ports are known, the order says nothing; where flows of several client ports are
-/// one, the client's end comes first.
+/// The two ends of a connection, as a key that both flows share. If both ports are known, the ends are sorted; if flows of
+/// several client ports are folded into one, the client's end comes first.
 #[derive(PartialEq, Eq, Hash)]
 struct Ends<'a> {
     protocol: Protocol,
     ends: [(IpAddr, Option<u16>); 2],
-    /// Loopback addresses mean something else in each pod.
+    /// The pod, if the addresses are loopback addresses, which each pod has for itself.
     pod: Option<(Option<&'a str>, Option<&'a str>)>,
 }
 
@@ -43,8 +43,8 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// The rows of a view of connections, in the order of the flows. Ends are paired where exactly one flow is the one end and one
-/// is the other; where several processes share an end, all flows stay apart.
+/// Returns the rows of a view of connections, in the order of the flows. Two flows are paired if no third flow has the same
+/// ends; if several processes share an end, all flows stay separate.
 #[must_use]
 pub fn pairs(flows: &[Flow]) -> Vec<Pair> {
     let mut by_ends: HashMap<Ends<'_>, Vec<usize>> = HashMap::new();
@@ -69,14 +69,15 @@ pub fn pairs(flows: &[Flow]) -> Vec<Pair> {
                 let (first, other) = if is_client { (place, other) } else { (other, place) };
                 pairs.push(Pair { first, other: Some(other) });
             }
-            // Its row stands where the other end is.
+            // The row of this flow is at its other end.
             Some(_) => {}
         }
     }
     pairs
 }
 
-/// Whether the local end of each is the remote end of the other, and not both claim to have opened the connection.
+/// Returns true if the local end of each flow is the remote end of the other, and not both claim to have opened the
+/// connection.
 fn are_opposite(a: &Flow, b: &Flow) -> bool {
     let is_mirrored = a.local_address == b.remote_address
         && a.local_port == b.remote_port

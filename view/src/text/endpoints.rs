@@ -1,4 +1,4 @@
-//! The tables of endpoints of HTTP, and of functions.
+//! The tables of HTTP endpoints and of functions.
 
 use std::cmp::Reverse;
 
@@ -13,11 +13,11 @@ use crate::{
     units,
 };
 
-/// Longest title of an endpoint and longest name of a function, in terminal columns; of a longer one the middle is left out.
+/// Maximum width of an endpoint's title and of a function's name; the middle of a longer one is cut out.
 const TITLE: usize = 72;
 
-/// The table of the endpoints, the first `most` in the order of a column, and what is in no row. `wide`: with everything that is
-/// known. The rows and what is in no row add up to the total.
+/// Returns the table of the first `most` endpoints, sorted by a column, and the sums of the others. `wide` adds all columns that
+/// have values. The rows add up to the total.
 #[must_use]
 pub fn endpoints(http: &Http, order: Column, most: usize, wide: bool, headers: bool) -> String {
     let mut columns = vec![("ENDPOINT", true), ("SIDE", true), ("PROCESS", true), ("POD", true)];
@@ -76,7 +76,7 @@ fn row(endpoint: &Endpoint, wide: bool) -> Vec<String> {
     cells
 }
 
-/// A row that is no endpoint.
+/// Makes a row of sums.
 fn sums(name: &str, sums: &Endpoint, errors: u64, wide: bool) -> Vec<String> {
     let none = |number: usize| vec![names::NONE.to_owned(); number];
     let mut cells = vec![name.to_owned()];
@@ -102,7 +102,7 @@ fn add(sum: &mut Endpoint, more: &Endpoint) {
     }
 }
 
-/// The requests by class: `2xx 18,231, 5xx 31`.
+/// Formats the number of requests by class: `2xx 18,231, 5xx 31`.
 fn classes(endpoint: &Endpoint) -> String {
     let mut told: Vec<String> = endpoint
         .by_class
@@ -120,7 +120,7 @@ fn classes(endpoint: &Endpoint) -> String {
     if told.is_empty() { names::NONE.to_owned() } else { told.join(", ") }
 }
 
-/// The table of the functions with the most bytes, at most so many.
+/// Returns the table of the functions with the most bytes, at most `most` of them.
 #[must_use]
 pub fn functions(functions: &Functions, most: usize) -> String {
     let columns = [
