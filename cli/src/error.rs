@@ -1,4 +1,4 @@
-//! Errors, in the words that kubectl has for them.
+//! Errors, worded as kubectl words them.
 
 use std::{error::Error as _, io};
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 use traffictrace_crd::human::printable;
 use traffictrace_view::live::LiveError;
 
-/// An error that ends the plugin with exit status 1. Its text is the whole line on standard error.
+/// An error that ends the plugin with exit status 1. Its text is printed on standard error as it is.
 #[derive(Debug, Error)]
 pub(crate) enum CliError {
     /// The API server refused a request.
@@ -25,7 +25,7 @@ pub(crate) enum CliError {
         url: String,
     },
 
-    /// No answer came.
+    /// The API server did not respond.
     #[error("Unable to connect to the server at {url}: {cause}")]
     Unreachable {
         /// Address of the API server.
@@ -34,24 +34,24 @@ pub(crate) enum CliError {
         cause: String,
     },
 
-    /// No cluster to talk to is configured, or the configuration cannot be used.
+    /// No cluster is configured, or the configuration cannot be used.
     #[error("error: {0}")]
     Config(String),
 
-    /// An argument that only the cluster or the whole command line shows to be wrong.
+    /// An argument is wrong, which only the cluster or the other arguments could show.
     #[error("error: {0}")]
     Usage(String),
 
-    /// The trace could not be done.
+    /// The trace could not run, or the command could not finish.
     #[error("error: {0}")]
     Failed(String),
 
-    /// An answer of the API server that cannot be understood.
+    /// The response of the API server cannot be parsed.
     #[error("error: the server at {url} gave an answer that cannot be read: {cause}")]
     Answer {
         /// Address of the API server.
         url: String,
-        /// What is wrong with the answer.
+        /// The error in the response.
         cause: String,
     },
 
@@ -59,12 +59,12 @@ pub(crate) enum CliError {
     #[error("error: {0}")]
     Screen(#[source] LiveError),
 
-    /// Output could not be written.
+    /// The output could not be written.
     #[error("error: cannot write: {0}")]
     Output(#[from] io::Error),
 }
 
-/// The words of kubectl for a refusal of the API server.
+/// Words a refusal of the API server as kubectl does.
 fn refusal(status: &Status) -> String {
     let details = status.details.as_ref();
     let causes = details.map_or(&[][..], |details| &details.causes);
@@ -79,7 +79,7 @@ fn refusal(status: &Status) -> String {
                 _ => format!("{subject}\n* {}", causes.join("\n* ")),
             }
         }
-        // An answer without a reason comes from a proxy, or from a path that does not exist.
+        // A response without a reason comes from a proxy, or from a path that does not exist.
         ("" | "Failed to parse error data", _) => {
             format!("Error from server: {} ({})", printable(&status.message), status.code)
         }
@@ -95,7 +95,7 @@ fn cause(cause: &StatusCause) -> String {
 }
 
 impl CliError {
-    /// The error of a request to the API server at `url`.
+    /// Converts the error of a request to the API server at `url`.
     pub(crate) fn of(error: kube::Error, url: &str) -> Self {
         let url = url.to_owned();
         match error {
@@ -108,12 +108,12 @@ impl CliError {
     }
 }
 
-/// Whether the API server does not know the kind of object, in contrast to the object.
+/// Returns true if the API server does not know the resource type, in contrast to an object that does not exist.
 pub(crate) fn is_unknown_resource(status: &Status) -> bool {
     status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
 }
 
-/// The innermost error, which says most: `Connection refused`, not `service error`.
+/// Returns the innermost error, which says most: `Connection refused` instead of `service error`.
 pub(crate) fn root_cause(error: &kube::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -1,4 +1,4 @@
-//! The functions that move the bytes of a trace with stacks. Their profiles are large, so they are read beside the watch, rarely.
+//! The functions that move the bytes of a trace with stacks. Profiles are large, so they are read rarely, beside the watch.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use traffictrace_view::{Snapshot, snapshot::Function};
 
 use crate::{cluster::Cluster, error::CliError, profiles};
 
-/// Shortest time between two readings: nodes write a profile once a minute at most.
+/// Minimum time between two reads: nodes write a profile at most once a minute.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The functions of a trace, as far as its profiles were read.
+/// The functions of a trace, from the profiles read so far.
 pub(super) struct Functions {
-    /// Nothing where nobody wants functions.
+    /// `None` if the output does not show functions.
     cluster: Option<Cluster>,
     known: Vec<Function>,
-    /// Sums of the stacks at the last reading.
+    /// Sums of the stacks at the last read.
     read: StackTotals,
     next: Option<Instant>,
     reading: Option<JoinHandle<Result<Vec<Function>, CliError>>>,
@@ -33,7 +33,7 @@ impl Functions {
         }
     }
 
-    /// Begins to read the profiles, if they have changed and were not read for a while.
+    /// Starts reading the profiles if they have changed and the last read is long enough ago.
     pub(super) fn look(&mut self, trace: &TrafficTrace, now: Instant) {
         let Some(cluster) = self.cluster.clone() else { return };
         let stacks = trace.status.as_ref().and_then(|status| status.stacks.as_ref());
@@ -50,8 +50,8 @@ impl Functions {
         }));
     }
 
-    /// Waits until profiles were read. Whoever may not read them, or cannot just now, goes without. Nothing is lost when this is
-    /// not awaited to its end.
+    /// Waits until the profiles are read. If the user may not read them, or reading fails, the functions stay as they are.
+    /// Cancelling the wait loses nothing.
     pub(super) async fn read(&mut self) {
         loop {
             let Some(reading) = &mut self.reading else { return std::future::pending().await };
@@ -64,8 +64,8 @@ impl Functions {
         }
     }
 
-    /// Reads the last profiles of a trace that is over, which agents write after their last numbers. Whoever may not read them, or
-    /// cannot just now, keeps those that were read before.
+    /// Reads the last profiles of a trace that is over; agents write them after their last numbers. If the user may not read them,
+    /// or reading fails, the functions stay as they are.
     pub(super) async fn read_last(&mut self, trace: &TrafficTrace) {
         let Some(cluster) = &self.cluster else { return };
         if trace.status.as_ref().is_none_or(|status| status.stacks.is_none()) {
@@ -76,7 +76,7 @@ impl Functions {
         }
     }
 
-    /// Adds the functions to the numbers of the trace.
+    /// Adds the functions to a snapshot of the trace.
     pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
         if let Some(functions) = &mut snapshot.functions {
             functions.functions.clone_from(&self.known);
@@ -126,7 +126,7 @@ mod tests {
         functions.add_to(&mut snapshot);
         let shown = &snapshot.functions.as_ref().unwrap().functions;
         assert_eq!((shown.len(), shown[1].name.as_str(), shown[1].tx_bytes), (2, "write", 700));
-        // The same sums, and newer ones too soon.
+        // The sums have not changed, or have changed too soon after the last read.
         functions.look(&trace, now + PAUSE);
         assert!(functions.reading.is_none());
         status(&mut trace).stacks.as_mut().unwrap().totals.bytes += 1;
@@ -143,7 +143,7 @@ mod tests {
         let (counted, trace) = (Arc::clone(&requests), completed());
         let uid = trace.metadata.uid.clone().unwrap();
         let cluster = cluster(move |_| {
-            // The reading that the end of the trace overtakes is the first one.
+            // The first read returns old profiles; the end of the trace overtakes it.
             let bytes = if counted.fetch_add(1, Ordering::Relaxed) == 0 { 100 } else { 700 };
             let mut items = Vec::new();
             for node in ["a", "b", "c"] {
