@@ -1,4 +1,4 @@
-//! What the commands that trace one host share: the containers, cgroup or process that are traced, the filters, and the
+//! The parts that all commands for one host share: the target (containers, a cgroup or a process), the filters, and the
 //! engine's settings.
 
 mod args;
@@ -31,7 +31,7 @@ pub(crate) use self::{
     traced::{Plan, Traced},
 };
 
-/// Ctrl-C and SIGTERM. The future ends with the first of them, and can be awaited again for the next.
+/// Receives Ctrl-C and SIGTERM. Each wait ends with the next signal.
 #[derive(Debug)]
 pub(crate) struct Interruption {
     interrupt: Signal,
@@ -49,7 +49,7 @@ impl Future for Interruption {
     }
 }
 
-/// Begins to catch Ctrl-C and SIGTERM.
+/// Installs handlers for Ctrl-C and SIGTERM.
 pub(crate) fn interruption() -> Result<Interruption, HostError> {
     let interrupt = signal(SignalKind::interrupt()).map_err(HostError::Signal)?;
     let terminate = signal(SignalKind::terminate()).map_err(HostError::Signal)?;
