@@ -12,9 +12,9 @@ use rustix::process::Signal;
 
 use super::{Result, TestError, cgroup::Cgroup, needs, process::Process, wait, workload::Workload};
 
-/// How long a daemon or a command may take.
+/// Maximum time that a daemon or a command may take.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The image that containers are made of, which has empty folders alone.
+/// The image of the containers, which has only empty folders.
 const IMAGE: &str = "localhost/tt-e2e:1";
 /// Folders of the machine that a workload needs, in the container as they are outside.
 const SHARED: [&str; 3] = ["/usr", "/lib", "/lib64"];
@@ -43,16 +43,17 @@ pub struct Runtime {
     parent: PathBuf,
     programs: PathBuf,
     daemons: Vec<Process>,
-    /// Whether a daemon has made [`PLUGINS`].
+    /// True if a daemon has made [`PLUGINS`].
     made_plugins: bool,
 }
 
 impl Runtime {
-    /// Starts a runtime whose containers are in `cgroup`. The test is [skipped](needs::skip) where it is not installed.
+    /// Starts a runtime whose containers are in `cgroup`. The test is [skipped](needs::skip) if the runtime is
+    /// not installed.
     ///
     /// # Errors
     ///
-    /// When it is installed and does not work.
+    /// Fails if the runtime is installed but does not work.
     pub fn start(kind: Kind, cgroup: &Cgroup, root: &Path) -> Result<Option<Self>> {
         let needed: &[&str] = match kind {
             Kind::Docker => &["dockerd", "docker", "containerd", "containerd-shim-runc-v2", "runc"],
@@ -82,11 +83,12 @@ impl Runtime {
         Ok(Some(runtime))
     }
 
-    /// Runs `tt-workload` in a container. Its process id is the machine's.
+    /// Runs `tt-workload` in a container. The process id of the returned workload is the
+    /// host's.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Fails if the container cannot be started.
     pub fn run(&self, names: &Names, arguments: &[&str]) -> Result<Workload> {
         let mut command = self.command();
         let shared = SHARED.iter().filter(|folder| Path::new(folder).exists());
@@ -136,11 +138,11 @@ impl Runtime {
         Workload::of(&mut command)
     }
 
-    /// Runs a server in a container until it listens; the second value is where.
+    /// Starts a server in a container and waits until it listens. Also returns its address.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails if the server ends before it listens.
     pub fn server(&self, names: &Names) -> Result<(Workload, std::net::SocketAddr)> {
         self.run(names, &["server", "--listen", "127.0.0.1:0"])?.listening()
     }

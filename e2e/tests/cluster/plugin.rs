@@ -70,7 +70,7 @@ fn line_with(process: &Process, part: &str, limit: Duration) -> Result<String> {
     Err(TestError::unexpected(format!("the output without {part:?}"), "its end"))
 }
 
-/// What a run prints are the bytes that the processes counted; at SIGTERM the trace is deleted.
+/// A run prints exactly the bytes that the processes counted. At SIGTERM the trace is deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_shows_what_was_counted_and_leaves_nothing() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -170,7 +170,7 @@ async fn every_form_has_the_numbers_of_the_status() -> Result<()> {
     Ok(())
 }
 
-/// What the API server refuses is told in its words, with exit status 1, and nothing is created.
+/// A refusal is printed in the API server's words, with exit status 1, and nothing is created.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_those_of_the_api_server() -> Result<()> {
     let Some(server) = ApiServer::shared().await? else { return Ok(()) };

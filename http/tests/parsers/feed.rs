@@ -2,7 +2,7 @@
 
 use traffictrace_http::{Beginning, Connection, Exchange, Piece, Reason, Side, Sink, Start, Way};
 
-/// What a connection told.
+/// The events that a connection reported to its sink.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) exchanges: Vec<Exchange>,

@@ -71,7 +71,7 @@ fn requests(planned: &[Planned]) -> Vec<u8> {
     })
 }
 
-/// What h2's server took for requests, and all that it sent.
+/// Feeds `bytes` to h2's server. Returns the requests that the server saw, and all bytes that it sent.
 fn serve(bytes: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
     runtime().block_on(async {
         let (near, far) = duplex(ROOM);
