@@ -36,7 +36,7 @@ pub enum Direction {
     Unknown,
 }
 
-/// State of a flow's connections and sockets.
+/// State of the flow's connections and sockets. Open: at least one is open. Closed: all are closed. Failed: none could be opened.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]

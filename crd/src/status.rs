@@ -72,7 +72,7 @@ pub mod condition_reason {
     pub const AS_ASKED: &str = "AsAsked";
 }
 
-/// Stage of a trace's life.
+/// Stage of the trace's life: Pending (no node has reported yet), Running, Completed or Failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum Phase {
@@ -167,7 +167,7 @@ pub struct TrafficTraceStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub skewed_clocks: Vec<SkewedClock>,
-    /// Nodes with selected pods that have sent no numbers, or not their last ones, the first 16 by name. If a node has sent none, no agent has reported from there.
+    /// Nodes with selected pods whose numbers are missing: no agent has reported from the node, or its last report has not come. The first 16 by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub missing_nodes: Vec<String>,
