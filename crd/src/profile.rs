@@ -115,14 +115,14 @@ impl ProfileBytes {
 
 /// Maximum size of a profile that the schema accepts, in KiB of its base64.
 pub const MAX_PROFILE_KIBIBYTES: u64 = 512;
-/// Largest profile of a node of a trace that has very many of them: room for a hundred or two of the largest stacks.
+/// Lower limit of that size, in KiB, used for traces with very many nodes: room for one or two hundred of the largest stacks.
 pub const MIN_PROFILE_KIBIBYTES: u64 = 16;
-/// Most bytes of a gzipped pprof in a profile; its base64 has a third more.
+/// Maximum size of the gzipped pprof in a profile, in bytes. Its base64 is a third larger.
 pub const PROFILE_BYTES: usize = profile_bytes(MAX_PROFILE_KIBIBYTES);
-/// The shortest time between two profiles of a node, the last one left out.
+/// Minimum time between two profiles of a node, except before the last one.
 pub const PROFILE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Most bytes of a gzipped pprof whose base64 has so many KiB.
+/// Returns the maximum size in bytes of a gzipped pprof whose base64 has `kibibytes` KiB.
 #[must_use]
 pub const fn profile_bytes(kibibytes: u64) -> usize {
     (kibibytes << 10) as usize / 4 * 3
@@ -131,7 +131,7 @@ pub const fn profile_bytes(kibibytes: u64) -> usize {
 /// Label of a profile: the name of its trace, as [`trace_label`] writes it.
 pub const TRACE_LABEL: &str = "traffictrace.dev/trace";
 
-/// A trace's name as the value of a label, cut as nodes' names are where it is too long for one.
+/// Returns a trace's name as the value of a label; a name longer than 63 bytes is cut as in `node_label`.
 #[must_use]
 pub fn trace_label(trace_name: &str) -> String {
     label_value(trace_name)

@@ -183,7 +183,7 @@ pub const REFUSED_MESSAGE: usize = 512;
 pub const TRACE_UID_LABEL: &str = "traffictrace.dev/trace-uid";
 /// Label of a report or a profile: its node, as [`node_label`] writes it.
 pub const NODE_LABEL: &str = "traffictrace.dev/node";
-/// Label that the controller puts on a trace that has finished, so that agents need not watch it any more.
+/// Label that the controller puts on a trace that has finished, so that agents stop watching the trace.
 pub const FINISHED_LABEL: &str = "traffictrace.dev/finished";
 /// Annotation of a trace: its start, if that is not its creation. An annotation, because agents watch only the metadata of traces.
 pub const START_TIME_ANNOTATION: &str = "traffictrace.dev/start-time";

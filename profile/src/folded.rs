@@ -54,7 +54,7 @@ fn line(row: &Row) -> String {
         push(&name);
     }
     row.key.frames.iter().for_each(|frame| push(&frame.name));
-    // inferno reads two numbers at the end of a line as a pair, so the last name must not end with a number.
+    // Readers take two numbers at the end of a line for a pair, so the last name must not end with a number.
     if let Some((name, number)) = line.rsplit_once(' ')
         && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
     {

@@ -13,7 +13,7 @@ pub enum FilterError {
         /// The name that was typed.
         field: String,
     },
-    /// The value of a field is not one that the field can have.
+    /// The field cannot have this value.
     #[error("{field}:{value} is not a {expected}")]
     Value {
         /// The field's name.

@@ -38,7 +38,7 @@ struct Seen {
     is_saved: bool,
 }
 
-/// Runs after the page's own script, and leaves what it saw in an attribute of the document.
+/// Script that runs after the page's own one, and stores its observations in an attribute of the document.
 const SCRIPT: &str = r##"
 const seen = {violations: []};
 document.addEventListener("securitypolicyviolation", (event) => seen.violations.push(event.violatedDirective));
@@ -114,7 +114,8 @@ fn report() -> Result<Report, Box<dyn Error>> {
     Ok(report)
 }
 
-/// Opens the page with the script, which the page's policy is made to allow; what it saw, and the browser's messages.
+/// Opens the page with [`SCRIPT`], which is added to the page's policy. Returns the script's observations, and the browser's
+/// messages.
 fn look(page: &str) -> Result<(Seen, String), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let sum = STANDARD.encode(Sha256::digest(SCRIPT));
@@ -122,7 +123,7 @@ fn look(page: &str) -> Result<(Seen, String), Box<dyn Error>> {
     let page = page.replacen("</body>", &format!("<script>{SCRIPT}</script></body>"), 1);
     let file = folder.path().join("report.html");
     fs::write(&file, page)?;
-    // Root has no sandbox. The document is written when no timer is left to run.
+    // As root, the browser cannot use its sandbox. It prints the document once no timer is pending.
     let output = Command::new("timeout")
         .args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
         .args(["--virtual-time-budget=10000", "--dump-dom"])
@@ -135,7 +136,7 @@ fn look(page: &str) -> Result<(Seen, String), Box<dyn Error>> {
     Ok((serde_json::from_str(&decoded(seen))?, messages.into_owned()))
 }
 
-/// A text without the percent signs that stand for other characters.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> String {
     let mut pieces = text.split('%');
     let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
@@ -152,7 +153,7 @@ fn tables_sort_and_filter_and_no_name_runs() -> Result<(), Box<dyn Error>> {
     if Command::new("chromium").arg("--version").output().is_err() {
         let why = "chromium is not installed";
         println!("SKIPPED: tables_sort_and_filter_and_no_name_runs: {why}");
-        // Where everything must run, what cannot has failed.
+        // In CI every test must run, so a missing browser is a failure.
         return if std::env::var_os("CI").is_some_and(|ci| ci == "true") { Err(why.into()) } else { Ok(()) };
     }
     let report = report()?;

@@ -1,4 +1,4 @@
-//! Specs in words and as command lines.
+//! Tests of specs in words and as command lines.
 
 use proptest::{collection::vec, option, prelude::*};
 use traffictrace_crd::{Duration, HttpSpec, Protocol, StacksSpec};

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{error::CliError, text::say};
 
-/// The first result of a trace.
+/// The first numbers of a trace, or its end if that comes before any numbers.
 pub(super) enum First {
     Numbers(Snapshot),
     Over(Ending, Option<Snapshot>),

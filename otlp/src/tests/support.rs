@@ -1,4 +1,4 @@
-//! A trace, and receivers of OTLP on loopback made of the protocol's own types.
+//! A trace, and OTLP receivers on loopback, made from the protocol's own types.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
