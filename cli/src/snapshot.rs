@@ -128,6 +128,7 @@ fn flow(flow: &Flow) -> view::Flow {
         remote_address: address(&flow.remote_address),
         remote_port: port(flow.remote_port),
         peer: flow.peer.clone(),
+        local_services: flow.local_services.clone(),
         rx_bytes: unsigned(flow.rx_bytes),
         tx_bytes: unsigned(flow.tx_bytes),
         rx_calls: unsigned(flow.rx_calls),

@@ -146,6 +146,7 @@ impl FlowRow {
             remote_address: self.remote_address,
             remote_port: self.remote_port.map(i32::from),
             peer: None,
+            local_services: Vec::new(),
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
             rx_calls: self.rx_calls,

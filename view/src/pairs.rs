@@ -1,143 +1,208 @@
-//! Pairs of flows that are the two ends of one connection, both traced.
+//! Connections whose two ends are both in a trace.
 //!
-//! Each end is a flow. Shown separately they look like twice the traffic, so views of connections show both as one row.
+//! Each end is a flow of its own. Shown apart they look like twice the traffic, so views of connections show them as one row:
+//! that of the client, which knows the address that it asked for.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::net::IpAddr;
 
+use hashbrown::HashMap;
 use traffictrace_crd::flow::{Direction, Protocol};
 
 use crate::snapshot::Flow;
 
-/// One row of a view of connections. The numbers are indexes of flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Factor and number of bytes by which servers may have moved more than their listed clients. Nodes do not report at the same
+/// moment; beyond this, some of the servers' clients are not in the list, and their bytes must not be hidden.
+const AHEAD: (u64, u64) = (2, 64 * 1024);
+
+/// One row of a view of connections, by the places of its flows.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The flow or, of two ends, the one that opened the connection.
+    /// The flow, or the end that opened the connection.
     pub first: usize,
-    /// The other end, if it is traced too.
-    pub other: Option<usize>,
+    /// The other ends that are in the trace too: several if the clients' flows are spread over several servers. Several
+    /// processes of a client share the same ones.
+    pub others: Vec<usize>,
 }
 
-/// The two ends of a connection, as a key that both flows share. If both ports are known, the ends are sorted; if flows of
-/// several client ports are folded into one, the client's end comes first.
+/// The flows of one group of connections, by their places.
+#[derive(Default)]
+struct Group {
+    clients: Vec<usize>,
+    servers: Vec<usize>,
+    /// True if both ports of the connection are known, so that one flow each are its two ends.
+    is_exact: bool,
+}
+
+impl Group {
+    /// Returns true if the servers' flows can be shown as other ends of the clients' without hiding anything.
+    fn is_whole(&self, flows: &[Flow]) -> bool {
+        if self.clients.is_empty() || self.servers.is_empty() {
+            return false;
+        }
+        if self.is_exact && self.clients.len() == 1 && self.servers.len() == 1 {
+            return true;
+        }
+        let sum =
+            |places: &[usize]| places.iter().map(|place| flows[*place].weight()).fold(0, u64::saturating_add);
+        let (factor, more) = AHEAD;
+        sum(&self.servers) <= sum(&self.clients).saturating_mul(factor).saturating_add(more)
+    }
+}
+
+/// An address, and a port unless flows of several ports are one.
+type End = (IpAddr, Option<u16>);
+
+/// The two ends of connections, as both of them see them. If both ports are known, the lower end comes first, otherwise the
+/// client's.
 #[derive(PartialEq, Eq, Hash)]
 struct Ends<'a> {
     protocol: Protocol,
-    ends: [(IpAddr, Option<u16>); 2],
-    /// The pod, if the addresses are loopback addresses, which each pod has for itself.
+    ends: [End; 2],
+    /// The pod, if the addresses are those of the loopback interface, which mean something else in each pod.
     pod: Option<(Option<&'a str>, Option<&'a str>)>,
 }
 
 impl<'a> Ends<'a> {
-    fn of(flow: &'a Flow) -> Option<Self> {
+    /// Returns the ends of a flow, and the index of its local end.
+    fn of(flow: &'a Flow) -> Option<(Self, usize)> {
         let local = (flow.local_address?, flow.local_port);
         let remote = (flow.remote_address?, flow.remote_port);
-        let ends = match (flow.direction, local.1, remote.1) {
-            (_, Some(_), Some(_)) => [local.min(remote), local.max(remote)],
-            (Direction::Outbound, ..) => [local, remote],
-            (Direction::Inbound, ..) => [remote, local],
+        let is_first = match (flow.direction, local.1, remote.1) {
+            (_, Some(_), Some(_)) => (local.1, local.0) < (remote.1, remote.0),
+            (Direction::Outbound, ..) => true,
+            (Direction::Inbound, ..) => false,
             (Direction::Unknown, ..) => return None,
         };
+        let ends = if is_first { [local, remote] } else { [remote, local] };
         let is_loopback = local.0.is_loopback() && remote.0.is_loopback();
         let pod = is_loopback.then_some((flow.namespace.as_deref(), flow.pod.as_deref()));
-        Some(Self { protocol: flow.protocol, ends, pod })
+        Some((Self { protocol: flow.protocol, ends, pod }, usize::from(!is_first)))
     }
 }
 
-/// Returns the rows of a view of connections, in the order of the flows. Two flows are paired if no third flow has the same
-/// ends; if several processes share an end, all flows stay separate.
+/// Connections of a client to a Service. The server sees its own address instead of the Service's, and usually another port.
+#[derive(PartialEq, Eq, Hash)]
+struct ThroughService<'a> {
+    protocol: Protocol,
+    client: End,
+    namespace: &'a str,
+    name: &'a str,
+    port: u16,
+}
+
+impl<'a> ThroughService<'a> {
+    /// Reads the Service of a client's flow.
+    fn asked(flow: &'a Flow) -> Option<Self> {
+        if flow.direction == Direction::Inbound {
+            return None;
+        }
+        let (namespace, name) = flow.peer.as_deref()?.strip_prefix("service ")?.split_once('/')?;
+        let client = (flow.local_address?, flow.local_port);
+        Some(Self { protocol: flow.protocol, client, namespace, name, port: flow.remote_port? })
+    }
+
+    /// Reads the Services that a server's flow may have come through.
+    fn offered(flow: &'a Flow) -> impl Iterator<Item = Self> {
+        let client = flow.remote_address.map(|address| (address, flow.remote_port));
+        let services = flow.local_services.iter().filter(|_| flow.direction != Direction::Outbound);
+        services.filter_map(move |service| {
+            let (name, port) = service.rsplit_once(':')?;
+            Some(Self {
+                protocol: flow.protocol,
+                client: client?,
+                namespace: flow.namespace.as_deref()?,
+                name,
+                port: port.parse().ok()?,
+            })
+        })
+    }
+}
+
+/// Returns the rows of a view of connections, in the order of the flows.
+///
+/// A server's flow is the other end of a client's if both see the same addresses and ports; if they have the same client's
+/// address and port and no other flow has them, since the server's address may be translated on the way; or if the server's
+/// port is one of the Service that the client asked for. A flow that nothing belongs to is a row of its own.
 #[must_use]
 pub fn pairs(flows: &[Flow]) -> Vec<Pair> {
-    let mut by_ends: HashMap<Ends<'_>, Vec<usize>> = HashMap::new();
-    for (place, flow) in flows.iter().enumerate() {
-        if let Some(ends) = Ends::of(flow) {
-            by_ends.entry(ends).or_default().push(place);
+    let mut others: Vec<Option<Vec<usize>>> = vec![None; flows.len()];
+    let mut is_other = vec![false; flows.len()];
+    for groups in [direct, translated, through_services] {
+        let is_free = |place: usize| others[place].is_none() && !is_other[place];
+        let whole: Vec<Group> =
+            groups(flows, &is_free).into_iter().filter(|group| group.is_whole(flows)).collect();
+        for group in whole {
+            group.servers.iter().for_each(|server| is_other[*server] = true);
+            group.clients.iter().for_each(|client| others[*client] = Some(group.servers.clone()));
         }
     }
-    let mut other_of = vec![None; flows.len()];
-    for places in by_ends.into_values() {
-        let [a, b] = places[..] else { continue };
-        if are_opposite(&flows[a], &flows[b]) {
-            (other_of[a], other_of[b]) = (Some(b), Some(a));
-        }
-    }
-    let mut pairs = Vec::with_capacity(flows.len());
-    for (place, other) in other_of.iter().enumerate() {
-        match *other {
-            None => pairs.push(Pair { first: place, other: None }),
-            Some(other) if place < other => {
-                let is_client = flows[other].direction != Direction::Outbound;
-                let (first, other) = if is_client { (place, other) } else { (other, place) };
-                pairs.push(Pair { first, other: Some(other) });
-            }
-            // The row of this flow is at its other end.
-            Some(_) => {}
-        }
-    }
-    pairs
+    let shown = others.into_iter().enumerate().filter(|(place, _)| !is_other[*place]);
+    shown.map(|(first, others)| Pair { first, others: others.unwrap_or_default() }).collect()
 }
 
-/// Returns true if the local end of each flow is the remote end of the other, and not both claim to have opened the
-/// connection.
-fn are_opposite(a: &Flow, b: &Flow) -> bool {
-    let is_mirrored = a.local_address == b.remote_address
-        && a.local_port == b.remote_port
-        && b.local_address == a.remote_address
-        && b.local_port == a.remote_port;
-    is_mirrored && (a.direction != b.direction || a.direction == Direction::Unknown)
+/// Groups flows of which both ends see the same addresses and ports.
+fn direct(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
+    let mut by_ends: HashMap<Ends<'_>, [Vec<usize>; 2]> = HashMap::new();
+    for (place, flow) in flows.iter().enumerate().filter(|(place, _)| is_free(*place)) {
+        if let Some((ends, end)) = Ends::of(flow) {
+            by_ends.entry(ends).or_default()[end].push(place);
+        }
+    }
+    let of = |(ends, [first, second]): (Ends<'_>, [Vec<usize>; 2])| {
+        let any =
+            |places: &[usize], direction| places.iter().any(|place| flows[*place].direction == direction);
+        let opened =
+            |own: &[usize], other: &[usize]| any(own, Direction::Outbound) || any(other, Direction::Inbound);
+        // If nothing tells who opened a connection, the lower port is taken for the server's.
+        let (clients, servers) = if opened(&first, &second) && !opened(&second, &first) {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        Group { clients, servers, is_exact: ends.ends.iter().all(|end| end.1.is_some()) }
+    };
+    by_ends.into_iter().map(of).collect()
+}
+
+/// Groups a client's and a server's flow that alone have the same client's address and port.
+fn translated(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
+    let mut groups: HashMap<(Protocol, End), Group> = HashMap::new();
+    for (place, flow) in flows.iter().enumerate().filter(|(place, _)| is_free(*place)) {
+        let (address, port) = match flow.direction {
+            Direction::Outbound => (flow.local_address, flow.local_port),
+            Direction::Inbound => (flow.remote_address, flow.remote_port),
+            Direction::Unknown => continue,
+        };
+        let Some(client) = address.filter(|address| !address.is_loopback() && port.is_some()) else {
+            continue;
+        };
+        let group = groups.entry((flow.protocol, (client, port))).or_default();
+        group.is_exact = true;
+        let is_client = flow.direction == Direction::Outbound;
+        if is_client { &mut group.clients } else { &mut group.servers }.push(place);
+    }
+    groups.into_values().filter(|group| group.clients.len() == 1 && group.servers.len() == 1).collect()
+}
+
+/// Groups the flows of clients with those of the servers that are behind the Service they asked for.
+fn through_services(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
+    let free = || flows.iter().enumerate().filter(|(place, _)| is_free(*place));
+    let mut groups: HashMap<ThroughService<'_>, Group> = HashMap::new();
+    for (place, flow) in free() {
+        if let Some(service) = ThroughService::asked(flow) {
+            groups.entry(service).or_default().clients.push(place);
+        }
+    }
+    for (place, flow) in free() {
+        // A port that two Services offer is the other end of one of them only.
+        if let Some(service) = ThroughService::offered(flow).find(|service| groups.contains_key(service))
+            && let Some(group) = groups.get_mut(&service)
+        {
+            group.servers.push(place);
+        }
+    }
+    groups.into_values().collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::flow;
-
-    fn ends(flow: &mut Flow, local: (&str, Option<u16>), remote: (&str, Option<u16>)) {
-        flow.local_address = local.0.parse().ok();
-        flow.remote_address = remote.0.parse().ok();
-        (flow.local_port, flow.remote_port) = (local.1, remote.1);
-    }
-
-    fn both(client_port: Option<u16>) -> [Flow; 2] {
-        let mut client = flow("client", 1);
-        let mut server = flow("server", 2);
-        (client.direction, server.direction) = (Direction::Outbound, Direction::Inbound);
-        ends(&mut client, ("10.0.0.1", client_port), ("10.0.0.2", Some(80)));
-        ends(&mut server, ("10.0.0.2", Some(80)), ("10.0.0.1", client_port));
-        [client, server]
-    }
-
-    #[test]
-    fn both_ends_are_one_row_and_the_client_is_first() {
-        for port in [Some(40_000), None] {
-            let [client, server] = both(port);
-            let flows = [flow("else", 3), server, client];
-            assert_eq!(pairs(&flows), [Pair { first: 0, other: None }, Pair { first: 2, other: Some(1) }]);
-        }
-    }
-
-    #[test]
-    fn ends_that_several_processes_share_stay_apart() {
-        let [client, server] = both(Some(40_000));
-        let flows = [client.clone(), server, client];
-        assert_eq!(pairs(&flows).len(), 3);
-        assert!(pairs(&flows).iter().all(|pair| pair.other.is_none()));
-    }
-
-    #[test]
-    fn loopback_in_two_pods_is_two_connections() {
-        let [mut client, mut server] = both(Some(40_000));
-        ends(&mut client, ("127.0.0.1", Some(40_000)), ("127.0.0.1", Some(80)));
-        ends(&mut server, ("127.0.0.1", Some(80)), ("127.0.0.1", Some(40_000)));
-        assert_eq!(pairs(&[client.clone(), server.clone()]).len(), 1);
-        server.pod = Some("another".to_owned());
-        assert_eq!(pairs(&[client, server]).len(), 2);
-    }
-
-    #[test]
-    fn a_flow_is_not_its_own_other_end() {
-        let [mut client, _] = both(None);
-        client.direction = Direction::Unknown;
-        assert_eq!(pairs(&[client.clone(), client]).len(), 2);
-        assert_eq!(pairs(&[]), []);
-    }
-}
+mod tests;

@@ -211,6 +211,28 @@ impl From<&Flow> for Owner {
     }
 }
 
+impl Owner {
+    /// Returns what these flows' owners share, if it is at least the name of the process.
+    fn shared<'a>(mut flows: impl Iterator<Item = &'a Flow>) -> Option<Self> {
+        let mut owner = Self::from(flows.next()?);
+        let is_one = flows.fold(true, |_, flow| {
+            owner.agree(flow);
+            false
+        });
+        (is_one || owner.command.is_some()).then_some(owner)
+    }
+
+    /// Forgets what a flow's owner does not share.
+    fn agree(&mut self, flow: &Flow) {
+        agree(&mut self.namespace, &flow.namespace);
+        agree(&mut self.pod, &flow.pod);
+        agree(&mut self.node, &flow.node);
+        agree(&mut self.container, &flow.container);
+        agree(&mut self.command, &flow.command);
+        agree(&mut self.pid, &flow.pid);
+    }
+}
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -220,7 +242,7 @@ pub struct Row {
     pub owner: Owner,
     /// Number of processes in the row.
     pub processes: usize,
-    /// Process at the other end, if both ends are traced.
+    /// Process at the other end, if both ends are traced. If there are several, only the fields that they share.
     pub other_end: Option<Owner>,
     /// The peer, as [`peer_of`] names it, with two exceptions: in the view by peer a client has no port, and in the view
     /// by endpoint this is the offered service, such as `*:80`. `None` if the row has several peers.
@@ -260,7 +282,7 @@ pub struct Rows {
 #[must_use]
 pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     let flows = &snapshot.flows;
-    let apart = |first| Pair { first, other: None };
+    let apart = |first| Pair { first, others: Vec::new() };
     let pairs: Vec<Pair> = if choice.view.is_of_connections() && !choice.both_ends {
         pairs(flows)
     } else {
@@ -268,22 +290,27 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     };
     let mut shown = Rows::default();
     let mut listed = Sums::default();
+    flows.iter().for_each(|flow| listed.add(&flow.into()));
+    // Several rows can have the same other ends, which count once.
+    let mut other_ends: HashMap<usize, bool> = HashMap::new();
     let mut places: HashMap<Key<'_>, usize> = HashMap::new();
-    for Pair { first, other } in pairs {
-        let ends = || [Some(first), other].into_iter().flatten().map(|place| &flows[place]);
-        ends().for_each(|flow| listed.add(&flow.into()));
-        if !ends().any(|flow| choice.filter.takes(flow)) {
-            ends().for_each(|flow| shown.filtered.add(&flow.into()));
+    for Pair { first, others } in pairs {
+        let is_shown =
+            std::iter::once(&first).chain(&others).any(|place| choice.filter.takes(&flows[*place]));
+        others.iter().for_each(|other| *other_ends.entry(*other).or_default() |= is_shown);
+        if !is_shown {
+            shown.filtered.add(&(&flows[first]).into());
             continue;
-        }
-        if let Some(other) = other {
-            shown.other_ends.add(&(&flows[other]).into());
         }
         let place = *places.entry(Key::of(&flows[first], choice.view)).or_insert_with(|| {
             shown.rows.push(Row::new(flows, first, choice.view));
             shown.rows.len() - 1
         });
-        shown.rows[place].take(flows, first, other, choice.view);
+        shown.rows[place].take(flows, first, &others, choice.view);
+    }
+    for (other, is_shown) in other_ends {
+        let part = if is_shown { &mut shown.other_ends } else { &mut shown.filtered };
+        part.add(&(&flows[other]).into());
     }
     finish(&mut shown.rows, flows, choice.view);
     shown.unlisted = Sums::from(snapshot).beyond(&listed);
@@ -306,7 +333,7 @@ pub fn rows_below(snapshot: &Snapshot, row: &Row, view: View) -> Vec<Row> {
             below.push(Row::new(flows, first, view));
             below.len() - 1
         });
-        below[place].take(flows, first, None, view);
+        below[place].take(flows, first, &[], view);
     }
     finish(&mut below, flows, view);
     below
@@ -389,11 +416,11 @@ impl Row {
     }
 
     /// Adds a flow to the row, and clears the row's texts that the flow does not share.
-    fn take(&mut self, flows: &[Flow], place: usize, other: Option<usize>, view: View) {
+    fn take(&mut self, flows: &[Flow], place: usize, others: &[usize], view: View) {
         let flow = &flows[place];
         let known = self.flows.first().map(|first| &flows[*first]);
         let is_first = known.is_none();
-        let other_end = other.map(|other| Owner::from(&flows[other]));
+        let other_end = Owner::shared(others.iter().map(|other| &flows[*other]));
         if is_first {
             self.other_end = other_end;
         } else if self.other_end != other_end {
@@ -401,12 +428,7 @@ impl Row {
         }
         // In a view by process, all flows of a row have the same owner.
         if !view.is_of_processes() {
-            agree(&mut self.owner.namespace, &flow.namespace);
-            agree(&mut self.owner.pod, &flow.pod);
-            agree(&mut self.owner.node, &flow.node);
-            agree(&mut self.owner.container, &flow.container);
-            agree(&mut self.owner.command, &flow.command);
-            agree(&mut self.owner.pid, &flow.pid);
+            self.owner.agree(flow);
         }
         agree(&mut self.protocol, &Some(flow.protocol));
         agree(&mut self.direction, &Some(flow.direction));

@@ -193,6 +193,9 @@ pub struct Flow {
     /// Owner of the peer's address: `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
+    /// Services of the namespace that offer the local port, as `NAME:PORT` with the Service's own port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_services: Vec<String>,
     /// Bytes received.
     pub rx_bytes: u64,
     /// Bytes sent.
@@ -240,6 +243,7 @@ impl Flow {
             remote_address: None,
             remote_port: None,
             peer: None,
+            local_services: Vec::new(),
             rx_bytes: 0,
             tx_bytes: 0,
             rx_calls: 0,

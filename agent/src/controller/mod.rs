@@ -14,6 +14,7 @@ mod peers;
 mod pods;
 mod reports;
 mod schedule;
+mod services;
 mod state;
 mod trace;
 mod write;

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Service};
+use traffictrace_crd::Protocol;
 
 use super::pods::Pods;
+use super::services::Services;
 use crate::kubeapi::Key;
 use crate::merge::{NodeNames, PeerNames};
 
@@ -20,6 +22,10 @@ pub(super) struct Addresses {
 impl Addresses {
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
     }
 }
 
@@ -58,6 +64,11 @@ impl Directory {
             self.by_address.insert(*address, entry.key.clone());
         }
         self.by_key.insert(entry.key, entry.addresses);
+    }
+
+    /// Returns the object that has an address.
+    pub(super) fn at(&self, address: IpAddr) -> Option<&Key> {
+        self.by_address.get(&address)
     }
 
     pub(super) fn remove(&mut self, key: &Key) {
@@ -106,7 +117,7 @@ pub(crate) enum PeerScope {
 /// Resolver over all three kinds. A node's address names the node, even if a pod on the host network uses it.
 pub(super) struct Peers<'a> {
     pub(super) pods: &'a Pods,
-    pub(super) services: &'a Directory,
+    pub(super) services: &'a Services,
     pub(super) nodes: &'a Directory,
     /// The only namespace whose pods and Services are named, if there is such a limit.
     pub(super) only: Option<&'a str>,
@@ -117,10 +128,14 @@ impl PeerNames for Peers<'_> {
     fn name_of(&self, address: IpAddr) -> Option<String> {
         let told = |key: &&Key| self.only.is_none_or(|only| key.namespace == only);
         let pod = self.pods.at(address, self.now).filter(told).map(|key| format!("pod {key}"));
-        let service =
-            || self.services.by_address.get(&address).filter(told).map(|key| format!("service {key}"));
-        let node = || self.nodes.by_address.get(&address).map(|key| format!("node {key}"));
+        let service = || self.services.at(address).filter(told).map(|key| format!("service {key}"));
+        let node = || self.nodes.at(address).map(|key| format!("node {key}"));
         pod.or_else(service).or_else(node)
+    }
+
+    fn services_of(&self, namespace: &str, pod: &str, protocol: Protocol, port: u16) -> Vec<String> {
+        let pod = self.pods.named(namespace, pod);
+        pod.map(|pod| self.services.of(pod, protocol, port)).unwrap_or_default()
     }
 
     fn may_show(&self, name: &str) -> bool {
@@ -153,15 +168,15 @@ mod tests {
                 { "type": "InternalIP", "address": "192.168.0.1" }, { "type": "Hostname", "address": "n1" } ] },
         }))
         .unwrap();
-        let (pods, mut services, mut nodes) = (Pods::default(), Directory::default(), Directory::default());
+        let (pods, mut services, mut nodes) = (Pods::default(), Services::default(), Directory::default());
         services.apply(service.clone().into());
         services.apply(headless.into());
         nodes.apply(node.into());
-        let name_for = |only, services: &Directory, text: &str| {
+        let name_for = |only, services: &Services, text: &str| {
             Peers { pods: &pods, services, nodes: &nodes, only, now: Timestamp::UNIX_EPOCH }
                 .name_of(text.parse().unwrap())
         };
-        let name = |services: &Directory, text: &str| name_for(None, services, text);
+        let name = |services: &Services, text: &str| name_for(None, services, text);
         assert_eq!(name(&services, "fd00::7").as_deref(), Some("service shop/api"));
         assert_eq!(name(&services, "192.168.0.1").as_deref(), Some("node n1"));
         assert_eq!(name(&services, "10.96.0.8"), None);
@@ -175,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_name_of_another_namespace_that_a_status_has_is_not_kept() {
-        let (pods, services, nodes) = (Pods::default(), Directory::default(), Directory::default());
+        let (pods, services, nodes) = (Pods::default(), Services::default(), Directory::default());
         let may_show = |only, name: &str| {
             Peers { pods: &pods, services: &services, nodes: &nodes, only, now: Timestamp::UNIX_EPOCH }
                 .may_show(name)

@@ -20,6 +20,8 @@ pub(super) struct PodRecord {
     node: Option<String>,
     /// Names of the pod's containers of all kinds.
     containers: BTreeSet<String>,
+    /// The containers' ports that have names.
+    ports: Vec<(String, u16)>,
     /// The pod's own addresses; empty if it uses its node's.
     addresses: Vec<IpAddr>,
     /// Set if the pod has run to its end. It then has no traffic, and other pods may get its address.
@@ -44,6 +46,10 @@ impl From<Pod> for PodRecord {
         };
         let scheduled =
             status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+        let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let ports = containers.flat_map(|container| container.ports.iter().flatten());
+        let ports =
+            ports.filter_map(|port| Some((port.name.clone()?, u16::try_from(port.container_port).ok()?)));
         let placed = scheduled.and_then(|condition| condition.last_transition_time.as_ref());
         let placed = placed.or(pod.metadata.creation_timestamp.as_ref());
         Self {
@@ -51,6 +57,7 @@ impl From<Pod> for PodRecord {
             since: placed.map_or(Timestamp::MIN, |time| time.0),
             labels: pod.metadata.labels.unwrap_or_default(),
             containers: container_names(&spec),
+            ports: ports.collect(),
             node: spec.node_name.filter(|name| !name.is_empty()),
             addresses,
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
@@ -61,6 +68,15 @@ impl From<Pod> for PodRecord {
 impl PodRecord {
     pub(super) fn namespace(&self) -> &str {
         &self.key.namespace
+    }
+
+    pub(super) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Returns true if a container's port has this name and number.
+    pub(super) fn has_port(&self, name: &str, number: u16) -> bool {
+        self.ports.iter().any(|(own, port)| own == name && *port == number)
     }
 }
 
@@ -146,6 +162,11 @@ impl Pods {
             }
         }
         nodes
+    }
+
+    /// Returns the pod with a name.
+    pub(super) fn named(&self, namespace: &str, name: &str) -> Option<&PodRecord> {
+        self.namespaces.get(namespace)?.get(name)
     }
 
     /// Returns the pod that has an address, or had it last, as [`Owners::at`] does.

@@ -15,6 +15,7 @@ use super::peers::{Addresses, Directory, NodeSet, PeerScope, Peers};
 use super::pods::{Labels, PodRecord, Pods};
 use super::reports::{Reports, trace_of};
 use super::schedule::Schedule;
+use super::services::{ServiceRecord, Services};
 use super::trace::Trace;
 use crate::kubeapi::{Change, Key};
 use crate::merge::{Inputs, Merged, NodeReports, merge};
@@ -25,7 +26,7 @@ pub(super) enum Told {
     Trace(Change<TrafficTrace>),
     Report(Change<TrafficTraceReport>),
     Pod(Change<PodRecord>),
-    Service(Change<Addresses>),
+    Service(Change<ServiceRecord>),
     Node(Change<Addresses>),
 }
 
@@ -82,7 +83,7 @@ pub(super) struct State {
     pace: ReportPace,
     profile_pace: ProfilePace,
     pods: Pods,
-    services: Directory,
+    services: Services,
     nodes: Directory,
     node_names: NodeSet,
     complete: Complete,

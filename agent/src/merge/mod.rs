@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use traffictrace_crd::{RefusedNode, SkewedClock, TrafficTrace, TrafficTraceStatus};
+use traffictrace_crd::{Protocol, RefusedNode, SkewedClock, TrafficTrace, TrafficTraceStatus};
 
 use life::Times;
 pub(crate) use life::{LAST_REPORTS_WITHIN, is_over};
@@ -34,11 +34,16 @@ use presence::Nodes;
 pub(crate) use presence::UNTRACED_AFTER;
 pub(crate) use text::{and_more, when};
 
-/// Resolves names of peers.
+/// Resolves names of the two ends of flows.
 pub(crate) trait PeerNames {
     /// Returns `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if something that exists now has the
     /// address.
     fn name_of(&self, address: IpAddr) -> Option<String>;
+
+    /// Returns the Services that offer a pod's port, as `NAME:PORT` with the Service's own port.
+    fn services_of(&self, _namespace: &str, _pod: &str, _protocol: Protocol, _port: u16) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Returns true if a name from the last status may still be shown.
     fn may_show(&self, _name: &str) -> bool {

@@ -22,8 +22,8 @@ pub(super) struct Top {
 
 /// Returns the `wanted` flows with the most bytes of all nodes, most first, with the names of their peers.
 ///
-/// A flow that was already listed keeps its peer's name: the pod may be gone, and its address may belong to another pod
-/// by now.
+/// A flow that was already listed keeps the names of its peer and of its Services: the pods may be gone, and their addresses
+/// may belong to other pods by now.
 pub(super) fn top(
     reports: &NodeReports,
     namespace: &str,
@@ -40,19 +40,30 @@ pub(super) fn top(
     let cut_at = reports.nodes().map(|node| node.newest().left_out()).max().unwrap_or(0);
     let truncated = cut_at > 0 && (rows.len() < wanted || cut_at > last);
 
-    let named: HashMap<FlowName<'_>, &String> =
-        listed_before.iter().filter_map(|flow| Some((FlowName::of(flow), flow.peer.as_ref()?))).collect();
+    let named: HashMap<FlowName<'_>, &Flow> =
+        listed_before.iter().map(|flow| (FlowName::of(flow), flow)).collect();
     let flows = rows.into_iter().map(|Candidate { row, node, .. }| {
         let mut flow = shown(row).into_flow(namespace);
         flow.node_name = Some(clean(node.to_owned()));
         let address = flow.remote_address.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
         let now = || address.and_then(|address| peers.name_of(address.to_canonical()));
-        let peer = named.get(&FlowName::of(&flow)).filter(|name| peers.may_show(name));
-        let peer = peer.map(|name| (*name).clone()).or_else(now);
-        flow.peer = peer;
+        let before = named.get(&FlowName::of(&flow)).copied();
+        let peer = before.and_then(|before| before.peer.clone()).filter(|name| peers.may_show(name));
+        let services = before.map(|before| before.local_services.clone()).filter(|names| !names.is_empty());
+        flow.peer = peer.or_else(now);
+        flow.local_services = services.unwrap_or_else(|| services_of(&flow, peers));
         flow
     });
     Top { flows: flows.collect(), truncated }
+}
+
+/// Returns the Services through which a flow may have come to its pod.
+fn services_of(flow: &Flow, peers: &dyn PeerNames) -> Vec<String> {
+    let port = flow.local_port.and_then(|port| u16::try_from(port).ok());
+    match port.filter(|_| flow.direction != Direction::Outbound) {
+        Some(port) => peers.services_of(&flow.namespace, &flow.pod, flow.protocol, port),
+        None => Vec::new(),
+    }
 }
 
 /// A row that may be listed.

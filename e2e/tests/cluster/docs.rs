@@ -11,12 +11,25 @@ use traffictrace_e2e::support::{
     wait,
 };
 
+use crate::stacks::where_stacks_are;
+
 /// Time limit for the start of ten pods on a busy machine.
 const START: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_for_a_cluster_works() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
+    run_in_the_shop(&cluster, &Place::Cluster).await
+}
+
+/// The chart does not let agents take stacks unless it is told to, so these commands have a test of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_for_stacks_works() -> Result<()> {
+    where_stacks_are(true, async |cluster| run_in_the_shop(cluster, &Place::Stacks).await).await
+}
+
+/// Starts the shop's pods in a new namespace and runs the blocks of this place there.
+async fn run_in_the_shop(cluster: &Cluster, place: &Place) -> Result<()> {
     let namespace = cluster.namespace().await?;
     let world = world(&namespace)?;
     kubectl(&world, &["apply", "-f", "e2e/cluster/demo.yaml"])?;
@@ -28,7 +41,7 @@ async fn every_command_for_a_cluster_works() -> Result<()> {
         Ok(if pods.len() >= 10 && waiting.is_empty() { Ok(()) } else { Err(format!("not {waiting:?}")) })
     })
     .await?;
-    let blocks = blocks_at(&Place::Cluster)?;
+    let blocks = blocks_at(place)?;
     assert!(!blocks.is_empty());
     tokio::task::spawn_blocking(move || blocks.iter().try_for_each(|block| world.run(block)))
         .await

@@ -14,7 +14,7 @@ use traffictrace_crd::{
 use traffictrace_e2e::{
     support::{
         Result, TestError,
-        cluster::{Cluster, Counted, Namespace, PodPlan, rows, spec},
+        cluster::{Cluster, Counted, Namespace, PodPlan, plugin::Plugin, rows, spec},
     },
     workload::count::Role,
 };
@@ -204,7 +204,7 @@ async fn changed_while_a_trace_runs() -> Result<()> {
 }
 
 /// A peer has the name of the object with its address: a pod, or a Service if the client used the Service's address.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn peers_have_names() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
@@ -251,5 +251,16 @@ async fn peers_have_names() -> Result<()> {
     };
     assert_eq!(peer_of("client"), format!("service {}/front", namespace.name()));
     assert_eq!(peer_of("server"), format!("pod {}/client", namespace.name()));
+    for (pod, services) in [("server", &["front:80"][..]), ("client", &[])] {
+        let mut flows = status.top_flows.iter().filter(|flow| flow.pod == pod);
+        assert!(flows.all(|flow| flow.local_services == services), "{:?}", status.top_flows);
+    }
+
+    // The two ends have neither the server's address nor its port in common, and are one row nevertheless.
+    let plugin = Plugin::of_editor(&namespace).await?;
+    let table = plugin.output(&["top", "peers", "--no-tui", "--count", "1", "--by", "connection"])?;
+    println!("{table}");
+    assert_eq!(table.matches("tt-workload → tt-workload").count(), 1, "{table}");
+    assert!(table.contains("client → server") && table.contains("(other ends, 1 flow)"), "{table}");
     Ok(())
 }

@@ -67,6 +67,49 @@ fn both_ends_of_a_connection_are_one_row_unless_they_are_wanted() {
 }
 
 #[test]
+fn the_servers_behind_a_service_are_the_other_end_of_its_clients() {
+    let mut snapshot = snapshot();
+    let asks = |command: &str, pid| Flow {
+        local_port: None,
+        remote_address: "10.96.0.1".parse().ok(),
+        peer: Some("service shop/db".to_owned()),
+        ..flow(command, pid)
+    };
+    let answers = |pod: &str, pid| Flow {
+        namespace: Some("shop".to_owned()),
+        pod: Some(pod.to_owned()),
+        local_address: "10.0.0.9".parse().ok(),
+        local_port: Some(5432),
+        remote_address: flow("", 0).local_address,
+        remote_port: None,
+        local_services: vec!["db:443".to_owned()],
+        direction: Direction::Inbound,
+        ..flow("postgres", pid)
+    };
+    snapshot.flows =
+        vec![asks("orders", 5), asks("reports", 4), answers("db-0", 3), answers("db-1", 2), flow("else", 1)];
+    let together = rows(&snapshot, &by(View::Connection));
+    let shown = |rows: &Rows| {
+        let commands = rows.rows.iter().map(|row| row.owner.command.clone().unwrap_or_default());
+        commands.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((shown(&together).as_str(), together.other_ends.flows), ("orders reports else", 2));
+    // Each server counts once, and the row has what the servers share.
+    assert_eq!((together.other_ends.rx_bytes, together.other_ends.tx_bytes), (5000, 500));
+    let other_end = together.rows[0].other_end.clone().unwrap();
+    assert_eq!((other_end.command.as_deref(), other_end.pod, other_end.pid), (Some("postgres"), None, None));
+
+    let filtered = |filter: &str| {
+        let filter = Filter::parse(filter).unwrap();
+        let rows = rows(&snapshot, &Choice { filter, ..by(View::Connection) });
+        (shown(&rows), rows.other_ends.flows, rows.filtered.flows)
+    };
+    assert_eq!(filtered("pod:db-0"), ("orders reports".to_owned(), 2, 1));
+    assert_eq!(filtered("process:orders"), ("orders".to_owned(), 2, 2));
+    assert_eq!(filtered("process:else"), ("else".to_owned(), 0, 4));
+}
+
+#[test]
 fn a_service_that_is_offered_is_one_endpoint() {
     let mut snapshot = snapshot();
     snapshot.flows = (0..3)

@@ -31,14 +31,26 @@ struct Case {
     look_again: Option<Timestamp>,
     existing: Option<BTreeSet<String>>,
     clock_offset: Option<i64>,
-    peers: BTreeMap<IpAddr, String>,
+    peers: Names,
     invalid: Option<String>,
     filters_changed: bool,
 }
 
-impl PeerNames for BTreeMap<IpAddr, String> {
+/// Names by address, and Services by pod.
+#[derive(Default)]
+struct Names {
+    addresses: BTreeMap<IpAddr, String>,
+    services: BTreeMap<String, String>,
+}
+
+impl PeerNames for Names {
     fn name_of(&self, address: IpAddr) -> Option<String> {
-        self.get(&address).cloned()
+        self.addresses.get(&address).cloned()
+    }
+
+    fn services_of(&self, namespace: &str, pod: &str, _: Protocol, port: u16) -> Vec<String> {
+        assert_eq!(namespace, "shop");
+        self.services.get(pod).map(|name| format!("{name}:{port}")).into_iter().collect()
     }
 }
 
@@ -63,7 +75,7 @@ impl Case {
             look_again: None,
             existing: None,
             clock_offset: None,
-            peers: BTreeMap::new(),
+            peers: Names::default(),
             invalid: None,
             filters_changed: false,
         }

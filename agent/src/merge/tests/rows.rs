@@ -45,22 +45,48 @@ fn a_list_that_a_node_cut_is_truncated_only_where_it_may_matter() {
 fn peers_keep_the_name_they_had_when_first_listed() {
     let address: IpAddr = "10.0.0.9".parse().unwrap();
     let mut case = Case::new();
-    case.peers.insert(address, "pod shop/client".into());
+    case.peers.addresses.insert(address, "pod shop/client".into());
     case.apply(report("n1", &[("a", 5)]));
     assert_eq!(case.status_at(1).top_flows[0].peer.as_deref(), Some("pod shop/client"));
-    case.peers.insert(address, "pod shop/other".into());
+    case.peers.addresses.insert(address, "pod shop/other".into());
     case.apply(report("n1", &[("b", 7), ("a", 5)]));
     let status = case.status_at(2);
     assert_eq!(status.top_flows[0].peer.as_deref(), Some("pod shop/other"), "a flow that is new");
     assert_eq!(status.top_flows[1].peer.as_deref(), Some("pod shop/client"));
-    case.peers.clear();
+    case.peers.addresses.clear();
     assert_eq!(case.status_at(3).top_flows[1].peer.as_deref(), Some("pod shop/client"));
+}
+
+#[test]
+fn a_flow_that_a_pod_answers_keeps_the_services_it_had_when_first_listed() {
+    let answered = |pod: &str, direction| {
+        let mut row = row(pod, 5);
+        (row.direction, row.local_port) = (direction, Some(8080));
+        row.encode()
+    };
+    let mut case = Case::new();
+    for pod in ["a", "b", "c"] {
+        case.peers.services.insert(pod.into(), format!("service-{pod}"));
+    }
+    let flows = vec![
+        answered("a", Direction::Inbound),
+        answered("b", Direction::Outbound),
+        answered("c", Direction::Unknown),
+    ];
+    case.apply(TrafficTraceReportSpec { flows, ..report("n1", &[]) });
+    let services = |status: &TrafficTraceStatus| {
+        status.top_flows.iter().map(|flow| flow.local_services.join(" ")).collect::<Vec<_>>()
+    };
+    let first = ["service-a:8080", "", "service-c:8080"];
+    assert_eq!(services(&case.status_at(1)), first);
+    case.peers.services.clear();
+    assert_eq!(services(&case.status_at(2)), first);
 }
 
 #[test]
 fn a_mapped_address_has_the_name_of_the_address_inside() {
     let mut case = Case::new();
-    case.peers.insert("10.0.0.9".parse().unwrap(), "node n7".into());
+    case.peers.addresses.insert("10.0.0.9".parse().unwrap(), "node n7".into());
     let mut mapped = row("a", 5);
     mapped.remote_address = Some("::ffff:10.0.0.9".into());
     case.apply(TrafficTraceReportSpec { flows: vec![mapped.encode()], ..report("n1", &[("a", 5)]) });
@@ -100,6 +126,7 @@ fn a_status_stays_within_its_budget() {
             .collect();
         case.apply(full);
         case.peers
+            .addresses
             .insert("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(), format!("pod shop/{long}"));
         for node in 0..40 {
             case.live.insert(format!("node-{node}-{long}"), LivePods { count: 1, since: at(0) });

@@ -16,6 +16,8 @@ pub enum Place {
     Host,
     /// The namespace with the ten pods of `e2e/cluster/demo.yaml`.
     Cluster,
+    /// The same namespace, in a cluster whose agents may take stacks.
+    Stacks,
     /// The cluster, from which the block removes the product.
     Uninstall,
     /// Not run: the commands are targets of the Makefile, and only checked to exist.
@@ -124,6 +126,7 @@ fn block(page: &Path, line: usize, info: &str, contents: &str) -> Result<Option<
     let place = match words.next() {
         Some("host") => Place::Host,
         Some("cluster") => Place::Cluster,
+        Some("stacks") => Place::Stacks,
         Some("uninstall") => Place::Uninstall,
         Some("make") => Place::Make,
         Some("not-run") => {
@@ -134,7 +137,8 @@ fn block(page: &Path, line: usize, info: &str, contents: &str) -> Result<Option<
             Place::NotRun(reason)
         }
         _ => {
-            let ways = "write `sh host`, `cluster`, `uninstall`, `make` or `not-run REASON` behind ```";
+            let ways =
+                "write `sh host`, `cluster`, `stacks`, `uninstall`, `make` or `not-run REASON` behind ```";
             return Err(TestError::unexpected(at(), format!("without a place where it is run: {ways}")));
         }
     };

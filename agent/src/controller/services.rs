@@ -1,0 +1,205 @@
+//! The Services of the cluster: their addresses, and the pods' ports that they offer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use traffictrace_crd::Protocol;
+
+use super::peers::{Addresses, Directory};
+use super::pods::PodRecord;
+use crate::kubeapi::Key;
+
+/// Maximum number of Services that are named for one port.
+const NAMED: usize = 3;
+
+/// The part of a Service that is kept in memory.
+#[derive(Clone, Debug)]
+pub(super) struct ServiceRecord {
+    addresses: Addresses,
+    /// Labels of the Service's pods; empty if it has none of its own.
+    selector: BTreeMap<String, String>,
+    ports: Vec<Port>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug)]
+struct Port {
+    protocol: Protocol,
+    /// Number at which clients reach the Service.
+    number: u16,
+    /// Number, or name, of the pods' port.
+    target: IntOrString,
+}
+
+impl From<Service> for ServiceRecord {
+    fn from(service: Service) -> Self {
+        let spec = service.spec.clone().unwrap_or_default();
+        let ports = spec.ports.unwrap_or_default().into_iter().filter_map(|port| {
+            let protocol = match port.protocol.as_deref() {
+                None | Some("TCP") => Protocol::Tcp,
+                Some("UDP") => Protocol::Udp,
+                Some(_) => return None,
+            };
+            let number = u16::try_from(port.port).ok()?;
+            // Zero stands for the Service's own port, as an absent target does.
+            let target = port.target_port.filter(|target| *target != IntOrString::Int(0));
+            Some(Port { protocol, number, target: target.unwrap_or(IntOrString::Int(port.port)) })
+        });
+        Self {
+            ports: ports.collect(),
+            selector: spec.selector.unwrap_or_default(),
+            addresses: service.into(),
+        }
+    }
+}
+
+/// All Services, by address and by namespace.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    directory: Directory,
+    namespaces: HashMap<String, BTreeMap<String, ServiceRecord>>,
+}
+
+impl Services {
+    pub(super) fn apply(&mut self, service: ServiceRecord) {
+        let key = service.addresses.key().clone();
+        self.directory.apply(service.addresses.clone());
+        // Clients of a headless Service ask for its pods, so that its ports never stand for theirs.
+        if service.selector.is_empty() || service.addresses.is_empty() {
+            self.forget(&key);
+        } else {
+            self.namespaces.entry(key.namespace).or_default().insert(key.name, service);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        self.directory.remove(key);
+        let services = self.namespaces.get(&key.namespace);
+        // A Service with the same name may have been created again.
+        if services.and_then(|all| all.get(&key.name)).is_some_and(|known| known.addresses.key() == key) {
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(services) = self.namespaces.get_mut(&key.namespace) {
+            services.remove(&key.name);
+            if services.is_empty() {
+                self.namespaces.remove(&key.namespace);
+            }
+        }
+    }
+
+    /// Returns the Service that has an address.
+    pub(super) fn at(&self, address: IpAddr) -> Option<&Key> {
+        self.directory.at(address)
+    }
+
+    /// Returns the Services that offer a pod's port, as `NAME:PORT` with the Service's own port; at most [`NAMED`].
+    pub(super) fn of(&self, pod: &PodRecord, protocol: Protocol, port: u16) -> Vec<String> {
+        let leads_here = |target: &IntOrString| match target {
+            IntOrString::Int(number) => *number == i32::from(port),
+            IntOrString::String(name) => pod.has_port(name, port),
+        };
+        let selects = |service: &ServiceRecord| {
+            service.selector.iter().all(|(name, value)| pod.labels().get(name) == Some(value))
+        };
+        let services = self.namespaces.get(pod.namespace()).into_iter().flatten();
+        let names = services.flat_map(|(name, service)| {
+            let offers = |of: &&Port| of.protocol == protocol && leads_here(&of.target) && selects(service);
+            service.ports.iter().filter(offers).map(move |port| format!("{name}:{}", port.number))
+        });
+        names.take(NAMED).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn service(name: &str, spec: Value) -> Service {
+        serde_json::from_value(json!({ "metadata": { "name": name, "namespace": "shop" }, "spec": spec }))
+            .unwrap()
+    }
+
+    fn web(namespace: &str) -> PodRecord {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "web-1", "namespace": namespace, "labels": { "app": "web", "tier": "front" } },
+            "spec": {
+                "containers": [{ "name": "main", "ports": [{ "name": "http", "containerPort": 8080 }, { "containerPort": 1 }] }],
+                "initContainers": [{ "name": "mesh", "ports": [{ "name": "admin", "containerPort": 15000 }] }],
+            },
+        }))
+        .unwrap();
+        pod.into()
+    }
+
+    #[test]
+    fn a_port_of_a_pod_has_the_services_that_lead_to_it() {
+        let mut services = Services::default();
+        let selector = json!({ "app": "web" });
+        for (name, address, ports) in [
+            ("own", "10.96.0.1", json!([{ "port": 8080 }])),
+            (
+                "number",
+                "10.96.0.2",
+                json!([{ "port": 80, "targetPort": 8080 }, { "port": 81, "targetPort": 9 }]),
+            ),
+            (
+                "name",
+                "10.96.0.3",
+                json!([{ "port": 82, "targetPort": "http" }, { "port": 83, "targetPort": "admin" }]),
+            ),
+            (
+                "udp",
+                "10.96.0.4",
+                json!([{ "port": 8080, "protocol": "UDP" }, { "port": 8080, "protocol": "SCTP" }]),
+            ),
+            ("headless", "None", json!([{ "port": 8080 }])),
+        ] {
+            services.apply(
+                service(name, json!({ "clusterIP": address, "selector": selector, "ports": ports })).into(),
+            );
+        }
+        let other =
+            json!({ "clusterIP": "10.96.0.5", "selector": { "app": "db" }, "ports": [{ "port": 8080 }] });
+        services.apply(service("other", other).into());
+        let outside = json!({ "clusterIP": "10.96.0.6", "ports": [{ "port": 8080 }] });
+        services.apply(service("outside", outside).into());
+
+        let of = |services: &Services, protocol, port| services.of(&web("shop"), protocol, port);
+        assert_eq!(of(&services, Protocol::Tcp, 8080), ["name:82", "number:80", "own:8080"]);
+        assert_eq!(of(&services, Protocol::Udp, 8080), ["udp:8080"]);
+        assert_eq!(of(&services, Protocol::Tcp, 15000), ["name:83"]);
+        assert!(of(&services, Protocol::Tcp, 80).is_empty());
+        assert!(services.of(&web("else"), Protocol::Tcp, 8080).is_empty());
+        assert_eq!(services.at("10.96.0.3".parse().unwrap()).map(|key| key.name.as_str()), Some("name"));
+
+        // A Service that has lost its selector, and one that is gone.
+        let kept = json!({ "clusterIP": "10.96.0.1", "ports": [{ "port": 8080 }] });
+        services.apply(service("own", kept).into());
+        services.remove(&Key::of(&service("number", json!({}))));
+        assert_eq!(of(&services, Protocol::Tcp, 8080), ["name:82"]);
+        assert!(services.at("10.96.0.1".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn not_more_than_a_few_services_are_named() {
+        let mut services = Services::default();
+        for number in 0..9 {
+            let spec = json!({
+                "clusterIP": format!("10.96.0.{number}"), "selector": { "tier": "front" }, "ports": [{ "port": 8080 }],
+            });
+            services.apply(service(&format!("web-{number}"), spec).into());
+        }
+        assert_eq!(
+            services.of(&web("shop"), Protocol::Tcp, 8080),
+            ["web-0:8080", "web-1:8080", "web-2:8080"]
+        );
+    }
+}
