@@ -212,7 +212,7 @@ impl From<&Flow> for Owner {
 }
 
 impl Owner {
-    /// Returns what these flows' owners share, if it is at least the name of the process.
+    /// Returns the fields that the owners of these flows share; `None` if not even the process's name is shared.
     fn shared<'a>(mut flows: impl Iterator<Item = &'a Flow>) -> Option<Self> {
         let mut owner = Self::from(flows.next()?);
         let is_one = flows.fold(true, |_, flow| {
@@ -222,7 +222,7 @@ impl Owner {
         (is_one || owner.command.is_some()).then_some(owner)
     }
 
-    /// Forgets what a flow's owner does not share.
+    /// Clears the fields that differ from those of a flow's owner.
     fn agree(&mut self, flow: &Flow) {
         agree(&mut self.namespace, &flow.namespace);
         agree(&mut self.pod, &flow.pod);
@@ -291,7 +291,7 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     let mut shown = Rows::default();
     let mut listed = Sums::default();
     flows.iter().for_each(|flow| listed.add(&flow.into()));
-    // Several rows can have the same other ends, which count once.
+    // Several rows can have the same other ends, whose sums are added only once.
     let mut other_ends: HashMap<usize, bool> = HashMap::new();
     let mut places: HashMap<Key<'_>, usize> = HashMap::new();
     for Pair { first, others } in pairs {
