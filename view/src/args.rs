@@ -53,7 +53,7 @@ enum By {
     Connection,
 }
 
-/// When to use colours.
+/// The choice of when to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Color {
     Auto,

@@ -31,7 +31,7 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// Those of [`write`].
+/// Those of [`write()`].
 pub fn write_flows(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     lines::flows(snapshot).try_for_each(|line| write_one(out, &line))
 }
@@ -40,7 +40,7 @@ pub fn write_flows(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> 
 ///
 /// # Errors
 ///
-/// Those of [`write`].
+/// Those of [`write()`].
 pub fn write_endpoints(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     lines::endpoints(snapshot).try_for_each(|line| write_one(out, &line))
 }
