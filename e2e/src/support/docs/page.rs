@@ -50,6 +50,15 @@ pub struct Command {
     pub shown: Vec<String>,
 }
 
+impl Command {
+    /// Returns the exit code that the command has to end with: that of a comment such as `# exits with 1 if they differ`, or 0.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        let told = self.text.split_once("# exits with ").and_then(|(_, rest)| rest.split_whitespace().next());
+        told.and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+}
+
 /// Path of the repository's root.
 pub(super) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -197,6 +206,8 @@ mod tests {
             shown: shown.iter().map(|line| (*line).to_owned()).collect(),
         };
         assert_eq!(block.commands, [command("one \\\n  --two", &["A  B", "1  2"]), command("three", &[])]);
+        let codes = ["diff a b  # exits with 1 if they differ", "diff a b", "true # exits"];
+        assert_eq!(codes.map(|text| command(text, &[]).exit_code()), [1, 0, 0]);
         Ok(())
     }
 

@@ -96,7 +96,8 @@ impl World {
         println!("{at}: {} after {:.1} s", output.status, began.elapsed().as_secs_f64());
         // A shell whose command is interrupted ends by the same signal.
         let is_interrupted = block.is_endless && output.status.code().is_none_or(|code| code == 130);
-        if !output.status.success() && !is_interrupted {
+        let is_wanted = output.status.code() == Some(command.exit_code());
+        if !is_wanted && !is_interrupted {
             return Err(TestError::unexpected(at, format!("{}, {printed}", output.status)));
         }
         match command.shown.iter().find(|line| is_heading(line) && !has_line(&printed, line)) {
