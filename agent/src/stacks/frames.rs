@@ -15,7 +15,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Maximum number of frames that are kept without users, and their maximum size in bytes.
+    /// Number of frames, and their size in bytes, beyond which [`Frames::tidy`] drops frames without users.
     const MOST: usize = 1 << 14;
     const MOST_BYTES: usize = 4 << 20;
 

@@ -41,7 +41,7 @@ use self::resolver::Resolver;
 /// Registers of a thread in user mode, from which its stack is unwound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Registers {
-    /// Address of the instruction after the system call.
+    /// Instruction pointer, which is at the instruction after the system call.
     pub instruction: u64,
     /// Address of the top of the stack.
     pub stack: u64,

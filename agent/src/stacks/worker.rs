@@ -125,7 +125,7 @@ impl<T: Send + 'static> Worker<T> {
         booked: &mut dyn FnMut(Stacks, T),
         mode: &mut dyn FnMut(Program, Mode),
     ) {
-        // After a wait that timed out, the caller is not made to wait again.
+        // After a wait that timed out, callers do not wait again until a sample has come back.
         let end = limit.filter(|_| !self.stuck).map(|limit| Instant::now() + limit);
         loop {
             let outcome = match end {
@@ -226,7 +226,7 @@ struct Thread<'a, T> {
     doubtful_bytes: usize,
 }
 
-/// The receiver of the results is gone.
+/// Error: the receiver of the results is gone.
 struct Unwanted;
 
 /// Runs the thread until the handle is dropped.

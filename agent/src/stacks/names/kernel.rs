@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The functions of the running kernel.
 #[derive(Debug, Default)]
 pub(in crate::stacks) struct Kernel {
-    /// Addresses with the offsets of their names, sorted by address.
+    /// Addresses with the offsets of their names in `names`, sorted by address.
     functions: Vec<(u64, u32)>,
     /// Names, each ended by a line break. A module's name follows after a tab, in brackets.
     names: String,
