@@ -26,7 +26,7 @@ impl Tasks {
         self.names.insert(id, name.into());
     }
 
-    /// Waits for the first task that ends; forever while all go on.
+    /// Waits for the first task that ends. Never returns if none does.
     pub(crate) async fn ended(&mut self) -> TaskEnded {
         let (id, cause) = match self.set.join_next_with_id().await {
             Some(Ok((id, ()))) => (id, "nothing more comes from it".to_owned()),

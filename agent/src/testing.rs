@@ -1,4 +1,5 @@
-//! Helpers of several tests. A test that cannot run on a machine prints the reason, and fails if `CI=true`.
+//! Helpers for the tests of several modules. A test that cannot run on a machine prints the reason, and fails if
+//! `CI=true`.
 
 use std::fs;
 use std::io::Write as _;
