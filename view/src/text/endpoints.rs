@@ -13,7 +13,8 @@ use crate::{
     units,
 };
 
-/// Maximum width of an endpoint's title and of a function's name; the middle of a longer one is cut out.
+/// Maximum width in terminal columns of an endpoint's title and of a function's name; the middle of a longer one is cut
+/// out.
 const TITLE: usize = 72;
 
 /// Returns the table of the first `most` endpoints, sorted by a column, and the sums of the others. `wide` adds all columns that

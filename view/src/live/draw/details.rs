@@ -15,7 +15,7 @@ use crate::{
     snapshot::{Endpoint, Flow, Function},
 };
 
-/// Width of the details' names.
+/// Width in terminal columns of the names of details, which stand at the left of their values.
 const LABEL: usize = 13;
 /// Maximum number of lines of one value.
 const MAX_LINES: usize = 3;

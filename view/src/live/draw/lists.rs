@@ -15,11 +15,11 @@ use crate::{
     snapshot::{Endpoint, Function},
 };
 
-/// Width between the marks of a line and its text.
+/// Width in columns of the mark before a line, with the blank behind it.
 const MARKS: u16 = 2;
-/// Minimum width of the first column on a narrow screen and on others. The column takes all remaining room.
+/// Minimum width in columns of the first column on a narrow screen and on others. The column takes all remaining room.
 const NAME: (u16, u16) = (20, 36);
-/// Width below which a screen is narrow.
+/// Width in columns below which a screen is narrow.
 const NARROW: u16 = 60;
 /// Number of columns of numbers that are more important than the texts beside the first column.
 const FIRST: usize = 4;
