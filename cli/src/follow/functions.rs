@@ -16,7 +16,7 @@ pub(super) struct Functions {
     /// `None` if the output does not show functions.
     cluster: Option<Cluster>,
     known: Vec<Function>,
-    /// Sums of the stacks at the last read.
+    /// Sums of the stacks in the status when the profiles were last read. Other sums mean that profiles have changed.
     read: StackTotals,
     next: Option<Instant>,
     reading: Option<JoinHandle<Result<Vec<Function>, CliError>>>,
@@ -143,7 +143,7 @@ mod tests {
         let (counted, trace) = (Arc::clone(&requests), completed());
         let uid = trace.metadata.uid.clone().unwrap();
         let cluster = cluster(move |_| {
-            // The first read returns old profiles; the end of the trace overtakes it.
+            // The first read returns profiles from before the end of the trace.
             let bytes = if counted.fetch_add(1, Ordering::Relaxed) == 0 { 100 } else { 700 };
             let mut items = Vec::new();
             for node in ["a", "b", "c"] {
