@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the pictures of the documentation from the real thing: the live screen and the report on the cluster that KUBECONFIG
 # names, with the shop of ten pods in a namespace of its own, and the flame graph on this machine (root). The workloads and
-# the namespace go when it ends.
+# the namespace are removed at the end.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -21,7 +21,7 @@ name_of() {
     sed -n 's/^name = "\(.*\)"$/\1/p' "$1/Cargo.toml" | head -n 1
 }
 
-# tool NAME VERSION ARGUMENT...: makes sure that there is the command, which `cargo install` makes with the arguments.
+# tool NAME VERSION ARGUMENT...: installs the command by `cargo install` with the arguments, unless it exists.
 tool() {
     export PATH=$TOOLS/bin:$PATH
     command -v "$1" >/dev/null && return

@@ -322,15 +322,15 @@ pub struct Http {
     pub requests: u64,
     /// Number of requests by the class of the final status, such as `2xx` or `noResponse`.
     pub by_class: BTreeMap<String, u64>,
-    /// Number of gRPC calls whose own status was not 0. They are in a class too.
+    /// Number of gRPC calls whose own status was not 0. These calls are also in `by_class`.
     pub grpc_failed: u64,
     /// Bytes of the requests.
     pub request_bytes: u64,
     /// Bytes of the responses.
     pub response_bytes: u64,
-    /// Number of requests that could not be observed, by reason. They are in no other number.
+    /// Number of requests that could not be observed, by reason. These requests are in no other number.
     pub unobserved: BTreeMap<String, u64>,
-    /// Losses between kernel and agent, by kind. Their requests are in no other number.
+    /// Losses between kernel and agent, by kind. Lost requests are in no other number.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lost: BTreeMap<String, u64>,
     /// Processes that speak TLS; those whose requests cannot be read come first.
@@ -342,7 +342,7 @@ pub struct Http {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsProcesses {
-    /// True if their requests can be read. Requests that cannot be read are in no number.
+    /// True if the requests of these processes can be read. Requests that cannot be read are in no number.
     pub readable: bool,
     /// Name of the pod.
     pub pod: String,

@@ -88,7 +88,8 @@ pub struct Sample<'a> {
     pub tid: u32,
     /// The user's part of the stack.
     pub user: Taken<'a>,
-    /// Return addresses in the kernel, innermost first. Empty unless they were asked for or there is no user's part.
+    /// Return addresses in the kernel, innermost first. Present if a session wants them, or if there is no
+    /// user stack; empty otherwise.
     pub kernel: &'a [u64],
 }
 

@@ -201,8 +201,8 @@ impl<T> Job<T> {
 /// Reason shown for a sample on which the resolver panicked.
 const FAILED: &str = "the stack could not be read";
 
-/// Number of further attempts for a doubtful stack, and the time between them. All are over before the end of a trace
-/// stops waiting.
+/// Number of further attempts for a doubtful stack, and the time between them. All attempts together take less time than
+/// the end of a trace waits for its samples.
 const MORE_LOOKS: u32 = 2;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Maximum bytes of samples that wait for another attempt, since these take room from new samples.

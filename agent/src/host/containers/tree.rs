@@ -32,7 +32,7 @@ const NAMING: Duration = Duration::from_secs(3);
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 /// Interval between two scans of the whole tree, if the tree cannot be watched.
 const SCAN_INTERVAL: Duration = Duration::from_secs(2);
-/// At most one part in this many of the time is spent on events, on average. A process that makes and removes cgroups all the
+/// Events take at most one part in this many of the time, on average. A process that creates and removes cgroups all the
 /// time must not keep the flow table from being read.
 const EVENT_SHARE: u32 = 20;
 /// Maximum time spent on events at once after a quiet time.
