@@ -21,7 +21,6 @@ mod report;
 mod report_command;
 mod server;
 mod session;
-#[expect(dead_code, reason = "its users come with it")]
 mod stacks;
 mod tasks;
 #[cfg(test)]
