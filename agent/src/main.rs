@@ -28,10 +28,13 @@ mod testing;
 mod tls;
 mod top;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode, sync::mpsc::channel, thread, time::Duration};
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
+
+/// Time limit for printing the error that ends the process.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Find out what uses the network: which pod, which process, talking to whom.
 #[derive(Debug, Parser)]
@@ -83,8 +86,20 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("traffictrace: {error}");
+            report(format!("traffictrace: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the error that ends the process. A reader of standard error that has stopped does not keep the process from
+/// ending.
+fn report(error: String) {
+    let (printing, printed) = channel::<()>();
+    thread::spawn(move || {
+        let _printing = printing;
+        eprintln!("{error}");
+    });
+    // The thread sends nothing: the wait ends with the thread.
+    let _ = printed.recv_timeout(LAST_WORD);
 }

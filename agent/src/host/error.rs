@@ -63,6 +63,12 @@ pub(crate) enum HostError {
     /// Standard output does not take what was printed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// Nobody reads what was printed.
+    #[error(
+        "cannot print the last lines to standard output: whoever reads it has taken nothing for {} s; end it, or let it \
+         go on reading, before this command ends", .0.as_secs_f64()
+    )]
+    NotRead(Duration),
     /// A recording cannot be opened or written.
     #[error("cannot {action} the recording {}: {source}", .path.display())]
     Recording {

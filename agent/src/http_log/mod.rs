@@ -40,13 +40,15 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// Maximum time for which the end waits for the examination of processes that use TLS.
 const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Time for which the end waits for a reader of the output that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The only session here.
 const SESSION: &str = "http";
 /// The protocol that carries HTTP.
 const PROTOCOL: &str = "TCP";
 
 /// Shows requests until Ctrl-C, SIGTERM, `--duration`, or the end of the target. Then reports what was counted and what
-/// is missing.
+/// is missing. A second signal ends the command at once.
 pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
     let mut stopped = pin!(interruption()?);
@@ -100,11 +102,15 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
         if log.printer.is_busy() && !last {
             continue;
         }
-        if !log.printed().await? {
+        if last {
+            tokio::select! {
+                biased;
+                concluded = log.conclude() => concluded?,
+                () = stopped.as_mut() => {}
+            }
             break;
         }
-        if last {
-            log.conclude().await?;
+        if !log.printed().await? {
             break;
         }
         log.print();
@@ -140,12 +146,19 @@ impl Log {
     }
 
     /// Waits until everything is printed, and keeps reading the kernel's records meanwhile. Returns false if the reader
-    /// of the output has closed it.
+    /// of the output has closed it. Fails if the reader takes nothing for [`PATIENCE`].
     async fn printed(&mut self) -> Result<bool, HostError> {
+        let (mut taken, mut since) = (self.printer.taken(), Instant::now());
         loop {
             match timeout(TICK, self.printer.finish()).await {
                 Ok(result) => return result.map_err(HostError::Output),
                 Err(_) => self.engine.tick(),
+            }
+            let now = self.printer.taken();
+            if now != taken {
+                (taken, since) = (now, Instant::now());
+            } else if since.elapsed() >= PATIENCE {
+                return Err(HostError::NotRead(PATIENCE));
             }
         }
     }
@@ -180,6 +193,9 @@ impl Log {
 
     /// Prints the remaining requests, and the totals and losses of the whole session.
     async fn conclude(&mut self) -> Result<(), HostError> {
+        if !self.printed().await? {
+            return Ok(());
+        }
         // A last drain, so that the last requests have their process.
         self.engine.drain_fully();
         let end = Instant::now() + LAST_LOOK;
@@ -192,29 +208,33 @@ impl Log {
         let Some((tally, snapshot)) = Tally::read(&mut self.engine, &self.session, self.args.top()) else {
             return Ok(());
         };
-        // No record is read after this, so every request in these totals gets its line.
+        // Requests that are read after this are in neither, so every request in these totals gets its line.
         let mut rest = self.engine.take_exchanges(&self.session);
         let whole = self.summaries.as_mut().map(|summaries| {
             summaries.record(&std::mem::take(&mut rest), &self.args.selection);
             Box::new(summaries.whole(snapshot, self.args.top()))
         });
-        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally.clone()))] {
-            if !self.printer.finish().await.map_err(HostError::Output)? {
+        let sentences = self.sentences(&tally);
+        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally)), Page::Sentences(sentences)] {
+            if !self.printed().await? {
                 return Ok(());
             }
             self.printer.start(page);
         }
-        self.printer.finish().await.map_err(HostError::Output)?;
-        if self.args.output == Output::Text {
-            // A summary of all requests contains this line already.
-            if !self.args.summary || !self.args.selection.takes_all() {
-                let sums = &tally.totals.sums;
-                eprintln!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));
-            }
-            let sentences =
-                tally.sentences().into_iter().chain(tally.under_way()).chain(tally.tls_sentences());
-            sentences.for_each(|sentence| eprintln!("{sentence}"));
+        self.printed().await.map(drop)
+    }
+
+    /// Returns what text says of the whole session beside the requests.
+    fn sentences(&self, tally: &Tally) -> Vec<String> {
+        if self.args.output != Output::Text {
+            return Vec::new();
         }
-        Ok(())
+        // A summary of all requests contains this line already.
+        let has_counts = self.args.summary && self.args.selection.takes_all();
+        let sums = &tally.totals.sums;
+        let counts = || format!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));
+        let counts = (!has_counts).then(counts);
+        let missing = tally.sentences().into_iter().chain(tally.under_way()).chain(tally.tls_sentences());
+        counts.into_iter().chain(missing).collect()
     }
 }

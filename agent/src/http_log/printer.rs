@@ -4,7 +4,10 @@
 use std::{
     env,
     io::{self, BufWriter, IsTerminal as _, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jiff::tz::TimeZone;
@@ -22,6 +25,8 @@ use crate::engine::HttpExchange;
 
 /// Number of bytes that are collected before they are written.
 const BUFFER: usize = 256 << 10;
+/// Maximum number of bytes that are handed over at once, so that a slow reader can be told from one that has stopped.
+const PIECE: usize = 16 << 10;
 
 /// A unit of output, printed as a whole.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(super) enum Page {
     Summary(Box<Summary>, Box<Tally>),
     /// The end. With summaries, it has the endpoints' counts since the beginning.
     Ending(Option<Box<Summary>>, Box<Tally>),
+    /// Sentences about the whole session, for standard error.
+    Sentences(Vec<String>),
 }
 
 /// Prints one page at a time in the background.
@@ -42,11 +49,18 @@ pub(super) struct Printer {
     /// The writer, while nothing is being printed.
     writer: Option<Writer>,
     running: Option<JoinHandle<(Writer, io::Result<()>)>>,
+    /// Number of bytes that the output has taken.
+    taken: Arc<AtomicU64>,
 }
 
 impl Printer {
     pub(super) fn new(args: &Arc<HttpArgs>) -> Self {
-        Self { writer: Some(Writer::new(args)), running: None }
+        Self { writer: Some(Writer::new(args)), running: None, taken: Arc::default() }
+    }
+
+    /// Number of bytes that the output has taken so far. It grows as long as somebody reads.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Returns true while a page is being printed.
@@ -57,8 +71,9 @@ impl Printer {
     /// Begins to print a page. The previous one must have been [finished](Self::finish).
     pub(super) fn start(&mut self, page: Page) {
         if let Some(mut writer) = self.writer.take() {
+            let taken = Arc::clone(&self.taken);
             self.running = Some(spawn_blocking(move || {
-                let result = writer.print(&page, &mut io::stdout().lock());
+                let result = writer.print(&page, &mut Counted { out: io::stdout().lock(), taken });
                 (writer, result)
             }));
         }
@@ -74,6 +89,25 @@ impl Printer {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
             other => other.map(|()| true),
         }
+    }
+}
+
+/// An output that counts what it has taken.
+#[derive(Debug)]
+struct Counted<W> {
+    out: W,
+    taken: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.out.write(bytes.get(..PIECE).unwrap_or(bytes))?;
+        self.taken.fetch_add(taken as u64, Ordering::Relaxed);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -121,6 +155,10 @@ impl Writer {
             (Page::Summary(summary, tally), Output::Json) => json::summary(summary, tally, &mut out)?,
             (Page::Ending(Some(whole), _), Output::Text) => out.write_all(whole.whole_text().as_bytes())?,
             (Page::Ending(whole, tally), Output::Json) => json::ending(whole.as_deref(), tally, &mut out)?,
+            (Page::Sentences(sentences), _) => {
+                // If standard error does not take them, nobody is left to be told.
+                let _ = sentences.iter().try_for_each(|sentence| writeln!(io::stderr(), "{sentence}"));
+            }
             (Page::Heading | Page::Ending(None, _), _) => {}
         }
         out.flush()
