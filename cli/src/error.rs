@@ -1,13 +1,15 @@
 //! Errors, in the words that kubectl has for them.
 
-use std::{error::Error as _, io};
+use std::{error::Error as _, io, process::ExitCode};
 
 use kube::core::{Status, response::StatusCause};
 use thiserror::Error;
 use traffictrace_crd::human::printable;
 use traffictrace_view::live::LiveError;
 
-/// An error that ends the plugin with exit status 1. Its text is the whole line on standard error.
+use crate::text::say;
+
+/// An error that ends the plugin. Its text is the whole line on standard error.
 #[derive(Debug, Error)]
 pub(crate) enum CliError {
     /// The API server refused a request.
@@ -45,6 +47,10 @@ pub(crate) enum CliError {
     /// The trace could not be done.
     #[error("error: {0}")]
     Failed(String),
+
+    /// A signal ended the command before it had its result.
+    #[error("error: interrupted: {0}")]
+    Interrupted(String),
 
     /// An answer of the API server that cannot be understood.
     #[error("error: the server at {url} gave an answer that cannot be read: {cause}")]
@@ -95,6 +101,14 @@ fn cause(cause: &StatusCause) -> String {
 }
 
 impl CliError {
+    /// The exit status: 130, as a shell has for Ctrl-C, where a signal came before the result; otherwise 1.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Interrupted(_) => ExitCode::from(130),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
     /// The error of a request to the API server at `url`.
     pub(crate) fn of(error: kube::Error, url: &str) -> Self {
         let url = url.to_owned();
@@ -105,6 +119,17 @@ impl CliError {
             kube::Error::Auth(cause) => Self::Config(format!("cannot get credentials for {url}: {cause}")),
             other => Self::Unreachable { url, cause: root_cause(&other) },
         }
+    }
+}
+
+/// The first failure of two. The second one is printed at once, where there are both.
+pub(crate) fn and_then<T>(result: Result<T, CliError>, later: Result<(), CliError>) -> Result<T, CliError> {
+    match (result, later) {
+        (Err(first), Err(later)) => {
+            say(&later.to_string());
+            Err(first)
+        }
+        (result, later) => result.and_then(|value| later.map(|()| value)),
     }
 }
 

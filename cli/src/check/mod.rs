@@ -35,7 +35,7 @@ const SYSTEM: &str = "traffictrace-system";
 ///
 /// Looks at the API server, the definitions, the rights of this account in the namespace, and, where this account may read them, the
 /// controller and the agents: on which nodes they run, on which not, and why. The exit status is 0 if tracing works as far as this
-/// account can see, and 1 if not.
+/// account can see, 1 if not, and 130 if a signal came before that was known.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -69,10 +69,18 @@ enum Output {
 
 pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, CliError> {
     let mut stop = Stop::listen()?;
-    let cluster = cluster.connect().await?;
-    let findings = tokio::select! {
-        findings = gather(args, &cluster) => findings?,
-        () = stop.asked() => return Ok(ExitCode::FAILURE),
+    let looked = async {
+        let cluster = cluster.connect().await?;
+        let findings = gather(args, &cluster).await?;
+        Ok::<_, CliError>((cluster, findings))
+    };
+    let (cluster, findings) = tokio::select! {
+        looked = looked => looked?,
+        () = stop.asked() => {
+            let again = "not everything was looked at, so it is not known whether tracing works here; to look again: \
+                         kubectl traffictrace check";
+            return Err(CliError::Interrupted(again.to_owned()));
+        }
     };
     let findings = match args.attempt && findings.may_trace() {
         true => findings.with_attempt(attempt::run(&cluster, &mut stop).await?),

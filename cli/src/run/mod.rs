@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     cluster::ClusterArgs,
-    error::CliError,
+    error::{CliError, and_then},
     follow::{FollowArgs, Output, Plan, Seen, follow},
     object, report,
     stop::Stop,
@@ -176,7 +176,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
         // Profiles go with their trace, so the report comes before its end.
         let reported = tokio::select! {
             reported = report::write(&cluster, seen, None, path) => reported,
-            () = stop.asked() => Err(CliError::Failed("the report was not written: the command was to end".to_owned())),
+            () = stop.asked() => Err(CliError::Interrupted("the report was not written".to_owned())),
         };
         result = and_then(result, reported);
     }
@@ -189,17 +189,6 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
         say(&format!("{} deleted", object::full_name(&trace)));
     }
     and_then(result, deleted.map(drop))
-}
-
-/// The first failure of two. The second one is told at once, where there are both.
-fn and_then(result: Result<ExitCode, CliError>, later: Result<(), CliError>) -> Result<ExitCode, CliError> {
-    match (result, later) {
-        (Err(first), Err(later)) => {
-            say(&later.to_string());
-            Err(first)
-        }
-        (result, later) => result.and_then(|code| later.map(|()| code)),
-    }
 }
 
 /// The object of the command line.
