@@ -7,7 +7,7 @@ use traffictrace_crd::flow::{Direction, Protocol};
 use crate::{
     FilterError, Snapshot,
     endpoints::title,
-    snapshot::{Endpoint, Flow},
+    snapshot::{Endpoint, Flow, Function},
 };
 
 /// Names of the fields that a word can ask for.
@@ -74,6 +74,12 @@ impl Filter {
     #[must_use]
     pub fn takes_endpoint(&self, endpoint: &Endpoint) -> bool {
         self.is_empty() || self.takes(&as_flow(endpoint))
+    }
+
+    /// Whether it takes a function, whose name and file are its peer.
+    #[must_use]
+    pub fn takes_function(&self, function: &Function) -> bool {
+        self.is_empty() || self.takes(&function_as_flow(function))
     }
 
     /// Leaves the flows and the endpoints that it does not take out of a snapshot's lists. The totals stay.
@@ -149,6 +155,19 @@ fn as_flow(endpoint: &Endpoint) -> Flow {
         command: endpoint.command.clone(),
         peer: Some(format!("{} {}", title(endpoint), endpoint.protocol)),
         ..Flow::new(Protocol::Tcp, direction)
+    }
+}
+
+/// A function as a flow: its name and its file are its peer.
+fn function_as_flow(function: &Function) -> Flow {
+    let module = function.module.as_deref().unwrap_or_default();
+    Flow {
+        namespace: function.namespace.clone(),
+        pod: function.pod.clone(),
+        container: function.container.clone(),
+        command: function.command.clone(),
+        peer: Some(format!("{} {module}", function.name)),
+        ..Flow::new(Protocol::Tcp, Direction::Unknown)
     }
 }
 

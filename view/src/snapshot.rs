@@ -406,6 +406,9 @@ pub struct Endpoint {
 pub struct Functions {
     /// The functions with the most bytes, most first.
     pub functions: Vec<Function>,
+    /// Why no function is listed, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     /// Bytes of all stacks, and those of which no stack is known.
     pub bytes: u64,
     /// Number of nodes whose profiles are in these sums. Absent on one host.
@@ -419,7 +422,7 @@ pub struct Functions {
     pub bytes_without_stack: u64,
 }
 
-/// The bytes that one function moves, by itself or by what it calls.
+/// The bytes that one function of one container moves, by itself or by what it calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Function {
@@ -429,10 +432,24 @@ pub struct Function {
     pub module: Option<String>,
     /// Name of the process.
     pub command: Option<String>,
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
+    /// Name of the pod. Absent: the bytes are of several pods.
+    pub pod: Option<String>,
+    /// Name of the container.
+    pub container: Option<String>,
     /// Bytes received.
     pub rx_bytes: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
+}
+
+impl Function {
+    /// Bytes in both directions.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.rx_bytes.saturating_add(self.tx_bytes)
+    }
 }
 
 #[cfg(test)]

@@ -214,3 +214,29 @@ fn pages_are_moved_by_arrows_and_left_by_other_keys() {
     type_in(&mut app, "x");
     assert!(app.overlay.is_none());
 }
+
+#[test]
+fn the_tab_of_functions_is_there_before_them_and_says_why_it_is_empty() {
+    let mut snapshot = full();
+    let known = std::mem::take(&mut snapshot.functions.as_mut().unwrap().functions);
+    snapshot.functions.as_mut().unwrap().notice = Some("No profile was read yet.".to_owned());
+    let mut app = app(&snapshot);
+    // As the plugin starts the screen for one pod.
+    type_in(&mut app, "/pod:=web-1");
+    press(&mut app, KeyCode::Enter);
+    press(&mut app, KeyCode::Tab);
+    press(&mut app, KeyCode::Tab);
+    let picture = drawn(&mut app, 80, 24);
+    assert!(picture.contains("No profile was read yet."), "{picture}");
+    let functions = snapshot.functions.as_mut().unwrap();
+    functions.functions = known;
+    functions.functions[0].pod = Some("web-1".to_owned());
+    functions.functions[1].pod = Some("web-2".to_owned());
+    app.apply(Event::Snapshot(Box::new(snapshot.clone())));
+    let picture = drawn(&mut app, 80, 24);
+    assert!(picture.contains("ngx_writev") && !picture.contains("ngx_unix_recv"), "{picture}");
+    snapshot.functions.as_mut().unwrap().functions.remove(0);
+    app.apply(Event::Snapshot(Box::new(snapshot)));
+    let picture = drawn(&mut app, 80, 24);
+    assert!(picture.contains("Nothing matches pod:=web-1."), "{picture}");
+}
