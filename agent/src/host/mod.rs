@@ -29,7 +29,7 @@ pub(crate) use self::{
     recording::Recording,
     table::table,
     target::Target,
-    traced::{Plan, Traced},
+    traced::{Listed, Plan, Traced},
 };
 
 /// Time after a signal in which another one is a part of the same request: `timeout` sends its signal to the command, and

@@ -16,6 +16,15 @@ const TICK: Duration = Duration::from_millis(200);
 /// The only session here.
 const SESSION: &str = "host";
 
+/// Flows that a snapshot lists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Listed {
+    /// So many at most, those with the most bytes. Beside them are the sums of each process.
+    Largest(usize),
+    /// So many at most, those with the most bytes, and the others as one flow for each process, protocol and direction.
+    Folded(usize),
+}
+
 /// When snapshots are made, and how large.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -76,14 +85,17 @@ impl Traced {
         Ok(gone)
     }
 
-    /// The numbers now, with so many flows at most. The last ones have the last byte: others may go by a drain some
-    /// milliseconds old.
-    pub(crate) fn snapshot(&mut self, listed: usize, interval: Duration, is_last: bool) -> Option<Snapshot> {
+    /// The numbers now. The last ones have the last byte: others may go by a drain some milliseconds old.
+    pub(crate) fn snapshot(&mut self, listed: Listed, interval: Duration, is_last: bool) -> Option<Snapshot> {
         if is_last {
             self.engine.drain_fully();
         }
-        let counted = self.engine.snapshot(&self.session, listed)?;
-        let processes = self.engine.processes(&self.session);
+        let (counted, processes) = match listed {
+            Listed::Largest(most) => {
+                (self.engine.snapshot(&self.session, most)?, self.engine.processes(&self.session))
+            }
+            Listed::Folded(most) => (self.engine.snapshot_folded(&self.session, most)?, Vec::new()),
+        };
         let Self { engine, target, .. } = self;
         let mut names_of = |cgroup| target.names_of(cgroup, || engine.cgroup_path(cgroup));
         Some(snapshot::of(&counted, &processes, &self.subject, interval, &mut names_of))
@@ -136,7 +148,8 @@ impl Traced {
                 break;
             }
             if last || Instant::now() >= due {
-                let Some(mut snapshot) = self.snapshot(plan.listed, plan.interval, last) else { break };
+                let listed = Listed::Largest(plan.listed);
+                let Some(mut snapshot) = self.snapshot(listed, plan.interval, last) else { break };
                 printed += 1;
                 due += plan.interval;
                 last |= plan.count.is_some_and(|count| printed >= count);
