@@ -12,7 +12,7 @@ use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval, some_time};
 /// Each request is one line, written when it is complete. TIME is that of its first byte; FIRST and TOTAL say how long after
 /// it the first and the last byte of the response passed. HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC, and with --tls what is
 /// encrypted by OpenSSL or by Go, is shown. A request whose connection closed without a response is shown as "no response". Paths are shown without
-/// query, and with what looks like a secret masked.
+/// query, and with what looks like a secret masked. With --all, --host and --container each line names the container or service.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HttpArgs {
     #[command(flatten)]

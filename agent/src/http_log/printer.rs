@@ -17,6 +17,7 @@ use super::{
     args::{HttpArgs, Output},
     clock::Clock,
     json,
+    names::Containers,
     summary::Summary,
     tally::Tally,
     text::Lines,
@@ -34,7 +35,7 @@ pub(super) enum Page {
     /// The heading before everything else.
     Heading,
     /// Requests, of which those that pass the filters are printed.
-    Requests(Vec<HttpExchange>),
+    Requests(Vec<HttpExchange>, Containers),
     /// The summary of an interval.
     Summary(Box<Summary>, Box<Tally>),
     /// The end. With summaries, it has the endpoints' counts since the beginning.
@@ -54,8 +55,9 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(args: &Arc<HttpArgs>) -> Self {
-        Self { writer: Some(Writer::new(args)), running: None, taken: Arc::default() }
+    /// Creates a printer, with a column for containers if `has_containers`.
+    pub(super) fn new(args: &Arc<HttpArgs>, has_containers: bool) -> Self {
+        Self { writer: Some(Writer::new(args, has_containers)), running: None, taken: Arc::default() }
     }
 
     /// Number of bytes that the output has taken so far. It grows as long as somebody reads.
@@ -121,14 +123,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(args: &Arc<HttpArgs>) -> Self {
+    fn new(args: &Arc<HttpArgs>, has_containers: bool) -> Self {
         // By https://no-color.org, colours are off if the variable is set and not empty.
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let zone = TimeZone::system();
         Self {
             args: Arc::clone(args),
             clock: Clock::new(),
-            lines: Lines::new(io::stdout().is_terminal() && !no_color, zone.clone()),
+            lines: Lines::new(io::stdout().is_terminal() && !no_color, has_containers, zone.clone()),
             zone,
         }
     }
@@ -138,14 +140,14 @@ impl Writer {
         self.clock.follow();
         match (page, self.args.output) {
             (Page::Heading, Output::Text) if !self.args.summary => self.lines.heading(&mut out)?,
-            (Page::Requests(requests), output) => {
+            (Page::Requests(requests, containers), output) => {
                 for request in requests {
                     if !self.args.selection.takes(&request.exchange) {
                         continue;
                     }
                     match output {
-                        Output::Text => self.lines.request(request, &self.clock, &mut out)?,
-                        Output::Json => json::request(request, &self.clock, &mut out)?,
+                        Output::Text => self.lines.request(request, containers, &self.clock, &mut out)?,
+                        Output::Json => json::request(request, containers, &self.clock, &mut out)?,
                     }
                 }
             }

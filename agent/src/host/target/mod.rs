@@ -193,6 +193,11 @@ impl Target {
         }
     }
 
+    /// Whether the cgroups of what is traced have names, see [`Self::names_of`].
+    pub(crate) fn has_names(&self) -> bool {
+        matches!(self, Self::Containers(_))
+    }
+
     /// The names of the container or service that a cgroup belongs to, where several are traced.
     pub(crate) fn names_of(&mut self, cgroup: u64, path: impl FnOnce() -> Option<PathBuf>) -> Option<Names> {
         match self {
