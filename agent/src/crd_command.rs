@@ -7,7 +7,8 @@ use traffictrace_crd::yaml::{YamlError, all_crds, all_crds_yaml, crd_yaml};
 /// Print the custom resource definitions as YAML, for `kubectl apply -f -`
 #[derive(Debug, clap::Args)]
 pub(crate) struct CrdArgs {
-    /// Only this one: traffictraces, traffictracereports or traffictraceprofiles (the kind's name will do)
+    /// Print only this definition: traffictraces, traffictracereports or traffictraceprofiles (or the name of the
+    /// kind)
     resource: Option<String>,
 }
 
@@ -25,7 +26,7 @@ pub(crate) enum CrdError {
     Output(#[source] io::Error),
 }
 
-/// Prints all definitions, or the one that was asked for.
+/// Prints all definitions, or the requested one.
 pub(crate) fn run(args: &CrdArgs) -> Result<(), CrdError> {
     let text = match &args.resource {
         None => all_crds_yaml()?,
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &CrdArgs) -> Result<(), CrdError> {
         }
     };
     match io::stdout().write_all(text.as_bytes()) {
-        // The reader of the output has closed it.
+        // The reader of a pipe has closed it, which is not an error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(CrdError::Output),
     }

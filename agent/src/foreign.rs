@@ -79,12 +79,12 @@ pub(crate) fn open_within(root: &OwnedFd, path: &Path) -> io::Result<File> {
     opened(handle_within(root, path)?)
 }
 
-/// Opens a path from the folder above the one that a process works in. Links are not followed. Regular files alone are
+/// Opens a path relative to the parent of a process's working directory, without following links. Only regular files are
 /// opened, without waiting.
 ///
 /// # Errors
 ///
-/// As [`open_within`].
+/// Those of [`open_within`].
 pub(crate) fn open_beside(pid: u32, path: &Path) -> io::Result<File> {
     let flags = HANDLE | OFlags::DIRECTORY;
     let folder = rustix::fs::open(format!("/proc/{pid}/cwd"), flags, Mode::empty())?;

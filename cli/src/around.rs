@@ -1,4 +1,4 @@
-//! The reports of a trace's nodes, and its Events. Most users may read the Events alone.
+//! The reports of a trace's nodes, and its Events. Most users may read only the Events.
 
 use std::cmp::Ordering;
 
@@ -10,10 +10,10 @@ use traffictrace_crd::{TRACE_UID_LABEL, TrafficTrace, TrafficTraceReport, Traffi
 
 use crate::{cluster::Cluster, error::CliError};
 
-/// Number of objects in one answer.
+/// Maximum number of objects in one response of the API server.
 const IN_ONE_ANSWER: u32 = 200;
 
-/// The objects around a trace; nothing in place of those that the user may not read.
+/// The objects around a trace; `None` for those that the user may not read.
 #[derive(Debug, Default)]
 pub(crate) struct Around {
     pub(crate) reports: Option<Vec<TrafficTraceReportSpec>>,
@@ -23,21 +23,21 @@ pub(crate) struct Around {
 /// An Event of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Happened {
-    /// Time at which it happened first.
+    /// Time at which the Event happened first.
     pub(crate) time: Option<Timestamp>,
     pub(crate) is_warning: bool,
     pub(crate) reason: String,
     pub(crate) message: String,
-    /// Number of times that it happened.
+    /// Number of times that the Event happened.
     pub(crate) count: i32,
 }
 
 impl Around {
-    /// Asks the API server.
+    /// Reads the objects from the API server.
     ///
     /// # Errors
     ///
-    /// [`CliError`] when it gives no answer, or another one than that the user may not read.
+    /// [`CliError`] if a request fails. That the user may not read the objects is not an error.
     pub(crate) async fn of(cluster: &Cluster, trace: &TrafficTrace) -> Result<Self, CliError> {
         let uid = trace.uid().unwrap_or_default();
         let params = ListParams::default().labels(&format!("{TRACE_UID_LABEL}={uid}"));
@@ -52,7 +52,7 @@ impl Around {
     }
 }
 
-/// The objects of the namespace; nothing where the user may not list them.
+/// Lists the objects of one type in the namespace; `None` if the user may not list them.
 async fn list<K>(cluster: &Cluster, params: ListParams) -> Result<Option<Vec<K>>, CliError>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -77,7 +77,7 @@ where
     }
 }
 
-/// The Events in the order in which they happened.
+/// Returns the Events in the order in which they happened.
 fn happened(events: &[Event]) -> Vec<Happened> {
     let mut all: Vec<Happened> = events
         .iter()
@@ -125,7 +125,7 @@ mod tests {
             if path.contains("/events") {
                 return forbidden();
             }
-            // A label can be of anybody's making.
+            // Anybody can give a report the label of this trace.
             (200, json!({"metadata": {}, "items": [report(&uid, "a"), report("another", "b")]}))
         });
         let around = Around::of(&cluster, &trace).await.unwrap();

@@ -1,4 +1,4 @@
-//! A trace's spec in words, and as the command line that asks for the same again.
+//! A trace's spec in words, and as the command line that makes the same trace again.
 
 use kube::{ResourceExt as _, core::Selector};
 use traffictrace_crd::{DirectionFilter, GroupBy, HttpSpec, TrafficTrace, TrafficTraceSpec};
@@ -9,7 +9,7 @@ use crate::{
     snapshot::selected,
 };
 
-/// The spec as names and values.
+/// Returns the spec as names and values.
 pub(crate) fn pairs(trace: &TrafficTrace) -> Vec<(String, String)> {
     let spec = &trace.spec;
     let some = |values: Vec<String>| (!values.is_empty()).then(|| values.join(", "));
@@ -47,7 +47,7 @@ pub(crate) fn pairs(trace: &TrafficTrace) -> Vec<(String, String)> {
     .collect()
 }
 
-/// The spec in a sentence or two.
+/// Returns the spec in a sentence or two.
 pub(crate) fn sentence(spec: &TrafficTraceSpec) -> String {
     let protocols = match spec.protocols.as_slice() {
         [] => "all".to_owned(),
@@ -87,7 +87,8 @@ pub(crate) fn sentence(spec: &TrafficTraceSpec) -> String {
     text
 }
 
-/// The command line of the plugin that makes the same trace, for a shell. Nothing where the plugin cannot ask for it.
+/// Returns the plugin's command line that makes the same trace, quoted for a shell; `None` if the plugin has no
+/// options for this spec.
 pub(crate) fn command(trace: &TrafficTrace) -> Option<String> {
     let mut words: Vec<String> = ["kubectl", "traffictrace", "run"].map(str::to_owned).into();
     let mut option = |name: &str, value: Option<String>| {
@@ -162,12 +163,12 @@ fn row(spec: &TrafficTraceSpec) -> &'static str {
     }
 }
 
-/// Names in a row: `a, b and c`.
+/// Joins names: `a, b and c`.
 fn listed(names: &[String]) -> String {
     joined(names, "and")
 }
 
-/// Names as alternatives: `a, b or c`.
+/// Joins names as alternatives: `a, b or c`.
 fn either(names: &[String]) -> String {
     joined(names, "or")
 }

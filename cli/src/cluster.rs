@@ -1,4 +1,4 @@
-//! The cluster and the namespace that a command works in, found as kubectl finds them.
+//! The cluster and the namespace that a command uses, chosen as kubectl chooses them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -51,12 +51,12 @@ pub(crate) struct ClusterArgs {
     #[arg(long, global = true, value_name = "GROUP")]
     as_group: Vec<String>,
 
-    /// Longest time to wait for the answer to one request, such as 10s or 1m; 0 waits for ever.
+    /// Maximum time to wait for the response to one request, such as 10s or 1m; 0 waits for ever.
     #[arg(long, global = true, value_name = "TIME", default_value = "0", value_parser = request_timeout)]
     request_timeout: Duration,
 }
 
-/// Reads a time as kubectl does: a number of seconds, or numbers with units.
+/// Parses a time as kubectl does: a number of seconds, or numbers with units.
 fn request_timeout(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
@@ -68,7 +68,7 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
     duration.map_err(|_| "write a number of seconds, or a time such as 500ms, 10s or 1m".to_owned())
 }
 
-/// A cluster and a namespace of it.
+/// A cluster and one of its namespaces.
 #[derive(Clone)]
 pub(crate) struct Cluster {
     pub(crate) client: Client,
@@ -78,11 +78,11 @@ pub(crate) struct Cluster {
 }
 
 impl ClusterArgs {
-    /// The cluster that the options and the configuration name. No request is made.
+    /// Returns the cluster that the options and the configuration name, without sending a request.
     ///
     /// # Errors
     ///
-    /// [`CliError::Config`] when there is no configuration, or one that cannot be used.
+    /// [`CliError::Config`] if there is no configuration, or one that cannot be used.
     pub(crate) async fn connect(&self) -> Result<Cluster, CliError> {
         let mut config = self.config().await?;
         let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
@@ -124,7 +124,7 @@ impl ClusterArgs {
         Config::from_custom_kubeconfig(file, &options).await.map_err(config_error)
     }
 
-    /// The configuration files, merged; nothing where there is none.
+    /// Reads and merges the configuration files; `None` if there are none.
     fn kubeconfig(&self) -> Result<Option<Kubeconfig>, CliError> {
         if let Some(path) = &self.kubeconfig {
             return Kubeconfig::read_from(path).map(Some).map_err(config_error);
@@ -133,7 +133,7 @@ impl ClusterArgs {
             Some(paths) => std::env::split_paths(&paths).collect(),
             None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
         };
-        // As for kubectl, a file that is not there has nothing to add.
+        // As in kubectl, a file that does not exist is skipped.
         let mut merged: Option<Kubeconfig> = None;
         for path in paths.iter().filter(|path| path.exists()) {
             let file = Kubeconfig::read_from(path).map_err(config_error)?;
@@ -151,16 +151,16 @@ fn config_error(error: KubeconfigError) -> CliError {
 }
 
 impl Cluster {
-    /// The traces of the namespace.
+    /// API client for the traces of the namespace.
     pub(crate) fn traces(&self) -> Api<TrafficTrace> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// One trace of the namespace.
+    /// Reads one trace of the namespace.
     ///
     /// # Errors
     ///
-    /// [`CliError`] when the trace is not there or cannot be read.
+    /// [`CliError`] if the trace does not exist or cannot be read.
     pub(crate) async fn trace(&self, name: &str) -> Result<TrafficTrace, CliError> {
         match self.traces().get(name).await {
             Ok(trace) => Ok(trace),
@@ -168,8 +168,9 @@ impl Cluster {
         }
     }
 
-    /// The error of a request. Where the definitions are missing, most users are refused by their rights first, which the
-    /// chart brings too: so a refusal is looked into.
+    /// Converts the error of a request. If the definitions are missing, so are the roles that the chart installs, and
+    /// most users get a refusal instead of "no such resource". So after a refusal this asks the API server whether it has
+    /// the definitions.
     pub(crate) async fn explain(&self, error: kube::Error) -> CliError {
         if matches!(&error, kube::Error::Api(status) if status.code == 403) && !self.is_installed().await {
             return CliError::NotInstalled { url: self.url.clone() };
@@ -177,7 +178,7 @@ impl Cluster {
         CliError::of(error, &self.url)
     }
 
-    /// Whether the API server knows traces. Every user may ask that.
+    /// Returns true if the API server has the definition of traces. Every user may ask for it.
     async fn is_installed(&self) -> bool {
         let known = self.client.list_api_group_resources(&format!("{GROUP}/{VERSION}")).await;
         !matches!(known, Err(kube::Error::Api(status)) if is_unknown_resource(&status))

@@ -1,4 +1,4 @@
-//! What can stand at the end of a command line, for `kubectl_complete-traffictrace`, which kubectl runs when somebody completes.
+//! Completions of a command line, for `kubectl_complete-traffictrace`, which kubectl runs when the user presses Tab.
 
 use std::{io, io::Write as _, process::ExitCode, time::Duration};
 
@@ -10,31 +10,31 @@ use crate::{Cli, cluster::ClusterArgs, error::CliError};
 
 /// Name of the hidden command, the same as that of kubectl's own.
 pub(crate) const NAME: &str = "__complete";
-/// Longest time that somebody waits for the names of traces.
+/// Maximum time to wait for the names of traces.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Name of the values that are names of traces.
+/// Value name of the arguments that are names of traces.
 const TRACE: &str = "TRACE";
-/// Tells kubectl to complete no names of files.
+/// Directive that tells kubectl not to complete names of files.
 const NO_FILES: &str = ":4";
-/// Tells kubectl to complete names of files, if nothing else.
+/// Directive that tells kubectl to complete names of files if there is no other completion.
 const FILES: &str = ":0";
 
-/// Print what can stand at the end of a command line.
+/// Print the completions of a command line.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// The words after `kubectl traffictrace`. The last one is not finished.
+    /// The words after `kubectl traffictrace`. The last one is incomplete.
     #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
     words: Vec<String>,
 }
 
-/// What can stand there.
+/// The possible completions of a word.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// One of these, each with a help after a tab.
+    /// One of these words, each followed by a tab and its help.
     Words(Vec<String>),
     /// The name of a trace.
     Trace,
-    /// Anything, such as the name of a file.
+    /// Any text, such as the name of a file.
     Anything,
 }
 
@@ -59,11 +59,11 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What can stand after the words before.
+/// Returns the possible completions of the word after `before`.
 fn answer(root: &Command, before: &[String], last: &str) -> Answer {
     let mut command = root;
     let mut positions = 0;
-    // An option that waits for its value.
+    // The option that still needs its value.
     let mut open: Option<&Arg> = None;
     for word in before {
         if open.take().is_some() {
@@ -99,7 +99,7 @@ fn answer(root: &Command, before: &[String], last: &str) -> Answer {
     }
 }
 
-/// The option that a word is, with or without its value.
+/// Returns the option that a word names, with or without its value.
 fn option<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
     let name = word.split('=').next().unwrap_or_default();
     let short =
@@ -121,7 +121,7 @@ fn values(arg: &Arg) -> Answer {
     if names.iter().any(|name| name == TRACE) { Answer::Trace } else { Answer::Anything }
 }
 
-/// A word, and the first line of its help after a tab.
+/// Returns a word, a tab and the first line of the word's help.
 fn line(word: &str, help: Option<&clap::builder::StyledStr>) -> String {
     match help.map(ToString::to_string).as_deref().and_then(|help| help.lines().next()) {
         None => word.to_owned(),
@@ -129,7 +129,7 @@ fn line(word: &str, help: Option<&clap::builder::StyledStr>) -> String {
     }
 }
 
-/// The names of the traces of the namespace that the words name. Nothing where they cannot be read in time.
+/// Returns the names of the traces in the namespace that the words name; no names if they cannot be read in time.
 async fn traces(words: &[String]) -> Vec<String> {
     let command = Cli::command().ignore_errors(true);
     let matches = command.try_get_matches_from([NAME.to_owned()].iter().chain(words));

@@ -1,4 +1,4 @@
-//! `kubectl traffictrace completion`: scripts with which a shell completes what is typed.
+//! `kubectl traffictrace completion`: completion scripts for shells.
 
 use std::{io, io::Write as _, process::ExitCode};
 
@@ -7,10 +7,10 @@ use clap_complete::Shell;
 
 use crate::{Cli, complete, error::CliError};
 
-/// Print a script for completion.
+/// Print a completion script.
 ///
-/// With kubectl, completion takes a program named kubectl_complete-traffictrace in the PATH, which completes names of traces, too;
-/// the scripts for shells are for kubectl-traffictrace, typed with a hyphen.
+/// kubectl completes with a program named kubectl_complete-traffictrace in the PATH, which also completes names of traces. The
+/// scripts for shells complete kubectl-traffictrace, typed with a hyphen.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
   # For kubectl-traffictrace, in this bash
   source <(kubectl traffictrace completion bash)")]
 pub(crate) struct Args {
-    /// What the script is for.
+    /// Program that uses the script.
     #[arg(value_enum)]
     program: Program,
 }

@@ -1,4 +1,4 @@
-//! Errors, in the words that kubectl has for them.
+//! Errors, worded as kubectl words them.
 
 use std::{error::Error as _, io, process::ExitCode};
 
@@ -9,7 +9,7 @@ use traffictrace_view::live::LiveError;
 
 use crate::text::say;
 
-/// An error that ends the plugin. Its text is the whole line on standard error.
+/// An error that ends the plugin. Its text is printed on standard error as it is.
 #[derive(Debug, Error)]
 pub(crate) enum CliError {
     /// The API server refused a request.
@@ -27,7 +27,7 @@ pub(crate) enum CliError {
         url: String,
     },
 
-    /// No answer came.
+    /// The API server did not respond.
     #[error("Unable to connect to the server at {url}: {cause}")]
     Unreachable {
         /// Address of the API server.
@@ -36,28 +36,28 @@ pub(crate) enum CliError {
         cause: String,
     },
 
-    /// No cluster to talk to is configured, or the configuration cannot be used.
+    /// No cluster is configured, or the configuration cannot be used.
     #[error("error: {0}")]
     Config(String),
 
-    /// An argument that only the cluster or the whole command line shows to be wrong.
+    /// An argument is wrong, which only the cluster or the other arguments could show.
     #[error("error: {0}")]
     Usage(String),
 
-    /// The trace could not be done.
+    /// The trace could not run, or the command could not finish.
     #[error("error: {0}")]
     Failed(String),
 
-    /// A signal ended the command before it had its result.
+    /// A signal ended the command before its result was known.
     #[error("error: interrupted: {0}")]
     Interrupted(String),
 
-    /// An answer of the API server that cannot be understood.
+    /// The response of the API server cannot be parsed.
     #[error("error: the server at {url} gave an answer that cannot be read: {cause}")]
     Answer {
         /// Address of the API server.
         url: String,
-        /// What is wrong with the answer.
+        /// The error in the response.
         cause: String,
     },
 
@@ -65,12 +65,12 @@ pub(crate) enum CliError {
     #[error("error: {0}")]
     Screen(#[source] LiveError),
 
-    /// Output could not be written.
+    /// The output could not be written.
     #[error("error: cannot write: {0}")]
     Output(#[from] io::Error),
 }
 
-/// The words of kubectl for a refusal of the API server.
+/// Words a refusal of the API server as kubectl does.
 fn refusal(status: &Status) -> String {
     let details = status.details.as_ref();
     let causes = details.map_or(&[][..], |details| &details.causes);
@@ -85,7 +85,7 @@ fn refusal(status: &Status) -> String {
                 _ => format!("{subject}\n* {}", causes.join("\n* ")),
             }
         }
-        // An answer without a reason comes from a proxy, or from a path that does not exist.
+        // A response without a reason comes from a proxy, or from a path that does not exist.
         ("" | "Failed to parse error data", _) => {
             format!("Error from server: {} ({})", printable(&status.message), status.code)
         }
@@ -101,7 +101,7 @@ fn cause(cause: &StatusCause) -> String {
 }
 
 impl CliError {
-    /// The exit status: 130, as a shell has for Ctrl-C, where a signal came before the result; otherwise 1.
+    /// Returns the exit status: 130, as shells report Ctrl-C, after a signal; otherwise 1.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Interrupted(_) => ExitCode::from(130),
@@ -109,7 +109,7 @@ impl CliError {
         }
     }
 
-    /// The error of a request to the API server at `url`.
+    /// Converts the error of a request to the API server at `url`.
     pub(crate) fn of(error: kube::Error, url: &str) -> Self {
         let url = url.to_owned();
         match error {
@@ -122,7 +122,7 @@ impl CliError {
     }
 }
 
-/// The first failure of two. The second one is printed at once, where there are both.
+/// Returns the first failure of two. If both failed, the second one is printed at once.
 pub(crate) fn and_then<T>(result: Result<T, CliError>, later: Result<(), CliError>) -> Result<T, CliError> {
     match (result, later) {
         (Err(first), Err(later)) => {
@@ -133,12 +133,12 @@ pub(crate) fn and_then<T>(result: Result<T, CliError>, later: Result<(), CliErro
     }
 }
 
-/// Whether the API server does not know the kind of object, in contrast to the object.
+/// Returns true if the API server does not know the resource type, in contrast to an object that does not exist.
 pub(crate) fn is_unknown_resource(status: &Status) -> bool {
     status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
 }
 
-/// The innermost error, which says most: `Connection refused`, not `service error`.
+/// Returns the innermost error, which says most: `Connection refused` instead of `service error`.
 pub(crate) fn root_cause(error: &kube::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -16,14 +16,13 @@ use crate::{
 
 /// Print the numbers of a trace for other programs.
 ///
-/// json is one object with everything, the same as a line of top -o json; yaml is the same in YAML. csv and jsonl have a line for each
-/// flow, and a last one, whose command is (other) and which has no process id, with the sums of all flows that the trace does not
-/// list: the lines add up to the totals. With --http the lines are of HTTP endpoints. These forms have no line for what was lost,
-/// which is told on standard error.
+/// json is one object with everything, the same as a line of top -o json; yaml is the same in YAML. csv and jsonl have one line for each flow. Their last line,
+/// with the command (other) and without a process id, has the sums of all flows that the trace does not list, so the lines add up to the totals. With --http
+/// there is one line for each HTTP endpoint instead. These forms have no line for losses, which are printed on standard error.
 ///
-/// --otlp sends the bytes by pod and by process to an OpenTelemetry collector in place of printing; sending a trace again does
-/// not count it twice. A trace that the controller sends there too has its series from both, with different
-/// service.instance.id: sums over them count it twice. The variables OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS, _TIMEOUT, _CERTIFICATE and _COMPRESSION are obeyed.
+/// --otlp sends the bytes by pod and by process to an OpenTelemetry collector instead of printing them; sending a trace again does not count it twice. If the
+/// controller sends the trace there too, its series exist twice, with different service.instance.id, and sums over them count it twice. The variables
+/// OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS, _TIMEOUT, _CERTIFICATE and _COMPRESSION are used.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,7 +43,7 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     name: String,
 
-    /// Form of the numbers.
+    /// Output format.
     #[arg(short, long, value_enum, required_unless_present = "otlp")]
     output: Option<Output>,
 
@@ -52,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", num_args = 0..=1, conflicts_with_all = ["output", "http"])]
     otlp: Option<Option<String>>,
 
-    /// Lines of HTTP endpoints in place of flows, in csv and jsonl. json and yaml have both.
+    /// Print HTTP endpoints instead of flows in csv and jsonl. json and yaml have both.
     #[arg(long)]
     http: bool,
 }
@@ -63,9 +62,9 @@ enum Output {
     Json,
     /// One object.
     Yaml,
-    /// A line of comma-separated values for each flow, after one with the names.
+    /// A line with the names of the columns, then one line for each flow.
     Csv,
-    /// An object on a line of its own for each flow.
+    /// One object for each flow, each on one line.
     Jsonl,
 }
 
@@ -96,7 +95,7 @@ fn print_as(output: Output, http: bool, trace: &TrafficTrace) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// The receiver of metrics: a URL, or what the environment names.
+/// Returns the settings of the receiver of metrics: its URL is given here or in the environment.
 fn settings(url: Option<&str>) -> Result<Settings, String> {
     let variable = |name: &str| std::env::var(name).ok();
     match url {
@@ -147,7 +146,7 @@ mod tests {
         String::from_utf8(text(output, http, &snapshot::of(trace)).unwrap()).unwrap()
     }
 
-    /// Sums of a column of numbers, in the lines of a form.
+    /// Adds up columns of numbers over all lines of an output format.
     fn sums(trace: &TrafficTrace, output: Output, http: bool, fields: &[&str]) -> Vec<u64> {
         let text = exported(trace, output, http);
         let lines: Vec<Value> = if output == Output::Csv {

@@ -1,4 +1,4 @@
-//! `kubectl traffictrace flamegraph`: which code moved the bytes of a trace.
+//! `kubectl traffictrace flamegraph`: the code that moved the bytes of a trace.
 
 use std::process::ExitCode;
 
@@ -13,11 +13,11 @@ use crate::{
     text::say,
 };
 
-/// Draw which code of a trace's pods sends and receives their bytes.
+/// Draw a flame graph of the code that sends and receives the bytes of a trace's pods.
 ///
-/// The picture has two trees, of what was sent and of what was received. Each begins with the pod, the process and the thread; above
-/// them are the functions that called each other. The wider a function is, the more bytes it moved. The profiles of all nodes are
-/// one picture. Nodes write them once a minute at most, and when the trace ends. The trace must ask for stacks (run --stacks).
+/// The picture has two trees: bytes sent and bytes received. Each begins with the pod, the process and the thread; above them are
+/// the functions, each above its caller. The wider a function is, the more bytes it moved. The profiles of all nodes are merged into
+/// one picture. Nodes write them at most once a minute, and when the trace ends. The trace must ask for stacks (run --stacks).
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,12 +34,13 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     name: String,
 
-    /// Write to this file, whose name says the format: .svg, a picture for every browser that searches and zooms; .folded,
-    /// text, a stack a line; .pb.gz, a profile for `go tool pprof` and speedscope. `-` writes .folded to standard output.
+    /// Write to this file. Its name determines the format: .svg, a picture for every browser that searches and zooms;
+    /// .folded, text with one stack per line; .pb.gz, a profile for `go tool pprof` and speedscope. `-` writes .folded to
+    /// standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Output,
 
-    /// Number by which stacks are wide in .svg and .folded; .pb.gz has both.
+    /// Number that the width of a stack stands for in .svg and .folded; .pb.gz has both.
     #[arg(long, value_enum, default_value_t = By::Bytes)]
     by: By,
 }
@@ -63,11 +64,11 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes sure that there is something to draw.
+/// Checks that there is something to draw.
 ///
 /// # Errors
 ///
-/// A sentence, where there is no profile.
+/// A sentence that says why there is no profile.
 fn found(trace: &TrafficTrace, profiles: &Profiles) -> Result<(), String> {
     if profiles.count > 0 {
         return Ok(());
@@ -90,7 +91,7 @@ fn found(trace: &TrafficTrace, profiles: &Profiles) -> Result<(), String> {
     Err(format!("trace {namespace}/{name} has no profiles: {why}"))
 }
 
-/// A sentence about nodes whose agents had no stacks to write.
+/// Makes a sentence about the nodes whose agents had no stacks to write.
 fn without_stacks(nodes: &[String]) -> String {
     let names: Vec<_> = nodes.iter().take(3).map(|name| human::printable(name)).collect();
     let more = nodes.len().saturating_sub(names.len());

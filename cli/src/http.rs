@@ -24,10 +24,11 @@ use crate::{
     text::{print, say},
 };
 
-/// Show the HTTP requests of a trace: by endpoint, with their status and duration.
+/// Show the HTTP requests of a trace by endpoint, with their status and duration.
 ///
-/// Errors are answers 5xx, requests without an answer, and calls of gRPC that failed. Of 100 requests, 50 and 99 took no longer than
-/// P50 and P99. Rows and what is in no row add up to the totals. The trace must ask for requests (run --http).
+/// Errors are responses 5xx, requests without a response, and failed gRPC calls. P50 and P99 are the durations that 50 % and 99 % of
+/// the requests did not exceed. The rows, and the sums of the endpoints without a row, add up to the totals. The trace must ask for
+/// requests (run --http).
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     name: String,
 
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 
@@ -52,11 +53,11 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "COLUMN", ignore_case = true, default_value_t = SortBy::Requests)]
     sort_by: SortBy,
 
-    /// Show this many endpoints [default: all that the trace lists].
+    /// Maximum number of endpoints [default: all that the trace lists].
     #[arg(long, value_name = "ENDPOINTS")]
     top: Option<usize>,
 
-    /// Print no summary and no names of columns. Losses are told all the same.
+    /// Omit the summary and the names of the columns. Losses are printed all the same.
     #[arg(long)]
     no_headers: bool,
 }
@@ -65,11 +66,11 @@ pub(crate) struct Args {
 enum Output {
     /// For people.
     Table,
-    /// The same with every column.
+    /// Like table, with every column.
     Wide,
     /// One object.
     Json,
-    /// A line for each endpoint, and one for all that are not listed.
+    /// One line for each endpoint, and one for all endpoints that are not listed.
     Csv,
 }
 
@@ -100,7 +101,7 @@ impl From<SortBy> for Column {
     }
 }
 
-/// The requests as one object.
+/// The requests as one JSON object.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document<'a> {
@@ -116,18 +117,18 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     let mut snapshot = requests(&trace).map_err(CliError::Failed)?;
     if matches!(args.output, Output::Json | Output::Csv) {
         sort(&mut snapshot, args);
-        // These forms have no line for what is in no number.
+        // These formats have no line for requests that are in no number.
         losses::in_words(&snapshot).iter().for_each(|loss| say(loss));
     }
     print(&text(args, &snapshot)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The numbers of a trace that has requests.
+/// Returns the numbers of a trace that has requests.
 ///
 /// # Errors
 ///
-/// A sentence, where the trace does not ask for them or has none yet.
+/// A sentence if the trace does not ask for requests, or has none yet.
 pub(crate) fn requests(trace: &TrafficTrace) -> Result<Snapshot, String> {
     let label = format!("{}/{}", trace.namespace().unwrap_or_default(), trace.name_any());
     let snapshot = snapshot::of(trace);
@@ -143,7 +144,7 @@ pub(crate) fn requests(trace: &TrafficTrace) -> Result<Snapshot, String> {
     }
 }
 
-/// Brings the endpoints into their order, and leaves those out that are too many: their requests are then in no row.
+/// Sorts the endpoints and removes those beyond the maximum number, whose requests are then in no row.
 fn sort(snapshot: &mut Snapshot, args: &Args) {
     if let Some(http) = &mut snapshot.http {
         let sorted = Column::from(args.sort_by).sorted(http).into_iter().cloned();
@@ -151,7 +152,7 @@ fn sort(snapshot: &mut Snapshot, args: &Args) {
     }
 }
 
-/// The requests in the form that is asked for.
+/// Formats the requests as the options ask.
 fn text(args: &Args, snapshot: &Snapshot) -> Result<Vec<u8>, CliError> {
     let Some(http) = &snapshot.http else { return Ok(Vec::new()) };
     let mut out = Vec::new();
@@ -179,7 +180,7 @@ fn text(args: &Args, snapshot: &Snapshot) -> Result<Vec<u8>, CliError> {
     Ok(out)
 }
 
-/// The requests in a line.
+/// Summarises the requests in one line.
 fn summary(snapshot: &Snapshot, http: &Http) -> String {
     let endpoints = http.endpoints_total.unwrap_or(http.endpoints.len() as u64);
     let requests = if http.requests == 1 { "request" } else { "requests" };
@@ -195,7 +196,7 @@ fn summary(snapshot: &Snapshot, http: &Http) -> String {
     )
 }
 
-/// The requests that are in no number, in sentences.
+/// Returns sentences about the requests that are in no number.
 fn missing(snapshot: &Snapshot, http: &Http) -> Vec<String> {
     let of_http = Snapshot { http: snapshot.http.clone(), ..Snapshot::default() };
     let mut all: Vec<String> =
@@ -204,7 +205,7 @@ fn missing(snapshot: &Snapshot, http: &Http) -> Vec<String> {
     all
 }
 
-/// Processes whose requests inside TLS are in no number, a sentence for each.
+/// Returns one sentence for each entry of processes whose requests inside TLS are in no number.
 pub(crate) fn unreadable(http: &Http) -> Vec<String> {
     let unread = http.tls.iter().filter(|tls| !tls.readable);
     let sentence = |tls: &TlsProcesses| {

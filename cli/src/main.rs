@@ -1,7 +1,7 @@
-//! `kubectl traffictrace`: traces from a shell, with the rights of whoever types.
+//! `kubectl traffictrace`: traces from a shell, with the user's own rights.
 //!
-//! The plugin creates, follows and reads `TrafficTrace` objects, and talks to the API server alone. Each subcommand is a module
-//! of its own with its arguments and a function `run`.
+//! The plugin creates, follows and reads `TrafficTrace` objects, and talks only to the API server. Each subcommand is a module
+//! with its own arguments and a function `run`.
 
 mod around;
 mod asked;
@@ -34,10 +34,10 @@ use clap::{Parser, Subcommand};
 
 use crate::{cluster::ClusterArgs, error::CliError};
 
-/// Find out which pods and processes use the network, and whom they talk to.
+/// Find out which pods and processes use the network, and with whom they talk.
 ///
-/// Traces are TrafficTrace objects of a namespace. Whoever may edit a namespace may trace its pods; nothing but the API server is
-/// talked to.
+/// Traces are TrafficTrace objects in a namespace. Whoever may edit a namespace may trace its pods. The plugin talks only to the
+/// API server.
 #[derive(Debug, Parser)]
 #[command(
     name = "kubectl-traffictrace",
@@ -110,11 +110,11 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(cli.run());
-    // Output that nobody takes does not keep the process from ending.
+    // Output that is still being written to a blocked reader must not keep the process from ending.
     runtime.shutdown_background();
     match result {
         Ok(code) => code,
-        // Whoever read the output has had enough.
+        // The reader of a pipe has closed it, which is not an error.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             text::say(&error.to_string());

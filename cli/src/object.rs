@@ -1,4 +1,4 @@
-//! Traces that a command makes: their names, their beginning and their end.
+//! Creation, naming and deletion of traces.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use traffictrace_crd::{GROUP, TrafficTrace};
 
 use crate::{cluster::Cluster, error::CliError, stop::Stop, text::say};
 
-/// Name of the plugin among those that write objects.
+/// Name of the plugin as a field manager, which the API server records in objects.
 const MANAGER: &str = "kubectl-traffictrace";
-/// Time that is left for the answer to a request when the user wants to end.
+/// Time that a pending request still gets for its response when the user wants to end.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
-/// Longest time to try to delete a trace.
+/// Maximum time for attempts to delete a trace.
 const DELETING: Duration = Duration::from_secs(15);
-/// Time between two attempts.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The name of a trace as kubectl prints it.
+/// Returns the name of a trace as kubectl prints it.
 pub(crate) fn full_name(trace: &TrafficTrace) -> String {
     let name = trace.metadata.name.as_ref().or(trace.metadata.generate_name.as_ref());
     format!("{}.{GROUP}/{}", TrafficTrace::kind(&()).to_lowercase(), name.map_or("", |name| name))
 }
 
-/// What to do with a trace that stays.
+/// Returns a message that says how to follow and delete a trace that is kept.
 pub(crate) fn kept(trace: &TrafficTrace, namespace: &str) -> String {
     let name = trace.name_any();
     format!(
@@ -36,8 +36,8 @@ pub(crate) fn kept(trace: &TrafficTrace, namespace: &str) -> String {
     )
 }
 
-/// Creates a trace. When the user wants to end meanwhile, the answer is still awaited for a moment: a trace that was created is to
-/// be deleted.
+/// Creates a trace. If the user asks to end meanwhile, the response is still awaited for a moment, since a trace that was created
+/// has to be deleted.
 pub(crate) async fn create(
     cluster: &Cluster,
     trace: &TrafficTrace,
@@ -64,17 +64,17 @@ pub(crate) async fn create(
     }
 }
 
-/// Parameters of a creation, or of one that only tries.
+/// Returns the parameters of a creation; with `dry_run`, nothing is created.
 pub(crate) fn parameters(dry_run: bool) -> PostParams {
     PostParams { dry_run, field_manager: Some(MANAGER.to_owned()) }
 }
 
-/// Deletes a trace. `false`: it is gone already. Requests to end from before are for what came before: those from now on end the
-/// attempts, of which there is always one.
+/// Deletes a trace. Returns `false` if the trace is gone already. At least one attempt is made. Earlier requests to end are
+/// ignored here; a new one ends the attempts.
 pub(crate) async fn delete(cluster: &Cluster, trace: &TrafficTrace, stop: &Stop) -> Result<bool, CliError> {
     let mut stop = stop.anew();
     let name = trace.name_any();
-    // Of that name there may be another by now.
+    // A new trace of the same name must not be deleted.
     let preconditions = Preconditions { uid: trace.uid(), resource_version: None };
     let params = DeleteParams::background().preconditions(preconditions);
     let traces = cluster.traces();
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::testing::{cluster, running};
 
-    /// A cluster that answers deletions so, and the number of them.
+    /// A cluster that responds to deletions with `status`, and a counter of the deletions.
     fn deleting(status: u16) -> (Cluster, Arc<AtomicU32>) {
         let attempts = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&attempts);

@@ -1,4 +1,4 @@
-//! The profiles of a trace, from the API server: which code moved its bytes.
+//! The profiles of a trace, read from the API server.
 
 use std::{
     cmp::Reverse,
@@ -14,19 +14,19 @@ use traffictrace_view::snapshot::{Function, Functions};
 
 use crate::{cluster::Cluster, error::CliError};
 
-/// Number of profiles in one answer: each has half a MiB at most.
+/// Maximum number of profiles in one response. Each has at most half a MiB.
 const IN_ONE_ANSWER: u32 = 16;
-/// Maximum time to wait for the last profiles of a trace that is over, and the time between two looks. Agents write them within
-/// seconds of their last reports.
+/// Maximum time to wait for the last profiles of a trace that is over, and the interval between two attempts. Agents write the
+/// profiles within seconds of their last reports.
 const LAST_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
-/// Number of functions of a snapshot at most, those with the most bytes.
+/// Maximum number of functions in a snapshot, those with the most bytes.
 const MAX_FUNCTIONS: usize = 1000;
 /// Number of lines, those with the most bytes, that name the container that a function is in. What a function moves in others is
 /// one line.
 const MAX_OWNED: usize = 5000;
 
-/// The profiles of all nodes of a trace, as one.
+/// The profiles of all nodes of a trace, merged.
 #[derive(Debug, Default)]
 pub(crate) struct Profiles {
     pub(crate) graph: Graph,
@@ -34,16 +34,16 @@ pub(crate) struct Profiles {
     pub(crate) count: usize,
     /// Nodes whose agents have written a profile without stacks.
     pub(crate) empty: Vec<String>,
-    /// Number of profiles that are the last of their nodes.
+    /// Number of profiles that are the last ones of their nodes.
     pub(crate) last: u64,
 }
 
-/// The profiles of a trace, merged. Those of a trace that is over are waited for, as long as nodes write their last ones. Returns the
-/// number of last profiles that are still not there, too.
+/// Reads and merges the profiles of a trace. If the trace is over, waits for a limited time until its nodes have written their last
+/// profiles. Also returns the number of last profiles that are still missing.
 ///
 /// # Errors
 ///
-/// As [`of`].
+/// Those of [`of`].
 pub(crate) async fn settled(cluster: &Cluster, trace: &TrafficTrace) -> Result<(Profiles, u64), CliError> {
     let deadline = Instant::now() + LAST_WITHIN;
     loop {
@@ -56,18 +56,18 @@ pub(crate) async fn settled(cluster: &Cluster, trace: &TrafficTrace) -> Result<(
     }
 }
 
-/// Number of last profiles that a trace has when all are written; 0 while it goes on.
+/// Returns the number of last profiles that a finished trace will have; 0 while the trace runs.
 fn last_expected(trace: &TrafficTrace) -> u64 {
     let status = trace.status.as_ref().filter(|status| status.phase == Some(Phase::Completed));
     let stacks = status.and_then(|status| status.stacks.as_ref());
     stacks.and_then(|stacks| u64::try_from(stacks.nodes).ok()).unwrap_or(0)
 }
 
-/// The profiles of a trace, merged.
+/// Reads and merges the profiles of a trace.
 ///
 /// # Errors
 ///
-/// [`CliError`] when they cannot be listed, or one of them cannot be read.
+/// [`CliError`] if the profiles cannot be listed, or one of them cannot be parsed.
 pub(crate) async fn of(cluster: &Cluster, trace: &TrafficTrace) -> Result<Profiles, CliError> {
     let profiles: Api<TrafficTraceProfile> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let uid = trace.uid().unwrap_or_default();
@@ -88,7 +88,7 @@ pub(crate) async fn of(cluster: &Cluster, trace: &TrafficTrace) -> Result<Profil
     }
 }
 
-/// Profiles that become one.
+/// The state of merging profiles.
 struct Merging {
     uid: String,
     graphs: Vec<Graph>,
@@ -102,7 +102,7 @@ impl Merging {
         Self { uid, graphs: Vec::new(), room: Room::of_many(), empty: Vec::new(), last: 0 }
     }
 
-    /// Adds a profile, unless another trace with the same name had it.
+    /// Adds a profile, unless it belongs to another trace with the same name.
     fn add(&mut self, profile: &TrafficTraceProfile) -> Result<(), String> {
         let spec = &profile.spec;
         if spec.trace_uid != self.uid {
@@ -138,7 +138,7 @@ type Code<'a> = (&'a str, &'a str, &'a str);
 /// A pod with its namespace, and a container.
 type Owner<'a> = (&'a str, &'a str);
 
-/// The functions of a graph by container, with the bytes that each moved itself or by what it called.
+/// Returns the functions of a graph by container, each with the bytes that it moved itself or through functions that it called.
 pub(crate) fn functions(graph: &Graph) -> Functions {
     let mut sums: HashMap<(Code<'_>, Owner<'_>), (u64, u64)> = HashMap::new();
     let mut on_stack = HashSet::new();
@@ -146,7 +146,7 @@ pub(crate) fn functions(graph: &Graph) -> Functions {
         let process = &row.key.process;
         on_stack.clear();
         let frames = row.key.frames.iter();
-        // A function that calls itself moves its bytes once.
+        // A recursive function counts the bytes of a stack once.
         for frame in frames.filter(|frame| on_stack.insert((frame.name.as_str(), frame.module.as_str()))) {
             let code = (frame.name.as_str(), frame.module.as_str(), process.command.as_str());
             let sum = sums.entry((code, (process.pod.as_str(), process.container.as_str()))).or_default();
@@ -276,7 +276,7 @@ mod tests {
         });
         let (profiles, awaited) = settled(&cluster, &completed()).await.unwrap();
         assert_eq!((profiles.last, awaited, requests.load(Ordering::Relaxed)), (2, 0, 2));
-        // A trace that goes on has no last ones.
+        // A running trace has no last profiles to wait for.
         let (_, awaited) = settled(&cluster, &running()).await.unwrap();
         assert_eq!((awaited, requests.load(Ordering::Relaxed)), (0, 3));
     }

@@ -1,4 +1,4 @@
-//! `kubectl traffictrace report`: a trace as one HTML file, to send to a colleague.
+//! `kubectl traffictrace report`: a trace as one HTML file.
 
 use std::{
     io,
@@ -24,9 +24,9 @@ use crate::{
 
 /// Write a trace as one HTML page that opens offline and prints, to send to a colleague.
 ///
-/// The page has what was asked, when and on which nodes; losses first; who talks to whom; tables of flows, HTTP endpoints and functions
-/// that sort and filter; the flame graph of a trace with stacks; and the command that makes the same trace again. It loads nothing
-/// and is smaller than 1 MiB.
+/// The page shows the request, its time and its nodes; losses; who talks to whom; tables of flows, HTTP endpoints and functions that
+/// sort and filter; the flame graph of a trace with stacks; and the command that makes the same trace again. It loads nothing and is
+/// smaller than 1 MiB.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     name: String,
 
-    /// Write to this file. One of that name is replaced.
+    /// Write to this file. An existing file is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
@@ -48,7 +48,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
 
-    /// Wait for the end of the trace, and show the totals over the time from now on. Ctrl-C ends earlier, and still writes.
+    /// Wait for the end of the trace, and show the totals from now on over time. Ctrl-C ends earlier, and still writes the
+    /// page.
     #[arg(long)]
     follow: bool,
 }
@@ -73,7 +74,7 @@ fn is_over(trace: &TrafficTrace) -> bool {
     matches!(phase, Some(Phase::Completed | Phase::Failed))
 }
 
-/// Makes sure that a report can be written, before a trace is made for it.
+/// Checks that a report can be written to `path`, before a trace is created for it.
 pub(crate) fn check(path: &Path) -> Result<(), CliError> {
     file::check(path).map_err(|error| cannot_write(path, &error))
 }
@@ -82,7 +83,7 @@ fn cannot_write(path: &Path, error: &io::Error) -> CliError {
     CliError::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
-/// Writes the report of a trace, and says where it is.
+/// Writes the report of a trace, and prints its path.
 pub(crate) async fn write(
     cluster: &Cluster,
     seen: Seen,
@@ -90,7 +91,7 @@ pub(crate) async fn write(
     path: &Path,
 ) -> Result<(), CliError> {
     let Seen { trace, series } = seen;
-    // One status tells the mean alone, which is no curve.
+    // A single status gives only a mean rate, which is not a curve.
     let series = if series.moments().len() > 2 { series } else { Series::default() };
     let around = Around::of(cluster, &trace).await?;
     let graph = match trace.spec.stacks {
@@ -120,7 +121,7 @@ fn report(
     if let Some(reports) = &around.reports {
         snapshot::add_nodes(&mut snapshot, reports);
     }
-    // A picture without bytes is none.
+    // A picture without bytes is left out.
     let flame_graph = graph.and_then(|graph| graph.svg_within(By::Bytes, MAX_PICTURE).ok());
     if let (Some(functions), Some(graph)) = (&mut snapshot.functions, graph) {
         functions.functions = profiles::functions(graph).functions;

@@ -1,4 +1,4 @@
-//! The plain data of a trace's status, as every view starts from.
+//! Conversion of a trace's status into a snapshot, from which all output is made.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -11,9 +11,9 @@ use traffictrace_crd::{
 };
 use traffictrace_view::snapshot::{self as view, Seconds, Snapshot, State};
 
-/// The numbers of a trace, all that its status has. Rates of the totals are those of the listed flows: a status has no others.
+/// Converts the status of a trace. The rates of the totals are sums over the listed flows only, since a status has no others.
 ///
-/// Nodes are named as far as there is something to say about them; [`add_nodes`] has all.
+/// Only nodes with a notice are named; [`add_nodes`] adds the others.
 pub(crate) fn of(trace: &TrafficTrace) -> Snapshot {
     let nothing = TrafficTraceStatus::default();
     let status = trace.status.as_ref().unwrap_or(&nothing);
@@ -59,7 +59,7 @@ pub(crate) fn of(trace: &TrafficTrace) -> Snapshot {
     }
 }
 
-/// Names every node that has reported, with the age of its numbers.
+/// Adds every node that has reported, with the time of its numbers.
 pub(crate) fn add_nodes(snapshot: &mut Snapshot, reports: &[TrafficTraceReportSpec]) {
     for report in reports.iter().filter(|report| report.refused.is_none()) {
         let update_time = time(report.update_time.as_ref());
@@ -74,17 +74,17 @@ pub(crate) fn add_nodes(snapshot: &mut Snapshot, reports: &[TrafficTraceReportSp
     snapshot.nodes.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
-/// The selected pods in words: `app=web,tier in (a,b)`, or `all pods`.
+/// Describes the selected pods: `app=web,tier in (a,b)`, or `all pods`.
 pub(crate) fn selected(selector: &LabelSelector) -> String {
     match Selector::try_from(selector.clone()) {
         Ok(selector) if selector.selects_all() => "all pods".to_owned(),
         Ok(selector) => selector.to_string(),
-        // The definition lets no other operators pass.
+        // Unreachable: the definition accepts no other operators.
         Err(error) => error.to_string(),
     }
 }
 
-/// The condition of a kind, if it holds.
+/// Returns the condition of a type, if it is true.
 pub(crate) fn holds<'a>(status: &'a TrafficTraceStatus, kind: &str) -> Option<&'a Condition> {
     status.conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
 }
@@ -177,7 +177,7 @@ fn endpoint(endpoint: &Endpoint) -> view::Endpoint {
         HttpSide::Server => "Server",
         HttpSide::Client => "Client",
     };
-    // The definition has the name.
+    // The name is the one in the definition.
     let protocol = serde_json::to_value(endpoint.protocol).ok();
     let protocol = protocol.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
     view::Endpoint {
@@ -203,7 +203,7 @@ fn endpoint(endpoint: &Endpoint) -> view::Endpoint {
     }
 }
 
-/// The sums of the stacks. The functions are in the profiles alone.
+/// Converts the sums of the stacks. Functions are only in the profiles.
 fn functions(stacks: &StacksStatus) -> view::Functions {
     view::Functions {
         functions: Vec::new(),
@@ -216,7 +216,7 @@ fn functions(stacks: &StacksStatus) -> view::Functions {
     }
 }
 
-/// The nodes that the status names: those that do not trace, and those of which numbers are missing.
+/// Returns the nodes that the status names: those that do not trace, and those whose numbers are missing.
 fn nodes(status: &TrafficTraceStatus) -> Vec<view::Node> {
     let node = |name: &str, notice: String| view::Node {
         name: name.to_owned(),
@@ -235,7 +235,8 @@ fn nodes(status: &TrafficTraceStatus) -> Vec<view::Node> {
     nodes
 }
 
-/// Sentences about what a person should know, the most important first. Losses are not among them: they have numbers.
+/// Returns notices for the user, the most important first. Losses are not among them, since they are shown as
+/// numbers.
 fn notices(trace: &TrafficTrace, status: &TrafficTraceStatus) -> Vec<String> {
     let mut notices = Vec::new();
     let rejected = status
@@ -243,7 +244,7 @@ fn notices(trace: &TrafficTrace, status: &TrafficTraceStatus) -> Vec<String> {
         .iter()
         .find(|condition| condition.type_ == kind::ACCEPTED && condition.status == "False");
     let failed = holds(status, kind::FAILED);
-    // A spec that was not understood is why the trace failed.
+    // If the trace failed because its spec is not valid, that is the reason to show.
     let first = failed.or(rejected.filter(|_| status.phase != Some(Phase::Running)));
     notices.extend(first.map(|condition| condition.message.clone()));
     let tracing = status.conditions.iter().find(|condition| condition.type_ == kind::TRACING);
@@ -271,7 +272,7 @@ fn notices(trace: &TrafficTrace, status: &TrafficTraceStatus) -> Vec<String> {
     notices
 }
 
-/// The sentences of a message, each of which begins with a capital letter after a full stop.
+/// Splits a message into sentences, at a full stop before a capital letter.
 pub(crate) fn sentences(message: &str) -> impl Iterator<Item = &str> {
     let mut rest = message.trim();
     std::iter::from_fn(move || {
@@ -284,8 +285,8 @@ pub(crate) fn sentences(message: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Says that a sentence of the condition Degraded is about something that has a place of its own in every view: losses, and
-/// nodes that refuse.
+/// Returns true if a sentence of the condition Degraded is about losses or nodes that refuse, which every view shows
+/// elsewhere.
 fn has_a_place(sentence: &str) -> bool {
     let begins = ["Lost: ", "HTTP requests are missing from the counts", "Refused by "];
     begins.iter().any(|begin| sentence.starts_with(begin))
@@ -299,7 +300,7 @@ fn counts(counts: &BTreeMap<String, i64>) -> BTreeMap<String, u64> {
     counts.iter().map(|(name, count)| (name.clone(), unsigned(*count))).collect()
 }
 
-/// A count, which is never negative.
+/// Converts a count, which is never negative.
 fn unsigned(count: impl TryInto<u64>) -> u64 {
     count.try_into().unwrap_or(0)
 }

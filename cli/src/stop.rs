@@ -1,23 +1,23 @@
-//! The signals that ask a command to end.
+//! Signals that ask a command to end.
 
 use std::io;
 
 use tokio::sync::watch;
 
-/// Requests to end: Ctrl-C, and those of the system.
+/// Requests to end: Ctrl-C and termination signals.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     requests: watch::Receiver<u32>,
-    /// Requests that an earlier part of the command has obeyed.
+    /// Number of requests that an earlier part of the command has handled.
     obeyed: u32,
 }
 
 impl Stop {
-    /// Listens from now on. The process does not end by these signals any more.
+    /// Starts listening. These signals no longer end the process by themselves.
     ///
     /// # Errors
     ///
-    /// When the system refuses to tell of signals.
+    /// Errors of the operating system while the signal handlers are installed.
     pub(crate) fn listen() -> io::Result<Self> {
         let mut signals = Signals::new()?;
         let (sender, receiver) = watch::channel(0);
@@ -34,19 +34,19 @@ impl Stop {
         Self { requests, obeyed: 0 }
     }
 
-    /// The requests from now on, for a part of the command that those before do not end.
+    /// Returns a listener for later requests only, for a part of the command that must not be ended by earlier ones.
     pub(crate) fn anew(&self) -> Self {
         Self { requests: self.requests.clone(), obeyed: *self.requests.borrow() }
     }
 
-    /// Waits until the user has asked.
+    /// Waits for a request.
     pub(crate) async fn asked(&mut self) {
         let obeyed = self.obeyed;
-        // The sender lives as long as the runtime.
+        // An error is impossible: the sender lives as long as the runtime.
         let _ = self.requests.wait_for(|requests| *requests > obeyed).await;
     }
 
-    /// Requests that the test makes with the sender.
+    /// Requests that a test makes through the sender.
     #[cfg(test)]
     pub(crate) fn by_hand() -> (watch::Sender<u32>, Self) {
         let (sender, receiver) = watch::channel(0);
@@ -58,7 +58,8 @@ impl Stop {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    /// The terminal is gone. The kernel tells that and the shell does, too, so only the first of these is a request.
+    /// SIGHUP, sent when the terminal is gone. The kernel and the shell each send one, so only the first is a
+    /// request.
     hangup: tokio::signal::unix::Signal,
     has_hung_up: bool,
 }

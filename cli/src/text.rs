@@ -1,4 +1,4 @@
-//! Texts for people: beside the output, and inside messages.
+//! Texts for people: messages on standard error, and parts of messages.
 
 use std::io::{self, Write as _};
 
@@ -6,7 +6,7 @@ use traffictrace_crd::human::printable;
 
 use crate::error::CliError;
 
-/// Writes a line to standard error. A terminal that is gone is nobody to be told.
+/// Writes a line to standard error. Errors are ignored: if the terminal is gone, nobody can read them.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -15,14 +15,14 @@ pub(crate) fn say(line: &str) {
 ///
 /// # Errors
 ///
-/// [`CliError::Output`]; that of a broken pipe means that the reader has had enough.
+/// [`CliError::Output`]; a broken pipe means that the reader has closed it.
 pub(crate) fn print(text: &[u8]) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     out.write_all(text)?;
     Ok(out.flush()?)
 }
 
-/// A text of the command line in quotes, without what could move a terminal's cursor.
+/// Quotes a text of the command line, without characters that could move a terminal's cursor.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", printable(text))
 }

@@ -1,4 +1,4 @@
-//! `kubectl traffictrace top`: a trace that exists, live.
+//! `kubectl traffictrace top`: the live view of an existing trace.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 /// Follow a trace live, until it ends.
 ///
 /// On a terminal this is a live screen: ? shows its keys, q quits. In a pipe, or with --no-tui, a table is printed for each
-/// report of the nodes. The trace goes on when this ends. Of a trace that is over, the last numbers are printed.
+/// report of the nodes. The trace continues when this command ends. If the trace is over, its last numbers are printed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,11 +29,11 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     name: String,
 
-    /// How to print, where the live screen is not wanted.
+    /// Output format without the live screen.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 
-    /// End after this time, such as 30s or 5m [default: go on until the trace ends or Ctrl-C].
+    /// End after this time, such as 30s or 5m [default: continue until the trace ends or Ctrl-C].
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "count")]
     duration: Option<Duration>,
 

@@ -1,53 +1,53 @@
-//! Rows of a report: JSON arrays whose columns the report names once.
+//! Rows of a report: JSON arrays whose columns are named once, in the report.
 //!
-//! A row is a JSON array, so that no name can break out of it. A reader goes by the names of the columns, so that an
-//! agent may add columns that an older controller does not know.
+//! A row is a JSON array because JSON escapes every name in it, whatever characters the name has. Readers find a
+//! value by the name of its column, so an agent may add columns that an older controller does not know.
 
 use serde_json::Value;
 
 /// A row that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
-    /// It is not a JSON array.
+    /// The row is not a JSON array.
     #[error("cannot read {kind} {row} of the report: it is not a JSON array: {cause}")]
     NotAnArray {
-        /// What the row is: a flow or an endpoint.
+        /// Kind of the row: flow or endpoint.
         kind: &'static str,
-        /// Its place in the list, from 0.
+        /// Index of the row in the report's list, from 0.
         row: usize,
-        /// What the JSON parser says.
+        /// The JSON parser's error.
         cause: String,
     },
-    /// A value that must be there is not, or has another type.
+    /// A required value is missing, or a value has the wrong type.
     #[error("cannot read {kind} {row} of the report: {column} is missing or has the wrong type")]
     Column {
-        /// What the row is: a flow or an endpoint.
+        /// Kind of the row: flow or endpoint.
         kind: &'static str,
-        /// Its place in the list, from 0.
+        /// Index of the row in the report's list, from 0.
         row: usize,
-        /// The column.
+        /// Name of the column.
         column: &'static str,
     },
 }
 
-/// A kind of row.
+/// A kind of row: flow or endpoint.
 pub(crate) trait Row: Sized {
-    /// Its name in messages.
+    /// Name of the kind in error messages.
     const KIND: &'static str;
-    /// The columns as this version writes them.
+    /// Names of the columns, in the order in which this version writes their values.
     const COLUMNS: &'static [&'static str];
 
     /// Reads the values of a row.
     fn read(values: &Reader<'_>) -> Result<Self, RowError>;
 }
 
-/// The names of the columns of a kind of row, as a report carries them.
+/// Names of the columns of one kind of row, as written into a report.
 pub(crate) fn names<R: Row>() -> Vec<String> {
     R::COLUMNS.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// Reads rows by the report's own column names. A row that cannot be read is an error of its own and does not stop the
-/// others.
+/// Reads rows whose values are in the order of `columns`, the report's own column names. A row that cannot be read
+/// yields an error, and the rows after it are still read.
 pub(crate) fn decode<'a, R: Row + 'a>(
     columns: &'a [String],
     rows: &'a [String],
@@ -74,7 +74,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The value of a column; `null` and a column that the report does not have are both nothing.
+    /// Reads the value of a column; `None` if the value is `null` or the report has no such column.
     pub(crate) fn optional<T>(
         &self,
         column: &'static str,
@@ -87,7 +87,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The value of a column that every row has.
+    /// Reads the value of a column that every row must have; an error if it is missing.
     pub(crate) fn required<T>(
         &self,
         column: &'static str,
@@ -96,17 +96,17 @@ impl Reader<'_> {
         self.optional(column, read)?.ok_or(self.wrong(column))
     }
 
-    /// A text.
+    /// Reads the text of a column, if there is one.
     pub(crate) fn text(&self, column: &'static str) -> Result<Option<String>, RowError> {
         self.optional(column, |value| value.as_str().map(str::to_owned))
     }
 
-    /// A number that fits a small type.
+    /// Reads the number of a column, if there is one; an error if the number does not fit `T`.
     pub(crate) fn small<T: TryFrom<u64>>(&self, column: &'static str) -> Result<Option<T>, RowError> {
         self.optional(column, |value| value.as_u64().and_then(|n| T::try_from(n).ok()))
     }
 
-    /// A count; 0 where the report has none.
+    /// Reads the count of a column; 0 if there is none.
     pub(crate) fn count(&self, column: &'static str) -> Result<i64, RowError> {
         Ok(self.optional(column, count)?.unwrap_or(0))
     }
@@ -116,12 +116,12 @@ impl Reader<'_> {
     }
 }
 
-/// A count that is not negative.
+/// Reads a count: an integer of at least 0.
 pub(crate) fn count(value: &Value) -> Option<i64> {
     value.as_i64().filter(|n| *n >= 0)
 }
 
-/// A value of a type that has a name in JSON.
+/// Reads a value of any type that serde can deserialise, such as an enum by the name of its variant.
 pub(crate) fn read_as<T: serde::de::DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value).ok()
 }

@@ -6,18 +6,18 @@ use std::time::Duration as StdDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Longest text of a duration, in characters.
+/// Maximum length of a duration's text, in characters.
 pub(crate) const MAX_LENGTH: usize = 16;
-/// What a duration looks like; the same text stands in the rules of the schema.
+/// Regular expression for the text of a duration. The rules of the schema use the same expression.
 pub(crate) const PATTERN: &str = "^([0-9]{1,5}[hms]){1,3}$";
 
-/// The word in `ttlAfterFinished` for a trace that is to stay.
+/// Value of `ttlAfterFinished` that keeps a finished trace until somebody deletes it.
 pub(crate) const NEVER: &str = "Never";
 
 /// A length of time as text, such as `30s`, `10m` or `1h30m`.
 ///
-/// The text is kept as it was written, also when it means nothing, so that one bad field does not make a whole
-/// object unreadable; [`Duration::get`] tells what it means.
+/// The text is kept as written, even if it is not valid, so that one bad field does not make a whole object
+/// unreadable. [`Duration::get`] parses the text and reports the error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Duration(String);
@@ -30,7 +30,7 @@ pub struct DurationError {
 }
 
 impl Duration {
-    /// A duration with this text, which [`Duration::get`] may find wrong.
+    /// Makes a duration from a text without checking it; [`Duration::get`] does.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -40,11 +40,11 @@ impl Duration {
         &self.0
     }
 
-    /// The length of time.
+    /// Parses the text into a length of time.
     ///
     /// # Errors
     ///
-    /// [`DurationError`] when the text is not one to three numbers of at most five digits, each followed by `h`, `m` or `s`.
+    /// [`DurationError`] if the text is not one to three numbers of at most five digits, each followed by `h`, `m` or `s`.
     pub fn get(&self) -> Result<StdDuration, DurationError> {
         let fail = || DurationError { text: self.0.clone() };
         let mut seconds: u64 = 0;

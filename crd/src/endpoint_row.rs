@@ -1,11 +1,12 @@
-//! An endpoint as one compact text, as reports carry it.
+//! One HTTP endpoint as a compact text, the form that reports carry.
 
 use serde_json::Value;
 
 use crate::columns::{self, Reader, Row, RowError, read_as};
 use crate::http::{ClassCounts, Endpoint, HttpProtocol, HttpSide, REQUEST_CLASSES, by_class};
 
-/// The columns of a row as this version writes them. Numbers of requests are by class.
+/// Names of the columns of a row, in the order in which this version writes their values. Requests have one column
+/// for each class of status code.
 pub const ENDPOINT_COLUMNS: [&str; 20] = [
     "pod",
     "container",
@@ -29,7 +30,7 @@ pub const ENDPOINT_COLUMNS: [&str; 20] = [
     "complete",
 ];
 
-/// One endpoint of a report. An absent method, host or path could not be read.
+/// One endpoint of a report. A method, host or path that could not be read is absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointRow {
     /// Name of the pod.
@@ -38,55 +39,55 @@ pub struct EndpointRow {
     pub container: Option<String>,
     /// Name of the process.
     pub command: Option<String>,
-    /// The end that the container is.
+    /// End of the connection that the container is: server or client.
     pub side: HttpSide,
     /// The protocol.
     pub protocol: HttpProtocol,
     /// The method.
     pub method: Option<String>,
-    /// The host.
+    /// The requested host.
     pub host: Option<String>,
-    /// The folded path.
+    /// Path of the request, with the parts that differ from object to object folded, as in `/users/{id}`.
     pub path: Option<String>,
-    /// Requests since the trace began, by class.
+    /// Number of requests since the trace began, by class.
     pub requests: ClassCounts,
-    /// gRPC calls that failed.
+    /// Number of gRPC calls whose own status was not 0.
     pub grpc_failed: i64,
-    /// Bytes of the requests.
+    /// Bytes of the requests, heads and bodies.
     pub request_bytes: i64,
-    /// Bytes of the responses.
+    /// Bytes of the responses, heads and bodies.
     pub response_bytes: i64,
     /// Durations in microseconds: a histogram in the text form of the http crate.
     pub durations: String,
-    /// The counts hold every request of the endpoint.
+    /// True if the counts include every request of the endpoint.
     pub complete: bool,
 }
 
 /// Percentiles of durations, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Percentiles {
-    /// The median.
+    /// Median.
     pub p50: i64,
-    /// Of nine in ten.
+    /// Duration that 90 % of the requests did not exceed.
     pub p90: i64,
-    /// Of 99 in 100.
+    /// Duration that 99 % of the requests did not exceed.
     pub p99: i64,
-    /// The longest.
+    /// Longest duration.
     pub max: i64,
 }
 
-/// The names of [`ENDPOINT_COLUMNS`], as a report carries them.
+/// The names of [`ENDPOINT_COLUMNS`], as written into a report.
 #[must_use]
 pub fn endpoint_column_names() -> Vec<String> {
     columns::names::<EndpointRow>()
 }
 
-/// Reads the endpoints of a report by the report's own column names. A row that cannot be read is an error of its own and
-/// does not stop the others.
+/// Reads the endpoints of a report, whose values are in the order of `columns`, the report's own column names. A row that
+/// cannot be read yields an error, and the rows after it are still read.
 ///
 /// # Errors
 ///
-/// Each item: [`RowError`], which names the row.
+/// Each item is a [`RowError`], which names the row, if that row cannot be read.
 pub fn decode_endpoints<'a>(
     columns: &'a [String],
     rows: &'a [String],
@@ -123,7 +124,7 @@ impl Row for EndpointRow {
 }
 
 impl EndpointRow {
-    /// The row as text, its values in the order of [`ENDPOINT_COLUMNS`].
+    /// Encodes the row as text, its values in the order of [`ENDPOINT_COLUMNS`].
     #[must_use]
     pub fn encode(&self) -> String {
         let [informational, success, redirection, client_error, server_error, no_response, unknown] =
@@ -153,13 +154,13 @@ impl EndpointRow {
         Value::from(values.to_vec()).to_string()
     }
 
-    /// Number of requests of all classes.
+    /// Number of requests over all classes.
     #[must_use]
     pub fn total(&self) -> i64 {
         self.requests.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// The row as an endpoint of a status, of a pod in `namespace`.
+    /// Converts the row into an endpoint of a status; `namespace` is the namespace of its pod.
     #[must_use]
     pub fn into_endpoint(self, namespace: &str, durations: Percentiles) -> Endpoint {
         Endpoint {

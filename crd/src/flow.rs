@@ -1,4 +1,4 @@
-//! Flows and totals, in a report and in a status.
+//! Flows and totals, as reports and statuses carry them.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub enum Protocol {
     Icmp,
 }
 
-/// Who began the exchange, as seen from the traced container.
+/// The side that began the exchange, as seen from the traced container.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -30,13 +30,13 @@ pub enum Direction {
     Inbound,
     /// The container opened the connection, or sent the first datagram.
     Outbound,
-    /// The connection or exchange began before the trace and nothing tells who began it, or the row sums flows of several
-    /// directions.
+    /// The row sums flows of both directions; or the connection or exchange is older than the trace, and nothing shows
+    /// which side began it.
     #[default]
     Unknown,
 }
 
-/// Whether more can come.
+/// State of the flow's connections and sockets. Open: at least one is open. Closed: all are closed. Failed: none could be opened.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -45,17 +45,17 @@ pub enum FlowState {
     /// At least one connection or socket of the flow is open.
     #[default]
     Open,
-    /// All of them are closed.
+    /// All connections and sockets of the flow are closed.
     Closed,
-    /// None was ever open: the container tried to open connections and could not.
+    /// No connection was ever open: the container tried to open some, and all attempts failed.
     Failed,
 }
 
-/// Losses by reason: a number of events, or of bytes if the reason ends with `Bytes`. Depending on the reason the bytes are in a
-/// less precise row, in the totals alone, or nowhere.
+/// Losses by reason: a number of events, or of bytes if the reason ends with `Bytes`. Depending on the reason, the bytes are in
+/// a less precise row, in the totals only, or in no count.
 pub type Losses = BTreeMap<String, i64>;
 
-/// Sums over all flows, also those that are not listed. Counts since the trace began.
+/// Sums over all flows, listed or not. Counts since the trace began.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline, transform = schema::without_defaults)]
@@ -66,22 +66,22 @@ pub struct Totals {
     /// Bytes that the selected containers' applications sent through their sockets.
     #[schemars(range(min = 0))]
     pub tx_bytes: i64,
-    /// Connections opened in either direction, or found open when the trace began.
+    /// Number of connections opened in either direction, or found open when the trace began.
     #[schemars(range(min = 0))]
     pub connections: i64,
-    /// Connections that are open now. The only sum here that can fall.
+    /// Number of connections that are open now. Unlike the other numbers here, it can fall.
     #[schemars(range(min = 0))]
     pub connections_open: i64,
-    /// Connections that the selected containers tried to open and could not: refused, unreachable, timed out or given up.
+    /// Number of connections that the selected containers tried to open and could not: refused, unreachable, timed out or given up.
     #[schemars(range(min = 0))]
     pub connect_failures: i64,
-    /// TCP segments that were sent again.
+    /// Number of TCP segments that were sent again.
     #[schemars(range(min = 0))]
     pub retransmits: i64,
-    /// Bytes, part of rxBytes and txBytes, whose process or peer could not be told.
+    /// Bytes, included in rxBytes and txBytes, whose process or peer is not known.
     #[schemars(range(min = 0))]
     pub unattributed_bytes: i64,
-    /// Bytes, part of rxBytes and txBytes, of connections older than the trace whose opener nothing tells. They pass every direction filter.
+    /// Bytes, included in rxBytes and txBytes, of connections that are older than the trace and whose opener is not known. They pass every direction filter.
     #[schemars(range(min = 0))]
     pub unknown_direction_bytes: i64,
 }
@@ -92,14 +92,14 @@ impl Totals {
         self.each(other, i64::saturating_add);
     }
 
-    /// Raises every sum to at least that of `other`, but for what may fall.
+    /// Raises each sum to that of `other` if `other` has more. The number of open connections is left as it is, since it may fall.
     pub fn raise_to(&mut self, other: &Self) {
         let connections_open = self.connections_open;
         self.each(other, i64::max);
         self.connections_open = connections_open;
     }
 
-    /// The surplus of these sums over others, none of them below 0. Open connections are left out: they are no sum.
+    /// Subtracts other sums from these; no result is below 0. The number of open connections becomes 0, since it is not a sum.
     #[must_use]
     pub fn beyond(&self, other: &Self) -> Self {
         let mut beyond = Self { connections_open: 0, ..self.clone() };
@@ -129,7 +129,7 @@ impl Totals {
     }
 }
 
-/// One row of the top flows. Counts since the trace began; rates of the last interval. What is absent is not known, or folded by spec.groupBy.
+/// One row of the top flows. Counts are since the trace began; rates are over the last interval. An absent field is not known, or is folded by spec.groupBy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline, transform = schema::without_defaults)]
@@ -138,13 +138,13 @@ pub struct Flow {
     pub namespace: String,
     /// Name of the pod.
     pub pod: String,
-    /// Name of the pod's node. Absent in a status that an older version wrote.
+    /// Name of the pod's node. Absent in a status that an older version of the controller wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
-    /// Name of the container whose socket it is. Absent while the kubelet has not told it.
+    /// Name of the container that owns the socket. Absent until the kubelet has reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Name of the container of the calling process, where it is not the one that owns the socket.
+    /// Name of the calling process's container, if another container owns the socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_container: Option<String>,
     /// Process id on the node.
@@ -158,9 +158,9 @@ pub struct Flow {
     pub command: Option<String>,
     /// TCP, UDP or ICMP.
     pub protocol: Protocol,
-    /// Who began the exchange: Inbound, Outbound or Unknown.
+    /// The side that began the exchange: Inbound (the peer), Outbound (the container) or Unknown.
     pub direction: Direction,
-    /// Open: a connection or socket of the flow is. Closed: all of them are. Failed: none could be opened.
+    /// Open: at least one connection or socket of the flow is open. Closed: all of them are closed. Failed: none could be opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<FlowState>,
     /// Local IP address.
@@ -175,10 +175,10 @@ pub struct Flow {
     /// Port of the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_port: Option<i32>,
-    /// What had the peer's address when the flow was first listed, or a pod that gave it up less than five minutes before: pod NAMESPACE/NAME, service NAMESPACE/NAME or node NAME.
+    /// Owner of the peer's address when the flow was first listed: pod NAMESPACE/NAME, service NAMESPACE/NAME or node NAME. A pod that gave up the address less than five minutes earlier counts as its owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// Services of the namespace that offer the local port when the flow is first listed, as NAME:PORT with the Service's own port; at most three. Clients that asked for one of them have it as their peer.
+    /// Services of the namespace that offered the local port when the flow was first listed, at most three, as NAME:PORT with the Service's own port. The flow of a client that asked for such a Service names it as the peer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     pub local_services: Vec<String>,
@@ -186,28 +186,28 @@ pub struct Flow {
     pub rx_bytes: i64,
     /// Bytes sent.
     pub tx_bytes: i64,
-    /// Calls that received.
+    /// Number of system calls that received.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rx_calls: i64,
-    /// Calls that sent.
+    /// Number of system calls that sent.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tx_calls: i64,
-    /// Bytes received each second, over the last interval.
+    /// Bytes received per second, over the last interval.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rx_bytes_per_second: i64,
-    /// Bytes sent each second, over the last interval.
+    /// Bytes sent per second, over the last interval.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tx_bytes_per_second: i64,
-    /// Connections opened, or found open when the trace began.
+    /// Number of connections opened, or found open when the trace began.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub connections: i64,
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub connections_open: i64,
-    /// Connections that the process tried to open and could not.
+    /// Number of connections that the process tried to open and could not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub connect_failures: i64,
-    /// TCP segments sent again.
+    /// Number of TCP segments sent again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retransmits: i64,
     /// Smoothed round-trip time in microseconds, of the connection that was measured last.
@@ -216,7 +216,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// What flows are ranked by: bytes in both directions since the trace began.
+    /// Bytes in both directions since the trace began, by which flows are ranked.
     #[must_use]
     pub fn weight(&self) -> i64 {
         self.rx_bytes.saturating_add(self.tx_bytes)

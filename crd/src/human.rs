@@ -1,8 +1,8 @@
-//! Numbers as people read them. Machine output never uses these.
+//! Formats for numbers and texts that people read. Machine-readable output never uses them.
 
 const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
-/// A count of bytes with a binary unit and at most four digits: `0 B`, `999 B`, `1.2 GiB`, `1020 MiB`.
+/// Formats a number of bytes with a binary unit and at most four digits: `0 B`, `999 B`, `1.2 GiB`, `1020 MiB`.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     if count < 1024 {
@@ -10,22 +10,22 @@ pub fn bytes(count: u64) -> String {
     }
     let mut value = count as f64;
     let mut unit = 0;
-    // What would be printed as 1024 belongs to the next unit.
+    // A value that would be printed as 1024 is printed in the next unit.
     while value >= 1023.5 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
     }
-    // What would be printed as 100.0 is printed as 100.
+    // A value that would be printed as 100.0 is printed as 100.
     if value < 99.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
 }
 
-/// A count of bytes each second: `1.2 MiB/s`.
+/// Formats a number of bytes per second: `1.2 MiB/s`.
 #[must_use]
 pub fn bytes_per_second(count: u64) -> String {
     format!("{}/s", bytes(count))
 }
 
-/// A whole number with its thousands set apart: `1,234`.
+/// Formats a whole number with commas between thousands: `1,234`.
 #[must_use]
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -39,8 +39,8 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A text that comes from traffic or from a process, without what could move a terminal's cursor or hide a part of the
-/// line: control characters and those that change the direction of writing are shown as `?`.
+/// Makes a text from traffic or from a process safe to print: `?` replaces each character that could move a terminal's
+/// cursor or hide part of the line, namely control characters and those that change the direction of writing.
 #[must_use]
 pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     let harmful = |c: char| {
@@ -50,7 +50,7 @@ pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     if text.contains(harmful) { text.replace(harmful, "?").into() } else { text.into() }
 }
 
-/// A number of things, in the plural unless it is one: `1 flow`, `2 flows`.
+/// Formats a number of things, in the plural unless the number is 1: `1 flow`, `2 flows`.
 pub fn number_of(count: impl Into<i128>, thing: &str) -> String {
     let count = count.into();
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })

@@ -1,11 +1,12 @@
 //! API types of TrafficTrace: the objects that users, agents and the controller exchange.
 //!
-//! * [`TrafficTrace`]: what a user applies, and the merged answer in its status.
-//! * [`TrafficTraceReport`]: what one node measured for one trace.
-//! * [`TrafficTraceProfile`]: which code moved the bytes of one trace on one node.
+//! * [`TrafficTrace`]: the trace that a user applies; its status has the merged answer.
+//! * [`TrafficTraceReport`]: the numbers of one node for one trace.
+//! * [`TrafficTraceProfile`]: the code that moved the bytes of one trace on one node.
 //!
-//! The doc comments of the types here are the texts of `kubectl explain`: they carry units and no links.
-//! This crate knows neither clients nor the kernel. It is the one source of the schema, its rules and its YAML.
+//! The doc comments of the types here are shown by `kubectl explain`, so they give units and have no links. This
+//! crate depends on neither Kubernetes clients nor the kernel. The schema, its rules and the generated YAML come from
+//! here alone.
 
 mod columns;
 pub mod duration;

@@ -4,35 +4,35 @@ use std::ops::RangeInclusive;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// What a port or a range looks like as text; the same pattern stands in the schema.
+/// Regular expression for the text of a port or a range. The schema uses the same expression.
 pub(crate) const PATTERN: &str = "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$";
 
 /// A text or number that is neither a port nor a range of ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortRangeError {
-    /// Not a number from 1 to 65535, nor two of them with `-` between.
+    /// The text is neither a number from 1 to 65535 nor two such numbers with `-` between them.
     #[error("cannot read {text:?} as a port: write a number from 1 to 65535 or a range such as 8000-8100")]
     NotAPort {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
     /// The range ends before it begins.
     #[error("the port range {text:?} is reversed: write {last}-{first}")]
     Reversed {
-        /// What was written.
+        /// The text as written.
         text: String,
-        /// Its first number.
+        /// First number of the text.
         first: u16,
-        /// Its last number, smaller than the first.
+        /// Last number of the text, smaller than the first.
         last: u16,
     },
 }
 
-/// Reads one port or one range of ports.
+/// Parses one port or one range of ports.
 ///
 /// # Errors
 ///
-/// [`PortRangeError`], with the remedy in its message.
+/// [`PortRangeError`], whose message says what to write instead.
 pub fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, PortRangeError> {
     let number = |part: &str| match part.parse::<u16>() {
         Ok(port) if port > 0 && part.bytes().all(|b| b.is_ascii_digit()) && !part.starts_with('0') => {
@@ -50,11 +50,11 @@ pub fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, PortRangeError> {
     Ok(first..=last)
 }
 
-/// Reads one item of `spec.ports`, a number or a text.
+/// Parses one item of `spec.ports`, which is a number or a text.
 ///
 /// # Errors
 ///
-/// [`PortRangeError`], with the remedy in its message.
+/// [`PortRangeError`], whose message says what to write instead.
 pub fn parse_port(port: &IntOrString) -> Result<RangeInclusive<u16>, PortRangeError> {
     match port {
         IntOrString::Int(number) => parse_ports(&number.to_string()),
@@ -106,7 +106,7 @@ mod tests {
         #[test]
         fn any_other_text_is_refused_by_its_words(text in "\\PC{0,12}|[0-9 +.-]{0,12}") {
             match parse_ports(&text) {
-                // What is read can be written back: nothing was overlooked.
+                // Writing the parsed range back gives the same text, so no part of the text was ignored.
                 Ok(range) if range.start() == range.end() && !text.contains('-') => {
                     prop_assert_eq!(text, range.start().to_string());
                 }

@@ -1,4 +1,5 @@
-//! `TrafficTraceProfile`: which code moved the bytes of one trace on one node, written by that node's agent alone.
+//! `TrafficTraceProfile`: the code that moved the bytes of one trace on one node, written only by that node's
+//! agent.
 
 use std::time::Duration;
 
@@ -50,38 +51,38 @@ use crate::schema;
 pub struct TrafficTraceProfileSpec {
     /// Name of the trace.
     pub trace_name: String,
-    /// UID of the trace. A profile of another trace with the same name is not this trace's.
+    /// UID of the trace. A profile with the same trace name and another UID belongs to another trace.
     #[serde(rename = "traceUID")]
     pub trace_uid: String,
     /// Name of the node.
     pub node_name: String,
-    /// When the first of these stacks could be taken.
+    /// Time from which stacks could be taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub begin_time: Option<Time>,
-    /// When the profile was made.
+    /// Time at which the profile was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_time: Option<Time>,
     /// True on the last profile: the trace is over on this node.
     #[serde(rename = "final")]
     pub is_final: bool,
-    /// Which run of an agent made it, as in the node's report. Grows from one run to the next.
+    /// Number of the agent's run that made the profile, as in the node's report. Grows from one run to the next.
     #[schemars(range(min = 0))]
     pub epoch: i64,
-    /// True: an agent began again meanwhile, and stacks of the run before may be missing.
+    /// True: the agent restarted during the trace, and stacks of its earlier runs may be missing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
-    /// Bytes of all stacks, with those of which no stack was taken.
+    /// Bytes of the profile, including those without a known stack.
     pub bytes: ProfileBytes,
-    /// Calls whose stack was taken.
+    /// Number of calls whose stack was taken.
     #[schemars(range(min = 0))]
     pub stacks: i64,
-    /// The part of the bytes that stands at the very call that moved it. The rest is spread over the stacks of the same process.
+    /// Bytes that are attributed to the stack of the very call that moved them. The rest is spread over the stacks of the same process.
     #[schemars(range(min = 0))]
     pub bytes_at_own_call: i64,
-    /// The part of the bytes of which no stack is known. The profile has it as rows of their own, with the reason.
+    /// Bytes without a known stack. The profile has separate rows for them, with the reason.
     #[schemars(range(min = 0))]
     pub bytes_without_stack: i64,
-    /// The stacks: base64 of a gzipped pprof, of which the smallest stacks are left out where it would be too large.
+    /// The stacks: a gzipped pprof in base64. If the profile would be too large, the smallest stacks are left out.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 524_288))]
     pub profile: String,
@@ -98,13 +99,13 @@ pub struct ProfileBytes {
     /// Bytes received.
     #[schemars(range(min = 0))]
     pub received: i64,
-    /// The sum of both for people, such as 1.2 GiB.
+    /// Sum of both for people, such as 1.2 GiB.
     #[schemars(length(max = 32))]
     pub text: String,
 }
 
 impl ProfileBytes {
-    /// So many bytes, with their text.
+    /// Makes the numbers and the text of their sum.
     #[must_use]
     pub fn new(sent: i64, received: i64) -> Self {
         let sum = sent.saturating_add(received);
@@ -112,16 +113,16 @@ impl ProfileBytes {
     }
 }
 
-/// Largest profile, in KiB of its base64, which the schema lets pass.
+/// Maximum size of a profile that the schema accepts, in KiB of its base64.
 pub const MAX_PROFILE_KIBIBYTES: u64 = 512;
-/// Largest profile of a node of a trace that has very many of them: room for a hundred or two of the largest stacks.
+/// Lower limit of that size, in KiB, used for traces with very many nodes: room for one or two hundred of the largest stacks.
 pub const MIN_PROFILE_KIBIBYTES: u64 = 16;
-/// Most bytes of a gzipped pprof in a profile; its base64 has a third more.
+/// Maximum size of the gzipped pprof in a profile, in bytes. Its base64 is a third larger.
 pub const PROFILE_BYTES: usize = profile_bytes(MAX_PROFILE_KIBIBYTES);
-/// The shortest time between two profiles of a node, the last one left out.
+/// Minimum time between two profiles of a node, except before the last one.
 pub const PROFILE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Most bytes of a gzipped pprof whose base64 has so many KiB.
+/// Returns the maximum size in bytes of a gzipped pprof whose base64 has `kibibytes` KiB.
 #[must_use]
 pub const fn profile_bytes(kibibytes: u64) -> usize {
     (kibibytes << 10) as usize / 4 * 3
@@ -130,7 +131,7 @@ pub const fn profile_bytes(kibibytes: u64) -> usize {
 /// Label of a profile: the name of its trace, as [`trace_label`] writes it.
 pub const TRACE_LABEL: &str = "traffictrace.dev/trace";
 
-/// A trace's name as the value of a label, cut as nodes' names are where it is too long for one.
+/// Returns a trace's name as the value of a label; a name longer than 63 bytes is cut as in `node_label`.
 #[must_use]
 pub fn trace_label(trace_name: &str) -> String {
     label_value(trace_name)

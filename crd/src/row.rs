@@ -1,11 +1,12 @@
-//! A flow as one compact text, as reports carry it.
+//! One flow as a compact text, the form that reports carry.
 
 use serde_json::Value;
 
 use crate::columns::{self, Reader, Row, RowError, count, read_as};
 use crate::flow::{Direction, Flow, FlowState, Protocol};
 
-/// The columns of a row as this version writes them. Names and units are those of the flows of a status.
+/// Names of the columns of a row, in the order in which this version writes their values. Names and units are those
+/// of a status's flows.
 pub const COLUMNS: [&str; 24] = [
     "pod",
     "container",
@@ -40,19 +41,19 @@ pub struct FlowRow {
     pub pod: String,
     /// Container that owns the socket, if its name is known.
     pub container: Option<String>,
-    /// Container of the calling process, where it differs.
+    /// Container of the calling process, if it is not the one that owns the socket.
     pub caller_container: Option<String>,
     /// Process id on the node.
     pub pid: Option<u32>,
-    /// Process id in the innermost pid namespace.
+    /// Process id as the container sees it (innermost pid namespace).
     pub container_pid: Option<u32>,
     /// Name of the process.
     pub command: Option<String>,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Who began.
+    /// The side that began the exchange.
     pub direction: Direction,
-    /// Whether a connection of the flow is open; not known for folded rows of other kinds.
+    /// State of the flow's connections. Absent for rows that sum up flows without a row of their own.
     pub state: Option<FlowState>,
     /// Local IP address.
     pub local_address: Option<String>,
@@ -66,34 +67,34 @@ pub struct FlowRow {
     pub rx_bytes: i64,
     /// Bytes sent since the trace began.
     pub tx_bytes: i64,
-    /// Calls that received.
+    /// Number of system calls that received.
     pub rx_calls: i64,
-    /// Calls that sent.
+    /// Number of system calls that sent.
     pub tx_calls: i64,
-    /// Bytes received each second, over the last interval.
+    /// Bytes received per second, over the last interval.
     pub rx_bytes_per_second: i64,
-    /// Bytes sent each second, over the last interval.
+    /// Bytes sent per second, over the last interval.
     pub tx_bytes_per_second: i64,
-    /// Connections opened.
+    /// Number of connections opened, or found open when the trace began.
     pub connections: i64,
-    /// Segments sent again.
+    /// Number of TCP segments sent again.
     pub retransmits: i64,
     /// Smoothed round-trip time in microseconds.
     pub rtt_microseconds: Option<i64>,
-    /// Connections open now.
+    /// Number of connections that are open now.
     pub connections_open: i64,
-    /// Connections that could not be opened.
+    /// Number of connections that could not be opened.
     pub connect_failures: i64,
 }
 
-/// The names of [`COLUMNS`], as a report carries them.
+/// The names of [`COLUMNS`], as written into a report.
 #[must_use]
 pub fn column_names() -> Vec<String> {
     columns::names::<FlowRow>()
 }
 
 impl FlowRow {
-    /// The row as text, its values in the order of [`COLUMNS`].
+    /// Encodes the row as text, its values in the order of [`COLUMNS`].
     #[must_use]
     pub fn encode(&self) -> String {
         let values: [Value; COLUMNS.len()] = [
@@ -125,7 +126,7 @@ impl FlowRow {
         Value::from(values.to_vec()).to_string()
     }
 
-    /// The row as a flow of a status, of a pod in `namespace`.
+    /// Converts the row into a flow of a status; `namespace` is the namespace of its pod.
     #[must_use]
     pub fn into_flow(self, namespace: &str) -> Flow {
         Flow {
@@ -161,12 +162,12 @@ impl FlowRow {
     }
 }
 
-/// Reads the rows of a report by the report's own column names. A row that cannot be read is an error of its own and
-/// does not stop the others.
+/// Reads the flows of a report, whose values are in the order of `columns`, the report's own column names. A row that
+/// cannot be read yields an error, and the rows after it are still read.
 ///
 /// # Errors
 ///
-/// Each item: [`RowError`], which names the row.
+/// Each item is a [`RowError`], which names the row, if that row cannot be read.
 pub fn decode_rows<'a>(
     columns: &'a [String],
     rows: &'a [String],

@@ -1,7 +1,8 @@
-//! Schemas that the types alone do not express: limits, patterns and rules with a message for people.
+//! Parts of the schemas that cannot be derived from the types: limits, patterns, and rules with a message for people.
 //!
-//! Only CEL functions of Kubernetes 1.29 are used: a server compiles new rules with the functions of the version
-//! before its own, and the oldest one supported is 1.30. That rules out `isCIDR` (1.30).
+//! The rules use only CEL functions of Kubernetes 1.29: an API server compiles new rules with the functions of the
+//! version before its own, and the oldest supported version is 1.30. So `isCIDR`, which came with 1.30, cannot be
+//! used.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -11,10 +12,11 @@ use crate::{duration, ports};
 
 const LABEL_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 const IPV4_CIDR: &str = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])/(3[0-2]|[12]?[0-9])$";
-/// Groups of hexadecimal digits; how many there may be is a matter of `::`, which the rule counts.
+/// Groups of hexadecimal digits. Their number depends on `::`, so the CEL rule checks it.
 const IPV6_CIDR: &str = "^(([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|([0-9a-fA-F]{1,4}(:[0-9a-fA-F]{1,4}){0,6})?::([0-9a-fA-F]{1,4}(:[0-9a-fA-F]{1,4}){0,6})?)/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$";
 
-/// `spec.selector`: the schema of Kubernetes, with the limits that the cost of rules needs and the operators checked.
+/// `spec.selector`: the schema of Kubernetes with two additions: size limits, which keep the estimated cost of CEL
+/// rules low, and a check of the operators.
 pub(crate) fn selector(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = LabelSelector::json_schema(generator);
     let mut requirement =
@@ -71,11 +73,13 @@ pub(crate) fn protocols(_: &mut SchemaGenerator) -> Schema {
 
 /// `spec.ports`: numbers, or texts that are numbers or ranges.
 ///
-/// Servers before 1.34 do not see `maxLength` here and price a rule by the largest request, times the number of items; a
-/// definition with a rule of more than 10 million is refused. Splitting at `-` costs 629,145 for one of 15 items, a regular
-/// expression or `type(self) == int` (instead of `in`) on top would be too much. So the form is a pattern and not part of
-/// the rule. `':'` follows `'9'`: the rule is then false of a name such as `http`, and its message shown, instead of a
-/// failed conversion.
+/// API servers before 1.34 ignore `maxLength` here. They estimate the cost of a rule for the largest possible request,
+/// multiply it by the number of items, and refuse a definition with a rule whose cost is above 10 million. Splitting at `-`
+/// costs 629,145 for each of 15 items; a regular expression, or `type(self) == int` instead of `in`, would exceed the
+/// limit. So a pattern outside the rule checks the form.
+///
+/// The rule's upper bound for texts uses `':'`, the character after `'9'`: a name such as `http` makes the rule false,
+/// which shows its message, instead of failing in a conversion.
 pub(crate) fn port_list(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -95,7 +99,7 @@ pub(crate) fn port_list(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// `spec.remoteCIDRs`: networks of IPv4 or IPv6.
+/// `spec.remoteCIDRs`: IPv4 and IPv6 networks.
 pub(crate) fn cidrs(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -144,7 +148,7 @@ pub(crate) fn ttl(generator: &mut SchemaGenerator) -> Schema {
     )
 }
 
-/// The part of a rule that says that a text has the form of a duration.
+/// CEL expression that is true if a text has the form of a duration.
 fn is_duration() -> String {
     format!("self.matches('{}')", duration::PATTERN)
 }
@@ -155,8 +159,8 @@ fn duration_of(generator: &mut SchemaGenerator, rule: &str, message: &str) -> Sc
     schema
 }
 
-/// `status.conditions`, with the limits that Kubernetes' own type has (`metav1.Condition`), and few enough of them for
-/// the rule of the trace that reads them.
+/// `status.conditions`, with the limits of Kubernetes' own type (`metav1.Condition`). At most 8 conditions, which
+/// keeps the estimated cost of the trace's CEL rule on them low.
 pub(crate) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let mut condition = Condition::json_schema(generator);
     for (field, limits) in [
@@ -188,7 +192,7 @@ pub(crate) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Adds `more` to the part of a schema at a JSON pointer.
+/// Adds the keywords in `more` to the part of a schema that a JSON pointer names.
 fn limit(schema: &mut Schema, pointer: &str, more: &Value) {
     if let (Some(Value::Object(part)), Some(more)) = (schema.pointer_mut(pointer), more.as_object()) {
         for (key, value) in more {
@@ -197,7 +201,7 @@ fn limit(schema: &mut Schema, pointer: &str, more: &Value) {
     }
 }
 
-/// Takes the defaults out of a type that only our own programs write: the API server must not fill in numbers there.
+/// Removes the defaults from a type that only our own programs write: the API server must not fill in numbers there.
 pub(crate) fn without_defaults(schema: &mut Schema) {
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         for property in properties.values_mut().filter_map(Value::as_object_mut) {

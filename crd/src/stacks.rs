@@ -1,54 +1,54 @@
-//! Stacks of traffic, in a spec, a report and a status: which code sends and receives.
+//! Stacks of the code that sends and receives, as specs, reports and statuses carry them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema;
 
-/// How the stacks of the traffic are taken.
+/// Settings for taking stacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct StacksSpec {
-    /// Whether to take a stack at every call, however many there are. It can halve the speed of programs with many small calls. Without it, stacks beyond a rate that costs a few percent of a CPU are taken at random, and stand for the others. It cannot be changed later.
+    /// Take a stack at every call. This can halve the speed of programs with many small calls. If false, the rate of stacks is limited so that they cost a few percent of a CPU; beyond that rate a random sample of the calls is taken, which stands for the others. Cannot be changed later.
     #[serde(default)]
     pub every_call: bool,
-    /// Whether the stacks go on into the kernel, which makes each of them three times as expensive. It cannot be changed later.
+    /// Continue the stacks into the kernel, which makes each of them three times as expensive. Cannot be changed later.
     #[serde(default)]
     pub kernel: bool,
 }
 
-/// How much of the traffic is known by its stacks.
+/// Sums that show how much of the traffic has a known stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline, transform = schema::without_defaults)]
 pub struct StackTotals {
-    /// Bytes that the stacks account for, sent and received, with those of which no stack was taken.
+    /// Bytes sent and received by the traced processes, including those without a known stack.
     #[schemars(range(min = 0))]
     pub bytes: i64,
-    /// Calls whose stack was taken.
+    /// Number of calls whose stack was taken.
     #[schemars(range(min = 0))]
     pub stacks: i64,
-    /// The part of bytes that stands at the very call that moved it. The rest is spread over the stacks of the same process.
+    /// Bytes that are attributed to the stack of the very call that moved them. The rest is spread over the stacks of the same process.
     #[schemars(range(min = 0))]
     pub bytes_at_own_call: i64,
-    /// The part of bytes of which no stack is known. The profiles have it as rows of their own, with the reason.
+    /// Bytes without a known stack. The profiles have separate rows for them, with the reason.
     #[schemars(range(min = 0))]
     pub bytes_without_stack: i64,
 }
 
-/// How much of the traffic is known by its stacks, over all nodes.
+/// Sums that show how much of the traffic has a known stack, over all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline, transform = schema::without_defaults)]
 pub struct StacksStatus {
-    /// Nodes that have made a profile.
+    /// Number of nodes that have written a profile.
     #[schemars(range(min = 0))]
     pub nodes: i32,
     /// The sums of the profiles of all nodes.
     #[serde(flatten)]
     pub totals: StackTotals,
-    /// A command that makes a picture of the profiles.
+    /// Command that draws a flame graph of the profiles.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub picture: String,
@@ -60,7 +60,7 @@ impl StackTotals {
         self.each(other, i64::saturating_add);
     }
 
-    /// Raises every sum to at least that of `other`.
+    /// Raises each sum to that of `other` if `other` has more.
     pub fn raise_to(&mut self, other: &Self) {
         self.each(other, i64::max);
     }

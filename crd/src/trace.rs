@@ -1,4 +1,4 @@
-//! `TrafficTrace`: what a user applies.
+//! `TrafficTrace`: the object that a user applies.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -13,7 +13,7 @@ use crate::schema;
 use crate::stacks::StacksSpec;
 use crate::status::TrafficTraceStatus;
 
-/// What to trace, and for how long. Pods are selected in the trace's own namespace only.
+/// The traffic to trace, and for how long. Pods are selected in the trace's own namespace only.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "traffictrace.dev",
@@ -68,12 +68,12 @@ use crate::status::TrafficTraceStatus;
         .field_path(".http")
 )]
 pub struct TrafficTraceSpec {
-    /// Labels of the pods to trace, in the trace's own namespace. An empty selector selects all of them. It cannot be changed later.
+    /// Labels of the pods to trace, in the trace's own namespace. An empty selector selects all of them. Cannot be changed later.
     #[schemars(schema_with = "schema::selector")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("selector: cannot be changed on an existing trace: delete this TrafficTrace and create a new one").reason(Reason::FieldValueForbidden))]
     pub selector: LabelSelector,
 
-    /// Names of the containers to trace, at most 32. Absent: all of them, init, sidecar and ephemeral containers too. It cannot be changed later.
+    /// Names of the containers to trace, at most 32. Absent: all containers, including init, sidecar and ephemeral ones. Cannot be changed later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::containers")]
     pub containers: Vec<String>,
@@ -93,50 +93,50 @@ pub struct TrafficTraceSpec {
     #[schemars(schema_with = "schema::cidrs")]
     pub remote_cidrs: Vec<String>,
 
-    /// Who began the exchange: Inbound, Outbound or Both. What began before the trace and cannot be told passes every choice.
+    /// The side that began the exchange: Inbound (the peer), Outbound (the container) or Both. Exchanges that began before the trace and whose direction is not known pass every choice.
     #[serde(default)]
     pub direction: DirectionFilter,
 
-    /// What one row of the result is, within one container. Connection: local and remote address and port. Endpoint: the same without the ports that change with each connection. Process: the process alone. It cannot be changed later.
+    /// The unit that one row of the result stands for, within one container. Connection: local and remote address and port. Endpoint: the same without ephemeral ports. Process: the process only. Cannot be changed later.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("groupBy: cannot be changed on an existing trace: delete this TrafficTrace and create a new one").reason(Reason::FieldValueForbidden))]
     pub group_by: GroupBy,
 
-    /// How many flows the status lists, those with the most bytes first, 1 to 100.
+    /// Maximum number of flows that the status lists, those with the most bytes first, 1 to 100.
     #[serde(default = "default_top_flows")]
     #[schemars(range(min = 1, max = 100))]
     pub top_flows: i32,
 
-    /// Show HTTP requests beside the flows: by endpoint, with their status and duration, and which processes speak TLS. An empty object, {}, asks for those that are not inside TLS. Absent: none. Only topEndpoints can be changed later.
+    /// Show HTTP requests beside the flows: by endpoint, with their status and duration, and the processes that speak TLS. An empty object, {}, asks for requests outside TLS. Absent: none. Only topEndpoints can be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
 
-    /// Show which code sends and receives, as profiles for flame graphs, one for each node: see status.stacks. An empty object, {}, asks for them. Absent: none. It cannot be changed later.
+    /// Show which code sends and receives, as profiles for flame graphs, one for each node: see status.stacks. An empty object, {}, asks for them. Absent: none. Cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stacks: Option<StacksSpec>,
 
-    /// How often nodes report, at least 5s. In a large cluster they report less often: see status.reportIntervalSeconds.
+    /// Interval at which nodes report, at least 5s. In a large cluster they report less often: see status.reportIntervalSeconds.
     #[serde(default = "default_interval")]
     #[schemars(schema_with = "schema::interval")]
     pub interval: Duration,
 
-    /// How long the trace runs, 5s to 24h. It then completes by itself and its status stays until ttlAfterFinished has passed.
+    /// Length of the trace, 5s to 24h. The trace then completes by itself, and its status stays until ttlAfterFinished has passed.
     #[serde(default = "default_duration")]
     #[schemars(schema_with = "schema::trace_duration")]
     pub duration: Duration,
 
-    /// How long after its end the trace is deleted, with its status: a duration such as 1h, or Never.
+    /// Time from the end of the trace to its deletion, with its status: a duration such as 1h, or Never.
     #[serde(default = "default_ttl")]
     #[schemars(schema_with = "schema::ttl")]
     pub ttl_after_finished: Duration,
 }
 
 impl TrafficTraceSpec {
-    /// The time that a finished trace stays; `None` when it stays until somebody deletes it.
+    /// Returns the time that a finished trace is kept; `None` if it is kept until somebody deletes it.
     ///
     /// # Errors
     ///
-    /// [`DurationError`] when `ttlAfterFinished` is neither a duration nor `Never`.
+    /// [`DurationError`] if `ttlAfterFinished` is neither a duration nor `Never`.
     pub fn ttl(&self) -> Result<Option<std::time::Duration>, DurationError> {
         if self.ttl_after_finished.as_str() == NEVER {
             Ok(None)
@@ -146,20 +146,20 @@ impl TrafficTraceSpec {
     }
 }
 
-/// Which directions a trace counts.
+/// The directions that a trace counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum DirectionFilter {
-    /// What the peer began.
+    /// Exchanges that the peer began.
     Inbound,
-    /// What the container began.
+    /// Exchanges that the container began.
     Outbound,
-    /// Both.
+    /// Both directions.
     #[default]
     Both,
 }
 
-/// What one row of the result is. Every row belongs to one container.
+/// The unit that one row of the result stands for. Every row belongs to one container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum GroupBy {
@@ -189,7 +189,7 @@ fn default_ttl() -> Duration {
 }
 
 impl Default for TrafficTraceSpec {
-    /// The defaults of every field, with the selector that selects all pods.
+    /// The defaults of all fields, with a selector that selects all pods.
     fn default() -> Self {
         Self {
             selector: LabelSelector::default(),

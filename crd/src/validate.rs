@@ -1,7 +1,7 @@
-//! The rules of the schema without an API server, for manifests that are read from files.
+//! Validation of manifests read from files, by the rules of the schema and without an API server.
 //!
-//! The generated schema is the one source: its limits are walked here, its CEL rules are run by `kube`. What neither can
-//! say (whether a text really is a network) is tried in the end, as agents do.
+//! All rules come from the generated schema: `walk` checks its limits, and `kube` evaluates its CEL rules. Facts that
+//! neither can express, such as whether a text is a valid network, are checked last, with the agents' own parsers.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -17,19 +17,19 @@ use serde_json::{Map, Value};
 use crate::ports::{self, parse_port, parse_ports};
 use crate::trace::{TrafficTrace, TrafficTraceSpec};
 
-/// What is wrong with one field.
+/// An error in one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// Path of the field, such as `spec.ports[0]`.
     pub field: String,
-    /// What is wrong and what to write.
+    /// The error and its remedy.
     pub message: String,
 }
 
-/// A manifest that the API server would refuse too.
+/// Errors of a manifest that the API server would refuse too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ValidationFailed {
-    /// All that is wrong; at least one.
+    /// All errors; at least one.
     pub errors: Vec<FieldError>,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for ValidationFailed {
 }
 
 impl TrafficTrace {
-    /// Reads a manifest as the API server would: fields that do not exist, wrong types, limits and rules are errors, and
+    /// Reads a manifest as the API server would: unknown fields, wrong types and broken limits or rules are errors, and
     /// absent fields get their defaults.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl TrafficTrace {
         Ok(trace)
     }
 
-    /// Checks the spec by the limits and rules of the schema.
+    /// Checks the spec against the limits and rules of the schema.
     ///
     /// # Errors
     ///
@@ -94,14 +94,14 @@ impl TrafficTrace {
         let mut errors = Vec::new();
         let spec = serde_json::to_value(&self.spec).map_err(|e| one("spec", &e.to_string()))?;
         walk(&root_schema()?["properties"]["spec"], &spec, "spec", &mut errors);
-        // As on the server: rules are for values that have the right form.
+        // As on the API server, rules are evaluated only if all values have the right form.
         fail_on(errors)?;
         fail_on(self.spec.port_errors())?;
         self.for_rules().validate_cel().map_err(|errors| from_cel(&errors))?;
         fail_on(self.spec.meaning_errors())
     }
 
-    /// Checks a change by the rules on what may change.
+    /// Checks a change against the rules on fields that may not change.
     ///
     /// # Errors
     ///
@@ -111,8 +111,8 @@ impl TrafficTrace {
         self.for_rules().validate_cel_update(&old.for_rules()).map_err(|errors| from_cel(&errors))
     }
 
-    /// The same trace with every port as text: the Rust implementation of CEL has no `type()`, by which the rule of the
-    /// schema lets numbers pass. `port_errors` says the same as that rule.
+    /// Returns a copy of the trace with every port as text. The schema's rule uses `type()` to accept numbers, but the
+    /// Rust implementation of CEL has no `type()`. `port_errors` checks numbers as that rule does.
     fn for_rules(&self) -> Self {
         let mut trace = self.clone();
         for port in &mut trace.spec.ports {
@@ -125,7 +125,7 @@ impl TrafficTrace {
 }
 
 impl TrafficTraceSpec {
-    /// Ports that are none, and reversed ranges.
+    /// Checks for invalid ports and reversed ranges.
     fn port_errors(&self) -> Vec<FieldError> {
         let parsed = self.ports.iter().map(parse_port).enumerate();
         parsed
@@ -135,7 +135,7 @@ impl TrafficTraceSpec {
             .collect()
     }
 
-    /// What the schema accepts but an agent cannot use.
+    /// Checks for values that the schema accepts but an agent cannot use.
     fn meaning_errors(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut push = |field: String, message: String| errors.push(FieldError { field, message });
@@ -160,7 +160,7 @@ impl TrafficTraceSpec {
     }
 }
 
-/// The schema of a trace. It is made once: a controller that begins checks every trace of the cluster.
+/// The schema of a trace, made once because a starting controller checks every trace of the cluster.
 fn root_schema() -> Result<&'static Value, ValidationFailed> {
     static SCHEMA: LazyLock<Result<Value, String>> = LazyLock::new(|| {
         let definition = serde_json::to_value(TrafficTrace::crd()).map_err(|e| e.to_string())?;
@@ -184,7 +184,8 @@ fn fail_on(errors: Vec<FieldError>) -> Result<(), ValidationFailed> {
     if errors.is_empty() { Ok(()) } else { Err(ValidationFailed { errors }) }
 }
 
-/// The messages of the rules begin with the field's name, since servers show them without a path in some places.
+/// Converts the errors of CEL rules. Their messages begin with the field's name, because some servers show them
+/// without a path; here the path is known, so the name is removed.
 fn from_cel(errors: &ValidationErrors) -> ValidationFailed {
     let errors = errors
         .iter()
@@ -198,7 +199,7 @@ fn from_cel(errors: &ValidationErrors) -> ValidationFailed {
     ValidationFailed { errors }
 }
 
-/// Checks `value` by the limits of `schema`: types, fields, sizes, patterns and choices.
+/// Checks `value` against `schema`: types, fields, sizes, patterns and choices.
 fn walk(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let mut push = |message: String| errors.push(FieldError { field: path.to_owned(), message });
     match value {
@@ -229,7 +230,7 @@ fn walk(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>)
             let Some(number) = number.as_i64() else {
                 return push(format!("must be a whole number, is {number}"));
             };
-            // Limits are written as floating-point numbers in a definition, but all of ours are whole.
+            // A definition stores limits as floating-point numbers, but all of ours are integers.
             let limit = |name: &str| schema[name].as_f64().map(|limit| limit as i64);
             match (limit("minimum"), limit("maximum")) {
                 (Some(least), Some(most)) if number < least || number > most => {
@@ -271,7 +272,7 @@ fn text_error(schema: &Value, text: &str) -> Option<String> {
         return Some(format!("must have at most {} characters", schema["maxLength"]));
     }
     let pattern = schema["pattern"].as_str()?;
-    // A person is told more by the words than by the pattern.
+    // The parser's message is clearer to people than the pattern.
     if pattern == ports::PATTERN {
         return parse_ports(text).err().map(|e| e.to_string());
     }

@@ -1,11 +1,11 @@
-//! The custom resource definitions as YAML: the source of `manifests/crds`, of the chart and of `traffictrace crd`.
+//! The custom resource definitions as YAML, for `manifests/crds`, the chart and `traffictrace crd`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
 use crate::{TrafficTrace, TrafficTraceProfile, TrafficTraceReport};
 
-/// All definitions, each with the name of its resource.
+/// All definitions, each with the plural name of its resource.
 #[must_use]
 pub fn all_crds() -> [(&'static str, CustomResourceDefinition); 3] {
     [
@@ -23,11 +23,11 @@ pub struct YamlError {
     cause: serde_saphyr::SerializeError,
 }
 
-/// One definition as YAML.
+/// Returns one definition as YAML.
 ///
 /// # Errors
 ///
-/// [`YamlError`] when it cannot be serialised.
+/// [`YamlError`] if the definition cannot be serialised.
 pub fn crd_yaml(resource: &'static str, crd: &CustomResourceDefinition) -> Result<String, YamlError> {
     let mut text = serde_saphyr::to_string(crd).map_err(|cause| YamlError { resource, cause })?;
     if !text.ends_with('\n') {
@@ -36,11 +36,11 @@ pub fn crd_yaml(resource: &'static str, crd: &CustomResourceDefinition) -> Resul
     Ok(text)
 }
 
-/// All definitions as one YAML stream.
+/// Returns all definitions as one YAML stream.
 ///
 /// # Errors
 ///
-/// [`YamlError`] when one cannot be serialised.
+/// [`YamlError`] if a definition cannot be serialised.
 pub fn all_crds_yaml() -> Result<String, YamlError> {
     let texts: Result<Vec<String>, YamlError> =
         all_crds().iter().map(|(resource, crd)| crd_yaml(resource, crd)).collect();

@@ -1,6 +1,7 @@
-//! Generated files are up to date, and samples are what the types say.
+//! Tests that generated files are up to date and that the samples are valid.
 //!
-//! `scripts/generate.sh` runs this test with `TRAFFICTRACE_GENERATE=1`, which writes the files; without it, it checks them.
+//! `scripts/generate.sh` runs this test with `TRAFFICTRACE_GENERATE=1`, which writes the files. Without the variable the
+//! test compares them.
 
 mod reference;
 
@@ -17,8 +18,9 @@ fn repository() -> PathBuf {
 
 const HEADER: &str = "# Generated from the crd crate by scripts/generate.sh. Do not edit.\n";
 
-/// The chart's copy: a template, so that upgrades reach it, and kept when the chart goes, since deleting a definition
-/// deletes every object of its kind.
+/// The chart's copy of a definition. It is a template, so that `helm upgrade` updates the definition, and has the
+/// annotation that keeps the definition when the chart is uninstalled, since deleting a definition deletes every
+/// object of its kind.
 fn chart_template(yaml: &str) -> String {
     assert!(!yaml.contains("{{"), "a description would be taken for a template");
     let annotated =
@@ -94,7 +96,7 @@ fn the_schema_is_one_that_kubernetes_takes() {
     }
 }
 
-/// Collects fields without a description or a type, and checks that lists and maps that rules look into are bounded.
+/// Collects fields without a description or a type, recursively.
 fn check_fields(schema: &serde_json::Value, path: &str, undescribed: &mut Vec<String>) {
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");

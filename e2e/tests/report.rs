@@ -1,4 +1,5 @@
-//! The report in a browser without a screen: its tables sort and filter, no name runs, and the browser complains of nothing.
+//! Tests of the report in a headless browser: its tables sort and filter, no traced name is executed, and the browser
+//! reports no error.
 
 use std::{error::Error, fs};
 
@@ -14,31 +15,31 @@ use traffictrace_view::{
     snapshot::Flow,
 };
 
-/// What the page did.
+/// Observations of the page.
 #[derive(Debug, Deserialize)]
 struct Seen {
-    /// What went wrong.
+    /// An error of the page's script.
     error: Option<String>,
-    /// Directives of the policy that something violated.
+    /// Directives of the content security policy that were violated.
     violations: Vec<String>,
-    /// Elements that only a name can have brought in.
+    /// Number of elements that only a traced name can have added.
     foreign: usize,
-    /// Processes of the rows: as they came, by name, by name the other way round, and by the bytes received.
+    /// Processes of the rows: in the initial order, by name, by name in reverse, and by bytes received.
     came: Vec<String>,
     rising: Vec<String>,
     falling: Vec<String>,
     received: Vec<String>,
-    /// Processes that two filters leave, and the words that tell their number.
+    /// Processes that two filters leave, and the words that give their number.
     filtered: Vec<String>,
     without: Vec<String>,
     told: String,
-    /// The last rows after all that.
+    /// The last rows after all these steps.
     sums: Vec<String>,
-    /// Whether the flame graph can be saved.
+    /// True if the flame graph can be saved.
     is_saved: bool,
 }
 
-/// Runs after the page's own script, and leaves what it saw in an attribute of the document.
+/// Script that runs after the page's own one, and stores its observations in an attribute of the document.
 const SCRIPT: &str = r##"
 const seen = {violations: []};
 document.addEventListener("securitypolicyviolation", (event) => seen.violations.push(event.violatedDirective));
@@ -114,7 +115,7 @@ fn report() -> Result<Report, Box<dyn Error>> {
     Ok(report)
 }
 
-/// Opens the page with the script, which the page's policy is made to allow.
+/// Opens the page with [`SCRIPT`], which is added to the page's policy.
 fn look(browser: &Browser, page: &str) -> Result<Shown<Seen>, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let sum = STANDARD.encode(Sha256::digest(SCRIPT));

@@ -1,4 +1,4 @@
-//! The traces that are exported, and the requests with their series.
+//! The exported traces, and the requests that carry their series.
 
 use std::collections::BTreeMap;
 
@@ -10,29 +10,30 @@ use crate::request;
 use crate::series::{Limits, TraceSeries};
 use crate::snapshot::Snapshot;
 
-/// Most series of one request, unless one trace has more: about 1 MiB, of the 4 MiB that receivers take.
+/// Maximum number of series in one request, unless one trace has more. That is about 1 MiB, of the 4 MiB that
+/// receivers accept.
 const SERIES_OF_REQUEST: usize = 4000;
-/// The time for which a trace that is over is kept: its last values may not be taken at once, and reports of nodes may come
-/// late and change them.
+/// Time for which a trace that is over is kept: the receiver may be away when the last values are sent, and late reports of
+/// nodes may change them.
 const KEPT: SignedDuration = SignedDuration::from_mins(15);
 
-/// The identity of a trace. A trace that is deleted and made anew under its name is another one.
+/// Identity of a trace. A trace that is deleted and created again with the same name has another UID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TraceId {
-    /// Its namespace.
+    /// Namespace of the trace.
     pub namespace: String,
-    /// Its name.
+    /// Name of the trace.
     pub name: String,
-    /// Its UID.
+    /// UID of the trace.
     pub uid: String,
 }
 
-/// The series of all traces that are exported.
+/// The series of all exported traces.
 ///
-/// A status lists its largest flows, and which ones these are changes. Receivers take a sum that falls for a counter that
-/// began again and count twice. So each byte is told once, in the series that it belongs to when it is told first: a flow that
-/// leaves the list keeps its series with what was told, and one that comes into it later gets what was told as a part of the
-/// rest out of what the rest would have newly.
+/// A status lists only its largest flows, and these change. If a sum falls, receivers take it for a counter that was reset,
+/// and count twice. So each byte is sent in the series to which it belongs when it is first sent. A flow that leaves the list
+/// keeps its series with the bytes sent so far. The bytes of a flow that enters the list late were sent in the overflow series
+/// before; its own series gets them from the next bytes that the overflow series would have grown by.
 #[derive(Debug)]
 pub struct Book {
     limits: Limits,
@@ -44,9 +45,9 @@ pub struct Book {
 struct Entry {
     start: Timestamp,
     series: TraceSeries,
-    /// Since when nothing more is to come.
+    /// Time at which the trace was seen to be over; `None` while it runs.
     over: Option<Timestamp>,
-    /// The receiver has taken the last values.
+    /// True if the receiver has accepted the current values.
     told: bool,
 }
 
@@ -57,7 +58,7 @@ impl TraceId {
 }
 
 impl Entry {
-    /// The order of traces of the same name: those that are over come first.
+    /// Sort key among traces of the same name: traces that are over come first, then the one that began earlier.
     fn turn(&self) -> (bool, Timestamp) {
         (self.over.is_none(), self.start)
     }
@@ -68,20 +69,20 @@ impl Entry {
 pub struct Batch {
     /// The request.
     pub request: ExportMetricsServiceRequest,
-    /// The traces that it has.
+    /// The traces in the request.
     pub traces: Vec<TraceId>,
-    /// The number of their series of traffic.
+    /// Number of traffic series in the request.
     pub series: usize,
 }
 
 impl Book {
-    /// A book without traces. `processes` says that `process.network.io` is wanted.
+    /// Makes a book without traces. If `processes` is true, it has the metric `process.network.io`.
     #[must_use]
     pub fn new(limits: Limits, processes: bool) -> Self {
         Self { limits, processes, traces: BTreeMap::new() }
     }
 
-    /// Takes in the numbers of a trace. Returns whether there was room for it.
+    /// Adds the numbers of a trace. Returns false if the limits leave no room for the trace.
     pub fn update(&mut self, snapshot: &Snapshot, now: Timestamp) -> bool {
         let id = snapshot.id();
         self.end_others_of_name(&id, now);
@@ -104,7 +105,7 @@ impl Book {
         true
     }
 
-    /// A name belongs to one trace at a time: the predecessors of this one are gone.
+    /// Marks older traces of the same name as over, since only one trace can have the name at a time.
     fn end_others_of_name(&mut self, id: &TraceId, now: Timestamp) {
         let first = TraceId { uid: String::new(), ..id.clone() };
         let of_name = self.traces.range_mut(first..).take_while(|(other, _)| other.has_name_of(id));
@@ -113,20 +114,20 @@ impl Book {
         }
     }
 
-    /// Takes the end of a trace that was deleted. Its last values are still sent, once.
+    /// Marks a deleted trace as over. Its last values are still sent, once.
     pub fn gone(&mut self, id: &TraceId, now: Timestamp) {
         if let Some(entry) = self.traces.get_mut(id) {
             entry.over.get_or_insert(now);
         }
     }
 
-    /// The number of series of traffic, of all traces that are to be told.
+    /// Number of traffic series, over all traces that have values to send.
     #[must_use]
     pub fn series(&self) -> usize {
         self.to_tell().map(|(_, entry)| entry.series.len()).sum()
     }
 
-    /// The number of traces that are to be told.
+    /// Number of traces that have values to send.
     #[must_use]
     pub fn traces(&self) -> usize {
         self.to_tell().count()
@@ -136,8 +137,9 @@ impl Book {
         self.traces.iter().filter(|(_, entry)| !entry.told)
     }
 
-    /// The traces of the next round. The UID is in no series, so that a trace and its successor of the same name would give
-    /// two values to one series at one time: the successor waits until the last values of its predecessors are taken.
+    /// The traces of the next round. The UID is in no series, so a trace and its successor of the same name would give two
+    /// values to one series at the same time. The successor therefore waits until the receiver has accepted the last values
+    /// of its predecessors.
     fn round(&self) -> impl Iterator<Item = (&TraceId, &Entry)> {
         let mut round: Vec<(&TraceId, &Entry)> = Vec::new();
         for (id, entry) in self.to_tell() {
@@ -150,7 +152,7 @@ impl Book {
         round.into_iter()
     }
 
-    /// The requests that tell the series as they are now, each of whole traces.
+    /// Makes requests with the current values, each for one or more whole traces.
     #[must_use]
     pub fn batches(&self, resource: &Resource, now: Timestamp) -> Vec<Batch> {
         let mut batches: Vec<(Vec<request::TraceView<'_>>, usize)> = Vec::new();
@@ -173,7 +175,7 @@ impl Book {
         batches.into_iter().map(batch).collect()
     }
 
-    /// The values of these traces have been taken by the receiver. Those that are over are told no more.
+    /// Records that the receiver has accepted the values of these traces. Traces that are over are not sent again.
     pub fn delivered(&mut self, traces: &[TraceId]) {
         for id in traces {
             if let Some(entry) = self.traces.get_mut(id) {
@@ -182,7 +184,8 @@ impl Book {
         }
     }
 
-    /// Forgets the traces that have been over for long. Returns how many of them have last values that were never taken.
+    /// Removes the traces that ended long ago. Returns the number of those whose last values the receiver never
+    /// accepted.
     pub fn forget_ended(&mut self, now: Timestamp) -> usize {
         let mut lost = 0;
         self.traces.retain(|_, entry| {

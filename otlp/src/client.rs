@@ -30,17 +30,17 @@ use crate::request::key_value;
 use crate::settings::{Protocol, Settings};
 use crate::tls;
 
-/// Most bytes of an answer that are read.
+/// Maximum number of bytes read from a response.
 const LARGEST_ANSWER: usize = 64 * 1024;
-/// Most characters of a receiver's words that are shown.
+/// Maximum length of a receiver's message that is shown, in characters.
 const LONGEST_MESSAGE: usize = 300;
-/// The time after which a connection that nothing was sent on is closed.
+/// Time after which an idle connection is closed.
 const IDLE: Duration = Duration::from_secs(90);
 const AGENT: &str = concat!("traffictrace/", env!("CARGO_PKG_VERSION"));
 
 type Http<B> = HttpClient<HttpsConnector<HttpConnector>, B>;
 
-/// A receiver of metrics and how to reach it. Connections are kept and made anew as needed.
+/// A client for one receiver of metrics. Connections are kept, and made again as needed.
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,
@@ -55,21 +55,22 @@ enum Transport {
     Grpc(Box<MetricsServiceClient<Http<tonic::body::Body>>>),
 }
 
-/// The answer of a receiver that took the request.
+/// The response of a receiver that accepted the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Data points that it did not take.
+    /// Number of data points that the receiver rejected.
     pub rejected: i64,
-    /// Its words, if it has some.
+    /// Message of the receiver; empty if there is none.
     pub message: String,
 }
 
 impl Client {
-    /// A client for a receiver. `instance` tells who sends: two that send the same series have two.
+    /// Makes a client for a receiver. `instance` identifies the sender: two senders of the same series need different
+    /// ones.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`](crate::SettingsError) when the certificates cannot be used.
+    /// [`SettingsError`](crate::SettingsError) if the certificates cannot be used.
     pub fn new(settings: &Settings, instance: &str) -> Result<Self, ExportError> {
         let tls = tls::config(settings.certificate.as_deref())?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
@@ -84,7 +85,7 @@ impl Client {
                 let mut grpc = MetricsServiceClient::with_origin(http, settings.endpoint.clone())
                     .max_decoding_message_size(LARGEST_ANSWER);
                 if settings.gzip {
-                    // Receivers answer as they are asked.
+                    // Receivers compress their responses as they are asked to.
                     grpc = grpc
                         .send_compressed(CompressionEncoding::Gzip)
                         .accept_compressed(CompressionEncoding::Gzip);
@@ -108,23 +109,23 @@ impl Client {
         Ok(Self { transport, settings: settings.clone(), endpoint: settings.endpoint(), resource })
     }
 
-    /// The URL of the receiver.
+    /// URL of the receiver.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// The attributes of who sends.
+    /// Attributes that describe the sender.
     #[must_use]
     pub fn resource(&self) -> &Resource {
         &self.resource
     }
 
-    /// Sends a request, once. Sums are cumulative, so that the next ones tell what this one could not.
+    /// Sends a request once, without retries: sums are cumulative, so later requests make up for this one.
     ///
     /// # Errors
     ///
-    /// [`ExportError`] when the receiver cannot be reached, is too slow, or refuses all of it.
+    /// [`ExportError`] if the receiver cannot be reached, does not respond in time, or rejects all data points.
     pub async fn send(&self, request: ExportMetricsServiceRequest) -> Result<Answer, ExportError> {
         let after = self.settings.timeout;
         let sending = async {
@@ -194,7 +195,7 @@ impl Client {
         *request.metadata_mut() = MetadataMap::from_headers(headers);
         match grpc.export(request).await {
             Ok(answer) => Ok(answer.into_inner().into()),
-            // What is no answer of the receiver has an error of the connection as its source.
+            // A status that does not come from the receiver has an error of the connection as its source.
             Err(status) if status.source().is_some() => Err(self.unreachable(&status)),
             Err(status) => Err(self.refused(&status)),
         }
@@ -234,7 +235,7 @@ impl From<ExportMetricsServiceResponse> for Answer {
     }
 }
 
-/// The cause of an error, which says the most: `connection refused`, not `client error`.
+/// Returns the innermost error, which says most: `connection refused` instead of `client error`.
 fn innermost(fault: &(dyn Error + 'static)) -> String {
     let mut cause = fault;
     while let Some(source) = cause.source() {
@@ -249,7 +250,7 @@ fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// The message of a refusal: a `google.rpc.Status` by the protocol, a text of some proxies.
+/// Returns the message of a refusal: a `google.rpc.Status` from a receiver, or a text from some proxies.
 fn refusal(body: &[u8]) -> String {
     #[derive(Clone, PartialEq, prost::Message)]
     struct RpcStatus {
@@ -262,7 +263,7 @@ fn refusal(body: &[u8]) -> String {
     }
 }
 
-/// Words of somebody else, on one line and not too long.
+/// Makes a foreign text safe to show: one line of bounded length.
 fn shown(text: &str) -> String {
     human::printable(text.trim()).chars().take(LONGEST_MESSAGE).collect()
 }

@@ -1,44 +1,44 @@
-//! Errors, each with what was tried, where, and what to do.
+//! Errors. Each says what was attempted, on what, and what to do.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A setting that cannot be used.
+/// A setting is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Not a URL that can be asked.
+    /// The URL is invalid.
     #[error(
         "{variable}: {value:?} is no URL of a receiver of OTLP: {cause}; give one such as http://otel-collector.monitoring:4318"
     )]
     Endpoint {
-        /// The environment variable or flag that has it.
+        /// The environment variable or flag.
         variable: String,
         /// Its value.
         value: String,
-        /// The fault.
+        /// The parser's error.
         cause: String,
     },
-    /// A protocol that there is none of.
+    /// The protocol is not supported.
     #[error("{variable}: the protocol {value:?} is not supported; give http/protobuf or grpc")]
     Protocol {
-        /// The environment variable or flag that has it.
+        /// The environment variable or flag.
         variable: String,
         /// Its value.
         value: String,
     },
-    /// A list of `key=value` that cannot be read. The value is not told: it may be secret.
+    /// A list of `key=value` cannot be parsed. The error does not show the value, which may be secret.
     #[error(
         "{variable}: entry {number} of the list is {fault}; give a list such as key1=value1,key2=value2, values percent-encoded"
     )]
     List {
         /// The environment variable.
         variable: String,
-        /// The entry, from 1.
+        /// Number of the entry, from 1.
         number: usize,
-        /// The fault.
+        /// The error in the entry.
         fault: &'static str,
     },
-    /// No number.
+    /// The value is not a number of milliseconds above 0.
     #[error("{variable}: {value:?} is no number of milliseconds above 0; give one such as 10000")]
     Milliseconds {
         /// The environment variable.
@@ -46,7 +46,7 @@ pub enum SettingsError {
         /// Its value.
         value: String,
     },
-    /// A compression that there is none of.
+    /// The compression is not supported.
     #[error("{variable}: the compression {value:?} is not supported; give gzip or none")]
     Compression {
         /// The environment variable.
@@ -54,76 +54,76 @@ pub enum SettingsError {
         /// Its value.
         value: String,
     },
-    /// Certificates that cannot be used.
+    /// The certificates cannot be used.
     #[error("cannot use the certificates in {} for {variable}: {cause}; give a file with PEM certificates", path.display())]
     Certificate {
         /// The environment variable.
         variable: String,
         /// The file.
         path: PathBuf,
-        /// The fault.
+        /// The error in the file.
         cause: String,
     },
 }
 
-/// A reason for which numbers were not taken by a receiver.
+/// Numbers could not be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// Nothing has been counted.
+    /// The trace has not counted anything yet.
     #[error("trace {trace} has no numbers to export yet: it has not begun; wait until its phase is Running")]
     NoNumbers {
-        /// The name of the trace.
+        /// Name of the trace.
         trace: String,
     },
     /// The client could not be made.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// No connection, or it broke.
+    /// There is no connection, or it broke.
     #[error(
         "cannot send metrics to {endpoint}: {cause}; is a receiver of OTLP ({protocol}) listening there?"
     )]
     Unreachable {
-        /// The URL.
+        /// URL of the receiver.
         endpoint: String,
-        /// The protocol that was spoken.
+        /// The protocol in use.
         protocol: &'static str,
         /// The error of the connection.
         cause: String,
     },
-    /// The receiver is slow.
+    /// The receiver did not respond in time.
     #[error("sending metrics to {endpoint}: no answer within {after:?} (OTEL_EXPORTER_OTLP_TIMEOUT)")]
     Unanswered {
-        /// The URL.
+        /// URL of the receiver.
         endpoint: String,
-        /// The time that was waited.
+        /// Time waited for the response.
         after: Duration,
     },
-    /// The receiver took none.
+    /// The receiver refused the request.
     #[error("{endpoint} refused the metrics: {status}{}", colon(message))]
     Refused {
-        /// The URL.
+        /// URL of the receiver.
         endpoint: String,
-        /// The status of HTTP or gRPC.
+        /// Status of HTTP or gRPC.
         status: String,
-        /// The words of the receiver.
+        /// Message of the receiver.
         message: String,
-        /// The receiver may take them later.
+        /// True if the receiver may accept the request later.
         again: bool,
     },
-    /// The receiver took a part.
+    /// The receiver accepted only some of the data points.
     #[error("{endpoint} did not take {points} of the data points{}", colon(message))]
     Rejected {
-        /// The URL.
+        /// URL of the receiver.
         endpoint: String,
-        /// The number of data points that it did not take.
+        /// Number of rejected data points.
         points: i64,
-        /// The words of the receiver.
+        /// Message of the receiver.
         message: String,
     },
 }
 
 impl ExportError {
-    /// A word for the metric of failures.
+    /// Value of the label `reason` of the metric that counts failures.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -136,8 +136,8 @@ impl ExportError {
         }
     }
 
-    /// Reports whether the receiver refused this one request for good, such as one that is too large for it. Other requests
-    /// may still be taken, unlike those to a receiver that is away or overloaded.
+    /// Returns true if the receiver refused this request for good, for example because it is too large. Other requests may
+    /// still be accepted, which would not be so if the receiver were away or overloaded.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Refused { again: false, .. })

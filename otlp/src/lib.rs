@@ -1,23 +1,23 @@
-//! TrafficTraces as metrics, sent by the OpenTelemetry protocol (OTLP).
+//! Traces as metrics, sent by the OpenTelemetry protocol (OTLP).
 //!
-//! Two metrics by the semantic conventions, both in bytes of the applications, and one about the export itself:
+//! Two metrics follow the semantic conventions; both count bytes of the applications. A third one is about the export itself:
 //!
 //! | metric | series |
 //! |---|---|
 //! | `k8s.pod.network.io` | a trace's pods by transport and direction |
 //! | `process.network.io` | a trace's pods, containers and names of processes by direction |
-//! | `traffictrace.trace.series` | how many series the two have for a trace |
+//! | `traffictrace.trace.series` | number of series that the first two metrics have for a trace |
 //!
-//! The flows that a status does not list, and those for which there is no room, are one series of each direction with the
-//! attribute `otel.metric.overflow`. With it the series of each of the two metrics add up to the totals of the status, to
-//! the byte, and none of them ever falls ([`Book`] says how).
+//! Flows that the status does not list, or for which the limits leave no room, are summed up in one overflow series for each
+//! direction, marked by the attribute `otel.metric.overflow`. With the overflow series, the series of each of the two metrics
+//! add up exactly to the totals of the status, and no series ever falls ([`Book`] explains how).
 //!
-//! An attribute's value comes from traffic in one place alone: `process.executable.name`, of which a traced process is the
-//! author. It has 15 bytes at most, its series are bounded like all others, and [`Settings::processes`] leaves it out.
-//! Addresses, ports, process ids, hosts and paths are in no attribute.
+//! Only one attribute has a value that a traced process chooses: `process.executable.name`. The value has at most 15 bytes,
+//! the number of its series is limited as for all others, and [`Settings::processes`] leaves the attribute out. No attribute
+//! has addresses, ports, process ids, hosts or paths.
 //!
-//! Nothing here counts: numbers, start and end are those of the status. That is why requests are made from the protocol's own
-//! types, and not by the SDK, whose instruments begin when the process does.
+//! This crate counts nothing itself: numbers, start and end come from the status. So requests are built from the protocol's
+//! own types and not with the OpenTelemetry SDK, whose counters start with the process.
 
 mod book;
 mod client;
@@ -40,22 +40,23 @@ pub use self::series::Limits;
 pub use self::settings::{Protocol, Settings};
 pub use self::snapshot::Snapshot;
 
-/// The outcome of [`export`].
+/// Result of [`export`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// Series that were sent of the two metrics of traffic.
+    /// Number of traffic series that were sent.
     pub series: usize,
-    /// Words of the receiver that took everything and has a warning all the same.
+    /// Warning of a receiver that accepted everything.
     pub warning: Option<String>,
 }
 
-/// Sends the numbers of one trace as they are, once. Their time is that of the status.
+/// Sends the current numbers of one trace once, with the status's own time.
 ///
-/// The series have the trace's own identity, so that sending a trace twice does not count it twice.
+/// The series are identified by the trace, so sending a trace twice does not count it twice.
 ///
 /// # Errors
 ///
-/// [`ExportError`] when the trace has no numbers yet, or the receiver could not be reached or did not take all of them.
+/// [`ExportError`] if the trace has no numbers yet, the receiver cannot be reached, or the receiver rejects data
+/// points.
 pub async fn export(trace: &TrafficTrace, settings: &Settings) -> Result<Exported, ExportError> {
     let snapshot = Snapshot::of(trace)
         .ok_or_else(|| ExportError::NoNumbers { trace: trace.metadata.name.clone().unwrap_or_default() })?;

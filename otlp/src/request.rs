@@ -1,4 +1,4 @@
-//! Series as a request of the protocol.
+//! Conversion of series into a request of the protocol.
 
 use jiff::Timestamp;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -20,11 +20,12 @@ use crate::book::TraceId;
 use crate::series::TraceSeries;
 use crate::snapshot::Io;
 
-/// The name of the trace: traces may count the same traffic, so that only series of one trace may be added.
+/// Attribute with the name of the trace. Several traces may count the same traffic, so only series of one trace may
+/// be added up.
 const TRACE_NAME: &str = "traffictrace.trace.name";
-/// The name of the metric that tells how many series a trace has.
+/// Name of the metric for the number of a trace's series.
 const SERIES: &str = "traffictrace.trace.series";
-/// The protocol's own mark of a series that has what is in no other one.
+/// The protocol's attribute that marks the series of everything without a series of its own.
 const OVERFLOW: &str = "otel.metric.overflow";
 /// Values of `network.io.direction`, in the order of [`Io`].
 const DIRECTIONS: [&str; 2] = ["receive", "transmit"];
@@ -36,7 +37,7 @@ pub(crate) struct TraceView<'a> {
     pub(crate) series: &'a TraceSeries,
 }
 
-/// The request that tells the series of some traces.
+/// Makes a request with the series of some traces.
 pub(crate) fn request(
     resource: &Resource,
     traces: &[TraceView<'_>],
@@ -61,7 +62,7 @@ pub(crate) fn request(
                     (K8S_CONTAINER_NAME, &process.container),
                     (PROCESS_EXECUTABLE_NAME, &process.command),
                 ];
-                // What is not known has no attribute.
+                // Values that are not known have no attribute.
                 let own = own.into_iter().filter(|(_, value)| !value.is_empty());
                 let own: Vec<KeyValue> = own.map(|(key, value)| key_value(key, value)).collect();
                 points(&mut processes, &of_trace, &own, *io, times);
@@ -109,7 +110,7 @@ fn sum(name: &str, description: &str, data_points: Vec<NumberDataPoint>) -> Metr
     }
 }
 
-/// Adds the points of both directions.
+/// Adds the data points of both directions.
 fn points(
     points: &mut Vec<NumberDataPoint>,
     of_trace: &[KeyValue],
@@ -134,7 +135,7 @@ fn point(attributes: Vec<KeyValue>, value: i64, (start, now): (u64, u64)) -> Num
     }
 }
 
-/// An attribute with a text.
+/// Makes an attribute whose value is a text.
 pub(crate) fn key_value(key: &str, value: &str) -> KeyValue {
     attribute(key, any_value::Value::StringValue(value.into()))
 }
@@ -151,7 +152,7 @@ fn transport(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
-        // The conventions leave room for further names.
+        // The semantic conventions allow further names.
         Protocol::Icmp => "icmp",
     }
 }

@@ -1,4 +1,4 @@
-//! The series of one trace: what has been told of each, none of which may ever fall.
+//! The series of one trace: the bytes sent in each of them, which never fall.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,12 +7,12 @@ use traffictrace_crd::Protocol;
 
 use crate::snapshot::{Io, Row, Snapshot};
 
-/// Bounds of the number of series. A series is a metric with its attributes; the two directions are two.
+/// Limits of the number of series. A series is a metric with its attributes, so the two directions are two series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of all traces together. A trace for which there is no room any more is left out, and counted.
+    /// Maximum number over all traces. A trace that no longer fits is left out, and counted as such.
     pub all: usize,
-    /// Of one trace.
+    /// Maximum number for one trace.
     pub trace: usize,
 }
 
@@ -22,14 +22,14 @@ impl Default for Limits {
     }
 }
 
-/// A series of `k8s.pod.network.io`, but for its direction.
+/// Key of the series of `k8s.pod.network.io`, without the direction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pod {
     pub(crate) name: String,
     pub(crate) protocol: Protocol,
 }
 
-/// A series of `process.network.io`, but for its direction.
+/// Key of the series of `process.network.io`, without the direction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Process {
     pub(crate) pod: String,
@@ -41,20 +41,20 @@ pub(crate) struct Process {
 #[derive(Debug)]
 pub(crate) struct TraceSeries {
     rows: HashMap<u64, KnownRow>,
-    /// The number of snapshots that were taken in.
+    /// Number of snapshots applied so far.
     round: u64,
     pub(crate) pods: Group<Pod>,
     pub(crate) processes: Option<Group<Process>>,
 }
 
-/// A row that is, or was, listed.
+/// A row of the status that is, or was, listed.
 #[derive(Debug)]
 struct KnownRow {
     pod: Option<usize>,
     process: Option<usize>,
-    /// The most that was seen.
+    /// Largest number of bytes seen.
     bytes: Io,
-    /// The round in which it was listed last.
+    /// Round in which the row was last listed.
     listed: u64,
 }
 
@@ -62,9 +62,9 @@ struct KnownRow {
 #[derive(Debug)]
 pub(crate) struct Group<K> {
     places: HashMap<K, usize>,
-    /// Told so far, in the order in which they came.
+    /// The series and their bytes sent so far, in the order of their first appearance.
     series: Vec<(K, Io)>,
-    /// What is in none of them.
+    /// Bytes of the overflow series.
     pub(crate) other: Io,
 }
 
@@ -73,7 +73,7 @@ impl<K: Clone + Eq + Hash> Group<K> {
         Self { places: HashMap::new(), series: Vec::new(), other: [0, 0] }
     }
 
-    /// The number of series: two for each key, and two for the rest.
+    /// Number of series: two for each key, and two overflow series.
     pub(crate) fn len(&self) -> usize {
         2 * (self.series.len() + 1)
     }
@@ -82,13 +82,13 @@ impl<K: Clone + Eq + Hash> Group<K> {
         self.series.iter()
     }
 
-    /// All bytes told.
+    /// Bytes sent so far, over all series.
     fn told(&self) -> Io {
         let all = self.series.iter().map(|(_, told)| told).chain([&self.other]);
         all.fold([0, 0], |sum, told| [sum[0].saturating_add(told[0]), sum[1].saturating_add(told[1])])
     }
 
-    /// The place of a key, which is new if there is room for two series more.
+    /// Returns the index of a key's series. Adds a new key if there is room for two more series; otherwise `None`.
     fn place(&mut self, key: K, room: &mut usize) -> Option<usize> {
         if let Some(place) = self.places.get(&key) {
             return Some(*place);
@@ -100,10 +100,10 @@ impl<K: Clone + Eq + Hash> Group<K> {
         Some(place)
     }
 
-    /// Brings each series towards its known bytes, as far as the totals allow without another one falling.
+    /// Raises each series towards its known bytes, as far as the totals allow this without lowering another series.
     ///
-    /// A flow that comes into the list late has been told as a part of the rest before. The rest cannot give that back, so
-    /// that the flow's series gets it out of what the rest has newly, as soon as there is some.
+    /// The bytes of a flow that enters the list late were sent in the overflow series before. The overflow series cannot
+    /// fall, so the flow's series gets its bytes from the next growth of the totals.
     fn settle(&mut self, known: &[Io], totals: Io) {
         for direction in 0..2 {
             let mut free = totals[direction].saturating_sub(self.told()[direction]).max(0);
@@ -122,12 +122,12 @@ impl TraceSeries {
         Self { rows: HashMap::new(), round: 0, pods: Group::new(), processes: processes.then(Group::new) }
     }
 
-    /// The number of series.
+    /// Number of series.
     pub(crate) fn len(&self) -> usize {
         self.pods.len() + self.processes.as_ref().map_or(0, Group::len)
     }
 
-    /// Takes in newer numbers, and says whether there is something new to tell. Makes at most `room` series more.
+    /// Applies newer numbers, adding at most `room` series. Returns true if any value has changed.
     pub(crate) fn apply(&mut self, snapshot: &Snapshot, mut room: usize) -> bool {
         let before = (self.len(), self.pods.told());
         self.round += 1;
@@ -158,7 +158,7 @@ impl TraceSeries {
         (known.pod, known.process, known.listed) = (pod, process, round);
     }
 
-    /// Drops the rows that were not listed for the longest time. What was told of their series stays told.
+    /// Removes the rows that were not listed for the longest time. The bytes sent in their series stay.
     fn forget_rows(&mut self, keep: usize) {
         if self.rows.len() <= keep {
             return;
@@ -170,7 +170,7 @@ impl TraceSeries {
     }
 }
 
-/// The bytes that are known of each of `count` series.
+/// Adds up the known bytes of each of `count` series.
 fn known(rows: &HashMap<u64, KnownRow>, count: usize, place: impl Fn(&KnownRow) -> Option<usize>) -> Vec<Io> {
     let mut known = vec![[0, 0]; count];
     for row in rows.values() {

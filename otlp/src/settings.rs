@@ -1,4 +1,4 @@
-//! Settings of the export, with the environment variables that OpenTelemetry has for them.
+//! Settings of the export, read from OpenTelemetry's environment variables.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,26 +11,26 @@ use percent_encoding::percent_decode_str;
 use crate::error::SettingsError;
 use crate::series::Limits;
 
-/// The path of metrics, which a URL for all signals does not have.
+/// URL path for metrics, added to a URL that is for all signals.
 const METRICS_PATH: &str = "/v1/metrics";
-/// The time for an answer where nothing else is asked for, as the protocol has it.
+/// Default timeout of a request, as the protocol specifies.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The time between two exports where nothing else is asked for, as OpenTelemetry has it.
+/// Default interval between two exports, as OpenTelemetry specifies.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// A protocol by which metrics are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// Protobuf in requests of HTTP/1.1; receivers have it on port 4318.
+    /// Protobuf in HTTP/1.1 requests; the receivers' standard port is 4318.
     #[default]
     HttpProtobuf,
-    /// gRPC; receivers have it on port 4317.
+    /// gRPC; the receivers' standard port is 4317.
     Grpc,
 }
 
 impl Protocol {
-    /// The name that the environment variables have for it.
+    /// Name of the protocol in the environment variables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -40,10 +40,10 @@ impl Protocol {
     }
 }
 
-/// The receiver of metrics, and which of them it gets.
+/// The receiver of metrics, and the choice of metrics.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The URL that requests go to; of gRPC, all before the method.
+    /// URL to which requests are sent; with gRPC, the part before the method.
     pub(crate) endpoint: Uri,
     pub(crate) protocol: Protocol,
     pub(crate) headers: HeaderMap,
@@ -51,21 +51,21 @@ pub struct Settings {
     pub(crate) interval: Duration,
     pub(crate) gzip: bool,
     pub(crate) certificate: Option<PathBuf>,
-    /// Attributes of the resource, beside those of this service.
+    /// Attributes of the resource, in addition to those of this service.
     pub(crate) resource: Vec<(String, String)>,
-    /// Send `process.network.io`, whose names of processes are of the processes' own choice.
+    /// True if `process.network.io` is sent, in which traced processes choose the names.
     pub processes: bool,
-    /// Bounds of the number of series.
+    /// Limits of the number of series.
     pub limits: Limits,
 }
 
 impl Settings {
-    /// Settings for a URL, such as that of a flag. As with the variable `OTEL_EXPORTER_OTLP_ENDPOINT`, the path of metrics is
-    /// added to it for HTTP. Everything else comes from the environment.
+    /// Makes settings for a URL, such as the value of a flag. With HTTP, the path for metrics is added to the URL, as with
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`. All other settings come from the environment.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] with the variable that cannot be used; `name` is that of the URL.
+    /// [`SettingsError`] with the invalid variable; `name` stands for the URL's flag.
     pub fn of_endpoint(
         name: &str,
         url: &str,
@@ -74,12 +74,12 @@ impl Settings {
         Self::read((name, url, true), &variable)
     }
 
-    /// Settings from the environment; nothing where it names no receiver or `OTEL_SDK_DISABLED` is set. `variable` looks a
-    /// variable up.
+    /// Reads the settings from the environment; `variable` returns the value of a variable. `None` if the environment
+    /// names no receiver, or `OTEL_SDK_DISABLED` is set.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] with the variable that cannot be used.
+    /// [`SettingsError`] with the invalid variable.
     pub fn from_environment(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, SettingsError> {
@@ -141,30 +141,30 @@ impl Settings {
         })
     }
 
-    /// The URL that requests go to.
+    /// URL to which requests are sent.
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.endpoint.to_string()
     }
 
-    /// The time between two exports, for who sends again and again.
+    /// Interval between two exports, for callers that export repeatedly.
     #[must_use]
     pub fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// The protocol that is spoken.
+    /// The protocol in use.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 }
 
-/// The variables of the protocol, of which those for metrics go before those for all signals.
+/// The protocol's environment variables. A variable for metrics takes precedence over the one for all signals.
 struct Environment<'a>(&'a dyn Fn(&str) -> Option<String>);
 
 impl Environment<'_> {
-    /// The name and the value of the variable that counts.
+    /// Returns the name and the value of the variable that takes precedence.
     fn get(&self, name: &str) -> Option<(String, String)> {
         let names = [format!("OTEL_EXPORTER_OTLP_METRICS_{name}"), format!("OTEL_EXPORTER_OTLP_{name}")];
         names.into_iter().find_map(|name| {
@@ -187,7 +187,7 @@ fn endpoint_of(variable: &str, value: &str, add_path: bool) -> Result<Uri, Setti
         Some(_) => return Err(error("neither http:// nor https://")),
         None => return Err(error("no http:// or https:// in front")),
     }
-    // A part before an @ is a password or what somebody takes for one; headers are for that.
+    // The part before an @ would be a password, which belongs into headers.
     let authority = parts.authority.as_ref().map(http::uri::Authority::as_str);
     if authority.is_none_or(|authority| authority.contains('@')) {
         return Err(SettingsError::Endpoint {
@@ -223,7 +223,7 @@ fn headers(variable: &str, list: &str) -> Result<HeaderMap, SettingsError> {
     Ok(headers)
 }
 
-/// Reads a list such as `key1=value1,key2=value2`, as W3C's baggage has it: both are percent-encoded.
+/// Parses a list such as `key1=value1,key2=value2` in the format of W3C baggage: keys and values are percent-encoded.
 fn pairs(variable: &str, list: &str) -> Result<Vec<(String, String)>, SettingsError> {
     let mut pairs = Vec::new();
     for (number, entry) in (1..).zip(list.split(',')) {

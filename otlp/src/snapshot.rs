@@ -8,9 +8,9 @@ use traffictrace_crd::{Flow, Phase, Protocol, TrafficTrace, human};
 
 use crate::book::TraceId;
 
-/// Rows of a status are told apart by this hash of what makes them rows of their own.
+/// Hash function for a row's identity.
 static ROWS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-/// Longest value of an attribute in characters: the longest name that Kubernetes has.
+/// Maximum length of an attribute's value in characters, which is the longest name in Kubernetes.
 const LONGEST: usize = 253;
 
 /// Bytes received and sent.
@@ -34,7 +34,7 @@ pub struct Snapshot {
 /// A flow of a status.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// The same for the same flow in each status of a trace.
+    /// Identifies the same flow in every status of a trace.
     pub(crate) id: u64,
     pub(crate) pod: String,
     pub(crate) container: String,
@@ -44,7 +44,7 @@ pub(crate) struct Row {
 }
 
 impl Snapshot {
-    /// The numbers of a trace, if it has begun.
+    /// Returns the numbers of a trace; `None` if it has not begun.
     #[must_use]
     pub fn of(trace: &TrafficTrace) -> Option<Self> {
         let status = trace.status.as_ref()?;
@@ -74,13 +74,13 @@ impl Snapshot {
         &self.uid
     }
 
-    /// The time at which the newest of the numbers were read.
+    /// Time at which the newest of the numbers were read.
     #[must_use]
     pub fn updated(&self) -> Option<Timestamp> {
         self.updated
     }
 
-    /// The end of the trace, if it is over and these are its last numbers.
+    /// End of the trace, if it is over and these are its last numbers.
     #[must_use]
     pub fn end(&self) -> Option<Timestamp> {
         self.over.then(|| self.end.unwrap_or(self.start))
@@ -105,7 +105,7 @@ impl Row {
     }
 }
 
-/// A text that is fit for an attribute: without control characters, and not longer than a name in Kubernetes.
+/// Makes a text fit for an attribute: without control characters, and at most [`LONGEST`] characters.
 fn text(text: Option<&str>) -> String {
     human::printable(text.unwrap_or_default()).chars().take(LONGEST).collect()
 }

@@ -1,4 +1,4 @@
-//! The certificates that a receiver's is checked against.
+//! The certificate authorities that the receiver's certificate is checked against.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::SettingsError;
 
-/// The variable of the file with certificates.
+/// Environment variable with the path of a file of certificates.
 const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 
-/// The configuration of TLS: with the certificates of a file if there is one, else with those of the machine, else, as in an
-/// image that has none, with Mozilla's.
+/// Returns the TLS configuration. Its certificate authorities come from `file` if there is one; else from the machine; else,
+/// if the machine (such as a minimal image) has none, from Mozilla's list.
 pub(crate) fn config(file: Option<&Path>) -> Result<ClientConfig, SettingsError> {
     let mut roots = RootCertStore::empty();
     match file {

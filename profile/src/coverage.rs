@@ -1,4 +1,4 @@
-//! The shares of a profile that were seen as they happened, and that were estimated.
+//! The parts of a profile's bytes by how their stacks are known.
 
 use std::collections::BTreeMap;
 
@@ -6,36 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use super::Known;
 
-/// Shares of a profile. All but the two counts are bytes: [`own`](Self::own), [`spread`](Self::spread),
-/// [`claimed`](Self::claimed) and [`missing`](Self::missing) together are all bytes of the profile; and so are
-/// [`whole`](Self::whole), [`cut`](Self::cut), [`folded`](Self::folded) and `missing`.
+/// Parts of a profile. All fields except `stacks` and `lost` are in bytes. The whole profile is the sum of
+/// [`own`](Self::own), [`spread`](Self::spread), [`claimed`](Self::claimed) and [`missing`](Self::missing), and also
+/// the sum of [`whole`](Self::whole), [`cut`](Self::cut), [`folded`](Self::folded) and `missing`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Coverage {
     /// Number of calls whose stack was taken.
     pub stacks: u64,
-    /// Number of samples that the kernel's programs could not hand over.
+    /// Number of samples that the kernel programs could not deliver.
     pub lost: u64,
-    /// Moved by calls whose own stack was taken.
+    /// Bytes of calls whose own stack was taken.
     pub own: u64,
-    /// Moved by other calls: spread over the stacks that were taken of the same process.
+    /// Bytes of other calls, spread over the stacks that were taken of the same process.
     pub spread: u64,
-    /// Moved without a call, by threads that are known to do so.
+    /// Bytes moved without a call, by threads that are known to do so.
     pub claimed: u64,
-    /// With every function of the stack.
+    /// Bytes of stacks with all their functions.
     pub whole: u64,
-    /// With a stack whose outermost functions are missing.
+    /// Bytes of stacks whose outermost functions are missing.
     pub cut: u64,
-    /// With a stack that found no room of its own.
+    /// Bytes of stacks without a row of their own.
     pub folded: u64,
-    /// Without a stack, by reason.
+    /// Bytes without a stack, by reason.
     pub missing: BTreeMap<String, u64>,
 }
 
 impl Coverage {
-    /// Largest number of reasons that are kept apart; reasons can come from a file.
+    /// Maximum number of separate reasons. It is limited because reasons can come from a file.
     const MAX_REASONS: usize = 64;
-    /// Longest reason, in bytes.
+    /// Maximum length of a reason, in bytes.
     const MAX_REASON: usize = 100;
 
     /// Bytes without any stack.
@@ -48,7 +48,7 @@ impl Coverage {
         [self.own, self.spread, self.claimed, self.without_stack()].into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Counts a row: its bytes at their own call, spread, and claimed.
+    /// Adds a row: its bytes at their own call, spread, and claimed.
     pub fn count(&mut self, known: &Known, [own, spread, claimed]: [u64; 3]) {
         let bytes = own.saturating_add(spread).saturating_add(claimed);
         let kind = match known {
@@ -70,7 +70,7 @@ impl Coverage {
         *sum = sum.saturating_add(bytes);
     }
 
-    /// Adds those of another profile.
+    /// Adds the parts of another profile.
     pub(super) fn add(&mut self, other: &Self) {
         for (sum, more) in [
             (&mut self.stacks, other.stacks),
@@ -89,7 +89,7 @@ impl Coverage {
         }
     }
 
-    /// The shares as sentences for people.
+    /// Describes the parts in sentences for people.
     pub fn sentences(&self) -> Vec<String> {
         let all = self.bytes();
         let mut sentences = vec![format!(
@@ -114,7 +114,8 @@ impl Coverage {
     }
 }
 
-/// A part of a whole, such as `98.2 %`. What is not all is never shown as 100 %, and what is something not as 0 %.
+/// Formats a part of a whole, such as `98.2 %`. Less than the whole is never shown as 100 %, and more than nothing
+/// never as 0 %.
 pub fn share(part: u64, whole: u64) -> String {
     if part >= whole || whole == 0 {
         return if part == 0 { "0 %".to_owned() } else { "100 %".to_owned() };

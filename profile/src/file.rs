@@ -1,4 +1,4 @@
-//! Files that are there whole or as they were before.
+//! Writing of files such that a file is always either complete or unchanged.
 
 use std::{
     fs, io,
@@ -8,14 +8,15 @@ use std::{
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Most links that are followed, which is Linux's limit.
+/// Maximum number of symbolic links that are followed, which is Linux's limit.
 const MAX_LINKS: usize = 40;
 
-/// Makes sure, before any work is done, that a file can be written.
+/// Checks, before any work is done, that a file can be written.
 ///
 /// # Errors
 ///
-/// When it cannot: its folder is not there or takes no files, or something else than a file has its name.
+/// The operating system's error, for example if the folder does not exist or is not writable, or if the path is not a
+/// regular file.
 pub fn check(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
@@ -30,16 +31,16 @@ pub fn check(path: &Path) -> io::Result<()> {
     beside(&target(path)?).map(drop)
 }
 
-/// Writes a file whole. A link stays one, and the file that it leads to is written. A file that is replaced keeps its
-/// permissions.
+/// Writes a complete file, or leaves the existing one unchanged. If the path is a symbolic link, the file that it
+/// points to is written. A file that is replaced keeps its permissions.
 ///
 /// # Errors
 ///
-/// When it cannot be written; a file of that name is as it was then.
+/// The operating system's error; an existing file is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = target(path)?;
     let mut file = beside(&path)?;
-    // Before the first byte, which may be for the owner's eyes alone.
+    // Permissions are set before the first byte is written, since the content may be for the owner only.
     #[cfg(unix)]
     match fs::metadata(&path) {
         Ok(before) => file.as_file().set_permissions(before.permissions())?,
@@ -51,18 +52,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The file itself, where the name is that of a link to it. The file may be missing.
+/// Follows symbolic links to the path of the file itself, which need not exist.
 fn target(path: &Path) -> io::Result<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..MAX_LINKS {
         let Ok(next) = fs::read_link(&target) else { return Ok(target) };
         target = target.parent().unwrap_or(Path::new("")).join(next);
     }
-    // The system says what is wrong with so many.
+    // With too many links, this call returns the system's own error.
     fs::canonicalize(path)
 }
 
-/// A temporary file in the folder of `path`, which is removed when it is dropped.
+/// Makes a temporary file in the folder of `path`; dropping it removes it.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = Builder::new();
@@ -70,7 +71,7 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // The user's mask takes away from these rights.
+        // The user's umask restricts these permissions.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder)
@@ -89,7 +90,7 @@ mod tests {
         assert!(error.contains("no regular file"), "{error}");
         check(&folder.path().join("none/y.svg")).unwrap_err();
         check(&folder.path().join("z.svg")).unwrap();
-        // Nothing is left of the attempt.
+        // The failed attempt has left no file behind.
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -105,7 +106,7 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 
-        // What it leads to may be missing.
+        // The target of a link may be missing.
         let (first, second) = (folder.path().join("first"), folder.path().join("second"));
         std::os::unix::fs::symlink("second", &first).unwrap();
         std::os::unix::fs::symlink("new", &second).unwrap();

@@ -1,10 +1,10 @@
-//! Folded text: one line for each row, its frames from the root on parted by `;`, and its number.
+//! Folded text: one line for each row, with its frames from the root on, separated by `;`, and its number.
 
 use std::io::{self, Write};
 
 use super::{By, Graph, Row, Way, names};
 
-/// Name of the first frame.
+/// Name of the frame for a direction, which is the first one.
 pub(super) fn way(way: Way) -> &'static str {
     match way {
         Way::Sent => "sent",
@@ -12,7 +12,7 @@ pub(super) fn way(way: Way) -> &'static str {
     }
 }
 
-/// Frames that say whose a row is: way, place, process, thread; those that are known.
+/// Returns the frames that identify the owner of a row, as far as it is known: direction, place, process, thread.
 pub(super) fn root_frames(row: &Row) -> impl Iterator<Item = String> + use<> {
     let process = &row.key.process;
     let (place, thread) = (process.place(), row.key.thread.to_string());
@@ -24,11 +24,11 @@ pub(super) fn root_frames(row: &Row) -> impl Iterator<Item = String> + use<> {
 }
 
 impl Graph {
-    /// Writes folded text, as `flamegraph.pl`, inferno and speedscope read it.
+    /// Writes folded text in the format of `flamegraph.pl`, inferno and speedscope.
     ///
     /// # Errors
     ///
-    /// When `out` fails.
+    /// Errors of `out`.
     pub fn folded(&self, by: By, out: &mut impl Write) -> io::Result<()> {
         let mut lines: Vec<(String, u64)> = self
             .rows()
@@ -54,7 +54,7 @@ fn line(row: &Row) -> String {
         push(&name);
     }
     row.key.frames.iter().for_each(|frame| push(&frame.name));
-    // A number at the end of the last name would be taken for one of two numbers of a line.
+    // Readers take two numbers at the end of a line for a pair, so the last name must not end with a number.
     if let Some((name, number)) = line.rsplit_once(' ')
         && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
     {

@@ -1,20 +1,20 @@
-//! Functions of stacks, and the way that bytes went.
+//! Functions on stacks, and the direction of bytes.
 
 /// Direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Way {
-    /// Out of the process.
+    /// From the process to the network.
     Sent,
-    /// Into the process.
+    /// From the network to the process.
     Received,
 }
 
-/// Place of a function's code.
+/// Origin of a function's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FrameKind {
-    /// A program or library.
+    /// A program or a library.
     User,
-    /// Code that a runtime wrote while it ran.
+    /// Code that a runtime generated.
     Jit,
     /// The kernel.
     Kernel,
@@ -23,11 +23,11 @@ pub enum FrameKind {
 /// A function on a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// Its demangled name; `[FILE]`, `[jit]`, `[kernel]` or `[unknown]` where nothing names it, so that functions without a
-    /// name are one frame. It has no control characters and at most 512 bytes; it can have `;`.
+    /// Demangled name. A function without a name is called `[FILE]`, `[jit]`, `[kernel]` or `[unknown]`, so that all such
+    /// functions are one frame. The name has no control characters and at most 512 bytes; it may contain `;`.
     pub name: String,
-    /// Name of its file without folder, such as `libc.so.6`; empty where there is none.
+    /// Name of the function's file without its folder, such as `libc.so.6`; empty if there is none.
     pub module: String,
-    /// Place of its code.
+    /// Origin of the function's code.
     pub kind: FrameKind,
 }

@@ -1,4 +1,4 @@
-//! The finished profile: rows that add up to what the ledger has counted.
+//! The finished profile: rows that add up to the bytes and calls that the ledger counted.
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
@@ -6,21 +6,21 @@ use clap::ValueEnum;
 
 use super::{Coverage, Frame, Known, Way};
 
-/// Length in bytes beyond which the text that says what was profiled does not grow when profiles are merged.
+/// Maximum length of the description of a profile, in bytes. Merging profiles does not extend a longer one.
 const MAX_WHAT: usize = 1000;
-/// Separator of the parts of that text.
+/// Separator of the parts of a description.
 const AND: &str = ", ";
 
-/// The one of its two numbers by which a row is drawn.
+/// The number of a row that determines its width in a drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum By {
-    /// Bytes that were moved.
+    /// Number of bytes moved.
     Bytes,
-    /// Calls that moved them.
+    /// Number of calls.
     Calls,
 }
 
-/// Place of a process.
+/// Names of a process's pod and container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
     /// Namespace and name of the pod; empty outside of Kubernetes.
@@ -29,23 +29,23 @@ pub struct Place {
     pub container: String,
 }
 
-/// A process of a profile.
+/// A process in a profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {
-    /// Id of the cgroup that its traffic is booked to; 0 once that is named.
+    /// Id of the cgroup that owns the process's traffic; 0 once the cgroup has been named.
     pub cgroup: u64,
-    /// Namespace and name of its pod; empty outside of Kubernetes.
+    /// Namespace and name of the pod; empty outside of Kubernetes.
     pub pod: String,
-    /// Name of its container, or of its cgroup; empty if not known.
+    /// Name of the container, or of the cgroup; empty if not known.
     pub container: String,
-    /// Its name.
+    /// Name of the process.
     pub command: String,
-    /// Its id on the host.
+    /// Process id on the host.
     pub pid: u32,
 }
 
 impl Process {
-    /// Its place: `pod/container`, or what is known of that.
+    /// Returns `pod/container`, or the part of it that is known.
     pub fn place(&self) -> String {
         match (self.pod.is_empty(), self.container.is_empty()) {
             (true, _) => self.container.clone(),
@@ -54,24 +54,24 @@ impl Process {
         }
     }
 
-    /// Its name and id: `nginx (1234)`.
+    /// Returns the name and the id: `nginx (1234)`.
     pub fn label(&self) -> String {
         format!("{} ({})", self.command, self.pid)
     }
 }
 
-/// The stack and the process of a row.
+/// The stack and the process of a row, by which rows are distinguished.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowKey {
     /// Direction of the bytes.
     pub way: Way,
     /// The process that moved them.
     pub process: Arc<Process>,
-    /// Name of the thread; empty if the row is of no single one.
+    /// Name of the thread; empty if the row is not of a single thread.
     pub thread: Arc<str>,
-    /// Functions, outermost first.
+    /// Functions from the outermost to the innermost.
     pub frames: Vec<Arc<Frame>>,
-    /// The part of the functions that is known.
+    /// State of the stack: complete, cut or missing.
     pub known: Known,
 }
 
@@ -81,7 +81,7 @@ impl RowKey {
         (self.way, &self.process, &self.thread, &self.known, frames)
     }
 
-    /// An order of all rows, by whose they are and then from the root on.
+    /// Orders rows by their owners, then by their frames from the root on.
     pub(super) fn compare(&self, other: &Self) -> std::cmp::Ordering {
         let (way, process, thread, known, frames) = self.order();
         let (other_way, other_process, other_thread, other_known, other_frames) = other.order();
@@ -91,19 +91,19 @@ impl RowKey {
     }
 }
 
-/// A stack of one thread of one process, and what it moved.
+/// A stack of one thread of one process, with its numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Its stack and process.
+    /// Stack and process.
     pub key: RowKey,
-    /// Bytes.
+    /// Number of bytes moved.
     pub bytes: u64,
-    /// Calls that moved them.
+    /// Number of calls that moved them.
     pub calls: u64,
 }
 
 impl Row {
-    /// The number that it is drawn by.
+    /// Returns the number that determines the row's width.
     pub fn value(&self, by: By) -> u64 {
         match by {
             By::Bytes => self.bytes,
@@ -115,36 +115,36 @@ impl Row {
 /// Subject and time of a profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
-    /// The subject, for people.
+    /// Description of the subject, for people.
     pub what: String,
-    /// When it began, in nanoseconds since 1970; 0 if not known.
+    /// Start in nanoseconds since 1970; 0 if not known.
     pub began: i64,
     /// Duration in nanoseconds; 0 if not known.
     pub lasted: i64,
 }
 
-/// A finished profile. All bytes together, and all calls, are at most `i64::MAX`, which is what pprof can say.
+/// A finished profile. The sums of all bytes and of all calls are at most `i64::MAX`, the maximum of pprof.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
     /// Subject and time of a profile.
     pub about: About,
-    /// Stacks, those with the most bytes first.
+    /// Rows in descending order of bytes.
     rows: Vec<Row>,
-    /// Shares of the bytes by how their stacks were found.
+    /// Parts of the bytes by how their stacks are known.
     pub coverage: Coverage,
 }
 
-/// Profiles together have moved more than can be counted.
+/// The sum of bytes or calls exceeds `i64::MAX`.
 #[derive(Debug, thiserror::Error)]
 #[error("the profile says that it has moved more than {} bytes or calls, which nothing does", i64::MAX)]
 pub struct TooMuch;
 
 impl Graph {
-    /// Adds up equal rows, and leaves out those that moved nothing.
+    /// Makes a graph. Equal rows are added up; rows without bytes and calls are left out.
     ///
     /// # Errors
     ///
-    /// When the sum is too large.
+    /// [`TooMuch`] if a sum is too large.
     pub fn new(
         about: About,
         rows: impl IntoIterator<Item = Row>,
@@ -170,7 +170,7 @@ impl Graph {
         Ok(Self { about, rows, coverage })
     }
 
-    /// Names the cgroups of processes that have no name yet: `place` says where they are.
+    /// Names the processes that are known only by their cgroup; `place` returns the names of a cgroup.
     pub fn name(&mut self, place: &dyn Fn(u64) -> Place) {
         let mut named: HashMap<Arc<Process>, Arc<Process>> = HashMap::new();
         for row in &mut self.rows {
@@ -183,28 +183,30 @@ impl Graph {
             });
             row.key.process = Arc::clone(name);
         }
-        // Two cgroups may have one name. The sums are those of before, which were not too large.
+        // Two cgroups may get the same name, so equal rows are added up. The sums do not change, so they are not too
+        // large.
         let rows = std::mem::take(&mut self.rows);
         if let Ok(graph) = Self::new(self.about.clone(), rows, self.coverage.clone()) {
             *self = graph;
         }
     }
 
-    /// Stacks, those with the most bytes first.
+    /// Rows in descending order of bytes.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    /// Sum of one way.
+    /// Sum over the rows of one direction.
     pub fn total(&self, way: Way, by: By) -> u64 {
         self.rows.iter().filter(|row| row.key.way == way).map(|row| row.value(by)).sum()
     }
 
-    /// Several profiles as one: equal rows become one, and the time is that from the first beginning to the last end.
+    /// Merges several profiles: equal rows are added up, and the time lasts from the earliest start to the latest
+    /// end.
     ///
     /// # Errors
     ///
-    /// When the sum is too large.
+    /// [`TooMuch`] if a sum is too large.
     pub fn sum(graphs: impl IntoIterator<Item = Self>) -> Result<Self, TooMuch> {
         let (mut about, mut coverage, mut rows) = (About::default(), Coverage::default(), Vec::new());
         for graph in graphs {
@@ -215,8 +217,8 @@ impl Graph {
         Self::new(about, rows, coverage)
     }
 
-    /// The same with the largest `stacks` rows; the others are folded into one row for each process and way, and of these the
-    /// largest `processes` are kept, the others folded by way. The sums stay.
+    /// Returns the graph with its largest `stacks` rows. The other rows are folded into one for each process and direction;
+    /// the largest `processes` of those are kept, and the rest is folded by direction. The sums do not change.
     pub(super) fn folded_to(&self, stacks: usize, processes: usize) -> Self {
         let (large, small) = self.rows.split_at(stacks.min(self.rows.len()));
         let nobody: Arc<Process> = Arc::default();
@@ -236,13 +238,13 @@ impl Graph {
             let key = RowKey { way, process, thread: "".into(), frames: Vec::new(), known };
             Row { key, bytes, calls }
         });
-        // The sum is that of this graph, which was not too large.
+        // The sum is that of this graph, so it is not too large.
         Self::new(self.about.clone(), large.iter().cloned().chain(folded), self.coverage.clone())
             .unwrap_or_else(|TooMuch| self.clone())
     }
 }
 
-/// Says that a text of several parts has this one.
+/// Returns true if `what` is one of the parts of `text`.
 fn is_named(text: &str, what: &str) -> bool {
     text.match_indices(what).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + what.len()..]);
@@ -253,7 +255,7 @@ fn is_named(text: &str, what: &str) -> bool {
 fn merged(one: &About, two: &About) -> About {
     let what = match (one.what.as_str(), two.what.as_str()) {
         ("", what) | (what, "") => what.to_owned(),
-        // Very many are no help.
+        // A description with very many parts would be useless.
         (first, second) if is_named(first, second) || first.len() > MAX_WHAT => first.to_owned(),
         (first, second) => format!("{first}{AND}{second}"),
     };

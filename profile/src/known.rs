@@ -1,24 +1,24 @@
-//! The part of a row's functions that is known.
+//! The state of a row's stack.
 
 use std::borrow::Cow;
 
-/// The part of a row's functions that is known.
+/// The state of a row's stack.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Known {
-    /// Every function from the first one of the thread on.
+    /// The stack is complete, from the thread's first function on.
     Whole,
     /// The outermost functions are missing.
     Cut,
-    /// Nothing, for this reason in a few words.
+    /// No function is known, for this reason in a few words.
     Missing(Cow<'static, str>),
-    /// Stacks that found no room of their own, added up by process and way.
+    /// The row sums up stacks of one process and direction that have no row of their own.
     Folded,
-    /// Processes that found no room of their own, added up by way.
+    /// The row sums up processes of one direction that have no row of their own.
     FoldedProcesses,
 }
 
 impl Known {
-    /// The frame that stands for what is not known; `None` for a whole stack.
+    /// Returns the name of the frame that stands for the missing functions; `None` for a complete stack.
     pub fn frame(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Whole => None,

@@ -1,8 +1,8 @@
-//! Finished profiles of traffic: which code moved the bytes of a trace.
+//! Finished profiles of traffic: the code that moved the bytes of a trace.
 //!
-//! A [`Graph`] has one row for each stack, whose bytes and calls add up to all that was moved. A graph is written as a picture,
-//! as folded text or as pprof, read back, and merged with others. The agent makes graphs of samples; files and objects of the
-//! API bring them to whoever draws.
+//! A [`Graph`] has one row for each stack; the rows' bytes and calls add up to the totals. A graph can be written as a flame
+//! graph, as folded text or as pprof; a pprof can be read back, and graphs can be merged. Agents make graphs from samples.
+//! Files and API objects bring them to the programs that draw them.
 
 mod coverage;
 pub mod file;

@@ -1,17 +1,17 @@
-//! Names of hostile processes as texts of one line.
+//! Names from untrusted processes, made safe for one line of text.
 
 use std::borrow::Cow;
 
 use traffictrace_crd::human;
 
-/// Most characters of a name that are shown; templates of C++ can have names of many kilobytes.
+/// Maximum length of a name that is shown, in characters. Names of C++ templates can have many kilobytes.
 const MAX_SHOWN: usize = 400;
 
-/// A name as one frame of a folded line or of a picture: without `;`, which parts frames, without characters that move a
-/// cursor or that XML has not, and not empty.
+/// Makes a name safe for a frame in folded text or in a picture: without `;`, which separates frames, without characters
+/// that move a cursor or that XML does not allow, and not empty.
 pub(super) fn frame(name: &str) -> Cow<'_, str> {
     let mut name = human::printable(name);
-    // XML 1.0 has no such characters.
+    // XML 1.0 does not allow these characters.
     if name.contains([';', '\u{fffe}', '\u{ffff}']) {
         name = name.replace(';', ":").replace(['\u{fffe}', '\u{ffff}'], "?").into();
     }

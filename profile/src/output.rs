@@ -1,4 +1,4 @@
-//! The file that a graph is written to: its format, and what to do with it.
+//! The file that a graph is written to, and its format.
 
 use std::{
     io::{self, Write as _},
@@ -10,14 +10,14 @@ use traffictrace_crd::human;
 
 use crate::{By, DrawError, Graph, Way, WriteError, file, share};
 
-/// A format.
+/// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A picture.
+    /// Flame graph.
     Svg,
-    /// Text.
+    /// Folded text.
     Folded,
-    /// A profile for other programs.
+    /// pprof, for other programs.
     Pprof,
 }
 
@@ -30,24 +30,24 @@ pub enum Output {
     File(PathBuf, Format),
 }
 
-/// A graph that was not written.
+/// The graph could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The file cannot be written.
+    /// Writing the file failed.
     #[error("cannot write {}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// The system's error.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// Standard output does not take the text.
+    /// Writing to standard output failed.
     #[error("cannot write to standard output: {0}")]
     Standard(io::Error),
-    /// There is no picture.
+    /// Drawing the picture failed.
     #[error(transparent)]
     Draw(#[from] DrawError),
-    /// There is no pprof.
+    /// Making the pprof failed.
     #[error(transparent)]
     Pprof(#[from] WriteError),
 }
@@ -74,11 +74,11 @@ impl FromStr for Output {
 }
 
 impl Output {
-    /// Makes sure, before anything is traced or read, that the graph can be written.
+    /// Checks, before anything is traced or read, that the graph can be written.
     ///
     /// # Errors
     ///
-    /// When it cannot.
+    /// [`OutputError::File`] if it cannot.
     pub fn check(&self) -> Result<(), OutputError> {
         match self {
             Self::Standard => Ok(()),
@@ -92,11 +92,11 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// When there is nothing to draw, or it cannot be written; a file of that name is as it was then.
+    /// [`OutputError`] if there is nothing to draw or writing fails; an existing file is then unchanged.
     pub fn write(&self, graph: &Graph, by: By) -> Result<(), OutputError> {
         let folded = || {
             let mut text = Vec::new();
-            // A vector takes everything.
+            // Writing to a vector cannot fail.
             graph.folded(by, &mut text).map(|()| text).map_err(OutputError::Standard)
         };
         match self {
@@ -104,7 +104,7 @@ impl Output {
                 let text = folded()?;
                 let mut out = io::stdout().lock();
                 match out.write_all(&text).and_then(|()| out.flush()) {
-                    // Whoever reads it has had enough.
+                    // The reader of a pipe has closed it, which is not an error.
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                     other => other.map_err(OutputError::Standard),
                 }
@@ -120,7 +120,8 @@ impl Output {
         }
     }
 
-    /// A sentence or two about a graph that was written here: what was counted, how much of it is known, and where to look.
+    /// Describes a written graph in a sentence or two: what was counted, how much of it has a known stack, and where to
+    /// look.
     #[must_use]
     pub fn conclusion(&self, graph: &Graph) -> String {
         let (sent, received) = (graph.total(Way::Sent, By::Bytes), graph.total(Way::Received, By::Bytes));

@@ -1,4 +1,4 @@
-//! The picture: a flame graph as one SVG file that searches and zooms by itself, drawn by inferno.
+//! The flame graph: one SVG file that can be searched and zoomed without other files, drawn by inferno.
 
 mod colors;
 
@@ -15,48 +15,48 @@ use traffictrace_crd::human;
 use self::colors::Group;
 use super::{By, Graph, Row, Way, coverage::share, folded::root_frames, names};
 
-/// Frames that are narrower than this many percent of the picture are left out: the first of these numbers with which the
-/// picture is not too large, else the last.
+/// Minimum widths of a frame, in percent of the picture. The first one that makes the picture small enough is used, else
+/// the last.
 const MIN_WIDTHS: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
-/// Largest picture in bytes, with which browsers are still quick.
+/// Maximum size of a picture in bytes, with which browsers are still quick.
 const MAX_SIZE: usize = 8 << 20;
-/// Most characters of the title, which has room between the two buttons of a picture 1,000 pixels wide.
+/// Maximum length of the title in characters: it must fit between the two buttons of a picture 1,000 pixels wide.
 const MAX_TITLE: usize = 92;
 
-/// A picture that was not drawn.
+/// A picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum DrawError {
-    /// Nothing was moved.
+    /// Nothing was counted.
     #[error("no {0} were counted, so there is nothing to draw: trace for longer, while there is traffic")]
     Nothing(&'static str),
-    /// The library refused.
+    /// The drawing library failed.
     #[error("cannot draw the picture: {0}")]
     Library(#[from] io::Error),
 }
 
 impl Graph {
-    /// Draws the picture: sent and received as two trees side by side.
+    /// Draws the picture: bytes sent and received as two trees, side by side.
     ///
     /// # Errors
     ///
-    /// When there is nothing to draw.
+    /// [`DrawError`] if there is nothing to draw.
     pub fn svg(&self, by: By) -> Result<String, DrawError> {
         self.svg_within(by, MAX_SIZE)
     }
 
-    /// Draws the picture in about `max` bytes: the narrowest frames are left out of a larger one. Where even the widest take
-    /// more, it is larger.
+    /// Draws the picture in about `max` bytes, by leaving out the narrowest frames. The picture is larger than `max` if even
+    /// its widest frames take more.
     ///
     /// # Errors
     ///
-    /// When there is nothing to draw.
+    /// [`DrawError`] if there is nothing to draw.
     pub fn svg_within(&self, by: By, max: usize) -> Result<String, DrawError> {
         let unit = match by {
             By::Bytes => "bytes",
             By::Calls => "calls",
         };
         let mut palette = PaletteMap::default();
-        // The library's own first frame, `all`.
+        // The library adds a first frame `all`, which has an empty name here.
         palette.insert("", Group::Owner.color(""));
         let mut stacks: Vec<(String, u64)> = self
             .rows()
@@ -67,7 +67,7 @@ impl Graph {
         if stacks.is_empty() {
             return Err(DrawError::Nothing(unit));
         }
-        // By the stacks alone, as the library wants them: with its number a line may sort elsewhere.
+        // The library needs lines sorted by their stacks alone; with its number, a line might sort differently.
         stacks.sort();
         let lines: Vec<String> = stacks.iter().map(|(stack, value)| format!("{stack} {value}")).collect();
         let mut svg = Vec::new();
@@ -131,12 +131,13 @@ impl Graph {
     }
 }
 
-/// An entry of the legend, in the subtitle.
+/// Makes an entry of the legend, for the subtitle.
 fn mark(name: &str) -> String {
     format!("■ {name}")
 }
 
-/// The frames of a row, parted by `;`. Each says by a suffix, which the library takes away, which group it is of.
+/// Returns the frames of a row, separated by `;`. Each ends with the suffix of its group, which the library removes
+/// again.
 fn stack(row: &Row, palette: &mut PaletteMap) -> String {
     let mut line = String::new();
     let mut push = |name: &str, group: Group| {
@@ -159,7 +160,7 @@ fn stack(row: &Row, palette: &mut PaletteMap) -> String {
     line
 }
 
-/// Changes of the library's style sheet: the title is smaller, and the button for searching, which is nearly hidden, is seen.
+/// Changes the library's style sheet: a smaller title, and a search button that is easier to see.
 fn with_style(svg: String) -> String {
     svg.replacen("font-size:17px", "font-size:14px; font-weight:bold", 1).replacen(
         "opacity:0.1",
@@ -168,14 +169,14 @@ fn with_style(svg: String) -> String {
     )
 }
 
-/// Changes of the library's script: the width that it divides by is never 0 or less, as it is in a frame that a page has not
-/// laid out yet.
+/// Changes the library's script: it divides by the width, which must not be 0 or negative, as it is in a frame that the page
+/// has not laid out yet.
 fn with_width(svg: &str) -> String {
     const WIDTH: &str = "svg.width.baseVal.value - xpad * 2";
     svg.replacen(WIDTH, &format!("Math.max(1, {WIDTH})"), 1)
 }
 
-/// Gives the marks of the subtitle their colours.
+/// Colours the entries of the legend in the subtitle.
 fn with_legend(svg: String) -> String {
     let Some(at) = svg.find("id=\"subtitle\"") else { return svg };
     let (before, after) = svg.split_at(at);
@@ -188,8 +189,7 @@ fn with_legend(svg: String) -> String {
     format!("{before}{after}")
 }
 
-/// Puts a readable size before each number of bytes in the titles that are shown at the pointer:
-/// `write (1.2 MiB = 1,234,567 bytes, 12.34%)`.
+/// Adds a readable size before each number of bytes in the tooltips: `write (1.2 MiB = 1,234,567 bytes, 12.34%)`.
 fn with_sizes(svg: &str) -> String {
     const END: &str = "</title>";
     let mut sized = String::with_capacity(svg.len() + svg.len() / 8);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::{About, Coverage, Frame, FrameKind, Graph, Known, Process, Row, RowKey, Way};
 
-/// A graph of one process with these whole stacks: way, functions from the outermost on, bytes, calls.
+/// Makes a graph of one process with complete stacks: direction, functions from the outermost on, bytes, calls.
 ///
 /// # Panics
 ///
-/// If the bytes or calls are more than a graph can have.
+/// If the sum of bytes or calls is too large for a graph.
 pub fn graph(stacks: &[(Way, &[&str], u64, u64)]) -> Graph {
     let process = Arc::new(Process {
         pod: "default/shop".to_owned(),

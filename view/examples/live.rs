@@ -1,7 +1,7 @@
-//! The live screen with an invented trace, or with the snapshots of a file: `live [FILE | FLOWS ROWS]`.
+//! Runs the live screen with an invented trace, or with the snapshots of a file: `live [FILE | FLOWS ROWS]`.
 //!
-//! A file has one snapshot a line, as `traffictrace top -o json` writes them. With two numbers the trace has so many flows of
-//! so many processes.
+//! The file has one snapshot per line, as `traffictrace top -o json` writes them. `FLOWS` and `ROWS` are the number of flows
+//! and of processes of the invented trace.
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends the snapshots of a file, a second apart.
+/// Sends the snapshots of a file, one per second.
 fn replay(file: BufReader<File>, updates: &Sender<Update>) {
     for line in file.lines().map_while(Result::ok) {
         let update = match serde_json::from_str(&line) {
@@ -71,7 +71,7 @@ fn invent(mut trace: Trace, updates: &Sender<Update>) {
     }
 }
 
-/// An invented trace. Its flows move a number of bytes each second that changes a little.
+/// An invented trace. The rate of each flow, in bytes per second, changes a little over time.
 struct Trace {
     flows: Vec<(Flow, u64, u64)>,
     second: u64,
@@ -144,7 +144,7 @@ impl Trace {
             ..Snapshot::default()
         };
         for (place, (flow, rx, tx)) in self.flows.iter_mut().enumerate() {
-            // Each flow swings with a period of its own.
+            // The rate of each flow swings with a period of its own.
             let swing = ((self.second as f64 / (5.0 + (place % 7) as f64)).sin() + 1.5) / 2.5;
             flow.rx_bytes_per_second = (*rx as f64 * swing) as u64;
             flow.tx_bytes_per_second = (*tx as f64 * swing) as u64;

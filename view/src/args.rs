@@ -1,4 +1,4 @@
-//! The options of a command line that shows rows, the same for every command.
+//! Command-line options of tables and of the live screen, shared by all commands that show rows.
 
 use clap::{Args, ValueEnum};
 
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "View")]
 pub struct ViewArgs {
-    /// One row for each of these. On one host a pod is one container.
+    /// Unit that one row stands for. On one host, a pod is one container.
     #[arg(long, value_enum, default_value_t = By::Process)]
     by: By,
 
@@ -21,19 +21,19 @@ pub struct ViewArgs {
     #[arg(long, value_name = "COLUMN", value_parser = column)]
     sort_by: Option<Column>,
 
-    /// Show both ends of a connection as rows of their own, where both are traced.
+    /// Show the two ends of a connection as separate rows, if both are traced.
     #[arg(long)]
     both_ends: bool,
 
-    /// Print every column that is known.
+    /// Print all columns that have values.
     #[arg(long)]
     wide: bool,
 
-    /// Print no heading and no names of columns.
+    /// Omit the heading and the names of the columns.
     #[arg(long)]
     no_headers: bool,
 
-    /// Print plain tables also on a terminal, in place of the live screen.
+    /// Print plain tables even on a terminal, instead of the live screen.
     #[arg(long)]
     no_tui: bool,
 
@@ -42,7 +42,7 @@ pub struct ViewArgs {
     color: Color,
 }
 
-/// What a row of a table stands for.
+/// The unit that one row of a table stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
     Process,
@@ -53,7 +53,7 @@ enum By {
     Connection,
 }
 
-/// When to use colours.
+/// The choice of when to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Color {
     Auto,
@@ -69,19 +69,19 @@ fn column(name: &str) -> Result<Column, String> {
 }
 
 impl ViewArgs {
-    /// Whether the live screen is wanted, if the terminal can show it.
+    /// Returns true if the user wants the live screen, provided that the terminal can show it.
     #[must_use]
     pub fn wants_screen(&self) -> bool {
         !self.no_tui
     }
 
-    /// Whether columns are named.
+    /// Returns true if tables have a heading and names of columns.
     #[must_use]
     pub fn has_headers(&self) -> bool {
         !self.no_headers
     }
 
-    /// The settings of the live screen of `subject`.
+    /// Returns the settings of a live screen whose heading is `subject`.
     #[must_use]
     pub fn screen(&self, subject: String) -> live::Settings {
         let settings = live::Settings::from_environment();
@@ -94,7 +94,7 @@ impl ViewArgs {
         live::Settings { subject, colour, choice: self.choice(), order, ..settings }
     }
 
-    /// The form of a table of so many rows at most.
+    /// Returns the options of a table of at most `rows` rows.
     #[must_use]
     pub fn table(&self, rows: usize) -> text::Options {
         text::Options {

@@ -1,9 +1,10 @@
-//! Comma-separated values for spreadsheets and scripts, by RFC 4180: the [lines](crate::lines) of snapshots. What is not known is
-//! empty.
+//! Comma-separated values for spreadsheets and scripts, as RFC 4180 defines them: the [lines](crate::lines) of snapshots. A value
+//! that is not known is an empty field.
 //!
-//! Traced names are made safe, so a name can differ from the JSON's: control characters and those that change the direction of
-//! writing become `?`, and a name that a spreadsheet would calculate, since it begins with `=`, `+`, `-` or `@`, has an
-//! apostrophe before it. Losses have no line, since they are in no flow: callers show [`crate::losses::in_words`] elsewhere.
+//! Traced names are made safe, so a name can differ from the one in JSON: control characters and those that change the direction
+//! of writing become `?`, and a name that begins with `=`, `+`, `-` or `@`, which a spreadsheet would evaluate as a formula, gets
+//! an apostrophe before it. Losses belong to no flow, so there is no line for them; callers show [`crate::losses::in_words`]
+//! elsewhere.
 
 use std::io::{self, Write};
 
@@ -12,7 +13,7 @@ use traffictrace_crd::human;
 
 use crate::{Snapshot, lines};
 
-/// Characters that begin a formula, those of full width included.
+/// Characters that begin a formula in spreadsheets, including the full-width forms.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// Writes snapshots as CSV.
@@ -22,7 +23,7 @@ pub struct Writer<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    /// A writer whose first line has the names of the columns, unless they are not wanted.
+    /// Makes a writer. If `headers` is true, the first line has the names of the columns.
     #[must_use]
     pub fn new(out: W, headers: bool) -> Self {
         let out =
@@ -30,11 +31,11 @@ impl<W: Write> Writer<W> {
         Self { out }
     }
 
-    /// Writes the lines of a snapshot's flows, and flushes.
+    /// Writes the lines of a snapshot's flows, and flushes the output.
     ///
     /// # Errors
     ///
-    /// Those of the writer; [`io::ErrorKind::BrokenPipe`] when the reader has had enough.
+    /// Errors of the writer; [`io::ErrorKind::BrokenPipe`] if the reader of a pipe has closed it.
     pub fn write(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         for mut line in lines::flows(snapshot) {
             line.names().into_iter().for_each(make_safe);
@@ -43,12 +44,12 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
-    /// Writes the lines of a snapshot's endpoints of HTTP, and flushes. A writer has lines of flows or of endpoints, not of
-    /// both.
+    /// Writes the lines of a snapshot's HTTP endpoints, and flushes the output. Use one writer either for flows or for
+    /// endpoints, since their columns differ.
     ///
     /// # Errors
     ///
-    /// As [`Writer::write`].
+    /// Those of [`Writer::write`].
     pub fn write_endpoints(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         for mut line in lines::endpoints(snapshot) {
             line.names().into_iter().for_each(make_safe);
@@ -57,11 +58,11 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
-    /// Writes one line of another kind. Its texts must be [safe].
+    /// Writes one line of any other type. Its texts must be [safe].
     ///
     /// # Errors
     ///
-    /// As [`Writer::write`].
+    /// Those of [`Writer::write`].
     pub fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
         self.out.serialize(line).map_err(|error| match error.into_kind() {
             csv::ErrorKind::Io(error) => error,
@@ -70,7 +71,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// A traced name that neither moves a cursor nor calculates.
+/// Makes a traced name safe: it can neither move a terminal's cursor nor be evaluated as a formula.
 #[must_use]
 pub fn safe(name: &str) -> String {
     let name = human::printable(name);

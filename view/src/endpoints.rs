@@ -1,4 +1,4 @@
-//! Endpoints of HTTP: their order, their names, and which of their requests are errors.
+//! HTTP endpoints: their order, their names, and the definition of a failed request.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -10,13 +10,13 @@ pub enum Column {
     /// Number of requests.
     #[default]
     Requests,
-    /// Number of errors.
+    /// Number of failed requests.
     Errors,
     /// Median duration.
     P50,
-    /// Duration that nine of ten requests do not exceed.
+    /// Duration that 90 % of the requests do not exceed.
     P90,
-    /// Duration that 99 of 100 requests do not exceed.
+    /// Duration that 99 % of the requests do not exceed.
     P99,
     /// Longest duration.
     Max,
@@ -27,7 +27,7 @@ pub enum Column {
 }
 
 impl Column {
-    /// All of them, in the order in which a key leads through them.
+    /// All columns, in the order in which a key steps through them.
     pub const ALL: [Self; 8] = [
         Self::Requests,
         Self::Errors,
@@ -39,7 +39,7 @@ impl Column {
         Self::ResponseBytes,
     ];
 
-    /// Its heading.
+    /// Heading of the column.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Column {
         }
     }
 
-    /// The number of an endpoint in this column.
+    /// Returns the number that an endpoint has in this column.
     #[must_use]
     pub fn of(self, endpoint: &Endpoint) -> u64 {
         match self {
@@ -69,7 +69,7 @@ impl Column {
         }
     }
 
-    /// The endpoints in this order; equal ones stay in theirs.
+    /// Returns the endpoints sorted by this column; equal endpoints keep their order.
     #[must_use]
     pub fn sorted(self, http: &Http) -> Vec<&Endpoint> {
         let mut endpoints: Vec<&Endpoint> = http.endpoints.iter().collect();
@@ -78,25 +78,26 @@ impl Column {
     }
 }
 
-/// Requests of an endpoint that failed.
+/// Number of an endpoint's requests that failed.
 #[must_use]
 pub fn errors(endpoint: &Endpoint) -> u64 {
     failed(&endpoint.by_class, endpoint.grpc_failed).min(endpoint.requests)
 }
 
-/// Requests of all endpoints that failed.
+/// Number of failed requests over all endpoints.
 #[must_use]
 pub fn errors_of_all(http: &Http) -> u64 {
     failed(&http.by_class, http.grpc_failed).min(http.requests)
 }
 
-/// Answers 5xx, requests without an answer, and calls of gRPC that failed. An answer 4xx is the client's own error.
+/// Number of failed requests: responses 5xx, requests without a response, and failed gRPC calls. A response 4xx is
+/// the client's own error, so it does not count.
 fn failed(by_class: &BTreeMap<String, u64>, grpc_failed: u64) -> u64 {
     let classes = ["5xx", "noResponse"].iter().filter_map(|class| by_class.get(*class));
     classes.fold(grpc_failed, |sum, number| sum.saturating_add(*number))
 }
 
-/// An endpoint in words: `GET shop.example/cart`. The text is as it was traced.
+/// Names an endpoint in words: `GET shop.example/cart`. The text is not made safe for a terminal.
 #[must_use]
 pub fn title(endpoint: &Endpoint) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -104,7 +105,7 @@ pub fn title(endpoint: &Endpoint) -> String {
     format!("{method} {}{}", text(&endpoint.host), text(&endpoint.path))
 }
 
-/// The requests that no listed endpoint has, and their bytes.
+/// Sums of the endpoints that the snapshot does not list.
 #[must_use]
 pub fn unlisted(http: &Http) -> Endpoint {
     let mut other = Endpoint {
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(errors(&endpoint), 5);
         endpoint.grpc_failed = 4;
         assert_eq!(errors(&endpoint), 9);
-        // A call may have failed in both ways.
+        // A gRPC call may have failed both in its own status and in its HTTP status.
         endpoint.grpc_failed = 19;
         assert_eq!(errors(&endpoint), 20);
     }

@@ -1,10 +1,10 @@
-//! Errors of what people type, and of the files that they give.
+//! Errors in texts that people type and in files that they give.
 
 use std::io;
 
 use thiserror::Error;
 
-/// A filter that cannot be understood.
+/// A filter that cannot be parsed.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum FilterError {
     /// The field before the colon does not exist.
@@ -13,7 +13,7 @@ pub enum FilterError {
         /// The name that was typed.
         field: String,
     },
-    /// The value of a field is not one that the field can have.
+    /// The field cannot have this value.
     #[error("{field}:{value} is not a {expected}")]
     Value {
         /// The field's name.
@@ -25,18 +25,18 @@ pub enum FilterError {
     },
 }
 
-/// A recording that cannot be read on. Lines are counted from 1.
+/// An error while reading a recording. Lines are counted from 1.
 #[derive(Debug, Error)]
 pub enum ReplayError {
-    /// The file cannot be read.
+    /// Reading the file failed.
     #[error("cannot read line {line} of the recording: {source}")]
     Read {
         /// Number of the line.
         line: u64,
-        /// The system's error.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A line is longer than any snapshot is.
+    /// The line is longer than any snapshot can be.
     #[error("line {line} of the recording has more than {limit} bytes, so it is no snapshot")]
     TooLong {
         /// Number of the line.
@@ -44,12 +44,12 @@ pub enum ReplayError {
         /// Maximum length of a line, in bytes.
         limit: usize,
     },
-    /// A line is no snapshot. The last line of a recording that was cut off is one.
+    /// The line is not a snapshot, such as the last line of a recording that was cut off.
     #[error("line {line} of the recording is no snapshot of `traffictrace top -o json`: {source}")]
     Malformed {
         /// Number of the line.
         line: u64,
-        /// The mistake and its place in the line.
+        /// The parser's error, with its position in the line.
         source: serde_json::Error,
     },
 }

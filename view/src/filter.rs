@@ -1,4 +1,4 @@
-//! The filter that people type: words that must all match, `port:443 process:nginx -pod:test`.
+//! Filters as people type them: words that must all match, such as `port:443 process:nginx -pod:test`.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::{
     snapshot::{Endpoint, Flow, Function},
 };
 
-/// Names of the fields that a word can ask for.
+/// Names of the fields that a filter can ask for.
 pub const FIELDS: [&str; 11] = [
     "process",
     "pid",
@@ -25,7 +25,7 @@ pub const FIELDS: [&str; 11] = [
     "state",
 ];
 
-/// A filter of flows. The empty one takes all.
+/// A filter of flows. An empty filter accepts every flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     words: Vec<Word>,
@@ -39,17 +39,18 @@ struct Word {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wanted {
-    /// Part of a text of the field with this name; of any, without a name. In lower case.
+    /// A part of the named field's text or, without a name, of any text, in lower case.
     Part(Option<&'static str>, String),
-    /// The whole text of the field with this name, in lower case.
+    /// The whole text of the named field, in lower case.
     Whole(&'static str, String),
     Pid(u32),
     Port(u16),
 }
 
 impl Filter {
-    /// Reads a filter. A word is a part of any name or address, or `FIELD:VALUE`, of which `VALUE` is a part too, or
-    /// `FIELD:=VALUE`, of which it is the whole; with `-` before it, what matches is left out. Case does not matter.
+    /// Parses a filter. A word matches if it is part of any name or address. `FIELD:VALUE` matches if `VALUE` is part
+    /// of the field, `FIELD:=VALUE` if it is the whole field. A `-` before a word excludes the flows that match it.
+    /// Case is ignored.
     ///
     /// # Errors
     ///
@@ -58,31 +59,31 @@ impl Filter {
         text.split_whitespace().map(Word::parse).collect::<Result<_, _>>().map(|words| Self { words })
     }
 
-    /// Whether it takes every flow.
+    /// Returns true if the filter accepts every flow.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// Whether it takes a flow.
+    /// Returns true if the filter accepts a flow.
     #[must_use]
     pub fn takes(&self, flow: &Flow) -> bool {
         self.words.iter().all(|word| word.wanted.matches(flow) != word.is_negated)
     }
 
-    /// Whether it takes an endpoint of HTTP, whose method, host and path are its peer.
+    /// Returns true if the filter accepts an HTTP endpoint, whose method, host and path count as its peer.
     #[must_use]
     pub fn takes_endpoint(&self, endpoint: &Endpoint) -> bool {
         self.is_empty() || self.takes(&as_flow(endpoint))
     }
 
-    /// Whether it takes a function, whose name and file are its peer.
+    /// Returns true if the filter accepts a function, whose name and file count as its peer.
     #[must_use]
     pub fn takes_function(&self, function: &Function) -> bool {
         self.is_empty() || self.takes(&function_as_flow(function))
     }
 
-    /// Leaves the flows and the endpoints that it does not take out of a snapshot's lists. The totals stay.
+    /// Removes the flows and endpoints that the filter rejects from a snapshot's lists. The totals stay.
     pub fn retain(&self, snapshot: &mut Snapshot) {
         snapshot.flows.retain(|flow| self.takes(flow));
         if let Some(http) = &mut snapshot.http {
@@ -98,7 +99,7 @@ impl Word {
             _ => (false, text),
         };
         let wanted = match text.split_once(':') {
-            // An IPv6 address has colons of its own.
+            // A colon does not name a field if the word is an IPv6 address.
             Some((field, value)) if text.parse::<IpAddr>().is_err() && !value.contains(':') => {
                 Wanted::of(field, value)?
             }
@@ -141,7 +142,7 @@ impl Wanted {
     }
 }
 
-/// An endpoint as a flow, so that one language filters both: its method, host and path are its peer.
+/// Converts an endpoint into a flow, so that one language filters both. Its method, host and path become the peer.
 fn as_flow(endpoint: &Endpoint) -> Flow {
     let direction = match endpoint.side.as_str() {
         "Server" => Direction::Inbound,
@@ -158,7 +159,7 @@ fn as_flow(endpoint: &Endpoint) -> Flow {
     }
 }
 
-/// A function as a flow: its name and its file are its peer.
+/// A function as a flow. Its name and its file are the flow's peer.
 fn function_as_flow(function: &Function) -> Flow {
     let module = function.module.as_deref().unwrap_or_default();
     Flow {
@@ -171,7 +172,7 @@ fn function_as_flow(function: &Function) -> Flow {
     }
 }
 
-/// Whether a text of a field, in lower case, is as wanted.
+/// Returns true if a text of the field satisfies `is_wanted`, which gets the text in lower case.
 fn has(flow: &Flow, field: &str, is_wanted: &dyn Fn(&str) -> bool) -> bool {
     let named = |name: &Option<String>| name.as_ref().is_some_and(|name| is_wanted(&name.to_lowercase()));
     let shown = |text: &dyn ToString| is_wanted(&text.to_string().to_lowercase());
@@ -192,7 +193,7 @@ fn has(flow: &Flow, field: &str, is_wanted: &dyn Fn(&str) -> bool) -> bool {
             is_wanted(name)
         }
         "state" => is_wanted(&format!("{:?}", flow.state).to_lowercase()),
-        // Numbers match as a whole, by their own words.
+        // Numbers match only as a whole; the words for pids and ports do that.
         _ => false,
     }
 }

@@ -1,10 +1,10 @@
-//! Rates of the last minute, for sparklines.
+//! Rates over the last minute, for sparklines.
 
 use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
 
-/// Seconds that are remembered.
+/// Length of the history, in seconds.
 pub const SECONDS: usize = 60;
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -33,7 +33,8 @@ impl Series {
         while self.0.pop_front_if(|(at, _)| is_old(at)).is_some() {}
     }
 
-    /// One value for each of `columns` equal parts of the last minute: the largest rate in it; nothing before the first one.
+    /// Splits the last minute into `columns` equal parts and returns the largest rate of each part; `None` before the first
+    /// rate.
     fn sampled(&self, now: Timestamp, columns: usize) -> Vec<Option<u64>> {
         let mut values = vec![None; columns];
         let mut last = None;
@@ -47,7 +48,7 @@ impl Series {
                 largest = largest.max(Some(*rate));
                 last = Some(*rate);
             }
-            // A rate holds until the next one.
+            // A rate is valid until the next one.
             *value = largest.or(last);
         }
         values
@@ -55,7 +56,7 @@ impl Series {
 }
 
 impl History {
-    /// Adds the rates of a moment. Rows that are absent are forgotten a minute after their last rate.
+    /// Adds the rates of one moment. A row without new rates is forgotten a minute after its last one.
     pub fn add<'a>(&mut self, time: Timestamp, total: u64, rows: impl IntoIterator<Item = (&'a str, u64)>) {
         self.total.add(time, total);
         for (key, rate) in rows {
@@ -74,19 +75,19 @@ impl History {
         });
     }
 
-    /// The largest rate of the whole trace in the last minute.
+    /// Returns the largest rate of the whole trace in the last minute, in bytes per second.
     #[must_use]
     pub fn peak(&self) -> u64 {
         self.total.0.iter().map(|(_, rate)| *rate).max().unwrap_or(0)
     }
 
-    /// A sparkline of the whole trace, `columns` wide.
+    /// Draws a sparkline of the whole trace, `columns` wide.
     #[must_use]
     pub fn sparkline(&self, now: Timestamp, columns: usize) -> String {
         drawn(&self.total.sampled(now, columns))
     }
 
-    /// A sparkline of one row, `columns` wide, by its own largest rate.
+    /// Draws a sparkline of one row, `columns` wide, scaled to the row's own largest rate.
     #[must_use]
     pub fn sparkline_of(&self, key: &str, now: Timestamp, columns: usize) -> String {
         self.rows.get(key).map_or_else(|| " ".repeat(columns), |series| drawn(&series.sampled(now, columns)))

@@ -1,4 +1,4 @@
-//! JSON lines: one snapshot a line, complete in itself; or one flow or endpoint a line, for scripts.
+//! JSON lines: one complete snapshot per line, or one flow or endpoint per line for scripts.
 
 use std::io::{self, Write};
 
@@ -6,22 +6,23 @@ use serde::Serialize;
 
 use crate::{Snapshot, lines};
 
-/// A snapshot as one line, with its line feed. Names are whole: JSON escapes what could harm.
+/// Returns a snapshot as one line, with its line feed. Names are not changed, since JSON escapes control characters.
 ///
 /// # Errors
 ///
-/// As [`serde_json::to_string`]; a number that is not finite is written as `null`.
+/// Those of [`serde_json::to_string`]. A number that is not finite is no error and is written as `null`.
 pub fn line(snapshot: &Snapshot) -> Result<String, serde_json::Error> {
     let mut line = serde_json::to_string(snapshot)?;
     line.push('\n');
     Ok(line)
 }
 
-/// Writes a snapshot as one line. A reader never sees a part of a line followed by another line.
+/// Writes a snapshot as one line, in a single call, so that readers never see an incomplete line followed by another
+/// one.
 ///
 /// # Errors
 ///
-/// The writer's; [`io::ErrorKind::BrokenPipe`] when the reader has had enough.
+/// Errors of the writer; [`io::ErrorKind::BrokenPipe`] if the reader of a pipe has closed it.
 pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     out.write_all(line(snapshot)?.as_bytes())
 }
@@ -30,16 +31,16 @@ pub fn write(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// Those of [`write()`].
 pub fn write_flows(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     lines::flows(snapshot).try_for_each(|line| write_one(out, &line))
 }
 
-/// Writes the [lines](lines::endpoints) of a snapshot's endpoints of HTTP.
+/// Writes the [lines](lines::endpoints) of a snapshot's HTTP endpoints.
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// Those of [`write()`].
 pub fn write_endpoints(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
     lines::endpoints(snapshot).try_for_each(|line| write_one(out, &line))
 }

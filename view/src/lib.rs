@@ -1,7 +1,7 @@
-//! What people look at: tables, the live screen and the report, for `traffictrace top` and for the kubectl plugin alike.
+//! Output for people: tables, the live screen and the report, shared by `traffictrace top` and the kubectl plugin.
 //!
-//! Everything here starts from a [`Snapshot`], plain data that a kernel, an API server or a file can have filled. Nothing here
-//! knows which.
+//! Everything here is made from a [`Snapshot`]: plain data that comes from a kernel, an API server or a file. The code here
+//! does not know which.
 
 pub mod args;
 pub mod csv;

@@ -1,10 +1,10 @@
-//! Losses in words. Numbers without a figure of what is missing would be a lie under load, so every output has these.
+//! Losses in words. Every output shows them, because under load the numbers would mislead without them.
 
 use traffictrace_crd::human;
 
 use crate::Snapshot;
 
-/// What was lost, in sentences that have the consequence for the numbers. Empty: nothing was lost.
+/// Returns one sentence for each kind of loss, with its consequence for the numbers. Empty: nothing was lost.
 #[must_use]
 pub fn in_words(snapshot: &Snapshot) -> Vec<String> {
     let some = snapshot.lost.iter().filter(|(_, number)| **number > 0);
@@ -23,7 +23,7 @@ pub fn in_words(snapshot: &Snapshot) -> Vec<String> {
     all
 }
 
-/// The kinds of losses with their numbers, such as `missedEvents:7,rxBytes:100`, or `0`.
+/// Returns the kinds of losses with their numbers, such as `missedEvents:7,rxBytes:100`, or `0`.
 #[must_use]
 pub fn kinds(snapshot: &Snapshot) -> String {
     let some = snapshot.lost.iter().filter(|(_, number)| **number > 0);
@@ -57,13 +57,13 @@ fn sentence(kind: &str, number: u64) -> String {
         "cgroupsNotNamed" => {
             format!("{} could not be given the name of a container.", counted("cgroup"))
         }
-        // A reason of a newer agent.
+        // A reason that this version does not know, from a newer agent.
         _ if kind.ends_with("Bytes") => format!("{} were lost ({}).", human::bytes(number), words(kind)),
         _ => format!("{} times: {}.", human::count(number), words(kind)),
     }
 }
 
-/// `requestsNotSeen` as `requests not seen`.
+/// Splits a name in camel case: `requestsNotSeen` becomes `requests not seen`.
 pub(crate) fn words(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 4);
     for char in human::printable(name).chars() {

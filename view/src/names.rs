@@ -13,20 +13,20 @@ use crate::{
     snapshot::State,
 };
 
-/// Stands for a value that is not known, or that several flows do not share.
+/// Text for a value that is not known, or that several flows do not share.
 pub(crate) const NONE: &str = "-";
-/// Stands for the process of flows whose process is not known.
+/// Name of the process of flows whose process is not known.
 pub(crate) const UNATTRIBUTED: &str = "(unattributed)";
-/// Stands for a character sequence that was left out.
+/// Character in place of the part of a text that was cut out.
 const ELLIPSIS: char = '…';
 
-/// A traced name, or `-`.
+/// Returns a traced name made safe, or `-` if there is none.
 pub(crate) fn shown(name: Option<&str>) -> String {
     name.filter(|name| !name.is_empty())
         .map_or_else(|| NONE.to_owned(), |name| human::printable(name).into_owned())
 }
 
-/// The process of an owner.
+/// Names the process of an owner.
 pub(crate) fn process(owner: &Owner) -> String {
     match (&owner.command, owner.pid) {
         (Some(command), _) if !command.is_empty() => human::printable(command).into_owned(),
@@ -35,18 +35,18 @@ pub(crate) fn process(owner: &Owner) -> String {
     }
 }
 
-/// The process of a row, or the number of its processes.
+/// Names the process of a row, or gives the number of its processes.
 pub(crate) fn process_of(row: &Row) -> String {
     if row.processes > 1 { format!("({} processes)", row.processes) } else { process(&row.owner) }
 }
 
-/// The pod of an owner, or its container where there are no pods.
+/// Names the pod of an owner or, without pods, its container.
 pub(crate) fn place(owner: &Owner) -> Option<String> {
     let name = owner.pod.as_deref().or(owner.container.as_deref())?;
     Some(human::printable(name).into_owned())
 }
 
-/// The sums that no row has: `(other, 3 flows)`.
+/// Names the row of sums that no other row has: `(other, 3 flows)`.
 pub(crate) fn other(flows: u64) -> String {
     format!("(other, {})", human::number_of(flows, "flow"))
 }
@@ -88,12 +88,12 @@ pub(crate) fn state(state: State) -> &'static str {
     }
 }
 
-/// A time in whole seconds, in UTC: `2026-11-23T14:06:10Z`.
+/// Formats a time in whole seconds, in UTC: `2026-11-23T14:06:10Z`.
 pub(crate) fn second(time: Timestamp) -> String {
     time.round(Unit::Second).unwrap_or(time).to_string()
 }
 
-/// A text of at most so many terminal columns. Of a longer one the middle is left out: the ends of names tell more.
+/// Shortens a text to at most `columns` terminal columns by cutting its middle, since the ends of names say more.
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();

@@ -1,7 +1,7 @@
-//! Connections whose two ends are both in a trace.
+//! Connections whose two ends are both traced.
 //!
-//! Each end is a flow of its own. Shown apart they look like twice the traffic, so views of connections show them as one row:
-//! that of the client, which knows the address that it asked for.
+//! Each end is a flow. Shown separately they look like twice the traffic, so views of connections show both as one row: the
+//! client's, since the client knows the address that it asked for.
 
 use std::net::IpAddr;
 
@@ -10,26 +10,27 @@ use traffictrace_crd::flow::{Direction, Protocol};
 
 use crate::snapshot::Flow;
 
-/// Factor and number of bytes by which servers may have moved more than their listed clients. Nodes do not report at the same
-/// moment; beyond this, some of the servers' clients are not in the list, and their bytes must not be hidden.
+/// Factor, and number of bytes on top of that, by which servers may have moved more than their listed clients, because nodes
+/// do not report at the same moment. Beyond this, some of the servers' clients are not listed, and their bytes must not be
+/// hidden.
 const AHEAD: (u64, u64) = (2, 64 * 1024);
 
-/// One row of a view of connections, by the places of its flows.
+/// One row of a view of connections. The numbers are indexes of flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The flow, or the end that opened the connection.
+    /// The flow or, of two ends, the one that opened the connection.
     pub first: usize,
-    /// The other ends that are in the trace too: several if the clients' flows are spread over several servers. Several
-    /// processes of a client share the same ones.
+    /// The other ends, if they are traced too: several if the client's connections are spread over several servers. All
+    /// processes of one client have the same other ends.
     pub others: Vec<usize>,
 }
 
-/// The flows of one group of connections, by their places.
+/// Flows that may be the two ends of the same connections. The numbers are indexes of flows.
 #[derive(Default)]
 struct Group {
     clients: Vec<usize>,
     servers: Vec<usize>,
-    /// True if both ports of the connection are known, so that one flow each are its two ends.
+    /// True if both ports of the connection are known, so that a single client and a single server are its two ends.
     is_exact: bool,
 }
 
@@ -49,16 +50,16 @@ impl Group {
     }
 }
 
-/// An address, and a port unless flows of several ports are one.
+/// An address and a port; without a port if the flow folds several ports.
 type End = (IpAddr, Option<u16>);
 
-/// The two ends of connections, as both of them see them. If both ports are known, the lower end comes first, otherwise the
-/// client's.
+/// The two ends of connections, as a key that the flows of both ends share. If both ports are known, the end with the lower
+/// port comes first, otherwise the client's.
 #[derive(PartialEq, Eq, Hash)]
 struct Ends<'a> {
     protocol: Protocol,
     ends: [End; 2],
-    /// The pod, if the addresses are those of the loopback interface, which mean something else in each pod.
+    /// The pod, if the addresses are loopback addresses, which each pod has for itself.
     pod: Option<(Option<&'a str>, Option<&'a str>)>,
 }
 
@@ -80,7 +81,8 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// Connections of a client to a Service. The server sees its own address instead of the Service's, and usually another port.
+/// Connections of a client to a Service, as a key. The server sees its own address instead of the Service's, and usually
+/// another port.
 #[derive(PartialEq, Eq, Hash)]
 struct ThroughService<'a> {
     protocol: Protocol,
@@ -91,7 +93,7 @@ struct ThroughService<'a> {
 }
 
 impl<'a> ThroughService<'a> {
-    /// Reads the Service of a client's flow.
+    /// Returns the Service that a client's flow asked for.
     fn asked(flow: &'a Flow) -> Option<Self> {
         if flow.direction == Direction::Inbound {
             return None;
@@ -101,7 +103,7 @@ impl<'a> ThroughService<'a> {
         Some(Self { protocol: flow.protocol, client, namespace, name, port: flow.remote_port? })
     }
 
-    /// Reads the Services that a server's flow may have come through.
+    /// Returns the Services through which a server's flow may have come.
     fn offered(flow: &'a Flow) -> impl Iterator<Item = Self> {
         let client = flow.remote_address.map(|address| (address, flow.remote_port));
         let services = flow.local_services.iter().filter(|_| flow.direction != Direction::Outbound);
@@ -120,9 +122,9 @@ impl<'a> ThroughService<'a> {
 
 /// Returns the rows of a view of connections, in the order of the flows.
 ///
-/// A server's flow is the other end of a client's if both see the same addresses and ports; if they have the same client's
-/// address and port and no other flow has them, since the server's address may be translated on the way; or if the server's
-/// port is one of the Service that the client asked for. A flow that nothing belongs to is a row of its own.
+/// A server's flow is the other end of a client's flow in three cases: both see the same addresses and ports; or both have the
+/// same address and port of the client, and no other flow has these (the server's address may be translated on the way); or
+/// the server's port belongs to the Service that the client asked for. A flow without another end is a row of its own.
 #[must_use]
 pub fn pairs(flows: &[Flow]) -> Vec<Pair> {
     let mut others: Vec<Option<Vec<usize>>> = vec![None; flows.len()];
@@ -140,7 +142,7 @@ pub fn pairs(flows: &[Flow]) -> Vec<Pair> {
     shown.map(|(first, others)| Pair { first, others: others.unwrap_or_default() }).collect()
 }
 
-/// Groups flows of which both ends see the same addresses and ports.
+/// Groups the flows that see the same addresses and ports.
 fn direct(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
     let mut by_ends: HashMap<Ends<'_>, [Vec<usize>; 2]> = HashMap::new();
     for (place, flow) in flows.iter().enumerate().filter(|(place, _)| is_free(*place)) {
@@ -153,7 +155,7 @@ fn direct(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
             |places: &[usize], direction| places.iter().any(|place| flows[*place].direction == direction);
         let opened =
             |own: &[usize], other: &[usize]| any(own, Direction::Outbound) || any(other, Direction::Inbound);
-        // If nothing tells who opened a connection, the lower port is taken for the server's.
+        // If neither flow shows which end opened the connection, the end with the lower port counts as the server.
         let (clients, servers) = if opened(&first, &second) && !opened(&second, &first) {
             (first, second)
         } else {
@@ -164,7 +166,7 @@ fn direct(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
     by_ends.into_iter().map(of).collect()
 }
 
-/// Groups a client's and a server's flow that alone have the same client's address and port.
+/// Groups one client's flow with one server's flow if only these two have the client's address and port.
 fn translated(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
     let mut groups: HashMap<(Protocol, End), Group> = HashMap::new();
     for (place, flow) in flows.iter().enumerate().filter(|(place, _)| is_free(*place)) {
@@ -184,7 +186,7 @@ fn translated(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
     groups.into_values().filter(|group| group.clients.len() == 1 && group.servers.len() == 1).collect()
 }
 
-/// Groups the flows of clients with those of the servers that are behind the Service they asked for.
+/// Groups the flows of clients with the flows of servers behind the Service that the clients asked for.
 fn through_services(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
     let free = || flows.iter().enumerate().filter(|(place, _)| is_free(*place));
     let mut groups: HashMap<ThroughService<'_>, Group> = HashMap::new();
@@ -194,7 +196,7 @@ fn through_services(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Grou
         }
     }
     for (place, flow) in free() {
-        // A port that two Services offer is the other end of one of them only.
+        // If two Services offer the port, the flow is assigned to one of them only.
         if let Some(service) = ThroughService::offered(flow).find(|service| groups.contains_key(service))
             && let Some(group) = groups.get_mut(&service)
         {

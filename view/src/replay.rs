@@ -1,4 +1,4 @@
-//! Reading recordings, which are files of JSON lines, back.
+//! Reading of recordings, which are files of JSON lines.
 
 use std::io::BufRead;
 
@@ -6,24 +6,25 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{ReplayError, Snapshot};
 
-/// Maximum length of a line, in bytes: a snapshot of some 400,000 flows.
+/// Maximum length of a line, in bytes: enough for a snapshot of some 400,000 flows.
 const MAX_LINE: usize = 256 << 20;
 
-/// The snapshots of a recording, one after the other. Empty lines are skipped; a line that is no snapshot is an error, after
-/// which the next lines can still be read. After an error of another kind there is nothing more.
+/// Returns the snapshots of a recording, in order. Empty lines are skipped. A line that is not a snapshot yields an error,
+/// and the lines after it can still be read; any other error ends the recording.
 pub fn read(recording: impl BufRead) -> impl Iterator<Item = Result<Snapshot, ReplayError>> {
     Lines { recording, number: 0, limit: MAX_LINE, is_over: false }
 }
 
 struct Lines<R> {
     recording: R,
-    /// Number of the last line that was read.
+    /// Number of the last line that was read, from 1.
     number: u64,
     limit: usize,
     is_over: bool,
 }
 
-/// The fields that no snapshot is without. Others may be absent, so any other JSON would look like an empty snapshot.
+/// The fields that every snapshot has. All others may be absent, so without this check any JSON object would look
+/// like an empty snapshot.
 #[derive(Deserialize)]
 struct Required {
     #[serde(rename = "totals")]
@@ -33,7 +34,7 @@ struct Required {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The next line that is not empty.
+    /// Returns the next line that is not empty.
     fn line(&mut self) -> Result<Option<Vec<u8>>, ReplayError> {
         loop {
             self.number += 1;
@@ -68,7 +69,7 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// The place of a line feed.
+/// Returns the index of the first line feed.
 fn line_end(part: &[u8]) -> Option<usize> {
     part.iter().position(|byte| *byte == b'\n')
 }
@@ -173,7 +174,7 @@ mod tests {
                 file.push(b'\n');
                 file.extend_from_slice(line.as_bytes());
             }
-            // However the file comes in parts.
+            // The size of the parts in which the file is read makes no difference.
             let told: Vec<_> = read(BufReader::with_capacity(size, &file[..])).collect();
             prop_assert_eq!(told.iter().filter(|read| read.is_ok()).count(), between.len());
             let lines = file.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -189,7 +190,7 @@ mod tests {
             let file = line.repeat(3);
             let cut = (file.len() as f64 * place) as usize;
             let told: Vec<_> = read(&file.as_bytes()[..cut]).collect();
-            // A line is whole without its line feed, too.
+            // The last line is complete even without its line feed.
             let whole = (cut + 1) / line.len();
             prop_assert_eq!(told.iter().take_while(|read| read.is_ok()).count(), whole);
             let is_cut = |read: &Result<Snapshot, ReplayError>| {

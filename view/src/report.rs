@@ -1,8 +1,8 @@
-//! The report: one HTML file that is complete in itself, to send to a colleague.
+//! The report: one self-contained HTML file, to be sent to a colleague.
 //!
 //! The page opens offline, prints, and is readable without JavaScript, which only sorts and filters the tables. A content
-//! security policy lets nothing be loaded, and no script run but the page's own and the flame graph's, which has a sandboxed
-//! frame of its own. Traced names are escaped. Tables have as many rows as fit; the sums of all others are told.
+//! security policy blocks all loading and all scripts except the page's own and the flame graph's, which runs in a sandboxed
+//! frame. Traced names are escaped. Tables have as many rows as fit, and a last row with the sums of all others.
 
 mod bars;
 mod flame;
@@ -23,9 +23,9 @@ pub use self::{
 };
 use crate::Snapshot;
 
-/// Size that no report exceeds, in bytes.
+/// Maximum size of a report, in bytes.
 pub const MAX_SIZE: usize = 1 << 20;
-/// Maximum numbers of rows in each table: the first with which the page is small enough.
+/// Maximum number of rows in each table: the first value with which the page is small enough is used.
 const ROWS: [usize; 7] = [400, 200, 100, 50, 20, 5, 0];
 
 /// The contents of a report.
@@ -33,35 +33,36 @@ const ROWS: [usize; 7] = [400, 200, 100, 50, 20, 5, 0];
 pub struct Report {
     /// The heading, such as `Who floods the uplink of shop?`.
     pub title: String,
-    /// What was asked: names and values, such as `Selector` and `app=web`, in their order.
+    /// The request: names and values in their order, such as `Selector` and `app=web`.
     pub asked: Vec<(String, String)>,
-    /// The command that traces the same again.
+    /// Command that starts the same trace again.
     pub command: Option<String>,
     /// Time at which the trace began.
     pub began: Option<Timestamp>,
-    /// Time at which it ended. Absent: it had not ended when the last numbers were read.
+    /// Time at which the trace ended. Absent if it was still running when the last numbers were read.
     pub ended: Option<Timestamp>,
     /// The totals over time.
     pub series: Series,
-    /// The last numbers. Its nodes are those of the report.
+    /// The last numbers. The report shows its nodes.
     pub snapshot: Snapshot,
     /// The flame graph, as the text of an SVG file.
     pub flame_graph: Option<String>,
 }
 
-/// A report that cannot be written.
+/// An error in writing a report.
 #[derive(Debug, Error)]
 pub enum ReportError {
     /// The template failed.
     #[error("cannot write the report: {0}")]
     Template(#[from] askama::Error),
-    /// Even without tables the page is larger than [`MAX_SIZE`].
+    /// The page is larger than [`MAX_SIZE`] even without rows in its tables; the value is its size in bytes.
     #[error("cannot write the report: it has {0} bytes without any row, more than {MAX_SIZE}")]
     TooLarge(usize),
 }
 
 impl Report {
-    /// The report of a recording: its snapshots in their order, of which the last has the numbers. Nothing without any snapshot.
+    /// Makes the report of a recording from its snapshots, in their order; the last one has the numbers. `None` if there are no
+    /// snapshots.
     #[must_use]
     pub fn of(title: &str, snapshots: impl IntoIterator<Item = Snapshot>) -> Option<Self> {
         let mut series = Series::default();
@@ -78,12 +79,12 @@ impl Report {
     }
 }
 
-/// The page of a report, of at most [`MAX_SIZE`] bytes. A flame graph for which that has no room is left out, which the page
-/// says.
+/// Returns the page of a report, of at most [`MAX_SIZE`] bytes. If the flame graph does not fit, the page says that it was
+/// left out.
 ///
 /// # Errors
 ///
-/// [`ReportError`], which only fixed parts of extraordinary size can cause.
+/// [`ReportError`], which occurs only if fixed parts are extraordinarily large.
 pub fn html(report: &Report) -> Result<String, ReportError> {
     let mut page = page::Page::new(report);
     let mut size = 0;

@@ -1,5 +1,5 @@
-//! The rows of a snapshot: its flows, filtered and grouped. The rows, what the filter leaves out and what is not listed add up
-//! to the totals, to the byte.
+//! The rows of a snapshot: its flows, filtered and grouped. The rows, the flows that the filter leaves out and the flows that
+//! are not listed add up exactly to the totals.
 
 mod key;
 
@@ -15,27 +15,27 @@ use crate::{
     snapshot::{Flow, Snapshot},
 };
 
-/// What one row stands for.
+/// The unit that one row stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum View {
     /// A process.
     #[default]
     Process,
-    /// A pod; on one host a container.
+    /// A pod or, on one host, a container.
     Pod,
-    /// A peer, whoever talks to it: a service with its port, a client without.
+    /// A peer, whichever process talks to it: a server with its port, a client without.
     Peer,
-    /// A process and a service that it offers or uses: the clients' own ports are folded.
+    /// A process and a service that it offers or uses. The clients' ephemeral ports are folded.
     Endpoint,
-    /// A connection, or what the trace has folded into one flow.
+    /// A connection, or the connections that the trace has folded into one flow.
     Connection,
 }
 
 impl View {
-    /// All of them, in the order in which a key leads through them.
+    /// All views, in the order in which a key steps through them.
     pub const ALL: [Self; 5] = [Self::Process, Self::Pod, Self::Peer, Self::Endpoint, Self::Connection];
 
-    /// Its name, as in `by process`.
+    /// Name of the view, as in `by process`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -47,36 +47,36 @@ impl View {
         }
     }
 
-    /// The next one, in a circle.
+    /// The view after this one; after the last one comes the first.
     #[must_use]
     pub fn next(self) -> Self {
         let place = Self::ALL.iter().position(|view| *view == self).unwrap_or(0);
         Self::ALL[(place + 1) % Self::ALL.len()]
     }
 
-    /// Whether all flows of a row are of one process.
+    /// Returns true if all flows of a row belong to one process.
     fn is_of_processes(self) -> bool {
         matches!(self, Self::Process | Self::Endpoint | Self::Connection)
     }
 
-    /// Whether a row can have two ends.
+    /// Returns true if a row can have two ends.
     fn is_of_connections(self) -> bool {
         matches!(self, Self::Endpoint | Self::Connection)
     }
 }
 
-/// What is shown, and how.
+/// The choice of rows.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
-    /// What one row stands for.
+    /// The unit that one row stands for.
     pub view: View,
-    /// The flows that are shown.
+    /// Filter of the flows.
     pub filter: Filter,
-    /// Whether both ends of a connection have rows of their own, where both are in the trace.
+    /// True if the two ends of a connection are separate rows, if both are traced.
     pub both_ends: bool,
 }
 
-/// Sums of some flows. Counts are since the trace began, rates are of the last interval.
+/// Sums over some flows. Counts are since the trace began; rates are over the last interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Number of flows.
@@ -85,17 +85,17 @@ pub struct Sums {
     pub rx_bytes: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
-    /// Bytes received each second.
+    /// Bytes received per second.
     pub rx_rate: u64,
-    /// Bytes sent each second.
+    /// Bytes sent per second.
     pub tx_rate: u64,
-    /// Connections opened, or found open.
+    /// Number of connections opened, or found open when the trace began.
     pub connections: u64,
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     pub connections_open: u64,
-    /// Connections that could not be opened.
+    /// Number of connections that could not be opened.
     pub connect_failures: u64,
-    /// TCP segments sent again.
+    /// Number of TCP segments sent again.
     pub retransmits: u64,
 }
 
@@ -106,7 +106,7 @@ impl Sums {
         self.rx_bytes.saturating_add(self.tx_bytes)
     }
 
-    /// Bytes each second in both directions.
+    /// Bytes per second in both directions.
     #[must_use]
     pub fn rate(&self) -> u64 {
         self.rx_rate.saturating_add(self.tx_rate)
@@ -117,7 +117,7 @@ impl Sums {
         self.each(other, u64::saturating_add);
     }
 
-    /// What these sums have beyond others, none of them below 0.
+    /// Subtracts other sums from these; no result is below 0.
     #[must_use]
     pub fn beyond(mut self, other: &Self) -> Self {
         self.each(other, u64::saturating_sub);
@@ -181,7 +181,7 @@ impl From<&Snapshot> for Sums {
     }
 }
 
-/// The process, container and pod of a row, as far as its flows agree.
+/// The process, container and pod of a row. A field that the row's flows do not agree on is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// Namespace of the pod.
@@ -212,7 +212,7 @@ impl From<&Flow> for Owner {
 }
 
 impl Owner {
-    /// Returns what these flows' owners share, if it is at least the name of the process.
+    /// Returns the fields that the owners of these flows share; `None` if not even the process's name is shared.
     fn shared<'a>(mut flows: impl Iterator<Item = &'a Flow>) -> Option<Self> {
         let mut owner = Self::from(flows.next()?);
         let is_one = flows.fold(true, |_, flow| {
@@ -222,7 +222,7 @@ impl Owner {
         (is_one || owner.command.is_some()).then_some(owner)
     }
 
-    /// Forgets what a flow's owner does not share.
+    /// Clears the fields that differ from those of a flow's owner.
     fn agree(&mut self, flow: &Flow) {
         agree(&mut self.namespace, &flow.namespace);
         agree(&mut self.pod, &flow.pod);
@@ -236,49 +236,49 @@ impl Owner {
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Tells the row from others, in this snapshot and in later ones.
+    /// Key that identifies the row in this snapshot and in later ones.
     pub key: String,
-    /// Its process and pod.
+    /// Process, container and pod.
     pub owner: Owner,
-    /// Number of processes.
+    /// Number of processes in the row.
     pub processes: usize,
-    /// The process at the other end, where both ends are in the trace; of several, what they share.
+    /// Process at the other end, if both ends are traced. If there are several, only the fields that they share.
     pub other_end: Option<Owner>,
-    /// The peer, as [`peer_of`] names it, but a client without its port where the row stands for a peer, and the offered
-    /// service, such as `*:80`, where it stands for an endpoint; nothing where there are several.
+    /// The peer, as [`peer_of`] names it, with two exceptions: in the view by peer a client has no port, and in the view
+    /// by endpoint this is the offered service, such as `*:80`. `None` if the row has several peers.
     pub peer: Option<String>,
-    /// The local end, such as `10.0.0.7:80`, or `*:80` where several addresses are one; nothing where there are several.
+    /// The local end, such as `10.0.0.7:80`, or `*:80` for several addresses; `None` if the row has several ends.
     pub local: Option<String>,
-    /// The protocol; nothing where there are several.
+    /// The protocol; `None` if the row has several.
     pub protocol: Option<Protocol>,
-    /// The side that began; nothing where there are both.
+    /// The side that began the exchange; `None` if the row has both.
     pub direction: Option<Direction>,
-    /// Whether more can come.
+    /// State of the row's connections.
     pub state: FlowState,
-    /// Round-trip time in microseconds of the flow with the most bytes.
+    /// Round-trip time of the flow with the most bytes, in microseconds.
     pub rtt_microseconds: Option<u32>,
-    /// Its sums.
+    /// Sums over the row's flows.
     pub sums: Sums,
-    /// Place of the flow with the most bytes.
+    /// Index of the flow with the most bytes.
     pub busiest: usize,
-    /// Places of its flows in the snapshot. The other ends of connections are not among them.
+    /// Indexes of the row's flows in the snapshot, without the other ends of its connections.
     pub flows: Vec<usize>,
 }
 
-/// The rows of a snapshot, and what is in none of them.
+/// The rows of a snapshot, and the sums of the flows that are in no row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
-    /// The rows, those with the most bytes first.
+    /// The rows, in descending order of bytes.
     pub rows: Vec<Row>,
-    /// Flows that the filter leaves out.
+    /// Sums of the flows that the filter leaves out.
     pub filtered: Sums,
-    /// The other ends of connections that have one row for both.
+    /// Sums of the other ends, for connections whose row stands for both ends.
     pub other_ends: Sums,
-    /// Flows that the snapshot does not list.
+    /// Sums of the flows that the snapshot does not list.
     pub unlisted: Sums,
 }
 
-/// The rows that are chosen of a snapshot.
+/// Makes the rows of a snapshot.
 #[must_use]
 pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     let flows = &snapshot.flows;
@@ -291,7 +291,7 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     let mut shown = Rows::default();
     let mut listed = Sums::default();
     flows.iter().for_each(|flow| listed.add(&flow.into()));
-    // Several rows can have the same other ends, which count once.
+    // Several rows can have the same other ends, whose sums are added only once.
     let mut other_ends: HashMap<usize, bool> = HashMap::new();
     let mut places: HashMap<Key<'_>, usize> = HashMap::new();
     for Pair { first, others } in pairs {
@@ -315,13 +315,14 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     finish(&mut shown.rows, flows, choice.view);
     shown.unlisted = Sums::from(snapshot).beyond(&listed);
     if shown.unlisted.flows == 0 {
-        // Rates of flows are rounded, each by itself.
+        // The rates of flows are rounded one by one, so their difference from the totals would only show rounding
+        // errors.
         (shown.unlisted.rx_rate, shown.unlisted.tx_rate) = (0, 0);
     }
     shown
 }
 
-/// The flows of one row, grouped anew: the rows below it. Those with the most bytes are first.
+/// Groups the flows of one row by another view, which gives the rows below it, in descending order of bytes.
 #[must_use]
 pub fn rows_below(snapshot: &Snapshot, row: &Row, view: View) -> Vec<Row> {
     let flows = &snapshot.flows;
@@ -338,7 +339,7 @@ pub fn rows_below(snapshot: &Snapshot, row: &Row, view: View) -> Vec<Row> {
     below
 }
 
-/// Counts the processes of rows and brings the rows into their order.
+/// Counts the processes of each row and sorts the rows.
 fn finish(rows: &mut [Row], flows: &[Flow], view: View) {
     for row in &mut *rows {
         row.count_processes(flows, view);
@@ -346,7 +347,7 @@ fn finish(rows: &mut [Row], flows: &[Flow], view: View) {
     rows.sort_by(|a, b| b.sums.bytes().cmp(&a.sums.bytes()).then_with(|| a.key.cmp(&b.key)));
 }
 
-/// The peer of a flow: its name and port, or its address and port.
+/// Names the peer of a flow by its name or, without one, by its address, with the port.
 #[must_use]
 pub fn peer_of(flow: &Flow) -> Option<String> {
     match (&flow.peer, flow.remote_address, flow.remote_port) {
@@ -365,7 +366,7 @@ fn end(address: IpAddr, port: Option<u16>) -> String {
     }
 }
 
-/// The service of a flow: what the process offers, or what it uses.
+/// Names the service of a flow: the one that the process offers, or the one that it uses.
 fn service_of(flow: &Flow) -> Option<String> {
     match flow.direction {
         Direction::Inbound => flow.local_port.map(|port| format!("*:{port}")),
@@ -373,7 +374,8 @@ fn service_of(flow: &Flow) -> Option<String> {
     }
 }
 
-/// The peer of a flow as a view names it. A client's own port tells nothing of who the client is.
+/// Names the peer of a flow for a view. A client's ephemeral port does not identify the client, so the view by peer
+/// omits it.
 fn peer_in(flow: &Flow, view: View) -> Option<String> {
     match (view, flow.direction) {
         (View::Endpoint, _) => service_of(flow),
@@ -413,7 +415,7 @@ impl Row {
         }
     }
 
-    /// Adds a flow, and keeps of the row's texts what the flow agrees with.
+    /// Adds a flow to the row, and clears the row's texts that the flow does not share.
     fn take(&mut self, flows: &[Flow], place: usize, others: &[usize], view: View) {
         let flow = &flows[place];
         let known = self.flows.first().map(|first| &flows[*first]);
@@ -424,14 +426,14 @@ impl Row {
         } else if self.other_end != other_end {
             self.other_end = None;
         }
-        // Where a row is of one process, its flows agree about the owner.
+        // In a view by process, all flows of a row have the same owner.
         if !view.is_of_processes() {
             self.owner.agree(flow);
         }
         agree(&mut self.protocol, &Some(flow.protocol));
         agree(&mut self.direction, &Some(flow.direction));
         if let Some(known) = known {
-            // The texts were made of the first flow.
+            // The row's texts were made from its first flow.
             if self.peer.is_some() && key::peer(known, view) != key::peer(flow, view) {
                 self.peer = None;
             }
@@ -463,7 +465,7 @@ impl Row {
     }
 }
 
-/// Forgets a value that others do not share.
+/// Clears a value if another flow has a different one.
 fn agree<T: PartialEq>(value: &mut Option<T>, other: &Option<T>) {
     if value != other {
         *value = None;

@@ -1,8 +1,8 @@
-//! Words of a command line, as they are typed into a shell.
+//! Quoting of words for a shell's command line.
 
 use shlex::Quoter;
 
-/// A word for a shell. Nothing for a text that no command line can have.
+/// Quotes a word for a shell if necessary. `None` if no command line can contain it.
 pub fn quoted(word: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&byte);
     // Some shells replace a word such as `=name` by the path of a program.

@@ -1,7 +1,7 @@
-//! The plain data that everything else shows: one trace at one moment.
+//! The data that all output is made from: one trace at one moment.
 //!
-//! Its JSON is the output of `traffictrace top -o json`, one object a line; a file of such lines can be replayed. Counts are
-//! since the trace began, rates are of the last interval. A value that is not known is `null` or absent.
+//! Its JSON is the output of `traffictrace top -o json`, one object per line; a file of such lines can be replayed. Counts
+//! are since the trace began; rates are over the last interval. A value that is not known is `null` or absent.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -13,21 +13,22 @@ use traffictrace_crd::flow::{Direction, FlowState, Protocol};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Snapshot {
-    /// Time at which the numbers were read; of several nodes the newest.
+    /// Time at which the numbers were read; with several nodes, the time of the newest numbers.
     pub time: Timestamp,
-    /// Time at which the oldest of the numbers were read, over the nodes that still trace. Absent: all were read at `time`.
+    /// Time at which the oldest of the numbers were read, among the nodes that still trace. Absent if all were read at
+    /// `time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_time: Option<Timestamp>,
-    /// The traced container, process or pods, in words, such as `trace shop/checkout (app=web)`.
+    /// Description of the traced container, process or pods, such as `trace shop/checkout (app=web)`.
     pub subject: String,
     /// State of the trace.
     pub state: State,
-    /// Seconds that the rates are over.
+    /// Length of the interval that the rates are averaged over, in seconds.
     pub interval_seconds: Seconds,
-    /// Kernel hooks that count, such as `tp_btf`. Absent where nodes can differ.
+    /// Kind of kernel hooks in use, such as `tp_btf`. Absent if nodes can differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook_tier: Option<String>,
-    /// Time at which the trace began. Absent where that is the time of the first snapshot.
+    /// Time at which the trace began. Absent if that is the time of the first snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Timestamp>,
     /// Time at which the trace ends by itself, or ended.
@@ -35,28 +36,28 @@ pub struct Snapshot {
     pub end_time: Option<Timestamp>,
     /// Sums over all flows, listed or not.
     pub totals: Totals,
-    /// The flows with the most bytes, most first.
+    /// The flows with the most bytes, in descending order.
     pub flows: Vec<Flow>,
-    /// Number of flows, those not listed included.
+    /// Number of flows, listed or not.
     pub flows_total: u64,
-    /// Sums of each process, those with the most bytes first, over all of its flows, listed or not. Empty where nothing keeps
-    /// such sums.
+    /// Sums of each process over all of its flows, listed or not, in descending order of bytes. Empty if the source of the
+    /// snapshot does not keep such sums.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<Process>,
-    /// Whether sockets that were open before the trace were looked for in all processes.
+    /// True if all processes were searched for sockets that were open before the trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_sockets_found: Option<bool>,
-    /// Names of what the kernels cannot see; `traffictrace check` explains each.
+    /// Names of the kinds of traffic that the kernels cannot see; `traffictrace check` explains each.
     pub not_seen: Vec<String>,
-    /// Numbers of what was lost, by kind. Those in bytes end in `Bytes`.
+    /// Losses by kind: a number of events, or of bytes if the kind's name ends with `Bytes`.
     pub lost: BTreeMap<String, u64>,
-    /// The kernel's table of flows. Absent where there are several.
+    /// Fill level of the kernel's flow table. Absent if there are several nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow_table: Option<FlowTable>,
-    /// Pods that are or were traced.
+    /// Number of pods that are or were traced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<u64>,
-    /// Containers that are or were traced.
+    /// Number of containers that are or were traced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub containers: Option<u64>,
     /// Number of nodes that have or had traced pods. Absent on one host.
@@ -65,22 +66,22 @@ pub struct Snapshot {
     /// Number of nodes that trace, or have traced. Absent on one host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes_reporting: Option<u64>,
-    /// The nodes by name: all of them, or only those that there is something to say about.
+    /// The nodes by name: all of them, or only those with a notice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<Node>,
-    /// Sentences about what is missing or done otherwise than asked, the most important first.
+    /// Sentences about what is missing or not as the trace asks, the most important first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
-    /// The HTTP requests, where the trace has them.
+    /// The HTTP requests, if the trace asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
-    /// The functions that move the bytes, where the trace has stacks.
+    /// The functions that move the bytes, if the trace has stacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub functions: Option<Functions>,
 }
 
 impl Snapshot {
-    /// Numbers of nodes: those that trace or have traced, and those that should. Nothing on one host.
+    /// Returns the number of nodes that trace or have traced, and of nodes that should; `None` on one host.
     #[must_use]
     pub fn number_of_nodes(&self) -> Option<(u64, u64)> {
         let known = self.nodes.iter().filter(|node| node.update_time.is_some()).count() as u64;
@@ -90,7 +91,7 @@ impl Snapshot {
     }
 }
 
-/// A time in seconds, whole numbers without a fraction.
+/// A length of time in seconds. A whole number is written without a fraction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Deserialize)]
 #[serde(transparent)]
 pub struct Seconds(pub f64);
@@ -107,16 +108,16 @@ impl Serialize for Seconds {
 pub enum State {
     /// Nothing is traced yet.
     Waiting,
-    /// The numbers grow.
+    /// Tracing; the numbers grow.
     #[default]
     Live,
     /// The trace is over and its numbers are final.
     Completed,
-    /// The trace could not be done.
+    /// The trace could not run.
     Failed,
-    /// The trace was deleted; the numbers are the last that were seen.
+    /// The trace was deleted; the numbers are the last ones before that.
     Deleted,
-    /// The source of the numbers cannot be reached; they are the last that were seen.
+    /// The source of the numbers cannot be reached; the numbers are the last ones before that.
     Unreachable,
 }
 
@@ -128,28 +129,29 @@ pub struct Totals {
     pub rx_bytes: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
-    /// Bytes received each second.
+    /// Bytes received per second.
     pub rx_bytes_per_second: u64,
-    /// Bytes sent each second.
+    /// Bytes sent per second.
     pub tx_bytes_per_second: u64,
-    /// Connections opened, or found open when the trace began.
+    /// Number of connections opened, or found open when the trace began.
     pub connections: u64,
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     pub connections_open: u64,
-    /// Connections that could not be opened.
+    /// Number of connections that could not be opened.
     pub connect_failures: u64,
-    /// TCP segments sent again.
+    /// Number of TCP segments sent again.
     pub retransmits: u64,
-    /// Bytes, part of those received and sent, whose process or peer could not be told. Absent where nothing sums them up.
+    /// Bytes, included in those received and sent, whose process or peer is not known. Absent if the source of the
+    /// snapshot does not sum them up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unattributed_bytes: Option<u64>,
-    /// Bytes, part of those received and sent, of connections of which nothing tells who opened them. Absent where nothing
-    /// sums them up.
+    /// Bytes, included in those received and sent, of connections whose opener is not known. Absent if the source of the
+    /// snapshot does not sum them up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_direction_bytes: Option<u64>,
 }
 
-/// One flow: a connection, or as many as were folded together.
+/// One flow: a connection, or several that were folded together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flow {
@@ -165,7 +167,7 @@ pub struct Flow {
     /// Name of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Name of the container of the process, where another one owns the socket.
+    /// Name of the calling process's container, if another container owns the socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_container: Option<String>,
     /// Process id on the node.
@@ -176,19 +178,19 @@ pub struct Flow {
     pub command: Option<String>,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// The side that began.
+    /// The side that began the exchange.
     pub direction: Direction,
-    /// Whether more can come.
+    /// State of the flow's connections.
     pub state: FlowState,
     /// Local address.
     pub local_address: Option<IpAddr>,
-    /// Local port; not known where flows of several ports are one.
+    /// Local port; absent if the flow folds several ports.
     pub local_port: Option<u16>,
     /// Address of the peer.
     pub remote_address: Option<IpAddr>,
-    /// Port of the peer; not known where flows of several ports are one.
+    /// Port of the peer; absent if the flow folds several ports.
     pub remote_port: Option<u16>,
-    /// What has the peer's address: `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`.
+    /// Owner of the peer's address: `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// Services of the namespace that offer the local port, as `NAME:PORT` with the Service's own port.
@@ -198,30 +200,30 @@ pub struct Flow {
     pub rx_bytes: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
-    /// Calls that received.
+    /// Number of system calls that received.
     #[serde(default)]
     pub rx_calls: u64,
-    /// Calls that sent.
+    /// Number of system calls that sent.
     #[serde(default)]
     pub tx_calls: u64,
-    /// Bytes received each second.
+    /// Bytes received per second.
     pub rx_bytes_per_second: u64,
-    /// Bytes sent each second.
+    /// Bytes sent per second.
     pub tx_bytes_per_second: u64,
-    /// Connections opened, or found open when the trace began.
+    /// Number of connections opened, or found open when the trace began.
     pub connections: u64,
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     pub connections_open: u64,
-    /// Connections that could not be opened.
+    /// Number of connections that could not be opened.
     pub connect_failures: u64,
-    /// TCP segments sent again.
+    /// Number of TCP segments sent again.
     pub retransmits: u64,
     /// Smoothed round-trip time in microseconds.
     pub rtt_microseconds: Option<u32>,
 }
 
 impl Flow {
-    /// A flow of which nothing more is known, and that has moved nothing.
+    /// Makes a flow that has moved nothing and of which nothing else is known.
     #[must_use]
     pub fn new(protocol: Protocol, direction: Direction) -> Self {
         Self {
@@ -263,7 +265,7 @@ impl Flow {
     }
 }
 
-/// Sums of one process.
+/// Sums over the flows of one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Process {
@@ -271,11 +273,11 @@ pub struct Process {
     pub pid: Option<u32>,
     /// Name of the process.
     pub command: Option<String>,
-    /// Connections opened, or found open when the trace began.
+    /// Number of connections opened, or found open when the trace began.
     pub connections_opened: u64,
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     pub connections_open: u64,
-    /// Connections that could not be opened.
+    /// Number of connections that could not be opened.
     pub connect_failures: u64,
     /// Bytes received.
     pub rx_bytes: u64,
@@ -283,13 +285,13 @@ pub struct Process {
     pub tx_bytes: u64,
 }
 
-/// The kernel's table of flows.
+/// Fill level of the kernel's flow table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FlowTable {
-    /// Flows that it has room for.
+    /// Number of flows for which the table has room.
     pub slots: u64,
-    /// Flows in it. A flow that has ended stays for about a second.
+    /// Number of flows in the table. A flow that has ended stays for about a second.
     pub slots_in_use: u64,
 }
 
@@ -299,10 +301,10 @@ pub struct FlowTable {
 pub struct Node {
     /// Name of the node.
     pub name: String,
-    /// Time at which its numbers were read. Absent: it has not reported.
+    /// Time at which the node's numbers were read. Absent if it has not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_time: Option<Timestamp>,
-    /// Why it does not trace, or how its numbers are not as asked.
+    /// Reason why the node does not trace, or how its numbers differ from what the trace asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
 }
@@ -311,36 +313,36 @@ pub struct Node {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Http {
-    /// The endpoints with the most requests, most first.
+    /// The endpoints with the most requests, in descending order.
     pub endpoints: Vec<Endpoint>,
-    /// Number of endpoints, those not listed included. Absent: all are listed.
+    /// Number of endpoints, listed or not. Absent: all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints_total: Option<u64>,
-    /// Requests, those of endpoints that are not listed included.
+    /// Number of requests, including those of endpoints that are not listed.
     pub requests: u64,
-    /// The same by the class of the final status, such as `2xx`, `noResponse`.
+    /// Number of requests by the class of the final status, such as `2xx` or `noResponse`.
     pub by_class: BTreeMap<String, u64>,
-    /// Calls of gRPC whose own status was not 0. They are in a class too.
+    /// Number of gRPC calls whose own status was not 0. They are in a class too.
     pub grpc_failed: u64,
     /// Bytes of the requests.
     pub request_bytes: u64,
     /// Bytes of the responses.
     pub response_bytes: u64,
-    /// Requests that could not be observed, by reason. They are in no other number.
+    /// Number of requests that could not be observed, by reason. They are in no other number.
     pub unobserved: BTreeMap<String, u64>,
     /// Losses between kernel and agent, by kind. Their requests are in no other number.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lost: BTreeMap<String, u64>,
-    /// Processes that speak TLS, those whose requests cannot be read first.
+    /// Processes that speak TLS; those whose requests cannot be read come first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tls: Vec<TlsProcesses>,
 }
 
-/// Processes that speak TLS.
+/// Processes of one container that speak TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsProcesses {
-    /// Whether their requests can be read. Those of others are in no number.
+    /// True if their requests can be read. Requests that cannot be read are in no number.
     pub readable: bool,
     /// Name of the pod.
     pub pod: String,
@@ -348,9 +350,9 @@ pub struct TlsProcesses {
     pub container: Option<String>,
     /// Name of the processes.
     pub command: Option<String>,
-    /// The library with its version, such as `OpenSSL 3.0.19`.
+    /// TLS library with its version, such as `OpenSSL 3.0.19`.
     pub library: Option<String>,
-    /// Why they are not readable, or not all of what they say is.
+    /// Reason, if the requests cannot be read or only some of them can.
     pub reason: Option<String>,
     /// Number of the processes.
     pub processes: u64,
@@ -374,19 +376,19 @@ pub struct Endpoint {
     pub protocol: String,
     /// Method of the requests.
     pub method: Option<String>,
-    /// Host that was asked for.
+    /// Requested host.
     pub host: Option<String>,
     /// Path without its query.
     pub path: Option<String>,
     /// Number of requests.
     pub requests: u64,
-    /// The same by the class of the final status.
+    /// Number of requests by the class of the final status.
     pub by_class: BTreeMap<String, u64>,
     /// Median duration in microseconds.
     pub p50_microseconds: u64,
-    /// Duration that nine of ten requests do not exceed, in microseconds.
+    /// Duration in microseconds that 90 % of the requests do not exceed.
     pub p90_microseconds: u64,
-    /// Duration that 99 of 100 requests do not exceed, in microseconds.
+    /// Duration in microseconds that 99 % of the requests do not exceed.
     pub p99_microseconds: u64,
     /// Longest duration in microseconds.
     pub max_microseconds: u64,
@@ -394,9 +396,10 @@ pub struct Endpoint {
     pub request_bytes: u64,
     /// Bytes of the responses.
     pub response_bytes: u64,
-    /// Calls of gRPC whose own status was not 0.
+    /// Number of gRPC calls whose own status was not 0.
     pub grpc_failed: u64,
-    /// Whether some requests of the endpoint are in other rows, or in the sums alone, because its row was given up for a time.
+    /// True if some requests of the endpoint are counted in other rows, or in the sums only, because the endpoint had no row
+    /// for some time.
     pub incomplete: bool,
 }
 
@@ -404,31 +407,32 @@ pub struct Endpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Functions {
-    /// The functions with the most bytes, most first.
+    /// The functions with the most bytes, in descending order.
     pub functions: Vec<Function>,
-    /// Why no function is listed, as a sentence.
+    /// The reason why no function is listed, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
-    /// Bytes of all stacks, and those of which no stack is known.
+    /// Bytes of all stacks, including those without a known stack.
     pub bytes: u64,
-    /// Number of nodes whose profiles are in these sums. Absent on one host.
+    /// Number of nodes whose profiles are included in these sums. Absent on one host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<u64>,
     /// Number of calls whose stack was taken.
     pub stacks: u64,
-    /// Bytes, part of `bytes`, that stand at the very call that moved them. Others are spread over the stacks of their process.
+    /// Bytes, included in `bytes`, that are attributed to the stack of the very call that moved them. Others are spread over
+    /// the stacks of their process.
     pub bytes_at_own_call: u64,
-    /// Bytes, part of `bytes`, of which no stack is known.
+    /// Bytes, included in `bytes`, without a known stack.
     pub bytes_without_stack: u64,
 }
 
-/// The bytes that one function of one container moves, by itself or by what it calls.
+/// The bytes that one function of one container moves, either itself or through the functions that it calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Function {
     /// Name of the function.
     pub name: String,
-    /// File that has its code.
+    /// File that contains the function's code.
     pub module: Option<String>,
     /// Name of the process.
     pub command: Option<String>,

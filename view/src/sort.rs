@@ -1,4 +1,4 @@
-//! The order of rows. It is stable: rows that are equal in the sorted column stay in the order of their names.
+//! The order of rows. Rows that are equal in the sorted column are ordered by their bytes, then by their keys.
 
 use crate::rows::{Row, Sums};
 
@@ -11,13 +11,13 @@ pub enum Column {
     Pod,
     /// The peer.
     Peer,
-    /// Connections that are open.
+    /// Number of connections that are open.
     Open,
-    /// Bytes received each second.
+    /// Bytes received per second.
     RxRate,
-    /// Bytes sent each second.
+    /// Bytes sent per second.
     TxRate,
-    /// Bytes each second in both directions.
+    /// Bytes per second in both directions.
     #[default]
     Rate,
     /// Bytes received.
@@ -26,16 +26,16 @@ pub enum Column {
     Tx,
     /// Bytes in both directions.
     Bytes,
-    /// Connections that could not be opened.
+    /// Number of connections that could not be opened.
     Failures,
-    /// TCP segments sent again.
+    /// Number of TCP segments sent again.
     Retransmits,
     /// Round-trip time.
     Rtt,
 }
 
 impl Column {
-    /// All of them, in the order of their places on a screen.
+    /// All columns, in the order of their positions on a screen.
     pub const ALL: [Self; 13] = [
         Self::Process,
         Self::Pod,
@@ -52,7 +52,7 @@ impl Column {
         Self::Rtt,
     ];
 
-    /// Its heading.
+    /// Heading of the column.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -72,13 +72,14 @@ impl Column {
         }
     }
 
-    /// The column that has a heading, in any case.
+    /// Returns the column with this heading, ignoring case.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|column| column.name().eq_ignore_ascii_case(name))
     }
 
-    /// Whether its cells are texts, sorted from A to Z. Numbers are sorted from the largest to the smallest.
+    /// Returns true if the column's cells are texts, which are sorted from A to Z. Numbers are sorted from the
+    /// largest to the smallest.
     #[must_use]
     pub fn is_text(self) -> bool {
         matches!(self, Self::Process | Self::Pod | Self::Peer)
@@ -116,16 +117,17 @@ impl Column {
 pub struct Order {
     /// The sorted column.
     pub column: Column,
-    /// Whether the usual order of the column is turned round.
+    /// True if the usual order of the column is reversed.
     pub is_reversed: bool,
 }
 
-/// Sorts rows. Equal ones have those with the most bytes first, then go by their keys.
+/// Sorts rows. Rows that are equal in the sorted column are ordered by their bytes, the largest first, then by their
+/// keys.
 pub fn sort(rows: &mut [Row], order: Order) {
     let Order { column, is_reversed } = order;
     rows.sort_by(|a, b| {
         let by_column = if column.is_text() {
-            // What has no name comes last.
+            // Rows without a name come last.
             let text = |row| (column.text(row).is_none(), column.text(row).map(str::to_lowercase));
             text(a).cmp(&text(b))
         } else {

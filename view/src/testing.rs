@@ -7,7 +7,7 @@ use traffictrace_crd::flow::{Direction, Protocol};
 
 use crate::snapshot::{Flow, Seconds, Snapshot, Totals};
 
-/// A connection of a process to a peer of its own.
+/// A connection of a process to a peer that no other process has.
 pub(crate) fn flow(command: &str, pid: u32) -> Flow {
     Flow {
         pid: Some(pid),
@@ -30,7 +30,7 @@ pub(crate) fn flow(command: &str, pid: u32) -> Flow {
     }
 }
 
-/// A trace of two pods, of which some flows are not listed.
+/// A trace of two pods, in which some flows are not listed.
 pub(crate) fn snapshot() -> Snapshot {
     let in_pod = |mut flow: Flow, pod: &str, container: &str| {
         flow.namespace = Some("shop".to_owned());

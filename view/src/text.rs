@@ -1,7 +1,7 @@
-//! The table for a pipe, and for a terminal without the live screen: no colour, no codes that move a cursor.
+//! The table for a pipe, and for a terminal without the live screen: no colours and no control sequences.
 //!
-//! One block for each snapshot: a heading that begins with `#`, the header of the columns, the rows, what is in no row, and the
-//! totals. The rows and what is in no row add up to the totals.
+//! Each snapshot is one block: a heading that begins with `#`, the names of the columns, the rows, the sums that are in no row,
+//! and the totals. The rows and those sums add up to the totals.
 
 mod columns;
 mod endpoints;
@@ -19,28 +19,29 @@ use crate::{
     units::Units,
 };
 
-/// Columns between two cells.
+/// Width between two cells.
 const GAP: usize = 2;
-/// Smallest width that the name of a long one is cut to before columns are left out, in terminal columns.
+/// Minimum width to which long names are cut before columns are left out.
 const NAME: usize = 16;
 
-/// The form of a table.
+/// Options of a table.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The rows.
+    /// Choice of the rows.
     pub choice: Choice,
-    /// Their order.
+    /// Order of the rows.
     pub order: Order,
-    /// The units of amounts and rates.
+    /// Units of amounts and rates.
     pub units: Units,
     /// Maximum number of rows; the others are in the row `(other, N flows)`.
     pub rows: usize,
-    /// Maximum width in terminal columns. Less important columns are left out, long names are cut. Nothing: as wide as the
-    /// names are, for a pipe.
+    /// Maximum width in terminal columns: less important columns are left out and long names are cut. `None`: unlimited,
+    /// for a pipe.
     pub width: Option<usize>,
-    /// Whether there are columns for everything that is known.
+    /// True if the table has all columns that have values.
     pub wide: bool,
-    /// Whether there is a heading and a header. Losses and notices are told without them, too.
+    /// True if there is a heading and a line with the names of the columns. Losses and notices are printed in either
+    /// case.
     pub headers: bool,
 }
 
@@ -58,7 +59,7 @@ impl Default for Options {
     }
 }
 
-/// The heading and the table of a snapshot, with a line feed at the end of each line.
+/// Returns the heading and the table of a snapshot, with a line feed at the end of each line.
 #[must_use]
 pub fn table(snapshot: &Snapshot, options: &Options) -> String {
     let mut text = heading(snapshot, options.headers);
@@ -69,7 +70,7 @@ pub fn table(snapshot: &Snapshot, options: &Options) -> String {
     }
 }
 
-/// The table of a snapshot's flows alone.
+/// Returns the table of a snapshot's flows without the heading.
 #[must_use]
 pub fn flows(snapshot: &Snapshot, options: &Options) -> String {
     let mut shown = rows::rows(snapshot, &options.choice);
@@ -109,7 +110,7 @@ pub fn flows(snapshot: &Snapshot, options: &Options) -> String {
     )
 }
 
-/// The lines above the table.
+/// Returns the lines above the table.
 fn heading(snapshot: &Snapshot, is_whole: bool) -> String {
     let mut lines = Vec::new();
     if is_whole {
@@ -147,13 +148,13 @@ fn row_of(row: &Row, columns: &[Column], units: Units) -> Vec<String> {
     columns.iter().map(|column| column.text(row).unwrap_or_else(|| column.number(&row.sums, units))).collect()
 }
 
-/// A row that is no row of the view: its name in the first column.
+/// Makes a row of sums, with its name in the first column.
 fn sums_of(name: &str, sums: &Sums, columns: &[Column], units: Units) -> Vec<String> {
     let cells = columns.iter().map(|column| column.number(sums, units));
     cells.enumerate().map(|(place, cell)| if place == 0 { name.to_owned() } else { cell }).collect()
 }
 
-/// Makes a table as narrow as the width: names are cut to a readable length, then columns left out, then names cut further.
+/// Fits a table into `width`: names are cut to a readable length, then columns are left out, then names are cut further.
 fn fit(columns: &mut Vec<Column>, cells: &mut [Vec<String>], width: usize) {
     let width_of = |at: usize| {
         let cells = cells.iter().map(|row| row[at].width());
@@ -182,13 +183,13 @@ fn fit(columns: &mut Vec<Column>, cells: &mut [Vec<String>], width: usize) {
     }
 }
 
-/// Terminal columns that a table is wider than the width.
+/// Number of terminal columns by which a table exceeds `width`.
 fn surplus(widths: &[usize], width: usize) -> usize {
     let sum: usize = widths.iter().map(|width| width + GAP).sum();
     sum.saturating_sub(GAP).saturating_sub(width)
 }
 
-/// Takes what is missing from the widest columns of texts, none of which gets narrower than `smallest`.
+/// Narrows the widest columns of texts until the table fits into `width` or each has the width `smallest`.
 fn shorten(columns: &[Column], widths: &mut [usize], width: usize, smallest: usize) {
     for _ in 0..surplus(widths, width) {
         let texts = columns.iter().zip(widths.iter_mut()).filter(|(column, _)| column.is_text());
@@ -199,8 +200,8 @@ fn shorten(columns: &[Column], widths: &mut [usize], width: usize, smallest: usi
     }
 }
 
-/// A table of columns, each with its name and whether its cells are texts, which are aligned at the left. Cells must be
-/// [printable](human::printable).
+/// Aligns cells into a table. Each column has a name and a flag that is true for texts, which are aligned at the left.
+/// Cells must be [printable](human::printable).
 #[must_use]
 pub fn grid(columns: &[(&str, bool)], cells: Vec<Vec<String>>, has_header: bool) -> String {
     let mut table = Table::new();

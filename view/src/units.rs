@@ -1,8 +1,8 @@
-//! Units of amounts and rates. Bytes have binary units, bits decimal ones; the two never share a label.
+//! Units of amounts and rates. Bytes have binary units, bits have decimal ones; no unit name means both.
 
 use traffictrace_crd::human;
 
-/// The unit family that numbers are shown in.
+/// The kind of units in which numbers are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Units {
     /// Bytes with binary units: `1.2 MiB`.
@@ -17,7 +17,7 @@ pub enum Units {
 const BITS: [&str; 7] = ["bit", "kbit", "Mbit", "Gbit", "Tbit", "Pbit", "Ebit"];
 
 impl Units {
-    /// The next family, in a circle.
+    /// The kind after this one; after the last one comes the first.
     #[must_use]
     pub fn next(self) -> Self {
         match self {
@@ -27,7 +27,7 @@ impl Units {
         }
     }
 
-    /// A number of bytes.
+    /// Formats a number of bytes.
     #[must_use]
     pub fn amount(self, bytes: u64) -> String {
         match self {
@@ -37,7 +37,7 @@ impl Units {
         }
     }
 
-    /// A number of bytes each second.
+    /// Formats a number of bytes per second.
     #[must_use]
     pub fn rate(self, bytes_per_second: u64) -> String {
         self.amount(bytes_per_second) + "/s"
@@ -49,7 +49,7 @@ fn bits(count: u128) -> String {
         return format!("{count} bit");
     }
     let (mut value, mut unit) = (count as f64, 0);
-    // What would be printed as 1000 belongs to the next unit.
+    // A value that would be printed as 1000 is printed in the next unit.
     while value >= 999.5 && unit + 1 < BITS.len() {
         value /= 1000.0;
         unit += 1;
@@ -57,7 +57,7 @@ fn bits(count: u128) -> String {
     if value < 99.95 { format!("{value:.1} {}", BITS[unit]) } else { format!("{value:.0} {}", BITS[unit]) }
 }
 
-/// A time in microseconds: `30 µs`, `1.2 ms`, `3.4 s`.
+/// Formats a time in microseconds: `30 µs`, `1.2 ms`, `3.4 s`.
 #[must_use]
 pub fn duration(microseconds: u64) -> String {
     match microseconds {
@@ -67,7 +67,7 @@ pub fn duration(microseconds: u64) -> String {
     }
 }
 
-/// A length of time: `45 s`, `5 min 12 s`, `3 h 5 min`.
+/// Formats a length of time in seconds: `45 s`, `5 min 12 s`, `3 h 5 min`.
 #[must_use]
 pub fn lasted(seconds: i64) -> String {
     let seconds = seconds.max(0);

@@ -1,13 +1,14 @@
-//! Sentences in lines of a given width, in columns of a terminal.
+//! Wrapping of sentences to a width in terminal columns.
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// Columns that a text takes, character by character. Terminals do not agree about what joins characters, so nothing does.
+/// Width of a text, as the sum of its characters' widths. Terminals disagree about sequences that join into one character,
+/// so those count as separate characters.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
-/// The beginning of a text, of at most so many columns.
+/// Returns the longest beginning of a text that fits into `columns`.
 pub(crate) fn start_of(text: &str, columns: usize) -> &str {
     let mut used = 0;
     let end = text.char_indices().find(|(_, c)| {
@@ -17,7 +18,7 @@ pub(crate) fn start_of(text: &str, columns: usize) -> &str {
     end.map_or(text, |(at, _)| &text[..at])
 }
 
-/// A sentence in lines of at most `columns`, broken at spaces where there are any.
+/// Wraps a sentence into lines of at most `columns`, at spaces if there are any.
 #[must_use]
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(1);
@@ -29,7 +30,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
             lines.push(std::mem::take(&mut line));
         }
         while width(word) > columns {
-            // A wide character in a single column can only be passed over.
+            // If the line has a single column, a wide character exceeds it.
             let part = start_of(word, columns);
             let part =
                 if part.is_empty() { &word[..word.chars().next().map_or(0, char::len_utf8)] } else { part };
@@ -64,7 +65,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_is_wider_than_its_room(text in ".{0,40}", columns in 0..30_usize) {
-            // A character of two columns does not fit one.
+            // A wide character does not fit into a single column.
             prop_assert!(wrap(&text, columns).iter().all(|line| width(line) <= columns.max(2)));
         }
     }

@@ -1,4 +1,4 @@
-//! Which container a cgroup path belongs to.
+//! The container that a cgroup path belongs to.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use super::forms::{self, ContainerName, PodKey};
 /// A container found in a path of the cgroup tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContainerPath {
-    /// The container's own folder, relative to the tree's root. Its processes may be in folders below it.
+    /// Folder of the container, relative to the tree's root. Its processes may be in folders below it.
     pub(crate) path: PathBuf,
-    /// Runtime and id, as the folder's name gives them.
+    /// Runtime and id, taken from the folder's name.
     pub(crate) name: ContainerName,
-    /// The pod whose folder is around the container's.
+    /// The pod in whose folder the container's folder lies.
     pub(crate) pod: Option<PodKey>,
 }
 
 impl fmt::Display for ContainerPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Twelve digits are what container tools print and accept; a name is shown in full.
+        // Container tools print and accept the first twelve digits of an id; a name is shown in full.
         let id = &self.name.id;
         let short = if id.len() == 64 { id.get(..12).unwrap_or(id) } else { id };
         write!(f, "container {short} ({})", self.name.runtime)?;
@@ -29,11 +29,11 @@ impl fmt::Display for ContainerPath {
     }
 }
 
-/// The container that a cgroup belongs to: the innermost folder on its path that has the form of one, so that a
-/// container inside a kind node is not taken for the node. `None` when there is none: the root, a login session, a
-/// service, a pod's own folder.
+/// Returns the container that a cgroup belongs to: the innermost folder on its path whose name has the form of a
+/// container's, so that a container inside a kind node is not taken for the node. `None` if there is none, as for the
+/// root, a login session, a service or a pod's own folder.
 ///
-/// `path` is relative to the root of the cgroup tree; a slash in front is allowed.
+/// `path` is relative to the root of the cgroup tree; a leading slash is allowed.
 pub(crate) fn container_of(path: &Path) -> Option<ContainerPath> {
     let text = path.to_str()?;
     let names: Vec<&str> = text.split('/').filter(|name| !name.is_empty()).collect();
@@ -41,7 +41,7 @@ pub(crate) fn container_of(path: &Path) -> Option<ContainerPath> {
         .rev()
         .find_map(|at| forms::container_form(&names[..at], names[at]).map(|name| (at, name)))?;
     let pod = names[..at].iter().rev().find_map(|name| forms::pod_form(name)).or_else(|| {
-        // The form with colons has the pod's folder in the container's name.
+        // In the form with colons, the container's name includes the pod's folder.
         names[at].split_once(':').and_then(|(slice, _)| forms::pod_form(slice))
     });
     Some(ContainerPath { path: names[..=at].iter().collect(), name, pod })
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(found.to_string(), "container my-redis (containerd)");
     }
 
-    /// Names of folders as runtimes make them, nearly so, and as anybody may.
+    /// Names of folders: those that runtimes make, similar ones, and arbitrary ones.
     fn folder() -> impl Strategy<Value = String> {
         let digits = "[0-9a-f]{64}|[0-9a-fA-F_]{60,66}";
         prop_oneof![
@@ -199,11 +199,11 @@ mod tests {
             let found = container_of(&path);
             if let Some(container) = &found {
                 prop_assert!(path.starts_with(&container.path), "{path:?}: {container:?}");
-                // Its own folder has the same name.
+                // The container's own folder has the same name.
                 prop_assert_eq!(container_of(&container.path), found.clone());
                 prop_assert!(!container.path.as_os_str().is_empty());
             }
-            // A slash in front changes nothing.
+            // A leading slash makes no difference.
             prop_assert_eq!(container_of(&Path::new("/").join(&path)), found);
         }
 
@@ -211,7 +211,7 @@ mod tests {
         fn what_is_in_a_container_belongs_to_it(names in prop::collection::vec(folder(), 1..5)) {
             let path = PathBuf::from(names.join("/"));
             if let Some(container) = container_of(&path) {
-                // No runtime's form ends so.
+                // No runtime's form has this ending.
                 let inner = path.join("init.service");
                 prop_assert_eq!(container_of(&inner).map(|inner| inner.path.starts_with(&container.path)), Some(true));
             }

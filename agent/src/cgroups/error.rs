@@ -1,9 +1,9 @@
-//! What can go wrong with cgroups, and what to do about it.
+//! Errors about cgroups, each with its remedy.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A failure to find or read cgroups.
+/// Finding or reading a cgroup failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CgroupError {
     /// No cgroup2 filesystem is mounted where this process can see it.
@@ -17,20 +17,20 @@ pub(crate) enum CgroupError {
         "{path} is not in a cgroup2 filesystem: give a folder of the cgroup2 tree, which is mounted at {hint}"
     )]
     NotCgroup2 {
-        /// The folder that was tried.
+        /// The folder that was given.
         path: PathBuf,
-        /// Where such a tree is, as far as is known.
+        /// Mount point of such a tree, if known.
         hint: String,
     },
     /// There is no such cgroup.
     #[error("no cgroup at {path}: its folder does not exist (see the folders below {root})")]
     NoSuchCgroup {
-        /// The folder that was tried.
+        /// The folder that was given.
         path: PathBuf,
-        /// The root of the tree.
+        /// Root of the tree.
         root: PathBuf,
     },
-    /// The path leads out of the tree.
+    /// The path would leave the tree.
     #[error(
         "the cgroup path {path} has a `..` in it: write it from the tree's root on, as in /system.slice/ssh.service"
     )]
@@ -59,14 +59,14 @@ pub(crate) enum CgroupError {
         /// The path that the kernel gave.
         seen: String,
     },
-    /// The system refused to read or watch a file.
+    /// Reading or watching a file failed.
     #[error("cannot {action} {path}: {source}")]
     Io {
-        /// What was tried, as a verb.
+        /// The action that failed, as a verb.
         action: &'static str,
-        /// On what.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The operating system's error.
         source: io::Error,
     },
 }

@@ -1,26 +1,26 @@
-//! What the name of a cgroup folder says: whose pod, which container, made by which runtime.
+//! The forms of cgroup folders' names, from which follow the pod, the container and its runtime.
 //!
-//! The forms come from the programs that make the folders: kubelet (`pkg/kubelet/cm`, drivers cgroupfs and
+//! The forms come from the programs that make the folders: the kubelet (`pkg/kubelet/cm`, drivers cgroupfs and
 //! systemd), containerd, CRI-O, Docker, Podman, LXC and systemd-nspawn.
 
 use std::fmt;
 
-/// Hexadecimal digits in the id that containerd, CRI-O, Docker and Podman give to a container.
+/// Number of hexadecimal digits in the ids of containerd, CRI-O, Docker and Podman.
 const ID_DIGITS: usize = 64;
 
-/// What kubelet names a pod's folder by: the pod's UID, or, for a static pod, the hash of its manifest (the
-/// annotation `kubernetes.io/config.hash` of the mirror pod that the API server shows).
+/// The part of a folder's name by which the kubelet identifies a pod: the pod's UID or, for a static pod, the hash of
+/// its manifest (the annotation `kubernetes.io/config.hash` of the mirror pod in the API server).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PodKey(String);
 
 impl PodKey {
-    /// The key of the pod with this UID.
+    /// Returns the key of the pod with this UID.
     pub(crate) fn of_uid(uid: &str) -> Self {
         Self(uid.to_owned())
     }
 
-    /// The key of the static pod with this manifest hash. Only 32 hexadecimal digits are one: a UID made by the
-    /// API server never has this form, so that a false annotation cannot name the folder of an ordinary pod.
+    /// Returns the key of the static pod with this manifest hash, which must be 32 hexadecimal digits. UIDs made by
+    /// the API server never have this form, so a false annotation cannot name the folder of an ordinary pod.
     pub(crate) fn of_config_hash(hash: &str) -> Option<Self> {
         is_hex(hash, 32).then(|| Self(hash.to_owned()))
     }
@@ -32,10 +32,10 @@ impl fmt::Display for PodKey {
     }
 }
 
-/// The program that made a container's folder, as far as the name tells.
+/// The program that made a container's folder, as far as the folder's name shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
-    /// containerd, alone or below kubelet.
+    /// containerd, alone or below the kubelet.
     Containerd,
     /// CRI-O.
     CriO,
@@ -47,7 +47,7 @@ pub(crate) enum Runtime {
     Lxc,
     /// systemd-nspawn.
     Nspawn,
-    /// A container by its form, made by a program that left no name.
+    /// The folder has the form of a container's, but does not show the program.
     Unnamed,
 }
 
@@ -65,10 +65,10 @@ impl fmt::Display for Runtime {
     }
 }
 
-/// What a container's folder is called.
+/// The name of a container's folder, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContainerName {
-    /// Who made it.
+    /// The program that made the folder.
     pub(crate) runtime: Runtime,
     /// The runtime's id or name of the container.
     pub(crate) id: String,
@@ -80,10 +80,11 @@ impl ContainerName {
     }
 }
 
-/// Reads a folder's name as that of a pod.
+/// Parses the name of a pod's folder.
 ///
-/// `pod<UID>` with the cgroupfs driver; with systemd's `[…-]kubepods[-burstable|-besteffort]-pod<UID>.slice`, where
-/// each `-` of the UID is written `_` because a dash means nesting in the name of a slice.
+/// With the cgroupfs driver the name is `pod<UID>`, with the systemd driver
+/// `[…-]kubepods[-burstable|-besteffort]-pod<UID>.slice`. In the latter each `-` of the UID is written `_`, because a
+/// dash in the name of a slice means nesting.
 pub(crate) fn pod_form(name: &str) -> Option<PodKey> {
     let uid = match name.strip_suffix(".slice") {
         None => name.strip_prefix("pod")?.to_owned(),
@@ -99,14 +100,14 @@ pub(crate) fn pod_form(name: &str) -> Option<PodKey> {
     is_pod_uid(&uid).then_some(PodKey(uid))
 }
 
-/// Whether this is the name of the folder that holds all of one kubelet's pods, with or without systemd's suffix:
-/// `kubepods`, `kubepods.slice`, or below a cgroup root `kubelet-kubepods.slice`.
+/// Returns true if this is the name of the folder with all pods of one kubelet, with or without systemd's suffix:
+/// `kubepods`, `kubepods.slice` or, below a cgroup root, `kubelet-kubepods.slice`.
 pub(crate) fn is_kubelet_root(name: &str) -> bool {
     let name = name.strip_suffix(".slice").unwrap_or(name);
     name == "kubepods" || name.ends_with("-kubepods")
 }
 
-/// Reads a folder's name as that of a container; `parents` are the names above it, from the root on.
+/// Parses the name of a container's folder. `parents` are the names of the folders above it, from the root on.
 pub(crate) fn container_form(parents: &[&str], name: &str) -> Option<ContainerName> {
     if is_monitor(name) {
         return None;
@@ -120,29 +121,29 @@ pub(crate) fn container_form(parents: &[&str], name: &str) -> Option<ContainerNa
         .or_else(|| pod_form(parent).map(|_| ContainerName::new(Runtime::Unnamed, name)))
 }
 
-/// `<64 digits>`, `docker-<64 digits>.scope` and their like.
+/// Parses `<64 digits>`, `docker-<64 digits>.scope` and similar names.
 fn identified(name: &str) -> Option<ContainerName> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
     let (prefix, id) = name.rsplit_once('-').unwrap_or(("", name));
     is_hex(id, ID_DIGITS).then(|| ContainerName::new(runtime_of(prefix), id))
 }
 
-/// `kubepods-pod<UID>.slice:cri-containerd:<id>`: what a runtime with the cgroupfs driver makes of the path that a
-/// kubelet with the systemd driver gives it.
+/// Parses `kubepods-pod<UID>.slice:cri-containerd:<id>`, which a runtime with the cgroupfs driver makes from the path
+/// of a kubelet with the systemd driver.
 fn colon_form(name: &str) -> Option<ContainerName> {
     let (rest, id) = name.rsplit_once(':')?;
     let (_, prefix) = rest.rsplit_once(':')?;
     is_hex(id, ID_DIGITS).then(|| ContainerName::new(runtime_of(prefix), id))
 }
 
-/// `lxc.payload.NAME` since LXC 4, `lxc/NAME` before.
+/// Parses `lxc.payload.NAME` (since LXC 4) and `lxc/NAME` (before).
 fn lxc_form(parent: &str, name: &str) -> Option<ContainerName> {
     let id = name.strip_prefix("lxc.payload.").or_else(|| (parent == "lxc").then_some(name))?;
     Some(ContainerName::new(Runtime::Lxc, id))
 }
 
-/// `systemd-nspawn@NAME.service` and `machine-NAME.scope` in `machine.slice`. Virtual machines are kept there too;
-/// their processes are the hypervisor's, so they are no containers.
+/// Parses `systemd-nspawn@NAME.service`, and `machine-NAME.scope` in `machine.slice`. Virtual machines are in that
+/// slice too, but their processes are the hypervisor's, so they are not containers.
 fn nspawn_form(parent: &str, name: &str) -> Option<ContainerName> {
     if parent != "machine.slice" {
         return None;
@@ -155,7 +156,8 @@ fn nspawn_form(parent: &str, name: &str) -> Option<ContainerName> {
     service.or(scope).map(|id| ContainerName::new(Runtime::Nspawn, &unescape(id)))
 }
 
-/// `/default/NAME`: containerd's own default path is its namespace and the container's id, below the root.
+/// Parses `/NAMESPACE/NAME`: by default, containerd's own path is its namespace (such as `default`) and the
+/// container's id, below the root.
 fn containerd_namespace_form(parents: &[&str], name: &str) -> Option<ContainerName> {
     matches!(parents, ["default" | "k8s.io" | "moby"]).then(|| ContainerName::new(Runtime::Containerd, name))
 }
@@ -170,7 +172,8 @@ fn runtime_of(prefix: &str) -> Runtime {
     }
 }
 
-/// The runtimes' own helpers have folders that look like a container's: they are none.
+/// Returns true for helpers of a runtime (conmon, the LXC monitor). Their folders have names like a container's, but
+/// are not containers.
 fn is_monitor(name: &str) -> bool {
     name.starts_with("crio-conmon-")
         || name.starts_with("libpod-conmon-")
@@ -182,7 +185,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A UID as the API server makes them (8-4-4-4-12), or the manifest hash of a static pod.
+/// Returns true for a UID in the API server's form (8-4-4-4-12), and for the manifest hash of a static pod.
 fn is_pod_uid(text: &str) -> bool {
     let mut groups = text.split('-');
     let dashed =
@@ -190,7 +193,7 @@ fn is_pod_uid(text: &str) -> bool {
     (dashed && groups.next().is_none()) || is_hex(text, 32)
 }
 
-/// Undoes systemd's escaping of unit names: `\x2d` stands for `-`. What is no escape stays as it is.
+/// Undoes systemd's escaping in unit names: `\x2d` stands for `-`. Anything that is not an escape is kept.
 fn unescape(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     let mut rest = name;

@@ -1,9 +1,9 @@
 //! From containers and processes to cgroup ids.
 //!
-//! The kernel side knows a container by one number: the id of its folder in the cgroup2 tree, which is the
-//! folder's inode number (`bpf_get_current_cgroup_id` and its relatives return `kernfs_node.id`, and kernfs uses
-//! the same number as the inode's). This module finds the tree, reads what a folder's name says about the pod and
-//! the container behind it, and follows the folders of this node's pods as they come and go.
+//! The kernel programs identify a container by the id of its folder in the cgroup2 tree, which is the folder's inode
+//! number (`bpf_get_current_cgroup_id` and similar helpers return `kernfs_node.id`, which kernfs also uses as the
+//! inode number). This module finds the tree, derives the pod and the container from a folder's name, and follows the
+//! folders of this node's pods as they are made and removed.
 
 mod container;
 mod error;

@@ -1,8 +1,8 @@
-//! The folders of this node's pods, as they come and go.
+//! The folders of this node's pods, as they are made and removed.
 //!
-//! kubelet makes a pod's folder before its first container, so a pod that is armed when its folder appears is
-//! traced from its first byte. inotify sees folders being made in a cgroup filesystem (kernfs goes through the
-//! ordinary `mkdir`), also through a read-only bind mount, since the inodes are the same.
+//! The kubelet makes a pod's folder before the pod's first container, so a pod whose tracing starts when its folder
+//! appears is traced from its first byte. inotify reports folders made in a cgroup filesystem, since kernfs uses the
+//! ordinary `mkdir`, and also through a read-only bind mount, since the inodes are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,12 +14,12 @@ use inotify::{EventStream, Inotify, WatchMask, Watches};
 use super::forms::{is_kubelet_root, pod_form};
 use super::{CgroupError, CgroupRoot, PodKey};
 
-/// Deepest nesting at which a kubelet's own root is looked for.
+/// Maximum depth at which the root folder of a kubelet is searched for.
 const MAX_DEPTH: usize = 12;
-/// Room for the events of one read; what they say is not used, only that there are some.
+/// Size of the buffer for one read of events, in bytes. The events' contents are not used.
 const EVENT_BYTES: usize = 4096;
 
-/// Finds and follows pod folders below a part of the cgroup tree.
+/// Finds and follows the pod folders below a part of the cgroup tree.
 pub(crate) struct PodTree {
     root: CgroupRoot,
     base: PathBuf,
@@ -29,14 +29,15 @@ pub(crate) struct PodTree {
 }
 
 impl PodTree {
-    /// Starts to follow the pod folders below `base`, which is relative to the root; empty means the whole tree.
+    /// Starts to follow the pod folders below `base`, which is relative to the root; an empty path means the whole
+    /// tree.
     ///
     /// Must be called inside a tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`CgroupError::NoSuchCgroup`] when `base` is not there, [`CgroupError::Io`] when inotify is refused, which
-    /// happens when the limit `fs.inotify.max_user_instances` is reached.
+    /// [`CgroupError::NoSuchCgroup`] if `base` does not exist; [`CgroupError::Io`] if inotify is refused, as when the
+    /// limit `fs.inotify.max_user_instances` is reached.
     pub(crate) fn new(root: CgroupRoot, base: &Path) -> Result<Self, CgroupError> {
         let base = root.open(base)?.path().to_owned();
         let io_error = |source| CgroupError::Io {
@@ -50,11 +51,11 @@ impl PodTree {
         Ok(Self { root, base, kubelet_roots: BTreeSet::new(), watches, events })
     }
 
-    /// Waits until a folder that is watched gets or loses a child. [`PodTree::scan`] tells what changed.
+    /// Waits until a child of a watched folder is made or removed. [`PodTree::scan`] then finds the change.
     ///
     /// # Errors
     ///
-    /// The system's error when inotify cannot be read any more.
+    /// The operating system's error if inotify cannot be read.
     pub(crate) async fn changed(&mut self) -> io::Result<()> {
         match self.events.next().await {
             Some(event) => event.map(drop),
@@ -62,9 +63,9 @@ impl PodTree {
         }
     }
 
-    /// All pod folders that exist now, and a watch on each folder in which more can appear.
+    /// Returns all existing pod folders, and watches each folder in which more can appear.
     ///
-    /// The watch is set before the folder is read, so nothing can appear between the two unseen.
+    /// The watch is set before the folder is read, so nothing can appear unnoticed in between.
     pub(crate) fn scan(&mut self) -> BTreeMap<PodKey, PathBuf> {
         self.kubelet_roots.retain(|path| self.root.path().join(path).is_dir());
         if self.kubelet_roots.is_empty() {
@@ -77,15 +78,15 @@ impl PodTree {
         pods
     }
 
-    /// Looks for kubelets' roots in the whole tree, also new ones. Cheap enough for every half minute, not for
-    /// every event.
+    /// Searches the whole tree for the root folders of kubelets, including new ones. The search is cheap enough to
+    /// run every half minute, but not at every event.
     pub(crate) fn find_kubelets(&mut self) {
         let base = self.base.clone();
         self.watch(&base);
         self.find_below(&base, 0);
     }
 
-    /// Watches one pod's folder too: its containers' folders then count as changes.
+    /// Also watches the folder of one pod, so that the folders of its containers count as changes.
     pub(crate) fn watch_pod(&mut self, folder: &Path) {
         self.watch(folder);
     }
@@ -93,7 +94,7 @@ impl PodTree {
     fn find_below(&mut self, cgroup: &Path, depth: usize) {
         let name = cgroup.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if is_kubelet_root(name) {
-            // Its parent tells when it is made anew.
+            // The parent reports when the folder is made again.
             if let Some(parent) = cgroup.parent() {
                 self.watch(parent);
             }
@@ -116,7 +117,7 @@ impl PodTree {
                 Some(key) => {
                     pods.insert(key, path);
                 }
-                // The folders of the classes of service, `burstable` and `besteffort`.
+                // The folders of the QoS classes, `burstable` and `besteffort`.
                 None if depth < 2 => self.scan_below(&path, depth + 1, pods),
                 None => {}
             }
@@ -126,7 +127,7 @@ impl PodTree {
     fn watch(&mut self, cgroup: &Path) {
         let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::ONLYDIR;
         let path = self.root.path().join(cgroup);
-        // Adding a watch again changes nothing; the kernel drops the watch with the folder.
+        // Adding a watch again changes nothing. The kernel removes the watch together with the folder.
         if let Err(error) = self.watches.add(&path, mask)
             && error.kind() != io::ErrorKind::NotFound
         {

@@ -11,45 +11,45 @@ use super::CgroupError;
 const CGROUP2_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 /// Inode number of the first cgroup namespace, fixed by the kernel (`PROC_CGROUP_INIT_INO`, linux/proc_ns.h).
 const FIRST_NAMESPACE: u64 = 0xEFFF_FFFB;
-/// Deepest nesting that a search goes into; kind inside a systemd host needs seven.
+/// Maximum depth of a search. kind inside a systemd host needs seven.
 const MAX_DEPTH: usize = 32;
 
-/// The root of a cgroup2 tree. Paths given to its methods are relative to it; a slash in front, or the whole path
-/// with the mount point in front, mean the same folder.
+/// The root of a cgroup2 tree. Paths given to its methods are relative to it. A leading slash, or the mount point in
+/// front of the path, makes no difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CgroupRoot {
     path: PathBuf,
 }
 
-/// A cgroup whose folder is held open, so that the kernel cannot give its id to another one.
+/// A cgroup whose folder is held open, so that the kernel cannot reuse its id.
 #[derive(Debug)]
 pub(crate) struct CgroupFolder {
     id: u64,
     path: PathBuf,
-    /// Only held.
+    /// Held open, but not read.
     _folder: File,
 }
 
 impl CgroupFolder {
-    /// The id by which kernel programs know the cgroup.
+    /// Id by which kernel programs identify the cgroup.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// The folder relative to the root.
+    /// Folder of the cgroup, relative to the root.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Finds the cgroup2 tree: the one given, or the highest one mounted.
+/// Finds the cgroup2 tree: the given one, or the highest one that is mounted.
 ///
-/// A given folder on a hybrid host may also be the one above: `/sys/fs/cgroup` stands for `/sys/fs/cgroup/unified`
+/// On a hybrid host the given folder may also be the parent: `/sys/fs/cgroup` stands for `/sys/fs/cgroup/unified`
 /// there.
 ///
 /// # Errors
 ///
-/// [`CgroupError::NotMounted`], [`CgroupError::NotCgroup2`], or [`CgroupError::Io`] when the folder or
+/// [`CgroupError::NotMounted`], [`CgroupError::NotCgroup2`], or [`CgroupError::Io`] if the folder or
 /// `/proc/self/mountinfo` cannot be read.
 pub(crate) fn find_root(given: Option<&Path>) -> Result<CgroupRoot, CgroupError> {
     if let Some(path) = given {
@@ -67,16 +67,16 @@ pub(crate) fn find_root(given: Option<&Path>) -> Result<CgroupRoot, CgroupError>
 }
 
 impl CgroupRoot {
-    /// Where the tree is mounted.
+    /// Mount point of the tree.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The id of a cgroup: the inode number of its folder.
+    /// Returns the id of a cgroup, which is the inode number of its folder.
     ///
     /// # Errors
     ///
-    /// As [`CgroupRoot::open`].
+    /// Those of [`CgroupRoot::open`].
     pub(crate) fn id_of(&self, cgroup: &Path) -> Result<u64, CgroupError> {
         self.open(cgroup).map(|folder| folder.id)
     }
@@ -85,8 +85,8 @@ impl CgroupRoot {
     ///
     /// # Errors
     ///
-    /// [`CgroupError::NoSuchCgroup`], [`CgroupError::UpwardPath`], [`CgroupError::NotCgroup2`] when the path leads
-    /// elsewhere, or [`CgroupError::Io`].
+    /// [`CgroupError::NoSuchCgroup`]; [`CgroupError::UpwardPath`] if the path contains `..`;
+    /// [`CgroupError::NotCgroup2`] if the folder is in another filesystem; or [`CgroupError::Io`].
     pub(crate) fn open(&self, cgroup: &Path) -> Result<CgroupFolder, CgroupError> {
         let relative = self.relative(cgroup)?;
         let path = self.path.join(&relative);
@@ -94,7 +94,7 @@ impl CgroupRoot {
             io::ErrorKind::NotFound
                 if cgroup.is_absolute() && fs::metadata(cgroup).is_ok_and(|m| m.is_dir()) =>
             {
-                // The folder is there, but in another filesystem: a controller of cgroup v1, most likely.
+                // The folder exists, but in another filesystem: most likely that of a cgroup v1 controller.
                 CgroupError::NotCgroup2 { path: cgroup.to_owned(), hint: self.path.display().to_string() }
             }
             io::ErrorKind::NotFound => {
@@ -111,16 +111,16 @@ impl CgroupRoot {
         Ok(CgroupFolder { id: metadata.ino(), path: relative, _folder: folder })
     }
 
-    /// The folder of a process's cgroup, relative to the root.
+    /// Returns the folder of a process's cgroup, relative to the root.
     ///
-    /// `/proc/PID/cgroup` is relative to the reader's cgroup namespace, which need not begin where this tree does
-    /// (an agent in a pod that mounts the host's tree). Then the tree is searched for the folder that lists the
+    /// `/proc/PID/cgroup` is relative to the reader's cgroup namespace. That need not begin at this tree's root, for
+    /// example in an agent's pod that mounts the host's tree. Then the tree is searched for the folder that lists the
     /// process.
     ///
     /// # Errors
     ///
-    /// [`CgroupError::NoSuchProcess`], [`CgroupError::Unreachable`] when the process is in no folder of this tree,
-    /// or [`CgroupError::Io`].
+    /// [`CgroupError::NoSuchProcess`]; [`CgroupError::Unreachable`] if no folder of this tree lists the process; or
+    /// [`CgroupError::Io`].
     pub(crate) fn of_pid(&self, pid: u32) -> Result<PathBuf, CgroupError> {
         let file = PathBuf::from(format!("/proc/{pid}/cgroup"));
         let text = fs::read_to_string(&file).map_err(|source| match source.raw_os_error() {
@@ -128,7 +128,7 @@ impl CgroupRoot {
             _ => CgroupError::Io { action: "read", path: file.clone(), source },
         })?;
         let seen = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-        // A folder that was removed under a zombie is marked so.
+        // The kernel marks a folder that was removed under a zombie.
         let seen = seen.strip_suffix(" (deleted)").unwrap_or(seen);
         let relative = PathBuf::from(seen.trim_start_matches('/'));
         let inside = seen.starts_with('/') && !relative.components().any(|c| c == Component::ParentDir);
@@ -142,7 +142,7 @@ impl CgroupRoot {
             .ok_or_else(|| CgroupError::Unreachable { pid, root: self.path.clone(), seen: seen.to_owned() })
     }
 
-    /// The names of the folders in a cgroup, or nothing when it is gone.
+    /// Returns the names of the folders in a cgroup; none if the cgroup is gone.
     pub(crate) fn children(&self, cgroup: &Path) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path.join(cgroup)) else { return Vec::new() };
         entries
@@ -167,7 +167,7 @@ impl CgroupRoot {
         Ok(path)
     }
 
-    /// Whether a cgroup lists the process, as its id is seen from here.
+    /// Returns true if a cgroup lists the process by its id in this pid namespace.
     fn lists(&self, cgroup: &Path, pid: u32) -> bool {
         fs::read_to_string(self.path.join(cgroup).join("cgroup.procs"))
             .is_ok_and(|text| text.lines().any(|line| line.parse() == Ok(pid)))
@@ -192,7 +192,7 @@ fn is_cgroup2_magic(kind: &rustix::fs::StatFs) -> bool {
     kind.f_type == CGROUP2_MAGIC
 }
 
-/// Whether this process sees cgroup paths from the host's root on.
+/// Returns true if this process sees cgroup paths from the host's root on.
 fn in_first_namespace() -> bool {
     fs::metadata("/proc/self/ns/cgroup").is_ok_and(|namespace| namespace.ino() == FIRST_NAMESPACE)
 }
@@ -214,10 +214,11 @@ fn mounted_hint() -> String {
     }
 }
 
-/// The mount point of the cgroup2 mount that shows most of the hierarchy, from the text of mountinfo (proc(5)).
+/// Finds, in the text of mountinfo (proc(5)), the cgroup2 mount that shows most of the hierarchy, and returns its
+/// mount point.
 ///
-/// The fourth field is the folder that was mounted, relative to the reader's cgroup namespace: `/..` is above it,
-/// `/` its root, anything else a part. Of equals the shortest mount point wins.
+/// The fourth field is the mounted folder, relative to the reader's cgroup namespace: `/..` is above the namespace's
+/// root, `/` is the root, anything else is below. Among equals, the shortest mount point is taken.
 fn highest_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo
         .lines()
@@ -236,7 +237,7 @@ fn highest_mount(mountinfo: &str) -> Option<PathBuf> {
         .map(|(.., point)| point)
 }
 
-/// Undoes the escapes of mountinfo: space, tab, newline and backslash are written as three octal digits.
+/// Undoes the escapes in mountinfo: space, tab, newline and backslash are written as three octal digits.
 fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()

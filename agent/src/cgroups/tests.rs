@@ -1,4 +1,4 @@
-//! On the real cgroup tree.
+//! Tests on the real cgroup tree.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -45,8 +45,8 @@ fn a_process_is_found_in_its_cgroup() {
     assert!(matches!(root.of_pid(pid), Err(CgroupError::NoSuchProcess { .. })));
 }
 
-/// Runs the test that follows once more in a cgroup namespace that begins inside the test's own cgroup, as an
-/// agent's does in a pod. There `/proc/PID/cgroup` says `/` for the reader's own and `/../x` for others.
+/// Runs the next test again in a cgroup namespace that begins inside the test's own cgroup, like the namespace of an
+/// agent in a pod. There `/proc/PID/cgroup` shows `/` for the reader itself and `/../x` for others.
 #[test]
 fn a_process_is_found_from_inside_another_cgroup_namespace() {
     let Some(root) = writable_cgroups() else { return };
@@ -78,7 +78,7 @@ fn a_process_is_found_from_inside_another_cgroup_namespace() {
 #[ignore = "run by a_process_is_found_from_inside_another_cgroup_namespace"]
 fn inside_another_cgroup_namespace() {
     let variable = |name: &str| std::env::var(format!("TRAFFICTRACE_TEST_{name}")).unwrap();
-    // The mount of the first namespace is still there, as it is in a pod with the host's tree.
+    // The mount of the first namespace still exists, as in a pod that mounts the host's tree.
     let root = find_root(Some(Path::new(&variable("ROOT")))).unwrap();
     let expected = PathBuf::from(variable("EXPECTED"));
     assert_eq!(root.of_pid(variable("PID").parse().unwrap()).unwrap(), expected);
@@ -98,7 +98,7 @@ async fn follows_pods(qos: &str, folder: &str, sibling: &str) {
     let Some(root) = writable_cgroups() else { return };
     let cgroup = TestCgroup::new(&root);
     cgroup.make(qos);
-    // A pod inside a pod's container is not this kubelet's.
+    // A pod nested in a pod's container does not belong to this kubelet.
     cgroup.make(&format!("{sibling}/aaaa/kubepods/pod{}", UID.replace('0', "1")));
     let mut tree = PodTree::new(root.clone(), cgroup.path()).unwrap();
     assert_eq!(tree.scan().into_keys().collect::<Vec<_>>(), [PodKey::of_uid(OTHER)]);

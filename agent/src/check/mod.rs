@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use self::findings::Findings;
 use crate::logging;
 
-/// Say whether this machine can be traced: by loading and attaching what tracing needs, and removing it again.
+/// Check whether this machine can be traced, by loading and attaching the kernel programs and removing them again.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CheckArgs {
     /// Output format.
@@ -39,7 +39,7 @@ pub(crate) enum CheckError {
     /// Tracing does not work on this machine.
     #[error("tracing does not work here: {0}")]
     DoesNotWork(String),
-    /// The answer could not be written.
+    /// The result could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }

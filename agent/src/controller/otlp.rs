@@ -1,5 +1,5 @@
-//! The export of statuses as metrics, where the environment names a receiver of OTLP. It has a task of its own: a receiver
-//! that is slow or away holds up nothing else.
+//! Export of statuses as metrics, if the environment names an OTLP receiver. The export has its own task, so that a slow
+//! or absent receiver delays nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,22 +16,22 @@ use crate::kubeapi::{ApiClock, Change, Key};
 use crate::server::metrics::OtlpMetrics;
 use crate::tasks::Tasks;
 
-/// A trace that ended longer ago than that was exported by whoever ran then.
+/// Traces that ended longer ago than this were exported by an earlier run of the controller.
 const STALE: Duration = Duration::from_secs(15 * 60);
-/// The shortest time between two warnings of a kind.
+/// Minimum time between two warnings of a kind.
 const WARN_EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// Export of the statuses as metrics by OTLP, where OTEL_EXPORTER_OTLP_ENDPOINT names a receiver
+/// Export of the statuses as metrics by OTLP, if OTEL_EXPORTER_OTLP_ENDPOINT names a receiver
 ///
-/// The other variables of OpenTelemetry for exporters of metrics hold as well, OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS, _TIMEOUT,
-/// _COMPRESSION and _CERTIFICATE among them, OTEL_METRIC_EXPORT_INTERVAL and OTEL_RESOURCE_ATTRIBUTES.
+/// OpenTelemetry's other variables for metric exporters are used as well, including OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS,
+/// _TIMEOUT, _COMPRESSION and _CERTIFICATE, OTEL_METRIC_EXPORT_INTERVAL and OTEL_RESOURCE_ATTRIBUTES.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct OtlpArgs {
-    /// Most series of all traces that are exported by OTLP. What finds no room is in one series of its trace, and a trace
-    /// for which that is none is left out.
+    /// Maximum number of series over all traces exported by OTLP. Bytes without a series of their own are summed up in
+    /// one series of their trace. A trace is left out if there is no room even for that one.
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().all)]
     otlp_max_series: usize,
-    /// Most series of one trace that are exported by OTLP.
+    /// Maximum number of series of one trace exported by OTLP.
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().trace)]
     otlp_max_series_of_trace: usize,
     /// Export process.network.io too, with the names of processes.
@@ -39,7 +39,7 @@ pub(super) struct OtlpArgs {
     otlp_processes: bool,
 }
 
-/// The export was asked for and cannot be done.
+/// The export was configured but cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot export metrics by OTLP: {0}")]
 pub(crate) enum OtlpError {
@@ -47,27 +47,27 @@ pub(crate) enum OtlpError {
     Client(#[from] ExportError),
 }
 
-/// News of traces for the export. As many wait as there are traces: of each the newest.
+/// Changes of traces that wait for the export. Only the newest change of each trace is kept.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OtlpNews(Arc<Mutex<Waiting>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// The watch has delivered its first list.
+    /// True once the watch has delivered its first list.
     listed: bool,
     news: BTreeMap<TraceId, News>,
 }
 
-/// News of one trace.
+/// The newest change of one trace.
 #[derive(Debug, Default)]
 struct News {
     snapshot: Option<Snapshot>,
-    /// The trace was deleted.
+    /// True if the trace was deleted.
     gone: bool,
 }
 
 impl OtlpArgs {
-    /// Begins to export as one of `tasks`, if the environment names a receiver.
+    /// Starts the export as one of `tasks`, if the environment names a receiver.
     pub(super) fn start(
         &self,
         clock: &ApiClock,
@@ -78,8 +78,8 @@ impl OtlpArgs {
         let Some(mut settings) = Settings::from_environment(variable)? else { return Ok(None) };
         settings.processes = self.otlp_processes;
         settings.limits = Limits { all: self.otlp_max_series, trace: self.otlp_max_series_of_trace };
-        // Sums of a process that begins again are other series than those of the one before: the list of flows may be
-        // another by then.
+        // Each run of the controller has its own series: its list of flows may differ from the one before, so sums do
+        // not continue.
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "controller".into());
         let instance = format!("{host}-{:x}", Timestamp::now().as_millisecond());
         let client = Client::new(&settings, &instance)?;
@@ -102,7 +102,7 @@ impl OtlpArgs {
 }
 
 impl OtlpNews {
-    /// Takes a change of a trace.
+    /// Records a change of a trace.
     pub(super) fn tell(&self, change: &Change<TrafficTrace>, now: Timestamp) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match change {
@@ -129,10 +129,10 @@ impl OtlpNews {
     }
 }
 
-/// The export.
+/// State of the export task.
 struct Exporter {
     book: Book,
-    /// The traces for which there was no room.
+    /// Traces for which there was no room.
     left_out: BTreeSet<TraceId>,
     client: Client,
     metrics: OtlpMetrics,
@@ -152,7 +152,7 @@ impl Exporter {
 
     fn learn(&mut self, news: BTreeMap<TraceId, News>, now: Timestamp) {
         self.metrics.lost(self.book.forget_ended(now));
-        // A trace comes before its successor of the same name, which would end it.
+        // An ended trace comes before its successor of the same name, whose update would mark it as over.
         let (gone, there): (Vec<_>, Vec<_>) = news.into_iter().partition(|(_, news)| news.gone);
         for (id, News { snapshot, gone }) in gone.into_iter().chain(there) {
             if let Some(snapshot) = snapshot {
@@ -202,7 +202,7 @@ impl Exporter {
                     let kind = if is_final { Warning::Refused } else { Warning::Away };
                     self.warnings.warn(kind, &format!("{error}; trying again with newer numbers"));
                     if !is_final {
-                        // The other requests would wait in vain for the same receiver.
+                        // The other requests would fail at the same receiver.
                         return;
                     }
                 }
@@ -214,12 +214,12 @@ impl Exporter {
     }
 }
 
-/// Kinds of warnings, each with pauses of its own.
+/// Kinds of warnings, each with its own pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Warning {
-    /// There is no room for all traces.
+    /// Some traces do not fit the limits.
     LeftOut,
-    /// The receiver took a part of a request.
+    /// The receiver accepted only some data points of a request.
     Rejected,
     /// The receiver refused a request for good.
     Refused,
@@ -227,15 +227,15 @@ enum Warning {
     Away,
 }
 
-/// Warnings with pauses, so that a receiver that is away does not fill the log.
+/// Rate limit of warnings, so that an absent receiver does not fill the log.
 #[derive(Debug, Default)]
 struct Warnings(BTreeMap<Warning, Pause>);
 
-/// The pause after a warning.
+/// State of the pause after a warning.
 #[derive(Debug)]
 struct Pause {
     last: Instant,
-    /// The number of warnings that were not logged since.
+    /// Number of warnings that were suppressed since.
     since: u64,
 }
 
@@ -256,7 +256,7 @@ impl Warnings {
         self.0.insert(kind, Pause { last: Instant::now(), since: 0 });
     }
 
-    /// Logs the end of a time in which requests were not taken, and ends the pauses of its warnings.
+    /// Logs that the receiver accepts requests again, and ends the pauses of its warnings.
     fn all_is_well(&mut self, endpoint: &str) {
         let was_away = self.0.remove(&Warning::Away).is_some();
         let had_refused = self.0.remove(&Warning::Refused).is_some();

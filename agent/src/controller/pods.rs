@@ -20,7 +20,7 @@ pub(super) struct PodRecord {
     node: Option<String>,
     /// Names of the pod's containers of all kinds.
     containers: BTreeSet<String>,
-    /// The containers' ports that have names.
+    /// Named ports of the pod's containers.
     ports: Vec<(String, u16)>,
     /// The pod's own addresses; empty if it uses its node's.
     addresses: Vec<IpAddr>,

@@ -1,4 +1,4 @@
-//! The Services of the cluster: their addresses, and the pods' ports that they offer.
+//! The Services of the cluster: their addresses, and the ports of pods that they offer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ const NAMED: usize = 3;
 #[derive(Clone, Debug)]
 pub(super) struct ServiceRecord {
     addresses: Addresses,
-    /// Labels of the Service's pods; empty if it has none of its own.
+    /// Labels that select the Service's pods; empty if the Service has no selector.
     selector: BTreeMap<String, String>,
     ports: Vec<Port>,
 }
@@ -27,9 +27,9 @@ pub(super) struct ServiceRecord {
 #[derive(Clone, Debug)]
 struct Port {
     protocol: Protocol,
-    /// Number at which clients reach the Service.
+    /// Port number at which clients reach the Service.
     number: u16,
-    /// Number, or name, of the pods' port.
+    /// Number or name of the pods' port.
     target: IntOrString,
 }
 
@@ -43,7 +43,7 @@ impl From<Service> for ServiceRecord {
                 Some(_) => return None,
             };
             let number = u16::try_from(port.port).ok()?;
-            // Zero stands for the Service's own port, as an absent target does.
+            // Without a target, or with the target 0, the pods' port has the same number.
             let target = port.target_port.filter(|target| *target != IntOrString::Int(0));
             Some(Port { protocol, number, target: target.unwrap_or(IntOrString::Int(port.port)) })
         });
@@ -66,7 +66,7 @@ impl Services {
     pub(super) fn apply(&mut self, service: ServiceRecord) {
         let key = service.addresses.key().clone();
         self.directory.apply(service.addresses.clone());
-        // Clients of a headless Service ask for its pods, so that its ports never stand for theirs.
+        // Clients of a headless Service connect to the pods' own addresses and ports, so its ports are not needed.
         if service.selector.is_empty() || service.addresses.is_empty() {
             self.forget(&key);
         } else {
@@ -180,7 +180,7 @@ mod tests {
         assert!(services.of(&web("else"), Protocol::Tcp, 8080).is_empty());
         assert_eq!(services.at("10.96.0.3".parse().unwrap()).map(|key| key.name.as_str()), Some("name"));
 
-        // A Service that has lost its selector, and one that is gone.
+        // A Service without a selector offers no ports, and neither does a deleted one.
         let kept = json!({ "clusterIP": "10.96.0.1", "ports": [{ "port": 8080 }] });
         services.apply(service("own", kept).into());
         services.remove(&Key::of(&service("number", json!({}))));

@@ -102,7 +102,7 @@ impl SessionSpec {
 /// State of a session in the engine.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Position of the session's bit in the kernel's words of sessions.
+    /// Position of the session's bit in the kernel's masks of sessions.
     pub(super) number: u8,
     pub(super) spec: SessionSpec,
     /// The protocols that have ever passed the session's filter. Sockets of these may still have slots.

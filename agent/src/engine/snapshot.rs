@@ -104,8 +104,8 @@ impl Engine {
         self.tracer.as_ref()?.folders().ok()?.get(cgroup).map(|folder| folder.name)
     }
 
-    /// The path of a cgroup that a counted socket belongs to, relative to the root of the tree, also when it is gone. Nothing
-    /// where it begins below the root, as all do whose selected cgroup is not the root.
+    /// Returns the path of a cgroup that has or had a counted socket, relative to the root of the tree, even after its
+    /// removal. Folders are only known from the selected cgroup on, so the result is `None` unless the root is selected.
     pub fn cgroup_path(&self, cgroup: u64) -> Option<PathBuf> {
         let tracer = self.tracer.as_ref()?;
         let folders = tracer.folders().ok()?;

@@ -7,12 +7,12 @@ use traffictrace_profile::{By, Output};
 
 use crate::host::{EngineArgs, TRACING, TargetArgs, TrafficArgs, some_time};
 
-/// Draw which code of a container, cgroup or process sends and receives its bytes.
+/// Draw a flame graph of the code of a container, cgroup or process that sends and receives its bytes.
 ///
-/// The picture has two trees, of what was sent and of what was received. Each begins with the container, the process and the
-/// thread; above them are the functions that called each other. The wider a function is, the more bytes it moved. All rows
-/// together are all bytes of that time: what no stack was taken of is spread over the stacks of the same process, or shown as
-/// `[no stack: …]` with the reason. It needs Linux 6.3 or later.
+/// The picture has two trees: bytes sent and bytes received. Each begins with the container, the process and the thread;
+/// above them are the functions, each above its caller. The wider a function is, the more bytes it moved. The rows add up to
+/// all bytes of that time: bytes whose own stack was not taken are spread over the stacks of the same process, or shown as
+/// `[no stack: …]` with the reason. This needs Linux 6.3 or later.
 #[derive(Debug, Clone, Args)]
 #[command(
     mut_group("target", |group| group.required(false)),
@@ -22,37 +22,37 @@ pub(crate) struct FlamegraphArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
 
-    /// Trace nothing, and show these profiles together: files that were written as .pb.gz, or what
-    /// `kubectl get traffictraceprofiles -o json` (or yaml) prints; `-` is standard input.
+    /// Instead of tracing, merge these profiles: .pb.gz files, or the output of `kubectl get traffictraceprofiles -o
+    /// json` (or yaml); `-` is standard input.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = TRACING, conflicts_with_all = ["duration", "every_call", "kernel"])]
     pub(super) from: Vec<PathBuf>,
 
-    /// Write to this file, whose name says the format: .svg, a picture for every browser that searches and zooms; .folded,
-    /// text, a stack a line; .pb.gz, a profile for `go tool pprof`, speedscope and --from. `-` writes .folded to standard
-    /// output.
+    /// Write to this file. Its name determines the format: .svg, a picture for every browser that searches and zooms;
+    /// .folded, text with one stack per line; .pb.gz, a profile for `go tool pprof`, speedscope and --from. `-` writes
+    /// .folded to standard output.
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Output,
 
-    /// Number by which stacks are wide in .svg and .folded; .pb.gz has both.
+    /// Number that the width of a stack stands for in .svg and .folded; .pb.gz has both.
     #[arg(long, value_enum, default_value_t = By::Bytes)]
     pub(super) by: By,
 
-    /// Trace for this time, such as 30s or 5m; Ctrl-C ends earlier, and still writes.
+    /// Trace for this time, such as 30s or 5m. Ctrl-C ends earlier, and still writes the file.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
     pub(super) duration: Duration,
 
-    /// Take the stack of every call. Without it, a program that calls very often has some of its calls sampled, and costs less.
+    /// Take the stack of every call. Without this, the calls of a program that calls very often are sampled, which costs less.
     #[arg(long)]
     pub(super) every_call: bool,
 
-    /// Show the functions of the kernel, too. Stacks of kernel threads have them always.
+    /// Show the kernel's functions, too. Stacks of kernel threads always have them.
     #[arg(long)]
     pub(super) kernel: bool,
 
     #[command(flatten)]
     pub(super) engine: EngineArgs,
 
-    // Last: its heading would be that of what follows, too.
+    // Must be the last field, since its heading would also apply to the options after it.
     #[command(flatten)]
     pub(super) filter: TrafficArgs,
 }

@@ -1,4 +1,4 @@
-//! Why there is no flame graph.
+//! Errors of `traffictrace flamegraph`.
 
 use std::{io, path::PathBuf};
 
@@ -6,13 +6,13 @@ use traffictrace_profile::{OutputError, ReadError, TooMuch};
 
 use crate::host::HostError;
 
-/// One line for the person at the terminal.
+/// An error as one line for the user at the terminal.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FlamegraphError {
-    /// Nothing can be traced.
+    /// Tracing failed.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// Process ids mean others here than they do to the kernel's programs.
+    /// Process ids in this pid namespace differ from those that the kernel programs see.
     #[error(
         "cannot look into the processes whose stacks the kernel takes: this command runs in a pid namespace of its own, where \
          they have other ids or none. Run it on the host, or in a container with the host's process ids (`docker run --pid \
@@ -27,18 +27,18 @@ pub(crate) enum FlamegraphError {
     Input {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A file is larger than what is read.
+    /// The file is larger than the limit.
     #[error("cannot read {}: it has more than {most} bytes", path.display())]
     LargeInput {
         /// The file.
         path: PathBuf,
-        /// The limit.
+        /// The limit in bytes.
         most: u64,
     },
-    /// A file is none of those that are read.
+    /// The file has none of the supported formats.
     #[error(
         "cannot read {}: {reason}; it must be a profile that was written as .pb.gz, or what `kubectl get \
          traffictraceprofiles -o json` prints",
@@ -47,7 +47,7 @@ pub(crate) enum FlamegraphError {
     NoProfile {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error in the file.
         reason: String,
     },
     /// A profile in a file is damaged or foreign.
@@ -57,7 +57,7 @@ pub(crate) enum FlamegraphError {
         path: PathBuf,
         /// Name of the object, if the file has several.
         name: Option<String>,
-        /// What is wrong.
+        /// The error in the profile.
         source: ReadError,
     },
     /// The profiles together are too large.

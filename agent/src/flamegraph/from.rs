@@ -1,4 +1,4 @@
-//! Profiles from files: what was written as `.pb.gz`, and objects of Kubernetes as kubectl prints them.
+//! Profiles from files: `.pb.gz` files, and Kubernetes objects as kubectl prints them.
 
 use std::{
     fs::File,
@@ -12,19 +12,19 @@ use traffictrace_profile::{Graph, ReadError, Room};
 
 use super::error::FlamegraphError;
 
-/// Largest file that is read, in bytes: profiles of some hundreds of nodes.
+/// Maximum size of a file, in bytes: enough for the profiles of some hundreds of nodes.
 const MAX_FILE: u64 = 256 << 20;
-/// Kind of the objects that have a profile.
+/// Kind of the objects that contain a profile.
 const KIND: &str = "TrafficTraceProfile";
-/// How a file that is compressed by gzip begins.
+/// First bytes of a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// The profiles of all files in one graph, and how many there were. Objects without a profile, as of a node whose agent has
-/// written none yet, are told on standard error.
+/// Merges the profiles of all files into one graph, and returns the graph and the number of profiles. An object without a
+/// profile, as from a node whose agent has not written any yet, is reported on standard error.
 ///
 /// # Errors
 ///
-/// When one of them cannot be read.
+/// [`FlamegraphError`] if one of the files or profiles cannot be read.
 pub(super) fn read(files: &[PathBuf]) -> Result<(Graph, usize), FlamegraphError> {
     let (mut all, mut room) = (Vec::new(), Room::of_many());
     for file in files {
@@ -80,7 +80,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, FlamegraphError> {
     Ok(bytes)
 }
 
-/// An object of Kubernetes, or a list of some.
+/// A Kubernetes object, or a list of objects.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Object {
@@ -108,7 +108,7 @@ impl Object {
     }
 }
 
-/// The objects with a profile in a text of JSON or YAML.
+/// Parses a text of JSON or YAML, and returns its objects with a profile.
 fn objects(bytes: &[u8]) -> Result<Vec<Object>, String> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| "it is neither compressed by gzip nor text".to_owned())?;
@@ -123,7 +123,7 @@ fn objects(bytes: &[u8]) -> Result<Vec<Object>, String> {
     let mut found = Vec::new();
     for object in documents.into_iter().flat_map(|mut document| {
         let items = std::mem::take(&mut document.items);
-        // A list of none is one, too.
+        // A list without items is a list, too.
         let list = document.kind.ends_with("List");
         items.into_iter().chain((!list).then_some(document))
     }) {

@@ -1,4 +1,4 @@
-//! The tracing: one session whose stacks are taken, until its time is over.
+//! Tracing of one session with stacks, until its time is over.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,13 +18,13 @@ use crate::{
     kernel::{Readable, sees_all_processes},
 };
 
-/// How often the kernel's records are read.
+/// Interval at which the kernel's records are read.
 const TICK: Duration = Duration::from_millis(100);
-/// The only session here.
+/// Name of the only session.
 const SESSION: &str = "flamegraph";
 
-/// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced. Nothing, if the container that is waited for did
-/// not start before.
+/// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of the target. `None` if the tracing was ended before the awaited
+/// container started.
 pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Option<Graph>, FlamegraphError> {
     if !sees_all_processes() {
         return Err(FlamegraphError::OtherProcessIds);
@@ -94,19 +94,19 @@ pub(super) async fn trace(args: &FlamegraphArgs) -> Result<Option<Graph>, Flameg
     Ok(Some(graph))
 }
 
-/// Bytes that were moved so far, and number of stacks that were taken.
+/// Number of bytes moved and of stacks taken so far.
 fn counted(engine: &Engine, session: &SessionId) -> (u64, u64) {
     let bytes = engine.processes(session).iter().map(|process| process.totals.bytes()).sum();
     (bytes, engine.stacks_taken(session))
 }
 
-/// A container as its runtime names it.
+/// Names a container as its runtime does.
 fn named(names: Names) -> Place {
     let pod = Names { container: None, ..names.clone() };
     Place { pod: pod.to_string(), container: names.container.unwrap_or_default() }
 }
 
-/// A container as its cgroup's folder names it.
+/// Names a container by its cgroup's folder.
 fn place(folder: Option<&str>) -> Place {
     let name = folder.map(Path::new).map(|folder| {
         crate::cgroups::container_of(folder)

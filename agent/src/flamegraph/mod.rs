@@ -1,4 +1,4 @@
-//! `traffictrace flamegraph`: which code of one container, cgroup or process moves its bytes, without Kubernetes.
+//! `traffictrace flamegraph`: the code that moves the bytes of one container, cgroup or process, without Kubernetes.
 
 mod args;
 mod error;
@@ -12,7 +12,7 @@ pub(crate) use self::args::FlamegraphArgs;
 use self::error::FlamegraphError;
 use crate::logging;
 
-/// Traces, or reads profiles, and writes what was asked for; then says in one line what that is.
+/// Traces or reads profiles, writes the requested file, and describes it in one line.
 pub(crate) async fn run(args: FlamegraphArgs) -> Result<(), FlamegraphError> {
     logging::init(logging::LevelFilter::WARN);
     args.output.check()?;

@@ -7,9 +7,9 @@ use std::{
 
 use traffictrace_crd::human;
 
-/// Time between two changes of the line.
+/// Interval at which the line is updated.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Returns to the beginning of the line and clears it.
+/// Control sequence that returns to the beginning of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
 /// The line, if standard error is a terminal.
@@ -26,7 +26,7 @@ impl Progress {
         Self { is_terminal: io::stderr().is_terminal(), duration, due: Instant::now(), shown: false }
     }
 
-    /// Shows how far it is, when it is time; `counted` has the bytes that were moved and the number of stacks.
+    /// Updates the line if the interval has passed. `counted` returns the number of bytes moved and of stacks taken.
     pub(super) fn show(&mut self, elapsed: Duration, counted: impl FnOnce() -> (u64, u64)) {
         if !self.is_terminal || Instant::now() < self.due {
             return;
@@ -34,11 +34,11 @@ impl Progress {
         self.due = Instant::now() + INTERVAL;
         self.shown = true;
         let line = line(elapsed, self.duration, counted());
-        // A terminal that is gone is no reason to stop.
+        // Errors are ignored: a terminal that is gone is no reason to stop.
         let _ = write!(io::stderr(), "{CLEAR}{line}");
     }
 
-    /// Takes the line away, so that something else can be written.
+    /// Removes the line, so that other text can be written.
     pub(super) fn end(&mut self) {
         if std::mem::take(&mut self.shown) {
             let _ = write!(io::stderr(), "{CLEAR}");

@@ -1,4 +1,4 @@
-//! Options of every command that traces one host.
+//! Options shared by all commands that trace one host.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,8 @@ use crate::{
     kernel::TierChoice,
 };
 
-/// Options that say what is traced and how, of every command that traces. None of them goes with a file in place of a trace.
+/// Names of the options that say what to trace and how. None of them can be combined with a file that is shown instead of a
+/// trace.
 pub(crate) const TRACING: [&str; 14] = [
     "cgroup",
     "container",
@@ -28,48 +29,48 @@ pub(crate) const TRACING: [&str; 14] = [
     "direction",
 ];
 
-/// What is traced.
+/// The target of a trace.
 #[derive(Debug, Clone, Args)]
 #[command(group = ArgGroup::new("target").required(true).args(["container", "all", "host", "cgroup", "pid"]))]
 pub(crate) struct TargetArgs {
-    /// Trace this container: its name in Docker, Podman or nerdctl; of a pod CONTAINER, POD, POD/CONTAINER or
-    /// NAMESPACE/POD/CONTAINER; or its id, of which four characters are enough. If it starts again under its name, the trace
-    /// goes on; three seconds after its end the trace ends, unless --wait is given.
+    /// Trace this container, given by its name in Docker, Podman or nerdctl; for a pod by CONTAINER, POD, POD/CONTAINER or
+    /// NAMESPACE/POD/CONTAINER; or by its id, of which the first four characters are enough. If the container restarts under
+    /// its name, the trace continues. It ends three seconds after the container has ended, unless --wait is given.
     #[arg(short, long, value_name = "NAME|ID")]
     pub(super) container: Option<ContainerPattern>,
 
-    /// With --container: wait for one that has not started yet, without end or for a time such as --wait=5m, and again
-    /// whenever it has ended.
+    /// With --container: wait for a container that has not started yet, and again whenever it has ended. Waits without
+    /// end, or for a time such as --wait=5m.
     #[arg(long, value_name = "TIME", requires = "container", conflicts_with_all = ["all", "host", "cgroup", "pid"], num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait)]
     pub(super) wait: Option<Wait>,
 
-    /// Trace all containers of this host, also those that start later.
+    /// Trace all containers of this host, including those that start later.
     #[arg(short, long)]
     pub(super) all: bool,
 
-    /// Trace everything on this host: containers, services and sessions of systemd, the kernel.
+    /// Trace everything on this host: containers, systemd's services and sessions, and the kernel.
     #[arg(long)]
     pub(super) host: bool,
 
-    /// Trace this cgroup and everything below it, named from the root of the cgroup2 tree (see /proc/PID/cgroup). If it is
-    /// made anew, as for a service that restarts, the trace goes on.
+    /// Trace this cgroup and everything below it. The path starts at the root of the cgroup2 tree (see /proc/PID/cgroup).
+    /// If the cgroup is removed and made again, as for a service that restarts, the trace continues.
     #[arg(long, value_name = "PATH")]
     pub(super) cgroup: Option<PathBuf>,
 
-    /// Trace the container of this process, or, if it is in none, the process and its descendants.
+    /// Trace the container of this process or, if the process is in no container, the process and its descendants.
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) pid: Option<u32>,
 
-    /// With --pid: trace that one process alone.
+    /// With --pid: trace only that process, without its container or descendants.
     #[arg(long, requires = "pid", conflicts_with_all = ["cgroup", "container", "all", "host"])]
     pub(super) only_pid: bool,
 
-    /// Where the host's cgroup2 tree is mounted [default: found in /proc/self/mountinfo].
+    /// Mount point of the host's cgroup2 tree [default: found in /proc/self/mountinfo].
     #[arg(long, value_name = "PATH")]
     pub(super) cgroup_root: Option<PathBuf>,
 }
 
-/// Longest time for which a container is waited for; without one there is no end.
+/// Maximum time to wait for a container; `None` is without end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wait(pub(super) Option<Duration>);
 
@@ -77,27 +78,28 @@ fn wait(text: &str) -> Result<Wait, String> {
     if text.is_empty() { Ok(Wait(None)) } else { some_time(text).map(|limit| Wait(Some(limit))) }
 }
 
-/// How the kernel counts.
+/// Settings of the counting engine.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EngineArgs {
-    /// Keep about this many flows; beyond that, closed ones fold into one row for each process and protocol.
+    /// Approximate maximum number of flows to keep. Beyond it, closed flows are folded into one row for each process
+    /// and protocol.
     #[arg(long, default_value_t = 131_072, value_parser = max_flows)]
     pub(crate) max_flows: usize,
 
-    /// Kernel hooks that count: tp_btf, fexit or kretprobe; auto takes the first of these that works (see
+    /// Kind of kernel hooks to count with: tp_btf, fexit or kretprobe. auto takes the first of these that works (see
     /// `traffictrace check`).
     #[arg(long, value_name = "TIER", default_value_t = TierChoice::Auto)]
     hook_tier: TierChoice,
 }
 
 impl EngineArgs {
-    /// An engine with these settings, for the cgroup2 tree at `cgroup_root`. It has loaded nothing yet.
+    /// Makes an engine with these settings, for the cgroup2 tree at `cgroup_root`. Nothing is loaded yet.
     pub(crate) fn engine(&self, cgroup_root: PathBuf) -> Engine {
         Engine::new(EngineOptions { slots: self.max_flows, cgroup_root, hook_tier: self.hook_tier })
     }
 }
 
-/// Reads a duration from its number and unit, such as 500ms or 5m.
+/// Parses a duration with its unit, such as 500ms or 5m.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "write a whole number with its unit, such as 500ms, 1s, 5m or 1h";
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -113,13 +115,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(number.saturating_mul(millis)))
 }
 
-/// Reads the time after which a command ends, or longer than which something takes: more than nothing.
+/// Parses a duration of more than 0.
 pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if time.is_zero() { Err("must be more than nothing, such as 30s".into()) } else { Ok(time) }
 }
 
-/// Reads the time between two reports, at least 100 ms and at most a day.
+/// Parses the interval between two reports: at least 100 ms and at most a day.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
     if interval < Duration::from_millis(100) || interval > Duration::from_secs(24 * 3600) {

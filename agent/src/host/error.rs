@@ -1,53 +1,53 @@
-//! Why tracing on one host cannot begin or go on.
+//! Errors of tracing on one host.
 
 use std::{io, path::PathBuf, time::Duration};
 
 use crate::{cgroups::CgroupError, engine::EngineError};
 
-/// One line for the person at the terminal.
+/// An error as one line for the user at the terminal.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HostError {
     /// The cgroup or process cannot be traced.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    /// No container is meant.
+    /// No running container matches the argument.
     #[error(
         "no container is named {text} or has an id that begins so in the cgroup2 tree at {root}; running: {there}. Start the \
          container, let --wait wait for it, or use --pid with one of its processes"
     )]
     NoContainer {
-        /// The text on the command line.
+        /// Argument on the command line.
         text: String,
-        /// Containers that run.
+        /// The running containers.
         there: String,
-        /// Root of the tree.
+        /// Root of the cgroup2 tree.
         root: PathBuf,
     },
-    /// More than one container is meant.
+    /// More than one container matches the argument.
     #[error(
         "several containers are meant by {text}: {candidates}; write NAMESPACE/POD/CONTAINER or more of an id"
     )]
     SeveralContainers {
-        /// The text on the command line.
+        /// Argument on the command line.
         text: String,
-        /// The containers.
+        /// The matching containers.
         candidates: String,
     },
-    /// The container did not come.
+    /// The container did not start in time.
     #[error("no container {text} started within {} s; write a longer time behind --wait=, or none to wait without end", .waited.as_secs_f64())]
     NotStarted {
-        /// The text on the command line.
+        /// Argument on the command line.
         text: String,
-        /// Time that it had.
+        /// Time waited.
         waited: Duration,
     },
-    /// New containers cannot be followed.
+    /// Starts of containers cannot be observed.
     #[error("cannot follow the containers of this host: {0}")]
     Follow(io::Error),
-    /// A filter has no meaning.
+    /// A filter is not valid.
     #[error("{0}")]
     Filter(String),
-    /// The kernel refused.
+    /// The engine could not start or continue.
     #[error("cannot start tracing: {0}")]
     Engine(#[from] EngineError),
     /// Processes cannot be listed.
@@ -55,48 +55,48 @@ pub(crate) enum HostError {
         "cannot list processes in /proc to find the descendants of process {pid}: {source}; mount /proc, or use --only-pid"
     )]
     Processes {
-        /// Whose descendants.
+        /// Id of the process whose descendants are searched for.
         pid: u32,
-        /// Why not.
+        /// Error of reading /proc.
         source: procfs::ProcError,
     },
-    /// Standard output does not take what was printed.
+    /// Writing to standard output failed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
-    /// Nobody reads what was printed.
+    /// Nobody reads the output.
     #[error(
         "cannot print the last lines to standard output: whoever reads it has taken nothing for {} s; end it, or let it \
          go on reading, before this command ends", .0.as_secs_f64()
     )]
     NotRead(Duration),
-    /// A recording cannot be opened or written.
+    /// Opening or writing a recording failed.
     #[error("cannot {action} the recording {}: {source}", .path.display())]
     Recording {
-        /// What was tried, as a verb.
+        /// The action that failed, as a verb.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's error.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// There is a file already.
+    /// The recording's file exists already.
     #[error("there is a file {} already: choose another name, or replace it with --overwrite", .0.display())]
     RecordingExists(PathBuf),
-    /// A recording cannot be read on.
+    /// Reading a recording failed.
     #[error("{}: {source}", .path.display())]
     Replay {
         /// The file.
         path: PathBuf,
-        /// The line, and what is wrong with it.
+        /// The line and the error in it.
         source: traffictrace_view::ReplayError,
     },
-    /// A file is no recording.
+    /// The file has no snapshots.
     #[error("{} has no snapshot in it: give a file that `traffictrace record` has written", .0.display())]
     EmptyRecording(PathBuf),
     /// The live screen failed.
     #[error(transparent)]
     Screen(traffictrace_view::live::LiveError),
-    /// Signals cannot be caught.
+    /// Signal handlers cannot be installed.
     #[error("cannot listen for signals: {0}")]
     Signal(io::Error),
     /// The runtime cannot wait for the kernel's records.

@@ -1,4 +1,4 @@
-//! Filters on the command line: those of a TrafficTrace, checked by its rules.
+//! Filters on the command line, which follow the rules of a TrafficTrace's filters.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use traffictrace_crd::{TrafficTrace, ValidationFailed};
 use super::HostError;
 use crate::{flows::Filter, session::filter_of};
 
-/// Flags and the fields of a TrafficTrace's spec that they stand for.
+/// Options, and the fields of a TrafficTrace's spec that they correspond to.
 const FLAGS: [(&str, &str); 4] = [
     ("--protocol", "spec.protocols"),
     ("--port", "spec.ports"),
@@ -15,7 +15,7 @@ const FLAGS: [(&str, &str); 4] = [
     ("--direction", "spec.direction"),
 ];
 
-/// What to count of the traffic, beside protocols; everything where nothing is said.
+/// Filters without protocols. An option that is absent does not restrict anything.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = FilterArgs::HEADING)]
 pub(crate) struct FilterArgs {
@@ -27,12 +27,13 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     remote_cidr: Vec<String>,
 
-    /// Only what the peer opened (Inbound) or what the traced side opened (Outbound). What cannot be told passes.
+    /// Only connections that the peer opened (Inbound) or that the traced side opened (Outbound). If nothing shows
+    /// who opened a connection, it passes.
     #[arg(long, value_name = "Inbound|Outbound|Both")]
     direction: Option<String>,
 }
 
-/// The filters of a command that counts all protocols.
+/// Filters of the commands that count all protocols.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = FilterArgs::HEADING)]
 pub(crate) struct TrafficArgs {
@@ -45,7 +46,7 @@ pub(crate) struct TrafficArgs {
 }
 
 impl TrafficArgs {
-    /// Reads the filters, as [`FilterArgs::read`] does.
+    /// Reads the filters like [`FilterArgs::read`].
     pub(crate) fn read(&self) -> Result<Filter, HostError> {
         self.filter.read(&self.protocol)
     }
@@ -55,7 +56,7 @@ impl FilterArgs {
     /// Heading of these options in the help.
     const HEADING: &'static str = "Filters, applied in the kernel";
 
-    /// Reads the filters as the API server reads those of a TrafficTrace. No protocols means all.
+    /// Checks the filters as the API server checks those of a TrafficTrace. An empty list of protocols means all.
     pub(crate) fn read(&self, protocols: &[String]) -> Result<Filter, HostError> {
         let mut spec = Map::from_iter([("selector".to_owned(), json!({}))]);
         let mut put = |field: &str, values: &[String]| {
@@ -86,12 +87,13 @@ fn manifest(spec: Map<String, Value>) -> Value {
     })
 }
 
-/// A terminal is typed at: `inbound` means Inbound, `tcp` TCP. What is none of `known` is left for the rules to refuse.
+/// Ignores case, since users type this: `inbound` means Inbound, `tcp` means TCP. A text that is not in `known` is
+/// kept, and the rules refuse it.
 fn as_written(text: &str, known: &[&str]) -> String {
     (*known.iter().find(|name| name.eq_ignore_ascii_case(text)).unwrap_or(&text)).to_owned()
 }
 
-/// The same messages, with the names that the person typed.
+/// Converts the messages: they name the options instead of the fields.
 fn refusal(failed: &ValidationFailed) -> HostError {
     let named = |field: &str| {
         let flag = FLAGS.iter().find(|(_, path)| field.split('[').next() == Some(*path));
@@ -170,7 +172,7 @@ mod tests {
                     prop_assert_eq!(filter.remote_cidrs[0].prefix_len(), length);
                 }
                 Err(error) => {
-                    // An IPv4 address in the form of IPv6 is refused like the API server does it.
+                    // As on the API server, an IPv4 address in IPv6 form is refused.
                     let is_mapped = address.is_ipv6() && cidr.contains('.');
                     prop_assert!(address.is_ipv4() && length > 32 || is_mapped, "{cidr}: {error}");
                     prop_assert!(error.to_string().contains("--remote-cidr: "), "{error}");

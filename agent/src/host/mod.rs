@@ -1,4 +1,4 @@
-//! What the commands that trace one host share: the containers, cgroup or process that are traced, the filters, and the
+//! The parts that all commands for one host share: the target (containers, a cgroup or a process), the filters, and the
 //! engine's settings.
 
 mod args;
@@ -32,11 +32,11 @@ pub(crate) use self::{
     traced::{Listed, Plan, Traced},
 };
 
-/// Time after a signal in which another one is a part of the same request: `timeout` sends its signal to the command, and
-/// then to the group that the command is in.
+/// Time after a signal within which another signal is part of the same request: `timeout` signals the command, and then the
+/// process group of the command.
 const SAME_REQUEST: Duration = Duration::from_millis(100);
 
-/// Ctrl-C and SIGTERM. The future ends with the first of them, and can be awaited again for the next.
+/// Receives Ctrl-C and SIGTERM. Each wait ends with the next signal.
 #[derive(Debug)]
 pub(crate) struct Interruption {
     interrupt: Signal,
@@ -58,7 +58,7 @@ impl Future for Interruption {
     }
 }
 
-/// Begins to catch Ctrl-C and SIGTERM.
+/// Installs handlers for Ctrl-C and SIGTERM.
 pub(crate) fn interruption() -> Result<Interruption, HostError> {
     let interrupt = signal(SignalKind::interrupt()).map_err(HostError::Signal)?;
     let terminate = signal(SignalKind::terminate()).map_err(HostError::Signal)?;

@@ -1,4 +1,4 @@
-//! Recordings that a command reads.
+//! Reading of recordings from files or standard input.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use traffictrace_view::{ReplayError, Snapshot, replay};
 
 use super::HostError;
 
-/// The snapshots of a recording, in their order.
+/// The snapshots of a recording, in order.
 pub(crate) struct Recording {
     path: PathBuf,
     snapshots: Box<dyn Iterator<Item = Result<Snapshot, ReplayError>> + Send>,
@@ -23,7 +23,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// [`HostError::Recording`] when there is no such file, or it cannot be read.
+    /// [`HostError::Recording`] if the file does not exist or cannot be read.
     pub(crate) fn open(path: &Path) -> Result<Self, HostError> {
         let failed = |source| HostError::Recording { action: "open", path: path.to_owned(), source };
         let text: Box<dyn BufRead + Send> = if path == Path::new("-") {
@@ -42,8 +42,8 @@ impl Recording {
 impl Iterator for Recording {
     type Item = Result<Snapshot, HostError>;
 
-    /// The next snapshot. A last line that was cut off, as by a full disk, is told on standard error alone if there are any
-    /// before; after any other mistake there is nothing more.
+    /// Returns the next snapshot. An incomplete last line, as after a full disk, only prints a warning on standard error if
+    /// there are snapshots before it. Any other error ends the recording.
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_over {
             return None;

@@ -1,4 +1,4 @@
-//! The plain data of an interval, as every output starts from.
+//! Conversion of an engine's snapshot into the view's, from which all output is made.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::{
     flows::{Process, Row},
 };
 
-/// An interval's numbers. `subject` is what is traced, in words; `interval` is the time that one was asked to have;
-/// `names_of` has the names of the container that a cgroup belongs to, where there are several.
+/// Converts the numbers of one interval. `subject` describes the target, and `interval` is the requested length.
+/// `names_of` returns the names of the container that owns a cgroup, or `None` if only one container is traced.
 pub(super) fn of(
     snapshot: &Snapshot,
     processes: &[Process],
@@ -50,7 +50,8 @@ pub(super) fn of(
     }
 }
 
-/// Whole seconds where the interval is whole seconds; the last one may have been cut short and is at least 1.
+/// Rounds the elapsed time to whole seconds, at least 1, if the requested interval is a number of whole seconds. The
+/// last interval may be shorter than requested.
 fn seconds(elapsed: Duration, interval: Duration) -> Seconds {
     if interval.subsec_nanos() == 0 {
         return Seconds(elapsed.as_secs_f64().round().max(1.0));

@@ -2,10 +2,11 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// Blanks between two columns.
+/// Number of blanks between two columns.
 pub(crate) const GAP: u16 = 2;
 
-/// A table without lines, each row on one line. Columns that are not named in `texts` are numbers, aligned at the right.
+/// Formats a table without lines, with each row on one line. Columns that `texts` does not name are numbers, aligned at
+/// the right.
 pub(crate) fn table(
     names: Vec<String>,
     rows: impl IntoIterator<Item = Vec<String>>,

@@ -1,4 +1,4 @@
-//! What a command traces, and the engine that does it.
+//! The target of a command, and the engine that traces it.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +11,21 @@ use crate::{
     flows::{Filter, GroupBy},
 };
 
-/// How often the kernel's flow table is looked at between two intervals.
+/// Interval at which the kernel's flow table is drained between two snapshots.
 const TICK: Duration = Duration::from_millis(200);
-/// The only session here.
+/// Name of the only session.
 const SESSION: &str = "host";
 
-/// Flows that a snapshot lists.
+/// The flows of a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Listed {
-    /// So many at most, those with the most bytes. Beside them are the sums of each process.
+    /// At most this many, those with the most bytes. The snapshot also has the sums of each process.
     Largest(usize),
-    /// So many at most, those with the most bytes, and the others as one flow for each process, protocol and direction.
+    /// At most this many, those with the most bytes, and the others as one flow for each process, protocol and direction.
     Folded(usize),
 }
 
-/// When snapshots are made, and how large.
+/// The times of snapshots, and their size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// Time between two snapshots.
@@ -34,22 +34,22 @@ pub(crate) struct Plan {
     pub(crate) count: Option<u64>,
     /// Time after which the trace ends.
     pub(crate) duration: Option<Duration>,
-    /// Most flows that a snapshot lists.
+    /// Maximum number of flows that a snapshot lists.
     pub(crate) listed: usize,
 }
 
-/// A trace of this host with a row for each connection.
+/// A trace of this host, with one row for each connection.
 #[derive(Debug)]
 pub(crate) struct Traced {
     engine: Engine,
     target: Target,
     session: SessionId,
-    /// What is traced, in words.
+    /// Description of the target.
     pub(crate) subject: String,
 }
 
 impl Traced {
-    /// Begins to trace, and waits for the container if that is asked for. Nothing, if `stopped` came before.
+    /// Starts the trace and, if requested, waits for the container. `None` if `stopped` came first.
     pub(crate) async fn start(
         target: &TargetArgs,
         engine: &EngineArgs,
@@ -70,7 +70,7 @@ impl Traced {
         Ok(Some(Self { engine, target, session, subject }))
     }
 
-    /// Waits until `until`, or until something that is traced may have come or gone.
+    /// Waits until `until`, or until a part of the target may have started or ended.
     pub(crate) async fn wait(&mut self, until: Instant) -> Result<(), HostError> {
         tokio::select! {
             changed = self.target.changed() => changed,
@@ -78,14 +78,15 @@ impl Traced {
         }
     }
 
-    /// Follows what is traced and reads the kernel's table; what is gone, if the trace has nothing left.
+    /// Follows the target and drains the kernel's table. If nothing is left to trace, returns a description of what
+    /// has ended.
     pub(crate) fn follow(&mut self) -> Result<Option<String>, HostError> {
         let gone = self.target.follow(&mut self.engine, &self.session)?;
         self.engine.tick();
         Ok(gone)
     }
 
-    /// The numbers now. The last ones have the last byte: others may go by a drain some milliseconds old.
+    /// Returns the current numbers. The last snapshot includes every byte; others may be from a drain some milliseconds ago.
     pub(crate) fn snapshot(&mut self, listed: Listed, interval: Duration, is_last: bool) -> Option<Snapshot> {
         if is_last {
             self.engine.drain_fully();
@@ -106,9 +107,9 @@ impl Traced {
         self.engine.stop(&self.session);
     }
 
-    /// Prints a snapshot each interval and a last one when `stopped` comes, the plan is over or nothing is left to trace;
-    /// then ends the trace and returns the last snapshot. The last one waits for a reader of the output that has stopped; when
-    /// `stopped` comes again, nothing waits any more.
+    /// Prints a snapshot each interval, and a last one when `stopped` comes, the plan is over or nothing is left to trace.
+    /// Then ends the trace and returns the last snapshot. The last one is printed even if the reader of the output is slow;
+    /// when `stopped` comes a second time, this stops waiting.
     pub(crate) async fn each_interval(
         &mut self,
         plan: &Plan,
@@ -135,7 +136,7 @@ impl Traced {
             if printer.is_busy() && !last {
                 continue;
             }
-            // The last document waits for the one before; others are left out while the reader is slow.
+            // The last snapshot waits until the one before is printed. Others are skipped while the reader is slow.
             let wants_more = loop {
                 tokio::select! {
                     biased;
@@ -167,7 +168,7 @@ impl Traced {
                 }
                 break;
             }
-            // After a stall, what was missed is not made up for with a burst of tables.
+            // After a delay, the missed snapshots are not made up for.
             if due < Instant::now() {
                 due = Instant::now() + plan.interval;
             }

@@ -9,17 +9,19 @@ use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval, some_time};
 
 /// Show every HTTP request of one container, cgroup or process, on the side of the server and of the client.
 ///
-/// Each request is one line, written when it is complete. TIME is that of its first byte; FIRST and TOTAL say how long after
-/// it the first and the last byte of the response passed. HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC, and with --tls what is
-/// encrypted by OpenSSL or by Go, is shown. A request whose connection closed without a response is shown as "no response". Paths are shown without
-/// query, and with what looks like a secret masked. With --all, --host and --container each line names the container or service.
+/// Each request is one line, printed when the request is complete. TIME is the time of its first byte; FIRST and TOTAL are
+/// the durations from there to the first and the last byte of the response. Requests of HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC
+/// are shown and, with --tls, those that OpenSSL or Go encrypts. A request whose connection closed without a response is
+/// shown as "no response". Paths are shown without their query, and parts that look like a secret are masked. With --all,
+/// --host and --container each line names the container or service.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HttpArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
 
     /// Read the plain text of TLS, too, at the functions of the processes' own libraries: OpenSSL 1.1 and 3, and Go's
-    /// crypto/tls. What cannot be read is said at the end, with the reason.
+    /// crypto/tls. Traffic that
+    /// cannot be read is reported at the end, with the reason.
     #[arg(long)]
     pub(super) tls: bool,
 

@@ -22,8 +22,8 @@ pub(super) struct Top {
 
 /// Returns the `wanted` flows with the most bytes of all nodes, most first, with the names of their peers.
 ///
-/// A flow that was already listed keeps the names of its peer and of its Services: the pods may be gone, and their addresses
-/// may belong to other pods by now.
+/// A flow that was already listed keeps the names of its peer and of its Services, since the pods may be gone and their
+/// addresses may belong to other pods by now.
 pub(super) fn top(
     reports: &NodeReports,
     namespace: &str,

@@ -1,4 +1,4 @@
-//! `traffictrace record`: the numbers of every interval in a file, to look at later.
+//! `traffictrace record`: the numbers of every interval, written to a file.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -25,8 +25,8 @@ use crate::{
 
 /// Record who uses the network, to show it later with `top --from` or `report`.
 ///
-/// The file has one JSON object a line and interval, as `traffictrace top -o json` prints them, each complete in itself. A
-/// line is written whole, so that a recording that was ended by any means can be read up to its last line.
+/// The file has one JSON object per line and interval, as `traffictrace top -o json` prints them. Each line is complete in
+/// itself and written at once, so a recording can be read up to its last complete line, however it ended.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RecordArgs {
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Replace the file if it is there already.
+    /// Replace the file if it exists.
     #[arg(long)]
     overwrite: bool,
 
@@ -44,19 +44,19 @@ pub(crate) struct RecordArgs {
     #[arg(long, default_value = "1s", value_parser = interval)]
     interval: Duration,
 
-    /// End after this time, such as 30s or 5m [default: go on until Ctrl-C].
+    /// End after this time, such as 30s or 5m [default: continue until Ctrl-C].
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     duration: Option<Duration>,
 
-    /// List so many flows in each snapshot, those with the most bytes. The totals are those of all. A flow takes about 500
-    /// bytes.
+    /// Maximum number of flows in each snapshot, those with the most bytes first. The totals include all flows. A flow
+    /// takes about 500 bytes.
     #[arg(long, value_name = "FLOWS", default_value_t = 1000, value_parser = listed)]
     top: usize,
 
     #[command(flatten)]
     engine: EngineArgs,
 
-    // Last: its heading would be that of what follows, too.
+    // Must be the last field, since its heading would also apply to the options after it.
     #[command(flatten)]
     filter: TrafficArgs,
 }
@@ -68,12 +68,12 @@ fn listed(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Records until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
+/// Records until Ctrl-C, SIGTERM, `--duration`, or the end of the target.
 pub(crate) async fn run(args: RecordArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
     let mut stopped = interruption()?;
     let filter = args.filter.read()?;
-    // Before anything is traced, so that a file that cannot be written is known at once.
+    // The file is opened before tracing starts, so that a file that cannot be written is reported at once.
     let recording = Recording::create(&args.output, args.overwrite)?;
     let Some(mut traced) = Traced::start(&args.target, &args.engine, filter, &mut stopped).await? else {
         return Ok(());
@@ -102,13 +102,13 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), HostError> {
     Ok(())
 }
 
-/// The file that is written.
+/// The recording that is being written.
 struct Recording {
     out: Mutex<Box<dyn Write + Send>>,
     written: Arc<Written>,
 }
 
-/// Lines and bytes that are in the file.
+/// Number of lines and bytes written so far.
 #[derive(Debug, Default)]
 struct Written {
     lines: AtomicU64,
@@ -138,12 +138,12 @@ impl Recording {
         Arc::clone(&self.written)
     }
 
-    /// A printer that adds a line for each snapshot.
+    /// Makes a printer that appends a line for each snapshot.
     fn printer(self) -> Printer {
         Printer::new(move |snapshot, _| {
             let line = json::line(&snapshot)?;
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            // Each line is flushed at once, so that a killed process loses none that it has written.
+            // Each line is flushed at once, so a killed process loses no line that it has written.
             out.write_all(line.as_bytes())?;
             out.flush()?;
             self.written.lines.fetch_add(1, Ordering::Relaxed);
@@ -153,8 +153,8 @@ impl Recording {
     }
 }
 
-/// A file that is as it was before until the first line is written: what was there is still there if the trace does not
-/// begin, and a file that is new is removed then.
+/// A file that stays unchanged until the first line is written. If the trace does not begin, an existing file keeps its
+/// content, and a new file is removed.
 struct Output {
     file: File,
     path: PathBuf,
@@ -178,7 +178,7 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A pipe or a device has no length.
+        // A pipe or a device cannot be truncated.
         if !self.has_lines && self.file.metadata()?.is_file() {
             self.file.set_len(0)?;
         }
@@ -237,7 +237,7 @@ mod tests {
     async fn a_file_is_as_before_until_the_first_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
-        // A trace that does not begin leaves no empty file, which the next attempt would not replace.
+        // If the trace does not begin, no empty file is left, which would make the next attempt fail.
         drop(Recording::create(&path, false).unwrap());
         assert!(!path.exists());
 

@@ -1,4 +1,4 @@
-//! `traffictrace report`: one HTML page of a recording, or of a trace that is made for it.
+//! `traffictrace report`: one HTML page, from a recording or from a new trace.
 
 use std::{
     io,
@@ -24,13 +24,13 @@ use crate::{
     logging,
 };
 
-/// Time between two points of the curve of a trace that is made for the report.
+/// Interval between two points of the curve, for a new trace.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Most flows that are taken for the page, which has room for some hundred rows.
+/// Maximum number of flows taken for the page, which has room for some hundred rows.
 const LISTED: usize = 5000;
 
-/// Make one HTML page of a recording, or of a trace: who talks to whom, totals over time, tables that sort and filter. It
-/// opens without a network and can be sent to anybody.
+/// Make one HTML page from a recording or a new trace: who talks to whom, totals over time, tables that sort and filter.
+/// The page opens without a network and can be sent to anybody.
 #[derive(Debug, Clone, Args)]
 #[command(
     mut_group("target", |group| group.required(false)),
@@ -44,7 +44,7 @@ pub(crate) struct ReportArgs {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// Write the page to this file. One of that name is replaced.
+    /// Write the page to this file. An existing file is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
@@ -52,38 +52,38 @@ pub(crate) struct ReportArgs {
     #[arg(long)]
     title: Option<String>,
 
-    /// Trace for this time, such as 30s or 5m; Ctrl-C ends earlier, and still writes.
+    /// Trace for this time, such as 30s or 5m. Ctrl-C ends earlier, and still writes the page.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = some_time)]
     duration: Duration,
 
     #[command(flatten)]
     engine: EngineArgs,
 
-    // Last: its heading would be that of what follows, too.
+    // Must be the last field, since its heading would also apply to the options after it.
     #[command(flatten)]
     filter: TrafficArgs,
 }
 
-/// Why there is no report.
+/// Errors of `traffictrace report`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReportCommandError {
-    /// The recording or the trace failed.
+    /// The recording could not be read, or tracing failed.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The page cannot be made.
+    /// The page could not be made.
     #[error(transparent)]
     Page(#[from] ReportError),
-    /// The page cannot be written.
+    /// The page could not be written.
     #[error("cannot write the report to {}: {source}", .path.display())]
     Output {
         /// The file.
         path: PathBuf,
-        /// The system's error.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-/// Reads the recording, or traces, and writes the page.
+/// Reads the recording or traces, and writes the page.
 pub(crate) async fn run(args: ReportArgs) -> Result<(), ReportCommandError> {
     logging::init(logging::LevelFilter::WARN);
     let failed = |source| ReportCommandError::Output { path: args.output.clone(), source };
@@ -107,7 +107,7 @@ pub(crate) async fn run(args: ReportArgs) -> Result<(), ReportCommandError> {
     Ok(())
 }
 
-/// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of what is traced.
+/// Traces until Ctrl-C, SIGTERM, `--duration`, or the end of the target.
 async fn trace(args: &ReportArgs) -> Result<Vec<Snapshot>, HostError> {
     let mut stopped = interruption()?;
     let filter = args.filter.read()?;
@@ -136,7 +136,7 @@ fn thinned(recording: Recording) -> Result<Vec<Snapshot>, HostError> {
     Ok(kept)
 }
 
-/// Adds a snapshot. The page has the flows of the last one alone, and the totals of all.
+/// Adds a snapshot. The page shows the flows of the last one only, and the totals of all.
 fn keep(kept: &mut Vec<Snapshot>, snapshot: Snapshot) {
     if let Some(before) = kept.last_mut() {
         *before = Snapshot { time: before.time, totals: before.totals, ..Snapshot::default() };
@@ -144,7 +144,7 @@ fn keep(kept: &mut Vec<Snapshot>, snapshot: Snapshot) {
     kept.push(snapshot);
 }
 
-/// The command line of this process, as a shell would read it.
+/// Returns the command line of this process, quoted for a shell.
 fn command_line() -> String {
     let words = std::env::args_os().skip(1).filter_map(|word| shell::quoted(&word.to_string_lossy()));
     std::iter::once("traffictrace".to_owned()).chain(words).collect::<Vec<_>>().join(" ")

@@ -7,7 +7,7 @@ use traffictrace_view::{args::ViewArgs, live, text};
 
 use crate::host::{EngineArgs, TRACING, TargetArgs, TrafficArgs, interval, some_time};
 
-/// Show who uses the network in containers, a cgroup, a process or on the whole host, or what a recording has of it.
+/// Show who uses the network in containers, a cgroup, a process, on the whole host or in a recording.
 #[derive(Debug, Clone, Args)]
 #[command(
     mut_group("target", |group| group.required(false)),
@@ -17,12 +17,12 @@ pub(crate) struct TopArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
 
-    /// Trace nothing, and show this recording of `traffictrace record`, or of `traffictrace top -o json`; `-` is standard
-    /// input. The live screen shows it at the pace at which it was made, other output at once.
+    /// Instead of tracing, show this recording of `traffictrace record` or of `traffictrace top -o json`; `-` is standard
+    /// input. The live screen shows it at the speed at which it was recorded, other output at once.
     #[arg(long, value_name = "FILE", conflicts_with_all = TRACING, conflicts_with_all = ["interval", "duration"])]
     pub(super) from: Option<PathBuf>,
 
-    /// With --from: how many times as fast as it was made the live screen shows the recording, such as 10 or 0.5.
+    /// With --from: speed factor of the live screen, such as 10 or 0.5.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed, conflicts_with_all = ["container", "all", "host", "cgroup", "pid"])]
     pub(super) speed: f64,
 
@@ -30,41 +30,41 @@ pub(crate) struct TopArgs {
     #[arg(long, default_value = "1s", value_parser = interval)]
     interval: Duration,
 
-    /// End after this many tables [default: go on until Ctrl-C].
+    /// End after this many tables [default: continue until Ctrl-C].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 
-    /// End after this time, such as 30s or 5m [default: go on until Ctrl-C].
+    /// End after this time, such as 30s or 5m [default: continue until Ctrl-C].
     #[arg(long, value_name = "TIME", value_parser = some_time, conflicts_with = "count")]
     pub(crate) duration: Option<Duration>,
 
-    /// Show this many rows, those with the most bytes; in JSON and CSV this many flows [default: 20 in a table; all in JSON
-    /// and CSV].
+    /// Maximum number of rows, those with the most bytes first; in JSON and CSV, of flows [default: 20 in a table; all in
+    /// JSON and CSV].
     #[arg(long, value_name = "ROWS")]
     top: Option<usize>,
 
-    /// How to print, where the live screen is not wanted.
+    /// Output format without the live screen.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
 
     #[command(flatten)]
     pub(super) engine: EngineArgs,
 
-    // After what has no heading: a heading would be that of what follows, too.
+    // Must come after the options without a heading, since its heading would also apply to the options after it.
     #[command(flatten)]
     view: ViewArgs,
 
-    // Last: its heading would be that of what follows, too.
+    // Must be the last field, since its heading would also apply to the options after it.
     #[command(flatten)]
     pub(super) filter: TrafficArgs,
 }
 
-/// How to print.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
     Table,
-    /// For programs: one document an interval, each on one line.
+    /// For programs: one document for each interval, each on one line.
     Json,
     /// For spreadsheets: one line for each flow and interval.
     Csv,
@@ -78,35 +78,35 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 impl TopArgs {
-    /// Time between two tables.
+    /// Interval between two tables.
     pub(crate) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// Whether the live screen is wanted, if the terminal can show it.
+    /// Returns true if the user wants the live screen, provided that the terminal can show it.
     pub(super) fn wants_screen(&self) -> bool {
         self.output == Output::Table && self.count.is_none() && self.view.wants_screen()
     }
 
-    /// The settings of the live screen.
+    /// Returns the settings of the live screen.
     pub(super) fn screen(&self, subject: String) -> live::Settings {
         self.view.screen(subject)
     }
 
-    /// The form of a table.
+    /// Returns the options of a table.
     pub(super) fn table(&self) -> text::Options {
         self.view.table(self.top.unwrap_or(20))
     }
 
-    /// Whether columns are named.
+    /// Returns true if the output has names of columns.
     pub(super) fn has_headers(&self) -> bool {
         self.view.has_headers()
     }
 
-    /// Number of flows that a snapshot lists at most, where it is printed.
+    /// Maximum number of flows in a snapshot, for printed output.
     pub(super) fn listed(&self) -> usize {
         match self.output {
-            // A row can be many flows.
+            // A row can sum up many flows, so none may be missing.
             Output::Table => usize::MAX,
             Output::Json | Output::Csv => self.top.unwrap_or(usize::MAX),
         }

@@ -1,5 +1,5 @@
-//! `traffictrace top`: who uses the network in containers, a cgroup, a process or on the whole host, without Kubernetes; and
-//! what a recording has of it.
+//! `traffictrace top`: the network use of containers, a cgroup, a process or the whole host, without Kubernetes, or the one
+//! in a recording.
 
 mod args;
 mod print;
@@ -15,8 +15,8 @@ use crate::{
     logging,
 };
 
-/// Traces until Ctrl-C, SIGTERM, `--count` intervals, `--duration`, or the end of what is traced; then says a last time what
-/// was counted. On a terminal it shows the live screen, unless plain output is asked for.
+/// Traces until Ctrl-C, SIGTERM, `--count` intervals, `--duration`, or the end of the target; then prints the last numbers.
+/// On a terminal it shows the live screen, unless plain output is requested.
 pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
     let mut stopped = interruption()?;
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), HostError> {
     let plan =
         Plan { interval: args.interval(), count: args.count, duration: args.duration, listed: args.listed() };
     let last = traced.each_interval(&plan, print::printer(&args), &mut stopped).await?;
-    // CSV has no line for what is in no flow.
+    // CSV has no line for losses, which belong to no flow.
     if args.output == Output::Csv
         && let Some(last) = last
     {

@@ -1,4 +1,4 @@
-//! The forms in which a snapshot is printed.
+//! The output formats of a snapshot.
 
 use std::io::{self, Write as _};
 
@@ -8,7 +8,7 @@ use traffictrace_view::{Snapshot, csv, json, text};
 use super::args::{Output, TopArgs};
 use crate::host::Printer;
 
-/// A printer to standard output.
+/// Makes a printer to standard output.
 pub(super) fn printer(args: &TopArgs) -> Printer {
     let args = args.clone();
     Printer::new(move |snapshot, is_first| print(&args, &snapshot, is_first))
@@ -22,7 +22,7 @@ pub(super) fn print(args: &TopArgs, snapshot: &Snapshot, is_first: bool) -> io::
         Output::Csv => csv::Writer::new(&mut out, is_first && args.has_headers()).write(snapshot)?,
         Output::Table => {
             let width = tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col.into());
-            // A size that is not known is told as 0.
+            // An unknown width is reported as 0.
             let options = text::Options { width: width.filter(|width| *width > 0), ..args.table() };
             if !is_first {
                 out.push(b'\n');

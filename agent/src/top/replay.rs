@@ -1,4 +1,4 @@
-//! A recording, on the live screen at the pace at which it was made, or printed at once.
+//! A recording: on the live screen at the speed at which it was recorded, or printed at once.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,10 +16,10 @@ use traffictrace_view::{
 use super::{args::TopArgs, print};
 use crate::host::{HostError, Recording};
 
-/// Longest time between two snapshots on the screen, at the pace of the recording.
+/// Maximum time between two snapshots on the screen, at the speed of the recording.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The snapshots of a recording as they are read.
+/// The snapshots of a recording that is being read.
 type Read = mpsc::Receiver<Result<Snapshot, HostError>>;
 
 /// Shows the recording.
@@ -31,7 +31,7 @@ pub(super) async fn run(
 ) -> Result<(), HostError> {
     let mut recording = read(file.to_owned());
     if has_screen {
-        // What is no recording is told in plain words, not on a screen.
+        // A file that is not a recording is reported as plain text, before the screen starts.
         let first = tokio::select! {
             first = recording.recv() => first.transpose()?,
             () = &mut stopped => None,
@@ -62,8 +62,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Opens and reads a recording in a thread of its own, because a pipe may have no writer, or nothing to read, for any time. The thread ends with the
-/// recording, when nothing is taken any more, or with this process.
+/// Opens and reads a recording on its own thread, because opening or reading a pipe may block for any time. The thread ends with the recording, when
+/// the receiver is dropped, or with this process.
 fn read(file: PathBuf) -> Read {
     let (snapshots, read) = mpsc::channel(1);
     thread::spawn(move || {
@@ -84,7 +84,7 @@ async fn show(args: &TopArgs, first: Snapshot, mut recording: Read) -> Result<()
     let settings = Settings { is_replay: true, ..args.screen(first.subject.clone()) };
     let speed = args.speed;
     let (updates, source) = channel();
-    // The thread ends with the screen, which takes no more then, or with this process.
+    // The thread ends with the screen, which drops the receiver, or with this process.
     thread::spawn(move || {
         let rest = std::iter::from_fn(|| recording.blocking_recv());
         let snapshots = std::iter::once(Ok(first)).chain(rest);
@@ -95,7 +95,7 @@ async fn show(args: &TopArgs, first: Snapshot, mut recording: Read) -> Result<()
     exit.map(drop).map_err(HostError::Screen)
 }
 
-/// Sends the screen each snapshot when its time has come.
+/// Sends each snapshot to the screen when its time has come.
 fn play(snapshots: impl Iterator<Item = Result<Snapshot, HostError>>, speed: f64, updates: &Sender<Update>) {
     let mut before = None;
     for snapshot in snapshots {

@@ -1,4 +1,4 @@
-//! The live screen over the engine: the screen has a thread of its own, and this one goes on counting whatever is on it.
+//! The live screen for the engine. The screen has its own thread; this task goes on counting, whatever the screen shows.
 
 use std::{
     sync::mpsc::{Sender, channel},
@@ -14,14 +14,14 @@ use traffictrace_view::{
 use super::args::TopArgs;
 use crate::host::{HostError, Listed, Traced};
 
-/// Flows that the screen has at most. More cost it time, and nobody reads so many: the others are one flow for each process,
-/// so that rows of processes and containers have all of their bytes.
+/// Maximum number of flows on the screen. More would slow it down, and nobody reads so many. The others are one flow for each
+/// process, so that the rows of processes and containers have all of their bytes.
 const LISTED: usize = 2000;
 
 /// The screen's thread.
 type Screen = JoinHandle<Result<Exit, LiveError>>;
 
-/// Shows the screen until the user quits. When the trace ends before, its last numbers stay on the screen.
+/// Shows the screen until the user quits. If the trace ends earlier, its last numbers stay on the screen.
 pub(super) async fn run(
     args: &TopArgs,
     traced: &mut Traced,
@@ -39,12 +39,12 @@ pub(super) async fn run(
     }
     drop(updates);
     traced.stop();
-    // The screen gives the terminal back, also before an error is printed there.
+    // The screen must restore the terminal before an error is printed there.
     let exit = screen.await.map_err(|error| HostError::Output(std::io::Error::other(error)))?;
     followed.and_then(|_| ended(exit))
 }
 
-/// Sends the screen each interval's numbers. Returns how the screen has ended, or nothing when the trace has.
+/// Sends the numbers of each interval to the screen. Returns how the screen ended, or `None` if the trace ended.
 async fn follow(
     args: &TopArgs,
     traced: &mut Traced,
@@ -77,7 +77,7 @@ async fn follow(
             if over.is_some() {
                 snapshot.state = State::Completed;
             }
-            // The screen that takes no more has ended, which is seen in the next turn.
+            // Sending fails only if the screen has ended, which the next turn handles.
             let _ = updates.send(Update::Snapshot(Box::new(snapshot)));
             due = (due + args.interval()).max(Instant::now());
         }

@@ -1,4 +1,4 @@
-//! Specs in words and as command lines.
+//! Tests of specs in words and as command lines.
 
 use proptest::{collection::vec, option, prelude::*};
 use traffictrace_crd::{Duration, HttpSpec, Protocol, StacksSpec};
@@ -110,7 +110,7 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A shell and the plugin read the command line back as the same spec.
+    /// A shell and the plugin parse the command line into the same spec.
     #[test]
     fn a_command_line_is_the_spec(spec in spec()) {
         let mut trace = TrafficTrace::new("x", spec.clone());
@@ -121,7 +121,7 @@ proptest! {
         let read = parsed(&words[5..]).unwrap_or_else(|error| panic!("{line}: {error}"));
         let written = |spec: &TrafficTraceSpec| {
             let mut value = serde_json::to_value(spec).unwrap();
-            // Selectors have several forms.
+            // A selector has several equivalent forms, so selectors are compared as text.
             value["selector"] = selected(&spec.selector).into();
             value
         };

@@ -1,4 +1,4 @@
-//! A trace that is tried: what controller and agents make of it.
+//! The trace that `check --try` creates to see whether the controller and the agents respond.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::{
     stop::Stop,
 };
 
-/// Longest time that the controller's answer is awaited, and those of the nodes.
+/// Maximum time to wait for the controller's response, and for those of the nodes.
 const CONTROLLER: Duration = Duration::from_secs(4);
 const NODES: Duration = Duration::from_secs(10);
 
-/// Traces all pods of the namespace until every node has reported, or the time is over; then deletes the trace.
+/// Traces all pods of the namespace until every node has reported or the time is over, then deletes the trace.
 pub(super) async fn run(cluster: &Cluster, stop: &mut Stop) -> Result<Attempt, CliError> {
     let spec = TrafficTraceSpec {
         selector: LabelSelector::default(),
@@ -48,7 +48,7 @@ async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Re
             () = stop.asked() => return Err(interrupted()),
         };
         match event {
-            // What was seen so far is the answer.
+            // On a timeout, the result is what has been seen so far.
             Err(_) => return Ok(attempt),
             Ok(Event::Trace(trace)) => {
                 attempt = seen(&trace);
@@ -103,7 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_interrupted_attempt_concludes_nothing() {
-        // The list of the watch has the trace without an answer, and nothing comes after.
+        // The watch begins with a list, which has the trace without a status; after it no event comes.
         let cluster = cluster(|url| match url.contains("watch=true") {
             true => (500, json!({"kind": "Status", "status": "Failure", "code": 500, "message": "no"})),
             false => (200, json!({"metadata": {"resourceVersion": "1"}, "items": [created()]})),

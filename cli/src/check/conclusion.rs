@@ -1,4 +1,4 @@
-//! What follows from the findings: whether tracing works, what is in the way, and what to do.
+//! Conclusions from the findings: whether tracing works, what prevents it, and what to do.
 
 use traffictrace_crd::{VERSION, human::number_of};
 
@@ -10,18 +10,18 @@ impl Findings {
         self.concluded()
     }
 
-    /// Whether a trace can be created and followed here.
+    /// Returns true if this account can create and follow a trace here.
     pub(super) fn may_trace(&self) -> bool {
         self.definitions.missing.is_empty() && self.forbidden().next().is_none()
     }
 
-    /// Verbs that `run` needs and this account has not.
+    /// Verbs that `run` needs and that this account may not use.
     fn forbidden(&self) -> impl Iterator<Item = &'static str> {
         let needed = self.rights.iter().filter(|right| right.resource == RESOURCES[0] && !right.allowed);
         needed.map(|right| right.verb)
     }
 
-    /// Draws the conclusion.
+    /// Adds the conclusion and the advice to the findings.
     pub(super) fn concluded(mut self) -> Self {
         let obstacles = self.obstacles();
         self.works = obstacles.is_empty();
@@ -37,7 +37,7 @@ impl Findings {
         self
     }
 
-    /// How much the positive answer covers.
+    /// Describes the extent of a positive conclusion.
     fn extent(&self) -> String {
         if let Some(attempt) = &self.attempt
             && attempt.nodes > 0
@@ -53,7 +53,7 @@ impl Findings {
         }
     }
 
-    /// What keeps traces from working, each with what to do.
+    /// Returns the obstacles that keep traces from working, each with its remedy.
     fn obstacles(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
         let install = "Whoever runs the cluster installs TrafficTrace with the chart: helm upgrade --install traffictrace \
@@ -129,7 +129,7 @@ impl Findings {
         found
     }
 
-    /// What else a person should know.
+    /// Returns further advice that is not about an obstacle.
     fn hints(&self) -> Vec<String> {
         let mut hints = Vec::new();
         let unread = self.controller.is_none() || self.agents.is_none();

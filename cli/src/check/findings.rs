@@ -1,34 +1,34 @@
-//! What was found out.
+//! The findings of `check`.
 
 use k8s_openapi::apimachinery::pkg::version::Info;
 use serde::Serialize;
 
-/// Oldest minor version of Kubernetes 1 that is supported.
+/// Oldest supported minor version of Kubernetes 1.
 pub(super) const OLDEST: u32 = 30;
-/// Resources that a trace needs.
+/// Resources that tracing needs.
 pub(super) const RESOURCES: [&str; 3] = ["traffictraces", "traffictracereports", "traffictraceprofiles"];
 
-/// The answer of `check`; its JSON is the document that scripts read.
+/// The result of `check`. Its JSON is the document that scripts read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Findings {
-    /// Whether tracing works, as far as this account can see.
+    /// True if tracing works, as far as this account can see.
     pub(super) works: bool,
     /// The same in a sentence.
     pub(super) conclusion: String,
     pub(super) server: Server,
     pub(super) definitions: Definitions,
-    /// Namespace that the rights are of.
+    /// Namespace to which the rights apply.
     pub(super) namespace: String,
     pub(super) rights: Vec<Right>,
-    /// The controller; null: this account may not read it.
+    /// The controller; `None` if this account may not read its Deployment.
     pub(super) controller: Option<Controller>,
-    /// The agents; null: this account may not read them.
+    /// The agents; `None` if this account may not read their DaemonSet.
     pub(super) agents: Option<Agents>,
-    /// The trace that was tried, where one was.
+    /// The trace that was tried; `None` without `--try`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) attempt: Option<Attempt>,
-    /// Sentences about what is missing and what to do, the most important first.
+    /// Sentences that say what is missing and what to do, the most important first.
     pub(super) advice: Vec<String>,
 }
 
@@ -43,32 +43,33 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(url: String, version: &Info) -> Self {
-        // Some providers write 30+.
+        // Some providers write 30+ for the minor version.
         let minor = version.minor.trim_end_matches('+').parse::<u32>();
         let is_supported = version.major == "1" && minor.is_ok_and(|minor| minor >= OLDEST);
         Self { url, version: version.git_version.clone(), is_supported }
     }
 }
 
-/// The definitions of the objects.
+/// The custom resource definitions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Definitions {
-    /// Versions that the API server has.
+    /// API versions that the API server has.
     pub(super) versions: Vec<String>,
-    /// Resources that are missing in the version of this plugin.
+    /// Resources that are missing in the API version that this plugin uses.
     pub(super) missing: Vec<&'static str>,
 }
 
 impl Definitions {
-    /// `served`: the resources of the version of this plugin.
+    /// Compares the definitions with what this plugin needs. `served` lists the resources that the API server has in
+    /// the plugin's API version.
     pub(super) fn new(served: &[String], versions: Vec<String>) -> Self {
         let missing = RESOURCES.into_iter().filter(|name| !served.iter().any(|served| served == name));
         Self { versions, missing: missing.collect() }
     }
 }
 
-/// Whether this account may do something in the namespace.
+/// The answer to the question whether this account may use a verb on a resource in the namespace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Right {
@@ -88,11 +89,11 @@ pub(super) struct Parts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Controller {
-    /// Namespace and name of the Deployment. Absent: there is none.
+    /// Namespace and name of the Deployment. Absent: there is no Deployment.
     pub(super) deployment: Option<String>,
     pub(super) image: Option<String>,
     pub(super) is_ready: bool,
-    /// Why not.
+    /// Reason why the controller is not ready.
     pub(super) reason: Option<String>,
 }
 
@@ -100,12 +101,12 @@ pub(super) struct Controller {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Agents {
-    /// Namespace and name of the DaemonSet. Absent: there is none.
+    /// Namespace and name of the DaemonSet. Absent: there is no DaemonSet.
     pub(super) daemon_set: Option<String>,
     pub(super) images: Vec<String>,
-    /// Nodes where an agent is ready.
+    /// Number of nodes with an agent that is ready.
     pub(super) ready: usize,
-    /// All nodes; those that should have an agent, where this account may not list nodes.
+    /// Number of all nodes or, if this account may not list nodes, of those that should have an agent.
     pub(super) nodes: usize,
     /// The other nodes, by name.
     pub(super) not_ready: Vec<NotReady>,
@@ -123,14 +124,14 @@ pub(super) struct NotReady {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Attempt {
-    /// Whether the controller has written a status.
+    /// True if the controller has written a status.
     pub(super) controller_answers: bool,
     pub(super) pods: i32,
-    /// Nodes with pods of the namespace.
+    /// Number of nodes with pods of the namespace.
     pub(super) nodes: i32,
-    /// Those whose agent has reported.
+    /// Number of these nodes whose agent has reported.
     pub(super) nodes_reporting: i32,
-    /// What the status says, where nodes are missing.
+    /// Message of the status, if nodes are missing.
     pub(super) message: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `kubectl traffictrace check`: what of TrafficTrace is in the cluster, and what this account may do with it.
+//! `kubectl traffictrace check`: the parts of TrafficTrace in the cluster, and the rights of this account.
 
 mod attempt;
 mod conclusion;
@@ -26,16 +26,16 @@ use crate::{
     stop::Stop,
 };
 
-/// Verbs that `run` needs.
+/// Verbs that `run` needs on traces.
 const NEEDED: [&str; 5] = ["create", "get", "list", "watch", "delete"];
-/// Namespace of the chart's documentation, where a namespace cannot be looked for.
+/// Namespace that the chart's documentation uses, for accounts that may not search all namespaces.
 const SYSTEM: &str = "traffictrace-system";
 
-/// Tell whether tracing works here, and what is missing.
+/// Check whether tracing works here, and find out what is missing.
 ///
-/// Looks at the API server, the definitions, the rights of this account in the namespace, and, where this account may read them, the
-/// controller and the agents: on which nodes they run, on which not, and why. The exit status is 0 if tracing works as far as this
-/// account can see, 1 if not, and 130 if a signal came before that was known.
+/// Checks the API server, the definitions and the rights of this account in the namespace. If this account may read them, it also
+/// checks the controller and the agents: the nodes on which they run or do not run, and the reasons. The exit status is 0 if tracing
+/// works as far as this account can see, 1 if not, and 130 if a signal ended the check before.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -48,15 +48,15 @@ Examples:
   # For scripts
   kubectl traffictrace check -o json")]
 pub(crate) struct Args {
-    /// Trace all pods of the namespace for some seconds, to see whether controller and agents answer.
+    /// Trace all pods of the namespace for some seconds, to see whether controller and agents respond.
     #[arg(long = "try")]
     attempt: bool,
 
-    /// Namespace of the controller and the agents, where this account may not look for them in all namespaces.
+    /// Namespace of the controller and the agents, used if this account may not search all namespaces.
     #[arg(long, value_name = "NAMESPACE", default_value = SYSTEM)]
     system_namespace: String,
 
-    /// How to print.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
@@ -111,7 +111,7 @@ async fn gather(args: &Args, cluster: &Cluster) -> Result<Findings, CliError> {
     Ok(Findings::new(server, definitions, cluster.namespace.clone(), rights, parts))
 }
 
-/// The definitions that the API server has. Every account may ask that.
+/// Returns the definitions that the API server has. Every account may ask for these.
 async fn definitions(cluster: &Cluster) -> Result<Definitions, CliError> {
     let served = match cluster.client.list_api_group_resources(&format!("{GROUP}/{VERSION}")).await {
         Ok(list) => list.resources.into_iter().map(|resource| resource.name).collect(),
@@ -124,7 +124,7 @@ async fn definitions(cluster: &Cluster) -> Result<Definitions, CliError> {
     Ok(Definitions::new(&served, versions.unwrap_or_default()))
 }
 
-/// Whether this account may do something in the namespace.
+/// Asks the API server whether this account may use a verb on a resource in the namespace.
 async fn right(cluster: &Cluster, verb: &'static str, resource: &'static str) -> Result<Right, CliError> {
     let spec = SelfSubjectAccessReviewSpec {
         resource_attributes: Some(ResourceAttributes {

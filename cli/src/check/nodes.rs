@@ -1,4 +1,4 @@
-//! Why a node has no agent, or one that is not ready.
+//! Reasons why a node has no agent, or one that is not ready.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const TOLERATED: [(&str, &str); 6] = [
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 ];
 
-/// Why an agent's pod is not ready; nothing if it is.
+/// Returns the reason why an agent's pod is not ready; `None` if it is ready.
 pub(super) fn not_ready(pod: &Pod) -> Option<String> {
     let status = pod.status.clone().unwrap_or_default();
     let condition = |kind: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == kind);
@@ -52,7 +52,7 @@ pub(super) fn not_ready(pod: &Pod) -> Option<String> {
     }
     if let Some(scheduled) = condition("PodScheduled").filter(|scheduled| scheduled.status == "False") {
         let reason = scheduled.reason.clone().unwrap_or_else(|| "Unscheduled".to_owned());
-        // What preemption could not do either says nothing more.
+        // The scheduler appends why preemption does not help, which adds nothing here.
         let message = scheduled
             .message
             .as_ref()
@@ -67,7 +67,7 @@ pub(super) fn not_ready(pod: &Pod) -> Option<String> {
     }
 }
 
-/// Why a node has no pod of a DaemonSet at all.
+/// Returns the reason why a node has no pod of a DaemonSet.
 pub(super) fn no_pod(node: &Node, template: &PodSpec) -> String {
     let labels = node.metadata.labels.clone().unwrap_or_default();
     for (key, value) in template.node_selector.iter().flatten() {
@@ -97,7 +97,8 @@ pub(super) fn no_pod(node: &Node, template: &PodSpec) -> String {
     "no agent: its pod is not there yet, or was refused (see kubectl describe daemonset)".to_owned()
 }
 
-/// Whether a term of a node affinity takes a node. What is not about labels is taken for fulfilled.
+/// Returns true if a term of a node affinity matches a node. Requirements that are not about labels count as
+/// fulfilled.
 fn takes(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>) -> bool {
     let expressions = term.match_expressions.iter().flatten().filter_map(|wanted| {
         Expression::try_from(LabelSelectorRequirement {

@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{cluster::Cluster, error::CliError};
 
-/// Labels of the chart's objects, whatever the release is called.
+/// Labels of the chart's objects. They do not depend on the name of the release.
 const AGENT: &str = "app.kubernetes.io/part-of=traffictrace,app.kubernetes.io/component=agent";
 const CONTROLLER: &str = "app.kubernetes.io/part-of=traffictrace,app.kubernetes.io/component=controller";
 
-/// Finds them in all namespaces, or in `system` if this account may not look everywhere.
+/// Looks for the controller and the agents in all namespaces, or only in `system` if this account may not search
+/// everywhere.
 pub(super) async fn find(cluster: &Cluster, system: &str) -> Result<Parts, CliError> {
     Ok(Parts { controller: controller(cluster, system).await?, agents: agents(cluster, system).await? })
 }
@@ -84,7 +85,8 @@ async fn agents(cluster: &Cluster, system: &str) -> Result<Option<Agents>, CliEr
     Ok(Some(agents))
 }
 
-/// The node that a pod is on or meant for: the controller of DaemonSets says it by an affinity.
+/// Returns the node of a pod. For a pod that is not scheduled yet, the DaemonSet controller puts the node into an
+/// affinity.
 fn node_of(pod: &Pod) -> String {
     let spec = pod.spec.clone().unwrap_or_default();
     let wanted = spec.affinity.and_then(|affinity| affinity.node_affinity);
@@ -101,8 +103,8 @@ fn full_name<K: Resource>(object: &K) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Objects with these labels in all namespaces, or in one if this account may not look everywhere. Nothing: it may not look there
-/// either.
+/// Lists objects with these labels in all namespaces, or only in `system` if this account may not list everywhere; `None` if it
+/// may not list there either.
 async fn list<K>(cluster: &Cluster, system: &str, labels: &str) -> Result<Option<Vec<K>>, CliError>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,

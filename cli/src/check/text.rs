@@ -7,7 +7,7 @@ use traffictrace_crd::{
 
 use super::findings::{Findings, RESOURCES};
 
-/// The findings, the conclusion first.
+/// Formats the findings, the conclusion first.
 pub(super) fn of(findings: &Findings) -> String {
     let mut lines = vec![findings.conclusion.clone(), String::new()];
     let mut line = |name: &str, text: &str| lines.push(format!("  {name:<14}{text}").trim_end().to_owned());

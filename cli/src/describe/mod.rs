@@ -16,10 +16,10 @@ use crate::{
     text::{print, say},
 };
 
-/// Tell what a trace was asked, what happened on which node, what is missing and what to do, and what it shows.
+/// Show what a trace was asked for, what happened on each node, what is missing and what to do, and its numbers.
 ///
-/// The nodes that trace are named where you may read their TrafficTraceReports, which are there while the trace runs; nodes that do not
-/// trace are always named.
+/// Nodes that trace are named if you may read their TrafficTraceReports, which exist while the trace runs. Nodes that do not trace are
+/// always named.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
                 let gap = if number > 0 { "\n\n" } else { "" };
                 print(format!("{gap}{text}").as_bytes())?;
             }
-            // As with kubectl, the others are still shown.
+            // As in kubectl, an error for one trace does not stop the others.
             Err(error) => {
                 if let Some(earlier) = missing.replace(error) {
                     say(&earlier.to_string());
@@ -57,7 +57,7 @@ async fn described(cluster: &Cluster, name: &str) -> Result<String, CliError> {
     Ok(text::of(&trace, &around, Timestamp::now(), columns()))
 }
 
-/// Columns of the lines of sentences: those of the terminal, as far as long lines are still read well.
+/// Width of sentences in columns: that of the terminal, up to a width that is still easy to read.
 fn columns() -> usize {
     let (narrowest, widest) = (40, 100);
     terminal_size().map_or(widest, |(Width(columns), _)| usize::from(columns).clamp(narrowest, widest))

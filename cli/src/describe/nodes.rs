@@ -1,4 +1,4 @@
-//! The nodes of a trace, with what happened on each.
+//! The nodes of a trace, with the events on each.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use traffictrace_crd::{
 };
 use traffictrace_view::units::lasted;
 
-/// The nodes with what is known of each, a line for each; and a line about those that are not named.
+/// Returns one line for each known node, and one line about the nodes that are not named.
 pub(super) fn lines(
     status: &TrafficTraceStatus,
     reports: Option<&[TrafficTraceReportSpec]>,
@@ -58,7 +58,7 @@ pub(super) fn lines(
     lines
 }
 
-/// Describes what a node has reported.
+/// Describes the report of a node.
 fn reported(report: &TrafficTraceReportSpec, now: Timestamp) -> Vec<String> {
     let unsigned = |count: i64| u64::try_from(count).unwrap_or(0);
     if let Some(refused) = &report.refused {
@@ -88,7 +88,7 @@ fn refusal(reason: &str, message: &str) -> String {
     format!("does not trace ({reason}): {message}")
 }
 
-/// A line about the nodes that have no line of their own.
+/// Returns a line about the nodes that have no line of their own.
 fn others(status: &TrafficTraceStatus, named: usize, is_readable: bool, is_over: bool) -> Option<String> {
     let matched = usize::try_from(status.nodes_matched).unwrap_or(0);
     let others = matched.checked_sub(named).filter(|others| *others > 0)?;
@@ -105,7 +105,7 @@ fn others(status: &TrafficTraceStatus, named: usize, is_readable: bool, is_over:
     })
 }
 
-/// A time in UTC, to the second.
+/// Formats a time in UTC, to the second.
 pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%H:%M:%S UTC").to_string()
 }

@@ -9,11 +9,11 @@ use traffictrace_view::{
     text as tables,
 };
 
-/// Rows of the tables.
+/// Maximum number of rows in the tables.
 const FLOWS: usize = 10;
 const ENDPOINTS: usize = 5;
 
-/// The traffic in sentences.
+/// Describes the traffic in sentences.
 pub(super) fn traffic(snapshot: &Snapshot) -> String {
     let totals = &snapshot.totals;
     let mut text = format!(
@@ -41,7 +41,7 @@ pub(super) fn traffic(snapshot: &Snapshot) -> String {
     text
 }
 
-/// The flows with the most bytes, in a table.
+/// Makes a table of the flows with the most bytes.
 pub(super) fn flows(snapshot: &Snapshot) -> String {
     if snapshot.flows.is_empty() {
         return String::new();
@@ -55,7 +55,7 @@ pub(super) fn flows(snapshot: &Snapshot) -> String {
     indented(&tables::flows(snapshot, &options))
 }
 
-/// The HTTP requests in a sentence.
+/// Describes the HTTP requests in a sentence.
 pub(super) fn requests(http: &Http) -> String {
     let all = http.endpoints_total.unwrap_or(http.endpoints.len() as u64);
     format!(
@@ -68,7 +68,7 @@ pub(super) fn requests(http: &Http) -> String {
     )
 }
 
-/// The endpoints with the most requests, in a table.
+/// Makes a table of the endpoints with the most requests.
 pub(super) fn busiest_endpoints(http: &Http) -> String {
     if http.endpoints.is_empty() {
         return String::new();
@@ -76,7 +76,7 @@ pub(super) fn busiest_endpoints(http: &Http) -> String {
     indented(&tables::endpoints(http, endpoints::Column::default(), ENDPOINTS, false, true))
 }
 
-/// The stacks in a sentence: how much is known of the code that moved the bytes.
+/// Describes in a sentence how many of the bytes have a known stack.
 pub(super) fn stacks(functions: &Functions) -> String {
     let nodes = functions.nodes.unwrap_or(0);
     if nodes == 0 {
@@ -94,7 +94,7 @@ pub(super) fn stacks(functions: &Functions) -> String {
     )
 }
 
-/// A number of things with its thousands set apart.
+/// Formats a number of things, with commas between thousands.
 fn many(number: u64, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {thing}{s}", count(number))

@@ -17,13 +17,13 @@ use crate::{
     asked, http, snapshot,
 };
 
-/// Most Events that are told, the last ones.
+/// Maximum number of Events that are shown, the last ones.
 const EVENTS: usize = 20;
-/// Beginnings of the first line of an item of a list, and of its other lines.
+/// Prefix of the first line of a list item, and of its other lines.
 const BULLET: &str = "  - ";
 const INDENT: &str = "    ";
 
-/// A trace in words, as of now, its sentences in lines of at most so many columns. Tables are as wide as they are.
+/// Describes a trace in words. Sentences are wrapped at `columns`; tables are not.
 pub(super) fn of(trace: &TrafficTrace, around: &Around, now: Timestamp, columns: usize) -> String {
     let nothing = TrafficTraceStatus::default();
     let status = trace.status.as_ref().unwrap_or(&nothing);
@@ -51,7 +51,7 @@ pub(super) fn of(trace: &TrafficTrace, around: &Around, now: Timestamp, columns:
         }));
         sections.push(paragraph(&[snapshot.functions.as_ref().map(numbers::stacks)], columns));
     }
-    // Commands are not broken, so that they can be copied.
+    // Commands are not wrapped, so that they can be copied.
     let next: String =
         next(trace, status, is_over).iter().map(|line| format!("  {}\n", printable(line))).collect();
     sections.push(format!("To go on:\n{next}"));
@@ -59,13 +59,13 @@ pub(super) fn of(trace: &TrafficTrace, around: &Around, now: Timestamp, columns:
     sections.join("\n")
 }
 
-/// Sentences as one paragraph.
+/// Joins sentences into one paragraph.
 fn paragraph(sentences: &[Option<String>], columns: usize) -> String {
     let sentences: Vec<&str> = sentences.iter().flatten().map(String::as_str).collect();
     wrap(&printable(&sentences.join(" ")), columns).into_iter().map(|line| line + "\n").collect()
 }
 
-/// A heading with items below; nothing without any.
+/// Makes a list with a heading; an empty text if there are no items.
 fn list(items: &[String], heading: &str, columns: usize) -> String {
     if items.is_empty() {
         return String::new();
@@ -81,7 +81,7 @@ fn list(items: &[String], heading: &str, columns: usize) -> String {
     text
 }
 
-/// The state of the trace, with its times.
+/// Describes the state of the trace, with its times.
 fn life(trace: &TrafficTrace, status: &TrafficTraceStatus, now: Timestamp) -> Option<String> {
     let label = format!("Trace {}/{}", trace.namespace().unwrap_or_default(), trace.name_any());
     let at = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
@@ -122,7 +122,8 @@ fn life(trace: &TrafficTrace, status: &TrafficTraceStatus, now: Timestamp) -> Op
     })
 }
 
-/// The time at which the trace was created, and the program that did it. The API server notes no user.
+/// Gives the time at which the trace was created, and the program that created it. The API server does not record the
+/// user.
 fn created(trace: &TrafficTrace) -> Option<String> {
     let created = trace.metadata.creation_timestamp.as_ref()?.0;
     let fields = trace.metadata.managed_fields.iter().flatten().find(|fields| fields.subresource.is_none());
@@ -131,7 +132,7 @@ fn created(trace: &TrafficTrace) -> Option<String> {
     Some(format!("It was created at {}{by}.", created.strftime("%F %T UTC")))
 }
 
-/// The pods and nodes.
+/// Describes the number of pods and nodes.
 fn matched(status: &TrafficTraceStatus, is_over: bool, now: Timestamp) -> Option<String> {
     status.phase?;
     let (match_, on) = if is_over { ("matched", "ran") } else { ("match", "run") };
@@ -160,9 +161,9 @@ fn matched(status: &TrafficTraceStatus, is_over: bool, now: Timestamp) -> Option
     Some(text)
 }
 
-/// Sentences about what is missing from the numbers, the most important first.
+/// Returns sentences about what is missing from the numbers, the most important first.
 fn missing(snapshot: &Snapshot, status: &TrafficTraceStatus) -> Vec<String> {
-    // The reason of a trace that waits or has failed was said at the beginning.
+    // For a trace that waits or has failed, the first section already gives the reason.
     let is_waiting = status.phase.is_none_or(|phase| phase == Phase::Pending);
     let said = status.conditions.iter().filter(|condition| match condition.type_.as_str() {
         kind::FAILED => true,
@@ -195,7 +196,7 @@ fn missing(snapshot: &Snapshot, status: &TrafficTraceStatus) -> Vec<String> {
     lines
 }
 
-/// The section of what is missing. A trace that counts and misses nothing says so.
+/// Makes the section about what is missing. A trace that counts and misses nothing says so.
 fn lost(missing: &[String], status: &TrafficTraceStatus, columns: usize) -> String {
     let is_started = matches!(status.phase, Some(Phase::Running | Phase::Completed));
     if missing.is_empty() && is_started {
@@ -204,7 +205,7 @@ fn lost(missing: &[String], status: &TrafficTraceStatus, columns: usize) -> Stri
     list(missing, "What is missing, and what to do", columns)
 }
 
-/// The limits of the kernels, which are no losses: every trace on these nodes has them.
+/// Describes the limits of the kernels. They are not losses: every trace on these nodes has them.
 fn not_seen(snapshot: &Snapshot) -> Option<String> {
     let names = snapshot.not_seen.join(", ");
     (!names.is_empty()).then(|| {
@@ -215,7 +216,7 @@ fn not_seen(snapshot: &Snapshot) -> Option<String> {
     })
 }
 
-/// The Events, the earliest first.
+/// Returns the Events, the earliest first.
 fn events(events: Option<&[Happened]>, trace: &TrafficTrace) -> Vec<String> {
     let Some(events) = events else {
         return vec!["You may not read the Events of this namespace.".to_owned()];
@@ -242,7 +243,7 @@ fn events(events: Option<&[Happened]>, trace: &TrafficTrace) -> Vec<String> {
     lines
 }
 
-/// Commands that tell more.
+/// Returns commands that show more about the trace.
 fn next(trace: &TrafficTrace, status: &TrafficTraceStatus, is_over: bool) -> Vec<String> {
     let (name, namespace) = (trace.name_any(), trace.namespace().unwrap_or_default());
     let is_seen = status.phase.is_some_and(|phase| phase != Phase::Pending && phase != Phase::Failed);

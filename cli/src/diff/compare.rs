@@ -1,4 +1,4 @@
-//! Two traces, number by number.
+//! Comparison of two traces, number by number.
 
 use std::collections::BTreeMap;
 
@@ -13,31 +13,32 @@ use traffictrace_view::{
 
 use crate::snapshot;
 
-/// Stands for processes that are not known.
+/// Name of the row of processes that are not known.
 const UNATTRIBUTED: &str = "(unattributed)";
-/// Stands for the flows that a trace does not list.
+/// Name of the row of flows that a trace does not list.
 pub(super) const UNLISTED: &str = "(not listed)";
 
-/// A trace.
+/// One of the two traces.
 #[derive(Debug)]
 pub(super) struct Side {
     pub(super) snapshot: Snapshot,
-    /// Seconds that its numbers are of.
+    /// Seconds that the trace has counted; `None` if not known.
     pub(super) seconds: Option<u64>,
 }
 
-/// Two traces.
+/// The comparison of two traces.
 #[derive(Debug)]
 pub(super) struct Comparison {
     pub(super) a: Side,
     pub(super) b: Side,
     pub(super) view: View,
     pub(super) totals: Vec<(Measure, Pair)>,
-    /// The rows, those with the largest difference first, and what the traces do not list. They add up to the totals.
+    /// The rows, in descending order of their difference, and the flows that the traces do not list. They add up to
+    /// the totals.
     pub(super) rows: Vec<Row>,
 }
 
-/// A number that traces have in all.
+/// A number that is compared in the totals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
     Received,
@@ -49,14 +50,14 @@ pub(super) enum Measure {
     Errors,
 }
 
-/// A number of each trace.
+/// The values of a number in both traces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pair {
     pub(super) a: u64,
     pub(super) b: u64,
 }
 
-/// A row of both traces, or of one.
+/// A row that is in both traces, or in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     /// The process, pod, peer or endpoint.
@@ -75,13 +76,13 @@ pub(super) enum Change {
     Same,
     /// Other numbers.
     Changed,
-    /// Nothing of it is in the first trace.
+    /// The row is not in the first trace.
     New,
-    /// Nothing of it is in the second trace.
+    /// The row is not in the second trace.
     Gone,
-    /// The first trace does not list it, but may have some.
+    /// The first trace does not list the row, but may have counted it.
     UnlistedInA,
-    /// The second trace does not list it, but may have some.
+    /// The second trace does not list the row, but may have counted it.
     UnlistedInB,
 }
 
@@ -96,7 +97,7 @@ impl Side {
         Self { snapshot, seconds }
     }
 
-    /// A number of this trace for each of its seconds.
+    /// Divides a number of this trace by the trace's seconds; `None` if these are not known.
     pub(super) fn per_second(&self, number: u64) -> Option<f64> {
         self.seconds.map(|seconds| number as f64 / seconds as f64)
     }
@@ -117,7 +118,7 @@ impl Measure {
         Self::Errors,
     ];
 
-    /// Its name in JSON.
+    /// Name in JSON.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Received => "rxBytes",
@@ -130,7 +131,7 @@ impl Measure {
         }
     }
 
-    /// Its name for people.
+    /// Name for people.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Received => "received",
@@ -147,7 +148,7 @@ impl Measure {
         matches!(self, Self::Received | Self::Sent)
     }
 
-    /// The number of a trace; nothing where the trace does not count that.
+    /// Returns the number of a trace; `None` if the trace does not count it.
     fn of(self, snapshot: &Snapshot) -> Option<u64> {
         let totals = &snapshot.totals;
         Some(match self {
@@ -163,12 +164,12 @@ impl Measure {
 }
 
 impl Pair {
-    /// The second number less the first one.
+    /// Second value minus first value.
     pub(super) fn difference(self) -> i128 {
         i128::from(self.b) - i128::from(self.a)
     }
 
-    /// The second number by the first one.
+    /// Second value divided by first value; `None` if the first is 0.
     pub(super) fn ratio(self) -> Option<f64> {
         (self.a > 0).then(|| self.b as f64 / self.a as f64)
     }
@@ -192,27 +193,27 @@ impl Comparison {
         Self { a, b, view, totals, rows }
     }
 
-    /// Says that all numbers are the same.
+    /// Returns true if all numbers are the same.
     pub(super) fn is_equal(&self) -> bool {
         self.totals.iter().all(|(_, pair)| pair.a == pair.b)
             && self.rows.iter().all(|row| row.change == Change::Same)
     }
 
-    /// Says that the traces lasted for times that differ by more than one part in fifty.
+    /// Returns true if the lengths of the traces differ by more than 2 %.
     pub(super) fn lasted_differently(&self) -> bool {
         let (Some(a), Some(b)) = (self.a.seconds, self.b.seconds) else { return false };
         a.abs_diff(b) > a.max(b) / 50
     }
 }
 
-/// The name of a row, and what tells it from others of that name.
+/// Name of a row, and a detail that distinguishes it from others with that name.
 type Name = (String, Option<String>);
 
 fn compared(a: &Snapshot, b: &Snapshot, view: View) -> Vec<Row> {
     let mut both: BTreeMap<Name, [Option<Sums>; 2]> = BTreeMap::new();
     let mut unlisted = [Sums::default(); 2];
     for (side, snapshot) in [a, b].into_iter().enumerate() {
-        // Each end has its own bytes, as in the totals.
+        // The two ends of a connection are separate rows, since the totals count both.
         let choice = Choice { view, both_ends: true, ..Choice::default() };
         let shown = rows(snapshot, &choice);
         for row in &shown.rows {
@@ -241,7 +242,7 @@ fn compared(a: &Snapshot, b: &Snapshot, view: View) -> Vec<Row> {
     compared
 }
 
-/// Sums without what is of a moment alone.
+/// Returns sums without the numbers that are only valid at one moment.
 fn still(sums: &Sums) -> Sums {
     Sums { rx_rate: 0, tx_rate: 0, connections_open: 0, ..*sums }
 }
@@ -257,7 +258,8 @@ fn change([a, b]: [Option<Sums>; 2], [unlisted_a, unlisted_b]: [Sums; 2]) -> Cha
     }
 }
 
-/// The parts of a row's name that two traces can share: no process ids, and names of pods only where rows are pods.
+/// Returns the parts of a row's name that two traces can share: no process ids, and names of pods only if rows are
+/// pods.
 fn name(row: &Shown, view: View) -> Name {
     let text = |text: &Option<String>| {
         text.as_deref().filter(|text| !text.is_empty()).map(|text| printable(text).into_owned())

@@ -8,7 +8,7 @@ use traffictrace_view::{csv, losses, rows::View, text::grid, units::lasted};
 use super::compare::{Change, Comparison, Measure, Pair, Row, Side};
 use crate::error::CliError;
 
-/// Columns of the numbers of a table.
+/// Names of the number columns of a table.
 const NUMBERS: [(&str, bool); 7] = [
     ("A", false),
     ("B", false),
@@ -19,7 +19,7 @@ const NUMBERS: [(&str, bool); 7] = [
     ("RATIO/s", false),
 ];
 
-/// The comparison for people, with at most so many rows; the others are one.
+/// Formats the comparison for people, with at most `most` rows; the others are summed up in one row.
 pub(super) fn table(comparison: &Comparison, most: usize) -> String {
     let Comparison { a, b, .. } = comparison;
     let mut text = format!("{}{}", heading("A", a), heading("B", b));
@@ -69,7 +69,7 @@ pub(super) fn table(comparison: &Comparison, most: usize) -> String {
     text
 }
 
-/// A trace in a line or more.
+/// Describes a trace in one or more lines.
 fn heading(name: &str, side: &Side) -> String {
     let snapshot = &side.snapshot;
     let state = format!("{:?}", snapshot.state).to_lowercase();
@@ -135,7 +135,7 @@ fn ratio(ratio: Option<f64>) -> String {
     }
 }
 
-/// The comparison as one object, on a line of its own.
+/// Formats the comparison as one JSON object on one line.
 pub(super) fn json(comparison: &Comparison, most: usize) -> Result<Vec<u8>, CliError> {
     let side = |side: &Side| {
         json!({
@@ -196,7 +196,7 @@ fn json_name(change: Change) -> &'static str {
     }
 }
 
-/// The numbers that rows have.
+/// Returns the numbers of a row.
 fn measures(row: &Row) -> [(Measure, Pair); 5] {
     let (a, b) = (&row.a, &row.b);
     [
@@ -208,7 +208,7 @@ fn measures(row: &Row) -> [(Measure, Pair); 5] {
     ]
 }
 
-/// A row as a line. The times are of the traces, so that whoever reads a line can make rates of it.
+/// A row as a CSV line. Each line has the lengths of both traces, so that its reader can compute rates.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
@@ -230,7 +230,7 @@ struct Line {
     retransmits_b: u64,
 }
 
-/// The rows as comma-separated values.
+/// Formats the rows as comma-separated values.
 pub(super) fn csv(comparison: &Comparison, most: usize) -> Result<Vec<u8>, CliError> {
     let mut out = Vec::new();
     let mut writer = csv::Writer::new(&mut out, true);

@@ -15,14 +15,14 @@ use crate::{
     text::{print, quoted, say},
 };
 
-/// Exit statuses, as those of kubectl diff: no difference, some, and an error.
+/// Exit statuses, like those of kubectl diff, which returns 0 if there is no difference.
 const DIFFERENT: u8 = 1;
 const FAILED: u8 = 2;
 
 /// Compare two traces, such as one before a change and one after it.
 ///
-/// Totals and rows stand side by side, with their difference and ratio. Where the traces lasted differently, what they moved each
-/// second tells more, and is shown, too. Rows are new or gone, or not among the flows that the other trace lists.
+/// Shows totals and rows side by side, with their difference and ratio. If the traces have different lengths, bytes per second
+/// are the better comparison, and are shown too. A row may be new or gone, or not among the flows that the other trace lists.
 ///
 /// The exit status is 0 if the traces have the same numbers, 1 if they differ, and 2 after an error.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,20 +45,21 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     b: String,
 
-    /// Things that rows stand for. Processes and endpoints are those of all pods, whose names change with each roll-out.
+    /// Unit that one row stands for. Processes and endpoints are summed up over all pods, whose names change with each
+    /// roll-out.
     #[arg(long, value_enum, default_value_t = By::Process)]
     by: By,
 
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 
-    /// Show this many rows, those with the largest difference [default: 20 in a table; all in JSON and CSV].
+    /// Maximum number of rows, those with the largest difference first [default: 20 in a table; all in JSON and CSV].
     #[arg(long, value_name = "ROWS")]
     top: Option<usize>,
 }
 
-/// The thing that a row stands for.
+/// The unit that a row stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
     Process,
@@ -84,7 +85,7 @@ enum Output {
     Table,
     /// One object.
     Json,
-    /// A line for each row; the lines add up to the totals.
+    /// One line for each row; the lines add up to the totals.
     Csv,
 }
 
@@ -92,7 +93,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     match compare(args, cluster).await {
         Ok(true) => Ok(ExitCode::SUCCESS),
         Ok(false) => Ok(DIFFERENT.into()),
-        // The reader of the output has had enough.
+        // The reader of a pipe has closed it, which is not an error.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             Ok(DIFFERENT.into())
         }
@@ -103,7 +104,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     }
 }
 
-/// Prints the comparison. Returns whether there is no difference.
+/// Prints the comparison and returns true if there is no difference.
 async fn compare(args: &Args, cluster: &ClusterArgs) -> Result<bool, CliError> {
     let cluster = cluster.connect().await?;
     let (a, b) = (side(&cluster, &args.a).await?, side(&cluster, &args.b).await?);
@@ -129,7 +130,7 @@ async fn side(cluster: &Cluster, text: &str) -> Result<Side, CliError> {
     Ok(Side::new(&cluster.trace(name).await?))
 }
 
-/// The namespace and the name of a trace.
+/// Splits an argument into the namespace and the name of a trace.
 fn named<'a>(text: &'a str, namespace: &'a str) -> Result<(&'a str, &'a str), String> {
     let (namespace, name) = text.split_once('/').unwrap_or((namespace, text));
     if namespace.is_empty() || name.is_empty() || name.contains('/') {

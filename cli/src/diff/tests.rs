@@ -1,4 +1,4 @@
-//! Two traces, of which the numbers are known.
+//! Tests with two traces whose numbers are known.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -12,7 +12,8 @@ fn compared(a: &TrafficTrace, b: &TrafficTrace, by: By) -> Comparison {
     Comparison::new(Side::new(a), Side::new(b), by.into())
 }
 
-/// A trace of half the time: nginx sent twice as much, mysqld is gone, a backup is new, and nothing is not listed.
+/// A trace half as long as the first one: nginx has sent twice as much, mysqld is gone, a backup is new, and all
+/// flows are listed.
 fn after() -> TrafficTrace {
     let mut trace = completed();
     trace.metadata.name = Some("after".to_owned());
@@ -70,7 +71,7 @@ fn what_is_new_or_gone_is_told_from_what_is_not_listed() {
         [change("mysqld"), change("restic"), change("nginx"), change("php-fpm")]
     };
     use compare::Change::{Changed, Gone, Same, UnlistedInA};
-    // The first trace has flows that it does not list, in which the backup may be.
+    // The first trace has flows that it does not list, and the backup may be one of them.
     let comparison = compared(&running(), &after(), By::Process);
     assert_eq!(changes(&comparison), [Some(Gone), Some(UnlistedInA), Some(Changed), Some(Same)]);
     let mut listed = after();

@@ -1,4 +1,4 @@
-//! A trace that is followed: what is known of it, what comes next, and how it ends.
+//! A trace that is being followed: its last state, the next event, and the end.
 
 use std::process::ExitCode;
 
@@ -22,18 +22,18 @@ use crate::{error::CliError, snapshot, stop::Stop};
 pub(crate) enum Ending {
     /// The trace is over.
     Completed,
-    /// The trace could not be done, for this reason.
+    /// The trace could not run, for this reason.
     Failed(String),
     /// Somebody has deleted the trace.
     Deleted,
-    /// The user has seen enough.
+    /// The user asked to end.
     Asked,
-    /// The API server does not let the trace be watched any more.
+    /// The API server refuses the watch from now on.
     Refused(CliError),
 }
 
 impl Ending {
-    /// The sentence at the end of the live screen.
+    /// Returns the sentence that the live screen shows at the end.
     pub(super) fn on_screen(&self) -> String {
         match self {
             Self::Completed | Self::Asked => String::new(),
@@ -43,7 +43,7 @@ impl Ending {
         }
     }
 
-    /// The exit status: that of an error for what ended too early.
+    /// Returns the exit status: that of an error if the trace ended too early.
     pub(crate) fn result(self, trace: &str) -> Result<ExitCode, CliError> {
         match self {
             Self::Completed | Self::Asked => Ok(ExitCode::SUCCESS),
@@ -54,20 +54,20 @@ impl Ending {
     }
 }
 
-/// News for whoever shows a trace.
+/// An event for the output of a trace.
 #[derive(Debug)]
 pub(super) enum News {
     /// The trace has changed.
     Numbers(Snapshot),
-    /// The API server cannot be reached. The numbers are the last ones.
+    /// The API server cannot be reached. The snapshot has the last numbers.
     Unreachable(Snapshot, CliError),
-    /// Nothing has changed for some seconds.
+    /// The trace has not changed for some seconds.
     Late,
-    /// Nothing more will come. The numbers are the last ones, where they have changed.
+    /// No more events will come. The snapshot has the last numbers if they have changed.
     Over(Ending, Option<Snapshot>),
 }
 
-/// The last state of a trace that is followed, and its totals over time.
+/// The last state of the followed trace, and its totals over time.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) trace: TrafficTrace,
@@ -75,39 +75,39 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// A trace that was just read.
+    /// Starts with a trace that was just read.
     pub(crate) fn new(trace: TrafficTrace) -> Self {
         let mut seen = Self { trace, series: Series::default() };
         seen.note();
         seen
     }
 
-    /// Adds the totals of the trace as it is now.
+    /// Adds the current totals of the trace.
     fn note(&mut self) {
         let status = self.trace.status.as_ref();
         let Some(status) = status.filter(|status| status.update_time.is_some()) else { return };
         if let Some(start) = &status.start_time {
-            // A trace begins without bytes. Once there are later moments, this adds nothing.
+            // A trace begins with 0 bytes. If there are later moments already, this adds nothing.
             self.series.add(Moment { time: start.0, ..Moment::default() });
         }
         self.series.add(Moment::from(&snapshot::of(&self.trace)));
     }
 }
 
-/// A trace that is followed.
+/// The trace that is being followed.
 pub(super) struct Followed<'a> {
     pub(super) watch: Watch,
     pub(super) stop: &'a mut Stop,
     pub(super) seen: &'a mut Seen,
     pub(super) functions: Functions,
-    /// The moment at which a trace that has not changed is late.
+    /// Time at which the trace counts as late if it has not changed.
     pub(super) late: Option<Instant>,
-    /// The moment at which nobody wants to follow the trace any more.
+    /// Time at which following ends.
     pub(super) end: Option<Instant>,
 }
 
 impl Followed<'_> {
-    /// The next news.
+    /// Waits for the next event.
     pub(super) async fn next(&mut self) -> News {
         let moment = |at: Option<Instant>| async move {
             match at {
@@ -152,20 +152,20 @@ impl Followed<'_> {
         }
     }
 
-    /// The last numbers of a trace that is over, with the functions of its last profiles.
+    /// Returns the last numbers of a trace that is over, with the functions of its last profiles.
     pub(super) async fn with_last_functions(&mut self) -> Snapshot {
         self.functions.read_last(&self.seen.trace).await;
         self.snapshot()
     }
 
-    /// The last numbers.
+    /// Returns the last numbers.
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = snapshot::of(&self.seen.trace);
         self.functions.add_to(&mut snapshot);
         snapshot
     }
 
-    /// The last numbers, in another state.
+    /// Returns the last numbers with another state.
     fn snapshot_in(&self, state: State) -> Snapshot {
         Snapshot { state, ..self.snapshot() }
     }

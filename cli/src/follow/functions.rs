@@ -1,4 +1,4 @@
-//! The functions that move the bytes of a trace with stacks. Their profiles are large, so they are read beside the watch, rarely.
+//! The functions that move the bytes of a trace with stacks. Profiles are large, so they are read rarely, beside the watch.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use traffictrace_view::{Snapshot, snapshot::Function};
 
 use crate::{cluster::Cluster, error::CliError, profiles};
 
-/// Shortest time between two readings: nodes write a profile once a minute at most.
+/// Minimum time between two reads: nodes write a profile at most once a minute.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Shortest time between two readings while there is no profile: the status can have its sums before it is written.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -16,14 +16,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const NONE_YET: &str =
     "No profile was read yet: nodes write the first a minute after they begin, or at the end of the trace.";
 
-/// The functions of a trace, as far as its profiles were read.
+/// The functions of a trace, from the profiles read so far.
 pub(super) struct Functions {
-    /// Nothing where nobody wants functions.
+    /// `None` if the output does not show functions.
     cluster: Option<Cluster>,
     known: Vec<Function>,
-    /// Why none is known.
+    /// The reason why no function is known.
     notice: String,
-    /// Sums of the stacks at the last reading.
+    /// Sums of the stacks at the last read.
     read: StackTotals,
     next: Option<Instant>,
     reading: Option<JoinHandle<Result<Vec<Function>, CliError>>>,
@@ -41,7 +41,7 @@ impl Functions {
         }
     }
 
-    /// Begins to read the profiles, if they have changed and were not read for a while.
+    /// Starts reading the profiles if they have changed and the last read is long enough ago.
     pub(super) fn look(&mut self, trace: &TrafficTrace, now: Instant) {
         let Some(cluster) = self.cluster.clone() else { return };
         let stacks = trace.status.as_ref().and_then(|status| status.stacks.as_ref());
@@ -58,7 +58,7 @@ impl Functions {
         }));
     }
 
-    /// Waits until profiles were read, or could not be for another reason than before. Nothing is lost when this is not awaited to its end.
+    /// Waits until the profiles are read, or cannot be read for another reason than before. Cancelling the wait loses nothing.
     pub(super) async fn read(&mut self) {
         loop {
             let Some(reading) = &mut self.reading else { return std::future::pending().await };
@@ -72,8 +72,8 @@ impl Functions {
         }
     }
 
-    /// Keeps what was read. Where nothing is known yet, the next look comes soon. Returns whether there is something new to
-    /// show.
+    /// Keeps the functions that were read. While none is known, the profiles are soon read again. Returns true if there is
+    /// something new to show.
     fn take(&mut self, read: Result<Vec<Function>, CliError>) -> bool {
         let notice = match read {
             Ok(functions) if !functions.is_empty() => {
@@ -81,7 +81,7 @@ impl Functions {
                 return true;
             }
             Ok(_) => NONE_YET.to_owned(),
-            // The watch tells that the API server cannot be reached.
+            // The watch reports that the API server cannot be reached.
             Err(CliError::Unreachable { .. }) => self.notice.clone(),
             Err(error) => format!("The profiles cannot be read: {error}"),
         };
@@ -94,8 +94,8 @@ impl Functions {
         is_news && self.known.is_empty()
     }
 
-    /// Reads the last profiles of a trace that is over, which agents write after their last numbers. Whoever may not read them, or
-    /// cannot just now, keeps those that were read before.
+    /// Reads the last profiles of a trace that is over; agents write them after their last numbers. If the user may not read them,
+    /// or reading fails, the functions stay as they are.
     pub(super) async fn read_last(&mut self, trace: &TrafficTrace) {
         let Some(cluster) = &self.cluster else { return };
         if trace.status.as_ref().is_none_or(|status| status.stacks.is_none()) {
@@ -106,7 +106,7 @@ impl Functions {
         }
     }
 
-    /// Adds the functions to the numbers of the trace.
+    /// Adds the functions to a snapshot of the trace.
     pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
         if let Some(functions) = &mut snapshot.functions {
             functions.functions.clone_from(&self.known);
@@ -157,7 +157,7 @@ mod tests {
         functions.add_to(&mut snapshot);
         let shown = &snapshot.functions.as_ref().unwrap().functions;
         assert_eq!((shown.len(), shown[1].name.as_str(), shown[1].tx_bytes), (2, "write", 700));
-        // The same sums, and newer ones too soon.
+        // The sums have not changed, or have changed too soon after the last read.
         functions.look(&trace, now + PAUSE);
         assert!(functions.reading.is_none());
         status(&mut trace).stacks.as_mut().unwrap().totals.bytes += 1;
@@ -174,7 +174,7 @@ mod tests {
         let (counted, trace) = (Arc::clone(&requests), completed());
         let uid = trace.metadata.uid.clone().unwrap();
         let cluster = cluster(move |_| {
-            // The reading that the end of the trace overtakes is the first one.
+            // The first read returns old profiles; the end of the trace overtakes it.
             let bytes = if counted.fetch_add(1, Ordering::Relaxed) == 0 { 100 } else { 700 };
             let mut items = Vec::new();
             for node in ["a", "b", "c"] {

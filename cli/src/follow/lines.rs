@@ -1,4 +1,4 @@
-//! Lines: what is said until the first numbers are there, and plain output from then on.
+//! Output as lines: messages until the first numbers come, and plain output from then on.
 
 use tokio::time::Instant;
 use traffictrace_crd::Phase;
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{error::CliError, text::say};
 
-/// What comes first of a trace.
+/// The first numbers of a trace, or its end if that comes before any numbers.
 pub(super) enum First {
     Numbers(Snapshot),
     Over(Ending, Option<Snapshot>),
 }
 
-/// Tells of the progress of a trace until a node has reported.
+/// Prints the progress of a trace until a node has reported.
 pub(super) async fn first_numbers(followed: &mut Followed<'_>) -> First {
     let mut progress = Progress::default();
     let mut outage = Outage::default();
@@ -28,7 +28,7 @@ pub(super) async fn first_numbers(followed: &mut Followed<'_>) -> First {
                 outage.over();
                 if let Some(news) = progress.news(&followed.seen.trace) {
                     say(&news);
-                    // What is awaited now has its own time.
+                    // The next step has its own time limit.
                     followed.late = Some(Instant::now() + LATE);
                 }
                 if progress::phase(&followed.seen.trace) == Some(Phase::Running) {
@@ -62,7 +62,7 @@ pub(super) async fn print(
                 () = followed.stop.asked() => false,
             };
             let is_last = ending.is_some() || !wants_more || printer.printed >= count;
-            // CSV has no line for what is in no flow.
+            // CSV has no line for losses, which belong to no flow.
             if is_last && printer.output == Output::Csv {
                 losses::in_words(&snapshot).iter().for_each(|loss| say(loss));
             }
@@ -89,7 +89,7 @@ pub(super) async fn print(
     }
 }
 
-/// A time without the API server, which is told once.
+/// A time without the API server, which is reported once.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     is_told: bool,

@@ -1,4 +1,4 @@
-//! Following a trace: its progress until the first numbers are there, then the live screen or plain output, to its end.
+//! Following a trace: its progress until the first numbers come, then the live screen or plain output, to its end.
 
 mod followed;
 mod functions;
@@ -28,18 +28,19 @@ use self::{
 };
 use crate::{cluster::Cluster, error::CliError, stop::Stop};
 
-/// Time after which a trace without numbers is told what it lacks: it is known within 5 s, that of the requests included.
+/// Time without numbers after which the plugin looks for the reason. The user sees it within 5 s, including the time for
+/// requests.
 const LATE: Duration = Duration::from_secs(4);
 
 /// Options of the commands that follow a trace.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FollowArgs {
-    /// End after this many tables, one for each report [default: go on until the trace ends or Ctrl-C].
+    /// End after this many tables, one for each report [default: continue until the trace ends or Ctrl-C].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), help_heading = "View")]
     count: Option<u64>,
 
-    /// Show this many rows, those with the most bytes; in JSON and CSV this many flows [default: 20 in a table; all in JSON
-    /// and CSV].
+    /// Maximum number of rows, those with the most bytes first; in JSON and CSV, of flows [default: 20 in a table; all in
+    /// JSON and CSV].
     #[arg(long, value_name = "ROWS", help_heading = "View")]
     top: Option<usize>,
 
@@ -47,22 +48,22 @@ pub(crate) struct FollowArgs {
     view: ViewArgs,
 }
 
-/// How a trace is followed.
+/// The way in which a trace is followed.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) args: &'a FollowArgs,
     pub(crate) output: Output,
     /// The flows that are shown.
     pub(crate) filter: String,
-    /// Longest time to follow.
+    /// Maximum time to follow the trace.
     pub(crate) limit: Option<Duration>,
 }
 
-/// Follows a trace to its end, or until the user has seen enough.
+/// Follows a trace until its end, or until the user asks to end.
 ///
 /// # Errors
 ///
-/// [`CliError`] when the output cannot be written, or the filter not be read.
+/// [`CliError`] if the output cannot be written or the filter cannot be parsed.
 pub(crate) async fn follow(
     cluster: &Cluster,
     seen: &mut Seen,
@@ -103,7 +104,7 @@ pub(crate) async fn follow(
     print(&mut followed, printer, first, plan.args.count.unwrap_or(u64::MAX)).await
 }
 
-/// Follows a trace to its end, or until the user has waited enough, without showing it.
+/// Follows a trace until its end, or until the user asks to end, without showing it.
 pub(crate) async fn await_end(cluster: &Cluster, seen: &mut Seen, stop: &mut Stop) -> Ending {
     let watch = Watch::new(cluster, &seen.trace);
     let mut followed = Followed { watch, stop, seen, functions: Functions::new(None), late: None, end: None };

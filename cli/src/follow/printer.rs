@@ -1,4 +1,4 @@
-//! Plain output: a table, a line of JSON or lines of CSV for each state of the numbers.
+//! Plain output: one table, JSON line or block of CSV lines for each change of the numbers.
 
 use std::{
     io::{self, Write as _, stdout},
@@ -10,7 +10,7 @@ use terminal_size::{Width, terminal_size_of};
 use tokio::task::spawn_blocking;
 use traffictrace_view::{Snapshot, csv, json, text};
 
-/// How to print.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
@@ -21,12 +21,12 @@ pub(crate) enum Output {
     Csv,
 }
 
-/// Prints snapshots, those with the same numbers once.
+/// Prints snapshots, and skips those whose numbers were printed already.
 #[derive(Debug)]
 pub(super) struct Printer {
     pub(super) output: Output,
     table: Arc<text::Options>,
-    /// Number of flows that are listed at most.
+    /// Maximum number of flows in the output.
     flows: usize,
     last: Option<Snapshot>,
     /// Number of snapshots that were printed.
@@ -38,13 +38,13 @@ impl Printer {
         Self { output, table: Arc::new(table), flows, last: None, printed: 0 }
     }
 
-    /// Whether a snapshot has what was not printed yet: other numbers, or the same ones of a later time.
+    /// Returns true if a snapshot has not been printed yet: its numbers or its time have changed.
     pub(super) fn is_news(&self, snapshot: &Snapshot) -> bool {
         self.last.as_ref() != Some(snapshot)
     }
 
-    /// A snapshot with what is listed of it. The table says itself how much it leaves out; in the other forms the totals have what is
-    /// not listed.
+    /// Limits the flows of a snapshot. A table says itself how many it leaves out; in the other formats the totals include the flows
+    /// that are left out.
     fn listed(&self, snapshot: &Snapshot) -> Snapshot {
         let mut listed = snapshot.clone();
         if self.output != Output::Table {
@@ -54,11 +54,11 @@ impl Printer {
         listed
     }
 
-    /// Prints a snapshot. `false`: whoever read the output has had enough.
+    /// Prints a snapshot. Returns `false` if the reader of a pipe has closed it.
     pub(super) async fn print(&mut self, snapshot: &Snapshot) -> io::Result<bool> {
         let (output, table, is_first) = (self.output, Arc::clone(&self.table), self.printed == 0);
         let printed = self.listed(snapshot);
-        // A reader that is slow does not keep signals from being heard.
+        // On another thread, so that a slow reader does not delay the handling of signals.
         let done = spawn_blocking(move || print(output, &table, &printed, is_first)).await;
         self.printed += 1;
         self.last = Some(snapshot.clone());
@@ -76,7 +76,7 @@ fn print(output: Output, table: &text::Options, snapshot: &Snapshot, is_first: b
         Output::Csv => csv::Writer::new(&mut out, is_first && table.headers).write(snapshot)?,
         Output::Table => {
             let width = terminal_size_of(stdout()).map(|(Width(columns), _)| columns.into());
-            // A size that is not known is told as 0.
+            // An unknown width is reported as 0.
             let options = text::Options { width: width.filter(|width| *width > 0), ..table.clone() };
             if !is_first {
                 out.push(b'\n');

@@ -1,22 +1,22 @@
-//! What is said of a trace until its first numbers are there.
+//! Messages about a trace until its first numbers come.
 
 use jiff::{Timestamp, tz::TimeZone};
 use traffictrace_crd::{
     Phase, TrafficTrace, condition_reason as reason, condition_type as kind, human::printable,
 };
 
-/// Command that tells what is missing.
+/// Hint at the command that finds out what is missing.
 const CHECK: &str = "`kubectl traffictrace check` tells what is there and what is missing";
 
-/// What has been said so far.
+/// The messages so far.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Reason and message of the last condition that was told.
+    /// Reason and message of the last condition that was printed.
     told: Option<(String, String)>,
 }
 
 impl Progress {
-    /// The sentence about a new state of the trace, if there is one.
+    /// Returns the sentence about a new state of the trace, if there is one.
     pub(super) fn news(&mut self, trace: &TrafficTrace) -> Option<String> {
         let condition = condition(trace, kind::TRACING)?;
         if phase(trace).is_some_and(is_over) || condition.reason == reason::ENDED {
@@ -37,8 +37,8 @@ impl Progress {
     }
 }
 
-/// What is wrong with a trace that has no numbers after some seconds, in a sentence. Nothing: it has some, or waits for pods,
-/// which was said already.
+/// Returns a sentence that says what is wrong with a trace that has no numbers after `seconds`. `None` if the trace has
+/// numbers, or waits for pods, which an earlier message said.
 pub(super) fn missing(trace: &TrafficTrace, seconds: u64) -> Option<String> {
     let is_answered = trace.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
     if !is_answered {
@@ -57,7 +57,7 @@ pub(super) fn missing(trace: &TrafficTrace, seconds: u64) -> Option<String> {
     ))
 }
 
-/// Why a trace has failed.
+/// Returns the reason why a trace has failed.
 pub(super) fn failure(trace: &TrafficTrace) -> String {
     let of = |kind, holds| condition(trace, kind).filter(|condition| condition.status == holds);
     let told = of(kind::FAILED, "True").or_else(|| of(kind::ACCEPTED, "False"));
@@ -67,17 +67,17 @@ pub(super) fn failure(trace: &TrafficTrace) -> String {
     )
 }
 
-/// The phase of a trace.
+/// Returns the phase of a trace.
 pub(super) fn phase(trace: &TrafficTrace) -> Option<Phase> {
     trace.status.as_ref()?.phase
 }
 
-/// Whether nothing more will come.
+/// Returns true if no more numbers will come in this phase.
 pub(super) fn is_over(phase: Phase) -> bool {
     matches!(phase, Phase::Completed | Phase::Failed)
 }
 
-/// A time as this machine's clock shows it.
+/// Formats a time of day in this machine's time zone.
 fn time_of_day(time: Timestamp) -> String {
     time.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
 }

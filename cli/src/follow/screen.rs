@@ -1,4 +1,4 @@
-//! The live screen of a trace: the screen has a thread of its own, and this one goes on watching.
+//! The live screen of a trace. The screen has its own thread; this task goes on watching the trace.
 
 use std::{io, sync::mpsc::channel, time::Duration};
 
@@ -11,17 +11,17 @@ use traffictrace_view::{
 use super::followed::{Ending, Followed, News};
 use crate::error::CliError;
 
-/// Longest time that the screen takes to end after a signal.
+/// Maximum time for the screen to end after a signal.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Shows the screen until the user quits. When the trace ends before, its last numbers stay on the screen.
+/// Shows the screen until the user quits. If the trace ends earlier, its last numbers stay on the screen.
 pub(super) async fn run(
     followed: &mut Followed<'_>,
     settings: live::Settings,
     first: Snapshot,
 ) -> Result<Ending, CliError> {
     let (updates, source) = channel();
-    // The screen that takes no more has ended, which is seen below.
+    // Sending fails only if the screen has ended, which is handled below.
     let send = |update| drop(updates.send(update));
     send(Update::Snapshot(Box::new(first)));
     let mut screen = spawn_blocking(move || live::run(settings, &source));
@@ -51,7 +51,7 @@ pub(super) async fn run(
     }
     send(Update::End(ending.on_screen()));
     if matches!(ending, Ending::Asked) {
-        // The screen was told by the same signal.
+        // The screen handles the same signal.
         return match timeout(LAST, screen).await {
             Ok(exit) => quit(exit),
             Err(_) => Ok(Ending::Asked),

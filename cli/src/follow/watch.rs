@@ -1,4 +1,4 @@
-//! The watch of one trace, which goes on after failures.
+//! The watch of one trace, which continues after failures.
 
 use std::{fmt, time::Duration};
 
@@ -15,23 +15,24 @@ use crate::{
     error::{CliError, is_unknown_resource},
 };
 
-/// Seconds after which a watch is asked for anew. A connection that was dropped without a word is noticed 5 s later.
+/// Seconds after which a watch is renewed. A connection that was silently dropped is noticed 5 s later.
 const WATCH_SECONDS: u32 = 30;
-/// Time for which a watch that worked may be refused: an API server that has just started does not know all rights yet.
+/// Maximum time for which the API server may refuse a watch that worked before: a server that has just started does not
+/// know all rights yet.
 const REFUSED: Duration = Duration::from_secs(30);
-/// Shortest and longest pause before the next attempt.
+/// Minimum and maximum pause before the next attempt.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
-/// News of a trace.
+/// An event of a trace.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The trace as it is now.
+    /// The current trace.
     Trace(Box<TrafficTrace>),
-    /// There is no such trace any more.
+    /// The trace no longer exists.
     Gone,
-    /// The API server cannot be reached, or has no answer now; the next attempt follows.
+    /// The API server cannot be reached or does not respond; another attempt follows.
     Interrupted(CliError),
-    /// The API server refuses the watch, and will go on doing so.
+    /// The API server refuses the watch and will keep doing so.
     Refused(CliError),
 }
 
@@ -39,11 +40,11 @@ pub(crate) enum Event {
 pub(crate) struct Watch {
     cluster: Cluster,
     name: String,
-    /// The object's identity: one that was made anew under its name is another.
+    /// UID of the trace. A new trace with the same name has another UID.
     uid: String,
     events: BoxStream<'static, watcher::Result<watcher::Event<TrafficTrace>>>,
     is_seen: bool,
-    /// Whether the API server has answered before.
+    /// True if the API server has responded before.
     has_worked: bool,
     refused_since: Option<Instant>,
     failures: u32,
@@ -75,13 +76,13 @@ impl Watch {
         }
     }
 
-    /// The next news. Nothing is lost when this is not awaited to its end.
+    /// Waits for the next event. Cancelling the wait loses nothing.
     pub(crate) async fn next(&mut self) -> Event {
         loop {
             if let Some(moment) = self.next_attempt {
                 sleep_until(moment).await;
                 self.next_attempt = None;
-                // A list anew tells at once that the API server is back, and the trace.
+                // A new list shows at once that the API server is back, and has the current trace.
                 self.events = events(&self.cluster, &self.name);
             }
             match self.events.next().await {
@@ -114,11 +115,11 @@ impl Watch {
             | watcher::Error::WatchStartFailed(error)
             | watcher::Error::WatchFailed(error) => error,
             watcher::Error::WatchError(status) => kube::Error::Api(status),
-            // The watcher goes on by itself.
+            // The watcher recovers from these errors by itself.
             watcher::Error::NoResourceVersion => return None,
         };
         let is_refused = match &error {
-            // What is too old to be watched from is listed anew.
+            // The watched version is too old, so the watcher lists again.
             kube::Error::Api(status) if status.code == 410 => return None,
             kube::Error::Api(status) => matches!(status.code, 401 | 403) || is_unknown_resource(status),
             _ => false,

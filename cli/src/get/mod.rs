@@ -1,4 +1,4 @@
-//! `kubectl traffictrace get`: traces as the API server shows them.
+//! `kubectl traffictrace get`: traces in the columns that the API server defines.
 
 mod table;
 
@@ -22,9 +22,9 @@ use crate::{
     text::say,
 };
 
-/// The form in which the API server itself makes rows of objects, so that columns are always those of the definition it has.
+/// Media type for rows made by the API server, so that the columns are always those of its definition.
 const AS_TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1,application/json";
-/// The objects as they are.
+/// Media type for the objects themselves.
 const AS_OBJECTS: &str = "application/json";
 
 /// List traces, as kubectl get does.
@@ -46,23 +46,23 @@ pub(crate) struct Args {
     #[arg(value_name = "TRACE")]
     names: Vec<String>,
 
-    /// Traces of all namespaces.
+    /// List the traces of all namespaces.
     #[arg(short = 'A', long, conflicts_with = "names")]
     all_namespaces: bool,
 
-    /// Traces with these labels of their own, such as team=shop.
+    /// List only traces that have these labels themselves, such as team=shop.
     #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "names")]
     selector: Option<String>,
 
-    /// How to print [default: a table].
+    /// Output format [default: a table].
     #[arg(short, long, value_enum)]
     output: Option<Output>,
 
-    /// Go on with the changes, until Ctrl-C.
+    /// After the list, print every change until Ctrl-C.
     #[arg(short, long)]
     watch: bool,
 
-    /// Print no names of columns.
+    /// Omit the names of the columns.
     #[arg(long)]
     no_headers: bool,
 }
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     }
 }
 
-/// Prints the rows that the API server makes, and those of every change where they are wanted.
+/// Prints the rows that the API server makes and, with `--watch`, those of every change.
 async fn rows(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
     let mut columns = Columns::new(args.all_namespaces, args.output == Some(Output::Wide), !args.no_headers);
     let names: Vec<Option<&str>> = match args.names.as_slice() {
@@ -109,7 +109,7 @@ async fn rows(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
         let answer: Result<Table, CliError> = get(args, cluster, name, AS_TABLE).await;
         match answer {
             Ok(table) => all.extend(table),
-            // As with kubectl, the others are still shown.
+            // As in kubectl, an error for one trace does not stop the others.
             Err(error) if args.names.len() > 1 => {
                 if let Some(earlier) = missing.replace(error) {
                     say(&earlier.to_string());
@@ -142,7 +142,7 @@ fn print(args: &Args, columns: &mut Columns, table: &Table) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints the rows of every change, from a version on.
+/// Prints the rows of every change after a resource version.
 async fn watch(
     args: &Args,
     cluster: &Cluster,
@@ -162,7 +162,7 @@ async fn watch(
             Ok(events) => events,
             Err(error) => return Err(cluster.explain(error).await),
         });
-        // The API server ends a watch after some minutes; the next one goes on from there.
+        // The API server ends a watch after some minutes; the next watch continues from the last version.
         while let Some(event) = events.try_next().await.map_err(|error| CliError::of(error, &cluster.url))? {
             match event {
                 WatchEvent::Added(table) | WatchEvent::Modified(table) | WatchEvent::Deleted(table) => {
@@ -172,7 +172,7 @@ async fn watch(
                     print(args, columns, &table)?;
                 }
                 WatchEvent::Bookmark(_) => {}
-                // The version is too old to go on from: all rows again.
+                // The version is too old for a watch, so all rows are printed again.
                 WatchEvent::Error(status) if status.code == 410 => {
                     let name = args.names.first().map(String::as_str);
                     let table: Table = get(args, cluster, name, AS_TABLE).await?;
@@ -188,7 +188,7 @@ async fn watch(
     }
 }
 
-/// Prints the objects as they are.
+/// Prints the objects themselves.
 async fn documents(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
     if args.watch {
         return Err(CliError::Usage(
@@ -208,11 +208,11 @@ async fn documents(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
         }
     }
     for item in &mut items {
-        // As kubectl does: it is long, and nobody reads it.
+        // As in kubectl, managed fields are left out, since they are long and nobody reads them.
         if let Some(metadata) = item["metadata"].as_object_mut() {
             metadata.remove("managedFields");
         }
-        // Items of a list come without them.
+        // Items of a list have neither a kind nor an API version.
         if item.get("kind").is_none() {
             item["apiVersion"] = json!(format!("{GROUP}/{VERSION}"));
             item["kind"] = json!("TrafficTrace");
@@ -250,7 +250,7 @@ fn query(args: &Args) -> Vec<(&'static str, String)> {
     args.selector.iter().map(|labels| ("labelSelector", labels.clone())).collect()
 }
 
-/// The path of one trace, or of all.
+/// Returns the URL path of one trace, or of all.
 fn path(args: &Args, cluster: &Cluster, name: Option<&str>, query: &[(&str, String)]) -> String {
     let mut path = format!("/apis/{GROUP}/{VERSION}");
     if !args.all_namespaces {
@@ -266,7 +266,7 @@ fn path(args: &Args, cluster: &Cluster, name: Option<&str>, query: &[(&str, Stri
     path
 }
 
-/// A text as a part of a path or query.
+/// Escapes a text for a path or a query.
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let escape = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

@@ -1,4 +1,4 @@
-//! The rows that the API server makes of objects, and their text.
+//! The rows that the API server makes from objects, and their text.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -6,16 +6,16 @@ use serde_json::Value;
 use traffictrace_crd::{GROUP, human::printable};
 use unicode_width::UnicodeWidthStr as _;
 
-/// Columns between two cells, and the smallest width of a cell with these: those of kubectl.
+/// Width between two cells, and minimum width of a cell including that gap, both as in kubectl.
 const GAP: usize = 3;
 const SMALLEST: usize = 6;
 
-/// Rows of objects, as the API server answers.
+/// Rows of objects, as the API server sends them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Table {
     pub(super) metadata: Metadata,
-    /// The columns. The rows of a watch come without them, but for the first.
+    /// The columns. In a watch, only the first event has them.
     #[serde(deserialize_with = "null_is_empty")]
     column_definitions: Vec<Column>,
     #[serde(deserialize_with = "null_is_empty")]
@@ -31,7 +31,7 @@ pub(super) struct Metadata {
 #[derive(Clone, Debug, Deserialize)]
 struct Column {
     name: String,
-    /// 0: always shown.
+    /// 0 if the column is always shown; higher for columns of `-o wide`.
     #[serde(default)]
     priority: i32,
 }
@@ -43,7 +43,7 @@ pub(super) struct Row {
     object: Object,
 }
 
-/// The object of a row, of which the API server sends the metadata.
+/// The object of a row. The API server sends only its metadata.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Object {
@@ -59,7 +59,7 @@ where
 }
 
 impl Table {
-    /// Adds the rows of another answer.
+    /// Adds the rows of another response.
     pub(super) fn extend(&mut self, other: Self) {
         if self.column_definitions.is_empty() {
             self.column_definitions = other.column_definitions;
@@ -68,25 +68,25 @@ impl Table {
         self.rows.extend(other.rows);
     }
 
-    /// The version of the newest object of the rows.
+    /// Returns the newest resource version among the rows' objects.
     pub(super) fn version(&self) -> Option<String> {
         self.rows.last()?.object.metadata.resource_version.clone()
     }
 }
 
 impl Row {
-    /// The name as kubectl prints it, with a line feed.
+    /// Returns the names as kubectl prints them, one per line.
     pub(super) fn full_name(&self) -> String {
         format!("traffictrace.{GROUP}/{}\n", self.object.metadata.name.as_deref().unwrap_or_default())
     }
 }
 
-/// The columns of a table that is printed piece by piece: what was printed keeps its columns' widths.
+/// The columns of a table that is printed piece by piece: later rows use the widths of the printed ones.
 #[derive(Debug)]
 pub(super) struct Columns {
     with_namespace: bool,
     is_wide: bool,
-    /// Whether the header is still to be printed.
+    /// True if the header has not been printed yet.
     wants_header: bool,
     shown: Vec<usize>,
     widths: Vec<usize>,
@@ -97,7 +97,7 @@ impl Columns {
         Self { with_namespace, is_wide, wants_header, shown: Vec::new(), widths: Vec::new() }
     }
 
-    /// The lines of some rows, after the header where it was not printed yet.
+    /// Returns the lines of some rows, with the header first if it has not been printed yet.
     pub(super) fn text(&mut self, table: &Table) -> String {
         if table.rows.is_empty() {
             return String::new();
@@ -144,7 +144,7 @@ impl Columns {
     }
 }
 
-/// A cell as kubectl prints it: one line, and nothing where there is nothing.
+/// Formats a cell as kubectl does: on one line, and empty for null.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

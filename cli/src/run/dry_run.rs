@@ -1,4 +1,4 @@
-//! A run that creates nothing.
+//! `run --dry-run`, which creates nothing.
 
 use std::{
     io::{self, Write as _},

@@ -1,4 +1,4 @@
-//! `kubectl traffictrace run`: a trace that lasts as long as somebody looks at it.
+//! `kubectl traffictrace run`: a trace that lasts as long as the user looks at it.
 
 mod dry_run;
 pub(crate) mod selector;
@@ -27,9 +27,9 @@ use crate::{
 
 /// Trace pods and follow the trace live.
 ///
-/// Creates a TrafficTrace, shows what it counts, and deletes it at the end: when the user quits, at Ctrl-C, or after --duration. On
-/// a terminal this is a live screen: ? shows its keys, q quits. In a pipe, or with --no-tui, a table is printed for each report of
-/// the nodes. It takes the right to edit the namespace, and nothing else.
+/// Creates a TrafficTrace, shows its numbers, and deletes it at the end: when the user quits, at Ctrl-C, or after --duration. On a
+/// terminal this is a live screen: ? shows its keys, q quits. In a pipe, or with --no-tui, a table is printed for each report of
+/// the nodes. The only right that this needs is to edit the namespace.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -58,7 +58,7 @@ Examples:
   kubectl traffictrace run deploy/web --dry-run=client -o yaml")]
 pub(crate) struct Args {
     /// What to trace, as pod/NAME, deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME or svc/NAME [default: every pod of the
-    /// namespace, or those with the labels of -l]; then the name of the trace [default: one that is made from what is traced].
+    /// namespace, or those with the labels of -l]; then the name of the trace [default: a name made from what is traced].
     #[arg(value_name = "KIND/NAME | TRACE", num_args = 0..=2)]
     names: Vec<String>,
 
@@ -66,15 +66,16 @@ pub(crate) struct Args {
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<String>,
 
-    /// Keep the trace at the end of this command. It goes on until --duration has passed.
+    /// Keep the trace when this command ends. It continues until --duration has passed.
     #[arg(long)]
     keep: bool,
 
-    /// Write a report of the trace to this file at the end, as the command report does, with the totals over time.
+    /// At the end, write a report of the trace to this file, as the command report does, with the totals over time.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Print what would be created, as this machine (client) or the API server (server) would take it, and create nothing.
+    /// Print the object instead of creating it, either as this machine (client) or as the API server (server) would
+    /// complete it.
     #[arg(
         long,
         value_enum,
@@ -86,7 +87,7 @@ pub(crate) struct Args {
     )]
     dry_run: DryRun,
 
-    /// How to print, where the live screen is not wanted; yaml and name are for --dry-run.
+    /// Output format without the live screen; yaml and name are for --dry-run.
     #[arg(short, long, value_enum, default_value_t = RunOutput::Table)]
     output: RunOutput,
 
@@ -114,7 +115,7 @@ enum RunOutput {
 }
 
 impl Args {
-    /// What is traced, and the name of the trace where one is given.
+    /// Returns the target of the trace, and the name of the trace if one is given.
     fn target(&self) -> Result<(Target, Option<&str>), String> {
         let (object, name) = match self.names.as_slice() {
             [] => (None, None),
@@ -132,7 +133,7 @@ impl Args {
         Ok((target, name))
     }
 
-    /// How the numbers are printed; nothing for what is not of numbers.
+    /// Returns the output format of the numbers; an error for formats that only a dry run has.
     fn output(&self) -> Result<Output, String> {
         match self.output {
             RunOutput::Table => Ok(Output::Table),
@@ -173,7 +174,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     let mut result = followed.and_then(|ending| ending.result(&label));
     if let Some(path) = &args.report {
         let mut stop = stop.anew();
-        // Profiles go with their trace, so the report comes before its end.
+        // Profiles are deleted together with their trace, so the report is written first.
         let reported = tokio::select! {
             reported = report::write(&cluster, seen, None, path) => reported,
             () = stop.asked() => Err(CliError::Interrupted("the report was not written".to_owned())),
@@ -191,7 +192,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     and_then(result, deleted.map(drop))
 }
 
-/// The object of the command line.
+/// Makes the object from the command line.
 fn trace(args: &Args, target: &Target, name: Option<&str>, found: &Found) -> TrafficTrace {
     let mut trace = TrafficTrace::new("", args.spec.spec(found.selector.clone(), args.keep));
     trace.metadata.name = name.map(str::to_owned);
@@ -201,7 +202,7 @@ fn trace(args: &Args, target: &Target, name: Option<&str>, found: &Found) -> Tra
     trace
 }
 
-/// The spec that a command line asks for, of pods that are named by labels.
+/// Returns the spec that a command line makes, for pods selected by labels.
 #[cfg(test)]
 pub(crate) fn parsed(words: &[String]) -> Result<traffictrace_crd::TrafficTraceSpec, String> {
     #[derive(clap::Parser)]

@@ -1,14 +1,14 @@
-//! Label selectors as kubectl reads them: `app=web,tier!=cache,env in (a, b),!legacy`.
+//! Label selectors in kubectl's syntax: `app=web,tier!=cache,env in (a, b),!legacy`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use crate::text::quoted;
 
-/// Reads a selector. The empty one selects everything.
+/// Parses a selector. An empty selector selects everything.
 ///
 /// # Errors
 ///
-/// A sentence that names the requirement that cannot be read.
+/// A sentence that names the requirement that cannot be parsed.
 pub(crate) fn parse(text: &str) -> Result<LabelSelector, String> {
     let mut selector = LabelSelector::default();
     for requirement in split(text)? {
@@ -19,7 +19,7 @@ pub(crate) fn parse(text: &str) -> Result<LabelSelector, String> {
     Ok(selector)
 }
 
-/// The requirements, which commas outside of parentheses part.
+/// Splits a selector into requirements at the commas outside parentheses.
 fn split(text: &str) -> Result<Vec<&str>, String> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
@@ -46,7 +46,7 @@ fn split(text: &str) -> Result<Vec<&str>, String> {
     Ok(parts)
 }
 
-/// Adds one requirement.
+/// Adds one requirement to a selector.
 fn add(selector: &mut LabelSelector, requirement: &str) -> Result<(), String> {
     if let Some(absent) = requirement.strip_prefix('!') {
         return express(selector, key(absent)?, "DoesNotExist", Vec::new());
@@ -79,7 +79,7 @@ fn add(selector: &mut LabelSelector, requirement: &str) -> Result<(), String> {
     let (name, wanted) = (key(name)?, value(wanted.trim())?);
     let labels = selector.match_labels.get_or_insert_default();
     match labels.get(&name) {
-        // A label that must have two values selects nothing, as with kubectl.
+        // As in kubectl, requiring two values of one label selects nothing.
         Some(other) if *other != wanted => express(selector, name, "In", vec![wanted]),
         _ => {
             labels.insert(name, wanted);
@@ -102,7 +102,7 @@ fn express(
     Ok(())
 }
 
-/// The key of a label: a name, and a domain and a slash before it where it has one.
+/// Parses the key of a label: a name, optionally after a domain and a slash.
 fn key(text: &str) -> Result<String, String> {
     let text = text.trim();
     let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
@@ -116,7 +116,7 @@ fn key(text: &str) -> Result<String, String> {
     Err(format!("{} is not the key of a label", quoted(text)))
 }
 
-/// The value of a label, which can be empty.
+/// Parses the value of a label, which may be empty.
 fn value(text: &str) -> Result<String, String> {
     if is_label(text) {
         Ok(text.to_owned())
@@ -125,7 +125,8 @@ fn value(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether a text is empty, or has at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.
+/// Returns true if a text is empty, or has at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at
+/// both ends.
 fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     text.len() <= 63
@@ -139,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// The selector as the API server writes it in a URL.
+    /// Returns the selector as the API server writes it in a URL.
     fn written(text: &str) -> String {
         Selector::try_from(parse(text).unwrap()).unwrap().to_string()
     }

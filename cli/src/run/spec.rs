@@ -1,4 +1,4 @@
-//! The spec of a trace from the command line.
+//! The spec of a trace from command-line options.
 
 use clap::{Args, ValueEnum};
 use k8s_openapi::apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString};
@@ -6,34 +6,36 @@ use traffictrace_crd::{
     DirectionFilter, Duration, GroupBy, HttpSpec, Protocol, StacksSpec, TrafficTraceSpec, parse_ports,
 };
 
-/// Time for which a trace that nobody wants to keep stays after its end: its owner deletes it, unless it was killed.
+/// Time for which a trace stays after its end if the user does not keep it. Usually the command deletes the trace
+/// itself, unless it is killed.
 pub(crate) const TTL: &str = "5m";
-/// Interval at which nodes report, where none is asked for: somebody is looking.
+/// Default interval of the nodes' reports: short, because the user is watching.
 pub(crate) const INTERVAL: &str = "5s";
-/// Number of flows that are listed, where none is asked for.
+/// Default of the maximum number of flows that a trace lists.
 pub(crate) const TOP_FLOWS: i32 = 100;
 
 /// Options that become the spec.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Trace")]
 pub(super) struct SpecArgs {
-    /// How long the trace runs at most, 5s to 24h, such as 30s, 10m or 1h30m.
+    /// Maximum length of the trace, 5s to 24h, such as 30s, 10m or 1h30m.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     duration: Duration,
 
-    /// How often nodes report, at least 5s. In a large cluster they report less often.
+    /// Interval at which nodes report, at least 5s. In a large cluster they report less often.
     #[arg(long, value_name = "TIME", default_value = INTERVAL, value_parser = duration)]
     interval: Duration,
 
-    /// How long after its end the trace is deleted, a time or Never [default: 5m, and 24h with --keep].
+    /// Time from the end of the trace to its deletion, or Never [default: 5m, and 24h with --keep].
     #[arg(long, value_name = "TIME", value_parser = ttl)]
     ttl: Option<Duration>,
 
-    /// What one flow is, within one container.
+    /// Unit that one flow stands for, within one container.
     #[arg(long, value_enum, value_name = "WHAT", ignore_case = true, default_value_t = Group::Endpoint)]
     group_by: Group,
 
-    /// How many flows the trace lists, those with the most bytes, 1 to 100. Totals have all of them.
+    /// Maximum number of flows that the trace lists, those with the most bytes first, 1 to 100. The totals include
+    /// all flows.
     #[arg(long, value_name = "FLOWS", default_value_t = TOP_FLOWS)]
     top_flows: i32,
 
@@ -41,23 +43,24 @@ pub(super) struct SpecArgs {
     #[arg(long)]
     http: bool,
 
-    /// Count the HTTP requests inside TLS, too.
+    /// Count HTTP requests inside TLS, too.
     #[arg(long, requires = "http")]
     tls: bool,
 
-    /// How many HTTP endpoints the trace lists, those with the most requests, 1 to 100 [default: 20].
+    /// Maximum number of HTTP endpoints that the trace lists, those with the most requests first, 1 to 100 [default:
+    /// 20].
     #[arg(long, value_name = "ENDPOINTS", requires = "http")]
     top_endpoints: Option<i32>,
 
-    /// Take stacks, which show what code sends and receives.
+    /// Take stacks, which show the code that sends and receives.
     #[arg(long)]
     stacks: bool,
 
-    /// Take the stack of every call. Without it, a program that calls very often has some of its calls sampled, and costs less.
+    /// Take the stack of every call. Without this, the calls of a program that calls very often are sampled, which costs less.
     #[arg(long, requires = "stacks")]
     every_call: bool,
 
-    /// Follow the stacks into the kernel.
+    /// Continue the stacks into the kernel.
     #[arg(long, requires = "stacks")]
     kernel: bool,
 
@@ -77,7 +80,8 @@ pub(super) struct SpecArgs {
     #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = FILTERS)]
     remote_cidr: Vec<String>,
 
-    /// Only what the peer opened (Inbound) or what the pods opened (Outbound). What cannot be told passes.
+    /// Only connections that the peer opened (Inbound) or that the pods opened (Outbound). If nothing shows who
+    /// opened a connection, it passes.
     #[arg(long, value_enum, value_name = "WHICH", ignore_case = true, default_value_t = Direction::Both, help_heading = FILTERS)]
     direction: Direction,
 }
@@ -130,7 +134,7 @@ fn port(text: &str) -> Result<IntOrString, String> {
 }
 
 impl SpecArgs {
-    /// The spec of a trace of the selected pods.
+    /// Returns the spec of a trace of the selected pods.
     pub(super) fn spec(&self, selector: LabelSelector, is_kept: bool) -> TrafficTraceSpec {
         let defaults = TrafficTraceSpec::default();
         let http = HttpSpec::default();
@@ -184,7 +188,7 @@ mod tests {
     fn spec(line: &str, is_kept: bool) -> serde_json::Value {
         let arguments = ["run"].into_iter().chain(line.split_whitespace());
         let spec = Line::try_parse_from(arguments).unwrap().spec.spec(LabelSelector::default(), is_kept);
-        // What the command line can say, the rules of the definition take.
+        // Every spec that the command line can express obeys the rules of the definition.
         TrafficTrace::new("x", spec.clone()).validate().unwrap();
         serde_json::to_value(spec).unwrap()
     }

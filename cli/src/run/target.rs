@@ -1,4 +1,4 @@
-//! What is traced: pods by labels, or those of a workload or a Service by its name.
+//! The target of a trace: pods selected by labels, or the pods of a workload or a Service given by its name.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +23,9 @@ use crate::{cluster::Cluster, error::CliError, text::quoted};
 /// The pods that a command line names.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Target {
-    /// Those with these labels.
+    /// Pods with these labels.
     Labels(LabelSelector),
-    /// Those of an object of the cluster.
+    /// Pods of this object.
     Object(Kind, String),
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Kind {
     Service,
 }
 
-/// The names of each kind, as kubectl has them.
+/// The names of each kind that kubectl accepts.
 const KINDS: [(Kind, &[&str]); 7] = [
     (Kind::Pod, &["pod", "pods", "po"]),
     (Kind::Deployment, &["deployment", "deployments", "deploy", "deployment.apps", "deployments.apps"]),
@@ -52,23 +52,23 @@ const KINDS: [(Kind, &[&str]); 7] = [
     (Kind::Service, &["service", "services", "svc"]),
 ];
 
-/// What a target is in the cluster.
+/// A target, looked up in the cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Found {
     /// Labels of the pods.
     pub(super) selector: LabelSelector,
-    /// The one pod that was asked for, where its labels select others too.
+    /// Name of the requested pod, if its labels select other pods too.
     pub(super) pod: Option<String>,
-    /// What a person should know of it.
+    /// A message for the user about the target.
     pub(super) notice: Option<String>,
 }
 
 impl Target {
-    /// Reads `KIND/NAME`.
+    /// Parses `KIND/NAME`.
     ///
     /// # Errors
     ///
-    /// A sentence when there is no such kind of object, or it has no pods.
+    /// A sentence if the kind does not exist or has no pods.
     pub(super) fn object(text: &str) -> Result<Self, String> {
         let (kind, name) = text.split_once('/').ok_or("write KIND/NAME")?;
         let known = KINDS.iter().find(|(_, names)| names.contains(&kind.to_lowercase().as_str()));
@@ -86,7 +86,7 @@ impl Target {
         Ok(Self::Object(*kind, name.to_owned()))
     }
 
-    /// A name for a trace of these pods, from which the API server makes a unique one.
+    /// Returns a prefix from which the API server makes a unique name for the trace.
     pub(super) fn generate_name(&self) -> String {
         let base = match self {
             Self::Object(_, name) => name.clone(),
@@ -106,11 +106,11 @@ impl Target {
         }
     }
 
-    /// Looks the target up in the cluster, where it is an object.
+    /// Looks up the target in the cluster, if it is an object.
     ///
     /// # Errors
     ///
-    /// [`CliError`] when the object is not there, may not be read, or selects no pods by labels.
+    /// [`CliError`] if the object does not exist, may not be read, or does not select pods by labels.
     pub(super) async fn find(&self, cluster: &Cluster) -> Result<Found, CliError> {
         let (kind, name) = match self {
             Self::Labels(selector) => return Ok(Found { selector: selector.clone(), ..Found::default() }),
@@ -153,7 +153,7 @@ fn of_labels(labels: Option<BTreeMap<String, String>>) -> Option<LabelSelector> 
     Some(LabelSelector { match_labels: Some(match_labels), ..LabelSelector::default() })
 }
 
-/// One pod: by all of its labels, since a trace knows pods by nothing else.
+/// Selects one pod by all of its labels, since traces select pods only by labels.
 async fn pod(cluster: &Cluster, name: &str) -> Result<Found, CliError> {
     let pod: Pod = read(cluster, name).await?;
     let selector = of_labels(pod.metadata.labels).ok_or_else(|| {
@@ -171,7 +171,7 @@ async fn pod(cluster: &Cluster, name: &str) -> Result<Found, CliError> {
     Ok(shared(name, selector, others))
 }
 
-/// The target of a pod with whose labels there are these.
+/// Returns the target for a pod whose labels select the given pods too.
 fn shared(name: &str, selector: LabelSelector, pods: Vec<String>) -> Found {
     let others: Vec<String> = pods.into_iter().filter(|other| other != name).collect();
     if others.is_empty() {
@@ -185,7 +185,7 @@ fn shared(name: &str, selector: LabelSelector, pods: Vec<String>) -> Found {
     Found { selector, pod: Some(name.to_owned()), notice: Some(notice) }
 }
 
-/// Reads a selector of the command line.
+/// Parses a selector from the command line.
 pub(super) fn labels(text: &str) -> Result<Target, String> {
     selector::parse(text).map(Target::Labels)
 }

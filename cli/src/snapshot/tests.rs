@@ -1,4 +1,4 @@
-//! Statuses as the controller writes them, against the snapshot.
+//! Tests that compare statuses, as the controller writes them, with the snapshots made from them.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -11,7 +11,7 @@ fn json(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap()
 }
 
-/// Panics unless each number of one object is the same in the other one, under its own name.
+/// Panics unless each number of `of` has the same value under its own name in `shown`.
 fn same_numbers(of: &Value, shown: &Value) {
     let fields = of.as_object().unwrap().iter();
     for (name, number) in fields.filter(|(_, value)| value.is_number()) {

@@ -1,4 +1,4 @@
-//! Traces as the API server has them, for tests.
+//! Traces as the API server stores them, for tests.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use traffictrace_profile::Graph;
 
 use crate::cluster::Cluster;
 
-/// A cluster whose API server answers each path with a status and an object, for tests of requests.
+/// A cluster whose API server responds to each path with a status code and an object.
 pub(crate) fn cluster(answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static) -> Cluster {
     let answer = Arc::new(answer);
     let service = tower::service_fn(move |request: http::Request<Body>| {
@@ -30,14 +30,14 @@ pub(crate) fn cluster(answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'sta
     Cluster { client, url: "https://k".to_owned(), namespace: "shop".to_owned() }
 }
 
-/// The answer to somebody who may not do that.
+/// The response to a user who has no permission.
 pub(crate) fn forbidden() -> (u16, Value) {
     let status =
         json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no"});
     (403, status)
 }
 
-/// The profile of a node as its agent writes it.
+/// The profile of a node, as its agent writes it.
 pub(crate) fn profile(trace_uid: &str, node: &str, graph: &Graph) -> TrafficTraceProfile {
     let spec = TrafficTraceProfileSpec {
         trace_uid: trace_uid.to_owned(),
@@ -50,17 +50,17 @@ pub(crate) fn profile(trace_uid: &str, node: &str, graph: &Graph) -> TrafficTrac
     profile
 }
 
-/// A trace that runs, of which something of everything is missing.
+/// A running trace in which some numbers of every kind are missing.
 pub(crate) fn running() -> TrafficTrace {
     serde_json::from_str(include_str!("running.json")).unwrap()
 }
 
-/// The status of a trace.
+/// Returns the status of a trace.
 pub(crate) fn status(trace: &mut TrafficTrace) -> &mut TrafficTraceStatus {
     trace.status.as_mut().unwrap()
 }
 
-/// The same after its end, with nothing missing.
+/// The trace [`running`] after its end, with nothing missing.
 pub(crate) fn completed() -> TrafficTrace {
     let mut trace = running();
     let status = status(&mut trace);
@@ -96,7 +96,7 @@ pub(crate) fn completed() -> TrafficTrace {
     trace
 }
 
-/// A trace that was just created: no controller has seen it yet.
+/// A trace that was just created, before the controller has seen it.
 pub(crate) fn created() -> TrafficTrace {
     let mut trace = TrafficTrace::new("new", TrafficTraceSpec::default());
     trace.metadata = running().metadata;
@@ -104,7 +104,7 @@ pub(crate) fn created() -> TrafficTrace {
     trace
 }
 
-/// A time of the day of [`running`].
+/// A time on the day of [`running`].
 pub(crate) fn at(time: &str) -> Timestamp {
     format!("2026-11-23T{time}Z").parse().unwrap()
 }
@@ -119,7 +119,7 @@ pub(crate) const HOSTILE: [&str; 6] = [
     "",
 ];
 
-/// The trace [`running`] with every name that anybody else can choose replaced.
+/// The trace [`running`], with every name that other people can choose replaced by `name`.
 pub(crate) fn hostile(name: &str) -> TrafficTrace {
     let mut trace = running();
     let long = name.repeat(40);
@@ -153,7 +153,7 @@ pub(crate) fn hostile(name: &str) -> TrafficTrace {
     trace
 }
 
-/// Panics if a text for a terminal could do more than be read.
+/// Panics if a text has anything that controls a terminal.
 pub(crate) fn assert_harmless(text: &str) {
     let harmful = |c: char| {
         c != '\n' && c.is_control()

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::flow::Losses;
 use crate::schema;
 
-/// The classes that requests are counted by: those of the final status codes, `noResponse` where none came, and `unknown`
-/// where it could not be read.
+/// The classes by which requests are counted: those of the final status codes, `noResponse` if the connection closed
+/// before a response came, and `unknown` if the status could not be read.
 pub const REQUEST_CLASSES: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "noResponse", "unknown"];
 
-/// The reasons for which requests are in no count.
+/// Reasons why requests are in no count, the keys of [`HttpTotals::unobserved`].
 pub const UNOBSERVED_REASONS: [&str; 7] = [
     "lostResponse",
     "headTooLarge",
@@ -23,35 +23,35 @@ pub const UNOBSERVED_REASONS: [&str; 7] = [
     "flowNotKnown",
 ];
 
-/// What can be lost between kernel and agent.
+/// Kinds of things that can be lost between kernel and agent, the keys of [`HttpTotals::lost`].
 pub const HTTP_LOSSES: [&str; 4] = ["records", "requests", "responses", "unknownRecords"];
 
-/// Numbers of requests by class, in the order of [`REQUEST_CLASSES`].
+/// Number of requests of each class, in the order of [`REQUEST_CLASSES`].
 pub type ClassCounts = [i64; REQUEST_CLASSES.len()];
 
-/// Numbers of requests by class, those that are not 0.
+/// Number of requests by the name of their class. Classes without requests are absent.
 pub type RequestsByClass = BTreeMap<String, i64>;
 
-/// Names the classes that have requests.
+/// Returns the classes that have requests, by name.
 #[must_use]
 pub fn by_class(counts: &ClassCounts) -> RequestsByClass {
     let named = REQUEST_CLASSES.iter().zip(counts).filter(|(_, count)| **count > 0);
     named.map(|(&name, count)| (name.to_owned(), *count)).collect()
 }
 
-/// Sums over all requests, also those of endpoints that are not listed. Counts since the trace began.
+/// Sums over all requests, including those of endpoints that are not listed. Counts since the trace began.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline, transform = schema::without_defaults)]
 pub struct HttpTotals {
-    /// Requests, each counted once when it is over. Where client and server are both traced, each of the two counts it.
+    /// Number of requests, each counted once, when it is over. If client and server are both traced, each of the two counts it.
     #[schemars(range(min = 0))]
     pub requests: i64,
-    /// The same by the class of their final status: 1xx, 2xx, 3xx, 4xx, 5xx, noResponse (the connection closed before one came), unknown (it could not be read). Classes without requests are absent.
+    /// Number of requests by the class of their final status: 1xx, 2xx, 3xx, 4xx, 5xx, noResponse (the connection closed before one came), unknown (it could not be read). Classes without requests are absent.
     #[serde(skip_serializing_if = "RequestsByClass::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub by_class: RequestsByClass,
-    /// gRPC calls whose own status was not 0. They are in a class too, mostly in 2xx.
+    /// Number of gRPC calls whose own status was not 0. They are in a class too, mostly in 2xx.
     #[serde(skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0))]
     pub grpc_failed: i64,
@@ -61,11 +61,11 @@ pub struct HttpTotals {
     /// Bytes of the responses on their connections, heads and bodies.
     #[schemars(range(min = 0))]
     pub response_bytes: i64,
-    /// Requests that are in no count, by reason: lostResponse, headTooLarge, malformed, noMemory, missingBytes; connectionsNotFollowed, connections of which no request was read; flowNotKnown, at most so many, of flows that found no room in the table of flows. Absent: none.
+    /// Number of requests that are in no count, by reason: lostResponse, headTooLarge, malformed, noMemory, missingBytes, flowNotKnown (an upper bound: requests of flows that found no room in the table of flows). connectionsNotFollowed is a number of connections instead, of which no request was read. Absent: none.
     #[serde(skip_serializing_if = "Losses::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub unobserved: Losses,
-    /// Losses between kernel and agent, whose requests are in no count: records, and the requests, responses and unknownRecords among them. Absent: none.
+    /// Losses between kernel and agent, whose requests are in no count: the number of records, and of the requests, responses and unknownRecords among them. Absent: none.
     #[serde(skip_serializing_if = "Losses::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub lost: Losses,
@@ -77,13 +77,13 @@ impl HttpTotals {
         self.each(other, i64::saturating_add);
     }
 
-    /// Raises every sum to at least that of `other`.
+    /// Raises each sum to that of `other` if `other` has more.
     pub fn raise_to(&mut self, other: &Self) {
         self.each(other, i64::max);
         self.requests = self.by_class.values().fold(0, |sum, count| sum.saturating_add(*count));
     }
 
-    /// The surplus of these sums over others, none of them below 0.
+    /// Subtracts other sums from these; no result is below 0.
     #[must_use]
     pub fn beyond(&self, other: &Self) -> Self {
         let mut beyond = self.clone();

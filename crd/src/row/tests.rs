@@ -122,12 +122,12 @@ fn a_full_row_stays_within_its_budget() {
     full.rtt_microseconds = Some(12_345);
     full.connections_open = 12;
     full.connect_failures = 12;
-    // As the API server stores it: a JSON text, with its quotes escaped.
+    // The size in the API server's storage, where the row is a JSON text with escaped quotes.
     let stored = serde_json::to_string(&full.encode()).unwrap();
     assert!(stored.len() <= 220, "{} bytes: {stored}", stored.len());
 }
 
-/// Any text that a process or a user can choose.
+/// Any text that a process or a user can choose as a name.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[\\[\\]\\\\\",{}\x00-\x1f]{0,30}", "\\PC{0,260}"]
 }

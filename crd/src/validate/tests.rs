@@ -15,14 +15,14 @@ fn read(spec: Value) -> Result<TrafficTrace, ValidationFailed> {
     TrafficTrace::from_manifest(&manifest(spec))
 }
 
-/// The one message about a spec that is wrong in one place.
+/// Validates a spec and returns the message of its only error.
 fn message(spec: Value) -> String {
     let failed = read(spec.clone()).expect_err(&format!("accepted {spec}"));
     assert_eq!(failed.errors.len(), 1, "{failed}");
     failed.to_string()
 }
 
-/// The smallest spec with one more field.
+/// The smallest valid spec with one more field.
 fn with(field: &str, value: Value) -> Value {
     let mut spec = json!({ "selector": {} });
     spec[field] = value;
@@ -297,7 +297,7 @@ fn a_trace_that_is_over_does_not_start_again() {
         serde_json::from_value(condition).unwrap()
     };
     let changes = [("duration", json!("1h")), ("ports", json!([1])), ("topFlows", json!(1))];
-    // Also while its last reports are still waited for.
+    // The rule holds in every phase: a trace that has ended is still Running until its last reports have come.
     for phase in [Phase::Running, Phase::Completed, Phase::Failed] {
         old.status =
             Some(TrafficTraceStatus { phase: Some(phase), conditions: ended("Ended"), ..Default::default() });

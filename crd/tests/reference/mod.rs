@@ -1,4 +1,4 @@
-//! The reference of the fields for people: `docs/reference.md`, from the definitions' schemas.
+//! `docs/reference.md`, a reference of all fields for people, made from the definitions' schemas.
 
 use std::fmt::{self, Write as _};
 
@@ -15,7 +15,7 @@ examples. `[]` stands for each element of a list, and `*` for each value of a ma
 between agents and the controller, and is not described here.
 ";
 
-/// The page.
+/// Writes the page.
 pub(crate) fn page(definitions: &[(&str, CustomResourceDefinition)]) -> Result<String, fmt::Error> {
     let mut page = HEAD.to_owned();
     for (resource, definition) in definitions {
@@ -62,7 +62,7 @@ fn table(page: &mut String, part: &str, fields: &Value, prefix: &str) -> fmt::Re
     Ok(())
 }
 
-/// One row for each field, those of objects below it.
+/// Writes one row for each field, including the fields of nested objects.
 fn rows(page: &mut String, schema: &Value, prefix: &str) -> fmt::Result {
     let required: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
@@ -76,7 +76,7 @@ fn rows(page: &mut String, schema: &Value, prefix: &str) -> fmt::Result {
             write!(meaning, " Default: `{default}`.")?;
         }
         writeln!(page, "| `{path}` | {} | {meaning} |", type_of(field))?;
-        // Those of Kubernetes itself are known from elsewhere.
+        // The fields of these two are Kubernetes' own types, documented there.
         if name == "selector" || name == "conditions" {
             continue;
         }
@@ -111,7 +111,7 @@ fn type_of(field: &Value) -> String {
     }
 }
 
-/// The rules that hold between fields, as the API server words them when it refuses.
+/// Writes the validation rules between fields, as the messages that the API server refuses with.
 fn rules(page: &mut String, part: &str, fields: &Value) -> fmt::Result {
     let mut messages = Vec::new();
     collect_rules(fields, part, &mut messages);
@@ -149,7 +149,7 @@ fn columns(page: &mut String, version: &Value) -> fmt::Result {
     Ok(())
 }
 
-/// A text as a cell of a table.
+/// Escapes a text for a cell of a Markdown table.
 fn in_a_table(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }

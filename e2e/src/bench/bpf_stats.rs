@@ -1,5 +1,5 @@
-//! //! The kernel's statistics of BPF programs (`run_time_ns`). They cost some tens of nanoseconds for each run of a
-//! program, so they are on while events are measured and must be off while rates are.
+//! The kernel's statistics of BPF programs (`run_time_ns`). They cost some tens of nanoseconds for each run of a
+//! program, so they are on while events are measured and must be off while rates are measured.
 
 use std::{fs, os::fd::OwnedFd};
 

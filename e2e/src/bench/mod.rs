@@ -8,7 +8,7 @@
 //! * [`hooks`]: programs that do nothing.
 //! * [`drain`]: reading and ranking many flows.
 //!
-//! They are built on [`rounds`] of [`worker`]s that take turns while a [`switch`] goes on and off.
+//! The measurements consist of [`rounds`] of [`worker`]s that take turns while a [`switch`] goes on and off.
 
 mod bpf_stats;
 mod child;

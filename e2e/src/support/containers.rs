@@ -1,4 +1,4 @@
-//! Real containers: of Docker, Podman and containerd, with folders of their own, so that they know of nothing else on the
+//! Real containers of Docker, Podman and containerd. The runtimes use their own folders, so they see nothing else on the
 //! machine and leave nothing behind.
 
 use std::{
@@ -12,47 +12,48 @@ use rustix::process::Signal;
 
 use super::{Result, TestError, cgroup::Cgroup, needs, process::Process, wait, workload::Workload};
 
-/// How long a daemon or a command may take.
+/// Maximum time that a daemon or a command may take.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The image that containers are made of, which has empty folders alone.
+/// The image of the containers, which has only empty folders.
 const IMAGE: &str = "localhost/tt-e2e:1";
-/// Folders of the machine that a workload needs, in the container as they are outside.
+/// Folders of the machine that a workload needs, mounted at the same paths in the container.
 const SHARED: [&str; 3] = ["/usr", "/lib", "/lib64"];
-/// Folder that Docker makes wherever its others are.
+/// Folder that Docker always makes, wherever its other folders are.
 const PLUGINS: &str = "/run/docker/plugins";
-/// Place of this workspace's programs in a container.
+/// Path of this workspace's programs in a container.
 const PROGRAMS: &str = "/programs";
 
-/// A program that makes containers.
+/// A kind of container runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Docker, by a daemon of its own.
+    /// Docker, with its own daemon.
     Docker,
-    /// Podman, which has none.
+    /// Podman, which has no daemon.
     Podman,
-    /// containerd by `ctr`, with the annotations that Kubernetes' interface to it sets.
+    /// containerd through `ctr`, with the annotations that Kubernetes sets through CRI.
     Containerd,
 }
 
-/// One of these, running.
+/// A running container runtime.
 #[derive(Debug)]
 pub struct Runtime {
     kind: Kind,
     folder: tempfile::TempDir,
-    /// Name of the cgroup that all containers are in.
+    /// Name of the cgroup that contains all containers.
     parent: PathBuf,
     programs: PathBuf,
     daemons: Vec<Process>,
-    /// Whether a daemon has made [`PLUGINS`].
+    /// True if a daemon has made [`PLUGINS`].
     made_plugins: bool,
 }
 
 impl Runtime {
-    /// Starts a runtime whose containers are in `cgroup`. The test is [skipped](needs::skip) where it is not installed.
+    /// Starts a runtime whose containers are in `cgroup`. The test is [skipped](needs::skip) if the runtime is
+    /// not installed.
     ///
     /// # Errors
     ///
-    /// When it is installed and does not work.
+    /// Fails if the runtime is installed but does not work.
     pub fn start(kind: Kind, cgroup: &Cgroup, root: &Path) -> Result<Option<Self>> {
         let needed: &[&str] = match kind {
             Kind::Docker => &["dockerd", "docker", "containerd", "containerd-shim-runc-v2", "runc"],
@@ -82,11 +83,12 @@ impl Runtime {
         Ok(Some(runtime))
     }
 
-    /// Runs `tt-workload` in a container. Its process id is the machine's.
+    /// Runs `tt-workload` in a container. The process id of the returned workload is the
+    /// host's.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Fails if the container cannot be started.
     pub fn run(&self, names: &Names, arguments: &[&str]) -> Result<Workload> {
         let mut command = self.command();
         let shared = SHARED.iter().filter(|folder| Path::new(folder).exists());
@@ -136,11 +138,11 @@ impl Runtime {
         Workload::of(&mut command)
     }
 
-    /// Runs a server in a container until it listens; the second value is where.
+    /// Starts a server in a container and waits until it listens. Also returns its address.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails if the server ends before it listens.
     pub fn server(&self, names: &Names) -> Result<(Workload, std::net::SocketAddr)> {
         self.run(names, &["server", "--listen", "127.0.0.1:0"])?.listening()
     }
@@ -158,7 +160,7 @@ impl Runtime {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// The runtime's own command line, up to its subcommand.
+    /// Returns the runtime's command line up to the subcommand.
     fn command(&self) -> Command {
         let program = |name| Command::new(find(name).unwrap_or_else(|| name.into()));
         match self.kind {
@@ -189,7 +191,7 @@ impl Runtime {
 
     fn start_containerd(&mut self) -> Result<()> {
         let config = self.path("containerd.toml");
-        // What Kubernetes asks is not asked here, and takes a while to start.
+        // The CRI plugin is not needed here, and takes a while to start.
         fs::write(&config, "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")
             .map_err(TestError::io("write containerd's configuration"))?;
         let mut command = Command::new("containerd");
@@ -225,7 +227,8 @@ impl Runtime {
     }
 
     fn prepare_podman(&self) -> Result<()> {
-        // The defaults ask for more open files than everybody may have; the last lines keep out of /dev/shm and the journal.
+        // The defaults ask for more open files than every user may have. The last lines keep Podman out of /dev/shm and the
+        // journal.
         let settings = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
                         [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nlock_type = \"file\"\n\
                         events_logger = \"none\"\n";
@@ -234,7 +237,7 @@ impl Runtime {
         self.import(&["import"])
     }
 
-    /// Makes the image of the empty root folder.
+    /// Makes the image from an empty root folder.
     fn import(&self, words: &[&str]) -> Result<()> {
         let tar = self.path("rootfs.tar");
         succeed(Command::new("tar").args(["-C", &self.path("rootfs"), "-cf", &tar, "."]))?;
@@ -243,7 +246,7 @@ impl Runtime {
 }
 
 impl Drop for Runtime {
-    /// Ends the daemons, and removes what they leave: mounts, and cgroups in the hierarchies of version 1.
+    /// Ends the daemons, and removes the mounts and the cgroups (version 1 hierarchies) that they leave.
     fn drop(&mut self) {
         for daemon in self.daemons.drain(..).rev() {
             let ended = daemon.signal(Signal::TERM).and_then(|()| daemon.wait(LIMIT));
@@ -253,7 +256,7 @@ impl Drop for Runtime {
         }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let targets = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-        // Docker leaves the network namespace that it made for itself.
+        // Docker leaves mounts of its own network namespace.
         for target in targets.filter(|target| Path::new(target).starts_with(self.folder.path())) {
             if let Err(error) = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH) {
                 eprintln!("left behind: {target}: {error}");
@@ -269,19 +272,19 @@ impl Drop for Runtime {
     }
 }
 
-/// Names of a container. Docker and Podman take the last one alone.
+/// Names of a container. Docker and Podman use only the last one.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// Namespace of its pod.
+    /// Namespace of the pod.
     pub namespace: String,
-    /// Name of its pod.
+    /// Name of the pod.
     pub pod: String,
-    /// Its own name.
+    /// Name of the container.
     pub container: String,
 }
 
 impl Names {
-    /// Names that no other container on this machine has.
+    /// Makes names that no other container on this machine has.
     pub fn unique(container: &str) -> Self {
         let part = fastrand::u32(..);
         Self {
@@ -292,7 +295,7 @@ impl Names {
     }
 }
 
-/// Docker as scripts/setup.sh unpacks it, beside the build.
+/// Returns the folders into which scripts/setup.sh unpacks Docker, beside the build.
 fn own_folders() -> Vec<PathBuf> {
     let target =
         needs::program("traffictrace").ok().and_then(|program| Some(program.ancestors().nth(2)?.to_owned()));
@@ -307,7 +310,7 @@ fn find(program: &str) -> Option<PathBuf> {
         .into_iter()
         .chain(env::split_paths(&system))
         .chain(["/usr/sbin".into(), "/sbin".into()]);
-    // Docker's two programs must be of one make: each is taken from where both are.
+    // Docker's two programs must come from the same build, so each is taken from a place that has both.
     let pair = if program == "docker" { "../sbin/dockerd" } else { "." };
     folders
         .into_iter()
@@ -334,7 +337,7 @@ fn await_answer(what: &str, command: &mut Command) -> Result<()> {
     })
 }
 
-/// Removes a folder of cgroups that has no process any more.
+/// Removes a cgroup folder that has no processes left, with the folders below it.
 fn remove_cgroups(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().filter_map(io::Result::ok) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -162,11 +162,12 @@ impl Top {
         }
     }
 
-    /// As [`Top::start`] for a container that is not there: waits until `top` waits for it. Documents come when it has started.
+    /// Starts `top` for a container that does not exist yet, and returns when `top` waits for it. Documents come once the
+    /// container has started.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails if `top` does not start.
     pub fn start_waiting(host: &Host, arguments: &[&str]) -> Result<Self> {
         let top = Self {
             process: Process::start_merged(&mut command(host, arguments))?,

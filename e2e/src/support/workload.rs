@@ -38,11 +38,11 @@ impl Workload {
         Self::of(&mut command)
     }
 
-    /// Starts a command that runs it, as in a container.
+    /// Starts a command that runs the workload, for example in a container.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Fails if the process cannot be started.
     pub fn of(command: &mut Command) -> Result<Self> {
         Ok(Self { process: Process::start(command)? })
     }
@@ -57,11 +57,11 @@ impl Workload {
         Self::start(cgroup, &listen)?.listening()
     }
 
-    /// Waits until it listens; the second value is where.
+    /// Waits until the server listens. Also returns its address.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// Fails if the server ends before it listens.
     pub fn listening(self) -> Result<(Self, SocketAddr)> {
         let line = self.event(Event::Listening)?;
         let at =

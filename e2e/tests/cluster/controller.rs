@@ -39,7 +39,7 @@ async fn scaled(cluster: &Cluster, replicas: i32) -> Result<()> {
     .await
 }
 
-/// Runs so many controllers.
+/// Sets the number of running controllers.
 pub(crate) async fn scale(cluster: &Cluster, replicas: i32) -> Result<()> {
     let (deployments, name) = deployment(cluster).await?;
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas, "strategy": {"type": "Recreate"}}}));

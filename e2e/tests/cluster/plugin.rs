@@ -1,5 +1,5 @@
-//! The kubectl plugin, with the role edit of one namespace and nothing else: what it shows is what the pods counted and what
-//! the status has, what is missing is told within seconds, and nothing stays behind.
+//! Tests of the kubectl plugin with the role `edit` in one namespace and no other right. Its output equals the pods' own
+//! counts and the status, it reports missing parts within seconds, and it leaves nothing behind.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::{
     setup::{REPORTED, exchange, finish, reporting, server, start_server},
 };
 
-/// Time after which something that is missing must have been told, and time to spare on a busy machine.
+/// Maximum time until a missing part must have been reported, and extra time for a busy machine.
 const TOLD: Duration = Duration::from_secs(5);
 const SPARE: Duration = Duration::from_secs(3);
 /// Maximum time until the plugin has deleted its trace and ended.
@@ -30,7 +30,7 @@ fn json_of(line: &str) -> Result<Value> {
     serde_json::from_str(line).map_err(|error| TestError::unexpected(line, error))
 }
 
-/// Received and sent bytes of a snapshot.
+/// Bytes received and sent in a snapshot.
 fn bytes(snapshot: &Value) -> (u64, u64) {
     let of = |name: &str| snapshot["totals"][name].as_u64().unwrap_or_default();
     (of("rxBytes"), of("txBytes"))
@@ -47,7 +47,7 @@ async fn no_trace_is_left(namespace: &Namespace) -> Result<()> {
     .await
 }
 
-/// The name of the only trace of a namespace, once it is there.
+/// Returns the name of the only trace in a namespace, once it exists.
 async fn only_trace(namespace: &Namespace) -> Result<String> {
     let traces = namespace.api::<TrafficTrace>();
     wait::until_async("the plugin's trace", ENDED, async || {
@@ -58,7 +58,7 @@ async fn only_trace(namespace: &Namespace) -> Result<String> {
     .await
 }
 
-/// Waits for a line of a merged output that has a part, at most until a deadline.
+/// Waits at most `limit` for a line of the merged output that contains `part`.
 fn line_with(process: &Process, part: &str, limit: Duration) -> Result<String> {
     let deadline = Instant::now() + limit;
     while let Some(line) = process.line(deadline.saturating_duration_since(Instant::now()))? {
@@ -70,7 +70,7 @@ fn line_with(process: &Process, part: &str, limit: Duration) -> Result<String> {
     Err(TestError::unexpected(format!("the output without {part:?}"), "its end"))
 }
 
-/// What a run prints are the bytes that the processes counted; at SIGTERM the trace is deleted.
+/// A run prints exactly the bytes that the processes counted. At SIGTERM the trace is deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_shows_what_was_counted_and_leaves_nothing() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -103,7 +103,8 @@ async fn a_run_shows_what_was_counted_and_leaves_nothing() -> Result<()> {
     no_trace_is_left(&namespace).await
 }
 
-/// A trace that ends by itself: the run prints its last numbers, deletes it unless it is to be kept, and succeeds.
+/// If a trace ends by itself, the run prints its last numbers, deletes the trace unless it has to be kept, and
+/// succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_ends_with_its_trace() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -124,7 +125,8 @@ async fn a_run_ends_with_its_trace() -> Result<()> {
     Ok(())
 }
 
-/// `top`, `get` and `describe` of a trace that is over have the numbers of its status, in every form.
+/// For a trace that is over, `top`, `get` and `describe` show the numbers of its status in every output
+/// format.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_form_has_the_numbers_of_the_status() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -170,7 +172,7 @@ async fn every_form_has_the_numbers_of_the_status() -> Result<()> {
     Ok(())
 }
 
-/// What the API server refuses is told in its words, with exit status 1, and nothing is created.
+/// A refusal is printed in the API server's words, with exit status 1, and nothing is created.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_those_of_the_api_server() -> Result<()> {
     let Some(server) = ApiServer::shared().await? else { return Ok(()) };
@@ -212,7 +214,8 @@ async fn refusals_are_those_of_the_api_server() -> Result<()> {
     no_trace_is_left(&namespace).await
 }
 
-/// Starts a run whose lines are merged, and waits until it tells what is missing; fails when that does not come in time.
+/// Starts a run with merged output, and waits until it reports the missing part; fails if the report does not come in
+/// time.
 fn told(plugin: &Plugin, selector: &str, part: &str) -> Result<()> {
     let run = plugin.start_merged(&["run", "-l", selector])?;
     line_with(&run, "created", ENDED)?;
@@ -225,14 +228,15 @@ fn told(plugin: &Plugin, selector: &str, part: &str) -> Result<()> {
     Ok(())
 }
 
-/// Without pods, and without an agent where the pods are, the run says so within 5 s and goes on waiting.
+/// Without pods, or without an agent on the pods' node, the run reports that within 5 s and keeps waiting.
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_pods_and_agents_are_told_within_5_seconds() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let plugin = Plugin::of_editor(&namespace).await?;
     told(&plugin, "app=nobody", "waits for such pods")?;
-    // A pod that is bound to a node on which nothing runs: the pod's deletion comes later than the answer.
+    // A pod that is bound to a node that does not exist. The pod garbage collector deletes such pods, but
+    // only after the run has reported.
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {"name": "stranded", "labels": {"app": "stranded"}},
         "spec": {"nodeName": "no-such-node", "containers": [{"name": "main", "image": "none"}],
@@ -245,7 +249,7 @@ async fn missing_pods_and_agents_are_told_within_5_seconds() -> Result<()> {
     no_trace_is_left(&namespace).await
 }
 
-/// Without a controller, the run says so within 5 s, and so does a check that tries; with it again, the check succeeds.
+/// Without a controller, `run` and `check --try` report that within 5 s. With a controller again, the check succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_controller_is_told_within_5_seconds() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -254,7 +258,7 @@ async fn a_missing_controller_is_told_within_5_seconds() -> Result<()> {
     scale(&cluster, 0).await?;
     let run = told(&plugin, "app=nobody", "No controller has answered within 4 s");
     let check = plugin.run(&["check", "--try"]);
-    // Whatever the result, the next test must find a controller.
+    // The controller is restored before any result is evaluated, because the next test needs it.
     scale(&cluster, 1).await?;
     run?;
     let check = check?;
@@ -263,7 +267,8 @@ async fn a_missing_controller_is_told_within_5_seconds() -> Result<()> {
     no_trace_is_left(&namespace).await
 }
 
-/// A check tells what an account may do and see, and what answers; the exit status is whether tracing works.
+/// A check reports what the account may do and see, and which parts respond. The exit status shows whether
+/// tracing works.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_tells_what_is_there() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -300,7 +305,8 @@ async fn a_check_tells_what_is_there() -> Result<()> {
     Ok(())
 }
 
-/// `top` follows a trace that runs, and leaves it as it is: it ends by its count, and the trace goes on.
+/// `top` follows a running trace and leaves it unchanged: `top` ends after its count, and the trace
+/// continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn top_follows_and_leaves_the_trace() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };

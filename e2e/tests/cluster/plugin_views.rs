@@ -1,4 +1,4 @@
-//! `kubectl traffictrace` shows of a trace what the programs counted, in every form.
+//! Tests that `kubectl traffictrace` shows exactly the programs' own counts, in every output format.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -20,7 +20,7 @@ fn parsed(text: &str) -> Result<Value> {
     serde_json::from_str(text).map_err(|error| TestError::unexpected("JSON", format!("{error}: {text}")))
 }
 
-/// Returns the objects of the lines of a text.
+/// Parses each line of a text as a JSON object.
 fn lines(text: &str) -> Result<Vec<Value>> {
     text.lines().map(parsed).collect()
 }
@@ -31,7 +31,7 @@ fn number(object: &Value, field: &str) -> u64 {
     number.unwrap_or_default()
 }
 
-/// Returns the numbers of a column of comma-separated values, of which no name has a comma.
+/// Returns the numbers in a column of comma-separated values. Names must not contain commas.
 fn column(text: &str, name: &str) -> Vec<u64> {
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();
@@ -41,8 +41,8 @@ fn column(text: &str, name: &str) -> Vec<u64> {
     lines.map(|line| line.split(',').nth(place).and_then(|cell| cell.parse().ok()).unwrap_or(0)).collect()
 }
 
-/// Checks that flows, pods and totals are those of the workloads in every form of `export`, in the words of `describe`, on the
-/// page of `report` and in `diff`.
+/// Flows, pods and totals equal the workloads' counts in every format of `export`, in `describe`, on the page of `report` and
+/// in `diff`.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_form_has_the_bytes_of_the_programs() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -79,7 +79,7 @@ async fn every_form_has_the_bytes_of_the_programs() -> Result<()> {
         "Started: Tracing has begun",
         "pods with trace=views",
     ];
-    // Reports are for whoever runs the cluster.
+    // Only administrators of the cluster may read reports.
     let nodes = [here, there].map(|node| format!("{node}: traces 1 pod"));
     let admin = Plugin::of_admin(&namespace)?;
     for (plugin, of_nodes) in [
@@ -88,7 +88,7 @@ async fn every_form_has_the_bytes_of_the_programs() -> Result<()> {
     ] {
         let described = plugin.output(&["describe", "views"])?;
         println!("{described}");
-        // Lines are broken anywhere.
+        // The output is wrapped at any width, so words are compared without line breaks.
         let words = described.split_whitespace().collect::<Vec<_>>().join(" ");
         for part in both.iter().chain(of_nodes) {
             assert!(words.contains(part), "{part} is not in {words}");
@@ -118,7 +118,7 @@ async fn every_form_has_the_bytes_of_the_programs() -> Result<()> {
     Ok(())
 }
 
-/// Writes the report of a trace and returns its page.
+/// Writes the report of a trace and returns the page's text.
 fn report(plugin: &Plugin, name: &str, folder: &Path) -> Result<String> {
     let path = folder.join("report.html");
     plugin.output(&["report", name, "-o", &path.display().to_string()])?;
@@ -127,7 +127,7 @@ fn report(plugin: &Plugin, name: &str, folder: &Path) -> Result<String> {
     Ok(page)
 }
 
-/// Checks that the endpoints of `http` and of `export --http` are the requests that the server logged.
+/// The endpoints of `http` and of `export --http` equal the requests in the server's log.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_those_of_the_servers_log() -> Result<()> {
     if !server::installed(&["nginx", "curl"]) {
@@ -160,7 +160,7 @@ async fn requests_are_those_of_the_servers_log() -> Result<()> {
     Ok(())
 }
 
-/// Returns the requests of one side, by what the server logs of them.
+/// Returns the requests of one side, in the form in which the server logs them.
 fn requests(endpoints: &[Value], side: &str) -> Requests {
     let mut requests = Requests::new();
     for endpoint in endpoints.iter().filter(|endpoint| endpoint["side"] == side) {
@@ -176,8 +176,7 @@ fn requests(endpoints: &[Value], side: &str) -> Requests {
     requests
 }
 
-/// Checks that the stacks of both nodes' profiles, as `flamegraph` merges them, have the bytes of the programs, and are on the page
-/// of `report`.
+/// The stacks of both nodes' profiles, merged by `flamegraph`, have the programs' bytes, and the page of `report` shows them.
 #[tokio::test(flavor = "multi_thread")]
 async fn stacks_have_the_bytes_of_the_programs() -> Result<()> {
     stacks::where_stacks_are(true, async |cluster| {

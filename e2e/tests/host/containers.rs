@@ -1,4 +1,5 @@
-//! Containers of real runtimes, by their names: one, one that comes later or again, and all of them.
+//! Tests with real container runtimes: tracing one container by its name, a container that starts later or
+//! restarts, and all containers.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
@@ -17,15 +18,15 @@ use traffictrace_e2e::{
 
 use crate::setup::{self, client, compare, seed};
 
-/// A runtime of a kind whose containers are in a cgroup of the test's own; nothing when the test was skipped.
+/// Starts a runtime whose containers are in the test's own cgroup; `None` if the test was skipped.
 fn runtime(kind: Kind) -> Result<Option<(Host, Cgroup, Runtime)>> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(None) };
     let Some(runtime) = Runtime::start(kind, &cgroup, &host.cgroup_root)? else { return Ok(None) };
     Ok(Some((host, cgroup, runtime)))
 }
 
-/// `top` waits for a container that starts later, and counts it from its first byte: the client in it connects at once. The
-/// container that comes later under its name is counted, too.
+/// `top` waits for a container that starts later, and counts it from its first byte: its client connects at once. A second
+/// container of the same name, started later, is counted too.
 fn is_traced_from_its_first_byte_and_again(kind: Kind) -> Result<()> {
     let Some((host, cgroup, runtime)) = runtime(kind)? else { return Ok(()) };
     let names = Names::unique("first");
@@ -34,7 +35,7 @@ fn is_traced_from_its_first_byte_and_again(kind: Kind) -> Result<()> {
         Top::start_waiting(&host, &["--container", &names.container, "--wait", "--interval", "1s"])?;
     let run = |connections: &str| {
         let at = at.to_string();
-        // It begins at once, and lasts for seconds.
+        // The client connects at once, and transfers for some seconds.
         let arguments =
             ["client", "--connect", &at, "--connections", connections, "--rate", "200000", "--seed", &seed()];
         runtime.run(&names, &arguments)?.finish()
@@ -67,7 +68,7 @@ fn containerd_is_traced_from_its_first_byte_and_again() -> Result<()> {
     is_traced_from_its_first_byte_and_again(Kind::Containerd)
 }
 
-/// Without --wait, the end of the container is the trace's.
+/// Without --wait, the trace ends with the container.
 #[test]
 fn the_end_of_a_container_is_told() -> Result<()> {
     let Some((host, cgroup, runtime)) = runtime(Kind::Containerd)? else { return Ok(()) };
@@ -83,8 +84,8 @@ fn the_end_of_a_container_is_told() -> Result<()> {
     Ok(())
 }
 
-/// Each row has the names of its container, also of one that came later and of one that has ended; what is in no container of
-/// these is not counted for them.
+/// Each row has the names of its container, including containers that start later or have ended. Traffic outside of
+/// containers is not shown.
 #[test]
 fn all_containers_are_told_by_their_names() -> Result<()> {
     let Some((host, cgroup, podman)) = runtime(Kind::Podman)? else { return Ok(()) };
@@ -98,7 +99,7 @@ fn all_containers_are_told_by_their_names() -> Result<()> {
     let arguments = |connections| ["client", "--connect", &at, "--connections", connections, "--seed", "3"];
     let of_late = podman.run(&late, &arguments("6"))?.finish()?;
     let of_pod = containerd.run(&pod, &arguments("4"))?.finish()?;
-    // In no container.
+    // This client is in no container.
     client(&cgroup.child("client")?, address, &["--connections", "3"])?;
     let of_early = server.stop()?;
     let document = top.interrupt()?;
@@ -114,7 +115,7 @@ fn all_containers_are_told_by_their_names() -> Result<()> {
     truth::compare(&counted, &shown(&document, &[&early, &late, &pod])?)
 }
 
-/// `--host` has everything: the containers by name, and what is in none by its cgroup.
+/// `--host` shows everything: containers by name, and other processes by their cgroup.
 #[test]
 fn a_host_is_told_by_container_and_cgroup() -> Result<()> {
     let Some((host, cgroup, runtime)) = runtime(Kind::Podman)? else { return Ok(()) };
@@ -137,7 +138,7 @@ fn a_host_is_told_by_container_and_cgroup() -> Result<()> {
     truth::compare(&counted, &shown(&document, &[&names, &unit])?)
 }
 
-/// A connection's end, by the names of its container.
+/// Key of one end of a connection: name of the container, local and remote address.
 type Key = (String, SocketAddr, SocketAddr);
 
 fn rows(container: &str, lines: &[Line]) -> Vec<(Key, Bytes)> {
@@ -145,7 +146,7 @@ fn rows(container: &str, lines: &[Line]) -> Vec<(Key, Bytes)> {
     connections.map(|of| ((container.to_owned(), of.local, of.remote), (of.rx_bytes, of.tx_bytes))).collect()
 }
 
-/// The rows of a document that are of these containers.
+/// Returns the rows of these containers in a document.
 fn shown(document: &Document, wanted: &[&Names]) -> Result<BTreeMap<Key, Bytes>> {
     let mut shown = BTreeMap::new();
     for flow in document.flows.iter().filter(|flow| flow.rx_bytes + flow.tx_bytes > 0) {
@@ -164,14 +165,14 @@ fn shown(document: &Document, wanted: &[&Names]) -> Result<BTreeMap<Key, Bytes>>
     Ok(shown)
 }
 
-/// Two containers of one name, and none, are told with what there is to choose.
+/// If several containers or none match an argument, the error lists the candidates.
 #[test]
 fn names_that_mean_no_container_or_several() -> Result<()> {
     let Some((host, _cgroup, runtime)) = runtime(Kind::Containerd)? else { return Ok(()) };
     let names = Names::unique("one");
     let other = Names { container: format!("other-{}", names.container), ..names.clone() };
     let servers = [runtime.server(&names)?, runtime.server(&other)?];
-    // What is similar is told.
+    // The error suggests containers with a similar name.
     let part = &names.container[..names.container.len() - 1];
     for (meant, parts) in [
         (names.pod.as_str(), ["several containers", names.container.as_str(), other.container.as_str()]),

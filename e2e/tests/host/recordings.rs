@@ -1,4 +1,5 @@
-//! Recordings: what is in them is what the workloads counted, however they end; they are shown again, and become a page.
+//! Tests of recordings: they equal the workloads' counts, however the recording ends; they can be replayed, and become a
+//! report.
 
 use std::{
     fs,
@@ -21,7 +22,7 @@ use crate::setup::{self, client, compare, seed, text};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A recording that has its first line.
+/// Starts a recording and waits for its first line.
 fn recording(host: &Host, cgroup: &Path, file: &Path) -> Result<Process> {
     let mut command = Command::new(&host.traffictrace);
     command.args(["record", "--cgroup", text(cgroup), "--interval", "1s", "-o", text(file)]);
@@ -37,13 +38,13 @@ fn run(host: &Host, arguments: &[&str]) -> Result<Ended> {
     Process::start(Command::new(&host.traffictrace).args(arguments))?.wait(LIMIT)
 }
 
-/// The last line of some JSON lines.
+/// Parses the last of some JSON lines.
 fn last(lines: &[String]) -> Result<Document> {
     let line = lines.last().map(String::as_str).unwrap_or_default();
     serde_json::from_str(line).map_err(|error| TestError::unexpected("a line", format!("{error}: {line}")))
 }
 
-/// The recording of a workload that the test starts, ended by a signal.
+/// A recording of a workload that the test starts; a signal ends the recording.
 struct Recorded {
     file: PathBuf,
     lines: Vec<traffictrace_e2e::workload::count::Line>,
@@ -64,7 +65,7 @@ fn recorded(
     let sum: u64 = lines.iter().map(|line| line.rx_bytes).sum();
     wait::until("the recording to have all bytes", LIMIT, || {
         let text = fs::read_to_string(&file).map_err(TestError::io("read the recording"))?;
-        // The last line may be under way.
+        // The last line may be incomplete.
         let whole: Vec<String> =
             text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(str::to_owned).collect();
         let seen = last(&whole)?.totals.rx_bytes;
@@ -76,7 +77,8 @@ fn recorded(
     Ok(Recorded { file, lines, _folder: folder })
 }
 
-/// The last line has the last byte, and is what `top --from` shows; the page has the processes' names.
+/// The last line includes the last byte. `top --from` shows its numbers, and the page of `report` shows the
+/// processes' names.
 #[test]
 fn a_recording_is_shown_again_and_becomes_a_page() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -107,7 +109,8 @@ fn a_recording_is_shown_again_and_becomes_a_page() -> Result<()> {
     Ok(())
 }
 
-/// A recorder that is killed has lost nothing that it had written; a line that was cut off is told, and what is before shown.
+/// A killed recorder loses nothing that it had written. An incomplete last line is reported, and the lines before it are
+/// shown.
 #[test]
 fn a_killed_recording_is_read_up_to_its_last_line() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -131,7 +134,7 @@ fn a_killed_recording_is_read_up_to_its_last_line() -> Result<()> {
     Ok(())
 }
 
-/// An existing file stays as it is, unless it is to be overwritten.
+/// An existing file stays unchanged without `--overwrite`.
 #[test]
 fn a_file_is_not_overwritten_unasked() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

@@ -13,12 +13,12 @@ use traffictrace_e2e::support::process::Process;
 use traffictrace_e2e::support::server::free_port;
 use traffictrace_e2e::support::{Result, TestError, needs, wait};
 
-/// The time within which a collector must listen or have written.
+/// Maximum time until the collector listens, or has written what it received.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Most bytes of a request that one of its receivers takes.
+/// Maximum size, in bytes, of a request to the receiver that refuses large requests.
 pub const SMALL: usize = 1000;
 
-/// A collector with four receivers. When dropped, it is killed.
+/// A collector with four receivers. It is killed when the value is dropped.
 #[derive(Debug)]
 pub struct Collector {
     program: String,
@@ -39,7 +39,8 @@ pub struct Point {
 }
 
 impl Collector {
-    /// Starts the collector that `TT_OTEL_COLLECTOR` names; `None`, after saying so, where that is not set.
+    /// Starts the collector that `TT_OTEL_COLLECTOR` names. If the variable is not set, prints that and
+    /// returns `None`.
     pub fn start() -> Result<Option<Self>> {
         let Ok(program) = std::env::var("TT_OTEL_COLLECTOR") else {
             needs::skip("TT_OTEL_COLLECTOR names no collector; make test-otlp builds one");
@@ -69,13 +70,13 @@ service:
         Ok(Some(collector))
     }
 
-    /// Ends it, if it runs, and starts it with the same ports.
+    /// Ends the collector if it runs, and starts it with the same ports.
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(format!("file:{}/config.yaml", self.folder.path().display()));
         let process = self.process.insert(Process::start_merged(&mut command)?);
-        // What it says, the last line of which is its error when it does not start.
+        // Output of the collector; if it does not start, the last line is its error.
         let mut said = String::new();
         for port in self.ports {
             wait::until("the collector to listen", LIMIT, || {
@@ -90,12 +91,12 @@ service:
         Ok(())
     }
 
-    /// Ends it.
+    /// Ends the collector.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Makes it stand still: it listens, and answers nothing.
+    /// Stops the collector (SIGSTOP): its ports accept connections, but nothing responds.
     pub fn stop(&self) -> Result<()> {
         let process = self.process.as_ref().expect("the collector runs");
         process.signal(Signal::STOP)?;
@@ -108,37 +109,38 @@ service:
         })
     }
 
-    /// Lets it go on.
+    /// Lets a stopped collector continue.
     pub fn go_on(&self) -> Result<()> {
         self.process.as_ref().expect("the collector runs").signal(Signal::CONT)
     }
 
-    /// The URL of its receiver over HTTP.
+    /// URL of the HTTP receiver.
     pub fn http(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports[0])
     }
 
-    /// The URL of its receiver over gRPC.
+    /// URL of the gRPC receiver.
     pub fn grpc(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports[1])
     }
 
-    /// The URL of its receiver over HTTPS.
+    /// URL of the HTTPS receiver.
     pub fn https(&self) -> String {
         format!("https://localhost:{}", self.ports[2])
     }
 
-    /// The URL of its receiver over HTTP that refuses large requests.
+    /// URL of the HTTP receiver that refuses large requests.
     pub fn small(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports[3])
     }
 
-    /// The file with its certificate.
+    /// Path of the collector's certificate.
     pub fn certificate(&self) -> String {
         self.folder.path().join("certificate.pem").display().to_string()
     }
 
-    /// All points that it has written, in the order in which they came, once there are `requests` requests.
+    /// Waits until the collector has written `requests` requests, and returns all its points in the order of
+    /// their arrival.
     pub fn received(&self, requests: usize) -> Result<BTreeMap<Series, Vec<Point>>> {
         let file = self.folder.path().join("received.json");
         let lines = wait::until("the collector to write what it received", LIMIT, || {
@@ -167,7 +169,7 @@ service:
     }
 }
 
-/// A certificate for localhost that is no authority.
+/// Makes a certificate for localhost that is not a certificate authority.
 fn certificate(folder: &Path) -> Result<()> {
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
@@ -192,7 +194,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// A 64-bit number, which JSON of the protocol has as a text.
+/// Reads a 64-bit number, which the protocol's JSON represents as a text.
 fn number(value: &Value) -> i64 {
     value.as_str().map_or(0, |text| text.parse().expect("a number"))
 }

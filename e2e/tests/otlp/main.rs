@@ -1,5 +1,5 @@
-//! The export by OTLP against a real OpenTelemetry collector: what the collector wrote is compared with the status, number
-//! for number.
+//! Tests of the OTLP export with a real OpenTelemetry collector. The collector's output is compared with the status,
+//! number by number.
 
 mod collector;
 
@@ -18,7 +18,7 @@ const START: &str = "2026-11-28T10:00:00Z";
 const START_NANOSECONDS: i64 = 1_795_860_000_000_000_000;
 /// An environment variable and its value.
 type Variable<'a> = (&'a str, &'a str);
-/// Pod, command, protocol and bytes received and sent of a flow.
+/// A flow: pod, command, protocol, and bytes received and sent.
 type Row = (&'static str, &'static str, &'static str, i64, i64);
 
 fn trace(name: &str, rows: &[Row], totals: [i64; 2]) -> TrafficTrace {
@@ -39,7 +39,7 @@ fn trace(name: &str, rows: &[Row], totals: [i64; 2]) -> TrafficTrace {
     serde_json::from_value(trace).expect("a trace")
 }
 
-/// A trace whose numbers no floating point number has, and names that are not plain.
+/// A trace with numbers that no floating-point number can represent, and with names of unusual characters.
 fn large(name: &str) -> TrafficTrace {
     let rows = [
         ("api", "nginx", "TCP", 9_007_199_254_740_993, 12),
@@ -56,7 +56,7 @@ fn settings(url: &str, variables: &[Variable<'_>]) -> Settings {
     Settings::of_endpoint("--otlp", url, found).expect("settings that can be used")
 }
 
-/// The last points of a trace's series in a metric and direction.
+/// Returns the last points of a trace's series of one metric and direction.
 fn last<'a>(
     received: &'a BTreeMap<Series, Vec<Point>>,
     trace: &'a str,
@@ -71,8 +71,8 @@ fn last<'a>(
     of.map(|((_, attributes, _), points)| (attributes, *points.last().expect("a series has points")))
 }
 
-/// Asserts that what the collector has of a trace that was sent at once is the status: each flow, the rest, the sums, times,
-/// and the number of series.
+/// Asserts that the collector has the status of a trace that was exported once: each flow, the overflow series, the sums,
+/// the times and the number of series.
 fn assert_same(received: &BTreeMap<Series, Vec<Point>>, trace: &TrafficTrace) {
     let name = trace.metadata.name.as_deref().expect("a name");
     let status = trace.status.as_ref().expect("a status");
@@ -147,7 +147,7 @@ async fn every_number_of_a_status_arrives_by_each_protocol() -> Result<()> {
             );
             attributes["traffictrace.trace.name"] == *name
         });
-        // The number of series is one more.
+        // The metric with the number of series adds one series.
         assert_eq!(of_trace.count(), exported.series + 1);
     }
     let error = export(&large("x"), &settings(&collector.https(), &[])).await.unwrap_err();
@@ -156,7 +156,7 @@ async fn every_number_of_a_status_arrives_by_each_protocol() -> Result<()> {
     Ok(())
 }
 
-/// As the controller does it: flows come and go in the list, and the collector's sums never fall.
+/// Like the controller's export: flows enter and leave the list, and the sums in the collector never fall.
 #[tokio::test]
 async fn sums_of_a_trace_that_goes_on_are_its_totals_and_never_fall() -> Result<()> {
     let Some(collector) = Collector::start()? else { return Ok(()) };
@@ -165,7 +165,7 @@ async fn sums_of_a_trace_that_goes_on_are_its_totals_and_never_fall() -> Result<
     let mut book = Book::new(Limits::default(), true);
     let rounds: [(&[Row], [i64; 2]); 5] = [
         (&[("a", "x", "TCP", 100, 10), ("b", "x", "TCP", 90, 0)], [250, 10]),
-        // c was a part of the rest, and b is now.
+        // Before, c was in the overflow series; now b is.
         (&[("a", "x", "TCP", 150, 10), ("c", "y", "UDP", 120, 9)], [390, 30]),
         (&[("c", "y", "UDP", 500, 9), ("b", "x", "TCP", 400, 7)], [1200, 40]),
         (&[], [1200, 40]),
@@ -200,7 +200,7 @@ async fn sums_of_a_trace_that_goes_on_are_its_totals_and_never_fall() -> Result<
 #[tokio::test]
 async fn a_collector_that_refuses_stands_still_or_is_gone_is_told_of_and_found_again() -> Result<()> {
     let Some(mut collector) = Collector::start()? else { return Ok(()) };
-    // More than it takes, and a path that it does not have.
+    // A request that is too large for the receiver, and a path that does not exist there.
     let rows: Vec<Row> = vec![("pod", "command", "TCP", 1, 1); 3];
     let trace = trace("refused", &rows, [9, 9]);
     for (url, status) in [(collector.small(), "400"), (format!("{}/no", collector.http()), "404")] {
@@ -208,7 +208,7 @@ async fn a_collector_that_refuses_stands_still_or_is_gone_is_told_of_and_found_a
         assert!(matches!(error, ExportError::Refused { again: false, .. }), "{error}");
         assert!(error.to_string().contains(&format!("refused the metrics: {status}")), "{SMALL}: {error}");
     }
-    // gRPC where HTTP is spoken.
+    // gRPC to a receiver of HTTP.
     let grpc = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
     let error = export(&trace, &settings(&collector.http(), &grpc)).await.unwrap_err();
     assert!(error.to_string().contains(&collector.http()), "{error}");
@@ -238,7 +238,7 @@ async fn a_collector_that_refuses_stands_still_or_is_gone_is_told_of_and_found_a
         collector.restart()?;
         client.send(request()).await.unwrap();
     }
-    // What was on its way when it was stopped or killed may be there or not.
+    // Requests that were under way when the collector was stopped or killed may have been written or not.
     assert_same(&collector.received(2)?, &large("again"));
     Ok(())
 }

@@ -14,7 +14,6 @@
 //!
 //! A loss only becomes visible with the next piece of its way. A stream that the client resets is therefore reported
 //! when later bytes of the server's way have come, or the connection ends.
-//! the server's way follow, or the connection ends.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
-//! Feeds this crate, and keeps what it tells.
+//! Feeds bytes into this crate's parser, and collects its events.
 
 use traffictrace_http::{Beginning, Connection, Exchange, Piece, Reason, Side, Sink, Start, Way};
 
-/// What a connection told.
+/// The events that a connection reported to its sink.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) exchanges: Vec<Exchange>,
@@ -19,7 +19,8 @@ impl Sink for Told {
     }
 }
 
-/// Feeds what passed, in order, and ends both ways. The traced socket is the server's.
+/// Feeds bytes in the order in which they passed, and then ends both directions. The traced socket is the
+/// server's.
 pub(crate) fn feed<'a>(passed: impl IntoIterator<Item = (Way, &'a [u8])>) -> Told {
     let mut told = Told::default();
     let mut connection = Connection::begin(Beginning { start: Start::Whole, first: [Some(0); 2] });

@@ -1,4 +1,4 @@
-//! HTTP/1 beside hyper: its server reads the requests, its client the responses.
+//! Comparison of the HTTP/1 parser with hyper: its server reads the requests, its client the responses.
 
 use std::{
     convert::Infallible,
@@ -18,15 +18,15 @@ use crate::{
     mutate::{Error, errors, mutate},
 };
 
-/// Time after which a conversation is stuck.
+/// Time after which a conversation counts as stuck.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Room for everything that one end sends.
+/// Size of the pipe for everything that one end sends, in bytes.
 const ROOM: usize = 1 << 20;
 
-/// Longest method that is kept.
+/// Maximum length of a method that this crate keeps, in bytes.
 const MAX_METHOD: usize = 32;
 
-/// Body and the fields that give its length.
+/// Generates a body, and the fields that give its length.
 fn body() -> impl Strategy<Value = (String, String)> {
     let chunk =
         |(length, extension): (usize, &str)| format!("{length:x}{extension}\r\n{}\r\n", "c".repeat(length));
@@ -53,7 +53,7 @@ fn field() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Requests, each with its own path.
+/// Generates requests, each with its own path.
 fn requests() -> impl Strategy<Value = String> {
     let method = proptest::sample::select(vec!["GET", "POST", "PUT", "DELETE", "M-SEARCH", "OPTIONS"]);
     vec((method, body(), field(), field()), 1..8).prop_map(|requests| {
@@ -66,7 +66,7 @@ fn requests() -> impl Strategy<Value = String> {
     })
 }
 
-/// Responses to GET.
+/// Generates responses to GET.
 fn responses() -> impl Strategy<Value = String> {
     let code = prop_oneof![5 => 200..210_u16, 1 => Just(204), 1 => Just(304), 2 => 400..600_u16];
     let interim = prop_oneof![6 => Just(""), 1 => Just("HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n")];
@@ -86,12 +86,12 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-/// A target without its query. What is no path at all, such as `q=0`, hyper takes for a host.
+/// Returns a target without its query. hyper takes a target that is not a path, such as `q=0`, for a host.
 fn target(uri: &Uri) -> String {
     if uri.path().is_empty() { uri.to_string() } else { uri.path().to_owned() }
 }
 
-/// The requests that hyper's server answered, and all that it sent.
+/// Returns the requests that hyper's server answered, and all bytes that it sent.
 fn serve(requests: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
     let taken: Arc<Mutex<Vec<_>>> = Arc::default();
     let answer = {
@@ -103,7 +103,7 @@ fn serve(requests: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
                 let of: (String, String) =
                     (head.method.as_str().chars().take(MAX_METHOD).collect(), target(&head.uri));
                 taken.lock().expect("nobody panics").push(of);
-                // It is answered all the same.
+                // The request is answered even if its body cannot be read.
                 drop(body.collect().await);
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
             }
@@ -129,7 +129,7 @@ fn serve(requests: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
     (taken, sent)
 }
 
-/// The first response as hyper's client takes it: its status.
+/// Returns the status of the first response as hyper's client reads it.
 fn ask(responses: &[u8]) -> Option<u16> {
     runtime().block_on(async {
         let (near, far) = duplex(ROOM);
@@ -142,7 +142,7 @@ fn ask(responses: &[u8]) -> Option<u16> {
         let request = Request::get("/x").header("Host", "h.example").body(Empty::new()).expect("valid");
         let asked = client.send_request(request);
         let pass = async {
-            // Before a request, hyper takes no response.
+            // hyper reads no response before it has sent a request.
             reads.read_exact(&mut [0]).await.expect("hyper sends a request");
             writes.write_all(responses).await.expect("there is room");
             writes.shutdown().await.expect("the pipe is open");
@@ -150,7 +150,8 @@ fn ask(responses: &[u8]) -> Option<u16> {
         let (answer, ()) = tokio::join!(tokio::time::timeout(LIMIT, asked), pass);
         let response = answer.expect("hyper ends").ok()?;
         let status = response.status().as_u16();
-        // Its body may be cut off, which is told as one that the connection ended.
+        // The body may be cut off. This crate reports that in the same way as a body that the end of the
+        // connection terminates.
         drop(response.into_body().collect().await);
         driver.abort();
         Some(status)
@@ -182,13 +183,15 @@ proptest! {
             .filter(|exchange| exchange.status == Status::Code(200))
             .map(|exchange| (exchange.method.clone(), exchange.path.clone()))
             .collect();
-        // By its first bytes a connection is told from other protocols: hyper need not do that.
+        // This crate recognises HTTP by the first bytes of a connection, which hyper need not do.
         let plain = |(_, path): &(String, String)| path.starts_with('/');
         prop_assume!(!told.exchanges.is_empty() || taken.first().is_none_or(plain));
-        // What is told with a status is what hyper served, in its order; the rest is counted.
+        // The exchanges that this crate reports with a status equal those that hyper served, in the same
+        // order. The others are counted as unobserved.
         let both = ours.len().min(taken.len());
         prop_assert_eq!(&ours[..both], &taken[..both], "{:?}", String::from_utf8_lossy(&requests));
-        // Behind bytes that are no HTTP, requests cannot be found without the kernel: that is counted once.
+        // After bytes that are not HTTP, this crate cannot find further requests without the kernel's help;
+        // it counts that once.
         let missing = taken.len().saturating_sub(ours.len());
         prop_assert!(missing == 0 || told.unobserved > 0, "{:?} {:?} {}", taken, told, String::from_utf8_lossy(&requests));
         prop_assert!(ours.len() <= taken.len(), "{:?} {:?} {}", taken, told, String::from_utf8_lossy(&requests));

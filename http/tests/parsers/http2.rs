@@ -1,4 +1,5 @@
-//! HTTP/2 beside the crate h2: its client makes the bytes, its server reads them with errors in them.
+//! Comparison of the HTTP/2 parser with the crate h2: h2's client makes the bytes, and its server reads them
+//! after random errors were added.
 
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use crate::{
     mutate::{errors, mutate},
 };
 
-/// Time after which a conversation is stuck.
+/// Time after which a conversation counts as stuck.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Room for everything that one end sends.
+/// Size of the pipe for everything that one end sends, in bytes.
 const ROOM: usize = 1 << 20;
 
-/// Turns of the other end in which it does all that it can.
+/// Number of scheduler turns in which the other end can do everything that it is able to do.
 const TURNS: usize = 200;
 
 /// A request: method, path, length of the body.
@@ -36,14 +37,15 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-/// The bytes that h2's client sends for these requests, if a server answers each with its head alone.
+/// Returns the bytes that h2's client sends for these requests to a server that sends only an empty SETTINGS
+/// frame.
 fn requests(planned: &[Planned]) -> Vec<u8> {
     runtime().block_on(async {
         let (near, far) = duplex(ROOM);
         let (mut reads, mut writes) = split(far);
         let (sender, connection) = client::handshake(near).await.expect("a pipe");
         let mut driver = tokio::spawn(connection);
-        // A stream of which nobody waits for the response is reset.
+        // Dropping a response future resets its stream, so all of them are kept.
         let mut open = Vec::new();
         for (method, path, length) in planned {
             let mut sender = sender.clone().ready().await.expect("there are streams");
@@ -55,9 +57,10 @@ fn requests(planned: &[Planned]) -> Vec<u8> {
             }
             open.push((response, body));
         }
-        // An empty SETTINGS frame makes the client go on; it ends with its last stream, or with the pipe.
+        // An empty SETTINGS frame lets the client continue. The client ends with its last stream, or with the
+        // pipe.
         writes.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("there is room");
-        // The streams are never answered: what comes within some turns of the client is all.
+        // The streams are never answered, so the client has sent everything after some turns.
         let (mut sent, mut part) = (Vec::new(), [0; 4_096]);
         for _ in 0..TURNS {
             if let Some(Ok(length)) = reads.read(&mut part).now_or_never() {
@@ -71,7 +74,7 @@ fn requests(planned: &[Planned]) -> Vec<u8> {
     })
 }
 
-/// What h2's server took for requests, and all that it sent.
+/// Feeds `bytes` to h2's server. Returns the requests that the server saw, and all bytes that it sent.
 fn serve(bytes: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
     runtime().block_on(async {
         let (near, far) = duplex(ROOM);
@@ -90,7 +93,7 @@ fn serve(bytes: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
         let talked = async {
             // The server may close before it has read everything.
             drop(writes.write_all(bytes).await);
-            // It serves nothing any more once it knows of the end.
+            // Once the server knows that the input has ended, it serves nothing more.
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
             }
@@ -111,18 +114,18 @@ proptest! {
         let mut bytes = requests(&planned);
         mutate(&mut bytes, &errors);
         let (taken, sent) = serve(&bytes);
-        // Byte by byte, so that each request begins at another time.
+        // Each byte is a piece of its own, so that each request begins at a different time.
         let asked = bytes.chunks(1).map(|part| (Way::Received, part));
         let told = feed(asked.chain(sent.chunks(size).map(|part| (Way::Sent, part))));
         let mut ours: Vec<_> = told.exchanges.iter().filter(|exchange| exchange.protocol == Protocol::Http2).collect();
         ours.sort_by_key(|exchange| exchange.began);
         let answered = ours.iter().filter(|exchange| exchange.status == Status::Code(200));
-        // What was answered was served: h2 sends no status for anything else.
+        // Every answered request was served: h2 sends a status for nothing else.
         for exchange in answered.clone() {
             let of = (exchange.method.clone(), exchange.path.clone());
             prop_assert!(taken.contains(&of), "{:?} was never served: {:?}", of, taken);
         }
-        // What was served is told, as it was and in its order, or counted.
+        // Every served request is reported as it was, in the same order, or counted as unobserved.
         if told.unobserved == 0 {
             let ours: Vec<_> = ours.iter().map(|exchange| (exchange.method.clone(), exchange.path.clone())).collect();
             let served: Vec<_> = ours.iter().filter(|of| taken.contains(of)).cloned().collect();

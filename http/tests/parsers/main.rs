@@ -1,7 +1,7 @@
-//! This crate beside other parsers, on the same bytes: generated ones, and such with errors at random. Where both accept a
-//! message, they agree about it; where this crate gives up, it counts that.
+//! Comparison of this crate with other parsers on the same bytes, both valid ones and ones with random errors. If both
+//! parsers accept a message, they must agree about it; if this crate gives up, it must count that.
 //!
-//! The bytes are mutated by a seed that proptest chooses: coverage-guided fuzzing needs a nightly compiler.
+//! The bytes are mutated with a seed that proptest chooses, because coverage-guided fuzzing needs a nightly compiler.
 
 mod feed;
 mod http1;

@@ -1,4 +1,4 @@
-//! Errors at random.
+//! Random errors in bytes.
 
 use proptest::{
     collection::vec,
@@ -17,10 +17,10 @@ pub(crate) enum Error {
     Cut(Index),
 }
 
-/// Up to three errors, none mostly often enough that whole conversations are compared, too.
+/// Generates up to three errors. There are often none, so that complete conversations are compared as well.
 pub(crate) fn errors() -> impl Strategy<Value = Vec<Error>> {
     let at = any::<Index>;
-    // Bytes that mean something to a parser.
+    // Bytes that have a meaning to parsers.
     let byte = proptest::sample::select(b"\r\n :;,\t\x00\x80GP/0f\xff\x7f1".to_vec());
     let error = proptest::prop_oneof![
         4 => (at(), 0..8_u8).prop_map(|(at, bit)| Error::Flip(at, bit)),
@@ -33,7 +33,7 @@ pub(crate) fn errors() -> impl Strategy<Value = Vec<Error>> {
     vec(error, 0..4)
 }
 
-/// Makes errors in bytes.
+/// Applies errors to bytes.
 pub(crate) fn mutate(bytes: &mut Vec<u8>, errors: &[Error]) {
     for error in errors {
         if bytes.is_empty() {

@@ -41,7 +41,7 @@ fn running(name: &str, flows: Vec<Flow>, totals: [i64; 2]) -> Snapshot {
     Snapshot::of(&trace(name, flows, totals, Phase::Running)).unwrap()
 }
 
-/// Values of all series, by metric and attributes as a text.
+/// Returns the values of all series, by metric and by attributes as a text.
 fn series(book: &Book) -> BTreeMap<(String, String), i64> {
     let mut all = BTreeMap::new();
     for batch in book.batches(&Resource::default(), now()) {
@@ -121,7 +121,7 @@ fn a_flow_that_is_listed_late_takes_nothing_back_from_the_rest() {
     let mut book = Book::new(Limits::default(), false);
     let first = flow("a", "x", Protocol::Tcp, 1, 100, 0);
     book.update(&running("web", vec![first.clone()], [150, 0]), now());
-    // 60 bytes of b, of which 50 have been told as the rest.
+    // Flow b has 60 bytes, 50 of which were sent in the overflow series.
     let late = flow("b", "x", Protocol::Tcp, 1, 60, 0);
     book.update(&running("web", vec![first.clone(), late], [160, 0]), now());
     let value = |book: &Book, of: &str| {
@@ -129,7 +129,7 @@ fn a_flow_that_is_listed_late_takes_nothing_back_from_the_rest() {
         *told.iter().find(|((_, key), _)| key.contains(of) && key.ends_with("receive")).unwrap().1
     };
     assert_eq!((value(&book, "name=b"), value(&book, "overflow")), (10, 50));
-    // Others move 40 bytes, of which b gets what it lacks.
+    // Other flows move 40 bytes, from which b's series gets the bytes that it lacks.
     let late = flow("b", "x", Protocol::Tcp, 1, 60, 0);
     book.update(&running("web", vec![first, late], [200, 0]), now());
     assert_eq!((value(&book, "name=b"), value(&book, "overflow")), (50, 50));
@@ -160,17 +160,17 @@ fn last_values_are_told_once_and_again_when_late_reports_change_them() {
     let (begin, mut now) = (now(), now());
     book.update(&over(5), now);
     assert_eq!(book.batches(&Resource::default(), now).len(), 1);
-    // Not taken: told again.
+    // The receiver has not accepted the request, so the values are sent again.
     assert_eq!(book.batches(&Resource::default(), now).len(), 1);
     book.delivered(std::slice::from_ref(&id));
     assert!(book.batches(&Resource::default(), now).is_empty());
     assert_eq!((book.series(), book.traces()), (0, 0));
     book.update(&over(7), now);
     assert_eq!(sum(&series(&book), POD, "receive"), 7);
-    // Nobody takes them.
+    // No receiver accepts the values.
     now += SignedDuration::from_mins(16);
     assert_eq!((book.forget_ended(begin), book.forget_ended(now), book.traces()), (0, 1, 0));
-    // A trace that is deleted while it runs.
+    // A trace is deleted while it runs.
     book.update(&running("web", Vec::new(), [1, 0]), now);
     book.delivered(std::slice::from_ref(&id));
     book.gone(&TraceId { uid: "another".into(), ..id.clone() }, now);
@@ -188,7 +188,7 @@ fn a_trace_that_is_made_anew_waits_until_its_predecessor_is_told() {
         trace.metadata.uid = Some(uid.into());
         Snapshot::of(&trace).unwrap()
     };
-    // The order of the UIDs is not that of the traces.
+    // The order of the UIDs differs from the order of the traces.
     let (old, new) = (made("f", 5), made("a", 3));
     let mut book = Book::new(Limits::default(), true);
     book.update(&old, now());
@@ -198,7 +198,7 @@ fn a_trace_that_is_made_anew_waits_until_its_predecessor_is_told() {
     assert_eq!((told(&book), book.traces()), (5, 2));
     book.delivered(&[old.id()]);
     assert_eq!((told(&book), book.traces()), (3, 1));
-    // The end of the predecessor was not seen.
+    // The end of the predecessor was not observed.
     book.update(&made("c", 9), now());
     assert_eq!(told(&book), 3);
     book.delivered(&[new.id()]);
@@ -217,7 +217,7 @@ fn a_status_whose_flows_exceed_its_totals_is_cut_to_them() {
     assert!(told.values().all(|value| *value >= 0), "{told:?}");
 }
 
-/// Names are of processes' own choice.
+/// Processes choose their own names.
 #[test]
 fn control_characters_reach_no_attribute() {
     let mut book = Book::new(Limits::default(), true);
@@ -229,15 +229,15 @@ fn control_characters_reach_no_attribute() {
     assert!(told.keys().any(|(_, key)| key.contains("process.executable.name=x?[2J??")), "{told:?}");
 }
 
-/// What the rows of a trace move in one round: which, and how much in each direction.
+/// The bytes that the rows of a trace move in each round: index of the row, and bytes in each direction.
 fn rounds() -> impl Strategy<Value = Vec<Vec<(usize, i64, i64)>>> {
     let moved = (0..12usize, 0..1000i64, 0..1000i64);
     prop::collection::vec(prop::collection::vec(moved, 0..8), 1..20)
 }
 
 proptest! {
-    /// Whatever the list of a status has in each round: sums are the totals, no series falls, and none has more than its
-    /// flows moved.
+    /// Whichever rows a status lists in each round, the sums equal the totals, no series falls, and no series has more
+    /// bytes than its flows moved.
     #[test]
     fn sums_are_exact_and_series_never_fall(rounds in rounds(), listed in 1..6usize, room in 8..40usize) {
         let name = |row: usize| (format!("pod-{}", row / 4), format!("command-{}", row / 2));
@@ -289,7 +289,7 @@ proptest! {
                 };
                 prop_assert!(*value <= most, "{key}: {value} of {most}");
             }
-            // The count of series may change, and is no sum.
+            // The number of series is not a sum, so it may fall.
             before = told.into_iter().filter(|((metric, _), _)| metric != "traffictrace.trace.series").collect();
         }
     }

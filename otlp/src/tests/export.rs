@@ -1,4 +1,4 @@
-//! A trace is sent to receivers on loopback that are made of the protocol's own types.
+//! Tests that send a trace to receivers on loopback, which are made from the protocol's own types.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
     Settings::of_endpoint("--otlp", url, variable).unwrap()
 }
 
-/// Asserts that the request has the trace's numbers: sums by metric and direction, times, and the attributes of the sender.
+/// Asserts that the request has the trace's numbers: sums by metric and direction, times, and the sender's attributes.
 fn assert_numbers(received: &Received) {
     let [resource] = received.request.resource_metrics.as_slice() else { panic!("{received:?}") };
     assert!(format!("{:?}", resource.resource).contains("service.instance.id"));
@@ -38,7 +38,7 @@ fn assert_numbers(received: &Received) {
             let receive = format!("{:?}", point.attributes).contains("\"receive\"");
             sums[usize::from(!receive)] += value;
         }
-        // The first is no number that a floating point number could hold.
+        // A floating-point number could not represent the first value.
         assert_eq!(sums, [9_007_199_254_740_993, 4000], "{}", metric.name);
     }
 }

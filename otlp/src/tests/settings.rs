@@ -1,4 +1,4 @@
-//! Environment variables as OpenTelemetry has them.
+//! Tests of the settings from OpenTelemetry's environment variables.
 
 use crate::{Client, Settings};
 

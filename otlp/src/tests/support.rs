@@ -1,4 +1,4 @@
-//! A trace, and receivers of OTLP on loopback made of the protocol's own types.
+//! A trace, and OTLP receivers on loopback, made from the protocol's own types.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 use traffictrace_crd::TrafficTrace;
 
-/// A trace of two flows and something that is not listed.
+/// A trace with two listed flows, and bytes that are not in any listed flow.
 pub(super) fn trace() -> TrafficTrace {
     let json = serde_json::json!({
         "apiVersion": "traffictrace.dev/v1alpha1", "kind": "TrafficTrace",
@@ -38,7 +38,7 @@ pub(super) fn trace() -> TrafficTrace {
     serde_json::from_value(json).unwrap()
 }
 
-/// A request that arrived.
+/// A request that the receiver got.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) path: String,
@@ -46,7 +46,7 @@ pub(super) struct Received {
     pub(super) request: ExportMetricsServiceRequest,
 }
 
-/// An answer of the receiver over HTTP.
+/// The response of the HTTP receiver.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -66,7 +66,7 @@ impl Reply {
 
 type Requests = Arc<Mutex<VecDeque<Received>>>;
 
-/// Starts a receiver over HTTP that always answers alike. Returns its URL, and what it received.
+/// Starts an HTTP receiver that always gives the same response. Returns its URL and the requests that it gets.
 pub(super) async fn http_receiver(reply: Reply) -> (String, Requests) {
     let (listener, url) = listener().await;
     let requests = Requests::default();
@@ -106,7 +106,7 @@ async fn answer(
     Ok(response)
 }
 
-/// The answer of the receiver over gRPC.
+/// The response of the gRPC receiver.
 pub(super) type GrpcReply = Result<ExportMetricsServiceResponse, tonic::Status>;
 
 struct Grpc {
@@ -127,7 +127,7 @@ impl MetricsService for Grpc {
     }
 }
 
-/// Starts a receiver over gRPC that always answers alike. Returns its URL, and what it received.
+/// Starts a gRPC receiver that always gives the same response. Returns its URL and the requests that it gets.
 pub(super) async fn grpc_receiver(reply: GrpcReply) -> (String, Requests) {
     let (listener, url) = listener().await;
     let requests = Requests::default();

@@ -1,4 +1,4 @@
-//! Merging and folding.
+//! Tests of merging and folding.
 
 use super::*;
 use crate::testing::graph;

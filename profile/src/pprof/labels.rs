@@ -1,4 +1,4 @@
-//! Labels of a sample: whose it is, which way its bytes went, and how much of its stack is known.
+//! Labels of a sample: its owner, the direction of its bytes, and the state of its stack.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{Known, Process, Way};
 
-/// Key of the label that says which way the bytes went.
+/// Key of the label with the direction of the bytes.
 pub(super) const WAY: &str = "way";
 /// Key of the label with the pod's namespace and name.
 pub(super) const POD: &str = "pod";
@@ -20,10 +20,10 @@ pub(super) const PROCESS: &str = "process";
 pub(super) const PID: &str = "pid";
 /// Key of the label with the thread's name.
 pub(super) const THREAD: &str = "thread";
-/// Key of the label that says how much of the stack is known.
+/// Key of the label with the state of the stack.
 pub(super) const STACK: &str = "stack";
 
-/// The value of the label that says how much of a stack is known.
+/// Returns the value of the label for the state of a stack.
 pub(super) fn known_name(known: &Known) -> Cow<'static, str> {
     match known {
         Known::Whole => "whole".into(),
@@ -44,7 +44,7 @@ fn known_of(name: &str) -> Option<Known> {
     }
 }
 
-/// A process, by the texts of a profile.
+/// Owner of a sample, as texts of a profile that is being read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Owner<'a> {
     pub(super) pod: &'a str,
@@ -54,7 +54,7 @@ pub(super) struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// The same, with texts of its own.
+    /// Converts the owner into a process with texts of its own.
     pub(super) fn process(&self) -> Process {
         Process {
             cgroup: 0,

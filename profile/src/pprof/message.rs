@@ -1,4 +1,4 @@
-//! Messages of pprof's `profile.proto`, as far as they are used. Texts are numbers of entries of the string table.
+//! Messages of pprof's `profile.proto`, as far as they are used. A text is an index into the string table.
 
 /// A whole profile.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -26,7 +26,7 @@ pub(super) struct Profile {
     pub(super) default_sample_type: i64,
 }
 
-/// Meaning of a number of each sample.
+/// Meaning of one of a sample's numbers.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct ValueType {
     #[prost(int64, tag = "1")]
@@ -38,7 +38,7 @@ pub(super) struct ValueType {
 /// A stack with its numbers.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Sample {
-    /// Innermost first.
+    /// Ids of locations, innermost first.
     #[prost(uint64, repeated, tag = "1")]
     pub(super) location_id: Vec<u64>,
     #[prost(int64, repeated, tag = "2")]
@@ -47,7 +47,7 @@ pub(super) struct Sample {
     pub(super) label: Vec<Label>,
 }
 
-/// Something that is known of a sample.
+/// A property of a sample.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct Label {
     #[prost(int64, tag = "1")]
@@ -56,7 +56,7 @@ pub(super) struct Label {
     pub(super) str: i64,
 }
 
-/// A file.
+/// A mapped file.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct Mapping {
     #[prost(uint64, tag = "1")]
@@ -67,7 +67,7 @@ pub(super) struct Mapping {
     pub(super) has_functions: bool,
 }
 
-/// A place in the code; here, a function in a file.
+/// A location in the code; here, a function in a file.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Location {
     #[prost(uint64, tag = "1")]

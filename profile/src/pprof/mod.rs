@@ -1,4 +1,4 @@
-//! Profiles in the format of pprof, compressed by gzip: written, and our own read back.
+//! Profiles in pprof's format, compressed by gzip. Any profile can be written; only our own can be read.
 
 mod labels;
 mod message;
@@ -8,13 +8,13 @@ mod write;
 
 pub use self::{read::ReadError, room::Room, write::WriteError};
 
-/// Beginning of the comment with the coverage as JSON.
+/// Prefix of the comment that has the coverage as JSON.
 const COVERAGE: &str = "coverage: ";
-/// Beginning of the comment that says what was profiled.
+/// Prefix of the comment that describes the subject.
 const WHAT: &str = "traffic of ";
-/// File of a kernel's function, before the name of its module.
+/// File name of a kernel function, to which the name of its module is appended.
 const KERNEL: &str = "[kernel]";
-/// File of a function that a runtime wrote, before the name that the runtime gave.
+/// File name of a generated function, to which the name from the runtime is appended.
 const JIT: &str = "[jit]";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Reading pprof: our own profiles, from files that anybody may have written.
+//! Reading of pprof files that this crate has written. Files are untrusted.
 
 use std::{collections::HashMap, io::Read as _, str, sync::Arc};
 
@@ -16,46 +16,46 @@ use super::{
 };
 use crate::{About, Coverage, Frame, FrameKind, Graph, Process, Row, RowKey, TooMuch};
 
-/// A profile that was not read.
+/// A profile could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is not in base64, as profiles in objects are.
+    /// The text is not base64, the encoding of profiles in API objects.
     #[error("it is no base64: {0}")]
     Base64(#[from] base64::DecodeError),
-    /// It is not compressed by gzip, or damaged.
+    /// The data is not compressed by gzip, or is damaged.
     #[error("it is no pprof profile compressed by gzip: {0}")]
     Gzip(std::io::Error),
-    /// It has more than any profile of ours.
+    /// The profile exceeds a limit that no profile of ours exceeds.
     #[error("it has more than {most} {what}, which is more than a profile of TrafficTrace has")]
     TooLarge {
         /// The limit.
         most: u64,
-        /// The things that are too many.
+        /// The things of which there are too many.
         what: &'static str,
     },
-    /// It would be read, if it were not for those that were read before.
+    /// The profile would exceed the limit of memory for all profiles that are read together.
     #[error(
         "it and the profiles before it take more than {most} bytes of memory: read fewer of them at once"
     )]
     TooMany {
-        /// The limit.
+        /// The limit in bytes.
         most: u64,
     },
-    /// It is not in the format.
+    /// The data is not in pprof's format.
     #[error("it is no pprof profile, or it is damaged: {0}")]
     Format(#[from] DecodeError),
-    /// A number stands for nothing.
+    /// An id or index refers to nothing.
     #[error("it is damaged: there is no {what} {number}")]
     Dangling {
-        /// Kind of the thing that is not there.
+        /// Kind of the missing thing.
         what: &'static str,
-        /// Its number.
+        /// Its id or index.
         number: i128,
     },
-    /// It is a profile of something else.
+    /// The profile was not made by TrafficTrace.
     #[error("it is not a profile of TrafficTrace: {0}")]
     Foreign(&'static str),
-    /// Its numbers are too large.
+    /// The sums of the profile are too large.
     #[error(transparent)]
     TooMuch(#[from] TooMuch),
 }
@@ -65,25 +65,25 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// [`ReadError`] for everything else.
+    /// [`ReadError`] if the data is anything else.
     pub fn from_pprof(bytes: &[u8]) -> Result<Self, ReadError> {
         Self::from_pprof_within(bytes, &mut Room::default())
     }
 
-    /// Reads one of several profiles as objects of Kubernetes have them, in base64.
+    /// Reads a profile from an API object, in base64. `room` limits the memory of several profiles together.
     ///
     /// # Errors
     ///
-    /// As [`Graph::from_pprof_within`].
+    /// Those of [`Graph::from_pprof_within`].
     pub fn from_base64_within(text: &str, room: &mut Room) -> Result<Self, ReadError> {
         Self::from_pprof_within(&STANDARD.decode(text)?, room)
     }
 
-    /// Reads one of several profiles, which have this room together.
+    /// Reads a profile. `room` limits the memory of several profiles together.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] for everything that [`Graph::pprof`] has not written, and where there is no room.
+    /// [`ReadError`] if [`Graph::pprof`] has not written the data, or if it exceeds `room`.
     pub fn from_pprof_within(bytes: &[u8], room: &mut Room) -> Result<Self, ReadError> {
         let mut plain = Vec::new();
         let read = MultiGzDecoder::new(bytes).take(MAX_SIZE + 1).read_to_end(&mut plain);
@@ -99,7 +99,7 @@ impl Graph {
     }
 }
 
-/// The fields of a profile. Messages are decoded one at a time, so that none of them takes much more memory than its bytes.
+/// The fields of a profile. Messages are decoded one at a time, so none of them takes much more memory than its bytes.
 #[derive(Debug, Default)]
 pub(super) struct Parts<'a> {
     value_types: Vec<ValueType>,
@@ -130,7 +130,7 @@ impl<'a> Parts<'a> {
                 (4, Value::Bytes(bytes)) => parts.locations.push(bytes),
                 (5, Value::Bytes(bytes)) => parts.functions.push(message(bytes)?),
                 (6, Value::Bytes(bytes)) => parts.texts.push(text(bytes)?),
-                // Numbers of 64 bits are signed here.
+                // 64-bit numbers are signed in these fields.
                 (9, Value::Number(number)) => parts.began = number as i64,
                 (10, Value::Number(number)) => parts.lasted = number as i64,
                 (13, Value::Number(number)) => parts.comments.push(number as i64),
@@ -148,7 +148,7 @@ impl<'a> Parts<'a> {
         Ok(parts)
     }
 
-    /// An entry of the string table.
+    /// Returns an entry of the string table.
     pub(super) fn text(&self, number: i64) -> Result<&'a str, ReadError> {
         let at = usize::try_from(number).ok();
         at.and_then(|at| self.texts.get(at).copied())
@@ -177,7 +177,7 @@ enum Value<'a> {
     Other,
 }
 
-/// Takes the first field: its number and its value.
+/// Removes the first field from `rest` and returns its number and value.
 fn field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Value<'a>), ReadError> {
     let key = number(rest)?;
     let value = match key & 7 {
@@ -193,7 +193,7 @@ fn field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Value<'a>), ReadError> {
     Ok((key >> 3, value))
 }
 
-/// Takes so many bytes.
+/// Removes `length` bytes from `rest`.
 fn take<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], ReadError> {
     let taken = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
     let (taken, after) = taken.ok_or(ReadError::Foreign("it ends in the middle of an entry"))?;
@@ -201,7 +201,7 @@ fn take<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], ReadError> {
     Ok(taken)
 }
 
-/// Takes a number of variable length.
+/// Removes a varint from `rest`.
 fn number(rest: &mut &[u8]) -> Result<u64, ReadError> {
     Ok(prost::decode_length_delimiter(rest)? as u64)
 }
@@ -213,7 +213,7 @@ fn message<T: Message + Default>(bytes: &[u8]) -> Result<T, ReadError> {
     Ok(T::decode(bytes)?)
 }
 
-/// A text of the string table.
+/// Checks that a text is valid UTF-8.
 fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     if bytes.len() > MAX_TEXT {
         return Err(ReadError::TooLarge { most: MAX_TEXT as u64, what: "bytes in one text" });
@@ -221,10 +221,10 @@ fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     str::from_utf8(bytes).map_err(|_| ReadError::Foreign("a text is not UTF-8"))
 }
 
-/// Things by their numbers.
+/// Functions, processes and texts by their ids.
 #[derive(Debug)]
 struct Tables<'a, 'r> {
-    /// Functions by location; `None` for the frames that say whose a stack is.
+    /// Functions by location; `None` for the frames that identify a stack's owner.
     frames: HashMap<u64, Option<Arc<Frame>>>,
     processes: HashMap<Owner<'a>, Arc<Process>>,
     room: &'r mut OneRoom,

@@ -1,4 +1,4 @@
-//! What is written is read, by us and by Go's pprof; what is hostile is an error.
+//! Tests that profiles are read back by us and by Go's pprof, and that hostile data is an error.
 
 use std::{io::Write as _, process::Command};
 
@@ -47,7 +47,7 @@ fn varied() -> Graph {
     Graph::new(graph.about, rows, graph.coverage).unwrap()
 }
 
-/// Many small stacks.
+/// A graph of many small stacks.
 fn many(count: usize) -> Graph {
     let names: Vec<String> =
         (0..count).map(|number| format!("function_{:x}", number * 0x9e37_79b9)).collect();
@@ -77,7 +77,7 @@ fn a_bounded_profile_keeps_its_sums() {
             assert_eq!(read.total(Way::Sent, by), graph.total(Way::Sent, by));
         }
         if max >= 2_000 {
-            // Room is not wasted, and the largest stack is there.
+            // The profile uses the allowed size well, and keeps the largest stack.
             assert!(bytes.len() > max / 3, "{} of {max}", bytes.len());
             assert!(read.rows().iter().any(|row| row.bytes == 5000), "{max}");
         }
@@ -109,7 +109,7 @@ fn a_profile_of_something_else_is_named_so() {
     assert!(Graph::from_pprof(b"sent;main 5\n").is_err());
 }
 
-/// A profile with nothing but what every one of ours has, and these texts after four others.
+/// A minimal profile, with `texts` after four texts that every one of ours has.
 fn bare(texts: &[&str]) -> message::Profile {
     let table = ["", "calls", "bytes", "coverage: {}"].iter().chain(texts).map(|text| (*text).to_owned());
     message::Profile {
@@ -126,17 +126,17 @@ fn error_of(plain: &[u8]) -> String {
 
 #[test]
 fn a_bomb_is_refused() {
-    // 64 MiB of zeros are 64 KiB.
+    // 64 MiB of zeros take 64 KiB compressed.
     let error = error_of(&vec![0; 64 << 20]);
     assert!(error.contains("more than 33554432 bytes"), "{error}");
-    // The same in many members, each of which is small.
+    // The same zeros in many gzip members, each of which is small.
     let members = zipped(&vec![0; 1 << 20]).repeat(64);
     let error = Graph::from_pprof(&members).unwrap_err().to_string();
     assert!(error.contains("more than 33554432 bytes"), "{error}");
-    // Empty stacks, two bytes each.
+    // Empty stacks of two bytes each.
     let error = error_of(&[0x12, 0].repeat(2 << 20));
     assert!(error.contains("more than 1048576 entries"), "{error}");
-    // Comments of one byte.
+    // Comments of one byte each.
     let mut comments = vec![0x6a, 0x80, 0x80, 0x80, 0x08];
     comments.resize(comments.len() + (16 << 20), 0);
     let error = error_of(&comments);
@@ -148,13 +148,13 @@ fn texts_are_bounded_before_they_are_used() {
     let long = "x".repeat(20_000);
     let error = error_of(&bare(&[&long]).encode_to_vec());
     assert!(error.contains("more than 16384 bytes in one text"), "{error}");
-    // One text that is no text, which very many functions have as their name.
+    // A text that is not UTF-8, used as the name of very many functions.
     let mut plain = bare(&["main"]).encode_to_vec();
     plain.extend([0x32, 2, 0xff, 0xfe]);
     plain.extend([0x2a, 4, 0x08, 1, 0x10, 5].repeat(100_000));
     let error = error_of(&plain);
     assert!(error.contains("not UTF-8"), "{error}");
-    // A long name that very many places have.
+    // A long name, used by very many locations.
     let long = "x".repeat(16_000);
     let mut profile = bare(&[&long]);
     profile.mapping = vec![message::Mapping { id: 1, filename: 0, has_functions: true }];
@@ -164,7 +164,7 @@ fn texts_are_bounded_before_they_are_used() {
         (1..20_000).map(|id| message::Location { id, mapping_id: 1, line: line.clone() }).collect();
     let error = error_of(&profile.encode_to_vec());
     assert!(error.contains("bytes in memory"), "{error}");
-    // Stacks of one long function that calls itself, two bytes a call.
+    // Stacks of one function with a long name that calls itself; each call takes two bytes.
     profile.location.truncate(1);
     let label = |key: i64, str: i64| message::Label { key, str };
     profile.string_table.extend(["way", "sent", "stack", "whole"].map(str::to_owned));
@@ -196,7 +196,7 @@ fn profiles_that_are_read_together_have_one_room() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A damaged profile is an error or another profile, and never a panic.
+    /// Reading a damaged profile gives an error or another profile, but never a panic.
     #[test]
     fn damage_is_no_panic(changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut in any::<prop::sample::Index>()) {
         use std::io::Read as _;
@@ -217,7 +217,7 @@ proptest! {
     }
 }
 
-/// Tells that a test cannot run on this machine, past the test runner's capture.
+/// Prints that a test cannot run on this machine, bypassing the test runner's capture of output.
 fn skip<T>(why: &str) -> Option<T> {
     let _ = std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes());
     assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot run, and CI=true allows no skip: {why}");
@@ -232,7 +232,7 @@ fn go_pprof(arguments: &[&str]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("traffic.pb.gz");
     std::fs::write(&file, varied().pprof().unwrap()).unwrap();
-    // It keeps a folder of its own for what it fetches.
+    // `go tool pprof` stores fetched files in a folder of its own.
     let output = Command::new("go")
         .args(["tool", "pprof"])
         .args(arguments)
@@ -257,7 +257,7 @@ fn go_reads_it() {
         assert!(raw.contains(line), "{line}: {raw}");
     }
     let Some(top) = go_pprof(&["-top", "-nodefraction=0"]) else { return };
-    // Flat and cumulated bytes, by default.
+    // Flat and cumulative bytes are the default output.
     assert!(top.contains("Type: bytes"), "{top}");
     let row =
         |name: &str| top.lines().find(|line| line.ends_with(name)).unwrap_or_else(|| panic!("{name}: {top}"));

@@ -1,4 +1,4 @@
-//! Writing pprof.
+//! Writing of pprof files.
 
 use std::{collections::HashMap, hash::Hash, io::Write as _};
 
@@ -15,49 +15,49 @@ use crate::{
     folded::{root_frames, way},
 };
 
-/// Part of the room that a new attempt at a bounded profile aims at.
+/// Fraction of the allowed size that another attempt at a bounded profile aims at: nine tenths.
 const AIM: (usize, usize) = (9, 10);
 
-/// A profile that was not written.
+/// A profile could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Not even the sums have room.
+    /// Even the sums alone exceed the allowed size.
     #[error(
         "a profile of {least} bytes is the smallest that can be made of this one, and {max} bytes are allowed"
     )]
     NoRoom {
-        /// Bytes of the smallest profile.
+        /// Size of the smallest possible profile, in bytes.
         least: usize,
-        /// Bytes that are allowed.
+        /// Allowed size, in bytes.
         max: usize,
     },
-    /// It could not be compressed.
+    /// Compressing failed.
     #[error("cannot compress the profile: {0}")]
     Compress(#[from] std::io::Error),
 }
 
 impl Graph {
-    /// The profile as pprof, compressed by gzip.
+    /// Encodes the profile as pprof, compressed by gzip.
     ///
     /// # Errors
     ///
-    /// When it cannot be compressed.
+    /// [`WriteError::Compress`] if compressing fails.
     pub fn pprof(&self) -> Result<Vec<u8>, WriteError> {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(&Tables::message(self).encode_to_vec())?;
         Ok(gzip.finish()?)
     }
 
-    /// The profile as pprof in at most `max` bytes: the smallest stacks are folded into `[other stacks]` of their process, and
-    /// if that is not enough, the smallest processes into `[other processes]`. The sums stay.
+    /// Encodes the profile as pprof in at most `max` bytes. The smallest stacks are folded into `[other stacks]` of their
+    /// process and, if that is not enough, the smallest processes into `[other processes]`. The sums do not change.
     ///
     /// # Errors
     ///
-    /// When not even the sums have room.
+    /// [`WriteError`] if even the sums alone take more than `max` bytes, or compressing fails.
     pub fn pprof_within(&self, max: usize) -> Result<Vec<u8>, WriteError> {
         let fewer = |kept: usize, size: usize| {
             let aim = kept as u128 * max as u128 / size.max(1) as u128;
-            // At most `kept`, since the size is more than allowed.
+            // The cast is safe: `size` exceeds `max`, so the result is at most `kept`.
             (aim * AIM.0 as u128 / AIM.1 as u128).min(kept as u128 / 2 + kept as u128 / 4) as usize
         };
         let mut whole = self.pprof()?;
@@ -76,19 +76,19 @@ impl Graph {
     }
 }
 
-/// Meaning of a location: one of the frames that say whose a stack is, or a function.
+/// Meaning of a location: a frame that identifies a stack's owner, or a function.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Place<'a> {
     Note(String),
     Function(&'a Frame),
 }
 
-/// Numbers of things, from 1 in the order in which they came.
+/// Ids of things, from 1 in the order of their first use.
 #[derive(Debug)]
 struct Numbers<T>(HashMap<T, u64>);
 
 impl<T: Eq + Hash> Numbers<T> {
-    /// The number of a thing, and whether it is new.
+    /// Returns the id of a thing, and true if the thing is new.
     fn of(&mut self, thing: T) -> (u64, bool) {
         let next = self.0.len() as u64 + 1;
         let number = *self.0.entry(thing).or_insert(next);
@@ -102,7 +102,7 @@ impl<T> Default for Numbers<T> {
     }
 }
 
-/// The message while it is built.
+/// The message that is being built.
 #[derive(Debug)]
 struct Tables<'a> {
     profile: Profile,
@@ -115,21 +115,21 @@ struct Tables<'a> {
 impl<'a> Tables<'a> {
     fn message(graph: &'a Graph) -> Profile {
         let mut tables = Self {
-            // The first text is empty by definition.
+            // By pprof's definition, the first text is empty.
             profile: Profile { string_table: vec![String::new()], ..Profile::default() },
             texts: HashMap::from([(String::new(), 0)]),
             files: Numbers::default(),
             functions: Numbers::default(),
             places: Numbers::default(),
         };
-        // Viewers show the last one, if they do not ask for the default.
+        // Some viewers ignore the default and show the last type.
         tables.profile.sample_type = [("calls", "count"), ("bytes", "bytes")]
             .map(|(kind, unit)| ValueType { kind: tables.text(kind), unit: tables.text(unit) })
             .to_vec();
         tables.profile.default_sample_type = tables.text("bytes");
         tables.profile.time_nanos = graph.about.began;
         tables.profile.duration_nanos = graph.about.lasted;
-        // Viewers that draw stacks in their order draw equal frames of neighbours as one.
+        // Viewers that keep the order of stacks merge equal neighbouring frames.
         let mut rows: Vec<&Row> = graph.rows().iter().collect();
         rows.sort_by(|one, two| one.key.compare(&two.key));
         for row in rows {
@@ -141,7 +141,7 @@ impl<'a> Tables<'a> {
     }
 
     fn comments(&mut self, graph: &Graph) {
-        // A map with texts as keys and numbers cannot fail.
+        // Serialising a map of texts and numbers cannot fail.
         let coverage = serde_json::to_string(&graph.coverage).unwrap_or_default();
         let lines = [format!("{WHAT}{}", graph.about.what), format!("{COVERAGE}{coverage}")];
         for line in lines.into_iter().chain(graph.coverage.sentences()) {
@@ -172,7 +172,7 @@ impl<'a> Tables<'a> {
         .filter(|(_, value)| !value.is_empty())
         .map(|(key, value)| Label { key: self.text(key), str: self.text(value) })
         .collect();
-        // A graph adds up to at most i64::MAX.
+        // The sums of a graph are at most i64::MAX, so the casts are safe.
         Sample { location_id, value: vec![row.calls as i64, row.bytes as i64], label }
     }
 
@@ -194,7 +194,7 @@ impl<'a> Tables<'a> {
         let filename = self.text(&file);
         let (id, new) = self.files.of(file);
         if new {
-            // Nothing is left to be named by a viewer.
+            // The flag tells viewers that all functions are named already.
             self.profile.mapping.push(Mapping { id, filename, has_functions: true });
         }
         id

@@ -1,21 +1,21 @@
-//! Colours of frames: a hue says which group a function is of, its shade tells neighbours apart.
+//! Colours of frames: the hue shows the group of a function, and the shade distinguishes neighbours.
 
 use inferno::flamegraph::color::Color;
 
 use crate::FrameKind;
 
-/// Frames that are drawn in one hue.
+/// A group of frames with the same hue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
-    /// Way, container, process and thread.
+    /// Direction, container, process and thread.
     Owner,
     /// A program or library.
     User,
-    /// Code that a runtime wrote while it ran.
+    /// Code that a runtime generated.
     Jit,
     /// The kernel.
     Kernel,
-    /// The part of a stack that is not known.
+    /// Missing functions of a stack.
     NoStack,
 }
 
@@ -39,7 +39,7 @@ impl From<FrameKind> for Group {
 }
 
 impl Group {
-    /// End of the names of its frames, which inferno knows and does not show.
+    /// Suffix of the names of this group's frames, which inferno evaluates and does not show.
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::Owner | Self::NoStack => "_[w]",
@@ -49,9 +49,9 @@ impl Group {
         }
     }
 
-    /// The colour of a function with this name.
+    /// Returns the colour of a function with this name.
     pub(super) fn color(self, name: &str) -> Color {
-        // The darkest and the brightest shade.
+        // The darkest and the lightest shade.
         let (dark, bright): ([u8; 3], [u8; 3]) = match self {
             Self::Owner => ([205, 209, 222], [219, 223, 235]),
             Self::User => ([240, 146, 70], [252, 196, 110]),
@@ -65,7 +65,7 @@ impl Group {
         let shade = u32::from((hash >> 32) as u8);
         let mix = |at: usize| {
             let (dark, bright) = (u32::from(dark[at]), u32::from(bright[at]));
-            // Between two bytes.
+            // The cast is safe: the result lies between two bytes.
             (dark + (bright - dark) * shade / 255) as u8
         };
         Color::new(mix(0), mix(1), mix(2))

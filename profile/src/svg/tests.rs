@@ -1,4 +1,4 @@
-//! The picture's text.
+//! Tests of the picture's text.
 
 use super::*;
 use crate::{FrameKind, testing::graph};
@@ -19,11 +19,11 @@ fn both_ways_are_in_one_picture_with_titles_that_read_well() {
     }
     assert!(svg.contains("1.2 MiB sent, 500 B received by cgroup /shop"), "{svg}");
     assert!(svg.contains("2023-11-14 22:13:20 UTC · 10.0 s · 100 % at their own call"), "{svg}");
-    // The style of the library that is changed is there.
+    // The part of the library's style sheet that is changed exists.
     assert!(svg.contains("font-size:14px; font-weight:bold") && svg.contains("opacity:0.7"), "{svg}");
-    // So is the script's.
+    // The part of the library's script that is changed exists.
     assert!(svg.contains("Math.max(1, svg.width.baseVal.value - xpad * 2)"), "{svg}");
-    // They are side by side.
+    // The two trees are side by side.
     let sent = &svg[svg.find("<title>sent").unwrap()..];
     assert!(sent[..sent.find("/>").unwrap()].contains("fg:x=\"500\" fg:w=\"1234567\""), "{sent}");
     let svg = graph.svg(By::Calls).unwrap();
@@ -64,7 +64,7 @@ fn every_group_has_its_hue_and_no_suffix_is_shown() {
     }
 }
 
-/// Panics if a text is no well-formed XML.
+/// Panics if a text is not well-formed XML.
 fn well_formed(svg: &str) {
     let mut reader = quick_xml::Reader::from_str(svg);
     reader.config_mut().check_comments = true;
@@ -114,7 +114,7 @@ fn nothing_is_no_picture() {
 #[test]
 fn a_picture_of_very_many_stacks_is_bounded_and_keeps_the_large_ones() {
     let names: Vec<String> = (0..160_000).map(|number| format!("function_{number}")).collect();
-    // Towers without a common function but the first.
+    // Stacks that have only the first function in common.
     let mut stacks: Vec<(Way, Vec<&str>, u64)> =
         names.chunks(40).map(|names| (Way::Sent, names.iter().map(String::as_str).collect(), 1)).collect();
     stacks.push((Way::Sent, vec!["large"], 4000));

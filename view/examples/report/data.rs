@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error};
 use traffictrace_profile::{About, By, Coverage, Frame, FrameKind, Graph, Known, Process, Row, RowKey, Way};
 use traffictrace_view::snapshot::{Endpoint, Function, Functions, Http};
 
-/// Method, path, host, protocol, requests by class, and the median in microseconds.
+/// An endpoint: method, path, host, protocol, number of requests by class, and median duration in microseconds.
 type GivenEndpoint =
     (&'static str, &'static str, &'static str, &'static str, &'static [(&'static str, u64)], u64);
 
@@ -58,7 +58,7 @@ pub(super) fn http() -> Http {
     Http { endpoints, requests, by_class, unobserved, ..Http::default() }
 }
 
-/// Stacks with their bytes, from which come the functions and the picture.
+/// Stacks with their bytes, the source of both the list of functions and the flame graph.
 const STACKS: [(&str, u64); 9] = [
     (
         "sent;fluent-bit (3301);flb_engine_start;output_thread;cb_http_flush;flb_tls_net_write;SSL_write;__libc_write",

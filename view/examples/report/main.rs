@@ -1,4 +1,4 @@
-//! Writes a report of invented data: `cargo run -p traffictrace-view --example report -- report.html`.
+//! Writes a report from invented data: `cargo run -p traffictrace-view --example report -- report.html`.
 
 mod data;
 
@@ -12,12 +12,12 @@ use traffictrace_view::{
     snapshot::{Flow, Node, Seconds, State, Totals},
 };
 
-/// Seconds that the invented trace lasts, and between two of its snapshots.
+/// Length of the invented trace and interval between two of its snapshots, both in seconds.
 const LASTED: i64 = 600;
 const INTERVAL: i64 = 5;
 
-/// A flow a line: process, pid, pod, container, peer's name, address and port, local address and port, direction, and received
-/// and sent KiB.
+/// One flow per line: process, pid, pod, container, the peer's name, address and port, local address and port, direction, and
+/// KiB received and sent.
 const FLOWS: &str = include_str!("flows.txt");
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -33,7 +33,7 @@ fn invented() -> Result<Report, Box<dyn Error>> {
     let began: Timestamp = "2026-11-23T13:56:10Z".parse()?;
     let ended = began.checked_add(SignedDuration::from_secs(LASTED))?;
     let mut flows: Vec<Flow> = FLOWS.lines().map(flow).collect();
-    // Clients of the web server, few bytes each.
+    // Clients of the web server, which move few bytes each.
     for client in 0..120_u64 {
         let address = format!("198.51.100.{}", client + 100);
         let mut flow = flow(FLOWS.lines().nth(2).unwrap_or_default());
@@ -107,7 +107,7 @@ fn invented() -> Result<Report, Box<dyn Error>> {
     })
 }
 
-/// The flow of a line.
+/// Parses the flow of a line.
 fn flow(line: &str) -> Flow {
     let fields: Vec<&str> = line.split('|').collect();
     let field = |at: usize| fields.get(at).copied().filter(|field| !field.is_empty());
@@ -146,7 +146,7 @@ fn flow(line: &str) -> Flow {
     }
 }
 
-/// A course that ends with the totals: a quiet beginning, a burst, waves.
+/// Invents the totals over time: a quiet beginning, a burst, then waves, ending with the given totals.
 fn series(began: Timestamp, totals: &Totals) -> Result<Series, Box<dyn Error>> {
     let steps = LASTED / INTERVAL;
     let wave =

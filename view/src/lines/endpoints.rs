@@ -1,4 +1,4 @@
-//! Lines of endpoints of HTTP.
+//! Lines of HTTP endpoints.
 
 use serde::Serialize;
 use traffictrace_crd::REQUEST_CLASSES;
@@ -6,8 +6,8 @@ use traffictrace_crd::REQUEST_CLASSES;
 use super::OTHER;
 use crate::{Snapshot, endpoints::unlisted, names, snapshot::Endpoint};
 
-/// An endpoint, or the sums of those that are not listed: then `command` is [`OTHER`] and `side` absent. Requests of all classes
-/// add up to `requests`.
+/// One endpoint, or the sums of the endpoints that are not listed: then `command` is [`OTHER`] and `side` is absent. The
+/// requests of all classes add up to `requests`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are those of `snapshot::Endpoint`")]
@@ -46,8 +46,8 @@ pub struct EndpointLine {
     pub incomplete: Option<bool>,
 }
 
-/// The lines of a snapshot's endpoints, the last one with the sums of the endpoints that it does not list. None where the
-/// snapshot has no requests.
+/// Returns the lines of a snapshot's endpoints. The last line has the sums of the endpoints that the snapshot does not
+/// list. There are no lines if the snapshot has no requests.
 pub fn endpoints(snapshot: &Snapshot) -> impl Iterator<Item = EndpointLine> + '_ {
     let time = names::second(snapshot.time);
     snapshot.http.iter().flat_map(move |http| {
@@ -103,7 +103,7 @@ impl EndpointLine {
         }
     }
 
-    /// The texts that were traced.
+    /// The texts that come from traced processes and traffic.
     pub(crate) fn names(&mut self) -> [&mut Option<String>; 9] {
         let Self { namespace, pod, container, command, side, protocol, method, host, path, .. } = self;
         [namespace, pod, container, command, side, protocol, method, host, path]

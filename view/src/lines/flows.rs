@@ -8,7 +8,7 @@ use traffictrace_crd::flow::{Direction, FlowState, Protocol};
 use super::OTHER;
 use crate::{Snapshot, names, rows::Sums, snapshot::Flow};
 
-/// A flow, or the sums of those that are not listed: then `command` is [`OTHER`] and `pid` absent.
+/// One flow, or the sums of the flows that are not listed: then `command` is [`OTHER`] and `pid` is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are those of `snapshot::Flow`")]
@@ -44,7 +44,7 @@ pub struct FlowLine {
     pub rtt_microseconds: Option<u32>,
 }
 
-/// The lines of a snapshot's flows, the last one with the sums of the flows that it does not list.
+/// Returns the lines of a snapshot's flows. The last line has the sums of the flows that the snapshot does not list.
 pub fn flows(snapshot: &Snapshot) -> impl Iterator<Item = FlowLine> + '_ {
     let time = names::second(snapshot.time);
     let mut listed = Sums::default();
@@ -104,7 +104,7 @@ impl FlowLine {
         }
     }
 
-    /// The texts that were traced.
+    /// The texts that come from traced processes and traffic.
     pub(crate) fn names(&mut self) -> [&mut Option<String>; 7] {
         let Self { namespace, pod, node, container, caller_container, command, peer, .. } = self;
         [namespace, pod, node, container, caller_container, command, peer]

@@ -1,8 +1,8 @@
-//! Lines for spreadsheets and scripts: one for each flow or endpoint, and one with the sums of what is not listed, so that the
-//! lines of a snapshot add up to its totals.
+//! Lines for spreadsheets and scripts: one for each flow or endpoint, and one with the sums of those that are not listed, so
+//! that the lines of a snapshot add up to its totals.
 //!
-//! The fields have the names of the snapshot's JSON, with `time` first. Numbers are plain integers. What is not known is
-//! nothing.
+//! The fields have the names of the snapshot's JSON, after a first field `time`. Numbers are plain integers. A value that is
+//! not known is `None`.
 
 mod endpoints;
 mod flows;
@@ -12,5 +12,5 @@ pub use self::{
     flows::{FlowLine, flows},
 };
 
-/// The name that stands in place of a process in the line of what is not listed.
+/// Name in the process column of the line that sums the flows or endpoints that are not listed.
 pub const OTHER: &str = "(other)";

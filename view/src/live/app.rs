@@ -1,4 +1,4 @@
-//! The state of the live screen. It changes by events alone, so that every screen can be tested without a terminal.
+//! The state of the live screen. Only events change it, so every screen can be tested without a terminal.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,45 +28,46 @@ use crate::{
     units::Units,
 };
 
-/// Rows whose rates of the last minute are remembered.
+/// Maximum number of rows whose rates of the last minute are remembered.
 const MAX_HISTORIES: usize = 1000;
-/// Seconds after a key for which rows keep their order, so that none moves away from under the reader's eyes.
+/// Seconds after a key press during which rows keep their order, so that the row under the reader's eyes does not
+/// move.
 const HOLD_SECONDS: i64 = 3;
-/// Seconds for which the answer to a key is shown.
+/// Seconds for which the response to a key press is shown.
 const MESSAGE_SECONDS: i64 = 4;
 
-/// A change that the screen is told.
+/// An event that can change the screen.
 #[derive(Debug)]
 pub enum Event {
     /// New numbers.
     Snapshot(Box<Snapshot>),
-    /// No more numbers will come, for the reason that the sentence gives; empty where the trace has just ended.
+    /// No more numbers will come. The sentence gives the reason; it is empty if the trace has simply ended.
     End(String),
     /// A key was pressed.
     Key(KeyEvent),
     /// The terminal has another size.
     Resize {
-        /// Its width.
+        /// Width in columns.
         columns: u16,
-        /// Its height.
+        /// Height in lines.
         rows: u16,
     },
-    /// Time has passed.
+    /// Time has passed; the value is the current time.
     Tick(Timestamp),
 }
 
-/// What is to be done after an event.
+/// Action that an event requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing: the screen is as it was.
+    /// None: the screen is unchanged.
     Nothing,
-    /// The screen is to be drawn.
+    /// Draw the screen.
     Draw,
-    /// The screen is to be cleared and drawn.
+    /// Clear and draw the screen.
     Repaint,
-    /// The process is to be stopped until the shell continues it.
+    /// Stop the process until the shell continues it.
     Suspend,
-    /// The screen is to end.
+    /// End the screen.
     Quit,
 }
 
@@ -79,7 +80,7 @@ pub struct App {
     pub(super) subject: String,
     pub(super) now: Timestamp,
     pub(super) size: (u16, u16),
-    /// The newest snapshot. That of the table is older while the display is paused.
+    /// The newest snapshot. While the display is paused, the table shows an older one.
     pub(super) latest: Option<Arc<Snapshot>>,
     pub(super) table: Option<Table>,
     pub(super) history: History,
@@ -105,31 +106,31 @@ pub struct App {
     pub(super) moved_at: Option<Timestamp>,
 }
 
-/// A filter that is being typed.
+/// The prompt in which a filter is being typed.
 #[derive(Debug)]
 pub(super) struct Prompt {
     pub(super) text: String,
-    /// The filter before.
+    /// The filter before typing began, as text and parsed.
     pub(super) before: (String, Filter),
     pub(super) error: Option<FilterError>,
 }
 
-/// The selection of one tab.
+/// The selection and the scroll position of one tab.
 #[derive(Debug, Default)]
 pub(super) struct List {
-    /// The key of the selected line; the first line, whichever it is, without one.
+    /// Key of the selected line; `None` if the first line is selected, whichever line that is.
     pub(super) key: Option<String>,
-    /// The place of the selected line.
+    /// Index of the selected line.
     pub(super) at: usize,
-    /// The place of the first line on the screen.
+    /// Index of the first line on the screen.
     pub(super) first: usize,
 }
 
-/// Something that covers the screen.
+/// A page that covers the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Overlay {
     pub(super) kind: OverlayKind,
-    /// Lines that are above the visible ones.
+    /// Number of lines above the visible ones.
     pub(super) scroll: usize,
 }
 
@@ -141,7 +142,7 @@ pub(super) enum OverlayKind {
 }
 
 impl App {
-    /// A screen without numbers.
+    /// Makes a screen that has no numbers yet.
     #[must_use]
     pub fn new(settings: Settings, now: Timestamp) -> Self {
         Self {
@@ -177,7 +178,7 @@ impl App {
         }
     }
 
-    /// Changes the state by an event.
+    /// Changes the state by an event, and returns what to do next.
     pub fn apply(&mut self, event: Event) -> Outcome {
         let outcome = match event {
             Event::Snapshot(snapshot) => self.take(*snapshot),
@@ -226,7 +227,7 @@ impl App {
         Outcome::Draw
     }
 
-    /// Shows the newest numbers. Rows keep their order for a while after a key.
+    /// Shows the newest numbers. For a few seconds after a key press, rows keep their order.
     pub(super) fn show_latest(&mut self) {
         let is_held = self.moved_at.is_some_and(|since| !self.is_over(since, HOLD_SECONDS));
         let held = self.table.as_ref().filter(|_| is_held).map(Table::places);
@@ -236,7 +237,7 @@ impl App {
         }
     }
 
-    /// Shows the same numbers after a change of what is shown, or in which order.
+    /// Shows the same snapshot again after the choice of rows or their order has changed.
     pub(super) fn rebuild(&mut self) {
         if let Some(table) = &self.table {
             let snapshot = Arc::clone(&table.snapshot);
@@ -244,7 +245,7 @@ impl App {
         }
     }
 
-    /// Shows the same numbers in the same order after a row was opened or closed.
+    /// Shows the same snapshot, with rows in the same order, after a row was opened or closed.
     pub(super) fn refold(&mut self) {
         if let Some(table) = &self.table {
             let (snapshot, held) = (Arc::clone(&table.snapshot), table.places());
@@ -264,7 +265,7 @@ impl App {
             let list = &self.lists[tab as usize];
             let at = match &list.key {
                 None => 0,
-                // What is gone leaves the selection where it was.
+                // If the selected line is gone, the selection stays at its index.
                 Some(key) => {
                     self.find(tab, key).unwrap_or(list.at).min(self.number_of_lines(tab).saturating_sub(1))
                 }
@@ -273,7 +274,7 @@ impl App {
         }
     }
 
-    /// Number of lines of a tab.
+    /// Returns the number of lines of a tab.
     pub(super) fn number_of_lines(&self, tab: Tab) -> usize {
         match tab {
             Tab::Flows => self.table.as_ref().map_or(0, |table| table.lines.len()),
@@ -303,7 +304,8 @@ impl App {
         }
     }
 
-    /// Selects a line of the visible tab. The first line is selected as such, whichever it is.
+    /// Selects a line of the visible tab. Selecting the first line selects whichever line is first in later
+    /// snapshots.
     pub(super) fn select(&mut self, at: usize) {
         let at = at.min(self.number_of_lines(self.tab).saturating_sub(1));
         let key = if at == 0 { None } else { self.key(self.tab, at) };
@@ -316,7 +318,7 @@ impl App {
         &self.lists[self.tab as usize]
     }
 
-    /// The row that is selected in the table of flows.
+    /// Returns the row that is selected in the table of flows.
     pub(super) fn selected_row(&self) -> Option<&Row> {
         let table = self.table.as_ref()?;
         table.row(*table.lines.get(self.lists[0].at)?)
@@ -329,7 +331,7 @@ impl App {
         list.first = first_visible(list.first, list.at, height.into(), number);
     }
 
-    /// State of the trace. A trace of which nothing more comes is over.
+    /// Returns the state of the trace. If no more numbers will come, the trace counts as over.
     pub(super) fn state(&self) -> State {
         let state = self.latest.as_ref().map_or(State::Waiting, |snapshot| snapshot.state);
         match state {
@@ -343,7 +345,8 @@ impl App {
     }
 }
 
-/// The first of `number` lines to be shown in `height`, so that the selected one is among them.
+/// Returns the index of the first of `number` lines to show in `height` lines, such that the selected line is
+/// visible.
 pub(super) fn first_visible(first: usize, selected: usize, height: usize, number: usize) -> usize {
     let first = first.min(number.saturating_sub(height)).min(selected);
     first.max((selected + 1).saturating_sub(height.max(1)))

@@ -1,11 +1,11 @@
-//! The columns of the table of flows: which of them a width has room for, and the order in which they go.
+//! The columns of the table of flows: which of them fit into a width, and in which order they are left out.
 
 use crate::{rows::View, sort, units::Units};
 
 /// A column of the table of flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Column {
-    // In the order of their places on the screen.
+    // In the order of their positions on the screen.
     Name,
     Owner,
     Pod,
@@ -36,19 +36,19 @@ use Column::{
 
 const RATES: [Column; 3] = [RxRate, TxRate, Rate];
 const AMOUNTS: [Column; 3] = [Rx, Tx, Bytes];
-/// Columns of the terminal that the name of a connection has before details come.
+/// Width that the name of a connection must have before columns of details are added.
 const NAME_OF_TWO: usize = 44;
-/// Columns between the marks of a row and its name.
+/// Width between the marks of a row and its name.
 pub(super) const MARKS: usize = 3;
 
-/// The circumstances that decide about the columns.
+/// The circumstances that determine the columns.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
     pub(super) view: View,
     pub(super) units: Units,
-    /// Whether amounts have the places of rates.
+    /// True if amounts take the positions of rates.
     pub(super) is_of_totals: bool,
-    /// Whether columns of details go before bars.
+    /// True if columns of details are more important than bars.
     pub(super) is_wide: bool,
     pub(super) has_pods: bool,
     pub(super) has_containers: bool,
@@ -56,7 +56,7 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// All columns, the most important first.
+    /// Returns all columns, the most important first.
     fn ranked(&self) -> Vec<Column> {
         let (numbers, others) = if self.is_of_totals { (AMOUNTS, RATES) } else { (RATES, AMOUNTS) };
         let place = match (self.has_pods, self.has_containers) {
@@ -66,7 +66,7 @@ impl Choice {
         };
         let (main, more) = place.split_at(place.len().min(1));
         let node: &[Column] = if self.has_nodes { &[Node] } else { &[] };
-        // The node takes room that few readers want to give, so the column comes last unless details are asked for.
+        // Few readers want to give room to the node, so its column comes last unless details are asked for.
         let (node, last_node) = if self.is_wide { (node, &[][..]) } else { (&[][..], node) };
         let (basic, details): (Vec<Column>, Vec<Column>) = match self.view {
             View::Process => ([&[Open], main].concat(), [&[Peer, Retransmits], more, node, &[Rtt]].concat()),
@@ -85,11 +85,11 @@ impl Choice {
         }
     }
 
-    /// The columns that `width` has room for, in the order of their places. The less important ones are left out, one after
-    /// the other.
+    /// Returns the columns that fit into `width`, in the order of their positions. Columns are left out one by one, the
+    /// least important first.
     pub(super) fn columns(&self, width: usize) -> Vec<Column> {
         let mut room = width.saturating_sub(MARKS - 1);
-        // Two ends need room before more than the first columns come.
+        // A name with two ends must have its room before columns beyond the first three are added.
         let has_two_ends = matches!(self.view, View::Endpoint | View::Connection);
         let reserved = if has_two_ends { NAME_OF_TWO - Name.minimum(self.units) } else { 0 };
         let mut columns = Vec::new();
@@ -98,7 +98,7 @@ impl Choice {
             if columns.contains(&column) {
                 continue;
             }
-            // The name and the rates are always there.
+            // The name and the rates are always shown.
             let reserved = if columns.len() > 3 { reserved } else { 0 };
             if needed + reserved > room && columns.len() >= 3 {
                 break;
@@ -106,7 +106,7 @@ impl Choice {
             room = room.saturating_sub(needed);
             columns.push(column);
         }
-        // Amounts beside rates are there together or not at all.
+        // Amounts beside rates are shown together or not at all.
         let others = if self.is_of_totals { RATES } else { AMOUNTS };
         if !others.iter().all(|column| columns.contains(column)) && columns.len() > 3 {
             columns.retain(|column| !others.contains(column));
@@ -117,7 +117,7 @@ impl Choice {
 }
 
 impl Column {
-    /// Its heading.
+    /// Heading of the column.
     pub(super) fn heading(self, view: View) -> &'static str {
         match self {
             Name => match view {
@@ -141,7 +141,7 @@ impl Column {
         }
     }
 
-    /// The order that the column stands for.
+    /// The sort order that the column stands for, if rows can be sorted by it.
     pub(super) fn sorted_by(self, view: View) -> Option<sort::Column> {
         match self {
             Name => match view {
@@ -165,12 +165,12 @@ impl Column {
         }
     }
 
-    /// Whether its cells are texts that can be cut.
+    /// Returns true if the column's cells are texts, which can be cut.
     pub(super) fn is_text(self) -> bool {
         matches!(self, Name | Owner | Pod | Container | Node | Peer | Protocol | State)
     }
 
-    /// Columns of the terminal that it needs.
+    /// Minimum width of the column.
     pub(super) fn minimum(self, units: Units) -> usize {
         match self {
             Name => 18,
@@ -189,7 +189,7 @@ impl Column {
         }
     }
 
-    /// Columns of the terminal that it can use.
+    /// Maximum width of the column.
     pub(super) fn maximum(self) -> usize {
         match self {
             Name => 90,

@@ -16,10 +16,10 @@ use crate::{
     sort::{Column, Order},
 };
 
-/// Characters that a filter can have.
+/// Maximum length of a filter, in characters.
 const MAX_FILTER: usize = 200;
 
-/// The keys and what they do, in the order of the help.
+/// The keys with their actions, in the order of the help.
 pub(super) const HELP: [(&str, &str); 22] = [
     ("q, Ctrl-C", "quit; the screen stays"),
     ("?, h", "this help"),
@@ -121,7 +121,7 @@ impl App {
         Outcome::Draw
     }
 
-    /// A key while the screen is covered: arrows move what covers it, all others take it away.
+    /// Handles a key while a page covers the screen: arrows scroll the page, all other keys close it.
     fn press_on(&mut self, overlay: Overlay, code: KeyCode) -> Outcome {
         let page = usize::from(self.size.1.saturating_sub(3)).max(1);
         let scroll = match code {
@@ -137,12 +137,12 @@ impl App {
         Outcome::Draw
     }
 
-    /// A key while a filter is typed.
+    /// Handles a key while a filter is being typed.
     fn edit(&mut self, code: KeyCode, is_control: bool) -> Outcome {
         let Some(mut prompt) = self.prompt.take() else { return Outcome::Nothing };
         match code {
             KeyCode::Enter => {
-                // What cannot be understood stays in the line with its error.
+                // A filter with an error stays in the prompt, with the error beside it.
                 if let Err(error) = self.filter_by(&prompt.text) {
                     self.prompt = Some(Prompt { error: Some(error), ..prompt });
                 }
@@ -166,13 +166,13 @@ impl App {
             }
             _ => {}
         }
-        // A word that may become the name of a field waits for its end: `port` before `:443` would hide everything.
+        // A last word that may become a field's name does not filter yet: `port` before `:443` would hide everything.
         prompt.error = self.filter_by(without_beginning(&prompt.text)).err();
         self.prompt = Some(prompt);
         Outcome::Draw
     }
 
-    /// Shows what a filter takes. What was understood before stays where the text is not.
+    /// Applies a filter. If the text cannot be parsed, the filter before it stays.
     fn filter_by(&mut self, text: &str) -> Result<(), FilterError> {
         let filter = Filter::parse(text)?;
         text.clone_into(&mut self.filter);
@@ -189,7 +189,7 @@ impl App {
         }
     }
 
-    /// Whether the selected row is open; nothing where it cannot be.
+    /// Returns true if the selected row is open; `None` if it cannot be opened.
     fn is_open(&self) -> Option<bool> {
         let table = self.table.as_ref().filter(|_| self.tab == Tab::Flows)?;
         let line = *table.lines.get(self.lists[0].at)?;
@@ -197,7 +197,7 @@ impl App {
         is_row.then(|| table.is_open(line))
     }
 
-    /// Opens or closes the selected row; shows the details of one that has nothing below it.
+    /// Opens or closes the selected row. If it cannot be opened, shows its details.
     fn open(&mut self) {
         let is_row = self.is_open().is_some();
         match self.selected_row().filter(|_| is_row) {
@@ -208,7 +208,8 @@ impl App {
                 }
                 let at = self.lists[0].at;
                 self.refold();
-                // The first row is held too: what was opened must not move away.
+                // The selection is tied to the row's key, even for the first row, so that the opened row does not
+                // move away.
                 self.lists[0].key = self.table.as_ref().and_then(|table| table.key(at));
                 self.moved_at = Some(self.now);
             }
@@ -216,7 +217,7 @@ impl App {
         }
     }
 
-    /// Takes back what narrows the screen, one thing at a time: the filter, then the open rows.
+    /// Removes one thing that narrows the screen: the filter, or else the open rows.
     fn step_back(&mut self) {
         if self.filter.is_empty() && self.choice.filter.is_empty() {
             self.opened.clear();
@@ -251,7 +252,7 @@ impl App {
         }
     }
 
-    /// Sorts by the next column of those on the screen.
+    /// Sorts by the next column among those on the screen.
     fn sort_by_next(&mut self, forwards: bool) {
         match self.tab {
             Tab::Flows => {
@@ -286,7 +287,7 @@ impl App {
         self.rebuild();
     }
 
-    /// Shows totals in the place of rates, or the reverse, and sorts by the counterpart.
+    /// Shows totals instead of rates or the reverse, and sorts by the corresponding column.
     fn swap_totals(&mut self) {
         self.is_of_totals = !self.is_of_totals;
         let pairs =
@@ -302,7 +303,7 @@ impl App {
     }
 }
 
-/// A filter without its last word, if that is the beginning of a field's name.
+/// Removes the filter's last word if that word is the beginning of a field's name.
 fn without_beginning(text: &str) -> &str {
     let start = text.rfind(' ').map_or(0, |at| at + 1);
     let word = text[start..].trim_start_matches('-').to_lowercase();

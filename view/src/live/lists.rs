@@ -1,4 +1,4 @@
-//! The further tabs: the endpoints of HTTP and the functions that move the bytes, filtered and sorted.
+//! The other tabs: HTTP endpoints and the functions that move bytes, filtered and sorted.
 
 use std::cmp::Reverse;
 
@@ -13,17 +13,17 @@ use crate::{
 /// A tab of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tab {
-    /// Flows and what they are grouped by.
+    /// Flows, grouped into rows.
     #[default]
     Flows,
-    /// Endpoints of HTTP.
+    /// HTTP endpoints.
     Http,
     /// Functions that move bytes.
     Functions,
 }
 
 impl Tab {
-    /// Its name.
+    /// Name of the tab.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Tab {
     }
 }
 
-/// The tabs that a snapshot has something for.
+/// Returns the tabs for which a snapshot has data.
 pub(super) fn tabs(snapshot: &Snapshot) -> Vec<Tab> {
     let mut tabs = vec![Tab::Flows];
     tabs.extend(snapshot.http.is_some().then_some(Tab::Http));
@@ -42,7 +42,7 @@ pub(super) fn tabs(snapshot: &Snapshot) -> Vec<Tab> {
     tabs
 }
 
-/// A column that functions are sorted by.
+/// A column by which functions can be sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum FunctionColumn {
     Received,
@@ -71,7 +71,7 @@ impl FunctionColumn {
     }
 }
 
-/// Places of the endpoints that a filter takes, in their order.
+/// Indexes of the endpoints that a filter accepts, in sorted order.
 pub(super) fn endpoints(
     snapshot: &Snapshot,
     filter: &Filter,
@@ -85,7 +85,7 @@ pub(super) fn endpoints(
     places
 }
 
-/// The functions that a filter takes, in their order.
+/// Functions that a filter accepts, in sorted order.
 pub(super) fn functions(
     snapshot: &Snapshot,
     filter: &Filter,
@@ -98,19 +98,19 @@ pub(super) fn functions(
     functions
 }
 
-/// From the largest to the smallest, or turned round.
+/// Sort key for descending order, or for ascending order if `is_reversed`.
 fn in_order(number: u64, is_reversed: bool) -> Reverse<u64> {
     Reverse(if is_reversed { u64::MAX - number } else { number })
 }
 
-/// The text that tells an endpoint from others.
+/// Key that identifies an endpoint in this snapshot and in later ones.
 pub(super) fn endpoint_key(endpoint: &Endpoint) -> String {
     let names = [&endpoint.namespace, &endpoint.pod, &endpoint.container, &endpoint.command];
     let names: Vec<&str> = names.iter().map(|name| name.as_deref().unwrap_or_default()).collect();
     format!("{}\n{}\n{}\n{}", names.join("\n"), endpoint.side, endpoint.protocol, title(endpoint))
 }
 
-/// The text that tells a function from others.
+/// Key that identifies a function in this snapshot and in later ones.
 pub(super) fn function_key(function: &Function) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     format!("{}\n{}\n{}", function.name, text(&function.module), text(&function.command))

@@ -1,4 +1,4 @@
-//! The live screen: a trace while it goes on, in a terminal.
+//! The live screen: a running trace, in a terminal.
 //!
 //! [`App`] is the state of the screen and draws it; [`run`] is the terminal around it. A caller sends the snapshots from
 //! another thread:
@@ -8,7 +8,7 @@
 //! # use traffictrace_view::live::{Exit, Settings, Update, run};
 //! let (updates, source) = channel::<Update>();
 //! let screen = std::thread::spawn(move || run(Settings::from_environment(), &source));
-//! // For each interval: updates.send(Update::Snapshot(...)); an error tells that the screen has ended.
+//! // For each interval: updates.send(Update::Snapshot(...)); an error means that the screen has ended.
 //! # drop(updates);
 //! let exit = screen.join();
 //! ```

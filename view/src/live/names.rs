@@ -1,4 +1,4 @@
-//! Names as the screen shows them: harmless for a terminal, or replaced by placeholders while somebody else looks on.
+//! Names as the screen shows them: made safe for a terminal or, while other people look on, replaced by placeholders.
 
 use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 
@@ -6,7 +6,7 @@ use traffictrace_crd::human::printable;
 
 use crate::rows::Owner;
 
-/// A kind of name. Each has placeholders of its own.
+/// A kind of name. Each kind has its own placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Process,
@@ -40,7 +40,7 @@ impl Kind {
     }
 }
 
-/// The names of a screen. A hidden name keeps its placeholder for as long as the screen runs.
+/// The names of a screen. A hidden name has the same placeholder for as long as the screen runs.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) are_hidden: bool,
@@ -52,7 +52,7 @@ impl Names {
         Self { are_hidden, ..Self::default() }
     }
 
-    /// A name of a kind.
+    /// Returns a name, or its placeholder.
     pub(super) fn shown(&self, kind: Kind, name: &str) -> String {
         if !self.are_hidden {
             return printable(name).into_owned();
@@ -64,18 +64,18 @@ impl Names {
         format!("{}-{number}", kind.name())
     }
 
-    /// A process with its id.
+    /// Names a process by its command and id.
     pub(super) fn process(&self, command: Option<&str>, pid: Option<u32>) -> String {
         match (command, pid) {
             (None, None) => "(unattributed)".to_owned(),
             (None, Some(pid)) => format!("(pid {pid})"),
             (Some(command), None) => self.shown(Kind::Process, command),
-            // A process id tells nobody anything, and rows of equal names apart.
+            // The process id is not hidden: it reveals nothing, and distinguishes rows with equal names.
             (Some(command), Some(pid)) => format!("{} {pid}", self.shown(Kind::Process, command)),
         }
     }
 
-    /// The pod of a row, or else its container.
+    /// Names a row's pod or, without one, its container.
     pub(super) fn place(&self, owner: &Owner) -> Option<String> {
         match (&owner.pod, &owner.container) {
             (Some(pod), _) => Some(self.shown(Kind::Pod, pod)),
@@ -84,7 +84,7 @@ impl Names {
         }
     }
 
-    /// The pod of a row with its namespace, or else its container.
+    /// Names a row's pod with its namespace or, without a pod, its container.
     pub(super) fn whole_place(&self, owner: &Owner) -> Option<String> {
         let place = self.place(owner)?;
         Some(match &owner.namespace {
@@ -93,7 +93,7 @@ impl Names {
         })
     }
 
-    /// The process of a row with its place: `api/fluent-bit`.
+    /// Names a row's process after its pod or container: `api/fluent-bit`.
     pub(super) fn owner(&self, owner: &Owner) -> String {
         let process = self.process(owner.command.as_deref(), None);
         match self.place(owner) {
@@ -102,7 +102,8 @@ impl Names {
         }
     }
 
-    /// One end of a connection as [`peer_of`](crate::rows::peer_of) names it. Its port is no secret.
+    /// Names one end of a connection, given as [`peer_of`](crate::rows::peer_of) returns it. The port is never
+    /// hidden.
     pub(super) fn end(&self, end: &str) -> String {
         if !self.are_hidden {
             return printable(end).into_owned();
@@ -132,7 +133,7 @@ impl Names {
         }
     }
 
-    /// A sentence that may have names in it.
+    /// Returns a sentence, which is hidden as a whole while names are hidden, since it may contain some.
     pub(super) fn sentence(&self, text: &str) -> String {
         if self.are_hidden { "(hidden with the names)".to_owned() } else { printable(text).into_owned() }
     }

@@ -1,29 +1,29 @@
-//! The settings that a screen starts with.
+//! The initial settings of a screen.
 
 use std::io::{IsTerminal as _, stdin, stdout};
 
 use crate::{rows::Choice, sort::Order, units::Units};
 
-/// The settings that a screen starts with. Keys change most of them later.
+/// The initial settings of a screen. Keys change most of them later.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The traced container, process or pods, in words: shown until the first snapshot names its own.
+    /// Description of the traced container, process or pods, shown until the first snapshot, which has its own.
     pub subject: String,
-    /// Whether colours are used. No meaning depends on them.
+    /// True if colours are used. Nothing is shown by colour alone.
     pub colour: bool,
-    /// Whether signs other than ASCII are used.
+    /// True if characters other than ASCII are used.
     pub unicode: bool,
-    /// Whether the snapshots are of another time than now. Their own times are the clock then.
+    /// True if the snapshots were recorded earlier. Their times then replace the clock.
     pub is_replay: bool,
-    /// The rows that are shown.
+    /// The choice of rows.
     pub choice: Choice,
-    /// The text of the filter in `choice`.
+    /// Text of the filter in `choice`.
     pub filter: String,
-    /// The order of the rows.
+    /// Order of the rows.
     pub order: Order,
-    /// The units of numbers.
+    /// Units of numbers.
     pub units: Units,
-    /// Whether names and addresses are replaced by placeholders.
+    /// True if names and addresses are replaced by placeholders.
     pub hide_names: bool,
 }
 
@@ -44,7 +44,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings that the environment asks for by `NO_COLOR`, `TERM`, `LC_ALL`, `LC_CTYPE` and `LANG`.
+    /// Reads the settings from the environment variables `NO_COLOR`, `TERM`, `LC_ALL`, `LC_CTYPE` and `LANG`.
     #[must_use]
     pub fn from_environment() -> Self {
         Self::from_variables(|name| std::env::var(name).ok())
@@ -55,16 +55,16 @@ impl Settings {
         let terminal = set("TERM").unwrap_or_default();
         let locale =
             ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).map(|locale| locale.to_lowercase());
-        // Where no locale is set, as in most containers, the terminal is still one of today.
+        // Most containers have no locale, but terminals of today show UTF-8 all the same.
         let is_utf8 = locale.is_none_or(|locale| locale.contains("utf-8") || locale.contains("utf8"));
-        // The Linux console has letters of many languages but not these signs.
+        // The Linux console shows letters of many languages, but not the signs that the screen uses.
         let has_signs = !matches!(terminal.as_str(), "linux" | "dumb" | "vt100" | "vt220");
         let colour = set("NO_COLOR").is_none() && terminal != "dumb";
         Self { colour, unicode: is_utf8 && has_signs, ..Self::default() }
     }
 }
 
-/// Whether the live screen can be shown: standard input and output are a terminal that can move its cursor.
+/// Returns true if the live screen can be shown: standard input and output are a terminal that can move its cursor.
 #[must_use]
 pub fn is_possible() -> bool {
     let is_dumb = std::env::var("TERM").is_ok_and(|terminal| terminal == "dumb");

@@ -1,4 +1,4 @@
-//! The signs of the screen, for terminals with Unicode and for those that have ASCII alone.
+//! The signs of the screen, in Unicode and, for other terminals, in ASCII.
 
 /// The signs that a terminal can show.
 #[derive(Debug)]
@@ -13,9 +13,9 @@ pub(super) struct Symbols {
     pub(super) from: &'static str,
     pub(super) both: &'static str,
     pub(super) separator: &'static str,
-    /// Parts of a cell of a bar, from the smallest to the whole cell.
+    /// Signs for a partly filled cell of a bar, from the smallest part to the whole cell.
     bar: &'static [&'static str],
-    /// Levels that stand for the eight levels of a sparkline.
+    /// Characters that replace the eight levels of a sparkline, if they must be replaced.
     levels: Option<[char; 8]>,
     is_ascii: bool,
 }
@@ -53,7 +53,7 @@ pub(super) static ASCII: Symbols = Symbols {
 };
 
 impl Symbols {
-    /// A bar of `part` of `whole`, in `columns`. What is not 0 has at least the smallest sign.
+    /// Draws a bar for `part` of `whole`, `columns` wide. A part above 0 has at least the smallest sign.
     pub(super) fn bar(&self, part: u64, whole: u64, columns: usize) -> String {
         let steps = self.bar.len();
         let share = if whole == 0 { 0.0 } else { (part as f64 / whole as f64).min(1.0) };
@@ -66,7 +66,7 @@ impl Symbols {
         bar
     }
 
-    /// A sparkline in these signs.
+    /// Draws a sparkline with these signs.
     pub(super) fn sparkline(&self, line: String) -> String {
         let Some(levels) = self.levels else { return line };
         line.chars()
@@ -74,7 +74,7 @@ impl Symbols {
             .collect()
     }
 
-    /// A time such as `30 µs` in these signs.
+    /// Formats a time such as `30 µs` with these signs.
     pub(super) fn duration(&self, microseconds: u64) -> String {
         let text = crate::units::duration(microseconds);
         if self.is_ascii { text.replace('µ', "u") } else { text }

@@ -1,4 +1,4 @@
-//! The lines of the table of flows: its rows in their order, with what is below those that are open.
+//! The lines of the table of flows: its rows in their order, and below each open row the rows that it consists of.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,17 +11,17 @@ use crate::{
     sort::{Order, sort},
 };
 
-/// Rows that are listed below an open row. The others are one line together.
+/// Maximum number of rows listed below an open row. The others are summed up in one line.
 const MAX_BELOW: usize = 50;
 
-/// A line of the table, by places.
+/// A line of the table. Numbers are indexes of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A row.
     Row(usize),
-    /// A row below the row of the first place.
+    /// A row below an open row: the index of the open row, and the index among the rows below it.
     Below(usize, usize),
-    /// The rows below that are not listed.
+    /// The sum of the rows below an open row that are not listed.
     More(usize),
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The rows of a snapshot. Those whose keys are in `held` keep that order and come first.
+    /// Makes the rows of a snapshot. Rows whose keys are in `held` keep that order and come first.
     pub(super) fn new(
         snapshot: Arc<Snapshot>,
         choice: &Choice,
@@ -51,7 +51,8 @@ impl Table {
         if let Some(held) = held {
             rows.rows.sort_by_key(|row| held.get(&row.key).copied().unwrap_or(usize::MAX));
         }
-        // Of all flows, so that the columns stay while a filter is typed.
+        // Taken from all flows, not only those that the filter accepts, so that the columns stay while a filter is
+        // typed.
         let has_pods = snapshot.flows.iter().any(|flow| flow.pod.is_some());
         let has_containers = snapshot.flows.iter().any(|flow| flow.container.is_some());
         let has_nodes = snapshot.flows.iter().any(|flow| flow.node.is_some());
@@ -87,7 +88,7 @@ impl Table {
         self.below.insert(place, below);
     }
 
-    /// The row of a line; of the rows that are not listed, the row that they are below.
+    /// Returns the row of a line. The line of the rows that are not listed belongs to the open row above it.
     pub(super) fn row(&self, line: Line) -> Option<&Row> {
         match line {
             Line::Row(place) | Line::More(place) => self.rows.rows.get(place),
@@ -95,12 +96,12 @@ impl Table {
         }
     }
 
-    /// Whether the rows below a line's row are shown.
+    /// Returns true if the rows below a line's row are shown.
     pub(super) fn is_open(&self, line: Line) -> bool {
         matches!(line, Line::Row(place) if self.below.contains_key(&place))
     }
 
-    /// What the rows that are not listed below a row sum up to, and their number.
+    /// Returns the sums and the number of the rows below an open row that are not listed.
     pub(super) fn more(&self, place: usize) -> (Sums, usize) {
         let below = self.below.get(&place).map_or(&[][..], Vec::as_slice);
         let more = below.get(MAX_BELOW..).unwrap_or_default();
@@ -109,7 +110,7 @@ impl Table {
         (sums, more.len())
     }
 
-    /// The text that tells a line from others, in this table and in later ones.
+    /// Returns the key that identifies a line in this table and in later ones.
     pub(super) fn key(&self, at: usize) -> Option<String> {
         let line = *self.lines.get(at)?;
         let row = self.row(line)?;
@@ -120,7 +121,7 @@ impl Table {
         })
     }
 
-    /// The place of the line that has a key.
+    /// Returns the index of the line with this key.
     pub(super) fn find(&self, key: &str) -> Option<usize> {
         let (row, below) = key.split_once('\u{1}').map_or((key, None), |(row, below)| (row, Some(below)));
         self.lines.iter().position(|line| match (line, below) {
@@ -133,13 +134,13 @@ impl Table {
         })
     }
 
-    /// The places of all rows by their keys.
+    /// Returns the indexes of all rows by their keys.
     pub(super) fn places(&self) -> HashMap<String, usize> {
         self.rows.rows.iter().enumerate().map(|(place, row)| (row.key.clone(), place)).collect()
     }
 }
 
-/// What rows are grouped by below those of a view.
+/// The view by which the rows below an open row are grouped.
 pub(super) fn view_below(view: View) -> Option<View> {
     match view {
         View::Pod | View::Peer => Some(View::Process),

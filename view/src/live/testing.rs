@@ -1,4 +1,4 @@
-//! A trace that has something on every tab, for tests of the screen.
+//! A trace with data for every tab, for tests of the screen.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ fn in_pod(flow: Flow, pod: &str, container: &str) -> Flow {
     }
 }
 
-/// A flow with ends, and the rates that its amounts have had for ten seconds.
+/// Sets the ends and the amounts of a flow; the rates are those of moving the amounts in ten seconds.
 fn moved(flow: Flow, local: (&str, u16), remote: (&str, u16), bytes: (u64, u64)) -> Flow {
     let port = |port| (port != 0).then_some(port);
     Flow {
@@ -109,7 +109,7 @@ fn function(name: &str, module: &str, rx_bytes: u64, tx_bytes: u64) -> Function 
     }
 }
 
-/// A trace of flows, of which some are not listed.
+/// A trace of flows, some of which are not listed.
 pub(super) fn plain() -> Snapshot {
     let flows = flows();
     let sum = |of: fn(&Flow) -> u64| flows.iter().map(of).sum::<u64>();
@@ -141,7 +141,7 @@ pub(super) fn plain() -> Snapshot {
     }
 }
 
-/// A trace with requests and stacks too.
+/// A trace that has HTTP requests and stacks as well.
 pub(crate) fn full() -> Snapshot {
     Snapshot {
         http: Some(Http {
@@ -206,12 +206,12 @@ pub(crate) fn hostile() -> Snapshot {
     snapshot
 }
 
-/// A screen that has seen a minute of a trace.
+/// A screen that has shown a minute of a trace.
 pub(super) fn app(snapshot: &Snapshot) -> App {
     app_with(snapshot, Settings::default())
 }
 
-/// The same with other settings.
+/// A screen that has shown a minute of a trace, with the given settings.
 pub(super) fn app_with(snapshot: &Snapshot, settings: Settings) -> App {
     let mut app = App::new(settings, start());
     for step in 0..7_u32 {
@@ -233,7 +233,7 @@ pub(super) fn app_with(snapshot: &Snapshot, settings: Settings) -> App {
     app
 }
 
-/// Lets time pass, in seconds since the last snapshot.
+/// Lets `seconds` pass since the last snapshot.
 pub(super) fn pass(app: &mut App, seconds: i64) {
     app.apply(Event::Tick(Timestamp::from_second(start().as_second() + seconds).unwrap()));
 }
@@ -249,7 +249,7 @@ pub(super) fn type_in(app: &mut App, keys: &str) {
     }
 }
 
-/// The cells of the screen as it is drawn in a size.
+/// Returns the cells of the screen, drawn in the given size.
 pub(super) fn cells(app: &mut App, columns: u16, rows: u16) -> Buffer {
     app.apply(Event::Resize { columns, rows });
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
@@ -257,7 +257,7 @@ pub(super) fn cells(app: &mut App, columns: u16, rows: u16) -> Buffer {
     terminal.backend().buffer().clone()
 }
 
-/// The screen as it is drawn in a size, without the spaces at the ends of its lines.
+/// Returns the text of the screen, drawn in the given size, without trailing spaces.
 pub(super) fn drawn(app: &mut App, columns: u16, rows: u16) -> String {
     super::draw::lines_of(&cells(app, columns, rows)).join("\n")
 }

@@ -1,12 +1,12 @@
-//! Texts of a given width, in columns of a terminal.
+//! Texts that fit a given width in terminal columns.
 
 use unicode_width::UnicodeWidthChar as _;
 
 use crate::wrap::start_of;
 pub(super) use crate::wrap::{width, wrap};
 
-/// A text in at most `columns`. A longer one loses its middle: the start tells the workload, the end tells which of its
-/// many.
+/// Shortens a text to at most `columns` by cutting its middle: the start names the workload, the end distinguishes its
+/// replicas.
 pub(super) fn fit(text: &str, columns: usize, ellipsis: &str) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -25,7 +25,7 @@ fn end_of(text: &str, columns: usize) -> &str {
     start.map_or(text, |(at, c)| &text[at + c.len_utf8()..])
 }
 
-/// A span of time in at most five columns: `9s`, `4:05`, `3h07`, `12d`.
+/// Formats a length of time in at most five columns: `9s`, `4:05`, `3h07`, `12d`.
 pub(super) fn span(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ 0..60 => format!("{seconds}s"),
@@ -35,7 +35,7 @@ pub(super) fn span(seconds: i64) -> String {
     }
 }
 
-/// The words of a name in camel case: `tableFullEvents` becomes `table full events`.
+/// Splits a name in camel case into words: `tableFullEvents` becomes `table full events`.
 pub(super) fn words(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 4);
     for c in name.chars() {

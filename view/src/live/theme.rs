@@ -1,5 +1,5 @@
-//! The styles of the screen. They read on dark and on light backgrounds: the text has the terminal's own colours, red and green
-//! stand beside words or bars, and the rest is bold, dim or reversed.
+//! The styles of the screen, legible on dark and on light backgrounds: text has the terminal's own colours, red and green
+//! appear beside words or bars only, and the rest is bold, dim or reversed.
 
 use ratatui::style::{Color, Modifier, Style};
 
@@ -30,7 +30,7 @@ impl Theme {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    /// The heading of the sorted column.
+    /// Style of the sorted column's heading.
     pub(super) fn sorted(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
     }
@@ -39,7 +39,7 @@ impl Theme {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    /// What must be seen: losses, failures.
+    /// Style of losses and failures, which must not be overlooked.
     pub(super) fn alarm(self) -> Style {
         self.coloured(Color::Red).add_modifier(Modifier::BOLD)
     }

@@ -17,7 +17,7 @@ fn both(client_port: Option<u16>) -> [Flow; 2] {
     [client, server]
 }
 
-/// The same by way of the Service shop/web, whose port 8080 leads to the server's port 80.
+/// A client's and a server's flow of connections through the Service shop/web, whose port 8080 leads to the server's port 80.
 fn through_service(client_port: Option<u16>) -> [Flow; 2] {
     let [mut client, mut server] = both(client_port);
     (client.remote_address, client.remote_port) = ("10.96.0.1".parse().ok(), Some(8080));
@@ -27,7 +27,7 @@ fn through_service(client_port: Option<u16>) -> [Flow; 2] {
     [client, server]
 }
 
-/// The rows as their first and other places.
+/// Returns the rows: the index of the first flow, and the indexes of its other ends.
 fn rows(flows: &[Flow]) -> Vec<(usize, Vec<usize>)> {
     pairs(flows).into_iter().map(|pair| (pair.first, pair.others)).collect()
 }
@@ -62,7 +62,7 @@ fn a_client_of_a_service_has_all_of_its_servers_as_other_ends() {
     second.local_address = "10.0.0.3".parse().ok();
     assert_eq!(rows(&[server.clone(), client.clone(), second]), [(1, vec![0, 2])]);
 
-    // Another Service, another port of it, another namespace and another client's address are other connections.
+    // Another Service, port, namespace or client address makes them different connections.
     let changes: [fn(&mut Flow, &mut Flow); 5] = [
         |client, _| client.peer = Some("service shop/api".to_owned()),
         |client, _| client.remote_port = Some(8081),
@@ -83,7 +83,7 @@ fn a_translated_address_hides_no_connection_whose_client_port_is_known() {
     (client.peer, server.local_services) = (None, Vec::new());
     assert_eq!(rows(&[client.clone(), server.clone()]), [(0, vec![1])]);
 
-    // The port may be that of several connections at once.
+    // Without the client's port, the flows may sum up several connections.
     let mut second = client.clone();
     second.remote_address = "10.96.0.2".parse().ok();
     assert_eq!(pairs(&[client, second, server]).len(), 3);
@@ -96,7 +96,7 @@ fn servers_that_moved_much_more_than_the_listed_clients_are_not_hidden() {
         assert_eq!(pairs(&[client.clone(), server.clone()]).len(), 1);
         server.tx_bytes = 1;
         assert_eq!(pairs(&[client.clone(), server.clone()]).len(), 2);
-        // With one more process of the client, the bytes are those of listed clients again.
+        // With one more process of the client, the listed clients account for the servers' bytes again.
         assert_eq!(pairs(&[client.clone(), server, client]).len(), 2);
     }
     // A connection has two ends, whatever each of them counted.

@@ -10,10 +10,10 @@ use crate::{
     rows::{Choice, Sums, rows},
 };
 
-/// Maximum number of bars, that of all others not counted.
+/// Maximum number of bars, not counting the bar of all others.
 const BARS: usize = 8;
 
-/// One bar. Widths are in percent of the longest.
+/// One bar. Widths are in percent of the longest bar.
 pub(super) struct Bar {
     pub(super) name: String,
     pub(super) detail: String,
@@ -25,7 +25,7 @@ pub(super) struct Bar {
     pub(super) share: String,
 }
 
-/// What a bar stands for.
+/// The process or group of processes that a bar stands for.
 pub(super) struct Ranked {
     pub(super) name: String,
     detail: String,
@@ -33,7 +33,7 @@ pub(super) struct Ranked {
     is_other: bool,
 }
 
-/// The bars of a snapshot.
+/// Returns the bars of a snapshot.
 pub(super) fn bars(snapshot: &Snapshot) -> Vec<Bar> {
     let totals = Sums::from(snapshot);
     let ranked = ranked(snapshot);
@@ -51,9 +51,10 @@ pub(super) fn bars(snapshot: &Snapshot) -> Vec<Bar> {
     ranked.into_iter().map(bar).collect()
 }
 
-/// The processes with the most bytes, then what belongs to no known process, and all others. Their sums are the totals.
+/// Returns the processes with the most bytes, then the traffic without a known process, then the sum of all others.
+/// Together they add up to the totals.
 pub(super) fn ranked(snapshot: &Snapshot) -> Vec<Ranked> {
-    // A program with many processes in a pod is one bar.
+    // All processes with one name in one pod are one bar.
     let mut by_name: BTreeMap<(bool, String, String), (Sums, Vec<u32>)> = BTreeMap::new();
     let shown = rows(snapshot, &Choice::default());
     for row in &shown.rows {

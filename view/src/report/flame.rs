@@ -1,26 +1,26 @@
-//! The flame graph inside the page: in a sandboxed frame, so that its script and styles reach nothing outside it.
+//! The flame graph inside the page: in a sandboxed frame, so that its script and styles affect nothing outside it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
 use traffictrace_crd::human;
 
-/// Largest picture that is put into the page, in bytes. In the page it takes a third more.
+/// Maximum size of a picture in the page, in bytes. Its base64 in the page is a third larger.
 pub const MAX_PICTURE: usize = 512 << 10;
-/// Bounds of the frame's height, in pixels. A higher picture scrolls.
+/// Minimum and maximum height of the frame, in pixels. A higher picture scrolls.
 const HEIGHTS: (u32, u32) = (120, 1600);
 
-/// A flame graph, or why the page has none.
+/// A flame graph, or the reason why the page has none.
 pub(super) struct Flame {
-    /// The picture as an address of the kind `data:`; nothing when it is too large.
+    /// The picture as a `data:` URL; `None` if it is too large.
     pub(super) address: Option<String>,
     /// Height of the frame, in pixels.
     pub(super) height: u32,
-    /// Size of the picture for people.
+    /// Size of the picture, as text for people.
     pub(super) size: String,
-    /// Largest size for people.
+    /// Maximum size, as text for people.
     pub(super) limit: String,
-    /// Sources of the picture's scripts, styles and handlers, as the page's policy names them.
+    /// Hashes of the picture's scripts, styles and handlers, as the page's content security policy lists them.
     pub(super) scripts: Vec<String>,
     pub(super) styles: Vec<String>,
 }
@@ -47,13 +47,13 @@ impl Flame {
     }
 }
 
-/// The name by which a policy allows exactly this script or style.
+/// Returns the source expression by which a content security policy allows exactly this script or style.
 pub(super) fn source(text: &str) -> String {
     format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
 }
 
-/// The texts of the elements with this name, as a browser sees them. A text that this reads otherwise has another sum, and its
-/// script does not run: the picture is shown but does not search and zoom.
+/// Returns the texts of the elements with this name, as a browser sees them. If a browser parses a text differently, its hash
+/// differs and the script does not run: the picture is then shown without search and zoom.
 fn elements(svg: &str, name: &str) -> Vec<String> {
     let (begin, end) = (format!("<{name}"), format!("</{name}>"));
     let mut texts = Vec::new();
@@ -71,7 +71,7 @@ fn elements(svg: &str, name: &str) -> Vec<String> {
     texts
 }
 
-/// An attribute of the first element `svg`.
+/// Returns an attribute of the first `svg` element.
 fn attribute<'a>(svg: &'a str, name: &str) -> Option<&'a str> {
     let (_, tag) = svg.split_once("<svg")?;
     let (tag, _) = tag.split_once('>')?;

@@ -1,17 +1,17 @@
-//! Texts of a report. Escaping is the template's task.
+//! Formats for the texts of a report. The template escapes them.
 
 use jiff::Timestamp;
 use traffictrace_crd::human;
 
-/// Maximum number of characters of a name. Of a longer one the middle is left out.
+/// Maximum length of a name, in characters. The middle of a longer one is cut out.
 const MAX_NAME: usize = 96;
 
-/// A traced name without characters that move or hide others, of bounded length.
+/// Makes a traced name safe: without characters that move or hide others, and of bounded length.
 pub(super) fn name(name: &str) -> String {
     short(&human::printable(name), MAX_NAME)
 }
 
-/// A text of at most so many characters. Of a longer one the middle is left out.
+/// Shortens a text to at most `most` characters by cutting its middle.
 pub(super) fn short(text: &str, most: usize) -> String {
     let count = text.chars().count();
     if count <= most {
@@ -22,12 +22,12 @@ pub(super) fn short(text: &str, most: usize) -> String {
     begin.chain(['…']).chain(text.chars().skip(count - room / 2)).collect()
 }
 
-/// A time in UTC, to the second: `2026-11-23 14:06:10 UTC`.
+/// Formats a time in UTC, to the second: `2026-11-23 14:06:10 UTC`.
 pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%F %T UTC").to_string()
 }
 
-/// A part of a whole in percent, with one digit after the point: a number for the width of a bar.
+/// Formats a part of a whole in percent with one decimal, without the sign: a number for the width of a bar.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         "0".to_owned()
@@ -36,7 +36,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// A share for people: `<1%`, `43%`.
+/// Formats a share for people: `<1%`, `43%`.
 pub(super) fn share(part: u64, whole: u64) -> String {
     let percent = if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 };
     if part > 0 && percent < 1.0 { "<1%".to_owned() } else { format!("{percent:.0}%") }

@@ -1,4 +1,4 @@
-//! The page: everything that its template shows, as texts.
+//! The page: the texts that its template shows.
 
 use askama::Template;
 use traffictrace_crd::human;
@@ -16,7 +16,7 @@ use crate::{Snapshot, endpoints, losses, names, snapshot::State, units};
 
 const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
-/// Maximum numbers of answers, sentences and names, and of characters in each.
+/// Maximum number of entries in a list, and maximum length of an entry and of the command, in characters.
 const LIST: usize = 40;
 const VALUE: usize = 400;
 const COMMAND: usize = 4000;
@@ -45,7 +45,7 @@ pub(super) struct Page {
     written: String,
 }
 
-/// A number that is read first.
+/// One of the large numbers at the top of the page.
 struct Tile {
     name: &'static str,
     value: String,
@@ -61,7 +61,7 @@ struct Section {
 }
 
 impl Page {
-    /// The page of a report, without its tables.
+    /// Makes the page of a report, without its tables.
     pub(super) fn new(report: &Report) -> Self {
         let snapshot = &report.snapshot;
         let flame = report.flame_graph.as_deref().map(Flame::new);
@@ -99,13 +99,14 @@ impl Page {
         }
     }
 
-    /// Gives the page its tables, of at most so many rows each.
+    /// Fills the page's tables, with at most `rows` rows each.
     pub(super) fn set_tables(&mut self, report: &Report, rows: usize) {
         self.tables = sections(report, rows);
     }
 }
 
-/// Lets nothing be loaded, nothing be sent, and no script or style in but those that are named by their sums.
+/// The content security policy: nothing is loaded or sent, and only the scripts and styles whose hashes are listed
+/// are active.
 fn policy(flame: Option<&Flame>) -> String {
     let with = |own: &str, others: Option<&Vec<String>>| {
         let mut sources = vec![flame::source(own)];
@@ -120,7 +121,7 @@ fn policy(flame: Option<&Flame>) -> String {
     )
 }
 
-/// At most so many sentences; the last one tells how many more there are.
+/// Returns a bounded number of sentences; the last one gives the number of those left out.
 fn sentences(all: Vec<String>) -> Vec<String> {
     let more = all.len().saturating_sub(LIST);
     let mut kept: Vec<String> =
@@ -187,7 +188,7 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     facts
 }
 
-/// The names of the nodes, where all are known, and how many of them reported.
+/// The names of the nodes, if all are known, and the number of nodes that reported.
 fn nodes(snapshot: &Snapshot, reporting: u64, matched: u64) -> String {
     let mut names: Vec<&str> = snapshot.nodes.iter().map(|node| node.name.as_str()).collect();
     names.sort_unstable();
@@ -201,7 +202,7 @@ fn nodes(snapshot: &Snapshot, reporting: u64, matched: u64) -> String {
     format!("{shown}{more}{count}")
 }
 
-/// The seconds that the trace lasted, as far as numbers were read.
+/// Seconds from the start of the trace to its last numbers.
 fn seconds(report: &Report) -> Option<i64> {
     let end = report.ended.unwrap_or(report.snapshot.time);
     Some(end.duration_since(report.began?).as_secs()).filter(|seconds| *seconds > 0)

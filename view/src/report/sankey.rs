@@ -1,4 +1,5 @@
-//! Who talks to whom: clients at the left, servers at the right, and bands between them as thick as their bytes.
+//! The diagram of who talks to whom: clients at the left, servers at the right, and bands between them whose
+//! thickness is proportional to their bytes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,15 +12,16 @@ use crate::{
     snapshot::Flow,
 };
 
-/// Maximum number of ends at each side, without that of all others.
+/// Maximum number of ends on each side, not counting the end of all others.
 const ENDS: usize = 8;
-/// Height of all bytes, and of the smallest place of an end, which has room for its two lines, in pixels.
+/// Height in pixels of all bytes together, minimum height of an end (for its two lines of text), and the gap between
+/// two ends.
 const BYTES: f64 = 230.0;
 const PLACE: f64 = 36.0;
 const GAP: f64 = 8.0;
-/// Width in which the bands are drawn before they are stretched.
+/// Width of the drawing before it is stretched to the page.
 const WIDTH: f64 = 1000.0;
-/// Maximum number of characters of a label, and on a narrow screen.
+/// Maximum length of a label in characters, on a wide and on a narrow screen.
 const LABEL: usize = 42;
 const SHORT: usize = 19;
 
@@ -29,13 +31,13 @@ pub(super) struct Sankey {
     pub(super) bands: Vec<Band>,
     pub(super) clients: Vec<End>,
     pub(super) servers: Vec<End>,
-    /// The sums of connections that are drawn once although both of their ends are traced; nothing if there are none.
+    /// Sums of connections with both ends traced, which are drawn only once; `None` if there are none.
     pub(super) other_ends: Option<String>,
-    /// The sums of flows that are not listed; nothing if there are none.
+    /// Sums of flows that are not listed; `None` if there are none.
     pub(super) unlisted: Option<String>,
 }
 
-/// An end.
+/// An end of connections: a traced process, or a peer.
 pub(super) struct End {
     pub(super) y: f64,
     pub(super) height: f64,
@@ -50,13 +52,13 @@ pub(super) struct End {
 /// The bytes between two ends.
 pub(super) struct Band {
     pub(super) path: String,
-    /// Number of its colour; that of others is [`ENDS`].
+    /// Number of the band's colour; [`ENDS`] is that of all others.
     pub(super) color: usize,
     pub(super) bytes: u64,
     pub(super) title: String,
 }
 
-/// The name of an end, and a second line.
+/// The name of an end, and the second line below it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Name {
     name: String,
@@ -64,7 +66,7 @@ struct Name {
     is_traced: bool,
 }
 
-/// Bytes from the client to the server, and back.
+/// Bytes from the client to the server, and from the server to the client.
 #[derive(Clone, Copy, Default)]
 struct Bytes {
     there: u64,
@@ -83,7 +85,7 @@ impl Bytes {
 }
 
 impl Sankey {
-    /// The drawing of a snapshot; nothing when it lists no bytes.
+    /// Draws a snapshot; `None` if it lists no bytes.
     pub(super) fn new(snapshot: &Snapshot) -> Option<Self> {
         let shown = rows(snapshot, &Choice { view: View::Connection, ..Choice::default() });
         let mut links: BTreeMap<(Name, Name), Bytes> = BTreeMap::new();
@@ -96,7 +98,7 @@ impl Sankey {
         }
         let clients = ranked(links.iter().map(|((client, _), bytes)| (client, *bytes)));
         let servers = ranked(links.iter().map(|((_, server), bytes)| (server, *bytes)));
-        // Links between the shown ends; the last end of each side is that of all others.
+        // Links between the shown ends. The last end of each side stands for all others.
         let mut between: BTreeMap<(usize, usize), Bytes> = BTreeMap::new();
         for ((client, server), bytes) in &links {
             let place =
@@ -133,7 +135,7 @@ impl Sankey {
     }
 }
 
-/// The client, the server and the bytes of a row.
+/// Returns the client, the server and the bytes of a row.
 fn ends(row: &Row, flow: &Flow) -> (Name, Name, Bytes) {
     let own = |owner: &Owner| Name {
         name: names::process(owner),
@@ -153,7 +155,8 @@ fn ends(row: &Row, flow: &Flow) -> (Name, Name, Bytes) {
     }
 }
 
-/// The peer of a flow. A client's port is its own affair; a server's tells what it offers.
+/// Names the peer of a flow. The port is shown for servers only, since it tells which service they offer; a client's
+/// port says nothing.
 fn peer(flow: &Flow, is_client: bool) -> Name {
     let address = flow.remote_address.map(|address| address.to_string());
     let name = names::shown(flow.peer.as_deref().or(address.as_deref()));
@@ -167,7 +170,7 @@ fn peer(flow: &Flow, is_client: bool) -> Name {
     }
 }
 
-/// The ranks of the ends of one side, the largest first.
+/// Returns the ranks of the ends of one side; the end with the most bytes has rank 0.
 fn ranked<'a>(ends: impl Iterator<Item = (&'a Name, Bytes)>) -> HashMap<&'a Name, usize> {
     let mut sums: BTreeMap<&Name, u64> = BTreeMap::new();
     for (name, bytes) in ends {
@@ -179,7 +182,7 @@ fn ranked<'a>(ends: impl Iterator<Item = (&'a Name, Bytes)>) -> HashMap<&'a Name
     ranked.into_iter().enumerate().map(|(rank, (name, _))| (name, rank)).collect()
 }
 
-/// The places of one side's ends, and the side's height.
+/// Returns the positions of one side's ends, and the height of the side.
 fn placed(
     ranks: &HashMap<&Name, usize>,
     what: &str,
@@ -221,7 +224,7 @@ fn placed(
     (ends, (y - GAP).max(0.0))
 }
 
-/// The bands, each from its place at the client's side to that at the server's.
+/// Returns the bands, each from its position on the client's side to its position on the server's side.
 fn bands(
     between: &BTreeMap<(usize, usize), Bytes>,
     clients: &BTreeMap<usize, End>,
@@ -236,7 +239,7 @@ fn bands(
         let thick = bytes.sum() as f64 * scale;
         let from = used_left.entry(*client).or_insert(left.y);
         let to = used_right.entry(*server).or_insert(right.y);
-        // The thinnest band is still seen; it takes no more place than it has.
+        // A band is drawn at least one pixel thick, to be visible, but takes up only its real thickness.
         let (a, b, shown) = (*from, *to, thick.max(1.0));
         *from += thick;
         *to += thick;

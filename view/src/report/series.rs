@@ -1,4 +1,4 @@
-//! Totals over time, bounded in memory however long a trace is.
+//! Totals over time, bounded in memory however long a trace runs.
 
 use jiff::Timestamp;
 
@@ -25,7 +25,8 @@ impl From<&Snapshot> for Moment {
     }
 }
 
-/// The totals over time. Since they are sums since the beginning, leaving some out makes the curve coarser but loses no byte.
+/// Totals over time. Each moment has sums since the trace began, so leaving moments out makes the curve coarser but loses no
+/// bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Series {
     moments: Vec<Moment>,
@@ -41,7 +42,7 @@ pub(super) struct Step {
 }
 
 impl Series {
-    /// Adds a moment. One that is not later than the last is ignored.
+    /// Adds a moment. A moment that is not later than the last one is ignored.
     pub fn add(&mut self, moment: Moment) {
         if self.moments.last().is_some_and(|last| last.time >= moment.time) {
             return;
@@ -56,13 +57,13 @@ impl Series {
         self.moments.push(moment);
     }
 
-    /// The moments, earliest first.
+    /// The moments, from the earliest to the latest.
     #[must_use]
     pub fn moments(&self) -> &[Moment] {
         &self.moments
     }
 
-    /// At most so many steps, between moments about equally far apart.
+    /// Returns at most `most` steps, whose moments are about equally far apart.
     pub(super) fn steps(&self, most: usize) -> Vec<Step> {
         let each = self.moments.len().div_ceil(most.max(1)).max(1);
         let mut kept: Vec<Moment> = self.moments.iter().step_by(each).copied().collect();
@@ -74,7 +75,7 @@ impl Series {
         let rates = kept.windows(2).map(|pair| {
             let [from, to] = pair else { return Step::nothing() };
             let seconds = to.time.duration_since(from.time).as_secs_f64();
-            // Totals do not fall; should they, the rate is 0.
+            // Totals never fall. If they do all the same, the rate is 0.
             let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / seconds;
             Step {
                 begin: from.time,

@@ -1,4 +1,4 @@
-//! The tables of a report, as texts and numbers to sort by.
+//! The tables of a report: texts, and numbers by which they can be sorted.
 
 use traffictrace_crd::human;
 
@@ -12,11 +12,11 @@ use crate::{
     units,
 };
 
-/// A table. Its last rows, which stay at the end when it is sorted, are the sums.
+/// A table. Its last rows are sums, which stay at the end when the table is sorted.
 pub(super) struct Table {
-    /// Tells the table from others on the page.
+    /// HTML id of the table, unique on the page.
     pub(super) id: &'static str,
-    /// The things that it lists, in the plural.
+    /// Plural of what the table lists, such as `flows`.
     pub(super) things: &'static str,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Vec<Cell>>,
@@ -27,9 +27,9 @@ pub(super) struct Table {
 pub(super) struct Column {
     pub(super) name: &'static str,
     pub(super) is_number: bool,
-    /// Whether paper has no room for it.
+    /// True if the column is left out on paper.
     pub(super) is_spare: bool,
-    /// Whether the rows come sorted by it.
+    /// True if the rows are initially sorted by this column.
     pub(super) is_sorted: bool,
 }
 
@@ -37,11 +37,11 @@ pub(super) struct Column {
 #[derive(Default)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// Smaller text below.
+    /// Smaller text below the first one.
     pub(super) detail: String,
-    /// The number to sort by.
+    /// Number by which the cell is sorted.
     pub(super) number: Option<u64>,
-    /// Width of a bar, in percent.
+    /// Width of the cell's bar, in percent.
     pub(super) bar: Option<String>,
 }
 
@@ -86,14 +86,14 @@ fn name(name: Option<&str>) -> String {
     format::name(&names::shown(name))
 }
 
-/// The pod, with its namespace, container and node below; nothing on one host.
+/// The pod, with its namespace, container and node in smaller text below; an empty cell on one host.
 fn pod(owner: &Owner) -> Cell {
     let detail: Vec<&str> =
         [&owner.namespace, &owner.container, &owner.node].into_iter().flatten().map(String::as_str).collect();
     detailed(name(owner.pod.as_deref()), format::name(&detail.join(" · ")))
 }
 
-/// The flows, at most so many.
+/// The table of flows, with at most `most` rows before the sums.
 pub(super) fn flows(snapshot: &Snapshot, most: usize) -> Table {
     let has_pods = snapshot.flows.iter().any(|flow| flow.pod.is_some());
     let mut columns = vec![column("Process")];
@@ -180,7 +180,7 @@ fn flow_row(flow: &Flow, has_pods: bool, largest: u64) -> Vec<Cell> {
 
 fn flow_sums(name: String, sums: &Sums, has_pods: bool) -> Vec<Cell> {
     let mut cells = vec![text(name)];
-    // Pod, peer and protocol.
+    // Empty cells for pod, peer and protocol.
     cells.extend((0..2 + usize::from(has_pods)).map(|_| text("")));
     let rate =
         Cell { text: human::bytes_per_second(sums.rate()), number: Some(sums.rate()), ..Cell::default() };
@@ -196,7 +196,7 @@ fn flow_sums(name: String, sums: &Sums, has_pods: bool) -> Vec<Cell> {
     cells
 }
 
-/// The HTTP endpoints, at most so many.
+/// The table of HTTP endpoints, with at most `most` rows before the sums.
 pub(super) fn endpoints(http: &Http, most: usize) -> Table {
     let columns = vec![
         column("Endpoint"),
@@ -261,7 +261,7 @@ fn endpoint_row(endpoint: &Endpoint, largest: u64) -> Vec<Cell> {
     ]
 }
 
-/// Requests that failed, with their share.
+/// Number of failed requests, with their share of all requests.
 fn errors_of(errors: u64, requests: u64) -> Cell {
     Cell { detail: if errors > 0 { format::share(errors, requests) } else { String::new() }, ..count(errors) }
 }
@@ -278,7 +278,7 @@ fn classes(by_class: &std::collections::BTreeMap<String, u64>) -> String {
     by_class.iter().take(12).map(told).collect::<Vec<_>>().join(" · ")
 }
 
-/// The functions, at most so many.
+/// The table of functions, with at most `most` rows.
 pub(super) fn functions(functions: &Functions, most: usize) -> Table {
     let columns = vec![
         column("Function"),
@@ -320,7 +320,7 @@ pub(super) fn functions(functions: &Functions, most: usize) -> Table {
     }
 }
 
-/// The nodes, at most so many, with the age of their numbers.
+/// The table of nodes, with at most `most` rows, and the age of each node's numbers.
 pub(super) fn nodes(snapshot: &Snapshot, most: usize) -> Table {
     let columns = vec![column("Node"), column("Last numbers"), column("Notice")];
     let row = |node: &crate::snapshot::Node| {
@@ -338,7 +338,7 @@ pub(super) fn nodes(snapshot: &Snapshot, most: usize) -> Table {
     } else {
         Vec::new()
     };
-    // Those that have something to say come first.
+    // Nodes with a notice, or without numbers, come first.
     let mut nodes: Vec<_> = snapshot.nodes.iter().collect();
     nodes.sort_by_key(|node| (node.notice.is_none() && node.update_time.is_some(), node.name.clone()));
     Table {

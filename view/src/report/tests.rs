@@ -25,7 +25,7 @@ fn report() -> Report {
     report
 }
 
-/// Every name of a report is this one.
+/// A report in which every name is `name`.
 fn named(name: &str) -> Report {
     let some = || Some(name.to_owned());
     let mut report = report();
@@ -65,7 +65,7 @@ fn named(name: &str) -> Report {
     report
 }
 
-/// The elements of a page, as their names.
+/// Returns the names of a page's elements.
 fn elements(page: &str) -> Vec<&str> {
     let script = page.rfind("<script>").unwrap();
     let names = page[..script].split('<').skip(1).map(|tag| {
@@ -100,7 +100,7 @@ fn the_policy_lets_the_pages_own_script_run_and_nothing_else() {
     let (script, _) = script.split_once("</script>").unwrap();
     let (_, style) = page.split_once("<style>").unwrap();
     let (style, _) = style.split_once("</style>").unwrap();
-    // Quotes are escaped in an attribute; a browser reads them back.
+    // Attributes escape quotes, which browsers decode.
     let policy = format!(
         "content=\"default-src 'none'; script-src {}; style-src {}; frame-src 'none'; img-src 'none'; base-uri 'none'; form-action 'none'\"",
         flame::source(script),
@@ -134,7 +134,7 @@ fn rows_and_others_are_the_totals_however_many_rows_there_are() {
         let numbers = |row: &[tables::Cell]| row.iter().map(|cell| cell.number).collect::<Vec<_>>();
         let (total, other) = table.sums.split_last().unwrap();
         let total = numbers(total);
-        // Connections, received, sent, both and rate.
+        // The columns of connections, bytes received, bytes sent, both, and rate.
         for (column, total) in total.iter().enumerate().take(9).skip(4) {
             let parts = table.rows.iter().chain(other).map(|row| numbers(row)[column].unwrap());
             assert_eq!(Some(parts.sum::<u64>()), *total, "{most} {column}");

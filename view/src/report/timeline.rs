@@ -1,6 +1,6 @@
-//! Rates over time as two areas: received above the axis, sent below it, by one scale.
+//! Rates over time as two areas on the same scale: received above the axis, sent below it.
 //!
-//! The drawing has no width of its own: areas are stretched to the page's width, texts and lines are placed in percent.
+//! The drawing has no fixed width: areas are stretched to the page's width; texts and lines are positioned in percent.
 
 use std::fmt::Write as _;
 
@@ -9,13 +9,13 @@ use traffictrace_crd::human;
 
 use super::series::{Series, Step};
 
-/// Width in which the areas are drawn before they are stretched.
+/// Width of the areas before they are stretched to the page.
 const WIDTH: f64 = 1000.0;
 /// Height of the areas, in pixels.
 const PLOT: f64 = 190.0;
-/// Maximum number of steps.
+/// Maximum number of steps over time.
 const STEPS: usize = 240;
-/// Number of lines that the scale has at about.
+/// Approximate number of lines of the scale.
 const LINES: f64 = 4.0;
 
 /// The drawing. Heights are in pixels from the top.
@@ -30,28 +30,28 @@ pub(super) struct Timeline {
     pub(super) tx_peak: Peak,
 }
 
-/// A line of the scale.
+/// A horizontal line of the scale.
 pub(super) struct Line {
     pub(super) y: String,
     pub(super) label_y: String,
     pub(super) label: String,
 }
 
-/// A time under the areas.
+/// A time below the areas.
 pub(super) struct Label {
     pub(super) percent: u8,
     pub(super) anchor: &'static str,
     pub(super) text: String,
 }
 
-/// The largest rate.
+/// The largest rate and its position.
 pub(super) struct Peak {
     pub(super) rate: String,
     pub(super) time: String,
 }
 
 impl Timeline {
-    /// The drawing of a series; nothing when it has less than two moments.
+    /// Draws a series; `None` if it has less than two moments.
     pub(super) fn new(series: &Series) -> Option<Self> {
         let steps = series.steps(STEPS);
         let (first, last) = (steps.first()?.begin, steps.last()?.end);
@@ -94,7 +94,7 @@ impl Peak {
     }
 }
 
-/// The lines of the scale, on both sides of the axis.
+/// Returns the lines of the scale, on both sides of the axis.
 fn lines(rx_peak: f64, tx_peak: f64, scale: f64, zero: f64) -> Vec<Line> {
     let distance = distance(rx_peak + tx_peak);
     let mut lines = Vec::new();
@@ -111,7 +111,7 @@ fn lines(rx_peak: f64, tx_peak: f64, scale: f64, zero: f64) -> Vec<Line> {
     lines
 }
 
-/// A round rate that goes some times into a range.
+/// Returns a round distance between the lines of the scale, in bytes per second.
 fn distance(range: f64) -> f64 {
     let mut unit = 1.0;
     loop {
@@ -124,7 +124,7 @@ fn distance(range: f64) -> f64 {
     }
 }
 
-/// The times at the ends, in the middle and between.
+/// Returns the times to be shown: at both ends, in the middle, and between these.
 fn times(first: Timestamp, last: Timestamp) -> Vec<Label> {
     let all = last.duration_since(first);
     let is_of_days = first.strftime("%F").to_string() != last.strftime("%F").to_string();

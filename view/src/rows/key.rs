@@ -1,4 +1,4 @@
-//! The keys by which flows become rows.
+//! The keys by which flows are grouped into rows.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use traffictrace_crd::flow::{Direction, Protocol};
 use super::{View, local_of, peer_in, peer_of};
 use crate::snapshot::Flow;
 
-/// The values that the flows of one row share. Grouping compares them as they are; texts are made once for each row.
+/// The values that all flows of one row share. Grouping compares these values; texts are made only once for each row.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Key<'a> {
     pod: Option<(Option<&'a str>, Option<&'a str>, &'a str)>,
@@ -32,12 +32,12 @@ impl<'a> Key<'a> {
     }
 }
 
-/// What makes a peer in a view: its name or else its address, and its port.
+/// The identity of a peer in a view: its name or, without one, its address, and its port.
 type Peer<'a> = (Option<&'a str>, Option<IpAddr>, Option<u16>);
 
-/// The peer of a flow as a view tells peers apart.
+/// Returns the identity of a flow's peer in a view.
 pub(super) fn peer(flow: &Flow, view: View) -> Peer<'_> {
-    // A peer that has a name is one peer at all of its addresses.
+    // A named peer is the same peer at all of its addresses.
     let address = if flow.peer.is_some() { None } else { flow.remote_address };
     let has_peer = flow.peer.is_some() || address.is_some();
     let port = flow.remote_port.filter(|_| has_peer);
@@ -48,7 +48,7 @@ pub(super) fn peer(flow: &Flow, view: View) -> Peer<'_> {
     }
 }
 
-/// The text that flows of one row share. No name can have a line feed: names with control characters keep to their field.
+/// Returns the text of a row's key. Line feeds separate its fields, so a line feed inside a name is replaced.
 pub(super) fn key_of(flow: &Flow, view: View) -> String {
     let text = |text: &Option<String>| text.as_deref().unwrap_or_default().replace('\n', "\u{fffd}");
     let pod = || format!("{}\n{}\n{}", text(&flow.namespace), text(&flow.pod), container_of(flow, view));
@@ -75,7 +75,7 @@ pub(super) fn key_of(flow: &Flow, view: View) -> String {
     }
 }
 
-/// The container, but where a row stands for a whole pod.
+/// Returns the container, unless the row stands for a whole pod.
 fn container_of(flow: &Flow, view: View) -> &str {
     let is_whole_pod = view == View::Pod && flow.pod.is_some();
     if is_whole_pod { "" } else { flow.container.as_deref().unwrap_or_default() }

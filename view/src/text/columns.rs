@@ -11,9 +11,9 @@ use crate::{
 pub(super) enum Column {
     Process,
     Pid,
-    /// The pod; of what is in none the container.
+    /// The pod or, for a row without a pod, the container.
     Pod,
-    /// The same where there are no pods.
+    /// The same column with another heading, on a host without pods.
     Place,
     Container,
     Namespace,
@@ -40,13 +40,13 @@ use Column::{
     Processes, Protocol, Retransmits, Rtt, Rx, RxRate, State, Tx, TxRate,
 };
 
-/// The numbers that every view has.
+/// Columns of numbers that every view has.
 const NUMBERS: [Column; 5] = [Open, RxRate, TxRate, Rx, Tx];
-/// The numbers of a wide table.
+/// Columns of numbers of a wide table.
 const MORE_NUMBERS: [Column; 9] = [Connections, Open, Failed, RxRate, TxRate, Rx, Tx, Retransmits, Rtt];
 
 impl Column {
-    /// Columns that a narrow table goes without, the least important first. A view's first column always stays.
+    /// Columns that a narrow table leaves out, the least important first. The first column of a view always stays.
     pub(super) const SPARE: &'static [Self] = &[
         Rtt,
         Failed,
@@ -95,7 +95,7 @@ impl Column {
         }
     }
 
-    /// Whether its cells are texts, aligned at the left.
+    /// Returns true if the column's cells are texts, which are aligned at the left.
     pub(super) fn is_text(self) -> bool {
         matches!(
             self,
@@ -113,11 +113,11 @@ impl Column {
         )
     }
 
-    /// The cell of a row, but for sums.
+    /// Returns the cell of a row; `None` if the column shows sums.
     pub(super) fn text(self, row: &Row) -> Option<String> {
         let owner = &row.owner;
         Some(match self {
-            // One row with both ends: the process that opened the connection, and the one that was asked.
+            // If the row has both ends: the process that opened the connection, then the one that accepted it.
             Process => match &row.other_end {
                 Some(other) => format!("{} → {}", names::process_of(row), names::process(other)),
                 None => names::process_of(row),
@@ -143,7 +143,7 @@ impl Column {
         })
     }
 
-    /// The cell of sums; `-` where the column has none.
+    /// Returns the cell of sums; `-` if the column shows none.
     pub(super) fn number(self, sums: &Sums, units: Units) -> String {
         match self {
             Connections => sums.connections.to_string(),
@@ -159,7 +159,7 @@ impl Column {
     }
 }
 
-/// The columns of a view. Those of pods are left out where no row has any: on one host.
+/// Returns the columns of a view. The columns about pods are left out if no row has a pod, as on one host.
 pub(super) fn chosen(view: View, is_wide: bool, rows: &[Row]) -> Vec<Column> {
     let (first, more): (&[Column], &[Column]) = match view {
         View::Process => (&[Process, Pid, Pod], &[Container, Namespace, Node, Peer]),
@@ -180,7 +180,7 @@ pub(super) fn chosen(view: View, is_wide: bool, rows: &[Row]) -> Vec<Column> {
         Node => ends().any(|owner| owner.node.is_some()),
         _ => true,
     };
-    // On one host a row stands for a container, or for a pod beside which others are containers without one.
+    // On one host, a row stands for a container. With some pods, rows without a pod are containers.
     let of_host = |column: Column| if column == Pod && !has_pods { Place } else { column };
     let mut columns: Vec<Column> =
         first.iter().copied().filter(|column| is_known(*column)).map(of_host).collect();

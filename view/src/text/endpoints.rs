@@ -1,4 +1,4 @@
-//! The table of endpoints of HTTP.
+//! The table of HTTP endpoints.
 
 use traffictrace_crd::human;
 
@@ -11,11 +11,11 @@ use crate::{
     units,
 };
 
-/// Longest title of an endpoint, in terminal columns; of a longer one the middle is left out.
+/// Maximum width of an endpoint's title; the middle of a longer one is cut out.
 const TITLE: usize = 72;
 
-/// The table of the endpoints, the first `most` in the order of a column, and what is in no row. `wide`: with everything that is
-/// known. The rows and what is in no row add up to the total.
+/// Returns the table of the first `most` endpoints, sorted by a column, and the sums of the others. `wide` adds all columns that
+/// have values. The rows add up to the total.
 #[must_use]
 pub fn endpoints(http: &Http, order: Column, most: usize, wide: bool, headers: bool) -> String {
     let mut columns = vec![("ENDPOINT", true), ("SIDE", true), ("PROCESS", true), ("POD", true)];
@@ -74,7 +74,7 @@ fn row(endpoint: &Endpoint, wide: bool) -> Vec<String> {
     cells
 }
 
-/// A row that is no endpoint.
+/// Makes a row of sums.
 fn sums(name: &str, sums: &Endpoint, errors: u64, wide: bool) -> Vec<String> {
     let none = |number: usize| vec![names::NONE.to_owned(); number];
     let mut cells = vec![name.to_owned()];
@@ -100,7 +100,7 @@ fn add(sum: &mut Endpoint, more: &Endpoint) {
     }
 }
 
-/// The requests by class: `2xx 18,231, 5xx 31`.
+/// Formats the number of requests by class: `2xx 18,231, 5xx 31`.
 fn classes(endpoint: &Endpoint) -> String {
     let mut told: Vec<String> = endpoint
         .by_class

@@ -54,7 +54,7 @@ fn what_is_in_no_row_has_a_row_of_its_own() {
     insta::assert_snapshot!(table(&snapshot(), &Options { choice, rows: 1, ..Options::default() }));
 }
 
-/// Bytes as every digit, read back from a table: those of the rows, and those of the last row.
+/// Reads bytes in every digit back from a table: the sum of the rows, and the last row.
 fn sums(text: &str) -> (u64, u64) {
     let number = |line: &str| {
         let last = line.trim_end().strip_suffix(" B")?.rsplit("  ").next()?.trim();

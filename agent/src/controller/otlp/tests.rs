@@ -57,7 +57,7 @@ fn what_ended_before_is_not_exported_again() {
     assert!(news.take().is_empty(), "in a list after an interruption of the watch");
 }
 
-/// The text of the metrics, and an exporter for a receiver.
+/// Returns an exporter for a receiver, and a function that returns the text of its metrics.
 fn exporter(url: &str, limits: Limits) -> (Exporter, impl Fn() -> String) {
     let variable = |name: &str| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(url.to_owned()),
@@ -90,7 +90,7 @@ fn has_line(text: &str, line: &str) {
 
 #[tokio::test]
 async fn a_receiver_that_is_silent_or_away_is_counted_and_last_values_wait_for_it() {
-    // It takes connections and says nothing.
+    // This receiver accepts connections and never responds.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (sender, seen) = mpsc::channel();
@@ -99,7 +99,7 @@ async fn a_receiver_that_is_silent_or_away_is_counted_and_last_values_wait_for_i
         let mut begin = [0; 4];
         stream.read_exact(&mut begin).unwrap();
         sender.send(begin).unwrap();
-        // Until the client gives up; then nobody listens any more.
+        // Reads until the client gives up; then nobody listens any more.
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let (mut exporter, text) = exporter(&url, Limits::default());
@@ -146,7 +146,7 @@ async fn traces_beyond_the_bound_are_counted_and_come_in_when_there_is_room() {
 fn last_values_of_a_trace_that_is_made_anew_in_an_interval_are_not_lost() {
     let (mut exporter, text) = exporter("http://127.0.0.1:1", Limits::default());
     let news = OtlpNews::default();
-    // A list after an interruption of the watch tells of the new trace before the end of the old one.
+    // After an interruption of the watch, the list reports the new trace before the end of the old one.
     let mut new = trace("a", Phase::Running, 3, 0);
     new.metadata.uid = Some("another".into());
     news.tell(&Change::Apply(trace("a", Phase::Running, 5, 0)), now());
@@ -160,7 +160,7 @@ fn last_values_of_a_trace_that_is_made_anew_in_an_interval_are_not_lost() {
     assert_eq!(next(&exporter).traces[0].uid, "another");
 }
 
-/// Starts a receiver over HTTP that gives these answers, one for each connection.
+/// Starts an HTTP receiver that gives these responses, one for each connection.
 fn receiver(answers: &'static [&'static str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -187,7 +187,7 @@ fn receiver(answers: &'static [&'static str]) -> String {
 async fn the_other_requests_are_sent_after_one_that_is_refused_for_good_and_kinds_have_pauses_of_their_own() {
     let url = receiver(&["413 Too Large", "200 OK", "503 Busy", "200 OK", "200 OK"]);
     let (mut exporter, text) = exporter(&url, Limits { all: 4000 * 2, trace: 4000 });
-    // Two traces of so many series that each has a request of its own.
+    // Two traces with so many series that each needs a request of its own.
     for name in ["a", "b"] {
         let mut trace = trace(name, Phase::Running, 4000, 0);
         let flow = |pod| {

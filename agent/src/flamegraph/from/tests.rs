@@ -1,4 +1,4 @@
-//! Files as people have them.
+//! Tests with files in the forms in which users have them.
 
 use std::{fs, io::Write as _};
 
@@ -22,7 +22,7 @@ fn object(name: &str, bytes: u64) -> Value {
     })
 }
 
-/// Reads these files: the bytes that were sent, and the number of profiles.
+/// Reads these files; returns the bytes sent, and the number of profiles.
 fn sent(files: &[&[u8]]) -> Result<(u64, usize), String> {
     let folder = tempfile::tempdir().unwrap();
     let mut paths = Vec::new();
@@ -91,7 +91,7 @@ fn what_is_hostile_is_told_with_its_file() {
     assert!(bomb.len() < 1 << 19, "{} bytes would have room in an object", bomb.len());
     let mut object = object("a", 1);
     object["profile"] = json!(STANDARD.encode(&bomb));
-    // Nine lists of nine times the list before.
+    // Nine lists, each with nine references to the list before.
     let mut laughs = String::from("a0: &a0 [lol]\n");
     for level in 1..=9 {
         let before = vec![format!("*a{}", level - 1); 9].join(",");

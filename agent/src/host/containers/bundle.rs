@@ -1,4 +1,5 @@
-//! The files that tell a container's name: its specification (`config.json` of the OCI's bundle) and what Docker keeps.
+//! The files that contain a container's name: its specification (`config.json` in its OCI bundle), and Docker's own
+//! file.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,8 @@ use serde::Deserialize;
 
 use super::Names;
 
-/// Keys of annotations, and of the three names in each: containerd's, and those of CRI-O and Podman.
+/// Keys of the annotations with a pod's namespace, pod name and container name: containerd's, then those of CRI-O and
+/// Podman.
 const KUBERNETES: [[&str; 3]; 2] = [
     [
         "io.kubernetes.cri.sandbox-namespace",
@@ -18,12 +20,12 @@ const KUBERNETES: [[&str; 3]; 2] = [
     ],
     ["io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name"],
 ];
-/// Annotation of nerdctl.
+/// Key of nerdctl's annotation with the name.
 const NERDCTL: &str = "nerdctl/name";
-/// Files that Docker makes in its folder of a container, as the container has them.
+/// Mount points, inside a container, of files that Docker makes in the container's folder on the host.
 const OF_DOCKER: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
-/// The parts of a container's specification that tell its name.
+/// The parts of a container's specification from which its name can be found.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Specification {
@@ -39,12 +41,12 @@ struct Mount {
 }
 
 impl Specification {
-    /// Reads `config.json`. Nothing for what is no specification.
+    /// Parses `config.json`; `None` if it is not a specification.
     pub(super) fn read(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// The names in the annotations.
+    /// Returns the names in the annotations.
     pub(super) fn names(&self) -> Option<Names> {
         let value =
             |key: &str| self.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty());
@@ -55,7 +57,7 @@ impl Specification {
         of_pod.or_else(|| Names::single(value(NERDCTL)?))
     }
 
-    /// The file in which Docker keeps what it knows of the container with this id, as the container's mounts tell.
+    /// Returns the path of Docker's own file about the container with this id, found from the container's mounts.
     pub(super) fn dockers_file(&self, id: &str) -> Option<PathBuf> {
         let of_docker = |mount: &&Mount| OF_DOCKER.contains(&mount.destination.as_str());
         let folders =
@@ -65,7 +67,7 @@ impl Specification {
     }
 }
 
-/// The name in Docker's `config.v2.json`.
+/// Returns the name in Docker's `config.v2.json`.
 pub(super) fn dockers_name(json: &[u8]) -> Option<Names> {
     #[derive(Deserialize)]
     struct Kept {

@@ -1,9 +1,9 @@
-//! The containers that run on this host, by the names that their runtimes and Kubernetes know.
+//! The containers that run on this host, with their names in their runtime and in Kubernetes.
 //!
-//! A container's folder in the cgroup2 tree tells its id; its name is asked of nobody. The process that supervises the
-//! container, a containerd shim or conmon, is an ancestor of the container's processes and outside of its cgroup. Its command
-//! line or the files beside it tell the name, whatever the runtime's folders are called, in rootless and nested runtimes
-//! alike, and no daemon has to answer.
+//! The name of a container's folder in the cgroup2 tree gives only its id. The name comes from the process that supervises
+//! the container, a containerd shim or conmon: an ancestor of the container's processes, outside of the container's cgroup.
+//! Its command line, or the files in its folder, contain the name. This works whatever the runtime's folders are called, also
+//! for rootless and nested runtimes, and needs no daemon to respond.
 
 mod bundle;
 mod names;

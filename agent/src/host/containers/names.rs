@@ -1,28 +1,28 @@
-//! Names of a container. Whoever starts a container chooses them, so they are hostile text of bounded length.
+//! Names of a container. Whoever starts the container chooses them, so they are hostile, and their length is limited.
 
 use std::fmt;
 
 use traffictrace_crd::human;
 
-/// Maximum length of a name in bytes, which is that of an object's name in Kubernetes.
+/// Maximum length of a name in bytes, which is the maximum for an object's name in Kubernetes.
 const MAX_LENGTH: usize = 253;
-/// Name of the container that holds a pod's namespaces, in names that Docker and CRI-O give.
+/// Name, in Docker and CRI-O, of the container that holds a pod's namespaces (the sandbox).
 const SANDBOX: &str = "POD";
 
-/// What a container is called: by Docker, Podman or nerdctl by one name, by Kubernetes by three.
+/// The names of a container: one name in Docker, Podman or nerdctl, three in Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Names {
     /// Namespace of the pod.
     pub(crate) namespace: Option<String>,
     /// Name of the pod.
     pub(crate) pod: Option<String>,
-    /// Name of the container. Absent for the one that holds a pod's namespaces.
+    /// Name of the container. Absent for a pod's sandbox container.
     pub(crate) container: Option<String>,
 }
 
 impl Names {
-    /// The container of this name, as Docker, Podman or nerdctl name one. Kubernetes' kubelet names containers of Docker and
-    /// CRI-O `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
+    /// Makes the names from a single name, as Docker, Podman and nerdctl have it. The kubelet calls containers in Docker and
+    /// CRI-O `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`, which is split into its parts.
     pub(super) fn single(name: &str) -> Option<Self> {
         let name = name.strip_prefix('/').unwrap_or(name);
         if let Some(rest) = name.strip_prefix("k8s_")
@@ -33,7 +33,7 @@ impl Names {
         Some(Self { container: Some(bounded(name)?), ..Self::default() })
     }
 
-    /// The container of a pod; without a name the one that holds the pod's namespaces.
+    /// Makes the names of a pod's container; without `container`, those of the pod's sandbox.
     pub(super) fn in_pod(namespace: &str, pod: &str, container: Option<&str>) -> Option<Self> {
         let container = match container {
             Some(name) => Some(bounded(name)?),
@@ -42,8 +42,8 @@ impl Names {
         Some(Self { namespace: Some(bounded(namespace)?), pod: Some(bounded(pod)?), container })
     }
 
-    /// Whether people may mean this container by the text: its name, or for a pod's container `POD`, `POD/CONTAINER` or
-    /// `NAMESPACE/POD/CONTAINER`. The one that holds a pod's namespaces has no name.
+    /// Returns true if a user can mean this container by `text`: its name or, for a container of a pod, `POD`,
+    /// `POD/CONTAINER` or `NAMESPACE/POD/CONTAINER`. Nothing matches a pod's sandbox.
     pub(super) fn is_meant_by(&self, text: &str) -> bool {
         let Some(container) = &self.container else { return false };
         let (Some(namespace), Some(pod)) = (&self.namespace, &self.pod) else { return text == container };

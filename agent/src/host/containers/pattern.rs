@@ -1,4 +1,4 @@
-//! The containers that a text on the command line means.
+//! The command-line argument that selects a container.
 
 use std::{fmt, path::Path, str::FromStr};
 
@@ -7,19 +7,19 @@ use traffictrace_crd::human;
 use super::{Container, Names};
 use crate::host::HostError;
 
-/// Fewest characters of a part of an id.
+/// Minimum number of characters for the beginning of an id.
 const MIN_LENGTH: usize = 4;
-/// Most candidates that an error names.
+/// Maximum number of candidates that an error lists.
 const MAX_NAMED: usize = 10;
 
-/// A container's name or id, or the beginning of the id.
+/// A container's name or id, or the beginning of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ContainerPattern(String);
 
 impl FromStr for ContainerPattern {
     type Err = String;
 
-    /// Reads what people copy: `kubectl` prints an id behind the runtime's name (`containerd://4f1c…`).
+    /// Parses an argument, without the name of the runtime that `kubectl` prints before an id (`containerd://4f1c…`).
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.split_once("://").map_or(text, |(_, id)| id);
         if text.is_empty() {
@@ -35,7 +35,7 @@ impl fmt::Display for ContainerPattern {
     }
 }
 
-/// How well a container matches; the best come first.
+/// Quality of a match, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
     Id,
@@ -56,11 +56,12 @@ impl ContainerPattern {
         is_part.then_some(Match::BeginningOfId)
     }
 
-    /// The one container that is meant. A whole id or name is not taken for the beginning of a longer one.
+    /// Finds the one container that matches best: a complete id or name is preferred to the beginning of a longer
+    /// one.
     ///
     /// # Errors
     ///
-    /// [`HostError::NoContainer`] and [`HostError::SeveralContainers`], with the containers that there are.
+    /// [`HostError::NoContainer`] or [`HostError::SeveralContainers`], which list the candidates.
     pub(crate) fn find<'a>(
         &self,
         containers: impl Iterator<Item = &'a Container>,
@@ -70,7 +71,7 @@ impl ContainerPattern {
         let mut found: Vec<(Match, &Container)> = Vec::new();
         for container in &containers {
             let Some(rank) = self.matches(container) else { continue };
-            // A folder of equal name further down belongs to the same container.
+            // A folder with the same id further down belongs to the same container.
             let is_below = |other: &Container| {
                 other.path.name.id == container.path.name.id
                     && container.path.path.starts_with(&other.path.path)
@@ -84,7 +85,7 @@ impl ContainerPattern {
         match found[..] {
             [(_, container)] => Ok(container),
             [] => {
-                // Nobody means what holds a pod's namespaces.
+                // Sandbox containers of pods are not suggested, since users do not trace them.
                 let is_sandbox = |names: &Names| names.container.is_none();
                 containers.retain(|container| !container.names.as_ref().is_some_and(is_sandbox));
                 let similar = |container: &&&Container| described(container).contains(&self.0);
@@ -106,7 +107,7 @@ impl ContainerPattern {
     }
 }
 
-/// A container's name, runtime and id.
+/// Describes a container by its name, runtime and id.
 pub(crate) fn described(container: &Container) -> String {
     let name = &container.path.name;
     let id = human::printable(name.id.get(..12).filter(|_| name.id.len() == 64).unwrap_or(&name.id));
@@ -120,7 +121,7 @@ pub(crate) fn described(container: &Container) -> String {
     }
 }
 
-/// The first of some containers.
+/// Lists the first [`MAX_NAMED`] containers.
 fn list(containers: &[&Container]) -> String {
     if containers.is_empty() {
         return "none".to_owned();
@@ -180,7 +181,8 @@ mod tests {
             ("web-7c9f/php", id("3333cccc")),
             ("shop/web-7c9f/nginx", id("2222bbbb")),
             ("4444", id("4444dddd")),
-            // A whole name wins over the beginning of another's id, and a whole id over that of a longer one.
+            // A complete name is preferred to the beginning of another container's id, and a complete id to the
+            // beginning of a longer one.
             ("2222", id("1111eeee")),
             ("shop", "shop".to_owned()),
             ("shop-", "shop-two".to_owned()),

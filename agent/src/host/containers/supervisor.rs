@@ -1,7 +1,8 @@
-//! The process that supervises a container, and what its command line and its files tell.
+//! The process that supervises a container, from whose command line and files the container's name is read.
 //!
-//! It is an ancestor of the container's processes and outside of the container's cgroup, so nothing inside the container can
-//! pose as it. A supervisor inside another container is that container's, and can name nothing but what is nested there.
+//! The supervisor is an ancestor of the container's processes and outside of the container's cgroup, so no process inside the container
+//! can pose as it. A supervisor that runs inside another container belongs to that container, and can name only
+//! containers that are nested in it.
 
 use std::{
     fs::{self, File},
@@ -21,30 +22,32 @@ use crate::{
     foreign,
 };
 
-/// Most ancestors that are looked at. A container's first process has one or two, others as many as shells are nested.
+/// Maximum number of ancestors that are examined. A container's first process has one or two; other processes have as
+/// many as shells are nested.
 const MAX_ANCESTORS: usize = 64;
-/// Most bytes of a command line that are read.
+/// Maximum number of bytes read of a command line.
 const MAX_COMMAND: u64 = 64 * 1024;
-/// Most bytes of a file that are read; the specification of a container has some ten thousand.
+/// Maximum number of bytes read of a file. The specification of a container has some ten thousand.
 const MAX_FILE: u64 = 4 << 20;
-/// Most folders of a container that are looked at for a process.
+/// Maximum number of a container's folders that are searched for a process.
 const MAX_FOLDERS: usize = 64;
-/// Folders of CRI-O and Podman, which have one for each container: for a supervisor whose command line does not tell.
+/// Folders of CRI-O and Podman with one folder for each container. They are searched if the supervisor's command line
+/// does not give the container's own folder.
 const OF_STORAGE: [&str; 2] =
     ["/run/containers/storage/overlay-containers", "/var/lib/containers/storage/overlay-containers"];
 
-/// What is known of a container's name.
+/// Result of looking for a container's name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The name.
     Named(Names),
     /// The container has no process yet.
     Empty,
-    /// Nobody is there who would know.
+    /// The name cannot be found.
     Unknown,
 }
 
-/// Asks for the name of a container that has processes.
+/// Looks for the name of a container that has processes.
 pub(super) fn ask(root: &CgroupRoot, container: &ContainerPath) -> Answer {
     let Some(pid) = a_process_of(root, container) else { return Answer::Empty };
     let mut pid = pid;
@@ -53,7 +56,7 @@ pub(super) fn ask(root: &CgroupRoot, container: &ContainerPath) -> Answer {
             Some(parent) if parent > 0 => pid = parent,
             _ => break,
         }
-        // Unless it is known to be outside, a process may be one of the container's own that poses as a supervisor.
+        // A process inside the container could pose as a supervisor, so only processes outside of it are believed.
         let is_outside = || root.of_pid(pid).is_ok_and(|cgroup| !cgroup.starts_with(&container.path));
         let command = command_of(pid);
         if let Some(supervisor) = Supervisor::of(&command)
@@ -66,13 +69,13 @@ pub(super) fn ask(root: &CgroupRoot, container: &ContainerPath) -> Answer {
     Answer::Unknown
 }
 
-/// A supervisor, as its command line tells.
+/// A kind of supervisor, recognised by its command line.
 #[derive(Debug, PartialEq, Eq)]
 enum Supervisor {
-    /// A shim of containerd, also under Docker and nerdctl. It works in the folder of the first container that it serves,
-    /// beside which the others of the same pod have theirs.
+    /// containerd's shim, also used by Docker and nerdctl. Its working directory is the folder of the first container
+    /// that it serves; the folders of the pod's other containers are beside it.
     Shim,
-    /// conmon, of Podman and CRI-O, with the name that it was given.
+    /// conmon, of Podman and CRI-O, with the name from its command line.
     Conmon(Option<String>),
 }
 
@@ -85,7 +88,7 @@ impl Supervisor {
         if program != "conmon" && program != "conmonrs" {
             return None;
         }
-        // What follows are words of another command line.
+        // The words after `--exit-command` are another program's command line.
         let own = command.iter().take_while(|word| *word != "--exit-command").collect::<Vec<_>>();
         let name = own
             .windows(2)
@@ -114,14 +117,14 @@ impl Supervisor {
     }
 }
 
-/// A process in a container's folder or below, but not of a container that is nested in it.
+/// Returns a process in a container's folder or below it, but not in a nested container.
 fn a_process_of(root: &CgroupRoot, container: &ContainerPath) -> Option<u32> {
     let mut open = vec![container.path.clone()];
     for _ in 0..MAX_FOLDERS {
         let folder = open.pop()?;
         let processes =
             fs::read_to_string(root.path().join(&folder).join("cgroup.procs")).unwrap_or_default();
-        // Processes that cannot be seen from here are listed as 0.
+        // Processes of an outer pid namespace are listed as 0.
         if let Some(pid) = processes.lines().filter_map(|line| line.parse().ok()).find(|pid| *pid != 0) {
             return Some(pid);
         }
@@ -136,7 +139,7 @@ fn parent_of(pid: u32) -> Option<u32> {
     stat.ppid.try_into().ok()
 }
 
-/// The words of a process's command line.
+/// Returns the words of a process's command line.
 fn command_of(pid: u32) -> Vec<String> {
     let mut bytes = Vec::new();
     let file = File::open(format!("/proc/{pid}/cmdline"));
@@ -153,7 +156,7 @@ fn read_within(root: &OwnedFd, path: &Path) -> Option<Vec<u8>> {
     read(foreign::open_within(root, path).ok()?)
 }
 
-/// The whole of a file; nothing of one that is too long.
+/// Reads a complete file; `None` if it is too long.
 fn read(file: File) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
@@ -192,7 +195,7 @@ mod tests {
         let path = cgroup.make(&"ab".repeat(32));
         let container = container_of(&path).unwrap();
         assert_eq!(ask(&root, &container), Answer::Empty);
-        // Deeper down, as Podman has it.
+        // Podman puts the processes into a folder below the container's.
         cgroup.make(&format!("{}/container", "ab".repeat(32)));
         let _process = cgroup.sleeper(&format!("{}/container", "ab".repeat(32)));
         assert_eq!(ask(&root, &container), Answer::Unknown);

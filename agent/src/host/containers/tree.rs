@@ -1,8 +1,8 @@
-//! The containers of the cgroup2 tree, as they come and go.
+//! The containers of the cgroup2 tree, as they start and end.
 //!
-//! inotify tells when a folder is made or removed, and when the first process enters a container that has no name yet: the
-//! runtime makes the folder and moves a process of its own there, which becomes the container's first program some
-//! milliseconds later. So a container is known before its first byte, as a rule.
+//! inotify reports when a folder is made or removed, and when the first process enters a container that has no name yet.
+//! The runtime makes the folder and moves a process of its own into it, which becomes the container's first program some
+//! milliseconds later. So a container is usually known before it moves its first byte.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,75 +21,76 @@ use super::{
 };
 use crate::cgroups::{CgroupError, CgroupRoot, ContainerPath, container_of};
 
-/// Deepest folder that is looked into; a container inside a kind node inside a pod is at twelve.
+/// Maximum depth of folders that are searched. A container inside a kind node inside a pod is at depth twelve.
 const MAX_DEPTH: usize = 32;
-/// Bytes of events that are read at once.
+/// Size of the buffer for events, in bytes.
 const EVENT_BYTES: usize = 64 * 1024;
-/// Time for which a name is asked for again after a container has its first process, which its supervisor adopts last.
+/// Time for which the name of a container is looked for after its first process was seen. The supervisor becomes its
+/// ancestor only late.
 const NAMING: Duration = Duration::from_secs(3);
-/// Time between two questions for the same name.
+/// Interval between two attempts to find the same name.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
-/// Time between two scans of the whole tree where it cannot be watched.
+/// Interval between two scans of the whole tree, if the tree cannot be watched.
 const SCAN_INTERVAL: Duration = Duration::from_secs(2);
-/// Of the time, one part in so many goes into events at most, in the long run: whoever makes and removes cgroups all day must
-/// not keep the flow table from being read.
+/// At most one part in this many of the time is spent on events, on average. A process that makes and removes cgroups all the
+/// time must not keep the flow table from being read.
 const EVENT_SHARE: u32 = 20;
-/// Time that may go into events at once after a quiet while.
+/// Maximum time spent on events at once after a quiet time.
 const BURST: Duration = Duration::from_millis(200);
 
-/// A container that runs.
+/// A running container.
 #[derive(Debug)]
 pub(crate) struct Container {
-    /// Its folder, runtime and id.
+    /// Folder, runtime and id of the container.
     pub(crate) path: ContainerPath,
-    /// Id of its cgroup.
+    /// Id of the container's cgroup.
     pub(crate) cgroup: u64,
-    /// What it is called, if anybody knows.
+    /// Names of the container, if they are known.
     pub(crate) names: Option<Names>,
     naming: Naming,
 }
 
 #[cfg(test)]
 impl Container {
-    /// A container whose name is not asked for.
+    /// Makes a container whose name is known already, or is not looked for.
     pub(super) fn known(path: ContainerPath, names: Option<Names>) -> Self {
         Self { path, cgroup: 1, names, naming: Naming::Over }
     }
 }
 
-/// Whether a name may still be found.
+/// State of the search for a container's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Naming {
     /// The container has no process yet.
     Empty,
-    /// Its supervisor is looked for since then.
+    /// The name has been looked for since this time.
     Since(Instant),
-    /// It has a name, or nobody knows it.
+    /// The name is known, or the search has been given up.
     Over,
 }
 
-/// What a watch is for.
+/// The purpose of an inotify watch.
 #[derive(Clone, Debug)]
 enum Watched {
-    /// Folders made and removed in this one.
+    /// Folders that are made and removed in this folder.
     Folder(PathBuf),
     /// Processes that enter the container with this folder.
     Events(PathBuf),
 }
 
-/// All containers that run.
+/// All running containers.
 pub(crate) struct ContainerTree {
     root: CgroupRoot,
     watches: Watches,
     events: EventStream<Vec<u8>>,
     watched: HashMap<WatchDescriptor, Watched>,
     containers: BTreeMap<PathBuf, Container>,
-    /// Whether a part of the tree is not watched.
+    /// True if a part of the tree is not watched.
     is_blind: bool,
-    /// Whether the user was told so.
+    /// True if the user was warned that a part of the tree is not watched.
     was_told: bool,
     scanned: Instant,
-    /// Moment until which the time that events have taken is used up.
+    /// Time until which no events are processed, because earlier ones have used up their share of the time.
     paid: Instant,
 }
 
@@ -100,11 +101,11 @@ impl std::fmt::Debug for ContainerTree {
 }
 
 impl ContainerTree {
-    /// Finds the containers that run now, and follows them from here on. Must be called inside a tokio runtime.
+    /// Finds the running containers and follows them from now on. Must be called inside a tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`CgroupError::Io`] when inotify is refused, which happens when the limit `fs.inotify.max_user_instances` is reached.
+    /// [`CgroupError::Io`] if inotify is refused, as when the limit `fs.inotify.max_user_instances` is reached.
     pub(crate) fn new(root: CgroupRoot) -> Result<Self, CgroupError> {
         let io_error = |source| CgroupError::Io {
             action: "watch (see the sysctls fs.inotify.*)",
@@ -131,12 +132,12 @@ impl ContainerTree {
         Ok(tree)
     }
 
-    /// The containers that run, in the order of their folders.
+    /// Returns the running containers, ordered by their folders.
     pub(crate) fn containers(&self) -> impl Iterator<Item = &Container> {
         self.containers.values()
     }
 
-    /// The innermost container around a cgroup whose name is known; else the innermost that runs.
+    /// Returns the innermost container around a cgroup that has a name; if none has, the innermost one.
     pub(crate) fn around(&self, cgroup: &Path) -> Option<&Container> {
         let mut innermost = None;
         for folder in cgroup.ancestors() {
@@ -149,11 +150,11 @@ impl ContainerTree {
         innermost
     }
 
-    /// Waits until containers may have come, gone or got a name, and takes note of it.
+    /// Waits until containers may have started, ended or got a name, and updates the list.
     ///
     /// # Errors
     ///
-    /// The system's error when inotify cannot be read any more.
+    /// The operating system's error if inotify cannot be read.
     pub(crate) async fn changed(&mut self) -> io::Result<()> {
         sleep_until(self.next_events().into()).await;
         let asks = self.containers.values().any(|container| matches!(container.naming, Naming::Since(_)));
@@ -167,7 +168,7 @@ impl ContainerTree {
         Ok(())
     }
 
-    /// Takes note of everything that has happened until now.
+    /// Updates the list with everything that has happened until now.
     pub(crate) fn refresh(&mut self) {
         let begin = Instant::now();
         if begin < self.next_events() {
@@ -183,7 +184,7 @@ impl ContainerTree {
         self.paid = self.paid.max(begin) + begin.elapsed() * EVENT_SHARE;
     }
 
-    /// The moment before which no events are taken.
+    /// Time before which no events are processed.
     fn next_events(&self) -> Instant {
         self.paid.checked_sub(BURST * EVENT_SHARE).unwrap_or(self.paid)
     }
@@ -217,7 +218,7 @@ impl ContainerTree {
         }
     }
 
-    /// Looks through the whole tree.
+    /// Scans the whole tree.
     fn scan(&mut self) {
         self.is_blind = false;
         self.scanned = Instant::now();
@@ -232,7 +233,8 @@ impl ContainerTree {
         }
     }
 
-    /// Takes in a folder and those below it. Each is watched before it is read, so nothing can appear between the two unseen.
+    /// Adds a folder and those below it. Each folder is watched before it is read, so nothing can appear unnoticed in
+    /// between.
     fn look_into(&mut self, top: &Path) {
         let mut open = vec![(top.to_owned(), top.components().count())];
         while let Some((folder, depth)) = open.pop() {
@@ -245,7 +247,7 @@ impl ContainerTree {
             if let Some((path, cgroup)) =
                 container.and_then(|path| Some((path, self.root.id_of(&folder).ok()?)))
             {
-                // Before the question, so that no process can enter between the two unseen.
+                // The watch is set before the first search for a process, so none can enter unnoticed in between.
                 self.watch(&folder.join("cgroup.events"), WatchMask::MODIFY, Watched::Events(folder.clone()));
                 let naming = Naming::Since(Instant::now());
                 self.containers.insert(folder.clone(), Container { path, cgroup, names: None, naming });
@@ -257,7 +259,7 @@ impl ContainerTree {
         }
     }
 
-    /// Forgets the containers at a folder and below it.
+    /// Removes the containers at a folder and below it.
     fn forget(&mut self, top: &Path) {
         let gone = self.containers.range(top.to_owned()..).map(|(path, _)| path);
         let gone: Vec<PathBuf> = gone.take_while(|path| path.starts_with(top)).cloned().collect();
@@ -266,7 +268,7 @@ impl ContainerTree {
         }
     }
 
-    /// Asks for the names that may be known by now.
+    /// Looks for the names that are still missing.
     fn find_names(&mut self) {
         let Self { containers, root, .. } = self;
         for container in containers.values_mut() {
@@ -276,7 +278,7 @@ impl ContainerTree {
                     container.names = Some(names);
                     container.naming = Naming::Over;
                 }
-                // A process that enters is an event.
+                // A process that enters the container causes an event.
                 Answer::Empty => container.naming = Naming::Empty,
                 Answer::Unknown if since.elapsed() >= NAMING => container.naming = Naming::Over,
                 Answer::Unknown => {}
@@ -292,7 +294,7 @@ impl ContainerTree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 self.is_blind = true;
-                // Each scan tries again, and there may be a live screen by then.
+                // Warned only once: each scan fails again, and by then the live screen may be shown.
                 if !std::mem::replace(&mut self.was_told, true) {
                     tracing::warn!(
                         "cannot watch {} ({error}): new containers are seen within {} s only; raise the sysctl \
@@ -331,12 +333,12 @@ mod tests {
         until(&mut tree, |tree| tree.containers.contains_key(&made)).await;
         let first = tree.containers[&made].cgroup;
         assert_eq!(tree.around(&made.join("below")).map(|container| container.cgroup), Some(first));
-        // Without a name the innermost that has one is told.
+        // If the innermost container has no name, the innermost one with a name is returned.
         let names = Names::single("node");
         tree.containers.get_mut(&path(&outer)).unwrap().names.clone_from(&names);
         assert_eq!(tree.around(&made).and_then(|container| container.names.clone()), names);
 
-        // Its restart is another cgroup of the same name.
+        // After a restart, the container is another cgroup with the same name.
         cgroup.remove(&nested);
         cgroup.make(&nested);
         until(&mut tree, |tree| tree.containers.get(&made).is_some_and(|now| now.cgroup != first)).await;
@@ -355,7 +357,7 @@ mod tests {
         assert_eq!(tree.containers[&path].naming, Naming::Empty);
         let _process = cgroup.sleeper(&name);
         until(&mut tree, |tree| tree.containers[&path].naming != Naming::Empty).await;
-        // Nobody supervises it.
+        // The container has no supervisor.
         until(&mut tree, |tree| tree.containers[&path].naming == Naming::Over).await;
         assert_eq!(tree.containers[&path].names, None);
     }

@@ -1,4 +1,4 @@
-//! Containers as a target: one by its name, all of them, or everything on the host by container and service.
+//! Containers as a target: one by its name, all of them, or everything on the host, by container and service.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -19,28 +19,29 @@ use crate::{
     },
 };
 
-/// Time for which a container may be gone, as while it restarts, before its trace ends.
+/// Time for which a container may be absent, as during a restart, before its trace ends.
 const RESTART: Duration = Duration::from_secs(3);
-/// Most cgroups whose names are kept: beyond that, those of the longest gone are forgotten and their rows have an id.
+/// Maximum number of cgroups whose names are kept. Beyond it, the oldest ones that no longer exist are forgotten, and
+/// their rows show an id.
 const MAX_NAMES: usize = 100_000;
 
-/// Which containers are traced.
+/// The containers to trace.
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
-    /// The one that is meant, and those that come later under its name.
+    /// One container, and those that later have its name.
     Named {
-        /// Name or id.
+        /// Name or id on the command line.
         pattern: ContainerPattern,
-        /// Whether one that is absent is waited for.
+        /// The maximum time to wait for the container; `None` if it must be running.
         wait: Option<Wait>,
     },
-    /// All of them.
+    /// All containers.
     All,
-    /// All of them, and everything else on the host.
+    /// All containers, and everything else on the host.
     Host,
 }
 
-/// What makes a container that comes later the same to people.
+/// The property by which a restarted container is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Identity {
     Names(Names),
@@ -55,7 +56,8 @@ impl Identity {
         }
     }
 
-    /// Whether a container is the one that is meant. A name can come later than the id, which stays valid then.
+    /// Returns true if this is the traced container. If a container is first known by its id and gets a name later,
+    /// the id stays valid.
     fn is_of(&self, container: &Container) -> bool {
         match self {
             Self::Names(names) => container.names.as_ref() == Some(names),
@@ -64,19 +66,19 @@ impl Identity {
     }
 }
 
-/// Containers that are traced.
+/// The containers that are traced.
 #[derive(Debug)]
 pub(crate) struct ContainersTarget {
     pub(super) root: CgroupRoot,
     tree: ContainerTree,
     wanted: Wanted,
-    /// Of a single container, once it is known.
+    /// Identity and description of the single container, once it is known.
     identity: Option<(Identity, String)>,
-    /// Folders that are selected, by the id of their cgroups.
+    /// Selected folders, by the id of their cgroups.
     open: BTreeMap<u64, CgroupFolder>,
-    /// Names of all cgroups that were selected, or have rows.
+    /// Names of all cgroups that have been selected or have rows.
     names: HashMap<u64, Names>,
-    /// Time since which nothing is selected that was.
+    /// Time since which nothing is selected, if something was selected before.
     gone: Option<Instant>,
 }
 
@@ -96,7 +98,8 @@ impl ContainersTarget {
         Ok(target)
     }
 
-    /// Finds the container that is meant, or the names of one that was found by its id. One that is waited for may be absent.
+    /// Finds the container on the command line, or the names of a container that is known by its id. The container may be
+    /// absent if it is waited for.
     fn identify(&mut self) -> Result<(), HostError> {
         let Wanted::Named { pattern, wait } = &self.wanted else { return Ok(()) };
         let found = match &self.identity {
@@ -129,12 +132,12 @@ impl ContainersTarget {
         }
     }
 
-    /// Whether the container is still to start for the first time.
+    /// Returns true if the container has not been seen yet.
     pub(super) fn is_awaited(&self) -> bool {
         matches!(self.wanted, Wanted::Named { .. }) && self.identity.is_none()
     }
 
-    /// Longest time for which the container is waited for.
+    /// Maximum time to wait for the container.
     pub(super) fn limit(&self) -> Option<Duration> {
         match &self.wanted {
             Wanted::Named { wait: Some(Wait(limit)), .. } => *limit,
@@ -160,13 +163,14 @@ impl ContainersTarget {
         session: &SessionId,
         spec: SessionSpec,
     ) -> Result<(), HostError> {
-        // Loading the programs takes a while, in which containers come and go.
+        // Loading the programs takes a while, during which containers start and end.
         engine.start(session, spec)?;
         self.follow(engine, session)?;
         Ok(())
     }
 
-    /// Selects the containers that run now. Returns what is gone, if nothing will come.
+    /// Selects the containers that run now. If the trace is over because nothing is left and nothing is waited for,
+    /// returns a description of what has ended.
     pub(super) fn follow(
         &mut self,
         engine: &mut Engine,
@@ -191,7 +195,7 @@ impl ContainersTarget {
         Ok(self.gone())
     }
 
-    /// The folders that are to be selected now, by the id of their cgroups.
+    /// Returns the folders that have to be selected now, by the id of their cgroups.
     fn wanted(&self) -> Result<BTreeMap<u64, PathBuf>, HostError> {
         Ok(match &self.wanted {
             Wanted::Host => [(self.root.id_of(Path::new(""))?, PathBuf::new())].into(),
@@ -208,7 +212,7 @@ impl ContainersTarget {
         wanted.map(|container| (container.cgroup, container.path.path.clone())).collect()
     }
 
-    /// Opens the folders that are new and closes those that are not wanted any more.
+    /// Opens new folders, and closes those that are no longer selected.
     fn select(&mut self, wanted: BTreeMap<u64, PathBuf>) -> Result<(), HostError> {
         self.open.retain(|id, _| wanted.contains_key(id));
         for (id, path) in wanted {
@@ -219,7 +223,7 @@ impl ContainersTarget {
                 Ok(folder) => {
                     self.open.insert(folder.id(), folder);
                 }
-                // The container has ended meanwhile, which is the next event.
+                // The container has ended in the meantime; the next event will report it.
                 Err(CgroupError::NoSuchCgroup { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -239,11 +243,11 @@ impl ContainersTarget {
         (since.elapsed() >= RESTART).then(|| heading.clone())
     }
 
-    /// Keeps the names of containers for their rows, which stay when they end.
+    /// Stores the names of containers, since their rows stay when they end.
     fn remember_names(&mut self) {
         let Self { tree, names, .. } = self;
         for container in tree.containers() {
-            // A name can come late.
+            // A name may become known only later.
             let is_known =
                 names.get(&container.cgroup).is_some_and(|known| Some(known) == container.names.as_ref());
             if !is_known {
@@ -253,14 +257,14 @@ impl ContainersTarget {
         if self.names.len() > MAX_NAMES {
             let running: HashSet<u64> = self.tree.containers().map(|container| container.cgroup).collect();
             let mut gone: Vec<u64> = self.names.keys().copied().filter(|id| !running.contains(id)).collect();
-            // Ids of cgroups only grow.
+            // Ids of cgroups only grow, so the lowest are the oldest.
             gone.sort_unstable();
             gone.iter().take(gone.len() / 2).for_each(|id| drop(self.names.remove(id)));
         }
     }
 
-    /// The names of the container, or of the service, that a cgroup belongs to. `path` is its folder, from the root on, as far
-    /// as it is known.
+    /// Returns the names of the container or service that a cgroup belongs to. `path` returns the cgroup's folder from the
+    /// root of the tree, if it is known.
     pub(super) fn names_of(&mut self, cgroup: u64, path: impl FnOnce() -> Option<PathBuf>) -> Option<Names> {
         if let Some(names) = self.names.get(&cgroup) {
             return Some(names.clone());
@@ -276,13 +280,13 @@ impl ContainersTarget {
     }
 }
 
-/// The names of a container; of one that has none, those of the innermost around it, or its id.
+/// Returns the names of a container. Without names: those of the innermost container around it, or its id.
 fn best_names(tree: &ContainerTree, container: &Container) -> Names {
     let around = tree.around(&container.path.path).and_then(|around| around.names.clone());
     around.unwrap_or_else(|| named(&short(&container.path.name.id)))
 }
 
-/// An id as container tools print it.
+/// Shortens an id as container tools do.
 fn short(id: &str) -> String {
     id.get(..12).filter(|_| id.len() == 64).unwrap_or(id).to_owned()
 }
@@ -291,8 +295,8 @@ fn named(name: &str) -> Names {
     Names { container: Some(name.to_owned()), ..Names::default() }
 }
 
-/// Name of a cgroup outside of containers, or of a container that is gone and had none: its innermost service or scope of
-/// systemd, else its folder.
+/// Names a cgroup outside of containers, or the cgroup of a container that has ended without a name: by its innermost
+/// systemd service or scope, else by its folder.
 fn outside(path: &Path) -> String {
     if let Some(container) = crate::cgroups::container_of(path) {
         return short(&container.name.id);
@@ -339,14 +343,15 @@ mod tests {
         let mut target = ContainersTarget::find(root, Wanted::All).unwrap();
         target.remember_names();
         assert_eq!(target.names_of(id, || None), Some(named("abababababab")));
-        // Its row keeps the name.
+        // The rows keep the name of a container that has ended.
         cgroup.remove(&"ab".repeat(32));
         timeout(Duration::from_secs(5), target.changed()).await.unwrap().unwrap();
         target.remember_names();
         assert_eq!(target.names_of(id, || None), Some(named("abababababab")));
     }
 
-    /// A container that is created before it runs is found by its id, and its supervisor, which names it, comes later.
+    /// A container that is created before it runs is found by its id. Its supervisor, which knows the name, starts
+    /// later.
     #[tokio::test]
     async fn a_container_that_is_meant_by_its_id_stays_selected_when_its_name_comes() {
         let Some(root) = writable_cgroups() else { return };
@@ -360,7 +365,8 @@ mod tests {
         let selected = BTreeMap::from([(cgroup_id, path.clone())]);
         assert_eq!(target.wanted().unwrap(), selected);
 
-        // A shell under the name of Podman's supervisor. Its child, the container's process, ends with its input.
+        // A shell that has the name of Podman's supervisor. Its child, the container's process, ends when its
+        // standard input is closed.
         let procs = root.path().join(&path).join("cgroup.procs");
         let mut supervisor = Command::new("sh")
             .arg0("conmon")

@@ -1,4 +1,4 @@
-//! What is traced on one host: a cgroup, containers, everything, or a process with or without its descendants.
+//! The target of a trace on one host: a cgroup, containers, everything, or a process with or without its descendants.
 
 mod containers;
 mod process;
@@ -23,22 +23,23 @@ use crate::{
     engine::{CgroupKind, Engine, SelectedCgroup, SessionId, SessionSpec},
 };
 
-/// Longest time between two looks at the engine while a container is waited for.
+/// Maximum time between two drains of the engine while a container is waited for.
 const TICK: Duration = Duration::from_millis(500);
 
-/// What is traced.
+/// The target of a trace.
 #[derive(Debug)]
 pub(crate) enum Target {
-    /// A cgroup; its folder is held open, so that its id stays its own.
+    /// A cgroup. Its folder is held open, so that the cgroup's id is not reused.
     Cgroup { root: CgroupRoot, folder: CgroupFolder, heading: String },
-    /// Containers by name, all of them, or everything on the host by container and service.
+    /// One container by its name, all containers, or everything on the host by container and service.
     Containers(Box<ContainersTarget>),
     /// A process by its id.
     Process(ProcessTarget),
 }
 
 impl Target {
-    /// Finds what the command line names. A container may be absent yet if it is to be [waited](Self::wait) for.
+    /// Finds the target that the command line names. A container need not exist yet if it is [waited](Self::wait)
+    /// for.
     pub(crate) fn find(args: &TargetArgs) -> Result<Self, HostError> {
         let name = |pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -88,7 +89,7 @@ impl Target {
         }
     }
 
-    /// What is traced, for people.
+    /// Describes the target for people.
     pub(crate) fn heading(&self) -> String {
         match self {
             Self::Cgroup { heading, .. } => heading.clone(),
@@ -106,7 +107,7 @@ impl Target {
         }
     }
 
-    /// Arms the kernel for the target: a session that wants what `spec` says and selects the target.
+    /// Starts a session that selects the target and traces as `spec` says.
     pub(crate) fn start(
         &mut self,
         engine: &mut Engine,
@@ -124,8 +125,8 @@ impl Target {
         }
     }
 
-    /// Waits for a container that has not started yet, after [`Self::start`]. Returns whether there is something to trace,
-    /// which there is not when `stopped` came before.
+    /// Waits, after [`Self::start`], for a container that has not started yet. Returns true if there is something to
+    /// trace, and false if `stopped` came first.
     pub(crate) async fn wait(
         &mut self,
         engine: &mut Engine,
@@ -154,7 +155,7 @@ impl Target {
         Ok(true)
     }
 
-    /// Ends when [`Self::follow`] may have something to do sooner than at the next tick.
+    /// Returns when [`Self::follow`] may have work before the next tick.
     pub(crate) async fn changed(&mut self) -> Result<(), HostError> {
         match self {
             Self::Containers(containers) => containers.changed().await,
@@ -162,8 +163,8 @@ impl Target {
         }
     }
 
-    /// Goes on with what has the target's name now: a service or container that restarts gets a new cgroup under its old
-    /// name. If there is nothing left to trace, returns what is gone.
+    /// Selects what has the target's name now: a service or container that restarts gets a new cgroup with its old name.
+    /// If nothing is left to trace, returns a description of what has ended.
     pub(crate) fn follow(
         &mut self,
         engine: &mut Engine,
@@ -193,12 +194,12 @@ impl Target {
         }
     }
 
-    /// Whether the cgroups of what is traced have names, see [`Self::names_of`].
+    /// Returns true if [`Self::names_of`] has names.
     pub(crate) fn has_names(&self) -> bool {
         matches!(self, Self::Containers(_))
     }
 
-    /// The names of the container or service that a cgroup belongs to, where several are traced.
+    /// Returns the names of the container or service that a cgroup belongs to; `None` if the target is only one.
     pub(crate) fn names_of(&mut self, cgroup: u64, path: impl FnOnce() -> Option<PathBuf>) -> Option<Names> {
         match self {
             Self::Containers(containers) => containers.names_of(cgroup, path),
@@ -207,12 +208,12 @@ impl Target {
     }
 }
 
-/// A cgroup's path for people. Whoever made the cgroup has chosen its name.
+/// Makes a cgroup's path safe to print. Whoever made the cgroup has chosen its name.
 fn shown(path: &Path) -> String {
     human::printable(&format!("/{}", path.display())).into_owned()
 }
 
-/// The cgroup of a folder, as a session selects it.
+/// Describes the cgroup of a folder for a session.
 fn selected(folder: &CgroupFolder, kind: CgroupKind) -> (u64, SelectedCgroup) {
     (folder.id(), SelectedCgroup { kind, path: folder.path().to_owned() })
 }

@@ -17,12 +17,13 @@ use crate::{
     host::HostError,
 };
 
-/// Shortest time between two looks for the cgroups of a process's descendants.
+/// Minimum time between two searches for the cgroups of a process's descendants.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// A look may take one part in so many of the time: on a machine with many processes it takes longer.
+/// A search may take at most one part in this many of the time, so on a machine with many processes there are fewer
+/// searches.
 const LOOK_SHARE: u32 = 50;
 
-/// A process by its id.
+/// A process given by its id.
 #[derive(Debug)]
 pub(crate) struct ProcessTarget {
     pub(super) root: CgroupRoot,
@@ -37,7 +38,7 @@ impl ProcessTarget {
         Self { root, pid, descendants, heading, next_look: Instant::now() }
     }
 
-    /// Follows the process to where it is now. Returns what is gone, if nothing is left of it.
+    /// Follows the process to its current cgroup. If nothing is left of it, returns a description of what has ended.
     pub(super) fn follow(
         &mut self,
         engine: &mut Engine,
@@ -55,7 +56,8 @@ impl ProcessTarget {
         let begin = Instant::now();
         if begin >= *next_look {
             follow_descendants(root, *pid, engine, session)?;
-            // The kernel lists those that have not ended, and some that ended while they were listed.
+            // The kernel's list has the processes that have not ended, and some that ended while they were being
+            // listed.
             if engine.selected_processes(session)?.into_iter().all(has_ended) {
                 return Ok(Some(format!("process {pid} with all its descendants")));
             }
@@ -64,7 +66,7 @@ impl ProcessTarget {
         Ok(None)
     }
 
-    /// Arms the kernel for the process.
+    /// Starts a session that selects the process.
     pub(super) fn start(
         &self,
         engine: &mut Engine,
@@ -72,7 +74,8 @@ impl ProcessTarget {
         mut spec: SessionSpec,
     ) -> Result<(), HostError> {
         let Self { root, pid, descendants, .. } = self;
-        // Loading the programs takes a while, in which processes come and go. All of them begin at once.
+        // Loading the programs takes a while, during which processes start and end. So the processes are listed
+        // afterwards, and counting begins for all of them at once.
         engine.start(session, spec.clone())?;
         spec.processes.insert(*pid, *descendants);
         if *descendants {
@@ -82,8 +85,8 @@ impl ProcessTarget {
             http.cgroups.extend(cgroups_of(root, &spec.processes));
         }
         engine.update(session, spec.clone())?;
-        // The kernel follows new children from here on; those that came meanwhile are found by looking until a
-        // look finds no new one.
+        // From here on the kernel follows new children. Those that started in the meantime are found by searching
+        // until a search finds no new one.
         while *descendants && add_descendants(*pid, &mut spec.processes)? {
             if let Some(http) = &mut spec.http {
                 http.cgroups.extend(cgroups_of(root, &spec.processes));
@@ -94,8 +97,8 @@ impl ProcessTarget {
     }
 }
 
-/// Tells whether a process has ended: it is gone, or only waits for its parent to take notice. The first thread of a process
-/// may have ended before the others. A process of which nothing can be learnt is taken to go on.
+/// Returns true if a process has ended: it is gone, or a zombie without other threads. The first thread of a process may end
+/// before the others. If nothing can be found out about a process, it counts as running.
 fn has_ended(pid: u32) -> bool {
     let Ok(id) = pid.try_into() else { return true };
     match Process::new(id).and_then(|process| process.stat()) {
@@ -104,14 +107,14 @@ fn has_ended(pid: u32) -> bool {
     }
 }
 
-/// The cgroups of these processes, by id. One that has ended has none, and most share theirs.
+/// Returns the cgroups of processes, by id. A process that has ended has none, and most processes share theirs.
 fn cgroups_of(root: &CgroupRoot, processes: &BTreeMap<u32, bool>) -> BTreeMap<u64, PathBuf> {
     let folders: HashSet<PathBuf> = processes.keys().filter_map(|pid| root.of_pid(*pid).ok()).collect();
     folders.into_iter().filter_map(|folder| Some((root.id_of(&folder).ok()?, folder))).collect()
 }
 
-/// Has the HTTP of a process's descendants be looked at where they are now, if the session wants HTTP: the kernel follows
-/// new ones by itself, but not to their cgroups.
+/// If the session wants HTTP, adds the current cgroups of the process's descendants to it. The kernel follows new
+/// descendants by itself, but not into their cgroups.
 fn follow_descendants(
     root: &CgroupRoot,
     pid: u32,
@@ -124,7 +127,7 @@ fn follow_descendants(
     look_at(root, &processes, engine, session)
 }
 
-/// Has HTTP be looked at in the cgroups of these processes too, if the session wants HTTP.
+/// If the session wants HTTP, adds the cgroups of these processes to it.
 fn look_at(
     root: &CgroupRoot,
     processes: &BTreeMap<u32, bool>,
@@ -143,10 +146,10 @@ fn look_at(
     Ok(())
 }
 
-/// Adds the descendants of `pid` that are not in `found` yet; says whether there were any.
+/// Adds the descendants of `pid` that are not in `found` yet. Returns true if there were any.
 fn add_descendants(pid: u32, found: &mut BTreeMap<u32, bool>) -> Result<bool, HostError> {
     let processes = all_processes().map_err(|source| HostError::Processes { pid, source })?;
-    // A process that ends while it is looked at is not an error.
+    // A process that ends while it is being read is not an error.
     let mut parents: Vec<(u32, u32)> = processes
         .filter_map(|process| process.ok()?.stat().ok())
         .filter_map(|stat| Some((u32::try_from(stat.pid).ok()?, u32::try_from(stat.ppid).ok()?)))

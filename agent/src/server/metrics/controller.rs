@@ -56,18 +56,18 @@ impl OtlpMetrics {
         );
     }
 
-    /// A request is done; `result` is `ok` or the reason for which it failed.
+    /// Counts a finished request; `result` is `ok` or the reason of the failure.
     pub(crate) fn sent(&self, result: &'static str) {
         self.requests.get_or_create(&Result { result }).inc();
     }
 
-    /// Takes how many series are exported, and how many traces are left out.
+    /// Sets the number of exported series, and of traces that are left out.
     pub(crate) fn set_state(&self, series: usize, left_out: usize) {
         self.series.set(signed(series as u64));
         self.traces_left_out.set(signed(left_out as u64));
     }
 
-    /// Last values of so many traces are given up.
+    /// Adds to the number of traces whose last values no receiver accepted in time.
     pub(crate) fn lost(&self, traces: usize) {
         self.last_values_lost.inc_by(traces as u64);
     }

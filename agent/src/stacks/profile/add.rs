@@ -1,4 +1,4 @@
-//! Samples, added up by process, thread, way and stack.
+//! Addition of samples by process, direction, thread and stack.
 
 use std::{
     hash::{Hash, Hasher},
@@ -12,28 +12,27 @@ use traffictrace_profile::{Frame, Way};
 use super::memory;
 use crate::stacks::{Extent, Stack};
 
-/// Largest number of rows: stacks of threads, and what was folded. When there are more, the smallest quarter of the stacks is
-/// folded.
+/// Maximum number of rows, including folded ones. Beyond it, the smallest quarter of the stacks is folded.
 const MAX_ROWS: usize = 16_384;
-/// Rows of what was folded, one for each process and way, take at most one part in so many of the room.
+/// Folded rows, one for each process and direction, take at most one part in this many of the memory.
 const FOLDED: usize = 4;
-/// Bits of a weight that are a fraction.
+/// Number of fractional bits in a fixed-point number.
 pub(super) const FRACTION: u32 = 16;
-/// What `chance` is a fraction of.
+/// The value of `chance` for a probability of 1.
 const CERTAIN: u128 = 1 << 32;
 
-/// A process as the flow table names it.
+/// A process as the flow table identifies it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
-    /// Id of the cgroup that its traffic is booked to.
+    /// Id of the cgroup that owns the process's traffic.
     pub cgroup: u64,
     /// Process id on the host.
     pub pid: u32,
-    /// Name of the process, closed by a zero where it is shorter.
+    /// Name of the process, terminated by a zero if it is shorter than 16 bytes.
     pub command: [u8; 16],
 }
 
-/// A stack that is known by its address alone: [`Profile`] has one of each.
+/// A stack that is compared by its address. That suffices because [`Profile`] stores equal stacks once.
 #[derive(Debug, Clone)]
 pub(super) struct Unique(pub(super) Arc<Stack>);
 
@@ -51,27 +50,27 @@ impl Hash for Unique {
     }
 }
 
-/// What is added up by itself.
+/// The key by which samples are added up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SampleKey {
     pub(super) owner: Owner,
     pub(super) way: Way,
-    /// Name of the thread, and its stack; `None` for those of the process that were folded.
+    /// Name of the thread, and its stack; `None` in the row of a process's folded stacks.
     pub(super) stack: Option<([u8; 16], Unique)>,
 }
 
-/// Sums of samples.
+/// Sums over samples.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
     /// Bytes of the calls whose stack was taken.
     pub(super) bytes: u64,
-    /// Number of these calls.
+    /// Number of calls whose stack was taken.
     pub(super) calls: u64,
-    /// Bytes that calls without a sample are expected to have moved here, with [`FRACTION`].
+    /// Expected bytes of the calls without a sample, with [`FRACTION`] fractional bits.
     pub(super) hidden_bytes: u128,
-    /// Expected number of these calls, with [`FRACTION`].
+    /// Expected number of calls without a sample, with [`FRACTION`] fractional bits.
     pub(super) hidden_calls: u128,
-    /// Number of claims.
+    /// Number of claims, which are samples of threads that move bytes without a call.
     pub(super) claims: u64,
 }
 
@@ -84,7 +83,7 @@ impl Tally {
         self.claims = self.claims.saturating_add(other.claims);
     }
 
-    /// What it stands for, to find the smallest.
+    /// Size by which rows are ranked when the smallest are folded.
     fn size(&self) -> u128 {
         (u128::from(self.bytes) << FRACTION).saturating_add(self.hidden_bytes)
     }
@@ -96,9 +95,9 @@ pub struct Profile {
     pub(super) rows: HashMap<SampleKey, Tally>,
     stacks: HashSet<Arc<Stack>>,
     frames: HashSet<Arc<Frame>>,
-    /// Bytes of the stacks and names, about.
+    /// Approximate memory of the stacks and names, in bytes.
     stack_memory: usize,
-    /// Bytes that the profile may take.
+    /// Maximum memory of the profile, in bytes.
     budget: usize,
     /// Number of samples.
     pub(super) taken: u64,
@@ -107,7 +106,7 @@ pub struct Profile {
 }
 
 impl Default for Profile {
-    /// The profile of the only session.
+    /// Makes the profile of a single session.
     fn default() -> Self {
         Self {
             rows: HashMap::new(),
@@ -122,14 +121,14 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// Sets how many profiles share the memory that all of them may take. Where this one takes more than its part, its
+    /// Sets the number of profiles that share the total memory. If this profile now takes more than its share, its
     /// smallest stacks are folded.
     pub fn share_with(&mut self, profiles: usize) {
         self.budget = memory::budget_of(profiles);
         self.fit();
     }
 
-    /// Adds a call whose stack was taken with a probability of `chance` / 2^32; 0 means always.
+    /// Adds a call whose stack was taken with the probability `chance` / 2^32; 0 means always.
     pub fn add(
         &mut self,
         owner: &Owner,
@@ -148,12 +147,13 @@ impl Profile {
         self.book(owner, thread, way, stack, &tally);
     }
 
-    /// Notes that a thread moves bytes this way without calls that tell how many.
+    /// Records that a thread moves bytes in this direction without calls, so their number is not known from the
+    /// thread.
     pub fn claim(&mut self, owner: &Owner, thread: &[u8; 16], way: Way, stack: &Arc<Stack>) {
         self.book(owner, thread, way, stack, &Tally { claims: 1, ..Tally::default() });
     }
 
-    /// Counts samples that the kernel's programs could not hand over.
+    /// Adds to the number of samples that the kernel programs could not deliver.
     pub fn lost(&mut self, records: u64) {
         self.lost = self.lost.saturating_add(records);
     }
@@ -170,7 +170,7 @@ impl Profile {
         self.fit();
     }
 
-    /// Folds stacks until the profile is as small as it must be.
+    /// Folds stacks until the profile fits its limits.
     fn fit(&mut self) {
         while self.rows.len() > MAX_ROWS || self.is_too_large() && !self.stacks.is_empty() {
             self.fold();
@@ -181,7 +181,7 @@ impl Profile {
         self.stack_memory + self.rows.len() * memory::ROW > self.budget
     }
 
-    /// The one stack that is equal to this one.
+    /// Returns the stored stack that equals this one, and stores this one if there is none.
     fn intern(&mut self, stack: &Arc<Stack>) -> Arc<Stack> {
         if let Some(known) = self.stacks.get(stack) {
             return Arc::clone(known);
@@ -200,15 +200,15 @@ impl Profile {
         own
     }
 
-    /// Folds the smallest quarter of the stacks into one row for each process and way, and forgets the smallest of these
-    /// rows if there are too many: their bytes are in the ledger, and will have no stack.
+    /// Folds the smallest quarter of the stacks into one row for each process and direction. If there are too many such
+    /// rows, the smallest are dropped; the ledger still has their bytes, which will be shown without a stack.
     fn fold(&mut self) {
         let is_too_large = self.is_too_large();
         let (mut stacks, mut folded): (Vec<_>, Vec<_>) =
             mem::take(&mut self.rows).into_iter().partition(|(key, _)| key.stack.is_some());
         let quarter = stacks.len().div_ceil(4);
         let (small, large) = smallest(&mut stacks, quarter);
-        // A stack that says why there is none is as short as a folded one, and says more.
+        // A stack that only has the reason why it is missing takes no more memory than a folded row, but says more.
         let is_missing = |key: &SampleKey| {
             key.stack.as_ref().is_some_and(|(_, stack)| matches!(stack.0.extent, Extent::Missing(_)))
         };
@@ -224,7 +224,7 @@ impl Profile {
         self.forget_unused();
     }
 
-    /// Forgets the stacks and names that no row has any more.
+    /// Drops the stacks and names that no row uses any more.
     fn forget_unused(&mut self) {
         self.stacks.clear();
         self.frames.clear();
@@ -250,7 +250,7 @@ impl Profile {
 
 type Entry = (SampleKey, Tally);
 
-/// Parts the rows into the `count` smallest ones and the others.
+/// Splits the rows into the `count` smallest ones and the others.
 fn smallest(rows: &mut [Entry], count: usize) -> (&[Entry], &[Entry]) {
     if (1..rows.len()).contains(&count) {
         rows.select_nth_unstable_by_key(count, |(_, tally)| tally.size());

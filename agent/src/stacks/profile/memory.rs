@@ -1,7 +1,7 @@
-//! How much memory profiles take, and how much they may take.
+//! Limits on the memory of profiles.
 //!
-//! All sessions of a process share [`TOTAL`], so that many traces at once take no more than a few. What is counted here is
-//! what a hostile process can make large: rows, stacks and the names of their functions.
+//! All sessions of a process share [`TOTAL`], so many traces at once take no more memory than a few. Only the parts that a
+//! hostile process can enlarge are counted: rows, stacks and the names of their functions.
 
 use std::{mem::size_of, sync::Arc};
 
@@ -10,27 +10,27 @@ use traffictrace_profile::Frame;
 use super::add::{SampleKey, Tally};
 use crate::stacks::Stack;
 
-/// Largest number of bytes that the profiles of all sessions of a process take, about.
+/// Approximate maximum memory of the profiles of all sessions of a process, in bytes.
 const TOTAL: usize = 32 << 20;
-/// Largest number of bytes that one profile takes, however few there are: while it is finished and written, it takes several
+/// Maximum memory of one profile in bytes, however few there are. While a profile is finished and written, it takes several
 /// times as much.
 pub(super) const LARGEST: usize = 16 << 20;
-/// What an allocation and its place in a table take beside their contents.
+/// Overhead of an allocation and its entry in a table, in bytes.
 const ALLOCATION: usize = 48;
-/// A row in a table that is half empty, as one is that has just grown.
+/// Memory of a row in bytes, in a table that is half empty, as after it has grown.
 pub(super) const ROW: usize = 2 * (size_of::<SampleKey>() + size_of::<Tally>());
 
-/// The bytes that each of so many profiles may take.
+/// Returns the maximum memory of each of `profiles` profiles, in bytes.
 pub fn budget_of(profiles: usize) -> usize {
     (TOTAL / profiles.max(1)).min(LARGEST)
 }
 
-/// The bytes of a stack without its frames.
+/// Memory of a stack without its frames, in bytes.
 pub(super) fn of_stack(stack: &Stack) -> usize {
     size_of::<Stack>() + ALLOCATION + stack.frames.len() * size_of::<Arc<Frame>>()
 }
 
-/// The bytes of a frame.
+/// Memory of a frame, in bytes.
 pub(super) fn of_frame(frame: &Frame) -> usize {
     size_of::<Frame>() + ALLOCATION + frame.name.len() + frame.module.len()
 }
@@ -47,7 +47,7 @@ mod tests {
         for profiles in 2..=SESSIONS {
             let each = budget_of(profiles);
             assert!(each * profiles <= TOTAL, "{profiles}");
-            // A few hundred rows have room in any case.
+            // The limit leaves room for a thousand rows in any case.
             assert!(each >= 1000 * ROW, "{profiles}: {each}");
         }
     }

@@ -1,7 +1,7 @@
-//! The profile of a session: its stacks with the bytes and calls of each.
+//! The profile of a session: its stacks, each with its bytes and calls.
 //!
-//! [`Profile`] adds up samples while the session runs; [`Profile::settle`] brings them together with what the ledger has
-//! counted, so that the rows of the [`Graph`](traffictrace_profile::Graph) add up to the ledger's sums to the byte.
+//! [`Profile`] adds up samples while the session runs. [`Profile::settle`] combines the samples with the sums of the
+//! ledger, so that the rows of the [`Graph`](traffictrace_profile::Graph) add up exactly to the ledger's sums.
 
 mod add;
 mod memory;

@@ -1,5 +1,5 @@
-//! Samples and the ledger brought together: what no stack was taken of is spread, so that the rows of each process add up
-//! to what the ledger has counted.
+//! Combination of samples with the ledger's sums. Bytes whose own stack was not taken are spread over other stacks, so
+//! that the rows of each process add up to the ledger's sums.
 
 use std::{
     borrow::Cow,
@@ -16,29 +16,29 @@ use super::{
     shares::{split, take_from_largest},
 };
 
-/// Reason for bytes of calls that were not sampled, of a process of which no stack tells where they belong.
+/// Reason for bytes of calls that were not sampled, if no stack of the process shows where they belong.
 const OVER_BUDGET: &str = "over the budget";
-/// Reason for bytes that came without a call, where no thread is known to move any so.
+/// Reason for bytes that were moved without a call, if no thread is known to do so.
 const WITHOUT_CALL: &str = "moved without a call";
-/// Reason for bytes of calls whose samples the kernel's programs could not hand over.
+/// Reason for bytes of calls whose samples the kernel programs could not deliver.
 const LOST: &str = "lost";
-/// Most bytes or calls of a graph, in each way, so that both ways together are what pprof can say.
+/// Maximum number of bytes or calls of a graph in each direction. Both directions together then fit pprof's numbers.
 const MOST: u64 = i64::MAX as u64 / 2;
 
-/// What the ledger has counted of one process.
+/// The ledger's sums of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sums {
     /// The process.
     pub owner: Owner,
-    /// Bytes and calls that sent.
+    /// Number of bytes sent, and of calls that sent.
     pub sent: (u64, u64),
-    /// Bytes and calls that received.
+    /// Number of bytes received, and of calls that received.
     pub received: (u64, u64),
 }
 
 impl Profile {
-    /// The finished profile, whose cgroups are not [named](Graph::name) yet. `sums` is what the ledger has counted of each
-    /// process. Samples of a process that the ledger does not know are left out.
+    /// Returns the finished profile, whose cgroups are not [named](Graph::name) yet. `sums` are the ledger's sums of each
+    /// process. Samples of processes that the ledger does not know are left out.
     pub fn settle(&self, sums: &[Sums]) -> Graph {
         let mut samples: HashMap<(Owner, Way), Vec<(&SampleKey, &Tally)>> = HashMap::new();
         for (key, tally) in &self.rows {
@@ -77,12 +77,12 @@ impl Profile {
                 rows.push(Row { key, bytes, calls });
             }
         }
-        // The sums are small enough by `room`.
+        // `room` has limited the sums, so they are not too large.
         Graph::new(About::default(), rows, coverage).unwrap_or_else(|TooMuch| Graph::default())
     }
 }
 
-/// Bytes and calls of each process, sent and received, in an order that is the same each time.
+/// Adds up the bytes and calls of each process, sent and received, in a fixed order.
 fn by_owner(sums: &[Sums]) -> BTreeMap<Owner, [(u64, u64); 2]> {
     let mut owners: BTreeMap<Owner, [(u64, u64); 2]> = BTreeMap::new();
     for one in sums {
@@ -108,14 +108,14 @@ fn row_key(way: Way, process: &Arc<Process>, key: &SampleKey) -> RowKey {
     }
 }
 
-/// The stacks of one process in one way, with what they get.
+/// The stacks of one process in one direction, with the bytes and calls assigned to them.
 #[derive(Debug)]
 struct Settled {
-    /// By stack: bytes of its own calls, bytes spread, bytes claimed.
+    /// For each stack: bytes of its own calls, bytes spread, bytes claimed.
     bytes: [Vec<u64>; 3],
-    /// By stack: its own calls, and those spread.
+    /// For each stack: its own calls, and calls spread.
     calls: [Vec<u64>; 2],
-    /// What has no stack: why, bytes, calls.
+    /// Bytes and calls without a stack, after the reason.
     rest: (&'static str, u64, u64),
 }
 
@@ -126,7 +126,7 @@ impl Settled {
         let hidden: Vec<u128> = stacks.iter().map(|tally| tally.hidden_bytes).collect();
         let claims: Vec<u128> = stacks.iter().map(|tally| tally.claims.into()).collect();
         let expected = hidden.iter().fold(0_u128, |sum, weight| sum.saturating_add(*weight)) >> FRACTION;
-        // Calls without a sample are expected to have moved so much. Where threads move bytes without calls, the rest is theirs.
+        // Expected bytes of the calls without a sample. If threads move bytes without calls, the rest belongs to those.
         let hidden_bytes = match (claims.iter().any(|claims| *claims > 0), more_calls) {
             (false, _) => more_bytes,
             (true, 0) => 0,
@@ -150,7 +150,7 @@ impl Settled {
         }
     }
 
-    /// The row of a stack, which is counted.
+    /// Returns the row of a stack, and adds it to `coverage`.
     fn row(&self, at: usize, key: RowKey, coverage: &mut Coverage) -> Row {
         let parts = [self.bytes[0][at], self.bytes[1][at], self.bytes[2][at]];
         if parts != [0; 3] {
@@ -160,13 +160,13 @@ impl Settled {
     }
 }
 
-/// Numbers of their own calls, together at most `all`, and what is left of that.
+/// Limits the sum of `numbers` to `all`. Returns the numbers, and the difference between `all` and their sum.
 fn own(numbers: impl Iterator<Item = u64>, all: u64) -> (Vec<u64>, u64) {
     let mut numbers: Vec<u64> = numbers.collect();
     let sum: u128 = numbers.iter().map(|number| u128::from(*number)).sum();
     let mut excess = sum.saturating_sub(all.into());
     while excess > 0 {
-        // More than once only beyond 2^64.
+        // More than one round is needed only if the excess is beyond 2^64.
         let taken = u64::try_from(excess).unwrap_or(u64::MAX);
         take_from_largest(taken, &mut numbers);
         excess -= u128::from(taken);

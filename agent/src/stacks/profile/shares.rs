@@ -1,11 +1,11 @@
-//! Whole numbers split in proportion, and taken away, so that the sums stay what they are.
+//! Exact splitting of whole numbers, whose parts add up to the original.
 
-/// Splits `amount` in proportion to the weights; what is left by rounding goes to the largest remainders. The parts add up to
-/// `amount`, unless no weight is more than 0: then all parts are 0.
+/// Splits `amount` in proportion to the weights; the parts with the largest remainders are rounded up. The parts add up to
+/// `amount`, unless all weights are 0: then all parts are 0.
 pub(super) fn split(amount: u64, weights: &[u128]) -> Vec<u64> {
     let sum = weights.iter().fold(0, |sum: u128, weight| sum.saturating_add(*weight));
-    // With weights that add up to less than 2^64, a product with `amount` is less than 2^128. Each of n weights loses less
-    // than 1 of them; the sum of what is left is at least 2^62.
+    // If the weights add up to less than 2^64, their products with `amount` are below 2^128. The shift loses less than 1
+    // of each weight, and the sum of the shifted weights is at least 2^62.
     let shift = (u128::BITS - sum.leading_zeros()).saturating_sub(u64::BITS - 1);
     let weights: Vec<u128> = weights.iter().map(|weight| weight >> shift).collect();
     let sum: u128 = weights.iter().sum();
@@ -13,17 +13,17 @@ pub(super) fn split(amount: u64, weights: &[u128]) -> Vec<u64> {
         return vec![0; weights.len()];
     }
     let product = |weight: &u128| u128::from(amount) * weight;
-    // A part is at most `amount`.
+    // The cast is safe: a part is at most `amount`.
     let mut parts: Vec<u64> = weights.iter().map(|weight| (product(weight) / sum) as u64).collect();
     let left = amount - parts.iter().sum::<u64>();
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(product(&weights[at]) % sum));
-    // The remainders add up to `left` times the sum, so at least that many of them are more than 0.
+    // The remainders add up to `left` times the sum, so at least `left` of them are greater than 0.
     order.into_iter().take(usize::try_from(left).unwrap_or(usize::MAX)).for_each(|at| parts[at] += 1);
     parts
 }
 
-/// Takes `amount` from the largest of the numbers, from as few of them as possible.
+/// Subtracts `amount` from the largest of the numbers, and from as few of them as possible.
 pub(super) fn take_from_largest(mut amount: u64, numbers: &mut [u64]) {
     let mut order: Vec<usize> = (0..numbers.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(numbers[at]));

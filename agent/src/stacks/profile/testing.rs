@@ -1,4 +1,4 @@
-//! What tests of profiles share.
+//! Fixtures for tests of profiles.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ pub(crate) fn owner(pid: u32) -> Owner {
     Owner { cgroup: 7, pid, command: *b"nginx\0\0\0\0\0\0\0\0\0\0\0" }
 }
 
-/// The thread's name in 16 bytes.
+/// A thread's name in 16 bytes.
 pub(crate) fn thread(name: &str) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..name.len()].copy_from_slice(name.as_bytes());
     bytes
 }
 
-/// A whole stack of functions of a program, outermost first.
+/// A complete stack of a program's functions, given from the outermost on.
 pub(crate) fn stack(names: &[&str]) -> Arc<Stack> {
     let frame = |name: &&str| {
         Arc::new(Frame { name: (*name).to_owned(), module: "nginx".to_owned(), kind: FrameKind::User })
@@ -27,12 +27,12 @@ pub(crate) fn stack(names: &[&str]) -> Arc<Stack> {
     Arc::new(Stack { frames: names.iter().rev().map(frame).collect(), extent: Extent::Whole })
 }
 
-/// No stack.
+/// A missing stack.
 pub(crate) fn missing(reason: &'static str) -> Arc<Stack> {
     Arc::new(Stack { frames: Vec::new(), extent: Extent::Missing(reason) })
 }
 
-/// One container for all.
+/// The same container for every cgroup.
 pub(crate) fn place(cgroup: u64) -> Place {
     assert_eq!(cgroup, owner(1).cgroup);
     Place { pod: "default/shop".to_owned(), container: "web".to_owned() }

@@ -1,4 +1,4 @@
-//! Descriptions, as they are read.
+//! Snapshot tests of descriptions.
 
 use proptest::prelude::*;
 use traffictrace_crd::{Refused, Totals, TrafficTraceReportSpec};
@@ -22,7 +22,7 @@ fn event(time: &str, is_warning: bool, reason: &str, message: &str, count: i32) 
     Happened { time, is_warning, reason: reason.to_owned(), message: message.to_owned(), count }
 }
 
-/// What a user who may read everything knows.
+/// The objects that a user who may read everything gets.
 fn around() -> Around {
     let refused = Refused {
         reason: "TooManySessions".to_owned(),

@@ -22,11 +22,11 @@ use crate::support::{
     wait,
 };
 
-/// Name of the account that has the role.
+/// Name of the account with the role `edit`.
 const ACCOUNT: &str = "an-editor";
-/// Maximum time until the rights of a new account are known.
+/// Maximum time until the permissions of a new account are effective.
 const BOUND: Duration = Duration::from_secs(30);
-/// Maximum time of a command that does not follow a trace.
+/// Time limit of a command that does not follow a trace.
 const ANSWERED: Duration = Duration::from_secs(30);
 
 /// The plugin, for one account whose context is one namespace.
@@ -37,7 +37,7 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// The plugin for an account that has the role `edit` in the namespace, and no other right.
+    /// Returns the plugin for an account that has the role `edit` in the namespace, and no other right.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Plugin {
         let token = accounts.create_token_request(ACCOUNT, &PostParams::default(), &request).await;
         let token = token.map_err(TestError::kube("ask for a token"))?.status.map(|status| status.token);
         let plugin = Self::with_user(namespace, Some(json!({"token": token})))?;
-        // The controller manager aggregates the roles some time after they were installed.
+        // The controller manager aggregates roles only some time after they were installed.
         let client = plugin.client().await?;
         wait::until_async("the right to trace", BOUND, async || {
             let may = may_delete_traces(&client, namespace.name()).await?;
@@ -68,7 +68,7 @@ impl Plugin {
         Ok(plugin)
     }
 
-    /// The plugin for whoever `KUBECONFIG` names.
+    /// Returns the plugin for the user that `KUBECONFIG` names.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Plugin {
         }
         let failed = || TestError::io("write a kubeconfig file");
         let mut kubeconfig = NamedTempFile::new().map_err(failed())?;
-        // JSON is YAML.
+        // Every JSON text is valid YAML.
         kubeconfig.write_all(file.to_string().as_bytes()).map_err(failed())?;
         Ok(Self { program: needs::program("kubectl-traffictrace")?, kubeconfig })
     }
@@ -117,7 +117,8 @@ impl Plugin {
         Process::start(&mut self.command(arguments))
     }
 
-    /// Starts a command of the plugin, with the lines of both of its outputs as they come.
+    /// Starts a command of the plugin, with the lines of standard output and standard error in the order in
+    /// which they come.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl Plugin {
     ///
     /// # Errors
     ///
-    /// Fails when the command does.
+    /// Fails when the command fails.
     pub fn output(&self, arguments: &[&str]) -> Result<String> {
         let ended = self.run(arguments)?;
         if ended.status.success() {
@@ -165,7 +166,7 @@ async fn may_delete_traces(client: &Client, namespace: &str) -> Result<bool> {
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// An object of the suite.
+/// Converts JSON into an object of the API.
 fn object<K: Serialize + DeserializeOwned>(value: Value) -> Result<K> {
     serde_json::from_value(value).map_err(|error| TestError::unexpected("the test's own object", error))
 }

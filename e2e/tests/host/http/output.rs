@@ -127,7 +127,7 @@ fn summaries_add_up_to_the_totals() -> Result<()> {
     Ok(())
 }
 
-/// When the reader of the output closes it, the command ends with status 0, and nothing stays in the kernel.
+/// If the reader closes the output, the command ends with status 0, and nothing stays in the kernel.
 #[test]
 fn a_closed_output_ends_it() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

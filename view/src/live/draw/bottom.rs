@@ -1,4 +1,4 @@
-//! The lines below the table: the filter that is typed, messages, keys; and the words where the table is empty.
+//! The lines below the table: the filter prompt, messages and keys; and the sentences shown in an empty table.
 
 use ratatui::{buffer::Buffer, layout::Rect};
 use traffictrace_crd::human::{count, printable};
@@ -28,13 +28,13 @@ impl App {
         }
     }
 
-    /// Draws the filter that is typed, or else the most important sentence, and tells if there is any.
+    /// Draws the filter prompt, or else the most important sentence. Returns true if there was anything to draw.
     fn draw_message(&self, area: Rect, buffer: &mut Buffer) -> bool {
         let theme = self.theme;
         if let Some(prompt) = &self.prompt {
             let room = usize::from(area.width).saturating_sub(4);
             let mut text = prompt.text.as_str();
-            // The end is where the typing goes on.
+            // The end of the text is where typing goes on, so the beginning is cut.
             while width(text) > room {
                 let mut rest = text.chars();
                 rest.next();
@@ -56,7 +56,7 @@ impl App {
         }
         let (text, style) = match (&self.message, self.sentences().first(), self.losses_in_words().first()) {
             (Some((message, _)), ..) => (message.clone(), theme.strong()),
-            // The table's place has them.
+            // The empty table shows these sentences itself.
             (None, ..) if self.number_of_lines(self.tab) == 0 && self.state() == State::Waiting => {
                 return false;
             }
@@ -80,7 +80,7 @@ impl App {
         true
     }
 
-    /// Sentences about the trace, the most important first.
+    /// Returns sentences about the trace, the most important first.
     pub(super) fn sentences(&self) -> Vec<String> {
         let mut sentences = Vec::new();
         if let Some(reason) = self.end.as_ref().filter(|reason| !reason.is_empty()) {
@@ -138,7 +138,7 @@ impl App {
         parts::draw(buffer, area, parts, self.symbols.ellipsis);
     }
 
-    /// Says why the table is empty.
+    /// Draws the reason why the table is empty.
     pub(super) fn draw_emptiness(&self, layout: &Layout, buffer: &mut Buffer) {
         let area = layout.body;
         let mut sentences = Vec::new();
@@ -173,7 +173,7 @@ impl App {
         }
         let room = usize::from(area.width).saturating_sub(5);
         let lines = sentences.iter().flat_map(|sentence| wrap(sentence, room));
-        // The sums of what is not shown stand where the first rows would be.
+        // The first lines of the table may be taken by the sums of rows that are not shown.
         let first = area.y + layout.pinned.height + u16::from(area.height > 3);
         for (line, y) in lines.zip(first..area.bottom()) {
             put(

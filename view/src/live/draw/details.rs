@@ -1,4 +1,4 @@
-//! Everything that is known of the selected row.
+//! The details of the selected row.
 
 use traffictrace_crd::{flow::Direction, human::count};
 
@@ -15,13 +15,13 @@ use crate::{
     snapshot::{Endpoint, Flow, Function},
 };
 
-/// Columns of the names of the details.
+/// Width of the details' names.
 const LABEL: usize = 13;
-/// Lines of one value.
+/// Maximum number of lines of one value.
 const MAX_LINES: usize = 3;
 
 impl App {
-    /// The details of the selected row, in lines of at most `room` columns.
+    /// Returns the details of the selected row, in lines of at most `room` columns.
     pub(super) fn details(&self, room: usize) -> Vec<PageLine> {
         let Some(table) = &self.table else { return Vec::new() };
         let at = self.list().at;

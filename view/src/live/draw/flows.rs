@@ -17,12 +17,12 @@ use crate::{
     rows::{Sums, View},
 };
 
-/// Columns of the terminal that a name keeps where numbers are long.
+/// Minimum width of a name, however long the numbers beside it are.
 const LEAST_NAME: usize = 6;
-/// Width of a name below which the two ends of a connection have no room for their pods.
+/// Width of a connection's name below which its two ends are shown without their pods.
 const SHORT_NAME: u16 = 30;
 
-/// A column with its place.
+/// A column with its position.
 struct Placed {
     column: Column,
     x: u16,
@@ -48,14 +48,14 @@ impl App {
                 put(buffer, area, self.symbols.selected, self.theme.plain());
             }
         }
-        // They follow the rows at once where these do not fill the table.
+        // The sums come directly below the rows if these do not fill the table.
         for ((name, sums), y) in pinned.iter().zip(body.y + lines.len() as u16..) {
             let area = Rect { y, height: 1, ..layout.pinned };
             self.draw_sums(name, sums, area, &placed, buffer);
         }
     }
 
-    /// The columns with their places. Room that is left goes to texts that need it, then to bars.
+    /// Returns the columns with their positions. Remaining room goes to texts that need it, then to bars.
     fn placed(
         &self,
         layout: &Layout,
@@ -71,7 +71,7 @@ impl App {
         let excess = used(&widths).saturating_sub(room);
         let mut left = room.saturating_sub(used(&widths));
         if let Some(name) = name {
-            // A name can be cut further, and a number cannot.
+            // A name can be cut further, but a number cannot.
             widths[name] = widths[name].saturating_sub(excess).max(LEAST_NAME);
         }
         let needs = |column: Column| {
@@ -87,7 +87,7 @@ impl App {
             of_lines.chain(of_sums).chain([heading]).max().unwrap_or(0)
         };
         for pass in [false, true] {
-            // Numbers cannot be cut, so they come first.
+            // Numbers come first because they cannot be cut.
             for (column, width) in columns.iter().zip(&mut widths) {
                 if matches!(column, Column::Bar | Column::Sparkline) || column.is_text() != pass {
                     continue;
@@ -114,7 +114,7 @@ impl App {
         columns.iter().zip(widths).map(place).collect()
     }
 
-    /// The heading of a column. On a host without pods the rows by pod are containers.
+    /// Returns the heading of a column. On a host without pods, the rows of the view by pod are containers.
     fn heading(&self, column: Column) -> &'static str {
         let has_no_pods = self.table.as_ref().is_some_and(|table| table.has_containers && !table.has_pods);
         if column == Column::Name && self.choice.view == View::Pod && has_no_pods {
@@ -197,7 +197,7 @@ impl App {
         }
     }
 
-    /// A line's part of the whole trace, in the numbers that are sorted by.
+    /// Returns a line's part and the whole of the trace: of bytes if amounts are shown, else of bytes per second.
     fn share(&self, table: &Table, line: Line) -> (u64, u64) {
         let sums = match line {
             Line::More(place) => table.more(place).0,
@@ -207,7 +207,7 @@ impl App {
         if self.is_of_totals { (sums.bytes(), all.bytes()) } else { (sums.rate(), all.rate()) }
     }
 
-    /// The text of a cell.
+    /// Returns the text of a cell.
     fn cell(&self, table: &Table, line: Line, column: Column) -> String {
         let Some(row) = table.row(line) else { return String::new() };
         if let Line::More(place) = line {
@@ -218,7 +218,7 @@ impl App {
         }
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let owner = &row.owner;
-        // The row above has them.
+        // The row above shows them.
         let is_below = matches!(line, Line::Below(..));
         match column {
             Column::Pod if is_below && self.choice.view != View::Peer => String::new(),
@@ -258,7 +258,7 @@ impl App {
         }
     }
 
-    /// The text of a cell that is made of sums alone.
+    /// Returns the text of a cell that is made from sums; `None` if the column shows no sum.
     fn number(&self, column: Column, sums: &Sums) -> Option<String> {
         Some(match column {
             Column::Open => count(sums.connections_open),
@@ -279,7 +279,7 @@ fn indent(line: Line) -> usize {
     if matches!(line, Line::Row(_)) { 0 } else { 2 }
 }
 
-/// The lines in `room` lines: what has none is in the last one.
+/// Reduces the lines to at most `room`, by adding the last ones up.
 fn merged(mut lines: Vec<(String, Sums)>, room: usize) -> Vec<(String, Sums)> {
     if lines.len() <= room || room == 0 {
         lines.truncate(room);

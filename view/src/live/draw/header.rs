@@ -1,4 +1,4 @@
-//! The lines above the table: what is traced, its state, its totals, and what was lost.
+//! The lines above the table: the subject of the trace, its state, totals and losses.
 
 use jiff::{Timestamp, tz::TimeZone};
 use ratatui::{buffer::Buffer, style::Style};
@@ -20,18 +20,18 @@ use crate::{
     snapshot::{Node, State},
 };
 
-/// The hook that sees most; others are named on the first line.
+/// The kind of hooks that sees most. Any other kind in use is named on the first line.
 const BEST_TIER: &str = "tp_btf";
 
-/// Width below which words are shortened.
+/// Width below which words are abbreviated.
 const NARROW: u16 = 60;
 
-/// A time of day in UTC: `14:02:11Z`.
+/// Formats a time of day in UTC: `14:02:11Z`.
 pub(super) fn clock(time: Timestamp) -> String {
     time.to_zoned(TimeZone::UTC).strftime("%H:%M:%SZ").to_string()
 }
 
-/// The sums of the flows that no row of the table shows, each with its name.
+/// Returns the sums of the flows that no row of the table shows, each with its name.
 pub(super) fn pinned_lines(app: &App) -> Vec<(String, Sums)> {
     let Some(table) = &app.table else { return Vec::new() };
     let rows = &table.rows;
@@ -112,7 +112,7 @@ impl App {
         parts
     }
 
-    /// Age, interval and end of the numbers.
+    /// Age of the numbers, interval and end of the trace.
     fn times(&self, snapshot: &Snapshot) -> Vec<Part> {
         let theme = self.theme;
         let mut parts = Vec::new();
@@ -132,7 +132,7 @@ impl App {
         parts
     }
 
-    /// Whether the sorted column rises from line to line.
+    /// Returns true if the values of the sorted column rise from line to line.
     pub(super) fn is_rising(&self) -> bool {
         self.order.column.is_text() != self.order.is_reversed
     }
@@ -152,7 +152,7 @@ impl App {
         }
         let ended = || {
             let snapshot = latest?;
-            // An end that was only planned is none.
+            // A planned end is not shown, since the trace ended before it.
             let end = snapshot.end_time.filter(|_| snapshot.state == State::Completed);
             Some(format!(" {}", clock(end.unwrap_or(snapshot.time))))
         };
@@ -185,19 +185,19 @@ impl App {
         }
     }
 
-    /// Whether a node has not reported, or not for long.
+    /// Returns true if a node has not reported yet, or has stopped reporting.
     pub(super) fn is_behind(&self, node: &Node) -> bool {
         node.update_time.is_none_or(|time| self.is_old(time))
     }
 
-    /// Whether numbers of a time are older than those of a node that reports: nodes write at least once in three intervals.
+    /// Returns true if `time` is too long ago for a node that still reports: nodes write at least once in three intervals.
     fn is_old(&self, time: Timestamp) -> bool {
         let interval = self.latest.as_ref().map_or(0.0, |snapshot| snapshot.interval_seconds.0);
         let limit = (4.0 * interval).max(15.0);
         self.now.duration_since(time).as_secs_f64() > limit
     }
 
-    /// Numbers of nodes: those whose numbers are fresh, and all.
+    /// Returns the number of nodes whose numbers are fresh, and of all nodes.
     fn fresh_nodes(&self, snapshot: &Snapshot) -> Option<(u64, u64)> {
         let (reporting, matched) = snapshot.number_of_nodes()?;
         let reported = snapshot.nodes.iter().filter(|node| node.update_time.is_some());
@@ -237,7 +237,7 @@ impl App {
         parts
     }
 
-    /// What was lost. It is on every screen.
+    /// The part that shows losses, present on every screen.
     fn losses(&self) -> Part {
         let Some(snapshot) = &self.latest else { return Part::right("", self.theme.plain(), KEPT) };
         let (events, bytes) = lost(snapshot);
@@ -253,7 +253,7 @@ impl App {
         }
     }
 
-    /// The kinds of losses that are not 0, in words.
+    /// Returns the kinds of losses that are not 0, in words.
     pub(super) fn losses_in_words(&self) -> Vec<String> {
         let Some(snapshot) = &self.latest else { return Vec::new() };
         let some = snapshot.lost.iter().filter(|(_, number)| **number > 0);
@@ -265,7 +265,7 @@ impl App {
     }
 }
 
-/// Sums of all losses: those that are numbers of something, and those in bytes.
+/// Returns two sums of all losses: the number of events, and the number of bytes.
 fn lost(snapshot: &Snapshot) -> (u64, u64) {
     let mut sums = (0_u64, 0_u64);
     for (kind, number) in &snapshot.lost {

@@ -1,4 +1,4 @@
-//! Everything that is known of the trace: losses, notices, nodes, and what the kernels cannot see.
+//! The page about the trace: losses, notices, nodes, and the kinds of traffic that the kernels cannot see.
 
 use traffictrace_crd::human::{count, printable};
 
@@ -10,7 +10,7 @@ use crate::live::{
 };
 
 impl App {
-    /// The state of the trace, in lines of at most `room` columns.
+    /// Returns the page in lines of at most `room` columns.
     pub(super) fn information(&self, room: usize) -> Vec<PageLine> {
         let theme = self.theme;
         let mut lines = Vec::new();

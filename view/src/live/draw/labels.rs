@@ -11,7 +11,7 @@ use crate::{
     rows::{Owner, Row, View},
 };
 
-/// A name, or the two ends of a connection with the sign between them.
+/// A name, or the names of a connection's two ends with the sign between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Label {
     One(String),
@@ -26,7 +26,7 @@ impl Label {
         }
     }
 
-    /// The label in at most `columns`. Both ends are cut evenly, but none that is short anyway.
+    /// Returns the label in at most `columns`. Two ends are cut evenly, but an end that is short enough is not cut.
     pub(super) fn fit(&self, columns: usize, ellipsis: &str) -> String {
         match self {
             Self::One(text) => fit(text, columns, ellipsis),
@@ -42,7 +42,7 @@ impl Label {
 }
 
 impl App {
-    /// The name of a line.
+    /// Returns the name of a line.
     pub(super) fn label(&self, table: &Table, line: Line, is_short: bool) -> Label {
         let Some(row) = table.row(line) else { return Label::One(String::new()) };
         match line {
@@ -76,12 +76,12 @@ impl App {
         }
     }
 
-    /// A process at one end of a connection, with its pod unless the room is short.
+    /// Names a process at one end of a connection, with its pod unless `is_short`.
     fn end_of(&self, owner: &Owner, is_short: bool) -> String {
         if is_short { self.names.process(owner.command.as_deref(), None) } else { self.names.owner(owner) }
     }
 
-    /// A service with its process: `web/nginx:80 ← clients`, `web/nginx → 10.0.0.7:6379`.
+    /// Names a service with its process: `web/nginx:80 ← clients`, `web/nginx → 10.0.0.7:6379`.
     fn endpoint(&self, row: &Row, owner: String, is_short: bool) -> Label {
         if let Some(both) = self.both_ends(row, &owner, is_short) {
             return both;
@@ -118,7 +118,7 @@ impl App {
         Label::Two(left, self.sign(row.direction), self.peer(row.peer.as_deref()))
     }
 
-    /// The processes at both ends: `log-shipper/fluent-bit → api/api:8080`.
+    /// Names the processes at both ends: `log-shipper/fluent-bit → api/api:8080`.
     fn both_ends(&self, row: &Row, owner: &str, is_short: bool) -> Option<Label> {
         let other = self.end_of(row.other_end.as_ref()?, is_short);
         let service = if row.direction == Some(Direction::Inbound) { &row.local } else { &row.peer };

@@ -1,41 +1,42 @@
-//! The places of everything on the screen. Keys need them too: a page is as long as the table.
+//! The positions of everything on the screen. The code for keys needs them too: Page Down moves by the height of the
+//! table.
 
 use ratatui::layout::Rect;
 
 use super::{super::columns, header::pinned_lines};
 use crate::live::{app::App, columns::Column, lists::Tab};
 
-/// The least width and height that hold a useful screen.
+/// Minimum width and height of a useful screen.
 pub(in crate::live) const MINIMUM: (u16, u16) = (40, 8);
-/// Height from which lines for the history and for messages are set apart.
+/// Minimum height for separate lines of the history and of messages.
 const TALL: u16 = 14;
-/// Width from which the details of the selected row have a place of their own.
+/// Minimum width for showing the selected row's details beside the table.
 const ROOMY: u16 = 150;
-/// Width of that place.
+/// Width of the details beside the table.
 const SIDE: u16 = 50;
 
-/// The places of everything on the screen.
+/// The positions of everything on the screen.
 #[derive(Clone, Debug)]
 pub(in crate::live) struct Layout {
     pub(in crate::live) title: Rect,
     pub(in crate::live) totals: Rect,
-    /// The history of the whole trace. Absent on a low screen.
+    /// History of the whole trace. Absent on a low screen.
     pub(in crate::live) history: Option<Rect>,
     pub(in crate::live) headings: Rect,
     pub(in crate::live) body: Rect,
-    /// The sums of the flows that no row of the table shows.
+    /// Sums of the flows that no row of the table shows.
     pub(in crate::live) pinned: Rect,
     pub(in crate::live) message: Rect,
-    /// The keys. Absent on a low screen, where messages take their place.
+    /// List of keys. Absent on a low screen, where messages take its line.
     pub(in crate::live) hints: Option<Rect>,
-    /// The details of the selected row. Absent where there is no room beside the table.
+    /// Details of the selected row. Absent if the screen is too narrow.
     pub(in crate::live) side: Option<Rect>,
     /// Columns of the table of flows.
     pub(in crate::live) columns: Vec<Column>,
 }
 
 impl Layout {
-    /// The places on a screen of this size; nothing where it is too small.
+    /// Returns the layout of a screen of this size; `None` if the screen is too small.
     pub(in crate::live) fn of(app: &App, width: u16, height: u16) -> Option<Self> {
         if width < MINIMUM.0 || height < MINIMUM.1 {
             return None;

@@ -1,4 +1,4 @@
-//! The tables of the further tabs: endpoints of HTTP, and functions.
+//! The tables of the other tabs: HTTP endpoints and functions.
 
 use ratatui::{buffer::Buffer, layout::Rect};
 use traffictrace_crd::human::{count, printable};
@@ -15,27 +15,27 @@ use crate::{
     snapshot::Endpoint,
 };
 
-/// Columns between the marks of a line and its text.
+/// Width between the marks of a line and its text.
 const MARKS: u16 = 2;
-/// The least widths of the first column, which takes all room that is left: on a narrow screen, and else.
+/// Minimum width of the first column on a narrow screen and on others. The column takes all remaining room.
 const NAME: (u16, u16) = (20, 36);
 /// Width below which a screen is narrow.
 const NARROW: u16 = 60;
-/// Numbers that matter more than the texts beside the first column.
+/// Number of columns of numbers that are more important than the texts beside the first column.
 const FIRST: usize = 4;
 
-/// A line: texts that can be cut, the most important first, then numbers.
+/// The cells of a line: the name, texts that can be cut (the most important first), and numbers.
 struct Cells {
     name: String,
     texts: Vec<String>,
     numbers: Vec<String>,
 }
 
-/// The heading of a table, with the columns of its numbers.
+/// The headings of a table.
 struct Heading<'a> {
     name: &'a str,
     texts: &'a [(&'a str, u16)],
-    /// Names, widths and whether the table is sorted by it, the most important first.
+    /// Columns of numbers, the most important first: name, width, and true if the table is sorted by the column.
     numbers: Vec<(&'a str, u16, bool)>,
     is_rising: bool,
 }
@@ -100,7 +100,7 @@ impl App {
             ..crate::rows::Owner::default()
         };
         let name = self.names.owner(&owner);
-        // The other side asks; who answers is not in the trace.
+        // The traced process is the client, and the trace does not show which process serves the endpoint.
         if endpoint.side == "Client" { format!("asked by {name}") } else { name }
     }
 
@@ -147,7 +147,7 @@ impl App {
             *room -= if is_fit { width + 1 } else { 0 };
             is_fit
         };
-        // The first numbers matter more than who serves; the others less.
+        // The first numbers are more important than the texts; the other numbers are less important.
         let (first, others) = heading.numbers.split_at(heading.numbers.len().min(FIRST));
         let mut numbers = first.iter().take_while(|(_, width, _)| fits(*width, &mut room)).count();
         let texts = heading.texts.iter().take_while(|(_, width)| fits(*width, &mut room)).count();

@@ -1,4 +1,4 @@
-//! Drawing: the state of the screen becomes cells. Nothing here changes the state.
+//! Drawing: converts the state of the screen into cells, without changing the state.
 
 mod bottom;
 mod details;
@@ -35,13 +35,14 @@ struct PageLine {
 }
 
 impl App {
-    /// Draws the screen on a frame of any size.
+    /// Draws the screen into a frame of any size.
     pub fn draw(&self, frame: &mut Frame<'_>) {
         let area = frame.area();
         self.render(area, frame.buffer_mut());
     }
 
-    /// The screen in a size, as plain text without its keys: what is left when the screen has ended.
+    /// Returns the screen in the given size as plain text without the list of keys, to be printed when the screen has
+    /// ended.
     #[must_use]
     pub fn text(&self, columns: u16, rows: u16) -> String {
         let area = Rect { x: 0, y: 0, width: columns, height: rows };
@@ -51,7 +52,7 @@ impl App {
             buffer.set_string(hints.x, hints.y, " ".repeat(hints.width.into()), Style::reset());
         }
         let mut lines = lines_of(&buffer);
-        // Rows below the last one of the table have the edge of the details alone.
+        // Lines below the last row of the table have only the edge of the details, if anything.
         while lines.pop_if(|line| line.trim_matches([' ', '│', '|']).is_empty()).is_some() {}
         lines.join("\n")
     }
@@ -153,13 +154,13 @@ impl App {
     }
 }
 
-/// The lines of a buffer as plain text, without the spaces at their ends.
+/// Returns the lines of a buffer as plain text, without trailing spaces.
 pub(super) fn lines_of(buffer: &Buffer) -> Vec<String> {
     let area = buffer.area;
     let line = |y| {
         let (mut line, mut covered) = (String::new(), 0);
         for x in area.left()..area.right() {
-            // The second half of a wide character has no text of its own.
+            // The cell after a wide character is its second half, which has no text.
             if covered > 0 {
                 covered -= 1;
                 continue;
@@ -173,7 +174,7 @@ pub(super) fn lines_of(buffer: &Buffer) -> Vec<String> {
     (area.top()..area.bottom()).map(line).collect()
 }
 
-/// Writes a text on the first line of an area, cut where the area ends.
+/// Writes a text on the first line of an area, cut at the end of the area.
 fn put(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
     let area = area.intersection(buffer.area);
     if !area.is_empty() {
@@ -181,7 +182,7 @@ fn put(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
     }
 }
 
-/// Writes a text against the right end of an area's first line, cut where it is longer.
+/// Writes a text right-aligned on an area's first line, cut if it is longer.
 fn put_right(buffer: &mut Buffer, area: Rect, text: &str, style: Style, ellipsis: &str) {
     let text = fit(text, area.width.into(), ellipsis);
     let used = width(&text).min(area.width.into()) as u16;

@@ -1,4 +1,4 @@
-//! Lines of parts, of which the least important go where there is no room.
+//! Lines that consist of parts. If the line is too short, the least important parts are left out.
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
@@ -11,15 +11,15 @@ pub(super) struct Part {
     text: String,
     style: Style,
     is_right: bool,
-    /// Parts with less go first; those with [`KEPT`] never do.
+    /// Importance: parts with a lower value are left out first; parts with [`KEPT`] never are.
     importance: u8,
-    /// Columns that it may be cut to.
+    /// Minimum width to which the part may be cut.
     minimum: usize,
 }
 
-/// The importance of a part that is always there.
+/// Importance of a part that is always shown.
 pub(super) const KEPT: u8 = u8::MAX;
-/// Columns between two parts.
+/// Width between two parts.
 const GAP: usize = 2;
 
 impl Part {
@@ -31,7 +31,7 @@ impl Part {
         Self { is_right: true, ..Self::left(text, style, importance) }
     }
 
-    /// Lets the part be cut to `columns` before any other part goes.
+    /// Lets the part be cut to `columns` before any part is left out.
     pub(super) fn or_cut_to(self, columns: usize) -> Self {
         Self { minimum: columns, ..self }
     }
@@ -41,7 +41,7 @@ impl Part {
     }
 }
 
-/// Draws parts from both ends of a line, with a blank column at each end.
+/// Draws parts at both ends of a line, with a blank column at each end.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, mut parts: Vec<Part>, ellipsis: &str) {
     parts.retain(|part| !part.text.is_empty());
     let room = usize::from(area.width).saturating_sub(2);
@@ -55,7 +55,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, mut parts: Vec<Part>, ellips
             _ => break,
         };
     }
-    // What is too much now comes off the parts that can be cut.
+    // The rest that does not fit is cut from the parts that can be cut.
     for place in 0..parts.len() {
         let excess = used(&parts, |part| width(&part.text)).saturating_sub(room);
         let part = &mut parts[place];

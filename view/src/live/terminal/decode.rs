@@ -1,20 +1,20 @@
-//! The bytes of a terminal as keys: characters, and the escape sequences of the keys that the screen knows.
+//! Decodes the bytes of a terminal into keys: characters, and the escape sequences of the keys that the screen uses.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// Bytes of an escape sequence that are remembered. Longer ones are no keys.
+/// Maximum length of an escape sequence, in bytes. Longer sequences are not keys.
 const MAX: usize = 32;
 
-/// The beginning of a key that has not come to its end.
+/// The bytes of a key that is not complete yet.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     bytes: Vec<u8>,
 }
 
 impl Decoder {
-    /// Takes a byte; a key if it ends one.
+    /// Takes a byte and returns the key that it completes, if any.
     pub(super) fn push(&mut self, byte: u8) -> Option<KeyEvent> {
-        // A second Escape ends the first, which was the key.
+        // A second Escape shows that the first one was the Escape key.
         if byte == 0x1b && self.bytes == [0x1b] {
             return Some(plain(KeyCode::Esc));
         }
@@ -35,12 +35,12 @@ impl Decoder {
         }
     }
 
-    /// Whether a key has begun.
+    /// Returns true if the bytes so far are the beginning of a key.
     pub(super) fn is_waiting(&self) -> bool {
         !self.bytes.is_empty()
     }
 
-    /// The key after all that has come: Escape, where nothing followed.
+    /// Ends the sequence, because no more bytes came: a lone Escape byte is the Escape key.
     pub(super) fn finish(&mut self) -> Option<KeyEvent> {
         let is_escape = self.bytes == [0x1b];
         self.bytes.clear();
@@ -51,7 +51,7 @@ impl Decoder {
 enum Parsed {
     Part,
     Key(KeyEvent),
-    /// A whole sequence that is no known key.
+    /// A complete sequence of an unknown key.
     Nothing,
 }
 
@@ -62,7 +62,7 @@ fn plain(code: KeyCode) -> KeyEvent {
 fn parse(bytes: &[u8]) -> Parsed {
     match bytes {
         [] | [0x1b] | [0x1b, b'[' | b'O'] => Parsed::Part,
-        // The Linux console has a bracket more for its function keys.
+        // The Linux console puts one more bracket into the sequences of its function keys.
         [0x1b, b'[', b'['] => Parsed::Part,
         [0x1b, b'[', b'[', _] => Parsed::Nothing,
         [0x1b, b'O', end] => named(*end, &[]),
@@ -87,7 +87,7 @@ fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
-/// The key that an escape sequence names by its last byte and its parameters.
+/// Returns the key of an escape sequence from its last byte and its parameters.
 fn named(end: u8, parameters: &[u8]) -> Parsed {
     let first = parameters.split(|byte| *byte == b';').next().unwrap_or_default();
     let code = match (end, first) {

@@ -1,4 +1,4 @@
-//! Raw mode and the alternate screen, which are left on every way out.
+//! Raw mode and the alternate screen, which every way out leaves again.
 
 use std::{
     io::{self, stdout},
@@ -21,15 +21,16 @@ use ratatui::crossterm::{
 
 type Hook = Arc<dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync>;
 
-/// The terminal while it is taken over. Dropping it gives the terminal back.
+/// Holds the terminal in raw mode, on the alternate screen. Dropping the guard restores the terminal.
 pub(super) struct Guard {
-    /// Whether the terminal is taken over now.
+    /// True while the terminal is in raw mode.
     is_entered: Arc<AtomicBool>,
     hook: Hook,
 }
 
 impl Guard {
-    /// Takes the terminal over. A panic on any thread gives it back before the message is printed.
+    /// Switches the terminal to raw mode and to the alternate screen. If any thread panics, the terminal is restored
+    /// before the panic's message is printed.
     pub(super) fn enter() -> io::Result<Self> {
         let is_entered = Arc::new(AtomicBool::new(false));
         let hook: Hook = Arc::from(panic::take_hook());
@@ -43,21 +44,23 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Takes the terminal over after it was given back, or after something else has changed it.
+    /// Switches the terminal again, after it was restored or after another program changed it.
     pub(super) fn enter_again(&self) -> io::Result<()> {
-        // A shell that continues a stopped process may have changed the mode, and what is on is not switched on again.
+        // A shell that continues a stopped process may have changed the mode, and enabling raw mode does nothing while
+        // it counts as enabled.
         let _ = disable_raw_mode();
         enable_raw_mode()?;
         self.is_entered.store(true, Ordering::SeqCst);
         execute!(stdout(), EnterAlternateScreen, DisableLineWrap, Hide)
     }
 
-    /// Gives the terminal back for a while.
+    /// Restores the terminal for a while.
     pub(super) fn leave(&self) {
         leave(&self.is_entered);
     }
 
-    /// Whether the terminal was given back: a thread has panicked and its message is on the screen.
+    /// Returns true if the terminal was restored behind the screen's back: a thread has panicked and its message is
+    /// on the terminal.
     pub(super) fn was_left(&self) -> bool {
         !self.is_entered.load(Ordering::SeqCst)
     }
@@ -65,7 +68,7 @@ impl Guard {
 
 fn leave(is_entered: &AtomicBool) {
     if is_entered.swap(false, Ordering::SeqCst) {
-        // Where the terminal is gone, nothing can be given back.
+        // Errors are ignored: if the terminal is gone, there is nothing to restore.
         let _ = execute!(stdout(), ResetColor, EnableLineWrap, Show, LeaveAlternateScreen);
         let _ = disable_raw_mode();
     }
@@ -74,7 +77,8 @@ fn leave(is_entered: &AtomicBool) {
 impl Drop for Guard {
     fn drop(&mut self) {
         leave(&self.is_entered);
-        // A hook cannot be changed while a thread panics. The one that is set does nothing more here.
+        // The panic hook cannot be changed while a thread panics. The hook that is set does nothing more from here
+        // on.
         if !std::thread::panicking() {
             let hook = Arc::clone(&self.hook);
             panic::set_hook(Box::new(move |info| hook(info)));

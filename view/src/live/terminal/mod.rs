@@ -1,4 +1,4 @@
-//! The terminal around the screen: it is taken over, drawn on, and given back on every way out.
+//! The terminal around the screen: it is switched to raw mode, drawn on, and restored on every way out.
 
 #[cfg(unix)]
 mod decode;
@@ -30,20 +30,20 @@ use self::{
 use super::{App, Event, Outcome, Settings};
 use crate::Snapshot;
 
-/// Time between two looks at the source of snapshots.
+/// Interval at which the source of snapshots is polled.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Time between two ticks of the clock on the screen.
+/// Interval of the clock on the screen.
 const TICK: Duration = Duration::from_secs(1);
-/// Bytes of a frame that are written at once.
+/// Size of the output buffer, in bytes: a frame is written in as few calls as possible.
 const BUFFER: usize = 64 * 1024;
 
-/// Something that the source of a screen sends.
+/// A message from the source of a screen's numbers.
 #[derive(Debug)]
 pub enum Update {
     /// New numbers.
     Snapshot(Box<Snapshot>),
-    /// No more numbers will come. The sentence says why, and is empty where the trace has just ended. The screen stays until
-    /// the user quits.
+    /// No more numbers will come. The sentence gives the reason; it is empty if the trace has simply ended. The screen stays
+    /// until the user quits.
     End(String),
 }
 
@@ -52,7 +52,7 @@ pub enum Update {
 pub enum Exit {
     /// The user quit.
     Quit,
-    /// The process was asked to end by this signal. The caller should end soon.
+    /// This signal asked the process to end. The caller should end soon.
     Signal(i32),
     /// The terminal is gone. The caller should end soon and write nothing to it.
     TerminalGone,
@@ -61,18 +61,18 @@ pub enum Exit {
 /// An error of the terminal.
 #[derive(Debug, Error)]
 pub enum LiveError {
-    /// Standard input or output is no terminal.
+    /// Standard input or output is not a terminal.
     #[error("the live screen needs a terminal, and standard {stream} is none; use --no-tui for plain lines")]
     NotATerminal {
         /// `input` or `output`.
         stream: &'static str,
     },
-    /// The terminal could not be taken over or read.
+    /// Switching, reading or drawing on the terminal failed.
     #[error("cannot {action} the terminal: {source}")]
     Terminal {
-        /// What was tried, such as `draw on`.
+        /// The action that failed, such as `draw on`.
         action: &'static str,
-        /// The error of the system.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -83,15 +83,16 @@ impl LiveError {
     }
 }
 
-/// Shows the live screen until the user quits, the process is told to end, or the terminal is gone. It blocks: run it on a
-/// thread of its own, and write nothing to standard output and error meanwhile. A closed source means that the trace has
-/// ended; the screen stays.
+/// Shows the live screen until the user quits, a signal asks the process to end, or the terminal is gone. The call blocks:
+/// run it on a thread of its own, and write nothing to standard output and error meanwhile. If `source` is closed, the
+/// trace has ended; the screen stays.
 ///
-/// The terminal is as before when this returns, also by an error or a panic, and the last screen is in its scrollback.
+/// When the call returns, even by an error or a panic, the terminal is restored and the last screen is in its scrollback.
 ///
 /// # Errors
 ///
-/// [`LiveError::NotATerminal`] before anything is written; [`LiveError::Terminal`] where the system refuses something.
+/// [`LiveError::NotATerminal`] before anything is written; [`LiveError::Terminal`] if the operating system refuses an
+/// action.
 pub fn run(settings: Settings, source: &Receiver<Update>) -> Result<Exit, LiveError> {
     if !stdin().is_terminal() {
         return Err(LiveError::NotATerminal { stream: "input" });
@@ -105,8 +106,8 @@ pub fn run(settings: Settings, source: &Receiver<Update>) -> Result<Exit, LiveEr
     screen.run(&mut input, source, guard)
 }
 
-/// Standard output until the terminal is gone. From then on nothing is written: ratatui shows the cursor when it is dropped,
-/// and panics where neither that nor its complaint can be written.
+/// Standard output, which discards everything once the terminal is gone: ratatui shows the cursor again when it is dropped,
+/// and panics if neither that nor its error message can be written.
 struct Output {
     stdout: BufWriter<Stdout>,
     is_gone: Arc<AtomicBool>,
@@ -134,7 +135,7 @@ impl Screen {
         let is_gone = Arc::new(AtomicBool::new(false));
         let stdout = BufWriter::with_capacity(BUFFER, stdout());
         let backend = CrosstermBackend::new(Output { stdout, is_gone: Arc::clone(&is_gone) });
-        // A fixed part: ratatui would take the size that the system tells, which can be 0.
+        // The viewport has a fixed size because ratatui would use the size that the system reports, which can be 0.
         let viewport = Viewport::Fixed(Rect::default());
         let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
         let app = App::new(settings, Timestamp::now());
@@ -150,7 +151,7 @@ impl Screen {
         drop(guard);
         self.is_gone.store(!is_there, Ordering::SeqCst);
         if is_there {
-            // A terminal that takes no more text must not keep the process from ending.
+            // The error is ignored: a terminal that takes no more text must not keep the process from ending.
             let _ = self.leave_text();
         }
         exit
@@ -224,7 +225,7 @@ impl Screen {
         self.is_stale |= self.app.apply(event) != Outcome::Nothing;
     }
 
-    /// Takes a new size over.
+    /// Adopts the terminal's current size.
     fn measure(&mut self) -> io::Result<()> {
         let (columns, rows) = input::size()?;
         if (columns, rows) != self.app.size {
@@ -234,7 +235,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Draws a frame as one change, where the terminal knows how.
+    /// Draws a frame; terminals that support synchronised updates show it at once.
     fn draw(&mut self) -> io::Result<()> {
         use crossterm::{
             QueueableCommand as _,
@@ -254,8 +255,8 @@ impl Screen {
         Ok(())
     }
 
-    /// Clears the terminal, so that the next frame is drawn whole. Ratatui's own way asks the terminal for its cursor and
-    /// would take keys for the answer.
+    /// Clears the terminal, so that the next frame is drawn as a whole. Ratatui's own method asks the terminal for its
+    /// cursor position and would swallow pressed keys while it waits for the response.
     fn clear(&mut self) -> io::Result<()> {
         let (width, height) = self.app.size;
         self.terminal.resize(Rect { x: 0, y: 0, width, height })

@@ -1,4 +1,4 @@
-//! Keys of a terminal where there are no signals.
+//! Keys of a terminal on systems without Unix signals.
 
 use std::{io, time::Duration};
 
@@ -9,7 +9,7 @@ use ratatui::crossterm::{
 
 use super::{Exit, LiveError};
 
-/// Something that was read.
+/// A result of reading the terminal.
 #[derive(Debug)]
 pub(super) enum Press {
     Keys(Vec<KeyEvent>),
@@ -18,7 +18,7 @@ pub(super) enum Press {
     Gone,
 }
 
-/// The keys of the process.
+/// Reads the keys.
 #[derive(Debug)]
 pub(super) struct Input;
 
@@ -58,7 +58,7 @@ impl Input {
     }
 }
 
-/// The size of the terminal in columns and rows.
+/// Returns the size of the terminal in columns and lines.
 pub(super) fn size() -> io::Result<(u16, u16)> {
     terminal::size()
 }

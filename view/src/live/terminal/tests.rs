@@ -1,4 +1,4 @@
-//! The screen in a real pseudo-terminal. The test program runs itself there.
+//! Tests of the screen in a real pseudo-terminal, in which the test program runs itself.
 
 #![cfg(unix)]
 
@@ -22,15 +22,15 @@ use rustix::{
 use super::*;
 use crate::live::testing::plain;
 
-/// Set where the test program is to show the screen.
+/// Environment variable that makes the test program show the screen.
 const CHILD: &str = "TRAFFICTRACE_TEST_SCREEN";
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The screen in a terminal of 80 columns and 24 rows.
 struct Fixture {
-    /// The outer end; closed where the terminal is gone.
+    /// The outer end of the pseudo-terminal; `None` once the terminal is gone.
     outer: Option<OwnedFd>,
-    /// The inner end, for its mode.
+    /// The inner end, from which the mode is read.
     inside: OwnedFd,
     child: Child,
     seen: String,
@@ -62,7 +62,7 @@ impl Fixture {
         self.outer.as_ref().unwrap()
     }
 
-    /// Reads until a text comes, and past it.
+    /// Reads until a text has appeared.
     fn await_text(&mut self, text: &str) {
         let end = Instant::now() + LIMIT;
         let found = loop {
@@ -108,11 +108,11 @@ impl Drop for Fixture {
     }
 }
 
-/// The screen itself, in the program that a fixture has started. The exit status tells the way it ended.
+/// The screen itself, in the process that a fixture has started. The exit status tells how the screen ended.
 #[test]
 fn child() {
     let Ok(way) = env::var(CHILD) else { return };
-    // Sending ends when the screen is there and takes the snapshot.
+    // Sending returns once the screen runs and has taken the snapshot.
     let (updates, source) = sync_channel(0);
     std::thread::spawn(move || {
         updates.send(Update::Snapshot(Box::new(plain()))).unwrap();
@@ -136,7 +136,7 @@ fn quitting_gives_the_terminal_back_and_leaves_the_last_screen() {
     assert!(fixture.is_raw());
     fixture.press("\x1b[Bq");
     fixture.await_text("\x1b[?1049l");
-    // The key before was one too.
+    // The key before was handled as a key too.
     fixture.await_text("▌▸ mysqld 77");
     fixture.await_text("(other, 4 flows)");
     assert_eq!(fixture.end().code(), Some(10));
@@ -161,7 +161,7 @@ fn a_terminal_that_is_gone_ends_the_screen() {
     let start = Instant::now();
     fixture.outer = None;
     assert_eq!(fixture.end().code(), Some(11));
-    // A tenth of a second on a machine that has nothing else to do.
+    // On an idle machine, this takes a tenth of a second.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 

@@ -1,6 +1,6 @@
 //! Keys and signals of a Unix terminal.
 //!
-//! Keys are read here and not by crossterm, whose reader spins for ever once the terminal is gone.
+//! Keys are not read by crossterm, because its reader loops for ever once the terminal is gone.
 
 use std::{
     io,
@@ -28,12 +28,12 @@ use signal_hook::{
 
 use super::{Exit, LiveError, decode::Decoder};
 
-/// Time in which the rest of an escape sequence comes, if it is one and not the key Escape.
+/// Maximum time until the rest of an escape sequence comes. After it, the byte was the Escape key.
 const ESCAPE: Duration = Duration::from_millis(50);
-/// Bytes that are read at once.
+/// Maximum number of bytes read at once.
 const CHUNK: usize = 1024;
 
-/// Something that was read.
+/// A result of reading the terminal.
 #[derive(Debug)]
 pub(super) enum Press {
     Keys(Vec<KeyEvent>),
@@ -41,7 +41,7 @@ pub(super) enum Press {
     Gone,
 }
 
-/// The keys and signals of the process.
+/// Reads the keys and receives the signals.
 #[derive(Debug)]
 pub(super) struct Input {
     decoder: Decoder,
@@ -64,7 +64,7 @@ impl Input {
         };
         let is_ended = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
-            // The second one ends the process, whatever this thread waits for.
+            // A second signal ends the process, even if this thread is blocked.
             let second = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_ended))?;
             let first = flag::register(signal, Arc::clone(&is_ended))?;
             let which = flag::register_usize(signal, Arc::clone(&input.ended_by), signal as usize)?;
@@ -75,7 +75,7 @@ impl Input {
         Ok(input)
     }
 
-    /// The end that a signal asks for.
+    /// Returns the exit that a signal asks for.
     pub(super) fn end(&self) -> Option<Exit> {
         match self.ended_by.load(Ordering::SeqCst) as i32 {
             0 => None,
@@ -84,7 +84,7 @@ impl Input {
         }
     }
 
-    /// The end after an error of the terminal: that it is gone is not an error of the screen.
+    /// Converts an error of the terminal into an exit: a terminal that is gone is not an error.
     pub(super) fn end_of(&self, error: io::Error, action: &'static str) -> Result<Exit, LiveError> {
         if let Some(exit) = self.end() {
             return Ok(exit);
@@ -94,7 +94,7 @@ impl Input {
         if is_gone { Ok(Exit::TerminalGone) } else { Err(LiveError::Terminal { action, source: error }) }
     }
 
-    /// Whether the process was stopped and continued since this was asked last.
+    /// Returns true if the process was stopped and continued since the last call.
     pub(super) fn was_continued(&self) -> bool {
         self.is_continued.swap(false, Ordering::SeqCst)
     }
@@ -106,12 +106,12 @@ impl Input {
         Ok(())
     }
 
-    /// Whether the terminal takes text, so that drawing does not wait.
+    /// Returns true if the terminal accepts text, so that drawing does not block.
     pub(super) fn is_writable(&self) -> bool {
         wait_for(stdout(), PollFlags::OUT, Duration::ZERO).is_ok_and(|flags| flags.contains(PollFlags::OUT))
     }
 
-    /// The keys that are pressed within a time; nothing also when a signal comes.
+    /// Returns the keys that are pressed within `wait`; `None` if there are none or a signal comes.
     pub(super) fn next(&mut self, wait: Duration) -> io::Result<Option<Press>> {
         if self.is_suspended.swap(false, Ordering::SeqCst) {
             let key = KeyEvent::new(ratatui::crossterm::event::KeyCode::Char('z'), CONTROL);
@@ -164,10 +164,10 @@ fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, wait: Duration) -> io::Result
     }
 }
 
-/// The size of the terminal in columns and rows.
+/// Returns the size of the terminal in columns and lines.
 pub(super) fn size() -> io::Result<(u16, u16)> {
     let size = tcgetwinsize(stdout())?;
-    // A size that is not known is told as 0.
+    // The system reports an unknown size as 0.
     let known = |cells, usual| if cells == 0 { usual } else { cells };
     Ok((known(size.ws_col, 80), known(size.ws_row, 24)))
 }

@@ -1,4 +1,4 @@
-//! What keys and new numbers do.
+//! Tests of the screen's reactions to keys and to new numbers.
 
 use jiff::Timestamp;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -9,7 +9,7 @@ use super::super::{
 };
 use crate::{Snapshot, rows::View, snapshot::State, sort::Column};
 
-/// A later snapshot, in which `process` has become the busiest.
+/// A later snapshot, in which `process` has the highest rate.
 fn later(seconds: i64, process: &str) -> Box<Snapshot> {
     let mut snapshot = plain();
     snapshot.time = Timestamp::from_second(start().as_second() + seconds).unwrap();
@@ -78,7 +78,7 @@ fn a_pause_keeps_the_rows_and_not_the_totals() {
     let screen = drawn(&mut app, 80, 24);
     assert!(screen.contains("PAUSED") && screen.contains("906 MiB/s"), "{screen}");
     assert_eq!(first_process(&app), Some("nginx"));
-    // Other rows can be shown meanwhile, of the same numbers.
+    // While the display is paused, another view can be chosen; it shows the same snapshot.
     type_in(&mut app, "2");
     let screen = drawn(&mut app, 80, 24);
     assert!(screen.contains("shop/db-0") && !screen.contains("858 MiB"), "{screen}");
@@ -184,7 +184,7 @@ fn views_and_tabs_go_round() {
     }
     type_in(&mut app, "js");
     assert_eq!(app.list().at, 0, "the selected endpoint has the most errors");
-    // A trace without requests has no such tab.
+    // A trace without requests has no HTTP tab.
     app.apply(Event::Snapshot(later(10, "nginx")));
     assert_eq!(app.tab, Tab::Flows);
 }

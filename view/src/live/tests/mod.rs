@@ -1,4 +1,4 @@
-//! Tests of the screen: its pictures, its behaviour, and what holds for all of them.
+//! Tests of the screen: snapshots of its text, its behaviour, and properties of every screen.
 
 mod behaviour;
 mod properties;

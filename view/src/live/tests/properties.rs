@@ -1,4 +1,4 @@
-//! What holds for every screen.
+//! Properties of every screen.
 
 use jiff::Timestamp;
 use proptest::{collection, prelude::*, sample::select};
@@ -13,7 +13,7 @@ use super::super::{
 };
 use crate::{Snapshot, rows::Sums};
 
-/// Each tab, page and view of a screen, one after the other.
+/// Calls `check` for each tab, page and view of a screen.
 fn for_each_screen(app: &mut App, mut check: impl FnMut(&mut App)) {
     for keys in ["", "2", "3", "4", "5", "1", "?", "xi", "xd", "x/a", "\u{1b}w", "wuu", "u", "t"] {
         for key in keys.chars() {
@@ -164,7 +164,7 @@ proptest! {
         for event in events {
             app.apply(event);
             for (columns, rows) in &sizes {
-                // The frame can have another size than the one that was told last.
+                // The frame can differ in size from the last resize event.
                 let text = app.text(*columns, *rows);
                 prop_assert!(text.lines().count() <= usize::from(*rows));
             }

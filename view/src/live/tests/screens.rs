@@ -1,4 +1,4 @@
-//! Pictures of every screen and state in four sizes.
+//! Snapshot tests of every screen and state in four sizes.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::super::{
 };
 use crate::{Snapshot, rows::Choice, snapshot::State};
 
-/// Compares the screen in four sizes with its stored picture.
+/// Compares the screen in four sizes with the stored snapshot.
 fn check(name: &str, app: &mut App) {
     let mut pictures = String::new();
     for (columns, rows) in [(80, 24), (200, 50), (40, 10), (1, 1)] {
@@ -44,7 +44,7 @@ fn flows_with_other_columns_and_units() {
     ] {
         let mut app = app(&plain());
         type_in(&mut app, keys);
-        // The answer to a key has gone by then.
+        // By then, the response to the key has disappeared.
         pass(&mut app, 9);
         check(name, &mut app);
     }

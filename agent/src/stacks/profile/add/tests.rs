@@ -1,4 +1,4 @@
-//! Samples that add up, however many there are.
+//! Tests that samples add up, however many there are.
 
 use super::*;
 use crate::stacks::profile::testing::{owner, stack};
@@ -23,7 +23,7 @@ fn equal_stacks_are_one_row() {
 #[test]
 fn many_stacks_fold_the_smallest_and_lose_no_byte() {
     let mut profile = Profile::default();
-    // One in six is large.
+    // One sample in six is large.
     let size = |number: u64| if number.is_multiple_of(6) { 1_000_000 } else { 1 };
     for number in 0..60_000 {
         let stack = stack(&["main", &format!("f{number}")]);
@@ -60,11 +60,11 @@ fn many_processes_are_bounded() {
 #[test]
 fn weights_are_what_is_expected_of_calls_without_sample() {
     let mut profile = Profile::default();
-    // One call in four.
+    // The stack of one call in four is taken.
     profile.add(&owner(1), &THREAD, Way::Sent, &stack(&["main"]), 100, 1 << 30);
     let tally = profile.rows.values().next().unwrap();
     assert_eq!((tally.hidden_bytes >> FRACTION, tally.hidden_calls >> FRACTION), (300, 3));
-    // The smallest chance and the most bytes do not overflow.
+    // The smallest probability with the most bytes does not overflow.
     profile.add(&owner(1), &THREAD, Way::Sent, &stack(&["main"]), u64::MAX, 1);
     profile.add(&owner(1), &THREAD, Way::Sent, &stack(&["main"]), u64::MAX, 1);
 }
@@ -86,14 +86,14 @@ fn profiles_that_share_their_memory_fold_until_it_is_enough() {
     }
     let largest = profile.rows.iter().any(|(key, tally)| key.stack.is_some() && tally.bytes == 9_999);
     assert!(largest && profile.rows.len() > 200, "{}", profile.rows.len());
-    // Rows alone, all of one stack, are bounded as well.
+    // The number of rows is bounded too, even if all of them have the same stack.
     let mut profile = Profile::default();
     profile.share_with(64);
     for pid in 0..20_000 {
         profile.add(&owner(pid), &THREAD, Way::Sent, &stack(&["main", "write"]), 5, 0);
         assert!(!profile.is_too_large());
     }
-    // More room later is used later.
+    // When more memory becomes available, it is used.
     profile.share_with(1);
     profile.add(&owner(1), &THREAD, Way::Sent, &stack(&["main", "send"]), 5, 0);
     assert_eq!(profile.taken(), 20_001);

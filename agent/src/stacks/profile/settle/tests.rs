@@ -1,4 +1,4 @@
-//! Samples against the ledger.
+//! Tests of samples against the ledger's sums.
 
 use proptest::{collection::vec, prelude::*};
 use traffictrace_profile::By;
@@ -12,7 +12,8 @@ fn sums(pid: u32, sent: (u64, u64)) -> Sums {
     Sums { owner: owner(pid), sent, received: (0, 0) }
 }
 
-/// Name of the innermost function or of what stands for a stack, bytes, calls.
+/// Returns, for each row, the name of the innermost function or of the placeholder for a stack, its bytes and its
+/// calls.
 fn rows(graph: &Graph) -> Vec<(String, u64, u64)> {
     let name = |row: &Row| {
         let function = row.key.frames.last().map(|frame| frame.name.clone());
@@ -49,7 +50,7 @@ fn a_process_whose_every_call_was_sampled_is_left_as_it_is() {
 
 #[test]
 fn calls_without_a_sample_are_spread_by_what_is_expected() {
-    // `always` was sampled at each call, the other two at one call in four.
+    // `always` was sampled at each call, the other two functions at one call in four.
     let profile = sampled(&[("always", 1000, 0), ("a", 200, QUARTER), ("b", 100, QUARTER)]);
     let graph = profile.settle(&[sums(1, (2200, 9))]);
     assert_eq!(rows(&graph), [row("always", 1000, 1), row("a", 800, 4), row("b", 400, 4)]);
@@ -63,7 +64,7 @@ fn bytes_without_a_call_go_to_the_threads_that_move_them_so() {
     let graph = profile.settle(&[sums(1, (1100, 1))]);
     assert_eq!(rows(&graph), [row("splice", 1000, 0), row("write", 100, 1)]);
     assert_eq!(graph.coverage.claimed, 1000);
-    // Beside calls that were not sampled, what these are expected to have moved is not the claim's.
+    // Calls without a sample get the bytes that they are expected to have moved; only the rest goes to the claim.
     profile.add(&owner(1), &thread("main"), Way::Sent, &stack(&["main", "send"]), 10, QUARTER);
     let graph = profile.settle(&[sums(1, (1140, 5))]);
     assert_eq!(rows(&graph), [row("splice", 1000, 0), row("write", 100, 1), row("send", 40, 4)]);
@@ -93,7 +94,7 @@ fn what_nothing_explains_says_why() {
 fn the_ledger_is_right_where_samples_have_more() {
     let graph = sampled(&[("a", 70, 0), ("b", 30, 0)]).settle(&[sums(1, (90, 1))]);
     assert_eq!(rows(&graph), [row("a", 60, 0), row("b", 30, 1)]);
-    // A process that the ledger does not know.
+    // The ledger does not know this process.
     assert_eq!(rows(&sampled(&[("a", 70, 0)]).settle(&[])), []);
 }
 
