@@ -30,7 +30,7 @@ use crate::server::metrics::{AgentMetrics, FIGURES};
 use crate::server::{Health, ServerArgs, ServerError};
 use crate::tasks::{TaskEnded, Tasks};
 
-/// Interval of the periodic work.
+/// Interval at which counts are read from the kernel and due reports are made.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Trace the pods of this node, as the TrafficTraces of the cluster ask for.

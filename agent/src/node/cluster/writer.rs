@@ -25,7 +25,7 @@ pub(super) struct Draft {
     pub(super) interval: Duration,
 }
 
-/// The only writer of a report.
+/// The only writer of this node's report of one trace.
 pub(super) struct Writer {
     reports: Api<TrafficTraceReport>,
     traces: Api<TrafficTrace>,
@@ -37,7 +37,8 @@ pub(super) struct Writer {
     url: String,
     /// The report as last stored by the API server.
     stored: Option<Box<TrafficTraceReport>>,
-    /// Number of writes so far. It keeps growing if the stored report was lost.
+    /// Number of writes so far, which is `spec.sequence` of the last report. It keeps growing even if the stored report
+    /// was deleted.
     sequence: i64,
     /// The time over which the last reports of a trace's nodes are spread.
     spread: Spread,

@@ -140,7 +140,7 @@ impl<C: Counter> State<C> {
         if let Some(http) = resumed.http {
             self.counter.seed_http(uid, &http.rows, &http.rest);
         }
-        // A refused trace counted nothing between its start and now, as far as is known.
+        // If the earlier report was of a refused trace, nothing may have been counted since the trace's start.
         let since = if kept.refused.is_some() { &kept.start_time } else { &kept.update_time };
         session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
     }
@@ -211,7 +211,7 @@ impl<C: Counter> State<C> {
         let last = self.earlier.remove(uid).filter(|last| !last.is_final);
         let Some(tracked) = self.traces.get_mut(uid) else { return };
         tracked.stand = Stand::Ended;
-        // No other agent marks the report as final.
+        // The agent that wrote the report is gone, so this one marks it as final.
         if let Some(last) = last {
             if last.stacks.is_some() {
                 // The profile has no stacks of its own; the writer adds those of the earlier agent.
@@ -234,7 +234,7 @@ impl<C: Counter> State<C> {
         if let Stand::Counting(_) = tracked.stand {
             self.deselect(uid);
         }
-        // The counter still has the programs here, which know the folders of removed cgroups.
+        // The session is stopped only after this: the kernel programs still know the folders of removed cgroups.
         self.profile(uid, is_final, now);
         self.report(uid, is_final, now);
         self.counter.stop(uid);
