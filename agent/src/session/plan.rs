@@ -63,9 +63,10 @@ pub(crate) enum Refusal {
 /// Plans all traces that run now.
 ///
 /// A trace is planned if it selects a pod of this node, or did so earlier (`running`). It then stays planned until its
-/// end, so that the counts of removed pods stay. At most 64 traces are armed, and namespaces share the sessions fairly:
-/// a namespace below its share gets a session before a namespace above its share. Within a namespace, armed traces come
-/// first, then older ones, so that a new trace never displaces another one of its own namespace.
+/// end, so that the counts of removed pods stay. At most [`SESSIONS`] (64) traces get a session, and namespaces share
+/// the sessions fairly: a namespace below its share gets a session before a namespace above its share. Within a
+/// namespace, traces that are counted already come first, then older ones, so that a new trace never displaces another
+/// one of its own namespace.
 pub(crate) fn plan<'a>(
     traces: impl Iterator<Item = &'a Trace>,
     pods: &BTreeMap<Uid, Pod>,
@@ -111,8 +112,8 @@ fn fair_order<'a>(
     ranked.into_iter().map(|(_, trace, planned)| (trace, planned)).collect()
 }
 
-/// Returns the pod that each folder belongs to. Annotations can claim the folder of a static pod, so the oldest pod
-/// that claims a folder gets it: the real one existed before.
+/// Returns the pod that each folder belongs to. By annotations any pod can claim the folder of a static pod (see
+/// [`Pod::read`]), so the oldest pod that claims a folder gets it: the static pod existed before.
 fn folder_owners(pods: &BTreeMap<Uid, Pod>) -> BTreeMap<&PodKey, &Uid> {
     let mut owners: BTreeMap<&PodKey, &Pod> = BTreeMap::new();
     for pod in pods.values() {
