@@ -131,7 +131,7 @@ impl History {
     }
 }
 
-/// Adds an interruption to a list that keeps the newest ones.
+/// Adds an interruption to a list, and drops the oldest ones beyond [`INTERRUPTIONS`].
 pub(super) fn push(interruptions: &mut Vec<Interruption>, interruption: Interruption) {
     interruptions.push(interruption);
     let surplus = interruptions.len().saturating_sub(INTERRUPTIONS);
@@ -186,7 +186,7 @@ fn seed(row: &FlowRow, namespace: &str, identities: &mut Identities) -> Seed {
     }
 }
 
-/// Returns the name of a process in the kernel's form.
+/// Returns the name of a process as the kernel has it: at most 15 bytes, followed by zeros.
 pub(super) fn kernel_command(name: Option<&str>) -> [u8; 16] {
     let mut command = [0; 16];
     let name = name.unwrap_or_default().as_bytes();

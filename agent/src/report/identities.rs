@@ -142,7 +142,7 @@ impl Identities {
         })
     }
 
-    /// Forgets all other pods. If `pods` is empty, forgets everything.
+    /// Forgets all pods except `pods`. If `pods` is empty, forgets everything.
     pub(crate) fn keep(&mut self, pods: &BTreeSet<&Uid>) {
         self.pods.retain(|uid, _| pods.contains(uid));
         self.cgroups.retain(|_, owner| pods.contains(&owner.pod));

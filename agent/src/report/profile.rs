@@ -1,4 +1,4 @@
-//! The profile of a trace on this node: the code that moved its bytes.
+//! The profile of a trace on this node: the stacks of the code that moved its bytes.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -92,7 +92,8 @@ pub(crate) fn profile(
     Profile { object: object(trace, node, spec), stacks: Some(graph), most: trace.profile_bytes() }
 }
 
-/// Makes the last profile of a trace that takes no stacks at its end. The stored stacks are then complete.
+/// Makes the last profile of a trace that takes no stacks at its end. It has no stacks of its own, and only marks the
+/// stored profile as final.
 pub(crate) fn closing_profile(trace: &Trace, node: &str, epoch: i64, now: Timestamp) -> Profile {
     let spec = TrafficTraceProfileSpec { is_final: true, ..bare(trace, node, epoch, (now, now)) };
     Profile { object: object(trace, node, spec), stacks: None, most: trace.profile_bytes() }
@@ -160,7 +161,8 @@ impl Packed {
         &self.pprof
     }
 
-    /// Returns true if this profile only closes a stored one and has no stacks, so that there is nothing to write.
+    /// Returns true if there is nothing to write: this profile should only mark a stored one as final, and none is
+    /// stored.
     pub(crate) fn says_nothing(&self) -> bool {
         self.closes && self.pprof.is_empty()
     }
