@@ -157,7 +157,7 @@ impl State {
         if key.uid.is_empty() {
             return;
         }
-        // The owners of fields are not needed and are larger than the rest. A write without them does not change them.
+        // `managedFields` is not needed and larger than the rest of the object. A write without it leaves it unchanged.
         object.metadata.managed_fields = None;
         match self.traces.get_mut(&key.uid) {
             Some(trace) => trace.update(object, now),
@@ -274,7 +274,7 @@ impl State {
         self.reckon(uid, now);
     }
 
-    /// Computes again when a trace has to be looked at, and the cost of its reports.
+    /// Computes anew the time at which a trace has to be looked at, and how much its nodes write.
     fn reckon(&mut self, uid: &str, now: Timestamp) {
         let Some(trace) = self.traces.get(uid) else { return };
         let reports = self.reports.of(&Key::of(&trace.object));
@@ -341,7 +341,7 @@ impl State {
         if !trace.is_status_due(reports, interval, now) {
             return None;
         }
-        // A final status is not made again from the remaining reports.
+        // The reports of a finished trace are deleted. Its status is not made again without them.
         let Merged { status, look_again } = if trace.is_over() && reports.is_none() {
             Merged { status: trace.status_of_this_spec()?, look_again: None }
         } else {
@@ -355,8 +355,8 @@ impl State {
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
-        // Events compare with the status that this one is made from. Once it is written, the watch may have replaced
-        // that.
+        // The Events are made before the write, by comparison with the status that is shown now. After the write, the
+        // watch may have replaced that one here.
         let events = events(trace.object.status.as_ref(), &status);
         let mut object = trace.object.clone();
         object.status = Some(status);
@@ -394,7 +394,8 @@ impl State {
         })
     }
 
-    /// Returns the maximum delay of news that are in no status yet, beyond the interval that a trace asks for.
+    /// Returns the longest time for which a change has waited to be in a status, beyond the report interval of its
+    /// trace.
     pub(super) fn oldest_news(&self, now: Timestamp) -> Duration {
         let late = |trace: &Trace| {
             let age = Duration::try_from(now.duration_since(trace.changed()?)).ok()?;
