@@ -51,10 +51,11 @@ pub(super) trait Counter {
     /// Ends a session.
     fn stop(&mut self, id: &Uid);
 
-    /// Does the periodic work. Call this a few times a second.
+    /// Does the periodic work, such as reading the kernel's flow table. Call this a few times a second.
     fn tick(&mut self);
 
-    /// Returns the folder name of a container's cgroup, if the kernel has reported it.
+    /// Returns the folder name of a container's cgroup, even after its removal, if the kernel programs have recorded
+    /// it.
     fn container_folder(&self, cgroup: u64) -> Option<String>;
 }
 

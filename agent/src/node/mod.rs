@@ -215,7 +215,8 @@ fn show(state: &mut State<Engine>, metrics: &AgentMetrics) {
     engine.take_drains().into_iter().for_each(|took| metrics.drained(took));
 }
 
-/// Wakes the agent when the kernel's records fill their ring buffer, while a trace asks for requests or stacks.
+/// Makes `records` wait for the kernel's ring buffers, from which the main loop reads before they fill up. There are
+/// none unless a trace asks for requests or stacks.
 fn follow_records(records: &mut Readable, state: &mut State<Engine>) -> Result<(), NodeError> {
     records.follow(state.counter().records_readable()).map_err(|source| NodeError::Records { source })
 }

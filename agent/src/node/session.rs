@@ -54,7 +54,7 @@ pub(super) struct Session {
 }
 
 /// State of the profile of one run of counting. A run lasts from the start of a trace's session in the kernel to its
-/// stop. The next run, of this agent or a later one, has a larger epoch, and its profile is added to the earlier one.
+/// stop. The next run, of this agent or a later one, has a larger epoch, and the profiles of both are added up.
 #[derive(Debug)]
 pub(super) struct ProfileState {
     /// Beginning of the run, by the API server's clock.

@@ -274,7 +274,7 @@ impl Agent {
         let read = async move {
             tokio::time::sleep(after).await;
             // `any` lets the API server answer from its watch cache, from which the change came as well. If the answer
-            // is older than the change, `Traces::read` asks for it again.
+            // is older than the change, `take_read` asks again.
             let result = api.get_with(&key.name, &GetParams::any()).await;
             Read { key, result }
         };

@@ -99,7 +99,8 @@ impl Writer {
         let mut spread_out = false;
         let mut written = tokio::time::Instant::now();
         loop {
-            // A report that arrived during the last write, or just before the channel closed, still has to be written.
+            // After a failure the loop goes on without a new report. `changed` fails only once the newest report was
+            // taken, so one that arrived just before the channel closed is still written.
             if backoff.attempts() == 0 && drafts.changed().await.is_err() {
                 return;
             }

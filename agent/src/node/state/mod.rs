@@ -107,7 +107,9 @@ impl Settings {
 pub(super) struct State<C> {
     settings: Settings,
     counter: C,
+    /// Start of the agent, by the API server's clock.
     began: Timestamp,
+    /// Epoch of the newest run of counting; `ProfileState` in `node/session.rs` explains runs.
     epoch: i64,
     clock_offset: Option<i64>,
     /// Time over which the first reports of a trace's nodes are spread.
@@ -241,7 +243,7 @@ impl<C: Counter> State<C> {
                 (Stand::Idle, true) => self.close(&uid, now),
                 (Stand::Counting(_) | Stand::Refused(..), true) => {
                     self.end(&uid, true, now);
-                    // A refused trace may have room now.
+                    // A refused trace may get the session that has ended.
                     self.stale = true;
                 }
                 (Stand::Counting(session) | Stand::Refused(session, _), false) => {

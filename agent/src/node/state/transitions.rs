@@ -129,7 +129,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Continues from an earlier report, if the session has one.
+    /// Adds the counts of the earlier report that the session continues, unless they were added before.
     pub(super) fn go_on(&mut self, uid: &Uid) {
         let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(uid) else { return };
         let Stand::Counting(session) = stand else { return };
@@ -145,8 +145,8 @@ impl<C: Counter> State<C> {
         session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
     }
 
-    /// Records the gap for pods that existed, like their trace, before this agent began. Their earlier traffic is
-    /// unknown.
+    /// Records an interruption if the trace and some of its pods existed before this agent began. The earlier traffic
+    /// of these pods is unknown.
     fn note_late(&self, uid: &Uid, session: &mut Session, planned: &Planned, now: Now) {
         let Some(started) = self.traces.get(uid).and_then(|tracked| tracked.trace.started) else { return };
         if !self.first_traces.may_have(uid) {
@@ -206,7 +206,8 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Closes a trace whose time is over and that this agent has not traced.
+    /// Ends a trace whose time is over and that this agent has not traced. The report and the profile of an earlier
+    /// agent, if there are any, are marked as final.
     pub(super) fn close(&mut self, uid: &Uid, now: Now) {
         let last = self.earlier.remove(uid).filter(|last| !last.is_final);
         let Some(tracked) = self.traces.get_mut(uid) else { return };
