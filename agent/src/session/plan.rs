@@ -29,19 +29,19 @@ pub(crate) struct Place {
 /// State of a trace that this node already works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Running {
-    /// The trace is counted in the kernel.
+    /// The trace has a session, which counts its traffic.
     Armed,
     /// The trace was refused, or an earlier agent traced it.
     Waiting,
 }
 
-/// Needs of the traces on this node. A trace that needs nothing here is absent.
+/// Plans of the traces that this node has to count. Other traces are absent.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) traces: BTreeMap<Uid, Planned>,
 }
 
-/// Needs of one trace.
+/// Plan of one trace: the specification of its session, and what the trace selects.
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) spec: SessionSpec,
