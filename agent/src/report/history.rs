@@ -24,7 +24,7 @@ pub(crate) struct History {
     pub(crate) started: Timestamp,
     /// Number of this run of counting, which grows from one run to the next.
     pub(crate) epoch: i64,
-    /// Sums of earlier runs.
+    /// Totals of earlier runs, which are contained in the totals of this one.
     pub(crate) base: Option<crd::Totals>,
     pub(crate) interruptions: Vec<Interruption>,
     /// Pods and containers that are or were selected.
@@ -34,7 +34,7 @@ pub(crate) struct History {
     pub(crate) pods_before: i32,
     pub(crate) containers_before: i32,
     pub(crate) lost_before: Losses,
-    /// Unattributed bytes of rows that the previous agent's last report did not list.
+    /// Bytes without a known process or peer in rows that the previous agent's last report did not list.
     pub(crate) unattributed_before: i64,
     /// The HTTP requests of the previous agent's last report.
     pub(crate) http_before: Option<HttpReport>,

@@ -21,7 +21,7 @@ pub(crate) struct Profiled {
     pub(crate) received: u64,
     /// Number of calls whose stack was taken.
     pub(crate) stacks: u64,
-    /// Bytes attributed to the very call that moved them.
+    /// Bytes of calls whose own stack was taken. Those of other calls are spread over the stacks of the same process.
     pub(crate) bytes_at_own_call: u64,
     /// Bytes without a known stack.
     pub(crate) bytes_without_stack: u64,

@@ -54,7 +54,7 @@ fn fit_endpoints(http: &mut HttpReport, budget: usize) {
     }
     while size > budget {
         let Some(row) = http.endpoints.pop() else { break };
-        // A row is a JSON string in the report, so its quotes are escaped.
+        // A row is a JSON text inside a string of the report, so `measure` also counts the escaping of its quotes.
         size = size.saturating_sub(measure(&row) + COMMA);
         if !http.truncated {
             http.truncated = true;
