@@ -13,7 +13,7 @@ use super::rows;
 
 /// Maximum number of interruptions, and of pods that cannot be seen, in a status.
 pub(super) const LISTED: usize = 8;
-/// Maximum number of kinds of unseen traffic in a status.
+/// Maximum number of kinds of traffic in a status that some kernel cannot show (`notSeen`).
 const UNSEEN: usize = 16;
 /// Maximum number of reasons of loss in a status.
 const REASONS: usize = 16;
