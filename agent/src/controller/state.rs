@@ -33,7 +33,7 @@ pub(super) enum Told {
 /// A request to the API server.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    /// Write the status of this object, whose version it was made for, and then send these Events about it.
+    /// Write the status of this object, if the object still has this version, and then send these Events about it.
     Write(Box<TrafficTrace>, Vec<Notice>),
     /// Patch the metadata of this object.
     Patch(Box<TrafficTrace>, Value),
@@ -63,8 +63,9 @@ pub(super) enum Outcome {
     Patched(Box<TrafficTrace>),
     /// The request succeeded, and the object has not changed.
     Done,
-    /// Not done or not visible yet: try again later, after the server's Retry-After if it gave one. Somebody else has
-    /// changed the object, the server was unreachable, or the object is gone and the watch will report that.
+    /// The action failed, or its effect is not visible yet. It is tried again later, after the server's Retry-After if
+    /// there was one. Somebody else has changed the object, the server was unreachable, or the object is gone and the
+    /// watch will report that.
     Again(Option<Duration>),
 }
 
@@ -292,7 +293,7 @@ impl State {
         self.pace.interval(trace.namespace(), asked(trace))
     }
 
-    /// Returns the paces of a trace's nodes.
+    /// Returns how often and how much the nodes of a trace may write.
     fn paces(&self, trace: &Trace, reports: Option<&NodeReports>) -> Paces {
         let reports_every = self.interval(trace);
         if trace.object.spec.stacks.is_none() {
