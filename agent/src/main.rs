@@ -81,7 +81,7 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(run(command));
-    // A thread that still waits, as for a reader of the output, does not keep the process from ending.
+    // The process ends without waiting for blocked threads, such as one that writes into a full pipe.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,

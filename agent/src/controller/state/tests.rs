@@ -11,7 +11,7 @@ use traffictrace_crd::{Phase, TrafficTraceStatus, report_name};
 
 use super::*;
 
-/// Creation time of every trace in these tests, in seconds since the epoch.
+/// Creation time of every trace in these tests, as a Unix time in seconds.
 const CREATED: i64 = 1_800_000_000;
 
 fn at(seconds: f64) -> Timestamp {
