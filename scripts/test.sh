@@ -51,7 +51,7 @@ unit() {
     step "format" cargo fmt --all --check
     step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
     step "unit tests" cargo test --locked --workspace --exclude traffictrace-e2e
-    step "unit tests of the suite" cargo test --locked --package traffictrace-e2e --lib --bins
+    step "unit tests of the suite" cargo test --locked --package traffictrace-e2e --lib --bins --test report
 }
 
 kernel() {

@@ -207,6 +207,7 @@ fn endpoint(endpoint: &Endpoint) -> view::Endpoint {
 fn functions(stacks: &StacksStatus) -> view::Functions {
     view::Functions {
         functions: Vec::new(),
+        notice: None,
         bytes: unsigned(stacks.totals.bytes),
         nodes: Some(unsigned(stacks.nodes)),
         stacks: unsigned(stacks.totals.stacks),

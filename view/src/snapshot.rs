@@ -409,6 +409,9 @@ pub struct Endpoint {
 pub struct Functions {
     /// The functions with the most bytes, in descending order.
     pub functions: Vec<Function>,
+    /// The reason why no function is listed, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     /// Bytes of all stacks, including those without a known stack.
     pub bytes: u64,
     /// Number of nodes whose profiles are included in these sums. Absent on one host.
@@ -423,7 +426,7 @@ pub struct Functions {
     pub bytes_without_stack: u64,
 }
 
-/// The bytes that one function moves, either itself or through the functions that it calls.
+/// The bytes that one function of one container moves, either itself or through the functions that it calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Function {
@@ -433,10 +436,24 @@ pub struct Function {
     pub module: Option<String>,
     /// Name of the process.
     pub command: Option<String>,
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
+    /// Name of the pod. Absent: the bytes are of several pods.
+    pub pod: Option<String>,
+    /// Name of the container.
+    pub container: Option<String>,
     /// Bytes received.
     pub rx_bytes: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
+}
+
+impl Function {
+    /// Bytes in both directions.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.rx_bytes.saturating_add(self.tx_bytes)
+    }
 }
 
 #[cfg(test)]

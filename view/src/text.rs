@@ -11,7 +11,7 @@ use traffictrace_crd::human;
 use unicode_width::UnicodeWidthStr as _;
 
 use self::columns::{Column, chosen};
-pub use self::endpoints::{endpoints, functions};
+pub use self::endpoints::endpoints;
 use crate::{
     Snapshot, losses, names,
     rows::{self, Choice, Row, Sums},

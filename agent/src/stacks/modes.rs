@@ -74,10 +74,6 @@ impl Default for Modes {
 }
 
 impl Modes {
-    pub(super) fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Records the result of a stack. Returns the new mode if it has to change.
     pub(super) fn take(&mut self, outcome: Outcome) -> Option<Mode> {
         let followed = self.mode == Mode::FramePointers;

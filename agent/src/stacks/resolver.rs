@@ -9,7 +9,7 @@ use std::{
 use traffictrace_profile::{Frame, FrameKind};
 
 use super::{
-    Extent, Mode, Program, Sample, Stack, Taken, cache,
+    Extent, Mode, Program, Sample, Stack, Taken,
     identity::Fate,
     names::{Kernel, clean},
     process::{Process, Shared},
@@ -220,14 +220,6 @@ impl Resolver {
         if let Some(process) = self.processes.remove(&pid) {
             self.modes.push((process.program, Mode::default()));
         }
-    }
-
-    /// Approximate size in bytes.
-    pub fn bytes(&self) -> usize {
-        let processes: usize = self.processes.values().map(Process::bytes).sum();
-        let kernel =
-            self.kernel.bytes() + cache::table_bytes::<(u64, Arc<Frame>)>(self.kernel_frames.capacity());
-        processes + self.shared.images.bytes() + self.shared.frames.bytes() + kernel
     }
 }
 

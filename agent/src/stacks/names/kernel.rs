@@ -45,11 +45,6 @@ impl Kernel {
             (self.functions, self.names) = parse(BufReader::new(file.take(MOST_READ)));
         }
     }
-
-    /// Size in bytes.
-    pub(in crate::stacks) fn bytes(&self) -> usize {
-        self.names.len() + self.functions.len() * size_of::<(u64, u32)>()
-    }
 }
 
 fn parse(mut list: impl BufRead) -> (Vec<(u64, u32)>, String) {

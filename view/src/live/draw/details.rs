@@ -36,13 +36,7 @@ impl App {
                     .and_then(|place| endpoints?.get(place))
                     .map(|endpoint| self.details_of_endpoint(endpoint))
             }
-            Tab::Functions => {
-                let functions = table.snapshot.functions.as_ref().map(|functions| &functions.functions);
-                let place = self.functions.get(at).copied();
-                place
-                    .and_then(|place| functions?.get(place))
-                    .map(|function| self.details_of_function(function))
-            }
+            Tab::Functions => self.functions.get(at).map(|function| self.details_of_function(function)),
         };
         let plain = self.theme.plain();
         let lines = details.unwrap_or_default().into_iter().flat_map(|(label, value)| {

@@ -12,7 +12,7 @@ use crate::{
         names::Kind,
         text::fit,
     },
-    snapshot::{Endpoint, Function},
+    snapshot::Endpoint,
 };
 
 /// Width in columns of the mark before a line, with the blank behind it.
@@ -119,7 +119,7 @@ impl App {
             is_rising: self.function_order.1,
         };
         let cells = |at: usize| {
-            let function: &Function = functions.functions.get(*self.functions.get(at)?)?;
+            let function = self.functions.get(at)?;
             let share = FunctionColumn::Bytes.of(function) as f64 / functions.bytes.max(1) as f64 * 100.0;
             let mut numbers = vec![format!("{:.1}%", share.min(100.0))];
             numbers.extend(ranked.map(|column| self.units.amount(column.of(function))));
