@@ -45,7 +45,7 @@ await() {
 # photograph PAGE PICTURE WIDTH HEIGHT: saves a picture of the page, by headless Chromium.
 photograph() {
     local browser
-    # The names are those of e2e/src/support/browser.rs.
+    # The same program names as in e2e/src/support/browser.rs.
     browser=$(command -v chromium chromium-browser google-chrome google-chrome-stable chrome-headless-shell | head -n 1)
     "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$folder/chromium" \
         --window-size="$3,$4" --screenshot="$PWD/$2" "file://$1" >/dev/null 2>"$folder/chromium.log"

@@ -44,7 +44,7 @@ readonly NEEDED=(
     podman:podman
     conmon:conmon
     openssl:openssl
-    # A browser that opens flame graphs and reports (the names are those of e2e/src/support/browser.rs), and a font for it.
+    # A browser that opens flame graphs and reports (program names as in e2e/src/support/browser.rs), and a font for it.
     "chromium|chromium-browser|google-chrome|google-chrome-stable|chrome-headless-shell:chromium"
     /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf:fonts-dejavu-core
 )

@@ -100,6 +100,6 @@ fn report(error: String) {
         let _printing = printing;
         eprintln!("{error}");
     });
-    // The thread sends nothing: the wait ends with the thread.
+    // The thread sends nothing; the wait ends when the thread ends and drops its sender, or after `LAST_WORD`.
     let _ = printed.recv_timeout(LAST_WORD);
 }

@@ -22,8 +22,8 @@ const LAST_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Maximum number of functions in a snapshot, those with the most bytes.
 const MAX_FUNCTIONS: usize = 1000;
-/// Number of lines, those with the most bytes, that name the container that a function is in. What a function moves in others is
-/// one line.
+/// Maximum number of lines that name the container of a function, those with the most bytes. The bytes that a function moves
+/// in other containers are one line.
 const MAX_OWNED: usize = 5000;
 
 /// The profiles of all nodes of a trace, merged.
@@ -135,7 +135,7 @@ impl Merging {
 
 /// A function: its name, its file and the name of its process.
 type Code<'a> = (&'a str, &'a str, &'a str);
-/// A pod with its namespace, and a container.
+/// A pod as `NAMESPACE/NAME`, and a container.
 type Owner<'a> = (&'a str, &'a str);
 
 /// Returns the functions of a graph by container, each with the bytes that it moved itself or through functions that it called.
@@ -168,8 +168,9 @@ pub(crate) fn functions(graph: &Graph) -> Functions {
     }
 }
 
-/// The functions with the most bytes, at most so many, which keep all of their bytes; of at most so many lines the container is
-/// named. Those with the most bytes are first.
+/// Limits the functions to the `functions` ones with the most bytes. At most `owned` lines name a pod and container; the other
+/// lines of a function are added up into one, so that the function keeps all of its bytes. Lines are in descending order of
+/// bytes.
 fn bounded(
     sums: HashMap<(Code<'_>, Owner<'_>), (u64, u64)>,
     functions: usize,

@@ -23,11 +23,11 @@ pub(crate) fn print(text: &[u8]) -> Result<(), CliError> {
     Ok(out.flush()?)
 }
 
-/// Writes to standard output in a thread of its own, so that signals are received while the reader has stopped.
+/// Writes to standard output on another thread, so that a reader that has stopped does not delay the handling of signals.
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// Those of [`print`].
 pub(crate) async fn print_aside(text: String) -> Result<(), CliError> {
     let printed = spawn_blocking(move || print(text.as_bytes())).await;
     printed.map_err(|error| CliError::Output(io::Error::other(error)))?

@@ -1,4 +1,4 @@
-//! The plugin's end by a signal.
+//! Tests of how the plugin ends after a signal.
 #![cfg(unix)]
 
 use std::{
@@ -16,7 +16,7 @@ use std::{
 const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// An API server that never answers.
+/// The API server never responds.
 #[test]
 fn a_check_that_is_interrupted_says_so() -> Result<(), Box<dyn Error>> {
     let server = TcpListener::bind("127.0.0.1:0")?;
@@ -30,7 +30,7 @@ fn a_check_that_is_interrupted_says_so() -> Result<(), Box<dyn Error>> {
             .stderr(Stdio::piped())
             .spawn()?;
         let (mut connection, _) = server.accept()?;
-        // The plugin waits for the answer to the request that begins here.
+        // The first byte of the request; the plugin then waits for the response.
         connection.read_exact(&mut [0])?;
         interrupt(&mut plugin)?;
         let output = plugin.wait_with_output()?;
@@ -42,7 +42,7 @@ fn a_check_that_is_interrupted_says_so() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A reader of the output that has stopped reading.
+/// The reader of the output has stopped reading.
 #[test]
 fn a_watch_whose_output_nobody_reads_ends() -> Result<(), Box<dyn Error>> {
     let server = TcpListener::bind("127.0.0.1:0")?;
@@ -54,7 +54,7 @@ fn a_watch_whose_output_nobody_reads_ends() -> Result<(), Box<dyn Error>> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    // Some times as much as a pipe takes.
+    // Several times the capacity of a pipe.
     let rows: Vec<_> = (0..4000)
         .map(|row| {
             let name = format!("{row:0100}");
@@ -79,7 +79,7 @@ fn a_watch_whose_output_nobody_reads_ends() -> Result<(), Box<dyn Error>> {
         table.len()
     )?;
     let mut output = plugin.stdout.take().ok_or("no output")?;
-    // The rest does not fit into the pipe.
+    // After one byte is read, the rest still does not fit into the pipe.
     output.read_exact(&mut [0])?;
     interrupt(&mut plugin)?;
     let end = Instant::now() + LIMIT;
@@ -107,7 +107,7 @@ fn config(folder: &Path, server: &TcpListener) -> Result<PathBuf, Box<dyn Error>
     Ok(config)
 }
 
-/// Sends Ctrl-C's signal.
+/// Sends SIGINT, the signal of Ctrl-C.
 fn interrupt(plugin: &mut Child) -> Result<(), Box<dyn Error>> {
     let sent = Command::new("kill").args(["-INT", &plugin.id().to_string()]).status()?;
     if !sent.success() {

@@ -159,7 +159,7 @@ fn as_flow(endpoint: &Endpoint) -> Flow {
     }
 }
 
-/// A function as a flow. Its name and its file are the flow's peer.
+/// Converts a function into a flow, so that one language filters both. Its name and file become the peer.
 fn function_as_flow(function: &Function) -> Flow {
     let module = function.module.as_deref().unwrap_or_default();
     Flow {

@@ -1,4 +1,4 @@
-//! Functions that move bytes: those that a filter takes, summed up over pods and containers.
+//! Functions that move bytes: those that a filter accepts, summed up over pods and containers.
 
 use hashbrown::HashMap;
 
@@ -7,8 +7,8 @@ use crate::{
     snapshot::{Function, Functions},
 };
 
-/// The functions of all pods and containers that a filter takes, those with the most bytes first. The same function of the same
-/// process in several of them is one, without a pod and a container.
+/// Returns the functions that a filter accepts, in descending order of bytes. Functions with equal name, file and process
+/// name are added up over pods and containers; the sum names neither pod nor container.
 #[must_use]
 pub fn sums(functions: &Functions, filter: &Filter) -> Vec<Function> {
     type Code<'a> = (&'a str, Option<&'a str>, Option<&'a str>);

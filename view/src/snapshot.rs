@@ -438,7 +438,7 @@ pub struct Function {
     pub command: Option<String>,
     /// Namespace of the pod.
     pub namespace: Option<String>,
-    /// Name of the pod. Absent: the bytes are of several pods.
+    /// Name of the pod. Absent if the bytes belong to several containers, or to none of a pod.
     pub pod: Option<String>,
     /// Name of the container.
     pub container: Option<String>,

@@ -63,7 +63,7 @@ pub(crate) enum HostError {
     /// Writing to standard output failed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
-    /// Nobody reads the output.
+    /// The reader of the output has not read anything for this time.
     #[error(
         "cannot print the last lines to standard output: whoever reads it has taken nothing for {} s; end it, or let it \
          go on reading, before this command ends", .0.as_secs_f64()

@@ -16,12 +16,13 @@ const TICK: Duration = Duration::from_millis(200);
 /// Name of the only session.
 const SESSION: &str = "host";
 
-/// The flows of a snapshot.
+/// The flows that a snapshot lists.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Listed {
-    /// At most this many, those with the most bytes. The snapshot also has the sums of each process.
+    /// At most this many flows, those with the most bytes. The snapshot also has the sums of each process.
     Largest(usize),
-    /// At most this many, those with the most bytes, and the others as one flow for each process, protocol and direction.
+    /// At most this many flows, those with the most bytes. The others are folded into one flow for each process, protocol and
+    /// direction.
     Folded(usize),
 }
 

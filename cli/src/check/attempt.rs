@@ -122,7 +122,7 @@ mod tests {
         let (requests, mut stop) = Stop::by_hand();
         let names = Arc::new(Mutex::new(Vec::new()));
         let asked = Arc::clone(&names);
-        // The request to end comes while the trace is created.
+        // The user asks to end while the trace is being created.
         let cluster = cluster(move |url| {
             requests.send_replace(1);
             let path = url.split('?').next().unwrap_or_default();

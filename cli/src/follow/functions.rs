@@ -10,9 +10,10 @@ use crate::{cluster::Cluster, error::CliError, profiles};
 
 /// Minimum time between two reads: nodes write a profile at most once a minute.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Shortest time between two readings while there is no profile: the status can have its sums before it is written.
+/// Minimum time between two reads while there is no profile: a status can have the sums of a profile that is not written
+/// yet.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Why there is no function while there is no profile.
+/// Reason shown while no profile has been read.
 const NONE_YET: &str =
     "No profile was read yet: nodes write the first a minute after they begin, or at the end of the trace.";
 
@@ -58,7 +59,7 @@ impl Functions {
         }));
     }
 
-    /// Waits until the profiles are read, or cannot be read for another reason than before. Cancelling the wait loses nothing.
+    /// Waits until the profiles are read, or until reading fails for a new reason. Cancelling the wait loses nothing.
     pub(super) async fn read(&mut self) {
         loop {
             let Some(reading) = &mut self.reading else { return std::future::pending().await };
@@ -72,8 +73,8 @@ impl Functions {
         }
     }
 
-    /// Keeps the functions that were read. While none is known, the profiles are soon read again. Returns true if there is
-    /// something new to show.
+    /// Keeps the functions that were read. While none is known, the profiles are read again after [`FIRST_PAUSE`]. Returns
+    /// true if there is something new to show.
     fn take(&mut self, read: Result<Vec<Function>, CliError>) -> bool {
         let notice = match read {
             Ok(functions) if !functions.is_empty() => {

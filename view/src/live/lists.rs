@@ -85,7 +85,7 @@ pub(super) fn endpoints(
     places
 }
 
-/// Functions that a filter accepts, in sorted order.
+/// Returns the functions that a filter accepts, in sorted order.
 pub(super) fn functions(
     snapshot: &Snapshot,
     filter: &Filter,

@@ -186,7 +186,7 @@ impl App {
     }
 }
 
-/// Whether no function is known, whatever the filter is.
+/// Returns true if the snapshot has no functions at all, with or without a filter.
 fn has_no_function(snapshot: &Snapshot) -> bool {
     snapshot.functions.as_ref().is_some_and(|functions| functions.functions.is_empty())
 }

@@ -245,7 +245,7 @@ fn the_tab_of_functions_is_there_before_them_and_says_why_it_is_empty() {
     let known = std::mem::take(&mut snapshot.functions.as_mut().unwrap().functions);
     snapshot.functions.as_mut().unwrap().notice = Some("No profile was read yet.".to_owned());
     let mut app = app(&snapshot);
-    // As the plugin starts the screen for one pod.
+    // The filter with which the plugin starts the screen for one pod.
     type_in(&mut app, "/pod:=web-1");
     press(&mut app, KeyCode::Enter);
     press(&mut app, KeyCode::Tab);
