@@ -117,15 +117,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> Merged {
     let listed = i64::try_from(top.flows.len()).unwrap_or(i64::MAX);
     let mut totals = inputs.reports.totals();
     totals.raise_to(&before.totals);
-    let mut lost = inputs.reports.lost();
-    for (reason, count) in [
-        ("unreadableFlows", inputs.reports.unreadable()),
-        ("unreadableEndpoints", inputs.reports.unreadable_endpoints()),
-    ] {
-        if count > 0 {
-            lost.insert(reason.into(), count);
-        }
-    }
+    let lost = inputs.reports.lost();
     let filters_changed = inputs.filters_changed && before.start_time.is_some() && !over;
 
     let mut status = TrafficTraceStatus {

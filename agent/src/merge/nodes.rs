@@ -257,7 +257,7 @@ impl NodeReports {
             .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.clock_offset_milliseconds?)))
     }
 
-    /// Returns the losses of all nodes by reason. If there are too many reasons, the last ones are summed up as
+    /// Returns the losses of all nodes by reason, with the rows that could not be read. If there are too many reasons, the last ones are summed up as
     /// `other`.
     pub(crate) fn lost(&self) -> Losses {
         let mut all = Losses::new();
@@ -267,10 +267,15 @@ impl NodeReports {
                 add_losses(&mut all, &carried.lost);
             }
         }
-        if all.len() > REASONS - 1 {
-            let rest: Vec<String> = all.keys().skip(REASONS - 2).cloned().collect();
+        let unread =
+            [("unreadableFlows", self.unreadable()), ("unreadableEndpoints", self.unreadable_endpoints())];
+        if all.len() > REASONS - unread.len() {
+            let rest: Vec<String> = all.keys().skip(REASONS - unread.len() - 1).cloned().collect();
             let other = rest.iter().filter_map(|reason| all.remove(reason)).fold(0, i64::saturating_add);
             all.insert("other".into(), other);
+        }
+        for (reason, count) in unread.into_iter().filter(|(_, count)| *count > 0) {
+            all.insert(reason.into(), count);
         }
         all
     }
@@ -314,13 +319,13 @@ impl NodeReports {
     }
 
     /// Number of rows that cannot be decoded.
-    pub(crate) fn unreadable(&self) -> i64 {
+    fn unreadable(&self) -> i64 {
         let count: usize = self.nodes.values().map(|node| node.newest.unreadable()).sum();
         i64::try_from(count).unwrap_or(i64::MAX)
     }
 
     /// Number of endpoints that cannot be decoded.
-    pub(crate) fn unreadable_endpoints(&self) -> i64 {
+    fn unreadable_endpoints(&self) -> i64 {
         let count: usize = self.nodes.values().map(|node| node.newest.unreadable_endpoints()).sum();
         i64::try_from(count).unwrap_or(i64::MAX)
     }
