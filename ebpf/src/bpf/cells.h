@@ -16,7 +16,7 @@ struct cell {
 	__u64 memory[CELL_SIZE / 8];
 };
 
-/* User space sets the size. */
+/* User space sets the number of cells, by the number of CPUs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CELLS_PER_CPU);

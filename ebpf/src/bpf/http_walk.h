@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The way through a packet, from the end of one message, chunk or frame to the next. */
+/* The steps through a packet, from the end of one message, chunk or frame to the next. */
 #ifndef TT_HTTP_WALK_H
 #define TT_HTTP_WALK_H
 
@@ -24,7 +24,7 @@
 
 enum frame_type { FRAME_DATA = 0, FRAME_HEADERS = 1, FRAME_SETTINGS = 4, FRAME_TYPES = 10 };
 
-/* Gives up the way's position: it is unknown where messages begin, so user space gets everything. */
+/* Gives up the direction's position: it is unknown where messages begin, so user space gets everything. */
 static __always_inline void give_up(struct packet *packet)
 {
 	packet->way->place = PLACE_RAW;
@@ -195,7 +195,7 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 
 /*
  * Reads a slice of a head, or of the lines after the last chunk, from `end` on, and hands it over. While the ring
- * buffer is full, the slice is read nevertheless, so that the way's position is known when there is room again.
+ * buffer is full, the slice is read nevertheless, so that the direction's position is known when there is room again.
  */
 __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {

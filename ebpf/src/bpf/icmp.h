@@ -32,7 +32,7 @@ static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, 
 	note->socket = socket;
 }
 
-/* Returns whether the next event may be counted; `known` is set if that is certain. */
+/* Returns whether a session may want the sockets of a cgroup in the current task; sets `known` if that is certain. */
 static __always_inline bool may_count(__u64 cgroup, bool *known)
 {
 	__u64 sessions = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Calls into OpenSSL. An SSL object is used by one thread at a time, so its bytes are handed over at the return of a
- * call, when their number and the socket are known. Their time is that of the return of a read, and of the entry of a
- * write.
+ * call, when their number and the socket are known. Bytes are stamped with the time when a read returns, or when a
+ * write is entered.
  */
 #ifndef TT_TLS_OPENSSL_H
 #define TT_TLS_OPENSSL_H
@@ -28,7 +28,7 @@ static __always_inline void enter(struct pt_regs *ctx, __u64 ssl, __u64 buffer, 
 	call.stack = PT_REGS_SP(ctx);
 	call.began = bpf_ktime_get_ns();
 	if (reads) {
-		/* Bytes from the network are decrypted only once. */
+		/* This call decrypts the bytes that the thread received last, so a later call must not claim them. */
 		call.received = thread->received;
 		thread->received = 0;
 	}
