@@ -18,7 +18,7 @@
 /* Set once an origin was kept. */
 volatile __u64 origins;
 
-/* Keeps the direction of a connection that was just made, and bases of which all its bytes are still to be counted. */
+/* Keeps the direction of a connection that was just made, and bases that leave all its bytes to be counted. */
 static __always_inline void remember_opening(struct sock *sk, __u8 direction)
 {
 	struct tcp_sock *tcp = tcp_of(sk);

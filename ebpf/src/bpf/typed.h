@@ -76,7 +76,7 @@ static __always_inline void forget_cookie(struct sock *sk)
 {
 }
 
-/* Returns the cookie of the socket that is at this address now; 0 if it has none, or if nothing is there. */
+/* Returns the cookie in the socket memory at this address, which may be freed or reused by now; 0 if it has none. */
 static __always_inline __u64 cookie_at(__u64 socket)
 {
 	return BPF_CORE_READ((struct sock *)socket, __sk_common.skc_cookie.counter);
