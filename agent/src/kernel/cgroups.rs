@@ -27,15 +27,15 @@ use super::{
     tier::{Hook, ICMP_SEND, INGRESS, PEERS, RELEASE},
 };
 
-/// Attach without flags: a cgroup link always allows further links, and the kernel refuses the flag that asks for it
-/// (`cgroup_bpf_link_attach()`).
+/// Attach mode without flags. A cgroup link always allows further links, and the kernel refuses the flag that asks for
+/// that (`cgroup_bpf_link_attach()`).
 const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
 /// Maximum number of cgroups that have programs of their own. Each link takes a file descriptor and a moment to attach; beyond
 /// that number one program on the root costs less than one on each of most cgroups.
 const MAX_CGROUPS: usize = 512;
 
-/// Requirements of all sessions on cgroup programs.
+/// Requirements of all sessions together on the programs at cgroups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AtCgroups {
     /// Selected cgroups by id, with their folders relative to the root of the tree.

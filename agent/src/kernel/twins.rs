@@ -207,7 +207,7 @@ impl Twin {
         set_bit(ebpf, pair.bit, false)
     }
 
-    /// Begins a period with the twin, or without it.
+    /// Adds the events lost so far to `lost_before`, and begins another period, with the twin or without it.
     fn mark(&mut self, now: Reading) {
         self.lost_before += self.lost_since(now);
         self.before = now;
