@@ -56,6 +56,7 @@ pub struct Ledger {
     /// Received and sent bytes at the beginning of the interval.
     bytes_before: (u64, u64),
     connections_open: u64,
+    /// Number of the interval, which is the time from one call of [`Self::rank`] to the next.
     interval: u32,
 }
 
@@ -240,6 +241,7 @@ impl Ledger {
         id
     }
 
+    /// Adds to a row and to the totals. At a row's first change in an interval, keeps the row's bytes for the rates.
     fn book(&mut self, id: u32, sum: &Totals) {
         let entry = &mut self.entries[id as usize];
         if entry.interval != self.interval {
@@ -271,6 +273,7 @@ impl Ledger {
         }
     }
 
+    /// Adds a row to the folded row of its process and protocol, and removes it.
     fn fold(&mut self, id: u32) {
         let Entry { key, totals, older, .. } = self.entries[id as usize];
         let hash = self.hasher.hash_one((&key, false));
