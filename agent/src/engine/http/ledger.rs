@@ -48,7 +48,7 @@ pub struct HttpExchange {
     pub exchange: Exchange,
 }
 
-/// Requests of a session that could not be observed, except those that the parser itself gives a reason for.
+/// Requests of a session that could not be observed, except those for which the parser gives a reason ([`Reason`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HttpMissing {
     /// Losses between the kernel and user space.
@@ -115,6 +115,7 @@ pub struct HttpInterval {
 #[derive(Debug)]
 pub(in super::super) struct HttpLedger {
     table: Table<HttpOwner>,
+    /// Exchanges for [`Self::take_exchanges`]; `None` if the session did not ask for them.
     waiting: Option<VecDeque<HttpExchange>>,
     not_listed: u64,
     connections_missing: u64,

@@ -27,7 +27,7 @@ pub type PlaceOf<'a> = dyn FnMut(u64, &dyn Fn() -> Option<String>) -> Option<Pla
 pub struct StackSpec {
     /// Takes the stack of each call at any cost. Otherwise a budget limits the number of stacks.
     pub every_call: bool,
-    /// Takes the kernel's part of each stack, too.
+    /// Takes the kernel stack as well, beside the user stack.
     pub kernel: bool,
 }
 
