@@ -27,7 +27,7 @@ pub const SESSIONS: usize = 64;
 pub const WAYS: usize = 8;
 /// Maximum number of bytes of a cgroup folder's name that are kept, including the final zero.
 pub const FOLDER: usize = 128;
-/// Length of the array of losses.
+/// Length of `tt_losses`, which has room for further values of [`Loss`].
 pub const LOSSES: usize = 16;
 /// Maximum number of slots that one run of `tt_reconcile` compares with their sockets.
 pub const WORK: usize = 256;
@@ -80,7 +80,7 @@ pub enum Loss {
     Unowned = 10,
 }
 
-/// Size of [`Folder`] in the kernel.
+/// Size of `struct tt_folder`, the kernel's form of [`Folder`], in bytes.
 pub const FOLDER_SIZE: usize = 8 + FOLDER;
 
 /// A cgroup on the path from a selected socket up to the selected cgroup.

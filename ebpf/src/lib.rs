@@ -79,11 +79,11 @@ pub mod maps {
     pub const WORK: &str = "tt_work";
     /// Counters by [`super::layout::Loss`] (`u64`), mapped.
     pub const LOSSES: &str = "tt_losses";
-    /// Session → [`super::layout::Filter`].
+    /// Number of a session → [`super::layout::Filter`].
     pub const FILTERS: &str = "tt_filters";
-    /// Cgroup id → session bits.
+    /// Id of a selected cgroup → bits of the sessions that select it.
     pub const CGROUPS: &str = "tt_cgroups";
-    /// Process id → [`super::layout::Process`].
+    /// Id of a selected process → [`super::layout::Process`].
     pub const PROCESSES: &str = "tt_processes";
     /// [`super::layout::OverflowKey`] → [`super::layout::Overflow`].
     pub const OVERFLOW: &str = "tt_overflow";
@@ -116,7 +116,7 @@ pub mod maps {
     /// In [`super::TLS_OBJECT`], [`super::layout::tls::Way`] (one direction of a socket) → number of bytes from the
     /// direction's beginning (`u64`) whose contents are not handed over. LRU.
     pub const TLS_BODIES: &str = "tt_tls_bodies";
-    /// Sessions that want stacks (`u64`): global data of the programs, only in [`super::Variant::Typed`].
+    /// Bits of the sessions that want stacks (`u64`): global data of the programs, only in [`super::Variant::Typed`].
     pub const STACKED: &str = ".data.stacked";
     /// In [`super::Variant::Typed`], one note for each CPU: a program that counts an event describes it for the program
     /// of [`super::STACKS_OBJECT`] that runs after it. Only used by the programs.
@@ -132,7 +132,8 @@ pub mod maps {
     pub const STACK_OPTIONS: &str = ".data.options";
     /// In [`super::STACKS_OBJECT`], the number of records that the ring buffer refused (`u64`): global data.
     pub const STACKS_LOST: &str = ".data.lost";
-    /// In [`super::Variant::Plain`], a HASH of sockets with one entry for each slot; only used by the programs.
+    /// In [`super::Variant::Plain`], a HASH: address of a socket → its number (`u64`), which stands in for the cookie.
+    /// It has as many entries as the table has slots. Only used by the programs.
     pub const IDS: &str = "tt_ids";
 }
 

@@ -67,7 +67,7 @@ int BPF_PROG(tt_exit, struct task_struct *task)
 {
 	__u32 id = FIELD(task, tgid);
 
-	/* The entry of the first thread is kept until the last thread ends. */
+	/* The task of the first thread is freed after those of all other threads. */
 	if (FIELD(task, pid) == (int)id)
 		bpf_map_delete_elem(&tt_processes, &id);
 	return 0;
@@ -96,8 +96,9 @@ int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
 }
 
 /*
- * Compares the connection with this main slot with its socket's counters, and credits the bytes that are missing. Every
- * send is a call that is counted: if sent bytes are missing and no call is under way, the kernel has skipped an event.
+ * Compares a connection, given by the number of its main slot, with its socket's counters, and credits the bytes that
+ * are missing. Every send is a call that is counted: if sent bytes are missing and no call is under way, the kernel has
+ * skipped an event.
  */
 __noinline int look_at(__u32 number)
 {
@@ -117,7 +118,7 @@ __noinline int look_at(__u32 number)
 	 * event for the end of this one was skipped.
 	 */
 	if (cookie_at(main->socket) != cookie) {
-		/* Once a FIN was sent, the number of sent bytes is known without the socket. */
+		/* Once a FIN was sent, `sent_final` has the number of sent bytes, and the socket is not needed. */
 		if (main->sent_all)
 			credit_sent(main, &counters, 0);
 		if (state_of(main) == TT_PENDING)

@@ -273,7 +273,10 @@ static __always_inline void count_message(struct tt_slot *slot, __u64 bytes, boo
 	}
 }
 
-/* Returns whether what is counted is compared with the socket's own counters, which requires valid counters of TCP. */
+/*
+ * Returns whether the bytes of a slot's TCP socket are compared with the socket's own counters, so that none can be
+ * missed.
+ */
 static __always_inline bool is_compared(struct tt_slot *slot)
 {
 	struct tt_slot *main = is_main(slot) ? slot : main_slot(slot->cookie);

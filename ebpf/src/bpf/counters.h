@@ -106,7 +106,7 @@ static __always_inline struct tt_slot *last_slot(struct tt_slot *main)
 static __always_inline __s64 missing_sent(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
 	if (main->sent_all)
-		/* 0: the value is not visible to this CPU yet. */
+		/* While `sent_final` is 0, its value is not visible to this CPU yet. */
 		return main->sent_final ? (__s32)(main->sent_final - (__u32)counted) : 0;
 	return main->based && sent_first(counters) == main->tx_first ? sent_of(counters) - counted : 0;
 }

@@ -200,7 +200,7 @@ static __always_inline bool copy_slice(struct packet *packet, __u64 from, __u32 
 	return true;
 }
 
-/* Bytes that are being handed over. */
+/* The argument of copy_turn(): the bytes that are still to be handed over. */
 struct copying {
 	struct packet packet;
 	__u64 from;

@@ -33,7 +33,9 @@ static __always_inline __u64 word(const __u8 *at)
 /* Number of bytes in which scan() looks for a line feed in one turn. */
 #define STRIDE 32
 
-/* Marks line feeds in eight bytes: the lowest bit of the result is the highest bit of the first line feed's byte. */
+/*
+ * Marks line feeds in eight bytes: the lowest set bit of the result is the highest bit of the first line feed's byte.
+ */
 static __always_inline __u64 line_feeds(__u64 bytes)
 {
 	__u64 x = bytes ^ 0x0a0a0a0a0a0a0a0aull;
@@ -198,7 +200,7 @@ static __always_inline bool keep(struct way *way, const __u8 *data, __u32 length
 	return true;
 }
 
-/* A head that is being scanned. */
+/* The argument of scan_turn(): a head that is being scanned. */
 struct scanning {
 	struct way *way;
 	const __u8 *data;

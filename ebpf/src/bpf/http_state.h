@@ -7,7 +7,10 @@
 
 /* Maximum number of bytes of an incomplete line that are kept for the next packet. */
 #define KEPT 32
-/* Number of bytes after those of a head that can be read, with arbitrary contents. */
+/*
+ * Number of bytes that can be read after a head in its buffer, so that eight bytes can be read anywhere. Their contents
+ * are arbitrary.
+ */
 #define SLACK 48
 /* Maximum number of outstanding requests, with one bit each. */
 #define OUTSTANDING 64
@@ -65,8 +68,8 @@ struct way {
 	__u8 reserved;
 	__u8 line[KEPT];
 	/*
-	 * The position of scan() and its results, which its turns pass on here. The verifier knows no value in a map,
-	 * so it checks one turn for all; volatile keeps the compiler from passing values in registers.
+	 * The state of scan(), which each turn of its loop leaves here for the next one. The verifier knows no value in
+	 * a map, so it checks one turn for all; volatile keeps the compiler from passing values in registers.
 	 */
 	volatile __u32 have;
 	volatile __u32 at;
@@ -110,7 +113,7 @@ struct {
 	__uint(max_entries, 1 << 22);
 } tt_http_ring SEC(".maps");
 
-/* Cgroup of the socket -> counts of what was refused. */
+/* Cgroup of the socket -> counts of the records that the ring buffer refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);

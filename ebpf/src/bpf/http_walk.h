@@ -127,7 +127,7 @@ static __always_inline void end_response_head(struct packet *packet, __u64 end)
 	}
 }
 
-/* Handles the end of a head, at a position. */
+/* Handles the end of a head, at position `end`. */
 static __always_inline void end_head(struct packet *packet, __u64 end)
 {
 	struct way *way = packet->way;
@@ -140,7 +140,10 @@ static __always_inline void end_head(struct packet *packet, __u64 end)
 		end_response_head(packet, end);
 }
 
-/* Reads a slice of a head into a scratch buffer, for tt_http_head(). Returns false on failure. */
+/*
+ * Reads a slice of a head into a scratch buffer, scans it and hands it over, for tt_http_head(). Returns false if the
+ * packet's bytes cannot be read.
+ */
 static __always_inline bool read_head(struct packet *packet, struct scratch *scratch)
 {
 	struct way *way = packet->way;
@@ -173,10 +176,10 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 	if (result == SCAN_DOUBT) {
 		give_up(packet);
 	} else if (result != SCAN_MORE) {
-		/* Positions in `data` include the bytes that were kept before. */
+		/* `result` is a position in `data`, which begins with the kept bytes of earlier packets. */
 		end_head(packet, from + result - kept);
 		if (way->place == PLACE_MESSAGE) {
-			/* The part of the body in this packet has passed with it. */
+			/* The part of the body in this packet is reported with the head, but not copied. */
 			copied = result - kept;
 			passed = (packet->last < way->end ? packet->last : way->end) - from;
 			way->awaited = packet->last < way->end;

@@ -53,7 +53,7 @@ static __always_inline void note_received_icmp(struct sk_buff *skb)
 	__u64 addr[2] = {};
 	__be32 ipv4;
 
-	/* Only packets that came in from an interface; a packet that is being sent has its socket as well. */
+	/* A packet that is being sent has its socket, too, but no interface from which it came in. */
 	if (!sk || !FIELD(skb, skb_iif))
 		return;
 	/* Objects in other states are not full sockets. */

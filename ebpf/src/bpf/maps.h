@@ -50,7 +50,7 @@ struct {
 	__type(value, struct tt_overflow);
 } tt_overflow SEC(".maps");
 
-/* Counters by `enum tt_loss`. Mapped. */
+/* Counters, indexed by `enum tt_loss`. Mapped by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

@@ -185,7 +185,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 
 	if (!event)
 		return NOBODY;
-	/* A socket has no cookie if there are more sockets than room for cookies. */
+	/* A socket has no cookie if `tt_ids` (probed.h) is full. */
 	if (!event->key.cookie) {
 		event->sessions = event->selected;
 		count_loss(TT_LOSS_TABLE_FULL, 1);
@@ -216,7 +216,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	}
 	event->sessions = event->opening ? event->selected : wanted_sessions(&event->flow, event->selected);
 	if (slot && state_of(slot) == TT_PENDING) {
-		/* The process that has claimed an accepted connection opens it. */
+		/* If another process has claimed the accepted connection, that process opens the slot. */
 		if (event->opening || (!adopted && event->flow.direction == TT_INBOUND))
 			return handle;
 		return open_pending(slot, event, handle);

@@ -152,7 +152,7 @@ __noinline __u64 learn_sessions(__u64 cgroup, __u64 id, __u32 generation)
 	return sessions;
 }
 
-/* Returns whether the cache has the cgroup; if so, also the sessions that select it. */
+/* Returns whether the cache has the cgroup; if so, sets `sessions` to those that select it. */
 static __always_inline bool cached_sessions(__u64 id, __u32 generation, __u64 *sessions)
 {
 	struct cached *entry = &cgroup_cache[id % CACHE_SIZE];

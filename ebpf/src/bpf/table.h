@@ -133,7 +133,7 @@ static __always_inline __u32 find_spilled(const struct tt_key *key)
  * in one word.
  */
 #define NUMBERS(key) (key)->cookie, (key)->addr[0], (key)->addr[1], rest_of(key)
-/* Versions of clang-format differ here. */
+/* Versions of clang-format lay this macro out differently. */
 /* clang-format off */
 #define KEY_OF(cookie, addr0, addr1, rest)                                                                  \
 	{                                                                                                   \

@@ -8,7 +8,7 @@
 
 #include "tls_state.h"
 
-/* Bytes of a call that are being handed over. */
+/* The argument of copy_turn(): the bytes of a call that are still to be handed over. */
 struct copying {
 	struct channel *channel;
 	__u64 from; /* address */

@@ -11,7 +11,7 @@
 /* Maximum number of nested calls of a thread, as for TLS within TLS. */
 #define DEPTH 2
 
-/* The key of a library's connection object. */
+/* The key of a TLS library's connection object, such as OpenSSL's SSL. */
 struct object {
 	__u64 address;
 	__u32 pid;
@@ -94,7 +94,7 @@ struct {
 	__uint(max_entries, 1 << 16);
 } tt_tls_news SEC(".maps");
 
-/* Cgroup of the process -> counts of what was refused. */
+/* Cgroup of the process -> counts of the records that the ring buffer refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -102,7 +102,7 @@ struct {
 	__type(value, struct tt_http_lost);
 } tt_tls_lost SEC(".maps");
 
-/* Selected cgroups. User space sizes the map as needed. */
+/* Selected cgroups, whose new processes are reported to user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -4,7 +4,7 @@
 pub const RANGES: usize = 16;
 /// Maximum number of peer networks in one session's filter.
 pub const NETWORKS: usize = 16;
-/// Size of [`Filter`] in the kernel.
+/// Size of `struct tt_filter`, the kernel's form of [`Filter`], in bytes.
 pub const FILTER_SIZE: usize = 16 + 4 * RANGES + 32 * NETWORKS;
 
 /// A session's filter. Empty fields mean everything.
