@@ -50,7 +50,7 @@ pub struct Ledger {
     vacant: Vec<u32>,
     by_key: HashTable<u32>,
     hasher: RandomState,
-    /// Closed rows, in the order in which they closed.
+    /// Rows that no flow holds any more, in the order in which that happened.
     closed: VecDeque<u32>,
     totals: Totals,
     /// Received and sent bytes at the beginning of the interval.

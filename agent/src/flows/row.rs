@@ -313,6 +313,6 @@ pub struct Row {
     pub rtt_us: u32,
     /// State of the row's flows.
     pub state: FlowState,
-    /// Set if the row sums up flows that found no row of their own.
+    /// Set if the row sums up flows of a process that have no rows of their own, or flows that found no slot.
     pub folded: bool,
 }

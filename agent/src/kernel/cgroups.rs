@@ -192,8 +192,8 @@ fn attach(program: &mut Program, hook: Hook, folder: &File) -> Result<FdLink, Pr
     link.map_err(|error: LinkError| ProgramError::IOError(io::Error::other(error)))
 }
 
-/// Leaves out each cgroup that lies below another selected one, since the programs on the upper cgroup see its sockets
-/// too.
+/// Returns the selected cgroups without those that lie below another selected one, since the programs on the upper
+/// cgroup see their sockets too.
 pub(super) fn topmost(selected: &BTreeMap<u64, PathBuf>) -> BTreeMap<u64, PathBuf> {
     let paths: HashSet<&Path> = selected.values().map(PathBuf::as_path).collect();
     let is_topmost = |path: &Path| !path.ancestors().skip(1).any(|above| paths.contains(above));

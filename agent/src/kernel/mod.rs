@@ -66,7 +66,7 @@ pub use self::{
 /// Extent of a drain's comparison of TCP connections with their sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Connections whose turn it is: most of them, but no more than fit into a few milliseconds.
+    /// Connections whose turn it is: most of them, but no more than the kernel compares in about a millisecond.
     Usual,
     /// All connections, as in the last drain of a session.
     Full,

@@ -36,7 +36,7 @@ pub(super) struct Reconcile {
     idle: Queue,
 }
 
-/// Numbers of the slots of one kind that wait to be compared.
+/// Numbers of the slots that wait to be compared: those of active connections, or those of idle ones.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<u32>,

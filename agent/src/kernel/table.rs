@@ -55,7 +55,7 @@ struct Known {
     /// Time of the flow's last traffic, in seconds since the table was made.
     moved: u32,
     closed: bool,
-    /// Set if the slot was closed without ever counting for a session. It is not reported.
+    /// Set if the slot was already closed, and without a session, when it was first seen. Such a flow is not reported.
     silent: bool,
 }
 

@@ -223,11 +223,12 @@ pub(super) const ICMP_SEND: Hook = hook("tt_icmp_send", Kind::Cgroup, EGRESS);
 pub(super) const INGRESS: &str = "ingress";
 const EGRESS: &str = "egress";
 
-/// Hooks that see HTTP, in an object of their own.
+/// Hooks of the programs that read HTTP, which are an object of their own.
 pub(super) const HTTP: [Hook; 2] =
     [hook("tt_http_in", Kind::Cgroup, INGRESS), hook("tt_http_out", Kind::Cgroup, EGRESS)];
 
-/// Hooks for the plain text of TLS, in an object of their own, that are attached from the start.
+/// Hooks of the programs for the plain text of TLS, which are an object of their own. These are attached when the
+/// object is loaded.
 pub(super) const TLS: [Hook; 4] = [
     hook("tt_tls_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_tls_recv", Kind::Tracepoint, "sock_recv_length"),
@@ -251,7 +252,7 @@ pub(super) const TLS_PROBES: [Hook; 12] = [
     hook("tt_tls_go_write", Kind::Uprobe, "crypto/tls.(*Conn).Write"),
 ];
 
-/// Hooks that take stacks, in an object of their own.
+/// Hooks of the programs that take stacks, which are an object of their own.
 pub(super) const STACKS: [Hook; 3] = [
     hook("tt_stack_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_stack_recv", Kind::Tracepoint, "sock_recv_length"),

@@ -102,7 +102,7 @@ pub struct TlsProcess {
     pub reason: String,
 }
 
-/// A session's requests between two points in time.
+/// A session's requests since the last call of `Engine::take_http_interval`.
 #[derive(Debug)]
 pub struct HttpInterval {
     /// The endpoints' requests in the interval.

@@ -26,7 +26,8 @@ const FREED_PART: usize = 4;
 const LONGEST_WAIT: u64 = 10_000_000_000;
 /// Minimum rest of a body, in bytes, that the kernel is asked to skip.
 const LONG_BODY: u64 = 8 << 10;
-/// Minimum distance of two 32-bit counts from which on the first one is taken to be behind the second one, not ahead.
+/// A 32-bit count that exceeds another one by less than this, modulo 2³², is taken to be ahead of it; otherwise behind
+/// it.
 const NEAR: u32 = 1 << 31;
 /// Approximate size of a waiting piece without its bytes.
 const PIECE_SIZE: usize = size_of::<Text>();
