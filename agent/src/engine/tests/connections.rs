@@ -1,4 +1,4 @@
-//! The facts about connections that are reported beside their bytes: numbers, ends, directions, retransmits and times.
+//! The facts about connections that are reported beside their bytes: their numbers, failures and round-trip times.
 
 use std::net::{IpAddr, Shutdown};
 
