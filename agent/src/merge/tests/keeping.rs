@@ -94,8 +94,8 @@ fn a_run_that_went_on_from_an_older_report_loses_nothing_and_counts_nothing_twic
     assert_eq!((status.totals.rx_bytes, status.top_flows[0].rx_bytes), (165, 110));
 }
 
-/// Tests all ways in which reports are lost, read late, refused and delivered out of order, over several pods. Totals
-/// are exact, and no row and no sum of rows ever exceeds what was counted.
+/// Tests random runs of an agent with several pods, whose reports are lost, read late, refused and delivered out of
+/// order. Totals are exact, and no row exceeds what was counted.
 #[test]
 fn whatever_happens_to_reports_totals_are_exact_and_rows_never_too_much() {
     let mut random = fastrand::Rng::with_seed(20_261_126);
@@ -145,7 +145,7 @@ fn whatever_happens_to_reports_totals_are_exact_and_rows_never_too_much() {
     }
 }
 
-/// Tests any number of runs of an agent, each of which continues the last report unless that was deleted. All counts
+/// Tests random numbers of runs of an agent, each of which continues the last report unless it was deleted. All counts
 /// are shown exactly once.
 #[test]
 fn any_row_of_runs_sums_up_to_what_was_counted() {
