@@ -55,7 +55,8 @@ impl Engine {
         self.ranked(id, |ledger, interval| ledger.rank(top, interval))
     }
 
-    /// Returns the same with the other rows folded by process, so that the rows have the sums of all.
+    /// Returns a snapshot like [`Self::snapshot`], with the rows beyond the `top` largest folded into rows by process,
+    /// so that the rows add up to the totals.
     pub fn snapshot_folded(&mut self, id: &SessionId, top: usize) -> Option<Snapshot> {
         let mut snapshot = self.ranked(id, |ledger, interval| ledger.rank_folded(top, interval))?;
         snapshot.rows_total = snapshot.rows.len();

@@ -57,7 +57,7 @@ pub struct Ledger {
     /// Received and sent bytes at the beginning of the interval.
     bytes_before: (u64, u64),
     connections_open: u64,
-    /// Number of the interval, which is the time from one call of [`Self::rank`] to the next.
+    /// Number of the interval, which is the time from one call of [`Self::rank`] or [`Self::rank_folded`] to the next.
     interval: u32,
 }
 
@@ -203,11 +203,11 @@ impl Ledger {
         self.largest(top, elapsed).0
     }
 
-    /// Returns the rows as [`Self::rank`] does, and behind them the others, folded into one row for each process, protocol
-    /// and direction: the returned rows have the sums of all.
+    /// Returns the rows as [`Self::rank`] does, and after them the others, folded into one row for each process,
+    /// protocol and direction. The returned rows add up to the totals.
     pub fn rank_folded(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
         let (mut rows, others) = self.largest(top, elapsed);
-        // This is still the interval before.
+        // `largest` has begun a new interval, but the rates of the others are those of the interval before.
         let interval = self.interval.wrapping_sub(1);
         let mut folded: HashMap<Key, Row> = HashMap::new();
         for (_, id) in others {

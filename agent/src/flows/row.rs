@@ -318,7 +318,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// Adds another row. The sum is open if one of the two is, and has failed if both have.
+    /// Adds another row's counts to this one. The state is `Open` if one of the two is open, and `Failed` if both have
+    /// failed.
     pub fn add(&mut self, other: &Self) {
         self.totals.add(&other.totals);
         self.rx_bytes_per_second += other.rx_bytes_per_second;
