@@ -1,4 +1,4 @@
-//! `traffictrace http`: the HTTP requests of containers, a cgroup or a process, without Kubernetes.
+//! `traffictrace http`: shows the HTTP requests of containers, a cgroup or a process, without Kubernetes.
 
 mod args;
 mod clock;
@@ -38,15 +38,15 @@ use crate::{
 
 /// Maximum time between two reads of the kernel's records.
 const TICK: Duration = Duration::from_millis(100);
-/// Maximum time for which the end waits for the examination of processes that use TLS.
+/// Maximum time for which the command waits at its end until all processes that use TLS are examined.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// The only session here.
+/// The id of the engine's only session in this command.
 const SESSION: &str = "http";
 /// The protocol that carries HTTP.
 const PROTOCOL: &str = "TCP";
 
-/// Shows requests until Ctrl-C, SIGTERM, `--duration`, or the end of the target. Then reports what was counted and what
-/// is missing.
+/// Runs the command: shows requests until Ctrl-C, SIGTERM, the end of `--duration`, or the end of the target. Then
+/// reports what was counted and what is missing.
 pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
     let mut stopped = pin!(interruption()?);
@@ -113,16 +113,16 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     Ok(())
 }
 
-/// The session, and the state of its output.
+/// The session of the engine, and the state of its output.
 #[derive(Debug)]
 struct Log {
     args: Arc<HttpArgs>,
     engine: Engine,
     session: SessionId,
     printer: Printer,
-    /// Present with `--summary`.
+    /// The summaries; `None` without `--summary`.
     summaries: Option<Summaries>,
-    /// End of the current interval.
+    /// End of the current interval of `--summary`.
     due: Instant,
 }
 
@@ -139,8 +139,8 @@ impl Log {
         }
     }
 
-    /// Waits until everything is printed, and keeps reading the kernel's records meanwhile. Returns false if the reader
-    /// of the output has closed it.
+    /// Waits until the current page is printed, and keeps reading the kernel's records meanwhile. Returns false if the
+    /// reader of the output has closed it.
     async fn printed(&mut self) -> Result<bool, HostError> {
         loop {
             match timeout(TICK, self.printer.finish()).await {
@@ -150,7 +150,7 @@ impl Log {
         }
     }
 
-    /// Begins to print the requests that have arrived, or the summary if its interval is over.
+    /// Begins to print the requests that have arrived or, with `--summary`, the table if its interval is over.
     fn print(&mut self) {
         if self.summaries.is_some() {
             if Instant::now() >= self.due {
@@ -174,13 +174,13 @@ impl Log {
         if let Some(summary) = summaries.take(engine, session, args.top(), &mut tally) {
             self.printer.start(Page::Summary(Box::new(summary), Box::new(tally)));
         }
-        // After a stall, missed tables are not made up for.
+        // If printing was late, the next interval begins now, and missed tables are not printed.
         self.due = (self.due + args.interval).max(Instant::now());
     }
 
-    /// Prints the remaining requests, and the totals and losses of the whole session.
+    /// Prints the remaining requests, and then the totals and losses of the whole session.
     async fn conclude(&mut self) -> Result<(), HostError> {
-        // A last drain, so that the last requests have their process.
+        // Reads all flows once more, so that the last requests have their process.
         self.engine.drain_fully();
         let end = Instant::now() + LAST_LOOK;
         while self.engine.looks_at_processes() && Instant::now() < end {
@@ -206,7 +206,7 @@ impl Log {
         }
         self.printer.finish().await.map_err(HostError::Output)?;
         if self.args.output == Output::Text {
-            // A summary of all requests contains this line already.
+            // A summary that is not filtered contains this line already.
             if !self.args.summary || !self.args.selection.takes_all() {
                 let sums = &tally.totals.sums;
                 eprintln!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));

@@ -1,4 +1,4 @@
-//! Names that both output formats use.
+//! Names for text and JSON output.
 
 use traffictrace_crd::human;
 use traffictrace_ebpf::layout;
@@ -22,7 +22,7 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// Returns the name of an owner's process, if it is known.
+/// Returns the name of an owner's process (`comm`) without control characters, if it is known.
 pub(super) fn command(owner: &HttpOwner) -> Option<String> {
     let name = layout::text(&owner.command);
     (!name.is_empty()).then(|| human::printable(&name).into_owned())

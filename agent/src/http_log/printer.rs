@@ -1,5 +1,5 @@
-//! Printing in the background. A slow reader of the output, or one that pauses, must not stop the reading of the ring
-//! buffer. Requests wait in the engine, which counts those that it cannot keep.
+//! Printing in the background, so that a slow reader of the output does not stop the reading of the kernel's records.
+//! While a page is being printed, requests wait in the engine, which counts those that it cannot keep.
 
 use std::{
     env,
@@ -20,27 +20,28 @@ use super::{
 };
 use crate::engine::HttpExchange;
 
-/// Number of bytes that are collected before they are written.
+/// Size in bytes of the buffer for output.
 const BUFFER: usize = 256 << 10;
 
 /// A unit of output, printed as a whole.
 #[derive(Debug)]
 pub(super) enum Page {
-    /// The heading before everything else.
+    /// The names of the columns; empty with JSON or `--summary`.
     Heading,
     /// Requests, of which those that pass the filters are printed.
     Requests(Vec<HttpExchange>),
     /// The summary of an interval.
     Summary(Box<Summary>, Box<Tally>),
-    /// The end. With summaries, it has the endpoints' counts since the beginning.
+    /// The end: with `--summary`, the endpoints' counts since the session began; with JSON, the last line.
     Ending(Option<Box<Summary>>, Box<Tally>),
 }
 
 /// Prints one page at a time in the background.
 #[derive(Debug)]
 pub(super) struct Printer {
-    /// The writer, while nothing is being printed.
+    /// The writer; `None` while a task has it and prints a page.
     writer: Option<Writer>,
+    /// The task that prints a page, which returns the writer.
     running: Option<JoinHandle<(Writer, io::Result<()>)>>,
 }
 
@@ -54,7 +55,8 @@ impl Printer {
         self.running.as_ref().is_some_and(|running| !running.is_finished())
     }
 
-    /// Begins to print a page. The previous one must have been [finished](Self::finish).
+    /// Begins to print a page. The caller waits for the previous one with [`Self::finish`] before; otherwise the page
+    /// is dropped.
     pub(super) fn start(&mut self, page: Page) {
         if let Some(mut writer) = self.writer.take() {
             self.running = Some(spawn_blocking(move || {
@@ -64,7 +66,7 @@ impl Printer {
         }
     }
 
-    /// Waits until everything is printed. Returns false if the reader of the output has closed it.
+    /// Waits until the current page is printed. Returns false if the reader of the output has closed it.
     pub(super) async fn finish(&mut self) -> io::Result<bool> {
         let Some(running) = &mut self.running else { return Ok(true) };
         let (writer, result) = running.await.map_err(io::Error::other)?;
@@ -88,7 +90,7 @@ struct Writer {
 
 impl Writer {
     fn new(args: &Arc<HttpArgs>) -> Self {
-        // By https://no-color.org, colours are off if the variable is set and not empty.
+        // Colours are off if NO_COLOR is set and not empty (https://no-color.org).
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let zone = TimeZone::system();
         Self {

@@ -1,4 +1,4 @@
-//! The access log for people: one line for each request, in columns.
+//! The text output: one line for each request, in columns.
 
 use std::{
     fmt::Write as _,
@@ -19,8 +19,8 @@ use super::{
 };
 use crate::engine::HttpExchange;
 
-/// All columns except the last one, which is not padded: name, width, and maximum width. A column grows with its values
-/// up to the maximum, so that a single long value does not widen it for good.
+/// All columns except the last one, which is not padded: name, initial width, and maximum width, in characters. A
+/// column grows with its values up to the maximum width; a longer value moves only the rest of its own line.
 const COLUMNS: [(&str, usize, usize); 12] = [
     ("TIME", 12, 12),
     ("SIDE", 6, 6),
@@ -35,21 +35,23 @@ const COLUMNS: [(&str, usize, usize); 12] = [
     ("RESPONSE", 8, 8),
     ("HOST", 18, 32),
 ];
-/// The last column, because paths are long.
+/// The name of the last column. It has the paths, which are long.
 const LAST: &str = "PATH";
-/// Indices of columns with numbers and units, which are right-aligned.
+/// Indexes of the columns with numbers and units, which are right-aligned.
 const NUMBERS: std::ops::RangeInclusive<usize> = 7..=10;
-/// Index of the coloured column.
+/// Index of the coloured column, STATUS.
 const COLOURED: usize = 6;
-/// Shown for a value that is unknown or absent.
+/// The text for a value that is unknown or absent.
 const NONE: &str = "-";
 
-/// Formats and writes the lines.
+/// Formats and writes the heading and the lines of requests.
 #[derive(Debug)]
 pub(super) struct Lines {
+    /// The current width of each column.
     widths: [usize; COLUMNS.len()],
     colours: bool,
     zone: TimeZone,
+    /// Buffer for the line that is being written.
     line: String,
 }
 
@@ -116,7 +118,7 @@ impl Lines {
     }
 }
 
-/// Formats a process's name and id.
+/// Formats the name and the id of the process: `nginx(4711)`.
 fn process(request: &HttpExchange) -> String {
     if request.pid == 0 {
         return NONE.to_owned();
@@ -129,7 +131,7 @@ fn known(text: &str) -> String {
     if text.is_empty() { NONE.to_owned() } else { human::printable(text).into_owned() }
 }
 
-/// Formats a status. With gRPC, the call's own status follows: `200/14`.
+/// Formats an HTTP status. With gRPC, the `grpc-status` follows: `200/14`.
 fn status(status: Status, grpc_status: Option<u32>) -> String {
     let http = match status {
         Status::Code(code) => code.to_string(),
@@ -142,7 +144,8 @@ fn status(status: Status, grpc_status: Option<u32>) -> String {
     }
 }
 
-/// Returns the colour of a status's class as an escape sequence (ECMA-48: SGR).
+/// Returns the colour of a status as an escape sequence (SGR of ECMA-48). A failed gRPC call has that of a server
+/// error.
 fn colour(status: Status, grpc_status: Option<u32>) -> &'static str {
     match Class::of(status) {
         Class::Success if grpc_status.is_some_and(|status| status != 0) => "\x1b[31m",
