@@ -29,8 +29,8 @@ pub enum Status {
     Code(u16),
     /// The connection closed, or the stream was reset, before a final response.
     NoResponse,
-    /// There was a response, but its status could not be read: the HTTP/2 connection is older than the trace, and the
-    /// status is in an entry of its header table (HPACK) that was sent before the trace began.
+    /// There was a response, but its status could not be read. In most cases it is in an entry of the HTTP/2 header
+    /// table (HPACK) that was sent before the trace began, or in bytes that were lost.
     Unknown,
 }
 
@@ -41,8 +41,7 @@ pub struct Exchange {
     pub side: Side,
     /// The protocol.
     pub protocol: Protocol,
-    /// The method as it was sent, cut to 32 bytes; empty if it could not be read, for the same reason as
-    /// [`Status::Unknown`].
+    /// The method as it was sent, cut to 32 bytes; empty if it could not be read (see [`Status::Unknown`]).
     pub method: String,
     /// The host from the target's authority, `:authority` or `Host`: in lower case, without userinfo, cut to 255 bytes;
     /// empty if there was none or it is unknown.
@@ -61,7 +60,7 @@ pub struct Exchange {
     pub response_bytes: u64,
     /// Time of the request's first byte, in nanoseconds of the monotonic clock.
     pub began: u64,
-    /// Time of the first byte of the final response, on the same clock.
+    /// Time of the first byte of the final response, on the same clock; `None` if there is none or it is unknown.
     pub first_byte: Option<u64>,
     /// Time of the last byte of the exchange, on the same clock: of the response, or of the request if that ended
     /// later. Without a complete response, the time at which the connection or stream ended.

@@ -182,8 +182,8 @@ impl Parser {
         Some(decoded.map_or_else(|_| Fields::unknown(), |()| fields))
     }
 
-    /// Records that bytes of a direction have passed at the time of the parser. If they are the server's, no earlier
-    /// bytes of the server are outstanding, so that streams which the client reset before can be reported.
+    /// Records that bytes passed in a direction at `self.time`. If they are the server's, no earlier bytes of the
+    /// server are outstanding, so that streams which the client reset before can be reported.
     fn confirm(&mut self, way: Way, sink: &mut dyn Sink) {
         let Some(out) = &mut self.out(sink) else { return };
         if self.client != Some(way) {

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 
 use super::{Defined, Elf, Placed, Range, source::Window, text_at};
 
-/// First four bytes of the table, by the Go version that introduced each format: 1.16, 1.18, 1.20.
+/// Magic numbers at the beginning of the table, named after the Go version that introduced each format.
 const GO_1_16: u32 = 0xffff_fffa;
 const GO_1_18: u32 = 0xffff_fff0;
 const GO_1_20: u32 = 0xffff_fff1;

@@ -65,7 +65,7 @@ struct Counts {
     response_bytes: u64,
 }
 
-/// Counts of an endpoint in an interval.
+/// Counts of an endpoint, in an interval or since the session began.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Endpoint<'a> {

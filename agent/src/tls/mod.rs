@@ -11,7 +11,8 @@ mod version;
 
 pub use self::process::{Finder, Placed};
 
-/// A function whose calls carry plain text, or which ends a connection.
+/// A function of a TLS library that is probed, because its calls carry plain text or ([`Function::Free`]) end a
+/// connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Function {
     /// `int SSL_read(SSL *, void *, int)`.

@@ -32,7 +32,7 @@ pub enum Language {
     Http2,
     /// Anything else: pieces are ignored.
     Other,
-    /// HTTP/1.1 that ended in a tunnel or another protocol (CONNECT, WebSocket): further pieces are ignored.
+    /// HTTP/1.1, until a tunnel or another protocol took over (CONNECT, WebSocket): further pieces are ignored.
     Left,
 }
 

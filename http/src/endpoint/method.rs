@@ -34,8 +34,7 @@ const KNOWN: [&str; 26] = [
 ];
 
 /// Returns the name under which a method is counted: its own if the method is a known one, [`OTHER`] if it is not, and
-/// an empty text if the method could not be read (on an HTTP/2 connection that is older than the trace). Methods are
-/// case-sensitive.
+/// an empty text if the method could not be read (see [`crate::Exchange::method`]). Methods are case-sensitive.
 pub fn normalise(method: &str) -> &'static str {
     if method.is_empty() {
         return "";

@@ -55,7 +55,7 @@ use crate::{Exchange, Reason, Side, Sink, Way};
 /// Maximum length of a head in bytes. The exchange of a longer head is unobserved.
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 
-/// An error: bytes that the protocol does not allow at their position.
+/// The error for bytes that the protocol does not allow at their position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Malformed;
 

@@ -134,7 +134,7 @@ impl Table {
         Ok(true)
     }
 
-    /// Passes on the field at an index.
+    /// Passes the field at an index of the static or dynamic table to `field`.
     fn indexed(&self, index: u32, field: &mut dyn FnMut(Name, Option<&str>)) -> Result<(), Invalid> {
         let index = (index as usize).checked_sub(1).ok_or(Invalid)?;
         if let Some((name, value)) = STATIC.get(index) {
@@ -203,7 +203,7 @@ fn integer(input: &mut Octets<'_>, prefix: u32) -> Result<u32, Invalid> {
     Err(Invalid)
 }
 
-/// Decodes a string (section 5.2) and passes it to `read`.
+/// Decodes a string (RFC 7541, section 5.2) and passes it to `read`.
 fn string<T>(input: &mut Octets<'_>, read: impl FnOnce(&[u8]) -> T) -> Result<T, Invalid> {
     let huffman = input.peek_u8().map_err(|_| Invalid)? & 0x80 != 0;
     let length = integer(input, 7)? as usize;

@@ -115,8 +115,8 @@ const fn kind(first: u8, second: u8) -> u8 {
 }
 
 /// Returns whether a text has at least [`MIN_SECRET`] bytes and looks random. Bytes other than letters and digits
-/// separate words. A text of many short words with digits is rather a name (`x86_64-linux-musl2`), so 65 % of its pairs
-/// must be rare, and otherwise 40 %.
+/// separate words. A text of short words with digits is rather a name (`x86_64-linux-musl2`), so 65 % of its pairs must
+/// be rare; if a word has [`MIN_WORD`] bytes or more, 40 % are enough.
 pub(super) fn is_secret(text: &[u8]) -> bool {
     if text.len() < MIN_SECRET {
         return false;

@@ -24,7 +24,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Returns the number of requests since the beginning.
+    /// Returns the number of requests since the table began.
     pub(super) fn requests(&self) -> u64 {
         self.counts.requests()
     }
@@ -68,7 +68,7 @@ impl Endpoints {
         self.entries.len() - self.others
     }
 
-    /// Returns the number of requests since the beginning.
+    /// Returns the number of requests since the table began.
     pub(super) fn requests(&self) -> u64 {
         self.entries.values().fold(0, |sum, entry| sum.saturating_add(entry.requests()))
     }
