@@ -57,7 +57,7 @@ struct Request<'a> {
     remote_port: u16,
 }
 
-/// The container or service that an owner is in, where several are traced.
+/// The names of the container or service of an owner; these fields are absent if the target is a cgroup or a process.
 #[derive(Debug, Serialize)]
 struct Container<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -182,7 +182,7 @@ impl Log {
         }
     }
 
-    /// Requests with the names of their containers.
+    /// Makes a page of these requests, with the names of their containers.
     fn page(&mut self, requests: Vec<HttpExchange>) -> Page {
         let cgroups = requests.iter().map(|request| request.owner.cgroup);
         let containers = containers(&mut self.target, &self.engine, cgroups);
@@ -221,7 +221,8 @@ impl Log {
         let Some((tally, snapshot)) = Tally::read(&mut self.engine, &self.session, self.args.top()) else {
             return Ok(());
         };
-        // Requests that are read after this are in neither, so every request in these totals gets its line.
+        // Requests that are read from here on are neither in these totals nor in `rest`, so every request in the totals
+        // gets its line.
         let mut rest = self.engine.take_exchanges(&self.session);
         let whole = self.summaries.as_mut().map(|summaries| {
             summaries.record(&std::mem::take(&mut rest), &self.args.selection);
@@ -241,12 +242,12 @@ impl Log {
         self.printed().await.map(drop)
     }
 
-    /// Returns what text says of the whole session beside the requests.
+    /// Returns the sentences about the whole session that follow text output: the totals, and what is missing.
     fn sentences(&self, tally: &Tally) -> Vec<String> {
         if self.args.output != Output::Text {
             return Vec::new();
         }
-        // A summary of all requests contains this line already.
+        // A summary that is not filtered contains this line already.
         let has_counts = self.args.summary && self.args.selection.takes_all();
         let sums = &tally.totals.sums;
         let counts = || format!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));
@@ -256,7 +257,8 @@ impl Log {
     }
 }
 
-/// The names of the containers and services that cgroups belong to, where several are traced.
+/// Returns the names of the containers and services to which these cgroups belong; none if the target is a cgroup or a
+/// process.
 fn containers(target: &mut Target, engine: &Engine, cgroups: impl Iterator<Item = u64>) -> Containers {
     let mut containers = Containers::new();
     for cgroup in cgroups {

@@ -8,7 +8,8 @@ use traffictrace_http::{Protocol, Side};
 
 use crate::{engine::HttpOwner, host::Names};
 
-/// Names of the containers and services that cgroups belong to, by the id of the cgroup. Empty where one thing is traced.
+/// The names of the containers and services to which cgroups belong, by the id of the cgroup. Empty if the target is a
+/// cgroup or a process.
 pub(super) type Containers = HashMap<u64, Names>;
 
 pub(super) fn side(side: Side) -> &'static str {

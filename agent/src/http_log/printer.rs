@@ -26,7 +26,7 @@ use crate::engine::HttpExchange;
 
 /// Size in bytes of the buffer for output.
 const BUFFER: usize = 256 << 10;
-/// Maximum number of bytes that are handed over at once, so that a slow reader can be told from one that has stopped.
+/// Maximum number of bytes in one write to the output. Small writes show that a slow reader still reads.
 const PIECE: usize = 16 << 10;
 
 /// A unit of output, printed as a whole.
@@ -34,13 +34,13 @@ const PIECE: usize = 16 << 10;
 pub(super) enum Page {
     /// The names of the columns; empty with JSON or `--summary`.
     Heading,
-    /// Requests, of which those that pass the filters are printed.
+    /// Requests, of which those that pass the filters are printed, and the names of their containers.
     Requests(Vec<HttpExchange>, Containers),
     /// The summary of an interval.
     Summary(Box<Summary>, Box<Tally>),
     /// The end: with `--summary`, the endpoints' counts since the session began; with JSON, the last line.
     Ending(Option<Box<Summary>>, Box<Tally>),
-    /// Sentences about the whole session, for standard error.
+    /// Sentences about the whole session, which go to standard error.
     Sentences(Vec<String>),
 }
 
@@ -51,17 +51,18 @@ pub(super) struct Printer {
     writer: Option<Writer>,
     /// The task that prints a page, which returns the writer.
     running: Option<JoinHandle<(Writer, io::Result<()>)>>,
-    /// Number of bytes that the output has taken.
+    /// Number of bytes that were written to the output so far.
     taken: Arc<AtomicU64>,
 }
 
 impl Printer {
-    /// Creates a printer, with a column for containers if `has_containers`.
+    /// Creates a printer. If `has_containers`, text has the column CONTAINER.
     pub(super) fn new(args: &Arc<HttpArgs>, has_containers: bool) -> Self {
         Self { writer: Some(Writer::new(args, has_containers)), running: None, taken: Arc::default() }
     }
 
-    /// Number of bytes that the output has taken so far. It grows as long as somebody reads.
+    /// Returns the number of bytes that were written to the output so far. During a page, the number grows as long as
+    /// the reader of the output reads.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
@@ -96,7 +97,7 @@ impl Printer {
     }
 }
 
-/// An output that counts what it has taken.
+/// An output that counts the bytes written to it, at most [`PIECE`] at once.
 #[derive(Debug)]
 struct Counted<W> {
     out: W,
@@ -160,7 +161,7 @@ impl Writer {
             (Page::Ending(Some(whole), _), Output::Text) => out.write_all(whole.whole_text().as_bytes())?,
             (Page::Ending(whole, tally), Output::Json) => json::ending(whole.as_deref(), tally, &mut out)?,
             (Page::Sentences(sentences), _) => {
-                // If standard error does not take them, nobody is left to be told.
+                // A failure to write to standard error has nowhere to be reported.
                 let _ = sentences.iter().try_for_each(|sentence| writeln!(io::stderr(), "{sentence}"));
             }
             (Page::Heading | Page::Ending(None, _), _) => {}

@@ -60,7 +60,7 @@ pub(super) struct Summary {
     pub(super) elapsed: Duration,
     /// Time of day at the end of the interval or the session.
     pub(super) ended: Timestamp,
-    /// Names of the owners' containers.
+    /// The names of the containers of the rows' owners.
     pub(super) containers: Containers,
 }
 

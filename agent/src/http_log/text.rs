@@ -42,7 +42,7 @@ const LAST: &str = "PATH";
 const NUMBERS: std::ops::RangeInclusive<usize> = 8..=11;
 /// Index of the coloured column, STATUS.
 const COLOURED: usize = 7;
-/// Index of the column CONTAINER, which is left out where only one container or service is traced.
+/// Index of the column CONTAINER, which is left out if the target is a cgroup or a process.
 const CONTAINER: usize = 2;
 /// The text for a value that is unknown or absent.
 const NONE: &str = "-";
@@ -125,7 +125,7 @@ impl Lines {
     }
 }
 
-/// Formats the names of an owner's container or service.
+/// Formats the names of the container or service of an owner; `-` if there are none.
 pub(super) fn container(owner: &HttpOwner, containers: &Containers) -> String {
     containers.get(&owner.cgroup).map_or_else(|| NONE.to_owned(), ToString::to_string)
 }
