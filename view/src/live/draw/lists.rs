@@ -88,7 +88,9 @@ impl App {
         let method = printable(endpoint.method.as_deref().unwrap_or("(any)")).into_owned();
         let (host, path) = (name(Kind::Host, &endpoint.host), name(Kind::Path, &endpoint.path));
         let separator = if self.names.are_hidden && !path.is_empty() { "/" } else { "" };
-        format!("{method} {host}{separator}{path}")
+        // A request whose two ends are traced has a row for each.
+        let sign = if endpoint.side == "Client" { self.symbols.to } else { self.symbols.from };
+        format!("{sign} {method} {host}{separator}{path}")
     }
 
     fn served_by(&self, endpoint: &Endpoint) -> String {
