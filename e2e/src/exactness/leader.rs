@@ -19,7 +19,7 @@ use super::{
     tally::{Detail, ProcessCount},
 };
 
-/// Time limit of a case, beyond its requested duration; under emulation everything takes many times as long.
+/// Time limit of a case, beyond its requested duration: generous, because an emulated machine is many times slower.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Arguments of a leader.

@@ -1,4 +1,4 @@
-//! MPTCP: sockets on top of subflows, whose own counters are not those of the application.
+//! MPTCP: one socket over several TCP subflows, whose counters differ from the bytes of the application.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},

@@ -37,7 +37,7 @@ const NO_SEND: SendFlags = SendFlags::empty();
 const NO_RECV: RecvFlags = RecvFlags::empty();
 /// Number of bytes of a piece, which is not the size of any buffer or page of the kernel.
 const PIECE: usize = 5_003;
-/// Number of bytes that a pipe takes at once.
+/// Default capacity of a pipe in bytes.
 const PIPE: usize = 64 << 10;
 
 /// Pairs of a way to send and a way to receive, which are used in both directions of a connection.

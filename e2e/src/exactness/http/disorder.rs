@@ -36,7 +36,7 @@ enum Bodies {
 
 const MIXED: Plan = Plan { connections: 12, requests: 30, bodies: Bodies::Mixed };
 const LARGE: Plan = Plan { connections: 2, requests: 6, bodies: Bodies::Large };
-/// Timeout of a call: lost packets are sent again after longer and longer times.
+/// Timeout of a call. It is long, since TCP doubles the pause before each retransmission of the same packet.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn cases() -> Vec<Case> {
