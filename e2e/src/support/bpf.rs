@@ -28,7 +28,7 @@ impl Objects {
         self.programs.is_empty() && self.maps.is_empty() && self.links.is_empty()
     }
 
-    /// Returns those of the objects that still exist.
+    /// Returns the objects of this set that still exist.
     ///
     /// # Errors
     ///
