@@ -1,4 +1,4 @@
-//! Nanoseconds of CPU that each program takes, by the kernel's own statistics.
+//! Nanoseconds of CPU that each of the product's BPF programs takes, by the kernel's own statistics.
 
 use std::collections::BTreeMap;
 

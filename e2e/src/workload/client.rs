@@ -88,7 +88,7 @@ pub(super) fn run(plan: &ClientPlan, stop: &Stop, output: &Output) -> Result<boo
     };
     thread::scope(|scope| {
         for _ in 0..plan.concurrency {
-            // These threads have a name that no trace may show, like the server's.
+            // A trace must show the name of the process, so these threads have another one, like the server's.
             let spawned =
                 thread::Builder::new().name("tt-ask".to_owned()).spawn_scoped(scope, || pool.work());
             spawned.map_err(|source| WorkloadError::system("start a thread", source))?;
