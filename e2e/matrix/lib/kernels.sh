@@ -40,8 +40,8 @@ tried_tiers() {
     echo "${ONLY_TIERS[$1]:-$(kernel_tiers "$1")}"
 }
 
-# kernel_unfound NAME TIER: prints cases with bytes that the kernel need not see, by the beginning of their names, and
-# why. `check` reports the same limits.
+# kernel_unfound NAME TIER: prints cases of which the product may miss bytes on this kernel, each by the beginning of
+# its name and with the reason. `check` reports the same limits.
 kernel_unfound() {
     # Only TCP does not need return probes.
     if [[ $2 == kretprobe ]]; then
