@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Boots one kernel in QEMU under software emulation, which needs no support of the machine.
+# Boots one kernel in QEMU under software emulation (TCG), which needs no virtualization support of the machine.
 
 # Time limit of a whole boot. The guest limits each of its steps; this limit is for a guest that hangs as a whole.
 readonly BOOT_SECONDS=1500

@@ -50,7 +50,7 @@ pub struct LeaderArgs {
 pub enum Message {
     /// The case is ready for the trace to begin.
     Ready,
-    /// The leader waits until the product has printed a number of documents.
+    /// The leader waits until `top` has printed a number of documents (JSON snapshots).
     AwaitDocuments {
         /// Number of documents.
         count: u32,

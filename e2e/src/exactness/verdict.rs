@@ -103,7 +103,7 @@ impl Report {
 /// Key in the product's `lost` for the number of events that the kernel may have skipped.
 const MISSED_EVENTS: &str = "missedEvents";
 
-/// Compares the outcomes with the product's last document.
+/// Compares the outcomes with the last document that `top` printed.
 pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail) -> Report {
     let mut rows = Rows::of(document, detail);
     let mut problems = std::mem::take(&mut rows.strange);

@@ -36,7 +36,7 @@ use crate::{
 
 /// Number of bytes that one call sends: many times the size of both socket buffers.
 pub(super) const LENGTH: usize = 2 << 20;
-/// Number of bytes that the peer reads after each document.
+/// Number of bytes that the peer reads after each document of `top`.
 const PART: usize = 128 << 10;
 /// Size that each of the two socket buffers is set to; the kernel doubles it.
 const HELD: usize = 64 << 10;
@@ -119,7 +119,7 @@ pub(super) fn await_asleep(process: Pid, thread: Pid, is_so: impl Fn() -> Done<b
     Err(CaseError::unexpected("nothing waited in a call within 20 s"))
 }
 
-/// Reads a little after each document, and then the rest.
+/// Reads [`PART`] bytes after each of three documents of `top`, and then the rest.
 fn read_slowly(stage: &Stage, server: &Stream, length: usize, receive: Receive) -> Done {
     for _ in 0..3 {
         stage.await_documents(1)?;
@@ -257,7 +257,7 @@ fn killed(stage: &mut Stage, family: Family) -> Done {
     stage.compare(&mut [])
 }
 
-/// Receives with MSG_WAITALL: the call has half of its bytes while the product prints several documents.
+/// Receives with MSG_WAITALL: the call has half of its bytes while `top` prints several documents.
 fn wait_all(stage: &mut Stage, family: Family) -> Done {
     let (listener, at) = listen(family)?;
     let client = Stream::connect(stage, at)?;

@@ -22,15 +22,15 @@ use crate::exactness::{
 /// The calls that move bytes through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// By splice only.
+    /// Splice alone.
     Spliced,
-    /// By recv and send only.
+    /// recv and send alone.
     Copied,
-    /// By both in turns, on the same sockets.
+    /// Splice, and recv with send, in turns on the same sockets.
     Mixed,
 }
 
-/// The rounds in order. In the first two, for several documents, only splice moves bytes on the connections.
+/// The rounds in order. In the first two, while `top` prints several documents, only splice moves bytes.
 const ROUNDS: [Way; 5] = [Way::Spliced, Way::Spliced, Way::Mixed, Way::Copied, Way::Spliced];
 /// Number of bytes of a piece, which is not the size of any buffer or page of the kernel.
 const PIECE: usize = 6_007;

@@ -30,7 +30,7 @@ struct Plan {
 enum Bodies {
     /// Mostly few bytes, and sometimes many packets.
     Mixed,
-    /// So many bytes that TCP's windows grow: many packets pass before a lost one is sent again.
+    /// Many bytes, so that TCP's windows grow, and many packets pass before a lost one is sent again.
     Large,
 }
 

@@ -1,4 +1,4 @@
-//! The comparison of a document's rows with the counts of a case's processes.
+//! The comparison of the rows in a document of `top` with the counts of a case's processes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

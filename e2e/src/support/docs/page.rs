@@ -16,7 +16,7 @@ pub enum Place {
     Host,
     /// The namespace with the ten pods of `e2e/cluster/demo.yaml`.
     Cluster,
-    /// The same namespace, in a cluster whose agents may take stacks.
+    /// The namespace of [`Place::Cluster`], in a cluster whose agents may take stacks.
     Stacks,
     /// The cluster, from which the block removes the product.
     Uninstall,
