@@ -1,4 +1,4 @@
-//! Load on loopback: a process that can be put into a cgroup does operations on request.
+//! Load on loopback: a process in a cgroup does network operations each time that the benchmark requests some.
 
 use std::{
     fs,

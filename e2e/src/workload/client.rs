@@ -20,7 +20,7 @@ use super::{
     stop::Stop,
 };
 
-/// Extra time for a steady load to move all that it planned, if the network stood still meanwhile.
+/// Extra time for a steady load to move all bytes of its plan, if the network stood still meanwhile.
 pub(super) const LATE: Duration = Duration::from_secs(60);
 /// Number of slices of a second that a steady load is divided into.
 const SLICES: u32 = 20;

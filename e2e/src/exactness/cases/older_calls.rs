@@ -1,4 +1,4 @@
-//! Connections in the middle of something when the trace begins.
+//! Connections that are in use when the trace begins: a call blocks, bytes are unread, or nobody has accepted them yet.
 
 use std::net::Shutdown;
 
@@ -114,8 +114,8 @@ fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     receive(&server, 12_345)?;
     stage.compare(&mut [])?;
     receive(&server, 40_000 - 10_000 - 12_345)?;
-    // For several documents of `top`, `receive` is the only receiving call: the product must count spliced bytes without
-    // help from recv.
+    // For several documents of `top`, `receive` is the only receiving call: the product must count spliced bytes
+    // without help from recv.
     for _ in 0..3 {
         let bytes = vec![1; stage.amount()];
         send_plain(&client, &bytes)?;

@@ -62,7 +62,7 @@ fn receive_in_turns(stage: &mut Stage, family: Family, mine: Receive, theirs: Re
     receive_each(stage, &client, &server, mine, theirs)
 }
 
-/// Uses a connection that is older than the trace, as are both processes that share it.
+/// Uses a connection that is older than the trace; the second process that shares it is created during the trace.
 fn older_in_turns(stage: &mut Stage, family: Family, mine: Receive, theirs: Receive) -> Done {
     let (client, server) = connected(stage, family)?;
     send_plain(&client, &[1; 3_000])?;

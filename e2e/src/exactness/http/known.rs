@@ -187,7 +187,8 @@ pub(super) fn compare_ending(cases: &[Played], missing: u64, ending: &Ending) ->
     }
     notes.extend(expected.iter().map(|(reason, count)| format!("unobserved {reason}: 0, not {count}")));
     // The kernel hands all bytes of disordered connections to user space. On a busy machine, a build without
-    // optimization may have no room for some of them; it counts lost records, whose number of exchanges is unknown.
+    // optimization may have no room for some of them. It counts those as lost records, with an unknown number of
+    // exchanges.
     let lost = ending.lost.iter().filter(|(_, count)| **count > 0);
     let lost: Vec<_> = lost.map(|(what, count)| format!("lost {what}: {count}")).collect();
     if !lost.is_empty() && cases.iter().any(|case| case.disordered) {

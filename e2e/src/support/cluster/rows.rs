@@ -1,4 +1,4 @@
-//! The comparison of a status' rows with the counts of the workloads.
+//! The comparison of the rows in a TrafficTrace's status with the counts of the workloads.
 
 use std::{
     collections::BTreeMap,
