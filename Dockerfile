@@ -1,5 +1,5 @@
-# The image of agent and controller, for both architectures: the program and the libraries that it is linked to, as
-# `e2e/cluster/cluster.sh pack` makes it without an engine, with labels and licences. `make image` builds it.
+# Image of agent and controller (amd64 and arm64): the program and the libraries that it is linked to, with labels and
+# licences. `e2e/cluster/cluster.sh pack` makes the same without a container engine. `make image` builds the image.
 #
 # The builder's image has no default, so that nothing is built from a tag that somebody can move: scripts/pin-images.sh
 # writes it to images.lock, by its digest, and `make image` hands it over.
@@ -36,6 +36,7 @@ LABEL org.opencontainers.image.title="TrafficTrace" \
       org.opencontainers.image.source="${SOURCE}"
 COPY --from=build /image /
 COPY LICENSE target/licenses/traffictrace.txt /licenses/
-# No user: the agent needs root for its capabilities, and the chart gives the controller another one.
+# No USER: added capabilities take effect for root only, so the agent runs as root; the chart sets the controller's
+# user.
 WORKDIR /
 ENTRYPOINT ["/traffictrace"]

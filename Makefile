@@ -1,4 +1,4 @@
-# The front door: `make help` lists what there is.
+# Entry point of all tasks: `make help` lists the targets.
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory

@@ -12,7 +12,7 @@ die() {
     exit 1
 }
 
-# The architecture as Debian's and Rust's compilers call it.
+# Prints the architecture as Debian's and Rust's compilers call it.
 machine_of() {
     case $1 in
     amd64) echo x86_64 ;;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the pictures of the documentation from the real thing: the live screen and the report on the cluster that KUBECONFIG
 # names, with the shop of ten pods in a namespace of its own, and the flame graph on this machine (root). The workloads and
-# the namespace go when it ends.
+# the namespace are removed at the end.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -45,7 +45,8 @@ await() {
 # photograph PAGE PICTURE WIDTH HEIGHT: saves a picture of the page, by headless Chromium.
 photograph() {
     local browser
-    browser=$(command -v chromium || command -v google-chrome)
+    # The same program names as in e2e/src/support/browser.rs.
+    browser=$(command -v chromium chromium-browser google-chrome google-chrome-stable chrome-headless-shell | head -n 1)
     "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$folder/chromium" \
         --window-size="$3,$4" --screenshot="$PWD/$2" "file://$1" >/dev/null 2>"$folder/chromium.log"
     say "$2"

@@ -44,8 +44,8 @@ readonly NEEDED=(
     podman:podman
     conmon:conmon
     openssl:openssl
-    # A browser that opens flame graphs, and a font for it.
-    "chromium|google-chrome:chromium"
+    # A browser that opens flame graphs and reports (program names as in e2e/src/support/browser.rs), and a font for it.
+    "chromium|chromium-browser|google-chrome|google-chrome-stable|chrome-headless-shell:chromium"
     /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf:fonts-dejavu-core
 )
 

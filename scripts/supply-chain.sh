@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What others bring along: checks it (deny), lists it (sbom), and writes its licences (licenses). The tools are built once,
-# into target/tools, where they are not installed.
+# Checks the crates that others wrote (deny), lists them (sbom), and writes their licences (licenses). Tools that are
+# not installed are built once, into target/tools.
 #
 # usage: supply-chain.sh deny|sbom|licenses
 set -euo pipefail
@@ -21,7 +21,7 @@ name_of() {
     sed -n 's/^name = "\(.*\)"$/\1/p' "$1/Cargo.toml" | head -n 1
 }
 
-# tool NAME VERSION ARGUMENT...: makes sure that there is the command, which `cargo install` makes with the arguments.
+# tool NAME VERSION ARGUMENT...: installs the command by `cargo install` with the arguments, unless it exists.
 tool() {
     export PATH=$TOOLS/bin:$PATH
     command -v "$1" >/dev/null && return
@@ -49,11 +49,12 @@ sbom() {
     tool cargo-cyclonedx "$CYCLONEDX" --debug
     mkdir -p "$out"
     for crate in "${SHIPPED[@]}"; do
-        # It writes beside the manifests of all crates of the workspace, and nowhere else.
+        # cargo cyclonedx writes a file beside the manifest of each crate of the workspace; it has no option for another
+        # folder.
         cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --target x86_64-unknown-linux-gnu \
             --manifest-path "$crate/Cargo.toml" --override-filename sbom
         name=$(name_of "$crate")
-        # Where it was built is nobody's business.
+        # The path of the build folder must not be in the list.
         sed "s|file://$PWD|file:///src|g" "$crate/sbom.json" >"$out/$name.cdx.json"
         rm -- */sbom.json
     done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the export by OTLP before a real OpenTelemetry collector, which is built from its Go modules, and compares what the
-# collector received with the statuses, number for number.
+# Sends traces by OTLP to a real OpenTelemetry collector, which is built from its Go modules, and compares what the
+# collector received with the statuses of the traces, number for number.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -51,7 +51,7 @@ unit() {
     step "format" cargo fmt --all --check
     step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
     step "unit tests" cargo test --locked --workspace --exclude traffictrace-e2e
-    step "unit tests of the suite" cargo test --locked --package traffictrace-e2e --lib --bins
+    step "unit tests of the suite" cargo test --locked --package traffictrace-e2e --lib --bins --test report
 }
 
 kernel() {
@@ -76,9 +76,8 @@ soak() {
 }
 
 matrix() {
-    # The oldest and the newest kernel, which have all tiers between them. `make kernel-matrix` tests the others, and
+    # The oldest and the newest kernel, which together have every hook tier. `make kernel-matrix` tests the others, and
     # those of arm64, which need a second compiler and a second build.
-    # arm64, which need a second compiler and a second build.
     step "kernel matrix" e2e/matrix/matrix.sh 5.10 newest:tp_btf
 }
 

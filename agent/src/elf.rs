@@ -1,5 +1,5 @@
-//! Reading ELF files piece by piece, as far as needed here. Executables can have gigabytes of symbols, and headers may
-//! lie.
+//! Reads the parts of ELF files that are needed to find TLS functions and to name stacks. Files are read piece by
+//! piece, because executables can have gigabytes of symbols, and their headers are not trusted.
 
 mod go;
 mod pointers;
@@ -24,15 +24,15 @@ use self::{
     source::{Source, invalid},
 };
 
-/// Number of bytes in one read.
+/// Number of bytes by which [`Elf::chunks`] advances through a section, rounded down to whole table entries.
 const CHUNK: usize = 1 << 18;
-/// Size of an entry in a table of symbols or relocations, in bytes.
+/// Size of a symbol (`Elf64_Sym`) and of a relocation (`Elf64_Rela`), in bytes.
 const ENTRY: usize = 24;
-/// Maximum length of a table or section that is searched. The largest known ones, of a Terraform provider (674 MiB),
-/// are 101 MiB of constants and 70 MiB of names; Node has 46 MiB, kubectl 11 MiB.
+/// Maximum number of bytes of a table or section that are searched. The largest known ones belong to a Terraform
+/// provider of 674 MiB: 101 MiB of constants and 70 MiB of names. Those of Node have 46 MiB, those of kubectl 11 MiB.
 const MOST_SCANNED: u64 = 128 << 20;
-/// Maximum number of bytes that are read of one file, even if its headers lead to the same bytes repeatedly. Without
-/// symbols, that Terraform provider needs 240 MiB, Node 160 MiB. A sparse file costs as much as a full one.
+/// Maximum number of bytes that are read of one file. Bytes that are read twice count twice, and so do the holes of a
+/// sparse file. Stripped of symbols, the Terraform provider above needs 240 MiB, and Node 160 MiB.
 const MOST_READ: u64 = 256 << 20;
 /// Maximum number of sections and segments. Chromium has 38 sections; a program whose linker keeps a section for each
 /// function has some thousand.
@@ -41,7 +41,7 @@ const MOST_HEADERS: u16 = 4096;
 const MOST_SECTION_NAMES: u64 = 1 << 16;
 /// Maximum length of a function whose code is read, in bytes.
 const MOST_CODE: u64 = 1 << 16;
-/// Maximum length of a text, in bytes.
+/// Maximum length of a text that [`text_at`] reads, such as the name of a function, in bytes.
 pub(super) const MOST_TEXT: usize = 1024;
 
 type Header = elf::FileHeader64<LittleEndian>;
@@ -55,7 +55,7 @@ pub(super) enum Machine {
     Aarch64,
 }
 
-/// A part of a file.
+/// A range of bytes in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) offset: u64,
@@ -86,16 +86,18 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidData`] if it is not such an ELF file; the system's error if it cannot be read.
+    /// [`io::ErrorKind::InvalidData`] if it is not a 64-bit little-endian ELF file of x86-64 or arm64; the system's
+    /// error if it cannot be read.
     pub(super) fn read(file: &'a File) -> io::Result<Self> {
         Self::read_within(file, MOST_READ)
     }
 
-    /// Reads the headers of a file. `most` limits the number of bytes that are read of this file, now and later.
+    /// Reads the headers of a file, as [`Elf::read`] does. `most` limits the number of bytes that are read of this
+    /// file, now and by later calls.
     ///
     /// # Errors
     ///
-    /// The same as of [`Elf::read`].
+    /// Those of [`Elf::read`].
     pub(super) fn read_within(file: &'a File, most: u64) -> io::Result<Self> {
         let file = Source::new(file, most.min(MOST_READ));
         let bytes = file.read(Range { offset: 0, length: size_of::<Header>() as u64 })?;
@@ -181,8 +183,8 @@ impl<'a> Elf<'a> {
         self.file.read(Range { length: section.length.min(most), ..section })
     }
 
-    /// Searches a section for `text`, and passes up to `behind` bytes after each match to `accepts`. Returns its first
-    /// result.
+    /// Searches a section for `text`, and passes up to `behind` bytes after each match to `accepts`. Returns the first
+    /// result of `accepts` that is not `None`.
     ///
     /// # Errors
     ///

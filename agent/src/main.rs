@@ -21,7 +21,6 @@ mod report;
 mod report_command;
 mod server;
 mod session;
-#[expect(dead_code, reason = "its users come with it")]
 mod stacks;
 mod tasks;
 #[cfg(test)]
@@ -29,10 +28,13 @@ mod testing;
 mod tls;
 mod top;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode, sync::mpsc::channel, thread, time::Duration};
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
+
+/// Time limit for printing the error that ends the process.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Find out what uses the network: which pod, which process, talking to whom.
 #[derive(Debug, Parser)]
@@ -79,13 +81,25 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(run(command));
-    // A thread that still waits, as for a reader of the output, does not keep the process from ending.
+    // The process ends without waiting for blocked threads, such as one that writes into a full pipe.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("traffictrace: {error}");
+            report(format!("traffictrace: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the error that ends the process. A reader of standard error that has stopped does not keep the process from
+/// ending.
+fn report(error: String) {
+    let (printing, printed) = channel::<()>();
+    thread::spawn(move || {
+        let _printing = printing;
+        eprintln!("{error}");
+    });
+    // The thread sends nothing; the wait ends when the thread ends and drops its sender, or after `LAST_WORD`.
+    let _ = printed.recv_timeout(LAST_WORD);
 }

@@ -26,7 +26,7 @@ impl Tasks {
         self.names.insert(id, name.into());
     }
 
-    /// Waits for the first task that ends; forever while all go on.
+    /// Waits until any task ends, and returns its name and the cause. Never returns while all tasks run.
     pub(crate) async fn ended(&mut self) -> TaskEnded {
         let (id, cause) = match self.set.join_next_with_id().await {
             Some(Ok((id, ()))) => (id, "nothing more comes from it".to_owned()),

@@ -1,4 +1,5 @@
-//! Helpers of several tests. A test that cannot run on a machine prints the reason, and fails if `CI=true`.
+//! Helpers shared by the tests of several modules. A test that cannot run on a machine prints the reason, and fails if
+//! `CI=true`.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,7 +18,7 @@ pub(crate) fn writable_cgroups() -> Option<CgroupRoot> {
     }
 }
 
-/// Prints why a test is skipped; fails if `CI=true`.
+/// Prints why a test is skipped, and returns `None`. Panics if `CI=true`, where no test may be skipped.
 pub(crate) fn skip<T>(why: &str) -> Option<T> {
     // Written past the test runner's capture, so that the line is seen and counted although the test passes.
     let _ = std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes());

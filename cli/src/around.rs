@@ -125,7 +125,7 @@ mod tests {
             if path.contains("/events") {
                 return forbidden();
             }
-            // Anybody can give a report the label of this trace.
+            // Anybody can give a report the label of this trace, so the UID in the report decides.
             (200, json!({"metadata": {}, "items": [report(&uid, "a"), report("another", "b")]}))
         });
         let around = Around::of(&cluster, &trace).await.unwrap();

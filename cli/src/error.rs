@@ -1,13 +1,15 @@
 //! Errors, worded as kubectl words them.
 
-use std::{error::Error as _, io};
+use std::{error::Error as _, io, process::ExitCode};
 
 use kube::core::{Status, response::StatusCause};
 use thiserror::Error;
 use traffictrace_crd::human::printable;
 use traffictrace_view::live::LiveError;
 
-/// An error that ends the plugin with exit status 1. Its text is printed on standard error as it is.
+use crate::text::say;
+
+/// An error that ends the plugin. Its text is printed on standard error as it is.
 #[derive(Debug, Error)]
 pub(crate) enum CliError {
     /// The API server refused a request.
@@ -45,6 +47,10 @@ pub(crate) enum CliError {
     /// The trace could not run, or the command could not finish.
     #[error("error: {0}")]
     Failed(String),
+
+    /// A signal ended the command before its result was known.
+    #[error("error: interrupted: {0}")]
+    Interrupted(String),
 
     /// The response of the API server cannot be parsed.
     #[error("error: the server at {url} gave an answer that cannot be read: {cause}")]
@@ -95,6 +101,14 @@ fn cause(cause: &StatusCause) -> String {
 }
 
 impl CliError {
+    /// Returns the exit status: 130, as shells report Ctrl-C, after a signal; otherwise 1.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Interrupted(_) => ExitCode::from(130),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
     /// Converts the error of a request to the API server at `url`.
     pub(crate) fn of(error: kube::Error, url: &str) -> Self {
         let url = url.to_owned();
@@ -105,6 +119,17 @@ impl CliError {
             kube::Error::Auth(cause) => Self::Config(format!("cannot get credentials for {url}: {cause}")),
             other => Self::Unreachable { url, cause: root_cause(&other) },
         }
+    }
+}
+
+/// Returns the first failure of two. If both failed, the second one is printed at once.
+pub(crate) fn and_then<T>(result: Result<T, CliError>, later: Result<(), CliError>) -> Result<T, CliError> {
+    match (result, later) {
+        (Err(first), Err(later)) => {
+            say(&later.to_string());
+            Err(first)
+        }
+        (result, later) => result.and_then(|value| later.map(|()| value)),
     }
 }
 

@@ -118,7 +118,7 @@ fn main() -> ExitCode {
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             text::say(&error.to_string());
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
 }

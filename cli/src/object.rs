@@ -51,7 +51,10 @@ pub(crate) async fn create(
         () = stop.asked() => match timeout(LAST_ANSWER, request).await {
             Ok(answer) => answer,
             Err(_) => {
-                return Err(CliError::Failed(format!("no answer from {} when the command was to end", cluster.url)));
+                return Err(CliError::Interrupted(format!(
+                    "no answer from {} to the creation of the trace, which may be there: kubectl get traffictraces -n {}",
+                    cluster.url, cluster.namespace
+                )));
             }
         },
     };

@@ -22,6 +22,9 @@ const LAST_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Maximum number of functions in a snapshot, those with the most bytes.
 const MAX_FUNCTIONS: usize = 1000;
+/// Maximum number of lines that name the container of a function, those with the most bytes. The bytes that a function moves
+/// in other containers are one line.
+const MAX_OWNED: usize = 5000;
 
 /// The profiles of all nodes of a trace, merged.
 #[derive(Debug, Default)]
@@ -130,50 +133,83 @@ impl Merging {
     }
 }
 
-/// Returns the functions of a graph, each with the bytes that it moved itself or through functions that it called.
+/// A function: its name, its file and the name of its process.
+type Code<'a> = (&'a str, &'a str, &'a str);
+/// A pod as `NAMESPACE/NAME`, and a container.
+type Owner<'a> = (&'a str, &'a str);
+
+/// Returns the functions of a graph by container, each with the bytes that it moved itself or through functions that it called.
 pub(crate) fn functions(graph: &Graph) -> Functions {
-    let mut sums: HashMap<(&str, &str, &str), (u64, u64)> = HashMap::new();
+    let mut sums: HashMap<(Code<'_>, Owner<'_>), (u64, u64)> = HashMap::new();
     let mut on_stack = HashSet::new();
     for row in graph.rows() {
+        let process = &row.key.process;
         on_stack.clear();
         let frames = row.key.frames.iter();
         // A recursive function counts the bytes of a stack once.
         for frame in frames.filter(|frame| on_stack.insert((frame.name.as_str(), frame.module.as_str()))) {
-            let key = (frame.name.as_str(), frame.module.as_str(), row.key.process.command.as_str());
-            let sum = sums.entry(key).or_default();
+            let code = (frame.name.as_str(), frame.module.as_str(), process.command.as_str());
+            let sum = sums.entry((code, (process.pod.as_str(), process.container.as_str()))).or_default();
             match row.key.way {
                 Way::Received => sum.0 += row.bytes,
                 Way::Sent => sum.1 += row.bytes,
             }
         }
     }
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let mut functions: Vec<Function> = sums
-        .into_iter()
-        .map(|((name, module, command), (rx_bytes, tx_bytes))| Function {
-            name: name.to_owned(),
-            module: some(module),
-            command: some(command),
-            rx_bytes,
-            tx_bytes,
-        })
-        .collect();
-    functions.sort_by(|a, b| {
-        let bytes = |function: &Function| Reverse(function.rx_bytes + function.tx_bytes);
-        let names =
-            |function: &Function| (function.name.clone(), function.module.clone(), function.command.clone());
-        bytes(a).cmp(&bytes(b)).then_with(|| names(a).cmp(&names(b)))
-    });
-    functions.truncate(MAX_FUNCTIONS);
     let coverage = &graph.coverage;
     Functions {
-        functions,
+        functions: bounded(sums, MAX_FUNCTIONS, MAX_OWNED),
+        notice: None,
         bytes: graph.total(Way::Received, By::Bytes) + graph.total(Way::Sent, By::Bytes),
         nodes: None,
         stacks: coverage.stacks,
         bytes_at_own_call: coverage.own,
         bytes_without_stack: coverage.without_stack(),
     }
+}
+
+/// Limits the functions to the `functions` ones with the most bytes. At most `owned` lines name a pod and container; the other
+/// lines of a function are added up into one, so that the function keeps all of its bytes. Lines are in descending order of
+/// bytes.
+fn bounded(
+    sums: HashMap<(Code<'_>, Owner<'_>), (u64, u64)>,
+    functions: usize,
+    owned: usize,
+) -> Vec<Function> {
+    let mut codes: HashMap<Code<'_>, u64> = HashMap::new();
+    for ((code, _), (rx_bytes, tx_bytes)) in &sums {
+        *codes.entry(*code).or_default() += rx_bytes + tx_bytes;
+    }
+    let mut largest: Vec<(Code<'_>, u64)> = codes.into_iter().collect();
+    largest.sort_by_key(|(code, bytes)| (Reverse(*bytes), *code));
+    let kept: HashSet<Code<'_>> = largest.into_iter().take(functions).map(|(code, _)| code).collect();
+    let mut lines: Vec<_> = sums.into_iter().filter(|((code, _), _)| kept.contains(code)).collect();
+    lines.sort_by_key(|(key, (rx_bytes, tx_bytes))| (Reverse(rx_bytes + tx_bytes), *key));
+    let mut others: HashMap<Code<'_>, (u64, u64)> = HashMap::new();
+    for ((code, _), (rx_bytes, tx_bytes)) in lines.drain(owned.min(lines.len())..) {
+        let other = others.entry(code).or_default();
+        (other.0, other.1) = (other.0 + rx_bytes, other.1 + tx_bytes);
+    }
+    lines.extend(others.into_iter().map(|(code, bytes)| ((code, ("", "")), bytes)));
+    lines.sort_by_key(|(key, (rx_bytes, tx_bytes))| (Reverse(rx_bytes + tx_bytes), *key));
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let function = |(((name, module, command), (pod, container)), (rx_bytes, tx_bytes)): (
+        (Code<'_>, Owner<'_>),
+        (u64, u64),
+    )| {
+        let (namespace, pod) = pod.split_once('/').unwrap_or(("", pod));
+        Function {
+            name: name.to_owned(),
+            module: some(module),
+            command: some(command),
+            namespace: some(namespace),
+            pod: some(pod),
+            container: some(container),
+            rx_bytes,
+            tx_bytes,
+        }
+    };
+    lines.into_iter().map(function).collect()
 }
 
 #[cfg(test)]
@@ -275,5 +311,27 @@ mod tests {
             .collect();
         assert_eq!(shown, [("main", 7, 120), ("write", 0, 120), ("walk", 0, 100), ("read", 7, 0)]);
         assert_eq!((functions.bytes, functions.functions[0].command.as_deref()), (127, Some("nginx")));
+    }
+
+    #[test]
+    fn functions_keep_all_of_their_bytes_however_many_containers_they_are_in() {
+        let mut sums = HashMap::new();
+        let (write, send, rare) = (("write", "", "nginx"), ("send", "", "nginx"), ("rare", "", "nginx"));
+        for (code, pod, bytes) in [
+            (write, "shop/a", 100),
+            (write, "shop/b", 30),
+            (write, "shop/c", 5),
+            (send, "shop/a", 40),
+            (rare, "shop/a", 1),
+        ] {
+            sums.insert((code, (pod, "main")), (0, bytes));
+        }
+        let functions = bounded(sums, 2, 2);
+        let shown: Vec<_> = functions
+            .iter()
+            .map(|function| (function.name.as_str(), function.pod.as_deref(), function.tx_bytes))
+            .collect();
+        assert_eq!(shown, [("write", Some("a"), 100), ("send", Some("a"), 40), ("write", None, 35)]);
+        assert_eq!(functions[0].namespace.as_deref(), Some("shop"));
     }
 }

@@ -177,7 +177,7 @@ fn endpoint(endpoint: &Endpoint) -> view::Endpoint {
         HttpSide::Server => "Server",
         HttpSide::Client => "Client",
     };
-    // The name is the one in the definition.
+    // The protocol's name is the one that the definition gives it in JSON.
     let protocol = serde_json::to_value(endpoint.protocol).ok();
     let protocol = protocol.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
     view::Endpoint {
@@ -207,6 +207,7 @@ fn endpoint(endpoint: &Endpoint) -> view::Endpoint {
 fn functions(stacks: &StacksStatus) -> view::Functions {
     view::Functions {
         functions: Vec::new(),
+        notice: None,
         bytes: unsigned(stacks.totals.bytes),
         nodes: Some(unsigned(stacks.nodes)),
         stacks: unsigned(stacks.totals.stacks),

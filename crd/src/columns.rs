@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-/// A row that cannot be read.
+/// An error in reading one row of a report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
     /// The row is not a JSON array.

@@ -57,7 +57,7 @@ pub struct EndpointRow {
     pub request_bytes: i64,
     /// Bytes of the responses, heads and bodies.
     pub response_bytes: i64,
-    /// Durations in microseconds: a histogram in the text form of the http crate.
+    /// Histogram of durations in microseconds, in the text form of the `traffictrace-http` crate.
     pub durations: String,
     /// True if the counts include every request of the endpoint.
     pub complete: bool,

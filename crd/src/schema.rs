@@ -12,7 +12,7 @@ use crate::{duration, ports};
 
 const LABEL_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 const IPV4_CIDR: &str = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])/(3[0-2]|[12]?[0-9])$";
-/// Groups of hexadecimal digits. Their number depends on `::`, so the CEL rule checks it.
+/// IPv6 network as groups of hexadecimal digits. Their number depends on `::`, so the CEL rule in [`cidrs`] checks it.
 const IPV6_CIDR: &str = "^(([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|([0-9a-fA-F]{1,4}(:[0-9a-fA-F]{1,4}){0,6})?::([0-9a-fA-F]{1,4}(:[0-9a-fA-F]{1,4}){0,6})?)/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$";
 
 /// `spec.selector`: the schema of Kubernetes with two additions: size limits, which keep the estimated cost of CEL

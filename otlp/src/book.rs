@@ -47,7 +47,7 @@ struct Entry {
     series: TraceSeries,
     /// Time at which the trace was seen to be over; `None` while it runs.
     over: Option<Timestamp>,
-    /// True if the receiver has accepted the current values.
+    /// True if the trace is over and the receiver has accepted its last values.
     told: bool,
 }
 

@@ -85,7 +85,7 @@ impl Client {
                 let mut grpc = MetricsServiceClient::with_origin(http, settings.endpoint.clone())
                     .max_decoding_message_size(LARGEST_ANSWER);
                 if settings.gzip {
-                    // Receivers compress their responses as they are asked to.
+                    // The request names gzip as an accepted encoding, so the receiver may compress its response.
                     grpc = grpc
                         .send_compressed(CompressionEncoding::Gzip)
                         .accept_compressed(CompressionEncoding::Gzip);

@@ -10,9 +10,10 @@ use crate::snapshot::{Io, Row, Snapshot};
 /// Limits of the number of series. A series is a metric with its attributes, so the two directions are two series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum number over all traces. A trace that no longer fits is left out, and counted as such.
+    /// Maximum number of series over all traces. A trace for which no room is left is not exported ([`crate::Book::update`]
+    /// returns false).
     pub all: usize,
-    /// Maximum number for one trace.
+    /// Maximum number of series of one trace.
     pub trace: usize,
 }
 

@@ -232,6 +232,7 @@ impl Trace {
             command: Some("nginx".to_owned()),
             rx_bytes: totals.rx_bytes * rx / 100,
             tx_bytes: totals.tx_bytes * tx / 100,
+            ..Function::default()
         };
         let functions = vec![
             function("ngx_writev", "/usr/sbin/nginx", 0, 71),

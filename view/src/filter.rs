@@ -7,7 +7,7 @@ use traffictrace_crd::flow::{Direction, Protocol};
 use crate::{
     FilterError, Snapshot,
     endpoints::title,
-    snapshot::{Endpoint, Flow},
+    snapshot::{Endpoint, Flow, Function},
 };
 
 /// Names of the fields that a filter can ask for.
@@ -75,6 +75,12 @@ impl Filter {
     #[must_use]
     pub fn takes_endpoint(&self, endpoint: &Endpoint) -> bool {
         self.is_empty() || self.takes(&as_flow(endpoint))
+    }
+
+    /// Returns true if the filter accepts a function, whose name and file count as its peer.
+    #[must_use]
+    pub fn takes_function(&self, function: &Function) -> bool {
+        self.is_empty() || self.takes(&function_as_flow(function))
     }
 
     /// Removes the flows and endpoints that the filter rejects from a snapshot's lists. The totals stay.
@@ -150,6 +156,19 @@ fn as_flow(endpoint: &Endpoint) -> Flow {
         command: endpoint.command.clone(),
         peer: Some(format!("{} {}", title(endpoint), endpoint.protocol)),
         ..Flow::new(Protocol::Tcp, direction)
+    }
+}
+
+/// Converts a function into a flow, so that one language filters both. Its name and file become the peer.
+fn function_as_flow(function: &Function) -> Flow {
+    let module = function.module.as_deref().unwrap_or_default();
+    Flow {
+        namespace: function.namespace.clone(),
+        pod: function.pod.clone(),
+        container: function.container.clone(),
+        command: function.command.clone(),
+        peer: Some(format!("{} {module}", function.name)),
+        ..Flow::new(Protocol::Tcp, Direction::Unknown)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod csv;
 pub mod endpoints;
 mod error;
 pub mod filter;
+pub mod functions;
 pub mod history;
 pub mod json;
 pub mod lines;

@@ -4,7 +4,8 @@ use traffictrace_crd::human;
 
 use crate::Snapshot;
 
-/// Returns one sentence for each kind of loss, with its consequence for the numbers. Empty: nothing was lost.
+/// Returns one sentence for each kind of loss, with its consequence for the numbers. An empty list means that nothing
+/// was lost.
 #[must_use]
 pub fn in_words(snapshot: &Snapshot) -> Vec<String> {
     let some = snapshot.lost.iter().filter(|(_, number)| **number > 0);

@@ -35,7 +35,8 @@ struct Group {
 }
 
 impl Group {
-    /// Returns true if the servers' flows can be shown as other ends of the clients' without hiding anything.
+    /// Returns true if the servers' flows can be shown as the other ends of the clients' flows: their bytes are not those
+    /// of unlisted clients (see [`AHEAD`]).
     fn is_whole(&self, flows: &[Flow]) -> bool {
         if self.clients.is_empty() || self.servers.is_empty() {
             return false;

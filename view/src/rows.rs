@@ -72,7 +72,7 @@ pub struct Choice {
     pub view: View,
     /// Filter of the flows.
     pub filter: Filter,
-    /// True if the two ends of a connection are separate rows, if both are traced.
+    /// True if a connection whose two ends are traced has a separate row for each end.
     pub both_ends: bool,
 }
 

@@ -322,15 +322,15 @@ pub struct Http {
     pub requests: u64,
     /// Number of requests by the class of the final status, such as `2xx` or `noResponse`.
     pub by_class: BTreeMap<String, u64>,
-    /// Number of gRPC calls whose own status was not 0. They are in a class too.
+    /// Number of gRPC calls whose own status was not 0. These calls are also in `by_class`.
     pub grpc_failed: u64,
     /// Bytes of the requests.
     pub request_bytes: u64,
     /// Bytes of the responses.
     pub response_bytes: u64,
-    /// Number of requests that could not be observed, by reason. They are in no other number.
+    /// Number of requests that could not be observed, by reason. These requests are in no other number.
     pub unobserved: BTreeMap<String, u64>,
-    /// Losses between kernel and agent, by kind. Their requests are in no other number.
+    /// Losses between kernel and agent, by kind. Lost requests are in no other number.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lost: BTreeMap<String, u64>,
     /// Processes that speak TLS; those whose requests cannot be read come first.
@@ -342,7 +342,7 @@ pub struct Http {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsProcesses {
-    /// True if their requests can be read. Requests that cannot be read are in no number.
+    /// True if the requests of these processes can be read. Requests that cannot be read are in no number.
     pub readable: bool,
     /// Name of the pod.
     pub pod: String,
@@ -409,6 +409,9 @@ pub struct Endpoint {
 pub struct Functions {
     /// The functions with the most bytes, in descending order.
     pub functions: Vec<Function>,
+    /// The reason why no function is listed, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     /// Bytes of all stacks, including those without a known stack.
     pub bytes: u64,
     /// Number of nodes whose profiles are included in these sums. Absent on one host.
@@ -423,7 +426,7 @@ pub struct Functions {
     pub bytes_without_stack: u64,
 }
 
-/// The bytes that one function moves, either itself or through the functions that it calls.
+/// The bytes that one function of one container moves, either itself or through the functions that it calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Function {
@@ -433,10 +436,24 @@ pub struct Function {
     pub module: Option<String>,
     /// Name of the process.
     pub command: Option<String>,
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
+    /// Name of the pod. Absent if the bytes belong to several containers, or to none of a pod.
+    pub pod: Option<String>,
+    /// Name of the container.
+    pub container: Option<String>,
     /// Bytes received.
     pub rx_bytes: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
+}
+
+impl Function {
+    /// Bytes in both directions.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.rx_bytes.saturating_add(self.tx_bytes)
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use traffictrace_crd::human;
 use unicode_width::UnicodeWidthStr as _;
 
 use self::columns::{Column, chosen};
-pub use self::endpoints::{endpoints, functions};
+pub use self::endpoints::endpoints;
 use crate::{
     Snapshot, losses, names,
     rows::{self, Choice, Row, Sums},
@@ -19,9 +19,9 @@ use crate::{
     units::Units,
 };
 
-/// Width between two cells.
+/// Width in terminal columns of the blanks between two cells.
 const GAP: usize = 2;
-/// Minimum width to which long names are cut before columns are left out.
+/// Minimum width in terminal columns to which long names are cut before columns are left out.
 const NAME: usize = 16;
 
 /// Options of a table.

@@ -1,4 +1,4 @@
-//! Units of amounts and rates. Bytes have binary units, bits have decimal ones; no unit name means both.
+//! Units of amounts and rates. Bytes have binary units, bits have decimal ones, so no unit means both.
 
 use traffictrace_crd::human;
 

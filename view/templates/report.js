@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters the tables. Without it the page is whole, in the order of the bytes.
+// Sorts and filters the tables. Without JavaScript the page has all rows, in descending order of bytes.
 for (const section of document.querySelectorAll("section.data")) {
   const body = section.querySelector("tbody");
   const rows = Array.from(body.rows);
@@ -12,7 +12,7 @@ for (const section of document.querySelectorAll("section.data")) {
     const head = heads[place];
     const isNumber = head.classList.contains("n");
     const now = head.getAttribute("aria-sort");
-    // Numbers begin with the largest, texts with the first.
+    // The first click sorts numbers in descending order and texts in ascending order.
     const descends = now ? now === "ascending" : isNumber;
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", descends ? "descending" : "ascending");
@@ -27,7 +27,7 @@ for (const section of document.querySelectorAll("section.data")) {
     button.type = "button";
     button.textContent = head.textContent;
     button.addEventListener("click", () => sort(place));
-    // Paper has the text without its button, which browsers leave out of the heads of further pages.
+    // For printing, the heading is plain text: browsers leave out buttons where they repeat a table's head on later pages.
     const plain = document.createElement("span");
     plain.textContent = head.textContent;
     head.replaceChildren(button, plain);
@@ -57,7 +57,7 @@ if (frame) {
   const save = document.querySelector("#flame .save");
   save.href = frame.src;
   save.hidden = false;
-  // Paper gets a still picture, which fits its width. The frame keeps the width of the screen.
+  // For printing, a picture that fits the paper replaces the frame, which keeps the width of the screen.
   const still = document.createElement("img");
   still.className = "paper";
   still.alt = "Flame graph";

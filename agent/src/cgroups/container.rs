@@ -211,7 +211,7 @@ mod tests {
         fn what_is_in_a_container_belongs_to_it(names in prop::collection::vec(folder(), 1..5)) {
             let path = PathBuf::from(names.join("/"));
             if let Some(container) = container_of(&path) {
-                // No runtime's form has this ending.
+                // No runtime names a container's folder like this, so the folder belongs to the container above it.
                 let inner = path.join("init.service");
                 prop_assert_eq!(container_of(&inner).map(|inner| inner.path.starts_with(&container.path)), Some(true));
             }

@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// The smallest possible size of a ring buffer, in bytes, since nothing is read from it.
+/// Size of the ring buffers in bytes. The kernel accepts it with any size of pages, and nothing is read from the
+/// buffers.
 const RING_BYTES: u32 = 1 << 16;
 
 /// The result of `check`. Its JSON is the document that scripts read.
@@ -90,7 +91,7 @@ impl From<&Unseen> for NotSeen {
 }
 
 impl Findings {
-    /// Tries everything, and removes it again.
+    /// Loads and attaches the kernel programs of every tier and feature, and removes them again.
     pub(super) fn gather(cgroup_root: Option<&Path>) -> Self {
         let uname = rustix::system::uname();
         let missing_capabilities = missing_capabilities();
@@ -193,7 +194,7 @@ fn try_http(root: &Path) -> Result<(), KernelError> {
     HttpCapture::load(root, RING_BYTES)?.select(&[(id, PathBuf::new())].into())
 }
 
-/// Returns the reason of the only tier that was tried.
+/// Returns the text of an error. If only one tier was tried, its own error is the text.
 fn reason(error: &KernelError) -> String {
     match error {
         KernelError::NoTier { failures } if failures.len() == 1 => failures[0].error.to_string(),

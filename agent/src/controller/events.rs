@@ -34,8 +34,8 @@ impl From<Notice> for Event {
             reason: notice.reason.to_owned(),
             note: Some(notice.note),
             action: "Trace".to_owned(),
-            // The API server counts Events that differ only in their notes as one, with the first note. The node keeps
-            // them apart.
+            // kube's `Recorder` sends Events that differ only in their notes as one, with the first note. The related
+            // node keeps those of different nodes apart.
             secondary: notice.node.map(node),
         }
     }
@@ -126,7 +126,7 @@ fn losses(status: &TrafficTraceStatus) -> BTreeSet<String> {
     status.lost.keys().cloned().chain(http.map(|reason| format!("HTTP {reason}"))).collect()
 }
 
-/// Returns the first item, and ` and N more`.
+/// Returns the first item, and the text ` and N more` about the others.
 fn first_of<T>(mut some: impl Iterator<Item = T>) -> Option<(T, String)> {
     let first = some.next()?;
     Some((first, and_more(some.count())))

@@ -33,7 +33,7 @@ pub(super) fn patch(object: &TrafficTrace, paces: &Paces) -> Option<Value> {
     let (mut labels, mut annotations) = (Map::new(), Map::new());
     match (status.phase.is_some_and(is_over), finished) {
         (true, true) => return None,
-        // The annotations are no longer read.
+        // Agents do not read the annotations of a finished trace, so these stay as they are.
         (true, false) => {
             labels.insert(FINISHED_LABEL.into(), "true".into());
         }
@@ -63,7 +63,7 @@ pub(super) fn patch(object: &TrafficTrace, paces: &Paces) -> Option<Value> {
     if metadata.is_empty() {
         return None;
     }
-    // The UID protects another trace with the same name, which has not finished: the API server then refuses the patch.
+    // If the trace was deleted and created again meanwhile, its UID differs, and the API server refuses the patch.
     metadata.insert("uid".into(), meta.uid.clone()?.into());
     Some(json!({ "metadata": metadata }))
 }
@@ -89,8 +89,8 @@ fn slower(interval: Duration, usual: Duration) -> Option<u64> {
     Some(interval.as_secs()).filter(|_| interval > usual)
 }
 
-/// Returns the number to write, if it has changed enough. Each change is sent to all agents, so a number that differs
-/// by at most one part in `part` stays.
+/// Returns the number to write, if it has changed enough. Each change is sent to all agents, so the written number
+/// stays if the wanted one differs by at most 1/`part` of it.
 fn change(object: &TrafficTrace, name: &str, wanted: Option<u64>, part: u64) -> Option<Value> {
     let told = annotation(object, name);
     match (wanted, told.map(str::parse::<u64>)) {

@@ -42,7 +42,7 @@ use crate::tasks::{TaskEnded, Tasks};
 
 /// Maximum number of waiting changes. While the queue is full, the watches wait.
 const QUEUE: usize = 1024;
-/// Maximum sleep if nothing is due, so that a changed clock does no harm.
+/// Maximum sleep of the main loop. It limits the delay if the clock is set while the loop sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// Merge the nodes' reports into the status of each TrafficTrace; one per cluster
@@ -154,7 +154,7 @@ async fn control(
             }
             Some(answer) = requests.join_next() => match answer {
                 Ok((uid, outcome)) => state.done(&uid, outcome, api.clock.now()),
-                // The trace would wait for the answer forever.
+                // The request's task has panicked, and its trace would wait for the answer forever.
                 Err(failed) => {
                     return TaskEnded { name: "a request about a trace".into(), cause: failed.to_string() };
                 }
@@ -181,7 +181,7 @@ impl Watches<'_> {
     }
 }
 
-/// Returns the time until a moment: at least a millisecond, at most a minute.
+/// Returns the time from `now` until `due`: at least a millisecond, at most [`LONGEST_SLEEP`].
 fn until(now: Timestamp, due: Timestamp) -> Duration {
     let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
     left.clamp(Duration::from_millis(1), LONGEST_SLEEP)

@@ -16,7 +16,8 @@ use crate::kubeapi::{ApiClock, Change, Key};
 use crate::server::metrics::OtlpMetrics;
 use crate::tasks::Tasks;
 
-/// Traces that ended longer ago than this were exported by an earlier run of the controller.
+/// Time after its end for which a trace is exported. If one that ended earlier is listed again, for example after an
+/// interruption of the watch, its last values were exported already.
 const STALE: Duration = Duration::from_secs(15 * 60);
 /// Minimum time between two warnings of a kind.
 const WARN_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -152,7 +153,8 @@ impl Exporter {
 
     fn learn(&mut self, news: BTreeMap<TraceId, News>, now: Timestamp) {
         self.metrics.lost(self.book.forget_ended(now));
-        // An ended trace comes before its successor of the same name, whose update would mark it as over.
+        // Deleted traces come first: `Book::update` of a new trace marks an older one of the same name as over, even if
+        // the older one's last values were not taken yet.
         let (gone, there): (Vec<_>, Vec<_>) = news.into_iter().partition(|(_, news)| news.gone);
         for (id, News { snapshot, gone }) in gone.into_iter().chain(there) {
             if let Some(snapshot) = snapshot {
@@ -202,7 +204,7 @@ impl Exporter {
                     let kind = if is_final { Warning::Refused } else { Warning::Away };
                     self.warnings.warn(kind, &format!("{error}; trying again with newer numbers"));
                     if !is_final {
-                        // The other requests would fail at the same receiver.
+                        // The remaining requests go to the same receiver and would fail as well.
                         return;
                     }
                 }
@@ -235,7 +237,7 @@ struct Warnings(BTreeMap<Warning, Pause>);
 #[derive(Debug)]
 struct Pause {
     last: Instant,
-    /// Number of warnings that were suppressed since.
+    /// Number of warnings that were suppressed since the last one.
     since: u64,
 }
 

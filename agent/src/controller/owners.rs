@@ -33,7 +33,7 @@ impl Owner {
 }
 
 impl Owners {
-    /// Gives an address to a pod, whoever had it before.
+    /// Gives an address to a pod, even if another pod has it.
     pub(super) fn take(&mut self, address: IpAddr, pod: &Key) {
         self.owners.insert(address, Owner { pod: pod.clone(), given_up: None });
     }

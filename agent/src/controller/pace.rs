@@ -7,15 +7,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use traffictrace_crd::{MAX_PROFILE_KIBIBYTES, MIN_PROFILE_KIBIBYTES};
 
-/// Maximum number of report writes per second in the whole cluster. They take a quarter of an API server's core.
+/// Maximum number of report writes per second in the whole cluster. This load takes the API server a quarter of a core.
 const WRITES_PER_SECOND: u64 = 30;
-/// Maximum KiB of profiles per minute that all nodes of the cluster may write before their traces end. This is half of
-/// what reports may write into etcd, which keeps about ten minutes of it.
+/// Maximum KiB of profiles per minute that all nodes of the cluster may write; the last profiles of traces that end are
+/// not counted. This is half of what reports may write into etcd, which keeps about ten minutes of all writes.
 const PROFILE_KIBIBYTES_PER_MINUTE: u64 = 8 << 10;
 /// Maximum KiB of all profiles of one trace, over all nodes. They stay in etcd and in the API server's memory as long
 /// as the trace exists.
 const TRACE_KIBIBYTES: u64 = 16 << 10;
-/// Writes are counted in millionths, so that their sums are exact.
+/// One write in the unit of rates, which are counted in millionths of writes so that their sums are exact.
 const WRITE: u64 = 1_000_000;
 
 /// The pace of reports.
@@ -35,12 +35,16 @@ pub(super) struct Pace<const CAPACITY: u64> {
     traces: HashMap<String, Demand>,
     /// Demand of each namespace, in millionths of writes per second.
     namespaces: HashMap<String, u64>,
+    /// Demand of all namespaces, in millionths of writes per second.
     asked: u64,
+    /// Number of nodes that write, summed over all traces; in the pace of profiles their KiB.
     writing: u64,
-    /// Maximum share of a namespace in millionths of writes per second, if some ask for more.
+    /// Maximum share of a namespace, in millionths of writes per second; `None` if every namespace gets all it asks
+    /// for.
     share: Option<u64>,
 }
 
+/// The writes of one trace, in the units of [`Pace`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Demand {
     namespace: String,
@@ -49,7 +53,8 @@ struct Demand {
 }
 
 impl<const CAPACITY: u64> Pace<CAPACITY> {
-    /// Sets the number of nodes that write reports of a trace, and the interval that the trace asks for.
+    /// Sets the number of nodes that write reports of a trace (for profiles: their KiB), and the interval that the
+    /// trace asks for.
     pub(super) fn set(&mut self, uid: &str, namespace: &str, writing: u64, interval: Duration) {
         let asked = writing * WRITE / interval.as_secs().max(1);
         let demand = Demand { namespace: namespace.to_owned(), writing, asked };
@@ -73,7 +78,8 @@ impl<const CAPACITY: u64> Pace<CAPACITY> {
         }
     }
 
-    /// Returns the interval at which a trace's nodes have to report.
+    /// Returns the interval at which the nodes of a trace have to write: `asked`, or longer if the traces of its
+    /// namespace ask for more than the namespace's share.
     pub(super) fn interval(&self, namespace: &str, asked: Duration) -> Duration {
         let demand = self.namespaces.get(namespace).copied().unwrap_or(0);
         match self.share {
@@ -84,7 +90,7 @@ impl<const CAPACITY: u64> Pace<CAPACITY> {
         }
     }
 
-    /// Number of nodes that write reports now, over all traces.
+    /// Returns the number of nodes that write reports now, summed over all traces.
     pub(super) fn writing(&self) -> u64 {
         self.writing
     }
@@ -102,7 +108,7 @@ impl<const CAPACITY: u64> Pace<CAPACITY> {
         true
     }
 
-    /// Returns the maximum share of a namespace, or `None` if all get what they ask for.
+    /// Computes [`Pace::share`]: the smaller demands are met in full, and the larger ones share the rest equally.
     fn fair_share(&self) -> Option<u64> {
         if self.asked <= CAPACITY {
             return None;

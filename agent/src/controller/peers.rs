@@ -114,7 +114,8 @@ pub(crate) enum PeerScope {
     Namespace,
 }
 
-/// Resolver over all three kinds. A node's address names the node, even if a pod on the host network uses it.
+/// Finds the name of an address: a pod, else a Service, else a node. Pods on the host network have no addresses of
+/// their own in [`Pods`], so a node's address always names the node.
 pub(super) struct Peers<'a> {
     pub(super) pods: &'a Pods,
     pub(super) services: &'a Services,

@@ -26,7 +26,8 @@ pub(super) struct PodRecord {
     addresses: Vec<IpAddr>,
     /// Set if the pod has run to its end. It then has no traffic, and other pods may get its address.
     finished: bool,
-    /// Time since which selectors count the pod as they do now.
+    /// Time since which the pod has had its present node, labels, containers and phase, as far as selectors and counts
+    /// depend on them.
     since: Timestamp,
 }
 

@@ -73,7 +73,7 @@ impl Reports {
         waiting.contains(&report.name) || (waiting.len() < WAITING && waiting.insert(report.name.clone()))
     }
 
-    /// Ends the waiting of a trace's reports. Returns true if there are any.
+    /// Stops counting the reports of a trace as waiting, since the trace is known now. Returns true if it has reports.
     pub(super) fn claim(&mut self, trace: &Key) -> bool {
         if let Some(waiting) = self.waiting.get_mut(&trace.namespace) {
             let names = &self.names;

@@ -66,7 +66,8 @@ impl Services {
     pub(super) fn apply(&mut self, service: ServiceRecord) {
         let key = service.addresses.key().clone();
         self.directory.apply(service.addresses.clone());
-        // Clients of a headless Service connect to the pods' own addresses and ports, so its ports are not needed.
+        // Only ports that lead to pods are needed. A Service without a selector selects no pods, and clients of a
+        // headless Service connect to the pods' own addresses and ports.
         if service.selector.is_empty() || service.addresses.is_empty() {
             self.forget(&key);
         } else {

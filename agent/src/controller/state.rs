@@ -33,7 +33,7 @@ pub(super) enum Told {
 /// A request to the API server.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    /// Write the status of this object, whose version it was made for, and then send these Events about it.
+    /// Write the status of this object, if the object still has this version, and then send these Events about it.
     Write(Box<TrafficTrace>, Vec<Notice>),
     /// Patch the metadata of this object.
     Patch(Box<TrafficTrace>, Value),
@@ -63,8 +63,9 @@ pub(super) enum Outcome {
     Patched(Box<TrafficTrace>),
     /// The request succeeded, and the object has not changed.
     Done,
-    /// Not done or not visible yet: try again later, after the server's Retry-After if it gave one. Somebody else has
-    /// changed the object, the server was unreachable, or the object is gone and the watch will report that.
+    /// The action failed, or its effect is not visible yet. It is tried again later, after the server's Retry-After if
+    /// there was one. Somebody else has changed the object, the server was unreachable, or the object is gone and the
+    /// watch will report that.
     Again(Option<Duration>),
 }
 
@@ -157,7 +158,7 @@ impl State {
         if key.uid.is_empty() {
             return;
         }
-        // The owners of fields are not needed and are larger than the rest. A write without them does not change them.
+        // `managedFields` is not needed and larger than the rest of the object. A write without it leaves it unchanged.
         object.metadata.managed_fields = None;
         match self.traces.get_mut(&key.uid) {
             Some(trace) => trace.update(object, now),
@@ -274,7 +275,7 @@ impl State {
         self.reckon(uid, now);
     }
 
-    /// Computes again when a trace has to be looked at, and the cost of its reports.
+    /// Computes anew the time at which a trace has to be looked at, and how much its nodes write.
     fn reckon(&mut self, uid: &str, now: Timestamp) {
         let Some(trace) = self.traces.get(uid) else { return };
         let reports = self.reports.of(&Key::of(&trace.object));
@@ -292,7 +293,7 @@ impl State {
         self.pace.interval(trace.namespace(), asked(trace))
     }
 
-    /// Returns the paces of a trace's nodes.
+    /// Returns how often and how much the nodes of a trace may write.
     fn paces(&self, trace: &Trace, reports: Option<&NodeReports>) -> Paces {
         let reports_every = self.interval(trace);
         if trace.object.spec.stacks.is_none() {
@@ -341,7 +342,7 @@ impl State {
         if !trace.is_status_due(reports, interval, now) {
             return None;
         }
-        // A final status is not made again from the remaining reports.
+        // The reports of a finished trace are deleted. Its status is not made again without them.
         let Merged { status, look_again } = if trace.is_over() && reports.is_none() {
             Merged { status: trace.status_of_this_spec()?, look_again: None }
         } else {
@@ -355,8 +356,8 @@ impl State {
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
-        // Events compare with the status that this one is made from. Once it is written, the watch may have replaced
-        // that.
+        // The Events are made before the write, by comparison with the status that is shown now. After the write, the
+        // watch may have replaced that one here.
         let events = events(trace.object.status.as_ref(), &status);
         let mut object = trace.object.clone();
         object.status = Some(status);
@@ -394,7 +395,8 @@ impl State {
         })
     }
 
-    /// Returns the maximum delay of news that are in no status yet, beyond the interval that a trace asks for.
+    /// Returns the longest time for which a change has waited to be in a status, beyond the report interval of its
+    /// trace.
     pub(super) fn oldest_news(&self, now: Timestamp) -> Duration {
         let late = |trace: &Trace| {
             let age = Duration::try_from(now.duration_since(trace.changed()?)).ok()?;

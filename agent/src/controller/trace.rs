@@ -48,7 +48,7 @@ pub(super) struct Trace {
     /// Time when the status was last made, even if it had not changed.
     looked: Option<Timestamp>,
     written: Option<Timestamp>,
-    /// Time at which the status will say more, even without news.
+    /// Time at which the status will say more even if nothing changes, for example that a node is silent.
     pub(super) look_again: Option<Timestamp>,
     /// The filters for which the shown status was made, if this process made it.
     shown_filters: Option<Filters>,
@@ -109,8 +109,8 @@ impl Trace {
         self.selector = Selector::try_from(self.object.spec.selector.clone()).ok();
     }
 
-    /// Validates the spec, once. Each validation compiles the definition's rules, so finished traces, which need no new
-    /// status, are not validated when the controller starts.
+    /// Validates the spec, once. Each validation compiles the CEL rules of the definition. Finished traces need no new
+    /// status, so they are not validated when the controller starts.
     pub(super) fn check_spec(&mut self) {
         if !std::mem::replace(&mut self.is_checked, true) {
             self.invalid = self.object.validate().err().map(|failed| failed.to_string());
@@ -216,7 +216,8 @@ impl Trace {
         after(written, gap)
     }
 
-    /// Returns the time at which silent nodes have to be named, at most once per interval or [`UNTRACED_AFTER`].
+    /// Returns the time at which silent nodes have to be named. This happens at most once per interval or per
+    /// [`UNTRACED_AFTER`], whichever is shorter.
     fn next_look(&self, interval: Duration) -> Option<Timestamp> {
         let at = self.look_again?;
         Some(self.written.map_or(at, |written| at.max(after(written, interval.min(UNTRACED_AFTER)))))

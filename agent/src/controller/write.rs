@@ -101,7 +101,7 @@ impl Writer {
                 let this = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
                 let params = DeleteParams { preconditions: Some(this), ..DeleteParams::background() };
                 self.api(object).delete(&object.name_any(), &params).await?;
-                // The watch reports when the object is gone.
+                // The object may exist for some time yet. The watch reports when it is gone.
                 Ok(Outcome::Again(None))
             }
             Action::DeleteReports(object) => {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Engine, Losses, SessionId, losses::losses};
 use crate::{
-    flows::{Process, Row, Totals},
+    flows::{Ledger, Process, Row, Totals},
     kernel::{Tracer, Unseen},
 };
 
@@ -51,6 +51,21 @@ pub struct Snapshot {
 impl Engine {
     /// Returns the `top` largest rows of a session and its sums, up to now.
     pub fn snapshot(&mut self, id: &SessionId, top: usize) -> Option<Snapshot> {
+        self.ranked(id, |ledger, interval| ledger.rank(top, interval))
+    }
+
+    /// Returns the same with the other rows folded by process, so that the rows have the sums of all.
+    pub fn snapshot_folded(&mut self, id: &SessionId, top: usize) -> Option<Snapshot> {
+        let mut snapshot = self.ranked(id, |ledger, interval| ledger.rank_folded(top, interval))?;
+        snapshot.rows_total = snapshot.rows.len();
+        Some(snapshot)
+    }
+
+    fn ranked(
+        &mut self,
+        id: &SessionId,
+        rank: impl FnOnce(&mut Ledger, Duration) -> Vec<Row>,
+    ) -> Option<Snapshot> {
         if self.drained.elapsed() >= FRESH {
             self.drain();
         }
@@ -67,7 +82,7 @@ impl Engine {
             rx_bytes_per_second,
             tx_bytes_per_second,
             connections_open: session.ledger.connections_open(),
-            rows: session.ledger.rank(top, interval),
+            rows: rank(&mut session.ledger, interval),
             rows_total: session.ledger.len(),
             losses: now.since(&session.losses_before),
             slots,

@@ -3,6 +3,7 @@
 mod entry;
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, Hash, RandomState},
     time::Duration,
@@ -198,6 +199,34 @@ impl Ledger {
     /// Returns the `top` rows with the most bytes since the session began, largest first. Their rates are over the
     /// `elapsed` time since the last call. Begins a new interval.
     pub fn rank(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
+        self.largest(top, elapsed).0
+    }
+
+    /// Returns the rows as [`Self::rank`] does, and behind them the others, folded into one row for each process, protocol
+    /// and direction: the returned rows have the sums of all.
+    pub fn rank_folded(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
+        let (mut rows, others) = self.largest(top, elapsed);
+        // This is still the interval before.
+        let interval = self.interval.wrapping_sub(1);
+        let mut folded: HashMap<Key, Row> = HashMap::new();
+        for (_, id) in others {
+            let row = self.entries[id as usize].show(interval, elapsed);
+            let key = Key { direction: row.key.direction, ..row.key.of_process() };
+            folded.entry(key).and_modify(|sum| sum.add(&row)).or_insert(Row {
+                key,
+                rtt_us: 0,
+                folded: true,
+                ..row
+            });
+        }
+        let mut folded: Vec<Row> = folded.into_values().collect();
+        folded.sort_unstable_by_key(|row| Reverse(row.totals.bytes()));
+        rows.extend(folded);
+        rows
+    }
+
+    /// Returns the largest rows, and the bytes and indices of the others. Begins a new interval.
+    fn largest(&mut self, top: usize, elapsed: Duration) -> (Vec<Row>, Vec<(u64, u32)>) {
         // Entries are visited in the order of memory; by the index, every row would be a cache miss.
         let rows = self.entries.iter().zip(0u32..).filter(|(entry, _)| !entry.vacant);
         let mut order: Vec<(u64, u32)> = rows.map(|(entry, id)| (entry.totals.bytes(), id)).collect();
@@ -206,13 +235,13 @@ impl Ledger {
         if order.len() > top && top > 0 {
             order.select_nth_unstable_by(top - 1, largest);
         }
-        order.truncate(top);
+        let others = order.split_off(top.min(order.len()));
         order.sort_unstable_by(largest);
         let rows =
             order.into_iter().map(|(_, id)| self.entries[id as usize].show(self.interval, elapsed)).collect();
         self.interval = self.interval.wrapping_add(1);
         self.bytes_before = (self.totals.rx_bytes, self.totals.tx_bytes);
-        rows
+        (rows, others)
     }
 
     fn find_or_add(&mut self, key: Key, folded: bool) -> u32 {

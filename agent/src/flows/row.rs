@@ -316,3 +316,18 @@ pub struct Row {
     /// Set if the row sums up flows that found no row of their own.
     pub folded: bool,
 }
+
+impl Row {
+    /// Adds another row. The sum is open if one of the two is, and has failed if both have.
+    pub fn add(&mut self, other: &Self) {
+        self.totals.add(&other.totals);
+        self.rx_bytes_per_second += other.rx_bytes_per_second;
+        self.tx_bytes_per_second += other.tx_bytes_per_second;
+        self.connections_open += other.connections_open;
+        self.state = match (self.state, other.state) {
+            (FlowState::Open, _) | (_, FlowState::Open) => FlowState::Open,
+            (FlowState::Failed, FlowState::Failed) => FlowState::Failed,
+            _ => FlowState::Closed,
+        };
+    }
+}

@@ -63,6 +63,12 @@ pub(crate) enum HostError {
     /// Writing to standard output failed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// The reader of the output has not read anything for this time.
+    #[error(
+        "cannot print the last lines to standard output: whoever reads it has taken nothing for {} s; end it, or let it \
+         go on reading, before this command ends", .0.as_secs_f64()
+    )]
+    NotRead(Duration),
     /// Opening or writing a recording failed.
     #[error("cannot {action} the recording {}: {source}", .path.display())]
     Recording {

@@ -16,6 +16,16 @@ const TICK: Duration = Duration::from_millis(200);
 /// Name of the only session.
 const SESSION: &str = "host";
 
+/// The flows that a snapshot lists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Listed {
+    /// At most this many flows, those with the most bytes. The snapshot also has the sums of each process.
+    Largest(usize),
+    /// At most this many flows, those with the most bytes. The others are folded into one flow for each process, protocol and
+    /// direction.
+    Folded(usize),
+}
+
 /// The times of snapshots, and their size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -77,14 +87,17 @@ impl Traced {
         Ok(gone)
     }
 
-    /// Returns the current numbers, with at most `listed` flows. The last snapshot includes every byte; others may be
-    /// from a drain some milliseconds ago.
-    pub(crate) fn snapshot(&mut self, listed: usize, interval: Duration, is_last: bool) -> Option<Snapshot> {
+    /// Returns the current numbers. The last snapshot includes every byte; others may be from a drain some milliseconds ago.
+    pub(crate) fn snapshot(&mut self, listed: Listed, interval: Duration, is_last: bool) -> Option<Snapshot> {
         if is_last {
             self.engine.drain_fully();
         }
-        let counted = self.engine.snapshot(&self.session, listed)?;
-        let processes = self.engine.processes(&self.session);
+        let (counted, processes) = match listed {
+            Listed::Largest(most) => {
+                (self.engine.snapshot(&self.session, most)?, self.engine.processes(&self.session))
+            }
+            Listed::Folded(most) => (self.engine.snapshot_folded(&self.session, most)?, Vec::new()),
+        };
         let Self { engine, target, .. } = self;
         let mut names_of = |cgroup| target.names_of(cgroup, || engine.cgroup_path(cgroup));
         Some(snapshot::of(&counted, &processes, &self.subject, interval, &mut names_of))
@@ -137,7 +150,8 @@ impl Traced {
                 break;
             }
             if last || Instant::now() >= due {
-                let Some(mut snapshot) = self.snapshot(plan.listed, plan.interval, last) else { break };
+                let listed = Listed::Largest(plan.listed);
+                let Some(mut snapshot) = self.snapshot(listed, plan.interval, last) else { break };
                 printed += 1;
                 due += plan.interval;
                 last |= plan.count.is_some_and(|count| printed >= count);

@@ -12,7 +12,8 @@ use crate::host::{EngineArgs, FilterArgs, TargetArgs, interval, some_time};
 /// Each request is one line, printed when the request is complete. TIME is the time of its first byte; FIRST and TOTAL are
 /// the durations from there to the first and the last byte of the response. Requests of HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC
 /// are shown and, with --tls, those that OpenSSL or Go encrypts. A request whose connection closed without a response is
-/// shown as "no response". Paths are shown without their query, and parts that look like a secret are masked.
+/// shown as "no response". Paths are shown without their query, and parts that look like a secret are masked. With --all,
+/// --host and --container each line names the container or service.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HttpArgs {
     #[command(flatten)]

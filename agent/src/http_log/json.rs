@@ -16,11 +16,14 @@ use traffictrace_http::{
 
 use super::{
     clock::Clock,
-    names::{command, protocol, side},
+    names::{Containers, command, protocol, side},
     summary::Summary,
     tally::Tally,
 };
-use crate::engine::{HttpExchange, HttpOwner, TlsProcess};
+use crate::{
+    engine::{HttpExchange, HttpOwner, TlsProcess},
+    host::Names,
+};
 
 /// A line for a request.
 #[derive(Debug, Serialize)]
@@ -29,6 +32,8 @@ struct Request<'a> {
     /// Time of the request's first byte, RFC 3339 with microseconds.
     time: String,
     side: &'static str,
+    #[serde(flatten)]
+    container: Option<Container<'a>>,
     pid: Option<u32>,
     container_pid: Option<u32>,
     command: Option<String>,
@@ -52,6 +57,26 @@ struct Request<'a> {
     remote_port: u16,
 }
 
+/// The container or service that an owner is in, where several are traced.
+#[derive(Debug, Serialize)]
+struct Container<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Cow<'a, str>>,
+}
+
+impl<'a> Container<'a> {
+    fn of(owner: &HttpOwner, containers: &'a Containers) -> Option<Self> {
+        let Names { namespace, pod, container } = containers.get(&owner.cgroup)?;
+        let [namespace, pod, container] =
+            [namespace, pod, container].map(|name| name.as_deref().map(human::printable));
+        Some(Self { namespace, pod, container })
+    }
+}
+
 /// Sums of requests.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,6 +95,8 @@ struct Counts {
 #[serde(rename_all = "camelCase")]
 struct Endpoint<'a> {
     side: &'static str,
+    #[serde(flatten)]
+    container: Option<Container<'a>>,
     command: Option<String>,
     protocol: &'static str,
     method: Option<&'a str>,
@@ -154,13 +181,19 @@ struct Interval<'a> {
 }
 
 /// Writes a request.
-pub(super) fn request(request: &HttpExchange, clock: &Clock, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn request(
+    request: &HttpExchange,
+    containers: &Containers,
+    clock: &Clock,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let exchange = &request.exchange;
     let known = (request.pid != 0).then_some(request.pid);
     let since_begin = |end: u64| end.saturating_sub(exchange.began) / 1000;
     let line = Request {
         time: format!("{:.6}", clock.time_of(exchange.began)),
         side: side(exchange.side),
+        container: Container::of(&request.owner, containers),
         pid: known,
         container_pid: known.map(|_| request.container_pid),
         command: command(&request.owner),
@@ -197,7 +230,7 @@ pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) ->
         time: format!("{:.6}", summary.ended),
         interval_microseconds: summary.elapsed.as_micros().try_into().unwrap_or(u64::MAX),
         endpoints_total: summary.rows_total,
-        endpoints: summary.rows.iter().map(Endpoint::from).collect(),
+        endpoints: Endpoint::all(summary),
         interval_totals: Counts::from(&summary.totals),
         unobserved: Unobserved::from(tally),
         lost: Lost::from(tally),
@@ -210,7 +243,7 @@ pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) ->
 pub(super) fn ending(whole: Option<&Summary>, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     let line = Ending {
         totals: Counts::from(&tally.totals.sums),
-        endpoints: whole.map(|whole| whole.rows.iter().map(Endpoint::from).collect()),
+        endpoints: whole.map(Endpoint::all),
         unobserved: Unobserved::from(tally),
         lost: Lost::from(tally),
         under_way: tally.missing.under_way,
@@ -230,12 +263,17 @@ fn printable(text: &str) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then(|| human::printable(text))
 }
 
-impl<'a> From<&'a Row<HttpOwner>> for Endpoint<'a> {
-    fn from(row: &'a Row<HttpOwner>) -> Self {
+impl<'a> Endpoint<'a> {
+    fn all(summary: &'a Summary) -> Vec<Self> {
+        summary.rows.iter().map(|row| Self::of(row, &summary.containers)).collect()
+    }
+
+    fn of(row: &'a Row<HttpOwner>, containers: &'a Containers) -> Self {
         let known = |text: &'a str| (!text.is_empty()).then_some(text);
         let Latency { p50, p90, p99, max } = row.counts.durations.latency();
         Self {
             side: side(row.endpoint.side),
+            container: Container::of(&row.owner, containers),
             command: command(&row.owner),
             protocol: protocol(row.endpoint.protocol),
             method: known(row.endpoint.method),

@@ -13,6 +13,7 @@ mod testing;
 mod text;
 
 use std::{
+    collections::hash_map::Entry,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,12 +25,13 @@ use traffictrace_crd::human;
 pub(crate) use self::args::HttpArgs;
 use self::{
     args::Output,
+    names::Containers,
     printer::{Page, Printer},
     summary::Summaries,
     tally::{Tally, by_class},
 };
 use crate::{
-    engine::{Engine, HttpSpec, SessionId, SessionSpec},
+    engine::{Engine, HttpExchange, HttpSpec, SessionId, SessionSpec},
     flows::GroupBy,
     host::{HostError, Target, interruption},
     kernel::Readable,
@@ -40,13 +42,15 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// Maximum time for which the end waits for the examination of processes that use TLS.
 const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Time for which the end waits for a reader of the output that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The only session here.
 const SESSION: &str = "http";
 /// The protocol that carries HTTP.
 const PROTOCOL: &str = "TCP";
 
 /// Shows requests until Ctrl-C, SIGTERM, `--duration`, or the end of the target. Then reports what was counted and what
-/// is missing.
+/// is missing. A second signal ends the command at once.
 pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
     let mut stopped = pin!(interruption()?);
@@ -68,7 +72,7 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     }
     eprintln!("Tracing {}. Ctrl-C ends.", target.heading());
 
-    let mut log = Log::new(args, engine, session);
+    let mut log = Log::new(args, target, engine, session);
     log.printer.start(Page::Heading);
     let (mut records, mut ticked) = (Readable::default(), Instant::now());
     let end = log.args.duration.map(|duration| Instant::now() + duration);
@@ -81,12 +85,12 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
             biased;
             () = stopped.as_mut() => true,
             readable = records.readable() => readable.map(|()| false).map_err(HostError::Wait)?,
-            changed = target.changed() => changed.map(|()| has_changed = true).map(|()| false)?,
+            changed = log.target.changed() => changed.map(|()| has_changed = true).map(|()| false)?,
             () = sleep_until(wake.into()) => end.is_some_and(|end| Instant::now() >= end),
         };
         if has_changed || Instant::now() >= tick {
             ticked = Instant::now();
-            if let Some(gone) = target.follow(&mut log.engine, &log.session)? {
+            if let Some(gone) = log.target.follow(&mut log.engine, &log.session)? {
                 eprintln!("Tracing ends: {gone} is gone.");
                 last = true;
             }
@@ -100,11 +104,15 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
         if log.printer.is_busy() && !last {
             continue;
         }
-        if !log.printed().await? {
+        if last {
+            tokio::select! {
+                biased;
+                concluded = log.conclude() => concluded?,
+                () = stopped.as_mut() => {}
+            }
             break;
         }
-        if last {
-            log.conclude().await?;
+        if !log.printed().await? {
             break;
         }
         log.print();
@@ -117,6 +125,7 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
 #[derive(Debug)]
 struct Log {
     args: Arc<HttpArgs>,
+    target: Target,
     engine: Engine,
     session: SessionId,
     printer: Printer,
@@ -127,12 +136,13 @@ struct Log {
 }
 
 impl Log {
-    fn new(args: HttpArgs, engine: Engine, session: SessionId) -> Self {
+    fn new(args: HttpArgs, target: Target, engine: Engine, session: SessionId) -> Self {
         let args = Arc::new(args);
         Self {
+            printer: Printer::new(&args, target.has_names()),
+            target,
             engine,
             session,
-            printer: Printer::new(&args),
             summaries: args.summary.then(|| Summaries::new(&args.selection)),
             due: Instant::now() + args.interval,
             args,
@@ -140,12 +150,19 @@ impl Log {
     }
 
     /// Waits until everything is printed, and keeps reading the kernel's records meanwhile. Returns false if the reader
-    /// of the output has closed it.
+    /// of the output has closed it. Fails if the reader takes nothing for [`PATIENCE`].
     async fn printed(&mut self) -> Result<bool, HostError> {
+        let (mut taken, mut since) = (self.printer.taken(), Instant::now());
         loop {
             match timeout(TICK, self.printer.finish()).await {
                 Ok(result) => return result.map_err(HostError::Output),
                 Err(_) => self.engine.tick(),
+            }
+            let now = self.printer.taken();
+            if now != taken {
+                (taken, since) = (now, Instant::now());
+            } else if since.elapsed() >= PATIENCE {
+                return Err(HostError::NotRead(PATIENCE));
             }
         }
     }
@@ -160,18 +177,27 @@ impl Log {
         }
         let requests = self.engine.take_exchanges(&self.session);
         if !requests.is_empty() {
-            self.printer.start(Page::Requests(requests));
+            let page = self.page(requests);
+            self.printer.start(page);
         }
     }
 
+    /// Requests with the names of their containers.
+    fn page(&mut self, requests: Vec<HttpExchange>) -> Page {
+        let cgroups = requests.iter().map(|request| request.owner.cgroup);
+        let containers = containers(&mut self.target, &self.engine, cgroups);
+        Page::Requests(requests, containers)
+    }
+
     fn print_summary(&mut self) {
-        let Self { args, engine, session, .. } = self;
+        let Self { args, target, engine, session, .. } = self;
         let (Some(summaries), Some((mut tally, _))) = (&mut self.summaries, Tally::read(engine, session, 0))
         else {
             return;
         };
         summaries.record(&engine.take_exchanges(session), &args.selection);
-        if let Some(summary) = summaries.take(engine, session, args.top(), &mut tally) {
+        if let Some(mut summary) = summaries.take(engine, session, args.top(), &mut tally) {
+            summary.containers = containers(target, engine, summary.rows.iter().map(|row| row.owner.cgroup));
             self.printer.start(Page::Summary(Box::new(summary), Box::new(tally)));
         }
         // After a stall, missed tables are not made up for.
@@ -180,6 +206,9 @@ impl Log {
 
     /// Prints the remaining requests, and the totals and losses of the whole session.
     async fn conclude(&mut self) -> Result<(), HostError> {
+        if !self.printed().await? {
+            return Ok(());
+        }
         // A last drain, so that the last requests have their process.
         self.engine.drain_fully();
         let end = Instant::now() + LAST_LOOK;
@@ -192,29 +221,50 @@ impl Log {
         let Some((tally, snapshot)) = Tally::read(&mut self.engine, &self.session, self.args.top()) else {
             return Ok(());
         };
-        // No record is read after this, so every request in these totals gets its line.
+        // Requests that are read after this are in neither, so every request in these totals gets its line.
         let mut rest = self.engine.take_exchanges(&self.session);
         let whole = self.summaries.as_mut().map(|summaries| {
             summaries.record(&std::mem::take(&mut rest), &self.args.selection);
-            Box::new(summaries.whole(snapshot, self.args.top()))
+            let mut whole = summaries.whole(snapshot, self.args.top());
+            let cgroups = whole.rows.iter().map(|row| row.owner.cgroup);
+            whole.containers = containers(&mut self.target, &self.engine, cgroups);
+            Box::new(whole)
         });
-        for page in [Page::Requests(rest), Page::Ending(whole, Box::new(tally.clone()))] {
-            if !self.printer.finish().await.map_err(HostError::Output)? {
+        let sentences = self.sentences(&tally);
+        let rest = self.page(rest);
+        for page in [rest, Page::Ending(whole, Box::new(tally)), Page::Sentences(sentences)] {
+            if !self.printed().await? {
                 return Ok(());
             }
             self.printer.start(page);
         }
-        self.printer.finish().await.map_err(HostError::Output)?;
-        if self.args.output == Output::Text {
-            // A summary of all requests contains this line already.
-            if !self.args.summary || !self.args.selection.takes_all() {
-                let sums = &tally.totals.sums;
-                eprintln!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));
-            }
-            let sentences =
-                tally.sentences().into_iter().chain(tally.under_way()).chain(tally.tls_sentences());
-            sentences.for_each(|sentence| eprintln!("{sentence}"));
-        }
-        Ok(())
+        self.printed().await.map(drop)
     }
+
+    /// Returns what text says of the whole session beside the requests.
+    fn sentences(&self, tally: &Tally) -> Vec<String> {
+        if self.args.output != Output::Text {
+            return Vec::new();
+        }
+        // A summary of all requests contains this line already.
+        let has_counts = self.args.summary && self.args.selection.takes_all();
+        let sums = &tally.totals.sums;
+        let counts = || format!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));
+        let counts = (!has_counts).then(counts);
+        let missing = tally.sentences().into_iter().chain(tally.under_way()).chain(tally.tls_sentences());
+        counts.into_iter().chain(missing).collect()
+    }
+}
+
+/// The names of the containers and services that cgroups belong to, where several are traced.
+fn containers(target: &mut Target, engine: &Engine, cgroups: impl Iterator<Item = u64>) -> Containers {
+    let mut containers = Containers::new();
+    for cgroup in cgroups {
+        if let Entry::Vacant(place) = containers.entry(cgroup)
+            && let Some(names) = target.names_of(cgroup, || engine.cgroup_path(cgroup))
+        {
+            place.insert(names);
+        }
+    }
+    containers
 }

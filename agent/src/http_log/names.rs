@@ -1,10 +1,15 @@
 //! Names that both output formats use.
 
+use std::collections::HashMap;
+
 use traffictrace_crd::human;
 use traffictrace_ebpf::layout;
 use traffictrace_http::{Protocol, Side};
 
-use crate::engine::HttpOwner;
+use crate::{engine::HttpOwner, host::Names};
+
+/// Names of the containers and services that cgroups belong to, by the id of the cgroup. Empty where one thing is traced.
+pub(super) type Containers = HashMap<u64, Names>;
 
 pub(super) fn side(side: Side) -> &'static str {
     match side {

@@ -4,7 +4,10 @@
 use std::{
     env,
     io::{self, BufWriter, IsTerminal as _, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jiff::tz::TimeZone;
@@ -14,6 +17,7 @@ use super::{
     args::{HttpArgs, Output},
     clock::Clock,
     json,
+    names::Containers,
     summary::Summary,
     tally::Tally,
     text::Lines,
@@ -22,6 +26,8 @@ use crate::engine::HttpExchange;
 
 /// Number of bytes that are collected before they are written.
 const BUFFER: usize = 256 << 10;
+/// Maximum number of bytes that are handed over at once, so that a slow reader can be told from one that has stopped.
+const PIECE: usize = 16 << 10;
 
 /// A unit of output, printed as a whole.
 #[derive(Debug)]
@@ -29,11 +35,13 @@ pub(super) enum Page {
     /// The heading before everything else.
     Heading,
     /// Requests, of which those that pass the filters are printed.
-    Requests(Vec<HttpExchange>),
+    Requests(Vec<HttpExchange>, Containers),
     /// The summary of an interval.
     Summary(Box<Summary>, Box<Tally>),
     /// The end. With summaries, it has the endpoints' counts since the beginning.
     Ending(Option<Box<Summary>>, Box<Tally>),
+    /// Sentences about the whole session, for standard error.
+    Sentences(Vec<String>),
 }
 
 /// Prints one page at a time in the background.
@@ -42,11 +50,19 @@ pub(super) struct Printer {
     /// The writer, while nothing is being printed.
     writer: Option<Writer>,
     running: Option<JoinHandle<(Writer, io::Result<()>)>>,
+    /// Number of bytes that the output has taken.
+    taken: Arc<AtomicU64>,
 }
 
 impl Printer {
-    pub(super) fn new(args: &Arc<HttpArgs>) -> Self {
-        Self { writer: Some(Writer::new(args)), running: None }
+    /// Creates a printer, with a column for containers if `has_containers`.
+    pub(super) fn new(args: &Arc<HttpArgs>, has_containers: bool) -> Self {
+        Self { writer: Some(Writer::new(args, has_containers)), running: None, taken: Arc::default() }
+    }
+
+    /// Number of bytes that the output has taken so far. It grows as long as somebody reads.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Returns true while a page is being printed.
@@ -57,8 +73,9 @@ impl Printer {
     /// Begins to print a page. The previous one must have been [finished](Self::finish).
     pub(super) fn start(&mut self, page: Page) {
         if let Some(mut writer) = self.writer.take() {
+            let taken = Arc::clone(&self.taken);
             self.running = Some(spawn_blocking(move || {
-                let result = writer.print(&page, &mut io::stdout().lock());
+                let result = writer.print(&page, &mut Counted { out: io::stdout().lock(), taken });
                 (writer, result)
             }));
         }
@@ -77,6 +94,25 @@ impl Printer {
     }
 }
 
+/// An output that counts what it has taken.
+#[derive(Debug)]
+struct Counted<W> {
+    out: W,
+    taken: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.out.write(bytes.get(..PIECE).unwrap_or(bytes))?;
+        self.taken.fetch_add(taken as u64, Ordering::Relaxed);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Formats and writes pages.
 #[derive(Debug)]
 struct Writer {
@@ -87,14 +123,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(args: &Arc<HttpArgs>) -> Self {
+    fn new(args: &Arc<HttpArgs>, has_containers: bool) -> Self {
         // By https://no-color.org, colours are off if the variable is set and not empty.
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let zone = TimeZone::system();
         Self {
             args: Arc::clone(args),
             clock: Clock::new(),
-            lines: Lines::new(io::stdout().is_terminal() && !no_color, zone.clone()),
+            lines: Lines::new(io::stdout().is_terminal() && !no_color, has_containers, zone.clone()),
             zone,
         }
     }
@@ -104,14 +140,14 @@ impl Writer {
         self.clock.follow();
         match (page, self.args.output) {
             (Page::Heading, Output::Text) if !self.args.summary => self.lines.heading(&mut out)?,
-            (Page::Requests(requests), output) => {
+            (Page::Requests(requests, containers), output) => {
                 for request in requests {
                     if !self.args.selection.takes(&request.exchange) {
                         continue;
                     }
                     match output {
-                        Output::Text => self.lines.request(request, &self.clock, &mut out)?,
-                        Output::Json => json::request(request, &self.clock, &mut out)?,
+                        Output::Text => self.lines.request(request, containers, &self.clock, &mut out)?,
+                        Output::Json => json::request(request, containers, &self.clock, &mut out)?,
                     }
                 }
             }
@@ -121,6 +157,10 @@ impl Writer {
             (Page::Summary(summary, tally), Output::Json) => json::summary(summary, tally, &mut out)?,
             (Page::Ending(Some(whole), _), Output::Text) => out.write_all(whole.whole_text().as_bytes())?,
             (Page::Ending(whole, tally), Output::Json) => json::ending(whole.as_deref(), tally, &mut out)?,
+            (Page::Sentences(sentences), _) => {
+                // If standard error does not take them, nobody is left to be told.
+                let _ = sentences.iter().try_for_each(|sentence| writeln!(io::stderr(), "{sentence}"));
+            }
             (Page::Heading | Page::Ending(None, _), _) => {}
         }
         out.flush()

@@ -7,22 +7,35 @@ use traffictrace_crd::human;
 use traffictrace_http::endpoint::{Class, Interval, Latency, Row, Sums, Table};
 
 use super::{
-    names::{command, side},
+    names::{Containers, command, side},
     selection::SelectionArgs,
     tally::{Tally, by_class},
-    text::microseconds,
+    text::{container, microseconds},
 };
 use crate::{
     engine::{Engine, HttpExchange, HttpInterval, HttpOwner, HttpSnapshot, SessionId},
     host,
 };
 
-const COLUMNS: [&str; 14] = [
-    "REQUESTS", "1xx", "2xx", "3xx", "4xx", "5xx", "NONE", "P50", "P90", "P99", "MAX", "SIDE", "PROCESS",
+const COLUMNS: [&str; 15] = [
+    "REQUESTS",
+    "1xx",
+    "2xx",
+    "3xx",
+    "4xx",
+    "5xx",
+    "NONE",
+    "P50",
+    "P90",
+    "P99",
+    "MAX",
+    "SIDE",
+    "CONTAINER",
+    "PROCESS",
     "REQUEST",
 ];
 /// Columns that contain text instead of numbers.
-const TEXTS: [&str; 3] = ["SIDE", "PROCESS", "REQUEST"];
+const TEXTS: [&str; 4] = ["SIDE", "CONTAINER", "PROCESS", "REQUEST"];
 /// Columns of status classes. A column that is zero in every row is left out.
 const CLASSES: [(&str, &[Class]); 6] = [
     ("1xx", &[Class::Informational]),
@@ -44,6 +57,8 @@ pub(super) struct Summary {
     pub(super) totals: Sums,
     pub(super) elapsed: Duration,
     pub(super) ended: Timestamp,
+    /// Names of the owners' containers.
+    pub(super) containers: Containers,
 }
 
 /// The source of summaries.
@@ -99,7 +114,8 @@ impl Summaries {
             None => (requests.rows, requests.rows_total, requests.totals),
         };
         let elapsed = self.session_began.elapsed();
-        Summary { rows, rows_total, totals: totals.sums, elapsed, ended: Timestamp::now() }
+        let (ended, containers) = (Timestamp::now(), Containers::new());
+        Summary { rows, rows_total, totals: totals.sums, elapsed, ended, containers }
     }
 }
 
@@ -108,7 +124,8 @@ impl Summary {
         let Interval { mut rows, totals, .. } = interval;
         let rows_total = rows.len();
         rows.truncate(top);
-        Self { rows, rows_total, totals: totals.sums, elapsed, ended: Timestamp::now() }
+        let (ended, containers) = (Timestamp::now(), Containers::new());
+        Self { rows, rows_total, totals: totals.sums, elapsed, ended, containers }
     }
 
     /// Formats an interval: a line of sums, the endpoints, and what is missing since the beginning.
@@ -150,7 +167,11 @@ impl Summary {
             let classes = CLASSES.iter().find(|(column, _)| *column == name).map(|(_, classes)| *classes);
             classes.map(|classes| classes.iter().map(|class| row.counts.sums.of(*class)).sum::<u64>())
         };
-        let kept = COLUMNS.map(|name| rows.iter().any(|row| number(row, name) != Some(0)));
+        let has_containers = !self.containers.is_empty();
+        let kept = COLUMNS.map(|name| match name {
+            "CONTAINER" => has_containers,
+            _ => rows.iter().any(|row| number(row, name) != Some(0)),
+        });
         let keep = |cells: Vec<String>| -> Vec<String> {
             cells.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(cell, _)| cell).collect()
         };
@@ -161,6 +182,7 @@ impl Summary {
             let classes = CLASSES.map(|(name, _)| class(name));
             let texts = [
                 side(row.endpoint.side).to_owned(),
+                container(&row.owner, &self.containers),
                 command(&row.owner).unwrap_or_else(|| "-".to_owned()),
                 endpoint(row),
             ];

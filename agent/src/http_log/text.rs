@@ -15,15 +15,16 @@ use traffictrace_http::{
 
 use super::{
     clock::Clock,
-    names::{command, side},
+    names::{Containers, command, side},
 };
-use crate::engine::HttpExchange;
+use crate::engine::{HttpExchange, HttpOwner};
 
 /// All columns except the last one, which is not padded: name, width, and maximum width. A column grows with its values
 /// up to the maximum, so that a single long value does not widen it for good.
-const COLUMNS: [(&str, usize, usize); 12] = [
+const COLUMNS: [(&str, usize, usize); 13] = [
     ("TIME", 12, 12),
     ("SIDE", 6, 6),
+    ("CONTAINER", 16, 32),
     ("PROCESS", 16, 26),
     ("PEER", 18, 26),
     ("TLS", 3, 3),
@@ -38,9 +39,11 @@ const COLUMNS: [(&str, usize, usize); 12] = [
 /// The last column, because paths are long.
 const LAST: &str = "PATH";
 /// Indices of columns with numbers and units, which are right-aligned.
-const NUMBERS: std::ops::RangeInclusive<usize> = 7..=10;
+const NUMBERS: std::ops::RangeInclusive<usize> = 8..=11;
 /// Index of the coloured column.
-const COLOURED: usize = 6;
+const COLOURED: usize = 7;
+/// Index of the column that is left out where one thing is traced.
+const CONTAINER: usize = 2;
 /// Shown for a value that is unknown or absent.
 const NONE: &str = "-";
 
@@ -49,13 +52,15 @@ const NONE: &str = "-";
 pub(super) struct Lines {
     widths: [usize; COLUMNS.len()],
     colours: bool,
+    has_containers: bool,
     zone: TimeZone,
     line: String,
 }
 
 impl Lines {
-    pub(super) fn new(colours: bool, zone: TimeZone) -> Self {
-        Self { widths: COLUMNS.map(|(_, width, _)| width), colours, zone, line: String::new() }
+    pub(super) fn new(colours: bool, has_containers: bool, zone: TimeZone) -> Self {
+        let widths = COLUMNS.map(|(_, width, _)| width);
+        Self { widths, colours, has_containers, zone, line: String::new() }
     }
 
     /// Writes the names of the columns.
@@ -68,6 +73,7 @@ impl Lines {
     pub(super) fn request(
         &mut self,
         request: &HttpExchange,
+        containers: &Containers,
         clock: &Clock,
         out: &mut impl Write,
     ) -> io::Result<()> {
@@ -76,6 +82,7 @@ impl Lines {
         let cells = [
             time.strftime("%H:%M:%S%.3f").to_string(),
             side(exchange.side).to_owned(),
+            container(&request.owner, containers),
             process(request),
             SocketAddr::from(request.remote).to_string(),
             if request.tls { "TLS" } else { NONE }.to_owned(),
@@ -99,7 +106,7 @@ impl Lines {
         out: &mut impl Write,
     ) -> io::Result<()> {
         self.line.clear();
-        for (at, cell) in cells.iter().enumerate() {
+        for (at, cell) in cells.iter().enumerate().filter(|(at, _)| self.has_containers || *at != CONTAINER) {
             let length = cell.chars().count();
             let width = self.widths[at].max(length.min(COLUMNS[at].2));
             self.widths[at] = width;
@@ -114,6 +121,11 @@ impl Lines {
         self.line.push('\n');
         out.write_all(self.line.as_bytes())
     }
+}
+
+/// Formats the names of an owner's container or service.
+pub(super) fn container(owner: &HttpOwner, containers: &Containers) -> String {
+    containers.get(&owner.cgroup).map_or_else(|| NONE.to_owned(), ToString::to_string)
 }
 
 /// Formats a process's name and id.

@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 const TOLERATED: SignedDuration = SignedDuration::from_secs(2);
 /// Maximum duration of a request whose answer is used, since the error grows with the duration.
 const LONGEST_ANSWER: SignedDuration = SignedDuration::from_secs(2);
-/// Stored if the clock error is unknown or tolerated.
+/// Value of [`ApiClock::offset_ms`] if the clock error is unknown or tolerated.
 const NONE: i64 = i64::MIN;
 
 /// Bounds of the time by which this machine's clock is ahead of the API server's. Negative values mean that it is
@@ -37,7 +37,7 @@ impl Offset {
         Self { least: sent.duration_since(date) - second, most: answered.duration_since(date) }
     }
 
-    /// Returns the clock error, if it is certainly above the tolerance.
+    /// Returns the clock error (the middle of its bounds), if it certainly exceeds [`TOLERATED`].
     fn told(self) -> Option<SignedDuration> {
         let off = self.least > TOLERATED || self.most < -TOLERATED;
         off.then(|| (self.least + self.most) / 2)

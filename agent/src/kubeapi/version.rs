@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-/// Compares two versions (`metadata.resourceVersion`) of objects of one resource. By Kubernetes 1.35 they are growing
-/// integers of any length without leading zeros, and with etcd they have always been. Returns `None` if one of the two
-/// is not such a number, because their order is then unknown.
+/// Compares two versions (`metadata.resourceVersion`) of objects of one resource. Kubernetes promises since 1.35 that
+/// versions are growing integers of any length without leading zeros; with etcd they have always been. Returns `None`
+/// if one of the two is not such a number, because their order is then unknown.
 pub(crate) fn compare_versions(one: Option<&str>, other: Option<&str>) -> Option<Ordering> {
     Some(number(one?)?.cmp(&number(other?)?))
 }

@@ -15,9 +15,9 @@ use tokio::sync::mpsc::Sender;
 use super::{ApiServer, Backoff, explain, retry_after};
 use crate::server::metrics::Common;
 
-/// Range of the duration of a watch in seconds, after which it is requested again. A connection that was silently
-/// dropped is noticed 5 s later. Each process picks its own duration, so that those of a cluster do not all ask at
-/// once.
+/// Range of the duration of a watch in seconds, after which it is requested again. kube's watcher notices a connection
+/// that was silently dropped 5 s after that. Each process picks its own duration, so that those of a cluster do not all
+/// ask at once.
 const WATCH_SECONDS: std::ops::Range<u32> = 90..150;
 
 /// Identity of an object: namespace (empty for nodes), name, and UID, which differs if the object was created again.
@@ -213,7 +213,7 @@ impl Keys {
     }
 }
 
-/// Interruptions of one watch. Each is logged once and followed by a pause.
+/// Interruptions of one watch. Each is followed by a pause, and logged unless its reason is the same as before.
 #[derive(Debug)]
 struct Interruptions {
     what: String,
@@ -229,7 +229,7 @@ impl Interruptions {
         Self { what: what.to_owned(), url, said: String::new(), backoff: Backoff::default(), metrics }
     }
 
-    /// Pauses before the watch is polled again.
+    /// Counts and logs an interruption, and pauses before the watch is polled again.
     async fn wait_out(&mut self, error: watcher::Error) {
         self.metrics.watch_interrupted(&self.what);
         let asked = match request(error) {
@@ -248,7 +248,8 @@ impl Interruptions {
         tokio::time::sleep(self.backoff.next(asked)).await;
     }
 
-    /// Records news of the watch. `Init` only means that a list is about to be requested, which is no success yet.
+    /// Records an event of the watch, which ends an interruption. `Init` does not: it only means that a list is about
+    /// to be requested.
     fn heard<K>(&mut self, event: &Event<K>) {
         if matches!(event, Event::Init) {
             return;

@@ -18,8 +18,8 @@ const FEW_TLS: usize = 4;
 /// Number of characters that stay of a long message if there is no room for all of it.
 const SHORT_MESSAGE: usize = 160;
 
-/// Cuts lists until the status fits the number of flows and endpoints in the spec. Flows and HTTP requests have
-/// separate budgets. The few sums of stacks count for neither. Totals are never cut.
+/// Cuts lists until the status fits its budgets, which grow with the numbers of flows and endpoints that the spec asks
+/// for. HTTP requests have a budget of their own. The few sums of stacks count for neither. Totals are never cut.
 pub(super) fn fit(status: &mut TrafficTraceStatus, spec: &TrafficTraceSpec) {
     let number = |asked: i32| usize::try_from(asked).unwrap_or(1).max(1);
     let (http, stacks) = (status.http.take(), status.stacks.take());
@@ -46,7 +46,7 @@ fn fit_endpoints(http: &mut HttpStatus, budget: usize) {
     }
 }
 
-/// Cuts lists of examples first, then long messages, then flows.
+/// Cuts the lists of interruptions, pods and nodes first, then long messages, then the list of flows.
 fn fit_flows(status: &mut TrafficTraceStatus, budget: usize) {
     // The size is reduced by each removed entry, instead of measuring the whole status again each time.
     let mut over = size(status).saturating_sub(budget);

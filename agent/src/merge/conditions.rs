@@ -89,8 +89,8 @@ fn tracing(
     if status.phase.is_some_and(life::is_over) {
         return (false, reason::ENDED, "The trace is over.".into());
     }
-    // The rule on changes of the spec relies on this reason: nothing begins again, even if last reports are still on
-    // their way.
+    // Once this reason is set, a CEL rule of the definition refuses changes of the spec: the trace cannot begin again,
+    // even while its last reports are awaited.
     if ended {
         return (false, reason::ENDED, awaiting(nodes));
     }

@@ -12,7 +12,7 @@ use super::{Inputs, Nodes};
 
 /// Number of intervals for which a node may be silent before that is reported. A node writes at least once in three.
 const SILENT_INTERVALS: u32 = 4;
-/// Time that is added for reports on their way.
+/// Time that is added to [`SILENT_INTERVALS`], since a report takes some time until it is seen here.
 const SILENT_MORE: Duration = Duration::from_secs(30);
 
 /// A problem with the numbers: a reason for programs, and a sentence with the remedy.
@@ -108,7 +108,7 @@ pub(super) fn findings(
     found
 }
 
-/// Finds processes whose TLS is asked for but cannot be read.
+/// Makes the message about processes whose TLS is asked for but cannot be read, if there are any.
 fn inside_tls(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
     inputs.trace.spec.http.as_ref().filter(|http| http.tls)?;
     let mut unread = status.http.as_ref()?.tls.iter().filter(|entry| !entry.readable);
@@ -123,7 +123,7 @@ fn inside_tls(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String
     ))
 }
 
-/// Finds nodes whose report is overdue.
+/// Makes the message about nodes whose report is overdue, if there are any.
 fn silent(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
     if status.phase != Some(Phase::Running) || status.end_time.as_ref().is_some_and(|end| inputs.now >= end.0)
     {
@@ -141,7 +141,7 @@ fn silent(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<String> {
     ))
 }
 
-/// Returns the time at which a node that reports now will have been silent for too long.
+/// Returns the earliest time at which a node will count as silent, if it sends no further report.
 pub(super) fn next_silence(inputs: &Inputs<'_>, status: &TrafficTraceStatus) -> Option<Timestamp> {
     let longest = silent_after(inputs);
     let oldest = inputs.reports.oldest_since(inputs.now.checked_sub(longest).ok()?)?;
@@ -174,12 +174,12 @@ fn interrupted(last: &Interruption, count: usize) -> String {
     format!("Tracing on {node} was interrupted, and bytes {when} may be missing ({reason}{earlier}).")
 }
 
-/// Ends a text like a sentence.
+/// Adds a full stop to a text, unless it ends with a full stop or a parenthesis.
 fn sentence(text: &str) -> String {
     if text.ends_with(['.', ')']) { text.to_owned() } else { format!("{text}.") }
 }
 
-/// Lists the first names of a set, and the number of the others.
+/// Lists the first two names of a set, and the number of the others.
 pub(super) fn listed(names: &BTreeSet<String>) -> String {
     let first: Vec<&str> = names.iter().take(2).map(String::as_str).collect();
     match names.len().saturating_sub(first.len()) {

@@ -15,7 +15,7 @@ use super::text::clean_report;
 /// A kept report. Thousands are in memory, and most of their rows are never shown, so rows stay encoded.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// The report, without its columns if they are the usual ones.
+    /// The report. Its lists of column names are emptied if they equal [`OWN_COLUMNS`] and [`OWN_ENDPOINT_COLUMNS`].
     pub(super) report: TrafficTraceReportSpec,
     /// Number of bytes by which each row is ranked; `None` for a row that cannot be decoded.
     weights: Vec<Option<i64>>,
@@ -23,9 +23,9 @@ pub(super) struct Kept {
     endpoint_weights: Vec<Option<i64>>,
 }
 
-/// Columns of flows that nearly every report has.
+/// Column names of flows in reports of agents of this version.
 static OWN_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(column_names);
-/// Columns of endpoints that nearly every report has.
+/// Column names of endpoints in reports of agents of this version.
 static OWN_ENDPOINT_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(endpoint_column_names);
 
 impl Kept {

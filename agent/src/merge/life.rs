@@ -52,7 +52,7 @@ impl Times {
     }
 }
 
-/// Returns true if a trace never leaves this phase.
+/// Returns true for the phases that a trace never leaves.
 pub(crate) fn is_over(phase: Phase) -> bool {
     matches!(phase, Phase::Completed | Phase::Failed)
 }

@@ -34,10 +34,10 @@ use presence::Nodes;
 pub(crate) use presence::UNTRACED_AFTER;
 pub(crate) use text::{and_more, when};
 
-/// Resolves names of the two ends of flows.
+/// Names of the two ends of flows.
 pub(crate) trait PeerNames {
-    /// Returns `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if something that exists now has the
-    /// address.
+    /// Returns `pod NAMESPACE/NAME`, `service NAMESPACE/NAME` or `node NAME`, if one of these has the address now, or a
+    /// pod had it until recently.
     fn name_of(&self, address: IpAddr) -> Option<String>;
 
     /// Returns the Services that offer a pod's port, as `NAME:PORT` with the Service's own port.
@@ -45,7 +45,8 @@ pub(crate) trait PeerNames {
         Vec::new()
     }
 
-    /// Returns true if a name from the last status may still be shown.
+    /// Returns true if a name from the last status may still be shown. The controller may be told to name peers of the
+    /// trace's own namespace only.
     fn may_show(&self, _name: &str) -> bool {
         true
     }
@@ -116,15 +117,7 @@ pub(crate) fn merge(inputs: &Inputs<'_>) -> Merged {
     let listed = i64::try_from(top.flows.len()).unwrap_or(i64::MAX);
     let mut totals = inputs.reports.totals();
     totals.raise_to(&before.totals);
-    let mut lost = inputs.reports.lost();
-    for (reason, count) in [
-        ("unreadableFlows", inputs.reports.unreadable()),
-        ("unreadableEndpoints", inputs.reports.unreadable_endpoints()),
-    ] {
-        if count > 0 {
-            lost.insert(reason.into(), count);
-        }
-    }
+    let lost = inputs.reports.lost();
     let filters_changed = inputs.filters_changed && before.start_time.is_some() && !over;
 
     let mut status = TrafficTraceStatus {

@@ -13,7 +13,7 @@ use super::rows;
 
 /// Maximum number of interruptions, and of pods that cannot be seen, in a status.
 pub(super) const LISTED: usize = 8;
-/// Maximum number of kinds of unseen traffic in a status.
+/// Maximum number of kinds of traffic in a status that some kernel cannot show (`notSeen`).
 const UNSEEN: usize = 16;
 /// Maximum number of reasons of loss in a status.
 const REASONS: usize = 16;
@@ -67,8 +67,8 @@ impl Node {
         self.carried_http.as_ref()
     }
 
-    /// Replaces the report by a newer one. If that belongs to another run of the agent, counts of the previous run
-    /// beyond the new base are carried.
+    /// Replaces the report by a newer one. If the newer one belongs to another run of the agent, the counts of the
+    /// previous run that its base does not contain are carried.
     fn replace(&mut self, newest: Kept) {
         self.traced |= has_traced(&newest.report);
         let old = std::mem::replace(&mut self.newest, newest);
@@ -170,7 +170,7 @@ impl NodeReports {
     }
 
     pub(crate) fn pods_of(&self, node: &str) -> i32 {
-        // Not added up, since a restarted agent sees the same pods again.
+        // The two numbers are not added up, since a restarted agent sees the same pods again.
         let pods = |node: &Node| {
             node.newest.report.pods_matched.max(node.carried.as_ref().map_or(0, |carried| carried.pods))
         };
@@ -257,7 +257,8 @@ impl NodeReports {
             .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.clock_offset_milliseconds?)))
     }
 
-    /// Returns the losses of all nodes by reason. Reasons beyond the maximum are summed up.
+    /// Returns the losses of all nodes by reason, with the rows that could not be read. If there are too many reasons, the last ones are summed up as
+    /// `other`.
     pub(crate) fn lost(&self) -> Losses {
         let mut all = Losses::new();
         for node in self.nodes.values() {
@@ -266,10 +267,15 @@ impl NodeReports {
                 add_losses(&mut all, &carried.lost);
             }
         }
-        if all.len() > REASONS - 1 {
-            let rest: Vec<String> = all.keys().skip(REASONS - 2).cloned().collect();
+        let unread =
+            [("unreadableFlows", self.unreadable()), ("unreadableEndpoints", self.unreadable_endpoints())];
+        if all.len() > REASONS - unread.len() {
+            let rest: Vec<String> = all.keys().skip(REASONS - unread.len() - 1).cloned().collect();
             let other = rest.iter().filter_map(|reason| all.remove(reason)).fold(0, i64::saturating_add);
             all.insert("other".into(), other);
+        }
+        for (reason, count) in unread.into_iter().filter(|(_, count)| *count > 0) {
+            all.insert(reason.into(), count);
         }
         all
     }
@@ -313,13 +319,13 @@ impl NodeReports {
     }
 
     /// Number of rows that cannot be decoded.
-    pub(crate) fn unreadable(&self) -> i64 {
+    fn unreadable(&self) -> i64 {
         let count: usize = self.nodes.values().map(|node| node.newest.unreadable()).sum();
         i64::try_from(count).unwrap_or(i64::MAX)
     }
 
     /// Number of endpoints that cannot be decoded.
-    pub(crate) fn unreadable_endpoints(&self) -> i64 {
+    fn unreadable_endpoints(&self) -> i64 {
         let count: usize = self.nodes.values().map(|node| node.newest.unreadable_endpoints()).sum();
         i64::try_from(count).unwrap_or(i64::MAX)
     }

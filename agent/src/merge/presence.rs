@@ -29,11 +29,11 @@ pub(super) struct Nodes {
     pub(super) refusals: usize,
     /// Nodes whose last numbers are missing and may still come.
     pub(super) awaited: BTreeSet<String>,
-    /// Nodes that left the cluster with pods of the trace, before their last numbers arrived.
+    /// Nodes that left the cluster while pods of the trace ran on them, before their last numbers arrived.
     pub(super) left: BTreeSet<String>,
     /// Nodes that left the cluster after the trace's pods on them had ended, but before they reported that.
     pub(super) drained: BTreeSet<String>,
-    /// Nodes with selected pods that have not reported in time.
+    /// Nodes with selected pods that have sent nothing within [`UNTRACED_AFTER`].
     pub(super) untraced: BTreeSet<String>,
     /// Time at which the next node will count as untraced unless it reports.
     pub(super) next_untraced: Option<Timestamp>,
@@ -100,7 +100,7 @@ impl Nodes {
             }
         }
         if over || nodes.reporting == 0 {
-            // If no node reports, only the last status knows the pods that have ended.
+            // Only the last status knows the pods of a finished trace, and pods that ended while no node reported.
             nodes.matched = nodes.matched.max(before.nodes_matched);
             nodes.pods = nodes.pods.max(before.pods_matched);
         }
@@ -113,7 +113,7 @@ impl Nodes {
         nodes
     }
 
-    /// Adds a node with selected pods that has sent nothing yet.
+    /// Records a node with selected pods that has sent nothing yet: either it is late already, or it will be.
     fn expect(&mut self, name: &str, live: LivePods, times: Option<Times>, now: Timestamp) {
         let begun = times.map_or(live.since, |times| live.since.max(times.start));
         match begun.checked_add(UNTRACED_AFTER) {
@@ -132,7 +132,7 @@ impl Nodes {
         awaited.chain(&self.left).chain(&self.untraced).map(String::as_str).collect()
     }
 
-    /// Returns the first of these names, for the status.
+    /// Returns the first [`MISSING`] names of [`Nodes::all_missing`], for the status.
     pub(super) fn missing(&self, phase: Phase) -> Vec<String> {
         self.all_missing(phase).into_iter().take(MISSING).map(str::to_owned).collect()
     }

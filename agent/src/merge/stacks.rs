@@ -1,4 +1,5 @@
-//! The part of all nodes' traffic that is known by stacks. The stacks themselves stay in the nodes' profiles.
+//! The sums of all nodes' profiles: how much traffic is attributed to stacks. The stacks themselves stay in the
+//! profiles.
 
 use traffictrace_crd::{StackTotals, StacksStatus, TRACE_LABEL, trace_label};
 

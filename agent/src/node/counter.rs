@@ -1,4 +1,4 @@
-//! The interface to the counter that drives a node's traffic counts: the engine, or a fake in tests.
+//! The interface by which the state of a node counts traffic. The engine implements it, and in tests a fake.
 
 use traffictrace_http::endpoint::{Counts, Row};
 use traffictrace_profile::Place;
@@ -9,7 +9,8 @@ use crate::report::{Owned, Profiled};
 use crate::session::Uid;
 
 /// Returns the pod of a cgroup, as `namespace/name`, and its container, or `None` for traffic that the trace does not
-/// want. The second argument returns the name of the cgroup's folder, and is called if nothing else is known.
+/// want. The first argument is the cgroup's id. The second one returns the name of the cgroup's folder, and is called
+/// only if the id is unknown.
 pub(super) type OwnerOf<'a> = dyn FnMut(u64, &dyn Fn() -> Option<String>) -> Option<Owned> + 'a;
 
 /// Counts the traffic of sessions, which are identified by the UIDs of their traces.
@@ -31,13 +32,13 @@ pub(super) trait Counter {
     /// Returns the current specification of a session.
     fn spec(&self, id: &Uid) -> Option<&SessionSpec>;
 
-    /// Continues from earlier counts.
+    /// Continues from counts of an earlier run: `totals` in all, of which `rows` are known.
     fn seed(&mut self, id: &Uid, totals: &Totals, rows: Vec<Seed>);
 
     /// Returns the `top` largest rows of a session and its sums, up to now.
     fn snapshot(&mut self, id: &Uid, top: usize) -> Option<Snapshot>;
 
-    /// Continues from earlier HTTP requests: those of rows, and the rest.
+    /// Continues from HTTP requests of an earlier run: those of known rows, and the rest.
     fn seed_http(&mut self, id: &Uid, rows: &[Row<HttpOwner>], rest: &Counts);
 
     /// Returns all endpoints of a session and the sums of its HTTP requests, up to now; `None` if it counts no
@@ -50,10 +51,11 @@ pub(super) trait Counter {
     /// Ends a session.
     fn stop(&mut self, id: &Uid);
 
-    /// Does the periodic work. Call this a few times a second.
+    /// Does the periodic work, such as reading the kernel's flow table. Call this a few times a second.
     fn tick(&mut self);
 
-    /// Returns the folder name of a container's cgroup, if the kernel has reported it.
+    /// Returns the folder name of a container's cgroup, even after its removal, if the kernel programs have recorded
+    /// it.
     fn container_folder(&self, cgroup: u64) -> Option<String>;
 }
 

@@ -30,7 +30,7 @@ impl Folders {
         Self { root, of_pods: BTreeMap::new(), released: Vec::new() }
     }
 
-    /// Sets the pod folders that exist now, with paths relative to the root.
+    /// Opens the folders of `pods`, whose paths relative to the root are in `found`, and releases all other folders.
     pub(super) fn locate<'a>(
         &mut self,
         pods: impl Iterator<Item = &'a Pod>,

@@ -30,7 +30,7 @@ use crate::server::metrics::{AgentMetrics, FIGURES};
 use crate::server::{Health, ServerArgs, ServerError};
 use crate::tasks::{TaskEnded, Tasks};
 
-/// Interval of the periodic work.
+/// Interval at which counts are read from the kernel and due reports are made.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Trace the pods of this node, as the TrafficTraces of the cluster ask for.
@@ -215,7 +215,8 @@ fn show(state: &mut State<Engine>, metrics: &AgentMetrics) {
     engine.take_drains().into_iter().for_each(|took| metrics.drained(took));
 }
 
-/// Wakes the agent when the kernel's records fill their ring buffer, while a trace asks for requests or stacks.
+/// Makes `records` wait for the kernel's ring buffers, from which the main loop reads before they fill up. There are
+/// none unless a trace asks for requests or stacks.
 fn follow_records(records: &mut Readable, state: &mut State<Engine>) -> Result<(), NodeError> {
     records.follow(state.counter().records_readable()).map_err(|source| NodeError::Records { source })
 }

@@ -10,8 +10,9 @@ use crate::engine::EngineError;
 use crate::report::History;
 use crate::session::{Trace, Uid};
 
-/// Earliest and latest time of the first report after the trace was armed: soon enough for a waiting user, late enough
-/// to contain traffic. The reports are spread, because all nodes see a new trace at the same time.
+/// Earliest and latest time of the first report after counting began: soon enough for a waiting user, late enough to
+/// contain traffic. The reports are spread, because all nodes see a new trace at the same time. In large clusters the
+/// latest time is later, see [`Session::new`].
 const FIRST_REPORT: (Duration, Duration) = (Duration::from_millis(800), Duration::from_millis(2500));
 /// Pause before the next attempt for a trace that the kernel refused.
 const RETRY: Duration = Duration::from_secs(30);
@@ -36,30 +37,33 @@ pub(super) struct Session {
     /// Number of pods that the trace selects now.
     pub(super) active_pods: usize,
     pub(super) not_visible: Vec<NotVisible>,
-    /// Time of the next report.
+    /// Time of the next report. Like all times of type `Duration` in this file, it is counted from the agent's start
+    /// ([`Now::running`]).
     pub(super) due: Duration,
-    /// Time until which the last pod's end causes no early report, because one was sent already and pods may come and
-    /// go all the time.
+    /// Time until which the end of the last pod causes no further early report (see [`Session::select`]), because pods
+    /// may come and go all the time.
     unhurried_until: Duration,
-    /// Set if the next report needs all rows.
+    /// Set if reports need all rows, not only the largest `spec.topFlows`: to leave out the rows of other containers,
+    /// or to sum up bytes without a process or peer.
     pub(super) all_rows: bool,
-    /// An earlier report that this session continues. This happens only once the pods' containers were found, since
-    /// only then can earlier rows be matched with the rows counted now.
+    /// An earlier report whose counts this session has not added yet. It adds them when it makes its first report or
+    /// profile: by then the pods' containers were found, so that earlier rows can be matched with the rows counted now.
     pub(super) goes_on: Option<GoesOn>,
     /// The profile of this run of counting.
     pub(super) profile: ProfileState,
 }
 
-/// State of the profile of one run of counting.
+/// State of the profile of one run of counting. A run lasts from the start of a trace's session in the kernel to its
+/// stop. The next run, of this agent or a later one, has a larger epoch, and the profiles of both are added up.
 #[derive(Debug)]
 pub(super) struct ProfileState {
-    /// Beginning of the run.
+    /// Beginning of the run, by the API server's clock.
     pub(super) began: Timestamp,
     /// Beginning of the run in the agent's running time.
     begin: Duration,
-    /// Time of the last profile.
+    /// Time of the last profile; `None` if there is none yet.
     made: Option<Duration>,
-    /// A random part of the interval, so that not all nodes write at once.
+    /// A random number from 0 to 1 that shifts the next profile, so that not all nodes write at once.
     part: f64,
     /// Sums of the last profile.
     pub(super) last: Option<StackTotals>,
@@ -71,8 +75,9 @@ impl ProfileState {
         Self { began: now.time, begin: now.running, made: None, part: fastrand::f64(), last: None }
     }
 
-    /// Returns the time of the next profile, of which there is one per interval. The interval can change. The first
-    /// profiles of all nodes begin at the same time, so they are spread over the whole interval.
+    /// Returns the time of the next profile: 1 to 1.25 intervals after the last one. All nodes begin to count at the
+    /// same time, so the first profiles are spread over the interval, but come after `PROFILE_INTERVAL` (60 s) at the
+    /// earliest. `interval` is the controller's, and can change.
     pub(super) fn due(&self, interval: Duration) -> Duration {
         let quarter = self.part / 4.0;
         match self.made {
@@ -148,7 +153,7 @@ impl Session {
     /// Sets the time of the next report: after the interval, plus or minus 5 % so that not all nodes write at once.
     pub(super) fn reported(&mut self, report: &TrafficTraceReportSpec, interval: Duration, now: Now) {
         self.due = now.running + interval.mul_f64(0.95 + 0.1 * fastrand::f64());
-        // Bytes without a process or peer are summed over all rows.
+        // The next report sums up bytes without a process or peer over all rows.
         self.all_rows |= report.totals.unattributed_bytes > 0 || !report.lost.is_empty();
     }
 }

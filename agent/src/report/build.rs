@@ -14,7 +14,7 @@ use crate::engine::{HttpSnapshot, Snapshot};
 use crate::flows::{Direction, Row, Totals};
 use crate::session::Trace;
 
-/// Maximum length of a text about a part that is not enforced, in characters.
+/// Maximum length of an entry of the report's `notEnforced`, in characters.
 const NOT_ENFORCED: usize = 256;
 
 /// Inputs of a report.
@@ -71,7 +71,8 @@ pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
         base: history.base.clone(),
         clock_offset_milliseconds: inputs.clock_offset,
         active_pods: count(inputs.active_pods),
-        // After a restart the same pods are selected again. Pods that were gone by then are only in the earlier number.
+        // After a restart the same pods are selected again, so the two numbers are not added up. The earlier one is
+        // larger if pods have gone since.
         pods_matched: count(history.pods.len()).max(counted_before),
         containers_matched: count(history.containers.len()).max(history.containers_before.max(0)),
         not_visible: inputs.not_visible.to_vec(),
@@ -255,7 +256,7 @@ fn flow(row: &Row, owned: Option<Owned>, identities: &Identities) -> FlowRow {
         command: Some(human::printable(&key.command()).into_owned()).filter(|command| !command.is_empty()),
         protocol: key.protocol.into(),
         direction: key.direction.into(),
-        // A folded row sums up both open and closed flows.
+        // A folded row sums up both open and closed flows, so it has no state.
         state: (!row.folded).then_some(row.state.into()),
         local_address: key.local_address.map(|address| address.to_string()),
         local_port: key.local_port,

@@ -126,7 +126,7 @@ pub(super) fn command(kernel: &[u8; 16]) -> Option<String> {
     (!name.is_empty()).then(|| human::printable(&name).into_owned())
 }
 
-/// Requests by class, in the order of a report's columns.
+/// Returns the requests by class, in the order of a report's columns.
 pub(super) fn classes(sums: &Sums) -> ClassCounts {
     Class::ALL.map(|class| signed(sums.of(class)))
 }

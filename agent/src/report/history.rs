@@ -24,7 +24,7 @@ pub(crate) struct History {
     pub(crate) started: Timestamp,
     /// Number of this run of counting, which grows from one run to the next.
     pub(crate) epoch: i64,
-    /// Sums of earlier runs.
+    /// Totals of earlier runs, which are contained in the totals of this one.
     pub(crate) base: Option<crd::Totals>,
     pub(crate) interruptions: Vec<Interruption>,
     /// Pods and containers that are or were selected.
@@ -34,7 +34,7 @@ pub(crate) struct History {
     pub(crate) pods_before: i32,
     pub(crate) containers_before: i32,
     pub(crate) lost_before: Losses,
-    /// Unattributed bytes of rows that the previous agent's last report did not list.
+    /// Bytes without a known process or peer in rows that the previous agent's last report did not list.
     pub(crate) unattributed_before: i64,
     /// The HTTP requests of the previous agent's last report.
     pub(crate) http_before: Option<HttpReport>,
@@ -131,7 +131,7 @@ impl History {
     }
 }
 
-/// Adds an interruption to a list that keeps the newest ones.
+/// Adds an interruption to a list, and drops the oldest ones beyond [`INTERRUPTIONS`].
 pub(super) fn push(interruptions: &mut Vec<Interruption>, interruption: Interruption) {
     interruptions.push(interruption);
     let surplus = interruptions.len().saturating_sub(INTERRUPTIONS);
@@ -186,7 +186,7 @@ fn seed(row: &FlowRow, namespace: &str, identities: &mut Identities) -> Seed {
     }
 }
 
-/// Returns the name of a process in the kernel's form.
+/// Returns the name of a process as the kernel has it: at most 15 bytes, followed by zeros.
 pub(super) fn kernel_command(name: Option<&str>) -> [u8; 16] {
     let mut command = [0; 16];
     let name = name.unwrap_or_default().as_bytes();

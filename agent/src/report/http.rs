@@ -51,7 +51,7 @@ pub(super) fn requests(inputs: &Inputs<'_>, snapshot: &HttpSnapshot) -> HttpRepo
     }
 }
 
-/// Keeps the requests of an earlier report of a trace that is no longer counted.
+/// Returns the requests of an earlier report, for a trace whose requests are not counted now.
 pub(super) fn kept(inputs: &Inputs<'_>, kept: &HttpReport) -> HttpReport {
     let base = inputs.history.http_before.as_ref().map(|before| before.totals.clone());
     HttpReport { base, ..kept.clone() }
@@ -102,7 +102,8 @@ fn reason_name(reason: Reason) -> &'static str {
     }
 }
 
-/// Groups the processes that use TLS by name, and returns the listed groups and the number of all groups.
+/// Groups the processes that use TLS by all that a report says about them. Returns the first [`TLS_LISTED`] groups, and
+/// the number of all groups.
 fn tls(inputs: &Inputs<'_>, processes: &[TlsProcess]) -> (Vec<TlsProcesses>, i64) {
     let mut groups: BTreeMap<TlsProcesses, i64> = BTreeMap::new();
     for process in processes {

@@ -9,8 +9,9 @@ use std::path::Path;
 use crate::cgroups::container_of;
 use crate::session::{Pod, Uid};
 
-/// Smallest id that stands for a container of the past, whose cgroup is unknown. The kernel counts its ids up from 1
-/// (`kernfs_node.id`: a 32-bit number, with a generation above it), so they do not reach this value.
+/// Smallest made-up id. Such an id stands for a container of an earlier report whose cgroup is unknown. The kernel
+/// counts its ids up from 1 (`kernfs_node.id`: a 32-bit number, with a generation above it), so they do not reach this
+/// value.
 const PAST: u64 = 1 << 63;
 
 /// Known cgroups and their owners.
@@ -18,6 +19,7 @@ const PAST: u64 = 1 << 63;
 pub(crate) struct Identities {
     cgroups: HashMap<u64, Owner>,
     pods: BTreeMap<Uid, PodNames>,
+    /// Names for the made-up ids, from [`PAST`] on.
     past: Vec<Owned>,
 }
 
@@ -122,7 +124,7 @@ impl Identities {
     }
 
     /// Returns an id for a container of an earlier report: the id of its cgroup if that still exists, otherwise a new
-    /// id of the past.
+    /// made-up id.
     pub(crate) fn id_for(&mut self, namespace: &str, pod: &str, container: Option<&str>) -> u64 {
         let owned = Owned { pod: pod.to_owned(), container: container.map(str::to_owned) };
         let same_pod = |uid: &Uid| {
@@ -142,7 +144,7 @@ impl Identities {
         })
     }
 
-    /// Forgets all other pods. If `pods` is empty, forgets everything.
+    /// Forgets all pods except `pods`. If `pods` is empty, forgets everything.
     pub(crate) fn keep(&mut self, pods: &BTreeSet<&Uid>) {
         self.pods.retain(|uid, _| pods.contains(uid));
         self.cgroups.retain(|_, owner| pods.contains(&owner.pod));

@@ -1,4 +1,4 @@
-//! The profile of a trace on this node: the code that moved its bytes.
+//! The profile of a trace on this node: the stacks of the code that moved its bytes.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -21,7 +21,7 @@ pub(crate) struct Profiled {
     pub(crate) received: u64,
     /// Number of calls whose stack was taken.
     pub(crate) stacks: u64,
-    /// Bytes attributed to the very call that moved them.
+    /// Bytes of calls whose own stack was taken. Those of other calls are spread over the stacks of the same process.
     pub(crate) bytes_at_own_call: u64,
     /// Bytes without a known stack.
     pub(crate) bytes_without_stack: u64,
@@ -92,7 +92,8 @@ pub(crate) fn profile(
     Profile { object: object(trace, node, spec), stacks: Some(graph), most: trace.profile_bytes() }
 }
 
-/// Makes the last profile of a trace that takes no stacks at its end. The stored stacks are then complete.
+/// Makes the last profile of a trace that takes no stacks at its end. It has no stacks of its own, and only marks the
+/// stored profile as final.
 pub(crate) fn closing_profile(trace: &Trace, node: &str, epoch: i64, now: Timestamp) -> Profile {
     let spec = TrafficTraceProfileSpec { is_final: true, ..bare(trace, node, epoch, (now, now)) };
     Profile { object: object(trace, node, spec), stacks: None, most: trace.profile_bytes() }
@@ -160,7 +161,8 @@ impl Packed {
         &self.pprof
     }
 
-    /// Returns true if this profile only closes a stored one and has no stacks, so that there is nothing to write.
+    /// Returns true if there is nothing to write: this profile should only mark a stored one as final, and none is
+    /// stored.
     pub(crate) fn says_nothing(&self) -> bool {
         self.closes && self.pprof.is_empty()
     }

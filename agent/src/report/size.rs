@@ -1,6 +1,6 @@
-//! The size of a report: at most 2 KiB, and 220 bytes for each flow that the trace asks for. If the trace asks for HTTP
-//! requests, 2 KiB more, and 500 bytes for each endpoint. A report without any row has 1.4 KiB: metadata, totals, the
-//! names of the columns, and what cannot be seen.
+//! The size of a report: at most 2 KiB, and 220 bytes more for each flow that the trace asks for. If the trace asks for
+//! HTTP requests, the report may have another 2 KiB, and 500 bytes for each endpoint. A report without any row has 1.4
+//! KiB: metadata, totals, the names of the columns, and the kinds of traffic that the kernel cannot show.
 //!
 //! Most of an endpoint's bytes are the histogram of its durations, which merges exactly over runs of an agent. With
 //! durations over four orders of magnitude, the histogram has 120 characters for a hundred requests, 290 for 3,000, and
@@ -54,7 +54,7 @@ fn fit_endpoints(http: &mut HttpReport, budget: usize) {
     }
     while size > budget {
         let Some(row) = http.endpoints.pop() else { break };
-        // A row is a JSON string in the report, so its quotes are escaped.
+        // A row is a JSON text inside a string of the report, so `measure` also counts the escaping of its quotes.
         size = size.saturating_sub(measure(&row) + COMMA);
         if !http.truncated {
             http.truncated = true;

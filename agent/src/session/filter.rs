@@ -5,7 +5,7 @@ use traffictrace_crd::{self as crd, TrafficTraceSpec, parse_port};
 
 use crate::flows::{DirectionFilter, Filter, Protocol};
 
-/// Returns the filter of a spec. An error has the field and its problem.
+/// Returns the filter of a spec. An error names the field of the spec, and says what is wrong with it.
 pub(crate) fn filter_of(spec: &TrafficTraceSpec) -> Result<Filter, (&'static str, String)> {
     let ports = spec.ports.iter().map(parse_port).collect::<Result<_, _>>();
     let network =

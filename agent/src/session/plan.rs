@@ -29,19 +29,19 @@ pub(crate) struct Place {
 /// State of a trace that this node already works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Running {
-    /// The trace is counted in the kernel.
+    /// The trace has a session, which counts its traffic.
     Armed,
     /// The trace was refused, or an earlier agent traced it.
     Waiting,
 }
 
-/// Needs of the traces on this node. A trace that needs nothing here is absent.
+/// Plans of the traces that this node has to count. Other traces are absent.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) traces: BTreeMap<Uid, Planned>,
 }
 
-/// Needs of one trace.
+/// Plan of one trace: the specification of its session, and what the trace selects.
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) spec: SessionSpec,
@@ -63,9 +63,10 @@ pub(crate) enum Refusal {
 /// Plans all traces that run now.
 ///
 /// A trace is planned if it selects a pod of this node, or did so earlier (`running`). It then stays planned until its
-/// end, so that the counts of removed pods stay. At most 64 traces are armed, and namespaces share the sessions fairly:
-/// a namespace below its share gets a session before a namespace above its share. Within a namespace, armed traces come
-/// first, then older ones, so that a new trace never displaces another one of its own namespace.
+/// end, so that the counts of removed pods stay. At most [`SESSIONS`] (64) traces get a session, and namespaces share
+/// the sessions fairly: a namespace below its share gets a session before a namespace above its share. Within a
+/// namespace, traces that are counted already come first, then older ones, so that a new trace never displaces another
+/// one of its own namespace.
 pub(crate) fn plan<'a>(
     traces: impl Iterator<Item = &'a Trace>,
     pods: &BTreeMap<Uid, Pod>,
@@ -111,8 +112,8 @@ fn fair_order<'a>(
     ranked.into_iter().map(|(_, trace, planned)| (trace, planned)).collect()
 }
 
-/// Returns the pod that each folder belongs to. Annotations can claim the folder of a static pod, so the oldest pod
-/// that claims a folder gets it: the real one existed before.
+/// Returns the pod that each folder belongs to. By annotations any pod can claim the folder of a static pod (see
+/// [`Pod::read`]), so the oldest pod that claims a folder gets it: the static pod existed before.
 fn folder_owners(pods: &BTreeMap<Uid, Pod>) -> BTreeMap<&PodKey, &Uid> {
     let mut owners: BTreeMap<&PodKey, &Pod> = BTreeMap::new();
     for pod in pods.values() {

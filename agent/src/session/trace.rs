@@ -44,7 +44,7 @@ pub(crate) struct Trace {
     pub(crate) stacks: Option<StacksSpec>,
     /// Interval of reports in the spec.
     pub(crate) asked_interval: Duration,
-    /// Interval of reports that the controller asks for. The longer one of the two is used.
+    /// Interval of reports that the controller asks for. The longer one of this and `asked_interval` is used.
     pub(crate) pace: Option<Duration>,
     /// Interval of profiles that the controller asks for, used if it is longer than a minute.
     pub(crate) profile_pace: Option<Duration>,
@@ -55,7 +55,7 @@ pub(crate) struct Trace {
     pub(crate) duration: Duration,
     /// Time when the trace ended, if the status has one. Later changes of the spec come too late.
     pub(crate) ended: Option<Timestamp>,
-    /// Set if the controller has closed the trace.
+    /// Set if the controller has finished the trace: its phase is Completed or Failed, or it has `FINISHED_LABEL`.
     pub(crate) closed: bool,
 }
 
@@ -70,7 +70,8 @@ pub(crate) struct Unusable {
 }
 
 impl Trace {
-    /// Reads a trace. `now` decides whether a trace without a start time was seen too late.
+    /// Reads a trace. `now` decides whether a trace without a start time has to wait for the controller
+    /// ([`SEEN_LATE`]).
     ///
     /// # Errors
     ///
@@ -178,7 +179,7 @@ impl Trace {
         self.closed || self.deadline().is_some_and(|deadline| now >= deadline)
     }
 
-    /// Returns true if the trace may be armed.
+    /// Returns true if the trace has begun and is not over, so that its traffic has to be counted.
     pub(crate) fn is_running(&self, now: Timestamp) -> bool {
         self.started.is_some() && !self.is_over(now)
     }
@@ -209,7 +210,7 @@ fn group_by(group_by: crd::GroupBy) -> GroupBy {
     }
 }
 
-/// A trace of all pods of the namespace `web`, which runs for ten minutes from the epoch.
+/// Returns a trace of all pods of the namespace `web`, which runs for ten minutes from Unix time 0.
 #[cfg(test)]
 pub(crate) fn example(uid: &str) -> Trace {
     Trace {

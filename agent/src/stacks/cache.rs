@@ -1,5 +1,5 @@
-//! Caches of one process, with limits in bytes, because long names and deep stacks matter more than their number. All
-//! of them can be dropped at any time.
+//! Caches of one process. Their limits are in bytes as well as in entries, because one long name or deep stack can be
+//! as large as many short ones. Any of them can be dropped at any time.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,7 +20,7 @@ const ALLOCATION: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     frames: HashMap<u64, Arc<Frame>>,
-    /// Bytes of the frames that only this process had when they were cached.
+    /// Bytes of the frames that no other process had when this process cached them.
     names: usize,
     stacks: HashMap<Box<[u64]>, Arc<Stack>>,
     stack_bytes: usize,
@@ -36,7 +36,7 @@ impl Cache {
         if self.frames.len() >= MOST_ADDRESSES || self.names >= MOST_NAMES {
             (self.frames, self.names) = (HashMap::new(), 0);
         }
-        // The other references are the caller's, and the one in [`super::frames`].
+        // Two references are the caller's and the one in [`super::frames`]: no other process has this frame.
         if Arc::strong_count(frame) <= 2 {
             self.names += bytes_of(frame);
         }
@@ -79,7 +79,7 @@ impl Cache {
 
 /// Size of a frame in bytes.
 pub(super) fn bytes_of(frame: &Frame) -> usize {
-    // Two reference counters, and three allocations.
+    // An `Arc` adds two reference counters. The frame, its name and its module are one allocation each.
     2 * size_of::<usize>()
         + size_of::<Frame>()
         + frame.name.capacity()

@@ -25,7 +25,7 @@ const STALE: Duration = Duration::from_secs(10);
 /// Time after which files that were opened in advance are closed. A process that lives this long allows opening them
 /// later.
 const KEPT_OPEN: Duration = Duration::from_secs(5);
-/// Maximum number of addresses of a process for which it is cached whether they may be followed.
+/// Maximum number of entries of [`CodeMap::sound`].
 const MOST_ADDRESSES: usize = 1 << 13;
 /// Maximum number of files that are opened when a process is first seen.
 const MOST_OPENED: usize = 64;
@@ -44,7 +44,7 @@ pub(super) struct Code {
     /// The open file, until it is examined. It is opened early, since the process may not live long.
     file: Option<(File, Slot)>,
     pub(super) image: Option<Arc<Image>>,
-    /// Address of the mapping's beginning in the file's own addresses.
+    /// ELF virtual address, as in the file's program headers, at which the mapping begins.
     origin: u64,
 }
 
@@ -73,7 +73,8 @@ pub(super) struct CodeMap {
     code: Vec<Code>,
     begun: Instant,
     pace: Pace,
-    /// Size in bytes of the unwinding entry for each of these addresses; `None` if it must not be followed.
+    /// For each address, the size in bytes of its function's unwinding entry (0 without an entry), or `None` if
+    /// unwinding must stop there (see [`super::sound`]).
     sound: HashMap<u64, Option<usize>>,
     /// Set if the code has changed.
     changed: bool,
@@ -121,8 +122,8 @@ impl CodeMap {
         self.code[..behind].last().filter(|code| address < code.mapping.end)
     }
 
-    /// Returns the size in bytes of the unwinding entry of the function at an address, or `None` if it must not be
-    /// followed. Its file is loaded first. The flag says if the answer is certain, as in [`CodeMap::look_at`].
+    /// Returns the size in bytes of the unwinding entry of the function at an address, or `None` if unwinding must stop
+    /// there. Its file is loaded first. The flag is false if loading has to wait; see [`CodeMap::look_at`].
     pub(super) fn may_follow(
         &mut self,
         unwinder: &mut Unwinder,
@@ -145,8 +146,8 @@ impl CodeMap {
         (sound, is_certain)
     }
 
-    /// Loads the file at an address if necessary, and reads the mappings again if the address is in none. Returns false
-    /// if that has to wait; the result is then uncertain and must not be cached.
+    /// Loads the file at an address if necessary, and reads the mappings again if none contains the address. Returns
+    /// false if the time budget or the minimum pause makes that wait; what is then found must not be cached.
     pub(super) fn look_at(&mut self, unwinder: &mut Unwinder, shared: &mut Shared, address: u64) -> bool {
         if self.at(address).is_none() {
             self.missed = true;
@@ -239,8 +240,8 @@ impl CodeMap {
         std::mem::take(&mut self.changed)
     }
 
-    /// Reads mappings again that may be outdated, given when the process was last `used`, and retries files for which
-    /// there was no room.
+    /// Reads the mappings again if they may be outdated and the process was `used` since the last read. Retries files
+    /// for which there was no room.
     pub(super) fn tidy(&mut self, unwinder: &mut Unwinder, shared: &mut Shared, used: Instant) {
         if self.begun.elapsed() > KEPT_OPEN {
             for code in &mut self.code {

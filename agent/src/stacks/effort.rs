@@ -49,8 +49,8 @@ impl Effort {
     }
 }
 
-/// Decides when something of a process is read again: after a pause, which is longer if re-reading takes long. The
-/// first read does not count, since it is usually slower.
+/// Decides when a process's mappings, or its list of generated code, are read again: after a pause, which is longer if
+/// re-reading takes long. The first read does not count, since it is usually slower.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     shortest: Duration,
@@ -94,7 +94,7 @@ pub(super) struct Slots {
     taken: Arc<()>,
 }
 
-/// Room for one open file, until it is dropped.
+/// Permission to keep one file open. Dropping the value returns it to [`Slots`].
 #[derive(Debug)]
 pub(super) struct Slot {
     _taken: Arc<()>,

@@ -8,7 +8,8 @@ const MOST_FUNCTIONS: usize = 1 << 19;
 const EIGHT: u8 = 4;
 const FOUR: u8 = 3;
 
-/// Makes the index of a table at an address. If the table is broken, the index covers the part before.
+/// Makes the index of the table `eh_frame`, which lies at `address`. If the table is broken, the index covers the part
+/// before the break. `text` and `got` are the addresses of `.text` and `.got`.
 pub(super) fn of(eh_frame: &[u8], address: u64, text: u64, got: u64) -> Vec<u8> {
     let bases = BaseAddresses::default().set_eh_frame(address).set_text(text).set_got(got);
     let mut section = EhFrame::new(eh_frame, LittleEndian);
@@ -18,7 +19,7 @@ pub(super) fn of(eh_frame: &[u8], address: u64, text: u64, got: u64) -> Vec<u8> 
     let mut entries = section.entries(&bases);
     while let Ok(Some(entry)) = entries.next() {
         let CieOrFde::Fde(entry) = entry else { continue };
-        // Most functions share the same common part, which is therefore cached.
+        // Most functions share one common information entry (CIE), so the last one is cached.
         let found = entry.parse(|section, bases, offset| match &common {
             Some((known, part)) if *known == offset => Ok(gimli::CommonInformationEntry::clone(part)),
             _ => {

@@ -4,7 +4,7 @@ use std::io;
 
 use procfs::{ProcError, process::Process as Procfs};
 
-/// Reason shown for a process that may have more rights than this one.
+/// Reason shown for a process that the kernel does not permit this one to examine.
 const NOT_PERMITTED: &str = "no permission to look into the process: CAP_SYS_PTRACE is missing";
 /// Reason shown for a process with too many mappings.
 const TOO_LARGE: &str = "the process has too many mappings";
@@ -30,7 +30,7 @@ impl Identity {
         Ok(Self { start_time: stat.starttime, code: stat.startcode, stack: stat.startstack })
     }
 
-    /// Returns what has happened to the process with this id since.
+    /// Returns what has happened to process `pid` since its identity was read.
     pub(super) fn fate(self, pid: u32) -> Fate {
         match Self::of(pid) {
             Ok(identity) if identity == self => Fate::Lives,

@@ -14,14 +14,14 @@ use std::{
 use super::{effort::Slots, header, names::Symbols, sound, unwind::Sections};
 use crate::elf::{CodeSegments, Elf, FunctionSymbol, GoTable, Range};
 
-/// Maximum number of bytes that are read of one file: twice its share of the tables, to allow for symbols that are not
-/// functions and for relocations of Go.
+/// Maximum number of bytes that are read of one file. It is nearly five times `MOST_OF_FILE`, since symbols that are
+/// not functions, and relocations of Go, are read but not kept.
 const MOST_READ: u64 = 96 << 20;
-/// Maximum size of the tables of one file, half of the global limit, in bytes. rustc's large library needs 10 MiB, Node
-/// 5, and libjvm 3. Beyond the limit, functions are left out, which then get the file's name. If the unwinding table
-/// alone is larger, stacks are followed by frame pointers.
+/// Maximum size of the tables of one file in bytes, half of the limit for all files. rustc's large library needs 10
+/// MiB, Node 5, and libjvm 3. Functions beyond the limit are left out, and are shown as the file's name in brackets. If
+/// the unwinding table alone is larger, stacks are followed by frame pointers.
 const MOST_OF_FILE: usize = MOST_BYTES / 2;
-/// Maximum number of files that are remembered as useless.
+/// Maximum number of entries of [`Images::useless`].
 const MOST_USELESS: usize = 1 << 12;
 /// Maximum number of files that are kept open.
 pub(super) const MOST_FILES: usize = 256;
@@ -125,12 +125,12 @@ impl Default for Images {
 }
 
 impl Images {
-    /// Loads a file that a process has mapped, given by its path there. Also returns the beginning of the mapping as
-    /// one of the file's own addresses.
+    /// Loads a file that a process has mapped from `offset` on; `path` is its path there. Also returns the ELF virtual
+    /// address at which the mapping begins.
     ///
     /// # Errors
     ///
-    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if it has no such code;
+    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if it has no code at `offset`;
     /// [`io::ErrorKind::StorageFull`] if there is no room for it until others are dropped.
     pub(super) fn load(&mut self, file: File, path: &Path, offset: u64) -> io::Result<(Arc<Image>, u64)> {
         let metadata = file.metadata()?;
@@ -180,7 +180,7 @@ impl Images {
         self.useless.insert(file);
     }
 
-    /// Returns the same tables from another file, if one has them.
+    /// Returns the equal tables of another file if there are any, and these otherwise.
     fn shared(&mut self, tables: Tables) -> Arc<Tables> {
         let sections = tables.sections.as_ref();
         let contents = (
@@ -236,7 +236,8 @@ impl Plan {
         let length =
             |name: &str| elf.section(name).map(|range| usize::try_from(range.length).unwrap_or(usize::MAX));
         let frames = length(".eh_frame").unwrap_or(0);
-        // An index that is made here has 16 bytes for each entry, and an entry has at least 16 bytes.
+        // An index that [`header::of`] makes has 16 bytes for each entry, and an entry of `.eh_frame` has at least 16
+        // bytes.
         let sections = frames.saturating_add(length(".eh_frame_hdr").unwrap_or(frames));
         let sections = if sections <= MOST_OF_FILE { sections } else { 0 };
         let most = (MOST_OF_FILE - sections) / size_of::<FunctionSymbol>();

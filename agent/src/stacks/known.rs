@@ -8,7 +8,7 @@ use super::{Registers, Stack, cache, modes::Outcome, unwind::Copied};
 /// Maximum number of stacks that are cached for a process, and their maximum size in bytes.
 const MOST: usize = 512;
 const MOST_BYTES: usize = 1 << 20;
-/// Maximum number of words by which a stack is cached.
+/// Maximum number of words that unwinding may have read of a cached stack.
 const MOST_WORDS: usize = 512;
 
 /// A stack, and the words that were read to unwind it.
@@ -42,7 +42,7 @@ impl Known {
         seen.words.iter().all(is_same).then(|| (Arc::clone(&seen.stack), seen.outcome))
     }
 
-    /// Caches a stack by the words that were read up to its root.
+    /// Caches a stack together with the offsets and values of the words that were read up to its root.
     pub(super) fn insert(
         &mut self,
         registers: Registers,

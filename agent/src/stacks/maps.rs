@@ -16,7 +16,7 @@ pub(super) enum Backing {
 }
 
 impl Backing {
-    /// Returns true for memory without a file in a folder. Runtimes also map named memory, and write code to it.
+    /// Returns true for anonymous memory and for memfds: runtimes write generated code to both.
     pub(super) fn is_memory(&self) -> bool {
         match self {
             Self::File { path, .. } => path.as_os_str().as_encoded_bytes().starts_with(b"/memfd:"),

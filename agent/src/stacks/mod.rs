@@ -41,7 +41,7 @@ use self::resolver::Resolver;
 /// Registers of a thread in user mode, from which its stack is unwound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Registers {
-    /// Address of the instruction after the system call.
+    /// Instruction pointer, which is at the instruction after the system call.
     pub instruction: u64,
     /// Address of the top of the stack.
     pub stack: u64,
@@ -88,7 +88,8 @@ pub struct Sample<'a> {
     pub tid: u32,
     /// The user's part of the stack.
     pub user: Taken<'a>,
-    /// Return addresses in the kernel, innermost first. Empty unless they were asked for or there is no user's part.
+    /// Return addresses in the kernel, innermost first. Present if a session wants them, or if there is no
+    /// user stack; empty otherwise.
     pub kernel: &'a [u64],
 }
 

@@ -2,14 +2,14 @@
 
 use super::Mode;
 
-/// Number of whole stacks in a row, all of them found by frame pointers as well, after which the kernel follows frame
-/// pointers.
+/// Number of whole copies in a row, each followed to the root by frame pointers as well, after which the kernel unwinds
+/// by frame pointers and nothing is copied.
 const AGREED: u32 = 50;
-/// Maximum of that number, which grows if it proved too low.
+/// Maximum of [`Modes::needed`], which grows fourfold each time that frame pointers fail.
 const MOST_AGREED: u32 = 50 << 8;
-/// Minimum number of functions for a stack to be significant.
+/// Minimum number of functions of a stack that counts for `AGREED`: short stacks prove little.
 const FEWEST_FRAMES: usize = 3;
-/// Weight of a bad stack against good ones.
+/// Weight that a bad stack adds. A good one subtracts 1.
 const WEIGHT: u32 = 16;
 /// Weight of bad stacks at which the mode is changed: three in a row, or more than one in sixteen for long.
 const ENOUGH: u32 = 3 * WEIGHT;
@@ -57,11 +57,11 @@ impl Mode {
 #[derive(Debug)]
 pub(super) struct Modes {
     mode: Mode,
-    /// The mode before frame pointers were followed.
+    /// Mode to which the process returns if frame pointers fail.
     copies: Mode,
-    /// Number of whole stacks in a row that frame pointers find as well.
+    /// Number of whole copies in a row that frame pointers follow as well.
     agreed: u32,
-    /// Number of such stacks that are needed.
+    /// Value of `agreed` at which the kernel begins to unwind by frame pointers.
     needed: u32,
     /// Weight of the bad stacks.
     bad: u32,
@@ -74,14 +74,10 @@ impl Default for Modes {
 }
 
 impl Modes {
-    pub(super) fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Records the result of a stack. Returns the new mode if it has to change.
     pub(super) fn take(&mut self, outcome: Outcome) -> Option<Mode> {
         let followed = self.mode == Mode::FramePointers;
-        // Samples that were on their way while the mode changed say nothing about the new mode.
+        // Samples that were taken before the mode changed say nothing about the new mode.
         match outcome {
             Outcome::Agreed(_) | Outcome::Whole | Outcome::Short(_) | Outcome::Lost if followed => None,
             Outcome::Chain | Outcome::BrokenChain if !followed => None,
@@ -180,7 +176,7 @@ mod tests {
         assert_eq!(repeat(&mut modes, Outcome::BrokenChain, 3), [(3, Mode::Copy16)]);
         assert_eq!(repeat(&mut modes, Outcome::BrokenChain, 9), [], "on its way before");
         assert_eq!(repeat(&mut modes, Outcome::Agreed(9), 300), [(200, Mode::FramePointers)]);
-        // One broken chain in thirty comes from a thread that begins elsewhere.
+        // A thread that begins in an unknown function has a broken chain. One in thirty does not change the mode.
         for _ in 0..100 {
             assert_eq!(modes.take(Outcome::BrokenChain), None);
             assert_eq!(repeat(&mut modes, Outcome::Chain, 30), []);

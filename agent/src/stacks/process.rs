@@ -26,7 +26,7 @@ use super::{
 const IDENTITY_PAUSE: Duration = Duration::from_millis(250);
 /// Minimum time between two reads of a process's list of generated code, while a function has no name yet.
 const PERF_MAP_PAUSE: Duration = Duration::from_millis(20);
-/// Maximum bytes of unwinding entries for one stack: five hundred functions have about fifty bytes each.
+/// Maximum bytes of unwinding entries for one stack. `MOST_FRAMES` (512) functions usually have 25 KiB together.
 const MOST_FOLLOWED: usize = 64 << 10;
 /// Maximum number of files that are opened in advance, of all processes.
 const MOST_UNREAD: usize = 512;
@@ -34,7 +34,8 @@ const MOST_UNREAD: usize = 512;
 const MOST_PERF_MAPS: usize = 256;
 /// Maximum number of thread entry points that are remembered.
 const MOST_ROOTS: usize = 64;
-/// Names of functions with which threads begin, used while no stack of a process was copied yet.
+/// Names of functions with which threads begin, used until a whole copy has shown one of the process's own
+/// ([`Process::roots`]).
 const ROOTS: [&str; 8] =
     ["_start", "clone", "__clone", "clone3", "__clone3", "start_thread", "thread_start", "runtime.goexit"];
 /// The C library's functions that call `main`. Only `_start` lies further out.
@@ -77,13 +78,14 @@ pub(super) struct Process {
     code: CodeMap,
     unwinder: Unwinder,
     cache: Cache,
-    /// Outermost addresses of whole stacks.
+    /// Outermost addresses of whole copied stacks. A chain of frame pointers that ends at one of them is complete.
     roots: HashSet<u64>,
     pub(super) modes: Modes,
     /// The process's list of generated code, if there is room for its file.
     perf_map: Option<(PerfMap, Slot)>,
     perf_map_pace: Pace,
-    /// Set if the current stack has a part that may be found better a moment later.
+    /// Set if a file or list that the current stack needs could not be read yet, so that a later attempt may give more
+    /// names.
     is_doubtful: bool,
 }
 
@@ -192,8 +194,9 @@ impl Process {
         (self.named(shared, addresses, extent), outcome)
     }
 
-    /// Returns true if the kernel's frame pointers would lead to the same stack as the tables. In a Go program, the
-    /// system call has no frame of its own, so its caller may be missing: both functions belong to the runtime.
+    /// Returns true if following frame pointers, as the kernel does, finds the same addresses as the unwinding tables.
+    /// In a Go program, the function with the system call has no frame of its own, so its caller may be missing: both
+    /// functions belong to the runtime.
     fn agrees(&self, whole: &[u64], by_frame_pointers: &[u64]) -> bool {
         let is_go = || {
             let image = whole.first().and_then(|at| self.code.at(*at)).and_then(|code| code.image.as_ref());
@@ -204,7 +207,8 @@ impl Process {
         whole == by_frame_pointers || without_caller() && is_go()
     }
 
-    /// Makes the stack of addresses. The first address is an instruction's, the others lie after calls.
+    /// Names the functions of a stack. The first address is the current instruction's. The others are return addresses,
+    /// which can lie behind their function's end: the byte before belongs to the call.
     fn named(&mut self, shared: &mut Shared, addresses: &[u64], extent: Extent) -> Arc<Stack> {
         if let Some(known) = self.cache.stack(addresses, extent) {
             return Arc::clone(known);
@@ -292,7 +296,7 @@ impl Process {
         Frame { name, module, kind }
     }
 
-    /// Reads new lines of the list of generated code, if there is time for it.
+    /// Reads new lines of the list of generated code, if the time budget allows it. Returns true if the list was read.
     fn read_perf_map(&mut self, shared: &mut Shared) -> bool {
         let Some((perf_map, _)) = self.perf_map.as_mut().filter(|_| shared.effort.is_left()) else {
             return false;
@@ -303,7 +307,8 @@ impl Process {
         true
     }
 
-    /// Returns true if the last stack may be resolved better a moment later, because a read had to wait.
+    /// Returns true if the last stack may be resolved better a moment later, because a read had to wait for its time
+    /// budget.
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }

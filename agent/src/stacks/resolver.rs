@@ -9,7 +9,7 @@ use std::{
 use traffictrace_profile::{Frame, FrameKind};
 
 use super::{
-    Extent, Mode, Program, Sample, Stack, Taken, cache,
+    Extent, Mode, Program, Sample, Stack, Taken,
     identity::Fate,
     names::{Kernel, clean},
     process::{Process, Shared},
@@ -28,10 +28,10 @@ const BOUNDS_EVERY: u32 = 1024;
 
 /// Resolves samples to stacks, while their processes live.
 ///
-/// The resolver reads processes and their files. That needs CAP_SYS_PTRACE if they have other rights, and the host's
-/// process ids. Its memory is limited: 40 MiB of files' tables, 20 MiB of processes' state, 4 MiB of names, and about 5
-/// MiB of the kernel's list. Its time for what it does not know yet is limited to a quarter of a processor, and its
-/// open files to 1024.
+/// The resolver reads processes and their files. That needs CAP_SYS_PTRACE if the processes have other users or more
+/// capabilities, and the host's process ids. Its memory is limited: 40 MiB of files' tables, 20 MiB of processes'
+/// state, 4 MiB of names, and 24 MiB of the kernel's list, which usually takes 5 MiB. Its time for examining what it
+/// does not know yet is limited to a quarter of a processor, and its open files to 1024.
 #[derive(Debug, Default)]
 pub struct Resolver {
     processes: HashMap<u32, Process>,
@@ -50,7 +50,7 @@ impl Resolver {
     }
 
     /// Returns true if the last stack may be resolved better a moment later, because a read had to wait for its time
-    /// limit.
+    /// budget.
     pub fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }
@@ -92,7 +92,8 @@ impl Resolver {
         let process = match self.processes.entry(sample.program.pid) {
             Entry::Occupied(mut known) => {
                 let before = known.get().program;
-                // The number grows, and wraps around after very long.
+                // The kernel only increments the number, so a smaller one is an earlier program. It wraps around at
+                // 2^32.
                 if before.number.wrapping_sub(sample.program.number).cast_signed() > 0 {
                     return missing(EXECUTES_ANOTHER);
                 }
@@ -149,8 +150,8 @@ impl Resolver {
         frame
     }
 
-    /// Takes the changes of processes' modes since the last call, in their order. The default mode also means that
-    /// nothing is known about the process any more.
+    /// Takes the changes of processes' modes since the last call, in their order. A change to the default mode can also
+    /// mean that the resolver has forgotten the process.
     pub fn take_modes(&mut self) -> Vec<(Program, Mode)> {
         std::mem::take(&mut self.modes)
     }
@@ -220,14 +221,6 @@ impl Resolver {
             self.modes.push((process.program, Mode::default()));
         }
     }
-
-    /// Approximate size in bytes.
-    pub fn bytes(&self) -> usize {
-        let processes: usize = self.processes.values().map(Process::bytes).sum();
-        let kernel =
-            self.kernel.bytes() + cache::table_bytes::<(u64, Arc<Frame>)>(self.kernel_frames.capacity());
-        processes + self.shared.images.bytes() + self.shared.frames.bytes() + kernel
-    }
 }
 
 /// Maximum number of kernel addresses whose functions are cached.
@@ -235,7 +228,7 @@ const MOST_KERNEL_FRAMES: usize = 1 << 13;
 /// Name of a kernel function whose name is unknown.
 const UNNAMED: &str = "[kernel]";
 
-/// Reason shown for a process that was not examined because others used all the time.
+/// Reason shown for a process that was not examined because others have used up the time budget.
 const BUSY: &str = "too many processes to look into";
 
 /// Examines the process of a sample. If only its first thread has ended, it is examined through another thread.

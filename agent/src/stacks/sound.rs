@@ -1,5 +1,5 @@
-//! The check of a function's unwinding entry before it is followed. Entries come from the owner of the process, may
-//! contain a program that never ends, and are evaluated without a limit.
+//! Checks a function's unwinding entry before the unwinder evaluates it. Entries come from files of the traced process,
+//! may contain an expression that loops forever, and the unwinder has no limit of its own.
 
 use gimli::{
     BaseAddresses, CallFrameInstruction, CallFrameInstructionIter, EhFrame, EhFrameHdr, EhFrameOffset,
@@ -9,7 +9,7 @@ use gimli::{
 /// Maximum length of a function's entry, in bytes. The longest known ones are 20 KiB in GCC, 12 KiB in rustc, and 3 KiB
 /// in Node and LLVM. About fifty bytes are usual.
 const MOST_ENTRY: usize = 1 << 15;
-/// Upper bound of addresses that a file may ask for. No process has higher ones.
+/// Upper bound of the addresses in a file's tables. No process has higher ones, and their sums would overflow.
 const MOST_ADDRESS: u64 = 1 << 56;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -37,7 +37,7 @@ impl Tables<'_> {
         self.entry_at(address).unwrap_or(Some(0))
     }
 
-    /// Returns `None` if the unwinder would find no entry either.
+    /// Returns the result of [`Self::sound_at`] if there is an entry, or `None` if the unwinder would find none either.
     #[expect(
         clippy::option_option,
         reason = "an entry that is not there differs from one that is not followed"

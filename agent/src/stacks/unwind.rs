@@ -14,7 +14,7 @@ mod native {
     pub(super) type Cache = CacheAarch64;
     pub(super) type Native = UnwindRegsAarch64;
 
-    /// Mask that removes the signature from an address of 48 or 52 bits.
+    /// Mask that removes the pointer authentication code from an address of 48 or 52 bits.
     const ADDRESS: u64 = (1 << 52) - 1;
 
     pub(super) fn registers(from: &super::Registers) -> Native {
@@ -111,8 +111,8 @@ impl Default for Unwinder {
 }
 
 impl Unwinder {
-    /// Adds a mapping of a file's code. `origin` is the address of its beginning in the file's own addresses. Files
-    /// with impossibly high addresses are left out, because sums of these would overflow.
+    /// Adds a mapping of a file's code. `origin` is the ELF virtual address at which the mapping begins. Files with
+    /// impossibly high addresses are left out, because their sums would overflow.
     pub(super) fn add(&mut self, start: u64, end: u64, origin: u64, sections: &Sections) {
         let addresses =
             [origin, sections.text, sections.got, sections.eh_frame_address, sections.header_address];

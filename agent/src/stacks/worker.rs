@@ -125,7 +125,7 @@ impl<T: Send + 'static> Worker<T> {
         booked: &mut dyn FnMut(Stacks, T),
         mode: &mut dyn FnMut(Program, Mode),
     ) {
-        // After a wait that timed out, the caller is not made to wait again.
+        // After a wait that timed out, callers do not wait again until a sample has come back.
         let end = limit.filter(|_| !self.stuck).map(|limit| Instant::now() + limit);
         loop {
             let outcome = match end {
@@ -201,8 +201,8 @@ impl<T> Job<T> {
 /// Reason shown for a sample on which the resolver panicked.
 const FAILED: &str = "the stack could not be read";
 
-/// Number of further attempts for a doubtful stack, and the time between them. All are over before the end of a trace
-/// stops waiting.
+/// Number of further attempts for a doubtful stack, and the time between them. All attempts together take less time than
+/// the end of a trace waits for its samples.
 const MORE_LOOKS: u32 = 2;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Maximum bytes of samples that wait for another attempt, since these take room from new samples.
@@ -226,7 +226,7 @@ struct Thread<'a, T> {
     doubtful_bytes: usize,
 }
 
-/// The receiver of the results is gone.
+/// Error: the receiver of the results is gone.
 struct Unwanted;
 
 /// Runs the thread until the handle is dropped.

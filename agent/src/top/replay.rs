@@ -62,8 +62,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Opens and reads a recording on its own thread, because opening or reading a pipe may block for any time. The thread ends with the recording, when
-/// the receiver is dropped, or with this process.
+/// Opens and reads a recording on its own thread, because opening or reading a pipe may block for any time. The thread
+/// ends with the recording, when the receiver is dropped, or with this process.
 fn read(file: PathBuf) -> Read {
     let (snapshots, read) = mpsc::channel(1);
     thread::spawn(move || {

@@ -12,10 +12,10 @@ use traffictrace_view::{
 };
 
 use super::args::TopArgs;
-use crate::host::{HostError, Traced};
+use crate::host::{HostError, Listed, Traced};
 
-/// Maximum number of flows on the screen. More would slow it down, and nobody reads so many; the others are summed up
-/// in one row.
+/// Maximum number of flows on the screen. More would slow it down, and nobody reads so many. The others are folded by
+/// process, so that the rows of processes and containers have all of their bytes.
 const LISTED: usize = 2000;
 
 /// The screen's thread.
@@ -70,7 +70,8 @@ async fn follow(
             over = Some(format!("{gone} is gone."));
         }
         if over.is_some() || Instant::now() >= due {
-            let Some(mut snapshot) = traced.snapshot(LISTED, args.interval(), over.is_some()) else {
+            let Some(mut snapshot) = traced.snapshot(Listed::Folded(LISTED), args.interval(), over.is_some())
+            else {
                 return Ok(None);
             };
             if over.is_some() {

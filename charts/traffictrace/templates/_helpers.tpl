@@ -16,7 +16,8 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What selects the pods of one part: never changes, since a selector cannot. Takes (list $ "agent"). */}}
+{{/* Labels that select the pods of one part. They must never change, since a selector cannot be changed. Takes
+(list $ "agent"). */}}
 {{- define "traffictrace.selectorLabels" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ include "traffictrace.name" $root }}
@@ -43,11 +44,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{/* Where metrics and health are served. */}}
+{{/* Port of the metrics and the health checks. */}}
 {{- define "traffictrace.port" -}}9464{{- end -}}
 
-{{/* The port, and what kubelet asks there. A process whose main loop stands still is started anew; one that waits for
-the API server is not ready, and is left alone. */}}
+{{/* The port, and kubelet's checks on it. Kubelet restarts a process whose main loop has stopped; one that waits for the
+API server is not ready, and is not restarted. */}}
 {{- define "traffictrace.probes" -}}
 ports:
   - name: metrics
@@ -73,7 +74,7 @@ readinessProbe:
 {{- printf "system:serviceaccount:%s:%s-%s" $root.Release.Namespace (include "traffictrace.fullname" $root) (index . 1) -}}
 {{- end -}}
 
-{{/* What a namespaced service account may do in all namespaces, by a role of the same name. Takes (list $ "agent"). */}}
+{{/* Service account of a part, bound to the ClusterRole of the same name. Takes (list $ "agent"). */}}
 {{- define "traffictrace.binding" -}}
 {{- $root := index . 0 -}}
 {{- $part := index . 1 -}}
@@ -89,7 +90,7 @@ metadata:
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-# The chart's own pods ask for the token; another pod that names this account gets none unasked.
+# The chart's own pods request the token; another pod that uses this account does not get it by default.
 automountServiceAccountToken: false
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -108,7 +109,7 @@ subjects:
     namespace: {{ $root.Release.Namespace }}
 {{- end -}}
 
-{{/* Where and beside what a part's pods run. Takes the part's values. */}}
+{{/* Scheduling of a part's pods: priority class, node selector, affinity and tolerations. Takes the part's values. */}}
 {{- define "traffictrace.placement" -}}
 {{- with .priorityClassName }}
 priorityClassName: {{ . }}
@@ -127,7 +128,7 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* What the agent's container may take: an empty memory limit is what the agent needs with the features that are on. */}}
+{{/* Resources of the agent's container. An empty memory limit becomes the limit that the enabled features need. */}}
 {{- define "traffictrace.agentResources" -}}
 {{- $resources := deepCopy (.Values.agent.resources | default dict) -}}
 {{- $limits := $resources.limits | default dict -}}
@@ -177,7 +178,7 @@ may be missing: `helm upgrade --reuse-values` does not add those that the releas
 - name: OTEL_RESOURCE_ATTRIBUTES
   {{- $pairs := list }}
   {{- range $key, $value := . }}
-  {{- /* As a part of a URL it has + for a space, which nobody reads back. */}}
+  {{- /* urlquery writes + for a space, which readers of this list do not decode. */}}
   {{- $pairs = append $pairs (printf "%s=%s" $key (urlquery $value | replace "+" "%20")) }}
   {{- end }}
   value: {{ join "," $pairs | quote }}

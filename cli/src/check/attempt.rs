@@ -9,7 +9,7 @@ use traffictrace_crd::{TrafficTrace, TrafficTraceSpec, condition_reason as reaso
 use super::findings::Attempt;
 use crate::{
     cluster::Cluster,
-    error::CliError,
+    error::{CliError, and_then},
     follow::{Event, Watch},
     object,
     stop::Stop,
@@ -34,8 +34,7 @@ pub(super) async fn run(cluster: &Cluster, stop: &mut Stop) -> Result<Attempt, C
     trace.metadata.generate_name = Some("check-".to_owned());
     let trace = object::create(cluster, &trace, stop).await?;
     let attempt = answers(cluster, &trace, stop).await;
-    object::delete(cluster, &trace, stop).await?;
-    attempt
+    and_then(attempt, object::delete(cluster, &trace, stop).await.map(drop))
 }
 
 async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Result<Attempt, CliError> {
@@ -68,9 +67,9 @@ async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Re
 }
 
 fn interrupted() -> CliError {
-    CliError::Failed(
-        "interrupted before controller and agents had the time to answer the trace that was tried: whether they do is not \
-         known; to try again: kubectl traffictrace check --try"
+    CliError::Interrupted(
+        "controller and agents had not the time to answer the trace that was tried, so it is not known whether they do; to \
+         try again: kubectl traffictrace check --try"
             .to_owned(),
     )
 }
@@ -92,6 +91,11 @@ fn seen(trace: &TrafficTrace) -> Attempt {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        process::ExitCode,
+        sync::{Arc, Mutex},
+    };
+
     use serde_json::json;
 
     use super::*;
@@ -108,7 +112,29 @@ mod tests {
         let trace = created();
         let (answer, _) =
             tokio::join!(answers(&cluster, &trace, &mut stop), async { requests.send_replace(1) });
-        let error = answer.unwrap_err().to_string();
-        assert!(error.starts_with("error: interrupted"), "{error}");
+        let error = answer.unwrap_err();
+        assert!(matches!(&error, CliError::Interrupted(_)), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::from(130));
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_attempt_is_deleted() {
+        let (requests, mut stop) = Stop::by_hand();
+        let names = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::clone(&names);
+        // The user asks to end while the trace is being created.
+        let cluster = cluster(move |url| {
+            requests.send_replace(1);
+            let path = url.split('?').next().unwrap_or_default();
+            asked.lock().unwrap().push(path.rsplit('/').next().unwrap_or_default().to_owned());
+            (200, json!(created()))
+        });
+        let error = run(&cluster, &mut stop).await.unwrap_err();
+        assert!(matches!(&error, CliError::Interrupted(_)), "{error}");
+        let names = names.lock().unwrap();
+        assert_eq!(
+            (names.first().map(String::as_str), names.last().map(String::as_str)),
+            (Some("traffictraces"), Some("new"))
+        );
     }
 }

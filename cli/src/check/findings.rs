@@ -14,7 +14,7 @@ pub(super) const RESOURCES: [&str; 3] = ["traffictraces", "traffictracereports",
 pub(super) struct Findings {
     /// True if tracing works, as far as this account can see.
     pub(super) works: bool,
-    /// The same in a sentence.
+    /// The conclusion in one sentence.
     pub(super) conclusion: String,
     pub(super) server: Server,
     pub(super) definitions: Definitions,
@@ -69,7 +69,7 @@ impl Definitions {
     }
 }
 
-/// The answer to the question whether this account may use a verb on a resource in the namespace.
+/// The permission of this account for one verb on one resource in the namespace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Right {
@@ -108,7 +108,7 @@ pub(super) struct Agents {
     pub(super) ready: usize,
     /// Number of all nodes or, if this account may not list nodes, of those that should have an agent.
     pub(super) nodes: usize,
-    /// The other nodes, by name.
+    /// Nodes without an agent that is ready, in the order of their names.
     pub(super) not_ready: Vec<NotReady>,
 }
 
@@ -131,7 +131,7 @@ pub(super) struct Attempt {
     pub(super) nodes: i32,
     /// Number of these nodes whose agent has reported.
     pub(super) nodes_reporting: i32,
-    /// Message of the status, if nodes are missing.
+    /// Message of the condition Tracing, if nodes have not reported.
     pub(super) message: Option<String>,
 }
 

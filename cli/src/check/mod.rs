@@ -35,7 +35,7 @@ const SYSTEM: &str = "traffictrace-system";
 ///
 /// Checks the API server, the definitions and the rights of this account in the namespace. If this account may read them, it also
 /// checks the controller and the agents: the nodes on which they run or do not run, and the reasons. The exit status is 0 if tracing
-/// works as far as this account can see, and 1 if not.
+/// works as far as this account can see, 1 if not, and 130 if a signal ended the check before.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -69,10 +69,18 @@ enum Output {
 
 pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, CliError> {
     let mut stop = Stop::listen()?;
-    let cluster = cluster.connect().await?;
-    let findings = tokio::select! {
-        findings = gather(args, &cluster) => findings?,
-        () = stop.asked() => return Ok(ExitCode::FAILURE),
+    let looked = async {
+        let cluster = cluster.connect().await?;
+        let findings = gather(args, &cluster).await?;
+        Ok::<_, CliError>((cluster, findings))
+    };
+    let (cluster, findings) = tokio::select! {
+        looked = looked => looked?,
+        () = stop.asked() => {
+            let again = "not everything was looked at, so it is not known whether tracing works here; to look again: \
+                         kubectl traffictrace check";
+            return Err(CliError::Interrupted(again.to_owned()));
+        }
     };
     let findings = match args.attempt && findings.may_trace() {
         true => findings.with_attempt(attempt::run(&cluster, &mut stop).await?),

@@ -35,13 +35,13 @@ pub(super) fn lines(
     }
     for interruption in &status.interruptions {
         if let Some(name) = &interruption.node_name {
-            let since = interruption.since.as_ref().map(|since| format!("from {} ", time(since.0)));
-            nodes.entry(name).or_default().push(format!(
-                "was interrupted {}until {} ({})",
-                since.unwrap_or_default(),
-                time(interruption.time.0),
-                interruption.reason
-            ));
+            let until = time(interruption.time.0);
+            let when = match &interruption.since {
+                Some(since) if *since == interruption.time => format!("for less than a second at {until}"),
+                Some(since) => format!("from {} until {until}", time(since.0)),
+                None => format!("until {until}"),
+            };
+            nodes.entry(name).or_default().push(format!("was interrupted {when} ({})", interruption.reason));
         }
     }
     for clock in &status.skewed_clocks {

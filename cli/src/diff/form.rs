@@ -8,7 +8,7 @@ use traffictrace_view::{csv, losses, rows::View, text::grid, units::lasted};
 use super::compare::{Change, Comparison, Measure, Pair, Row, Side};
 use crate::error::CliError;
 
-/// Names of the number columns of a table.
+/// Columns of numbers as [`grid`] takes them: the name, and false because the cells are not texts.
 const NUMBERS: [(&str, bool); 7] = [
     ("A", false),
     ("B", false),
@@ -208,7 +208,8 @@ fn measures(row: &Row) -> [(Measure, Pair); 5] {
     ]
 }
 
-/// A row as a CSV line. Each line has the lengths of both traces, so that its reader can compute rates.
+/// A row as a CSV line. Each line repeats the durations of both traces in seconds, so that its reader can compute
+/// rates.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {

@@ -10,13 +10,21 @@ use crate::{cluster::Cluster, error::CliError, profiles};
 
 /// Minimum time between two reads: nodes write a profile at most once a minute.
 const PAUSE: Duration = Duration::from_secs(60);
+/// Minimum time between two reads while there is no profile: a status can have the sums of a profile that is not written
+/// yet.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Reason shown while no profile has been read.
+const NONE_YET: &str =
+    "No profile was read yet: nodes write the first a minute after they begin, or at the end of the trace.";
 
 /// The functions of a trace, from the profiles read so far.
 pub(super) struct Functions {
     /// `None` if the output does not show functions.
     cluster: Option<Cluster>,
     known: Vec<Function>,
-    /// Sums of the stacks at the last read.
+    /// The reason why no function is known.
+    notice: String,
+    /// Sums of the stacks in the status when the profiles were last read. Other sums mean that profiles have changed.
     read: StackTotals,
     next: Option<Instant>,
     reading: Option<JoinHandle<Result<Vec<Function>, CliError>>>,
@@ -27,6 +35,7 @@ impl Functions {
         Self {
             cluster: cluster.cloned(),
             known: Vec::new(),
+            notice: NONE_YET.to_owned(),
             read: StackTotals::default(),
             next: None,
             reading: None,
@@ -50,18 +59,40 @@ impl Functions {
         }));
     }
 
-    /// Waits until the profiles are read. If the user may not read them, or reading fails, the functions stay as they are.
-    /// Cancelling the wait loses nothing.
+    /// Waits until the profiles are read, or until reading fails for a new reason. Cancelling the wait loses nothing.
     pub(super) async fn read(&mut self) {
         loop {
             let Some(reading) = &mut self.reading else { return std::future::pending().await };
             let read = reading.await;
             self.reading = None;
-            if let Ok(Ok(functions)) = read {
-                self.known = functions;
+            if let Ok(read) = read
+                && self.take(read)
+            {
                 return;
             }
         }
+    }
+
+    /// Keeps the functions that were read. While none is known, the profiles are read again after [`FIRST_PAUSE`]. Returns
+    /// true if there is something new to show.
+    fn take(&mut self, read: Result<Vec<Function>, CliError>) -> bool {
+        let notice = match read {
+            Ok(functions) if !functions.is_empty() => {
+                self.known = functions;
+                return true;
+            }
+            Ok(_) => NONE_YET.to_owned(),
+            // The watch reports that the API server cannot be reached.
+            Err(CliError::Unreachable { .. }) => self.notice.clone(),
+            Err(error) => format!("The profiles cannot be read: {error}"),
+        };
+        if self.known.is_empty() {
+            self.read = StackTotals::default();
+            self.next = Some(Instant::now() + FIRST_PAUSE);
+        }
+        let is_news = self.notice != notice;
+        self.notice = notice;
+        is_news && self.known.is_empty()
     }
 
     /// Reads the last profiles of a trace that is over; agents write them after their last numbers. If the user may not read them,
@@ -80,6 +111,7 @@ impl Functions {
     pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
         if let Some(functions) = &mut snapshot.functions {
             functions.functions.clone_from(&self.known);
+            functions.notice = self.known.is_empty().then(|| self.notice.clone());
         }
     }
 }
@@ -143,7 +175,7 @@ mod tests {
         let (counted, trace) = (Arc::clone(&requests), completed());
         let uid = trace.metadata.uid.clone().unwrap();
         let cluster = cluster(move |_| {
-            // The first read returns old profiles; the end of the trace overtakes it.
+            // The first read returns profiles from before the end of the trace.
             let bytes = if counted.fetch_add(1, Ordering::Relaxed) == 0 { 100 } else { 700 };
             let mut items = Vec::new();
             for node in ["a", "b", "c"] {
@@ -173,7 +205,33 @@ mod tests {
         functions.look(&plain, Instant::now());
         assert!(functions.reading.is_none());
         functions.look(&running(), Instant::now());
+        functions.read().await;
+        assert!(functions.reading.is_none() && functions.known.is_empty());
+        let mut snapshot = snapshot::of(&running());
+        functions.add_to(&mut snapshot);
+        let notice = snapshot.functions.unwrap().notice.unwrap();
+        assert_eq!(notice, "The profiles cannot be read: Error from server (Forbidden): no");
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_is_written_after_the_sums_is_soon_read() {
+        let (requests, uid) = (Arc::new(AtomicU32::new(0)), running().metadata.uid.unwrap());
+        let cluster = cluster(move |_| {
+            let is_written = requests.fetch_add(1, Ordering::Relaxed) > 0;
+            let profile = profile(&uid, "a", &graph(&[(Way::Sent, &["main", "write"], 700, 1)]));
+            (200, json!({"metadata": {}, "items": if is_written { vec![profile] } else { vec![] }}))
+        });
+        let mut functions = Functions::new(Some(&cluster));
+        functions.look(&running(), Instant::now());
         let waited = tokio::time::timeout(Duration::from_millis(300), functions.read()).await;
-        assert!(waited.is_err() && functions.reading.is_none() && functions.known.is_empty());
+        assert!(waited.is_err(), "that there is none is no news");
+        let mut snapshot = snapshot::of(&running());
+        functions.add_to(&mut snapshot);
+        assert_eq!(snapshot.functions.unwrap().notice.as_deref(), Some(NONE_YET));
+        functions.look(&running(), Instant::now());
+        assert!(functions.reading.is_none(), "too soon");
+        functions.look(&running(), Instant::now() + FIRST_PAUSE);
+        functions.read().await;
+        assert_eq!(functions.known.len(), 2);
     }
 }

@@ -2,10 +2,7 @@
 
 mod table;
 
-use std::{
-    io::{self, Write as _, stdout},
-    process::ExitCode,
-};
+use std::{io, process::ExitCode};
 
 use clap::ValueEnum;
 use futures::TryStreamExt as _;
@@ -19,7 +16,7 @@ use crate::{
     cluster::{Cluster, ClusterArgs},
     error::CliError,
     stop::Stop,
-    text::say,
+    text::{print_aside, say},
 };
 
 /// Media type for rows made by the API server, so that the columns are always those of its definition.
@@ -118,7 +115,7 @@ async fn rows(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
             Err(error) => return Err(error),
         }
     }
-    print(args, &mut columns, &all)?;
+    print(args, &mut columns, &all).await?;
     if all.rows.is_empty() && !args.watch && missing.is_none() {
         say(&match args.all_namespaces {
             true => "No resources found".to_owned(),
@@ -132,14 +129,12 @@ async fn rows(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
     }
 }
 
-fn print(args: &Args, columns: &mut Columns, table: &Table) -> io::Result<()> {
+async fn print(args: &Args, columns: &mut Columns, table: &Table) -> Result<(), CliError> {
     let text = match args.output {
         Some(Output::Name) => table.rows.iter().map(table::Row::full_name).collect(),
         _ => columns.text(table),
     };
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    print_aside(text).await
 }
 
 /// Prints the rows of every change after a resource version.
@@ -169,7 +164,7 @@ async fn watch(
                     if let Some(newer) = table.version() {
                         version = newer;
                     }
-                    print(args, columns, &table)?;
+                    print(args, columns, &table).await?;
                 }
                 WatchEvent::Bookmark(_) => {}
                 // The version is too old for a watch, so all rows are printed again.
@@ -177,7 +172,7 @@ async fn watch(
                     let name = args.names.first().map(String::as_str);
                     let table: Table = get(args, cluster, name, AS_TABLE).await?;
                     version.clone_from(&table.metadata.resource_version);
-                    print(args, columns, &table)?;
+                    print(args, columns, &table).await?;
                     break;
                 }
                 WatchEvent::Error(status) => {
@@ -230,7 +225,7 @@ async fn documents(args: &Args, cluster: &Cluster) -> Result<(), CliError> {
         Some(Output::Yaml) => serde_saphyr::to_string(&document).map_err(|cause| unwritable(&cause))?,
         _ => serde_json::to_string_pretty(&document).map_err(|cause| unwritable(&cause))? + "\n",
     };
-    Ok(stdout().write_all(text.as_bytes())?)
+    print_aside(text).await
 }
 
 async fn get<T: serde::de::DeserializeOwned>(

@@ -6,7 +6,7 @@ use serde_json::Value;
 use traffictrace_crd::{GROUP, human::printable};
 use unicode_width::UnicodeWidthStr as _;
 
-/// Width between two cells, and minimum width of a cell including that gap, both as in kubectl.
+/// Width in columns of the blanks between two cells, and minimum width of a cell with those blanks, both as in kubectl.
 const GAP: usize = 3;
 const SMALLEST: usize = 6;
 
@@ -68,14 +68,14 @@ impl Table {
         self.rows.extend(other.rows);
     }
 
-    /// Returns the newest resource version among the rows' objects.
+    /// Returns the resource version of the last row's object, which is the newest one in an event of a watch.
     pub(super) fn version(&self) -> Option<String> {
         self.rows.last()?.object.metadata.resource_version.clone()
     }
 }
 
 impl Row {
-    /// Returns the names as kubectl prints them, one per line.
+    /// Returns the name of the row's object as kubectl prints it, with a line feed at its end.
     pub(super) fn full_name(&self) -> String {
         format!("traffictrace.{GROUP}/{}\n", self.object.metadata.name.as_deref().unwrap_or_default())
     }

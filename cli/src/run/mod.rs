@@ -18,7 +18,7 @@ use self::{
 };
 use crate::{
     cluster::ClusterArgs,
-    error::CliError,
+    error::{CliError, and_then},
     follow::{FollowArgs, Output, Plan, Seen, follow},
     object, report,
     stop::Stop,
@@ -177,7 +177,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
         // Profiles are deleted together with their trace, so the report is written first.
         let reported = tokio::select! {
             reported = report::write(&cluster, seen, None, path) => reported,
-            () = stop.asked() => Err(CliError::Failed("the report was not written: the command was to end".to_owned())),
+            () = stop.asked() => Err(CliError::Interrupted("the report was not written".to_owned())),
         };
         result = and_then(result, reported);
     }
@@ -190,17 +190,6 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
         say(&format!("{} deleted", object::full_name(&trace)));
     }
     and_then(result, deleted.map(drop))
-}
-
-/// Returns the first failure of two. If both failed, the second one is printed at once.
-fn and_then(result: Result<ExitCode, CliError>, later: Result<(), CliError>) -> Result<ExitCode, CliError> {
-    match (result, later) {
-        (Err(first), Err(later)) => {
-            say(&later.to_string());
-            Err(first)
-        }
-        (result, later) => result.and_then(|code| later.map(|()| code)),
-    }
 }
 
 /// Makes the object from the command line.

@@ -1,11 +1,6 @@
 //! Commands that the kernel ends together with the benchmark, however the benchmark ends.
 
-use std::{
-    ffi::OsStr,
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{ffi::OsStr, os::unix::process::CommandExt as _, path::Path, process::Command};
 
 /// A command that the kernel kills when this process dies, and that the terminal's Ctrl-C does not reach.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
@@ -20,10 +15,4 @@ pub(super) fn command_in(cgroup: &Path, cpu: usize, program: impl AsRef<OsStr>) 
     command.args(["-c", "echo 0 >\"$0/cgroup.procs\" && exec taskset -c \"$@\""]);
     command.arg(cgroup).arg(cpu.to_string()).arg(program);
     command
-}
-
-/// The path of a program, if it is installed.
-pub(super) fn installed(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

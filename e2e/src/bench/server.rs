@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{child, worker::Worker};
-use crate::support::{Result, TestError, server::free_port, tls::Certificate, wait};
+use crate::support::{Result, TestError, needs, server::free_port, tls::Certificate, wait};
 
 /// Length of a slice.
 const SLICE: Duration = Duration::from_millis(20);
@@ -56,7 +56,7 @@ impl Page {
 /// Returns whether nginx and wrk are installed; if not, prints the part that is not measured.
 pub(super) fn is_installed(part: &str) -> bool {
     let missing: Vec<&str> =
-        ["nginx", "wrk"].into_iter().filter(|program| child::installed(program).is_none()).collect();
+        ["nginx", "wrk"].into_iter().filter(|program| needs::in_path(program).is_none()).collect();
     if !missing.is_empty() {
         println!("\n{part}: not measured, since there is no {}.", missing.join(" and no "));
     }

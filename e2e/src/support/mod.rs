@@ -1,6 +1,7 @@
 //! Helpers that tests share. Every guard undoes its changes when it is dropped, even if its test fails.
 
 pub mod bpf;
+pub mod browser;
 pub mod cgroup;
 pub mod cluster;
 pub mod containers;

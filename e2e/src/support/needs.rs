@@ -64,6 +64,12 @@ pub fn cgroup2_mount() -> Result<PathBuf> {
         .ok_or_else(|| TestError::unexpected(MOUNTS, "no cgroup2 below /sys/fs/cgroup"))
 }
 
+/// Finds an installed program in the folders of `PATH`.
+pub fn in_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
 /// Finds a binary of this workspace in the folder that the running test or program was built in.
 ///
 /// # Errors

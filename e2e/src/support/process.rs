@@ -1,7 +1,7 @@
 //! A child process that ends with its test, and whose output can be awaited line by line.
 
 use std::{
-    io::{BufRead as _, BufReader, Read},
+    io::{BufRead as _, BufReader, PipeReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread::{self, JoinHandle},
@@ -56,13 +56,7 @@ impl Process {
             .map_err(TestError::io(format!("start {name}")))?;
         started(&mut child);
         let lines = lines_of(child.stdout.take());
-        let errors = child.stderr.take().map(|mut stderr| {
-            thread::spawn(move || {
-                let mut text = Vec::new();
-                let _ = stderr.read_to_end(&mut text);
-                String::from_utf8_lossy(&text).into_owned()
-            })
-        });
+        let errors = text_of(child.stderr.take());
         Ok(Self { name, child, lines, errors })
     }
 
@@ -80,6 +74,32 @@ impl Process {
         // The command holds ends of the pipe, which must be dropped so that the pipe can be closed.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self { name, child, lines: lines_of(Some(reader)), errors: None })
+    }
+
+    /// Starts `command` with a pipe as standard output, of which the other end is returned. Nobody reads from it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the command cannot be started.
+    pub fn start_unread(command: &mut Command) -> Result<(Self, PipeReader)> {
+        let name = format!("{:?}", command.get_program());
+        let failed = || TestError::io(format!("start {name}"));
+        let (reader, writer) = std::io::pipe().map_err(failed())?;
+        let mut child = command.stdout(writer).stderr(Stdio::piped()).spawn().map_err(failed())?;
+        // The command holds an end of the pipe, which must be dropped so that the pipe can be closed.
+        command.stdout(Stdio::null());
+        let (lines, errors) = (lines_of(None::<PipeReader>), text_of(child.stderr.take()));
+        Ok((Self { name, child, lines, errors }, reader))
+    }
+
+    /// Returns whether the process has ended.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system does not tell.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let status = self.child.try_wait().map_err(TestError::io(format!("wait for {}", self.name)))?;
+        Ok(status.is_some())
     }
 
     /// Id of the process.
@@ -147,6 +167,16 @@ fn lines_of(from: Option<impl Read + Send + 'static>) -> Receiver<String> {
         });
     }
     lines
+}
+
+/// Reads everything in a thread, which returns it as text.
+fn text_of(from: Option<impl Read + Send + 'static>) -> Option<JoinHandle<String>> {
+    let mut from = from?;
+    Some(thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = from.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }))
 }
 
 impl Drop for Process {

@@ -24,9 +24,8 @@ pub fn command_in(cgroup: &Path, program: &str) -> Command {
 
 /// Returns whether all of these programs are installed; if not, the calling test is [skipped](needs::skip).
 pub fn installed(programs: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| !there(program)).collect();
+    let missing: Vec<&str> =
+        programs.iter().copied().filter(|program| needs::in_path(program).is_none()).collect();
     if !missing.is_empty() {
         needs::skip(format!(
             "not installed: {}; scripts/setup.sh installs what tests use",

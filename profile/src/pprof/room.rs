@@ -26,7 +26,7 @@ pub(super) const MAX_COMMENTS: usize = 1024;
 const OF_ONE: u64 = 256 << 20;
 /// Memory for many profiles that are read together, in bytes.
 const OF_MANY: u64 = 2 << 30;
-/// Bytes deducted for a thing, in addition to its texts.
+/// Bytes deducted for a location, process or stack, in addition to its texts.
 const OF_THING: u64 = 256;
 /// Bytes deducted for a function on a stack.
 const OF_FRAME: u64 = 32;
@@ -85,7 +85,7 @@ pub(super) struct OneRoom {
 }
 
 impl OneRoom {
-    /// Deducts the memory of something with these texts.
+    /// Deducts the memory of a location, process or stack with these texts.
     pub(super) fn thing(&mut self, texts: &[&str]) -> Result<(), ReadError> {
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         self.take(OF_THING + bytes as u64)

@@ -76,19 +76,19 @@ impl Graph {
     }
 }
 
-/// Meaning of a location: a frame that identifies a stack's owner, or a function.
+/// A location in pprof's sense: a frame that identifies a stack's owner, or a function.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Place<'a> {
     Note(String),
     Function(&'a Frame),
 }
 
-/// Ids of things, from 1 in the order of their first use.
+/// Ids of files, functions or locations, from 1 in the order of their first use.
 #[derive(Debug)]
 struct Numbers<T>(HashMap<T, u64>);
 
 impl<T: Eq + Hash> Numbers<T> {
-    /// Returns the id of a thing, and true if the thing is new.
+    /// Returns the id of a key, and true if the key is new.
     fn of(&mut self, thing: T) -> (u64, bool) {
         let next = self.0.len() as u64 + 1;
         let number = *self.0.entry(thing).or_insert(next);
@@ -122,14 +122,15 @@ impl<'a> Tables<'a> {
             functions: Numbers::default(),
             places: Numbers::default(),
         };
-        // Some viewers ignore the default and show the last type.
+        // Bytes come last, since some viewers ignore the default type and show the last one.
         tables.profile.sample_type = [("calls", "count"), ("bytes", "bytes")]
             .map(|(kind, unit)| ValueType { kind: tables.text(kind), unit: tables.text(unit) })
             .to_vec();
         tables.profile.default_sample_type = tables.text("bytes");
         tables.profile.time_nanos = graph.about.began;
         tables.profile.duration_nanos = graph.about.lasted;
-        // Viewers that keep the order of stacks merge equal neighbouring frames.
+        // Similar stacks stand side by side, since some viewers keep the order of stacks and merge equal neighbouring
+        // frames.
         let mut rows: Vec<&Row> = graph.rows().iter().collect();
         rows.sort_by(|one, two| one.key.compare(&two.key));
         for row in rows {

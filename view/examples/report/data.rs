@@ -115,9 +115,10 @@ pub(super) fn functions() -> Functions {
             command: Some(process.to_owned()),
             rx_bytes,
             tx_bytes,
+            ..Function::default()
         })
         .collect();
-    functions.sort_by_key(|function| std::cmp::Reverse(function.rx_bytes + function.tx_bytes));
+    functions.sort_by_key(|function| std::cmp::Reverse(function.bytes()));
     let bytes = STACKS.iter().map(|(_, bytes)| bytes).sum();
     Functions { functions, bytes, bytes_without_stack: 1_204_331, ..Functions::default() }
 }

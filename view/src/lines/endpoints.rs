@@ -103,7 +103,7 @@ impl EndpointLine {
         }
     }
 
-    /// The texts that come from traced processes and traffic.
+    /// Returns the texts that come from traced processes and traffic, so that a caller can make them safe.
     pub(crate) fn names(&mut self) -> [&mut Option<String>; 9] {
         let Self { namespace, pod, container, command, side, protocol, method, host, path, .. } = self;
         [namespace, pod, container, command, side, protocol, method, host, path]

@@ -104,7 +104,7 @@ impl FlowLine {
         }
     }
 
-    /// The texts that come from traced processes and traffic.
+    /// Returns the texts that come from traced processes and traffic, so that a caller can make them safe.
     pub(crate) fn names(&mut self) -> [&mut Option<String>; 7] {
         let Self { namespace, pod, node, container, caller_container, command, peer, .. } = self;
         [namespace, pod, node, container, caller_container, command, peer]

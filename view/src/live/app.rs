@@ -23,7 +23,7 @@ use crate::{
     filter::Filter,
     history::History,
     rows::{Choice, Row},
-    snapshot::State,
+    snapshot::{Function, State},
     sort::Order,
     units::Units,
 };
@@ -96,7 +96,7 @@ pub struct App {
     pub(super) tab: Tab,
     pub(super) lists: [List; 3],
     pub(super) endpoints: Vec<usize>,
-    pub(super) functions: Vec<usize>,
+    pub(super) functions: Vec<Function>,
     pub(super) http_order: (EndpointColumn, bool),
     pub(super) function_order: (FunctionColumn, bool),
     pub(super) overlay: Option<Overlay>,
@@ -300,10 +300,7 @@ impl App {
                 let http = table.snapshot.http.as_ref()?;
                 Some(lists::endpoint_key(http.endpoints.get(*self.endpoints.get(at)?)?))
             }
-            Tab::Functions => {
-                let functions = table.snapshot.functions.as_ref()?;
-                Some(lists::function_key(functions.functions.get(*self.functions.get(at)?)?))
-            }
+            Tab::Functions => Some(lists::function_key(self.functions.get(at)?)),
         }
     }
 

@@ -36,12 +36,12 @@ use Column::{
 
 const RATES: [Column; 3] = [RxRate, TxRate, Rate];
 const AMOUNTS: [Column; 3] = [Rx, Tx, Bytes];
-/// Width that the name of a connection must have before columns of details are added.
+/// Width in terminal columns that the name of a connection must have before columns of details are added.
 const NAME_OF_TWO: usize = 44;
-/// Width between the marks of a row and its name.
+/// Width in terminal columns of the marks before a row's name, with the blank behind them.
 pub(super) const MARKS: usize = 3;
 
-/// The circumstances that determine the columns.
+/// The settings and the data by which the columns are chosen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
     pub(super) view: View,
@@ -170,7 +170,7 @@ impl Column {
         matches!(self, Name | Owner | Pod | Container | Node | Peer | Protocol | State)
     }
 
-    /// Minimum width of the column.
+    /// Minimum width of the column, in terminal columns.
     pub(super) fn minimum(self, units: Units) -> usize {
         match self {
             Name => 18,
@@ -189,7 +189,7 @@ impl Column {
         }
     }
 
-    /// Maximum width of the column.
+    /// Maximum width of the column, in terminal columns.
     pub(super) fn maximum(self) -> usize {
         match self {
             Name => 90,

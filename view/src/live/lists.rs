@@ -2,13 +2,12 @@
 
 use std::cmp::Reverse;
 
-use traffictrace_crd::flow::{Direction, Protocol};
-
 use crate::{
     Snapshot,
     endpoints::{Column as EndpointColumn, title},
     filter::Filter,
-    snapshot::{Endpoint, Flow, Function},
+    functions::sums,
+    snapshot::{Endpoint, Function},
 };
 
 /// A tab of the screen.
@@ -39,9 +38,7 @@ impl Tab {
 pub(super) fn tabs(snapshot: &Snapshot) -> Vec<Tab> {
     let mut tabs = vec![Tab::Flows];
     tabs.extend(snapshot.http.is_some().then_some(Tab::Http));
-    // A snapshot made from a trace's status has the sums of the stacks, but no functions.
-    let has_functions = snapshot.functions.as_ref().is_some_and(|functions| !functions.functions.is_empty());
-    tabs.extend(has_functions.then_some(Tab::Functions));
+    tabs.extend(snapshot.functions.is_some().then_some(Tab::Functions));
     tabs
 }
 
@@ -69,7 +66,7 @@ impl FunctionColumn {
         match self {
             Self::Received => function.rx_bytes,
             Self::Sent => function.tx_bytes,
-            Self::Bytes => function.rx_bytes.saturating_add(function.tx_bytes),
+            Self::Bytes => function.bytes(),
         }
     }
 }
@@ -88,26 +85,17 @@ pub(super) fn endpoints(
     places
 }
 
-/// Indexes of the functions that a filter accepts, in sorted order.
+/// Returns the functions that a filter accepts, in sorted order.
 pub(super) fn functions(
     snapshot: &Snapshot,
     filter: &Filter,
     column: FunctionColumn,
     is_reversed: bool,
-) -> Vec<usize> {
-    let functions = snapshot.functions.as_ref().map_or(&[][..], |functions| &functions.functions);
-    let taken = |place: &usize| {
-        let function = &functions[*place];
-        let of = || {
-            let peer = format!("{} {}", function.name, function.module.as_deref().unwrap_or_default());
-            let nothing = Flow::new(Protocol::Tcp, Direction::Unknown);
-            Flow { command: function.command.clone(), peer: Some(peer), ..nothing }
-        };
-        filter.is_empty() || filter.takes(&of())
-    };
-    let mut places: Vec<usize> = (0..functions.len()).filter(taken).collect();
-    places.sort_by_key(|place| in_order(column.of(&functions[*place]), is_reversed));
-    places
+) -> Vec<Function> {
+    let known = snapshot.functions.as_ref();
+    let mut functions = known.map_or_else(Vec::new, |functions| sums(functions, filter));
+    functions.sort_by_key(|function| in_order(column.of(function), is_reversed));
+    functions
 }
 
 /// Sort key for descending order, or for ascending order if `is_reversed`.
@@ -144,9 +132,13 @@ mod tests {
         assert_eq!(of("", EndpointColumn::P99, true), [0, 2, 1]);
         assert_eq!(of("/cart", EndpointColumn::Requests, false), [1]);
         assert_eq!(of("direction:in", EndpointColumn::Requests, false), [0, 1]);
-        let of = |filter: &str, column| functions(&snapshot, &Filter::parse(filter).unwrap(), column, false);
-        assert_eq!(of("", FunctionColumn::Bytes), [0, 1, 2]);
-        assert_eq!(of("libc", FunctionColumn::Bytes), [2]);
+        let of = |filter: &str, column| {
+            let functions = functions(&snapshot, &Filter::parse(filter).unwrap(), column, false);
+            functions.into_iter().map(|function| function.name).collect::<Vec<_>>()
+        };
+        assert_eq!(of("", FunctionColumn::Bytes), ["ngx_writev", "ngx_unix_recv", "__send"]);
+        assert_eq!(of("", FunctionColumn::Received), ["ngx_unix_recv", "ngx_writev", "__send"]);
+        assert_eq!(of("libc", FunctionColumn::Bytes), ["__send"]);
         assert_eq!(tabs(&snapshot), [Tab::Flows, Tab::Http, Tab::Functions]);
     }
 }

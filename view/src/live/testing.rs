@@ -105,6 +105,7 @@ fn function(name: &str, module: &str, rx_bytes: u64, tx_bytes: u64) -> Function 
         command: Some("nginx".to_owned()),
         rx_bytes,
         tx_bytes,
+        ..Function::default()
     }
 }
 
@@ -160,6 +161,7 @@ pub(crate) fn full() -> Snapshot {
                 function("__send", "/lib/libc.so.6", 0, 20_000_000),
             ],
             bytes: 240_000_000,
+            notice: None,
             nodes: None,
             stacks: 81_204,
             bytes_at_own_call: 199_000_000,

@@ -19,7 +19,7 @@ const ENDS: usize = 8;
 const BYTES: f64 = 230.0;
 const PLACE: f64 = 36.0;
 const GAP: f64 = 8.0;
-/// Width of the drawing before it is stretched to the page.
+/// Width of the drawing in units of its `viewBox`, before it is stretched to the page.
 const WIDTH: f64 = 1000.0;
 /// Maximum length of a label in characters, on a wide and on a narrow screen.
 const LABEL: usize = 42;

@@ -4,7 +4,9 @@ use traffictrace_crd::human;
 
 use super::format;
 use crate::{
-    Snapshot, endpoints, losses, names,
+    Snapshot, endpoints,
+    filter::Filter,
+    losses, names,
     rows::{Owner, Sums, peer_of},
     snapshot::{Endpoint, Flow, Functions, Http},
     units,
@@ -287,7 +289,7 @@ pub(super) fn functions(functions: &Functions, most: usize) -> Table {
         number("Share"),
     ];
     let row = |function: &crate::snapshot::Function| {
-        let all = function.rx_bytes.saturating_add(function.tx_bytes);
+        let all = function.bytes();
         let module = function.module.as_deref().map(format::name).unwrap_or_default();
         vec![
             detailed(format::name(&function.name), module),
@@ -298,8 +300,9 @@ pub(super) fn functions(functions: &Functions, most: usize) -> Table {
             Cell { text: format::share(all, functions.bytes), number: Some(all), ..Cell::default() },
         ]
     };
+    let all = crate::functions::sums(functions, &Filter::default());
     let mut sums = Vec::new();
-    let more = functions.functions.len().saturating_sub(most);
+    let more = all.len().saturating_sub(most);
     let line = |name: String, value: Cell| vec![text(name), text(""), text(""), text(""), value, text("")];
     if more > 0 {
         sums.push(line(format!("(other, {})", human::number_of(more as u64, "function")), text("")));
@@ -312,7 +315,7 @@ pub(super) fn functions(functions: &Functions, most: usize) -> Table {
         id: "functions",
         things: "functions",
         columns,
-        rows: functions.functions.iter().take(most).map(row).collect(),
+        rows: all.iter().take(most).map(row).collect(),
         sums,
     }
 }

@@ -9,7 +9,7 @@ use traffictrace_crd::human;
 
 use super::series::{Series, Step};
 
-/// Width of the areas before they are stretched to the page.
+/// Width of the areas in units of their `viewBox`, before they are stretched to the page.
 const WIDTH: f64 = 1000.0;
 /// Height of the areas, in pixels.
 const PLOT: f64 = 190.0;

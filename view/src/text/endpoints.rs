@@ -1,6 +1,4 @@
-//! The tables of HTTP endpoints and of functions.
-
-use std::cmp::Reverse;
+//! The table of HTTP endpoints.
 
 use traffictrace_crd::human;
 
@@ -9,11 +7,11 @@ use crate::{
     endpoints::{Column, errors, errors_of_all, title, unlisted},
     losses, names,
     rows::Owner,
-    snapshot::{Endpoint, Functions, Http},
+    snapshot::{Endpoint, Http},
     units,
 };
 
-/// Maximum width of an endpoint's title and of a function's name; the middle of a longer one is cut out.
+/// Maximum width in terminal columns of an endpoint's title; the middle of a longer one is cut out.
 const TITLE: usize = 72;
 
 /// Returns the table of the first `most` endpoints, sorted by a column, and the sums of the others. `wide` adds all columns that
@@ -120,34 +118,6 @@ fn classes(endpoint: &Endpoint) -> String {
     if told.is_empty() { names::NONE.to_owned() } else { told.join(", ") }
 }
 
-/// Returns the table of the functions with the most bytes, at most `most` of them.
-#[must_use]
-pub fn functions(functions: &Functions, most: usize) -> String {
-    let columns = [
-        ("FUNCTION", true),
-        ("FILE", true),
-        ("PROCESS", true),
-        ("SHARE", false),
-        ("RECV", false),
-        ("SENT", false),
-    ];
-    let mut ranked: Vec<_> = functions.functions.iter().collect();
-    ranked.sort_by_key(|function| Reverse(function.rx_bytes.saturating_add(function.tx_bytes)));
-    let cells = ranked.into_iter().take(most).map(|function| {
-        let all = function.rx_bytes.saturating_add(function.tx_bytes);
-        let share = all as f64 / functions.bytes.max(1) as f64 * 100.0;
-        vec![
-            names::cut(&names::shown(Some(&function.name)), TITLE),
-            names::shown(function.module.as_deref()),
-            names::shown(function.command.as_deref()),
-            format!("{:.1}%", share.min(100.0)),
-            human::bytes(function.rx_bytes),
-            human::bytes(function.tx_bytes),
-        ]
-    });
-    grid(&columns, cells.collect(), true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,17 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn functions_overlap_and_have_their_share() {
-        insta::assert_snapshot!(functions(&full().functions.unwrap(), 2));
-    }
-
-    #[test]
     fn hostile_names_keep_to_their_lines() {
         let snapshot = hostile();
-        let (http, moved) = (snapshot.http.unwrap(), snapshot.functions.unwrap());
+        let http = snapshot.http.unwrap();
         let text = endpoints(&http, Column::default(), 9, true, true);
         assert_eq!(text.lines().count(), 1 + http.endpoints.len() + 1, "{text}");
-        let text = text + &functions(&moved, 9);
         assert!(!text.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}')), "{text:?}");
     }
 }

@@ -193,3 +193,34 @@ fn the_rates_of_the_whole_are_those_of_all_rows() {
     ledger.seed(&Totals { rx_bytes: 1000, ..Totals::default() }, []);
     assert_eq!(ledger.rates(second), (0, 0), "what was shown before moved before");
 }
+
+#[test]
+fn rows_beyond_the_largest_are_folded_by_process_and_none_of_their_bytes_is_left_out() {
+    let mut ledger = Ledger::new(GroupBy::Connection, 100);
+    let second = Duration::from_secs(1);
+    let largest = ledger.hold(key(1, Direction::Outbound, 1, 443));
+    ledger.open(largest, CONNECTION);
+    ledger.add(largest, &sent(500), 3);
+    for port in 2..6 {
+        short_connection(&mut ledger, key(1, Direction::Outbound, port, 443), 10);
+        short_connection(&mut ledger, key(2, Direction::Inbound, 80, port), 7);
+    }
+    let open = ledger.hold(key(2, Direction::Inbound, 80, 9));
+    ledger.open(open, CONNECTION);
+    ledger.add(open, &sent(1), 3);
+    let rows = ledger.rank_folded(1, second);
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let Row { key, totals, tx_bytes_per_second, connections_open, state, .. } = *row;
+            (key.pid, totals.tx_bytes, tx_bytes_per_second, totals.connections, connections_open, state)
+        })
+        .collect();
+    let (open, closed) = (FlowState::Open, FlowState::Closed);
+    assert_eq!(shown, [(1, 500, 500, 1, 1, open), (1, 40, 40, 4, 0, closed), (2, 29, 29, 5, 1, open)]);
+    assert!(rows[1..].iter().all(|row| row.folded && row.rtt_us == 0 && row.key.remote_port.is_none()));
+    assert_eq!((rows[1].key.direction, rows[2].key.direction), (Direction::Outbound, Direction::Inbound));
+    // Nothing has moved since, and nothing is folded where all rows are listed.
+    assert!(ledger.rank_folded(0, second).iter().all(|row| row.tx_bytes_per_second == 0));
+    assert_eq!(ledger.rank_folded(10, second).len(), 10);
+}

@@ -1,8 +1,8 @@
 //! The process that supervises a container, from whose command line and files the container's name is read.
 //!
-//! The supervisor is an ancestor of the container's processes and outside of the container's cgroup, so no process inside the container
-//! can pose as it. A supervisor that runs inside another container belongs to that container, and can name only
-//! containers that are nested in it.
+//! The supervisor is an ancestor of the container's processes and outside of the container's cgroup, so no process
+//! inside the container can pose as it. A supervisor that runs inside another container belongs to that container, and
+//! can name only containers that are nested in it.
 
 use std::{
     fs::{self, File},

@@ -25,14 +25,14 @@ use crate::cgroups::{CgroupError, CgroupRoot, ContainerPath, container_of};
 const MAX_DEPTH: usize = 32;
 /// Size of the buffer for events, in bytes.
 const EVENT_BYTES: usize = 64 * 1024;
-/// Time for which the name of a container is looked for after its first process was seen. The supervisor becomes its
-/// ancestor only late.
+/// Time for which the name of a container is looked for after its first process was seen. The supervisor becomes that
+/// process's ancestor only when the runtime's own process has exited.
 const NAMING: Duration = Duration::from_secs(3);
 /// Interval between two attempts to find the same name.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 /// Interval between two scans of the whole tree, if the tree cannot be watched.
 const SCAN_INTERVAL: Duration = Duration::from_secs(2);
-/// At most one part in this many of the time is spent on events, on average. A process that makes and removes cgroups all the
+/// Events take at most one part in this many of the time, on average. A process that creates and removes cgroups all the
 /// time must not keep the flow table from being read.
 const EVENT_SHARE: u32 = 20;
 /// Maximum time spent on events at once after a quiet time.
@@ -90,7 +90,8 @@ pub(crate) struct ContainerTree {
     /// True if the user was warned that a part of the tree is not watched.
     was_told: bool,
     scanned: Instant,
-    /// Time until which no events are processed, because earlier ones have used up their share of the time.
+    /// Time by which the share for events has paid for all processed events. It may lie up to `BURST * EVENT_SHARE` in
+    /// the future before events have to wait.
     paid: Instant,
 }
 
@@ -357,7 +358,7 @@ mod tests {
         assert_eq!(tree.containers[&path].naming, Naming::Empty);
         let _process = cgroup.sleeper(&name);
         until(&mut tree, |tree| tree.containers[&path].naming != Naming::Empty).await;
-        // The container has no supervisor.
+        // The search is given up, because the container has no supervisor.
         until(&mut tree, |tree| tree.containers[&path].naming == Naming::Over).await;
         assert_eq!(tree.containers[&path].names, None);
     }

@@ -194,6 +194,11 @@ impl Target {
         }
     }
 
+    /// Returns true if [`Self::names_of`] has names.
+    pub(crate) fn has_names(&self) -> bool {
+        matches!(self, Self::Containers(_))
+    }
+
     /// Returns the names of the container or service that a cgroup belongs to; `None` if the target is only one.
     pub(crate) fn names_of(&mut self, cgroup: u64, path: impl FnOnce() -> Option<PathBuf>) -> Option<Names> {
         match self {

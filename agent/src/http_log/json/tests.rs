@@ -8,7 +8,7 @@ use crate::http_log::testing::{exchange, of_nginx, unknown};
 
 fn line(of: &HttpExchange) -> Value {
     let mut text = Vec::new();
-    request(of, &Clock::new(), &mut text).unwrap();
+    request(of, &Containers::new(), &Clock::new(), &mut text).unwrap();
     assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1);
     serde_json::from_slice(&text).unwrap()
 }

@@ -3,14 +3,17 @@
 use traffictrace_http::{Exchange, Protocol};
 
 use super::*;
-use crate::http_log::testing::{exchange, of_nginx, unknown};
+use crate::{
+    host::Names,
+    http_log::testing::{exchange, of_nginx, unknown},
+};
 
 /// Returns the lines of these requests, without the time of day.
 fn lines(colours: bool, requests: &[HttpExchange]) -> Vec<String> {
-    let (mut lines, mut text, clock) = (Lines::new(colours, TimeZone::UTC), Vec::new(), Clock::new());
+    let (mut lines, mut text, clock) = (Lines::new(colours, false, TimeZone::UTC), Vec::new(), Clock::new());
     lines.heading(&mut text).unwrap();
     for request in requests {
-        lines.request(request, &clock, &mut text).unwrap();
+        lines.request(request, &Containers::new(), &clock, &mut text).unwrap();
     }
     let text = String::from_utf8(text).unwrap();
     text.lines().map(|line| line.chars().skip(14).collect()).collect()
@@ -29,8 +32,8 @@ fn a_request_is_one_line_below_its_heading() {
 
 #[test]
 fn time_is_of_the_day_to_the_millisecond() {
-    let (mut lines, mut text) = (Lines::new(false, TimeZone::UTC), Vec::new());
-    lines.request(&of_nginx(exchange()), &Clock::new(), &mut text).unwrap();
+    let (mut lines, mut text) = (Lines::new(false, false, TimeZone::UTC), Vec::new());
+    lines.request(&of_nginx(exchange()), &Containers::new(), &Clock::new(), &mut text).unwrap();
     let text = String::from_utf8(text).unwrap();
     let shape: String = text.chars().take(12).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert_eq!(shape, "00:00:00.000", "{text}");
@@ -125,4 +128,19 @@ fn durations_have_units() {
     ] {
         assert_eq!(microseconds(value), text);
     }
+}
+
+#[test]
+fn where_several_are_traced_each_request_names_its_container() {
+    let (mut lines, mut text, clock) = (Lines::new(false, true, TimeZone::UTC), Vec::new(), Clock::new());
+    let names = Names { pod: Some("web\u{1b}".into()), container: Some("nginx".into()), ..Names::default() };
+    lines.heading(&mut text).unwrap();
+    for containers in [Containers::from([(9, names)]), Containers::new()] {
+        lines.request(&of_nginx(exchange()), &containers, &clock, &mut text).unwrap();
+    }
+    let text = String::from_utf8(text).unwrap();
+    let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0][1..5], ["SIDE", "CONTAINER", "PROCESS", "PEER"]);
+    assert_eq!(words[1][1..4], ["Server", "web?/nginx", "nginx(4711)"]);
+    assert_eq!(words[2][1..4], ["Server", "-", "nginx(4711)"]);
 }

@@ -18,7 +18,7 @@ pub(in crate::merge) struct CarriedHttp {
     pub(super) totals: HttpTotals,
     pub(super) rows: HashMap<Key, EndpointRow>,
     pub(super) endpoints_total: i64,
-    /// Set if a part of the totals is in no row, because the split of an earlier run into rows was unknown.
+    /// Set if a part of the totals is in no row, because rows of an earlier run were unknown or too many.
     pub(super) lacks_rows: bool,
 }
 
@@ -37,8 +37,8 @@ impl CarriedHttp {
         if base == HttpTotals::default() {
             carried.add_rows(old);
         } else {
-            // The new run continued an older report of the previous run, whose rows are unknown by now. Rows show
-            // rather too little than anything twice.
+            // The new run continued an older report of the previous run, whose rows are unknown by now. No rows are
+            // added, since they might count requests twice.
             carried.lacks_rows = true;
         }
     }

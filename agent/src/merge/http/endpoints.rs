@@ -54,7 +54,7 @@ pub(in crate::merge) fn weight(row: &EndpointRow) -> Option<i64> {
     row.durations.parse::<Histogram>().is_ok().then(|| row.total())
 }
 
-/// Adds counts of the same row from another time.
+/// Adds the counts of the same row from another run of the agent.
 pub(super) fn add(row: &mut EndpointRow, other: &EndpointRow) {
     for (count, more) in row.requests.iter_mut().zip(other.requests) {
         *count = count.saturating_add(more);

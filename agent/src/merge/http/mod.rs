@@ -46,7 +46,7 @@ pub(super) fn nodes_without(inputs: &Inputs<'_>) -> usize {
         return 0;
     }
     let reports = inputs.reports.nodes().map(|node| &node.newest().report);
-    // A node that refuses the trace is reported as such.
+    // A node that refuses the trace altogether is named for that.
     reports.filter(|report| report.refused.is_none() && report.http.is_none()).count()
 }
 
@@ -120,7 +120,8 @@ fn endpoints_total(reports: &NodeReports) -> i64 {
     reports.nodes().map(of_node).fold(0, i64::saturating_add)
 }
 
-/// Returns the processes that use TLS, and their number. Each process is on one node only.
+/// Returns the first [`TLS_LISTED`] groups of processes that use TLS, and the number of all groups. The processes of a
+/// group belong to one pod, so no group is on two nodes.
 fn tls(reports: &NodeReports) -> (Vec<TlsProcesses>, i64) {
     let https = || reports.nodes().filter_map(|node| node.newest().report.http.as_ref());
     let mut all: Vec<&TlsProcesses> = https().flat_map(|http| &http.tls).collect();

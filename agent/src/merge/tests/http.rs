@@ -183,7 +183,8 @@ fn rows_that_cannot_be_read_are_counted_and_stop_nothing() {
     assert_eq!(status.lost, [("unreadableEndpoints".to_owned(), 1)].into());
 }
 
-/// A status that the API server refuses once would be refused forever.
+/// Forged reports must not lead to a status that the API server refuses, because it would then refuse all later ones
+/// too.
 #[test]
 fn sums_that_nobody_counted_do_not_reach_the_status() {
     let mut case = case(5);

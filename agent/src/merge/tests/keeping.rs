@@ -94,8 +94,8 @@ fn a_run_that_went_on_from_an_older_report_loses_nothing_and_counts_nothing_twic
     assert_eq!((status.totals.rx_bytes, status.top_flows[0].rx_bytes), (165, 110));
 }
 
-/// Tests all ways in which reports are lost, read late, refused and delivered out of order, over several pods. Totals
-/// are exact, and no row and no sum of rows ever exceeds what was counted.
+/// Tests random runs of an agent with several pods, whose reports are lost, read late, refused and delivered out of
+/// order. Totals are exact, and no row exceeds what was counted.
 #[test]
 fn whatever_happens_to_reports_totals_are_exact_and_rows_never_too_much() {
     let mut random = fastrand::Rng::with_seed(20_261_126);
@@ -145,7 +145,7 @@ fn whatever_happens_to_reports_totals_are_exact_and_rows_never_too_much() {
     }
 }
 
-/// Tests any number of runs of an agent, each of which continues the last report unless that was deleted. All counts
+/// Tests random numbers of runs of an agent, each of which continues the last report unless it was deleted. All counts
 /// are shown exactly once.
 #[test]
 fn any_row_of_runs_sums_up_to_what_was_counted() {
@@ -219,9 +219,17 @@ fn losses_beyond_what_a_status_lists_are_one_reason() {
     let mut case = Case::new();
     let mut many = report("n1", &[("a", 1)]);
     many.lost = (0..30).map(|at| (format!("reason{at:02}"), 1)).collect();
+    // A status may have 16 reasons at most, those of rows that cannot be read among them.
+    many.flows.push("[1,2".into());
+    many.http = Some(traffictrace_crd::HttpReport {
+        endpoints: vec!["[1,2".into()],
+        ..traffictrace_crd::HttpReport::default()
+    });
     case.apply(many);
     let status = case.status_at(1);
-    assert_eq!(status.lost.len(), 15);
-    assert_eq!(status.lost.values().sum::<i64>(), 30);
-    assert_eq!(status.lost["other"], 16);
+    assert_eq!(status.lost.len(), 16);
+    assert_eq!(status.lost.values().sum::<i64>(), 30 + 2);
+    let [other, flows, endpoints] =
+        ["other", "unreadableFlows", "unreadableEndpoints"].map(|of| status.lost[of]);
+    assert_eq!((other, flows, endpoints), (17, 1, 1));
 }

@@ -20,7 +20,7 @@ use traffictrace_crd::{
 
 use super::{Inputs, LivePods, Merged, NodeNames, NodeReports, PeerNames, merge};
 
-/// Creation time of every trace in these tests, in seconds since the epoch.
+/// Creation time of every trace in these tests, as a Unix time in seconds.
 const CREATED: i64 = 1_800_000_000;
 
 /// A trace, the other inputs of the merge, and the last shown status.

@@ -1,4 +1,5 @@
-//! Requests that an agent makes before it begins to trace.
+//! Requests that an agent makes before it begins to trace: its node's earlier reports, and the size of the cluster. The
+//! size gives the time over which the agents of all nodes spread the requests that they would make at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use crate::kubeapi::{ApiServer, Backoff, explain, retry_after};
 const NODES_PER_SECOND: f64 = 200.0;
 /// Maximum time over which requests are spread, however large the cluster is.
 const LONGEST_SPREAD: Duration = Duration::from_secs(10);
-/// Minimum time after which the size of the cluster is read again; up to as much again is added at random.
+/// Minimum time after which the size of the cluster is read again. A random time of up to the same length is added.
 const LEARN_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Reads the reports that earlier agents of this node wrote. Retries until there is an answer: without these reports,
@@ -71,12 +72,12 @@ impl std::str::FromStr for DaemonSetName {
     }
 }
 
-/// The time over which requests of all nodes are spread. It grows with the cluster, whose size is read from the agents'
-/// own DaemonSet; without one, the cluster counts as small. All clones share the value.
+/// The time over which requests of all nodes are spread. It grows with the number of nodes, which is read from the
+/// agents' own DaemonSet; without one, the time is zero. All clones share the value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     milliseconds: Arc<AtomicU64>,
-    /// Cancelled when there is no time left to wait.
+    /// Cancelled when the process is ending and must not wait any more.
     hurry: CancellationToken,
 }
 
@@ -90,7 +91,7 @@ impl Spread {
         self.get().mul_f64(fastrand::f64())
     }
 
-    /// Waits for a random part of the time, or until this process has no time left.
+    /// Waits for a random part of the time, or until [`Spread::hurry()`] is called.
     pub(super) async fn pause(&self) {
         tokio::select! {
             () = self.hurry.cancelled() => {}

@@ -40,7 +40,8 @@ use crate::session::{Pod, Trace, Uid};
 
 /// Components without which the agent is not ready.
 pub(super) const NEEDED: [&str; 4] = ["bpf", "ownReports", "pods", "traces"];
-/// Interval at which kubelet's pod folders and unannounced cgroups are searched.
+/// Interval at which the cgroup tree is searched for kubelets' folders, and for pods' cgroups that inotify did not
+/// report.
 const REFRESH: Duration = Duration::from_secs(15);
 /// Maximum number of changes that wait. While the queue is full, the watches stop reading.
 const CHANGES: usize = 256;
@@ -64,7 +65,7 @@ enum Told {
     Pod(Change<Option<Pod>>),
 }
 
-/// A trace that was read, or the error.
+/// The API server's answer to a request for a trace.
 struct Read {
     key: Key,
     result: kube::Result<DeserializeGuard<TrafficTrace>>,
@@ -81,7 +82,8 @@ struct Agent {
     look: bool,
     traces: Traces,
     reading: FuturesUnordered<BoxFuture<'static, Read>>,
-    /// Traces that earlier agents have reported on.
+    /// Traces of which this node has a report that is not final, written by an earlier agent. They are read even if the
+    /// node has no pod in their namespace.
     unfinished: BTreeSet<Uid>,
     outbox: Outbox,
     health: Health,
@@ -271,8 +273,8 @@ impl Agent {
             Api::namespaced(self.api.client.clone(), &key.namespace);
         let read = async move {
             tokio::time::sleep(after).await;
-            // Read from the API server's watch cache, where the change came from. An answer older than the change is
-            // asked for again.
+            // `any` lets the API server answer from its watch cache, from which the change came as well. If the answer
+            // is older than the change, `take_read` asks again.
             let result = api.get_with(&key.name, &GetParams::any()).await;
             Read { key, result }
         };

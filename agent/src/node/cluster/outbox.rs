@@ -23,7 +23,7 @@ use crate::tasks::TaskEnded;
 /// Maximum time for writing the last reports and profiles when the agent is asked to stop.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
-/// Times since which reports wait to be written, by trace. All clones share the values.
+/// The traces whose newest report is not written yet, each with the time since when. All clones share the values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting {
     since: Arc<Mutex<BTreeMap<Uid, Instant>>>,
@@ -48,7 +48,7 @@ impl Waiting {
     }
 }
 
-/// Receivers of a writer's news about its reports.
+/// Metrics that a writer updates when it has written a report, or failed to.
 pub(super) struct Tell {
     pub(super) waiting: Waiting,
     pub(super) metrics: AgentMetrics,
@@ -68,13 +68,16 @@ pub(super) struct Outbox {
     metrics: AgentMetrics,
 }
 
+/// The writer of one trace's reports, and the channel to it, which holds the newest report only.
 struct Way {
     drafts: watch::Sender<Option<Draft>>,
     writer: AbortHandle,
 }
 
+/// The writer of one trace's profiles, and the channel to it.
 struct ProfileWay {
-    /// A queue, because the writer must see the drafts of every run of counting. There is at most one draft a minute.
+    /// A queue, because the writer needs the last draft of every run of counting (see `ProfileState` in
+    /// `node/session.rs`). There is at most one draft a minute.
     drafts: mpsc::UnboundedSender<Profile>,
     writer: AbortHandle,
 }
@@ -172,7 +175,7 @@ impl Outbox {
         }
     }
 
-    /// Sends the last reports and waits until they are written.
+    /// Sends the last reports and profiles, and waits until they are written, at most for [`LAST_REPORTS`].
     pub(super) async fn finish(mut self, actions: Vec<Action>) {
         let count = actions.len();
         self.spread.hurry();

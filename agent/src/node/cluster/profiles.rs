@@ -19,7 +19,7 @@ const MANAGER: &str = "traffictrace-agent";
 /// Maximum number of runs of counting whose profiles wait to be written.
 const MOST_RUNS: usize = 4;
 
-/// The only writer of a profile.
+/// The only writer of this node's profile of one trace.
 pub(super) struct ProfileWriter {
     profiles: Api<TrafficTraceProfile>,
     traces: Api<TrafficTrace>,
@@ -28,7 +28,7 @@ pub(super) struct ProfileWriter {
     profile_name: String,
     /// The API server's address, for error messages.
     url: String,
-    /// The run of counting that was last written.
+    /// Epoch of the run of counting that was last written; `ProfileState` in `node/session.rs` explains runs.
     epoch: Option<i64>,
     /// The last profile of the previous run, to which this run's profiles are added.
     earlier: Option<Arc<TrafficTraceProfileSpec>>,
@@ -91,7 +91,7 @@ impl ProfileWriter {
                 let Some(draft) = drafts.recv().await else { return };
                 waiting.add(self.packing.pack(draft).await);
             }
-            // Profiles that arrived while another one was written.
+            // Takes the profiles that arrived while another one was written.
             while let Ok(draft) = drafts.try_recv() {
                 waiting.add(self.packing.pack(draft).await);
             }

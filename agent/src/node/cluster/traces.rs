@@ -75,7 +75,7 @@ pub(super) struct Reading {
     pub(super) created: Option<Timestamp>,
 }
 
-/// Assessment of an answer of the API server.
+/// Result of comparing the API server's answer with what the watch has reported.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// The newest spec, combined with the newest notes.
@@ -93,8 +93,8 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// Records the metadata of a new or changed trace. Returns true if its notes are the newest: a list from another
-    /// API server's cache can be older than the last watch event.
+    /// Records the metadata of a new or changed trace. Returns false if newer metadata is known already: after a
+    /// reconnection, a list from another API server's cache can be older than the last watch event.
     pub(super) fn apply(&mut self, meta: &TraceMeta) -> bool {
         let key = Key::of(meta);
         let meta = &meta.metadata;

@@ -25,7 +25,7 @@ pub(super) struct Draft {
     pub(super) interval: Duration,
 }
 
-/// The only writer of a report.
+/// The only writer of this node's report of one trace.
 pub(super) struct Writer {
     reports: Api<TrafficTraceReport>,
     traces: Api<TrafficTrace>,
@@ -37,7 +37,8 @@ pub(super) struct Writer {
     url: String,
     /// The report as last stored by the API server.
     stored: Option<Box<TrafficTraceReport>>,
-    /// Number of writes so far. It keeps growing if the stored report was lost.
+    /// Number of writes so far, which is `spec.sequence` of the last report. It keeps growing even if the stored report
+    /// was deleted.
     sequence: i64,
     /// The time over which the last reports of a trace's nodes are spread.
     spread: Spread,
@@ -98,7 +99,8 @@ impl Writer {
         let mut spread_out = false;
         let mut written = tokio::time::Instant::now();
         loop {
-            // A report that arrived during the last write, or just before the channel closed, still has to be written.
+            // After a failure the loop goes on without a new report. `changed` fails only once the newest report was
+            // taken, so one that arrived just before the channel closed is still written.
             if backoff.attempts() == 0 && drafts.changed().await.is_err() {
                 return;
             }

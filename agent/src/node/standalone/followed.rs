@@ -49,7 +49,7 @@ struct Names<'a> {
     namespace: &'a str,
 }
 
-/// The resolver of peers without a cluster, which knows no names.
+/// A [`PeerNames`] that knows no names, since there is no cluster.
 struct Nobody;
 
 impl PeerNames for Nobody {
@@ -103,7 +103,7 @@ impl Followed {
         self.reports.apply(report.spec);
     }
 
-    /// Computes the status again, and writes it if it changed.
+    /// Computes the status again, and writes it if it changed. `pods` is the number of pods that the trace selects now.
     ///
     /// # Errors
     ///

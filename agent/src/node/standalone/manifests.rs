@@ -79,7 +79,8 @@ impl Manifests {
         Ok(stamps)
     }
 
-    /// Returns all traces with a unique name, since the status file beside them is named by it.
+    /// Returns all traces but those whose name another trace has already: the status file is named after the trace.
+    /// Each trace that is left out adds a fault.
     fn unique(&self, faults: &mut Vec<Fault>) -> Vec<TrafficTrace> {
         let mut files: BTreeMap<&str, &Path> = BTreeMap::new();
         let mut unique = Vec::new();

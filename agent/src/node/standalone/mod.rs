@@ -80,7 +80,7 @@ pub(super) async fn run(settings: Settings, watched: Watched) -> Result<(), Node
     let mut stop = std::pin::pin!(stopped()?);
     let began = Instant::now();
     let settings = denied.settings(node.clone(), max_rows);
-    // No earlier reports: a status file is not a report, so every trace begins with the agent.
+    // There are no earlier reports: a status file is not a report, so every trace begins with the agent.
     let now = Now { time: Timestamp::now(), running: Duration::ZERO };
     let mut agent = Agent {
         began,

@@ -67,7 +67,7 @@ impl ProfileFiles {
 struct Files(BTreeMap<PathBuf, Written>);
 
 struct Written {
-    /// The run of counting.
+    /// The run of counting; `ProfileState` in `node/session.rs` explains runs.
     epoch: i64,
     profile: Arc<TrafficTraceProfileSpec>,
     /// The last profile of the previous run, which is added to each profile of this run.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// Identity of a file's state. It changes with a replaced file, a new time or a new length.
+/// Identity of a file's contents. It changes if the file is replaced, or its modification time or length changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     inode: u64,
@@ -13,7 +13,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Reads the stamp of a file; `None` if the file does not exist.
+    /// Reads the stamp of a file; `None` if there is no regular file at this path.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         Some(Self {

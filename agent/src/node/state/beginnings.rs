@@ -1,6 +1,6 @@
 //! Objects that existed when the agent began, known from its first list of each kind.
 //!
-//! Times do not suffice to tell: the API server's times are whole seconds, and the error of a wrong clock is known to
+//! Creation times cannot tell this, because they are whole seconds, and the offset of this machine's clock is known to
 //! about a second only.
 
 use std::collections::BTreeSet;

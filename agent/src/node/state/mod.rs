@@ -1,5 +1,5 @@
-//! The node's side of all traces, the same with and without Kubernetes: news comes in as events, and [`State::step`]
-//! returns what has to be written. Pure except for the counter: no I/O, no clock.
+//! The node's side of all traces, the same with and without Kubernetes: changes come in as [`Event`]s, and
+//! [`State::step`] returns what has to be written. Pure except for the counter: no I/O, no clock.
 //!
 //! A trace is in one of four states ([`Stand`]), and moves between them as follows:
 //!
@@ -8,7 +8,7 @@
 //! | `Idle` | `Counting` | it selects a pod, or an earlier agent reported on it; the kernel accepts it |
 //! | `Idle` | `Refused` | the same, but the kernel refuses, or all sessions are in use |
 //! | `Idle` | `Ended` | its time is over; an earlier agent's report is made final |
-//! | `Counting` | `Refused` | another namespace has a right to its session; its counts are kept |
+//! | `Counting` | `Refused` | its session is given to another namespace, which has less than its share; its counts are kept |
 //! | `Refused` | `Counting` | there is room, or the kernel accepts it at a later attempt; it continues from the kept counts |
 //! | `Counting`, `Refused` | `Ended` | its time is over; the last report is made |
 //! | any | forgotten | it was deleted |
@@ -47,17 +47,18 @@ pub(super) struct Now {
 pub(super) enum Event {
     /// A trace is new, or its spec changed.
     Trace(Box<Trace>),
-    /// The metadata of a trace changed, by which the controller speaks to all nodes.
+    /// The metadata of a trace changed. By annotations the controller tells all nodes when the trace starts and how
+    /// often they report.
     Metadata(Uid, Box<ObjectMeta>),
     /// The newest spec of a trace cannot be understood. The trace continues with its last spec. The text is the reason.
     Unusable(Uid, String),
-    /// A trace was deleted or closed by the controller.
+    /// A trace was deleted, or the controller has given it the label `FINISHED_LABEL`.
     TraceGone(Uid),
     /// A pod of the node is new or has changed.
     Pod(Box<Pod>),
     /// A pod was deleted from the API.
     PodGone(Uid),
-    /// The cgroups of all pods.
+    /// The cgroups of all pods that exist now. They replace those of the last such event.
     Places(BTreeMap<Uid, Vec<Place>>),
     /// All traces that existed when the agent began are known, at least by their metadata.
     TracesListed,
@@ -106,7 +107,9 @@ impl Settings {
 pub(super) struct State<C> {
     settings: Settings,
     counter: C,
+    /// Start of the agent, by the API server's clock.
     began: Timestamp,
+    /// Epoch of the newest run of counting; `ProfileState` in `node/session.rs` explains runs.
     epoch: i64,
     clock_offset: Option<i64>,
     /// Time over which the first reports of a trace's nodes are spread.
@@ -240,7 +243,7 @@ impl<C: Counter> State<C> {
                 (Stand::Idle, true) => self.close(&uid, now),
                 (Stand::Counting(_) | Stand::Refused(..), true) => {
                     self.end(&uid, true, now);
-                    // A refused trace may have room now.
+                    // A refused trace may get the session that has ended.
                     self.stale = true;
                 }
                 (Stand::Counting(session) | Stand::Refused(session, _), false) => {
@@ -258,8 +261,8 @@ impl<C: Counter> State<C> {
         std::mem::take(&mut self.actions)
     }
 
-    /// Stops everything, and returns what has to be written. These are not the traces' final reports, since another
-    /// agent continues.
+    /// Ends all sessions, and returns their last reports and profiles. These are not marked as final, since the node's
+    /// next agent continues.
     pub(super) fn shut_down(&mut self, now: Now) -> Vec<Action> {
         for uid in self.traces.keys().cloned().collect::<Vec<_>>() {
             self.end(&uid, false, now);
@@ -276,7 +279,7 @@ impl<C: Counter> State<C> {
         self.pods.values()
     }
 
-    /// Returns the counter, for its metrics.
+    /// Returns the counter, which the callers ask for its metrics, and to read the kernel's records.
     pub(super) fn counter(&mut self) -> &mut C {
         &mut self.counter
     }

@@ -61,7 +61,8 @@ impl<C: Counter> State<C> {
         }))
     }
 
-    /// Asks the kernel for the folder names of cgroups that existed too briefly to be seen.
+    /// Looks up the folder names of cgroups that existed too briefly to be found in the tree. The kernel programs have
+    /// recorded them.
     fn name_rows(&mut self, counted: &Counted) {
         let flows = counted.flows.rows.iter().map(|row| row.key.cgroup);
         let http = counted.http.iter();

@@ -129,7 +129,7 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Continues from an earlier report, if the session has one.
+    /// Adds the counts of the earlier report that the session continues, unless they were added before.
     pub(super) fn go_on(&mut self, uid: &Uid) {
         let Some(Tracked { trace, stand, .. }) = self.traces.get_mut(uid) else { return };
         let Stand::Counting(session) = stand else { return };
@@ -140,13 +140,13 @@ impl<C: Counter> State<C> {
         if let Some(http) = resumed.http {
             self.counter.seed_http(uid, &http.rows, &http.rest);
         }
-        // A refused trace counted nothing between its start and now, as far as is known.
+        // If the earlier report was of a refused trace, nothing may have been counted since the trace's start.
         let since = if kept.refused.is_some() { &kept.start_time } else { &kept.update_time };
         session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
     }
 
-    /// Records the gap for pods that existed, like their trace, before this agent began. Their earlier traffic is
-    /// unknown.
+    /// Records an interruption if the trace and some of its pods existed before this agent began. The earlier traffic
+    /// of these pods is unknown.
     fn note_late(&self, uid: &Uid, session: &mut Session, planned: &Planned, now: Now) {
         let Some(started) = self.traces.get(uid).and_then(|tracked| tracked.trace.started) else { return };
         if !self.first_traces.may_have(uid) {
@@ -206,12 +206,13 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Closes a trace whose time is over and that this agent has not traced.
+    /// Ends a trace whose time is over and that this agent has not traced. The report and the profile of an earlier
+    /// agent, if there are any, are marked as final.
     pub(super) fn close(&mut self, uid: &Uid, now: Now) {
         let last = self.earlier.remove(uid).filter(|last| !last.is_final);
         let Some(tracked) = self.traces.get_mut(uid) else { return };
         tracked.stand = Stand::Ended;
-        // No other agent marks the report as final.
+        // The agent that wrote the report is gone, so this one marks it as final.
         if let Some(last) = last {
             if last.stacks.is_some() {
                 // The profile has no stacks of its own; the writer adds those of the earlier agent.
@@ -234,7 +235,7 @@ impl<C: Counter> State<C> {
         if let Stand::Counting(_) = tracked.stand {
             self.deselect(uid);
         }
-        // The counter still has the programs here, which know the folders of removed cgroups.
+        // The session is stopped only after this: the kernel programs still know the folders of removed cgroups.
         self.profile(uid, is_final, now);
         self.report(uid, is_final, now);
         self.counter.stop(uid);

@@ -112,7 +112,8 @@ impl AgentMetrics {
         self.add_losses(&stats.losses);
     }
 
-    /// Adds the growth of the engine's losses. One of them is an upper bound that can fall.
+    /// Raises the counters to the engine's losses. `missed_events` is an upper bound that can fall; its counter then
+    /// stays.
     fn add_losses(&self, losses: &Losses) {
         let Losses { table_full, processes_lost, cgroups_not_named, rx_bytes, tx_bytes, missed_events } =
             losses;

@@ -119,7 +119,7 @@ impl ControllerMetrics {
         self.write_duration.observe(took);
     }
 
-    /// Counts an Event that was sent.
+    /// Counts an Event that is about to be sent.
     pub(crate) fn told(&self) {
         self.events.inc();
     }

@@ -21,7 +21,7 @@ pub(crate) use self::controller::{ControllerMetrics, OtlpMetrics};
 /// Interval at which metrics are updated.
 pub(crate) const FIGURES: Duration = Duration::from_secs(5);
 
-/// A gauge with a fraction.
+/// A gauge of floating-point numbers.
 type Fraction = Gauge<f64, AtomicU64>;
 
 /// The label `reason`.

@@ -9,8 +9,8 @@ use crate::stacks::{
 const START: u64 = 0x5555_0000_0000;
 const STACK: u64 = 0x7fff_0000_0000;
 
-/// Returns a library of the system, and the file offset of its code. This program itself would be too large to be
-/// changed again and again.
+/// Returns a library of the system, and the file offset of its code. The test's own binary would be too large to be
+/// changed and written again and again.
 fn library() -> Option<(Vec<u8>, u64)> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let line = maps.lines().find(|line| line.contains(" r-xp ") && line.contains("libgcc_s"))?;
@@ -18,7 +18,7 @@ fn library() -> Option<(Vec<u8>, u64)> {
     Some((fs::read(fields[5]).unwrap(), u64::from_str_radix(fields[2], 16).unwrap()))
 }
 
-/// Unwinds and names at random addresses of a file's code.
+/// Unwinds a random stack whose addresses lie in a file's code, and looks up the names of functions there.
 fn tried(image: &Image, origin: u64, random: &mut fastrand::Rng) {
     let mut unwinder = Unwinder::default();
     if let Some(sections) = image.sections() {

@@ -1,4 +1,4 @@
-//! Names as people read them.
+//! Demangled names of functions, safe to print: without control characters, and of limited length.
 
 use std::fmt::{self, Write};
 
@@ -41,7 +41,7 @@ pub(in crate::stacks) fn demangled(symbol: &[u8]) -> String {
 fn rust(symbol: &str) -> Option<String> {
     let name = rustc_demangle::try_demangle(symbol).ok()?;
     let mut to = Bounded::default();
-    // The name without its hash. A name that is too long is cut.
+    // `#` leaves out the hash. An error only means that the name was cut at the limit.
     let _ = write!(to, "{name:#}");
     (!to.text.is_empty()).then_some(to.text)
 }

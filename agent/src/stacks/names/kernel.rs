@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The functions of the running kernel.
 #[derive(Debug, Default)]
 pub(in crate::stacks) struct Kernel {
-    /// Addresses with the offsets of their names, sorted by address.
+    /// Addresses with the offsets of their names in `names`, sorted by address.
     functions: Vec<(u64, u32)>,
     /// Names, each ended by a line break. A module's name follows after a tab, in brackets.
     names: String,
@@ -44,11 +44,6 @@ impl Kernel {
         if let Ok(file) = File::open("/proc/kallsyms") {
             (self.functions, self.names) = parse(BufReader::new(file.take(MOST_READ)));
         }
-    }
-
-    /// Size in bytes.
-    pub(in crate::stacks) fn bytes(&self) -> usize {
-        self.names.len() + self.functions.len() * size_of::<(u64, u32)>()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 
 /// Number of bytes in one read.
 const CHUNK: usize = 1 << 20;
-/// Maximum number of such reads in a row, since a hostile process can write all the time.
+/// Maximum number of such reads in one [`PerfMap::refresh`], since a hostile process can write all the time.
 const MOST_CHUNKS: usize = 2;
 /// Maximum number of functions of a process that are kept.
 const MOST_FUNCTIONS: usize = 1 << 16;
@@ -38,7 +38,7 @@ pub(in crate::stacks) struct PerfMap {
     file: Option<File>,
     /// Offset up to which the file was read.
     read: u64,
-    /// The functions by address, which do not overlap.
+    /// Functions by their first address. They do not overlap.
     functions: BTreeMap<u64, Made>,
 }
 

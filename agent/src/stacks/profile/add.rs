@@ -99,14 +99,14 @@ pub struct Profile {
     stack_memory: usize,
     /// Maximum memory of the profile, in bytes.
     budget: usize,
-    /// Number of samples.
+    /// Number of calls whose stack was taken. Claims are not included.
     pub(super) taken: u64,
     /// Number of samples that were lost.
     pub(super) lost: u64,
 }
 
 impl Default for Profile {
-    /// Makes the profile of a single session.
+    /// Creates the profile of the only session, which has the largest budget.
     fn default() -> Self {
         Self {
             rows: HashMap::new(),
@@ -140,7 +140,7 @@ impl Profile {
     ) {
         self.taken = self.taken.saturating_add(1);
         let chance = if chance == 0 { CERTAIN } else { chance.into() };
-        // At most 2^(64 + 16 + 32).
+        // The product is below 2^(64 + 16 + 32), so it does not overflow.
         let hidden = |amount: u64| (u128::from(amount) << FRACTION) * (CERTAIN - chance) / chance;
         let tally =
             Tally { bytes, calls: 1, hidden_bytes: hidden(bytes), hidden_calls: hidden(1), claims: 0 };

@@ -108,14 +108,15 @@ fn row_key(way: Way, process: &Arc<Process>, key: &SampleKey) -> RowKey {
     }
 }
 
-/// The stacks of one process in one direction, with the bytes and calls assigned to them.
+/// Bytes and calls of one process in one direction, assigned to its stacks.
 #[derive(Debug)]
 struct Settled {
-    /// For each stack: bytes of its own calls, bytes spread, bytes claimed.
+    /// For each stack: bytes of its sampled calls, its share of the bytes of calls without a sample, and its share of
+    /// the bytes that were moved without a call.
     bytes: [Vec<u64>; 3],
-    /// For each stack: its own calls, and calls spread.
+    /// For each stack: its sampled calls, and its share of the calls without a sample.
     calls: [Vec<u64>; 2],
-    /// Bytes and calls without a stack, after the reason.
+    /// Reason why the rest has no stack, and its bytes and calls.
     rest: (&'static str, u64, u64),
 }
 
@@ -126,7 +127,8 @@ impl Settled {
         let hidden: Vec<u128> = stacks.iter().map(|tally| tally.hidden_bytes).collect();
         let claims: Vec<u128> = stacks.iter().map(|tally| tally.claims.into()).collect();
         let expected = hidden.iter().fold(0_u128, |sum, weight| sum.saturating_add(*weight)) >> FRACTION;
-        // Expected bytes of the calls without a sample. If threads move bytes without calls, the rest belongs to those.
+        // Bytes of the calls without a sample: all that is left, unless threads move bytes without calls. Then they are
+        // limited to the expected number, and those threads get the remainder.
         let hidden_bytes = match (claims.iter().any(|claims| *claims > 0), more_calls) {
             (false, _) => more_bytes,
             (true, 0) => 0,

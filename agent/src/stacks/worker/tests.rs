@@ -113,13 +113,13 @@ fn a_function_that_was_named_just_before_is_looked_at_again() {
     let mut written = Written::new();
     let mut worker = Worker::start().unwrap();
     let number = |round: u32| FIRST + u64::from(round) * 0x10;
-    // Only some of the attempts come after the last read of the list.
+    // Many rounds, since the sample has to wait for another attempt only if the list was read just before.
     for round in 0..20 {
         written.add(number(round), &format!("made{round}"));
         let addresses = [number(round)];
         let sample = Sample { user: Taken::Addresses(&addresses), ..nothing(process::id()) };
         assert!(worker.give(&sample, USER, round));
-        // Waits for the attempt: the sample comes back at once, or waits for another attempt.
+        // Gives the thread time for its first attempt: the sample comes back named, or waits for another attempt.
         taken(&mut worker, Some(Duration::from_millis(1))).iter().for_each(assert_named);
         worker.stuck = false;
     }

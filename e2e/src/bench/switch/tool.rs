@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::Switch;
 use crate::{
     bench::child,
-    support::{Result, TestError, process::Process},
+    support::{Result, TestError, needs, process::Process},
 };
 
 /// A tool that is started to switch it on and killed to switch it off.
@@ -47,7 +47,7 @@ impl Tool {
         TOOLS
             .into_iter()
             .filter(|(_, program, ..)| {
-                let there = child::installed(program).is_some();
+                let there = needs::in_path(program).is_some();
                 if !there {
                     println!("Not compared, since it is not installed: {program}.");
                 }

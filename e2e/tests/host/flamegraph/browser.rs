@@ -1,14 +1,9 @@
 //! A flame graph in a browser without a screen.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path};
 
 use serde::Deserialize;
-use traffictrace_e2e::support::{Result, TestError, process::Process};
-
-use crate::setup::text;
-
-/// Time limit of the browser.
-const LIMIT: Duration = Duration::from_secs(120);
+use traffictrace_e2e::support::{Result, TestError, browser::Browser};
 
 /// The results of the picture's own functions.
 #[derive(Debug, Deserialize)]
@@ -61,7 +56,7 @@ window.addEventListener("load", function () { setTimeout(function () {
 ]]></script>"#;
 
 /// Opens the picture, searches for the name, zooms to the first frame that begins with it, and zooms out again.
-pub(super) fn look(picture: &Path, name: &str) -> Result<Seen> {
+pub(super) fn look(browser: &Browser, picture: &Path, name: &str) -> Result<Seen> {
     let folder = tempfile::tempdir().map_err(TestError::io("make a folder"))?;
     let svg = fs::read_to_string(picture).map_err(TestError::io("read the picture"))?;
     let end = svg.rfind("</svg>").ok_or_else(|| TestError::unexpected("the picture", "it has no end"))?;
@@ -69,32 +64,5 @@ pub(super) fn look(picture: &Path, name: &str) -> Result<Seen> {
     let page = folder.path().join("page.svg");
     let text_of_page = format!("{}{script}{}", &svg[..end], &svg[end..]);
     fs::write(&page, text_of_page).map_err(TestError::io("write the page"))?;
-    let mut command = Command::new("chromium");
-    // The sandbox does not work for root. The browser prints the document when no timer is left to run.
-    command.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--virtual-time-budget=10000",
-        "--dump-dom",
-    ]);
-    command.arg(format!("--user-data-dir={}", text(&folder.path().join("profile"))));
-    command.arg(format!("file://{}", text(&page)));
-    let ended = Process::start(&mut command)?.wait(LIMIT)?;
-    let dom = ended.lines.join("\n");
-    let seen = dom.split_once("data-seen=\"").and_then(|(_, rest)| rest.split_once('"'));
-    let (seen, _) = seen.ok_or_else(|| TestError::unexpected("what the browser saw", &ended.stderr))?;
-    serde_json::from_str(&decoded(seen)).map_err(|error| TestError::unexpected("what the browser saw", error))
-}
-
-/// Decodes the percent-encoded characters of a text.
-fn decoded(text: &str) -> String {
-    let mut pieces = text.split('%');
-    let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.extend(byte);
-        decoded.extend(piece.bytes().skip(2));
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    Ok(browser.open(&page)?.seen)
 }

@@ -14,10 +14,10 @@ use rustix::process::Signal;
 use traffictrace_e2e::{
     support::{
         Result, TestError,
+        browser::Browser,
         cgroup::Cgroup,
         needs::Host,
         process::Process,
-        server::installed,
         stacks::{Sender, Sink},
         workload::Workload,
     },
@@ -166,9 +166,7 @@ fn the_picture_searches_and_zooms() -> Result<()> {
     const FUNCTION: &str = "send_large";
     const ROUNDS: u32 = 100;
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
-    if !installed(&["chromium"]) {
-        return Ok(());
-    }
+    let Some(browser) = Browser::find() else { return Ok(()) };
     let folder = folder()?;
     let picture = folder.path().join("out.svg");
     let sender = Sender::compiled("sender.c", &["cc", "-O2", "-fno-optimize-sibling-calls"])?;
@@ -180,7 +178,7 @@ fn the_picture_searches_and_zooms() -> Result<()> {
     let last = trace.interrupt()?;
     assert!(last.ends_with("in a browser."), "{last}");
     let all: u64 = moved.values().sum();
-    let seen = browser::look(&picture, FUNCTION)?;
+    let seen = browser::look(&browser, &picture, FUNCTION)?;
     assert_eq!(seen.error, None, "{seen:?}");
     assert_eq!(seen.total, all, "{seen:?}");
     let share = 100.0 * moved[FUNCTION] as f64 / all as f64;

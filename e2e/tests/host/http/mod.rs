@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
 use serde::Deserialize;
 use traffictrace_e2e::support::{
     Result, TestError, bpf,

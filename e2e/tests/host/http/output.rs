@@ -159,3 +159,52 @@ fn a_closed_output_ends_it() -> Result<()> {
         Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
     })
 }
+
+/// A reader of the output that has stopped reading holds up the end for some seconds, which then says so; a second signal
+/// ends the command at once. Nothing stays in the kernel.
+#[test]
+fn a_reader_that_has_stopped_holds_up_the_end_for_a_while() -> Result<()> {
+    const REQUESTS: usize = 1000;
+    /// Most of a pipe's 64 KiB.
+    const NEARLY_FULL: u64 = 40 << 10;
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let nginx = Nginx::start(&cgroup.child("server")?)?;
+    let client = cgroup.child("client")?;
+    for is_asked_again in [false, true] {
+        let mut command = Command::new(&host.traffictrace);
+        command.args(["http", "-o", "json", "--cgroup", text(&client)]);
+        let (mut log, pipe) = Process::start_unread(&mut command)?;
+        let in_pipe = |least: u64| {
+            let there = rustix::io::ioctl_fionread(&pipe);
+            let there = there.map_err(|error| TestError::io("look into the pipe")(error.into()))?;
+            Ok(if there >= least { Ok(()) } else { Err(format!("{there} bytes")) })
+        };
+        wait::until("a first request in the pipe", LIMIT, || {
+            curl(&client, &[], &[nginx.url("/page")])?;
+            in_pipe(1)
+        })?;
+        let held = bpf::held_by(log.pid())?;
+        // A line of JSON has some hundred bytes, so these are several times what the pipe takes.
+        curl(&client, &[], &vec![nginx.url("/page"); REQUESTS])?;
+        wait::until("a full pipe", LIMIT, || in_pipe(NEARLY_FULL))?;
+        log.signal(Signal::INT)?;
+        if is_asked_again {
+            wait::until("the end after further signals", LIMIT, || {
+                log.signal(Signal::INT)?;
+                Ok(if log.has_ended()? { Ok(()) } else { Err("it runs".to_owned()) })
+            })?;
+        }
+        let ended = log.wait(LIMIT)?;
+        let complaint = "whoever reads it has taken nothing for 3 s";
+        assert_eq!(ended.stderr.contains(complaint), !is_asked_again, "{}", ended.stderr);
+        assert_eq!(ended.status.success(), is_asked_again, "{}: {}", ended.status, ended.stderr);
+        wait::until("the kernel to free every object", LIMIT, || {
+            let left = held.still_there()?;
+            Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
+        })?;
+    }
+    Ok(())
+}

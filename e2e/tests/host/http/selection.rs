@@ -93,3 +93,55 @@ fn of_a_container_by_its_id() -> Result<()> {
     assert!(ended.stderr.contains("no container is named 0123deadbeef"), "{}", ended.stderr);
     Ok(())
 }
+
+/// Where several containers are traced, each request names that of its process, in lines and in summaries.
+#[test]
+fn of_all_containers_by_their_names() -> Result<()> {
+    /// Other containers of this machine may have requests, too.
+    const PATH: &str = "/of-all-containers";
+    #[derive(Deserialize)]
+    struct Endpoint {
+        path: String,
+        side: String,
+        container: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Interval {
+        endpoints: Vec<Endpoint>,
+    }
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let ids = [(); 2].map(|()| format!("{:016x}", fastrand::u64(..)));
+    let [server, client] = ids.each_ref().map(|id| cgroup.child(&format!("docker-{}.scope", id.repeat(4))));
+    let (server, client) = (server?, client?);
+    let nginx = Nginx::start(&server)?;
+    let (log, plain) = (HttpLog::start(&host, &["--all"])?, HttpLog::start_plain(&host, &["--all"])?);
+    let summary = HttpLog::start(&host, &["--all", "--summary", "--interval", "500ms"])?;
+    curl(&client, &[], &[nginx.url(PATH)])?;
+    let [of_server, of_client] = ids.each_ref().map(|id| id[..12].to_owned());
+    let named = [("Client".to_owned(), of_client.clone()), ("Server".to_owned(), of_server.clone())];
+    let (requests, _) = log.interrupt::<Request>()?;
+    let requests = requests.into_iter().filter(|request| request.path == PATH);
+    let mut seen: Vec<_> =
+        requests.map(|request| (request.side, request.container.unwrap_or_default())).collect();
+    seen.sort();
+    assert_eq!(seen, named);
+
+    let lines = plain.interrupt_plain()?;
+    assert_eq!(lines[0].split_whitespace().nth(2), Some("CONTAINER"), "{lines:?}");
+    for name in [&of_server, &of_client] {
+        assert!(lines.iter().any(|line| line.contains(name) && line.contains(PATH)), "{lines:?}");
+    }
+
+    let (intervals, _) = summary.interrupt::<Interval>()?;
+    let rows = intervals.into_iter().flat_map(|interval| interval.endpoints);
+    let mut seen: Vec<_> = rows
+        .filter(|row| row.path == PATH)
+        .map(|row| (row.side, row.container.unwrap_or_default()))
+        .collect();
+    seen.sort();
+    assert_eq!(seen, named);
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! The lines below the table: the filter prompt, messages and keys; and the sentences shown in an empty table.
 
 use ratatui::{buffer::Buffer, layout::Rect};
-use traffictrace_crd::human::count;
+use traffictrace_crd::human::{count, printable};
 
 use super::{
     layout::Layout,
@@ -9,6 +9,7 @@ use super::{
     put,
 };
 use crate::{
+    Snapshot,
     live::{
         app::App,
         lists::Tab,
@@ -39,13 +40,13 @@ impl App {
                 rest.next();
                 text = rest.as_str();
             }
-            let shown = format!(" /{}", traffictrace_crd::human::printable(text));
+            let shown = format!(" /{}", printable(text));
             put(buffer, area, &shown, theme.strong());
             let cursor = area.x + (width(&shown) as u16).min(area.width - 1);
             put(buffer, Rect { x: cursor, width: 1, ..area }, " ", theme.selected());
             if let Some(error) = &prompt.error {
                 let start = cursor.saturating_add(3);
-                let text = traffictrace_crd::human::printable(&error.to_string()).into_owned();
+                let text = printable(&error.to_string()).into_owned();
                 let room = area.right().saturating_sub(start);
                 if usize::from(room) >= width(&text).min(24) {
                     put(buffer, Rect { x: start, width: room, ..area }, &text, theme.alarm());
@@ -151,15 +152,16 @@ impl App {
                 sentences.push("Nothing is traced yet.".to_owned());
                 sentences.extend(self.sentences());
             }
+            (Some(snapshot), _) if self.tab == Tab::Functions && has_no_function(snapshot) => {
+                let notice = snapshot.functions.as_ref().and_then(|functions| functions.notice.as_deref());
+                sentences.push(printable(notice.unwrap_or("No stack was taken yet.")).into_owned());
+            }
             (Some(_), _) if !self.choice.filter.is_empty() => {
                 let filter = if self.names.are_hidden { "the filter" } else { self.filter.as_str() };
                 sentences.push(format!("Nothing matches {filter}. Esc clears the filter."));
             }
             (Some(_), _) if self.tab == Tab::Http => {
                 sentences.push("No HTTP request was seen yet.".to_owned());
-            }
-            (Some(_), _) if self.tab == Tab::Functions => {
-                sentences.push("No stack was taken yet.".to_owned());
             }
             (Some(snapshot), state) => {
                 sentences.push("No traffic was seen.".to_owned());
@@ -182,4 +184,9 @@ impl App {
             );
         }
     }
+}
+
+/// Returns true if the snapshot has no functions at all, with or without a filter.
+fn has_no_function(snapshot: &Snapshot) -> bool {
+    snapshot.functions.as_ref().is_some_and(|functions| functions.functions.is_empty())
 }

@@ -15,7 +15,7 @@ use crate::{
     snapshot::{Endpoint, Flow, Function},
 };
 
-/// Width of the details' names.
+/// Width in terminal columns of the names of details, which stand at the left of their values.
 const LABEL: usize = 13;
 /// Maximum number of lines of one value.
 const MAX_LINES: usize = 3;
@@ -36,13 +36,7 @@ impl App {
                     .and_then(|place| endpoints?.get(place))
                     .map(|endpoint| self.details_of_endpoint(endpoint))
             }
-            Tab::Functions => {
-                let functions = table.snapshot.functions.as_ref().map(|functions| &functions.functions);
-                let place = self.functions.get(at).copied();
-                place
-                    .and_then(|place| functions?.get(place))
-                    .map(|function| self.details_of_function(function))
-            }
+            Tab::Functions => self.functions.get(at).map(|function| self.details_of_function(function)),
         };
         let plain = self.theme.plain();
         let lines = details.unwrap_or_default().into_iter().flat_map(|(label, value)| {

@@ -17,12 +17,12 @@ use crate::{
     rows::{Sums, View},
 };
 
-/// Minimum width of a name, however long the numbers beside it are.
+/// Minimum width in terminal columns of a name, however long the numbers beside it are.
 const LEAST_NAME: usize = 6;
-/// Width of a connection's name below which its two ends are shown without their pods.
+/// Width in terminal columns of a connection's name below which its two ends are shown without their pods.
 const SHORT_NAME: u16 = 30;
 
-/// A column with its position.
+/// A column with its position and width, in terminal columns.
 struct Placed {
     column: Column,
     x: u16,
@@ -197,7 +197,7 @@ impl App {
         }
     }
 
-    /// Returns a line's part and the whole of the trace: of bytes if amounts are shown, else of bytes per second.
+    /// Returns the sum of a line and that of the whole trace: bytes if amounts are shown, else bytes per second.
     fn share(&self, table: &Table, line: Line) -> (u64, u64) {
         let sums = match line {
             Line::More(place) => table.more(place).0,
@@ -218,7 +218,7 @@ impl App {
         }
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let owner = &row.owner;
-        // The row above shows them.
+        // The open row above already shows its pod, container and node.
         let is_below = matches!(line, Line::Below(..));
         match column {
             Column::Pod if is_below && self.choice.view != View::Peer => String::new(),

@@ -23,7 +23,7 @@ use crate::{
 /// The kind of hooks that sees most. Any other kind in use is named on the first line.
 const BEST_TIER: &str = "tp_btf";
 
-/// Width below which words are abbreviated.
+/// Width in terminal columns below which words are abbreviated.
 const NARROW: u16 = 60;
 
 /// Formats a time of day in UTC: `14:02:11Z`.

@@ -120,7 +120,16 @@ impl App {
 
     /// Names the processes at both ends: `log-shipper/fluent-bit → api/api:8080`.
     fn both_ends(&self, row: &Row, owner: &str, is_short: bool) -> Option<Label> {
-        let other = self.end_of(row.other_end.as_ref()?, is_short);
+        // Several servers behind a Service have its name in common.
+        let other_end = row.other_end.as_ref()?;
+        if other_end.namespace.is_some() && other_end.pod.is_none() {
+            return Some(Label::Two(
+                owner.to_owned(),
+                self.sign(row.direction),
+                self.peer(row.peer.as_deref()),
+            ));
+        }
+        let other = self.end_of(other_end, is_short);
         let service = if row.direction == Some(Direction::Inbound) { &row.local } else { &row.peer };
         let port = service.as_deref().and_then(|end| end.rsplit_once(':')).map(|(_, port)| port);
         let port = port.filter(|port| port.parse::<u16>().is_ok());

@@ -6,13 +6,13 @@ use ratatui::layout::Rect;
 use super::{super::columns, header::pinned_lines};
 use crate::live::{app::App, columns::Column, lists::Tab};
 
-/// Minimum width and height of a useful screen.
+/// Minimum width in columns and height in lines of a useful screen.
 pub(in crate::live) const MINIMUM: (u16, u16) = (40, 8);
-/// Minimum height for separate lines of the history and of messages.
+/// Minimum height in lines for separate lines of the history and of messages.
 const TALL: u16 = 14;
-/// Minimum width for showing the selected row's details beside the table.
+/// Minimum width in columns for showing the selected row's details beside the table.
 const ROOMY: u16 = 150;
-/// Width of the details beside the table.
+/// Width in columns of the details beside the table.
 const SIDE: u16 = 50;
 
 /// The positions of everything on the screen.

@@ -12,14 +12,14 @@ use crate::{
         names::Kind,
         text::fit,
     },
-    snapshot::{Endpoint, Function},
+    snapshot::Endpoint,
 };
 
-/// Width between the marks of a line and its text.
+/// Width in columns of the mark before a line, with the blank behind it.
 const MARKS: u16 = 2;
-/// Minimum width of the first column on a narrow screen and on others. The column takes all remaining room.
+/// Minimum width in columns of the first column on a narrow screen and on others. The column takes all remaining room.
 const NAME: (u16, u16) = (20, 36);
-/// Width below which a screen is narrow.
+/// Width in columns below which a screen is narrow.
 const NARROW: u16 = 60;
 /// Number of columns of numbers that are more important than the texts beside the first column.
 const FIRST: usize = 4;
@@ -119,7 +119,7 @@ impl App {
             is_rising: self.function_order.1,
         };
         let cells = |at: usize| {
-            let function: &Function = functions.functions.get(*self.functions.get(at)?)?;
+            let function = self.functions.get(at)?;
             let share = FunctionColumn::Bytes.of(function) as f64 / functions.bytes.max(1) as f64 * 100.0;
             let mut numbers = vec![format!("{:.1}%", share.min(100.0))];
             numbers.extend(ranked.map(|column| self.units.amount(column.of(function))));

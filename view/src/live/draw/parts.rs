@@ -11,15 +11,15 @@ pub(super) struct Part {
     text: String,
     style: Style,
     is_right: bool,
-    /// Importance: parts with a lower value are left out first; parts with [`KEPT`] never are.
+    /// Parts with a lower importance are left out first. Parts with [`KEPT`] are never left out.
     importance: u8,
-    /// Minimum width to which the part may be cut.
+    /// Minimum width in columns to which the part may be cut; `usize::MAX` if it must not be cut.
     minimum: usize,
 }
 
 /// Importance of a part that is always shown.
 pub(super) const KEPT: u8 = u8::MAX;
-/// Width between two parts.
+/// Width in columns of the blanks between two parts.
 const GAP: usize = 2;
 
 impl Part {

@@ -28,9 +28,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// The screen in a terminal of 80 columns and 24 rows.
 struct Fixture {
-    /// The outer end of the pseudo-terminal; `None` once the terminal is gone.
+    /// The controlling side of the pseudo-terminal; `None` once it is closed, which hangs up the terminal.
     outer: Option<OwnedFd>,
-    /// The inner end, from which the mode is read.
+    /// The terminal side, from which the mode is read.
     inside: OwnedFd,
     child: Child,
     seen: String,

@@ -49,6 +49,30 @@ fn the_selection_follows_its_row_and_rows_stay_while_one_reads() {
     assert_eq!(app.list().at, 0);
 }
 
+/// A single server is named as the other end of a connection. Several have the Service's name in common.
+#[test]
+fn a_client_of_several_servers_shows_their_service() {
+    let mut snapshot = plain();
+    let mut client = snapshot.flows[1].clone();
+    (client.local_port, client.remote_port) = (None, Some(80));
+    (client.peer, client.remote_address) = (Some("service shop/db".to_owned()), "10.96.0.1".parse().ok());
+    let mut server = snapshot.flows[2].clone();
+    (server.remote_port, server.local_services) = (None, vec!["db:80".to_owned()]);
+    snapshot.flows = vec![client, server.clone()];
+    let shown = |snapshot: &Snapshot| {
+        let mut app = app(snapshot);
+        type_in(&mut app, "4");
+        drawn(&mut app, 120, 24)
+    };
+    let screen = shown(&snapshot);
+    assert!(screen.contains("web-7c9f-x2x4l/php-fpm → db-0/mysqld:80"), "{screen}");
+    server.pod = Some("db-1".to_owned());
+    snapshot.flows.push(server);
+    let screen = shown(&snapshot);
+    assert!(screen.contains("web-7c9f-x2x4l/php-fpm → service shop/db:80"), "{screen}");
+    assert!(screen.contains("(other ends, 2 flows)"), "{screen}");
+}
+
 #[test]
 fn the_first_line_is_selected_as_such_until_another_is() {
     let mut app = app(&plain());
@@ -213,4 +237,30 @@ fn pages_are_moved_by_arrows_and_left_by_other_keys() {
     assert!(drawn(&mut app, 40, 10).contains("leaves out"), "{}", drawn(&mut app, 40, 10));
     type_in(&mut app, "x");
     assert!(app.overlay.is_none());
+}
+
+#[test]
+fn the_tab_of_functions_is_there_before_them_and_says_why_it_is_empty() {
+    let mut snapshot = full();
+    let known = std::mem::take(&mut snapshot.functions.as_mut().unwrap().functions);
+    snapshot.functions.as_mut().unwrap().notice = Some("No profile was read yet.".to_owned());
+    let mut app = app(&snapshot);
+    // The filter with which the plugin starts the screen for one pod.
+    type_in(&mut app, "/pod:=web-1");
+    press(&mut app, KeyCode::Enter);
+    press(&mut app, KeyCode::Tab);
+    press(&mut app, KeyCode::Tab);
+    let picture = drawn(&mut app, 80, 24);
+    assert!(picture.contains("No profile was read yet."), "{picture}");
+    let functions = snapshot.functions.as_mut().unwrap();
+    functions.functions = known;
+    functions.functions[0].pod = Some("web-1".to_owned());
+    functions.functions[1].pod = Some("web-2".to_owned());
+    app.apply(Event::Snapshot(Box::new(snapshot.clone())));
+    let picture = drawn(&mut app, 80, 24);
+    assert!(picture.contains("ngx_writev") && !picture.contains("ngx_unix_recv"), "{picture}");
+    snapshot.functions.as_mut().unwrap().functions.remove(0);
+    app.apply(Event::Snapshot(Box::new(snapshot)));
+    let picture = drawn(&mut app, 80, 24);
+    assert!(picture.contains("Nothing matches pod:=web-1."), "{picture}");
 }

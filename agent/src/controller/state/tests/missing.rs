@@ -59,7 +59,7 @@ fn a_trace_with_a_long_interval_does_not_wait_for_it_to_name_a_node() {
     let spec = json!({ "selector": {}, "duration": "1h", "interval": "10m" });
     tell_trace(&mut state, trace("u1", spec), 20.0);
     write(&mut state, 20.0);
-    // Looked at once only within the time that a node has for its first report.
+    // A node has 30 s (`UNTRACED_AFTER`) for its first report. The trace is looked at when these are over.
     nothing_until(&mut state, 20.0, 50.0);
     assert_eq!(lacks(&write(&mut state, 50.0)), ("NodesMissing", "not traced on 1 node"));
 }

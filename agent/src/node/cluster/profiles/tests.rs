@@ -92,7 +92,7 @@ fn made(epoch: i64, sent: u64, is_final: bool) -> Profile {
     profile(&example("u1"), "node1", epoch, times, is_final, profiled)
 }
 
-/// Makes the last profile of a trace that takes no stacks at its end.
+/// Makes a last profile without stacks, as for a trace whose session was given to another trace before its end.
 fn closing(epoch: i64) -> Profile {
     closing_profile(&example("u1"), "node1", epoch, Timestamp::UNIX_EPOCH)
 }
@@ -146,7 +146,7 @@ async fn each_profile_takes_the_place_of_the_one_before() {
 async fn what_an_earlier_run_wrote_is_gone_on_from() {
     let server = Server::default();
     write(&server, vec![made(7, 10, false)]).await;
-    // The next agent, which has two runs, as after yielding its session to another namespace.
+    // The next agent counts in two runs, as if it had given its session to another namespace in between.
     write(&server, vec![made(8, 1, false), made(8, 2, false), made(9, 5, true)]).await;
     let gets = requests(&server).iter().filter(|request| request.starts_with("GET")).count();
     assert_eq!(gets, 3, "once for each run");
@@ -190,7 +190,7 @@ async fn a_failure_is_tried_again_as_long_as_the_trace_is_there() {
 #[tokio::test]
 async fn of_profiles_that_wait_the_newest_of_each_run_is_written() {
     let server = Server::default();
-    // A run that yielded its session, and then the end of its trace.
+    // A run that gave its session to another namespace, and then the end of its trace.
     run(&server, vec![made(7, 10, false), made(7, 25, false), closing(8)]).await;
     let patches = requests(&server).iter().filter(|request| request.starts_with("PATCH")).count();
     assert_eq!(patches, 2);

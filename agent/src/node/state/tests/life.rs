@@ -7,13 +7,13 @@ fn counting(node: &mut Node) {
     node.trace("t1", "web", 60).pod("p1", "web", 11).step();
 }
 
-/// Does the same with a kernel that refuses.
+/// Gives a node the trace of [`counting`], which its kernel refuses.
 fn refused(node: &mut Node) {
     node.fake().refuses = Some(10);
     counting(node);
 }
 
-/// Tests each line of the table in the module's documentation.
+/// Tests each line of the table in `state/mod.rs`.
 #[test]
 fn a_trace_moves_as_the_table_says() {
     type Do = dyn Fn(&mut Node);

@@ -26,7 +26,8 @@ enum Seen {
     Unknown,
 }
 
-/// A node with pods `p1` and so on, one for each namespace. The test advances the time.
+/// A node's state with a fake counter, and all that it has written. The test adds traces and pods, and advances the
+/// time.
 struct Node {
     state: State<Fake>,
     now: Now,
@@ -40,7 +41,7 @@ impl Node {
         Self::after(Vec::new(), 0)
     }
 
-    /// An agent that begins this number of seconds after the epoch, after another agent that wrote these reports.
+    /// Creates an agent that begins at this Unix time, in seconds, after another agent that wrote these reports.
     fn after(earlier: Vec<TrafficTraceReportSpec>, seconds: i64) -> Self {
         let settings = Settings {
             node: "node1".into(),
@@ -93,7 +94,7 @@ impl Node {
         self.apply(Event::Trace(Box::new(trace)))
     }
 
-    /// Adds a pod of a namespace, created at the epoch, and its cgroup.
+    /// Adds a pod of a namespace, created at Unix time 0, and its cgroup.
     fn pod(&mut self, uid: &str, namespace: &str, cgroup: u64) -> &mut Self {
         let pod = Pod {
             uid: uid.into(),

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Runs an agent that counts `bytes` of `t1`, which runs for 600 s from the epoch, and then dies. Returns its last
-/// report.
+/// Runs an agent that counts `bytes` of `t1`, a trace of 600 s from Unix time 0, and then dies. Returns the agent's
+/// last report.
 fn first_run(bytes: u64) -> TrafficTraceReportSpec {
     let mut node = Node::new();
     node.trace("t1", "web", 600).pod("p1", "web", 11).step();

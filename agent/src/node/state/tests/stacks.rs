@@ -150,7 +150,7 @@ fn a_trace_that_gave_its_session_away_has_its_profile_closed_at_its_end() {
         assert_eq!(given.len(), 1, "what it had, when it gave way");
         assert_eq!((given[0].object().spec.bytes.received, given[0].object().spec.is_final), (10, false));
     }
-    // The other traces run as long as the refused ones.
+    // All traces of the first namespace end at once, so that none of the refused ones gets a session before its end.
     for uid in (0..traffictrace_ebpf::layout::SESSIONS).map(|at| format!("t{at:02}")) {
         let ends = Trace { duration: Duration::from_secs(30), ..asking(&uid) };
         node.apply(Event::Trace(Box::new(ends)));

@@ -49,7 +49,7 @@ int main(int argc, char **argv)
 }
 "#;
 
-/// Runs a compiler with arguments in a folder. Returns false if it is not installed.
+/// Writes `source` to `file` in a folder, and runs a compiler there. Returns false if the compiler is not installed.
 pub(super) fn built(folder: &Path, file: &str, source: &str, command: &[&str]) -> bool {
     fs::write(folder.join(file), source).unwrap();
     let mut builds = Command::new(command[0]);
@@ -151,7 +151,7 @@ impl Drop for Still {
     }
 }
 
-/// The parts of a sample.
+/// Registers and stack of a program, from which [`Dump::sample`] makes samples.
 #[derive(Debug, Clone)]
 pub(super) struct Dump {
     pub(super) pid: u32,

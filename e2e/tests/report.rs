@@ -1,12 +1,13 @@
 //! Tests of the report in a headless browser: its tables sort and filter, no traced name is executed, and the browser
 //! reports no error.
 
-use std::{error::Error, fs, process::Command};
+use std::{error::Error, fs};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use traffictrace_crd::flow::{Direction, Protocol};
+use traffictrace_e2e::support::browser::{Browser, Shown};
 use traffictrace_profile::{By, Way, testing::graph};
 use traffictrace_view::{
     Snapshot,
@@ -114,50 +115,22 @@ fn report() -> Result<Report, Box<dyn Error>> {
     Ok(report)
 }
 
-/// Opens the page with [`SCRIPT`], which is added to the page's policy. Returns the script's observations, and the browser's
-/// messages.
-fn look(page: &str) -> Result<(Seen, String), Box<dyn Error>> {
+/// Opens the page with [`SCRIPT`], which is added to the page's policy.
+fn look(browser: &Browser, page: &str) -> Result<Shown<Seen>, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let sum = STANDARD.encode(Sha256::digest(SCRIPT));
     let page = page.replacen("script-src ", &format!("script-src 'sha256-{sum}' "), 1);
     let page = page.replacen("</body>", &format!("<script>{SCRIPT}</script></body>"), 1);
     let file = folder.path().join("report.html");
     fs::write(&file, page)?;
-    // As root, the browser cannot use its sandbox. It prints the document once no timer is pending.
-    let output = Command::new("timeout")
-        .args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
-        .args(["--virtual-time-budget=10000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
-        .arg(format!("file://{}", file.display()))
-        .output()?;
-    let (dom, messages) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let seen = dom.split_once("data-seen=\"").and_then(|(_, rest)| rest.split_once('"'));
-    let (seen, _) = seen.ok_or_else(|| format!("the browser saw nothing: {messages}"))?;
-    Ok((serde_json::from_str(&decoded(seen))?, messages.into_owned()))
-}
-
-/// Decodes percent-encoding.
-fn decoded(text: &str) -> String {
-    let mut pieces = text.split('%');
-    let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let byte = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.extend(byte);
-        decoded.extend(piece.bytes().skip(2));
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    Ok(browser.open(&file)?)
 }
 
 #[test]
 fn tables_sort_and_filter_and_no_name_runs() -> Result<(), Box<dyn Error>> {
-    if Command::new("chromium").arg("--version").output().is_err() {
-        let why = "chromium is not installed";
-        println!("SKIPPED: tables_sort_and_filter_and_no_name_runs: {why}");
-        // In CI every test must run, so a missing browser is a failure.
-        return if std::env::var_os("CI").is_some_and(|ci| ci == "true") { Err(why.into()) } else { Ok(()) };
-    }
+    let Some(browser) = Browser::find() else { return Ok(()) };
     let report = report()?;
-    let (seen, messages) = look(&report::html(&report)?)?;
+    let Shown { seen, messages } = look(&browser, &report::html(&report)?)?;
     assert_eq!(seen.error, None, "{seen:?}");
     assert_eq!((seen.violations.len(), seen.foreign), (0, 0), "{seen:?}");
     assert!(!messages.contains("CONSOLE"), "{messages}");
