@@ -1,7 +1,7 @@
 //! Compiles the kernel programs with clang into objects, which `lib.rs` embeds.
 //!
-//! CO-RE relocations need clang; stable Rust emits none. The instruction set is pinned to v3 so that they do not change
-//! with the compiler's default. Of v3, the plain object uses only what Linux 5.10 has.
+//! The programs need CO-RE relocations, which clang emits and stable Rust does not. The instruction set is pinned to
+//! v3, so that it does not change with clang's default. Of v3, the plain object uses only what Linux 5.10 has.
 
 use std::{
     env, fs,
@@ -10,18 +10,19 @@ use std::{
 };
 
 const SOURCES: &str = "src/bpf";
-/// Object and source of the two variants of what is counted with.
+/// Object and source of each of the two objects that count traffic; `Variant` in `lib.rs` tells them apart.
 const VARIANTS: [(&str, &str); 2] = [("typed", "traffictrace"), ("plain", "plain")];
-/// Object and source of what sees HTTP.
+/// Object and source of the programs that read HTTP from packets.
 const HTTP: (&str, &str) = ("http", "http");
-/// Object and source of what sees the plain text of TLS.
+/// Object and source of the programs that read the plain text of TLS at the calls of its libraries.
 const TLS: (&str, &str) = ("tls", "tls");
-/// Object and source of what takes stacks.
+/// Object and source of the programs that take stacks.
 const STACKS: (&str, &str) = ("stacks", "stacks");
-/// Object and source of what a benchmark compares them with.
+/// Object and source of programs that do nothing, the baseline of a benchmark.
 const EMPTY: (&str, &str) = ("empty", "empty");
-/// Architectures as Rust calls them, and what the source is told. The variants for the one that is not built for go to the
-/// folder `other`: the unit test of the stack reads both, since a frame can be larger there.
+/// Rust's name of each architecture, and the clang argument that selects it in the C source. Objects for the
+/// architecture that is not built for go to the folder `other`: `src/stack.rs` tests both, since a frame can be larger
+/// there.
 const ARCHITECTURES: [(&str, &str); 2] =
     [("x86_64", "-D__TARGET_ARCH_x86"), ("aarch64", "-D__TARGET_ARCH_arm64")];
 

@@ -34,12 +34,12 @@ const MOST_SCANNED: u64 = 128 << 20;
 /// Maximum number of bytes that are read of one file. Bytes that are read twice count twice, and so do the holes of a
 /// sparse file. Stripped of symbols, the Terraform provider above needs 240 MiB, and Node 160 MiB.
 const MOST_READ: u64 = 256 << 20;
-/// Maximum number of sections and segments. Chromium has 38 sections; a program whose linker keeps a section for each
-/// function has some thousand.
+/// Maximum number of sections, and of segments. Chromium has 38 sections; a program whose linker keeps a section for
+/// each function has some thousand.
 const MOST_HEADERS: u16 = 4096;
-/// Maximum number of bytes of section names that are read. Some hundred are needed.
+/// Maximum number of bytes of section names that are read. Usual files have some hundred.
 const MOST_SECTION_NAMES: u64 = 1 << 16;
-/// Maximum length of a function whose code is read, in bytes.
+/// Maximum length in bytes of a function whose code is read.
 const MOST_CODE: u64 = 1 << 16;
 /// Maximum length of a text that [`text_at`] reads, such as the name of a function, in bytes.
 pub(super) const MOST_TEXT: usize = 1024;
@@ -48,7 +48,7 @@ type Header = elf::FileHeader64<LittleEndian>;
 type Segment = elf::ProgramHeader64<LittleEndian>;
 type Section = elf::SectionHeader64<LittleEndian>;
 
-/// The instruction set of a file.
+/// The instruction set of an ELF file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Machine {
     X86_64,
@@ -62,22 +62,22 @@ pub(super) struct Range {
     pub(super) length: u64,
 }
 
-/// A section, and the address to which it is loaded.
+/// A section of a file, and the address to which it is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placed {
     pub(super) address: u64,
     pub(super) range: Range,
 }
 
-/// A 64-bit little-endian ELF file.
+/// A 64-bit little-endian ELF file of a supported [`Machine`].
 #[derive(Debug)]
 pub(super) struct Elf<'a> {
     file: Source<'a>,
     pub(super) machine: Machine,
-    /// The segments that are loaded from the file.
+    /// The segments that are loaded from the file (PT_LOAD).
     loaded: Vec<Loaded>,
     sections: Vec<Section>,
-    /// The sections' names.
+    /// The table of the sections' names.
     names: Vec<u8>,
 }
 
@@ -134,12 +134,12 @@ impl<'a> Elf<'a> {
         Ok(Self { file, machine, loaded, sections, names })
     }
 
-    /// Finds a section by its name.
+    /// Returns the part of the file that the section of this name has; `None` if there is none.
     pub(super) fn section(&self, name: &str) -> Option<Range> {
         range_of(self.header_of(name)?)
     }
 
-    /// Finds a section and its address by its name.
+    /// Returns the section of this name with its address; `None` if there is none.
     pub(super) fn placed(&self, name: &str) -> Option<Placed> {
         let section = self.header_of(name)?;
         Some(Placed { address: section.sh_addr.get(LittleEndian), range: range_of(section)? })
@@ -162,7 +162,7 @@ impl<'a> Elf<'a> {
         self.file.read(range)
     }
 
-    /// Reads the code of a function. Returns `None` if it is not in the file, or longer than [`MOST_CODE`].
+    /// Reads the code of a function. Returns `None` if the code is not in the file, or longer than [`MOST_CODE`].
     ///
     /// # Errors
     ///
@@ -208,8 +208,8 @@ impl<'a> Elf<'a> {
         Ok(first)
     }
 
-    /// Calls `sink` with each piece of a section and the piece's offset in it, until `sink` breaks. Neighbouring pieces
-    /// share `overlap` bytes.
+    /// Reads a section in pieces, at most [`MOST_SCANNED`] bytes, and calls `sink` with each piece and its offset in
+    /// the section until `sink` breaks. Neighbouring pieces share `overlap` bytes.
     fn chunks(
         &self,
         section: Range,
@@ -218,7 +218,7 @@ impl<'a> Elf<'a> {
     ) -> io::Result<()> {
         let Range { offset, length } = section;
         let length = length.min(MOST_SCANNED);
-        // A multiple of the entry size, so that no table entry is split.
+        // A multiple of the size of an entry, so that no entry is split.
         let step = CHUNK / ENTRY * ENTRY;
         let mut start = 0;
         while start < length {
@@ -235,6 +235,7 @@ impl<'a> Elf<'a> {
     }
 }
 
+/// Returns the part of the file that a section has; `None` if it has none (SHT_NOBITS).
 fn range_of(section: &Section) -> Option<Range> {
     let range =
         Range { offset: section.sh_offset.get(LittleEndian), length: section.sh_size.get(LittleEndian) };

@@ -27,11 +27,11 @@ pub const SESSIONS: usize = 64;
 pub const WAYS: usize = 8;
 /// Maximum number of bytes of a cgroup folder's name that are kept, including the final zero.
 pub const FOLDER: usize = 128;
-/// Length of the array of losses.
+/// Length of `tt_losses`, which has room for further values of [`Loss`].
 pub const LOSSES: usize = 16;
 /// Maximum number of slots that one run of `tt_reconcile` compares with their sockets.
 pub const WORK: usize = 256;
-/// Not a slot: ends a list of slots that is shorter than [`WORK`].
+/// Sentinel that ends the list of slot numbers in `tt_work` if it is shorter than [`WORK`].
 pub const NO_SLOT: u64 = 0xffff_ffff;
 
 /// Bit of TCP in [`Filter::protocols`], and the protocol of a slot.
@@ -45,12 +45,14 @@ pub const ICMP: u32 = 4;
 /// compare-and-swap of its tag from 0.
 pub type Tags = [AtomicU32; WAYS];
 
-/// The selection: generation, sessions that have any filter, and sessions that select processes.
+/// The selection: its generation, the sessions that have a filter, and the sessions that select processes by id.
+/// Sessions are one bit each.
 ///
-/// The kernel reads it at every event. Write a new generation last, in a call of its own.
+/// The programs read it at every event. Write a new generation last, in a system call of its own.
 pub type Selection = [u64; 3];
 
-/// Reasons why something could not be counted where it belongs; each is the index of a counter.
+/// Indexes of the counters in `tt_losses`: the reasons why something could not be counted where it belongs, and some
+/// counts that are no losses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Loss {
@@ -74,11 +76,11 @@ pub enum Loss {
     RescuedReceives = 8,
     /// Not a loss: number of times that a cgroup was noted as a lender of sockets, see `lend.h`.
     Lenders = 9,
-    /// Not a loss: checks of an accepted connection whose bytes an unknown process reads.
+    /// Not a loss: comparisons of an accepted connection with its socket that found bytes read by an unknown process.
     Unowned = 10,
 }
 
-/// Size of [`Folder`] in the kernel.
+/// Size of `struct tt_folder`, the kernel's form of [`Folder`], in bytes.
 pub const FOLDER_SIZE: usize = 8 + FOLDER;
 
 /// A cgroup on the path from a selected socket up to the selected cgroup.
@@ -100,11 +102,11 @@ impl Folder {
     }
 }
 
-/// Key of an overflow row: cgroup, sessions and protocol.
+/// Key of an overflow row, which sums up events that found no slot: cgroup id, session bits and protocol.
 pub type OverflowKey = [u64; 3];
 /// Sums of an overflow row: received bytes, sent bytes, receive calls, send calls.
 pub type Overflow = [u64; 4];
-/// A selected process: its sessions, and those that its children inherit.
+/// Value of a selected process: bits of the sessions that select it, and of those that also select its future children.
 pub type Process = [u64; 2];
 
 /// Returns the address in 16 bytes in network order; `::ffff:a.b.c.d` becomes IPv4.

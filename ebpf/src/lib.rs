@@ -15,12 +15,13 @@ static PLAIN: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"),
 
 static HTTP_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/http.bpf.o")));
 
-/// The ELF object that sees HTTP; loaded in addition while a session asks for requests.
+/// The ELF object that reads HTTP from packets. It is loaded beside the counting one while a session asks for requests.
 pub static HTTP_OBJECT: &[u8] = &HTTP_ALIGNED.0;
 
 static TLS_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/tls.bpf.o")));
 
-/// The ELF object that sees the plain text of TLS; loaded in addition while a session asks for that.
+/// The ELF object that reads the plain text of TLS at the calls of its libraries. It is loaded beside the counting one
+/// while a session asks for that.
 pub static TLS_OBJECT: &[u8] = &TLS_ALIGNED.0;
 
 static STACKS_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/stacks.bpf.o")));
@@ -60,8 +61,8 @@ impl Variant {
 pub mod maps {
     /// One [`super::layout::Selection`]: global data of the programs.
     pub const SELECTION: &str = ".data.selection";
-    /// Bits of the pairs of programs that have a twin (`u64`): global data of the programs, only in
-    /// [`super::Variant::Typed`].
+    /// The programs whose twin (`twin.h`) is attached: bit 0 for sends, bit 1 for receives (`u64`). Global data of the
+    /// programs, only in [`super::Variant::Typed`].
     pub const TWINS: &str = ".data.twins";
     /// The sets of the flow table, each with its [`super::layout::Tags`], mapped.
     pub const TAGS: &str = "tt_tags";
@@ -69,26 +70,26 @@ pub mod maps {
     pub const SLOTS: &str = "tt_slots";
     /// [`super::layout::SpillKey`] → number of a slot in the stash (`u32`).
     pub const SPILL: &str = "tt_spill";
-    /// Queue of cookies (`u64`) of ended sockets whose slots user space must close: slots of datagrams, and slots of
-    /// TCP other than the main one that may be in the stash.
+    /// Queue of cookies (`u64`) of ended sockets whose slots user space must close: all slots of datagram sockets, and
+    /// those of TCP sockets, besides the main one, that may be in the stash.
     pub const ENDED: &str = "tt_ended";
-    /// Memory for current events, only used by the programs; its size depends on the number of CPUs.
+    /// Scratch memory of the programs, with eight cells for each CPU. User space only sets its size.
     pub const CELLS: &str = "tt_cells";
-    /// Slots that `tt_reconcile` must compare with their sockets (`u64`), mapped.
+    /// Numbers of the slots that `tt_reconcile` must compare with their sockets (`u64`), mapped.
     pub const WORK: &str = "tt_work";
     /// Counters by [`super::layout::Loss`] (`u64`), mapped.
     pub const LOSSES: &str = "tt_losses";
-    /// Session → [`super::layout::Filter`].
+    /// Number of a session → [`super::layout::Filter`].
     pub const FILTERS: &str = "tt_filters";
-    /// Cgroup id → session bits.
+    /// Id of a selected cgroup → bits of the sessions that select it.
     pub const CGROUPS: &str = "tt_cgroups";
-    /// Process id → [`super::layout::Process`].
+    /// Id of a selected process → [`super::layout::Process`].
     pub const PROCESSES: &str = "tt_processes";
     /// [`super::layout::OverflowKey`] → [`super::layout::Overflow`].
     pub const OVERFLOW: &str = "tt_overflow";
-    /// Cgroup id → [`super::layout::Folder`]. LRU.
+    /// Cgroup id → [`super::layout::Folder`], the cgroup's name and parent. LRU.
     pub const FOLDERS: &str = "tt_folders";
-    /// The LRU maps that only the kernel uses, with the minimum number of entries of each.
+    /// LRU maps that only the programs use, with the minimum number of entries of each.
     pub const KERNELS_OWN: [(&str, u32); 5] = [
         ("tt_directions", 8192),
         ("tt_origins", 2048),
@@ -112,24 +113,27 @@ pub mod maps {
     pub const TLS_LOST: &str = "tt_tls_lost";
     /// In [`super::TLS_OBJECT`], the set of selected cgroups by id (value `u8`).
     pub const TLS_CGROUPS: &str = "tt_tls_cgroups";
-    /// In [`super::TLS_OBJECT`], [`super::layout::tls::Way`] → number of its bytes (`u64`) up to which none are needed.
-    /// LRU.
+    /// In [`super::TLS_OBJECT`], [`super::layout::tls::Way`] (one direction of a socket) → number of bytes from the
+    /// direction's beginning (`u64`) whose contents are not handed over. LRU.
     pub const TLS_BODIES: &str = "tt_tls_bodies";
-    /// Sessions that want stacks (`u64`): global data of the programs, only in [`super::Variant::Typed`].
+    /// Bits of the sessions that want stacks (`u64`): global data of the programs, only in [`super::Variant::Typed`].
     pub const STACKED: &str = ".data.stacked";
-    /// In [`super::Variant::Typed`], the note of each CPU for [`super::STACKS_OBJECT`]; only used by the programs.
+    /// In [`super::Variant::Typed`], one note for each CPU: a program that counts an event describes it for the program
+    /// of [`super::STACKS_OBJECT`] that runs after it. Only used by the programs.
     pub const STACK_NOTE: &str = "tt_stack_note";
     /// In [`super::STACKS_OBJECT`], an array of maps: its one element is [`STACK_NOTE`].
     pub const STACK_NOTES: &str = "tt_stack_notes";
     /// In [`super::STACKS_OBJECT`], the ring buffer of [`super::layout::stacks::Record`]s.
     pub const STACKS: &str = "tt_stacks";
-    /// In [`super::STACKS_OBJECT`], process id → [`super::layout::stacks::Known`]. LRU.
+    /// In [`super::STACKS_OBJECT`], process id → [`super::layout::stacks::Known`], the mode in which its stacks are
+    /// taken. LRU.
     pub const STACK_MODES: &str = "tt_stack_modes";
     /// In [`super::STACKS_OBJECT`], [`super::layout::stacks::Options`]: global data of the programs.
     pub const STACK_OPTIONS: &str = ".data.options";
     /// In [`super::STACKS_OBJECT`], the number of records that the ring buffer refused (`u64`): global data.
     pub const STACKS_LOST: &str = ".data.lost";
-    /// In [`super::Variant::Plain`], a HASH of sockets with one entry for each slot; only used by the programs.
+    /// In [`super::Variant::Plain`], a HASH: address of a socket → its number (`u64`), which stands in for the cookie.
+    /// It has as many entries as the table has slots. Only used by the programs.
     pub const IDS: &str = "tt_ids";
 }
 
@@ -142,11 +146,12 @@ pub mod constants {
     /// In the objects with a ring buffer, the number of bytes in it at which user space is woken (`u64`), a power of
     /// two.
     pub const WAKE_AT: &str = "wake_at";
-    /// In [`super::STACKS_OBJECT`], the time in which a CPU's budget grows by one stack, in nanoseconds (`u64`).
+    /// In [`super::STACKS_OBJECT`], the part of a CPU's budget that one stack costs, in nanoseconds (`u64`). The budget
+    /// grows with time.
     pub const STACK_PERIOD: &str = "stack_period";
-    /// In [`super::STACKS_OBJECT`], the maximum of a CPU's budget: the time in which it grows to that, in nanoseconds
-    /// (`u64`).
+    /// In [`super::STACKS_OBJECT`], the maximum of a CPU's budget, in nanoseconds (`u64`).
     pub const STACK_BUDGET: &str = "stack_budget";
-    /// In [`super::Variant::Typed`], 1 if notes about messages are kept by thread instead of in task storage (`u8`).
+    /// In [`super::Variant::Typed`], 1 if notes about messages (`struct note` in `maps.h`) are kept in a map by thread
+    /// id instead of in task storage (`u8`).
     pub const NOTES_BY_THREAD: &str = "notes_by_thread";
 }

@@ -9,12 +9,13 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarge
 const LIMIT: u32 = 512;
 const ROUNDED_TO: u32 = 32;
 
-/// Operations of the instruction set (linux/bpf.h, linux/bpf_common.h).
+/// Operation codes of BPF instructions (linux/bpf.h, linux/bpf_common.h).
 const CALL: u8 = 0x85;
 const ADD_IMMEDIATE: u8 = 0x07;
 const MOVE_REGISTER: u8 = 0xbf;
-/// The register that points to the frame, and the value of a call's source register for a function of the same object.
+/// Number of the frame pointer's register.
 const FRAME: u8 = 10;
+/// Value of the source register in a call of a function of the same object (BPF_PSEUDO_CALL).
 const OWN_FUNCTION: u8 = 1;
 
 #[derive(Debug, Default)]
@@ -51,7 +52,7 @@ fn instructions(bytes: &[u8]) -> Vec<Instruction> {
 fn frame(body: &[Instruction]) -> u32 {
     let accesses = body.iter().filter_map(|instruction| {
         let pointer = match instruction.operation & 7 {
-            // Loads; stores of an immediate or a register.
+            // Class 1 has loads; 2 and 3 have stores of an immediate or a register.
             1 => instruction.source,
             2 | 3 => instruction.target,
             _ => return None,
@@ -69,7 +70,7 @@ fn frame(body: &[Instruction]) -> u32 {
 fn functions(elf: &[u8]) -> BTreeMap<String, Function> {
     let file = object::File::parse(elf).unwrap();
     let mut functions = BTreeMap::new();
-    // A call of a static function has its section and offset.
+    // Calls of static functions name a section and an offset in it instead of the function.
     let at: HashMap<_, _> = file
         .symbols()
         .filter(|symbol| symbol.kind() == SymbolKind::Text)
@@ -105,7 +106,7 @@ fn functions(elf: &[u8]) -> BTreeMap<String, Function> {
     functions
 }
 
-/// Returns the size of the deepest call chain that begins with a function, and its functions.
+/// Returns the stack size in bytes of the deepest call chain that begins with a function, and the chain's functions.
 fn deepest(name: &str, functions: &BTreeMap<String, Function>) -> (u32, Vec<String>) {
     let function = &functions[name];
     let below = function.calls.iter().map(|call| deepest(call, functions)).max();
@@ -121,7 +122,7 @@ fn every_chain_of_calls_fits_the_stack() {
     const OTHER_HTTP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/http.bpf.o"));
     const OTHER_TLS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/tls.bpf.o"));
     const OTHER_STACKS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/stacks.bpf.o"));
-    // Each object has a minimum number of functions, and of bytes, that can be true.
+    // With fewer programs in an object, or fewer bytes of stack, this test would have read the object wrongly.
     let objects = [
         ("typed", Variant::Typed.object(), 15, 300),
         ("plain", Variant::Plain.object(), 15, 300),

@@ -1,16 +1,17 @@
-//! HTTP/2 (RFC 9113), as an observer of both ways reads it.
+//! HTTP/2 (RFC 9113), as an observer of both directions reads it.
 //!
-//! The client's way is the one that begins with the preface. On a connection that was joined in its middle, header
-//! blocks show the client's way: request pseudo-headers and priorities come from the client, `:status` and PUSH_PROMISE
-//! from the server. Until then, no request counts as seen; frames are parsed nevertheless, for the sake of the header
-//! tables.
+//! The direction that begins with the preface is the client's. On a *joined* connection, which is older than the trace,
+//! header blocks show the client's direction: request pseudo-headers and priorities come from the client, `:status` and
+//! PUSH_PROMISE from the server. Until one of these has come, no request counts as seen; frames are parsed
+//! nevertheless, to keep the header tables (HPACK) up to date.
 //!
-//! A way whose position is lost, as in a joined connection at first, is found again at a piece that begins with a
-//! plausible frame header. The earlier contents of its header table are unknown from then on (see [`hpack`]), and
-//! fields of an exchange that need them are empty or [`Status::Unknown`](crate::Status::Unknown).
+//! The position in a direction can be lost, and is so at first on a joined connection. It is found again at a piece
+//! that begins with a plausible frame header. The earlier contents of the direction's header table are unknown from
+//! then on (see [`hpack`]), and fields of an exchange that need them are empty or
+//! [`Status::Unknown`](crate::Status::Unknown).
 //!
-//! Settings are not read. The sizes of header tables are signalled in the header blocks, and a frame can have any size:
-//! only header blocks are kept, and their size is limited here.
+//! The contents of SETTINGS frames are not needed. Changes of the sizes of header tables are signalled in the header
+//! blocks, and a frame can have any size: only header blocks are kept, and [`block`] limits their size.
 
 mod block;
 mod fields;
@@ -46,30 +47,32 @@ pub(crate) struct Upgrade {
     pub(crate) began: u64,
     /// Number of bytes of the request, head and body.
     pub(crate) request_bytes: u64,
-    /// Number of bytes of the 101 response, which are added to the response like those of other interim responses.
+    /// Number of bytes of the 101 response and of interim responses before it. They count as bytes of the response.
     pub(crate) response_bytes: u64,
 }
 
-/// The parser of one connection.
+/// The parser of one HTTP/2 connection.
 #[derive(Debug)]
 pub(crate) struct Parser {
     halves: [Half; 2],
-    /// The way of the client's bytes, once it is known.
+    /// The direction of the client's bytes, once it is known.
     client: Option<Way>,
     streams: Streams,
-    /// Time of the last bytes that were fed.
+    /// Time of the last bytes that were parsed or skipped, in nanoseconds.
     time: u64,
 }
 
 impl Parser {
-    /// Starts a connection that spoke HTTP/2 from its first byte on. `joined`: bytes passed before.
+    /// Creates the parser of a connection that spoke HTTP/2 from its first byte on. `joined` is true if bytes passed
+    /// before the first piece.
     pub(crate) fn new(joined: bool) -> Self {
         let half = if joined { Half::joined } else { Half::new };
         Self { halves: [half(), half()], client: None, streams: Streams::default(), time: 0 }
     }
 
-    /// Starts after a request that was upgraded: with the client's preface, and the server's frames after the head of
-    /// its 101 response. The request is stream 1, on which the response comes.
+    /// Creates the parser of a connection that a request of HTTP/1.1 upgraded. The next bytes of the client are the
+    /// preface, and those of the server are the frames after the head of the 101 response. The response to the request
+    /// comes on stream 1.
     pub(crate) fn upgraded(upgrade: Upgrade) -> Self {
         let Upgrade { side, method, host, path, began, request_bytes: bytes, response_bytes } = upgrade;
         let mut parser = Self::new(false);
@@ -91,7 +94,7 @@ impl Parser {
         &mut self.halves[way.index()]
     }
 
-    /// Returns the receiver of reports, once the client's way is known.
+    /// Returns the receiver of reports, once the client's direction is known.
     fn out<'a>(&self, sink: &'a mut dyn Sink) -> Option<Out<'a>> {
         let side = match self.client? {
             Way::Received => Side::Server,
@@ -100,7 +103,7 @@ impl Parser {
         Some(Out { side, sink })
     }
 
-    /// Handles an event in a way.
+    /// Handles an event in a direction.
     fn event(&mut self, way: Way, event: Event, sink: &mut dyn Sink) {
         let time = self.time;
         let event = match event {
@@ -118,7 +121,7 @@ impl Parser {
             Event::Reset(stream) if from_client => self.streams.cancel(stream, time, out),
             Event::Reset(stream) => self.streams.refuse(stream, time, out),
             Event::GoAway(last) if !from_client => self.streams.go_away(last, time, out),
-            // A client's GOAWAY refuses pushed streams, which the client resets too.
+            // A client's GOAWAY concerns pushed streams, which the client resets too.
             Event::GoAway(_) | Event::Block(_) | Event::Lost(_) => {}
         }
     }
@@ -144,17 +147,18 @@ impl Parser {
                 None => self.streams.response_block(id, block, fields, time, out),
             }
         } else if push {
-            // Clients send no PUSH_PROMISE.
+            // A client must not send PUSH_PROMISE.
         } else if !self.streams.is_new(id) {
             self.streams.request_part(id, block.wire, end, time, out);
         } else if fields.as_ref().is_none_or(|fields| fields.is_request() || (fields.may_be_head() && !end)) {
-            // Other blocks are trailers of a request whose head passed unseen, or look like such trailers.
+            // Any other block is, or may be, the trailers of a request whose head passed unseen.
             self.streams.opened(id);
             self.request(id, block, fields, end, out);
         }
     }
 
-    /// Handles a request's head.
+    /// Handles a request's head; `fields` is `None` if the block is too large. The response is in doubt if the position
+    /// in the server's direction is lost.
     fn request(&mut self, id: u32, block: &Block, fields: Option<Fields>, ended: bool, out: &mut Out<'_>) {
         let doubt = self.client.and_then(|client| self.half(client.other()).lost());
         match fields {
@@ -165,7 +169,8 @@ impl Parser {
         }
     }
 
-    /// Decodes a header block. If the block is too large, its fields are lost, and the table becomes unknown.
+    /// Decodes a header block. If the block is too large, returns `None`, and the contents of the header table become
+    /// unknown.
     fn fields(&mut self, way: Way, block: &Block) -> Option<Fields> {
         let table = &mut self.half_mut(way).table;
         let Some(content) = block.content() else {
@@ -177,7 +182,8 @@ impl Parser {
         Some(decoded.map_or_else(|_| Fields::unknown(), |()| fields))
     }
 
-    /// Notes that bytes of a way passed now. If they are the server's, no earlier bytes of the server are outstanding.
+    /// Records that bytes passed in a direction at `self.time`. If they are the server's, no earlier bytes of the
+    /// server are outstanding, so that streams which the client reset before can be reported.
     fn confirm(&mut self, way: Way, sink: &mut dyn Sink) {
         let Some(out) = &mut self.out(sink) else { return };
         if self.client != Some(way) {
@@ -185,7 +191,7 @@ impl Parser {
         }
     }
 
-    /// Gives up the position in a way.
+    /// Gives up the position in a direction, and counts what may have been lost with it.
     fn lose(&mut self, way: Way, reason: Reason, sink: &mut dyn Sink) {
         let cut = self.half_mut(way).lose(reason);
         let Some(out) = &mut self.out(sink) else { return };

@@ -2,39 +2,41 @@
 
 use crate::{Sink, Way};
 
-/// A parser of one connection's protocol. For each way, it receives everything in order: bytes, skipped bytes of
-/// bodies, and holes.
+/// A parser of one connection's protocol. A [`crate::stream::Stream`] of each direction calls it with everything in
+/// order: bytes, skipped bytes of bodies, and holes (bytes that are missing and may be needed).
 pub(crate) trait Parser {
-    /// Returns the number of next bytes of this way that the parser does not need, because they belong to a body:
-    /// `u64::MAX` if the body lasts until the connection closes, or if the way is not parsed.
+    /// Returns the number of next bytes of this direction that the parser does not need, because they belong to a body.
+    /// `u64::MAX` means that the body lasts until the connection closes, or that the direction is not parsed.
     fn skippable(&self, way: Way) -> u64;
 
-    /// Receives the next bytes of a way. `starts` is that of [`crate::Piece`], for the first of them.
+    /// Receives the next bytes of a direction. `starts` is [`crate::Piece::starts`] for the first of them.
     fn bytes(&mut self, way: Way, time: u64, bytes: &[u8], starts: bool, sink: &mut dyn Sink);
 
-    /// Receives the information that the next `length` bytes of a way, at most [`Self::skippable`], passed but are not
-    /// available. `time` is the time of the last of them, as far as it is known.
+    /// Reports that the next `length` bytes of a direction, at most [`Self::skippable`], passed but are not available.
+    /// `time` is the time of the last of them, or of the piece that showed the gap.
     fn skipped(&mut self, way: Way, time: u64, length: u64, sink: &mut dyn Sink);
 
-    /// Receives the information that the next `length` bytes of a way will not come. The parser may find its position
-    /// again in the bytes that follow. `lost`: they were lost between kernel and user space.
+    /// Reports that the next `length` bytes of a direction will not come. The parser may find the beginning of a
+    /// message or frame in the bytes that follow. `lost` is true if the bytes were lost between kernel and user space,
+    /// and false if their packets never came.
     fn hole(&mut self, way: Way, length: u64, lost: bool, sink: &mut dyn Sink);
 
-    /// Receives the regular end of a way (FIN): no byte follows.
+    /// Reports the regular end of a direction (FIN): no byte follows.
     fn end(&mut self, way: Way, time: u64, sink: &mut dyn Sink);
 
-    /// Receives the end of the connection (both ways closed, reset, or given up) and reports everything open. `lost`:
-    /// the last bytes of the connection may be missing, so that an open exchange is unobserved, not without a response.
+    /// Handles the end of the connection (both directions closed, reset, or given up) and reports every open exchange
+    /// to `sink`. `lost` is true if the last bytes of the connection may be missing: an open exchange then counts as
+    /// unobserved, not as one without a response.
     fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink);
 
-    /// Returns the number of exchanges under way: requests whose head has passed, and that are reported neither as an
-    /// exchange nor as unobserved.
+    /// Returns the number of exchanges under way: requests whose head has passed, and that are not yet reported,
+    /// neither as an exchange nor as unobserved.
     fn under_way(&self) -> usize;
 
-    /// Returns whether a message certainly begins at the next byte of both ways and no exchange is under way; for
+    /// Returns whether a message certainly begins at the next byte of both directions and no exchange is under way; for
     /// HTTP/2, whether a frame certainly begins there.
     fn pauses(&self) -> bool;
 
-    /// Returns the number of bytes of memory in use, in addition to the size of the parser.
+    /// Returns the number of bytes on the heap.
     fn memory(&self) -> usize;
 }

@@ -1,19 +1,20 @@
-//! One way of a connection, put in order.
+//! One direction of a connection, put in order.
 //!
-//! A [`Stream`] passes everything in one way to a [`Parser`], in the order of the TCP sequence numbers. Sequence
-//! numbers become 64-bit offsets, and duplicates and overlaps are dropped. Bytes that are missing are of three kinds:
+//! A [`Stream`] passes the bytes of one direction to a [`Parser`], in the order of the TCP sequence numbers. It extends
+//! sequence numbers to 64-bit offsets, and drops duplicates and overlaps. It distinguishes three kinds of missing
+//! bytes:
 //!
-//! * Bytes that the parser does not need, because they belong to a body, are skipped at once. Their time is that of the
-//!   piece that showed the gap.
-//! * Bytes that were lost between kernel and user space are a hole.
-//! * All other bytes may still come: later pieces are held until they do, or until [`MAX_HELD_BYTES`] or
-//!   [`MAX_HELD_PIECES`] is reached and the bytes are given up as a hole.
+//! * Bytes that the parser does not need, because they belong to a body, are skipped at once. They get the time of the
+//!   piece after them, which showed the gap.
+//! * Bytes that were lost between kernel and user space are reported to the parser as a hole.
+//! * All other bytes may still come. Later pieces are held until they do, or until more than [`MAX_HELD_BYTES`] or
+//!   [`MAX_HELD_PIECES`] are held; then the missing bytes are given up and reported as a hole.
 //!
-//! Times never go backwards in a way: bytes that were held get the time of the piece that made them deliverable, which
-//! is when the receiver could read them.
+//! Times never go backwards within a direction: bytes that were held get the time of the piece that filled the gap
+//! before them, which is when the receiving application could read them.
 //!
-//! If a piece is cut, the bytes missing at its end are skipped if the parser does not need them; otherwise they are
-//! expected in further pieces.
+//! The bytes that are missing at the end of a piece ([`Piece::length`]) are skipped if the parser does not need them;
+//! otherwise they are expected in further pieces.
 
 use std::mem::size_of;
 
@@ -23,25 +24,28 @@ use crate::{Piece, Sink, Way};
 #[cfg(test)]
 mod tests;
 
-/// Maximum number of bytes held in one way while earlier bytes are missing: the bytes in flight until a lost packet is
-/// sent again, in a TCP window as large bodies have it.
+/// Maximum number of bytes held in one direction while earlier bytes are missing. After a lost packet, up to a TCP
+/// window of bytes arrives before the packet is sent again; this is enough for the windows of large bodies.
 pub(crate) const MAX_HELD_BYTES: usize = 1 << 20;
-/// Maximum number of pieces held in one way while earlier bytes are missing.
+/// Maximum number of pieces held in one direction while earlier bytes are missing.
 pub(crate) const MAX_HELD_PIECES: usize = 1_024;
 
-/// Value that is added to the first sequence number, so that no offset near it is negative.
+/// Value that is added to the first sequence number to get its offset, so that a sequence number before it (a
+/// duplicate) has no negative offset.
 const ORIGIN: u64 = 1 << 32;
-/// Maximum distance by which a TCP sequence number can be behind, which is the largest window. A number that seems to
-/// be farther behind is ahead.
+/// Maximum distance by which a TCP sequence number can be behind the next byte: the largest TCP window. A number that
+/// seems to be farther behind is ahead.
 const WINDOW: u32 = 1 << 30;
-/// Minimum length of a body whose end has a sequence number that can be confused with that of its beginning.
+/// Length from which the sequence number of a body's end is looked for explicitly: sequence numbers repeat after 2^32
+/// bytes, and the last [`WINDOW`] bytes of these count as behind.
 const LONG_BODY: u64 = 1 << 31;
-/// Maximum distance from the end of a long body at which a sequence number counts as belonging to that end.
+/// Maximum distance in bytes from the next byte, or from the end of a body of [`LONG_BODY`] or more, at which a
+/// sequence number is taken to belong there.
 const NEAR: u32 = 1 << 26;
-/// Maximum offset of the end of a body, so that sums of offsets and lengths do not overflow.
+/// Bound of the end of a body of [`LONG_BODY`] or more, so that sums of offsets and lengths do not overflow.
 const MAX_OFFSET: u64 = 1 << 62;
 
-/// Bytes with their position in the stream: a new piece, or one that was held.
+/// The bytes of a piece, new or held, with their offset in the stream.
 #[derive(Debug, Clone, Copy)]
 struct Segment<'a> {
     offset: u64,
@@ -68,19 +72,20 @@ impl Held {
     }
 }
 
-/// One way of a connection, whose pieces are put in order.
+/// One direction of a connection, whose pieces are put in order.
 #[derive(Debug)]
 pub(crate) struct Stream {
     way: Way,
-    /// Offset of the next byte for the parser; `None` before the first piece if the first sequence number is unknown.
+    /// Offset of the next byte to deliver to the parser; `None` before the first piece if the first sequence number is
+    /// unknown.
     next: Option<u64>,
-    /// Segments after a gap, by offset.
+    /// Segments after a gap, in ascending order of offset.
     held: Vec<Held>,
     held_bytes: usize,
-    /// End offset and time of a cut piece whose missing last bytes can be neither skipped nor given up yet: the next
-    /// message may begin in them.
+    /// End offset and time of a piece whose last bytes are missing while the parser needs no byte (`u64::MAX`). They
+    /// are not skipped yet, because the next message may begin within them, in a later piece.
     rest: Option<(u64, u64)>,
-    /// Latest time that was delivered.
+    /// Latest time that was passed to the parser, in nanoseconds.
     clock: u64,
     /// Offset and time of the FIN.
     fin: Option<(u64, u64)>,
@@ -89,13 +94,14 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Starts a way whose first byte has the sequence number `first`, if that is known.
+    /// Creates the stream of a direction whose first byte has the sequence number `first`, if that is known.
     pub(crate) fn new(way: Way, first: Option<u32>) -> Self {
         let next = first.map(|first| ORIGIN + u64::from(first));
         Self { way, next, held: Vec::new(), held_bytes: 0, rest: None, clock: 0, fin: None, ended: false }
     }
 
-    /// Delivers a piece and everything that it makes deliverable, or holds it.
+    /// Delivers a piece and the held segments that follow it without a gap; holds the piece if bytes before it are
+    /// missing.
     pub(crate) fn piece(&mut self, piece: &Piece<'_>, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         if self.ended {
             return;
@@ -122,7 +128,7 @@ impl Stream {
         self.try_end(parser, sink);
     }
 
-    /// Handles the FIN, which is delivered after everything before `sequence`.
+    /// Handles the FIN, which is delivered once everything before `sequence` has been delivered.
     pub(crate) fn fin(&mut self, sequence: u32, time: u64, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         if self.ended || self.fin.is_some() {
             return;
@@ -148,26 +154,25 @@ impl Stream {
         }
     }
 
-    /// Frees everything that is held, and ignores all further pieces.
+    /// Frees the held segments, and ignores all further pieces.
     pub(crate) fn stop(&mut self) {
         self.held = Vec::new();
         self.held_bytes = 0;
         self.ended = true;
     }
 
-    /// Returns the sequence number of the next byte, if everything before it has been delivered and the way has not
-    /// ended.
+    /// Returns the sequence number of the next byte, if everything before it has been delivered and no FIN has come.
     pub(crate) fn next(&self) -> Option<u32> {
         let waits = !self.held.is_empty() || self.rest.is_some() || self.fin.is_some() || self.ended;
         self.next.filter(|_| !waits).map(low)
     }
 
-    /// Returns the number of bytes of memory in use, in addition to the size of the stream.
+    /// Returns the number of bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
         self.held.capacity() * size_of::<Held>() + self.held_bytes
     }
 
-    /// Returns whether everything up to the end of the last piece was delivered.
+    /// Returns whether everything up to the end of the last piece was delivered or skipped.
     pub(crate) fn is_in_order(&self) -> bool {
         self.held.is_empty() && self.rest.is_none_or(|(end, _)| end <= self.next_offset())
     }
@@ -176,7 +181,8 @@ impl Stream {
         self.next.unwrap_or(ORIGIN)
     }
 
-    /// Returns the offset of a sequence number. If none is known yet, that of the first one becomes the next offset.
+    /// Returns the offset of a sequence number. If no byte has come yet and the first sequence number was unknown, this
+    /// one becomes the first.
     fn offset(&mut self, sequence: u32, starts: bool, parser: &dyn Parser) -> u64 {
         let Some(next) = self.next else {
             let origin = ORIGIN + u64::from(sequence);
@@ -218,7 +224,8 @@ impl Stream {
         }
     }
 
-    /// Delivers the new bytes of a segment that begins at the next offset or before.
+    /// Delivers the bytes of a segment that were not delivered before. The segment begins at the next offset or before
+    /// it.
     fn deliver(&mut self, segment: Segment<'_>, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         let Segment { offset, time, length, starts, bytes } = segment;
         let next = self.next_offset();
@@ -280,7 +287,7 @@ impl Stream {
         }
     }
 
-    /// Gives up all missing bytes before `target`, and delivers the held segments between them.
+    /// Gives up all missing bytes before `target` as holes, and delivers the held segments between them.
     fn give_up(&mut self, target: u64, time: u64, lost: bool, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         loop {
             self.drain(parser, sink);
@@ -308,7 +315,7 @@ impl Stream {
     }
 }
 
-/// Returns the sequence number of an offset.
+/// Returns the TCP sequence number of an offset.
 #[expect(clippy::cast_possible_truncation, reason = "sequence numbers are offsets modulo 2^32")]
 fn low(offset: u64) -> u32 {
     offset as u32

@@ -1,5 +1,5 @@
-//! Lookup of a Go program's functions in the table that its runtime needs (`.gopclntab`), which every Go program has,
-//! even a stripped one. The table stays in the file and is read word by word.
+//! Lookup of a Go program's functions in the table of its runtime (`.gopclntab`), which every Go program has, even a
+//! stripped one. The table stays in the file and is read as needed.
 
 use std::{fs::File, io, ops::ControlFlow, os::unix::fs::FileExt as _};
 
@@ -7,43 +7,49 @@ use memchr::memmem::Finder;
 
 use super::{Defined, Elf, Placed, Range, source::Window, text_at};
 
-/// First bytes of the table, since Go 1.16, 1.18 and 1.20.
+/// Magic numbers at the beginning of the table, named after the Go version that introduced each format.
 const GO_1_16: u32 = 0xffff_fffa;
 const GO_1_18: u32 = 0xffff_fff0;
 const GO_1_20: u32 = 0xffff_fff1;
-/// Names of the table's section; the second is used in position-independent programs.
+/// Names of the table's section; position-independent programs have the second one.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
-/// Maximum number of functions in a valid table: eight times as many as the largest known program has (674 MiB).
+/// Maximum number of functions in a valid table: eight times as many as the largest known program has, of 674 MiB.
 const MOST_FUNCTIONS: u64 = 1 << 22;
-/// Size of the table's header in bytes.
+/// Size in bytes of the table's header.
 const HEADER: u64 = 72;
-/// Offset of the code's start address in the runtime's description of the program (`.go.module`), since Go 1.26.
+/// Offset of the start address of the code in the runtime's description of the program (`.go.module`), since Go 1.26.
 const MODULE_TEXT: u64 = 176;
 
-/// The layout of a program's table.
+/// The layout of a program's table of functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GoTable {
-    /// Offset of the table in the file, and its length.
+    /// Offset of the table in the file, in bytes.
     start: u64,
+    /// Length of the table in bytes.
     length: u64,
+    /// Number of functions.
     count: u64,
-    /// Address to which the functions' addresses are relative.
+    /// Address to which the functions' addresses in the table are relative.
     text: u64,
-    /// Offsets in the table: of the names, of their end, and of the functions.
+    /// Offset in the table of the functions' names.
     names: u64,
+    /// Offset in the table after the names.
     names_end: u64,
+    /// Offset in the table of the list of functions. Each has two words: its address and the offset of its description
+    /// from here.
     functions: u64,
-    /// Size in bytes of a function's address (before Go 1.18), or of its distance from the beginning of the code.
+    /// Size in bytes of a word of that list: 8 for addresses (before Go 1.18), 4 for distances from the beginning of
+    /// the code.
     word: u64,
 }
 
 impl GoTable {
-    /// Finds the table of a program. Returns `None` if there is none, or its format is unknown.
+    /// Finds the table of a program. Returns `None` if there is none, or if its format is unknown.
     pub(crate) fn of(elf: &Elf<'_>) -> Option<Self> {
         Self::read(elf, SECTIONS.iter().find_map(|name| elf.placed(name))?)
     }
 
-    /// Reads the layout of the table from its header.
+    /// Reads the layout of a table from its header.
     pub(super) fn read(elf: &Elf<'_>, table: Placed) -> Option<Self> {
         let header = elf.start(table.range, HEADER).ok()?;
         let word =
@@ -53,7 +59,8 @@ impl GoTable {
         if header.get(7) != Some(&8) {
             return None;
         }
-        // The table has, in this order: names, file numbers by unit, files, program counters, and functions.
+        // After the header, the table has the names, the file numbers by compilation unit, the files, the program
+        // counters, and the functions, in this order.
         let (text, names, names_end, functions, size) = match magic {
             GO_1_16 => (0, word(2)?, word(3)?, word(6)?, 8),
             GO_1_18 | GO_1_20 => (text_of(elf, table.address)?, word(3)?, word(4)?, word(7)?, 4),
@@ -77,23 +84,24 @@ impl GoTable {
         })
     }
 
-    /// Returns the name of the function at an address of the file.
+    /// Returns the name of the function that contains an address. The address is one of the file, not of a process.
     pub(crate) fn name_at(&self, file: &File, address: u64) -> Option<Vec<u8>> {
         let found = self.index_at(file, address)?;
         self.name_of(file, found)
     }
 
-    /// Finds functions by their names, and returns them in the order of the names.
+    /// Finds functions by their names. Returns them in the order of `names`, with `None` for those that do not exist.
     ///
     /// # Errors
     ///
-    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if it needs more reading than any
-    /// valid file.
+    /// The system's error if the file cannot be read; [`io::ErrorKind::InvalidData`] if more than [`super::MOST_READ`]
+    /// bytes would have to be read.
     pub(crate) fn functions(&self, elf: &Elf<'_>, names: &[&str]) -> io::Result<Vec<Option<Defined>>> {
         let places = self.places_of(elf, names)?;
         let mut found = vec![None; names.len()];
         let mut left = places.iter().flatten().count();
-        // Functions and their descriptions have the same order, so both are read piece by piece.
+        // Functions and their descriptions have the same order, so both are read in ascending order, each with its own
+        // window.
         let table = Range { offset: self.start, length: self.length };
         let (mut functions, mut descriptions) =
             (Window::new(&elf.file, table), Window::new(&elf.file, table));
@@ -120,7 +128,7 @@ impl GoTable {
         Ok(found)
     }
 
-    /// Returns the offset of each name in the table, where it occurs once, between zero bytes.
+    /// Returns the offset in the table of each name. The table has each name once, and a zero byte before and after it.
     fn places_of(&self, elf: &Elf<'_>, names: &[&str]) -> io::Result<Vec<Option<u64>>> {
         let wanted: Vec<Vec<u8>> = names.iter().map(|name| [&[0], name.as_bytes(), &[0]].concat()).collect();
         let finders: Vec<Finder<'_>> = wanted.iter().map(Finder::new).collect();
@@ -140,10 +148,10 @@ impl GoTable {
         Ok(places)
     }
 
-    /// Returns the index of the last function that begins at or before an address; `None` before the first function and
-    /// after the last.
+    /// Returns the index of the function that contains an address; `None` before the first function and after the last
+    /// one.
     fn index_at(&self, file: &File, address: u64) -> Option<u64> {
-        // The entry after the last function is the end of the code.
+        // The word after the last function is the end of the code.
         if address < self.entry(file, 0)? || address >= self.entry(file, self.count)? {
             return None;
         }
@@ -155,7 +163,8 @@ impl GoTable {
         Some(low)
     }
 
-    /// Returns the address of a function.
+    /// Returns the address of the function at an index of the list, or the end of the code for the index after the
+    /// last.
     fn entry(&self, file: &File, index: u64) -> Option<u64> {
         self.number(file, self.functions + 2 * index * self.word, self.word)?.checked_add(self.text)
     }
@@ -164,6 +173,7 @@ impl GoTable {
         text_at(file, self.start.checked_add(self.place_of_name(file, index)?)?, 0)
     }
 
+    /// Returns the offset in the table of the name of the function at an index of the list.
     fn place_of_name(&self, file: &File, index: u64) -> Option<u64> {
         let function = self.number(file, self.functions + (2 * index + 1) * self.word, self.word)?;
         // The description begins with the function's address, followed by the offset of its name.
@@ -172,7 +182,7 @@ impl GoTable {
         (name < self.length).then_some(name)
     }
 
-    /// Reads a number of 4 or 8 bytes at an offset of the table.
+    /// Reads a number of `size` bytes, 4 or 8, at an offset of the table.
     fn number(&self, file: &File, at: u64, size: u64) -> Option<u64> {
         let end = at.checked_add(size)?;
         let mut bytes = [0; 8];
@@ -185,8 +195,8 @@ impl GoTable {
     }
 }
 
-/// Returns the address to which a table since Go 1.18 is relative. It is in the table or, since Go 1.26, in the
-/// runtime's description of the program.
+/// Returns the address to which the addresses in a table since Go 1.18 are relative. The header of the table has it or,
+/// since Go 1.26, the runtime's description of the program.
 fn text_of(elf: &Elf<'_>, table: u64) -> Option<u64> {
     let told = elf.word_at(table.checked_add(24)?).filter(|text| *text != 0);
     let module =

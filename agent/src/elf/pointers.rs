@@ -1,4 +1,4 @@
-//! Pointers in a file, either stored directly or as relocations of a position-independent file.
+//! Pointers in a file: stored in its sections or, in a position-independent file, as relocations.
 
 use std::{io, ops::ControlFlow};
 
@@ -6,9 +6,9 @@ use object::{LittleEndian, elf, pod::slice_from_all_bytes};
 
 use super::{Elf, Machine, Range};
 
-/// Sections that can contain pointers to functions.
+/// Sections that can have tables of pointers to functions.
 const SECTIONS: [&str; 4] = [".rodata", ".data.rel.ro", ".noptrdata", ".data"];
-/// Section of the relocations that need no symbols.
+/// The section with the relocations that need no symbols.
 const RELOCATIONS: &str = ".rela.dyn";
 /// Maximum number of pointers to one address that are collected.
 const MOST_POINTERS: usize = 4096;
@@ -16,7 +16,8 @@ const MOST_POINTERS: usize = 4096;
 type Relocation = elf::Rela64<LittleEndian>;
 
 impl Elf<'_> {
-    /// Returns a 64-bit word at an address. If the file has a zero there, a relocation gives the value.
+    /// Returns the 64-bit word at an address of the file. If the file has a zero there, the value is that of the
+    /// relocation for this address.
     pub(crate) fn word_at(&self, address: u64) -> Option<u64> {
         let offset = self.offset_of(address)?;
         let bytes = self.bytes(Range { offset, length: 8 }).ok()?;
@@ -34,7 +35,8 @@ impl Elf<'_> {
         addend
     }
 
-    /// Returns, for each of the targets, the sorted addresses of the pointers to it.
+    /// Returns the sorted addresses of the pointers to each of the targets, in the order of `targets`; at most
+    /// [`MOST_POINTERS`] for each.
     ///
     /// # Errors
     ///
@@ -64,7 +66,7 @@ impl Elf<'_> {
         Ok(found)
     }
 
-    /// Calls `sink` with address and value of each relocation that needs no symbol.
+    /// Calls `sink` with the address and the value of each relocation that needs no symbol.
     fn relocations(&self, mut sink: impl FnMut(u64, u64)) -> io::Result<()> {
         let relative = match self.machine {
             Machine::X86_64 => elf::R_X86_64_RELATIVE,

@@ -6,11 +6,11 @@ use object::pod::slice_from_all_bytes;
 
 use super::{MOST_HEADERS, MOST_TEXT, Range};
 
-/// A file with a limit on the number of bytes that are read.
+/// A file, and the number of bytes that may still be read of it.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     file: &'a File,
-    /// Number of bytes that may still be read.
+    /// Number of bytes that may still be read of the file.
     pub(super) left: Cell<u64>,
 }
 
@@ -19,6 +19,8 @@ impl<'a> Source<'a> {
         Self { file, left: Cell::new(most) }
     }
 
+    /// Reads a part of the file. Returns [`io::ErrorKind::InvalidData`] if the part is longer than what may still be
+    /// read.
     pub(super) fn read(&self, range: Range) -> io::Result<Vec<u8>> {
         let Some(left) = self.left.get().checked_sub(range.length) else {
             return Err(invalid("more to read than any file needs"));
@@ -30,6 +32,7 @@ impl<'a> Source<'a> {
         Ok(bytes)
     }
 
+    /// Reads a table of headers. Returns an empty one if there is none, or if it has more than [`MOST_HEADERS`].
     pub(super) fn table<T: object::pod::Pod + Copy>(&self, offset: u64, count: u16) -> io::Result<Vec<T>> {
         if offset == 0 || count > MOST_HEADERS {
             return Ok(Vec::new());
@@ -39,12 +42,12 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A part of a file from which numbers are read at mostly ascending offsets.
+/// A part of a file from which numbers are read at mostly ascending offsets, so that few reads are needed.
 #[derive(Debug)]
 pub(super) struct Window<'a> {
     source: &'a Source<'a>,
     part: Range,
-    /// Offset of `bytes` in the part.
+    /// Offset of `bytes` in `part`.
     start: u64,
     bytes: Vec<u8>,
 }
@@ -57,7 +60,7 @@ impl<'a> Window<'a> {
         Self { source, part, start: 0, bytes: Vec::new() }
     }
 
-    /// Reads a number of up to 8 bytes at an offset of the part. Returns `None` beyond its end.
+    /// Reads a number of `size` bytes, at most 8, at an offset of the part. Returns `None` beyond the end of the part.
     ///
     /// # Errors
     ///
@@ -79,7 +82,8 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Reads a text in a file from an offset up to the byte `end`, or up to the maximum length.
+/// Reads a text in a file from an offset up to the byte `end`, or up to [`MOST_TEXT`] bytes. Returns `None` if the text
+/// is empty or cannot be read.
 pub(crate) fn text_at(file: &File, offset: u64, end: u8) -> Option<Vec<u8>> {
     let mut bytes = vec![0; MOST_TEXT];
     let read = file.read_at(&mut bytes, offset).ok()?;

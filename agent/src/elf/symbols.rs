@@ -11,19 +11,20 @@ use object::{LittleEndian, elf, pod::slice_from_all_bytes};
 
 use super::{Elf, Range, range_of};
 
-/// Maximum number of matches of a name in a string table that are followed, since each may be the end of a longer name.
+/// Maximum number of matches of a name in a string table that are remembered. There can be several, because a name may
+/// be the end of longer ones.
 const MOST_NAMES: usize = 1024;
 
 type Symbol = elf::Sym64<LittleEndian>;
 
-/// A symbol's address and length in bytes.
+/// The address and the size in bytes of a defined symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Defined {
     pub(crate) address: u64,
     pub(crate) size: u64,
 }
 
-/// A function in the symbol table.
+/// A function in a symbol table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionSymbol {
     pub(crate) address: u64,
@@ -34,12 +35,13 @@ pub(crate) struct FunctionSymbol {
 }
 
 impl Elf<'_> {
-    /// Returns true if the file has a full symbol table, beside the one for dynamic linking.
+    /// Returns true if the file has the full symbol table (SHT_SYMTAB), which stripping removes.
     pub(crate) fn has_symbols(&self) -> bool {
         self.sections.iter().any(|section| section.sh_type.get(LittleEndian) == elf::SHT_SYMTAB)
     }
 
-    /// Finds symbols with these names that are defined in the file.
+    /// Finds the symbols with these names that are defined in the file, in the full symbol table or in the one for
+    /// dynamic linking.
     ///
     /// # Errors
     ///
@@ -62,7 +64,7 @@ impl Elf<'_> {
         Some((range_of(section)?, range_of(strings)?))
     }
 
-    /// Returns the maximum number of functions that [`Elf::functions`] can find.
+    /// Returns an upper bound of the number of functions that [`Elf::functions`] can find.
     pub(crate) fn most_functions(&self) -> usize {
         let kinds = [elf::SHT_SYMTAB, elf::SHT_DYNSYM];
         let table = kinds.into_iter().find_map(|kind| self.table_of(kind));
@@ -71,8 +73,8 @@ impl Elf<'_> {
         })
     }
 
-    /// Returns up to `most` functions that are defined in the file, sorted by address, and their string table. They
-    /// come from the full symbol table or, without one, from the table for dynamic linking.
+    /// Returns up to `most` functions that are defined in the file, sorted by address, and the part of the file that
+    /// has their names. They come from the full symbol table or, without one, from the table for dynamic linking.
     ///
     /// # Errors
     ///
@@ -106,7 +108,7 @@ impl Elf<'_> {
             ControlFlow::Continue(())
         })?;
         if is_cut {
-            // If functions were left out, one without a size might extend over them.
+            // A function without a size is taken to extend to the next one, which may be missing here.
             functions.retain(|function| function.size > 0);
         }
         functions.sort_unstable();
@@ -114,6 +116,7 @@ impl Elf<'_> {
         Ok((functions, strings))
     }
 
+    /// Adds the symbols of one table that have these names to `found`.
     fn symbols_of(
         &self,
         symbols: Range,
@@ -143,7 +146,7 @@ impl Elf<'_> {
         })
     }
 
-    /// Returns the names by their offsets in a string table, which is read once.
+    /// Returns the names by their offsets in a string table, so that symbols can be compared by offset alone.
     fn places_of(&self, strings: Range, names: &[&'static str]) -> io::Result<HashMap<u64, &'static str>> {
         let wanted: Vec<Vec<u8>> = names.iter().map(|name| [name.as_bytes(), &[0]].concat()).collect();
         let longest = wanted.iter().map(Vec::len).max().unwrap_or(1);

@@ -1,4 +1,4 @@
-//! Tests of headers that lead to the same bytes again and again.
+//! Tests of hostile files, whose headers lie or lead to the same bytes again and again, and of large programs.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const STRINGS: u64 = 1 << 20;
 
-/// Makes a sparse file in which every section is a symbol table with the same strings.
+/// Makes a sparse file with `count` sections, each of which is a symbol table at the same place.
 fn of_symbols(count: u16) -> File {
     let file = tempfile::tempfile().unwrap();
     let section = |kind: u32| {
@@ -46,7 +46,7 @@ fn what_is_read_of_a_file_is_bounded() {
     assert!(elf.symbols(&["SSL_read"]).is_ok() && elf.symbols(&["SSL_read"]).is_err());
 }
 
-/// A small program of this system.
+/// Returns the bytes of a small program of this machine.
 fn small() -> Vec<u8> {
     std::fs::read("/bin/true").unwrap()
 }
@@ -57,7 +57,7 @@ fn file_of(bytes: &[u8]) -> File {
     file
 }
 
-/// Reads everything that can be read of a file.
+/// Calls every function of this module on a file. Only an error in the ELF header is returned.
 fn read_all(file: &File) -> io::Result<()> {
     let elf = Elf::read(file)?;
     let _ = (elf.code_at(0x1000), elf.offset_of(0x1000), elf.has_symbols(), elf.most_functions());
@@ -104,7 +104,7 @@ fn headers_that_lie_are_read_to_an_end() {
         read += u32::from(read_all(&file_of(&bytes)).is_ok());
     }
     assert!(read > 100, "{read}");
-    // Each file takes milliseconds.
+    // Each file takes milliseconds; the limit is for an endless loop.
     assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
 }
 
@@ -135,7 +135,7 @@ proptest::proptest! {
     }
 }
 
-/// A table that claims more functions than the largest known program has costs only a part of what it claims.
+/// Looking for a function in a table that claims 4 GiB of names reads little more than [`MOST_SCANNED`].
 #[test]
 fn a_table_of_go_without_an_end_is_not_read_to_it() {
     let file = tempfile::tempfile().unwrap();
@@ -161,7 +161,7 @@ fn a_table_of_go_without_an_end_is_not_read_to_it() {
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
 }
 
-/// Large programs, if this machine has them, are within the limits.
+/// Large programs, if this machine has them, must be within the limits.
 #[test]
 fn large_programs_are_read() {
     let large = ["/usr/bin/node", "/usr/lib/chromium/chromium", "/usr/lib/google-cloud-sdk/bin/kubectl"];

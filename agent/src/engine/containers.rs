@@ -7,7 +7,8 @@ use super::{CgroupKind, SessionSpec};
 /// Maximum number of levels searched, deeper than any runtime nests. The kernel programs stop at the same depth.
 const MAX_DEPTH: usize = 32;
 
-/// A cache of the answers. The ancestors of a cgroup never change.
+/// A cache of [`Self::of`], from the cgroup of a socket to the cgroup of its rows. It stays valid, since the ancestors
+/// of a cgroup never change.
 #[derive(Debug, Default)]
 pub(super) struct Containers {
     known: HashMap<u64, u64>,

@@ -1,5 +1,5 @@
-//! The programs for peers of ICMP messages are attached at once if a session's filter asks for ICMP. If a session takes
-//! all protocols, they are attached at the first ICMP message, since most containers never send any.
+//! The programs for peers of ICMP messages. They are attached at once if a session's filter asks for ICMP. If a session
+//! takes all protocols, they are attached after the first ICMP message, since most containers never send any.
 
 use traffictrace_ebpf::layout::Loss;
 

@@ -1,7 +1,7 @@
 //! The only owner of the kernel programs: the sessions, their selection, and their counts.
 //!
-//! Both `top` (one session) and the agent (up to 64) use the engine. Apart from pacing it has no clock; call
-//! [`Engine::tick`] a few times a second. Without a session nothing is loaded.
+//! Both `top` (one session) and the agent (up to 64) use the engine. The engine reads nothing by itself: its owner
+//! calls [`Engine::tick`] a few times a second. Without a session nothing is loaded.
 
 mod containers;
 mod http;
@@ -50,7 +50,7 @@ use crate::{
 /// Maximum time between two drains of the flow table.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(950);
 
-/// Maximum number of drain times that are kept until they are taken.
+/// Maximum number of drains' durations that are kept for [`Engine::take_drains`].
 const DRAINS: usize = 64;
 
 /// Settings of the engine.
@@ -103,7 +103,7 @@ pub struct Engine {
     records: Option<OwnedFd>,
     next_number: u8,
     drained: Instant,
-    /// Durations of drains that were not taken yet.
+    /// Durations of the drains since the last [`Self::take_drains`], at most [`DRAINS`].
     drains: Vec<Duration>,
 }
 
@@ -137,7 +137,8 @@ impl Engine {
         let options = &self.options;
         let tracer = match &mut self.tracer {
             Some(tracer) => {
-                // An event may have been under way for very long when the last session with this number ended.
+                // A program that ran for very long may have put the last session with this number into a slot after
+                // that session had ended.
                 tracer.end_sessions(1 << number);
                 tracer
             }

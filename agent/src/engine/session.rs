@@ -21,7 +21,8 @@ pub enum CgroupKind {
     Pod,
     /// A container's cgroup, or any other whose whole subtree is one unit to the user.
     Container,
-    /// Of many containers and services: rows are booked to the socket's own cgroup, unless a container around it is selected.
+    /// A cgroup above many containers and services. Rows belong to the socket's own cgroup, or to the container around
+    /// it if that is selected as well.
     Tree,
 }
 
@@ -74,8 +75,8 @@ impl SessionSpec {
         true
     }
 
-    /// Returns true if the slot of a TCP flow is needed to decide whether it is wanted, because its cgroup does not
-    /// suffice.
+    /// Returns true if the slot of a TCP flow is needed to decide whether the session wants the flow, because the
+    /// flow's cgroup does not tell.
     pub(super) fn needs_slot(&self) -> bool {
         !self.processes.is_empty() || !self.filter.wants_all_tcp()
     }
@@ -117,10 +118,13 @@ pub(super) struct Session {
     pub(super) resumed: bool,
     /// Set if sockets older than the session were looked for in all processes of the machine.
     pub(super) older_sockets_found: bool,
+    /// Losses of the node when the session began.
     pub(super) losses_before: Losses,
+    /// Overflow rows as far as they are in the ledger, or as they were when the session began.
     pub(super) overflow_before: HashMap<OverflowKey, Overflow>,
     /// Cgroups of TCP sockets whose flows found no room in the flow table since the session began.
     pub(super) crowded_out: BTreeSet<u64>,
+    /// Time of the last snapshot.
     pub(super) shown: Instant,
 }
 

@@ -10,7 +10,7 @@ use crate::{
     kernel::Drained,
 };
 
-/// The rows of one flow. Nearly always there is one row of one session.
+/// The rows of one flow, each with its session's number. Nearly always there is one row of one session.
 #[derive(Debug, Default)]
 enum Rows {
     #[default]
@@ -19,7 +19,8 @@ enum Rows {
     Many(Box<[(u8, RowId)]>),
 }
 
-/// The destination of a flow's traffic. A slot belongs to one set of sessions, so its rows are looked up only once.
+/// The rows to which a flow's traffic is added. A slot belongs to one set of sessions, so its rows are looked up only
+/// once.
 #[derive(Debug, Default)]
 struct SlotRow {
     rows: Rows,
@@ -123,9 +124,9 @@ impl SlotRows {
     }
 }
 
-/// Returns what a new flow adds to a session's connections. `new` is set if the kernel has not counted the connection
-/// for this session before. `resumed` is set if the session continues an earlier one, which has counted older
-/// connections.
+/// Returns the connection counts that a new flow adds to a session. `new` is set if the kernel has not counted the
+/// connection for this session before. `resumed` is set if the session continues an earlier one, which has counted
+/// older connections.
 fn opening(role: Role, new: bool, resumed: bool) -> Opening {
     match role {
         Role::Part => Opening::default(),

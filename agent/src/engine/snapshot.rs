@@ -14,7 +14,8 @@ use crate::{
 /// A snapshot that follows a drain within this time does not drain again.
 const FRESH: Duration = Duration::from_millis(20);
 
-/// Deeper than any runtime nests; the kernel programs stop there too.
+/// Maximum number of levels of a cgroup's path, deeper than any runtime nests. The kernel programs stop at the same
+/// depth.
 const MAX_DEPTH: usize = 32;
 
 /// Counts of a session.
@@ -32,7 +33,7 @@ pub struct Snapshot {
     pub rows: Vec<Row>,
     /// Number of all rows.
     pub rows_total: usize,
-    /// Missing or less precise counts.
+    /// Events and bytes that are missing in the rows, or have lost their process and peer.
     pub losses: Losses,
     /// Number of slots of the kernel's flow table, which all sessions share.
     pub slots: usize,
@@ -54,7 +55,8 @@ impl Engine {
         self.ranked(id, |ledger, interval| ledger.rank(top, interval))
     }
 
-    /// Returns the same with the other rows folded by process, so that the rows have the sums of all.
+    /// Returns a snapshot like [`Self::snapshot`], with the rows beyond the `top` largest folded into rows by process,
+    /// so that the rows add up to the totals.
     pub fn snapshot_folded(&mut self, id: &SessionId, top: usize) -> Option<Snapshot> {
         let mut snapshot = self.ranked(id, |ledger, interval| ledger.rank_folded(top, interval))?;
         snapshot.rows_total = snapshot.rows.len();

@@ -47,7 +47,7 @@ impl Engine {
         }
     }
 
-    /// Takes the durations of the drains since the last call, at most the first 64.
+    /// Returns the durations of the drains since the last call, at most the first 64.
     pub fn take_drains(&mut self) -> Vec<Duration> {
         std::mem::take(&mut self.drains)
     }

@@ -33,9 +33,9 @@ impl Counters {
         }
     }
 
-    /// Replaces these counters by a later reading of the same slot, and returns the difference. A counter can fall:
-    /// bytes that a slot credited too early are taken back, and a disconnected socket restarts its retransmits. Until
-    /// the counter exceeds its old value again, the difference is 0.
+    /// Replaces these counters by a later reading of the same slot, and returns the difference. The programs never make
+    /// a counter of bytes or retransmits smaller; if one fell nevertheless, its difference would be 0 until it exceeds
+    /// its old value again. Counters of calls may wrap around.
     pub fn advance(&mut self, now: Self) -> Self {
         let moved = Self {
             rx_bytes: now.rx_bytes.saturating_sub(self.rx_bytes),

@@ -1,4 +1,4 @@
-//! The part of its containers' traffic that a session wants.
+//! The filter of a session: the part of the selected containers' traffic that the session wants.
 
 use std::{
     net::{IpAddr, Ipv6Addr},

@@ -51,12 +51,13 @@ pub struct Ledger {
     vacant: Vec<u32>,
     by_key: HashTable<u32>,
     hasher: RandomState,
-    /// Closed rows, in the order in which they closed.
+    /// Rows that no flow holds any more, in the order in which that happened.
     closed: VecDeque<u32>,
     totals: Totals,
     /// Received and sent bytes at the beginning of the interval.
     bytes_before: (u64, u64),
     connections_open: u64,
+    /// Number of the interval, which is the time from one call of [`Self::rank`] or [`Self::rank_folded`] to the next.
     interval: u32,
 }
 
@@ -202,11 +203,11 @@ impl Ledger {
         self.largest(top, elapsed).0
     }
 
-    /// Returns the rows as [`Self::rank`] does, and behind them the others, folded into one row for each process, protocol
-    /// and direction: the returned rows have the sums of all.
+    /// Returns the rows as [`Self::rank`] does, and after them the others, folded into one row for each process,
+    /// protocol and direction. The returned rows add up to the totals.
     pub fn rank_folded(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
         let (mut rows, others) = self.largest(top, elapsed);
-        // This is still the interval before.
+        // `largest` has begun a new interval, but the rates of the others are those of the interval before.
         let interval = self.interval.wrapping_sub(1);
         let mut folded: HashMap<Key, Row> = HashMap::new();
         for (_, id) in others {
@@ -269,6 +270,7 @@ impl Ledger {
         id
     }
 
+    /// Adds to a row and to the totals. At a row's first change in an interval, keeps the row's bytes for the rates.
     fn book(&mut self, id: u32, sum: &Totals) {
         let entry = &mut self.entries[id as usize];
         if entry.interval != self.interval {
@@ -300,6 +302,7 @@ impl Ledger {
         }
     }
 
+    /// Adds a row to the folded row of its process and protocol, and removes it.
     fn fold(&mut self, id: u32) {
         let Entry { key, totals, older, .. } = self.entries[id as usize];
         let hash = self.hasher.hash_one((&key, false));

@@ -313,12 +313,13 @@ pub struct Row {
     pub rtt_us: u32,
     /// State of the row's flows.
     pub state: FlowState,
-    /// Set if the row sums up flows that found no row of their own.
+    /// Set if the row sums up flows of a process that have no rows of their own, or flows that found no slot.
     pub folded: bool,
 }
 
 impl Row {
-    /// Adds another row. The sum is open if one of the two is, and has failed if both have.
+    /// Adds another row's counts to this one. The state is `Open` if one of the two is open, and `Failed` if both have
+    /// failed.
     pub fn add(&mut self, other: &Self) {
         self.totals.add(&other.totals);
         self.rx_bytes_per_second += other.rx_bytes_per_second;

@@ -10,28 +10,31 @@ use std::{
     sync::Arc,
 };
 
-/// Maximum number of bytes of the list: some 50,000 mappings including data, while the kernel allows 65,530 by default.
-/// Browsers, databases and the JVM have at most some thousand.
+/// Maximum number of bytes of the list that are read: enough for some 50,000 mappings, data included. The kernel allows
+/// a process 65,530 by default; browsers, databases and the JVM have at most some thousand.
 const MOST_READ: u64 = 4 << 20;
-/// Maximum number of code mappings. Programs with many libraries, or whose runtime generates code, have some hundred.
+/// Maximum number of code mappings of a process. Programs with many libraries, or whose runtime generates code, have
+/// some hundred.
 const MOST_MAPPINGS: usize = 4096;
-/// Maximum number of bytes of the paths, where a path that repeats is counted once. A thousand libraries need 100 KiB.
+/// Maximum number of bytes of all paths; a path that the next mapping repeats is counted once. A thousand libraries
+/// need 100 KiB.
 const MOST_PATHS: usize = 256 << 10;
-/// Maximum number of bytes of one line: a path of 4095 bytes, each escaped as four.
+/// Maximum number of bytes of one line: enough for a path of 4,095 bytes, each of which is escaped as four.
 const MOST_LINE: u64 = 1 << 15;
 
-/// A mapping of code.
+/// A mapping of executable memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CodeMapping {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Offset in the file.
+    /// Offset in the file of the mapping's first byte.
     pub(crate) offset: u64,
-    /// Inode of the file; 0 if no file is mapped.
+    /// Inode number of the file; 0 if no file is mapped.
     pub(crate) inode: u64,
-    /// Path of the file, or name of named memory; `None` for names that the kernel writes in brackets.
+    /// Path of the file, or a name with a leading slash that the kernel shows for shared memory; `None` for memory
+    /// without a name, and for names in brackets.
     pub(crate) path: Option<Arc<Path>>,
-    /// Set for `[vdso]`, the code that the kernel provides to processes.
+    /// True for `[vdso]`, the code that the kernel provides to processes.
     pub(crate) is_vdso: bool,
 }
 
@@ -39,13 +42,13 @@ pub(crate) struct CodeMapping {
 ///
 /// # Errors
 ///
-/// The system's error, for example without permission; [`io::ErrorKind::FileTooLarge`] if a limit is exceeded. An
-/// incomplete list is not returned, since functions would be missing unnoticed.
+/// The system's error, for example without permission; [`io::ErrorKind::FileTooLarge`] if the list exceeds one of the
+/// limits of this module. An incomplete list is not returned, because nobody would notice that functions are missing.
 pub(crate) fn code_mappings(pid: u32) -> io::Result<Vec<CodeMapping>> {
     parse(BufReader::with_capacity(1 << 16, File::open(format!("/proc/{pid}/maps"))?))
 }
 
-/// Parses the list. Lines that are not mappings are skipped.
+/// Parses a list of mappings and returns those of code. Lines that are not valid are skipped.
 fn parse(list: impl BufRead) -> io::Result<Vec<CodeMapping>> {
     let mut list = list.take(MOST_READ + 1);
     let mut found: Vec<CodeMapping> = Vec::new();
@@ -59,11 +62,12 @@ fn parse(list: impl BufRead) -> io::Result<Vec<CodeMapping>> {
         if read == 0 {
             return Ok(found);
         }
-        // The rest of a line that is too long is skipped, since its contents are under the process's control.
+        // A line longer than `MOST_LINE` comes in several parts. All of them are skipped, because the process controls
+        // the contents of a part and could forge a line.
         let is_line = !std::mem::replace(&mut is_rest, !line.ends_with(b"\n"));
         let whole = line.strip_suffix(b"\n").filter(|_| is_line);
         let Some(mut mapping) = whole.and_then(mapping_of) else { continue };
-        // Mappings of the same file follow each other, and share the path.
+        // Mappings of the same file usually follow each other, and share the path in memory.
         let last = found.last().and_then(|last| last.path.as_ref());
         match (&mapping.path, last) {
             (Some(path), Some(last)) if path == last => mapping.path = Some(Arc::clone(last)),
@@ -74,7 +78,8 @@ fn parse(list: impl BufRead) -> io::Result<Vec<CodeMapping>> {
     }
 }
 
-/// Parses `START-END PERMISSIONS OFFSET DEVICE INODE`, followed by spaces and the name.
+/// Parses a line `START-END PERMISSIONS OFFSET DEVICE INODE`, followed by spaces and the name. Returns `None` if the
+/// mapping is not executable or the line is not valid.
 fn mapping_of(line: &[u8]) -> Option<CodeMapping> {
     let mut fields = line.splitn(6, |byte| *byte == b' ');
     let mut next = || str::from_utf8(fields.next()?).ok();
@@ -98,7 +103,7 @@ fn mapping_of(line: &[u8]) -> Option<CodeMapping> {
     })
 }
 
-/// Restores line breaks in a name, the only bytes that the kernel escapes.
+/// Restores the line feeds in a name, the only bytes that the kernel escapes.
 fn unescaped(name: &[u8]) -> Vec<u8> {
     const BREAK: &[u8] = b"\\012";
     let mut plain = Vec::with_capacity(name.len());

@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, makedev, mknodat};
 
 use super::*;
 
-/// Opens a folder as the root of a process.
+/// Opens a directory like [`root_of`].
 fn handle_of(root: &Path) -> OwnedFd {
     rustix::fs::open(root, HANDLE | OFlags::DIRECTORY, Mode::empty()).unwrap()
 }
@@ -41,8 +41,8 @@ fn what_is_no_regular_file_is_not_opened_at_all() {
     let pipe = folder.path().join("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let root = handle_of(folder.path());
-    // A pipe can be opened for writing without waiting only while it is open for reading, so this detects an opened
-    // pipe.
+    // Opening a pipe for writing with O_NONBLOCK fails with ENXIO unless a reader has it open, so this detects whether
+    // `open_within` opened the pipe.
     let until = Instant::now() + Duration::from_millis(200);
     let (done, tries) = (std::sync::atomic::AtomicBool::new(false), 2000);
     std::thread::scope(|scope| {
@@ -58,7 +58,8 @@ fn what_is_no_regular_file_is_not_opened_at_all() {
             assert_eq!(written.unwrap_err(), rustix::io::Errno::NXIO, "a reader has opened the pipe");
         }
     });
-    // Opening a device without a driver fails with another error, so this detects an opened device.
+    // Opening a device without a driver fails with ENXIO and not with InvalidInput, so this detects whether
+    // `open_within` opened the device.
     let device = folder.path().join("device");
     if mknodat(CWD, &device, FileType::CharacterDevice, Mode::RUSR, makedev(240, 255)).is_err() {
         return crate::testing::skip("devices are root's: run as root").unwrap_or_default();
@@ -88,14 +89,14 @@ fn a_mapped_file_is_opened_by_its_mapping_and_by_its_path() {
     assert_eq!(map.inode, inode);
     let same = |file: File| file.metadata().unwrap().ino() == inode;
     assert!(same(open_mapped(pid, &own, (map.start, map.end), inode).unwrap()));
-    // There is no such mapping, so the path is used, if it still leads to the same file.
+    // No mapping has this range, so the file is opened by its path, if that still leads to the same inode.
     assert!(same(open_mapped(pid, &own, (1, 2), inode).unwrap()));
     let other = open_mapped(pid, &own, (1, 2), inode + 1).unwrap_err();
     assert_eq!(other.kind(), io::ErrorKind::NotFound);
     assert!(open_mapped(pid, Path::new("/"), (1, 2), 2).is_err());
 }
 
-/// For a file of a lower layer, the mapping shows another device than the path.
+/// For a file of a lower layer of an overlay, the list of mappings has another device number than the file at the path.
 #[test]
 fn a_file_of_an_overlay_is_opened_both_ways() {
     const SCRIPT: &str = "mount -t tmpfs tmpfs \"$0\" && cd \"$0\" && mkdir lower upper work merged && \

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Interval between two comparisons of the clocks, since the time of day may be set or slewed.
+/// Minimum time between two comparisons of the clocks, which are repeated because the time of day may be set or slewed.
 const COMPARED_EVERY: Duration = Duration::from_secs(1);
-/// Number of readings of one comparison. The quickest one counts, because this process may be interrupted between
-/// reading the two clocks.
+/// Number of times that one comparison reads both clocks. The quickest reading counts, because this process may be
+/// interrupted between reading one clock and the other.
 const READINGS: usize = 3;
 
 /// The difference between the time of day and the monotonic clock.
 #[derive(Debug)]
 pub(super) struct Clock {
-    /// The difference in nanoseconds.
+    /// Time of day minus monotonic time, in nanoseconds.
     difference: i128,
     compared: Instant,
 }
@@ -24,19 +24,21 @@ impl Clock {
         Self { difference: difference(), compared: Instant::now() }
     }
 
-    /// Compares the clocks again if the last comparison is more than a second old.
+    /// Compares the clocks again if the last comparison is at least [`COMPARED_EVERY`] ago.
     pub(super) fn follow(&mut self) {
         if self.compared.elapsed() >= COMPARED_EVERY {
             *self = Self::new();
         }
     }
 
-    /// Returns the time of day of a moment given in nanoseconds of the monotonic clock.
+    /// Returns the time of day of a moment that is given in nanoseconds of the monotonic clock; the Unix epoch if it is
+    /// beyond the range of dates.
     pub(super) fn time_of(&self, moment: u64) -> Timestamp {
         Timestamp::from_nanosecond(i128::from(moment) + self.difference).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
+/// Reads both clocks and returns their difference, as in [`Clock::difference`].
 fn difference() -> i128 {
     let reading = || {
         let before = nanoseconds(clock_gettime(ClockId::Monotonic));

@@ -1,4 +1,4 @@
-//! The JSON of `traffictrace http`: one object a line. Unknown values are `null`.
+//! The JSON output of `traffictrace http`: one object on each line. Unknown values are `null`.
 
 use std::{
     borrow::Cow,
@@ -25,7 +25,7 @@ use crate::{
     host::Names,
 };
 
-/// A line for a request.
+/// The line of a request.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
@@ -38,7 +38,7 @@ struct Request<'a> {
     container_pid: Option<u32>,
     command: Option<String>,
     protocol: &'static str,
-    /// Set if the request was read as plain text of TLS.
+    /// True if the request was read as plain text of a TLS connection.
     tls: bool,
     method: Option<Cow<'a, str>>,
     host: Option<Cow<'a, str>>,
@@ -57,7 +57,7 @@ struct Request<'a> {
     remote_port: u16,
 }
 
-/// The container or service that an owner is in, where several are traced.
+/// The names of the container or service of an owner; these fields are absent if the target is a cgroup or a process.
 #[derive(Debug, Serialize)]
 struct Container<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,15 +82,15 @@ impl<'a> Container<'a> {
 #[serde(rename_all = "camelCase")]
 struct Counts {
     requests: u64,
-    /// Number of requests of every class, including classes without any.
+    /// Number of requests of each class, also zeros.
     by_class: BTreeMap<&'static str, u64>,
-    /// Number of gRPC calls whose own status was not 0. They are counted in a class as well.
+    /// Number of requests whose `grpc-status` was not 0. `by_class` has them, too.
     grpc_failed: u64,
     request_bytes: u64,
     response_bytes: u64,
 }
 
-/// Counts of an endpoint in an interval.
+/// Counts of an endpoint, in an interval or since the session began.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Endpoint<'a> {
@@ -110,7 +110,7 @@ struct Endpoint<'a> {
     max_microseconds: u64,
 }
 
-/// Numbers of requests that were seen only in part, and of connections that were not followed.
+/// Numbers of requests that were seen only in part, by reason, and of connections that were not followed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Unobserved {
@@ -120,11 +120,13 @@ struct Unobserved {
     no_memory: u64,
     missing_bytes: u64,
     connections_not_followed: u64,
-    /// Upper bound of the requests of flows that found no room in the flow table.
+    /// Upper bound of the requests whose flow found no room in the flow table, so that it is unknown whether they
+    /// belong to the target.
     flow_not_known: u64,
 }
 
-/// Numbers of records and requests that the kernel or the output lost.
+/// Numbers of records that were lost between the kernel and this process, with the requests and responses in them, and
+/// of requests that the output lost.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Lost {
@@ -132,23 +134,23 @@ struct Lost {
     requests: u64,
     responses: u64,
     unknown_records: u64,
-    /// Requests in the totals that have no line.
+    /// Number of requests in the totals that have no line, because the output was read too slowly.
     not_listed: u64,
-    /// Calls that found no room in the flow table. Requests may therefore lack their process.
+    /// Number of socket calls for which the flow table had no room. Requests may therefore lack their process.
     table_full_events: u64,
 }
 
-/// The last line: counts since the beginning.
+/// The last line: counts since the session began.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Ending<'a> {
     totals: Counts,
-    /// The endpoints that pass the filters; present with summaries only.
+    /// The endpoints of the requests that pass the filters; only with `--summary`.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<Vec<Endpoint<'a>>>,
     unobserved: Unobserved,
     lost: Lost,
-    /// Requests that have not ended yet, which are in no sum.
+    /// Number of requests that have not ended, which are not in `totals`.
     under_way: u64,
     /// The processes that use TLS.
     tls: Vec<Tls<'a>>,
@@ -160,13 +162,14 @@ struct Tls<'a> {
     pid: u32,
     command: Option<String>,
     library: Option<Cow<'a, str>>,
-    /// Set if the process's plain text is read.
+    /// True if the plain text of the process is read.
     readable: bool,
-    /// The reason why plain text is missing, wholly or in part.
+    /// The reason why plain text is missing, wholly or in part; `None` if none is.
     reason: Option<&'a str>,
 }
 
-/// A line for a summary. Missing requests are counted since the beginning.
+/// The line of a summary. `unobserved` and `lost` count since the session began, `under_way` is the number of requests
+/// at the end of the interval, and everything else is about the interval.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Interval<'a> {
@@ -180,7 +183,7 @@ struct Interval<'a> {
     under_way: u64,
 }
 
-/// Writes a request.
+/// Writes the line of a request.
 pub(super) fn request(
     request: &HttpExchange,
     containers: &Containers,
@@ -224,7 +227,7 @@ pub(super) fn request(
     write(&line, out)
 }
 
-/// Writes the summary of one interval.
+/// Writes the line of the summary of one interval.
 pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     let line = Interval {
         time: format!("{:.6}", summary.ended),
@@ -239,7 +242,7 @@ pub(super) fn summary(summary: &Summary, tally: &Tally, out: &mut impl Write) ->
     write(&line, out)
 }
 
-/// Writes the last line. `whole` has the endpoints' counts since the beginning.
+/// Writes the last line. `whole` has the endpoints' counts since the session began; `None` without `--summary`.
 pub(super) fn ending(whole: Option<&Summary>, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     let line = Ending {
         totals: Counts::from(&tally.totals.sums),
@@ -257,8 +260,8 @@ fn write(line: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Returns a text from traffic without control characters, if it is not empty, since JSON may be printed to a terminal,
-/// too.
+/// Returns a text from traffic without control characters, because JSON may be printed to a terminal, too; `None` if it
+/// is empty.
 fn printable(text: &str) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then(|| human::printable(text))
 }

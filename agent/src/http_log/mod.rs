@@ -1,4 +1,4 @@
-//! `traffictrace http`: the HTTP requests of containers, a cgroup or a process, without Kubernetes.
+//! `traffictrace http`: shows the HTTP requests of containers, a cgroup or a process, without Kubernetes.
 
 mod args;
 mod clock;
@@ -40,17 +40,17 @@ use crate::{
 
 /// Maximum time between two reads of the kernel's records.
 const TICK: Duration = Duration::from_millis(100);
-/// Maximum time for which the end waits for the examination of processes that use TLS.
+/// Maximum time for which the command waits at its end until all processes that use TLS are examined.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// Time for which the end waits for a reader of the output that takes nothing.
+/// Time for which the command waits for a reader of its output that reads nothing, before it gives up.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The only session here.
+/// The id of the engine's only session in this command.
 const SESSION: &str = "http";
 /// The protocol that carries HTTP.
 const PROTOCOL: &str = "TCP";
 
-/// Shows requests until Ctrl-C, SIGTERM, `--duration`, or the end of the target. Then reports what was counted and what
-/// is missing. A second signal ends the command at once.
+/// Runs the command: shows requests until Ctrl-C, SIGTERM, the end of `--duration`, or the end of the target. Then
+/// reports what was counted and what is missing. A second signal ends the command at once.
 pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     logging::init(logging::LevelFilter::WARN);
     let mut stopped = pin!(interruption()?);
@@ -121,7 +121,7 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
     Ok(())
 }
 
-/// The session, and the state of its output.
+/// The session of the engine, and the state of its output.
 #[derive(Debug)]
 struct Log {
     args: Arc<HttpArgs>,
@@ -129,9 +129,9 @@ struct Log {
     engine: Engine,
     session: SessionId,
     printer: Printer,
-    /// Present with `--summary`.
+    /// The summaries; `None` without `--summary`.
     summaries: Option<Summaries>,
-    /// End of the current interval.
+    /// End of the current interval of `--summary`.
     due: Instant,
 }
 
@@ -149,8 +149,8 @@ impl Log {
         }
     }
 
-    /// Waits until everything is printed, and keeps reading the kernel's records meanwhile. Returns false if the reader
-    /// of the output has closed it. Fails if the reader takes nothing for [`PATIENCE`].
+    /// Waits until the current page is printed, and keeps reading the kernel's records meanwhile. Returns false if the
+    /// reader of the output has closed it. Fails if the reader reads nothing for [`PATIENCE`].
     async fn printed(&mut self) -> Result<bool, HostError> {
         let (mut taken, mut since) = (self.printer.taken(), Instant::now());
         loop {
@@ -167,7 +167,7 @@ impl Log {
         }
     }
 
-    /// Begins to print the requests that have arrived, or the summary if its interval is over.
+    /// Begins to print the requests that have arrived or, with `--summary`, the table if its interval is over.
     fn print(&mut self) {
         if self.summaries.is_some() {
             if Instant::now() >= self.due {
@@ -182,7 +182,7 @@ impl Log {
         }
     }
 
-    /// Requests with the names of their containers.
+    /// Makes a page of these requests, with the names of their containers.
     fn page(&mut self, requests: Vec<HttpExchange>) -> Page {
         let cgroups = requests.iter().map(|request| request.owner.cgroup);
         let containers = containers(&mut self.target, &self.engine, cgroups);
@@ -200,16 +200,16 @@ impl Log {
             summary.containers = containers(target, engine, summary.rows.iter().map(|row| row.owner.cgroup));
             self.printer.start(Page::Summary(Box::new(summary), Box::new(tally)));
         }
-        // After a stall, missed tables are not made up for.
+        // If printing was late, the next interval begins now, and missed tables are not printed.
         self.due = (self.due + args.interval).max(Instant::now());
     }
 
-    /// Prints the remaining requests, and the totals and losses of the whole session.
+    /// Prints the remaining requests, and then the totals and losses of the whole session.
     async fn conclude(&mut self) -> Result<(), HostError> {
         if !self.printed().await? {
             return Ok(());
         }
-        // A last drain, so that the last requests have their process.
+        // Reads all flows once more, so that the last requests have their process.
         self.engine.drain_fully();
         let end = Instant::now() + LAST_LOOK;
         while self.engine.looks_at_processes() && Instant::now() < end {
@@ -221,7 +221,8 @@ impl Log {
         let Some((tally, snapshot)) = Tally::read(&mut self.engine, &self.session, self.args.top()) else {
             return Ok(());
         };
-        // Requests that are read after this are in neither, so every request in these totals gets its line.
+        // Requests that are read from here on are neither in these totals nor in `rest`, so every request in the totals
+        // gets its line.
         let mut rest = self.engine.take_exchanges(&self.session);
         let whole = self.summaries.as_mut().map(|summaries| {
             summaries.record(&std::mem::take(&mut rest), &self.args.selection);
@@ -241,12 +242,12 @@ impl Log {
         self.printed().await.map(drop)
     }
 
-    /// Returns what text says of the whole session beside the requests.
+    /// Returns the sentences about the whole session that follow text output: the totals, and what is missing.
     fn sentences(&self, tally: &Tally) -> Vec<String> {
         if self.args.output != Output::Text {
             return Vec::new();
         }
-        // A summary of all requests contains this line already.
+        // A summary that is not filtered contains this line already.
         let has_counts = self.args.summary && self.args.selection.takes_all();
         let sums = &tally.totals.sums;
         let counts = || format!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));
@@ -256,7 +257,8 @@ impl Log {
     }
 }
 
-/// The names of the containers and services that cgroups belong to, where several are traced.
+/// Returns the names of the containers and services to which these cgroups belong; none if the target is a cgroup or a
+/// process.
 fn containers(target: &mut Target, engine: &Engine, cgroups: impl Iterator<Item = u64>) -> Containers {
     let mut containers = Containers::new();
     for cgroup in cgroups {

@@ -1,4 +1,4 @@
-//! Names that both output formats use.
+//! Names for text and JSON output.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,8 @@ use traffictrace_http::{Protocol, Side};
 
 use crate::{engine::HttpOwner, host::Names};
 
-/// Names of the containers and services that cgroups belong to, by the id of the cgroup. Empty where one thing is traced.
+/// The names of the containers and services to which cgroups belong, by the id of the cgroup. Empty if the target is a
+/// cgroup or a process.
 pub(super) type Containers = HashMap<u64, Names>;
 
 pub(super) fn side(side: Side) -> &'static str {
@@ -27,7 +28,7 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// Returns the name of an owner's process, if it is known.
+/// Returns the name of an owner's process (`comm`) without control characters, if it is known.
 pub(super) fn command(owner: &HttpOwner) -> Option<String> {
     let name = layout::text(&owner.command);
     (!name.is_empty()).then(|| human::printable(&name).into_owned())

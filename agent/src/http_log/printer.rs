@@ -1,5 +1,5 @@
-//! Printing in the background. A slow reader of the output, or one that pauses, must not stop the reading of the ring
-//! buffer. Requests wait in the engine, which counts those that it cannot keep.
+//! Printing in the background, so that a slow reader of the output does not stop the reading of the kernel's records.
+//! While a page is being printed, requests wait in the engine, which counts those that it cannot keep.
 
 use std::{
     env,
@@ -24,43 +24,45 @@ use super::{
 };
 use crate::engine::HttpExchange;
 
-/// Number of bytes that are collected before they are written.
+/// Size in bytes of the buffer for output.
 const BUFFER: usize = 256 << 10;
-/// Maximum number of bytes that are handed over at once, so that a slow reader can be told from one that has stopped.
+/// Maximum number of bytes in one write to the output. Small writes show that a slow reader still reads.
 const PIECE: usize = 16 << 10;
 
 /// A unit of output, printed as a whole.
 #[derive(Debug)]
 pub(super) enum Page {
-    /// The heading before everything else.
+    /// The names of the columns; empty with JSON or `--summary`.
     Heading,
-    /// Requests, of which those that pass the filters are printed.
+    /// Requests, of which those that pass the filters are printed, and the names of their containers.
     Requests(Vec<HttpExchange>, Containers),
     /// The summary of an interval.
     Summary(Box<Summary>, Box<Tally>),
-    /// The end. With summaries, it has the endpoints' counts since the beginning.
+    /// The end: with `--summary`, the endpoints' counts since the session began; with JSON, the last line.
     Ending(Option<Box<Summary>>, Box<Tally>),
-    /// Sentences about the whole session, for standard error.
+    /// Sentences about the whole session, which go to standard error.
     Sentences(Vec<String>),
 }
 
 /// Prints one page at a time in the background.
 #[derive(Debug)]
 pub(super) struct Printer {
-    /// The writer, while nothing is being printed.
+    /// The writer; `None` while a task has it and prints a page.
     writer: Option<Writer>,
+    /// The task that prints a page, which returns the writer.
     running: Option<JoinHandle<(Writer, io::Result<()>)>>,
-    /// Number of bytes that the output has taken.
+    /// Number of bytes that were written to the output so far.
     taken: Arc<AtomicU64>,
 }
 
 impl Printer {
-    /// Creates a printer, with a column for containers if `has_containers`.
+    /// Creates a printer. If `has_containers`, text has the column CONTAINER.
     pub(super) fn new(args: &Arc<HttpArgs>, has_containers: bool) -> Self {
         Self { writer: Some(Writer::new(args, has_containers)), running: None, taken: Arc::default() }
     }
 
-    /// Number of bytes that the output has taken so far. It grows as long as somebody reads.
+    /// Returns the number of bytes that were written to the output so far. During a page, the number grows as long as
+    /// the reader of the output reads.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
@@ -70,7 +72,8 @@ impl Printer {
         self.running.as_ref().is_some_and(|running| !running.is_finished())
     }
 
-    /// Begins to print a page. The previous one must have been [finished](Self::finish).
+    /// Begins to print a page. The caller waits for the previous one with [`Self::finish`] before; otherwise the page
+    /// is dropped.
     pub(super) fn start(&mut self, page: Page) {
         if let Some(mut writer) = self.writer.take() {
             let taken = Arc::clone(&self.taken);
@@ -81,7 +84,7 @@ impl Printer {
         }
     }
 
-    /// Waits until everything is printed. Returns false if the reader of the output has closed it.
+    /// Waits until the current page is printed. Returns false if the reader of the output has closed it.
     pub(super) async fn finish(&mut self) -> io::Result<bool> {
         let Some(running) = &mut self.running else { return Ok(true) };
         let (writer, result) = running.await.map_err(io::Error::other)?;
@@ -94,7 +97,7 @@ impl Printer {
     }
 }
 
-/// An output that counts what it has taken.
+/// An output that counts the bytes written to it, at most [`PIECE`] at once.
 #[derive(Debug)]
 struct Counted<W> {
     out: W,
@@ -124,7 +127,7 @@ struct Writer {
 
 impl Writer {
     fn new(args: &Arc<HttpArgs>, has_containers: bool) -> Self {
-        // By https://no-color.org, colours are off if the variable is set and not empty.
+        // Colours are off if NO_COLOR is set and not empty (https://no-color.org).
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let zone = TimeZone::system();
         Self {
@@ -158,7 +161,7 @@ impl Writer {
             (Page::Ending(Some(whole), _), Output::Text) => out.write_all(whole.whole_text().as_bytes())?,
             (Page::Ending(whole, tally), Output::Json) => json::ending(whole.as_deref(), tally, &mut out)?,
             (Page::Sentences(sentences), _) => {
-                // If standard error does not take them, nobody is left to be told.
+                // A failure to write to standard error has nowhere to be reported.
                 let _ = sentences.iter().try_for_each(|sentence| writeln!(io::stderr(), "{sentence}"));
             }
             (Page::Heading | Page::Ending(None, _), _) => {}

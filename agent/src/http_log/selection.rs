@@ -31,12 +31,12 @@ pub(crate) struct SelectionArgs {
 }
 
 impl SelectionArgs {
-    /// Returns true if every request is shown.
+    /// Returns true if no filter is given, so that every request is shown.
     pub(super) fn takes_all(&self) -> bool {
         self.status.is_empty() && self.path.is_empty() && self.method.is_empty() && self.slower.is_none()
     }
 
-    /// Returns true if the request is shown.
+    /// Returns true if the request passes all filters.
     pub(super) fn takes(&self, exchange: &Exchange) -> bool {
         let any = |empty: bool, matches: bool| empty || matches;
         any(self.status.is_empty(), self.status.iter().any(|status| status.matches(exchange.status)))
@@ -51,11 +51,11 @@ impl SelectionArgs {
     }
 }
 
-/// A status or a group of statuses.
+/// A value of `--status`: a status or a group of statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StatusPattern {
     Code(u16),
-    /// All codes with this first digit.
+    /// All codes with this first digit, such as 5 for 5xx.
     Class(u16),
     NoResponse,
     Unknown,
@@ -95,7 +95,7 @@ impl FromStr for StatusPattern {
     }
 }
 
-/// A path's beginning, or a whole path in which `*` stands for any characters.
+/// A value of `--path`: the beginning of a path, or a whole path in which `*` stands for any characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PathPattern(String);
 
@@ -118,7 +118,8 @@ impl PathPattern {
         let Some(path) = path.strip_prefix(first).and_then(|path| path.strip_suffix(last)) else {
             return false;
         };
-        // Taking the first match of each part leaves the most room for the following parts.
+        // The texts between stars must occur in this order. Taking the first occurrence of each leaves the most room
+        // for the following ones.
         let mut left = path;
         middle.split('*').all(|part| match left.split_once(part) {
             Some((_, after)) => {

@@ -1,4 +1,4 @@
-//! Summaries of the endpoints' requests in an interval.
+//! Summaries of the requests of an interval or of the whole session, by endpoint.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,8 @@ const COLUMNS: [&str; 15] = [
 ];
 /// Columns that contain text instead of numbers.
 const TEXTS: [&str; 4] = ["SIDE", "CONTAINER", "PROCESS", "REQUEST"];
-/// Columns of status classes. A column that is zero in every row is left out.
+/// The columns with numbers of requests, each with the status classes that it sums. A column that is zero in every row
+/// is left out.
 const CLASSES: [(&str, &[Class]); 6] = [
     ("1xx", &[Class::Informational]),
     ("2xx", &[Class::Success]),
@@ -46,25 +47,28 @@ const CLASSES: [(&str, &[Class]); 6] = [
     ("NONE", &[Class::NoResponse, Class::Unknown]),
 ];
 
-/// Requests of endpoints in an interval, or since the beginning.
+/// The requests of an interval, or since the session began, by endpoint.
 #[derive(Debug)]
 pub(super) struct Summary {
-    /// Endpoints with requests, those with the most requests first.
+    /// The endpoints with requests, those with the most requests first; at most `--top`.
     pub(super) rows: Vec<Row<HttpOwner>>,
-    /// Number of endpoints, including those that are not listed.
+    /// Number of endpoints with requests, including those that are not in `rows`.
     pub(super) rows_total: usize,
-    /// Sums of all requests that are shown.
+    /// Sums of all requests that pass the filters.
     pub(super) totals: Sums,
+    /// Length of the interval or the session.
     pub(super) elapsed: Duration,
+    /// Time of day at the end of the interval or the session.
     pub(super) ended: Timestamp,
-    /// Names of the owners' containers.
+    /// The names of the containers of the rows' owners.
     pub(super) containers: Containers,
 }
 
-/// The source of summaries.
+/// Counts requests for summaries, and makes the summaries.
 #[derive(Debug)]
 pub(super) struct Summaries {
-    /// Endpoints of the requests that pass the filters; `None` without filters, when the engine's endpoints are shown.
+    /// The endpoints of the requests that pass the filters; `None` without filters, because the engine counts endpoints
+    /// itself then.
     filtered: Option<Table<HttpOwner>>,
     session_began: Instant,
     interval_began: Instant,
@@ -77,7 +81,7 @@ impl Summaries {
         Self { filtered, session_began: now, interval_began: now }
     }
 
-    /// Counts the requests that pass the filters.
+    /// Counts those of the requests that pass the filters; does nothing without filters.
     pub(super) fn record(&mut self, requests: &[HttpExchange], selection: &SelectionArgs) {
         let Some(table) = &mut self.filtered else { return };
         for request in requests.iter().filter(|request| selection.takes(&request.exchange)) {
@@ -85,7 +89,8 @@ impl Summaries {
         }
     }
 
-    /// Returns the requests of up to `top` endpoints since the last call, and updates the missing requests in `tally`.
+    /// Returns the requests of up to `top` endpoints since the last call. Without filters, also updates
+    /// [`Tally::missing`]. Returns `None` if the session has ended.
     pub(super) fn take(
         &mut self,
         engine: &mut Engine,
@@ -106,8 +111,8 @@ impl Summaries {
         Some(Summary::of_interval(interval, top, elapsed))
     }
 
-    /// Returns the requests of up to `top` endpoints since the beginning. `requests` is the engine's snapshot with the
-    /// same maximum.
+    /// Returns the requests of up to `top` endpoints since the session began. `requests` is the engine's snapshot with
+    /// at most `top` endpoints, too.
     pub(super) fn whole(&self, requests: HttpSnapshot, top: usize) -> Summary {
         let (rows, rows_total, totals) = match &self.filtered {
             Some(table) => (table.top(top), table.len(), table.totals()),
@@ -128,7 +133,7 @@ impl Summary {
         Self { rows, rows_total, totals: totals.sums, elapsed, ended, containers }
     }
 
-    /// Formats an interval: a line of sums, the endpoints, and what is missing since the beginning.
+    /// Formats the summary of an interval: a line of sums, the endpoints, and what is missing since the session began.
     pub(super) fn text(&self, tally: &Tally, zone: &TimeZone) -> String {
         let time = self.ended.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
         let requests = human::number_of(self.totals.requests(), "request");
@@ -142,7 +147,7 @@ impl Summary {
         text
     }
 
-    /// Formats the whole session: a line of sums, and the endpoints.
+    /// Formats the summary of the whole session: a line of sums, and the endpoints.
     pub(super) fn whole_text(&self) -> String {
         let requests = human::number_of(self.totals.requests(), "request");
         let seconds = self.elapsed.as_secs_f64();
@@ -198,7 +203,7 @@ impl Summary {
     }
 }
 
-/// Formats method, host and path, with `-` for those that are unknown.
+/// Formats method, host and path of an endpoint, with `-` for those that are unknown.
 fn endpoint(row: &Row<HttpOwner>) -> String {
     let known =
         |text: &str| if text.is_empty() { "-".to_owned() } else { human::printable(text).into_owned() };

@@ -1,4 +1,4 @@
-//! Totals and losses of the whole session, in sentences for people.
+//! The totals and losses of the whole session, and sentences about them for people.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,31 @@ use traffictrace_http::{
 use super::names::command;
 use crate::engine::{Engine, HttpMissing, HttpSnapshot, SessionId, TlsProcess};
 
-/// Sums since the session began.
+/// The totals and losses since the session began.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     /// Sums of all requests, shown or not.
     pub(super) totals: Totals,
-    /// Requests that are in no sum.
+    /// Numbers of requests and connections that are not in `totals`, or have no line.
     pub(super) missing: HttpMissing,
-    /// Number of calls that found no room in the flow table, so that their process is unknown.
+    /// Number of socket calls for which the flow table had no room, so that their process is unknown.
     pub(super) table_full: u64,
     /// The processes that use TLS.
     pub(super) tls: Vec<TlsProcess>,
 }
 
 impl Tally {
-    /// Reads the sums up to now, and up to `top` endpoints. Later requests are in neither.
+    /// Reads the totals up to now, and a snapshot of the same time with up to `top` endpoints. Returns `None` if the
+    /// session has ended.
     pub(super) fn read(engine: &mut Engine, session: &SessionId, top: usize) -> Option<(Self, HttpSnapshot)> {
         let table_full = engine.snapshot(session, 0).map_or(0, |snapshot| snapshot.losses.table_full);
-        // Read last, because the other calls also read requests.
+        // The HTTP totals are read last, because reading the flows can add requests.
         let requests = engine.http(session, top)?;
         let HttpSnapshot { totals, missing, ref tls, .. } = requests;
         Some((Self { totals, missing, table_full, tls: tls.clone() }, requests))
     }
 
-    /// Describes what is missing, with a sentence for each reason that also says what to do.
+    /// Describes what is missing: a sentence for each reason, which also says what to do where that is possible.
     pub(super) fn sentences(&self) -> Vec<String> {
         let Self { totals, missing, table_full, .. } = self;
         let mut sentences = Vec::new();
@@ -87,12 +88,13 @@ impl Tally {
         sentences
     }
 
-    /// Describes the processes that use TLS and whether they were read, with a sentence for each program and library.
+    /// Describes the processes that use TLS: a sentence for each program and library, which says whether its plain text
+    /// was read.
     pub(super) fn tls_sentences(&self) -> Vec<String> {
         tls_sentences(&self.tls)
     }
 
-    /// Describes the requests that had not ended.
+    /// Describes the requests that had not ended; `None` if there are none.
     pub(super) fn under_way(&self) -> Option<String> {
         let count = self.missing.under_way;
         (count > 0)
@@ -100,7 +102,7 @@ impl Tally {
     }
 }
 
-/// Makes a sentence for each program and library whose processes use TLS.
+/// Makes a sentence for each group of processes with the same program, library and result.
 fn tls_sentences(processes: &[TlsProcess]) -> Vec<String> {
     let mut groups: BTreeMap<_, u64> = BTreeMap::new();
     for TlsProcess { owner, library, readable, reason, .. } in processes {
@@ -118,14 +120,15 @@ fn tls_sentences(processes: &[TlsProcess]) -> Vec<String> {
     groups.into_iter().map(sentence).collect()
 }
 
-/// Formats the numbers by class, without zeros: `90 2xx, 3 5xx, 1 no response`.
+/// Formats the numbers of requests by class, without zeros, after a colon: `: 90 2xx, 3 5xx, 1 no response`. Returns an
+/// empty text if all are zero.
 pub(super) fn by_class(sums: &Sums) -> String {
     let classes = Class::ALL.into_iter().filter(|class| sums.of(*class) > 0);
     let texts: Vec<String> = classes.map(|class| format!("{} {}", sums.of(class), name(class))).collect();
     if texts.is_empty() { String::new() } else { format!(": {}", texts.join(", ")) }
 }
 
-/// Returns the name of a class in text.
+/// Returns the name of a class for people.
 pub(super) fn name(class: Class) -> &'static str {
     match class {
         Class::NoResponse => "no response",

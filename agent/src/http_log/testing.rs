@@ -4,7 +4,7 @@ use traffictrace_http::{Exchange, Protocol, Side, Status};
 
 use crate::engine::{HttpExchange, HttpOwner};
 
-/// Returns a GET that a server answered with 200 after 1.5 ms.
+/// Returns a GET request that a traced server answered with 200 after 1.5 ms.
 pub(super) fn exchange() -> Exchange {
     Exchange {
         side: Side::Server,
@@ -22,7 +22,7 @@ pub(super) fn exchange() -> Exchange {
     }
 }
 
-/// Returns an exchange without a response, whose request could not be read.
+/// Returns an exchange without a response, whose method, host and path are unknown.
 pub(super) fn unknown() -> Exchange {
     Exchange {
         method: String::new(),
@@ -34,7 +34,7 @@ pub(super) fn unknown() -> Exchange {
     }
 }
 
-/// Returns the exchange with the process `nginx` as its owner, with id 4711 on the host and 7 in its container.
+/// Returns the exchange as one of a process `nginx`, with id 4711 on the host and 7 in its container.
 pub(super) fn of_nginx(exchange: Exchange) -> HttpExchange {
     let mut command = [0; 16];
     command[..5].copy_from_slice(b"nginx");

@@ -1,4 +1,4 @@
-//! The access log for people: one line for each request, in columns.
+//! The text output: one line for each request, in columns.
 
 use std::{
     fmt::Write as _,
@@ -19,8 +19,8 @@ use super::{
 };
 use crate::engine::{HttpExchange, HttpOwner};
 
-/// All columns except the last one, which is not padded: name, width, and maximum width. A column grows with its values
-/// up to the maximum, so that a single long value does not widen it for good.
+/// All columns except the last one, which is not padded: name, initial width, and maximum width, in characters. A
+/// column grows with its values up to the maximum width; a longer value moves only the rest of its own line.
 const COLUMNS: [(&str, usize, usize); 13] = [
     ("TIME", 12, 12),
     ("SIDE", 6, 6),
@@ -36,24 +36,26 @@ const COLUMNS: [(&str, usize, usize); 13] = [
     ("RESPONSE", 8, 8),
     ("HOST", 18, 32),
 ];
-/// The last column, because paths are long.
+/// The name of the last column. It has the paths, which are long.
 const LAST: &str = "PATH";
-/// Indices of columns with numbers and units, which are right-aligned.
+/// Indexes of the columns with numbers and units, which are right-aligned.
 const NUMBERS: std::ops::RangeInclusive<usize> = 8..=11;
-/// Index of the coloured column.
+/// Index of the coloured column, STATUS.
 const COLOURED: usize = 7;
-/// Index of the column that is left out where one thing is traced.
+/// Index of the column CONTAINER, which is left out if the target is a cgroup or a process.
 const CONTAINER: usize = 2;
-/// Shown for a value that is unknown or absent.
+/// The text for a value that is unknown or absent.
 const NONE: &str = "-";
 
-/// Formats and writes the lines.
+/// Formats and writes the heading and the lines of requests.
 #[derive(Debug)]
 pub(super) struct Lines {
+    /// The current width of each column.
     widths: [usize; COLUMNS.len()],
     colours: bool,
     has_containers: bool,
     zone: TimeZone,
+    /// Buffer for the line that is being written.
     line: String,
 }
 
@@ -123,12 +125,12 @@ impl Lines {
     }
 }
 
-/// Formats the names of an owner's container or service.
+/// Formats the names of the container or service of an owner; `-` if there are none.
 pub(super) fn container(owner: &HttpOwner, containers: &Containers) -> String {
     containers.get(&owner.cgroup).map_or_else(|| NONE.to_owned(), ToString::to_string)
 }
 
-/// Formats a process's name and id.
+/// Formats the name and the id of the process: `nginx(4711)`.
 fn process(request: &HttpExchange) -> String {
     if request.pid == 0 {
         return NONE.to_owned();
@@ -141,7 +143,7 @@ fn known(text: &str) -> String {
     if text.is_empty() { NONE.to_owned() } else { human::printable(text).into_owned() }
 }
 
-/// Formats a status. With gRPC, the call's own status follows: `200/14`.
+/// Formats an HTTP status. With gRPC, the `grpc-status` follows: `200/14`.
 fn status(status: Status, grpc_status: Option<u32>) -> String {
     let http = match status {
         Status::Code(code) => code.to_string(),
@@ -154,7 +156,8 @@ fn status(status: Status, grpc_status: Option<u32>) -> String {
     }
 }
 
-/// Returns the colour of a status's class as an escape sequence (ECMA-48: SGR).
+/// Returns the colour of a status as an escape sequence (SGR of ECMA-48). A failed gRPC call has that of a server
+/// error.
 fn colour(status: Status, grpc_status: Option<u32>) -> &'static str {
     match Class::of(status) {
         Class::Success if grpc_status.is_some_and(|status| status != 0) => "\x1b[31m",

@@ -27,15 +27,15 @@ use super::{
     tier::{Hook, ICMP_SEND, INGRESS, PEERS, RELEASE},
 };
 
-/// Attach without flags: a cgroup link always allows further links, and the kernel refuses the flag that asks for it
-/// (`cgroup_bpf_link_attach()`).
+/// Attach mode without flags. A cgroup link always allows further links, and the kernel refuses the flag that asks for
+/// that (`cgroup_bpf_link_attach()`).
 const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
 /// Maximum number of cgroups that have programs of their own. Each link takes a file descriptor and a moment to attach; beyond
 /// that number one program on the root costs less than one on each of most cgroups.
 const MAX_CGROUPS: usize = 512;
 
-/// Requirements of all sessions on cgroup programs.
+/// Requirements of all sessions together on the programs at cgroups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AtCgroups {
     /// Selected cgroups by id, with their folders relative to the root of the tree.
@@ -192,8 +192,8 @@ fn attach(program: &mut Program, hook: Hook, folder: &File) -> Result<FdLink, Pr
     link.map_err(|error: LinkError| ProgramError::IOError(io::Error::other(error)))
 }
 
-/// Leaves out each cgroup that lies below another selected one, since the programs on the upper cgroup see its sockets
-/// too.
+/// Returns the selected cgroups without those that lie below another selected one, since the programs on the upper
+/// cgroup see their sockets too.
 pub(super) fn topmost(selected: &BTreeMap<u64, PathBuf>) -> BTreeMap<u64, PathBuf> {
     let paths: HashSet<&Path> = selected.values().map(PathBuf::as_path).collect();
     let is_topmost = |path: &Path| !path.ancestors().skip(1).any(|above| paths.contains(above));

@@ -12,7 +12,8 @@ use traffictrace_ebpf::{
 
 use super::KernelError;
 
-/// The kernel programs' record of cgroup folders. Reading it borrows the maps only, not the flow table.
+/// The kernel programs' record of cgroup folders. A value borrows only the maps, so that the flow table can be changed
+/// meanwhile.
 #[derive(Debug)]
 pub struct Folders<'a>(HashMap<&'a MapData, u64, [u8; FOLDER_SIZE]>);
 
@@ -28,7 +29,7 @@ impl<'a> Folders<'a> {
         self.0.get(&cgroup, 0).ok().map(|bytes| Folder::from_bytes(&bytes))
     }
 
-    /// Returns the id of the parent of such a cgroup; 0 for the root.
+    /// Returns the id of a cgroup's parent, for the same cgroups as [`Self::get`]; 0 for the root.
     pub fn parent(&self, cgroup: u64) -> Option<u64> {
         self.get(cgroup).map(|folder| folder.parent)
     }

@@ -1,4 +1,4 @@
-//! Hooks with a cost for each event, attached only while a session uses them.
+//! Hooks that are attached only while a session uses them, since each slows down every event that passes it.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -13,7 +13,7 @@ use super::{
     twins::Twins,
 };
 
-/// Requirements of all sessions together.
+/// Requirements of all sessions together on the hooks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// At least one session can want TCP.
@@ -33,7 +33,7 @@ pub(super) struct Hooks {
     connections: Vec<BtfTracePointLink>,
     process_end: Option<BtfTracePointLink>,
     received_icmp: Option<BtfTracePointLink>,
-    /// Attached while a session wants stacks.
+    /// Link of `STACKS_CLAIM`, attached while a session wants stacks.
     pub(super) claims: Option<BtfTracePointLink>,
     /// Set if this tier has programs on cgroups.
     has_cgroup_programs: bool,
@@ -149,7 +149,7 @@ impl Tracer {
             self.hooks.at_cgroups = wanted;
             return Ok(());
         }
-        // Set first: a change that the kernel refuses is not tried again until something else is wanted.
+        // This is set before the attempt, so that a change that the kernel refuses is not tried again at each tick.
         self.hooks.at_cgroups = wanted;
         self.hooks.programs.update(&mut self.ebpf, &self.btf, &self.hooks.at_cgroups)
     }

@@ -1,4 +1,4 @@
-//! The programs that see HTTP, an object of its own that is loaded while a session asks for requests.
+//! The programs that read HTTP from packets. They are an object of their own, loaded while a session asks for requests.
 
 use std::{
     collections::BTreeMap,

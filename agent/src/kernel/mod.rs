@@ -66,7 +66,7 @@ pub use self::{
 /// Extent of a drain's comparison of TCP connections with their sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Connections whose turn it is: most of them, but no more than fit into a few milliseconds.
+    /// Connections whose turn it is: most of them, but no more than the kernel compares in about a millisecond.
     Usual,
     /// All connections, as in the last drain of a session.
     Full,
@@ -220,7 +220,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// Takes the cookies of sockets that ended since the last call and of which the kernel could not find all slots.
+    /// Returns the cookies of sockets that ended since the last call and whose slots the programs could not all close.
     fn ended_sockets(&mut self) -> Result<HashSet<u64>, KernelError> {
         let failed = |e| KernelError::map("take ended sockets", maps::ENDED, e);
         let map = self.ebpf.map_mut(maps::ENDED).ok_or(KernelError::Object(maps::ENDED))?;
@@ -235,13 +235,13 @@ impl Tracer {
         }
     }
 
-    /// Waits until no program still counts by an earlier selection.
+    /// Waits until the programs that are running now have ended, so that none still counts by an earlier selection.
     pub fn wait_for_programs(&self) {
         grace::wait_for_programs();
     }
 
-    /// Removes a session, given as its bit, from the flows that it counts and does not want to keep. Returns their
-    /// numbers, as in [`Drained::flow`].
+    /// Removes a session, given as its bit, from those of its flows whose slots `keep` rejects. Returns the numbers of
+    /// these flows, as in [`Drained::flow`].
     pub fn leave(
         &mut self,
         session: u64,
@@ -251,7 +251,7 @@ impl Tracer {
         Ok(self.table.leave(session, |slot| keep(slot, &folders)))
     }
 
-    /// Removes these sessions from all slots. Their numbers can then be given to other sessions.
+    /// Removes these sessions, given as bits, from all slots. Their numbers can then be given to other sessions.
     pub fn end_sessions(&mut self, sessions: u64) {
         self.table.end_sessions(sessions);
     }
@@ -266,8 +266,8 @@ impl Tracer {
         self.table.is_filling()
     }
 
-    /// Name, run time and number of runs of each program since it was loaded. Both are zero unless the kernel counts
-    /// them (`kernel.bpf_stats_enabled`).
+    /// Name, run time and number of runs of each program since it was loaded. Time and number are zero unless the
+    /// kernel counts them (`kernel.bpf_stats_enabled`).
     pub fn program_stats(&self) -> Vec<(String, std::time::Duration, u64)> {
         let stats = self.ebpf.programs().filter_map(|(name, program)| {
             // Programs that are not loaded here have no statistics.
@@ -282,7 +282,7 @@ impl Tracer {
         Folders::of(&self.ebpf)
     }
 
-    /// Returns a slot by its number, if it still belongs to the flow that it had in this epoch.
+    /// Returns a slot by its number, or `None` if it was freed after this epoch, so that it has another flow or none.
     pub fn slot(&self, number: u32, epoch: u32) -> Option<&Slot> {
         self.table.slot(number).filter(|slot| slot.epoch.load(Acquire) == epoch)
     }

@@ -15,13 +15,13 @@ use traffictrace_ebpf::layout::{CONNECTION, FAILED, NO_SLOT, PENDING, TCP, WORK}
 use super::{KernelError, mapped::Mapped, table::Look};
 
 const PROGRAM: &str = "tt_reconcile";
-/// Maximum number of slots compared in one drain, which takes about 1 ms, and maximum number of these that may belong
-/// to idle connections.
+/// Maximum number of slots compared in one drain, which takes about 1 ms.
 const LIMIT: usize = 4096;
+/// Maximum number of those slots that may belong to idle connections.
 const IDLE_LIMIT: usize = 1024;
 /// Seconds without traffic after which a connection counts as idle and shares the turns of idle connections.
 const IDLE: u32 = 60;
-/// A slot that counts calls all the time is compared in every fifth drain.
+/// Number of drains in which a slot that counts calls all the time is compared once.
 const BUSY_TURN: u32 = 5;
 
 /// Chooses the connections that are compared in a drain.
@@ -36,7 +36,7 @@ pub(super) struct Reconcile {
     idle: Queue,
 }
 
-/// Numbers of the slots of one kind that wait to be compared.
+/// Numbers of the slots that wait to be compared: those of active connections, or those of idle ones.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<u32>,
@@ -78,7 +78,7 @@ impl Reconcile {
         turns
     }
 
-    /// Takes the slots whose turn it is.
+    /// Removes the slots whose turn it is from the queues, and returns them.
     fn turns(&mut self) -> Vec<u32> {
         let limit = |limit| if self.all { usize::MAX } else { limit };
         let (limit, idle_limit) = (limit(LIMIT), limit(IDLE_LIMIT));
@@ -89,7 +89,7 @@ impl Reconcile {
 }
 
 impl Queue {
-    /// Takes up to `limit` waiting slots, beginning after the last one of the previous drain.
+    /// Returns up to `limit` waiting slots, beginning after the last one of the previous drain, and empties the queue.
     fn serve(&mut self, limit: usize) -> Vec<u32> {
         let start = self.waiting.partition_point(|number| *number < self.next);
         self.waiting.rotate_left(start);

@@ -26,14 +26,16 @@ use super::{
 };
 use crate::stacks::{Mode, Program};
 
-/// Stacks taken per second once the burst is used up: of all CPUs together, and the minimum of each CPU.
+/// Number of stacks that all CPUs together take per second once [`BURST`] is used up.
 const RATE: u64 = 1500;
+/// Minimum share of one CPU in [`RATE`], in stacks per second.
 const LEAST_RATE: u64 = 50;
-/// Full budget in stacks. While a CPU's share lasts, the stack of every call is taken; then calls are sampled. `BURST` is
-/// shared by all CPUs, and each has at least `LEAST_BURST`.
+/// Full budget of all CPUs together, in stacks. While a CPU's share lasts, the stack of every call is taken; then calls
+/// are sampled at [`RATE`].
 const BURST: u64 = 4096;
+/// Minimum share of one CPU in [`BURST`], in stacks.
 const LEAST_BURST: u64 = 512;
-/// Maximum number of processes whose mode is kept.
+/// Number of processes whose mode is kept. Beyond that, the least recently used one is evicted.
 const PROCESSES: u32 = 4096;
 
 /// The loaded programs. Dropping them detaches them.
@@ -119,8 +121,8 @@ impl StackCapture {
     }
 
     /// Takes stacks for the `stacked` sessions from now on, and for no others. Sessions are given as bits. The
-    /// `every_call` sessions want the stack of each call at any cost. The `kernel` sessions want the kernel's part
-    /// beside the user's.
+    /// `every_call` sessions want the stack of each call at any cost. The `kernel` sessions want the kernel stack
+    /// beside the user stack.
     ///
     /// # Errors
     ///
@@ -180,8 +182,8 @@ impl StackCapture {
     }
 }
 
-/// Returns the nanoseconds in which the budget of one CPU grows by one stack, and those of the full budget, for this
-/// number of CPUs.
+/// Returns the nanoseconds in which the budget of one CPU grows by one stack, and the nanoseconds in which it grows
+/// from nothing to its maximum, for this number of CPUs.
 fn budget(cpus: usize) -> (u64, u64) {
     let cpus = cpus.max(1) as u64;
     let period = 1_000_000_000 / (RATE / cpus).max(LEAST_RATE);

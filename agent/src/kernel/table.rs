@@ -23,15 +23,16 @@ use crate::flows::Counters;
 /// Minimum time for which a closed slot is left alone before it is freed. See [`super::grace`] for the second
 /// condition.
 const GRACE: Duration = Duration::from_millis(300);
-/// Number of sets whose slots are loaded at once.
+/// Number of sets whose slots are loaded into the CPU's cache at once.
 const BATCH: usize = 16;
 /// Seconds without traffic after which a flow counts as idle.
 const IDLE: u32 = 60;
 
-/// A slot with news for user space.
+/// A slot that a drain reports, because its flow is new, moved something or ended.
 #[derive(Debug)]
 pub struct Drained<'a> {
-    /// Number of the flow, which stays the same from `opened` to `released`. Numbers are small and reused.
+    /// Number of the flow, which stays the same from the drain with `opened` to the one with `released`. Numbers are
+    /// small and reused.
     pub flow: usize,
     /// The slot. Its counters keep moving; use `moved`.
     pub slot: &'a Slot,
@@ -54,7 +55,7 @@ struct Known {
     /// Time of the flow's last traffic, in seconds since the table was made.
     moved: u32,
     closed: bool,
-    /// Set if the slot was closed without ever counting for a session. It is not reported.
+    /// Set if the slot was already closed, and without a session, when it was first seen. Such a flow is not reported.
     silent: bool,
 }
 
@@ -75,6 +76,7 @@ pub(super) struct Table {
     geometry: Geometry,
     /// Number of the flow in each slot, plus one; 0 if the slot is free or not seen yet.
     flows: Vec<u32>,
+    /// Records of the flows in use, by the flow's number.
     known: Vec<Known>,
     /// Unused indices of `known`.
     vacant: Vec<u32>,
@@ -82,6 +84,7 @@ pub(super) struct Table {
     closing: VecDeque<(u32, Instant)>,
     /// Number of slots that were used when the last drain began.
     used: usize,
+    /// Time when the table was created.
     made: Instant,
 }
 

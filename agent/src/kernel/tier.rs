@@ -93,7 +93,7 @@ impl fmt::Display for TierChoice {
     }
 }
 
-/// Kind of hook.
+/// The kernel's mechanism behind a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Tracepoint,
@@ -198,7 +198,7 @@ pub(super) const CONNECTIONS: [Hook; 2] = [
 /// The program of every tier that compares connections with their sockets.
 pub(super) const RECONCILE: Hook = hook("tt_reconcile", Kind::Called, "TCP connections");
 
-/// The end of processes that were selected by id, attached once a session selects so.
+/// Hook at the end of processes. It is attached once a session selects processes by id.
 pub(super) const PROCESS_END: Hook = hook("tt_exit", Kind::Tracepoint, "sched_process_free");
 
 /// Hooks that see the peers of messages whose address the application gives or asks for.
@@ -209,7 +209,7 @@ pub(super) const PEERS: [Hook; 4] = [
     hook("tt_recvmsg6", Kind::Cgroup, "recvmsg6"),
 ];
 
-/// The end of sockets that are not TCP.
+/// Hook at the end of sockets that are not TCP.
 pub(super) const RELEASE: Hook = hook("tt_release", Kind::Cgroup, "sock_release");
 
 /// Sees the destination of messages sent by ping and raw sockets. In the other tiers the hooked call itself gives the
@@ -223,11 +223,12 @@ pub(super) const ICMP_SEND: Hook = hook("tt_icmp_send", Kind::Cgroup, EGRESS);
 pub(super) const INGRESS: &str = "ingress";
 const EGRESS: &str = "egress";
 
-/// Hooks that see HTTP, in an object of their own.
+/// Hooks of the programs that read HTTP, which are an object of their own.
 pub(super) const HTTP: [Hook; 2] =
     [hook("tt_http_in", Kind::Cgroup, INGRESS), hook("tt_http_out", Kind::Cgroup, EGRESS)];
 
-/// Hooks for the plain text of TLS, in an object of their own, that are attached from the start.
+/// Hooks of the programs for the plain text of TLS, which are an object of their own. These are attached when the
+/// object is loaded.
 pub(super) const TLS: [Hook; 4] = [
     hook("tt_tls_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_tls_recv", Kind::Tracepoint, "sock_recv_length"),
@@ -251,7 +252,7 @@ pub(super) const TLS_PROBES: [Hook; 12] = [
     hook("tt_tls_go_write", Kind::Uprobe, "crypto/tls.(*Conn).Write"),
 ];
 
-/// Hooks that take stacks, in an object of their own.
+/// Hooks of the programs that take stacks, which are an object of their own.
 pub(super) const STACKS: [Hook; 3] = [
     hook("tt_stack_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_stack_recv", Kind::Tracepoint, "sock_recv_length"),
@@ -278,7 +279,7 @@ const TRACEPOINTS: &[Hook] = &[
 
 const AT_CGROUPS: &[Hook] = &[PEERS[0], PEERS[1], PEERS[2], PEERS[3], RELEASE];
 
-/// Up to Linux 6.12, programs on cgroups have no task storage.
+/// The second plan is for kernels up to Linux 6.12, where programs on cgroups have no task storage.
 const TP_BTF: &[Plan] = &[
     Plan { variant: Variant::Typed, notes_by_thread: false, hooks: TRACEPOINTS, cgroup_hooks: AT_CGROUPS },
     Plan { variant: Variant::Typed, notes_by_thread: true, hooks: TRACEPOINTS, cgroup_hooks: AT_CGROUPS },
@@ -296,7 +297,7 @@ const CALLS: &[Hook] = &[
     GIVEN,
 ];
 
-/// Linux 5.10 and 5.11 cannot follow typed pointers to a socket's cookie.
+/// The second plan is for Linux 5.10 and 5.11, which cannot follow typed pointers to a socket's cookie.
 const FEXIT: &[Plan] = &[
     Plan { variant: Variant::Typed, notes_by_thread: false, hooks: CALLS, cgroup_hooks: &[] },
     Plan { variant: Variant::Plain, notes_by_thread: true, hooks: CALLS, cgroup_hooks: &[] },

@@ -1,5 +1,5 @@
-//! The programs that see the plain text of TLS, an object of its own that is loaded while a session asks for it. They
-//! are attached to functions of selected processes. A process without probes never runs them.
+//! The programs that read the plain text of TLS. They are an object of their own, loaded while a session asks for that
+//! text, and are attached to functions of selected processes. A process without probes never runs them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +44,7 @@ const DETACHER_STACK: usize = 64 << 10;
 pub struct TlsProbes {
     ebpf: Ebpf,
     probes: Uprobes,
-    /// Kept only for the detaching on drop.
+    /// Links of the programs at tracepoints, kept because dropping a link detaches its program.
     _hooks: Vec<BtfTracePointLink>,
     news: RingBuf<MapData>,
     selected: BTreeSet<u64>,
@@ -108,7 +108,7 @@ impl TlsProbes {
         Ok(())
     }
 
-    /// Takes the ids of processes that began in selected cgroups, or started to execute another program, since the last
+    /// Returns the ids of processes that began in selected cgroups, or executed another program there, since the last
     /// call.
     pub fn new_processes(&mut self) -> BTreeSet<u32> {
         let mut pids = BTreeSet::new();

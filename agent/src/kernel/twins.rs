@@ -93,13 +93,13 @@ struct Twin {
     attached: u64,
     /// Set once the kernel refused the twin, which is then not tried again.
     refused: bool,
-    /// Upper bound of the events that were lost until the twin was last attached or detached, and the counters at that
-    /// time.
+    /// Upper bound of the events that were lost until the twin was last attached or detached.
     lost_before: u64,
+    /// Counters at that time.
     before: Reading,
-    /// Number of times that the first program had been skipped at the last check, and the time when that number last
-    /// grew.
+    /// Number of times that the first program had been skipped at the last check.
     seen: u64,
+    /// Time when that number last grew.
     grew: Option<Instant>,
 }
 
@@ -207,7 +207,7 @@ impl Twin {
         set_bit(ebpf, pair.bit, false)
     }
 
-    /// Begins a period with the twin, or without it.
+    /// Adds the events lost so far to `lost_before`, and begins another period, with the twin or without it.
     fn mark(&mut self, now: Reading) {
         self.lost_before += self.lost_since(now);
         self.before = now;

@@ -35,7 +35,7 @@ pub(super) struct Target<'a> {
     pub(super) path: &'a CStr,
     /// Offsets of the functions in the file.
     pub(super) offsets: &'a [u64],
-    /// Value that the program reads at each of these functions.
+    /// Value that the program reads at each of these functions by `bpf_get_attach_cookie()`.
     pub(super) cookie: u64,
     /// Set if the program runs when the functions return, instead of when they are entered.
     pub(super) at_return: bool,

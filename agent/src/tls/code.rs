@@ -1,30 +1,30 @@
-//! The code of Go functions: the instruction at which a call has its arguments and enough stack, and the return
-//! instructions.
+//! The code of Go functions: the first instruction after the stack check, and the return instructions.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 
 use crate::elf::Machine;
 
-/// Number of instructions at the beginning of a function within which its stack check ends.
+/// Number of instructions at the beginning of a function within which its stack check must end.
 const PROLOGUE: usize = 6;
-/// `RET` of arm64, which returns to the address in the link register.
+/// The instruction `RET` of arm64, which returns to the address in the link register.
 const ARM64_RET: u32 = 0xd65f_03c0;
-/// `B.LS` of arm64, without its distance.
+/// The instruction `B.LS` of arm64, without its distance: the branch at the end of the stack check.
 const ARM64_BRANCH_LOWER_OR_SAME: u32 = 0x5400_0009;
-/// Mask of the bits of an arm64 conditional branch that are not its distance.
+/// Bits of an arm64 conditional branch that do not belong to its distance.
 const ARM64_BRANCH_MASK: u32 = 0xff00_001f;
 
-/// Points in a function's code, in bytes from its beginning.
+/// Instructions in the code of a function, as offsets in bytes from its beginning.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Points {
-    /// First instruction after the stack check. A call whose stack must grow starts again, so its first instruction
-    /// runs twice.
+    /// The first instruction after the stack check; 0 if there is no check. If a call finds too little stack, the
+    /// function starts again after the stack has grown, so that a probe before the check would see the call twice.
     pub(super) begins: u64,
     /// The return instructions.
     pub(super) returns: Vec<u64>,
 }
 
-/// Reads the code of a Go function. Returns `None` if the bytes are not valid code or contain no return.
+/// Finds these instructions in the code of a Go function. Returns `None` if the bytes are not valid code or contain no
+/// return.
 pub(super) fn points(machine: Machine, code: &[u8]) -> Option<Points> {
     let points = match machine {
         Machine::X86_64 => x86_64(code)?,
@@ -40,7 +40,7 @@ fn x86_64(code: &[u8]) -> Option<Points> {
         if instruction.code() == Code::INVALID {
             return None;
         }
-        // cmp rsp, [r14+0x10]; jbe: the limit of the stack is kept in the goroutine.
+        // The stack check is `cmp rsp, [r14+0x10]; jbe`: R14 points to the goroutine, which has the limit of its stack.
         let compares = instruction.mnemonic() == Mnemonic::Cmp
             && (0..2).any(|operand| instruction.op_kind(operand) == OpKind::Memory)
             && instruction.memory_base() == Register::R14;

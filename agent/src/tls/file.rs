@@ -1,4 +1,4 @@
-//! The TLS functions in a file.
+//! Examination of a file for the functions of a TLS library.
 
 use std::{fs::File, io};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::elf::{Defined, Elf, GoTable};
 
-/// Names of OpenSSL's functions.
+/// Symbols of OpenSSL's functions.
 const OPENSSL: [(&str, Function); 6] = [
     ("SSL_read", Function::Read),
     ("SSL_write", Function::Write),
@@ -17,27 +17,29 @@ const OPENSSL: [(&str, Function); 6] = [
     ("SSL_sendfile", Function::Sendfile),
     ("SSL_free", Function::Free),
 ];
-/// Names of Go's functions.
+/// Symbols of the functions of Go's `crypto/tls`: Read and Write.
 const GO: [&str; 2] = ["crypto/tls.(*Conn).Read", "crypto/tls.(*Conn).Write"];
-/// Names of the method table through which Go uses a TCP socket as a `net.Conn`: since Go 1.20, and before.
+/// Symbols of the method table (itab) through which Go uses a TCP socket as a `net.Conn`: since Go 1.20, and before.
+/// With its address, the kernel program recognizes a TCP socket below a `tls.Conn`.
 const GO_TCP: [&str; 2] = ["go:itab.*net.TCPConn,net.Conn", "go.itab.*net.TCPConn,net.Conn"];
 
-/// Two methods of that table, with their offsets in it: a header is followed by the methods of `net.Conn`, sorted by
-/// name: `Close`, `LocalAddr`, `Read`, `RemoteAddr`, `SetDeadline`, `SetReadDeadline`, `SetWriteDeadline`, `Write`.
-/// `crypto/tls` calls both, so the linker keeps them.
+/// Two methods of the table [`GO_TCP`], with their offsets in it in bytes. A header of 24 bytes is followed by pointers
+/// to the methods of `net.Conn`, sorted by name: `Close`, `LocalAddr`, `Read`, `RemoteAddr`, `SetDeadline`,
+/// `SetReadDeadline`, `SetWriteDeadline`, `Write`. `crypto/tls` calls both methods, so the linker keeps them.
 const GO_TCP_METHODS: [(&str, u64); 2] =
     [("net.(*TCPConn).Read", 24 + 2 * 8), ("net.(*TCPConn).Write", 24 + 7 * 8)];
 
 /// The TLS functions in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// Name and version of the library; empty if there is none.
+    /// Name and version of the TLS library; empty if there is none or it is unknown.
     pub(super) library: String,
-    /// The functions that carry plain text; empty if they are unknown.
+    /// The functions to probe; empty if there are none or they could not be found.
     pub(super) places: Vec<Place>,
-    /// For Go, the address of the method table of TCP sockets.
+    /// For Go, the address of the method table of TCP sockets ([`GO_TCP`]) in the file; otherwise 0.
     pub(super) go_tcp: u64,
-    /// The reason why `places` is empty, as the rest of a sentence about the process.
+    /// The reason why `places` is empty although the file uses TLS, as the end of a sentence that begins with "… is not
+    /// read:".
     pub(super) problem: Option<String>,
 }
 
@@ -47,7 +49,7 @@ impl Contents {
     }
 }
 
-/// Examines a program.
+/// Examines the executable of a process, with the name `name`: Go, an OpenSSL that is linked into it, or rustls.
 ///
 /// # Errors
 ///
@@ -68,7 +70,7 @@ pub(super) fn program(file: &File, name: &str) -> io::Result<Contents> {
     Ok(Contents::default())
 }
 
-/// Examines a shared library of OpenSSL or of a fork.
+/// Examines a libssl: the shared library of OpenSSL or of a fork.
 ///
 /// # Errors
 ///
@@ -80,7 +82,7 @@ pub(super) fn library(file: &File) -> io::Result<Contents> {
     Ok(Contents { library, places, ..Contents::default() })
 }
 
-/// Reads the version of OpenSSL from libcrypto, which always has it.
+/// Reads the version of OpenSSL from libcrypto, which always contains it; libssl may not.
 ///
 /// # Errors
 ///
@@ -92,7 +94,7 @@ pub(super) fn crypto(file: &File) -> io::Result<Contents> {
 
 fn openssl_places(elf: &Elf<'_>) -> io::Result<Vec<Place>> {
     let found = elf.symbols(&OPENSSL.map(|(name, _)| name))?;
-    // Both directions or none, since half of a conversation is of no use.
+    // Half of a conversation is of no use, so the functions of both directions must be there.
     if !found.contains_key("SSL_read") || !found.contains_key("SSL_write") {
         return Ok(Vec::new());
     }
@@ -114,7 +116,7 @@ fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
     let found = if elf.has_symbols() { by_symbols(elf)? } else { by_table(elf)? };
     let GoFunctions { read, write, tcp } = match found {
         Found::All(functions) => functions,
-        // A program that uses TLS over TCP has all of them, so this one does not.
+        // A program that uses TLS over TCP has all three, so this one does not use it.
         Found::Nothing => return Ok(Contents::default()),
         Found::Unclear => {
             let problem =
@@ -132,7 +134,7 @@ fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
     Ok(Contents { library, places, go_tcp: tcp, problem: None })
 }
 
-/// The parts of a Go program that are needed.
+/// The functions and the table of a Go program that are needed to read its TLS.
 #[derive(Debug)]
 struct GoFunctions {
     read: Defined,
@@ -141,11 +143,13 @@ struct GoFunctions {
     tcp: u64,
 }
 
+/// The result of looking for [`GoFunctions`].
 #[derive(Debug)]
 enum Found {
     All(GoFunctions),
+    /// At least one of them is missing.
     Nothing,
-    /// More than one table could be the method table.
+    /// More than one place in the file could be the method table.
     Unclear,
 }
 
@@ -158,8 +162,8 @@ fn by_symbols(elf: &Elf<'_>) -> io::Result<Found> {
     Ok(Found::All(GoFunctions { read, write, tcp: tcp.address }))
 }
 
-/// Finds the functions of a stripped program in its runtime's own table, and the method table by the functions that it
-/// points to.
+/// Finds the functions of a stripped program in the table that Go's runtime needs ([`GoTable`]), and the method table
+/// by the pointers in it to two of its functions.
 fn by_table(elf: &Elf<'_>) -> io::Result<Found> {
     let Some(table) = GoTable::of(elf) else { return Ok(Found::Nothing) };
     let names: Vec<&str> = GO.into_iter().chain(GO_TCP_METHODS.map(|(name, _)| name)).collect();

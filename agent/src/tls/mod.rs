@@ -1,8 +1,8 @@
-//! TLS libraries in running processes: their versions, and the functions that carry plain text. This module changes
-//! nothing; `kernel` attaches probes to the functions found.
+//! TLS libraries in running processes: their versions, and the functions that carry plain text. This module only reads;
+//! the module `kernel` attaches uprobes to the functions.
 //!
-//! Files and memory maps belong to the owner of the process, so all of them may be hostile: reads are bounded, tables
-//! are scanned in pieces, and each file is examined once.
+//! The owner of a process controls its files and mappings, so all of them may be hostile: reads are bounded, tables are
+//! scanned in pieces, and each file is examined once.
 
 mod code;
 mod file;
@@ -11,7 +11,8 @@ mod version;
 
 pub use self::process::{Finder, Placed};
 
-/// A function whose calls carry plain text, or which ends a connection.
+/// A function of a TLS library that is probed, because its calls carry plain text or ([`Function::Free`]) end a
+/// connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Function {
     /// `int SSL_read(SSL *, void *, int)`.
@@ -32,14 +33,15 @@ pub enum Function {
     GoWrite,
 }
 
-/// A function in a file.
+/// A function in a file, as the offsets to which probes are attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The function.
     pub function: Function,
-    /// Offset in the file at which a call has its arguments in their registers.
+    /// Offset in the file of the instruction at which a call has its arguments in registers.
     pub begins: u64,
-    /// Offsets of the return instructions. Used for Go only; returns of C functions are seen by the kernel's return
-    /// probes.
+    /// Offsets in the file of the return instructions, for [`Function::GoRead`] only. The returns of C functions are
+    /// seen by the kernel's return probes (uretprobes), which would crash Go programs. A call of Go's `Write` is seen
+    /// at its beginning.
     pub returns: Vec<u64>,
 }

@@ -1,4 +1,4 @@
-//! The TLS libraries of a running process.
+//! Examination of running processes for TLS libraries.
 
 use std::{
     collections::HashMap,
@@ -20,9 +20,9 @@ use super::{
     file::{self, Contents},
 };
 
-/// Maximum number of files that are remembered.
+/// Maximum number of files whose contents are remembered, and of paths.
 const MOST_FILES: usize = 512;
-/// Libraries that cannot be read, by the beginning of their file names.
+/// TLS libraries without functions to probe: the beginning of their file names, and their names for people.
 const UNSUPPORTED: [(&str, &str); 8] = [
     ("libgnutls", "GnuTLS"),
     ("libssl3.so", "NSS"),
@@ -33,61 +33,66 @@ const UNSUPPORTED: [(&str, &str); 8] = [
     ("libs2n", "s2n-tls"),
     ("libconscrypt", "Conscrypt"),
 ];
-/// .NET calls OpenSSL through this file, and passes bytes between threads, so that the socket cannot be determined.
+/// The file through which .NET calls OpenSSL. .NET passes bytes between threads, so that the socket of a call is
+/// unknown.
 const DOTNET: &str = "libSystem.Security.Cryptography.Native.OpenSsl";
 
-/// Functions of a process that have to be probed.
+/// The functions of one file that a process has mapped, which are to be probed.
 #[derive(Debug, Clone)]
 pub struct Placed {
     /// The file that contains the functions.
     pub file: Arc<File>,
-    /// Identity of the file on this machine: device and inode.
+    /// Identity of the file on this machine: device number and inode number.
     pub identity: (u64, u64),
     /// The functions in the file.
     pub places: Arc<[Place]>,
-    /// For Go, the address of the method table of TCP sockets in the process; otherwise 0.
+    /// For Go, the address of the method table of TCP sockets in the memory of the process; otherwise 0.
     pub go_tcp: u64,
 }
 
-/// Result of examining a process for TLS.
+/// The result of examining a process for TLS.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// Names and versions of the libraries; empty if no known library is used.
+    /// Names and versions of the TLS libraries; empty if no known library was found.
     pub library: String,
     /// The functions to be probed.
     pub placed: Vec<Placed>,
-    /// A sentence that says why nothing is probed; empty if there is no reason to give.
+    /// A sentence that says why nothing is probed; empty if something is.
     pub reason: String,
 }
 
-/// The way in which a file is examined.
+/// The role of a file in a process, by which it is examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Role {
+    /// The executable.
     Program,
+    /// A libssl.
     Library,
+    /// A libcrypto.
     Crypto,
 }
 
-/// Device, inode, length and change time of a file, and the way in which it was examined.
+/// Device number, inode number, length and modification time of a file, and the role in which it was examined.
 type Key = (u64, u64, u64, i64, Role);
 
-/// Contents of a file when it was examined.
+/// The contents that a file had when it was examined. `places` are those of `contents`, to be shared.
 #[derive(Debug, Clone)]
 struct Known {
     contents: Arc<Contents>,
     places: Arc<[Place]>,
 }
 
-/// Examines processes, and remembers files.
+/// Examines processes, and remembers the contents of files that it has examined.
 #[derive(Debug, Default)]
 pub struct Finder {
     files: HashMap<Key, Known>,
-    /// Paths at which libraries with functions to probe were found, for processes that are about to map them.
+    /// Paths at which libraries with functions to probe were found, and the files' identities. [`Self::expect`] looks
+    /// there for processes that have not mapped them yet.
     paths: HashMap<PathBuf, (u64, u64)>,
 }
 
 impl Finder {
-    /// Examines a process.
+    /// Examines a process. An error is described in [`Found::reason`].
     pub fn look(&mut self, pid: u32) -> Found {
         match self.try_look(pid) {
             Ok(found) => found,
@@ -95,8 +100,8 @@ impl Finder {
         }
     }
 
-    /// Returns the libraries that other processes have mapped from the same files. A process that has just begun may
-    /// map them too, and can then be probed before its first call.
+    /// Returns the libraries that a process which has just begun may map: those at paths where other processes had
+    /// libraries with functions to probe, as this process sees the paths. Probes on them see its first call.
     pub fn expect(&mut self, pid: u32) -> Vec<Placed> {
         let Ok(root) = root_of(pid) else { return Vec::new() };
         let mut expected = Vec::new();
@@ -166,8 +171,7 @@ impl Finder {
                 name.clone_from(&crypto);
             }
         }
-        // An unsupported library may be mapped only as a dependency, so it is not reported beside a library that is
-        // read.
+        // An unsupported library may be mapped only as a dependency, so it is not reported if another library is read.
         if found.placed.is_empty() {
             names.extend(unsupported.iter().map(|name| (*name).to_owned()));
         }
@@ -182,7 +186,7 @@ impl Finder {
         Ok(found)
     }
 
-    /// Remembers the path of a library.
+    /// Remembers the path of a library for [`Self::expect`].
     fn expect_again(&mut self, path: &Path, file: &File) {
         if let Ok(identity) = identity(file)
             && self.paths.len() < MOST_FILES
@@ -191,6 +195,7 @@ impl Finder {
         }
     }
 
+    /// Returns the contents of a file, which is examined unless they are remembered. `name` is that of an executable.
     fn contents(&mut self, file: &File, role: Role, name: &str) -> io::Result<Known> {
         let metadata = file.metadata()?;
         let key = (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), role);
@@ -202,7 +207,7 @@ impl Finder {
             Role::Library => file::library(file),
             Role::Crypto => file::crypto(file),
         };
-        // A file that cannot be read now is not tried again.
+        // A file that cannot be read counts as one without TLS, and is remembered as such.
         let contents = contents.unwrap_or_default();
         let known = Known { places: contents.places.clone().into(), contents: contents.into() };
         if self.files.len() >= MOST_FILES {
@@ -213,7 +218,7 @@ impl Finder {
     }
 }
 
-/// Returns the files that are mapped as code, each with its first mapping.
+/// Returns the files that are mapped as code, each with its first mapping. Mappings of one file follow each other.
 fn code_of(maps: &[CodeMapping]) -> Vec<(&Path, &CodeMapping)> {
     let mut files: Vec<(&Path, &CodeMapping)> = Vec::new();
     for map in maps {
@@ -230,7 +235,8 @@ fn identity(file: &File) -> io::Result<(u64, u64)> {
     file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Returns the difference between the addresses of a loaded program and those in its file.
+/// Returns the difference between the addresses of a program in memory and those in its file. `map` is one of its
+/// mappings of code.
 fn bias(file: &File, map: &CodeMapping) -> Option<u64> {
     Some(map.start.wrapping_sub(Elf::read(file).ok()?.code_at(map.offset)?))
 }

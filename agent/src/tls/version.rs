@@ -1,4 +1,4 @@
-//! Versions of TLS libraries, found in the texts that the libraries contain.
+//! Versions of TLS libraries, from the texts that their files contain.
 
 use std::io;
 
@@ -6,16 +6,17 @@ use crate::elf::{Elf, Range};
 
 /// Maximum length of a version, in bytes.
 const MOST: usize = 48;
-/// Length of the header before the texts in Go's build information.
+/// Length in bytes of the header of Go's build information, which is followed by texts.
 const GO_HEADER: usize = 32;
 /// Magic bytes at the beginning of the header.
 const GO_MAGIC: &[u8] = b"\xff Go buildinf:";
-/// Offset of the flags, and the flag that says that texts follow (Go 1.18 and later).
+/// Offset of the flags in the header.
 const GO_FLAGS: usize = 15;
+/// Flag: the texts follow the header (Go 1.18 and later).
 const GO_INLINE: u8 = 2;
 
-/// Returns name and version of an OpenSSL library, or of one that is linked into a program, for example `OpenSSL
-/// 3.0.19`. They come from the library's own texts.
+/// Returns name and version of the OpenSSL, LibreSSL or BoringSSL in a file, such as `OpenSSL 3.0.19`; for BoringSSL
+/// only the name. They come from the texts of the library.
 ///
 /// # Errors
 ///
@@ -33,27 +34,28 @@ pub(super) fn openssl(elf: &Elf<'_>) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Returns the version number at the beginning of a text. It has two dots or more, and ends before the first byte that
-/// cannot be part of it.
+/// Returns the version number at the beginning of a text, if there is one with two dots or more. The number ends before
+/// the first byte that cannot be part of it.
 fn version(text: &[u8]) -> Option<String> {
     let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b".+-".contains(byte);
     let number: Vec<u8> = text.iter().take_while(is_part).copied().collect();
     let dots = number.iter().filter(|byte| **byte == b'.').count();
     let is_number = number.first().is_some_and(u8::is_ascii_digit) && dots >= 2;
-    // If the number reaches the end of the bytes, it may be cut.
+    // A number that reaches the end of the bytes may be cut, so it is not used.
     (is_number && number.len() < text.len()).then(|| String::from_utf8_lossy(&number).into_owned())
 }
 
-/// The version of Go that a program was built with, or the reason why it is unknown.
+/// The version of Go that a program was built with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Go {
     /// A version such as `go1.26.0`.
     Version(String),
-    /// A version before Go 1.18.
+    /// A version before Go 1.18, which is not read.
     Old,
 }
 
-/// Reads Go's build information. Returns `None` if the program was not built by Go.
+/// Reads the version from Go's build information. Returns `None` if there is none, because the program was not built by
+/// Go.
 ///
 /// # Errors
 ///
@@ -71,14 +73,15 @@ fn build_information(bytes: &[u8]) -> Option<Go> {
         return Some(Go::Old);
     }
     let (length, text) = bytes.get(GO_HEADER..)?.split_first()?;
-    // Lengths of 128 and more take several bytes, but such a version would be cut anyway.
+    // The length is a varint, which takes several bytes from 128 on. Such a version is longer than [`MOST`] and would
+    // be cut anyway, so the first byte is enough.
     let text = text.get(..usize::from(*length).min(MOST))?;
-    // Names of experiments follow after a space.
+    // Names of Go experiments may follow the version after a space.
     let name = text.split(|byte| *byte == b' ').next()?;
     name.iter().all(u8::is_ascii_graphic).then(|| Go::Version(String::from_utf8_lossy(name).into_owned()))
 }
 
-/// Returns true if the library's texts contain `name`, which identifies a library without symbols.
+/// Returns true if the texts in a file contain `name`, by which a library without symbols is recognized.
 ///
 /// # Errors
 ///

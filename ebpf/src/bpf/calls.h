@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Sends and receives as function calls, for kernels without sock_send_length and sock_recv_length. Every send and
- * receive of an inet socket passes inet_sendmsg(), inet_recvmsg(), their counterparts for IPv6, sock_common_recvmsg()
- * for receives of raw and ping sockets of IPv6, or inet_sendpage() for sendfile before Linux 6.5. Their arguments have
- * been the same since 5.10. For every protocol but TCP, the message in kernel memory has the peer: as the application
- * gave it or, if the application asked for it, as the protocol filled it in.
+ * Hooks on the functions that send and receive, for kernels without sock_send_length and sock_recv_length. Every send
+ * and receive of an inet socket passes inet_sendmsg(), inet_recvmsg(), their counterparts for IPv6,
+ * sock_common_recvmsg() for receives of raw and ping sockets of IPv6, or inet_sendpage() for sendfile before Linux 6.5.
+ * Their arguments have been the same since 5.10. For every protocol but TCP, the message in kernel memory has the peer:
+ * as the application gave it or, if the application asked for it, as the protocol filled it in.
  */
 #ifndef TT_CALLS_H
 #define TT_CALLS_H

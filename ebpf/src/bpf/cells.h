@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Memory for data that is too large for the stack, since all functions of a program that call each other share 512
- * bytes of stack. Functions that are verified once find a cell by its number. Eight cells for each CPU serve programs
- * that interrupt or preempt each other.
+ * bytes of stack. Functions marked CHECKED_ONCE get a cell's number instead of a pointer. Eight cells for each CPU
+ * serve programs that interrupt or preempt each other.
  */
 #ifndef TT_CELLS_H
 #define TT_CELLS_H
@@ -16,7 +16,7 @@ struct cell {
 	__u64 memory[CELL_SIZE / 8];
 };
 
-/* User space sets the size. */
+/* User space sets the number of cells, by the number of CPUs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CELLS_PER_CPU);

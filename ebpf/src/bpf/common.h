@@ -67,7 +67,7 @@ int BPF_PROG(tt_exit, struct task_struct *task)
 {
 	__u32 id = FIELD(task, tgid);
 
-	/* The entry of the first thread is kept until the last thread ends. */
+	/* The task of the first thread is freed after those of all other threads. */
 	if (FIELD(task, pid) == (int)id)
 		bpf_map_delete_elem(&tt_processes, &id);
 	return 0;
@@ -96,8 +96,9 @@ int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
 }
 
 /*
- * Compares an open connection with its socket's counters. Every way to send is a call that is counted: if sent bytes
- * are missing and no call is under way, the kernel has skipped an event.
+ * Compares a connection, given by the number of its main slot, with its socket's counters, and credits the bytes that
+ * are missing. Every send is a call that is counted: if sent bytes are missing and no call is under way, the kernel has
+ * skipped an event.
  */
 __noinline int look_at(__u32 number)
 {
@@ -117,7 +118,7 @@ __noinline int look_at(__u32 number)
 	 * event for the end of this one was skipped.
 	 */
 	if (cookie_at(main->socket) != cookie) {
-		/* Once a FIN was sent, the number of sent bytes is known without the socket. */
+		/* Once a FIN was sent, `sent_final` has the number of sent bytes, and the socket is not needed. */
 		if (main->sent_all)
 			credit_sent(main, &counters, 0);
 		if (state_of(main) == TT_PENDING)
@@ -131,7 +132,7 @@ __noinline int look_at(__u32 number)
 	gone = !BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter);
 	if (!main->based && !gone)
 		return 0;
-	/* By the time they were read, the counters may have belonged to another socket. */
+	/* While the counters were read, the memory may have become another socket's. */
 	if (cookie_at(main->socket) != cookie)
 		return 0;
 	if (sent_first(&counters) == main->tx_first)
@@ -149,14 +150,14 @@ __noinline int look_at(__u32 number)
 	now = BPF_CORE_READ(sk, __sk_common.skc_prot);
 	made = BPF_CORE_READ(sk, sk_prot_creator);
 	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops) || BPF_CORE_READ(now, recvmsg) != BPF_CORE_READ(made, recvmsg)) {
-		/* An upper layer was added, or a sockmap: see counts_itself(). */
+		/* The socket got an upper layer, such as kernel TLS, or is in a sockmap: see counts_itself(). */
 		main->based = 0;
 		return 0;
 	}
 	credit_received(main, &counters, 0);
 	/*
-	 * All bytes of an accepted connection were spliced, so its process is only known as one of those that have it
-	 * open.
+	 * The bytes of this accepted connection were all spliced, so no call has named its process. User space then
+	 * runs tt_files, which finds a process that has it open.
 	 */
 	if (!main->owner && main->rx_bytes)
 		count_loss(TT_LOSS_UNOWNED, 1);

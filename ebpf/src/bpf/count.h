@@ -7,7 +7,7 @@
 #include "peer.h"
 #include "twin.h"
 
-/* Counts an event that found no slot, by container, sessions and protocol. */
+/* Counts an event that found no slot in `tt_overflow`, by cgroup, sessions and protocol. */
 static __noinline int count_overflow(struct event *event)
 {
 	struct tt_overflow_key key = {
@@ -34,14 +34,15 @@ static __noinline int count_overflow(struct event *event)
 }
 
 /*
- * Records bytes of a TCP socket that are counted outside its main slot, or not at all: they must not be credited to it.
+ * Records bytes of a TCP socket that are counted outside its main slot, or not at all, so that they are not credited to
+ * the main slot.
  */
 static __always_inline void count_beside(struct tt_slot *main, __u64 bytes, bool sent)
 {
 	__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, bytes);
 }
 
-/* The same by the flow's key, if the socket has a main slot. */
+/* Does the same as count_beside() for the flow with this key, if its socket has a main slot. */
 static __always_inline void count_beside_main(struct tt_key *key, __u64 bytes, bool sent)
 {
 	struct tt_slot *main = key->datagram || !bytes ? 0 : main_slot(key->cookie);
@@ -233,7 +234,7 @@ static __noinline __u32 open_slot(struct sock *sk, struct tt_key *key, __u64 byt
 	return handle;
 }
 
-/* Adds to a slot with a known handle. */
+/* Counts a call on a TCP socket in a slot. */
 static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 handle, __u64 bytes, bool sent)
 {
 	struct tt_slot *main = slot;
@@ -260,7 +261,7 @@ static __always_inline void count(struct sock *sk, struct tt_slot *slot, __u32 h
 	}
 }
 
-/* Adds to a slot of datagrams. */
+/* Counts a datagram in a slot. */
 static __always_inline void count_message(struct tt_slot *slot, __u64 bytes, bool sent)
 {
 	if (sent) {
@@ -272,7 +273,10 @@ static __always_inline void count_message(struct tt_slot *slot, __u64 bytes, boo
 	}
 }
 
-/* Returns whether what is counted is compared with the socket's own counters, which requires valid counters of TCP. */
+/*
+ * Returns whether the bytes of a slot's TCP socket are compared with the socket's own counters, so that none can be
+ * missed.
+ */
 static __always_inline bool is_compared(struct tt_slot *slot)
 {
 	struct tt_slot *main = is_main(slot) ? slot : main_slot(slot->cookie);
@@ -280,12 +284,15 @@ static __always_inline bool is_compared(struct tt_slot *slot)
 	return main && main->based;
 }
 
-/* Returns whether the current process may count in the slot found for it, while the selection has not changed. */
+/*
+ * Returns whether the current process may count in the slot that was found for it, provided that the selection has not
+ * changed since.
+ */
 static __always_inline bool is_settled(struct tt_slot *slot)
 {
 	__u32 state = *(volatile __u32 *)&slot->state & (TT_STATE_MASK | TT_LENT);
 
-	/* A process may leave the cgroup by which it was selected. */
+	/* With TT_LENT, the process was selected by its cgroup, which it may have left. */
 	return state == TT_OPEN || (state == (TT_OPEN | TT_LENT) && slot->caller_cgroup == bpf_get_current_cgroup_id());
 }
 
@@ -327,7 +334,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	if (!slot || slot->generation != generation || !is_settled(slot)) {
 		__u32 what = WHAT(sent ? TT_SENT : TT_RECEIVED, protocol);
 
-		/* Overflow is counted on the way, which only one of the two programs may do. */
+		/* open_slot() may count the event as overflow, which only one of the two programs may do. */
 		if (!key.datagram && !asked) {
 			asked = true;
 			if (counted_by_twin(twin, bit, rescued))

@@ -38,7 +38,7 @@ struct counters {
 	bool urgent;
 };
 
-/* Reads the counters of a socket whose memory `read` can follow. */
+/* Reads the counters of a socket. `read` reads a field: FIELD, or BPF_CORE_READ if the pointers are not typed. */
 #define READ_COUNTERS(read, counters, sk, tcp)                                                                       \
 	do {                                                                                                         \
 		(counters)->acked = read(tcp, bytes_acked);                                                          \
@@ -74,9 +74,9 @@ static __always_inline __u64 received_of(const struct counters *counters)
 }
 
 /*
- * Returns whether a socket's counters are those of its application. To be called early in a program, while the verifier
- * has few states: it searches all types of the kernel for each of these pointers. (A socket that an MPTCP listener
- * accepted from a peer without MPTCP has functions of its own, but receives as TCP does.)
+ * Returns whether a socket's counters count the bytes of its application: see the top of this file. To be called early
+ * in a program, while the verifier has few states: it searches all types of the kernel for each of these pointers. (A
+ * socket that an MPTCP listener accepted from a peer without MPTCP has functions of its own, but receives as TCP does.)
  */
 static __always_inline bool counts_itself(struct sock *sk)
 {
@@ -106,12 +106,12 @@ static __always_inline struct tt_slot *last_slot(struct tt_slot *main)
 static __always_inline __s64 missing_sent(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
 	if (main->sent_all)
-		/* 0: the value is not visible to this CPU yet. */
+		/* While `sent_final` is 0, its value is not visible to this CPU yet. */
 		return main->sent_final ? (__s32)(main->sent_final - (__u32)counted) : 0;
 	return main->based && sent_first(counters) == main->tx_first ? sent_of(counters) - counted : 0;
 }
 
-/* The same for received bytes. */
+/* Returns the number of bytes that a socket received beyond what is counted, like missing_sent(). */
 static __always_inline __s64 missing_received(struct tt_slot *main, const struct counters *counters, __u64 counted)
 {
 	if (counters->urgent)
@@ -154,8 +154,8 @@ static __always_inline void credit_received(struct tt_slot *main, const struct c
 }
 
 /*
- * Notes that nothing more can be sent: the connection has ended, or a FIN takes the next sequence number or, with
- * `fin`, has one.
+ * Notes that nothing more can be sent: the connection has ended, or is about to send a FIN. `fin`: the FIN was sent
+ * before, so the counters include its sequence number.
  */
 static __always_inline void finish_sending(struct tt_slot *main, const struct counters *counters, bool fin)
 {
@@ -167,8 +167,8 @@ static __always_inline void finish_sending(struct tt_slot *main, const struct co
 }
 
 /*
- * The same for a socket that is gone and whose change of state was not seen. `segments`: number of bytes that were sent
- * in segments, each counted once, without FIN and SYN.
+ * Does the same as finish_sending() for a socket that is gone and whose change of state was not seen. `segments`:
+ * number of bytes that were sent in segments, each counted once, without FIN and SYN.
  */
 static __always_inline void finish_unseen(struct tt_slot *main, const struct counters *counters, __u64 segments)
 {
@@ -205,7 +205,7 @@ static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, _
 	return missing <= 0 ? bytes : bytes - missing;
 }
 
-/* Returns whether a credit may have come before the counts were read: the CPU reads this after `counted`. */
+/* Returns whether bytes may have been credited before `counted` was read. The CPU reads the flag after that value. */
 static __always_inline bool is_ahead(struct tt_slot *main, __u64 counted)
 {
 	/* The address depends on the value that was read before, so arm64 reads in that order without a barrier. */
@@ -248,7 +248,7 @@ static __always_inline void count_bytes(struct sock *sk, struct tt_slot *main, s
 static __always_inline void note_health(struct tt_slot *main, __u32 retransmits, __u32 srtt)
 {
 	retransmits -= main->retransmits_base;
-	/* The count of a socket that is disconnected, or closed without lingering, begins at 0 again. */
+	/* tcp_disconnect(), also by a close with SO_LINGER 0, resets total_retrans: the largest value is kept. */
 	if ((__s32)retransmits > (__s32)main->retransmits)
 		main->retransmits = retransmits;
 	main->srtt_us = srtt >> 3;

@@ -5,7 +5,7 @@
  *  cgroup_skb/ingress, egress   every packet of the sockets, before TCP has put it in order, including retransmits
  *
  * Bodies are skipped as far as their length is known. The bytes that a parser needs go through a ring buffer: see
- * http_shared.h for its records, http_begin.h for the detection of a connection's protocol, http_walk.h for the way
+ * http_shared.h for its records, http_begin.h for the detection of a connection's protocol, http_walk.h for the steps
  * through a packet, http_head.h for the heads of messages. Packets are never dropped.
  */
 #include "http_begin.h"
@@ -14,7 +14,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 enum { PASS = 1 };
 
-/* Fill level of the ring buffer, as a multiple of wake_at, up to which it accepts bytes that have no socket yet. */
+/*
+ * Bytes that have no socket yet are refused while this many times `wake_at` bytes wait in the ring buffer: see early().
+ */
 #define EARLY_SHARE 4
 
 struct tcp_header {
@@ -111,7 +113,9 @@ static __always_inline void early(struct __sk_buff *skb, const struct headers *h
 		__sync_fetch_and_add(&lost->unknown, 1);
 }
 
-/* Handles the message, line or frame at the way's `end`. */
+/*
+ * Takes one step in a packet: handles the head, line or frame that begins, or goes on, at the `end` of the direction.
+ */
 __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {
 	struct packet packet;
@@ -138,8 +142,8 @@ __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection
 }
 
 /*
- * Returns whether user space wants no more of a connection. Checked only if everything is handed over, which costs
- * most.
+ * Returns whether user space wants no more of a connection. Called only while everything is handed over, since that
+ * costs most.
  */
 static __always_inline bool is_ignored(struct packet *packet)
 {
@@ -153,8 +157,9 @@ static __always_inline bool is_ignored(struct packet *packet)
 }
 
 /*
- * Finds the position of a way again, at the beginning of a packet: user space has reported it, and nothing has passed
- * since. The way of the requests does so first, since a request is what ends a pause.
+ * Ends the handing over of everything in a direction, if user space has reported (tt_http_pauses) that a message begins
+ * where this packet begins. Returns whether it did. The direction of the requests resumes first, since a request is
+ * what ends a pause; the other direction then resumes at its next packet.
  */
 static __always_inline bool resume(struct packet *packet)
 {
@@ -192,7 +197,10 @@ static __always_inline bool resume(struct packet *packet)
 	return true;
 }
 
-/* Returns whether the position is lost in this way, or in the way of the responses to its requests. */
+/*
+ * Returns whether it is unknown where messages begin in this direction, or in the direction of the responses to its
+ * requests.
+ */
 static __always_inline bool is_lost(struct packet *packet)
 {
 	struct connection *connection = packet->connection;
@@ -201,7 +209,7 @@ static __always_inline bool is_lost(struct packet *packet)
 	return way->place == PLACE_RAW || (other->place == PLACE_RAW && way->place == PLACE_MESSAGE && way->is_request);
 }
 
-/* Processes the bytes from the way's `end` to the end of the packet. */
+/* Handles the bytes from the direction's `end` to the end of the packet. */
 static __always_inline void walk(struct packet *packet)
 {
 	struct connection *connection = packet->connection;
@@ -228,7 +236,10 @@ static __always_inline void walk(struct packet *packet)
 	way->end = packet->last;
 }
 
-/* Gives up the way's position if a message may have begun in bytes that were handed over aside, up to `end`. */
+/*
+ * Gives up the direction's position if bytes beyond it, up to `end`, have passed out of order or on another CPU and
+ * were handed over aside: a message may have begun in them.
+ */
 static __always_inline void settle(struct packet *packet, __u64 end)
 {
 	struct way *way = packet->way;
@@ -286,14 +297,14 @@ static __always_inline void pass(struct packet *packet)
 	way->ahead = 0;
 }
 
-/* Handles a packet. If another CPU is handling one of the same way, the bytes are only handed over. */
+/* Handles a packet. If another CPU is handling one of the same direction, the bytes are only handed over. */
 static __always_inline void enter(struct packet *packet)
 {
 	struct way *way = packet->way;
 
 	/*
-	 * Two CPUs may see each other, and then both stand aside. Plain additions work in programs of every
-	 * architecture.
+	 * Two CPUs may see each other, and then both only hand over their bytes. Plain additions are atomic in programs
+	 * of every architecture.
 	 */
 	__sync_fetch_and_add(&way->entered, 1);
 	if (*(volatile __u32 *)&way->entered - *(volatile __u32 *)&way->left == 1) {

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The beginning of a connection: its state, and its protocol, which is detected from the first bytes of each way. */
+/*
+ * The beginning of a connection: its state, and its protocol, which is detected from the first bytes of each direction.
+ */
 #ifndef TT_HTTP_BEGIN_H
 #define TT_HTTP_BEGIN_H
 
 #include "http_walk.h"
 
-/* Number of packets that are handed over while the first message after a connection's early bytes is searched for. */
+/*
+ * Maximum number of packets that are handed over whole while the first message after a connection's early bytes
+ * (early() in http.bpf.c) is searched for.
+ */
 #define EARLY_PACKETS 64
 
 /* The parts of a packet's headers that are needed. */
@@ -16,10 +21,10 @@ struct headers {
 	__u8 flags;
 };
 
-/* The kind of a way's first bytes. */
+/* The kind of a direction's first bytes. */
 enum kind { KIND_OTHER, KIND_REQUEST, KIND_RESPONSE, KIND_PREFACE, KIND_FRAMES, KIND_TLS };
 
-/* Converts a sequence number to a position. There is room below, for packets that come late. */
+/* Converts a direction's first sequence number to a position, which leaves room below for packets that come late. */
 static __always_inline __u64 position_of(__u32 sequence)
 {
 	return 1ull << 32 | sequence;
@@ -51,7 +56,7 @@ static __always_inline struct connection *begin(struct __sk_buff *skb, struct bp
 		connection->known |= TT_HTTP_SENDS;
 		connection->first[1] = sent ? headers->sequence : tcp->snd_una;
 		sends->seen = sends->end = position_of(connection->first[1]);
-		/* User space has the bytes that the listening socket received: see early(). */
+		/* Bytes that came before went to the listening socket, and user space has them: see early(). */
 		connection->uncounted = !nothing_in;
 	}
 	if (connection->uncounted) {
@@ -71,7 +76,10 @@ static __always_inline struct connection *begin(struct __sk_buff *skb, struct bp
 	return connection;
 }
 
-/* Returns whether the bytes are a word of capital letters and the beginning of a target, or can become that. */
+/*
+ * Returns whether the bytes are a word of capital letters and the beginning of a request's target or, without `whole`,
+ * can become that.
+ */
 static __always_inline bool is_request(const __u8 *bytes, __u32 length, bool whole)
 {
 	bool in_method = true;
@@ -120,7 +128,7 @@ static __always_inline bool is_frame(const __u8 *bytes, __u32 length, __u8 type)
 	return bytes[3] == type && (type == FRAME_SETTINGS ? stream == 0 : stream & 1 && !(bytes[4] & ~0x2d));
 }
 
-/* Returns the kind of a way's first bytes. With `whole`, a message that is cut off does not count. */
+/* Returns the kind of a direction's first bytes. With `whole`, the cut-off beginning of a message is KIND_OTHER. */
 static __always_inline enum kind kind_of(const __u8 *bytes, __u32 length, bool whole)
 {
 	if (word(bytes) == TEXT8('P', 'R', 'I', ' ', '*', ' ', 'H', 'T'))
@@ -154,7 +162,7 @@ static __always_inline void begin_preface(struct packet *packet, __u64 from)
 	hand_over(packet, from, packet->last < way->end ? packet->last : way->end, TT_HTTP_STARTS, REFUSED_UNKNOWN);
 }
 
-/* Detects what a way of a new connection carries. */
+/* Detects what a direction of a new connection carries. */
 static __always_inline void begin_new(struct packet *packet)
 {
 	struct connection *connection = packet->connection;
@@ -172,11 +180,11 @@ static __always_inline void begin_new(struct packet *packet)
 	} else if (kind == KIND_PREFACE) {
 		begin_preface(packet, way->end);
 	} else if (kind == KIND_REQUEST || kind == KIND_RESPONSE) {
-		/* A response of which only the first letter has come looks like a method. */
+		/* A lone 'H' also passes for a method: if the other direction has requests, this one has responses. */
 		way->is_request = kind == KIND_REQUEST && !other->is_request;
 		begin_message(way, way->end);
 	} else if (connection->begun) {
-		/* The other way is HTTP; user space must judge this one. */
+		/* The other direction is HTTP; user space must judge this one. */
 		give_up(packet);
 	} else {
 		connection->off = 1;

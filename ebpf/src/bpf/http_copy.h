@@ -8,7 +8,10 @@
 /* Maximum number of records that one packet needs: BIG TCP makes packets of up to 512 KiB. */
 #define SLICES 130
 
-/* The kind of bytes that the ring buffer refused. */
+/*
+ * The kind of bytes that the ring buffer refused: a part of a head, bytes that begin no message, or bytes with an
+ * unknown number of messages.
+ */
 enum refused { REFUSED_HEAD, REFUSED_KNOWN, REFUSED_UNKNOWN };
 
 static __noinline void refuse(struct packet *packet, enum refused what)
@@ -156,7 +159,8 @@ static __always_inline __u32 offset_of(struct packet *packet, __u64 position)
 }
 
 /*
- * Reports bytes that passed and are not handed over, or the end of a way. `what` has their length, and flags above it.
+ * Reports bytes that passed and are not handed over, or the end of a direction. `what` has their length in its lower 32
+ * bits, and flags above.
  */
 __noinline int tt_http_tell(struct __sk_buff *skb, struct connection *connection, __u64 position, __u64 what, __u32 where)
 {
@@ -196,7 +200,7 @@ static __always_inline bool copy_slice(struct packet *packet, __u64 from, __u32 
 	return true;
 }
 
-/* Bytes that are being handed over. */
+/* The argument of copy_turn(): the bytes that are still to be handed over. */
 struct copying {
 	struct packet packet;
 	__u64 from;
@@ -204,7 +208,10 @@ struct copying {
 	__u32 flags;
 };
 
-/* Hands over one record. Returns 1 when nothing is left to do. */
+/*
+ * Hands over one record, as a turn of bpf_loop(). Returns 1 if that was impossible, or if nothing is left: the last
+ * turn.
+ */
 static long copy_turn(__u32 turn, struct copying *copying)
 {
 	__u32 length = copying->length, slice = length < TT_HTTP_LARGE ? length : TT_HTTP_LARGE;
@@ -244,7 +251,7 @@ static __always_inline void copy(struct packet *packet, __u64 from, __u64 to, __
 		     offset_of(packet, from) << 1 | packet->sent);
 }
 
-/* Hands over the bytes from one position to another, whatever the way's own position is. */
+/* Hands over the bytes from one position to another without a change of the direction's own position. */
 static __always_inline void hand_over_aside(struct packet *packet, __u64 from, __u64 to)
 {
 	if (from < to)

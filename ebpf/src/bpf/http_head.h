@@ -19,10 +19,10 @@
 #define MASK3 0xffffffull
 #define MASK5 0xffffffffffull
 #define MASK7 0xffffffffffffffull
-/* Results of scan() other than a position. */
+/* Results of scan() other than a position; see there. */
 #define SCAN_MORE 0u
 #define SCAN_DOUBT 0xffffffffu
-/* Maximum number of turns of scan(): each consumes at least one byte. */
+/* Maximum number of turns of the loop in scan(): each consumes at least one byte. */
 #define TURNS TT_HTTP_SMALL
 
 static __always_inline __u64 word(const __u8 *at)
@@ -33,7 +33,9 @@ static __always_inline __u64 word(const __u8 *at)
 /* Number of bytes in which scan() looks for a line feed in one turn. */
 #define STRIDE 32
 
-/* Marks line feeds in eight bytes: the lowest bit of the result is the highest bit of the first line feed's byte. */
+/*
+ * Marks line feeds in eight bytes: the lowest set bit of the result is the highest bit of the first line feed's byte.
+ */
 static __always_inline __u64 line_feeds(__u64 bytes)
 {
 	__u64 x = bytes ^ 0x0a0a0a0a0a0a0a0aull;
@@ -65,7 +67,10 @@ static __always_inline bool is_token_start(__u8 c)
 	return c >= 'A' && c <= 'Z';
 }
 
-/* Evaluates the first 16 bytes of a head. */
+/*
+ * Reads the start line of a message from its first 16 bytes: sets `status`, or the flag for HEAD or CONNECT, or
+ * SAID_DOUBT.
+ */
 static __always_inline void read_start(struct way *way, __u64 first, __u64 second)
 {
 	way->said |= SAID_START;
@@ -167,7 +172,10 @@ static __always_inline void read_line(struct way *way, const __u8 *line, __u32 a
 	}
 }
 
-/* Keeps the beginning of a line whose end is in a later packet. */
+/*
+ * Keeps the beginning of a line whose end is in a later packet, or reads it if it is longer than KEPT bytes. Returns
+ * false if such a long line may tell where the message ends.
+ */
 static __always_inline bool keep(struct way *way, const __u8 *data, __u32 length)
 {
 	__u64 name = word(data) | LOWER;
@@ -192,13 +200,16 @@ static __always_inline bool keep(struct way *way, const __u8 *data, __u32 length
 	return true;
 }
 
-/* A head that is being scanned. */
+/* The argument of scan_turn(): a head that is being scanned. */
 struct scanning {
 	struct way *way;
 	const __u8 *data;
 };
 
-/* Continues to the next line feed, but at most STRIDE bytes. Returns 1 when nothing is left to do. */
+/*
+ * Continues to the next line feed, but at most STRIDE bytes, as a turn of bpf_loop(). Returns 1 if this was the last
+ * turn.
+ */
 static long scan_turn(__u32 turn, struct scanning *scanning)
 {
 	struct way *way = scanning->way;

@@ -7,7 +7,8 @@
 #include "http_shared.h"
 
 /*
- * Counts a record of a cgroup as lost. Returns the cgroup's counts, to which the other kinds of losses are added, or 0.
+ * Counts a record of a cgroup as lost. Returns the cgroup's counts, to which the caller adds the other kinds of losses;
+ * 0 if the map is full.
  */
 static __always_inline struct tt_http_lost *lose(void *map, __u64 cgroup)
 {

@@ -7,14 +7,17 @@
 
 /* Maximum number of bytes of an incomplete line that are kept for the next packet. */
 #define KEPT 32
-/* Number of bytes after those of a head that can be read, with arbitrary contents. */
+/*
+ * Number of bytes that can be read after a head in its buffer, so that eight bytes can be read anywhere. Their contents
+ * are arbitrary.
+ */
 #define SLACK 48
 /* Maximum number of outstanding requests, with one bit each. */
 #define OUTSTANDING 64
 /* A position that no byte reaches. */
 #define NEVER (~0ull)
 
-/* The meaning of the byte at a way's `end`. */
+/* The meaning of the byte at the `end` of a direction. */
 enum place {
 	PLACE_NEW = 0, /* the connection's first */
 	PLACE_JOINED,  /* unknown, since bytes had passed before: each packet may begin a message */
@@ -38,9 +41,9 @@ enum said {
 };
 
 /*
- * One way of a connection. Positions are sequence numbers extended to 64 bits. The packets of a way nearly always pass
- * one after the other; if two CPUs receive some at once, `entered` and `left` show it, and only one of them changes the
- * state.
+ * One direction of a connection. Positions are sequence numbers extended to 64 bits. The packets of a direction nearly
+ * always pass one after the other; if two CPUs receive some at once, `entered` and `left` show it, and only one of them
+ * changes the state.
  */
 struct way {
 	__u64 end;     /* start of the next thing to be examined; bytes before it are done, or a body's */
@@ -49,12 +52,12 @@ struct way {
 	__u64 copy_to; /* bytes before this position are handed over as they pass */
 	__u64 length;  /* of the body, or of the chunk */
 	__u64 ahead;   /* end of the bytes that passed out of order */
-	__u64 raced;   /* end of the bytes that passed while another CPU handled this way */
+	__u64 raced;   /* end of the bytes that passed while another CPU handled this direction */
 	__u32 entered; /* number of packets whose handling began */
 	__u32 left;
 	__u8 place;
 	__u8 said;
-	__u8 is_request; /* this way carries requests */
+	__u8 is_request; /* this direction carries requests */
 	__u8 kept;	 /* bytes of `line` in use */
 	__u8 within;	 /* the byte at `end` is within a line of no interest */
 	__u8 lost;	 /* records were refused since the last accepted one */
@@ -65,8 +68,8 @@ struct way {
 	__u8 reserved;
 	__u8 line[KEPT];
 	/*
-	 * The position of scan() and its results, which its turns pass on here. The verifier knows no value in a map,
-	 * so it checks one turn for all; volatile keeps the compiler from passing values in registers.
+	 * The state of scan(), which each turn of its loop leaves here for the next one. The verifier knows no value in
+	 * a map, so it checks one turn for all; volatile keeps the compiler from passing values in registers.
 	 */
 	volatile __u32 have;
 	volatile __u32 at;
@@ -78,21 +81,21 @@ struct way {
 
 struct connection {
 	struct way ways[2]; /* received, sent */
-	__u64 heads;	    /* bit by request: its method is HEAD */
-	__u64 connects;	    /* bit by request: its method is CONNECT */
-	__u32 requests;	    /* heads of requests that passed; written only by their way */
-	__u32 responses;    /* final responses that passed; written only by their way */
+	__u64 heads;	    /* a bit for each outstanding request: its method is HEAD */
+	__u64 connects;	    /* a bit for each outstanding request: its method is CONNECT */
+	__u32 requests;	    /* heads of requests that passed; written only by their direction */
+	__u32 responses;    /* final responses that passed; written only by their direction */
 	__u8 off;	    /* not HTTP, or no longer */
 	__u8 begun;	    /* user space knows the connection */
 	__u8 joined;
 	__u8 h2;
 	__u8 uncounted; /* requests may have passed that are not in `requests` */
 	__u8 early;	/* packets still to be handed over: user space has bytes from before the socket existed */
-	__u8 resumes;	/* the requests' way has found its position again, and the other one must */
+	__u8 resumes;	/* the requests' direction knows its position again, and the other one must find it */
 	__u8 reserved;
 	__u32 known; /* TT_HTTP_RECEIVES, TT_HTTP_SENDS */
 	__u32 reserved_too;
-	__u64 resume_at; /* with `resumes`: position of the responses' way at that time */
+	__u64 resume_at; /* with `resumes`: position of the responses' direction at that time */
 	__u64 cookie;
 	__u32 first[2];
 };
@@ -110,7 +113,7 @@ struct {
 	__uint(max_entries, 1 << 22);
 } tt_http_ring SEC(".maps");
 
-/* Cgroup of the socket -> counts of what was refused. */
+/* Cgroup of the socket -> counts of the records that the ring buffer refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -189,7 +192,7 @@ static __always_inline bool is_packet(struct packet *packet, struct __sk_buff *s
 
 	if (!connection)
 		return false;
-	/* Without a branch, because the verifier would follow each way from here. */
+	/* Without a branch, because the verifier would check everything after it once for each direction. */
 	asm volatile("" : "+r"(index));
 	packet->connection = connection;
 	packet->way = &connection->ways[index];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The way through a packet, from the end of one message, chunk or frame to the next. */
+/* The steps through a packet, from the end of one message, chunk or frame to the next. */
 #ifndef TT_HTTP_WALK_H
 #define TT_HTTP_WALK_H
 
@@ -24,7 +24,7 @@
 
 enum frame_type { FRAME_DATA = 0, FRAME_HEADERS = 1, FRAME_SETTINGS = 4, FRAME_TYPES = 10 };
 
-/* Gives up the way's position: it is unknown where messages begin, so user space gets everything. */
+/* Gives up the direction's position: it is unknown where messages begin, so user space gets everything. */
 static __always_inline void give_up(struct packet *packet)
 {
 	packet->way->place = PLACE_RAW;
@@ -127,7 +127,7 @@ static __always_inline void end_response_head(struct packet *packet, __u64 end)
 	}
 }
 
-/* Handles the end of a head, at a position. */
+/* Handles the end of a head, at position `end`. */
 static __always_inline void end_head(struct packet *packet, __u64 end)
 {
 	struct way *way = packet->way;
@@ -140,7 +140,10 @@ static __always_inline void end_head(struct packet *packet, __u64 end)
 		end_response_head(packet, end);
 }
 
-/* Reads a slice of a head into a scratch buffer, for tt_http_head(). Returns false on failure. */
+/*
+ * Reads a slice of a head into a scratch buffer, scans it and hands it over, for tt_http_head(). Returns false if the
+ * packet's bytes cannot be read.
+ */
 static __always_inline bool read_head(struct packet *packet, struct scratch *scratch)
 {
 	struct way *way = packet->way;
@@ -173,10 +176,10 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 	if (result == SCAN_DOUBT) {
 		give_up(packet);
 	} else if (result != SCAN_MORE) {
-		/* Positions in `data` include the bytes that were kept before. */
+		/* `result` is a position in `data`, which begins with the kept bytes of earlier packets. */
 		end_head(packet, from + result - kept);
 		if (way->place == PLACE_MESSAGE) {
-			/* The part of the body in this packet has passed with it. */
+			/* The part of the body in this packet is reported with the head, but not copied. */
 			copied = result - kept;
 			passed = (packet->last < way->end ? packet->last : way->end) - from;
 			way->awaited = packet->last < way->end;
@@ -195,7 +198,7 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 
 /*
  * Reads a slice of a head, or of the lines after the last chunk, from `end` on, and hands it over. While the ring
- * buffer is full, the slice is read nevertheless, so that the way's position is known when there is room again.
+ * buffer is full, the slice is read nevertheless, so that the direction's position is known when there is room again.
  */
 __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection, __u64 first, __u64 last, __u32 where)
 {

@@ -32,7 +32,7 @@ static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, 
 	note->socket = socket;
 }
 
-/* Returns whether the next event may be counted; `known` is set if that is certain. */
+/* Returns whether a session may want the sockets of a cgroup in the current task; sets `known` if that is certain. */
 static __always_inline bool may_count(__u64 cgroup, bool *known)
 {
 	__u64 sessions = 0;
@@ -53,7 +53,7 @@ static __always_inline void note_received_icmp(struct sk_buff *skb)
 	__u64 addr[2] = {};
 	__be32 ipv4;
 
-	/* Only packets that came in from an interface; a packet that is being sent has its socket as well. */
+	/* A packet that is being sent has its socket, too, but no interface from which it came in. */
 	if (!sk || !FIELD(skb, skb_iif))
 		return;
 	/* Objects in other states are not full sockets. */

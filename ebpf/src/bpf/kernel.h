@@ -144,7 +144,8 @@ enum { IPV4_SOURCE = 12, IPV4_DESTINATION = 16, IPV6_SOURCE = 8, IPV6_DESTINATIO
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 /*
- * The user-mode registers that the kernel has saved. Three underscores and what follows are no part of a type's name.
+ * The user-mode registers that the kernel has saved. The loader ignores three underscores in a type's name, and what
+ * follows them.
  */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs___kernel {
@@ -212,7 +213,7 @@ struct files_struct {
 };
 
 struct mm_struct {
-	unsigned long start_stack; /* where the first function of the program found its arguments */
+	unsigned long start_stack; /* end of the first thread's stack, where the arguments begin */
 };
 
 struct task_struct {

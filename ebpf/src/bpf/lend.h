@@ -56,7 +56,7 @@ static __always_inline void note_lender(__u64 id, __u16 port)
 	count_loss(TT_LOSS_LENDERS, 1);
 }
 
-/* Notes that a selected process holds the socket at this address. */
+/* Notes the cgroup of the socket at this address, which a selected process holds, as a lender if it is not selected. */
 static __always_inline void lend(__u64 socket)
 {
 	struct sock *sk = (struct sock *)socket;
@@ -84,7 +84,10 @@ static __always_inline struct sock *sock_of_file(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-/* Notes a file, socket or not, that a selected process holds. Not static, so that the verifier checks it once. */
+/*
+ * Handles an open file of a selected process: of a socket, keeps the counters and notes the lender. Not static, so that
+ * the verifier checks it once.
+ */
 __noinline int lend_file(__u64 address)
 {
 	struct sock *sk = sock_of_file((struct file *)address);
@@ -97,8 +100,8 @@ __noinline int lend_file(__u64 address)
 }
 
 /*
- * Notes up to LENT_GROUP open files that a selected process holds; the address is that of their place in its table. For
- * nested loops in functions that the verifier checks once, it goes through the sum of the rounds, not the product.
+ * Handles LENT_GROUP open files of a selected process, from this address in its table of files on. The verifier checks
+ * this function once, and so goes through the sum of the rounds of the two nested loops, not their product.
  */
 __noinline int lend_files(__u64 address)
 {

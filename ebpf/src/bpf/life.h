@@ -3,10 +3,10 @@
  * The life of a TCP connection, apart from its calls: its opening process, failed attempts, connections on which
  * nothing was ever sent, and bytes that no call reported.
  *
- * connect() goes from CLOSE to SYN_SENT in the calling task; what follows can run in any task. So the slot is taken
- * there, as pending, and is opened when the connection is established or has failed. The slot of an accepted connection
- * is taken when it is established, and is pending until a process uses the connection; if none does, the connection
- * counts for the process that closes it.
+ * connect() goes from CLOSE to SYN_SENT in the calling task; what follows can run in any task. So the slot is taken at
+ * that change, as pending, and is opened when the connection is established, or closed when it has failed. The slot of
+ * an accepted connection is taken when it is established, and is pending until a process uses the connection; if none
+ * does, the connection counts for the process that closes it.
  */
 #ifndef TT_LIFE_H
 #define TT_LIFE_H
@@ -22,7 +22,10 @@ static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, boo
 	struct flow flow = {};
 
 	if (established && slot->generation != (__u32)selection.generation) {
-		/* The selection has changed meanwhile. The connection's first bytes show who wants it now. */
+		/*
+		 * The selection has changed meanwhile. The next call on the connection finds the sessions that want it
+		 * now.
+		 */
 		drop_slot(slot);
 		remember_opening(sk, TT_OUTBOUND);
 		return;
@@ -62,7 +65,7 @@ static __always_inline bool is_connecting(struct tt_slot *main)
 
 /*
  * Returns whether a session may want a connection whose process is not known yet: while processes are selected, any
- * connection on the machine. Connections that they open themselves are known from begin_connecting() on, except MPTCP.
+ * connection on the machine. Connections that these processes open themselves have a slot since SYN_SENT, except MPTCP.
  */
 static __always_inline bool may_be_wanted(struct sock *sk, __u8 direction)
 {
@@ -72,8 +75,8 @@ static __always_inline bool may_be_wanted(struct sock *sk, __u8 direction)
 }
 
 /*
- * Returns whether something was kept of a socket that must be counted now: its beginning, or bytes that no call
- * reported.
+ * Returns whether origins.h has kept something of a socket that must be counted now: that its connection was opened, or
+ * counters below the present ones, so that bytes have passed which no call reported.
  */
 static __always_inline bool has_origin(struct sock *sk)
 {
@@ -155,7 +158,7 @@ static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, b
 		credit(main, &counters, 0, false);
 }
 
-/* Returns whether a state is one that is handled. */
+/* Returns whether change_state() handles a change to this state. */
 static __always_inline bool matters(int state)
 {
 	return 1u << (state & 31) &
@@ -216,7 +219,10 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		}
 		break;
 	case TCP_CLOSE:
-		/* Closed at once, for example with unread data. Only a process that uses the socket owns its lock. */
+		/*
+		 * The socket was closed at once, for example with unread data. Its lock is owned if a process does
+		 * this.
+		 */
 		owned = FIELD(sk, sk_lock.owned);
 		/*
 		 * After a FIN, the end was handled already; received bytes count when the socket is destroyed, unless
@@ -245,7 +251,7 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		finish(sk, main, itself, owned, now == TCP_CLOSE && is_after_fin(before));
 }
 
-/* Handles the last event of a TCP socket. */
+/* Handles the destruction of a TCP socket: credits its last bytes and closes its slots. */
 static __always_inline void destroy(struct sock *sk)
 {
 	struct tt_key key = { .cookie = known_cookie(sk), .owner = owner_of(current_task()) };
@@ -271,7 +277,7 @@ static __always_inline void destroy(struct sock *sk)
 		if (tcp && is_connecting(main))
 			end_connecting(sk, main, FIELD(tcp, bytes_acked));
 		finish_last(sk, main, itself);
-		/* If an event was skipped, the slot can have bytes of a connection whose process is not known. */
+		/* A pending slot can only have bytes if an event was skipped. They are shown without a process. */
 		if (state_of(main) == TT_PENDING && !main->rx_bytes && !main->tx_bytes)
 			drop_slot(main);
 		close_socket(main);

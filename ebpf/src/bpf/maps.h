@@ -29,7 +29,10 @@ struct {
 	__type(value, struct tt_slot);
 } tt_slots SEC(".maps");
 
-/* Flow -> slot in the stash, for flows without room in their two sets. User space removes entries with their slots. */
+/*
+ * Flow -> slot in the stash, for flows without room in their two sets. User space removes an entry before it frees the
+ * slot.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -37,7 +40,9 @@ struct {
 	__type(value, __u32);
 } tt_spill SEC(".maps");
 
-/* Sums by container, sessions and protocol of events without a slot. User space removes those of ended sessions. */
+/*
+ * Sums of the events that found no slot, by cgroup, sessions and protocol. User space removes those of ended sessions.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -45,7 +50,7 @@ struct {
 	__type(value, struct tt_overflow);
 } tt_overflow SEC(".maps");
 
-/* Counters by `enum tt_loss`. Mapped. */
+/* Counters, indexed by `enum tt_loss`. Mapped by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -120,7 +125,10 @@ struct {
 	__type(value, __u8);
 } tt_directions SEC(".maps");
 
-/* A cgroup whose sockets selected processes hold, or one of its ports that they listen on; see lend.h. */
+/*
+ * A cgroup whose sockets are held by selected processes of other cgroups, or one of its ports that they listen on; see
+ * lend.h.
+ */
 struct lender {
 	__u64 cgroup;
 	__u64 port; /* 0: the cgroup itself */
@@ -133,7 +141,7 @@ struct {
 	__type(value, __u32);
 } tt_lenders SEC(".maps");
 
-/* Facts about a TCP socket from before it could get a slot, by the socket's address; see origins.h. */
+/* Facts about a TCP socket from the time before it could get a slot, kept by the socket's address; see origins.h. */
 struct origin {
 	__u64 rx_base; /* as in struct tt_slot */
 	__u64 tx_base;

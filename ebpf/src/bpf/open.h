@@ -37,7 +37,7 @@ struct event {
 	__u8 kind;
 	__u8 based;	    /* the bases are valid */
 	__u8 older;	    /* the connection is older than its selection */
-	__u8 opening;	    /* connect() has begun and the connection is not there yet */
+	__u8 opening;	    /* connect() is under way */
 	__u8 new;	    /* no process but this one can have the connection yet, and it has no slot */
 	__u8 counts_itself; /* the socket's counters are its application's bytes */
 	__u8 lent;	    /* selected by the cgroup of the process */
@@ -56,8 +56,8 @@ static __always_inline struct event *event_at(__u32 cell)
 _Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
 
 /*
- * The arguments of open_slot() in one word: kind of event, protocol, direction of a connection that was just
- * established, and whether the socket's counters are those of its application.
+ * The argument `what` of open_slot(): kind of event, protocol, direction of a connection that was just established, and
+ * whether the socket's counters are those of its application.
  */
 #define WHAT(kind, protocol) ((kind) | (protocol) << 8)
 #define WHAT_DIRECTION(direction) ((direction) << 16)
@@ -82,7 +82,7 @@ static __always_inline __u64 unwanted_flow(const struct tt_key *key, __u64 hash,
 	return hash ^ ((__u64)key->owner << 32 | generation) * 0x9e3779b97f4a7c15ull;
 }
 
-/* Set once a datagram was counted; until then, the ends of datagram sockets do not matter. */
+/* Set once a datagram flow was settled; until then, the ends of datagram sockets do not matter. */
 volatile __u64 datagrams;
 
 /*
@@ -185,7 +185,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 
 	if (!event)
 		return NOBODY;
-	/* A socket has no cookie if there are more sockets than room for cookies. */
+	/* A socket has no cookie if `tt_ids` (probed.h) is full. */
 	if (!event->key.cookie) {
 		event->sessions = event->selected;
 		count_loss(TT_LOSS_TABLE_FULL, 1);
@@ -216,7 +216,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	}
 	event->sessions = event->opening ? event->selected : wanted_sessions(&event->flow, event->selected);
 	if (slot && state_of(slot) == TT_PENDING) {
-		/* The process that has claimed an accepted connection opens it. */
+		/* If another process has claimed the accepted connection, that process opens the slot. */
 		if (event->opening || (!adopted && event->flow.direction == TT_INBOUND))
 			return handle;
 		return open_pending(slot, event, handle);
@@ -231,7 +231,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 		close_slot(slot);
 	}
 	if (!event->sessions) {
-		/* At the socket's end, nothing would find the slots of other processes. */
+		/* Without their main slot, the slots of other processes would not be found at the socket's end. */
 		if (shared)
 			close_all(event->key.cookie);
 		if (!main || slot == main)

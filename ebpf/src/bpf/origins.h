@@ -18,7 +18,7 @@
 /* Set once an origin was kept. */
 volatile __u64 origins;
 
-/* Keeps the direction of a connection that was just made. With `based`, none of its bytes were counted yet. */
+/* Keeps the direction of a connection that was just made, and bases that leave all its bytes to be counted. */
 static __always_inline void remember_opening(struct sock *sk, __u8 direction)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
@@ -54,13 +54,13 @@ __noinline int remember_brought(__u64 address)
 	origin.tx_base = sent_of(&counters);
 	origin.rx_first = received_first(&counters);
 	origin.tx_first = sent_first(&counters);
-	/* Facts that are already known about its beginning stay. */
+	/* An earlier entry stays, since it is closer to the connection's beginning. */
 	bpf_map_update_elem(&tt_origins, &address, &origin, BPF_NOEXIST);
 	origins = 1;
 	return 0;
 }
 
-/* Keeps these facts for each connection that waits to be accepted. */
+/* Keeps the counters of each connection that waits in the queue of the listener at this address. */
 __noinline int remember_queue(__u64 address)
 {
 	struct inet_connection_sock *listener = (struct inet_connection_sock *)address;

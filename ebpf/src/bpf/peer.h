@@ -11,7 +11,7 @@
 
 /*
  * Writes the address in a message into a key; returns false if there is none. A receive fills `msg_name` if the
- * application asked for the address; before Linux 7, inet_recvmsg() itself sets the length of the address later.
+ * application asked for the address; the length is not checked then, since inet_recvmsg() sets it later before Linux 7.
  */
 static __always_inline bool named_peer(struct msghdr *msg, struct tt_key *key, bool sent)
 {

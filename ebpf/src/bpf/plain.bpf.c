@@ -65,7 +65,7 @@ static __always_inline struct tt_slot *main_at(__u64 address)
 	return cookie ? main_slot(cookie) : 0;
 }
 
-/* The current process takes the lock of a socket. If the socket has no slot yet, its present counters are kept. */
+/* Handles a process that takes the lock of a socket: if the socket has no slot yet, keeps its present counters. */
 static __always_inline void lock_taken(struct sock *sk)
 {
 	__u64 cgroup = socket_cgroup_id(sk);
@@ -102,7 +102,7 @@ CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 	return sent ? sent_of(&counters) - origin->tx_base : received_of(&counters) - origin->rx_base;
 }
 
-/* The current process is about to release the lock: bytes beyond what is counted belong to this process. */
+/* Handles a process that is about to release the lock: counts the bytes beyond what is counted for this process. */
 static __always_inline void lock_released(struct sock *sk)
 {
 	__u64 address = (__u64)sk;
@@ -116,7 +116,7 @@ static __always_inline void lock_released(struct sock *sk)
 	received = missing_at(address, false);
 	if (received > 0)
 		count_call(address, 0, received, false);
-	/* Bytes that nobody wanted must not be counted once somebody wants the socket. */
+	/* Bytes that no session wanted must not be counted once a session wants the socket. */
 	if ((sent > 0 || received > 0) && !main_at(address))
 		forget_origin(address);
 }
@@ -189,7 +189,10 @@ int BPF_KPROBE(tt_kp_udp, struct sock *sk, void *skb, int len)
 	return 0;
 }
 
-/* Return of a protocol's sending function. IPv6's may call IPv4's, which returns first and then counts the call. */
+/*
+ * Handles the return of a protocol's sending function. IPv6's function may call IPv4's, which returns first: the call
+ * is then counted there, and once.
+ */
 SEC("kretprobe/udp_sendmsg")
 int BPF_KRETPROBE(tt_kr_send, int ret)
 {

@@ -13,8 +13,8 @@
 #define FIELD(pointer, field) BPF_CORE_READ(pointer, field)
 
 /*
- * A function that the verifier checks once for each program, apart from its callers. It is not static and takes
- * numbers.
+ * Marks a function that the verifier checks once for each program, and not again at each call: one that is not static
+ * and takes only numbers.
  */
 #define CHECKED_ONCE __noinline
 

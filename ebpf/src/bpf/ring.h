@@ -9,8 +9,8 @@
 #define RING_HEADER 8
 
 /*
- * Number of bytes in the ring at which user space is woken; below, it reads by its own clock. Set by user space, a
- * power of two.
+ * Number of bytes in the ring at which user space is woken; it also reads at its own times. Set by user space, a power
+ * of two.
  */
 const volatile __u64 wake_at = 256 * 1024;
 
@@ -22,8 +22,8 @@ static __always_inline __u64 ring_bytes(__u64 size)
 
 /*
  * Returns the flag that wakes user space if the waiting bytes reach another multiple of wake_at with this record.
- * `before`: bytes that waited before. One of two CPUs can count the other's bytes as its own, so checking only the
- * first multiple is not enough.
+ * `before`: bytes that waited before. If two CPUs submit at the same moment, each can take the other's bytes for bytes
+ * that waited before, so that both miss a multiple. The next multiple then wakes user space.
  */
 static __always_inline __u64 wake_up(__u64 before, __u64 bytes)
 {

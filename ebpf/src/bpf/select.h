@@ -48,8 +48,8 @@ static __always_inline bool is_lender(__u64 id, __u16 port)
 }
 
 /*
- * Ids of cgroups whose sockets nobody wants, whoever calls, each in one word with the generation, so that the events of
- * most sockets on a machine end after one comparison. The lower half of an id is never 0.
+ * Ids of cgroups whose sockets no session wants, whichever process uses them, each in one word with the generation, so
+ * that the events of most sockets on a machine end after one comparison. The lower half of an id is never 0.
  */
 volatile __u64 unwanted[CACHE_SIZE];
 
@@ -63,12 +63,15 @@ static __always_inline bool is_unwanted(__u64 id, __u32 generation)
 	return unwanted[id % CACHE_SIZE] == unwanted_word(id, generation);
 }
 
-/* Notes that nobody wants a cgroup. `lenders_before`: value of `lenders` before that was determined. */
+/* Notes that no session wants a cgroup. `lenders_before`: value of `lenders` before that was determined. */
 static __always_inline void note_unwanted(__u64 id, __u32 generation, __u64 lenders_before)
 {
 	if (selection.by_process || is_lender(id, 0))
 		return;
-	/* A CPU that notes a lender counts it first, and then clears the word. */
+	/*
+	 * A CPU in note_lender() first increases `lenders`, and then clears the word. One of the two CPUs sees the
+	 * other.
+	 */
 	store_first(&unwanted[id % CACHE_SIZE], unwanted_word(id, generation));
 	if (lenders != lenders_before)
 		unwanted[id % CACHE_SIZE] = 0;
@@ -149,7 +152,7 @@ __noinline __u64 learn_sessions(__u64 cgroup, __u64 id, __u32 generation)
 	return sessions;
 }
 
-/* Returns whether the cache has the cgroup; if so, also the sessions that select it. */
+/* Returns whether the cache has the cgroup; if so, sets `sessions` to those that select it. */
 static __always_inline bool cached_sessions(__u64 id, __u32 generation, __u64 *sessions)
 {
 	struct cached *entry = &cgroup_cache[id % CACHE_SIZE];

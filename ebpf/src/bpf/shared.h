@@ -22,7 +22,7 @@
 #define TT_FOLDER 128
 /* Maximum number of slots that one run of the program `tt_reconcile` checks. */
 #define TT_WORK 256
-/* Not a slot: ends the list of work. */
+/* Sentinel that ends the list of slot numbers in `tt_work`. */
 #define TT_NO_SLOT 0xffffffffu
 
 /*
@@ -35,25 +35,28 @@ enum tt_slot_state { TT_FREE = 0, TT_OPEN = 1, TT_CLOSED = 2, TT_PENDING = 3 };
 #define TT_STATE_MASK 0xffu
 #define TT_CONNECTION (1u << 24) /* the slot represents its TCP connection, which is counted here */
 #define TT_FAILED (1u << 25)	 /* the connection could not be opened */
-#define TT_OLDER (1u << 26)	 /* the connection is older than its selection */
+#define TT_OLDER (1u << 26)	 /* the connection was open before a session selected it */
 #define TT_LENT (1u << 27)	 /* selected by the cgroup of the process, not the socket's; see lend.h */
 
 enum tt_direction { TT_UNKNOWN = 0, TT_INBOUND = 1, TT_OUTBOUND = 2 };
 enum tt_protocol { TT_TCP = 1, TT_UDP = 2, TT_ICMP = 4 };
 
-/* The reasons why something could not be counted where it belongs; indexes of `tt_losses`. */
+/*
+ * Indexes of `tt_losses`: the reasons why something could not be counted where it belongs, and counts that are no
+ * losses.
+ */
 enum tt_loss {
 	TT_LOSS_TABLE_FULL = 0, /* events of flows that found no slot; their bytes are in `tt_overflow` */
 	TT_LOSS_RX_BYTES,	/* bytes that not even `tt_overflow` took */
 	TT_LOSS_TX_BYTES,
 	TT_LOSS_FOLDERS,       /* cgroups whose name and parent could not be kept */
 	TT_LOSS_PROCESSES,     /* processes that could not be followed, or not all of whose files could be looked at */
-	TT_LOSS_ENDED,	       /* sockets whose end was not told by `tt_ended`; slots of datagrams are freed when idle */
-	TT_LOSS_ICMP_PEER,     /* ICMP messages without a known peer; user space attaches the programs that see it */
+	TT_LOSS_ENDED,	       /* sockets for which `tt_ended` had no room; slots of datagrams are freed when idle */
+	TT_LOSS_ICMP_PEER,     /* ICMP messages without a known peer; user space then attaches programs that see it */
 	TT_LOSS_RESCUED_SENDS, /* no losses: messages that only a twin counted, see twin.h */
 	TT_LOSS_RESCUED_RECEIVES,
 	TT_LOSS_LENDERS, /* no losses: number of times that a lender was noted, see lend.h */
-	TT_LOSS_UNOWNED, /* no losses: checks of a connection whose bytes an unknown process reads */
+	TT_LOSS_UNOWNED, /* no losses: comparisons that found bytes read by an unknown process */
 	TT_LOSSES = 16,
 };
 
@@ -75,7 +78,7 @@ struct tt_slot {
 	__u64 sessions; /* those that the slot counts for; user space removes those that end */
 	__u8 based;	/* main slot: the four bases below are valid */
 	__u8 sent_all;	/* main slot: nothing more can be sent; see `sent_final` */
-	__u8 ahead;	/* main slot: bytes may be counted that a call is yet to report, see counters.h */
+	__u8 ahead;	/* main slot: a credit may have counted bytes before their call reports them, see counters.h */
 	__u8 shared;	/* main slot: further processes have used the socket */
 	__u32 epoch;	/* grows when user space frees the slot; with the slot's number, identifies the flow */
 
@@ -90,14 +93,14 @@ struct tt_slot {
 	__u64 cgroup;	     /* of the socket: kernfs id */
 	__u64 caller_cgroup; /* of the process */
 	__u64 connections;   /* those of `sessions` that count the connection here; 0 but in a main slot */
-	__u64 rx_base;	     /* bytes that the socket had received, as its counters say, and that are not counted here */
+	__u64 rx_base;	     /* bytes that the socket's counter of received bytes has and this slot does not count */
 	__u64 tx_base;
 	__u32 rx_first; /* sequence number at which the connection's stream begins, by the counters */
 	__u32 tx_first;
 	__u32 retransmits; /* number of segments retransmitted since the slot was taken */
 	__u32 retransmits_base;
 	__u32 srtt_us;
-	__u32 sent_final; /* with `sent_all`: lower half of all that was sent, bases included */
+	__u32 sent_final; /* with `sent_all`: lower 32 bits of what tx_base + tx_bytes must reach */
 };
 
 /* The tags of a set, one for each of its slots; 0: the slot is free. */
@@ -135,7 +138,7 @@ struct tt_filter {
 	struct tt_network network[TT_NETWORKS];
 };
 
-/* A cgroup on the path from a selected socket up to the cgroup that a session named. */
+/* Parent and name of a cgroup on the path from a selected socket up to the cgroup that a session named. */
 struct tt_folder {
 	__u64 parent;
 	char name[TT_FOLDER];

@@ -16,7 +16,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  * Number of frames at the top of a kernel stack that are the hook's own: the program, its caller, and the tracepoint.
  */
 #define OWN_FRAMES 3
-/* A copy that reaches the end of the stack's memory gets this close to it, in bytes. */
+/* A copy that reaches the end of the stack's memory stops at most this many bytes before it: see copy_stack(). */
 #define LEAST_STEP 256
 
 volatile struct tt_stack_options options SEC(".data.options");
@@ -82,13 +82,13 @@ static __always_inline bool take_note(struct sock *sk, struct tt_stack_note *tak
 		return false;
 	*taken = *note;
 	note->thread = 0;
-	/* Otherwise, the program that should have removed it was skipped. */
+	/* A note of another event was left over, because the kernel skipped the program that should have removed it. */
 	return taken->thread == bpf_get_current_pid_tgid() && taken->socket == (__u64)sk;
 }
 
 /*
- * Copies the top of a stack, up to `wanted` bytes and at most `size`. If the memory ends, the copy is cut a few bytes
- * short of that; returns the number of copied bytes.
+ * Copies the top of a stack, up to `wanted` bytes and at most `size`. If the memory ends before that, the copy stops up
+ * to LEAST_STEP bytes before its end. Returns the number of copied bytes.
  */
 static __always_inline __u32 copy_stack(__u8 *to, const __u32 size, __u64 from, __u64 wanted)
 {
@@ -110,7 +110,7 @@ static __always_inline __u32 copy_stack(__u8 *to, const __u32 size, __u64 from, 
 	return at;
 }
 
-/* Hands over a stack with room for `size` bytes of its user part. The size is a constant in every call. */
+/* Hands over a record with room for `size` bytes of the user stack. The verifier needs a constant size in each call. */
 static __always_inline int hand_over(void *ctx, struct taken *taken, const __u32 size)
 {
 	struct tt_stack *stack;
@@ -183,7 +183,10 @@ static __always_inline bool read_registers(struct task_struct *task, struct take
 	taken->frame = registers->user_regs.regs[29];
 	taken->link = registers->user_regs.regs[30];
 #endif
-	/* Above are arguments and environment, not frames. Stacks of threads and of language runtimes are elsewhere. */
+	/*
+	 * Beyond start_stack lie arguments, not frames. Stacks of other threads and of runtimes such as Go's are
+	 * elsewhere.
+	 */
 	begin = mm->start_stack;
 	taken->left = begin > taken->stack ? begin - taken->stack : ~0ull;
 	/* Workers of io_uring have the memory of their process, but no stack. */

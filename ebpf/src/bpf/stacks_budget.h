@@ -25,7 +25,7 @@ struct budget {
 	__u64 window;	/* beginning of the window */
 	__u32 calls;	/* number of calls in the window */
 	__u32 taken;	/* number of stacks taken by chance in the window */
-	__u32 chance;	/* as a fraction of 2^32; 0: always */
+	__u32 chance;	/* of a call's stack to be taken, as a fraction of 2^32; 0: certain */
 	__u32 by_chance;
 };
 

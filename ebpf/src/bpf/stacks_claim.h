@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Bytes that a thread receives without a call that reports them: by splice(), and by getsockopt(TCP_ZEROCOPY_RECEIVE).
- * The bytes are known from the socket's counters; the note that is left here makes the thread's stack claim them. In
- * the other direction, both ways end in a send that is counted like any other.
+ * The bytes are known from the socket's counters; the note that is left here makes the thread's stack claim them. Bytes
+ * that a thread sends by splice() pass a send that is counted like any other.
  */
 #ifndef TT_STACKS_CLAIM_H
 #define TT_STACKS_CLAIM_H

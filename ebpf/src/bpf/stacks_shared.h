@@ -10,7 +10,9 @@
 #define TT_STACK_ADDRESSES 127
 #define TT_STACK_KERNEL 48
 
-/* The ways to take the user stacks of a process. */
+/*
+ * The modes in which the user stacks of a process are taken: a copy of the top, or addresses found by frame pointers.
+ */
 enum tt_stack_mode {
 	TT_STACK_COPY_8 = 0, /* at most 8 KiB of the top are copied; also for processes without an entry */
 	TT_STACK_COPY_16,
@@ -22,9 +24,9 @@ enum tt_stack_mode {
 enum tt_stack_flag {
 	TT_STACK_SENT = 1 << 0,	     /* the call sent; else it received */
 	TT_STACK_CLAIM = 1 << 1,     /* no call: the thread receives bytes without one, as splice() does */
-	TT_STACK_COPIED = 1 << 2,    /* the top of the user stack follows */
+	TT_STACK_COPIED = 1 << 2,    /* a copy of the top of the user stack follows */
 	TT_STACK_ADDRESSED = 1 << 3, /* addresses of the user stack follow */
-	TT_STACK_CUT = 1 << 4,	     /* with COPIED: the stack has more */
+	TT_STACK_CUT = 1 << 4,	     /* with COPIED: the stack is longer than the copy */
 };
 
 /* A value of `tt_stack_modes`. */
@@ -42,12 +44,12 @@ struct tt_stack_note {
 	__u32 epoch;	/* of the slot */
 };
 
-/* The record of one call, or claim. `length` bytes of the user's part follow. */
+/* The record of one call, or of a claim (TT_STACK_CLAIM). `length` bytes of the user stack follow. */
 struct tt_stack {
 	__u32 slot;
 	__u32 epoch;
 	__u32 bytes;  /* number of bytes that the call moved */
-	__u32 chance; /* chance that the call was taken, as a fraction of 2^32; 0 if every call is */
+	__u32 chance; /* probability of this call's stack to be taken, as a fraction of 2^32; 0: certain */
 	__u32 pid;    /* process id on the host */
 	__u32 tid;
 	char comm[16]; /* name of the thread */
@@ -57,7 +59,7 @@ struct tt_stack {
 	__u64 link;
 	__u64 sessions;	    /* sessions for which the stack was taken */
 	__u32 flags;	    /* enum tt_stack_flag, ored */
-	__u32 length;	    /* length of the user's part, in bytes */
+	__u32 length;	    /* length of the user stack's part that follows, in bytes */
 	__u32 kernel_count; /* number of addresses of the kernel stack */
 	__u32 program;	    /* differs for each program that the process has executed */
 	__u64 kernel[TT_STACK_KERNEL];
@@ -66,7 +68,7 @@ struct tt_stack {
 /* The options of sessions, one bit each. Written by user space. */
 struct tt_stack_options {
 	__u64 every_call; /* those that want the stack of each call */
-	__u64 kernel;	  /* those that want the kernel's part beside the user's */
+	__u64 kernel;	  /* those that want the kernel stack beside the user stack */
 };
 
 _Static_assert(sizeof(struct tt_stack_note) == 32, "shared with Rust");

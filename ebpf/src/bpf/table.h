@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The flow table: sets of eight slots, each with a compact line of tags. A flow's key is hashed to two sets; its slot
- * is in one of them, at its preferred way if that was free. A flow without room in either is in the stash, to which
- * `tt_spill` leads.
+ * The flow table: sets of eight slots, whose eight tags lie side by side in `tt_tags`. A flow's key is hashed to two
+ * sets; its slot is in one of them, at its preferred way (index in the set) if that was free. A flow without room in
+ * either is in the stash, to which `tt_spill` leads.
  *
  * A slot's handle is its number plus one; 0 is no slot. A slot is taken by its tag and published by its state. All
  * slots of a TCP socket are in the same two sets, so the end of the socket finds them. One of them is the main slot,
@@ -23,16 +23,16 @@ volatile __u64 spilled;
 
 /* Number of sets of the stash that are tried for a flow. */
 #define STASH_TRIES 16
-/* Number of free ways from which a set takes a flow without a look at the other set. */
+/* With at least this many free ways, a flow's first set takes the flow without a look at the second one. */
 #define FREE_ENOUGH 4
 
 /*
- * Returns a number of which the verifier knows nothing, so that it checks the code after the call once, and not once
- * for each path that leads there.
+ * Returns its argument as a number of which the verifier knows nothing, so that it checks the code after the call once,
+ * and not once for each path that leads there.
  */
 CHECKED_ONCE __u64 any(__u64 number)
 {
-	/* The compiler must not see through it either. */
+	/* The compiler must not know the value either. */
 	barrier_var(number);
 	return number;
 }
@@ -48,7 +48,8 @@ static __always_inline struct tt_tags *tags_at(__u32 set)
 }
 
 /*
- * The finalizer of SplitMix64, applied to what selects a flow's sets: the cookie of a TCP socket, or cookie and peer.
+ * Hashes what selects a flow's sets, by the finalizer of SplitMix64: the cookie of a TCP socket, or the cookie and the
+ * peer of a datagram flow.
  */
 static __always_inline __u64 hash_of(const struct tt_key *key)
 {
@@ -132,7 +133,7 @@ static __always_inline __u32 find_spilled(const struct tt_key *key)
  * in one word.
  */
 #define NUMBERS(key) (key)->cookie, (key)->addr[0], (key)->addr[1], rest_of(key)
-/* Versions of clang-format differ here. */
+/* Versions of clang-format lay this macro out differently. */
 /* clang-format off */
 #define KEY_OF(cookie, addr0, addr1, rest)                                                                  \
 	{                                                                                                   \
@@ -196,7 +197,10 @@ CHECKED_ONCE __u64 find_in_stash(__u64 cookie, __u64 addr0, __u64 addr1, __u64 r
 	return number;
 }
 
-/* Finds the slot of a flow, and its handle; returns 0 if there is none. Most are at their preferred way. */
+/*
+ * Finds the slot of a flow, and its handle; returns 0 if there is none. Looks first at the preferred way, where most
+ * are.
+ */
 static __always_inline struct tt_slot *find_slot(struct tt_key *key, __u64 hash, __u32 *found)
 {
 	__u32 number = first_set(hash) * TT_WAYS + preferred_way(hash);
@@ -206,7 +210,7 @@ static __always_inline struct tt_slot *find_slot(struct tt_key *key, __u64 hash,
 	if (slot && is_flow(slot, key))
 		return slot;
 	*found = 0;
-	/* No process has used the connection yet. */
+	/* This is the main slot of a connection that no process has used yet, so there is no slot of this process. */
 	if (slot && !key->datagram && slot->cookie == key->cookie && !slot->owner && is_live(slot))
 		return 0;
 	*found = find_in_sets(NUMBERS(key), false);
@@ -333,7 +337,7 @@ CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
 			slot = slot_at(set * TT_WAYS + way);
 			if (!slot)
 				return false;
-			/* Unknown to the verifier, which would otherwise check each count of ways by itself. */
+			/* Hidden from the verifier, which would otherwise check each value of the sum by itself. */
 			found += state_of(slot) == TT_FREE || (slot->cookie == cookie && is_main(slot) && is_live(slot));
 			barrier_var(found);
 		}
@@ -361,7 +365,7 @@ CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest,
 		if (!taken)
 			return 0;
 		spilled = 1;
-		/* The key of a closed slot leads to this slot now, which later calls see. */
+		/* If the key leads to a slot that is not closed, another call has made it. A closed one is replaced. */
 		if (find_spilled(&key) || bpf_map_update_elem(&tt_spill, &key, &number, BPF_ANY)) {
 			give_back(number, hash);
 			return contested ? CONTESTED : 0;
@@ -421,7 +425,10 @@ CHECKED_ONCE int close_all(__u64 cookie)
 		slot = slot_at(number - 1);
 		if (number && slot && slot->cookie == cookie && is_live(slot))
 			close_slot(slot);
-		/* Slots of other processes may be there too; their keys are not known here. */
+		/*
+		 * Slots of other processes may be in the stash too. Their keys are not known here, so user space closes
+		 * them.
+		 */
 		if (bpf_map_push_elem(&tt_ended, &cookie, 0))
 			count_loss(TT_LOSS_ENDED, 1);
 	}

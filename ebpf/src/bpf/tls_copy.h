@@ -8,7 +8,7 @@
 
 #include "tls_state.h"
 
-/* Bytes of a call that are being handed over. */
+/* The argument of copy_turn(): the bytes of a call that are still to be handed over. */
 struct copying {
 	struct channel *channel;
 	__u64 from; /* address */
@@ -81,7 +81,10 @@ static __always_inline bool copy_slice(struct copying *copying, __u64 length, co
 	return true;
 }
 
-/* Hands over one record. Returns 1 when nothing is left to do. */
+/*
+ * Hands over one record, as a turn of bpf_loop(). Returns 1 if that was impossible, or if nothing is left: the last
+ * turn.
+ */
 static long copy_turn(__u32 turn, struct copying *copying)
 {
 	__u32 left = copying->left, slice = left < TT_HTTP_LARGE ? left : TT_HTTP_LARGE;
@@ -100,9 +103,9 @@ static long copy_turn(__u32 turn, struct copying *copying)
 }
 
 /*
- * Hands over `length` bytes that passed a channel. Bytes beyond the limit are reported without their contents. Of
- * bodies whose heads user space has read, only the end is reported. `buffer` is 0 for bytes that were never in the
- * process's memory.
+ * Hands over `length` bytes that passed a channel. Bytes beyond MOST_COPIED are reported without their contents. Of
+ * bodies whose heads user space has read (tt_tls_bodies), only the end is reported. `buffer` is 0 for bytes that were
+ * never in the process's memory.
  */
 static __noinline void hand_over(struct channel *channel, __u32 sent, __u64 buffer, __u64 length, __u64 time)
 {

@@ -75,8 +75,8 @@ static __always_inline __u64 cookie_of_connection(struct pt_regs *ctx, __u64 con
 }
 
 /*
- * Returns the channel of a connection. The end of a connection is not reported, so its memory may be another one's by
- * now.
+ * Returns the channel of a connection, which is made anew if the socket is another one: no probe sees the end of a
+ * connection, so its memory may belong to another connection by now.
  */
 static __always_inline struct channel *go_channel(__u64 connection, __u64 cookie)
 {
@@ -97,7 +97,7 @@ int tt_tls_go_write(struct pt_regs *ctx)
 	__u64 connection = GO_RECEIVER(ctx), length = GO_LENGTH(ctx);
 	struct channel *channel;
 
-	/* No slice is longer than this. */
+	/* No slice is so long: the register holds something else. */
 	if (length == 0 || length >> 48)
 		return 0;
 	channel = go_channel(connection, cookie_of_connection(ctx, connection));

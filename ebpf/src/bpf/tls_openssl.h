@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Calls into OpenSSL. An SSL object is used by one thread at a time, so its bytes are handed over at the return of a
- * call, when their number and the socket are known. Their time is that of the return of a read, and of the entry of a
- * write.
+ * call, when their number and the socket are known. Bytes are stamped with the time when a read returns, or when a
+ * write is entered.
  */
 #ifndef TT_TLS_OPENSSL_H
 #define TT_TLS_OPENSSL_H
@@ -28,12 +28,12 @@ static __always_inline void enter(struct pt_regs *ctx, __u64 ssl, __u64 buffer, 
 	call.stack = PT_REGS_SP(ctx);
 	call.began = bpf_ktime_get_ns();
 	if (reads) {
-		/* Bytes from the network are decrypted only once. */
+		/* This call decrypts the bytes that the thread received last, so a later call must not claim them. */
 		call.received = thread->received;
 		thread->received = 0;
 	}
 	depth = thread->depth;
-	/* Calls that were left by a jump or an exception are at or below the stack pointer. */
+	/* A kept call at or below the stack pointer was left by longjmp() or an exception. */
 	if (depth >= 2 && thread->calls[1].stack <= call.stack)
 		depth = 1;
 	if (depth == 1 && thread->calls[0].stack <= call.stack)
@@ -81,14 +81,14 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 		return 0;
 	depth = thread->depth;
 	if (depth > DEPTH) {
-		/* Calls that are nested too deeply to be kept are below these on the stack. */
+		/* A call that was nested too deeply to be kept is below the kept ones on the stack. */
 		if (stack < thread->calls[1].stack) {
 			thread->depth = depth - 1;
 			return 0;
 		}
 		depth = DEPTH;
 	}
-	/* A call that was left by a jump or an exception is below the one that returns. */
+	/* A kept call below the one that returns was left by longjmp() or an exception. */
 	if (depth == 2 && thread->calls[1].stack < stack)
 		depth = 1;
 	call = thread->calls[(depth - 1) & (DEPTH - 1)];
@@ -179,7 +179,7 @@ int tt_tls_sendfile_ret(struct pt_regs *ctx)
 	return leave(ctx, true, true);
 }
 
-/* From now on, the object's memory may be another connection's. */
+/* Forgets the connection of an SSL object that is freed, since its memory may become another connection's. */
 SEC("uprobe")
 int tt_tls_free(struct pt_regs *ctx)
 {

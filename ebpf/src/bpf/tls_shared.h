@@ -11,7 +11,7 @@
 /*
  * Flag of records with plain text. They have the form of HTTP's: each struct tt_http_record is followed by a struct
  * tt_tls_origin, and that by the bytes. `cookie` is 0 while the socket is not known; `sequence` counts the bytes of the
- * channel's way from 0 on, and wraps around.
+ * channel's direction from 0 on, and wraps around.
  */
 #define TT_TLS_PLAIN (1 << 11)
 
@@ -28,14 +28,15 @@ struct tt_tls_news {
 	__u32 reserved;
 };
 
-/* One way of a socket's plain text. */
+/* One direction of a socket's plain text. */
 struct tt_tls_way {
 	__u64 cookie;
 	__u64 sent; /* 1: bytes that the socket sends; 0: bytes that it receives */
 };
 
 /*
- * The end of a body that ends with its connection: only lengths are reported. With ~0ull, nothing is needed any more.
+ * Value of `tt_tls_bodies` for a body that ends with its connection: only lengths are reported. With ~0ull, nothing is
+ * reported.
  */
 #define TT_TLS_ENDLESS (~0ull - 1)
 

@@ -11,19 +11,19 @@
 /* Maximum number of nested calls of a thread, as for TLS within TLS. */
 #define DEPTH 2
 
-/* The key of a library's connection object. */
+/* The key of a TLS library's connection object, such as OpenSSL's SSL. */
 struct object {
 	__u64 address;
 	__u32 pid;
 	__u32 reserved;
 };
 
-/* A connection of a library. Each way has only one call under way at a time. */
+/* A connection of a library. In each direction, only one call is made at a time. */
 struct channel {
 	__u64 id;
 	__u64 cookie;  /* of the socket; 0 while it is not known */
 	__u64 end[2];  /* bytes received and sent so far */
-	__u32 lost[2]; /* records of the way were refused since the last accepted one */
+	__u32 lost[2]; /* by direction: records were refused since the last accepted one */
 };
 
 /* A call that is under way. */
@@ -72,7 +72,9 @@ struct {
 	__type(value, struct thread);
 } tt_tls_threads SEC(".maps");
 
-/* Current reads of goroutines. Reads of processes that ended are never removed, so the oldest are evicted. */
+/*
+ * Current reads of goroutines. If a process ends in a read, nothing removes the entry, so the oldest ones are evicted.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -92,7 +94,7 @@ struct {
 	__uint(max_entries, 1 << 16);
 } tt_tls_news SEC(".maps");
 
-/* Cgroup of the process -> counts of what was refused. */
+/* Cgroup of the process -> counts of the records that the ring buffer refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -100,7 +102,7 @@ struct {
 	__type(value, struct tt_http_lost);
 } tt_tls_lost SEC(".maps");
 
-/* Selected cgroups. User space sizes the map as needed. */
+/* Selected cgroups, whose new processes are reported to user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -109,7 +111,7 @@ struct {
 	__type(value, __u8);
 } tt_tls_cgroups SEC(".maps");
 
-/* Ways that carry a body, or nothing that is needed, up to this count of bytes. Set by user space. */
+/* Direction -> count of bytes up to which it carries a body, or nothing that is needed. Set by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

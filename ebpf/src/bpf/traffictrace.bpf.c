@@ -27,7 +27,7 @@ static __always_inline struct sock *sock_in(struct file *file)
 #include "common.h"
 #include "stacks_claim.h"
 
-/* Handles a failed call. If it noted the address of a message, the next message has another one. */
+/* Handles a failed call: removes the note of its message's address, which the next message must not get. */
 static __always_inline void forget_call(struct sock *sk)
 {
 	__u16 family = FIELD(sk, __sk_common.skc_family);
@@ -84,8 +84,8 @@ int BPF_PROG(tt_recv_twin, struct sock *sk, int ret, int flags)
 }
 
 /*
- * Keeps the address of a message for the next event of this task. A note too many does no harm, since it names its
- * socket.
+ * Keeps the address of a message for the next event of this task. A note that is left over does no harm, since it names
+ * its socket.
  */
 static __always_inline int note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 {

@@ -42,7 +42,7 @@ static __always_inline bool counted_by_twin(bool twin, __u64 bit, __u32 rescued)
 	return false;
 }
 
-/* Removes the mark of an event that the twin will recognize as counted without it. */
+/* Removes the mark of an event that the twin will recognize as counted without it, by the socket's own counters. */
 static __always_inline void take_mark(void)
 {
 	struct note *note = task_note();

@@ -17,12 +17,15 @@
 #define FIELD(pointer, field) ((pointer)->field)
 
 /*
- * A function that the verifier checks once for each program, apart from its callers. It is not static and takes
- * numbers.
+ * Marks a function that the verifier checks once for each program, and not again at each call: one that is not static
+ * and takes only numbers.
  */
 #define CHECKED_ONCE __noinline
 
-/* A function that is not inlined, and takes typed pointers as they are, which only a static function may. */
+/*
+ * Marks a function that is not inlined and takes typed pointers, which only a static function may. HANDED() is the type
+ * of such a parameter, and HAND() the argument; in probed.h both are numbers.
+ */
 #define OWN_FUNCTION static __noinline
 #define HANDED(type) type *
 #define HAND(pointer) (pointer)
@@ -52,7 +55,8 @@ static __always_inline __u32 owner_of(struct task_struct *task)
 }
 
 /*
- * Returns the number of a socket, which is unique until the machine restarts; the kernel assigns it at the first call.
+ * Returns a socket's cookie, a number that is unique until the machine restarts. The kernel assigns it when it is first
+ * asked for.
  */
 static __always_inline __u64 cookie_of(struct sock *sk)
 {
@@ -61,24 +65,24 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 	return cookie ? cookie : bpf_get_socket_cookie(sk);
 }
 
-/* Returns the number of a socket, or 0 if none was assigned: the socket then has no slots. */
+/* Returns a socket's cookie, or 0 if the kernel has not assigned one: the socket then has no slots. */
 static __always_inline __u64 known_cookie(struct sock *sk)
 {
 	return FIELD(sk, __sk_common.skc_cookie.counter);
 }
 
-/* Nothing to do: the number disappears with its socket. */
+/* Does nothing, since the cookie disappears with its socket. */
 static __always_inline void forget_cookie(struct sock *sk)
 {
 }
 
-/* Returns the number of the socket at an address, if there is still one. */
+/* Returns the cookie in the socket memory at this address, which may be freed or reused by now; 0 if it has none. */
 static __always_inline __u64 cookie_at(__u64 socket)
 {
 	return BPF_CORE_READ((struct sock *)socket, __sk_common.skc_cookie.counter);
 }
 
-/* Returns the socket's TCP part; 0 if it has none. */
+/* Returns the socket as a TCP socket; 0 if it is none. */
 static __always_inline struct tcp_sock *tcp_of(struct sock *sk)
 {
 	return bpf_skc_to_tcp_sock(sk);
@@ -90,13 +94,13 @@ static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
 	return FIELD(sk, sk_cgrp_data.cgroup);
 }
 
-/* Returns the address of that cgroup. */
+/* Returns the address of the socket's cgroup, as socket_cgroup() does. */
 static __always_inline __u64 socket_cgroup_address(struct sock *sk)
 {
 	return (__u64)BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
 }
 
-/* Sets a word from 0 to a value; returns false if it was not 0. */
+/* Sets a word from 0 to a value, atomically; returns false if it was not 0. */
 static __always_inline bool claim(__u32 *word, __u32 value)
 {
 	return !*(volatile __u32 *)word && !__sync_val_compare_and_swap(word, 0, value);
@@ -114,7 +118,7 @@ static __always_inline void publish(__u32 *word, __u32 value)
 	__sync_lock_test_and_set(word, value);
 }
 
-/* Adds to a word unless somebody else has changed it; returns whether it did. */
+/* Adds to a word if its value is still `old`, atomically; returns whether it was. */
 static __always_inline bool add_if_unchanged(__u64 *word, __u64 old, __u64 amount)
 {
 	return __sync_val_compare_and_swap(word, old, old + amount) == old;
@@ -127,9 +131,9 @@ static __always_inline void store_first(volatile __u64 *word, __u64 value)
 }
 
 /*
- * Notes about the current task are in storage of the task, which the kernel frees with it. Until Linux 6.12, programs
- * on cgroups have no such storage: user space then asks for notes by thread id. The verifier ignores the branch that
- * this constant rules out.
+ * Notes about the current task (struct note) are kept in task storage, which the kernel frees with the task. Until
+ * Linux 6.12, programs on cgroups have no task storage: user space then sets this constant, and notes are kept by
+ * thread id. The verifier ignores the branch that the constant rules out.
  */
 const volatile __u8 notes_by_thread;
 

@@ -4,7 +4,7 @@
 pub const RANGES: usize = 16;
 /// Maximum number of peer networks in one session's filter.
 pub const NETWORKS: usize = 16;
-/// Size of [`Filter`] in the kernel.
+/// Size of `struct tt_filter`, the kernel's form of [`Filter`], in bytes.
 pub const FILTER_SIZE: usize = 16 + 4 * RANGES + 32 * NETWORKS;
 
 /// A session's filter. Empty fields mean everything.
@@ -12,11 +12,11 @@ pub const FILTER_SIZE: usize = 16 + 4 * RANGES + 32 * NETWORKS;
 pub struct Filter {
     /// [`TCP`](super::TCP), [`UDP`](super::UDP) and [`ICMP`](super::ICMP), ored; 0 means all.
     pub protocols: u32,
-    /// 1 inbound, 2 outbound, 0 both.
+    /// Wanted direction of connections: 1 inbound, 2 outbound, 0 both.
     pub direction: u32,
-    /// First and last port, local or remote; at most [`RANGES`].
+    /// Ranges of local or remote ports, each as first and last port; at most [`RANGES`].
     pub ports: Vec<(u16, u16)>,
-    /// Address and mask of peers; at most [`NETWORKS`].
+    /// Networks of peers, each as address and mask; at most [`NETWORKS`].
     pub networks: Vec<([u8; 16], [u8; 16])>,
 }
 

@@ -10,17 +10,17 @@ use super::{
 
 /// Flag of [`Record::flags`]: the traced socket sent the bytes; otherwise it received them.
 pub const SENT: u32 = 1;
-/// The first byte begins a message or a frame, as far as the kernel can tell.
+/// The first byte begins a message or a frame, as far as the programs can tell.
 pub const STARTS: u32 = 1 << 1;
-/// Records of this way were refused since the last one.
+/// The ring buffer refused records of this direction since the last one.
 pub const LOST_BEFORE: u32 = 1 << 2;
-/// The way has ended: no byte comes at or after the record's sequence number.
+/// The direction has ended: no byte comes at or after the record's sequence number.
 pub const FIN: u32 = 1 << 3;
 /// The connection was reset.
 pub const RESET: u32 = 1 << 4;
 /// The connection's first record: a [`Connection`] follows instead of bytes.
 pub const BEGIN: u32 = 1 << 5;
-/// With [`BEGIN`]: bytes had passed before.
+/// With [`BEGIN`]: bytes had passed before the programs saw the connection.
 pub const JOINED: u32 = 1 << 6;
 /// With [`BEGIN`]: [`Connection::first_received`] is known.
 pub const RECEIVES: u32 = 1 << 7;
@@ -31,7 +31,8 @@ pub const TLS: u32 = 1 << 9;
 /// Bytes that a listening socket received, of a connection that it has not accepted yet: a [`Connection`] and the bytes
 /// follow, and the cookie is 0.
 pub const EARLY: u32 = 1 << 10;
-/// All bytes of this way are handed over, since the kernel has lost its position; a [`Pause`] gives it a new one.
+/// All bytes of this direction are handed over, since the programs no longer know where messages begin. A [`Pause`]
+/// tells them.
 pub const RAW: u32 = 1 << 12;
 
 /// Size of `struct tt_http_record`, without what follows it.
@@ -39,11 +40,11 @@ pub const RECORD_SIZE: usize = 32;
 /// Size of `struct tt_http_connection`.
 pub const CONNECTION_SIZE: usize = 56;
 
-/// Numbers of items that the ring buffer refused for a cgroup: records; heads of requests, and of responses, of which a
-/// part was refused; records with an unknown number of messages.
+/// Losses of a cgroup, because the ring buffer was full: records; heads of requests of which a part was refused; heads
+/// of responses of which a part was refused; refused records that may have held any number of messages.
 pub type Lost = [u64; 4];
 
-/// Sequence numbers at which a message or frame begins next: in the way that the socket receives, and in the one that
+/// Sequence numbers at which a message or frame begins next: in the bytes that the socket receives, and in those that
 /// it sends.
 pub type Pause = [u32; 2];
 

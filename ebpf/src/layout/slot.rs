@@ -21,7 +21,7 @@ pub const PENDING: u32 = 3;
 pub const CONNECTION: u32 = 1 << 24;
 /// Flag in the state word: the connection could not be opened.
 pub const FAILED: u32 = 1 << 25;
-/// Flag in the state word: the connection is older than its selection.
+/// Flag in the state word: the connection was open before a session selected it.
 pub const OLDER: u32 = 1 << 26;
 
 /// Number of bits of [`Slot::owner`] with the process id; the bits above count the programs that the process executed.
@@ -34,7 +34,7 @@ pub struct Bytes([AtomicU64; 2]);
 
 /// The counters of one flow: one socket, process, peer and set of sessions.
 ///
-/// Private fields are only used by the kernel.
+/// Only the kernel programs use the private fields.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Slot {

@@ -4,13 +4,13 @@ use super::{word32, word64};
 
 /// Flag of [`Record::flags`]: the call sent; otherwise it received.
 pub const SENT: u32 = 1;
-/// No call: the thread receives bytes without one.
+/// Record without a call: the thread receives bytes in a way that no call reports, such as `splice()`.
 pub const CLAIM: u32 = 1 << 1;
-/// The top of the user stack follows.
+/// A copy of the top of the user stack follows.
 pub const COPIED: u32 = 1 << 2;
-/// Addresses of the user stack follow.
+/// Return addresses of the user stack follow, which the kernel found by frame pointers.
 pub const ADDRESSED: u32 = 1 << 3;
-/// With [`COPIED`]: the stack has more.
+/// With [`COPIED`]: the stack is longer than the copy.
 pub const CUT: u32 = 1 << 4;
 
 /// Maximum number of addresses of a user stack.
@@ -18,21 +18,23 @@ pub const ADDRESSES: usize = 127;
 /// Maximum number of addresses of a kernel stack.
 pub const KERNEL: usize = 48;
 
-/// Maximum number of bytes of a user stack that are copied, by the number of the mode, from 0 on.
+/// Maximum number of bytes of a user stack that are copied in each of the modes 0 to 3.
 pub const COPIES: [usize; 4] = [8 << 10, 16 << 10, 32 << 10, 64 << 10];
-/// Number of the mode in which the kernel follows frame pointers.
+/// Number of the mode in which the kernel unwinds user stacks by frame pointers.
 pub const FRAME_POINTERS: u32 = 4;
 
-/// A value of `tt_stack_modes`: number of the mode, and program as in [`Record::program`].
+/// A value of `tt_stack_modes`: number of the mode in which a process's stacks are taken, and its program as in
+/// [`Record::program`].
 pub type Known = [u32; 2];
 
-/// Size of `struct tt_stack`, without the user's part.
+/// Size of `struct tt_stack`, without the user stack that follows it.
 pub const RECORD_SIZE: usize = 96 + 8 * KERNEL;
 
-/// Options of sessions, one bit each: the stack of every call, and the kernel's part in addition to the user's.
+/// Options of sessions, one bit for each session: those that want the stack of every call, and those that want the
+/// kernel stack in addition to the user stack.
 pub type Options = [u64; 2];
 
-/// A record of the ring buffer: one call, or claim.
+/// A record of the ring buffer: the stack of one call or, with [`CLAIM`], of a receive without a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     /// Number of the slot in the flow table in which the call was counted.
@@ -41,7 +43,7 @@ pub struct Record<'a> {
     pub epoch: u32,
     /// Number of bytes that the call moved.
     pub bytes: u32,
-    /// Chance with which the call was taken, as a fraction of 2³²; 0 if every call is taken.
+    /// Probability with which the call's stack was taken, as a fraction of 2³²; 0 if it was taken for certain.
     pub chance: u32,
     /// Process id on the host.
     pub pid: u32,
@@ -55,9 +57,9 @@ pub struct Record<'a> {
     pub sessions: u64,
     /// [`SENT`] and the other flags, ored.
     pub flags: u32,
-    /// Number that differs for each program that the process has executed; 0 without [`COPIED`] and [`ADDRESSED`].
+    /// Number that differs for each program that the process has executed; 0 with neither [`COPIED`] nor [`ADDRESSED`].
     pub program: u32,
-    /// The user's part: bytes, or addresses.
+    /// The user stack: a copy with [`COPIED`], addresses with [`ADDRESSED`].
     pub body: &'a [u8],
     kernel: &'a [u8],
 }

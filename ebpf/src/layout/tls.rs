@@ -29,9 +29,10 @@ pub fn news(bytes: &[u8]) -> Option<u32> {
     word32(bytes, 0)
 }
 
-/// `struct tt_tls_way`: a socket's cookie, and 1 for the bytes that it sends or 0 for those that it receives.
+/// `struct tt_tls_way`, one direction of a socket: the socket's cookie, and 1 for the bytes that it sends or 0 for
+/// those that it receives.
 pub type Way = [u64; 2];
 
-/// The end of a body that ends with its connection: the lengths of its bytes are handed over, but not the bytes. With
-/// `u64::MAX`, nothing is.
+/// Value of `tt_tls_bodies` for a body that ends with its connection: the programs report how many bytes pass, but not
+/// the bytes. With `u64::MAX`, they report nothing.
 pub const ENDLESS: u64 = u64::MAX - 1;

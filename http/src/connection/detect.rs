@@ -1,12 +1,12 @@
-//! Detection of a connection's protocol from the first bytes of a way.
+//! Detection of a connection's protocol from the first bytes of a direction.
 
 use crate::h1::is_token;
 
-/// The first bytes of an HTTP/2 client (RFC 9113, section 3.4).
+/// The first bytes that an HTTP/2 client sends (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Length of an HTTP/2 frame's header.
+/// Length of an HTTP/2 frame's header in bytes.
 const FRAME_HEADER: usize = 9;
-/// Maximum payload of a frame by which HTTP/2 is recognized in the middle of a connection.
+/// Maximum payload in bytes of a frame by which HTTP/2 is recognized in the middle of a connection.
 const MAX_FRAME: u32 = 1 << 20;
 /// Maximum length of a method by which HTTP/1 is recognized.
 const MAX_METHOD: usize = 32;
@@ -14,7 +14,7 @@ const MAX_METHOD: usize = 32;
 /// Number of first bytes that [`detect`] reads.
 pub(super) const PROBE: usize = 64;
 
-/// A verdict on the first bytes of a way.
+/// A verdict on the first bytes of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// More bytes are needed.
@@ -23,18 +23,19 @@ pub(super) enum Verdict {
     Request,
     /// A response of HTTP/1.
     Response,
-    /// The beginning of an HTTP/2 client.
+    /// The preface that an HTTP/2 client sends first.
     Preface,
-    /// The beginning of an HTTP/2 server, or something like it: the other way decides.
+    /// A SETTINGS frame, which an HTTP/2 server sends first. Other protocols can begin with the same bytes, so the
+    /// other direction decides.
     Settings,
-    /// A frame of HTTP/2, in the middle of a connection.
+    /// A frame of HTTP/2, on a connection that is older than the trace.
     Frame,
     /// None of these.
     Other,
 }
 
-/// Returns whether bytes look like the beginning of an HTTP/1 message or of an HTTP/2 frame: see
-/// [`crate::Piece::starts`].
+/// Returns whether bytes look like the beginning of an HTTP/1 message or of an HTTP/2 frame, for callers that set
+/// [`crate::Piece::starts`] themselves.
 pub fn begins_message(bytes: &[u8]) -> bool {
     !matches!(
         detect(&bytes[..bytes.len().min(PROBE)], true),
@@ -42,7 +43,8 @@ pub fn begins_message(bytes: &[u8]) -> bool {
     )
 }
 
-/// Judges the first bytes of a way, or those of a piece that starts a message of a `joined` connection.
+/// Judges the first bytes of a direction or, if `joined`, those of a piece that starts a message on a connection that
+/// is older than the trace.
 pub(super) fn detect(bytes: &[u8], joined: bool) -> Verdict {
     let blank = bytes.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
     let text = &bytes[blank..];
@@ -67,7 +69,7 @@ pub(super) fn detect(bytes: &[u8], joined: bool) -> Verdict {
     request(text)
 }
 
-/// Recognizes a request by a method, a space, and the first byte of a target.
+/// Recognizes an HTTP/1 request by a method, a space, and the first byte of a target.
 fn request(text: &[u8]) -> Verdict {
     let method = text.iter().take(MAX_METHOD + 1).take_while(|&&byte| is_token(byte)).count();
     if method == 0 || method > MAX_METHOD {
@@ -88,7 +90,8 @@ fn request(text: &[u8]) -> Verdict {
     }
 }
 
-/// Returns whether bytes are, or begin, the header of a SETTINGS frame.
+/// Returns whether the bytes, as far as they have come, are the header of a SETTINGS frame as a server sends it first:
+/// at most 16,383 bytes, no flags, stream 0.
 fn is_settings(bytes: &[u8]) -> bool {
     let at = |index: usize, valid: fn(u8) -> bool| bytes.get(index).is_none_or(|&byte| valid(byte));
     at(0, |byte| byte == 0)
@@ -105,7 +108,8 @@ fn is_frame(bytes: &[u8]) -> bool {
     };
     let length = u32::from_be_bytes([0, l0, l1, l2]);
     let stream = u32::from_be_bytes([s0, s1, s2, s3]);
-    // The limit on the payload, the allowed flags, and whether the frame belongs to a stream (`None`: either).
+    // Whether the length is valid, the flags that the frame may have, and whether it belongs to a stream (`None`: to a
+    // stream or to the connection).
     let (valid_length, valid_flags, of_stream) = match kind {
         0 => (length <= MAX_FRAME, 0x09, Some(true)),
         1 => (length <= MAX_FRAME, 0x2d, Some(true)),

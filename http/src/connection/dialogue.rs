@@ -1,4 +1,4 @@
-//! The parser of a connection, for the protocol that the connection turns out to speak.
+//! [`Dialogue`] detects the protocol of a connection and then delegates to the parser of that protocol.
 
 use super::Language;
 use super::detect::{PROBE, Verdict, detect};
@@ -6,18 +6,19 @@ use crate::h1::side_of;
 use crate::parser::Parser;
 use crate::{Side, Sink, Start, Way, h1, h2};
 
-/// Maximum number of bytes kept of a way until the protocol is known: a server's first frames of HTTP/2.
+/// Maximum number of bytes kept of a direction until the protocol is known. An HTTP/2 server may send its first frames
+/// before the client's preface.
 const MAX_KEPT: usize = 16 << 10;
-/// Number of pieces of a joined connection that are no HTTP, although the kernel took them for the start of a message,
-/// after which the connection counts as another protocol.
+/// Number of pieces that are not HTTP, although the kernel marked them as the start of a message, after which a
+/// connection that is older than the trace counts as another protocol.
 const MAX_MISSES: u32 = 16;
 
-/// The parser of a connection.
+/// The parser of a connection, whatever its protocol.
 #[derive(Debug)]
 pub(super) struct Dialogue {
     state: State,
     start: Start,
-    /// Number of pieces that were marked as the start of a message and were no HTTP.
+    /// Number of pieces that were marked as the start of a message and were not HTTP.
     misses: u32,
 }
 
@@ -29,13 +30,13 @@ enum State {
     Other,
 }
 
-/// The first bytes of both ways, while the protocol is unknown.
+/// The first bytes of both directions, kept while the protocol is unknown.
 #[derive(Debug, Default)]
 struct Undecided {
     kept: [Kept; 2],
 }
 
-/// The first bytes of a way.
+/// The first bytes of a direction, and the time of the first of them.
 #[derive(Debug, Default)]
 struct Kept {
     bytes: Vec<u8>,
@@ -65,7 +66,7 @@ impl Dialogue {
         }
     }
 
-    /// Handles bytes while the protocol is unknown.
+    /// Handles bytes while the protocol is unknown: keeps them, or chooses a parser and passes the kept bytes to it.
     fn undecided(&mut self, way: Way, time: u64, bytes: &[u8], starts: bool, sink: &mut dyn Sink) {
         let joined = self.is_joined();
         let State::Undecided(undecided) = &mut self.state else { return };
@@ -100,18 +101,20 @@ impl Dialogue {
         self.replay(way.other(), other, sink);
     }
 
-    /// Handles first bytes that are no HTTP. On a joined connection, the piece may have come from the middle of a
-    /// message.
+    /// Handles first bytes that are not HTTP. On a connection that is older than the trace, detection starts again
+    /// until there were [`MAX_MISSES`] such pieces, because the piece may have come from the middle of a message.
     fn miss(&mut self) {
         self.misses += 1;
         let again = self.is_joined() && self.misses < MAX_MISSES;
         self.state = if again { State::Undecided(Undecided::default()) } else { State::Other };
     }
 
+    /// Returns whether the first piece may come from the middle of a message.
     fn is_joined(&self) -> bool {
         self.start != Start::Whole
     }
 
+    /// Passes kept bytes to the parser that was chosen.
     fn replay(&mut self, way: Way, kept: Kept, sink: &mut dyn Sink) {
         if !kept.bytes.is_empty() {
             self.bytes(way, kept.time, &kept.bytes, true, sink);

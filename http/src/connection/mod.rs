@@ -1,4 +1,4 @@
-//! One connection: the order of its bytes, its protocol, its exchanges.
+//! One connection: [`Connection`] puts its bytes in order, detects its protocol, and reports its exchanges.
 
 mod detect;
 mod dialogue;
@@ -12,12 +12,12 @@ use crate::parser::Parser;
 use crate::stream::Stream;
 use crate::{Piece, Side, Sink, Start, Way};
 
-/// Facts that are known about a connection when its first piece arrives.
+/// The facts that the caller knows about a connection when its first piece arrives.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beginning {
     /// Traffic before the first piece.
     pub start: Start,
-    /// The first sequence number of each way, by [`Way::index`], if it is known.
+    /// The sequence number of the first byte of each direction, by [`Way::index`], if it is known.
     pub first: [Option<u32>; 2],
 }
 
@@ -32,11 +32,11 @@ pub enum Language {
     Http2,
     /// Anything else: pieces are ignored.
     Other,
-    /// HTTP/1.1 that ended in a tunnel or another protocol (CONNECT, WebSocket): further pieces are ignored.
+    /// HTTP/1.1, until a tunnel or another protocol took over (CONNECT, WebSocket): further pieces are ignored.
     Left,
 }
 
-/// One TCP connection, or the plain text of one.
+/// One TCP connection, or the plain text of a TLS connection.
 #[derive(Debug)]
 pub struct Connection {
     streams: [Stream; 2],
@@ -45,13 +45,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Starts a connection, before its first piece.
+    /// Creates a connection, before its first piece.
     pub fn begin(beginning: Beginning) -> Self {
         let streams = Way::BOTH.map(|way| Stream::new(way, beginning.first[way.index()]));
         Self { streams, dialogue: Dialogue::new(beginning.start), last: 0 }
     }
 
-    /// Handles a piece. Pieces must be passed in the order in which the kernel handed them over.
+    /// Handles a piece. The caller passes pieces in the order in which the kernel handed them over.
     pub fn piece(&mut self, piece: &Piece<'_>, sink: &mut dyn Sink) {
         self.last = self.last.max(piece.time);
         if self.is_over() {
@@ -61,7 +61,7 @@ impl Connection {
         self.release();
     }
 
-    /// Handles the FIN of a way. `sequence` is its sequence number, which follows that of the last byte.
+    /// Handles the FIN of a direction. `sequence` is its sequence number, which follows that of the last byte.
     pub fn fin(&mut self, way: Way, sequence: u32, time: u64, sink: &mut dyn Sink) {
         self.last = self.last.max(time);
         if self.is_over() {
@@ -71,11 +71,11 @@ impl Connection {
         self.release();
     }
 
-    /// Handles the end of the connection: everything open is reported. `lost`: the last pieces may be missing. Later
-    /// pieces are ignored.
+    /// Handles the end of the connection: every open exchange is reported, and later pieces are ignored. `lost` is true
+    /// if the last pieces may be missing.
     pub fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink) {
         self.last = self.last.max(time);
-        // Requests are first, because responses are paired with them.
+        // The direction of the requests is first, because responses are paired with them.
         let mut ways = Way::BOTH;
         if self.side() == Some(Side::Client) {
             ways.reverse();
@@ -89,8 +89,8 @@ impl Connection {
         }
     }
 
-    /// Returns which end the traced socket is, once that is known. For an HTTP/2 connection that was joined in its
-    /// middle, only the exchanges show it.
+    /// Returns whether the traced socket is the server's or the client's, once that is known. For an HTTP/2 connection
+    /// that is older than the trace, the side is only in its exchanges.
     pub fn side(&self) -> Option<Side> {
         self.dialogue.side()
     }
@@ -101,7 +101,7 @@ impl Connection {
     }
 
     /// Returns the number of bytes after the last piece that the parser does not need, because they belong to a body:
-    /// `u64::MAX` if it needs no more bytes at all, 0 if earlier bytes are missing.
+    /// `u64::MAX` if the parser needs no more bytes at all, 0 if earlier bytes are missing.
     pub fn skippable(&self, way: Way) -> u64 {
         if self.streams[way.index()].is_in_order() { self.dialogue.skippable(way) } else { 0 }
     }
@@ -111,21 +111,22 @@ impl Connection {
         self.last
     }
 
-    /// Returns the number of exchanges whose request head has passed and that are not reported yet.
+    /// Returns the number of exchanges whose request head has passed and that are neither reported nor counted as
+    /// unobserved yet.
     pub fn under_way(&self) -> usize {
         self.dialogue.under_way()
     }
 
-    /// If the connection pauses, returns the sequence numbers of the next bytes by [`Way::index`]. A connection pauses
-    /// if a message certainly begins at these bytes on both ways and no exchange is under way; for HTTP/2, a frame must
-    /// begin there.
+    /// Returns the sequence numbers of the next bytes by [`Way::index`], if the connection pauses. A connection pauses
+    /// if a message certainly begins at the next byte of both directions and no exchange is under way; for HTTP/2, it
+    /// is enough that frames begin there.
     pub fn pause(&self) -> Option<[u32; 2]> {
         let [received, sent] = &self.streams;
         let next = [received.next()?, sent.next()?];
         self.dialogue.pauses().then_some(next)
     }
 
-    /// Returns the number of bytes of memory in use, in addition to the size of the struct.
+    /// Returns the number of bytes on the heap.
     pub fn memory(&self) -> usize {
         self.streams.iter().map(Stream::memory).sum::<usize>() + self.dialogue.memory()
     }

@@ -1,4 +1,4 @@
-//! Tests of connections: pieces go in, exchanges come out.
+//! Tests of whole connections: pieces go in, exchanges come out.
 
 mod forms;
 mod generated;
@@ -10,12 +10,12 @@ mod peer;
 use super::{Beginning, Connection, Language};
 use crate::{Exchange, Piece, Protocol, Reason, Side, Sink, Start, Status, Way};
 
-/// The way of requests if the traced socket is the server's.
+/// The direction of requests if the traced socket is the server's.
 const REQUESTS: Way = Way::Received;
-/// The way of responses if the traced socket is the server's.
+/// The direction of responses if the traced socket is the server's.
 const RESPONSES: Way = Way::Sent;
 
-/// A sink that keeps everything.
+/// A sink that keeps all reports.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Record {
     exchanges: Vec<Exchange>,
@@ -27,7 +27,7 @@ impl Record {
         self.unobserved.iter().map(|(_, count)| count).sum()
     }
 
-    /// Formats each exchange as a line: method, host, path, status, bytes of request and response.
+    /// Formats each exchange as a line: method, host, path, status, number of bytes of request and response.
     fn lines(&self) -> Vec<String> {
         self.exchanges.iter().map(line).collect()
     }
@@ -52,7 +52,7 @@ impl Sink for Record {
     }
 }
 
-/// A connection with the position of each way and a clock that counts pieces.
+/// A connection under test, with the next sequence number of each direction. The clock counts pieces and FINs.
 #[derive(Debug)]
 struct Talk {
     connection: Connection,
@@ -77,7 +77,7 @@ impl Talk {
         Self { connection, record: Record::default(), sequence, time: 0 }
     }
 
-    /// Passes bytes in one piece that starts a message.
+    /// Passes bytes in one piece that is marked as the start of a message.
     fn pass(&mut self, way: Way, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         self.piece(way, bytes, bytes.len(), true, false);
@@ -91,7 +91,7 @@ impl Talk {
         self.pass(RESPONSES, text);
     }
 
-    /// Passes a piece of `length` bytes, only the first of which are available as `bytes`.
+    /// Passes a piece of `length` bytes, of which the kernel copied only the first ones, `bytes`.
     fn piece(&mut self, way: Way, bytes: &[u8], length: usize, starts: bool, lost_before: bool) {
         self.time += 1;
         let sequence = self.sequence[way.index()];
@@ -101,13 +101,13 @@ impl Talk {
         self.sequence[way.index()] = sequence.wrapping_add(length);
     }
 
-    /// Lets bytes pass without a piece.
+    /// Skips sequence numbers, as if bytes had passed without a piece.
     fn miss(&mut self, way: Way, length: usize) {
         let length = u32::try_from(length).expect("a gap is short");
         self.sequence[way.index()] = self.sequence[way.index()].wrapping_add(length);
     }
 
-    /// Passes a piece before which others were lost.
+    /// Passes a piece that is marked as one before which others were lost.
     fn after_loss(&mut self, way: Way, text: &str) {
         self.piece(way, text.as_bytes(), text.len(), true, true);
     }

@@ -1,4 +1,4 @@
-//! Counts of exchanges, and of exchanges that could not be observed.
+//! Counts of observed exchanges, and of exchanges that could not be observed.
 
 use super::Histogram;
 use crate::{Exchange, Reason, Status};
@@ -29,7 +29,7 @@ impl Class {
     /// Number of classes.
     pub const COUNT: usize = 7;
 
-    /// All classes, in the order of their index.
+    /// All classes, in the order of their values as `usize`.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Informational,
         Self::Success,
@@ -53,7 +53,7 @@ impl Class {
         }
     }
 
-    /// Returns the name of the class, for the head of a column or a field.
+    /// Returns the name of the class, as in the heading of a column or the name of a field.
     pub fn name(self) -> &'static str {
         match self {
             Self::Informational => "1xx",
@@ -67,12 +67,12 @@ impl Class {
     }
 }
 
-/// Numbers of exchanges and of bytes. They saturate instead of overflowing.
+/// Numbers of exchanges and of bytes. Sums saturate instead of overflowing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Number of exchanges by class, in the order of [`Class::ALL`]. A gRPC exchange counts by its HTTP status here.
     pub by_class: [u64; Class::COUNT],
-    /// Number of exchanges with a `grpc-status` other than 0. They are counted in [`Self::by_class`] too, mostly as
+    /// Number of exchanges with a `grpc-status` other than 0. These are counted in [`Self::by_class`] too, mostly as
     /// [`Class::Success`], since gRPC reports failures with an HTTP status of 200.
     pub grpc_failed: u64,
     /// Number of bytes of the requests.
@@ -111,7 +111,7 @@ impl Sums {
     }
 }
 
-/// Sums with the distribution of durations.
+/// Sums of exchanges and the distribution of their durations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Numbers of exchanges and bytes.
@@ -145,12 +145,13 @@ impl Counts {
 pub struct Unobserved {
     /// Number of exchanges by reason, in the order of [`Self::REASONS`].
     pub by_reason: [u64; Self::REASONS.len()],
-    /// Number of events that the kernel could not hand over. Each may stand for several exchanges or for none.
+    /// Number of events that the kernel could not hand over to user space. Each may stand for several exchanges or for
+    /// none.
     pub lost_events: u64,
 }
 
 impl Unobserved {
-    /// All reasons, in the order of their index.
+    /// All reasons, in the order of their indexes in [`Self::by_reason`].
     pub const REASONS: [Reason; 5] = [
         Reason::LostResponse,
         Reason::HeadTooLarge,
@@ -159,7 +160,8 @@ impl Unobserved {
         Reason::MissingBytes,
     ];
 
-    /// Returns the index of a reason. A new reason does not compile until it has one.
+    /// Returns the index of a reason in [`Self::by_reason`]. The match has no default, so that a new reason does not
+    /// compile without an index.
     fn index(reason: Reason) -> usize {
         match reason {
             Reason::LostResponse => 0,

@@ -1,9 +1,10 @@
 //! Histograms of durations.
 //!
-//! The buckets are those of an HDR histogram with one significant digit: exact up to 31 µs, and 16 of equal width to
-//! each doubling above. A percentile is the middle of its bucket, so its error is at most 3.2 % (one part in 32); the
-//! maximum is exact. Durations above [`LONGEST`] share the last bucket. Merging adds the buckets, so the merged
-//! histogram of several nodes equals that of a single observer.
+//! The buckets are those of an HDR histogram with one significant digit: one for each microsecond up to 31 µs, and
+//! above that 16 buckets of equal width for each doubling of the duration. A percentile is reported as the middle of
+//! its bucket, so its error is at most 3.2 % (one part in 32); the maximum is exact. Durations above [`LONGEST`] share
+//! the last bucket. Merging adds the counts of the buckets, so the merged histogram of several nodes equals that of a
+//! single observer.
 //!
 //! Most endpoints have few requests. A histogram keeps a short list of the buckets in use (4 bytes each) until the list
 //! is longer than [`MAX_SPARSE`] or a count exceeds 16 bits, and then becomes an array of all buckets (3.7 KB).
@@ -19,22 +20,22 @@ pub use text::TextError;
 /// Longest duration with a bucket of its own: one hour, in microseconds.
 pub const LONGEST: u64 = 3_600_000_000;
 
-/// Number of significant decimal digits of a duration.
+/// Number of significant decimal digits of a duration, by which the crate hdrhistogram chooses its buckets.
 const DIGITS: u8 = 1;
 
-/// Maximum number of buckets in a list.
+/// Maximum number of buckets in use of a histogram that keeps a list of them.
 const MAX_SPARSE: usize = 64;
 
-/// Maximum number of durations in a histogram; further ones are not counted. With a million a second, the limit is
-/// reached after 285 years.
+/// Maximum number of durations in a histogram; further ones are not counted. With a million durations a second, the
+/// limit is reached after 285 years.
 const MAX_COUNT: u64 = 1 << 53;
 
-/// A histogram without durations. Its parameters are the only definition of the buckets.
+/// An empty histogram. Its parameters are the only definition of the buckets.
 static EMPTY: LazyLock<Hdr<u64>> = LazyLock::new(|| {
     Hdr::new_with_max(LONGEST, DIGITS).expect("bounds and digits are within what the crate allows")
 });
 
-/// The shortest duration of each bucket, in ascending order.
+/// The shortest duration of each bucket in microseconds, in ascending order.
 static BUCKETS: LazyLock<Vec<u64>> = LazyLock::new(|| {
     std::iter::successors(Some(0), |least| Some(EMPTY.next_non_equivalent(*least)))
         .take_while(|least| *least <= LONGEST)
@@ -44,18 +45,18 @@ static BUCKETS: LazyLock<Vec<u64>> = LazyLock::new(|| {
 /// A histogram of durations in microseconds.
 #[derive(Debug, Clone, Default)]
 pub struct Histogram {
-    /// The buckets.
+    /// The counts by bucket.
     buckets: Buckets,
-    /// Longest duration in microseconds.
+    /// Longest recorded duration in microseconds.
     max: u64,
 }
 
-/// The buckets of a histogram.
+/// The counts of a histogram by bucket.
 #[derive(Debug, Clone)]
 enum Buckets {
-    /// The buckets in use, in ascending order.
+    /// The buckets in use, in ascending order of their indexes.
     Sparse(Vec<Bucket>),
-    /// All buckets.
+    /// All buckets of the histogram, also empty ones.
     Dense(Box<Hdr<u64>>),
 }
 
@@ -64,7 +65,7 @@ enum Buckets {
 struct Bucket {
     /// Index in [`BUCKETS`].
     index: u16,
-    /// Number of durations.
+    /// Number of durations in the bucket.
     count: u16,
 }
 
@@ -74,7 +75,7 @@ impl Default for Buckets {
     }
 }
 
-/// Percentiles of durations, in microseconds; all 0 if there was none.
+/// Percentiles of durations, in microseconds; all 0 if no duration was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Latency {
     /// The median.
@@ -102,7 +103,7 @@ impl Histogram {
         }
     }
 
-    /// Returns the number of durations.
+    /// Returns the number of durations that were counted.
     pub fn count(&self) -> u64 {
         match &self.buckets {
             Buckets::Sparse(buckets) => buckets.iter().map(|bucket| u64::from(bucket.count)).sum(),
@@ -114,7 +115,7 @@ impl Histogram {
     pub fn latency(&self) -> Latency {
         let dense = self.dense();
         let at = |percent: u64| {
-            // The last of all durations is the longest one, whose exact value is known.
+            // If the percentile is the last duration of all, it is the longest one, whose exact value is known.
             if dense.len().saturating_mul(percent).div_ceil(100) == dense.len() {
                 return self.max;
             }
@@ -132,7 +133,7 @@ impl Histogram {
         }
     }
 
-    /// Adds durations to a bucket.
+    /// Adds `count` durations to a bucket, as far as [`MAX_COUNT`] allows.
     fn add(&mut self, index: usize, count: u64) {
         let count = count.min(MAX_COUNT - self.count());
         if let Buckets::Sparse(buckets) = &mut self.buckets {
@@ -146,7 +147,7 @@ impl Histogram {
         }
     }
 
-    /// Returns the indexes and counts of the buckets in use, in ascending order.
+    /// Returns the indexes and counts of the buckets in use, in ascending order of the indexes.
     fn buckets(&self) -> Box<dyn Iterator<Item = (usize, u64)> + '_> {
         match &self.buckets {
             Buckets::Sparse(buckets) => {
@@ -181,8 +182,8 @@ impl PartialEq for Histogram {
 
 impl Eq for Histogram {}
 
-/// Adds durations to a bucket of a list. Returns false, and changes nothing, if the list or the count would exceed its
-/// limit.
+/// Adds `count` durations to a bucket of a list. Returns false, and changes nothing, if the list would exceed
+/// [`MAX_SPARSE`] or the bucket's count 16 bits.
 fn add_sparse(buckets: &mut Vec<Bucket>, index: usize, count: u64) -> bool {
     let (Ok(index), Ok(count)) = (u16::try_from(index), u16::try_from(count)) else {
         return false;
@@ -195,7 +196,7 @@ fn add_sparse(buckets: &mut Vec<Bucket>, index: usize, count: u64) -> bool {
         Err(_) if buckets.len() == MAX_SPARSE => return false,
         Err(at) => {
             if buckets.len() == buckets.capacity() {
-                // Growing by half keeps the many short lists small.
+                // `Vec` would double its capacity; growing by half keeps the many short lists small.
                 buckets.reserve_exact(1 + buckets.len() / 2);
             }
             buckets.insert(at, Bucket { index, count });

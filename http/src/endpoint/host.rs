@@ -5,29 +5,31 @@ use std::net::Ipv6Addr;
 
 use super::INVALID;
 
-/// Maximum length of a host that is shown: a DNS name has at most 253 characters, and a port takes six more.
+/// Maximum length of a host in bytes: a DNS name has at most 253 characters, and a port with its colon takes six more.
+/// A longer host becomes `{invalid}`.
 const MAX_HOST: usize = 259;
 
-/// Default ports, which are removed.
+/// Default ports of HTTP and HTTPS, which are removed from hosts; the empty text stands for no port.
 const DEFAULT_PORTS: [&str; 3] = ["", "80", "443"];
 
-/// Converts a host to a uniform spelling: lower case, without the default ports 80 and 443 and without the root's dot
-/// at the end. A text that cannot be a name or an address, with or without a port, becomes `{invalid}`; an absent host
-/// stays empty.
+/// Converts a host to a uniform spelling: lower case, without the default ports 80 and 443 and without the final dot of
+/// a fully qualified name. A text that cannot be a name or an address, with or without a port, becomes [`INVALID`]; an
+/// absent host stays empty.
 pub fn normalise(host: &str) -> Cow<'_, str> {
     if host.is_empty() {
         return Cow::Borrowed(host);
     }
     match split(host) {
         Some((name, port)) if DEFAULT_PORTS.contains(&port) => lower(name),
-        // If the name does not end in a dot, name and port are unchanged.
+        // Nothing was removed between name and port (a final dot), so the host needs no other text than its own.
         Some((name, port)) if name.len() + 1 + port.len() == host.len() => lower(host),
         Some((name, port)) => Cow::Owned(format!("{}:{port}", lower(name))),
         None => Cow::Borrowed(INVALID),
     }
 }
 
-/// Splits a valid host into its name or address and its port, which is empty if there was none.
+/// Splits a host into its name or address, without a final dot, and its port, which is empty if there was none. Returns
+/// `None` if the host is not valid.
 fn split(host: &str) -> Option<(&str, &str)> {
     if host.len() > MAX_HOST {
         return None;
@@ -49,7 +51,7 @@ fn is_port(port: &str) -> bool {
     port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
 }
 
-/// Returns the text in lower case, borrowed if it is so already.
+/// Returns the text in lower case, borrowed if it already is.
 fn lower(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(text.to_ascii_lowercase())

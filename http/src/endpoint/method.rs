@@ -1,9 +1,9 @@
-//! Methods: the known ones by their names, all others as one.
+//! Methods: the known ones keep their names, all others are counted as one.
 
 use super::OTHER;
 
-/// Methods that are shown by name: those of RFC 9110, PATCH, PRI of HTTP/2's preface, WebDAV (RFC 4918, 3253, 3744,
-/// 5323, 4791), QUERY, and PURGE of caches.
+/// Methods that keep their names: those of RFC 9110, PATCH, PRI (of HTTP/2's preface), those of WebDAV (RFC 4918, 3253,
+/// 3744, 5323, 4791), QUERY, and PURGE (of caches).
 const KNOWN: [&str; 26] = [
     "GET",
     "POST",
@@ -33,8 +33,8 @@ const KNOWN: [&str; 26] = [
     "PURGE",
 ];
 
-/// Returns the name under which a method is counted: its own if the method is a known one, `{other}` if it is not, and
-/// an empty text if the method could not be read (joined HTTP/2 connection). Methods are case-sensitive.
+/// Returns the name under which a method is counted: its own if the method is a known one, [`OTHER`] if it is not, and
+/// an empty text if the method could not be read (see [`crate::Exchange::method`]). Methods are case-sensitive.
 pub fn normalise(method: &str) -> &'static str {
     if method.is_empty() {
         return "";

@@ -1,15 +1,16 @@
 //! Exchanges counted in rows by endpoint.
 //!
-//! A [`Table`] counts [`crate::Exchange`]s in one [`Row`] for each owner and [`Endpoint`], which is side, protocol,
-//! method, host and folded path. Three rules hold for everything that leaves this module:
+//! A [`Table`] counts [`crate::Exchange`]s in one [`Row`] for each owner and [`Endpoint`]. An endpoint is side,
+//! protocol, method, host and folded path; the owner is whatever the caller attributes sockets to, such as a process.
+//! Three rules hold for everything that leaves this module:
 //!
-//! * **Sums are exact.** All rows of a table, with [`Table::rest`], add up to [`Table::totals`], whatever was folded
-//!   together to stay within the limits.
-//! * **Text is safe.** Methods are known ones; hosts and paths are printable ASCII (except for the `…` of a cut path)
-//!   of bounded length, without query, path parameters and anything that looks like a secret.
+//! * **Sums are exact.** All rows of a table, with [`Table::rest`], add up to [`Table::totals`], even if rows were
+//!   folded (added to others) to stay within the limits.
+//! * **Text is safe.** Methods are known ones or [`OTHER`]; hosts and paths are printable ASCII (except for the `…` of
+//!   a cut path) of bounded length, without query, path parameters and anything that looks like a secret.
 //! * **Memory is bounded.** Every table has a maximum number of owners, rows and hosts.
 //!
-//! Rows of several nodes merge by their key ([`merge`]); their [`Histogram`]s merge exactly.
+//! [`merge`] merges the rows of several nodes by owner and endpoint; their [`Histogram`]s merge exactly.
 
 mod counts;
 mod histogram;

@@ -1,7 +1,7 @@
 //! Paths: folded for counting, and masked for showing.
 //!
-//! [`fold`] replaces what differs from object to object by a placeholder, so that the number of distinct paths stays
-//! small. Its rules, in the order in which they are tried:
+//! [`fold`] replaces the parts of a path that differ from object to object by placeholders, so that the number of
+//! distinct paths stays small. Its rules, in the order in which they are tried:
 //!
 //! | what | becomes | example |
 //! |---|---|---|
@@ -17,20 +17,22 @@
 //! | a number, or several with commas | `{id}` | `42`, `52.52,13.40` |
 //! | a number that is a file's name | `{id}` | `1343.png` → `{id}.png` |
 //! | five digits or more; right after letters, six | `{id}` | `order-12345` → `order-{id}`, `Q1234567` → `Q{id}` |
-//! | eight hexadecimal digits or more, with letters and decimal digits (from 16 on: either) | `{hash}` | `app.3f9c2b1d.js` → `app.{hash}.js` |
+//! | eight hexadecimal digits or more, with a letter and two decimal digits; from 16 on, with a letter | `{hash}` | `app.3f9c2b1d.js` → `app.{hash}.js` |
 //! | 16 characters or more that look random (ULID, KSUID, base64url) | `{token}` | `01ARZ3NDEKTSV4RRFFQ69G5FAV` |
 //! | 10 to 15 such characters with digits and letters | `{id}` | `dQw4w9WgXcQ` |
 //! | the rest of a path above 16 segments or 256 bytes | `…` | |
 //! | a path that begins neither with `/` nor is `*` or empty | `{invalid}` | |
 //!
-//! Everything else stays: a digit alone folds nothing, so `v1`, `v1.31`, `oauth2`, `hello.world`, `report-2024.pdf` and
-//! `/grpc.health.v1.Health/Check` are what they were. Characters look random if their pairs are rare in English words.
+//! Everything else stays. A few digits in a name fold nothing, so `v1`, `v1.31`, `oauth2`, `hello.world`,
+//! `report-2024.pdf` and `/grpc.health.v1.Health/Check` stay as they are. Characters look random if most pairs of them
+//! are rare in English words (see [`random`]).
 //!
-//! Rules see a segment with its percent-encoding decoded once; a decoded `/` does not split. What is kept is printable
-//! ASCII, with everything else percent-encoded, so that different encodings of one path are counted as one.
+//! The rules apply to a segment after its percent-encoding was decoded once; a decoded `/` does not split the segment.
+//! The parts that stay are percent-encoded again, except for printable ASCII that a path may contain as it is, so that
+//! different encodings of one path are counted as one.
 //!
-//! [`redact`] keeps a path as it was sent and masks what looks like a secret only: `{token}` and a `{hash}` of 16
-//! digits or more. Numbers, UUIDs, short hashes and e-mail addresses stay.
+//! [`redact`] keeps a path as it was sent and replaces only what looks like a secret: by `{token}`, and by `{hash}` if
+//! a hash has 16 digits or more. Numbers, UUIDs, shorter hashes and e-mail addresses stay.
 
 mod encoding;
 mod random;
@@ -48,17 +50,17 @@ use super::INVALID;
 /// Maximum number of segments of a folded path.
 const MAX_SEGMENTS: usize = 16;
 
-/// Maximum length in bytes of a folded path, without the `/…` of a cut.
+/// Maximum length in bytes of a folded path, without the `/…` at the end of a cut one.
 const MAX_FOLDED: usize = 256;
 
-/// Maximum length in bytes of a masked path: three times the length that is kept of a path, since bytes may become
-/// percent-encoded.
+/// Maximum length in bytes of a masked path: three times the 1,024 bytes that are kept of a path, because each byte may
+/// become percent-encoded.
 const MAX_REDACTED: usize = 3 * 1024;
 
-/// Text that stands for the rest of a path that is too long.
+/// The last segment of a cut path, which stands for its rest.
 const CUT: &str = "…";
 
-/// The parts of a path that are replaced.
+/// The parts of a path that are replaced by placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
     /// Everything that differs from object to object.
@@ -75,8 +77,8 @@ pub fn fold(path: &str) -> String {
     folded
 }
 
-/// Returns the path as it was sent, but without query and path parameters, and with everything masked that looks like a
-/// secret.
+/// Returns the path as it was sent, but without query and path parameters, and with placeholders for everything that
+/// looks like a secret.
 pub fn redact(path: &str) -> String {
     let mut redacted = String::with_capacity(path.len().min(MAX_REDACTED));
     write(path, Level::Redact, usize::MAX, MAX_REDACTED, &mut redacted);
@@ -88,7 +90,7 @@ pub(super) fn fold_into(path: &str, out: &mut String) {
     write(path, Level::Fold, MAX_SEGMENTS, MAX_FOLDED, out);
 }
 
-/// Appends the path to `out`, segment by segment, until a limit is reached.
+/// Appends the path to `out`, segment by segment. If a limit is reached, the rest becomes [`CUT`].
 fn write(path: &str, level: Level, max_segments: usize, max_bytes: usize, out: &mut String) {
     let query = path.bytes().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
     let path = &path[..query];

@@ -1,4 +1,4 @@
-//! Rows: counts of the exchanges of an owner's endpoint.
+//! Rows: the counts of one owner's exchanges with one endpoint.
 
 use std::cmp::{Ordering, Reverse};
 use std::hash::Hash;
@@ -12,20 +12,20 @@ use crate::{Protocol, Side};
 /// The key of a row among those of its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// The end of the connection that the traced sockets are.
+    /// The role of the traced sockets: server or client.
     pub side: Side,
     /// Protocol of the exchanges.
     pub protocol: Protocol,
-    /// Method, as returned by [`super::normalise_method`].
+    /// Method as returned by [`super::normalise_method`]: a known one, [`OTHER`], or empty if unknown.
     pub method: &'static str,
     /// Host, as returned by [`super::normalise_host`], or [`OTHER`].
     pub host: Arc<str>,
-    /// Path, as returned by [`super::fold`], or [`OTHER`].
+    /// Folded path as returned by [`super::fold`], or [`OTHER`].
     pub path: Box<str>,
 }
 
 impl Endpoint {
-    /// Makes an endpoint from names that may need to be normalized. Names that are normalized already, such as those in
+    /// Makes an endpoint from a method, a host and a path that may not be normalized. Normalized ones, such as those in
     /// the rows of a report, stay the same.
     pub fn new(side: Side, protocol: Protocol, method: &str, host: &str, path: &str) -> Self {
         let host = if host == OTHER { OTHER.into() } else { normalise_host(host).into() };
@@ -33,12 +33,13 @@ impl Endpoint {
         Self { side, protocol, method: normalise_method(method), host, path }
     }
 
-    /// Returns the endpoint that stands for all endpoints of a side and protocol that have no row of their own.
+    /// Returns the `{other}` endpoint of a side and protocol: it stands for all endpoints that have no row of their
+    /// own.
     pub fn other(side: Side, protocol: Protocol) -> Self {
         Self { side, protocol, method: OTHER, host: OTHER.into(), path: OTHER.into() }
     }
 
-    /// Returns whether the endpoint stands for those that have no row of their own. No path folds to this text.
+    /// Returns whether this is an `{other}` endpoint. No path folds to [`OTHER`].
     pub fn is_other(&self) -> bool {
         *self.path == *OTHER
     }
@@ -50,11 +51,11 @@ impl Endpoint {
     }
 }
 
-/// A key for looking up an [`Endpoint`]. Its fields are in the order of the endpoint's, so that both have the same
-/// hash.
+/// A borrowed [`Endpoint`], for looking up one in a map. The fields have the same order as those of [`Endpoint`], so
+/// that both have the same hash.
 #[derive(Debug, Clone, Copy, Hash)]
 pub(super) struct Key<'a> {
-    /// The end of the connection that the traced socket is.
+    /// The role of the traced socket: server or client.
     pub side: Side,
     /// Protocol of the exchanges.
     pub protocol: Protocol,
@@ -90,14 +91,13 @@ pub struct Row<Owner> {
     pub complete: bool,
 }
 
-/// Order of rows: most requests first, then by endpoint.
+/// Compares two rows, given by number of requests and endpoint: most requests first, then by endpoint.
 pub(super) fn order(one: (u64, &Endpoint), two: (u64, &Endpoint)) -> Ordering {
     Reverse(one.0).cmp(&Reverse(two.0)).then_with(|| one.1.cmp(two.1))
 }
 
 /// Merges rows with equal owner and endpoint, such as those of several nodes. The rows with the most requests come
-/// first. The result does not depend on the order of the given rows, unless owners with equal endpoints have equal
-/// counts.
+/// first. Rows with equal numbers of requests and equal endpoints, but different owners, come in the order of `rows`.
 pub fn merge<Owner: Clone + Eq + Hash>(rows: impl IntoIterator<Item = Row<Owner>>) -> Vec<Row<Owner>> {
     let mut merged: Vec<Row<Owner>> = Vec::new();
     let mut places: HashMap<(Owner, Endpoint), usize> = HashMap::new();
@@ -126,7 +126,7 @@ mod tests {
     use crate::endpoint::INVALID;
     use crate::endpoint::testing::exchange;
 
-    /// Makes a row with a number of requests.
+    /// Makes a row of a GET endpoint with this number of requests.
     fn row(owner: &str, path: &str, requests: u64, complete: bool) -> Row<String> {
         let mut counts = Counts::default();
         for _ in 0..requests {

@@ -17,7 +17,8 @@ use super::row::{Key, order};
 use super::{Counts, OTHER, Row, Totals, Unobserved, method, normalise_host, path};
 use crate::{Exchange, Reason};
 
-/// Maximum number of rows of a table, without the `{other}` rows: at most one for each owner, side and protocol.
+/// Maximum number of rows of a table, without the `{other}` rows. Of those there is at most one for each owner, side
+/// and protocol.
 pub const MAX_ROWS: usize = 2_000;
 
 /// Maximum number of rows of an owner, without its `{other}` rows.
@@ -29,20 +30,22 @@ pub const MAX_HOSTS: usize = 64;
 /// Maximum number of owners of a table.
 pub const MAX_OWNERS: usize = 1_000;
 
-/// Denominator of the share of owners that is folded when there are too many.
+/// When there are [`MAX_OWNERS`] owners and another one comes, one in this many is folded.
 const FOLDED_OWNERS: usize = 4;
 
-/// Counts of exchanges by owner and endpoint, since the beginning and since the last interval.
+/// Counts of exchanges by owner and endpoint, since the table began and in the current interval (see
+/// [`Self::take_interval`]).
 ///
 /// # Bounds
 ///
 /// When a limit is reached, the rows with the fewest requests are folded, so that a scanner which sends random paths or
 /// hosts does not affect the busy endpoints:
 ///
-/// * An owner has [`MAX_OWNER_ROWS`] rows: the rarer half is added to its `{other}` rows (of the same side and
-///   protocol).
-/// * An owner has [`MAX_HOSTS`] hosts: the rows of the rarer half get `{other}` as their host.
-/// * A table has [`MAX_ROWS`] rows: the rarer half of the owner with the most rows is added to its `{other}` rows.
+/// * An owner has [`MAX_OWNER_ROWS`] rows: the half with the fewest requests is added to its `{other}` rows (of the
+///   same side and protocol).
+/// * An owner has [`MAX_HOSTS`] hosts: the half with the fewest requests is replaced by `{other}`.
+/// * A table has [`MAX_ROWS`] rows: the half with the fewest requests, of the owner with the most rows, is added to its
+///   `{other}` rows.
 /// * A table has [`MAX_OWNERS`] owners: the quarter with the fewest requests is added to [`Self::rest`].
 ///
 /// A folded endpoint that is requested again gets a new row, which is marked as not complete. An owner whose process or
@@ -53,24 +56,25 @@ pub struct Table<Owner> {
     owners: HashMap<Owner, Endpoints>,
     /// Number of rows, without the `{other}` rows.
     named: usize,
-    /// Number of owners so far, which gives their order.
+    /// Number of owners that appeared so far, from which each owner gets its number.
     owners_seen: u64,
-    /// True if owners were folded.
+    /// True if an owner without rows may have had exchanges before: owners were folded, or [`Self::restore_rest`] added
+    /// exchanges.
     folded: bool,
-    /// Exchanges of the owners that were folded.
+    /// Counts of the exchanges of owners that were folded.
     rest: Span<Counts>,
-    /// Sums of all exchanges.
+    /// Sums of all exchanges of the table.
     totals: Span<Totals>,
-    /// Buffer for a folded path.
+    /// Buffer for a folded path, reused from exchange to exchange.
     path: String,
 }
 
 /// Counts of the time between two calls of [`Table::take_interval`].
 #[derive(Debug, Clone)]
 pub struct Interval<Owner> {
-    /// Rows with requests in the interval, the largest numbers of requests first.
+    /// Rows with requests in the interval, those with the most requests first.
     pub rows: Vec<Row<Owner>>,
-    /// Counts of owners without rows.
+    /// Counts of owners that were folded, so that they have no rows.
     pub rest: Counts,
     /// Sums of all exchanges in the interval.
     pub totals: Totals,
@@ -94,7 +98,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
     /// Counts an exchange of an owner.
     pub fn record(&mut self, owner: &Owner, exchange: &Exchange) {
         self.totals.now().sums.record(exchange);
-        // The buffer is moved out while the table changes.
+        // The buffer is moved out of the table while [`Self::update`] borrows the table.
         let mut path = std::mem::take(&mut self.path);
         path.clear();
         path::fold_into(&exchange.path, &mut path);
@@ -132,9 +136,9 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         });
     }
 
-    /// Adds the counts from before this table began that are not in restored rows, which must all be added first; the
-    /// durations may be missing. If there are such exchanges, rows that were not restored are not complete, including
-    /// later ones.
+    /// Adds the counts from before this table began that are in no restored row. [`Self::restore`] must be called for
+    /// all rows before. The durations in `rest` may be missing. If `rest` has requests, rows that were not restored are
+    /// not complete, including later ones.
     pub fn restore_rest(&mut self, rest: &Counts, unobserved: &Unobserved) {
         let totals = self.totals.before();
         totals.sums.merge(&rest.sums);
@@ -146,12 +150,12 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         }
     }
 
-    /// Returns the sums of everything since the beginning.
+    /// Returns the sums of everything since the table began, with what was restored.
     pub fn totals(&self) -> Totals {
         self.totals.all()
     }
 
-    /// Returns the counts since the beginning of owners that have no rows.
+    /// Returns the counts since the table began of owners that were folded, so that they have no rows.
     pub fn rest(&self) -> Counts {
         self.rest.all()
     }
@@ -166,14 +170,14 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         self.len() == 0
     }
 
-    /// Returns the approximate number of bytes in use, without memory that the owner values themselves hold.
+    /// Returns the approximate number of bytes on the heap, without memory that the values of type `Owner` hold.
     pub fn memory(&self) -> usize {
         self.owners.capacity() * size_of::<(Owner, Endpoints)>()
             + self.owners.values().map(Endpoints::memory).sum::<usize>()
     }
 
-    /// Returns the rows with the most requests since the beginning, at most `count`. Rows with equal numbers are
-    /// ordered by endpoint, and then by the order in which their owners appeared.
+    /// Returns the rows with the most requests since the table began, at most `count`. Rows with equal numbers of
+    /// requests are ordered by endpoint, and then by the order in which their owners appeared.
     pub fn top(&self, count: usize) -> Vec<Row<Owner>> {
         let mut rows: Vec<_> = self
             .owners
@@ -198,8 +202,8 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
             .collect()
     }
 
-    /// Returns the counts since the last call, or since the beginning, and starts a new interval. The counts since the
-    /// beginning do not change.
+    /// Returns the counts since the last call, or since the table began, and starts a new interval. Does not change the
+    /// counts since the table began.
     pub fn take_interval(&mut self) -> Interval<Owner> {
         let mut rows = Vec::new();
         for (owner, endpoints) in &mut self.owners {
@@ -239,7 +243,8 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         }
     }
 
-    /// Folds the owners with the fewest requests; of those with equal numbers, the newest.
+    /// Folds the quarter of the owners with the fewest requests into [`Self::rest`]. Of owners with equal numbers of
+    /// requests, the newest are folded first.
     fn fold_owners(&mut self) {
         self.folded = true;
         let mut owners: Vec<_> = self

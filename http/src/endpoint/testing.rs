@@ -2,7 +2,7 @@
 
 use crate::{Exchange, Protocol, Side, Status};
 
-/// Makes a GET exchange with a path and a status code, which took 1 ms.
+/// Makes the exchange of a GET request for `path` that a server answered with `code` in 1 ms.
 pub(super) fn exchange(path: &str, code: u16) -> Exchange {
     Exchange {
         side: Side::Server,

@@ -1,4 +1,4 @@
-//! The chunked transfer coding (RFC 9112, section 7.1), as far as finding the end of a body needs it.
+//! The chunked transfer coding (RFC 9112, section 7.1), parsed only to find the end of a body.
 
 use super::Malformed;
 
@@ -8,9 +8,9 @@ pub(super) struct Chunked(State);
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// In the hexadecimal size of a chunk.
+    /// In the hexadecimal size of a chunk, after `digits` digits with this value.
     Size { value: u64, digits: u32 },
-    /// After the size of a chunk, before the end of its line.
+    /// After the size of a chunk (`value`), before the end of its line.
     Extension { value: u64 },
     /// In the data of a chunk, with this number of bytes left.
     Data(u64),
@@ -23,7 +23,7 @@ enum State {
 const BEFORE_SIZE: State = State::Size { value: 0, digits: 0 };
 
 impl Chunked {
-    /// Starts a chunked body.
+    /// Returns the position before the first chunk.
     pub(super) fn new() -> Self {
         Self(BEFORE_SIZE)
     }
@@ -36,14 +36,14 @@ impl Chunked {
         }
     }
 
-    /// Skips at most [`Self::skippable`] bytes.
+    /// Skips `length` bytes, at most [`Self::skippable`].
     pub(super) fn skip(&mut self, length: u64) {
         if let State::Data(left) = self.0 {
             self.0 = after_data(left.saturating_sub(length));
         }
     }
 
-    /// Parses the next bytes. Returns how many of them belong to the body, and true if the body ends with them.
+    /// Parses the next bytes. Returns the number of them that belong to the body, and true if the body ends with them.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Malformed> {
         let mut used = 0;
         while let Some(&byte) = bytes.get(used) {

@@ -1,19 +1,20 @@
-//! The header fields that are evaluated: those that frame a message, `Host` and `Upgrade`.
+//! The header fields that are evaluated: `Content-Length` and `Transfer-Encoding`, which frame a message, `Host` and
+//! `Upgrade`.
 
 use super::Malformed;
 
-/// The way in which the end of a message's body is determined.
+/// The rule that determines the end of a message's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     /// After a number of bytes.
     Length(u64),
     /// By the chunked transfer coding.
     Chunked,
-    /// By the end of the connection.
+    /// By the end of the connection (only for responses).
     Close,
 }
 
-/// A `Content-Length`.
+/// The `Content-Length` of a message, from all fields of that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Length {
     #[default]
@@ -22,7 +23,7 @@ enum Length {
     Invalid,
 }
 
-/// The last transfer coding.
+/// The last transfer coding of a message, without `identity`; only a final `chunked` frames the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Coding {
     #[default]
@@ -31,19 +32,19 @@ enum Coding {
     Other,
 }
 
-/// The fields of one head.
+/// The values of the evaluated fields of one head.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     /// Value of the first `Host` field.
     pub(super) host: Option<&'a [u8]>,
-    /// True if `Upgrade` names HTTP/2.
+    /// True if `Upgrade` names HTTP/2 (`h2c`).
     pub(super) h2c: bool,
     length: Length,
     coding: Coding,
 }
 
 impl<'a> Fields<'a> {
-    /// Evaluates one field.
+    /// Evaluates one field of the head.
     pub(super) fn add(&mut self, name: &str, value: &'a [u8]) {
         if name.eq_ignore_ascii_case("content-length") {
             for item in items(value) {
@@ -89,7 +90,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Returns the framing of a response that has a body of its own.
+    /// Returns the framing of a response that can have a body (RFC 9112, section 6.3): the caller excludes responses to
+    /// HEAD and the codes 1xx, 204 and 304.
     pub(super) fn of_response(&self) -> Result<Framing, Malformed> {
         match (self.coding, self.length) {
             (Coding::Chunked, _) => Ok(Framing::Chunked),

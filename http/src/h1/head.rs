@@ -1,4 +1,4 @@
-//! Heads of messages, parsed by httparse.
+//! The heads of messages, parsed by the crate httparse.
 
 use std::{borrow::Cow, mem::MaybeUninit};
 
@@ -16,9 +16,9 @@ pub(super) struct RequestHead {
     pub(super) host: String,
     pub(super) path: String,
     pub(super) protocol: Protocol,
-    /// Framing of the body. A request whose framing is malformed still counts as a request.
+    /// Framing of the body. A request whose framing is malformed still counts as a request, which is unobserved.
     pub(super) framing: Result<Framing, Malformed>,
-    /// True if the request offers an upgrade to HTTP/2.
+    /// True if the request offers an upgrade to HTTP/2 (`Upgrade: h2c`).
     pub(super) h2c: bool,
 }
 
@@ -26,16 +26,16 @@ pub(super) struct RequestHead {
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) code: u16,
-    /// Framing of the body, if the response has one of its own.
+    /// Framing of the body, if the method and the code allow a body.
     pub(super) framing: Result<Framing, Malformed>,
-    /// True if the response accepts an upgrade to HTTP/2.
+    /// True if the response accepts an upgrade to HTTP/2 (`Upgrade: h2c`).
     pub(super) h2c: bool,
 }
 
-/// Memory for the fields of a head.
+/// Memory into which httparse writes the fields of a head.
 type Room<'a> = [MaybeUninit<Header<'a>>];
 
-/// Maximum number of lines of a head whose fields are stored on the stack.
+/// Number of lines up to which the fields of a head are stored on the stack.
 const FEW_LINES: usize = 32;
 
 /// Parses a complete request head.
@@ -48,7 +48,7 @@ pub(super) fn request(head: &[u8]) -> Result<RequestHead, Malformed> {
     if matches!(parsed, Ok(httparse::Status::Complete(_))) {
         return request_head(&request);
     }
-    // A valid request line makes a request, even if the fields are not valid.
+    // A head with a valid request line is a request, even if its fields are not valid.
     let line = [first_line(&head), b"\r\n\r\n"].concat();
     let mut request = Request::new(&mut []);
     config().parse_request(&mut request, &line).map_err(|_| Malformed)?;
@@ -109,7 +109,7 @@ fn config() -> ParserConfig {
     config
 }
 
-/// Returns memory for the fields of a head with `lines` lines; on the stack if there are few.
+/// Returns memory for the fields of a head with `lines` lines: `few`, which is on the stack, or else `many`.
 fn room<'a, 'b>(
     lines: usize,
     few: &'a mut Room<'b>,
@@ -122,13 +122,14 @@ fn room<'a, 'b>(
     many
 }
 
+/// Returns the first line without its line ending.
 fn first_line(head: &[u8]) -> &[u8] {
     let line = memchr(b'\n', head).map_or(head, |end| &head[..end]);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Returns the head in the form that httparse requires, with folded lines unfolded (RFC 9112, section 5.2) and a first
-/// line of valid UTF-8, and the number of its lines.
+/// Returns the head in the form that httparse requires, and the number of its lines. Folded lines are unfolded (RFC
+/// 9112, section 5.2), and invalid UTF-8 in the first line is replaced.
 fn one_line_each(head: &[u8]) -> (Cow<'_, [u8]>, usize) {
     let mut head = Cow::Borrowed(head);
     let line = first_line(&head).len();

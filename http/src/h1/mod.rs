@@ -1,37 +1,39 @@
 //! HTTP/1.0 and HTTP/1.1.
 //!
-//! Heads are parsed by httparse; this module frames the messages (RFC 9112, section 6) and pairs requests with
+//! The crate httparse parses heads; this module frames the messages (RFC 9112, section 6) and pairs requests with
 //! responses. Of the header fields, only `Host`, `Content-Length`, `Transfer-Encoding` and `Upgrade` are evaluated, and
-//! none is kept.
+//! only the host is kept.
 //!
 //! # Pairing
 //!
 //! Responses are paired with requests by their order, never by their time. Every request whose head was read is
-//! reported exactly once: as an exchange, or as unobserved. A response for which no request waits is ignored.
+//! reported exactly once: as an exchange, or as unobserved. A request *waits* from its head until its response has
+//! ended. A response for which no request waits is ignored.
 //!
-//! After a loss, the order is only relied on as far as it is certain:
+//! After a loss, the parser relies on the order only as far as it is certain:
 //!
-//! * A hole in the way of the responses, between messages or within one, certainly affects the response of the oldest
-//!   waiting request, and possibly others. All waiting requests become unobserved. If more than one was waiting, the
-//!   responses of the others may still come: that number of responses is *stale*, and new requests are in doubt.
-//! * A hole in the way of the requests may hide an unknown number of requests. The waiting requests keep their
+//! * A hole in the direction of the responses, between messages or within one, certainly affects the response of the
+//!   oldest waiting request, and possibly others. All waiting requests become unobserved. If more than one was waiting,
+//!   the responses of the others may still come: that number of responses is *stale*, and new requests are *in doubt*.
+//! * A hole in the direction of the requests may hide an unknown number of requests. The waiting requests keep their
 //!   responses, which come first, but a request with bytes of its own in the hole becomes unobserved. New requests are
 //!   in doubt.
-//! * While the position in the way of the responses is lost, any bytes there may be responses: they count as another
-//!   hole.
+//! * While the position in the direction of the responses is lost, any bytes there may be responses: they count as
+//!   another hole.
 //!
 //! A request in doubt becomes unobserved. Doubt ends with a request that begins while no request waits, in two cases:
 //! all stale responses have passed; or the client waits for each response before it sends the next request, so that a
 //! new request means that all earlier ones were answered. A client counts as one that waits if it was seen to do so
-//! (once without doubt, or in sixteen turns in a row) and never seen to do otherwise. A connection that was joined in
-//! its middle begins without doubt, unless its server had received something and sent nothing: the first response is
-//! stale then, and every response that no request waits for counts as an unobserved request.
+//! (once without doubt, or for sixteen requests in a row) and never seen to do otherwise. A connection that is older
+//! than the trace begins without doubt, unless its server had received something and sent nothing
+//! ([`Start::Unanswered`]): the first response is stale then, and every response that no request waits for counts as an
+//! unobserved request.
 //!
-//! Therefore a pairing can only be wrong for a client that pipelines and was never seen to do so: because it starts to
-//! pipeline at the very moment of a loss, or because its first requests were lost or not traced and it keeps a constant
-//! number of requests waiting from then on, which looks like taking turns.
+//! Therefore a pairing can only be wrong for a client that pipelines and was never seen to do so. Either the client
+//! starts to pipeline at the very moment of a loss; or its first requests were lost or not traced, and it keeps a
+//! constant number of requests waiting from then on, which looks like waiting for each response.
 //!
-//! The position is found again at a piece that starts a message and has a valid head.
+//! A lost position is found again at a piece that starts a message ([`crate::Piece::starts`]) with a valid head.
 
 mod chunked;
 mod fields;
@@ -50,14 +52,14 @@ use reader::{Head, Reader};
 use crate::parser::Parser as Feed;
 use crate::{Exchange, Reason, Side, Sink, Way};
 
-/// Maximum length of a head, or of the part of it that is kept.
+/// Maximum length of a head in bytes. The exchange of a longer head is unobserved.
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 
-/// An error: bytes that the protocol does not allow at their position.
+/// The error for bytes that the protocol does not allow at their position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Malformed;
 
-/// Traffic of a connection before its first piece.
+/// The traffic that passed on a connection before its first piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
     /// None: the first piece begins a message.
@@ -65,8 +67,8 @@ pub enum Start {
     Whole,
     /// Unknown: the socket is older than the trace, and the first piece may come from the middle of a message.
     Joined,
-    /// Bytes were received that are in no piece, and nothing was sent. If the traced socket is the server's, a response
-    /// is still to come that belongs to none of the requests in the pieces; its request counts as unobserved.
+    /// The traced socket had received bytes that are in no piece, and had sent nothing. If it is the server's, a
+    /// response is still to come that belongs to none of the requests in the pieces; its request counts as unobserved.
     Unanswered,
     /// Unknown, because bytes were lost between kernel and user space.
     Lost,
@@ -81,14 +83,14 @@ pub(crate) struct Parser {
     pairing: Pairing,
     /// True if a valid head was seen.
     spoken: bool,
-    /// True if the first bytes were no HTTP.
+    /// True if the first bytes were not HTTP/1.
     refused: bool,
-    /// The request with which the connection is upgraded to HTTP/2.
+    /// The request that upgraded the connection to HTTP/2, until [`Parser::take_upgrade`].
     upgrade: Option<Exchange>,
 }
 
 impl Parser {
-    /// Starts a connection whose requests are in `request_way`.
+    /// Creates the parser of a connection whose requests pass in the direction `request_way`.
     pub(crate) fn new(request_way: Way, start: Start) -> Self {
         let place = || match start {
             Start::Whole => Reader::Head(Head::default()),
@@ -105,7 +107,7 @@ impl Parser {
         }
     }
 
-    /// Returns which end the traced socket is, once a valid head was seen.
+    /// Returns whether the traced socket is the server's or the client's, once a valid head was seen.
     pub(crate) fn side(&self) -> Option<Side> {
         self.spoken.then(|| self.pairing.side())
     }
@@ -115,7 +117,7 @@ impl Parser {
         self.spoken
     }
 
-    /// Returns whether the first message was not HTTP/1. The parser is useless then, and has reported nothing.
+    /// Returns whether the first message was not HTTP/1. Such a parser has reported nothing, and the caller drops it.
     pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
@@ -125,13 +127,13 @@ impl Parser {
         matches!((&self.request, &self.response), (Reader::Off, Reader::Off)) && self.upgrade.is_none()
     }
 
-    /// Returns the request with which the connection is upgraded to HTTP/2, once.
+    /// Returns, only once, the request that upgraded the connection to HTTP/2.
     pub(crate) fn take_upgrade(&mut self) -> Option<Exchange> {
         self.upgrade.take()
     }
 
-    /// Parses bytes as [`Feed::bytes`] does. Returns the number of bytes used: all, unless the connection is upgraded
-    /// to HTTP/2.
+    /// Parses bytes as [`Feed::bytes`] does. Returns the number of bytes used: all of them, unless a response upgrades
+    /// the connection to HTTP/2; the bytes after its head are HTTP/2 then.
     pub(crate) fn feed(
         &mut self,
         way: Way,
@@ -149,7 +151,7 @@ impl Parser {
     }
 }
 
-/// Returns which end the traced socket is if requests are in `request_way`.
+/// Returns whether the traced socket is the server's or the client's, if requests pass in the direction `request_way`.
 pub(crate) fn side_of(request_way: Way) -> Side {
     match request_way {
         Way::Received => Side::Server,

@@ -1,4 +1,4 @@
-//! Pairing of requests with their responses by order. [`Trust`] decides which are paired after a loss.
+//! Pairing of requests with their responses by order. [`Trust`] decides which requests can be paired after a loss.
 
 use std::collections::VecDeque;
 use std::mem::size_of;
@@ -8,16 +8,16 @@ use super::head::RequestHead;
 use super::trust::Trust;
 use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
-/// Maximum number of requests of a connection that wait for their responses.
+/// Maximum number of requests of a connection that wait for their responses. Further ones are unobserved.
 pub(super) const MAX_OUTSTANDING: usize = 128;
-/// Capacity of the queue that is kept while no request waits.
+/// Capacity up to which the empty queue keeps its memory.
 const IDLE_CAPACITY: usize = 4;
 
 /// A request that waits for its response, or for its own end.
 #[derive(Debug)]
 struct Outstanding {
     exchange: Exchange,
-    /// True if the request is already counted as unobserved and only keeps its position in the order.
+    /// True if the request is already counted as unobserved and only holds its place in the queue, for its response.
     counted: bool,
     /// True if the request has ended.
     complete: bool,
@@ -25,7 +25,7 @@ struct Outstanding {
     asked: Asked,
 }
 
-/// Facts about a request that the framing of its response depends on.
+/// The facts about a request that the meaning of its response depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Asked {
     pub(super) head: bool,
@@ -39,28 +39,28 @@ impl Outstanding {
     }
 }
 
-/// The request whose bytes are being received.
+/// The request to which the next bytes in the direction of the requests belong.
 #[derive(Debug)]
 enum Receiving {
-    /// No request, or one that is not waiting for a response.
+    /// No request, or one that is not in the queue.
     Nothing,
     /// The newest request in the queue.
     Newest,
-    /// A request whose response has already ended.
+    /// A request whose response has already ended, so that it is no longer in the queue.
     Answered(Box<Outstanding>),
 }
 
-/// The request whose response is being received.
+/// The request to which the response that is being received belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Responding {
     Nothing,
     /// The oldest request in the queue.
     Oldest,
-    /// A request that is not in the queue.
+    /// A request that is not in the queue: the response is ignored.
     Ignored,
 }
 
-/// The requests of one connection.
+/// The requests of one connection that wait for their responses, or whose own end is still to come.
 #[derive(Debug)]
 pub(super) struct Pairing {
     side: Side,
@@ -69,12 +69,12 @@ pub(super) struct Pairing {
     receiving: Receiving,
     responding: Responding,
     trust: Trust,
-    /// Time of the last response, or interim one, that belonged to no request in the queue.
+    /// Time of the last response, also an interim one, that belonged to no request in the queue.
     ignored: Option<u64>,
 }
 
 impl Pairing {
-    /// Starts a connection without requests; `start` describes its traffic before the first piece.
+    /// Returns the state before the first request. `start` describes the traffic before the first piece.
     pub(super) fn new(side: Side, start: Start) -> Self {
         Self {
             side,
@@ -91,7 +91,7 @@ impl Pairing {
         self.side
     }
 
-    /// Returns the number of requests that are not reported yet.
+    /// Returns the number of requests that are neither reported nor counted as unobserved yet.
     pub(super) fn under_way(&self) -> usize {
         let answered = match &self.receiving {
             Receiving::Answered(request) => Some(&**request),
@@ -100,7 +100,7 @@ impl Pairing {
         self.queue.iter().chain(answered).filter(|request| !request.counted).count()
     }
 
-    /// Returns whether no exchange is under way, and certainly none that was lost.
+    /// Returns whether certainly no exchange is under way, not even one whose request was lost.
     pub(super) fn pauses(&self) -> bool {
         self.queue.is_empty()
             && matches!(self.receiving, Receiving::Nothing)
@@ -112,7 +112,7 @@ impl Pairing {
         self.queue.capacity() * size_of::<Outstanding>() + self.queue_memory
     }
 
-    /// Handles a request's head of `length` bytes, the last of which passed at `time`.
+    /// Handles a request's head of `length` bytes. Its first byte passed at `began`, and its last one at `time`.
     pub(super) fn request(
         &mut self,
         head: RequestHead,
@@ -139,7 +139,8 @@ impl Pairing {
         self.push(Outstanding { exchange, counted: false, complete: false, asked }, None, sink);
     }
 
-    /// Handles a request that counts as unobserved and only keeps its position in the order.
+    /// Handles a request that counts as unobserved and only holds its place in the queue. `head` is true if its method
+    /// is HEAD.
     pub(super) fn unobserved_request(&mut self, head: bool, reason: Reason, began: u64, sink: &mut dyn Sink) {
         let exchange = Exchange {
             side: self.side,
@@ -159,6 +160,8 @@ impl Pairing {
         self.push(Outstanding { exchange, counted: false, complete: true, asked }, Some(reason), sink);
     }
 
+    /// Puts a request into the queue, or counts it as unobserved. With the reason `refused`, the request is counted as
+    /// unobserved in any case, and only holds its place in the queue.
     fn push(&mut self, mut request: Outstanding, refused: Option<Reason>, sink: &mut dyn Sink) {
         self.receiving = Receiving::Nothing;
         let responding = self.responding != Responding::Nothing;
@@ -167,7 +170,7 @@ impl Pairing {
             return;
         }
         if self.ignored.is_some_and(|ignored| request.exchange.began < ignored) {
-            // The ignored response may have been the one to this request.
+            // This request began before the ignored response, which may therefore have been its response.
             sink.unobserved(self.side, refused.unwrap_or(Reason::MissingBytes), 1);
             return;
         }
@@ -186,7 +189,7 @@ impl Pairing {
         self.queue.push_back(request);
     }
 
-    /// Adds bytes to the current request.
+    /// Adds bytes to the size of the current request.
     pub(super) fn request_bytes(&mut self, length: u64) {
         let request = match &mut self.receiving {
             Receiving::Nothing => None,
@@ -217,7 +220,7 @@ impl Pairing {
         matches!(self.receiving, Receiving::Answered(_))
     }
 
-    /// Handles a loss of position in the way of the requests.
+    /// Handles a loss of the position in the direction of the requests.
     pub(super) fn request_hole(&mut self, reason: Reason, sink: &mut dyn Sink) {
         match std::mem::replace(&mut self.receiving, Receiving::Nothing) {
             Receiving::Nothing => {}
@@ -234,7 +237,8 @@ impl Pairing {
         self.trust.requests_lost(reason);
     }
 
-    /// Adds the bytes of an interim response, whose first byte passed at `began`.
+    /// Adds the bytes of an interim response (1xx) to the size of the next final response. Its first byte passed at
+    /// `began`.
     pub(super) fn interim(&mut self, length: u64, began: u64) {
         self.trust.response();
         if self.queue.is_empty() {
@@ -249,7 +253,7 @@ impl Pairing {
         }
     }
 
-    /// Handles the head of a final response of `length` bytes, the first of which passed at `began`. Returns the facts
+    /// Handles the head of a final response: `length` bytes, the first of which passed at `began`. Returns the facts
     /// about its request; `None` if the request is unknown, so that the response is ignored.
     pub(super) fn response(
         &mut self,
@@ -277,7 +281,7 @@ impl Pairing {
         Some(oldest.asked)
     }
 
-    /// Adds bytes to the current response.
+    /// Adds bytes to the size of the current response.
     pub(super) fn response_bytes(&mut self, length: u64) {
         if self.responding == Responding::Oldest {
             self.add_response_bytes(length);
@@ -301,8 +305,8 @@ impl Pairing {
         }
     }
 
-    /// Handles a loss of position in the way of the responses. `between`: the missing bytes may belong to no request in
-    /// the queue; otherwise they certainly belong to the response of the oldest one.
+    /// Handles a loss of the position in the direction of the responses. If `between`, the missing bytes may belong to
+    /// no request in the queue; otherwise they certainly belong to the response of the oldest one.
     pub(super) fn response_hole(&mut self, reason: Reason, between: bool, sink: &mut dyn Sink) {
         let ignored = self.responding == Responding::Ignored;
         let open = self.queue.len() as u64;
@@ -312,12 +316,12 @@ impl Pairing {
         self.trust.responses_lost(stale, reason);
     }
 
-    /// Ends the current response at an unknown position; it belongs to no waiting request.
+    /// Forgets the current response, which belongs to no waiting request, because its end is unknown.
     pub(super) fn forget_response(&mut self) {
         self.responding = Responding::Nothing;
     }
 
-    /// Handles unread bytes in the way of the responses, which may have been any response.
+    /// Handles bytes in the direction of the responses that were not read and may have been any response.
     pub(super) fn unread(&mut self, sink: &mut dyn Sink) {
         if self.is_waiting() {
             self.response_hole(Reason::MissingBytes, true, sink);
@@ -331,24 +335,27 @@ impl Pairing {
         !self.queue.is_empty()
     }
 
-    /// Ends HTTP with the response whose head was just read, which completes its exchange.
+    /// Reports the exchange whose response ends HTTP on this connection (CONNECT, or a switch to a protocol other than
+    /// HTTP/2).
     pub(super) fn switched(&mut self, time: u64, sink: &mut dyn Sink) {
         if let Some(exchange) = self.switching(sink) {
             sink.exchange(Exchange { ended: time, ..exchange });
         }
     }
 
-    /// Removes the exchange whose response ends HTTP/1; `None` if it is already counted.
+    /// Removes and returns the exchange whose response ends HTTP/1 on this connection; `None` if it is already counted
+    /// as unobserved.
     pub(super) fn switching(&mut self, sink: &mut dyn Sink) -> Option<Exchange> {
         let oldest = self.pop();
         self.receiving = Receiving::Nothing;
         self.responding = Responding::Nothing;
-        // What looked like later requests belonged to the other protocol, or was never answered as HTTP.
+        // What looked like later requests belonged to the new protocol, or is never answered as HTTP/1.
         self.drop_queue(Reason::Malformed, sink);
         oldest.filter(|oldest| !oldest.counted).map(|oldest| oldest.exchange)
     }
 
-    /// Handles the end of the way of the responses: complete requests get no response any more.
+    /// Handles the end (FIN) of the direction of the responses: reports the complete requests, which get no response
+    /// any more.
     pub(super) fn responses_end(&mut self, time: u64, sink: &mut dyn Sink) {
         self.response_end(time, sink);
         while self.queue.front().is_some_and(|oldest| oldest.complete) {
@@ -358,8 +365,8 @@ impl Pairing {
         }
     }
 
-    /// Reports everything open at the end of the connection. `lost` is the reason why responses may have been missed,
-    /// if they may.
+    /// Reports every open exchange at the end of the connection. `lost` is the reason why responses may have been
+    /// missed, if they may.
     pub(super) fn close(&mut self, time: u64, lost: Option<Reason>, sink: &mut dyn Sink) {
         let early = std::mem::replace(&mut self.receiving, Receiving::Nothing);
         if let Some(reason) = lost {

@@ -1,4 +1,4 @@
-//! The position in one way of a connection: in a head, in a body, or unknown.
+//! The position in one direction of a connection: in a head, in a body, or unknown.
 
 use std::borrow::Cow;
 
@@ -8,27 +8,29 @@ use super::chunked::Chunked;
 use super::fields::Framing;
 use super::{MAX_HEAD, Malformed, head};
 
-/// Number of first bytes by which a head is recognized.
+/// Number of first bytes of a head that [`plausible`] checks; a method must end within them.
 const PROBE: usize = 64;
 
-/// Length from which an unfinished request line has everything that is kept of one: a method, a host and a path.
+/// Length in bytes from which an unfinished request line counts as containing everything that is kept of a request
+/// line: the method, the host and the path.
 const CUT_LINE: usize = 4_096;
 
-/// The kind of messages in a way.
+/// The kind of messages in a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Request,
     Response,
 }
 
-/// The position in a way.
+/// The position in a direction.
 #[derive(Debug)]
 pub(super) enum Reader {
     /// Between messages, or in a head.
     Head(Head),
     /// In a body.
     Body(Body),
-    /// In a request head that was answered before its end; bytes belong to the request until a piece starts a message.
+    /// In a request head that was answered before its end (such as 431). All bytes belong to the request until a piece
+    /// starts a message.
     Cut,
     /// At an unknown position, until a piece starts a message.
     Lost,
@@ -37,7 +39,7 @@ pub(super) enum Reader {
 }
 
 impl Reader {
-    /// Returns the number of next bytes that the parser does not need.
+    /// Returns the number of next bytes that the parser does not need, as [`crate::parser::Parser::skippable`].
     pub(super) fn skippable(&self) -> u64 {
         match self {
             Self::Head(_) | Self::Cut => 0,
@@ -51,7 +53,7 @@ impl Reader {
         matches!(self, Self::Head(head) if head.is_empty() && !head.unsure)
     }
 
-    /// Returns the number of bytes of memory in use, in addition to the size of the reader.
+    /// Returns the number of bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         match self {
             Self::Head(head) => head.kept.capacity(),
@@ -63,28 +65,32 @@ impl Reader {
 /// A position between messages or in a head.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// The head's bytes so far, if it came in several pieces.
+    /// The bytes of the head so far; empty if the head came in a single piece.
     kept: Vec<u8>,
-    /// State of the search for the end of the head, which depends on the last bytes.
+    /// The last bytes so far, as the search for the empty line that ends the head needs them.
     ending: Ending,
-    /// Time of the first byte.
+    /// Time of the first byte of the head.
     pub(super) began: u64,
-    /// True if it is uncertain that a message begins here, because the position had been lost.
+    /// True if it is uncertain that a message begins here, because the position had been lost before.
     pub(super) unsure: bool,
-    /// True if the first line has ended.
+    /// True if the first line of the head is complete.
     line_ended: bool,
 }
 
+/// The last bytes of an incomplete head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Ending {
+    /// Within a line, or at the beginning of the head.
     #[default]
     Line,
+    /// After a line feed.
     LineFeed,
+    /// After a line feed and a carriage return.
     LineFeedReturn,
 }
 
 impl Ending {
-    /// Returns the state after further bytes of the same line.
+    /// Returns the state after further bytes, which contain no line feed.
     fn and(self, bytes: &[u8]) -> Self {
         match (self, bytes) {
             (ending, []) => ending,
@@ -99,16 +105,16 @@ impl Ending {
 pub(super) enum Step<'a> {
     /// The head is not complete yet.
     More,
-    /// The bytes are no head.
+    /// The bytes are not a head.
     Invalid,
-    /// The head is longer than [`MAX_HEAD`]; its first bytes.
+    /// The head is longer than [`MAX_HEAD`]; has its first bytes.
     TooLarge(Vec<u8>),
-    /// The head is complete; its bytes.
+    /// The head is complete; has all of its bytes.
     Complete(Cow<'a, [u8]>),
 }
 
 impl Head {
-    /// Starts at a position at which a message may begin.
+    /// Returns the state at a position where a message may begin.
     pub(super) fn unsure() -> Self {
         Self { unsure: true, ..Self::default() }
     }
@@ -118,8 +124,9 @@ impl Head {
         self.kept.is_empty()
     }
 
-    /// Returns the bytes so far, completed to a valid head, and their number; `None` if the request line is too
-    /// incomplete.
+    /// Returns the bytes so far with an ending that makes them a valid request head, and the number of bytes without
+    /// that ending. Returns `None` if the request line may lack a part that is kept, or if it is uncertain that a
+    /// request begins here.
     pub(super) fn cut(&self) -> Option<(Vec<u8>, usize)> {
         if self.unsure || !(self.line_ended || self.kept.len() >= CUT_LINE) {
             return None;
@@ -128,8 +135,8 @@ impl Head {
         Some(([&self.kept, end].concat(), self.kept.len()))
     }
 
-    /// Parses the next bytes. Returns how many of them belong to the head and to empty lines before it, and the result.
-    /// `check`: the first line must be validated as soon as it ends.
+    /// Parses the next bytes. Returns the number of them that belong to the head and to empty lines before it, and the
+    /// result. If `check`, the first line is validated as soon as it ends, instead of with the complete head.
     pub(super) fn take<'a>(
         &mut self,
         kind: Kind,
@@ -185,6 +192,7 @@ impl Head {
         (blank + end, Step::Complete(head))
     }
 
+    /// Returns whether the kept bytes, followed by `end`, are a valid first line.
     fn line_is_valid(&self, kind: Kind, end: &[u8]) -> bool {
         let line = [&self.kept, end].concat();
         match kind {
@@ -194,7 +202,7 @@ impl Head {
     }
 }
 
-/// Returns whether these bytes may begin a head.
+/// Returns whether the first bytes of a head, as far as they have come, are those of a message of this kind.
 pub(super) fn plausible(kind: Kind, bytes: &[u8]) -> bool {
     match kind {
         Kind::Request => {
@@ -205,7 +213,7 @@ pub(super) fn plausible(kind: Kind, bytes: &[u8]) -> bool {
     }
 }
 
-/// Returns whether a byte may be part of a method (RFC 9110, section 5.6.2).
+/// Returns whether a byte may be part of a token such as a method (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -214,22 +222,26 @@ pub(crate) fn is_token(byte: u8) -> bool {
 #[derive(Debug)]
 pub(super) struct Body {
     rest: Rest,
-    /// True if no byte of the body has passed.
+    /// True until a byte of the body has passed.
     pub(super) untouched: bool,
-    /// True if the framing is a guess, because the request that it depends on is unknown: the body then ends at a piece
-    /// that starts a message.
+    /// True if the framing is a guess, because the request of this response is unknown (after a HEAD, there is no
+    /// body). Such a body also ends at a piece that starts a message.
     pub(super) unsure: bool,
 }
 
+/// The rest of a body, by the way in which its end is found.
 #[derive(Debug)]
 enum Rest {
+    /// This number of bytes is left.
     Length(u64),
+    /// The last chunk ends the body.
     Chunked(Chunked),
+    /// The end of the connection ends the body.
     Close,
 }
 
 impl Body {
-    /// Starts a body; `None` if it is empty.
+    /// Returns the position before a body; `None` if the body is empty.
     pub(super) fn new(framing: Framing, unsure: bool) -> Option<Self> {
         let rest = match framing {
             Framing::Length(0) => return None,
@@ -248,7 +260,7 @@ impl Body {
         }
     }
 
-    /// Skips bytes that the parser does not need, at most `length`. Returns true if the body ends with them.
+    /// Skips `length` bytes, at most [`Self::skippable`]. Returns true if the body ends with them.
     pub(super) fn skip(&mut self, length: u64) -> bool {
         self.untouched = false;
         match &mut self.rest {
@@ -264,7 +276,7 @@ impl Body {
         }
     }
 
-    /// Parses the next bytes. Returns how many of them belong to the body, and true if the body ends with them.
+    /// Parses the next bytes. Returns the number of them that belong to the body, and true if the body ends with them.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Malformed> {
         self.untouched = false;
         match &mut self.rest {

@@ -1,4 +1,4 @@
-//! The parser of the way of the requests.
+//! The part of the parser for the direction of the requests.
 
 use super::head::{self, RequestHead};
 use super::reader::{Body, Head, Kind, Reader, Step, plausible};
@@ -43,7 +43,8 @@ impl Parser {
                 }
                 Reader::Body(body) => {
                     if body.untouched && self.pairing.answered_early() && begins_with_request(bytes) {
-                        // The client does not send the body, because of the early response.
+                        // The client does not send the body, because the response came first (after `Expect:
+                        // 100-continue`, for example).
                         self.pairing.request_end(time, sink);
                         self.request = Reader::Head(Head::default());
                         continue;
@@ -76,7 +77,8 @@ impl Parser {
         };
         self.pairing.request(head, length, began, time, sink);
         if matches!(&self.response, Reader::Body(body) if body.unsure) {
-            // The framing of an ignored response is a guess, which must not hide the response to this request.
+            // A response without a known request is being read, and the end of its body is a guess. A wrong guess must
+            // not hide the response to the new request.
             self.response = Reader::Lost;
             self.pairing.forget_response();
         }
@@ -86,7 +88,7 @@ impl Parser {
         }
     }
 
-    /// Completes a request whose head has not ended, because its response (such as 414 or 431) has come.
+    /// Treats a request head that has not ended as complete, because its response (such as 414 or 431) has come.
     pub(super) fn cut_request(&mut self, sink: &mut dyn Sink) {
         if let Reader::Head(head) = &self.request
             && let Some((bytes, length)) = head.cut()
@@ -109,7 +111,7 @@ impl Parser {
         } else if unsure {
             self.request = Reader::Lost;
         } else {
-            // A server answers this too, with an error that belongs to no request.
+            // A server answers such bytes as well, with an error response that belongs to no other request.
             sink.unobserved(self.pairing.side(), Reason::Malformed, 1);
             self.lose_request(Reason::Malformed, sink);
         }

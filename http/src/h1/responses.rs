@@ -1,4 +1,4 @@
-//! The parser of the way of the responses.
+//! The part of the parser for the direction of the responses.
 
 use super::fields::Framing;
 use super::head::{self, ResponseHead};
@@ -108,6 +108,7 @@ impl Parser {
         }
     }
 
+    /// Stops parsing: the connection leaves HTTP/1 or ends.
     pub(super) fn leave(&mut self) {
         self.request = Reader::Off;
         self.response = Reader::Off;
@@ -134,7 +135,8 @@ impl Parser {
         self.pairing.response_hole(reason, false, sink);
     }
 
-    /// Handles bytes that passed unread while the position was uncertain: they may have been responses.
+    /// Handles bytes that passed unread while the position in the direction of the responses was lost or a guess: they
+    /// may have been responses.
     pub(super) fn pass_lost_response(&mut self, sink: &mut dyn Sink) {
         self.pairing.unread(sink);
     }

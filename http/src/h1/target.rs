@@ -1,10 +1,11 @@
-//! Request targets (RFC 9112, section 3.2), without their private parts.
+//! Request targets (RFC 9112, section 3.2), without the parts that can contain private data: query, fragment and
+//! userinfo.
 
-/// Maximum length of a host that is kept.
+/// Maximum number of bytes that are kept of a host.
 const MAX_HOST: usize = 255;
-/// Maximum length of a path that is kept.
+/// Maximum number of bytes that are kept of a path.
 const MAX_PATH: usize = 1_024;
-/// Maximum length of a method that is kept.
+/// Maximum number of bytes that are kept of a method.
 const MAX_METHOD: usize = 32;
 
 /// Cuts a method to the length that is kept.
@@ -12,7 +13,7 @@ pub(super) fn method(method: &str) -> String {
     cut(method, MAX_METHOD).to_owned()
 }
 
-/// Returns host and path of a request. Query, fragment and userinfo are removed; the authority of the target takes
+/// Returns host and path of a request, without query, fragment and userinfo. If the target has an authority, it takes
 /// precedence over `Host`.
 pub(super) fn host_and_path(method: &str, target: &str, host: Option<&[u8]>) -> (String, String) {
     if method == "CONNECT" {
@@ -43,7 +44,7 @@ fn without_query(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// Returns an authority in lower case, without userinfo and without anything that follows it in a target.
+/// Returns the authority at the beginning of a text, in lower case and without userinfo.
 fn authority(text: &str) -> String {
     let text = text.split(['/', '?', '#']).next().unwrap_or_default();
     let host = text.rsplit('@').next().unwrap_or_default().trim();

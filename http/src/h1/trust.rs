@@ -1,33 +1,34 @@
-//! Trust in the order of requests and responses after a loss, by the rules in the documentation of [`super`].
+//! Trust in the order of requests and responses after a loss, by the rules in the documentation of [`super`], which
+//! also defines waiting requests, doubt and stale responses.
 
 use super::Start;
 use crate::{Reason, Side};
 
-/// Number of turns (a request, its response, and only then the next request) after which a client counts as one that
-/// does not pipeline, even if it was never certainly seen to wait.
+/// Number of turns in a row after which a client counts as one that waits for responses, even if it was only seen in
+/// doubt. A turn is a request, its response, and only then the next request.
 const TURNS: u32 = 16;
 
-/// A state in which new requests cannot be paired.
+/// The state in which new requests cannot be paired with certainty.
 #[derive(Debug, Clone, Copy)]
 struct Doubt {
-    /// Maximum number of responses, after those of the waiting requests, that may still come for requests that no
-    /// longer wait; `None` if unknown.
+    /// Maximum number of stale responses that may still come after those of the waiting requests; `None` if unknown.
     stale: Option<u64>,
-    /// Number of responses that may still come for requests that are already counted as unobserved.
+    /// Number of responses that may still come for requests that are already counted as unobserved. Such a response is
+    /// ignored and not counted again.
     owed: u64,
-    /// True if the connection began in doubt: requests passed unseen, and each is counted when its response comes.
+    /// True if requests had passed unseen before the first piece: each is counted when its response comes.
     began: bool,
     reason: Reason,
 }
 
 impl Doubt {
-    /// Returns a doubt with no stale response and no hidden request.
+    /// Returns a doubt with no stale response, for callers that set the fields which differ.
     fn none(reason: Reason) -> Self {
         Self { stale: Some(0), owed: 0, began: false, reason }
     }
 }
 
-/// The facts about a client that decide how requests are paired after a loss.
+/// The facts about a client that decide whether a request can be paired after a loss.
 #[derive(Debug)]
 pub(super) struct Trust {
     doubt: Option<Doubt>,
@@ -35,19 +36,19 @@ pub(super) struct Trust {
     pipelines: bool,
     /// True if the client was seen to wait for a response before it sent the next request.
     waits: bool,
-    /// Number of turns in a row.
+    /// Number of turns in a row (see [`TURNS`]).
     turns: u32,
     /// True if a response has ended since the last request began.
     answered: bool,
-    /// True if a request began and nothing has passed the other way since.
+    /// True if the last request began while no response was being received, and no response has begun since.
     unanswered: bool,
-    /// True if two requests began and nothing seems to have passed the other way between them; certain unless a loss
-    /// becomes visible there.
+    /// True if two requests began and no response seems to have begun between them. The next response confirms this as
+    /// `pipelines`; a loss of responses that shows before refutes it.
     suspected: bool,
 }
 
 impl Trust {
-    /// Returns the facts about a client of which nothing was seen.
+    /// Returns the facts about a client of which nothing was seen yet.
     pub(super) fn new(side: Side, start: Start) -> Self {
         let doubt = match start {
             Start::Lost => Some(Doubt { stale: None, ..Doubt::none(Reason::LostResponse) }),
@@ -67,13 +68,14 @@ impl Trust {
         }
     }
 
-    /// Returns whether the next request can be paired with certainty.
+    /// Returns whether the next request can be paired with certainty: there is no doubt.
     pub(super) fn is_sure(&self) -> bool {
         self.doubt.is_none()
     }
 
-    /// Notes a request that begins; `waiting` and `responding` tell whether requests wait and a response is being
-    /// received. Returns the reason as an error if the request is in doubt: its response will be stale.
+    /// Records that a request begins. `waiting` is true if earlier requests wait, and `responding` if a response is
+    /// being received. Returns the reason of the doubt as an error if the request is in doubt; its response will be
+    /// stale then.
     pub(super) fn request(&mut self, waiting: bool, responding: bool) -> Result<(), Reason> {
         let idle = !waiting && !responding;
         if idle && self.answered {
@@ -96,19 +98,19 @@ impl Trust {
         Err(doubt.reason)
     }
 
-    /// Notes that a response, or an interim one, begins in order.
+    /// Records that a response (also an interim one) begins, without a loss before it.
     pub(super) fn response(&mut self) {
         self.pipelines |= std::mem::take(&mut self.suspected);
         self.unanswered = false;
     }
 
-    /// Notes that a request was certainly sent before the response to an earlier one began.
+    /// Records that a request was certainly sent before the response to an earlier one began.
     pub(super) fn pipelined(&mut self) {
         self.pipelines = true;
     }
 
-    /// Notes a response that belongs to no waiting request. Returns the reason why its request is unobserved, if that
-    /// request must be counted now because it passed unseen.
+    /// Records a response that belongs to no waiting request. If its request passed unseen and must be counted now,
+    /// returns the reason why that request is unobserved.
     pub(super) fn ignored(&mut self) -> Option<Reason> {
         let doubt = self.doubt.as_mut()?;
         doubt.stale = doubt.stale.map(|stale| stale.saturating_sub(1));
@@ -119,12 +121,12 @@ impl Trust {
         doubt.began.then_some(doubt.reason)
     }
 
-    /// Notes the end of a response.
+    /// Records the end of a response.
     pub(super) fn response_end(&mut self) {
         self.answered = true;
     }
 
-    /// Notes a loss of responses: up to `stale` more may come for requests that no longer wait.
+    /// Records a loss of responses: up to `stale` more may come for requests that no longer wait.
     pub(super) fn responses_lost(&mut self, stale: u64, reason: Reason) {
         self.unanswered = false;
         self.suspected = false;
@@ -136,12 +138,12 @@ impl Trust {
         }
     }
 
-    /// Notes a loss of an unknown number of requests.
+    /// Records a loss of an unknown number of requests.
     pub(super) fn requests_lost(&mut self, reason: Reason) {
         self.doubt = Some(Doubt { stale: None, ..Doubt::none(reason) });
     }
 
-    /// Notes a request that does not wait, although its response will come.
+    /// Records a request that is not put into the queue of waiting requests, although its response will come.
     pub(super) fn request_refused(&mut self, reason: Reason) {
         self.doubt = Some(Doubt { stale: Some(1), ..Doubt::none(reason) });
     }

@@ -2,35 +2,37 @@
 
 use super::frame::{Frame, HEADER, Kind, PADDED, PRIORITY};
 
-/// Maximum length of a header block that is decoded, including padding. Servers accept less.
+/// Maximum number of bytes of a header block that is decoded, including padding. Servers accept less.
 pub(super) const MAX_BLOCK: usize = 64 << 10;
-/// Maximum number of frames of a header block that is decoded: a flood of empty CONTINUATION frames could be endless.
+/// Maximum number of frames of a header block that is decoded. Without this limit, a flood of empty CONTINUATION frames
+/// could go on without end.
 pub(super) const MAX_FRAMES: u32 = 128;
 
-/// A header block.
+/// A header block, possibly incomplete.
 #[derive(Debug)]
 pub(super) struct Block {
     /// The HEADERS or PUSH_PROMISE frame that begins the block.
     pub(super) frame: Frame,
-    /// The stream that a PUSH_PROMISE reserves, once it is known.
+    /// The stream that a PUSH_PROMISE reserves, once [`Self::strip`] has read it.
     pub(super) promised: Option<u32>,
     /// Time of the first byte of the block.
     pub(super) began: u64,
     /// Number of bytes on the connection, including frame headers.
     pub(super) wire: u64,
     frames: u32,
-    /// The payloads so far; `None` if the block is too large.
+    /// The payloads of the frames so far; `None` if the block is too large.
     content: Option<Vec<u8>>,
 }
 
 impl Block {
-    /// Starts a block with the header of a HEADERS or PUSH_PROMISE frame.
+    /// Creates a block from the header of a HEADERS or PUSH_PROMISE frame. `began` is the time of the frame's first
+    /// byte.
     pub(super) fn new(frame: Frame, began: u64) -> Self {
         let wire = HEADER as u64 + u64::from(frame.length);
         Self { frame, promised: None, began, wire, frames: 1, content: Some(Vec::new()) }
     }
 
-    /// Adds the header of a CONTINUATION frame.
+    /// Counts a CONTINUATION frame.
     pub(super) fn continue_with(&mut self, frame: Frame) {
         self.wire += HEADER as u64 + u64::from(frame.length);
         self.frames += 1;
@@ -39,7 +41,7 @@ impl Block {
         }
     }
 
-    /// Adds bytes of a payload.
+    /// Adds bytes of a frame's payload.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         if let Some(content) = &mut self.content {
             if content.len() + bytes.len() > MAX_BLOCK {
@@ -51,7 +53,7 @@ impl Block {
     }
 
     /// Removes padding, priority and the promised stream from the payload of the first frame, which must be complete.
-    /// Returns whether they were valid.
+    /// Returns false if the payload is too short for them.
     pub(super) fn strip(&mut self) -> bool {
         let Some(content) = &mut self.content else { return true };
         let padded = usize::from(self.frame.has(PADDED));
@@ -81,7 +83,7 @@ impl Block {
         self.content.as_deref()
     }
 
-    /// Returns the number of bytes of memory in use.
+    /// Returns the number of bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         self.content.as_ref().map_or(0, Vec::capacity)
     }

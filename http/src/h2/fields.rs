@@ -2,35 +2,36 @@
 
 use crate::Status;
 
-/// Maximum length of a method that is kept.
+/// Maximum number of bytes that are kept of a method.
 const METHOD: usize = 32;
-/// Maximum length of a host that is kept.
+/// Maximum number of bytes that are kept of a host.
 const HOST: usize = 255;
-/// Maximum length of a path that is kept.
+/// Maximum number of bytes that are kept of a path.
 const PATH: usize = 1024;
-/// Maximum length that is kept of a value that is only compared or parsed: no longer value is meaningful.
+/// Maximum number of bytes that are kept of a value that is only compared or parsed. A longer value is not one of those
+/// looked for.
 const SHORT: usize = 16;
 
-/// The name of a field, as far as it is relevant.
+/// The name of a field. Names that are not evaluated are not distinguished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Name {
     Method,
     Authority,
     Path,
     Status,
-    /// A pseudo-header that is not evaluated.
+    /// A pseudo-header that is not evaluated, such as `:scheme`.
     Pseudo,
     Host,
     ContentType,
     GrpcStatus,
     /// A field that is not evaluated.
     Other,
-    /// A name in a part of the header table whose contents are unknown.
+    /// A name in an entry of the header table that was inserted unseen.
     Unknown,
 }
 
 impl Name {
-    /// Returns the relevant name for the name of a field.
+    /// Returns the variant for a field's name as it was sent.
     pub(super) fn of(name: &[u8]) -> Self {
         match name {
             b":method" => Self::Method,
@@ -56,7 +57,8 @@ impl Name {
             }
             Self::Path => Some(cut(path(value), PATH)),
             Self::Status | Self::GrpcStatus => Some(cut(value, SHORT)),
-            // gRPC-Web has another type before the suffix; it sends its status in the body.
+            // The type ends before a suffix such as `+proto`. gRPC-Web has another type, and does not count as gRPC,
+            // because it sends its status in the body.
             Self::ContentType => {
                 let essence =
                     value.split(|byte| matches!(byte, b';' | b'+' | b' ')).next().unwrap_or_default();
@@ -67,7 +69,7 @@ impl Name {
     }
 }
 
-/// Returns a target's path without query and fragment, and without scheme and authority if it has them.
+/// Returns the path of a target, without query and fragment, and without scheme and authority if the target has them.
 fn path(target: &[u8]) -> &[u8] {
     let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
     if path.starts_with(b"/") {
@@ -85,7 +87,8 @@ fn path(target: &[u8]) -> &[u8] {
 
 /// Returns at most `limit` bytes of a value as text.
 fn cut(value: &[u8], limit: usize) -> Box<str> {
-    // Three more bytes complete a character that the limit cuts, so that the character is omitted and not replaced.
+    // Three more bytes complete a UTF-8 character that the limit cuts, so that the character is omitted as a whole and
+    // not replaced by U+FFFD.
     let text = String::from_utf8_lossy(&value[..value.len().min(limit + 3)]);
     text[..text.floor_char_boundary(limit)].into()
 }
@@ -93,15 +96,16 @@ fn cut(value: &[u8], limit: usize) -> Box<str> {
 /// The evaluated fields of a header block.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    /// Name of the first field, which is a pseudo-header in every head and in no trailers.
+    /// Name of the first field. In a valid head it is a pseudo-header, and in trailers it is not.
     first: Option<Name>,
+    /// True if there is a pseudo-header that only requests have.
     request: bool,
     pub(super) method: Option<Box<str>>,
     authority: Option<Box<str>>,
     host: Option<Box<str>>,
     pub(super) path: Option<Box<str>>,
     pub(super) status: Option<Status>,
-    /// True if the content type is that of gRPC.
+    /// True if the content type is `application/grpc`.
     pub(super) grpc: bool,
     pub(super) grpc_status: Option<u32>,
 }
@@ -112,7 +116,7 @@ impl Fields {
         Self { first: Some(Name::Unknown), ..Self::default() }
     }
 
-    /// Adds the next field. Only the first field of a name counts, since repetitions are malformed.
+    /// Adds the next field. Only the first field of a name counts: a repetition of these fields is malformed.
     pub(super) fn add(&mut self, name: Name, value: Option<&str>) {
         self.first.get_or_insert(name);
         let keep = |slot: &mut Option<Box<str>>| {
@@ -145,7 +149,7 @@ impl Fields {
         self.request || self.status.is_some() || self.first == Some(Name::Unknown)
     }
 
-    /// Removes and returns the host.
+    /// Removes and returns the host: `:authority`, or else `Host`; empty if there is neither.
     pub(super) fn take_host(&mut self) -> Box<str> {
         self.authority.take().or(self.host.take()).unwrap_or_default()
     }
@@ -156,7 +160,7 @@ fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Parses a status code.
+/// Parses a status code of three digits, 100 to 999.
 fn status(text: &str) -> Option<Status> {
     let code = if text.len() == 3 { number(text)? } else { return None };
     u16::try_from(code).ok().filter(|code| *code >= 100).map(Status::Code)

@@ -3,18 +3,18 @@
 /// Size of a frame header in bytes.
 pub(super) const HEADER: usize = 9;
 
-/// Flag of DATA and HEADERS: the sender's half of the stream ends with this frame.
+/// Flag of DATA and HEADERS: the sender sends nothing more on this stream after this frame.
 pub(super) const END_STREAM: u8 = 0x1;
 /// Flag of HEADERS, PUSH_PROMISE and CONTINUATION: the header block ends with this frame.
 pub(super) const END_HEADERS: u8 = 0x4;
-/// Flag of DATA, HEADERS and PUSH_PROMISE: the payload begins with the length of the padding at its end.
+/// Flag of DATA, HEADERS and PUSH_PROMISE: the first byte of the payload is the length of the padding at its end.
 pub(super) const PADDED: u8 = 0x8;
 /// Flag of HEADERS: the payload has priority fields before the header block.
 pub(super) const PRIORITY: u8 = 0x20;
 /// Flag of SETTINGS and PING: the frame acknowledges the peer's frame.
 const ACK: u8 = 0x1;
 
-/// Types of frames.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Data,
@@ -76,11 +76,13 @@ impl Frame {
         }
     }
 
+    /// Returns whether a flag is set. The caller knows that the frame's type defines it.
     pub(super) fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 
-    /// Returns false if every receiver would answer the frame by closing the connection.
+    /// Returns false if the frame is a connection error for every receiver (RFC 9113, section 6): its length or its
+    /// stream is wrong for its type.
     pub(super) fn is_valid(&self) -> bool {
         let on_stream = self.stream != 0;
         match self.kind {
@@ -95,8 +97,9 @@ impl Frame {
         }
     }
 
-    /// Returns whether arbitrary bytes are probably a frame header: a valid one of a known type, with no flag that its
-    /// type does not define. Text never is, since all types are control characters.
+    /// Returns whether bytes at an unknown position are probably a frame header: a valid one of a known type, with no
+    /// flag that its type does not define. Printable text is never plausible, because types are below 10: control
+    /// characters.
     pub(super) fn is_plausible(&self) -> bool {
         let defined = match self.kind {
             Kind::Data => END_STREAM | PADDED,

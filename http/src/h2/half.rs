@@ -1,4 +1,4 @@
-//! One way of a connection: bytes are parsed into frames, and frames into events.
+//! One direction of a connection: bytes are parsed into frames, and frames into events.
 
 use super::{
     block::Block,
@@ -7,79 +7,81 @@ use super::{
 };
 use crate::Reason;
 
-/// The first bytes of a client (RFC 9113, section 3.4).
+/// The first bytes that a client sends (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// An event in a way, as its frames report it.
+/// An event in a direction, such as a complete header block.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Bytes of a DATA frame passed; `end` if the last of them ended the sender's half of the stream.
+    /// Bytes of a DATA frame passed, header included. `end` is true if nothing follows from this sender on this stream.
     Data { stream: u32, bytes: u64, end: bool },
     /// A header block is complete.
     Block(Block),
     /// A stream was reset.
     Reset(u32),
-    /// The sender has not processed streams above this one that the peer opened, and will not.
+    /// The sender did not and will not process streams with higher numbers that the peer opened.
     GoAway(u32),
-    /// The position is lost: bytes are no frame where a frame must begin, or where one was expected. The caller must
-    /// give the way up with [`Half::lose`].
+    /// The position is lost: the bytes at a place where a frame should begin are not a frame. The caller must then call
+    /// [`Half::lose`].
     Lost(Reason),
 }
 
-/// The event for bytes that are no frame where a frame must begin.
+/// The event for bytes that are not a frame at a place where a frame certainly begins.
 const MALFORMED: Event = Event::Lost(Reason::Malformed);
 
-/// The position in a way.
+/// The position in a direction.
 #[derive(Debug)]
 enum State {
     /// Before the first byte.
     Start,
     /// In the client's preface, after this number of its bytes.
     Preface(usize),
-    /// In a frame header. `lost` is the reason why the position was lost, if it was: the header must then be plausible.
+    /// In a frame header, of which `filled` bytes have come. `lost` is the reason why the position was lost before, if
+    /// it was: the header must then be plausible.
     Header { bytes: [u8; HEADER], filled: usize, began: u64, lost: Option<Reason> },
     /// In the payload of a frame, with `left` bytes left.
     Payload { frame: Frame, left: u32 },
-    /// Unknown, for this reason, until a piece begins with a frame.
+    /// Unknown, for this reason, until a piece starts a frame.
     Lost(Reason),
 }
 
 impl State {
-    /// Returns the state before a frame.
+    /// Returns the state before a frame header.
     fn header(lost: Option<Reason>) -> Self {
         Self::Header { bytes: [0; HEADER], filled: 0, began: 0, lost }
     }
 }
 
-/// One way of a connection.
+/// One direction of a connection.
 #[derive(Debug)]
 pub(super) struct Half {
     state: State,
-    /// The header block that is incomplete.
+    /// The header block whose frames have not all come.
     block: Option<Block>,
-    /// The first bytes of the payload of a GOAWAY frame.
+    /// The first bytes of the payload of the last GOAWAY frame: the number of the last stream that its sender
+    /// processes.
     last_stream: [u8; 4],
-    /// The header table.
+    /// The header table (HPACK).
     pub(super) table: Table,
 }
 
 impl Half {
-    /// Starts a way that is seen from its beginning.
+    /// Creates the parser of a direction that is seen from its first byte.
     pub(super) fn new() -> Self {
         Self { state: State::Start, block: None, last_stream: [0; 4], table: Table::new() }
     }
 
-    /// Starts a way that is joined in its middle.
+    /// Creates the parser of a direction whose first bytes passed before the trace.
     pub(super) fn joined() -> Self {
         Self { state: State::Lost(Reason::MissingBytes), table: Table::unknown(), ..Self::new() }
     }
 
-    /// Returns whether no byte has passed.
+    /// Returns whether no byte has passed yet, so that [`Self::begin`] must be called.
     pub(super) fn is_new(&self) -> bool {
         matches!(self.state, State::Start)
     }
 
-    /// Starts with the client's preface, or with the server's first frame.
+    /// Expects the preface if this direction is the client's, and a frame if it is the server's.
     pub(super) fn begin(&mut self, client: bool) {
         self.state = if client { State::Preface(0) } else { State::header(None) };
     }
@@ -92,14 +94,15 @@ impl Half {
         }
     }
 
-    /// Gives up the position, and with it the header table and an incomplete block, which is returned.
+    /// Gives up the position and the contents of the header table. Returns the incomplete header block, if there was
+    /// one.
     pub(super) fn lose(&mut self, reason: Reason) -> Option<Block> {
         self.state = State::Lost(reason);
         self.table = Table::unknown();
         self.block.take()
     }
 
-    /// Expects a frame header at the next byte, if the position is lost.
+    /// Expects a frame header at the next byte if the position is lost. Called for a piece that starts a frame.
     pub(super) fn resume(&mut self) {
         if let State::Lost(reason) = self.state {
             self.state = State::header(Some(reason));
@@ -111,7 +114,7 @@ impl Half {
         matches!(self.state, State::Header { filled: 0, lost: None, .. })
     }
 
-    /// Returns the number of next bytes that the parser does not need.
+    /// Returns the number of next bytes that the parser does not need; `u64::MAX` while the position is lost.
     pub(super) fn skippable(&self) -> u64 {
         match &self.state {
             State::Payload { frame, left } if !self.needs(*frame) => u64::from(*left),
@@ -120,12 +123,12 @@ impl Half {
         }
     }
 
-    /// Returns the number of bytes of memory in use.
+    /// Returns the number of bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         self.table.memory() + self.block.as_ref().map_or(0, Block::memory)
     }
 
-    /// Parses bytes from `input` up to the next event.
+    /// Parses bytes from `input`, and removes them, up to the next event. Returns `None` once all of them are parsed.
     pub(super) fn advance(&mut self, time: u64, input: &mut &[u8]) -> Option<Event> {
         while !input.is_empty() {
             match &mut self.state {
@@ -169,7 +172,7 @@ impl Half {
         None
     }
 
-    /// Skips bytes of a payload, at most [`Self::skippable`].
+    /// Skips `length` bytes of a payload, at most [`Self::skippable`].
     pub(super) fn skip(&mut self, length: u64) -> Option<Event> {
         match self.state {
             State::Payload { frame, left } => {
@@ -179,7 +182,7 @@ impl Half {
         }
     }
 
-    /// Returns whether the payload of a frame is needed.
+    /// Returns whether the payload of a frame must be read.
     fn needs(&self, frame: Frame) -> bool {
         match frame.kind {
             Kind::Headers | Kind::PushPromise | Kind::GoAway => true,
@@ -188,7 +191,7 @@ impl Half {
         }
     }
 
-    /// Starts a frame.
+    /// Handles a frame header.
     fn frame(&mut self, frame: Frame, began: u64, lost: Option<Reason>) -> Option<Event> {
         match lost {
             Some(reason) if !frame.is_plausible() => return Some(Event::Lost(reason)),
@@ -199,7 +202,7 @@ impl Half {
             (Some(block), Kind::Continuation) if block.frame.stream == frame.stream => {
                 block.continue_with(frame);
             }
-            // The frames of a block follow each other. A block whose beginning was lost cannot be decoded.
+            // The frames of a block follow each other without others between them.
             (Some(_), _) => return Some(MALFORMED),
             (None, Kind::Continuation) if lost.is_none() => return Some(MALFORMED),
             (None, Kind::Headers | Kind::PushPromise) => self.block = Some(Block::new(frame, began)),
@@ -216,7 +219,7 @@ impl Half {
         if frame.length == 0 { self.end_frame(frame) } else { None }
     }
 
-    /// Consumes `amount` of the `left` bytes of a payload.
+    /// Handles the next `amount` of the `left` bytes of a payload; `bytes` is `None` if they were skipped.
     fn payload(&mut self, frame: Frame, left: u32, amount: u32, bytes: Option<&[u8]>) -> Option<Event> {
         if let Some(bytes) = bytes {
             if frame.kind == Kind::GoAway {
@@ -240,9 +243,9 @@ impl Half {
         if left == 0 { self.end_frame(frame) } else { None }
     }
 
-    /// Ends a frame other than DATA.
+    /// Handles the end of a frame other than DATA.
     fn end_frame(&mut self, frame: Frame) -> Option<Event> {
-        // More frames of a block whose beginning was lost may follow.
+        // More CONTINUATION frames may follow of a block whose beginning was lost, and this position is only a guess.
         let orphan = frame.kind == Kind::Continuation && self.block.is_none() && !frame.has(END_HEADERS);
         self.state = State::header(orphan.then_some(Reason::MissingBytes));
         match frame.kind {

@@ -1,15 +1,16 @@
 //! HPACK (RFC 7541), as an observer decodes it.
 //!
 //! An observer may come late or miss bytes, so that entries are inserted into the dynamic table unseen. Indices are
-//! still right: they count from the newest entry on, so entries inserted since then are found where they should be, and
+//! still right, because they count from the newest entry: entries inserted since then are found at their indices, and
 //! earlier ones are [`Name::Unknown`]. For the same reason, the exact size of the table does not matter: eviction
 //! removes the oldest entries and shifts no index, and no encoder refers to an entry that it has evicted. A table that
-//! keeps more than its encoder does gives the same answers; one that keeps less gives `Unknown`. Sizes that cannot be
-//! known are therefore replaced: an entry with an unknown name counts as a smaller one, and a table that may have
-//! missed a size update as one of [`UNSEEN_TABLE`]. No table keeps more than [`MAX_TABLE`].
+//! keeps more than its encoder does gives the same answers; one that keeps less gives `Unknown`. Where a size cannot be
+//! known, another one is therefore good enough: an entry with an unknown name counts without the length of its name,
+//! and a table that may have missed a size update has [`UNSEEN_TABLE`]. No table keeps more than [`MAX_TABLE`].
 //!
-//! `SETTINGS_HEADER_TABLE_SIZE` is not needed: every change that it causes is signalled in the header blocks themselves
-//! (section 4.2), and thus in order with them, unlike settings and their acknowledgements.
+//! `SETTINGS_HEADER_TABLE_SIZE` is not needed: every change of a table's size is signalled in the header blocks
+//! themselves (RFC 7541, section 4.2), and thus in order with them. SETTINGS frames and their acknowledgements are not
+//! in order with the blocks.
 
 mod table;
 #[cfg(test)]
@@ -22,16 +23,16 @@ pub(super) use table::STATIC;
 
 use super::fields::Name;
 
-/// Maximum size of a table in the sense of RFC 7541 (browsers ask for 64 KiB): older entries are forgotten.
+/// Maximum size of a table, as RFC 7541 computes it; further old entries are evicted. Browsers ask for 64 KiB.
 pub(super) const MAX_TABLE: usize = 64 << 10;
-/// Size of a table before its first size update.
+/// Maximum size of a table before its first size update (RFC 9113, section 6.5.2).
 const INITIAL_TABLE: usize = 4096;
-/// Size of a table that may have missed size updates: larger than what encoders use without an update.
+/// Maximum size of a table that may have missed size updates. It is larger than what encoders use without an update.
 const UNSEEN_TABLE: usize = 16 << 10;
 /// Overhead of an entry, which RFC 7541 adds to the lengths of its name and value.
 const OVERHEAD: usize = 32;
 
-/// An error: the header block is not valid HPACK.
+/// The error for a header block that is not valid HPACK.
 #[derive(Debug, thiserror::Error)]
 #[error("The header block is not valid HPACK.")]
 pub(super) struct Invalid;
@@ -40,29 +41,29 @@ pub(super) struct Invalid;
 #[derive(Debug)]
 struct Entry {
     name: Name,
-    /// Length of the name, 0 if it is unknown.
+    /// Length of the name in bytes; 0 if it is unknown.
     name_length: u32,
     /// The part of the value that is kept: see [`Name::keep`].
     value: Option<Box<str>>,
-    /// Length of the value.
+    /// Length of the whole value in bytes.
     value_length: u32,
 }
 
 impl Entry {
-    /// Returns the size in the sense of RFC 7541; smaller if the name is unknown.
+    /// Returns the size as RFC 7541 computes it; without the length of the name if that is unknown.
     fn size(&self) -> usize {
         OVERHEAD + self.name_length as usize + self.value_length as usize
     }
 }
 
-/// The decoder of the header blocks of one way, which is its dynamic table.
+/// The decoder of the header blocks of one direction. Its only state is the dynamic table.
 #[derive(Debug)]
 pub(super) struct Table {
     /// The entries, newest first.
     entries: VecDeque<Entry>,
     size: usize,
     capacity: usize,
-    /// Number of bytes of the values that are kept.
+    /// Number of bytes of all [`Entry::value`]s.
     kept: usize,
 }
 
@@ -77,7 +78,7 @@ impl Table {
         Self { capacity: UNSEEN_TABLE, ..Self::new() }
     }
 
-    /// Returns the number of bytes of memory in use.
+    /// Returns the number of bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>() + self.kept
     }
@@ -102,7 +103,8 @@ impl Table {
         Ok(())
     }
 
-    /// Decodes one representation and returns whether it was a field. `begun`: a field came before.
+    /// Decodes one representation. Returns true if it was a field, and false if it was a size update. `begun` is true
+    /// if a field came before in this block; a size update is invalid then.
     fn decode_field(
         &mut self,
         input: &mut Octets<'_>,
@@ -132,7 +134,7 @@ impl Table {
         Ok(true)
     }
 
-    /// Passes on the field at an index.
+    /// Passes the field at an index of the static or dynamic table to `field`.
     fn indexed(&self, index: u32, field: &mut dyn FnMut(Name, Option<&str>)) -> Result<(), Invalid> {
         let index = (index as usize).checked_sub(1).ok_or(Invalid)?;
         if let Some((name, value)) = STATIC.get(index) {
@@ -146,7 +148,7 @@ impl Table {
         Ok(())
     }
 
-    /// Decodes a literal field, as the entry that it may become.
+    /// Decodes a literal field as an entry, which the caller may insert.
     fn literal(&self, input: &mut Octets<'_>, prefix: u32) -> Result<Entry, Invalid> {
         let (name, name_length) = match integer(input, prefix)? as usize {
             0 => string(input, |name| (Name::of(name), name.len() as u32))?,
@@ -162,7 +164,7 @@ impl Table {
         Ok(Entry { name, name_length, value, value_length })
     }
 
-    /// Inserts an entry. An entry that is larger than the table empties it (section 4.4).
+    /// Inserts an entry. An entry that is larger than the table empties it (RFC 7541, section 4.4).
     fn insert(&mut self, entry: Entry) {
         self.evict(entry.size());
         if entry.size() <= self.capacity {
@@ -182,7 +184,7 @@ impl Table {
     }
 }
 
-/// Decodes an integer with a prefix of `prefix` bits (section 5.1).
+/// Decodes an integer with a prefix of `prefix` bits (RFC 7541, section 5.1).
 fn integer(input: &mut Octets<'_>, prefix: u32) -> Result<u32, Invalid> {
     let mask = (1u8 << prefix) - 1;
     let first = input.get_u8().map_err(|_| Invalid)? & mask;
@@ -190,7 +192,7 @@ fn integer(input: &mut Octets<'_>, prefix: u32) -> Result<u32, Invalid> {
     if first < mask {
         return Ok(first.into());
     }
-    // The 32 bits of a setting need no more than five bytes.
+    // A valid integer fits into 32 bits, which five bytes of seven bits can hold.
     for shift in [0, 7, 14, 21, 28] {
         let byte = input.get_u8().map_err(|_| Invalid)?;
         value += u64::from(byte & 0x7f) << shift;
@@ -201,7 +203,7 @@ fn integer(input: &mut Octets<'_>, prefix: u32) -> Result<u32, Invalid> {
     Err(Invalid)
 }
 
-/// Decodes a string (section 5.2).
+/// Decodes a string (RFC 7541, section 5.2) and passes it to `read`.
 fn string<T>(input: &mut Octets<'_>, read: impl FnOnce(&[u8]) -> T) -> Result<T, Invalid> {
     let huffman = input.peek_u8().map_err(|_| Invalid)? & 0x80 != 0;
     let length = integer(input, 7)? as usize;

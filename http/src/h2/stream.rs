@@ -1,9 +1,9 @@
-//! One stream: its request, its response, and its report.
+//! One HTTP/2 stream: its request, its response, and the report of both as an exchange.
 
 use super::{block::Block, fields::Fields, frame::END_STREAM};
 use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
-/// The receiver of reports on a connection, and the end of the connection that the reports are for.
+/// The receiver of a connection's reports, with the side that each report needs.
 pub(super) struct Out<'a> {
     /// The end of the connection that the traced socket is.
     pub(super) side: Side,
@@ -18,14 +18,14 @@ impl Out<'_> {
     }
 }
 
-/// A request.
+/// The known facts about a request.
 #[derive(Debug)]
 pub(super) struct Request {
-    /// Method, with host and path below as in [`Exchange`].
+    /// Method; it, `host` and `path` are as in [`Exchange`].
     pub(super) method: Box<str>,
     pub(super) host: Box<str>,
     pub(super) path: Box<str>,
-    /// True if the content type is that of gRPC.
+    /// True if the content type is `application/grpc`.
     pub(super) grpc: bool,
     /// Number of bytes so far, including frame headers.
     pub(super) bytes: u64,
@@ -46,7 +46,7 @@ impl Request {
         }
     }
 
-    /// Returns the number of bytes of its texts.
+    /// Returns the number of bytes of method, host and path.
     pub(super) fn memory(&self) -> usize {
         self.method.len() + self.host.len() + self.path.len()
     }
@@ -61,7 +61,7 @@ pub(super) struct Response {
     pub(super) status: Option<Status>,
     /// Time of the first byte of the final head.
     pub(super) first_byte: Option<u64>,
-    /// True if the content type is that of gRPC.
+    /// True if the content type is `application/grpc`.
     pub(super) grpc: bool,
     /// Value of `grpc-status`.
     pub(super) grpc_status: Option<u32>,
@@ -72,14 +72,16 @@ pub(super) struct Response {
 }
 
 impl Response {
-    /// Handles a header block: an interim or final head, or trailers. Returns whether the final head has come or may
-    /// still come. `doubt`: the final head may have passed unseen.
+    /// Handles a header block: an interim or final head, or trailers. Returns false if the final head is missing and
+    /// cannot come any more. `doubt` is true if the final head may have passed unseen.
     pub(super) fn headers(&mut self, block: &Block, fields: Fields, doubt: bool) -> bool {
         let end = block.frame.has(END_STREAM);
         let head = match self.status {
-            // In doubt, a block that begins with an unknown field may be trailers.
+            // A block that begins with a field of unknown name may be a head or trailers. In doubt it is not taken for
+            // a head.
             None => fields.status.is_some() || (fields.may_be_head() && !doubt),
-            // Trailers end the stream, so the supposed final head was an interim one.
+            // The supposed final head had an unknown status. It was an interim one if this block is a head, too: this
+            // block has a status, or does not end the stream, as trailers would.
             Some(Status::Unknown) => !self.body && (fields.status.is_some() || !end),
             Some(_) => false,
         };
@@ -98,8 +100,8 @@ impl Response {
         self.status.is_some()
     }
 
-    /// Forgets the time of a head with an unknown status that no body followed: if it was an interim response, the
-    /// final head came later or is missing.
+    /// Forgets the time of a head with an unknown status that no body followed: it may have been an interim head, and
+    /// the final one came later or is missing.
     pub(super) fn forget_interim(&mut self) {
         if self.status == Some(Status::Unknown) && !self.body {
             self.first_byte = None;
@@ -111,12 +113,12 @@ impl Response {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) request: Request,
-    /// True if the request has ended, or its end is no longer awaited.
+    /// True if the request has ended or was reset, or if its end is not awaited any more (`Streams::end_requests`).
     pub(super) request_ended: bool,
     pub(super) response: Response,
-    /// Time of the last byte so far.
+    /// Time of the last byte of the request or the response so far.
     pub(super) last: u64,
-    /// Reason why the response's head or end may have passed unseen, if it may.
+    /// Reason why the head or the end of the response may have passed unseen, if they may.
     pub(super) doubt: Option<Reason>,
     /// Time at which the client reset the stream, if it did.
     pub(super) cancelled: Option<u64>,
@@ -143,7 +145,8 @@ impl Stream {
         });
     }
 
-    /// Reports a stream that ends now, with a response that is complete, cut off, missing, or unknown.
+    /// Reports a stream that ends at `time`, or that the client reset before. It is reported as an exchange whose
+    /// response is complete, cut off or missing; or as unobserved, if the response is in doubt and not complete.
     pub(super) fn settle(mut self, time: u64, out: &mut Out<'_>) {
         let time = self.cancelled.unwrap_or(time);
         let status = self.response.status;

@@ -1,19 +1,19 @@
-//! The open streams of a connection, and their ends.
+//! The open streams of a connection, and the decision when each of them is reported.
 //!
 //! Every request that was seen is reported once: as an exchange, or as unobserved. An exchange is complete when its
-//! response has ended, and its request has ended, was reset, or is known not to end any more.
+//! response has ended, and its request has ended, was reset, or has an end that passed unseen.
 //!
-//! A missing response is reported as such only if that is certain. When bytes of the server's way are missing, the
-//! response of every open stream is in doubt:
+//! A response is reported as missing only if that is certain. When bytes of the server's direction are missing, the
+//! response of every open stream is *in doubt*:
 //!
-//! * If its head and its end are seen later, the exchange is reported. Its byte counts lack the missing bytes, but
-//!   times and the status are not taken from what may be another part of the response.
+//! * If its head and its end are seen later, the exchange is reported. Its byte counts lack the missing bytes, but its
+//!   times and its status are right or unknown.
 //! * If a GOAWAY says that the server did not process the stream, there is no response.
-//! * Otherwise the request is unobserved as soon as the stream is reset, the response ends without a known head, the
-//!   connection ends, or the stream's place is needed for another one.
+//! * Otherwise the request becomes unobserved as soon as the stream is reset, the response ends without a known head,
+//!   the connection ends, or [`MAX_STREAMS`] streams are open and another one begins.
 //!
-//! A loss only becomes visible with the next piece of its way. A stream that the client resets is therefore reported
-//! when later bytes of the server's way have come, or the connection ends.
+//! A loss only becomes visible with the next piece in the same direction. A stream that the client resets is therefore
+//! reported when later bytes of the server's direction have come, or the connection ends.
 
 use std::collections::BTreeSet;
 
@@ -27,27 +27,28 @@ use super::{
 };
 use crate::Reason;
 
-/// Maximum number of streams that are followed at a time. Servers allow 100 to 250.
+/// Maximum number of streams of a connection that are followed at a time. Servers usually allow 100 to 250.
 pub(super) const MAX_STREAMS: usize = 1024;
-/// Capacity that the table keeps when it is empty.
+/// Capacity up to which the empty table keeps its memory.
 const KEPT_CAPACITY: usize = 64;
 
-/// The open streams.
+/// The open streams of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     open: HashMap<u32, Stream>,
     /// Highest number of a stream that the client opened.
     highest: u32,
-    /// Highest number of a stream that was answered before its request was seen.
+    /// Highest number of a stream whose response was seen before its request.
     answered: u32,
-    /// Streams that the client reset, by time.
+    /// Open streams that the client reset: time of the reset, and number of the stream.
     cancelled: BTreeSet<(u64, u32)>,
-    /// Number of bytes of the requests' texts.
+    /// Number of bytes of the methods, hosts and paths of all requests.
     text: usize,
 }
 
 impl Streams {
-    /// Returns the streams of a connection whose first request came by HTTP/1.1.
+    /// Returns the streams of a connection that was upgraded from HTTP/1.1: stream 1, with its request.
+    /// `response_bytes` is the size of the 101 response.
     pub(super) fn upgraded(request: Request, response_bytes: u64) -> Self {
         let (text, last) = (request.memory(), request.began);
         let response = Response { bytes: response_bytes, ..Response::default() };
@@ -60,23 +61,25 @@ impl Streams {
         self.open.len()
     }
 
-    /// Returns the number of bytes of memory in use.
+    /// Returns the number of bytes on the heap.
     pub(super) fn memory(&self) -> usize {
         let streams = self.open.capacity() * size_of::<(u32, Stream)>();
         streams + self.cancelled.len() * size_of::<(u64, u32)>() + self.text
     }
 
-    /// Returns whether a header block in the client's way opens this stream.
+    /// Returns whether a header block in the client's direction opens this stream: its number is odd, and higher than
+    /// those of earlier streams.
     pub(super) fn is_new(&self, id: u32) -> bool {
         id % 2 == 1 && id > self.highest
     }
 
-    /// Notes that the client opened a stream, whether or not it is followed.
+    /// Records that the client opened a stream, whether or not it is followed.
     pub(super) fn opened(&mut self, id: u32) {
         self.highest = self.highest.max(id);
     }
 
-    /// Handles the head of a request. `doubt` is the reason why its response may pass unseen, if it may.
+    /// Handles the head of a request. `ended` is true if the request has no body. `doubt` is the reason why the
+    /// response may pass unseen, if it may.
     pub(super) fn request(
         &mut self,
         id: u32,
@@ -90,10 +93,10 @@ impl Streams {
             out.unobserved(Reason::NoMemory);
             return;
         }
-        // The answer came while bytes before the request were still awaited.
+        // The response came first, while earlier bytes of the client were still missing.
         let missed = id % 2 == 1 && id <= self.answered;
         let doubt = doubt.or(missed.then_some(Reason::MissingBytes));
-        // Only promised streams can come twice, from a server that violates the protocol.
+        // A stream of this number is already open only if the server violates the protocol by promising it twice.
         self.settle(id, time, out);
         self.text += request.memory();
         let response = Response::default();
@@ -101,7 +104,7 @@ impl Streams {
         self.open.insert(id, stream);
     }
 
-    /// Handles bytes of a request after its head; `end` if they are the last.
+    /// Handles bytes of a request after its head; `end` is true if they are the last ones.
     pub(super) fn request_part(&mut self, id: u32, bytes: u64, end: bool, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.last = stream.last.max(time);
@@ -112,7 +115,7 @@ impl Streams {
         }
     }
 
-    /// Handles bytes of a response's body; `end` if they are the last of the response.
+    /// Handles bytes of a response's body; `end` is true if they are the last ones of the response.
     pub(super) fn response_part(&mut self, id: u32, bytes: u64, end: bool, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.last = stream.last.max(time);
@@ -161,14 +164,14 @@ impl Streams {
         }
     }
 
-    /// Handles the server's reset of a stream. A server may send a complete response and then reset the stream to stop
-    /// the request's body: the response counts.
+    /// Handles the server's reset of a stream. If the server has sent a complete response before, and resets the stream
+    /// to stop the request's body, that response is reported.
     pub(super) fn refuse(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         self.settle(id, time, out);
     }
 
-    /// Handles the client's reset of a stream. Whether a response came before is only known once no bytes of the
-    /// server's way from before the reset are outstanding.
+    /// Handles the client's reset of a stream. A stream without a complete response stays open until [`Self::confirm`],
+    /// because the response may have passed before the reset and not have been seen yet.
     pub(super) fn cancel(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         stream.request_ended = true;
@@ -180,15 +183,15 @@ impl Streams {
         }
     }
 
-    /// Reports the streams that the client reset before this time: everything that the server sent before has been
-    /// seen, or is known to be missing.
+    /// Reports the streams that the client reset at this time or before. Call this when everything that the server sent
+    /// before has been seen, or is known to be missing.
     pub(super) fn confirm(&mut self, time: u64, out: &mut Out<'_>) {
         while let Some((at, id)) = self.cancelled.first().copied().filter(|(at, _)| *at <= time) {
             self.settle(id, at, out);
         }
     }
 
-    /// Handles the server's statement that it did not process streams above `last`.
+    /// Handles the server's GOAWAY, which says that it did not process the client's streams above `last`.
     pub(super) fn go_away(&mut self, last: u32, time: u64, out: &mut Out<'_>) {
         for id in self.sorted(|id, _| id % 2 == 1 && id > last) {
             if let Some(stream) = self.open.get_mut(&id)
@@ -200,7 +203,7 @@ impl Streams {
         }
     }
 
-    /// Puts every open response in doubt, because bytes of the server's way are missing.
+    /// Puts the response of every open stream in doubt, because bytes of the server's direction are missing.
     pub(super) fn doubt_responses(&mut self, reason: Reason) {
         for stream in self.open.values_mut().filter(|stream| !stream.response.ended) {
             stream.doubt.get_or_insert(reason);
@@ -208,7 +211,7 @@ impl Streams {
         }
     }
 
-    /// Stops waiting for the ends of requests, because the client's way has ended, or bytes of it are missing.
+    /// Stops waiting for the ends of requests, because the client's direction has ended, or bytes of it are missing.
     pub(super) fn end_requests(&mut self, time: u64, out: &mut Out<'_>) {
         for stream in self.open.values_mut() {
             stream.request_ended = true;
@@ -218,7 +221,7 @@ impl Streams {
         }
     }
 
-    /// Reports all streams, since no response can follow. `lost`: the last bytes may be missing.
+    /// Reports all streams, because the connection has ended. `lost` is true if its last bytes may be missing.
     pub(super) fn close(&mut self, time: u64, lost: bool, out: &mut Out<'_>) {
         if lost {
             self.doubt_responses(Reason::LostResponse);
@@ -228,7 +231,7 @@ impl Streams {
         }
     }
 
-    /// Ends a response.
+    /// Handles the end of a response.
     fn end_response(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         if stream.response.status.is_none() {
@@ -243,8 +246,9 @@ impl Streams {
         }
     }
 
-    /// Removes a stream that the client reset, or that only waits for the end of its request, or else the oldest one in
-    /// doubt.
+    /// Reports one stream to make room for another: the first that the client reset; else one that only waits for the
+    /// end of its request; else one in doubt. Of the latter two, the one with the lowest number is chosen. Returns
+    /// false if there is none.
     fn make_room(&mut self, out: &mut Out<'_>) -> bool {
         let least = |wanted: fn(&Stream) -> bool| {
             self.open.iter().filter(|(_, stream)| wanted(stream)).map(|(id, _)| *id).min()
@@ -259,7 +263,7 @@ impl Streams {
         id.is_some()
     }
 
-    /// Returns the ids of the `wanted` streams in ascending order.
+    /// Returns the numbers of the `wanted` streams in ascending order.
     fn sorted(&self, wanted: impl Fn(u32, &Stream) -> bool) -> Vec<u32> {
         let mut ids: Vec<u32> =
             self.open.iter().filter(|(id, stream)| wanted(**id, stream)).map(|(id, _)| *id).collect();
@@ -267,12 +271,14 @@ impl Streams {
         ids
     }
 
+    /// Removes a stream and reports it (see [`Stream::settle`]).
     fn settle(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         if let Some(stream) = self.remove(id) {
             stream.settle(time, out);
         }
     }
 
+    /// Removes a stream without a report.
     fn remove(&mut self, id: u32) -> Option<Stream> {
         let stream = self.open.remove(&id)?;
         self.text -= stream.request.memory();

@@ -45,7 +45,8 @@ const GET: &[(&str, &str)] =
     &[(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/a?b=c")];
 const OK: &[(&str, &str)] = &[(":status", "200"), ("content-type", "text/plain")];
 
-/// A traced server's connection, with an encoder for each way. The clock is the number of calls so far.
+/// The parser of a traced server's connection, with an encoder for each direction. The clock counts calls of
+/// [`Self::bytes`] and [`Self::close`].
 struct Fixture {
     parser: Parser,
     reports: Reports,
@@ -57,7 +58,7 @@ const CLIENT: Way = Way::Received;
 const SERVER: Way = Way::Sent;
 
 impl Fixture {
-    /// Starts a connection whose prefaces have passed.
+    /// Creates a connection on which the client's preface and both first SETTINGS frames have passed.
     fn new() -> Self {
         let mut fixture = Self::with(Parser::new(false));
         fixture.bytes(CLIENT, &preface());
@@ -74,7 +75,7 @@ impl Fixture {
         Self { parser, reports: Reports::default(), encoders, time: 0 }
     }
 
-    /// Passes bytes that begin with a frame.
+    /// Passes bytes in a piece that is marked as the start of a frame.
     fn bytes(&mut self, way: Way, bytes: &[u8]) {
         self.time += 1;
         self.parser.bytes(way, self.time, bytes, true, &mut self.reports);
@@ -84,14 +85,14 @@ impl Fixture {
         self.encoders[way.index()].block(fields)
     }
 
-    /// Passes a HEADERS frame with a whole block; returns the frame's size.
+    /// Passes a HEADERS frame with a whole header block. Returns the size of the frame in bytes.
     fn headers(&mut self, way: Way, stream: u32, end: bool, fields: &[(&str, &str)]) -> u64 {
         let block = self.block(way, fields);
         self.bytes(way, &frame(1, 4 | u8::from(end), stream, &block));
         block.len() as u64 + 9
     }
 
-    /// Passes a DATA frame with ten bytes.
+    /// Passes a DATA frame with ten bytes of payload.
     fn data(&mut self, way: Way, stream: u32, end: bool) {
         self.bytes(way, &frame(0, u8::from(end), stream, &[b'x'; 10]));
     }
@@ -109,7 +110,7 @@ impl Fixture {
         self.parser.close(self.time, false, &mut self.reports);
     }
 
-    /// Returns the statuses of the exchanges so far.
+    /// Returns the statuses of the exchanges that were reported so far.
     fn statuses(&self) -> Vec<Status> {
         self.reports.exchanges.iter().map(|exchange| exchange.status).collect()
     }

@@ -1,9 +1,9 @@
-//! Tests of streams, with a parser that records its calls.
+//! Tests of [`Stream`], with a parser that records its calls.
 
 use super::*;
 use crate::{Exchange, Reason, Side};
 
-/// A parser that records a line for each call and does not need `skippable` bytes.
+/// A parser that records a line for each call, and does not need the next `skippable` bytes.
 #[derive(Debug, Default)]
 struct Notes {
     skippable: u64,
@@ -196,7 +196,7 @@ fn bodies_may_be_longer_than_sequence_numbers_reach() {
             ["1: ab".to_owned(), format!("2: skipped {length}"), "2: cd starts".into()]
         );
     }
-    // A repetition near the beginning of such a body does not belong to its end.
+    // A duplicate near the beginning of such a body is not taken for bytes near its end.
     let mut fixture = Fixture::new((1 << 32) + 2);
     fixture.piece(0, "ab").piece(0, "ab").piece(2, "c");
     assert_eq!(fixture.lines(), ["1: ab", "3: c"]);

@@ -1,11 +1,12 @@
-//! Feeds bytes into this crate's parser, and collects its events.
+//! Passes bytes to this crate's parser, and collects its reports.
 
 use traffictrace_http::{Beginning, Connection, Exchange, Piece, Reason, Side, Sink, Start, Way};
 
-/// The events that a connection reported to its sink.
+/// The reports of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) exchanges: Vec<Exchange>,
+    /// Number of exchanges that were not observed.
     pub(crate) unobserved: u64,
 }
 
@@ -19,7 +20,7 @@ impl Sink for Told {
     }
 }
 
-/// Feeds bytes in the order in which they passed, and then ends both directions. The traced socket is the
+/// Passes bytes to a new connection in the given order, and then ends both directions. The traced socket is the
 /// server's.
 pub(crate) fn feed<'a>(passed: impl IntoIterator<Item = (Way, &'a [u8])>) -> Told {
     let mut told = Told::default();

@@ -1,4 +1,5 @@
-//! Comparison of the HTTP/1 parser with hyper: its server reads the requests, its client the responses.
+//! Comparison of the HTTP/1 parser with the crate hyper, whose server reads the requests and whose client reads the
+//! responses.
 
 use std::{
     convert::Infallible,
@@ -18,7 +19,7 @@ use crate::{
     mutate::{Error, errors, mutate},
 };
 
-/// Time after which a conversation counts as stuck.
+/// Time after which a conversation counts as stuck, and the test fails.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Size of the pipe for everything that one end sends, in bytes.
 const ROOM: usize = 1 << 20;
@@ -53,7 +54,7 @@ fn field() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Generates requests, each with its own path.
+/// Generates the text of one or more requests, each with its own path.
 fn requests() -> impl Strategy<Value = String> {
     let method = proptest::sample::select(vec!["GET", "POST", "PUT", "DELETE", "M-SEARCH", "OPTIONS"]);
     vec((method, body(), field(), field()), 1..8).prop_map(|requests| {
@@ -66,7 +67,7 @@ fn requests() -> impl Strategy<Value = String> {
     })
 }
 
-/// Generates responses to GET.
+/// Generates the text of one or more responses to GET requests.
 fn responses() -> impl Strategy<Value = String> {
     let code = prop_oneof![5 => 200..210_u16, 1 => Just(204), 1 => Just(304), 2 => 400..600_u16];
     let interim = prop_oneof![6 => Just(""), 1 => Just("HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n")];
@@ -86,12 +87,14 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-/// Returns a target without its query. hyper takes a target that is not a path, such as `q=0`, for a host.
+/// Returns the target of a request without its query. For a target that is not a path, such as `q=0`, which hyper takes
+/// for a host, returns the whole target.
 fn target(uri: &Uri) -> String {
     if uri.path().is_empty() { uri.to_string() } else { uri.path().to_owned() }
 }
 
-/// Returns the requests that hyper's server answered, and all bytes that it sent.
+/// Passes `requests` to hyper's server. Returns method and path of each request that it answered, and all bytes that it
+/// sent.
 fn serve(requests: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
     let taken: Arc<Mutex<Vec<_>>> = Arc::default();
     let answer = {
@@ -150,7 +153,7 @@ fn ask(responses: &[u8]) -> Option<u16> {
         let (answer, ()) = tokio::join!(tokio::time::timeout(LIMIT, asked), pass);
         let response = answer.expect("hyper ends").ok()?;
         let status = response.status().as_u16();
-        // The body may be cut off. This crate reports that in the same way as a body that the end of the
+        // An error in the body is ignored: this crate reports a body that is cut off like one that the end of the
         // connection terminates.
         drop(response.into_body().collect().await);
         driver.abort();
@@ -183,15 +186,15 @@ proptest! {
             .filter(|exchange| exchange.status == Status::Code(200))
             .map(|exchange| (exchange.method.clone(), exchange.path.clone()))
             .collect();
-        // This crate recognises HTTP by the first bytes of a connection, which hyper need not do.
+        // This crate recognizes HTTP by the first bytes of a connection, which hyper need not do. It may therefore
+        // report nothing if the first target is not a path.
         let plain = |(_, path): &(String, String)| path.starts_with('/');
         prop_assume!(!told.exchanges.is_empty() || taken.first().is_none_or(plain));
-        // The exchanges that this crate reports with a status equal those that hyper served, in the same
-        // order. The others are counted as unobserved.
+        // The exchanges that this crate reports with the status 200 equal those that hyper served, in the same order.
         let both = ours.len().min(taken.len());
         prop_assert_eq!(&ours[..both], &taken[..both], "{:?}", String::from_utf8_lossy(&requests));
-        // After bytes that are not HTTP, this crate cannot find further requests without the kernel's help;
-        // it counts that once.
+        // After bytes that are not HTTP, this crate finds no further requests unless the kernel marks where messages
+        // begin. It counts that as one unobserved exchange.
         let missing = taken.len().saturating_sub(ours.len());
         prop_assert!(missing == 0 || told.unobserved > 0, "{:?} {:?} {}", taken, told, String::from_utf8_lossy(&requests));
         prop_assert!(ours.len() <= taken.len(), "{:?} {:?} {}", taken, told, String::from_utf8_lossy(&requests));

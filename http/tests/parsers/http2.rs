@@ -1,5 +1,5 @@
-//! Comparison of the HTTP/2 parser with the crate h2: h2's client makes the bytes, and its server reads them
-//! after random errors were added.
+//! Comparison of the HTTP/2 parser with the crate h2: h2's client makes the bytes, and h2's server reads them after
+//! random errors were added.
 
 use std::time::Duration;
 
@@ -16,12 +16,13 @@ use crate::{
     mutate::{errors, mutate},
 };
 
-/// Time after which a conversation counts as stuck.
+/// Time after which a conversation counts as stuck, and the test fails.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Size of the pipe for everything that one end sends, in bytes.
 const ROOM: usize = 1 << 20;
 
-/// Number of scheduler turns in which the other end can do everything that it is able to do.
+/// Number of times to yield to the scheduler, after which the other end has done everything that it can do without
+/// further input.
 const TURNS: usize = 200;
 
 /// A request: method, path, length of the body.
@@ -37,8 +38,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-/// Returns the bytes that h2's client sends for these requests to a server that sends only an empty SETTINGS
-/// frame.
+/// Returns the bytes that h2's client sends for these requests. The server sends only an empty SETTINGS frame.
 fn requests(planned: &[Planned]) -> Vec<u8> {
     runtime().block_on(async {
         let (near, far) = duplex(ROOM);
@@ -57,10 +57,9 @@ fn requests(planned: &[Planned]) -> Vec<u8> {
             }
             open.push((response, body));
         }
-        // An empty SETTINGS frame lets the client continue. The client ends with its last stream, or with the
-        // pipe.
+        // An empty SETTINGS frame lets the client continue.
         writes.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("there is room");
-        // The streams are never answered, so the client has sent everything after some turns.
+        // The requests are never answered, so the client has nothing more to send after some turns.
         let (mut sent, mut part) = (Vec::new(), [0; 4_096]);
         for _ in 0..TURNS {
             if let Some(Ok(length)) = reads.read(&mut part).now_or_never() {
@@ -85,15 +84,15 @@ fn serve(bytes: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
             while let Some(Ok((request, mut respond))) = connection.accept().await {
                 taken.push((request.method().to_string(), request.uri().path().to_owned()));
                 let response = Response::builder().status(200).body(()).expect("valid");
-                // The stream may be reset already.
+                // Sending fails if the stream was reset before.
                 drop(respond.send_response(response, true));
             }
             taken
         };
         let talked = async {
-            // The server may close before it has read everything.
+            // Writing fails if the server closes before it has read everything.
             drop(writes.write_all(bytes).await);
-            // Once the server knows that the input has ended, it serves nothing more.
+            // The server serves nothing more once its input has ended, so it gets time before that.
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
             }
@@ -120,12 +119,12 @@ proptest! {
         let mut ours: Vec<_> = told.exchanges.iter().filter(|exchange| exchange.protocol == Protocol::Http2).collect();
         ours.sort_by_key(|exchange| exchange.began);
         let answered = ours.iter().filter(|exchange| exchange.status == Status::Code(200));
-        // Every answered request was served: h2 sends a status for nothing else.
+        // Every exchange with the status 200 was served, because h2 sends a status for nothing else.
         for exchange in answered.clone() {
             let of = (exchange.method.clone(), exchange.path.clone());
             prop_assert!(taken.contains(&of), "{:?} was never served: {:?}", of, taken);
         }
-        // Every served request is reported as it was, in the same order, or counted as unobserved.
+        // If nothing is unobserved, every served request is reported with its method and path, in the same order.
         if told.unobserved == 0 {
             let ours: Vec<_> = ours.iter().map(|exchange| (exchange.method.clone(), exchange.path.clone())).collect();
             let served: Vec<_> = ours.iter().filter(|of| taken.contains(of)).cloned().collect();

@@ -1,7 +1,8 @@
 //! Comparison of this crate with other parsers on the same bytes, both valid ones and ones with random errors. If both
-//! parsers accept a message, they must agree about it; if this crate gives up, it must count that.
+//! parsers accept a message, they must agree about it. If this crate does not report a message that the other parser
+//! accepts, it must count it as unobserved.
 //!
-//! The bytes are mutated with a seed that proptest chooses, because coverage-guided fuzzing needs a nightly compiler.
+//! The crate proptest chooses the errors at random; coverage-guided fuzzing would need a nightly compiler.
 
 mod feed;
 mod http1;

@@ -6,7 +6,7 @@ use proptest::{
     sample::Index,
 };
 
-/// One error.
+/// One error: its index in the bytes, and a bit, a byte or a number of bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Error {
     Flip(Index, u8),
@@ -17,7 +17,7 @@ pub(crate) enum Error {
     Cut(Index),
 }
 
-/// Generates up to three errors. There are often none, so that complete conversations are compared as well.
+/// Generates up to three errors. There is often none, so that valid bytes are compared as well.
 pub(crate) fn errors() -> impl Strategy<Value = Vec<Error>> {
     let at = any::<Index>;
     // Bytes that have a meaning to parsers.
@@ -33,7 +33,7 @@ pub(crate) fn errors() -> impl Strategy<Value = Vec<Error>> {
     vec(error, 0..4)
 }
 
-/// Applies errors to bytes.
+/// Applies the errors one after the other.
 pub(crate) fn mutate(bytes: &mut Vec<u8>, errors: &[Error]) {
     for error in errors {
         if bytes.is_empty() {

@@ -1,4 +1,5 @@
-//! The owner of a connection's exchanges.
+//! Finds the owner of a connection's exchanges (the process by the flow table, the container by the cgroup), and adds
+//! them to the sessions.
 
 use std::{net::IpAddr, sync::atomic::Ordering::Relaxed};
 
@@ -36,6 +37,7 @@ pub(super) struct Booking<'c, 'a, 'b> {
 }
 
 impl<'a> Booking<'_, 'a, '_> {
+    /// Counts the connection as one that is not followed.
     pub(super) fn miss_connection(&mut self) {
         self.each_session(self.slot(), |http, _| http.miss_connection());
     }

@@ -38,6 +38,7 @@ const IDLE_NANOSECONDS: u64 = 30_000_000_000;
 /// Time for which packets may still arrive out of order after both directions of a connection have ended.
 const LINGER_NANOSECONDS: u64 = 1_000_000_000;
 
+/// A connection whose exchanges are parsed.
 #[derive(Debug)]
 pub(super) struct Followed {
     connection: Connection,
@@ -114,7 +115,7 @@ impl Default for Connections {
 }
 
 impl Followed {
-    /// Makes a booking that borrows nothing of the connection.
+    /// Returns the sink for the connection's exchanges. It borrows nothing of the connection.
     fn booking<'c, 'a, 'b>(&self, cookie: u64, books: &'c mut Books<'a, 'b>) -> Booking<'c, 'a, 'b> {
         Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books }
     }
@@ -147,7 +148,7 @@ impl Connections {
             }
             return;
         }
-        // A connection that is not followed was refused, is not HTTP, or has ended.
+        // A connection without an entry was refused for lack of room, is not HTTP, or has ended.
         let Some(followed) = self.followed.get_mut(&record.cookie) else { return };
         followed.last = record.time;
         if record.flags & TLS != 0 {
@@ -172,7 +173,7 @@ impl Connections {
         if followed.is_raw
             && let Some(pause) = followed.connection.pause()
         {
-            // The position is sent once. If the kernel could not use it, the next record says so.
+            // The position is sent once. If the programs could not use it, the next record has the flag RAW again.
             followed.is_raw = false;
             self.pauses.insert(record.cookie, pause);
         }
@@ -193,16 +194,18 @@ impl Connections {
         }
     }
 
-    /// Takes the positions at which messages begin again, for connections where the kernel lost its position.
+    /// Returns the positions at which messages begin again, for connections where the kernel lost its position. Each is
+    /// returned once.
     pub(super) fn take_pauses(&mut self) -> HashMap<u64, Pause> {
         std::mem::take(&mut self.pauses)
     }
 
-    /// Takes the cookies of sockets whose packets are no longer wanted.
+    /// Returns the cookies of sockets whose packets are no longer wanted. Each is returned once.
     pub(super) fn take_ignored(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.ignored)
     }
 
+    /// Begins to follow a connection, with the packets that came before it was accepted.
     fn begin(
         &mut self,
         record: &layout::Record<'_>,

@@ -48,7 +48,7 @@ pub struct HttpExchange {
     pub exchange: Exchange,
 }
 
-/// Requests of a session that could not be observed, except those that the parser itself gives a reason for.
+/// Requests of a session that could not be observed, except those for which the parser gives a reason ([`Reason`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HttpMissing {
     /// Losses between the kernel and user space.
@@ -102,7 +102,7 @@ pub struct TlsProcess {
     pub reason: String,
 }
 
-/// A session's requests between two points in time.
+/// A session's requests since the last call of `Engine::take_http_interval`.
 #[derive(Debug)]
 pub struct HttpInterval {
     /// The endpoints' requests in the interval.
@@ -115,6 +115,7 @@ pub struct HttpInterval {
 #[derive(Debug)]
 pub(in super::super) struct HttpLedger {
     table: Table<HttpOwner>,
+    /// Exchanges for [`Self::take_exchanges`]; `None` if the session did not ask for them.
     waiting: Option<VecDeque<HttpExchange>>,
     not_listed: u64,
     connections_missing: u64,

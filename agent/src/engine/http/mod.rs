@@ -24,7 +24,7 @@ use super::{Engine, SessionId, session::Session};
 use crate::kernel::{Folders, HttpCapture, HttpLost, KernelError};
 
 /// Size of the ring buffer in bytes. At 50,000 exchanges a second, with about 600 bytes for the heads of each, it holds
-/// about 100 ms.
+/// about 280 ms; half of that if both ends of the connections are selected.
 const RING_BYTES: u32 = 8 << 20;
 /// Maximum number of records that are read before the flow table has its turn.
 const MOST_RECORDS: usize = 100_000;
@@ -46,6 +46,7 @@ pub struct HttpSpec {
 pub(super) struct HttpFeed {
     capture: HttpCapture,
     connections: Connections,
+    /// The cgroups to which the programs are attached.
     attached: BTreeMap<u64, PathBuf>,
     tls: TlsFeed,
 }
@@ -167,8 +168,8 @@ impl Engine {
         }
     }
 
-    /// Updates the processes that sessions select by id. The kernel knows which of their children inherit the
-    /// selection.
+    /// Updates the processes whose TLS is read, if sessions select processes by id. The kernel programs know the
+    /// children that have inherited the selection.
     fn follow_tls(&mut self) {
         let by_process =
             self.sessions_with(|session| session.spec.wants_tls() && !session.spec.processes.is_empty());
@@ -188,8 +189,8 @@ impl Engine {
         self.http.as_ref().is_some_and(|feed| feed.tls.is_busy())
     }
 
-    /// Takes the exchanges that completed since the last call, in the order of their completion on each connection. The
-    /// list is empty unless the session asked for [`HttpSpec::each`].
+    /// Returns the exchanges that completed since the last call, in the order of their completion on each connection.
+    /// The list is empty unless the session asked for [`HttpSpec::each`].
     pub fn take_exchanges(&mut self, id: &SessionId) -> Vec<HttpExchange> {
         let ledger = self.sessions.get_mut(id).and_then(|session| session.http.as_mut());
         ledger.map(HttpLedger::take_exchanges).unwrap_or_default()
@@ -220,7 +221,7 @@ impl Engine {
         Some(ledger.take_interval(beside))
     }
 
-    /// Returns the missing requests that the session's ledger does not know.
+    /// Returns the counts of missing requests that the session's ledger does not keep itself.
     fn beside(&mut self, id: &SessionId) -> Option<Beside> {
         let Self { http: Some(feed), tracer: Some(tracer), sessions, .. } = self else { return None };
         let folders = tracer.folders().ok()?;

@@ -16,17 +16,18 @@ use traffictrace_http::{Connection, Language, Piece, Sink, Way, begins_message};
 const MOST_BYTES: usize = 4 << 20;
 /// Maximum number of pieces that wait for their connection, of all channels.
 const MOST_PIECES: usize = 16_384;
-/// Maximum number of processes whose given-up channels are counted.
+/// Maximum number of processes whose given-up channels (connections of a TLS library) are counted.
 const MOST_PROCESSES: usize = 16_384;
 /// Maximum number of channels that are remembered as given up.
 const MOST_GIVEN_UP: usize = 4096;
-/// One part in 4 of the room is freed if there is none left.
+/// Divisor of a limit: if there is no room left, a quarter of it is freed.
 const FREED_PART: usize = 4;
 /// Maximum time for which pieces wait, in nanoseconds.
 const LONGEST_WAIT: u64 = 10_000_000_000;
 /// Minimum rest of a body, in bytes, that the kernel is asked to skip.
 const LONG_BODY: u64 = 8 << 10;
-/// Two counts that differ by at least this much are taken to be in the opposite order.
+/// A 32-bit count that exceeds another one by less than this, modulo 2³², is taken to be ahead of it; otherwise behind
+/// it.
 const NEAR: u32 = 1 << 31;
 /// Approximate size of a waiting piece without its bytes.
 const PIECE_SIZE: usize = size_of::<Text>();
@@ -168,14 +169,15 @@ impl Tls {
         lost != self.lost_before
     }
 
-    /// Ends a direction where it stands. `lost` is the number of plain-text records lost by now.
+    /// Ends a direction after the bytes that have arrived, unless later ones may be missing. `lost` is the number of
+    /// plain-text records lost by now.
     pub(super) fn end_way(&self, way: Way, connection: &mut Connection, lost: u64, sink: &mut dyn Sink) {
         if self.is_read() && !self.may_lack_its_end(lost) {
             connection.fin(way, low(self.passed[way.index()]), connection.idle_since(), sink);
         }
     }
 
-    /// Ends both directions where they stand. `lost` is the same as for [`Tls::end_way`].
+    /// Ends both directions and closes the connection. `lost` is the same as for [`Tls::end_way`].
     pub(super) fn end(&self, connection: &mut Connection, lost: u64, sink: &mut dyn Sink) {
         for way in Way::BOTH {
             self.end_way(way, connection, lost, sink);
@@ -236,7 +238,7 @@ impl Waiting {
         self.pieces += 1;
     }
 
-    /// Takes the pieces of a channel, in their order.
+    /// Removes a channel, and returns its pieces in their order.
     pub(super) fn take(&mut self, origin: Origin) -> Vec<Text> {
         let Some(of) = self.channels.remove(&origin) else { return Vec::new() };
         self.sockets.remove(&of.cookie);

@@ -74,7 +74,8 @@ impl TlsFeed {
         Ok(())
     }
 
-    /// Changes the selection. `processes` are those that the kernel follows.
+    /// Tells the watcher which processes to probe: those that `specs` select, by cgroup or id, and `processes`, which
+    /// the kernel programs follow.
     pub(super) fn select<'a>(
         &self,
         specs: impl Iterator<Item = &'a SessionSpec>,

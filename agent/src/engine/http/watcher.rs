@@ -1,5 +1,5 @@
 //! The thread that searches processes for TLS libraries and attaches the probes. Both take milliseconds, for which the
-//! owner of the programs must not wait.
+//! thread that owns the engine must not wait.
 
 mod work;
 
@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(super) struct Wanted {
     /// Selected cgroups by id, with their folders.
     pub(super) cgroups: BTreeMap<u64, PathBuf>,
-    /// Cgroups in which selected processes begin.
+    /// Cgroups whose new processes the kernel programs report: the selected ones, and those around selected processes.
     pub(super) around: BTreeSet<u64>,
     /// Processes selected by id.
     pub(super) processes: BTreeSet<u32>,
@@ -77,8 +77,8 @@ impl Shared {
     }
 }
 
-/// The handle of the thread. Dropping it makes the thread detach all probes and end. Nobody waits for that, because the
-/// thread reads foreign files and the kernel is slow to detach.
+/// The handle of the thread. Dropping the handle makes the thread detach all probes and end. The drop does not wait for
+/// that, because the thread reads foreign files and the kernel is slow to detach.
 #[derive(Debug)]
 pub(super) struct Watcher {
     shared: Arc<Shared>,

@@ -22,18 +22,18 @@ use crate::{
     },
 };
 
-/// Size of the ring buffer in bytes. It holds the first burst of stacks if half of them are short, and more than one
-/// second of stacks at the later rate.
+/// Size of the ring buffer in bytes. It holds a full `BURST` of stacks if half of them are short copies, and more than
+/// one second of stacks at `RATE` (both in `kernel/stacks.rs`).
 const RING_BYTES: u32 = 16 << 20;
 /// Maximum number of records in one read: more than the ring buffer holds, but not so many that new records keep the
 /// read going.
 const MOST_RECORDS: usize = 40_000;
-/// Maximum time that a result waits for the names of stacks that were taken before it.
+/// Maximum time for which [`StackFeed::book`] waits for the names of the stacks that were taken before its call.
 const NAMED: Duration = Duration::from_secs(4);
 /// Pause before programs are attached again after the kernel refused that.
 const ATTACHED_AGAIN: Duration = Duration::from_secs(10);
 
-/// The destination of a stack that waits for its names.
+/// The sessions to which a stack is added once it has its names, and what is added.
 #[derive(Debug)]
 pub(super) struct Booking {
     to: Vec<Target>,
@@ -52,7 +52,7 @@ struct Target {
     with_kernel: bool,
 }
 
-/// Thread that names stacks. It outlives the programs, so that there is never more than one.
+/// The thread that finds the function names of stacks. It outlives the programs, so that there is never more than one.
 pub(super) type Namer = Worker<Booking>;
 
 /// The loaded programs, and the state of reading them.
@@ -181,7 +181,7 @@ fn give(namer: &mut Namer, record: &Record<'_>, to: Vec<Target>) -> bool {
     } else {
         Taken::Nothing
     };
-    // One session may want the kernel's part and another may not.
+    // One session may want the kernel stack and another may not.
     let wants = Wants {
         user: to.iter().any(|target| !target.with_kernel),
         kernel: to.iter().any(|target| target.with_kernel),

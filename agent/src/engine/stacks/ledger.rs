@@ -16,7 +16,8 @@ pub(in crate::engine) struct StackLedger {
     pub(super) profile: Profile,
     /// Sums of each process at the time when the session began to ask for stacks.
     pub(super) before: HashMap<Owner, Totals>,
-    /// Number of stacks lost for all sessions until then, or until the profile was last reported.
+    /// Number of stacks lost for all sessions when the session began to ask for stacks, or when its profile was last
+    /// reported.
     pub(super) lost_before: u64,
 }
 

@@ -19,7 +19,8 @@ use crate::stacks::{
     worker::Worker,
 };
 
-/// Returns the place of a cgroup's processes, by the cgroup's id and, on demand, the name of its folder if it is known.
+/// A function that returns the place (such as pod and container) of a cgroup's processes. Its arguments are the
+/// cgroup's id, and a function that returns the name of the cgroup's folder, if that is known.
 pub type PlaceOf<'a> = dyn FnMut(u64, &dyn Fn() -> Option<String>) -> Option<Place> + 'a;
 
 /// A session's settings for stacks.
@@ -27,7 +28,7 @@ pub type PlaceOf<'a> = dyn FnMut(u64, &dyn Fn() -> Option<String>) -> Option<Pla
 pub struct StackSpec {
     /// Takes the stack of each call at any cost. Otherwise a budget limits the number of stacks.
     pub every_call: bool,
-    /// Takes the kernel's part of each stack, too.
+    /// Takes the kernel stack as well, beside the user stack.
     pub kernel: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Reports about connections beside their bytes.
+//! The facts about connections that are reported beside their bytes: their numbers, failures and round-trip times.
 
 use std::net::{IpAddr, Shutdown};
 

@@ -12,7 +12,7 @@ fn settled(bench: &mut Bench, expected: (u64, u64, u64)) {
     assert_eq!(connections(bench), expected);
 }
 
-/// Makes close() send a reset.
+/// Sets SO_LINGER to 0, so that close() sends a reset.
 fn no_linger(socket: &TcpStream) {
     sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
 }
@@ -30,7 +30,7 @@ fn accepted_connections_that_are_reset_are_counted() {
     accepted.peek(&mut [0; 10]).unwrap();
     drop(accepted);
     settled(&mut bench, (1, 0, 0));
-    // Closed without lingering.
+    // Closed with SO_LINGER 0, which resets the connection.
     let client = TcpStream::connect(to).unwrap();
     let accepted = listener.accept().unwrap().0;
     no_linger(&accepted);

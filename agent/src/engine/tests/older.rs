@@ -59,7 +59,7 @@ fn a_listener_from_elsewhere_counts_for_the_process_that_was_given_it() {
     let row = rows.iter().find(|row| row.key.remote_port == Some(near)).unwrap();
     assert_eq!((row.key.cgroup, row.key.direction), (id, Direction::Inbound));
     assert_eq!((row.totals.tx_bytes, row.totals.connections), (400, 1));
-    // A process from elsewhere moves these bytes. They belong to nobody, and the next counted read must not include
+    // A process from elsewhere moves these bytes. No session wants them, and the next counted read must not include
     // them.
     transfer(&mut accepted, &mut client, 50);
     transfer(&mut client, &mut accepted, 3000);

@@ -19,8 +19,8 @@ const PROCESSES: usize = 3;
 const ROUNDS: usize = 2;
 /// Time between one socket and the next. All processes wait for the same moment.
 const STEP: Duration = Duration::from_micros(100);
-/// Environment variable with a child's orders: its number, its parent, ports of the peers, and file descriptors of the
-/// parent.
+/// Environment variable with a child's orders: its number, its parent's process id, the ports of the peers, and the
+/// file descriptors of the sockets in the parent.
 const ORDERS: &str = "TT_TEST_SHARED_SOCKETS";
 
 fn now() -> Duration {

@@ -314,7 +314,7 @@ fn each_session_has_its_own() {
     assert!(graph(&mut bench, "elsewhere").rows().is_empty());
     let with = graph(&mut bench, "with");
     assert_eq!(sums(&with, true), all);
-    // Only one of the sessions asked for the kernel's part.
+    // Only one of the sessions asked for the kernel stack.
     let depth = |graph: &Graph| graph.rows()[0].key.frames.len();
     assert!(depth(&with) > depth(&graph(&mut bench, "a")), "{with:?}");
 }

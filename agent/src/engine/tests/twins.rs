@@ -26,7 +26,7 @@ fn each_event_counts_once(alone: bool) {
     }
     let totals = bench.totals("a");
     assert_eq!((totals.tx_bytes, totals.rx_bytes), (5200 + 150, 30 + 21));
-    // The bytes of TCP come from the sockets. Calls on TCP sockets have no twin.
+    // The bytes of TCP come from the sockets' own counters. Calls on TCP sockets are not counted by twins.
     assert_eq!((totals.tx_calls, totals.rx_calls), if alone { (4, 3) } else { (6, 4) });
     assert_eq!((totals.connections, totals.connect_failures), (2, 1));
     drop(first);

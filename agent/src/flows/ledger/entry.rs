@@ -18,9 +18,11 @@ pub(super) struct Entry {
     /// Number of flows that can still add to this row. The row keeps its index until there are none.
     pub(super) held: u32,
     pub(super) rtt_us: u32,
-    /// The interval in which the row last changed, and its received and sent bytes when that interval began.
+    /// Number of the interval in which the row last changed.
     pub(super) interval: u32,
+    /// Bytes received when that interval began.
     pub(super) rx_before: u64,
+    /// Bytes sent when that interval began.
     pub(super) tx_before: u64,
     /// Set if the row waits in `closed` to be folded.
     pub(super) queued: bool,

@@ -220,7 +220,7 @@ fn rows_beyond_the_largest_are_folded_by_process_and_none_of_their_bytes_is_left
     assert_eq!(shown, [(1, 500, 500, 1, 1, open), (1, 40, 40, 4, 0, closed), (2, 29, 29, 5, 1, open)]);
     assert!(rows[1..].iter().all(|row| row.folded && row.rtt_us == 0 && row.key.remote_port.is_none()));
     assert_eq!((rows[1].key.direction, rows[2].key.direction), (Direction::Outbound, Direction::Inbound));
-    // Nothing has moved since, and nothing is folded where all rows are listed.
+    // Nothing has moved since the last call, and nothing is folded if all rows are listed.
     assert!(ledger.rank_folded(0, second).iter().all(|row| row.tx_bytes_per_second == 0));
     assert_eq!(ledger.rank_folded(10, second).len(), 10);
 }

@@ -1,4 +1,4 @@
-//! Tests of the fields that users' scripts read.
+//! Tests of the JSON fields, which scripts of users read.
 
 use serde_json::{Value, json};
 use traffictrace_http::{Exchange, Protocol};

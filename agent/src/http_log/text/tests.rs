@@ -1,4 +1,4 @@
-//! Tests of the lines as users see them.
+//! Tests of the lines for people.
 
 use traffictrace_http::{Exchange, Protocol};
 
@@ -8,7 +8,7 @@ use crate::{
     http_log::testing::{exchange, of_nginx, unknown},
 };
 
-/// Returns the lines of these requests, without the time of day.
+/// Returns the heading and the lines of these requests, without the column of the time.
 fn lines(colours: bool, requests: &[HttpExchange]) -> Vec<String> {
     let (mut lines, mut text, clock) = (Lines::new(colours, false, TimeZone::UTC), Vec::new(), Clock::new());
     lines.heading(&mut text).unwrap();

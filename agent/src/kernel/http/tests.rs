@@ -167,7 +167,7 @@ fn what_was_a_pause_before_something_passed_tells_nothing() {
     assert!(is_skipped(sums), "{sums:?}");
 }
 
-/// A position that is older than a waiting request does not end the handing over.
+/// A reported position from before a request that waits for its response does not end the handing over.
 #[test]
 fn a_way_alone_does_not_end_a_pause() {
     let Some(mut fixture) = Fixture::new() else { return };

@@ -4,7 +4,7 @@ use traffictrace_ebpf::layout::{CONNECTION, OPEN, SESSIONS, UDP, WAYS};
 
 use super::*;
 
-/// A drain's news of a flow: number, remote port, bytes received, and whether it was opened, closed and released.
+/// A drain's report of a flow: number, remote port, bytes received, and whether it was opened, closed and released.
 type Said = (usize, u16, u64, bool, bool, bool);
 
 fn geometry() -> Geometry {
@@ -52,7 +52,7 @@ fn scan(table: &mut Table) -> Vec<Said> {
     scan_at(table, Instant::now(), &[])
 }
 
-/// Frees the slots that are already closed, as if the grace time had passed.
+/// Frees the slots that are already closed, as if [`GRACE`] had passed.
 fn free(table: &mut Table) -> Vec<Said> {
     let mut all = Vec::new();
     let due = table.due(Instant::now() + GRACE);
@@ -75,7 +75,7 @@ fn a_flow_is_new_once_moves_and_is_released() {
     assert_eq!(scan(&mut table), [(0, 9, 7, false, true, false)]);
     assert_eq!((scan(&mut table), table.used()), (vec![], 1));
     assert_eq!(table.due(Instant::now()), 0, "not before the grace time");
-    // The bytes of an event that was under way at the close.
+    // The program of an event that began before the close adds its bytes only now.
     receive(&table, 9, 3);
     assert_eq!(free(&mut table), [(0, 9, 3, false, false, true)]);
     assert_eq!((scan(&mut table), table.used()), (vec![], 0));

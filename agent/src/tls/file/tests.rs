@@ -1,10 +1,10 @@
-//! Tests with real programs, if this machine has them.
+//! Tests with programs of Go and OpenSSL, if this machine has them, and with hostile files.
 
 use std::{fs, path::Path, process::Command};
 
 use super::*;
 
-/// Reports that something needed is missing; fails if `CI=true`.
+/// Prints that a test is skipped because something is missing; fails if `CI=true`.
 fn skip(what: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what} is missing");
     eprintln!("SKIPPED: {what} is missing");
@@ -53,21 +53,22 @@ fn a_program_of_go_has_a_probe_at_each_return() {
         assert!(write.returns.is_empty());
         let all = fs::read(folder.path().join("program")).unwrap();
         if cfg!(target_arch = "x86_64") {
-            // push rbp, or sub rsp, which follow the stack check.
+            // `push rbp` or `sub rsp` follows the stack check.
             assert!(matches!(all[read.begins as usize], 0x55 | 0x48), "{read:?}");
             assert!(read.returns.iter().all(|at| all[*at as usize] == 0xc3), "{read:?}");
         }
     }
 }
 
-/// Both programs are linked with the same flags, except for the symbols, which come last in a file.
+/// Compares a program with itself after its symbol table was hidden, so that all addresses are the same. A program that
+/// the linker stripped follows.
 #[test]
 fn a_stripped_program_of_go_has_the_same_places() {
     for mode in ["-buildmode=exe", "-buildmode=pie"] {
         let folder = tempfile::tempdir().unwrap();
         let Some(whole) = go_program(folder.path(), &[mode, "-ldflags=-w"]) else { return };
         let by_symbols = program(&whole, "program").unwrap();
-        // The same file with its symbol table hidden.
+        // The type of the symbol table's section header becomes 0 (unused).
         let mut bytes = fs::read(folder.path().join("program")).unwrap();
         let sections = usize::try_from(u64::from_le_bytes(*bytes[40..].first_chunk().unwrap())).unwrap();
         let count = usize::from(u16::from_le_bytes(*bytes[60..].first_chunk().unwrap()));
@@ -116,7 +117,7 @@ fn hostile_files_have_nothing() {
     };
     assert!(program(&open(b""), "x").is_err());
     assert!(program(&open(&own[..64]), "x").is_err(), "tables beyond the end");
-    // Random bytes in the headers and section tables cause neither a panic nor an endless loop.
+    // Random bytes in the ELF header and in the section headers must cause neither a panic nor an endless loop.
     let small = &own[..own.len().min(1 << 16)];
     let table = usize::try_from(u64::from_le_bytes(*own[40..].first_chunk().unwrap())).unwrap();
     let sections = &own[table..];

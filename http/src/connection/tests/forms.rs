@@ -1,8 +1,9 @@
-//! Tests of the forms of HTTP/1 messages.
+//! Tests of all forms of HTTP/1 messages, without losses.
 
 use super::*;
 
-/// Plays a conversation in whole pieces and byte by byte, and returns its exchanges.
+/// Plays a conversation with a piece for each message and with a piece for each byte, and returns its exchanges as
+/// lines.
 fn converse(script: &[(Way, &str)]) -> Vec<String> {
     let mut whole = Talk::new();
     let mut single = Talk::new();
@@ -19,7 +20,7 @@ fn converse(script: &[(Way, &str)]) -> Vec<String> {
     whole.lines()
 }
 
-/// Plays one request and one response, and returns their exchange.
+/// Plays one request and one response, and returns their exchanges as lines.
 fn exchange(request: &str, response: &str) -> Vec<String> {
     converse(&[(REQUESTS, request), (RESPONSES, response)])
 }
@@ -310,7 +311,7 @@ fn a_connection_pauses_where_messages_begin_on_both_ways() {
     assert!(passed(RESPONSES, "k"));
     assert!(!passed(REQUESTS, GET));
     assert!(passed(RESPONSES, OK));
-    // This piece waits for the missing bytes before it.
+    // The piece is held, because bytes before it are missing.
     talk.miss(RESPONSES, 5);
     talk.piece(RESPONSES, b"x", 1, false, false);
     assert_eq!(talk.connection.pause(), None);
@@ -321,7 +322,7 @@ fn a_connection_with_a_loss_behind_it_pauses_only_when_its_order_is_sure() {
     let mut talk = Talk::new();
     talk.request(GET);
     talk.response(OK);
-    // Requests whose responses are still to come may have been lost here.
+    // Requests may have been lost here whose responses are still to come.
     talk.miss(REQUESTS, 100);
     talk.after_loss(REQUESTS, "");
     assert_eq!(talk.connection.pause(), None);

@@ -1,4 +1,5 @@
-//! Generated conversations: exchanges are the same however the bytes are divided, and never wrong, whatever is lost.
+//! Random conversations: their exchanges are the same however the bytes are divided into pieces, and never wrong,
+//! whatever is lost.
 
 use std::collections::HashMap;
 
@@ -7,8 +8,11 @@ use proptest::prelude::*;
 use super::kernel::{Conversation, Dice, OwnedPiece, planned};
 use super::*;
 
+/// First sequence numbers of the two directions; those of the first wrap around early.
 const FIRST: [u32; 2] = [u32::MAX - 1_000, 1 << 31];
 
+/// Passes the pieces and both FINs to a connection, and closes it. `lost` is true if the last pieces of a direction
+/// were lost.
 fn run(conversation: &Conversation, pieces: &[OwnedPiece], lost: bool) -> Record {
     let mut record = Record::default();
     let mut connection = Connection::begin(Beginning { start: Start::Whole, first: FIRST.map(Some) });
@@ -36,16 +40,18 @@ fn run(conversation: &Conversation, pieces: &[OwnedPiece], lost: bool) -> Record
     record
 }
 
-/// The pieces that are left after a ring buffer has refused some.
+/// The pieces that reach user space after a full ring buffer has refused others.
 #[derive(Debug)]
 struct Remains {
     pieces: Vec<OwnedPiece>,
-    /// True if the last pieces of a way were lost.
+    /// True if the last pieces of a direction were lost.
     open: bool,
+    /// Number of pieces that were lost.
     losses: usize,
 }
 
-/// Drops pieces after the first `spared` bytes of each way: one in `rarity`, with up to `run_length` in a row.
+/// Drops pieces after the first `spared` bytes of each direction. On average, one in `rarity` pieces begins a loss of
+/// up to `run_length` pieces in a row.
 fn lose(
     all: Vec<OwnedPiece>,
     spared: [usize; 2],
@@ -104,7 +110,7 @@ proptest! {
     ) {
         let conversation = Conversation::new(&planned, burst, rolling);
         let mut dice = Dice(seed);
-        // The first response shows that the client keeps several requests waiting, so nothing is lost up to there.
+        // Only the first response shows the parser that the client pipelines, so nothing is lost up to there.
         let spared = if rolling && burst > 1 { conversation.first_flights(1) } else { [0; 2] };
         let all = conversation.pieces(&mut dice, false);
         let Remains { pieces, open, .. } = lose(all, spared, rarity, run_length, &mut dice);
@@ -127,7 +133,7 @@ proptest! {
     ) {
         let conversation = Conversation::new(&planned, 1, false);
         let mut dice = Dice(seed);
-        // The second request shows that the client waits for responses, so nothing is lost up to there.
+        // Only the second request shows the parser that the client waits for responses, so nothing is lost up to there.
         let spared = conversation.first_flights(2);
         let all = conversation.pieces(&mut dice, false);
         let Remains { pieces, open, losses } = lose(all, spared, 50, 1, &mut dice);

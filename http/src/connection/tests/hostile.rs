@@ -1,14 +1,15 @@
-//! Arbitrary bytes: the parser must not panic, must bound its memory, and must not count anything that is no HTTP.
+//! Arbitrary bytes: the parser must not panic, must bound its memory, and must not count anything that is not HTTP.
 
 use proptest::prelude::*;
 
 use super::kernel::{Conversation, Dice, planned};
 use super::*;
 
-/// Limit on the memory of a connection in addition to its own size: pieces held back, a half-read head, and waiting
-/// requests.
+/// Limit on the heap memory of a connection in bytes: held pieces, an incomplete head, and waiting requests.
 const MAX_MEMORY: usize = 3 << 20;
 
+/// Generates a piece: whether it is received, the distance of its sequence number from the expected one, `length`,
+/// `bytes`, `starts` and `lost_before` of [`Piece`].
 fn piece() -> impl Strategy<Value = (bool, u32, u32, Vec<u8>, bool, bool)> {
     let text = prop::sample::select(vec![
         "GET / HTTP/1.1\r\n",

@@ -1,11 +1,11 @@
-//! Conversations with known exchanges, and a simulation of the kernel that divides them into pieces.
+//! Random conversations with known exchanges, and a simulation of the kernel program that divides them into pieces.
 
 use proptest::prelude::*;
 
 use super::{REQUESTS, RESPONSES};
 use crate::Way;
 
-/// Random numbers that are repeatable for a seed.
+/// A generator of random numbers, which are the same for the same seed.
 #[derive(Debug, Clone)]
 pub(super) struct Dice(pub(super) u64);
 
@@ -33,7 +33,7 @@ pub(super) enum Content {
     Chunks(Vec<usize>),
 }
 
-/// One request and its response.
+/// The plan of one request and its response.
 #[derive(Debug, Clone)]
 pub(super) struct Planned {
     head: bool,
@@ -58,11 +58,13 @@ pub(super) fn planned() -> impl Strategy<Value = Planned> {
     )
 }
 
-/// The bytes of one way, with marks for those that the parser needs and for starts of messages.
+/// The bytes of one direction.
 #[derive(Debug, Default)]
 struct Stream {
     bytes: Vec<u8>,
+    /// True for each byte that the parser needs: not for bytes of bodies.
     needed: Vec<bool>,
+    /// Indexes of the bytes at which a message begins.
     starts: Vec<usize>,
 }
 
@@ -96,19 +98,21 @@ impl Stream {
     }
 }
 
-/// A conversation: the bytes of each way, the order in which they pass, and the exchanges.
+/// A conversation: the bytes of each direction, the order in which they pass, and the exchanges.
 #[derive(Debug)]
 pub(super) struct Conversation {
     streams: [Stream; 2],
-    /// Ends of the flights. A flight is the bytes that pass one way before the other way has its turn.
+    /// The direction of each flight, and the index of its end. A flight is the bytes that pass in one direction before
+    /// bytes pass in the other.
     flights: Vec<(Way, usize)>,
-    /// The line of each exchange, with the positions of its first bytes on both ways.
+    /// Each exchange: its line (as `Record::lines`), and the indexes of the first byte of the request and of the final
+    /// response.
     pub(super) exchanges: Vec<(String, usize, usize)>,
 }
 
 impl Conversation {
-    /// Builds a conversation. The client sends `burst` requests (at least one) at once; the next ones follow when all
-    /// of these are answered or, if `rolling`, one for each response.
+    /// Builds a conversation. The client sends `burst` requests (at least one) at once. If `rolling`, it sends another
+    /// one after each response; otherwise it sends the next `burst` after all responses.
     pub(super) fn new(planned: &[Planned], burst: usize, rolling: bool) -> Self {
         let mut streams = [Stream::default(), Stream::default()];
         let (mut flights, mut exchanges) = (Vec::new(), Vec::new());
@@ -147,12 +151,12 @@ impl Conversation {
         Self { streams, flights, exchanges }
     }
 
-    /// Returns the number of bytes of a way.
+    /// Returns the number of bytes of a direction.
     pub(super) fn length(&self, way: Way) -> usize {
         self.streams[way.index()].bytes.len()
     }
 
-    /// Returns the ends of the first `count` flights of each way.
+    /// Returns the end of the first `count` flights of each direction.
     pub(super) fn first_flights(&self, count: usize) -> [usize; 2] {
         Way::BOTH.map(|way| {
             let flights = self.flights.iter().filter(|flight| flight.0 == way);
@@ -160,7 +164,8 @@ impl Conversation {
         })
     }
 
-    /// Returns the pieces of all packets, in the order in which they pass.
+    /// Divides the conversation into packets, and returns the pieces of all packets in the order in which they pass. If
+    /// `disorder`, packets are swapped, repeated and enlarged.
     pub(super) fn pieces(&self, dice: &mut Dice, disorder: bool) -> Vec<OwnedPiece> {
         let mut pieces = Vec::new();
         let mut begins = [0, 0];
@@ -185,6 +190,8 @@ impl Conversation {
         pieces
     }
 
+    /// Appends the pieces of one packet, as the kernel program hands them over. `ordered` is true if the packet came in
+    /// order.
     fn packet(
         &self,
         way: Way,
@@ -202,7 +209,7 @@ impl Conversation {
             (Some(&first), Some(_)) if dice.once_in(2) => (first, range.end),
             (Some(&first), Some(&last)) => (first, last + 1),
             _ => {
-                // A body: only its end is passed.
+                // Only bytes of a body: there is a piece, without bytes, only if the body ends here.
                 if stream.needed.get(range.end).is_none_or(|&needed| needed) {
                     let piece = OwnedPiece { way, time, begin: range.end, ..OwnedPiece::default() };
                     pieces.push(piece);
@@ -228,8 +235,8 @@ impl Conversation {
         }
     }
 
-    /// Returns a time for each byte of a way: the time of the piece with the last byte up to there that the parser
-    /// needs.
+    /// Returns a time for each byte of a direction: the latest time at which one of the needed bytes up to this one
+    /// first passed.
     pub(super) fn passed(&self, pieces: &[OwnedPiece], way: Way) -> Vec<u64> {
         let needed = &self.streams[way.index()].needed;
         let mut times = vec![0; needed.len()];
@@ -246,7 +253,7 @@ impl Conversation {
         times
     }
 
-    /// Counts the requests whose head lies completely in a piece that starts with it.
+    /// Counts the requests whose head is complete in a piece that starts with it, so that the parser must see them.
     pub(super) fn surely_seen(&self, pieces: &[OwnedPiece]) -> usize {
         let heads = self.streams[REQUESTS.index()].starts.iter();
         let whole = |start: usize| {
@@ -261,7 +268,7 @@ impl Conversation {
     }
 }
 
-/// Swaps, repeats and enlarges packets, which are marked as out of order.
+/// Swaps, repeats and enlarges packets, and marks these as out of order.
 fn disarrange(packets: &mut Vec<(usize, usize, bool)>, dice: &mut Dice) {
     for index in 1..packets.len() {
         if dice.once_in(4) {
@@ -281,7 +288,8 @@ fn disarrange(packets: &mut Vec<(usize, usize, bool)>, dice: &mut Dice) {
     }
 }
 
-/// A piece, by its position in the bytes of its way.
+/// A [`crate::Piece`] that owns its bytes, with an index in its direction's bytes (`begin`) instead of a sequence
+/// number.
 #[derive(Debug, Clone)]
 pub(super) struct OwnedPiece {
     pub(super) way: Way,

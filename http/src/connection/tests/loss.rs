@@ -1,4 +1,4 @@
-//! Tests of losses, limits, and connections that are joined in their middle.
+//! Tests of losses, limits, and connections that are older than the trace.
 
 use super::*;
 use crate::h1::MAX_HEAD;
@@ -11,7 +11,8 @@ fn ok(code: u16) -> String {
     format!("HTTP/1.1 {code} x\r\nContent-Length: 0\r\n\r\n")
 }
 
-/// Plays one exchange, so that the client has been seen to speak HTTP.
+/// Returns a connection after two exchanges, so that the client was seen to wait for a response before its next
+/// request.
 fn spoken() -> Talk {
     let mut talk = Talk::new();
     turn(&mut talk);
@@ -31,7 +32,7 @@ fn skipped_bodies_are_no_loss() {
     let post = "POST /p HTTP/1.1\r\nContent-Length: 5000000000\r\n\r\n";
     talk.piece(REQUESTS, post.as_bytes(), post.len() + 1_000, true, false);
     talk.response("HTTP/1.1 100 Continue\r\n\r\n");
-    // The end of the body, more than 32 bits of sequence numbers away.
+    // The body is longer than the range of sequence numbers. The next piece has no bytes and shows its end.
     talk.miss(REQUESTS, 4_000_000_000);
     talk.miss(REQUESTS, 999_999_000);
     talk.piece(REQUESTS, b"", 0, false, false);

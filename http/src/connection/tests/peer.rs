@@ -1,4 +1,4 @@
-//! Conversations between hyper's client and server, which are independent of this crate.
+//! Conversations between the client and the server of the crate hyper, which are independent of this crate.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use super::*;
 type Body = BoxBody<Bytes, Infallible>;
 type Passed = Arc<Mutex<Vec<(Way, Vec<u8>)>>>;
 
-/// Makes a body with a length, or in chunks of 1,000 bytes.
+/// Makes a body of `length` bytes, sent with a `Content-Length` or in chunks of 1,000 bytes.
 fn body(length: usize, chunked: bool) -> Body {
     if !chunked {
         return Full::new(Bytes::from(vec![b'x'; length])).boxed();
@@ -25,7 +25,8 @@ fn body(length: usize, chunked: bool) -> Body {
     StreamBody::new(futures::stream::iter(frames)).boxed()
 }
 
-/// Answers `/status/length/chunked` after reading the request's body.
+/// Answers a request for `/STATUS/LENGTH/CHUNKED` after reading its body. The path gives the status and the body of the
+/// response.
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let (head, received) = request.into_parts();
     received.collect().await.expect("the client sends its body");
@@ -37,7 +38,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
     Ok(response.expect("the status is valid"))
 }
 
-/// Forwards the bytes that one end sends, and records them.
+/// Forwards the bytes of one direction until its end, and records them.
 async fn tap(
     way: Way,
     mut from: tokio::io::ReadHalf<DuplexStream>,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Makes a histogram of some durations.
+/// Makes a histogram of these durations, in microseconds.
 fn histogram(durations: &[u64]) -> Histogram {
     let mut histogram = Histogram::default();
     for duration in durations {
@@ -13,7 +13,7 @@ fn histogram(durations: &[u64]) -> Histogram {
     histogram
 }
 
-/// Generates durations that are usual for servers, and extreme ones.
+/// Generates fewer than `count` durations: some that are usual for servers, and extreme ones.
 fn durations(count: usize) -> impl Strategy<Value = Vec<u64>> {
     let duration = prop_oneof![
         0_u64..50,

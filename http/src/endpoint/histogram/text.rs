@@ -1,11 +1,11 @@
-//! The compact text form of a histogram, for a string in a report.
+//! The compact text form of a histogram, as a string field of a report has it.
 //!
-//! The text is a sequence of numbers: the maximum in µs, and then, for each bucket in use, its count, preceded by the
-//! number of empty buckets before it if there are any. A count is written as an even number (twice the count), a gap as
-//! an odd one (twice the number of buckets plus one). A number is written in base 64 with the alphabet of base64url,
-//! five bits a character, the lowest first; the sixth bit means that more characters follow. An empty histogram is the
-//! empty text. A histogram over four orders of magnitude with thousands of requests takes about 200 characters, and
-//! none takes more than [`MAX_TEXT`].
+//! The text is a sequence of numbers. The first is the maximum in µs. Then each bucket in use has its count, and before
+//! it, if there are empty buckets between it and the bucket in use before, their number (a gap). A count is written as
+//! an even number (twice the count), a gap as an odd one (twice the number of buckets plus one). A number is written in
+//! the alphabet of base64url, five bits a character, the lowest bits first; the sixth bit of a character means that
+//! more characters follow. An empty histogram is the empty text. A histogram over four orders of magnitude with
+//! thousands of requests takes about 200 characters, and none takes more than [`MAX_TEXT`].
 
 use std::str::FromStr;
 
@@ -13,11 +13,11 @@ use thiserror::Error;
 
 use super::{BUCKETS, Histogram, MAX_COUNT, index_of};
 
-/// Upper bound of the length of a text: a count of [`MAX_COUNT`] takes eleven characters, and there are fewer than 512
-/// buckets.
+/// Upper bound of the length of a text in bytes: a count of [`MAX_COUNT`] takes eleven characters, and there are fewer
+/// than 512 buckets.
 pub const MAX_TEXT: usize = 6 * 1024;
 
-/// The digits, in the order of their values.
+/// The characters, in the order of their values.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Number of bits of a number in one character.
@@ -29,7 +29,7 @@ const MORE: u64 = 1 << BITS;
 /// The reason why a text is not a histogram.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TextError {
-    /// The text is longer than any histogram's.
+    /// The text is longer than that of any histogram.
     #[error("histogram text has {0} bytes, more than {MAX_TEXT}")]
     TooLong(usize),
     /// A character that is not of the alphabet.
@@ -138,7 +138,7 @@ fn write_number(mut number: u64, out: &mut String) {
 struct Numbers<'a> {
     /// The text.
     text: &'a [u8],
-    /// Position of the next number.
+    /// Index of the next number's first byte.
     at: usize,
 }
 
@@ -164,7 +164,7 @@ impl Numbers<'_> {
     }
 }
 
-/// Returns the value of a digit.
+/// Returns the value of a character of [`ALPHABET`].
 fn value_of(byte: u8) -> Option<u64> {
     let value = match byte {
         b'A'..=b'Z' => byte - b'A',

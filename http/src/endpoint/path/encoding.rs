@@ -4,14 +4,15 @@ use super::segment::MAX_SEGMENT;
 
 /// A segment's bytes with the percent-encoding decoded once.
 pub(super) struct Decoded {
-    /// The bytes, from the beginning.
+    /// The decoded bytes, followed by unused ones.
     bytes: [u8; MAX_SEGMENT],
-    /// Number of bytes.
+    /// Number of decoded bytes.
     length: usize,
 }
 
 impl Decoded {
-    /// Decodes a segment. A `%` without two hexadecimal digits stays. Returns `None` if the segment is too long.
+    /// Decodes a segment. A `%` without two hexadecimal digits stays. Returns `None` if the decoded segment is longer
+    /// than [`MAX_SEGMENT`].
     pub(super) fn new(raw: &[u8]) -> Option<Self> {
         let mut decoded = Self { bytes: [0; MAX_SEGMENT], length: 0 };
         let mut rest = raw;
@@ -30,28 +31,28 @@ impl Decoded {
         Some(decoded)
     }
 
-    /// The decoded bytes.
+    /// Returns the decoded bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
 
-/// The value of a hexadecimal digit.
+/// Returns the value of a hexadecimal digit.
 fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// Appends decoded bytes, percent-encoding those that a path may not contain as they are.
+/// Appends decoded bytes. Those that a path must not contain as they are ([`PLAIN`]) are percent-encoded.
 pub(super) fn push(text: &[u8], out: &mut String) {
     push_plain(text, |byte| PLAIN[usize::from(*byte)], out);
 }
 
-/// Appends bytes as they were sent, percent-encoding those that are not printable ASCII.
+/// Appends bytes as they were sent. Those that are not printable ASCII are percent-encoded.
 pub(super) fn push_raw(text: &[u8], out: &mut String) {
     push_plain(text, u8::is_ascii_graphic, out);
 }
 
-/// Appends bytes, percent-encoding those that are not plain; only ASCII bytes may be plain.
+/// Appends bytes. Those that are not plain are percent-encoded; `is_plain` must be false for bytes that are not ASCII.
 fn push_plain(text: &[u8], is_plain: impl Fn(&u8) -> bool, out: &mut String) {
     for chunk in text.chunk_by(|one, two| is_plain(one) && is_plain(two)) {
         match std::str::from_utf8(chunk) {
@@ -61,7 +62,8 @@ fn push_plain(text: &[u8], is_plain: impl Fn(&u8) -> bool, out: &mut String) {
     }
 }
 
-/// Table of the bytes that a path may contain as they are.
+/// True for the bytes that a path may contain as they are, by their value: RFC 3986's `pchar` without `;`, which begins
+/// parameters.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;

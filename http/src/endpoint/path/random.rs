@@ -1,20 +1,22 @@
-//! Detection of random characters, as opposed to words.
+//! Distinction of random characters from words.
 //!
-//! Words and names consist of pairs of letters that are common; in random characters, most pairs are rare. Each pair of
-//! adjacent letters or digits counts as common or rare; two digits, and the border of two words in camel case (a lower
-//! case letter before an upper case one), do not count. With these limits, 0.3 % of the identifiers of 16 letters or
-//! more in a body of source code look random, and 99 % of random strings of 16 letters and digits.
+//! Most pairs of adjacent letters in words and names are common ones ([`COMMON`]); in random characters, most pairs are
+//! rare. Each pair of adjacent letters or digits counts as common or rare, and a letter beside a digit is rare. Two
+//! digits, and the border of two words in camel case (a lower case letter before an upper case one), do not count. With
+//! these limits, 0.3 % of the identifiers of 16 letters or more in a body of source code look random, and 99 % of
+//! random strings of 16 letters and digits.
 
-/// Minimum number of random characters that count as a secret.
+/// Minimum length in bytes of a text that counts as a secret if it looks random.
 pub(super) const MIN_SECRET: usize = 16;
 
-/// Minimum number of random characters, with digits among them, that count as an identifier.
+/// Minimum length in bytes of a text with letters and digits that counts as an identifier if it looks random.
 pub(super) const MIN_ID: usize = 10;
 
-/// Minimum length of the longest word in several words that count as one random text with separators.
+/// Length in bytes from which the longest word of a text is long: such a text looks random with fewer rare pairs (see
+/// [`is_secret`]).
 const MIN_WORD: usize = 8;
 
-/// Minimum number of counted pairs that a decision needs.
+/// Minimum number of pairs that must count before a text can look random.
 const MIN_PAIRS: u32 = 5;
 
 /// The second letters of common pairs, by the first letter. They are the most frequent third of all pairs, which makes
@@ -51,14 +53,14 @@ const COMMON: [&[u8]; 26] = [
 /// Code of a decimal digit in [`CODES`].
 const DIGIT: u8 = 26;
 
-/// Difference between the codes of an upper case letter and the lower case one, whose code is its index in the
+/// Difference between the code of an upper case letter and that of the lower case one, which is its index in the
 /// alphabet.
 const UPPER: u8 = 32;
 
-/// Code of a character that is neither letter nor digit.
+/// Code of a byte that is neither an ASCII letter nor a digit.
 const NEITHER: u8 = 63;
 
-/// Codes of all characters.
+/// The code of each byte.
 const CODES: [u8; 256] = {
     let mut codes = [NEITHER; 256];
     let mut letter = 0;
@@ -75,7 +77,7 @@ const CODES: [u8; 256] = {
     codes
 };
 
-/// Flags of a pair of codes: 1 if the pair counts, 2 if it is rare.
+/// Flags of each pair of codes: 1 if the pair counts, and 2 in addition if it is rare.
 const KINDS: [[u8; 64]; 64] = {
     let mut kinds = [[0; 64]; 64];
     let mut first = 0;
@@ -112,9 +114,9 @@ const fn kind(first: u8, second: u8) -> u8 {
     if is_known { 3 } else { 0 }
 }
 
-/// Returns whether a text of at least [`MIN_SECRET`] characters looks random. Characters other than letters and digits
-/// separate words. A text of many short words with digits is rather a name (`x86_64-linux-musl2`), so more of its pairs
-/// must be rare.
+/// Returns whether a text has at least [`MIN_SECRET`] bytes and looks random. Bytes other than letters and digits
+/// separate words. A text of short words with digits is rather a name (`x86_64-linux-musl2`), so 65 % of its pairs must
+/// be rare; if a word has [`MIN_WORD`] bytes or more, 40 % are enough.
 pub(super) fn is_secret(text: &[u8]) -> bool {
     if text.len() < MIN_SECRET {
         return false;
@@ -124,7 +126,8 @@ pub(super) fn is_secret(text: &[u8]) -> bool {
     Pairs::of(text).reach(if longest >= MIN_WORD { 40 } else { 65 })
 }
 
-/// Returns whether a text of letters and digits with at least [`MIN_ID`] characters and both kinds looks random.
+/// Returns whether a text has at least [`MIN_ID`] bytes, letters as well as digits, and looks random: 60 % of its pairs
+/// are rare.
 pub(super) fn is_id(text: &[u8]) -> bool {
     text.len() >= MIN_ID
         && text.iter().any(u8::is_ascii_digit)
@@ -132,7 +135,7 @@ pub(super) fn is_id(text: &[u8]) -> bool {
         && Pairs::of(text).reach(60)
 }
 
-/// Counts of the pairs in a text.
+/// Counts of the pairs of adjacent bytes in a text.
 #[derive(Default)]
 struct Pairs {
     /// Number of pairs that count.
@@ -156,7 +159,7 @@ impl Pairs {
         pairs
     }
 
-    /// Returns whether enough pairs count, and at least `percent` percent of them are rare.
+    /// Returns whether at least [`MIN_PAIRS`] pairs count, and at least `percent` percent of them are rare.
     fn reach(&self, percent: u32) -> bool {
         self.counted >= MIN_PAIRS && self.rare * 100 >= self.counted * percent
     }

@@ -1,6 +1,6 @@
 //! Credentials that are recognized by their first characters or by the name before them.
 
-/// First characters of credentials, which no name begins with.
+/// First characters of credentials with which no ordinary name begins.
 const CERTAIN: [&[u8]; 30] = [
     b"sk_live_",
     b"sk_test_",
@@ -34,22 +34,23 @@ const CERTAIN: [&[u8]; 30] = [
     b"eyJ",
 ];
 
-/// First characters of credentials that a name may begin with too: a digit must follow.
+/// First characters of credentials with which an ordinary name may begin too: one of the characters after them must be
+/// a digit.
 const LIKELY: [&[u8]; 5] = [b"sk-", b"npm_", b"hf_", b"hvs.", b"SG."];
 
-/// First characters of the identifiers of AWS access keys, which upper case letters and digits follow.
+/// First characters of the identifiers of AWS access keys. Upper case letters and digits follow.
 const AWS: [&[u8]; 2] = [b"AKIA", b"ASIA"];
 
-/// Length of the identifier of an AWS access key.
+/// Length in characters of the identifier of an AWS access key.
 const AWS_LENGTH: usize = 20;
 
-/// Minimum length of a credential, including its first characters.
+/// Minimum length in bytes of a credential, including its first characters.
 const MIN_LENGTH: usize = 16;
 
-/// Maximum number of bytes that are examined.
+/// Maximum number of bytes of a credential that are examined.
 const MAX_LENGTH: usize = 48;
 
-/// Names whose value is a secret. Case, `-` and `_` are ignored in comparisons.
+/// Names whose values are secrets. Case, `-` and `_` are ignored in comparisons.
 const NAMES: [&[u8]; 20] = [
     b"accesskey",
     b"accesstoken",
@@ -73,7 +74,7 @@ const NAMES: [&[u8]; 20] = [
     b"token",
 ];
 
-/// Maximum length of a name that is compared, with its separators.
+/// Maximum number of bytes before an equals sign that are compared with [`NAMES`].
 const MAX_NAME: usize = 24;
 
 /// Returns whether a text begins like a known credential.
@@ -96,7 +97,7 @@ pub(super) fn begins(text: &[u8]) -> bool {
             && text[..AWS_LENGTH].iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
-/// Returns whether a credential may begin with these two bytes, which saves most texts the comparisons.
+/// Returns whether a credential may begin with these two bytes. This saves most texts the comparisons.
 fn is_possible(first: u8, second: u8) -> bool {
     matches!(
         (first, second),
@@ -116,8 +117,8 @@ fn is_possible(first: u8, second: u8) -> bool {
     )
 }
 
-/// Returns whether a text before an equals sign ends with the name of a secret, as its last word or with separators in
-/// it (`api_key`).
+/// Returns whether the text before an equals sign ends with a name of [`NAMES`]. The name may be the last word after a
+/// separator (`csrf_token`), or contain separators itself (`api_key`).
 pub(super) fn is_named(text: &[u8]) -> bool {
     let mut name = [0; MAX_NAME];
     let mut free = MAX_NAME;
@@ -135,7 +136,7 @@ pub(super) fn is_named(text: &[u8]) -> bool {
     NAMES.contains(&&name[free..])
 }
 
-/// Returns whether a text is a user with a password before an `@`.
+/// Returns whether a text contains a user with a password, as in `user:password@host`.
 pub(super) fn is_user_info(text: &[u8]) -> bool {
     let colon = text.iter().position(|byte| *byte == b':');
     colon.is_some_and(|colon| text[colon..].contains(&b'@'))

@@ -6,13 +6,13 @@ use super::value::{
 };
 use super::{Level, random, secret, shape};
 
-/// Maximum length in bytes of a decoded segment; longer ones are data rather than names.
+/// Maximum length in bytes of a decoded segment. A longer one is data rather than a name, and becomes `{token}`.
 pub(super) const MAX_SEGMENT: usize = 128;
 
-/// Minimum length of a segment that can be folded although it has only letters and separators.
+/// Length in bytes below which a text of letters and separators alone cannot be folded.
 const MIN_FOLDING: usize = random::MIN_SECRET;
 
-/// A writer of one segment.
+/// Writes one segment, with placeholders.
 pub(super) struct Segment<'a> {
     /// The parts that are replaced.
     level: Level,
@@ -23,12 +23,12 @@ pub(super) struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Begins a segment at the end of `out`.
+    /// Creates a writer that appends to `out`.
     pub(super) fn new(level: Level, out: &'a mut String) -> Self {
         Self { level, out, replaced: false }
     }
 
-    /// Appends a segment as it was sent, without its parameters and with placeholders.
+    /// Appends the segment `raw`, as it was sent, without its parameters and with placeholders.
     pub(super) fn write(mut self, raw: &str) {
         let parameters = raw.bytes().position(|byte| byte == b';').unwrap_or(raw.len());
         let raw = &raw[..parameters];
@@ -60,12 +60,14 @@ impl<'a> Segment<'a> {
             Some(placeholder) if self.level == Level::Fold || placeholder == Placeholder::Token => {
                 self.replace(placeholder);
             }
-            // A part of a value that is kept as a whole may be a secret, for example the user of an e-mail address.
+            // A value such as an e-mail address is kept as a whole if the level is [`Level::Redact`], but a part of it,
+            // such as the user, may be a secret.
             _ => self.pieces(text),
         }
     }
 
-    /// Appends a segment that is not a single value: runs of name characters, and the characters between them.
+    /// Appends a segment that is not replaced as a whole: runs of name characters (see [`is_name`]), and the characters
+    /// between them.
     fn pieces(&mut self, text: &[u8]) {
         let mut at = shape::version(text).unwrap_or_default();
         self.keep(&text[..at]);
@@ -101,7 +103,7 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Appends a run of name characters. UUIDs are searched first, since they look random.
+    /// Appends a run of name characters. UUIDs are replaced first, because they look random.
     fn run(&mut self, mut text: &[u8]) {
         if text.len() < MIN_NUMBER || text.len() < MIN_FOLDING && !text.iter().any(u8::is_ascii_digit) {
             self.keep(text);
@@ -117,8 +119,8 @@ impl<'a> Segment<'a> {
         self.words(text);
     }
 
-    /// Appends words with separators between them. The texts before and after a replaced word are examined again on
-    /// their own, so that folding the result a second time finds nothing new.
+    /// Appends words (letters and digits) with separators between them. The texts before and after a replaced word are
+    /// examined again on their own, so that folding a folded path changes nothing.
     fn words(&mut self, mut text: &[u8]) {
         while !self.token(text) {
             let Some(Found { from, to, placeholder }) = first_value(text) else {
@@ -133,7 +135,8 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Replaces words that together look random, but keeps the separators around them. Returns whether they do.
+    /// Appends `{token}` for words that together look random, and keeps the separators around them. Returns false, and
+    /// appends nothing, if the words do not look random.
     fn token(&mut self, text: &[u8]) -> bool {
         let is_separator = |byte: &&u8| !byte.is_ascii_alphanumeric();
         let before = text.iter().take_while(is_separator).count();
@@ -150,7 +153,7 @@ impl<'a> Segment<'a> {
         found
     }
 
-    /// Appends a value, or its placeholder if the level replaces it.
+    /// Appends the placeholder of a value, or the value itself if the level keeps it.
     fn emit(&mut self, placeholder: Placeholder, value: &[u8]) {
         let secret = match placeholder {
             Placeholder::Token => true,
@@ -166,14 +169,15 @@ impl<'a> Segment<'a> {
         self.out.push_str(placeholder.text());
     }
 
-    /// Appends decoded bytes as they are.
+    /// Appends decoded bytes without a placeholder.
     fn keep(&mut self, text: &[u8]) {
         push(text, self.out);
     }
 }
 
-/// Returns whether nothing in a segment can fold, which is true for most: the segment is short, and it has only letters
-/// and separators or is as short as `v1`.
+/// Returns whether certainly nothing in a segment can be replaced. This spares most segments the other rules: they have
+/// only letters and separators and are shorter than [`MIN_FOLDING`], or they have at most four letters and digits and
+/// begin with a letter, such as `v1`.
 fn is_name_alone(text: &[u8]) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_' | b'.');
     if text.len() < MIN_NUMBER {
@@ -183,13 +187,13 @@ fn is_name_alone(text: &[u8]) -> bool {
     }
 }
 
-/// Returns the length of a text after decoding.
+/// Returns the length in bytes of a percent-encoded text after decoding.
 fn decoded_length(text: &str) -> usize {
     text.len() - 2 * text.bytes().filter(|byte| *byte == b'%').count()
 }
 
-/// Returns the length of the words at the beginning of a text that looks random, if the rest still looks random:
-/// `nginx-` of a pod's name, `cus_` of an identifier.
+/// Returns the length of the words at the beginning of a text that looks random, such as `nginx-` of a pod's name or
+/// `cus_` of an identifier. Returns 0 if the rest would not look random without them.
 fn leading_words(text: &[u8]) -> usize {
     let words =
         text.iter().take_while(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_')).count();
@@ -207,12 +211,12 @@ fn numeric_stem(text: &[u8]) -> Option<usize> {
     (digits > 0 && matches!(text.get(digits), Some(b'.' | b'@'))).then_some(digits)
 }
 
-/// Returns the position of a known credential within the first `run` bytes of a text.
+/// Returns the index of a known credential that begins within the first `run` bytes of a text.
 fn credential(text: &[u8], run: usize) -> Option<usize> {
     (0..run).find(|at| (*at == 0 || !text[*at - 1].is_ascii_alphanumeric()) && secret::begins(&text[*at..]))
 }
 
-/// Returns whether a byte belongs to a run of name characters, which are those of base64 and base64url.
+/// Returns whether a byte is a name character: one of base64 or base64url.
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'/')
 }

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-/// Length of a UUID with its hyphens.
+/// Length in bytes of a UUID with its hyphens.
 pub(super) const UUID: usize = 36;
 
-/// Length of a date such as `2024-01-31`.
+/// Length in bytes of a date such as `2024-01-31`.
 pub(super) const DATE: usize = 10;
 
-/// Maximum number of digits of a group in a version; longer groups are times and build numbers.
+/// Maximum number of digits of a group in a version such as `1.2.3`; longer groups are times or build numbers.
 const MAX_VERSION_GROUP: usize = 4;
 
 /// Returns whether a text is a number, or several with commas between them.
@@ -26,8 +26,8 @@ pub(super) fn is_address(text: &[u8]) -> bool {
     text.len() >= 4 && std::str::from_utf8(text).is_ok_and(|text| text.parse::<IpAddr>().is_ok())
 }
 
-/// Returns whether a text is an e-mail address. Names of files with a scale (`logo@2x.png`) and of packages with a
-/// version (`left-pad@1.3.0.tgz`) are not.
+/// Returns whether a text is an e-mail address. Names of image files with a scale (`logo@2x.png`) and of packages with
+/// a version (`left-pad@1.3.0.tgz`) are not taken for one.
 pub(super) fn is_email(text: &[u8]) -> bool {
     let Some(at) = text.iter().position(|byte| *byte == b'@') else {
         return false;
@@ -93,7 +93,7 @@ pub(super) fn starts_with_date(text: &[u8]) -> bool {
     }
 }
 
-/// Returns whether four bytes are a year of the last, this or the next century.
+/// Returns whether four bytes are a year from 1900 to 2199.
 fn is_year(text: &[u8]) -> bool {
     matches!(text, [b'1', b'9', ..] | [b'2', b'0' | b'1', ..]) && text.iter().all(u8::is_ascii_digit)
 }

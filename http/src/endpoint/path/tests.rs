@@ -1,10 +1,10 @@
-//! Tests of folding and masking: tables of examples, and rules that hold for any text.
+//! Tests of [`fold`] and [`redact`]: tables of examples, and rules that hold for any text.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Paths, each with its folded form.
+/// Examples of paths, each with its folded form.
 const FOLDED: &[(&str, &str)] = &[
     // Names stay, with and without digits.
     ("", ""),
@@ -86,7 +86,7 @@ const FOLDED: &[(&str, &str)] = &[
     ("/users/b.o+b@mail.example.co.uk/x", "/users/{email}/x"),
     ("/@angular/core@17.0.1/x", "/@angular/core@17.0.1/x"),
     ("/logo@2x.png", "/logo@2x.png"),
-    // Parts that are cut.
+    // Parts that are removed, and paths that are not well-formed.
     ("/a?b=c", "/a"),
     ("/a#b", "/a"),
     ("/a;jsessionid=0123/b;x=1", "/a/b"),
@@ -104,7 +104,7 @@ const FOLDED: &[(&str, &str)] = &[
     ("/{name}", "/%7Bname%7D"),
 ];
 
-/// Secrets that must never be shown, in any part of a path.
+/// Secrets that must not be in the output, wherever they are in a path.
 const SECRETS: &[&str] = &[
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
     "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
@@ -151,7 +151,7 @@ fn examples_fold_once() {
 #[test]
 fn secrets_never_leave() {
     for secret in SECRETS {
-        // The longest part, which no rule can keep by chance.
+        // Separators may stay, and short parts look like words. The longest part must not be in the output.
         let core = secret.split(['.', '-', '_', '%']).max_by_key(|part| part.len()).expect("a part");
         for path in [
             format!("/{secret}"),
@@ -225,7 +225,7 @@ fn long_paths_are_cut() {
     assert!(redact(&"/\u{1}".repeat(10_000)).len() <= MAX_REDACTED + "/…".len());
 }
 
-/// Generates texts from the parts that the rules look for, in any order.
+/// Generates paths from the parts that the rules look for, in any order.
 fn adversarial() -> impl Strategy<Value = String> {
     let atom = prop_oneof![
         "[a-zA-Z0-9]{1,24}",

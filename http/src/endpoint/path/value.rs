@@ -2,17 +2,18 @@
 
 use super::{random, secret, shape};
 
-/// Minimum number of hexadecimal digits that, with letters and decimal digits among them, are a hash.
+/// Minimum number of hexadecimal digits of a hash. With fewer than [`MIN_SECRET_HASH`], at least two of them must be
+/// decimal and one a letter.
 const MIN_HASH: usize = 8;
 
-/// Minimum number of hexadecimal digits of a hash that counts as a secret.
+/// Minimum number of hexadecimal digits of a hash that counts as a secret. At least one of them must be a letter.
 pub(super) const MIN_SECRET_HASH: usize = 16;
 
-/// Minimum number of decimal digits of a number inside a name that is an identifier: four may be a year.
+/// Minimum number of decimal digits of a number inside a name that counts as an identifier: four may be a year.
 pub(super) const MIN_NUMBER: usize = 5;
 
-/// Minimum number of decimal digits of a number right after letters that is an identifier: five are usual in names such
-/// as `ed25519`.
+/// Minimum number of decimal digits of a number right after letters that counts as an identifier: five are usual in
+/// names such as `ed25519`.
 const MIN_ATTACHED_NUMBER: usize = 6;
 
 /// The placeholder of a replaced text.
@@ -38,7 +39,7 @@ impl Placeholder {
     /// All placeholders.
     const ALL: [Self; 7] = [Self::Id, Self::Uuid, Self::Hash, Self::Token, Self::Email, Self::Date, Self::Ip];
 
-    /// Returns the text that is shown.
+    /// Returns the text of the placeholder.
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Id => "{id}",
@@ -52,22 +53,22 @@ impl Placeholder {
     }
 }
 
-/// Returns the placeholder at the beginning of a text.
+/// Returns the placeholder with which a text begins, as after folding; `None` if it begins with none.
 pub(super) fn placeholder_at(text: &[u8]) -> Option<&'static str> {
     Placeholder::ALL.into_iter().map(Placeholder::text).find(|name| text.starts_with(name.as_bytes()))
 }
 
-/// A part of a text that is replaced.
+/// A part of a text that may be replaced.
 pub(super) struct Found {
-    /// Position of the first byte.
+    /// Index of the first byte.
     pub from: usize,
-    /// Position after the last byte.
+    /// Index after the last byte.
     pub to: usize,
     /// The placeholder that replaces the part.
     pub placeholder: Placeholder,
 }
 
-/// Returns the placeholder of a segment that is a single value.
+/// Returns the placeholder of a segment that is a single value; `None` if it is not one.
 pub(super) fn whole(text: &[u8]) -> Option<Placeholder> {
     let placeholder = if text.is_empty() {
         return None;
@@ -93,7 +94,7 @@ pub(super) fn whole(text: &[u8]) -> Option<Placeholder> {
     Some(placeholder)
 }
 
-/// Returns the first value among words with separators between them.
+/// Returns the first value in a text of words (letters and digits) with separators between them.
 pub(super) fn first_value(text: &[u8]) -> Option<Found> {
     let mut from = 0;
     while from < text.len() {
@@ -115,7 +116,8 @@ pub(super) fn first_value(text: &[u8]) -> Option<Found> {
     None
 }
 
-/// Returns the placeholder of a word of letters and digits, and the number of letters before it that stay.
+/// Returns the placeholder of a word of letters and digits, and the number of letters at its beginning that stay;
+/// `None` if the whole word stays.
 fn value(word: &[u8]) -> Option<(usize, Placeholder)> {
     let digits = word.iter().filter(|byte| byte.is_ascii_digit()).count();
     let trailing = word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();

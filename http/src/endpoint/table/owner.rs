@@ -1,4 +1,4 @@
-//! The rows of one owner.
+//! The rows of one owner in a [`super::Table`].
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ pub(super) struct Entry {
     pub counts: Span<Counts>,
     /// True if the counts include every exchange of the endpoint.
     pub complete: bool,
-    /// True if counts from before the table began were added.
+    /// True if counts from before the table began were added ([`super::Table::restore`]).
     pub restored: bool,
-    /// Position of the endpoint in the order in which the owner's endpoints appeared.
+    /// Number of the entry in the order in which the owner's entries were created.
     sequence: u64,
 }
 
 impl Entry {
-    /// Returns the number of requests since the beginning.
+    /// Returns the number of requests since the table began.
     pub(super) fn requests(&self) -> u64 {
         self.counts.requests()
     }
@@ -35,25 +35,25 @@ impl Entry {
 pub(super) struct Endpoints {
     /// Counts by endpoint.
     entries: HashMap<Endpoint, Entry>,
-    /// Hosts of the endpoints, without the placeholders and the empty host.
+    /// Hosts of the endpoints, without the placeholders and the empty host (see [`is_particular`]).
     hosts: HashSet<Arc<str>>,
-    /// Number of `{other}` rows among the entries.
+    /// Number of `{other}` endpoints among the entries.
     others: usize,
-    /// Position of the owner in the order in which owners appeared.
+    /// Number of the owner in the order in which owners appeared.
     sequence: u64,
-    /// Number of entries so far.
+    /// Number of entries that were created so far; the newest one has it as its [`Entry::sequence`].
     entries_seen: u64,
-    /// True if an endpoint without an entry may have had one before.
+    /// True if an endpoint that has no entry now may have had exchanges before, so that a new entry is not complete.
     folded: bool,
 }
 
 impl Endpoints {
-    /// Makes the endpoints of a new owner, which has none yet.
+    /// Creates a new owner without endpoints.
     pub(super) fn new(sequence: u64, folded: bool) -> Self {
         Self { entries: HashMap::new(), hosts: HashSet::new(), others: 0, sequence, entries_seen: 0, folded }
     }
 
-    /// Returns the position of the owner in the order in which owners appeared.
+    /// Returns the number of the owner in the order in which owners appeared.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -68,7 +68,7 @@ impl Endpoints {
         self.entries.len() - self.others
     }
 
-    /// Returns the number of requests since the beginning.
+    /// Returns the number of requests since the table began.
     pub(super) fn requests(&self) -> u64 {
         self.entries.values().fold(0, |sum, entry| sum.saturating_add(entry.requests()))
     }
@@ -78,7 +78,7 @@ impl Endpoints {
         self.entries.iter()
     }
 
-    /// Returns the rows for changing them.
+    /// Returns the rows, whose counts the caller may change.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Endpoint, &mut Entry)> {
         self.entries.iter_mut()
     }
@@ -95,7 +95,8 @@ impl Endpoints {
         self.entries.get_mut(key)
     }
 
-    /// Notes that endpoints which were not restored may have had exchanges before the table began.
+    /// Marks entries that were not restored, and future ones, as not complete: they may have had exchanges before the
+    /// table began.
     pub(super) fn lack_earlier(&mut self) {
         self.folded = true;
         for entry in self.entries.values_mut() {
@@ -103,7 +104,7 @@ impl Endpoints {
         }
     }
 
-    /// Returns the entry of an endpoint, which is created if it does not exist. [`Self::make_room`] must be called
+    /// Returns the entry of an endpoint, which is created if it does not exist. The caller calls [`Self::make_room`]
     /// before.
     pub(super) fn insert(&mut self, key: &Key<'_>) -> &mut Entry {
         let host = match self.hosts.get(key.host) {
@@ -120,7 +121,7 @@ impl Endpoints {
         self.entry(Endpoint { side, protocol, method, host, path: path.into() })
     }
 
-    /// Folds the rarest rows or hosts if there is no room for another row with this host.
+    /// Folds the rows or hosts with the fewest requests if there is no room for another row with this host.
     pub(super) fn make_room(&mut self, host: &str) {
         if self.hosts.len() >= MAX_HOSTS && is_particular(host) && !self.hosts.contains(host) {
             self.fold_hosts();
@@ -130,8 +131,8 @@ impl Endpoints {
         }
     }
 
-    /// Moves the rarer half of the rows, at least one, into the `{other}` rows; of rows with equal numbers of requests,
-    /// the newest ones.
+    /// Adds the half of the rows (at least one) that have the fewest requests to the `{other}` rows. Of rows with equal
+    /// numbers of requests, the newest are folded first.
     pub(super) fn fold_rows(&mut self) {
         let mut rarest: Vec<_> = self
             .entries
@@ -153,8 +154,8 @@ impl Endpoints {
             .collect();
     }
 
-    /// Gives the rows of the rarer half of the hosts the host `{other}`; of hosts with equal numbers of requests, the
-    /// newest ones are folded.
+    /// Replaces the half of the hosts that have the fewest requests by `{other}`, in all rows. Of hosts with equal
+    /// numbers of requests, the newest are folded first.
     fn fold_hosts(&mut self) {
         let mut hosts: HashMap<Arc<str>, (u64, u64)> = HashMap::new();
         for (endpoint, entry) in &self.entries {
@@ -182,7 +183,7 @@ impl Endpoints {
         self.hosts.retain(|host| !rarest.contains(host));
     }
 
-    /// Adds the counts of one endpoint to another one.
+    /// Removes an endpoint, and adds its counts to another one.
     fn fold(&mut self, endpoint: &Endpoint, into: Endpoint) {
         self.folded = true;
         if let Some(folded) = self.entries.remove(endpoint) {

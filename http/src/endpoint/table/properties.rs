@@ -8,7 +8,7 @@ use crate::endpoint::testing::exchange;
 use crate::endpoint::{Endpoint, merge};
 use crate::{Protocol, Status};
 
-/// Many similar exchanges.
+/// A number of similar exchanges, which are recorded one after the other.
 #[derive(Debug, Clone)]
 struct Burst {
     /// The first owner, and the number of owners that take turns.
@@ -27,7 +27,7 @@ struct Burst {
     interval: bool,
 }
 
-/// Generates bursts that reach every limit.
+/// Generates bursts that can reach every limit of a table.
 fn burst() -> impl Strategy<Value = Burst> {
     let spread = |most: u32| (0..most, prop_oneof![Just(1), Just(3), 1..=most]);
     let status =
@@ -86,7 +86,7 @@ proptest! {
         prop_assert_eq!(restored.totals(), table.totals());
         prop_assert_eq!(restored.top(usize::MAX).len(), table.len());
         prop_assert!(restored.take_interval().rows.is_empty());
-        // Merging the rows of one table changes nothing; merging them twice doubles the counts.
+        // Merging the rows of a table with a copy of themselves doubles the counts and adds no row.
         let rows = table.top(usize::MAX);
         let merged = merge(rows.iter().chain(&rows).cloned());
         prop_assert_eq!(merged.len(), rows.len());

@@ -1,8 +1,8 @@
-//! Counts since the beginning, together with those of the current interval.
+//! Counts since the table began, with those of the current interval apart.
 
 use crate::endpoint::{Counts, Totals};
 
-/// Counts that can be added.
+/// Counts that can be added to others of their type.
 pub(super) trait Merge: Default + Clone {
     /// Adds other counts.
     fn merge(&mut self, other: &Self);
@@ -20,7 +20,7 @@ impl Merge for Totals {
     }
 }
 
-/// Counts from before the current interval, and counts of it. Everything is counted in only one of the two.
+/// Counts since the table began. Each exchange is counted in only one of the two fields.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Span<T> {
     /// Counts from before the current interval.
@@ -30,31 +30,31 @@ pub(super) struct Span<T> {
 }
 
 impl<T: Merge> Span<T> {
-    /// Returns the counts of the current interval, to add new exchanges.
+    /// Returns the counts of the current interval, to which the caller adds new exchanges.
     pub(super) fn now(&mut self) -> &mut T {
         &mut self.now
     }
 
-    /// Returns the counts from before the current interval, to add older exchanges.
+    /// Returns the counts from before the current interval, to which the caller adds exchanges from before a restart.
     pub(super) fn before(&mut self) -> &mut T {
         &mut self.before
     }
 
-    /// Returns the counts since the beginning.
+    /// Returns the counts since the table began.
     pub(super) fn all(&self) -> T {
         let mut all = self.before.clone();
         all.merge(&self.now);
         all
     }
 
-    /// Ends the interval and returns its counts.
+    /// Ends the current interval and returns its counts.
     pub(super) fn take(&mut self) -> T {
         let now = std::mem::take(&mut self.now);
         self.before.merge(&now);
         now
     }
 
-    /// Adds another span: earlier counts to earlier ones, new ones to new ones.
+    /// Adds another span, field by field.
     pub(super) fn merge(&mut self, other: &Self) {
         self.before.merge(&other.before);
         self.now.merge(&other.now);
@@ -62,7 +62,7 @@ impl<T: Merge> Span<T> {
 }
 
 impl Span<Counts> {
-    /// Returns the number of requests since the beginning.
+    /// Returns the number of requests since the table began.
     pub(super) fn requests(&self) -> u64 {
         self.before.requests().saturating_add(self.now.requests())
     }

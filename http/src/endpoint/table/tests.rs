@@ -5,7 +5,7 @@ use crate::endpoint::testing::exchange;
 use crate::endpoint::{Class, Endpoint, OTHER};
 use crate::{Protocol, Side};
 
-/// Sums the rows and the rest.
+/// Returns the sum of the rows and the rest.
 pub(super) fn sum<'a>(rows: impl IntoIterator<Item = &'a Row<u32>>, rest: &Counts) -> Counts {
     let mut sum = rest.clone();
     for row in rows {
@@ -14,7 +14,7 @@ pub(super) fn sum<'a>(rows: impl IntoIterator<Item = &'a Row<u32>>, rest: &Count
     sum
 }
 
-/// Asserts that all rows add up to the totals, and that the limits hold.
+/// Asserts that all rows and the rest add up to the totals, and that no limit is exceeded.
 pub(super) fn check(table: &Table<u32>) {
     let rows = table.top(usize::MAX);
     assert_eq!(rows.len(), table.len());
@@ -28,7 +28,7 @@ pub(super) fn check(table: &Table<u32>) {
         let hosts: std::collections::BTreeSet<_> =
             endpoints.iter().map(|(endpoint, _)| &endpoint.host).collect();
         assert!(endpoints.named() <= MAX_OWNER_ROWS);
-        // In addition to the hosts there are `{other}`, `{invalid}` and the empty one.
+        // The limit does not include `{other}`, `{invalid}` and the empty host.
         assert!(hosts.len() <= MAX_HOSTS + 3, "{} hosts", hosts.len());
     }
 }
@@ -191,7 +191,7 @@ fn a_restart_goes_on_from_the_last_rows() {
         }
     }
     first.unobserved(Reason::Malformed, 4);
-    // The report has two rows; all other exchanges are only known as a sum.
+    // Only two rows are restored; all other exchanges are only known as a sum.
     let mut second = Table::default();
     first.top(2).iter().for_each(|row| second.restore(row));
     let rest = &find(&first.top(3), 1, "/c").expect("a row").counts;
@@ -242,7 +242,8 @@ fn a_full_table_is_restored_whole() {
     assert_eq!((restored.len(), restored.totals()), (full.len(), full.totals()));
 }
 
-/// Returns a path of words that differs for each number and does not fold.
+/// Returns a path of four words, without a leading slash, that folding does not change. It differs for each number
+/// below 2^20.
 pub(super) fn words(number: u32) -> String {
     const WORDS: [&str; 32] = [
         "order", "user", "cart", "item", "price", "stock", "mail", "post", "page", "image", "video", "sound",
@@ -252,7 +253,7 @@ pub(super) fn words(number: u32) -> String {
     (0..4).map(|place| WORDS[(number >> (5 * place) & 31) as usize]).collect::<Vec<_>>().join("/")
 }
 
-/// Returns a host that differs for each number.
+/// Returns a host that differs for each number below 2^20.
 pub(super) fn host(number: u32) -> String {
     format!("{}.example.com", words(number).replace('/', "-"))
 }

@@ -19,10 +19,11 @@ fn told(fields: &[(Name, &str)]) -> Told {
     fields.iter().map(|(name, text)| (*name, value(*name, text))).collect()
 }
 
-/// A block, its fields, and the size of the table after it.
+/// A header block in hexadecimal, the fields that it decodes to, and the size of the table after it.
 type Example = (&'static str, &'static [(Name, &'static str)], usize);
 
-/// Decodes the blocks of an example one after the other, and compares the fields and the size of the table after each.
+/// Decodes the blocks of an example one after the other, and asserts that the fields and the size of the table are the
+/// expected ones after each.
 #[track_caller]
 fn example(mut table: Table, blocks: &[Example]) {
     for (block, fields, size) in blocks {
@@ -33,12 +34,12 @@ fn example(mut table: Table, blocks: &[Example]) {
     }
 }
 
-/// Returns a table as in RFC 7541's examples of responses.
+/// Returns a table with the maximum size of RFC 7541's examples of responses, which makes them evict entries.
 fn small() -> Table {
     Table { capacity: 256, ..Table::new() }
 }
 
-/// RFC 7541, C.1.
+/// The examples of RFC 7541, appendix C.1.
 #[test]
 fn integers() {
     let read = |bytes: &[u8], prefix| integer(&mut Octets::with_slice(bytes), prefix).ok();
@@ -57,7 +58,7 @@ fn integers_that_are_too_long_or_cut_are_invalid() {
     assert_eq!(read(&[]), None);
 }
 
-/// RFC 7541, C.2.
+/// The examples of RFC 7541, appendix C.2.
 #[test]
 fn single_representations() {
     example(
@@ -91,7 +92,7 @@ const CUSTOM: &[(Name, &str)] = &[
     (Name::Other, "custom-value"),
 ];
 
-/// RFC 7541, C.3.
+/// The examples of RFC 7541, appendix C.3.
 #[test]
 fn requests_without_huffman() {
     example(
@@ -104,7 +105,7 @@ fn requests_without_huffman() {
     );
 }
 
-/// RFC 7541, C.4.
+/// The examples of RFC 7541, appendix C.4.
 #[test]
 fn requests_with_huffman() {
     example(
@@ -130,7 +131,7 @@ const OK: &[(Name, &str)] = &[
     (Name::Other, "foo"),
 ];
 
-/// RFC 7541, C.5: responses that evict entries.
+/// The examples of RFC 7541, appendix C.5, which evict entries.
 #[test]
 fn responses_without_huffman() {
     example(
@@ -154,7 +155,7 @@ fn responses_without_huffman() {
     );
 }
 
-/// RFC 7541, C.6.
+/// The examples of RFC 7541, appendix C.6, which evict entries.
 #[test]
 fn responses_with_huffman() {
     example(
@@ -181,16 +182,17 @@ fn responses_with_huffman() {
 #[test]
 fn what_was_inserted_unseen_is_unknown_and_what_follows_is_found() {
     let mut table = Table::unknown();
-    // Entry 62 is from before; its name is reused for a new entry, which is therefore unknown too.
+    // Index 62 is the newest entry, which was inserted unseen. A new entry that reuses its name has an unknown name as
+    // well.
     assert_eq!(decode(&mut table, &[0xbe]).unwrap(), [(Name::Unknown, None)]);
     assert_eq!(decode(&mut table, &[0x7e, 1, b'x']).unwrap(), [(Name::Unknown, None)]);
-    // A path is inserted in front of it.
+    // This block inserts a path, which becomes the newest entry.
     assert_eq!(decode(&mut table, &[0x44, 2, b'/', b'a']).unwrap(), [(Name::Path, Some("/a".to_owned()))]);
     assert_eq!(
         decode(&mut table, &[0xbe, 0xbf, 0xc0]).unwrap(),
         [(Name::Path, Some("/a".to_owned())), (Name::Unknown, None), (Name::Unknown, None)]
     );
-    // The name of the path is known at its new index.
+    // After one more insertion, the name of the path is found at its new index, 63.
     decode(&mut table, &[0x40, 1, b'q', 1, b'r']).unwrap();
     assert_eq!(
         decode(&mut table, &[0x0f, 0x30, 2, b'/', b'b']).unwrap(),
@@ -221,8 +223,8 @@ fn an_entry_larger_than_the_table_empties_it() {
 
 #[test]
 fn what_is_invalid_makes_the_table_unknown() {
-    // The blocks: index 0, a string longer than the block, a Huffman string padded with zeros, and one with the end
-    // code.
+    // The blocks have: index 0; a string that is longer than the block; a Huffman string that is padded with zeros; one
+    // with the code of the end of a string (EOS).
     for block in [&[0x80][..], &[0x44, 9, b'/'], &[0x44, 0x81, 0x00], &[0x44, 0x84, 0xff, 0xff, 0xff, 0xff]] {
         let mut table = Table::new();
         decode(&mut table, &[0x44, 2, b'/', b'a']).unwrap();

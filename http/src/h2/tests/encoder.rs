@@ -1,10 +1,10 @@
-//! An encoder of frames and header blocks that shares only RFC 7541's static table with the decoder.
+//! An encoder of frames and header blocks, which shares only the static table of RFC 7541 with the decoder.
 
 use octets::OctetsMut;
 
 use crate::h2::hpack::STATIC;
 
-/// Encodes a frame.
+/// Encodes a frame with the numeric type `kind`.
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
@@ -31,9 +31,10 @@ impl Random {
     }
 }
 
-/// An encoder of the header blocks of one way, which encodes each field in a random one of the possible forms.
+/// An encoder of the header blocks of one direction. It encodes each field in a random one of the forms that HPACK
+/// allows.
 pub(super) struct Encoder {
-    /// Entries of the table, newest first.
+    /// Entries of the dynamic table, newest first.
     table: Vec<(String, String)>,
     capacity: usize,
     random: Random,
@@ -44,7 +45,7 @@ impl Encoder {
         Self { table: Vec::new(), capacity: 4096, random: Random::new(seed) }
     }
 
-    /// Encodes a block.
+    /// Encodes a header block, sometimes with a size update before the fields.
     pub(super) fn block(&mut self, fields: &[(&str, &str)]) -> Vec<u8> {
         let mut out = Vec::new();
         if self.random.below(20) == 0 {

@@ -1,4 +1,4 @@
-//! Input that violates the protocol or asks for too much.
+//! Tests of input that violates the protocol or asks for too much memory.
 
 use super::{
     block::{MAX_BLOCK, MAX_FRAMES},
@@ -6,7 +6,7 @@ use super::{
     *,
 };
 
-/// Limit on the memory of a connection with short texts.
+/// Limit on the heap memory, in bytes, of a connection whose methods, hosts and paths are short.
 const SMALL: usize = 1 << 20;
 
 #[test]
@@ -20,7 +20,7 @@ fn a_block_that_is_too_large_is_counted_and_not_kept() {
     f.bytes(CLIENT, &frame(9, 4, 1, b""));
     f.headers(SERVER, 1, true, OK);
     assert_eq!((f.statuses(), f.reports.reasons()), (vec![], vec![Reason::HeadTooLarge]));
-    // The next request is read, with an unknown table.
+    // The next request is decoded with a header table whose contents are unknown.
     f.bytes(CLIENT, &frame(1, 5, 3, &[0x82, 0xbe, 0x84]));
     f.headers(SERVER, 3, true, OK);
     assert_eq!((f.reports.exchanges[0].method.as_str(), f.reports.exchanges[0].path.as_str()), ("GET", "/"));

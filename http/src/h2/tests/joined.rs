@@ -1,10 +1,11 @@
-//! Connections that are joined in their middle.
+//! Tests of connections that are older than the trace.
 
 use super::*;
 
 #[test]
 fn the_side_is_told_by_pseudo_headers() {
-    // The first frame is a response, a request, or a promise.
+    // The first header block shows its sender: by `:status`, a pseudo-header of requests, a priority, or as
+    // PUSH_PROMISE.
     for (way, first, side) in [
         (CLIENT, frame(1, 5, 9, &[0x88]), Side::Client),
         (CLIENT, frame(1, 5, 9, &[0xbe, 0x82]), Side::Server),
@@ -26,7 +27,7 @@ fn the_side_is_told_by_pseudo_headers() {
 #[test]
 fn what_the_table_lacks_is_unknown() {
     let mut f = Fixture::joined();
-    // The position in the server's way is known when the request comes.
+    // The position in the server's direction is known before the request comes, so that the response is not in doubt.
     f.bytes(SERVER, &frame(4, 1, 0, b""));
     f.bytes(CLIENT, &frame(1, 5, 9, &[0x82, 0xc0, 0xc1]));
     f.bytes(SERVER, &frame(1, 4, 9, &[0xc2, 0xc3]));

@@ -1,8 +1,8 @@
-//! A simulation of the kernel: passes packets to a parser as the programs on the sockets do.
+//! A simulation of the kernel programs on sockets: passes packets to a parser as they do.
 
 use super::*;
 
-/// Bytes that passed at one time.
+/// Bytes that passed in one direction at one time.
 #[derive(Debug, Clone)]
 pub(super) struct Packet {
     pub(super) way: Way,
@@ -10,13 +10,14 @@ pub(super) struct Packet {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The kernel's position in one way.
+/// The kernel's position in one direction.
 #[derive(Debug, Default)]
 struct Followed {
     /// Number of bytes of the preface that are left.
     preface: usize,
+    /// The bytes so far of an incomplete frame header.
     header: Vec<u8>,
-    /// Number of bytes of the payload that are left; `data` is true if they are DATA.
+    /// Number of bytes of the current frame's payload that are left. `data` is true if it is a DATA frame.
     left: usize,
     data: bool,
     /// Number of bytes that were lost since the last piece.
@@ -24,8 +25,8 @@ struct Followed {
 }
 
 impl Followed {
-    /// Returns the number of next bytes of the same kind, whether they belong to a body, and whether they begin a
-    /// frame.
+    /// Returns the number of bytes that are left of the current part (preface, frame header or payload), whether they
+    /// belong to a body, and whether they begin a frame.
     fn next(&self) -> (usize, bool, bool) {
         match (self.preface, self.left) {
             (0, 0) => (9 - self.header.len(), false, self.header.is_empty()),
@@ -34,6 +35,7 @@ impl Followed {
         }
     }
 
+    /// Moves the position beyond these bytes, which must belong to the current part.
     fn pass(&mut self, bytes: &[u8]) {
         if self.preface > 0 {
             self.preface -= bytes.len();
@@ -51,10 +53,10 @@ impl Followed {
     }
 }
 
-/// The simulated kernel between packets and a parser.
+/// The simulated kernel programs, which turn packets into pieces for a parser.
 pub(super) struct Kernel {
     ways: [Followed; 2],
-    /// True if bodies are skipped.
+    /// True if the programs skip bodies.
     skips: bool,
 }
 
@@ -65,8 +67,8 @@ impl Kernel {
         Self { ways, skips }
     }
 
-    /// Handles a packet whose pieces are not passed on. `lost`: the parser must treat it as a loss, and not as bytes
-    /// from before the connection was joined.
+    /// Handles a packet without passing its pieces on. `lost` is true if its bytes are a loss for the parser, and false
+    /// if they passed before the trace began.
     pub(super) fn pass_unseen(&mut self, packet: &Packet, lost: bool) {
         let followed = &mut self.ways[packet.way.index()];
         let mut rest = &packet.bytes[..];
@@ -78,12 +80,12 @@ impl Kernel {
         followed.gap += if lost { packet.bytes.len() as u64 } else { 0 };
     }
 
-    /// Returns whether the last bytes of a way were lost.
+    /// Returns whether the last bytes of a direction were lost.
     pub(super) fn has_lost(&self) -> bool {
         self.ways.iter().any(|followed| followed.gap > 0)
     }
 
-    /// Passes on the pieces of a packet.
+    /// Passes the pieces of a packet to the parser, after a hole if bytes were lost before them.
     pub(super) fn pass(&mut self, packet: &Packet, parser: &mut Parser, sink: &mut Reports) {
         let (way, time) = (packet.way, packet.time);
         let followed = &mut self.ways[way.index()];

@@ -1,8 +1,8 @@
-//! Holes: no exchange is reported wrongly, and each request that was seen is reported once.
+//! Tests of missing bytes: no exchange is reported wrongly, and each request that was seen is reported once.
 
 use super::*;
 
-/// If a hole may contain the head or the end of a response, its request is unobserved.
+/// If a hole may contain the head or the end of a response, the request of that response is unobserved.
 #[test]
 fn a_response_in_a_hole_is_unobserved() {
     for (lost, reason) in [(true, Reason::LostResponse), (false, Reason::MissingBytes)] {
@@ -39,7 +39,7 @@ fn the_end_of_a_response_without_its_head_is_unobserved() {
     f.hole(SERVER, true);
     f.data(SERVER, 1, true);
     f.headers(SERVER, 3, true, &[("grpc-status", "0")]);
-    // The entry was inserted unseen, so the block is a head or trailers.
+    // The entry at this index was inserted unseen, so the block may be a head or trailers.
     f.bytes(SERVER, &frame(1, 5, 5, &[0xbe]));
     f.reset(SERVER, 7);
     f.close();

@@ -1,4 +1,4 @@
-//! Messages of all forms on a connection without losses.
+//! Tests of all forms of messages, on connections without losses.
 
 use super::*;
 
@@ -90,7 +90,8 @@ fn grpc_is_told_by_its_content_type_and_its_status_by_the_trailers() {
     f.headers(SERVER, 1, false, &[(":status", "200"), ("content-type", "application/grpc")]);
     f.data(SERVER, 1, false);
     f.headers(SERVER, 1, true, &[("grpc-status", "5"), ("grpc-message", "x")]);
-    // A response of trailers only, and gRPC-Web, which does not count as gRPC.
+    // A gRPC response may be a single header block with both statuses ("Trailers-Only"). gRPC-Web does not count as
+    // gRPC.
     f.headers(CLIENT, 3, true, &call);
     f.headers(SERVER, 3, true, &[(":status", "200"), ("grpc-status", "12")]);
     f.headers(CLIENT, 5, true, &[GET, &[("content-type", "application/grpc-web")]].concat());

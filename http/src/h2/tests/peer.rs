@@ -1,4 +1,4 @@
-//! Conversations of another implementation of HTTP/2.
+//! Conversations between the client and the server of the crate h2, which are independent of this crate.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
     *,
 };
 
-/// Size of the larger bodies, which take several frames.
+/// Size in bytes of the larger bodies, which take several frames.
 const BODY: usize = 50_000;
 
 /// Time limit of a conversation.
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The recorded packets, in order.
 type Record = Rc<RefCell<Vec<Packet>>>;
 
-/// Forwards bytes in one direction until its end, and records them.
+/// Forwards the bytes of one direction until its end, and records them as packets.
 async fn relay(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, way: Way, record: Record) {
     let mut buffer = vec![0; 3000];
     loop {
@@ -39,7 +39,7 @@ async fn relay(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
     }
 }
 
-/// Answers requests depending on their path.
+/// Serves a connection: the path of a request determines the form of its response.
 async fn serve(io: DuplexStream) {
     let mut connection = server::handshake(io).await.unwrap();
     while let Some(accepted) = connection.accept().await {
@@ -73,7 +73,7 @@ async fn serve(io: DuplexStream) {
     }
 }
 
-/// Sends all requests at once, and waits for the responses.
+/// Sends the requests of each round at once, and waits for their responses.
 async fn ask(io: DuplexStream, rounds: usize) {
     let (sender, connection) = client::handshake(io).await.unwrap();
     let driver = tokio::task::spawn_local(connection);
@@ -117,7 +117,7 @@ const PATHS: [(&str, &str); 8] = [
     ("GET", "/299"),
 ];
 
-/// Records a conversation.
+/// Records the packets of a conversation of `rounds` rounds.
 fn record(rounds: usize) -> Vec<Packet> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let local = tokio::task::LocalSet::new();
@@ -135,7 +135,7 @@ fn record(rounds: usize) -> Vec<Packet> {
     record.take()
 }
 
-/// Passes packets to a parser, from index `from` on.
+/// Passes packets to a parser, from index `from` on; the trace begins there. If `skips`, the kernel skips bodies.
 fn replay(packets: &[Packet], from: usize, skips: bool) -> Reports {
     let mut parser = Parser::new(from > 0);
     let mut kernel = Kernel::new(CLIENT, skips);

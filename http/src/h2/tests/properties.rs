@@ -1,4 +1,4 @@
-//! Properties that hold for random conversations and random bytes.
+//! Tests with random conversations and random bytes.
 
 use proptest::prelude::*;
 
@@ -9,11 +9,12 @@ use super::{
     *,
 };
 
-/// Limit on a connection's memory: streams with the longest texts, and for each way a header table and a block.
+/// Limit on the heap memory of a connection in bytes: streams with the longest methods, hosts and paths, and for each
+/// direction a header table and a header block.
 const BOUND: usize = 4 << 20;
 
-/// Compares a reported exchange with the true ones: each field is right, or unknown if that is allowed. Lost bytes need
-/// not be counted.
+/// Asserts that a reported exchange equals one of the true ones, except for fields that may be unknown. With `losses`,
+/// it may have fewer bytes and another end.
 fn compare(reported: &Exchange, truth: &[Exchange], losses: bool) {
     let fits = |truth: &&Exchange| {
         let text = |reported: &str, truth: &str| reported == truth || reported.is_empty();
@@ -131,7 +132,7 @@ proptest! {
     }
 }
 
-/// Generates bytes that are partly frames.
+/// Generates random bytes, a frame with a random payload, or a client's preface.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop::collection::vec(prop_oneof![any::<u8>(), Just(0x82), Just(0x88), Just(0x44)], 0..40);
     prop_oneof![

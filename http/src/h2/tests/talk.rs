@@ -1,4 +1,4 @@
-//! Random conversations, and their true exchanges.
+//! Random conversations, with the exchanges that a parser should report.
 
 use super::{
     encoder::Random,
@@ -6,7 +6,7 @@ use super::{
     *,
 };
 
-/// A step of a stream.
+/// A step of a stream: what an end sends next. A `Way` is the direction, a `bool` is true if the frame has END_STREAM.
 #[derive(Debug, Clone)]
 enum Step {
     Interim,
@@ -17,7 +17,8 @@ enum Step {
     Reset(Way),
 }
 
-/// A stream and the facts about it. Times are positions in a way's bytes until the packets are made.
+/// A stream and the true facts about it. The time of a byte is only known once the packets are made; until then, a byte
+/// is given by its direction and its index in the bytes of that direction.
 #[derive(Debug)]
 struct Script {
     id: u32,
@@ -28,13 +29,13 @@ struct Script {
     response_open: bool,
     began: (Way, usize),
     first_byte: Option<usize>,
-    /// Candidates for the last byte, of which the latest counts.
+    /// The last byte of each frame so far; the latest of these bytes ends the exchange.
     last: Vec<(Way, usize)>,
-    /// The last byte of a reset that cut the response off.
+    /// The last byte of an RST_STREAM that cut the response off.
     cut: Option<(Way, usize)>,
 }
 
-/// A whole conversation.
+/// A random conversation on one connection.
 pub(super) struct Talk {
     pub(super) client: Way,
     pub(super) packets: Vec<Packet>,
@@ -43,10 +44,10 @@ pub(super) struct Talk {
     pub(super) close: u64,
     random: Random,
     encoders: [Encoder; 2],
-    /// Number of bytes so far of each way; `pending` has those that are in no packet yet.
+    /// Number of bytes so far in each direction. `pending` has the last of them, which are in no packet yet.
     sent: [usize; 2],
     pending: [Vec<u8>; 2],
-    /// End position and time of each packet, by way.
+    /// Index after the last byte, and time, of each packet, by direction.
     ends: [Vec<(usize, u64)>; 2],
 }
 
@@ -54,7 +55,7 @@ const METHODS: [&str; 4] = ["GET", "POST", "DELETE", "PROPFIND"];
 const STATUSES: [(&str, u16); 5] = [("200", 200), ("204", 204), ("404", 404), ("302", 302), ("503", 503)];
 
 impl Talk {
-    /// Makes a conversation of `requests` requests.
+    /// Makes a conversation of `requests` requests, which is the same for the same seed.
     pub(super) fn new(seed: u64, requests: usize) -> Self {
         let mut random = Random::new(seed);
         let client = Way::BOTH[random.below(2)];
@@ -116,8 +117,8 @@ impl Talk {
         self.truth = done.into_iter().map(|script| self.judge(script)).collect();
     }
 
-    /// Appends bytes to a way and returns the position of the first of them. Pending bytes of the other way pass
-    /// before.
+    /// Appends bytes to a direction, and returns the index of the first of them. Pending bytes of the other direction
+    /// pass before.
     fn send(&mut self, way: Way, bytes: &[u8]) -> usize {
         self.flush(way.other());
         let place = self.sent[way.index()];
@@ -129,7 +130,7 @@ impl Talk {
         place
     }
 
-    /// Divides the pending bytes into packets.
+    /// Divides the pending bytes of a direction into packets.
     fn flush(&mut self, way: Way) {
         let mut bytes = std::mem::take(&mut self.pending[way.index()]);
         while !bytes.is_empty() {
@@ -143,7 +144,7 @@ impl Talk {
         }
     }
 
-    /// Returns the time at which the byte at a position passed.
+    /// Returns the time at which a byte passed, given by its direction and index.
     fn time(&self, (way, place): (Way, usize)) -> u64 {
         let ends = &self.ends[way.index()];
         ends[ends.partition_point(|(end, _)| *end <= place)].1
@@ -329,7 +330,7 @@ impl Talk {
         }
     }
 
-    /// Returns the true exchange of a stream after the end of the conversation.
+    /// Returns the true exchange of a stream, once all packets are made.
     fn judge(&self, script: Script) -> Exchange {
         let last = script.last.iter().map(|last| self.time(*last)).max().unwrap_or_default();
         Exchange {
@@ -344,13 +345,14 @@ impl Talk {
         }
     }
 
-    /// Sorts exchanges by the time of their beginning.
+    /// Sorts exchanges by the time of their first byte.
     pub(super) fn sorted(mut exchanges: Vec<Exchange>) -> Vec<Exchange> {
         exchanges.sort_by_cached_key(|exchange| (exchange.began, format!("{exchange:?}")));
         exchanges
     }
 
-    /// Passes the conversation to a parser, from packet `from` on, without the packets that are `lost`.
+    /// Passes the conversation to a parser, from the packet at index `from` on, without the packets whose index is
+    /// `lost`. If `skips`, the kernel skips bodies.
     pub(super) fn replay(&self, skips: bool, from: usize, lost: impl Fn(usize) -> bool) -> Reports {
         let mut parser = Parser::new(from > 0);
         let mut kernel = Kernel::new(self.client, skips);

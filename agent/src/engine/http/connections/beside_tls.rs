@@ -16,7 +16,8 @@ use super::{
 };
 
 impl Connections {
-    /// Processes a record of plain text. `probed` returns the time when the probes of a process were attached.
+    /// Processes a record of plain text. `probed` returns the time when the probes of a process were attached, in
+    /// nanoseconds of the monotonic clock.
     pub(in super::super) fn take_plain(
         &mut self,
         record: &Record<'_>,
@@ -51,7 +52,7 @@ impl Connections {
             return;
         }
         if is_first {
-            // If the connection is younger than the probes, they see all of its plain text.
+            // If the connection is younger than the probes, the probes see all of its plain text.
             let whole = followed.began.zip(probed(origin.pid)).is_some_and(|(began, probed)| probed < began);
             let first = [whole.then_some(0); 2];
             let start = if whole { Start::Whole } else { Start::Joined };
@@ -100,7 +101,8 @@ impl Connections {
         }
     }
 
-    /// Takes the parts of plain text that the kernel need not copy, with the cookies of their sockets.
+    /// Returns the parts of plain text that the kernel need not copy, with the cookies of their sockets. Each is
+    /// returned once.
     pub(in super::super) fn take_skips(&mut self) -> Vec<(u64, Skip)> {
         std::mem::take(&mut self.skips)
     }
@@ -115,6 +117,8 @@ impl Connections {
         }
     }
 
+    /// Returns the ids of processes that were now found to use TLS: those of sockets in `strangers` whose slot has a
+    /// process by now.
     pub(super) fn find_speakers(&mut self, books: &mut Books<'_, '_>) -> Vec<u32> {
         let mut found = Vec::new();
         let followed = &mut self.followed;

@@ -1,4 +1,5 @@
-//! The work of the thread.
+//! The work of the [`super::Watcher`]'s thread: finds processes, examines them for TLS libraries, and attaches and
+//! detaches probes.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,7 +24,8 @@ use crate::{
 
 /// Interval between searches for processes in the selected cgroups.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// A scan may take at most one part in 50 of the time.
+/// Minimum time between two scans, as a multiple of the duration of the first, so that scans take at most a fiftieth of
+/// the time.
 const SCAN_SHARE: u32 = 50;
 /// Times after the beginning of a process at which it is examined, because its libraries are loaded one by one.
 const LOOKS: [Duration; 6] = [
@@ -169,7 +171,8 @@ impl Work {
         self.next_scan = Instant::now();
     }
 
-    /// Takes the processes that have begun. If single processes are selected, only those matter.
+    /// Begins to track the new processes that the kernel programs have reported. If single processes are selected, only
+    /// those matter.
     fn take_news(&mut self) {
         let Some(probes) = &mut self.probes else { return };
         let pids = probes.new_processes();
@@ -207,7 +210,7 @@ impl Work {
         }
     }
 
-    /// Finds processes that have begun, and those that have ended.
+    /// Begins to track processes that lie in the selected cgroups, and forgets those that have ended.
     fn scan(&mut self) {
         let begin = Instant::now();
         let mut there = BTreeSet::new();
@@ -273,7 +276,7 @@ impl Work {
         let looked = Instant::now();
         let speaks = speaks || findings.get(&pid).is_some_and(|known| known.speaks);
         match findings.get_mut(&pid) {
-            // The finding from before the end of the process is better.
+            // The process has ended, so the finding from before that is better.
             Some(known) if is_over => (known.looked, known.speaks) = (looked, speaks),
             _ => {
                 let reason = if refused.is_empty() { found.reason } else { refused };
