@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# Builds the programs of the test cluster from the Go modules they are published as, once,
-# into a cache outside the repository, and prints the folder they are in on stdout.
+# Builds the programs of the test cluster, once, from their published Go modules into a cache outside the repository.
+# Prints the folder of the programs on stdout.
 #
 # usage: build.sh [kubernetes-VERSION]: with a version, the API server of that Kubernetes alone
 #
-# The folder's name carries a hash of everything that decides what is built, so another
-# clone on the same machine finds them ready, and an edit here builds anew.
+# The folder's name contains a hash of all files that decide what is built. Another clone on the same machine thus finds
+# the programs ready, and a change of such a file builds them anew.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=e2e/cluster/lib/common.sh
 source "$here/lib/common.sh"
 
-# What a first build takes on two cores with an empty Go cache.
+# Duration of a first build on two cores with an empty Go cache.
 declare -A FIRST_BUILD=([tools]="10 s" [etcd]="1 min" [helm]="4 min" [kubernetes]="11 min" [kubernetes-1.30]="5 min")
 readonly COMMANDS=(kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet kubectl)
 
-# What the modules of Kubernetes ask to be told at link time: without it the API server says v0.0.0.
+# Prints the version in a go.mod of Kubernetes. The linker writes it into the programs; without it, the API server
+# reports v0.0.0.
 kubernetes_version() {
     sed -n 's/^require k8s.io\/kubernetes //p; s/^\tk8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' "$here/$1/go.mod" | head -n 1
 }
@@ -41,7 +42,7 @@ package_of() {
     esac
 }
 
-# Counts the packages that go reports as compiled until the build is over.
+# Reports every 15 s how many packages go has compiled, until the build is over.
 watch_build() {
     local name=$1 pid=$2 log=$3 total=$4 begin=$SECONDS next=15
     while kill -0 "$pid" 2>/dev/null; do
@@ -58,7 +59,7 @@ build_one() {
     log=$out/$name.log
     say "building $name (a first build takes about ${FIRST_BUILD[$name]} on two cores, later ones seconds)"
     cd "$here/$name"
-    # Fetching and listing first: the count then tells how far the compilation is.
+    # The modules are fetched and the packages counted first, so that progress messages tell how far the compilation is.
     total=$(go list -deps "$(package_of "$name")" | wc -l) ||
         die "could not fetch the Go modules of e2e/cluster/$name: is a Go module proxy reachable? (go env GOPROXY)"
     : >"$log"
@@ -103,7 +104,7 @@ main() {
     cache=$(dirname "$bin")
     if [[ ! -d $bin ]]; then
         mkdir -p "$cache"
-        # Two runs at once would do the long build twice; the second waits and finds it done.
+        # The lock keeps simultaneous runs from both doing the long build: the second one waits and finds it done.
         exec 9>"$cache/build.lock"
         flock 9
         [[ -d $bin ]] || build_all "$bin.part" "$version"

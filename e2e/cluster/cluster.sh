@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The test cluster: a real Kubernetes of two nodes on one machine, without a container engine.
-# Run it without arguments for what it can do.
+# Without arguments, the script prints its commands.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -91,12 +91,12 @@ up() {
     ensure_packages
     lock
     if [[ -e $STATE/ready ]] && netns_exists "$CONTROL"; then
-        # A cluster that runs keeps its programs, also when those of this clone are newer.
+        # A running cluster keeps its programs, even if those of this clone are newer.
         BIN=$(cat "$STATE/ready")
     else
         BIN=$("$here/build.sh")
         [[ -z $API_ONLY ]] || "$here/build.sh" "kubernetes-$API_ONLY" >/dev/null
-        # What an interrupted start, or a machine that was switched off, has left.
+        # Removes what an interrupted start, or a machine that was switched off, has left.
         remove_all
     fi
     all_running 2>/dev/null || start_all
@@ -135,7 +135,7 @@ start_nodes() {
         wait_for 90 "readiness of $node" node_ready "$node"
     done
     say "nodes ready after $(elapsed "$begin")"
-    # Without it the API server refuses pods.
+    # Without this account the API server refuses pods.
     wait_for 60 "the default ServiceAccount" kubectl get serviceaccount default
 }
 

@@ -4,8 +4,8 @@
 # SKIPPED.
 #
 # usage: matrix.sh [KERNEL[:TIER[,TIER...]]...]
-#                                   of 5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest; without: those
-#                                   of amd64. With tiers, those alone are tried.
+# The kernels are 5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest; without arguments, those of amd64.
+# With tiers, only these are tested on the kernel.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,5 +1,5 @@
-// otel is the OpenTelemetry collector with the two components that the tests of the export need: the receiver of OTLP, and
-// the exporter that writes what was received as lines of JSON.
+// otel is the OpenTelemetry collector with the two components that the tests of the export need: the receiver of OTLP,
+// and the exporter that writes what was received as lines of JSON.
 package main
 
 import (
@@ -35,7 +35,7 @@ func main() {
 			ProviderFactories: []confmap.ProviderFactory{fileprovider.NewFactory()},
 		}},
 	})
-	// It says itself what went wrong.
+	// The command has printed its error.
 	if command.Execute() != nil {
 		os.Exit(1)
 	}

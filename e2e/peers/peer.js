@@ -1,5 +1,5 @@
-// A server of HTTP by Node's own library: `node peer.js http1` or `http2` (without TLS). It prints where it listens, and
-// a line for each request that it answers: method, path, status.
+// A server of HTTP by Node's own library: `node peer.js http1` or `http2` (without TLS). It prints its port, and a line
+// for each request that it answers: method, path, status.
 'use strict';
 
 const http2 = process.argv[2] === 'http2';

@@ -20,7 +20,7 @@ use traffictrace_view::{
 struct Seen {
     /// An error of the page's script.
     error: Option<String>,
-    /// Directives of the content security policy that were violated.
+    /// Directives of the page's content security policy that were violated.
     violations: Vec<String>,
     /// Number of elements that only a traced name can have added.
     foreign: usize,
@@ -29,11 +29,11 @@ struct Seen {
     rising: Vec<String>,
     falling: Vec<String>,
     received: Vec<String>,
-    /// Processes that two filters leave, and the words that give their number.
+    /// Processes that are shown with each of two filters, and the page's text about their number.
     filtered: Vec<String>,
     without: Vec<String>,
     told: String,
-    /// The last rows after all these steps.
+    /// First cells of the table's footer after all these steps.
     sums: Vec<String>,
     /// True if the flame graph can be saved.
     is_saved: bool,
@@ -115,7 +115,7 @@ fn report() -> Result<Report, Box<dyn Error>> {
     Ok(report)
 }
 
-/// Opens the page with [`SCRIPT`], which is added to the page's policy.
+/// Opens the page with [`SCRIPT`], which the page's content security policy is changed to allow.
 fn look(browser: &Browser, page: &str) -> Result<Shown<Seen>, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let sum = STANDARD.encode(Sha256::digest(SCRIPT));

@@ -1,8 +1,8 @@
-// Command kubernetes is every Kubernetes program of the test cluster in one file.
+// Command kubernetes contains every Kubernetes program of the test cluster.
 //
-// Which of them it is follows from the name it is called by (a symbolic link such as
-// kubectl), else from its first argument. One program links the shared packages once,
-// which makes both the build and the file several times smaller than six programs would be.
+// It runs the program by whose name it is called (by a symbolic link such as kubectl), or else the one that its first
+// argument names. One executable links the shared packages once: its build takes a fraction of the time, and its file a
+// fraction of the space, of six executables.
 package main
 
 import (
@@ -55,7 +55,7 @@ func main() {
 }
 
 func runKubectl() {
-	// kubectl builds its commands, plugins included, before flags are read: verbosity is set ahead of that.
+	// kubectl builds its commands, including plugins, before it parses flags, so the verbosity is set before that.
 	if _, err := logs.GlogSetter(kubectl.GetLogVerbosity(os.Args)); err != nil {
 		fmt.Fprintf(os.Stderr, "kubectl: cannot set the log verbosity: %v\n", err)
 	}

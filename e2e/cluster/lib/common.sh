@@ -1,23 +1,23 @@
 # shellcheck shell=bash
-# What every script of the test cluster shares: names, addresses, what is said, how one waits.
+# Shared parts of the test cluster's scripts: names, addresses, messages, waiting.
 
 CLUSTER_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# Everything that a running cluster keeps: certificates, etcd's data, images, logs. On a disk,
-# since containerd's layers cannot lie on every kind of memory file system.
+# Folder of a running cluster's files: certificates, etcd's data, images, logs. It is on a disk, since containerd's
+# layers cannot lie on every kind of memory file system.
 STATE=${TRAFFICTRACE_STATE:-/var/lib/traffictrace-e2e}
 
-# What the machine lacked and was given: folders to mount on, the mount of /run/netns. All clusters
-# of a machine share it, and the last one that ends takes them away.
+# Beginning of the names of files that note what the scripts made on the machine: folders to mount on, the mount of
+# /run/netns. All clusters of a machine share these files, and the last one that ends removes what they note.
 readonly MADE=/run/traffictrace-e2e-made
 
-# One name space for all that the harness makes: network namespaces, cgroups. A second cluster on the
-# same machine needs a name and a state folder of its own.
+# Beginning of the names of the cluster's network namespaces and cgroups. A second cluster on the same machine needs a
+# name and a state folder of its own.
 readonly CLUSTER_NAME=${TRAFFICTRACE_CLUSTER:-tt}
 readonly CONTROL=$CLUSTER_NAME-cp
 
-# Empty: the newest Kubernetes, with nodes. Else a folder kubernetes-VERSION: etcd and an API server of that version
-# alone, for tests of what an API server decides.
+# Version of Kubernetes, such as 1.30, that the folder kubernetes-VERSION builds: then only etcd and that API server
+# run, for tests of what an API server decides. Empty: the newest Kubernetes, with nodes.
 readonly API_ONLY=${TRAFFICTRACE_KUBERNETES:-}
 if [[ -z $API_ONLY ]]; then
     mapfile -t NODES < <(seq -f "node%g" 1 "${TRAFFICTRACE_NODES:-2}")
@@ -28,7 +28,7 @@ else
     readonly CONTROL_PARTS=(etcd apiserver forward)
 fi
 
-# Addresses exist only inside the harness' own network namespaces. Dual stack throughout.
+# These addresses exist only in the cluster's own network namespaces. All networks have IPv4 and IPv6.
 readonly CONTROL_IP=10.91.0.1 CONTROL_IP6=fd00:91::1
 readonly POD_RANGES=10.92.0.0/16,fd00:92::/48
 readonly SERVICE_RANGES=10.93.0.0/16,fd00:93::/112
@@ -63,13 +63,14 @@ need_node() {
     die "expected the name of a node, one of ${NODES[*]}, got '${1:-}'"
 }
 
-# elapsed START: how long ago the shell's SECONDS was START.
+# elapsed START: prints the time since the shell's SECONDS was START.
 elapsed() {
     local s=$((SECONDS - $1))
     if ((s < 60)); then echo "${s} s"; else echo "$((s / 60)) min $((s % 60)) s"; fi
 }
 
-# wait_for SECONDS WHAT COMMAND...: runs the command until it succeeds; dies naming WHAT at the deadline.
+# wait_for SECONDS WHAT COMMAND...: runs the command until it succeeds; at the deadline, ends the script with an error
+# that names WHAT.
 wait_for() {
     local seconds=$1 what=$2 deadline=$((SECONDS + $1))
     shift 2
@@ -82,8 +83,8 @@ wait_for() {
 # The Go programs of a usual test cluster, each in a folder of its own.
 readonly PROGRAMS=(tools etcd helm kubernetes)
 
-# bin_dir [kubernetes-VERSION]: the folder of the built programs, or of that API server alone. Its name is a hash of what
-# decides their content.
+# bin_dir [kubernetes-VERSION]: prints the folder of the built programs, or of that API server alone. The folder's name
+# contains a hash of the files that decide what is built.
 bin_dir() {
     local cache hash name=bin sources=("${PROGRAMS[@]}")
     if [[ -n ${1:-} ]]; then

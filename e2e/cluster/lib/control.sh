@@ -11,7 +11,7 @@ etcd_ready() {
 }
 
 start_etcd() {
-    # A throw-away store: a crash of the machine may lose it, so it need not wait for the disk.
+    # A crash of the machine may lose this store, so etcd need not wait for the disk.
     start "$CONTROL/etcd" "$STATE/log/etcd.log" "$CONTROL" "" "$BIN/etcd" \
         --data-dir "$STATE/control/etcd" --unsafe-no-fsync --log-level warn \
         --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
@@ -24,7 +24,8 @@ apiserver_program() {
 }
 
 start_apiserver() {
-    # Addresses before host names: node names resolve nowhere, and exec, logs and port-forward would hang.
+    # The API server must connect to kubelets by address: the nodes' names resolve nowhere, so that exec, logs and
+    # port-forward would hang.
     start "$CONTROL/apiserver" "$STATE/log/kube-apiserver.log" "$CONTROL" "" "$(apiserver_program)" \
         --etcd-servers http://127.0.0.1:2379 --advertise-address "$CONTROL_IP" --secure-port 6443 \
         --cert-dir "$STATE/control/apiserver" --tls-cert-file "$PKI/apiserver.crt" --tls-private-key-file "$PKI/apiserver.key" \
@@ -39,7 +40,7 @@ start_apiserver() {
 }
 
 start_managers() {
-    # A folder for volume plugins of our own: the default is made under the machine's /usr/libexec.
+    # The folder for volume plugins is set, because the default would be created under the machine's /usr/libexec.
     start "$CONTROL/controller-manager" "$STATE/log/kube-controller-manager.log" "$CONTROL" "" "$BIN/kube-controller-manager" \
         --kubeconfig "$STATE/control/controller-manager.kubeconfig" --use-service-account-credentials \
         --service-account-private-key-file "$PKI/service-account.key" --root-ca-file "$PKI/ca.crt" \
@@ -53,7 +54,8 @@ start_managers() {
 start_forwarder() {
     group_running "$CONTROL/forward" && return
     rm -f "$STATE/control/forward.address"
-    # It starts in the machine's own namespace, where it listens, and enters the other by itself.
+    # The forwarder starts in the machine's own network namespace, where it listens, and then enters the control
+    # plane's.
     spawn "$CONTROL/forward" "$STATE/log/forward.log" \
         "$BIN/tools" forward "/run/netns/$CONTROL" "$CONTROL_IP:6443" "$STATE/control/forward.address"
     wait_for 5 "the forwarder's address" test -s "$STATE/control/forward.address"

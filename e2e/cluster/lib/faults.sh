@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the suite breaks, and how it is made whole again.
+# The faults that the suite causes, and their ends: cluster.sh has a command for each function fault_*.
 
 readonly PROXY_PORT=6444
 
@@ -44,7 +44,7 @@ fault_node_start() {
     wait_for 90 "readiness of $1" node_ready "$1"
 }
 
-# pid_of SUBCOMMAND GROUP...: the product's process that runs as one of these, below one of the groups.
+# pid_of SUBCOMMAND GROUP...: prints the id of the product's process that runs the subcommand, in or below the cgroups.
 pid_of() {
     local wanted=$1 group pid arguments
     shift
@@ -85,8 +85,8 @@ fault_audit_log() {
     echo "$STATE/log/audit.log"
 }
 
-# A server in front of the API server, for those that are told to go there. Prints its address and the file that lists
-# what it does wrong; nothing, while there is no such file.
+# Starts a server in front of the API server, for clients that are directed to it. Prints the server's address and port,
+# and the file that lists its faults; as long as that file does not exist, it causes none.
 fault_proxy_start() {
     local faults=$STATE/control/faults.json
     rm -f "$faults"

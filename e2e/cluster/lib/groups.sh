@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# Control groups: every process of the cluster lives below a group of ours, so that one write ends
-# a whole node as a power cut would, and nothing can be forgotten or mistaken for another's process.
+# Control groups: every process of the cluster is in or below a cgroup of ours. One write to cgroup.kill thus ends a
+# whole node as a power cut would, and no process can be forgotten or mistaken for somebody else's.
 
-# Where the version 2 tree is: the whole of /sys/fs/cgroup, or beside version 1 (a "hybrid" host).
+# Prints the mount point of the cgroup2 tree: /sys/fs/cgroup, or a folder in it on a "hybrid" host.
 cgroup2_root() {
     awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts
 }
 
-# Version 1 hierarchies, one a line; none on a pure version 2 host.
+# Prints the mount points of version 1 hierarchies, one a line; nothing on a pure version 2 host.
 cgroup1_roots() {
     awk '$3 == "cgroup" { print $2 }' /proc/self/mounts
 }
@@ -20,7 +20,7 @@ check_groups() {
     [[ -e $CGROUP2/$CONTROL/cgroup.kill ]] || die "this kernel has no cgroup.kill (Linux 5.14): the cluster cannot be ended cleanly"
 }
 
-# The root of a node's pods must be there in every hierarchy before its kubelet starts.
+# Creates a node's cgroup, the root of its pods, which must exist in every hierarchy before its kubelet starts.
 make_node_group() {
     local group=$1 root
     mkdir -p "$CGROUP2/$group/system"
@@ -30,7 +30,7 @@ make_node_group() {
     fi
     while read -r root; do
         mkdir -p "$root/$group"
-        # A new cpuset is empty, and no process may enter an empty one.
+        # A new cpuset is empty, and no process may enter an empty cpuset.
         if [[ -e $root/cpuset.cpus ]]; then
             cat "$root/cpuset.cpus" >"$root/$group/cpuset.cpus"
             cat "$root/cpuset.mems" >"$root/$group/cpuset.mems"
@@ -46,7 +46,7 @@ group_empty() {
     ! group_running "$1"
 }
 
-# All processes in a group and below it, one id a line.
+# Prints the ids of all processes in a cgroup and below it, one a line.
 group_pids() {
     find "$CGROUP2/$1" -name cgroup.procs -exec cat {} + 2>/dev/null || true
 }
@@ -57,11 +57,11 @@ kill_group() {
     wait_for 20 "the end of the processes in $CGROUP2/$1" group_empty "$1"
 }
 
-# Removes a group and all below it, in every hierarchy; its processes must be gone.
+# Removes a cgroup and all below it, in every hierarchy; its processes must be gone.
 remove_group() {
     local root
     for root in "$CGROUP2" $(cgroup1_roots); do
-        # The kernel lets go of a group a moment after its last process.
+        # The kernel allows the removal only some time after the last process has ended.
         wait_for 10 "the removal of $root/$1" remove_tree "$root/$1"
     done
 }
@@ -70,7 +70,7 @@ remove_tree() {
     [[ ! -d $1 ]] || find "$1" -depth -type d -exec rmdir {} +
 }
 
-# spawn GROUP LOG COMMAND...: a daemon in a group of its own. Does nothing when the group has one already.
+# spawn GROUP LOG COMMAND...: starts a daemon in a cgroup of its own, unless the cgroup already has a process.
 spawn() {
     local group=$1 log=$2
     shift 2
@@ -85,12 +85,12 @@ spawn() {
     wait_for 5 "the start of $1" group_running "$group"
 }
 
-# start GROUP LOG NETNS HOLDER COMMAND...: the same inside a network namespace and, unless it is "",
-# the mount namespace of the process HOLDER.
+# start GROUP LOG NETNS HOLDER COMMAND...: does the same inside the network namespace NETNS and, unless HOLDER is "",
+# inside the mount namespace of the process HOLDER.
 start() {
     local group=$1 log=$2 netns=$3 holder=$4
     shift 4
-    # Not `ip netns exec`: it mounts a new /sys, and then there is no /sys/fs/cgroup.
+    # `ip netns exec` would mount a new /sys, in which there is no /sys/fs/cgroup.
     local enter=(nsenter "--net=/run/netns/$netns")
     [[ -z $holder ]] || enter+=("--mount=/proc/$holder/ns/mnt")
     spawn "$group" "$log" "${enter[@]}" -- "$@"

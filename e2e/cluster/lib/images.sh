@@ -2,9 +2,9 @@
 # Container images without an engine or a registry: one layer with programs and the shared
 # libraries that ldd names, as an archive that containerd, Docker and kind can load.
 
-# Files that a program needs at run time besides itself; nothing for a static one.
+# Prints the files, besides itself, that a program needs at run time; nothing for a static program.
 libraries_of() {
-    # A static program makes ldd fail, saying so: that is an answer.
+    # ldd fails for a static program, which needs no other file.
     { ldd "$1" 2>/dev/null || true; } | grep -oE '/[^ ]+' || true
 }
 
@@ -16,8 +16,8 @@ architecture() {
     esac
 }
 
-# pack_image REFERENCE ARCHIVE PROGRAM PATH-IN-IMAGE [PROGRAM PATH-IN-IMAGE ...]: the same programs give the same archive,
-# byte for byte. The image runs the first of them.
+# pack_image REFERENCE ARCHIVE PROGRAM PATH-IN-IMAGE [PROGRAM PATH-IN-IMAGE ...]: writes an image archive; the same
+# programs give the same archive, byte for byte. The image runs the first program.
 pack_image() {
     local reference=$1 archive=$2 inside=$4 work file layer config
     shift 2
@@ -27,7 +27,7 @@ pack_image() {
         [[ -f $1 ]] || die "cannot pack $reference: there is no $1; run \`make build\`"
         install -D -m 0755 "$1" "$work/root$2"
         while read -r file; do
-            # By its real content under the name the loader looks for.
+            # The content that a symbolic link leads to, under the name that the loader looks for.
             install -D -m 0755 "$file" "$work/root$file"
         done < <(libraries_of "$1")
         shift 2
@@ -53,7 +53,7 @@ import_image() {
         die "containerd of $1 did not take the image archive $2"
 }
 
-# pack_ours OUT-DIR: the product's image, the workloads' when they are built, and that of nginx and curl when both are
+# pack_ours OUT-DIR: packs the product's image, the workloads' if they are built, and that of nginx and curl if both are
 # installed here. Prints the archives.
 pack_ours() {
     local release=$REPOSITORY/target/release

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The network of the cluster: a namespace for the control plane with a bridge, one for each node
-# with a veth to it. The machine's own namespace gets no interface, address, route or listener.
+# The network of the cluster: a namespace for the control plane with a bridge, and one for each node with a veth to the
+# bridge. The machine's own namespace gets no interface, address, route or listener.
 
 netns_exists() {
     [[ -e /run/netns/$1 ]]
@@ -39,7 +39,7 @@ make_node_net() {
     nsenter "--net=/run/netns/$ns" sh -c '
         echo 1 >/proc/sys/net/ipv4/ip_forward
         echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
-    # Pods reach the API server by its Service; its answers must find them.
+    # Pods connect to the API server by its Service, so the control plane needs routes back to the pods.
     ip -n "$CONTROL" route add "$(pod_range "$node")" via "$(node_ip "$node")"
     ip -n "$CONTROL" -6 route add "$(pod_range6 "$node")" via "$(node_ip6 "$node")"
     for other in "${NODES[@]}"; do

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# One node: a mount namespace, containerd, kubelet and kube-proxy of its own, all below the node's group.
+# One node: a mount namespace, containerd, kubelet and kube-proxy of its own, all below the node's cgroup.
 
-# Folders that the programs have built in and no setting moves. In each node's mount namespace a
-# folder of the node lies over them; otherwise two kubelets would share one device plugin socket.
+# Folders whose paths are fixed in the programs. In each node's mount namespace, a folder of the node is mounted over
+# each; otherwise two kubelets would share one device plugin socket.
 readonly BUILT_IN_DIRS=(/run/containerd /var/lib/cni /var/lib/kubelet /var/log/containers /var/log/pods /usr/libexec/kubernetes)
 
-# What kubelet wants of the kernel, and writes when it finds another value. It finds these files
-# over the real ones, so that the machine's own settings stay as they are.
+# Kernel settings that kubelet requires, and writes if it finds other values. Files with these values are mounted over
+# the real ones, so that the machine's own settings stay as they are.
 readonly KUBELET_SYSCTLS=(
     vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1
     kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000
@@ -22,7 +22,7 @@ in_node() {
     nsenter "--net=/run/netns/$(node_group "$node")" "--mount=/proc/$(holder_pid "$node")/ns/mnt" -- "$@"
 }
 
-# Mount points must exist on the machine; what had to be made is noted, and removed in the end.
+# Creates the mount points that the machine lacks, and notes them for their removal in the end.
 make_built_in_dirs() {
     local dir parent
     for dir in "${BUILT_IN_DIRS[@]}"; do
@@ -41,9 +41,9 @@ remove_built_in_dirs() {
 }
 
 remove_unused_dirs() {
-    # Removing a folder undoes what is mounted on it in any other namespace: those of another cluster.
+    # Removing a folder unmounts what is mounted on it in any other mount namespace, such as another cluster's.
     ! built_in_dirs_in_use || return 0
-    # The last made goes first. One that somebody else has put something into stays.
+    # The folder that was created last is removed first. A folder that somebody else has put something into stays.
     tac "$MADE-dirs" | xargs -r rmdir --ignore-fail-on-non-empty
     rm "$MADE-dirs" "$MADE.lock"
 }
@@ -51,8 +51,8 @@ remove_unused_dirs() {
 built_in_dirs_in_use() {
     local pattern
     pattern=$(IFS='|' && echo "${BUILT_IN_DIRS[*]}")
-    # One command and no pipe: a reader that stops at the first hit would fail the writer, and with it the whole.
-    # Processes come and go meanwhile, which is what -s is silent about.
+    # In a pipe, a reader that stops at the first match would make the writer fail, and so the pipeline (pipefail).
+    # The option -s hides errors about processes that end meanwhile.
     grep -qsE "^[0-9]+ [0-9]+ [^ ]+ [^ ]+ ($pattern) " /proc/[0-9]*/mountinfo
 }
 
@@ -61,7 +61,7 @@ start_holder() {
     group_running "$group/system/holder" && return
     spawn "$group/system/holder" "$STATE/log/$node-holder.log" unshare --mount --propagation private -- sleep infinity
     wait_for 5 "the mount namespace of $node" private_mounts "$node"
-    # Named namespaces of anybody on this machine would live as long as this copy of their mounts.
+    # This copy of the machine's mounts would keep the named network namespaces of others alive.
     while read -r target; do
         in_node "$node" umount "$target"
     done < <(in_node "$node" awk '$2 ~ "^/run/netns/" { print $2 }' /proc/self/mounts)
@@ -125,7 +125,8 @@ start_node() {
     make_node_group "$group"
     render "$node"
     {
-        # Until they are mounted on, a cluster that ends would take the new folders for unused.
+        # The lock is held until the new folders are mounted on: before that, a cluster that ends would take them for
+        # unused.
         flock 8
         make_built_in_dirs
         start_holder "$node" "$group"
@@ -135,8 +136,8 @@ start_node() {
     start_kubelet "$node" "$group"
 }
 
-# Ends every process of a node at once, pods and all, and what a power cut would not leave: groups,
-# mounts and everything under /run. Disks (images, kubelet's files) stay.
+# Ends every process of a node at once, including its pods, and removes what a power cut would not leave either:
+# cgroups, mounts and everything under /run. Disks (images, kubelet's files) stay.
 kill_node() {
     local node=$1 group
     group=$(node_group "$node")

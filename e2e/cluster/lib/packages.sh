@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The programs that come from the distribution: container runtime, network plugins, small tools.
 
-# Command that must exist, and the Debian package that has it.
+# Commands that must exist, each with the Debian package that has it.
 NEEDED=(
     ip:iproute2
     openssl:openssl
@@ -13,7 +13,7 @@ NEEDED=(
     runc:runc
     /usr/lib/cni/ptp:containernetworking-plugins
     nft:nftables
-    # The suite sets the clocks of agents wrong with its library.
+    # A test gives agents a wrong clock by the library of this package.
     faketime:faketime
     ldd:libc-bin
 )

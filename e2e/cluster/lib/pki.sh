@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Certificates of the cluster, made anew with each one, and the kubeconfig files that carry them.
+# Certificates of the cluster, created anew for each cluster, and the kubeconfig files that contain them.
 
 readonly PKI=$STATE/pki
 
@@ -7,7 +7,8 @@ new_key() {
     openssl ecparam -name prime256v1 -genkey -noout -out "$PKI/$1.key" 2>/dev/null
 }
 
-# certificate NAME SUBJECT USAGE [ALTERNATIVE-NAMES]
+# certificate NAME SUBJECT USAGE [ALTERNATIVE-NAMES]: creates a key, and a certificate signed by the cluster's
+# authority.
 certificate() {
     local name=$1 subject=$2 usage=$3 names=${4:-}
     new_key "$name"
@@ -43,7 +44,7 @@ make_pki() {
     touch "$PKI/done"
 }
 
-# kubeconfig FILE CERTIFICATE-NAME SERVER
+# kubeconfig FILE CERTIFICATE-NAME SERVER: writes a kubeconfig file.
 kubeconfig() {
     (
         umask 077

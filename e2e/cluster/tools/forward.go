@@ -10,10 +10,10 @@ import (
 	"syscall"
 )
 
-// forward listens on a free port of 127.0.0.1, writes the address to addressFile, and starts
-// itself again inside the network namespace netns with the listener inherited. A socket
-// stays in the namespace it was made in, so connections come in here and go out there. A new
-// start is the way because a namespace belongs to a thread, and Go moves work between threads.
+// forward listens on a free port of 127.0.0.1, writes the address to addressFile, and executes itself again inside the
+// network namespace netns, where it inherits the listener. A socket stays in the namespace in which it was created, so
+// connections come in here and go out there. The program is executed again because a namespace belongs to a thread, and
+// Go moves work between threads.
 func forward(netns, target, addressFile string) error {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -26,7 +26,7 @@ func forward(netns, target, addressFile string) error {
 	if err := os.WriteFile(addressFile, []byte(listener.Addr().String()), 0o644); err != nil {
 		return fmt.Errorf("publish the address: %w", err)
 	}
-	// A plain dup is kept over exec, unlike the descriptors that Go makes.
+	// exec keeps the descriptor of a plain dup, unlike descriptors that Go opens.
 	fd, err := syscall.Dup(int(file.Fd()))
 	if err != nil {
 		return fmt.Errorf("pass on the listener: %w", err)
@@ -67,7 +67,7 @@ func relay(outer *net.TCPConn, target string) {
 	defer outer.Close()
 	conn, err := net.Dial("tcp", target)
 	if err != nil {
-		// The API server is down: the client sees its connection closed, and says so.
+		// The API server is down. The client reports that its connection was closed.
 		return
 	}
 	inner := conn.(*net.TCPConn)
@@ -82,9 +82,9 @@ func relay(outer *net.TCPConn, target string) {
 }
 
 func copyHalf(to, from *net.TCPConn) {
-	// Without the methods by which Go would splice: it keeps a pipe of 1 MiB for each connection and, as root without
-	// CAP_SYS_RESOURCE, some sixty of them leave pipes of a page to everybody else on the machine (pipe(7),
-	// pipe-user-pages-soft).
+	// The structs hide the methods by which io.Copy would use splice(2): Go keeps a pipe of 1 MiB for each spliced
+	// connection. Some sixty such pipes exhaust the limit pipe-user-pages-soft of root without CAP_SYS_RESOURCE,
+	// whose other processes on the machine then get pipes of one page (pipe(7)).
 	if _, err := io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from}); err != nil {
 		// A reset: nothing more can pass in either direction.
 		to.Close()

@@ -1,8 +1,8 @@
-// Command tools holds the programs of the test cluster that nobody publishes for this purpose:
+// Command tools contains the programs of the test cluster that are not published elsewhere:
 //
 //	tools forward NETNS TARGET ADDRESS-FILE   a loopback listener whose connections start in another network namespace
 //	tools proxy LISTEN TARGET CERTIFICATE KEY AUTHORITY FAULTS-FILE
-//	                                          a server in front of the API server that does what the suite wants to go wrong
+//	                                          a server in front of the API server that causes the faults in the file
 //	tools pause                               the process that holds a pod's namespaces open
 package main
 
@@ -14,7 +14,7 @@ import (
 
 func main() {
 	args := os.Args[1:]
-	// As the only file of the pause image it is called by its own name.
+	// In the pause image, whose only file it is, the program is called by its own name.
 	if filepath.Base(os.Args[0]) == "pause" {
 		args = []string{"pause"}
 	}

@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// pause sleeps until it is told to end. As process 1 of a pod with a shared process
-// namespace it inherits orphans, and must collect them.
+// pause sleeps until SIGINT or SIGTERM. As process 1 of a pod with a shared process namespace it inherits orphans, and
+// must reap them.
 func pause() error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGCHLD, syscall.SIGINT, syscall.SIGTERM)

@@ -17,22 +17,22 @@ import (
 	"time"
 )
 
-// fault is what the proxy does to the requests that it fits.
+// fault is a fault of the proxy, with a description of the requests that it affects.
 type fault struct {
-	// Methods such as PUT; none fits all.
+	// Methods such as PUT; an empty list matches all.
 	Methods []string `json:"methods"`
-	// Contains is a part of the path.
+	// Contains is a text that the path must contain.
 	Contains string `json:"contains"`
-	// Watch fits watches alone, Calls everything else alone.
+	// Watch matches only watches, and Calls only other requests.
 	Watch bool `json:"watch"`
 	Calls bool `json:"calls"`
-	// Share of the fitting requests that it is done to, from 0 to 1.
+	// Share of the matching requests that are affected, from 0 to 1.
 	Share float64 `json:"share"`
-	// DelayMilliseconds is waited before the request is passed on or refused.
+	// DelayMilliseconds is the time before the request is passed on or refused.
 	DelayMilliseconds int `json:"delayMilliseconds"`
-	// Status is what the request is refused with; 0 passes it on.
+	// Status is the HTTP status of the refusal; 0 passes the request on.
 	Status int `json:"status"`
-	// RetryAfterSeconds is what the refused one is told to wait.
+	// RetryAfterSeconds is the time that the refusal asks the client to wait; 0 names none.
 	RetryAfterSeconds int `json:"retryAfterSeconds"`
 }
 
@@ -49,7 +49,7 @@ func (f fault) fits(request *http.Request) bool {
 	return len(f.Methods) == 0 && rand.Float64() < f.Share
 }
 
-// faults reads the file anew for each request, so that a test can change what is wrong at any time.
+// faults reads the file anew for each request, so that a test can change the faults at any time.
 func faults(file string) ([]fault, error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,8 +62,8 @@ func faults(file string) ([]fault, error) {
 	return listed, json.Unmarshal(text, &listed)
 }
 
-// proxy passes requests on to the API server, but for the faults that the file lists. Whoever asks is known by the token
-// in the request, which passes through.
+// proxy passes requests on to the API server, except for the faults that the file lists. The API server knows clients
+// by the tokens in their requests, which pass through unchanged.
 func proxy(listen, target, certificate, key, authority, faultsFile string) error {
 	pem, err := os.ReadFile(authority)
 	if err != nil {
@@ -75,7 +75,7 @@ func proxy(listen, target, certificate, key, authority, faultsFile string) error
 	}
 	server := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "https", Host: target})
 	server.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-	// Each event of a watch at once.
+	// A negative interval passes each event of a watch on at once.
 	server.FlushInterval = -1
 	handler := func(writer http.ResponseWriter, request *http.Request) {
 		listed, err := faults(faultsFile)
@@ -102,7 +102,7 @@ func proxy(listen, target, certificate, key, authority, faultsFile string) error
 	return http.ListenAndServeTLS(listen, certificate, key, http.HandlerFunc(handler))
 }
 
-// refuse answers as the API server does.
+// refuse answers with a Status object, as the API server does.
 func refuse(writer http.ResponseWriter, fault fault) {
 	reasons := map[int]string{410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 	if fault.RetryAfterSeconds > 0 {

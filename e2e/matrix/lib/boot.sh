@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Boots one kernel in QEMU under software emulation, which needs no support of the machine.
+# Boots one kernel in QEMU under software emulation (TCG), which needs no virtualization support of the machine.
 
 # Time limit of a whole boot. The guest limits each of its steps; this limit is for a guest that hangs as a whole.
 readonly BOOT_SECONDS=1500
 readonly COMMON=(-accel tcg -m 768 -smp 1 -nodefaults -nographic -no-reboot -serial stdio)
-# `oops=panic`: a guest stops when its kernel has failed, since it then says nothing about our programs.
+# `oops=panic`: a guest stops when its kernel has failed, since its results then say nothing about our programs.
 # `no_timer_check`: on a busy machine the emulated timer is too late for the test that x86 does at boot.
 readonly APPEND="quiet panic=-1 oops=panic mitigations=off no_timer_check"
 

@@ -40,10 +40,10 @@ tried_tiers() {
     echo "${ONLY_TIERS[$1]:-$(kernel_tiers "$1")}"
 }
 
-# kernel_unfound NAME TIER: prints cases with bytes that the kernel need not see, by the beginning of their names, and
-# why. `check` reports the same limits.
+# kernel_unfound NAME TIER: prints cases of which the product may miss bytes on this kernel, each by the beginning of
+# its name and with the reason. `check` reports the same limits.
 kernel_unfound() {
-    # Only TCP does not need return probes.
+    # The tier kretprobe counts TCP without return probes, and the other protocols with them.
     if [[ $2 == kretprobe ]]; then
         echo "udp/ more calls at one moment than the kernel has return probes"
         echo "icmp/ more calls at one moment than the kernel has return probes"

@@ -8,7 +8,7 @@ said() {
     tr -d '\r' <"$1"
 }
 
-# step_lines NAME STEP: prints the step's output. A case with bytes that the kernel need not see is no failure.
+# step_lines NAME STEP: prints the step's output, with FAIL replaced by `unseen` for the cases of kernel_unfound.
 step_lines() {
     said "$OUT/$1.log" | awk -v step="$2" -v unfound="$(kernel_unfound "$1" "$2")" '
         BEGIN { rules = split(unfound, rule, "\n") }
@@ -95,7 +95,7 @@ has_step() {
     esac
 }
 
-# Prints which cases failed or were not seen, and why.
+# details NAME...: prints the cases that failed, were not seen or not run, with the reasons.
 details() {
     local name step lines
     for name in "$@"; do

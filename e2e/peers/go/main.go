@@ -1,6 +1,6 @@
-// A server of HTTP/1.1 and, by prior knowledge, HTTP/2 without TLS. It prints where it listens, and a line for each
-// request that it has answered: method, path, status. With the argument `client ADDRESS COUNT` it asks such a server, and
-// prints what it was answered.
+// A server of HTTP/1.1 and, by prior knowledge, HTTP/2 without TLS. It prints its port, and a line for each request
+// that it has answered: method, path, status. With the arguments `client ADDRESS COUNT http1|http2` the program sends
+// requests to such a server instead, and prints the same for each response.
 package main
 
 import (
@@ -24,7 +24,7 @@ func tell(method, path string, status int) {
 }
 
 func answer(writer http.ResponseWriter, request *http.Request) {
-	// What a client sends is read, so that its connection can be used again.
+	// The request's body is read, so that its connection can be used again.
 	_, _ = io.Copy(io.Discard, request.Body)
 	parts := strings.SplitN(strings.TrimPrefix(request.URL.Path, "/"), "/", 3)
 	number := 0

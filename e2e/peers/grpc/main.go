@@ -1,5 +1,5 @@
-// A server and a client of gRPC in one process, without TLS: the client calls the health service, whose statuses it
-// prints, a line for each call: method of gRPC, its status.
+// A server and a client of gRPC in one process, without TLS. The client calls the health service, and prints a line for
+// each call: the path of the gRPC method, and the status.
 package main
 
 import (
@@ -40,10 +40,10 @@ func run() error {
 			_, err := client.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service})
 			fmt.Println("/grpc.health.v1.Health/Check", int(status.Code(err)))
 		}
-		// Of a service that is not there.
+		// Calls a service that does not exist.
 		err := connection.Invoke(ctx, "/none.Service/Call", &grpc_health_v1.HealthCheckRequest{}, &grpc_health_v1.HealthCheckResponse{})
 		fmt.Println("/none.Service/Call", int(status.Code(err)))
-		// A stream with several messages, ended by the client.
+		// Opens a stream with several messages, which the client ends.
 		streaming, stop := context.WithCancel(ctx)
 		stream, err := client.Watch(streaming, &grpc_health_v1.HealthCheckRequest{})
 		if err != nil {

@@ -19,9 +19,9 @@ pub(super) trait Subject {
     const NAME: &'static str;
     /// Description of the loads, for the table's title.
     const TITLE: &'static str;
-    /// Names of the columns, one for each load.
+    /// Names of the columns, one for each load; a load is called a lane.
     const LANES: &'static [&'static str];
-    /// Number of passes through the workers in a block.
+    /// Number of passes through the workers in a block (see [`rounds`]).
     const PASSES: usize;
     /// Time limits: for measuring the product, and for each other tool.
     const LIMITS: (Duration, Duration);
@@ -30,7 +30,7 @@ pub(super) trait Subject {
     fn hire(&self, lane: usize, cgroup: &Path, cpu: usize) -> Result<Box<dyn Worker>>;
 }
 
-/// A figure of a round for a lane. It is a ratio of rates, which is the inverse of the ratio of costs.
+/// A figure of a round for a lane. It is a ratio of rates, which is the inverse of the ratio of the costs in [`Round`].
 type Figure = fn(&Round, usize) -> f64;
 
 /// Index in the crew of a lane's worker in the traced container.

@@ -29,7 +29,7 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
     let cgroup = Cgroup::new(&bench.host.cgroup_root)?;
     let mut command = child::command(&bench.host.traffictrace);
     command.args(["top", "-o", "json", "--top", "20", "--interval", "1s", "--cgroup"]).arg(cgroup.path());
-    // Leaves the table less than half full, as in normal use; beyond that, it is read more often.
+    // Leaves the table less than half full, as in normal use; the product reads a fuller one more often.
     let top = Process::start(command.args(["--max-flows", &(flows * 2 + flows / 4 + 1000).to_string()]))?;
     next(&top)?;
     let mut peers = LoadWorker::start_cold(Kind::Peers, cgroup.path(), Some(bench.cpu), flows)?;

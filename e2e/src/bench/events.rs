@@ -1,4 +1,4 @@
-//! Nanoseconds of CPU that each program takes, by the kernel's own statistics.
+//! Nanoseconds of CPU that each of the product's BPF programs takes, by the kernel's own statistics.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,8 @@ const FEW: f64 = OPERATIONS as f64;
 /// Name of the rows with the total time of all programs for one operation.
 const ALL: &str = "all, for an operation";
 
-/// The columns of the table.
+/// The columns of the table: empty programs, the product with a load that no trace selects, and with one that a trace
+/// selects.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Setting {
     Empty,

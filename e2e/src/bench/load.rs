@@ -1,4 +1,4 @@
-//! Load on loopback: a process that can be put into a cgroup does operations on request.
+//! Load on loopback: a process in a cgroup does network operations each time that the benchmark requests some.
 
 use std::{
     fs,
@@ -162,8 +162,8 @@ fn pipe() -> io::Result<Operation> {
     }))
 }
 
-/// Prepares datagrams to many addresses, each of which is a flow: the cheapest way to make one. The ports are closed;
-/// an unconnected socket does not see the errors that they answer with.
+/// Prepares datagrams to many addresses. Each address is a flow, and this is the cheapest way to make many. The ports
+/// are closed; an unconnected socket does not see the ICMP errors that come back.
 fn send_to_peers(peers: u32) -> io::Result<Operation> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     Ok(Box::new(move || {

@@ -105,7 +105,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts both. With `keep_alive`, requests share connections; otherwise each has its own.
+    /// Starts nginx and wrk, and stops both (SIGSTOP). With `keep_alive`, requests share connections; otherwise each
+    /// has its own.
     pub(super) fn start(page: Page, keep_alive: bool, cgroup: &Path, cpu: usize) -> Result<Self> {
         let nginx = Nginx::start(matches!(page, Page::Encrypted), cgroup, cpu)?;
         let connection = if keep_alive { "keep-alive" } else { "close" };
@@ -138,7 +139,7 @@ impl Server {
         Ok(self.stop_after(slice)?.1)
     }
 
-    /// Stops both at the end of a slice of this length; returns its actual length and the number of requests.
+    /// Stops nginx and wrk at the end of a slice of this length; returns its actual length and the number of requests.
     fn stop_after(&mut self, slice: Duration) -> Result<(Duration, f64)> {
         let (begin, before) = self.begun;
         // The slice is prolonged if other processes kept both from the processor.

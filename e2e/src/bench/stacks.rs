@@ -1,7 +1,8 @@
 //! The cost of taking the stacks of a program's calls, compared with tracing without stacks.
 //!
-//! Every trace begins with a burst of stacks. A block's median slice comes after that burst, so the figures show the
-//! budget that holds from then on; if every call's stack is taken, there is no budget.
+//! A trace takes the stack of every call until its burst is used up (`BURST` in `agent/src/kernel/stacks.rs`). A
+//! block's median slice comes after that, so the figures show the cost of sampling at the later rate. With
+//! `--every-call` there is no limit.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::support::{Result, TestError};
 
 const TOP: &[&str] = &["top", "-o", "json", "--interval", "5s", "--protocol", "TCP"];
 const FLAME_GRAPH: &[&str] = &["flamegraph", "--duration", "10m", "--protocol", "TCP", "-o"];
-/// Indexes of the levels: tracing without stacks, with a budget, and with the stack of every call.
+/// Indexes of the levels: tracing without stacks, with the default budget of stacks, and with the stack of every call.
 const TRACING: usize = 0;
 const STACKS: usize = 1;
 const EVERY_CALL: usize = 2;

@@ -29,7 +29,8 @@ pub(super) trait Worker {
 
 /// Length of a slice of a load.
 const SLICE: Duration = Duration::from_millis(3);
-/// Number of operations of the warm-up. It runs twice: the second run is timed and says how many operations fill a slice.
+/// Number of operations of the warm-up, which runs twice. The time of the second run tells how many operations fill a
+/// slice.
 const WARM_UP: u64 = 100;
 
 /// A process that makes one kind of load.

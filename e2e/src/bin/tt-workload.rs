@@ -1,4 +1,4 @@
-//! `tt-workload`: moves known amounts over TCP and prints its own count of them.
+//! `tt-workload`: moves known amounts of bytes and prints its own count of them.
 
 use std::process::ExitCode;
 

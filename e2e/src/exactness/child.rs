@@ -137,7 +137,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// Fails when the child has ended.
+    /// Fails when the child has been waited for already.
     pub fn kill_now(self) -> Done {
         kill_process(self.pid, Signal::KILL)?;
         waitpid(Some(self.pid), WaitOptions::empty())?;

@@ -19,7 +19,7 @@ use super::{
     tally::{Detail, ProcessCount},
 };
 
-/// Time limit of a case, beyond its requested duration; under emulation everything takes many times as long.
+/// Time limit of a case, beyond its requested duration: generous, because an emulated machine is many times slower.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Arguments of a leader.
@@ -50,7 +50,7 @@ pub struct LeaderArgs {
 pub enum Message {
     /// The case is ready for the trace to begin.
     Ready,
-    /// The leader waits until the product has printed a number of documents.
+    /// The leader waits until `top` has printed a number of documents (JSON snapshots).
     AwaitDocuments {
         /// Number of documents.
         count: u32,

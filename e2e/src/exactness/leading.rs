@@ -16,10 +16,10 @@ use super::{
 };
 use crate::support::{Result, TestError, process::Process, top::Document, wait::POLL};
 
-/// Maximum number of documents until the product must show what a case has counted while its sockets are open: it needs
-/// a drain or two, and the machine may be busy.
+/// Number of documents of `top` within which it must show what a case has counted while its sockets are open. One or
+/// two drains are enough, but the machine may be busy.
 const DOCUMENTS: u32 = 10;
-/// Number of consecutive documents that must agree with the counts.
+/// Number of consecutive documents of `top` that must agree with the counts.
 const AGREEING: u32 = 2;
 
 /// Description of what a leader has to run.
@@ -31,7 +31,7 @@ pub(super) struct Task {
     pub(super) detail: Detail,
 }
 
-/// A running leader.
+/// The process that runs a case, as the runner sees it.
 pub(super) struct Leader {
     task: Task,
     process: Process,
@@ -127,7 +127,7 @@ impl Leader {
         }
     }
 
-    /// Checks a document against the leader's request.
+    /// Checks a document of `top` against the leader's request, and answers a request that is fulfilled.
     fn show(&mut self, document: &Document) {
         let done = match &mut self.asked {
             None => return,

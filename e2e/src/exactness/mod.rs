@@ -1,9 +1,10 @@
 //! `tt-exact`: does every operation that moves bytes through a socket, and compares what the product shows with what
 //! each process counted for itself, byte for byte.
 //!
-//! The program needs only root, a cgroup2 tree and the product's binary, so it also runs in an initramfs. One `top` serves all
-//! cases; each case is a process of its own ([`leader`]) inside the traced cgroup, with as many children as it needs. A
-//! process counts the results of its own calls ([`tally`]).
+//! The program needs only root, a cgroup2 tree and the product's binary, so it also runs in an initramfs. One
+//! `traffictrace top` traces all cases; each JSON snapshot that it prints is called a document. Each case is a process
+//! of its own ([`leader`]) inside the traced cgroup, with as many children as it needs. A process counts the results of
+//! its own calls ([`tally`]).
 
 mod cases;
 mod child;

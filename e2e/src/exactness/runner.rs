@@ -1,4 +1,4 @@
-//! The runner: runs cases against one `top`.
+//! The runner: runs cases while one `traffictrace top` traces them.
 
 use std::{
     env,
@@ -22,7 +22,7 @@ use crate::support::{
     top::Top,
 };
 
-/// Duration from which a case is listed as slow, so that somebody looks at it.
+/// Duration of a case from which the runner reports it as slow on standard error.
 const SLOW: Duration = Duration::from_secs(20);
 
 /// The environment of a run: the host and the cgroups.
@@ -79,7 +79,7 @@ pub(super) fn run(options: &Options) -> Result<bool> {
     Ok(report.failed == 0 && !(all_must_run && report.skipped > 0))
 }
 
-/// Runs cases against one `top`.
+/// Runs cases under one `top`, which is asked for `protocol`, or for all protocols.
 fn run_group(
     cases: &[Case],
     protocol: Option<&'static str>,

@@ -1,4 +1,5 @@
-//! The documents of a running `top`. A thread reads them as they come, so that a reader always gets the latest one.
+//! Reads the documents (JSON snapshots) that a running `top` prints. A thread reads them at once, so that callers get
+//! the newest.
 
 use std::{
     sync::{
@@ -22,7 +23,7 @@ pub(super) struct Screen {
 
 #[derive(Default)]
 struct Shared {
-    /// The latest document and its number.
+    /// The latest document and its number, counted from 1.
     latest: Mutex<(u64, Option<Arc<Document>>)>,
     changed: Condvar,
     stopped: AtomicBool,
@@ -46,7 +47,7 @@ impl Screen {
         Self { shared, reader }
     }
 
-    /// Returns the latest document and its number if that is not `seen`; waits up to `wait` for it.
+    /// Returns the latest document and its number, unless that number is `seen`; waits up to `wait` for another one.
     ///
     /// # Errors
     ///
@@ -67,7 +68,7 @@ impl Screen {
         }
     }
 
-    /// Stops reading and returns the `top`, whose next document is printed after this call.
+    /// Stops the thread and returns the `top`, whose next document is printed after this call.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use super::{
 /// Socket timeout, shorter than the time limit of a case, so that a stuck call reports an error.
 const CALL_LIMIT: Duration = Duration::from_secs(100);
 
-/// The kind of addresses that two ends use.
+/// The kind of addresses that both ends of a connection use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
@@ -103,7 +103,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Records for this process from now on.
+    /// Wraps a connected socket, whose calls this process records from now on.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Stream {
         Self::to(stage, socket, peer, direction)
     }
 
-    /// Records as [`Stream::new`] does, for a socket that cannot name its peer because it is not connected now.
+    /// Wraps a socket as [`Stream::new`] does, if it cannot name its peer because it is not connected now.
     ///
     /// # Errors
     ///
@@ -289,7 +289,7 @@ pub struct Datagrams {
 
 impl Datagrams {
     /// Records for this process from now on.
-    ///
+    /// Wraps a socket, whose calls this process records from now on.
     /// # Errors
     ///
     /// Fails when the kernel refuses.

@@ -1,5 +1,5 @@
-//! `tt-exact stacks`: compares the bytes of functions of this program that send and receive with the output of
-//! `traffictrace flamegraph` for each.
+//! `tt-exact stacks`: sends and receives by known functions of this program, and compares the bytes of each function
+//! with the output of `traffictrace flamegraph`.
 //!
 //! The comparison needs no compiler and no program from a package, so it also runs in an initramfs.
 
@@ -18,9 +18,9 @@ use crate::support::{
     stacks::{ANSWER, FlameGraph, Sender, Sink},
 };
 
-/// Number of rounds of two sends each: few enough for the budget of stacks.
+/// Number of rounds of two sends each: so few that the product's default budget (`BURST` in the agent) lasts for all.
 const ROUNDS: u32 = 100;
-/// Beginning of the frame that stands for a stack that was not taken.
+/// Beginning of the frame under which the product shows bytes without a stack.
 const NO_STACK: &str = "[no stack";
 /// Name of the hidden subcommand that runs the functions.
 const COMMAND: &str = "stacks-send";
@@ -31,7 +31,8 @@ pub(super) fn send(args: &SendArgs) -> Result<()> {
     sender::main().map_err(TestError::io("send by known functions"))
 }
 
-/// Compares the bytes of each function with and without a budget of stacks; returns true if nothing differs.
+/// Compares the bytes of each function, with `--every-call` and with the default budget; returns true if nothing
+/// differs.
 pub(super) fn run(options: &Options) -> Result<bool> {
     let ground = Ground::new(options)?;
     let program = env::current_exe().map_err(TestError::io("find this program"))?;
@@ -71,7 +72,7 @@ fn compare(ground: &Ground, sender: &Sender, options: &Options, name: &str, budg
         let verdict = match shown {
             _ if counted == 0 => "FAIL",
             _ if shown == counted => "ok",
-            // No stack is taken of an event that the kernel skips; the product reports that.
+            // The kernel may skip the product's program for a call; the product then reports the bytes without a stack.
             _ if shown < counted && shown + without >= counted => "unseen",
             _ => "FAIL",
         };

@@ -76,7 +76,7 @@ impl Stage {
         Ok(sys::end_with_parent(leader::LIMIT)?)
     }
 
-    /// Waits until the product has printed `count` more documents, each of which comes after one or more drains. Only
+    /// Waits until `top` has printed `count` more documents, before each of which it drains the kernel's counts. Only
     /// for leaders.
     ///
     /// # Errors

@@ -27,9 +27,9 @@ pub enum Protocol {
 /// The side that opened a connection, or sent the first datagram between a socket and its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
-    /// The peer opened it.
+    /// The peer opened the connection, or sent first.
     Inbound,
-    /// The process itself opened it.
+    /// The process itself opened the connection, or sent first.
     Outbound,
 }
 
@@ -47,13 +47,13 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Makes the flow of a known peer. IPv4 peers of an IPv6 socket are IPv4 addresses.
+    /// Returns the flow of a known peer. An IPv4 peer of an IPv6 socket is named by its IPv4 address.
     pub fn new(protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Self {
         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
         Self { protocol, local_port: local.port(), remote: Some(remote) }
     }
 
-    /// Returns the flow that stands for all flows of this protocol.
+    /// Returns the key under which [`Detail::Processes`] sums all flows of this protocol.
     pub fn of_process(self) -> Self {
         Self { local_port: 0, remote: None, ..self }
     }
@@ -69,8 +69,8 @@ pub struct Bytes {
     pub tx: u64,
     /// Direction, if the case knows it.
     pub direction: Option<Direction>,
-    /// Part of `rx` and `tx` that a call had moved before the trace began, although it returned later. This part counts
-    /// entirely or not at all: it does if the call's result is used, and does not if the socket's counters are.
+    /// Part of `rx` and `tx` that a call had moved before the trace began, although it returned later. The product
+    /// shows either all of this part, if it uses the call's result, or nothing of it, if it uses the socket's counters.
     #[serde(default)]
     pub straddling: (u64, u64),
 }
@@ -85,7 +85,7 @@ impl Bytes {
         self.direction = self.direction.or(other.direction);
     }
 
-    /// Returns whether the product may show these numbers for the counts.
+    /// Returns whether the product is right to show these numbers for the counts.
     pub fn is_shown_by(&self, rx: u64, tx: u64) -> bool {
         let one = |counted, straddling, shown| shown == counted || shown == counted - straddling;
         one(self.rx, self.straddling.0, rx) && one(self.tx, self.straddling.1, tx)

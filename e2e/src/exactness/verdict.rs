@@ -100,17 +100,18 @@ impl Report {
     }
 }
 
-/// The product's count of events that the kernel may have skipped.
+/// Key in the product's `lost` for the number of events that the kernel may have skipped.
 const MISSED_EVENTS: &str = "missedEvents";
 
-/// Compares the outcomes with the product's last document.
+/// Compares the outcomes with the last document that `top` printed.
 pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail) -> Report {
     let mut rows = Rows::of(document, detail);
     let mut problems = std::mem::take(&mut rows.strange);
     for (reason, count) in document.lost.iter().filter(|(_, count)| **count > 0) {
         problems.push(format!("lost {reason}: {count}"));
     }
-    // Exact rows are claimed first, so that a reused process id does not move rows to another case.
+    // Rows that match a case's own flows are claimed first, so that a reused process id does not move rows of one case
+    // to another.
     let mut compared: Vec<_> = outcomes.iter().map(|outcome| rows.claim(&outcome.counts)).collect();
     for (compared, outcome) in compared.iter_mut().zip(&outcomes) {
         rows.claim_rest(&outcome.counts, compared);
@@ -127,10 +128,10 @@ pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail
     Report { seed: 0, cases, problems, ok, unseen, skipped, failed }
 }
 
-/// Returns the differences between the counts so far of a case's processes and a document of that time, except for
-/// differences that the product's own limits excuse.
+/// Compares the counts so far of a running case with a document of that time. Returns the differences, or none if a
+/// declared limit of the product excuses them.
 pub(super) fn difference_now(case: &str, counts: &[ProcessCount], document: &Document) -> Vec<String> {
-    // If calls can be skipped, their bytes are counted some time later, so nothing can be compared now.
+    // Where the kernel can skip calls, the product counts their bytes later, so nothing can be compared now.
     if document.not_seen.iter().any(|name| name == "SkippedCalls") {
         return Vec::new();
     }
@@ -165,7 +166,7 @@ fn judge(compared: Compared, outcome: &Outcome, document: &Document) -> Line {
             notes.insert(0, failure.clone());
             Verdict::Fail
         }
-        // Bytes from before the case found that the kernel lacks a feature must be counted all the same.
+        // A case may move bytes before it finds that the kernel lacks a feature. The product must show those, too.
         (None, Some(why), _) if notes.is_empty() => {
             notes.push(why.clone());
             Verdict::Skipped

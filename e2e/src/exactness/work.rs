@@ -13,7 +13,7 @@ use super::{
 };
 use crate::workload::count::{Event, Line, Role};
 
-/// Cases with bytes that no kernel sees; `EXCUSED` gives the reasons.
+/// Cases with bytes that the product sees on no kernel; `EXCUSED` gives the reasons.
 const NEVER_SEEN: [&str; 2] = ["urgent/skipped-after-splice", "tls/splice-out"];
 
 /// Runs the cases one after another, each in a process of its own. Returns a line for each process and protocol, and a

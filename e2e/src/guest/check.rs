@@ -94,7 +94,7 @@ pub(super) fn tiers(findings: &Findings, expected: &[String]) -> Result<(), Stri
     }
     let stacks = findings.stacks.reason.as_deref().unwrap_or("works");
     println!("stacks   {stacks}");
-    // Stacks need the tracepoints of the first tier.
+    // Stacks need the tracepoints of the tier `tp_btf`.
     let expected = if has_tracepoints { "works" } else { "sock_send_length" };
     if !stacks.contains(expected) {
         return Err(format!("check says of stacks: {stacks}; expected was {expected}"));

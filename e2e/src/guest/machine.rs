@@ -87,9 +87,9 @@ fn raise_interface(index: i32) -> Vec<u8> {
     message
 }
 
-/// Sends one request to the kernel's routing; returns the error number of the acknowledgement.
+/// Sends one rtnetlink request; returns the error number of the acknowledgement, which is 0 for success.
 fn ask_routing(message: &[u8]) -> io::Result<i32> {
-    // The netlink protocol of routing has the number 0, which is the default.
+    // NETLINK_ROUTE has the number 0, which is the default.
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     send(&socket, message, SendFlags::empty())?;
     let mut answer = [0; 128];

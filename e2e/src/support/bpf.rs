@@ -8,7 +8,7 @@ use super::{Result, TestError};
 
 /// Error of `bpftool` for a link that another process is creating at this moment (EAGAIN of `bpf_link_by_id()`).
 const BEING_MADE: &str = "Resource temporarily unavailable";
-/// Number of times that a list is repeated after this error.
+/// Maximum number of times that a list is repeated after the error [`BEING_MADE`].
 const LISTS: usize = 10;
 
 /// Ids of BPF objects.
@@ -28,7 +28,7 @@ impl Objects {
         self.programs.is_empty() && self.maps.is_empty() && self.links.is_empty()
     }
 
-    /// Returns those of the objects that still exist.
+    /// Returns the objects of this set that still exist.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A browser without a screen, whose pages tell what they saw.
+//! A headless browser. Scripts in its pages return their observations to the test.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,9 +26,9 @@ pub struct Browser {
 /// A page that the browser has shown.
 #[derive(Debug)]
 pub struct Shown<T> {
-    /// What the page's script saw.
+    /// Observations of the page's script.
     pub seen: T,
-    /// The browser's messages, those of the page's console among them.
+    /// The browser's messages, which include those of the page's console.
     pub messages: String,
 }
 
@@ -45,8 +45,8 @@ impl Browser {
         program.map(|program| Self { program })
     }
 
-    /// Opens a file. A script in it leaves what it saw in the attribute `data-seen` of the document's element, as JSON
-    /// that `encodeURIComponent` has encoded.
+    /// Opens a file. A script in the file must store its observations in the attribute `data-seen` of the root element,
+    /// as JSON that `encodeURIComponent` has encoded.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct Request {
     pub time: jiff::Timestamp,
     pub side: String,
-    /// Name of the container or service; only present where several are traced.
+    /// Name of the container or service; only present if several are traced.
     #[serde(default)]
     pub container: Option<String>,
     #[serde(deserialize_with = "known")]

@@ -1,4 +1,4 @@
-//! Requirements of a test on the machine, and the one way to skip a test.
+//! Requirements of a test on the machine, and the function that skips a test.
 
 use std::{
     env,

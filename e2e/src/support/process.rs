@@ -76,7 +76,8 @@ impl Process {
         Ok(Self { name, child, lines: lines_of(Some(reader)), errors: None })
     }
 
-    /// Starts `command` with a pipe as standard output, of which the other end is returned. Nobody reads from it.
+    /// Starts `command` with a pipe as standard output; returns the reading end of the pipe, from which nothing is
+    /// read.
     ///
     /// # Errors
     ///
@@ -96,7 +97,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Fails when the system does not tell.
+    /// Fails when waitpid(2) does.
     pub fn has_ended(&mut self) -> Result<bool> {
         let status = self.child.try_wait().map_err(TestError::io(format!("wait for {}", self.name)))?;
         Ok(status.is_some())
@@ -169,7 +170,7 @@ fn lines_of(from: Option<impl Read + Send + 'static>) -> Receiver<String> {
     lines
 }
 
-/// Reads everything in a thread, which returns it as text.
+/// Starts a thread that reads to the end; returns the thread, whose result is the text.
 fn text_of(from: Option<impl Read + Send + 'static>) -> Option<JoinHandle<String>> {
     let mut from = from?;
     Some(thread::spawn(move || {

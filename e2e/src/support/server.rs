@@ -51,8 +51,8 @@ fn await_listener(at: SocketAddr) -> Result<()> {
     })
 }
 
-/// An nginx that serves a folder with one file, `page`, a redirection at `/moved` and an error at `/broken`. HTTP/1 and
-/// HTTP/2 have an address each, both with TLS if there is a certificate.
+/// An nginx that serves a folder with one file, `page`, which it also sends slowly at `/slow`, a redirection at
+/// `/moved` and an error at `/broken`. HTTP/1 and HTTP/2 have an address each, both with TLS if there is a certificate.
 #[derive(Debug)]
 pub struct Nginx {
     process: Process,

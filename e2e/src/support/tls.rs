@@ -182,7 +182,8 @@ impl Peer {
     }
 }
 
-/// Returns whether a process has probes in the code of a file whose name contains `name`: memory and file then differ.
+/// Returns whether a process has uprobes in the code of a file whose name contains `name`: a uprobe is a breakpoint in
+/// memory that the file does not have.
 ///
 /// # Errors
 ///
@@ -241,10 +242,10 @@ impl<'a> Code<'a> {
     }
 }
 
-/// Time for which the number of probes must stay the same to count as complete, since they are added one by one.
+/// Time for which the number of changed bytes must stay the same: the kernel adds the probes one by one.
 const STEADY: Duration = Duration::from_millis(300);
 
-/// Waits until a process has probes, or has none.
+/// Waits until a process has probes if `there` is set, or has none otherwise.
 ///
 /// # Errors
 ///

@@ -19,8 +19,8 @@ use super::{
 /// Time limit for a document: loading the programs, which is slow under emulation, and an interval of one second.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The document of one interval. Scripts of users read these fields, so all are required with these names and types;
-/// others may be added.
+/// A document: the JSON snapshot that `top` prints for one interval. Scripts of users read these fields, so all are
+/// required with these names and types; others may be added.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
@@ -30,7 +30,7 @@ pub struct Document {
     pub totals: Totals,
     /// One entry for each connection and process.
     pub flows: Vec<Flow>,
-    /// Names of the limits that apply on this machine.
+    /// Names of the product's limits that apply on this machine.
     #[serde(default)]
     pub not_seen: Vec<String>,
     /// Number of items that could not be counted or told apart, by reason.
@@ -64,7 +64,7 @@ pub struct Totals {
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names are the product's documented output")]
 pub struct Flow {
-    /// The names of the container, where several are traced, or one by its name.
+    /// Names of the container; present if several containers are traced, or one that was selected by its name.
     #[serde(default)]
     pub namespace: Option<String>,
     #[serde(default)]
@@ -162,8 +162,8 @@ impl Top {
         }
     }
 
-    /// Starts `top` for a container that does not exist yet, and returns when `top` waits for it. Documents come once the
-    /// container has started.
+    /// Starts `top` for a container that does not exist yet, and returns when `top` waits for it. Documents come once
+    /// the container has started.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl Top {
         self.check(&line)
     }
 
-    /// The next line that is a document's; others are words for people.
+    /// Returns the next line that is a document; other lines are messages for people.
     fn line(&self) -> Result<Option<String>> {
         loop {
             match self.process.line(LIMIT)? {

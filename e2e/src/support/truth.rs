@@ -23,7 +23,7 @@ pub struct Key {
 /// Number of bytes received, and sent.
 pub type Bytes = (u64, u64);
 
-/// Returns the counts of the workloads by row. There is no pid namespace, so process ids are those of the machine.
+/// Returns the counts of the workloads by row. The workloads are in the machine's pid namespace.
 pub fn counted<'a>(lines: impl IntoIterator<Item = &'a Line>) -> BTreeMap<Key, Bytes> {
     let mut counted = BTreeMap::new();
     for line in lines {

@@ -10,7 +10,8 @@ use super::{Result, TestError};
 /// Interval at which a condition is checked.
 pub const POLL: Duration = Duration::from_millis(20);
 
-/// Calls `probe` until it returns `Ok(Ok(value))`; it returns `Ok(Err(state))` as long as the condition does not hold.
+/// Calls `probe` until it returns `Ok(Ok(value))`; as long as the condition does not hold, it must return
+/// `Ok(Err(state))`.
 ///
 /// # Errors
 ///

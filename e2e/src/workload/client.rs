@@ -20,7 +20,7 @@ use super::{
     stop::Stop,
 };
 
-/// Extra time for a steady load to move all that it planned, if the network stood still meanwhile.
+/// Extra time for a steady load to move all bytes of its plan, if the network stood still meanwhile.
 pub(super) const LATE: Duration = Duration::from_secs(60);
 /// Number of slices of a second that a steady load is divided into.
 const SLICES: u32 = 20;
@@ -88,7 +88,7 @@ pub(super) fn run(plan: &ClientPlan, stop: &Stop, output: &Output) -> Result<boo
     };
     thread::scope(|scope| {
         for _ in 0..plan.concurrency {
-            // These threads have a name that no trace may show, like the server's.
+            // A trace must show the name of the process, so these threads have another one, like the server's.
             let spawned =
                 thread::Builder::new().name("tt-ask".to_owned()).spawn_scoped(scope, || pool.work());
             spawned.map_err(|source| WorkloadError::system("start a thread", source))?;

@@ -36,7 +36,7 @@ impl Round {
 /// The reason why a connection has ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The other end closed it between two rounds.
+    /// The other end closed the connection between two rounds.
     Closed,
     /// This process was stopped.
     Stopped,
@@ -111,7 +111,8 @@ impl<'a> Connection<'a> {
         self.send(number(want))
     }
 
-    /// Tells the other end that no round follows, and waits until it has closed too; its counts are complete then.
+    /// Tells the other end that no round follows, and waits until it has closed too: both ends' counts are complete
+    /// then.
     pub(super) fn finish(mut self) -> Result<(), End> {
         self.stream.shutdown(std::net::Shutdown::Write)?;
         let mut rest = [0; 1];
@@ -151,8 +152,8 @@ impl<'a> Connection<'a> {
         outcome
     }
 
-    /// Returns the size of the next call. Sizes vary and are often small, so that an error of one byte in a hundred
-    /// calls shows.
+    /// Returns the size of the next call. Sizes vary and are often small, so that a transfer takes many calls, and even
+    /// a rare error of one byte shows.
     fn call_size(&mut self, remaining: u64) -> usize {
         let most = 1_usize << self.sizes.u32(0..=16);
         usize::try_from(remaining).unwrap_or(usize::MAX).min(most).min(BUFFER_BYTES)

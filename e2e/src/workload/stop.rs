@@ -18,7 +18,7 @@ use super::WorkloadError;
 /// moved nothing, so the timeout changes no count.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The condition that ends a run: SIGTERM, SIGINT or the time limit, whichever comes first.
+/// The condition that ends a run: SIGTERM, SIGINT, the time limit or the end of the work, whichever comes first.
 #[derive(Clone, Debug)]
 pub(super) struct Stop {
     signalled: Arc<AtomicBool>,

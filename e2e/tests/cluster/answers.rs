@@ -50,7 +50,7 @@ impl Drop for Detour<'_> {
     }
 }
 
-/// Directs agents and controller to an address, or back to the API server's own, and waits until they run with it.
+/// Directs agents and controller to an address, or back to the API server's own, and waits until they have restarted.
 async fn send(cluster: &Cluster, to: Option<(&str, &str)>) -> Result<()> {
     let host_and_port = to.map(|(host, port)| [host, port]);
     let variable = |(place, name): (usize, &str)| match host_and_port {

@@ -53,8 +53,8 @@ async fn over(trace: &Trace) -> Result<TrafficTraceStatus> {
         .await
 }
 
-/// Returns the two nodes, the controller's first. The second one may end: without a controller, nobody would report
-/// that for a minute.
+/// Returns the two nodes, the controller's first. Tests end only the second one: if the controller's node ended, no
+/// status would report that for a minute.
 async fn controller_and_other(cluster: &Cluster) -> Result<(&str, &str)> {
     let pods: Api<Pod> = Api::all(cluster.client().clone());
     let found = pods.list(&ListParams::default().labels(CONTROLLER)).await;

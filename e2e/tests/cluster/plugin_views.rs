@@ -41,8 +41,8 @@ fn column(text: &str, name: &str) -> Vec<u64> {
     lines.map(|line| line.split(',').nth(place).and_then(|cell| cell.parse().ok()).unwrap_or(0)).collect()
 }
 
-/// Flows, pods and totals equal the workloads' counts in every format of `export`, in `describe`, on the page of `report` and
-/// in `diff`.
+/// Flows, pods and totals equal the workloads' counts in every format of `export`, in `describe`, on the page of
+/// `report` and in `diff`.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_form_has_the_bytes_of_the_programs() -> Result<()> {
     let Some(cluster) = Cluster::shared().await? else { return Ok(()) };
@@ -176,7 +176,8 @@ fn requests(endpoints: &[Value], side: &str) -> Requests {
     requests
 }
 
-/// The stacks of both nodes' profiles, merged by `flamegraph`, have the programs' bytes, and the page of `report` shows them.
+/// The stacks of both nodes' profiles, merged by `flamegraph`, have the programs' bytes, and the page of `report` shows
+/// the stacks.
 #[tokio::test(flavor = "multi_thread")]
 async fn stacks_have_the_bytes_of_the_programs() -> Result<()> {
     stacks::where_stacks_are(true, async |cluster| {

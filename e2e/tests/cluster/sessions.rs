@@ -1,4 +1,5 @@
-//! The 64 sessions of a node: a refused trace is told why, and no namespace can take all of them from another.
+//! The 64 sessions of a node: a refused trace has the reason in its status, and no namespace can take all sessions from
+//! another.
 
 use std::time::Duration;
 

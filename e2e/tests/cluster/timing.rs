@@ -18,8 +18,8 @@ use crate::setup::{REPORTED, arguments, server, start_server};
 const TIMES: usize = 10;
 /// Interval of the traces. A first report that waited for an interval would come after this time, plus or minus 5 %.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Limit on the delay of the filter. Cgroups that nothing announced are found by a scan every 15 s; a filter that
-/// waited for the scan would exceed this limit in every third try.
+/// Limit on the time from a trace's creation until the kernel's filter has its pod. Cgroups that nothing announced are
+/// found by a scan every 15 s; a filter that waited for the scan would exceed this limit in every third try.
 const TOLD: Duration = Duration::from_secs(10);
 
 /// Prints the median and the largest time; with so few values, the largest is the 99th percentile.

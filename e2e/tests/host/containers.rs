@@ -25,8 +25,8 @@ fn runtime(kind: Kind) -> Result<Option<(Host, Cgroup, Runtime)>> {
     Ok(Some((host, cgroup, runtime)))
 }
 
-/// `top` waits for a container that starts later, and counts it from its first byte: its client connects at once. A second
-/// container of the same name, started later, is counted too.
+/// `top` waits for a container that starts later, and counts it from its first byte: the client in the container
+/// connects at once. A second container of the same name, started later, is counted too.
 fn is_traced_from_its_first_byte_and_again(kind: Kind) -> Result<()> {
     let Some((host, cgroup, runtime)) = runtime(kind)? else { return Ok(()) };
     let names = Names::unique("first");

@@ -43,7 +43,8 @@ fn every_operation() -> Result<()> {
     exact(&[])
 }
 
-/// Every unusual form of HTTP is shown exactly, and connections over a link that loses, repeats and reorders packets.
+/// Every unusual form of HTTP is shown exactly, and so are requests over a link that loses, duplicates and reorders
+/// packets.
 #[test]
 fn every_form_of_http() -> Result<()> {
     let Some(host) = needs::host() else { return Ok(()) };

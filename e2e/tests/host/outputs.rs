@@ -86,7 +86,7 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).map_err(TestError::io("press keys"))
     }
 
-    /// Reads what is drawn from now on until a text is there.
+    /// Reads what the terminal draws from now on, until it contains a text.
     fn see(&mut self, wanted: &str) -> Result<()> {
         let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
         while !String::from_utf8_lossy(&seen).contains(wanted) {
@@ -98,7 +98,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// Quits; returns the last picture.
+    /// Presses `q`; returns the last picture.
     fn quit(mut self) -> Result<String> {
         self.press("q")?;
         let mut rest = String::new();
@@ -127,7 +127,7 @@ fn a_terminal_has_the_live_screen() -> Result<()> {
     Ok(())
 }
 
-/// The screen lists a part of many connections. Rows of processes have the bytes of all of them.
+/// The screen lists only some of many connections; the rows of processes have the bytes of all connections.
 #[test]
 fn processes_on_the_screen_have_the_bytes_of_all_their_connections() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -137,10 +137,10 @@ fn processes_on_the_screen_have_the_bytes_of_all_their_connections() -> Result<(
     terminal.see("LIVE")?;
     let work = ["--connections", "3000", "--concurrency", "4", "--comm", "asking", "--seed", &seed()];
     let (asking, answering) = (client(&traced, at, &work)?, server.stop()?);
-    // The trace ends with its cgroup, with the last byte on the screen.
+    // The trace ends with its cgroup, and the screen then shows the last byte.
     fs::remove_dir(&traced).map_err(TestError::io("remove the cgroup"))?;
     terminal.see("COMPLETED")?;
-    // Totals, with every digit.
+    // These keys show totals, with every digit.
     terminal.press("tuu")?;
     let text = terminal.quit()?;
     for (name, lines) in [("asking", asking), ("answering", answering)] {

@@ -14,8 +14,8 @@ use crate::setup::{self, text};
 const FEW: u32 = 100;
 /// Number of rounds for about ten seconds, far more than the budget has stacks for.
 const MANY: u32 = 2_000_000;
-/// Share by which a function's bytes may then differ. In ten seconds a function has some thousand samples, so that a
-/// difference of 4 % is usual; in a minute it is 1 to 2 %.
+/// Maximum relative difference of a function's bytes beyond the budget. In ten seconds a function has some thousand
+/// samples, so that a difference of 4 % is usual; in a minute it is 1 to 2 %.
 const WITHIN: f64 = 0.16;
 
 /// Pairs of a function's name in C, and in the flame graph.

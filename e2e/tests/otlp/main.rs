@@ -71,8 +71,8 @@ fn last<'a>(
     of.map(|((_, attributes, _), points)| (attributes, *points.last().expect("a series has points")))
 }
 
-/// Asserts that the collector has the status of a trace that was exported once: each flow, the overflow series, the sums,
-/// the times and the number of series.
+/// Asserts that the collector has the status of a trace that was exported once: each flow, the overflow series, the
+/// sums, the times and the number of series.
 fn assert_same(received: &BTreeMap<Series, Vec<Point>>, trace: &TrafficTrace) {
     let name = trace.metadata.name.as_deref().expect("a name");
     let status = trace.status.as_ref().expect("a status");
@@ -223,7 +223,7 @@ async fn a_collector_that_refuses_stands_still_or_is_gone_is_told_of_and_found_a
         book.update(&snapshot, now);
         let request = || book.batches(client.resource(), now).remove(0).request;
         client.send(request()).await.unwrap();
-        // On the same connection.
+        // The next request uses the same connection.
         collector.stop()?;
         let error = client.send(request()).await.unwrap_err();
         assert!(

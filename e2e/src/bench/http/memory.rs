@@ -46,7 +46,7 @@ pub(super) fn run(bench: &Bench, stage: &Stage) -> Result<()> {
     let pid = commands.pid()?;
     let before = usage::memory(pid, "RssAnon")?;
     let connections = (0..CONNECTIONS).map(|_| ask(&nginx)).collect::<Result<Vec<TcpStream>>>()?;
-    // One more request each: when they are answered, the first ones have been processed.
+    // Each connection sends one more request: when that is answered, the first one has been processed.
     for connection in &connections {
         exchange(connection, &nginx).map_err(TestError::io("ask nginx"))?;
     }

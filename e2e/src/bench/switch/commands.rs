@@ -67,7 +67,7 @@ impl Switch for Commands<'_> {
                 Ok(Some(line)) => self.last = line,
                 Ok(None) if self.on => return Err(TestError::unexpected("the product's end", &self.last)),
                 Ok(None) => {
-                    // Its output is closed, so the process is about to end; dropping it waits for that.
+                    // The process has closed its output and is about to end; dropping the `Process` waits for that.
                     self.process = None;
                     return Ok(true);
                 }

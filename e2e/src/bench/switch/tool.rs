@@ -94,7 +94,7 @@ impl Switch for Tool {
                 Ok(Some(_)) => {}
                 Ok(None) if self.on => return Err(TestError::unexpected(self.program, "it ended by itself")),
                 Ok(None) => {
-                    // Its output is closed, so the process is about to end; dropping it waits for that.
+                    // The process has closed its output and is about to end; dropping the `Process` waits for that.
                     self.process = None;
                     return Ok(true);
                 }

@@ -1,5 +1,5 @@
-//! Several connections of one socket, one after the other: disconnect(2) by connect(AF_UNSPEC), and another try after a
-//! failed one.
+//! Several connections of one socket, one after the other: after a disconnect by connect(AF_UNSPEC), or after an
+//! attempt that failed.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -47,7 +47,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Opens another connection of the socket, on which nothing has moved yet.
+/// Connects the socket to a listener; returns both ends of the connection, on which nothing has moved yet.
 fn connect_again(
     stage: &Stage,
     socket: impl AsFd,
@@ -80,7 +80,7 @@ fn new_socket(family: Family) -> Done<OwnedFd> {
     Ok(socket(family.number(), libc::SOCK_STREAM, 0)?)
 }
 
-/// Disconnects while bytes have arrived that nobody has read.
+/// Disconnects while bytes that have arrived are unread.
 fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let socket = new_socket(family)?;
     for _ in 0..3 {
@@ -97,7 +97,7 @@ fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     server.finish()
 }
 
-/// Opens connections that all have the same two addresses, and so one row.
+/// Opens connections that all have the same addresses and ports, so that the product shows one row for them.
 fn same_ports(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (listener, at) = listen(family)?;
     let socket = new_socket(family)?;
@@ -128,7 +128,7 @@ fn then_listens(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     exchange(stage, &client, &server, receive)
 }
 
-/// Disconnects with unsent bytes: bytes that send accepted are thrown away and never leave.
+/// Disconnects with unsent bytes: the kernel discards them, but they count as sent, since send(2) returned them.
 fn unsent(stage: &mut Stage, family: Family) -> Done {
     let socket = new_socket(family)?;
     for _ in 0..2 {

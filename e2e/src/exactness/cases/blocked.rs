@@ -1,4 +1,4 @@
-//! Calls that block for seconds: the product reads the socket's counters several times before they return.
+//! Calls that block for seconds: the product reads the socket's counters several times before a call returns.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ use crate::{
 
 /// Number of bytes that one call sends: many times the size of both socket buffers.
 pub(super) const LENGTH: usize = 2 << 20;
-/// Number of bytes that the peer reads between two documents.
+/// Number of bytes that the peer reads after each document of `top`.
 const PART: usize = 128 << 10;
 /// Size that each of the two socket buffers is set to; the kernel doubles it.
 const HELD: usize = 64 << 10;
@@ -79,7 +79,7 @@ pub(super) fn narrow(stage: &Stage, family: Family) -> Done<(Stream, Stream)> {
     Ok((client, Stream::accept(stage, &listener)?))
 }
 
-/// The same, before the connection is accepted.
+/// Opens a connection with small socket buffers, which the caller must still accept from the returned listener.
 fn half_narrow(stage: &Stage, family: Family) -> Done<(Stream, TcpListener)> {
     let (listener, at) = listen(family)?;
     // An accepted socket inherits the size from its listener.
@@ -119,7 +119,7 @@ pub(super) fn await_asleep(process: Pid, thread: Pid, is_so: impl Fn() -> Done<b
     Err(CaseError::unexpected("nothing waited in a call within 20 s"))
 }
 
-/// Reads a little after each document, and then the rest.
+/// Reads [`PART`] bytes after each of three documents of `top`, and then the rest.
 fn read_slowly(stage: &Stage, server: &Stream, length: usize, receive: Receive) -> Done {
     for _ in 0..3 {
         stage.await_documents(1)?;
@@ -151,7 +151,7 @@ fn by_processes(
                     }
                 })
             })?;
-            // The answer arrives while everything is still open.
+            // The counts are compared while everything is still open; the answer arrives after that.
             stage.wait_for_parent()?;
             recv_plain(&client, 3_000)
         })?);
@@ -176,8 +176,8 @@ fn of_file(stage: &mut Stage, family: Family) -> Done {
     stage.join(child)
 }
 
-/// Ends the call of one thread from another one. Shutting the direction down makes the waiting call return the number
-/// of bytes that it has sent so far; closing the descriptor changes nothing before the call has returned.
+/// Ends the call of one thread from another one. If that thread shuts the direction down, the waiting call returns the
+/// number of bytes that it has sent so far. If it closes the descriptor, the call goes on until all bytes are sent.
 fn ended_by_thread(stage: &mut Stage, family: Family, shuts_down: bool) -> Done {
     let (client, server) = narrow(stage, family)?;
     let (flow, socket) = (client.flow(), client.socket);
@@ -218,7 +218,7 @@ fn ended_by_thread(stage: &mut Stage, family: Family, shuts_down: bool) -> Done 
 /// Resets the connection from the peer while a call waits; the call returns the number of bytes that it has sent so
 /// far.
 fn reset(stage: &mut Stage, family: Family) -> Done {
-    // The child must not inherit the other end, which is only closed when its last holder closes it.
+    // The child must not inherit the server's end, which is closed only when its last holder closes it.
     let (client, listener) = half_narrow(stage, family)?;
     let mut child = stage.fork(|stage| {
         let client = Stream::new(stage, client.socket.try_clone()?, Some(Outbound))?;
@@ -257,7 +257,7 @@ fn killed(stage: &mut Stage, family: Family) -> Done {
     stage.compare(&mut [])
 }
 
-/// Receives with MSG_WAITALL: for several documents, the call has half of the bytes that it waits for.
+/// Receives with MSG_WAITALL: the call has half of its bytes while `top` prints several documents.
 fn wait_all(stage: &mut Stage, family: Family) -> Done {
     let (listener, at) = listen(family)?;
     let client = Stream::connect(stage, at)?;

@@ -1,5 +1,5 @@
-//! Connections that break off with bytes in flight: the bytes that calls returned count, whatever happens to them
-//! later.
+//! Connections that break off with bytes in flight. The bytes that calls returned count, whatever happens to those
+//! bytes later.
 
 use std::{
     net::Shutdown,
@@ -70,14 +70,14 @@ fn begin(stage: &mut Stage, client: &Stream, server: &Stream, receive: Receive) 
     receive(client, down.len() / 2)
 }
 
-/// Closes an end with unread bytes, which resets the connection.
+/// Closes the client with unread bytes, which makes the kernel reset the connection.
 fn close_unread(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     drop(client);
     await_end(&server)
 }
 
-/// Closes an end without lingering, with unread bytes and bytes that have not been sent.
+/// Closes the client with SO_LINGER 0, which resets the connection, while it has unread and unsent bytes.
 fn reset_unread_unsent(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     fill(&client)?;
@@ -86,7 +86,7 @@ fn reset_unread_unsent(stage: &mut Stage, client: Stream, server: Stream, receiv
     await_end(&server)
 }
 
-/// The same, but with everything read.
+/// Closes the client with SO_LINGER 0 while it has unsent bytes, but no unread ones.
 fn reset_unsent(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     let down = vec![1; stage.amount()];
     send_plain(&server, &down)?;
@@ -97,12 +97,12 @@ fn reset_unsent(stage: &mut Stage, client: Stream, server: Stream, receive: Rece
     await_end(&server)
 }
 
-/// Resets the connection; the bytes that arrived before can still be read, up to the error.
+/// Resets the connection from the client; the server still reads what arrived before, and then gets ECONNRESET.
 fn reset_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     let rest = vec![1; stage.amount()];
     send_plain(&client, &rest)?;
-    // Bytes that have not left the sender's socket are thrown away with it.
+    // A reset discards bytes that have not left the client's socket, so a third of them must have arrived before.
     let deadline = Instant::now() + Duration::from_secs(20);
     while ioctl_fionread(&server.socket)? < (rest.len() / 3) as u64 {
         if Instant::now() > deadline {
@@ -120,7 +120,7 @@ fn reset_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Rec
     }
 }
 
-/// Closes the reader after it has read everything up to the peer's FIN; its last call may or may not pass the FIN.
+/// Closes the server after it has read all bytes up to the client's FIN; its last call may or may not pass the FIN.
 fn end_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     let up = vec![1; stage.amount()];
     send_plain(&client, &up)?;
@@ -143,7 +143,7 @@ fn shutdown_write(stage: &mut Stage, client: Stream, server: Stream, receive: Re
     receive(&client, down.len())
 }
 
-/// Shuts the reading side down; the kernel still accepts the peer's bytes and returns them to calls.
+/// Shuts the client's receiving side down; the kernel still accepts the server's bytes and returns them to calls.
 fn shutdown_read(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     client.socket.shutdown(Shutdown::Read)?;
@@ -163,7 +163,7 @@ fn shutdown_both(stage: &mut Stage, client: Stream, server: Stream, receive: Rec
     Ok(())
 }
 
-/// Closes an end while the kernel still has bytes to send, which it goes on sending.
+/// Closes the client while it has unsent bytes, which the kernel goes on sending.
 fn close_unsent(_: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     fill(&client)?;
     drop(client);

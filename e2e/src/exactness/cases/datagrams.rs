@@ -63,7 +63,7 @@ const CONNECTED: &[(&str, Send, Receive)] = &[
         |socket, _, bytes| Ok(send(socket, bytes, NO_SEND)?),
         |socket, buffer| Ok((recv(socket, &mut buffer[..50], NO_RECV)?.0, None)),
     ),
-    // The call's result is the truth: it returns the whole length although only 50 bytes are copied.
+    // MSG_TRUNC: the call copies only 50 bytes but returns the whole length, which is what the product must count.
     (
         "trunc",
         |socket, _, bytes| Ok(send(socket, bytes, NO_SEND)?),

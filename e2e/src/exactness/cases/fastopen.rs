@@ -160,7 +160,8 @@ fn unknown(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     exchange_rest(stage, &client, &server, &up, sent)
 }
 
-/// Sends to a server that does not accept early bytes: the kernel sends them again after the handshake.
+/// Sends to a listener without TCP_FASTOPEN, which ignores the bytes in the SYN: the kernel sends them again after the
+/// handshake.
 fn ignored(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     let (listener, at) = fast_listener(family)?;
     learn_cookie(stage, family, &listener, at)?;
@@ -198,8 +199,8 @@ fn refused(stage: &mut Stage, family: Family, way: Way, calls: Calls) -> Done {
     }
 }
 
-/// Holds back the last segment of the handshake: the server reads, answers and maybe closes, while the client hears
-/// nothing.
+/// Drops the server's segments at the client, so that the handshake cannot end. Meanwhile the server, in SYN_RECV,
+/// reads and answers, and closes if `closes` is set.
 fn early(stage: &mut Stage, family: Family, way: Way, calls: Calls, closes: bool) -> Done {
     let (listener, at) = fast_listener(family)?;
     learn_cookie(stage, family, &listener, at)?;

@@ -29,7 +29,7 @@ pub struct Case {
     pub name: String,
     /// Phase of the run in which the case runs.
     pub when: When,
-    /// Protocol that the product is asked for, if it is not asked for everything.
+    /// Protocol that the `top` of this case is asked for; `None` if it is asked for all.
     pub protocol: Option<&'static str>,
     /// Function of the case; it runs in a process of its own inside the selected cgroup.
     pub run: Box<dyn Fn(&mut Stage) -> Done>,
@@ -41,9 +41,10 @@ pub enum When {
     /// The case does something before the trace begins, then calls [`Stage::await_trace`] once, and goes on as with
     /// [`When::Together`].
     Before,
-    /// At the same time as other cases, because it waits for documents of the product or for the kernel's timers.
+    /// The case runs at the same time as others, because it waits for documents of `top` or for the kernel's
+    /// timers.
     Together,
-    /// After those, one case at a time.
+    /// The case runs alone, after those of the other phases.
     Alone,
 }
 
@@ -72,7 +73,7 @@ impl Case {
 pub struct Excused {
     /// Beginning of the cases' names.
     pub cases: &'static str,
-    /// The product's name for the limit.
+    /// Name of the limit in the product's list of what it does not see.
     pub limit: &'static str,
     /// Kind of difference that is allowed.
     pub what: Excuse,
@@ -87,8 +88,8 @@ pub enum Excuse {
     Process,
 }
 
-/// The product's name for events that the kernel skips. They are counted, and excuse a difference only if there were
-/// any.
+/// The product's name for the limit that the kernel may skip its programs. The product counts such events, and the
+/// limit excuses a difference only if there were any.
 pub const SKIPPED_EVENTS: &str = "SkippedEvents";
 
 /// All excused cases.

@@ -1,4 +1,4 @@
-//! MPTCP: sockets on top of subflows, whose own counters are not those of the application.
+//! MPTCP: one socket over several TCP subflows, whose counters differ from the bytes of the application.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
@@ -166,7 +166,7 @@ fn bulk(from: &Stream, to: &Stream, send: Send, receive: Receive) -> Done {
 fn both_carry(stream: &Stream) -> Done<bool> {
     Ok(match tcp::subflow_bytes(&stream.socket) {
         Ok(sent) => sent.len() > 1 && sent.iter().all(|bytes| *bytes > 10_000),
-        // MPTCP_INFO has no such report before Linux 5.16.
+        // MPTCP_TCPINFO exists since Linux 5.16.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => true,
         Err(error) => return Err(error.into()),
     })

@@ -80,8 +80,9 @@ fn unread(stage: &mut Stage) -> Done {
     recv_plain(&server, 20_000)
 }
 
-/// Uses a listener inside the cgroup that was opened outside, as with socket activation. `born`: the process starts
-/// inside, as with newer service managers, instead of moving there.
+/// Uses a listener inside the cgroup that was opened outside, as with socket activation. If `before`, the trace begins
+/// when the server already holds the listener. If `born`, the server is created inside the cgroup, as newer service
+/// managers do; otherwise it moves there.
 fn activated(stage: &mut Stage, before: bool, born: bool) -> Done {
     stage.enter(&stage.outside)?;
     let (listener, at) = listen(Family::V4)?;
@@ -114,7 +115,7 @@ fn activated(stage: &mut Stage, before: bool, born: bool) -> Done {
     stage.join(server)
 }
 
-/// Moves a server into the cgroup that already listens.
+/// Moves a process that already listens into the cgroup; if `before`, the trace begins after that.
 fn moved(stage: &mut Stage, before: bool) -> Done {
     stage.enter(&stage.outside)?;
     let (listener, at) = listen(Family::V4)?;
@@ -139,8 +140,8 @@ fn moved(stage: &mut Stage, before: bool) -> Done {
     )
 }
 
-/// Passes a connection to a process inside from one outside. What the process outside does with it still belongs to no
-/// trace.
+/// Passes a connection from a process outside the cgroup to one inside. The bytes that the process outside moves on it
+/// afterwards still belong to no trace.
 fn passed_in(stage: &mut Stage) -> Done {
     stage.enter(&stage.outside)?;
     let (mine, theirs) = UnixStream::pair()?;
@@ -153,7 +154,7 @@ fn passed_in(stage: &mut Stage) -> Done {
         let server = Stream::new(stage, receive_socket(&theirs)?, Some(Inbound))?;
         recv_plain(&server, up.len())?;
         send_plain(&server, &down)?;
-        // The other process has used the connection meanwhile.
+        // This byte comes when the process outside has used the connection again.
         rustix::io::read(&theirs, &mut [0; 1])?;
         recv_plain(&server, 1234)?;
         send_plain(&server, &[1; 321])

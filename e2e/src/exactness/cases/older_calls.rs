@@ -1,4 +1,4 @@
-//! Connections in the middle of something when the trace begins.
+//! Connections that are in use when the trace begins: a call blocks, bytes are unread, or nobody has accepted them yet.
 
 use std::net::Shutdown;
 
@@ -61,8 +61,8 @@ fn from_here(stage: &Stage, stream: &Stream) -> Done<Stream> {
     Stream::new(stage, stream.socket.try_clone()?, None)
 }
 
-/// Begins the trace while a send call blocks. The bytes that the call has sent by then belong to the trace if it is the
-/// call's result that counts, and do not if it is the socket's counters.
+/// Begins the trace while a send call blocks. The bytes that the call has sent by then are [`Bytes::straddling`]: the
+/// product may count them or not.
 fn in_send(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (client, server) = narrow(stage, family)?;
     let mut child = stage.fork(|stage| {
@@ -114,7 +114,8 @@ fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     receive(&server, 12_345)?;
     stage.compare(&mut [])?;
     receive(&server, 40_000 - 10_000 - 12_345)?;
-    // Only this way of receiving is used for a while.
+    // For several documents of `top`, `receive` is the only receiving call: the product must count spliced bytes
+    // without help from recv.
     for _ in 0..3 {
         let bytes = vec![1; stage.amount()];
         send_plain(&client, &bytes)?;
@@ -124,7 +125,7 @@ fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     stage.compare(&mut [])
 }
 
-/// The same, but the peer has also closed before the bytes are read.
+/// Begins the trace with unread bytes after the client has shut its direction down.
 fn ended(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (client, server) = connected(stage, family)?;
     send_plain(&client, &[1; 40_000])?;
@@ -140,7 +141,7 @@ fn ended(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     receive(&client, 5_000)
 }
 
-/// Receives in the trace at an end that had shut down its sending side before.
+/// Receives in the trace at an end that had shut down its sending side before the trace.
 fn half_closed(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (client, server) = connected(stage, family)?;
     send_plain(&client, &[1; 1_000])?;
@@ -157,8 +158,8 @@ fn half_closed(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     Ok(())
 }
 
-/// Begins the trace while the connection and its bytes wait in the listener's queue; with `ended`, its client has
-/// closed.
+/// Begins the trace while the connection and its bytes wait in the listener's queue; with `ended`, the client has shut
+/// its direction down.
 fn not_accepted(stage: &mut Stage, family: Family, receive: Receive, ended: bool) -> Done {
     let (listener, at) = listen(family)?;
     let client = Stream::connect(stage, at)?;

@@ -67,8 +67,8 @@ fn connected(stage: &Stage, socket: OwnedFd) -> Done<Stream> {
     Stream::new(stage, socket, Some(Outbound))
 }
 
-/// Opens a connection from both ends. Nobody answers the first end's SYN, because a listener that accepts nothing holds
-/// the second end's port at that moment; then the second end connects too.
+/// Opens a connection from both ends. Nobody answers the first end's SYN, because a listener whose filter drops every
+/// packet holds the second end's port at that moment; then the second end connects too.
 fn by_both(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> Done {
     let (first, first_at) = bound(family, 0)?;
     let (deaf, second_at) = bound(family, 0)?;

@@ -17,7 +17,7 @@ use crate::exactness::{
     tally::{Direction, Flow, Protocol},
 };
 
-/// The call that gives a socket its peer.
+/// The way in which the kernel learns the peer of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     /// Each call has the peer's address.
@@ -49,8 +49,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Makes a case that asks the product for ICMP, so that peers are known from the first message on. Without that, the
-/// product looks for them only soon after it has seen a message.
+/// Makes a case that asks the product for ICMP, so that the product shows the peers from the first message on. Without
+/// that, the product attaches the programs that find them only after it has seen a message.
 fn case(name: String, run: impl Fn(&mut Stage) -> Done + 'static) -> Case {
     Case { protocol: Some("ICMP"), ..Case::new(name, run) }
 }
@@ -139,8 +139,8 @@ fn two_peers(stage: &mut Stage, peer: IpAddr) -> Done {
         let packet = request(peer, stage.random.usize(20..500), number);
         let sent = sendto(&sender, &packet, SendFlags::empty(), &SocketAddr::new(peer, 0))?;
         stage.tally.book(flow(peer), None, 0, sent);
-        // Each is received: the request and the answer. IPv4 packets come with their header, which has the source at
-        // byte 12.
+        // The raw socket receives the request and the answer. IPv4 packets come with their header, whose source address
+        // is at byte 12.
         for _ in 0..2 {
             let mut packet = [0; 4_000];
             let length = recv(&listener, &mut packet, RecvFlags::empty())?.0;

@@ -22,15 +22,15 @@ use crate::exactness::{
 /// The calls that move bytes through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// By splice only.
+    /// Splice alone.
     Spliced,
-    /// By recv and send only.
+    /// recv and send alone.
     Copied,
-    /// By both in turns, on the same sockets.
+    /// Splice, and recv with send, in turns on the same sockets.
     Mixed,
 }
 
-/// The rounds in order: for several documents, splice is the only thing that happens on the connections.
+/// The rounds in order. In the first two, while `top` prints several documents, only splice moves bytes.
 const ROUNDS: [Way; 5] = [Way::Spliced, Way::Spliced, Way::Mixed, Way::Copied, Way::Spliced];
 /// Number of bytes of a piece, which is not the size of any buffer or page of the kernel.
 const PIECE: usize = 6_007;
@@ -117,7 +117,7 @@ fn relay(through: &Pipe, from: &Stream, to: &Stream, count: usize, way: Way) -> 
     Ok(())
 }
 
-/// Moves as many bytes as one call takes, at most `most`.
+/// Moves as many bytes as one splice takes from the socket, at most `most`; returns their number.
 fn splice_once(through: &Pipe, from: &Stream, to: &Stream, most: usize) -> Done<usize> {
     let moved = splice(&from.socket, None, &through.into, None, most, SpliceFlags::MOVE)?;
     from.received(moved);

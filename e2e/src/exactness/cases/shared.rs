@@ -81,7 +81,8 @@ pub(super) fn receive_socket(from: &UnixStream) -> Done<TcpStream> {
     Ok(TcpStream::from(rights.ok_or_else(|| CaseError::unexpected("no descriptor came"))?))
 }
 
-/// Parent and children use the same two sockets in turns; there are more of them than a socket has slots.
+/// Lets parent and children use the same two sockets in turns. With 16 children, more processes use a socket than its
+/// two sets in the kernel's flow table have slots (8 each).
 fn forked(stage: &mut Stage, children: usize) -> Done {
     let (client, server) = connected(stage, Family::V4)?;
     let bytes = vec![1; stage.random.usize(3_000..9_000)];
@@ -92,7 +93,7 @@ fn forked(stage: &mut Stage, children: usize) -> Done {
             use_both(&client, &server, &bytes[..1_000])?;
         }
     }
-    // All run at the same time: each reads as many bytes as it sends, but not its own ones.
+    // All children run at the same time. Each reads as many bytes as it sends, but possibly those of another one.
     let together: Vec<_> =
         (0..children).map(|_| user(stage, &client, &server, &bytes)).collect::<Done<_>>()?;
     use_both(&client, &server, &bytes)?;

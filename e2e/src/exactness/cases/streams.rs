@@ -37,10 +37,10 @@ const NO_SEND: SendFlags = SendFlags::empty();
 const NO_RECV: RecvFlags = RecvFlags::empty();
 /// Number of bytes of a piece, which is not the size of any buffer or page of the kernel.
 const PIECE: usize = 5_003;
-/// Number of bytes that a pipe takes at once.
+/// Default capacity of a pipe in bytes.
 const PIPE: usize = 64 << 10;
 
-/// Pairs of a way to send and a way to receive, which are used in both directions of a connection.
+/// Pairs of a function that sends and one that receives, which are used in both directions of a connection.
 pub const WAYS: &[(&str, Send, Receive)] = &[
     ("send-recv", send_plain, recv_plain),
     ("write-read", write_plain, read_plain),
@@ -68,7 +68,7 @@ pub const WAYS: &[(&str, Send, Receive)] = &[
     ("io-uring-send-zc", uring_send_zc, uring_receive),
 ];
 
-/// The ways that are used on connections older than the trace.
+/// The pairs that are used on connections older than the trace.
 pub(super) const WAYS_OF_OLDER: &[(&str, Send, Receive)] = &[
     ("send-recv", send_plain, recv_plain),
     ("sendfile-splice", send_file, splice_out),

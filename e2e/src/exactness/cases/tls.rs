@@ -17,7 +17,7 @@ use crate::exactness::{
 
 const KEYS: [[u8; 16]; 2] = [[7; 16], [9; 16]];
 
-/// Splice out of kernel TLS has a name of its own: see `EXCUSED`.
+/// Ways to send and receive. Splice out of kernel TLS has a name of its own, by which `EXCUSED` finds it.
 const WAYS: [(&str, Send, Receive); 4] = [
     ("both-send-recv", send_plain, recv_plain),
     ("both-sendfile", send_file, recv_plain),
@@ -107,7 +107,7 @@ fn at_once(stage: &mut Stage, family: Family) -> Done {
     stage.compare(&mut [])
 }
 
-/// The peer has no kernel TLS: it receives records, whose bytes count for it.
+/// Encrypts at the client only. The server has no kernel TLS: it receives records, whose encrypted bytes count for it.
 fn encrypts(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     encrypted(stage, &client, &server)?;
@@ -138,7 +138,8 @@ fn encrypted(stage: &mut Stage, client: &Stream, server: &Stream) -> Done<(Vec<u
     Ok((records, bytes.len()))
 }
 
-/// The peer encrypts in user space: it sends records, whose bytes count for it.
+/// Decrypts at the server only. The client encrypts in user space: it sends records, whose encrypted bytes count for
+/// it.
 fn decrypts(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     layered(&client)?;
@@ -160,7 +161,7 @@ fn unread(stage: &mut Stage, family: Family) -> Done {
     Ok(())
 }
 
-/// Closes the peer, and reads everything up to its FIN.
+/// Shuts the client's direction down, and reads everything up to its FIN.
 fn ended(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = after_plain_bytes(stage, family)?;
     encrypt(&client, &server, KEYS[0])?;

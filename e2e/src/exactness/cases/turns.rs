@@ -62,7 +62,7 @@ fn receive_in_turns(stage: &mut Stage, family: Family, mine: Receive, theirs: Re
     receive_each(stage, &client, &server, mine, theirs)
 }
 
-/// Uses a connection that is older than the trace, as are both processes that share it.
+/// Uses a connection that is older than the trace; the second process that shares it is created during the trace.
 fn older_in_turns(stage: &mut Stage, family: Family, mine: Receive, theirs: Receive) -> Done {
     let (client, server) = connected(stage, family)?;
     send_plain(&client, &[1; 3_000])?;
@@ -130,8 +130,7 @@ fn splice_to_end(stream: &Stream) -> Done {
     let mut sink = vec![0; 1 << 16];
     loop {
         match splice(&stream.socket, None, &into, None, sink.len(), SpliceFlags::MOVE)? {
-            // A result of 0 also means that the other process has just taken the bytes, so the end is verified by a
-            // peek.
+            // A result of 0 can also mean that the other process has just taken the bytes, so a peek verifies the end.
             0 if recv(&stream.socket, &mut [0; 1], RecvFlags::PEEK)?.0 == 0 => return Ok(()),
             moved => {
                 stream.received(moved);

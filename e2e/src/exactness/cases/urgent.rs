@@ -42,13 +42,13 @@ pub(super) fn cases() -> Vec<Case> {
     all.into_iter().flat_map(of).collect()
 }
 
-/// Runs the case on a new connection, and then moves some more bytes in both directions.
+/// Runs the case on a new connection.
 fn on(stage: &mut Stage, family: Family, run: Run) -> Done {
     let (client, server) = connected(stage, family)?;
     run(stage, &client, &server)
 }
 
-/// Sends bytes, the last of which is urgent, and waits until the other end has noticed that.
+/// Sends bytes, the last of which is urgent, and waits until poll(2) reports POLLPRI at the other end.
 fn send_urgent(from: &Stream, to: &Stream, length: usize) -> Done {
     let bytes = vec![1; length];
     let sent = send(&from.socket, &bytes, SendFlags::OOB)?;
@@ -100,7 +100,7 @@ fn peeked(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     go_on(stage, client, server)
 }
 
-/// No call returns the urgent byte.
+/// Skips the urgent byte: no call returns it.
 fn skipped(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     for length in [1, 400] {
         send_urgent(client, server, length)?;
@@ -110,7 +110,7 @@ fn skipped(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     go_on(stage, client, server)
 }
 
-/// Splice ends at the urgent mark, and recv passes it.
+/// Receives by splice, which ends at the urgent mark; a recv passes the mark.
 fn skipped_after_splice(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 9_000)?;
     send_plain(client, &[1; 600])?;
@@ -120,7 +120,7 @@ fn skipped_after_splice(stage: &mut Stage, client: &Stream, server: &Stream) -> 
     go_on(stage, client, server)
 }
 
-/// The urgent byte is the last one before the end of the stream.
+/// Skips an urgent byte that is the last one before the end of the stream.
 fn skipped_then_end(_: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 200)?;
     client.socket.shutdown(Shutdown::Write)?;
@@ -130,7 +130,7 @@ fn skipped_then_end(_: &mut Stage, client: &Stream, server: &Stream) -> Done {
     }
 }
 
-/// The reader receives the urgent byte in line with the others (SO_OOBINLINE).
+/// Receives the urgent byte in line with the others (SO_OOBINLINE).
 fn inline(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     set_option(&server.socket, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)?;
     for length in [1, 777] {
@@ -150,8 +150,8 @@ fn inline_spliced(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     go_on(stage, client, server)
 }
 
-/// A second urgent byte arrives before the first was read, which makes the first one an ordinary byte. If the reader is
-/// at the first one, the kernel skips it without a call.
+/// Sends a second urgent byte before the first was read, which makes the first one an ordinary byte. If the reader is
+/// at the first one, the kernel skips that byte without a call.
 fn two_at_once(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 10)?;
     recv_plain(server, 9)?;
@@ -165,7 +165,7 @@ fn two_at_once(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     recv_plain(client, answer.len())
 }
 
-/// The urgent byte is the only one that is read.
+/// Reads only the urgent byte, and closes with the others unread.
 fn unread_at_close(_: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 500)?;
     receive_urgent(server)

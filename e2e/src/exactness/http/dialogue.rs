@@ -31,7 +31,7 @@ pub(super) struct Dialogue {
     pub(super) name: &'static str,
     pub(super) turns: Vec<Turn>,
     pub(super) exchanges: Vec<Known>,
-    /// Number of exchanges that cannot be observed, on each side, by the product's name for the reason.
+    /// Number of exchanges that neither side can observe, by the product's name for the reason.
     pub(super) unobserved: BTreeMap<String, u64>,
     /// Index of the oldest exchange without an answer.
     answered: usize,
@@ -60,7 +60,7 @@ impl Dialogue {
         self.say(End::Client, bytes)
     }
 
-    /// Adds bytes of the server that count for its next answer.
+    /// Adds bytes of the server that count for its next answer, such as a 1xx response.
     pub(super) fn interim(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let at = self.answered;
         self.add_answer(at, bytes.as_ref())
@@ -93,7 +93,7 @@ impl Dialogue {
         self
     }
 
-    /// Adds an exchange whose bytes are sent by other calls.
+    /// Adds an exchange whose bytes [`Dialogue::say`] adds.
     pub(super) fn know(&mut self, known: Known) -> &mut Self {
         self.exchanges.push(known);
         self.answered = self.exchanges.len();

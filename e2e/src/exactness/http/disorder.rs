@@ -30,13 +30,13 @@ struct Plan {
 enum Bodies {
     /// Mostly few bytes, and sometimes many packets.
     Mixed,
-    /// So many bytes that TCP's windows grow: many packets pass before a lost one is sent again.
+    /// Many bytes, so that TCP's windows grow, and many packets pass before a lost one is sent again.
     Large,
 }
 
 const MIXED: Plan = Plan { connections: 12, requests: 30, bodies: Bodies::Mixed };
 const LARGE: Plan = Plan { connections: 2, requests: 6, bodies: Bodies::Large };
-/// Timeout of a call: lost packets are sent again after longer and longer times.
+/// Timeout of a call. It is long, since TCP doubles the pause before each retransmission of the same packet.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn cases() -> Vec<Case> {

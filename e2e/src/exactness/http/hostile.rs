@@ -68,7 +68,7 @@ pub(in crate::exactness) fn run(args: &HostileArgs) -> Done {
 const CLOSED: [io::ErrorKind; 3] =
     [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::NotConnected];
 
-/// Ignores errors of a connection that the other end has closed.
+/// Ignores the errors in [`CLOSED`].
 fn unless_closed(done: io::Result<()>) -> Done {
     match done {
         Err(error) if CLOSED.contains(&error.kind()) => Ok(()),

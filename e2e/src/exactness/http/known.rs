@@ -76,7 +76,7 @@ pub(super) struct Connection {
     /// Addresses of the client and the server, by which the product's lines are found.
     pub(super) ends: (SocketAddr, SocketAddr),
     pub(super) exchanges: Vec<Known>,
-    /// Number of exchanges that cannot be observed, on each side, by reason.
+    /// Number of exchanges that neither side can observe, by reason.
     pub(super) unobserved: BTreeMap<String, u64>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Played {
     /// Id of the process that had both ends.
     pub(super) pid: u32,
     pub(super) connections: Vec<Connection>,
-    /// True if packets came late, twice or not at all: exchanges may then be missing if they are counted as unobserved.
+    /// True if packets were lost or delayed: exchanges may then be missing if the product counts them as unobserved.
     pub(super) disordered: bool,
     /// Reason why the case did not finish.
     pub(super) failure: Option<String>,
@@ -115,7 +115,8 @@ impl Shown {
         Self { by_connection }
     }
 
-    /// Removes the lines of a case. Returns the differences, and the number of missing exchanges.
+    /// Removes the product's lines about a case. Returns the differences, and the number of exchanges that are not
+    /// shown.
     pub(super) fn take(&mut self, played: &Played) -> (Vec<String>, u64) {
         let (mut notes, mut missing) = (Vec::new(), 0);
         for connection in &played.connections {
@@ -185,8 +186,9 @@ pub(super) fn compare_ending(cases: &[Played], missing: u64, ending: &Ending) ->
         }
     }
     notes.extend(expected.iter().map(|(reason, count)| format!("unobserved {reason}: 0, not {count}")));
-    // All bytes of disordered connections are handed to user space. On a busy machine a build without optimization may
-    // have no room for some; they are counted as lost records, whose number of exchanges is unknown.
+    // The kernel hands all bytes of disordered connections to user space. On a busy machine, a build without
+    // optimization may have no room for some of them. It counts those as lost records, with an unknown number of
+    // exchanges.
     let lost = ending.lost.iter().filter(|(_, count)| **count > 0);
     let lost: Vec<_> = lost.map(|(what, count)| format!("lost {what}: {count}")).collect();
     if !lost.is_empty() && cases.iter().any(|case| case.disordered) {

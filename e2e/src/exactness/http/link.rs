@@ -1,5 +1,5 @@
-//! A link between two network namespaces that loses, repeats and reorders packets, repeatably for a seed. Many kernels
-//! are built without netem, and this link is the same on all of them.
+//! A link between two network namespaces that loses, duplicates and reorders packets, in the same order for the same
+//! seed. Many kernels are built without netem, and this link behaves alike on all of them.
 
 use std::{
     fs::File,
@@ -32,7 +32,7 @@ const HELD: Duration = Duration::from_millis(3);
 /// Interval at which delayed packets are checked.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-/// Faults of a link: each affects one in so many packets, or none if 0.
+/// Rates of a link's faults: a fault of rate n affects a random one in n packets; 0 affects none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
     pub(super) loses: u32,
@@ -53,8 +53,8 @@ pub(super) struct Passed {
     pub(super) delayed: u64,
 }
 
-/// Runs a client and a server at the two ends of a link, each in a network namespace of its own, which the threads that
-/// they start share.
+/// Runs a client and a server at the two ends of a link, each in a network namespace of its own. Threads that an end
+/// starts share its namespace.
 pub(super) fn between<C: Send, S: Send>(
     faults: Faults,
     seed: u64,

@@ -74,7 +74,7 @@ pub(super) fn play_all(args: &PlayArgs) -> Done {
     Ok(())
 }
 
-/// Runs the cases against one `traffictrace http`; returns true if nothing differs.
+/// Runs the cases while one `traffictrace http` traces them; returns true if nothing differs.
 pub(super) fn run(options: &Options) -> Result<bool> {
     let ground = Ground::new(options)?;
     let (selected, root) = (ground.selected.to_string_lossy(), ground.host.cgroup_root.to_string_lossy());

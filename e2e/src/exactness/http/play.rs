@@ -18,7 +18,7 @@ use crate::exactness::error::{CaseError, Done};
 /// Timeout of a call that waits for the other end.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Both ends of a connection; `None` after an end was closed.
+/// Both ends of a connection; `None` for an end that has reset it.
 pub(super) struct Ends {
     client: Option<TcpStream>,
     server: Option<TcpStream>,

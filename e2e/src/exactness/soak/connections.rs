@@ -1,5 +1,5 @@
-//! A soak of short connections: on each of two CPUs a server, and a client that opens and closes, as fast as possible
-//! up to a rate that the flow table is large enough for.
+//! A soak of short connections: on each of two CPUs a server, and a client that opens and closes connections as fast as
+//! possible, up to a rate for which the flow table is large enough.
 
 use std::{
     io::{self, Write as _},
@@ -27,8 +27,8 @@ use crate::exactness::{
 };
 
 const PAIRS: usize = 2;
-/// Maximum number of connections a second of a pair. Both ends of each take a slot for two to three seconds; a full
-/// table folds flows, and then processes cannot be told apart.
+/// Maximum number of connections a second of a pair. Each end takes a slot of the flow table for two to three seconds.
+/// A full table sums up further flows by container, and then processes cannot be told apart.
 const RATE: u64 = 15_000;
 /// Number of connections that a client opens before it closes the first, so that client and server take turns less
 /// often.
@@ -47,7 +47,7 @@ enum Resets {
     Server,
 }
 
-/// Sums of bytes received and sent. The tally is too slow for this rate.
+/// Sums of bytes received and sent. A `Tally` is too slow for this rate.
 #[derive(Default)]
 struct Sum {
     rx: usize,
@@ -113,7 +113,7 @@ fn book(stage: &Stage, sum: &Sum) {
     stage.tally.book(all, None, sum.rx, sum.tx);
 }
 
-/// Answers until a request says that it is the last one.
+/// Answers requests; returns after one that begins with [`STOP`].
 fn serve(listener: &TcpListener) -> Done<Sum> {
     let mut sum = Sum::default();
     loop {

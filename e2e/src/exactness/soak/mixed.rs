@@ -22,7 +22,7 @@ use crate::exactness::{
 /// Length of the header that begins a round: two numbers, the bytes that the client sends and the bytes that it wants
 /// back.
 const HEADER: usize = 16;
-/// Value of the first number that stops the server.
+/// First number of a round's header that stops the server.
 const STOP: u64 = u64::MAX;
 const CLIENTS: usize = 2;
 const THREADS: usize = 3;
@@ -70,7 +70,7 @@ pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
     Ok(())
 }
 
-/// Stops a server by a header, and by one more connection, since the server waits for the next one.
+/// Stops a server by a header with [`STOP`]. The server then waits in accept, so one more connection wakes it.
 fn stop(stage: &Stage, at: SocketAddr) -> Done {
     let stream = Stream::connect(stage, at)?;
     send_plain(&stream, &[STOP.to_be_bytes(), [0; 8]].concat())?;
@@ -102,8 +102,8 @@ fn size(random: &mut Rng) -> usize {
     random.usize(1..=most)
 }
 
-/// Returns a random way to send and receive, except mapping, which needs whole pages. The way that uses a kernel thread
-/// is slow to begin and end, so it is chosen rarely.
+/// Returns a random pair of [`WAYS`]: never `zerocopy-receive`, which needs whole pages, and rarely `io-uring-sqpoll`,
+/// whose kernel thread is slow to begin and end.
 fn way(random: &mut Rng) -> (Send, Receive) {
     loop {
         let (name, send, receive) = WAYS[random.usize(..WAYS.len())];

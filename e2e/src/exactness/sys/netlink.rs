@@ -29,7 +29,7 @@ pub fn add_address(address: IpAddr) -> io::Result<()> {
     request(&open(None)?, RTM_NEWADDR, CREATE, &body).map(drop)
 }
 
-/// Lets MPTCP connections of this namespace open a second subflow, from `address`.
+/// Lets MPTCP connections of this network namespace open a second subflow, from `address`.
 ///
 /// # Errors
 ///
@@ -113,12 +113,12 @@ fn generic_family(socket: &OwnedFd, name: &str) -> io::Result<u16> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Opens a netlink socket; without a protocol, for the kernel's routing.
+/// Opens a netlink socket; without a protocol, it is NETLINK_ROUTE (rtnetlink(7)).
 fn open(protocol: Option<Protocol>) -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?)
 }
 
-/// Sends a request and waits for its acknowledgement; returns the message before that, if there is one.
+/// Sends a request and waits for its acknowledgement; returns the answer that came before it, or nothing.
 fn request(socket: &OwnedFd, kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
     const REQUEST_AND_ACK: u16 = 1 | 4;
     const ERROR: u16 = 2;

@@ -1,4 +1,4 @@
-//! Packets that are handled on another CPU than the sender's, on top of whatever that CPU is doing.
+//! Handling of packets on another CPU than the sender's, where they interrupt whatever that CPU is doing.
 
 use std::{fs, io, path::Path, thread::available_parallelism};
 
@@ -7,8 +7,8 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, moun
 use super::{check, own_network};
 
 /// Moves this process into a new network namespace in which loopback packets are handled by a CPU that depends on their
-/// addresses (RPS), not by the sender's CPU. Packets thereby interrupt BPF programs that are running there; if the
-/// packet would run the same program, the kernel skips that run.
+/// addresses (RPS), not by the sender's CPU. Such a packet can interrupt a BPF program on that CPU; if handling it
+/// would start the same program, the kernel skips that run.
 ///
 /// # Errors
 ///

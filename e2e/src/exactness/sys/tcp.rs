@@ -11,7 +11,7 @@ use crate::exactness::error::{CaseError, Done};
 
 /// State of a TCP socket whose handshake lacks its last segment (net/tcp_states.h).
 pub const SYN_RECV: u8 = 3;
-/// Bit of `tcpi_options`: the peer has accepted the bytes of the first segment (linux/tcp.h).
+/// TCPI_OPT_SYN_DATA in `tcpi_options`: bytes in the SYN were accepted (linux/tcp.h).
 const OPTION_SYN_DATA: u8 = 32;
 /// Offsets in `struct tcp_info` (Linux 4.2).
 const BYTES_ACKED: usize = 120;
@@ -53,7 +53,8 @@ pub fn state(socket: impl AsFd) -> io::Result<u8> {
     Ok(information(socket)?[0])
 }
 
-/// Returns whether bytes were sent, or received, with the first segment and accepted.
+/// Returns whether the SYN of the connection carried bytes that the server accepted (TCP Fast Open); works at both
+/// ends.
 ///
 /// # Errors
 ///
@@ -71,7 +72,7 @@ pub fn received(socket: impl AsFd) -> io::Result<u64> {
     Ok(number_at(&information(socket)?, BYTES_RECEIVED))
 }
 
-/// Returns the number of bytes that a connection's client has accepted from its application, sent or not.
+/// Returns the number of bytes that the application has written to a client's socket, whether sent or still queued.
 ///
 /// # Errors
 ///

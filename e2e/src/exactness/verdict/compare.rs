@@ -1,4 +1,4 @@
-//! The comparison of a document's rows with the counts of a case's processes.
+//! The comparison of the rows in a document of `top` with the counts of a case's processes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,7 +60,7 @@ impl Rows {
         all
     }
 
-    /// Claims the rows for flows that the processes counted.
+    /// Removes the rows of the flows that the processes counted, and compares them.
     pub(super) fn claim(&mut self, counts: &[ProcessCount]) -> Compared {
         let mut compared = Compared::default();
         for ((pid, flow), (command, counted)) in sums(counts) {
@@ -72,7 +72,7 @@ impl Rows {
         compared
     }
 
-    /// Claims the remaining rows of these processes, whose flows they did not count.
+    /// Removes the other rows of these processes, which name flows that they did not count.
     pub(super) fn claim_rest(&mut self, counts: &[ProcessCount], compared: &mut Compared) {
         let own: BTreeSet<u32> = counts.iter().map(|process| process.pid).collect();
         let rest: Vec<Key> = self.rows.keys().filter(|(pid, _)| own.contains(pid)).copied().collect();
@@ -108,7 +108,7 @@ impl Compared {
     }
 }
 
-/// Sums the counts by process id and flow, since process ids are reused in a long run.
+/// Sums the counts by process id and flow: in a long run, several processes can have the same id.
 fn sums(counts: &[ProcessCount]) -> BTreeMap<Key, (&str, Bytes)> {
     let mut sums = BTreeMap::<Key, (&str, Bytes)>::new();
     for process in counts {

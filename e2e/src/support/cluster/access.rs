@@ -9,7 +9,7 @@ use serde_json::json;
 use super::PRODUCT;
 use crate::support::{Result, TestError};
 
-/// Name of the claim with the node of the pod that a token is bound to.
+/// Name of the user attribute with the node of the pod that a token is bound to.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// A user of the API server.

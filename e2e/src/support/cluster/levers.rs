@@ -54,7 +54,7 @@ impl Levers {
         Err(TestError::unexpected(what, String::from_utf8_lossy(&output.stderr)))
     }
 
-    /// Runs a command of the script, see `cluster.sh help`, beside the test's other tasks.
+    /// Runs a command of the script, see `cluster.sh help`, in a thread, so that the test's other tasks go on.
     ///
     /// # Errors
     ///
@@ -103,7 +103,8 @@ impl Levers {
     }
 }
 
-/// Reads the kernel's selection of a process, which is its map `tt_cgroups`: cgroup ids, and a bit for each trace.
+/// Reads the map `tt_cgroups` among an agent's objects, by which its programs select: ids of cgroups, each with a bit
+/// for each trace.
 ///
 /// # Errors
 ///

@@ -92,8 +92,8 @@ impl Cluster {
     }
 }
 
-/// An API server with the product's definitions, policies and accounts. It may have no nodes, or nothing running on
-/// them, so tests that need no more run on every supported version of Kubernetes.
+/// An API server with the product's definitions, policies and accounts. Its cluster may have no nodes, or nothing that
+/// runs on them: tests that need only the API server run on every supported version of Kubernetes.
 pub struct ApiServer {
     client: Client,
     accounts: Accounts,

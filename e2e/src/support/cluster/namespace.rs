@@ -225,7 +225,7 @@ impl Namespace {
         .await
     }
 
-    /// Waits until a pod's containers have ended, successfully or not; returns the last lines of their output.
+    /// Waits until a pod's containers have ended, successfully or not; returns the counts that they printed last.
     ///
     /// # Errors
     ///

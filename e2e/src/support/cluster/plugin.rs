@@ -29,7 +29,7 @@ const BOUND: Duration = Duration::from_secs(30);
 /// Time limit of a command that does not follow a trace.
 const ANSWERED: Duration = Duration::from_secs(30);
 
-/// The plugin, for one account whose context is one namespace.
+/// The plugin with a kubeconfig file for one account, whose current context names one namespace.
 #[derive(Debug)]
 pub struct Plugin {
     program: PathBuf,

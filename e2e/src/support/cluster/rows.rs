@@ -1,4 +1,4 @@
-//! The comparison of a status' rows with the counts of the workloads.
+//! The comparison of the rows in a TrafficTrace's status with the counts of the workloads.
 
 use std::{
     collections::BTreeMap,
@@ -76,7 +76,7 @@ fn ends(connection: &ConnectionLine, role: Role, group_by: GroupBy) -> Ends {
     let (local_port, remote_port) = (Some(connection.local.port()), Some(connection.remote.port()));
     match (group_by, role) {
         (GroupBy::Connection, _) => Ends { local, local_port, remote, remote_port },
-        // The random port of the client is folded.
+        // The client's random port is not part of the key.
         (GroupBy::Endpoint, Role::Server) => Ends { local, local_port, remote, remote_port: None },
         (GroupBy::Endpoint, Role::Client) => Ends { local, local_port: None, remote, remote_port },
         (GroupBy::Process, _) => Ends { local: None, local_port: None, remote: None, remote_port: None },

@@ -100,7 +100,7 @@ impl Trace {
         Ok(reports.items.into_iter().filter(|report| report.spec.trace_uid == self.uid).collect())
     }
 
-    /// Lists the profiles of all nodes for this trace, by the label that people use.
+    /// Lists the profiles of all nodes for this trace, found by the label with the trace's name as people find them.
     ///
     /// # Errors
     ///

@@ -36,7 +36,7 @@ fn read(page: &Path) -> Result<String> {
         .map_err(TestError::io(format!("read the page {}", page.display())))
 }
 
-/// The anchors of a page's headings, as forges make them: small letters, digits and hyphens.
+/// The anchors of a page's headings, as GitHub makes them: in lower case, with hyphens for spaces, without punctuation.
 fn anchors(text: &str) -> Vec<String> {
     let mut anchors = Vec::new();
     let mut heading: Option<String> = None;

@@ -16,7 +16,7 @@ pub enum Place {
     Host,
     /// The namespace with the ten pods of `e2e/cluster/demo.yaml`.
     Cluster,
-    /// The same namespace, in a cluster whose agents may take stacks.
+    /// The namespace of [`Place::Cluster`], in a cluster whose agents may take stacks.
     Stacks,
     /// The cluster, from which the block removes the product.
     Uninstall,
@@ -51,7 +51,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// Returns the exit code that the command has to end with: that of a comment such as `# exits with 1 if they differ`, or 0.
+    /// Returns the exit code that the command has to end with: that of a comment such as `# exits with 1 if they
+    /// differ`, or 0.
     #[must_use]
     pub fn exit_code(&self) -> i32 {
         let told = self.text.split_once("# exits with ").and_then(|(_, rest)| rest.split_whitespace().next());
@@ -219,7 +220,7 @@ mod tests {
         }
     }
 
-    /// Blocks that no test runs are targets that the Makefile has, or give a reason.
+    /// Checks that each block names its place, and that the Makefile has the targets of the `make` blocks.
     #[test]
     fn every_block_of_the_documentation_has_a_place() -> Result<()> {
         let makefile =

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* In microseconds. The process stays this long, because a process that has ended can no longer be inspected. */
+/* Pause after the first round, in microseconds: the product can inspect a process only while it exists. */
 #define MOMENT 300000
 
 static char bytes[1 << 16];

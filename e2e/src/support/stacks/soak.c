@@ -90,7 +90,7 @@ static void threads(int shared)
 		pthread_join(all[i], NULL);
 }
 
-/* The last process of a chain: its first thread ends before the one that receives. */
+/* Ends an executed process. Its first thread has ended by then, while this one still sends and receives. */
 static void *last(void *shared)
 {
 	usleep(2000);

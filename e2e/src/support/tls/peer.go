@@ -72,7 +72,7 @@ func serve(certificate, key string) {
 }
 
 func ask(client *http.Client, url string, number int) {
-	// The bodies are too small to fill the ring buffers while a busy machine keeps the reader from running.
+	// The bodies are so small that the product's ring buffers hold them while a busy machine delays their reader.
 	path := []string{"/page", "/missing", "/bytes/20000"}[number%3]
 	method, body := "GET", ""
 	if number%5 == 0 {

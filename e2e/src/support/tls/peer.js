@@ -1,4 +1,4 @@
-// The same as peer.go, for HTTP/1.1.
+// An HTTPS server or client with the arguments and the output of peer.go, for HTTP/1.1.
 'use strict';
 const fs = require('fs');
 const https = require('https');

@@ -1,4 +1,4 @@
-# The server of peer.go, for HTTP/1.0: every body ends with its connection.
+# An HTTPS server with the arguments and the output of peer.go, for HTTP/1.0: every body ends with its connection.
 import collections
 import http.server
 import signal

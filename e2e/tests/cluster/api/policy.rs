@@ -264,7 +264,8 @@ async fn updates_keep_node_and_trace() -> Result<()> {
     let answer = refusal(own.replace(&name, &dry, &moved).await);
     assert_answer("the report of another trace in its place", &answer, &["stay"]);
 
-    // The update of a trace's deletion with --cascade=orphan; the deletion would never finish if it were refused.
+    // Kubernetes makes this update if a trace is deleted with --cascade=orphan. If it were refused, the deletion would
+    // never finish.
     let collector = scene.reports(&Identity::user(GARBAGE_COLLECTOR).client().await?);
     let orphaned = Patch::Merge(json!({ "metadata": { "ownerReferences": null } }));
     let answer = refusal(collector.patch(&name, &PatchParams::default(), &orphaned).await);

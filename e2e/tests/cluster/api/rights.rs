@@ -124,7 +124,7 @@ async fn ask(client: &Client, spec: SubjectAccessReviewSpec) -> Result<bool> {
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// Returns those of all permissions that a user has.
+/// Returns the permissions in `all` that the identity has, in all namespaces or in one.
 async fn allowed(
     client: &Client,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! The token of a node's agent in a thief's hands: whatever may be tried with it, and reports that are forged with it.
+//! Attacks with a stolen token of a node's agent: requests of all kinds, and forged reports.
 
 use kube::{Api, ResourceExt as _, api::PostParams};
 use serde_json::json;

@@ -19,7 +19,7 @@ fn factor() -> u32 {
     env::var("TT_HOSTILE_FACTOR").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
 }
 
-/// Returns the resident memory of a process and its children in KiB.
+/// Returns the resident memory of a process in KiB.
 fn resident(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).map_err(TestError::io(format!("read {path}")))?;

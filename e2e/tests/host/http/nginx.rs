@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::*;
 
-/// Maximum difference between our duration and that of nginx, whose clock has milliseconds and is read once in each
-/// turn of its event loop.
+/// Maximum difference between the product's duration of a request and that of nginx, whose clock has milliseconds and
+/// is read once in each turn of its event loop.
 const CLOCKS: Duration = Duration::from_millis(2);
 /// Share of the requests that may last longer than nginx logs: on a busy machine, nginx starts counting some time after
 /// the packet has arrived.

@@ -160,12 +160,12 @@ fn a_closed_output_ends_it() -> Result<()> {
     })
 }
 
-/// A reader of the output that has stopped reading holds up the end for some seconds, which then says so; a second signal
-/// ends the command at once. Nothing stays in the kernel.
+/// If the reader of the output has stopped reading, the command still waits some seconds for it and then ends with an
+/// error; a second signal ends the command at once. Nothing stays in the kernel.
 #[test]
 fn a_reader_that_has_stopped_holds_up_the_end_for_a_while() -> Result<()> {
     const REQUESTS: usize = 1000;
-    /// Most of a pipe's 64 KiB.
+    /// Number of bytes that make a pipe of 64 KiB nearly full.
     const NEARLY_FULL: u64 = 40 << 10;
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
     if !installed(&["nginx", "curl"]) {
@@ -187,7 +187,7 @@ fn a_reader_that_has_stopped_holds_up_the_end_for_a_while() -> Result<()> {
             in_pipe(1)
         })?;
         let held = bpf::held_by(log.pid())?;
-        // A line of JSON has some hundred bytes, so these are several times what the pipe takes.
+        // A line of JSON has some hundred bytes, so the lines of these requests are several times as long as the pipe.
         curl(&client, &[], &vec![nginx.url("/page"); REQUESTS])?;
         wait::until("a full pipe", LIMIT, || in_pipe(NEARLY_FULL))?;
         log.signal(Signal::INT)?;

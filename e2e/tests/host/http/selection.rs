@@ -94,10 +94,10 @@ fn of_a_container_by_its_id() -> Result<()> {
     Ok(())
 }
 
-/// Where several containers are traced, each request names that of its process, in lines and in summaries.
+/// If several containers are traced, lines and summaries name the container of each request.
 #[test]
 fn of_all_containers_by_their_names() -> Result<()> {
-    /// Other containers of this machine may have requests, too.
+    /// Path of the test's requests, since other containers of this machine may have requests, too.
     const PATH: &str = "/of-all-containers";
     #[derive(Deserialize)]
     struct Endpoint {

@@ -38,7 +38,8 @@ pub(super) fn all() -> Vec<Dialogue> {
             d.ask("GET /next", request("GET /next")).answer(204, "HTTP/1.1 204 None\r\n\r\n");
         }),
         script("head-too-large", |d| {
-            // The client has been seen waiting for its answers, so no request after the large one is lost.
+            // In these exchanges the product sees that the client waits for each answer, so it can match the requests
+            // after the large one.
             for path in ["/1", "/2"] {
                 d.ask(&format!("GET {path}"), request(&format!("GET {path}"))).answer(200, response(200, 1));
             }
