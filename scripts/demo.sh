@@ -121,11 +121,16 @@ main() {
     cat >&2 <<END
 
 Where to go from here:
-  sudo $TRAFFICTRACE top --pid PID         the container of a process of yours, live
-  sudo $TRAFFICTRACE check                 what this machine's kernel can show
-  make build                                        the fast binary, target/release/traffictrace
-  make demo-cluster                                 the same on a Kubernetes of two nodes on this machine
-  docs/one-host.md, docs/install.md                 everything on one host; your own cluster
+  sudo $TRAFFICTRACE top --pid PID
+      the container of a process of yours, live
+  sudo $TRAFFICTRACE check
+      what this machine's kernel can show
+  make build
+      the fast binary, target/release/traffictrace
+  make demo-cluster
+      the same on a Kubernetes of two nodes on this machine
+  docs/one-host.md, docs/install.md
+      everything on one host; your own cluster
 END
 }
 

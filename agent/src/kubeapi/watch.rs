@@ -144,7 +144,7 @@ async fn follow<G, K, T>(
                     Ok(object) => changes.push(Change::Apply(object)),
                     Err(invalid) => {
                         tracing::warn!(
-                            "leaving out one of {}, {key}, that cannot be read: {invalid}",
+                            "watching {}: cannot parse {key}, leaving it out: {invalid}",
                             interruptions.what
                         );
                     }

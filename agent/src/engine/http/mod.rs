@@ -56,7 +56,7 @@ impl HttpFeed {
     /// are left out.
     fn lost(&self, spec: &HttpSpec) -> BTreeMap<u64, HttpLost> {
         let mut lost = self.capture.lost().unwrap_or_else(|error| {
-            tracing::error!(%error, "the number of lost HTTP records is not known");
+            tracing::error!(%error, "cannot read from the kernel how many HTTP records were lost; these numbers show no such losses");
             BTreeMap::new()
         });
         for (cgroup, packets) in self.connections.early_given_up() {

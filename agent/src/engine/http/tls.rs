@@ -182,7 +182,7 @@ impl TlsFeed {
     pub(super) fn lost(&self) -> BTreeMap<u64, crate::kernel::HttpLost> {
         let lost = self.text.as_ref().map(TlsText::lost);
         lost.transpose().map(Option::unwrap_or_default).unwrap_or_else(|error| {
-            tracing::error!(%error, "the number of lost records of plain text is not known");
+            tracing::error!(%error, "cannot read from the kernel how many records inside TLS were lost; these numbers show no such losses");
             BTreeMap::new()
         })
     }

@@ -94,7 +94,7 @@ impl StackFeed {
     /// Number of stacks, since the programs were loaded, that were taken but not read in time.
     pub(super) fn lost(&self) -> u64 {
         let lost = self.capture.lost().unwrap_or_else(|error| {
-            tracing::error!(%error, "the number of lost stacks is not known");
+            tracing::error!(%error, "cannot read from the kernel how many stacks were lost; these numbers show no such losses");
             0
         });
         lost + self.missed

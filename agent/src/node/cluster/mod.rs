@@ -300,7 +300,7 @@ impl Agent {
                 }
             }
             Ok(DeserializeGuard(Err(invalid))) => {
-                tracing::warn!(trace = %key, "this TrafficTrace cannot be read and is left out: {invalid}");
+                tracing::warn!(trace = %key, "cannot parse this TrafficTrace, leaving it out: {invalid}; is its definition that of this version?");
                 self.traces.unreadable(&uid);
                 self.state.apply(Event::Unusable(uid, invalid.to_string()), now);
             }
