@@ -2,7 +2,8 @@
 
 use std::{ffi::OsStr, os::unix::process::CommandExt as _, path::Path, process::Command};
 
-/// A command that the kernel kills when this process dies, and that the terminal's Ctrl-C does not reach.
+/// Returns a command whose process the kernel kills when this process dies, and which the terminal's Ctrl-C does not
+/// reach.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).process_group(0);

@@ -30,15 +30,16 @@ pub(super) trait Subject {
     fn hire(&self, lane: usize, cgroup: &Path, cpu: usize) -> Result<Box<dyn Worker>>;
 }
 
-/// A figure of a round for a lane. It is a ratio of rates, which is the inverse of the ratio of the costs in [`Round`].
+/// Computes the figure of one lane from one round: a ratio of two rates. [`Round`] has times of an operation instead,
+/// so the figure is the inverse of the ratio of these times.
 type Figure = fn(&Round, usize) -> f64;
 
-/// Index in the crew of a lane's worker in the traced container.
+/// Index in the [`Crew`] (the workers) of the worker that makes a lane's load in the traced container.
 const fn traced(lane: usize) -> usize {
     lane * 2
 }
 
-/// Index in the crew of a lane's worker in the container that is not traced.
+/// Index in the [`Crew`] of the worker that makes a lane's load in the container that is not traced.
 const fn plain(lane: usize) -> usize {
     lane * 2 + 1
 }
@@ -73,7 +74,8 @@ pub(super) fn run<S: Subject>(bench: &Bench, subject: &S) -> Result<()> {
     Ok(())
 }
 
-/// Measures the product. Returns its rows of the table, and the control that was measured in the same rounds.
+/// Measures the product. Returns its rows of the table, and the row [`EQUAL`] from the same rounds: a control, which
+/// should be 1 because nothing is traced.
 fn product<S: Subject>(bench: &Bench, subject: &S, stage: &Stage) -> Result<(Vec<Vec<String>>, Vec<String>)> {
     let hire = || {
         let mut crew = Crew::new();
@@ -118,8 +120,8 @@ fn prove(mut product: Product, crew: &mut Crew) -> Result<()> {
     }
 }
 
-/// Measures another tool and returns its row. Other tools do not distinguish containers, so their workers are all in
-/// one.
+/// Measures another tool and returns its row. Other tools do not distinguish containers, so all workers are in one
+/// container.
 fn other<S: Subject>(bench: &Bench, subject: &S, stage: &Stage, tool: &mut Tool) -> Result<Vec<String>> {
     let hire = || (0..S::LANES.len()).map(|lane| subject.hire(lane, stage.plain(), bench.cpu)).collect();
     let figure: Figure = |round, lane| round.off[lane] / round.on[lane];

@@ -29,7 +29,8 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
     let cgroup = Cgroup::new(&bench.host.cgroup_root)?;
     let mut command = child::command(&bench.host.traffictrace);
     command.args(["top", "-o", "json", "--top", "20", "--interval", "1s", "--cgroup"]).arg(cgroup.path());
-    // Leaves the table less than half full, as in normal use; the product reads a fuller one more often.
+    // The flow table stays less than half full, as in normal use: the product reads a fuller table more often, which
+    // would cost more CPU.
     let top = Process::start(command.args(["--max-flows", &(flows * 2 + flows / 4 + 1000).to_string()]))?;
     next(&top)?;
     let mut peers = LoadWorker::start_cold(Kind::Peers, cgroup.path(), Some(bench.cpu), flows)?;
@@ -39,7 +40,8 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
         next(&top)?;
     }
     let idle = cpu_of_intervals(&top, |_| Ok(()))?;
-    // The sender uses each flow at most once an interval, or as often as it manages.
+    // The sender uses each flow once an interval. With more than 100,000 flows, that would take longer than an
+    // interval.
     let moved =
         if flows <= 100_000 { Some(cpu_of_intervals(&top, |_| peers.work(1).map(drop))?) } else { None };
     let resident = |name| usage::memory(top.pid(), name).map(|kib| format!("{:.0}", kib / 1024.0));
@@ -65,7 +67,7 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
 
 /// Measures the milliseconds of CPU that a process uses in one interval.
 fn cpu_of_intervals(top: &Process, mut between: impl FnMut(u32) -> Result<()>) -> Result<Estimate> {
-    // Documents that were printed meanwhile are skipped.
+    // Skips the snapshots that `top` has printed already, so that the intervals below begin with a new one.
     while top.line(Duration::ZERO).is_ok_and(|line| line.is_some()) {}
     next(top)?;
     let mut used = Vec::new();

@@ -64,7 +64,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Runs each load once and records the times of the process's programs.
+/// Runs each load once and records the times of the programs that the process `pid` has attached.
 fn measure(bench: &Bench, stage: &Stage, setting: Setting, pid: u32, measured: &mut Measured) -> Result<()> {
     let cgroup = if setting == Setting::NotSelected { stage.plain() } else { stage.traced() };
     for (load, (kind, _)) in LOADS.iter().enumerate() {

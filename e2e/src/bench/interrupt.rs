@@ -1,5 +1,5 @@
-//! Handling of Ctrl-C and SIGTERM: the measurement stops at its next step, so that every guard undoes what it set up. A
-//! second signal ends the process at once.
+//! Handling of Ctrl-C and SIGTERM: the measurement stops at its next call of [`check`], so that every guard (a value
+//! that cleans up when it is dropped) undoes what it set up. A second signal ends the process at once.
 
 use std::{
     io,
@@ -21,7 +21,8 @@ static SEEN: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// Installs the signal handlers.
 pub(super) fn listen() -> Result<()> {
     for signal in [SIGINT, SIGTERM] {
-        // The order matters: the conditional shutdown runs first, and must find the flag unset at the first signal.
+        // The order matters: handlers run in the order of their registration. At the first signal the conditional
+        // shutdown must find the flag still unset, so that only a second signal ends the process.
         let registered = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&SEEN))
             .and_then(|_| flag::register(signal, Arc::clone(&SEEN)));
         registered.map_err(TestError::io("listen for signals"))?;

@@ -99,7 +99,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Multiplies a time limit by the patience that the command line asks for.
+    /// Multiplies a time limit by the factor of `--patience`.
     fn limit(&self, limit: Duration) -> Duration {
         limit.mul_f64(self.patience)
     }
@@ -131,7 +131,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Part::Stacks => stacks::run(&bench),
             Part::Drain => drain::run(&bench, cli.flows),
         };
-        // After a signal, the part failed because of that.
+        // After a signal, this reports the signal instead of the error that it caused in the part.
         interrupt::check()?;
         done?;
     }

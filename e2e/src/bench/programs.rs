@@ -51,7 +51,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Adds the programs of a process; called just before it detaches them.
+    /// Adds the programs of a process; called just before that process detaches them.
     ///
     /// # Errors
     ///

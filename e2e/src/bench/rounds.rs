@@ -1,4 +1,5 @@
-//! Rounds: the same workers take turns of a few milliseconds, in blocks with a switch off, on, and off again.
+//! Rounds: the same workers take turns of a few milliseconds (slices). A round has three blocks of such turns: with a
+//! switch off, on, and off again.
 //!
 //! * Slices alternate, so other work of the machine affects all workers alike; a block's figure is its median slice.
 //! * A block with the switch on is compared with the mean of the blocks before and after it, so a machine that slows
@@ -19,7 +20,8 @@ use crate::support::{Result, TestError};
 /// Workers that take turns.
 pub(super) type Crew = Vec<Box<dyn Worker>>;
 
-/// Half-width of a 95 % interval that is narrow enough.
+/// A measurement may end when the half-width of each 95 % interval is at most this. The figures are ratios near 1, so
+/// this is 0.7 %.
 const PRECISE: f64 = 0.007;
 /// Minimum number of rounds before a narrow interval is trusted.
 const BELIEVED: usize = 12;
@@ -27,7 +29,8 @@ const BELIEVED: usize = 12;
 const FEWEST: usize = 6;
 /// Timeout of a switch to another level.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Number of passes through the crew after a switch, before slices count.
+/// Number of passes through the crew (a turn of every worker) after each change of the switch, whose slices are
+/// discarded.
 const SETTLING: usize = 1;
 
 /// Description of a measurement.
@@ -36,7 +39,7 @@ pub(super) struct Plan {
     pub(super) name: String,
     /// Number of passes through the crew in each block; each worker has two slices in a pass.
     pub(super) passes: usize,
-    /// Number of levels that are switched on, one after the other.
+    /// Number of levels of the switch; each round turns on all of them, one after the other.
     pub(super) levels: usize,
     /// Time after which no new round begins.
     pub(super) limit: Duration,
@@ -160,8 +163,9 @@ fn settle(crew: &mut Crew) -> Result<()> {
     block(crew, SETTLING).map(drop)
 }
 
-/// Returns the median slice of each worker. Each pass has a random order and runs it forwards and backwards, so that on
-/// average no worker is earlier, warmer or behind the same other one.
+/// Runs one block; returns the median of each worker's slices, as ns for one operation. Each pass takes the workers in
+/// a random order, forwards and then backwards, so that on average no worker runs earlier or warmer, or always after
+/// the same other one.
 fn block(crew: &mut Crew, passes: usize) -> Result<Vec<f64>> {
     let mut slices = vec![Vec::new(); crew.len()];
     let mut order: Vec<usize> = (0..crew.len()).collect();
@@ -191,7 +195,7 @@ mod tests {
     struct Fake {
         machine: Rc<Machine>,
         cost: f64,
-        /// Share of its cost that the worker pays in addition for each level.
+        /// Additional cost for each level, as a share of `cost`.
         pays: f64,
     }
 

@@ -142,7 +142,8 @@ impl Server {
     /// Stops nginx and wrk at the end of a slice of this length; returns its actual length and the number of requests.
     fn stop_after(&mut self, slice: Duration) -> Result<(Duration, f64)> {
         let (begin, before) = self.begun;
-        // The slice is prolonged if other processes kept both from the processor.
+        // The slice is prolonged until nginx has written something, in case other processes kept both from the
+        // processor.
         while begin.elapsed() < slice
             || self.nginx.process.written()? <= before && begin.elapsed() < slice + LIMIT
         {

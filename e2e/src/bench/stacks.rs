@@ -26,7 +26,8 @@ const STACKS: usize = 1;
 const EVERY_CALL: usize = 2;
 const LANES: [(Kind, &str); 2] =
     [(Kind::PingPong, "TCP ping-pong, 1 byte"), (Kind::Bulk, "TCP bulk, 64 KiB")];
-/// Number of passes through the workers in a block: the burst takes less than half of them.
+/// Number of passes through the workers in a block. The burst is used up in less than half of them, so the median slice
+/// comes after it.
 const PASSES: usize = 8;
 const LIMIT: Duration = Duration::from_secs(120);
 

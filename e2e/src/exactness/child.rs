@@ -62,7 +62,7 @@ impl Channel {
         Ok(self.0.read_exact(&mut [0])?)
     }
 
-    /// Reports the last counts.
+    /// Reports the final counts, and the error that ended the child, if any.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Child {
         Self { pid, channel: BufReader::new(channel) }
     }
 
-    /// Waits until the child waits for its parent; returns its counts so far.
+    /// Waits until the child calls [`Channel::wait`]; returns the child's counts so far.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Child {
         Ok(Ended { counts: report.counts, failure })
     }
 
-    /// Waits until the child waits for its parent, and kills it there; returns its counts.
+    /// Waits until the child calls [`Channel::wait`], and kills it inside that call; returns the child's counts.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Child {
         Ok(counts)
     }
 
-    /// Kills the child wherever it is.
+    /// Kills the child without waiting for a report.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ pub const FAMILIES: [Family; 3] = [Family::V4, Family::V6, Family::Mapped];
 pub const VERSIONS: [Family; 2] = [Family::V4, Family::V6];
 
 impl Family {
-    /// The last part of a case's name.
+    /// Returns the last part of the name of a case that uses this family.
     pub fn name(self) -> &'static str {
         match self {
             Self::V4 => "ipv4",
@@ -61,7 +61,8 @@ impl Family {
         }
     }
 
-    /// The address to which a socket is bound so that [`Family::at`] reaches it, with any port.
+    /// Returns the address to bind a socket to: the kernel chooses a free port, and [`Family::at`] with that port
+    /// reaches the socket.
     fn bound(self) -> SocketAddr {
         match self {
             Self::V4 | Self::V6 => self.at(0),
@@ -113,7 +114,7 @@ impl Stream {
         Self::to(stage, socket, peer, direction)
     }
 
-    /// Wraps a socket as [`Stream::new`] does, if it cannot name its peer because it is not connected now.
+    /// Wraps a socket as [`Stream::new`] does, if getpeername(2) cannot tell its peer because it is not connected now.
     ///
     /// # Errors
     ///
@@ -264,7 +265,7 @@ impl Stream {
     }
 }
 
-/// Repeats a call that was interrupted. Closing an io_uring of this process can interrupt its calls.
+/// Repeats a call that was interrupted (EINTR). Closing an io_uring of this process can interrupt its calls.
 ///
 /// # Errors
 ///
@@ -288,8 +289,8 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
-    /// Records for this process from now on.
     /// Wraps a socket, whose calls this process records from now on.
+    ///
     /// # Errors
     ///
     /// Fails when the kernel refuses.

@@ -72,7 +72,7 @@ impl Stage {
     /// Fails when the runner has ended.
     pub fn await_trace(&self) -> Done {
         ask_runner(&Message::Ready)?;
-        // The time limit of the case starts anew, without the wait for the trace.
+        // The time limit of the case starts anew, so that the wait for the trace does not use it up.
         Ok(sys::end_with_parent(leader::LIMIT)?)
     }
 
@@ -176,7 +176,8 @@ impl Stage {
         ended.failure.map_or(Ok(()), Err)
     }
 
-    /// Waits until a child waits for its parent, kills it there, and adds the counts that it had reported.
+    /// Waits until a child calls [`Stage::wait_for_parent`], kills it inside that call, and adds the counts that it
+    /// reported there.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! The comparison of the output of `top` with the counts of the processes; pure.
+//! The comparison of the output of `top` with the counts of the processes. It only computes, so its tests need no
+//! kernel.
 
 mod compare;
 
@@ -110,8 +111,8 @@ pub(super) fn report(outcomes: Vec<Outcome>, document: &Document, detail: Detail
     for (reason, count) in document.lost.iter().filter(|(_, count)| **count > 0) {
         problems.push(format!("lost {reason}: {count}"));
     }
-    // Rows that match a case's own flows are claimed first, so that a reused process id does not move rows of one case
-    // to another.
+    // Each case first claims (removes from `rows`) the rows that match its own flows. Only then does it claim other
+    // rows with its process ids, because the kernel may have given an id of one case to a process of another.
     let mut compared: Vec<_> = outcomes.iter().map(|outcome| rows.claim(&outcome.counts)).collect();
     for (compared, outcome) in compared.iter_mut().zip(&outcomes) {
         rows.claim_rest(&outcome.counts, compared);

@@ -25,7 +25,8 @@ const NEVER_SEEN: [&str; 2] = ["urgent/skipped-after-splice", "tls/splice-out"];
 pub fn run(seed: u64) -> Done<Vec<Line>> {
     let mut stage = Stage::new(PathBuf::new(), PathBuf::new(), Detail::Processes, seed);
     let (mut failures, mut skipped) = (Vec::new(), Vec::new());
-    // Cases about cgroups, about the time before the trace or about the product's documents need the runner.
+    // Leaves out the cases that need the runner: those about cgroups, about the time before the trace, or about the
+    // snapshots that the product prints.
     let is_seen = |case: &Case| !NEVER_SEEN.iter().any(|name| case.name.starts_with(name));
     let alone = |case: &Case| case.when == When::Alone && !case.name.starts_with("cgroup/") && is_seen(case);
     for case in cases::all().into_iter().filter(alone) {

@@ -46,7 +46,8 @@ pub(super) fn run(bench: &Bench, stage: &Stage) -> Result<()> {
     let pid = commands.pid()?;
     let before = usage::memory(pid, "RssAnon")?;
     let connections = (0..CONNECTIONS).map(|_| ask(&nginx)).collect::<Result<Vec<TcpStream>>>()?;
-    // Each connection sends one more request: when that is answered, the first one has been processed.
+    // Each connection sends one more request, so that the product has time to process the first ones before its memory
+    // is read.
     for connection in &connections {
         exchange(connection, &nginx).map_err(TestError::io("ask nginx"))?;
     }
@@ -94,7 +95,7 @@ fn ask(nginx: &Nginx) -> Result<TcpStream> {
     Ok(connection)
 }
 
-/// Sends a request and reads its response, which is small enough for one read once its head has come.
+/// Sends a request and reads its response up to the body, which is `ok`.
 fn exchange(mut connection: impl Read + Write, nginx: &Nginx) -> std::io::Result<()> {
     write!(connection, "GET /empty HTTP/1.1\r\nHost: {}\r\n\r\n", nginx.at())?;
     let mut response = Vec::new();

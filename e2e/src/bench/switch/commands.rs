@@ -37,7 +37,7 @@ impl<'a> Commands<'a> {
         Ok(process.ok_or_else(|| TestError::unexpected("the product", "it is switched off"))?.pid())
     }
 
-    /// The last line of the command that was switched off last.
+    /// Returns the last line that the most recently ended command printed.
     pub(in crate::bench) fn last_line(&self) -> &str {
         &self.last
     }

@@ -34,7 +34,7 @@ pub(in crate::bench) struct Empty {
 type Detach = Box<dyn FnOnce(&mut Program) -> Result<()>>;
 
 impl Empty {
-    /// Loads the programs; programs for cgroups will be attached to this one.
+    /// Loads the programs; those that attach to a cgroup will be attached to `cgroup`.
     pub(in crate::bench) fn load(cgroup: &Path) -> Result<Self> {
         let btf = Btf::from_sys_fs().map_err(failed)?;
         let mut programs = Ebpf::load(EMPTY_OBJECT).map_err(failed)?;
@@ -51,7 +51,7 @@ impl Empty {
         Ok(Self { programs, cgroup, attached: Vec::new() })
     }
 
-    /// The hook that each level adds.
+    /// Returns the hooks; level n adds the one at index n.
     pub(in crate::bench) fn hooks() -> impl ExactSizeIterator<Item = &'static str> {
         HOOKS.iter().map(|(_, hook)| *hook)
     }

@@ -104,7 +104,7 @@ impl Switch for Product {
         fs::rename(draft, self.manifest()).map_err(TestError::io("add a trace"))
     }
 
-    /// Off is reached when no link is left; on, when the number of links has been stable for a while.
+    /// The switch is off when no link is left, and on when the number of links has not changed for [`STEADY`].
     fn done(&mut self) -> Result<bool> {
         let links = bpf::held_by(self.process.pid())?.links.len();
         if links != self.links {

@@ -80,7 +80,7 @@ fn new_socket(family: Family) -> Done<OwnedFd> {
     Ok(socket(family.number(), libc::SOCK_STREAM, 0)?)
 }
 
-/// Disconnects while bytes that have arrived are unread.
+/// Disconnects, by connect(AF_UNSPEC), while bytes that have arrived are unread.
 fn unread(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let socket = new_socket(family)?;
     for _ in 0..3 {
@@ -182,7 +182,7 @@ fn after_reset(stage: &mut Stage, family: Family) -> Done {
     Ok(())
 }
 
-/// Disconnects an accepted socket, which then opens a connection itself.
+/// Disconnects an accepted socket, which then opens a connection itself, and after that listens.
 fn accepted_end(stage: &mut Stage, family: Family) -> Done {
     let (listener, at) = listen(family)?;
     let peer = Stream::connect(stage, at)?;

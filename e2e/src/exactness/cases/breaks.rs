@@ -1,5 +1,5 @@
-//! Connections that break off with bytes in flight. The bytes that calls returned count, whatever happens to those
-//! bytes later.
+//! Connections that break off with bytes in flight. A byte counts once a call has returned it as sent or received, even
+//! if the connection then loses it.
 
 use std::{
     net::Shutdown,
@@ -120,7 +120,8 @@ fn reset_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Rec
     }
 }
 
-/// Closes the server after it has read all bytes up to the client's FIN; its last call may or may not pass the FIN.
+/// Closes the server after it has read all bytes up to the client's FIN; its last call may also process the FIN, which
+/// depends on `receive`.
 fn end_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     let up = vec![1; stage.amount()];
     send_plain(&client, &up)?;

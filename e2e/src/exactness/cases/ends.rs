@@ -65,7 +65,7 @@ fn half_close(stage: &mut Stage, family: Family) -> Done {
     server.finish()
 }
 
-/// Reads after both ends have sent their FIN, when the socket is in its last state.
+/// Reads after both ends have sent their FIN, when the kernel has already set the reader's socket to TCP_CLOSE.
 fn read_after_fin(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     let bytes = vec![1; stage.amount()];

@@ -119,7 +119,7 @@ fn learn_cookie(stage: &Stage, family: Family, listener: &TcpListener, at: Socke
     recv_plain(&client, 70)
 }
 
-/// Moves the rest of an exchange whose first `sent` bytes have been sent.
+/// Sends the bytes of `up` after the first `sent`, which [`open`] has sent, and an answer.
 fn exchange_rest(stage: &mut Stage, client: &Stream, server: &Stream, up: &[u8], sent: usize) -> Done {
     send_plain(client, &up[sent..])?;
     recv_plain(server, up.len())?;

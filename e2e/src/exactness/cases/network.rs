@@ -8,7 +8,7 @@ use crate::exactness::{
 };
 
 /// Moves this process into a new network namespace, whose settings end with the case. Returns false if that is not
-/// permitted; a plain container has a namespace of its own, whose settings must not be changed.
+/// permitted, as in an unprivileged container; the settings there must stay as they are.
 pub(super) fn enter() -> Done<bool> {
     match own_network() {
         Ok(()) => Ok(true),

@@ -156,7 +156,8 @@ fn two_at_once(stage: &mut Stage, client: &Stream, server: &Stream) -> Done {
     send_urgent(client, server, 10)?;
     recv_plain(server, 9)?;
     send_urgent(client, server, 20)?;
-    // A reader at a mark is only woken by the byte after it, so it must not wait for a fixed number of bytes here.
+    // A reader at an urgent mark is only woken by the byte after the mark. Here the server cannot know where it stands,
+    // so it reads until the end instead of waiting for a number of bytes.
     send_plain(client, &[1; 30])?;
     client.socket.shutdown(Shutdown::Write)?;
     server.receive_to_end()?;

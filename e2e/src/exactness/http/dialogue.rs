@@ -87,7 +87,7 @@ impl Dialogue {
         self.say(End::Server, bytes)
     }
 
-    /// Adds bytes of an end that belong to no exchange, or to one that [`Dialogue::know`] adds.
+    /// Makes an end send bytes that belong to no exchange, or to one that the script adds by [`Dialogue::know`].
     pub(super) fn say(&mut self, by: End, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.turns.push(Turn::Say { by, bytes: bytes.as_ref().to_vec(), piece: usize::MAX });
         self

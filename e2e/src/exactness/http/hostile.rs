@@ -56,7 +56,8 @@ pub(in crate::exactness) fn run(args: &HostileArgs) -> Done {
             end.join().map_err(|_| CaseError::unexpected("a thread panicked"))?
         };
         let sent = clients.into_iter().try_for_each(end);
-        // A connection that was reset while the listener's queue was full is never returned by accept.
+        // The threads that accept may wait for connections that never come: accept does not return one that was reset
+        // while the listener's queue was full. Shutting the listener down ends their calls.
         if sent.is_err() || matches!(args.kind, Hostility::OneByte) {
             shutdown(&listener, Shutdown::Both).map_err(io::Error::from)?;
         }

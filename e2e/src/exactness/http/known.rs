@@ -1,4 +1,4 @@
-//! The exchanges of a connection as its two ends know them, compared with what the product shows; pure.
+//! The exchanges of a connection as its two ends know them, and their comparison with what the product shows.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -44,8 +44,8 @@ pub(super) fn accept_until_told(
     listener: &TcpListener,
     serve: impl Fn(&Stream, u64) -> Done<bool> + Sync,
 ) -> Done {
-    // The stream is dropped only after its thread has set the flag: the client may take the end of the connection as
-    // the sign that the server has been stopped.
+    // The stream is dropped only after its thread has set the flag: the client takes the end of the connection as the
+    // sign that the server will stop.
     let (serve, told, failure) = (&serve, &AtomicBool::new(false), &Mutex::new(Ok(())));
     thread::scope(|scope| {
         for number in 0.. {
