@@ -40,8 +40,7 @@ fn measure(bench: &Bench, flows: u32) -> Result<Vec<String>> {
         next(&top)?;
     }
     let idle = cpu_of_intervals(&top, |_| Ok(()))?;
-    // The sender uses each flow once an interval. With more than 100,000 flows, that would take longer than an
-    // interval.
+    // The sender uses each flow once an interval, which it manages for up to 100,000 flows.
     let moved =
         if flows <= 100_000 { Some(cpu_of_intervals(&top, |_| peers.work(1).map(drop))?) } else { None };
     let resident = |name| usage::memory(top.pid(), name).map(|kib| format!("{:.0}", kib / 1024.0));

@@ -34,7 +34,7 @@ pub(super) fn compare(name: &str, holds: impl FnOnce() -> Result<(), String>) {
 fn end_of(program: &str, arguments: &[&str], limit: Duration) -> String {
     // The program has a process group of its own, so that a program that hangs is killed together with its children.
     let mut command = Command::new(program);
-    // The console looks like a terminal, but its reader is a file.
+    // The console looks like a terminal, but its output goes to a file, so colors and cursor movements are turned off.
     command.args(arguments).env("TERM", "dumb").env("NO_COLOR", "1").stdin(Stdio::null()).process_group(0);
     let child = command.spawn();
     let child = match child.map(|child| Pid::from_child(&child)) {
@@ -44,7 +44,7 @@ fn end_of(program: &str, arguments: &[&str], limit: Duration) -> String {
     let (ended, watched) = channel::<()>();
     let watchdog = thread::spawn(move || {
         let late = watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
-        // The program may have ended by itself at that moment.
+        // The program may have ended by itself at that moment; then the signal fails, and it was no timeout.
         late && kill_process_group(child, Signal::KILL).is_ok()
     });
     let status = wait_for(child);

@@ -42,7 +42,8 @@ impl Process {
         Self::start_with(command, |_| {})
     }
 
-    /// Starts `command` as [`Process::start`] does; `started` may take the child's standard input.
+    /// Starts `command` as [`Process::start`] does, and passes the child to `started`, which may take its standard
+    /// input.
     ///
     /// # Errors
     ///

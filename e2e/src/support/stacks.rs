@@ -95,7 +95,7 @@ impl Sender {
         Ok(Self { command: vec![program], moves_itself: false, folder })
     }
 
-    /// Uses a file that an interpreter runs, with the interpreter's arguments before the file.
+    /// Uses an interpreter: `program` is its command line, which a file of the folder `stacks` follows.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl Sender {
         Ok(Self { command, moves_itself: true, folder })
     }
 
-    /// Starts the program in a cgroup. It begins to send when the file exists.
+    /// Starts the program in a cgroup. It begins to send once `file` exists.
     ///
     /// # Errors
     ///

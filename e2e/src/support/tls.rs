@@ -121,7 +121,7 @@ impl Peer {
         Ok(Self { process, port })
     }
 
-    /// Starts a client in a cgroup, which sends its requests when the file exists.
+    /// Starts a client in a cgroup; it sends its requests once `file` exists.
     ///
     /// # Errors
     ///

@@ -26,7 +26,7 @@ impl Workload {
         Self::start_for(Duration::from_secs(120), cgroup, arguments)
     }
 
-    /// Starts the workload as [`Workload::start`] does, with a number of whole seconds after which it ends by itself.
+    /// Starts the workload as [`Workload::start`] does, but the workload ends by itself after `time`, in whole seconds.
     ///
     /// # Errors
     ///
@@ -95,8 +95,8 @@ impl Workload {
         self.process.signal(signal)
     }
 
-    /// Asks a server for its count until it has counted everything that its only client had when it printed `paused`. A
-    /// server thread may be delayed between its last call and its count.
+    /// Asks this server for its count until the count equals that of its only client, which printed `paused`. It may be
+    /// less at first, since a thread counts the result of a call only after the call.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The end that connects.
+//! The client: opens connections and moves the planned amounts over them.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -88,7 +88,8 @@ pub(super) fn run(plan: &ClientPlan, stop: &Stop, output: &Output) -> Result<boo
     };
     thread::scope(|scope| {
         for _ in 0..plan.concurrency {
-            // A trace must show the name of the process, so these threads have another one, like the server's.
+            // A trace must show the name of the process. These threads have another name, so that the tests notice if
+            // it shows the name of a thread.
             let spawned =
                 thread::Builder::new().name("tt-ask".to_owned()).spawn_scoped(scope, || pool.work());
             spawned.map_err(|source| WorkloadError::system("start a thread", source))?;
@@ -134,7 +135,7 @@ impl Pool<'_> {
                 Err(End::Broken(error)) => self.ledger.failed(|| format!("{target}: {error}")),
             }
         }
-        // A thread that gets no connection must not keep the others waiting.
+        // A thread that gets no connection must not keep the others waiting at the gate.
         if let Some(gate) = gate {
             gate.leave();
         }

@@ -7,7 +7,7 @@ use std::{
 
 use super::stop::{CALL_TIMEOUT, Stop};
 
-/// The share of the rate that one thread has.
+/// A limit on one thread: its share of the client's rate.
 #[derive(Debug)]
 pub(super) struct Pace {
     bytes_per_second: Option<f64>,

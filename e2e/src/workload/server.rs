@@ -1,4 +1,4 @@
-//! The end that accepts.
+//! The server: accepts connections and answers on them.
 
 use std::{
     io,
@@ -105,7 +105,8 @@ impl<'scope> Service<'scope> {
     fn accept(self, scope: &'scope Scope<'scope, '_>, listener: &TcpListener) {
         match listener.accept() {
             Ok((stream, _)) => {
-                // A trace must show the name of the thread group's leader, so this thread has another name.
+                // A trace must show the name of the process. This thread has another name, so that the tests notice if
+                // it shows the name of a thread.
                 let spawned =
                     thread::Builder::new().name("tt-serve".to_owned()).spawn_scoped(scope, move || {
                         self.serve(stream);

@@ -71,7 +71,7 @@ async fn refusals_delays_and_expired_watches() -> Result<()> {
     let Some(levers) = Levers::find() else { return Ok(()) };
     let detour = Detour::open(&levers)?;
     let done = through(&cluster, &detour).await;
-    // Whatever the result, the next test must find them connected to the API server again.
+    // Whatever the result, the next test must find the agents and the controller connected to the API server itself.
     send(&cluster, None).await?;
     done
 }

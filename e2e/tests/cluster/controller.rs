@@ -48,7 +48,8 @@ pub(crate) async fn scale(cluster: &Cluster, replicas: i32) -> Result<()> {
     scaled(cluster, replicas).await
 }
 
-/// The next controller continues from the status: totals do not fall, and the final status is exact.
+/// The controller is killed during a trace. Its successor continues from the status: totals do not fall, and the final
+/// status is exact.
 #[tokio::test]
 async fn killed_in_mid_trace() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };
@@ -62,7 +63,7 @@ async fn killed_in_mid_trace() -> Result<()> {
         let before = levers.run(&["controller-pid"])?;
         levers.pull(&["controller-kill"]).await?;
         wait::until_async("another controller", ROLLED_OUT, async || {
-            // No controller runs for a moment.
+            // Between the two no controller runs, and the command fails.
             let now = levers.run(&["controller-pid"]).unwrap_or_else(|_| before.clone());
             Ok(if now == before { Err(format!("still {before}")) } else { Ok(()) })
         })

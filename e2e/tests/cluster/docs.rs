@@ -1,4 +1,5 @@
-//! The documentation's commands, run in the namespace of the shop's ten pods, and the commands for uninstalling.
+//! The documentation's commands for a cluster, run in a namespace with the ten pods of `e2e/cluster/demo.yaml` (a
+//! shop), and the commands for uninstalling.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -28,7 +29,7 @@ async fn every_command_for_stacks_works() -> Result<()> {
     where_stacks_are(true, async |cluster| run_in_the_shop(cluster, &Place::Stacks).await).await
 }
 
-/// Starts the shop's pods in a new namespace and runs the blocks of this place there.
+/// Starts the shop's pods in a new namespace, and runs there all shell blocks of the pages that name this place.
 async fn run_in_the_shop(cluster: &Cluster, place: &Place) -> Result<()> {
     let namespace = cluster.namespace().await?;
     let world = world(&namespace)?;
@@ -85,7 +86,8 @@ fn world(namespace: &Namespace) -> Result<World> {
     fs::copy(Path::new(&original), &kubeconfig).map_err(TestError::io("copy the kubeconfig"))?;
     world.set("KUBECONFIG", kubeconfig.display());
     kubectl(&world, &["config", "set-context", "--current", "--namespace", namespace.name()])?;
-    // The nodes of the test cluster have the image already, and the release has its values.
+    // The values of the installed release name an image that the nodes of the test cluster have, so helm keeps these
+    // values.
     world.replace("--set image.repository=YOUR_REGISTRY/traffictrace", "--reuse-values");
     Ok(world)
 }

@@ -228,7 +228,7 @@ async fn node_killed_and_started() -> Result<()> {
     Ok(())
 }
 
-/// After all the faults above, a new trace is exact.
+/// Without a fault a trace is exact, also after the faults that other tests have caused.
 #[tokio::test]
 async fn exact_without_a_fault() -> Result<()> {
     let Some(scene) = Scene::set(15).await? else { return Ok(()) };

@@ -21,7 +21,7 @@ use traffictrace_e2e::{
 
 use crate::setup::{PORT, REPORTED, arguments, finish, reporting, seed, server, shows_exactly, start_server};
 
-/// Runs a client of servers at two ports to its end; returns the counts of both ends.
+/// Runs a server with two ports, and a client of both ports, to their ends; returns the counts of both.
 async fn round(cluster: &Cluster, namespace: &Namespace, group: &str, name: &str) -> Result<Vec<Counted>> {
     let (here, there) = cluster.two_nodes();
     let listen = |port: u16| format!("[::]:{port}");
@@ -55,7 +55,7 @@ async fn round(cluster: &Cluster, namespace: &Namespace, group: &str, name: &str
     finish(namespace, &[&server, &client]).await
 }
 
-/// Returns the counts without the connections that are not `wanted`.
+/// Returns the counts of the `wanted` connections.
 fn only(
     counted: &[Counted],
     wanted: impl Fn(Role, &traffictrace_e2e::workload::count::ConnectionLine) -> bool,
@@ -161,13 +161,14 @@ async fn networks_show_their_part() -> Result<()> {
         let shown = rows::counted(&part, GroupBy::Endpoint).len();
         println!("{name}: {shown} of {all} rows");
         shows_exactly(trace, &part, GroupBy::Endpoint).await?;
-        // If pods have addresses of one IP version only, its trace shows everything.
+        // The trace of IPv4 shows everything if the pods have no IPv6 addresses.
         assert!(shown < all || *name == "ipv4" && addresses[0].len() == 1, "{name} is no part of it");
     }
     Ok(())
 }
 
-/// Checks that the condition Tracing was set for this generation, which means that every node has applied it.
+/// Checks that the condition Tracing was set for this generation of the spec, which means that every node has applied
+/// it.
 fn goes_by(status: &TrafficTraceStatus, generation: i64) -> Result<(), String> {
     let tracing = status.conditions.iter().find(|condition| condition.type_ == condition_type::TRACING);
     match tracing {
@@ -256,7 +257,8 @@ async fn peers_have_names() -> Result<()> {
         assert!(flows.all(|flow| flow.local_services == services), "{:?}", status.top_flows);
     }
 
-    // The two ends have neither the server's address nor its port in common, and are one row nevertheless.
+    // The client's flow has the Service's address and port, the server's flow those of the pod. Both are one row
+    // nevertheless.
     let plugin = Plugin::of_editor(&namespace).await?;
     let table = plugin.output(&["top", "peers", "--no-tui", "--count", "1", "--by", "connection"])?;
     println!("{table}");

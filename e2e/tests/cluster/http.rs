@@ -101,7 +101,7 @@ async fn both_sides_show_what_the_server_logged() -> Result<()> {
         }
     };
     trace.status_where("the interruption", RECOVERED, interrupted).await?;
-    // No request was sent meanwhile.
+    // No request was sent meanwhile, so the numbers must be those from before.
     shows(&trace, &logged).await?;
     let again = namespace.run_curl("client-again", here, "http", address, &ASKS).await?;
     assert_eq!(again, asked);

@@ -112,7 +112,7 @@ async fn deletion_takes_everything_out_of_the_kernel() -> Result<()> {
     let Some(levers) = Levers::find() else { return Ok(()) };
     let namespace = cluster.namespace().await?;
     let (node, _) = cluster.two_nodes();
-    // Without a trace, agents hold no kernel objects; traces of earlier tests are being deleted.
+    // Waits until the traces of earlier tests are gone: without a trace, an agent holds no kernel objects.
     levers.nothing_left(node, &Objects::default()).await?;
     let mut cgroups = Vec::new();
     for group in ["one", "two"] {

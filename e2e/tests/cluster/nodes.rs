@@ -124,7 +124,7 @@ async fn drained_and_deleted() -> Result<()> {
         Ok(if idle { Ok(()) } else { Err(format!("{reports:?}")) })
     });
     reports.await?;
-    // The node's kubelet must not create the node again.
+    // The node is killed before it is deleted, since its kubelet would create the Node object again.
     levers.pull(&["node-kill", there]).await?;
     delete_node(&cluster, there).await?;
     let over = over(&trace).await;
@@ -195,7 +195,8 @@ async fn without_an_agent() -> Result<()> {
     let namespace = cluster.namespace().await?;
     let (here, there) = cluster.two_nodes();
     let trace = namespace.trace("absent", spec("absent")).await?;
-    // Agents run on nodes whose label says Linux. Changing their DaemonSet would restart the other node's agent too.
+    // Agents run on nodes whose label says Linux, so the test changes this node's label. A change of their DaemonSet
+    // would restart the other node's agent too.
     agent_wanted(&cluster, there, false).await?;
     let told = untraced(&namespace, &trace, (here, there)).await;
     agent_wanted(&cluster, there, true).await?;

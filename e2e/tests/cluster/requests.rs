@@ -37,7 +37,8 @@ fn count(requests: &BTreeMap<Account, Requests>, account: &Account, part: &str) 
     of_account.filter(|(what, _)| what.contains(part)).map(|(_, count)| count).sum()
 }
 
-/// Counts requests with no trace, with ten traces of a namespace without pods, and with a pod on one of two nodes.
+/// Counts requests with no trace, with ten traces of a namespace without pods, and with one trace of a pod on one of
+/// two nodes.
 #[tokio::test]
 async fn each_trace_costs_what_it_must() -> Result<()> {
     let Some(cluster) = Cluster::alone().await? else { return Ok(()) };

@@ -1,5 +1,5 @@
-//! The 64 sessions of a node: a refused trace has the reason in its status, and no namespace can take all sessions from
-//! another.
+//! The 64 sessions of a node, each of which counts for one trace: a refused trace has the reason in its status, and no
+//! namespace can take all sessions from another.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{REPORTED, reporting, server, start_server};
 
-/// Number of sessions that a node has.
+/// Number of sessions of a node, and so of traces that its agent can count at a time.
 const SESSIONS: usize = 64;
 
 /// Creates a trace of the group with a long report interval, since there are many such traces.

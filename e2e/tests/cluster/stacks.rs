@@ -171,7 +171,7 @@ async fn the_profiles_of_all_nodes_add_up_to_the_bytes() -> Result<()> {
     .await
 }
 
-/// Without the chart's value, a trace counts its flows and reports in one sentence what is missing.
+/// Without the chart's value `agent.stacks`, a trace counts its flows and reports in one sentence what is missing.
 #[tokio::test]
 async fn where_agents_may_not_take_stacks_the_condition_says_so() -> Result<()> {
     where_stacks_are(false, async |cluster| {
@@ -212,7 +212,7 @@ async fn a_stolen_token_writes_its_own_nodes_profiles_alone() -> Result<()> {
     let trace = namespace.trace("robbed", asking("robbed")).await?;
     let profiles = || ours(namespace.name(), "traffictraceprofiles");
     let (own, foreign) = (profile_of(&trace, here), profile_of(&trace, there));
-    // This profile would keep the other node from writing its own.
+    // This profile has the name of the other node's one, and would keep that node from writing it.
     let mut squatting = own.clone();
     squatting.metadata.name = foreign.metadata.name.clone();
     let mut ownerless = own.clone();

@@ -14,8 +14,8 @@ fn addresses(port: u16) -> [String; 3] {
     ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"].map(|ip| format!("{ip}:{port}"))
 }
 
-/// Connections over IPv4, IPv6 and IPv4 through an IPv6 socket are counted, although most open and close between two
-/// ticks.
+/// Connections over IPv4, IPv6 and IPv4 through an IPv6 socket are counted, although most of them open and close within
+/// one interval.
 #[test]
 fn short_connections() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -154,8 +154,8 @@ fn more_connections_than_rows() -> Result<()> {
     let lines = [clients, server.stop()?].concat();
     let sum = |bytes: fn(&Line) -> u64| lines.iter().map(bytes).sum::<u64>();
     let all = (sum(|line| line.rx_bytes), sum(|line| line.tx_bytes));
-    // Rows are folded when the kernel's slot is free again, which is one drain after the connection closed. A document
-    // from the middle of the transfer may have few rows too.
+    // A closed connection's row is folded only after the next reading of the kernel's flow table, which frees its slot.
+    // A document from the middle of the transfer may have few rows too, so the test also waits for all bytes.
     let document = top.document_where("all bytes in folded rows", |document| {
         document.flows.len() <= 102 && (document.totals.rx_bytes, document.totals.tx_bytes) == all
     })?;

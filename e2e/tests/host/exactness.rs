@@ -7,8 +7,8 @@ use traffictrace_e2e::support::{Result, TestError, needs, process::Process};
 
 use crate::setup::text;
 
-/// Runs `tt-exact` with these arguments and asserts its document. Cases that this kernel cannot run are printed as
-/// skipped.
+/// Runs `tt-exact` with these arguments, and asserts that its JSON report has no failure. Cases that this kernel cannot
+/// run are printed as skipped.
 fn exact(arguments: &[&str]) -> Result<()> {
     let Some(host) = needs::host() else { return Ok(()) };
     let mut command = Command::new(needs::program("tt-exact")?);

@@ -22,7 +22,7 @@ fn gone(held: &Objects) -> Result<()> {
     })
 }
 
-/// The document that Ctrl-C prints includes what moved after the last tick, and nothing stays attached.
+/// The document that Ctrl-C prints includes what moved after the last full interval, and nothing stays attached.
 #[test]
 fn ctrl_c_prints_a_last_complete_interval() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
@@ -105,7 +105,8 @@ fn a_cgroup_made_anew_is_followed_and_its_end_is_told() -> Result<()> {
     top.document_where("the first client's connections", closed(5))?;
     remove(&service)?;
     cgroup.child("service")?;
-    // The cgroup is looked up before each document, but the first one may have begun before the change.
+    // `top` looks the cgroup up before each document. The first document may have begun before the change, so the test
+    // awaits two.
     for _ in 0..2 {
         top.document()?;
     }

@@ -1,4 +1,4 @@
-//! Other forms in which `top` shows the same numbers: CSV, and the live screen of a terminal.
+//! The CSV and the live screen of `top`, which show the same numbers as its JSON.
 
 use std::{
     collections::BTreeMap,

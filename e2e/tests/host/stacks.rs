@@ -10,7 +10,8 @@ use traffictrace_e2e::support::{
 
 use crate::setup::{self, text};
 
-/// Number of rounds of two sends each: few enough that the budget takes all of their stacks.
+/// Number of rounds of two sends each: few enough that the default budget (`BURST` in the agent) allows the stacks of
+/// all of them.
 const FEW: u32 = 100;
 /// Number of rounds for about ten seconds, far more than the budget has stacks for.
 const MANY: u32 = 2_000_000;

@@ -165,7 +165,7 @@ async fn sums_of_a_trace_that_goes_on_are_its_totals_and_never_fall() -> Result<
     let mut book = Book::new(Limits::default(), true);
     let rounds: [(&[Row], [i64; 2]); 5] = [
         (&[("a", "x", "TCP", 100, 10), ("b", "x", "TCP", 90, 0)], [250, 10]),
-        // Before, c was in the overflow series; now b is.
+        // In the round before, c was in the overflow series (the sum of the flows that are not listed); now b is.
         (&[("a", "x", "TCP", 150, 10), ("c", "y", "UDP", 120, 9)], [390, 30]),
         (&[("c", "y", "UDP", 500, 9), ("b", "x", "TCP", 400, 7)], [1200, 40]),
         (&[], [1200, 40]),

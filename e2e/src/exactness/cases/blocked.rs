@@ -176,9 +176,9 @@ fn of_file(stage: &mut Stage, family: Family) -> Done {
     stage.join(child)
 }
 
-/// Ends the call of one thread from another one. If the other thread shuts the socket's sending direction down, the
-/// waiting call returns the number of bytes that it has sent so far. If the other thread closes the descriptor, the
-/// call goes on until all bytes are sent.
+/// A second thread ends the call of the first. If the second one shuts the socket's sending direction down, the waiting
+/// call returns the number of bytes that it has sent so far. If it closes the descriptor, the call goes on until all
+/// bytes are sent.
 fn ended_by_thread(stage: &mut Stage, family: Family, shuts_down: bool) -> Done {
     let (client, server) = narrow(stage, family)?;
     let (flow, socket) = (client.flow(), client.socket);

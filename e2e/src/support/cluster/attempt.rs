@@ -57,7 +57,8 @@ impl Attempt {
                 attempt.request().map_err(|error| TestError::unexpected(format!("{attempt:?}"), error))?;
             match client.request_text(request).await {
                 Ok(_) => return Ok(Answer::Allowed),
-                // The product has written the object since the test read it, which is no answer about permissions.
+                // Conflict: the product has written the object since the test read it. That says nothing about
+                // permissions, so the attempt is repeated with the new version.
                 Err(kube::Error::Api(status)) if status.code == 409 && attempt.refresh(client).await? => {}
                 Err(kube::Error::Api(status)) => return Ok(Answer::of(&status.message)),
                 Err(error) => return Err(TestError::kube(format!("send {attempt:?}"))(error)),

@@ -67,8 +67,7 @@ impl Namespace {
         self.make::<ConfigMap>(&config).await?;
         let container = json!({
             "name": "nginx", "command": ["/nginx", "-p", "/work", "-e", "stderr", "-c", "/config/nginx.conf"],
-            // With a user id of its own, nginx looks for no user name, which would need a file that the image does not
-            // have.
+            // As root, nginx would look up the name of its user for workers, and the image has no file with user names.
             "securityContext": { "runAsUser": 65534, "runAsGroup": 65534 },
             "readinessProbe": { "tcpSocket": { "port": PORT }, "periodSeconds": 1 },
             "volumeMounts": [

@@ -123,8 +123,8 @@ pub fn selected_cgroups(objects: &Objects) -> Result<BTreeMap<u64, u64>> {
     Ok(selected)
 }
 
-/// Reads a 64-bit key, or the sessions at the beginning of a value. `bpftool` prints them as numbers if the map has
-/// type information, and as bytes in the machine's order if not.
+/// Reads a 64-bit key, or the bits of the traces (`sessions`) at the beginning of a value. `bpftool` prints them as
+/// numbers if the map has type information, and as bytes in the machine's order if not.
 fn word(entry: &Value, name: &str) -> Option<u64> {
     let formatted = &entry["formatted"][name];
     if let Some(word) = formatted.as_u64().or_else(|| formatted["sessions"].as_u64()) {

@@ -57,7 +57,7 @@ impl Mark {
         let mut all: BTreeMap<Account, Requests> = BTreeMap::new();
         for line in BufReader::new(log).lines() {
             let line = line.map_err(TestError::io("read the audit log"))?;
-            // The last line may be incomplete.
+            // The API server may not have written the last line completely.
             let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
             // A watch has two lines: one when its answer starts, and one when it has ended.
             if event["stage"] == "ResponseStarted" {

@@ -94,7 +94,7 @@ impl World {
         let printed =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         println!("{at}: {} after {:.1} s", output.status, began.elapsed().as_secs_f64());
-        // A shell whose command is interrupted ends by the same signal.
+        // An interrupted command has no exit code because the signal ended it, or 130 if the shell reports that for it.
         let is_interrupted = block.is_endless && output.status.code().is_none_or(|code| code == 130);
         let is_wanted = output.status.code() == Some(command.exit_code());
         if !is_wanted && !is_interrupted {

@@ -295,7 +295,7 @@ async fn the_controller_alone_writes_statuses() -> Result<()> {
             trace.status.get_or_insert_default().phase = Some(Phase::Pending);
             let dry = PostParams { dry_run: true, ..PostParams::default() };
             match traces.replace_status("policy", &dry, &trace).await {
-                // The product's own controller wrote a status meanwhile.
+                // Conflict: the product's own controller wrote a status meanwhile, so the trace is read again.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 answer => break refusal(answer),
             }
@@ -340,7 +340,7 @@ async fn metadata_that_agents_follow() -> Result<()> {
                 metadata.remove(key);
                 metadata.extend(changed.map(|value| (key.to_owned(), value.to_owned())));
                 match admin.replace(name, &try_out, &trace).await {
-                    // The product's own controller changed the trace meanwhile.
+                    // Conflict: the product's own controller changed the trace meanwhile, so the trace is read again.
                     Err(kube::Error::Api(status)) if status.code == 409 => {}
                     answer => break refusal(answer),
                 }

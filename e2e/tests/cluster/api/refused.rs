@@ -13,7 +13,7 @@ use traffictrace_e2e::support::{
     cluster::{ApiServer, Namespace, spec},
 };
 
-/// Parts of a spec, each with the words that the refusal must have.
+/// Invalid parts of a spec, each with the words that the refusal must have.
 fn invalid_specs() -> [(Value, &'static [&'static str]); 15] {
     [
         (json!({"selector": null}), &["selector"]),

@@ -189,7 +189,7 @@ async fn agents() -> Result<()> {
     let accounts = server.accounts();
     let agents = accounts.agents();
     assert_exactly(&server, &agents, &expected).await?;
-    // One more object, which is named.
+    // Agents may also read one object by its name: their own DaemonSet.
     let read = Right { group: "apps".into(), resource: "daemonsets".into(), verb: "get".into() };
     let own = (Some(accounts.namespace.as_str()), Some(accounts.daemon_set.as_str()));
     for (namespace, name, expected) in [

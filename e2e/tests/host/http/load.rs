@@ -63,7 +63,7 @@ fn streams_of_http2() -> Result<()> {
     load(&[], 10, 50_000)
 }
 
-/// wrk ends in the middle of requests: those that nginx answered are in its log.
+/// wrk ends in the middle of requests; nginx logs those that it has answered.
 #[test]
 fn as_many_as_wrk_can() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

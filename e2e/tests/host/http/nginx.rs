@@ -55,7 +55,8 @@ fn assert_times(requests: &[Request], logged: Vec<(NginxRequest, Duration)>) {
     let all = logged.len();
     for (request, theirs) in logged {
         let our = ours.get_mut(&request.remote_port).and_then(Vec::pop).unwrap_or_default();
-        // The bytes that nginx times have passed on the wire, possibly a little before nginx reads its clock.
+        // The product sees the bytes that nginx times on the wire, possibly a little before nginx reads its clock. So
+        // its duration is shorter by at most [`CLOCKS`].
         assert!(our + CLOCKS >= theirs, "{our:?}, in the log {theirs:?}: {request:?}");
         if our > theirs + CLOCKS {
             late.push((our, theirs, request));

@@ -33,7 +33,7 @@ fn ask(cgroup: &Path, server: &Peer, version: &str) -> Result<usize> {
     for method in [&[][..], &["-I"], &["-d", "some body"], &["-X", "DELETE"]] {
         let arguments = [&[version], method].concat();
         if version == HTTP2 {
-            // curl 7.88 cannot reuse such a connection.
+            // curl 7.88 cannot reuse such a connection, so each URL has a curl of its own.
             for url in &urls {
                 count += curl(cgroup, &arguments, std::slice::from_ref(url))?.len();
             }
