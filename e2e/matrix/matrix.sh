@@ -1,7 +1,6 @@
-#!/usr/bin/env bash
-# Boots Debian's kernels in QEMU under software emulation, tests the product there byte for byte with each hook tier
-# that the kernel has, and prints a table. The exit status is 1 if a cell failed; a cell that was not tested says
-# SKIPPED.
+# !/usr/bin/env bash Boots Debian's kernels in QEMU under software emulation, tests the product there byte for byte with
+# each hook tier that the kernel has, and prints a table. The exit status is 1 if a cell failed. For each kernel that
+# could not be tested, a line begins with SKIPPED; with CI=true, the exit status is 1 then too.
 #
 # usage: matrix.sh [KERNEL[:TIER[,TIER...]]...]
 # The kernels are 5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest; without arguments, those of amd64.
@@ -99,7 +98,8 @@ main() {
     for architecture in "${!initrds[@]}"; do
         initrds[$architecture]=$(build_initrd "$architecture")
     done
-    # Each guest's shell leads a process group, so that an interrupted run can end QEMU too.
+    # With job control (`set -m`), each guest's shell leads a process group, so that an interrupted run can end QEMU
+    # too.
     set -m
     trap end_guests EXIT
     for name in "${tried[@]}"; do

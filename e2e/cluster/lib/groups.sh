@@ -79,14 +79,14 @@ spawn() {
     (
         cd /
         echo "$BASHPID" >"$CGROUP2/$group/cgroup.procs"
-        # Descriptors 8 and 9 are the callers' locks: a daemon would hold them for ever.
+        # Descriptors 8 and 9, which are closed below, are the callers' locks: a daemon would hold them for ever.
         exec setsid "$@"
     ) </dev/null >>"$log" 2>&1 8>&- 9>&- &
     wait_for 5 "the start of $1" group_running "$group"
 }
 
-# start GROUP LOG NETNS HOLDER COMMAND...: does the same inside the network namespace NETNS and, unless HOLDER is "",
-# inside the mount namespace of the process HOLDER.
+# start GROUP LOG NETNS HOLDER COMMAND...: starts a daemon as spawn does, but inside the network namespace NETNS and,
+# unless HOLDER is "", inside the mount namespace of the process HOLDER.
 start() {
     local group=$1 log=$2 netns=$3 holder=$4
     shift 4

@@ -33,7 +33,7 @@ make_node_net() {
     ip -n "$ns" address add "$(node_ip "$node")/24" dev eth0
     ip -n "$ns" address add "$(node_ip6 "$node")/64" dev eth0 nodad
     ip -n "$ns" link set eth0 up
-    # kubelet finds its own address by the default route.
+    # kubelet looks for its own address on the interface of the default route, so each node needs such a route.
     ip -n "$ns" route add default via "$CONTROL_IP"
     ip -n "$ns" -6 route add default via "$CONTROL_IP6"
     nsenter "--net=/run/netns/$ns" sh -c '

@@ -51,17 +51,18 @@ remove_unused_dirs() {
 built_in_dirs_in_use() {
     local pattern
     pattern=$(IFS='|' && echo "${BUILT_IN_DIRS[*]}")
-    # In a pipe, a reader that stops at the first match would make the writer fail, and so the pipeline (pipefail).
-    # The option -s hides errors about processes that end meanwhile.
+    # grep reads the files itself: in a pipe, it would stop at the first match, the writer would fail, and so would the
+    # pipeline (pipefail). The option -s hides errors about processes that end meanwhile.
     grep -qsE "^[0-9]+ [0-9]+ [^ ]+ [^ ]+ ($pattern) " /proc/[0-9]*/mountinfo
 }
 
+# Starts a process that does nothing but hold the mount namespace of a node open, and mounts there what the node needs.
 start_holder() {
     local node=$1 group=$2 dir=$STATE/$1 pair file target
     group_running "$group/system/holder" && return
     spawn "$group/system/holder" "$STATE/log/$node-holder.log" unshare --mount --propagation private -- sleep infinity
     wait_for 5 "the mount namespace of $node" private_mounts "$node"
-    # This copy of the machine's mounts would keep the named network namespaces of others alive.
+    # Unmounts the named network namespaces of others: in this copy of the machine's mounts they would stay alive.
     while read -r target; do
         in_node "$node" umount "$target"
     done < <(in_node "$node" awk '$2 ~ "^/run/netns/" { print $2 }' /proc/self/mounts)

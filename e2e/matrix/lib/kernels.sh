@@ -58,8 +58,8 @@ kernel_skips() {
     [[ ${1#arm64-} == newest ]]
 }
 
-# kernel_package ARCHITECTURE: prints the package with the kernel's image in the suite that is open. In newer suites,
-# the package with the image's name depends on another one that has the file.
+# kernel_package ARCHITECTURE: prints the package with the kernel's image in the suite that debian_open has opened. In
+# newer suites, the package with the image's name depends on another one that has the file.
 kernel_package() {
     local image binary
     image=$(debian_depends "linux-image-cloud-$1" | grep -m 1 '^linux-image-') || return

@@ -101,14 +101,16 @@ details() {
     for name in "$@"; do
         for step in "${COLUMNS[@]}"; do
             has_step "$name" "$step" || continue
-            # A feature that a kernel lacks is not a skipped test.
+            # Cases that the suite skips because a kernel lacks a feature are listed as `not here`: a test that was
+            # SKIPPED would be a gap.
             lines=$(step_lines "$name" "$step" | sed 's/^SKIPPED:/not here/' | grep -E '^(FAIL|unseen|not here) ' || true)
             [[ -z $lines ]] || printf '\n%s, %s (%s):\n%s\n' "$name" "$step" "$OUT/$name.log" "$lines"
         done
     done
 }
 
-# verdict NAME...: prints details, the table, and a line that counts its cells. Fails when a cell failed.
+# verdict NAME...: prints details, the table, and a line that counts its cells. Fails when a cell failed or, with
+# CI=true, a kernel was skipped.
 verdict() {
     local name step text passed=0 failed=0 row rows=()
     rows+=("KERNEL|ARCHITECTURE|RELEASE$(printf '|%s' "${COLUMNS[@]}")")

@@ -66,7 +66,7 @@ static int dial(void)
 	return fd;
 }
 
-/* Thread with a connection of its own, which also uses the shared one. */
+/* A thread that uses a connection of its own and, with other threads, the shared one. */
 static void *thread(void *shared)
 {
 	int own = dial(), i;
@@ -90,7 +90,7 @@ static void threads(int shared)
 		pthread_join(all[i], NULL);
 }
 
-/* Ends an executed process. Its first thread has ended by then, while this one still sends and receives. */
+/* Second thread of an executed program: it goes on after the first one has ended, and then ends the process. */
 static void *last(void *shared)
 {
 	usleep(2000);

@@ -211,7 +211,8 @@ async fn an_agent_writes_profiles_of_its_own_node() -> Result<()> {
     Ok(())
 }
 
-/// Names of nodes can be longer than values of labels.
+/// Names of nodes can be longer than values of labels (63 bytes). A report's label then has a shortened name, which the
+/// policies accept.
 #[tokio::test]
 async fn long_names_of_nodes() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };

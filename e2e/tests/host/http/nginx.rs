@@ -89,7 +89,8 @@ fn compressed_in_chunks() -> Result<()> {
     )
 }
 
-/// The proxy is a server to curl and a client of another server: each request has lines of three kinds.
+/// The proxy is a server to curl and a client of another server: its lines equal its own log on the server's side, and
+/// the other server's log on the client's side.
 #[test]
 fn a_proxy_is_both_sides() -> Result<()> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };

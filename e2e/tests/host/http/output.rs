@@ -19,7 +19,7 @@ fn a_missing_response_is_told() -> Result<()> {
             stream.read_exact(&mut byte)?;
             request.extend(byte);
         }
-        // These bytes are no response.
+        // Returning closes the connection: no response follows.
         stream.write_all(b"")
     });
     let arguments = ["--cgroup", text(cgroup.path())];
