@@ -17,7 +17,7 @@ use super::{
 use crate::support::{Result, TestError, process::Process, top::Document, wait::POLL};
 
 /// Number of documents of `top` within which it must show what a case has counted while its sockets are open. One or
-/// two drains are enough, but the machine may be busy.
+/// two readings of the kernel's table are enough, but the machine may be busy.
 const DOCUMENTS: u32 = 10;
 /// Number of consecutive documents of `top` that must agree with the counts.
 const AGREEING: u32 = 2;

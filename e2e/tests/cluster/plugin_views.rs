@@ -79,7 +79,7 @@ async fn every_form_has_the_bytes_of_the_programs() -> Result<()> {
         "Started: Tracing has begun",
         "pods with trace=views",
     ];
-    // Only administrators of the cluster may read reports; for an editor, `describe` says that instead.
+    // Only administrators of the cluster may read reports; an editor's `describe` says so instead of listing them.
     let nodes = [here, there].map(|node| format!("{node}: traces 1 pod"));
     let admin = Plugin::of_admin(&namespace)?;
     for (plugin, of_nodes) in [

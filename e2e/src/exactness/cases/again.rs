@@ -112,7 +112,7 @@ fn same_ports(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     Ok(())
 }
 
-/// Turns a connected socket into a listening one.
+/// Turns a socket that was connected into a listening one, by a disconnect in between.
 fn then_listens(stage: &mut Stage, family: Family, receive: Receive) -> Done {
     let (listener, at) = listen(family)?;
     let socket = new_socket(family)?;
@@ -193,7 +193,7 @@ fn accepted_end(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connect_again(stage, &accepted.socket, &listener, at)?;
     exchange(stage, &client, &server, splice_out)?;
     connect_unspec(&accepted.socket)?;
-    // Then the socket listens, and accepts once more.
+    // Then the same socket listens, and accepts a connection.
     bind(&accepted.socket, &family.at(0))?;
     start_listening(&accepted.socket, 16)?;
     let listener = TcpListener::from(OwnedFd::from(accepted.socket));

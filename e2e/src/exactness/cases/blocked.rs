@@ -36,7 +36,7 @@ use crate::{
 
 /// Number of bytes that one call sends: many times the size of both socket buffers.
 pub(super) const LENGTH: usize = 2 << 20;
-/// Number of bytes that the peer reads after each document of `top`.
+/// Number of bytes that the peer reads after each document (JSON snapshot) of `top`.
 const PART: usize = 128 << 10;
 /// Size that each of the two socket buffers is set to; the kernel doubles it.
 const HELD: usize = 64 << 10;
@@ -129,7 +129,8 @@ fn read_slowly(stage: &Stage, server: &Stream, length: usize, receive: Receive) 
     receive(server, length - 3 * PART)
 }
 
-/// Blocks threads of one process or of two in one call each on the same socket, while the peer reads slowly.
+/// Blocks `threads` threads of each of `processes` processes in one send call on the same socket, while the peer reads
+/// slowly.
 fn by_processes(
     stage: &mut Stage,
     family: Family,
@@ -151,7 +152,7 @@ fn by_processes(
                     }
                 })
             })?;
-            // The counts are compared while everything is still open; the answer arrives after that.
+            // The counts are compared while all sockets are still open; only then does the server send its answer.
             stage.wait_for_parent()?;
             recv_plain(&client, 3_000)
         })?);

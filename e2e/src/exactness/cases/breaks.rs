@@ -134,7 +134,7 @@ fn end_by_peer(stage: &mut Stage, client: Stream, server: Stream, receive: Recei
     Ok(())
 }
 
-/// Ends one direction, and goes on with the other.
+/// Shuts the client's sending direction down, and goes on with the server's.
 fn shutdown_write(stage: &mut Stage, client: Stream, server: Stream, receive: Receive) -> Done {
     begin(stage, &client, &server, receive)?;
     client.socket.shutdown(Shutdown::Write)?;

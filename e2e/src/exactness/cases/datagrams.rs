@@ -118,7 +118,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A client asks from its own process, and a server answers. One datagram is empty; lengths differ in both directions.
+/// A client in a process of its own sends datagrams, and the server answers each. One datagram is empty; the lengths of
+/// the two directions differ, so that they cannot be mixed up unnoticed.
 fn exchange(stage: &mut Stage, family: Family, connected: bool, send: Send, receive: Receive) -> Done {
     let (server, server_at) = bind(family)?;
     let (client, client_at) = bind(family)?;
@@ -207,7 +208,7 @@ fn uring_receive(socket: &UdpSocket, buffer: &mut [u8], mode: Mode) -> Done<(usi
     Ok((Ring::new(mode, opcode::Recv::CODE)?.receive(socket, buffer)?, None))
 }
 
-/// Sends several datagrams in a call, from an unconnected socket to a connected one.
+/// Sends several datagrams in one call (sendmmsg), from an unconnected socket to a connected one.
 fn many_messages(stage: &mut Stage, family: Family) -> Done {
     let ((server, server_at), (client, client_at)) = (bind(family)?, bind(family)?);
     server.connect(client_at)?;

@@ -49,7 +49,7 @@ fn reset(stage: &mut Stage, family: Family) -> Done {
     }
 }
 
-/// Ends one direction long before the other.
+/// Ends the client's direction before the server sends its first byte.
 fn half_close(stage: &mut Stage, family: Family) -> Done {
     let (client, server) = connected(stage, family)?;
     let (up, down) = (vec![1; stage.amount()], vec![1; stage.amount()]);

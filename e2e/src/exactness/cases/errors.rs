@@ -56,7 +56,7 @@ fn await_note(socket: &impl std::os::fd::AsFd, what: PollFlags) -> Done {
     }
 }
 
-/// Sends after the socket's own direction has ended (EPIPE). The other direction goes on.
+/// Sends after the socket's sending direction was shut down, which fails with EPIPE. The other direction goes on.
 fn broken_pipe(stage: &mut Stage, family: Family) -> Done {
     let (listener, at) = listen(family)?;
     let client = Stream::connect(stage, at)?;
@@ -102,7 +102,7 @@ fn refused_datagram(stage: &mut Stage, family: Family) -> Done {
     expect(recv(&client.socket, &mut [0; 10], RecvFlags::empty()).map(|got| got.0), Errno::CONNREFUSED)
 }
 
-/// Sends to another peer after a failed call: the peer of the failed call must not be shown for it.
+/// Sends to another peer after a failed call: the bytes must not be shown for the peer of the failed call.
 fn refused_then_other(stage: &mut Stage, family: Family) -> Done {
     let (server, at) = bind(family)?;
     let server = Datagrams::new(stage, server, Some(Inbound))?;

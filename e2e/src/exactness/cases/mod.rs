@@ -41,8 +41,8 @@ pub enum When {
     /// The case does something before the trace begins, then calls [`Stage::await_trace`] once, and goes on as with
     /// [`When::Together`].
     Before,
-    /// The case runs at the same time as others, because it waits for documents of `top` or for the kernel's
-    /// timers.
+    /// The case runs at the same time as others, since it spends most of its time waiting: for documents (JSON
+    /// snapshots) of `top`, or for the kernel's timers.
     Together,
     /// The case runs alone, after those of the other phases.
     Alone,

@@ -119,7 +119,7 @@ fn subflows(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> 
     if !network::enter()? {
         return Err(CaseError::unsupported("no network namespace whose addresses can be changed"));
     }
-    // All of 127.0.0.0/8 belongs to this host, but only one IPv6 address does.
+    // All of 127.0.0.0/8 belongs to this host, but of IPv6 only ::1 does, so a second address is added for it.
     let second = match family {
         Family::V4 => IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)),
         _ => IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
@@ -152,7 +152,7 @@ fn subflows(stage: &mut Stage, family: Family, send: Send, receive: Receive) -> 
     Err(CaseError::unexpected("one subflow has always carried everything"))
 }
 
-/// Moves more bytes than one subflow can take at once.
+/// Moves more bytes than one subflow can take at once, so that the kernel uses both.
 fn bulk(from: &Stream, to: &Stream, send: Send, receive: Receive) -> Done {
     let bytes = vec![1; 4 << 20];
     thread::scope(|scope| {
@@ -166,7 +166,7 @@ fn bulk(from: &Stream, to: &Stream, send: Send, receive: Receive) -> Done {
 fn both_carry(stream: &Stream) -> Done<bool> {
     Ok(match tcp::subflow_bytes(&stream.socket) {
         Ok(sent) => sent.len() > 1 && sent.iter().all(|bytes| *bytes > 10_000),
-        // MPTCP_TCPINFO exists since Linux 5.16.
+        // Before Linux 5.16 there is no MPTCP_TCPINFO.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => true,
         Err(error) => return Err(error.into()),
     })

@@ -154,7 +154,7 @@ fn passed_in(stage: &mut Stage) -> Done {
         let server = Stream::new(stage, receive_socket(&theirs)?, Some(Inbound))?;
         recv_plain(&server, up.len())?;
         send_plain(&server, &down)?;
-        // This byte comes when the process outside has used the connection again.
+        // The process outside sends this byte when it has moved its bytes on the connection that it passed.
         rustix::io::read(&theirs, &mut [0; 1])?;
         recv_plain(&server, 1234)?;
         send_plain(&server, &[1; 321])

@@ -56,7 +56,7 @@ fn begin(stage: &mut Stage) -> Done {
     Ok(())
 }
 
-/// Wraps an end of a connection, to count from now on.
+/// Returns a second handle on an end of a connection, whose calls count from now on.
 fn from_here(stage: &Stage, stream: &Stream) -> Done<Stream> {
     Stream::new(stage, stream.socket.try_clone()?, None)
 }

@@ -20,7 +20,7 @@ use crate::exactness::{
 /// The way in which the kernel learns the peer of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
-    /// Each call has the peer's address.
+    /// Send calls name the peer's address, and receive calls return it.
     ByAddress,
     /// The socket is connected.
     Connected,
@@ -71,7 +71,7 @@ fn enter_network() -> Done {
     if !network::enter()? {
         return Ok(());
     }
-    // Ping sockets are only open to a range of groups in this namespace (icmp(7)).
+    // Only groups in this range may open ping sockets (icmp(7)); a new network namespace has an empty range.
     match fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => Ok(other?),

@@ -51,7 +51,7 @@ fn proxy(stage: &mut Stage, family: Family, older: bool) -> Done {
     let (client, front) = connected(stage, family)?;
     let (back, server) = connected(stage, family)?;
     if older {
-        // Bytes before the trace do not count.
+        // Moves bytes before the trace, which do not count.
         send_plain(&client, &[1; 5_000])?;
         let through = Pipe::new()?;
         relay(&through, &front, &back, 5_000, Way::Spliced)?;
@@ -88,7 +88,7 @@ fn proxy(stage: &mut Stage, family: Family, older: bool) -> Done {
     stage.join(answering)
 }
 
-/// Wraps an end of a connection, to count for this process from now on.
+/// Returns a second handle on an end of a connection, which counts for this process.
 fn mine(stage: &Stage, stream: &Stream) -> Done<Stream> {
     Stream::new(stage, stream.socket.try_clone()?, None)
 }

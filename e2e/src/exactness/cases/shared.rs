@@ -93,7 +93,8 @@ fn forked(stage: &mut Stage, children: usize) -> Done {
             use_both(&client, &server, &bytes[..1_000])?;
         }
     }
-    // All children run at the same time. Each reads as many bytes as it sends, but possibly those of another one.
+    // All children run at the same time. Each reads as many bytes as it sends, but they may be bytes that another child
+    // sent.
     let together: Vec<_> =
         (0..children).map(|_| user(stage, &client, &server, &bytes)).collect::<Done<_>>()?;
     use_both(&client, &server, &bytes)?;

@@ -198,7 +198,8 @@ fn send_messages(stream: &Stream, bytes: &[u8]) -> Done {
 fn receive_messages(stream: &Stream, count: usize) -> Done {
     let mut rest = count;
     while rest > 0 {
-        // The buffers together are no larger than the bytes to come; the last call returns fewer messages.
+        // The buffers together are no larger than the rest of the bytes, so that no call waits for more; the last call
+        // returns fewer messages.
         let size = rest.div_ceil(2).min(PIECE);
         let mut buffers = vec![0; 2 * size];
         let (a, b) = buffers.split_at_mut(size);

@@ -49,7 +49,7 @@ fn layered(stream: &Stream) -> Done {
     add_layer(&stream.socket).map_err(|error| CaseError::unsupported(format!("no kernel TLS here: {error}")))
 }
 
-/// Encrypts one direction from now on.
+/// Sets the keys of one direction, which is encrypted from then on.
 fn encrypt(from: &Stream, to: &Stream, key: [u8; 16]) -> Done {
     let lacking = |error: io::Error| CaseError::unsupported(format!("kernel TLS lacks AES-GCM: {error}"));
     set_key(&from.socket, Use::Sending, key).map_err(lacking)?;

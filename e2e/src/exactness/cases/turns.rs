@@ -89,14 +89,14 @@ fn receive_each(stage: &mut Stage, client: &Stream, server: &Stream, mine: Recei
         send_plain(client, &vec![1; *my_amount])?;
         mine(server, *my_amount)?;
         send_plain(client, &vec![1; *their_amount])?;
-        // The child waits at the beginning and at the end of its turn.
+        // The child waits for this process twice in each turn: before it moves its bytes, and after that.
         for _ in 0..2 {
             child.await_waiting()?;
             child.go_on()?;
         }
     }
     stage.compare(&mut [&mut child])?;
-    // Each process sends an answer, so that a call of each is seen.
+    // Each process sends an answer, so that the product sees a call of each on the socket.
     send_plain(server, &[1; 999])?;
     recv_plain(client, 999)?;
     stage.join(child)

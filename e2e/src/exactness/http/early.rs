@@ -100,7 +100,7 @@ fn send_first(client: &OwnedFd, at: SocketAddr, bytes: &[u8]) -> Done {
     if sent == bytes.len() { Ok(()) } else { Err(CaseError::unexpected(format!("{sent} bytes were taken"))) }
 }
 
-/// Answers the request that was sent, and plays one more.
+/// Answers the request that arrived early, and plays one more exchange.
 fn answer(client: TcpStream, mut server: TcpStream, asked: &str, path: &str) -> Done<Connection> {
     server.read_exact(&mut vec![0; asked.len()])?;
     let (mut ends, connection) = Ends::of(client, server)?;

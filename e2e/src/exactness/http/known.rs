@@ -161,7 +161,7 @@ fn compare(of: &Connection, side: &str, shown: &[Request], played: &Played, note
     left.len() as u64
 }
 
-/// Compares the product's last line with the cases. It must count the `missing` exchanges of disordered cases as
+/// Compares the product's last line with the cases. That line must count the `missing` exchanges of disordered cases as
 /// unobserved.
 pub(super) fn compare_ending(cases: &[Played], missing: u64, ending: &Ending) -> Vec<String> {
     let connections = || cases.iter().flat_map(|case| &case.connections);
@@ -187,7 +187,7 @@ pub(super) fn compare_ending(cases: &[Played], missing: u64, ending: &Ending) ->
     }
     notes.extend(expected.iter().map(|(reason, count)| format!("unobserved {reason}: 0, not {count}")));
     // The kernel hands all bytes of disordered connections to user space. On a busy machine, a build without
-    // optimization may have no room for some of them. It counts those as lost records, with an unknown number of
+    // optimization may have no room for some of them. It counts them as lost records, with an unknown number of
     // exchanges.
     let lost = ending.lost.iter().filter(|(_, count)| **count > 0);
     let lost: Vec<_> = lost.map(|(what, count)| format!("lost {what}: {count}")).collect();

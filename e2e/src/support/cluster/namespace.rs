@@ -35,7 +35,7 @@ pub struct PodPlan {
     pub node: String,
     /// Value of the label `trace`, by which traces of the suite select pods.
     pub group: String,
-    /// Containers that run one after the other before the others.
+    /// Init containers, which run one after the other before the other containers.
     pub init: Vec<Container>,
     /// The other containers.
     pub containers: Vec<Container>,

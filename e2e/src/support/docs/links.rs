@@ -7,7 +7,7 @@ use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use super::page::repository;
 use crate::support::{Result, TestError};
 
-/// Links and pictures of a page that lead to no file, or to no heading of it.
+/// Returns the links and pictures of a page that lead to a missing file, or to a heading that the file does not have.
 fn broken(page: &Path) -> Result<Vec<String>> {
     let text = read(page)?;
     let folder = page.parent().unwrap_or(Path::new(""));

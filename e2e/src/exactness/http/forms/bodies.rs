@@ -65,7 +65,7 @@ pub(super) fn all() -> Vec<Dialogue> {
         }),
         script("continue-refused", |d| {
             d.ask("PUT /up", put("/up", 100_000)).answer(417, response(417, 0));
-            // The client sends no body, so the connection cannot be used any more.
+            // The client does not send the announced body, so this connection can carry no further request.
         }),
         script("answered-before-the-end-of-the-request", |d| {
             let head = format!("PUT /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 30000\r\n\r\n");
