@@ -92,7 +92,8 @@ impl Leader {
     /// Waits for the end of the leader and returns its outcome.
     pub(super) fn end(mut self) -> Result<Outcome> {
         let message = match self.ended.take().map_or_else(|| self.message(LIMIT), Ok) {
-            // A case that hangs has failed, and others go on. Its process is killed when this value is dropped.
+            // A case that hangs has failed, and the other cases go on. Its process is killed when this [`Leader`] is
+            // dropped.
             Err(TestError::Deadline { .. }) => {
                 let Self { task, differences, .. } = self;
                 let failure = Some(format!("it did not end within {} s", LIMIT.as_secs()));

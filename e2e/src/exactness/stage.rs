@@ -76,7 +76,7 @@ impl Stage {
         Ok(sys::end_with_parent(leader::LIMIT)?)
     }
 
-    /// Waits until `top` has printed `count` more documents, before each of which it drains the kernel's counts. Only
+    /// Waits until `top` has printed `count` more documents, before each of which `top` reads the kernel's counts. Only
     /// for leaders.
     ///
     /// # Errors

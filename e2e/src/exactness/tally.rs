@@ -41,7 +41,7 @@ pub struct Flow {
     pub protocol: Protocol,
     /// Port of the socket; 0 for ICMP.
     pub local_port: u16,
-    /// Address of the peer, with port 0 for ICMP; `None` if no call returns it, so that the product must not guess
+    /// Address of the peer, with port 0 for ICMP; `None` if no call returns it: then the product must not show a guess
     /// either.
     pub remote: Option<SocketAddr>,
 }

@@ -167,7 +167,8 @@ fn judge(compared: Compared, outcome: &Outcome, document: &Document) -> Line {
             notes.insert(0, failure.clone());
             Verdict::Fail
         }
-        // A case may move bytes before it finds that the kernel lacks a feature. The product must show those, too.
+        // A case may move bytes before it finds that the kernel lacks a feature. The product must show these bytes,
+        // too, so such a case is skipped only if nothing differs.
         (None, Some(why), _) if notes.is_empty() => {
             notes.push(why.clone());
             Verdict::Skipped

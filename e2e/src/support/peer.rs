@@ -54,7 +54,7 @@ pub fn go(name: &'static str) -> Result<Option<PathBuf>> {
     if ended.status.success() {
         return Ok(Some(program));
     }
-    // Modules that are not cached are fetched from a proxy, which not every machine can reach.
+    // go fetches modules that are not cached from a proxy. On a machine that cannot reach it, the test is skipped.
     if ended.stderr.contains("dial tcp") || ended.stderr.contains("no such host") {
         needs::skip(format!("the modules of {name} cannot be fetched: {}", ended.stderr));
         return Ok(None);
@@ -101,7 +101,7 @@ impl Peer {
         format!("http://{}{path}", self.at)
     }
 
-    /// Waits until the server has printed `requests` requests, and stops it; returns them.
+    /// Waits until the server has printed `requests` requests, and stops it; returns their numbers.
     ///
     /// # Errors
     ///

@@ -25,7 +25,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Number of bytes that a [`Sink`] sends to each client.
 pub const ANSWER: u64 = 10_000;
 
-/// A server that reads each connection to its end and then sends [`ANSWER`] bytes. It runs as long as the test does.
+/// A server that reads each connection to its end and then sends [`ANSWER`] bytes. The server runs as long as the test
+/// does.
 #[derive(Debug)]
 pub struct Sink {
     port: u16,

@@ -230,7 +230,8 @@ impl<'a> Code<'a> {
     fn differs(&self, pid: u32) -> io::Result<usize> {
         let length = usize::try_from(self.end - self.start).map_err(io::Error::other)?;
         let (mut in_file, mut in_memory) = (vec![0; length], vec![0; length]);
-        // The last page can extend beyond the end of the file.
+        // The mapping ends with a whole page, which can extend beyond the end of the file: only bytes of the file are
+        // compared.
         let in_file_length = File::open(self.path)?.read_at(&mut in_file, self.offset)?;
         File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut in_memory, self.start)?;
         Ok(in_file
@@ -245,7 +246,7 @@ impl<'a> Code<'a> {
 /// Time for which the number of changed bytes must stay the same: the kernel adds the probes one by one.
 const STEADY: Duration = Duration::from_millis(300);
 
-/// Waits until a process has probes if `there` is set, or has none otherwise.
+/// Waits until a process has probes in the code of the file `name` if `there` is set, or has none there otherwise.
 ///
 /// # Errors
 ///

@@ -78,7 +78,7 @@ fn end_pair(stage: &mut Stage, mut one: (End, Child), mut two: (End, Child)) -> 
     one.1.await_waiting()?;
     two.1.await_waiting()?;
     one.1.go_on()?;
-    // Finishing a connection needs both ends.
+    // The first process waits for the FIN of the second, so the second one must begin to end too.
     if one.0 == End::Finishes {
         two.1.go_on()?;
         finish(stage, two)?;
@@ -135,7 +135,7 @@ fn end(stage: &mut Stage, how: End, sockets: (Vec<Stream>, Option<TcpListener>))
             }
         }
         End::Finishes => {
-            // Errors do not matter: the peer has reset some connections, and others were never accepted.
+            // Errors are ignored: the peer has reset some connections, and the server never accepted some others.
             drop(sockets.1);
             for stream in &sockets.0 {
                 let _ = stream.socket.shutdown(Shutdown::Write);

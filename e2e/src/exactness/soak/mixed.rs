@@ -70,7 +70,8 @@ pub(super) fn run(stage: &mut Stage, time: Duration) -> Done {
     Ok(())
 }
 
-/// Stops a server by a header with [`STOP`]. The server then waits in accept, so one more connection wakes it.
+/// Stops a server by a header with [`STOP`]. The server's main thread still waits in accept then, so one more
+/// connection wakes it.
 fn stop(stage: &Stage, at: SocketAddr) -> Done {
     let stream = Stream::connect(stage, at)?;
     send_plain(&stream, &[STOP.to_be_bytes(), [0; 8]].concat())?;

@@ -54,7 +54,7 @@ pub(super) fn accept_until_told(
                 break;
             }
             let stream = match accepted {
-                // The connection broke off before it was accepted.
+                // The client reset the connection before it was accepted.
                 Err(error) if is_broken(&error) => continue,
                 accepted => accepted?,
             };

@@ -94,7 +94,7 @@ struct ZeroCopyReceive {
 pub struct ZeroCopied {
     /// Number of bytes that were received by mapping.
     pub mapped: usize,
-    /// Number of bytes that come next and must be received by other calls.
+    /// Number of bytes after the mapped ones that do not fill a page, and must be received by other calls.
     pub skip: usize,
 }
 

@@ -130,7 +130,7 @@ fn number_at(information: &[u8], at: usize) -> u64 {
 ///
 /// Fails with [`CaseError::Unsupported`] if socket filters are not permitted.
 pub fn let_nothing_in(socket: impl AsFd) -> Done {
-    // The only instruction keeps 0 bytes of the packet.
+    // The filter's only instruction returns 0, the number of bytes to keep: the kernel drops the packet.
     let mut nothing = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: ptr::from_mut(&mut nothing) };
     let (fd, length) = (socket.as_fd().as_raw_fd(), size_of::<libc::sock_fprog>() as libc::socklen_t);

@@ -121,7 +121,8 @@ impl Ring {
                 }
             }
             while let Some(completion) = self.ring.completion().next() {
-                // A notification means that the buffer is free again; the result came before.
+                // A zero-copy send has two completions: the result, and later a notification that the buffer is free
+                // again.
                 if !cqueue::notif(completion.flags()) {
                     result = Some(completion.result());
                 }

@@ -60,7 +60,7 @@ impl Rows {
         all
     }
 
-    /// Removes the rows of the flows that the processes counted, and compares them.
+    /// Removes the rows of the flows that a case's processes counted, and compares the rows with the counts.
     pub(super) fn claim(&mut self, counts: &[ProcessCount]) -> Compared {
         let mut compared = Compared::default();
         for ((pid, flow), (command, counted)) in sums(counts) {
@@ -72,7 +72,7 @@ impl Rows {
         compared
     }
 
-    /// Removes the other rows of these processes, which name flows that they did not count.
+    /// Removes the other rows with the ids of a case's processes: flows that these processes did not count.
     pub(super) fn claim_rest(&mut self, counts: &[ProcessCount], compared: &mut Compared) {
         let own: BTreeSet<u32> = counts.iter().map(|process| process.pid).collect();
         let rest: Vec<Key> = self.rows.keys().filter(|(pid, _)| own.contains(pid)).copied().collect();

@@ -115,7 +115,7 @@ fn is_heading(line: &str) -> bool {
     words.len() > 1 && words.iter().all(is_upper)
 }
 
-/// Returns whether a line has the same words, with any space between them.
+/// Returns whether a line of `printed` has the words of `wanted`, with any space between them.
 fn has_line(printed: &str, wanted: &str) -> bool {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let wanted = words(wanted);

@@ -43,7 +43,8 @@ fn receive_all(mut stream: &TcpStream) -> io::Result<u64> {
     }
 }
 
-/// Runs the program. The last arguments are the port, the file to wait for, the number of rounds and the seed.
+/// Runs the program. The last four arguments are those of sender.c: the port, the file to wait for, the number of
+/// rounds and the seed.
 pub fn main() -> io::Result<()> {
     let mut arguments: Vec<String> = env::args().collect();
     let arguments = arguments.split_off(arguments.len() - 4);

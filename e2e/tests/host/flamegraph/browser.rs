@@ -22,7 +22,7 @@ pub(super) struct Seen {
     pub(super) zoomed: usize,
     /// Number of visible frames after zooming out again.
     pub(super) after: usize,
-    /// Width of the frame after the zoom to it.
+    /// Width of the frame with the name after the zoom to it, in percent of the picture.
     pub(super) width: String,
 }
 

@@ -184,7 +184,7 @@ fn the_picture_searches_and_zooms() -> Result<()> {
     let share = 100.0 * moved[FUNCTION] as f64 / all as f64;
     assert!((seen.matched - share).abs() <= 0.1, "{share}: {seen:?}");
     assert!(!seen.marked.is_empty() && seen.marked.iter().all(|name| name.starts_with(FUNCTION)), "{seen:?}");
-    // After the zoom, the function is as wide as the picture, and frames that are not below it are hidden.
+    // After the zoom, the function is as wide as the picture, and frames beside the function are hidden.
     assert_eq!(seen.width, "100.0000%", "{seen:?}");
     assert!(seen.zoomed < seen.before && seen.after == seen.before, "{seen:?}");
     Ok(())

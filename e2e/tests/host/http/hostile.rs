@@ -28,7 +28,7 @@ fn resident(pid: u32) -> Result<u64> {
     number.ok_or_else(|| TestError::unexpected(path, status))
 }
 
-/// Runs a hostile load beside nginx, keeps sending requests to nginx, and compares those that are shown with its log.
+/// Runs a hostile load beside nginx, keeps sending requests to nginx, and compares the shown requests with nginx' log.
 fn beside(kind: &str, connections: u32) -> Result<Ending> {
     let Some((host, cgroup)) = setup::cgroup() else { return Ok(Ending::default()) };
     if !installed(&["nginx", "curl"]) {

@@ -41,9 +41,9 @@ fn every_way(directives: &str, client: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Asserts that the durations of the server's requests are those in its log.
+/// Asserts that the durations of nginx' requests are those in its log.
 fn assert_times(requests: &[Request], logged: Vec<(NginxRequest, Duration)>) {
-    // Requests of one connection follow each other.
+    // Requests of one connection follow each other, so the remote port and the order identify a request.
     let mut ours: HashMap<u16, Vec<Duration>> = HashMap::new();
     for request in of_side(requests, "Server") {
         ours.entry(request.remote_port)
