@@ -17,7 +17,8 @@ static __always_inline bool is_icmp(__u32 protocol)
 
 /*
  * Keeps the address for the next event of this task. The kernel's own replies pass here too, in a softirq on top of the
- * task that is sending, and must not replace the note: only a socket that is known to be selected does.
+ * task that is sending, and must not replace the note: only a message of a socket that is known to be selected replaces
+ * another socket's note.
  */
 static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, bool known)
 {

@@ -38,8 +38,8 @@ struct event {
 	__u8 based;	    /* the bases are valid */
 	__u8 older;	    /* the connection is older than its selection */
 	__u8 opening;	    /* connect() is under way */
-	__u8 new;	    /* no process but this one can have the connection yet, and it has no slot */
-	__u8 counts_itself; /* the socket's counters are its application's bytes */
+	__u8 new;	    /* the connection is new: it has no slot, and no other process can have it yet */
+	__u8 counts_itself; /* see counts_itself() */
 	__u8 lent;	    /* selected by the cgroup of the process */
 	__u8 ahead;	    /* as in struct tt_slot */
 	__u64 caller_cgroup;
@@ -57,7 +57,7 @@ _Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
 
 /*
  * The argument `what` of open_slot(): kind of event, protocol, direction of a connection that was just established, and
- * whether the socket's counters are those of its application.
+ * whether the socket's counters count its application's bytes (counts_itself()).
  */
 #define WHAT(kind, protocol) ((kind) | (protocol) << 8)
 #define WHAT_DIRECTION(direction) ((direction) << 16)
@@ -71,8 +71,8 @@ _Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
 #define RIVAL_TRIES 3
 
 /*
- * Hashes of flows that no session wants, so that their later events need no filters. Hashes have 64 bits: for two flows
- * to have the same one, there would have to be more flows than any machine ever has.
+ * Hashes of flows that no session wants, so that their later events need no filters. Hashes have 64 bits, so two flows
+ * practically never share one.
  */
 #define UNWANTED_FLOWS 4096
 volatile __u64 unwanted_flows[UNWANTED_FLOWS];
@@ -208,7 +208,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 			fill_process(slot, event);
 			adopted = true;
 		} else if (main && event->kind == TT_FOUND) {
-			/* A process that only holds a connection has moved nothing yet. */
+			/* A process that only holds a connection has moved nothing yet, so it gets no slot. */
 			return NOBODY;
 		} else if (main) {
 			slot = find_slot(&event->key, hash, &handle);
@@ -257,7 +257,10 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 		if (main)
 			beside = 1;
 	}
-	/* The process that makes the main slot was interrupted. Bytes of this process must not wait for it. */
+	/*
+	 * The process that makes the main slot was interrupted. Bytes of this process must not wait for it, so they get
+	 * a slot that is not the main one.
+	 */
 	if (i == RIVAL_TRIES) {
 		beside = 1;
 		handle = take_slot(event->key.cookie, 0, 0, rest_of(&event->key), false);
@@ -272,7 +275,10 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 		state |= TT_LENT;
 	barrier_var(beside);
 	if (!beside) {
-		/* Each session counts the connection once, and not again after a change. */
+		/*
+		 * Each session counts the connection once, and not again in the slot that follows a change of the
+		 * selection.
+		 */
 		connections = event->sessions & ~counted;
 		state |= TT_CONNECTION | (event->older ? TT_OLDER : 0);
 		fill_bases(new, event);

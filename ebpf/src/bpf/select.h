@@ -11,9 +11,9 @@
 #define LENDER_MARKS 256
 
 /*
- * The cached sessions of a cgroup, or none, so that an unselected socket costs no hash look-up. CPUs write entries
- * without a lock. `check` ties the three words together: an entry that two writers have torn does not match, and is a
- * miss. It includes the generation, so a change of the selection empties the cache.
+ * The sessions that select a cgroup, possibly none, so that a socket costs no hash look-up. CPUs write entries without
+ * a lock. `check` ties the three words together: an entry that two writers have torn does not match, and is a miss. It
+ * includes the generation, so a change of the selection empties the cache.
  */
 struct cached {
 	__u64 id;
@@ -49,7 +49,8 @@ static __always_inline bool is_lender(__u64 id, __u16 port)
 
 /*
  * Ids of cgroups whose sockets no session wants, whichever process uses them, each in one word with the generation, so
- * that the events of most sockets on a machine end after one comparison. The lower half of an id is never 0.
+ * that the events of most sockets on a machine end after one comparison. The lower half of an id is never 0, so an
+ * unused word matches no cgroup.
  */
 volatile __u64 unwanted[CACHE_SIZE];
 
