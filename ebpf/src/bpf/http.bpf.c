@@ -142,8 +142,8 @@ __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection
 }
 
 /*
- * Returns whether user space wants no more of a connection. Called only while everything is handed over, since that
- * costs most.
+ * Returns whether user space wants no more of a connection. Called only while all bytes of a direction are handed over:
+ * then the look-up costs less than what it can save.
  */
 static __always_inline bool is_ignored(struct packet *packet)
 {
@@ -218,7 +218,7 @@ static __always_inline void walk(struct packet *packet)
 
 	if (is_lost(packet) && resume(packet))
 		way->has_hole = 0;
-	/* Most packets take a single step, into a head. */
+	/* A shortcut past tt_http_step(), which would call this function too: most packets begin with a head. */
 	if (way->place == PLACE_MESSAGE && !connection->h2)
 		tt_http_head(packet->skb, packet->connection, packet->first, packet->last, WHERE(packet));
 	for (step = 0; step < STEPS; step++) {
@@ -237,8 +237,8 @@ static __always_inline void walk(struct packet *packet)
 }
 
 /*
- * Gives up the direction's position if bytes beyond it, up to `end`, have passed out of order or on another CPU and
- * were handed over aside: a message may have begun in them.
+ * Gives up the direction's position if bytes beyond it, up to `end`, have passed out of order or on another CPU. They
+ * were only handed over, so a message may have begun in them.
  */
 static __always_inline void settle(struct packet *packet, __u64 end)
 {
@@ -303,8 +303,8 @@ static __always_inline void enter(struct packet *packet)
 	struct way *way = packet->way;
 
 	/*
-	 * Two CPUs may see each other, and then both only hand over their bytes. Plain additions are atomic in programs
-	 * of every architecture.
+	 * Two CPUs may see each other, and then both only hand over their bytes. An atomic addition whose result is not
+	 * used works on every architecture.
 	 */
 	__sync_fetch_and_add(&way->entered, 1);
 	if (*(volatile __u32 *)&way->entered - *(volatile __u32 *)&way->left == 1) {

@@ -24,7 +24,10 @@ struct headers {
 /* The kind of a direction's first bytes. */
 enum kind { KIND_OTHER, KIND_REQUEST, KIND_RESPONSE, KIND_PREFACE, KIND_FRAMES, KIND_TLS };
 
-/* Converts a direction's first sequence number to a position, which leaves room below for packets that come late. */
+/*
+ * Converts a direction's first sequence number to a position. Adding 2^32 leaves room below it for packets that come
+ * late.
+ */
 static __always_inline __u64 position_of(__u32 sequence)
 {
 	return 1ull << 32 | sequence;
@@ -162,7 +165,10 @@ static __always_inline void begin_preface(struct packet *packet, __u64 from)
 	hand_over(packet, from, packet->last < way->end ? packet->last : way->end, TT_HTTP_STARTS, REFUSED_UNKNOWN);
 }
 
-/* Detects what a direction of a new connection carries. */
+/*
+ * Detects from a direction's first bytes what it carries: requests, responses, frames of HTTP/2, TLS, or something
+ * else.
+ */
 static __always_inline void begin_new(struct packet *packet)
 {
 	struct connection *connection = packet->connection;

@@ -6,7 +6,7 @@
 #ifndef TT_HTTP_SHARED_H
 #define TT_HTTP_SHARED_H
 
-/* Maximum number of bytes in a record; most heads fit into the small size. */
+/* The two sizes of a record's room for bytes; most heads fit into the small one. */
 #define TT_HTTP_SMALL 480
 #define TT_HTTP_LARGE 4096
 
@@ -45,14 +45,14 @@ struct tt_http_record {
 	__u32 sequence;
 	__u32 length; /* bytes that passed from `sequence` on, of which `copied` follow here */
 	__u16 copied;
-	__u16 skip;  /* number of bytes before them that must be ignored */
+	__u16 skip;  /* bytes between this struct and the copied ones, to be ignored */
 	__u32 flags; /* enum tt_http_flag */
 };
 
 /*
- * The sequence numbers at which a message, or a frame of HTTP/2, begins next in both directions of a connection while
- * none is being transferred. User space reports them for connections with TT_HTTP_RAW. If nothing has passed since, the
- * programs know again where messages begin.
+ * A pause of a connection, when no message (HTTP/2: no frame) is being transferred: the sequence number of the next
+ * byte in each direction. User space, which parses everything, reports pauses of connections with TT_HTTP_RAW. If the
+ * next bytes begin there, the programs know again where messages begin.
  */
 struct tt_http_pause {
 	__u32 received;

@@ -7,16 +7,16 @@
 
 /*
  * Maximum number of heads, parts of heads, chunks and frames that are examined in one packet; the rest is left to user
- * space. A packet of 64 KiB that is part of a head has no more.
+ * space. A packet of 64 KiB that is all one head takes no more, in slices of SLICE bytes.
  */
 #define STEPS 160
-/* Number of bytes that are read at once of the line with a chunk's size. */
+/* Number of bytes of the line with a chunk's size that are read at once. */
 #define CHUNK_LINE 16
 /* Number of bytes of a head that are read at once; most heads fit. */
 #define SLICE (TT_HTTP_SMALL - KEPT)
 /*
- * Maximum number of bytes of a head that are handed over: somewhat more than the parser keeps, which then counts the
- * head as too large.
+ * Maximum number of bytes of a head that are handed over: somewhat more than user space's parser accepts, so that the
+ * parser counts the head as too large.
  */
 #define HEAD_MOST (68 << 10)
 #define FRAME_HEADER 9
@@ -160,8 +160,8 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 		((__u64 *)data)[3] = ((__u64 *)way->line)[3];
 	}
 	/*
-	 * The verifier may have forgotten the bounds of a value on the stack. The buffer has room for all values of the
-	 * mask.
+	 * The verifier may have forgotten the bounds of `kept`, which is on the stack. The mask gives it bounds again,
+	 * and the buffer has room for every value that passes the mask.
 	 */
 	asm volatile("" : "+r"(kept));
 	kept &= 2 * KEPT - 1;
@@ -214,7 +214,7 @@ __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection
 		return 0;
 	taken = *(volatile __u64 *)&scratches->taken;
 	free = ~taken & (taken + 1);
-	/* Turns 1, 2, 4, 8 into 0, 1, 2, 3, as one value for the verifier, which would follow each. */
+	/* Turns 1, 2, 4, 8 into 0, 1, 2, 3 without branches, since the verifier would follow each value. */
 	index = (free >> 1) - (free >> 3);
 	/* All buffers are in use, or an interrupting program took this one, which is very rare. */
 	if (index >= SCRATCHES || __sync_val_compare_and_swap(&scratches->taken, taken, taken | free) != taken) {
@@ -230,7 +230,7 @@ __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection
 /* Parses one byte of the line with a chunk's size. Returns whether the line has ended. */
 static __always_inline bool chunk_byte(struct way *way, __u8 c)
 {
-	/* The line end after the previous chunk precedes the digits; user space reads it too. */
+	/* The line end after the previous chunk's bytes comes before the digits, and does not end this line. */
 	if (c == '\n')
 		return way->digits > 0;
 	if (c == '\r' && way->digits == 0)

@@ -56,7 +56,7 @@ enum tt_loss {
 	TT_LOSS_RESCUED_SENDS, /* no losses: messages that only a twin counted, see twin.h */
 	TT_LOSS_RESCUED_RECEIVES,
 	TT_LOSS_LENDERS, /* no losses: number of times that a lender was noted, see lend.h */
-	TT_LOSS_UNOWNED, /* no losses: comparisons that found bytes of an unknown process; user space then runs tt_files */
+	TT_LOSS_UNOWNED, /* no losses: bytes of an unknown process were found, so user space runs tt_files */
 	TT_LOSSES = 16,
 };
 

@@ -39,7 +39,10 @@ struct {
 		});
 } tt_stack_notes SEC(".maps");
 
-/* Process -> mode in which its stacks are taken, from its program's first stack on. User space changes the mode. */
+/*
+ * Process -> mode in which its stacks are taken. The first stack of a program adds an entry; user space changes the
+ * mode.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -67,7 +70,7 @@ struct taken {
 	bool fresh; /* the first stack of its program */
 };
 
-/* Removes and returns the note of the current event; returns false if there is none. */
+/* Moves the note of the current event to `taken`; returns false if there is none. */
 static __always_inline bool take_note(struct sock *sk, struct tt_stack_note *taken)
 {
 	struct tt_stack_note *note;
@@ -94,7 +97,9 @@ static __always_inline __u32 copy_stack(__u8 *to, const __u32 size, __u64 from, 
 {
 	__u32 at = 0, step, length = wanted < size ? wanted : size;
 
-	/* This is for the verifier, which does not follow the comparison above through the compiler's registers. */
+	/*
+	 * Repeats the comparison for the verifier, which cannot follow the one above through the compiler's registers.
+	 */
 	barrier_var(length);
 	if (length > size)
 		return 0;
@@ -184,8 +189,8 @@ static __always_inline bool read_registers(struct task_struct *task, struct take
 	taken->link = registers->user_regs.regs[30];
 #endif
 	/*
-	 * Beyond start_stack lie arguments, not frames. Stacks of other threads and of runtimes such as Go's are
-	 * elsewhere.
+	 * The first thread's stack ends at start_stack, where the arguments begin. Stacks of other threads, and of
+	 * runtimes such as Go's, lie elsewhere: `left` is then only an upper bound.
 	 */
 	begin = mm->start_stack;
 	taken->left = begin > taken->stack ? begin - taken->stack : ~0ull;

@@ -70,7 +70,7 @@ static __always_inline bool copy_slice(struct copying *copying, __u64 length, co
 	if (!record)
 		return false;
 	to = (void *)(record + 1) + sizeof(struct tt_tls_origin);
-	/* As in http_copy.h, the length is computed from the number of its last byte. */
+	/* The length is computed from the index of its last byte for the same reason as in load() of http_copy.h. */
 	asm volatile("" : "+r"(last));
 	if (last >= most || bpf_copy_from_user(to, last + 1, (void *)copying->from)) {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);

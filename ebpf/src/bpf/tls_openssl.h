@@ -9,7 +9,10 @@
 
 #include "tls_copy.h"
 
-/* Distance of the stack pointer after a return from that at the entry: on x86, the return address is on the stack. */
+/*
+ * Number of bytes by which a return raises the stack pointer above that at the entry: on x86, it pops the return
+ * address.
+ */
 #if defined(__TARGET_ARCH_x86)
 #define RETURN_POPS 8
 #else
@@ -119,7 +122,10 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 	channel = channel_of(&object, call.cookie);
 	if (!channel)
 		return 0;
-	/* If no call uses a socket, the process feeds the library: it decrypts bytes that were received just before. */
+	/*
+	 * If no call of the library has used a socket, the process reads the socket itself and passes the bytes to the
+	 * library: the plain text is that of the socket that it read just before.
+	 */
 	if (!channel->cookie && !sent)
 		channel->cookie = call.received;
 	hand_over(channel, sent, call.buffer, length, sent ? call.began : bpf_ktime_get_ns());
