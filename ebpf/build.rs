@@ -1,7 +1,8 @@
 //! Compiles the kernel programs with clang into objects, which `lib.rs` embeds.
 //!
 //! The programs need CO-RE relocations, which clang emits and stable Rust does not. The instruction set is pinned to
-//! v3, so that it does not change with clang's default. Of v3, the plain object uses only what Linux 5.10 has.
+//! v3, so that it does not change with clang's default. Of its instructions, the plain object uses only those that
+//! Linux 5.10 has.
 
 use std::{
     env, fs,

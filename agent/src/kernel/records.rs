@@ -17,7 +17,7 @@ use traffictrace_ebpf::{
 
 use super::{KernelError, load, tier::Hook};
 
-/// Divisor of a ring buffer's size: this process is woken when a sixteenth of the ring buffer is filled.
+/// Divisor of a ring buffer's size: this process is woken each time that another sixteenth of it is filled.
 const WAKE_AT_PART: u32 = 16;
 
 /// Losses of one cgroup between the kernel and user space, since the programs were loaded.

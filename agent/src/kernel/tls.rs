@@ -130,8 +130,8 @@ impl TlsProbes {
     ///
     /// [`KernelError`] if the kernel refuses a probe. Then nothing stays attached.
     pub fn attach(&self, pid: u32, placed: &Placed) -> Result<TlsLinks, KernelError> {
-        // The kernel takes a path. This one leads to the file that was examined, even if its name now belongs to
-        // another file.
+        // The kernel takes a path, not a descriptor. This path leads to the file that was examined, even if the file's
+        // name now belongs to another one.
         let path = format!("/proc/self/fd/{}", placed.file.as_raw_fd());
         let path = CString::new(path).map_err(|_| KernelError::Object("path"))?;
         let mut offsets: BTreeMap<(&str, bool), Vec<u64>> = BTreeMap::new();

@@ -11,7 +11,7 @@ fn geometry() -> Geometry {
     Geometry { main_sets: 4, stash_sets: 2 }
 }
 
-/// A table in ordinary memory, shared with no kernel program.
+/// Makes a table in ordinary memory, shared with no kernel program.
 fn table() -> Table {
     let geometry = geometry();
     // SAFETY: all fields are integers.
