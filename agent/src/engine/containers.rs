@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::engine::SelectedCgroup;
 
-    /// Cgroup 1 is the root, 2 a pod, 3 a container, and 4 nested in the container.
+    /// Returns the parent of a cgroup. Cgroup 1 is the root, 2 a pod, 3 a container, and 4 nested in the container.
     fn parent(id: u64) -> Option<u64> {
         (1..=4).contains(&id).then(|| id - 1)
     }

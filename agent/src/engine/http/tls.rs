@@ -20,7 +20,8 @@ use crate::{
     kernel::{HttpCapture, TlsProbes, TlsText},
 };
 
-/// Size of the ring buffer of plain text in bytes. A call takes at most 64 KiB of it.
+/// Size of the ring buffer of plain text in bytes. One call takes at most 64 KiB of it, since the kernel copies no more
+/// (`MOST_COPIED` in `tls_state.h`).
 const RING_BYTES: u32 = 8 << 20;
 
 /// The parts of TLS that are in use.
@@ -30,7 +31,7 @@ pub(super) struct TlsFeed {
     pub(super) text: Option<TlsText>,
     /// Present once a process uses TLS or is to be probed.
     watcher: Option<Watcher>,
-    /// Descriptor that becomes readable when either ring buffer fills up.
+    /// Descriptor that becomes readable when the ring buffer of packets or that of plain text fills up.
     both: Option<OwnedFd>,
     /// The reason why no plain text can be read on this machine.
     problem: Option<String>,

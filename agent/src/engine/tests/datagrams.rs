@@ -68,7 +68,8 @@ fn a_server_sees_who_asked_first() {
     let server = inside(&bench, "[::]:0");
     let client = outside();
     let mut buffer = [0; 2000];
-    // For an IPv6 socket with an IPv4 peer, one hook sees the mapped address and another the IPv4 address.
+    // For an IPv6 socket with an IPv4 peer, one hook sees the mapped address and another the IPv4 address. Both must
+    // become the same row.
     client.send_to(&[1; 30], (Ipv4Addr::LOCALHOST, port(&server))).unwrap();
     bench.inside("", || {
         let (_, from) = server.recv_from(&mut buffer).unwrap();
@@ -158,7 +159,8 @@ fn a_caller_from_elsewhere_is_counted_with_its_peers() {
     // a lender.
     let socket = inside(&bench, "127.0.0.1:0");
     let peer = outside();
-    // From here on the programs know that no session selects this process's own cgroup.
+    // By this message the programs learn that no session selects this process's own cgroup. They must count its
+    // messages on `socket` nevertheless.
     outside().send_to(&[1], peer.local_addr().unwrap()).unwrap();
     for bytes in [10, 20] {
         socket.send_to(&vec![1; bytes], peer.local_addr().unwrap()).unwrap();
@@ -187,7 +189,8 @@ fn slots_of_closed_sockets_are_used_again() {
 #[test]
 fn a_direction_filter_holds_for_both_ways_of_an_exchange() {
     let Some(mut bench) = bench() else { return };
-    // One session at a time: if any session wants a flow, the flow has a slot that remembers its direction.
+    // Only one session runs at a time, so that flows that it rejects have no slot. (If any session wants a flow, its
+    // slot remembers the direction.)
     for (direction, expected) in
         [(DirectionFilter::Inbound, (100, 300)), (DirectionFilter::Outbound, (300, 100))]
     {

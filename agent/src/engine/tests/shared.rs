@@ -17,7 +17,7 @@ const SOCKETS: usize = 1500;
 const PROCESSES: usize = 3;
 /// Number of messages of each process on each socket.
 const ROUNDS: usize = 2;
-/// Time between one socket and the next. All processes wait for the same moment.
+/// Time between the use of one socket and the next. All processes wait for the same moment.
 const STEP: Duration = Duration::from_micros(100);
 /// Environment variable with a child's orders: its number, its parent's process id, the ports of the peers, and the
 /// file descriptors of the sockets in the parent.
@@ -44,7 +44,7 @@ fn send_in_step(begin: Duration, number: usize, sockets: &[UdpSocket], peers: &[
     }
 }
 
-/// The child process.
+/// The child process: takes its parent's sockets and sends on them in step with the parent.
 #[test]
 #[ignore = "the tests of shared sockets run it"]
 fn child() {

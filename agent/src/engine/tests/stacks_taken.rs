@@ -72,7 +72,8 @@ fn a_full_ring_loses_no_byte() {
     let Some(mut bench) = stacks(EVERY_CALL) else { return };
     bench.engine.stacks.as_mut().unwrap().capture.set_mode(program, Mode::Copy64);
     let (socket, _peer) = inside(&bench);
-    // Each stack takes at least 2 KiB, and 64 KiB in this mode on a thread that is not the first.
+    // Each stack takes at least 2 KiB, and 64 KiB in this mode on a thread that is not the first, so 10,000 of them do
+    // not fit the ring buffer of 16 MiB.
     for _ in 0..10_000 {
         socket.send(&[1; 7]).unwrap();
     }
@@ -84,7 +85,7 @@ fn a_full_ring_loses_no_byte() {
     assert!(!with.is_empty() && !without.is_empty(), "{with:?} {without:?}");
 }
 
-/// Sends one datagram from a function that has `marker` on its stack, `depth` bytes below the caller.
+/// Sends one datagram while `marker` is on the stack, about `depth` bytes above the frame of the function that sends.
 #[inline(never)]
 fn send_below(socket: &UdpSocket, marker: [u8; 16], depth: usize) {
     let on_stack = black_box(marker);

@@ -24,8 +24,7 @@ use crate::{
 
 /// Interval between searches for processes in the selected cgroups.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// Minimum time between two scans, as a multiple of the duration of the first, so that scans take at most a fiftieth of
-/// the time.
+/// Minimum pause after a scan, as a multiple of the scan's duration, so that scans take at most a fiftieth of the time.
 const SCAN_SHARE: u32 = 50;
 /// Times after the beginning of a process at which it is examined, because its libraries are loaded one by one.
 const LOOKS: [Duration; 6] = [
@@ -38,8 +37,8 @@ const LOOKS: [Duration; 6] = [
 ];
 /// Maximum number of processes that are tracked.
 const MOST_PROCESSES: usize = 16_384;
-/// Time for which the finding about an ended process is kept if the process is not known to use TLS. A connection may
-/// still show that it did.
+/// A finding about an ended process is kept this long after its last examination, since a connection may still show
+/// that the process used TLS. If that is known, the finding is kept.
 const KEPT_WITHOUT_CONNECTION: Duration = Duration::from_secs(10);
 /// Maximum number of cgroup levels searched below a selected one.
 const MOST_LEVELS: usize = 16;
@@ -252,7 +251,7 @@ impl Work {
             }
             self.look(pid, false);
             if let Some(tracked) = self.tracked.get_mut(&pid) {
-                // Examinations whose time has passed are not made up for.
+                // Examinations that are overdue are left out: this one has found what they would find.
                 tracked.looks = LOOKS.iter().filter(|after| tracked.since + **after <= now).count();
             }
         }
@@ -276,7 +275,7 @@ impl Work {
         let looked = Instant::now();
         let speaks = speaks || findings.get(&pid).is_some_and(|known| known.speaks);
         match findings.get_mut(&pid) {
-            // The process has ended, so the finding from before that is better.
+            // The process has ended and shows nothing more, so the earlier finding stays.
             Some(known) if is_over => (known.looked, known.speaks) = (looked, speaks),
             _ => {
                 let reason = if refused.is_empty() { found.reason } else { refused };
