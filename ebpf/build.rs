@@ -67,7 +67,7 @@ fn compile_object((name, source): (&str, &str), define: &str, folder: &Path) -> 
     let object = folder.join(name).with_extension("bpf.o");
     run(Command::new(env::var_os("CLANG").unwrap_or("clang".into()))
         .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"])
-        // BPF_PROG() declares a context argument that no program here uses.
+        // BPF_PROG() declares a context argument that most programs do not use.
         .args(["-Wno-unused-parameter", "-fno-stack-protector", define])
         .arg("-c")
         .arg(source)

@@ -57,7 +57,8 @@ impl Variant {
     }
 }
 
-/// Names of the maps in the objects.
+/// Names of the maps in the objects. Mapped ones are shared memory: user space reads and writes them without system
+/// calls. LRU ones evict the least recently used entry when they are full.
 pub mod maps {
     /// One [`super::layout::Selection`]: global data of the programs.
     pub const SELECTION: &str = ".data.selection";

@@ -52,7 +52,7 @@ fn instructions(bytes: &[u8]) -> Vec<Instruction> {
 fn frame(body: &[Instruction]) -> u32 {
     let accesses = body.iter().filter_map(|instruction| {
         let pointer = match instruction.operation & 7 {
-            // Class 1 has loads; 2 and 3 have stores of an immediate or a register.
+            // The lower three bits are the class: 1 has loads, 2 and 3 have stores of an immediate or a register.
             1 => instruction.source,
             2 | 3 => instruction.target,
             _ => return None,

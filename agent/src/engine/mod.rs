@@ -75,7 +75,7 @@ pub enum EngineError {
     /// No session has this id.
     #[error("there is no session {0}")]
     NoSession(SessionId),
-    /// The thread could not be started.
+    /// The thread that names the functions of stacks could not be started.
     #[error("start the thread that names the functions of stacks: {source}")]
     Thread {
         /// The system's error.

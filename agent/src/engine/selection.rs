@@ -92,7 +92,8 @@ impl Engine {
         let spec = &session.spec;
         let keep = |slot: &Slot, folders: &Folders<'_>| {
             spec.selects(slot.cgroup.load(Relaxed), |id| folders.parent(id))
-                // While a connection is being opened, its ends are unknown, and the kernel asks the filter later.
+                // While a connection is being opened, its ends are not all known. The kernel applies the filter once
+                // they are.
                 && (slot.state().phase() == PENDING || spec.filter.wants(slot))
         };
         match tracer.leave(1 << session.number, keep) {

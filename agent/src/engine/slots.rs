@@ -51,7 +51,7 @@ impl SlotRows {
         }
     }
 
-    /// Closes a session's rows of these flows, which the session no longer counts.
+    /// Ends these flows in the rows of a session that no longer counts them.
     pub(super) fn leave(&mut self, flows: &[usize], session: &mut Session) {
         for flow in flows {
             let Some(flow) = self.flows.get_mut(*flow) else { continue };

@@ -208,7 +208,8 @@ impl Ledger {
     /// protocol and direction. The returned rows add up to the totals.
     pub fn rank_folded(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
         let (mut rows, others) = self.largest(top, elapsed);
-        // `largest` has begun a new interval, but the rates of the others are those of the interval before.
+        // [`Self::largest`] has begun a new interval. The rates of the other rows are those of the interval that it
+        // ended.
         let interval = self.interval.wrapping_sub(1);
         let mut folded: HashMap<Key, Row> = HashMap::new();
         for (_, id) in others {

@@ -113,7 +113,7 @@ impl Tracer {
         }
     }
 
-    /// Attaches the program that reports the end of selected processes.
+    /// Attaches the program that removes ended processes from the selection.
     pub(super) fn follow_processes(&mut self) -> Result<(), KernelError> {
         if self.hooks.process_end.is_none() {
             self.hooks.process_end = Some(attach_tracepoint(&mut self.ebpf, &self.btf, PROCESS_END)?);

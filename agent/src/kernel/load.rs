@@ -130,7 +130,7 @@ fn create(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<Ebpf, KernelErro
         .map_max_entries(maps::IDS, slots)
         .map_max_entries(maps::CELLS, sizes::cells(cpus))
         .map_max_entries(maps::FOLDERS, sizes::lru(FOLDERS, cpus))
-        // Task storage is used by the programs only, and the loader has no type for it.
+        // The loader has no type for task storage, which only the programs use.
         .allow_unsupported_maps();
     for (map, entries) in maps::KERNELS_OWN {
         loader.map_max_entries(map, sizes::lru(entries, cpus));
@@ -188,7 +188,7 @@ pub(super) fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Resu
         Kind::Fexit => <&mut FExit>::try_from(program)?.load(hook.target, btf),
         Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
         Kind::Called => <&mut RawTracePoint>::try_from(program)?.load(),
-        // Uprobes are loaded in `uprobes`.
+        // Uprobes are loaded by `Uprobes::load` (`uprobes.rs`).
         Kind::Uprobe => Err(ProgramError::UnexpectedProgramType),
         Kind::Cgroup => match program {
             Program::CgroupSockAddr(program) => program.load(),

@@ -272,7 +272,7 @@ impl Tracer {
     /// the kernel counts them (`kernel.bpf_stats_enabled`).
     pub fn program_stats(&self) -> Vec<(String, std::time::Duration, u64)> {
         let stats = self.ebpf.programs().filter_map(|(name, program)| {
-            // Programs that are not loaded here have no statistics.
+            // Programs of the object that are not loaded have no statistics.
             let info = program.info().ok()?;
             Some((name.to_owned(), info.run_time(), info.run_count()))
         });

@@ -131,7 +131,7 @@ pub(super) fn load(
         .btf(Some(btf))
         .map_max_entries(ring_name, ring_bytes)
         .override_global(WAKE_AT, &wake_at, true)
-        // Storage of sockets and tasks is used by the programs only, and the loader has no type for it.
+        // The loader has no type for the storage of sockets and tasks, which only the programs use.
         .allow_unsupported_maps();
     for (map, entries) in sizes {
         loader.map_max_entries(map, *entries);

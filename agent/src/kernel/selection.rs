@@ -48,7 +48,7 @@ impl Tracer {
         Ok(pids)
     }
 
-    /// Removes sessions from every selected process.
+    /// Removes sessions, given as bits, from every selected process, and processes that then have no session.
     pub fn release_processes(&mut self, sessions: u64) -> Result<(), KernelError> {
         let failed = |e| KernelError::map("release processes", maps::PROCESSES, e);
         let mut map = self.hash::<u32, Process>(maps::PROCESSES)?;

@@ -200,7 +200,8 @@ pub(super) const CONNECTIONS: [Hook; 2] = [
 /// The program of every tier that compares TCP connections with their sockets' own counters. User space runs it.
 pub(super) const RECONCILE: Hook = hook("tt_reconcile", Kind::Called, "TCP connections");
 
-/// Hook at the end of processes. It is attached once a session selects processes by id.
+/// Hook at the end of processes, whose ids are then removed from the selection. Attached once a session selects
+/// processes by id.
 pub(super) const PROCESS_END: Hook = hook("tt_exit", Kind::Tracepoint, "sched_process_free");
 
 /// Hooks that see the peer of a UDP message, if the application gives or asks for the peer's address.
@@ -275,7 +276,7 @@ const GIVEN: Hook = if_possible("tt_fe_receive", Kind::Fentry, "security_file_re
 const TRACEPOINTS: &[Hook] = &[
     hook("tt_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_recv", Kind::Tracepoint, "sock_recv_length"),
-    // In Linux 6.3 and 6.4, sendfile bypasses the tracepoint.
+    // In Linux 6.3 and 6.4, sendfile() bypasses the tracepoint sock_send_length and calls this function.
     if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
     GIVEN,
 ];
@@ -294,7 +295,7 @@ const CALLS: &[Hook] = &[
     hook("tt_fx_recv", Kind::Fexit, "inet_recvmsg"),
     ipv6("tt_fx_recv6", Kind::Fexit, "inet6_recvmsg"),
     ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
-    // The function exists up to Linux 6.4.
+    // This function exists up to Linux 6.4, where sendfile() calls it.
     if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
     hook("tt_fe_release", Kind::Fentry, "inet_release"),
     GIVEN,

@@ -163,7 +163,8 @@ impl TlsProbes {
             }
             let joined =
                 threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            // All threads are joined, even if one of them failed.
+            // All results are collected before an error is returned, so that the probes of the other threads are
+            // detached.
             done.extend(joined);
             done
         });

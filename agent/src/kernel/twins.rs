@@ -186,7 +186,8 @@ impl Twin {
     ) -> Result<(), KernelError> {
         // Stays set if anything below fails, so that the twin is not tried again.
         self.refused = true;
-        // The bit is set first, so that no event is counted by both programs.
+        // The bit makes the first program mark the events that it counts. It is set before the twin is attached, so
+        // that no event is counted by both.
         set_bit(ebpf, pair.bit, true)?;
         let link = load::attach_tracepoint(ebpf, btf, pair.twin)?;
         self.mark(read(ebpf, pair, loss));
@@ -215,8 +216,8 @@ impl Twin {
     }
 
     /// Upper bound of the events lost since the last mark. With a twin, an event is lost only if both programs were
-    /// skipped. Some of the events that the first program missed belong to sockets that no session selects, so the twin
-    /// counts nothing for them.
+    /// skipped. Some of the events that the first program missed belong to sockets that no session selects. The twin
+    /// counts nothing for them, so the number of events that the twin missed is a bound as well.
     fn lost_since(&self, now: Reading) -> u64 {
         let first = now.first.saturating_sub(self.before.first);
         match self.link {

@@ -49,7 +49,10 @@ int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
 
 	if (parent_id == child_id)
 		return 0;
-	/* The child was created in another cgroup by CLONE_INTO_CGROUP. */
+	/*
+	 * The child was created in another cgroup than its parent's, by CLONE_INTO_CGROUP, and has the parent's
+	 * sockets.
+	 */
 	if (BPF_CORE_READ(parent, cgroups, dfl_cgrp) != BPF_CORE_READ(child, cgroups, dfl_cgrp))
 		note_arrival(child);
 	process = bpf_map_lookup_elem(&tt_processes, &parent_id);
@@ -67,7 +70,7 @@ int BPF_PROG(tt_exit, struct task_struct *task)
 {
 	__u32 id = FIELD(task, tgid);
 
-	/* The task of the first thread is freed after those of all other threads. */
+	/* The task of the first thread is freed after those of all other threads, so the process has ended then. */
 	if (FIELD(task, pid) == (int)id)
 		bpf_map_delete_elem(&tt_processes, &id);
 	return 0;

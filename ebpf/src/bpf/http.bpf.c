@@ -124,7 +124,7 @@ __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection
 		return 0;
 	switch (packet.way->place) {
 	case PLACE_MESSAGE:
-		/* The server has agreed to Upgrade: h2c. */
+		/* The server has agreed to Upgrade: h2c, so the client's next message is the preface of HTTP/2. */
 		if (packet.connection->h2) {
 			begin_preface(&packet, packet.way->end);
 			return 0;
@@ -190,7 +190,7 @@ static __always_inline bool resume(struct packet *packet)
 		connection->resume_at = other->end;
 		connection->resumes = 1;
 	}
-	/* No request is outstanding. */
+	/* In a pause no request is outstanding. */
 	connection->requests = connection->responses;
 	connection->uncounted = 0;
 	begin_message(way, way->end);
@@ -267,7 +267,7 @@ static __always_inline void pass(struct packet *packet)
 		if (way->place == PLACE_JOINED)
 			return;
 	} else if (packet->last <= way->end) {
-		/* These bytes are already handled, or belong to a body. */
+		/* These bytes were handled before (a retransmission), or belong to a body that is skipped. */
 		if (way->place == PLACE_RAW && way->has_hole)
 			hand_over_aside(packet, packet->first, packet->last);
 		else if (packet->last == way->end && way->awaited) {
@@ -276,7 +276,7 @@ static __always_inline void pass(struct packet *packet)
 		}
 		return;
 	} else if (packet->first > way->end) {
-		/* Earlier bytes are still to come. */
+		/* Earlier bytes are still to come, so the position of these in a message is unknown. */
 		hand_over_aside(packet, packet->first, packet->last);
 		if (way->place == PLACE_RAW) {
 			way->has_hole = 1;
@@ -288,7 +288,7 @@ static __always_inline void pass(struct packet *packet)
 	} else if (way->place == PLACE_NEW) {
 		begin_new(packet);
 	}
-	/* A retransmitted packet can have more bytes than the first one. */
+	/* A retransmitted packet can have more bytes than the first one had. Its earlier part may fill a hole. */
 	if (way->place == PLACE_RAW && way->has_hole && packet->first < way->end)
 		hand_over_aside(packet, packet->first, way->end);
 	way->awaited = 0;

@@ -82,7 +82,7 @@ static __always_inline void read_start(struct way *way, __u64 first, __u64 secon
 		else if (!is_token_start(first))
 			way->said |= SAID_DOUBT;
 	} else {
-		/* "HTTP/1.x 200" */
+		/* The line is like "HTTP/1.1 200 OK": the digits of the status are bytes 9 to 11. */
 		__u32 a = (second >> 8 & 0xff) - '0', b = (second >> 16 & 0xff) - '0', c = (second >> 24 & 0xff) - '0';
 
 		if ((first & MASK7) != TEXT8('H', 'T', 'T', 'P', '/', '1', '.', 0) || a > 9 || b > 9 || c > 9)
@@ -117,7 +117,7 @@ static __always_inline void read_digits(struct way *way, const __u8 *text, __u32
 /* Reads the value of Content-Length: up to 16 digits, possibly with a space before and a carriage return after them. */
 static __always_inline void read_length(struct way *way, const __u8 *text, __u32 length)
 {
-	/* User space decides what several of these fields mean. */
+	/* If Content-Length occurs twice, user space decides what that means. */
 	if (way->said & SAID_LENGTH || length < 2) {
 		way->said |= SAID_DOUBT;
 		return;
@@ -238,7 +238,7 @@ static long scan_turn(__u32 turn, struct scanning *scanning)
 		way->result = at + 1;
 		return 1;
 	}
-	/* Empty lines may precede a start line. */
+	/* Empty lines may precede a start line, and are skipped. */
 	if (!empty)
 		read_line(way, data, start, at - start);
 	return way->said & SAID_DOUBT ? 1 : 0;

@@ -14,7 +14,7 @@
 #define SLACK 48
 /* Maximum number of outstanding requests, with one bit each. */
 #define OUTSTANDING 64
-/* A position that no byte reaches. */
+/* A position that no byte reaches: the end of a body that lasts until the connection ends. */
 #define NEVER (~0ull)
 
 /* The meaning of the byte at the `end` of a direction. */

@@ -122,7 +122,7 @@ static __always_inline void end_response_head(struct packet *packet, __u64 end)
 	} else if (way->said & SAID_LENGTH) {
 		begin_message(way, end + way->length);
 	} else {
-		/* The body lasts until the connection ends. */
+		/* The body lasts until the connection ends, so no message begins after it. */
 		begin_message(way, NEVER);
 	}
 }
@@ -216,7 +216,7 @@ __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection
 	free = ~taken & (taken + 1);
 	/* Turns 1, 2, 4, 8 into 0, 1, 2, 3 without branches, since the verifier would follow each value. */
 	index = (free >> 1) - (free >> 3);
-	/* All buffers are in use, or an interrupting program took this one, which is very rare. */
+	/* All buffers are in use, or an interrupting program took this one in between. Both are very rare. */
 	if (index >= SCRATCHES || __sync_val_compare_and_swap(&scratches->taken, taken, taken | free) != taken) {
 		give_up(&packet);
 		return 0;
@@ -235,7 +235,7 @@ static __always_inline bool chunk_byte(struct way *way, __u8 c)
 		return way->digits > 0;
 	if (c == '\r' && way->digits == 0)
 		return false;
-	/* Extensions follow the digits. */
+	/* Everything after the digits is an extension, up to the end of the line. */
 	if (way->within || c == '\r' || c == ';' || c == ' ' || c == '\t') {
 		way->within = 1;
 		return false;
@@ -307,7 +307,7 @@ __noinline int tt_http_frame(struct __sk_buff *skb, struct connection *connectio
 	way = packet.way;
 	from = way->end;
 	starts = way->kept ? 0 : TT_HTTP_STARTS;
-	/* The rest of a small packet is handed over as a whole. */
+	/* What is left of a small packet is handed over in one record, which costs less than one for each frame. */
 	if (last - from <= TT_HTTP_SMALL && way->handed < last)
 		hand_over(&packet, from, last, starts, REFUSED_UNKNOWN);
 	if (way->kept || last - from < FRAME_HEADER) {

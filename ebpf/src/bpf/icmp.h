@@ -57,7 +57,7 @@ static __always_inline void note_received_icmp(struct sk_buff *skb)
 	/* A packet that is being sent has its socket, too, but no interface from which it came in. */
 	if (!sk || !FIELD(skb, skb_iif))
 		return;
-	/* Objects in other states are not full sockets. */
+	/* Objects in other states may be no full sockets, and lack the fields that are read below. */
 	state = FIELD(sk, __sk_common.skc_state);
 	if ((state != TCP_CLOSE && state != TCP_ESTABLISHED) || !is_icmp(FIELD(sk, sk_protocol)))
 		return;

@@ -127,7 +127,9 @@ static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool i
 		return;
 	note_health(main, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
 	if (!itself) {
-		/* Whatever the counters mean from now on, they do not count this connection's bytes. */
+		/*
+		 * With an upper layer, or in a sockmap, the counters do not count the application's bytes (counters.h).
+		 */
 		main->based = 0;
 		return;
 	}
@@ -204,7 +206,10 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		 */
 		if (!itself)
 			break;
-		/* A socket can be used again after it failed or was disconnected. */
+		/*
+		 * A socket can be used again after it failed or was disconnected, so the slot of its earlier connection
+		 * is closed.
+		 */
 		if (main)
 			close_socket(main);
 		opens = true;

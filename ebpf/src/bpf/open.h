@@ -160,7 +160,7 @@ static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *ev
 	}
 	if (!slot->based) {
 		fill_bases(slot, event);
-		/* An MPTCP socket knows its peer only now. */
+		/* An MPTCP socket has no bases, and knows its peer only now. */
 		fill_ends(slot, event);
 	}
 	publish(&slot->state, (slot->state & ~TT_STATE_MASK) | TT_OPEN);
@@ -246,12 +246,12 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	for (i = 0; i < RIVAL_TRIES; i++) {
 		/* Keeps the compiler from computing these numbers from pointers. */
 		barrier_var(beside);
-		/* The key of a main slot has no owner. */
+		/* The key of a main slot has no owner, since other processes find the main slot by it too. */
 		handle = take_slot(event->key.cookie, event->key.addr[0], event->key.addr[1],
 				   beside ? rest_of(&event->key) : 0, !beside && !event->new);
 		if (handle != CONTESTED)
 			break;
-		/* The other main slot exists by now, or its maker has given way too. */
+		/* The other main slot exists by now, or its maker has given way too, and this one tries again. */
 		handle = 0;
 		main = main_slot(event->key.cookie);
 		if (main)

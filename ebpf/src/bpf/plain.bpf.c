@@ -118,7 +118,10 @@ static __always_inline void lock_released(struct sock *sk)
 	received = missing_at(address, false);
 	if (received > 0)
 		count_call(address, 0, received, false);
-	/* Bytes that no session wanted must not be counted once a session wants the socket. */
+	/*
+	 * If no slot was opened, no session wanted these bytes. They must not be counted once a session wants the
+	 * socket.
+	 */
 	if ((sent > 0 || received > 0) && !main_at(address))
 		forget_origin(address);
 }

@@ -202,7 +202,10 @@ static __always_inline __u64 process_sessions(__u32 tgid)
 {
 	struct tt_process *process = bpf_map_lookup_elem(&tt_processes, &tgid);
 
-	/* A fork can copy a session's bit after the session has ended. */
+	/*
+	 * A fork can copy a session's bit after the session has ended, so only the bits of sessions that select
+	 * processes now are returned.
+	 */
 	return process ? process->sessions & selection.by_process : 0;
 }
 

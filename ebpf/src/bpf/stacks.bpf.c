@@ -194,7 +194,7 @@ static __always_inline bool read_registers(struct task_struct *task, struct take
 	 */
 	begin = mm->start_stack;
 	taken->left = begin > taken->stack ? begin - taken->stack : ~0ull;
-	/* Workers of io_uring have the memory of their process, but no stack. */
+	/* Workers of io_uring have the memory of their process, but no user stack: their stack pointer is 0. */
 	return taken->stack != 0;
 }
 
@@ -213,7 +213,7 @@ static __always_inline int take(void *ctx, struct sock *sk, int ret, __u32 flags
 		return hand_over(ctx, &taken, 0);
 	pid = taken.note.thread >> 32;
 	known = bpf_map_lookup_elem(&tt_stack_modes, &pid);
-	/* Number of the program, which grows with each exec; threads inherit it. */
+	/* The number of the program grows with each exec. All threads of a process have the same one. */
 	taken.program = task->self_exec_id;
 	if (known && known->program == taken.program) {
 		mode = known->mode;

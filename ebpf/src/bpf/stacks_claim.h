@@ -19,7 +19,10 @@ enum { CALL_GETSOCKOPT = 209, CALL_SPLICE = 76 };
 #define SYSTEM_CALL(registers) (registers)->syscallno
 #endif
 
-/* Notes that a thread is about to receive bytes of a TCP socket. */
+/*
+ * Leaves a note that the current thread receives bytes of a TCP socket by splice() or getsockopt(), if a session wants
+ * its stack.
+ */
 static __always_inline void note_receiver(struct sock *sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

@@ -32,7 +32,7 @@ volatile __u64 spilled;
  */
 CHECKED_ONCE __u64 any(__u64 number)
 {
-	/* The compiler must not know the value either. */
+	/* The compiler must not know the value either, or it would use that at the callers. */
 	barrier_var(number);
 	return number;
 }
@@ -253,7 +253,10 @@ static __always_inline __u32 free_ways(__u32 set)
 		return 0;
 #pragma unroll
 	for (way = 0; way < TT_WAYS; way++)
-		/* Without branches, each of which would double the states that the verifier walks through. */
+		/*
+		 * Adds 1 for a tag of 0 without a branch: each branch would double the states that the verifier walks
+		 * through.
+		 */
 		free += (__u32)(((__u64)tags->tag[way] - 1) >> 63);
 	return free;
 }
@@ -307,7 +310,7 @@ static __always_inline bool is_in_stash(__u32 number)
 	return number / TT_WAYS > set_mask;
 }
 
-/* Returns a slot that was taken and not filled. */
+/* Makes a slot free that was taken and not filled. */
 static __always_inline void give_back(__u32 number, __u64 hash)
 {
 	struct tt_tags *tags = tags_at(number / TT_WAYS);

@@ -46,7 +46,7 @@ static __always_inline void fill(struct copying *copying, struct tt_http_record 
 	channel->lost[sent] = 0;
 }
 
-/* Reports that bytes passed which are not copied. */
+/* Reports a number of bytes that passed and are not copied. */
 static __always_inline void tell(struct copying *copying, __u64 length)
 {
 	const __u32 size = sizeof(struct tt_http_record) + sizeof(struct tt_tls_origin);

@@ -53,7 +53,7 @@ static __always_inline struct channel *channel_of(const struct object *object, _
 {
 	struct channel *channel = bpf_map_lookup_elem(&tt_tls_channels, object), fresh = {};
 
-	/* The object's memory was used by an earlier connection. */
+	/* Another socket: the object's memory was used by an earlier connection, whose channel is removed. */
 	if (channel && cookie && channel->cookie && channel->cookie != cookie) {
 		bpf_map_delete_elem(&tt_tls_channels, object);
 		channel = 0;
@@ -95,7 +95,7 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 	if (depth == 2 && thread->calls[1].stack < stack)
 		depth = 1;
 	call = thread->calls[(depth - 1) & (DEPTH - 1)];
-	/* The entry of this call was not seen. */
+	/* The call that returns is not the one on top: its entry was not seen. */
 	if (call.stack != stack)
 		return 0;
 	thread->depth = depth - 1;

@@ -106,7 +106,7 @@ static __always_inline bool claim(__u32 *word, __u32 value)
 	return !*(volatile __u32 *)word && !__sync_val_compare_and_swap(word, 0, value);
 }
 
-/* Undoes a claim. */
+/* Sets a word that claim() has set back to 0. */
 static __always_inline void unclaim(__u32 *word, __u32 value)
 {
 	*(volatile __u32 *)word = 0;

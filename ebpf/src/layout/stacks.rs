@@ -39,7 +39,7 @@ pub type Options = [u64; 2];
 pub struct Record<'a> {
     /// Number of the slot in the flow table in which the call was counted.
     pub slot: u32,
-    /// Epoch of the slot at that time.
+    /// Epoch of the slot when the call was counted.
     pub epoch: u32,
     /// Number of bytes that the call moved.
     pub bytes: u32,

@@ -78,7 +78,7 @@ pub(super) struct Connections {
     early_given_up: HashMap<u64, u64>,
     memory: usize,
     swept: Instant,
-    /// Cookies of sockets whose connections turned out not to be HTTP.
+    /// Cookies of sockets whose connections are not HTTP or are given up, until [`Connections::take_ignored`].
     ignored: Vec<u64>,
     /// Plain text whose connection is not known yet.
     waiting: Waiting,
@@ -116,7 +116,8 @@ impl Default for Connections {
 }
 
 impl Followed {
-    /// Returns the sink for the connection's exchanges. It borrows nothing of the connection.
+    /// Returns the sink for the connection's exchanges. The sink borrows nothing of the connection, so that the parser
+    /// can be used beside it.
     fn booking<'c, 'a, 'b>(&self, cookie: u64, books: &'c mut Books<'a, 'b>) -> Booking<'c, 'a, 'b> {
         Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books }
     }

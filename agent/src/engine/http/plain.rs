@@ -118,11 +118,12 @@ impl Tls {
     pub(super) fn passes_over(&mut self, text: &Text) -> bool {
         let Some(joining) = &mut self.joining else { return false };
         let is_answer = text.bytes.starts_with(b"HTTP/1.");
-        // The preface is the first thing that is sent, so no earlier read can matter.
+        // The preface is the first thing that a client sends, so no read can have been missed before it.
         let is_preface = text.bytes.starts_with(b"PRI * HTTP/2.0");
         let is_sure = text.way == Way::Received || is_answer || is_preface || joining.has_received;
         joining.has_received |= text.way == Way::Received;
-        // A body may contain words that look like the beginning of a line.
+        // Only the first line is examined, and strictly: the text may be a body whose words look like the beginning of
+        // a message.
         let line = text.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let is_frame = line.first().is_some_and(|byte| !byte.is_ascii_graphic());
         let is_head =
@@ -223,7 +224,7 @@ impl Waiting {
         if self.pieces >= MOST_PIECES {
             self.make_room(MOST_PIECES, |waiting| waiting.pieces, |channel| channel.pieces.len());
         }
-        // The channel itself may have been given up to make room.
+        // To make room, this text's own channel may just have been given up.
         if self.dropped.contains(&origin) {
             return;
         }

@@ -69,7 +69,7 @@ impl TlsFeed {
             let data = epoll::EventData::new_u64(number as u64);
             epoll::add(&both, ring, data, epoll::EventFlags::IN).map_err(|error| failed(&error))?;
         }
-        // Replaces a watcher without probes.
+        // Replaces a watcher without probes, which only looked up the libraries of processes.
         self.watcher = Some(Watcher::start(Some(probes)).map_err(|error| failed(&error))?);
         (self.text, self.both) = (Some(text), Some(both));
         Ok(())

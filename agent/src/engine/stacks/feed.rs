@@ -47,7 +47,7 @@ pub(super) struct Booking {
 /// A session that wants a stack.
 #[derive(Debug)]
 struct Target {
-    /// Number of the session's ledger, which is never reused.
+    /// Number of the session's stack ledger, which is never reused.
     ledger: u64,
     owner: Owner,
     with_kernel: bool,
@@ -144,7 +144,7 @@ impl StackFeed {
                 let of = |session: &&mut &mut Session| {
                     session.stacks.as_ref().is_some_and(|stacks| stacks.number == ledger)
                 };
-                // The session may have ended by now.
+                // If the session has ended meanwhile, the stack is dropped.
                 let session = sessions.iter_mut().find(of).and_then(|session| session.stacks.as_mut());
                 let (Some(stack), Some(ledger)) = (stack, session) else { continue };
                 match call {
@@ -165,7 +165,7 @@ fn named(key: Key, pid: u32) -> Key {
     }
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let mut command = [0; 16];
-    // The last byte must be zero; the kernel ends the name with a line feed here.
+    // As in slots, at least the last byte is zero. In this file, the kernel ends the name with a line feed.
     for (to, from) in command.iter_mut().zip(name.iter().take(15).take_while(|byte| **byte != b'\n')) {
         *to = *from;
     }
@@ -185,7 +185,7 @@ fn give(namer: &mut Namer, record: &Record<'_>, to: Vec<Target>) -> bool {
     } else {
         Taken::Nothing
     };
-    // One session may want the kernel stack and another may not.
+    // One session may want the kernel stack and another may not; then both forms get names.
     let wants = Wants {
         user: to.iter().any(|target| !target.with_kernel),
         kernel: to.iter().any(|target| target.with_kernel),

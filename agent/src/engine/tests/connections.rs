@@ -19,7 +19,7 @@ fn rows(bench: &mut Bench) -> Vec<Row> {
     bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap().rows
 }
 
-/// A loopback address with a port on which nobody listens.
+/// Returns a loopback address with a port on which nobody listens.
 fn refused() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

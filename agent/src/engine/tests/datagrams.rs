@@ -43,7 +43,7 @@ fn one_socket_with_several_peers() {
                 socket.send_to(&vec![1; 100 + number], peer.local_addr().unwrap()).unwrap();
             }
         });
-        // This runs outside the cgroup, since a process inside would also be counted for sockets from elsewhere.
+        // This part runs outside the cgroup: inside, the programs would count the calls on the peers' sockets as well.
         for peer in &peers {
             peer.recv(&mut buffer).unwrap();
             peer.send_to(&vec![2; 7 * round], socket.local_addr().unwrap()).unwrap();
@@ -130,7 +130,7 @@ fn an_address_of_a_failed_call_is_not_taken_for_the_next() {
     let (connected, other) = (outside(), outside());
     let socket = inside(&bench, "127.0.0.1:0");
     socket.connect(connected.local_addr().unwrap()).unwrap();
-    // The message is longer than any datagram, so it is refused after its address was read.
+    // The message is longer than any datagram, so the kernel refuses it after a program has noted its address.
     socket.send_to(&vec![1; 70_000], other.local_addr().unwrap()).unwrap_err();
     socket.send(&[1; 5]).unwrap();
     assert_eq!(rows(&mut bench), [(Some(port(&connected)), Direction::Outbound, 0, 5)]);
@@ -178,7 +178,7 @@ fn slots_of_closed_sockets_are_used_again() {
     let mut count = 0;
     for _ in 0..20 {
         count += bench.inside("", || send_from_new_sockets(1000, &peer, &others));
-        // Slots closed in one drain are freed in a later one.
+        // Slots that one drain finds closed are freed by a later one.
         bench.drain_to(bench.slot_use().0 / 2);
     }
     assert_eq!(bench.totals("a").tx_bytes, 3 * count);

@@ -65,7 +65,7 @@ fn a_process_is_told_its_accepted_connections() {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let accepted = listener.accept().unwrap().0;
     drop(accepted);
-    // The first data is spliced, not received by a call.
+    // On the second connection, the process splices and makes no receive call.
     let mut second = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     second.write_all(&[1; 2000]).unwrap();
     let accepted = listener.accept().unwrap().0;

@@ -37,7 +37,7 @@ fn send_in_step(begin: Duration, number: usize, sockets: &[UdpSocket], peers: &[
             while now() < moment && waits.elapsed() < Duration::from_secs(2) {
                 std::hint::spin_loop();
             }
-            // A connected socket ignores the address.
+            // On a connected socket, the kernel ignores the address.
             let peer = peers[(index + round * number) % peers.len()];
             assert_eq!(socket.send_to(&vec![1; 1 + number], peer).unwrap(), 1 + number);
         }

@@ -58,7 +58,7 @@ fn a_chatty_program_is_sampled_at_the_rate() {
     if calls < 50_000 {
         return skip("the machine is too slow to exceed the budget").unwrap_or(());
     }
-    // The thread may run on any CPU, and so use the budgets of all.
+    // The thread may run on any CPU, and so use up the budgets of all (`BURST` in `kernel/stacks.rs`).
     let burst = 4096.0;
     assert!((taken as f64) < burst + 1.3 * 1500.0 * seconds, "{taken} taken in {seconds} s");
     assert!(by_chance as f64 > 0.5 * 50.0 * seconds && lost == 0, "{by_chance}, {lost} lost");

@@ -26,7 +26,7 @@ fn text(way: Way, sequence: u32, bytes: &[u8]) -> Text {
     Text { way, time: 1, sequence, length, bytes: bytes.to_vec(), lost_before: false }
 }
 
-/// A connection of which every byte is seen.
+/// Makes the parser of a connection of which every byte is seen.
 fn whole() -> Connection {
     Connection::begin(Beginning { start: Start::Whole, first: [Some(0); 2] })
 }

@@ -48,7 +48,7 @@ const MOST_LEVELS: usize = 16;
 struct Tracked {
     /// Time when the process began to run its program, as far as that was seen.
     since: Instant,
-    /// Number of examinations since then.
+    /// Number of examinations since `since`.
     looks: usize,
     /// The process's probes, by device and inode of the file.
     links: Vec<((u64, u64), TlsLinks)>,
@@ -91,7 +91,7 @@ impl Work {
         }
     }
 
-    /// Works until the handle is dropped.
+    /// Works until the thread's handle, the [`super::Watcher`], is dropped.
     pub(super) fn run(mut self) {
         loop {
             self.wait();
@@ -143,7 +143,8 @@ impl Work {
         }
     }
 
-    /// Waits for the handle, for a new process, or until an examination is due.
+    /// Waits until the [`super::Watcher`] wakes the thread, the kernel reports a new process, or an examination or scan
+    /// is due.
     fn wait(&mut self) {
         let looks = self.tracked.values().filter_map(Tracked::next_look);
         let due = looks.chain([self.next_scan]).min().unwrap_or(self.next_scan);
@@ -156,7 +157,7 @@ impl Work {
         }
         // A signal only ends the wait early.
         let _ = poll(&mut descriptors, Some(&timeout));
-        // An error means that something else ended the wait.
+        // Resets the eventfd. An error means that something else than the eventfd ended the wait.
         let _ = read(&self.shared.wake, &mut [0; 8]);
     }
 
@@ -196,7 +197,7 @@ impl Work {
                     // The kernel inserts the existing probes into the new program when it maps the file.
                     tracked.probed = tracked.probed.map(|_| now());
                 } else {
-                    // The probes belong to an earlier process with the same id.
+                    // The probes belong to an earlier process with the same id, so they are detached.
                     tracked.began = began;
                     tracked.probed = None;
                     self.detaching.extend(tracked.links.drain(..).map(|(_, links)| links));
@@ -245,7 +246,7 @@ impl Work {
         for pid in due {
             if self.tracked.get(&pid).is_some_and(|tracked| tracked.looks == 0) {
                 for placed in self.finder.expect(pid) {
-                    // Most processes do not map the library, so errors are not reported.
+                    // Libraries are only expected here, and most processes do not map them, so errors are not reported.
                     let _ = self.attach(pid, &placed);
                 }
             }
