@@ -245,7 +245,8 @@ mod tests {
             let nodes = pods.by_node("shop", &Selector::from_iter([("app", app)]), &[]);
             nodes.get("n1").map(|live| live.since)
         };
-        // The controller may have started later than the pod.
+        // A controller that starts later than the pod sees it first at `at(50)`: the time is then that of the pod's own
+        // start.
         pods.apply(placed("a", "web", "none"), at(50));
         assert_eq!(since(&pods, "web"), Some(at(10)));
         pods.apply(placed("a", "web", "10.0.0.1"), at(60));

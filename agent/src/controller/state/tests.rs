@@ -92,7 +92,7 @@ fn one(state: &mut State, seconds: f64) -> Action {
     actions.remove(0)
 }
 
-/// Returns the object as it is after a write.
+/// Returns the object with the resource version that the API server gives it at its next write.
 fn newer(mut object: TrafficTrace) -> TrafficTrace {
     let version: u64 = object.metadata.resource_version.as_ref().unwrap().parse().unwrap();
     object.metadata.resource_version = Some((version + 1).to_string());
