@@ -52,7 +52,7 @@ impl ProcessTarget {
             look_at(root, &BTreeMap::from([(*pid, false)]), engine, session)?;
             return Ok(None);
         }
-        // Descendants may outlive the process.
+        // The process may end before its descendants, so only the end of all of them ends the trace.
         let begin = Instant::now();
         if begin >= *next_look {
             follow_descendants(root, *pid, engine, session)?;
