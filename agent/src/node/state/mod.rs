@@ -216,7 +216,8 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Sets how far this machine's clock is ahead of the API server's, in milliseconds, if that has to be reported.
+    /// Sets the milliseconds by which this machine's clock is ahead of the API server's; `None` if unknown or
+    /// tolerated.
     pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
         self.clock_offset = offset;
     }
