@@ -381,7 +381,7 @@ mod tests {
         let traces: Vec<Trace> = (0..=SESSIONS)
             .map(|at| {
                 let mut trace = trace(&format!("t{at:02}"), &[], &[]);
-                // The last trace is the oldest.
+                // Traces are created in reverse order of their names: the last one is the oldest.
                 trace.created = Timestamp::from_second(100 - at as i64).unwrap();
                 trace
             })
