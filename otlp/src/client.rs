@@ -195,7 +195,8 @@ impl Client {
         *request.metadata_mut() = MetadataMap::from_headers(headers);
         match grpc.export(request).await {
             Ok(answer) => Ok(answer.into_inner().into()),
-            // A status that does not come from the receiver has an error of the connection as its source.
+            // tonic reports a failed connection as a status, too, with the connection's error as its source; a
+            // receiver's status has no source.
             Err(status) if status.source().is_some() => Err(self.unreachable(&status)),
             Err(status) => Err(self.refused(&status)),
         }

@@ -8,7 +8,7 @@ use traffictrace_crd::{Flow, Phase, Protocol, TrafficTrace, human};
 
 use crate::book::TraceId;
 
-/// Hash function for a row's identity.
+/// Hash function for [`Row::id`]. Its keys are random, so that no names can be chosen that collide.
 static ROWS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 /// Maximum length of an attribute's value in characters, which is the longest name in Kubernetes.
 const LONGEST: usize = 253;
