@@ -46,9 +46,9 @@ pub(super) const MARKS: usize = 3;
 pub(super) struct Choice {
     pub(super) view: View,
     pub(super) units: Units,
-    /// True if amounts take the positions of rates.
+    /// True if totals are shown in the positions of rates (key `t`).
     pub(super) is_of_totals: bool,
-    /// True if columns of details are more important than bars.
+    /// True if columns of details are more important than bars (key `w`).
     pub(super) is_wide: bool,
     pub(super) has_pods: bool,
     pub(super) has_containers: bool,

@@ -1,4 +1,4 @@
-//! Raw mode and the alternate screen, which every way out leaves again.
+//! The terminal's raw mode and alternate screen, which are left however the screen ends, even by a panic.
 
 use std::{
     io::{self, stdout},
