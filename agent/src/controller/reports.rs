@@ -28,7 +28,8 @@ pub(super) struct Reports {
     by_trace: HashMap<Key, NodeReports>,
     /// The existing reports, by namespace and name.
     names: HashMap<(String, String), Named>,
-    /// Names of reports of unknown traces that arrived after the list of traces, by namespace.
+    /// Names of reports of unknown traces that arrived after the list of traces, by namespace; at most [`WAITING`] in
+    /// each.
     waiting: HashMap<String, BTreeSet<String>>,
 }
 

@@ -88,7 +88,7 @@ pub(super) struct State {
     nodes: Directory,
     node_names: NodeSet,
     complete: Complete,
-    /// Number of times that a status was made.
+    /// Number of times that a status was made, for tests.
     merges: u64,
 }
 

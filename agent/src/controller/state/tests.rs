@@ -1,4 +1,5 @@
-//! The controller's decisions at given times. Common steps are here, and tests of one subject in each file beside.
+//! The controller's decisions at given times. This file has common steps; each file in `tests/` has the tests of one
+//! subject.
 
 mod events;
 mod life;
