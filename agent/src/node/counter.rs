@@ -19,7 +19,7 @@ pub(super) trait Counter {
     ///
     /// # Errors
     ///
-    /// [`EngineError`] if the kernel refuses or all sessions are taken. Nothing of the session remains then.
+    /// [`EngineError`] if the kernel refuses or all sessions are in use. Nothing of the session remains then.
     fn start(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError>;
 
     /// Changes what a session selects or wants. Its counts stay.

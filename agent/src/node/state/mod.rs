@@ -73,7 +73,7 @@ pub(super) enum Action {
     Report { report: Box<TrafficTraceReport>, interval: Duration },
     /// Write a profile of a trace.
     Profile(Box<Profile>),
-    /// Stop writing reports and profiles of a trace, because they are deleted with it.
+    /// Stop writing reports and profiles of a trace that is gone, since they are deleted with the trace.
     Forget(Uid),
 }
 
@@ -381,7 +381,7 @@ impl<C: Counter> State<C> {
                 session.not_visible = planned.not_visible;
             }
         }
-        // This includes pods that have ended, whose container names may become known later.
+        // The pods in use include ended ones, whose container names may become known only now.
         let in_use: BTreeSet<&Uid> = self.traces.values().flat_map(Tracked::pods).collect();
         for pod in in_use.iter().filter_map(|uid| self.pods.get(*uid)) {
             self.identities.learn(pod);
