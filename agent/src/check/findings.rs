@@ -68,7 +68,7 @@ pub(super) struct Tier {
     pub(super) reason: Option<String>,
 }
 
-/// Result for a feature beside flows.
+/// Result for an optional feature: HTTP, TLS or stacks.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer {

@@ -179,7 +179,7 @@ fn a_trace_that_names_containers_shows_and_sums_only_these() {
     assert_eq!(rows_of(&report).len(), 1);
     assert_eq!((report.spec.totals.rx_bytes, report.spec.totals.tx_bytes), (1000, 2000));
     assert_eq!((report.spec.totals.connections, report.spec.flows_total), (1, 1));
-    // Without the filter all rows are there, named or not.
+    // A trace that names no containers has all rows, whether the names of their containers are known or not.
     let report = build(&trace(&[], 20), &identities(), &History::new(NOW, 1), &snapshot);
     let names: Vec<Option<String>> = rows_of(&report).into_iter().map(|row| row.container).collect();
     assert_eq!(names, [Some("sidecar".into()), Some("main".into()), None, None, None]);
