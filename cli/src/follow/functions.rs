@@ -1,4 +1,5 @@
-//! The functions that move the bytes of a trace with stacks. Profiles are large, so they are read rarely, beside the watch.
+//! The functions that move the bytes of a trace with stacks. Profiles are large, so they are not watched, but read once
+//! in a while.
 
 use std::time::Duration;
 
