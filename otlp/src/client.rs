@@ -40,7 +40,7 @@ const AGENT: &str = concat!("traffictrace/", env!("CARGO_PKG_VERSION"));
 
 type Http<B> = HttpClient<HttpsConnector<HttpConnector>, B>;
 
-/// A client for one receiver of metrics. Connections are kept, and made again as needed.
+/// A client for one receiver of metrics. Connections are kept open, and replaced when they break.
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,

@@ -13,7 +13,7 @@ static ROWS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 /// Maximum length of an attribute's value in characters, which is the longest name in Kubernetes.
 const LONGEST: usize = 253;
 
-/// Bytes received and sent.
+/// Bytes received and bytes sent, in this order.
 pub(crate) type Io = [i64; 2];
 
 /// The numbers of a trace at one time.
