@@ -98,7 +98,7 @@ impl Choice {
             if columns.contains(&column) {
                 continue;
             }
-            // The name and the rates are always shown.
+            // The first three columns, the name and two numbers, are always shown.
             let reserved = if columns.len() > 3 { reserved } else { 0 };
             if needed + reserved > room && columns.len() >= 3 {
                 break;
@@ -106,7 +106,7 @@ impl Choice {
             room = room.saturating_sub(needed);
             columns.push(column);
         }
-        // Amounts beside rates are shown together or not at all.
+        // The other numbers (amounts beside rates, or rates beside amounts) are shown together or not at all.
         let others = if self.is_of_totals { RATES } else { AMOUNTS };
         if !others.iter().all(|column| columns.contains(column)) && columns.len() > 3 {
             columns.retain(|column| !others.contains(column));
