@@ -103,7 +103,7 @@ impl OtlpArgs {
 }
 
 impl OtlpNews {
-    /// Records a change of a trace.
+    /// Records a change of a trace for the task that exports.
     pub(super) fn tell(&self, change: &Change<TrafficTrace>, now: Timestamp) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match change {

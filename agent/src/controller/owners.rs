@@ -11,7 +11,7 @@ use crate::kubeapi::Key;
 /// reach a status only after the pod's end: up to a report interval later, which may be long.
 const NAMED_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// The pods' addresses.
+/// The current or the last pod of each address.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
     owners: HashMap<IpAddr, Owner>,

@@ -18,7 +18,7 @@ const TRACE_KIBIBYTES: u64 = 16 << 10;
 /// One write in the unit of rates, which are counted in millionths of writes so that their sums are exact.
 const WRITE: u64 = 1_000_000;
 
-/// The pace of reports.
+/// The pace of reports, where each report counts as a write.
 pub(super) type ReportPace = Pace<{ WRITES_PER_SECOND * WRITE }>;
 /// The pace of profiles, where each KiB counts as a write.
 pub(super) type ProfilePace = Pace<{ PROFILE_KIBIBYTES_PER_MINUTE * WRITE / 60 }>;
