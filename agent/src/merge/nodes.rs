@@ -39,7 +39,7 @@ pub(super) struct Node {
     newest: Kept,
     carried: Option<Carried>,
     carried_http: Option<CarriedHttp>,
-    /// Set if the node traces or has traced. It then has numbers to show, even while it refuses.
+    /// Set if the node traces or has traced. The node then has numbers to show, even while it refuses.
     traced: bool,
 }
 

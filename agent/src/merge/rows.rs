@@ -70,7 +70,7 @@ fn services_of(flow: &Flow, peers: &dyn PeerNames) -> Vec<String> {
 struct Candidate<'a> {
     key: Key,
     row: FlowRow,
-    /// Name of the node that reported it.
+    /// Name of the node that reported the row.
     node: &'a str,
 }
 
