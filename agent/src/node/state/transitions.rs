@@ -214,7 +214,7 @@ impl<C: Counter> State<C> {
         let last = self.earlier.remove(uid).filter(|last| !last.is_final);
         let Some(tracked) = self.traces.get_mut(uid) else { return };
         tracked.stand = Stand::Ended;
-        // The agent that wrote the report is gone, so this one marks it as final.
+        // The agent that wrote the report is gone, so this agent marks the report as final.
         if let Some(last) = last {
             if last.stacks.is_some() {
                 // The profile has no stacks of its own; the writer adds those of the earlier agent.
