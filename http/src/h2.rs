@@ -121,7 +121,7 @@ impl Parser {
             Event::Reset(stream) if from_client => self.streams.cancel(stream, time, out),
             Event::Reset(stream) => self.streams.refuse(stream, time, out),
             Event::GoAway(last) if !from_client => self.streams.go_away(last, time, out),
-            // A client's GOAWAY concerns pushed streams, which the client resets too.
+            // A client's GOAWAY concerns pushed streams only, which the client resets too.
             Event::GoAway(_) | Event::Block(_) | Event::Lost(_) => {}
         }
     }
@@ -157,8 +157,8 @@ impl Parser {
         }
     }
 
-    /// Handles a request's head; `fields` is `None` if the block is too large. The response is in doubt if the position
-    /// in the server's direction is lost.
+    /// Handles a request's head; `fields` is `None` if the block is too large. If the position in the server's
+    /// direction is lost, the response may pass unseen: it is in doubt (see [`streams`]).
     fn request(&mut self, id: u32, block: &Block, fields: Option<Fields>, ended: bool, out: &mut Out<'_>) {
         let doubt = self.client.and_then(|client| self.half(client.other()).lost());
         match fields {
@@ -182,8 +182,8 @@ impl Parser {
         Some(decoded.map_or_else(|_| Fields::unknown(), |()| fields))
     }
 
-    /// Records that bytes passed in a direction at `self.time`. If they are the server's, no earlier bytes of the
-    /// server are outstanding, so that streams which the client reset before can be reported.
+    /// Records that bytes passed in a direction at `self.time`. If they are the server's, all earlier bytes of the
+    /// server have been parsed or skipped, so that streams which the client reset before can be reported.
     fn confirm(&mut self, way: Way, sink: &mut dyn Sink) {
         let Some(out) = &mut self.out(sink) else { return };
         if self.client != Some(way) {

@@ -60,7 +60,7 @@ impl GoTable {
             return None;
         }
         // After the header, the table has the names, the file numbers by compilation unit, the files, the program
-        // counters, and the functions, in this order.
+        // counters, and the functions, in this order. The header has the offset of each of these parts.
         let (text, names, names_end, functions, size) = match magic {
             GO_1_16 => (0, word(2)?, word(3)?, word(6)?, 8),
             GO_1_18 | GO_1_20 => (text_of(elf, table.address)?, word(3)?, word(4)?, word(7)?, 4),

@@ -147,7 +147,7 @@ struct GoFunctions {
 #[derive(Debug)]
 enum Found {
     All(GoFunctions),
-    /// At least one of them is missing.
+    /// At least one of the functions, or the table, is missing: the program does not use TLS over TCP.
     Nothing,
     /// More than one place in the file could be the method table.
     Unclear,

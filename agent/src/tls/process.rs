@@ -20,7 +20,7 @@ use super::{
     file::{self, Contents},
 };
 
-/// Maximum number of files whose contents are remembered, and of paths.
+/// Maximum number of files whose contents a [`Finder`] remembers, and of paths.
 const MOST_FILES: usize = 512;
 /// TLS libraries without functions to probe: the beginning of their file names, and their names for people.
 const UNSUPPORTED: [(&str, &str); 8] = [
@@ -75,7 +75,8 @@ enum Role {
 /// Device number, inode number, length and modification time of a file, and the role in which it was examined.
 type Key = (u64, u64, u64, i64, Role);
 
-/// The contents that a file had when it was examined. `places` are those of `contents`, to be shared.
+/// The contents that a file had when it was examined. `places` is the list in `contents`, in a form that processes
+/// share.
 #[derive(Debug, Clone)]
 struct Known {
     contents: Arc<Contents>,

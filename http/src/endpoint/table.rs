@@ -30,7 +30,7 @@ pub const MAX_HOSTS: usize = 64;
 /// Maximum number of owners of a table.
 pub const MAX_OWNERS: usize = 1_000;
 
-/// When there are [`MAX_OWNERS`] owners and another one comes, one in this many is folded.
+/// When there are [`MAX_OWNERS`] owners and another one comes, one owner in this many is folded into [`Table::rest`].
 const FOLDED_OWNERS: usize = 4;
 
 /// Counts of exchanges by owner and endpoint, since the table began and in the current interval (see

@@ -11,8 +11,8 @@ use super::{MAX_HEAD, Malformed, head};
 /// Number of first bytes of a head that [`plausible`] checks; a method must end within them.
 const PROBE: usize = 64;
 
-/// Length in bytes from which an unfinished request line counts as containing everything that is kept of a request
-/// line: the method, the host and the path.
+/// Length in bytes from which an unfinished request line counts as containing everything that the parser keeps of one:
+/// the method, the host and the path.
 const CUT_LINE: usize = 4_096;
 
 /// The kind of messages in a direction.
@@ -125,8 +125,8 @@ impl Head {
     }
 
     /// Returns the bytes so far with an ending that makes them a valid request head, and the number of bytes without
-    /// that ending. Returns `None` if the request line may lack a part that is kept, or if it is uncertain that a
-    /// request begins here.
+    /// that ending. Returns `None` if the request line may still lack the method, the host or the path, or if it is
+    /// uncertain that a request begins here.
     pub(super) fn cut(&self) -> Option<(Vec<u8>, usize)> {
         if self.unsure || !(self.line_ended || self.kept.len() >= CUT_LINE) {
             return None;

@@ -58,7 +58,7 @@ impl Name {
             Self::Path => Some(cut(path(value), PATH)),
             Self::Status | Self::GrpcStatus => Some(cut(value, SHORT)),
             // The type ends before a suffix such as `+proto`. gRPC-Web has another type, and does not count as gRPC,
-            // because it sends its status in the body.
+            // because it sends its gRPC status in the body.
             Self::ContentType => {
                 let essence =
                     value.split(|byte| matches!(byte, b';' | b'+' | b' ')).next().unwrap_or_default();
@@ -96,7 +96,8 @@ fn cut(value: &[u8], limit: usize) -> Box<str> {
 /// The evaluated fields of a header block.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    /// Name of the first field. In a valid head it is a pseudo-header, and in trailers it is not.
+    /// Name of the first field. In a valid head it is a pseudo-header, and in trailers it is not, which distinguishes
+    /// them.
     first: Option<Name>,
     /// True if there is a pseudo-header that only requests have.
     request: bool,

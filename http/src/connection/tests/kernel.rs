@@ -142,7 +142,7 @@ impl Conversation {
             stream.message(&format!("HTTP/1.1 {code} x"), response, !head && !matches!(code, 204 | 304));
             exchanges[answered].0 += &format!(" {}", stream.bytes.len() - before);
             answered += 1;
-            // Consecutive responses share packets.
+            // The next response follows in the same flight, so that responses share packets.
             if !rolling && answered < asked {
                 continue;
             }
@@ -235,8 +235,8 @@ impl Conversation {
         }
     }
 
-    /// Returns a time for each byte of a direction: the latest time at which one of the needed bytes up to this one
-    /// first passed.
+    /// Returns for each byte of a direction the earliest time at which a parser can have it: the latest of the times at
+    /// which the needed bytes up to this one first passed.
     pub(super) fn passed(&self, pieces: &[OwnedPiece], way: Way) -> Vec<u64> {
         let needed = &self.streams[way.index()].needed;
         let mut times = vec![0; needed.len()];

@@ -11,8 +11,8 @@ fn ok(code: u16) -> String {
     format!("HTTP/1.1 {code} x\r\nContent-Length: 0\r\n\r\n")
 }
 
-/// Returns a connection after two exchanges, so that the client was seen to wait for a response before its next
-/// request.
+/// Returns a connection after two exchanges. The second one showed the parser that the client waits for a response
+/// before its next request.
 fn spoken() -> Talk {
     let mut talk = Talk::new();
     turn(&mut talk);

@@ -19,7 +19,7 @@ fn told(fields: &[(Name, &str)]) -> Told {
     fields.iter().map(|(name, text)| (*name, value(*name, text))).collect()
 }
 
-/// A header block in hexadecimal, the fields that it decodes to, and the size of the table after it.
+/// A header block in hexadecimal, the fields that it decodes to, and the size of the dynamic table after it.
 type Example = (&'static str, &'static [(Name, &'static str)], usize);
 
 /// Decodes the blocks of an example one after the other, and asserts that the fields and the size of the table are the

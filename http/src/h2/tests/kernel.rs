@@ -67,8 +67,8 @@ impl Kernel {
         Self { ways, skips }
     }
 
-    /// Handles a packet without passing its pieces on. `lost` is true if its bytes are a loss for the parser, and false
-    /// if they passed before the trace began.
+    /// Moves past a packet whose pieces the parser does not get. `lost` is true if its bytes are a loss for the parser,
+    /// and false if they passed before the trace began.
     pub(super) fn pass_unseen(&mut self, packet: &Packet, lost: bool) {
         let followed = &mut self.ways[packet.way.index()];
         let mut rest = &packet.bytes[..];
@@ -80,7 +80,8 @@ impl Kernel {
         followed.gap += if lost { packet.bytes.len() as u64 } else { 0 };
     }
 
-    /// Returns whether the last bytes of a direction were lost.
+    /// Returns whether bytes were lost in a direction and no later piece of it was passed, so that the parser does not
+    /// know of the loss.
     pub(super) fn has_lost(&self) -> bool {
         self.ways.iter().any(|followed| followed.gap > 0)
     }

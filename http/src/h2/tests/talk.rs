@@ -6,7 +6,8 @@ use super::{
     *,
 };
 
-/// A step of a stream: what an end sends next. A `Way` is the direction, a `bool` is true if the frame has END_STREAM.
+/// A step of a stream: the frame that the client or the server sends next. A `Way` is the direction, a `bool` is true
+/// if the frame has END_STREAM.
 #[derive(Debug, Clone)]
 enum Step {
     Interim,
