@@ -71,7 +71,7 @@ pub struct RowKey {
     pub thread: Arc<str>,
     /// Functions from the outermost to the innermost.
     pub frames: Vec<Arc<Frame>>,
-    /// State of the stack: complete, cut or missing.
+    /// State of the stack, such as complete or missing.
     pub known: Known,
 }
 

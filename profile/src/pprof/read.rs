@@ -213,7 +213,7 @@ fn message<T: Message + Default>(bytes: &[u8]) -> Result<T, ReadError> {
     Ok(T::decode(bytes)?)
 }
 
-/// Checks that a text is valid UTF-8.
+/// Returns bytes as text, which must be valid UTF-8 of at most [`MAX_TEXT`] bytes.
 fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     if bytes.len() > MAX_TEXT {
         return Err(ReadError::TooLarge { most: MAX_TEXT as u64, what: "bytes in one text" });

@@ -80,7 +80,8 @@ impl Default for Room {
 pub(super) struct OneRoom {
     left: u64,
     total: u64,
-    /// Total of the room for several profiles, if less of that is left than one profile may take.
+    /// Total of the [`Room`], in bytes, if less is left in it than one profile may take. An error then says that all
+    /// profiles together are too large.
     shared: Option<u64>,
 }
 
