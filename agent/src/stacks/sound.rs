@@ -81,7 +81,7 @@ fn is_sound(
                 | CallFrameInstruction::ValExpression { expression, .. },
             )) => expression,
             Ok(Some(_)) => continue,
-            // Instructions that cannot be parsed are not evaluated either.
+            // The unwinder stops at the same broken instruction, and evaluates nothing behind it.
             Ok(None) | Err(_) => return true,
         };
         if !ends(expression, section, encoding) {

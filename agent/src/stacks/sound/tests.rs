@@ -45,10 +45,10 @@ fn expressions_that_jump_are_not_followed() {
     assert!(!sound(&[0x0f, 3, 0x2f, 0xfd, 0xff]));
     // DW_OP_lit1, DW_OP_bra -4.
     assert!(!sound(&[0x0f, 4, 0x31, 0x28, 0xfc, 0xff]));
-    // DW_CFA_expression and DW_CFA_val_expression of rbp.
+    // DW_CFA_expression and DW_CFA_val_expression of rbp, with the endless DW_OP_skip.
     assert!(!sound(&[0x10, 6, 3, 0x2f, 0xfd, 0xff]));
     assert!(!sound(&[0x16, 6, 3, 0x2f, 0xfd, 0xff]));
-    // The same after other instructions.
+    // The endless DW_OP_skip behind another instruction (DW_CFA_def_cfa_offset 16).
     assert!(!sound(&[0x0e, 16, 0x0f, 3, 0x2f, 0xfd, 0xff]));
 }
 
