@@ -151,7 +151,8 @@ impl Parser {
         } else if !self.streams.is_new(id) {
             self.streams.request_part(id, block.wire, end, time, out);
         } else if fields.as_ref().is_none_or(|fields| fields.is_request() || (fields.may_be_head() && !end)) {
-            // Any other block is, or may be, the trailers of a request whose head passed unseen.
+            // A block that fails this condition is, or may be, the trailers of a request whose head passed unseen. It
+            // opens no stream.
             self.streams.opened(id);
             self.request(id, block, fields, end, out);
         }

@@ -180,7 +180,7 @@ impl Images {
         self.useless.insert(file);
     }
 
-    /// Returns the equal tables of another file if there are any, and these otherwise.
+    /// Returns the equal tables of another file if there are any, and otherwise `tables`.
     fn shared(&mut self, tables: Tables) -> Arc<Tables> {
         let sections = tables.sections.as_ref();
         let contents = (

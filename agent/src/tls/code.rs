@@ -23,8 +23,8 @@ pub(super) struct Points {
     pub(super) returns: Vec<u64>,
 }
 
-/// Finds these instructions in the code of a Go function. Returns `None` if the bytes are not valid code or contain no
-/// return.
+/// Finds the instructions of [`Points`] in the code of a Go function. Returns `None` if the bytes are not valid code or
+/// contain no return.
 pub(super) fn points(machine: Machine, code: &[u8]) -> Option<Points> {
     let points = match machine {
         Machine::X86_64 => x86_64(code)?,

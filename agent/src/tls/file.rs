@@ -116,7 +116,7 @@ fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
     let found = if elf.has_symbols() { by_symbols(elf)? } else { by_table(elf)? };
     let GoFunctions { read, write, tcp } = match found {
         Found::All(functions) => functions,
-        // A program that uses TLS over TCP has all three, so this one does not use it.
+        // A program that uses TLS over TCP has all of [`GoFunctions`], so this one does not use TLS over TCP.
         Found::Nothing => return Ok(Contents::default()),
         Found::Unclear => {
             let problem =

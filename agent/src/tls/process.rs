@@ -88,7 +88,7 @@ struct Known {
 pub struct Finder {
     files: HashMap<Key, Known>,
     /// Paths at which libraries with functions to probe were found, and the files' identities. [`Self::expect`] looks
-    /// there for processes that have not mapped them yet.
+    /// there for processes that have not mapped the libraries yet.
     paths: HashMap<PathBuf, (u64, u64)>,
 }
 
@@ -102,7 +102,8 @@ impl Finder {
     }
 
     /// Returns the libraries that a process which has just begun may map: those at paths where other processes had
-    /// libraries with functions to probe, as this process sees the paths. Probes on them see its first call.
+    /// libraries with functions to probe, as this process sees the paths. Probes on these libraries see the first call
+    /// of the process.
     pub fn expect(&mut self, pid: u32) -> Vec<Placed> {
         let Ok(root) = root_of(pid) else { return Vec::new() };
         let mut expected = Vec::new();
@@ -196,7 +197,8 @@ impl Finder {
         }
     }
 
-    /// Returns the contents of a file, which is examined unless they are remembered. `name` is that of an executable.
+    /// Returns the contents of a file, which is examined unless its contents are remembered. `name` is the name of an
+    /// executable; libraries need none.
     fn contents(&mut self, file: &File, role: Role, name: &str) -> io::Result<Known> {
         let metadata = file.metadata()?;
         let key = (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), role);

@@ -76,7 +76,7 @@ impl Connection {
     /// if the last pieces may be missing.
     pub fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink) {
         self.last = self.last.max(time);
-        // The direction of the requests is first, because responses are paired with them.
+        // The direction of the requests is closed first, because responses are paired with requests.
         let mut ways = Way::BOTH;
         if self.side() == Some(Side::Client) {
             ways.reverse();

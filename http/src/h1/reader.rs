@@ -67,7 +67,7 @@ impl Reader {
 pub(super) struct Head {
     /// The bytes of the head so far; empty if the head came in a single piece.
     kept: Vec<u8>,
-    /// The last bytes so far, as the search for the empty line that ends the head needs them.
+    /// The last bytes so far, which may be the beginning of the empty line that ends the head.
     ending: Ending,
     /// Time of the first byte of the head.
     pub(super) began: u64,

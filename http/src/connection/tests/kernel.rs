@@ -268,7 +268,7 @@ impl Conversation {
     }
 }
 
-/// Swaps, repeats and enlarges packets, and marks these as out of order.
+/// Swaps packets, and adds repeated and enlarged ones. All of these are marked as out of order.
 fn disarrange(packets: &mut Vec<(usize, usize, bool)>, dice: &mut Dice) {
     for index in 1..packets.len() {
         if dice.once_in(4) {

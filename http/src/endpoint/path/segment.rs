@@ -144,7 +144,7 @@ impl<'a> Segment<'a> {
         let inner = &text[before..];
         let after = inner.iter().rev().take_while(is_separator).count();
         let (inner, after) = inner.split_at(inner.len() - after);
-        // Hashes have a placeholder of their own.
+        // Hashes have a placeholder of their own, which [`Self::words`] appends.
         let found = !is_hexadecimal(inner) && random::is_secret(inner);
         if found {
             self.keep(&text[..before + leading_words(inner)]);

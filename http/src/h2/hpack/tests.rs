@@ -34,7 +34,8 @@ fn example(mut table: Table, blocks: &[Example]) {
     }
 }
 
-/// Returns a table with the maximum size of RFC 7541's examples of responses, which makes them evict entries.
+/// Returns a table of at most 256 bytes, as in RFC 7541's examples of responses (appendix C.5 and C.6), so that entries
+/// are evicted.
 fn small() -> Table {
     Table { capacity: 256, ..Table::new() }
 }

@@ -1,4 +1,5 @@
-//! A simulation of the kernel programs on sockets: passes packets to a parser as they do.
+//! A simulation of the kernel programs that see the packets of sockets: it passes the bytes of packets to a parser as
+//! those programs do.
 
 use super::*;
 

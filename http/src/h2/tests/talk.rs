@@ -119,7 +119,7 @@ impl Talk {
     }
 
     /// Appends bytes to a direction, and returns the index of the first of them. Pending bytes of the other direction
-    /// pass before.
+    /// are put into packets first.
     fn send(&mut self, way: Way, bytes: &[u8]) -> usize {
         self.flush(way.other());
         let place = self.sent[way.index()];
