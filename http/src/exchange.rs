@@ -29,8 +29,8 @@ pub enum Status {
     Code(u16),
     /// The connection closed, or the stream was reset, before a final response.
     NoResponse,
-    /// There was a response, but its status could not be read. In most cases it is in an entry of the HTTP/2 header
-    /// table (HPACK) that was sent before the trace began, or in bytes that were lost.
+    /// There was a response, but its status could not be read. In most cases the status is in an entry of the HTTP/2
+    /// header table (HPACK) that was sent before the trace began, or in lost bytes.
     Unknown,
 }
 

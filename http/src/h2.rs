@@ -35,7 +35,7 @@ use crate::{Reason, Side, Sink, Way, parser};
 /// A request of HTTP/1.1 that the server answered by switching to HTTP/2 (RFC 7540, section 3.2).
 #[derive(Debug)]
 pub(crate) struct Upgrade {
-    /// The end of the connection that the traced socket is.
+    /// The role of the traced socket.
     pub(crate) side: Side,
     /// Method of the request.
     pub(crate) method: String,

@@ -36,7 +36,7 @@ const ORIGIN: u64 = 1 << 32;
 /// Maximum distance by which a TCP sequence number can be behind the next byte: the largest TCP window. Since the
 /// numbers wrap around, one that seems to be farther behind is taken for one that is ahead.
 const WINDOW: u32 = 1 << 30;
-/// Length of a body's rest from which a sequence number is compared with that of the body's end, too. The next byte
+/// Remaining length of a body from which a sequence number is also compared with that of the body's end. The next byte
 /// alone does not suffice: numbers repeat after 2^32 bytes, and of these the last [`WINDOW`] count as behind.
 const LONG_BODY: u64 = 1 << 31;
 /// Maximum distance in bytes from the next byte, or from the end of a body of [`LONG_BODY`] or more, at which a

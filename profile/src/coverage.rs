@@ -49,7 +49,8 @@ impl Coverage {
         [self.own, self.spread, self.claimed, self.without_stack()].into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Adds a row: its bytes at their own call, spread, and claimed.
+    /// Adds a row with its bytes of each kind: [`own`](Self::own), [`spread`](Self::spread) and
+    /// [`claimed`](Self::claimed).
     pub fn count(&mut self, known: &Known, [own, spread, claimed]: [u64; 3]) {
         let bytes = own.saturating_add(spread).saturating_add(claimed);
         let kind = match known {

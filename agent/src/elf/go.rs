@@ -35,8 +35,8 @@ pub(crate) struct GoTable {
     names: u64,
     /// Offset in the table after the names.
     names_end: u64,
-    /// Offset in the table of the list of functions. Each has two words: its address and the offset of its description
-    /// from here.
+    /// Offset in the table of the list of functions. For each function, the list has two words: the function's address,
+    /// and the offset of the function's description from the beginning of the list.
     functions: u64,
     /// Size in bytes of a word of that list: 8 for addresses (before Go 1.18), 4 for distances from the beginning of
     /// the code.

@@ -78,9 +78,9 @@ pub(super) struct CodeMap {
     sound: HashMap<u64, Option<usize>>,
     /// Set if the code has changed since the last [`Self::take_changed`].
     changed: bool,
-    /// Set if an address was looked up that is not mapped.
+    /// Set if an address was looked up that is not mapped, so that [`Self::tidy`] reads the mappings again.
     missed: bool,
-    /// Set if there was no room for a file.
+    /// Set if there was no room for a file, so that [`Self::tidy`] tries again.
     refused: bool,
     tries: u32,
 }

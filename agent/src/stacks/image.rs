@@ -45,7 +45,7 @@ impl Tables {
     }
 }
 
-/// A file of code.
+/// A file of code: its tables, and the open file from which names are read.
 #[derive(Debug)]
 pub(super) struct Image {
     /// Name of the file without its folder.

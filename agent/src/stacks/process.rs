@@ -65,7 +65,7 @@ impl Default for Shared {
     }
 }
 
-/// A process.
+/// A process whose stacks are resolved.
 #[derive(Debug)]
 pub(super) struct Process {
     /// The process id, or that of one of its threads if the first thread has ended.
@@ -175,7 +175,7 @@ impl Process {
         (stack, outcome)
     }
 
-    /// Resolves a stack of addresses that the kernel found.
+    /// Resolves a stack of addresses that the kernel found by following frame pointers.
     pub(super) fn addressed(&mut self, shared: &mut Shared, addresses: &[u64]) -> (Arc<Stack>, Outcome) {
         let length = addresses.iter().position(|address| *address == 0).unwrap_or(addresses.len());
         let addresses = &addresses[..length.min(unwind::MOST_FRAMES)];

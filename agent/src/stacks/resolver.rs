@@ -92,8 +92,7 @@ impl Resolver {
         let process = match self.processes.entry(sample.program.pid) {
             Entry::Occupied(mut known) => {
                 let before = known.get().program;
-                // The kernel only increments the number, so a smaller one is an earlier program. It wraps around at
-                // 2^32.
+                // The kernel only increments the number, modulo 2^32, so a smaller one belongs to an earlier program.
                 if before.number.wrapping_sub(sample.program.number).cast_signed() > 0 {
                     return missing(EXECUTES_ANOTHER);
                 }

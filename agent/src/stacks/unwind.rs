@@ -75,7 +75,7 @@ pub(super) struct Copied<'a> {
 }
 
 impl Copied<'_> {
-    /// Returns the word at an address.
+    /// Returns the word at an address; `None` if the word is not among the copied bytes.
     pub(super) fn word(&self, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(self.start)?).ok()?;
         self.bytes.get(at..)?.first_chunk().map(|word| u64::from_ne_bytes(*word))

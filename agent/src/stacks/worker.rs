@@ -227,7 +227,7 @@ struct Thread<'a, T> {
     doubtful_bytes: usize,
 }
 
-/// Error: the receiver of the results is gone.
+/// Error: the [`Worker`] was dropped, so nobody takes the results.
 struct Unwanted;
 
 /// Runs the thread until the handle is dropped.

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn bytes_within_an_instruction_are_no_return() {
-        // mov eax, 0xc3c3c3c3; ret
+        // mov eax, 0xc3c3c3c3; ret. The byte 0xc3 is also the code of `ret`.
         let points = points(Machine::X86_64, &[0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3]).unwrap();
         assert_eq!(points, Points { begins: 0, returns: vec![5] });
     }

@@ -61,14 +61,14 @@ pub struct Found {
     pub reason: String,
 }
 
-/// The role of a file in a process, by which it is examined.
+/// The role of a file in a process, which decides how the file is examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Role {
     /// The executable.
     Program,
-    /// A libssl.
+    /// OpenSSL's library of TLS functions (libssl).
     Library,
-    /// A libcrypto.
+    /// OpenSSL's library of ciphers (libcrypto), which always contains the version.
     Crypto,
 }
 
@@ -221,7 +221,8 @@ impl Finder {
     }
 }
 
-/// Returns the files that are mapped as code, each with its first mapping. Mappings of one file follow each other.
+/// Returns the files that are mapped as code, each with its first mapping. Mappings of one file follow each other, so
+/// only adjacent ones are compared.
 fn code_of(maps: &[CodeMapping]) -> Vec<(&Path, &CodeMapping)> {
     let mut files: Vec<(&Path, &CodeMapping)> = Vec::new();
     for map in maps {

@@ -6,8 +6,8 @@ use crate::h1::side_of;
 use crate::parser::Parser;
 use crate::{Side, Sink, Start, Way, h1, h2};
 
-/// Maximum number of bytes kept of a direction until the protocol is known. An HTTP/2 server may send its first frames
-/// before the client's preface.
+/// Maximum number of bytes kept of a direction until the protocol is known. Both directions are kept, since an HTTP/2
+/// server may send its first frames before the client's preface.
 const MAX_KEPT: usize = 16 << 10;
 /// A connection that is older than the trace counts as another protocol after this many pieces that the kernel marked
 /// as the start of a message, although they are not HTTP.

@@ -107,9 +107,9 @@ pub(super) enum Step<'a> {
     More,
     /// The bytes are not a head.
     Invalid,
-    /// The head is longer than [`MAX_HEAD`]; has its first bytes.
+    /// The head is longer than [`MAX_HEAD`]. The value is its first bytes.
     TooLarge(Vec<u8>),
-    /// The head is complete; has all of its bytes.
+    /// The head is complete. The value is the whole head.
     Complete(Cow<'a, [u8]>),
 }
 

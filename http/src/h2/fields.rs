@@ -9,7 +9,7 @@ const HOST: usize = 255;
 /// Maximum number of bytes that are kept of a path.
 const PATH: usize = 1024;
 /// Maximum number of bytes that are kept of a value that is only compared with a constant or parsed as a number. A
-/// longer value is neither.
+/// longer value equals no such constant and is no valid number.
 const SHORT: usize = 16;
 
 /// The name of a field. Names that are not evaluated are not distinguished.

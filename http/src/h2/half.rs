@@ -19,7 +19,7 @@ pub(super) enum Event {
     Block(Block),
     /// A stream was reset.
     Reset(u32),
-    /// The sender did not and will not process streams with higher numbers that the peer opened.
+    /// GOAWAY: the sender has not processed, and will not process, the peer's streams with higher numbers.
     GoAway(u32),
     /// The position is lost: the bytes at a place where a frame should begin are not a frame. The caller must then call
     /// [`Half::lose`].

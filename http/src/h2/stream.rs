@@ -5,7 +5,7 @@ use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
 /// The receiver of a connection's reports, with the side that each report needs.
 pub(super) struct Out<'a> {
-    /// The end of the connection that the traced socket is.
+    /// The role of the traced socket.
     pub(super) side: Side,
     /// The receiver.
     pub(super) sink: &'a mut dyn Sink,
@@ -21,7 +21,7 @@ impl Out<'_> {
 /// The known facts about a request.
 #[derive(Debug)]
 pub(super) struct Request {
-    /// Method; it, `host` and `path` are as in [`Exchange`].
+    /// Method, in the form of [`Exchange::method`]; `host` and `path` likewise.
     pub(super) method: Box<str>,
     pub(super) host: Box<str>,
     pub(super) path: Box<str>,
@@ -109,7 +109,7 @@ impl Response {
     }
 }
 
-/// An open stream.
+/// A stream whose exchange is not reported yet.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) request: Request,

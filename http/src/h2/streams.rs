@@ -29,7 +29,7 @@ use crate::Reason;
 
 /// Maximum number of streams of a connection that are followed at a time. Servers usually allow 100 to 250.
 pub(super) const MAX_STREAMS: usize = 1024;
-/// Capacity up to which the empty table keeps its memory.
+/// Capacity in streams that the table keeps when it becomes empty; the memory of a larger one is freed.
 const KEPT_CAPACITY: usize = 64;
 
 /// The open streams of a connection.
@@ -42,7 +42,7 @@ pub(super) struct Streams {
     answered: u32,
     /// Open streams that the client reset: time of the reset, and number of the stream.
     cancelled: BTreeSet<(u64, u32)>,
-    /// Number of bytes of the methods, hosts and paths of all requests.
+    /// Number of bytes of the methods, hosts and paths of all open streams.
     text: usize,
 }
 
@@ -231,7 +231,7 @@ impl Streams {
         }
     }
 
-    /// Handles the end of a response.
+    /// Handles the end of a response. If no final head was seen, the exchange is unobserved.
     fn end_response(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         if stream.response.status.is_none() {

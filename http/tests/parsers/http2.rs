@@ -18,7 +18,7 @@ use crate::{
 
 /// Time after which a conversation counts as stuck, and the test fails.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Size of the pipe for everything that one end sends, in bytes.
+/// Size in bytes of the pipe to h2, which must hold everything that one end sends.
 const ROOM: usize = 1 << 20;
 
 /// Number of times to yield to the scheduler, after which the other end has done everything that it can do without

@@ -12,7 +12,8 @@ use traffictrace_profile::{Frame, Way};
 use super::memory;
 use crate::stacks::{Extent, Stack};
 
-/// Maximum number of rows, including folded ones. Beyond it, the smallest quarter of the stacks is folded.
+/// Maximum number of rows, including folded ones. Beyond it, the smallest quarter of the stacks is folded: added up by
+/// process and direction.
 const MAX_ROWS: usize = 16_384;
 /// Folded rows, one for each process and direction, are at most one part in this many of the rows that the limits
 /// allow.
@@ -91,7 +92,7 @@ impl Tally {
     }
 }
 
-/// The samples of a session.
+/// The samples of a session, added up by [`SampleKey`], within limits of rows and memory.
 #[derive(Debug)]
 pub struct Profile {
     pub(super) rows: HashMap<SampleKey, Tally>,

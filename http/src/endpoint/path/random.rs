@@ -53,8 +53,8 @@ const COMMON: [&[u8]; 26] = [
 /// Code of a decimal digit in [`CODES`].
 const DIGIT: u8 = 26;
 
-/// Difference between the code of an upper case letter and that of the lower case one, which is its index in the
-/// alphabet.
+/// Difference between the codes of an upper case letter and of the same letter in lower case, whose code is its index
+/// in the alphabet.
 const UPPER: u8 = 32;
 
 /// Code of a byte that is neither an ASCII letter nor a digit.

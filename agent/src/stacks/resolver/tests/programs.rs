@@ -40,7 +40,7 @@ fn has(stack: &Stack, wanted: &[&str]) -> bool {
     wanted.iter().all(|wanted| names.any(|name| name == *wanted))
 }
 
-/// Runs a program, and resolves its stack from a copy that is long enough.
+/// Runs a program, and resolves its stack. The copy that `mode` takes must reach the thread's first function.
 fn whole(command: &mut Command, mode: Mode) -> Option<(Still, Resolver, Dump, Arc<Stack>)> {
     let still = Still::run(command)?;
     let dump = still.dump(mode);
