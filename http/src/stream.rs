@@ -244,7 +244,7 @@ impl Stream {
         if parser.skippable(self.way) < u64::MAX {
             self.skip_to(end, time, parser, sink);
         } else if self.rest.is_none_or(|(rest, _)| rest < end) {
-            // The next message may begin within these bytes, in a later piece.
+            // The next message may begin within these bytes, in a later piece, so they are not skipped yet.
             self.rest = Some((end, time));
         }
     }

@@ -1,4 +1,4 @@
-//! The parts of a profile's bytes by how their stacks are known.
+//! The parts of a profile's bytes: whether their call was sampled, and what is known of their stacks.
 
 use std::collections::BTreeMap;
 

@@ -130,7 +130,7 @@ pub struct Graph {
     pub about: About,
     /// Rows in descending order of bytes.
     rows: Vec<Row>,
-    /// Parts of the bytes by how their stacks are known.
+    /// Parts of the bytes, by what is known of their calls and stacks.
     pub coverage: Coverage,
 }
 

@@ -24,7 +24,7 @@ impl Default for Effort {
 impl Effort {
     /// Maximum saved time, enough to examine some hundred processes with their files.
     const SAVED: Duration = Duration::from_secs(2);
-    /// One part in 4 of the time may be spent.
+    /// One part in this many of the time may be spent.
     const SHARE: u32 = 4;
 
     /// Returns true if any time is left.

@@ -37,7 +37,8 @@ impl Tables<'_> {
         self.entry_at(address).unwrap_or(Some(0))
     }
 
-    /// Returns the result of [`Self::sound_at`] if there is an entry, or `None` if the unwinder would find none either.
+    /// Returns the result of [`Self::sound_at`]. The outer `None` means that there is no entry: the unwinder would find
+    /// none either.
     #[expect(
         clippy::option_option,
         reason = "an entry that is not there differs from one that is not followed"

@@ -52,7 +52,7 @@ impl Sink for Record {
     }
 }
 
-/// A connection under test, with the next sequence number of each direction. The clock counts pieces and FINs.
+/// A connection under test, with the next sequence number of each direction. `time` counts pieces and FINs.
 #[derive(Debug)]
 struct Talk {
     connection: Connection,

@@ -203,7 +203,7 @@ impl Half {
                 block.continue_with(frame);
             }
             // The frames of a header block follow each other without other frames between them (RFC 9113, section
-            // 6.10).
+            // 6.10), so this one is an error.
             (Some(_), _) => return Some(MALFORMED),
             (None, Kind::Continuation) if lost.is_none() => return Some(MALFORMED),
             (None, Kind::Headers | Kind::PushPromise) => self.block = Some(Block::new(frame, began)),

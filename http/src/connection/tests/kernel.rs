@@ -209,7 +209,8 @@ impl Conversation {
             (Some(&first), Some(_)) if dice.once_in(2) => (first, range.end),
             (Some(&first), Some(&last)) => (first, last + 1),
             _ => {
-                // Only bytes of a body: there is a piece, without bytes, only if the body ends here.
+                // The packet has only bytes of a body. There is a piece, without bytes, only if the body ends with the
+                // packet.
                 if stream.needed.get(range.end).is_none_or(|&needed| needed) {
                     let piece = OwnedPiece { way, time, begin: range.end, ..OwnedPiece::default() };
                     pieces.push(piece);

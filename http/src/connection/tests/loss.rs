@@ -32,7 +32,7 @@ fn skipped_bodies_are_no_loss() {
     let post = "POST /p HTTP/1.1\r\nContent-Length: 5000000000\r\n\r\n";
     talk.piece(REQUESTS, post.as_bytes(), post.len() + 1_000, true, false);
     talk.response("HTTP/1.1 100 Continue\r\n\r\n");
-    // The body is longer than the range of sequence numbers. The next piece has no bytes and shows its end.
+    // The body is longer than the range of sequence numbers. The next piece has no bytes and shows the body's end.
     talk.miss(REQUESTS, 4_000_000_000);
     talk.miss(REQUESTS, 999_999_000);
     talk.piece(REQUESTS, b"", 0, false, false);

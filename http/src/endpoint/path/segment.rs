@@ -60,8 +60,8 @@ impl<'a> Segment<'a> {
             Some(placeholder) if self.level == Level::Fold || placeholder == Placeholder::Token => {
                 self.replace(placeholder);
             }
-            // A value such as an e-mail address is kept as a whole if the level is [`Level::Redact`], but a part of it,
-            // such as the user, may be a secret.
+            // A value such as an e-mail address stays if the level is [`Level::Redact`]. Its parts are examined
+            // nevertheless, since one of them, such as the user, may be a secret.
             _ => self.pieces(text),
         }
     }

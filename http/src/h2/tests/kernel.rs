@@ -87,7 +87,7 @@ impl Kernel {
         self.ways.iter().any(|followed| followed.gap > 0)
     }
 
-    /// Passes the pieces of a packet to the parser, after a hole if bytes were lost before them.
+    /// Passes the pieces of a packet to the parser. Reports a hole first if bytes were lost before the packet.
     pub(super) fn pass(&mut self, packet: &Packet, parser: &mut Parser, sink: &mut Reports) {
         let (way, time) = (packet.way, packet.time);
         let followed = &mut self.ways[way.index()];
