@@ -45,7 +45,7 @@ fn expressions_that_jump_are_not_followed() {
     assert!(sound(&[0x0f, 2, 0x77, 8]));
     // DW_OP_skip -3, which never ends.
     assert!(!sound(&[0x0f, 3, 0x2f, 0xfd, 0xff]));
-    // DW_OP_lit1, DW_OP_bra -4.
+    // DW_OP_lit1 and DW_OP_bra -4, a branch that is always taken.
     assert!(!sound(&[0x0f, 4, 0x31, 0x28, 0xfc, 0xff]));
     // DW_CFA_expression and DW_CFA_val_expression of rbp, with the endless DW_OP_skip.
     assert!(!sound(&[0x10, 6, 3, 0x2f, 0xfd, 0xff]));
