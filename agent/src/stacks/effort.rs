@@ -75,7 +75,7 @@ impl Pace {
         self.read
     }
 
-    /// Does the read, and sets the time of the next one.
+    /// Calls `work`, which does the read, and sets the time of the next read.
     pub(super) fn keep<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let done = work();

@@ -177,7 +177,8 @@ mod tests {
         assert_eq!(repeat(&mut modes, Outcome::BrokenChain, 3), [(3, Mode::Copy16)]);
         assert_eq!(repeat(&mut modes, Outcome::BrokenChain, 9), [], "on its way before");
         assert_eq!(repeat(&mut modes, Outcome::Agreed(9), 300), [(200, Mode::FramePointers)]);
-        // A thread that begins in an unknown function has a broken chain. One in thirty does not change the mode.
+        // A thread that begins in an unknown function has a broken chain. One such stack in thirty does not change the
+        // mode.
         for _ in 0..100 {
             assert_eq!(modes.take(Outcome::BrokenChain), None);
             assert_eq!(repeat(&mut modes, Outcome::Chain, 30), []);

@@ -342,8 +342,8 @@ impl Process {
         &self.roots
     }
 
-    /// Reads new lines of the list of generated code, if the process has such code on its stacks, and updates its
-    /// mappings.
+    /// Reads new lines of the list of generated code, if the process has such code on its stacks, and updates the
+    /// process's mappings.
     pub(super) fn tidy(&mut self, shared: &mut Shared) {
         if self.perf_map_pace.read().is_some() && self.perf_map_pace.is_due() {
             self.read_perf_map(shared);

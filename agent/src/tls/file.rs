@@ -49,7 +49,8 @@ impl Contents {
     }
 }
 
-/// Examines the executable of a process, with the name `name`: Go, an OpenSSL that is linked into it, or rustls.
+/// Examines the executable of a process for Go's TLS, an OpenSSL that is linked into the executable, and rustls. `name`
+/// is the name of the executable.
 ///
 /// # Errors
 ///
