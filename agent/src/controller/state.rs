@@ -418,7 +418,7 @@ fn nodes(reports: Option<&NodeReports>) -> u64 {
     reports.map_or(0, |reports| reports.names().count() as u64)
 }
 
-/// Returns the interval of reports in a trace's spec.
+/// Returns the interval of reports in a trace's spec; 10 s if it cannot be parsed.
 fn asked(trace: &Trace) -> Duration {
     trace.object.spec.interval.get().unwrap_or(Duration::from_secs(10))
 }
