@@ -5,7 +5,7 @@ use crate::{rows::View, sort, units::Units};
 /// A column of the table of flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Column {
-    // In the order of their positions on the screen.
+    // Variants are in the order of the columns on the screen, by which they are sorted.
     Name,
     Owner,
     Pod,
