@@ -98,7 +98,7 @@ fn no_such_family(error: &io::Error) -> bool {
 async fn serve(listener: TcpListener, site: Arc<Site>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        // The semaphore is never closed.
+        // Cannot fail, since the semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -119,7 +119,7 @@ async fn serve(listener: TcpListener, site: Arc<Site>) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(REQUEST)
                 .serve_connection(TokioIo::new(stream), service);
-            // A client may disconnect at any time.
+            // Errors are ignored, since a client may disconnect at any time.
             let _ = tokio::time::timeout(REQUEST * 3, connection).await;
             drop(place);
         });
