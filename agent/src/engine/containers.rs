@@ -21,7 +21,8 @@ impl Containers {
     }
 
     /// Returns the cgroup whose rows a socket in `cgroup` is counted in: the selected container around it, or the child
-    /// of the selected pod. Returns `cgroup` itself if its ancestors are unknown, or if it was selected by a process.
+    /// of the selected pod. Returns `cgroup` itself if it has neither, as in a selected tree or if a process selects
+    /// the socket, and if its ancestors are unknown.
     pub(super) fn of(
         &mut self,
         cgroup: u64,

@@ -182,8 +182,8 @@ impl Engine {
         let old = &self.sessions.get(id).ok_or_else(|| EngineError::NoSession(id.clone()))?.spec;
         let narrows = old.selects_more_than(&spec) || old.selects_anything() && old.filter != spec.filter;
         if narrows {
-            // Flows that are about to be deselected are compared with their sockets a last time, and counted while
-            // their owner is still known.
+            // Flows that are about to be deselected are compared with their sockets a last time, and their bytes are
+            // counted while their owner is still known.
             self.drain_fully();
         }
         let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
@@ -257,7 +257,7 @@ impl Engine {
     }
 
     /// Reads the records of HTTP and stacks, and drains the flow table if that is due or the table fills up. Call this
-    /// a few times a second, and earlier if [`Engine::records_readable`] says so.
+    /// a few times a second, and earlier if [`Engine::records_readable`] becomes readable.
     pub fn tick(&mut self) {
         self.read_records();
         let Some(tracer) = &mut self.tracer else { return };

@@ -1,5 +1,5 @@
-//! The kernel room: loads the programs, sets what they select, and reads what they counted. All `unsafe` code of the
-//! agent is here.
+//! Access to the kernel: loads the programs, sets what they select, and reads what they counted. All `unsafe` code of
+//! the agent is here.
 //!
 //! [`Tracer`] exists only while there is something to trace. Dropping it detaches every program and frees every map.
 //! Nothing is pinned, so the same happens when the process is killed.
@@ -284,7 +284,8 @@ impl Tracer {
         Folders::of(&self.ebpf)
     }
 
-    /// Returns a slot by its number, or `None` if it was freed after this epoch, so that it has another flow or none.
+    /// Returns a slot by its number, or `None` if its epoch is not this one: the slot was then freed, and has another
+    /// flow or none.
     pub fn slot(&self, number: u32, epoch: u32) -> Option<&Slot> {
         self.table.slot(number).filter(|slot| slot.epoch.load(Acquire) == epoch)
     }

@@ -223,8 +223,8 @@ impl TlsText {
         self.records.read(most, sink)
     }
 
-    /// Makes the programs copy no bytes of one direction of a socket until this number of bytes has passed, since they
-    /// belong to a body.
+    /// Makes the programs copy no bytes of one direction of a socket before byte number `until`, since they belong to a
+    /// body or to no HTTP.
     pub fn skip(&mut self, cookie: u64, sent: bool, until: u64) {
         // If the entry cannot be added, more bytes arrive than needed.
         let _ = self.bodies.insert([cookie, u64::from(sent)], until, 0);

@@ -57,7 +57,7 @@ const OTHERS: [&str; 12] = [
     "tt_kr_send",
     "tt_kr_recv",
 ];
-/// Time for which a twin stays attached after the kernel last skipped the program before it.
+/// Time for which a twin stays attached after the kernel last skipped the first program of its pair.
 const STAYS: Duration = Duration::from_secs(600);
 /// Interval between checks for skipped programs.
 const LOOK: Duration = Duration::from_secs(1);

@@ -33,7 +33,10 @@ static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, 
 	note->socket = socket;
 }
 
-/* Returns whether a session may want the sockets of a cgroup in the current task; sets `known` if that is certain. */
+/*
+ * Returns whether a session may want the sockets of a cgroup in the current task; sets `known` if a session certainly
+ * does.
+ */
 static __always_inline bool may_count(__u64 cgroup, bool *known)
 {
 	__u64 sessions = 0;

@@ -82,7 +82,10 @@ static __always_inline __u64 unwanted_flow(const struct tt_key *key, __u64 hash,
 	return hash ^ ((__u64)key->owner << 32 | generation) * 0x9e3779b97f4a7c15ull;
 }
 
-/* Set once a datagram flow was settled; until then, the ends of datagram sockets do not matter. */
+/*
+ * Set once a datagram flow was settled (settle()); until then, no datagram socket has a slot, and ends are not
+ * reported.
+ */
 volatile __u64 datagrams;
 
 /*

@@ -64,7 +64,10 @@ static __always_inline bool is_unwanted(__u64 id, __u32 generation)
 	return unwanted[id % CACHE_SIZE] == unwanted_word(id, generation);
 }
 
-/* Notes that no session wants a cgroup. `lenders_before`: value of `lenders` before that was determined. */
+/*
+ * Notes that no session wants a cgroup. `lenders_before`: value of `lenders` before the cgroup's sessions were looked
+ * up.
+ */
 static __always_inline void note_unwanted(__u64 id, __u32 generation, __u64 lenders_before)
 {
 	if (selection.by_process || is_lender(id, 0))

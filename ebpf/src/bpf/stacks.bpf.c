@@ -13,7 +13,8 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /*
- * Number of frames at the top of a kernel stack that are the hook's own: the program, its caller, and the tracepoint.
+ * Number of frames at the top of a kernel stack that are left out, because they are the hook's own: the program, its
+ * caller, and the tracepoint.
  */
 #define OWN_FRAMES 3
 /* A copy that reaches the end of the stack's memory stops at most this many bytes before it: see copy_stack(). */

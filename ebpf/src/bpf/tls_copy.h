@@ -104,8 +104,8 @@ static long copy_turn(__u32 turn, struct copying *copying)
 
 /*
  * Hands over `length` bytes that passed a channel. Bytes beyond MOST_COPIED are reported without their contents. Of
- * bodies whose heads user space has read (tt_tls_bodies), only the end is reported. `buffer` is 0 for bytes that were
- * never in the process's memory.
+ * bodies whose heads user space has read (tt_tls_bodies), only the call with the last byte is reported, without
+ * contents; of endless bodies, each call. `buffer` is 0 for bytes that were never in the process's memory.
  */
 static __noinline void hand_over(struct channel *channel, __u32 sent, __u64 buffer, __u64 length, __u64 time)
 {

@@ -48,7 +48,7 @@ static __always_inline void enter(struct pt_regs *ctx, __u64 ssl, __u64 buffer, 
 	thread->depth = depth + 1;
 }
 
-/* Returns the channel of an object that uses this socket; the cookie is 0 if the socket is not known. */
+/* Returns the channel of an object whose current call has used the socket with this cookie; 0 if it has used none. */
 static __always_inline struct channel *channel_of(const struct object *object, __u64 cookie)
 {
 	struct channel *channel = bpf_map_lookup_elem(&tt_tls_channels, object), fresh = {};
@@ -84,14 +84,14 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 		return 0;
 	depth = thread->depth;
 	if (depth > DEPTH) {
-		/* A call that was nested too deeply to be kept is below the kept ones on the stack. */
+		/* A call that was nested too deeply to be kept has a lower stack pointer than the kept ones. */
 		if (stack < thread->calls[1].stack) {
 			thread->depth = depth - 1;
 			return 0;
 		}
 		depth = DEPTH;
 	}
-	/* A kept call below the one that returns was left by longjmp() or an exception. */
+	/* A kept call with a lower stack pointer than the one that returns was left by longjmp() or an exception. */
 	if (depth == 2 && thread->calls[1].stack < stack)
 		depth = 1;
 	call = thread->calls[(depth - 1) & (DEPTH - 1)];

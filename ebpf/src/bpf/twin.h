@@ -43,7 +43,10 @@ static __always_inline bool counted_by_twin(bool twin, __u64 bit, __u32 rescued)
 	return false;
 }
 
-/* Removes the mark of an event that the twin will recognize as counted without it, by the socket's own counters. */
+/*
+ * Removes the mark of the current event, whose socket turned out to be compared with its own counters: on such sockets,
+ * the twin counts nothing and would leave the mark to another event.
+ */
 static __always_inline void take_mark(void)
 {
 	struct note *note = task_note();

@@ -89,8 +89,8 @@ pub(super) struct Connections {
     ending: [Vec<u64>; 2],
     /// Parts of plain text that the kernel need not copy, by cookie.
     skips: Vec<(u64, Skip)>,
-    /// Numbers of plain-text records lost until the previous sweep, and until the last sweep. A connection whose first
-    /// record is read now began after the previous sweep, but possibly before the last one.
+    /// Numbers of plain-text records lost by the last sweep but one, and by the last sweep. A connection whose first
+    /// record is read now may have begun before the last sweep, so its losses count from the first number on.
     texts_lost: [u64; 2],
     /// Positions at which messages begin again, for connections where the kernel lost its position, by cookie.
     pauses: HashMap<u64, Pause>,

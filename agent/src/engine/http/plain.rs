@@ -112,9 +112,9 @@ impl Tls {
 
     /// Returns true if text is to be left out because no message is known to begin there.
     ///
-    /// A read that was under way when the probes were attached is not seen. If it belongs to a client, the response to
-    /// the first request that is seen may be lost with it, without a trace. A sent request therefore counts only after
-    /// a read was seen.
+    /// A read that was under way when the probes were attached is not seen. A client's read may return the response to
+    /// the first request that is seen, which would then be matched with the next response. A sent request therefore
+    /// counts only after a read was seen.
     pub(super) fn passes_over(&mut self, text: &Text) -> bool {
         let Some(joining) = &mut self.joining else { return false };
         let is_answer = text.bytes.starts_with(b"HTTP/1.");

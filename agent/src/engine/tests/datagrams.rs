@@ -156,7 +156,7 @@ fn a_caller_from_elsewhere_is_counted_with_its_peers() {
     let Some(mut bench) = bench() else { return };
     bench.start("a", Filter::default());
     // The order matters: if this process used a socket from elsewhere inside the cgroup, its own cgroup would count as
-    // a lender.
+    // a lender (`lend.h`).
     let socket = inside(&bench, "127.0.0.1:0");
     let peer = outside();
     // By this message the programs learn that no session selects this process's own cgroup. They must count its

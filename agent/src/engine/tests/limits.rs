@@ -8,7 +8,7 @@ use super::*;
 const PEERS: u16 = 18_000;
 const FIRST_PORT: u16 = 20_000;
 
-/// Sends a message of `bytes` bytes to each of the ports from one socket, and returns the number of bytes sent.
+/// Sends a message of `bytes` bytes from one socket to each of [`PEERS`] ports, and returns the number of bytes sent.
 fn send_to_many(bench: &Bench, bytes: usize) -> u64 {
     let socket = bench.inside("", || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let message = vec![1; bytes];

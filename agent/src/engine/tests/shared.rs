@@ -27,7 +27,8 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// Sends on every socket at its moment: first to a peer that all processes share, then to one of its own.
+/// Sends on every socket at its moment: in the first round to the same peer as all processes, in the second to a peer
+/// that no other process sends to at that moment.
 fn send_in_step(begin: Duration, number: usize, sockets: &[UdpSocket], peers: &[SocketAddr]) {
     for round in 0..ROUNDS {
         for (index, socket) in sockets.iter().enumerate() {

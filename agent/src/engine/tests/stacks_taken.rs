@@ -17,8 +17,8 @@ use super::{
 };
 use crate::stacks::{Mode, Program};
 
-/// Returns the kernel programs' number of this process's program, learnt from a stack. Only one bench can exist at a
-/// time, so call this before making another.
+/// Returns the kernel programs' number of this process's program, learnt from a stack. Makes a bench, of which only one
+/// can exist at a time, so call this before making one.
 fn this_program() -> Program {
     static NUMBER: OnceLock<u32> = OnceLock::new();
     let number = *NUMBER.get_or_init(|| {
