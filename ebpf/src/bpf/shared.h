@@ -50,7 +50,7 @@ enum tt_loss {
 	TT_LOSS_RX_BYTES,	/* bytes that not even `tt_overflow` took */
 	TT_LOSS_TX_BYTES,
 	TT_LOSS_FOLDERS,       /* cgroups whose name and parent could not be kept */
-	TT_LOSS_PROCESSES,     /* processes that could not be followed, or not all of whose files could be looked at */
+	TT_LOSS_PROCESSES,     /* processes that could not be followed, or some of whose open files could not be checked */
 	TT_LOSS_ENDED,	       /* sockets for which `tt_ended` had no room; slots of datagrams are freed when idle */
 	TT_LOSS_ICMP_PEER,     /* ICMP messages without a known peer; user space then attaches programs that see it */
 	TT_LOSS_RESCUED_SENDS, /* no losses: messages that only a twin counted, see twin.h */
@@ -115,8 +115,8 @@ struct tt_tags {
  * the maps.
  */
 struct tt_selection {
-	__u64 generation; /* changes with everything that is selected; never 0 */
-	__u64 filtered;	  /* sessions that have any filter at all */
+	__u64 generation; /* another one after each change of the selection; never 0 */
+	__u64 filtered;	  /* sessions that have a filter, one bit each */
 	__u64 by_process; /* sessions that select processes instead of cgroups */
 };
 

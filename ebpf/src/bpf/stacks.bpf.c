@@ -63,7 +63,7 @@ struct taken {
 	__u64 stack;
 	__u64 frame;
 	__u64 link;
-	__u64 left; /* bytes of the stack, if they are known */
+	__u64 left; /* upper bound of the bytes on the user stack */
 	__u32 bytes;
 	__u32 chance;
 	__u32 flags;

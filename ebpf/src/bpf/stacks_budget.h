@@ -22,7 +22,7 @@ const volatile __u64 stack_budget = 1000000000;
 struct budget {
 	__u64 left;	/* what is left of the budget, in nanoseconds; grows with time */
 	__u64 grown_at; /* time at which it grew last */
-	__u64 window;	/* beginning of the window */
+	__u64 window;	/* time at which the window (WINDOW) began */
 	__u32 calls;	/* number of calls in the window */
 	__u32 taken;	/* number of stacks taken by chance in the window */
 	__u32 chance;	/* of a call's stack to be taken, as a fraction of 2^32; 0: certain */

@@ -40,7 +40,7 @@ struct tt_stack_note {
 	__u64 thread;	/* as bpf_get_current_pid_tgid() returns it; 0: the note was removed */
 	__u64 socket;	/* address of the socket */
 	__u64 sessions; /* those that count the call and want stacks */
-	__u32 slot;	/* number of the slot in which it was counted */
+	__u32 slot;	/* number of the slot in which the call was counted */
 	__u32 epoch;	/* of the slot */
 };
 

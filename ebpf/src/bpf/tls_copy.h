@@ -11,7 +11,7 @@
 /* The argument of copy_turn(): the bytes of a call that are still to be handed over. */
 struct copying {
 	struct channel *channel;
-	__u64 from; /* address */
+	__u64 from; /* address in the process */
 	__u64 time;
 	__u64 position;
 	__u32 left;
