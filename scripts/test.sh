@@ -50,6 +50,9 @@ count() {
 unit() {
     step "format" cargo fmt --all --check
     step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+    # Links of comments to code, those within a crate too.
+    step "links of comments" env RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
+        cargo doc --locked --workspace --no-deps --document-private-items
     step "unit tests" cargo test --locked --workspace --exclude traffictrace-e2e
     step "unit tests of the suite" cargo test --locked --package traffictrace-e2e --lib --bins --test report
 }

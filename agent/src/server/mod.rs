@@ -36,7 +36,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The address at which to serve metrics and health.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// Serve /metrics, /healthz and /readyz at this address, such as [::]:9464 [default: nowhere].
+    /// Serve /metrics, /healthz and /readyz at this address, such as `[::]:9464` [default: nowhere].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
 }
